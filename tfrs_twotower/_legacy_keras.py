@@ -1,0 +1,20 @@
+"""TensorFlow Recommenders 0.7.7 refuses Keras 3, so legacy Keras is chosen before TensorFlow loads."""
+
+import os
+import sys
+
+
+def require():
+    """Sets `TF_USE_LEGACY_KERAS=1`.
+
+    Raises:
+      ImportError: TensorFlow was imported earlier, with Keras 3.
+    """
+    tensorflow = sys.modules.get("tensorflow")
+    chosen = os.environ.get("TF_USE_LEGACY_KERAS", "").lower() in ("1", "true")
+    if tensorflow is not None and not chosen:
+        raise ImportError(
+            "TensorFlow was imported before tfrs_twotower, with Keras 3. Import tfrs_twotower first, "
+            "or set TF_USE_LEGACY_KERAS=1 in the environment."
+        )
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"

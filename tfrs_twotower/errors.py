@@ -1,0 +1,49 @@
+"""Typed errors. Each message names the argument, the rule, the value received and the way out."""
+
+import difflib
+
+
+class TwoTowerError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class DataError(TwoTowerError, ValueError):
+    """The interaction log, a user table or an item table breaks its contract."""
+
+
+class ConfigError(TwoTowerError, ValueError):
+    """A recipe, a schema or an override is wrong."""
+
+
+class TrainingError(TwoTowerError, RuntimeError):
+    """Training stopped: loss or weights are not finite, or a checkpoint does not fit."""
+
+
+class EvaluationError(TwoTowerError, ValueError):
+    """Scores cannot be ranked: NaN, infinite values, or shapes that do not agree."""
+
+
+class IndexingError(TwoTowerError, ValueError):
+    """An index cannot be built or searched as asked."""
+
+
+class ExportError(TwoTowerError, RuntimeError):
+    """An export was refused: recall below target, parity broken, or a file that fails its checksum."""
+
+
+class MissingExtraError(TwoTowerError, ImportError):
+    """An optional dependency is not installed."""
+
+
+def invalid(argument, rule, received, way_out):
+    """The sentence of an error: "`k` must be at most 5. Received: k=9. Lower k." """
+    return f"`{argument}` must {rule}. Received: {argument}={received!r}. {way_out}"
+
+
+def nearest(name, known):
+    """Returns " Did you mean `x`?" for the nearest known name, or lists the known ones."""
+    known = [str(k) for k in known]
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    if close:
+        return f" Did you mean `{close[0]}`?"
+    return f" Known: {', '.join(f'`{k}`' for k in known)}." if known else ""

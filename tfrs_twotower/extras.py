@@ -1,0 +1,42 @@
+"""Optional dependencies: imported on use, with one line that says how to get them."""
+
+import importlib
+
+from tfrs_twotower.errors import MissingExtraError
+
+# module: (extra of setup.cfg, what it is for)
+_EXTRAS = {
+    "scann": ("scann", "the ScaNN index (Linux; without it use an exact or IVF index)"),
+    "starlette": ("serve", "the local server"),
+    "uvicorn": ("serve", "the local server"),
+    "grpc": ("serve", "the gRPC endpoint"),
+    "tensorflow_serving": ("serve", "the gRPC endpoint and warm-up requests"),
+    "prometheus_client": ("serve", "the server's metrics"),
+    "matplotlib": ("plots", "the pictures of a report"),
+}
+
+
+def require(module):
+    """Imports and returns `module` (a dotted name).
+
+    Raises:
+      MissingExtraError: the module is not installed; says which extra brings it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        root = module.split(".")[0]
+        extra, purpose = _EXTRAS.get(root, (root, "this feature"))
+        raise MissingExtraError(
+            f"`{root}` is needed for {purpose} and cannot be imported ({error}). "
+            f"Install it with: pip install 'tfrs_twotower[{extra}]'"
+        ) from error
+
+
+def available(module):
+    """True when `module` can be imported."""
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
