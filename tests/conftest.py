@@ -1,0 +1,33 @@
+"""What all tests share. The package is imported before anything can import TensorFlow with Keras 3."""
+
+import os
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tfrs_twotower  # noqa: F401
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _seeds():
+    """Every test starts from the same global seeds, whichever tests ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].random.set_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real data sets that may lie beside the checkout; a test that needs it is skipped without."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("needs the folder ../shared/data with real data sets, which is not here")
+    return folder
