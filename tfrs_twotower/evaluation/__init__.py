@@ -1,0 +1,30 @@
+"""Exact, full-catalogue, tie-safe evaluation, with the baselines beside it."""
+
+from tfrs_twotower.evaluation.baselines import ItemKNN, Popularity, item_counts, recent_counts
+from tfrs_twotower.evaluation.collapse import Collapse, collapse
+from tfrs_twotower.evaluation.config import EvaluationConfig
+from tfrs_twotower.evaluation.evaluate import Evaluation, compare, evaluate
+from tfrs_twotower.evaluation.plots import plot_deciles
+from tfrs_twotower.evaluation.ranking import Ranking, rank
+from tfrs_twotower.evaluation.report import metric_table, slice_table
+from tfrs_twotower.evaluation.scorers import DotScorer, Scorer
+
+__all__ = [
+    "Collapse",
+    "DotScorer",
+    "Evaluation",
+    "EvaluationConfig",
+    "ItemKNN",
+    "Popularity",
+    "Ranking",
+    "Scorer",
+    "collapse",
+    "compare",
+    "evaluate",
+    "item_counts",
+    "metric_table",
+    "plot_deciles",
+    "rank",
+    "recent_counts",
+    "slice_table",
+]

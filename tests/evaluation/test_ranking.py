@@ -1,0 +1,170 @@
+"""Ranks by hand, and against the definition written out in loops."""
+
+import numpy as np
+import pytest
+
+from tfrs_twotower.data.ragged import Ragged
+from tfrs_twotower.errors import EvaluationError
+from tfrs_twotower.evaluation import DotScorer, rank
+
+
+class Table:
+    """A scorer that holds its scores."""
+
+    def __init__(self, rows):
+        self._rows = np.asarray(rows, np.float32)
+        self.size, self.catalogue = self._rows.shape
+
+    def scores(self, start, stop):
+        return self._rows[start:stop]
+
+
+def ranks_by_definition(scores, targets, excluded):
+    """One query: {target: rank}, and the best rank."""
+    ranked = [c for c in range(len(scores)) if c in targets or c not in excluded]
+    ranks = {}
+    for target in sorted(targets):
+        higher = sum(scores[c] > scores[target] for c in ranked)
+        tied = sum(scores[c] == scores[target] for c in ranked if c not in targets)
+        earlier = sum(scores[c] == scores[target] for c in targets if c < target)
+        ranks[target] = 1 + higher + tied + earlier
+    return ranks
+
+
+def test_ranks_by_hand():
+    scores = [[0.1, 0.9, 0.5, 0.7], [4.0, 3.0, 2.0, 1.0]]
+    ranking = rank(Table(scores), Ragged.from_lists([[2], [0, 3]]), max_k=3)
+    assert ranking.ranks.tolist() == [3, 1, 4]  # 4 is max_k + 1: the last place is beyond
+    assert ranking.first_rank.tolist() == [3, 1]
+    assert ranking.top.tolist() == [[1, 3, 2], [0, 1, 2]]
+
+
+def test_a_constant_model_comes_last():
+    ranking = rank(Table(np.ones((2, 50))), Ragged.from_lists([[0], [7]]), max_k=10)
+    assert ranking.ranks.tolist() == [11, 11]
+    assert ranking.first_rank.tolist() == [50, 50]
+    assert ranking.top[0].tolist() == list(range(10))
+
+
+def test_ties_with_negatives_count_against_the_model_and_targets_follow_one_another():
+    #         target, target, negative, negative, above
+    scores = [[2.0, 2.0, 2.0, 1.0, 3.0]]
+    ranking = rank(Table(scores), Ragged.from_lists([[0, 1]]), max_k=5)
+    assert ranking.ranks.tolist() == [3, 4]
+
+
+def test_targets_that_tie_at_the_edge_of_k():
+    ranking = rank(Table([[5.0, 5.0, 1.0]]), Ragged.from_lists([[0, 1]]), max_k=1)
+    assert ranking.ranks.tolist() == [1, 2]
+    ranking = rank(Table([[5.0, 5.0, 5.0]]), Ragged.from_lists([[0, 1]]), max_k=1)
+    assert ranking.ranks.tolist() == [2, 2] and ranking.first_rank.tolist() == [2]
+
+
+def test_seen_items_are_not_ranked_but_a_seen_target_is():
+    scores = [[9.0, 8.0, 7.0, 6.0]]
+    ranking = rank(Table(scores), Ragged.from_lists([[2]]), Ragged.from_lists([[0, 2, -1]]), max_k=4)
+    assert ranking.ranks.tolist() == [2]
+    assert ranking.top.tolist() == [[1, 2, 3, -1]]
+
+
+def test_unknown_targets_are_misses_and_repeated_targets_count_once():
+    ranking = rank(Table([[1.0, 2.0], [1.0, 2.0]]), Ragged.from_lists([[1, -1, 1, -1], [-1]]), max_k=2)
+    assert ranking.targets.row(0).tolist() == [-1, -1, 1]
+    assert ranking.ranks.tolist() == [3, 3, 1, 3]
+    assert ranking.first_rank.tolist() == [1, 0]
+
+
+def test_k_beyond_the_catalogue():
+    ranking = rank(Table([[1.0, 3.0, 2.0]]), Ragged.from_lists([[0]]), max_k=10)
+    assert ranking.ranks.tolist() == [3]
+    assert ranking.top.tolist() == [[1, 2, 0] + [-1] * 7]
+
+
+@pytest.mark.parametrize("levels", [2, 5, 1000])
+@pytest.mark.parametrize("max_k", [1, 3, 20, 200])
+def test_equals_the_definition_for_any_ties_and_any_block(levels, max_k):
+    generator = np.random.default_rng(levels * 1000 + max_k)
+    queries, catalogue = 24, 90
+    scores = generator.integers(0, levels, (queries, catalogue)).astype(np.float32)
+    targets = [generator.choice(catalogue, generator.integers(1, 9), replace=False) for _ in range(queries)]
+    seen = [generator.choice(catalogue, generator.integers(0, 60), replace=False) for _ in range(queries)]
+    expected, firsts, tops = [], [], []
+    for row, wanted, known in zip(scores, targets, seen):
+        ranks = ranks_by_definition(row, set(wanted), set(known))
+        expected += [min(r, max_k + 1) for r in ranks.values()]
+        firsts.append(min(ranks.values()))
+        left = [c for c in range(catalogue) if c in wanted or c not in known]
+        best = sorted(left, key=lambda c: (-row[c], c))[:max_k]
+        tops.append(best + [-1] * (max_k - len(best)))
+    for block in (None, 1, 7):
+        ranking = rank(Table(scores), Ragged.from_lists(targets), Ragged.from_lists(seen), max_k, block)
+        assert ranking.ranks.tolist() == expected
+        assert ranking.first_rank.tolist() == firsts
+        assert ranking.top.tolist() == tops
+
+
+def test_dot_scorer_takes_the_best_interest():
+    queries = np.array([[[1.0, 0.0], [0.0, 2.0]]])
+    scorer = DotScorer(queries, np.array([[3.0, 1.0], [1.0, 2.0]]))
+    assert scorer.scores(0, 1).numpy().tolist() == [[3.0, 4.0]]
+    assert (scorer.size, scorer.catalogue) == (1, 2)
+
+
+def test_vectors_that_are_not_finite_are_an_error():
+    vectors = np.ones((4, 2))
+    broken = vectors.copy()
+    broken[2, 1], broken[3, 0] = np.nan, np.inf
+    with pytest.raises(EvaluationError, match="`candidates` must be finite.*2 of 4 rows, first in row 2"):
+        DotScorer(vectors, broken)
+    with pytest.raises(EvaluationError, match="`queries` must be finite.*2 of 4 rows, first in row 2"):
+        DotScorer(broken, vectors)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_finite_are_an_error_that_names_the_query(value):
+    scores = np.ones((5, 3))
+    scores[3, 1] = value
+    with pytest.raises(EvaluationError, match="`scores` must be finite.*1 of 2 rows, first in row 3"):
+        rank(Table(scores), Ragged.from_lists([[0]] * 5), max_k=1, block=2)
+
+
+def test_large_finite_scores_are_ranked():
+    scores = np.array([[3e38, 2e38, 1e38]])  # their sum overflows, they do not
+    assert rank(Table(scores), Ragged.from_lists([[1]]), max_k=3).ranks.tolist() == [2]
+
+
+def test_products_that_overflow_are_an_error():
+    with pytest.raises(EvaluationError, match="`scores` must be finite"):
+        rank(DotScorer(np.full((1, 2), 1e30), np.full((3, 2), 1e30)), Ragged.from_lists([[0]]), max_k=1)
+
+
+@pytest.mark.parametrize(
+    "targets, exclude, message",
+    [
+        ([[0], []], None, "at least one target.*1 queries, first for query 1"),
+        ([[0]], None, "`targets` must have one row for each of the 2 queries"),
+        ([[0], [3]], None, "`targets` must hold candidate positions below 3.*Received: 3"),
+        ([[0], [-2]], None, "Received: -2"),
+        ([[0], [1]], [[0]], "`exclude` must have one row"),
+        ([[0], [1]], [[9], []], "`exclude` must hold candidate positions"),
+    ],
+)
+def test_wrong_arguments(targets, exclude, message):
+    exclude = None if exclude is None else Ragged.from_lists(exclude)
+    with pytest.raises(EvaluationError, match=message):
+        rank(Table(np.zeros((2, 3))), Ragged.from_lists(targets), exclude)
+
+
+def test_shapes_and_depth_are_checked():
+    with pytest.raises(EvaluationError, match="same dim"):
+        DotScorer(np.ones((2, 3)), np.ones((2, 4)))
+    with pytest.raises(EvaluationError, match=r"\[q, dim\]"):
+        DotScorer(np.ones(3), np.ones((2, 3)))
+    with pytest.raises(EvaluationError, match="`max_k` must be at least 1"):
+        rank(Table(np.zeros((1, 3))), Ragged.from_lists([[0]]), max_k=0)
+    with pytest.raises(EvaluationError, match="must have queries and candidates"):
+        rank(Table(np.zeros((0, 3))), Ragged.from_lists([]))
+    short = Table(np.zeros((2, 3)))
+    short.catalogue = 4
+    with pytest.raises(EvaluationError, match=r"must be \[2, 4\].*\(2, 3\)"):
+        rank(short, Ragged.from_lists([[0], [0]]))

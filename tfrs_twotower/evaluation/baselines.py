@@ -1,0 +1,118 @@
+"""What every model has to beat: popularity, and items bought together."""
+
+import numpy as np
+from scipy import sparse
+
+from tfrs_twotower.errors import EvaluationError, invalid
+
+WEEK = 7 * 24 * 3600
+_ROWS_AT_ONCE = 1024
+
+
+def item_counts(items, catalogue):
+    """int64 [catalogue]: events of each candidate; `items` holds one candidate position an event, −1 is ignored."""
+    items = np.asarray(items)
+    return np.bincount(items[items >= 0], minlength=catalogue)
+
+
+def recent_counts(items, timestamps, catalogue, seconds=WEEK):
+    """`item_counts` of the last `seconds` before the latest of `timestamps` (the end of the training rows)."""
+    timestamps = np.asarray(timestamps)
+    return item_counts(np.asarray(items)[timestamps > timestamps.max() - seconds], catalogue)
+
+
+class Popularity:
+    """A `Scorer` that gives every query the same scores: `counts` [n], for `size` queries."""
+
+    def __init__(self, counts, size):
+        self.size = size
+        self.catalogue = len(counts)
+        self._counts = np.asarray(counts, np.float32)
+
+    def scores(self, start, stop):
+        """float32 [stop - start, n]: the counts, once a query."""
+        return np.broadcast_to(self._counts, (stop - start, self.catalogue))
+
+
+class ItemKNN:
+    """Item-kNN by co-visitation (Sarwar et al. 2001; Deshpande and Karypis 2004), a `Scorer`.
+
+    The similarity of two items is the cosine of their sets of training users,
+    |U(i) ∩ U(j)| / √(|U(i)| · |U(j)|), kept for each item's nearest `neighbours` and 0 with itself. A
+    candidate's score is the sum of the similarities between it and the last `last` items of the query's
+    history. Candidates with no similarity come after all others, by popularity: −1 / (1 + users).
+
+    Args:
+      users, items: int [events]: training pairs; items are candidate positions (−1 is ignored).
+      histories: `Ragged`, q rows of candidate positions, oldest first (−1 is ignored).
+      catalogue: number of candidates n.
+      last: items of the history that count, at least 1.
+      neighbours: similar items kept for each item, at least 1.
+    """
+
+    def __init__(self, users, items, histories, catalogue, last=50, neighbours=200):
+        if min(last, neighbours) < 1:
+            name, value = ("last", last) if last < 1 else ("neighbours", neighbours)
+            raise EvaluationError(invalid(name, "be at least 1", value, "Raise it."))
+        self.size = len(histories.offsets) - 1
+        self.catalogue = catalogue
+        self._visits = _visits(np.asarray(users), np.asarray(items), catalogue)
+        audience = np.asarray(self._visits.sum(axis=0)).ravel()
+        self._fallback = (-1.0 / (1.0 + audience)).astype(np.float32)
+        self._similar = _neighbours(self._visits, audience, neighbours)
+        self._recent = _last_items(histories, last, catalogue)
+
+    def scores(self, start, stop):
+        """float32 [stop - start, n]."""
+        found = (self._recent[start:stop] @ self._similar).toarray()
+        return np.where(found > 0, found, self._fallback)
+
+
+def _visits(users, items, catalogue):
+    """float32 CSR [users, n]: 1 for each distinct pair."""
+    known = items >= 0
+    people, rows = np.unique(users[known], return_inverse=True)
+    visits = sparse.csr_matrix(
+        (np.ones(len(rows), np.float32), (rows, items[known])), shape=(len(people), catalogue)
+    )
+    visits.sum_duplicates()
+    visits.data[:] = 1.0
+    return visits
+
+
+def _neighbours(visits, audience, neighbours):
+    """float32 CSR [n, n]: row i holds the largest similarities of item i."""
+    scale = sparse.diags_array((1.0 / np.sqrt(np.maximum(audience, 1.0))).astype(np.float32))
+    unit = (visits @ scale).tocsr()
+    columns = unit.T.tocsr()
+    kept = []
+    for start in range(0, visits.shape[1], _ROWS_AT_ONCE):
+        block = (columns[start : start + _ROWS_AT_ONCE] @ unit).tocoo()
+        other = block.col != block.row + start
+        block = sparse.csr_matrix((block.data[other], (block.row[other], block.col[other])), shape=block.shape)
+        kept.append(_largest_of_rows(block, neighbours))
+    return sparse.vstack(kept, format="csr")
+
+
+def _largest_of_rows(matrix, number):
+    """The `number` largest values of each row of a CSR matrix; equal ones by column."""
+    matrix.sort_indices()
+    keep = np.ones(matrix.nnz, bool)
+    for row in np.flatnonzero(np.diff(matrix.indptr) > number):
+        span = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        keep[span] = False
+        keep[span.start + np.argsort(-matrix.data[span], kind="stable")[:number]] = True
+    lengths = np.add.reduceat(np.append(keep, 0), matrix.indptr[:-1]) * (np.diff(matrix.indptr) > 0)
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    return sparse.csr_matrix((matrix.data[keep], matrix.indices[keep], indptr), shape=matrix.shape)
+
+
+def _last_items(histories, last, catalogue):
+    """float32 CSR [q, n]: how often an item stands among the last `last` of each row."""
+    lengths = np.diff(histories.offsets)
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    from_end = np.repeat(histories.offsets[1:], lengths) - np.arange(len(rows))
+    kept = (from_end <= last) & (np.asarray(histories.values) >= 0)
+    values = np.ones(int(kept.sum()), np.float32)
+    place = (rows[kept], np.asarray(histories.values)[kept])
+    return sparse.csr_matrix((values, place), shape=(len(lengths), catalogue))

@@ -1,0 +1,41 @@
+"""Percentile bootstrap over queries (Efron 1979): how far a mean would move with other queries."""
+
+import numpy as np
+
+_WEIGHTS_AT_ONCE = 4_000_000
+
+
+def resampled_means(values, replicates, seed):
+    """float64 [replicates, m]: means of `values` over queries drawn with replacement.
+
+    Args:
+      values: float [q, m]; NaN where the query does not belong to that metric (left out of its mean).
+      replicates: number of draws of q queries.
+      seed: the same seed and q draw the same queries, so two models' means pair up.
+
+    Returns:
+      NaN in a replicate that drew no query of a metric.
+    """
+    values = np.asarray(values, np.float64)
+    size = len(values)
+    member = ~np.isnan(values)
+    complete = member.all()
+    values = np.where(member, values, 0.0)
+    generator = np.random.default_rng(seed)
+    step = max(1, _WEIGHTS_AT_ONCE // size)
+    means = []
+    for start in range(0, replicates, step):
+        rows = min(step, replicates - start)
+        drawn = generator.integers(0, size, (rows, size)) + np.arange(rows)[:, None] * size
+        weights = np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
+        drawn_members = float(size) if complete else weights @ member
+        with np.errstate(invalid="ignore"):
+            means.append(weights @ values / drawn_members)
+    return np.concatenate(means)
+
+
+def intervals(values, replicates=1000, seed=0, level=0.95):
+    """float64 [m, 2]: the central `level` of the resampled means of each column of `values` [q, m]."""
+    tail = 50.0 * (1.0 - level)
+    means = resampled_means(values, replicates, seed)
+    return np.nanpercentile(means, [tail, 100.0 - tail], axis=0).T

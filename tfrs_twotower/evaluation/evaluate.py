@@ -1,0 +1,142 @@
+"""The one call: exact metrics, their intervals and slices, of a model or a baseline."""
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tfrs_twotower.errors import EvaluationError, invalid
+from tfrs_twotower.evaluation import metrics as measures
+from tfrs_twotower.evaluation.bootstrap import intervals
+from tfrs_twotower.evaluation.ranking import rank
+from tfrs_twotower.evaluation.slices import slice_masks
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome of `evaluate`.
+
+    Attributes:
+      metrics: {"recall@10": mean over queries, …, "mrr", "coverage@10", "novelty@10"}.
+      intervals: {metric: [low, high]}: 95% percentile bootstrap over queries. Coverage is no mean and has none.
+      slices: {slice: {metric: value, "targets": count, "queries": count, "intervals": {metric: [low, high]}}}.
+        In a slice only its targets count, and only queries that have one are averaged.
+      top: int32 [q, largest K]: recommended candidate positions, best first; −1 where nothing is left.
+      queries, targets, candidates: how many there were.
+      targets_sha256: of the targets, query by query: equal for two models that were asked the same.
+      per_query: {metric: float64 [q]}, behind every mean.
+    """
+
+    metrics: dict
+    intervals: dict
+    slices: dict
+    top: np.ndarray = field(repr=False)
+    queries: int
+    targets: int
+    candidates: int
+    targets_sha256: str
+    per_query: dict = field(repr=False)
+
+    def to_dict(self):
+        """JSON-ready: all but the recommendations and the values of single queries."""
+        names = ("metrics", "intervals", "slices", "queries", "targets", "candidates", "targets_sha256")
+        return {name: getattr(self, name) for name in names}
+
+
+def evaluate(scorer, targets, exclude, train_counts, ks=(10, 50, 100), cold_users=None, seed=0, bootstrap=1000):
+    """Ranks the whole catalogue for every query and measures the outcome.
+
+    Args:
+      scorer: a `Scorer` of q queries and n candidates.
+      targets: `Ragged`, q rows of candidate positions to be found; −1 is an item outside the catalogue.
+      exclude: `Ragged`, q rows of positions that are not ranked (seen items), or None.
+      train_counts: [n]: training events of each candidate.
+      ks: cut-offs, each at least 1.
+      cold_users: bool [q], users without a training event, or None for no slices by user.
+      seed: of the bootstrap.
+      bootstrap: replicates; 0 leaves the intervals out.
+
+    Raises:
+      EvaluationError: scores are not finite, a query has no target, or shapes do not agree.
+    """
+    ks = _checked(scorer, train_counts, ks)
+    ranking = rank(scorer, targets, exclude, ks[-1])
+    per_query = measures.per_query(ranking, ks)
+    per_query["mrr"] = measures.reciprocal_rank(ranking)
+    per_query.update({f"novelty@{k}": measures.novelty(ranking, k, train_counts) for k in ks})
+    masks = slice_masks(ranking.targets, train_counts, cold_users)
+    sliced = {name: measures.per_query(ranking, ks, mask) for name, mask in masks.items()}
+    means, bounds = _summary({None: per_query, **sliced}, bootstrap, seed)
+    coverage = {f"coverage@{k}": measures.coverage(ranking, k) for k in ks}
+    slices = {}
+    for name, mask in masks.items():
+        asked = np.isfinite(sliced[name][f"recall@{ks[0]}"]).sum()
+        counts = {"targets": int(mask.sum()), "queries": int(asked)}
+        slices[name] = {**means[name], **counts, "intervals": bounds[name]}
+    return Evaluation(
+        metrics={**means[None], **coverage},
+        intervals=bounds[None],
+        slices=slices,
+        top=ranking.top,
+        queries=scorer.size,
+        targets=len(ranking.targets.values),
+        candidates=scorer.catalogue,
+        targets_sha256=_fingerprint(ranking.targets),
+        per_query=per_query,
+    )
+
+
+def compare(a, b, seed=0, bootstrap=1000):
+    """How much `a` is better than `b`, by a paired bootstrap over the same queries.
+
+    Returns:
+      {metric: {"difference": mean of a − b, "interval": [low, high]}} for each metric that both have per
+      query. `a` beats `b` by more than the interval where `low` is above 0.
+
+    Raises:
+      EvaluationError: the two were not asked for the same targets.
+    """
+    if a.targets_sha256 != b.targets_sha256:
+        raise EvaluationError(
+            "`a` and `b` must be evaluations of the same queries and targets. Received: two different sets. "
+            "Evaluate both with the same split."
+        )
+    names = [name for name in a.per_query if name in b.per_query]
+    differences = np.stack([a.per_query[name] - b.per_query[name] for name in names], axis=1)
+    bounds = intervals(differences, bootstrap, seed)
+    means = np.nanmean(differences, axis=0)
+    return {
+        name: {"difference": float(means[i]), "interval": bounds[i].tolist()} for i, name in enumerate(names)
+    }
+
+
+def _checked(scorer, train_counts, ks):
+    """The cut-offs, ascending and distinct."""
+    ks = tuple(sorted(set(ks)))
+    if not ks or ks[0] < 1:
+        raise EvaluationError(invalid("ks", "be one or more numbers of at least 1", ks, "Pass for example (10, 100)."))
+    if np.shape(train_counts) != (scorer.catalogue,):
+        raise EvaluationError(
+            f"`train_counts` must have one count for each of the {scorer.catalogue:,} candidates. "
+            f"Received: shape {np.shape(train_counts)}. Count the training events by candidate position."
+        )
+    return ks
+
+
+def _summary(groups, bootstrap, seed):
+    """({group: {metric: mean}}, {group: {metric: [low, high]}}) of {group: {metric: [q]}}, in one bootstrap."""
+    keys = [(group, name) for group, columns in groups.items() for name in columns]
+    values = np.stack([groups[group][name] for group, name in keys], axis=1)
+    means, bounds = {group: {} for group in groups}, {group: {} for group in groups}
+    for (group, name), mean in zip(keys, np.nanmean(values, axis=0)):
+        means[group][name] = float(mean)
+    if bootstrap:
+        for (group, name), ends in zip(keys, intervals(values, bootstrap, seed)):
+            bounds[group][name] = ends.tolist()
+    return means, bounds
+
+
+def _fingerprint(targets):
+    digest = hashlib.sha256(targets.offsets.astype("<i8").tobytes())
+    digest.update(targets.values.astype("<i4").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,66 @@
+"""The metrics of each query, and those of the whole set of recommendations."""
+
+import numpy as np
+
+from tfrs_twotower.evaluation.ranking import query_rows
+
+
+def per_query(ranking, ks, counted=None):
+    """Relevance metrics of each query at each K.
+
+    `recall@K`: targets found among the first K over the number of targets (not over min(K, targets)).
+    `hit_rate@K`: 1 where at least one target is among the first K.
+    `ndcg@K`: Σ 1/log2(1 + rank) over the targets found, over the same sum for ranks 1 … min(K, targets)
+    (Järvelin and Kekäläinen 2002, binary gain).
+    A target outside the catalogue is a target that is never found.
+
+    Args:
+      ranking: a `Ranking` at least as deep as the largest K.
+      ks: the cut-offs.
+      counted: bool [targets] or None: only these count as targets; all others are ignored, but keep the
+        places that they took.
+
+    Returns:
+      {name: float64 [q]}; NaN where a query has no counted target.
+    """
+    rows, size = query_rows(ranking.targets), len(ranking.first_rank)
+    if counted is None:
+        counted = np.ones(len(rows), bool)
+    number = np.bincount(rows, counted, minlength=size)
+    some = np.where(number > 0, number, np.nan)
+    gains = 1.0 / np.log2(1.0 + ranking.ranks)
+    ideal = np.concatenate([[np.nan], np.cumsum(1.0 / np.log2(2.0 + np.arange(max(ks))))])
+    metrics = {}
+    for k in ks:
+        found = counted & (ranking.ranks <= k)
+        hits = np.bincount(rows, found, minlength=size)
+        metrics[f"recall@{k}"] = hits / some
+        metrics[f"hit_rate@{k}"] = np.where(number > 0, hits > 0, np.nan)
+        dcg = np.bincount(rows, gains * found, minlength=size)
+        metrics[f"ndcg@{k}"] = dcg / ideal[np.minimum(k, number).astype(int)]
+    return metrics
+
+
+def reciprocal_rank(ranking):
+    """float64 [q]: 1 / rank of the best target at any depth; 0 where no target is in the catalogue. Mean: MRR."""
+    first = ranking.first_rank
+    return np.where(first > 0, 1.0 / np.maximum(first, 1), 0.0)
+
+
+def novelty(ranking, k, train_counts):
+    """float64 [q]: mean of −log2 p(item) over the first K recommendations; NaN where there are none.
+
+    p(item) = (count + 1) / (all events + n): training counts, smoothed by one event an item.
+    """
+    counts = np.asarray(train_counts, np.float64) + 1.0
+    surprise = -np.log2(counts / counts.sum())
+    top = ranking.top[:, :k]
+    given = top >= 0
+    total = np.where(given, surprise[top], 0.0).sum(axis=1)
+    return total / np.where(given.any(axis=1), given.sum(axis=1), np.nan)
+
+
+def coverage(ranking, k):
+    """Distinct candidates among the first K recommendations of all queries, over the catalogue's size."""
+    top = ranking.top[:, :k]
+    return len(np.unique(top[top >= 0])) / ranking.catalogue

@@ -1,0 +1,53 @@
+"""The pictures of a report, as PNG files. Needs the extra `plots`."""
+
+from pathlib import Path
+
+from tfrs_twotower.evaluation.slices import DECILES
+from tfrs_twotower.extras import require
+
+_COLOURS = ("#1f5fa8", "#d9822b", "#3c8d5a", "#8a5aa8", "#6b6b6b")
+
+
+def plot_deciles(evaluations, path, metric="recall@10"):
+    """Writes bars of `metric` by the target's popularity decile, a group a decile, a bar an evaluation.
+
+    Args:
+      evaluations: {legend entry: `Evaluation`}, the model first; at most five.
+      path: the PNG to write; its folder is made.
+      metric: a metric that the slices have.
+
+    Raises:
+      MissingExtraError: matplotlib is not installed.
+    """
+    figure = require("matplotlib.figure").Figure(figsize=(9, 4.5), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    width = 0.8 / len(evaluations)
+    first = next(iter(evaluations.values()))
+    for place, (name, evaluation) in enumerate(evaluations.items()):
+        for decile in range(1, DECILES + 1):
+            part = evaluation.slices.get(f"item_decile_{decile}")
+            if part is None:
+                continue
+            at = decile - 0.4 + width * (place + 0.5)
+            axes.bar(at, part[metric], width * 0.92, color=_COLOURS[place], label=name)
+            if metric in part["intervals"]:
+                low, high = part["intervals"][metric]
+                axes.plot([at, at], [low, high], color="#222222", linewidth=0.9)
+    handles, labels = axes.get_legend_handles_labels()
+    unique = dict(zip(labels, handles))
+    axes.legend(unique.values(), unique.keys(), frameon=False, loc="upper left")
+    axes.set_title(f"{metric} by popularity of the target item (lines: 95% intervals)", loc="left")
+    axes.set_xticks(range(1, DECILES + 1), [_tick(first, d) for d in range(1, DECILES + 1)], fontsize=8)
+    axes.set_xlabel("decile of the catalogue by training events (1 = least popular)")
+    axes.set_ylabel(metric)
+    axes.set_ylim(bottom=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def _tick(evaluation, decile):
+    part = evaluation.slices.get(f"item_decile_{decile}")
+    return f"{decile}\n{part['targets'] if part else 0:,} targets"

@@ -1,0 +1,206 @@
+"""Exact ranks over the whole catalogue, in blocks of queries; ties count against the model."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.data.ragged import Ragged
+from tfrs_twotower.errors import EvaluationError, invalid
+from tfrs_twotower.evaluation.scorers import check_scorer, finite_rows
+
+_BLOCK_BYTES = 256 * 2**20
+_BYTES_PER_SCORE = 20  # scores, masked copy, padded copy, comparison and its integers
+_GROUP = 16  # scores per block maximum
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Where the targets of each query came out.
+
+    Attributes:
+      targets: distinct candidate positions of each query, −1 where an item is not in the catalogue.
+      ranks: int32 [targets]: 1 is best; `max_k + 1` means beyond `max_k` (so does a target of −1).
+      first_rank: int64 [q]: exact rank of the query's best target, however deep; 0 where none is in the catalogue.
+      top: int32 [q, max_k]: recommended positions, best first, equal scores by position; −1 where nothing is left.
+      catalogue: number of candidates.
+      max_k: the depth of `ranks` and `top`.
+    """
+
+    targets: Ragged
+    ranks: np.ndarray
+    first_rank: np.ndarray
+    top: np.ndarray
+    catalogue: int
+    max_k: int
+
+
+def rank(scorer, targets, exclude=None, max_k=100, block=None):
+    """Ranks the targets of each query among all candidates.
+
+    The rank of a target is 1 + the number of candidates that score higher + the number of candidates that
+    are no target and score the same; targets that tie follow one another. So a model that scores
+    everything alike finds nothing.
+
+    Args:
+      scorer: a `Scorer` of q queries and n candidates.
+      targets: q rows of candidate positions; −1 is an item outside the catalogue and counts as a miss.
+        A position named twice in a row counts once.
+      exclude: q rows of candidate positions that are not ranked (−1 is ignored), or None. A target is
+        ranked even if it is named here.
+      max_k: depth to which ranks and recommendations are wanted; may exceed n.
+      block: queries at a time; by default as many as fit in about 256 MB.
+
+    Raises:
+      EvaluationError: a score is NaN or infinite, a query has no target, or shapes do not agree.
+    """
+    if scorer.size < 1 or scorer.catalogue < 1:
+        raise EvaluationError(
+            f"`scorer` must have queries and candidates. Received: {scorer.size} and {scorer.catalogue}. "
+            "The split left nothing to evaluate."
+        )
+    if max_k < 1:
+        raise EvaluationError(invalid("max_k", "be at least 1", max_k, "Ask for one recommendation or more."))
+    check_scorer(scorer, "targets", targets)
+    targets = _distinct(targets)
+    if exclude is not None:
+        check_scorer(scorer, "exclude", exclude)
+    block = block or max(1, _BLOCK_BYTES // (_BYTES_PER_SCORE * scorer.catalogue))
+    ranks = np.full(len(targets.values), max_k + 1, np.int32)
+    first_rank = np.zeros(scorer.size, np.int64)
+    top = np.full((scorer.size, max_k), -1, np.int32)
+    for start in range(0, scorer.size, block):
+        stop = min(start + block, scorer.size)
+        span = slice(targets.offsets[start], targets.offsets[stop])
+        found = _rank_block(scorer, start, stop, _pairs(targets, start, stop), _pairs(exclude, start, stop), max_k)
+        known = targets.values[span] >= 0
+        ranks[span][known], first_rank[start:stop] = found[0], found[1]
+        top[start:stop, : found[2].shape[1]] = found[2]
+    return Ranking(targets, ranks, first_rank, top, scorer.catalogue, max_k)
+
+
+def query_rows(ragged):
+    """int64 [values]: the row of each value."""
+    return np.repeat(np.arange(len(ragged.offsets) - 1), np.diff(ragged.offsets))
+
+
+def _distinct(targets):
+    """Sorts each row and drops repeated positions; −1 stays as often as it stands."""
+    rows = query_rows(targets)
+    lengths = np.diff(targets.offsets)
+    if (lengths == 0).any():
+        raise EvaluationError(
+            "`targets` must hold at least one target for every query. Received: none for "
+            f"{int((lengths == 0).sum()):,} queries, first for query {int(np.argmin(lengths))}. Drop those queries."
+        )
+    order = np.lexsort((targets.values, rows))
+    values, rows = np.asarray(targets.values)[order], rows[order]
+    keep = np.ones(len(values), bool)
+    keep[1:] = (values[1:] != values[:-1]) | (rows[1:] != rows[:-1]) | (values[1:] < 0)
+    counts = np.bincount(rows[keep], minlength=len(lengths))
+    return Ragged(values[keep].astype(np.int32), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+
+
+def _pairs(ragged, start, stop):
+    """int32 [pairs, 2]: (query in the block, position) of the rows start to stop, without −1."""
+    if ragged is None:
+        return np.zeros((0, 2), np.int32)
+    offsets = ragged.offsets[start : stop + 1]
+    values = np.asarray(ragged.values[offsets[0] : offsets[-1]])
+    rows = np.repeat(np.arange(stop - start), np.diff(offsets))
+    return np.stack([rows, values], axis=1).astype(np.int32)[values >= 0]
+
+
+def _rank_block(scorer, start, stop, positives, excluded, max_k):
+    """Returns ranks [positives], first rank [rows] and recommended positions [rows, ≤ max_k]."""
+    scores = tf.convert_to_tensor(scorer.scores(start, stop), tf.float32)
+    if scores.shape != (stop - start, scorer.catalogue):
+        raise EvaluationError(
+            f"`scorer.scores({start}, {stop})` must be [{stop - start}, {scorer.catalogue}]. "
+            f"Received: shape {tuple(scores.shape)}. Return one row a query, one column a candidate."
+        )
+    if not np.isfinite(tf.reduce_sum(scores, axis=1)).all():  # finite sums prove finite scores; else look at each
+        finite_rows("scores", scores.numpy(), first_row=start)
+    depth = min(max_k + 1, scorer.catalogue)
+    own, values, top, threshold, at_least = (t.numpy() for t in _search(scores, excluded, positives, depth))
+    rows = positives[:, 0]
+    reached = _as_good(values, at_least, threshold, rows, own)
+    ranks, first_rank = _resolve_ties(rows, own, reached, stop - start)
+    return np.minimum(ranks, max_k + 1), first_rank, np.where(values > -np.inf, top, -1)[:, :max_k]
+
+
+@tf.function(
+    input_signature=[
+        tf.TensorSpec([None, None], tf.float32),
+        tf.TensorSpec([None, 2], tf.int32),
+        tf.TensorSpec([None, 2], tf.int32),
+        tf.TensorSpec([], tf.int32),
+    ]
+)
+def _search(scores, excluded, positives, depth):
+    """The passes over a block of scores.
+
+    Returns:
+      scores of the positives; the `depth` best scores and positions [b, depth];
+      threshold [b], the smaller of the best positive and the last of the best scores; and how many
+      candidates reach that threshold [b].
+    """
+    own = tf.gather_nd(scores, positives)
+    nothing = tf.fill([tf.shape(excluded)[0]], -np.inf)
+    scores = tf.tensor_scatter_nd_update(scores, excluded, nothing)
+    scores = tf.tensor_scatter_nd_update(scores, positives, own)
+    values, top = _top_k(scores, depth)
+    best = tf.math.unsorted_segment_max(own, positives[:, 0], tf.shape(scores)[0])
+    threshold = tf.minimum(best, values[:, -1])
+    at_least = tf.reduce_sum(tf.cast(scores >= threshold[:, None], tf.int32), axis=1)
+    return own, values, top, threshold, at_least
+
+
+def _top_k(scores, k):
+    """Exact top-k of [b, n] through the maxima of small groups; equal scores by position.
+
+    The k groups with the largest maxima hold the k best scores; groups are compared in position order,
+    so the first of equal scores wins here too.
+    """
+    rows, size = tf.shape(scores)[0], tf.shape(scores)[1]
+    groups = (size + _GROUP - 1) // _GROUP
+    padded = tf.pad(scores, [[0, 0], [0, groups * _GROUP - size]], constant_values=-np.inf)
+    padded = tf.reshape(padded, [rows, groups, _GROUP])
+    chosen = tf.math.top_k(tf.reduce_max(padded, axis=2), tf.minimum(k, groups), sorted=False).indices
+    chosen = tf.sort(chosen, axis=1)
+    near = tf.reshape(tf.gather(padded, chosen, batch_dims=1), [rows, -1])
+    values, at = tf.math.top_k(near, k)
+    return values, tf.gather(chosen, at // _GROUP, batch_dims=1) * _GROUP + at % _GROUP
+
+
+def _as_good(values, at_least, threshold, rows, own):
+    """int64 [positives]: candidates that score at least as high, itself included.
+
+    Exact where the positive lies above the last of the best scores or on the row's threshold. Elsewhere
+    more candidates than `values` holds score higher, and the catalogue's size stands for "deep".
+    """
+    low, high = np.zeros(len(own), np.int64), np.full(len(own), values.shape[1], np.int64)
+    for _ in range(values.shape[1].bit_length()):  # binary search in each positive's own row
+        middle = (low + high) // 2
+        inside = low < high
+        above = inside & (values[rows, np.minimum(middle, values.shape[1] - 1)] >= own)
+        low, high = np.where(above, middle + 1, low), np.where(inside & ~above, middle, high)
+    deep = np.where(own == threshold[rows], at_least[rows], np.iinfo(np.int32).max)
+    return np.where(own > values[rows, -1], low, deep)
+
+
+def _resolve_ties(rows, own, reached, size):
+    """Ranks [positives] and the first rank [size] from the number of candidates as good as each positive."""
+    order = np.lexsort((-own, rows))
+    row, score = rows[order], own[order]
+    fresh = np.ones(len(order), bool)
+    fresh[1:] = (row[1:] != row[:-1]) | (score[1:] != score[:-1])
+    group = np.cumsum(fresh) - 1
+    before = np.arange(len(order)) - np.flatnonzero(fresh)[group]
+    ranks = np.empty(len(order), np.int64)
+    ranks[order] = reached[order] - np.bincount(group)[group] + 1 + before
+    first = np.zeros(size, np.int64)
+    leading = np.ones(len(order), bool)
+    leading[1:] = row[1:] != row[:-1]
+    first[row[leading]] = ranks[order][leading]
+    return ranks, first

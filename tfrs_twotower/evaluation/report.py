@@ -1,0 +1,44 @@
+"""Plain-text tables for the terminal: a model never stands without its baselines."""
+
+
+def metric_table(evaluations):
+    """One row a metric, one column an evaluation, each value with its interval.
+
+    Args:
+      evaluations: {column heading: `Evaluation`}, the model first.
+
+    Returns:
+      Aligned text, without a newline at the end.
+    """
+    names = next(iter(evaluations.values())).metrics
+    rows = [
+        [name, *(_cell(e.metrics.get(name), e.intervals.get(name)) for e in evaluations.values())]
+        for name in names
+    ]
+    return _aligned(["metric", *evaluations], rows)
+
+
+def slice_table(evaluations, metric):
+    """One row a slice with its number of targets, and `metric` of each evaluation."""
+    first = next(iter(evaluations.values()))
+    rows = []
+    for name, values in first.slices.items():
+        cells = []
+        for evaluation in evaluations.values():
+            part = evaluation.slices.get(name, {})
+            cells.append(_cell(part.get(metric), part.get("intervals", {}).get(metric)))
+        rows.append([name, f"{values['targets']:,}", *cells])
+    return _aligned([f"{metric} by slice", "targets", *evaluations], rows)
+
+
+def _cell(value, interval):
+    if value is None:
+        return "–"
+    text = f"{value:.4f}" if abs(value) < 1 else f"{value:.3f}"
+    return f"{text} [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else text
+
+
+def _aligned(heading, rows):
+    widths = [max(map(len, column)) for column in zip(heading, *rows)]
+    lines = [heading, ["-" * width for width in widths], *rows]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths)).rstrip() for line in lines)

@@ -1,0 +1,85 @@
+"""What can be evaluated: anything that scores the whole catalogue for a range of queries."""
+
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.errors import EvaluationError, invalid
+
+
+class Scorer(Protocol):
+    """A model or a baseline, seen by the evaluation."""
+
+    size: int  # queries
+    catalogue: int  # candidates
+
+    def scores(self, start: int, stop: int):
+        """float32 [stop - start, catalogue]: array or tensor; row i belongs to query `start + i`."""
+
+
+class DotScorer:
+    """The inner product of query and candidate vectors; with several interests, the largest one.
+
+    Args:
+      queries: float [q, dim] or [q, interests, dim].
+      candidates: float [n, dim], row i is the candidate at position i.
+
+    Raises:
+      EvaluationError: a vector is NaN or infinite, or the shapes do not agree.
+    """
+
+    def __init__(self, queries, candidates):
+        self.queries = finite_rows("queries", np.asarray(queries, np.float32))
+        self.candidates = finite_rows("candidates", np.asarray(candidates, np.float32))
+        if self.candidates.ndim != 2 or self.queries.ndim not in (2, 3):
+            raise EvaluationError(
+                "`queries` must be [q, dim] or [q, interests, dim] and `candidates` [n, dim]. Received: "
+                f"shapes {self.queries.shape} and {self.candidates.shape}. Pass the towers' outputs."
+            )
+        if self.queries.shape[-1] != self.candidates.shape[1]:
+            raise EvaluationError(
+                "`queries` and `candidates` must have the same dim. Received: shapes "
+                f"{self.queries.shape} and {self.candidates.shape}. Use both towers of one model."
+            )
+        self.size = len(self.queries)
+        self.catalogue = len(self.candidates)
+        self._table = tf.constant(self.candidates)
+
+    def scores(self, start, stop):
+        """float32 [stop - start, n]."""
+        block = self.queries[start:stop]
+        if block.ndim == 2:
+            return tf.matmul(block, self._table, transpose_b=True)
+        best = tf.matmul(block[:, 0], self._table, transpose_b=True)
+        for interest in range(1, block.shape[1]):
+            best = tf.maximum(best, tf.matmul(block[:, interest], self._table, transpose_b=True))
+        return best
+
+
+def finite_rows(argument, values, first_row=0):
+    """Returns `values` [rows, ...]; `EvaluationError` says how many rows hold NaN or infinity, and the first."""
+    good = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if not good.all():
+        bad = np.flatnonzero(~good)
+        raise EvaluationError(
+            f"`{argument}` must be finite. Received: NaN or infinity in {len(bad):,} of {len(values):,} rows, "
+            f"first in row {first_row + bad[0]}. The model diverged or an input is not finite: look at that row."
+        )
+    return values
+
+
+def check_scorer(scorer, name, ragged):
+    """`EvaluationError` unless `ragged` has one row a query and holds positions of the catalogue or −1."""
+    rows = len(ragged.offsets) - 1
+    if rows != scorer.size:
+        raise EvaluationError(
+            invalid(name, f"have one row for each of the {scorer.size:,} queries", rows, "Pass the same queries.")
+        )
+    values = np.asarray(ragged.values)
+    outside = (values < -1) | (values >= scorer.catalogue)
+    if outside.any():
+        raise EvaluationError(
+            f"`{name}` must hold candidate positions below {scorer.catalogue:,}, or -1 for an item outside the "
+            f"catalogue. Received: {int(values[outside][0])}. Map item rows to candidate positions first."
+        )
