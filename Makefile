@@ -55,7 +55,7 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	    if $$python -c "$$fits" 2>/dev/null; then found=$$python; break; fi; \
 	  done; \
 	  if [ -z "$$found" ]; then \
-	    echo 'Python 3.10 to 3.13 is needed$(if $(PYTHON), and $(PYTHON) is not one). Install it, for example: apt install python3.11 python3.11-venv' >&2; \
+	    echo 'Python 3.10 to 3.13 is needed$(if $(PYTHON),; $(PYTHON) is not one). Install it, for example: apt install python3.11 python3.11-venv' >&2; \
 	    exit 1; \
 	  fi; \
 	  version=$$($$found -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \

@@ -26,7 +26,7 @@ def _seeds():
 
 @pytest.fixture(scope="session")
 def shared_data():
-    """The folder of real data sets that may lie beside the checkout; a test that needs it is skipped without."""
+    """The folder of real data sets beside the checkout; where it is missing, the test is skipped."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("needs the folder ../shared/data with real data sets, which is not here")

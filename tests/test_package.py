@@ -31,11 +31,12 @@ def _setup_cfg():
 
 
 def _lines(text):
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    lines = [line.strip() for line in text.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def _names(requirements):
-    """Canonical names of the requirements in `requirements`, without those that an extra takes from another."""
+    """Canonical names of `requirements`, without the lines by which one extra takes in another."""
     found = [re.match(r"[A-Za-z0-9._-]+", line) for line in requirements]
     return {re.sub(r"[-_.]+", "-", match[0]).lower() for match in found if match}
 
@@ -50,14 +51,14 @@ def test_importing_after_tensorflow_with_keras_3_is_one_line():
 
 
 def test_importing_before_tensorflow_chooses_legacy_keras():
-    result = _run("import tfrs_twotower\nimport tensorflow as tf\nprint(tf.keras.__version__)")
-    assert result.stdout.startswith("2.20."), result.stderr
+    result = _run("import tfrs_twotower\nimport tensorflow as tf\nprint(tf.keras.Model.__module__)")
+    assert result.stdout.startswith("tf_keras."), result.stderr
 
 
 def test_importing_after_tensorflow_with_legacy_keras_chosen_works():
-    code = "import tensorflow as tf\nimport tfrs_twotower\nprint(tf.keras.__version__)"
+    code = "import tensorflow as tf\nimport tfrs_twotower\nprint(tf.keras.Model.__module__)"
     result = _run(code, TF_USE_LEGACY_KERAS="1")
-    assert result.stdout.startswith("2.20."), result.stderr
+    assert result.stdout.startswith("tf_keras."), result.stderr
 
 
 def test_importing_the_package_alone_does_not_load_tensorflow():
@@ -142,7 +143,7 @@ def test_make_says_what_to_install_when_python_does_not_fit(tmp_path):
     )
     assert result.returncode != 0
     assert result.stderr.splitlines()[0] == (
-        f"Python 3.10 to 3.13 is needed, and {old} is not one. "
+        f"Python 3.10 to 3.13 is needed; {old} is not one. "
         "Install it, for example: apt install python3.11 python3.11-venv"
     )
     assert not (tmp_path / ".venv").exists()
