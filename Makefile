@@ -47,7 +47,7 @@ clean:  ## remove .venv, caches and built files; runs/ and downloads/ stay
 
 # TensorFlow Recommenders asks on macOS for tensorflow-macos, which ended at 2.16: there it goes in without
 # its dependencies, which setup.cfg lists anyway.
-$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+$(INSTALLED): setup.py setup.cfg pyproject.toml constraints.txt
 	@set -e; \
 	if [ ! -x $(BIN)/python ] || [ ! -x $(BIN)/pip ]; then \
 	  fits='import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))'; \
