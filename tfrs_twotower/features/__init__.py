@@ -1,0 +1,44 @@
+"""Features: declared by frozen dataclasses, computed by Keras layers inside the model."""
+
+from tfrs_twotower.features.build import build_fields
+from tfrs_twotower.features.fields.field import Field
+from tfrs_twotower.features.fields.history import HistoryField
+from tfrs_twotower.features.infer import infer_schema
+from tfrs_twotower.features.schema import (
+    Category,
+    Cross,
+    Feature,
+    History,
+    Id,
+    MultiValue,
+    Number,
+    Schema,
+    Text,
+    Time,
+    Vector,
+)
+from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.features.tensors import key_dtype, to_tensor
+from tfrs_twotower.features.vocabulary import Vocabulary
+
+__all__ = [
+    "Category",
+    "Cross",
+    "Feature",
+    "Field",
+    "History",
+    "HistoryField",
+    "Id",
+    "MultiValue",
+    "Number",
+    "Schema",
+    "Text",
+    "Time",
+    "Vector",
+    "Vocabulary",
+    "build_fields",
+    "derive_seed",
+    "infer_schema",
+    "key_dtype",
+    "to_tensor",
+]

@@ -1,0 +1,76 @@
+"""What every field is: a Keras layer in two halves, `encode` (no weights) and `call` (no strings)."""
+
+import tensorflow as tf
+
+from tfrs_twotower.features.seeds import derive_seed
+
+
+class Field(tf.keras.layers.Layer):
+    """One feature of a tower. See ARCHITECTURE.md, "Fields and towers".
+
+    Args:
+      feature: the feature's declaration, of `features/schema.py`.
+      seed: the model's seed; the field derives its own from it and its name.
+    """
+
+    def __init__(self, feature, seed=0):
+        super().__init__(name=feature.name)
+        self.feature = feature
+        self.seed = derive_seed(seed, feature.name)
+
+    @property
+    def columns(self):
+        """The columns that the field reads, known before `adapt`."""
+        return self.feature.columns
+
+    def inputs(self):
+        """{column: tf.TensorSpec} of the raw inputs, known after `adapt`."""
+        raise NotImplementedError
+
+    def adapt(self, columns, counts):
+        """Learns vocabulary or statistics. A later call replaces an earlier one.
+
+        Args:
+          columns: {column: Arrow array [n]}, at least the field's own.
+          counts: int64 [n], how many training events each row has; rows with 0 are ignored.
+        """
+        raise NotImplementedError
+
+    def encode(self, raw):
+        """{column: raw tensor} → {part: tensor of indices or floats}. Graph code."""
+        raise NotImplementedError
+
+    def state(self):
+        """{name: numpy array} of what `adapt` learned."""
+        raise NotImplementedError
+
+    def load_state(self, state):
+        """Takes over what `state` returned, so that `encode` gives the same."""
+        raise NotImplementedError
+
+    def embeddings(self, rows, dim, name="embeddings", initializer=None):
+        """A new weight [rows, dim], uniform in ±0.05 unless an initializer is given."""
+        if initializer is None:
+            initializer = tf.keras.initializers.RandomUniform(-0.05, 0.05, seed=derive_seed(self.seed, name))
+        return self.add_weight(name, (rows, dim), initializer=initializer)
+
+    def kernel(self, rows, dim, name="kernel"):
+        """A new weight [rows, dim] for a linear map (Glorot uniform)."""
+        glorot = tf.keras.initializers.GlorotUniform(seed=derive_seed(self.seed, name))
+        return self.add_weight(name, (rows, dim), initializer=glorot)
+
+
+class RowField(Field):
+    """A field that is one row of a table: encoded as {"index": int32 [batch]}."""
+
+    @property
+    def rows(self):
+        """How many rows the table has, with row 0 for missing and unknown."""
+        raise NotImplementedError
+
+    def build(self, input_shape):
+        self.table = self.embeddings(self.rows, self.feature.dim)
+        super().build(input_shape)
+
+    def call(self, encoded, training=False):
+        return tf.gather(self.table, encoded["index"])

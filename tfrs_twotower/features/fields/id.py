@@ -1,0 +1,60 @@
+"""An id as a row of a table; row 0 is trained by leaving out a share of the ids."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.features.fields.field import RowField
+from tfrs_twotower.features.fields.keys import Keys
+from tfrs_twotower.features.tensors import key_dtype
+from tfrs_twotower.features.vocabulary import is_missing
+
+
+class IdField(Keys, RowField):
+    """Field of `schema.Id`. Encoded: {"index": int32 [batch]}, 0 for missing and unknown."""
+
+    def __init__(self, feature, seed=0):
+        super().__init__(feature, seed)
+        self._generator = tf.random.Generator.from_seed(self.seed, alg="philox")
+
+    @property
+    def rows(self):
+        return 1 + (self.feature.buckets or self.size)
+
+    def inputs(self):
+        return {self.feature.column: tf.TensorSpec([None], self.key_dtype)}
+
+    def adapt(self, columns, counts):
+        column = columns[self.feature.column]
+        if self.feature.buckets:
+            self.key_dtype = key_dtype(column)
+        else:
+            self.learn(column, counts, self.feature.min_count)
+
+    def index(self, ids):
+        """int32 of the shape of `ids`, raw ids: rows of the table."""
+        if self.feature.buckets:
+            text = tf.strings.as_string(ids) if ids.dtype == tf.int64 else ids
+            bucket = tf.cast(tf.strings.to_hash_bucket_fast(text, self.feature.buckets), tf.int32)
+            return tf.where(is_missing(ids), 0, bucket + 1)
+        return self.vocabulary.lookup(ids)
+
+    def encode(self, raw):
+        return {"index": self.index(raw[self.feature.column])}
+
+    def call(self, encoded, training=False):
+        index = encoded["index"]
+        if training and self.feature.dropout:
+            drawn = self._generator.uniform(tf.shape(index))
+            index = tf.where(drawn < self.feature.dropout, 0, index)
+        return super().call({"index": index})
+
+    def state(self):
+        if self.feature.buckets:
+            return {"dtype": np.array(self.key_dtype.name)}
+        return super().state()
+
+    def load_state(self, state):
+        if self.feature.buckets:
+            self.key_dtype = tf.as_dtype(str(state["dtype"]))
+        else:
+            super().load_state(state)

@@ -1,0 +1,43 @@
+"""What the fields of one column of keys (ids, categories, lists of them) share: dtype and vocabulary."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import tensorflow as tf
+
+from tfrs_twotower.features.tensors import cast, flat, key_dtype, list_lengths
+from tfrs_twotower.features.vocabulary import Vocabulary, learn_keys
+
+
+class Keys:
+    """Mixin of a field whose feature has one `column` of keys, alone or in lists."""
+
+    # No defaults: Keras tracks no attribute that its class has too.
+    key_dtype: tf.DType
+    vocabulary: Vocabulary
+
+    @property
+    def size(self):
+        """How many keys were learned."""
+        return self.vocabulary.size
+
+    def learn(self, column, counts, min_count=1):
+        """Learns dtype and vocabulary from a column of keys, or of lists of keys."""
+        self.key_dtype = key_dtype(column)
+        self.vocabulary = Vocabulary(learn_keys(*single_keys(column, counts, self.key_dtype), min_count))
+
+    def state(self):
+        return {"dtype": np.array(self.key_dtype.name), "keys": self.vocabulary.keys()}
+
+    def load_state(self, state):
+        self.key_dtype = tf.as_dtype(str(state["dtype"]))
+        self.vocabulary = Vocabulary(state["keys"])
+
+
+def single_keys(column, counts, dtype):
+    """(flat Arrow keys, counts) of a column of keys, or of lists of keys with an entry for each key."""
+    array = flat(column)
+    if pa.types.is_nested(array.type):
+        counts = np.repeat(counts, list_lengths(array))
+        array = flat(pc.list_flatten(array))
+    return cast(array, dtype), np.asarray(counts)

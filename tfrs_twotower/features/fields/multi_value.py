@@ -1,0 +1,40 @@
+"""Any number of values of one kind, pooled."""
+
+import tensorflow as tf
+
+from tfrs_twotower.features.fields.field import Field
+from tfrs_twotower.features.fields.keys import Keys
+from tfrs_twotower.features.fields.pooling import fixed_width, gather_present, pool_softmax, pool_sum
+
+
+class MultiValueField(Keys, Field):
+    """Field of `schema.MultiValue`. Encoded: {"index": int32 [batch, length]}, −1 where there is nothing."""
+
+    def inputs(self):
+        return {self.feature.column: tf.TensorSpec([None, None], self.key_dtype)}
+
+    def adapt(self, columns, counts):
+        self.learn(columns[self.feature.column], counts, self.feature.min_count)
+
+    def encode(self, raw):
+        # Values that were not learned are left out, so the table has no row for them.
+        index = self.vocabulary.lookup(raw[self.feature.column]) - 1
+        return {"index": fixed_width(index, self.feature.length)}
+
+    def build(self, input_shape):
+        self.table = self.embeddings(max(self.size, 1), self.feature.dim)
+        if self.feature.pooling == "attention":
+            self._query = self.embeddings(self.feature.dim, 1, "attention_query")
+        super().build(input_shape)
+
+    def call(self, encoded, training=False):
+        index = encoded["index"]
+        batch = tf.shape(index)[0]
+        places, vectors = gather_present(self.table, index)
+        if self.feature.pooling == "sum":
+            return pool_sum(vectors, places, batch)
+        if self.feature.pooling == "attention":
+            scores = tf.squeeze(vectors @ self._query, -1)
+        else:
+            scores = tf.zeros_like(vectors[:, 0])
+        return pool_softmax(vectors, places, batch, scores)

@@ -1,0 +1,91 @@
+"""A number: normalised, or as a bin."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.features.fields.field import Field, RowField
+from tfrs_twotower.features.tensors import to_tensor
+
+
+def number_field(feature, seed=0):
+    """The field of a `schema.Number`, by its transform."""
+    return BinField(feature, seed) if feature.transform == "bucketise" else NumberField(feature, seed)
+
+
+def _training_values(column, counts):
+    """(finite values, their counts) of the rows that training saw, both float64."""
+    values = to_tensor(column, tf.TensorSpec([None], tf.float32)).numpy().astype(np.float64)
+    used = np.isfinite(values) & (counts > 0)
+    return values[used], np.asarray(counts, np.float64)[used]
+
+
+class NumberField(Field):
+    """Field of `schema.Number` with `normalise` or `log1p`.
+
+    Encoded: {"value": float32 [batch], 0 where missing; "missing": float32 [batch], 1 where missing}.
+    """
+
+    def inputs(self):
+        return {self.feature.column: tf.TensorSpec([None], tf.float32)}
+
+    def adapt(self, columns, counts):
+        values, weights = _training_values(columns[self.feature.column], counts)
+        if self.feature.transform == "log1p":
+            values = np.sign(values) * np.log1p(np.abs(values))
+        self._mean, self._deviation = 0.0, 1.0
+        if len(values):
+            self._mean = float(np.average(values, weights=weights))
+            self._deviation = float(np.sqrt(np.average((values - self._mean) ** 2, weights=weights))) or 1.0
+
+    def encode(self, raw):
+        value = raw[self.feature.column]
+        missing = ~tf.math.is_finite(value)
+        if self.feature.transform == "log1p":
+            value = tf.sign(value) * tf.math.log1p(tf.abs(value))
+        value = tf.where(missing, 0.0, (value - self._mean) / self._deviation)
+        return {"value": value, "missing": tf.cast(missing, tf.float32)}
+
+    def build(self, input_shape):
+        self._kernel = self.kernel(2, self.feature.dim)
+        super().build(input_shape)
+
+    def call(self, encoded, training=False):
+        return tf.stack([encoded["value"], encoded["missing"]], axis=-1) @ self._kernel
+
+    def state(self):
+        return {"mean": np.float64(self._mean), "deviation": np.float64(self._deviation)}
+
+    def load_state(self, state):
+        self._mean, self._deviation = float(state["mean"]), float(state["deviation"])
+
+
+class BinField(RowField):
+    """Field of `schema.Number` with `bucketise`. Encoded: {"index": int32 [batch]}, 0 where missing."""
+
+    @property
+    def rows(self):
+        return 2 + len(self._boundaries)
+
+    def inputs(self):
+        return {self.feature.column: tf.TensorSpec([None], tf.float32)}
+
+    def adapt(self, columns, counts):
+        values, weights = _training_values(columns[self.feature.column], counts)
+        self._boundaries = np.zeros(0, np.float32)
+        if len(values):
+            order = np.argsort(values, kind="stable")
+            reached = np.cumsum(weights[order])
+            shares = reached[-1] * np.arange(1, self.feature.bins) / self.feature.bins
+            places = np.minimum(np.searchsorted(reached, shares, side="right"), len(values) - 1)
+            self._boundaries = np.unique(values[order][places]).astype(np.float32)
+
+    def encode(self, raw):
+        value = raw[self.feature.column]
+        bin_ = tf.searchsorted(tf.constant(self._boundaries), value, side="right")
+        return {"index": tf.where(tf.math.is_finite(value), bin_ + 1, 0)}
+
+    def state(self):
+        return {"boundaries": self._boundaries}
+
+    def load_state(self, state):
+        self._boundaries = np.asarray(state["boundaries"], np.float32)

@@ -1,0 +1,60 @@
+"""A vector given with each entity: projected, and corrected for each entity if it may be trained."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.errors import DataError, invalid
+from tfrs_twotower.features.fields.field import Field
+from tfrs_twotower.features.fields.keys import Keys
+from tfrs_twotower.features.tensors import flat, list_lengths
+
+
+class VectorField(Keys, Field):
+    """Field of `schema.Vector`.
+
+    Encoded: {"vector": float32 [batch, d]} and, if trainable, "index": int32 [batch], the row of the
+    entity's correction, 0 for an entity not learned.
+    """
+
+    def inputs(self):
+        inputs = {self.feature.column: tf.TensorSpec([None, self._given], tf.float32)}
+        if self.feature.trainable:
+            inputs[self.feature.id_column] = tf.TensorSpec([None], self.key_dtype)
+        return inputs
+
+    def adapt(self, columns, counts):
+        lengths = list_lengths(flat(columns[self.feature.column]))
+        self._given = int(lengths.max(initial=0))
+        if not self._given:
+            way_out = "Give at least one entity a vector, or leave the feature out."
+            raise DataError(invalid(self.feature.column, "hold vectors", self._given, way_out))
+        if self.feature.trainable:
+            self.learn(columns[self.feature.id_column], counts)
+
+    def encode(self, raw):
+        vector = raw[self.feature.column]
+        encoded = {"vector": tf.where(tf.math.is_finite(vector), vector, 0.0)}
+        if self.feature.trainable:
+            encoded["index"] = self.vocabulary.lookup(raw[self.feature.id_column])
+        return encoded
+
+    def build(self, input_shape):
+        if self.feature.trainable:
+            self._corrections = self.embeddings(1 + self.size, self._given, "corrections", "zeros")
+        self._kernel = self.kernel(self._given, self.feature.dim)
+        super().build(input_shape)
+
+    def call(self, encoded, training=False):
+        vector = encoded["vector"]
+        if self.feature.trainable:
+            known = tf.cast(encoded["index"] > 0, tf.float32)[:, tf.newaxis]
+            vector += known * tf.gather(self._corrections, encoded["index"])
+        return vector @ self._kernel
+
+    def state(self):
+        return {"given": np.int64(self._given), **(super().state() if self.feature.trainable else {})}
+
+    def load_state(self, state):
+        self._given = int(state["given"])
+        if self.feature.trainable:
+            super().load_state(state)

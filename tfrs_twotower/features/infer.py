@@ -1,0 +1,46 @@
+"""A schema from nothing but the columns: the defaults that a recipe without a schema gets."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.features.schema import Category, History, Id, MultiValue, Number, Schema, Text, Time, Vector
+
+_CATEGORY_ROWS = 100_000  # rows looked at to tell a category from text
+_CATEGORY_LIMIT = 1_000  # more distinct values than this, and half the rows, is text
+_HISTORY_LENGTH = 50
+
+
+def infer_schema(log, id_dim=32):
+    """A schema for an `InteractionLog`.
+
+    Ids on both sides, the user's history, the hour and weekday of the request, and every other column by its
+    type: numbers normalised, lists of text as multi-valued, lists of floats as pre-trained vectors, text with
+    few distinct values as a category, other text as words.
+    """
+    query = [Id(c.USER_ID, dim=id_dim), History(length=_HISTORY_LENGTH), Time(c.TIMESTAMP, parts=("hour", "weekday"))]
+    candidate = [Id(c.ITEM_ID, dim=id_dim)]
+    for table, key, fields in ((log.users, c.USER_ID, query), (log.items, c.ITEM_ID, candidate)):
+        fields += [f for name in table.column_names if name != key and (f := _feature(name, table[name]))]
+    query += [
+        f for name in log.context.column_names
+        if name not in (c.EVENT, c.LABEL, c.SESSION) and (f := _feature(name, log.context[name]))
+    ]
+    return Schema(query=tuple(query), candidate=tuple(candidate))
+
+
+def _feature(name, column):
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        if pa.types.is_floating(kind.value_type):
+            return Vector(name)
+        return MultiValue(name, pooling="mean")
+    if pa.types.is_boolean(kind) or pa.types.is_null(kind) or pa.types.is_temporal(kind):
+        return None
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind):
+        return Number(name, transform="normalise")
+    values = column.slice(0, _CATEGORY_ROWS)
+    distinct = pc.count_distinct(values).as_py()
+    if distinct > _CATEGORY_LIMIT or distinct > 0.5 * len(values):
+        return Text(name, analyser="words")
+    return Category(name)

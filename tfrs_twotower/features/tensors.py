@@ -1,0 +1,121 @@
+"""Arrow columns → the raw tensors that a served model would receive, with the same signs for "missing"."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import tensorflow as tf
+
+from tfrs_twotower.columns import MISSING_INT_ID, MISSING_STRING_ID
+from tfrs_twotower.errors import DataError
+
+_ARROW = {tf.string: pa.large_string(), tf.int64: pa.int64(), tf.float32: pa.float32()}
+_MISSING = {tf.string: MISSING_STRING_ID, tf.int64: MISSING_INT_ID, tf.float32: float("nan")}
+
+
+def to_tensor(array, spec):
+    """One column as a raw tensor.
+
+    Args:
+      array: `pa.Array` or `pa.ChunkedArray` of n rows.
+      spec: a `tf.TensorSpec` of `Field.inputs`: shape [None] for a value a row, [None, None] for a list
+        a row, [None, d] float32 for a vector a row.
+
+    Returns:
+      [n], or [n, longest list] padded at the end, or [n, d]. A missing text is "", a missing integer or
+      time −1, a missing number NaN, a missing list empty, a missing vector zeros. Arrow times become
+      seconds since 1970, UTC.
+
+    Raises:
+      DataError: the column's type does not fit `spec`.
+    """
+    array = flat(array)
+    if len(spec.shape) == 1:
+        return tf.constant(_values(array, spec.dtype), spec.dtype)
+    if not _is_list(array.type):
+        raise DataError(f"A column of lists is needed. Received: {array.type}. Split texts into lists first.")
+    if spec.shape[1] is not None:
+        return tf.constant(_vectors(array, spec.shape[1]))
+    lengths = list_lengths(array)
+    width = int(lengths.max(initial=0))
+    values = _values(array.flatten(), spec.dtype)
+    padded = np.full((len(array), width), _MISSING[spec.dtype], values.dtype)
+    padded[np.arange(width) < lengths[:, None]] = values
+    return tf.constant(padded, spec.dtype)
+
+
+def flat(array):
+    """The column as one array, without dictionary encoding."""
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def key_dtype(array):
+    """`tf.string` or `tf.int64`: how a column of ids or categories (or of lists of them) is read.
+
+    Raises:
+      DataError: neither text nor whole numbers.
+    """
+    kind = array.type
+    if _is_list(kind):
+        kind = kind.value_type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if _is_text(kind) or pa.types.is_null(kind):
+        return tf.string
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+        return tf.int64
+    raise DataError(f"A key must be text or a whole number. Received: a column of {kind}. Convert it.")
+
+
+def list_lengths(array):
+    """int64 [n]: the length of each row's list; 0 for a missing one."""
+    return pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def drop_missing(keys):
+    """bool [n]: which of the (flat) keys are neither null nor the missing id."""
+    missing = MISSING_STRING_ID if _is_text(keys.type) else MISSING_INT_ID
+    known = pc.fill_null(pc.not_equal(keys, pa.scalar(missing, keys.type)), False)
+    return known.to_numpy(zero_copy_only=False)
+
+
+def cast(array, dtype):
+    """A flat array as Arrow's large_string, int64 or float32. Raises `DataError` where values are lost."""
+    if pa.types.is_date(array.type):
+        array = array.cast(pa.timestamp("s"))
+    if pa.types.is_timestamp(array.type):
+        array = array.cast(pa.timestamp("s", array.type.tz), safe=False)
+        array = array.cast(pa.int64())
+    if pa.types.is_floating(array.type) and dtype == tf.int64:
+        array = pc.if_else(pc.is_finite(array), array, None)
+    try:
+        return array.cast(_ARROW[dtype], safe=dtype != tf.float32)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(f"A column of {array.type} cannot be read as {dtype.name}: {error}") from error
+
+
+def _values(array, dtype):
+    array = flat(array)
+    array = pc.fill_null(cast(array, dtype), pa.scalar(_MISSING[dtype], _ARROW[dtype]))
+    values = array.to_numpy(zero_copy_only=False)
+    return values.astype(object) if dtype == tf.string else values
+
+
+def _vectors(array, dim):
+    lengths = list_lengths(array)
+    given = lengths > 0
+    if not (lengths[given] == dim).all():
+        wrong = int(lengths[given][lengths[given] != dim][0])
+        raise DataError(f"Each vector must have {dim} values. Received: one of {wrong}. Make them alike.")
+    vectors = np.zeros((len(array), dim), np.float32)
+    vectors[given] = _values(array.flatten(), tf.float32).reshape(-1, dim)
+    return np.nan_to_num(vectors, posinf=0.0, neginf=0.0)
+
+
+def _is_text(kind):
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _is_list(kind):
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)

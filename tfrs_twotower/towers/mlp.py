@@ -1,0 +1,82 @@
+"""The plain encoder: the fields' embeddings side by side, then dense layers."""
+
+from typing import Literal
+
+import tensorflow as tf
+
+from tfrs_twotower.config import config
+from tfrs_twotower.errors import ConfigError, invalid, nearest
+from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.towers.dropout import Dropout
+
+
+@config
+class MLP:
+    """Dense layers, each followed by normalisation, activation and dropout.
+
+    Attributes:
+      widths: units of each layer; none leaves the embeddings as they are.
+      activation: a Keras activation by name.
+      normalisation: `none`, `layer` or `batch`.
+      dropout: share of each layer's outputs that training drops.
+    """
+
+    widths: tuple[int, ...] = (128,)
+    activation: str = "relu"
+    normalisation: Literal["none", "layer", "batch"] = "none"
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        if any(width < 1 for width in self.widths):
+            raise ConfigError(invalid("MLP.widths", "be 1 or more each", self.widths, "Leave it out."))
+        if self.normalisation not in _NORMALISATIONS:
+            way_out = nearest(self.normalisation, _NORMALISATIONS)
+            raise ConfigError(f"`MLP.normalisation` cannot be {self.normalisation!r}." + way_out)
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(invalid("MLP.dropout", "be in [0, 1)", self.dropout, "0 turns it off."))
+        try:
+            tf.keras.activations.get(self.activation)
+        except ValueError as error:
+            rule, way_out = "be a Keras activation", "For example relu, gelu or tanh."
+            raise ConfigError(invalid("MLP.activation", rule, self.activation, way_out)) from error
+
+
+_NORMALISATIONS = {
+    "none": None,
+    "layer": tf.keras.layers.LayerNormalization,
+    "batch": tf.keras.layers.BatchNormalization,
+}
+
+
+class MLPEncoder(tf.keras.layers.Layer):
+    """Encoder of `MLP`.
+
+    Args:
+      settings: an `MLP`.
+      seed: from which weights and dropout derive theirs.
+    """
+
+    def __init__(self, settings, seed=0):
+        super().__init__(name="mlp")
+        self._layers = []
+        for number, width in enumerate(settings.widths):
+            part = derive_seed(seed, f"mlp/{number}")
+            glorot = tf.keras.initializers.GlorotUniform(seed=part)
+            dense = tf.keras.layers.Dense(width, kernel_initializer=glorot, name=f"dense_{number}")
+            self._layers.append(dense)
+            normalisation = _NORMALISATIONS[settings.normalisation]
+            if normalisation:
+                self._layers.append(normalisation(name=f"normalisation_{number}"))
+            self._layers.append(tf.keras.layers.Activation(settings.activation, name=f"activation_{number}"))
+            dropout_seed = derive_seed(part, "dropout")
+            self._layers.append(Dropout(settings.dropout, dropout_seed, name=f"dropout_{number}"))
+
+    def call(self, embeddings, training=False):
+        """list of [batch, dᵢ], one for each field → [batch, last width, or Σ dᵢ]."""
+        values = tf.concat(embeddings, axis=-1)
+        for layer in self._layers:
+            if isinstance(layer, (Dropout, tf.keras.layers.BatchNormalization)):
+                values = layer(values, training=training)
+            else:
+                values = layer(values)
+        return values

@@ -1,0 +1,71 @@
+"""A tower: embed → encode → project → normalise."""
+
+import tensorflow as tf
+
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.towers.encoders import build_encoder
+
+
+class Tower(tf.keras.layers.Layer):
+    """One side of the model: from features to vectors.
+
+    Args:
+      fields: `Field`s, as `build_fields` returns them for one side.
+      encoder: configuration of the encoder, such as `MLP()`, which sees the list of the fields' embeddings.
+      dim: size of the vectors.
+      normalise: whether vectors get length 1 (cosine similarity). A zero vector stays zero.
+      seed: from which encoder and projection derive theirs.
+      name: name of the layer.
+    """
+
+    def __init__(self, fields, encoder, dim, normalise, seed=0, name="tower"):
+        super().__init__(name=name)
+        self.fields = list(fields)
+        self.encoder = build_encoder(encoder, derive_seed(seed, "encoder"))
+        self.dim = dim
+        self.normalise = normalise
+        # No bias: hidden layers have theirs, and so a zero input, which has no direction, stays zero and
+        # sends no gradient through the normalisation, whose slope there is steep.
+        start = tf.keras.initializers.GlorotUniform(seed=derive_seed(seed, "projection"))
+        self._project = tf.keras.layers.Dense(dim, use_bias=False, kernel_initializer=start, name="projection")
+
+    def inputs(self):
+        """{column: tf.TensorSpec} of the raw inputs of all fields, known after they are adapted.
+
+        Raises:
+          ConfigError: two fields read one column in two ways.
+        """
+        inputs, reader = {}, {}
+        for field in self.fields:
+            for column, spec in field.inputs().items():
+                if inputs.setdefault(column, spec) != spec:
+                    raise ConfigError(
+                        f"Column `{column}` is read as {_describe(inputs[column])} by `{reader[column]}` and "
+                        f"as {_describe(spec)} by `{field.name}`. Give one a copy under another name."
+                    )
+                reader.setdefault(column, field.name)
+        return inputs
+
+    def encode(self, raw):
+        """{column: raw tensor} → {field name: what the field encodes}. Graph code without weights."""
+        return {field.name: field.encode(raw) for field in self.fields}
+
+    def call(self, encoded, training=False):
+        """What `encode` returns → [batch, dim], or [batch, interests, dim] if the encoder gives several."""
+        embeddings = [field(encoded[field.name], training=training) for field in self.fields]
+        vectors = self._project(self.encoder(embeddings, training=training))
+        return tf.math.l2_normalize(vectors, axis=-1) if self.normalise else vectors
+
+    def state(self):
+        """{field name: {name: numpy array}} of what the fields learned."""
+        return {field.name: field.state() for field in self.fields}
+
+    def load_state(self, state):
+        """Takes over what `state` returned. A History needs the candidate tower's state loaded too."""
+        for field in self.fields:
+            field.load_state(state.get(field.name, {}))
+
+
+def _describe(spec):
+    return f"{spec.dtype.name}{list(spec.shape)}"
