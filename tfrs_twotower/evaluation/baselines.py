@@ -10,13 +10,13 @@ _ROWS_AT_ONCE = 1024
 
 
 def item_counts(items, catalogue):
-    """int64 [catalogue]: events of each candidate; `items` holds one candidate position an event, −1 is ignored."""
+    """int64 [catalogue]: events of each candidate. `items`: a candidate position an event, −1 is ignored."""
     items = np.asarray(items)
     return np.bincount(items[items >= 0], minlength=catalogue)
 
 
 def recent_counts(items, timestamps, catalogue, seconds=WEEK):
-    """`item_counts` of the last `seconds` before the latest of `timestamps` (the end of the training rows)."""
+    """`item_counts` of the last `seconds` before the latest of `timestamps` (training rows' alone)."""
     timestamps = np.asarray(timestamps)
     return item_counts(np.asarray(items)[timestamps > timestamps.max() - seconds], catalogue)
 
@@ -89,7 +89,8 @@ def _neighbours(visits, audience, neighbours):
     for start in range(0, visits.shape[1], _ROWS_AT_ONCE):
         block = (columns[start : start + _ROWS_AT_ONCE] @ unit).tocoo()
         other = block.col != block.row + start
-        block = sparse.csr_matrix((block.data[other], (block.row[other], block.col[other])), shape=block.shape)
+        place = (block.row[other], block.col[other])
+        block = sparse.csr_matrix((block.data[other], place), shape=block.shape)
         kept.append(_largest_of_rows(block, neighbours))
     return sparse.vstack(kept, format="csr")
 

@@ -15,7 +15,7 @@ class Collapse:
     """The figures behind the alarm.
 
     Attributes:
-      query_cosine, candidate_cosine: mean cosine of two different vectors; 0 is spread evenly, 1 is one direction.
+      query_cosine, candidate_cosine: mean cosine of two different vectors; 0: spread evenly, 1: one way.
       candidate_rank: effective rank (Roy and Vetterli 2007) of the centred unit candidate vectors: e to the
         entropy of the eigenvalues' shares; at most dim.
       distinct: distinct items in all queries' first ten.
@@ -56,8 +56,8 @@ def collapse(queries, candidates, top):
     message = None
     if faults:
         message = (
-            f"Collapsed: {'; '.join(faults)}. Lower the learning rate, check the temperature, and add uniform "
-            "negatives or a logQ correction."
+            f"Collapsed: {'; '.join(faults)}. Lower the learning rate, check the temperature, and add "
+            "uniform negatives or a logQ correction."
         )
     return Collapse(query_cosine, candidate_cosine, effective, distinct, message)
 

@@ -18,9 +18,11 @@ class Evaluation:
 
     Attributes:
       metrics: {"recall@10": mean over queries, …, "mrr", "coverage@10", "novelty@10"}.
-      intervals: {metric: [low, high]}: 95% percentile bootstrap over queries. Coverage is no mean and has none.
-      slices: {slice: {metric: value, "targets": count, "queries": count, "intervals": {metric: [low, high]}}}.
-        In a slice only its targets count, and only queries that have one are averaged.
+      intervals: {metric: [low, high]}: 95% percentile bootstrap over queries; none for coverage, which is
+        no mean. Empty if no bootstrap was asked for.
+      slices: {slice: {metric: value, "targets": count, "queries": count, "intervals": {metric: [low, high]}}}
+        for recall, hit rate and NDCG. In a slice only its targets count, and only queries that have one are
+        averaged. `slices.slice_masks` defines the slices.
       top: int32 [q, largest K]: recommended candidate positions, best first; −1 where nothing is left.
       queries, targets, candidates: how many there were.
       targets_sha256: of the targets, query by query: equal for two models that were asked the same.
@@ -43,7 +45,9 @@ class Evaluation:
         return {name: getattr(self, name) for name in names}
 
 
-def evaluate(scorer, targets, exclude, train_counts, ks=(10, 50, 100), cold_users=None, seed=0, bootstrap=1000):
+def evaluate(
+    scorer, targets, exclude, train_counts, ks=(10, 50, 100), cold_users=None, seed=0, bootstrap=1000
+):
     """Ranks the whole catalogue for every query and measures the outcome.
 
     Args:
@@ -114,7 +118,9 @@ def _checked(scorer, train_counts, ks):
     """The cut-offs, ascending and distinct."""
     ks = tuple(sorted(set(ks)))
     if not ks or ks[0] < 1:
-        raise EvaluationError(invalid("ks", "be one or more numbers of at least 1", ks, "Pass for example (10, 100)."))
+        raise EvaluationError(
+            invalid("ks", "be one or more numbers of at least 1", ks, "Pass for example (10, 100).")
+        )
     if np.shape(train_counts) != (scorer.catalogue,):
         raise EvaluationError(
             f"`train_counts` must have one count for each of the {scorer.catalogue:,} candidates. "
@@ -124,7 +130,7 @@ def _checked(scorer, train_counts, ks):
 
 
 def _summary(groups, bootstrap, seed):
-    """({group: {metric: mean}}, {group: {metric: [low, high]}}) of {group: {metric: [q]}}, in one bootstrap."""
+    """{group: {metric: mean}} and {group: {metric: [low, high]}} of {group: {metric: [q]}}: one bootstrap."""
     keys = [(group, name) for group, columns in groups.items() for name in columns]
     values = np.stack([groups[group][name] for group, name in keys], axis=1)
     means, bounds = {group: {} for group in groups}, {group: {} for group in groups}

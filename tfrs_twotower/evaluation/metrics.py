@@ -42,7 +42,7 @@ def per_query(ranking, ks, counted=None):
 
 
 def reciprocal_rank(ranking):
-    """float64 [q]: 1 / rank of the best target at any depth; 0 where no target is in the catalogue. Mean: MRR."""
+    """float64 [q]: 1 / rank of the best target at any depth; 0 if none is in the catalogue. Mean: MRR."""
     first = ranking.first_rank
     return np.where(first > 0, 1.0 / np.maximum(first, 1), 0.0)
 

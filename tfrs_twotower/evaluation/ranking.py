@@ -20,9 +20,9 @@ class Ranking:
 
     Attributes:
       targets: distinct candidate positions of each query, −1 where an item is not in the catalogue.
-      ranks: int32 [targets]: 1 is best; `max_k + 1` means beyond `max_k` (so does a target of −1).
-      first_rank: int64 [q]: exact rank of the query's best target, however deep; 0 where none is in the catalogue.
-      top: int32 [q, max_k]: recommended positions, best first, equal scores by position; −1 where nothing is left.
+      ranks: int32 [targets]: 1 is best; `max_k + 1` means beyond `max_k` or not in the catalogue.
+      first_rank: int64 [q]: rank of the best target at any depth; 0 if none is in the catalogue.
+      top: int32 [q, max_k]: recommended positions, best first, equal scores by position; −1: nothing left.
       catalogue: number of candidates.
       max_k: the depth of `ranks` and `top`.
     """
@@ -72,10 +72,10 @@ def rank(scorer, targets, exclude=None, max_k=100, block=None):
     for start in range(0, scorer.size, block):
         stop = min(start + block, scorer.size)
         span = slice(targets.offsets[start], targets.offsets[stop])
-        found = _rank_block(scorer, start, stop, _pairs(targets, start, stop), _pairs(exclude, start, stop), max_k)
-        known = targets.values[span] >= 0
-        ranks[span][known], first_rank[start:stop] = found[0], found[1]
-        top[start:stop, : found[2].shape[1]] = found[2]
+        positives, excluded = _pairs(targets, start, stop), _pairs(exclude, start, stop)
+        found, first_rank[start:stop], best = _rank_block(scorer, start, stop, positives, excluded, max_k)
+        ranks[span][targets.values[span] >= 0] = found
+        top[start:stop, : best.shape[1]] = best
     return Ranking(targets, ranks, first_rank, top, scorer.catalogue, max_k)
 
 
@@ -91,14 +91,14 @@ def _distinct(targets):
     if (lengths == 0).any():
         raise EvaluationError(
             "`targets` must hold at least one target for every query. Received: none for "
-            f"{int((lengths == 0).sum()):,} queries, first for query {int(np.argmin(lengths))}. Drop those queries."
+            f"{int((lengths == 0).sum()):,} queries, first for query {int(np.argmin(lengths))}. Drop them."
         )
     order = np.lexsort((targets.values, rows))
     values, rows = np.asarray(targets.values)[order], rows[order]
     keep = np.ones(len(values), bool)
     keep[1:] = (values[1:] != values[:-1]) | (rows[1:] != rows[:-1]) | (values[1:] < 0)
     counts = np.bincount(rows[keep], minlength=len(lengths))
-    return Ragged(values[keep].astype(np.int32), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+    return Ragged.from_lengths(values[keep], counts)
 
 
 def _pairs(ragged, start, stop):
@@ -119,7 +119,7 @@ def _rank_block(scorer, start, stop, positives, excluded, max_k):
             f"`scorer.scores({start}, {stop})` must be [{stop - start}, {scorer.catalogue}]. "
             f"Received: shape {tuple(scores.shape)}. Return one row a query, one column a candidate."
         )
-    if not np.isfinite(tf.reduce_sum(scores, axis=1)).all():  # finite sums prove finite scores; else look at each
+    if not np.isfinite(tf.reduce_sum(scores, axis=1)).all():  # only then can a score be NaN or infinite
         finite_rows("scores", scores.numpy(), first_row=start)
     depth = min(max_k + 1, scorer.catalogue)
     own, values, top, threshold, at_least = (t.numpy() for t in _search(scores, excluded, positives, depth))

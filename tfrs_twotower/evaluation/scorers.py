@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.errors import EvaluationError, invalid
+from tfrs_twotower.errors import EvaluationError
 
 
 class Scorer(Protocol):
@@ -58,13 +58,13 @@ class DotScorer:
 
 
 def finite_rows(argument, values, first_row=0):
-    """Returns `values` [rows, ...]; `EvaluationError` says how many rows hold NaN or infinity, and the first."""
+    """Returns `values` [rows, ...], or an `EvaluationError` that counts the rows with NaN or infinity."""
     good = np.isfinite(values).reshape(len(values), -1).all(axis=1)
     if not good.all():
         bad = np.flatnonzero(~good)
         raise EvaluationError(
-            f"`{argument}` must be finite. Received: NaN or infinity in {len(bad):,} of {len(values):,} rows, "
-            f"first in row {first_row + bad[0]}. The model diverged or an input is not finite: look at that row."
+            f"`{argument}` must be finite. Received: NaN or infinity in {len(bad):,} of {len(values):,} "
+            f"rows, first in row {first_row + bad[0]}. The model diverged, or that input is not finite."
         )
     return values
 
@@ -74,12 +74,13 @@ def check_scorer(scorer, name, ragged):
     rows = len(ragged.offsets) - 1
     if rows != scorer.size:
         raise EvaluationError(
-            invalid(name, f"have one row for each of the {scorer.size:,} queries", rows, "Pass the same queries.")
+            f"`{name}` must have one row for each of the {scorer.size:,} queries. Received: {rows:,} rows. "
+            "Pass the rows of the same queries."
         )
     values = np.asarray(ragged.values)
     outside = (values < -1) | (values >= scorer.catalogue)
     if outside.any():
         raise EvaluationError(
-            f"`{name}` must hold candidate positions below {scorer.catalogue:,}, or -1 for an item outside the "
-            f"catalogue. Received: {int(values[outside][0])}. Map item rows to candidate positions first."
+            f"`{name}` must hold candidate positions below {scorer.catalogue:,}, or -1 for an item outside "
+            f"the catalogue. Received: {int(values[outside][0])}. Map item rows to candidate positions first."
         )
