@@ -1,0 +1,45 @@
+"""Sources → one interaction log → splits → histories → the order of the batches.
+
+Nothing here imports TensorFlow before a source that needs it is read.
+"""
+
+from tfrs_twotower.data.history import History
+from tfrs_twotower.data.ingest import IngestReport, ingest
+from tfrs_twotower.data.log import InteractionLog
+from tfrs_twotower.data.order import batch_count, batches
+from tfrs_twotower.data.queries import Queries
+from tfrs_twotower.data.ragged import Ragged
+from tfrs_twotower.data.source import Columns, Source
+from tfrs_twotower.data.sources.files import Files
+from tfrs_twotower.data.sources.frames import Frames
+from tfrs_twotower.data.sources.movielens import MovieLens
+from tfrs_twotower.data.sources.synthetic import Planted, synthetic
+from tfrs_twotower.data.sources.tfds import Tfds
+from tfrs_twotower.data.sources.tfrecord import TFRecords, write_tfrecords
+from tfrs_twotower.data.split import LeaveLastOut, RandomHoldout, Split, Temporal, UserHeldOut
+
+__all__ = [
+    "Columns",
+    "Files",
+    "Frames",
+    "History",
+    "IngestReport",
+    "InteractionLog",
+    "LeaveLastOut",
+    "MovieLens",
+    "Planted",
+    "Queries",
+    "Ragged",
+    "RandomHoldout",
+    "Source",
+    "Split",
+    "TFRecords",
+    "Temporal",
+    "Tfds",
+    "UserHeldOut",
+    "batch_count",
+    "batches",
+    "ingest",
+    "synthetic",
+    "write_tfrecords",
+]

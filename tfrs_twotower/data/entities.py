@@ -1,0 +1,118 @@
+"""Ids of users or items coded as rows of their table; ids met only in the log get rows with null features."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tfrs_twotower.data import values
+from tfrs_twotower.data.rejects import Checks
+from tfrs_twotower.errors import DataError
+
+_MOST_ROWS = 2**31 - 1
+
+
+class Entities:
+    """The table of one side while the log is read.
+
+    Args:
+      id_name: the id's canonical name
+      id_type: Arrow type of the ids in the log; a table with the other kind of id is cast to it
+      table: pa.Table with `id_name`, or None
+      where: for messages
+      rejects: takes rows with a missing or repeated id
+      limit: the fraction of such rows that is an error
+      notes: list that gets a line for what was changed without rejecting a row
+    """
+
+    def __init__(self, id_name, id_type, table, where, rejects, limit, notes):
+        self.id_name, self.known = id_name, table is not None
+        self._where = where
+        self._rows = {}
+        self._type = None
+        self._features = None
+        if table is not None:
+            self._load(table, id_type, rejects, limit, notes)
+
+    def _load(self, table, id_type, rejects, limit, notes):
+        raw = table.column(self.id_name)
+        ids, malformed = values.ids(raw, f"{self._where}: column `{self.id_name}`")
+        log_ids, _ = values.ids(pa.array([], id_type), f"{self._where}: column `{self.id_name}` of the log")
+        if not pa.types.is_null(id_type) and log_ids.type != ids.type:
+            try:
+                ids = ids.cast(log_ids.type)
+            except pa.ArrowInvalid as error:
+                raise DataError(
+                    f"{self._where}: column `{self.id_name}` is text and the log's is a number, and not all of "
+                    f"the text are numbers ({error}). Store both as one type."
+                ) from error
+        self._type = ids.type
+        checks = Checks(len(table))
+        checks.fail(malformed, f"{self._where}: {self.id_name} not a whole number", raw)
+        checks.fail(ids.is_null().to_numpy(zero_copy_only=False), f"{self._where}: {self.id_name} missing", raw)
+        checks.fail(_repeated(ids), f"{self._where}: {self.id_name} repeated, first row kept", raw)
+        rejects.add(checks, self._where, np.arange(len(table)))
+        reasons = {reason: int((checks.code == i).sum()) for i, (reason, _) in enumerate(checks.reasons) if i}
+        rejects.check(self._where, max(len(table), 1), limit, reasons)
+        keep = pa.array(checks.ok)
+        self._rows = {value: row for row, value in enumerate(ids.filter(keep).to_pylist())}
+        self._features = self._plain(table, notes).filter(keep)
+
+    def _plain(self, table, notes):
+        columns = {}
+        for name in table.column_names:
+            array = values.plain(table.column(name), f"{self._where}: column `{name}`")
+            infinite = values.infinite(array)
+            if infinite.any():
+                array = pc.if_else(pa.array(infinite), pa.scalar(None, array.type), array)
+                notes.append(f"{self._where}: {infinite.sum()} infinite values of `{name}` count as missing")
+            columns[name] = array
+        return pa.table(columns)
+
+    def find(self, ids, file):
+        """int32 [n]: rows of known ids, -1 for others."""
+        return self._map(ids, file, lambda value: self._rows.get(value, -1))
+
+    def code(self, ids, file):
+        """int32 [n]: rows of the ids; a new id gets the next row."""
+        rows = self._map(ids, file, lambda value: self._rows.setdefault(value, len(self._rows)))
+        if len(self._rows) > _MOST_ROWS:
+            raise DataError(f"{self._where}: more than {_MOST_ROWS} different `{self.id_name}`.")
+        return rows
+
+    def _map(self, ids, file, row_of):
+        if self._type is None:
+            self._type = ids.type
+        if ids.type != self._type:
+            if ids.null_count < len(ids):
+                raise DataError(
+                    f"{file}: column `{self.id_name}` is {ids.type} here and {self._type} elsewhere. "
+                    "Store it as one type."
+                )
+            ids = pa.nulls(len(ids), self._type)
+        # Python touches the batch's distinct ids only; its rows are mapped by numpy.
+        encoded = ids.dictionary_encode()
+        table = np.fromiter(map(row_of, encoded.dictionary.to_pylist()), np.int32, len(encoded.dictionary))
+        index = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
+        return np.append(table, np.int32(-1))[index]
+
+    def table(self):
+        """pa.Table: known rows in their table's order, then ids of the log in order of appearance."""
+        columns = {self.id_name: pa.array(list(self._rows), self._type)}
+        if self._features is not None:
+            new = len(self._rows) - len(self._features)
+            for name in self._features.column_names:
+                if name != self.id_name:
+                    column = self._features.column(name)
+                    columns[name] = pa.chunked_array([*column.chunks, pa.nulls(new, column.type)], column.type)
+        return pa.table(columns).combine_chunks()
+
+
+def _repeated(ids):
+    """bool [n]: the same id stands further up."""
+    encoded = ids.dictionary_encode()
+    index = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
+    repeated = np.ones(len(ids), bool)
+    repeated[np.unique(index, return_index=True)[1]] = False
+    return repeated & (index >= 0)

@@ -1,0 +1,217 @@
+"""Source → checked, coded, time-ordered interaction log. Streamed: the raw log is never in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pyarrow as pa
+
+from tfrs_twotower.columns import EVENT, ITEM_ID, LABEL, SESSION, TIMESTAMP, USER_ID, WEIGHT
+from tfrs_twotower.data import values
+from tfrs_twotower.data.entities import Entities
+from tfrs_twotower.data.log import InteractionLog
+from tfrs_twotower.data.rejects import Checks, Rejects
+from tfrs_twotower.data.source import FILE, INVALID, PARSE_AS, ROW, UNIT, check_columns
+from tfrs_twotower.errors import DataError, invalid
+
+YEAR_2100 = 4_102_444_800
+_FIXED = (USER_ID, ITEM_ID, TIMESTAMP, WEIGHT, ROW, INVALID)
+_TEXT = (EVENT, SESSION)
+
+
+@dataclasses.dataclass(frozen=True)
+class IngestReport:
+    """What `ingest` met.
+
+    Attributes:
+      rows: rows read from the log; accepted: rows kept
+      rejected: {reason: rows} of the log and of the entity tables
+      rejected_path: where the rejected rows were written, or None
+      users, items: rows of the entity tables, those met only in the log included
+      notes: things worth knowing that rejected nothing
+    """
+
+    rows: int
+    accepted: int
+    rejected: dict[str, int]
+    rejected_path: str | None
+    users: int
+    items: int
+    notes: tuple[str, ...] = ()
+
+    def __str__(self):
+        lines = [f"{self.accepted:,} of {self.rows:,} rows kept, {self.users:,} users, {self.items:,} items"]
+        lines += [f"rejected {n:,}: {reason}" for reason, n in self.rejected.items()]
+        if self.rejected_path:
+            lines.append(f"rejected rows: {self.rejected_path}")
+        return "\n".join([*lines, *self.notes])
+
+
+def ingest(source, limit=0.01, rejected_to=None, require_items=False, min_time=0, max_time=YEAR_2100):
+    """Reads a source into an `InteractionLog`.
+
+    Bad rows (missing ids, values that are no numbers or not finite, times outside of [min_time, max_time),
+    lines that cannot be parsed) are left out, counted and written to `rejected_to`. In the tables of
+    users and items a missing id is a bad row, and of a repeated id the first row is kept.
+
+    Args:
+      source: a Source
+      limit: the fraction of bad rows, of the log and of each table, above which ingestion stops
+      rejected_to: path of a Parquet file for the bad rows: reason, file, row, value
+      require_items: an event whose item is not in the item table is a bad row
+      min_time, max_time: seconds since 1970
+
+    Returns:
+      (InteractionLog, IngestReport)
+
+    Raises:
+      DataError: a column is absent or has an unusable type, too many rows are bad, or none is left.
+    """
+    if not 0 <= limit <= 1:
+        raise DataError(invalid("limit", "be a fraction from 0 to 1", limit, "1% is limit=0.01."))
+    rejects = Rejects(rejected_to)
+    try:
+        return _ingest(source, limit, rejects, require_items, (min_time, max_time))
+    finally:
+        rejects.close()
+
+
+def _ingest(source, limit, rejects, require_items, times):
+    batches = iter(source.interactions())
+    first = next(batches, None)
+    if first is None:
+        raise DataError(f"{source.name}: there are no interactions.")
+    check_columns({name: name for name in (USER_ID, ITEM_ID, TIMESTAMP)}, first.schema.names, source.name)
+    notes = []
+    users, items = (
+        Entities(id_name, first.column(id_name).type, table, f"{source.name} ({what})", rejects, limit, notes)
+        for id_name, what, table in ((USER_ID, "users", source.users()), (ITEM_ID, "items", source.items()))
+    )
+    if require_items and not items.known:
+        raise DataError(f"{source.name}: `require_items` needs an item table, and the source has none.")
+    reader = _Reader(users, items, rejects, require_items, times)
+    before = sum(rejects.counts.values())
+    of_tables = dict(rejects.counts)
+    for batch in itertools.chain([first], batches):
+        reader.read(batch, source.name)
+    counts = {reason: n - of_tables.get(reason, 0) for reason, n in rejects.counts.items()}
+    rejects.check(source.name, max(reader.rows, 1), limit, {r: n for r, n in counts.items() if n})
+    log = reader.log(source.name)
+    path = str(rejects.path) if rejects.path and rejects.counts else None
+    notes += [f"{source.name}: {before} rows of the tables were left out"] if before else []
+    return log, IngestReport(
+        reader.rows, len(log), dict(rejects.counts), path, len(log.users), len(log.items), tuple(notes)
+    )
+
+
+class _Reader:
+    """Checks batch after batch and keeps codes, times, weights and context."""
+
+    def __init__(self, users, items, rejects, require_items, times):
+        self.users, self.items = users, items
+        self.rejects, self.require_items, self.times = rejects, require_items, times
+        self.rows = 0
+        self.next_row = {}
+        self.user, self.item, self.timestamp, self.weight, self.context = [], [], [], [], []
+
+    def read(self, batch, name):
+        file = (batch.schema.metadata or {}).get(FILE, name.encode()).decode()
+        checks = Checks(len(batch))
+        if INVALID in batch.schema.names:
+            text = batch.column(INVALID)
+            checks.fail(text.is_valid().to_numpy(zero_copy_only=False), "line: cannot be parsed", text)
+        user = self._ids(checks, batch, USER_ID, file)
+        item = self._ids(checks, batch, ITEM_ID, file)
+        item_rows = None
+        if self.require_items:
+            item_rows = self.items.find(item, file)
+            checks.fail(item_rows < 0, f"{ITEM_ID}: not in the item table", batch.column(ITEM_ID))
+        timestamp = self._times(checks, batch)
+        weight = self._weights(checks, batch, file)
+        context = self._context(checks, batch, file)
+        self.rejects.add(checks, file, self._row_numbers(batch, file))
+        self.rows += len(batch)
+        ok, keep = checks.ok, pa.array(checks.ok)
+        self.user.append(self.users.code(user.filter(keep), file))
+        self.item.append(item_rows[ok] if self.require_items else self.items.code(item.filter(keep), file))
+        self.timestamp.append(timestamp[ok])
+        self.weight.append(weight[ok])
+        if context is not None:
+            self.context.append(context.filter(keep))
+
+    def _row_numbers(self, batch, file):
+        if ROW in batch.schema.names:
+            return batch.column(ROW).to_numpy()
+        start = self.next_row.get(file, 0)
+        self.next_row[file] = start + len(batch)
+        return np.arange(start, start + len(batch))
+
+    def _ids(self, checks, batch, name, file):
+        ids, malformed = values.ids(batch.column(name), f"{file}: column `{name}`")
+        checks.fail(malformed, f"{name}: not a whole number", batch.column(name))
+        checks.fail(ids.is_null().to_numpy(zero_copy_only=False), f"{name}: missing", batch.column(name))
+        return ids
+
+    def _times(self, checks, batch):
+        raw = batch.column(TIMESTAMP)
+        unit = (batch.schema.field(TIMESTAMP).metadata or {}).get(UNIT, b"s").decode()
+        checks.fail(values.missing(raw), f"{TIMESTAMP}: missing", raw)
+        seconds, ok = values.seconds(raw, unit)
+        checks.fail(~ok, f"{TIMESTAMP}: not a time", raw)
+        start, end = self.times
+        checks.fail((seconds < start) | (seconds >= end), f"{TIMESTAMP}: outside of [{start}, {end}) seconds", raw)
+        return seconds
+
+    def _weights(self, checks, batch, file):
+        if WEIGHT not in batch.schema.names:
+            return np.ones(len(batch), np.float32)
+        raw = batch.column(WEIGHT)
+        weight = values.numbers(raw, f"{file}: column `{WEIGHT}`").astype(np.float32)
+        checks.fail(~(np.isfinite(weight) & (weight >= 0)), f"{WEIGHT}: not a finite number of at least 0", raw)
+        return weight
+
+    def _context(self, checks, batch, file):
+        """The other columns as a table of plain types; an infinite or unparsable value fails its row."""
+        names = [name for name in batch.schema.names if name not in _FIXED]
+        arrays = []
+        for name in names:
+            raw, label = batch.column(name), f"{file}: column `{name}`"
+            parse_as = (batch.schema.field(name).metadata or {}).get(PARSE_AS)
+            if parse_as or (name == LABEL and pa.types.is_string(raw.type)):
+                array, bad = values.parse_text(raw, (parse_as or b"double").decode(), label)
+                checks.fail(bad, f"{name}: not a finite number or a time", raw)
+            else:
+                array = values.plain(raw, label)
+                if name in _TEXT and not pa.types.is_string(array.type):
+                    array = array.cast(pa.string())
+            checks.fail(values.infinite(array), f"{name}: not finite", raw)
+            arrays.append(array)
+        return pa.table(arrays, names=names) if names else None
+
+    def log(self, name):
+        """The events so far in time order."""
+        timestamp = np.concatenate(self.timestamp)
+        if len(timestamp) == 0:
+            raise DataError(f"{name}: no interactions are left of {self.rows} rows read.")
+        order = np.argsort(timestamp, kind="stable")
+        return InteractionLog(
+            user=np.concatenate(self.user)[order],
+            item=np.concatenate(self.item)[order],
+            timestamp=timestamp[order],
+            weight=np.concatenate(self.weight)[order],
+            context=self._context_table(name, order),
+            users=self.users.table(),
+            items=self.items.table(),
+        )
+
+    def _context_table(self, name, order):
+        if not self.context:
+            return pa.table({})
+        try:
+            context = pa.concat_tables(self.context, promote_options="permissive")
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise DataError(f"{name}: a context column changes its type between files: {error}") from error
+        self.context = []
+        return context.take(pa.array(order))

@@ -1,0 +1,108 @@
+"""The interaction log: who met what when, with ids coded as rows of two entity tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tfrs_twotower.columns import ITEM_ID, USER_ID
+from tfrs_twotower.errors import DataError
+
+_DTYPES = {"user": np.int32, "item": np.int32, "timestamp": np.int64, "weight": np.float32}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class InteractionLog:
+    """Events in time order; events of the same second keep the order of the source.
+
+    Attributes:
+      user: int32 [n]: row in `users`
+      item: int32 [n]: row in `items`
+      timestamp: int64 [n]: seconds since 1970, UTC, ascending
+      weight: float32 [n]: 1 where the source has none
+      context: n rows: the declared context columns and event, label and session, raw values
+      users: one row a user: `user_id` (string or int64) and the feature columns
+      items: one row an item: `item_id` and the feature columns; a catalogue may hold unsold items
+    """
+
+    user: np.ndarray
+    item: np.ndarray
+    timestamp: np.ndarray
+    weight: np.ndarray
+    context: pa.Table
+    users: pa.Table
+    items: pa.Table
+
+    def __post_init__(self):
+        n = len(self.timestamp)
+        for name, dtype in _DTYPES.items():
+            array = getattr(self, name)
+            if array.dtype != dtype or array.shape != (n,):
+                raise DataError(
+                    f"`{name}` must be {np.dtype(dtype)} [{n}]. Received: {array.dtype} {list(array.shape)}. "
+                    "Let `ingest` build the log."
+                )
+        # A table without columns has no rows to count.
+        if self.context.num_columns and self.context.num_rows != n:
+            raise DataError(f"`context` must have {n} rows, one an event. Received: {self.context.num_rows} rows.")
+        for name, table, id_name in (("user", self.users, USER_ID), ("item", self.items, ITEM_ID)):
+            rows = getattr(self, name)
+            if id_name not in table.column_names:
+                raise DataError(f"`{name}s` must have a column `{id_name}`. Received: {table.column_names}.")
+            if n and (rows.min() < 0 or rows.max() >= len(table)):
+                raise DataError(
+                    f"`{name}` must hold rows of `{name}s`, from 0 to {len(table) - 1}. "
+                    f"Received: {rows.min()} to {rows.max()}. Let `ingest` build the log."
+                )
+        if np.any(np.diff(self.timestamp) < 0):
+            raise DataError("`timestamp` must ascend. Sort the events with a stable sort, or let `ingest` do it.")
+
+    def __len__(self):
+        return len(self.timestamp)
+
+    def item_counts(self, rows=None):
+        """int64 [items]: events of each item, in all of the log or in the log rows given."""
+        return np.bincount(self.item if rows is None else self.item[rows], minlength=len(self.items))
+
+    def fingerprint(self):
+        """SHA-256 of everything that the log holds, as 64 hex digits. Equal logs have equal fingerprints."""
+        digest = hashlib.sha256()
+        for name in _DTYPES:
+            digest.update(np.ascontiguousarray(getattr(self, name)))
+        for table in (self.context, self.users, self.items):
+            for name in table.column_names:
+                digest.update(f"{name}:{table.num_rows};".encode())
+                column = table.column(name).combine_chunks()
+                _update(digest, pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column)
+        return digest.hexdigest()
+
+
+def _update(digest, array):
+    """Hashes an Arrow array by value: buffers may differ in padding, slices and validity for equal values."""
+    kind = array.type
+    digest.update(str(kind).encode())
+    digest.update(np.packbits(array.is_null().to_numpy(zero_copy_only=False)))
+    if pa.types.is_dictionary(kind):
+        _update(digest, array.dictionary_decode())
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        digest.update(_values(pc.list_value_length(array)))
+        _update(digest, array.flatten())
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        # `take` makes fresh, unsliced buffers: [validity, offsets, text].
+        text = array.drop_null().cast(pa.large_string())
+        text = text.take(pa.array(np.arange(len(text))))
+        digest.update(np.frombuffer(text.buffers()[1], np.int64)[:len(text) + 1] if len(text) else b"")
+        digest.update((text.buffers()[2] or b"") if len(text) else b"")
+    else:
+        digest.update(_values(array))
+
+
+def _values(array):
+    kind = array.type
+    if pa.types.is_temporal(kind):
+        array = array.cast(pa.int64())
+    return np.ascontiguousarray(array.drop_null().to_numpy(zero_copy_only=False))

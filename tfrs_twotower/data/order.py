@@ -1,0 +1,87 @@
+"""The order of the batches: a function of (seed, epoch), so that training resumes and shards by arithmetic."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfrs_twotower.errors import DataError, invalid
+
+_BLOCKS_PER_BUFFER = 16
+
+
+def batch_count(n, batch_size):
+    """Batches of an epoch. The remainder is dropped; fewer than `batch_size` rows make one batch."""
+    return max(n // batch_size, 1) if n else 0
+
+
+def batches(n, batch_size, seed, epoch, buffer, start=0, worker=0, workers=1):
+    """Yields int64 arrays of row numbers, the batches of one epoch from batch `start` on.
+
+    Blocks of rows are permuted; then rows are shuffled within windows of `buffer` rows. With
+    n <= buffer that is one uniform shuffle. A row comes at most once an epoch. Memory is in
+    proportion to `buffer` and the number of blocks, and batch `start` is reached without
+    drawing the ones before it.
+
+    Args:
+      n: rows
+      batch_size: rows of a batch over all workers
+      seed, epoch: integers of at least 0; equal ones give equal batches
+      buffer: rows of a window, at least 1
+      start: the first batch to yield
+      worker, workers: this worker gets its slice of each batch; the workers' slices, one after the
+        other, are the batch
+    """
+    for name, value, least in (("n", n, 0), ("batch_size", batch_size, 1), ("buffer", buffer, 1),
+                               ("seed", seed, 0), ("epoch", epoch, 0), ("start", start, 0), ("workers", workers, 1)):
+        if value < least:
+            raise DataError(invalid(name, f"be at least {least}", value, ""))
+    if not 0 <= worker < workers:
+        raise DataError(invalid("worker", f"be from 0 to {workers - 1}", worker, "Workers are counted from 0."))
+    return _batches(n, batch_size, _Order(n, seed, epoch, buffer), start, worker, workers)
+
+
+def _batches(n, batch_size, order, start, worker, workers):
+    size = min(batch_size, n)
+    begin, end = size * worker // workers, size * (worker + 1) // workers
+    for batch in range(start, batch_count(n, batch_size)):
+        yield order.rows(batch * size + begin, batch * size + end)
+
+
+class _Order:
+    """A permutation of range(n), read by position."""
+
+    def __init__(self, n, seed, epoch, buffer):
+        self._n, self._key, self._buffer = n, (seed, epoch), buffer
+        # Without a second window there is nothing to mix between windows.
+        self._block = max(buffer // _BLOCKS_PER_BUFFER, 1) if n > buffer else max(n, 1)
+        blocks = -(-n // self._block)
+        self._blocks = np.random.default_rng(self._key).permutation(blocks)
+        sizes = np.minimum(n - self._blocks * self._block, self._block)
+        self._ends = np.cumsum(sizes)
+        self._window_number, self._window = None, None
+
+    def rows(self, begin, end):
+        """int64 [end - begin]"""
+        parts = []
+        while begin < end:
+            number, offset = divmod(begin, self._buffer)
+            count = min(end - begin, self._buffer - offset)
+            parts.append(self._shuffled(number)[offset:offset + count])
+            begin += count
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    def _shuffled(self, number):
+        if number != self._window_number:
+            begin, end = number * self._buffer, min((number + 1) * self._buffer, self._n)
+            window = self._positions(begin, end)
+            # Plus one: NumPy reads a key that ends in 0 as the key without it, which permutes the blocks.
+            np.random.default_rng((*self._key, number + 1)).shuffle(window)
+            self._window_number, self._window = number, window
+        return self._window
+
+    def _positions(self, begin, end):
+        """Rows at the positions [begin, end) of the permuted blocks."""
+        first, last = np.searchsorted(self._ends, [begin, end - 1], side="right")
+        parts = [np.arange(b * self._block, min((b + 1) * self._block, self._n)) for b in self._blocks[first:last + 1]]
+        skipped = self._ends[first - 1] if first else 0
+        return np.concatenate(parts)[begin - skipped:end - skipped]

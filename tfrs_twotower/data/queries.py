@@ -1,0 +1,98 @@
+"""Queries: one user at one moment, what they did before, and what is to be found."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from tfrs_twotower.data.ragged import Ragged, ranges
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Queries:
+    """What a split asks.
+
+    Attributes:
+      user: int32 [q]
+      timestamp: int64 [q]: the moment of the request, seconds since 1970
+      row: int64 [q]: the log row whose context the request carries and before which the history ends
+      targets: Ragged, q rows: item rows to be found, distinct, in the order of the events
+      seen: Ragged, q rows: item rows that the user met before the request, distinct
+    """
+
+    user: np.ndarray
+    timestamp: np.ndarray
+    row: np.ndarray
+    targets: Ragged
+    seen: Ragged
+
+    def __len__(self):
+        return len(self.row)
+
+
+class Asker:
+    """Builds queries from spans of the users' own events.
+
+    Args:
+      log: InteractionLog
+
+    Attributes:
+      order: int64 [n]: log rows by user, each user's in time order
+      starts: int64 [users + 1]: user u's events are `order[starts[u]:starts[u + 1]]`
+      place: int64 [n]: where in `order` a log row stands
+    """
+
+    def __init__(self, log):
+        self._log = log
+        self.order = np.argsort(log.user, kind="stable")
+        self.starts = np.zeros(len(log.users) + 1, np.int64)
+        np.cumsum(np.bincount(log.user, minlength=len(log.users)), out=self.starts[1:])
+        self.place = np.empty(len(log), np.int64)
+        self.place[self.order] = np.arange(len(log))
+
+    def spans(self, rows):
+        """First and last row of `rows` of each user who has any, as (users, first rows, last rows)."""
+        mask = np.zeros(len(self._log), bool)
+        mask[rows] = True
+        mine = self.order[mask[self.order]]
+        users, first = np.unique(self._log.user[mine], return_index=True)
+        last = np.append(first[1:], len(mine)) - 1
+        return users, mine[first], mine[last] if len(mine) else mine[first]
+
+    def ask(self, first, last, at=None):
+        """One query for each pair of rows of one user.
+
+        Args:
+          first, last: int64 [q]: the targets are the items of the user's events from `first` to `last`
+          at: int64 [q]: the request's row, `first` by default
+
+        Returns:
+          Queries; `seen` are the items of the user's events before `at`
+        """
+        at = first if at is None else at
+        user = self._log.user[at]
+        return Queries(
+            user=user,
+            timestamp=self._log.timestamp[at],
+            row=np.asarray(at, np.int64),
+            targets=self._items(self.place[first], self.place[last] + 1),
+            seen=self._items(self.starts[user], self.place[at]),
+        )
+
+    def _items(self, begin, end):
+        """Distinct items of `order[begin[i]:end[i]]`, in the order of their first event, as Ragged."""
+        return distinct(self._log.item[self.order[ranges(begin, end)]], end - begin, len(self._log.items))
+
+
+def distinct(items, lengths, size):
+    """Ragged rows without repeats, in the order of first appearance.
+
+    Args:
+      items: int32 [total]: the rows one after the other
+      lengths: int64 [rows]
+      size: items in the catalogue
+    """
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    first = np.sort(np.unique(row * np.int64(size) + items, return_index=True)[1])
+    return Ragged.from_lengths(items[first], np.bincount(row[first], minlength=len(lengths)))

@@ -1,0 +1,70 @@
+"""Rows of different lengths as two flat arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from tfrs_twotower.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ragged:
+    """Row i is `values[offsets[i]:offsets[i + 1]]`.
+
+    Attributes:
+      values: int32 [total]
+      offsets: int64 [rows + 1], from 0, ascending
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    def __post_init__(self):
+        offsets = self.offsets
+        if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(self.values) or np.any(np.diff(offsets) < 0):
+            raise DataError(
+                f"`offsets` must ascend from 0 to the number of values ({len(self.values)}). "
+                f"Received: {offsets!r}. Build ragged rows with Ragged.from_lists or Ragged.from_lengths."
+            )
+
+    @classmethod
+    def from_lists(cls, lists):
+        """[[1, 2], [], [3]] → three rows."""
+        lists = [np.asarray(row, np.int32) for row in lists]
+        values = np.concatenate(lists) if lists else np.zeros(0, np.int32)
+        return cls.from_lengths(values, [len(row) for row in lists])
+
+    @classmethod
+    def from_lengths(cls, values, lengths):
+        """Cuts `values` into rows of the given lengths."""
+        offsets = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        return cls(np.asarray(values, np.int32), offsets)
+
+    @property
+    def lengths(self):
+        """int64 [rows]"""
+        return np.diff(self.offsets)
+
+    def row(self, i):
+        """int32 [lengths[i]]: a view of row i, counted from 0."""
+        if not 0 <= i < len(self):
+            raise IndexError(f"`i` must be a row, from 0 to {len(self) - 1}. Received: i={i}.")
+        return self.values[self.offsets[i]:self.offsets[i + 1]]
+
+    def take(self, rows):
+        """Ragged: the rows of the given numbers, in their order; a row may come several times."""
+        begin, lengths = self.offsets[rows], self.lengths[rows]
+        return Ragged.from_lengths(self.values[ranges(begin, begin + lengths)], lengths)
+
+    def __len__(self):
+        return len(self.offsets) - 1
+
+
+def ranges(begin, end):
+    """[begin[0], …, end[0] − 1, begin[1], …] as int64."""
+    lengths = end - begin
+    shift = begin - (np.cumsum(lengths) - lengths)
+    return np.arange(lengths.sum()) + np.repeat(shift, lengths)

@@ -1,0 +1,88 @@
+"""Bad rows: counted by reason, written to a file, and too many of them an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tfrs_twotower.errors import DataError
+
+SCHEMA = pa.schema([
+    ("reason", pa.string()),
+    ("file", pa.string()),
+    ("row", pa.int64()),     # counted from 0 in its file, a CSV's header not counted
+    ("value", pa.string()),  # the value at fault, as text; null where it is missing
+])
+
+
+class Checks:
+    """The checks of one batch: a row fails for the first reason found."""
+
+    def __init__(self, rows):
+        self.code = np.zeros(rows, np.int32)
+        self.reasons = [(None, None)]
+
+    @property
+    def ok(self):
+        """bool [rows]"""
+        return self.code == 0
+
+    def fail(self, bad, reason, values):
+        """Marks the rows where `bad` is true; `values` is the array at fault."""
+        bad = bad & self.ok
+        if bad.any():
+            self.code[bad] = len(self.reasons)
+            self.reasons.append((reason, values))
+
+
+class Rejects:
+    """Collects failed rows over all batches.
+
+    Args:
+      path: a Parquet file for the rows, replaced; or None: they are only counted
+    """
+
+    def __init__(self, path):
+        self.path = Path(path) if path is not None else None
+        self.counts = {}
+        self._writer = None
+        if self.path:
+            self.path.unlink(missing_ok=True)
+
+    def add(self, checks, file, rows):
+        """Takes over the failed rows of a batch; `rows` int64 [n] are their numbers in `file`."""
+        for code, (reason, values) in enumerate(checks.reasons):
+            index = np.flatnonzero(checks.code == code)
+            if code and len(index):
+                self.counts[reason] = self.counts.get(reason, 0) + len(index)
+                if self.path:
+                    self._write(reason, file, rows[index], values.take(pa.array(index)).to_pylist())
+
+    def _write(self, reason, file, rows, values):
+        if self._writer is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = pq.ParquetWriter(self.path, SCHEMA)
+        n = len(rows)
+        texts = [None if value is None else str(value) for value in values]
+        self._writer.write(pa.table([[reason] * n, [file] * n, rows, texts], schema=SCHEMA))
+
+    def check(self, what, total, limit, counts):
+        """Raises `DataError` when more than `limit` (a fraction) of `total` rows failed for the reasons `counts`."""
+        bad = sum(counts.values())
+        if bad > limit * total:
+            self.close()
+            reasons = "; ".join(f"{reason}: {n}" for reason, n in sorted(counts.items(), key=lambda c: -c[1]))
+            where = f"The rows are in {self.path}" if self.path else "Give `rejected_to` a path to see the rows"
+            raise DataError(
+                f"{what}: {bad} of {total} rows are bad ({bad / total:.1%}; the limit is {limit:.1%}). "
+                f"{reasons}. {where}. Mend the data, or raise `limit`."
+            )
+
+    def close(self):
+        """Ends the file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

@@ -1,0 +1,113 @@
+"""What a source of interactions is, and how its columns are named."""
+
+from __future__ import annotations
+
+from typing import Iterator, Literal, Protocol
+
+import pyarrow as pa
+
+from tfrs_twotower.columns import EVENT, ITEM_ID, LABEL, SESSION, TIMESTAMP, USER_ID, WEIGHT
+from tfrs_twotower.config import config
+from tfrs_twotower.errors import DataError, nearest
+
+# Columns that a batch may carry besides the canonical ones, to say where a bad row is.
+ROW = "_row"            # int64: the row's number in its file, counted from 0, a CSV's header not counted
+INVALID = "_invalid"    # string: the text of a line that could not be parsed, else null
+
+# Keys of a batch's schema metadata and of a field's metadata.
+FILE = b"file"          # of the schema: the file that the batch was read from
+UNIT = b"unit"          # of the field `timestamp`: the unit of its numbers
+PARSE_AS = b"parse_as"  # of a text field: what its text stands for: int64, double or timestamp
+
+
+class Source(Protocol):
+    """Gives Arrow data under the canonical names of `columns.py`; `ingest` checks and converts the values.
+
+    A numeric `timestamp` is in seconds since 1970, unless the field's metadata gives another `unit`.
+    """
+
+    name: str
+
+    def interactions(self) -> Iterator[pa.RecordBatch]:
+        """The events, streamed."""
+
+    def users(self) -> pa.Table | None:
+        """One row a user with `user_id` and features, or None."""
+
+    def items(self) -> pa.Table | None:
+        """One row an item with `item_id` and features, or None."""
+
+
+@config
+class Columns:
+    """Says which column of the source is which.
+
+    Attributes:
+      user_id, item_id, timestamp: names in the source; the tables of users and items name their ids the same
+      event, weight, label, session: names in the source, or None where it has none
+      context: further columns of an event to be kept under their own names, for example the price paid
+      time_unit: of timestamps that are numbers. Dates, times and ISO 8601 text need none; without a
+        zone they are UTC.
+    """
+
+    user_id: str = USER_ID
+    item_id: str = ITEM_ID
+    timestamp: str = TIMESTAMP
+    event: str | None = None
+    weight: str | None = None
+    label: str | None = None
+    session: str | None = None
+    context: tuple[str, ...] = ()
+    time_unit: Literal["s", "ms", "us", "ns"] = "s"
+
+    def mapping(self):
+        """{canonical name: name in the source} of the declared columns, context included."""
+        named = {name: getattr(self, name) for name in (USER_ID, ITEM_ID, TIMESTAMP, EVENT, WEIGHT, LABEL, SESSION)}
+        named = {name: column for name, column in named.items() if column is not None}
+        for column in self.context:
+            if column in named:
+                raise DataError(f"`context` has `{column}`, which is one of the fixed names. Declare it there.")
+            named[column] = column
+        return named
+
+
+def check_columns(wanted, present, where):
+    """Raises `DataError` when a column of `wanted` ({canonical name: name in the source}) is not `present`."""
+    for name, column in wanted.items():
+        if column not in present:
+            raise DataError(f"{where}: there is no column `{column}` (for {name}).{nearest(column, present)}")
+
+
+def canonical(batch, columns, where, parse_as=None):
+    """A batch or table under canonical names.
+
+    Args:
+      batch: pa.RecordBatch or pa.Table with the source's column names; `_row` and `_invalid` are kept
+      columns: Columns
+      where: the file or data set, for messages
+      parse_as: {source column: "int64", "double" or "timestamp"} for text that stands for something else
+    """
+    mapping = columns.mapping()
+    check_columns(mapping, batch.schema.names, where)
+    fields, arrays = [], []
+    for name, column in mapping.items():
+        metadata = {UNIT: columns.time_unit.encode()} if name == TIMESTAMP else {}
+        if column in (parse_as or {}):
+            metadata[PARSE_AS] = parse_as[column].encode()
+        array = batch.column(column)
+        fields.append(pa.field(name, array.type, metadata=metadata))
+        arrays.append(array)
+    for name in (ROW, INVALID):
+        if name in batch.schema.names:
+            fields.append(batch.schema.field(name))
+            arrays.append(batch.column(name))
+    return type(batch).from_arrays(arrays, schema=pa.schema(fields, metadata={FILE: str(where).encode()}))
+
+
+def entity_table(table, id_column, id_name, where):
+    """A user or item table with its id column renamed to the canonical name and put first."""
+    check_columns({id_name: id_column}, table.column_names, where)
+    if id_column != id_name and id_name in table.column_names:
+        raise DataError(f"{where}: both `{id_column}` and `{id_name}` are there, and one is to be called the other.")
+    others = [name for name in table.column_names if name != id_column]
+    return table.select([id_column, *others]).rename_columns([id_name, *others])

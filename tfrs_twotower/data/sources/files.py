@@ -1,0 +1,187 @@
+"""Parquet or CSV files as a source, read in a stream."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.dataset
+
+from tfrs_twotower.columns import ITEM_ID, TIMESTAMP, USER_ID
+from tfrs_twotower.config import config
+from tfrs_twotower.data import values
+from tfrs_twotower.data.source import ROW, Columns, canonical, check_columns, entity_table
+from tfrs_twotower.data.sources.csv_lines import header, inferred_types, read_lines
+from tfrs_twotower.errors import DataError, nearest
+
+_BATCH = 1 << 16
+_PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".tsv", ".txt", ".gz", ".bz2")
+_OPERATORS = {"==": pc.equal, "!=": pc.not_equal, "<": pc.less, "<=": pc.less_equal,
+              ">": pc.greater, ">=": pc.greater_equal}
+
+
+@config
+class Files:
+    """Parquet or CSV: a file, a folder (searched through; `name=value` folders of Parquet give columns) or a glob.
+
+    Ids in CSV are text. Other columns of a CSV get the type that their file's first 4 MB show, unless
+    `types` says it; text that does not fit makes a bad row.
+
+    Attributes:
+      path: file, folder or glob of the events
+      users_path, items_path: the same of the tables with features, or None
+      columns: Columns
+      delimiter: of CSV
+      types: ((context column of a CSV, "string" | "int64" | "double" | "timestamp"), ...)
+      where: ((column, operator, value), ...) with == != < <= > >=: events for which one of these is not true
+        are left out and not counted; ("x", "!=", None) asks for a value to be there
+    """
+
+    path: str
+    users_path: str | None = None
+    items_path: str | None = None
+    columns: Columns = Columns()
+    delimiter: str = ","
+    types: tuple[tuple[str, str], ...] = ()
+    where: tuple[tuple[str, str, Any], ...] = ()
+
+    @property
+    def name(self):
+        """The path of the events."""
+        return self.path
+
+    def interactions(self):
+        """Yields pa.RecordBatch, file after file in the order of their names."""
+        for _, operator, _ in self.where:
+            if operator not in _OPERATORS:
+                raise DataError(f"`where` has no operator {operator!r}.{nearest(operator, _OPERATORS)}")
+        files, is_csv = _files("path", self.path)
+        wanted = list(dict.fromkeys([*self.columns.mapping().values(), *(column for column, _, _ in self.where)]))
+        batches = self._csv(files, wanted) if is_csv else self._parquet(files, wanted)
+        for file, batch, parse_as in batches:
+            yield canonical(self._filtered(batch, file), self.columns, file, parse_as)
+
+    def users(self):
+        """pa.Table or None."""
+        return self._entities("users_path", self.users_path, self.columns.user_id, USER_ID)
+
+    def items(self):
+        """pa.Table or None."""
+        return self._entities("items_path", self.items_path, self.columns.item_id, ITEM_ID)
+
+    def _wanted(self, present, file):
+        check_columns({**self.columns.mapping(), **{c: c for c, _, _ in self.where}}, present, file)
+
+    def _csv(self, files, wanted):
+        for file in files:
+            inferred = inferred_types(file, self.delimiter)
+            self._wanted(inferred, file)
+            parse_as = {**_parse_as(inferred, self.columns.context), **dict(self.types)}
+            parse_as = {column: kind for column, kind in parse_as.items() if kind != "string"}
+            for batch in read_lines(file, wanted, self.delimiter):
+                yield file, batch, parse_as
+
+    def _parquet(self, files, wanted):
+        folder = self.path if Path(self.path).is_dir() else None
+        try:
+            dataset = pyarrow.dataset.dataset(
+                files, format="parquet", partitioning="hive" if folder else None, partition_base_dir=folder
+            )
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(f"{self.path}: not Parquet: {error}") from error
+        for fragment in dataset.get_fragments():
+            file = fragment.path
+            schema = _fragment_schema(fragment, dataset.schema)
+            self._wanted(schema.names, file)
+            start = 0
+            # A small read-ahead: else Arrow decodes whole files ahead of the reader.
+            batches = fragment.to_batches(
+                schema=schema, columns=wanted, batch_size=_BATCH, batch_readahead=1, fragment_readahead=0
+            )
+            for batch in batches:
+                rows = pa.array(np.arange(start, start + len(batch)))
+                start += len(batch)
+                yield file, batch.append_column(ROW, rows), None
+
+    def _filtered(self, batch, file):
+        for column, operator, value in self.where:
+            array = batch.column(column)
+            if value is None:
+                mask = pc.is_valid(array) if operator == "!=" else pc.is_null(array)
+            else:
+                if isinstance(value, (int, float)) and pa.types.is_string(array.type):
+                    array = pa.array(values.numbers(array, f"{file}: column `{column}`"), from_pandas=True)
+                mask = _OPERATORS[operator](array, value)
+            batch = batch.filter(mask)
+        return batch
+
+    def _entities(self, argument, path, id_column, id_name):
+        if path is None:
+            return None
+        files, is_csv = _files(argument, path)
+        if is_csv:
+            tables = [_csv_table(file, id_column, id_name, self.delimiter) for file in files]
+        else:
+            tables = [pyarrow.dataset.dataset(file, format="parquet").to_table() for file in files]
+        try:
+            table = pa.concat_tables(tables, promote_options="permissive")
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{path}: its files do not agree: {error}") from error
+        return entity_table(table, id_column, id_name, path)
+
+
+def _files(argument, path):
+    """(sorted paths, are they CSV)"""
+    if Path(path).is_dir():
+        files = [str(file) for file in Path(path).rglob("*") if file.is_file()]
+    else:
+        files = glob.glob(path, recursive=True)
+    files = sorted(file for file in files if file.endswith(_PARQUET + _CSV) and Path(file).name[0] not in "._")
+    if not files:
+        raise DataError(
+            f"`{argument}` must name files that end in {', '.join(_PARQUET + _CSV)}. Received: {path!r}, which has none."
+        )
+    kinds = {file.endswith(_CSV) for file in files}
+    if len(kinds) > 1:
+        raise DataError(f"`{argument}` must name Parquet or CSV, not both. Received: {path!r}. Use a glob: {path}/*.csv.")
+    return files, kinds.pop()
+
+
+def _fragment_schema(fragment, dataset_schema):
+    """The file's own columns, and those that its folder's name gives."""
+    own = fragment.physical_schema
+    given = pyarrow.dataset.get_partition_keys(fragment.partition_expression)
+    return pa.schema([*own, *(dataset_schema.field(name) for name in given if name not in own.names)])
+
+
+def _parse_as(inferred, context):
+    """{column: what its text stands for} for the context columns that are not text."""
+    kinds = {}
+    for column in context:
+        kind = inferred[column]
+        if pa.types.is_integer(kind):
+            kinds[column] = "int64"
+        elif pa.types.is_floating(kind):
+            kinds[column] = "double"
+        elif pa.types.is_temporal(kind):
+            kinds[column] = TIMESTAMP
+    return kinds
+
+
+def _csv_table(file, id_column, id_name, delimiter):
+    check_columns({id_name: id_column}, header(file, delimiter), file)
+    try:
+        return pyarrow.csv.read_csv(
+            file,
+            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types={id_column: pa.string()}, strings_can_be_null=True, quoted_strings_can_be_null=False
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{file}: cannot be read: {error}") from error

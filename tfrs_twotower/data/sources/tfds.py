@@ -1,0 +1,144 @@
+"""Any data set of tensorflow-datasets as a source, by naming its features."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from tfrs_twotower.columns import ITEM_ID, USER_ID
+from tfrs_twotower.config import config
+from tfrs_twotower.data.source import Columns, canonical, check_columns, entity_table
+from tfrs_twotower.data.sources.tensors import to_arrow
+from tfrs_twotower.errors import DataError
+
+_BATCH = 1 << 14
+
+
+@config
+class Tfds:
+    """A builder of tensorflow-datasets.
+
+    Nested features are named with a slash: `data/customer_id`. Class labels become their names.
+
+    Attributes:
+      builder: name with its configuration, for example "movielens/100k-ratings"
+      columns: Columns
+      user_features, item_features: features of the events that describe their user or item; the first
+        event of each gives the row of the table
+      items_builder: a builder whose examples are items, all its features kept; instead of item_features
+      split: of the builders
+      data_dir: where TFDS prepares data sets; None: where it does by default
+    """
+
+    builder: str
+    columns: Columns = Columns()
+    user_features: tuple[str, ...] = ()
+    item_features: tuple[str, ...] = ()
+    items_builder: str | None = None
+    split: str = "train"
+    data_dir: str | None = None
+
+    @property
+    def name(self):
+        """The builder's name."""
+        return self.builder
+
+    def interactions(self):
+        """Yields pa.RecordBatch."""
+        for batch in read(self.builder, self.split, self.data_dir, list(self.columns.mapping().values())):
+            yield canonical(batch, self.columns, self.builder)
+
+    def users(self):
+        """pa.Table or None."""
+        return self._entities(self.user_features, self.columns.user_id, USER_ID)
+
+    def items(self):
+        """pa.Table or None."""
+        if self.items_builder is None:
+            return self._entities(self.item_features, self.columns.item_id, ITEM_ID)
+        table = pa.Table.from_batches(read(self.items_builder, self.split, self.data_dir))
+        return entity_table(table, self.columns.item_id, ITEM_ID, self.items_builder)
+
+    def _entities(self, features, id_column, id_name):
+        if not features:
+            return None
+        known, parts = set(), []
+        for batch in read(self.builder, self.split, self.data_dir, [id_column, *features]):
+            ids = batch.column(id_column).to_pylist()
+            first = {value: row for row, value in reversed(list(enumerate(ids))) if value not in known}
+            known.update(first)
+            parts.append(batch.take(pa.array(sorted(first.values()), pa.int64())))
+        return entity_table(pa.Table.from_batches(parts), id_column, id_name, self.builder)
+
+
+def load_builder(name, data_dir):
+    """The builder, or `DataError` when TFDS has none of that name."""
+    # Imported on use: reading files needs no TensorFlow.
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder(name, data_dir=data_dir, try_gcs=False)
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        raise DataError(f"tensorflow-datasets has no builder `{name}`: {error}") from error
+
+
+def is_prepared(builder):
+    """True when the data set lies on disk and needs no network."""
+    return (Path(os.fspath(builder.data_dir)) / "dataset_info.json").exists()
+
+
+def prepare(builder, download_dir=None):
+    """Downloads and prepares, unless it is done."""
+    import tensorflow_datasets as tfds
+
+    if not is_prepared(builder):
+        builder.download_and_prepare(
+            download_dir=download_dir, download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+        )
+
+
+def read(name, split, data_dir, features=None):
+    """Yields pa.RecordBatch of the features (all by default) in the stored order."""
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    builder = load_builder(name, data_dir)
+    flat = dict(_flatten(builder.info.features))
+    check_columns({feature: feature for feature in features or ()}, flat, name)
+    prepare(builder)
+    data = builder.as_dataset(split=split, shuffle_files=False, read_config=tfds.ReadConfig(interleave_cycle_length=1))
+    features = list(dict.fromkeys(features or flat))
+    data = data.map(lambda example: {feature: _at(example, feature) for feature in features})
+    for batch in data.ragged_batch(_BATCH).prefetch(tf.data.AUTOTUNE):
+        arrays = [_named(to_arrow(batch[f], f"{name}: feature `{f}`"), flat[f]) for f in features]
+        yield pa.RecordBatch.from_arrays(arrays, names=features)
+
+
+def _flatten(features, prefix=""):
+    for name, feature in features.items():
+        if hasattr(feature, "items"):
+            yield from _flatten(feature, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", feature
+
+
+def _at(example, feature):
+    for part in feature.split("/"):
+        example = example[part]
+    return example
+
+
+def _named(array, feature):
+    """Class numbers as class names."""
+    names = getattr(getattr(feature, "feature", feature), "names", None)
+    if not names:
+        return array
+    names = pa.array(list(names))
+    if pa.types.is_list(array.type):
+        return pa.ListArray.from_arrays(array.offsets, names.take(array.values))
+    # TFDS writes -1 for an unknown class.
+    numbers = array.to_numpy()
+    return names.take(pa.array(numbers, mask=np.asarray(numbers) < 0))

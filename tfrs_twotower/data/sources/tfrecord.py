@@ -1,0 +1,148 @@
+"""The log as TFRecord files, and back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tfrs_twotower.columns import ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
+from tfrs_twotower.config import config
+from tfrs_twotower.data.source import FILE
+from tfrs_twotower.data.sources.tensors import to_arrow
+from tfrs_twotower.errors import DataError, invalid
+
+_BATCH = 1 << 13
+_TYPES = {"string": pa.string(), "int64": pa.int64(), "double": pa.float64(), "float": pa.float32(), "bool": pa.bool_()}
+
+
+def write_tfrecords(log, folder, shards=1):
+    """Writes a log: `interactions-00000-of-0000N.tfrecord` of tf.train.Example, one an event and in time order.
+
+    A missing value is an absent feature; an empty list reads back as missing. TFRecord has 32-bit floats,
+    so float64 context is rounded. Users and items lie beside them in `users.parquet` and `items.parquet`,
+    the columns' types in `schema.json`.
+
+    Args:
+      log: InteractionLog
+      folder: is made; files of the same names are replaced
+      shards: files of the events, each a stretch of time
+
+    Returns:
+      the paths of the TFRecord files
+    """
+    import tensorflow as tf
+
+    if shards < 1:
+        raise DataError(invalid("shards", "be at least 1", shards, ""))
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    table = _events(log)
+    (folder / "schema.json").write_text(json.dumps({f.name: _type_name(f) for f in table.schema}, indent=2) + "\n")
+    pq.write_table(log.users, folder / "users.parquet")
+    pq.write_table(log.items, folder / "items.parquet")
+    paths = []
+    for shard in range(shards):
+        begin, end = len(log) * shard // shards, len(log) * (shard + 1) // shards
+        paths.append(str(folder / f"interactions-{shard:05}-of-{shards:05}.tfrecord"))
+        with tf.io.TFRecordWriter(paths[-1]) as writer:
+            for batch in table.slice(begin, end - begin).to_batches(_BATCH):
+                for example in _examples(batch, tf.train):
+                    writer.write(example.SerializeToString())
+    return paths
+
+
+def _events(log):
+    columns = {
+        USER_ID: log.users.column(USER_ID).take(pa.array(log.user)),
+        ITEM_ID: log.items.column(ITEM_ID).take(pa.array(log.item)),
+        TIMESTAMP: pa.array(log.timestamp),
+        WEIGHT: pa.array(log.weight),
+    }
+    return pa.table({**columns, **{name: log.context.column(name) for name in log.context.column_names}})
+
+
+def _type_name(field):
+    kind = field.type.value_type if pa.types.is_list(field.type) else field.type
+    if str(kind) not in _TYPES:
+        raise DataError(f"`{field.name}` has the type {field.type}, which TFRecord cannot hold. Leave it out.")
+    return f"list<{kind}>" if pa.types.is_list(field.type) else str(kind)
+
+
+def _examples(batch, train):
+    makers = [(field.name, _maker(field.type, train), batch.column(i).to_pylist())
+              for i, field in enumerate(batch.schema)]
+    for row in range(len(batch)):
+        features = {name: make(column[row]) for name, make, column in makers if column[row] is not None}
+        yield train.Example(features=train.Features(feature=features))
+
+
+def _maker(kind, train):
+    if pa.types.is_list(kind):
+        one = _maker_of_lists(kind.value_type, train)
+        return one
+    many = _maker_of_lists(kind, train)
+    return lambda value: many([value])
+
+
+def _maker_of_lists(kind, train):
+    if pa.types.is_string(kind):
+        return lambda texts: train.Feature(bytes_list=train.BytesList(value=[t.encode() for t in texts]))
+    if pa.types.is_floating(kind):
+        return lambda numbers: train.Feature(float_list=train.FloatList(value=numbers))
+    return lambda numbers: train.Feature(int64_list=train.Int64List(value=map(int, numbers)))
+
+
+@config
+class TFRecords:
+    """A folder written by `write_tfrecords`, as a source."""
+
+    folder: str
+
+    @property
+    def name(self):
+        """The folder."""
+        return self.folder
+
+    def interactions(self):
+        """Yields pa.RecordBatch, in the order written."""
+        import tensorflow as tf
+
+        schema_file = Path(self.folder) / "schema.json"
+        if not schema_file.exists():
+            raise DataError(f"{schema_file} is not there. Write the folder with write_tfrecords.")
+        schema = json.loads(schema_file.read_text())
+        spec = {name: tf.io.RaggedFeature(_dtype(kind, tf), row_splits_dtype=tf.int64) for name, kind in schema.items()}
+        for path in sorted(Path(self.folder).glob("interactions-*.tfrecord")):
+            # Batched before parsing: one op parses thousands of examples.
+            batches = tf.data.TFRecordDataset(str(path)).batch(_BATCH)
+            parsed = batches.map(lambda serialised: tf.io.parse_example(serialised, spec)).prefetch(1)
+            for batch in parsed:
+                arrays = [_array(batch[name], kind, f"{path}: `{name}`") for name, kind in schema.items()]
+                fields = [pa.field(name, array.type) for name, array in zip(schema, arrays)]
+                yield pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields, metadata={FILE: str(path).encode()}))
+
+    def users(self):
+        """pa.Table"""
+        return pq.read_table(Path(self.folder) / "users.parquet")
+
+    def items(self):
+        """pa.Table"""
+        return pq.read_table(Path(self.folder) / "items.parquet")
+
+
+def _dtype(kind, tf):
+    kind = kind.removeprefix("list<").removesuffix(">")
+    return {"string": tf.string, "double": tf.float32, "float": tf.float32}.get(kind, tf.int64)
+
+
+def _array(ragged, kind, label):
+    values = to_arrow(ragged.flat_values, label).cast(_TYPES[kind.removeprefix("list<").removesuffix(">")])
+    splits = np.asarray(ragged.row_splits)
+    missing = np.diff(splits) == 0
+    if kind.startswith("list<"):
+        return pa.ListArray.from_arrays(pa.array(splits, pa.int32()), values, mask=pa.array(missing))
+    return values.take(pa.array(splits[:-1], mask=missing))

@@ -1,0 +1,187 @@
+"""Splits: which events train, and what is asked of the model."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from tfrs_twotower.config import config
+from tfrs_twotower.data.queries import Asker, Queries, distinct
+from tfrs_twotower.data.ragged import Ragged
+from tfrs_twotower.errors import DataError, invalid
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """Training rows and two sets of queries.
+
+    Attributes:
+      train: int64: log rows, ascending
+      validation, test: Queries
+    """
+
+    train: np.ndarray
+    validation: Queries
+    test: Queries
+
+
+@config
+class Temporal:
+    """Two moments cut the log for all users alike: train | validation | test.
+
+    Every event before the first cut trains; events of a cut's own second are all after it. Each user
+    with events in a window is asked once, at the first of them.
+
+    Attributes:
+      validation, test: fractions of the events, by time
+      targets: "all": the user's distinct items in the window; "last": asked at the user's last event of the
+        window, for that one item; "each": one query for every event of the window, for its item
+    """
+
+    validation: float = 0.1
+    test: float = 0.1
+    targets: Literal["all", "last", "each"] = "all"
+
+    def split(self, log, seed=0):
+        """Returns Split; `seed` is not used. Raises `DataError` when no event is left for a part."""
+        _check_fractions(self.validation, self.test)
+        _check_events(log)
+        if self.targets not in ("all", "last", "each"):
+            raise DataError(invalid("targets", "be all, last or each", self.targets, "The default is all."))
+        cuts = [_cut(log.timestamp, 1 - self.test - self.validation), _cut(log.timestamp, 1 - self.test)]
+        rows = np.arange(len(log))
+        asker = Asker(log)
+        split = Split(rows[:cuts[0]], self._ask(asker, rows[cuts[0]:cuts[1]]), self._ask(asker, rows[cuts[1]:]))
+        return _checked(split, self)
+
+    def _ask(self, asker, rows):
+        if self.targets == "each":
+            return asker.ask(rows, rows)
+        _, first, last = asker.spans(rows)
+        return asker.ask(last if self.targets == "last" else first, last)
+
+
+@config
+class LeaveLastOut:
+    """Each user's last event is the test, the one before it validation, the rest trains.
+
+    For comparison with papers. Users with fewer than three events only train.
+    """
+
+    def split(self, log, seed=0):
+        """Returns Split; `seed` is not used. Raises `DataError` when no user has three events."""
+        _check_events(log)
+        asker = Asker(log)
+        ends = asker.starts[1:][np.diff(asker.starts) >= 3]
+        test, validation = asker.order[ends - 1], asker.order[ends - 2]
+        train = np.setdiff1d(np.arange(len(log)), np.concatenate([test, validation]))
+        return _checked(Split(train, asker.ask(validation, validation), asker.ask(test, test)), self)
+
+
+@config
+class UserHeldOut:
+    """Some users train with all their events, the others with none.
+
+    A held-out user is asked at a point of their own history: the first part of it is known (it is the
+    query's history), the items after it are to be found.
+
+    Attributes:
+      validation, test: fractions of the users that have at least two events
+      known: the fraction of a held-out user's events before the query; at least one, and one is left to find
+    """
+
+    validation: float = 0.1
+    test: float = 0.1
+    known: float = 0.8
+
+    def split(self, log, seed=0):
+        """Returns Split; `seed` draws the users. Raises `DataError` when there are too few users."""
+        _check_fractions(self.validation, self.test)
+        if not 0 < self.known < 1:
+            raise DataError(invalid("known", "be between 0 and 1", self.known, "The default is 0.8."))
+        _check_events(log)
+        asker = Asker(log)
+        users = np.flatnonzero(np.diff(asker.starts) >= 2)
+        users = np.random.default_rng(seed).permutation(users)
+        test = round(self.test * len(users))
+        held = test + round(self.validation * len(users))
+        train = np.flatnonzero(~np.isin(log.user, users[:held]))
+        validation_users, test_users = np.sort(users[test:held]), np.sort(users[:test])
+        return _checked(Split(train, self._ask(asker, validation_users), self._ask(asker, test_users)), self)
+
+    def _ask(self, asker, users):
+        begin, end = asker.starts[users], asker.starts[users + 1]
+        known = np.clip(np.round(self.known * (end - begin)).astype(np.int64), 1, end - begin - 1)
+        return asker.ask(asker.order[begin + known], asker.order[end - 1])
+
+
+@config
+class RandomHoldout:
+    """Random events are held out, whatever their time: the protocol of the TFRS tutorials.
+
+    It lets a model train on the future of what it is asked; use it only to compare with them. One query
+    for each held-out event, for its item. `seen` are all items of the user's training events, later ones
+    too. Histories must show training events only: `History(log, visible=...)`.
+
+    Attributes:
+      validation, test: fractions of the events
+    """
+
+    validation: float = 0.0
+    test: float = 0.2
+
+    def split(self, log, seed=0):
+        """Returns Split; `seed` draws the events. Raises `DataError` when no event is left for a part."""
+        _check_fractions(self.validation, self.test)
+        _check_events(log)
+        rows = np.random.default_rng(seed).permutation(len(log))
+        test = round(self.test * len(log))
+        held = test + round(self.validation * len(log))
+        train = np.sort(rows[held:])
+        parts = (self._ask(log, np.sort(part), train) for part in (rows[test:held], rows[:test]))
+        return _checked(Split(train, *parts), self)
+
+    def _ask(self, log, rows, train):
+        mine = train[np.argsort(log.user[train], kind="stable")]
+        counts = np.bincount(log.user[train], minlength=len(log.users))
+        per_user = distinct(log.item[mine], counts, len(log.items))
+        user = log.user[rows]
+        return Queries(
+            user=user,
+            timestamp=log.timestamp[rows],
+            row=rows,
+            targets=Ragged.from_lengths(log.item[rows], np.ones(len(rows), np.int64)),
+            seen=per_user.take(user),
+        )
+
+
+def _cut(timestamp, fraction):
+    """The first row of the second in which the fraction of the events is passed."""
+    row = min(round(fraction * len(timestamp)), len(timestamp) - 1)
+    return int(np.searchsorted(timestamp, timestamp[row], side="left"))
+
+
+def _check_fractions(validation, test):
+    if not (0 <= validation < 1 and 0 < test < 1 and validation + test < 1):
+        raise DataError(
+            f"`validation` and `test` must be fractions that leave something to train on. "
+            f"Received: validation={validation}, test={test}. The default is 0.1 each."
+        )
+
+
+def _check_events(log):
+    if len(log) == 0:
+        raise DataError("The log has no events to split.")
+
+
+def _checked(split, strategy):
+    wants = [("train", True), ("validation", getattr(strategy, "validation", 1) > 0), ("test", True)]
+    for part, wanted in wants:
+        if wanted and len(getattr(split, part)) == 0:
+            raise DataError(
+                f"The log is too small to split: {strategy} leaves nothing for `{part}`. "
+                "Use more events, other fractions or another split."
+            )
+    return split

@@ -1,0 +1,210 @@
+"""Arrow values brought to a few plain types: string, int64, float64, bool and lists of these.
+
+A value that cannot be converted is marked, not raised, so that the rows can be counted.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tfrs_twotower.columns import MISSING_INT_ID
+from tfrs_twotower.errors import DataError
+
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_NULL_TEXTS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "\\N"]
+_NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
+
+
+def plain(array, label):
+    """Any Arrow array as one of the plain types. NaN becomes null, dates and times become seconds since 1970.
+
+    Args:
+      array: pa.Array or pa.ChunkedArray
+      label: file and column, for the message
+
+    Raises:
+      DataError: the type (a struct, a map, a duration) has no plain form.
+    """
+    array = _one(array)
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        return plain(array.dictionary_decode(), label)
+    if pa.types.is_boolean(kind):
+        return array
+    if _is_list(kind):
+        return _plain_list(array, label)
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        values, ok = seconds(array, "s")
+        return pa.array(values, mask=~ok)
+    target = _target(kind)
+    if target is None:
+        raise DataError(f"{label} has the type {kind}. Use text, numbers, booleans, times or lists of these.")
+    try:
+        array = array.cast(target)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{label} cannot be read as {target}: {error}") from error
+    return pc.if_else(pc.is_nan(array), pa.scalar(None, target), array) if target == pa.float64() else array
+
+
+def _is_list(kind):
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _plain_list(array, label):
+    lengths = pc.list_value_length(array)
+    offsets = np.zeros(len(array) + 1, np.int32)
+    np.cumsum(pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False), out=offsets[1:])
+    # `flatten` leaves out what stands under a null list, as the lengths above do.
+    values = plain(array.flatten(), label)
+    return pa.ListArray.from_arrays(pa.array(offsets), values, mask=array.is_null())
+
+
+def _target(kind):
+    if pa.types.is_integer(kind):
+        return pa.int64()
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return pa.float64()
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary,
+             pa.types.is_string_view, pa.types.is_null)
+    return pa.string() if any(test(kind) for test in texts) else None
+
+
+def _one(array):
+    """A single pa.Array."""
+    if isinstance(array, pa.ChunkedArray):
+        return pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    return array
+
+
+def ids(array, label):
+    """Ids as string or int64.
+
+    Whole numbers stored as floats (what pandas makes of a column with gaps) become int64. Null, empty
+    and blank text and -1 are missing.
+
+    Returns:
+      (pa.Array of string or int64, null where missing or malformed; bool [n]: malformed, for example 1.5)
+    """
+    raw = _one(array)
+    if pa.types.is_boolean(raw.type) or pa.types.is_temporal(raw.type) or _is_list(raw.type):
+        raise DataError(f"{label} has the type {raw.type}. Ids are text or whole numbers.")
+    array = plain(raw, label)
+    malformed = np.zeros(len(array), bool)
+    if pa.types.is_floating(array.type):
+        numbers = array.to_numpy(zero_copy_only=False)
+        with np.errstate(invalid="ignore"):
+            whole = (numbers == np.floor(numbers)) & (np.abs(numbers) < 2**53)
+        malformed = ~np.isnan(numbers) & ~whole
+        array = pa.array(np.where(whole, numbers, 0).astype(np.int64), mask=~whole)
+    if pa.types.is_string(array.type):
+        blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(array)), 0)
+        return pc.if_else(blank, pa.scalar(None, pa.string()), array), malformed
+    missing = pc.equal(array, MISSING_INT_ID)
+    return pc.if_else(missing, pa.scalar(None, pa.int64()), array), malformed
+
+
+def missing(array):
+    """bool [n]: null or empty."""
+    array = _one(array)
+    mask = array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+    if pa.types.is_string(array.type):
+        mask = mask | pc.fill_null(pc.equal(array, ""), False).to_numpy(zero_copy_only=False)
+    return mask
+
+
+def numbers(array, label):
+    """Numbers, or text that stands for numbers, as float64 [n]: NaN where missing or not a number."""
+    array = plain(array, label)
+    if _is_list(array.type):
+        raise DataError(f"{label} has the type {array.type}. It must be a number.")
+    if pa.types.is_string(array.type):
+        try:
+            array = array.cast(pa.float64())
+        except pa.ArrowInvalid:
+            return pd.to_numeric(pd.Series(array.to_pylist(), dtype=object), errors="coerce").to_numpy(np.float64)
+    return array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+
+def seconds(array, unit):
+    """Times as seconds since 1970, UTC, rounded down.
+
+    Takes dates, timestamps (without a zone: UTC), numbers in `unit`, ISO 8601 text and text of numbers in `unit`.
+
+    Returns:
+      (int64 [n], 0 where not a time; bool [n]: is a time)
+    """
+    array = _one(array)
+    kind = array.type
+    if pa.types.is_date(kind):
+        array = array.cast(pa.timestamp("s"))
+    if pa.types.is_temporal(array.type):
+        ok = array.is_valid().to_numpy(zero_copy_only=False)
+        values = pc.fill_null(array.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+        return values // _PER_SECOND[array.type.unit], ok
+    if pa.types.is_integer(kind):
+        ok = array.is_valid().to_numpy(zero_copy_only=False)
+        return pc.fill_null(array.cast(pa.int64()), 0).to_numpy(zero_copy_only=False) // _PER_SECOND[unit], ok
+    array = plain(array, "timestamp")
+    if pa.types.is_string(array.type):
+        return _seconds_of_text(array, unit)
+    return _seconds_of_floats(numbers(array, "timestamp"), unit)
+
+
+def _seconds_of_floats(values, unit):
+    values = np.floor(values / _PER_SECOND[unit])
+    # 2^62 s is far outside of any range that is accepted and still fits int64.
+    ok = np.isfinite(values) & (np.abs(values) < 2.0**62)
+    return np.where(ok, values, 0).astype(np.int64), ok
+
+
+def _seconds_of_text(array, unit):
+    numeric = pc.fill_null(pc.match_substring_regex(array, _NUMBER), False).to_numpy(zero_copy_only=False)
+    values, ok = np.zeros(len(array), np.int64), np.zeros(len(array), bool)
+    if numeric.any():
+        values[numeric], ok[numeric] = _seconds_of_floats(numbers(array.filter(pa.array(numeric)), "timestamp"), unit)
+    if not numeric.all():
+        texts = array.filter(pa.array(~numeric)).to_pandas()
+        times = pd.to_datetime(texts, errors="coerce", utc=True, format="ISO8601")
+        stamps = times.dt.as_unit("s").to_numpy("datetime64[s]")
+        ok[~numeric] = ~np.isnat(stamps)
+        values[~numeric] = np.where(np.isnat(stamps), 0, stamps.astype(np.int64))
+    return values, ok
+
+
+def parse_text(array, parse_as, label):
+    """Text of a context column as what it stands for.
+
+    Args:
+      parse_as: "int64", "double" or "timestamp"
+
+    Returns:
+      (pa.Array of int64 or float64, null where missing or unparsable; bool [n]: unparsable)
+    """
+    array = plain(array, label)
+    null = pc.is_in(pc.utf8_trim_whitespace(array), value_set=pa.array(_NULL_TEXTS))
+    array = pc.if_else(null, pa.scalar(None, pa.string()), array)
+    gone = array.is_null().to_numpy(zero_copy_only=False)
+    if parse_as == "timestamp":
+        values, ok = seconds(array, "s")
+    else:
+        values = numbers(array, label)
+        with np.errstate(invalid="ignore"):
+            ok = np.isfinite(values) if parse_as == "double" else values == np.floor(values)
+        if parse_as == "int64":
+            ok &= np.abs(np.nan_to_num(values)) < 2**53
+            values = np.where(ok, values, 0).astype(np.int64)
+    return pa.array(values, mask=gone | ~ok), ~gone & ~ok
+
+
+def infinite(array):
+    """bool [n]: an infinite number (or a list with one)."""
+    if pa.types.is_floating(array.type):
+        return pc.fill_null(pc.is_inf(array), False).to_numpy(zero_copy_only=False)
+    if _is_list(array.type) and pa.types.is_floating(array.type.value_type):
+        mask = np.zeros(len(array), bool)
+        mask[pc.list_parent_indices(array).to_numpy()[infinite(array.flatten())]] = True
+        return mask
+    return np.zeros(len(array), bool)
