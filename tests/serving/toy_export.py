@@ -1,0 +1,144 @@
+"""A small SavedModel with the signatures, defaults and manifest of a real export.
+
+Items "a", "b", "c", "d" score 4, 3, 2, 1 plus the version for every user, so that an answer tells which
+version gave it. A user id that begins with "n" gets one NaN.
+"""
+
+import os
+
+import numpy as np
+
+import tfrs_twotower  # noqa: F401  (before TensorFlow)
+import tensorflow as tf  # isort: skip
+
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from tfrs_twotower.exporting import manifest
+
+ITEMS = ["a", "b", "c", "d"]
+LOWEST = float(np.finfo(np.float32).min)
+_STRINGS = tf.TensorSpec([None], tf.string, "user_id")
+_LISTS = [None, None]
+
+
+class Toy(tf.Module):
+    """Scores do not depend on the user. `version` is added to each."""
+
+    def __init__(self, version):
+        super().__init__()
+        self.version = tf.Variable(float(version))
+        self.ids = tf.constant(ITEMS)
+        self.base = tf.Variable([4.0, 3.0, 2.0, 1.0])
+        self.calls = tf.Variable(0)
+
+    @tf.function(
+        input_signature=[
+            _STRINGS,
+            tf.TensorSpec(_LISTS, tf.string, "history_item_id"),
+            tf.TensorSpec(None, tf.int32, "k"),
+            tf.TensorSpec(_LISTS, tf.string, "exclude_ids"),
+            tf.TensorSpec(None, tf.float32, "popularity_beta"),
+        ]
+    )
+    def recommend(
+        self,
+        user_id,
+        history_item_id=tf.constant([], tf.string, [1, 0]),
+        k=tf.constant(2),
+        exclude_ids=tf.constant([], tf.string, [1, 0]),
+        popularity_beta=tf.constant(0.0),
+    ):
+        self.calls.assign_add(1)
+        excluded = tf.reduce_any(self.ids[None, :, None] == exclude_ids[:, None, :], axis=2)
+        allowed = tf.ones([tf.size(user_id), 1], tf.bool) & ~excluded
+        beta = tf.reshape(popularity_beta, [-1, 1])
+        scores = tf.where(allowed, self.base + self.version - beta, LOWEST)
+        top = tf.math.top_k(scores, tf.minimum(tf.reduce_max(k), 4))
+        ids = tf.where(top.values > LOWEST, tf.gather(self.ids, top.indices), "")
+        broken = tf.strings.regex_full_match(user_id, "n.*")[:, None] & (top.indices == 3)
+        return {"ids": ids, "scores": tf.where(broken, float("nan"), top.values)}
+
+    @tf.function(input_signature=[_STRINGS])
+    def embed_query(self, user_id):
+        return {"embedding": tf.stack([tf.strings.length(user_id), tf.size(user_id) + 0 * tf.strings.length(user_id)], 1)}
+
+    @tf.function(input_signature=[_STRINGS, tf.TensorSpec(_LISTS, tf.string, "candidate_ids")])
+    def score_pairs(self, user_id, candidate_ids):
+        hits = tf.cast(candidate_ids[:, :, None] == self.ids, tf.float32)
+        return {"scores": tf.linalg.matvec(hits, self.base) + 0.2}
+
+    @tf.function(input_signature=[_STRINGS])
+    def odd_outputs(self, user_id):
+        return {
+            "raw_bytes": user_id,
+            "text": user_id,
+            "total": tf.size(user_id),
+            "limits": tf.constant([float("inf"), float("-inf")]),
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32, "steps")])
+    def slow(self, steps):
+        matrix = tf.fill([256, 256], 1 / 256)
+        result = tf.while_loop(lambda i, m: i < steps, lambda i, m: (i + 1, m @ m), [0, matrix])[1]
+        return {"total": tf.reduce_sum(result)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "x")])
+    def count(self, x):
+        return {"calls": tf.reshape(self.calls, [1]), "flag": x > 0, "half": tf.cast(x, tf.float64) / 2}
+
+
+def write(root, version, warm_up=True, manifest_fields=None):
+    """Writes `root`/`version` and returns its path."""
+    toy = Toy(version)
+    names = ("embed_query", "score_pairs", "odd_outputs", "slow", "count")
+    signatures = {"serving_default": toy.recommend, **{name: getattr(toy, name) for name in names}}
+    return _publish(toy, signatures, root, version, warm_up, {"custom_op_library": None, **(manifest_fields or {})})
+
+
+def write_scann(root, version, vectors):
+    """A version whose `serving_default` searches `vectors` [n, dim] for `query` [batch, dim] by ScaNN's ops."""
+    from scann.scann_ops.py import scann_ops
+
+    class Search(tf.Module):
+        def __init__(self):
+            super().__init__()
+            builder = scann_ops.builder(vectors, 3, "dot_product").tree(4, 4, 100, min_partition_size=1)
+            self.state = builder.score_brute_force().build().serialize_to_module()
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None, vectors.shape[1]], tf.float32, "query"),
+                tf.TensorSpec(None, tf.int32, "k"),
+            ]
+        )
+        def recommend(self, query, k=tf.constant(3)):
+            searcher = scann_ops.searcher_from_module(self.state)
+            rows, scores = searcher.search_batched(query, final_num_neighbors=tf.reduce_max(k))
+            return {"ids": tf.strings.as_string(rows), "scores": scores}
+
+    module = Search()
+    signatures = {"serving_default": module.recommend}
+    options = tf.saved_model.SaveOptions(namespace_whitelist=["Scann"])
+    return _publish(module, signatures, root, version, False, {"custom_op_library": "scann"}, options)
+
+
+def _publish(module, signatures, root, version, warm_up, fields, options=None):
+    aside, path = os.path.join(root, f".tmp-{version}"), os.path.join(root, str(version))
+    tf.saved_model.save(module, aside, signatures, options)
+    if warm_up:
+        _write_warm_up(aside)
+    manifest.write(aside, {"version": version, **fields})
+    os.rename(aside, path)
+    return path
+
+
+def _write_warm_up(directory):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "twotower"
+    request.inputs["user_id"].CopyFrom(tf.make_tensor_proto(["warm"]))
+    log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+    extra = os.path.join(directory, "assets.extra")
+    os.makedirs(extra)
+    with tf.io.TFRecordWriter(os.path.join(extra, "tf_serving_warmup_requests")) as writer:
+        writer.write(log.SerializeToString())
+        writer.write(log.SerializeToString())

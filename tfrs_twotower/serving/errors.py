@@ -1,0 +1,49 @@
+"""What a request can be refused for. Each kind has one gRPC status and one HTTP status."""
+
+from tfrs_twotower.errors import TwoTowerError
+
+
+class ServingError(TwoTowerError):
+    """Base: a failure of the server itself."""
+
+    code = "INTERNAL"
+    http = 500
+
+
+class InvalidArgument(ServingError, ValueError):
+    """The request is wrong: a name, a type, a rank, a value, or its JSON."""
+
+    code = "INVALID_ARGUMENT"
+    http = 400
+
+
+class NotFound(ServingError, LookupError):
+    """No such model, version or signature."""
+
+    code = "NOT_FOUND"
+    http = 404
+
+
+class ResourceExhausted(ServingError):
+    """The request is larger than the server's limits. Not 429: sending it again later cannot help."""
+
+    code = "RESOURCE_EXHAUSTED"
+    http = 413
+
+
+class Unimplemented(ServingError):
+    """A method of TF Serving's API that this server does not have."""
+
+    code = "UNIMPLEMENTED"
+    http = 501
+
+
+class Unavailable(ServingError):
+    """Nothing is loaded yet, or the server is stopping."""
+
+    code = "UNAVAILABLE"
+    http = 503
+
+
+class VersionRefused(TwoTowerError):
+    """A version directory is incomplete, damaged, or needs what is not installed."""

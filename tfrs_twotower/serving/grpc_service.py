@@ -1,0 +1,145 @@
+"""TF Serving's gRPC API: PredictionService and ModelService."""
+
+import logging
+
+from tfrs_twotower import extras
+from tfrs_twotower.errors import nearest
+from tfrs_twotower.serving import status_protos, tensor_protos
+from tfrs_twotower.serving.errors import InvalidArgument, NotFound, ServingError, Unimplemented
+
+grpc = extras.require("grpc")
+model_service = extras.require("tensorflow_serving.apis.model_service_pb2_grpc")
+predict_pb2 = extras.require("tensorflow_serving.apis.predict_pb2")
+prediction_service = extras.require("tensorflow_serving.apis.prediction_service_pb2_grpc")
+
+_log = logging.getLogger(__name__)
+
+
+def add_services(server, predictor, name, metrics):
+    """Adds both services of one model to a `grpc.Server`."""
+    calls = _Calls(name, metrics)
+    prediction_service.add_PredictionServiceServicer_to_server(PredictionService(predictor, calls), server)
+    model_service.add_ModelServiceServicer_to_server(ModelService(predictor.repository, calls), server)
+
+
+class _Calls:
+    """What every method does: check the model's name, count, and turn errors into statuses."""
+
+    def __init__(self, name, metrics):
+        self._name = name
+        self._metrics = metrics
+
+    def answer(self, method, handler, request, context):
+        try:
+            with self._metrics.call(f"grpc:{method}") as call:
+                return handler(request, call)
+        except ServingError as error:
+            code, message = error.code, str(error)
+        except Exception as error:
+            _log.exception("%s failed", method)
+            code, message = ServingError.code, f"{type(error).__name__}: see the server's log."
+        context.abort(grpc.StatusCode[code], message)
+
+    def refuse(self, method, context):
+        def unimplemented(request, call):
+            raise Unimplemented(f"{method} is not served here. Use Predict.")
+
+        self.answer(method, unimplemented, None, context)
+
+    def version(self, request):
+        """Checks the model spec; returns the version asked for, None for the newest."""
+        if not request.HasField("model_spec"):
+            raise InvalidArgument("Missing ModelSpec.")
+        spec = request.model_spec
+        if spec.name != self._name:
+            raise NotFound(f"Model `{spec.name}` not found. This server serves `{self._name}`.")
+        if spec.version_label:
+            raise InvalidArgument("Version labels are not served. Name the version by its number.")
+        return spec.version.value if spec.HasField("version") else None
+
+
+class PredictionService(prediction_service.PredictionServiceServicer):
+    """Predict and GetModelMetadata; the methods on tf.Examples are UNIMPLEMENTED."""
+
+    def __init__(self, predictor, calls):
+        self._predictor = predictor
+        self._calls = calls
+
+    def Predict(self, request, context):
+        return self._calls.answer("Predict", self._predict, request, context)
+
+    def GetModelMetadata(self, request, context):
+        return self._calls.answer("GetModelMetadata", self._metadata, request, context)
+
+    def Classify(self, request, context):
+        self._calls.refuse("Classify", context)
+
+    def Regress(self, request, context):
+        self._calls.refuse("Regress", context)
+
+    def MultiInference(self, request, context):
+        self._calls.refuse("MultiInference", context)
+
+    def _predict(self, request, call):
+        version = self._calls.version(request)
+        with self._predictor.repository.lease(version) as model:
+            signature = model.signature(request.model_spec.signature_name)
+            call.signature = signature.name
+            wanted = _wanted(request.output_filter, signature)
+            inputs = {name: self._array(signature, name, proto) for name, proto in request.inputs.items()}
+            outputs = self._predictor.run(signature, inputs)
+        response = predict_pb2.PredictResponse()
+        response.model_spec.name = request.model_spec.name
+        response.model_spec.signature_name = signature.name
+        response.model_spec.version.value = model.version
+        for name in wanted:
+            dtype = signature.outputs[name]
+            response.outputs[name].CopyFrom(tensor_protos.from_array(outputs[name], dtype))
+        return response
+
+    def _array(self, signature, name, proto):
+        # Before the values are read: a tensor may claim a huge shape and carry one value.
+        self._predictor.check_shape(signature.spec(name), tensor_protos.shape_of(proto))
+        return tensor_protos.to_array(proto)
+
+    def _metadata(self, request, call):
+        version = self._calls.version(request)
+        if list(request.metadata_field) != [status_protos.SIGNATURE_DEF]:
+            raise InvalidArgument(
+                f"`metadata_field` must be ['{status_protos.SIGNATURE_DEF}']. "
+                f"Received: {list(request.metadata_field)}."
+            )
+        response = status_protos.metadata.GetModelMetadataResponse()
+        with self._predictor.repository.lease(version) as model:
+            response.model_spec.name = request.model_spec.name
+            response.model_spec.version.value = model.version
+            response.metadata[status_protos.SIGNATURE_DEF].Pack(status_protos.signature_def_map(model))
+        return response
+
+
+class ModelService(model_service.ModelServiceServicer):
+    """GetModelStatus. The server follows its folder by itself, so a reload request is UNIMPLEMENTED."""
+
+    def __init__(self, repository, calls):
+        self._repository = repository
+        self._calls = calls
+
+    def GetModelStatus(self, request, context):
+        return self._calls.answer("GetModelStatus", self._status, request, context)
+
+    def HandleReloadConfigRequest(self, request, context):
+        self._calls.refuse("HandleReloadConfigRequest", context)
+
+    def _status(self, request, call):
+        return status_protos.status_response(self._repository, self._calls.version(request))
+
+
+def _wanted(output_filter, signature):
+    for name in output_filter:
+        if name not in signature.outputs:
+            raise InvalidArgument(
+                f"Signature `{signature.name}` has no output `{name}`." + nearest(name, signature.outputs)
+            )
+    if len(set(output_filter)) != len(output_filter):
+        raise InvalidArgument(f"`output_filter` names an output twice: {list(output_filter)}.")
+    return list(output_filter) or list(signature.outputs)

@@ -1,0 +1,59 @@
+"""Is a version directory whole? Its manifest lists the checksum of every file that will be loaded."""
+
+import os
+
+from tfrs_twotower.exporting import manifest
+from tfrs_twotower.serving.errors import VersionRefused
+
+SAVED_MODEL = "saved_model.pb"
+_LOADED = (SAVED_MODEL, "variables" + os.sep, "assets" + os.sep)  # what TensorFlow reads
+
+
+def check(directory):
+    """Reads the manifest of `directory` and compares every file with its sha256.
+
+    Returns:
+      The manifest, a dict.
+
+    Raises:
+      ExportError: the manifest is missing or unreadable.
+      VersionRefused: a file is missing, differs or lies outside the directory, or a file that
+        TensorFlow would read is not listed.
+    """
+    contents = manifest.read(directory)
+    files = contents.get("files")
+    if not isinstance(files, dict):
+        raise VersionRefused(f"{manifest.MANIFEST} has no checksums under `files`. Export again.")
+    inside = os.path.realpath(directory) + os.sep
+    for name, expected in files.items():
+        path = os.path.realpath(os.path.join(directory, name))
+        if not path.startswith(inside):
+            raise VersionRefused(f"{name!r} is listed in {manifest.MANIFEST} and lies outside its directory.")
+        if not os.path.isfile(path):
+            raise VersionRefused(f"{name} is listed in {manifest.MANIFEST} and missing.")
+        if manifest.checksum(path) != expected:
+            raise VersionRefused(f"{name} does not have the checksum that {manifest.MANIFEST} states.")
+    for name in _walk(directory):
+        if name.startswith(_LOADED) and name not in files:
+            raise VersionRefused(f"{name} is not listed in {manifest.MANIFEST}.")
+    return contents
+
+
+def fingerprint(directory):
+    """Path, size and modification time of every file: changes when somebody works in the directory."""
+    entries = []
+    for name in _walk(directory):
+        try:
+            stat = os.stat(os.path.join(directory, name))
+        except FileNotFoundError:
+            continue
+        entries.append((name, stat.st_size, stat.st_mtime_ns))
+    return tuple(entries)
+
+
+def _walk(directory):
+    return sorted(
+        os.path.relpath(os.path.join(folder, name), directory)
+        for folder, _, names in os.walk(directory)
+        for name in names
+    )

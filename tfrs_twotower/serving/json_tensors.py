@@ -1,0 +1,198 @@
+"""TF Serving's JSON of tensors: rows ("instances", "predictions") and columns ("inputs", "outputs").
+
+The formats are those of https://www.tensorflow.org/tfx/serving/api_rest. Two things differ: inputs
+that have a default may be left out, and NaN and infinities are written as null, because JSON has no
+word for them.
+"""
+
+import base64
+import json
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.serving.errors import InvalidArgument
+
+INSTANCES, INPUTS = "instances", "inputs"
+PREDICTIONS, OUTPUTS = "predictions", "outputs"
+
+_B64 = "b64"
+_BYTES_SUFFIX = "_bytes"  # TF Serving writes outputs with this ending as base64
+_MAX_RANK = 8
+
+
+def parse(body):
+    """The JSON object of a request body, in bytes. Raises `InvalidArgument`."""
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"JSON parse error: {error}") from error
+    if not isinstance(request, dict):
+        raise InvalidArgument("The request body must be a JSON object.")
+    return request
+
+
+def decode(request, signature):
+    """Arrays by input name, from a parsed request.
+
+    Returns:
+      (arrays, whether the request came in rows and is to be answered in rows).
+
+    Raises:
+      InvalidArgument: the request does not follow the format, or a value is not of its input's type.
+    """
+    if (INSTANCES in request) == (INPUTS in request):
+        raise InvalidArgument(f"The request must hold either '{INSTANCES}' or '{INPUTS}'.")
+    by_row = INSTANCES in request
+    if by_row:
+        values = _columns_of_rows(request[INSTANCES], signature)
+    else:
+        values = _columns(request[INPUTS], signature)
+    return {name: _array(name, value, signature.spec(name).dtype) for name, value in values.items()}, by_row
+
+
+def encode(outputs, by_row):
+    """The response body of arrays by output name, in bytes.
+
+    Raises:
+      InvalidArgument: the answer is asked for in rows and the outputs do not have the same rows.
+    """
+    names = sorted(outputs)
+    values = {name: _values(name, outputs[name]) for name in names}
+    if by_row:
+        rows = {outputs[name].shape[:1] for name in names}
+        if len(rows) > 1 or () in rows:
+            raise InvalidArgument(
+                f"The outputs {names} do not have the same number of rows. Ask with '{INPUTS}' instead of "
+                f"'{INSTANCES}'."
+            )
+        if len(names) > 1:
+            answer = [dict(zip(names, row)) for row in zip(*(values[name] for name in names))]
+        else:
+            answer = values[names[0]]
+    else:
+        answer = values if len(names) > 1 else values[names[0]]
+    body = {PREDICTIONS if by_row else OUTPUTS: answer}
+    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _columns_of_rows(instances, signature):
+    if not isinstance(instances, list) or not instances:
+        raise InvalidArgument(f"'{INSTANCES}' must be a list of at least one instance.")
+    named = [isinstance(instance, dict) and not _is_b64(instance) for instance in instances]
+    if not any(named):
+        return {_only_input(signature, INSTANCES): instances}
+    names = instances[0].keys() if named[0] else ()
+    for i, instance in enumerate(instances):
+        if not named[i] or instance.keys() != names:
+            raise InvalidArgument(f"'{INSTANCES}' must all have the same keys; instance {i} differs.")
+    return {name: [instance[name] for instance in instances] for name in names}
+
+
+def _columns(inputs, signature):
+    if isinstance(inputs, dict) and not _is_b64(inputs):
+        return inputs
+    return {_only_input(signature, INPUTS): inputs}
+
+
+def _only_input(signature, key):
+    if len(signature.required) != 1:
+        raise InvalidArgument(
+            f"'{key}' holds plain values, but signature `{signature.name}` needs the inputs "
+            f"{signature.required}. Send objects with these names."
+        )
+    return signature.required[0]
+
+
+def _array(name, value, dtype):
+    shape, leaf = [], value
+    while isinstance(leaf, list):
+        shape.append(len(leaf))
+        leaf = leaf[0] if leaf else None
+    if len(shape) > _MAX_RANK:
+        raise InvalidArgument(f"`{name}` is nested deeper than {_MAX_RANK} lists.")
+    leaves = []
+    _flatten(name, value, shape, leaves)
+    return _convert(name, leaves, dtype).reshape(shape)
+
+
+def _flatten(name, value, shape, leaves):
+    if not shape:
+        leaves.append(value)
+        return
+    if not isinstance(value, list) or len(value) != shape[0]:
+        raise InvalidArgument(
+            f"`{name}` must be rectangular: lists at one level must be equally long. "
+            "Pad the shorter ones with the missing value."
+        )
+    if len(shape) == 1:
+        leaves.extend(value)
+        return
+    for part in value:
+        _flatten(name, part, shape[1:], leaves)
+
+
+def _convert(name, leaves, dtype):
+    if dtype == tf.string:
+        array = np.empty(len(leaves), object)
+        array[:] = [_bytes(name, leaf) for leaf in leaves]
+        return array
+    kinds = {bool} if dtype.is_bool else {int} if dtype.is_integer else {int, float}
+    wrong = set(map(type, leaves)) - kinds
+    if wrong:
+        names = sorted(kind.__name__ for kind in wrong)
+        raise InvalidArgument(f"`{name}` must be {dtype.name}. Received values of type {', '.join(names)}.")
+    try:
+        with np.errstate(over="ignore"):  # too large for float32 becomes infinite, as in TF Serving
+            return np.array(leaves, dtype.as_numpy_dtype)
+    except OverflowError as error:
+        raise InvalidArgument(f"`{name}` must fit {dtype.name}: {error}.") from error
+
+
+def _bytes(name, leaf):
+    try:
+        if isinstance(leaf, str):
+            return leaf.encode()
+        if _is_b64(leaf):
+            text = leaf[_B64]
+            return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError as error:
+        raise InvalidArgument(f"`{name}` holds a string that is broken: {error}.") from error
+    raise InvalidArgument(
+        f"`{name}` must be strings, or objects with one key '{_B64}'. Received a {type(leaf).__name__}; "
+        "lists must be equally long and equally deep."
+    )
+
+
+def _is_b64(value):
+    return isinstance(value, dict) and value.keys() == {_B64} and isinstance(value[_B64], str)
+
+
+def _values(name, array):
+    """Nested lists that `json` can write."""
+    kind = array.dtype.kind
+    if kind in "OS":
+        return _nested([_text(name, value) for value in array.ravel()], array.shape)
+    if kind in "biu":
+        return array.tolist()
+    # float32 0.2 is 0.20000000298 as a Python number; by way of its shortest text it is 0.2.
+    single = array.astype(np.float32) if array.dtype != np.float64 else array
+    exact = single if single.dtype == np.float64 else single.astype("U").astype(np.float64)
+    if np.isfinite(exact).all():
+        return exact.tolist()
+    return _nested([v if np.isfinite(v) else None for v in exact.ravel().tolist()], array.shape)
+
+
+def _nested(values, shape):
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array.reshape(shape).tolist()
+
+
+def _text(name, value):
+    if not name.endswith(_BYTES_SUFFIX):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            pass
+    return {_B64: base64.b64encode(value).decode()}

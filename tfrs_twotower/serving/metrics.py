@@ -1,0 +1,78 @@
+"""What the server counts, for Prometheus."""
+
+import contextlib
+import time
+
+from tfrs_twotower import extras
+from tfrs_twotower.serving.errors import ServingError
+from tfrs_twotower.serving.repository import State
+
+prometheus = extras.require("prometheus_client")
+
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+
+
+class Call:
+    """A request being counted. Set `signature` once it is known to exist: a made-up name is no label."""
+
+    signature = ""
+
+
+class Metrics:
+    """Counters of one server. `method` is for example "rest:predict" or "grpc:Predict"."""
+
+    def __init__(self):
+        self._newest = 0
+        self._registry = prometheus.CollectorRegistry()
+        self._requests = prometheus.Counter(
+            "twotower_requests",
+            "Requests by outcome",
+            ["method", "signature", "status"],
+            registry=self._registry,
+        )
+        self._seconds = prometheus.Histogram(
+            "twotower_request_seconds",
+            "Time from the whole body to the answer",
+            ["method", "signature"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._version = prometheus.Gauge(
+            "twotower_model_version",
+            "Newest version that serves; 0 before the first",
+            registry=self._registry,
+        )
+        self._loads = prometheus.Counter(
+            "twotower_model_loads", "Versions loaded or refused", ["result"], registry=self._registry
+        )
+        for result in ("available", "refused"):
+            self._loads.labels(result)
+
+    @contextlib.contextmanager
+    def call(self, method):
+        """Counts and times the block as one request; a `ServingError` inside it gives the status."""
+        call, status, start = Call(), "OK", time.perf_counter()
+        try:
+            yield call
+        except ServingError as error:
+            status = error.code
+            raise
+        except Exception:
+            status = ServingError.code
+            raise
+        finally:
+            self._requests.labels(method, call.signature, status).inc()
+            self._seconds.labels(method, call.signature).observe(time.perf_counter() - start)
+
+    def version_changed(self, status):
+        """Takes a `VersionStatus` from the repository."""
+        if status.state is State.AVAILABLE:
+            self._loads.labels("available").inc()
+            self._newest = max(status.version, self._newest)
+            self._version.set(self._newest)
+        elif status.state is State.END and status.error:
+            self._loads.labels("refused").inc()
+
+    def text(self):
+        """The body and the content type of a scrape."""
+        return prometheus.generate_latest(self._registry), prometheus.CONTENT_TYPE_LATEST

@@ -1,0 +1,140 @@
+"""One loaded version: its signatures, their defaults, and how to call them."""
+
+import dataclasses
+import os
+
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from tfrs_twotower import extras
+from tfrs_twotower.errors import nearest
+from tfrs_twotower.serving import tensor_protos
+from tfrs_twotower.serving.errors import InvalidArgument, NotFound, VersionRefused
+from tfrs_twotower.serving.integrity import SAVED_MODEL
+
+DEFAULT_SIGNATURE = "serving_default"
+
+_TAG = "serve"
+_WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
+_WARMUP_LIMIT = 1000  # as in TF Serving
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """A callable of the SavedModel.
+
+    Attributes:
+      inputs: TensorSpec by name.
+      outputs: dtype by name.
+      defaults: the value of each input that may be left out, by name.
+      function: takes tensors by name, returns tensors by name.
+    """
+
+    name: str
+    inputs: dict
+    outputs: dict
+    defaults: dict
+    function: object
+
+    @property
+    def required(self):
+        return [name for name in self.inputs if name not in self.defaults]
+
+    def spec(self, name):
+        """The TensorSpec of an input. Raises `InvalidArgument` for an unknown name."""
+        if name not in self.inputs:
+            hint = nearest(name, self.inputs)
+            raise InvalidArgument(f"Signature `{self.name}` has no input `{name}`." + hint)
+        return self.inputs[name]
+
+    def __call__(self, tensors):
+        """Runs the signature on tensors by name; the inputs that are left out take their defaults."""
+        # The Python loader ignores SignatureDef.defaults, which TF Serving applies.
+        return self.function(**{**self.defaults, **tensors})
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """A version that can be called. `signature_defs` are the SavedModel's own protos, for metadata."""
+
+    version: int
+    manifest: dict
+    signature_defs: dict
+    signatures: dict
+    root: object  # the loaded object: its variables and tables live as long as it does
+
+    def signature(self, name=""):
+        """The signature of that name; "" means `serving_default`. Raises `NotFound`."""
+        name = name or DEFAULT_SIGNATURE
+        if name not in self.signatures:
+            raise NotFound(
+                f"Signature `{name}` not found in version {self.version}." + nearest(name, self.signatures)
+            )
+        return self.signatures[name]
+
+
+def load(directory, version, manifest):
+    """Loads a checked version directory and runs its warm-up requests.
+
+    Raises:
+      VersionRefused: it needs an op library that this server does not know, or has no signatures.
+      MissingExtraError: it needs ScaNN's ops and scann is not installed.
+    """
+    _load_ops(manifest.get("custom_op_library"))
+    signature_defs = _signature_defs(directory)
+    loaded = tf.saved_model.load(directory, tags=[_TAG])
+    signatures = {
+        name: _signature(name, signature_defs[name], function) for name, function in loaded.signatures.items()
+    }
+    if not signatures:
+        raise VersionRefused("the SavedModel has no signatures.")
+    model = LoadedModel(version, manifest, signature_defs, signatures, loaded)
+    _warm_up(model, directory)
+    return model
+
+
+def _load_ops(library):
+    if library == "scann":
+        extras.require("scann")  # registers the ops that the graph names
+    elif library is not None:
+        raise VersionRefused(f"`custom_op_library` must be null or 'scann'. Received: {library!r}.")
+
+
+def _signature_defs(directory):
+    saved_model = saved_model_pb2.SavedModel()
+    with open(os.path.join(directory, SAVED_MODEL), "rb") as file:
+        saved_model.ParseFromString(file.read())
+    for meta_graph in saved_model.meta_graphs:
+        if _TAG in meta_graph.meta_info_def.tags:
+            # Copies: a reference into the message would keep the whole graph in memory.
+            return {name: _copy(proto) for name, proto in meta_graph.signature_def.items()}
+    raise VersionRefused(f"the SavedModel has no graph tagged '{_TAG}'.")
+
+
+def _copy(proto):
+    copy = type(proto)()
+    copy.CopyFrom(proto)
+    return copy
+
+
+def _signature(name, proto, function):
+    specs = {
+        key: tf.TensorSpec(tf.TensorShape(info.tensor_shape), tf.as_dtype(info.dtype), key)
+        for key, info in proto.inputs.items()
+    }
+    defaults = {key: tf.constant(tf.make_ndarray(value)) for key, value in proto.defaults.items()}
+    outputs = {key: tf.as_dtype(proto.outputs[key].dtype) for key in sorted(proto.outputs)}
+    return Signature(name, specs, outputs, defaults, function)
+
+
+def _warm_up(model, directory):
+    path = os.path.join(directory, _WARMUP_FILE)
+    if not os.path.exists(path):
+        return
+    logs = extras.require("tensorflow_serving.apis.prediction_log_pb2")
+    for record in tf.data.TFRecordDataset(path).take(_WARMUP_LIMIT).as_numpy_iterator():
+        request = logs.PredictionLog.FromString(record).predict_log.request
+        tensors = {
+            name: tf.constant(tensor_protos.to_array(proto)) for name, proto in request.inputs.items()
+        }
+        model.signature(request.model_spec.signature_name)(tensors)

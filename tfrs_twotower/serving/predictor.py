@@ -1,0 +1,116 @@
+"""Requests to a loaded model, whatever transport they came by."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower import columns
+from tfrs_twotower.config import config
+from tfrs_twotower.errors import invalid
+from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, ServingError
+
+_UNKNOWN_RANK_LIMIT = 2  # an input of unknown rank (`k`) is a scalar or one value a row
+
+
+@config
+class Limits:
+    """What one request may ask for.
+
+    Attributes:
+      max_batch: rows of any input.
+      max_k: candidates a row.
+      max_width: length of the lists in a row (history, exclusions, candidates).
+      max_body_bytes: of a request, as it comes over the wire.
+    """
+
+    max_batch: int = 1024
+    max_k: int = 1000
+    max_width: int = 10_000
+    max_body_bytes: int = 8 * 1024 * 1024
+
+
+class Predictor:
+    """Checks requests, fills in what they leave out, and runs them. Threads may share one."""
+
+    def __init__(self, repository, limits=Limits()):
+        self.repository = repository
+        self.limits = limits
+
+    def predict(self, signature_name, inputs, version=None):
+        """Runs one request.
+
+        Args:
+          signature_name: "" means `serving_default`.
+          inputs: arrays or tensors by name; inputs that have a default may be left out.
+          version: an integer; None means the newest.
+
+        Returns:
+          Arrays by name; strings are `bytes`.
+
+        Raises:
+          InvalidArgument: an unknown or missing name, a wrong type or rank, a `k` out of range.
+          NotFound: no such version or signature.
+          ResourceExhausted: more rows or longer lists than the limits allow.
+          Unavailable: nothing is loaded.
+        """
+        with self.repository.lease(version) as model:
+            return self.run(model.signature(signature_name), inputs)
+
+    def run(self, signature, inputs):
+        """`predict` for a signature whose model is already held by `repository.lease`."""
+        tensors = {name: self._tensor(signature.spec(name), value) for name, value in inputs.items()}
+        missing = [name for name in signature.required if name not in inputs]
+        if missing:
+            raise InvalidArgument(
+                f"Signature `{signature.name}` needs the inputs {missing}. Received: {sorted(inputs)}."
+            )
+        if columns.K in tensors:
+            self._check_k(tensors[columns.K].numpy())
+        try:
+            outputs = signature(tensors)
+            return {name: value.numpy() for name, value in outputs.items()}
+        except tf.errors.InvalidArgumentError as error:
+            raise InvalidArgument(f"The model refused the request: {error.message}") from error
+        except tf.errors.OpError as error:
+            raise ServingError(f"The model failed: {error.message}") from error
+
+    def check_shape(self, spec, shape):
+        """Raises `InvalidArgument` for a wrong rank or size, `ResourceExhausted` for one over the limits."""
+        name = spec.name
+        if spec.shape.rank is None:
+            if len(shape) > _UNKNOWN_RANK_LIMIT:
+                rule = f"have at most {_UNKNOWN_RANK_LIMIT} dimensions"
+                raise InvalidArgument(invalid(name, rule, list(shape), "Send a scalar, or one value a row."))
+        elif not spec.shape.is_compatible_with(shape):
+            expected = ["any" if size is None else size for size in spec.shape]
+            raise InvalidArgument(invalid(name, f"have the shape {expected}", list(shape), "Reshape it."))
+        if len(shape) and shape[0] > self.limits.max_batch:
+            rule = f"have at most {self.limits.max_batch} rows"
+            raise ResourceExhausted(invalid(name, rule, list(shape), "Send smaller batches."))
+        if max(shape[1:], default=0) > self.limits.max_width:
+            rule = f"have lists of at most {self.limits.max_width} values"
+            raise ResourceExhausted(invalid(name, rule, list(shape), "Send shorter lists."))
+
+    def _tensor(self, spec, value):
+        if not isinstance(value, tf.Tensor):
+            value = np.asarray(value)
+        self.check_shape(spec, tuple(value.shape))
+        if not _same_type(value, spec.dtype):
+            given = value.dtype.name
+            raise InvalidArgument(invalid(spec.name, f"be {spec.dtype.name}", given, "Convert it."))
+        try:
+            return tf.constant(value, spec.dtype) if isinstance(value, np.ndarray) else value
+        except (TypeError, ValueError) as error:
+            raise InvalidArgument(f"`{spec.name}` cannot be read as {spec.dtype.name}: {error}") from error
+
+    def _check_k(self, k):
+        if k.size == 0 or k.min() < 1 or k.max() > self.limits.max_k:
+            received = k.tolist() if k.size <= 10 else f"between {k.min()} and {k.max()}"
+            raise InvalidArgument(
+                invalid(columns.K, f"be between 1 and {self.limits.max_k}", received, "Change k.")
+            )
+
+
+def _same_type(value, dtype):
+    if dtype == tf.string and isinstance(value, np.ndarray):
+        return value.dtype.kind in "SUO"
+    return tf.as_dtype(value.dtype) == dtype

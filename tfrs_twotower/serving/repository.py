@@ -1,0 +1,218 @@
+"""The versions of one model: found on disk, checked, loaded aside, swapped in, and let go."""
+
+import contextlib
+import dataclasses
+import enum
+import gc
+import logging
+import os
+import re
+import threading
+
+from tfrs_twotower.errors import TwoTowerError, invalid
+from tfrs_twotower.serving import integrity
+from tfrs_twotower.serving.errors import NotFound, Unavailable
+from tfrs_twotower.serving.model import load
+
+_log = logging.getLogger(__name__)
+_VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
+
+
+class State(enum.Enum):
+    """TF Serving's `ModelVersionStatus.State`. A version passes through them in this order."""
+
+    START = 10
+    LOADING = 20
+    AVAILABLE = 30
+    UNLOADING = 40
+    END = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class VersionStatus:
+    """Where a version stands. `error` says why it was refused; "" otherwise."""
+
+    version: int
+    state: State
+    error: str = ""
+
+
+@dataclasses.dataclass
+class _Served:
+    model: object
+    in_flight: int = 0
+    retired: bool = False
+
+
+class Repository:
+    """Serves the newest `keep` whole versions under `root`, and follows the folder.
+
+    A version is a folder whose name is an integer. It is loaded once its manifest and checksums are
+    right; what is wrong is refused, with the reason in the log and in `statuses`, and looked at again
+    when its files change. Versions are immutable: to change or to take back an answer, publish a higher
+    number. A version keeps serving when its folder vanishes, until a newer one replaces it.
+
+    Args:
+      root: the folder of the version folders. It may be empty or missing at first.
+      keep: how many versions to serve. One more is in memory while a new one loads.
+      poll_seconds: how often to look.
+      on_status: called with each new `VersionStatus`, under a lock: it must be quick and not call back.
+    """
+
+    def __init__(self, root, keep=1, poll_seconds=2.0, on_status=lambda status: None):
+        if keep < 1:
+            raise ValueError(invalid("keep", "be at least 1", keep, "Keep one version or more."))
+        self.root = os.fspath(root)
+        self.keep = keep
+        self.poll_seconds = poll_seconds
+        self._on_status = on_status
+        self._lock = threading.Lock()  # guards what follows
+        self._serving = {}
+        self._statuses = {}
+        self._garbage = False
+        self._refused = {}  # version: fingerprint; touched by `poll` only
+        self._root_error = None
+        self._polling = threading.Lock()  # one poll at a time
+        self._stop = threading.Event()
+        self._thread = None
+
+    def start(self):
+        """Loads what is there, then follows the folder in a thread until `close`."""
+        self.poll()
+        self._thread = threading.Thread(target=self._follow, name="repository", daemon=True)
+        self._thread.start()
+
+    def close(self):
+        """Stops following the folder and unloads every version; requests in flight finish."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        with self._lock:
+            for version in list(self._serving):
+                self._retire(version)
+        self._collect()
+
+    def poll(self):
+        """Looks at the folder once: loads what is new and whole, newest first; unloads what it replaces."""
+        with self._polling:
+            found = self._find()
+            for version in sorted(found, reverse=True):
+                if version in self._serving:
+                    continue
+                if sum(served > version for served in self._serving) >= self.keep:
+                    break
+                self._try(version, found[version])
+            self._forget(found)
+            self._collect()
+
+    def statuses(self):
+        """The status of every version that is on disk or in memory, oldest first."""
+        with self._lock:
+            return [self._statuses[v] for v in sorted(self._statuses)]
+
+    def available(self):
+        """The versions that can be asked, oldest first."""
+        with self._lock:
+            return sorted(self._serving)
+
+    @contextlib.contextmanager
+    def lease(self, version=None):
+        """Holds a version (the newest by default) for one request; it is not unloaded meanwhile.
+
+        Yields:
+          Its `LoadedModel`.
+
+        Raises:
+          Unavailable: no version is loaded.
+          NotFound: that version is not loaded.
+        """
+        with self._lock:
+            if not self._serving:
+                raise Unavailable("No version of the model is loaded.")
+            wanted = max(self._serving) if version is None else version
+            if wanted not in self._serving:
+                raise NotFound(f"Version {version} is not loaded. Loaded: {sorted(self._serving)}.")
+            served = self._serving[wanted]
+            served.in_flight += 1
+        try:
+            yield served.model
+        finally:
+            with self._lock:
+                served.in_flight -= 1
+                if served.retired and not served.in_flight:
+                    self._end(served)
+
+    def _follow(self):
+        while not self._stop.wait(self.poll_seconds):
+            try:
+                self.poll()
+            except Exception:  # the thread must outlive anything: what is loaded goes on serving
+                _log.exception("Looking for versions in %s failed", self.root)
+
+    def _find(self):
+        try:
+            with os.scandir(self.root) as entries:
+                found = {int(e.name): e.path for e in entries if _VERSION.fullmatch(e.name) and e.is_dir()}
+            error = None
+        except OSError as problem:
+            found, error = {}, str(problem)
+        if error is not None and error != self._root_error:
+            _log.warning("Cannot read %s", error)
+        self._root_error = error
+        return found
+
+    def _try(self, version, directory):
+        fingerprint = integrity.fingerprint(directory)
+        if self._refused.get(version) == fingerprint:
+            return
+        self._report(version, State.START)
+        try:
+            manifest = integrity.check(directory)
+            self._report(version, State.LOADING)
+            model = load(directory, version, manifest)
+        except Exception as error:  # a damaged SavedModel can raise anything; the old version must go on
+            self._refused[version] = fingerprint
+            reason = str(error) if isinstance(error, TwoTowerError) else f"{type(error).__name__}: {error}"
+            self._report(version, State.END, reason)
+            _log.error("Version %d refused: %s", version, reason)
+            return
+        self._refused.pop(version, None)
+        with self._lock:
+            self._serving[version] = _Served(model)
+            self._set(version, State.AVAILABLE)
+            while len(self._serving) > self.keep:
+                self._retire(min(self._serving))
+        _log.info("Version %d is available", version)
+
+    def _retire(self, version):
+        served = self._serving.pop(version)
+        served.retired = True
+        self._set(version, State.UNLOADING)
+        if not served.in_flight:
+            self._end(served)
+
+    def _end(self, served):
+        self._set(served.model.version, State.END)
+        served.model = None
+        self._garbage = True
+
+    def _collect(self):
+        with self._lock:
+            garbage, self._garbage = self._garbage, False
+        if garbage:
+            gc.collect()  # a loaded SavedModel holds cycles; its tables and vectors are to be freed now
+
+    def _forget(self, found):
+        self._refused = {v: f for v, f in self._refused.items() if v in found}
+        with self._lock:
+            for version, status in list(self._statuses.items()):
+                if status.state is State.END and version not in found:
+                    del self._statuses[version]
+
+    def _report(self, version, state, error=""):
+        with self._lock:
+            self._set(version, state, error)
+
+    def _set(self, version, state, error=""):
+        self._statuses[version] = VersionStatus(version, state, error)
+        self._on_status(self._statuses[version])

@@ -1,0 +1,150 @@
+"""TF Serving's REST API: predict, status, metadata; and health and metrics.
+
+Reference: https://www.tensorflow.org/tfx/serving/api_rest
+"""
+
+import re
+
+from tfrs_twotower import extras
+from tfrs_twotower.serving import json_tensors, status_protos
+from tfrs_twotower.serving.errors import (
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    ServingError,
+    Unimplemented,
+)
+
+applications = extras.require("starlette.applications")
+concurrency = extras.require("starlette.concurrency")
+exceptions = extras.require("starlette.exceptions")
+responses = extras.require("starlette.responses")
+routing = extras.require("starlette.routing")
+
+_VERSION = re.compile(r"[0-9]{1,18}")
+_METRICS_PATHS = ("/monitoring/prometheus/metrics", "/metrics")  # TF Serving's, and the usual one
+
+
+class Rest:
+    """The handlers of one served model. `ready` is asked by /readyz."""
+
+    def __init__(self, predictor, name, metrics, ready):
+        self._predictor = predictor
+        self._name = name
+        self._metrics = metrics
+        self._ready = ready
+
+    def app(self):
+        """The ASGI application. Authentication and TLS belong around it, as middleware and at the socket."""
+        model, version = "/v1/models/{name}", "/v1/models/{name}/versions/{version}"
+        routes = []
+        for base in (version, model):  # the first that matches answers
+            routes += [
+                routing.Route(base + ":predict", self._predict, methods=["POST"]),
+                routing.Route(base + ":{verb}", self._unimplemented, methods=["POST"]),
+                routing.Route(base + "/metadata", self._metadata),
+                routing.Route(base, self._status),
+            ]
+        routes += [routing.Route(path, self._scrape) for path in _METRICS_PATHS]
+        routes += [routing.Route("/healthz", self._healthz), routing.Route("/readyz", self._readyz)]
+        return applications.Starlette(
+            routes=routes,
+            exception_handlers={
+                ServingError: _serving_error,
+                exceptions.HTTPException: _http_error,
+                Exception: _other_error,
+            },
+        )
+
+    async def _predict(self, request):
+        body = await _read(request, self._predictor.limits.max_body_bytes)
+        # TensorFlow and JSON take their time: in a thread, so that other requests are read meanwhile.
+        answer = await concurrency.run_in_threadpool(self._answer, request.path_params, body)
+        return responses.Response(answer, media_type="application/json")
+
+    def _answer(self, path, body):
+        with self._metrics.call("rest:predict") as call:
+            version = self._version(path)
+            request = json_tensors.parse(body)
+            signature_name = request.get("signature_name", "")
+            if not isinstance(signature_name, str):
+                raise InvalidArgument("'signature_name' must be a string.")
+            with self._predictor.repository.lease(version) as model:
+                signature = model.signature(signature_name)
+                call.signature = signature.name
+                inputs, by_row = json_tensors.decode(request, signature)
+                outputs = self._predictor.run(signature, inputs)
+            return json_tensors.encode(outputs, by_row)
+
+    async def _unimplemented(self, request):
+        verb = request.path_params["verb"]
+        if verb in ("classify", "regress"):
+            raise Unimplemented(f":{verb} takes tf.Examples, which these models do not. Use :predict.")
+        raise NotFound(f"Unknown method :{verb}. Use :predict.")
+
+    async def _status(self, request):
+        version = self._version(request.path_params)
+        message = status_protos.status_response(self._predictor.repository, version)
+        return responses.JSONResponse(status_protos.to_json(message))
+
+    async def _metadata(self, request):
+        version = self._version(request.path_params)
+        with self._predictor.repository.lease(version) as model:
+            signatures = status_protos.signature_def_map(model)
+            spec = {"name": self._name, "signature_name": "", "version": str(model.version)}
+        body = {status_protos.SIGNATURE_DEF: status_protos.to_json(signatures, keep_names=True)}
+        return responses.JSONResponse({"model_spec": spec, "metadata": body})
+
+    async def _scrape(self, request):
+        text, content_type = self._metrics.text()
+        return responses.Response(text, headers={"Content-Type": content_type})
+
+    async def _healthz(self, request):
+        return responses.PlainTextResponse("ok\n")
+
+    async def _readyz(self, request):
+        ready = self._ready()
+        return responses.PlainTextResponse("ready\n" if ready else "not ready\n", 200 if ready else 503)
+
+    def _version(self, path):
+        """Checks the model's name; returns the version asked for, None for the newest."""
+        name, version = path["name"], path.get("version")
+        if ":" in (version or name):
+            raise exceptions.HTTPException(405, "Use POST.", {"Allow": "POST"})
+        if name != self._name:
+            raise NotFound(f"Model `{name}` not found. This server serves `{self._name}`.")
+        if version is not None and not _VERSION.fullmatch(version):
+            raise NotFound(f"`{version[:40]}` is not a version. Versions are integers.")
+        return None if version is None else int(version)
+
+
+async def _read(request, limit):
+    body, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= limit:
+            body.append(chunk)
+        else:
+            body.clear()
+            # Reading on, up to a point, lets a client that only reads after writing see the answer.
+            if size > 4 * limit:
+                break
+    if size > limit:
+        raise ResourceExhausted(f"The body must have at most {limit} bytes. Send smaller batches.")
+    return b"".join(body)
+
+
+def _error(status, message, headers=None):
+    return responses.JSONResponse({"error": message}, status, headers)
+
+
+async def _serving_error(request, error):
+    return _error(error.http, str(error))
+
+
+async def _http_error(request, error):
+    return _error(error.status_code, error.detail, error.headers)
+
+
+async def _other_error(request, error):
+    return _error(500, f"{type(error).__name__}: see the server's log.")

@@ -1,0 +1,146 @@
+"""One process that serves one model over REST and gRPC."""
+
+import logging
+import signal
+import socket
+import threading
+from concurrent import futures
+
+from tfrs_twotower import extras
+from tfrs_twotower.serving.grpc_service import add_services
+from tfrs_twotower.serving.metrics import Metrics
+from tfrs_twotower.serving.predictor import Limits, Predictor
+from tfrs_twotower.serving.repository import Repository
+from tfrs_twotower.serving.rest import Rest
+
+grpc = extras.require("grpc")
+uvicorn = extras.require("uvicorn")
+
+_log = logging.getLogger(__name__)
+_KEEP_ALIVE_SECONDS = 75  # longer than clients and proxies keep idle connections, so that they close first
+_GRPC_THREADS = 16
+
+
+class Server:
+    """Serves `root` until `stop`. A context manager.
+
+    There is no authentication and no encryption: keep the default loopback address, or put a proxy before it.
+
+    Args:
+      root: the folder of the version folders.
+      name: the model's name in URLs and model specs.
+      host: address to listen on.
+      rest_port, grpc_port: 0 takes any free port; the attributes then hold the real ones.
+      limits: a `Limits`.
+      poll_seconds: how often to look for a new version.
+      keep: how many versions to serve.
+      drain_seconds: how long `stop` waits for requests in flight.
+    """
+
+    def __init__(
+        self,
+        root,
+        name="twotower",
+        host="127.0.0.1",
+        rest_port=8501,
+        grpc_port=8500,
+        limits=Limits(),
+        poll_seconds=2.0,
+        keep=1,
+        drain_seconds=10.0,
+    ):
+        self.name = name
+        self.host = host
+        self.rest_port = rest_port
+        self.grpc_port = grpc_port
+        self.metrics = Metrics()
+        self.repository = Repository(root, keep, poll_seconds, self.metrics.version_changed)
+        self.predictor = Predictor(self.repository, limits)
+        self._drain_seconds = drain_seconds
+        self._stopping = False
+
+    def start(self):
+        """Loads what is there, then listens. Raises `OSError` when a port is taken."""
+        self._listen_rest()
+        try:
+            self._listen_grpc()
+        except BaseException:
+            self._socket.close()
+            raise
+        self.repository.start()
+        self._grpc.start()
+        self._rest_thread = threading.Thread(target=self._rest.run, args=([self._socket],), name="rest")
+        self._rest_thread.start()
+
+    def stop(self):
+        """Takes no new requests, lets those in flight finish, and unloads."""
+        self._stopping = True
+        grpc_stopped = self._grpc.stop(self._drain_seconds)
+        self._rest.should_exit = True
+        self._rest_thread.join()
+        grpc_stopped.wait()
+        self.repository.close()
+
+    def ready(self):
+        """True while requests can be answered."""
+        return not self._stopping and bool(self.repository.available())
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *error):
+        self.stop()
+
+    def _listen_rest(self):
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        self._socket = socket.create_server((self.host, self.rest_port), family=family)
+        self.rest_port = self._socket.getsockname()[1]
+        app = Rest(self.predictor, self.name, self.metrics, self.ready).app()
+        self._rest = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=max(1, round(self._drain_seconds)),
+            )
+        )
+
+    def _listen_grpc(self):
+        address = f"[{self.host}]" if ":" in self.host else self.host
+        self._grpc = grpc.server(
+            futures.ThreadPoolExecutor(_GRPC_THREADS, "grpc"),
+            options=[
+                ("grpc.max_receive_message_length", self.predictor.limits.max_body_bytes),
+                ("grpc.max_send_message_length", -1),  # answers are bounded by the limits on rows and k
+                ("grpc.so_reuseport", 0),  # else a second server would share the port in silence
+            ],
+        )
+        add_services(self._grpc, self.predictor, self.name, self.metrics)
+        try:
+            self.grpc_port = self._grpc.add_insecure_port(f"{address}:{self.grpc_port}")
+        except RuntimeError as error:
+            raise OSError(f"Cannot listen on {address}:{self.grpc_port} for gRPC: {error}") from error
+
+
+def serve(root, **settings):
+    """Serves `root` until SIGTERM or SIGINT, then drains. `settings` are those of `Server`."""
+    server = Server(root, **settings)
+    stop = threading.Event()
+    previous = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with server:
+            versions = ", ".join(map(str, server.repository.available())) or "none yet"
+            print(
+                f"Serving {server.name} (version {versions}) at "
+                f"http://{server.host}:{server.rest_port}/v1/models/{server.name} "
+                f"and gRPC {server.host}:{server.grpc_port}",
+                flush=True,
+            )
+            stop.wait()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

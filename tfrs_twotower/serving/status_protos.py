@@ -1,0 +1,41 @@
+"""Status and metadata of the model as TF Serving's messages, which REST prints as JSON."""
+
+import tensorflow as tf
+from google.protobuf import json_format
+
+from tfrs_twotower import extras
+from tfrs_twotower.serving.errors import NotFound
+
+statuses = extras.require("tensorflow_serving.apis.get_model_status_pb2")
+metadata = extras.require("tensorflow_serving.apis.get_model_metadata_pb2")
+
+SIGNATURE_DEF = "signature_def"
+
+
+def status_response(repository, version=None):
+    """`GetModelStatusResponse` of all versions, newest first, or of one. Raises `NotFound`."""
+    response = statuses.GetModelStatusResponse()
+    for status in reversed(repository.statuses()):
+        if version in (None, status.version):
+            entry = response.model_version_status.add(version=status.version, state=status.state.value)
+            if status.error:
+                entry.status.error_code = tf.errors.FAILED_PRECONDITION
+                entry.status.error_message = status.error
+            else:
+                entry.status.error_code = tf.errors.OK
+    if not response.model_version_status:
+        which = "any version" if version is None else f"version {version}"
+        raise NotFound(f"Could not find {which} of the model.")
+    return response
+
+
+def signature_def_map(model):
+    """`SignatureDefMap` of a `LoadedModel`."""
+    return metadata.SignatureDefMap(signature_def=model.signature_defs)
+
+
+def to_json(message, keep_names=False):
+    """The dict that TF Serving prints for a message: fields that are not set are written too."""
+    return json_format.MessageToDict(
+        message, always_print_fields_with_no_presence=True, preserving_proto_field_name=keep_names
+    )
