@@ -9,7 +9,7 @@ from tfrs_twotower.errors import DataError
 
 
 def to_arrow(tensor, label):
-    """A tensor [n], [n, m] or a ragged one [n, any], as an Arrow array of n values or lists.
+    """A tensor [n] or a ragged one [n, any], as an Arrow array of n values or lists.
 
     Bytes become text.
     """
@@ -17,14 +17,8 @@ def to_arrow(tensor, label):
         values = to_arrow(tensor.values, label)
         return pa.ListArray.from_arrays(pa.array(np.asarray(tensor.row_splits), pa.int32()), values)
     array = np.asarray(tensor)
-    if array.ndim == 2:
-        return pa.array(list(map(list, array))) if array.dtype != object else _lists(array)
     if array.ndim != 1:
         raise DataError(f"{label} has the shape {list(array.shape)}. Use scalars or lists.")
     if array.dtype == object:
         return pa.array(array, pa.binary()).cast(pa.string())
     return pa.array(array)
-
-
-def _lists(array):
-    return pa.array([[value.decode() for value in row] for row in array])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -108,12 +109,17 @@ def read(name, split, data_dir, features=None):
     builder = load_builder(name, data_dir)
     flat = dict(_flatten(builder.info.features))
     check_columns({feature: feature for feature in features or ()}, flat, name)
-    prepare(builder)
-    data = builder.as_dataset(split=split, shuffle_files=False, read_config=tfds.ReadConfig(interleave_cycle_length=1))
     features = list(dict.fromkeys(features or flat))
-    data = data.map(lambda example: {feature: _at(example, feature) for feature in features})
-    for batch in data.ragged_batch(_BATCH).prefetch(tf.data.AUTOTUNE):
-        arrays = [_named(to_arrow(batch[f], f"{name}: feature `{f}`"), flat[f]) for f in features]
+    prepare(builder)
+    if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
+        raise DataError(f"{name} is stored as {builder.info.file_format}. Prepare it as tfrecord.")
+    stored = builder.info.features.tf_example_spec
+    spec = {feature: _ragged(stored.get(feature), f"{name}: feature `{feature}`") for feature in features}
+    # Batched before parsing: about ten times faster than TFDS's own example by example.
+    files = [os.fspath(path) for path in builder.info.splits[split].filepaths]
+    parsed = tf.data.TFRecordDataset(files).batch(_BATCH).map(functools.partial(tf.io.parse_example, features=spec))
+    for batch in parsed.prefetch(1):
+        arrays = [_value(batch[f], flat[f], f"{name}: feature `{f}`") for f in features]
         yield pa.RecordBatch.from_arrays(arrays, names=features)
 
 
@@ -125,20 +131,26 @@ def _flatten(features, prefix=""):
             yield f"{prefix}{name}", feature
 
 
-def _at(example, feature):
-    for part in feature.split("/"):
-        example = example[part]
-    return example
+def _ragged(stored, label):
+    """How a stored scalar or list of any length is parsed."""
+    import tensorflow as tf
+
+    if isinstance(stored, tf.io.FixedLenFeature) and not stored.shape:
+        return stored
+    if isinstance(stored, tf.io.FixedLenSequenceFeature) and not stored.shape:
+        return tf.io.RaggedFeature(stored.dtype, row_splits_dtype=tf.int64)
+    raise DataError(f"{label} is neither a scalar nor a list of scalars. Leave it out.")
 
 
-def _named(array, feature):
-    """Class numbers as class names."""
-    names = getattr(getattr(feature, "feature", feature), "names", None)
-    if not names:
-        return array
-    names = pa.array(list(names))
-    if pa.types.is_list(array.type):
-        return pa.ListArray.from_arrays(array.offsets, names.take(array.values))
-    # TFDS writes -1 for an unknown class.
-    numbers = array.to_numpy()
-    return names.take(pa.array(numbers, mask=np.asarray(numbers) < 0))
+def _value(tensor, feature, label):
+    """Arrow values; class numbers become class names and stored 0 and 1 become truth values."""
+    array = to_arrow(tensor, label)
+    inner = getattr(feature, "feature", feature)
+    names = getattr(inner, "names", None)
+    if names:
+        # TFDS writes -1 for an unknown class.
+        values = array.values if pa.types.is_list(array.type) else array
+        numbers = values.to_numpy()
+        values = pa.array(list(names)).take(pa.array(numbers, mask=numbers < 0))
+        return pa.ListArray.from_arrays(array.offsets, values) if pa.types.is_list(array.type) else values
+    return array.cast(pa.bool_()) if inner.np_dtype == np.bool_ and not pa.types.is_list(array.type) else array
