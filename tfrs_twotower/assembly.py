@@ -1,0 +1,182 @@
+"""From a recipe and its log to everything that training and evaluation need, adapted but not trained."""
+
+import dataclasses
+
+import numpy as np
+import pyarrow.compute as pc
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.data import RandomHoldout, Ragged
+from tfrs_twotower.errors import DataError
+from tfrs_twotower.evaluation import DotScorer, ItemKNN, Popularity, evaluate
+from tfrs_twotower.features import build_fields, derive_seed, infer_schema
+from tfrs_twotower.models import Retrieval, TwoTowerModel
+from tfrs_twotower.sampling import build_logq
+from tfrs_twotower.towers import Tower
+from tfrs_twotower.training import Examples, TrainingBatches
+from tfrs_twotower.training.examples import event_table
+
+_BLOCK = 4096  # rows embedded at a time
+_KNN_HISTORY = 50  # events of the past that item-kNN sums over
+
+
+@dataclasses.dataclass
+class Assembly:
+    """The parts of one training.
+
+    Attributes:
+      recipe: the `Recipe`, its schema filled in.
+      log, split: the data and who may see what of it.
+      model: a `TwoTowerModel`.
+      examples, batches: encoded features; training batches.
+      catalogue: int32, the item rows that can be recommended.
+      train_counts: int64 [catalogue]: training events of each.
+    """
+
+    recipe: object
+    log: object
+    split: object
+    model: TwoTowerModel
+    examples: Examples
+    batches: TrainingBatches
+    catalogue: np.ndarray
+    train_counts: np.ndarray
+
+    def __post_init__(self):
+        model = self.model
+        self._query = tf.function(lambda encoded: model.query_tower(encoded, training=False), reduce_retracing=True)
+        self._candidate = tf.function(
+            lambda encoded: model.candidate_tower(encoded, training=False), reduce_retracing=True
+        )
+
+    def query_vectors(self, rows):
+        """float32 [rows, dim]: the query tower at log rows."""
+        return _in_blocks(lambda part: self._query(self.examples.queries(part)), rows)
+
+    def candidate_vectors(self):
+        """float32 [catalogue, dim]: the candidate tower over the catalogue."""
+        return _in_blocks(lambda part: self._candidate(self.examples.candidates(part)), self.catalogue)
+
+    def positions(self, items):
+        """Catalogue positions of item rows; −1 outside the catalogue."""
+        table = np.full(self.log.items.num_rows, -1, np.int32)
+        table[self.catalogue] = np.arange(len(self.catalogue), dtype=np.int32)
+        return table[items]
+
+    def judge(self, queries, scorer, bootstrap=None):
+        """Evaluates a scorer on one set of queries, by the recipe's protocol."""
+        config = self.recipe.evaluation
+        return evaluate(
+            scorer,
+            self._at_positions(queries.targets),
+            self._at_positions(queries.seen, known_only=True) if config.exclude_seen else None,
+            self.train_counts,
+            ks=config.ks,
+            cold_users=self._cold_users(queries),
+            bootstrap=config.bootstrap if bootstrap is None else bootstrap,
+        )
+
+    def model_scorer(self, queries):
+        """The model as a scorer."""
+        return DotScorer(self.query_vectors(queries.row), self.candidate_vectors())
+
+    def baselines(self, queries):
+        """{name: scorer}: popularity and item-kNN, from training events alone."""
+        train = self.split.train
+        positions = self.positions(self.log.item[train])
+        past = self.examples.history.before(queries.row, _KNN_HISTORY)[0]
+        lengths = (past >= 0).sum(axis=1)
+        histories = Ragged(self.positions(past[past >= 0]), np.concatenate([[0], np.cumsum(lengths)]))
+        return {
+            "popularity": Popularity(self.train_counts, len(queries.user)),
+            "item_knn": ItemKNN(self.log.user[train], positions, histories, len(self.catalogue), last=_KNN_HISTORY),
+        }
+
+    def _cold_users(self, queries):
+        trained = np.bincount(self.log.user[self.split.train], minlength=self.log.users.num_rows) > 0
+        return ~trained[queries.user]
+
+    def _at_positions(self, ragged, known_only=False):
+        values = self.positions(ragged.values)
+        if not known_only:
+            return Ragged(values, ragged.offsets)
+        rows = np.repeat(np.arange(len(ragged.offsets) - 1), np.diff(ragged.offsets))
+        kept = values >= 0
+        counts = np.bincount(rows[kept], minlength=len(ragged.offsets) - 1)
+        return Ragged(values[kept], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+
+
+def _in_blocks(embed, rows):
+    rows = np.asarray(rows)
+    return np.concatenate([embed(rows[i: i + _BLOCK]).numpy() for i in range(0, len(rows), _BLOCK)])
+
+
+def assemble(recipe, log, field_states=None):
+    """Splits the log, adapts the fields to training rows alone, and builds the model.
+
+    Args:
+      recipe: a `Recipe`; without a schema it gets `infer_schema`'s.
+      log: an `InteractionLog`.
+      field_states: {side: {field name: state}} of an earlier training, instead of adapting.
+    """
+    tf.keras.utils.set_random_seed(recipe.training.seed)
+    split = recipe.split.split(log, seed=recipe.training.seed)
+    if not len(split.train):
+        raise DataError("The split leaves no training row. Use more data or a smaller `split.test`.")
+    schema = recipe.schema or infer_schema(log)
+    recipe = dataclasses.replace(recipe, schema=schema)
+    schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
+    query_fields, candidate_fields = build_fields(schema, seed=recipe.training.seed)
+    if field_states is None:
+        adapt(log, split.train, query_fields, candidate_fields)
+    config = recipe.model
+
+    def tower(name, fields, encoder):
+        seed = derive_seed(recipe.training.seed, name)
+        return Tower(fields, encoder, config.dim, config.similarity == "cosine", seed, name)
+
+    query_tower = tower("query", query_fields, config.query_encoder)
+    candidate_tower = tower("candidate", candidate_fields, config.candidate_encoder)
+    if field_states is not None:
+        candidate_tower.load_state(field_states["candidate"])
+        query_tower.load_state(field_states["query"])
+    counts = log.item_counts(split.train)
+    task = Retrieval(logq=build_logq(config.logq, counts), temperature=config.temperature)
+    visible = None
+    if isinstance(recipe.split, RandomHoldout):  # its test events lie among the training events, not after them
+        visible = np.zeros(len(log), bool)
+        visible[split.train] = True
+    examples = Examples(log, query_fields, candidate_fields, visible=visible)
+    catalogue = catalogue_rows(log, counts)
+    return Assembly(
+        recipe, log, split, TwoTowerModel(query_tower, candidate_tower, task), examples,
+        TrainingBatches(examples, split.train, recipe.training), catalogue, counts[catalogue],
+    )
+
+
+def adapt(log, rows, query_fields, candidate_fields):
+    """Lets fields learn vocabularies and statistics from training rows alone."""
+    users = np.bincount(log.user[rows], minlength=log.users.num_rows).astype(np.int64)
+    items = log.item_counts(rows)
+    for field in candidate_fields:
+        field.adapt({name: log.items[name] for name in field.columns}, items)
+    for field in query_fields:
+        names = [n for n in field.columns if n not in (c.HISTORY_ITEM_ID, c.HISTORY_TIMESTAMP)]
+        if all(name in log.users.column_names for name in names):
+            field.adapt({name: log.users[name] for name in names}, users)
+        else:
+            table = event_table(log, names, rows)
+            field.adapt({name: table[name] for name in names}, np.ones(len(rows), np.int64))
+
+
+def catalogue_rows(log, train_counts):
+    """int32: item rows that can be recommended: those trained on, and those that the item table describes.
+
+    An item that only validation or test events name, and no table, is unknown when the model is made.
+    """
+    known = train_counts > 0
+    for name in log.items.column_names:
+        if name != c.ITEM_ID:
+            known |= pc.is_valid(log.items[name]).to_numpy()
+    return np.flatnonzero(known).astype(np.int32)

@@ -1,0 +1,40 @@
+"""`twotower export`: writes a trained run as SavedModels."""
+
+from pathlib import Path
+
+from tfrs_twotower.cli import options
+
+DESCRIPTION = """\
+Writes the next version of a run's SavedModel and checks it against the model in memory.
+
+  twotower export runs/movielens/latest                              as the recipe's index says
+  twotower export runs/movielens/latest --flavour portable --to out  for an unmodified TF Serving
+  twotower export runs/movielens/latest --flavour both --to out      out/scann/1 and out/portable/1
+
+Flavours:
+  scann      searches by ScaNN's custom op; served by `twotower serve`, or a TF Serving built with that op
+  portable   stock TensorFlow ops alone: exact search, or IVF from 50,000 items on
+"""
+
+
+def add_parser(subparsers):
+    """Adds the verb."""
+    parser = options.verb(subparsers, "export", run, "write a run as a SavedModel", DESCRIPTION)
+    options.add_run(parser)
+    parser.add_argument("--flavour", choices=("scann", "portable", "both"), help="default: as the recipe's index says")
+    parser.add_argument("--to", metavar="ROOT", help="the folder of all versions (default: RUN/export)")
+    parser.add_argument("--force", action="store_true", help="export an index that misses its target recall too")
+    return parser
+
+
+def run(args):
+    """Exports and prints each version's path."""
+    directory = options.run_directory(args.run_directory)
+    from tfrs_twotower.recommender import Recommender
+
+    recommender = Recommender.load(directory)
+    root = Path(args.to) if args.to else directory / "export"
+    flavours = {"both": ("scann", "portable"), None: (None,)}.get(args.flavour, (args.flavour,))
+    for flavour in flavours:
+        place = root / flavour if len(flavours) > 1 else root
+        print(recommender.export(place, flavour=flavour, force=args.force))

@@ -1,0 +1,32 @@
+"""`twotower index`: builds and measures an index without exporting it."""
+
+from tfrs_twotower.cli import options
+
+DESCRIPTION = """\
+Builds the index of a trained run and measures it against exact search on held-out queries.
+
+  twotower index runs/movielens/latest
+  twotower index runs/movielens/latest --set kind=ivf --set target_recall=0.99
+
+The names of --set are the fields of the recipe's `index`. The run's export stays as it is.
+"""
+
+
+def add_parser(subparsers):
+    """Adds the verb."""
+    parser = options.verb(subparsers, "index", run, "build and measure an index", DESCRIPTION)
+    options.add_run(parser)
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE",
+                        help="override a field of the index, such as kind=ivf; may be repeated")
+    return parser
+
+
+def run(args):
+    """Builds and prints the report as JSON."""
+    directory = options.run_directory(args.run_directory)
+    from tfrs_twotower.cli.training import dump
+    from tfrs_twotower.config import override
+    from tfrs_twotower.recommender import Recommender
+
+    recommender = Recommender.load(directory)
+    dump(recommender.index(override(recommender.recipe.index, args.overrides)).to_dict())

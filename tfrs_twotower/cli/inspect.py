@@ -1,0 +1,69 @@
+"""`twotower inspect`: what a run or an export holds, without loading TensorFlow."""
+
+import json
+from pathlib import Path
+
+from tfrs_twotower.cli import options
+from tfrs_twotower.errors import ConfigError
+
+DESCRIPTION = """\
+Prints what a run or an exported version is: features, sizes, index, metrics, versions.
+
+  twotower inspect runs/movielens/latest
+  twotower inspect runs/movielens/latest/export/1 --json
+"""
+
+
+def add_parser(subparsers):
+    """Adds the verb."""
+    parser = options.verb(subparsers, "inspect", run, "what a run or an export holds", DESCRIPTION)
+    parser.add_argument("path", metavar="PATH", help="a run's folder, or a version's folder of an export")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    return parser
+
+
+def run(args):
+    """Prints."""
+    path = Path(args.path)
+    found = {
+        name: json.loads((path / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("manifest", "config", "metrics") if (path / f"{name}.json").is_file()
+    }
+    if not found:
+        raise ConfigError(
+            f"`PATH` must be a run or an exported version. Received: {args.path}, which has no manifest.json and no "
+            "config.json. Name for example runs/movielens/latest or runs/movielens/latest/export/1."
+        )
+    if args.json:
+        print(json.dumps(found, indent=2))
+        return
+    if "manifest" in found:
+        _print_manifest(found["manifest"])
+    if "config" in found:
+        _print_recipe(found["config"]["recipe"], found.get("metrics"))
+
+
+def _print_manifest(manifest):
+    index = manifest["index"]
+    print(f"model            {manifest['model']}, version {manifest['version']}, of {manifest['created']}")
+    print(f"flavour          {manifest['flavour']}" + (" (needs ScaNN's op)" if manifest["custom_op_library"] else ""))
+    print(f"embedding space  {manifest['embedding_space']}")
+    print(f"catalogue        {manifest['catalogue']['items']:,} items, {manifest['catalogue']['dim']} dimensions")
+    print(f"index            {index['kind']}, recall@{index['k']} {index['recall']:.3f}, {index['settings']}")
+    print(f"files            {len(manifest['files'])}, each with its SHA-256")
+    _print_schema(manifest["schema"])
+
+
+def _print_recipe(recipe, metrics):
+    print(f"recipe           {recipe['name']}")
+    _print_schema(recipe["schema"])
+    training = recipe["training"]
+    print(f"training         batch {training['batch_size']}, ≤ {training['epochs']} epochs, seed {training['seed']}")
+    if metrics:
+        print("test             " + ", ".join(f"{k} {v:.4f}" for k, v in metrics["test"].items()))
+
+
+def _print_schema(schema):
+    for side in ("query", "candidate"):
+        features = [f"{f['type']}({f.get('column') or ', '.join(f.get('columns', ()))})" for f in schema[side]]
+        print(f"{side.ljust(16)} {', '.join(features)}")

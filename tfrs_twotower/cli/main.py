@@ -1,0 +1,48 @@
+"""`twotower`: from an interaction log to a served candidate generator. One file a verb."""
+
+import argparse
+import os
+import sys
+
+from tfrs_twotower.cli import evaluate, export, index, inspect, recommend, serve, similar, train
+from tfrs_twotower.errors import TwoTowerError
+
+VERBS = (train, evaluate, recommend, similar, index, export, serve, inspect)
+
+DESCRIPTION = """\
+Trains, evaluates, indexes, exports and serves two-tower retrieval models.
+
+A first walk:
+  twotower train retail                       train on the sample that comes with the package
+  twotower recommend runs/retail/latest 1     what would household 1 buy next?
+  twotower serve runs/retail/latest/export    answer over REST and gRPC on this machine
+
+Every verb has its own help: twotower VERB --help
+"""
+
+
+def build_parser():
+    """The parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="twotower", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb in VERBS:
+        verb.add_parser(verbs)
+    return parser
+
+
+def main(argv=None):
+    """Runs one verb; returns the exit status: 0 done, 1 refused with a message, 2 wrong usage."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what TensorFlow cannot do is raised, not only logged
+    args = build_parser().parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except TwoTowerError as error:
+        print(f"twotower: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("twotower: stopped. The same command with --resume goes on from the last checkpoint.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 141

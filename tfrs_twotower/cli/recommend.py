@@ -1,0 +1,30 @@
+"""`twotower recommend`: the top K of some users."""
+
+from tfrs_twotower.cli import options
+
+DESCRIPTION = """\
+Prints what a trained run recommends to users of its log, from all that they did. An unknown user is served too.
+
+  twotower recommend runs/movielens/latest 42
+  twotower recommend runs/movielens/latest 42 43 -k 20 --include-seen --json
+"""
+
+
+def add_parser(subparsers):
+    """Adds the verb."""
+    parser = options.verb(subparsers, "recommend", run, "the top K of some users", DESCRIPTION)
+    options.add_run(parser)
+    parser.add_argument("users", metavar="USER", nargs="+", help="user ids, as in the log")
+    parser.add_argument("-k", type=options.positive, default=10, help="items a user (default: 10)")
+    parser.add_argument("--include-seen", action="store_true", help="recommend what the user already has too")
+    parser.add_argument("--json", action="store_true", help="print records as JSON")
+    return parser
+
+
+def run(args):
+    """Recommends."""
+    directory = options.run_directory(args.run_directory)
+    from tfrs_twotower.recommender import Recommender
+
+    frame = Recommender.load(directory).recommend(args.users, args.k, exclude_seen=not args.include_seen)
+    options.print_frame(frame, args.json)

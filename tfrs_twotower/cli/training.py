@@ -1,0 +1,117 @@
+"""What `twotower train` does, and what it prints at the end."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+from tfrs_twotower import columns as c
+from tfrs_twotower import recipes, runs
+from tfrs_twotower.config import override
+from tfrs_twotower.data import Columns, Files
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.evaluation import metric_table, plot_deciles, slice_table
+from tfrs_twotower.extras import available
+from tfrs_twotower.recommender import Recommender
+
+_SHOWN_USERS = 3
+
+
+def run_training(args):
+    """Trains, evaluates, indexes, exports; prints the outcome. Returns the exit status."""
+    if args.resume:
+        directory = Path(args.resume).resolve()
+        recipe, _ = runs.read_config(directory)
+    else:
+        recipe = recipe_of(args)
+        directory = runs.create(args.runs, recipe.name)
+    print(f"Recipe {recipe.name} → {_shown(directory)}", flush=True)
+    recommender = Recommender(recipe, directory=directory).fit()
+    print(recommender.ingest_report)
+    metrics = recommender.evaluate()
+    metrics["index"] = recommender.index().to_dict()
+    runs.write_json(directory / runs.METRICS, metrics)
+    write_report(recommender, metrics)
+    exported = None if args.no_export else recommender.export(force=args.force)
+    print_outcome(recommender, metrics, exported)
+    return 0
+
+
+def recipe_of(args):
+    """The recipe that the arguments ask for."""
+    recipe = recipes.load(args.recipe)
+    paths = {"path": args.interactions, "users_path": args.users, "items_path": args.items}
+    names = {c.USER_ID: args.user_id, c.ITEM_ID: args.item_id, c.TIMESTAMP: args.timestamp}
+    paths, names = ({k: v for k, v in d.items() if v is not None} for d in (paths, names))
+    if paths or names:
+        source = recipe.source
+        if "path" in paths:  # other files: the tables of the recipe's own do not belong to them
+            source = Files(**paths)
+        elif not isinstance(source, Files):
+            raise ConfigError("`--interactions` must name your log. Received: none. Give a Parquet or CSV path.")
+        source = dataclasses.replace(
+            source, **paths, columns=dataclasses.replace(source.columns if source else Columns(), **names)
+        )
+        recipe = dataclasses.replace(recipe, source=source)
+        if "path" in paths and recipe.title is not None and "items_path" not in paths:
+            recipe = dataclasses.replace(recipe, title=None)
+    recipe = override(recipe, args.overrides)
+    if recipe.source is None:
+        raise ConfigError(
+            f"The recipe `{recipe.name}` needs `--interactions`. Received: none. For example: twotower train "
+            f"{recipe.name} --interactions log.parquet --user-id customer --item-id sku --timestamp bought_at"
+        )
+    return recipe
+
+
+def write_report(recommender, metrics):
+    """Tables and plots of the last evaluation, in the run's `report/`."""
+    report = recommender.directory / runs.REPORT
+    report.mkdir(exist_ok=True)
+    evaluations = recommender.evaluations
+    k = recommender.recipe.evaluation.ks[0]
+    text = f"{metric_table(evaluations)}\n\n{slice_table(evaluations, f'recall@{k}')}\n"
+    (report / "metrics.txt").write_text(text, encoding="utf-8")
+    if available("matplotlib"):
+        plot_deciles(evaluations, report / "recall_by_popularity.png", metric=f"recall@{k}")
+
+
+def print_outcome(recommender, metrics, exported):
+    """The metric table, recommendations for three users, and what to do next."""
+    print(f"\n{metric_table(recommender.evaluations)}\n")
+    if metrics["collapse"]["message"]:
+        print(f"Warning: {metrics['collapse']['message']}\n")
+    index = metrics["index"]
+    print(f"Index: {index['kind']}, recall@{index['k']} {index['recall']:.3f} against exact search, "
+          f"{index['p50_ms']:.2f} ms for one query (median).\n")
+    for user in recommender.active_users(_SHOWN_USERS):
+        _print_user(recommender, user)
+    print(f"Figures and pictures: {_shown(recommender.directory)}/metrics.json and /report")
+    if exported:
+        print(f"Export:               {_shown(exported)}")
+        print(f"Serve it:             twotower serve {_shown(exported.parent)}")
+
+
+def _print_user(recommender, user):
+    name = recommender.recipe.title if recommender.recipe.title else c.ITEM_ID
+    column = "title" if recommender.recipe.title else name
+    past = recommender.watched(user, 5)[column].tolist()
+    offered = recommender.recommend(user, 5, recommender.recipe.evaluation.exclude_seen)[column].tolist()
+    width = max([len(str(x)) for x in past] + [len("latest")])
+    print(f"User {user}")
+    print(f"  {'latest'.ljust(width)}   recommended")
+    for i in range(max(len(past), len(offered))):
+        left, right = (str(x[i]) if i < len(x) else "" for x in (past, offered))
+        print(f"  {left.ljust(width)}   {right}")
+    print()
+
+
+def _shown(path):
+    """A path as one would type it from here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def dump(value):
+    """Prints a result as JSON."""
+    print(json.dumps(value, indent=2))

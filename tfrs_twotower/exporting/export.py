@@ -1,0 +1,100 @@
+"""Writes one version of a retriever as a SavedModel, checks it, and publishes it in one step."""
+
+import datetime
+import os
+import shutil
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfrs_twotower.errors import ExportError
+from tfrs_twotower.exporting import manifest, parity, warmup
+from tfrs_twotower.exporting.signatures import signatures
+
+SCANN, PORTABLE = "scann", "portable"
+_CUSTOM_OPS = "Scann"  # the namespace of ScaNN's ops
+
+
+def next_version(root):
+    """One more than the highest version under `root`; 1 where there is none."""
+    versions = [int(p.name) for p in Path(root).glob("*") if p.name.isdigit()] if Path(root).is_dir() else []
+    return max(versions, default=0) + 1
+
+
+def export(retriever, root, fields, samples, index_report, model_name="twotower", force=False):
+    """Saves `retriever` under `root` as the next version.
+
+    It is written aside, checked against the model in memory, flushed to disk and renamed: a crash at any point
+    leaves the versions that were there.
+
+    Args:
+      retriever: a `Retriever`.
+      root: the folder of all versions, as TF Serving takes it.
+      fields: what the manifest is to hold besides: schema, vocabulary, embedding_space, metrics.
+      samples: list of {input name: tensor}: raw query features for the parity check and the warm-up.
+      index_report: an `IndexReport`.
+      model_name: the name that warm-up requests carry.
+      force: True exports an index whose measured recall is below its target too.
+
+    Returns:
+      The path of the new version.
+
+    Raises:
+      ExportError: recall below target, or the saved model does not answer as the model in memory.
+    """
+    report = index_report.to_dict()
+    if not report["meets_target"] and not force:
+        raise ExportError(
+            f"The index reaches recall {report['recall']:.3f} where {report['target_recall']} was asked for. Raise "
+            "`index.leaves_to_search`, lower `index.target_recall`, or export with --force."
+        )
+    flavour = SCANN if report["kind"] == SCANN else PORTABLE
+    root = Path(root)
+    root.mkdir(parents=True, exist_ok=True)
+    for stale in root.glob(".writing-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    version = next_version(root)
+    aside = root / f".writing-{version}-{os.getpid()}"
+    try:
+        options = tf.saved_model.SaveOptions(namespace_whitelist=[_CUSTOM_OPS] if flavour == SCANN else [])
+        tf.saved_model.save(retriever, str(aside), signatures=signatures(retriever), options=options)
+        worst = parity.check(retriever, aside, samples)
+        requests = warmup.write(aside, model_name, samples[:1])
+        manifest.write(aside, {
+            **fields,
+            "version": version,
+            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "flavour": flavour,
+            "custom_op_library": SCANN if flavour == SCANN else None,
+            "catalogue": {"items": retriever.size, "dim": retriever.dim},
+            "index": report,
+            "parity": {"largest_relative_score_difference": worst},
+            "warmup_requests": requests,
+            "versions": manifest.versions(),
+        })
+        _flush(aside)
+        os.rename(aside, root / str(version))
+        _flush_directory(root)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return root / str(version)
+
+
+def _flush(directory):
+    for path in [p for p in Path(directory).rglob("*") if p.is_file()]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    for path in [directory, *(p for p in Path(directory).rglob("*") if p.is_dir())]:
+        _flush_directory(path)
+
+
+def _flush_directory(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

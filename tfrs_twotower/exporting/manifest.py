@@ -1,0 +1,65 @@
+"""`manifest.json`: what an export is, how well it searches, and the checksum of each of its files."""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+
+from tfrs_twotower.errors import ExportError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+_PACKAGES = ("tfrs_twotower", "tensorflow", "tf-keras", "tensorflow-recommenders", "scann", "numpy")
+
+
+def versions():
+    """{package: version} of what made a run or an export."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def checksum(path):
+    """SHA-256 of a file, as hex."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(f)
+
+
+def _digest(file):
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def write(directory, fields):
+    """Writes the manifest of an export: `fields`, the format number, and the checksums of all its files."""
+    directory = Path(directory)
+    files = {
+        str(p.relative_to(directory)): checksum(p)
+        for p in sorted(directory.rglob("*"))
+        if p.is_file() and p.name != MANIFEST
+    }
+    text = json.dumps({"format": FORMAT, **fields, "files": files}, indent=2, sort_keys=True, allow_nan=False)
+    (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def read(directory):
+    """The manifest of an export.
+
+    Raises:
+      ExportError: there is none, or it is not one that this version reads.
+    """
+    path = Path(directory) / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{path} cannot be read ({error}). Name a version's folder, as `twotower export` wrote it.")
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ExportError(f"{path} is not a manifest of format {FORMAT}. Export again with this version.")
+    return manifest

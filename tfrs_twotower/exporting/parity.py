@@ -1,0 +1,71 @@
+"""The parity check: a loaded SavedModel answers as the Python model does, on ordinary and odd inputs."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.errors import ExportError
+
+TOLERANCE = 1e-5  # relative to the larger of 1 and the score
+
+
+def odd(specs, rows=3):
+    """Query features that real logs hold too: unknown and missing ids, NaN, zero times, empty lists."""
+
+    def value(spec):
+        shape = [rows] if len(spec.shape) == 1 else [rows, 0] if spec.shape[1] is None else [rows, spec.shape[1]]
+        if spec.dtype == tf.string:
+            return tf.reshape(tf.constant(["", "never seen before", "né\u4eba"][:rows]), shape) if len(shape) == 1 \
+                else tf.zeros(shape, tf.string)
+        if spec.dtype.is_floating:
+            return tf.fill(shape, tf.constant(np.nan, spec.dtype))
+        return tf.fill(shape, tf.constant(c.MISSING_INT_ID, spec.dtype))
+
+    return {name: value(spec) for name, spec in specs.items()}
+
+
+def check(retriever, directory, samples, k=20):
+    """Compares `serving_default` and `recommend_exact` of a saved export with the model in memory.
+
+    Args:
+      retriever: the `Retriever` that was saved.
+      directory: the export.
+      samples: list of {input name: tensor}, batches of raw query features; odd ones are added.
+      k: answers compared.
+
+    Returns:
+      The largest relative difference of a score.
+
+    Raises:
+      ExportError: an id differs, or a score by more than 1e-5.
+    """
+    loaded = tf.saved_model.load(str(directory))
+    nothing = tf.zeros([1, 0], retriever.item_ids.dtype)
+    some = tf.reshape(retriever.item_ids[: min(3, retriever.size)], [1, -1])
+    worst = 0.0
+    for features in [*samples, odd(retriever.query_tower.inputs())]:
+        for name, exact in (("serving_default", False), ("recommend_exact", True)):
+            for excluded, allowed, beta in ((nothing, nothing, 0.0), (some, nothing, 0.0), (nothing, some, 0.5)):
+                ids, scores = retriever.recommend(features, k, excluded, allowed, beta, exact=exact)
+                answer = loaded.signatures[name](
+                    **features,
+                    **{c.K: tf.constant(k), c.EXCLUDE_IDS: excluded, c.ALLOW_IDS: allowed,
+                       c.POPULARITY_BETA: tf.constant(beta)},
+                )
+                worst = max(worst, _difference(name, ids, scores, answer))
+    return worst
+
+
+def _difference(name, ids, scores, answer):
+    if not np.array_equal(ids.numpy(), answer[c.IDS].numpy()):
+        raise ExportError(f"Parity: `{name}` of the saved model returns other ids than the model in memory.")
+    expected, got = scores.numpy().astype(np.float64), answer[c.SCORES].numpy().astype(np.float64)
+    if not expected.size:
+        return 0.0
+    worst = float(np.max(np.abs(expected - got) / np.maximum(1.0, np.abs(expected))))
+    if not worst <= TOLERANCE:
+        raise ExportError(
+            f"Parity: scores of `{name}` differ by {worst:.2e} between the saved model and the model in memory; "
+            f"at most {TOLERANCE:.0e} is accepted."
+        )
+    return worst

@@ -1,0 +1,183 @@
+"""The whole retrieval as one `tf.Module`: raw query features in, the caller's own item ids out."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.index import top_k
+
+_BLOCK_SCORES = 2**25  # scores of one block of queries in exact search: 128 MiB of float32
+LOWEST = tf.float32.min  # the score beside a missing id; finite, because JSON has no infinity
+
+
+class Retriever(tf.Module):
+    """Towers, catalogue and index together.
+
+    It answers the same in Python and, saved, in any TensorFlow runtime. Scores are
+    ⟨u, v⟩ / τ − β · log p(item), with β = 0 unless a request says otherwise.
+
+    Args:
+      query_tower, candidate_tower: `Tower`s, adapted and trained.
+      vectors: float32 [n, dim], the candidate tower's output for the catalogue.
+      item_ids: string or int64 [n], the caller's ids of those rows.
+      index: a `CandidateIndex` over `vectors`, or None for exact search.
+      temperature: τ.
+      log_popularity: float32 [n], log p(item) from training counts.
+    """
+
+    def __init__(self, query_tower, candidate_tower, vectors, item_ids, index, temperature, log_popularity):
+        super().__init__(name="retriever")
+        self.query_tower, self.candidate_tower = query_tower, candidate_tower
+        self.vectors = tf.Variable(vectors, trainable=False, name="vectors")
+        self.item_ids = tf.Variable(item_ids, trainable=False, name="item_ids")
+        self.log_popularity = tf.Variable(log_popularity, trainable=False, name="log_popularity")
+        self.scale = tf.Variable(1.0 / temperature, trainable=False, name="scale")
+        self.index = None if index is None or index.exact else index
+        self.size, self.dim = int(vectors.shape[0]), int(vectors.shape[1])
+        self.missing_id = tf.constant(
+            c.MISSING_STRING_ID if self.item_ids.dtype == tf.string else c.MISSING_INT_ID, self.item_ids.dtype
+        )
+        self._rows = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(item_ids, np.arange(self.size, dtype=np.int32)), -1
+        )
+
+    def embed_query(self, features):
+        """{input name: [batch, ...]} → [batch, dim]."""
+        return self.query_tower(self.query_tower.encode(features), training=False)
+
+    def embed_candidate(self, features):
+        """{input name: [batch, ...]} → [batch, dim]."""
+        return self.candidate_tower(self.candidate_tower.encode(features), training=False)
+
+    def rows_of(self, ids):
+        """Catalogue rows of item ids, int32 of the same shape; −1 for an unknown id."""
+        return self._rows.lookup(ids)
+
+    def recommend(self, features, k, exclude_ids, allow_ids, popularity_beta, exact=False):
+        """The top k of each query.
+
+        Args:
+          features: {input name: [batch, ...]}.
+          k: int32 of any shape; its largest value counts. At most the catalogue is returned.
+          exclude_ids: [batch or 1, any]: never returned. They do not shorten the answer while others remain.
+          allow_ids: [batch or 1, any]: nothing else is returned. A row of padding alone restricts nothing.
+          popularity_beta: float of any shape: one value, or one a query.
+          exact: True searches exactly; False uses the index, except where filters leave it too few answers or
+            β reorders the whole catalogue.
+
+        Returns:
+          (ids, scores): [batch, min(k, catalogue)], best first; the missing id and the lowest float32 where
+          fewer remain.
+        """
+        queries = self.embed_query(features) * self.scale
+        batch = tf.shape(queries)[0]
+        k = self._checked(k)
+        excluded = self._per_query(exclude_ids, batch)
+        allowed = self._per_query(allow_ids, batch)
+        beta = tf.broadcast_to(tf.reshape(tf.cast(popularity_beta, tf.float32), [-1]), [batch])
+
+        def by_exact():
+            return self._exact(queries, k, excluded, allowed, beta)
+
+        if exact or self.index is None:
+            return self._named(*by_exact())
+        plain = tf.logical_and(
+            tf.reduce_all(allowed == self.missing_id), tf.reduce_all(beta == 0.0)
+        )
+        return self._named(*tf.cond(plain, lambda: self._approximate(queries, k, excluded, by_exact), by_exact))
+
+    def similar_items(self, item_id, k):
+        """The k nearest catalogue items of each item, itself left out: (ids, scores), scores are ⟨v, v'⟩."""
+        rows = self.rows_of(item_id)
+        queries = tf.gather(self.vectors, tf.maximum(rows, 0))
+        nothing = tf.fill([tf.shape(rows)[0], 0], self.missing_id)
+        scores, found = self._exact(
+            queries, self._checked(k), item_id[:, tf.newaxis], nothing, tf.zeros_like(rows, tf.float32)
+        )
+        known = (rows >= 0)[:, tf.newaxis]
+        return self._named(tf.where(known, scores, -np.inf), tf.where(known, found, -1))
+
+    def score_pairs(self, features, candidate_ids):
+        """Scores of given candidates: [batch, any]; the lowest float32 for an unknown id."""
+        queries = self.embed_query(features) * self.scale
+        rows = self.rows_of(self._per_query(candidate_ids, tf.shape(queries)[0]))
+        scores = tf.einsum("bd,bcd->bc", queries, tf.gather(self.vectors, tf.maximum(rows, 0)))
+        return tf.where(rows >= 0, scores, LOWEST)
+
+    def _checked(self, k):
+        k = tf.reduce_max(k)
+        tf.debugging.assert_positive(k, "`k` must be at least 1.")
+        return tf.minimum(k, self.size)
+
+    def _per_query(self, ids, batch):
+        return tf.broadcast_to(ids, [batch, tf.shape(ids)[1]])
+
+    def _named(self, scores, rows):
+        ids = tf.gather(self.item_ids, tf.maximum(rows, 0))
+        found = tf.logical_and(rows >= 0, tf.math.is_finite(scores))
+        return tf.where(found, ids, self.missing_id), tf.where(found, scores, LOWEST)
+
+    def _approximate(self, queries, k, exclude_ids, by_exact):
+        """Over-fetches by the number of exclusions; falls back to exact search when too few are left."""
+        excluded = tf.sort(tf.pad(self.rows_of(exclude_ids), [[0, 0], [1, 0]], constant_values=-1), axis=1)
+        fetched = self.index.search(queries, tf.minimum(k + tf.shape(exclude_ids)[1], self.size))
+        at = tf.minimum(tf.searchsorted(excluded, fetched.rows), tf.shape(excluded)[1] - 1)
+        drop = tf.gather(excluded, at, batch_dims=1) == fetched.rows  # a row of −1 equals the pad, and goes too
+        scores, order = tf.math.top_k(tf.where(drop, -np.inf, fetched.scores), k)
+        rows = tf.gather(fetched.rows, order, batch_dims=1)
+        new = tf.logical_and(excluded[:, 1:] >= 0, excluded[:, 1:] != excluded[:, :-1])
+        remaining = self.size - tf.reduce_sum(tf.cast(new, tf.int32), axis=1)
+        found = tf.reduce_sum(tf.cast(tf.math.is_finite(scores), tf.int32), axis=1)
+        return tf.cond(tf.reduce_all(found >= tf.minimum(k, remaining)), lambda: (scores, rows), by_exact)
+
+    def _exact(self, queries, k, exclude_ids, allow_ids, beta):
+        """(scores, rows) [batch, k] by exact search, in blocks of queries so that memory stays bounded."""
+        batch = tf.shape(queries)[0]
+        step = max(1, _BLOCK_SCORES // self.size)
+        blocks = tf.maximum((batch + step - 1) // step, 1)
+
+        def search(start, stop):
+            scores = tf.matmul(queries[start:stop], self.vectors, transpose_b=True)
+            weights = beta[start:stop]
+            scores = tf.cond(
+                tf.reduce_any(weights != 0.0),
+                lambda: scores - weights[:, tf.newaxis] * self.log_popularity,
+                lambda: scores,
+            )
+            scores = self._without(scores, exclude_ids[start:stop])
+            return top_k(self._only(scores, allow_ids[start:stop]), k)
+
+        def many():
+            scores = tf.TensorArray(tf.float32, blocks, infer_shape=False, element_shape=[None, None])
+            rows = tf.TensorArray(tf.int32, blocks, infer_shape=False, element_shape=[None, None])
+            for i in tf.range(blocks):
+                found = search(i * step, tf.minimum((i + 1) * step, batch))
+                scores, rows = scores.write(i, found[0]), rows.write(i, found[1])
+            return scores.concat(), rows.concat()
+
+        scores, rows = tf.cond(blocks == 1, lambda: tuple(search(0, batch)), tf.function(many))
+        return tf.ensure_shape(scores, [None, None]), tf.ensure_shape(rows, [None, None])
+
+    def _cells(self, ids):
+        """[m, 2] (query, catalogue row) of the known ids of [b, w] ids."""
+        rows = self.rows_of(ids)
+        at = tf.where(rows >= 0)
+        return tf.stack([tf.cast(at[:, 0], tf.int32), tf.gather_nd(rows, at)], axis=1)
+
+    def _without(self, scores, ids):
+        def masked():
+            cells = self._cells(ids)
+            return tf.tensor_scatter_nd_update(scores, cells, tf.fill([tf.shape(cells)[0]], -np.inf))
+
+        return tf.cond(tf.size(ids) > 0, masked, lambda: scores)
+
+    def _only(self, scores, ids):
+        def masked():
+            cells = self._cells(ids)
+            free = tf.reduce_all(ids == self.missing_id, axis=1)
+            mask = tf.tensor_scatter_nd_update(
+                tf.zeros_like(scores, tf.bool), cells, tf.ones([tf.shape(cells)[0]], tf.bool)
+            )
+            return tf.where(tf.logical_or(mask, free[:, tf.newaxis]), scores, -np.inf)
+
+        return tf.cond(tf.size(ids) > 0, masked, lambda: scores)

@@ -1,0 +1,63 @@
+"""The signatures of an exported model, with their defaults, as TF Serving reads them."""
+
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+
+DEFAULT_K = 10
+
+
+def signatures(retriever):
+    """{signature name: tf.function} of a `Retriever`, ready for `tf.saved_model.save`."""
+    query = _named(retriever.query_tower.inputs())
+    candidate = _named(retriever.candidate_tower.inputs())
+    id_type = retriever.item_ids.dtype
+    count = tf.TensorSpec(None, tf.int32, c.K)
+    no_ids = tf.zeros([1, 0], id_type)
+    request = [
+        query,
+        count,
+        tf.TensorSpec([None, None], id_type, c.EXCLUDE_IDS),
+        tf.TensorSpec([None, None], id_type, c.ALLOW_IDS),
+        tf.TensorSpec(None, tf.float32, c.POPULARITY_BETA),
+    ]
+
+    def recommender(exact):
+        @tf.function(input_signature=request)
+        def recommend(
+            features, k=tf.constant(DEFAULT_K), exclude_ids=no_ids, allow_ids=no_ids, popularity_beta=tf.constant(0.0)
+        ):
+            ids, scores = retriever.recommend(features, k, exclude_ids, allow_ids, popularity_beta, exact=exact)
+            return {c.IDS: ids, c.SCORES: scores}
+
+        return recommend
+
+    @tf.function(input_signature=[query])
+    def embed_query(features):
+        return {c.EMBEDDING: retriever.embed_query(features)}
+
+    @tf.function(input_signature=[candidate])
+    def embed_candidate(features):
+        return {c.EMBEDDING: retriever.embed_candidate(features)}
+
+    @tf.function(input_signature=[query, tf.TensorSpec([None, None], id_type, c.CANDIDATE_IDS)])
+    def score_pairs(features, candidate_ids):
+        return {c.SCORES: retriever.score_pairs(features, candidate_ids)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], id_type, c.ITEM_ID), count])
+    def similar_items(item_id, k=tf.constant(DEFAULT_K)):
+        ids, scores = retriever.similar_items(item_id, k)
+        return {c.IDS: ids, c.SCORES: scores}
+
+    return {
+        "serving_default": recommender(exact=False),
+        "recommend_exact": recommender(exact=True),
+        "embed_query": embed_query,
+        "embed_candidate": embed_candidate,
+        "score_pairs": score_pairs,
+        "similar_items": similar_items,
+    }
+
+
+def _named(inputs):
+    return {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in inputs.items()}

@@ -1,0 +1,34 @@
+"""Warm-up requests in `assets.extra`, which TF Serving replays before a version takes traffic."""
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+from tfrs_twotower import extras
+
+
+def write(directory, model_name, batches):
+    """Writes one `serving_default` request for each batch of raw query features.
+
+    Needs tensorflow-serving-api for its protos; without it nothing is written.
+
+    Returns:
+      The number of requests written.
+    """
+    if not extras.available("tensorflow_serving.apis"):
+        return 0
+    predict_pb2 = extras.require("tensorflow_serving.apis.predict_pb2")
+    log_pb2 = extras.require("tensorflow_serving.apis.prediction_log_pb2")
+    path = Path(directory) / "assets.extra" / "tf_serving_warmup_requests"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for features in batches:
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = model_name
+            request.model_spec.signature_name = "serving_default"
+            for name, value in {**features, c.K: tf.constant(10)}.items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+            log = log_pb2.PredictionLog(predict_log=log_pb2.PredictLog(request=request))
+            writer.write(log.SerializeToString())
+    return len(batches)

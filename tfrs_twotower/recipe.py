@@ -1,0 +1,70 @@
+"""A recipe: everything that makes a recommender, as one frozen dataclass."""
+
+from typing import Literal
+
+from tfrs_twotower.config import config
+from tfrs_twotower.data import (
+    Files,
+    LeaveLastOut,
+    MovieLens,
+    RandomHoldout,
+    Temporal,
+    Tfds,
+    TFRecords,
+    UserHeldOut,
+)
+from tfrs_twotower.evaluation import EvaluationConfig
+from tfrs_twotower.features import Schema
+from tfrs_twotower.index import IndexConfig
+from tfrs_twotower.models import FixedTemperature, LearnedTemperature
+from tfrs_twotower.sampling import NoLogQ, StaticLogQ, StreamingLogQ
+from tfrs_twotower.towers import MLP
+from tfrs_twotower.training import TrainingConfig
+
+
+@config
+class ModelConfig:
+    """Two towers and the score between them.
+
+    Attributes:
+      dim: length of the query and candidate vectors.
+      query_encoder, candidate_encoder: what stands between the fields and the linear projection.
+      similarity: "cosine" (unit vectors) or "dot".
+      temperature: τ of ⟨u, v⟩ / τ, fixed or learned within bounds.
+      logq: the correction for in-batch sampling: `NoLogQ`, `StaticLogQ` or `StreamingLogQ`.
+    """
+
+    dim: int = 64
+    query_encoder: MLP = MLP(widths=(128,))
+    candidate_encoder: MLP = MLP(widths=(128,))
+    similarity: Literal["cosine", "dot"] = "cosine"
+    temperature: FixedTemperature | LearnedTemperature = FixedTemperature(0.05)
+    logq: NoLogQ | StaticLogQ | StreamingLogQ = StreamingLogQ()
+
+
+@config
+class Recipe:
+    """What is trained, on what, how it is judged and served.
+
+    Attributes:
+      name: the folder under `runs/` and the served model's name.
+      source: where the log comes from; None when data frames are handed to the `Recommender`.
+      rejected_limit: the fraction of bad rows at which training stops.
+      require_items: True rejects events whose item is missing from the item table.
+      split: how training, validation and test are told apart.
+      schema: the features of both towers; None derives them from the columns (`infer_schema`).
+      title: the item column that people read; None where ids must do.
+      model, training, evaluation, index: see their classes.
+    """
+
+    name: str
+    source: MovieLens | Files | Tfds | TFRecords | None = None
+    rejected_limit: float = 0.01
+    require_items: bool = False
+    split: Temporal | LeaveLastOut | UserHeldOut | RandomHoldout = Temporal()
+    schema: Schema | None = None
+    title: str | None = None
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    index: IndexConfig = IndexConfig()

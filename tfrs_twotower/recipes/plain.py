@@ -1,0 +1,14 @@
+"""Your own files: an interaction log, and the user and item tables if you have them; defaults for the rest.
+
+    twotower train plain --interactions log.parquet --items items.csv \\
+        --user-id customer --item-id sku --timestamp bought_at
+
+The features of both towers are derived from the columns: numbers, categories, texts, lists.
+"""
+
+from tfrs_twotower.recipe import Recipe
+
+
+def recipe():
+    """The recipe; its source comes from the command line, or frames are handed to the `Recommender`."""
+    return Recipe(name="plain")

@@ -1,0 +1,289 @@
+"""The Python API: a recipe, its data and its run, from `fit` to `export`."""
+
+import dataclasses
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+from tfrs_twotower import runs
+from tfrs_twotower.assembly import assemble
+from tfrs_twotower.config import to_dict
+from tfrs_twotower.data import Frames, ingest
+from tfrs_twotower.errors import ConfigError, DataError, TrainingError, nearest
+from tfrs_twotower.evaluation import collapse, compare
+from tfrs_twotower.exporting import PORTABLE, SCANN, Retriever, export, versions
+from tfrs_twotower.features import key_dtype, to_tensor
+from tfrs_twotower.index import build as build_index
+from tfrs_twotower.requests import live_requests, user_rows
+from tfrs_twotower.training import fit, restore_best
+
+_TUNING_QUERIES = 2_000  # held-out queries by which an index is tuned and measured
+
+
+class Recommender:
+    """Trains, evaluates, searches and exports one recipe.
+
+    Args:
+      recipe: a `Recipe`.
+      interactions, users, items: pandas frames, when the recipe names no source; their columns are named as in
+        `columns.py`, or as `columns` says.
+      columns: a `Columns` that maps the canonical names to the frames' columns.
+      directory: the run's folder; by default a new one, `runs/<recipe>/<time>`. The folder of an earlier run
+        goes on where that run stopped.
+    """
+
+    def __init__(self, recipe, interactions=None, users=None, items=None, columns=None, directory=None):
+        if (interactions is None) == (recipe.source is None):
+            raise ConfigError(
+                f"`interactions` must be given when the recipe has no source, and only then. Received: recipe "
+                f"`{recipe.name}` with source={type(recipe.source).__name__}. Pass a frame, or a recipe with a source."
+            )
+        frames = {"columns": columns} if columns is not None else {}
+        self._source = recipe.source if interactions is None else Frames(interactions, users, items, **frames)
+        self.recipe = recipe
+        self.directory = Path(directory) if directory else runs.create("runs", recipe.name)
+        self._assembly = self._index = self._index_report = self._retriever = self._fit_report = None
+        self.evaluations = None
+        self.ingest_report = None
+
+    @classmethod
+    def load(cls, directory, **frames):
+        """A trained recommender from its run's folder; `frames` as in the constructor, for a recipe without source."""
+        recipe, space = runs.read_config(directory)
+        self = cls(recipe, directory=directory, **frames)
+        self._space = space
+        self._assembly = assemble(recipe, self._ingest(), runs.read_fields(directory))
+        self._build()
+        restore_best(self._assembly.model, self.directory / runs.CHECKPOINT)
+        return self
+
+    def fit(self, verbose=1, callbacks=()):
+        """Reads the data, trains, and keeps the best epoch's weights; returns self.
+
+        In the folder of a run that was stopped it goes on from the last checkpoint.
+        """
+        resumed = (self.directory / runs.CONFIG).is_file()
+        if resumed:
+            self.recipe, self._space = runs.read_config(self.directory)
+            states = runs.read_fields(self.directory)
+        else:
+            self._space, states = uuid.uuid4().hex, None
+        self._assembly = assemble(self.recipe, self._ingest(), states)
+        self.recipe = self._assembly.recipe
+        if not resumed:
+            runs.write_fields(self.directory, self._assembly.model)
+            runs.write_config(self.directory, self.recipe, self._space)
+        runs.point_latest(self.directory)
+        a = self._assembly
+
+        def validate():
+            return a.judge(a.split.validation, a.model_scorer(a.split.validation), bootstrap=0).metrics
+
+        self._fit_report = fit(
+            a.model, a.batches, self.recipe.training, validate, self.directory / runs.CHECKPOINT, verbose, callbacks
+        )
+        self._index = self._retriever = None
+        return self
+
+    def evaluate(self, on="test"):
+        """Ranks the whole catalogue for every query of `on`, beside the baselines.
+
+        Returns:
+          A dict, as it stands in `metrics.json`: `protocol`, `test` (or `validation`), `slices`, `baselines`, ….
+        """
+        a = self._trained()
+        queries = {"test": a.split.test, "validation": a.split.validation}.get(on)
+        if queries is None:
+            raise ConfigError(f"`on` must be test or validation. Received: on={on!r}." + nearest(on, ("test", "validation")))
+        scorer = a.model_scorer(queries)
+        evaluation = a.judge(queries, scorer)
+        baselines = {name: a.judge(queries, scorer) for name, scorer in a.baselines(queries).items()}
+        self.evaluations = {"model": evaluation, **baselines}
+        return {
+            "protocol": self._protocol(queries, evaluation, on),
+            on: evaluation.metrics,
+            "intervals": evaluation.intervals,
+            "slices": evaluation.slices,
+            "baselines": {name: e.metrics for name, e in baselines.items()},
+            "beats": {name: compare(evaluation, e) for name, e in baselines.items()},
+            "collapse": dataclasses.asdict(collapse(scorer.queries, scorer.candidates, evaluation.top)),
+            "data": {**dataclasses.asdict(self.ingest_report), "fingerprint": a.log.fingerprint()},
+            "training": self._fit_report.to_dict() if self._fit_report else None,
+            "versions": versions(),
+        }
+
+    def index(self, config=None):
+        """Builds the index that `recommend` and `export` use, tuned to its target recall; returns its report."""
+        a = self._trained()
+        if config is not None:
+            self.recipe = dataclasses.replace(self.recipe, index=config)
+        vectors, rows = a.candidate_vectors(), np.concatenate([a.split.validation.row, a.split.train])
+        rows = rows[: len(a.split.validation.row)] if len(a.split.validation.row) >= _TUNING_QUERIES else rows
+        chosen = np.random.default_rng(self.recipe.training.seed).permutation(rows)[:_TUNING_QUERIES]
+        self._index, self._index_report = build_index(
+            self.recipe.index, vectors, a.query_vectors(np.sort(chosen)), seed=self.recipe.training.seed
+        )
+        self._retriever = None
+        return self._index_report
+
+    @property
+    def retriever(self):
+        """The `Retriever` of this model and index: raw features in, item ids out."""
+        if self._retriever is None:
+            a = self._trained()
+            if self._index is None:
+                self.index()
+            smoothed = a.train_counts + 1.0
+            item_ids = a.log.items[c.ITEM_ID].take(a.catalogue)
+            ids = to_tensor(item_ids, tf.TensorSpec([None], key_dtype(item_ids)))
+            self._retriever = Retriever(
+                a.model.query_tower, a.model.candidate_tower, a.candidate_vectors(), ids, self._index,
+                float(a.model.task.temperature.value()), np.log(smoothed / smoothed.sum()).astype(np.float32),
+            )
+        return self._retriever
+
+    def recommend(self, user_ids, k=10, exclude_seen=True):
+        """The top k items of each user, from all that the log knows of them; an unknown user is served too.
+
+        Args:
+          user_ids: one id or a list.
+          k: items a user.
+          exclude_seen: whether what a user already has is left out.
+
+        Returns:
+          A frame with `user_id`, `rank`, `item_id`, `score` and, when the recipe names one, the title.
+        """
+        user_ids = [user_ids] if np.isscalar(user_ids) else list(user_ids)
+        features, seen = live_requests(self._trained(), user_ids)
+        ids, scores = self.retriever.recommend(
+            features, tf.constant(k), seen if exclude_seen else seen[:, :0], seen[:1, :0], tf.constant(0.0)
+        )
+        rows = [
+            {c.USER_ID: user, "rank": r + 1, c.ITEM_ID: item, "score": float(score)}
+            for user, found, values in zip(user_ids, _plain(ids.numpy()), scores.numpy())
+            for r, (item, score) in enumerate(zip(found, values)) if score > tf.float32.min
+        ]
+        return self._titled(pd.DataFrame(rows, columns=[c.USER_ID, "rank", c.ITEM_ID, "score"]))
+
+    def similar(self, item_id, k=10):
+        """The k items whose vectors are nearest to an item's: a frame with `rank`, `item_id`, `score`, title.
+
+        Raises:
+          DataError: the catalogue has no such item.
+        """
+        item = tf.constant([item_id], self.retriever.item_ids.dtype)
+        if int(self.retriever.rows_of(item)[0]) < 0:
+            known = _plain(self.retriever.item_ids.numpy()[:1000])[0]
+            raise DataError(f"`item_id` must be in the catalogue. Received: item_id={item_id!r}." + nearest(item_id, known))
+        ids, scores = self.retriever.similar_items(item, tf.constant(k))
+        frame = pd.DataFrame({"rank": np.arange(1, len(ids[0]) + 1), c.ITEM_ID: _plain(ids.numpy())[0],
+                              "score": scores.numpy()[0]})
+        return self._titled(frame[frame["score"] > tf.float32.min])
+
+    def watched(self, user_id, n=5):
+        """The user's last n items, newest first: a frame with `item_id` and the title."""
+        log = self._trained().log
+        row = user_rows(log, [user_id])[0]
+        items = log.item[log.user == row][::-1][:n]
+        return self._titled(pd.DataFrame({c.ITEM_ID: log.items[c.ITEM_ID].take(items).to_pylist()}))
+
+    def export(self, root=None, flavour=None, force=False):
+        """Writes the next version of the SavedModel under `root` (the run's `export/` by default).
+
+        Args:
+          root: the folder of all versions.
+          flavour: "scann", "portable" (no custom op: exact search, or stock-op IVF for a large catalogue), or None:
+            as the recipe's index says.
+          force: True exports an index below its target recall too.
+
+        Returns:
+          The version's path.
+        """
+        a = self._trained()
+        self._index_for(flavour)
+        rows = a.split.test.row[:8] if len(a.split.test.row) else a.split.train[:8]
+        fields = {
+            "model": self.recipe.name,
+            "schema": to_dict(self.recipe.schema),
+            "recipe": to_dict(self.recipe),
+            "vocabulary": self._vocabulary_sizes(),
+            "embedding_space": self._space,
+            "temperature": float(a.model.task.temperature.value()),
+            "metrics": self.evaluations["model"].metrics if self.evaluations else None,
+        }
+        return export(
+            self.retriever, root or self.directory / runs.EXPORT, fields, [a.examples.raw_queries(rows)],
+            self._index_report, model_name=self.recipe.name, force=force,
+        )
+
+    def active_users(self, n):
+        """Ids of n users with test events where there are such, spread over the log."""
+        a = self._trained()
+        users = np.unique(a.split.test.user if len(a.split.test.user) else a.log.user)
+        chosen = users[np.linspace(0, len(users) - 1, min(n, len(users))).astype(int)]
+        return a.log.users[c.USER_ID].take(chosen).to_pylist()
+
+    def _index_for(self, flavour):
+        """Makes sure that there is an index, of a kind that the flavour allows."""
+        if self._index is None:
+            self.index()
+        scann = self._index_report.kind == SCANN
+        if flavour == SCANN and not scann:
+            self.index(dataclasses.replace(self.recipe.index, kind=SCANN))
+        elif flavour == PORTABLE and scann:
+            large = len(self._assembly.catalogue) >= self.recipe.index.exact_below
+            self.index(dataclasses.replace(self.recipe.index, kind="ivf" if large else "exact"))
+
+    def _ingest(self):
+        log, self.ingest_report = ingest(
+            self._source, limit=self.recipe.rejected_limit, rejected_to=self.directory / runs.REJECTED,
+            require_items=self.recipe.require_items,
+        )
+        return log
+
+    def _build(self):
+        a = self._assembly
+        a.model(next(iter(a.batches.dataset(0, 1))))
+
+    def _trained(self):
+        if self._assembly is None:
+            raise TrainingError("This recommender is not trained. Call `fit()`, or `Recommender.load(run)`.")
+        return self._assembly
+
+    def _titled(self, frame):
+        title, items = self.recipe.title, self._trained().log.items
+        if title is None:
+            return frame
+        if title not in items.column_names:
+            raise ConfigError(f"`title` must be a column of the item table. Received: {title!r}." + nearest(title, items.column_names))
+        titles = dict(zip(items[c.ITEM_ID].to_pylist(), items[title].to_pylist()))
+        return frame.assign(title=[titles.get(i) for i in frame[c.ITEM_ID]])
+
+    def _protocol(self, queries, evaluation, on):
+        return {
+            "split": to_dict(self.recipe.split),
+            "on": on,
+            "queries": evaluation.queries,
+            "targets": evaluation.targets,
+            "catalogue": evaluation.candidates,
+            "exclude_seen": self.recipe.evaluation.exclude_seen,
+            "targets_sha256": evaluation.targets_sha256,
+            "ranking": "the whole catalogue, ties against the model",
+            "seed": self.recipe.training.seed,
+        }
+
+    def _vocabulary_sizes(self):
+        model = self._trained().model
+        return {
+            side: {name: int(np.shape(value)[0]) for name, value in tower.state().items() if np.ndim(value)}
+            for side, tower in (("query", model.query_tower), ("candidate", model.candidate_tower))
+        }
+
+
+def _plain(ids):
+    """Ids as Python values: bytes become text."""
+    return [[i.decode("utf-8", "replace") if isinstance(i, bytes) else int(i) for i in row] for row in np.atleast_2d(ids)]

@@ -1,0 +1,61 @@
+"""What a served request would carry for a user of the log, now."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.features import key_dtype, to_tensor
+
+
+def user_rows(log, user_ids):
+    """int64 [users]: rows of the user table; −1 for an unknown id."""
+    kind = log.users[c.USER_ID].type
+    try:
+        values = pa.array(user_ids, kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # "42" from a command line, where ids are numbers; or 42 for "42"
+        values = pc.cast(pa.array([str(u) for u in user_ids]), kind)
+    found = pc.index_in(values, value_set=log.users[c.USER_ID].combine_chunks())
+    return pc.fill_null(found, -1).to_numpy().astype(np.int64)
+
+
+def live_requests(assembly, user_ids):
+    """Raw query features of users after the log's last event, and what they have seen.
+
+    An unknown user gets missing values and an empty history; context columns are missing for everyone.
+
+    Returns:
+      ({input name: tensor [users, ...]}, item ids [users, any], padded).
+    """
+    log, specs = assembly.log, assembly.model.query_tower.inputs()
+    rows = user_rows(log, user_ids)
+    events = [np.flatnonzero(log.user == row) for row in rows]
+    taken = pa.array(np.where(rows >= 0, rows, 0), mask=rows < 0)
+    item_ids = log.items[c.ITEM_ID].combine_chunks()
+
+    def column(name):
+        if name == c.USER_ID:
+            kind = log.users[name].type
+            return pc.cast(pa.array([str(u) for u in user_ids]), kind)
+        if name == c.TIMESTAMP:
+            return pa.array([int(log.timestamp[-1]) + 1] * len(rows))
+        if name == c.HISTORY_ITEM_ID:
+            return _lists([item_ids.take(log.item[_last(e)]) for e in events], item_ids.type)
+        if name == c.HISTORY_TIMESTAMP:
+            return _lists([pa.array(log.timestamp[_last(e)]) for e in events], pa.int64())
+        if name in log.users.column_names:
+            return log.users[name].take(taken)
+        return pa.nulls(len(rows), log.context[name].type)
+
+    def _last(e):
+        return e[-assembly.examples.history_length:]
+
+    features = {name: to_tensor(column(name), spec) for name, spec in specs.items()}
+    seen = _lists([item_ids.take(np.unique(log.item[e])) for e in events], item_ids.type)
+    return features, to_tensor(seen, tf.TensorSpec([None, None], key_dtype(item_ids)))
+
+
+def _lists(arrays, kind):
+    offsets = np.concatenate([[0], np.cumsum([len(a) for a in arrays])])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.concat_arrays([a.cast(kind) for a in arrays]))

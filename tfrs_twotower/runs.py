@@ -1,0 +1,92 @@
+"""A run's folder: `runs/<recipe>/<time>/`, and `runs/<recipe>/latest` that points to the newest."""
+
+import datetime
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from tfrs_twotower.config import from_dict, to_dict
+from tfrs_twotower.errors import ConfigError
+
+CONFIG, METRICS, REJECTED = "config.json", "metrics.json", "rejected.parquet"
+CHECKPOINT, REPORT, EXPORT = "checkpoint", "report", "export"
+_FIELDS = "fields.npz"
+
+
+def create(root, name):
+    """Makes `root/name/<time>` and points `root/name/latest` to it.
+
+    Returns:
+      The new folder's path.
+    """
+    parent = Path(root) / name
+    parent.mkdir(parents=True, exist_ok=True)
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    for attempt in range(1000):
+        directory = parent / (stamp if not attempt else f"{stamp}-{attempt}")
+        try:
+            directory.mkdir()
+            break
+        except FileExistsError:
+            continue
+    return directory
+
+
+def point_latest(directory):
+    """Points `latest` beside `directory` to it, in one step."""
+    directory = Path(directory)
+    aside = directory.parent / f".latest-{os.getpid()}"
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(directory.name)
+    os.replace(aside, directory.parent / "latest")
+
+
+def write_json(path, value):
+    """Writes JSON beside the file and renames it, so that a reader never meets half a file."""
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(aside, path)
+
+
+def write_config(directory, recipe, embedding_space):
+    """Keeps the recipe as run, and the id of the embedding space that its training makes."""
+    write_json(Path(directory) / CONFIG, {"embedding_space": embedding_space, "recipe": to_dict(recipe)})
+
+
+def read_config(directory):
+    """(recipe, embedding space) of a run.
+
+    Raises:
+      ConfigError: `config.json` cannot be read.
+    """
+    path = Path(directory) / CONFIG
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return from_dict(data["recipe"]), data["embedding_space"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}). Name a folder that `twotower train` wrote.") from error
+
+
+def write_fields(directory, model):
+    """Keeps what the fields learned: vocabularies and statistics, as plain arrays."""
+    arrays = {}
+    for side, tower in (("query", model.query_tower), ("candidate", model.candidate_tower)):
+        arrays.update({f"{side}/{path}": value for path, value in tower.state().items()})
+    directory = Path(directory) / CHECKPOINT
+    directory.mkdir(parents=True, exist_ok=True)
+    with open(directory / f".{_FIELDS}", "wb") as f:
+        np.savez(f, **arrays)
+    os.replace(directory / f".{_FIELDS}", directory / _FIELDS)
+
+
+def read_fields(directory):
+    """The states that `write_fields` kept: {side: what `Tower.state` returned}."""
+    states = {"query": {}, "candidate": {}}
+    with np.load(Path(directory) / CHECKPOINT / _FIELDS, allow_pickle=False) as arrays:
+        for path in arrays.files:
+            side, _, name = path.partition("/")
+            states[side][name] = arrays[path]
+    return states

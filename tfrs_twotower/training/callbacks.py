@@ -1,0 +1,86 @@
+"""Keras callbacks: full-catalogue evaluation with early stopping, and checkpoints."""
+
+import json
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.errors import ConfigError, TrainingError, nearest
+
+
+class FullCatalogueEvaluation(tf.keras.callbacks.Callback):
+    """Evaluates after each epoch, keeps the best weights, stops when they stay the best for `patience` epochs.
+
+    Args:
+      evaluate: () -> {metric: value}, over the whole catalogue.
+      monitor: the metric that decides.
+      patience: epochs without a better one before stopping; 0 never stops.
+      progress: the `Progress` of this training.
+      save_best: () -> None, called when the weights are the best so far.
+      history: a JSON-lines file that gets one line an epoch.
+    """
+
+    def __init__(self, evaluate, monitor, patience, progress, save_best, history):
+        super().__init__()
+        self._evaluate, self._monitor, self._patience = evaluate, monitor, patience
+        self._progress, self._save_best, self._history = progress, save_best, history
+
+    def on_epoch_end(self, epoch, logs=None):
+        started = time.perf_counter()
+        metrics = self._evaluate()
+        if self._monitor not in metrics:
+            raise ConfigError(
+                f"`training.monitor` names no metric: {self._monitor!r}." + nearest(self._monitor, metrics)
+            )
+        value = metrics[self._monitor]
+        progress = self._progress
+        if value > float(progress.best):
+            progress.best.assign(value)
+            progress.best_epoch.assign(epoch)
+            self._save_best()
+        elif self._patience and epoch - int(progress.best_epoch) >= self._patience:
+            progress.done.assign(True)
+            self.model.stop_training = True
+        logs[f"val_{self._monitor}"] = value  # the progress bar has room for one; the file has them all
+        line = {"epoch": epoch, "step": int(progress.step), "loss": float(logs["loss"]), **metrics,
+                "evaluation_seconds": round(time.perf_counter() - started, 3)}
+        with open(self._history, "a", encoding="utf-8") as f:
+            f.write(json.dumps(line) + "\n")
+
+
+class Checkpoints(tf.keras.callbacks.Callback):
+    """Counts steps; saves a checkpoint every `every` steps and at each epoch's end, finite weights only.
+
+    Put it after `FullCatalogueEvaluation`, so that a checkpoint of an epoch holds that epoch's verdict: the
+    one at an epoch's last step is therefore left to the epoch's end.
+
+    Args:
+      manager: a `tf.train.CheckpointManager` over model, optimizer and progress.
+      progress: the `Progress` of this training.
+      every: steps between two checkpoints.
+      per_epoch: steps of an epoch.
+    """
+
+    def __init__(self, manager, progress, every, per_epoch):
+        super().__init__()
+        self._manager, self._progress, self._every, self._per_epoch = manager, progress, every, per_epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._progress.step.assign_add(1)
+        step = int(self._progress.step)
+        if step % self._every == 0 and step % self._per_epoch:
+            self.save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.save()
+
+    def save(self):
+        """Saves, unless a weight is not finite."""
+        for variable in self.model.trainable_variables:
+            if not np.isfinite(float(tf.reduce_sum(tf.abs(variable)))):
+                raise TrainingError(
+                    f"The weights `{variable.name}` are not finite after step {int(self._progress.step)}. "
+                    f"The last good checkpoint is {self._manager.latest_checkpoint}. Lower the learning rate."
+                )
+        self._manager.save(checkpoint_number=int(self._progress.step))

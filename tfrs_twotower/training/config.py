@@ -1,0 +1,32 @@
+"""How a model is trained."""
+
+from tfrs_twotower.config import config
+from tfrs_twotower.training.optimizers import LazyAdamConfig, RowWiseAdagradConfig
+
+
+@config
+class TrainingConfig:
+    """Batches, epochs, optimizer, early stopping, checkpoints.
+
+    Attributes:
+      batch_size: rows of a batch; each row's positive is a negative of the others. Lowered to the number
+        of training rows where there are fewer.
+      epochs: at most so many passes over the training rows.
+      optimizer: `LazyAdamConfig` or `RowWiseAdagradConfig`; both touch only the embedding rows of the batch.
+      monitor: the validation metric that decides which epoch is kept, e.g. "ndcg@10".
+      patience: stop after so many epochs without a better `monitor`; 0 runs all epochs and keeps the best.
+      known_positives: at most so many of the user's latest training items are masked as negatives.
+      shuffle_buffer: rows that are shuffled at a time.
+      checkpoint_steps: a checkpoint every so many steps, besides the one of each epoch.
+      seed: of the weights, the order of the rows, dropout and ID dropout.
+    """
+
+    batch_size: int = 1024
+    epochs: int = 20
+    optimizer: LazyAdamConfig | RowWiseAdagradConfig = LazyAdamConfig()
+    monitor: str = "ndcg@10"
+    patience: int = 3
+    known_positives: int = 100
+    shuffle_buffer: int = 1_000_000
+    checkpoint_steps: int = 1000
+    seed: int = 0

@@ -1,0 +1,190 @@
+"""From log rows to the batches that the towers take: entity tables encoded once, then gathered."""
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.data import History, batches
+from tfrs_twotower.features import HistoryField, key_dtype, to_tensor
+
+_HISTORY_INPUTS = (c.HISTORY_ITEM_ID, c.HISTORY_TIMESTAMP)
+_PAST = "past"  # the key of the raw histories in a gathered batch
+_ENCODE_ROWS = 65_536  # rows encoded at a time, so that a large table never stands in memory as strings
+
+
+def encode_table(field, table, specs):
+    """Encodes the rows of an Arrow table by one field: a dict of arrays [rows, ...]."""
+    encode = tf.function(field.encode)
+    parts = []
+    for start in range(0, max(table.num_rows, 1), _ENCODE_ROWS):
+        piece = table.slice(start, _ENCODE_ROWS)
+        parts.append(encode({name: to_tensor(piece[name], spec) for name, spec in specs.items()}))
+    return {key: _join([np.asarray(part[key]) for part in parts]) for key in parts[0]}
+
+
+def _join(arrays):
+    """Concatenates arrays whose second axis (a padded list) may differ in width; pads with the last value's kind."""
+    if arrays[0].ndim < 2:
+        return np.concatenate(arrays)
+    width = max(a.shape[1] for a in arrays)
+    padding = -1 if np.issubdtype(arrays[0].dtype, np.integer) else 0
+    return np.concatenate([
+        np.pad(a, [(0, 0), (0, width - a.shape[1])] + [(0, 0)] * (a.ndim - 2), constant_values=padding)
+        for a in arrays
+    ])
+
+
+def event_table(log, names, rows=None):
+    """Query columns as they stand at log rows (all of them by default): an Arrow table."""
+    rows = np.arange(len(log.user)) if rows is None else np.asarray(rows)
+
+    def column(name):
+        if name == c.TIMESTAMP:
+            return pa.array(log.timestamp[rows])
+        if name in log.users.column_names:
+            return log.users[name].take(log.user[rows])
+        return log.context[name].take(rows)
+
+    return pa.table({name: column(name) for name in names})
+
+
+class Examples:
+    """The log as encoded numbers: what a training step and an evaluation read.
+
+    Args:
+      log: an `InteractionLog`.
+      query_fields, candidate_fields: adapted fields.
+      visible: bool [log rows] or None: which events a history may show.
+    """
+
+    def __init__(self, log, query_fields, candidate_fields, visible=None):
+        self.log = log
+        self.history = History(log, visible=visible)
+        self._candidates = {
+            f.name: encode_table(f, log.items, f.inputs()) for f in candidate_fields
+        }
+        self._history_fields = [f for f in query_fields if isinstance(f, HistoryField)]
+        self.history_length = max([f.feature.length for f in self._history_fields], default=0)
+        self._by_user, self._by_event = {}, {}
+        for f in query_fields:
+            if isinstance(f, HistoryField):
+                continue
+            if all(name in log.users.column_names for name in f.inputs()):
+                self._by_user[f.name] = encode_table(f, log.users, f.inputs())
+            else:
+                self._by_event[f.name] = encode_table(f, event_table(log, f.inputs()), f.inputs())
+        self._specs = {name: spec for f in query_fields for name, spec in f.inputs().items()}
+
+    def gather(self, rows):
+        """Query features at log rows, all but the histories encoded: numpy alone, for `finish` to complete."""
+        users = self.log.user[rows]
+        encoded = {name: {k: a[users] for k, a in table.items()} for name, table in self._by_user.items()}
+        encoded |= {name: {k: a[rows] for k, a in table.items()} for name, table in self._by_event.items()}
+        if not self._history_fields:
+            return encoded
+        items, times = self.history.before(rows, self.history_length)
+        past = {"times": times, "now": self.log.timestamp[rows]}
+        for f in self._history_fields:
+            index = self._candidates[f.items.name]["index"]
+            past[f.items.name] = np.where(items >= 0, index[items], -1).astype(np.int32)
+        return {**encoded, _PAST: past}
+
+    def finish(self, gathered):
+        """Encodes the histories of gathered query features: graph code."""
+        encoded = {name: value for name, value in gathered.items() if name != _PAST}
+        for f in self._history_fields:
+            past = gathered[_PAST]
+            encoded[f.name] = f.encode_rows(past[f.items.name], past["times"], past["now"])
+        return encoded
+
+    def queries(self, rows):
+        """Encoded query features at log rows; the history ends just before each row."""
+        return self.finish(self.gather(np.asarray(rows)))
+
+    def candidates(self, rows):
+        """Encoded candidate features of item rows."""
+        return {name: {k: a[rows] for k, a in table.items()} for name, table in self._candidates.items()}
+
+    def raw_queries(self, rows):
+        """Query features at log rows as a served request carries them: {input name: tensor [rows, ...]}."""
+        rows, log = np.asarray(rows), self.log
+        table = event_table(log, [n for n in self._specs if n not in _HISTORY_INPUTS], rows)
+        raw = {name: to_tensor(table[name], self._specs[name]) for name in table.column_names}
+        if self._history_fields:
+            items, times = self.history.before(rows, self.history_length)
+            ids = to_tensor(log.items[c.ITEM_ID], tf.TensorSpec([None], key_dtype(log.items[c.ITEM_ID])))
+            missing = c.MISSING_STRING_ID if ids.dtype == tf.string else c.MISSING_INT_ID
+            known = tf.gather(ids, np.maximum(items, 0))
+            raw[c.HISTORY_ITEM_ID] = tf.where(items >= 0, known, tf.constant(missing, ids.dtype))
+            raw[c.HISTORY_TIMESTAMP] = tf.constant(times)
+            raw[c.TIMESTAMP] = tf.constant(log.timestamp[rows])
+        return raw
+
+
+class TrainingBatches:
+    """Batches of training rows in an order that is a function of (seed, epoch, step).
+
+    Args:
+      examples: an `Examples`.
+      rows: int64, the training rows of the log.
+      config: a `TrainingConfig`.
+    """
+
+    def __init__(self, examples, rows, config):
+        self._examples, self._rows, self._config = examples, np.asarray(rows), config
+        self.batch_size = min(config.batch_size, len(rows))
+        self.steps_per_epoch = len(rows) // self.batch_size
+        self._positives = _latest_positives(examples.log, self._rows, config.known_positives)
+        self._order = (None, None)
+
+    def _epoch(self, epoch):
+        if self._order[0] != epoch:
+            order = list(batches(
+                len(self._rows), self.batch_size, self._config.seed, epoch, self._config.shuffle_buffer
+            ))
+            self._order = (epoch, order)
+        return self._order[1]
+
+    def batch(self, step):
+        """The batch of a global step (counted from 0), as nested dicts of arrays; histories not yet encoded."""
+        epoch, at = divmod(int(step), self.steps_per_epoch)
+        rows = self._rows[self._epoch(epoch)[at]]
+        log, examples = self._examples.log, self._examples
+        return {
+            "query": examples.gather(rows),
+            "candidate": examples.candidates(log.item[rows]),
+            "candidate_id": log.item[rows],
+            "known_positives": self._positives[log.user[rows]],
+            "weight": log.weight[rows],
+        }
+
+    def dataset(self, start, stop):
+        """`tf.data.Dataset` of the batches of steps start … stop − 1, prefetched."""
+        example = self.batch(start)
+        flat = tf.nest.flatten(example)
+        dtypes = [tf.as_dtype(a.dtype) for a in flat]
+
+        def read(step):
+            values = tf.numpy_function(lambda s: tf.nest.flatten(self.batch(s)), [step], dtypes, stateful=False)
+            for value, array in zip(values, flat):
+                value.set_shape([self.batch_size] + [None] * (array.ndim - 1))
+            batch = tf.nest.pack_sequence_as(example, values)
+            return {**batch, "query": self._examples.finish(batch["query"])}
+
+        return tf.data.Dataset.range(start, stop).map(read, deterministic=True).prefetch(2)
+
+
+def _latest_positives(log, rows, width):
+    """int32 [users, ≤ width]: each user's latest training items, −1 pads."""
+    users, items = log.user[rows], log.item[rows]
+    order = np.argsort(users, kind="stable")
+    users, items = users[order], items[order]
+    counts = np.bincount(users, minlength=log.users.num_rows)
+    ends = np.cumsum(counts)
+    from_end = ends[users] - 1 - np.arange(len(users))
+    width = max(1, min(width, int(counts.max())))
+    table = np.full((log.users.num_rows, width), -1, np.int32)
+    kept = from_end < width
+    table[users[kept], from_end[kept]] = items[kept]
+    return table

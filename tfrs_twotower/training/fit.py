@@ -1,0 +1,164 @@
+"""Training: `model.fit` with full-catalogue early stopping, checkpoints and exact resume."""
+
+import dataclasses
+import json
+import resource
+import time
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfrs_twotower.errors import TrainingError
+from tfrs_twotower.models.two_tower import NOT_FINITE
+from tfrs_twotower.training.callbacks import Checkpoints, FullCatalogueEvaluation
+from tfrs_twotower.training.diagnosis import culprit
+from tfrs_twotower.training.optimizers import build
+from tfrs_twotower.training.progress import Progress
+
+
+@dataclasses.dataclass(frozen=True)
+class FitReport:
+    """What a training cost and where it ended."""
+
+    steps: int
+    epochs: int
+    best_epoch: int
+    best: float
+    seconds: float
+    examples_per_second: float
+    peak_memory_mb: float
+
+    def to_dict(self):
+        """A JSON-ready form."""
+        return dataclasses.asdict(self)
+
+
+class _StepClock(tf.keras.callbacks.Callback):
+    """Seconds spent in training steps, the first (which traces the graph) left out."""
+
+    def __init__(self):
+        super().__init__()
+        self.seconds, self.steps, self._traced, self._last = 0.0, 0, False, None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._last = time.perf_counter() if self._traced else None
+
+    def on_train_batch_end(self, batch, logs=None):
+        now = time.perf_counter()
+        if self._last is not None:
+            self.seconds += now - self._last
+            self.steps += 1
+        self._last, self._traced = now, True
+
+
+def fit(model, data, config, evaluate, directory, verbose=1, callbacks=()):
+    """Trains `model`, resuming from `directory` when it holds a checkpoint; ends with the best weights.
+
+    A run that is killed at any point and started again ends with the weights of a run left alone: the
+    order of the rows is a function of the seed and the step, and all else that a step reads (weights,
+    slots, random generators, streaming counts, early stopping) is in the checkpoint.
+
+    Args:
+      model: a `TwoTowerModel`.
+      data: a `TrainingBatches`.
+      config: a `TrainingConfig`.
+      evaluate: () -> {metric: value}, on the validation queries.
+      directory: a folder for checkpoints (`last/`, `best/`), `history.jsonl` and TensorBoard's logs.
+      verbose: Keras' verbosity: 1 a progress bar, 0 silent.
+      callbacks: further Keras callbacks.
+
+    Returns:
+      A `FitReport`.
+
+    Raises:
+      TrainingError: loss, gradients or weights are not finite; names the batch and the feature.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    per_epoch, started = data.steps_per_epoch, time.perf_counter()
+    total = per_epoch * config.epochs
+    model.compile(optimizer=build(config.optimizer, total))
+    model(next(iter(data.dataset(0, 1))))  # creates the weights
+    model.optimizer.build(model.trainable_variables)
+    progress, clock = Progress(), _StepClock()
+    last = tf.train.CheckpointManager(
+        tf.train.Checkpoint(model=model, optimizer=model.optimizer, progress=progress),
+        str(directory / "last"), max_to_keep=2,
+    )
+    best = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(directory / "best"), max_to_keep=1)
+    if last.latest_checkpoint:
+        last.checkpoint.restore(last.latest_checkpoint).assert_existing_objects_matched()
+    _forget_later_epochs(directory / "history.jsonl", int(progress.step))
+    stack = [
+        clock,
+        FullCatalogueEvaluation(
+            evaluate, config.monitor, config.patience, progress,
+            lambda: best.save(checkpoint_number=int(progress.step)), directory / "history.jsonl",
+        ),
+        Checkpoints(last, progress, config.checkpoint_steps, per_epoch),
+        tf.keras.callbacks.TensorBoard(str(directory / "tensorboard"), write_graph=False, profile_batch=0),
+        *callbacks,
+    ]
+    _run(model, data, config, progress, stack, last, verbose)
+    best.checkpoint.restore(best.latest_checkpoint).expect_partial()
+    return FitReport(
+        steps=int(progress.step),
+        epochs=-(-int(progress.step) // per_epoch),
+        best_epoch=int(progress.best_epoch),
+        best=float(progress.best),
+        seconds=round(time.perf_counter() - started, 3),
+        examples_per_second=round(clock.steps * data.batch_size / clock.seconds, 1) if clock.steps else 0.0,
+        peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    )
+
+
+def _run(model, data, config, progress, stack, last, verbose):
+    """Calls `model.fit`: once for the rest of an epoch that was cut short, once for the whole epochs after it."""
+    per_epoch, total = data.steps_per_epoch, data.steps_per_epoch * config.epochs
+    while int(progress.step) < total and not bool(progress.done):
+        step = int(progress.step)
+        epoch, at = divmod(step, per_epoch)
+        stop = (epoch + 1) * per_epoch if at else total
+        try:
+            model.fit(
+                data.dataset(step, stop),
+                initial_epoch=epoch,
+                epochs=stop // per_epoch,
+                steps_per_epoch=min(per_epoch, stop - step),
+                verbose=verbose,
+                callbacks=stack,
+            )
+        except tf.errors.InvalidArgumentError as error:
+            if NOT_FINITE not in str(error):
+                raise
+            raise TrainingError(_not_finite_message(model, data, last)) from error
+
+
+def _not_finite_message(model, data, last):
+    step = int(model.optimizer.iterations)
+    epoch, at = divmod(step, data.steps_per_epoch)
+    batch = next(iter(data.dataset(step, step + 1)))
+    return (
+        f"Training stopped at step {step} (epoch {epoch + 1}, batch {at + 1}): the loss or a gradient is not "
+        f"finite. {culprit(model, batch)} No weight was changed by this step; the last good checkpoint is "
+        f"{last.latest_checkpoint}. Check that feature's values, or lower the learning rate."
+    )
+
+
+def _forget_later_epochs(path, step):
+    """Drops history lines of epochs that the restored checkpoint has not seen: they will be run again."""
+    if path.exists():
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step]
+        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def restore_best(model, data, directory):
+    """Gives `model` the best weights that `fit` kept in `directory`.
+
+    Raises:
+      TrainingError: there are none.
+    """
+    path = tf.train.latest_checkpoint(str(Path(directory) / "best"))
+    if path is None:
+        raise TrainingError(f"There is no checkpoint in {directory}. Run `twotower train` first.")
+    tf.train.Checkpoint(model=model).restore(path).expect_partial()
