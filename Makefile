@@ -66,7 +66,7 @@ $(INSTALLED): setup.py setup.cfg pyproject.toml constraints.txt
 	  echo "Making .venv with Python $$version."; \
 	  $$found -m venv .venv; \
 	fi; \
-	echo 'Installing the pinned dependencies into .venv (once; some minutes, 2 GB).'; \
+	echo 'Installing the pinned dependencies into .venv (once; some minutes, 3 GB).'; \
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
 	if [ "$$(uname)" = Darwin ]; then \
 	  $(BIN)/python -m pip install -qq --no-deps -c constraints.txt tensorflow-recommenders; \

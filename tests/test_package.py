@@ -130,18 +130,31 @@ def test_make_alone_lists_every_target():
     assert re.findall(r"^  (\w+) +\w", result.stdout, re.MULTILINE) == phony
 
 
-def test_make_says_what_to_install_when_python_does_not_fit(tmp_path):
+@pytest.mark.parametrize(
+    "script, says",
+    [
+        (
+            "exit 1",
+            "Python 3.10 to 3.13 is needed; {python} is not one. "
+            "Install it, for example: apt install python3.11 python3.11-venv",
+        ),
+        (  # Debian's Python without its venv package: everything but ensurepip.
+            'case "$*" in *ensurepip*) exit 1;; *) exec {real} "$@";; esac',
+            "The venv module of Python {version} is missing. "
+            "Install it, for example: apt install python{version}-venv",
+        ),
+    ],
+)
+def test_make_says_what_to_install(tmp_path, script, says):
     for name in ("Makefile", "setup.py", "setup.cfg", "pyproject.toml", "constraints.txt"):
         (tmp_path / name).write_text((ROOT / name).read_text())
-    old = tmp_path / "python3.9"
-    old.write_text("#!/bin/sh\nexit 1\n")
-    old.chmod(0o755)
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\n" + script.format(real=sys.executable) + "\n")
+    python.chmod(0o755)
     result = subprocess.run(
-        ["make", "setup", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True
+        ["make", "setup", f"PYTHON={python}"], cwd=tmp_path, capture_output=True, text=True
     )
     assert result.returncode != 0
-    assert result.stderr.splitlines()[0] == (
-        f"Python 3.10 to 3.13 is needed; {old} is not one. "
-        "Install it, for example: apt install python3.11 python3.11-venv"
-    )
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert result.stderr.splitlines()[0] == says.format(python=python, version=version)
     assert not (tmp_path / ".venv").exists()

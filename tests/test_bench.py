@@ -1,0 +1,69 @@
+"""The benchmarks' shared code: pairs in turn, a record that reads back, a page that does not change by itself."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bench import common, results_md
+
+
+def test_interleaved_runs_in_turn_and_times_only_the_rounds():
+    calls = []
+    functions = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
+    seconds = common.interleaved(functions, rounds=3, warmup=2)
+    assert "".join(calls) == "aabb" + "ababab"
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3}
+    assert all(value >= 0 for values in seconds.values() for value in values)
+
+
+def test_median():
+    assert common.median([9.0, 1.0, 2.0]) == 2.0
+
+
+def test_table_aligns_numbers_to_the_right_and_keeps_all_keys():
+    figures = [{"what": "a", "rows": 1000000, "seconds": 0.123456}, {"what": "bbb", "rows": 5, "ratio": 2.5}]
+    assert common.table(figures).splitlines() == [
+        "what       rows  seconds  ratio",
+        "----  ---------  -------  -----",
+        "a     1,000,000   0.1235      –",
+        "bbb           5        –    2.5",
+    ]
+
+
+def test_record_writes_the_figures_with_their_circumstances(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    figures = [{"what": "x", "n": np.int64(3), "seconds": np.float32(0.5)}]
+    result = json.loads(common.record("some_name", figures).read_text())
+    assert result["figures"] == [{"what": "x", "n": 3, "seconds": 0.5}]
+    assert list(result) == ["name", "command", "machine", "date", "versions", "figures"]
+    assert result["versions"]["tensorflow"].startswith("2.20.")
+    assert result["machine"]["cores"] >= 1
+    assert str(tmp_path) not in result["command"]
+    assert "seconds" in capsys.readouterr().out
+
+
+def test_record_refuses_a_figure_that_is_not_finite(tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    with pytest.raises(ValueError, match="Out of range float"):
+        common.record("some_name", [{"seconds": float("nan")}])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_page_has_one_section_a_record_in_the_order_of_names():
+    result = {
+        "name": "b",
+        "command": "python -m bench.bench_b",
+        "machine": {"cpu": "some CPU", "cores": 2, "memory_gib": 24.0, "system": "Linux"},
+        "date": "2026-01-02",
+        "versions": {"python": "3.11.7", "scann": None},
+        "figures": [{"what": "x|y", "n": 1234}],
+    }
+    page = results_md.markdown([result, {**result, "name": "a"}])
+    assert page.index("## a") < page.index("## b")
+    section = page[page.index("## b"):]
+    assert section == (
+        "## b\n\n`python -m bench.bench_b`\n\n"
+        "2026-01-02; some CPU, 2 cores, 24.0 GiB; python 3.11.7.\n\n"
+        "| what | n |\n| --- | --- |\n| x\\|y | 1,234 |\n"
+    )
