@@ -1,4 +1,4 @@
-"""The benchmarks' shared code: pairs in turn, a record that reads back, a page that does not change by itself."""
+"""The benchmarks' shared code: timing in turn, a record that reads back, a page with stable text."""
 
 import json
 
