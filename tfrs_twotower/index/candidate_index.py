@@ -1,0 +1,52 @@
+"""What an index over candidate vectors is, and the answer that it gives."""
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import tensorflow as tf
+
+
+class TopK(NamedTuple):
+    """The k best candidates of each query.
+
+    scores: float32 [batch, k], descending; −inf where there is nothing.
+    rows: int32 [batch, k]; the candidate's row in the indexed matrix; −1 where there is nothing.
+    """
+
+    scores: tf.Tensor
+    rows: tf.Tensor
+
+
+@runtime_checkable
+class CandidateIndex(Protocol):
+    """Top-k search by inner product. Implementations are `tf.Module`s, so a SavedModel holds them."""
+
+    size: int
+    dim: int
+    exact: bool
+
+    def search(self, queries, k) -> TopK:
+        """Returns the k candidates with the largest ⟨query, candidate⟩. Graph code.
+
+        queries: float32 [batch, dim]. k: int or int32 scalar tensor, at least 1; it may exceed `size`.
+        An approximate index may find fewer than min(k, size): the rest is row −1, score −inf.
+
+        Raises:
+          IndexingError: k or the queries' shape is wrong. Where k is known only when the graph
+            runs, `tf.errors.InvalidArgumentError` instead.
+        """
+        ...
+
+    def settings(self) -> dict:
+        """JSON-ready: the kind, the size and what it was built and is searched with."""
+        ...
+
+
+def padded(scores, rows, k):
+    """Pads found [batch, ≤ k] to k columns and gives row −1 to every score of −inf."""
+    missing = tf.maximum(k - tf.shape(scores)[1], 0)
+    scores = tf.pad(scores, [[0, 0], [0, missing]], constant_values=float("-inf"))
+    rows = tf.pad(rows, [[0, 0], [0, missing]], constant_values=-1)
+    rows = tf.where(scores > float("-inf"), rows, -1)
+    columns = tf.get_static_value(k)
+    shape = [None, None if columns is None else int(columns)]
+    return TopK(tf.ensure_shape(scores, shape), tf.ensure_shape(rows, shape))

@@ -1,0 +1,26 @@
+"""Takes excluded candidates out of an answer, at a cost that hardly grows with their number."""
+
+import tensorflow as tf
+
+from tfrs_twotower.index.candidate_index import padded
+
+
+def exclude(found, excluded, k, codes=None):
+    """The k best of `found` that are not in `excluded`.
+
+    found: `TopK` [batch, m]; fetch m = k + (number of excluded), so that k remain.
+    excluded: int32 or int64 [batch or 1, e], any e ≥ 0; −1 excludes nothing.
+    codes: [batch, m], what `excluded` names each found candidate by, in its dtype; default `found.rows`.
+
+    Membership is a binary search in the sorted exclusions: O(m log e) a query, not O(m · e).
+    """
+    codes = found.rows if codes is None else codes
+    batch, width = tf.shape(codes)[0], tf.shape(excluded)[1]
+    nothing = tf.fill([batch, 1], tf.constant(-1, excluded.dtype))  # an empty list can't be searched
+    excluded = tf.concat([tf.broadcast_to(excluded, [batch, width]), nothing], axis=1)
+    excluded = tf.sort(excluded, axis=1)
+    at = tf.minimum(tf.searchsorted(excluded, codes), width)
+    hit = tf.equal(tf.gather(excluded, at, batch_dims=1), codes)
+    scores = tf.where(hit, float("-inf"), found.scores)
+    best = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
+    return padded(best.values, tf.gather(found.rows, best.indices, batch_dims=1), k)

@@ -1,0 +1,47 @@
+"""Recall of an index against exact search, and the time of one query."""
+
+import time
+
+import numpy as np
+import tensorflow as tf
+
+_PART = 256  # queries searched at a time
+
+
+def per_query(index, truth, vectors, queries, k):
+    """The share of the true min(k, n) best that `index` finds, for each query: float64 [q].
+
+    truth: float32 [q, ≥ k], the scores of exact search, descending. What counts is the true score of a
+    found row, computed here, so that duplicates and ties may stand in for one another.
+    """
+    k = min(k, len(vectors), truth.shape[1])
+    found = []
+    for start in range(0, len(queries), _PART):
+        part = queries[start:start + _PART]
+        rows = index.search(part, k).rows.numpy()
+        scores = np.einsum("qkd,qd->qk", vectors[rows], part)
+        floor = truth[start:start + _PART, k - 1:k]
+        good = scores >= floor - 1e-5 * np.maximum(np.abs(floor), 1e-3)
+        found.append(np.mean(good & (rows >= 0), axis=1))
+    return np.concatenate(found)
+
+
+def true_scores(exact, queries, k):
+    """Scores of exact search, [q, min(k, n)]."""
+    k = min(k, exact.size)
+    parts = [exact.search(queries[i:i + _PART], k).scores.numpy() for i in range(0, len(queries), _PART)]
+    return np.concatenate(parts)
+
+
+def latency(index, queries, k, repeats=200):
+    """Milliseconds of one query: (median, 99th percentile), a traced function called from Python."""
+    search = tf.function(
+        lambda query: index.search(query, k), input_signature=[tf.TensorSpec([1, index.dim], tf.float32)]
+    )
+    seconds = []
+    for i in range(repeats + 10):
+        query = tf.constant(queries[i % len(queries)][np.newaxis])
+        start = time.perf_counter()
+        search(query)
+        seconds.append(time.perf_counter() - start)
+    return tuple(float(q) for q in np.quantile(seconds[10:], [0.5, 0.99]) * 1e3)

@@ -1,0 +1,166 @@
+"""Builds the index that a configuration asks for: the cheapest setting that holds the target recall."""
+
+import dataclasses
+import math
+import time
+
+import numpy as np
+
+from tfrs_twotower import extras
+from tfrs_twotower.errors import IndexingError, invalid
+from tfrs_twotower.index import checks, memory, recall
+from tfrs_twotower.index.exact import Exact
+from tfrs_twotower.index.ivf import IVF
+from tfrs_twotower.index.leaves import probes_for
+from tfrs_twotower.index.scann import ScaNN
+
+# Queries used of those given: half to choose the settings, half to report the recall.
+_QUERIES = 1000
+_LEAST_QUERIES = 20
+# Reordering to try, as multiples of k: from what codes mostly need to what poor codes need.
+_REORDER = (4, 8, 16)
+# Settings are accepted when the recall less this many standard errors reaches the target.
+_MARGIN = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class IndexReport:
+    """What was built and how good it is on queries that chose no setting.
+
+    recall_at_10, recall_at_k: against exact search. latency_*: one query, milliseconds, from Python.
+    memory_bytes: an estimate. queries: how many were held out for this report.
+    """
+
+    kind: str
+    settings: dict
+    k: int
+    recall_at_10: float
+    recall_at_k: float
+    target_recall: float
+    meets_target: bool
+    latency_p50_ms: float
+    latency_p99_ms: float
+    build_seconds: float
+    memory_bytes: int
+    queries: int
+
+    def to_dict(self):
+        """JSON-ready; recall is named `recall@10` and `recall@<k>`."""
+        values = dataclasses.asdict(self)
+        return {
+            "recall@10": values.pop("recall_at_10"), f"recall@{self.k}": values.pop("recall_at_k"), **values
+        }
+
+
+def build(config, vectors, queries=None, seed=0):
+    """Returns (index, IndexReport).
+
+    config: IndexConfig. vectors: float32 [n, dim], one row a candidate. queries: float32 [q, dim],
+    q ≥ 20, held-out outputs of the query tower; by default a sample of the candidates themselves, whose
+    recall may differ from that of real queries. A target that can't be reached is no error:
+    the report says `meets_target=False`.
+
+    Raises:
+      IndexingError: see `checks` and `memory.check`; fewer than 20 queries.
+      MissingExtraError: kind="scann" without scann.
+    """
+    vectors = checks.candidate_vectors(vectors)
+    kind = _kind(config, len(vectors))
+    chosen, held_out = _halves(vectors, queries, seed)
+    memory.check(kind, *vectors.shape, config.leaves)
+    start = time.perf_counter()
+    exact = Exact(vectors)
+    if kind == "exact":
+        index = exact
+    else:
+        truth = recall.true_scores(exact, chosen, config.k)
+        index = _tuned(kind, config, vectors, chosen, truth, seed)
+    seconds = time.perf_counter() - start
+    return index, _report(index, exact, config, vectors, held_out, seconds)
+
+
+def _kind(config, size):
+    if config.kind != "auto":
+        return config.kind
+    if size < config.exact_below:
+        return "exact"
+    return "scann" if extras.available("scann") else "ivf"
+
+
+def _halves(vectors, queries, seed):
+    """Two disjoint sets of at most 500 queries each, drawn by the seed."""
+    generator = np.random.default_rng(seed)
+    if queries is None:
+        queries = vectors[generator.integers(0, len(vectors), _QUERIES)]
+    queries = np.asarray(checks.query_vectors(queries, vectors.shape[1]))
+    if len(queries) < _LEAST_QUERIES or not np.isfinite(queries).all():
+        raise IndexingError(
+            invalid("queries", f"hold at least {_LEAST_QUERIES} finite vectors to measure recall with",
+                    queries.shape, "Pass more outputs of the query tower, or none to use the candidates.")
+        )
+    order = generator.permutation(len(queries))[:_QUERIES]
+    return queries[order[::2]], queries[order[1::2]]
+
+
+def _tuned(kind, config, vectors, queries, truth, seed):
+    """An index of this kind with the fewest probes that hold the target."""
+    def holds():
+        found = recall.per_query(index, truth, vectors, queries, config.k)
+        return found.mean() - _MARGIN * found.std() / math.sqrt(len(found)) >= config.target_recall
+
+    if kind == "ivf":
+        index, name = IVF(vectors, config.leaves, seed=seed), "probes"
+    else:
+        reorder = config.reorder or _REORDER[0] * config.k
+        index, name = ScaNN(vectors, config.leaves, reorder=reorder), "leaves_to_search"
+    most = config.probes or index.leaves
+    setattr(index, name, most)
+    if kind == "scann" and config.reorder is None:
+        _least_reorder(index, config.k, holds)
+    if config.probes is None:
+        # A search for config.k visits at least so many; were fewer kept, a smaller k would miss the target.
+        least = probes_for(1, index.leaves, index.size, config.k)
+        _fewest_probes(index, name, least, most, holds)
+    return index
+
+
+def _least_reorder(index, k, holds):
+    """Sets the least reordering that holds the target with all leaves searched, or the most."""
+    for multiple in _REORDER:
+        index.reorder = multiple * k
+        if holds():
+            return
+
+
+def _fewest_probes(index, name, least, most, holds):
+    """Sets the fewest probes from `least` on that hold the target, within a sixteenth, or `most`."""
+    low, high, step = least - 1, most, least  # too few at low; enough, or all there are, at high
+    while step < high:  # doubling first: few probes are cheap to try
+        setattr(index, name, step)
+        if holds():
+            high = step
+        else:
+            low, step = step, 2 * step
+    while high - low > max(1, high // 16):
+        middle = (low + high) // 2
+        setattr(index, name, middle)
+        low, high = (low, middle) if holds() else (middle, high)
+    setattr(index, name, high)
+
+
+def _report(index, exact, config, vectors, queries, seconds):
+    if index.exact:
+        at_10 = at_k = 1.0
+    else:
+        truth = recall.true_scores(exact, queries, max(config.k, 10))
+        at_10 = float(recall.per_query(index, truth, vectors, queries, 10).mean())
+        at_k = float(recall.per_query(index, truth, vectors, queries, config.k).mean())
+    p50, p99 = recall.latency(index, queries, config.k)
+    settings = index.settings()
+    return IndexReport(
+        kind=settings["kind"], settings=settings, k=config.k, recall_at_10=at_10, recall_at_k=at_k,
+        target_recall=config.target_recall, meets_target=at_k >= config.target_recall,
+        latency_p50_ms=p50, latency_p99_ms=p99, build_seconds=seconds,
+        memory_bytes=memory.estimate_bytes(settings["kind"], *vectors.shape, settings.get("leaves")),
+        queries=len(queries),
+    )
