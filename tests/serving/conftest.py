@@ -1,21 +1,34 @@
-import pytest
-from tests.serving import toy_export
+import os
+import shutil
 
+import pytest
+
+from tests.serving import toy_export
 from tfrs_twotower.serving import Limits, Server
 
 LIMITS = Limits(max_batch=8, max_k=5, max_width=6, max_body_bytes=4096)
 
 
 @pytest.fixture(scope="session")
-def export_root(tmp_path_factory):
-    """A root with version 3, warm-up requests included. Read only."""
-    root = tmp_path_factory.mktemp("exports")
-    toy_export.write(root, 3)
-    return root
+def publish(tmp_path_factory):
+    """publish(root, version): puts a toy export under `root` in one step and returns its path."""
+    made = tmp_path_factory.mktemp("made")
+
+    def publish(root, version):
+        if not (made / str(version)).exists():
+            toy_export.write(made, version)
+        aside, path = root / f".tmp-{version}", root / str(version)
+        shutil.copytree(made / str(version), aside)
+        os.rename(aside, path)
+        return path
+
+    return publish
 
 
 @pytest.fixture(scope="session")
-def server(export_root):
-    """A server of `export_root` with small limits."""
-    with Server(export_root, name="toy", rest_port=0, grpc_port=0, limits=LIMITS, poll_seconds=60) as server:
+def server(tmp_path_factory, publish):
+    """A server of version 3 with small limits."""
+    root = tmp_path_factory.mktemp("exports")
+    publish(root, 3)
+    with Server(root, name="toy", rest_port=0, grpc_port=0, limits=LIMITS, poll_seconds=60) as server:
         yield server

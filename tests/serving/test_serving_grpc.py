@@ -1,10 +1,7 @@
 import grpc
 import numpy as np
 import pytest
-
-import tfrs_twotower  # noqa: F401  (before TensorFlow)
-import tensorflow as tf  # isort: skip
-
+import tensorflow as tf
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,

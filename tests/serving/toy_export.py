@@ -7,10 +7,7 @@ version gave it. A user id that begins with "n" gets one NaN.
 import os
 
 import numpy as np
-
-import tfrs_twotower  # noqa: F401  (before TensorFlow)
-import tensorflow as tf  # isort: skip
-
+import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from tfrs_twotower.exporting import manifest
@@ -60,7 +57,8 @@ class Toy(tf.Module):
 
     @tf.function(input_signature=[_STRINGS])
     def embed_query(self, user_id):
-        return {"embedding": tf.stack([tf.strings.length(user_id), tf.size(user_id) + 0 * tf.strings.length(user_id)], 1)}
+        lengths = tf.strings.length(user_id)
+        return {"embedding": tf.stack([lengths, tf.fill(tf.shape(lengths), tf.size(user_id))], 1)}
 
     @tf.function(input_signature=[_STRINGS, tf.TensorSpec(_LISTS, tf.string, "candidate_ids")])
     def score_pairs(self, user_id, candidate_ids):
@@ -87,16 +85,16 @@ class Toy(tf.Module):
         return {"calls": tf.reshape(self.calls, [1]), "flag": x > 0, "half": tf.cast(x, tf.float64) / 2}
 
 
-def write(root, version, warm_up=True, manifest_fields=None):
+def write(root, version):
     """Writes `root`/`version` and returns its path."""
     toy = Toy(version)
     names = ("embed_query", "score_pairs", "odd_outputs", "slow", "count")
     signatures = {"serving_default": toy.recommend, **{name: getattr(toy, name) for name in names}}
-    return _publish(toy, signatures, root, version, warm_up, {"custom_op_library": None, **(manifest_fields or {})})
+    return _publish(toy, signatures, root, version)
 
 
 def write_scann(root, version, vectors):
-    """A version whose `serving_default` searches `vectors` [n, dim] for `query` [batch, dim] by ScaNN's ops."""
+    """A version whose `serving_default` searches `vectors` [n, dim] for `query` [batch, dim] by ScaNN."""
     from scann.scann_ops.py import scann_ops
 
     class Search(tf.Module):
@@ -119,23 +117,29 @@ def write_scann(root, version, vectors):
     module = Search()
     signatures = {"serving_default": module.recommend}
     options = tf.saved_model.SaveOptions(namespace_whitelist=["Scann"])
-    return _publish(module, signatures, root, version, False, {"custom_op_library": "scann"}, options)
+    return _publish(module, signatures, root, version, "scann", options)
 
 
-def _publish(module, signatures, root, version, warm_up, fields, options=None):
+def _publish(module, signatures, root, version, custom_op_library=None, options=None):
     aside, path = os.path.join(root, f".tmp-{version}"), os.path.join(root, str(version))
     tf.saved_model.save(module, aside, signatures, options)
-    if warm_up:
-        _write_warm_up(aside)
-    manifest.write(aside, {"version": version, **fields})
+    if custom_op_library is None:
+        write_warm_up(aside, {"user_id": ["warm"]})
+    write_manifest(aside, custom_op_library)
     os.rename(aside, path)
     return path
 
 
-def _write_warm_up(directory):
+def write_manifest(directory, custom_op_library=None):
+    manifest.write(directory, {"custom_op_library": custom_op_library})
+
+
+def write_warm_up(directory, inputs):
+    """Two equal requests of `serving_default`."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "twotower"
-    request.inputs["user_id"].CopyFrom(tf.make_tensor_proto(["warm"]))
+    for name, value in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
     log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
     extra = os.path.join(directory, "assets.extra")
     os.makedirs(extra)

@@ -37,6 +37,9 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self._in_flight = prometheus.Gauge(
+            "twotower_requests_in_flight", "Requests being answered", registry=self._registry
+        )
         self._version = prometheus.Gauge(
             "twotower_model_version",
             "Newest version that serves; 0 before the first",
@@ -52,6 +55,7 @@ class Metrics:
     def call(self, method):
         """Counts and times the block as one request; a `ServingError` inside it gives the status."""
         call, status, start = Call(), "OK", time.perf_counter()
+        self._in_flight.inc()
         try:
             yield call
         except ServingError as error:
@@ -61,6 +65,7 @@ class Metrics:
             status = ServingError.code
             raise
         finally:
+            self._in_flight.dec()
             self._requests.labels(method, call.signature, status).inc()
             self._seconds.labels(method, call.signature).observe(time.perf_counter() - start)
 

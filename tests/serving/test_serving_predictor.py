@@ -1,0 +1,63 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrs_twotower.serving import InvalidArgument, Limits, NotFound, Predictor, ResourceExhausted
+
+
+@pytest.fixture(scope="module")
+def predictor(server):
+    return server.predictor
+
+
+def test_arrays_tensors_and_lists(predictor):
+    for users in (["u"], np.array(["u"]), np.array([b"u"], object), tf.constant(["u"])):
+        found = predictor.predict("serving_default", {"user_id": users, "k": np.int32(1)})
+        assert found["ids"].tolist() == [[b"a"]] and found["scores"].tolist() == [[7.0]]
+        assert found["scores"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "inputs, error",
+    [
+        ({"user_id": np.array([1])}, InvalidArgument),
+        ({"user_id": np.array([object()])}, InvalidArgument),
+        ({"user_id": tf.constant([1])}, InvalidArgument),
+        ({"user_id": ["u"], "k": tf.constant([1, 6])}, InvalidArgument),
+        ({"user_id": ["u"], "k": np.float32(1)}, InvalidArgument),
+        ({"user_id": ["u"], "popularity_beta": np.zeros([1, 1, 1], np.float32)}, InvalidArgument),
+        ({"user_id": ["u"] * 9}, ResourceExhausted),
+    ],
+)
+def test_checks_do_not_depend_on_the_transport(predictor, inputs, error):
+    with pytest.raises(error):
+        predictor.predict("", inputs)
+
+
+def test_unknown_signatures_and_versions(predictor):
+    with pytest.raises(NotFound, match="embed_query"):
+        predictor.predict("embed_queri", {"user_id": ["u"]})
+    with pytest.raises(NotFound, match="Loaded: \\[3\\]"):
+        predictor.predict("", {"user_id": ["u"]}, version=2)
+
+
+def test_limits_are_the_documented_ones():
+    assert Limits() == Limits(max_batch=1024, max_k=1000, max_width=10_000, max_body_bytes=8 * 1024 * 1024)
+
+
+def test_threads_share_a_predictor(predictor):
+    def ask(k):
+        return predictor.predict("", {"user_id": ["u"] * k, "k": np.int32(k)})["ids"].tolist()
+
+    items = [b"a", b"b", b"c", b"d"]
+    with ThreadPoolExecutor(8) as pool:
+        sizes = [1, 2, 3, 4] * 50
+        for k, ids in zip(sizes, pool.map(ask, sizes)):
+            assert ids == [items[:k]] * k
+
+
+def test_predictor_of_its_own_limits(server):
+    with pytest.raises(InvalidArgument, match="between 1 and 3"):
+        Predictor(server.repository, Limits(max_k=3)).predict("", {"user_id": ["u"], "k": np.int32(4)})

@@ -1,0 +1,164 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import grpc
+import httpx
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from tfrs_twotower.serving import Server
+
+PREDICT = "/v1/models/twotower:predict"
+
+
+def wait_for(condition, what, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.01)
+
+
+def _ask_rest(port, scores, errors, stop):
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        while not stop.is_set():
+            try:
+                response = client.post(PREDICT, json={"inputs": {"user_id": ["u"]}})
+                response.raise_for_status()
+                scores.append(response.json()["outputs"]["scores"][0][0])
+            except Exception as error:
+                errors.append(error)
+
+
+def _ask_grpc(port, scores, errors, stop):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "twotower"
+    request.inputs["user_id"].CopyFrom(tf.make_tensor_proto(["u"]))
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        while not stop.is_set():
+            try:
+                response = stub.Predict(request)
+                version = response.model_spec.version.value
+                assert response.outputs["scores"].float_val[0] == 4 + version
+                scores.append(4 + version)
+            except Exception as error:
+                errors.append(error)
+
+
+def test_new_versions_come_in_under_load_without_a_failed_request(tmp_path, publish):
+    publish(tmp_path, 1)
+    stop, errors = threading.Event(), []
+    with Server(tmp_path, rest_port=0, grpc_port=0, poll_seconds=0.02) as server:
+        asks = [(_ask_rest, server.rest_port)] * 2 + [(_ask_grpc, server.grpc_port)] * 2
+        answers = [[] for _ in asks]
+        threads = [
+            threading.Thread(target=ask, args=(port, scores, errors, stop))
+            for (ask, port), scores in zip(asks, answers)
+        ]
+        for thread in threads:
+            thread.start()
+        for version in (1, 2, 3, 4):
+            if version > 1:
+                publish(tmp_path, version)
+            for scores in answers:
+                wait_for(lambda: scores and scores[-1] == 4 + version, f"version {version}")
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert errors == []
+    for scores in answers:
+        assert scores == sorted(scores) and set(scores) == {5.0, 6.0, 7.0, 8.0}
+
+
+def test_nothing_loaded_is_503_and_unready_until_a_version_comes(tmp_path, publish):
+    with Server(tmp_path, rest_port=0, grpc_port=0, poll_seconds=0.02) as server:
+        base = f"http://127.0.0.1:{server.rest_port}"
+        response = httpx.post(base + PREDICT, json={"inputs": {"user_id": ["u"]}})
+        assert response.status_code == 503 and "error" in response.json()
+        assert httpx.get(base + "/readyz").status_code == 503
+        assert httpx.get(base + "/healthz").status_code == 200
+        assert httpx.get(base + "/v1/models/twotower").status_code == 404
+        assert httpx.get(base + "/v1/models/twotower/metadata").status_code == 503
+        publish(tmp_path, 1)
+        wait_for(server.ready, "version 1")
+        assert httpx.post(base + PREDICT, json={"inputs": {"user_id": ["u"]}}).status_code == 200
+
+
+def test_a_refused_version_shows_in_status_and_metrics(tmp_path, publish):
+    publish(tmp_path, 1)
+    os.remove(publish(tmp_path, 2) / "manifest.json")
+    os.rename(tmp_path / "2", tmp_path / "3")
+    with Server(tmp_path, rest_port=0, grpc_port=0) as server:
+        base = f"http://127.0.0.1:{server.rest_port}"
+        newest, serving = httpx.get(base + "/v1/models/twotower").json()["model_version_status"]
+        assert (newest["version"], newest["state"]) == ("3", "END")
+        assert newest["status"]["error_code"] == "FAILED_PRECONDITION"
+        assert "manifest.json" in newest["status"]["error_message"]
+        assert (serving["version"], serving["state"]) == ("1", "AVAILABLE")
+        metrics = httpx.get(base + "/metrics").text
+        assert 'twotower_model_loads_total{result="refused"} 1.0' in metrics
+        assert "twotower_model_version 1.0" in metrics
+
+
+def test_a_taken_port_is_an_error(server):
+    for rest_port, grpc_port in ((server.rest_port, 0), (0, server.grpc_port)):
+        with pytest.raises(OSError):
+            Server(server.repository.root, rest_port=rest_port, grpc_port=grpc_port).start()
+
+
+def _start(root):
+    code = (
+        "import sys; from tfrs_twotower.serving import serve; "
+        "serve(sys.argv[1], rest_port=0, grpc_port=0, poll_seconds=60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(root)], stdout=subprocess.PIPE, text=True)
+    line = process.stdout.readline()
+    address = r"127\.0\.0\.1:(\d+)"
+    expected = rf"Serving twotower \(version 1\) at http://{address}/v1/models/twotower and gRPC {address}\n"
+    found = re.fullmatch(expected, line)
+    assert found, line
+    return process, int(found[1]), int(found[2])
+
+
+def test_sigterm_lets_requests_in_flight_finish(tmp_path, publish):
+    """Slow requests by both transports; SIGTERM while they run; both are answered; the process ends well."""
+    publish(tmp_path, 1)
+    process, rest_port, grpc_port = _start(tmp_path)
+    base = f"http://127.0.0.1:{rest_port}"
+    steps, answers = 2000, {}
+
+    def ask_rest():
+        body = {"signature_name": "slow", "inputs": steps}
+        answers["rest"] = httpx.post(base + PREDICT, json=body, timeout=60).json()["outputs"]
+
+    def ask_grpc():
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = "twotower", "slow"
+        request.inputs["steps"].CopyFrom(tf.make_tensor_proto(steps))
+        with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            answers["grpc"] = stub.Predict(request, timeout=60).outputs["total"].float_val[0]
+
+    try:
+        threads = [threading.Thread(target=ask) for ask in (ask_rest, ask_grpc)]
+        for thread in threads:
+            thread.start()
+        flying = "twotower_requests_in_flight 2.0"
+        wait_for(lambda: flying in httpx.get(base + "/metrics").text, "two requests in flight")
+        process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join()
+        assert answers == {"rest": pytest.approx(256), "grpc": pytest.approx(256)}
+        assert process.wait(30) == 0
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(base + "/healthz")
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
