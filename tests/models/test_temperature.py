@@ -1,0 +1,37 @@
+"""The temperature keeps its bounds and learns."""
+
+import pytest
+import tensorflow as tf
+
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.models import FixedTemperature, LearnedTemperature, Temperature
+
+
+def test_fixed_has_no_weight():
+    temperature = Temperature(FixedTemperature(0.07))
+    assert float(temperature.value()) == pytest.approx(0.07)
+    assert not temperature.weights
+
+
+def test_learned_starts_where_told_and_has_a_gradient():
+    temperature = Temperature(LearnedTemperature(initial=0.05, low=0.01, high=1.0))
+    with tf.GradientTape() as tape:
+        value = temperature.value()
+    assert float(value) == pytest.approx(0.05, rel=1e-5)
+    # dτ/dx = τ · log(high / low) · s(1 − s), s = log 5 / log 100.
+    share = 1.6094379 / 4.6051702
+    expected = 0.05 * 4.6051702 * share * (1 - share)
+    assert float(tape.gradient(value, temperature.trainable_weights[0])) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("x, bound", [(-50.0, 0.01), (50.0, 1.0)])
+def test_learned_stays_within_bounds(x, bound):
+    temperature = Temperature(LearnedTemperature())
+    temperature.trainable_weights[0].assign(x)
+    assert float(temperature.value()) == pytest.approx(bound, rel=1e-4)
+
+
+@pytest.mark.parametrize("make", [lambda: FixedTemperature(0.0), lambda: LearnedTemperature(initial=2.0)])
+def test_wrong_values(make):
+    with pytest.raises(ConfigError, match="value|initial"):
+        make()

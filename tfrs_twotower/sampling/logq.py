@@ -1,0 +1,72 @@
+"""How often a candidate is expected among a batch's candidates: the Q of the correction s − log Q.
+
+An estimator is a layer with one method:
+
+    log_expected_count(candidate_rows [c], batch_size, training) -> float32 [c]
+
+It returns log(batch_size · p(c)). The first `batch_size` candidates are the positives of the batch's
+rows, drawn from p; candidates beyond those come from other sources.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.sampling.config import NoLogQ, StaticLogQ
+from tfrs_twotower.sampling.streaming import StreamingCorrection
+
+
+class NoCorrection(tf.keras.layers.Layer):
+    """log Q = 0 for every candidate."""
+
+    def log_expected_count(self, candidate_rows, batch_size, training):
+        """Zeros, float32 [c]."""
+        return tf.zeros(tf.shape(candidate_rows)[:1])
+
+
+class StaticCorrection(tf.keras.layers.Layer):
+    """p(c) = (count + 1) / Σ (count + 1), from the counts of the training rows.
+
+    The counts are smoothed and there is no floor: a floor would flatten the correction of rare items,
+    which are most of a large catalogue.
+    """
+
+    def __init__(self, counts, name=None):
+        """Args: counts: int [catalogue], how often each row is a positive in the training rows."""
+        super().__init__(name=name)
+        smoothed = np.asarray(counts, np.float64) + 1
+        if smoothed.ndim != 1 or not np.all(smoothed >= 1):
+            raise ConfigError(
+                invalid("counts", "be a vector of numbers at least 0", counts, "Count the training rows.")
+            )
+        log_p = np.log(smoothed) - np.log(smoothed.sum())
+        self._log_p = tf.Variable(log_p.astype(np.float32), trainable=False, name="log_p")
+
+    def log_expected_count(self, candidate_rows, batch_size, training):
+        """float32 [c]; candidate_rows: int [c], rows of `counts`."""
+        if not candidate_rows.dtype.is_integer:
+            raise ConfigError(
+                invalid(
+                    "candidate_rows",
+                    "be integer rows of the catalogue for the static correction",
+                    candidate_rows.dtype.name,
+                    "Look the ids up first, or use the streaming correction, which takes strings.",
+                )
+            )
+        return tf.math.log(tf.cast(batch_size, tf.float32)) + tf.gather(self._log_p, candidate_rows)
+
+
+def build_logq(config, counts):
+    """The estimator that a configuration asks for.
+
+    Args:
+      config: NoLogQ, StaticLogQ or StreamingLogQ.
+      counts: int [catalogue], training rows per catalogue row.
+    """
+    if isinstance(config, NoLogQ):
+        return NoCorrection()
+    if isinstance(config, StaticLogQ):
+        return StaticCorrection(counts)
+    if config.buckets is None:
+        return StreamingCorrection(len(counts), config.alpha)
+    return StreamingCorrection(config.buckets, config.alpha, config.hashes)

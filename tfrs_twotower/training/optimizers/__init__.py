@@ -1,0 +1,21 @@
+"""Optimizers whose step costs what the batch touches, not what the table holds."""
+
+from tfrs_twotower.training.optimizers.build import build
+from tfrs_twotower.training.optimizers.config import (
+    ConstantRate,
+    LazyAdamConfig,
+    RowWiseAdagradConfig,
+    WarmupCosine,
+)
+from tfrs_twotower.training.optimizers.lazy_adam import LazyAdam
+from tfrs_twotower.training.optimizers.rowwise_adagrad import RowWiseAdagrad
+
+__all__ = [
+    "ConstantRate",
+    "LazyAdam",
+    "LazyAdamConfig",
+    "RowWiseAdagrad",
+    "RowWiseAdagradConfig",
+    "WarmupCosine",
+    "build",
+]

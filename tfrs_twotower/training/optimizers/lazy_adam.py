@@ -1,0 +1,73 @@
+"""Adam whose step costs what the batch touches."""
+
+import tensorflow as tf
+
+from tfrs_twotower.training.optimizers.sparse import SparseRows
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_twotower")
+class LazyAdam(SparseRows, tf.keras.optimizers.Adam):
+    """Adam (Kingma & Ba 2015) that leaves rows alone that the batch does not touch.
+
+    Dense gradients: exactly Keras' Adam. Sparse gradients: exactly Adam's rule on the touched rows, with the
+    bias correction of the global step. An untouched row differs from dense Adam: there its moments decay in
+    every step and go on moving the row; here row and moments stay as they are until it is next touched. So
+    both agree where every step touches every row, and a rare row keeps its momentum rather than spending
+    it while it is away.
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.001,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-7,
+        weight_decay=None,
+        clipnorm=None,
+        clipvalue=None,
+        global_clipnorm=None,
+        name="LazyAdam",
+    ):
+        """Arguments as Keras' Adam, but for AMSGrad, weight averages and XLA, which go over whole tables."""
+        super().__init__(
+            learning_rate=learning_rate,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            weight_decay=weight_decay,
+            clipnorm=clipnorm,
+            clipvalue=clipvalue,
+            global_clipnorm=global_clipnorm,
+            jit_compile=False,
+            name=name,
+        )
+
+    def update_step(self, gradient, variable):
+        """One step of one variable. gradient: a tensor, or `tf.IndexedSlices` without duplicates."""
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        bias_1 = 1 - tf.pow(tf.cast(self.beta_1, variable.dtype), step)
+        bias_2 = 1 - tf.pow(tf.cast(self.beta_2, variable.dtype), step)
+        rate = tf.cast(self.learning_rate, variable.dtype) * tf.sqrt(bias_2) / bias_1
+        index = self._index_dict[self._var_key(variable)]
+        first, second = self._momentums[index], self._velocities[index]
+        if not isinstance(gradient, tf.IndexedSlices):
+            m = first.assign_add((gradient - first) * (1 - self.beta_1))
+            v = second.assign_add((tf.square(gradient) - second) * (1 - self.beta_2))
+            self._descend(variable, rate * m / (tf.sqrt(v) + self.epsilon))
+            return
+        rows, values = gradient.indices, gradient.values
+        m = tf.gather(first, rows)
+        m += (values - m) * (1 - self.beta_1)
+        v = tf.gather(second, rows)
+        v += (tf.square(values) - v) * (1 - self.beta_2)
+        first.scatter_update(tf.IndexedSlices(m, rows))
+        second.scatter_update(tf.IndexedSlices(v, rows))
+        self._descend(variable, rate * m / (tf.sqrt(v) + self.epsilon), rows)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        config = super().get_config()
+        for name in ("use_ema", "ema_momentum", "ema_overwrite_frequency", "amsgrad", "jit_compile",
+                     "is_legacy_optimizer"):
+            del config[name]
+        return config

@@ -1,0 +1,32 @@
+"""What the optimizers for embedding tables share: a step costs what the batch touches."""
+
+import tensorflow as tf
+
+
+class SparseRows:
+    """Mix-in for Keras optimizers: a sparse gradient (`tf.IndexedSlices`) changes its own rows alone.
+
+    - Duplicate rows are summed before clipping (Keras sums after), so a norm is that of the true gradient.
+    - Weight decay (decoupled, as in Keras: w ← w − lr·decay·w) meets the rows that the step touches, not the
+      whole table; weights with dense gradients decay as usual.
+    """
+
+    def _clip_gradients(self, grads):
+        return super()._clip_gradients(super()._deduplicate_sparse_grad(grads))
+
+    def _deduplicate_sparse_grad(self, grads):
+        return grads  # done before clipping
+
+    def _apply_weight_decay(self, variables):
+        """Nothing: Keras would read and write whole tables here. `_descend` decays."""
+
+    def _descend(self, variable, step, rows=None):
+        """w ← w − lr·decay·w − step, for the given rows, or for all where `rows` is None."""
+        decays = bool(self.weight_decay) and self._use_weight_decay(variable)
+        if decays:
+            rate = tf.cast(self.learning_rate, variable.dtype) * self.weight_decay
+            step += rate * (variable if rows is None else tf.gather(variable, rows))
+        if rows is None:
+            variable.assign_sub(step)
+        else:
+            variable.scatter_sub(tf.IndexedSlices(step, rows))
