@@ -44,13 +44,13 @@ class Entities:
                 ids = ids.cast(log_ids.type)
             except pa.ArrowInvalid as error:
                 raise DataError(
-                    f"{self._where}: column `{self.id_name}` is text and the log's is a number, and not all of "
-                    f"the text are numbers ({error}). Store both as one type."
+                    f"{self._where}: column `{self.id_name}` is text and the log's is a number, "
+                    f"and not all of the text are numbers ({error}). Store both as one type."
                 ) from error
         self._type = ids.type
         checks = Checks(len(table))
         checks.fail(malformed, f"{self._where}: {self.id_name} not a whole number", raw)
-        checks.fail(ids.is_null().to_numpy(zero_copy_only=False), f"{self._where}: {self.id_name} missing", raw)
+        checks.fail(values.numpy(ids.is_null()), f"{self._where}: {self.id_name} missing", raw)
         checks.fail(_repeated(ids), f"{self._where}: {self.id_name} repeated, first row kept", raw)
         rejects.add(checks, self._where, np.arange(len(table)))
         reasons = {reason: int((checks.code == i).sum()) for i, (reason, _) in enumerate(checks.reasons) if i}
@@ -94,7 +94,7 @@ class Entities:
         # Python touches the batch's distinct ids only; its rows are mapped by numpy.
         encoded = ids.dictionary_encode()
         table = np.fromiter(map(row_of, encoded.dictionary.to_pylist()), np.int32, len(encoded.dictionary))
-        index = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
+        index = values.numpy(pc.fill_null(encoded.indices, -1))
         return np.append(table, np.int32(-1))[index]
 
     def table(self):
@@ -104,15 +104,15 @@ class Entities:
             new = len(self._rows) - len(self._features)
             for name in self._features.column_names:
                 if name != self.id_name:
-                    column = self._features.column(name)
-                    columns[name] = pa.chunked_array([*column.chunks, pa.nulls(new, column.type)], column.type)
+                    known = self._features.column(name)
+                    columns[name] = pa.chunked_array([*known.chunks, pa.nulls(new, known.type)], known.type)
         return pa.table(columns).combine_chunks()
 
 
 def _repeated(ids):
     """bool [n]: the same id stands further up."""
     encoded = ids.dictionary_encode()
-    index = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
+    index = values.numpy(pc.fill_null(encoded.indices, -1))
     repeated = np.ones(len(ids), bool)
     repeated[np.unique(index, return_index=True)[1]] = False
     return repeated & (index >= 0)

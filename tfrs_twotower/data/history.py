@@ -19,7 +19,8 @@ class History:
         n = len(log)
         visible = np.ones(n, bool) if visible is None else np.asarray(visible)
         if visible.dtype != bool or visible.shape != (n,):
-            raise DataError(invalid("visible", f"be bool [{n}]", visible.shape, "Give one truth value for each event."))
+            received = f"{visible.dtype} {list(visible.shape)}"
+            raise DataError(invalid("visible", f"be bool [{n}]", received, "Give one truth value an event."))
         order = np.argsort(log.user, kind="stable")
         shown = order[visible[order]]
         self._items, self._timestamps = log.item[shown], log.timestamp[shown]
@@ -31,7 +32,9 @@ class History:
         self._ends[order] = np.cumsum(visible[order]) - visible[order]
 
     def before(self, rows, length):
-        """The last `length` visible events of each row's user strictly before the row; ties in time by row order.
+        """The last `length` visible events of each row's user strictly before the row.
+
+        Events of the same second are ordered by row.
 
         Args:
           rows: int64 [r]: log rows, visible or not
@@ -54,7 +57,7 @@ class History:
 
     def _window(self, begin, end, length):
         if length < 1:
-            raise DataError(invalid("length", "be at least 1", length, "Leave the history feature out instead."))
+            raise DataError(invalid("length", "be at least 1", length, "Or leave the history feature out."))
         begin = np.maximum(begin, end - length)
         at = begin[:, None] + np.arange(length)
         real = at < end[:, None]

@@ -121,7 +121,7 @@ class _Reader:
         checks = Checks(len(batch))
         if INVALID in batch.schema.names:
             text = batch.column(INVALID)
-            checks.fail(text.is_valid().to_numpy(zero_copy_only=False), "line: cannot be parsed", text)
+            checks.fail(values.numpy(text.is_valid()), "line: cannot be parsed", text)
         user = self._ids(checks, batch, USER_ID, file)
         item = self._ids(checks, batch, ITEM_ID, file)
         item_rows = None
@@ -151,7 +151,7 @@ class _Reader:
     def _ids(self, checks, batch, name, file):
         ids, malformed = values.ids(batch.column(name), f"{file}: column `{name}`")
         checks.fail(malformed, f"{name}: not a whole number", batch.column(name))
-        checks.fail(ids.is_null().to_numpy(zero_copy_only=False), f"{name}: missing", batch.column(name))
+        checks.fail(values.numpy(ids.is_null()), f"{name}: missing", batch.column(name))
         return ids
 
     def _times(self, checks, batch):
@@ -161,7 +161,8 @@ class _Reader:
         seconds, ok = values.seconds(raw, unit)
         checks.fail(~ok, f"{TIMESTAMP}: not a time", raw)
         start, end = self.times
-        checks.fail((seconds < start) | (seconds >= end), f"{TIMESTAMP}: outside of [{start}, {end}) seconds", raw)
+        outside = (seconds < start) | (seconds >= end)
+        checks.fail(outside, f"{TIMESTAMP}: outside of [{start}, {end}) seconds", raw)
         return seconds
 
     def _weights(self, checks, batch, file):
@@ -169,7 +170,8 @@ class _Reader:
             return np.ones(len(batch), np.float32)
         raw = batch.column(WEIGHT)
         weight = values.numbers(raw, f"{file}: column `{WEIGHT}`").astype(np.float32)
-        checks.fail(~(np.isfinite(weight) & (weight >= 0)), f"{WEIGHT}: not a finite number of at least 0", raw)
+        ok = np.isfinite(weight) & (weight >= 0)
+        checks.fail(~ok, f"{WEIGHT}: not a finite number of at least 0", raw)
         return weight
 
     def _context(self, checks, batch, file):

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
+from tfrs_twotower.data import values
 from tfrs_twotower.errors import DataError
 
 _DTYPES = {"user": np.int32, "item": np.int32, "timestamp": np.int64, "weight": np.float32}
@@ -48,7 +49,7 @@ class InteractionLog:
                 )
         # A table without columns has no rows to count.
         if self.context.num_columns and self.context.num_rows != n:
-            raise DataError(f"`context` must have {n} rows, one an event. Received: {self.context.num_rows} rows.")
+            raise DataError(f"`context` must have {n} rows, one an event. Received: {self.context.num_rows}.")
         for name, table, id_name in (("user", self.users, USER_ID), ("item", self.items, ITEM_ID)):
             rows = getattr(self, name)
             if id_name not in table.column_names:
@@ -59,7 +60,7 @@ class InteractionLog:
                     f"Received: {rows.min()} to {rows.max()}. Let `ingest` build the log."
                 )
         if np.any(np.diff(self.timestamp) < 0):
-            raise DataError("`timestamp` must ascend. Sort the events with a stable sort, or let `ingest` do it.")
+            raise DataError("`timestamp` must ascend. Sort the events with a stable sort, or use `ingest`.")
 
     def __len__(self):
         return len(self.timestamp)
@@ -76,8 +77,7 @@ class InteractionLog:
         for table in (self.context, self.users, self.items):
             for name in table.column_names:
                 digest.update(f"{name}:{table.num_rows};".encode())
-                column = table.column(name).combine_chunks()
-                _update(digest, pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column)
+                _update(digest, values.one(table.column(name)))
         return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The order of the batches: a function of (seed, epoch), so that training resumes and shards by arithmetic."""
+"""The order of the batches: a function of (seed, epoch), so that training resumes by arithmetic."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ def batches(n, batch_size, seed, epoch, buffer, start=0, worker=0, workers=1):
       worker, workers: this worker gets its slice of each batch; the workers' slices, one after the
         other, are the batch
     """
-    for name, value, least in (("n", n, 0), ("batch_size", batch_size, 1), ("buffer", buffer, 1),
-                               ("seed", seed, 0), ("epoch", epoch, 0), ("start", start, 0), ("workers", workers, 1)):
+    at_least = {"n": (n, 0), "batch_size": (batch_size, 1), "buffer": (buffer, 1), "seed": (seed, 0),
+                "epoch": (epoch, 0), "start": (start, 0), "workers": (workers, 1)}
+    for name, (value, least) in at_least.items():
         if value < least:
-            raise DataError(invalid(name, f"be at least {least}", value, ""))
+            raise DataError(invalid(name, f"be at least {least}", value, f"Use {least} or more."))
     if not 0 <= worker < workers:
-        raise DataError(invalid("worker", f"be from 0 to {workers - 1}", worker, "Workers are counted from 0."))
+        raise DataError(invalid("worker", f"be from 0 to {workers - 1}", worker, "Count workers from 0."))
     return _batches(n, batch_size, _Order(n, seed, epoch, buffer), start, worker, workers)
 
 
@@ -82,6 +83,7 @@ class _Order:
     def _positions(self, begin, end):
         """Rows at the positions [begin, end) of the permuted blocks."""
         first, last = np.searchsorted(self._ends, [begin, end - 1], side="right")
-        parts = [np.arange(b * self._block, min((b + 1) * self._block, self._n)) for b in self._blocks[first:last + 1]]
+        starts = self._blocks[first:last + 1] * self._block
+        parts = [np.arange(start, min(start + self._block, self._n)) for start in starts]
         skipped = self._ends[first - 1] if first else 0
         return np.concatenate(parts)[begin - skipped:end - skipped]

@@ -22,10 +22,10 @@ class Ragged:
     offsets: np.ndarray
 
     def __post_init__(self):
-        offsets = self.offsets
-        if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(self.values) or np.any(np.diff(offsets) < 0):
+        offsets, total = self.offsets, len(self.values)
+        if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != total or np.any(np.diff(offsets) < 0):
             raise DataError(
-                f"`offsets` must ascend from 0 to the number of values ({len(self.values)}). "
+                f"`offsets` must ascend from 0 to the number of values ({total}). "
                 f"Received: {offsets!r}. Build ragged rows with Ragged.from_lists or Ragged.from_lengths."
             )
 

@@ -70,12 +70,16 @@ class Rejects:
         self._writer.write(pa.table([[reason] * n, [file] * n, rows, texts], schema=SCHEMA))
 
     def check(self, what, total, limit, counts):
-        """Raises `DataError` when more than `limit` (a fraction) of `total` rows failed for the reasons `counts`."""
+        """Raises `DataError` when more than `limit` (a fraction) of `total` rows failed.
+
+        Args:
+          counts: {reason: rows}
+        """
         bad = sum(counts.values())
         if bad > limit * total:
             self.close()
             reasons = "; ".join(f"{reason}: {n}" for reason, n in sorted(counts.items(), key=lambda c: -c[1]))
-            where = f"The rows are in {self.path}" if self.path else "Give `rejected_to` a path to see the rows"
+            where = f"The rows are in {self.path}" if self.path else "Give `rejected_to` a path to see them"
             raise DataError(
                 f"{what}: {bad} of {total} rows are bad ({bad / total:.1%}; the limit is {limit:.1%}). "
                 f"{reasons}. {where}. Mend the data, or raise `limit`."

@@ -62,17 +62,18 @@ class Columns:
 
     def mapping(self):
         """{canonical name: name in the source} of the declared columns, context included."""
-        named = {name: getattr(self, name) for name in (USER_ID, ITEM_ID, TIMESTAMP, EVENT, WEIGHT, LABEL, SESSION)}
+        fixed = (USER_ID, ITEM_ID, TIMESTAMP, EVENT, WEIGHT, LABEL, SESSION)
+        named = {name: getattr(self, name) for name in fixed}
         named = {name: column for name, column in named.items() if column is not None}
         for column in self.context:
             if column in named:
-                raise DataError(f"`context` has `{column}`, which is one of the fixed names. Declare it there.")
+                raise DataError(f"`context` has `{column}`, which is a fixed name. Declare it there.")
             named[column] = column
         return named
 
 
 def check_columns(wanted, present, where):
-    """Raises `DataError` when a column of `wanted` ({canonical name: name in the source}) is not `present`."""
+    """Raises `DataError` when a column of `wanted` ({canonical name: name in the source}) is not there."""
     for name, column in wanted.items():
         if column not in present:
             raise DataError(f"{where}: there is no column `{column}` (for {name}).{nearest(column, present)}")
@@ -108,6 +109,6 @@ def entity_table(table, id_column, id_name, where):
     """A user or item table with its id column renamed to the canonical name and put first."""
     check_columns({id_name: id_column}, table.column_names, where)
     if id_column != id_name and id_name in table.column_names:
-        raise DataError(f"{where}: both `{id_column}` and `{id_name}` are there, and one is to be called the other.")
+        raise DataError(f"{where} has `{id_column}`, to be called `{id_name}`, and a `{id_name}` too.")
     others = [name for name in table.column_names if name != id_column]
     return table.select([id_column, *others]).rename_columns([id_name, *others])

@@ -53,8 +53,8 @@ class Temporal:
         cuts = [_cut(log.timestamp, 1 - self.test - self.validation), _cut(log.timestamp, 1 - self.test)]
         rows = np.arange(len(log))
         asker = Asker(log)
-        split = Split(rows[:cuts[0]], self._ask(asker, rows[cuts[0]:cuts[1]]), self._ask(asker, rows[cuts[1]:]))
-        return _checked(split, self)
+        train, validation, test = np.split(rows, cuts)
+        return _checked(Split(train, self._ask(asker, validation), self._ask(asker, test)), self)
 
     def _ask(self, asker, rows):
         if self.targets == "each":

@@ -28,7 +28,7 @@ def plain(array, label):
     Raises:
       DataError: the type (a struct, a map, a duration) has no plain form.
     """
-    array = _one(array)
+    array = one(array)
     kind = array.type
     if pa.types.is_dictionary(kind):
         return plain(array.dictionary_decode(), label)
@@ -56,7 +56,7 @@ def _is_list(kind):
 def _plain_list(array, label):
     lengths = pc.list_value_length(array)
     offsets = np.zeros(len(array) + 1, np.int32)
-    np.cumsum(pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False), out=offsets[1:])
+    np.cumsum(numpy(pc.fill_null(lengths, 0)), out=offsets[1:])
     # `flatten` leaves out what stands under a null list, as the lengths above do.
     values = plain(array.flatten(), label)
     return pa.ListArray.from_arrays(pa.array(offsets), values, mask=array.is_null())
@@ -72,11 +72,16 @@ def _target(kind):
     return pa.string() if any(test(kind) for test in texts) else None
 
 
-def _one(array):
+def one(array):
     """A single pa.Array."""
     if isinstance(array, pa.ChunkedArray):
         return pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
     return array
+
+
+def numpy(array):
+    """An Arrow array as a NumPy array, copied where Arrow packs it otherwise."""
+    return array.to_numpy(zero_copy_only=False)
 
 
 def ids(array, label):
@@ -88,13 +93,13 @@ def ids(array, label):
     Returns:
       (pa.Array of string or int64, null where missing or malformed; bool [n]: malformed, for example 1.5)
     """
-    raw = _one(array)
+    raw = one(array)
     if pa.types.is_boolean(raw.type) or pa.types.is_temporal(raw.type) or _is_list(raw.type):
         raise DataError(f"{label} has the type {raw.type}. Ids are text or whole numbers.")
     array = plain(raw, label)
     malformed = np.zeros(len(array), bool)
     if pa.types.is_floating(array.type):
-        numbers = array.to_numpy(zero_copy_only=False)
+        numbers = numpy(array)
         with np.errstate(invalid="ignore"):
             whole = (numbers == np.floor(numbers)) & (np.abs(numbers) < 2**53)
         malformed = ~np.isnan(numbers) & ~whole
@@ -108,10 +113,10 @@ def ids(array, label):
 
 def missing(array):
     """bool [n]: null or empty."""
-    array = _one(array)
-    mask = array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+    array = one(array)
+    mask = numpy(array.is_null(nan_is_null=True))
     if pa.types.is_string(array.type):
-        mask = mask | pc.fill_null(pc.equal(array, ""), False).to_numpy(zero_copy_only=False)
+        mask = mask | numpy(pc.fill_null(pc.equal(array, ""), False))
     return mask
 
 
@@ -124,29 +129,30 @@ def numbers(array, label):
         try:
             array = array.cast(pa.float64())
         except pa.ArrowInvalid:
-            return pd.to_numeric(pd.Series(array.to_pylist(), dtype=object), errors="coerce").to_numpy(np.float64)
-    return array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+            texts = pd.Series(array.to_pylist(), dtype=object)
+            return pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
+    return numpy(array.cast(pa.float64(), safe=False))
 
 
 def seconds(array, unit):
     """Times as seconds since 1970, UTC, rounded down.
 
-    Takes dates, timestamps (without a zone: UTC), numbers in `unit`, ISO 8601 text and text of numbers in `unit`.
+    Takes dates, timestamps (without a zone: UTC), ISO 8601 text, and numbers in `unit` or text of such.
 
     Returns:
       (int64 [n], 0 where not a time; bool [n]: is a time)
     """
-    array = _one(array)
+    array = one(array)
     kind = array.type
     if pa.types.is_date(kind):
         array = array.cast(pa.timestamp("s"))
     if pa.types.is_temporal(array.type):
-        ok = array.is_valid().to_numpy(zero_copy_only=False)
-        values = pc.fill_null(array.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+        ok = numpy(array.is_valid())
+        values = numpy(pc.fill_null(array.cast(pa.int64()), 0))
         return values // _PER_SECOND[array.type.unit], ok
     if pa.types.is_integer(kind):
-        ok = array.is_valid().to_numpy(zero_copy_only=False)
-        return pc.fill_null(array.cast(pa.int64()), 0).to_numpy(zero_copy_only=False) // _PER_SECOND[unit], ok
+        ok = numpy(array.is_valid())
+        return numpy(pc.fill_null(array.cast(pa.int64()), 0)) // _PER_SECOND[unit], ok
     array = plain(array, "timestamp")
     if pa.types.is_string(array.type):
         return _seconds_of_text(array, unit)
@@ -161,10 +167,11 @@ def _seconds_of_floats(values, unit):
 
 
 def _seconds_of_text(array, unit):
-    numeric = pc.fill_null(pc.match_substring_regex(array, _NUMBER), False).to_numpy(zero_copy_only=False)
+    numeric = numpy(pc.fill_null(pc.match_substring_regex(array, _NUMBER), False))
     values, ok = np.zeros(len(array), np.int64), np.zeros(len(array), bool)
     if numeric.any():
-        values[numeric], ok[numeric] = _seconds_of_floats(numbers(array.filter(pa.array(numeric)), "timestamp"), unit)
+        floats = numbers(array.filter(pa.array(numeric)), "timestamp")
+        values[numeric], ok[numeric] = _seconds_of_floats(floats, unit)
     if not numeric.all():
         texts = array.filter(pa.array(~numeric)).to_pandas()
         times = pd.to_datetime(texts, errors="coerce", utc=True, format="ISO8601")
@@ -186,7 +193,7 @@ def parse_text(array, parse_as, label):
     array = plain(array, label)
     null = pc.is_in(pc.utf8_trim_whitespace(array), value_set=pa.array(_NULL_TEXTS))
     array = pc.if_else(null, pa.scalar(None, pa.string()), array)
-    gone = array.is_null().to_numpy(zero_copy_only=False)
+    gone = numpy(array.is_null())
     if parse_as == "timestamp":
         values, ok = seconds(array, "s")
     else:
@@ -202,7 +209,7 @@ def parse_text(array, parse_as, label):
 def infinite(array):
     """bool [n]: an infinite number (or a list with one)."""
     if pa.types.is_floating(array.type):
-        return pc.fill_null(pc.is_inf(array), False).to_numpy(zero_copy_only=False)
+        return numpy(pc.fill_null(pc.is_inf(array), False))
     if _is_list(array.type) and pa.types.is_floating(array.type.value_type):
         mask = np.zeros(len(array), bool)
         mask[pc.list_parent_indices(array).to_numpy()[infinite(array.flatten())]] = True

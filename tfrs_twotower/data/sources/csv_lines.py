@@ -34,26 +34,29 @@ def read_lines(path, columns, delimiter, block=_BLOCK):
     bad = []
 
     def keep(row):
-        bad.append((row.number, row.text))
+        # Arrow counts from 1 and counts the header.
+        bad.append((row.number - 2, row.text))
         return "skip"
 
     options = pyarrow.csv.ConvertOptions(
         include_columns=columns, column_types={name: pa.binary() for name in columns},
         null_values=[""], strings_can_be_null=True,
     )
-    next_row = 0
+    next_row, skipped = 0, np.zeros(0, np.int64)
     with _open(path, delimiter, keep, options, block) as reader:
         while True:
             batch = _next(reader, path)
-            # Arrow counts rows from 1 with the header; the handler has seen all bad rows of this block.
-            skipped = np.array(sorted(number - 2 for number, _ in bad), np.int64)
+            # The handler has seen the bad rows up to here, and may have seen some further on.
+            skipped = np.append(skipped, [row for row, _ in bad]).astype(np.int64)
             if bad:
                 yield _bad_lines(bad, columns)
                 bad.clear()
             if batch is None:
                 return
-            rows = np.setdiff1d(np.arange(next_row, next_row + len(batch) + len(skipped)), skipped)[:len(batch)]
-            next_row += len(batch) + len(skipped)
+            rows = np.arange(next_row, next_row + len(batch) + len(skipped))
+            rows = np.setdiff1d(rows, skipped)[:len(batch)]
+            next_row = rows[-1] + 1 if len(rows) else next_row
+            skipped = skipped[skipped >= next_row]
             yield _as_text(batch, columns, rows)
 
 
@@ -67,7 +70,7 @@ def _open(path, delimiter, handler, convert, block=_BLOCK):
             convert_options=convert,
         )
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise DataError(f"{path}: not a CSV with a header line and the delimiter {delimiter!r}: {error}") from error
+        raise DataError(f"{path}: no CSV with a header and the delimiter {delimiter!r}: {error}") from error
 
 
 def _next(reader, path):
@@ -82,9 +85,9 @@ def _next(reader, path):
 def _bad_lines(bad, columns):
     """A batch of bad lines. An unclosed quote swallows many lines; each of them counts."""
     rows, texts = [], []
-    for number, text in bad:
+    for row, text in bad:
         lines = text.split("\n")
-        rows += [number - 2] * len(lines)
+        rows += [row] * len(lines)
         texts += lines
     arrays = [pa.nulls(len(rows), pa.string()) for _ in columns]
     return pa.RecordBatch.from_arrays(
@@ -93,20 +96,19 @@ def _bad_lines(bad, columns):
 
 
 def _as_text(batch, columns, rows):
-    arrays, broken = [], pa.nulls(len(batch), pa.string())
+    arrays, broken = [], [None] * len(batch)
     for name in columns:
         array = batch.column(name)
         try:
             arrays.append(array.cast(pa.string()))
         except pa.ArrowInvalid:
             texts = [_decoded(value) for value in array.to_pylist()]
+            for row, value in enumerate(array.to_pylist()):
+                if value is not None and texts[row] is None:
+                    broken[row] = f"not UTF-8: {value!r}"
             arrays.append(pa.array(texts, pa.string()))
-            known = array.to_pylist()
-            broken = pa.array(
-                [repr(v) if t is None and v is not None else b for v, t, b in zip(known, texts, broken.to_pylist())],
-                pa.string(),
-            )
-    return pa.RecordBatch.from_arrays([*arrays, pa.array(rows), broken], names=[*columns, ROW, INVALID])
+    invalid = pa.array(broken, pa.string())
+    return pa.RecordBatch.from_arrays([*arrays, pa.array(rows), invalid], names=[*columns, ROW, INVALID])
 
 
 def _decoded(value):

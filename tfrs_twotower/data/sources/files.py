@@ -17,7 +17,7 @@ from tfrs_twotower.config import config
 from tfrs_twotower.data import values
 from tfrs_twotower.data.source import ROW, Columns, canonical, check_columns, entity_table
 from tfrs_twotower.data.sources.csv_lines import header, inferred_types, read_lines
-from tfrs_twotower.errors import DataError, nearest
+from tfrs_twotower.errors import DataError, invalid, nearest
 
 _BATCH = 1 << 16
 _PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".tsv", ".txt", ".gz", ".bz2")
@@ -27,8 +27,9 @@ _OPERATORS = {"==": pc.equal, "!=": pc.not_equal, "<": pc.less, "<=": pc.less_eq
 
 @config
 class Files:
-    """Parquet or CSV: a file, a folder (searched through; `name=value` folders of Parquet give columns) or a glob.
+    """Parquet or CSV: a file, a folder or a glob.
 
+    A folder is searched through; its Parquet folders called `name=value` give a column.
     Ids in CSV are text. Other columns of a CSV get the type that their file's first 4 MB show, unless
     `types` says it; text that does not fit makes a bad row.
 
@@ -61,7 +62,7 @@ class Files:
             if operator not in _OPERATORS:
                 raise DataError(f"`where` has no operator {operator!r}.{nearest(operator, _OPERATORS)}")
         files, is_csv = _files("path", self.path)
-        wanted = list(dict.fromkeys([*self.columns.mapping().values(), *(column for column, _, _ in self.where)]))
+        wanted = list(dict.fromkeys([*self.columns.mapping().values(), *(c for c, _, _ in self.where)]))
         batches = self._csv(files, wanted) if is_csv else self._parquet(files, wanted)
         for file, batch, parse_as in batches:
             yield canonical(self._filtered(batch, file), self.columns, file, parse_as)
@@ -141,14 +142,15 @@ def _files(argument, path):
         files = [str(file) for file in Path(path).rglob("*") if file.is_file()]
     else:
         files = glob.glob(path, recursive=True)
-    files = sorted(file for file in files if file.endswith(_PARQUET + _CSV) and Path(file).name[0] not in "._")
+    endings = _PARQUET + _CSV
+    files = sorted(file for file in files if file.endswith(endings) and Path(file).name[0] not in "._")
     if not files:
-        raise DataError(
-            f"`{argument}` must name files that end in {', '.join(_PARQUET + _CSV)}. Received: {path!r}, which has none."
-        )
+        rule = f"name files that end in {', '.join(endings)}"
+        raise DataError(invalid(argument, rule, path, "Nothing there does: check the path."))
     kinds = {file.endswith(_CSV) for file in files}
     if len(kinds) > 1:
-        raise DataError(f"`{argument}` must name Parquet or CSV, not both. Received: {path!r}. Use a glob: {path}/*.csv.")
+        way_out = f"Use a glob: {path}/*.csv."
+        raise DataError(invalid(argument, "name Parquet or CSV, not both", path, way_out))
     return files, kinds.pop()
 
 
@@ -180,7 +182,9 @@ def _csv_table(file, id_column, id_name, delimiter):
             file,
             parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=pyarrow.csv.ConvertOptions(
-                column_types={id_column: pa.string()}, strings_can_be_null=True, quoted_strings_can_be_null=False
+                column_types={id_column: pa.string()},
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
             ),
         )
     except pa.ArrowInvalid as error:

@@ -56,7 +56,8 @@ def _table(frame, columns, where):
     if isinstance(frame, pa.Table):
         return frame.select(columns) if columns else frame
     if not isinstance(frame, pd.DataFrame):
-        raise DataError(f"{where} must be a pandas.DataFrame or a pyarrow.Table. Received: {type(frame).__name__}.")
+        received = type(frame).__name__
+        raise DataError(f"{where} must be a pandas.DataFrame or a pyarrow.Table. Received: a {received}.")
     arrays = {}
     for name in columns or frame.columns:
         try:

