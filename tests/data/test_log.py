@@ -1,0 +1,58 @@
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tfrs_twotower.errors import DataError
+
+
+def test_item_counts_by_hand(make_log):
+    log = make_log([0, 1, 0, 1], [2, 0, 2, 1], [1, 2, 3, 4])
+    assert log.item_counts().tolist() == [1, 1, 2]
+    assert log.item_counts(np.array([0, 1])).tolist() == [1, 0, 1]
+
+
+def test_a_fingerprint_is_of_the_values_and_not_of_the_buffers(make_log):
+    log = make_log([0, 1, 0], [2, 0, 1], [1, 2, 3])
+    values = {"text": ["a", None, ""], "number": [1.5, None, 2], "list": [["x"], None, []]}
+    whole = dataclasses.replace(log, context=pa.table(values))
+    padded = pa.table({name: ["y" if name == "text" else None, *column] for name, column in values.items()})
+    sliced = dataclasses.replace(log, context=padded.slice(1))
+    chunked = dataclasses.replace(
+        log, context=pa.concat_tables([whole.context.slice(0, 1), whole.context.slice(1)])
+    )
+    assert whole.fingerprint() == sliced.fingerprint() == chunked.fingerprint()
+    assert len(whole.fingerprint()) == 64
+
+
+@pytest.mark.parametrize("changed", [
+    {"text": ["a", "", None], "list": [["x"], None, []]},
+    {"text": ["a", None, ""], "list": [["x"], [], None]},
+    {"text": ["a", None, ""], "list": [[], None, ["x"]]},
+    {"renamed": ["a", None, ""], "list": [["x"], None, []]},
+])
+def test_any_change_of_context_changes_the_fingerprint(make_log, changed):
+    log = make_log([0, 1, 0], [2, 0, 1], [1, 2, 3])
+    first = dataclasses.replace(log, context=pa.table({"text": ["a", None, ""], "list": [["x"], None, []]}))
+    assert dataclasses.replace(log, context=pa.table(changed)).fingerprint() != first.fingerprint()
+
+
+def test_any_change_of_an_event_changes_the_fingerprint(make_log):
+    prints = {
+        make_log([0, 1, 0], [2, 0, 1], [1, 2, 3]).fingerprint(),
+        make_log([0, 1, 1], [2, 0, 1], [1, 2, 3]).fingerprint(),
+        make_log([0, 1, 0], [2, 1, 0], [1, 2, 3]).fingerprint(),
+        make_log([0, 1, 0], [2, 0, 1], [1, 2, 4]).fingerprint(),
+    }
+    assert len(prints) == 4
+
+
+def test_a_log_out_of_order_or_with_rows_out_of_its_tables_is_refused(make_log):
+    with pytest.raises(DataError, match="ascend"):
+        make_log([0, 0], [0, 1], [2, 1])
+    log = make_log([0, 1], [0, 1], [1, 2])
+    with pytest.raises(DataError, match="`item` must hold rows"):
+        dataclasses.replace(log, item=np.array([0, 2], np.int32))
+    with pytest.raises(DataError, match="`user` must be int32"):
+        dataclasses.replace(log, user=log.user.astype(np.int64))

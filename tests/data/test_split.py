@@ -1,0 +1,177 @@
+import numpy as np
+import pytest
+
+from tfrs_twotower.config import from_dict, to_dict
+from tfrs_twotower.data import LeaveLastOut, RandomHoldout, Temporal, UserHeldOut
+from tfrs_twotower.errors import DataError
+
+STRATEGIES = [
+    Temporal(), Temporal(targets="last"), Temporal(targets="each"), LeaveLastOut(), UserHeldOut(0.2, 0.2),
+    RandomHoldout(validation=0.1),
+]
+
+
+def asked(queries):
+    """{user: (timestamp, row, targets, seen)}"""
+    return {
+        int(queries.user[i]): (
+            int(queries.timestamp[i]), int(queries.row[i]),
+            queries.targets.row(i).tolist(), queries.seen.row(i).tolist(),
+        )
+        for i in range(len(queries))
+    }
+
+
+@pytest.fixture
+def ten(make_log):
+    """Ten events of three users; the second cut, at row 8, is tied in time with row 7."""
+    #     row: 0  1  2  3  4  5  6  7  8  9
+    user = [0, 1, 0, 2, 0, 1, 0, 1, 0, 0]
+    item = [5, 6, 5, 7, 8, 6, 9, 5, 5, 9]
+    time = [1, 2, 3, 4, 5, 6, 7, 8, 8, 9]
+    return make_log(user, item, time)
+
+
+def test_temporal_by_hand(ten):
+    split = Temporal(validation=0.2, test=0.2).split(ten)
+    # The test cut falls in row 8; row 7 has the same second and goes with it.
+    assert split.train.tolist() == [0, 1, 2, 3, 4, 5]
+    assert asked(split.validation) == {0: (7, 6, [9], [5, 8])}
+    assert asked(split.test) == {0: (8, 8, [5, 9], [5, 8, 9]), 1: (8, 7, [5], [6])}
+
+
+def test_temporal_last_and_each_by_hand(ten):
+    last = Temporal(0.2, 0.2, targets="last").split(ten).test
+    assert asked(last) == {0: (9, 9, [9], [5, 8, 9]), 1: (8, 7, [5], [6])}
+    each = Temporal(0.2, 0.2, targets="each").split(ten).test
+    assert each.row.tolist() == [7, 8, 9]
+    assert [each.targets.row(i).tolist() for i in range(3)] == [[5], [5], [9]]
+    assert [each.seen.row(i).tolist() for i in range(3)] == [[6], [5, 8, 9], [5, 8, 9]]
+
+
+def test_leave_last_out_by_hand(ten):
+    split = LeaveLastOut().split(ten)
+    # User 2 has one event, which trains.
+    assert split.train.tolist() == [0, 1, 2, 3, 4, 6]
+    assert asked(split.validation) == {0: (8, 8, [5], [5, 8, 9]), 1: (6, 5, [6], [6])}
+    assert asked(split.test) == {0: (9, 9, [9], [5, 8, 9]), 1: (8, 7, [5], [6])}
+
+
+def test_user_held_out_by_hand(ten):
+    split = UserHeldOut(validation=0.0, test=0.5, known=0.7).split(ten, seed=0)
+    # Of the users 0 and 1 (user 2 has one event) one is held out. Known: 4 of 6 events, 2 of 3.
+    queries = asked(split.test)
+    assert len(queries) == 1
+    (user,) = queries
+    assert queries[user] == {0: (8, 8, [5, 9], [5, 8, 9]), 1: (8, 7, [5], [6])}[user]
+    assert sorted(set(ten.user[split.train].tolist())) == [u for u in (0, 1, 2) if u != user]
+    assert len(split.train) == np.sum(ten.user != user)
+
+
+def test_random_holdout_parts_and_seen(random_log):
+    log = random_log()
+    split = RandomHoldout(validation=0.1, test=0.2).split(log, seed=3)
+    assert len(split.test) == 60 and len(split.validation) == 30
+    together = np.concatenate([split.train, split.validation.row, split.test.row])
+    assert np.array_equal(np.sort(together), np.arange(len(log)))
+    assert split.test.targets.values.tolist() == log.item[split.test.row].tolist()
+    for i in range(len(split.test)):
+        mine = split.train[log.user[split.train] == split.test.user[i]]
+        assert split.test.seen.row(i).tolist() == list(dict.fromkeys(log.item[mine].tolist()))
+
+
+@pytest.mark.parametrize("strategy", [Temporal(), Temporal(targets="last"), Temporal(targets="each")])
+@pytest.mark.parametrize("seed", range(4))
+def test_no_training_event_is_at_or_after_a_cut(random_log, strategy, seed):
+    log = random_log(seed=seed)
+    split = strategy.split(log)
+    last = log.timestamp[split.train].max()
+    assert last < split.validation.timestamp.min()
+    assert split.validation.timestamp.max() < split.test.timestamp.min()
+    # Nothing before the validation window is left out.
+    first_asked = np.searchsorted(log.timestamp, split.validation.timestamp.min())
+    assert len(split.train) <= first_asked
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+def test_targets_come_from_events_that_do_not_train(random_log, strategy):
+    log = random_log()
+    split = strategy.split(log, seed=1)
+    train = np.zeros(len(log), bool)
+    train[split.train] = True
+    assert np.all(np.diff(split.train) > 0)
+    for queries in (split.validation, split.test):
+        assert not train[queries.row].any()
+        assert np.array_equal(queries.user, log.user[queries.row])
+        assert np.array_equal(queries.timestamp, log.timestamp[queries.row])
+        assert queries.targets.lengths.min() >= 1
+        for i in range(len(queries)):
+            held = (log.user == queries.user[i]) & ~train & (np.arange(len(log)) >= queries.row[i])
+            assert set(queries.targets.row(i).tolist()) <= set(log.item[held].tolist())
+            assert len(set(queries.seen.row(i).tolist())) == len(queries.seen.row(i))
+
+
+@pytest.mark.parametrize("strategy", [s for s in STRATEGIES if not isinstance(s, RandomHoldout)], ids=str)
+def test_seen_is_what_the_user_met_before_the_request(random_log, strategy):
+    log = random_log()
+    for queries in (strategy.split(log).validation, strategy.split(log).test):
+        for i in range(len(queries)):
+            mine = np.flatnonzero(log.user[:queries.row[i]] == queries.user[i])
+            assert queries.seen.row(i).tolist() == list(dict.fromkeys(log.item[mine].tolist()))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+def test_shuffling_the_test_items_leaves_training_as_it_was(random_log, strategy):
+    log = random_log()
+    split = strategy.split(log, seed=2)
+    item = log.item.copy()
+    held = np.setdiff1d(np.arange(len(log)), split.train)
+    item[held] = np.random.default_rng(0).permutation(item[held])
+    changed = type(log)(log.user, item, log.timestamp, log.weight, log.context, log.users, log.items)
+    again = strategy.split(changed, seed=2).train
+    assert np.array_equal(again, split.train)
+    assert np.array_equal(changed.item_counts(again), log.item_counts(split.train))
+
+
+def test_held_out_users_train_with_nothing(random_log):
+    log = random_log()
+    split = UserHeldOut(0.25, 0.25).split(log, seed=5)
+    held = set(split.validation.user.tolist()) | set(split.test.user.tolist())
+    assert len(held) == len(split.validation) + len(split.test) == 6
+    assert not held & set(log.user[split.train].tolist())
+
+
+def test_a_seed_repeats_a_draw(random_log):
+    log = random_log()
+    for strategy in (UserHeldOut(0.25, 0.25), RandomHoldout()):
+        assert strategy.split(log, 1).test.row.tolist() == strategy.split(log, 1).test.row.tolist()
+        assert strategy.split(log, 1).test.row.tolist() != strategy.split(log, 2).test.row.tolist()
+
+
+def test_too_small_a_log_is_a_clear_error(make_log):
+    one_second = make_log([0, 0, 1], [0, 1, 2], [5, 5, 5])
+    with pytest.raises(DataError, match="too small to split.*nothing for `train`"):
+        Temporal().split(one_second)
+    with pytest.raises(DataError, match="too small"):
+        LeaveLastOut().split(make_log([0, 0, 1], [0, 1, 2], [1, 2, 3]))
+    with pytest.raises(DataError, match="too small"):
+        UserHeldOut().split(make_log([0, 1, 2], [0, 1, 2], [1, 2, 3]))
+    for strategy in STRATEGIES:
+        with pytest.raises(DataError, match="no events"):
+            strategy.split(make_log([], [], []))
+
+
+def test_wrong_fractions_are_errors(ten):
+    for strategy in (Temporal(0.5, 0.5), Temporal(-0.1, 0.1), RandomHoldout(0, 0), UserHeldOut(0, 1)):
+        with pytest.raises(DataError, match="fractions"):
+            strategy.split(ten)
+
+
+def test_no_validation_is_allowed(ten):
+    split = Temporal(validation=0, test=0.2).split(ten)
+    assert len(split.validation) == 0 and len(split.train) == 7
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+def test_a_strategy_survives_json(strategy):
+    assert from_dict(to_dict(strategy)) == strategy
