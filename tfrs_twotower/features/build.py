@@ -12,7 +12,7 @@ from tfrs_twotower.features.fields.time import TimeField
 from tfrs_twotower.features.fields.vector import VectorField
 from tfrs_twotower.features.seeds import derive_seed
 
-_FIELDS = {
+FIELDS = {
     declared.Id: IdField,
     declared.Category: CategoryField,
     declared.Cross: CrossField,
@@ -35,7 +35,7 @@ def build_fields(schema, seed=0):
       (query fields, candidate fields), in the schema's order. A History field holds the candidate's
       item field, so both towers train one table.
     """
-    candidate = [_FIELDS[type(f)](f, derive_seed(seed, "candidate")) for f in schema.candidate]
+    candidate = [FIELDS[type(f)](f, derive_seed(seed, "candidate")) for f in schema.candidate]
     items = next((field for field in candidate if field.feature is schema.item_id), None)
     query_seed = derive_seed(seed, "query")
     query = []
@@ -43,5 +43,5 @@ def build_fields(schema, seed=0):
         if isinstance(f, declared.History):
             query.append(HistoryField(f, items, query_seed))
         else:
-            query.append(_FIELDS[type(f)](f, query_seed))
+            query.append(FIELDS[type(f)](f, query_seed))
     return query, candidate

@@ -27,8 +27,8 @@ class Tower(tf.keras.layers.Layer):
         self.normalise = normalise
         # No bias: hidden layers have theirs, and so a zero input, which has no direction, stays zero and
         # sends no gradient through the normalisation, whose slope there is steep.
-        start = tf.keras.initializers.GlorotUniform(seed=derive_seed(seed, "projection"))
-        self._project = tf.keras.layers.Dense(dim, use_bias=False, kernel_initializer=start, name="projection")
+        init = tf.keras.initializers.GlorotUniform(seed=derive_seed(seed, "projection"))
+        self._project = tf.keras.layers.Dense(dim, use_bias=False, kernel_initializer=init, name="projection")
 
     def inputs(self):
         """{column: tf.TensorSpec} of the raw inputs of all fields, known after they are adapted.

@@ -1,0 +1,128 @@
+"""What has a golden: every kind of field and every encoder, on one small table.
+
+`python -m tests.golden.entries` prints the goldens of the code as it is, for goldens.json.
+"""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+
+from tfrs_twotower import columns
+from tfrs_twotower.features import (
+    Category,
+    Cross,
+    History,
+    Id,
+    MultiValue,
+    Number,
+    Schema,
+    Text,
+    Time,
+    Vector,
+    build_fields,
+)
+from tfrs_twotower.towers import MLP, Tower
+
+import tensorflow as tf  # isort: skip
+
+FIELDS = {
+    "id": Id("user_id", dim=4),
+    "id_hashed": Id("user_id", dim=4, buckets=16),
+    "category": Category("brand", dim=3),
+    "cross": Cross(("brand", "size"), buckets=32, dim=3),
+    "number_normalise": Number("price", "normalise", dim=3),
+    "number_log1p": Number("price", "log1p", dim=3),
+    "number_bucketise": Number("price", "bucketise", bins=3, dim=3),
+    "time": Time("timestamp", ("hour", "weekday", "recency"), dim=3),
+    "multi_value_mean": MultiValue("genres", "mean", dim=3, length=4),
+    "multi_value_sum": MultiValue("genres", "sum", dim=3, length=4),
+    "multi_value_attention": MultiValue("genres", "attention", dim=3, length=4),
+    "history_mean": History(length=3, pooling="mean"),
+    "history_decay": History(length=3, pooling="decay", half_life_days=2.0),
+    "history_decay_learned": History(length=3, pooling="decay", half_life_days=2.0, learned=True),
+    "text_words": Text("title", "words", dim=3, length=6),
+    "text_trigrams": Text("title", "trigrams", dim=3, length=6),
+    "text_characters": Text("title", "characters", dim=3, length=6),
+    "vector_frozen": Vector("image", dim=3),
+    "vector_trainable": Vector("image", trainable=True, dim=3, id_column="user_id"),
+}
+
+ENCODERS = {
+    "mlp": MLP(widths=(6, 5)),
+    "mlp_none": MLP(widths=()),
+    "mlp_layer_norm": MLP(widths=(6,), activation="tanh", normalisation="layer", dropout=0.5),
+    "mlp_batch_norm": MLP(widths=(6,), activation="gelu", normalisation="batch"),
+}
+
+TOWER_FIELDS = ("id", "number_log1p", "multi_value_mean", "history_decay_learned")
+
+# One column of each kind, each with a missing value; `counts` are the training events of the rows.
+TABLE = {
+    "user_id": pa.array(["anna", "ben", "cleo", "dora", None]),
+    "item_id": pa.array([11, 12, 13, 14, 15]),
+    "brand": pa.array(["x", "y", "x", None, "z"]),
+    "size": pa.array([1, 2, None, 1, 2]),
+    "price": pa.array([1.0, 2.0, 4.0, None, 8.0]),
+    "timestamp": pa.array([1_700_000_000, 1_700_100_000, 0, 1_650_000_000, 1_500_000_000]),
+    "genres": pa.array([["a", "b"], ["b"], [], None, ["c", "a", "b"]]),
+    "title": pa.array(["The cat sat", "A cat!", "", None, "Über dogs"]),
+    "image": pa.array([[1.0, 2.0], [0.5, -1.0], None, [3.0, 0.0], [1.0, 1.0]]),
+}
+COUNTS = np.array([5, 4, 3, 2, 1])
+
+# What a server may get: known, unknown and missing values.
+RAW = {
+    "user_id": ["ben", "nobody", "", "anna"],
+    "item_id": [13, 99, -1, 11],
+    "brand": ["x", "?", "", "y"],
+    "size": [2, 77, -1, 1],
+    "price": [3.0, -5.0, float("nan"), float("inf")],
+    "timestamp": [1_700_000_000, 1_900_000_000, 0, -1],
+    "genres": [["a", "zzz", "b"], ["", "", ""], ["zzz", "", ""], ["c", "c", ""]],
+    "title": ["the CAT", "?", "", "dögs über 猫"],
+    "image": [[1.0, 2.0], [0.0, 0.0], [9.0, -9.0], [0.5, 0.5]],
+    columns.HISTORY_ITEM_ID: [[11, 12, 13, 14, 15], [-1] * 5, [99, 11, -1, -1, -1], [12, -1, -1, -1, -1]],
+    columns.HISTORY_TIMESTAMP: [
+        [1_699_000_000, 1_699_500_000, 1_699_600_000, 1_699_700_000, 1_699_900_000],
+        [0] * 5,
+        [1_699_000_000, 1_699_500_000, 0, 0, 0],
+        [0] * 5,
+    ],
+}
+
+
+def names():
+    return [*FIELDS, *ENCODERS]
+
+
+def build(name, adapts=1):
+    """(the field or tower called `name`, the item field that a history shares)."""
+    features = [name] if name in FIELDS else TOWER_FIELDS
+    schema = Schema(query=tuple(FIELDS[f] for f in features), candidate=(Id(columns.ITEM_ID, dim=4),))
+    query, (items,) = build_fields(schema, seed=3)
+    for field in (*query, items) * adapts:
+        field.adapt(TABLE, COUNTS)
+    if name in FIELDS:
+        return query[0], items
+    return Tower(query, ENCODERS[name], dim=4, normalise=True, seed=3), items
+
+
+def raw(layer):
+    return {column: tf.constant(RAW[column], spec.dtype) for column, spec in layer.inputs().items()}
+
+
+def golden(name):
+    layer, _ = build(name)
+    values = layer(layer.encode(raw(layer))).numpy()
+    weights = np.cos(np.arange(values.size)).reshape(values.shape)
+    return {
+        "shape": list(values.shape),
+        "parameters": int(layer.count_params()),
+        "checksum": round(float((values * weights).sum()), 6),
+    }
+
+
+if __name__ == "__main__":
+    lines = [f"  {json.dumps(name)}: {json.dumps(golden(name))}" for name in names()]
+    print("{\n" + ",\n".join(lines) + "\n}")
