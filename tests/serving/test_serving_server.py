@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from tests.serving import toy_export
 from tfrs_twotower.serving import Server
 
 PREDICT = "/v1/models/twotower:predict"
@@ -104,6 +105,13 @@ def test_a_refused_version_shows_in_status_and_metrics(tmp_path, publish):
         metrics = httpx.get(base + "/metrics").text
         assert 'twotower_model_loads_total{result="refused"} 1.0' in metrics
         assert "twotower_model_version 1.0" in metrics
+
+
+def test_the_model_is_called_as_its_manifest_says(tmp_path, publish):
+    toy_export.write_manifest(publish(tmp_path, 1), model="films")
+    with Server(tmp_path, rest_port=0, grpc_port=0) as server:
+        assert server.name == "films"
+        assert httpx.get(f"http://127.0.0.1:{server.rest_port}/v1/models/films").status_code == 200
 
 
 def test_a_taken_port_is_an_error(server):

@@ -130,8 +130,8 @@ def _publish(module, signatures, root, version, custom_op_library=None, options=
     return path
 
 
-def write_manifest(directory, custom_op_library=None):
-    manifest.write(directory, {"custom_op_library": custom_op_library})
+def write_manifest(directory, custom_op_library=None, **fields):
+    manifest.write(directory, {"custom_op_library": custom_op_library, **fields})
 
 
 def write_warm_up(directory, inputs):

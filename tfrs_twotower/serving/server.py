@@ -1,6 +1,5 @@
 """One process that serves one model over REST and gRPC."""
 
-import logging
 import signal
 import socket
 import threading
@@ -16,9 +15,9 @@ from tfrs_twotower.serving.rest import Rest
 grpc = extras.require("grpc")
 uvicorn = extras.require("uvicorn")
 
-_log = logging.getLogger(__name__)
 _KEEP_ALIVE_SECONDS = 75  # longer than clients and proxies keep idle connections, so that they close first
 _GRPC_THREADS = 16
+_DEFAULT_NAME = "twotower"
 
 
 class Server:
@@ -28,7 +27,8 @@ class Server:
 
     Args:
       root: the folder of the version folders.
-      name: the model's name in URLs and model specs.
+      name: the model's name in URLs and model specs. By default the newest manifest's `model`, as it is
+        when the server starts, or "twotower" where there is none.
       host: address to listen on.
       rest_port, grpc_port: 0 takes any free port; the attributes then hold the real ones.
       limits: a `Limits`.
@@ -40,7 +40,7 @@ class Server:
     def __init__(
         self,
         root,
-        name="twotower",
+        name=None,
         host="127.0.0.1",
         rest_port=8501,
         grpc_port=8500,
@@ -60,15 +60,13 @@ class Server:
         self._stopping = False
 
     def start(self):
-        """Loads what is there, then listens. Raises `OSError` when a port is taken."""
-        self._listen_rest()
-        try:
-            self._listen_grpc()
-        except BaseException:
-            self._socket.close()
-            raise
+        """Takes its ports, loads what is there, then answers. Raises `OSError` when a port is taken."""
+        self._bind()
         self.repository.start()
+        self.name = self.name or self._manifest_name()
+        add_services(self._grpc, self.predictor, self.name, self.metrics)
         self._grpc.start()
+        self._rest = self._http_server()
         self._rest_thread = threading.Thread(target=self._rest.run, args=([self._socket],), name="rest")
         self._rest_thread.start()
 
@@ -92,25 +90,14 @@ class Server:
     def __exit__(self, *error):
         self.stop()
 
-    def _listen_rest(self):
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        self._socket = socket.create_server((self.host, self.rest_port), family=family)
-        self.rest_port = self._socket.getsockname()[1]
-        app = Rest(self.predictor, self.name, self.metrics, self.ready).app()
-        self._rest = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                lifespan="off",
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=max(1, round(self._drain_seconds)),
-            )
+    def _bind(self):
+        ipv6 = ":" in self.host
+        self._socket = socket.create_server(
+            (self.host, self.rest_port), family=socket.AF_INET6 if ipv6 else socket.AF_INET
         )
-
-    def _listen_grpc(self):
-        address = f"[{self.host}]" if ":" in self.host else self.host
+        # Connections inherit it. asyncio does not set it on them here, and an answer would wait 40 ms.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.rest_port = self._socket.getsockname()[1]
         self._grpc = grpc.server(
             futures.ThreadPoolExecutor(_GRPC_THREADS, "grpc"),
             options=[
@@ -119,11 +106,31 @@ class Server:
                 ("grpc.so_reuseport", 0),  # else a second server would share the port in silence
             ],
         )
-        add_services(self._grpc, self.predictor, self.name, self.metrics)
+        address = f"[{self.host}]" if ipv6 else self.host
         try:
             self.grpc_port = self._grpc.add_insecure_port(f"{address}:{self.grpc_port}")
         except RuntimeError as error:
+            self._socket.close()
             raise OSError(f"Cannot listen on {address}:{self.grpc_port} for gRPC: {error}") from error
+
+    def _manifest_name(self):
+        if not self.repository.available():
+            return _DEFAULT_NAME
+        with self.repository.lease() as model:
+            return model.manifest.get("model", _DEFAULT_NAME)
+
+    def _http_server(self):
+        return uvicorn.Server(
+            uvicorn.Config(
+                Rest(self.predictor, self.name, self.metrics, self.ready).app(),
+                lifespan="off",
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=max(1, round(self._drain_seconds)),
+            )
+        )
 
 
 def serve(root, **settings):
