@@ -53,7 +53,8 @@ def test_lines_that_cannot_be_parsed_are_counted_with_their_place(tmp_path):
 
 def test_an_unclosed_quote_costs_every_line_it_swallows(tmp_path):
     lines = [f"u{i},i{i},{i}" for i in range(10)]
-    path = write_csv(tmp_path / "log.csv", "\n".join(["user_id,item_id,timestamp", *lines, 'v,"w,1', *lines]) + "\n")
+    text = "\n".join(["user_id,item_id,timestamp", *lines, 'v,"w,1', *lines, ""])
+    path = write_csv(tmp_path / "log.csv", text)
     got, report = events(Files(path), limit=1)
     assert len(got) == 10 and report.rejected == {"line: cannot be parsed": 11}
 
@@ -78,7 +79,8 @@ def test_bytes_that_are_no_text_are_a_bad_row(tmp_path):
 
 def test_context_of_a_csv_has_the_type_that_it_shows_or_is_given(tmp_path):
     path = write_csv(
-        tmp_path / "log.csv", "user_id,item_id,timestamp,n,p,s\na,x,1,3,1.5,007a\nb,y,2,NA,2,b\nc,z,3,4,none,\n"
+        tmp_path / "log.csv",
+        "user_id,item_id,timestamp,n,p,s\na,x,1,3,1.5,007a\nb,y,2,NA,2,b\nc,z,3,4,none,\n",
     )
     columns = Columns(context=("n", "p", "s"))
     log, _ = ingest(Files(path, columns=columns))

@@ -11,8 +11,8 @@ COLUMNS = Columns(user_id="user", item_id="item", timestamp="at", weight="w", co
 
 def pandas_events():
     return pd.DataFrame({
-        "user": [3, 1], "item": ["x", "y"], "at": pd.to_datetime([2, 1], unit="s"), "w": [0.5, 2], "price": [9, 8],
-        "unused": [object(), object()],
+        "user": [3, 1], "item": ["x", "y"], "at": pd.to_datetime([2, 1], unit="s"), "w": [0.5, 2],
+        "price": [9, 8], "unused": [object(), object()],
     })
 
 
@@ -23,7 +23,9 @@ def test_pandas_and_arrow_give_the_same_log():
     second, _ = ingest(Frames(arrow, items=pa.Table.from_pandas(items), columns=COLUMNS))
     assert first.fingerprint() == second.fingerprint()
     assert first.users["user_id"].to_pylist() == [3, 1]
-    assert first.items.to_pydict() == {"item_id": ["y", "x"], "genres": [["a", "b"], []], "stock": [1.0, None]}
+    assert first.items.to_pydict() == {
+        "item_id": ["y", "x"], "genres": [["a", "b"], []], "stock": [1.0, None],
+    }
     assert first.weight.tolist() == [2, 0.5] and first.context.to_pydict() == {"price": [8, 9]}
 
 

@@ -6,13 +6,15 @@ from hypothesis import strategies as st
 from tfrs_twotower.data import batch_count, batches
 from tfrs_twotower.errors import DataError
 
+N, BATCH_SIZE, BUFFER = st.integers(1, 300), st.integers(1, 40), st.integers(1, 80)
+
 
 def rows(*args, **kwargs):
     return [batch.tolist() for batch in batches(*args, **kwargs)]
 
 
 @settings(max_examples=60, deadline=None)
-@given(n=st.integers(1, 300), batch_size=st.integers(1, 40), buffer=st.integers(1, 80), epoch=st.integers(0, 3))
+@given(n=N, batch_size=BATCH_SIZE, buffer=BUFFER, epoch=st.integers(0, 3))
 def test_every_row_at_most_once_and_only_the_remainder_is_dropped(n, batch_size, buffer, epoch):
     order = rows(n, batch_size, 5, epoch, buffer)
     flat = sum(order, [])
@@ -22,13 +24,13 @@ def test_every_row_at_most_once_and_only_the_remainder_is_dropped(n, batch_size,
 
 
 @settings(max_examples=60, deadline=None)
-@given(n=st.integers(1, 300), batch_size=st.integers(1, 40), buffer=st.integers(1, 80), start=st.integers(0, 40))
+@given(n=N, batch_size=BATCH_SIZE, buffer=BUFFER, start=st.integers(0, 40))
 def test_starting_late_gives_the_rest_of_the_same_epoch(n, batch_size, buffer, start):
     assert rows(n, batch_size, 5, 1, buffer, start=start) == rows(n, batch_size, 5, 1, buffer)[start:]
 
 
 @settings(max_examples=60, deadline=None)
-@given(n=st.integers(1, 300), batch_size=st.integers(1, 40), buffer=st.integers(1, 80), workers=st.integers(1, 5))
+@given(n=N, batch_size=BATCH_SIZE, buffer=BUFFER, workers=st.integers(1, 5))
 def test_the_workers_slices_one_after_the_other_are_the_batch(n, batch_size, buffer, workers):
     whole = rows(n, batch_size, 5, 1, buffer)
     parts = [rows(n, batch_size, 5, 1, buffer, worker=w, workers=workers) for w in range(workers)]
@@ -43,7 +45,7 @@ def test_equal_seeds_and_epochs_give_equal_orders_and_others_do_not():
 
 
 def test_few_rows_are_shuffled_uniformly():
-    """All 24 orders of 4 rows come, each about as often: 2,400 epochs, 100 expected, 60 is 4 deviations off."""
+    """All 24 orders of 4 rows come about as often: of 2,400 epochs 100 each; 60 is 4 deviations off."""
     counts = {}
     for epoch in range(2400):
         order = tuple(rows(4, 4, 0, epoch, 4)[0])

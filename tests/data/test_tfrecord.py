@@ -19,7 +19,8 @@ def test_what_is_written_reads_back_equal(tmp_path, shards):
 def test_every_type_and_missing_values_read_back_equal(tmp_path):
     events = pa.table({
         "user_id": [5, 6, 5], "item_id": ["x", "y", "ü"], "timestamp": [1, 1, 2], "w": [0.5, 1.5, 2.5],
-        "price": [0.25, None, -1.0], "count": [None, 2**40, -3], "text": ["", None, "ü"], "flag": [True, None, False],
+        "price": [0.25, None, -1.0], "count": [None, 2**40, -3], "text": ["", None, "ü"],
+        "flag": [True, None, False],
         "tags": [["a", "b"], None, ["c"]], "numbers": [[1], [2, 3], None],
     })
     columns = Columns(weight="w", context=("price", "count", "text", "flag", "tags", "numbers"))

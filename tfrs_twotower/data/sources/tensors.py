@@ -11,7 +11,7 @@ from tfrs_twotower.errors import DataError
 def to_arrow(tensor, label):
     """A tensor [n] or a ragged one [n, any], as an Arrow array of n values or lists.
 
-    Bytes become text.
+    Bytes become text; bytes that are none are a `DataError`, as is another shape.
     """
     if hasattr(tensor, "row_splits"):
         values = to_arrow(tensor.values, label)
@@ -20,5 +20,8 @@ def to_arrow(tensor, label):
     if array.ndim != 1:
         raise DataError(f"{label} has the shape {list(array.shape)}. Use scalars or lists.")
     if array.dtype == object:
-        return pa.array(array, pa.binary()).cast(pa.string())
+        try:
+            return pa.array(array, pa.binary()).cast(pa.string())
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{label} holds bytes that are no UTF-8 text. Leave it out.") from error
     return pa.array(array)
