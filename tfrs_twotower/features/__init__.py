@@ -19,7 +19,7 @@ from tfrs_twotower.features.schema import (
 )
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.features.tensors import key_dtype, to_tensor
-from tfrs_twotower.features.vocabulary import Vocabulary
+from tfrs_twotower.features.vocabulary import Vocabulary, fingerprints
 
 __all__ = [
     "Category",
@@ -38,6 +38,7 @@ __all__ = [
     "Vocabulary",
     "build_fields",
     "derive_seed",
+    "fingerprints",
     "infer_schema",
     "key_dtype",
     "to_tensor",

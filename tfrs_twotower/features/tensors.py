@@ -12,13 +12,14 @@ _ARROW = {tf.string: pa.large_string(), tf.int64: pa.int64(), tf.float32: pa.flo
 _MISSING = {tf.string: MISSING_STRING_ID, tf.int64: MISSING_INT_ID, tf.float32: float("nan")}
 
 
-def to_tensor(array, spec):
+def to_tensor(array, spec, column="?"):
     """One column as a raw tensor.
 
     Args:
       array: `pa.Array` or `pa.ChunkedArray` of n rows.
       spec: a `tf.TensorSpec` of `Field.inputs`: shape [None] for a value a row, [None, None] for a list
         a row, [None, d] float32 for a vector a row.
+      column: the column's name, for messages.
 
     Returns:
       [n], or [n, longest list] padded at the end, or [n, d]. A missing text is "", a missing integer or
@@ -30,14 +31,12 @@ def to_tensor(array, spec):
     """
     array = flat(array)
     if len(spec.shape) == 1:
-        return tf.constant(_values(array, spec.dtype), spec.dtype)
-    if not _is_list(array.type):
-        raise DataError(f"A column of lists is needed. Received: {array.type}. Split texts into lists first.")
+        return tf.constant(_values(array, spec.dtype, column), spec.dtype)
     if spec.shape[1] is not None:
-        return tf.constant(_vectors(array, spec.shape[1]))
-    lengths = list_lengths(array)
+        return tf.constant(_vectors(array, spec.shape[1], column))
+    lengths = list_lengths(array, column)
     width = int(lengths.max(initial=0))
-    values = _values(array.flatten(), spec.dtype)
+    values = _values(array.flatten(), spec.dtype, column)
     padded = np.full((len(array), width), _MISSING[spec.dtype], values.dtype)
     padded[np.arange(width) < lengths[:, None]] = values
     return tf.constant(padded, spec.dtype)
@@ -50,7 +49,7 @@ def flat(array):
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
-def key_dtype(array):
+def key_dtype(array, column):
     """`tf.string` or `tf.int64`: how a column of ids or categories (or of lists of them) is read.
 
     Raises:
@@ -65,11 +64,18 @@ def key_dtype(array):
         return tf.string
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
         return tf.int64
-    raise DataError(f"A key must be text or a whole number. Received: a column of {kind}. Convert it.")
+    raise DataError(f"Column `{column}` must hold text or whole numbers. Received: {kind}. Convert it.")
 
 
-def list_lengths(array):
-    """int64 [n]: the length of each row's list; 0 for a missing one."""
+def list_lengths(array, column):
+    """int64 [n]: the length of each row's list; 0 for a missing one.
+
+    Raises:
+      DataError: names `column` if it holds no lists.
+    """
+    if not _is_list(array.type):
+        way_out = "Split texts into lists first."
+        raise DataError(f"Column `{column}` must hold lists. Received: {array.type}. {way_out}")
     return pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
@@ -80,8 +86,12 @@ def drop_missing(keys):
     return known.to_numpy(zero_copy_only=False)
 
 
-def cast(array, dtype):
-    """A flat array as Arrow's large_string, int64 or float32. Raises `DataError` where values are lost."""
+def cast(array, dtype, column):
+    """A flat array as Arrow's large_string, int64 or float32.
+
+    Raises:
+      DataError: names `column` if values would be lost.
+    """
     if pa.types.is_date(array.type):
         array = array.cast(pa.timestamp("s"))
     if pa.types.is_timestamp(array.type):
@@ -92,24 +102,26 @@ def cast(array, dtype):
     try:
         return array.cast(_ARROW[dtype], safe=dtype != tf.float32)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise DataError(f"A column of {array.type} cannot be read as {dtype.name}: {error}") from error
+        message = f"Column `{column}`, of {array.type}, cannot be read as {dtype.name}: {error}."
+        raise DataError(message + " Convert it, or declare another feature for it.") from error
 
 
-def _values(array, dtype):
+def _values(array, dtype, column):
     array = flat(array)
-    array = pc.fill_null(cast(array, dtype), pa.scalar(_MISSING[dtype], _ARROW[dtype]))
+    array = pc.fill_null(cast(array, dtype, column), pa.scalar(_MISSING[dtype], _ARROW[dtype]))
     values = array.to_numpy(zero_copy_only=False)
     return values.astype(object) if dtype == tf.string else values
 
 
-def _vectors(array, dim):
-    lengths = list_lengths(array)
+def _vectors(array, dim, column):
+    lengths = list_lengths(array, column)
     given = lengths > 0
     if not (lengths[given] == dim).all():
         wrong = int(lengths[given][lengths[given] != dim][0])
-        raise DataError(f"Each vector must have {dim} values. Received: one of {wrong}. Make them alike.")
+        received = f"Received: one of {wrong}. Make them equally long."
+        raise DataError(f"Column `{column}` must hold vectors of {dim} values. {received}")
     vectors = np.zeros((len(array), dim), np.float32)
-    vectors[given] = _values(array.flatten(), tf.float32).reshape(-1, dim)
+    vectors[given] = _values(array.flatten(), tf.float32, column).reshape(-1, dim)
     return np.nan_to_num(vectors, posinf=0.0, neginf=0.0)
 
 

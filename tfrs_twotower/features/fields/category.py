@@ -17,7 +17,7 @@ class CategoryField(Keys, RowField):
         return {self.feature.column: tf.TensorSpec([None], self.key_dtype)}
 
     def adapt(self, columns, counts):
-        self.learn(columns[self.feature.column], counts, self.feature.min_count)
+        self.learn(columns, self.feature.column, counts, self.feature.min_count)
 
     def encode(self, raw):
         return {"index": self.vocabulary.lookup(raw[self.feature.column])}

@@ -22,7 +22,7 @@ class CrossField(RowField):
         return {column: tf.TensorSpec([None], dtype) for column, dtype in zip(self.columns, self._dtypes)}
 
     def adapt(self, columns, counts):
-        self._dtypes = tuple(key_dtype(columns[column]) for column in self.columns)
+        self._dtypes = tuple(key_dtype(columns[column], column) for column in self.columns)
 
     def encode(self, raw):
         values = [raw[column] for column in self.columns]

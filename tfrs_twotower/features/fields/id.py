@@ -24,11 +24,11 @@ class IdField(Keys, RowField):
         return {self.feature.column: tf.TensorSpec([None], self.key_dtype)}
 
     def adapt(self, columns, counts):
-        column = columns[self.feature.column]
+        column = self.feature.column
         if self.feature.buckets:
-            self.key_dtype = key_dtype(column)
+            self.key_dtype = key_dtype(columns[column], column)
         else:
-            self.learn(column, counts, self.feature.min_count)
+            self.learn(columns, column, counts, self.feature.min_count)
 
     def index(self, ids):
         """int32 of the shape of `ids`, raw ids: rows of the table."""

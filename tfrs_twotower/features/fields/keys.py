@@ -21,10 +21,15 @@ class Keys:
         """How many keys were learned."""
         return self.vocabulary.size
 
-    def learn(self, column, counts, min_count=1):
-        """Learns dtype and vocabulary from a column of keys, or of lists of keys."""
-        self.key_dtype = key_dtype(column)
-        self.vocabulary = Vocabulary(learn_keys(*single_keys(column, counts, self.key_dtype), min_count))
+    def learn(self, columns, name, counts, min_count=1):
+        """Learns dtype and vocabulary from the column `name` of keys, or of lists of keys."""
+        self.key_dtype = key_dtype(columns[name], name)
+        array = flat(columns[name])
+        if pa.types.is_nested(array.type):
+            counts = np.repeat(counts, list_lengths(array, name))
+            array = flat(pc.list_flatten(array))
+        keys = cast(array, self.key_dtype, name)
+        self.vocabulary = Vocabulary(learn_keys(keys, np.asarray(counts), min_count))
 
     def state(self):
         return {"dtype": np.array(self.key_dtype.name), "keys": self.vocabulary.keys()}
@@ -32,12 +37,3 @@ class Keys:
     def load_state(self, state):
         self.key_dtype = tf.as_dtype(str(state["dtype"]))
         self.vocabulary = Vocabulary(state["keys"])
-
-
-def single_keys(column, counts, dtype):
-    """(flat Arrow keys, counts) of a column of keys, or of lists of keys with an entry for each key."""
-    array = flat(column)
-    if pa.types.is_nested(array.type):
-        counts = np.repeat(counts, list_lengths(array))
-        array = flat(pc.list_flatten(array))
-    return cast(array, dtype), np.asarray(counts)

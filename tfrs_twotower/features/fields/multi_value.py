@@ -14,7 +14,7 @@ class MultiValueField(Keys, Field):
         return {self.feature.column: tf.TensorSpec([None, None], self.key_dtype)}
 
     def adapt(self, columns, counts):
-        self.learn(columns[self.feature.column], counts, self.feature.min_count)
+        self.learn(columns, self.feature.column, counts, self.feature.min_count)
 
     def encode(self, raw):
         # Values that were not learned are left out, so the table has no row for them.

@@ -12,9 +12,9 @@ def number_field(feature, seed=0):
     return BinField(feature, seed) if feature.transform == "bucketise" else NumberField(feature, seed)
 
 
-def _training_values(column, counts):
+def _training_values(columns, name, counts):
     """(finite values, their counts) of the rows that training saw, both float64."""
-    values = to_tensor(column, tf.TensorSpec([None], tf.float32)).numpy().astype(np.float64)
+    values = to_tensor(columns[name], tf.TensorSpec([None], tf.float32), name).numpy().astype(np.float64)
     used = np.isfinite(values) & (counts > 0)
     return values[used], np.asarray(counts, np.float64)[used]
 
@@ -29,7 +29,7 @@ class NumberField(Field):
         return {self.feature.column: tf.TensorSpec([None], tf.float32)}
 
     def adapt(self, columns, counts):
-        values, weights = _training_values(columns[self.feature.column], counts)
+        values, weights = _training_values(columns, self.feature.column, counts)
         if self.feature.transform == "log1p":
             values = np.sign(values) * np.log1p(np.abs(values))
         self._mean, self._deviation = 0.0, 1.0
@@ -70,7 +70,7 @@ class BinField(RowField):
         return {self.feature.column: tf.TensorSpec([None], tf.float32)}
 
     def adapt(self, columns, counts):
-        values, weights = _training_values(columns[self.feature.column], counts)
+        values, weights = _training_values(columns, self.feature.column, counts)
         self._boundaries = np.zeros(0, np.float32)
         if len(values):
             order = np.argsort(values, kind="stable")

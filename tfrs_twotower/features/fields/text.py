@@ -33,10 +33,11 @@ class TextField(Field):
         return {self.feature.column: _SPEC}
 
     def adapt(self, columns, counts):
-        column = flat(columns[self.feature.column])
+        name = self.feature.column
+        column = flat(columns[name])
         tokens, weights = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for start in range(0, len(column), _BATCH):
-            split = tokenise(to_tensor(column[start:start + _BATCH], _SPEC), self.feature.analyser)
+            split = tokenise(to_tensor(column[start:start + _BATCH], _SPEC, name), self.feature.analyser)
             tokens.append(fingerprints(split.flat_values).numpy())
             weights.append(np.repeat(counts[start:start + _BATCH], split.row_lengths().numpy()))
         keys = pa.array(np.concatenate(tokens))

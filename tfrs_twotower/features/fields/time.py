@@ -22,7 +22,8 @@ class TimeField(Field):
         return {self.feature.column: tf.TensorSpec([None], tf.int64)}
 
     def adapt(self, columns, counts):
-        times = to_tensor(columns[self.feature.column], tf.TensorSpec([None], tf.int64)).numpy()
+        column = self.feature.column
+        times = to_tensor(columns[column], tf.TensorSpec([None], tf.int64), column).numpy()
         self._newest = int(times[np.asarray(counts) > 0].max(initial=0))
 
     def encode(self, raw):

@@ -23,13 +23,14 @@ class VectorField(Keys, Field):
         return inputs
 
     def adapt(self, columns, counts):
-        lengths = list_lengths(flat(columns[self.feature.column]))
+        column = self.feature.column
+        lengths = list_lengths(flat(columns[column]), column)
         self._given = int(lengths.max(initial=0))
         if not self._given:
             way_out = "Give at least one entity a vector, or leave the feature out."
-            raise DataError(invalid(self.feature.column, "hold vectors", self._given, way_out))
+            raise DataError(invalid(column, "hold vectors", self._given, way_out))
         if self.feature.trainable:
-            self.learn(columns[self.feature.id_column], counts)
+            self.learn(columns, self.feature.id_column, counts)
 
     def encode(self, raw):
         vector = raw[self.feature.column]
