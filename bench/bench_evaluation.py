@@ -25,7 +25,8 @@ KS = (1, 5, 10, 50, 100)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--users", type=int, default=943)
     parser.add_argument("--events", type=int, default=20_000, help="about this many: an equal number a user")
     parser.add_argument("--candidates", type=int, nargs="+", default=[1682, 10_000])

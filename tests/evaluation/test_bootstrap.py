@@ -20,6 +20,15 @@ def test_level_and_constant_values():
     assert wide[1].tolist() == [0.25, 0.25]
 
 
+def test_bounds_are_percentiles_of_the_means():
+    values = np.random.default_rng(0).random((20, 3))
+    values[3:, 2] = np.nan  # some draws miss all three queries
+    means = bootstrap.resampled_means(values, 333, seed=2)
+    assert np.isnan(means[:, 2]).any()
+    expected = np.nanpercentile(means, [2.5, 97.5], axis=0).T
+    np.testing.assert_allclose(bootstrap.intervals(values, replicates=333, seed=2), expected)
+
+
 def test_means_are_over_the_queries_that_belong():
     values = np.full((50, 2), np.nan)
     values[:, 0] = 3.0

@@ -48,9 +48,12 @@ class ItemKNN:
       catalogue: number of candidates n.
       last: items of the history that count, at least 1.
       neighbours: similar items kept for each item, at least 1.
+
+    The defaults are near the best of (5 … 50) × (20 … 200) on the validation events of MovieLens-100K and
+    Amazon Beauty, leave-last-out: the baseline is meant to be hard to beat.
     """
 
-    def __init__(self, users, items, histories, catalogue, last=50, neighbours=200):
+    def __init__(self, users, items, histories, catalogue, last=10, neighbours=100):
         if min(last, neighbours) < 1:
             name, value = ("last", last) if last < 1 else ("neighbours", neighbours)
             raise EvaluationError(invalid(name, "be at least 1", value, "Raise it."))

@@ -36,6 +36,14 @@ def resampled_means(values, replicates, seed):
 
 def intervals(values, replicates=1000, seed=0, level=0.95):
     """float64 [m, 2]: the central `level` of the resampled means of each column of `values` [q, m]."""
-    tail = 50.0 * (1.0 - level)
-    means = resampled_means(values, replicates, seed)
-    return np.nanpercentile(means, [tail, 100.0 - tail], axis=0).T
+    means = np.sort(resampled_means(values, replicates, seed), axis=0)  # NaN last
+    last = (~np.isnan(means)).sum(axis=0) - 1
+    tail = (1.0 - level) / 2.0
+    return np.stack([_at(means, last * tail), _at(means, last * (1.0 - tail))], axis=1)
+
+
+def _at(ordered, place):
+    """The value at a fractional row of each sorted column (much faster than np.nanpercentile)."""
+    below, column = np.floor(place).astype(int), np.arange(len(place))
+    low, high = ordered[below, column], ordered[np.ceil(place).astype(int), column]
+    return low + (place - below) * (high - low)

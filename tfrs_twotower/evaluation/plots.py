@@ -36,9 +36,9 @@ def plot_deciles(evaluations, path, metric="recall@10"):
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles))
     axes.legend(unique.values(), unique.keys(), frameon=False, loc="upper left")
-    axes.set_title(f"{metric} by popularity of the target item (lines: 95% intervals)", loc="left")
-    axes.set_xticks(range(1, DECILES + 1), [_tick(first, d) for d in range(1, DECILES + 1)], fontsize=8)
-    axes.set_xlabel("decile of the catalogue by training events (1 = least popular)")
+    axes.set_title(f"{metric} by popularity of the target item (thin lines: 95% intervals)", loc="left")
+    axes.set_xticks(range(1, DECILES + 1), [_tick(first, d) for d in range(1, DECILES + 1)])
+    axes.set_xlabel("popularity decile of the target (1 = fewest training events); below: number of targets")
     axes.set_ylabel(metric)
     axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)
@@ -50,4 +50,4 @@ def plot_deciles(evaluations, path, metric="recall@10"):
 
 def _tick(evaluation, decile):
     part = evaluation.slices.get(f"item_decile_{decile}")
-    return f"{decile}\n{part['targets'] if part else 0:,} targets"
+    return f"{decile}\n{part['targets'] if part else 0:,}"
