@@ -98,7 +98,7 @@ def prepared(tmp_path_factory):
         for name, rows in lines.items():
             file.writestr(f"ml-100k/{name}", "\n".join(rows).encode("iso-8859-1"))
     resource.write_info_file(
-        URL, archive, dataset_name="movielens", original_fname="ml-100k.zip", url_info=_url_info(archive),
+        URL, archive, dataset_name="movielens", original_fname=archive.name, url_info=_url_info(archive)
     )
     return MovieLens("100k", data_dir=str(folder))
 
@@ -107,7 +107,8 @@ def _url_info(archive):
     from tensorflow_datasets.core.download import checksums
 
     data = archive.read_bytes()
-    return checksums.UrlInfo(size=len(data), checksum=hashlib.sha256(data).hexdigest(), filename="ml-100k.zip")
+    checksum = hashlib.sha256(data).hexdigest()
+    return checksums.UrlInfo(size=len(data), checksum=checksum, filename="ml-100k.zip")
 
 
 def test_users_movies_and_ratings(prepared, capfd):

@@ -35,12 +35,17 @@ def shop(tmp_path_factory):
             return {"train": self._generate_examples()}
 
         def _generate_examples(self):
-            rows = [("ann", "DE", 7, 1, [0, 1], "1970-01-01T00:00:03"), ("bob", "FR", 8, 0, [], "1970-01-01T00:00:01"),
-                    ("ann", "DE", 8, 0, [], "1970-01-01T00:00:02")]
+            rows = [
+                ("ann", "DE", 7, 1, [0, 1], "1970-01-01T00:00:03"),
+                ("bob", "FR", 8, 0, [], "1970-01-01T00:00:01"),
+                ("ann", "DE", 8, 0, [], "1970-01-01T00:00:02"),
+            ]
             for i, (customer, country, product, kind, tags, date) in enumerate(rows):
-                yield i, {"data": {"customer": customer, "country": country}, "product": product, "kind": kind,
-                          "tags": tags, "date": date, "stars": i, "verified": i == 0,
-                          "picture": np.zeros((2, 2, 1), np.uint8)}
+                yield i, {
+                    "data": {"customer": customer, "country": country}, "product": product, "kind": kind,
+                    "tags": tags, "date": date, "stars": i, "verified": i == 0,
+                    "picture": np.zeros((2, 2, 1), np.uint8),
+                }
 
     folder = tmp_path_factory.mktemp("tfds")
     TwotowerShop(data_dir=str(folder)).download_and_prepare()
@@ -49,7 +54,11 @@ def shop(tmp_path_factory):
 
 def test_any_builder_by_its_mapping(shop):
     log, _ = ingest(Tfds(
-        "twotower_shop", COLUMNS, user_features=("data/country",), item_features=("kind", "tags"), data_dir=shop,
+        "twotower_shop",
+        COLUMNS,
+        user_features=("data/country",),
+        item_features=("kind", "tags"),
+        data_dir=shop,
     ))
     users, items = log.users.to_pylist(), log.items.to_pylist()
     assert sorted(map(str, users)) == sorted(map(str, [

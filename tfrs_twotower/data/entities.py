@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,8 +11,6 @@ import pyarrow.compute as pc
 from tfrs_twotower.data import values
 from tfrs_twotower.data.rejects import Checks
 from tfrs_twotower.errors import DataError
-
-_MOST_ROWS = 2**31 - 1
 
 
 class Entities:
@@ -71,17 +71,25 @@ class Entities:
         return pa.table(columns)
 
     def find(self, ids, file):
-        """int32 [n]: rows of known ids, -1 for others."""
-        return self._map(ids, file, lambda value: self._rows.get(value, -1))
+        """int32 [n]: rows of known ids, -1 for others and for null."""
+        index, distinct = self._encoded(ids, file)
+        return np.append(self._known(distinct), np.int32(-1))[index]
 
     def code(self, ids, file):
         """int32 [n]: rows of the ids; a new id gets the next row."""
-        rows = self._map(ids, file, lambda value: self._rows.setdefault(value, len(self._rows)))
-        if len(self._rows) > _MOST_ROWS:
-            raise DataError(f"{self._where}: more than {_MOST_ROWS} different `{self.id_name}`.")
-        return rows
+        index, distinct = self._encoded(ids, file)
+        rows = self._known(distinct)
+        new = np.flatnonzero(rows < 0)
+        rows[new] = np.arange(len(self._rows), len(self._rows) + len(new))
+        # zip reads both lists before the dictionary grows.
+        self._rows.update(zip([distinct[i] for i in new], rows[new].tolist()))
+        return rows[index]
 
-    def _map(self, ids, file, row_of):
+    def _known(self, distinct):
+        return np.fromiter(map(self._rows.get, distinct, itertools.repeat(-1)), np.int32, len(distinct))
+
+    def _encoded(self, ids, file):
+        """(index into the distinct ids, -1 for null; list of them): Python touches the distinct ones only."""
         if self._type is None:
             self._type = ids.type
         if ids.type != self._type:
@@ -91,11 +99,8 @@ class Entities:
                     "Store it as one type."
                 )
             ids = pa.nulls(len(ids), self._type)
-        # Python touches the batch's distinct ids only; its rows are mapped by numpy.
         encoded = ids.dictionary_encode()
-        table = np.fromiter(map(row_of, encoded.dictionary.to_pylist()), np.int32, len(encoded.dictionary))
-        index = values.numpy(pc.fill_null(encoded.indices, -1))
-        return np.append(table, np.int32(-1))[index]
+        return values.numpy(pc.fill_null(encoded.indices, -1)), encoded.dictionary.to_pylist()
 
     def table(self):
         """pa.Table: known rows in their table's order, then ids of the log in order of appearance."""

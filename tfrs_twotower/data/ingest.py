@@ -124,10 +124,9 @@ class _Reader:
             checks.fail(values.numpy(text.is_valid()), "line: cannot be parsed", text)
         user = self._ids(checks, batch, USER_ID, file)
         item = self._ids(checks, batch, ITEM_ID, file)
-        item_rows = None
         if self.require_items:
-            item_rows = self.items.find(item, file)
-            checks.fail(item_rows < 0, f"{ITEM_ID}: not in the item table", batch.column(ITEM_ID))
+            unknown = self.items.find(item, file) < 0
+            checks.fail(unknown, f"{ITEM_ID}: not in the item table", batch.column(ITEM_ID))
         timestamp = self._times(checks, batch)
         weight = self._weights(checks, batch, file)
         context = self._context(checks, batch, file)
@@ -135,7 +134,7 @@ class _Reader:
         self.rows += len(batch)
         ok, keep = checks.ok, pa.array(checks.ok)
         self.user.append(self.users.code(user.filter(keep), file))
-        self.item.append(item_rows[ok] if self.require_items else self.items.code(item.filter(keep), file))
+        self.item.append(self.items.code(item.filter(keep), file))
         self.timestamp.append(timestamp[ok])
         self.weight.append(weight[ok])
         if context is not None:

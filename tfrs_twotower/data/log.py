@@ -73,7 +73,7 @@ class InteractionLog:
         """SHA-256 of everything that the log holds, as 64 hex digits. Equal logs have equal fingerprints."""
         digest = hashlib.sha256()
         for name in _DTYPES:
-            digest.update(np.ascontiguousarray(getattr(self, name)))
+            digest.update(np.ascontiguousarray(getattr(self, name)).data)
         for table in (self.context, self.users, self.items):
             for name in table.column_names:
                 digest.update(f"{name}:{table.num_rows};".encode())

@@ -9,7 +9,7 @@ import pyarrow.csv
 from tfrs_twotower.data.source import INVALID, ROW
 from tfrs_twotower.errors import DataError
 
-_BLOCK = 4 << 20
+_BLOCK = 1 << 20
 
 
 def header(path, delimiter):
@@ -96,7 +96,8 @@ def _bad_lines(bad, columns):
 
 
 def _as_text(batch, columns, rows):
-    arrays, broken = [], [None] * len(batch)
+    arrays: list[pa.Array] = []
+    broken: list[str | None] = [None] * len(batch)
     for name in columns:
         array = batch.column(name)
         try:

@@ -30,7 +30,7 @@ class Files:
     """Parquet or CSV: a file, a folder or a glob.
 
     A folder is searched through; its Parquet folders called `name=value` give a column.
-    Ids in CSV are text. Other columns of a CSV get the type that their file's first 4 MB show, unless
+    Ids in CSV are text. Other columns of a CSV get the type that their file's first megabyte shows, unless
     `types` says it; text that does not fit makes a bad row.
 
     Attributes:
