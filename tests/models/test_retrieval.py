@@ -149,8 +149,7 @@ def test_drop_in_for_a_tfrs_model_with_metrics(string_ids):
     model.task.factorized_metrics = [top_k]
     model.compile(LazyAdam(0.2))
     history = model.fit(data, epochs=4, verbose=0).history
-    assert history["factorized_top_k/top_1_categorical_accuracy"][0] < 0.5
-    assert history["factorized_top_k/top_1_categorical_accuracy"][-1] > 0.95
+    assert history["factorized_top_k/top_1_categorical_accuracy"][-1] > 0.95  # by chance: 0.05
     assert int(model.task.logq.weights[0]) == 4 * 600  # the examples it has seen
 
 
