@@ -1,5 +1,7 @@
 """What every CandidateIndex must do. A new kind is added to KINDS and gets the whole suite."""
 
+import importlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -107,6 +109,24 @@ def test_k_above_the_reordering_still_gives_k_columns(index):
     found = index.search(unit(4, seed=4), 150)
     assert np.all(found.rows.numpy() >= 0)
     assert all(len(set(row)) == 150 for row in found.rows.numpy())
+
+
+@pytest.mark.parametrize("name", ["ivf", "scann"])
+def test_what_an_approximate_search_does_not_find_is_missing(name, vectors, monkeypatch):
+    """One leaf a query is searched, leaves differ in size, and the batch mixes full and short answers."""
+    if name == "scann" and not extras.available("scann"):
+        pytest.skip("scann has no wheel for this system")
+    monkeypatch.setattr(importlib.import_module(f"tfrs_twotower.index.{name}"), "probes_for", lambda *_: 1)
+    queries = vectors[:30]
+    found = KINDS[name](vectors).search(queries, 40)
+    rows, scores = found.rows.numpy(), found.scores.numpy()
+    sizes = (rows >= 0).sum(axis=1)
+    assert sizes.min() >= 1 and len(set(sizes)) > 3 and sizes.min() < 40
+    np.testing.assert_array_equal(np.isneginf(scores), rows == -1)
+    np.testing.assert_array_equal(rows[:, 0], np.arange(30))
+    for i, size in enumerate(sizes):
+        assert np.all(rows[i, size:] == -1) and len(set(rows[i, :size])) == size
+        np.testing.assert_allclose(scores[i, :size], vectors[rows[i, :size]] @ queries[i], atol=1e-5)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 15, 17, 30, 300])

@@ -10,9 +10,9 @@ def held(index):
 
 
 def test_estimates_by_hand():
-    assert estimate_bytes("exact", 1000, 64) == 256_000
-    assert estimate_bytes("ivf", 1600, 64, 100) == 1600 * 260 + 100 * 264
-    assert estimate_bytes("scann", 1600, 64, 100) == 2 * (1600 * (256 + 16 + 4) + 100 * 256)
+    assert estimate_bytes("exact", (1000, 64)) == 256_000
+    assert estimate_bytes("ivf", (1600, 64), 100) == 1600 * 260 + 100 * 264
+    assert estimate_bytes("scann", (1600, 64), 100) == 2 * (1600 * (256 + 16 + 4) + 100 * 256)
 
 
 @pytest.mark.parametrize("kind, build, copies", [("exact", Exact, 1), ("ivf", IVF, 1), ("scann", ScaNN, 2)])
@@ -21,17 +21,17 @@ def test_estimates_agree_with_what_is_held(kind, build, copies):
         pytest.importorskip("scann")
     vectors = np.random.default_rng(0).normal(size=(5000, 32))
     index = build(vectors)
-    estimate = estimate_bytes(kind, 5000, 32, index.settings().get("leaves")) / copies
+    estimate = estimate_bytes(kind, (5000, 32), index.settings().get("leaves")) / copies
     assert estimate == pytest.approx(held(index), rel=0.1)
 
 
 def test_what_can_never_fit_is_refused():
     with pytest.raises(IndexingError, match="fit in memory; a scann index needs .* GB of .* more memory"):
-        memory.check("scann", 10**12, 64)
+        memory.check("scann", (10**12, 64))
 
 
 def test_what_hardly_fits_is_warned_of(monkeypatch):
     monkeypatch.setattr(memory, "_memory", {"SC_PHYS_PAGES": 10**9, "SC_AVPHYS_PAGES": 10**6}.get)
-    memory.check("exact", 1000, 64)
+    memory.check("exact", (1000, 64))
     with pytest.warns(ResourceWarning, match='Building a exact index of 10000 x 64 needs 0.0 GB.*kind="ivf"'):
-        memory.check("exact", 10_000, 64)
+        memory.check("exact", (10_000, 64))

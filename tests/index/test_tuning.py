@@ -7,7 +7,7 @@ import pytest
 
 from tfrs_twotower import config, extras
 from tfrs_twotower.errors import IndexingError
-from tfrs_twotower.index import IVF, Exact, IndexConfig, build, recall
+from tfrs_twotower.index import IVF, Exact, IndexConfig, build, recall, tuning
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +139,17 @@ def test_ivf_recall_equals_the_share_of_the_truth_in_the_probed_leaves(points):
     expected = np.mean([np.isin(leaf_of_row[truth[i]], probed[i]).mean() for i in range(len(queries))])
     assert 0.3 < expected < 1
     assert measured(index, vectors, queries, 20) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("least, most, needed, found", [
+    (1, 100, 1, 1), (1, 100, 5, 5), (1, 100, 12, 12), (3, 100, 2, 3), (1, 100, 100, 100), (7, 7, 7, 7),
+    (1, 100, 101, None), (7, 7, 8, None),
+])
+def test_fewest_probes_by_hand(least, most, needed, found):
+    tried = []
+    assert tuning._fewest(least, most, lambda probes: tried.append(probes) or probes >= needed) == found
+    assert all(least <= probes <= most for probes in tried)
+
+
+def test_fewest_probes_within_a_sixteenth():
+    assert 600 <= tuning._fewest(1, 10_000, lambda probes: probes >= 600) <= 640

@@ -55,13 +55,18 @@ class IVF(tf.Module):
             "leaves": self.leaves, "probes": min(self.probes, self.leaves),
         }
 
-    @tf.function(reduce_retracing=True)  # map_fn is slow outside of a graph
+    # A function, as map_fn is slow outside of a graph; k is a tensor in it, so one trace serves all.
+    @tf.function(input_signature=[
+        tf.TensorSpec([None, None], tf.float32),
+        tf.TensorSpec([None, None], tf.int32),
+        tf.TensorSpec([], tf.int32),
+    ])
     def _search_leaves(self, queries, leaves, k):
         # An empty batch is searched as one of zeros: map_fn can't stack nothing to [0, k].
         none = [[0, tf.cast(tf.equal(tf.shape(queries)[0], 0), tf.int32)], [0, 0]]
         queries, leaves = tf.pad(queries, none), tf.pad(leaves, none)
         return tf.map_fn(
-            lambda one: self._search_slices(*one, k),
+            lambda one: self._search_slices(one[0], one[1], one[2], k),
             (queries, tf.gather(self.starts, leaves), tf.gather(self.ends, leaves)),
             fn_output_signature=(tf.float32, tf.int32),
             parallel_iterations=4,

@@ -8,13 +8,14 @@ from tfrs_twotower.errors import IndexingError, invalid
 from tfrs_twotower.index.leaves import leaves_for
 
 
-def estimate_bytes(kind, size, dim, leaves=None):
-    """Bytes that a built index of `size` vectors of `dim` floats takes, without TensorFlow itself.
+def estimate_bytes(kind, shape, leaves=None):
+    """Bytes that a built index of vectors of this shape, (n, dim), takes, without TensorFlow itself.
 
     exact: the vectors. ivf: those, their rows and the leaves. scann: the vectors twice (the saved
     state and the searcher that runs), with half a byte for each two dimensions and four for the leaf,
     and the leaves. One more traced function that searches ScaNN adds one more searcher.
     """
+    size, dim = shape
     vectors = 4 * size * dim
     if kind == "exact":
         return vectors
@@ -24,7 +25,7 @@ def estimate_bytes(kind, size, dim, leaves=None):
     return 2 * (vectors + codes + 4 * size + leaves_for(size, leaves, 2.0) * 4 * dim)
 
 
-def check(kind, size, dim, leaves=None):
+def check(kind, shape, leaves=None):
     """Warns when building is likely not to fit in the free memory; an error when it can't fit at all.
 
     Building needs the given vectors besides, and exact search to measure recall. Free memory leaves
@@ -33,13 +34,14 @@ def check(kind, size, dim, leaves=None):
     Raises:
       IndexingError: more is needed than the machine has.
     """
-    needed = estimate_bytes(kind, size, dim, leaves) + (1 if kind == "exact" else 2) * 4 * size * dim
+    size, dim = shape
+    needed = estimate_bytes(kind, shape, leaves) + (1 if kind == "exact" else 2) * 4 * size * dim
     total, free = _memory("SC_PHYS_PAGES"), _memory("SC_AVPHYS_PAGES")
     way_out = 'Use fewer dimensions, kind="ivf" or "exact" in place of "scann", or more memory.'
     if needed > total:
         raise IndexingError(
             invalid("vectors", f"fit in memory; a {kind} index needs {_gb(needed)} of {_gb(total)}",
-                    (size, dim), way_out)
+                    shape, way_out)
         )
     if needed > free:
         warnings.warn(

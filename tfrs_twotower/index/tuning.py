@@ -1,6 +1,7 @@
 """Builds the index that a configuration asks for: the cheapest setting that holds the target recall."""
 
 import dataclasses
+import functools
 import math
 import time
 
@@ -19,6 +20,8 @@ _QUERIES = 1000
 _LEAST_QUERIES = 20
 # Reordering to try, as multiples of k: from what codes mostly need to what poor codes need.
 _REORDER = (4, 8, 16)
+# One true score of a vector out of order costs about as much as this many codes in order.
+_REORDER_COST = 16
 # Settings are accepted when the recall less this many standard errors reaches the target.
 _MARGIN = 2.0
 
@@ -67,7 +70,7 @@ def build(config, vectors, queries=None, seed=0):
     vectors = checks.candidate_vectors(vectors)
     kind = _kind(config, len(vectors))
     chosen, held_out = _halves(vectors, queries, seed)
-    memory.check(kind, *vectors.shape, config.leaves)
+    memory.check(kind, vectors.shape, config.leaves)
     start = time.perf_counter()
     exact = Exact(vectors)
     if kind == "exact":
@@ -103,49 +106,49 @@ def _halves(vectors, queries, seed):
 
 
 def _tuned(kind, config, vectors, queries, truth, seed):
-    """An index of this kind with the fewest probes that hold the target."""
-    def holds():
+    """An index of this kind with the cheapest reordering and probes that hold the target, else the most."""
+    if kind == "ivf":
+        index, reorders = IVF(vectors, config.leaves, seed=seed), (0,)
+    else:
+        reorders = (config.reorder,) if config.reorder else tuple(m * config.k for m in _REORDER)
+        index = ScaNN(vectors, config.leaves, reorder=reorders[0])
+    # A search for config.k visits at least so many; were fewer kept, a smaller k would miss the target.
+    least = config.probes or probes_for(1, index.leaves, index.size, config.k)
+    most = config.probes or index.leaves
+
+    def holds(probes, reorder):
+        _set(index, probes, reorder)
         found = recall.per_query(index, truth, vectors, queries, config.k)
         return found.mean() - _MARGIN * found.std() / math.sqrt(len(found)) >= config.target_recall
 
-    if kind == "ivf":
-        index, name = IVF(vectors, config.leaves, seed=seed), "probes"
-    else:
-        reorder = config.reorder or _REORDER[0] * config.k
-        index, name = ScaNN(vectors, config.leaves, reorder=reorder), "leaves_to_search"
-    most = config.probes or index.leaves
-    setattr(index, name, most)
-    if kind == "scann" and config.reorder is None:
-        _least_reorder(index, config.k, holds)
-    if config.probes is None:
-        # A search for config.k visits at least so many; were fewer kept, a smaller k would miss the target.
-        least = probes_for(1, index.leaves, index.size, config.k)
-        _fewest_probes(index, name, least, most, holds)
+    costs = {}
+    for reorder in reorders:
+        probes = _fewest(least, most, functools.partial(holds, reorder=reorder))
+        if probes is not None:
+            costs[probes, reorder] = probes * index.size / index.leaves + _REORDER_COST * reorder
+    _set(index, *min(costs, key=lambda choice: costs[choice], default=(most, reorders[-1])))
     return index
 
 
-def _least_reorder(index, k, holds):
-    """Sets the least reordering that holds the target with all leaves searched, or the most."""
-    for multiple in _REORDER:
-        index.reorder = multiple * k
-        if holds():
-            return
+def _set(index, probes, reorder):
+    if isinstance(index, IVF):
+        index.probes = probes
+    else:
+        index.leaves_to_search, index.reorder = probes, reorder
 
 
-def _fewest_probes(index, name, least, most, holds):
-    """Sets the fewest probes from `least` on that hold the target, within a sixteenth, or `most`."""
-    low, high, step = least - 1, most, least  # too few at low; enough, or all there are, at high
-    while step < high:  # doubling first: few probes are cheap to try
-        setattr(index, name, step)
-        if holds():
-            high = step
-        else:
-            low, step = step, 2 * step
+def _fewest(least, most, holds):
+    """The fewest probes in [least, most] that hold the target, within a sixteenth; None if `most` do not."""
+    low, high = least - 1, least
+    while not holds(min(high, most)):  # doubling: few probes are cheap to try
+        if high >= most:
+            return None
+        low, high = high, 2 * high
+    high = min(high, most)
     while high - low > max(1, high // 16):
         middle = (low + high) // 2
-        setattr(index, name, middle)
-        low, high = (low, middle) if holds() else (middle, high)
-    setattr(index, name, high)
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
 
 
 def _report(index, exact, config, vectors, queries, seconds):
@@ -161,6 +164,6 @@ def _report(index, exact, config, vectors, queries, seconds):
         kind=settings["kind"], settings=settings, k=config.k, recall_at_10=at_10, recall_at_k=at_k,
         target_recall=config.target_recall, meets_target=at_k >= config.target_recall,
         latency_p50_ms=p50, latency_p99_ms=p99, build_seconds=seconds,
-        memory_bytes=memory.estimate_bytes(settings["kind"], *vectors.shape, settings.get("leaves")),
+        memory_bytes=memory.estimate_bytes(settings["kind"], vectors.shape, settings.get("leaves")),
         queries=len(queries),
     )
