@@ -58,8 +58,11 @@ class _Calls:
         return spec.version.value if spec.HasField("version") else None
 
 
-class PredictionService(prediction_service.PredictionServiceServicer):
-    """Predict and GetModelMetadata; the methods on tf.Examples are UNIMPLEMENTED."""
+class PredictionService:
+    """The servicer of TF Serving's PredictionService: Predict and GetModelMetadata.
+
+    The methods on tf.Examples are UNIMPLEMENTED.
+    """
 
     def __init__(self, predictor, calls):
         self._predictor = predictor
@@ -117,8 +120,11 @@ class PredictionService(prediction_service.PredictionServiceServicer):
         return response
 
 
-class ModelService(model_service.ModelServiceServicer):
-    """GetModelStatus. The server follows its folder by itself, so a reload request is UNIMPLEMENTED."""
+class ModelService:
+    """The servicer of TF Serving's ModelService: GetModelStatus.
+
+    The server follows its folder by itself, so a reload request is UNIMPLEMENTED.
+    """
 
     def __init__(self, repository, calls):
         self._repository = repository

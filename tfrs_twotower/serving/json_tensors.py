@@ -66,12 +66,12 @@ def encode(outputs, by_row):
                 f"The outputs {names} do not have the same number of rows. Ask with '{INPUTS}' instead of "
                 f"'{INSTANCES}'."
             )
-        if len(names) > 1:
-            answer = [dict(zip(names, row)) for row in zip(*(values[name] for name in names))]
-        else:
-            answer = values[names[0]]
+    if len(names) == 1:
+        answer = values[names[0]]
+    elif by_row:
+        answer = [dict(zip(names, row)) for row in zip(*values.values())]
     else:
-        answer = values if len(names) > 1 else values[names[0]]
+        answer = values
     body = {PREDICTIONS if by_row else OUTPUTS: answer}
     return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
@@ -34,7 +35,7 @@ class Signature:
     inputs: dict
     outputs: dict
     defaults: dict
-    function: object
+    function: Callable
 
     @property
     def required(self):

@@ -69,9 +69,9 @@ class Predictor:
             outputs = signature(tensors)
             return {name: value.numpy() for name, value in outputs.items()}
         except tf.errors.InvalidArgumentError as error:
-            raise InvalidArgument(f"The model refused the request: {error.message}") from error
+            raise InvalidArgument(f"The model refused the request: {_first_line(error)}") from error
         except tf.errors.OpError as error:
-            raise ServingError(f"The model failed: {error.message}") from error
+            raise ServingError(f"The model failed: {_first_line(error)}") from error
 
     def check_shape(self, spec, shape):
         """Raises `InvalidArgument` for a wrong rank or size, `ResourceExhausted` for one over the limits."""
@@ -108,6 +108,10 @@ class Predictor:
             raise InvalidArgument(
                 invalid(columns.K, f"be between 1 and {self.limits.max_k}", received, "Change k.")
             )
+
+
+def _first_line(error):
+    return error.message.partition("\n")[0]  # the rest is a trace of the graph
 
 
 def _same_type(value, dtype):
