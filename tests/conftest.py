@@ -13,6 +13,7 @@ import tfrs_twotower  # noqa: F401
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(Path(__file__).parent))  # so that tests in folders find the helpers beside this file
 
 
 @pytest.fixture(autouse=True)
@@ -31,3 +32,11 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip("needs the folder ../shared/data with real data sets, which is not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A recommender trained on planted data. Tests read it; who changes it trains their own (`toy.train`)."""
+    import toy
+
+    return toy.train(tmp_path_factory.mktemp("trained") / "run")

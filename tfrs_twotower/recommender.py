@@ -139,7 +139,7 @@ class Recommender:
                 self.index()
             smoothed = a.train_counts + 1.0
             item_ids = a.log.items[c.ITEM_ID].take(a.catalogue)
-            ids = to_tensor(item_ids, tf.TensorSpec([None], key_dtype(item_ids)))
+            ids = to_tensor(item_ids, tf.TensorSpec([None], key_dtype(item_ids, c.ITEM_ID)))
             self._retriever = Retriever(
                 a.model.query_tower, a.model.candidate_tower, a.candidate_vectors(), ids, self._index,
                 float(a.model.task.temperature.value()), np.log(smoothed / smoothed.sum()).astype(np.float32),
@@ -279,7 +279,7 @@ class Recommender:
     def _vocabulary_sizes(self):
         model = self._trained().model
         return {
-            side: {name: int(np.shape(value)[0]) for name, value in tower.state().items() if np.ndim(value)}
+            side: {field.name: field.size for field in tower.fields if hasattr(field, "size")}
             for side, tower in (("query", model.query_tower), ("candidate", model.candidate_tower))
         }
 

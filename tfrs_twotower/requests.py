@@ -53,7 +53,7 @@ def live_requests(assembly, user_ids):
 
     features = {name: to_tensor(column(name), spec) for name, spec in specs.items()}
     seen = _lists([item_ids.take(np.unique(log.item[e])) for e in events], item_ids.type)
-    return features, to_tensor(seen, tf.TensorSpec([None, None], key_dtype(item_ids)))
+    return features, to_tensor(seen, tf.TensorSpec([None, None], key_dtype(item_ids, c.ITEM_ID)))
 
 
 def _lists(arrays, kind):

@@ -74,7 +74,8 @@ def write_fields(directory, model):
     """Keeps what the fields learned: vocabularies and statistics, as plain arrays."""
     arrays = {}
     for side, tower in (("query", model.query_tower), ("candidate", model.candidate_tower)):
-        arrays.update({f"{side}/{path}": value for path, value in tower.state().items()})
+        for field, state in tower.state().items():
+            arrays.update({f"{side}/{field}/{key}": value for key, value in state.items()})
     directory = Path(directory) / CHECKPOINT
     directory.mkdir(parents=True, exist_ok=True)
     with open(directory / f".{_FIELDS}", "wb") as f:
@@ -87,6 +88,6 @@ def read_fields(directory):
     states = {"query": {}, "candidate": {}}
     with np.load(Path(directory) / CHECKPOINT / _FIELDS, allow_pickle=False) as arrays:
         for path in arrays.files:
-            side, _, name = path.partition("/")
-            states[side][name] = arrays[path]
+            side, field, key = path.split("/")
+            states[side].setdefault(field, {})[key] = arrays[path]
     return states

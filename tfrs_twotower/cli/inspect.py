@@ -45,11 +45,12 @@ def run(args):
 
 def _print_manifest(manifest):
     index = manifest["index"]
+    recall = f"recall@{index['k']}"
     print(f"model            {manifest['model']}, version {manifest['version']}, of {manifest['created']}")
     print(f"flavour          {manifest['flavour']}" + (" (needs ScaNN's op)" if manifest["custom_op_library"] else ""))
     print(f"embedding space  {manifest['embedding_space']}")
     print(f"catalogue        {manifest['catalogue']['items']:,} items, {manifest['catalogue']['dim']} dimensions")
-    print(f"index            {index['kind']}, recall@{index['k']} {index['recall']:.3f}, {index['settings']}")
+    print(f"index            {index['kind']}, recall@{index['k']} {index[recall]:.3f}, {index['settings']}")
     print(f"files            {len(manifest['files'])}, each with its SHA-256")
     _print_schema(manifest["schema"])
 

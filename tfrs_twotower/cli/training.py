@@ -82,8 +82,9 @@ def print_outcome(recommender, metrics, exported):
     if metrics["collapse"]["message"]:
         print(f"Warning: {metrics['collapse']['message']}\n")
     index = metrics["index"]
-    print(f"Index: {index['kind']}, recall@{index['k']} {index['recall']:.3f} against exact search, "
-          f"{index['p50_ms']:.2f} ms for one query (median).\n")
+    recall = f"recall@{index['k']}"
+    print(f"Index: {index['kind']}, recall@{index['k']} {index[recall]:.3f} against exact search, "
+          f"{index['latency_p50_ms']:.2f} ms for one query (median).\n")
     for user in recommender.active_users(_SHOWN_USERS):
         _print_user(recommender, user)
     print(f"Figures and pictures: {_shown(recommender.directory)}/metrics.json and /report")

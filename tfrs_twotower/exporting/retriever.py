@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.features import Vocabulary, fingerprints
 from tfrs_twotower.index import top_k
 
 _BLOCK_SCORES = 2**25  # scores of one block of queries in exact search: 128 MiB of float32
@@ -37,9 +38,7 @@ class Retriever(tf.Module):
         self.missing_id = tf.constant(
             c.MISSING_STRING_ID if self.item_ids.dtype == tf.string else c.MISSING_INT_ID, self.item_ids.dtype
         )
-        self._rows = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(item_ids, np.arange(self.size, dtype=np.int32)), -1
-        )
+        self._rows = Vocabulary(fingerprints(tf.constant(item_ids)).numpy())
 
     def embed_query(self, features):
         """{input name: [batch, ...]} → [batch, dim]."""
@@ -51,7 +50,7 @@ class Retriever(tf.Module):
 
     def rows_of(self, ids):
         """Catalogue rows of item ids, int32 of the same shape; −1 for an unknown id."""
-        return self._rows.lookup(ids)
+        return self._rows.lookup(ids) - 1
 
     def recommend(self, features, k, exclude_ids, allow_ids, popularity_beta, exact=False):
         """The top k of each query.

@@ -21,7 +21,7 @@ class TwoTowerModel(tfrs.Model):
     """
 
     def __init__(self, query_tower, candidate_tower, task):
-        super().__init__()
+        super().__init__(name="two_tower")
         self.query_tower = query_tower
         self.candidate_tower = candidate_tower
         self.task = task

@@ -19,7 +19,7 @@ def encode_table(field, table, specs):
     parts = []
     for start in range(0, max(table.num_rows, 1), _ENCODE_ROWS):
         piece = table.slice(start, _ENCODE_ROWS)
-        parts.append(encode({name: to_tensor(piece[name], spec) for name, spec in specs.items()}))
+        parts.append(encode({name: to_tensor(piece[name], spec, name) for name, spec in specs.items()}))
     return {key: _join([np.asarray(part[key]) for part in parts]) for key in parts[0]}
 
 
@@ -113,7 +113,7 @@ class Examples:
         raw = {name: to_tensor(table[name], self._specs[name]) for name in table.column_names}
         if self._history_fields:
             items, times = self.history.before(rows, self.history_length)
-            ids = to_tensor(log.items[c.ITEM_ID], tf.TensorSpec([None], key_dtype(log.items[c.ITEM_ID])))
+            ids = to_tensor(log.items[c.ITEM_ID], tf.TensorSpec([None], key_dtype(log.items[c.ITEM_ID], c.ITEM_ID)))
             missing = c.MISSING_STRING_ID if ids.dtype == tf.string else c.MISSING_INT_ID
             known = tf.gather(ids, np.maximum(items, 0))
             raw[c.HISTORY_ITEM_ID] = tf.where(items >= 0, known, tf.constant(missing, ids.dtype))
@@ -172,7 +172,7 @@ class TrainingBatches:
             batch = tf.nest.pack_sequence_as(example, values)
             return {**batch, "query": self._examples.finish(batch["query"])}
 
-        return tf.data.Dataset.range(start, stop).map(read, deterministic=True).prefetch(2)
+        return tf.data.Dataset.range(start, stop).map(read).prefetch(2)
 
 
 def _latest_positives(log, rows, width):

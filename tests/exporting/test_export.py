@@ -1,0 +1,232 @@
+"""The exported SavedModel: its answers, its filters, its manifest, and what a failure leaves behind."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import toy
+from tfrs_twotower import columns as c
+from tfrs_twotower.errors import ExportError
+from tfrs_twotower.exporting import checksum, next_version, parity, read
+from tfrs_twotower.index import IndexConfig
+
+LOWEST = tf.float32.min
+KINDS = ("exact", "ivf", "scann")
+
+
+@pytest.fixture(scope="module")
+def exports(trained, tmp_path_factory):
+    """{kind of index: path of an export}."""
+    root = tmp_path_factory.mktemp("exports")
+    paths = {}
+    for kind in KINDS:
+        trained.index(IndexConfig(kind=kind, k=10))
+        paths[kind] = trained.export(root / kind)
+    return paths
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def served(request, exports):
+    """A loaded export, without the Python model."""
+    if request.param == "scann":
+        pytest.importorskip("scann", reason="scann is not installed")
+    return tf.saved_model.load(str(exports[request.param]))
+
+
+def ask(served, features, k=10, exclude=(), allow=(), beta=0.0, signature="serving_default"):
+    """(ids, scores) as numpy; `exclude` and `allow` are lists of ids for every query."""
+    answer = served.signatures[signature](
+        **features,
+        **{c.K: tf.constant(k), c.EXCLUDE_IDS: _ids(exclude), c.ALLOW_IDS: _ids(allow),
+           c.POPULARITY_BETA: tf.constant(beta)},
+    )
+    return answer[c.IDS].numpy().astype(str), answer[c.SCORES].numpy()
+
+
+def _ids(ids):
+    return tf.reshape(tf.constant(list(ids), tf.string), [1, -1])
+
+
+@pytest.fixture(scope="module")
+def features(trained):
+    a = trained._trained()
+    return a.examples.raw_queries(a.split.test.row[:6])
+
+
+def test_scores_are_the_inner_product_over_the_temperature(trained, served, features):
+    a = trained._trained()
+    queries, items = a.query_vectors(a.split.test.row[:6]), a.candidate_vectors()
+    expected = np.sort(queries @ items.T / 0.05, axis=1)[:, ::-1][:, :10]
+    got = ask(served, features, signature="recommend_exact")[1]
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_exclusions_do_not_shorten_the_answer(served, features):
+    everything, _ = ask(served, features, k=toy.ITEMS)
+    first = everything[0]
+    assert len(set(first)) == toy.ITEMS
+    for dropped in (1, 50, toy.ITEMS - 3):
+        ids, scores = ask(served, features, k=10, exclude=[*first[:dropped], "never seen", ""])
+        left = min(10, toy.ITEMS - dropped)
+        assert ids[0][:left].tolist() == first[dropped: dropped + left].tolist()
+        assert (ids[0][left:] == "").all() and (scores[0][left:] == LOWEST).all()
+
+
+def test_allow_list_is_all_that_is_returned(served, features):
+    ids, scores = ask(served, features, k=5, allow=["i3", "i4", "never seen"])
+    for row, values in zip(ids, scores):
+        assert set(row[:2]) == {"i3", "i4"} and (row[2:] == "").all() and (values[2:] == LOWEST).all()
+    ids, _ = ask(served, features, k=5, allow=["i3", "i4"], exclude=["i4"])
+    assert (ids[:, 0] == "i3").all() and (ids[:, 1:] == "").all()
+
+
+def test_an_allow_list_of_unknown_ids_allows_nothing(served, features):
+    ids, _ = ask(served, features, k=5, allow=["never seen"])
+    assert (ids == "").all()
+
+
+def test_beta_takes_log_popularity_off(trained, served, features):
+    ids, scores = ask(served, features, k=toy.ITEMS)
+    shifted_ids, shifted = ask(served, features, k=toy.ITEMS, beta=2.0)
+    counts = trained._trained().train_counts + 1.0
+    names = trained._trained().log.items["item_id"].to_pylist()
+    log_p = {names[row]: np.log(n / counts.sum()) for row, n in zip(trained._trained().catalogue, counts)}
+    before = dict(zip(ids[0], scores[0]))
+    expected = [before[i] - 2.0 * log_p[i] for i in shifted_ids[0]]
+    np.testing.assert_allclose(shifted[0], expected, rtol=1e-4, atol=1e-4)
+    assert (np.diff(shifted[0]) <= 1e-5).all()
+
+
+def test_k_above_the_catalogue_gives_the_catalogue(served, features):
+    ids, _ = ask(served, features, k=10_000)
+    assert ids.shape == (6, toy.ITEMS) and len(set(ids[0])) == toy.ITEMS
+
+
+def test_k_below_one_is_refused(served, features):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at least 1"):
+        ask(served, features, k=0)
+
+
+def test_k_and_beta_may_come_one_a_query(served, features):
+    answer = served.signatures["serving_default"](
+        **features, **{c.K: tf.constant([3] * 6), c.EXCLUDE_IDS: _ids([]), c.ALLOW_IDS: _ids([]),
+                       c.POPULARITY_BETA: tf.constant([0.0] * 5 + [1.0])},
+    )
+    plain, _ = ask(served, features, k=3)
+    assert (answer[c.IDS].numpy().astype(str)[:5] == plain[:5]).all()
+
+
+def test_odd_requests_are_answered(served, trained):
+    odd = parity.odd(trained._trained().model.query_tower.inputs())
+    ids, scores = ask(served, odd, k=4)
+    assert ids.shape == (3, 4) and np.isfinite(scores).all() and (ids != "").all()
+
+
+def test_exact_and_pair_scores_agree(served, features):
+    ids, scores = ask(served, features, k=5, signature="recommend_exact")
+    pairs = served.signatures["score_pairs"](
+        **features, **{c.CANDIDATE_IDS: tf.constant(np.concatenate([ids, [["never seen"]] * 6], axis=1))}
+    )[c.SCORES].numpy()
+    np.testing.assert_allclose(pairs[:, :5], scores, rtol=1e-5, atol=1e-5)
+    assert (pairs[:, 5] == LOWEST).all()
+
+
+def test_similar_items_leave_out_the_item_and_know_unknown_ones(served):
+    answer = served.signatures["similar_items"](
+        **{c.ITEM_ID: tf.constant(["i7", "never seen"]), c.K: tf.constant(toy.ITEMS)}
+    )
+    ids = answer[c.IDS].numpy().astype(str)
+    assert set(ids[0]) == {f"i{i}" for i in range(toy.ITEMS)} - {"i7"} | {""}
+    assert (ids[1] == "").all()
+
+
+def test_embeddings_are_the_towers(trained, served, features):
+    a = trained._trained()
+    got = served.signatures["embed_query"](**features)[c.EMBEDDING].numpy()
+    np.testing.assert_allclose(got, a.query_vectors(a.split.test.row[:6]), atol=1e-6)
+    from tfrs_twotower.features import to_tensor
+
+    raw = {n: to_tensor(a.log.items[n].take(a.catalogue[:5]), s) for n, s in a.model.candidate_tower.inputs().items()}
+    got = served.signatures["embed_candidate"](**raw)[c.EMBEDDING].numpy()
+    np.testing.assert_allclose(got, a.candidate_vectors()[:5], atol=1e-6)
+
+
+def _graph_ops(path):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    message = saved_model_pb2.SavedModel()
+    message.ParseFromString((path / "saved_model.pb").read_bytes())
+    graph = message.meta_graphs[0].graph_def
+    return {n.op for n in graph.node} | {n.op for f in graph.library.function for n in f.node_def}
+
+
+def test_portable_flavours_hold_no_custom_op(exports):
+    for kind in ("exact", "ivf"):
+        assert not [op for op in _graph_ops(exports[kind]) if ">" in op]
+        assert read(exports[kind])["flavour"] == "portable"
+    assert [op for op in _graph_ops(exports["scann"]) if op.startswith("Scann>")]
+    assert read(exports["scann"])["custom_op_library"] == "scann"
+
+
+def test_inputs_that_have_defaults_say_so_in_the_signature(exports):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    message = saved_model_pb2.SavedModel()
+    message.ParseFromString((exports["exact"] / "saved_model.pb").read_bytes())
+    defaults = message.meta_graphs[0].signature_def["serving_default"].defaults
+    assert set(defaults) == {c.K, c.EXCLUDE_IDS, c.ALLOW_IDS, c.POPULARITY_BETA}
+    assert defaults[c.K].int_val[0] == 10
+
+
+def test_manifest_holds_the_checksum_of_every_file(exports):
+    path = exports["ivf"]
+    manifest = read(path)
+    on_disk = {str(p.relative_to(path)) for p in path.rglob("*") if p.is_file()} - {"manifest.json"}
+    assert set(manifest["files"]) == on_disk
+    assert all(checksum(path / name) == digest for name, digest in manifest["files"].items())
+    assert manifest["index"]["meets_target"] and manifest["index"]["recall@10"] >= 0.95
+    assert manifest["catalogue"] == {"items": toy.ITEMS, "dim": 16}
+    assert manifest["vocabulary"]["candidate"]["id_item_id"] == toy.ITEMS
+
+
+def test_versions_count_up(trained, tmp_path):
+    trained.index(IndexConfig(kind="exact", k=10))
+    assert [trained.export(tmp_path).name for _ in range(2)] == ["1", "2"]
+    assert next_version(tmp_path) == 3
+
+
+def test_a_failed_parity_check_publishes_nothing(trained, tmp_path, monkeypatch):
+    trained.index(IndexConfig(kind="exact", k=10))
+    kept = trained.export(tmp_path)
+    save = tf.saved_model.save
+
+    def corrupted(obj, *args, **kwargs):
+        """Saves other vectors than those in memory, as a broken export would."""
+        original = obj.vectors.numpy()
+        obj.vectors.assign(original[::-1])
+        save(obj, *args, **kwargs)
+        obj.vectors.assign(original)
+
+    monkeypatch.setattr(tf.saved_model, "save", corrupted)
+    with pytest.raises(ExportError, match="Parity"):
+        trained.export(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [kept.name]
+
+
+def test_an_index_below_its_target_is_not_exported_unless_forced(trained, tmp_path):
+    report = trained.index(IndexConfig(kind="ivf", k=10, leaves=50, probes=1, target_recall=0.999))
+    assert not report.meets_target
+    with pytest.raises(ExportError, match="recall@10"):
+        trained.export(tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert read(trained.export(tmp_path, force=True))["index"]["meets_target"] is False
+
+
+def test_a_broken_manifest_is_an_error_not_a_crash(tmp_path):
+    with pytest.raises(ExportError, match="cannot be read"):
+        read(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(ExportError, match="format"):
+        read(tmp_path)

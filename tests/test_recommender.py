@@ -1,0 +1,93 @@
+"""The Python API on planted data: what the planting says must come out."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import toy
+from tfrs_twotower import runs
+from tfrs_twotower.errors import ConfigError, DataError, TrainingError
+from tfrs_twotower.recipe import Recipe
+from tfrs_twotower.recommender import Recommender
+
+
+def _cluster_of(items, truth):
+    return truth.item_cluster[[int(i[1:]) for i in items]]
+
+
+def test_recommends_from_the_users_own_cluster(trained):
+    _, truth = toy.planted()
+    users = [f"u{u}" for u in range(20)]
+    frame = trained.recommend(users, k=5, exclude_seen=False)
+    hits = [
+        (_cluster_of(group["item_id"], truth) == truth.user_cluster[int(user[1:])]).mean()
+        for user, group in frame.groupby("user_id")
+    ]
+    assert np.mean(hits) > 0.75  # 0.25 by chance
+
+
+def test_beats_popularity_by_more_than_the_interval(trained):
+    metrics = trained.evaluate()
+    assert metrics["beats"]["popularity"]["recall@10"]["interval"][0] > 0
+    assert set(metrics["baselines"]["popularity"]) == set(metrics["test"])
+    assert metrics["protocol"]["catalogue"] == toy.ITEMS
+    assert metrics["collapse"]["message"] is None
+
+
+def test_seen_items_are_left_out_and_come_back(trained):
+    frames, _ = toy.planted()
+    log = frames["interactions"]
+    seen = set(log[log["user_id"] == "u3"]["item_id"])
+    without = set(trained.recommend("u3", k=toy.ITEMS)["item_id"])
+    assert without == {f"i{i}" for i in range(toy.ITEMS)} - seen
+    assert seen & set(trained.recommend("u3", k=10, exclude_seen=False)["item_id"])
+
+
+def test_unknown_user_is_served(trained):
+    assert len(trained.recommend("nobody", k=7)) == 7
+
+
+def test_similar_items_share_the_cluster_and_leave_out_the_item(trained):
+    _, truth = toy.planted()
+    found = trained.similar("i5", k=5)["item_id"].tolist()
+    assert "i5" not in found
+    assert (_cluster_of(found, truth) == truth.item_cluster[5]).mean() >= 0.8
+
+
+def test_unknown_item_offers_the_nearest(trained):
+    with pytest.raises(DataError, match="Did you mean"):
+        trained.similar("i500", k=5)
+
+
+def test_a_loaded_run_answers_as_the_trained_one(trained):
+    frames, _ = toy.planted()
+    again = Recommender.load(trained.directory, **frames)
+    pd.testing.assert_frame_equal(again.recommend(["u1", "u2"], k=5), trained.recommend(["u1", "u2"], k=5))
+    assert toy.same_weights(again, trained)
+
+
+def test_latest_points_to_the_run(trained):
+    latest = trained.directory.parent / "latest"
+    assert latest.is_symlink() and latest.resolve() == trained.directory.resolve()
+    recipe, _ = runs.read_config(latest)
+    assert recipe == trained.recipe
+
+
+def test_queries_encoded_once_equal_raw_requests(trained):
+    """Training and evaluation gather encoded tables; a served request encodes raw values: same vectors."""
+    a = trained._trained()
+    rows = a.split.test.row[:50]
+    raw = a.examples.raw_queries(rows)
+    tower = a.model.query_tower
+    np.testing.assert_allclose(tower(tower.encode(raw)).numpy(), a.query_vectors(rows), atol=1e-6)
+
+
+def test_untrained_says_what_to_do(tmp_path):
+    frames, _ = toy.planted()
+    with pytest.raises(TrainingError, match="Call `fit\\(\\)`"):
+        Recommender(toy.recipe(), directory=tmp_path, **frames).evaluate()
+
+
+def test_a_source_or_frames_not_neither(tmp_path):
+    with pytest.raises(ConfigError, match="interactions"):
+        Recommender(Recipe(name="x"), directory=tmp_path)

@@ -1,0 +1,63 @@
+"""A small recommender on planted data, trained once for all tests that need one."""
+
+import dataclasses
+
+import numpy as np
+
+from tfrs_twotower.data import synthetic
+from tfrs_twotower.evaluation import EvaluationConfig
+from tfrs_twotower.recipe import ModelConfig, Recipe
+from tfrs_twotower.recommender import Recommender
+from tfrs_twotower.towers import MLP
+from tfrs_twotower.training import LazyAdamConfig, TrainingConfig
+
+USERS, ITEMS, CLUSTERS = 200, 100, 4
+
+
+def recipe(**training):
+    """A recipe for the planted data: small towers, few epochs, a quick optimizer."""
+    settings = {"epochs": 4, "batch_size": 256, "optimizer": LazyAdamConfig(learning_rate=0.01), **training}
+    return Recipe(
+        name="toy",
+        model=ModelConfig(dim=16, query_encoder=MLP(widths=(32,), dropout=0.1), candidate_encoder=MLP(widths=(32,))),
+        training=TrainingConfig(**settings),
+        evaluation=EvaluationConfig(ks=(5, 10), bootstrap=200),
+    )
+
+
+def planted(seed=0):
+    """(frames of interactions, users, items as keyword arguments, the planted truth)."""
+    source, truth = synthetic(users=USERS, items=ITEMS, clusters=CLUSTERS, events=40, noise=0.1, seed=seed)
+    frame = next_table(source.interactions()).to_pandas()
+    return {"interactions": frame, "users": source.users().to_pandas(), "items": source.items().to_pandas()}, truth
+
+
+def next_table(batches):
+    """All record batches as one table."""
+    import pyarrow as pa
+
+    return pa.Table.from_batches(list(batches))
+
+
+def train(directory, **training):
+    """A trained `Recommender` on the planted data."""
+    frames, _ = planted()
+    return Recommender(recipe(**training), directory=directory, **frames).fit(verbose=0)
+
+
+def weights(recommender):
+    """{path: array} of all that training learned."""
+    model = recommender._trained().model
+    return {f"{i}:{v.name}": v.numpy() for i, v in enumerate(model.trainable_variables)}
+
+
+def same_weights(a, b):
+    """True when two recommenders have equal weights, bit for bit."""
+    a, b = weights(a), weights(b)
+    return list(a) == list(b) and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def with_index(recommender, **index):
+    """The recommender with another index configuration, its index forgotten."""
+    recommender.index(dataclasses.replace(recommender.recipe.index, **index))
+    return recommender

@@ -1,0 +1,134 @@
+"""Training: repeatable, resumable after a kill, stopped by what is not finite."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import toy
+from tfrs_twotower.errors import ConfigError, TrainingError
+from tfrs_twotower.recommender import Recommender
+from tfrs_twotower.training import LazyAdamConfig
+
+_TESTS = Path(__file__).parents[1]
+
+_RUN = """
+import sys
+sys.path[:0] = {path!r}
+import toy
+toy.train(sys.argv[1], epochs=6, patience=0, checkpoint_steps=5)
+"""
+
+
+def _start(directory):
+    code = _RUN.format(path=[str(_TESTS), str(_TESTS.parent)])
+    return subprocess.Popen([sys.executable, "-c", code, str(directory)], stderr=subprocess.PIPE)
+
+
+def _checkpoints(directory):
+    return sorted(int(p.stem.split("-")[1]) for p in (directory / "checkpoint" / "last").glob("ckpt-*.index"))
+
+
+def _finish(process):
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors.decode()[-2000:]
+
+
+def _values(directory, which):
+    path = tf.train.latest_checkpoint(str(directory / "checkpoint" / which))
+    reader = tf.train.load_checkpoint(path)
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map() if "OBJECT_GRAPH" not in name}
+
+
+def test_a_run_killed_and_resumed_equals_one_left_alone(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    _finish(_start(whole))
+    process = _start(killed)
+    deadline = time.monotonic() + 120
+    while not any(c >= 30 for c in _checkpoints(killed)):  # 24 steps an epoch: this is within the second
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    steps = json.loads((whole / "checkpoint" / "history.jsonl").read_text().splitlines()[-1])["step"]
+    assert max(_checkpoints(killed)) < steps  # it was cut short
+    _finish(_start(killed))
+    for which in ("last", "best"):
+        a, b = _values(whole, which), _values(killed, which)
+        assert a.keys() == b.keys()
+        differ = [k for k in a if not np.array_equal(a[k], b[k]) and "mean_loss" not in k]
+        assert differ == []
+    lines = [
+        [{k: v for k, v in json.loads(line).items() if k not in ("evaluation_seconds", "loss")}
+         for line in (d / "checkpoint" / "history.jsonl").read_text().splitlines()]
+        for d in (whole, killed)
+    ]
+    assert lines[0] == lines[1]
+
+
+def test_equal_seeds_give_equal_weights_and_others_do_not(tmp_path, trained):
+    again = toy.train(tmp_path / "again")
+    assert toy.same_weights(again, trained)
+    other = toy.train(tmp_path / "other", seed=1, epochs=1)
+    assert not toy.same_weights(other, trained)
+
+
+def test_stops_when_the_metric_stays_worse(tmp_path):
+    """With a learning rate that wrecks the model after a good start, patience ends the run and keeps the best."""
+    run = toy.train(tmp_path, epochs=40, patience=2, optimizer=LazyAdamConfig(learning_rate=0.05))
+    history = [json.loads(line) for line in (tmp_path / "checkpoint" / "history.jsonl").read_text().splitlines()]
+    values = [line["ndcg@10"] for line in history]
+    best = int(np.argmax(values))
+    assert len(values) == best + 3 < 40
+    validation = run.evaluate(on="validation")["validation"]
+    assert validation["ndcg@10"] == pytest.approx(values[best], abs=1e-9)
+
+
+def test_an_infinite_feature_is_named_and_no_weight_changes(tmp_path):
+    frames, _ = toy.planted()
+    run = Recommender(toy.recipe(epochs=1), directory=tmp_path, **frames)
+    run.fit(verbose=0)
+    a = run._trained()
+    before = toy.weights(run)
+    table = a.examples._by_user["normalise_age"]
+    key = next(k for k, v in table.items() if np.issubdtype(v.dtype, np.floating))
+    table[key][:] = np.inf
+    batch = next(iter(a.batches.dataset(0, 1)))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not-finite"):
+        a.model.train_on_batch(batch)
+    assert all(np.array_equal(before[k], v) for k, v in toy.weights(run).items())
+    from tfrs_twotower.training.diagnosis import culprit
+
+    assert "`normalise_age`" in culprit(a.model, batch)
+
+
+def test_a_wild_learning_rate_stops_with_the_batch_named(tmp_path):
+    with pytest.raises(TrainingError, match=r"step \d+ \(epoch 1, batch \d+\)|weights .* not finite"):
+        toy.train(tmp_path, epochs=2, optimizer=LazyAdamConfig(learning_rate=1e38))
+
+
+def test_an_unknown_monitor_offers_the_nearest(tmp_path):
+    with pytest.raises(ConfigError, match="Did you mean `ndcg@10`"):
+        toy.train(tmp_path, epochs=1, monitor="ndgc@10")
+
+
+def test_known_positives_are_the_users_latest_training_items(trained):
+    a = trained._trained()
+    user = int(a.log.user[a.split.train[0]])
+    mine = [int(a.log.item[r]) for r in a.split.train if a.log.user[r] == user]
+    row = a.batches._positives[user]
+    assert row[row >= 0].tolist() == mine[::-1][: a.recipe.training.known_positives]
+
+
+def test_histories_end_before_the_event(trained):
+    """No batch's history holds an event that is not strictly before its row."""
+    a = trained._trained()
+    rows = a.split.train[::37]
+    times = a.examples.history.before(rows, 50)[1]
+    assert (times.max(axis=1) <= a.log.timestamp[rows]).all() and (times > 0).any()
