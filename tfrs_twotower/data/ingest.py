@@ -196,12 +196,13 @@ class _Reader:
         timestamp = np.concatenate(self.timestamp)
         if len(timestamp) == 0:
             raise DataError(f"{name}: no interactions are left of {self.rows} rows read.")
+        self.timestamp.clear()
         order = np.argsort(timestamp, kind="stable")
         return InteractionLog(
-            user=np.concatenate(self.user)[order],
-            item=np.concatenate(self.item)[order],
+            user=_sorted(self.user, order),
+            item=_sorted(self.item, order),
             timestamp=timestamp[order],
-            weight=np.concatenate(self.weight)[order],
+            weight=_sorted(self.weight, order),
             context=self._context_table(name, order),
             users=self.users.table(),
             items=self.items.table(),
@@ -216,3 +217,10 @@ class _Reader:
             raise DataError(f"{name}: a context column changes its type between files: {error}") from error
         self.context = []
         return context.take(pa.array(order))
+
+
+def _sorted(chunks, order):
+    """The chunks as one array in the given order; they are given up on the way, to keep the peak low."""
+    whole = np.concatenate(chunks)
+    chunks.clear()
+    return whole[order]
