@@ -6,7 +6,7 @@ from scipy import sparse
 from tfrs_twotower.errors import EvaluationError, invalid
 
 WEEK = 7 * 24 * 3600
-_ROWS_AT_ONCE = 1024
+_SIMILARITIES_AT_ONCE = 8_000_000
 
 
 def item_counts(items, catalogue):
@@ -88,27 +88,20 @@ def _neighbours(visits, audience, neighbours):
     scale = sparse.diags_array((1.0 / np.sqrt(np.maximum(audience, 1.0))).astype(np.float32))
     unit = (visits @ scale).tocsr()
     columns = unit.T.tocsr()
-    kept = []
-    for start in range(0, visits.shape[1], _ROWS_AT_ONCE):
-        block = (columns[start : start + _ROWS_AT_ONCE] @ unit).tocoo()
-        other = block.col != block.row + start
-        place = (block.row[other], block.col[other])
-        block = sparse.csr_matrix((block.data[other], place), shape=block.shape)
-        kept.append(_largest_of_rows(block, neighbours))
-    return sparse.vstack(kept, format="csr")
-
-
-def _largest_of_rows(matrix, number):
-    """The `number` largest values of each row of a CSR matrix; equal ones by column."""
-    matrix.sort_indices()
-    keep = np.ones(matrix.nnz, bool)
-    for row in np.flatnonzero(np.diff(matrix.indptr) > number):
-        span = slice(matrix.indptr[row], matrix.indptr[row + 1])
-        keep[span] = False
-        keep[span.start + np.argsort(-matrix.data[span], kind="stable")[:number]] = True
-    lengths = np.add.reduceat(np.append(keep, 0), matrix.indptr[:-1]) * (np.diff(matrix.indptr) > 0)
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    return sparse.csr_matrix((matrix.data[keep], matrix.indices[keep], indptr), shape=matrix.shape)
+    rows = max(1, _SIMILARITIES_AT_ONCE // visits.shape[1])
+    near, values = [], []
+    for start in range(0, visits.shape[1], rows):
+        block = columns[start : start + rows] @ unit
+        for item, (first, end) in enumerate(zip(block.indptr[:-1], block.indptr[1:]), start):
+            others, similarity = block.indices[first:end], block.data[first:end]
+            similarity[others == item] = 0.0
+            if len(others) > neighbours:
+                best = np.argpartition(similarity, -neighbours)[-neighbours:]
+                others, similarity = others[best], similarity[best]
+            near.append(others.copy())  # a view would keep the whole block
+            values.append(similarity.copy())
+    indptr = np.concatenate([[0], np.cumsum([len(row) for row in near])])
+    return sparse.csr_matrix((np.concatenate(values), np.concatenate(near), indptr), shape=(len(near),) * 2)
 
 
 def _last_items(histories, last, catalogue):
