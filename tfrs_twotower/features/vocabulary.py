@@ -79,7 +79,9 @@ class Vocabulary(tf.__internal__.tracking.AutoTrackable):
     def lookup(self, values):
         """int32 of the shape of `values` (string or int64): 1 … size, and 0 for unknown and missing."""
         wanted = fingerprints(values)
-        place = tf.searchsorted(self._keys, tf.reshape(wanted, [-1]), side="right") - 1
+        # Read once: a gather on the variable itself would make each later read of it a copy.
+        keys = self._keys.read_value()
+        place = tf.searchsorted(keys, tf.reshape(wanted, [-1]), side="right") - 1
         place = tf.reshape(place, tf.shape(wanted))
-        known = (tf.gather(self._keys, place) == wanted) & ~is_missing(values)
+        known = (tf.gather(keys, place) == wanted) & ~is_missing(values)
         return tf.where(known, tf.gather(self._index, place), 0)

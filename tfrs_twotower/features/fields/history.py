@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfrs_twotower.columns import HISTORY_ITEM_ID, HISTORY_TIMESTAMP, TIMESTAMP
 from tfrs_twotower.features.fields.field import Field
-from tfrs_twotower.features.fields.pooling import gather_present, pool_softmax
+from tfrs_twotower.features.fields.pooling import gather_present, pool_mean, pool_softmax
 from tfrs_twotower.features.vocabulary import is_missing
 
 _DAY = 86400.0
@@ -79,11 +79,9 @@ class HistoryField(Field):
     def call(self, encoded, training=False):
         index = encoded["index"]
         places, vectors = gather_present(self.items.table, index)
-        age = tf.gather_nd(encoded["age"], places)
         if self.feature.pooling == "mean":
-            scores = tf.zeros_like(age)
-        else:
-            scores = -self.decay() * age
+            return pool_mean(vectors, places, tf.shape(index)[0])
+        scores = -self.decay() * tf.gather_nd(encoded["age"], places)
         return pool_softmax(vectors, places, tf.shape(index)[0], scores)
 
     def decay(self):

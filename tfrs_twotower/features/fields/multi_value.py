@@ -4,7 +4,13 @@ import tensorflow as tf
 
 from tfrs_twotower.features.fields.field import Field
 from tfrs_twotower.features.fields.keys import Keys
-from tfrs_twotower.features.fields.pooling import fixed_width, gather_present, pool_softmax, pool_sum
+from tfrs_twotower.features.fields.pooling import (
+    fixed_width,
+    gather_present,
+    pool_mean,
+    pool_softmax,
+    pool_sum,
+)
 
 
 class MultiValueField(Keys, Field):
@@ -33,8 +39,6 @@ class MultiValueField(Keys, Field):
         places, vectors = gather_present(self.table, index)
         if self.feature.pooling == "sum":
             return pool_sum(vectors, places, batch)
-        if self.feature.pooling == "attention":
-            scores = tf.squeeze(vectors @ self._query, -1)
-        else:
-            scores = tf.zeros_like(vectors[:, 0])
-        return pool_softmax(vectors, places, batch, scores)
+        if self.feature.pooling == "mean":
+            return pool_mean(vectors, places, batch)
+        return pool_softmax(vectors, places, batch, tf.squeeze(vectors @ self._query, -1))

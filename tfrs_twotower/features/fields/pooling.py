@@ -16,22 +16,26 @@ def gather_present(table, index):
 
 def pool_sum(vectors, places, batch):
     """[batch, dim]: the sum of each batch row's vectors; zeros for a row that has none."""
-    return tf.math.unsorted_segment_sum(vectors, places[:, 0], batch)
+    sums = tf.math.segment_sum(vectors, places[:, 0])  # ends with the last row that has a vector
+    return tf.pad(sums, [[0, batch - tf.shape(sums)[0]], [0, 0]])
+
+
+def pool_mean(vectors, places, batch, weights=None):
+    """[batch, dim]: the mean of each row's vectors, by `weights` [n, 1]; zeros for a row that has none."""
+    if weights is None:
+        weights = tf.ones_like(vectors[:, :1])
+    else:
+        vectors *= weights
+    return tf.math.divide_no_nan(pool_sum(vectors, places, batch), pool_sum(weights, places, batch))
 
 
 def pool_softmax(vectors, places, batch, scores):
-    """[batch, dim]: the mean of each row's vectors, weighted by e^score; zeros for a row that has none.
-
-    Args:
-      scores: [n], one for each vector. Equal scores give the plain mean.
-    """
+    """[batch, dim]: the mean of each row's vectors, weighted by e^score, with `scores` [n]."""
     row = places[:, 0]
     # The largest score of a row cancels out; without it, e^score could be 0 or infinite for all of them.
     largest = tf.stop_gradient(tf.math.unsorted_segment_max(scores, row, batch))
     weights = tf.exp(scores - tf.gather(largest, row))
-    total = tf.math.unsorted_segment_sum(weights, row, batch)
-    weighted = pool_sum(vectors * weights[:, tf.newaxis], places, batch)
-    return tf.math.divide_no_nan(weighted, total[:, tf.newaxis])
+    return pool_mean(vectors, places, batch, weights[:, tf.newaxis])
 
 
 def fixed_width(index, length):

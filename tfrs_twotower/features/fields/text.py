@@ -5,7 +5,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower.features.fields.field import Field
-from tfrs_twotower.features.fields.pooling import fixed_width, gather_present, pool_softmax
+from tfrs_twotower.features.fields.pooling import fixed_width, gather_present, pool_mean
 from tfrs_twotower.features.tensors import flat, to_tensor
 from tfrs_twotower.features.vocabulary import Vocabulary, fingerprints, learn_keys
 
@@ -58,7 +58,7 @@ class TextField(Field):
     def call(self, encoded, training=False):
         index = encoded["index"]
         places, vectors = gather_present(self.table, index)
-        return pool_softmax(vectors, places, tf.shape(index)[0], tf.zeros_like(vectors[:, 0]))
+        return pool_mean(vectors, places, tf.shape(index)[0])
 
     def state(self):
         return {"keys": self._vocabulary.keys()}
