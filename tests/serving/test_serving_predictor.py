@@ -43,6 +43,12 @@ def test_unknown_signatures_and_versions(predictor):
         predictor.predict("", {"user_id": ["u"]}, version=2)
 
 
+def test_required_inputs_have_the_same_rows(predictor):
+    inputs = {"user_id": ["u", "v"], "candidate_ids": [["a"]]}
+    with pytest.raises(InvalidArgument, match="as many rows as `\\w+`, which has"):
+        predictor.predict("score_pairs", inputs)
+
+
 def test_limits_are_the_documented_ones():
     assert Limits() == Limits(max_batch=1024, max_k=1000, max_width=10_000, max_body_bytes=8 * 1024 * 1024)
 

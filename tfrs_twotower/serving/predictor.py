@@ -63,15 +63,16 @@ class Predictor:
             raise InvalidArgument(
                 f"Signature `{signature.name}` needs the inputs {missing}. Received: {sorted(inputs)}."
             )
+        _check_rows({name: tensors[name].shape for name in signature.required})
         if columns.K in tensors:
             self._check_k(tensors[columns.K].numpy())
         try:
             outputs = signature(tensors)
             return {name: value.numpy() for name, value in outputs.items()}
         except tf.errors.InvalidArgumentError as error:
-            raise InvalidArgument(f"The model refused the request: {_first_line(error)}") from error
+            raise InvalidArgument(f"The model refused the request: {_reason(error)}") from error
         except tf.errors.OpError as error:
-            raise ServingError(f"The model failed: {_first_line(error)}") from error
+            raise ServingError(f"The model failed: {_reason(error)}") from error
 
     def check_shape(self, spec, shape):
         """Raises `InvalidArgument` for a wrong rank or size, `ResourceExhausted` for one over the limits."""
@@ -110,8 +111,18 @@ class Predictor:
             )
 
 
-def _first_line(error):
-    return error.message.partition("\n")[0]  # the rest is a trace of the graph
+def _check_rows(shapes):
+    batched = {name: shape[0] for name, shape in shapes.items() if shape.rank}
+    first = next(iter(batched), None)
+    for name, rows in batched.items():
+        if rows != batched[first]:
+            rule = f"have as many rows as `{first}`, which has {batched[first]}"
+            raise InvalidArgument(invalid(name, rule, f"{rows} rows", "Send one value a row."))
+
+
+def _reason(error):
+    """The line of a graph's error that says what was wrong; around it is a trace of the graph."""
+    return (error.message.partition("\n\t [[")[0].splitlines() or [type(error).__name__])[-1]
 
 
 def _same_type(value, dtype):
