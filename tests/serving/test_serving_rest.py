@@ -120,7 +120,7 @@ def test_rows_need_outputs_with_the_same_rows(client):
         ({"inputs": {"user_id": ["u"], "k": []}}, "`k` must be between 1 and 5"),
         ({"inputs": {"user_id": ["u"], "k": [[[1]]]}}, "`k` must have at most 2 dimensions"),
         ({"inputs": {"user_id": ["u"], "popularity_beta": {"b64": "YQ=="}}}, "must be float32"),
-        ({"inputs": {"user_id": ["u", "v"], "exclude_ids": [["a"]] * 3}}, "The model refused the request: Incompatible shapes"),
+        ({"inputs": {"user_id": ["u"] * 2, "exclude_ids": [["a"]] * 3}}, "refused the request: Incompat"),
         ({"inputs": {"user_id": ["u"]}, "signature_name": 1}, "'signature_name' must be a string"),
     ],
 )
