@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-
 import toy
+
 from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import Frames, Split, Temporal, ingest
 from tfrs_twotower.training.optimizers import build

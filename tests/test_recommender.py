@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-
 import toy
+
 from tfrs_twotower import runs
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError
 from tfrs_twotower.recipe import Recipe

@@ -7,11 +7,12 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import RandomHoldout, Ragged
+from tfrs_twotower.data import InteractionLog, Ragged, RandomHoldout, Split
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.evaluation import DotScorer, ItemKNN, Popularity, evaluate
 from tfrs_twotower.features import build_fields, derive_seed, infer_schema
 from tfrs_twotower.models import Retrieval, TwoTowerModel
+from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import build_logq
 from tfrs_twotower.towers import Tower
 from tfrs_twotower.training import Examples, TrainingBatches
@@ -34,9 +35,9 @@ class Assembly:
       train_counts: int64 [catalogue]: training events of each.
     """
 
-    recipe: object
-    log: object
-    split: object
+    recipe: Recipe
+    log: InteractionLog
+    split: Split
     model: TwoTowerModel
     examples: Examples
     batches: TrainingBatches

@@ -10,11 +10,14 @@ import json
 import types
 import typing
 
+from typing_extensions import dataclass_transform
+
 from tfrs_twotower.errors import ConfigError, nearest
 
 _CLASSES = {}
 
 
+@dataclass_transform(frozen_default=True)
 def config(cls):
     """Class decorator: a frozen dataclass that can be written to JSON and read back."""
     cls = dataclasses.dataclass(frozen=True)(cls)
@@ -84,7 +87,7 @@ def override(value, assignments):
 
 
 def _replace(value, names, new, path):
-    if not dataclasses.is_dataclass(value):
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
         raise ConfigError(f"`{path}` goes deeper than the configuration does, at `{names[0]}`.")
     fields = {f.name: f for f in dataclasses.fields(value)}
     name = names[0]

@@ -10,18 +10,19 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import runs
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower.assembly import Assembly, assemble
 from tfrs_twotower.config import to_dict
-from tfrs_twotower.data import Frames, ingest
+from tfrs_twotower.data import Frames, IngestReport, ingest
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError, nearest
-from tfrs_twotower.evaluation import collapse, compare
+from tfrs_twotower.evaluation import Evaluation, collapse, compare
 from tfrs_twotower.exporting import PORTABLE, SCANN, Retriever, export, versions
 from tfrs_twotower.features import key_dtype, to_tensor
 from tfrs_twotower.index import build as build_index
 from tfrs_twotower.requests import live_requests, user_rows
-from tfrs_twotower.training import fit, restore_best
+from tfrs_twotower.training import FitReport, fit, restore_best
 
-_TUNING_QUERIES = 2_000  # held-out queries by which an index is tuned and measured
+_TUNING_QUERIES = 2_000  # queries by which an index is tuned and measured
+_LEAST_QUERIES = 20  # with fewer, the candidates stand in
 
 
 class Recommender:
@@ -46,9 +47,11 @@ class Recommender:
         self._source = recipe.source if interactions is None else Frames(interactions, users, items, **frames)
         self.recipe = recipe
         self.directory = Path(directory) if directory else runs.create("runs", recipe.name)
-        self._assembly = self._index = self._index_report = self._retriever = self._fit_report = None
-        self.evaluations = None
-        self.ingest_report = None
+        self._assembly: Assembly | None = None
+        self._fit_report: FitReport | None = None
+        self._index = self._index_report = self._retriever = None
+        self.evaluations: dict[str, Evaluation] = {}
+        self.ingest_report: IngestReport | None = None
 
     @classmethod
     def load(cls, directory, **frames):
@@ -98,7 +101,8 @@ class Recommender:
         a = self._trained()
         queries = {"test": a.split.test, "validation": a.split.validation}.get(on)
         if queries is None:
-            raise ConfigError(f"`on` must be test or validation. Received: on={on!r}." + nearest(on, ("test", "validation")))
+            known = ("test", "validation")
+            raise ConfigError(f"`on` must be test or validation. Received: on={on!r}." + nearest(on, known))
         scorer = a.model_scorer(queries)
         evaluation = a.judge(queries, scorer)
         baselines = {name: a.judge(queries, scorer) for name, scorer in a.baselines(queries).items()}
@@ -111,7 +115,7 @@ class Recommender:
             "baselines": {name: e.metrics for name, e in baselines.items()},
             "beats": {name: compare(evaluation, e) for name, e in baselines.items()},
             "collapse": dataclasses.asdict(collapse(scorer.queries, scorer.candidates, evaluation.top)),
-            "data": {**dataclasses.asdict(self.ingest_report), "fingerprint": a.log.fingerprint()},
+            "data": {**vars(self.ingest_report), "fingerprint": a.log.fingerprint()},
             "training": self._fit_report.to_dict() if self._fit_report else None,
             "versions": versions(),
         }
@@ -121,11 +125,13 @@ class Recommender:
         a = self._trained()
         if config is not None:
             self.recipe = dataclasses.replace(self.recipe, index=config)
-        vectors, rows = a.candidate_vectors(), np.concatenate([a.split.validation.row, a.split.train])
-        rows = rows[: len(a.split.validation.row)] if len(a.split.validation.row) >= _TUNING_QUERIES else rows
-        chosen = np.random.default_rng(self.recipe.training.seed).permutation(rows)[:_TUNING_QUERIES]
+        rng, held_out = np.random.default_rng(self.recipe.training.seed), a.split.validation.row
+        if len(held_out) < _TUNING_QUERIES:  # training events make it up: what they ask is as real
+            held_out = np.concatenate([held_out, rng.permutation(a.split.train)[: _TUNING_QUERIES - len(held_out)]])
+        queries = a.query_vectors(np.sort(rng.permutation(held_out)[:_TUNING_QUERIES]))
         self._index, self._index_report = build_index(
-            self.recipe.index, vectors, a.query_vectors(np.sort(chosen)), seed=self.recipe.training.seed
+            self.recipe.index, a.candidate_vectors(), queries if len(queries) >= _LEAST_QUERIES else None,
+            seed=self.recipe.training.seed,
         )
         self._retriever = None
         return self._index_report
@@ -178,7 +184,9 @@ class Recommender:
         item = tf.constant([item_id], self.retriever.item_ids.dtype)
         if int(self.retriever.rows_of(item)[0]) < 0:
             known = _plain(self.retriever.item_ids.numpy()[:1000])[0]
-            raise DataError(f"`item_id` must be in the catalogue. Received: item_id={item_id!r}." + nearest(item_id, known))
+            raise DataError(
+                f"`item_id` must be in the catalogue. Received: item_id={item_id!r}." + nearest(item_id, known)
+            )
         ids, scores = self.retriever.similar_items(item, tf.constant(k))
         frame = pd.DataFrame({"rank": np.arange(1, len(ids[0]) + 1), c.ITEM_ID: _plain(ids.numpy())[0],
                               "score": scores.numpy()[0]})
@@ -259,7 +267,9 @@ class Recommender:
         if title is None:
             return frame
         if title not in items.column_names:
-            raise ConfigError(f"`title` must be a column of the item table. Received: {title!r}." + nearest(title, items.column_names))
+            raise ConfigError(
+                f"`title` must be a column of the item table. Received: {title!r}." + nearest(title, items.column_names)
+            )
         titles = dict(zip(items[c.ITEM_ID].to_pylist(), items[title].to_pylist()))
         return frame.assign(title=[titles.get(i) for i in frame[c.ITEM_ID]])
 
@@ -286,4 +296,6 @@ class Recommender:
 
 def _plain(ids):
     """Ids as Python values: bytes become text."""
-    return [[i.decode("utf-8", "replace") if isinstance(i, bytes) else int(i) for i in row] for row in np.atleast_2d(ids)]
+    return [
+        [i.decode("utf-8", "replace") if isinstance(i, bytes) else int(i) for i in row] for row in np.atleast_2d(ids)
+    ]

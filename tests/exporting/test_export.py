@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-
 import toy
+
 from tfrs_twotower import columns as c
 from tfrs_twotower.errors import ExportError
 from tfrs_twotower.exporting import checksum, next_version, parity, read

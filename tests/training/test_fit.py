@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-
 import toy
+
 from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import LazyAdamConfig

@@ -4,7 +4,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.features.schema import Category, History, Id, MultiValue, Number, Schema, Text, Time, Vector
+from tfrs_twotower.features.schema import (
+    Category,
+    Feature,
+    History,
+    Id,
+    MultiValue,
+    Number,
+    Schema,
+    Text,
+    Time,
+    Vector,
+)
 
 _CATEGORY_ROWS = 100_000  # rows looked at to tell a category from text
 _CATEGORY_LIMIT = 1_000  # more distinct values than this, and half the rows, is text
@@ -18,8 +29,8 @@ def infer_schema(log, id_dim=32):
     type: numbers normalised, lists of text as multi-valued, lists of floats as pre-trained vectors, text with
     few distinct values as a category, other text as words.
     """
-    query = [Id(c.USER_ID, dim=id_dim), History(length=_HISTORY_LENGTH), Time(c.TIMESTAMP, parts=("hour", "weekday"))]
-    candidate = [Id(c.ITEM_ID, dim=id_dim)]
+    query: list[Feature] = [Id(c.USER_ID, dim=id_dim), History(length=_HISTORY_LENGTH), Time(c.TIMESTAMP, parts=("hour", "weekday"))]
+    candidate: list[Feature] = [Id(c.ITEM_ID, dim=id_dim)]
     for table, key, fields in ((log.users, c.USER_ID, query), (log.items, c.ITEM_ID, candidate)):
         fields += [f for name in table.column_names if name != key and (f := _feature(name, table[name]))]
     query += [

@@ -26,7 +26,7 @@ class _Feature:
     """What all features have: a check of choices and sizes on creation."""
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
             where, value = f"{type(self).__name__}.{field.name}", getattr(self, field.name)
             choices = typing.get_args(field.type)
             if typing.get_origin(field.type) is Literal and value not in choices:
@@ -36,6 +36,8 @@ class _Feature:
 
 
 class _OneColumn(_Feature):
+    column: str
+
     @property
     def columns(self):
         return (self.column,)

@@ -79,7 +79,7 @@ def list_lengths(array, column):
     return pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def drop_missing(keys):
+def present(keys):
     """bool [n]: which of the (flat) keys are neither null nor the missing id."""
     missing = MISSING_STRING_ID if _is_text(keys.type) else MISSING_INT_ID
     known = pc.fill_null(pc.not_equal(keys, pa.scalar(missing, keys.type)), False)

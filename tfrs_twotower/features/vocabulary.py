@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower.columns import MISSING_INT_ID
-from tfrs_twotower.features.tensors import drop_missing, to_tensor
+from tfrs_twotower.features.tensors import present, to_tensor
 
 _LOWEST = np.iinfo(np.int64).min
 
@@ -36,15 +36,15 @@ def learn_keys(keys, counts, min_count=1, limit=None):
 
     Args:
       keys: flat `pa.Array` [n] of large_string or int64; null, "" and −1 are no keys.
-      counts: int64 [n], the training events of each row; rows with 0 are ignored.
-      min_count: a key with fewer events is left out.
+      counts: int64 [n], the training events of each row.
+      min_count: a key with fewer events is left out; at least 1, so a key that training never met is too.
       limit: at most so many keys.
 
     Returns:
       int64 [size]: fingerprints.
     """
-    used = (counts > 0) & drop_missing(keys)
-    table = pa.table({"key": keys.filter(pa.array(used)), "count": counts[used]})
+    known = present(keys)
+    table = pa.table({"key": keys.filter(pa.array(known)), "count": counts[known]})
     table = table.group_by("key").aggregate([("count", "sum")])
     table = table.filter(pc.greater_equal(table["count_sum"], min_count))
     order = pc.sort_indices(table, sort_keys=[("count_sum", "descending"), ("key", "ascending")])

@@ -12,7 +12,7 @@ def sampled_softmax(scores, mask=None, weights=None, positive=None):
     Args:
       scores: float32 [batch, candidates].
       mask: bool [batch, candidates] or None; True where the candidate counts for that row. A row's positive
-        must count: where it does not, the loss is infinite.
+        counts whatever the mask says.
       weights: [batch] or None. The mean is Σ w·l / Σ w, so weights that are all 1 give the plain mean,
         and the size of the weights does not change the step, only their proportions do.
         Weights that sum to zero give a loss and a gradient of zero.
@@ -23,13 +23,35 @@ def sampled_softmax(scores, mask=None, weights=None, positive=None):
     """
     if positive is None:
         positive = tf.range(tf.shape(scores)[0])
-    if mask is not None:
-        scores = tf.where(mask, scores, tf.constant(float("-inf"), scores.dtype))
-    # The fused op takes a label per row, not a [batch, candidates] matrix; at −inf its gradient is 0.
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=positive, logits=scores)
+    losses = _cross_entropy(scores, mask, positive)
     if weights is None:
         return tf.reduce_mean(losses)
     weights = tf.cast(weights, losses.dtype)
-    # A row of weight 0 is left out even where its loss is infinite.
-    weighted = tf.where(weights > 0, weights * losses, tf.zeros_like(losses))
-    return tf.math.divide_no_nan(tf.reduce_sum(weighted), tf.reduce_sum(weights))
+    return tf.math.divide_no_nan(tf.reduce_sum(weights * losses), tf.reduce_sum(weights))
+
+
+def _cross_entropy(scores, mask, positive):
+    """−log softmax at the positive, [batch].
+
+    With the gradient written out: on a CPU, TensorFlow's softmax is more than twice as fast as its fused cross
+    entropy, and no gradient needs to pass back through the mask, since it is 0 at −inf.
+    """
+    cells = tf.stack([tf.range(tf.shape(scores)[0], dtype=positive.dtype), positive], axis=1)
+
+    @tf.custom_gradient
+    def losses(scores):
+        of_positive = tf.gather_nd(scores, cells)
+        if mask is not None:
+            scores = tf.where(mask, scores, tf.constant(float("-inf"), scores.dtype))
+            scores = tf.tensor_scatter_nd_update(scores, cells, of_positive)
+        probability = tf.nn.softmax(scores)
+
+        def gradient(upstream):
+            by_score = probability * upstream[:, tf.newaxis]
+            return tf.tensor_scatter_nd_sub(by_score, cells, upstream)
+
+        # log Σ e^s = max s − log max p, where max p ≥ 1 / candidates: nothing under- or overflows.
+        largest = tf.reduce_max(probability, axis=1)
+        return tf.reduce_max(scores, axis=1) - of_positive - tf.math.log(largest), gradient
+
+    return losses(scores)

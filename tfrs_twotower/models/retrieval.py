@@ -1,5 +1,7 @@
 """The retrieval task: in-batch sampled softmax with one correction for sampling, and masks."""
 
+import functools
+
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
@@ -116,8 +118,8 @@ class Retrieval(tfrs.tasks.Retrieval):
                 )
         if compute_batch_metrics and self._batch_metrics:
             labels = tf.eye(batch_size, tf.shape(scores)[1])
-            if mask is not None:
-                scores = tf.where(mask, scores, scores.dtype.min)  # Keras' top-k metrics refuse −inf
+            if mask is not None:  # not with −inf, which Keras' top-k metrics refuse
+                scores = tf.where(tf.logical_or(mask, labels > 0), scores, scores.dtype.min)
             for metric in self._batch_metrics:
                 metric.update_state(labels, scores, sample_weight=sample_weight)
         return loss
@@ -162,11 +164,7 @@ class Retrieval(tfrs.tasks.Retrieval):
             hidden.append(tf.logical_not(score_mask))
         if not hidden:
             return None
-        mask = hidden[0]
-        for other in hidden[1:]:
-            mask = tf.logical_or(mask, other)
-        mask = tf.logical_not(mask)
-        return tf.linalg.set_diag(mask, tf.ones([batch_size], tf.bool))
+        return tf.logical_not(functools.reduce(tf.logical_or, hidden))
 
 
 _NOT_POSITIVE = "`candidate_sampling_probability` must be above 0: smooth the counts (+1)."

@@ -136,7 +136,7 @@ class TrainingBatches:
         self.batch_size = min(config.batch_size, len(rows))
         self.steps_per_epoch = len(rows) // self.batch_size
         self._positives = _latest_positives(examples.log, self._rows, config.known_positives)
-        self._order = (None, None)
+        self._order: tuple[int, list] = (-1, [])
 
     def _epoch(self, epoch):
         if self._order[0] != epoch:

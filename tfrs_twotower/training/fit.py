@@ -152,7 +152,7 @@ def _forget_later_epochs(path, step):
         path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
-def restore_best(model, data, directory):
+def restore_best(model, directory):
     """Gives `model` the best weights that `fit` kept in `directory`.
 
     Raises:

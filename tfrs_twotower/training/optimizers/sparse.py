@@ -1,5 +1,7 @@
 """What the optimizers for embedding tables share: a step costs what the batch touches."""
 
+from typing import Any
+
 import tensorflow as tf
 
 
@@ -11,8 +13,13 @@ class SparseRows:
       whole table; weights with dense gradients decay as usual.
     """
 
+    # What the Keras optimizer beside it brings.
+    weight_decay: Any
+    learning_rate: Any
+    _use_weight_decay: Any
+
     def _clip_gradients(self, grads):
-        return super()._clip_gradients(super()._deduplicate_sparse_grad(grads))
+        return super()._clip_gradients(super()._deduplicate_sparse_grad(grads))  # type: ignore[misc]
 
     def _deduplicate_sparse_grad(self, grads):
         return grads  # done before clipping

@@ -1,0 +1,138 @@
+"""The command line, verb by verb, on the retail sample, as a user types it."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+import toy
+
+from tfrs_twotower import recipes, runs
+from tfrs_twotower.cli.main import build_parser, main
+from tfrs_twotower.cli.training import recipe_of
+from tfrs_twotower.data import Files
+from tfrs_twotower.errors import ConfigError
+
+_QUICK = [
+    "--set", "training.epochs=1", "--set", "training.batch_size=256", "--set", "evaluation.bootstrap=50",
+    "--set", "evaluation.ks=[5, 10]", "--set", "index.k=10", "--set", "model.dim=16",
+]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The planted data as a CSV and a Parquet file, with columns of other names."""
+    folder = tmp_path_factory.mktemp("files")
+    frames, _ = toy.planted()
+    names = {"user_id": "customer", "item_id": "sku", "timestamp": "bought_at"}
+    log = frames["interactions"].rename(columns=names)
+    log["bought_at"] = pd.to_datetime(log["bought_at"], unit="s").dt.strftime("%Y-%m-%dT%H:%M:%S")
+    log.to_csv(folder / "log.csv", index=False)
+    frames["items"].rename(columns=names).to_parquet(folder / "items.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(files, tmp_path_factory):
+    """A run of `twotower train plain` on those files, in a folder of its own."""
+    root = tmp_path_factory.mktemp("runs")
+    status = main([
+        "train", "plain", "--interactions", str(files / "log.csv"), "--items", str(files / "items.parquet"),
+        "--user-id", "customer", "--item-id", "sku", "--timestamp", "bought_at", "--runs", str(root),
+        *_QUICK, "--set", "title=category",
+    ])
+    assert status == 0
+    return root / "plain" / "latest"
+
+
+def test_train_leaves_what_the_help_promises(run):
+    assert {"config.json", "metrics.json", "checkpoint", "report", "export"} <= {p.name for p in run.iterdir()}
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert {"protocol", "test", "slices", "baselines", "index", "training", "versions"} <= set(metrics)
+    assert metrics["test"].keys() == metrics["baselines"]["popularity"].keys()
+    assert {"recall@10", "hit_rate@10", "ndcg@10", "mrr", "coverage@10"} <= set(metrics["test"])
+    assert metrics["training"]["examples_per_second"] > 0 and metrics["training"]["peak_memory_mb"] > 0
+    assert metrics["index"]["recall@10"] == 1.0
+    assert (run / "export" / "1" / "saved_model.pb").is_file()
+    assert "popularity" in (run / "report" / "metrics.txt").read_text()
+    assert (run / "report" / "recall_by_popularity.png").stat().st_size > 5_000
+
+
+def test_recommend_prints_k_rows_a_user(run, capsys):
+    assert main(["recommend", str(run), "u1", "nobody", "-k", "4", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [r["rank"] for r in rows] == [1, 2, 3, 4] * 2 and rows[0]["title"]
+
+
+def test_similar_and_index_and_evaluate(run, capsys):
+    assert main(["similar", str(run), "i3", "-k", "3", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 3
+    assert main(["index", str(run), "--set", "kind=ivf"]) == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "ivf"
+    assert main(["evaluate", str(run), "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["test"] == pytest.approx(json.loads((run / "metrics.json").read_text())["test"])
+
+
+def test_export_writes_the_next_version(run, capsys):
+    assert main(["export", str(run), "--flavour", "portable"]) == 0
+    assert capsys.readouterr().out.strip().endswith("export/2")
+
+
+def test_inspect_needs_no_tensorflow(run, capsys):
+    assert main(["inspect", str(run)]) == 0
+    assert "Id(user_id)" in capsys.readouterr().out
+    assert main(["inspect", str(run / "export" / "1")]) == 0
+    assert "portable" in capsys.readouterr().out
+
+
+def test_a_finished_run_resumed_trains_no_further(run, capsys, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    assert main(["train", "--resume", str(copy), "--no-export"]) == 0
+    before, after = (json.loads((d / "metrics.json").read_text())["test"] for d in (run, copy))
+    assert after == pytest.approx(before)
+
+
+@pytest.mark.parametrize(("argv", "message"), [
+    (["train", "retial"], "Did you mean `retail`?"),
+    (["train", "retail", "--set", "training.epoch=3"], "Did you mean `epochs`?"),
+    (["train", "retail", "--set", "training.epochs=three"], "`training.epochs` must be int"),
+    (["train", "retail", "--set", "training"], "name.name=value"),
+    (["train", "plain"], "needs `--interactions`"),
+    (["train", "plain", "--interactions", "no/such.parquet"], "no/such.parquet"),
+    (["recommend", "no/such/run", "1"], "must be a folder that `twotower train` wrote"),
+    (["inspect", "no/such/run"], "must be a run or an exported version"),
+])
+def test_mistakes_get_one_line(argv, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("twotower: ") and "Traceback" not in error
+
+
+def test_usage_errors_exit_with_2(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["recommend", "runs/x", "1", "-k", "0"])
+    assert exit_.value.code == 2 and "at least 1" in capsys.readouterr().err
+
+
+def test_every_recipe_builds_and_survives_json():
+    from tfrs_twotower.config import from_dict, to_dict
+
+    for name in recipes.names():
+        recipe = recipes.load(name)
+        assert recipe.name == name and from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
+        assert recipes.summary(name)
+
+
+def test_other_paths_replace_the_sample_and_its_tables():
+    args = build_parser().parse_args(["train", "retail", "--interactions", "x.parquet", "--user-id", "u"])
+    source = recipe_of(args).source
+    assert isinstance(source, Files) and source.path == "x.parquet" and source.columns.user_id == "u"
+    assert source.items_path is None and source.users_path is None
+
+
+def test_reading_a_run_that_is_none(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        runs.read_config(tmp_path)
