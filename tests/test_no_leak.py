@@ -31,7 +31,11 @@ def _learned(frame, tables, cut):
     a = assemble(recipe, log)
     a.model.compile(optimizer=build(recipe.training.optimizer, 10))
     a.model.fit(a.batches.dataset(0, 10), steps_per_epoch=10, verbose=0)
-    states = {**a.model.query_tower.state(), **a.model.candidate_tower.state()}
+    states = {
+        (tower.name, field, key): value
+        for tower in (a.model.query_tower, a.model.candidate_tower)
+        for field, state in tower.state().items() for key, value in state.items()
+    }
     counts = dict(zip(log.items["item_id"].to_pylist(), log.item_counts(a.split.train).tolist()))
     return [v.numpy() for v in a.model.trainable_variables], states, counts
 

@@ -41,6 +41,30 @@ def test_masked_candidates_are_out_of_value_and_gradient():
     tf.debugging.assert_near(tape.gradient(loss, scores), tf.constant(expected, tf.float32), atol=1e-6)
 
 
+def test_the_positive_counts_whatever_the_mask_says():
+    scores = tf.constant([[2.0, 1.0, 0.0]])
+    loss = sampled_softmax(scores, tf.constant([[False, True, False]]))
+    assert float(loss) == pytest.approx(math.log(1 + E(-1)), abs=1e-6)
+
+
+def test_value_and_gradient_equal_tensorflow_s_cross_entropy():
+    scores = tf.Variable(tf.random.normal([30, 50], stddev=20.0, seed=1))
+    positive = tf.random.uniform([30], maxval=50, dtype=tf.int32, seed=2)
+    weights = tf.random.uniform([30], seed=3)
+    with tf.GradientTape(persistent=True) as tape:
+        ours = sampled_softmax(scores, weights=weights, positive=positive)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(positive, scores)
+        theirs = tf.reduce_sum(weights * losses) / tf.reduce_sum(weights)
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-5)
+    tf.debugging.assert_near(tape.gradient(ours, scores), tape.gradient(theirs, scores), atol=1e-6)
+
+
+def test_a_score_that_is_not_finite_shows_in_the_loss():
+    for wrong in (float("nan"), float("inf")):
+        assert not math.isfinite(sampled_softmax(tf.constant([[wrong, 1.0], [0.0, 1.0]])))
+        assert not math.isfinite(sampled_softmax(tf.constant([[1.0, wrong], [0.0, 1.0]])))
+
+
 def test_weights_of_one_are_the_plain_mean_and_only_proportions_count():
     scores = tf.constant([[2.0, 1.0], [0.0, 3.0]])
     first, second = math.log(1 + E(-1)), math.log(1 + E(-3))

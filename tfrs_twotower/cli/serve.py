@@ -17,7 +17,7 @@ gRPC as TF Serving's:    PredictionService and ModelService
 def add_parser(subparsers):
     """Adds the verb."""
     parser = options.verb(subparsers, "serve", run, "answer over REST and gRPC on this machine", DESCRIPTION)
-    parser.add_argument("root", metavar="EXPORT_ROOT", help="all versions' folder, such as runs/movielens/latest/export")
+    parser.add_argument("root", metavar="EXPORT_ROOT", help="all versions' folder, as runs/movielens/latest/export")
     parser.add_argument("--name", help="the model's name in requests (default: the one in the export's manifest)")
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: 127.0.0.1, this machine only)")
     parser.add_argument("--rest-port", type=int, default=8501, help="default: 8501; 0 takes a free one")

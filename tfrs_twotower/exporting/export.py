@@ -46,7 +46,7 @@ def export(retriever, root, fields, samples, index_report, model_name="twotower"
     if not report["meets_target"] and not force:
         raise ExportError(
             f"The index reaches recall@{report['k']} {index_report.recall_at_k:.3f} where {report['target_recall']} "
-            "was asked for. Raise `index.probes` and `index.reorder`, lower `index.target_recall`, or export with --force."
+            "was asked for. Raise `index.probes` and `index.reorder`, lower `index.target_recall`, or force it."
         )
     flavour = SCANN if report["kind"] == SCANN else PORTABLE
     root = Path(root)

@@ -29,7 +29,9 @@ def infer_schema(log, id_dim=32):
     type: numbers normalised, lists of text as multi-valued, lists of floats as pre-trained vectors, text with
     few distinct values as a category, other text as words.
     """
-    query: list[Feature] = [Id(c.USER_ID, dim=id_dim), History(length=_HISTORY_LENGTH), Time(c.TIMESTAMP, parts=("hour", "weekday"))]
+    query: list[Feature] = [
+        Id(c.USER_ID, dim=id_dim), History(length=_HISTORY_LENGTH), Time(c.TIMESTAMP, parts=("hour", "weekday")),
+    ]
     candidate: list[Feature] = [Id(c.ITEM_ID, dim=id_dim)]
     for table, key, fields in ((log.users, c.USER_ID, query), (log.items, c.ITEM_ID, candidate)):
         fields += [f for name in table.column_names if name != key and (f := _feature(name, table[name]))]
