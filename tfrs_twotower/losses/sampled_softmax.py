@@ -23,20 +23,21 @@ def sampled_softmax(scores, mask=None, weights=None, positive=None):
     """
     if positive is None:
         positive = tf.range(tf.shape(scores)[0])
-    losses = _cross_entropy(scores, mask, positive)
+    losses = _cross_entropy(scores, mask, tf.cast(positive, tf.int32))
     if weights is None:
         return tf.reduce_mean(losses)
     weights = tf.cast(weights, losses.dtype)
-    return tf.math.divide_no_nan(tf.reduce_sum(weights * losses), tf.reduce_sum(weights))
+    total = tf.reduce_sum(tf.math.multiply_no_nan(losses, weights))  # weight 0 leaves out even an infinite loss
+    return tf.math.divide_no_nan(total, tf.reduce_sum(weights))
 
 
 def _cross_entropy(scores, mask, positive):
     """−log softmax at the positive, [batch].
 
-    With the gradient written out: on a CPU, TensorFlow's softmax is more than twice as fast as its fused cross
-    entropy, and no gradient needs to pass back through the mask, since it is 0 at −inf.
+    With the gradient written out: on a CPU, TensorFlow's softmax is more than twice as fast as its fused
+    cross entropy, and no gradient needs to pass back through the mask, since it is 0 at −inf.
     """
-    cells = tf.stack([tf.range(tf.shape(scores)[0], dtype=positive.dtype), positive], axis=1)
+    cells = tf.stack([tf.range(tf.shape(scores)[0]), positive], axis=1)
 
     @tf.custom_gradient
     def losses(scores):
