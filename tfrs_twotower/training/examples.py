@@ -15,11 +15,10 @@ _ENCODE_ROWS = 65_536  # rows encoded at a time, so that a large table never sta
 
 def encode_table(field, table, specs):
     """Encodes the rows of an Arrow table by one field: a dict of arrays [rows, ...]."""
-    encode = tf.function(field.encode)
     parts = []
     for start in range(0, max(table.num_rows, 1), _ENCODE_ROWS):
         piece = table.slice(start, _ENCODE_ROWS)
-        parts.append(encode({name: to_tensor(piece[name], spec, name) for name, spec in specs.items()}))
+        parts.append(field.encode({name: to_tensor(piece[name], spec, name) for name, spec in specs.items()}))
     return {key: _join([np.asarray(part[key]) for part in parts]) for key in parts[0]}
 
 
@@ -135,6 +134,7 @@ class TrainingBatches:
         self._examples, self._rows, self._config = examples, np.asarray(rows), config
         self.batch_size = min(config.batch_size, len(rows))
         self.steps_per_epoch = len(rows) // self.batch_size
+        self._weights = _recency(examples.log.timestamp[self._rows], config.half_life_days)
         self._positives = _latest_positives(examples.log, self._rows, config.known_positives)
         self._order: tuple[int, list] = (-1, [])
 
@@ -149,14 +149,15 @@ class TrainingBatches:
     def batch(self, step):
         """The batch of a global step (counted from 0), as nested dicts of arrays; histories not yet encoded."""
         epoch, at = divmod(int(step), self.steps_per_epoch)
-        rows = self._rows[self._epoch(epoch)[at]]
+        chosen = self._epoch(epoch)[at]
+        rows = self._rows[chosen]
         log, examples = self._examples.log, self._examples
         return {
             "query": examples.gather(rows),
             "candidate": examples.candidates(log.item[rows]),
             "candidate_id": log.item[rows],
             "known_positives": self._positives[log.user[rows]],
-            "weight": log.weight[rows],
+            "weight": log.weight[rows] * self._weights[chosen],
         }
 
     def dataset(self, start, stop):
@@ -173,6 +174,14 @@ class TrainingBatches:
             return {**batch, "query": self._examples.finish(batch["query"])}
 
         return tf.data.Dataset.range(start, stop).map(read).prefetch(2)
+
+
+def _recency(timestamps, half_life_days):
+    """float32 [rows]: 2^(−age / half-life), age counted from the newest row; 1 without a half-life."""
+    if half_life_days is None:
+        return np.ones(len(timestamps), np.float32)
+    age = (timestamps.max() - timestamps) / 86_400
+    return np.exp2(-age / half_life_days).astype(np.float32)
 
 
 def _latest_positives(log, rows, width):

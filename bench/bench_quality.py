@@ -1,0 +1,97 @@
+"""Quality on MovieLens-100K: splits × logQ × seeds, beside popularity, last week's popularity and item-kNN.
+
+    .venv/bin/python -m bench.bench_quality              all rows, about half an hour on 2 cores
+    .venv/bin/python -m bench.bench_quality --seeds 1    one seed
+
+Each row is one training by the `movielens` recipe with the split, logQ or seed changed; validation chooses the
+epoch, test is measured once. "beats by" is the paired difference to a baseline on the same test queries, with its 95%
+bootstrap interval.
+"""
+
+import argparse
+import dataclasses
+import tempfile
+
+import tfrs_twotower  # noqa: F401
+from bench import common
+from tfrs_twotower import recipes
+from tfrs_twotower.assembly import assemble
+from tfrs_twotower.data import LeaveLastOut, Temporal, ingest
+from tfrs_twotower.evaluation import Popularity, compare, recent_counts
+from tfrs_twotower.sampling import NoLogQ, StaticLogQ, StreamingLogQ
+from tfrs_twotower.training import fit
+
+SPLITS = {"temporal": Temporal(), "leave-last-out": LeaveLastOut()}
+LOGQ = {"none": NoLogQ(), "static": StaticLogQ(), "streaming": StreamingLogQ()}
+SHOWN = ("recall@10", "recall@100", "ndcg@10")
+
+
+def variant(recipe, split, logq, seed):
+    """The recipe with another split, logQ and seed."""
+    return dataclasses.replace(
+        recipe,
+        split=split,
+        model=dataclasses.replace(recipe.model, logq=logq),
+        training=dataclasses.replace(recipe.training, seed=seed),
+    )
+
+
+def trained(recipe, log):
+    """An assembly after training, with its best epoch's weights."""
+    a = assemble(recipe, log)
+
+    def validate():
+        return a.judge(a.split.validation, a.model_scorer(a.split.validation), bootstrap=0).metrics
+
+    with tempfile.TemporaryDirectory() as folder:
+        fit(a.model, a.batches, recipe.training, validate, folder, verbose=0)
+    return a
+
+
+def baselines(a):
+    """{name: Evaluation} on the test queries."""
+    queries, train = a.split.test, a.split.train
+    scorers = a.baselines(queries)
+    week = recent_counts(a.positions(a.log.item[train]), a.log.timestamp[train], len(a.catalogue))
+    scorers["popularity, last week"] = Popularity(week, len(queries))
+    return {name: a.judge(queries, scorer) for name, scorer in scorers.items()}
+
+
+def row(split, name, seed, evaluation, others=()):
+    """One line of the table."""
+    line = {"split": split, "model": name, "seed": seed, "queries": evaluation.queries}
+    for metric in SHOWN:
+        low, high = evaluation.intervals[metric]
+        line[metric] = f"{evaluation.metrics[metric]:.4f} [{low:.3f}, {high:.3f}]"
+    line["coverage@10"] = round(evaluation.metrics["coverage@10"], 3)
+    for other, judged in dict(others).items():
+        found = compare(evaluation, judged)
+        line[f"beats {other} by"] = "; ".join(
+            f"{metric} {found[metric]['difference']:+.3f} [{found[metric]['interval'][0]:+.3f}, "
+            f"{found[metric]['interval'][1]:+.3f}]" for metric in SHOWN
+        )
+    return line
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    args = parser.parse_args()
+    base = recipes.load("movielens")
+    log, _ = ingest(base.source)
+    figures = []
+    for split_name, split in SPLITS.items():
+        judged = baselines(assemble(variant(base, split, NoLogQ(), 0), log))
+        figures += [row(split_name, name, "–", evaluation) for name, evaluation in judged.items()]
+        beaten = {name: judged[name] for name in ("popularity", "item_knn")}
+        for name, logq in LOGQ.items():
+            for seed in range(args.seeds):
+                a = trained(variant(base, split, logq, seed), log)
+                evaluation = a.judge(a.split.test, a.model_scorer(a.split.test))
+                figures.append(row(split_name, f"logQ {name}", seed, evaluation, beaten))
+                print(figures[-1], flush=True)
+    common.record("quality", figures)
+
+
+if __name__ == "__main__":
+    main()
