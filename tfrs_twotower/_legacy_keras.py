@@ -12,7 +12,7 @@ def require():
     """
     tensorflow = sys.modules.get("tensorflow")
     chosen = os.environ.get("TF_USE_LEGACY_KERAS", "").lower() in ("1", "true")
-    if tensorflow is not None and not chosen:
+    if tensorflow is not None and (not chosen or tensorflow.keras.__version__.startswith("3")):
         raise ImportError(
             "TensorFlow was imported before tfrs_twotower, with Keras 3. Import tfrs_twotower first, "
             "or set TF_USE_LEGACY_KERAS=1 in the environment."

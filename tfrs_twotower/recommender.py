@@ -271,7 +271,7 @@ class Recommender:
                 f"`title` must be a column of the item table. Received: {title!r}." + nearest(title, items.column_names)
             )
         titles = dict(zip(items[c.ITEM_ID].to_pylist(), items[title].to_pylist()))
-        return frame.assign(title=[titles.get(i) for i in frame[c.ITEM_ID]])
+        return frame.assign(title=[titles.get(i) or str(i) for i in frame[c.ITEM_ID]])
 
     def _protocol(self, queries, evaluation, on):
         return {

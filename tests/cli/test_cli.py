@@ -136,3 +136,16 @@ def test_other_paths_replace_the_sample_and_its_tables():
 def test_reading_a_run_that_is_none(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         runs.read_config(tmp_path)
+
+
+def test_the_retail_recipe_reads_its_sample():
+    from tfrs_twotower.data import ingest
+    from tfrs_twotower.features import infer_schema
+
+    recipe = recipes.load("retail")
+    log, report = ingest(recipe.source)
+    assert report.rejected == {} and recipe.title in log.items.column_names
+    schema = infer_schema(log)
+    schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
+    assert {"id_item_id", "category_department", "category_manufacturer_id"} <= {f.name for f in schema.candidate}
+    assert {"id_user_id", "history_mean", "category_age", "category_income"} <= {f.name for f in schema.query}

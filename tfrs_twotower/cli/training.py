@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import sys
 from pathlib import Path
 
 from tfrs_twotower import columns as c
@@ -26,7 +27,8 @@ def run_training(args):
         recipe = recipe_of(args)
         directory = runs.create(args.runs, recipe.name)
     print(f"Recipe {recipe.name} → {_shown(directory)}", flush=True)
-    recommender = Recommender(recipe, directory=directory).fit()
+    # A progress bar on a terminal, a line an epoch in a file.
+    recommender = Recommender(recipe, directory=directory).fit(verbose=1 if sys.stdout.isatty() else 2)
     print(recommender.ingest_report)
     metrics = recommender.evaluate()
     metrics["index"] = recommender.index().to_dict()

@@ -27,7 +27,7 @@ def infer_schema(log, id_dim=32):
 
     Ids on both sides, the user's history, the hour and weekday of the request, and every other column by its
     type: numbers normalised, lists of text as multi-valued, lists of floats as pre-trained vectors, text with
-    few distinct values as a category, other text as words.
+    few distinct values and whole numbers called *_id as a category, other text as words.
     """
     query: list[Feature] = [
         Id(c.USER_ID, dim=id_dim), History(length=_HISTORY_LENGTH), Time(c.TIMESTAMP, parts=("hour", "weekday")),
@@ -50,6 +50,8 @@ def _feature(name, column):
         return MultiValue(name, pooling="mean")
     if pa.types.is_boolean(kind) or pa.types.is_null(kind) or pa.types.is_temporal(kind):
         return None
+    if pa.types.is_integer(kind) and name.endswith("_id"):
+        return Category(name)
     if pa.types.is_floating(kind) or pa.types.is_integer(kind):
         return Number(name, transform="normalise")
     values = column.slice(0, _CATEGORY_ROWS)

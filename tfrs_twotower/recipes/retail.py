@@ -30,9 +30,9 @@ def recipe():
             path=sample("transactions.parquet"),
             users_path=sample("households.parquet"),
             items_path=sample("products.parquet"),
-            columns=Columns(session="basket_id"),
+            columns=Columns("household_id", "product_id", "timestamp", session="basket_id"),
         ),
-        title="product",
+        title="product_type",
         evaluation=EvaluationConfig(exclude_seen=False),
         training=TrainingConfig(batch_size=1024, epochs=20),
     )

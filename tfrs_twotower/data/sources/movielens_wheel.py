@@ -76,6 +76,7 @@ def place(url, cache, wheel=None):
 
 
 def cache_path(url, cache):
+    """Where TFDS looks in its download cache for the archive of `url`: a Path."""
     from tensorflow_datasets.core.download import checksums, resource
 
     return Path(cache) / resource.get_dl_fname(url, checksums.get_all_url_infos()[url].checksum)
