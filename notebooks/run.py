@@ -24,7 +24,8 @@ def execute(path, folder, timeout=600):
     notebook = nbformat.read(path, as_version=4)
     # No times in the metadata: a second run of the same code gives nearly the same file.
     client = NotebookClient(
-        notebook, timeout=timeout, resources={"metadata": {"path": str(folder)}}, record_timing=False
+        notebook, timeout=timeout, resources={"metadata": {"path": str(folder)}}, record_timing=False,
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
     )
     return client.execute()
 

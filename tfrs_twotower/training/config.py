@@ -16,7 +16,6 @@ class TrainingConfig:
       monitor: the validation metric that decides which epoch is kept, e.g. "ndcg@10".
       patience: stop after so many epochs without a better `monitor`; 0 runs all epochs and keeps the best.
       known_positives: at most so many of the user's latest training items are masked as negatives.
-      half_life_days: an event so many days older than the newest counts half; None counts all alike.
       shuffle_buffer: rows that are shuffled at a time.
       checkpoint_steps: a checkpoint every so many steps, besides the one of each epoch.
       seed: of the weights, the order of the rows, dropout and ID dropout.
@@ -28,7 +27,6 @@ class TrainingConfig:
     monitor: str = "ndcg@10"
     patience: int = 3
     known_positives: int = 100
-    half_life_days: float | None = None
     shuffle_buffer: int = 1_000_000
     checkpoint_steps: int = 1000
     seed: int = 0

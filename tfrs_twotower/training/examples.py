@@ -134,7 +134,6 @@ class TrainingBatches:
         self._examples, self._rows, self._config = examples, np.asarray(rows), config
         self.batch_size = min(config.batch_size, len(rows))
         self.steps_per_epoch = len(rows) // self.batch_size
-        self._weights = _recency(examples.log.timestamp[self._rows], config.half_life_days)
         self._positives = _latest_positives(examples.log, self._rows, config.known_positives)
         self._order: tuple[int, list] = (-1, [])
 
@@ -149,15 +148,14 @@ class TrainingBatches:
     def batch(self, step):
         """The batch of a global step (counted from 0), as nested dicts of arrays; histories not yet encoded."""
         epoch, at = divmod(int(step), self.steps_per_epoch)
-        chosen = self._epoch(epoch)[at]
-        rows = self._rows[chosen]
+        rows = self._rows[self._epoch(epoch)[at]]
         log, examples = self._examples.log, self._examples
         return {
             "query": examples.gather(rows),
             "candidate": examples.candidates(log.item[rows]),
             "candidate_id": log.item[rows],
             "known_positives": self._positives[log.user[rows]],
-            "weight": log.weight[rows] * self._weights[chosen],
+            "weight": log.weight[rows],
         }
 
     def dataset(self, start, stop):
@@ -174,14 +172,6 @@ class TrainingBatches:
             return {**batch, "query": self._examples.finish(batch["query"])}
 
         return tf.data.Dataset.range(start, stop).map(read).prefetch(2)
-
-
-def _recency(timestamps, half_life_days):
-    """float32 [rows]: 2^(−age / half-life), age counted from the newest row; 1 without a half-life."""
-    if half_life_days is None:
-        return np.ones(len(timestamps), np.float32)
-    age = (timestamps.max() - timestamps) / 86_400
-    return np.exp2(-age / half_life_days).astype(np.float32)
 
 
 def _latest_positives(log, rows, width):
