@@ -75,7 +75,10 @@ class Recommender:
             states = runs.read_fields(self.directory)
         else:
             self._space, states = uuid.uuid4().hex, None
-        self._assembly = assemble(self.recipe, self._ingest(), states)
+        log = self._ingest()
+        if verbose:
+            print(self.ingest_report, flush=True)
+        self._assembly = assemble(self.recipe, log, states)
         self.recipe = self._assembly.recipe
         if not resumed:
             runs.write_fields(self.directory, self._assembly.model)

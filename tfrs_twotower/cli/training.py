@@ -29,7 +29,6 @@ def run_training(args):
     print(f"Recipe {recipe.name} → {_shown(directory)}", flush=True)
     # A progress bar on a terminal, a line an epoch in a file.
     recommender = Recommender(recipe, directory=directory).fit(verbose=1 if sys.stdout.isatty() else 2)
-    print(recommender.ingest_report)
     metrics = recommender.evaluate()
     metrics["index"] = recommender.index().to_dict()
     runs.write_json(directory / runs.METRICS, metrics)
