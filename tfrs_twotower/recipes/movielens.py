@@ -27,7 +27,7 @@ def recipe():
                 Number("age", transform="bucketise"),
                 Category("gender"),
                 Category("occupation"),
-                Time("timestamp", parts=("hour", "weekday")),
+                Time("timestamp", parts=("hour", "weekday", "recency")),
             ),
             candidate=(
                 Id("item_id"),
