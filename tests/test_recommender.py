@@ -91,3 +91,19 @@ def test_untrained_says_what_to_do(tmp_path):
 def test_a_source_or_frames_not_neither(tmp_path):
     with pytest.raises(ConfigError, match="interactions"):
         Recommender(Recipe(name="x"), directory=tmp_path)
+
+
+def test_ids_that_are_numbers_work_as_numbers_and_as_text(tmp_path):
+    frames, _ = toy.planted()
+    for frame, name in ((frames["interactions"], "user_id"), (frames["interactions"], "item_id"),
+                        (frames["users"], "user_id"), (frames["items"], "item_id")):
+        frame[name] = frame[name].str[1:].astype("int64")
+    run = Recommender(toy.recipe(epochs=1), directory=tmp_path, **frames).fit(verbose=0)
+    number, text = run.recommend(3, k=5), run.recommend("3", k=5)
+    assert number["item_id"].tolist() == text["item_id"].tolist() and number["item_id"].dtype == "int64"
+    assert run.similar("5", k=3)["item_id"].tolist() == run.similar(5, k=3)["item_id"].tolist()
+    assert len(run.recommend(10**15, k=4)) == 4  # unknown
+    for ask in (run.recommend, run.similar):
+        with pytest.raises(DataError, match="whole number"):
+            ask("abc", 3)
+    assert run.export().name == "1"

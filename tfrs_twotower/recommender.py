@@ -18,7 +18,7 @@ from tfrs_twotower.evaluation import Evaluation, collapse, compare
 from tfrs_twotower.exporting import PORTABLE, SCANN, Retriever, export, versions
 from tfrs_twotower.features import key_dtype, to_tensor
 from tfrs_twotower.index import build as build_index
-from tfrs_twotower.requests import live_requests, user_rows
+from tfrs_twotower.requests import as_ids, live_requests, user_rows
 from tfrs_twotower.training import FitReport, fit, restore_best
 
 _TUNING_QUERIES = 2_000  # queries by which an index is tuned and measured
@@ -148,7 +148,7 @@ class Recommender:
                 self.index()
             smoothed = a.train_counts + 1.0
             item_ids = a.log.items[c.ITEM_ID].take(a.catalogue)
-            ids = to_tensor(item_ids, tf.TensorSpec([None], key_dtype(item_ids, c.ITEM_ID)))
+            ids = to_tensor(item_ids, tf.TensorSpec([None], key_dtype(item_ids, c.ITEM_ID)), c.ITEM_ID)
             self._retriever = Retriever(
                 a.model.query_tower, a.model.candidate_tower, a.candidate_vectors(), ids, self._index,
                 float(a.model.task.temperature.value()), np.log(smoothed / smoothed.sum()).astype(np.float32),
@@ -184,7 +184,8 @@ class Recommender:
         Raises:
           DataError: the catalogue has no such item.
         """
-        item = tf.constant([item_id], self.retriever.item_ids.dtype)
+        spec = tf.TensorSpec([None], self.retriever.item_ids.dtype)
+        item = to_tensor(as_ids([item_id], self._trained().log.items, c.ITEM_ID), spec)
         if int(self.retriever.rows_of(item)[0]) < 0:
             known = _plain(self.retriever.item_ids.numpy()[:1000])[0]
             raise DataError(

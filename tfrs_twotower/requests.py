@@ -6,16 +6,28 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.errors import DataError
 from tfrs_twotower.features import key_dtype, to_tensor
+
+
+def as_ids(values, table, name):
+    """Ids as the log has them, text or whole numbers: "42" from a command line becomes 42 where ids are numbers.
+
+    Raises:
+      DataError: the log's ids are whole numbers and a value is none.
+    """
+    kind = table[name].type
+    try:
+        return pc.cast(pa.array([str(v) for v in values]), kind)
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"`{name}` must be a whole number, as in the log. Received: {list(values)!r}. Pass the log's own ids."
+        ) from error
 
 
 def user_rows(log, user_ids):
     """int64 [users]: rows of the user table; −1 for an unknown id."""
-    kind = log.users[c.USER_ID].type
-    try:
-        values = pa.array(user_ids, kind)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):  # "42" from a command line, where ids are numbers; or 42 for "42"
-        values = pc.cast(pa.array([str(u) for u in user_ids]), kind)
+    values = as_ids(user_ids, log.users, c.USER_ID)
     found = pc.index_in(values, value_set=log.users[c.USER_ID].combine_chunks())
     return pc.fill_null(found, -1).to_numpy().astype(np.int64)
 
@@ -36,8 +48,7 @@ def live_requests(assembly, user_ids):
 
     def column(name):
         if name == c.USER_ID:
-            kind = log.users[name].type
-            return pc.cast(pa.array([str(u) for u in user_ids]), kind)
+            return as_ids(user_ids, log.users, name)
         if name == c.TIMESTAMP:
             return pa.array([int(log.timestamp[-1]) + 1] * len(rows))
         if name == c.HISTORY_ITEM_ID:
