@@ -35,8 +35,8 @@ class ModelConfig:
     """
 
     dim: int = 64
-    query_encoder: MLP = MLP(widths=(128,), dropout=0.3)
-    candidate_encoder: MLP = MLP(widths=(128,), dropout=0.3)
+    query_encoder: MLP = MLP(widths=(128,))
+    candidate_encoder: MLP = MLP(widths=(128,))
     similarity: Literal["cosine", "dot"] = "cosine"
     temperature: FixedTemperature | LearnedTemperature = FixedTemperature(0.05)
     logq: NoLogQ | StaticLogQ | StreamingLogQ = StreamingLogQ()

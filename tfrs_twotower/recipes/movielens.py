@@ -10,7 +10,8 @@ would do for so few films.
 from tfrs_twotower.data import MovieLens
 from tfrs_twotower.features import Category, History, Id, MultiValue, Number, Schema, Text, Time
 from tfrs_twotower.index import IndexConfig
-from tfrs_twotower.recipe import Recipe
+from tfrs_twotower.recipe import ModelConfig, Recipe
+from tfrs_twotower.towers import MLP
 from tfrs_twotower.training import TrainingConfig
 
 
@@ -35,6 +36,9 @@ def recipe():
                 MultiValue("movie_genres"),
                 Number("release_year", transform="bucketise"),
             ),
+        ),
+        model=ModelConfig(
+            query_encoder=MLP(widths=(128,), dropout=0.3), candidate_encoder=MLP(widths=(128,), dropout=0.3)
         ),
         training=TrainingConfig(batch_size=1024, epochs=30),
         index=IndexConfig(kind="scann"),

@@ -1,0 +1,7 @@
+"""`python -m tfrs_twotower`, where the console script is not on the path."""
+
+import sys
+
+from tfrs_twotower.cli.main import main
+
+sys.exit(main())
