@@ -75,7 +75,7 @@ def test_latest_points_to_the_run(trained):
 
 def test_queries_encoded_once_equal_raw_requests(trained):
     """Training and evaluation gather encoded tables; a served request encodes raw values: same vectors."""
-    a = trained._trained()
+    a = trained.assembly
     rows = a.split.test.row[:50]
     raw = a.examples.raw_queries(rows)
     tower = a.model.query_tower

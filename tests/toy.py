@@ -47,7 +47,7 @@ def train(directory, **training):
 
 def weights(recommender):
     """{path: array} of all that training learned."""
-    model = recommender._trained().model
+    model = recommender.assembly.model
     return {f"{i}:{v.name}": v.numpy() for i, v in enumerate(model.trainable_variables)}
 
 

@@ -95,13 +95,24 @@ class Recommender:
         self._index = self._retriever = None
         return self
 
+    @property
+    def assembly(self):
+        """The `Assembly` of this training: log, split, model, encoded features.
+
+        Raises:
+          TrainingError: there is none yet.
+        """
+        if self._assembly is None:
+            raise TrainingError("This recommender is not trained. Call `fit()`, or `Recommender.load(run)`.")
+        return self._assembly
+
     def evaluate(self, on="test"):
         """Ranks the whole catalogue for every query of `on`, beside the baselines.
 
         Returns:
           A dict, as it stands in `metrics.json`: `protocol`, `test` (or `validation`), `slices`, `baselines`, ….
         """
-        a = self._trained()
+        a = self.assembly
         queries = {"test": a.split.test, "validation": a.split.validation}.get(on)
         if queries is None:
             known = ("test", "validation")
@@ -125,7 +136,7 @@ class Recommender:
 
     def index(self, config=None):
         """Builds the index that `recommend` and `export` use, tuned to its target recall; returns its report."""
-        a = self._trained()
+        a = self.assembly
         if config is not None:
             self.recipe = dataclasses.replace(self.recipe, index=config)
         rng, held_out = np.random.default_rng(self.recipe.training.seed), a.split.validation.row
@@ -143,7 +154,7 @@ class Recommender:
     def retriever(self):
         """The `Retriever` of this model and index: raw features in, item ids out."""
         if self._retriever is None:
-            a = self._trained()
+            a = self.assembly
             if self._index is None:
                 self.index()
             smoothed = a.train_counts + 1.0
@@ -167,7 +178,7 @@ class Recommender:
           A frame with `user_id`, `rank`, `item_id`, `score` and, when the recipe names one, the title.
         """
         user_ids = [user_ids] if np.isscalar(user_ids) else list(user_ids)
-        features, seen = live_requests(self._trained(), user_ids)
+        features, seen = live_requests(self.assembly, user_ids)
         ids, scores = self.retriever.recommend(
             features, tf.constant(k), seen if exclude_seen else seen[:, :0], seen[:1, :0], tf.constant(0.0)
         )
@@ -185,7 +196,7 @@ class Recommender:
           DataError: the catalogue has no such item.
         """
         spec = tf.TensorSpec([None], self.retriever.item_ids.dtype)
-        item = to_tensor(as_ids([item_id], self._trained().log.items, c.ITEM_ID), spec)
+        item = to_tensor(as_ids([item_id], self.assembly.log.items, c.ITEM_ID), spec)
         if int(self.retriever.rows_of(item)[0]) < 0:
             known = _plain(self.retriever.item_ids.numpy()[:1000])[0]
             raise DataError(
@@ -198,7 +209,7 @@ class Recommender:
 
     def watched(self, user_id, n=5):
         """The user's last n items, newest first: a frame with `item_id` and the title."""
-        log = self._trained().log
+        log = self.assembly.log
         row = user_rows(log, [user_id])[0]
         items = log.item[log.user == row][::-1][:n]
         return self._titled(pd.DataFrame({c.ITEM_ID: log.items[c.ITEM_ID].take(items).to_pylist()}))
@@ -215,7 +226,7 @@ class Recommender:
         Returns:
           The version's path.
         """
-        a = self._trained()
+        a = self.assembly
         self._index_for(flavour)
         rows = a.split.test.row[:8] if len(a.split.test.row) else a.split.train[:8]
         fields = {
@@ -234,7 +245,7 @@ class Recommender:
 
     def active_users(self, n):
         """Ids of n users with test events where there are such, spread over the log."""
-        a = self._trained()
+        a = self.assembly
         users = np.unique(a.split.test.user if len(a.split.test.user) else a.log.user)
         chosen = users[np.linspace(0, len(users) - 1, min(n, len(users))).astype(int)]
         return a.log.users[c.USER_ID].take(chosen).to_pylist()
@@ -261,13 +272,8 @@ class Recommender:
         a = self._assembly
         a.model(next(iter(a.batches.dataset(0, 1))))
 
-    def _trained(self):
-        if self._assembly is None:
-            raise TrainingError("This recommender is not trained. Call `fit()`, or `Recommender.load(run)`.")
-        return self._assembly
-
     def _titled(self, frame):
-        title, items = self.recipe.title, self._trained().log.items
+        title, items = self.recipe.title, self.assembly.log.items
         if title is None:
             return frame
         if title not in items.column_names:
@@ -291,7 +297,7 @@ class Recommender:
         }
 
     def _vocabulary_sizes(self):
-        model = self._trained().model
+        model = self.assembly.model
         return {
             side: {field.name: field.size for field in tower.fields if hasattr(field, "size")}
             for side, tower in (("query", model.query_tower), ("candidate", model.candidate_tower))

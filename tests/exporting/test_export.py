@@ -1,6 +1,8 @@
 """The exported SavedModel: its answers, its filters, its manifest, and what a failure leaves behind."""
 
 import json
+import os
+import subprocess
 
 import numpy as np
 import pytest
@@ -51,12 +53,12 @@ def _ids(ids):
 
 @pytest.fixture(scope="module")
 def features(trained):
-    a = trained._trained()
+    a = trained.assembly
     return a.examples.raw_queries(a.split.test.row[:6])
 
 
 def test_scores_are_the_inner_product_over_the_temperature(trained, served, features):
-    a = trained._trained()
+    a = trained.assembly
     queries, items = a.query_vectors(a.split.test.row[:6]), a.candidate_vectors()
     expected = np.sort(queries @ items.T / 0.05, axis=1)[:, ::-1][:, :10]
     got = ask(served, features, signature="recommend_exact")[1]
@@ -90,9 +92,9 @@ def test_an_allow_list_of_unknown_ids_allows_nothing(served, features):
 def test_beta_takes_log_popularity_off(trained, served, features):
     ids, scores = ask(served, features, k=toy.ITEMS)
     shifted_ids, shifted = ask(served, features, k=toy.ITEMS, beta=2.0)
-    counts = trained._trained().train_counts + 1.0
-    names = trained._trained().log.items["item_id"].to_pylist()
-    log_p = {names[row]: np.log(n / counts.sum()) for row, n in zip(trained._trained().catalogue, counts)}
+    counts = trained.assembly.train_counts + 1.0
+    names = trained.assembly.log.items["item_id"].to_pylist()
+    log_p = {names[row]: np.log(n / counts.sum()) for row, n in zip(trained.assembly.catalogue, counts)}
     before = dict(zip(ids[0], scores[0]))
     expected = [before[i] - 2.0 * log_p[i] for i in shifted_ids[0]]
     np.testing.assert_allclose(shifted[0], expected, rtol=1e-4, atol=1e-4)
@@ -119,7 +121,7 @@ def test_k_and_beta_may_come_one_a_query(served, features):
 
 
 def test_odd_requests_are_answered(served, trained):
-    odd = parity.odd(trained._trained().model.query_tower.inputs())
+    odd = parity.odd(trained.assembly.model.query_tower.inputs())
     ids, scores = ask(served, odd, k=4)
     assert ids.shape == (3, 4) and np.isfinite(scores).all() and (ids != "").all()
 
@@ -143,7 +145,7 @@ def test_similar_items_leave_out_the_item_and_know_unknown_ones(served):
 
 
 def test_embeddings_are_the_towers(trained, served, features):
-    a = trained._trained()
+    a = trained.assembly
     got = served.signatures["embed_query"](**features)[c.EMBEDDING].numpy()
     np.testing.assert_allclose(got, a.query_vectors(a.split.test.row[:6]), atol=1e-6)
     from tfrs_twotower.features import to_tensor
@@ -195,6 +197,16 @@ def test_versions_count_up(trained, tmp_path):
     trained.index(IndexConfig(kind="exact", k=10))
     assert [trained.export(tmp_path).name for _ in range(2)] == ["1", "2"]
     assert next_version(tmp_path) == 3
+
+
+def test_what_a_killed_export_left_is_cleared_and_a_running_one_is_not(trained, tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for pid in (dead.pid, os.getppid()):
+        (tmp_path / f".writing-1-{pid}").mkdir()
+    trained.index(IndexConfig(kind="exact", k=10))
+    trained.export(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"1", f".writing-1-{os.getppid()}"}
 
 
 def test_a_failed_parity_check_publishes_nothing(trained, tmp_path, monkeypatch):

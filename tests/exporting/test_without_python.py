@@ -19,7 +19,7 @@ def test_the_c_api_gives_the_same_ids_and_scores(kind, program, trained, tmp_pat
     library = capi.scann_library() if kind == "scann" else None
     trained.index(IndexConfig(kind=kind, k=10))
     export = trained.export(tmp_path)
-    a = trained._trained()
+    a = trained.assembly
     features = a.examples.raw_queries(a.split.test.row[:4])
     nothing = tf.zeros([1, 0], tf.string)
     ids, scores = trained.retriever.recommend(features, tf.constant(7), nothing, nothing, tf.constant(0.0))

@@ -98,7 +98,7 @@ def test_an_infinite_feature_is_named_and_no_weight_changes(tmp_path):
     frames, _ = toy.planted()
     run = Recommender(toy.recipe(epochs=1), directory=tmp_path, **frames)
     run.fit(verbose=0)
-    a = run._trained()
+    a = run.assembly
     before = toy.weights(run)
     table = a.examples._by_user["normalise_age"]
     key = next(k for k, v in table.items() if np.issubdtype(v.dtype, np.floating))
@@ -123,7 +123,7 @@ def test_an_unknown_monitor_offers_the_nearest(tmp_path):
 
 
 def test_known_positives_are_the_users_latest_training_items(trained):
-    a = trained._trained()
+    a = trained.assembly
     user = int(a.log.user[a.split.train[0]])
     mine = [int(a.log.item[r]) for r in a.split.train if a.log.user[r] == user]
     row = a.batches._positives[user]
@@ -132,7 +132,7 @@ def test_known_positives_are_the_users_latest_training_items(trained):
 
 def test_histories_end_before_the_event(trained):
     """No batch's history holds an event that is not strictly before its row."""
-    a = trained._trained()
+    a = trained.assembly
     rows = a.split.train[::37]
     times = a.examples.history.before(rows, 50)[1]
     assert (times.max(axis=1) <= a.log.timestamp[rows]).all() and (times > 0).any()

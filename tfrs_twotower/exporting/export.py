@@ -51,8 +51,7 @@ def export(retriever, root, fields, samples, index_report, model_name="twotower"
     flavour = SCANN if report["kind"] == SCANN else PORTABLE
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
-    for stale in root.glob(".writing-*"):
-        shutil.rmtree(stale, ignore_errors=True)
+    _clear_abandoned(root)
     version = next_version(root)
     aside = root / f".writing-{version}-{os.getpid()}"
     try:
@@ -79,6 +78,17 @@ def export(retriever, root, fields, samples, index_report, model_name="twotower"
         shutil.rmtree(aside, ignore_errors=True)
         raise
     return root / str(version)
+
+
+def _clear_abandoned(root):
+    """Removes what exports that were killed left behind; one that still runs keeps its folder."""
+    for path in root.glob(".writing-*"):
+        try:
+            os.kill(int(path.name.rpartition("-")[2]), 0)
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(path, ignore_errors=True)
+        except PermissionError:  # somebody else's, alive
+            continue
 
 
 def _flush(directory):

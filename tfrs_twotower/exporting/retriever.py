@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.features import Vocabulary, fingerprints
-from tfrs_twotower.index import top_k
+from tfrs_twotower.index import exclude, top_k
 
 _BLOCK_SCORES = 2**25  # scores of one block of queries in exact search: 128 MiB of float32
 LOWEST = tf.float32.min  # the score beside a missing id; finite, because JSON has no infinity
@@ -118,16 +118,14 @@ class Retriever(tf.Module):
 
     def _approximate(self, queries, k, exclude_ids, by_exact):
         """Over-fetches by the number of exclusions; falls back to exact search when too few are left."""
-        excluded = tf.sort(tf.pad(self.rows_of(exclude_ids), [[0, 0], [1, 0]], constant_values=-1), axis=1)
+        excluded = self.rows_of(exclude_ids)
         fetched = self.index.search(queries, tf.minimum(k + tf.shape(exclude_ids)[1], self.size))
-        at = tf.minimum(tf.searchsorted(excluded, fetched.rows), tf.shape(excluded)[1] - 1)
-        drop = tf.gather(excluded, at, batch_dims=1) == fetched.rows  # a row of −1 equals the pad, and goes too
-        scores, order = tf.math.top_k(tf.where(drop, -np.inf, fetched.scores), k)
-        rows = tf.gather(fetched.rows, order, batch_dims=1)
-        new = tf.logical_and(excluded[:, 1:] >= 0, excluded[:, 1:] != excluded[:, :-1])
-        remaining = self.size - tf.reduce_sum(tf.cast(new, tf.int32), axis=1)
-        found = tf.reduce_sum(tf.cast(tf.math.is_finite(scores), tf.int32), axis=1)
-        return tf.cond(tf.reduce_all(found >= tf.minimum(k, remaining)), lambda: (scores, rows), by_exact)
+        scores, rows = exclude(fetched, excluded, k)
+        ordered = tf.sort(tf.pad(excluded, [[0, 0], [1, 0]], constant_values=-1), axis=1)
+        distinct = tf.reduce_sum(tf.cast(ordered[:, 1:] != ordered[:, :-1], tf.int32), axis=1)  # −1 is not counted
+        found = tf.reduce_sum(tf.cast(rows >= 0, tf.int32), axis=1)
+        enough = tf.reduce_all(found >= tf.minimum(k, self.size - distinct))
+        return tf.cond(enough, lambda: (scores, rows), by_exact)
 
     def _exact(self, queries, k, exclude_ids, allow_ids, beta):
         """(scores, rows) [batch, k] by exact search, in blocks of queries so that memory stays bounded."""
