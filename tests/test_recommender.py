@@ -1,5 +1,7 @@
 """The Python API on planted data: what the planting says must come out."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -66,11 +68,33 @@ def test_a_loaded_run_answers_as_the_trained_one(trained):
     assert toy.same_weights(again, trained)
 
 
-def test_latest_points_to_the_run(trained):
-    latest = trained.directory.parent / "latest"
-    assert latest.is_symlink() and latest.resolve() == trained.directory.resolve()
-    recipe, _ = runs.read_config(latest)
-    assert recipe.schema == trained.recipe.schema and recipe.training == trained.recipe.training
+def test_latest_points_to_the_run_once_it_is_exported_and_versions_count_over_runs(tmp_path):
+    frames, _ = toy.planted()
+    latest = tmp_path / "toy" / "latest"
+    for version in ("1", "2"):
+        run = Recommender(toy.recipe(epochs=1), directory=runs.create(tmp_path, "toy"), **frames).fit(verbose=0)
+        assert not latest.exists() or latest.resolve() != run.directory.resolve()
+        assert run.export().name == version
+        assert latest.resolve() == run.directory.resolve()
+        assert runs.read_config(latest).recipe == run.recipe
+
+
+def test_a_log_that_changed_is_refused(trained):
+    frames, _ = toy.planted()
+    frames["interactions"] = frames["interactions"].iloc[1:]
+    with pytest.raises(DataError, match="is not the one"):
+        Recommender.load(trained.directory, **frames)
+
+
+@pytest.mark.parametrize("damaged", ["checkpoint/fields.npz", "checkpoint/best", "config.json"])
+def test_damaged_files_of_a_run_get_one_line(trained, tmp_path, damaged):
+    frames, _ = toy.planted()
+    copy = tmp_path / "copy"
+    shutil.copytree(trained.directory, copy)
+    for path in [copy / damaged] if (copy / damaged).is_file() else (copy / damaged).glob("*.data*"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises((ConfigError, TrainingError), match="cannot be read"):
+        Recommender.load(copy, **frames)
 
 
 def test_queries_encoded_once_equal_raw_requests(trained):

@@ -125,6 +125,11 @@ def assemble(recipe, log, field_states=None):
     split = recipe.split.split(log, seed=recipe.training.seed)
     if not len(split.train):
         raise DataError("The split leaves no training row. Use more data or a smaller `split.test`.")
+    if not len(split.validation):
+        raise DataError(
+            "`split.validation` must leave some queries: they choose the epoch. Received: none. Raise it, for example "
+            "split.validation=0.1."
+        )
     schema = recipe.schema or infer_schema(log)
     recipe = dataclasses.replace(recipe, schema=schema)
     schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)

@@ -15,7 +15,7 @@ from tfrs_twotower.config import to_dict
 from tfrs_twotower.data import Frames, IngestReport, ingest
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError, nearest
 from tfrs_twotower.evaluation import Evaluation, collapse, compare
-from tfrs_twotower.exporting import PORTABLE, SCANN, Retriever, export, versions
+from tfrs_twotower.exporting import PORTABLE, SCANN, Retriever, export, next_version, versions
 from tfrs_twotower.features import key_dtype, to_tensor
 from tfrs_twotower.index import build as build_index
 from tfrs_twotower.requests import as_ids, live_requests, user_rows
@@ -56,10 +56,10 @@ class Recommender:
     @classmethod
     def load(cls, directory, **frames):
         """A trained recommender from its run's folder; `frames` as in the constructor, for a recipe without source."""
-        recipe, space = runs.read_config(directory)
-        self = cls(recipe, directory=directory, **frames)
-        self._space = space
-        self._assembly = assemble(recipe, self._ingest(), runs.read_fields(directory))
+        config = runs.read_config(directory)
+        self = cls(config.recipe, directory=directory, **frames)
+        self._space = config.embedding_space
+        self._assembly = assemble(config.recipe, self._ingest(config.fingerprint), runs.read_fields(directory))
         self._build()
         restore_best(self._assembly.model, self.directory / runs.CHECKPOINT)
         return self
@@ -69,22 +69,20 @@ class Recommender:
 
         In the folder of a run that was stopped it goes on from the last checkpoint.
         """
-        resumed = (self.directory / runs.CONFIG).is_file()
-        if resumed:
-            self.recipe, self._space = runs.read_config(self.directory)
-            states = runs.read_fields(self.directory)
+        if (self.directory / runs.CONFIG).is_file():
+            config = runs.read_config(self.directory)
+            self.recipe, self._space = config.recipe, config.embedding_space
+            log, states = self._ingest(config.fingerprint), runs.read_fields(self.directory)
         else:
-            self._space, states = uuid.uuid4().hex, None
-        log = self._ingest()
+            self._space, log, states = uuid.uuid4().hex, self._ingest(), None
         if verbose:
             print(self.ingest_report, flush=True)
-        self._assembly = assemble(self.recipe, log, states)
-        self.recipe = self._assembly.recipe
-        if not resumed:
-            runs.write_fields(self.directory, self._assembly.model)
-            runs.write_config(self.directory, self.recipe, self._space)
-        runs.point_latest(self.directory)
-        a = self._assembly
+        self._check_title(log)
+        self._assembly = a = assemble(self.recipe, log, states)
+        self.recipe = a.recipe
+        if states is None:
+            runs.write_fields(self.directory, a.model)
+            runs.write_config(self.directory, runs.RunConfig(self.recipe, self._space, log.fingerprint()))
 
         def validate():
             return a.judge(a.split.validation, a.model_scorer(a.split.validation), bootstrap=0).metrics
@@ -166,18 +164,22 @@ class Recommender:
             )
         return self._retriever
 
-    def recommend(self, user_ids, k=10, exclude_seen=True):
+    def recommend(self, user_ids, k=10, exclude_seen=None):
         """The top k items of each user, from all that the log knows of them; an unknown user is served too.
 
         Args:
           user_ids: one id or a list.
           k: items a user.
-          exclude_seen: whether what a user already has is left out.
+          exclude_seen: whether what a user already has is left out; None: as the recipe's evaluation does.
 
         Returns:
           A frame with `user_id`, `rank`, `item_id`, `score` and, when the recipe names one, the title.
         """
         user_ids = [user_ids] if np.isscalar(user_ids) else list(user_ids)
+        if not user_ids or k < 1:
+            raise DataError(f"`user_ids` must name a user and `k` be at least 1. Received: {user_ids!r}, k={k!r}.")
+        if exclude_seen is None:
+            exclude_seen = self.recipe.evaluation.exclude_seen
         features, seen = live_requests(self.assembly, user_ids)
         ids, scores = self.retriever.recommend(
             features, tf.constant(k), seen if exclude_seen else seen[:, :0], seen[:1, :0], tf.constant(0.0)
@@ -229,6 +231,8 @@ class Recommender:
         a = self.assembly
         self._index_for(flavour)
         rows = a.split.test.row[:8] if len(a.split.test.row) else a.split.train[:8]
+        # Versions count up over all runs of a recipe, so that a server that follows `latest` sees a new number.
+        version = 1 if root else max(next_version(p) for p in [*self.directory.parent.glob(f"*/{runs.EXPORT}"), ""])
         fields = {
             "model": self.recipe.name,
             "schema": to_dict(self.recipe.schema),
@@ -238,10 +242,13 @@ class Recommender:
             "temperature": float(a.model.task.temperature.value()),
             "metrics": self.evaluations["model"].metrics if self.evaluations else None,
         }
-        return export(
+        path = export(
             self.retriever, root or self.directory / runs.EXPORT, fields, [a.examples.raw_queries(rows)],
-            self._index_report, model_name=self.recipe.name, force=force,
+            self._index_report, model_name=self.recipe.name, force=force, least_version=version,
         )
+        if root is None:
+            runs.point_latest(self.directory)
+        return path
 
     def active_users(self, n):
         """Ids of n users with test events where there are such, spread over the log."""
@@ -261,12 +268,23 @@ class Recommender:
             large = len(self._assembly.catalogue) >= self.recipe.index.exact_below
             self.index(dataclasses.replace(self.recipe.index, kind="ivf" if large else "exact"))
 
-    def _ingest(self):
+    def _ingest(self, fingerprint=None):
+        """The log. With the `fingerprint` of an earlier training, only if it is still the same log."""
         log, self.ingest_report = ingest(
             self._source, limit=self.recipe.rejected_limit, rejected_to=self.directory / runs.REJECTED,
             require_items=self.recipe.require_items,
         )
+        if fingerprint is not None and log.fingerprint() != fingerprint:
+            raise DataError(
+                f"The log of {self._source.name} is not the one that {self.directory} was trained on: its split and "
+                "figures would be others. Train a new run, or name the log as it was."
+            )
         return log
+
+    def _check_title(self, log):
+        title, known = self.recipe.title, log.items.column_names
+        if title is not None and title not in known:
+            raise ConfigError(f"`title` must be a column of the items. Received: {title!r}." + nearest(title, known))
 
     def _build(self):
         a = self._assembly
@@ -276,10 +294,6 @@ class Recommender:
         title, items = self.recipe.title, self.assembly.log.items
         if title is None:
             return frame
-        if title not in items.column_names:
-            raise ConfigError(
-                f"`title` must be a column of the item table. Received: {title!r}." + nearest(title, items.column_names)
-            )
         titles = dict(zip(items[c.ITEM_ID].to_pylist(), items[title].to_pylist()))
         return frame.assign(title=[titles.get(i) or str(i) for i in frame[c.ITEM_ID]])
 

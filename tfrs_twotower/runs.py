@@ -1,14 +1,17 @@
 """A run's folder: `runs/<recipe>/<time>/`, and `runs/<recipe>/latest` that points to the newest."""
 
+import dataclasses
 import datetime
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from tfrs_twotower.config import from_dict, to_dict
-from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.errors import ConfigError, TrainingError, invalid
+from tfrs_twotower.recipe import Recipe
 
 CONFIG, METRICS, REJECTED = "config.json", "metrics.json", "rejected.parquet"
 CHECKPOINT, REPORT, EXPORT = "checkpoint", "report", "export"
@@ -20,17 +23,22 @@ def create(root, name):
 
     Returns:
       The new folder's path.
+
+    Raises:
+      ConfigError: `root` is a file, or cannot be written.
     """
     parent = Path(root) / name
-    parent.mkdir(parents=True, exist_ok=True)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     for attempt in range(1000):
         directory = parent / (stamp if not attempt else f"{stamp}-{attempt}")
         try:
-            directory.mkdir()
+            directory.mkdir(parents=True)
             break
         except FileExistsError:
             continue
+        except OSError as error:
+            rule, way_out = "be a folder that can be written", f"The system says: {error}."
+            raise ConfigError(invalid("runs", rule, str(root), way_out)) from error
     return directory
 
 
@@ -51,13 +59,28 @@ def write_json(path, value):
     os.replace(aside, path)
 
 
-def write_config(directory, recipe, embedding_space):
-    """Keeps the recipe as run, and the id of the embedding space that its training makes."""
-    write_json(Path(directory) / CONFIG, {"embedding_space": embedding_space, "recipe": to_dict(recipe)})
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """What `config.json` keeps.
+
+    Attributes:
+      recipe: the recipe as run.
+      embedding_space: the id of the space that its training makes; vectors of two spaces cannot be compared.
+      fingerprint: of the log that it was trained on.
+    """
+
+    recipe: Recipe
+    embedding_space: str
+    fingerprint: str
+
+
+def write_config(directory, config):
+    """Keeps a `RunConfig`."""
+    write_json(Path(directory) / CONFIG, {**vars(config), "recipe": to_dict(config.recipe)})
 
 
 def read_config(directory):
-    """(recipe, embedding space) of a run.
+    """The `RunConfig` of a run.
 
     Raises:
       ConfigError: `config.json` cannot be read.
@@ -65,7 +88,10 @@ def read_config(directory):
     path = Path(directory) / CONFIG
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        return from_dict(data["recipe"]), data["embedding_space"]
+        config = RunConfig(from_dict(data["recipe"]), data["embedding_space"], data["fingerprint"])
+        if not isinstance(config.recipe, Recipe):
+            raise ConfigError(f"it holds a {type(config.recipe).__name__}, not a Recipe")
+        return config
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} cannot be read ({error}). Name a folder that `twotower train` wrote.") from error
 
@@ -84,10 +110,18 @@ def write_fields(directory, model):
 
 
 def read_fields(directory):
-    """The states that `write_fields` kept: {side: what `Tower.state` returned}."""
-    states = {"query": {}, "candidate": {}}
-    with np.load(Path(directory) / CHECKPOINT / _FIELDS, allow_pickle=False) as arrays:
-        for path in arrays.files:
-            side, field, key = path.split("/")
-            states[side].setdefault(field, {})[key] = arrays[path]
+    """The states that `write_fields` kept: {side: what `Tower.state` returned}.
+
+    Raises:
+      TrainingError: they cannot be read.
+    """
+    file = Path(directory) / CHECKPOINT / _FIELDS
+    states: dict[str, dict] = {"query": {}, "candidate": {}}
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            for path in arrays.files:
+                side, field, key = path.split("/")
+                states[side].setdefault(field, {})[key] = arrays[path]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise TrainingError(f"{file} cannot be read ({error}). Train the run anew.") from error
     return states

@@ -1,6 +1,7 @@
 """The command line, verb by verb, on the retail sample, as a user types it."""
 
 import json
+import os
 import shutil
 
 import pandas as pd
@@ -79,6 +80,27 @@ def test_export_writes_the_next_version(run, capsys):
     assert capsys.readouterr().out.strip().endswith("export/2")
 
 
+def test_export_of_both_flavours(run, tmp_path, capsys):
+    pytest.importorskip("scann", reason="scann is not installed")
+    assert main(["export", str(run), "--flavour", "both"]) == 1
+    assert "`--to` must name a folder" in capsys.readouterr().err
+    assert main(["export", str(run), "--flavour", "both", "--to", str(tmp_path)]) == 0
+    assert {str(p.parent.relative_to(tmp_path)) for p in tmp_path.rglob("saved_model.pb")} == {"scann/1", "portable/1"}
+
+
+def test_resume_refuses_what_it_would_not_do(run, capsys):
+    assert main(["train", "--resume", str(run), "--set", "training.epochs=9"]) == 1
+    assert "overrides cannot be given" in capsys.readouterr().err
+
+
+def test_a_wrong_title_stops_before_training(files, tmp_path, capsys):
+    argv = ["train", "plain", "--interactions", str(files / "log.csv"), "--user-id", "customer", "--item-id", "sku",
+            "--timestamp", "bought_at", "--runs", str(tmp_path), "--set", "title=titel"]
+    assert main(argv) == 1
+    assert "`title` must be a column" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("checkpoint"))
+
+
 def test_inspect_needs_no_tensorflow(run, capsys):
     assert main(["inspect", str(run)]) == 0
     assert "Id(user_id)" in capsys.readouterr().out
@@ -129,7 +151,8 @@ def test_every_recipe_builds_and_survives_json():
 def test_other_paths_replace_the_sample_and_its_tables():
     args = build_parser().parse_args(["train", "retail", "--interactions", "x.parquet", "--user-id", "u"])
     source = recipe_of(args).source
-    assert isinstance(source, Files) and source.path == "x.parquet" and source.columns.user_id == "u"
+    assert isinstance(source, Files) and source.path == os.path.abspath("x.parquet")  # found from any folder
+    assert source.columns.user_id == "u"
     assert source.items_path is None and source.users_path is None
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tfrs_twotower.cli import options
+from tfrs_twotower.errors import ConfigError
 
 DESCRIPTION = """\
 Writes the next version of a run's SavedModel and checks it against the model in memory.
@@ -32,9 +33,11 @@ def run(args):
     directory = options.run_directory(args.run_directory)
     from tfrs_twotower.recommender import Recommender
 
+    if args.flavour != "both":
+        print(Recommender.load(directory).export(args.to, flavour=args.flavour, force=args.force))
+        return
+    if args.to is None:
+        raise ConfigError("`--to` must name a folder for two flavours. Received: none. Write for example --to out.")
     recommender = Recommender.load(directory)
-    root = Path(args.to) if args.to else directory / "export"
-    flavours = {"both": ("scann", "portable"), None: (None,)}.get(args.flavour, (args.flavour,))
-    for flavour in flavours:
-        place = root / flavour if len(flavours) > 1 else root
-        print(recommender.export(place, flavour=flavour, force=args.force))
+    for flavour in ("scann", "portable"):
+        print(recommender.export(Path(args.to) / flavour, flavour=flavour, force=args.force))

@@ -26,7 +26,7 @@ def run(args):
     """Prints."""
     path = Path(args.path)
     found = {
-        name: json.loads((path / f"{name}.json").read_text(encoding="utf-8"))
+        name: _read(path / f"{name}.json")
         for name in ("manifest", "config", "metrics") if (path / f"{name}.json").is_file()
     }
     if not found:
@@ -37,10 +37,20 @@ def run(args):
     if args.json:
         print(json.dumps(found, indent=2))
         return
-    if "manifest" in found:
-        _print_manifest(found["manifest"])
-    if "config" in found:
-        _print_recipe(found["config"]["recipe"], found.get("metrics"))
+    try:
+        if "manifest" in found:
+            _print_manifest(found["manifest"])
+        if "config" in found:
+            _print_recipe(found["config"]["recipe"], found.get("metrics"))
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"{path} holds files that this version did not write: {error!r} is missing.") from error
+
+
+def _read(path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON: {error}.") from error
 
 
 def _print_manifest(manifest):

@@ -42,7 +42,7 @@ def main(argv=None):
         print(f"twotower: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("twotower: stopped. The same command with --resume goes on from the last checkpoint.", file=sys.stderr)
+        print("twotower: stopped. `twotower train --resume RUN` goes on from the last checkpoint.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 141

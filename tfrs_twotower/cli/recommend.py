@@ -16,7 +16,11 @@ def add_parser(subparsers):
     options.add_run(parser)
     parser.add_argument("users", metavar="USER", nargs="+", help="user ids, as in the log")
     parser.add_argument("-k", type=options.positive, default=10, help="items a user (default: 10)")
-    parser.add_argument("--include-seen", action="store_true", help="recommend what the user already has too")
+    seen = parser.add_mutually_exclusive_group()
+    seen.add_argument("--include-seen", dest="exclude_seen", action="store_false", default=None,
+                      help="recommend what the user already has too")
+    seen.add_argument("--exclude-seen", dest="exclude_seen", action="store_true",
+                      help="leave out what the user already has (default: as the recipe's evaluation does)")
     parser.add_argument("--json", action="store_true", help="print records as JSON")
     return parser
 
@@ -26,5 +30,5 @@ def run(args):
     directory = options.run_directory(args.run_directory)
     from tfrs_twotower.recommender import Recommender
 
-    frame = Recommender.load(directory).recommend(args.users, args.k, exclude_seen=not args.include_seen)
+    frame = Recommender.load(directory).recommend(args.users, args.k, exclude_seen=args.exclude_seen)
     options.print_frame(frame, args.json)

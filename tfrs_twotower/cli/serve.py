@@ -1,9 +1,12 @@
 """`twotower serve`: a local server that speaks TF Serving's REST and gRPC."""
 
+import logging
+
 from tfrs_twotower.cli import options
 
 DESCRIPTION = """\
 Serves the newest version under EXPORT_ROOT, and each newer one that appears there, without losing a request.
+EXPORT_ROOT may go through a link, such as `latest`: it is followed when it moves to another run.
 
   twotower serve runs/movielens/latest/export
   curl -d '{"inputs": {"item_id": ["50"], "k": 5}, "signature_name": "similar_items"}' \\
@@ -27,9 +30,11 @@ def add_parser(subparsers):
 
 
 def run(args):
-    """Serves until it is stopped."""
+    """Serves until it is stopped; says which versions come in."""
     from tfrs_twotower.serving import serve
 
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("tfrs_twotower.serving").setLevel(logging.INFO)
     return serve(
         args.root, name=args.name, host=args.host, rest_port=args.rest_port, grpc_port=args.grpc_port,
         poll_seconds=args.poll_seconds,

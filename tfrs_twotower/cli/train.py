@@ -21,7 +21,7 @@ Results go to runs/RECIPE/TIME, and runs/RECIPE/latest points there:
 def add_parser(subparsers):
     """Adds the verb."""
     parser = options.verb(subparsers, "train", run, "train, evaluate, index and export a recipe", DESCRIPTION)
-    parser.add_argument("recipe", nargs="?", default="movielens", help="a recipe's name (default: movielens)")
+    parser.add_argument("recipe", nargs="?", help="a recipe's name (default: movielens)")
     parser.add_argument(
         "--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE",
         help="override a recipe's field, such as training.epochs=3; may be repeated",

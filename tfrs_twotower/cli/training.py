@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,14 +16,18 @@ from tfrs_twotower.evaluation import metric_table, plot_deciles, slice_table
 from tfrs_twotower.extras import available
 from tfrs_twotower.recommender import Recommender
 
+DEFAULT = "movielens"
 _SHOWN_USERS = 3
 
 
 def run_training(args):
     """Trains, evaluates, indexes, exports; prints the outcome. Returns the exit status."""
     if args.resume:
+        given = [name for name in ("recipe", "overrides", "interactions", "users", "items") if getattr(args, name)]
+        if given:
+            raise ConfigError(f"`--resume` goes on with the run as it was; {', '.join(given)} cannot be given with it.")
         directory = Path(args.resume).resolve()
-        recipe, _ = runs.read_config(directory)
+        recipe = runs.read_config(directory).recipe
     else:
         recipe = recipe_of(args)
         directory = runs.create(args.runs, recipe.name)
@@ -34,16 +39,18 @@ def run_training(args):
     runs.write_json(directory / runs.METRICS, metrics)
     write_report(recommender, metrics)
     exported = None if args.no_export else recommender.export(force=args.force)
+    runs.point_latest(directory)
     print_outcome(recommender, metrics, exported)
     return 0
 
 
 def recipe_of(args):
     """The recipe that the arguments ask for."""
-    recipe = recipes.load(args.recipe)
+    recipe = recipes.load(args.recipe or DEFAULT)
     paths = {"path": args.interactions, "users_path": args.users, "items_path": args.items}
     names = {c.USER_ID: args.user_id, c.ITEM_ID: args.item_id, c.TIMESTAMP: args.timestamp}
-    paths, names = ({k: v for k, v in d.items() if v is not None} for d in (paths, names))
+    paths = {k: os.path.abspath(v) for k, v in paths.items() if v is not None}
+    names = {k: v for k, v in names.items() if v is not None}
     if paths or names:
         source = recipe.source
         if "path" in paths:  # other files: the tables of the recipe's own do not belong to them
@@ -54,7 +61,7 @@ def recipe_of(args):
             source, **paths, columns=dataclasses.replace(source.columns if source else Columns(), **names)
         )
         recipe = dataclasses.replace(recipe, source=source)
-        if "path" in paths and recipe.title is not None and "items_path" not in paths:
+        if "path" in paths:
             recipe = dataclasses.replace(recipe, title=None)
     recipe = override(recipe, args.overrides)
     if recipe.source is None:
@@ -91,14 +98,15 @@ def print_outcome(recommender, metrics, exported):
     print(f"Figures and pictures: {_shown(recommender.directory)}/metrics.json and /report")
     if exported:
         print(f"Export:               {_shown(exported)}")
-        print(f"Serve it:             twotower serve {_shown(exported.parent)}")
+        program = "twotower" if shutil.which("twotower") else f"{_shown(sys.executable)} -m tfrs_twotower"
+        print(f"Serve it:             {program} serve {_shown(exported.parent)}")
 
 
 def _print_user(recommender, user):
     name = recommender.recipe.title if recommender.recipe.title else c.ITEM_ID
     column = "title" if recommender.recipe.title else name
     past = recommender.watched(user, 5)[column].tolist()
-    offered = recommender.recommend(user, 5, recommender.recipe.evaluation.exclude_seen)[column].tolist()
+    offered = recommender.recommend(user, 5)[column].tolist()
     width = max([len(str(x)) for x in past] + [len("latest")])
     print(f"User {user}")
     print(f"  {'latest'.ljust(width)}   recommended")

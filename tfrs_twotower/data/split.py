@@ -10,7 +10,7 @@ import numpy as np
 from tfrs_twotower.config import config
 from tfrs_twotower.data.queries import Asker, Queries, distinct
 from tfrs_twotower.data.ragged import Ragged
-from tfrs_twotower.errors import DataError, invalid
+from tfrs_twotower.errors import ConfigError, DataError, invalid
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,12 +44,15 @@ class Temporal:
     test: float = 0.1
     targets: Literal["all", "last", "each"] = "all"
 
+    def __post_init__(self):
+        _check_fractions(self)
+        if self.targets not in ("all", "last", "each"):
+            rule = "be all, last or each"
+            raise ConfigError(invalid("Temporal.targets", rule, self.targets, "The default is all."))
+
     def split(self, log, seed=0):
         """Returns Split; `seed` is not used. Raises `DataError` when no event is left for a part."""
-        _check_fractions(self.validation, self.test)
         _check_events(log)
-        if self.targets not in ("all", "last", "each"):
-            raise DataError(invalid("targets", "be all, last or each", self.targets, "The default is all."))
         cuts = [_cut(log.timestamp, 1 - self.test - self.validation), _cut(log.timestamp, 1 - self.test)]
         rows = np.arange(len(log))
         asker = Asker(log)
@@ -96,11 +99,13 @@ class UserHeldOut:
     test: float = 0.1
     known: float = 0.8
 
+    def __post_init__(self):
+        _check_fractions(self)
+        if not 0 < self.known < 1:
+            raise ConfigError(invalid("UserHeldOut.known", "be between 0 and 1", self.known, "The default is 0.8."))
+
     def split(self, log, seed=0):
         """Returns Split; `seed` draws the users. Raises `DataError` when there are too few users."""
-        _check_fractions(self.validation, self.test)
-        if not 0 < self.known < 1:
-            raise DataError(invalid("known", "be between 0 and 1", self.known, "The default is 0.8."))
         _check_events(log)
         asker = Asker(log)
         users = np.flatnonzero(np.diff(asker.starts) >= 2)
@@ -129,12 +134,14 @@ class RandomHoldout:
       validation, test: fractions of the events
     """
 
-    validation: float = 0.0
+    validation: float = 0.1
     test: float = 0.2
+
+    def __post_init__(self):
+        _check_fractions(self)
 
     def split(self, log, seed=0):
         """Returns Split; `seed` draws the events. Raises `DataError` when no event is left for a part."""
-        _check_fractions(self.validation, self.test)
         _check_events(log)
         rows = np.random.default_rng(seed).permutation(len(log))
         test = round(self.test * len(log))
@@ -163,11 +170,11 @@ def _cut(timestamp, fraction):
     return int(np.searchsorted(timestamp, timestamp[row], side="left"))
 
 
-def _check_fractions(validation, test):
-    if not (0 <= validation < 1 and 0 < test < 1 and validation + test < 1):
-        raise DataError(
-            f"`validation` and `test` must be fractions that leave something to train on. "
-            f"Received: validation={validation}, test={test}. The default is 0.1 each."
+def _check_fractions(split):
+    if not (0 <= split.validation < 1 and 0 < split.test < 1 and split.validation + split.test < 1):
+        raise ConfigError(
+            f"`validation` and `test` of {type(split).__name__} must be fractions that leave something to train on, "
+            f"and `test` above 0. Received: validation={split.validation}, test={split.test}. Use for example 0.1 each."
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tfrs_twotower.errors import ExportError
+from tfrs_twotower.errors import ExportError, invalid
 from tfrs_twotower.exporting import manifest, parity, warmup
 from tfrs_twotower.exporting.signatures import signatures
 
@@ -21,7 +21,7 @@ def next_version(root):
     return max(versions, default=0) + 1
 
 
-def export(retriever, root, fields, samples, index_report, model_name="twotower", force=False):
+def export(retriever, root, fields, samples, index_report, model_name="twotower", force=False, least_version=1):
     """Saves `retriever` under `root` as the next version.
 
     It is written aside, checked against the model in memory, flushed to disk and renamed: a crash at any point
@@ -35,12 +35,14 @@ def export(retriever, root, fields, samples, index_report, model_name="twotower"
       index_report: an `IndexReport`.
       model_name: the name that warm-up requests carry.
       force: True exports an index whose measured recall is below its target too.
+      least_version: the version's number is at least this.
 
     Returns:
       The path of the new version.
 
     Raises:
-      ExportError: recall below target, or the saved model does not answer as the model in memory.
+      ExportError: recall below target, a `root` that cannot be written, or the saved model does not answer as
+        the model in memory.
     """
     report = index_report.to_dict()
     if not report["meets_target"] and not force:
@@ -50,10 +52,15 @@ def export(retriever, root, fields, samples, index_report, model_name="twotower"
         )
     flavour = SCANN if report["kind"] == SCANN else PORTABLE
     root = Path(root)
-    root.mkdir(parents=True, exist_ok=True)
-    _clear_abandoned(root)
-    version = next_version(root)
-    aside = root / f".writing-{version}-{os.getpid()}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        _clear_abandoned(root)
+        version = max(next_version(root), least_version)
+        aside = root / f".writing-{version}-{os.getpid()}"
+        aside.mkdir(exist_ok=True)
+    except OSError as error:
+        rule, way_out = "be a folder that can be written", f"The system says: {error}."
+        raise ExportError(invalid("root", rule, str(root), way_out)) from error
     try:
         options = tf.saved_model.SaveOptions(namespace_whitelist=[_CUSTOM_OPS] if flavour == SCANN else [])
         tf.saved_model.save(retriever, str(aside), signatures=signatures(retriever), options=options)

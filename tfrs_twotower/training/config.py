@@ -1,6 +1,7 @@
 """How a model is trained."""
 
-from tfrs_twotower.config import config
+from tfrs_twotower.config import at_least, config
+from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.training.optimizers import LazyAdamConfig, RowWiseAdagradConfig
 
 
@@ -18,7 +19,7 @@ class TrainingConfig:
       known_positives: at most so many of the user's latest training items are masked as negatives.
       shuffle_buffer: rows that are shuffled at a time.
       checkpoint_steps: a checkpoint every so many steps, besides the one of each epoch.
-      seed: of the weights, the order of the rows, dropout and ID dropout.
+      seed: of the weights, the order of the rows, dropout and ID dropout; from 0 to 2³² − 1.
     """
 
     batch_size: int = 1024
@@ -30,3 +31,10 @@ class TrainingConfig:
     shuffle_buffer: int = 1_000_000
     checkpoint_steps: int = 1000
     seed: int = 0
+
+    def __post_init__(self):
+        at_least(1, self, "batch_size", "epochs", "shuffle_buffer", "checkpoint_steps")
+        at_least(0, self, "patience", "known_positives", "seed")
+        if self.seed >= 2**32:
+            rule = "be below 2**32"
+            raise ConfigError(invalid("TrainingConfig.seed", rule, self.seed, "Use a smaller one."))

@@ -15,6 +15,9 @@ from tfrs_twotower.training.diagnosis import culprit
 from tfrs_twotower.training.optimizers import build
 from tfrs_twotower.training.progress import Progress
 
+# What TensorFlow raises for a checkpoint that is damaged: its reader turns some of its errors into Python's.
+_UNREADABLE = (tf.errors.OpError, ValueError, IndexError, KeyError, RuntimeError)
+
 
 @dataclasses.dataclass(frozen=True)
 class FitReport:
@@ -86,8 +89,7 @@ def fit(model, data, config, evaluate, directory, verbose=1, callbacks=()):
         str(directory / "last"), max_to_keep=2,
     )
     best = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(directory / "best"), max_to_keep=1)
-    if last.latest_checkpoint:
-        last.checkpoint.restore(last.latest_checkpoint).assert_existing_objects_matched()
+    _restore_last(last)
     _forget_later_epochs(directory / "history.jsonl", int(progress.step))
     stack = [
         clock,
@@ -100,7 +102,7 @@ def fit(model, data, config, evaluate, directory, verbose=1, callbacks=()):
         *callbacks,
     ]
     _run(model, data, config, progress, stack, last, verbose)
-    best.checkpoint.restore(best.latest_checkpoint).expect_partial()
+    restore_best(model, directory)
     return FitReport(
         steps=int(progress.step),
         epochs=-(-int(progress.step) // per_epoch),
@@ -152,13 +154,29 @@ def _forget_later_epochs(path, step):
         path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
+def _restore_last(manager):
+    """Goes on from the newest checkpoint that can be read; from the start where there is none at all."""
+    errors = []
+    for path in reversed(manager.checkpoints):
+        try:
+            manager.checkpoint.restore(path).assert_existing_objects_matched()
+            return
+        except (*_UNREADABLE, AssertionError) as error:
+            errors.append(f"{path}: {str(error).splitlines()[0]}")
+    if errors:
+        raise TrainingError(f"No checkpoint can be read: {'; '.join(errors)}. Train the run anew.")
+
+
 def restore_best(model, directory):
     """Gives `model` the best weights that `fit` kept in `directory`.
 
     Raises:
-      TrainingError: there are none.
+      TrainingError: there are none, or they cannot be read.
     """
     path = tf.train.latest_checkpoint(str(Path(directory) / "best"))
     if path is None:
         raise TrainingError(f"There is no checkpoint in {directory}. Run `twotower train` first.")
-    tf.train.Checkpoint(model=model).restore(path).expect_partial()
+    try:
+        tf.train.Checkpoint(model=model).restore(path).expect_partial()
+    except _UNREADABLE as error:
+        raise TrainingError(f"{path} cannot be read ({str(error).splitlines()[0]}). Train the run anew.") from error
