@@ -2,6 +2,7 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -104,6 +105,18 @@ def _too_many_values():
     return proto
 
 
+def _of_type(number):
+    proto = tensor_pb2.TensorProto(dtype=number, half_val=[70000], int_val=[70000])
+    proto.tensor_shape.dim.add(size=1)
+    return proto
+
+
+@pytest.mark.parametrize("name, number", [*types_pb2.DataType.items(), ("unknown", 9999)])
+def test_no_type_of_tensor_is_a_failure_of_the_server(prediction, name, number):
+    if number != types_pb2.DT_STRING:
+        assert refused(prediction.Predict, request({"user_id": _of_type(number)}))[0] is Code.INVALID_ARGUMENT
+
+
 @pytest.mark.parametrize(
     "inputs, code, message",
     [
@@ -115,6 +128,14 @@ def _too_many_values():
         ({"user_id": [["u"]]}, Code.INVALID_ARGUMENT, "must have the shape"),
         ({"user_id": _unknown_shape()}, Code.INVALID_ARGUMENT, "whole shape"),
         ({"user_id": _too_many_values()}, Code.INVALID_ARGUMENT, "do not fit"),
+        ({"user_id": _of_type(types_pb2.DT_VARIANT)}, Code.INVALID_ARGUMENT, "Received: variant"),
+        ({"user_id": ["u"], "popularity_beta": np.float32("nan")}, Code.INVALID_ARGUMENT, "be finite"),
+        ({"user_id": ["u"], "popularity_beta": np.float32("inf")}, Code.INVALID_ARGUMENT, "be finite"),
+        (
+            {"user_id": ["u"], "history_item_id": [["a"]], "history_timestamp": np.ones([1, 2], np.int64)},
+            Code.INVALID_ARGUMENT,
+            "a time for each of the 1 places",
+        ),
         ({"user_id": _huge()}, Code.RESOURCE_EXHAUSTED, "at most 8 rows"),
         ({"user_id": ["u"] * 9}, Code.RESOURCE_EXHAUSTED, "at most 8 rows"),
         ({"user_id": ["u"], "exclude_ids": [["a"] * 7]}, Code.RESOURCE_EXHAUSTED, "at most 6 values"),

@@ -211,6 +211,51 @@ def test_a_version_goes_on_when_its_folder_vanishes_and_an_older_one_does_not_re
     assert states(repository) == {3: State.AVAILABLE}  # what is neither on disk nor in memory is forgotten
 
 
+def _replace(path, other):
+    """Puts the files of `other` at `path`, as an export of the same number that is made again."""
+    shutil.rmtree(path)
+    os.rename(other, path)
+
+
+def test_other_files_of_the_same_number_are_loaded_aside_and_swapped_in(tmp_path, publish):
+    path = publish(tmp_path / "root", 1)
+    steps = []
+    repository = Repository(tmp_path / "root", on_status=lambda s: steps.append((s.version, s.state)))
+    repository.poll()
+    with repository.lease() as model:
+        loaded = weakref.ref(model)
+        _replace(path, publish(tmp_path / "again", 2))
+        repository.poll()
+        assert top_score(repository) == 6.0  # of the new files
+        assert float(Predictor(repository).run(model.signature(), {"user_id": ["u"]})["scores"][0, 0]) == 5.0
+    assert states(repository) == {1: State.AVAILABLE}
+    assert steps[2:] == [(1, State.AVAILABLE)] * 2  # available all the while
+    del model
+    repository.poll()
+    gc.collect()
+    assert loaded() is None and len(steps) == 4  # and not loaded again
+    publish(tmp_path / "root", 2)
+    repository.poll()
+    assert states(repository) == {1: State.END, 2: State.AVAILABLE}
+
+
+def test_damaged_files_of_the_same_number_are_refused_and_the_loaded_ones_go_on(tmp_path, publish, caplog):
+    path = publish(tmp_path / "root", 1)
+    shutil.copytree(path, tmp_path / "copy")
+    repository = Repository(tmp_path / "root")
+    repository.poll()
+    _flip_a_byte(publish(tmp_path / "again", 2))
+    _replace(path, tmp_path / "again" / "2")
+    repository.poll()
+    repository.poll()
+    assert top_score(repository) == 5.0 and states(repository) == {1: State.AVAILABLE}
+    assert "does not have the checksum" in error_of(repository, 1)
+    assert len([r for r in caplog.records if "Version 1 refused" in r.message]) == 1
+    _replace(path, tmp_path / "copy")
+    repository.poll()
+    assert top_score(repository) == 5.0 and error_of(repository, 1) == ""
+
+
 def test_a_request_in_flight_holds_its_version_and_then_lets_it_go(tmp_path, publish):
     publish(tmp_path, 1)
     repository = Repository(tmp_path)

@@ -19,6 +19,16 @@ def post(client, body, path=PREDICT):
     return response.status_code, response.json()
 
 
+def history(items, times):
+    user = ["u"] if isinstance(items[0], list) else "u"
+    return {"user_id": user, "history_item_id": items, "history_timestamp": times}
+
+
+def test_a_history_has_a_time_for_each_item(client):
+    for items, times in (([["a", "b"]], [[1, 2]]), ([[]], [[]])):
+        assert post(client, {"inputs": history(items, times)})[0] == 200
+
+
 def test_rows_are_answered_with_predictions_and_defaults_filled_in(client):
     status, body = post(client, {"instances": [{"user_id": "u"}, {"user_id": "v"}]})
     expected = {"ids": ["a", "b"], "scores": [7.0, 6.0]}  # k is 2 by default; 4 and 3, plus the version 3
@@ -120,6 +130,11 @@ def test_rows_need_outputs_with_the_same_rows(client):
         ({"inputs": {"user_id": ["u"], "k": []}}, "`k` must be between 1 and 5"),
         ({"inputs": {"user_id": ["u"], "k": [[[1]]]}}, "`k` must have at most 2 dimensions"),
         ({"inputs": {"user_id": ["u"], "popularity_beta": {"b64": "YQ=="}}}, "must be float32"),
+        (b'{"inputs": {"user_id": ["u"], "popularity_beta": NaN}}', "`popularity_beta` must be finite"),
+        (b'{"inputs": {"user_id": ["u"], "popularity_beta": [0, -Infinity]}}', "popularity_beta=-inf"),
+        (b'{"inputs": {"user_id": ["u"], "popularity_beta": 1e39}}', "`popularity_beta` must be finite"),
+        ({"inputs": history([["a", "b"]], [[1]])}, "a time for each of the 2 places"),
+        ({"instances": [history(["a"], [1, 2])]}, "Received: history_timestamp='2 a row'"),
         ({"inputs": {"user_id": ["u"] * 2, "exclude_ids": [["a"]] * 3}}, "refused the request: Incompat"),
         ({"inputs": {"user_id": ["u"]}, "signature_name": 1}, "'signature_name' must be a string"),
     ],

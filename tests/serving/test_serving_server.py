@@ -1,6 +1,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +14,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.serving import toy_export
-from tfrs_twotower.serving import Server
+from tfrs_twotower.cli.main import main
+from tfrs_twotower.serving import CannotServe, Server
 
 PREDICT = "/v1/models/twotower:predict"
 
@@ -114,10 +116,65 @@ def test_the_model_is_called_as_its_manifest_says(tmp_path, publish):
         assert httpx.get(f"http://127.0.0.1:{server.rest_port}/v1/models/films").status_code == 200
 
 
-def test_a_taken_port_is_an_error(server):
-    for rest_port, grpc_port in ((server.rest_port, 0), (0, server.grpc_port)):
-        with pytest.raises(OSError):
-            Server(server.repository.root, rest_port=rest_port, grpc_port=grpc_port).start()
+def test_a_run_that_takes_the_place_of_another_is_swapped_in_under_load(tmp_path, publish):
+    """`latest` moves between runs whose exports all are version 1, while requests come in."""
+    for run, score in (("old", 1), ("new", 2)):
+        os.makedirs(tmp_path / run)
+        os.rename(publish(tmp_path, score), tmp_path / run / "1")
+    (tmp_path / "latest").symlink_to("old")
+    stop, errors, scores = threading.Event(), [], []
+    with Server(tmp_path / "latest", rest_port=0, grpc_port=0, poll_seconds=0.02) as server:
+        thread = threading.Thread(target=_ask_rest, args=(server.rest_port, scores, errors, stop))
+        thread.start()
+        for run, score in (("old", 5.0), ("new", 6.0), ("old", 5.0)):
+            (tmp_path / "aside").symlink_to(run)
+            os.replace(tmp_path / "aside", tmp_path / "latest")
+            wait_for(lambda: scores and scores[-1] == score, f"the {run} run")
+        stop.set()
+        thread.join()
+    assert errors == [] and set(scores) == {5.0, 6.0}
+
+
+@pytest.mark.parametrize("argument", ["rest_port", "grpc_port"])
+def test_a_port_that_cannot_be_had_is_an_error(server, argument):
+    ports = {"rest_port": 0, "grpc_port": 0}
+    taken = getattr(server, argument)
+    for port, reason in (
+        (taken, f"port {taken}: Address already in use. Choose another `{argument}`"),
+        (65536, f"`{argument}` must be between 0 and 65535. Received: {argument}=65536"),
+        (-1, f"`{argument}` must be between 0 and 65535"),
+    ):
+        with pytest.raises(CannotServe, match=re.escape(reason)):
+            Server(server.repository.root, **{**ports, argument: port}).start()
+
+
+def test_one_port_for_both_is_an_error(server):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(CannotServe, match=f"port {port}: .* Choose another `grpc_port`"):
+        Server(server.repository.root, rest_port=port, grpc_port=port).start()
+    socket.create_server(("127.0.0.1", port)).close()  # what was taken is given back
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "é..b"])
+def test_an_unknown_host_is_an_error(server, host):
+    with pytest.raises(CannotServe, match="Cannot listen on .* or `host`"):
+        Server(server.repository.root, host=host, rest_port=0, grpc_port=0).start()
+
+
+def test_the_command_refuses_in_one_line(tmp_path, server, capfd):
+    root = str(server.repository.root)
+    for arguments, reason in (
+        ([str(tmp_path / "none")], "`root` must be a folder"),
+        ([root, "--rest-port", str(server.rest_port)], "Address already in use"),
+        ([root, "--rest-port", "0", "--grpc-port", str(server.grpc_port)], "Address already in use"),
+        ([root, "--rest-port", "0", "--grpc-port", "99999"], "between 0 and 65535"),
+        ([root, "--host", "no-such-host.invalid"], "Cannot listen on no-such-host.invalid"),
+    ):
+        capfd.readouterr()
+        assert main(["serve", *arguments]) == 1
+        out, err = capfd.readouterr()
+        assert out == "" and err.startswith("twotower: ") and reason in err and err.count("\n") == 1
 
 
 def _start(root):

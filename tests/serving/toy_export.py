@@ -32,6 +32,7 @@ class Toy(tf.Module):
         input_signature=[
             _STRINGS,
             tf.TensorSpec(_LISTS, tf.string, "history_item_id"),
+            tf.TensorSpec(_LISTS, tf.int64, "history_timestamp"),
             tf.TensorSpec(None, tf.int32, "k"),
             tf.TensorSpec(_LISTS, tf.string, "exclude_ids"),
             tf.TensorSpec(None, tf.float32, "popularity_beta"),
@@ -41,6 +42,7 @@ class Toy(tf.Module):
         self,
         user_id,
         history_item_id=tf.constant([], tf.string, [1, 0]),
+        history_timestamp=tf.constant([], tf.int64, [1, 0]),
         k=tf.constant(2),
         exclude_ids=tf.constant([], tf.string, [1, 0]),
         popularity_beta=tf.constant(0.0),

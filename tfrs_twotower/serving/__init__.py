@@ -5,6 +5,7 @@ transport, `rest` and `grpc_service` are the two transports, `server` puts them 
 """
 
 from tfrs_twotower.serving.errors import (
+    CannotServe,
     InvalidArgument,
     NotFound,
     ResourceExhausted,
@@ -18,6 +19,7 @@ from tfrs_twotower.serving.repository import Repository, State, VersionStatus
 from tfrs_twotower.serving.server import Server, serve
 
 __all__ = [
+    "CannotServe",
     "InvalidArgument",
     "Limits",
     "NotFound",

@@ -45,5 +45,9 @@ class Unavailable(ServingError):
     http = 503
 
 
+class CannotServe(TwoTowerError, OSError):
+    """The server cannot start: a port, an address or the folder is not to be had."""
+
+
 class VersionRefused(TwoTowerError):
     """A version directory is incomplete, damaged, or needs what is not installed."""

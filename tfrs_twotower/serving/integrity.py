@@ -39,6 +39,14 @@ def check(directory):
     return contents
 
 
+def identity(directory):
+    """The checksum of the manifest, which lists all others'; None when there is no manifest."""
+    try:
+        return manifest.checksum(os.path.join(directory, manifest.MANIFEST))
+    except OSError:
+        return None
+
+
 def fingerprint(directory):
     """Path, size and modification time of every file: changes when somebody works in the directory."""
     entries = []

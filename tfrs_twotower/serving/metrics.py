@@ -71,12 +71,12 @@ class Metrics:
 
     def version_changed(self, status):
         """Takes a `VersionStatus` from the repository."""
-        if status.state is State.AVAILABLE:
+        if status.error:
+            self._loads.labels("refused").inc()
+        elif status.state is State.AVAILABLE:
             self._loads.labels("available").inc()
             self._newest = max(status.version, self._newest)
             self._version.set(self._newest)
-        elif status.state is State.END and status.error:
-            self._loads.labels("refused").inc()
 
     def text(self):
         """The body and the content type of a scrape."""

@@ -47,7 +47,8 @@ class Predictor:
           Arrays by name; strings are `bytes`.
 
         Raises:
-          InvalidArgument: an unknown or missing name, a wrong type or rank, a `k` out of range.
+          InvalidArgument: an unknown or missing name, a wrong type or rank, a `k` out of range, a `popularity_beta`
+            that is not finite, a history whose items and times differ in length.
           NotFound: no such version or signature.
           ResourceExhausted: more rows or longer lists than the limits allow.
           Unavailable: nothing is loaded.
@@ -66,6 +67,9 @@ class Predictor:
         _check_rows({name: tensors[name].shape for name in signature.required})
         if columns.K in tensors:
             self._check_k(tensors[columns.K].numpy())
+        if columns.POPULARITY_BETA in tensors:
+            _check_finite(columns.POPULARITY_BETA, tensors[columns.POPULARITY_BETA].numpy())
+        _check_history(tensors)
         try:
             outputs = signature(tensors)
             return {name: value.numpy() for name, value in outputs.items()}
@@ -118,6 +122,22 @@ def _check_rows(shapes):
         if rows != batched[first]:
             rule = f"have as many rows as `{first}`, which has {batched[first]}"
             raise InvalidArgument(invalid(name, rule, f"{rows} rows", "Send one value a row."))
+
+
+def _check_finite(name, values):
+    broken = values[~np.isfinite(values)]
+    if broken.size:
+        raise InvalidArgument(invalid(name, "be finite", float(broken[0]), "Send 0 for no correction."))
+
+
+def _check_history(tensors):
+    if columns.HISTORY_ITEM_ID in tensors and columns.HISTORY_TIMESTAMP in tensors:
+        width = tensors[columns.HISTORY_ITEM_ID].shape[1]
+        given = tensors[columns.HISTORY_TIMESTAMP].shape[1]
+        if given != width:
+            rule = f"have a time for each of the {width} places of `{columns.HISTORY_ITEM_ID}`"
+            way_out = "Send 0 where the time is not known."
+            raise InvalidArgument(invalid(columns.HISTORY_TIMESTAMP, rule, f"{given} a row", way_out))
 
 
 def _reason(error):

@@ -30,7 +30,10 @@ class State(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class VersionStatus:
-    """Where a version stands. `error` says why it was refused; "" otherwise."""
+    """Where a version stands. `error` says why what is on disk was refused; "" otherwise.
+
+    AVAILABLE with an error: the files of a version changed and were refused; the ones loaded before go on.
+    """
 
     version: int
     state: State
@@ -40,6 +43,7 @@ class VersionStatus:
 @dataclasses.dataclass
 class _Served:
     model: object
+    identity: str  # of the files it came from
     in_flight: int = 0
     retired: bool = False
 
@@ -49,8 +53,10 @@ class Repository:
 
     A version is a folder whose name is an integer. It is loaded once its manifest and checksums are
     right; what is wrong is refused, with the reason in the log and in `statuses`, and looked at again
-    when its files change. Versions are immutable: to change or to take back an answer, publish a higher
-    number. A version keeps serving when its folder vanishes, until a newer one replaces it.
+    when its files change. A version whose manifest changes, as when the root is a link that moves to
+    another run, is loaded aside and swapped in like a new one. To take back an answer, publish a higher
+    number: a lower one never replaces it. A version keeps serving when its folder vanishes, until a
+    newer one replaces it.
 
     Args:
       root: the folder of the version folders. It may be empty or missing at first.
@@ -98,8 +104,9 @@ class Repository:
             found = self._find()
             for version in sorted(found, reverse=True):
                 if version in self._serving:
-                    continue
-                if sum(served > version for served in self._serving) >= self.keep:
+                    if self._unchanged(version, found[version]):
+                        continue
+                elif sum(served > version for served in self._serving) >= self.keep:
                     break
                 self._try(version, found[version])
             self._forget(found)
@@ -151,8 +158,13 @@ class Repository:
 
     def _find(self):
         try:
-            with os.scandir(self.root) as entries:
-                found = {int(e.name): e.path for e in entries if _VERSION.fullmatch(e.name) and e.is_dir()}
+            # Links are followed once, here: one that moves while a version loads must not mix two versions.
+            with os.scandir(os.path.realpath(self.root)) as entries:
+                found = {
+                    int(e.name): os.path.realpath(e.path)
+                    for e in entries
+                    if _VERSION.fullmatch(e.name) and e.is_dir()
+                }
             error = None
         except OSError as problem:
             found, error = {}, str(problem)
@@ -161,38 +173,59 @@ class Repository:
         self._root_error = error
         return found
 
+    def _unchanged(self, version, directory):
+        """Is what serves what lies there? So it is too while the files are not all there, or gone."""
+        identity = integrity.identity(directory)
+        if identity not in (None, self._serving[version].identity):
+            return False
+        with self._lock:
+            if identity is not None and self._statuses[version].error:  # a refused change was taken back
+                self._statuses[version] = VersionStatus(version, State.AVAILABLE)
+        return True
+
     def _try(self, version, directory):
         fingerprint = integrity.fingerprint(directory)
         if self._refused.get(version) == fingerprint:
             return
-        self._report(version, State.START)
+        identity = integrity.identity(directory)  # before the rest: a change meanwhile shows at the next poll
+        reload = version in self._serving  # then it stays AVAILABLE all the while
         try:
+            if not reload:
+                self._report(version, State.START)
             manifest = integrity.check(directory)
-            self._report(version, State.LOADING)
+            if not reload:
+                self._report(version, State.LOADING)
             model = load(directory, version, manifest)
         except Exception as error:  # a damaged SavedModel can raise anything; the old version must go on
             self._refused[version] = fingerprint
             reason = str(error) if isinstance(error, TwoTowerError) else f"{type(error).__name__}: {error}"
-            self._report(version, State.END, reason)
+            self._report(version, State.AVAILABLE if reload else State.END, reason)
             _log.error("Version %d refused: %s", version, reason)
             return
         self._refused.pop(version, None)
         with self._lock:
-            self._serving[version] = _Served(model)
+            replaced = self._serving.get(version)
+            self._serving[version] = _Served(model, identity)
             self._set(version, State.AVAILABLE)
+            if replaced is not None:
+                self._let_go(replaced)
             while len(self._serving) > self.keep:
                 self._retire(min(self._serving))
-        _log.info("Version %d is available", version)
+        _log.info("Version %d is available, from %s", version, directory)
 
     def _retire(self, version):
         served = self._serving.pop(version)
-        served.retired = True
         self._set(version, State.UNLOADING)
+        self._let_go(served)
+
+    def _let_go(self, served):
+        served.retired = True
         if not served.in_flight:
             self._end(served)
 
     def _end(self, served):
-        self._set(served.model.version, State.END)
+        if served.model.version not in self._serving:  # else other files of the same version replaced it
+            self._set(served.model.version, State.END)
         served.model = None
         self._garbage = True
 

@@ -1,11 +1,14 @@
 """One process that serves one model over REST and gRPC."""
 
+import os
 import signal
 import socket
 import threading
 from concurrent import futures
 
 from tfrs_twotower import extras
+from tfrs_twotower.errors import invalid
+from tfrs_twotower.serving.errors import CannotServe
 from tfrs_twotower.serving.grpc_service import add_services
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.predictor import Limits, Predictor
@@ -17,6 +20,7 @@ uvicorn = extras.require("uvicorn")
 
 _KEEP_ALIVE_SECONDS = 75  # longer than clients and proxies keep idle connections, so that they close first
 _GRPC_THREADS = 16
+_MAX_PORT = 65535
 _DEFAULT_NAME = "twotower"
 
 
@@ -26,7 +30,7 @@ class Server:
     There is no authentication and no encryption: keep the default loopback address, or put a proxy before it.
 
     Args:
-      root: the folder of the version folders.
+      root: the folder of the version folders. It must be there; it may be empty at first.
       name: the model's name in URLs and model specs. By default the newest manifest's `model`, as it is
         when the server starts, or "twotower" where there is none.
       host: address to listen on.
@@ -60,7 +64,14 @@ class Server:
         self._stopping = False
 
     def start(self):
-        """Takes its ports, loads what is there, then answers. Raises `OSError` when a port is taken."""
+        """Takes its ports, loads what is there, then answers.
+
+        Raises:
+          CannotServe: there is no such folder, a port is taken or out of range, or the host is unknown.
+        """
+        if not os.path.isdir(self.repository.root):
+            way_out = "Export first (`twotower train` does), or name the folder that holds the version folders."
+            raise CannotServe(invalid("root", "be a folder", self.repository.root, way_out))
         self._bind()
         self.repository.start()
         self.name = self.name or self._manifest_name()
@@ -91,10 +102,8 @@ class Server:
         self.stop()
 
     def _bind(self):
-        ipv6 = ":" in self.host
-        self._socket = socket.create_server(
-            (self.host, self.rest_port), family=socket.AF_INET6 if ipv6 else socket.AF_INET
-        )
+        self._listen("grpc_port", self.grpc_port).close()  # gRPC itself says less, and takes 70000 for 4464
+        self._socket = self._listen("rest_port", self.rest_port)
         # Connections inherit it. asyncio does not set it on them here, and an answer would wait 40 ms.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rest_port = self._socket.getsockname()[1]
@@ -106,12 +115,29 @@ class Server:
                 ("grpc.so_reuseport", 0),  # else a second server would share the port in silence
             ],
         )
-        address = f"[{self.host}]" if ipv6 else self.host
+        address = f"[{self.host}]" if ":" in self.host else self.host
         try:
             self.grpc_port = self._grpc.add_insecure_port(f"{address}:{self.grpc_port}")
-        except RuntimeError as error:
+        except RuntimeError as error:  # as when `rest_port` is the same
             self._socket.close()
-            raise OSError(f"Cannot listen on {address}:{self.grpc_port} for gRPC: {error}") from error
+            raise self._refused("grpc_port", self.grpc_port, str(error)) from error
+
+    def _listen(self, argument, port):
+        if not 0 <= port <= _MAX_PORT:
+            way_out = "Choose one that is free; 0 takes any."
+            raise CannotServe(invalid(argument, f"be between 0 and {_MAX_PORT}", port, way_out))
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        try:
+            return socket.create_server((self.host, port), family=family)
+        except (OSError, TypeError) as error:  # TypeError: a host that cannot be a name
+            reason = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
+            raise self._refused(argument, port, reason) from error
+
+    def _refused(self, argument, port, reason):
+        return CannotServe(
+            f"Cannot listen on {self.host}, port {port}: {reason}. "
+            f"Choose another `{argument}` (0 takes a free one) or `host`."
+        )
 
     def _manifest_name(self):
         if not self.repository.available():

@@ -29,10 +29,13 @@ def shape_of(proto):
 
 
 def to_array(proto):
-    """The array of a TensorProto. Raises `InvalidArgument` when its values do not fit its shape."""
+    """The array of a TensorProto. Raises `InvalidArgument` when it has none, or its values do not fit its shape."""
     try:
         return tf.make_ndarray(proto)
-    except (TypeError, ValueError) as error:
+    except KeyError as error:  # variants and resources
+        name = tf.as_dtype(proto.dtype).name
+        raise InvalidArgument(f"A tensor must hold numbers, booleans or strings. Received: {name}.") from error
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidArgument(f"A tensor's values do not fit its type and shape: {error}") from error
 
 
