@@ -12,7 +12,8 @@ def require():
     """
     tensorflow = sys.modules.get("tensorflow")
     chosen = os.environ.get("TF_USE_LEGACY_KERAS", "").lower() in ("1", "true")
-    if tensorflow is not None and (not chosen or tensorflow.keras.__version__.startswith("3")):
+    # Chosen too late is not chosen: the Keras that TensorFlow took is the one that counts.
+    if tensorflow is not None and not (chosen and tensorflow.keras.Model.__module__.startswith("tf_keras")):
         raise ImportError(
             "TensorFlow was imported before tfrs_twotower, with Keras 3. Import tfrs_twotower first, "
             "or set TF_USE_LEGACY_KERAS=1 in the environment."

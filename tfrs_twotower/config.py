@@ -7,12 +7,13 @@ what it was.
 
 import dataclasses
 import json
+import numbers
 import types
 import typing
 
 from typing_extensions import dataclass_transform
 
-from tfrs_twotower.errors import ConfigError, nearest
+from tfrs_twotower.errors import ConfigError, invalid, nearest
 
 _CLASSES = {}
 
@@ -45,70 +46,114 @@ def to_dict(value):
 
 
 def from_dict(data):
-    """The inverse of `to_dict`. Raises `ConfigError` on an unknown class or field."""
+    """The inverse of `to_dict`.
+
+    Raises:
+      ConfigError: a class or a field is unknown, a field that has no default is missing, a value has another
+        type than its field, or the class refuses it.
+    """
     if isinstance(data, list):
         return tuple(from_dict(v) for v in data)
     if not isinstance(data, dict):
         return data
     if "type" not in data:
         return {k: from_dict(v) for k, v in data.items()}
-    name = data["type"]
+    name = str(data["type"])
     if name not in _CLASSES:
         raise ConfigError(f"Unknown configuration class `{name}`." + nearest(name, _CLASSES))
     cls = _CLASSES[name]
     values = {k: from_dict(v) for k, v in data.items() if k != "type"}
-    known = [f.name for f in dataclasses.fields(cls)]
-    for key in values:
-        if key not in known:
-            raise ConfigError(f"`{name}` has no field `{key}`." + nearest(key, known))
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for key, value in values.items():
+        if key not in fields:
+            raise ConfigError(f"`{name}` has no field `{key}`." + nearest(key, fields))
+        _check_type(value, cls, key, f"{name}.{key}")
+    for key, field in fields.items():
+        if key not in values and field.default is field.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"`{name}` needs the field `{key}`, which has no default. Give it.")
     return cls(**values)
+
+
+def at_least(least, settings, *names):
+    """Raises `ConfigError` unless each of the named fields of `settings` is a whole number of at least `least`."""
+    for name in names:
+        value = getattr(settings, name)
+        if not isinstance(value, numbers.Integral) or value < least:
+            where, rule = f"{type(settings).__name__}.{name}", f"be a whole number of at least {least}"
+            raise ConfigError(invalid(where, rule, value, "Use a larger one."))
 
 
 def override(value, assignments):
     """Returns a copy of a configuration with `["training.epochs=3", ...]` applied.
 
     Values are read as JSON where they parse as JSON (3, 0.5, true, null, [1, 2], {"type": ...}),
-    else as text. A number must fit the field's annotation; an unknown name is an error that offers
-    the nearest.
+    else as text. A value must fit the field's annotation; an unknown name is an error that offers
+    the nearest. Every object is made once, with all that is assigned to it, so that settings which must agree
+    may come in any order. Of two assignments to one field the later one counts.
     """
-    for assignment in assignments:
-        path, separator, text = assignment.partition("=")
-        if not separator:
-            raise ConfigError(
-                f"`--set` must look like name.name=value. Received: {assignment!r}. "
-                "Write for example training.epochs=3."
-            )
-        try:
-            new = from_dict(json.loads(text))
-        except json.JSONDecodeError:
-            new = text
-        value = _replace(value, path.split("."), new, path)
-    return value
+    return _assigned(value, [_parsed(assignment) for assignment in assignments])
 
 
-def _replace(value, names, new, path):
+def _parsed(assignment):
+    """(names, new value, dotted path) of one assignment."""
+    path, separator, text = assignment.partition("=")
+    if not separator:
+        raise ConfigError(
+            f"`--set` must look like name.name=value. Received: {assignment!r}. "
+            "Write for example training.epochs=3."
+        )
+    try:
+        new = from_dict(json.loads(text))
+    except json.JSONDecodeError:
+        new = text
+    return path.split("."), new, path
+
+
+def _assigned(value, assignments):
+    if not assignments:
+        return value
+    names, _, path = assignments[0]
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         raise ConfigError(f"`{path}` goes deeper than the configuration does, at `{names[0]}`.")
-    fields = {f.name: f for f in dataclasses.fields(value)}
-    name = names[0]
-    if name not in fields:
-        raise ConfigError(f"`{path}`: `{type(value).__name__}` has no field `{name}`." + nearest(name, fields))
-    if len(names) > 1:
-        new = _replace(getattr(value, name), names[1:], new, path)
-    else:
-        hint = typing.get_type_hints(type(value))[name]
-        if isinstance(new, int) and not isinstance(new, bool) and hint is float:
-            new = float(new)
-        if not _fits(new, hint):
+    fields = [f.name for f in dataclasses.fields(value)]
+    changed, deeper = {}, {}
+    for (name, *rest), new, path in assignments:
+        if name not in fields:
             raise ConfigError(
-                f"`{path}` must be {_describe(hint)}. Received: {path}={new!r}. "
-                f"It is {getattr(value, name)!r} by default."
+                f"`{path}`: `{type(value).__name__}` has no field `{name}`." + nearest(name, fields)
             )
-    return dataclasses.replace(value, **{name: new})
+        if rest:
+            deeper.setdefault(name, []).append((rest, new, path))
+        else:
+            if isinstance(new, int) and not isinstance(new, bool) and _hint(type(value), name) is float:
+                new = float(new)
+            _check_type(new, type(value), name, path, f" It is {getattr(value, name)!r} by default.")
+            changed[name] = new
+            deeper.pop(name, None)
+    for name, further in deeper.items():
+        changed[name] = _assigned(changed.get(name, getattr(value, name)), further)
+    return dataclasses.replace(value, **changed)
+
+
+def _hint(cls, name):
+    return typing.get_type_hints(cls)[name]
+
+
+def _check_type(value, cls, name, where, way_out=""):
+    hint = _hint(cls, name)
+    if not _fits(value, hint):
+        raise ConfigError(f"`{where}` must be {_describe(hint)}. Received: {where}={value!r}.{way_out}")
 
 
 def _describe(hint):
-    return getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint).replace("typing.", "")
+    """An annotation as one reads it: `int`, `"a" or "b"`, `Temporal or LeaveLastOut`."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(map(_describe, typing.get_args(hint)))
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(map(repr, typing.get_args(hint)))
+    if hint is type(None):
+        return "null"
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint).replace("typing.", "")
 
 
 def _fits(value, hint):

@@ -2,6 +2,8 @@
 
 import difflib
 
+_SHOWN = 10  # names that a message lists
+
 
 class TwoTowerError(Exception):
     """Base of all errors that this package raises on purpose."""
@@ -41,9 +43,10 @@ def invalid(argument, rule, received, way_out):
 
 
 def nearest(name, known):
-    """Returns " Did you mean `x`?" for the nearest known name, or lists the known ones."""
+    """Returns " Did you mean `x`?" for the nearest known name, or lists the first ten that are known."""
     known = [str(k) for k in known]
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     if close:
         return f" Did you mean `{close[0]}`?"
-    return f" Known: {', '.join(f'`{k}`' for k in known)}." if known else ""
+    shown = [f"`{k}`" for k in known[:_SHOWN]] + ["…"] * (len(known) > _SHOWN)
+    return f" Known: {', '.join(shown)}." if known else ""

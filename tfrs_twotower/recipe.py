@@ -1,8 +1,9 @@
 """A recipe: everything that makes a recommender, as one frozen dataclass."""
 
+import re
 from typing import Literal
 
-from tfrs_twotower.config import config
+from tfrs_twotower.config import at_least, config
 from tfrs_twotower.data import (
     Files,
     LeaveLastOut,
@@ -13,6 +14,7 @@ from tfrs_twotower.data import (
     TFRecords,
     UserHeldOut,
 )
+from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.evaluation import EvaluationConfig
 from tfrs_twotower.features import Schema
 from tfrs_twotower.index import IndexConfig
@@ -41,20 +43,29 @@ class ModelConfig:
     temperature: FixedTemperature | LearnedTemperature = FixedTemperature(0.05)
     logq: NoLogQ | StaticLogQ | StreamingLogQ = StreamingLogQ()
 
+    def __post_init__(self):
+        at_least(1, self, "dim")
+        known = ("cosine", "dot")
+        if self.similarity not in known:
+            way_out = nearest(self.similarity, known)
+            raise ConfigError(f"`ModelConfig.similarity` cannot be {self.similarity!r}." + way_out)
+
 
 @config
 class Recipe:
     """What is trained, on what, how it is judged and served.
 
     Attributes:
-      name: the folder under `runs/` and the served model's name.
+      name: the folder under `runs/` and the served model's name: letters, digits, `.`, `_` and `-`, the first
+        a letter or a digit.
       source: where the log comes from; None when data frames are handed to the `Recommender`.
       rejected_limit: the fraction of bad rows at which training stops.
       require_items: True rejects events whose item is missing from the item table.
       split: how training, validation and test are told apart.
       schema: the features of both towers; None derives them from the columns (`infer_schema`).
       title: the item column that people read; None where ids must do.
-      model, training, evaluation, index: see their classes.
+      model, training, evaluation, index: see their classes. `training.monitor` is one of the metrics that
+        `evaluation.ks` gives.
     """
 
     name: str
@@ -68,3 +79,15 @@ class Recipe:
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     index: IndexConfig = IndexConfig()
+
+    def __post_init__(self):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            rule = "be letters, digits, `.`, `_` and `-`, the first a letter or a digit"
+            raise ConfigError(invalid("Recipe.name", rule, self.name, "It names a folder under runs/."))
+        if not 0 <= self.rejected_limit <= 1:
+            rule = "be a fraction from 0 to 1"
+            raise ConfigError(invalid("Recipe.rejected_limit", rule, self.rejected_limit, "1% is 0.01."))
+        monitor, metrics = self.training.monitor, self.evaluation.metrics()
+        if monitor not in metrics:
+            rule = f"be a metric at one of evaluation.ks={list(self.evaluation.ks)}"
+            raise ConfigError(invalid("training.monitor", rule, monitor, nearest(monitor, metrics).strip()))

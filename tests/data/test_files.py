@@ -1,13 +1,15 @@
 import gzip
+import shlex
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tfrs_twotower.config import from_dict, to_dict
+from tfrs_twotower.config import from_dict, override, to_dict
 from tfrs_twotower.data import Columns, Files, ingest
 from tfrs_twotower.data.sources.csv_lines import read_lines
-from tfrs_twotower.errors import DataError
+from tfrs_twotower.errors import ConfigError, DataError
+from tfrs_twotower.recipe import Recipe
 
 
 def events(source, **kwargs):
@@ -154,6 +156,77 @@ def test_errors_name_the_file_and_the_column(tmp_path):
     write_csv(tmp_path / "1.csv", "user_id\n1\n")
     with pytest.raises(DataError, match="Parquet or CSV, not both"):
         ingest(Files(str(tmp_path)))
+
+
+@pytest.mark.parametrize(("delimiter", "assignment"), [
+    (";", "--set 'source.delimiter=;'"), ("\t", """--set 'source.delimiter="\\t"'"""), ("|", "--set 'source.delimiter=|'"),
+])
+def test_a_header_of_one_field_says_the_delimiter(tmp_path, delimiter, assignment):
+    lines = ["user_id,item_id,timestamp".replace(",", delimiter), delimiter.join("ax1"), ""]
+    path = write_csv(tmp_path / "log.csv", "\n".join(lines))
+    with pytest.raises(DataError) as error:
+        ingest(Files(path))
+    assert str(error.value).endswith(
+        f"The header is one field with the delimiter ',': set `delimiter` to {delimiter!r}, "
+        f"on the command line `{assignment}`."
+    )
+    recipe = Recipe("shop", source=Files(path))
+    mended = override(recipe, shlex.split(assignment)[1:])  # what a shell makes of it
+    assert events(mended.source)[0] == [("a", "x", 1)]
+    good = write_csv(tmp_path / "good.csv", "user_id,item_id,timestamp\na,x,1\n")
+    with pytest.raises(DataError, match=r"log\.csv: there is no column `item_id`.*set `delimiter` to"):
+        ingest(Files(good, items_path=path))
+
+
+def test_a_missing_column_alone_says_nothing_of_the_delimiter(tmp_path):
+    for text in ("user_id,item,timestamp\na,x,1\n", "user_id\na\n"):
+        with pytest.raises(DataError, match="there is no column `item_id`") as error:
+            ingest(Files(write_csv(tmp_path / "log.csv", text)))
+        assert "delimiter" not in str(error.value)
+
+
+def test_a_delimiter_is_one_character():
+    for delimiter in ("", ";;"):
+        with pytest.raises(ConfigError, match="`Files.delimiter` must be one character"):
+            Files("log.csv", delimiter=delimiter)
+
+
+def test_a_csv_in_utf_16_is_an_error_with_its_path(tmp_path):
+    good = write_csv(tmp_path / "good.csv", "user_id,item_id,timestamp\na,x,1\n")
+    (tmp_path / "wide.csv").write_text("user_id,item_id,timestamp\na,x,1\n", encoding="utf-16")
+    for source in (Files(str(tmp_path / "wide.csv")), Files(good, items_path=str(tmp_path / "wide.csv"))):
+        with pytest.raises(DataError, match=r"wide\.csv: holds bytes that are not UTF-8 text.*Store it as UTF-8"):
+            ingest(source)
+
+
+def test_a_truncated_archive_is_an_error_with_its_path(tmp_path):
+    lines = "".join(f"u{i},i{i * 7919},{i}\n" for i in range(1000))
+    data = gzip.compress(f"user_id,item_id,timestamp\n{lines}".encode())
+    (tmp_path / "log.csv.gz").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match=r"log\.csv\.gz: cannot be read"):
+        ingest(Files(str(tmp_path / "log.csv.gz")))
+
+
+def test_damaged_parquet_is_data_or_an_error_with_its_path(tmp_path):
+    """Every 7th byte flipped, and cut at every 97th: as the log and as the item table."""
+    write_parquet(tmp_path / "log.parquet", user_id=["a", "b"] * 50, item_id=["x", "é"] * 50, timestamp=list(range(100)))
+    write_parquet(tmp_path / "items.parquet", item_id=["x", "é"], title=["one", "two"])
+    broken = tmp_path / "broken.parquet"
+    for role, whole in (("path", "log.parquet"), ("items_path", "items.parquet")):
+        data, refused = (tmp_path / whole).read_bytes(), 0
+        flipped = [data[:i] + bytes([data[i] ^ 0xFF]) + data[i + 1:] for i in range(0, len(data), 7)]
+        cut = [data[:i] for i in range(0, len(data), 97)]
+        for damaged in flipped + cut:
+            broken.write_bytes(damaged)
+            try:
+                ingest(Files(**{"path": str(tmp_path / "log.parquet"), role: str(broken)}), limit=1)
+            except DataError as error:
+                assert str(tmp_path) in str(error)
+                refused += 1
+        assert refused >= len(cut) + len(flipped) // 2
+    broken.write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match=r"broken\.parquet: cannot be read: .*Check that it is whole"):
+        ingest(Files(str(tmp_path / "log.parquet"), items_path=str(broken)))
 
 
 def test_a_compressed_csv(tmp_path):

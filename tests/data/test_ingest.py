@@ -135,6 +135,37 @@ def test_over_the_limit_it_stops_and_says_counts_and_place(tmp_path):
     assert pq.read_metadata(path).num_rows == bad
 
 
+def test_over_the_limit_it_says_how_to_raise_it():
+    with pytest.raises(DataError, match="`rejected_limit` \\(`--set rejected_limit=0.05`") as error:
+        ingest(Frames(frame(weight=[1.0, -1.0]), columns=Columns(weight="weight")))
+    assert "time_unit" not in str(error.value)
+
+
+@pytest.mark.parametrize(("times", "unit"), [
+    ([NOON * 1000, NOON * 1000 + 1], "ms"),
+    ([str(NOON * 1000), f"{NOON * 1000}.0"], "ms"),
+    ([NOON * 1e6, NOON * 1e6], "us"),
+    ([NOON * 10**9, NOON * 10**9], "ns"),
+])
+def test_times_in_a_finer_unit_are_named(times, unit):
+    events = pa.table({"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": times})
+    with pytest.raises(DataError) as error:
+        ingest(Frames(events))
+    assert (
+        f"The times look like {unit}, not seconds: set `columns.time_unit`, on the command line "
+        f"`--set source.columns.time_unit={unit}`. Mend the data"
+    ) in str(error.value)
+    assert ingest(Frames(events, columns=Columns(time_unit=unit)))[0].timestamp.tolist() == [NOON, NOON]
+
+
+@pytest.mark.parametrize("times", [[-5, -6], [datetime.datetime(2200, 1, 1)] * 2, ["2200-01-01", "-1"]])
+def test_other_times_out_of_range_hint_at_no_unit(times):
+    events = pa.table({"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": times})
+    with pytest.raises(DataError, match="outside of") as error:
+        ingest(Frames(events))
+    assert "time_unit" not in str(error.value)
+
+
 def test_the_limit_itself_is_allowed():
     events = pa.table({"user_id": ["a", None, "b", "c"], "item_id": ["x"] * 4, "timestamp": [1, 2, 3, 4]})
     assert len(ingest(Frames(events), limit=0.25)[0]) == 3

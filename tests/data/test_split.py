@@ -3,7 +3,7 @@ import pytest
 
 from tfrs_twotower.config import from_dict, to_dict
 from tfrs_twotower.data import LeaveLastOut, RandomHoldout, Temporal, UserHeldOut
-from tfrs_twotower.errors import DataError
+from tfrs_twotower.errors import ConfigError, DataError
 
 STRATEGIES = [
     Temporal(), Temporal(targets="last"), Temporal(targets="each"), LeaveLastOut(), UserHeldOut(0.2, 0.2),
@@ -161,10 +161,21 @@ def test_too_small_a_log_is_a_clear_error(make_log):
             strategy.split(make_log([], [], []))
 
 
-def test_wrong_fractions_are_errors(ten):
-    for strategy in (Temporal(0.5, 0.5), Temporal(-0.1, 0.1), RandomHoldout(0, 0), UserHeldOut(0, 1)):
-        with pytest.raises(DataError, match="fractions"):
-            strategy.split(ten)
+@pytest.mark.parametrize(("strategy", "fractions"), [
+    (Temporal, (0.5, 0.5)), (Temporal, (-0.1, 0.1)), (RandomHoldout, (0, 0)), (UserHeldOut, (0, 1)),
+    (Temporal, (float("nan"), 0.1)),
+])
+def test_wrong_fractions_are_errors(strategy, fractions):
+    with pytest.raises(ConfigError, match=f"of {strategy.__name__} must be fractions"):
+        strategy(*fractions)
+
+
+def test_other_wrong_settings_are_errors():
+    with pytest.raises(ConfigError, match="`Temporal.targets` must be all, last or each"):
+        Temporal(targets="first")
+    for known in (0, 1):
+        with pytest.raises(ConfigError, match="`UserHeldOut.known` must be between 0 and 1"):
+            UserHeldOut(known=known)
 
 
 def test_no_validation_is_allowed(ten):

@@ -7,7 +7,7 @@ import pytest
 
 from tfrs_twotower.config import from_dict, to_dict
 from tfrs_twotower.data.ragged import Ragged
-from tfrs_twotower.errors import EvaluationError
+from tfrs_twotower.errors import ConfigError, EvaluationError
 from tfrs_twotower.evaluation import (
     DotScorer,
     EvaluationConfig,
@@ -123,6 +123,17 @@ def test_plot_is_a_png(tmp_path):
 
 
 def test_config_round_trip():
-    settings = EvaluationConfig(ks=(5,), exclude_seen=False)
+    settings = EvaluationConfig(ks=(5,), exclude_seen=False, bootstrap=0)
     assert from_dict(to_dict(settings)) == settings
     assert EvaluationConfig().ks == (10, 50, 100)
+
+
+@pytest.mark.parametrize(("field", "value"), [("ks", ()), ("ks", (10, 0)), ("bootstrap", -1)])
+def test_wrong_settings_are_refused(field, value):
+    with pytest.raises(ConfigError, match=f"`EvaluationConfig.{field}` must be"):
+        EvaluationConfig(**{field: value})
+
+
+def test_the_settings_know_the_names_of_the_metrics():
+    outcome = evaluate(PERFECT, TARGETS, None, COUNTS, ks=(2, 10), bootstrap=0)
+    assert set(EvaluationConfig(ks=(2, 10)).metrics()) == set(outcome.metrics)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfrs_twotower import config, extras
-from tfrs_twotower.errors import IndexingError
+from tfrs_twotower.errors import ConfigError, IndexingError
 from tfrs_twotower.index import IVF, Exact, IndexConfig, build, recall, tuning
 
 
@@ -127,6 +127,19 @@ def test_recall_by_hand():
 def test_config_round_trip():
     value = IndexConfig(kind="ivf", probes=7)
     assert config.from_dict(config.to_dict(value)) == value
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("k", 0), ("target_recall", 0.0), ("target_recall", 2.0), ("target_recall", float("nan")), ("exact_below", -1),
+    ("leaves", 0), ("probes", -1), ("reorder", 0), ("kind", "skann"),
+])
+def test_wrong_settings_are_refused_when_they_are_made(field, value):
+    with pytest.raises(ConfigError, match=f"`IndexConfig.{field}` (must be|cannot be)"):
+        IndexConfig(**{field: value})
+
+
+def test_settings_at_their_bounds_are_allowed():
+    IndexConfig(k=1, target_recall=1.0, exact_below=0, leaves=1, probes=1, reorder=1)
 
 
 def test_ivf_recall_equals_the_share_of_the_truth_in_the_probed_leaves(points):

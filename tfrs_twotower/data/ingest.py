@@ -97,7 +97,7 @@ def _ingest(source, limit, rejects, require_items, times):
     for batch in itertools.chain([first], batches):
         reader.read(batch, source.name)
     counts = {reason: n - of_tables.get(reason, 0) for reason, n in rejects.counts.items()}
-    rejects.check(source.name, max(reader.rows, 1), limit, {r: n for r, n in counts.items() if n})
+    rejects.check(source.name, max(reader.rows, 1), limit, {r: n for r, n in counts.items() if n}, reader.hint)
     log = reader.log(source.name)
     path = str(rejects.path) if rejects.path and rejects.counts else None
     notes += [f"{source.name}: {before} rows of the tables were left out"] if before else []
@@ -113,6 +113,7 @@ class _Reader:
         self.users, self.items = users, items
         self.rejects, self.require_items, self.times = rejects, require_items, times
         self.rows = 0
+        self.hint = ""
         self.next_row = {}
         self.user, self.item, self.timestamp, self.weight, self.context = [], [], [], [], []
 
@@ -162,7 +163,21 @@ class _Reader:
         start, end = self.times
         outside = (seconds < start) | (seconds >= end)
         checks.fail(outside, f"{TIMESTAMP}: outside of [{start}, {end}) seconds", raw)
+        if outside.any() and not self.hint:
+            self.hint = self._unit_hint(values.one(raw).filter(pa.array(outside)))
         return seconds
+
+    def _unit_hint(self, outside):
+        """A sentence, when most of the times that are too large are times in a finer unit."""
+        start, end = self.times
+        for unit in ("ms", "us", "ns"):
+            seconds, ok = values.seconds(outside, unit)
+            if (ok & (seconds >= start) & (seconds < end)).mean() > 0.5:
+                return (
+                    f"The times look like {unit}, not seconds: set `columns.time_unit`, on the command line "
+                    f"`--set source.columns.time_unit={unit}`. "
+                )
+        return ""
 
     def _weights(self, checks, batch, file):
         if WEIGHT not in batch.schema.names:

@@ -69,11 +69,12 @@ class Rejects:
         texts = [None if value is None else str(value) for value in values]
         self._writer.write(pa.table([[reason] * n, [file] * n, rows, texts], schema=SCHEMA))
 
-    def check(self, what, total, limit, counts):
+    def check(self, what, total, limit, counts, hint=""):
         """Raises `DataError` when more than `limit` (a fraction) of `total` rows failed.
 
         Args:
           counts: {reason: rows}
+          hint: a sentence on what the failed rows look like
         """
         bad = sum(counts.values())
         if bad > limit * total:
@@ -82,7 +83,8 @@ class Rejects:
             where = f"The rows are in {self.path}" if self.path else "Give `rejected_to` a path to see them"
             raise DataError(
                 f"{what}: {bad} of {total} rows are bad ({bad / total:.1%}; the limit is {limit:.1%}). "
-                f"{reasons}. {where}. Mend the data, or raise `limit`."
+                f"{reasons}. {where}. {hint}Mend the data, or raise `rejected_limit` "
+                "(`--set rejected_limit=0.05`; an argument of `ingest`: `limit`)."
             )
 
     def close(self):

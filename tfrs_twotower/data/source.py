@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Iterator, Literal, Protocol
 
 import pyarrow as pa
@@ -72,11 +73,25 @@ class Columns:
         return named
 
 
-def check_columns(wanted, present, where):
-    """Raises `DataError` when a column of `wanted` ({canonical name: name in the source}) is not there."""
+@contextlib.contextmanager
+def reading(path):
+    """What Arrow and the system raise inside, on a damaged or unreadable file, becomes a `DataError` with its path."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: holds bytes that are not UTF-8 text ({error}). Store it as UTF-8.") from error
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: cannot be read: {error}. Check that it is whole and of its kind.") from error
+
+
+def check_columns(wanted, present, where, hint=""):
+    """Raises `DataError` when a column of `wanted` ({canonical name: name in the source}) is not there.
+
+    `hint` is a further sentence of the message, with a space before it.
+    """
     for name, column in wanted.items():
         if column not in present:
-            raise DataError(f"{where}: there is no column `{column}` (for {name}).{nearest(column, present)}")
+            raise DataError(f"{where}: there is no column `{column}` (for {name}).{nearest(column, present)}{hint}")
 
 
 def canonical(batch, columns, where, parse_as=None):

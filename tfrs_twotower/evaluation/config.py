@@ -1,6 +1,7 @@
 """The settings of an evaluation."""
 
-from tfrs_twotower.config import config
+from tfrs_twotower.config import at_least, config
+from tfrs_twotower.errors import ConfigError, invalid
 
 
 @config
@@ -16,3 +17,14 @@ class EvaluationConfig:
     ks: tuple[int, ...] = (10, 50, 100)
     exclude_seen: bool = True
     bootstrap: int = 1000
+
+    def __post_init__(self):
+        if not self.ks or any(k < 1 for k in self.ks):
+            rule, way_out = "be one or more numbers of at least 1", "Pass for example (10, 100)."
+            raise ConfigError(invalid("EvaluationConfig.ks", rule, self.ks, way_out))
+        at_least(0, self, "bootstrap")
+
+    def metrics(self):
+        """The names of all metrics that an evaluation gives."""
+        at_k = ("recall", "hit_rate", "ndcg", "novelty", "coverage")
+        return [f"{name}@{k}" for k in self.ks for name in at_k] + ["mrr"]

@@ -2,7 +2,10 @@
 
 from typing import Literal
 
-from tfrs_twotower.config import config
+from tfrs_twotower.config import at_least, config
+from tfrs_twotower.errors import ConfigError, invalid, nearest
+
+_KINDS = ("auto", "exact", "scann", "ivf")
 
 
 @config
@@ -24,3 +27,13 @@ class IndexConfig:
     leaves: int | None = None
     probes: int | None = None
     reorder: int | None = None
+
+    def __post_init__(self):
+        if self.kind not in _KINDS:
+            raise ConfigError(f"`IndexConfig.kind` cannot be {self.kind!r}." + nearest(self.kind, _KINDS))
+        if not 0 < self.target_recall <= 1:
+            rule = "be above 0 and at most 1"
+            raise ConfigError(invalid("IndexConfig.target_recall", rule, self.target_recall, "0.95 is usual."))
+        at_least(1, self, "k")
+        at_least(0, self, "exact_below")
+        at_least(1, self, *(n for n in ("leaves", "probes", "reorder") if getattr(self, n) is not None))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from tfrs_twotower.data.source import INVALID, ROW
+from tfrs_twotower.data.source import INVALID, ROW, check_columns, reading
 from tfrs_twotower.errors import DataError
 
 _BLOCK = 1 << 20
+_DELIMITERS = (",", ";", "\t", "|")
 
 
 def header(path, delimiter):
@@ -19,8 +23,21 @@ def header(path, delimiter):
 
 def inferred_types(path, delimiter):
     """{column: Arrow type} as the first block of the file shows it."""
-    with _open(path, delimiter, lambda row: "skip", pyarrow.csv.ConvertOptions()) as reader:
+    with reading(path), _open(path, delimiter, lambda row: "skip", pyarrow.csv.ConvertOptions()) as reader:
         return {field.name: field.type for field in reader.schema}
+
+
+def check_header(wanted, present, path, delimiter):
+    """`check_columns` of a CSV's header, with the delimiter that it seems to have when it was read as one field."""
+    hint = ""
+    if len(present) == 1:
+        (line,) = present
+        likely = max(_DELIMITERS, key=line.count)
+        if likely in line:
+            assignment = shlex.quote(f"source.delimiter={json.dumps(likely) if likely.isspace() else likely}")
+            hint = (f" The header is one field with the delimiter {delimiter!r}: set `delimiter` to {likely!r}, "
+                    f"on the command line `--set {assignment}`.")
+    check_columns(wanted, present, path, hint)
 
 
 def read_lines(path, columns, delimiter, block=_BLOCK):
@@ -74,12 +91,11 @@ def _open(path, delimiter, handler, convert, block=_BLOCK):
 
 
 def _next(reader, path):
-    try:
-        return reader.read_next_batch()
-    except StopIteration:
-        return None
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: reading stopped: {error}") from error
+    with reading(path):
+        try:
+            return reader.read_next_batch()
+        except StopIteration:
+            return None
 
 
 def _bad_lines(bad, columns):

@@ -15,9 +15,9 @@ import pyarrow.dataset
 from tfrs_twotower.columns import ITEM_ID, TIMESTAMP, USER_ID
 from tfrs_twotower.config import config
 from tfrs_twotower.data import values
-from tfrs_twotower.data.source import ROW, Columns, canonical, check_columns, entity_table
-from tfrs_twotower.data.sources.csv_lines import header, inferred_types, read_lines
-from tfrs_twotower.errors import DataError, invalid, nearest
+from tfrs_twotower.data.source import ROW, Columns, canonical, check_columns, entity_table, reading
+from tfrs_twotower.data.sources.csv_lines import check_header, header, inferred_types, read_lines
+from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
 
 _BATCH = 1 << 16
 _PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".tsv", ".txt", ".gz", ".bz2")
@@ -37,7 +37,7 @@ class Files:
       path: file, folder or glob of the events
       users_path, items_path: the same of the tables with features, or None
       columns: Columns
-      delimiter: of CSV
+      delimiter: of CSV, one character
       types: ((context column of a CSV, "string" | "int64" | "double" | "timestamp"), ...)
       where: ((column, operator, value), ...) with == != < <= > >=: events for which one of these is not true
         are left out and not counted; ("x", "!=", None) asks for a value to be there
@@ -50,6 +50,10 @@ class Files:
     delimiter: str = ","
     types: tuple[tuple[str, str], ...] = ()
     where: tuple[tuple[str, str, Any], ...] = ()
+
+    def __post_init__(self):
+        if len(self.delimiter) != 1:
+            raise ConfigError(invalid("Files.delimiter", "be one character", self.delimiter, "A comma is usual."))
 
     @property
     def name(self):
@@ -75,13 +79,13 @@ class Files:
         """pa.Table or None."""
         return self._entities("items_path", self.items_path, self.columns.item_id, ITEM_ID)
 
-    def _wanted(self, present, file):
-        check_columns({**self.columns.mapping(), **{c: c for c, _, _ in self.where}}, present, file)
+    def _wanted(self):
+        return {**self.columns.mapping(), **{c: c for c, _, _ in self.where}}
 
     def _csv(self, files, wanted):
         for file in files:
             inferred = inferred_types(file, self.delimiter)
-            self._wanted(inferred, file)
+            check_header(self._wanted(), inferred, file, self.delimiter)
             parse_as = {**_parse_as(inferred, self.columns.context), **dict(self.types)}
             parse_as = {column: kind for column, kind in parse_as.items() if kind != "string"}
             for batch in read_lines(file, wanted, self.delimiter):
@@ -89,22 +93,17 @@ class Files:
 
     def _parquet(self, files, wanted):
         folder = self.path if Path(self.path).is_dir() else None
-        try:
+        with reading(self.path):
             dataset = pyarrow.dataset.dataset(
                 files, format="parquet", partitioning="hive" if folder else None, partition_base_dir=folder
             )
-        except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(f"{self.path}: not Parquet: {error}") from error
         for fragment in dataset.get_fragments():
             file = fragment.path
-            schema = _fragment_schema(fragment, dataset.schema)
-            self._wanted(schema.names, file)
+            with reading(file):
+                schema = _fragment_schema(fragment, dataset.schema)
+                check_columns(self._wanted(), schema.names, file)
             start = 0
-            # A small read-ahead: else Arrow decodes whole files ahead of the reader.
-            batches = fragment.to_batches(
-                schema=schema, columns=wanted, batch_size=_BATCH, batch_readahead=1, fragment_readahead=0
-            )
-            for batch in batches:
+            for batch in _batches(fragment, schema, wanted):
                 rows = pa.array(np.arange(start, start + len(batch)))
                 start += len(batch)
                 yield file, batch.append_column(ROW, rows), None
@@ -128,7 +127,7 @@ class Files:
         if is_csv:
             tables = [_csv_table(file, id_column, id_name, self.delimiter) for file in files]
         else:
-            tables = [pyarrow.dataset.dataset(file, format="parquet").to_table() for file in files]
+            tables = [_parquet_table(file) for file in files]
         try:
             table = pa.concat_tables(tables, promote_options="permissive")
         except pa.ArrowInvalid as error:
@@ -161,6 +160,25 @@ def _fragment_schema(fragment, dataset_schema):
     return pa.schema([*own, *(dataset_schema.field(name) for name in given if name not in own.names)])
 
 
+def _batches(fragment, schema, columns):
+    """Yields the fragment's record batches. Arrow trusts the bytes of a page: what it made of them is checked."""
+    with reading(fragment.path):
+        # A small read-ahead: else Arrow decodes whole files ahead of the reader.
+        for batch in fragment.to_batches(
+            schema=schema, columns=columns, batch_size=_BATCH, batch_readahead=1, fragment_readahead=0
+        ):
+            batch.validate(full=True)
+            yield batch
+
+
+def _parquet_table(file):
+    with reading(file):
+        table = pyarrow.dataset.dataset(file, format="parquet").to_table()
+        table.validate(full=True)
+        table.column_names  # raises where a name is no text
+        return table
+
+
 def _parse_as(inferred, context):
     """{column: what its text stands for} for the context columns that are not text."""
     kinds = {}
@@ -176,8 +194,8 @@ def _parse_as(inferred, context):
 
 
 def _csv_table(file, id_column, id_name, delimiter):
-    check_columns({id_name: id_column}, header(file, delimiter), file)
-    try:
+    check_header({id_name: id_column}, header(file, delimiter), file, delimiter)
+    with reading(file):
         return pyarrow.csv.read_csv(
             file,
             parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
@@ -187,5 +205,3 @@ def _csv_table(file, id_column, id_name, delimiter):
                 quoted_strings_can_be_null=False,
             ),
         )
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{file}: cannot be read: {error}") from error

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from tfrs_twotower.columns import ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
 from tfrs_twotower.config import config
-from tfrs_twotower.data.source import FILE
+from tfrs_twotower.data.source import FILE, reading
 from tfrs_twotower.data.sources.tensors import to_arrow
 from tfrs_twotower.errors import DataError, invalid
 
@@ -130,11 +130,16 @@ class TFRecords:
 
     def users(self):
         """pa.Table"""
-        return pq.read_table(Path(self.folder) / "users.parquet")
+        return _table(Path(self.folder) / "users.parquet")
 
     def items(self):
         """pa.Table"""
-        return pq.read_table(Path(self.folder) / "items.parquet")
+        return _table(Path(self.folder) / "items.parquet")
+
+
+def _table(path):
+    with reading(path):
+        return pq.read_table(path)
 
 
 def _dtype(kind, tf):
