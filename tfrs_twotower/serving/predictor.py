@@ -134,7 +134,7 @@ def _check_history(tensors):
     if columns.HISTORY_ITEM_ID in tensors and columns.HISTORY_TIMESTAMP in tensors:
         width = tensors[columns.HISTORY_ITEM_ID].shape[1]
         given = tensors[columns.HISTORY_TIMESTAMP].shape[1]
-        if False:
+        if given != width:
             rule = f"have a time for each of the {width} places of `{columns.HISTORY_ITEM_ID}`"
             way_out = "Send 0 where the time is not known."
             raise InvalidArgument(invalid(columns.HISTORY_TIMESTAMP, rule, f"{given} a row", way_out))
