@@ -50,6 +50,12 @@ def test_importing_after_tensorflow_with_keras_3_is_one_line():
     )
 
 
+def test_legacy_keras_chosen_after_keras_3_was_taken_is_too_late():
+    code = "import os, tensorflow as tf\ntf.keras.Model\nos.environ['TF_USE_LEGACY_KERAS'] = '1'\nimport tfrs_twotower"
+    result = _run(code)
+    assert result.returncode == 1 and "with Keras 3" in result.stderr.splitlines()[-1]
+
+
 def test_importing_before_tensorflow_chooses_legacy_keras():
     result = _run("import tfrs_twotower\nimport tensorflow as tf\nprint(tf.keras.Model.__module__)")
     assert result.stdout.startswith("tf_keras."), result.stderr

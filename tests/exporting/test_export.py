@@ -242,3 +242,14 @@ def test_a_broken_manifest_is_an_error_not_a_crash(tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(ExportError, match="format"):
         read(tmp_path)
+
+
+def test_an_export_that_cannot_be_written_is_refused(tmp_path, trained):
+    file = tmp_path / "file"
+    file.touch()
+    trained.index(IndexConfig(kind="exact", k=10))
+    for root in (file, file / "below", "/proc"):
+        with pytest.raises(ExportError, match="`root` must be a folder that can be written") as error:
+            trained.export(root)
+        assert f"root={str(root)!r}" in str(error.value)
+    assert file.read_bytes() == b""
