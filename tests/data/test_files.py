@@ -159,7 +159,8 @@ def test_errors_name_the_file_and_the_column(tmp_path):
 
 
 @pytest.mark.parametrize(("delimiter", "assignment"), [
-    (";", "--set 'source.delimiter=;'"), ("\t", """--set 'source.delimiter="\\t"'"""), ("|", "--set 'source.delimiter=|'"),
+    (";", "--set 'source.delimiter=;'"),
+    ("\t", """--set 'source.delimiter="\\t"'"""), ("|", "--set 'source.delimiter=|'"),
 ])
 def test_a_header_of_one_field_says_the_delimiter(tmp_path, delimiter, assignment):
     lines = ["user_id,item_id,timestamp".replace(",", delimiter), delimiter.join("ax1"), ""]
@@ -209,7 +210,8 @@ def test_a_truncated_archive_is_an_error_with_its_path(tmp_path):
 
 def test_damaged_parquet_is_data_or_an_error_with_its_path(tmp_path):
     """Every 7th byte flipped, and cut at every 97th: as the log and as the item table."""
-    write_parquet(tmp_path / "log.parquet", user_id=["a", "b"] * 50, item_id=["x", "é"] * 50, timestamp=list(range(100)))
+    events = {"user_id": ["a", "b"] * 50, "item_id": ["x", "é"] * 50, "timestamp": list(range(100))}
+    write_parquet(tmp_path / "log.parquet", **events)
     write_parquet(tmp_path / "items.parquet", item_id=["x", "é"], title=["one", "two"])
     broken = tmp_path / "broken.parquet"
     for role, whole in (("path", "log.parquet"), ("items_path", "items.parquet")):

@@ -1,0 +1,170 @@
+"""Settings: read, overridden and refused with a message that says what to do."""
+
+import json
+
+import pytest
+
+from tfrs_twotower import recipes, runs
+from tfrs_twotower.config import from_dict, override, to_dict
+from tfrs_twotower.data import Files, Temporal, UserHeldOut
+from tfrs_twotower.errors import ConfigError, nearest
+from tfrs_twotower.evaluation import EvaluationConfig
+from tfrs_twotower.index import IndexConfig
+from tfrs_twotower.models import LearnedTemperature
+from tfrs_twotower.recipe import ModelConfig, Recipe
+from tfrs_twotower.training import TrainingConfig
+
+RECIPE = Recipe("shop")
+
+
+def refusal(call, *args, **kwargs):
+    """The message of the `ConfigError` that the call raises."""
+    with pytest.raises(ConfigError) as error:
+        call(*args, **kwargs)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(("cls", "field", "value", "rule"), [
+    (TrainingConfig, "epochs", 0, "be a whole number of at least 1"),
+    (TrainingConfig, "epochs", -1, "be a whole number of at least 1"),
+    (TrainingConfig, "epochs", 2.5, "be a whole number of at least 1"),
+    (TrainingConfig, "batch_size", 0, "be a whole number of at least 1"),
+    (TrainingConfig, "shuffle_buffer", 0, "be a whole number of at least 1"),
+    (TrainingConfig, "checkpoint_steps", 0, "be a whole number of at least 1"),
+    (TrainingConfig, "patience", -1, "be a whole number of at least 0"),
+    (TrainingConfig, "known_positives", -1, "be a whole number of at least 0"),
+    (TrainingConfig, "seed", -1, "be a whole number of at least 0"),
+    (TrainingConfig, "seed", 2**32, "be below 2**32"),
+    (ModelConfig, "dim", 0, "be a whole number of at least 1"),
+    (ModelConfig, "dim", -3, "be a whole number of at least 1"),
+    (Recipe, "rejected_limit", -0.1, "be a fraction from 0 to 1"),
+    (Recipe, "rejected_limit", 1.1, "be a fraction from 0 to 1"),
+])
+def test_a_wrong_setting_is_refused_when_it_is_made(cls, field, value, rule):
+    required = {"name": "shop"} if cls is Recipe else {}
+    where = f"{cls.__name__}.{field}"
+    message = refusal(cls, **required, **{field: value})
+    assert message.startswith(f"`{where}` must {rule}. Received: {where}={value!r}. ")
+
+
+def test_settings_at_their_bounds_are_allowed():
+    TrainingConfig(batch_size=1, epochs=1, shuffle_buffer=1, checkpoint_steps=1, patience=0, known_positives=0, seed=0)
+    TrainingConfig(seed=2**32 - 1)
+    ModelConfig(dim=1)
+    assert [Recipe("x", rejected_limit=limit).rejected_limit for limit in (0, 1)] == [0, 1]
+
+
+def test_a_similarity_of_another_name():
+    assert refusal(ModelConfig, similarity="cosin") == (
+        "`ModelConfig.similarity` cannot be 'cosin'. Did you mean `cosine`?"
+    )
+
+
+@pytest.mark.parametrize("name", ["", "../esc", "a/b", ".hidden", "-x", "a b", "a\n", "é"])
+def test_a_name_that_is_no_folder_is_refused(name):
+    assert refusal(Recipe, name).startswith("`Recipe.name` must be letters, digits, `.`, `_` and `-`, the first a ")
+
+
+@pytest.mark.parametrize("name", ["x", "7", "my.shop_v2-b"])
+def test_a_plain_name_is_a_folder(name):
+    assert Recipe(name).name == name
+
+
+def test_a_monitor_outside_of_the_cut_offs_is_refused():
+    assert refusal(override, RECIPE, ["evaluation.ks=[5]"]) == (
+        "`training.monitor` must be a metric at one of evaluation.ks=[5]. Received: training.monitor='ndcg@10'. "
+        "Did you mean `ndcg@5`?"
+    )
+    assert "Did you mean `ndcg@10`?" in refusal(override, RECIPE, ["training.monitor=ndgc@10"])
+    for name in ("recall", "hit_rate", "ndcg", "novelty", "coverage"):
+        assert override(RECIPE, [f"training.monitor={name}@50"]).training.monitor == f"{name}@50"
+    assert override(RECIPE, ["training.monitor=mrr", "evaluation.ks=[5]"]).evaluation.ks == (5,)
+
+
+@pytest.mark.parametrize("assignments", [
+    ["evaluation.ks=[5, 7]", "training.monitor=ndcg@5"],
+    ["training.monitor=ndcg@5", "evaluation.ks=[5, 7]"],
+])
+def test_settings_that_must_agree_come_in_any_order(assignments):
+    changed = override(RECIPE, assignments)
+    assert (changed.evaluation.ks, changed.training.monitor) == ((5, 7), "ndcg@5")
+    assert changed.training.epochs == RECIPE.training.epochs
+    bounds = ["split.test=0.5", "split.validation=0.3"], ["split.validation=0.8", "split.test=0.1"]
+    for pair in bounds:
+        for order in (pair, pair[::-1]):
+            split = override(RECIPE, order).split
+            assert [f"split.test={split.test}", f"split.validation={split.validation}"] == sorted(pair)
+
+
+def test_a_whole_object_and_then_a_field_of_it():
+    learned = 'model.temperature={"type": "LearnedTemperature"}'
+    changed = override(RECIPE, [learned, "model.temperature.low=0.02"])
+    assert changed.model.temperature == LearnedTemperature(low=0.02)
+    # The later one counts: the whole object replaces what was assigned to its fields.
+    changed = override(RECIPE, ["split.test=0.3", 'split={"type": "UserHeldOut"}', "model.dim=3", "model.dim=4"])
+    assert changed.split == UserHeldOut() and changed.model.dim == 4
+    assert RECIPE == Recipe("shop")
+
+
+@pytest.mark.parametrize(("assignment", "message"), [
+    ('split={"type": "Files", "path": "x.csv"}',
+     "`split` must be Temporal or LeaveLastOut or UserHeldOut or RandomHoldout. Received: split=Files("),
+    ('split={"type": "Files"}', "`Files` needs the field `path`, which has no default."),
+    ('schema={"type": "Schema"}', "`Schema` needs the field `query`, which has no default."),
+    ("split=temporal", "`split` must be Temporal or "),
+    ("split=3", "`split` must be Temporal or "),
+    ('model={"type": "ModelConfig", "dim": "wide"}',
+     "`ModelConfig.dim` must be int. Received: ModelConfig.dim='wide'."),
+    ('model={"type": "ModelConfig", "dims": 3}', "`ModelConfig` has no field `dims`. Did you mean `dim`?"),
+    ('split={"type": "Temporl"}', "Unknown configuration class `Temporl`. Did you mean `Temporal`?"),
+    ('split={"type": ["Temporal"]}', "Unknown configuration class `['Temporal']`."),
+    ("index.kind=scan", "`index.kind` must be 'auto' or 'exact' or 'scann' or 'ivf'. Received: index.kind='scan'."),
+    ("title=3", "`title` must be str or null. Received: title=3."),
+    ("evaluation.ks=5", "`evaluation.ks` must be tuple[int, ...]. Received: evaluation.ks=5."),
+    ("index.target_recall=NaN", "`IndexConfig.target_recall` must be above 0 and at most 1."),
+    ("index.target_recall=true", "`index.target_recall` must be float."),
+    ("name.first=x", "`name.first` goes deeper than the configuration does, at `first`."),
+    ("training.epoch=3", "`training.epoch`: `TrainingConfig` has no field `epoch`. Did you mean `epochs`?"),
+    ("training", "`--set` must look like name.name=value. Received: 'training'."),
+])
+def test_a_wrong_override_is_refused(assignment, message):
+    assert refusal(override, RECIPE, [assignment]).startswith(message)
+
+
+def test_a_whole_number_becomes_a_float_where_one_is_due():
+    target = override(RECIPE, ["index.target_recall=1"]).index.target_recall
+    assert target == 1.0 and type(target) is float
+
+
+def test_every_recipe_reads_back():
+    changed = override(RECIPE, ['source={"type": "Files", "path": "x.csv", "where": [["a", ">", 0.5]]}'])
+    assert changed.source == Files("x.csv", where=(("a", ">", 0.5),))
+    for recipe in (changed, *map(recipes.load, recipes.names())):
+        assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
+
+
+def test_from_dict_and_a_missing_field():
+    assert refusal(from_dict, {"type": "Recipe"}) == (
+        "`Recipe` needs the field `name`, which has no default. Give it."
+    )
+    assert from_dict({"type": "Temporal", "test": 0.2}) == Temporal(test=0.2)
+    for cls in (TrainingConfig, EvaluationConfig, IndexConfig, ModelConfig):
+        assert from_dict({"type": cls.__name__}) == cls()
+
+
+def test_a_list_of_known_names_ends_after_ten():
+    ids = [f"i{i}" for i in range(1000)]
+    assert nearest("zzz", ids) == " Known: " + ", ".join(f"`i{i}`" for i in range(10)) + ", …."
+    assert nearest("zzz", ids[:10]) == " Known: " + ", ".join(f"`i{i}`" for i in range(10)) + "."
+    assert nearest("i7777", ids) == " Did you mean `i777`?"
+
+
+def test_runs_that_cannot_be_made_are_refused(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    for root in (file, file / "below"):
+        message = refusal(runs.create, root, "shop")
+        assert message.startswith(f"`runs` must be a folder that can be written. Received: runs={str(root)!r}. ")
+    (tmp_path / "shop").touch()  # where the recipe's folder should be
+    assert "can be written" in refusal(runs.create, tmp_path, "shop")
+    assert runs.create(tmp_path / "deep" / "runs", "shop").is_dir()
