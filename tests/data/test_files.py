@@ -231,6 +231,15 @@ def test_damaged_parquet_is_data_or_an_error_with_its_path(tmp_path):
         ingest(Files(str(tmp_path / "log.parquet"), items_path=str(broken)))
 
 
+def test_text_in_parquet_that_is_no_utf_8_is_an_error_with_its_path(tmp_path):
+    ids = pa.array([b"a", b"\xff"]).view(pa.string())  # Arrow neither writes nor reads with a check
+    write_parquet(tmp_path / "log.parquet", user_id=["a", "b"], item_id=["a", "a"], timestamp=[1, 2])
+    write_parquet(tmp_path / "broken.parquet", user_id=["a", "b"], item_id=ids, timestamp=[1, 2])
+    for role in ("path", "items_path"):
+        with pytest.raises(DataError, match=r"broken\.parquet: cannot be read: .*UTF8"):
+            ingest(Files(**{"path": str(tmp_path / "log.parquet"), role: str(tmp_path / "broken.parquet")}))
+
+
 def test_a_compressed_csv(tmp_path):
     with gzip.open(tmp_path / "log.csv.gz", "wt") as file:
         file.write("user_id,item_id,timestamp\na,x,1\n")
