@@ -175,15 +175,15 @@ class TrainingBatches:
 
 
 def _latest_positives(log, rows, width):
-    """int32 [users, ≤ width]: each user's latest training items, −1 pads."""
+    """int32 [users, 1 … width]: each user's latest training items, −1 pads."""
     users, items = log.user[rows], log.item[rows]
     order = np.argsort(users, kind="stable")
     users, items = users[order], items[order]
     counts = np.bincount(users, minlength=log.users.num_rows)
     ends = np.cumsum(counts)
     from_end = ends[users] - 1 - np.arange(len(users))
-    width = max(1, min(width, int(counts.max())))
-    table = np.full((log.users.num_rows, width), -1, np.int32)
+    width = min(width, int(counts.max()))
+    table = np.full((log.users.num_rows, max(width, 1)), -1, np.int32)
     kept = from_end < width
     table[users[kept], from_end[kept]] = items[kept]
     return table
