@@ -25,6 +25,7 @@ def recipe():
             query=(
                 Id("user_id"),
                 History(length=50, pooling="decay", half_life_days=30.0),
+                History(length=5, pooling="mean"),  # the mood of the hour, beside the taste of years
                 Number("age", transform="bucketise"),
                 Category("gender"),
                 Category("occupation"),
