@@ -171,4 +171,4 @@ def test_the_retail_recipe_reads_its_sample():
     schema = infer_schema(log)
     schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
     assert {"id_item_id", "category_department", "category_manufacturer_id"} <= {f.name for f in schema.candidate}
-    assert {"id_user_id", "history_mean", "history_decay", "category_age", "category_income"} <= {f.name for f in schema.query}
+    assert {"id_user_id", "history_mean", "category_age", "category_income"} <= {f.name for f in schema.query}

@@ -19,21 +19,18 @@ from tfrs_twotower.features.schema import (
 
 _CATEGORY_ROWS = 100_000  # rows looked at to tell a category from text
 _CATEGORY_LIMIT = 1_000  # more distinct values than this, and half the rows, is text
-_LONG, _SHORT = 50, 5  # events: what a user is like, and what they are up to
+_HISTORY_LENGTH = 50
 
 
 def infer_schema(log, id_dim=32):
     """A schema for an `InteractionLog`.
 
-    Ids on both sides, the user's long and short history, the time of the request, and every other column by its
+    Ids on both sides, the user's history, the hour and weekday of the request, and every other column by its
     type: numbers normalised, lists of text as multi-valued, lists of floats as pre-trained vectors, text with
     few distinct values and whole numbers called *_id as a category, other text as words.
     """
     query: list[Feature] = [
-        Id(c.USER_ID, dim=id_dim),
-        History(length=_LONG, pooling="decay"),
-        History(length=_SHORT, pooling="mean"),
-        Time(c.TIMESTAMP, parts=("hour", "weekday", "recency")),
+        Id(c.USER_ID, dim=id_dim), History(length=_HISTORY_LENGTH), Time(c.TIMESTAMP, parts=("hour", "weekday")),
     ]
     candidate: list[Feature] = [Id(c.ITEM_ID, dim=id_dim)]
     for table, key, fields in ((log.users, c.USER_ID, query), (log.items, c.ITEM_ID, candidate)):
