@@ -259,14 +259,15 @@ class Recommender:
 
     def _index_for(self, flavour):
         """Makes sure that there is an index, of a kind that the flavour allows."""
-        if self._index is None:
+        config = self.recipe.index
+        kind = self._index_report.kind if self._index_report else config.kind
+        if flavour == SCANN and kind != SCANN:
+            self.index(dataclasses.replace(config, kind=SCANN))
+        elif flavour == PORTABLE and kind not in ("exact", "ivf"):
+            large = len(self.assembly.catalogue) >= config.exact_below
+            self.index(dataclasses.replace(config, kind="ivf" if large else "exact"))
+        elif self._index is None:
             self.index()
-        scann = self._index_report.kind == SCANN
-        if flavour == SCANN and not scann:
-            self.index(dataclasses.replace(self.recipe.index, kind=SCANN))
-        elif flavour == PORTABLE and scann:
-            large = len(self._assembly.catalogue) >= self.recipe.index.exact_below
-            self.index(dataclasses.replace(self.recipe.index, kind="ivf" if large else "exact"))
 
     def _ingest(self, fingerprint=None):
         """The log. With the `fingerprint` of an earlier training, only if it is still the same log."""

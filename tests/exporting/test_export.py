@@ -84,6 +84,21 @@ def test_allow_list_is_all_that_is_returned(served, features):
     assert (ids[:, 0] == "i3").all() and (ids[:, 1:] == "").all()
 
 
+def test_exact_search_in_blocks_of_queries_equals_one_block(trained, features, monkeypatch):
+    from tfrs_twotower.exporting import retriever as module
+
+    trained.index(IndexConfig(kind="exact", k=10))
+    nothing, beta = tf.zeros([1, 0], tf.string), tf.constant([0.0, 0.0, 1.0, 0.0, 0.5, 0.0])
+    best, _ = trained.retriever.recommend(features, tf.constant(1), nothing, nothing, beta)
+    request = (features, tf.constant(9), best, nothing, beta)  # each query without its own first answer
+    whole = trained.retriever.recommend(*request)
+    monkeypatch.setattr(module, "_BLOCK_SCORES", 4 * toy.ITEMS)  # 6 queries: one full block and a part of one
+    for run in (trained.retriever.recommend, tf.function(trained.retriever.recommend)):
+        parts = run(*request)
+        assert np.array_equal(parts[0], whole[0])
+        np.testing.assert_allclose(parts[1], whole[1], rtol=1e-5)
+
+
 def test_an_allow_list_of_unknown_ids_allows_nothing(served, features):
     ids, _ = ask(served, features, k=5, allow=["never seen"])
     assert (ids == "").all()
