@@ -187,14 +187,24 @@ def test_portable_flavours_hold_no_custom_op(exports):
     assert read(exports["scann"])["custom_op_library"] == "scann"
 
 
+@pytest.mark.parametrize("filters", [{}, {"exclude": ["i3", "i4"]}, {"allow": ["i3", "i4", "i5"]}, {"beta": 1.5}])
+def test_searching_by_the_embedding_answers_as_the_whole_request(served, features, filters):
+    embedding = served.signatures["embed_query"](**features)[c.EMBEDDING]
+    ids, scores = ask(served, {c.EMBEDDING: embedding}, signature="recommend_by_vector", **filters)
+    whole_ids, whole_scores = ask(served, features, **filters)
+    assert np.array_equal(ids, whole_ids)
+    np.testing.assert_allclose(scores, whole_scores, rtol=1e-5, atol=1e-5)
+
+
 def test_inputs_that_have_defaults_say_so_in_the_signature(exports):
     from tensorflow.core.protobuf import saved_model_pb2
 
     message = saved_model_pb2.SavedModel()
     message.ParseFromString((exports["exact"] / "saved_model.pb").read_bytes())
-    defaults = message.meta_graphs[0].signature_def["serving_default"].defaults
-    assert set(defaults) == {c.K, c.EXCLUDE_IDS, c.ALLOW_IDS, c.POPULARITY_BETA}
-    assert defaults[c.K].int_val[0] == 10
+    for name in ("serving_default", "recommend_exact", "recommend_by_vector"):
+        defaults = message.meta_graphs[0].signature_def[name].defaults
+        assert set(defaults) == {c.K, c.EXCLUDE_IDS, c.ALLOW_IDS, c.POPULARITY_BETA}
+        assert defaults[c.K].int_val[0] == 10
 
 
 def test_manifest_holds_the_checksum_of_every_file(exports):

@@ -68,7 +68,12 @@ class Retriever(tf.Module):
           (ids, scores): [batch, min(k, catalogue)], best first; the missing id and the lowest float32 where
           fewer remain.
         """
-        queries = self.embed_query(features) * self.scale
+        embedding = self.embed_query(features)
+        return self.recommend_by_vector(embedding, k, exclude_ids, allow_ids, popularity_beta, exact)
+
+    def recommend_by_vector(self, embedding, k, exclude_ids, allow_ids, popularity_beta, exact=False):
+        """As `recommend`, of query vectors that `embed_query` gave: [batch, dim]."""
+        queries = embedding * self.scale
         batch = tf.shape(queries)[0]
         k = self._checked(k)
         excluded = self._per_query(exclude_ids, batch)

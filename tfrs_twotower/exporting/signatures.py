@@ -14,8 +14,7 @@ def signatures(retriever):
     id_type = retriever.item_ids.dtype
     count = tf.TensorSpec(None, tf.int32, c.K)
     no_ids = tf.zeros([1, 0], id_type)
-    request = [
-        query,
+    filters = [
         count,
         tf.TensorSpec([None, None], id_type, c.EXCLUDE_IDS),
         tf.TensorSpec([None, None], id_type, c.ALLOW_IDS),
@@ -23,7 +22,7 @@ def signatures(retriever):
     ]
 
     def recommender(exact):
-        @tf.function(input_signature=request)
+        @tf.function(input_signature=[query, *filters])
         def recommend(
             features, k=tf.constant(DEFAULT_K), exclude_ids=no_ids, allow_ids=no_ids, popularity_beta=tf.constant(0.0)
         ):
@@ -31,6 +30,15 @@ def signatures(retriever):
             return {c.IDS: ids, c.SCORES: scores}
 
         return recommend
+
+    vector = tf.TensorSpec([None, retriever.dim], tf.float32, c.EMBEDDING)
+
+    @tf.function(input_signature=[vector, *filters])
+    def recommend_by_vector(
+        embedding, k=tf.constant(DEFAULT_K), exclude_ids=no_ids, allow_ids=no_ids, popularity_beta=tf.constant(0.0)
+    ):
+        ids, scores = retriever.recommend_by_vector(embedding, k, exclude_ids, allow_ids, popularity_beta)
+        return {c.IDS: ids, c.SCORES: scores}
 
     @tf.function(input_signature=[query])
     def embed_query(features):
@@ -52,6 +60,7 @@ def signatures(retriever):
     return {
         "serving_default": recommender(exact=False),
         "recommend_exact": recommender(exact=True),
+        "recommend_by_vector": recommend_by_vector,
         "embed_query": embed_query,
         "embed_candidate": embed_candidate,
         "score_pairs": score_pairs,
