@@ -8,12 +8,13 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import InteractionLog, Ragged, RandomHoldout, Split
-from tfrs_twotower.errors import DataError
+from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
 from tfrs_twotower.evaluation import DotScorer, ItemKNN, Popularity, evaluate
 from tfrs_twotower.features import build_fields, derive_seed, infer_schema
-from tfrs_twotower.models import Retrieval, TwoTowerModel
+from tfrs_twotower.losses import FullSoftmax
+from tfrs_twotower.models import CatalogueObjective, Retrieval, SampledObjective, Temperature, TwoTowerModel
 from tfrs_twotower.recipe import Recipe
-from tfrs_twotower.sampling import build_logq
+from tfrs_twotower.sampling import Explicit, Hard, HardNegatives, Negatives, build_logq
 from tfrs_twotower.towers import Tower
 from tfrs_twotower.training import Examples, TrainingBatches
 from tfrs_twotower.training.examples import event_table
@@ -148,17 +149,77 @@ def assemble(recipe, log, field_states=None):
         candidate_tower.load_state(field_states["candidate"])
         query_tower.load_state(field_states["query"])
     counts = log.item_counts(split.train)
-    task = Retrieval(logq=build_logq(config.logq, counts), temperature=config.temperature)
     visible = None
     if isinstance(recipe.split, RandomHoldout):  # its test events lie among the training events, not after them
         visible = np.zeros(len(log), bool)
         visible[split.train] = True
     examples = Examples(log, query_fields, candidate_fields, visible=visible)
     catalogue = catalogue_rows(log, counts)
+    objective = build_objective(recipe, candidate_tower, examples.items, catalogue, counts)
+    batches = TrainingBatches(examples, split.train, recipe.training, explicit_negatives(log, config.negatives))
     return Assembly(
-        recipe, log, split, TwoTowerModel(query_tower, candidate_tower, task), examples,
-        TrainingBatches(examples, split.train, recipe.training), catalogue, counts[catalogue],
+        recipe, log, split, TwoTowerModel(query_tower, candidate_tower, objective), examples, batches, catalogue,
+        counts[catalogue],
     )
+
+
+def build_objective(recipe, candidate_tower, items, catalogue, counts):
+    """What the recipe trains against: the whole catalogue, or what its negative sources bring.
+
+    Args:
+      recipe: a `Recipe`.
+      candidate_tower: a `Tower`.
+      items: the `ItemFeatures` of all items.
+      catalogue: int32, the item rows that can be recommended.
+      counts: int64 [items], training events of each.
+    """
+    config, seed = recipe.model, derive_seed(recipe.training.seed, "negatives")
+    if isinstance(config.loss, FullSoftmax):
+        return CatalogueObjective(
+            Temperature(config.temperature), items, candidate_tower, catalogue, config.loss.block
+        )
+    sampled = [s for s in config.negatives if not isinstance(s, (Hard, Explicit))]
+    negatives = Negatives(
+        sampled, build_logq(config.logq, counts), catalogue, counts[catalogue], config.dim, derive_seed(seed, "drawn")
+    )
+    task = Retrieval(loss=config.loss, temperature=config.temperature, in_batch=negatives.in_batch)
+    hard = [HardNegatives(s, catalogue, config.dim, derive_seed(seed, "hard"))
+            for s in config.negatives if isinstance(s, Hard)]
+    explicit = any(isinstance(source, Explicit) for source in config.negatives)
+    return SampledObjective(task, negatives, items, candidate_tower, hard[0] if hard else None, explicit)
+
+
+def explicit_negatives(log, sources):
+    """int32 [log rows, any]: item rows that the `Explicit` sources' columns name; −1 pads. None without such.
+
+    Ids that the log does not know are left out.
+
+    Raises:
+      ConfigError: the log has no such column.
+    """
+    tables = []
+    for source in sources:
+        if isinstance(source, Explicit):
+            known = log.context.column_names
+            if source.column not in known:
+                rule = "name a context column of the events"
+                raise ConfigError(invalid("Explicit.column", rule, source.column, nearest(source.column, known)))
+            tables.append(_item_lists(log, source))
+    return np.concatenate(tables, axis=1) if tables else None
+
+
+def _item_lists(log, source):
+    """int32 [log rows, source.count] of one column of lists of item ids."""
+    lists = log.context[source.column].combine_chunks()
+    ids = log.items[c.ITEM_ID].combine_chunks()
+    found = pc.index_in(lists.flatten().cast(ids.type), value_set=ids).fill_null(-1).to_numpy().astype(np.int32)
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
+    row = np.repeat(np.arange(len(lists)), lengths)
+    place = np.arange(len(found)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    table = np.full([len(lists), source.count], -1, np.int32)
+    kept = place < source.count
+    table[row[kept], place[kept]] = found[kept]
+    return table
 
 
 def adapt(log, rows, query_fields, candidate_fields):

@@ -18,8 +18,27 @@ from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.evaluation import EvaluationConfig
 from tfrs_twotower.features import Schema
 from tfrs_twotower.index import IndexConfig
+from tfrs_twotower.losses import (
+    BPR,
+    BinaryCrossEntropy,
+    FullSoftmax,
+    RefinedSampledSoftmax,
+    SampledSoftmax,
+    TripletHinge,
+    TripletLogistic,
+)
 from tfrs_twotower.models import FixedTemperature, LearnedTemperature
-from tfrs_twotower.sampling import NoLogQ, StaticLogQ, StreamingLogQ
+from tfrs_twotower.sampling import (
+    CrossBatch,
+    Explicit,
+    Hard,
+    InBatch,
+    NoLogQ,
+    Popular,
+    StaticLogQ,
+    StreamingLogQ,
+    Uniform,
+)
 from tfrs_twotower.towers import MLP
 from tfrs_twotower.training import TrainingConfig
 
@@ -33,7 +52,10 @@ class ModelConfig:
       query_encoder, candidate_encoder: what stands between the fields and the linear projection.
       similarity: "cosine" (unit vectors) or "dot".
       temperature: τ of ⟨u, v⟩ / τ, fixed or learned within bounds.
-      logq: the correction for in-batch sampling: `NoLogQ`, `StaticLogQ` or `StreamingLogQ`.
+      loss: one of `losses`. `FullSoftmax` takes the whole catalogue and leaves `negatives` and `logq` aside.
+      negatives: the sources of negatives, combined; see `sampling.negatives`.
+      logq: how the share of an item among the positives is known, for the correction of sampled negatives:
+        `NoLogQ` (no correction), `StaticLogQ` or `StreamingLogQ`.
     """
 
     dim: int = 64
@@ -41,10 +63,18 @@ class ModelConfig:
     candidate_encoder: MLP = MLP(widths=(128,))
     similarity: Literal["cosine", "dot"] = "cosine"
     temperature: FixedTemperature | LearnedTemperature = FixedTemperature(0.05)
+    loss: (
+        SampledSoftmax | RefinedSampledSoftmax | FullSoftmax
+        | BinaryCrossEntropy | TripletHinge | TripletLogistic | BPR
+    ) = SampledSoftmax()
+    negatives: tuple[InBatch | Uniform | Popular | CrossBatch | Hard | Explicit, ...] = (InBatch(),)
     logq: NoLogQ | StaticLogQ | StreamingLogQ = StreamingLogQ()
 
     def __post_init__(self):
         at_least(1, self, "dim")
+        if not self.negatives and not isinstance(self.loss, FullSoftmax):
+            way_out = "Write negatives=(InBatch(),), or use loss=FullSoftmax()."
+            raise ConfigError(invalid("ModelConfig.negatives", "name a source", self.negatives, way_out))
         known = ("cosine", "dot")
         if self.similarity not in known:
             way_out = nearest(self.similarity, known)

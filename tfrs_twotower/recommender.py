@@ -160,7 +160,7 @@ class Recommender:
             ids = to_tensor(item_ids, tf.TensorSpec([None], key_dtype(item_ids, c.ITEM_ID)), c.ITEM_ID)
             self._retriever = Retriever(
                 a.model.query_tower, a.model.candidate_tower, a.candidate_vectors(), ids, self._index,
-                float(a.model.task.temperature.value()), np.log(smoothed / smoothed.sum()).astype(np.float32),
+                a.model.temperature, np.log(smoothed / smoothed.sum()).astype(np.float32),
             )
         return self._retriever
 
@@ -239,7 +239,7 @@ class Recommender:
             "recipe": to_dict(self.recipe),
             "vocabulary": self._vocabulary_sizes(),
             "embedding_space": self._space,
-            "temperature": float(a.model.task.temperature.value()),
+            "temperature": a.model.temperature,
             "metrics": self.evaluations["model"].metrics if self.evaluations else None,
         }
         path = export(

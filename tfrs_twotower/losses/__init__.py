@@ -1,5 +1,24 @@
-"""Losses: pure functions on [batch, candidates] scores."""
+"""Losses: pure functions on [batch, candidates] scores, and the configuration that chooses one."""
 
-from tfrs_twotower.losses.sampled_softmax import sampled_softmax
+from tfrs_twotower.losses.binary_cross_entropy import BinaryCrossEntropy, binary_cross_entropy
+from tfrs_twotower.losses.full_softmax import FullSoftmax, full_softmax
+from tfrs_twotower.losses.pairwise import BPR, TripletHinge, TripletLogistic, bpr, triplet_hinge, triplet_logistic
+from tfrs_twotower.losses.refined_sampled_softmax import RefinedSampledSoftmax, refined_sampled_softmax
+from tfrs_twotower.losses.sampled_softmax import SampledSoftmax, sampled_softmax
 
-__all__ = ["sampled_softmax"]
+__all__ = [
+    "BPR",
+    "BinaryCrossEntropy",
+    "FullSoftmax",
+    "RefinedSampledSoftmax",
+    "SampledSoftmax",
+    "TripletHinge",
+    "TripletLogistic",
+    "binary_cross_entropy",
+    "bpr",
+    "full_softmax",
+    "refined_sampled_softmax",
+    "sampled_softmax",
+    "triplet_hinge",
+    "triplet_logistic",
+]

@@ -2,6 +2,9 @@
 
 import tensorflow as tf
 
+from tfrs_twotower.config import config
+from tfrs_twotower.losses.reduction import own_columns, weighted_mean
+
 
 def sampled_softmax(scores, mask=None, weights=None, positive=None):
     """Mean of −log( e^{s⁺} / (e^{s⁺} + Σⱼ e^{sⱼ}) ) over the rows of a batch.
@@ -13,22 +16,22 @@ def sampled_softmax(scores, mask=None, weights=None, positive=None):
       scores: float32 [batch, candidates].
       mask: bool [batch, candidates] or None; True where the candidate counts for that row. A row's positive
         counts whatever the mask says.
-      weights: [batch] or None. The mean is Σ w·l / Σ w, so weights that are all 1 give the plain mean,
-        and the size of the weights does not change the step, only their proportions do.
-        Weights that sum to zero give a loss and a gradient of zero.
+      weights: [batch] or None; see `weighted_mean`.
       positive: int [batch] or None; the column of each row's positive. Default: row i's is column i.
 
     Returns:
       float32 scalar.
     """
-    if positive is None:
-        positive = tf.range(tf.shape(scores)[0])
-    losses = _cross_entropy(scores, mask, tf.cast(positive, tf.int32))
-    if weights is None:
-        return tf.reduce_mean(losses)
-    weights = tf.cast(weights, losses.dtype)
-    total = tf.reduce_sum(tf.math.multiply_no_nan(losses, weights))  # weight 0 leaves out even an infinite loss
-    return tf.math.divide_no_nan(total, tf.reduce_sum(weights))
+    return weighted_mean(_cross_entropy(scores, mask, own_columns(scores, positive)), weights)
+
+
+@config
+class SampledSoftmax:
+    """Listwise: the positive against all candidates of the batch (`sampled_softmax`)."""
+
+    def __call__(self, scores, log_expected, mask, weights, positive):
+        """The loss of uncorrected scores; `log_expected`: log Q, [candidates] or None for no correction."""
+        return sampled_softmax(scores if log_expected is None else scores - log_expected, mask, weights, positive)
 
 
 def _cross_entropy(scores, mask, positive):

@@ -1,7 +1,18 @@
-"""The retrieval model and its task."""
+"""The retrieval model, its task and its objective."""
 
+from tfrs_twotower.models.objectives import CatalogueObjective, ItemFeatures, Positives, SampledObjective
 from tfrs_twotower.models.retrieval import Retrieval
 from tfrs_twotower.models.temperature import FixedTemperature, LearnedTemperature, Temperature
 from tfrs_twotower.models.two_tower import TwoTowerModel
 
-__all__ = ["FixedTemperature", "LearnedTemperature", "Retrieval", "Temperature", "TwoTowerModel"]
+__all__ = [
+    "CatalogueObjective",
+    "FixedTemperature",
+    "ItemFeatures",
+    "LearnedTemperature",
+    "Positives",
+    "Retrieval",
+    "SampledObjective",
+    "Temperature",
+    "TwoTowerModel",
+]

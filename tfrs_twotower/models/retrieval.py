@@ -1,4 +1,4 @@
-"""The retrieval task: in-batch sampled softmax with one correction for sampling, and masks."""
+"""The retrieval task: a loss over sampled candidates, with one correction for sampling, and masks."""
 
 import functools
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.losses import sampled_softmax
+from tfrs_twotower.losses import SampledSoftmax
 from tfrs_twotower.models.temperature import FixedTemperature, Temperature
 from tfrs_twotower.sampling import same_item, user_positives
 
@@ -21,11 +21,13 @@ class Retrieval(tfrs.tasks.Retrieval):
     - the score is s' = ⟨u, v⟩ / τ − log Q, for the positive as for the negatives (Yi et al. 2019). Q is how
       often the candidate is expected in the batch; there is no floor under it (TFRS clips at 1e-6);
     - masked candidates are left out by a boolean mask. A row's own positive always counts;
-    - there is no label matrix unless a batch metric asks for one.
+    - there is no label matrix unless a batch metric asks for one;
+    - any loss of `losses` can take the softmax's place, and the other rows' positives need not be negatives.
 
-    With accidental hits removed, the gradient of an example points where the full softmax's does (for many
-    negatives), but is scaled by (1 − P')/(1 − P): P and P' are the positive's probability under the full and
-    the sampled softmax (Khrylchenko et al. 2025). With hits left in, it approaches the full softmax's.
+    With accidental hits removed, the gradient of the sampled softmax points where the full softmax's does (for
+    many negatives), but is scaled by (1 − P')/(1 − P): P and P' are the positive's probability under the full
+    and the sampled softmax (Khrylchenko et al. 2025). With hits left in, or by `RefinedSampledSoftmax`, it
+    approaches the full softmax's.
     """
 
     def __init__(
@@ -37,6 +39,8 @@ class Retrieval(tfrs.tasks.Retrieval):
         temperature=0.05,
         logq=None,
         remove_accidental_hits=True,
+        loss=SampledSoftmax(),
+        in_batch=True,
         name=None,
     ):
         """Initialises the task.
@@ -50,6 +54,8 @@ class Retrieval(tfrs.tasks.Retrieval):
             must then get `candidate_ids`. None for no correction.
           remove_accidental_hits: leave out other rows' candidates that are this row's positive. `call` must
             then get `candidate_ids`.
+          loss: a configuration of `losses`, such as `SampledSoftmax()` or `TripletHinge(margin=0.2)`.
+          in_batch: whether the other rows' positives are negatives of a row.
           name: the layer's name.
         """
         super().__init__(
@@ -64,6 +70,8 @@ class Retrieval(tfrs.tasks.Retrieval):
             temperature = FixedTemperature(float(temperature))
         self.temperature = Temperature(temperature)
         self.logq = logq
+        self._loss_of = loss
+        self._in_batch = in_batch
 
     def call(
         self,
@@ -77,6 +85,8 @@ class Retrieval(tfrs.tasks.Retrieval):
         score_mask=None,
         known_positives=None,
         training=None,
+        own_embeddings=None,
+        own_ids=None,
     ):
         """Computes the loss, and updates the metrics.
 
@@ -85,8 +95,8 @@ class Retrieval(tfrs.tasks.Retrieval):
           candidate_embeddings: [candidates, dim], candidates ≥ queries. Candidate i is query i's positive;
             those beyond are negatives of all queries.
           sample_weight: [queries]; see `losses.sampled_softmax`.
-          candidate_sampling_probability: [candidates], above 0: a correction computed elsewhere, in place of
-            `logq`.
+          candidate_sampling_probability: [candidates], above 0: how often each candidate is expected, computed
+            elsewhere, in place of `logq`.
           candidate_ids: int or string [candidates]. As in TFRS, factorized metrics given ids compare ids.
           compute_metrics: whether to update the factorized metrics (slow).
           compute_batch_metrics: whether to update the batch metrics.
@@ -94,6 +104,9 @@ class Retrieval(tfrs.tasks.Retrieval):
           known_positives: [queries, any] ids of the same type as `candidate_ids`, padded with −1 or "": what
             else the query's user is known to like, left out of the query's negatives.
           training: True or False; only a streaming `logq` reads it. It learns when True, and must be told.
+          own_embeddings: [queries, own, dim]: further negatives, each of one query alone. They are chosen for
+            it, not sampled, so they are not corrected.
+          own_ids: [queries, own], of the same type as `candidate_ids`; −1 or "" where there is none.
 
         Returns:
           float32 scalar.
@@ -103,9 +116,24 @@ class Retrieval(tfrs.tasks.Retrieval):
         log_expected = self._log_expected_count(
             candidate_sampling_probability, candidate_ids, batch_size, training
         )
-        scores = self._corrected_scores(queries, candidates, log_expected)
-        mask = self._mask(candidate_ids, known_positives, score_mask, batch_size)
-        loss = sampled_softmax(scores, mask, sample_weight)
+        columns = slice(0 if self._in_batch else batch_size, None)  # the candidates that all queries share
+        scores = self._scores(queries, candidates[columns])
+        mask = self._mask(candidate_ids, known_positives, score_mask, batch_size, columns)
+        positive = tf.range(batch_size)
+        if not self._in_batch:  # each query's positive is then the first column
+            of_positive = self._scores(queries, candidates[:batch_size, tf.newaxis])
+            scores, mask, log_expected = _beside(
+                of_positive, None, None if log_expected is None else log_expected[:batch_size, tf.newaxis],
+                scores, mask, None if log_expected is None else log_expected[batch_size:],
+            )
+            positive = tf.zeros_like(positive)
+        if own_embeddings is not None:
+            own = self._scores(queries, tf.cast(own_embeddings, tf.float32))
+            hidden = _own_hidden(own_ids, candidate_ids[:batch_size], known_positives)
+            scores, mask, log_expected = _beside(
+                scores, mask, log_expected, own, tf.logical_not(hidden), None if log_expected is None else 0.0
+            )
+        loss = self._loss_of(scores, log_expected, mask, sample_weight, positive)
         for metric in self._loss_metrics:
             metric.update_state(loss)
         if compute_metrics and queries.shape.rank == 2:
@@ -117,25 +145,24 @@ class Retrieval(tfrs.tasks.Retrieval):
                     sample_weight=sample_weight,
                 )
         if compute_batch_metrics and self._batch_metrics:
-            labels = tf.eye(batch_size, tf.shape(scores)[1])
+            labels = tf.one_hot(positive, tf.shape(scores)[1])
+            if log_expected is not None:
+                scores -= log_expected
             if mask is not None:  # not with −inf, which Keras' top-k metrics refuse
                 scores = tf.where(tf.logical_or(mask, labels > 0), scores, scores.dtype.min)
             for metric in self._batch_metrics:
                 metric.update_state(labels, scores, sample_weight=sample_weight)
         return loss
 
-    def _corrected_scores(self, queries, candidates, log_expected):
-        """⟨u, v⟩ / τ − log Q, [queries, candidates]: the one place where scores are corrected.
-
-        Whatever brought a candidate into the batch, `log_expected` [candidates] says how often it was to be
-        expected there, all sources summed.
-        """
+    def _scores(self, queries, candidates):
+        """⟨u, v⟩ / τ, [queries, candidates]; candidates: [candidates, dim], or [queries, any, dim]: each its own."""
         queries = queries / self.temperature.value()  # [queries, dim] is smaller than the scores
         if queries.shape.rank == 3:
-            scores = tf.reduce_max(tf.einsum("qid,cd->qic", queries, candidates), axis=1)
-        else:
-            scores = tf.linalg.matmul(queries, candidates, transpose_b=True)
-        return scores if log_expected is None else scores - log_expected
+            product = "qid,qcd->qic" if candidates.shape.rank == 3 else "qid,cd->qic"
+            return tf.reduce_max(tf.einsum(product, queries, candidates), axis=1)
+        if candidates.shape.rank == 3:
+            return tf.einsum("qd,qcd->qc", queries, candidates)
+        return tf.linalg.matmul(queries, candidates, transpose_b=True)
 
     def _log_expected_count(self, probability, candidate_ids, batch_size, training):
         """log Q [candidates], or None where nothing corrects."""
@@ -149,22 +176,44 @@ class Retrieval(tfrs.tasks.Retrieval):
         if self.logq is None:
             return None
         _require(candidate_ids, "`logq` corrects", "give no `logq`")
-        return tf.stop_gradient(self.logq.log_expected_count(candidate_ids, batch_size, training))
+        log_expected = self.logq.log_expected_count(candidate_ids, batch_size, training)
+        return None if log_expected is None else tf.stop_gradient(log_expected)
 
-    def _mask(self, candidate_ids, known_positives, score_mask, batch_size):
-        """bool [queries, candidates], True where a candidate counts; None where all do."""
+    def _mask(self, candidate_ids, known_positives, score_mask, batch_size, columns):
+        """bool [queries, candidates of `columns`], True where a candidate counts; None where all do."""
         hidden = []
         if self._remove_accidental_hits:
             _require(candidate_ids, "`remove_accidental_hits` is on", "construct the task without it")
-            hidden.append(same_item(candidate_ids, candidate_ids[:batch_size]))
+            hidden.append(same_item(candidate_ids[columns], candidate_ids[:batch_size]))
         if known_positives is not None:
             _require(candidate_ids, "`known_positives` are given", "give no `known_positives`")
-            hidden.append(user_positives(candidate_ids, known_positives))
+            hidden.append(user_positives(candidate_ids[columns], known_positives))
         if score_mask is not None:
-            hidden.append(tf.logical_not(score_mask))
+            hidden.append(tf.logical_not(score_mask[:, columns]))
         if not hidden:
             return None
         return tf.logical_not(functools.reduce(tf.logical_or, hidden))
+
+
+def _own_hidden(own_ids, positive_ids, known_positives):
+    """bool [queries, own]: padding, the row's own positive, and what its user is known to like."""
+    missing = "" if own_ids.dtype == tf.string else -1
+    hidden = tf.logical_or(own_ids == missing, own_ids == positive_ids[:, tf.newaxis])
+    if known_positives is not None:
+        liked = tf.reduce_any(own_ids[:, :, tf.newaxis] == known_positives[:, tf.newaxis], axis=2)
+        hidden = tf.logical_or(hidden, liked)
+    return hidden
+
+
+def _beside(scores, mask, log_expected, more, more_mask, more_log_expected):
+    """(scores, mask, log Q) of two sets of candidates side by side; a mask of None lets all count."""
+    if mask is not None or more_mask is not None:
+        both = ((scores, mask), (more, more_mask))
+        mask = tf.concat([tf.ones_like(s, tf.bool) if m is None else m for s, m in both], axis=1)
+    if log_expected is not None:
+        both = ((scores, log_expected), (more, more_log_expected))
+        log_expected = tf.concat([tf.broadcast_to(q, tf.shape(s)) for s, q in both], axis=1)
+    return tf.concat([scores, more], axis=1), mask, log_expected
 
 
 _NOT_POSITIVE = "`candidate_sampling_probability` must be above 0: smooth the counts (+1)."

@@ -3,6 +3,8 @@
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
+from tfrs_twotower.models.objectives import Positives
+
 # `fit` looks for this text in the error of a step whose loss or gradients are not finite.
 NOT_FINITE = "two-tower-step-not-finite"
 
@@ -13,19 +15,31 @@ class TwoTowerModel(tfrs.Model):
     A training batch is a dict:
       query: {field name: encoded} for the query tower, [batch, ...]
       candidate: {field name: encoded} for the candidate tower, [batch, ...]
-      candidate_id: int32 [batch], the catalogue row of each positive
-      known_positives: int32 [batch, any], other catalogue rows that the row's user took; −1 pads
+      candidate_id: int32 [batch], the item row of each positive
+      known_positives: int32 [batch, any], other item rows that the row's user took; −1 pads
+      explicit_negatives: int32 [batch, any], item rows that are negatives of this row; −1 pads
       weight: float32 [batch]
 
     The optimizer's step is refused, with nothing written, when the loss or a gradient is not finite.
+
+    Args:
+      query_tower, candidate_tower: `Tower`s.
+      objective: a `SampledObjective` or `CatalogueObjective`.
+      auxiliary: layers that add to the loss: (model, batch, queries, candidates, positives, training) → scalar.
     """
 
-    def __init__(self, query_tower, candidate_tower, task):
+    def __init__(self, query_tower, candidate_tower, objective, auxiliary=()):
         super().__init__(name="two_tower")
         self.query_tower = query_tower
         self.candidate_tower = candidate_tower
-        self.task = task
+        self.objective = objective
+        self.auxiliary = list(auxiliary)
         self.mean_loss = tf.keras.metrics.Mean("loss")
+
+    @property
+    def temperature(self):
+        """τ of the scores, a float."""
+        return float(self.objective.temperature.value())
 
     def call(self, batch, training=False):
         """Returns (u, v): [batch, dim] each."""
@@ -34,23 +48,30 @@ class TwoTowerModel(tfrs.Model):
             self.candidate_tower(batch["candidate"], training=training),
         )
 
-    def compute_loss(self, batch, training=False):
-        """The task's loss over the in-batch candidates: a scalar."""
-        query, candidate = self(batch, training=training)
-        return self.task(
-            query,
-            candidate,
-            sample_weight=batch["weight"],
-            candidate_ids=batch["candidate_id"],
-            known_positives=batch["known_positives"],
-            compute_metrics=False,
-            training=training,
+    def pairs(self, batch, training=False):
+        """What the objective compares: (queries [n, dim], candidates [n, dim], `Positives`).
+
+        A model whose batches hold other than one positive a row makes its own.
+        """
+        queries, candidates = self(batch, training=training)
+        positives = Positives(
+            batch["candidate_id"], batch["weight"], batch["known_positives"], batch["explicit_negatives"]
         )
+        return queries, candidates, positives
+
+    def compute_loss(self, batch, training=False):
+        """The objective's loss and the auxiliary ones: a scalar."""
+        queries, candidates, positives = self.pairs(batch, training)
+        loss = self.objective(queries, candidates, positives, training=training)
+        for layer in self.auxiliary:
+            loss += layer(self, batch, queries, candidates, positives, training=training)
+        return loss
 
     def train_step(self, batch):
         """One optimizer step."""
         with tf.GradientTape() as tape:
             loss = self.compute_loss(batch, training=True)
+            loss += tf.add_n(self.losses) if self.losses else 0.0  # regularisers of a user's own layers
         variables = self.trainable_variables
         gradients = tape.gradient(loss, variables)
         norm = tf.linalg.global_norm([g for g in gradients if g is not None])

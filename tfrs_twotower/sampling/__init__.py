@@ -1,17 +1,27 @@
-"""Sampling: how often a candidate is expected in a batch, and which candidates are no negatives."""
+"""Sampling: where negatives come from, how often each is expected, and which candidates are none."""
 
 from tfrs_twotower.sampling.config import NoLogQ, StaticLogQ, StreamingLogQ
+from tfrs_twotower.sampling.hard import HardNegatives
 from tfrs_twotower.sampling.logq import NoCorrection, StaticCorrection, build_logq
 from tfrs_twotower.sampling.masks import same_item, user_positives
+from tfrs_twotower.sampling.negatives import CrossBatch, Explicit, Hard, InBatch, Negatives, Popular, Uniform
 from tfrs_twotower.sampling.streaming import StreamingCorrection
 
 __all__ = [
+    "CrossBatch",
+    "Explicit",
+    "Hard",
+    "HardNegatives",
+    "InBatch",
+    "Negatives",
     "NoCorrection",
     "NoLogQ",
+    "Popular",
     "StaticCorrection",
     "StaticLogQ",
     "StreamingCorrection",
     "StreamingLogQ",
+    "Uniform",
     "build_logq",
     "same_item",
     "user_positives",

@@ -2,7 +2,7 @@
 
 An estimator is a layer with one method:
 
-    log_expected_count(candidate_rows [c], batch_size, training) -> float32 [c]
+    log_expected_count(candidate_rows [c], batch_size, training) -> float32 [c], or None for no correction
 
 It returns log(batch_size · p(c)). The first `batch_size` candidates are the positives of the batch's
 rows, drawn from p; candidates beyond those come from other sources.
@@ -17,11 +17,11 @@ from tfrs_twotower.sampling.streaming import StreamingCorrection
 
 
 class NoCorrection(tf.keras.layers.Layer):
-    """log Q = 0 for every candidate."""
+    """No candidate is corrected."""
 
     def log_expected_count(self, candidate_rows, batch_size, training):
-        """Zeros, float32 [c]."""
-        return tf.zeros(tf.shape(candidate_rows)[:1])
+        """None."""
+        return None
 
 
 class StaticCorrection(tf.keras.layers.Layer):
@@ -53,7 +53,7 @@ class StaticCorrection(tf.keras.layers.Layer):
                     "Look the ids up first, or use the streaming correction, which takes strings.",
                 )
             )
-        return tf.math.log(tf.cast(batch_size, tf.float32)) + tf.gather(self._log_p, candidate_rows)
+        return tf.math.log(tf.cast(batch_size, tf.float32)) + tf.gather(self._log_p, tf.maximum(candidate_rows, 0))
 
 
 def build_logq(config, counts):

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import History, batches
 from tfrs_twotower.features import HistoryField, key_dtype, to_tensor
+from tfrs_twotower.models import ItemFeatures
 
 _HISTORY_INPUTS = (c.HISTORY_ITEM_ID, c.HISTORY_TIMESTAMP)
 _PAST = "past"  # the key of the raw histories in a gathered batch
@@ -63,8 +64,9 @@ class Examples:
         self._candidates = {
             f.name: encode_table(f, log.items, f.inputs()) for f in candidate_fields
         }
-        self._history_fields = [f for f in query_fields if isinstance(f, HistoryField)]
-        self.history_length = max([f.feature.length for f in self._history_fields], default=0)
+        self.items = ItemFeatures(self._candidates)
+        self._past_fields = [f for f in query_fields if isinstance(f, HistoryField)]
+        self.history_length = max([f.feature.length for f in self._past_fields], default=0)
         self._by_user, self._by_event = {}, {}
         for f in query_fields:
             if isinstance(f, HistoryField):
@@ -80,11 +82,11 @@ class Examples:
         users = self.log.user[rows]
         encoded = {name: {k: a[users] for k, a in table.items()} for name, table in self._by_user.items()}
         encoded |= {name: {k: a[rows] for k, a in table.items()} for name, table in self._by_event.items()}
-        if not self._history_fields:
+        if not self._past_fields:
             return encoded
         items, times = self.history.before(rows, self.history_length)
         past = {"times": times, "now": self.log.timestamp[rows]}
-        for f in self._history_fields:
+        for f in self._past_fields:
             index = self._candidates[f.items.name]["index"]
             past[f.items.name] = np.where(items >= 0, index[items], -1).astype(np.int32)
         return {**encoded, _PAST: past}
@@ -92,7 +94,7 @@ class Examples:
     def finish(self, gathered):
         """Encodes the histories of gathered query features: graph code."""
         encoded = {name: value for name, value in gathered.items() if name != _PAST}
-        for f in self._history_fields:
+        for f in self._past_fields:
             past = gathered[_PAST]
             encoded[f.name] = f.encode_rows(past[f.items.name], past["times"], past["now"])
         return encoded
@@ -103,14 +105,14 @@ class Examples:
 
     def candidates(self, rows):
         """Encoded candidate features of item rows."""
-        return {name: {k: a[rows] for k, a in table.items()} for name, table in self._candidates.items()}
+        return self.items.rows(rows)
 
     def raw_queries(self, rows):
         """Query features at log rows as a served request carries them: {input name: tensor [rows, ...]}."""
         rows, log = np.asarray(rows), self.log
         table = event_table(log, [n for n in self._specs if n not in _HISTORY_INPUTS], rows)
         raw = {name: to_tensor(table[name], self._specs[name]) for name in table.column_names}
-        if self._history_fields:
+        if self._past_fields:
             items, times = self.history.before(rows, self.history_length)
             ids = to_tensor(log.items[c.ITEM_ID], tf.TensorSpec([None], key_dtype(log.items[c.ITEM_ID], c.ITEM_ID)))
             missing = c.MISSING_STRING_ID if ids.dtype == tf.string else c.MISSING_INT_ID
@@ -128,10 +130,12 @@ class TrainingBatches:
       examples: an `Examples`.
       rows: int64, the training rows of the log.
       config: a `TrainingConfig`.
+      explicit: int32 [log rows, any] or None: item rows that are negatives of an event; −1 pads.
     """
 
-    def __init__(self, examples, rows, config):
+    def __init__(self, examples, rows, config, explicit=None):
         self._examples, self._rows, self._config = examples, np.asarray(rows), config
+        self._explicit = np.zeros([len(examples.log), 0], np.int32) if explicit is None else explicit
         self.batch_size = min(config.batch_size, len(rows))
         self.steps_per_epoch = len(rows) // self.batch_size
         self._positives = _latest_positives(examples.log, self._rows, config.known_positives)
@@ -146,20 +150,20 @@ class TrainingBatches:
         return self._order[1]
 
     def batch(self, step):
-        """The batch of a global step (counted from 0), as nested dicts of arrays; histories not yet encoded."""
+        """The batch of a global step (counted from 0), as nested dicts of arrays, without what `dataset` adds."""
         epoch, at = divmod(int(step), self.steps_per_epoch)
         rows = self._rows[self._epoch(epoch)[at]]
         log, examples = self._examples.log, self._examples
         return {
             "query": examples.gather(rows),
-            "candidate": examples.candidates(log.item[rows]),
             "candidate_id": log.item[rows],
             "known_positives": self._positives[log.user[rows]],
+            "explicit_negatives": self._explicit[rows],
             "weight": log.weight[rows],
         }
 
     def dataset(self, start, stop):
-        """`tf.data.Dataset` of the batches of steps start … stop − 1, prefetched."""
+        """`tf.data.Dataset` of the batches of steps start … stop − 1, histories and candidates encoded, prefetched."""
         example = self.batch(start)
         flat = tf.nest.flatten(example)
         dtypes = [tf.as_dtype(a.dtype) for a in flat]
@@ -169,7 +173,8 @@ class TrainingBatches:
             for value, array in zip(values, flat):
                 value.set_shape([self.batch_size] + [None] * (array.ndim - 1))
             batch = tf.nest.pack_sequence_as(example, values)
-            return {**batch, "query": self._examples.finish(batch["query"])}
+            candidate = self._examples.candidates(batch["candidate_id"])
+            return {**batch, "query": self._examples.finish(batch["query"]), "candidate": candidate}
 
         return tf.data.Dataset.range(start, stop).map(read).prefetch(2)
 

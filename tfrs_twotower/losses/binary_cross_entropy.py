@@ -1,0 +1,41 @@
+"""The pointwise loss: is this pair a match or not."""
+
+import tensorflow as tf
+
+from tfrs_twotower.config import config
+from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.losses.reduction import mean_where, positive_and_negatives, weighted_mean
+
+
+def binary_cross_entropy(scores, mask=None, weights=None, positive=None, negatives=3.0):
+    """Mean of ( −log σ(s⁺) − n · mean over negatives of log(1 − σ(s⁻)) ) / (1 + n).
+
+    The usual practice draws n = 2 or 3 negatives a positive. This is its expectation over the draw from the
+    row's candidates, with less noise: each counts n / their number.
+
+    Args:
+      scores: float32 [batch, candidates].
+      mask, weights, positive: see `sampled_softmax`.
+      negatives: n, how much a row's negatives weigh together.
+
+    Returns:
+      float32 scalar.
+    """
+    of_positive, negative = positive_and_negatives(scores, mask, positive)
+    of_negatives = mean_where(tf.nn.softplus(scores), negative)  # −log(1 − σ(s)) = softplus(s)
+    return weighted_mean((tf.nn.softplus(-of_positive) + negatives * of_negatives) / (1.0 + negatives), weights)
+
+
+@config
+class BinaryCrossEntropy:
+    """Pointwise: `negatives` weighs the negatives of a row against its positive, 2 or 3 as a rule."""
+
+    negatives: float = 3.0
+
+    def __post_init__(self):
+        if not self.negatives > 0:
+            raise ConfigError(invalid("BinaryCrossEntropy.negatives", "be above 0", self.negatives, "3 is usual."))
+
+    def __call__(self, scores, log_expected, mask, weights, positive):
+        """The loss of uncorrected scores. A pointwise loss has no softmax to correct: `log_expected` is unused."""
+        return binary_cross_entropy(scores, mask, weights, positive, self.negatives)

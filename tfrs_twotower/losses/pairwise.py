@@ -1,0 +1,78 @@
+"""The pairwise losses: the positive above each negative of its row."""
+
+import tensorflow as tf
+
+from tfrs_twotower.config import config
+from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.losses.reduction import mean_where, positive_and_negatives, weighted_mean
+
+
+def triplet_hinge(scores, mask=None, weights=None, positive=None, margin=0.1):
+    """Mean over all pairs of max(0, s⁻ + margin − s⁺). Huang et al. 2020, "Embedding-based retrieval in Facebook
+    search".
+
+    Every (positive, negative) pair of a row counts the same, then every row by its weight.
+
+    Args:
+      scores: float32 [batch, candidates].
+      mask, weights, positive: see `sampled_softmax`.
+      margin: m, in units of the score.
+
+    Returns:
+      float32 scalar.
+    """
+    return _over_pairs(lambda gap: tf.nn.relu(gap + margin), scores, mask, weights, positive)
+
+
+def triplet_logistic(scores, mask=None, weights=None, positive=None, slope=1.0):
+    """Mean over all pairs of log(1 + exp(slope · (s⁻ − s⁺))). Huang et al. 2020; arguments as `triplet_hinge`."""
+    return _over_pairs(lambda gap: tf.nn.softplus(slope * gap), scores, mask, weights, positive)
+
+
+def bpr(scores, mask=None, weights=None, positive=None):
+    """Mean over all pairs of −log σ(s⁺ − s⁻). Rendle et al. 2009, "BPR: Bayesian personalized ranking"."""
+    return triplet_logistic(scores, mask, weights, positive)
+
+
+def _over_pairs(loss, scores, mask, weights, positive):
+    of_positive, negative = positive_and_negatives(scores, mask, positive)
+    return weighted_mean(mean_where(loss(scores - of_positive[:, tf.newaxis]), negative), weights)
+
+
+@config
+class TripletHinge:
+    """Pairwise, over all pairs of a batch (`triplet_hinge`). The margin is in units of ⟨u, v⟩ / τ."""
+
+    margin: float = 0.1
+
+    def __post_init__(self):
+        if not self.margin > 0:
+            raise ConfigError(invalid("TripletHinge.margin", "be above 0", self.margin, "0.1 suits unit vectors."))
+
+    def __call__(self, scores, log_expected, mask, weights, positive):
+        """The loss of uncorrected scores. A pair has no softmax to correct: `log_expected` is unused."""
+        return triplet_hinge(scores, mask, weights, positive, self.margin)
+
+
+@config
+class TripletLogistic:
+    """Pairwise, smooth (`triplet_logistic`). With slope 1 it is BPR."""
+
+    slope: float = 1.0
+
+    def __post_init__(self):
+        if not self.slope > 0:
+            raise ConfigError(invalid("TripletLogistic.slope", "be above 0", self.slope, "1 is BPR."))
+
+    def __call__(self, scores, log_expected, mask, weights, positive):
+        """The loss of uncorrected scores. A pair has no softmax to correct: `log_expected` is unused."""
+        return triplet_logistic(scores, mask, weights, positive, self.slope)
+
+
+@config
+class BPR:
+    """Pairwise: −log σ(s⁺ − s⁻) over all pairs of a batch (`bpr`)."""
+
+    def __call__(self, scores, log_expected, mask, weights, positive):
+        """The loss of uncorrected scores. A pair has no softmax to correct: `log_expected` is unused."""
+        return bpr(scores, mask, weights, positive)

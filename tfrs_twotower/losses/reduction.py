@@ -1,0 +1,39 @@
+"""What all losses share: where the positive stands, and means that weights and masks decide."""
+
+import tensorflow as tf
+
+
+def own_columns(scores, positive):
+    """int32 [batch]: the column of each row's positive; None means that row i's is column i."""
+    return tf.range(tf.shape(scores)[0]) if positive is None else tf.cast(positive, tf.int32)
+
+
+def positive_and_negatives(scores, mask, positive):
+    """(positive's score [batch], bool [batch, candidates]: True where a candidate is a negative of the row)."""
+    rows = tf.range(tf.shape(scores)[0])
+    cells = tf.stack([rows, own_columns(scores, positive)], axis=1)
+    counted = tf.ones_like(scores, tf.bool) if mask is None else mask
+    return tf.gather_nd(scores, cells), tf.tensor_scatter_nd_update(counted, cells, tf.zeros_like(rows, tf.bool))
+
+
+def mean_where(values, mask):
+    """Mean of each row's values where `mask` is True, [batch]; 0 for a row that has none."""
+    mask = tf.cast(mask, values.dtype)
+    return tf.math.divide_no_nan(
+        tf.reduce_sum(tf.math.multiply_no_nan(values, mask), axis=1), tf.reduce_sum(mask, axis=1)
+    )
+
+
+def weighted_mean(losses, weights):
+    """Σ w·l / Σ w, a scalar.
+
+    Weights that are all 1, or None, give the plain mean. The size of the weights does not change the step,
+    only their proportions do. Weight 0 leaves out even an infinite loss; weights that sum to zero give a loss
+    and a gradient of zero.
+    """
+    if weights is None:
+        return tf.reduce_mean(losses)
+    weights = tf.cast(weights, losses.dtype)
+    return tf.math.divide_no_nan(
+        tf.reduce_sum(tf.math.multiply_no_nan(losses, weights)), tf.reduce_sum(weights)
+    )

@@ -1,0 +1,141 @@
+"""What a batch of queries and positives is trained against: sampled negatives, or the whole catalogue."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfrs_twotower.losses import full_softmax
+
+
+class Positives(NamedTuple):
+    """Whose candidates they are: one row a query.
+
+    Attributes:
+      rows: int32 [n], the item row of each positive.
+      weight: float32 [n].
+      known: int32 [n, any], other item rows that the query's user took; −1 pads.
+      explicit: int32 [n, any], item rows that are known negatives of the query; −1 pads.
+    """
+
+    rows: tf.Tensor
+    weight: tf.Tensor
+    known: tf.Tensor
+    explicit: tf.Tensor
+
+
+class ItemFeatures:
+    """The encoded features of all items, so that a step can embed items that no batch brought.
+
+    Args:
+      encoded: {field name: {part: array [items, ...]}}.
+    """
+
+    def __init__(self, encoded):
+        self._encoded = tf.nest.map_structure(tf.constant, encoded)
+
+    def rows(self, rows):
+        """The features of item rows (int32, any shape): graph code."""
+        return tf.nest.map_structure(lambda values: tf.gather(values, rows), self._encoded)
+
+
+class SampledObjective(tf.keras.layers.Layer):
+    """A loss against candidates that the negative sources bring.
+
+    Args:
+      task: a `Retrieval` task, without `logq`; its `in_batch` as the sources say.
+      negatives: a `Negatives`.
+      items: an `ItemFeatures`.
+      candidate_tower: embeds drawn items.
+      hard: a `HardNegatives` or None.
+      explicit: whether the positives' explicit negatives are used.
+    """
+
+    def __init__(self, task, negatives, items, candidate_tower, hard=None, explicit=False):
+        super().__init__(name="objective")
+        self._autocast = False  # scores are float32 under mixed precision too
+        self.task, self.negatives, self.hard, self._explicit = task, negatives, hard, explicit
+        self._items, self._tower = items, candidate_tower
+
+    @property
+    def temperature(self):
+        """The `Temperature` of the scores."""
+        return self.task.temperature
+
+    def call(self, queries, candidates, positives, training=False):
+        """The loss, a scalar.
+
+        Args:
+          queries: [n, dim] or [n, interests, dim].
+          candidates: [n, dim], the positives' vectors.
+          positives: a `Positives`.
+          training: whether queue and streaming estimate move on.
+        """
+        rows, vectors = positives.rows, candidates
+        drawn = self.negatives.draw()
+        if drawn.shape[0] != 0:
+            rows = tf.concat([rows, drawn], axis=0)
+            vectors = tf.concat([vectors, self._embed(drawn, training)], axis=0)
+        if self.negatives.queue is not None:
+            past_rows, past = self.negatives.queue.read()
+            rows, vectors = tf.concat([rows, past_rows], axis=0), tf.concat([vectors, past], axis=0)
+        own = self._own(queries, positives)
+        loss = self.task(
+            queries, vectors, sample_weight=positives.weight,
+            candidate_sampling_probability=self.negatives.expected_count(rows, tf.shape(queries)[0], training),
+            candidate_ids=rows, known_positives=positives.known, score_mask=self._filled(rows, queries),
+            own_embeddings=None if own is None else self._embed(own, training), own_ids=own,
+            compute_metrics=False, training=training,
+        )
+        if training and self.negatives.queue is not None:
+            self.negatives.queue.push(positives.rows, candidates)
+        return loss
+
+    def _own(self, queries, positives):
+        """int32 [n, any]: negatives of one row each, explicit and hard; None where there are no such sources."""
+        own = [positives.explicit] if self._explicit else []
+        if self.hard is not None:
+            own.append(self.hard.draw(queries))
+        return tf.concat(own, axis=1) if own else None
+
+    def _filled(self, rows, queries):
+        """Leaves the queue's empty places out."""
+        if self.negatives.queue is None:
+            return None
+        return tf.broadcast_to(rows >= 0, [tf.shape(queries)[0], tf.size(rows)])
+
+    def _embed(self, rows, training):
+        """Vectors of item rows of any shape; missing ones (−1) get some item's, and are masked."""
+        flat = tf.reshape(rows, [-1])
+        vectors = self._tower(self._items.rows(tf.maximum(flat, 0)), training=training)
+        return tf.reshape(vectors, tf.concat([tf.shape(rows), [vectors.shape[-1]]], axis=0))
+
+
+class CatalogueObjective(tf.keras.layers.Layer):
+    """The softmax over the whole catalogue, whose items are all embedded in every step.
+
+    Args:
+      temperature: a `Temperature`.
+      items: an `ItemFeatures`.
+      candidate_tower: embeds the catalogue.
+      catalogue: int32 [c], its item rows.
+      block: queries at a time; see `full_softmax`.
+    """
+
+    def __init__(self, temperature, items, candidate_tower, catalogue, block):
+        super().__init__(name="objective")
+        self._autocast = False  # scores are float32 under mixed precision too
+        self.temperature = temperature
+        self._items, self._tower, self._block = items, candidate_tower, block
+        self._catalogue = tf.constant(catalogue, tf.int32)
+        places = tf.scatter_nd(self._catalogue[:, tf.newaxis], tf.range(1, len(catalogue) + 1), [max(catalogue) + 1])
+        self._places = tf.pad(places, [[0, 1]]) - 1  # the last stands for −1, padding
+
+    def call(self, queries, candidates, positives, training=False):
+        """The loss, a scalar; `candidates` are not needed, being part of the catalogue. See `SampledObjective`."""
+        vectors = self._tower(self._items.rows(self._catalogue), training=training)
+        last = tf.size(self._places) - 1
+        known = tf.where(positives.known < 0, last, tf.minimum(positives.known, last))
+        return full_softmax(
+            tf.cast(queries, tf.float32) / self.temperature.value(), tf.cast(vectors, tf.float32),
+            tf.gather(self._places, positives.rows), positives.weight, tf.gather(self._places, known), self._block,
+        )

@@ -1,0 +1,48 @@
+"""The two-tower model that learns from every event of a sequence."""
+
+import tensorflow as tf
+
+from tfrs_twotower.models.objectives import Positives
+from tfrs_twotower.models.two_tower import TwoTowerModel
+
+
+class SequenceTwoTower(TwoTowerModel):
+    """A `TwoTowerModel` whose query tower has a sequence encoder: after each event, the next one is the positive.
+
+    A training batch is a dict, of b windows with n events in all:
+      query: {field name: encoded} for the query tower: the sequence [b, length], the other fields [n, ...]
+      past_id: int32 [b, length], the item row of each event; −1 pads at the end
+      candidate: {field name: encoded} for the candidate tower, [n, ...]: of what followed each event
+      candidate_id: int32 [n], its item row
+      weight: float32 [n]
+
+    Args:
+      query_tower, candidate_tower, objective, auxiliary: as in `TwoTowerModel`.
+      known_positives: at most so many of the newest events up to the place are no negatives there; 0 is none.
+    """
+
+    def __init__(self, query_tower, candidate_tower, objective, auxiliary=(), known_positives=0):
+        super().__init__(query_tower, candidate_tower, objective, auxiliary)
+        self._known_positives = known_positives
+
+    def call(self, batch, training=False):
+        """Returns (u, v): [n, dim] each."""
+        return (
+            self.query_tower.at_positions(batch["query"], training=training),
+            self.candidate_tower(batch["candidate"], training=training),
+        )
+
+    def pairs(self, batch, training=False):
+        queries, candidates = self(batch, training=training)
+        nothing = tf.zeros([tf.shape(queries)[0], 0], tf.int32)
+        positives = Positives(batch["candidate_id"], batch["weight"], self._known(batch["past_id"]), nothing)
+        return queries, candidates, positives
+
+    def _known(self, past):
+        """int32 [n, any]: what the user took up to each event of `past` [b, length]; −1 pads."""
+        events = tf.where(past >= 0)
+        row, place = events[:, 0], tf.cast(events[:, 1], tf.int32)
+        before = tf.range(tf.minimum(self._known_positives, tf.shape(past)[1]))
+        place = place[:, tf.newaxis] - before
+        known = tf.gather(tf.gather(past, row), tf.maximum(place, 0), batch_dims=1)
+        return tf.where(place >= 0, known, -1)

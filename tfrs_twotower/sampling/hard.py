@@ -1,0 +1,38 @@
+"""Hard negatives: items that the model itself ranks high for a row, but not at the very top."""
+
+import tensorflow as tf
+
+
+class HardNegatives(tf.keras.layers.Layer):
+    """Draws from the ranks `first` to `last` of an exact search in the catalogue's vectors.
+
+    The vectors are those of the last refresh. A step costs one product of the batch with the catalogue, so it
+    suits catalogues up to some hundred thousand items.
+
+    Args:
+      settings: a `Hard`. Where the catalogue is small, ranks beyond its end are taken as its last ones.
+      catalogue: int32 [n], item rows.
+      dim: size of the candidate vectors.
+      seed: of the draws.
+    """
+
+    def __init__(self, settings, catalogue, dim, seed=0):
+        super().__init__(name="hard_negatives")
+        self.refresh_steps = settings.refresh_steps
+        self._count = settings.count
+        self._last = min(settings.last, len(catalogue))
+        self._first = min(settings.first, self._last)
+        self._catalogue = tf.constant(catalogue, tf.int32)
+        self._vectors = tf.Variable(tf.zeros([len(catalogue), dim]), trainable=False, name="vectors")
+        self._generator = tf.random.Generator.from_seed(seed, alg="philox")
+
+    def refresh(self, vectors):
+        """Takes over the catalogue's vectors, float32 [n, dim]."""
+        self._vectors.assign(vectors)
+
+    def draw(self, queries):
+        """int32 [batch, count] item rows for queries [batch, dim]; drawn with replacement."""
+        scores = tf.matmul(tf.stop_gradient(tf.cast(queries, tf.float32)), self._vectors, transpose_b=True)
+        ranked = tf.math.top_k(scores, self._last, sorted=True).indices
+        ranks = self._generator.uniform([tf.shape(queries)[0], self._count], self._first - 1, self._last, tf.int32)
+        return tf.gather(self._catalogue, tf.gather(ranked, ranks, batch_dims=1))

@@ -1,0 +1,197 @@
+"""Where a batch's negatives come from, freely combined, and how often each candidate was to be expected."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.config import at_least, config
+from tfrs_twotower.errors import ConfigError, invalid
+
+
+@config
+class InBatch:
+    """The other rows' positives: free, and drawn by popularity."""
+
+
+@config
+class Uniform:
+    """`count` items of the catalogue, all equally likely, shared by the batch (mixed negative sampling, Yang et
+    al. 2020)."""
+
+    count: int = 512
+
+    def __post_init__(self):
+        at_least(1, self, "count")
+
+
+@config
+class Popular:
+    """`count` items of the catalogue, likely in proportion to (training events + 1)^power, shared by the batch."""
+
+    count: int = 512
+    power: float = 0.75
+
+    def __post_init__(self):
+        at_least(1, self, "count")
+        if not 0 <= self.power <= 1:
+            raise ConfigError(invalid("Popular.power", "be from 0 to 1", self.power, "0.75 is usual."))
+
+
+@config
+class CrossBatch:
+    """The positives of earlier batches, their vectors as they were then (Wang et al. 2021): a queue of `size`."""
+
+    size: int = 4096
+
+    def __post_init__(self):
+        at_least(1, self, "size")
+
+
+@config
+class Hard:
+    """`count` items a row, drawn from ranks `first` to `last` of the row's own retrieval (Huang et al. 2020).
+
+    The retrieval searches the candidate tower's vectors of all items, which are made anew every
+    `refresh_steps` steps. Better ranks than `first` are left out: they are often positives not seen yet.
+    """
+
+    count: int = 1
+    first: int = 101
+    last: int = 500
+    refresh_steps: int = 200
+
+    def __post_init__(self):
+        at_least(1, self, "count", "first", "refresh_steps")
+        at_least(self.first, self, "last")
+
+
+@config
+class Explicit:
+    """Items that a column of the events names: shown and not clicked, or dropped by a later stage.
+
+    Attributes:
+      column: a context column of lists of item ids.
+      count: at most so many a row, the first ones.
+    """
+
+    column: str
+    count: int = 10
+
+    def __post_init__(self):
+        at_least(1, self, "count")
+
+
+class Negatives(tf.keras.layers.Layer):
+    """Draws the candidates that all rows of a batch share, and counts how often each was to be expected.
+
+    For a candidate c, Q(c) = Σ over the sources of the number of times that c is expected among a batch's
+    candidates: in-batch B·p(c), uniform M / |catalogue|, popular M·p_power(c), queue (its length)·p(c). One
+    correction s − log Q(c) serves them all, whichever source brought c. `Hard` and `Explicit` negatives are
+    chosen for their row, not sampled: they stand outside of it (Q = 1).
+
+    Args:
+      sources: `InBatch`, `Uniform`, `Popular`, `CrossBatch`, each at most once; others are not its affair.
+      logq: an estimator of `sampling.logq`: p(c), the share of c among the positives. `NoCorrection` turns the
+        whole correction off.
+      catalogue: int32 [n], the item rows to draw from.
+      counts: int64 [n], training events of each.
+      dim: size of the candidate vectors (for the queue).
+      seed: of the draws, which a checkpoint holds.
+    """
+
+    def __init__(self, sources, logq, catalogue, counts, dim, seed=0):
+        super().__init__(name="negatives")
+        kinds = [type(source) for source in sources]
+        if len(set(kinds)) < len(kinds):
+            rule = "name each source at most once"
+            raise ConfigError(invalid("negatives", rule, [k.__name__ for k in kinds], "Raise its count."))
+        self.logq = logq
+        self.in_batch = InBatch in kinds
+        self._catalogue = tf.constant(catalogue, tf.int32)
+        self._drawn = [_Drawn(s, catalogue, counts) for s in sources if isinstance(s, (Uniform, Popular))]
+        queues = [source.size for source in sources if isinstance(source, CrossBatch)]
+        self.queue = Queue(queues[0], dim) if queues else None
+        self._generator = tf.random.Generator.from_seed(seed, alg="philox")
+
+    def draw(self):
+        """int32 [m]: item rows of this batch's sampled negatives."""
+        if not self._drawn:
+            return tf.zeros([0], tf.int32)
+        return tf.concat([
+            tf.gather(self._catalogue, drawn.positions(self._generator)) for drawn in self._drawn
+        ], axis=0)
+
+    def expected_count(self, rows, batch_size, training):
+        """Q of candidates, float32 [c], or None where nothing corrects.
+
+        Args:
+          rows: int32 [c], item rows; the first `batch_size` are the batch's positives.
+          batch_size: int scalar.
+          training: whether a streaming estimate learns from those positives.
+        """
+        log_in_batch = self.logq.log_expected_count(rows, batch_size, training)
+        if log_in_batch is None:
+            return None
+        expected = tf.zeros_like(rows, tf.float32)
+        draws = 1.0 if self.in_batch else 0.0
+        if self.queue is not None:
+            draws += tf.cast(self.queue.length(), tf.float32) / tf.cast(batch_size, tf.float32)
+        expected += draws * tf.exp(log_in_batch)
+        for drawn in self._drawn:
+            expected += drawn.expected(rows)
+        # What no source can bring, as while the queue is still empty, is there as a positive alone: once.
+        return tf.stop_gradient(tf.where(expected > 0, expected, 1.0))
+
+
+class _Drawn:
+    """Draws positions of the catalogue with replacement, by a fixed distribution."""
+
+    def __init__(self, source, catalogue, counts):
+        weight = (np.asarray(counts, np.float64) + 1) ** getattr(source, "power", 0.0)
+        p = weight / weight.sum()
+        expected = np.zeros(int(np.max(catalogue)) + 1, np.float32)
+        expected[catalogue] = source.count * p
+        self._count, self._size = source.count, len(p)
+        self._expected = tf.constant(expected)
+        # The inverse of the distribution: u in [0, 1) falls into item i with probability p(i). In float64, as
+        # float32 could not tell the rare items of a large catalogue apart.
+        self._ends = None if isinstance(source, Uniform) else tf.constant(np.cumsum(p))
+
+    def positions(self, generator):
+        """int32 [count]."""
+        if self._ends is None:
+            return generator.uniform([self._count], 0, self._size, tf.int32)
+        u = generator.uniform([self._count], dtype=tf.float64)
+        return tf.minimum(tf.searchsorted(self._ends, u, side="right"), self._size - 1)
+
+    def expected(self, rows):
+        """float32 [c]: how often each item row comes in `count` draws."""
+        known = tf.logical_and(rows >= 0, rows < tf.size(self._expected))
+        return tf.where(known, tf.gather(self._expected, tf.where(known, rows, 0)), 0.0)
+
+
+class Queue(tf.Module):
+    """The newest `size` positives of earlier batches: rows and vectors, first in, first out."""
+
+    def __init__(self, size, dim):
+        super().__init__(name="queue")
+        self._size = size
+        self._rows = tf.Variable(tf.fill([size], -1), trainable=False, name="rows")
+        self._vectors = tf.Variable(tf.zeros([size, dim]), trainable=False, name="vectors")
+        self._seen = tf.Variable(0, trainable=False, dtype=tf.int64, name="seen")
+
+    def length(self):
+        """How many places are taken, int64 scalar."""
+        return tf.minimum(self._seen, self._size)
+
+    def read(self):
+        """(rows int32 [size], −1 where empty; vectors float32 [size, dim])."""
+        return tf.identity(self._rows), tf.identity(self._vectors)
+
+    def push(self, rows, vectors):
+        """Puts a batch in: rows int32 [b], vectors [b, dim]; the oldest make room."""
+        rows, vectors = rows[-self._size:], vectors[-self._size:]
+        count = tf.cast(tf.shape(rows)[0], tf.int64)
+        places = (self._seen + tf.range(count)) % self._size
+        self._rows.scatter_update(tf.IndexedSlices(rows, places))
+        self._vectors.scatter_update(tf.IndexedSlices(tf.cast(tf.stop_gradient(vectors), tf.float32), places))
+        self._seen.assign_add(count)
