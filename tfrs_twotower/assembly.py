@@ -12,7 +12,14 @@ from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
 from tfrs_twotower.evaluation import DotScorer, ItemKNN, Popularity, evaluate
 from tfrs_twotower.features import build_fields, derive_seed, infer_schema
 from tfrs_twotower.losses import FullSoftmax
-from tfrs_twotower.models import CatalogueObjective, Retrieval, SampledObjective, Temperature, TwoTowerModel
+from tfrs_twotower.models import (
+    CatalogueObjective,
+    Retrieval,
+    SampledObjective,
+    Temperature,
+    TwoTowerModel,
+    build_auxiliary,
+)
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import Explicit, Hard, HardNegatives, Negatives, build_logq
 from tfrs_twotower.towers import Tower
@@ -156,10 +163,14 @@ def assemble(recipe, log, field_states=None):
     examples = Examples(log, query_fields, candidate_fields, visible=visible)
     catalogue = catalogue_rows(log, counts)
     objective = build_objective(recipe, candidate_tower, examples.items, catalogue, counts)
+    auxiliary = [
+        build_auxiliary(loss, derive_seed(recipe.training.seed, f"auxiliary/{i}"))
+        for i, loss in enumerate(config.auxiliary)
+    ]
+    model = TwoTowerModel(query_tower, candidate_tower, objective, auxiliary)
     batches = TrainingBatches(examples, split.train, recipe.training, explicit_negatives(log, config.negatives))
     return Assembly(
-        recipe, log, split, TwoTowerModel(query_tower, candidate_tower, objective), examples, batches, catalogue,
-        counts[catalogue],
+        recipe, log, split, model, examples, batches, catalogue, counts[catalogue]
     )
 
 

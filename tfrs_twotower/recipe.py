@@ -56,6 +56,7 @@ class ModelConfig:
       negatives: the sources of negatives, combined; see `sampling.negatives`.
       logq: how the share of an item among the positives is known, for the correction of sampled negatives:
         `NoLogQ` (no correction), `StaticLogQ` or `StreamingLogQ`.
+      auxiliary: losses beside the retrieval loss, each a configuration that `models/auxiliary.py` lists.
     """
 
     dim: int = 64
@@ -69,6 +70,7 @@ class ModelConfig:
     ) = SampledSoftmax()
     negatives: tuple[InBatch | Uniform | Popular | CrossBatch | Hard | Explicit, ...] = (InBatch(),)
     logq: NoLogQ | StaticLogQ | StreamingLogQ = StreamingLogQ()
+    auxiliary: tuple = ()
 
     def __post_init__(self):
         at_least(1, self, "dim")

@@ -1,11 +1,13 @@
 """The retrieval model, its task and its objective."""
 
+from tfrs_twotower.models.auxiliary import AUXILIARY, build_auxiliary
 from tfrs_twotower.models.objectives import CatalogueObjective, ItemFeatures, Positives, SampledObjective
 from tfrs_twotower.models.retrieval import Retrieval
 from tfrs_twotower.models.temperature import FixedTemperature, LearnedTemperature, Temperature
 from tfrs_twotower.models.two_tower import TwoTowerModel
 
 __all__ = [
+    "AUXILIARY",
     "CatalogueObjective",
     "FixedTemperature",
     "ItemFeatures",
@@ -15,4 +17,5 @@ __all__ = [
     "SampledObjective",
     "Temperature",
     "TwoTowerModel",
+    "build_auxiliary",
 ]

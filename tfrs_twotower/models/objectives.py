@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from tfrs_twotower.losses import full_softmax
 
+_BLOCK = 4096  # items embedded at a time
+
 
 class Positives(NamedTuple):
     """Whose candidates they are: one row a query.
@@ -53,6 +55,7 @@ class SampledObjective(tf.keras.layers.Layer):
     def __init__(self, task, negatives, items, candidate_tower, hard=None, explicit=False):
         super().__init__(name="objective")
         self._autocast = False  # scores are float32 under mixed precision too
+        self._vectors = tf.function(self._embed, autograph=False)
         self.task, self.negatives, self.hard, self._explicit = task, negatives, hard, explicit
         self._items, self._tower = items, candidate_tower
 
@@ -89,6 +92,12 @@ class SampledObjective(tf.keras.layers.Layer):
         if training and self.negatives.queue is not None:
             self.negatives.queue.push(positives.rows, candidates)
         return loss
+
+    def refresh_hard(self):
+        """Embeds the catalogue anew for the hard negatives, in blocks."""
+        rows = self.hard.catalogue
+        parts = [self._vectors(rows[i: i + _BLOCK], False) for i in range(0, int(tf.size(rows)), _BLOCK)]
+        self.hard.refresh(tf.concat(parts, axis=0))
 
     def _own(self, queries, positives):
         """int32 [n, any]: negatives of one row each, explicit and hard; None where there are no such sources."""

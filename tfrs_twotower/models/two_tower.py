@@ -25,7 +25,7 @@ class TwoTowerModel(tfrs.Model):
     Args:
       query_tower, candidate_tower: `Tower`s.
       objective: a `SampledObjective` or `CatalogueObjective`.
-      auxiliary: layers that add to the loss: (model, batch, queries, candidates, positives, training) → scalar.
+      auxiliary: layers that add to the loss; see `models/auxiliary.py`.
     """
 
     def __init__(self, query_tower, candidate_tower, objective, auxiliary=()):

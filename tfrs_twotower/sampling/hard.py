@@ -22,7 +22,7 @@ class HardNegatives(tf.keras.layers.Layer):
         self._count = settings.count
         self._last = min(settings.last, len(catalogue))
         self._first = min(settings.first, self._last)
-        self._catalogue = tf.constant(catalogue, tf.int32)
+        self.catalogue = tf.constant(catalogue, tf.int32)
         self._vectors = tf.Variable(tf.zeros([len(catalogue), dim]), trainable=False, name="vectors")
         self._generator = tf.random.Generator.from_seed(seed, alg="philox")
 
@@ -35,4 +35,4 @@ class HardNegatives(tf.keras.layers.Layer):
         scores = tf.matmul(tf.stop_gradient(tf.cast(queries, tf.float32)), self._vectors, transpose_b=True)
         ranked = tf.math.top_k(scores, self._last, sorted=True).indices
         ranks = self._generator.uniform([tf.shape(queries)[0], self._count], self._first - 1, self._last, tf.int32)
-        return tf.gather(self._catalogue, tf.gather(ranked, ranks, batch_dims=1))
+        return tf.gather(self.catalogue, tf.gather(ranked, ranks, batch_dims=1))

@@ -1,4 +1,4 @@
-"""Keras callbacks: full-catalogue evaluation with early stopping, and checkpoints."""
+"""Keras callbacks: full-catalogue evaluation with early stopping, checkpoints, hard negatives."""
 
 import json
 import time
@@ -84,3 +84,20 @@ class Checkpoints(tf.keras.callbacks.Callback):
                     f"The last good checkpoint is {self._manager.latest_checkpoint}. Lower the learning rate."
                 )
         self._manager.save(checkpoint_number=int(self._progress.step))
+
+
+class HardNegativesRefresh(tf.keras.callbacks.Callback):
+    """Embeds the catalogue anew for hard negatives, every `refresh_steps` steps from the first on.
+
+    Args:
+      objective: a `SampledObjective` that has hard negatives.
+      progress: the `Progress` of this training.
+    """
+
+    def __init__(self, objective, progress):
+        super().__init__()
+        self._objective, self._progress = objective, progress
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if int(self._progress.step) % self._objective.hard.refresh_steps == 0:
+            self._objective.refresh_hard()

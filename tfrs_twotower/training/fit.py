@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.models.two_tower import NOT_FINITE
-from tfrs_twotower.training.callbacks import Checkpoints, FullCatalogueEvaluation
+from tfrs_twotower.training.callbacks import Checkpoints, FullCatalogueEvaluation, HardNegativesRefresh
 from tfrs_twotower.training.diagnosis import culprit
 from tfrs_twotower.training.optimizers import build
 from tfrs_twotower.training.progress import Progress
@@ -101,6 +101,8 @@ def fit(model, data, config, evaluate, directory, verbose=1, callbacks=()):
         tf.keras.callbacks.TensorBoard(str(directory / "tensorboard"), write_graph=False, profile_batch=0),
         *callbacks,
     ]
+    if getattr(model.objective, "hard", None) is not None:
+        stack.append(HardNegativesRefresh(model.objective, progress))
     _run(model, data, config, progress, stack, last, verbose)
     restore_best(model, directory)
     return FitReport(

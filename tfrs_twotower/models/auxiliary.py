@@ -1,0 +1,25 @@
+"""Losses beside the retrieval loss. To add one: one file, one line here, one recipe.
+
+An auxiliary loss is a Keras layer, made from its configuration and a seed. It is called in training as
+
+    layer(model, batch, queries, candidates, positives, training=...) -> scalar, weighted already
+
+with the `TwoTowerModel`, its batch, and what `TwoTowerModel.pairs` returns.
+"""
+
+from tfrs_twotower.errors import ConfigError, nearest
+
+# configuration: layer(configuration, seed)
+AUXILIARY: dict = {}
+
+
+def build_auxiliary(config, seed=0):
+    """The layer of an auxiliary loss's configuration.
+
+    Raises:
+      ConfigError: no auxiliary loss has such a configuration.
+    """
+    if type(config) not in AUXILIARY:
+        name = type(config).__name__
+        raise ConfigError(f"`{name}` configures no auxiliary loss." + nearest(name, [c.__name__ for c in AUXILIARY]))
+    return AUXILIARY[type(config)](config, seed)
