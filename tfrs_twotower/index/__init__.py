@@ -1,4 +1,4 @@
-"""Indexes over candidate vectors: exact, ScaNN and stock-op IVF, tuned to a measured recall."""
+"""Indexes over candidate vectors: exact, ScaNN and stock-op IVF, tuned to a measured recall; one that changes."""
 
 from tfrs_twotower.index.block_max import masked_top_k, top_k
 from tfrs_twotower.index.candidate_index import CandidateIndex, TopK
@@ -7,11 +7,12 @@ from tfrs_twotower.index.exact import Exact
 from tfrs_twotower.index.exclusion import exclude
 from tfrs_twotower.index.ivf import IVF
 from tfrs_twotower.index.memory import estimate_bytes
+from tfrs_twotower.index.mutable import Delta, Found, Journal, MutableIndex
 from tfrs_twotower.index.scann import ScaNN
 from tfrs_twotower.index.tfrs_layers import IndexTopK
 from tfrs_twotower.index.tuning import IndexReport, build
 
 __all__ = [
-    "CandidateIndex", "Exact", "IVF", "IndexConfig", "IndexReport", "IndexTopK", "ScaNN", "TopK",
-    "build", "estimate_bytes", "exclude", "masked_top_k", "top_k",
+    "CandidateIndex", "Delta", "Exact", "Found", "IVF", "IndexConfig", "IndexReport", "IndexTopK", "Journal",
+    "MutableIndex", "ScaNN", "TopK", "build", "estimate_bytes", "exclude", "masked_top_k", "top_k",
 ]

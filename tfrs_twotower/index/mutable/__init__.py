@@ -1,0 +1,6 @@
+"""An index that changes: a main index, an exact overlay, tombstones and a log that survives a crash."""
+
+from tfrs_twotower.index.mutable.journal import Journal
+from tfrs_twotower.index.mutable.mutable_index import Delta, Found, MutableIndex
+
+__all__ = ["Delta", "Found", "Journal", "MutableIndex"]
