@@ -40,3 +40,18 @@ def trained(tmp_path_factory):
     import toy
 
     return toy.train(tmp_path_factory.mktemp("trained") / "run")
+
+
+@pytest.fixture(scope="session")
+def _redis_server():
+    import redis_server
+
+    with redis_server.running() as server:
+        yield server
+
+
+@pytest.fixture
+def redis(_redis_server):
+    """A `redis_server.RedisServer`, empty and durable. Who kills it starts their own."""
+    _redis_server.client.flushall()
+    return _redis_server

@@ -7,6 +7,7 @@ EVENT = "event"
 WEIGHT = "weight"
 LABEL = "label"
 SESSION = "session"
+EVENT_ID = "event_id"
 
 # What a query request carries of the user's past, oldest first, padded at the end.
 HISTORY_ITEM_ID = "history_item_id"

@@ -12,6 +12,7 @@ _EXTRAS = {
     "grpc": ("serve", "the gRPC endpoint"),
     "tensorflow_serving": ("serve", "the gRPC endpoint and warm-up requests"),
     "prometheus_client": ("serve", "the server's metrics"),
+    "redis": ("redis", "a store or a cache in Redis"),
     "matplotlib": ("plots", "the pictures of a report"),
 }
 

@@ -1,0 +1,184 @@
+"""What every `HistoryStore` has to do."""
+
+import itertools
+import random
+import threading
+
+import pytest
+
+from tfrs_twotower.online import Event, Retention, SqliteFile, SqliteHistoryStore
+
+NOW = 1_700_000_000
+
+
+class Clock:
+    """A clock that stands until it is set."""
+
+    def __init__(self):
+        self.now = NOW
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def open_store(request, tmp_path, clock):
+    """open_store(**retention): a store on the same data each time; all are closed at the end."""
+    opened = []
+
+    def open_store(**retention):
+        if request.param == "sqlite":
+            store = SqliteHistoryStore(SqliteFile(tmp_path / "store.db"), Retention(**retention), clock)
+        else:
+            from tfrs_twotower.online.redis_history import RedisHistoryStore
+
+            store = RedisHistoryStore(request.getfixturevalue("redis").url, Retention(**retention), clock)
+        opened.append(store)
+        return store
+
+    yield open_store
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(open_store):
+    return open_store()
+
+
+def event(event_id, timestamp=NOW, user="u", item=None, kind=""):
+    return Event(str(event_id), user, item or f"i{event_id}", timestamp, kind)
+
+
+def ids(store, user="u", n=100, types=()):
+    return [e.event_id for e in store.last([user], n, types)[0]]
+
+
+def test_what_was_appended_comes_back_as_it_was(store):
+    events = [event(1, kind="view"), event(2, item="né人 {}\"\\'%")]
+    assert store.append(events) == 2
+    assert store.last(["u"], 10) == [events]
+
+
+def test_times_out_of_order_are_put_in_order_and_ties_stay_as_they_came(store):
+    store.append([event("c", NOW), event("a", NOW - 2), event("d", NOW)])
+    store.append([event("b", NOW - 1), event("A", NOW)])
+    assert ids(store) == ["a", "b", "c", "d", "A"]
+
+
+def test_more_than_ten_equal_times_stay_as_they_came(store):
+    names = [str(n) for n in range(25)]
+    for name in names:
+        store.append([event(name)])
+    assert ids(store) == names
+
+
+def test_an_id_counts_once_and_the_first_one_stays(store):
+    assert store.append([event(1, item="first"), event(1, item="second")]) == 1
+    assert store.append([event(1, item="third"), event(2)]) == 1
+    assert [e.item_id for e in store.last(["u"], 10)[0]] == ["first", "i2"]
+    assert store.append([event(1, user="v")]) == 1  # an id names an event among its user's
+
+
+def test_the_newest_n_oldest_first(store):
+    store.append([event(n, NOW + n) for n in range(10)])
+    assert ids(store, n=3) == ["7", "8", "9"]
+
+
+def test_many_users_at_once_and_unknown_ones(store):
+    store.append([event(1, user="a"), event(2, user="b"), event(3, user="a")])
+    found = store.last(["b", "nobody", "a", "a", ""], 5)
+    assert [[e.event_id for e in events] for events in found] == [["2"], [], ["1", "3"], ["1", "3"], []]
+    assert store.last([], 5) == [] and store.append([]) == 0
+
+
+def test_types_choose(store):
+    store.append([event(n, NOW + n, kind="buy" if n % 5 == 0 else "view") for n in range(30)])
+    assert ids(store, n=3, types=["buy"]) == ["15", "20", "25"]
+    assert ids(store, n=2, types=["buy", "view"]) == ["28", "29"]
+    assert ids(store, types=["none"]) == []
+
+
+def test_the_newest_events_are_kept(open_store):
+    store = open_store(events=3)
+    store.append([event(n, NOW + n) for n in range(5)])
+    store.append([event("late", NOW)])
+    assert ids(store) == ["2", "3", "4"]
+    assert open_store(events=100).last(["u"], 100) == store.last(["u"], 100)  # the others are gone, not hidden
+
+
+def test_old_events_are_not_shown_and_trim_removes_them(open_store, clock):
+    store = open_store(seconds=100)
+    store.append([event(1, NOW - 100), event(2, NOW - 50), event(3, NOW), event(4, NOW - 101)])
+    assert ids(store) == ["1", "2", "3"]
+    clock.now += 60
+    assert ids(store) == ["3"] and ids(store, types=[""]) == ["3"]
+    assert store.trim() == 2
+    assert store.trim() == 0
+    clock.now -= 60
+    assert ids(store) == ["3"]
+
+
+def test_trim_goes_over_all_users(open_store):
+    open_store().append([event(n, NOW + n, user=f"user{n % 7}") for n in range(70)])
+    store = open_store(events=4)
+    assert store.trim() == 70 - 7 * 4
+    assert ids(store, "user0") == ["42", "49", "56", "63"]
+
+
+def test_another_opening_finds_it_all(open_store):
+    open_store().append([event(1), event(2)])
+    second = open_store()
+    assert second.append([event(2), event(3)]) == 1
+    assert ids(second) == ["1", "2", "3"]
+
+
+def test_threads_append_the_same_events_and_each_counts_once(open_store):
+    stores = [open_store(), open_store()]
+    added = []
+
+    def work(seed):
+        order = list(range(40))
+        random.Random(seed).shuffle(order)
+        for n in order:
+            added.append(stores[seed % 2].append([event(n, NOW + n), event(n, NOW + n, user=f"v{n % 3}")]))
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(added) == 80
+    assert ids(stores[0]) == [str(n) for n in range(40)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_appends_equal_a_plain_list(open_store, clock, seed):
+    """Against the contract written as a list: unique ids, stable order by time, the newest 8 within 50 seconds."""
+    rng = random.Random(seed)
+    store, plain = open_store(events=8, seconds=50), {}
+    for _ in range(60):
+        batch = [
+            event(rng.randrange(200), clock.now - rng.randrange(60), f"u{rng.randrange(3)}", f"i{rng.randrange(9)}",
+                  rng.choice(["", "buy"]))
+            for _ in range(rng.randrange(4))
+        ]
+        store.append(batch)
+        for user, new in itertools.groupby(sorted(batch, key=lambda e: e.user_id), key=lambda e: e.user_id):
+            kept = plain.setdefault(user, [])
+            for e in new:
+                if e.event_id not in {k.event_id for k in kept}:
+                    kept.append(e)
+            kept.sort(key=lambda e: e.timestamp)
+            kept[:] = [e for e in kept[-8:] if e.timestamp >= clock.now - 50]
+        clock.now += rng.randrange(5)
+        for user in ("u0", "u1", "u2"):
+            shown = [e for e in plain.get(user, []) if e.timestamp >= clock.now - 50]
+            n = rng.randrange(1, 10)
+            assert store.last([user], n) == [shown[-n:]]
+            assert store.last([user], n, ["buy"]) == [[e for e in shown if e.event == "buy"][-n:]]

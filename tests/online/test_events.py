@@ -1,0 +1,62 @@
+"""What is an event, and what is refused with which words."""
+
+import re
+
+import pytest
+
+from tfrs_twotower.errors import DataError
+from tfrs_twotower.online import Event, read_event
+
+NOW = 1_700_000_000
+GOOD = {"event_id": "e1", "user_id": "u", "item_id": "i"}
+
+
+def test_numbers_become_text_and_what_is_left_out_has_its_default():
+    assert read_event(GOOD, NOW + 0.9) == Event("e1", "u", "i", NOW, "")
+    given = {"event_id": 7, "user_id": 42.0, "item_id": 0, "timestamp": 5.0, "event": "buy"}
+    assert read_event(given, NOW) == Event("7", "42", "0", 5, "buy")
+    assert read_event({**GOOD, "user_id": 2**63 - 1}, NOW).user_id == str(2**63 - 1)
+    assert read_event({**GOOD, "timestamp": NOW + 86_400}, NOW).timestamp == NOW + 86_400
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"user_id": None}, "`user_id` must be text or a whole number. Received: a NoneType"),
+        ({"user_id": True}, "Received: a bool"),
+        ({"user_id": [1]}, "Received: a list"),
+        ({"user_id": 1.5}, "Received: a float"),
+        ({"user_id": ""}, "must not be the missing id"),
+        ({"user_id": "-1"}, "must not be the missing id"),
+        ({"user_id": -1}, "be between 0 and"),
+        ({"user_id": 2**63}, "as text"),
+        ({"item_id": "x" * 513}, "at most 512 bytes"),
+        ({"item_id": "é" * 257}, "at most 512 bytes"),
+        ({"item_id": "\ud800"}, "UTF-8"),
+        ({"event": 5}, "`event` must be text"),
+        ({"event": "x" * 65}, "at most 64 bytes"),
+        ({"timestamp": "now"}, "whole seconds since 1970"),
+        ({"timestamp": True}, "whole seconds since 1970"),
+        ({"timestamp": 1.5}, "whole seconds since 1970"),
+        ({"timestamp": 0}, "after 1970"),
+        ({"timestamp": NOW * 1000}, "not milliseconds"),
+        ({"timestamp": float("nan")}, "whole seconds since 1970"),
+        ({"timestamp": float("inf")}, "whole seconds since 1970"),
+        ({"item": "i"}, "Did you mean `item_id`?"),
+    ],
+)
+def test_what_is_wrong_is_refused_with_its_name(change, message):
+    with pytest.raises(DataError, match=re.escape(message)):
+        read_event({**GOOD, **change}, NOW)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_ids_have_to_be_there(name):
+    with pytest.raises(DataError, match=f"needs `{name}`"):
+        read_event({k: v for k, v in GOOD.items() if k != name}, NOW)
+
+
+@pytest.mark.parametrize("value", [None, [], "e", 5])
+def test_an_event_is_an_object(value):
+    with pytest.raises(DataError, match="must be an object"):
+        read_event(value, NOW)

@@ -1,0 +1,47 @@
+"""A log in a store."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tfrs_twotower.data import InteractionLog
+from tfrs_twotower.online import Event, SqliteFile, SqliteHistoryStore, load_log
+
+
+def log(**context):
+    """Six events; users 10, 20; of user 20 two equal ones."""
+    return InteractionLog(
+        user=np.array([0, 1, 1, 1, 0, 1], np.int32),
+        item=np.array([0, 2, 2, 1, 2, 0], np.int32),
+        timestamp=np.array([5, 7, 7, 7, 8, 9], np.int64),
+        weight=np.ones(6, np.float32),
+        context=pa.table({"price": [1.0] * 6, **context}),
+        users=pa.table({"user_id": [10, 20]}),
+        items=pa.table({"item_id": ["a", "b", "c"]}),
+    )
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = SqliteHistoryStore(SqliteFile(tmp_path / "store.db"))
+    yield store
+    store.close()
+
+
+def test_a_log_is_loaded_in_its_order_and_a_second_time_adds_nothing(store, monkeypatch):
+    from tfrs_twotower.online import load
+
+    monkeypatch.setattr(load, "_BLOCK", 2)  # equal events in different blocks
+    assert [load_log(store, log()), load_log(store, log())] == [6, 0]
+    first, second = store.last(["10", "20"], 10)
+    assert [(e.item_id, e.timestamp) for e in first] == [("a", 5), ("c", 8)]
+    assert [(e.item_id, e.timestamp) for e in second] == [("c", 7), ("c", 7), ("b", 7), ("a", 9)]
+
+
+def test_the_logs_own_ids_and_types_are_kept(store):
+    store.append([Event("e3", "20", "b", 7, "buy")])  # came by itself before
+    names = log(event_id=["e0", "e1", "e2", "e3", None, "e5"], event=["view", "view", None, "buy", "view", "buy"])
+    assert load_log(store, names) == 5
+    assert [e.event_id for e in store.last(["20"], 10)[0]] == ["e3", "e1", "e2", "e5"]
+    first = [Event("e0", "10", "a", 5, "view"), Event("log:8:c:0", "10", "c", 8, "view")]
+    assert store.last(["10"], 10, ["view"])[0] == first

@@ -1,0 +1,36 @@
+"""What a server knows of its users between two requests: events, profiles, vectors.
+
+A `HistoryStore` keeps events, a `ProfileStore` users' columns, each in a SQLite file or in Redis; `open_stores`
+opens both by an address. A `UserVectorCache` keeps query vectors, in the process or in Redis.
+"""
+
+from tfrs_twotower.online.errors import StoreError
+from tfrs_twotower.online.events import Event, read_event
+from tfrs_twotower.online.history_store import HistoryStore, Retention
+from tfrs_twotower.online.load import load_log
+from tfrs_twotower.online.profile_store import ProfileStore, put_table
+from tfrs_twotower.online.sqlite_file import SqliteFile
+from tfrs_twotower.online.sqlite_history import SqliteHistoryStore
+from tfrs_twotower.online.sqlite_profiles import SqliteProfileStore
+from tfrs_twotower.online.stores import Stores, open_cache, open_stores
+from tfrs_twotower.online.vector_cache import LruVectorCache, UserVectorCache, vector_keys
+
+__all__ = [
+    "Event",
+    "HistoryStore",
+    "LruVectorCache",
+    "ProfileStore",
+    "Retention",
+    "SqliteFile",
+    "SqliteHistoryStore",
+    "SqliteProfileStore",
+    "StoreError",
+    "Stores",
+    "UserVectorCache",
+    "load_log",
+    "open_cache",
+    "open_stores",
+    "put_table",
+    "read_event",
+    "vector_keys",
+]

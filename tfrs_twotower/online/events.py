@@ -1,0 +1,102 @@
+"""What a user did: one event, as clients and streams send it and as stores keep it."""
+
+from typing import NamedTuple
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.errors import DataError, invalid, nearest
+
+MAX_ID_BYTES = 512  # of an event's, a user's or an item's id
+MAX_TYPE_BYTES = 64
+MAX_AHEAD_SECONDS = 86_400  # clocks differ by less; milliseconds taken for seconds do not
+
+_FIELDS = (c.EVENT_ID, c.USER_ID, c.ITEM_ID, c.TIMESTAMP, c.EVENT)
+_REQUIRED = _FIELDS[:3]
+_EXACT = 2**53  # up to here a float is exact
+_MOST = 2**63 - 1
+
+
+class Event(NamedTuple):
+    """One event. Ids are text: "42" where a log has the number 42.
+
+    Attributes:
+      event_id: names the event among its user's: the same id twice counts once.
+      user_id: who.
+      item_id: what.
+      timestamp: when, in whole seconds since 1970, UTC.
+      event: its type, such as "view" or "buy"; "" where there are no types.
+    """
+
+    event_id: str
+    user_id: str
+    item_id: str
+    timestamp: int
+    event: str = ""
+
+
+def read_event(fields, now):
+    """The `Event` of a dict, as it came from JSON or a stream.
+
+    Args:
+      fields: `event_id`, `user_id`, `item_id`: text or whole numbers; `timestamp`: a whole number, by default `now`;
+        `event`: text, by default "".
+      now: seconds since 1970.
+
+    Raises:
+      DataError: a name is missing or unknown, or a value is not what it has to be.
+    """
+    if not isinstance(fields, dict):
+        raise DataError(f"An event must be an object with {list(_REQUIRED)}. Received: a {type(fields).__name__}.")
+    for name in _REQUIRED:
+        if name not in fields:
+            raise DataError(f"An event needs `{name}`. Received: {sorted(map(str, fields))[:10]}.")
+    for name in fields:
+        if name not in _FIELDS:
+            raise DataError(f"An event has no `{str(name)[:40]}`." + nearest(name, _FIELDS))
+    return Event(
+        _id(c.EVENT_ID, fields[c.EVENT_ID]),
+        _id(c.USER_ID, fields[c.USER_ID]),
+        _id(c.ITEM_ID, fields[c.ITEM_ID]),
+        _timestamp(fields.get(c.TIMESTAMP, int(now)), now),
+        _text(c.EVENT, fields.get(c.EVENT, ""), MAX_TYPE_BYTES),
+    )
+
+
+def _id(name, value):
+    value = _whole(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 0 <= value <= _MOST:
+            way_out = f"{c.MISSING_INT_ID} means a missing id. Send any other as text."
+            raise DataError(invalid(name, f"be between 0 and {_MOST} as a number", value, way_out))
+        return str(value)
+    text = _text(name, value, MAX_ID_BYTES)
+    if text in (c.MISSING_STRING_ID, str(c.MISSING_INT_ID)):
+        raise DataError(invalid(name, "not be the missing id", text, "Leave the event out."))
+    return text
+
+
+def _text(name, value, most):
+    if not isinstance(value, str):
+        raise DataError(f"`{name}` must be text or a whole number. Received: a {type(value).__name__}. Convert it.")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError as error:
+        raise DataError(f"`{name}` must be text that UTF-8 can write. Received: half a surrogate pair.") from error
+    if size > most:
+        raise DataError(invalid(name, f"have at most {most} bytes", f"{value[:40]}…", "Use a shorter one."))
+    return value
+
+
+def _timestamp(value, now):
+    value = _whole(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        rule = "be whole seconds since 1970, UTC"
+        raise DataError(f"`{c.TIMESTAMP}` must {rule}. Received: a {type(value).__name__}. Convert it.")
+    if not 0 < value <= now + MAX_AHEAD_SECONDS:
+        way_out = "Seconds, not milliseconds, are meant."
+        raise DataError(invalid(c.TIMESTAMP, "lie after 1970 and not in the future", value, way_out))
+    return value
+
+
+def _whole(value):
+    """5 for 5.0, which is how a `google.protobuf.Struct` writes 5."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT else value

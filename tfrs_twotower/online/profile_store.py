@@ -1,0 +1,68 @@
+"""Where users' columns are kept, so that a request need not carry them."""
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import pyarrow as pa
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.errors import DataError
+
+_BLOCK = 10_000  # users written at a time
+
+
+class ProfileStore(Protocol):
+    """The columns of each user. Threads and processes may share one. Every method may raise `StoreError`."""
+
+    def put(self, profiles: dict[str, dict]) -> None:
+        """Keeps {user id: {column: value}}; a user's new columns take the place of all old ones.
+
+        Values are what JSON has, without null and without numbers that are not finite.
+        """
+
+    def get(self, user_ids: Sequence[str]) -> list[dict]:
+        """{column: value} of each user; {} for one that is not known."""
+
+    def close(self) -> None:
+        """Lets go of files and connections."""
+
+
+def put_table(store, users):
+    """Puts a users table (`user_id` and feature columns, as in an `InteractionLog`) into a `ProfileStore`.
+
+    Times become seconds since 1970, UTC; what is missing is left out.
+
+    Returns:
+      How many users it put.
+
+    Raises:
+      DataError: there is no `user_id`.
+      StoreError: the store fails.
+    """
+    if c.USER_ID not in users.column_names:
+        raise DataError(f"`users` must have a column `{c.USER_ID}`. Received: {users.column_names}. Rename it.")
+    for start in range(0, users.num_rows, _BLOCK):
+        part = users.slice(start, _BLOCK)
+        columns = {name: [_plain(v) for v in _listed(part[name])] for name in part.column_names if name != c.USER_ID}
+        store.put({
+            str(user): {name: values[row] for name, values in columns.items() if values[row] is not None}
+            for row, user in enumerate(part[c.USER_ID].to_pylist())
+        })
+    return users.num_rows
+
+
+def _listed(column):
+    if pa.types.is_date(column.type):
+        column = column.cast(pa.timestamp("s"))
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("s", column.type.tz), safe=False).cast(pa.int64())
+    return column.to_pylist()
+
+
+def _plain(value):
+    if isinstance(value, list):
+        return [v for v in map(_plain, value) if v is not None]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,82 @@
+"""A connection to a Redis server, and whether it keeps what it acknowledges."""
+
+import contextlib
+import logging
+
+from tfrs_twotower import extras
+from tfrs_twotower.online.errors import StoreError
+
+redis = extras.require("redis")
+_retry = extras.require("redis.retry")
+_backoff = extras.require("redis.backoff")
+
+PREFIX = "twotower"  # of every key
+
+_CONNECT_SECONDS, _ANSWER_SECONDS = 1.0, 5.0
+_LOSES = (
+    "A Redis that serves as the store of events must keep what it acknowledges, and {which} does not: {why}. "
+    "Set `appendonly yes`, `appendfsync always` and `maxmemory-policy noeviction` there, or allow the loss "
+    "(`--allow-loss`)."
+)
+_log = logging.getLogger(__name__)
+
+
+def connect(url, **settings):
+    """A `redis.Redis` of a `redis://`, `rediss://` or `unix://` URL, which has answered a PING.
+
+    A command that fails is tried once more: all that is sent may be repeated.
+
+    Raises:
+      StoreError: the URL is wrong, or nothing answers there.
+    """
+    with errors(url):
+        try:
+            client = redis.Redis.from_url(
+                url, socket_connect_timeout=_CONNECT_SECONDS, socket_timeout=_ANSWER_SECONDS,
+                retry=_retry.Retry(_backoff.NoBackoff(), 1), health_check_interval=30, **settings,
+            )
+        except ValueError as error:
+            raise StoreError(f"The store's address cannot be read: {error}") from error
+        client.ping()
+    return client
+
+
+def check_durable(client, url, allow_loss=False):
+    """Refuses a server that may lose what it acknowledged when it dies or runs out of memory.
+
+    Where the server does not tell its settings, a warning is logged.
+
+    Raises:
+      StoreError: it may lose events, and `allow_loss` is False.
+    """
+    with errors(url):
+        try:
+            settings = {**client.config_get("append*"), **client.config_get("maxmemory*")}
+        except redis.ResponseError as error:
+            _log.warning(
+                "%s does not tell whether it keeps what it acknowledges (%s). See to it that it has `appendonly yes`, "
+                "`appendfsync always` and `maxmemory-policy noeviction`.", _without_password(url), error,
+            )
+            return
+    wanted = {"appendonly": "yes", "appendfsync": "always"}
+    if settings.get("maxmemory", "0") != "0":
+        wanted["maxmemory-policy"] = "noeviction"
+    if why := [f"{name} is {settings.get(name)}" for name, value in wanted.items() if settings.get(name) != value]:
+        message = _LOSES.format(which=_without_password(url), why=", ".join(why))
+        if not allow_loss:
+            raise StoreError(message)
+        _log.warning("%s", message)
+
+
+@contextlib.contextmanager
+def errors(url):
+    """Turns what redis-py raises into a `StoreError`."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise StoreError(f"The Redis server at {_without_password(url)} fails: {error}.") from error
+
+
+def _without_password(url):
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}".partition("?")[0]

@@ -1,0 +1,126 @@
+"""A `HistoryStore` in Redis.
+
+Three keys hold a user's events: a sorted set by time, whose members begin with the number of arrival, so that equal
+times stay in that order; the set of their ids; and the count of arrivals. One script changes all three at once.
+"""
+
+import json
+import time
+
+from tfrs_twotower.online.events import Event
+from tfrs_twotower.online.history_store import Retention
+from tfrs_twotower.online.redis_connection import PREFIX, check_durable, connect, errors
+
+_ARRIVAL = 16  # digits
+_USERS = 1000  # that one round trip serves when all are trimmed
+
+# KEYS: events, ids, arrivals. ARGV: how many events are kept, the oldest time kept, 1 if that moves with the clock,
+# then for each event its id, time and content. Returns {events added, events removed}.
+_CHANGE = """
+local added, removed = 0, 0
+for i = 4, #ARGV, 3 do
+  if redis.call('SADD', KEYS[2], ARGV[i]) == 1 then
+    local arrival = string.format('%016d', redis.call('INCR', KEYS[3]))
+    redis.call('ZADD', KEYS[1], ARGV[i + 1], arrival .. ARGV[i + 2])
+    added = added + 1
+  end
+end
+local function remove(members)
+  for _, member in ipairs(members) do
+    redis.call('ZREM', KEYS[1], member)
+    redis.call('SREM', KEYS[2], cjson.decode(string.sub(member, 17))[1])
+    removed = removed + 1
+  end
+end
+remove(redis.call('ZRANGE', KEYS[1], 0, -1 - tonumber(ARGV[1])))
+remove(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[2]))
+local newest = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
+if ARGV[3] == '1' and newest[2] then
+  for _, key in ipairs(KEYS) do
+    redis.call('EXPIRE', key, tonumber(newest[2]) - tonumber(ARGV[2]) + 1)
+  end
+end
+return {added, removed}
+"""
+
+
+class RedisHistoryStore:
+    """See `HistoryStore`. With `Retention.seconds`, Redis itself forgets a user of whom nothing is left.
+
+    Args:
+      url: `redis://host:port/db`, `rediss://…` or `unix://path`.
+      retention: a `Retention`.
+      clock: seconds since 1970.
+      allow_loss: True accepts a server that may lose acknowledged events.
+
+    Raises:
+      StoreError: nothing answers there, or the server may lose events.
+    """
+
+    def __init__(self, url, retention=Retention(), clock=time.time, allow_loss=False):
+        self._url, self._retention, self._clock = url, retention, clock
+        self._redis = connect(url, decode_responses=True)
+        check_durable(self._redis, url, allow_loss)
+        self._change = self._redis.register_script(_CHANGE)
+
+    def append(self, events):
+        """See `HistoryStore`. Each user's events are kept all or not at all."""
+        by_user = {}
+        for event in events:
+            content = json.dumps([event.event_id, event.item_id, event.event], ensure_ascii=False)
+            by_user.setdefault(event.user_id, []).extend([event.event_id, event.timestamp, content])
+        return self._changed(by_user)[0]
+
+    def last(self, user_ids, n, types=()):
+        """See `HistoryStore`. With `types` a user's whole history is read."""
+        oldest, types = self._retention.oldest(self._clock()), frozenset(types)
+        with errors(self._url):
+            pipeline = self._redis.pipeline(transaction=False)
+            for user in user_ids:
+                pipeline.zrevrangebyscore(
+                    _keys(user)[0], "+inf", oldest, 0, self._retention.events if types else n, withscores=True
+                )
+            found = pipeline.execute()
+        return [_events(user, rows, n, types) for user, rows in zip(user_ids, found)]
+
+    def trim(self):
+        """See `HistoryStore`."""
+        removed, users = 0, {}
+        start, end = _keys("\0")[0].split("\0")
+        with errors(self._url):
+            for key in self._redis.scan_iter(f"{start}*{end}", _USERS):
+                users[key[len(start): -len(end)]] = []
+                if len(users) == _USERS:
+                    removed += self._changed(users)[1]
+                    users = {}
+        return removed + self._changed(users)[1]
+
+    def close(self):
+        """See `HistoryStore`."""
+        self._redis.close()
+
+    def _changed(self, by_user):
+        """(events added, events removed) over all users; `by_user`: the script's arguments for events to add."""
+        retention = self._retention
+        settings = [retention.events, retention.oldest(self._clock()), int(retention.seconds is not None)]
+        with errors(self._url):
+            pipeline = self._redis.pipeline(transaction=False)
+            for user, arguments in by_user.items():
+                self._change(_keys(user), [*settings, *arguments], pipeline)
+            changes = pipeline.execute()
+        return sum(added for added, _ in changes), sum(removed for _, removed in changes)
+
+
+def _keys(user):
+    """A user's keys; the braces keep them on one node of a cluster."""
+    return [f"{PREFIX}:{{{user}}}:{part}" for part in ("events", "ids", "arrivals")]
+
+
+def _events(user, rows, n, types):
+    """The `Event`s, oldest first, of members and scores, newest first."""
+    events = []
+    for member, timestamp in rows:
+        event_id, item, kind = json.loads(member[_ARRIVAL:])
+        if not types or kind in types:
+            events.append(Event(event_id, user, item, int(timestamp), kind))
+    return events[:n][::-1]

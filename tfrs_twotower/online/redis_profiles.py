@@ -1,0 +1,33 @@
+"""A `ProfileStore` in Redis: one JSON text a user."""
+
+import json
+
+from tfrs_twotower.online.redis_connection import PREFIX, connect, errors
+
+
+class RedisProfileStore:
+    """See `ProfileStore`. Argument: a URL as for `RedisHistoryStore`. Raises `StoreError`."""
+
+    def __init__(self, url):
+        self._url, self._redis = url, connect(url, decode_responses=True)
+
+    def put(self, profiles):
+        """See `ProfileStore`."""
+        if profiles:
+            with errors(self._url):
+                self._redis.mset({_key(u): json.dumps(v, allow_nan=False) for u, v in profiles.items()})
+
+    def get(self, user_ids):
+        """See `ProfileStore`."""
+        if not user_ids:
+            return []
+        with errors(self._url):
+            return [json.loads(text) if text else {} for text in self._redis.mget([_key(u) for u in user_ids])]
+
+    def close(self):
+        """See `ProfileStore`."""
+        self._redis.close()
+
+
+def _key(user):
+    return f"{PREFIX}:{{{user}}}:profile"

@@ -1,0 +1,79 @@
+"""One SQLite database that threads and processes share: the embedded engine of the stores."""
+
+import contextlib
+import os
+import sqlite3
+import threading
+
+from tfrs_twotower.online.errors import StoreError
+
+_FORMAT = 1  # PRAGMA user_version
+_BUSY_SECONDS = 10.0  # how long a writer waits for another process's
+
+
+class SqliteFile:
+    """A database in WAL mode with `synchronous=FULL`: a transaction is on disk when it ends.
+
+    One connection writes, one reads, each for one thread at a time: readers do not wait for the disk.
+
+    Args:
+      path: the file; it is made where there is none. Beside it SQLite keeps `-wal` and `-shm`.
+
+    Raises:
+      StoreError: the path cannot be opened, is no database, or is one of another format.
+    """
+
+    def __init__(self, path):
+        self.path = os.fspath(path)
+        self._writing, self._reading = threading.Lock(), threading.Lock()
+        with self._errors("opened"):
+            self._writer = self._connect()
+            mode = self._writer.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            if mode != "wal":
+                raise StoreError(
+                    f"The store {self.path} must be a file on a local disk, where SQLite has its WAL mode. It has: "
+                    f"{mode}. Name another path."
+                )
+            found = self._writer.execute("PRAGMA user_version").fetchone()[0]
+            if found not in (0, _FORMAT):
+                raise StoreError(f"{self.path} is a store of format {found}; this version reads {_FORMAT}.")
+            self._writer.execute(f"PRAGMA user_version={_FORMAT}")
+            self._reader = self._connect()
+
+    @contextlib.contextmanager
+    def transaction(self):
+        """Yields the writing connection; what the block did is on disk when it ends, or undone when it raises."""
+        with self._writing, self._errors("written"):
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    def read(self, query, many):
+        """The rows of one query for each of many tuples of parameters: a list of lists."""
+        with self._reading, self._errors("read"):
+            return [self._reader.execute(query, parameters).fetchall() for parameters in many]
+
+    def close(self):
+        """Closes both connections, once what they do is done."""
+        with self._writing, self._reading:
+            self._reader.close()
+            self._writer.close()
+
+    def _connect(self):
+        connection = sqlite3.connect(
+            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA synchronous=FULL")
+        return connection
+
+    @contextlib.contextmanager
+    def _errors(self, what):
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"The store {self.path} cannot be {what}: {error}.") from error
