@@ -12,6 +12,9 @@ _EXTRAS = {
     "grpc": ("serve", "the gRPC endpoint"),
     "tensorflow_serving": ("serve", "the gRPC endpoint and warm-up requests"),
     "prometheus_client": ("serve", "the server's metrics"),
+    "faiss": ("faiss", "the Faiss indexes"),
+    "pymilvus": ("milvus", "the Milvus index"),
+    "milvus_lite": ("milvus", "a Milvus index in a local file"),
     "redis": ("redis", "a store or a cache in Redis"),
     "matplotlib": ("plots", "the pictures of a report"),
 }

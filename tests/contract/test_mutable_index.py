@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tfrs_twotower import extras
 from tfrs_twotower.errors import IndexingError
-from tfrs_twotower.index import IVF, Exact, ScaNN, TopK
+from tfrs_twotower.index import IVF, Exact, FaissHNSW, FaissIVF, FaissIVFPQ, ScaNN, TopK
 from tfrs_twotower.index.mutable import MutableIndex
 
 DIM = 3
@@ -21,8 +21,10 @@ KINDS = {
     "exact": Exact,
     "ivf": lambda vectors: IVF(vectors, leaves=8, probes=4),
     "scann": lambda vectors: ScaNN(vectors, leaves=8, leaves_to_search=4, reorder=50),
+    "faiss_ivf": lambda vectors: FaissIVF(vectors, leaves=8, probes=4),
+    "faiss_ivfpq": lambda vectors: FaissIVFPQ(vectors, leaves=8, probes=4),
+    "faiss_hnsw": FaissHNSW,
 }
-NEEDS = {"scann": "scann"}
 
 
 class Flat:
@@ -51,9 +53,9 @@ def operations(rebuilds):
 
 @pytest.fixture(params=KINDS)
 def kind(request):
-    needed = NEEDS.get(request.param)
-    if needed and not extras.available(needed):
-        pytest.skip(f"{needed} is not installed")
+    package = request.param.partition("_")[0]
+    if package in ("scann", "faiss") and not extras.available(package):
+        pytest.skip(f"{package} is not installed")
     return request.param
 
 

@@ -5,6 +5,7 @@ from tfrs_twotower.index.candidate_index import CandidateIndex, TopK
 from tfrs_twotower.index.config import IndexConfig
 from tfrs_twotower.index.exact import Exact
 from tfrs_twotower.index.exclusion import exclude
+from tfrs_twotower.index.faiss import FaissHNSW, FaissIVF, FaissIVFPQ
 from tfrs_twotower.index.ivf import IVF
 from tfrs_twotower.index.memory import estimate_bytes
 from tfrs_twotower.index.mutable import Delta, Found, Journal, MutableIndex
@@ -13,6 +14,7 @@ from tfrs_twotower.index.tfrs_layers import IndexTopK
 from tfrs_twotower.index.tuning import IndexReport, build
 
 __all__ = [
-    "CandidateIndex", "Delta", "Exact", "Found", "IVF", "IndexConfig", "IndexReport", "IndexTopK", "Journal",
-    "MutableIndex", "ScaNN", "TopK", "build", "estimate_bytes", "exclude", "masked_top_k", "top_k",
+    "CandidateIndex", "Delta", "Exact", "FaissHNSW", "FaissIVF", "FaissIVFPQ", "Found", "IVF", "IndexConfig",
+    "IndexReport", "IndexTopK", "Journal", "MutableIndex", "ScaNN", "TopK", "build", "estimate_bytes", "exclude",
+    "masked_top_k", "top_k",
 ]

@@ -34,6 +34,19 @@ def query_vectors(queries, dim):
     return tf.ensure_shape(queries, [None, dim])
 
 
+def query_matrix(queries, dim):
+    """Returns `queries` as float32 [batch, dim], for searches without TensorFlow. They have to be finite."""
+    queries = np.ascontiguousarray(queries, np.float32)
+    if queries.ndim != 2 or queries.shape[1] != dim:
+        raise IndexingError(
+            invalid("queries", f"have shape [batch, {dim}]", queries.shape,
+                    "Use the query tower that was trained with these candidates.")
+        )
+    if not np.isfinite(queries).all():
+        raise IndexingError(invalid("queries", "be finite", "NaN or infinity", "Look at the query's features."))
+    return queries
+
+
 def neighbours(k):
     """Returns k as an int where it is known, else as an int32 scalar tensor; k ≥ 1."""
     known = tf.get_static_value(k)

@@ -18,7 +18,7 @@ def per_query(index, truth, vectors, queries, k):
     found = []
     for start in range(0, len(queries), _PART):
         part = queries[start:start + _PART]
-        rows = index.search(part, k).rows.numpy()
+        rows = np.asarray(index.search(part, k).rows)
         scores = np.einsum("qkd,qd->qk", vectors[rows], part)
         floor = truth[start:start + _PART, k - 1:k]
         good = scores >= floor - 1e-5 * np.maximum(np.abs(floor), 1e-3)

@@ -1,4 +1,4 @@
-"""What callers pass to an index that changes: ids as keys of one type, vectors and queries, all checked."""
+"""What callers pass to an index that changes: ids as keys of one type, and vectors, all checked."""
 
 import numpy as np
 
@@ -36,19 +36,6 @@ def vectors(values, count, dim):
                     "Use the candidate tower that this index was made for.")
         )
     return checks.candidate_vectors(values) if count else values
-
-
-def queries(values, dim):
-    """float32 [batch, dim]. Raises `IndexingError` for another shape, NaN or infinity."""
-    values = np.asarray(values, np.float32)
-    if values.ndim != 2 or values.shape[1] != dim:
-        raise IndexingError(
-            invalid("queries", f"have shape [batch, {dim}]", values.shape,
-                    "Use the query tower that was trained with these items.")
-        )
-    if not np.isfinite(values).all():
-        raise IndexingError(invalid("queries", "be finite", "NaN or infinity", "Look at the query's features."))
-    return values
 
 
 def _key(value, id_type):

@@ -146,7 +146,7 @@ class MutableIndex:
         Raises:
           IndexingError: the queries or k are not as they should be.
         """
-        queries, k = arguments.queries(queries, self.dim), checks.neighbours(k)
+        queries, k = checks.query_matrix(queries, self.dim), checks.neighbours(k)
         view = self._view
         from_main = merging.main_best(view.search, view.main, view.moment, view.dead, queries, k)
         fresh = merging.overlay_best(view.overlay, view.moment, queries, k)
