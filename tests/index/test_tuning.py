@@ -7,7 +7,7 @@ import pytest
 
 from tfrs_twotower import config, extras
 from tfrs_twotower.errors import ConfigError, IndexingError
-from tfrs_twotower.index import IVF, Exact, IndexConfig, build, recall, tuning
+from tfrs_twotower.index import IVF, Exact, IndexConfig, TopK, build, recall, tuning
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_recall_by_hand():
             self.rows = np.array([rows], np.int32)
 
         def search(self, queries, k):
-            return type("Found", (), {"rows": type("Rows", (), {"numpy": lambda _: self.rows})()})
+            return TopK(None, self.rows)
 
     for rows, expected in (((0, 2), 1), ((0, 3), 0.5), ((-1, -1), 0), ((3, -1), 0)):
         assert recall.per_query(Fixed(*rows), truth, vectors, queries, 2) == [expected]
