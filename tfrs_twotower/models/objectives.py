@@ -5,6 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfrs_twotower.losses import full_softmax
+from tfrs_twotower.models import replicas
 
 _BLOCK = 4096  # items embedded at a time
 
@@ -57,12 +58,17 @@ class SampledObjective(tf.keras.layers.Layer):
         self._autocast = False  # scores are float32 under mixed precision too
         self._vectors = tf.function(self._embed, autograph=False)
         self.task, self.negatives, self.hard, self._explicit = task, negatives, hard, explicit
-        self._items, self._tower = items, candidate_tower
+        self.items, self._tower = items, candidate_tower
 
     @property
     def temperature(self):
         """The `Temperature` of the scores."""
         return self.task.temperature
+
+    @property
+    def catalogue(self):
+        """int32 [c], the item rows that can be recommended."""
+        return self.negatives.catalogue
 
     def call(self, queries, candidates, positives, training=False):
         """The loss, a scalar.
@@ -72,8 +78,13 @@ class SampledObjective(tf.keras.layers.Layer):
           candidates: [n, dim], the positives' vectors.
           positives: a `Positives`.
           training: whether queue and streaming estimate move on.
+
+        Under a `tf.distribute` strategy all of these are this replica's rows of the batch, and so is the loss; the
+        candidates are those of all replicas.
         """
-        rows, vectors = positives.rows, candidates
+        count = tf.shape(positives.rows)[0]
+        rows, vectors = replicas.gather((positives.rows, candidates))
+        batch_rows, batch_vectors, (first, size) = rows, vectors, replicas.place(count)
         drawn = self.negatives.draw()
         if drawn.shape[0] != 0:
             rows = tf.concat([rows, drawn], axis=0)
@@ -81,16 +92,18 @@ class SampledObjective(tf.keras.layers.Layer):
         if self.negatives.queue is not None:
             past_rows, past = self.negatives.queue.read()
             rows, vectors = tf.concat([rows, past_rows], axis=0), tf.concat([vectors, past], axis=0)
-        own = self._own(queries, positives)
+        expected = self.negatives.expected_count(rows, size, training)
+        if replicas.count() > 1:
+            rows, vectors, expected = (self._own_first(v, first, count, size) for v in (rows, vectors, expected))
+        own = self._own(queries, positives, first, size)
         loss = self.task(
-            queries, vectors, sample_weight=positives.weight,
-            candidate_sampling_probability=self.negatives.expected_count(rows, tf.shape(queries)[0], training),
+            queries, vectors, sample_weight=positives.weight, candidate_sampling_probability=expected,
             candidate_ids=rows, known_positives=positives.known, score_mask=self._filled(rows, queries),
             own_embeddings=None if own is None else self._embed(own, training), own_ids=own,
             compute_metrics=False, training=training,
         )
         if training and self.negatives.queue is not None:
-            self.negatives.queue.push(positives.rows, candidates)
+            self.negatives.queue.push(batch_rows, batch_vectors)
         return loss
 
     def refresh_hard(self):
@@ -99,11 +112,22 @@ class SampledObjective(tf.keras.layers.Layer):
         parts = [self._vectors(rows[i: i + _BLOCK], False) for i in range(0, int(tf.size(rows)), _BLOCK)]
         self.hard.refresh(tf.concat(parts, axis=0))
 
-    def _own(self, queries, positives):
+    def _own_first(self, values, first, count, size):
+        """Candidates as the task wants them: this replica's positives, the other replicas', and the rest.
+
+        Where other rows' positives are no negatives, those of other replicas are left out.
+        """
+        if values is None:
+            return None
+        positives = values[:size]
+        own = tf.roll(positives, -first, axis=0) if self.negatives.in_batch else positives[first: first + count]
+        return tf.concat([own, values[size:]], axis=0)
+
+    def _own(self, queries, positives, first, size):
         """int32 [n, any]: negatives of one row each, explicit and hard; None where there are no such sources."""
         own = [positives.explicit] if self._explicit else []
         if self.hard is not None:
-            own.append(self.hard.draw(queries))
+            own.append(self.hard.draw(queries, first, size))
         return tf.concat(own, axis=1) if own else None
 
     def _filled(self, rows, queries):
@@ -115,7 +139,7 @@ class SampledObjective(tf.keras.layers.Layer):
     def _embed(self, rows, training):
         """Vectors of item rows of any shape; missing ones (−1) get some item's, and are masked."""
         flat = tf.reshape(rows, [-1])
-        vectors = self._tower(self._items.rows(tf.maximum(flat, 0)), training=training)
+        vectors = self._tower(self.items.rows(tf.maximum(flat, 0)), training=training)
         return tf.reshape(vectors, tf.concat([tf.shape(rows), [vectors.shape[-1]]], axis=0))
 
 
@@ -134,14 +158,14 @@ class CatalogueObjective(tf.keras.layers.Layer):
         super().__init__(name="objective")
         self._autocast = False  # scores are float32 under mixed precision too
         self.temperature = temperature
-        self._items, self._tower, self._block = items, candidate_tower, block
-        self._catalogue = tf.constant(catalogue, tf.int32)
-        places = tf.scatter_nd(self._catalogue[:, tf.newaxis], tf.range(1, len(catalogue) + 1), [max(catalogue) + 1])
+        self.items, self._tower, self._block = items, candidate_tower, block
+        self.catalogue = tf.constant(catalogue, tf.int32)
+        places = tf.scatter_nd(self.catalogue[:, tf.newaxis], tf.range(1, len(catalogue) + 1), [max(catalogue) + 1])
         self._places = tf.pad(places, [[0, 1]]) - 1  # the last stands for −1, padding
 
     def call(self, queries, candidates, positives, training=False):
         """The loss, a scalar; `candidates` are not needed, being part of the catalogue. See `SampledObjective`."""
-        vectors = self._tower(self._items.rows(self._catalogue), training=training)
+        vectors = self._tower(self.items.rows(self.catalogue), training=training)
         last = tf.size(self._places) - 1
         known = tf.where(positives.known < 0, last, tf.minimum(positives.known, last))
         return full_softmax(

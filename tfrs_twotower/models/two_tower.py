@@ -3,6 +3,7 @@
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
+from tfrs_twotower.models import replicas
 from tfrs_twotower.models.objectives import Positives
 
 # `fit` looks for this text in the error of a step whose loss or gradients are not finite.
@@ -60,24 +61,30 @@ class TwoTowerModel(tfrs.Model):
         return queries, candidates, positives
 
     def compute_loss(self, batch, training=False):
-        """The objective's loss and the auxiliary ones: a scalar."""
+        """The objective's loss and the auxiliary ones: a scalar.
+
+        Under a `tf.distribute` strategy it is this replica's part: the sum over all replicas is the batch's loss.
+        """
         queries, candidates, positives = self.pairs(batch, training)
         loss = self.objective(queries, candidates, positives, training=training)
         for layer in self.auxiliary:
             loss += layer(self, batch, queries, candidates, positives, training=training)
-        return loss
+        return loss * replicas.share(positives.weight)
 
     def train_step(self, batch):
         """One optimizer step."""
         with tf.GradientTape() as tape:
             loss = self.compute_loss(batch, training=True)
-            loss += tf.add_n(self.losses) if self.losses else 0.0  # regularisers of a user's own layers
+            if self.losses:  # regularisers of a user's own layers
+                loss += tf.add_n(self.losses) / replicas.count()
         variables = self.trainable_variables
-        gradients = tape.gradient(loss, variables)
-        norm = tf.linalg.global_norm([g for g in gradients if g is not None])
+        gradients = zip(tape.gradient(loss, variables), variables)
+        gradients = [(g, v) for g, v in self.optimizer.aggregate_gradients(gradients) if g is not None]
+        loss = replicas.total(loss)
+        norm = tf.linalg.global_norm([g for g, _ in gradients])
         finite = tf.debugging.Assert(tf.math.is_finite(loss + norm), [NOT_FINITE, loss, norm], name="finite")
         # `Assert` returns an op in a graph and None in eager mode, where it has raised already.
         with tf.control_dependencies([finite] if finite is not None else []):
-            self.optimizer.apply_gradients(zip(gradients, variables))
+            self.optimizer.apply_gradients(gradients, skip_gradients_aggregation=True)
         self.mean_loss.update_state(loss)
         return {"loss": self.mean_loss.result()}

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from tfrs_twotower.sampling.draws import Draws
+
 
 class HardNegatives(tf.keras.layers.Layer):
     """Draws from the ranks `first` to `last` of an exact search in the catalogue's vectors.
@@ -24,15 +26,22 @@ class HardNegatives(tf.keras.layers.Layer):
         self._first = min(settings.first, self._last)
         self.catalogue = tf.constant(catalogue, tf.int32)
         self._vectors = tf.Variable(tf.zeros([len(catalogue), dim]), trainable=False, name="vectors")
-        self._generator = tf.random.Generator.from_seed(seed, alg="philox")
+        self._draws = Draws(seed)
 
     def refresh(self, vectors):
         """Takes over the catalogue's vectors, float32 [n, dim]."""
         self._vectors.assign(vectors)
 
-    def draw(self, queries):
-        """int32 [batch, count] item rows for queries [batch, dim]; drawn with replacement."""
+    def draw(self, queries, first=0, size=None):
+        """int32 [rows, count] item rows for queries [rows, dim]; drawn with replacement.
+
+        Args:
+          queries: a batch, or a part of one.
+          first, size: where the part begins in the batch, and the rows of the whole batch.
+        """
+        rows = tf.shape(queries)[0]
+        size = rows if size is None else size
         scores = tf.matmul(tf.stop_gradient(tf.cast(queries, tf.float32)), self._vectors, transpose_b=True)
         ranked = tf.math.top_k(scores, self._last, sorted=True).indices
-        ranks = self._generator.uniform([tf.shape(queries)[0], self._count], self._first - 1, self._last, tf.int32)
+        ranks = self._draws.uniform([size, self._count], self._first - 1, self._last, tf.int32)[first: first + rows]
         return tf.gather(self.catalogue, tf.gather(ranked, ranks, batch_dims=1))

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfrs_twotower.config import at_least, config
 from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.sampling.draws import Draws
 
 
 @config
@@ -106,18 +107,18 @@ class Negatives(tf.keras.layers.Layer):
             raise ConfigError(invalid("negatives", rule, [k.__name__ for k in kinds], "Raise its count."))
         self.logq = logq
         self.in_batch = InBatch in kinds
-        self._catalogue = tf.constant(catalogue, tf.int32)
+        self.catalogue = tf.constant(catalogue, tf.int32)
         self._drawn = [_Drawn(s, catalogue, counts) for s in sources if isinstance(s, (Uniform, Popular))]
         queues = [source.size for source in sources if isinstance(source, CrossBatch)]
         self.queue = Queue(queues[0], dim) if queues else None
-        self._generator = tf.random.Generator.from_seed(seed, alg="philox")
+        self._draws = Draws(seed)
 
     def draw(self):
         """int32 [m]: item rows of this batch's sampled negatives."""
         if not self._drawn:
             return tf.zeros([0], tf.int32)
         return tf.concat([
-            tf.gather(self._catalogue, drawn.positions(self._generator)) for drawn in self._drawn
+            tf.gather(self.catalogue, drawn.positions(self._draws)) for drawn in self._drawn
         ], axis=0)
 
     def expected_count(self, rows, batch_size, training):
@@ -156,11 +157,11 @@ class _Drawn:
         # float32 could not tell the rare items of a large catalogue apart.
         self._ends = None if isinstance(source, Uniform) else tf.constant(np.cumsum(p))
 
-    def positions(self, generator):
+    def positions(self, draws):
         """int32 [count]."""
         if self._ends is None:
-            return generator.uniform([self._count], 0, self._size, tf.int32)
-        u = generator.uniform([self._count], dtype=tf.float64)
+            return draws.uniform([self._count], 0, self._size, tf.int32)
+        u = draws.uniform([self._count], 0, 1, tf.float64)
         return tf.minimum(tf.searchsorted(self._ends, u, side="right"), self._size - 1)
 
     def expected(self, rows):

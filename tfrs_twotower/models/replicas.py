@@ -1,0 +1,60 @@
+"""A batch that several devices share.
+
+Under a `tf.distribute` strategy a training step runs once on every replica, each with some rows of the batch. What
+a row is compared with, what is drawn, counted and remembered, and the loss, are those of the whole batch
+nevertheless, so that many devices train what one would. Where there is one replica, all of this is the identity.
+"""
+
+import tensorflow as tf
+
+
+def count():
+    """How many replicas share the batch: an int."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def gather(values):
+    """The rows of all replicas, in the order of the replicas.
+
+    The gradient of what each replica makes of them goes back to the replica that owns the row, and is summed there.
+
+    Args:
+      values: a tensor, or a nest of tensors, [rows, ...].
+    """
+    if count() == 1:
+        return values
+    return tf.distribute.get_replica_context().all_gather(values, axis=0)
+
+
+def total(value):
+    """The sum of all replicas' values."""
+    if count() == 1:
+        return value
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+def place(rows):
+    """(the row of the whole batch at which this replica's begin, rows of the whole batch): int32 scalars.
+
+    Args:
+      rows: int32 scalar, how many this replica has.
+    """
+    if count() == 1:
+        return 0, rows
+    sizes = gather(rows[tf.newaxis])
+    number = tf.distribute.get_replica_context().replica_id_in_sync_group
+    return tf.reduce_sum(sizes[:number]), tf.reduce_sum(sizes)
+
+
+def share(weight):
+    """The part that this replica's rows have in the weights of the whole batch: a float32 scalar.
+
+    A weighted mean over the whole batch is the sum over the replicas of share · weighted mean of their rows.
+
+    Args:
+      weight: float32 [rows].
+    """
+    if count() == 1:
+        return 1.0
+    mine = tf.reduce_sum(tf.cast(weight, tf.float32))
+    return tf.math.divide_no_nan(mine, total(mine))

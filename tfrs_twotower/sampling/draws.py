@@ -1,0 +1,22 @@
+"""Random numbers that all devices of a training draw alike."""
+
+import tensorflow as tf
+
+
+class Draws(tf.Module):
+    """A source of seeds for TensorFlow's stateless random numbers: the seed, and how many draws there were.
+
+    A `tf.random.Generator` gives each device of a `tf.distribute` strategy numbers of its own, and depends on how
+    many devices there are. What a whole batch shares must not. A checkpoint holds the count.
+    """
+
+    def __init__(self, seed):
+        super().__init__(name="draws")
+        self._seed = seed
+        self._count = tf.Variable(0, trainable=False, dtype=tf.int64, name="count")
+
+    def uniform(self, shape, low, high, dtype):
+        """Numbers from `low` to below `high`, of `shape`; each call gives others."""
+        self._count.assign_add(1)
+        seed = tf.stack([tf.constant(self._seed, tf.int64), tf.identity(self._count)])
+        return tf.random.stateless_uniform(shape, seed, low, high, dtype, alg="philox")
