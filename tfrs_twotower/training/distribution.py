@@ -1,0 +1,61 @@
+"""Training on several devices: which rows are whose, who is the chief, and how all decide alike."""
+
+import tensorflow as tf
+
+
+def steps(start, stop, context=None):
+    """A dataset of (step, part, parts): what the replicas that this process feeds read, in the order of the replicas.
+
+    Args:
+      start, stop: global steps start … stop − 1.
+      context: a `tf.distribute.InputContext`; None where one device takes whole batches.
+    """
+    parts = context.num_replicas_in_sync if context else 1
+    mine = parts // context.num_input_pipelines if context else 1
+    first = mine * context.input_pipeline_id if context else 0
+    numbers = tf.data.Dataset.range(start * mine, stop * mine)
+    return numbers.map(lambda i: (i // mine, first + i % mine, tf.constant(parts, tf.int64)))
+
+
+def distributed(dataset_of):
+    """What `model.fit` reads: the dataset, or one for each process under a strategy.
+
+    Args:
+      dataset_of: (`tf.distribute.InputContext` or None) -> `tf.data.Dataset`.
+    """
+    if not tf.distribute.has_strategy():
+        return dataset_of(None)
+    return tf.distribute.get_strategy().distribute_datasets_from_function(dataset_of)
+
+
+def part_of(rows, part, parts):
+    """Part number `part` of `parts`: they follow each other, and their sizes differ by one row at most."""
+    return rows[len(rows) * part // parts: len(rows) * (part + 1) // parts]
+
+
+def is_chief():
+    """Whether this process keeps the run: the only one, the cluster's chief, or its first worker if it has none."""
+    resolver = tf.distribute.get_strategy().cluster_resolver
+    if resolver is None or not resolver.task_type:
+        return True
+    if resolver.task_type == "worker":
+        return resolver.task_id == 0 and "chief" not in resolver.cluster_spec().jobs
+    return resolver.task_type == "chief"
+
+
+def of_chief(value):
+    """The chief's value (a float), in every process. It returns when all have come here."""
+    strategy = tf.distribute.get_strategy()
+    if strategy.num_replicas_in_sync == 1:
+        return value
+
+    @tf.function
+    def first():
+        def chosen():
+            replica = tf.distribute.get_replica_context()
+            mine = tf.constant(value if replica.replica_id_in_sync_group == 0 else 0.0, tf.float64)
+            return replica.all_reduce(tf.distribute.ReduceOp.SUM, mine)
+
+        return strategy.run(chosen)
+
+    return float(strategy.experimental_local_results(first())[0])
