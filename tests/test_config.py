@@ -12,6 +12,7 @@ from tfrs_twotower.evaluation import EvaluationConfig
 from tfrs_twotower.index import IndexConfig
 from tfrs_twotower.models import LearnedTemperature
 from tfrs_twotower.recipe import ModelConfig, Recipe
+from tfrs_twotower.sampling import Hard, InBatch, Uniform
 from tfrs_twotower.training import TrainingConfig
 
 RECIPE = Recipe("shop")
@@ -104,6 +105,20 @@ def test_a_whole_object_and_then_a_field_of_it():
     changed = override(RECIPE, ["split.test=0.3", 'split={"type": "UserHeldOut"}', "model.dim=3", "model.dim=4"])
     assert changed.split == UserHeldOut() and changed.model.dim == 4
     assert RECIPE == Recipe("shop")
+
+
+def test_a_number_names_a_place_of_a_tuple():
+    both = override(RECIPE, ["model.negatives=[{\"type\": \"InBatch\"}, {\"type\": \"Hard\"}]"])
+    # Together they fit, one after the other they do not: `last` may not be below `first`.
+    changed = override(both, ["model.negatives.1.first=900", "model.negatives.1.last=1000"])
+    assert changed.model.negatives == (InBatch(), Hard(first=900, last=1000))
+    assert override(both, ['model.negatives.0={"type": "Uniform"}']).model.negatives == (Uniform(), Hard())
+    assert override(RECIPE, ["evaluation.ks.1=70"]).evaluation.ks[1] == 70
+    for name in ("2", "x", "-1"):
+        assert refusal(override, both, [f"model.negatives.{name}.count=3"]) == (
+            f"`model.negatives.{name}.count`: there are places 0 to 1, and no `{name}`."
+        )
+    assert "must be tuple[" in refusal(override, both, ["model.negatives.0=3"])
 
 
 @pytest.mark.parametrize(("assignment", "message"), [

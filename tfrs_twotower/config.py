@@ -88,8 +88,9 @@ def override(value, assignments):
 
     Values are read as JSON where they parse as JSON (3, 0.5, true, null, [1, 2], {"type": ...}),
     else as text. A value must fit the field's annotation; an unknown name is an error that offers
-    the nearest. Every object is made once, with all that is assigned to it, so that settings which must agree
-    may come in any order. Of two assignments to one field the later one counts.
+    the nearest. In a tuple a number names the place: `schema.query.1.length=20`. Every object is made once, with
+    all that is assigned to it, so that settings which must agree may come in any order. Of two assignments to one
+    field the later one counts.
     """
     return _assigned(value, [_parsed(assignment) for assignment in assignments])
 
@@ -113,6 +114,8 @@ def _assigned(value, assignments):
     if not assignments:
         return value
     names, _, path = assignments[0]
+    if isinstance(value, tuple):
+        return _assigned_places(value, assignments)
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         raise ConfigError(f"`{path}` goes deeper than the configuration does, at `{names[0]}`.")
     fields = [f.name for f in dataclasses.fields(value)]
@@ -132,7 +135,23 @@ def _assigned(value, assignments):
             deeper.pop(name, None)
     for name, further in deeper.items():
         changed[name] = _assigned(changed.get(name, getattr(value, name)), further)
+        _check_type(changed[name], type(value), name, further[-1][2])
     return dataclasses.replace(value, **changed)
+
+
+def _assigned_places(values, assignments):
+    """A tuple with assignments to its places, which numbers from 0 name."""
+    changed, deeper = dict(enumerate(values)), {}
+    for (name, *rest), new, path in assignments:
+        place = int(name) if name.isdecimal() else -1
+        if place not in changed:
+            raise ConfigError(f"`{path}`: there are places 0 to {len(values) - 1}, and no `{name}`.")
+        if rest:
+            deeper.setdefault(place, []).append((rest, new, path))
+        else:
+            changed[place] = new
+            deeper.pop(place, None)
+    return tuple(_assigned(value, deeper.get(place, [])) for place, value in changed.items())
 
 
 def _hint(cls, name):
