@@ -60,6 +60,12 @@ class TwoTowerModel(tfrs.Model):
         )
         return queries, candidates, positives
 
+    def create_weights(self, batch):
+        """Makes all weights, also those of the auxiliary losses, so that an optimizer can hold its slots."""
+        queries, candidates, positives = self.pairs(batch)
+        for layer in self.auxiliary:
+            layer(self, batch, queries, candidates, positives, training=False)
+
     def compute_loss(self, batch, training=False):
         """The objective's loss and the auxiliary ones: a scalar.
 
