@@ -3,7 +3,8 @@ import shutil
 
 import pytest
 
-from tests.serving import toy_export
+from tests.serving import history_export, toy_export
+from tfrs_twotower.online import open_stores
 from tfrs_twotower.serving import Limits, Server
 
 LIMITS = Limits(max_batch=8, max_k=5, max_width=6, max_body_bytes=4096)
@@ -32,3 +33,19 @@ def server(tmp_path_factory, publish):
     publish(root, 3)
     with Server(root, name="toy", rest_port=0, grpc_port=0, limits=LIMITS, poll_seconds=60) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def history_root(tmp_path_factory):
+    """An export root with version 1 of `history_export`."""
+    root = tmp_path_factory.mktemp("history_exports")
+    history_export.write(root, 1)
+    return root
+
+
+@pytest.fixture
+def stores(tmp_path):
+    """Empty `Stores` in a file."""
+    stores = open_stores(f"sqlite:{tmp_path}/store.db")
+    yield stores
+    stores.close()

@@ -227,7 +227,7 @@ def test_other_files_of_the_same_number_are_loaded_aside_and_swapped_in(tmp_path
         _replace(path, publish(tmp_path / "again", 2))
         repository.poll()
         assert top_score(repository) == 6.0  # of the new files
-        assert float(Predictor(repository).run(model.signature(), {"user_id": ["u"]})["scores"][0, 0]) == 5.0
+        assert float(Predictor(repository).run(model, model.signature(), {"user_id": ["u"]})["scores"][0, 0]) == 5.0
     assert states(repository) == {1: State.AVAILABLE}
     assert steps[2:] == [(1, State.AVAILABLE)] * 2  # available all the while
     del model
@@ -265,7 +265,7 @@ def test_a_request_in_flight_holds_its_version_and_then_lets_it_go(tmp_path, pub
         publish(tmp_path, 2)
         repository.poll()
         assert states(repository) == {1: State.UNLOADING, 2: State.AVAILABLE}
-        assert float(Predictor(repository).run(model.signature(), {"user_id": ["u"]})["scores"][0, 0]) == 5.0
+        assert float(Predictor(repository).run(model, model.signature(), {"user_id": ["u"]})["scores"][0, 0]) == 5.0
         assert top_score(repository) == 6.0
     assert states(repository) == {1: State.END, 2: State.AVAILABLE}
     del model

@@ -1,6 +1,17 @@
-"""TF Serving's gRPC API: PredictionService and ModelService."""
+"""TF Serving's gRPC API, PredictionService and ModelService; and a service of our own that records events.
+
+Its messages are of protobuf's own type Struct, which is JSON: what REST's /v1/events takes and gives.
+
+    import "google/protobuf/struct.proto";
+    package twotower;
+    service Events { rpc Record(google.protobuf.Struct) returns (google.protobuf.Struct); }
+
+A number in a Struct is a float: send an id above 2**53 as text.
+"""
 
 import logging
+
+from google.protobuf import json_format, struct_pb2
 
 from tfrs_twotower import extras
 from tfrs_twotower.errors import nearest
@@ -12,12 +23,15 @@ model_service = extras.require("tensorflow_serving.apis.model_service_pb2_grpc")
 predict_pb2 = extras.require("tensorflow_serving.apis.predict_pb2")
 prediction_service = extras.require("tensorflow_serving.apis.prediction_service_pb2_grpc")
 
+EVENTS_SERVICE, RECORD = "twotower.Events", "Record"
+
 _log = logging.getLogger(__name__)
 
 
-def add_services(server, predictor, name, metrics):
-    """Adds both services of one model to a `grpc.Server`."""
+def add_services(server, predictor, recorder, name, metrics):
+    """Adds the services of one model to a `grpc.Server`. `recorder`: an `EventRecorder`."""
     calls = _Calls(name, metrics)
+    server.add_generic_rpc_handlers((_events_service(recorder, calls),))
     prediction_service.add_PredictionServiceServicer_to_server(PredictionService(predictor, calls), server)
     model_service.add_ModelServiceServicer_to_server(ModelService(predictor.repository, calls), server)
 
@@ -86,11 +100,11 @@ class PredictionService:
     def _predict(self, request, call):
         version = self._calls.version(request)
         with self._predictor.repository.lease(version) as model:
-            signature = model.signature(request.model_spec.signature_name)
+            signature = self._predictor.signature(model, request.model_spec.signature_name)
             call.signature = signature.name
             wanted = _wanted(request.output_filter, signature)
             inputs = {name: self._array(signature, name, proto) for name, proto in request.inputs.items()}
-            outputs = self._predictor.run(signature, inputs)
+            outputs = self._predictor.run(model, signature, inputs)
         response = predict_pb2.PredictResponse()
         response.model_spec.name = request.model_spec.name
         response.model_spec.signature_name = signature.name
@@ -138,6 +152,21 @@ class ModelService:
 
     def _status(self, request, call):
         return status_protos.status_response(self._repository, self._calls.version(request))
+
+
+def _events_service(recorder, calls):
+    def record(request, call):
+        answer = struct_pb2.Struct()
+        answer.update(recorder.record(json_format.MessageToDict(request)))
+        return answer
+
+    return grpc.method_handlers_generic_handler(EVENTS_SERVICE, {
+        RECORD: grpc.unary_unary_rpc_method_handler(
+            lambda request, context: calls.answer(RECORD, record, request, context),
+            request_deserializer=struct_pb2.Struct.FromString,
+            response_serializer=struct_pb2.Struct.SerializeToString,
+        )
+    })
 
 
 def _wanted(output_filter, signature):

@@ -50,6 +50,26 @@ class Metrics:
         )
         for result in ("available", "refused"):
             self._loads.labels(result)
+        self._stages = prometheus.Histogram(
+            "twotower_stage_seconds",
+            "Time of a part of a request: features (from the stores), tower, search",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._lookups = prometheus.Counter(
+            "twotower_vector_cache_lookups",
+            "Query vectors asked of the cache; its hit rate is hit / (hit + miss)",
+            ["result"],
+            registry=self._registry,
+        )
+        self._events = prometheus.Counter(
+            "twotower_events", "Events recorded, and events that were recorded before", ["result"],
+            registry=self._registry,
+        )
+        self._failures = prometheus.Counter(
+            "twotower_store_failures", "Times that a store or the cache failed", ["what"], registry=self._registry
+        )
 
     @contextlib.contextmanager
     def call(self, method):
@@ -68,6 +88,26 @@ class Metrics:
             self._in_flight.dec()
             self._requests.labels(method, call.signature, status).inc()
             self._seconds.labels(method, call.signature).observe(time.perf_counter() - start)
+
+    @contextlib.contextmanager
+    def stage(self, name):
+        """Times the block as one part of a request."""
+        with self._stages.labels(name).time():
+            yield
+
+    def looked_up(self, hits, misses):
+        """Counts lookups of query vectors."""
+        self._lookups.labels("hit").inc(hits)
+        self._lookups.labels("miss").inc(misses)
+
+    def recorded(self, new, known):
+        """Counts events."""
+        self._events.labels("new").inc(new)
+        self._events.labels("known").inc(known)
+
+    def store_failed(self, what):
+        """Counts a failure: "read", "append" or "cache"."""
+        self._failures.labels(what).inc()
 
     def version_changed(self, status):
         """Takes a `VersionStatus` from the repository."""

@@ -1,12 +1,14 @@
 """One loaded version: its signatures, their defaults, and how to call them."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from tfrs_twotower import columns as c
 from tfrs_twotower import extras
 from tfrs_twotower.errors import nearest
 from tfrs_twotower.serving import tensor_protos
@@ -18,6 +20,7 @@ DEFAULT_SIGNATURE = "serving_default"
 _TAG = "serve"
 _WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 _WARMUP_LIMIT = 1000  # as in TF Serving
+_OPTIONS = (c.K, c.EXCLUDE_IDS, c.ALLOW_IDS, c.POPULARITY_BETA)  # inputs of `serving_default` that are no features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Signature:
       outputs: dtype by name.
       defaults: the value of each input that may be left out, by name.
       function: takes tensors by name, returns tensors by name.
+      joined: names of inputs that may be left out because the server has them.
     """
 
     name: str
@@ -36,10 +40,11 @@ class Signature:
     outputs: dict
     defaults: dict
     function: Callable
+    joined: frozenset = frozenset()
 
     @property
     def required(self):
-        return [name for name in self.inputs if name not in self.defaults]
+        return [name for name in self.inputs if name not in self.defaults and name not in self.joined]
 
     def spec(self, name):
         """The TensorSpec of an input. Raises `InvalidArgument` for an unknown name."""
@@ -56,10 +61,16 @@ class Signature:
 
 @dataclasses.dataclass(frozen=True)
 class LoadedModel:
-    """A version that can be called. `signature_defs` are the SavedModel's own protos, for metadata."""
+    """A version that can be called.
+
+    Attributes:
+      identity: the checksum of its manifest: names its weights.
+      signature_defs: the SavedModel's own protos, for metadata.
+    """
 
     version: int
     manifest: dict
+    identity: str
     signature_defs: dict
     signatures: dict
     root: object  # the loaded object: its variables and tables live as long as it does
@@ -73,8 +84,18 @@ class LoadedModel:
             )
         return self.signatures[name]
 
+    @functools.cached_property
+    def query_inputs(self):
+        """Names of the features of a query; () where there is no `serving_default`."""
+        asked = self.signatures.get(DEFAULT_SIGNATURE)
+        return tuple(name for name in asked.inputs if name not in _OPTIONS) if asked else ()
 
-def load(directory, version, manifest):
+    def is_query(self, signature):
+        """Does this signature read the features of a query?"""
+        return bool(self.query_inputs) and set(self.query_inputs) <= set(signature.inputs)
+
+
+def load(directory, version, manifest, identity=""):
     """Loads a checked version directory and runs its warm-up requests.
 
     Raises:
@@ -89,7 +110,7 @@ def load(directory, version, manifest):
     }
     if not signatures:
         raise VersionRefused("the SavedModel has no signatures.")
-    model = LoadedModel(version, manifest, signature_defs, signatures, loaded)
+    model = LoadedModel(version, manifest, identity, signature_defs, signatures, loaded)
     _warm_up(model, directory)
     return model
 

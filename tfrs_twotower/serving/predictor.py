@@ -8,6 +8,10 @@ from tfrs_twotower.config import config
 from tfrs_twotower.errors import invalid
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, ServingError
 
+_FINITE = {
+    columns.POPULARITY_BETA: "Send 0 for no correction.",
+    columns.EMBEDDING: "Send a vector of `embed_query`.",
+}
 _UNKNOWN_RANK_LIMIT = 2  # an input of unknown rank (`k`) is a scalar or one value a row
 
 
@@ -19,21 +23,32 @@ class Limits:
       max_batch: rows of any input.
       max_k: candidates a row.
       max_width: length of the lists in a row (history, exclusions, candidates).
+      max_events: events that it records.
       max_body_bytes: of a request, as it comes over the wire.
     """
 
     max_batch: int = 1024
     max_k: int = 1000
     max_width: int = 10_000
+    max_events: int = 1000
     max_body_bytes: int = 8 * 1024 * 1024
 
 
 class Predictor:
-    """Checks requests, fills in what they leave out, and runs them. Threads may share one."""
+    """Checks requests, fills in what they leave out, and runs them. Threads may share one.
 
-    def __init__(self, repository, limits=Limits()):
+    Args:
+      repository: a `Repository`.
+      limits: a `Limits`.
+      features: a `Features` that joins what the server knows of users; None: requests carry it all.
+      tower: a `CachedTower` that keeps query vectors; None: each request computes its own.
+    """
+
+    def __init__(self, repository, limits=Limits(), features=None, tower=None):
         self.repository = repository
         self.limits = limits
+        self._features = features
+        self._tower = tower
 
     def predict(self, signature_name, inputs, version=None):
         """Runs one request.
@@ -54,24 +69,35 @@ class Predictor:
           Unavailable: nothing is loaded.
         """
         with self.repository.lease(version) as model:
-            return self.run(model.signature(signature_name), inputs)
+            return self.run(model, self.signature(model, signature_name), inputs)
 
-    def run(self, signature, inputs):
-        """`predict` for a signature whose model is already held by `repository.lease`."""
-        tensors = {name: self._tensor(signature.spec(name), value) for name, value in inputs.items()}
-        missing = [name for name in signature.required if name not in inputs]
+    def signature(self, model, name):
+        """The signature of that name as requests see it: what the server fills in is not required."""
+        signature = model.signature(name)
+        return signature if self._features is None else self._features.asked(model, signature)
+
+    def run(self, model, asked, inputs):
+        """`predict` for a `signature` of a model that is already held by `repository.lease`."""
+        signature = model.signature(asked.name)
+        tensors = {name: self._tensor(asked.spec(name), value) for name, value in inputs.items()}
+        if self._features is not None:
+            tensors = self._features.join(model, signature, tensors)
+        missing = [name for name in signature.required if name not in tensors]
         if missing:
+            missing = [name for name in asked.required if name not in inputs] or missing
             raise InvalidArgument(
                 f"Signature `{signature.name}` needs the inputs {missing}. Received: {sorted(inputs)}."
             )
         _check_rows({name: tensors[name].shape for name in signature.required})
         if columns.K in tensors:
             self._check_k(tensors[columns.K].numpy())
-        if columns.POPULARITY_BETA in tensors:
-            _check_finite(columns.POPULARITY_BETA, tensors[columns.POPULARITY_BETA].numpy())
+        for name, way_out in _FINITE.items():
+            if name in tensors:
+                _check_finite(name, tensors[name].numpy(), way_out)
         _check_history(tensors)
         try:
-            outputs = signature(tensors)
+            kept = self._tower is not None and self._tower.answers(model, signature, tensors)
+            outputs = self._tower.answer(model, tensors) if kept else signature(tensors)
             return {name: value.numpy() for name, value in outputs.items()}
         except tf.errors.InvalidArgumentError as error:
             raise InvalidArgument(f"The model refused the request: {_reason(error)}") from error
@@ -124,10 +150,10 @@ def _check_rows(shapes):
             raise InvalidArgument(invalid(name, rule, f"{rows} rows", "Send one value a row."))
 
 
-def _check_finite(name, values):
+def _check_finite(name, values, way_out):
     broken = values[~np.isfinite(values)]
     if broken.size:
-        raise InvalidArgument(invalid(name, "be finite", float(broken[0]), "Send 0 for no correction."))
+        raise InvalidArgument(invalid(name, "be finite", float(broken[0]), way_out))
 
 
 def _check_history(tensors):

@@ -195,7 +195,7 @@ class Repository:
             manifest = integrity.check(directory)
             if not reload:
                 self._report(version, State.LOADING)
-            model = load(directory, version, manifest)
+            model = load(directory, version, manifest, identity)
         except Exception as error:  # a damaged SavedModel can raise anything; the old version must go on
             self._refused[version] = fingerprint
             reason = str(error) if isinstance(error, TwoTowerError) else f"{type(error).__name__}: {error}"

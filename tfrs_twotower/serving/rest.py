@@ -1,4 +1,4 @@
-"""TF Serving's REST API: predict, status, metadata; and health and metrics.
+"""TF Serving's REST API: predict, status, metadata; and events, health and metrics.
 
 Reference: https://www.tensorflow.org/tfx/serving/api_rest
 """
@@ -26,10 +26,11 @@ _METRICS_PATHS = ("/monitoring/prometheus/metrics", "/metrics")  # TF Serving's,
 
 
 class Rest:
-    """The handlers of one served model. `ready` is asked by /readyz."""
+    """The handlers of one served model. `recorder` is an `EventRecorder`; `ready` is asked by /readyz."""
 
-    def __init__(self, predictor, name, metrics, ready):
+    def __init__(self, predictor, recorder, name, metrics, ready):
         self._predictor = predictor
+        self._recorder = recorder
         self._name = name
         self._metrics = metrics
         self._ready = ready
@@ -45,6 +46,7 @@ class Rest:
                 routing.Route(base + "/metadata", self._metadata),
                 routing.Route(base, self._status),
             ]
+        routes.append(routing.Route("/v1/events", self._record, methods=["POST"]))
         routes += [routing.Route(path, self._scrape) for path in _METRICS_PATHS]
         routes += [routing.Route("/healthz", self._healthz), routing.Route("/readyz", self._readyz)]
         return applications.Starlette(
@@ -70,11 +72,19 @@ class Rest:
             if not isinstance(signature_name, str):
                 raise InvalidArgument("'signature_name' must be a string.")
             with self._predictor.repository.lease(version) as model:
-                signature = model.signature(signature_name)
+                signature = self._predictor.signature(model, signature_name)
                 call.signature = signature.name
                 inputs, by_row = json_tensors.decode(request, signature)
-                outputs = self._predictor.run(signature, inputs)
+                outputs = self._predictor.run(model, signature, inputs)
             return json_tensors.encode(outputs, by_row)
+
+    async def _record(self, request):
+        body = await _read(request, self._predictor.limits.max_body_bytes)
+        return await concurrency.run_in_threadpool(self._recorded, body)
+
+    def _recorded(self, body):
+        with self._metrics.call("rest:events"):
+            return responses.JSONResponse(self._recorder.record(json_tensors.parse(body)))
 
     async def _unimplemented(self, request):
         verb = request.path_params["verb"]

@@ -8,7 +8,10 @@ from concurrent import futures
 
 from tfrs_twotower import extras
 from tfrs_twotower.errors import invalid
+from tfrs_twotower.serving.cached_tower import CachedTower
 from tfrs_twotower.serving.errors import CannotServe
+from tfrs_twotower.serving.events import EventRecorder
+from tfrs_twotower.serving.features import Features
 from tfrs_twotower.serving.grpc_service import add_services
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.predictor import Limits, Predictor
@@ -22,6 +25,7 @@ _KEEP_ALIVE_SECONDS = 75  # longer than clients and proxies keep idle connection
 _GRPC_THREADS = 16
 _MAX_PORT = 65535
 _DEFAULT_NAME = "twotower"
+_CACHED_SECONDS = 60  # a vector that is kept is not computed anew because so little time has passed
 
 
 class Server:
@@ -39,6 +43,11 @@ class Server:
       poll_seconds: how often to look for a new version.
       keep: how many versions to serve.
       drain_seconds: how long `stop` waits for requests in flight.
+      stores: `online.Stores` of what users did and are: requests then need no more than a `user_id`, and events can
+        be recorded. The caller closes them. None: requests carry it all.
+      event_types: the types of events that make a history; () for all.
+      cache: a `UserVectorCache`, or None. With one, the time that the server gives a request is that of the
+        full minute, so that a user's vector is good for a minute where the model reads the time.
     """
 
     def __init__(
@@ -52,6 +61,9 @@ class Server:
         poll_seconds=2.0,
         keep=1,
         drain_seconds=10.0,
+        stores=None,
+        event_types=(),
+        cache=None,
     ):
         self.name = name
         self.host = host
@@ -59,7 +71,11 @@ class Server:
         self.grpc_port = grpc_port
         self.metrics = Metrics()
         self.repository = Repository(root, keep, poll_seconds, self.metrics.version_changed)
-        self.predictor = Predictor(self.repository, limits)
+        step = 1 if cache is None else _CACHED_SECONDS
+        features = None if stores is None else Features(stores, self.metrics, event_types, step)
+        tower = None if cache is None else CachedTower(cache, self.metrics)
+        self.predictor = Predictor(self.repository, limits, features, tower)
+        self._recorder = EventRecorder(stores and stores.history, self.repository, limits, self.metrics)
         self._drain_seconds = drain_seconds
         self._stopping = False
 
@@ -75,7 +91,7 @@ class Server:
         self._bind()
         self.repository.start()
         self.name = self.name or self._manifest_name()
-        add_services(self._grpc, self.predictor, self.name, self.metrics)
+        add_services(self._grpc, self.predictor, self._recorder, self.name, self.metrics)
         self._grpc.start()
         self._rest = self._http_server()
         self._rest_thread = threading.Thread(target=self._rest.run, args=([self._socket],), name="rest")
@@ -148,7 +164,7 @@ class Server:
     def _http_server(self):
         return uvicorn.Server(
             uvicorn.Config(
-                Rest(self.predictor, self.name, self.metrics, self.ready).app(),
+                Rest(self.predictor, self._recorder, self.name, self.metrics, self.ready).app(),
                 lifespan="off",
                 log_level="warning",
                 access_log=False,

@@ -1,0 +1,147 @@
+"""A request with no more than a user id, and what the server joins to it."""
+
+import logging
+import math
+
+import httpx
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.serving import history_export, toy_export
+from tfrs_twotower.online import Event, StoreError
+from tfrs_twotower.serving import InvalidArgument, Predictor, Repository, Server
+from tfrs_twotower.serving.features import Features, history_length
+from tfrs_twotower.serving.metrics import Metrics
+
+NOW = 1_700_000_000.5
+
+
+def event(event_id, user, item, timestamp, kind="view"):
+    return Event(str(event_id), str(user), str(item), timestamp, kind)
+
+
+@pytest.fixture(scope="module")
+def repository(history_root):
+    repository = Repository(history_root)
+    repository.poll()
+    yield repository
+    repository.close()
+
+
+@pytest.fixture
+def ask(repository, stores):
+    """ask(inputs, signature="echo", **settings of Features): the arrays that the model answers."""
+
+    def ask(inputs, signature="echo", **settings):
+        features = Features(stores, Metrics(), clock=lambda: NOW, **settings)
+        return Predictor(repository, features=features).predict(signature, inputs)
+
+    return ask
+
+
+def test_a_user_id_brings_profile_and_history(ask, stores):
+    stores.history.append([event(n, 7, item, n) for n, item in enumerate([1, 2, 2, 4], 1)])
+    stores.profiles.put({"7": {"age": 30, "city": "Łódź", "tags": ["a", "b"], "vector": [0.5, 1], "unused": 1}})
+    got = ask({"user_id": [7, 8]})
+    assert got["got_user_id"].tolist() == [7, 8]
+    assert got["got_history_item_id"].tolist() == [[2, 2, 4], [-1, -1, -1]]  # the model reads 3 events
+    assert got["got_history_timestamp"].tolist() == [[2, 3, 4], [-1, -1, -1]]
+    assert got["got_timestamp"].tolist() == [int(NOW)] * 2
+    assert got["got_age"][0] == 30 and math.isnan(got["got_age"][1])
+    assert got["got_city"].tolist() == ["Łódź".encode(), b""]
+    assert got["got_tags"].tolist() == [[b"a", b"b"], [b"", b""]]
+    assert got["got_vector"].tolist() == [[0.5, 1], [0, 0]]
+    assert ask({"user_id": [7, 8]}, "")["ids"].tolist() == [[2, 4], [4, 3]]  # 2.2 and 1.4; 0.4 and 0.3
+
+
+def test_an_unknown_user_and_none_at_all_are_served(ask):
+    assert ask({"user_id": [7, -1]}, "")["ids"].tolist() == [[4, 3], [4, 3]]
+    assert ask({"user_id": np.zeros(0, np.int64)}, "")["ids"].shape == (0, 2)
+
+
+def test_what_the_request_carries_stays(ask, stores):
+    stores.history.append([event(1, 7, 1, 5)])
+    stores.profiles.put({"7": {"age": 30, "city": "Łódź"}})
+    got = ask({
+        "user_id": [7], "age": np.array([1.5], np.float32), "timestamp": [99], "history_item_id": [[3, 4]],
+        "history_timestamp": [[1, 2]],
+    })
+    assert got["got_age"] == [1.5] and got["got_timestamp"] == [99] and got["got_city"].tolist() == ["Łódź".encode()]
+    assert got["got_history_item_id"].tolist() == [[3, 4]] and got["got_history_timestamp"].tolist() == [[1, 2]]
+    got = ask({"user_id": [7], "history_item_id": np.zeros([1, 0], np.int64)})  # an empty past is one too
+    assert got["got_history_item_id"].shape == got["got_history_timestamp"].shape == (1, 0)
+    got = ask({"user_id": [7], "history_item_id": [[3, 4]]})
+    assert got["got_history_timestamp"].tolist() == [[-1, -1]]
+
+
+def test_types_choose_the_history(ask, stores):
+    stores.history.append([event(1, 7, 1, 1, "buy"), event(2, 7, 2, 2), event(3, 7, 3, 3, "buy")])
+    assert ask({"user_id": [7]}, types=("buy",))["got_history_item_id"].tolist() == [[1, 3]]
+
+
+def test_what_does_not_fit_the_model_is_missing(ask, stores):
+    stores.history.append([event(1, 7, "a text", 1), event(2, 7, 2, 2), event(3, 7, 2**63, 3)])
+    stores.profiles.put({"7": {"age": "thirty", "city": 5, "tags": "a", "vector": [1.0]}})
+    got = ask({"user_id": [7]})
+    assert got["got_history_item_id"].tolist() == [[2]] and got["got_history_timestamp"].tolist() == [[2]]
+    assert math.isnan(got["got_age"][0]) and got["got_city"].tolist() == [b""]
+    assert got["got_tags"].shape == (1, 0) and got["got_vector"].tolist() == [[0, 0]]
+
+
+def test_without_a_user_id_a_request_is_what_it_was(ask):
+    with pytest.raises(InvalidArgument, match=r"needs the inputs \['user_id'\]"):
+        ask({"k": np.int32(1)}, "")
+    with pytest.raises(InvalidArgument, match=r"as many rows"):
+        ask({"user_id": [7, 8], "age": np.zeros(1, np.float32)})
+
+
+def test_signatures_that_read_no_query_are_left_alone(ask):
+    got = ask({"embedding": np.array([[0, 3, 1, 2]], np.float32)}, "recommend_by_vector")
+    assert got["ids"].tolist() == [[2, 4]]
+    with pytest.raises(InvalidArgument, match="`embedding` must be finite"):
+        ask({"embedding": np.array([[0, 3, 1, np.nan]], np.float32)}, "recommend_by_vector")
+
+
+def test_a_store_that_fails_leaves_users_unknown_and_is_counted(repository, caplog):
+    class Broken:
+        """A store whose disk is gone."""
+
+        def last(self, *_):
+            raise StoreError("the disk is gone")
+
+        get = last
+
+    class Stores:
+        history = profiles = Broken()
+
+    metrics = Metrics()
+    predictor = Predictor(repository, features=Features(Stores(), metrics))
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            assert predictor.predict("", {"user_id": [7]})["ids"].tolist() == [[4, 3]]
+    assert caplog.text.count("the disk is gone") == 1
+    assert b'twotower_store_failures_total{what="read"} 6.0' in metrics.text()[0]
+
+
+def test_a_model_that_does_not_read_the_user_id_gets_the_history(tmp_path, stores):
+    class Model(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.string, "history_item_id")])
+        def recommend(self, history_item_id):
+            return {"ids": tf.identity(history_item_id)}
+
+    model = Model()
+    tf.saved_model.save(model, str(tmp_path / "exports" / "1"), {"serving_default": model.recommend})
+    toy_export.write_manifest(tmp_path / "exports" / "1")
+    stores.history.append([event(1, "u", "a", 1), event(2, "u", "b", 2)])
+    with Server(tmp_path / "exports", rest_port=0, grpc_port=0, stores=stores) as server:
+        predict = f"http://127.0.0.1:{server.rest_port}/v1/models/twotower:predict"
+        assert httpx.post(predict, json={"instances": ["u"]}).json() == {"predictions": [["a", "b"]]}
+        body = {"inputs": {"history_item_id": [["c"]]}}  # as before there was a store
+        assert httpx.post(predict, json=body).json() == {"outputs": [["c"]]}
+
+
+def test_the_length_of_the_history_is_the_manifests():
+    assert history_length({"schema": history_export.SCHEMA}) == 3
+    assert history_length({"schema": {**history_export.SCHEMA, "query": [{"type": "Id", "column": "user_id"}]}}) == 1
+    assert history_length({}) == history_length({"schema": {"type": "Unheard"}}) == 50

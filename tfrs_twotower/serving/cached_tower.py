@@ -1,0 +1,58 @@
+"""`serving_default` in two steps, so that the first can be left out: the query's vector, and the search by it."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.online import StoreError, vector_keys
+from tfrs_twotower.serving.model import DEFAULT_SIGNATURE
+
+_EMBED, _SEARCH = "embed_query", "recommend_by_vector"
+
+
+class CachedTower:
+    """Answers with the query vectors that a `UserVectorCache` holds, and puts the others in.
+
+    A vector is found by all that the query tower would read, and by the model's identity. While the cache fails
+    every vector is computed.
+    """
+
+    def __init__(self, cache, metrics):
+        self._cache, self._metrics = cache, metrics
+
+    def answers(self, model, signature, tensors):
+        """Is this a request that can be answered in two steps? Older exports have no search by vector."""
+        if signature.name != DEFAULT_SIGNATURE or not {_EMBED, _SEARCH} <= set(model.signatures):
+            return False
+        given = [tensors[name] for name in model.query_inputs if name in tensors]
+        return len(given) == len(model.query_inputs) and len({len(tensor) for tensor in given}) == 1
+
+    def answer(self, model, tensors):
+        """The outputs of `serving_default`, tensors by name."""
+        features = {name: tensors[name] for name in model.query_inputs}
+        with self._metrics.stage("tower"):
+            embedding = self._vectors(model, features)
+        options = {name: tensor for name, tensor in tensors.items() if name not in features}
+        with self._metrics.stage("search"):
+            return model.signatures[_SEARCH]({c.EMBEDDING: tf.constant(embedding), **options})
+
+    def _vectors(self, model, features):
+        """float32 [batch, dim]."""
+        keys = vector_keys(model.identity, {name: tensor.numpy() for name, tensor in features.items()})
+        found = self._ask(lambda: self._cache.get(keys)) or [None] * len(keys)
+        absent = [row for row, vector in enumerate(found) if vector is None]
+        self._metrics.looked_up(len(keys) - len(absent), len(absent))
+        if absent:
+            some = features if len(absent) == len(keys) else {n: tf.gather(t, absent) for n, t in features.items()}
+            made = model.signatures[_EMBED](some)[c.EMBEDDING].numpy()
+            self._ask(lambda: self._cache.put([keys[row] for row in absent], made))
+            for row, vector in zip(absent, made):
+                found[row] = vector
+        return np.stack(found)
+
+    def _ask(self, question):
+        try:
+            return question()
+        except StoreError:
+            self._metrics.store_failed("cache")
+            return None

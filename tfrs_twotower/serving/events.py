@@ -1,0 +1,91 @@
+"""Records what users did: one request, by whatever transport."""
+
+import time
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.errors import DataError, invalid
+from tfrs_twotower.online import StoreError, read_event
+from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
+from tfrs_twotower.serving.model import DEFAULT_SIGNATURE
+
+EVENTS = "events"
+
+
+class EventRecorder:
+    """Checks events and puts them into the history store.
+
+    Args:
+      history: a `HistoryStore`, or None: every request is refused.
+      repository: a `Repository`; ids are checked against the newest model's, where one is loaded.
+      limits: a `Limits`.
+      metrics: a `Metrics`.
+      clock: seconds since 1970.
+    """
+
+    def __init__(self, history, repository, limits, metrics, clock=time.time):
+        self._history, self._repository, self._limits = history, repository, limits
+        self._metrics, self._clock = metrics, clock
+
+    def record(self, request):
+        """Keeps the events of a request; they are on disk when it returns. All are recorded, or none.
+
+        Args:
+          request: {"events": [{"event_id", "user_id", "item_id", "timestamp", "event"}, …]}: see `online.read_event`.
+
+        Returns:
+          {"recorded": how many were new, "known": how many the store had already}.
+
+        Raises:
+          InvalidArgument: something is not an event; the message says which and why.
+          ResourceExhausted: there are more than `max_events`.
+          Unimplemented: there is no store.
+          Unavailable: the store fails. The same request can be sent again.
+        """
+        if self._history is None:
+            raise Unimplemented("This server keeps no events. Start it with a store: twotower serve --store ….")
+        events = self._read(request)
+        try:
+            new = self._history.append(events)
+        except StoreError as error:
+            self._metrics.store_failed("append")
+            raise Unavailable(f"{error} Send the same events again: an id counts once.") from error
+        self._metrics.recorded(new, len(events) - new)
+        return {"recorded": new, "known": len(events) - new}
+
+    def _read(self, request):
+        listed = request.get(EVENTS)
+        if list(request) != [EVENTS] or not isinstance(listed, list) or not listed:
+            raise InvalidArgument(f"The request must be an object with one key, '{EVENTS}', a list of events.")
+        if len(listed) > self._limits.max_events:
+            rule = f"have at most {self._limits.max_events} events"
+            raise ResourceExhausted(invalid(EVENTS, rule, len(listed), "Send several requests."))
+        numbers, now = self._numbers(), self._clock()
+        events = []
+        for place, fields in enumerate(listed):
+            try:
+                events.append(_as_numbers(read_event(fields, now), numbers))
+            except DataError as error:
+                raise InvalidArgument(f"{EVENTS}[{place}]: {error}") from error
+        return events
+
+    def _numbers(self):
+        """Which of `user_id` and `item_id` are whole numbers to the newest model."""
+        try:
+            with self._repository.lease() as model:
+                inputs = model.signature(DEFAULT_SIGNATURE).inputs
+        except (Unavailable, LookupError):
+            return ()
+        kinds = {c.USER_ID: inputs.get(c.USER_ID), c.ITEM_ID: inputs.get(c.EXCLUDE_IDS)}
+        return [name for name, spec in kinds.items() if spec is not None and spec.dtype.is_integer]
+
+
+def _as_numbers(event, names):
+    """The event with these ids as numbers are written, "7" for "007", so that a request's number finds them."""
+    for name in names:
+        text = getattr(event, name)
+        try:
+            event = event._replace(**{name: str(int(text))})
+        except ValueError:
+            way_out = "Send the id that the log has."
+            raise DataError(invalid(name, "be a whole number, as in the model", text, way_out)) from None
+    return event

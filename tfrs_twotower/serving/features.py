@@ -1,0 +1,162 @@
+"""Fills in what a request leaves out of its users: between the transports and the predictor."""
+
+import dataclasses
+import logging
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.config import from_dict
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.online import StoreError
+
+_MISSING = {tf.string: c.MISSING_STRING_ID.encode(), tf.int64: c.MISSING_INT_ID, tf.float32: np.nan}
+_LENGTH = 50  # of the history, where the manifest has no schema
+_QUIET_SECONDS = 10.0  # between two log lines that the store fails
+_log = logging.getLogger(__name__)
+
+
+class Features:
+    """Joins a user's profile and history, and the time, to requests that carry a `user_id`.
+
+    What a request carries stays as it is. A column that neither the request nor the store has is missing, as is all of
+    a user who is not known, and of everyone while the store fails: a request is answered in any case.
+
+    Args:
+      stores: `online.Stores`.
+      metrics: a `Metrics`.
+      types: the types of events that a history holds; () for all.
+      time_step: the time of a request is rounded down to so many seconds. 1 but for a cache of vectors, which hits
+        only while the time is the same.
+      clock: seconds since 1970.
+    """
+
+    def __init__(self, stores, metrics, types=(), time_step=1, clock=time.time):
+        self._stores, self._metrics, self._types = stores, metrics, types
+        self._time_step, self._clock = time_step, clock
+        self._said = -_QUIET_SECONDS
+
+    def asked(self, model, signature):
+        """The signature as requests see it: of a query's features only `user_id` has to be there."""
+        if not model.is_query(signature):
+            return signature
+        inputs = signature.inputs
+        if c.USER_ID not in inputs:  # the towers do not read it, the store does
+            inputs = {c.USER_ID: tf.TensorSpec([None], tf.string, c.USER_ID), **inputs}
+        return dataclasses.replace(signature, inputs=inputs, joined=frozenset(model.query_inputs) - {c.USER_ID})
+
+    def join(self, model, signature, tensors):
+        """`tensors` with every feature of a query. Without `user_id`, as they came.
+
+        Args:
+          model: a `LoadedModel`.
+          signature: one of its signatures.
+          tensors: {input name: tensor}, checked.
+        """
+        if not model.is_query(signature) or c.USER_ID not in tensors:
+            return tensors
+        users = [_text(user) for user in tensors[c.USER_ID].numpy()]
+        absent = {name: signature.inputs[name] for name in model.query_inputs if name not in tensors}
+        with self._metrics.stage("features"):
+            arrays = self._fetch(model, users, absent, tensors)
+        filled = {**tensors, **{name: tf.constant(array, absent[name].dtype) for name, array in arrays.items()}}
+        if c.USER_ID not in model.query_inputs:
+            del filled[c.USER_ID]
+        return filled
+
+    def _fetch(self, model, users, absent, tensors):
+        arrays = {}
+        if c.HISTORY_ITEM_ID in absent:
+            length = history_length(model.manifest)
+            histories = self._ask(lambda: self._stores.history.last(users, length, self._types), users, [])
+            arrays.update(_histories(histories, absent))
+        elif c.HISTORY_TIMESTAMP in absent:  # the times of items that the request brought are not known
+            shape = tensors[c.HISTORY_ITEM_ID].shape
+            arrays[c.HISTORY_TIMESTAMP] = np.full(shape, c.MISSING_INT_ID, np.int64)
+        if c.TIMESTAMP in absent:
+            now = int(self._clock() // self._time_step * self._time_step)
+            arrays[c.TIMESTAMP] = np.full(len(users), now, np.int64)
+        columns = [name for name in absent if name not in arrays and name not in (c.USER_ID, c.HISTORY_TIMESTAMP)]
+        if columns:
+            profiles = self._ask(lambda: self._stores.profiles.get(users), users, {})
+            for name in columns:
+                arrays[name] = column([profile.get(name) for profile in profiles], absent[name])
+        return arrays
+
+    def _ask(self, question, users, nothing):
+        try:
+            return question()
+        except StoreError as error:
+            self._metrics.store_failed("read")
+            if time.monotonic() - self._said > _QUIET_SECONDS:
+                self._said = time.monotonic()
+                _log.error("Users are served as unknown ones: %s", error)
+            return [nothing] * len(users)
+
+
+def history_length(manifest):
+    """How many events the query tower of an export reads at most."""
+    try:
+        query = from_dict(manifest["schema"]).query
+    except (KeyError, AttributeError, ConfigError):  # not one of ours, or of another version
+        return _LENGTH
+    return max([feature.length for feature in query if c.HISTORY_ITEM_ID in feature.columns], default=1)
+
+
+def column(values, spec):
+    """Values that JSON can hold, None where there is none, as the array that a request would carry.
+
+    A value that does not fit the spec counts as missing: it was kept for another model.
+
+    Args:
+      values: list of n.
+      spec: TensorSpec of shape [None], or [None, None] for a list a row, or [None, d] for a vector a row.
+
+    Returns:
+      [n], [n, longest list] padded at the end with missing values, or [n, d].
+    """
+    missing = _MISSING[spec.dtype]
+    if len(spec.shape) == 1:
+        return _array([_value(v, spec.dtype) for v in values], spec.dtype)
+    size = spec.shape[1]
+    if size is not None:
+        whole = [v if isinstance(v, list) and len(v) == size else [0.0] * size for v in values]
+        return _array([_value(v, spec.dtype) for row in whole for v in row], spec.dtype).reshape(-1, size)
+    rows = [[_value(v, spec.dtype) for v in row] if isinstance(row, list) else [] for row in values]
+    width = max(map(len, rows), default=0)
+    padded = [value for row in rows for value in [*row, *[missing] * (width - len(row))]]
+    return _array(padded, spec.dtype).reshape(len(rows), width)
+
+
+def _histories(histories, absent):
+    """The two arrays of a past. An item that the model cannot have, a text where ids are numbers, is left out."""
+    spec = absent[c.HISTORY_ITEM_ID]
+    readable = [[e for e in events if _value(e.item_id, spec.dtype) != _MISSING[spec.dtype]] for events in histories]
+    arrays = {c.HISTORY_ITEM_ID: column([[e.item_id for e in events] for events in readable], spec)}
+    if c.HISTORY_TIMESTAMP in absent:
+        times = [[e.timestamp for e in events] for events in readable]
+        arrays[c.HISTORY_TIMESTAMP] = column(times, absent[c.HISTORY_TIMESTAMP])
+    return arrays
+
+
+def _value(value, dtype):
+    """One value as it stands in an array of `dtype`; ids are text in a store and may be numbers in a model."""
+    if dtype == tf.string:
+        return value.encode() if isinstance(value, str) else _MISSING[dtype]
+    try:
+        number = _MISSING[dtype] if value is None else int(value) if dtype.is_integer else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return _MISSING[dtype]
+    return number if not dtype.is_integer or dtype.min <= number <= dtype.max else _MISSING[dtype]
+
+
+def _array(values, dtype):
+    array = np.empty(len(values), object if dtype == tf.string else dtype.as_numpy_dtype)
+    array[:] = values
+    return array
+
+
+def _text(user):
+    return user.decode("utf-8", "replace") if isinstance(user, bytes) else str(user)
