@@ -1,4 +1,4 @@
-"""Indexes over candidate vectors: exact, ScaNN and stock-op IVF, tuned to a measured recall; one that changes."""
+"""Indexes over candidate vectors: exact, ScaNN and stock-op IVF, tuned to a measured recall; Faiss, Milvus, one that changes."""
 
 from tfrs_twotower.index.block_max import masked_top_k, top_k
 from tfrs_twotower.index.candidate_index import CandidateIndex, TopK
@@ -6,15 +6,17 @@ from tfrs_twotower.index.config import IndexConfig
 from tfrs_twotower.index.exact import Exact
 from tfrs_twotower.index.exclusion import exclude
 from tfrs_twotower.index.faiss import FaissHNSW, FaissIVF, FaissIVFPQ
+from tfrs_twotower.index.item_index import Found, ItemIndex
 from tfrs_twotower.index.ivf import IVF
 from tfrs_twotower.index.memory import estimate_bytes
-from tfrs_twotower.index.mutable import Delta, Found, Journal, MutableIndex
+from tfrs_twotower.index.milvus import MilvusIndex
+from tfrs_twotower.index.mutable import Delta, Journal, MutableIndex
 from tfrs_twotower.index.scann import ScaNN
 from tfrs_twotower.index.tfrs_layers import IndexTopK
 from tfrs_twotower.index.tuning import IndexReport, build
 
 __all__ = [
     "CandidateIndex", "Delta", "Exact", "FaissHNSW", "FaissIVF", "FaissIVFPQ", "Found", "IVF", "IndexConfig",
-    "IndexReport", "IndexTopK", "Journal", "MutableIndex", "ScaNN", "TopK", "build", "estimate_bytes", "exclude",
-    "masked_top_k", "top_k",
+    "IndexReport", "IndexTopK", "ItemIndex", "Journal", "MilvusIndex", "MutableIndex", "ScaNN", "TopK", "build",
+    "estimate_bytes", "exclude", "masked_top_k", "top_k",
 ]

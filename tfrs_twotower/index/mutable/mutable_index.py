@@ -9,22 +9,12 @@ import numpy as np
 
 from tfrs_twotower.errors import IndexingError, invalid
 from tfrs_twotower.index import checks
+from tfrs_twotower.index.item_index import Found
 from tfrs_twotower.index.mutable import arguments, changes, merging
 from tfrs_twotower.index.mutable.journal import Journal
 from tfrs_twotower.index.mutable.segment import Rows, Segment
 
 _PART = 1 << 14  # items of one record of a snapshot
-
-
-class Found(NamedTuple):
-    """The k best items of each query.
-
-    scores: float32 [batch, k], descending; −inf where there is nothing.
-    ids: object (str) or int64 [batch, k], the caller's ids; "" or −1 where there is nothing.
-    """
-
-    scores: np.ndarray
-    ids: np.ndarray
 
 
 class Delta(NamedTuple):
@@ -48,7 +38,7 @@ class _View:
 
 
 class MutableIndex:
-    """Upserts, deletes and searches by the caller's own ids; every change counts from the next search on.
+    """An `ItemIndex` over any `CandidateIndex`; every change counts from the next search on.
 
     Three parts: a main index over most items, which does not change; an exact overlay of the vectors that came
     since; and a moment of death for every row, which is a tombstone for the searches after it. `rebuild` makes

@@ -1,0 +1,189 @@
+"""A Milvus collection as an index by item id: a local file, or a cluster by its address."""
+
+import json
+import re
+
+import numpy as np
+
+from tfrs_twotower import extras
+from tfrs_twotower.errors import IndexingError, invalid
+from tfrs_twotower.index import checks
+from tfrs_twotower.index.item_index import Found
+from tfrs_twotower.index.mutable import arguments
+
+_ID, _VECTOR = "item_id", "vector"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MOST = 16_384  # answers of a search and rows of a query, in Milvus
+_LONGEST_ID = 512  # bytes
+_PART = 1 << 24  # bytes of vectors in one request: Milvus takes 64 MB
+_QUERIES = 256  # searched in one request
+_LINKS, _BUILD_WIDTH, _WIDTH = 16, 200, 200  # of the HNSW graph, as in `FaissHNSW`
+
+
+class MilvusIndex:
+    """See `ItemIndex`. Milvus itself takes changes in, keeps them and builds its graphs (HNSW, inner product).
+
+    Searches are strongly consistent: they see every change whose call has returned. A large upsert goes in
+    several requests, and a search meanwhile may see some of them.
+
+    The collection is called after the embedding space, so that two spaces lie beside each other and never mix.
+    """
+
+    def __init__(self, address, collection, dim, id_type=str, space="", token=""):
+        """Opens the collection, or makes it.
+
+        Args:
+          address: a path that ends in ".db" (a local file, by milvus-lite) or a cluster's "http://host:19530".
+          collection: the start of its name: a letter, then letters, digits and "_".
+          dim: of the vectors. id_type: str (at most 512 bytes each) or int (64 bits).
+          space: the id of the embedding space, the rest of the name.
+          token: "user:password" or an API key, where the cluster asks for one.
+
+        Raises:
+          MissingExtraError: pymilvus is not installed. IndexingError: a wrong argument, nothing answers at the
+            address, or the collection holds something else.
+        """
+        self.dim, self.id_type = checks.at_least_one("dim", dim), id_type
+        self.collection = f"{collection}_{space}" if space else collection
+        if not _NAME.fullmatch(self.collection):
+            raise IndexingError(invalid("collection", "be letters, digits and _ alone", self.collection, "Rename it."))
+        self._milvus = extras.require("pymilvus")
+        if str(address).endswith(".db"):
+            extras.require("milvus_lite")
+        self._client = self._ask(self._milvus.MilvusClient, str(address), token=token)
+        if not self._ask(self._client.has_collection, self.collection):
+            self._create()
+        self._check_fields()
+        self._ask(self._client.load_collection, self.collection)
+
+    def __len__(self):
+        return self._count("")
+
+    def upsert(self, ids, vectors, attributes=None):
+        """See `ItemIndex.upsert`.
+
+        attributes: a dict an item, {name: text, number or bool}, which `search` may filter by. They replace what
+        the item had.
+        """
+        keys = self._keys(ids)
+        vectors = arguments.vectors(vectors, len(keys), self.dim)
+        attributes = [{}] * len(keys) if attributes is None else list(attributes)
+        if len(attributes) != len(keys):
+            way_out = "Pass one dict an id."
+            raise IndexingError(invalid("attributes", f"have {len(keys)} rows", len(attributes), way_out))
+        for name in {name for given in attributes for name in given}:
+            _check_attribute(name)
+        last = {key: row for row, key in enumerate(keys)}
+        rows = [{**attributes[row], _ID: key, _VECTOR: vectors[row]} for key, row in last.items()]
+        step = max(1, _PART // (4 * self.dim))
+        for start in range(0, len(rows), step):
+            self._ask(self._client.upsert, self.collection, rows[start:start + step])
+
+    def delete(self, ids):
+        """See `ItemIndex.delete`."""
+        keys, there = list(dict.fromkeys(self._keys(ids))), 0
+        for start in range(0, len(keys), _MOST):
+            part = keys[start:start + _MOST]
+            there += self._count(f"{_ID} in {_literal(part)}")
+            self._ask(self._client.delete, self.collection, ids=part)
+        return there
+
+    def search(self, queries, k, where=None):
+        """See `ItemIndex.search`; k is at most 16,384.
+
+        where: {attribute: list of values, or (lowest, highest) with None for no bound}: only items that fit all.
+        """
+        queries, k = checks.query_matrix(queries, self.dim), checks.neighbours(k)
+        if k > _MOST:
+            raise IndexingError(invalid("k", f"be at most {_MOST}, as Milvus has it", k, "Lower it."))
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        ids = np.full(scores.shape, arguments.missing(self.id_type), object if self.id_type is str else np.int64)
+        for start in range(0, len(queries), _QUERIES):
+            answers = self._ask(
+                self._client.search, self.collection, data=list(queries[start:start + _QUERIES]), limit=k,
+                anns_field=_VECTOR, filter=_expression(where or {}), output_fields=[_ID], consistency_level="Strong",
+                search_params={"metric_type": "IP", "params": {"ef": max(k, _WIDTH)}},
+            )
+            for row, hits in enumerate(answers, start):
+                scores[row, :len(hits)] = [hit["distance"] for hit in hits]
+                ids[row, :len(hits)] = [hit[_ID] for hit in hits]
+        return Found(scores, ids)
+
+    def compact(self):
+        """Writes what is in memory as segments, with their graphs, and merges small ones."""
+        self._ask(self._client.flush, self.collection)
+        self._ask(self._client.compact, self.collection)
+
+    def drop(self):
+        """Removes the collection and all in it, as when its embedding space serves no more."""
+        self._ask(self._client.drop_collection, self.collection)
+
+    def close(self):
+        """Closes the connection, or the file."""
+        self._client.close()
+
+    def _create(self):
+        types = self._milvus.DataType
+        schema = self._client.create_schema(auto_id=False, enable_dynamic_field=True)
+        if self.id_type is str:
+            schema.add_field(_ID, types.VARCHAR, is_primary=True, max_length=_LONGEST_ID)
+        else:
+            schema.add_field(_ID, types.INT64, is_primary=True)
+        schema.add_field(_VECTOR, types.FLOAT_VECTOR, dim=self.dim)
+        graph = self._client.prepare_index_params()
+        graph.add_index(_VECTOR, index_type="HNSW", metric_type="IP",
+                        params={"M": _LINKS, "efConstruction": _BUILD_WIDTH})
+        self._ask(self._client.create_collection, self.collection, schema=schema, index_params=graph)
+
+    def _check_fields(self):
+        fields = {f["name"]: f for f in self._ask(self._client.describe_collection, self.collection)["fields"]}
+        types = self._milvus.DataType
+        wanted = types.VARCHAR if self.id_type is str else types.INT64
+        dim = int(fields.get(_VECTOR, {}).get("params", {}).get("dim", 0))
+        if _ID not in fields or fields[_ID]["type"] != wanted or dim != self.dim:
+            raise IndexingError(
+                f"The collection {self.collection} has the fields {sorted(fields)} with {dim} dimensions; needed are "
+                f"{_ID} of {wanted.name} and {_VECTOR} of {self.dim}. Name another collection."
+            )
+
+    def _keys(self, ids):
+        keys = arguments.keys(ids, self.id_type)
+        for key in keys:
+            if self.id_type is str and len(key.encode()) > _LONGEST_ID:
+                way_out = "Milvus keeps no longer ones."
+                raise IndexingError(invalid("ids", f"have at most {_LONGEST_ID} bytes", key[:40] + "…", way_out))
+        return keys
+
+    def _count(self, expression):
+        rows = self._ask(self._client.query, self.collection, filter=expression, output_fields=["count(*)"],
+                         consistency_level="Strong")
+        return int(rows[0]["count(*)"])
+
+    def _ask(self, call, *args, **kwargs):
+        try:
+            return call(*args, **kwargs)
+        except (self._milvus.MilvusException, OSError) as error:
+            raise IndexingError(f"Milvus refused ({error}). Look at its address and its log.") from error
+
+
+def _expression(where):
+    """Milvus's text of a filter. Values are quoted, so that none of them can be read as code."""
+    parts = []
+    for name, wanted in where.items():
+        _check_attribute(name)
+        if isinstance(wanted, tuple):
+            low, high = wanted
+            parts += [f"{name} {sign} {_literal(v)}" for sign, v in ((">=", low), ("<=", high)) if v is not None]
+        else:
+            parts.append(f"{name} in {_literal(list(wanted))}")
+    return " and ".join(parts)
+
+
+def _literal(value):
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _check_attribute(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in (_ID, _VECTOR):
+        way_out = f"{_ID} and {_VECTOR} are taken."
+        raise IndexingError(invalid("attribute", "be a name of letters, digits and _", name, way_out))
