@@ -17,12 +17,13 @@ from tfrs_twotower.features import (
     MultiValue,
     Number,
     Schema,
+    Sequence,
     Text,
     Time,
     Vector,
     build_fields,
 )
-from tfrs_twotower.towers import MLP, Tower
+from tfrs_twotower.towers import HSTU, MLP, GRU4Rec, SASRec, Tower
 
 import tensorflow as tf  # isort: skip
 
@@ -53,9 +54,14 @@ ENCODERS = {
     "mlp_none": MLP(widths=()),
     "mlp_layer_norm": MLP(widths=(6,), activation="tanh", normalisation="layer", dropout=0.5),
     "mlp_batch_norm": MLP(widths=(6,), activation="gelu", normalisation="batch"),
+    "gru4rec": GRU4Rec(units=(5, 3)),
+    "sasrec": SASRec(blocks=2, heads=2, length=3),
+    "sasrec_without_time": SASRec(blocks=1, heads=1, time_bias=False, length=3),
+    "hstu": HSTU(blocks=2, heads=2, width=3, length=3),
 }
 
-TOWER_FIELDS = ("id", "number_log1p", "multi_value_mean", "history_decay_learned")
+_PLAIN = ("id", "number_log1p", "multi_value_mean", "history_decay_learned")
+SEQUENCE_ENCODERS = (GRU4Rec, SASRec, HSTU)
 
 # One column of each kind, each with a missing value; `counts` are the training events of the rows.
 TABLE = {
@@ -96,10 +102,17 @@ def names():
     return [*FIELDS, *ENCODERS]
 
 
+def features(name):
+    if name in FIELDS:
+        return (FIELDS[name],)
+    if isinstance(ENCODERS[name], SEQUENCE_ENCODERS):
+        return FIELDS["id"], FIELDS["number_log1p"], Sequence(length=3)
+    return tuple(FIELDS[f] for f in _PLAIN)
+
+
 def build(name, adapts=1):
     """(the field or tower called `name`, the item field that a history shares)."""
-    features = [name] if name in FIELDS else TOWER_FIELDS
-    schema = Schema(query=tuple(FIELDS[f] for f in features), candidate=(Id(columns.ITEM_ID, dim=4),))
+    schema = Schema(query=features(name), candidate=(Id(columns.ITEM_ID, dim=4),))
     query, (items,) = build_fields(schema, seed=3)
     for field in (*query, items) * adapts:
         field.adapt(TABLE, COUNTS)

@@ -3,6 +3,8 @@
 from tfrs_twotower.features.build import build_fields
 from tfrs_twotower.features.fields.field import Field
 from tfrs_twotower.features.fields.history import HistoryField
+from tfrs_twotower.features.fields.past import PastField
+from tfrs_twotower.features.fields.sequence import SequenceEmbedding, SequenceField
 from tfrs_twotower.features.infer import infer_schema
 from tfrs_twotower.features.schema import (
     Category,
@@ -13,6 +15,7 @@ from tfrs_twotower.features.schema import (
     MultiValue,
     Number,
     Schema,
+    Sequence,
     Text,
     Time,
     Vector,
@@ -31,7 +34,11 @@ __all__ = [
     "Id",
     "MultiValue",
     "Number",
+    "PastField",
     "Schema",
+    "Sequence",
+    "SequenceEmbedding",
+    "SequenceField",
     "Text",
     "Time",
     "Vector",

@@ -7,6 +7,7 @@ from tfrs_twotower.features.fields.history import HistoryField
 from tfrs_twotower.features.fields.id import IdField
 from tfrs_twotower.features.fields.multi_value import MultiValueField
 from tfrs_twotower.features.fields.number import number_field
+from tfrs_twotower.features.fields.sequence import SequenceField
 from tfrs_twotower.features.fields.text import TextField
 from tfrs_twotower.features.fields.time import TimeField
 from tfrs_twotower.features.fields.vector import VectorField
@@ -22,6 +23,7 @@ FIELDS = {
     declared.Text: TextField,
     declared.Vector: VectorField,
 }
+PAST_FIELDS = {declared.History: HistoryField, declared.Sequence: SequenceField}
 
 
 def build_fields(schema, seed=0):
@@ -32,7 +34,7 @@ def build_fields(schema, seed=0):
       seed: the model's seed, from which each field derives its own.
 
     Returns:
-      (query fields, candidate fields), in the schema's order. A History field holds the candidate's
+      (query fields, candidate fields), in the schema's order. Fields of the past hold the candidate's
       item field, so both towers train one table.
     """
     candidate = [FIELDS[type(f)](f, derive_seed(seed, "candidate")) for f in schema.candidate]
@@ -40,8 +42,8 @@ def build_fields(schema, seed=0):
     query_seed = derive_seed(seed, "query")
     query = []
     for f in schema.query:
-        if isinstance(f, declared.History):
-            query.append(HistoryField(f, items, query_seed))
+        if type(f) in PAST_FIELDS:
+            query.append(PAST_FIELDS[type(f)](f, items, query_seed))
         else:
             query.append(FIELDS[type(f)](f, query_seed))
     return query, candidate

@@ -9,6 +9,7 @@
 | `Time` | 0 or less (so is a time before 1970) | the zero vector |
 | `MultiValue` | an empty list, or no value that was learned | the zero vector |
 | `History` | no event | the zero vector; an item not learned is row 0 of the item's `Id` |
+| `Sequence` | no event | a sequence without places; an item not learned as in `History` |
 | `Text` | "", or no token that was learned | the zero vector |
 | `Vector` | zeros, or no vector | the zero vector |
 """
@@ -206,6 +207,29 @@ class History(_Feature):
 
 
 @config
+class Sequence(_Feature):
+    """The items of the user's past one by one, for a sequence encoder (`GRU4Rec`, `SASRec`, `HSTU`).
+
+    Attributes:
+      length: the newest events that are read.
+      request_time: whether the query knows the moment of the request. Without it, the newest event's time
+        stands for it. Papers differ in this, and it is worth a lot where people act in sessions: report the two apart.
+    """
+
+    length: int = 200
+    request_time: bool = True
+
+    @property
+    def columns(self):
+        past = (names.HISTORY_ITEM_ID, names.HISTORY_TIMESTAMP)
+        return (*past, names.TIMESTAMP) if self.request_time else past
+
+    @property
+    def name(self):
+        return "sequence"
+
+
+@config
 class Text(_OneColumn):
     """A text, as the mean of its tokens' vectors.
 
@@ -251,7 +275,9 @@ class Vector(_Feature):
         return f"vector_{self.column}"
 
 
-Feature = Id | Category | Cross | Number | Time | MultiValue | History | Text | Vector
+Feature = Id | Category | Cross | Number | Time | MultiValue | History | Sequence | Text | Vector
+
+PAST = (History, Sequence)  # features of the user's past, which share the candidate's table
 
 
 @config
@@ -275,11 +301,11 @@ class Schema:
                 raise ConfigError(invalid(f"Schema.{side}", "hold one feature or more", (), "Add an Id."))
             if twice := [name for name in found if found.count(name) > 1]:
                 raise ConfigError(f"`Schema.{side}` has two features called `{twice[0]}`. Leave one out.")
-        if any(isinstance(f, History) for f in self.candidate):
-            raise ConfigError("`Schema.candidate` cannot hold a History: items have no past of their own.")
-        if any(isinstance(f, History) for f in self.query) and self.item_id is None:
+        if any(isinstance(f, PAST) for f in self.candidate):
+            raise ConfigError("`Schema.candidate` cannot hold a History or Sequence: items have no past.")
+        if any(isinstance(f, PAST) for f in self.query) and self.item_id is None:
             way_out = f"Add Id(column={names.ITEM_ID!r}) to `Schema.candidate`."
-            raise ConfigError(f"A History shares the candidate's table. {way_out}")
+            raise ConfigError(f"A History or Sequence shares the candidate's table. {way_out}")
 
     @property
     def item_id(self):

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfrs_twotower.config import at_least, config
 
 
-def full_softmax(queries, candidates, positive, weights=None, excluded=None, block=1024):
+def full_softmax(queries, candidates, positive, weights=None, excluded=None, block=256):
     """Mean of −log( e^{s⁺} / Σ over the catalogue of e^{s} ), s = ⟨query, candidate⟩.
 
     Queries are taken in blocks, and each block's gradients are formed with its loss, so that memory holds
@@ -39,33 +39,39 @@ def full_softmax(queries, candidates, positive, weights=None, excluded=None, blo
 
 
 def _in_blocks(queries, candidates, positive, share, excluded, block):
-    """(loss, its gradients by queries and by candidates), a block of queries at a time."""
-    count = tf.shape(queries)[0]
-    blocks = (count + block - 1) // block
-    gradients = tf.TensorArray(tf.float32, blocks, infer_shape=False, element_shape=[None, queries.shape[1]])
+    """(loss, its gradients by queries and by candidates), a block of queries at a time.
 
-    def one(i, total, gradients, by_candidate):
+    The blocks see e^{s − max} alone: dividing by its sum and taking the positives off are left to the vectors, which
+    are smaller than the scores.
+    """
+    count, share = tf.shape(queries)[0], share[:, tf.newaxis]
+    blocks = (count + block - 1) // block
+    of_positive = tf.gather(candidates, positive)
+    own = tf.reduce_sum(queries * of_positive, axis=1)
+    gradients = tf.TensorArray(tf.float32, blocks, infer_shape=False, element_shape=[None, queries.shape[1]])
+    losses = tf.TensorArray(tf.float32, blocks, infer_shape=False, element_shape=[None])
+
+    def one(i, losses, gradients, by_candidate):
         part = slice(i * block, tf.minimum((i + 1) * block, count))
         cells = tf.stack([tf.range(tf.shape(queries[part])[0]), positive[part]], axis=1)
-        scores = tf.matmul(queries[part], candidates, transpose_b=True)
-        of_positive = tf.gather_nd(scores, cells)
-        scores = tf.tensor_scatter_nd_update(_without(scores, excluded[part]), cells, of_positive)
-        probability = tf.nn.softmax(scores)
-        losses = tf.reduce_max(scores, axis=1) - of_positive - tf.math.log(tf.reduce_max(probability, axis=1))
-        by_score = tf.tensor_scatter_nd_sub(probability * share[part][:, tf.newaxis], cells, share[part])
-        gradients = gradients.write(i, tf.matmul(by_score, candidates))
-        by_candidate += tf.matmul(by_score, queries[part], transpose_a=True)
-        return i + 1, total + _weighted_sum(losses, share[part]), gradients, by_candidate
+        scores = _without(tf.matmul(queries[part], candidates, transpose_b=True), excluded[part])
+        scores = tf.tensor_scatter_nd_update(scores, cells, own[part])
+        largest = tf.reduce_max(scores, axis=1, keepdims=True)
+        odds = tf.exp(scores - largest)
+        total = tf.reduce_sum(odds, axis=1, keepdims=True)
+        losses = losses.write(i, (tf.math.log(total) + largest)[:, 0] - own[part])
+        scale = share[part] / total
+        gradients = gradients.write(i, scale * tf.matmul(odds, candidates))
+        by_candidate += tf.matmul(odds, scale * queries[part], transpose_a=True)
+        return i + 1, losses, gradients, by_candidate
 
-    _, total, gradients, by_candidate = tf.while_loop(
-        lambda i, *_: i < blocks, one, (0, 0.0, gradients, tf.zeros_like(candidates)), parallel_iterations=1
+    _, losses, gradients, by_candidate = tf.while_loop(
+        lambda i, *_: i < blocks, one, (0, losses, gradients, tf.zeros_like(candidates)), parallel_iterations=1
     )
-    return total, gradients.concat(), by_candidate
-
-
-def _weighted_sum(losses, share):
-    """Σ share · loss; a share of 0 leaves out even an infinite loss."""
-    return tf.reduce_sum(tf.math.multiply_no_nan(losses, share))
+    # A share of 0 leaves out even an infinite loss.
+    loss = tf.reduce_sum(tf.math.multiply_no_nan(losses.concat(), share[:, 0]))
+    by_candidate = tf.tensor_scatter_nd_sub(by_candidate, positive[:, tf.newaxis], share * queries)
+    return loss, gradients.concat() - share * of_positive, by_candidate
 
 
 def _without(scores, excluded):
@@ -82,7 +88,7 @@ class FullSoftmax:
     It draws no negatives and needs no correction. `block` bounds the memory: block × catalogue scores.
     """
 
-    block: int = 1024
+    block: int = 256
 
     def __post_init__(self):
         at_least(1, self, "block")

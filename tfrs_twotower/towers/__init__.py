@@ -2,7 +2,10 @@
 
 from tfrs_twotower.towers.dropout import Dropout
 from tfrs_twotower.towers.encoders import ENCODERS, build_encoder
+from tfrs_twotower.towers.gru4rec import GRU4Rec
+from tfrs_twotower.towers.hstu import HSTU
 from tfrs_twotower.towers.mlp import MLP
+from tfrs_twotower.towers.sasrec import SASRec
 from tfrs_twotower.towers.tower import Tower
 
-__all__ = ["ENCODERS", "MLP", "Dropout", "Tower", "build_encoder"]
+__all__ = ["ENCODERS", "HSTU", "MLP", "Dropout", "GRU4Rec", "SASRec", "Tower", "build_encoder"]

@@ -53,8 +53,20 @@ class Tower(tf.keras.layers.Layer):
 
     def call(self, encoded, training=False):
         """What `encode` returns → [batch, dim], or [batch, interests, dim] if the encoder gives several."""
-        embeddings = [field(encoded[field.name], training=training) for field in self.fields]
-        vectors = self._project(self.encoder(embeddings, training=training))
+        return self._finish(self.encoder(self._embed(encoded, training), training=training))
+
+    def at_positions(self, encoded, training=False):
+        """As `call`, after every event of a sequence: [events, dim].
+
+        The encoder must be a sequence encoder, and fields beside the sequence come encoded as [events, ...].
+        """
+        return self._finish(self.encoder.at_positions(self._embed(encoded, training), training=training))
+
+    def _embed(self, encoded, training):
+        return [field(encoded[field.name], training=training) for field in self.fields]
+
+    def _finish(self, values):
+        vectors = self._project(values)
         return tf.math.l2_normalize(vectors, axis=-1) if self.normalise else vectors
 
     def state(self):

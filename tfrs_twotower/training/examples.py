@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import History, batches
-from tfrs_twotower.features import HistoryField, key_dtype, to_tensor
+from tfrs_twotower.features import PastField, key_dtype, to_tensor
 from tfrs_twotower.models import ItemFeatures
 
 _HISTORY_INPUTS = (c.HISTORY_ITEM_ID, c.HISTORY_TIMESTAMP)
@@ -65,11 +65,11 @@ class Examples:
             f.name: encode_table(f, log.items, f.inputs()) for f in candidate_fields
         }
         self.items = ItemFeatures(self._candidates)
-        self._past_fields = [f for f in query_fields if isinstance(f, HistoryField)]
-        self.history_length = max([f.feature.length for f in self._past_fields], default=0)
+        self.past_fields = [f for f in query_fields if isinstance(f, PastField)]
+        self.history_length = max([f.feature.length for f in self.past_fields], default=0)
         self._by_user, self._by_event = {}, {}
         for f in query_fields:
-            if isinstance(f, HistoryField):
+            if isinstance(f, PastField):
                 continue
             if all(name in log.users.column_names for name in f.inputs()):
                 self._by_user[f.name] = encode_table(f, log.users, f.inputs())
@@ -77,24 +77,32 @@ class Examples:
                 self._by_event[f.name] = encode_table(f, event_table(log, f.inputs()), f.inputs())
         self._specs = {name: spec for f in query_fields for name, spec in f.inputs().items()}
 
-    def gather(self, rows):
-        """Query features at log rows, all but the histories encoded: numpy alone, for `finish` to complete."""
+    def context(self, rows):
+        """Encoded query features at log rows, without those of the past: numpy alone."""
         users = self.log.user[rows]
         encoded = {name: {k: a[users] for k, a in table.items()} for name, table in self._by_user.items()}
-        encoded |= {name: {k: a[rows] for k, a in table.items()} for name, table in self._by_event.items()}
-        if not self._past_fields:
+        return encoded | {name: {k: a[rows] for k, a in table.items()} for name, table in self._by_event.items()}
+
+    def item_index(self, field, items):
+        """What a field of the past reads for item rows (−1 is none): int32, rows of its table."""
+        index = self._candidates[field.items.name]["index"]
+        return np.where(items >= 0, index[items], -1).astype(np.int32)
+
+    def gather(self, rows):
+        """Query features at log rows, all but the histories encoded: numpy alone, for `finish` to complete."""
+        encoded = self.context(rows)
+        if not self.past_fields:
             return encoded
         items, times = self.history.before(rows, self.history_length)
         past = {"times": times, "now": self.log.timestamp[rows]}
-        for f in self._past_fields:
-            index = self._candidates[f.items.name]["index"]
-            past[f.items.name] = np.where(items >= 0, index[items], -1).astype(np.int32)
+        for f in self.past_fields:
+            past[f.items.name] = self.item_index(f, items)
         return {**encoded, _PAST: past}
 
     def finish(self, gathered):
         """Encodes the histories of gathered query features: graph code."""
         encoded = {name: value for name, value in gathered.items() if name != _PAST}
-        for f in self._past_fields:
+        for f in self.past_fields:
             past = gathered[_PAST]
             encoded[f.name] = f.encode_rows(past[f.items.name], past["times"], past["now"])
         return encoded
@@ -112,7 +120,7 @@ class Examples:
         rows, log = np.asarray(rows), self.log
         table = event_table(log, [n for n in self._specs if n not in _HISTORY_INPUTS], rows)
         raw = {name: to_tensor(table[name], self._specs[name]) for name in table.column_names}
-        if self._past_fields:
+        if self.past_fields:
             items, times = self.history.before(rows, self.history_length)
             ids = to_tensor(log.items[c.ITEM_ID], tf.TensorSpec([None], key_dtype(log.items[c.ITEM_ID], c.ITEM_ID)))
             missing = c.MISSING_STRING_ID if ids.dtype == tf.string else c.MISSING_INT_ID

@@ -4,58 +4,20 @@ import math
 
 import tensorflow as tf
 
-from tfrs_twotower.columns import HISTORY_ITEM_ID, HISTORY_TIMESTAMP, TIMESTAMP
-from tfrs_twotower.features.fields.field import Field
+from tfrs_twotower.features.fields.past import PastField
 from tfrs_twotower.features.fields.pooling import gather_present, pool_mean, pool_softmax
-from tfrs_twotower.features.vocabulary import is_missing
 
 _DAY = 86400.0
 
 
-class HistoryField(Field):
+class HistoryField(PastField):
     """Field of `schema.History`.
 
     Encoded: {"index": int32 [batch, length], rows of the items' table, 0 for an unknown item and −1 for
     no event; "age": float32 [batch, length], days from the event to the request}.
-
-    Args:
-      items: the `IdField` of the candidate's `item_id`. It learns the vocabulary and owns the table: it
-        is adapted, saved and loaded with the candidate tower.
     """
 
-    def __init__(self, feature, items, seed=0):
-        super().__init__(feature, seed)
-        self.items = items
-
-    @property
-    def length(self):
-        """How many events are read."""
-        return self.feature.length
-
-    def inputs(self):
-        return {
-            HISTORY_ITEM_ID: tf.TensorSpec([None, None], self.items.key_dtype),
-            HISTORY_TIMESTAMP: tf.TensorSpec([None, None], tf.int64),
-            TIMESTAMP: tf.TensorSpec([None], tf.int64),
-        }
-
-    def adapt(self, columns, counts):
-        """Nothing: the vocabulary is the item field's."""
-
-    def encode(self, raw):
-        ids = raw[HISTORY_ITEM_ID]
-        index = tf.where(is_missing(ids), -1, self.items.index(ids))
-        return self.encode_rows(index, raw[HISTORY_TIMESTAMP], raw[TIMESTAMP])
-
     def encode_rows(self, item_index, history_timestamp, timestamp):
-        """The encoded form of a past whose ids are looked up already.
-
-        Args:
-          item_index: int32 [batch, any], what the item field encodes an id to, oldest first, padded at
-            the end with −1.
-          history_timestamp: int64 [batch, any], seconds; 0 or less is a missing time, and of age 0.
-          timestamp: int64 [batch], the moment of the request; 0 or less counts as the newest event's.
-        """
         # Of a longer past the newest `length` events count, so each row starts where these start.
         events = tf.range(1, tf.shape(item_index)[1] + 1) * tf.cast(item_index >= 0, tf.int32)
         count = tf.reduce_max(tf.pad(events, [[0, 0], [1, 0]]), axis=1, keepdims=True)
@@ -69,8 +31,6 @@ class HistoryField(Field):
         return {"index": index, "age": tf.where(times > 0, age, 0.0)}
 
     def build(self, input_shape):
-        if not self.items.built:
-            self.items.build(None)
         if self.feature.learned:
             start = tf.keras.initializers.Constant(math.log(math.log(2.0) / self.feature.half_life_days))
             self._log_decay = self.add_weight("log_decay", (), initializer=start)
@@ -89,12 +49,6 @@ class HistoryField(Field):
         if self.feature.learned:
             return tf.exp(self._log_decay)
         return math.log(2.0) / self.feature.half_life_days
-
-    def state(self):
-        return {}
-
-    def load_state(self, state):
-        """Nothing: load the item field's state."""
 
 
 def _gather(values, place, missing):

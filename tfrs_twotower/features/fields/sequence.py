@@ -1,0 +1,66 @@
+"""The items of the user's past as a sequence; they share the candidate's table."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfrs_twotower.features.fields.past import PastField
+from tfrs_twotower.features.fields.pooling import gather_present
+
+
+class SequenceEmbedding(NamedTuple):
+    """What a sequence encoder reads. Events come first, oldest first, and padding after them.
+
+    Attributes:
+      values: float32 [batch, length, dim], the items' vectors; zeros at padding.
+      valid: bool [batch, length], False at padding.
+      age: int32 [batch, length], seconds from the event to the request, or to the newest event where the
+        request's time is not known.
+      asked: int32 [batch, length], the same of the moment at which each place is asked what comes next: the time
+        of the event after it, and of the request at the last place; the event's own time where the
+        request's is not known.
+    """
+
+    values: tf.Tensor
+    valid: tf.Tensor
+    age: tf.Tensor
+    asked: tf.Tensor
+
+
+class SequenceField(PastField):
+    """Field of `schema.Sequence`; its `call` returns a `SequenceEmbedding`, not [batch, dim].
+
+    Encoded: {"index": int32 [batch, places], rows of the items' table, 0 for an unknown item and −1 for
+    no event; "age": int32 [batch, places], as in `SequenceEmbedding`}. There are as many places as the
+    longest past of the batch needs, up to `length`, and at least one.
+    """
+
+    def encode_rows(self, item_index, history_timestamp, timestamp):
+        order = tf.argsort(tf.cast(item_index < 0, tf.int32), axis=1, stable=True)  # gaps go to the end
+        index = tf.gather(item_index, order, batch_dims=1)
+        times = tf.gather(history_timestamp, order, batch_dims=1)
+        count = tf.reduce_sum(tf.cast(index >= 0, tf.int32), axis=1, keepdims=True)
+        width = tf.clip_by_value(tf.reduce_max(tf.pad(count, [[0, 1], [0, 0]])), 1, self.length)
+        place = tf.maximum(count - self.length, 0) + tf.range(width)
+        there = place < count
+        # One more column, so that a batch without any past can be read too.
+        index = tf.gather(tf.pad(index, [[0, 0], [0, 1]]), tf.where(there, place, 0), batch_dims=1)
+        times = tf.gather(tf.pad(times, [[0, 0], [0, 1]]), tf.where(there, place, 0), batch_dims=1)
+        return self.encode_window(tf.where(there, index, -1), times, timestamp)
+
+    def encode_window(self, index, times, timestamp):
+        """As `encode_rows`, for pasts without gaps that are cut to `length` already."""
+        times = tf.where(index >= 0, times, 0)
+        now = tf.reduce_max(times, axis=1)
+        if self.feature.request_time:
+            now = tf.where(timestamp > 0, timestamp, now)
+        age = tf.clip_by_value(now[:, tf.newaxis] - times, 0, tf.int32.max)
+        return {"index": index, "age": tf.cast(tf.where(times > 0, age, 0), tf.int32)}
+
+    def call(self, encoded, training=False):
+        index, age = encoded["index"], encoded["age"]
+        places, vectors = gather_present(self.items.table, index)
+        shape = tf.concat([tf.shape(index, tf.int64), [self.items.feature.dim]], axis=0)
+        values = tf.ensure_shape(tf.scatter_nd(places, vectors, shape), [None, None, self.items.feature.dim])
+        asked = tf.pad(age[:, 1:], [[0, 0], [0, 1]]) if self.feature.request_time else age
+        return SequenceEmbedding(values, index >= 0, age, asked)

@@ -1,0 +1,58 @@
+"""GRU4Rec: a recurrent network over the user's past (Hidasi et al. 2016)."""
+
+import tensorflow as tf
+
+from tfrs_twotower.config import config
+from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.towers.dropout import Dropout
+from tfrs_twotower.towers.sequence import SequenceEncoder, Tokens
+
+
+@config
+class GRU4Rec:
+    """Gated recurrent layers; the state after an event is the last layer's.
+
+    Attributes:
+      units: of each layer, the first one first.
+      dropout: share of the numbers that training drops, at the input and after each layer.
+    """
+
+    units: tuple[int, ...] = (64,)
+    dropout: float = 0.2
+
+    def __post_init__(self):
+        if not self.units or any(units < 1 for units in self.units):
+            rule = "hold one number or more, of at least 1 each"
+            raise ConfigError(invalid("GRU4Rec.units", rule, self.units, "For example (64,)."))
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(invalid("GRU4Rec.dropout", "be in [0, 1)", self.dropout, "0 turns it off."))
+
+
+class GRU4RecEncoder(SequenceEncoder):
+    """Encoder of `GRU4Rec`.
+
+    Args:
+      settings: a `GRU4Rec`.
+      seed: from which weights and dropout derive theirs.
+    """
+
+    def __init__(self, settings, seed=0):
+        super().__init__(name="gru4rec")
+        self._tokens = Tokens(settings.dropout, seed)
+        self._layers = []
+        for number, units in enumerate(settings.units):
+            part = derive_seed(seed, f"gru/{number}")
+            gru = tf.keras.layers.GRU(
+                units, return_sequences=True, name=f"gru_{number}",
+                kernel_initializer=tf.keras.initializers.GlorotUniform(seed=part),
+                recurrent_initializer=tf.keras.initializers.Orthogonal(seed=part),
+            )
+            dropout = Dropout(settings.dropout, derive_seed(part, "dropout"), name=f"dropout_{number}")
+            self._layers.append((gru, dropout))
+
+    def sequence(self, sequence, training=False):
+        states = self._tokens(sequence, training=training)
+        for gru, dropout in self._layers:
+            states = dropout(gru(states), training=training)
+        return states

@@ -1,0 +1,62 @@
+"""What attention adds to its scores for how far apart two events are, in places and in time."""
+
+import tensorflow as tf
+
+from tfrs_twotower.towers.sequence import GAPS, log_bucket
+
+
+def time_buckets(sequence):
+    """int32 [batch, length, length]: the log bucket of the time from event j to the moment that place i is asked."""
+    return log_bucket(sequence.age[:, tf.newaxis, :] - sequence.asked[:, :, tf.newaxis])
+
+
+class RelativeBias(tf.keras.layers.Layer):
+    """One learned number a head for each distance in places, and one for each log bucket of time.
+
+    Reference: Shaw et al. 2018 and Raffel et al. 2020 (places); Zhai et al. 2024 (time).
+
+    Args:
+      heads: heads of the attention.
+      distances: places apart that have a number of their own; longer distances share the last.
+      time: whether there is a bias by time.
+    """
+
+    def __init__(self, heads, distances, time, name="bias"):
+        super().__init__(name=name)
+        self._position = self.add_weight("position", (heads, distances), initializer="zeros")
+        self._time = self.add_weight("time", (heads, GAPS), initializer="zeros") if time else None
+        self._distances = distances
+
+    def call(self, length, buckets):
+        """[1 or batch, heads, length, length], for places i (asked) and j (attended to).
+
+        Args:
+          length: of the sequences.
+          buckets: what `time_buckets` returns; not read where there is no bias by time.
+        """
+        place = tf.range(length)
+        apart = tf.clip_by_value(place[:, tf.newaxis] - place[tf.newaxis, :], 0, self._distances - 1)
+        bias = tf.gather(self._position, apart, axis=1)[tf.newaxis]
+        if self._time is None:
+            return bias
+        heads = [_lookup(table, buckets)[:, tf.newaxis] for table in tf.unstack(self._time)]
+        return bias + (heads[0] if len(heads) == 1 else tf.concat(heads, axis=1))
+
+
+@tf.custom_gradient
+def _lookup(table, index):
+    """`table` [n] at `index` [batch, ...]. Its own gradient: TensorFlow's takes eight times as long on a CPU."""
+
+    def gradient(upstream):
+        batch = tf.shape(index)[0]
+        sums = tf.raw_ops.DenseBincount(
+            input=tf.reshape(index, [batch, -1]), size=tf.shape(table)[0], weights=tf.reshape(upstream, [batch, -1])
+        )
+        return tf.reduce_sum(sums, axis=0), None
+
+    return tf.gather(table, index), gradient
+
+
+def causal(length):
+    """float32 [length, length]: 1 where place i may attend to place j, that is j ≤ i."""
+    return tf.linalg.band_part(tf.ones([length, length]), -1, 0)

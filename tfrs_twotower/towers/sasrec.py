@@ -1,0 +1,99 @@
+"""SASRec: a causal Transformer over the user's past (Kang and McAuley 2018), pre-norm."""
+
+import tensorflow as tf
+
+from tfrs_twotower.config import at_least, config
+from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.towers.dropout import Dropout
+from tfrs_twotower.towers.relative_bias import RelativeBias, causal, time_buckets
+from tfrs_twotower.towers.sequence import SequenceEncoder, Tokens, dense, layer_norm
+
+
+@config
+class SASRec:
+    """Blocks of x + attention(norm(x)), then x + feed-forward(norm(x)); a normalisation at the end.
+
+    Places are told apart by a learned bias for their distance, not by absolute position: so a window cut
+    out of a long past looks like any other.
+
+    Attributes:
+      blocks: blocks, one after the other.
+      heads: attention heads of a block; they divide the items' dim.
+      feed_forward: hidden units of the feed-forward layers, in multiples of the items' dim.
+      time_bias: whether attention knows the time between events, beside their distance in places.
+      dropout: share of the numbers that training drops, at the input and after each half of a block.
+      length: places apart that have a bias of their own: the sequence's length.
+    """
+
+    blocks: int = 2
+    heads: int = 2
+    feed_forward: int = 2
+    time_bias: bool = True
+    dropout: float = 0.2
+    length: int = 200
+
+    def __post_init__(self):
+        at_least(1, self, "blocks", "heads", "feed_forward", "length")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(invalid("SASRec.dropout", "be in [0, 1)", self.dropout, "0 turns it off."))
+
+
+class SASRecEncoder(SequenceEncoder):
+    """Encoder of `SASRec`.
+
+    Args:
+      settings: a `SASRec`.
+      seed: from which weights and dropout derive theirs.
+    """
+
+    def __init__(self, settings, seed=0):
+        super().__init__(name="sasrec")
+        self._tokens = Tokens(settings.dropout, seed)
+        self._blocks = [_Block(settings, derive_seed(seed, str(i)), f"block_{i}") for i in range(settings.blocks)]
+        self._norm = layer_norm("norm")
+
+    def sequence(self, sequence, training=False):
+        states = self._tokens(sequence, training=training)
+        buckets = time_buckets(sequence)
+        for block in self._blocks:
+            states = block(states, buckets, training=training)
+        return self._norm(states)
+
+
+class _Block(tf.keras.layers.Layer):
+    def __init__(self, settings, seed, name):
+        super().__init__(name=name)
+        self._settings, self._seed = settings, seed
+        self._norm, self._norm_forward = layer_norm("norm"), layer_norm("norm_forward")
+        self._bias = RelativeBias(settings.heads, settings.length, settings.time_bias)
+        drop = [Dropout(settings.dropout, derive_seed(seed, f"dropout/{i}"), name=f"dropout_{i}") for i in range(2)]
+        self._drop_attended, self._drop_forward = drop
+
+    def build(self, states_shape):
+        dim, heads = states_shape[-1], self._settings.heads
+        if dim % heads:
+            rule = f"divide the items' dim of {dim}"
+            raise ConfigError(invalid("SASRec.heads", rule, heads, "Use 1, or another dim in Id('item_id')."))
+        self._split = dense(3 * dim, self._seed, "split")
+        self._join = dense(dim, self._seed, "join")
+        self._wide = dense(self._settings.feed_forward * dim, self._seed, "wide", activation="relu")
+        self._narrow = dense(dim, self._seed, "narrow")
+        super().build(states_shape)
+
+    def call(self, states, buckets, training=False):
+        """states: [batch, length, dim]; buckets: what `time_buckets` returns."""
+        attended = self._attend(self._norm(states), buckets)
+        states += self._drop_attended(self._join(attended), training=training)
+        forward = self._narrow(self._wide(self._norm_forward(states)))
+        return states + self._drop_forward(forward, training=training)
+
+    def _attend(self, states, buckets):
+        batch, length = tf.unstack(tf.shape(states)[:2])
+        heads, dim = self._settings.heads, states.shape[-1]
+        parts = tf.reshape(self._split(states), [batch, length, 3, heads, dim // heads])
+        query, key, value = tf.unstack(tf.transpose(parts, [2, 0, 3, 1, 4]))
+        scores = tf.matmul(query * (dim // heads) ** -0.5, key, transpose_b=True)
+        allowed = tf.where(causal(length) > 0, 0.0, float("-inf"))
+        scores = tf.nn.softmax(scores + (self._bias(length, buckets) + allowed))
+        return tf.reshape(tf.transpose(tf.matmul(scores, value), [0, 2, 1, 3]), [batch, length, dim])

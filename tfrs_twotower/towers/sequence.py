@@ -1,0 +1,97 @@
+"""What all sequence encoders share: one state for each event of the past, the last one for a request."""
+
+import tensorflow as tf
+
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.features import SequenceEmbedding
+from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.towers.dropout import Dropout
+
+GAPS = 64  # log-bucketed spans of time; the last begins after two hundred years
+
+
+def log_bucket(seconds):
+    """int32 of the shape of `seconds` (int32): ⌊2·log₂(1 + s)⌋ for s > 0, and 0 for no time at all.
+
+    A bucket for each factor of √2, as people's pauses differ by factors. At most `GAPS` − 1.
+    """
+    steps = tf.math.log1p(tf.cast(tf.maximum(seconds, 0), tf.float32)) * (2.0 / 0.6931472)
+    return tf.minimum(tf.cast(steps, tf.int32), GAPS - 1)
+
+
+def split_sequence(embeddings):
+    """(the `SequenceEmbedding`, the other fields' [batch, dᵢ]) of a tower's embeddings.
+
+    Raises:
+      ConfigError: there is no sequence, or more than one.
+    """
+    sequences = [e for e in embeddings if isinstance(e, SequenceEmbedding)]
+    if len(sequences) != 1:
+        raise ConfigError(
+            f"A sequence encoder needs one Sequence among the query's features. Received: {len(sequences)}. "
+            "Add Sequence() to `Schema.query`."
+        )
+    return sequences[0], [e for e in embeddings if not isinstance(e, SequenceEmbedding)]
+
+
+class SequenceEncoder(tf.keras.layers.Layer):
+    """Base of the sequence encoders: a subclass gives `sequence`.
+
+    The other fields' embeddings (profile, context of the request) stand beside the state, for the tower's
+    projection to weigh.
+    """
+
+    def sequence(self, sequence, training=False):
+        """`SequenceEmbedding` → float32 [batch, length, dim]: the state after each event; at padding anything.
+
+        Causal: the state at a place depends on no later event.
+        """
+        raise NotImplementedError
+
+    def call(self, embeddings, training=False):
+        """The fields' embeddings → [batch, any]: the state after the last event; zeros where there is none."""
+        sequence, others = split_sequence(embeddings)
+        states = self.sequence(sequence, training=training)
+        count = tf.reduce_sum(tf.cast(sequence.valid, tf.int32), axis=1)
+        last = tf.gather(states, tf.maximum(count - 1, 0), batch_dims=1)
+        return tf.concat([tf.where(count[:, tf.newaxis] > 0, last, 0.0), *others], axis=-1)
+
+    def at_positions(self, embeddings, training=False):
+        """As `call`, after every event: [events, any].
+
+        Events of all sequences follow one another, and the other fields' embeddings are [events, dᵢ].
+        """
+        sequence, others = split_sequence(embeddings)
+        states = self.sequence(sequence, training=training)
+        return tf.concat([tf.boolean_mask(states, sequence.valid), *others], axis=-1)
+
+
+class Tokens(tf.keras.layers.Layer):
+    """The input of a sequence encoder: √dim · item + a vector for the time until the next event is asked for."""
+
+    def __init__(self, dropout, seed):
+        super().__init__(name="tokens")
+        self._seed = seed
+        self._dropout = Dropout(dropout, derive_seed(seed, "tokens"), name="dropout")
+
+    def build(self, input_shape):
+        start = tf.keras.initializers.RandomUniform(-0.05, 0.05, seed=derive_seed(self._seed, "gap"))
+        self._gap = self.add_weight("gap", (GAPS, input_shape.values[-1]), initializer=start)
+        super().build(input_shape)
+
+    def call(self, sequence, training=False):
+        """`SequenceEmbedding` → [batch, length, dim]."""
+        dim = sequence.values.shape[-1]
+        waited = log_bucket(sequence.age - sequence.asked)
+        return self._dropout(sequence.values * dim**0.5 + tf.gather(self._gap, waited), training=training)
+
+
+def dense(units, seed, name, **options):
+    """A Keras dense layer, seeded by its name."""
+    glorot = tf.keras.initializers.GlorotUniform(seed=derive_seed(seed, name))
+    return tf.keras.layers.Dense(units, kernel_initializer=glorot, name=name, **options)
+
+
+def layer_norm(name):
+    """A Keras layer normalisation."""
+    return tf.keras.layers.LayerNormalization(epsilon=1e-6, name=name)
