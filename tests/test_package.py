@@ -81,7 +81,7 @@ def test_the_console_command_is_installed_and_helps():
     command = Path(sys.executable).with_name("twotower")
     result = subprocess.run([command, "--help"], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    for verb in ("train", "evaluate", "recommend", "similar", "index", "export", "serve", "inspect"):
+    for verb in ("train", "evaluate", "recommend", "similar", "index", "export", "serve", "load", "consume", "inspect"):
         assert re.search(rf"^\s+{verb}\b", result.stdout, re.MULTILINE), verb
 
 

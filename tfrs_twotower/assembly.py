@@ -23,7 +23,7 @@ from tfrs_twotower.models import (
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import Explicit, Hard, HardNegatives, Negatives, build_logq
 from tfrs_twotower.towers import Tower
-from tfrs_twotower.training import Examples, TrainingBatches
+from tfrs_twotower.training import Examples, TrainingBatches, event_weights, shown_counts
 from tfrs_twotower.training.examples import event_table
 
 _BLOCK = 4096  # rows embedded at a time
@@ -138,7 +138,7 @@ def assemble(recipe, log, field_states=None):
             "`split.validation` must leave some queries: they choose the epoch. Received: none. Raise it, for example "
             "split.validation=0.1."
         )
-    schema = recipe.schema or infer_schema(log)
+    schema = recipe.schema or infer_schema(log, outcomes=_outcomes(recipe))
     recipe = dataclasses.replace(recipe, schema=schema)
     schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
     query_fields, candidate_fields = build_fields(schema, seed=recipe.training.seed)
@@ -160,21 +160,24 @@ def assemble(recipe, log, field_states=None):
     if isinstance(recipe.split, RandomHoldout):  # its test events lie among the training events, not after them
         visible = np.zeros(len(log), bool)
         visible[split.train] = True
-    examples = Examples(log, query_fields, candidate_fields, visible=visible)
+    weight = event_weights(log, split.train, recipe.training.events)
+    examples = Examples(log, query_fields, candidate_fields, visible=visible, weight=weight)
+    positives = split.train[weight[split.train] > 0]
     catalogue = catalogue_rows(log, counts)
-    objective = build_objective(recipe, candidate_tower, examples.items, catalogue, counts)
+    shown = shown_counts(log, positives, recipe.training.resampling)
+    objective = build_objective(recipe, candidate_tower, examples.items, catalogue, counts, shown)
     auxiliary = [
         build_auxiliary(loss, derive_seed(recipe.training.seed, f"auxiliary/{i}"))
         for i, loss in enumerate(config.auxiliary)
     ]
     model = TwoTowerModel(query_tower, candidate_tower, objective, auxiliary)
-    batches = TrainingBatches(examples, split.train, recipe.training, explicit_negatives(log, config.negatives))
+    batches = TrainingBatches(examples, positives, recipe.training, explicit_negatives(log, config.negatives))
     return Assembly(
         recipe, log, split, model, examples, batches, catalogue, counts[catalogue]
     )
 
 
-def build_objective(recipe, candidate_tower, items, catalogue, counts):
+def build_objective(recipe, candidate_tower, items, catalogue, counts, shown):
     """What the recipe trains against: the whole catalogue, or what its negative sources bring.
 
     Args:
@@ -183,6 +186,7 @@ def build_objective(recipe, candidate_tower, items, catalogue, counts):
       items: the `ItemFeatures` of all items.
       catalogue: int32, the item rows that can be recommended.
       counts: int64 [items], training events of each.
+      shown: float64 [items], how often an epoch shows each as a positive.
     """
     config, seed = recipe.model, derive_seed(recipe.training.seed, "negatives")
     if isinstance(config.loss, FullSoftmax):
@@ -191,13 +195,19 @@ def build_objective(recipe, candidate_tower, items, catalogue, counts):
         )
     sampled = [s for s in config.negatives if not isinstance(s, (Hard, Explicit))]
     negatives = Negatives(
-        sampled, build_logq(config.logq, counts), catalogue, counts[catalogue], config.dim, derive_seed(seed, "drawn")
+        sampled, build_logq(config.logq, shown), catalogue, counts[catalogue], config.dim, derive_seed(seed, "drawn")
     )
     task = Retrieval(loss=config.loss, temperature=config.temperature, in_batch=negatives.in_batch)
     hard = [HardNegatives(s, catalogue, config.dim, derive_seed(seed, "hard"))
             for s in config.negatives if isinstance(s, Hard)]
     explicit = any(isinstance(source, Explicit) for source in config.negatives)
     return SampledObjective(task, negatives, items, candidate_tower, hard[0] if hard else None, explicit)
+
+
+def _outcomes(recipe):
+    """The context columns that are known only after an event, and so are no features of a query."""
+    explicit = [source.column for source in recipe.model.negatives if isinstance(source, Explicit)]
+    return [*explicit, recipe.training.events.dwell]
 
 
 def explicit_negatives(log, sources):

@@ -22,6 +22,27 @@ def add_run(parser):
     parser.add_argument("run_directory", metavar="RUN", help="a run's folder, such as runs/movielens/latest")
 
 
+def add_store(parser, required):
+    """Adds `--store` and what says how it is kept."""
+    parser.add_argument("--store", metavar="STORE", required=required,
+                        help="users' events and columns: sqlite:PATH, a file that is made where there is none, or a "
+                        "Redis server's URL, redis://HOST:PORT/DB")
+    parser.add_argument("--keep-events", type=positive, default=1000, metavar="N",
+                        help="how many events a user keeps, the newest (default: 1000)")
+    parser.add_argument("--keep-days", type=positive, metavar="DAYS",
+                        help="forget events that are older (default: never)")
+    parser.add_argument("--allow-loss", action="store_true",
+                        help="accept a Redis that does not keep on disk what it acknowledges")
+
+
+def open_store(args):
+    """The `online.Stores` that `add_store`'s arguments name."""
+    from tfrs_twotower.online import Retention, open_stores
+
+    seconds = None if args.keep_days is None else args.keep_days * 86_400
+    return open_stores(args.store, Retention(args.keep_events, seconds), args.allow_loss)
+
+
 def run_directory(text):
     """The folder of a run.
 

@@ -14,6 +14,19 @@ EXPORT_ROOT may go through a link, such as `latest`: it is followed when it move
 
 REST as TF Serving's:    /v1/models/NAME[/versions/N][:predict | /metadata], /monitoring/prometheus/metrics
 gRPC as TF Serving's:    PredictionService and ModelService
+
+With a store, the server knows its users: a request needs no more than a user_id, and what users do is recorded.
+Fill the store from a run's log, serve, say what user 42 did, and ask:
+
+  twotower load runs/movielens/latest --store sqlite:store.db
+  twotower serve runs/movielens/latest/export --store sqlite:store.db --cache 100000
+  curl -d '{"events": [{"event_id": "e1", "user_id": "42", "item_id": "50"}]}' localhost:8501/v1/events
+  curl -d '{"inputs": {"user_id": ["42"]}}' localhost:8501/v1/models/movielens:predict
+
+What a request carries takes the place of what the store has. A user who is not known is served too.
+An event is on disk when it is answered, and an event_id counts once, so that a request may be sent again; `timestamp`
+(seconds since 1970; default: now) and `event` (its type) may be given. Over gRPC: twotower.Events/Record, the same
+JSON as google.protobuf.Struct. `twotower consume` records from a Redis stream.
 """
 
 
@@ -26,16 +39,29 @@ def add_parser(subparsers):
     parser.add_argument("--rest-port", type=int, default=8501, help="default: 8501; 0 takes a free one")
     parser.add_argument("--grpc-port", type=int, default=8500, help="default: 8500; 0 takes a free one")
     parser.add_argument("--poll-seconds", type=float, default=1.0, help="how often new versions are looked for")
+    options.add_store(parser, required=False)
+    parser.add_argument("--event-types", metavar="TYPE", nargs="+", default=(),
+                        help="events of these types alone make a history (default: all)")
+    parser.add_argument("--cache", metavar="N|URL",
+                        help="keep query vectors: N of them in this process, or for an hour in Redis, redis://HOST/1. "
+                        "A vector is used again until its user, the minute or the model changes")
     return parser
 
 
 def run(args):
     """Serves until it is stopped; says which versions come in."""
+    from tfrs_twotower.online import open_cache
     from tfrs_twotower.serving import serve
 
     logging.basicConfig(format="%(message)s")
     logging.getLogger("tfrs_twotower.serving").setLevel(logging.INFO)
-    return serve(
-        args.root, name=args.name, host=args.host, rest_port=args.rest_port, grpc_port=args.grpc_port,
-        poll_seconds=args.poll_seconds,
-    )
+    stores = options.open_store(args) if args.store else None
+    cache = open_cache(args.cache) if args.cache else None
+    try:
+        serve(
+            args.root, name=args.name, host=args.host, rest_port=args.rest_port, grpc_port=args.grpc_port,
+            poll_seconds=args.poll_seconds, stores=stores, event_types=tuple(args.event_types), cache=cache,
+        )
+    finally:
+        for opened in filter(None, (stores, cache)):
+            opened.close()

@@ -14,7 +14,7 @@ def batch_count(n, batch_size):
     return max(n // batch_size, 1) if n else 0
 
 
-def batches(n, batch_size, seed, epoch, buffer, start=0, worker=0, workers=1):
+def batches(n, batch_size, seed, epoch, buffer, start=0, worker=0, workers=1, in_order=False):
     """Yields int64 arrays of row numbers, the batches of one epoch from batch `start` on.
 
     Blocks of rows are permuted; then rows are shuffled within windows of `buffer` rows. With
@@ -30,6 +30,7 @@ def batches(n, batch_size, seed, epoch, buffer, start=0, worker=0, workers=1):
       start: the first batch to yield
       worker, workers: this worker gets its slice of each batch; the workers' slices, one after the
         other, are the batch
+      in_order: True leaves the blocks where they are, so that rows move within their window only
     """
     at_least = {"n": (n, 0), "batch_size": (batch_size, 1), "buffer": (buffer, 1), "seed": (seed, 0),
                 "epoch": (epoch, 0), "start": (start, 0), "workers": (workers, 1)}
@@ -38,7 +39,7 @@ def batches(n, batch_size, seed, epoch, buffer, start=0, worker=0, workers=1):
             raise DataError(invalid(name, f"be at least {least}", value, f"Use {least} or more."))
     if not 0 <= worker < workers:
         raise DataError(invalid("worker", f"be from 0 to {workers - 1}", worker, "Count workers from 0."))
-    return _batches(n, batch_size, _Order(n, seed, epoch, buffer), start, worker, workers)
+    return _batches(n, batch_size, _Order(n, seed, epoch, buffer, in_order), start, worker, workers)
 
 
 def _batches(n, batch_size, order, start, worker, workers):
@@ -51,12 +52,12 @@ def _batches(n, batch_size, order, start, worker, workers):
 class _Order:
     """A permutation of range(n), read by position."""
 
-    def __init__(self, n, seed, epoch, buffer):
+    def __init__(self, n, seed, epoch, buffer, in_order=False):
         self._n, self._key, self._buffer = n, (seed, epoch), buffer
         # Without a second window there is nothing to mix between windows.
         self._block = max(buffer // _BLOCKS_PER_BUFFER, 1) if n > buffer else max(n, 1)
         blocks = -(-n // self._block)
-        self._blocks = np.random.default_rng(self._key).permutation(blocks)
+        self._blocks = np.arange(blocks) if in_order else np.random.default_rng(self._key).permutation(blocks)
         sizes = np.minimum(n - self._blocks * self._block, self._block)
         self._ends = np.cumsum(sizes)
         self._window_number, self._window = None, None

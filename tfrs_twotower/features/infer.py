@@ -22,12 +22,17 @@ _CATEGORY_LIMIT = 1_000  # more distinct values than this, and half the rows, is
 _HISTORY_LENGTH = 50
 
 
-def infer_schema(log, id_dim=32):
+def infer_schema(log, id_dim=32, outcomes=()):
     """A schema for an `InteractionLog`.
 
     Ids on both sides, the user's history, the hour and weekday of the request, and every other column by its
     type: numbers normalised, lists of text as multi-valued, lists of floats as pre-trained vectors, text with
     few distinct values and whole numbers called *_id as a category, other text as words.
+
+    Args:
+      log: an `InteractionLog`.
+      id_dim: size of the ids' embeddings.
+      outcomes: context columns that are known only after the event: they are left out.
     """
     query: list[Feature] = [
         Id(c.USER_ID, dim=id_dim), History(length=_HISTORY_LENGTH), Time(c.TIMESTAMP, parts=("hour", "weekday")),
@@ -37,7 +42,7 @@ def infer_schema(log, id_dim=32):
         fields += [f for name in table.column_names if name != key and (f := _feature(name, table[name]))]
     query += [
         f for name in log.context.column_names
-        if name not in (c.EVENT, c.LABEL, c.SESSION) and (f := _feature(name, log.context[name]))
+        if name not in (c.EVENT, c.LABEL, c.SESSION, *outcomes) and (f := _feature(name, log.context[name]))
     ]
     return Schema(query=tuple(query), candidate=tuple(candidate))
 

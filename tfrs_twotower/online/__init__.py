@@ -4,6 +4,7 @@ A `HistoryStore` keeps events, a `ProfileStore` users' columns, each in a SQLite
 opens both by an address. A `UserVectorCache` keeps query vectors, in the process or in Redis.
 """
 
+from tfrs_twotower.online.address import without_password
 from tfrs_twotower.online.errors import StoreError
 from tfrs_twotower.online.events import Event, read_event
 from tfrs_twotower.online.history_store import HistoryStore, Retention
@@ -33,4 +34,5 @@ __all__ = [
     "put_table",
     "read_event",
     "vector_keys",
+    "without_password",
 ]

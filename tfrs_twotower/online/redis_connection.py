@@ -4,6 +4,7 @@ import contextlib
 import logging
 
 from tfrs_twotower import extras
+from tfrs_twotower.online.address import without_password
 from tfrs_twotower.online.errors import StoreError
 
 redis = extras.require("redis")
@@ -55,14 +56,14 @@ def check_durable(client, url, allow_loss=False):
         except redis.ResponseError as error:
             _log.warning(
                 "%s does not tell whether it keeps what it acknowledges (%s). See to it that it has `appendonly yes`, "
-                "`appendfsync always` and `maxmemory-policy noeviction`.", _without_password(url), error,
+                "`appendfsync always` and `maxmemory-policy noeviction`.", without_password(url), error,
             )
             return
     wanted = {"appendonly": "yes", "appendfsync": "always"}
     if settings.get("maxmemory", "0") != "0":
         wanted["maxmemory-policy"] = "noeviction"
     if why := [f"{name} is {settings.get(name)}" for name, value in wanted.items() if settings.get(name) != value]:
-        message = _LOSES.format(which=_without_password(url), why=", ".join(why))
+        message = _LOSES.format(which=without_password(url), why=", ".join(why))
         if not allow_loss:
             raise StoreError(message)
         _log.warning("%s", message)
@@ -74,9 +75,4 @@ def errors(url):
     try:
         yield
     except redis.RedisError as error:
-        raise StoreError(f"The Redis server at {_without_password(url)} fails: {error}.") from error
-
-
-def _without_password(url):
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}".partition("?")[0]
+        raise StoreError(f"The Redis server at {without_password(url)} fails: {error}.") from error

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from tfrs_twotower.online.address import REDIS, SQLITE
 from tfrs_twotower.online.errors import StoreError
 from tfrs_twotower.online.history_store import HistoryStore, Retention
 from tfrs_twotower.online.profile_store import ProfileStore
@@ -9,9 +10,6 @@ from tfrs_twotower.online.sqlite_file import SqliteFile
 from tfrs_twotower.online.sqlite_history import SqliteHistoryStore
 from tfrs_twotower.online.sqlite_profiles import SqliteProfileStore
 from tfrs_twotower.online.vector_cache import LruVectorCache
-
-_SQLITE = "sqlite:"
-_REDIS = ("redis://", "rediss://", "unix://")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,16 +37,16 @@ def open_stores(address, retention=Retention(), allow_loss=False):
       StoreError: the address is none of these, or there is no store to be had.
       MissingExtraError: the address is a Redis server's and redis is not installed.
     """
-    if address.startswith(_SQLITE):
-        file = SqliteFile(address.removeprefix(_SQLITE))
+    if address.startswith(SQLITE):
+        file = SqliteFile(address.removeprefix(SQLITE))
         return Stores(SqliteHistoryStore(file, retention), SqliteProfileStore(file))
-    if address.startswith(_REDIS):
+    if address.startswith(REDIS):
         from tfrs_twotower.online.redis_history import RedisHistoryStore
         from tfrs_twotower.online.redis_profiles import RedisProfileStore
 
         return Stores(RedisHistoryStore(address, retention, allow_loss=allow_loss), RedisProfileStore(address))
     raise StoreError(
-        f"A store's address must be sqlite:PATH or the URL of a Redis server ({', '.join(_REDIS)}). "
+        f"A store's address must be sqlite:PATH or the URL of a Redis server ({', '.join(REDIS)}). "
         f"Received: {address!r}. Write for example sqlite:store.db"
     )
 
@@ -63,11 +61,11 @@ def open_cache(address):
     """
     if address.isdecimal():
         return LruVectorCache(int(address))
-    if address.startswith(_REDIS):
+    if address.startswith(REDIS):
         from tfrs_twotower.online.redis_vector_cache import RedisVectorCache
 
         return RedisVectorCache(address)
     raise StoreError(
-        f"A cache's address must be a number of vectors or the URL of a Redis server ({', '.join(_REDIS)}). "
+        f"A cache's address must be a number of vectors or the URL of a Redis server ({', '.join(REDIS)}). "
         f"Received: {address!r}. Write for example 100000"
     )

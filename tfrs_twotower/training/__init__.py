@@ -4,14 +4,19 @@ from tfrs_twotower.training.config import TrainingConfig
 from tfrs_twotower.training.examples import Examples, TrainingBatches
 from tfrs_twotower.training.fit import FitReport, fit, restore_best
 from tfrs_twotower.training.optimizers import LazyAdamConfig, RowWiseAdagradConfig
+from tfrs_twotower.training.positives import EventWeights, Resampling, event_weights, shown_counts
 
 __all__ = [
+    "EventWeights",
     "Examples",
     "FitReport",
     "LazyAdamConfig",
+    "Resampling",
     "RowWiseAdagradConfig",
     "TrainingBatches",
     "TrainingConfig",
+    "event_weights",
     "fit",
     "restore_best",
+    "shown_counts",
 ]

@@ -1,8 +1,11 @@
 """How a model is trained."""
 
+from typing import Literal
+
 from tfrs_twotower.config import at_least, config
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.training.optimizers import LazyAdamConfig, RowWiseAdagradConfig
+from tfrs_twotower.training.positives import EventWeights, Resampling
 
 
 @config
@@ -18,6 +21,10 @@ class TrainingConfig:
       patience: stop after so many epochs without a better `monitor`; 0 runs all epochs and keeps the best.
       known_positives: at most so many of the user's latest training items are masked as negatives.
       shuffle_buffer: rows that are shuffled at a time.
+      order: "shuffled", or "time": the batches of an epoch come in the order of the log, as from a stream. Rows
+        are then shuffled within windows of `shuffle_buffer` rows, so make it a few batches; 1 shuffles nothing.
+      events: what an event weighs as a positive.
+      resampling: how often an epoch shows an event; None shows each once.
       checkpoint_steps: a checkpoint every so many steps, besides the one of each epoch.
       seed: of the weights, the order of the rows, dropout and ID dropout; from 0 to 2³² − 1.
     """
@@ -29,12 +36,18 @@ class TrainingConfig:
     patience: int = 3
     known_positives: int = 100
     shuffle_buffer: int = 1_000_000
+    order: Literal["shuffled", "time"] = "shuffled"
+    events: EventWeights = EventWeights()
+    resampling: Resampling | None = None
     checkpoint_steps: int = 1000
     seed: int = 0
 
     def __post_init__(self):
         at_least(1, self, "batch_size", "epochs", "shuffle_buffer", "checkpoint_steps")
         at_least(0, self, "patience", "known_positives", "seed")
+        if self.order not in ("shuffled", "time"):
+            way_out = nearest(self.order, ("shuffled", "time"))
+            raise ConfigError(f"`TrainingConfig.order` cannot be {self.order!r}." + way_out)
         if self.seed >= 2**32:
             rule = "be below 2**32"
             raise ConfigError(invalid("TrainingConfig.seed", rule, self.seed, "Use a smaller one."))

@@ -6,8 +6,9 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import History, batches
-from tfrs_twotower.features import PastField, key_dtype, to_tensor
+from tfrs_twotower.features import PastField, fingerprints, key_dtype, to_tensor
 from tfrs_twotower.models import ItemFeatures
+from tfrs_twotower.training.positives import Resampler
 
 _HISTORY_INPUTS = (c.HISTORY_ITEM_ID, c.HISTORY_TIMESTAMP)
 _PAST = "past"  # the key of the raw histories in a gathered batch
@@ -56,10 +57,12 @@ class Examples:
       log: an `InteractionLog`.
       query_fields, candidate_fields: adapted fields.
       visible: bool [log rows] or None: which events a history may show.
+      weight: float32 [log rows] or None: what each event weighs as a positive; None is the log's own weight.
     """
 
-    def __init__(self, log, query_fields, candidate_fields, visible=None):
+    def __init__(self, log, query_fields, candidate_fields, visible=None, weight=None):
         self.log = log
+        self.weight = log.weight if weight is None else weight
         self.history = History(log, visible=visible)
         self._candidates = {
             f.name: encode_table(f, log.items, f.inputs()) for f in candidate_fields
@@ -136,38 +139,48 @@ class TrainingBatches:
 
     Args:
       examples: an `Examples`.
-      rows: int64, the training rows of the log.
+      rows: int64, the log rows that are positives, ascending.
       config: a `TrainingConfig`.
       explicit: int32 [log rows, any] or None: item rows that are negatives of an event; −1 pads.
     """
 
     def __init__(self, examples, rows, config, explicit=None):
+        log = examples.log
         self._examples, self._rows, self._config = examples, np.asarray(rows), config
-        self._explicit = np.zeros([len(examples.log), 0], np.int32) if explicit is None else explicit
-        self.batch_size = min(config.batch_size, len(rows))
-        self.steps_per_epoch = len(rows) // self.batch_size
-        self._positives = _latest_positives(examples.log, self._rows, config.known_positives)
+        self._explicit = np.zeros([len(log), 0], np.int32) if explicit is None else explicit
+        self._resampler = config.resampling and Resampler(config.resampling.times(log.item[self._rows]), config.seed)
+        shown = self._resampler.size if self._resampler else len(self._rows)
+        self.batch_size = min(config.batch_size, shown)
+        self.steps_per_epoch = shown // self.batch_size
+        self._positives = _latest_positives(log, self._rows, config.known_positives)
+        self._event = _event_codes(log)
         self._order: tuple[int, list] = (-1, [])
 
     def _epoch(self, epoch):
+        """The log rows of each batch of an epoch."""
         if self._order[0] != epoch:
-            order = list(batches(
-                len(self._rows), self.batch_size, self._config.seed, epoch, self._config.shuffle_buffer
-            ))
-            self._order = (epoch, order)
+            rows = self._rows[self._resampler.draw(epoch)] if self._resampler else self._rows
+            in_order = self._config.order == "time"
+            if in_order:  # what fills no batch is left out where it is oldest
+                rows = rows[len(rows) - self.steps_per_epoch * self.batch_size:]
+            order = batches(
+                len(rows), self.batch_size, self._config.seed, epoch, self._config.shuffle_buffer, in_order=in_order
+            )
+            self._order = (epoch, [rows[places] for places in order])
         return self._order[1]
 
     def batch(self, step):
         """The batch of a global step (counted from 0), as nested dicts of arrays, without what `dataset` adds."""
         epoch, at = divmod(int(step), self.steps_per_epoch)
-        rows = self._rows[self._epoch(epoch)[at]]
+        rows = self._epoch(epoch)[at]
         log, examples = self._examples.log, self._examples
         return {
             "query": examples.gather(rows),
             "candidate_id": log.item[rows],
             "known_positives": self._positives[log.user[rows]],
             "explicit_negatives": self._explicit[rows],
-            "weight": log.weight[rows],
+            "event": self._event[rows],
+            "weight": examples.weight[rows],
         }
 
     def dataset(self, start, stop):
@@ -185,6 +198,15 @@ class TrainingBatches:
             return {**batch, "query": self._examples.finish(batch["query"]), "candidate": candidate}
 
         return tf.data.Dataset.range(start, stop).map(read).prefetch(2)
+
+
+def _event_codes(log):
+    """int64 [log rows]: the fingerprint of each event's kind; of "" where the log has no kinds."""
+    if c.EVENT not in log.context.column_names:
+        return np.full(len(log), fingerprints(tf.constant([""])).numpy()[0])
+    kinds = log.context[c.EVENT].combine_chunks().dictionary_encode()
+    names = tf.constant([*kinds.dictionary.to_pylist(), ""], tf.string)
+    return fingerprints(names).numpy()[kinds.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)]
 
 
 def _latest_positives(log, rows, width):

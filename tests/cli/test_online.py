@@ -1,0 +1,95 @@
+"""`twotower load`, and a store behind `twotower serve`, as commands."""
+
+import re
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from tests.serving import history_export
+from tfrs_twotower import runs
+from tfrs_twotower.cli.main import main
+from tfrs_twotower.data import Columns, Files
+from tfrs_twotower.online import open_stores
+from tfrs_twotower.recipe import Recipe
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run's folder, as far as `load` reads it: three events of two users."""
+    (tmp_path / "log.csv").write_text("who,item_id,timestamp\n7,2,20\n7,3,10\n8,1,5\n")
+    (tmp_path / "users.csv").write_text("who,age\n7,30\n8,40\n9,50\n")
+    source = Files(str(tmp_path / "log.csv"), str(tmp_path / "users.csv"), columns=Columns(user_id="who"))
+    (tmp_path / "run").mkdir()
+    runs.write_config(tmp_path / "run", runs.RunConfig(Recipe(name="r", source=source), "space", "fingerprint"))
+    return tmp_path / "run"
+
+
+def test_load_puts_a_runs_users_into_a_store(run, tmp_path, capsys):
+    address = f"sqlite:{tmp_path}/store.db"
+    for new in (3, 0):
+        assert main(["load", str(run), "--store", address]) == 0
+        assert capsys.readouterr().out == f"3 users' columns and {new} new events of 3 are in {address}.\n"
+    stores = open_stores(address)
+    assert [e.item_id for e in stores.history.last(["7"], 9)[0]] == ["3", "2"]
+    assert stores.profiles.get(["9"]) == [{"age": 50}]
+    stores.close()
+
+
+def test_load_keeps_what_it_is_told_to_keep(run, tmp_path):
+    address = f"sqlite:{tmp_path}/store.db"
+    assert main(["load", str(run), "--store", address, "--keep-events", "1"]) == 0
+    stores = open_stores(address)
+    assert [e.item_id for e in stores.history.last(["7"], 9)[0]] == ["2"]
+    stores.close()
+
+
+def test_a_run_on_frames_says_what_to_do(tmp_path, capsys):
+    runs.write_config(tmp_path, runs.RunConfig(Recipe(name="r"), "space", "fingerprint"))
+    assert main(["load", str(tmp_path), "--store", f"sqlite:{tmp_path}/s.db"]) == 1
+    assert "trained on frames" in capsys.readouterr().err
+
+
+def test_serve_and_load_refuse_an_address_in_one_line(run, tmp_path, capsys):
+    for command in (["load", str(run)], ["serve", str(tmp_path)]):
+        assert main([*command, "--store", "store.db"]) == 1
+        assert capsys.readouterr().err.startswith("twotower: A store's address must be sqlite:PATH or")
+    assert main(["serve", str(tmp_path), "--cache", "many"]) == 1
+    assert capsys.readouterr().err.startswith("twotower: A cache's address must be a number")
+
+
+def test_a_served_store_is_loaded_asked_and_told(run, tmp_path, history_root):
+    address = f"sqlite:{tmp_path}/store.db"
+    command = [sys.executable, "-m", "tfrs_twotower", "serve", str(history_root), "--rest-port", "0",
+               "--grpc-port", "0", "--store", address, "--cache", "100", "--event-types", "buy", ""]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        base = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
+
+        def best():
+            body = {"inputs": {"user_id": [7], "k": 1}}
+            return httpx.post(base + "/v1/models/twotower:predict", json=body).json()["outputs"]["ids"]
+
+        assert best() == best() == [[4]]
+        assert main(["load", str(run), "--store", address]) == 0  # another process; the server sees it at once
+        assert best() == [[3]]
+        events = [{"event_id": f"v{n}", "user_id": 7, "item_id": 1, "event": "view"} for n in range(3)]
+        httpx.post(base + "/v1/events", json={"events": events}).raise_for_status()
+        assert best() == [[3]]  # views do not count here
+        events = [{"event_id": f"b{n}", "user_id": 7, "item_id": 1, "event": "buy"} for n in range(2)]
+        httpx.post(base + "/v1/events", json={"events": events}).raise_for_status()
+        assert best() == [[1]]
+        assert 'twotower_vector_cache_lookups_total{result="hit"} 2.0' in httpx.get(base + "/metrics").text
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+        process.stdout.close()
+        process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def history_root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("exports")
+    history_export.write(root, 1)
+    return root

@@ -1,0 +1,53 @@
+"""`twotower consume`: events from a Redis stream into a store."""
+
+import logging
+import signal
+import threading
+
+from tfrs_twotower.cli import options
+
+DESCRIPTION = """\
+Reads events from a Redis stream, as one of a consumer group, and puts them into the store of `twotower serve`.
+It goes on until it is stopped. Killed at any point it loses nothing and counts nothing twice.
+
+  twotower consume redis://localhost:6379/0 --store sqlite:store.db
+  redis-cli XADD events '*' user_id 42 item_id 50 event view
+
+The fields of an entry are those of an event: user_id, item_id; and event_id (default: the entry's own id), timestamp
+(seconds since 1970; default: the entry's own time), event (its type). An entry that is no event goes to the
+stream STREAM:rejected with the reason.
+
+Several consumers, each under a name of its own, share the work of one group. An entry that one of them took and did
+not finish within a minute goes to another.
+"""
+
+
+def add_parser(subparsers):
+    """Adds the verb."""
+    parser = options.verb(subparsers, "consume", run, "record events from a Redis stream", DESCRIPTION)
+    parser.add_argument("url", metavar="REDIS", help="the server of the stream, as redis://localhost:6379/0")
+    options.add_store(parser, required=True)
+    parser.add_argument("--stream", default="events", help="the stream's key (default: events)")
+    parser.add_argument("--group", default="twotower", help="the consumer group (default: twotower); made if missing, "
+                        "to read the stream from its start")
+    parser.add_argument("--name", default="1", help="this consumer's name in its group (default: 1)")
+    parser.add_argument("--batch", type=options.positive, default=500, help="entries taken at a time (default: 500)")
+    return parser
+
+
+def run(args):
+    """Consumes until SIGTERM or SIGINT; what was taken is finished first."""
+    from tfrs_twotower.online import without_password
+    from tfrs_twotower.online.stream_consumer import StreamConsumer
+
+    logging.basicConfig(format="%(message)s")
+    stores = options.open_store(args)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        consumer = StreamConsumer(stores.history, args.url, args.stream, args.group, args.name, args.batch)
+        print(f"Consuming {args.stream} as {args.name} of {args.group} into {without_password(args.store)}", flush=True)
+        consumer.run(stop)
+    finally:
+        stores.close()

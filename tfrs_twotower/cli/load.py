@@ -1,0 +1,45 @@
+"""`twotower load`: a run's log into a store."""
+
+from tfrs_twotower.cli import options
+from tfrs_twotower.errors import ConfigError
+
+DESCRIPTION = """\
+Puts what a run's log knows of its users into a store: their newest events, and the columns of their table.
+A server that has the store open sees them at once.
+
+  twotower load runs/retail/latest --store sqlite:store.db
+  twotower load runs/retail/latest --store redis://localhost:6379/0
+
+Loading a log twice adds nothing. Events that came to the store by themselves too are there twice, unless the log
+names them by the same ids, in a context column `event_id`.
+"""
+
+
+def add_parser(subparsers):
+    """Adds the verb."""
+    parser = options.verb(subparsers, "load", run, "put a run's log into a store for `serve`", DESCRIPTION)
+    options.add_run(parser)
+    options.add_store(parser, required=True)
+    return parser
+
+
+def run(args):
+    """Loads, and says how much."""
+    directory = options.run_directory(args.run_directory)
+    from tfrs_twotower import runs
+    from tfrs_twotower.data import ingest
+    from tfrs_twotower.online import load_log, put_table, without_password
+
+    recipe = runs.read_config(directory).recipe
+    if recipe.source is None:
+        raise ConfigError(
+            f"The recipe of {directory} names no source: it was trained on frames. Load them in Python, with "
+            "`online.load_log` and `online.put_table`."
+        )
+    log, _ = ingest(recipe.source, limit=recipe.rejected_limit, require_items=recipe.require_items)
+    stores = options.open_store(args)
+    try:
+        users, events = put_table(stores.profiles, log.users), load_log(stores.history, log)
+    finally:
+        stores.close()
+    print(f"{users:,} users' columns and {events:,} new events of {len(log):,} are in {without_password(args.store)}.")

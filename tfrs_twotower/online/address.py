@@ -1,0 +1,12 @@
+"""What an address of a store may be, and how it is shown."""
+
+SQLITE = "sqlite:"
+REDIS = ("redis://", "rediss://", "unix://")
+
+
+def without_password(address):
+    """The address as a message or a log may show it."""
+    if not address.startswith(REDIS):
+        return address
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}".partition("?")[0]

@@ -1,0 +1,124 @@
+"""Events from a Redis stream: taken at least once, kept once."""
+
+import logging
+import time
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.errors import DataError
+from tfrs_twotower.online.errors import StoreError
+from tfrs_twotower.online.events import read_event
+from tfrs_twotower.online.redis_connection import connect, errors, redis
+
+_WAIT_MILLISECONDS = 1000  # for new entries: how long a stop may take
+_ABANDONED_MILLISECONDS = 60_000  # entries that a consumer took so long ago and did not finish go to another
+_RETRY_SECONDS = 1.0
+_NONE_LEFT = ">"
+_log = logging.getLogger(__name__)
+
+
+class StreamConsumer:
+    """One consumer of a consumer group, which writes into a `HistoryStore`.
+
+    An entry is acknowledged after the store has it on disk. So a consumer that dies, at whatever point, leaves its
+    entries with the group, and they are written again by the next of its name, or by another after a minute;
+    the store knows by their ids those that it has.
+
+    Args:
+      store: a `HistoryStore`.
+      url: the Redis server of the stream.
+      stream: its key.
+      group: the group's name; a new group starts at the stream's first entry.
+      name: the consumer's name; no two that run may have the same.
+      batch: entries taken at a time.
+
+    Raises:
+      StoreError: nothing answers there, or the key holds no stream.
+    """
+
+    def __init__(self, store, url, stream="events", group="twotower", name="1", batch=500):
+        self._store, self._url, self._stream = store, url, stream
+        self._group, self._name, self._batch = group, name, batch
+        self._redis = connect(url, decode_responses=True)
+        self._start_over()
+
+    def run(self, stop):
+        """Consumes until `stop`, a `threading.Event`, is set. While a server fails it tries again and again."""
+        while not stop.is_set():
+            try:
+                self.step()
+            except StoreError as error:
+                _log.error("%s Trying again.", error)
+                stop.wait(_RETRY_SECONDS)
+        self._redis.close()
+
+    def step(self):
+        """Takes one batch: first what is left from before, then what others abandoned, then what is new.
+
+        Returns:
+          How many entries it took; 0 when there was nothing to take for a second.
+        """
+        try:
+            with errors(self._url):
+                entries = self._take()
+            if entries:
+                self._keep(entries)
+        except StoreError:
+            self._own = None
+            raise
+        return len(entries)
+
+    def _start_over(self):
+        """Makes the group where it is missing, and begins with what this consumer left unfinished."""
+        with errors(self._url):
+            try:
+                self._redis.xgroup_create(self._stream, self._group, id="0", mkstream=True)
+            except redis.ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):  # it is there already
+                    raise
+        self._own = "0"
+
+    def _take(self):
+        if self._own is None:
+            self._start_over()
+        if self._own != _NONE_LEFT:
+            entries = self._read(self._own)
+            self._own = entries[-1][0] if entries else _NONE_LEFT
+            if entries:
+                return entries
+        claimed = self._redis.xautoclaim(
+            self._stream, self._group, self._name, _ABANDONED_MILLISECONDS, count=self._batch
+        )
+        return claimed[1] or self._read(">", _WAIT_MILLISECONDS)
+
+    def _read(self, start, block=None):
+        answer = self._redis.xreadgroup(
+            self._group, self._name, {self._stream: start}, count=self._batch, block=block
+        )
+        return answer[0][1] if answer else []
+
+    def _keep(self, entries):
+        events, rejected = [], []
+        for entry_id, fields in entries:
+            try:
+                events.append(_event(entry_id, fields or {}))
+            except DataError as error:
+                rejected.append((entry_id, fields or {}, str(error)))
+        self._store.append(events)
+        with errors(self._url):
+            pipeline = self._redis.pipeline(transaction=True)
+            for entry_id, fields, reason in rejected:
+                _log.warning("Entry %s of %s is no event: %s", entry_id, self._stream, reason)
+                pipeline.xadd(f"{self._stream}:rejected", {**fields, "entry": entry_id, "reason": reason})
+            pipeline.xack(self._stream, self._group, *(entry_id for entry_id, _ in entries))
+            pipeline.execute()
+
+
+def _event(entry_id, fields):
+    """The `Event` of an entry, whose own id holds its time in milliseconds."""
+    if c.TIMESTAMP in fields:
+        try:
+            fields = {**fields, c.TIMESTAMP: int(fields[c.TIMESTAMP])}
+        except ValueError:
+            pass  # `read_event` says what is wrong with it
+    written = int(entry_id.partition("-")[0]) // 1000
+    return read_event({c.EVENT_ID: entry_id, c.TIMESTAMP: written, **fields}, time.time())

@@ -1,0 +1,162 @@
+"""What a training event is worth, and how often an epoch shows it."""
+
+import numpy as np
+import pyarrow.compute as pc
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.config import config
+from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
+from tfrs_twotower.features import derive_seed
+
+_DAY = 86400.0
+
+
+@config
+class EventWeights:
+    """What a training event weighs in the loss: a product of all that is given here and the log's own weight.
+
+    The loss of a batch is the mean that these weights weigh, so only their proportions within a batch count. An
+    event of weight 0 is no positive, and no in-batch negative of others; histories still show it.
+
+    Attributes:
+      kinds: ((kind, weight), …) by the log's `event` column, as (("click", 0.2), ("purchase", 1.0)). Kinds that
+        are not named weigh 1.
+      dwell: a context column of seconds spent, or None. An event weighs min(dwell / full_dwell_seconds, 1); one
+        without a dwell time, as a purchase, weighs 1. It is known only after the event: no feature of a query.
+      full_dwell_seconds: from here on a dwell time weighs 1.
+      half_life_days: an event weighs half of one that many days newer, or None. With `order="time"` a batch
+        holds events of one time, so it changes little.
+    """
+
+    kinds: tuple[tuple[str, float], ...] = ()
+    dwell: str | None = None
+    full_dwell_seconds: float = 60.0
+    half_life_days: float | None = None
+
+    def __post_init__(self):
+        names = [kind for kind, _ in self.kinds]
+        if len(set(names)) < len(names) or not all(weight >= 0 for _, weight in self.kinds):
+            rule = "name each kind once, its weight at least 0"
+            raise ConfigError(invalid("EventWeights.kinds", rule, self.kinds, "0 leaves a kind out."))
+        for name in ("full_dwell_seconds", "half_life_days"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                way_out = "Seconds are 60.0 by default; for no decay use None."
+                raise ConfigError(invalid(f"EventWeights.{name}", "be above 0", value, way_out))
+
+
+@config
+class Resampling:
+    """How often an epoch shows an event, by n, the training events of its item: (pivot / n)^power times.
+
+    With the defaults, events of popular items are shown less often, in proportion to n^−0.75 for each event.
+    With `most` above 1, events of items rarer than `pivot` are shown several times; with `least` of 1 none is
+    left out. What is no whole number is drawn anew each epoch. The model then learns the popularity that it is
+    shown, and logQ corrects by it.
+
+    Attributes:
+      pivot: events of an item with so many training events are shown once.
+      power: 0 changes nothing; 1 shows all items equally often, within the bounds.
+      least, most: bounds of the times that an event is shown, in an epoch's mean.
+    """
+
+    pivot: int = 10
+    power: float = 0.75
+    least: float = 0.0
+    most: float = 1.0
+
+    def __post_init__(self):
+        if self.pivot < 1:
+            raise ConfigError(invalid("Resampling.pivot", "be at least 1", self.pivot, "It counts events."))
+        if not 0 <= self.power <= 1:
+            raise ConfigError(invalid("Resampling.power", "be from 0 to 1", self.power, "0.75 is usual."))
+        if not 0 <= self.least <= 1 <= self.most:
+            rule, received = "have least ≤ 1 ≤ most, and least at least 0", (self.least, self.most)
+            raise ConfigError(invalid("Resampling.least, most", rule, received, "Use 0 and 1, or 1 and 4."))
+
+    def times(self, items):
+        """float64 [n]: how often each of n events is shown; items: int [n], the item rows of all positives."""
+        counts = np.bincount(items)[items]
+        return np.clip((self.pivot / counts) ** self.power, self.least, self.most)
+
+
+def shown_counts(log, rows, resampling):
+    """float64 [items]: how often an epoch shows each item as a positive, in the mean.
+
+    Args:
+      log: an `InteractionLog`.
+      rows: int64, the log rows that are positives.
+      resampling: a `Resampling` or None.
+    """
+    items = log.item[rows]
+    times = None if resampling is None else resampling.times(items)
+    return np.bincount(items, times, minlength=log.items.num_rows).astype(np.float64)
+
+
+def event_weights(log, train, settings):
+    """float32 [log rows]: the weight of each event as a positive.
+
+    Args:
+      log: an `InteractionLog`.
+      train: int64, its training rows; the newest of them has age 0.
+      settings: an `EventWeights`.
+
+    Raises:
+      ConfigError: the log lacks a column or a kind that the settings name.
+      DataError: no training row is left with a weight above 0.
+    """
+    weight = log.weight.astype(np.float64)
+    if settings.kinds:
+        weight *= _by_kind(_column(log, c.EVENT, "EventWeights.kinds"), settings.kinds)
+    if settings.dwell is not None:
+        seconds = _column(log, settings.dwell, "EventWeights.dwell").cast("float64").to_numpy(zero_copy_only=False)
+        share = np.clip(seconds / settings.full_dwell_seconds, 0.0, 1.0)
+        weight *= np.where(np.isnan(share), 1.0, share)
+    if settings.half_life_days is not None:
+        days = np.maximum(log.timestamp[train].max() - log.timestamp, 0) / _DAY
+        weight *= 0.5 ** (days / settings.half_life_days)
+    if not weight[train].any():
+        raise DataError("Every training event weighs 0. Give the log's `weight` or `training.events` other values.")
+    return weight.astype(np.float32)
+
+
+def _column(log, name, argument):
+    known = log.context.column_names
+    if name not in known:
+        way_out = "Declare it in the source's `columns`." + nearest(name, known)
+        raise ConfigError(invalid(argument, f"find the column `{name}` in the events", known, way_out))
+    return log.context[name].combine_chunks()
+
+
+def _by_kind(events, kinds):
+    known = pc.unique(events.drop_null()).to_pylist()
+    weight = np.ones(len(events))
+    for kind, factor in kinds:
+        if kind not in known:
+            raise ConfigError(f"`EventWeights.kinds` names {kind!r}, which no event is." + nearest(kind, known))
+        weight[pc.equal(events, kind).fill_null(False).to_numpy(zero_copy_only=False)] = factor
+    return weight
+
+
+class Resampler:
+    """Draws the events of an epoch, each `times` often in the mean and as evenly as that can be (systematically).
+
+    Args:
+      times: float64 [rows], at least 0: how often each row is to come in an epoch's mean.
+      seed: with the epoch, it makes the draw.
+    """
+
+    def __init__(self, times, seed):
+        self._times, self._seed = times, derive_seed(seed, "resampling")
+        self.size = int(times.sum())  # rows of every epoch
+        if self.size == 0:
+            raise DataError("`training.resampling` leaves less than one event an epoch. Raise its `pivot`.")
+
+    def draw(self, epoch):
+        """int64 [size], ascending: the rows of an epoch; a row comes ⌊times⌋ or ⌈times⌉ times."""
+        rng = np.random.default_rng((self._seed, epoch))
+        order = rng.permutation(len(self._times))  # so that neighbours are not drawn in each other's place
+        reached = np.cumsum(self._times[order])
+        points = np.arange(self.size) + rng.random()
+        places = np.minimum(np.searchsorted(reached, points, side="right"), len(order) - 1)
+        return np.sort(order[places])
