@@ -4,6 +4,7 @@ from tfrs_twotower.evaluation.baselines import ItemKNN, Popularity, item_counts,
 from tfrs_twotower.evaluation.collapse import Collapse, collapse
 from tfrs_twotower.evaluation.config import EvaluationConfig
 from tfrs_twotower.evaluation.evaluate import Evaluation, compare, evaluate
+from tfrs_twotower.evaluation.interests import Interests, interests
 from tfrs_twotower.evaluation.plots import plot_deciles
 from tfrs_twotower.evaluation.ranking import Ranking, rank
 from tfrs_twotower.evaluation.report import metric_table, slice_table
@@ -14,6 +15,7 @@ __all__ = [
     "DotScorer",
     "Evaluation",
     "EvaluationConfig",
+    "Interests",
     "ItemKNN",
     "Popularity",
     "Ranking",
@@ -21,6 +23,7 @@ __all__ = [
     "collapse",
     "compare",
     "evaluate",
+    "interests",
     "item_counts",
     "metric_table",
     "plot_deciles",

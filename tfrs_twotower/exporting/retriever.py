@@ -1,11 +1,13 @@
 """The whole retrieval as one `tf.Module`: raw query features in, the caller's own item ids out."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.features import Vocabulary, fingerprints
-from tfrs_twotower.index import exclude, top_k
+from tfrs_twotower.index import exclude, search_interests, top_k
 
 _BLOCK_SCORES = 2**25  # scores of one block of queries in exact search: 128 MiB of float32
 LOWEST = tf.float32.min  # the score beside a missing id; finite, because JSON has no infinity
@@ -15,7 +17,8 @@ class Retriever(tf.Module):
     """Towers, catalogue and index together.
 
     It answers the same in Python and, saved, in any TensorFlow runtime. Scores are
-    ⟨u, v⟩ / τ − β · log p(item), with β = 0 unless a request says otherwise.
+    ⟨u, v⟩ / τ − β · log p(item), with β = 0 unless a request says otherwise. Of a query with several interests
+    the one with the largest ⟨u, v⟩ counts, and its vector is [interests, dim] wherever [dim] is said.
 
     Args:
       query_tower, candidate_tower: `Tower`s, adapted and trained.
@@ -105,7 +108,8 @@ class Retriever(tf.Module):
         """Scores of given candidates: [batch, any]; the lowest float32 for an unknown id."""
         queries = self.embed_query(features) * self.scale
         rows = self.rows_of(self._per_query(candidate_ids, tf.shape(queries)[0]))
-        scores = tf.einsum("bd,bcd->bc", queries, tf.gather(self.vectors, tf.maximum(rows, 0)))
+        vectors = tf.gather(self.vectors, tf.maximum(rows, 0))
+        scores = best_of_interests(lambda query: tf.einsum("bd,bcd->bc", query, vectors), queries)
         return tf.where(rows >= 0, scores, LOWEST)
 
     def _checked(self, k):
@@ -124,7 +128,7 @@ class Retriever(tf.Module):
     def _approximate(self, queries, k, exclude_ids, by_exact):
         """Over-fetches by the number of exclusions; falls back to exact search when too few are left."""
         excluded = self.rows_of(exclude_ids)
-        fetched = self.index.search(queries, tf.minimum(k + tf.shape(exclude_ids)[1], self.size))
+        fetched = search_interests(self.index, queries, tf.minimum(k + tf.shape(exclude_ids)[1], self.size))
         scores, rows = exclude(fetched, excluded, k)
         ordered = tf.sort(tf.pad(excluded, [[0, 0], [1, 0]], constant_values=-1), axis=1)
         distinct = tf.reduce_sum(tf.cast(ordered[:, 1:] != ordered[:, :-1], tf.int32), axis=1)  # −1 is not counted
@@ -139,7 +143,9 @@ class Retriever(tf.Module):
         blocks = tf.maximum((batch + step - 1) // step, 1)
 
         def search(start, stop):
-            scores = tf.matmul(queries[start:stop], self.vectors, transpose_b=True)
+            scores = best_of_interests(
+                lambda query: tf.matmul(query, self.vectors, transpose_b=True), queries[start:stop]
+            )
             weights = beta[start:stop]
             scores = tf.cond(
                 tf.reduce_any(weights != 0.0),
@@ -183,3 +189,10 @@ class Retriever(tf.Module):
             return tf.where(tf.logical_or(mask, free[:, tf.newaxis]), scores, -np.inf)
 
         return tf.cond(tf.size(ids) > 0, masked, lambda: scores)
+
+
+def best_of_interests(score, queries):
+    """`score(queries)` of queries [b, dim]; of queries [b, interests, dim] the largest of the interests' scores."""
+    if queries.shape.rank == 2:
+        return score(queries)
+    return functools.reduce(tf.maximum, [score(queries[:, i]) for i in range(queries.shape[1])])

@@ -31,7 +31,12 @@ def signatures(retriever):
 
         return recommend
 
-    vector = tf.TensorSpec([None, retriever.dim], tf.float32, c.EMBEDDING)
+    @tf.function(input_signature=[query])
+    def embed_query(features):
+        return {c.EMBEDDING: retriever.embed_query(features)}
+
+    # [None, dim], or [None, interests, dim]
+    vector = tf.TensorSpec(embed_query.get_concrete_function().output_shapes[c.EMBEDDING], tf.float32, c.EMBEDDING)
 
     @tf.function(input_signature=[vector, *filters])
     def recommend_by_vector(
@@ -39,10 +44,6 @@ def signatures(retriever):
     ):
         ids, scores = retriever.recommend_by_vector(embedding, k, exclude_ids, allow_ids, popularity_beta)
         return {c.IDS: ids, c.SCORES: scores}
-
-    @tf.function(input_signature=[query])
-    def embed_query(features):
-        return {c.EMBEDDING: retriever.embed_query(features)}
 
     @tf.function(input_signature=[candidate])
     def embed_candidate(features):

@@ -1,6 +1,7 @@
 """The retrieval model, its task and its objective."""
 
 from tfrs_twotower.models.auxiliary import AUXILIARY, build_auxiliary
+from tfrs_twotower.models.multi_interest import MultiInterestTwoTower
 from tfrs_twotower.models.objectives import CatalogueObjective, ItemFeatures, Positives, SampledObjective
 from tfrs_twotower.models.retrieval import Retrieval
 from tfrs_twotower.models.temperature import FixedTemperature, LearnedTemperature, Temperature
@@ -12,6 +13,7 @@ __all__ = [
     "FixedTemperature",
     "ItemFeatures",
     "LearnedTemperature",
+    "MultiInterestTwoTower",
     "Positives",
     "Retrieval",
     "SampledObjective",

@@ -1,0 +1,34 @@
+"""Search with queries that are several vectors each."""
+
+import tensorflow as tf
+
+from tfrs_twotower.index.candidate_index import padded
+
+
+def search_interests(index, queries, k):
+    """The k candidates whose best ⟨interest, candidate⟩ is largest, each once: `TopK` [batch, k]. Graph code.
+
+    Whatever is among the k best by the maximum is among the k best of the interest that gives it, so the k best of
+    each are all that is fetched.
+
+    Args:
+      index: a `CandidateIndex`.
+      queries: float32 [batch, interests, dim], or [batch, dim]: `index.search` itself.
+      k: int or int32 scalar tensor, at least 1.
+    """
+    if queries.shape.rank == 2:
+        return index.search(queries, k)
+    found = index.search(tf.reshape(queries, [-1, index.dim]), k)
+    side_by_side = [tf.shape(queries)[0], queries.shape[1] * k]
+    return merged(tf.reshape(found.scores, side_by_side), tf.reshape(found.rows, side_by_side), k)
+
+
+def merged(scores, rows, k):
+    """The k best of [batch, m] answers as `TopK`, of answers with the same row the best one; row −1 is none."""
+    order = tf.argsort(scores, axis=1, direction="DESCENDING", stable=True)
+    scores, rows = tf.gather(scores, order, batch_dims=1), tf.gather(rows, order, batch_dims=1)
+    order = tf.argsort(rows, axis=1, stable=True)  # equal rows side by side, the best score first
+    scores, rows = tf.gather(scores, order, batch_dims=1), tf.gather(rows, order, batch_dims=1)
+    again = tf.pad(rows[:, 1:] == rows[:, :-1], [[0, 0], [1, 0]])
+    best = tf.math.top_k(tf.where(again, float("-inf"), scores), tf.minimum(k, tf.shape(scores)[1]))
+    return padded(best.values, tf.gather(rows, best.indices, batch_dims=1), k)
