@@ -16,6 +16,8 @@ _EXTRAS = {
     "pymilvus": ("milvus", "the Milvus index"),
     "milvus_lite": ("milvus", "a Milvus index in a local file"),
     "redis": ("redis", "a store or a cache in Redis"),
+    "optuna": ("tune", "the search for better settings"),
+    "wordllama": ("text", "vectors of texts"),
     "matplotlib": ("plots", "the pictures of a report"),
 }
 

@@ -4,10 +4,10 @@ import argparse
 import os
 import sys
 
-from tfrs_twotower.cli import consume, evaluate, export, index, inspect, load, recommend, serve, similar, train
+from tfrs_twotower.cli import consume, evaluate, export, index, inspect, load, recommend, serve, similar, train, tune
 from tfrs_twotower.errors import TwoTowerError
 
-VERBS = (train, evaluate, recommend, similar, index, export, serve, load, consume, inspect)
+VERBS = (train, tune, evaluate, recommend, similar, index, export, serve, load, consume, inspect)
 
 DESCRIPTION = """\
 Trains, evaluates, indexes, exports and serves two-tower retrieval models.

@@ -43,6 +43,22 @@ def open_store(args):
     return open_stores(args.store, Retention(args.keep_events, seconds), args.allow_loss)
 
 
+def add_recipe(parser):
+    """Adds what says which recipe is meant, on which data."""
+    parser.add_argument("recipe", nargs="?", help="a recipe's name, or its .json file (default: movielens)")
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE",
+        help="override a recipe's field, such as training.epochs=3; may be repeated",
+    )
+    files = parser.add_argument_group("your own files (the recipes `plain` and `retail`)")
+    files.add_argument("--interactions", metavar="PATH", help="Parquet or CSV: a file, a folder or a pattern")
+    files.add_argument("--users", metavar="PATH", help="the user table, if there is one")
+    files.add_argument("--items", metavar="PATH", help="the item table, if there is one")
+    files.add_argument("--user-id", metavar="COLUMN", help="the user id's column")
+    files.add_argument("--item-id", metavar="COLUMN", help="the item id's column")
+    files.add_argument("--timestamp", metavar="COLUMN", help="the time's column")
+
+
 def run_directory(text):
     """The folder of a run.
 

@@ -1,8 +1,10 @@
 """One Python recipe per system. `load(name)` builds it; `names()` lists what there is."""
 
 import importlib
+import json
 import pkgutil
 
+from tfrs_twotower.config import from_dict
 from tfrs_twotower.errors import ConfigError, nearest
 
 
@@ -12,14 +14,29 @@ def names():
 
 
 def load(name):
-    """Builds the recipe that `recipes/<name>.py` describes.
+    """Builds the recipe that `recipes/<name>.py` describes, or reads the one of a `.json` file.
 
     Raises:
       ConfigError: there is no such recipe; offers the nearest.
     """
+    if name.endswith(".json"):
+        return _read(name)
     if name not in names():
         raise ConfigError(f"There is no recipe `{name}`." + nearest(name, names()))
     return importlib.import_module(f"{__name__}.{name}").recipe()
+
+
+def _read(path):
+    from tfrs_twotower.recipe import Recipe  # with it, every configuration class is known
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            recipe = from_dict(json.load(file))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as a recipe ({error}).") from error
+    if not isinstance(recipe, Recipe):
+        raise ConfigError(f"{path} holds no recipe. Name a file that `twotower tune` wrote.")
+    return recipe
 
 
 def summary(name):

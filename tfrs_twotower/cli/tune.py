@@ -1,0 +1,50 @@
+"""`twotower tune`: a search for better settings of a recipe, within a budget."""
+
+from tfrs_twotower.cli import options
+
+DESCRIPTION = """\
+Searches for settings that raise the recipe's validation metric (training.monitor), and writes the best recipe.
+Test queries are not looked at. The recipe's own settings are the first trial.
+
+  twotower tune movielens --trials 20 --minutes 60
+  twotower train runs/movielens/tuning/recipe.json
+
+  twotower tune plain --interactions log.parquet --user-id customer --item-id sku --timestamp bought_at
+  twotower tune movielens --search 'model.dim=[32, 64]' --search training.optimizer.learning_rate=0.0003..0.01
+
+The study is runs/RECIPE/tuning/study.db: the same command goes on with it, also after a kill.
+"""
+
+
+def add_parser(subparsers):
+    """Adds the verb."""
+    parser = options.verb(subparsers, "tune", run, "search for better settings of a recipe", DESCRIPTION)
+    options.add_recipe(parser)
+    parser.add_argument(
+        "--trials", type=options.positive, default=20, help="trainings in the study, earlier calls' included "
+        "(default: 20)",
+    )
+    parser.add_argument("--minutes", type=float, help="stop after so long, the training under way at the end of its epoch")
+    parser.add_argument(
+        "--search", action="append", default=[], metavar="NAME=VALUES",
+        help="search this setting, in [value, value] or low..high, in place of the usual ones; may be repeated",
+    )
+    parser.add_argument("--to", metavar="FOLDER", help="where study and recipe are kept (default: runs/RECIPE/tuning)")
+    return parser
+
+
+def run(args):
+    """Searches, and prints the trials."""
+    from tfrs_twotower.cli.training import recipe_of
+    from tfrs_twotower.data import ingest
+    from tfrs_twotower.tuning import Budget, parse_dimension, tune
+
+    recipe = recipe_of(args)
+    space = tuple(map(parse_dimension, args.search)) or None
+    folder = args.to or options.RUNS / recipe.name / "tuning"
+    log, report = ingest(recipe.source, limit=recipe.rejected_limit, require_items=recipe.require_items)
+    print(report, flush=True)
+    found = tune(recipe, log, folder, space, Budget(args.trials, args.minutes))
+    print(f"\n{found.trials.to_string(index=False, na_rep='')}\n")
+    print(f"Best: trial {found.best}, {recipe.training.monitor} {found.value:.4f} on validation")
+    print(f"Train it: twotower train {found.path}")

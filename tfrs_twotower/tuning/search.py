@@ -1,0 +1,224 @@
+"""The search: Optuna proposes settings, each is trained, and the validation metric of its best epoch judges."""
+
+import dataclasses
+import gc
+import re
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+import tensorflow as tf
+
+from tfrs_twotower import runs
+from tfrs_twotower.assembly import assemble
+from tfrs_twotower.config import at_least, config, override, to_dict
+from tfrs_twotower.errors import ConfigError, TrainingError, invalid
+from tfrs_twotower.extras import require
+from tfrs_twotower.features import infer_schema
+from tfrs_twotower.recipe import Recipe
+from tfrs_twotower.training import fit
+from tfrs_twotower.tuning.space import checked, default_space, value_at
+
+STUDY, RECIPE = "study.db", "recipe.json"
+_COUNTED = ("COMPLETE", "PRUNED")  # the states that use up the budget: what a kill cut off is run again
+_WARMUP_TRIALS, _WARMUP_EPOCHS = 4, 2  # before these, nothing is cut short
+
+
+@config
+class Budget:
+    """When a search ends.
+
+    Attributes:
+      trials: trainings in the study, those of earlier calls included.
+      minutes: of this call, or None. A training that is under way then ends with its epoch, and counts.
+    """
+
+    trials: int = 20
+    minutes: float | None = None
+
+    def __post_init__(self):
+        at_least(1, self, "trials")
+        if self.minutes is not None and not self.minutes > 0:
+            raise ConfigError(invalid("Budget.minutes", "be above 0 or None", self.minutes, "None sets no limit."))
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+    """The outcome of a search.
+
+    Attributes:
+      recipe: the best `Recipe`, called `<name>-tuned`.
+      path: its file, for `twotower train`.
+      best: the number of its trial.
+      value: the monitored metric on validation that it reached.
+      trials: a frame, one row a trial in the order in which they ran: number, state, value (the monitored
+        metric on validation), epochs, seconds, the settings tried, and why a trial failed.
+    """
+
+    recipe: Recipe
+    path: Path
+    best: int
+    value: float
+    trials: pd.DataFrame
+
+
+def tune(recipe, log, directory, space=None, budget=Budget(), verbose=1):
+    """Searches for settings that raise `recipe.training.monitor` on validation; test queries are not looked at.
+
+    The recipe's own settings are the first trial, so the outcome is no worse than they are on validation. A trial
+    whose metric after an epoch is below the median of the earlier trials' is cut short. The study is a file in
+    `directory`: the same call goes on with it, and runs again what was interrupted.
+
+    Args:
+      recipe: a `Recipe`; without a schema it gets `infer_schema`'s.
+      log: an `InteractionLog`.
+      directory: where the study and the best recipe are kept. One process at a time.
+      space: a tuple of `Choice` and `Range`; None is `default_space`.
+      budget: a `Budget`.
+      verbose: 1 prints a line a trial, 0 nothing.
+
+    Returns:
+      A `Tuned`.
+
+    Raises:
+      ConfigError: the folder holds a study of another recipe, space or log.
+      TrainingError: no trial came to an end.
+      MissingExtraError: Optuna is not installed.
+    """
+    optuna = require("optuna")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    recipe = dataclasses.replace(recipe, schema=recipe.schema or infer_schema(log))
+    space = checked(default_space(recipe, log.items.num_rows) if space is None else space, recipe)
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    study = _study(optuna, directory / STUDY, recipe, space, log)
+    deadline = time.monotonic() + 60 * budget.minutes if budget.minutes else float("inf")
+    search = _Search(optuna, recipe, space, log, directory, deadline)
+    left = budget.trials - sum(trial.state.name in _COUNTED for trial in study.trials)
+    if left > 0:
+        study.optimize(
+            search, n_trials=left, timeout=60 * budget.minutes if budget.minutes else None,
+            callbacks=[_print_line] if verbose else [],
+        )
+    if not study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
+        errors = [trial.user_attrs.get("error", "cut short") for trial in study.trials]
+        raise TrainingError(f"No trial came to an end: {errors[-1] if errors else 'none began'}")
+    best = override(recipe, study.best_trial.user_attrs["assignments"])
+    best = dataclasses.replace(best, name=f"{recipe.name}-tuned")
+    runs.write_json(directory / RECIPE, to_dict(best))
+    return Tuned(best, directory / RECIPE, study.best_trial.number, study.best_value, _table(study))
+
+
+class _Search:
+    """One trial: an assembly, a training, its best validation metric."""
+
+    def __init__(self, optuna, recipe, space, log, directory, deadline):
+        self._optuna, self._recipe, self._space = optuna, recipe, space
+        self._log, self._directory, self._deadline = log, directory, deadline
+
+    def __call__(self, trial):
+        assignments = [text for dimension in self._space for text in dimension.suggest(trial)]
+        trial.set_user_attr("assignments", assignments)
+        try:
+            return self._train(trial, override(self._recipe, assignments))
+        except self._optuna.TrialPruned:
+            raise
+        except Exception as error:  # settings that do not go together, a loss that is not finite, no memory left
+            trial.set_user_attr("error", _reason(error))
+            raise self._optuna.TrialPruned() from error
+        finally:
+            tf.keras.backend.clear_session()
+            gc.collect()
+
+    def _train(self, trial, recipe):
+        a = assemble(recipe, self._log)
+
+        def validate():
+            return a.judge(a.split.validation, a.model_scorer(a.split.validation), bootstrap=0).metrics
+
+        watch = _Watch(trial, f"val_{recipe.training.monitor}", self._deadline, self._optuna.TrialPruned)
+        with tempfile.TemporaryDirectory(dir=self._directory) as scratch:
+            report = fit(a.model, a.batches, recipe.training, validate, scratch, verbose=0, callbacks=[watch])
+        trial.set_user_attr("epochs", report.epochs)
+        return report.best
+
+
+class _Watch(tf.keras.callbacks.Callback):
+    """Tells the study each epoch's metric; ends what is hopeless, and what is out of time."""
+
+    def __init__(self, trial, metric, deadline, pruned):
+        super().__init__()
+        self._trial, self._metric, self._deadline, self._pruned = trial, metric, deadline, pruned
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._trial.report(float(logs[self._metric]), epoch)
+        self._trial.set_user_attr("epochs", epoch + 1)
+        if time.monotonic() > self._deadline:
+            self.model.stop_training = True
+        elif self._trial.should_prune():
+            raise self._pruned()
+
+
+def _study(optuna, path, recipe, space, log):
+    """The study in the file, new or gone on with."""
+    asked = {"recipe": to_dict(recipe), "space": to_dict(space), "log": log.fingerprint()}
+    seed = recipe.training.seed
+    study = optuna.create_study(
+        storage=f"sqlite:///{path}", study_name=recipe.name, direction="maximize", load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(_WARMUP_TRIALS, _WARMUP_EPOCHS),
+    )
+    # Another seed for each call: a call that goes on must not propose what was proposed already.
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+    known = study.user_attrs
+    if not known:
+        for name, value in asked.items():
+            study.set_user_attr(name, value)
+        own = {d.fields[0]: d.parameter(value_at(recipe, d.fields[0])) for d in space}
+        study.enqueue_trial(own)
+    elif changed := [name for name in asked if known.get(name) != asked[name]]:
+        raise ConfigError(
+            f"{path} is a study of another {' and '.join(changed)}. Name another folder, or delete this one."
+        )
+    for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):  # of a call that was killed
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    for trial in study.get_trials(states=[optuna.trial.TrialState.FAIL]):
+        if _parameters(trial) not in map(_parameters, study.trials[trial.number + 1:]):
+            study.enqueue_trial(_parameters(trial))
+    return study
+
+
+def _parameters(trial):
+    """What a trial was told to try, or has tried."""
+    return trial.system_attrs.get("fixed_params") or trial.params
+
+
+def _reason(error):
+    """The line that says what is wrong. Keras wraps an error of a layer's in its own, many lines long."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    inner = [line.split("Error: ", 1)[1] for line in lines if re.match(r"\s*\w+Error: ", line)]
+    return inner[-1] if inner else lines[0]
+
+
+def _print_line(study, trial):
+    value = f"{trial.value:.4f}" if trial.state.name == "COMPLETE" else trial.user_attrs.get("error", "cut short")
+    best = max((t.value for t in study.trials if t.state.name == "COMPLETE"), default=float("nan"))
+    epochs = trial.user_attrs.get("epochs", 0)
+    seconds = trial.duration.total_seconds()
+    print(f"trial {trial.number}: {value}, {epochs} epochs, {seconds:.0f} s; best so far {best:.4f}", flush=True)
+
+
+def _table(study):
+    rows = [
+        {
+            "trial": trial.number,
+            "state": {"COMPLETE": "done", "PRUNED": "cut short", "FAIL": "interrupted"}.get(trial.state.name, "waiting"),
+            "value": trial.value if trial.state.name == "COMPLETE" else float("nan"),
+            "epochs": trial.user_attrs.get("epochs", 0),
+            "seconds": round(trial.duration.total_seconds(), 1) if trial.duration else 0.0,
+            **trial.params,
+            "error": trial.user_attrs.get("error", ""),
+        }
+        for trial in study.trials
+    ]
+    return pd.DataFrame(rows)
