@@ -24,7 +24,9 @@ def add_parser(subparsers):
         "--trials", type=options.positive, default=20, help="trainings in the study, earlier calls' included "
         "(default: 20)",
     )
-    parser.add_argument("--minutes", type=float, help="stop after so long, the training under way at the end of its epoch")
+    parser.add_argument(
+        "--minutes", type=float, help="stop after so long, the training under way at the end of its epoch",
+    )
     parser.add_argument(
         "--search", action="append", default=[], metavar="NAME=VALUES",
         help="search this setting, in [value, value] or low..high, in place of the usual ones; may be repeated",

@@ -22,6 +22,7 @@ from tfrs_twotower.tuning.space import checked, default_space, value_at
 
 STUDY, RECIPE = "study.db", "recipe.json"
 _COUNTED = ("COMPLETE", "PRUNED")  # the states that use up the budget: what a kill cut off is run again
+_STATES = {"COMPLETE": "done", "PRUNED": "cut short", "FAIL": "interrupted"}
 _WARMUP_TRIALS, _WARMUP_EPOCHS = 4, 2  # before these, nothing is cut short
 
 
@@ -212,7 +213,7 @@ def _table(study):
     rows = [
         {
             "trial": trial.number,
-            "state": {"COMPLETE": "done", "PRUNED": "cut short", "FAIL": "interrupted"}.get(trial.state.name, "waiting"),
+            "state": _STATES.get(trial.state.name, "waiting"),
             "value": trial.value if trial.state.name == "COMPLETE" else float("nan"),
             "epochs": trial.user_attrs.get("epochs", 0),
             "seconds": round(trial.duration.total_seconds(), 1) if trial.duration else 0.0,
