@@ -1,7 +1,7 @@
 """A recipe: everything that makes a recommender, as one frozen dataclass."""
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from tfrs_twotower.config import at_least, config
 from tfrs_twotower.data import (
@@ -39,7 +39,7 @@ from tfrs_twotower.sampling import (
     StreamingLogQ,
     Uniform,
 )
-from tfrs_twotower.towers import MLP
+from tfrs_twotower.towers import MLP, check_encoder
 from tfrs_twotower.training import TrainingConfig
 
 
@@ -49,7 +49,8 @@ class ModelConfig:
 
     Attributes:
       dim: length of the query and candidate vectors.
-      query_encoder, candidate_encoder: what stands between the fields and the linear projection.
+      query_encoder, candidate_encoder: what stands between the fields and the linear projection; a configuration
+        that `towers/encoders.py` lists.
       similarity: "cosine" (unit vectors) or "dot".
       temperature: τ of ⟨u, v⟩ / τ, fixed or learned within bounds.
       loss: one of `losses`. `FullSoftmax` takes the whole catalogue and leaves `negatives` and `logq` aside.
@@ -60,8 +61,8 @@ class ModelConfig:
     """
 
     dim: int = 64
-    query_encoder: MLP = MLP(widths=(128,))
-    candidate_encoder: MLP = MLP(widths=(128,))
+    query_encoder: Any = MLP(widths=(128,))
+    candidate_encoder: Any = MLP(widths=(128,))
     similarity: Literal["cosine", "dot"] = "cosine"
     temperature: FixedTemperature | LearnedTemperature = FixedTemperature(0.05)
     loss: (
@@ -74,6 +75,8 @@ class ModelConfig:
 
     def __post_init__(self):
         at_least(1, self, "dim")
+        check_encoder(self.query_encoder, "query", "ModelConfig.query_encoder")
+        check_encoder(self.candidate_encoder, "candidate", "ModelConfig.candidate_encoder")
         if not self.negatives and not isinstance(self.loss, FullSoftmax):
             way_out = "Write negatives=(InBatch(),), or use loss=FullSoftmax()."
             raise ConfigError(invalid("ModelConfig.negatives", "name a source", self.negatives, way_out))

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from tfrs_twotower import columns
 from tfrs_twotower.features import (
+    Augmented,
     Category,
     Cross,
     History,
@@ -23,13 +24,26 @@ from tfrs_twotower.features import (
     Vector,
     build_fields,
 )
-from tfrs_twotower.towers import HSTU, MLP, GRU4Rec, SASRec, Tower
+from tfrs_twotower.towers import (
+    DCN,
+    HSTU,
+    MLP,
+    FMCandidate,
+    FMQuery,
+    GRU4Rec,
+    ParallelCandidate,
+    ParallelQuery,
+    SASRec,
+    SENet,
+    Tower,
+)
 
 import tensorflow as tf  # isort: skip
 
 FIELDS = {
     "id": Id("user_id", dim=4),
     "id_hashed": Id("user_id", dim=4, buckets=16),
+    "augmented": Augmented("user_id", dim=4),
     "category": Category("brand", dim=3),
     "cross": Cross(("brand", "size"), buckets=32, dim=3),
     "number_normalise": Number("price", "normalise", dim=3),
@@ -51,6 +65,13 @@ FIELDS = {
 
 ENCODERS = {
     "mlp": MLP(widths=(6, 5)),
+    "dcn": DCN(layers=2),
+    "dcn_low_rank": DCN(layers=1, rank=2),
+    "fm_query": FMQuery(),
+    "fm_candidate": FMCandidate(),
+    "senet": SENet(encoder=MLP(widths=(5,))),
+    "parallel_query": ParallelQuery(branches=(MLP(widths=(6,)), DCN())),
+    "parallel_candidate": ParallelCandidate(branches=(MLP(widths=(6,)), DCN())),
     "mlp_none": MLP(widths=()),
     "mlp_layer_norm": MLP(widths=(6,), activation="tanh", normalisation="layer", dropout=0.5),
     "mlp_batch_norm": MLP(widths=(6,), activation="gelu", normalisation="batch"),
@@ -62,6 +83,7 @@ ENCODERS = {
 
 _PLAIN = ("id", "number_log1p", "multi_value_mean", "history_decay_learned")
 SEQUENCE_ENCODERS = (GRU4Rec, SASRec, HSTU)
+VECTOR_ENCODERS = (FMQuery, FMCandidate, ParallelQuery, ParallelCandidate)  # not projected, so not of length 1
 
 # One column of each kind, each with a missing value; `counts` are the training events of the rows.
 TABLE = {
@@ -118,7 +140,8 @@ def build(name, adapts=1):
         field.adapt(TABLE, COUNTS)
     if name in FIELDS:
         return query[0], items
-    return Tower(query, ENCODERS[name], dim=4, normalise=True, seed=3), items
+    normalise = not isinstance(ENCODERS[name], VECTOR_ENCODERS)
+    return Tower(query, ENCODERS[name], dim=4, normalise=normalise, seed=3), items
 
 
 def raw(layer):

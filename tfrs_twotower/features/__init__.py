@@ -7,6 +7,7 @@ from tfrs_twotower.features.fields.past import PastField
 from tfrs_twotower.features.fields.sequence import SequenceEmbedding, SequenceField
 from tfrs_twotower.features.infer import infer_schema
 from tfrs_twotower.features.schema import (
+    Augmented,
     Category,
     Cross,
     Feature,
@@ -25,6 +26,7 @@ from tfrs_twotower.features.tensors import key_dtype, to_tensor
 from tfrs_twotower.features.vocabulary import Vocabulary, fingerprints
 
 __all__ = [
+    "Augmented",
     "Category",
     "Cross",
     "Feature",

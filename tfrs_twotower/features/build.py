@@ -15,6 +15,7 @@ from tfrs_twotower.features.seeds import derive_seed
 
 FIELDS = {
     declared.Id: IdField,
+    declared.Augmented: IdField,
     declared.Category: CategoryField,
     declared.Cross: CrossField,
     declared.Number: number_field,

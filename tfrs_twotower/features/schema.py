@@ -2,7 +2,7 @@
 
 | feature | a missing value is | and means |
 | --- | --- | --- |
-| `Id` | "" or −1, or an id not learned | row 0, which training shows in place of a share of the ids |
+| `Id`, `Augmented` | "" or −1, or an id not learned | row 0, which training shows in place of a share of the ids |
 | `Category` | "" or −1, or a value not learned | row 0, which missing and rare training values train |
 | `Cross` | any of its columns "" or −1 | row 0 |
 | `Number` | NaN (or infinite) | the mean, and an indicator that says so; `bucketise`: a bin of its own |
@@ -32,7 +32,8 @@ class _Feature:
             choices = typing.get_args(field.type)
             if typing.get_origin(field.type) is Literal and value not in choices:
                 raise ConfigError(f"`{where}` cannot be {value!r}." + nearest(value, choices))
-            if field.type is int and value < 1 and (where, value) != ("Id.buckets", 0):
+            vocabulary = isinstance(self, Id) and (field.name, value) == ("buckets", 0)
+            if field.type is int and value < 1 and not vocabulary:
                 raise ConfigError(invalid(where, "be at least 1", value, "Use a larger number."))
 
 
@@ -72,6 +73,23 @@ class Id(_OneColumn):
     @property
     def name(self):
         return f"id_{self.column}"
+
+
+@config
+class Augmented(Id):
+    """A second vector of an id, which a `Mimic` loss pulls towards what the id is paired with (DAT, Yu et al. 2021).
+
+    On either side a tower gets by it what the other tower made of the id's positives. See `Id` for the attributes.
+
+    Attributes:
+      dim: the length of the model's vectors.
+    """
+
+    dim: int = 64
+
+    @property
+    def name(self):
+        return f"augmented_{self.column}"
 
 
 @config
@@ -275,7 +293,7 @@ class Vector(_Feature):
         return f"vector_{self.column}"
 
 
-Feature = Id | Category | Cross | Number | Time | MultiValue | History | Sequence | Text | Vector
+Feature = Id | Augmented | Category | Cross | Number | Time | MultiValue | History | Sequence | Text | Vector
 
 PAST = (History, Sequence)  # features of the user's past, which share the candidate's table
 
@@ -310,7 +328,7 @@ class Schema:
     @property
     def item_id(self):
         """The candidate's `Id` of `item_id`, or None."""
-        return next((f for f in self.candidate if isinstance(f, Id) and f.column == names.ITEM_ID), None)
+        return next((f for f in self.candidate if type(f) is Id and f.column == names.ITEM_ID), None)
 
     def validate(self, query_columns, candidate_columns):
         """Checks that every column exists. A query may always read the time and the user's past.

@@ -1,6 +1,8 @@
 """The retrieval model, its task and its objective."""
 
 from tfrs_twotower.models.auxiliary import AUXILIARY, build_auxiliary
+from tfrs_twotower.models.category_alignment import CategoryAlignment
+from tfrs_twotower.models.mimic import Mimic
 from tfrs_twotower.models.multi_interest import MultiInterestTwoTower
 from tfrs_twotower.models.objectives import CatalogueObjective, ItemFeatures, Positives, SampledObjective
 from tfrs_twotower.models.retrieval import Retrieval
@@ -10,9 +12,11 @@ from tfrs_twotower.models.two_tower import TwoTowerModel
 __all__ = [
     "AUXILIARY",
     "CatalogueObjective",
+    "CategoryAlignment",
     "FixedTemperature",
     "ItemFeatures",
     "LearnedTemperature",
+    "Mimic",
     "MultiInterestTwoTower",
     "Positives",
     "Retrieval",

@@ -8,9 +8,14 @@ with the `TwoTowerModel`, its batch, and what `TwoTowerModel.pairs` returns.
 """
 
 from tfrs_twotower.errors import ConfigError, nearest
+from tfrs_twotower.models.category_alignment import CategoryAlignment, CategoryAlignmentLoss
+from tfrs_twotower.models.mimic import Mimic, MimicLoss
 
 # configuration: layer(configuration, seed)
-AUXILIARY: dict = {}
+AUXILIARY: dict = {
+    Mimic: MimicLoss,
+    CategoryAlignment: CategoryAlignmentLoss,
+}
 
 
 def build_auxiliary(config, seed=0):

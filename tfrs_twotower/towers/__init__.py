@@ -1,11 +1,33 @@
 """Towers: fields → encoder → projection → vector."""
 
+from tfrs_twotower.towers.dcn import DCN
 from tfrs_twotower.towers.dropout import Dropout
-from tfrs_twotower.towers.encoders import ENCODERS, build_encoder
+from tfrs_twotower.towers.encoders import ENCODERS, build_encoder, check_encoder
+from tfrs_twotower.towers.fm import FMCandidate, FMQuery
 from tfrs_twotower.towers.gru4rec import GRU4Rec
 from tfrs_twotower.towers.hstu import HSTU
 from tfrs_twotower.towers.mlp import MLP
+from tfrs_twotower.towers.parallel import ParallelCandidate, ParallelQuery
 from tfrs_twotower.towers.sasrec import SASRec
+from tfrs_twotower.towers.senet import SENet
 from tfrs_twotower.towers.tower import Tower
+from tfrs_twotower.towers.vector_encoder import VectorEncoder
 
-__all__ = ["ENCODERS", "HSTU", "MLP", "Dropout", "GRU4Rec", "SASRec", "Tower", "build_encoder"]
+__all__ = [
+    "DCN",
+    "Dropout",
+    "ENCODERS",
+    "FMCandidate",
+    "FMQuery",
+    "GRU4Rec",
+    "HSTU",
+    "MLP",
+    "ParallelCandidate",
+    "ParallelQuery",
+    "SASRec",
+    "SENet",
+    "Tower",
+    "VectorEncoder",
+    "build_encoder",
+    "check_encoder",
+]

@@ -1,10 +1,11 @@
-"""A tower: embed → encode → project → normalise."""
+"""A tower: embed → encode → project → normalise. A `VectorEncoder` does the last three by itself."""
 
 import tensorflow as tf
 
-from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.towers.encoders import build_encoder
+from tfrs_twotower.towers.vector_encoder import VectorEncoder
 
 
 class Tower(tf.keras.layers.Layer):
@@ -22,9 +23,15 @@ class Tower(tf.keras.layers.Layer):
     def __init__(self, fields, encoder, dim, normalise, seed=0, name="tower"):
         super().__init__(name=name)
         self.fields = list(fields)
-        self.encoder = build_encoder(encoder, derive_seed(seed, "encoder"))
+        self.encoder = build_encoder(encoder, derive_seed(seed, "encoder"), dim)
         self.dim = dim
         self.normalise = normalise
+        if isinstance(self.encoder, VectorEncoder):
+            self._project = None
+            if normalise:
+                rule, way_out = f"be 'dot' with {type(encoder).__name__}", "Its score is the inner product as it is."
+                raise ConfigError(invalid("similarity", rule, "cosine", way_out))
+            return
         # No bias: hidden layers have theirs, and so a zero input, which has no direction, stays zero and
         # sends no gradient through the normalisation, whose slope there is steep.
         init = tf.keras.initializers.GlorotUniform(seed=derive_seed(seed, "projection"))
@@ -66,8 +73,15 @@ class Tower(tf.keras.layers.Layer):
         return [field(encoded[field.name], training=training) for field in self.fields]
 
     def _finish(self, values):
-        vectors = self._project(values)
+        vectors = values if self._project is None else self._project(values)
         return tf.math.l2_normalize(vectors, axis=-1) if self.normalise else vectors
+
+    def field_weights(self, encoded):
+        """{field name: [batch]}: what each field is multiplied by; empty for an encoder that weighs none."""
+        if not hasattr(self.encoder, "field_weights"):
+            return {}
+        weights = self.encoder.field_weights(self._embed(encoded, training=False))
+        return {field.name: w for field, w in zip(self.fields, tf.unstack(weights, axis=1))}
 
     def state(self):
         """{field name: {name: numpy array}} of what the fields learned."""

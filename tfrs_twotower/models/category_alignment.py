@@ -1,0 +1,68 @@
+"""The category alignment loss of dual augmented towers (DAT, Yu et al. 2021)."""
+
+import tensorflow as tf
+
+from tfrs_twotower.config import config
+from tfrs_twotower.errors import ConfigError, nearest
+from tfrs_twotower.features import Category, MultiValue
+
+
+@config
+class CategoryAlignment:
+    """Makes the items of rare categories spread like those of the batch's most frequent one.
+
+    Attributes:
+      column: of a `Category` or `MultiValue` among the candidate's features; of several values the first counts.
+      weight: of the loss.
+    """
+
+    column: str
+    weight: float = 1.0
+
+
+class CategoryAlignmentLoss(tf.keras.layers.Layer):
+    """Auxiliary loss of `CategoryAlignment`.
+
+    Args:
+      settings: a `CategoryAlignment`.
+      seed: not used; every auxiliary loss gets one.
+    """
+
+    def __init__(self, settings, seed=0):
+        super().__init__(name="category_alignment")
+        self._settings = settings
+
+    def call(self, model, batch, queries, candidates, positives, training=False):
+        """See `models/auxiliary.py`."""
+        kinds = {
+            f.feature.column: f.name
+            for f in model.candidate_tower.fields if isinstance(f.feature, (Category, MultiValue))
+        }
+        column = self._settings.column
+        if column not in kinds:
+            raise ConfigError(
+                f"`CategoryAlignment.column` must name a Category or MultiValue of the candidate. Received: "
+                f"column={column!r}." + nearest(column, kinds)
+            )
+        index = batch["candidate"][kinds[column]]["index"]
+        category = index[:, 0] if index.shape.rank == 2 else index - 1  # −1 is no category
+        return self._settings.weight * category_alignment(candidates, category)
+
+
+def category_alignment(vectors, category):
+    """Σ over categories i of ‖C(major) − C(i)‖²_F, C the covariance of a category's vectors.
+
+    Args:
+      vectors: [n, dim].
+      category: int32 [n]; −1 is none. The major category has the most rows; one with a single row has no covariance.
+    """
+    names, place = tf.unique(category)
+    member = tf.one_hot(place, tf.size(names), dtype=vectors.dtype)
+    member *= tf.cast(category >= 0, vectors.dtype)[:, tf.newaxis]
+    counts = tf.reduce_sum(member, axis=0)
+    means = tf.math.divide_no_nan(tf.matmul(member, vectors, transpose_a=True), counts[:, tf.newaxis])
+    centred = vectors - tf.gather(means, place)
+    products = tf.einsum("nc,nd,ne->cde", member, centred, centred)
+    covariances = products / tf.maximum(counts - 1, 1)[:, tf.newaxis, tf.newaxis]
+    gaps = tf.reduce_sum((covariances - covariances[tf.argmax(counts)]) ** 2, axis=[1, 2])
+    return tf.reduce_sum(tf.where(counts > 1, gaps, 0.0))

@@ -1,0 +1,50 @@
+"""DCN-v2: cross layers (Wang et al. 2021, "DCN V2")."""
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from tfrs_twotower.config import at_least, config
+from tfrs_twotower.features.seeds import derive_seed
+
+
+@config
+class DCN:
+    """Layers of x ← x₀ ⊙ (W x + b) + x, x₀ the fields' embeddings side by side.
+
+    Attributes:
+      layers: each raises the degree of the products of features by one.
+      rank: of W, which is then two thin matrices; None for a full one.
+    """
+
+    layers: int = 2
+    rank: int | None = None
+
+    def __post_init__(self):
+        at_least(1, self, "layers")
+        if self.rank is not None:
+            at_least(1, self, "rank")
+
+
+class DCNEncoder(tf.keras.layers.Layer):
+    """Encoder of `DCN`, by TFRS's `Cross`.
+
+    Args:
+      settings: a `DCN`.
+      seed: from which the weights derive theirs.
+    """
+
+    def __init__(self, settings, seed=0):
+        super().__init__(name="dcn")
+        self._layers = []
+        for number in range(settings.layers):
+            start = tf.keras.initializers.GlorotUniform(seed=derive_seed(seed, f"cross/{number}"))
+            self._layers.append(tfrs.layers.feature_interaction.Cross(
+                projection_dim=settings.rank, kernel_initializer=start, name=f"cross_{number}"
+            ))
+
+    def call(self, embeddings, training=False):
+        """list of [batch, dᵢ], one for each field → [batch, Σ dᵢ]."""
+        first = values = tf.concat(embeddings, axis=-1)
+        for layer in self._layers:
+            values = layer(first, values)
+        return values

@@ -1,0 +1,98 @@
+"""Parallel towers: several encoders over the same fields, their scores summed by learned weights."""
+
+from typing import Any, ClassVar
+
+import tensorflow as tf
+
+from tfrs_twotower.config import config
+from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.towers.dcn import DCN
+from tfrs_twotower.towers.fm import FMCandidate, FMQuery
+from tfrs_twotower.towers.mlp import MLP
+from tfrs_twotower.towers.registry import build_encoder, check_encoder
+from tfrs_twotower.towers.vector_encoder import VectorEncoder
+
+
+class _Parallel:
+    side: ClassVar[str]
+    branches: tuple[Any, ...]
+
+    def __post_init__(self):
+        where = f"{type(self).__name__}.branches"
+        if not self.branches:
+            raise ConfigError(invalid(where, "name an encoder", self.branches, "For example (MLP(), DCN())."))
+        for branch in self.branches:
+            check_encoder(branch, self.side, where)
+
+
+@config
+class ParallelQuery(_Parallel):
+    """The query's half of parallel towers (MLP ∥ DCN-v2 ∥ FM, as in QQ Browser's retrieval).
+
+    Attributes:
+      branches: configurations of the encoders. `ParallelCandidate` has as many, in the same order.
+    """
+
+    side: ClassVar[str] = "query"
+    branches: tuple[Any, ...] = (MLP(), DCN(), FMQuery())
+
+
+@config
+class ParallelCandidate(_Parallel):
+    """The candidate's half of parallel towers; see `ParallelQuery`."""
+
+    side: ClassVar[str] = "candidate"
+    branches: tuple[Any, ...] = (MLP(), DCN(), FMCandidate())
+
+
+class ParallelEncoder(VectorEncoder):
+    """Encoder of `ParallelQuery` and `ParallelCandidate`: u = [w₁u₁, w₂u₂, …] and v = [v₁, v₂, …].
+
+    So ⟨u, v⟩ = Σ_b w_b ⟨u_b, v_b⟩, with one learned w_b for each branch, 1 at first: one index searches it. A branch
+    gets an equal part of `dim`. One that is no `VectorEncoder` ends like a tower: projected, and of length 1.
+
+    Args:
+      settings: a `ParallelQuery` or `ParallelCandidate`.
+      seed: from which the branches derive theirs.
+      dim: length of the vector, a multiple of the number of branches.
+    """
+
+    def __init__(self, settings, seed=0, dim=64):
+        super().__init__(name="parallel")
+        count = len(settings.branches)
+        if dim % count:
+            raise ConfigError(invalid("dim", f"be a multiple of the {count} branches", dim, "Each gets an equal part."))
+        self._branches = [
+            _Branch(branch, derive_seed(seed, f"branch/{number}"), dim // count, f"branch_{number}")
+            for number, branch in enumerate(settings.branches)
+        ]
+        self.branch_weights = None
+        if settings.side == "query":
+            self.branch_weights = self.add_weight("branch_weights", (count,), initializer="ones")
+
+    def vectors(self, embeddings, training=False):
+        """list of [batch, dᵢ], one for each field → list of [batch, dim / branches], one for each branch."""
+        return [branch(embeddings, training=training) for branch in self._branches]
+
+    def call(self, embeddings, training=False):
+        """list of [batch, dᵢ], one for each field → [batch, dim]."""
+        vectors = self.vectors(embeddings, training)
+        if self.branch_weights is not None:
+            vectors = [w * u for w, u in zip(tf.unstack(self.branch_weights), vectors)]
+        return tf.concat(vectors, axis=-1)
+
+
+class _Branch(tf.keras.layers.Layer):
+    def __init__(self, settings, seed, dim, name):
+        super().__init__(name=name)
+        self._encoder, self._project = build_encoder(settings, seed, dim), None
+        if not isinstance(self._encoder, VectorEncoder):
+            glorot = tf.keras.initializers.GlorotUniform(seed=derive_seed(seed, "projection"))
+            self._project = tf.keras.layers.Dense(dim, use_bias=False, kernel_initializer=glorot, name="projection")
+
+    def call(self, embeddings, training=False):
+        values = self._encoder(embeddings, training=training)
+        if self._project is None:
+            return values
+        return tf.math.l2_normalize(self._project(values), axis=-1)

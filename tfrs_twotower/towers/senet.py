@@ -1,0 +1,64 @@
+"""SENet: each example says how much each of its fields counts, before another encoder sees them."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_twotower.config import at_least, config
+from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.towers.mlp import MLP
+from tfrs_twotower.towers.registry import build_encoder
+
+
+@config
+class SENet:
+    """Fields weighted by σ(W₂ relu(W₁ z)), z the mean of each field's embedding.
+
+    Squeeze-and-excitation (Hu et al. 2018) over fields as in FiBiNET (Huang et al. 2019), with the sigmoid of the
+    former outside, so that no field is lost for good and the weights can be read as shares.
+
+    Attributes:
+      reduction: the inner layer has so many times fewer units than there are fields, and at least one.
+      encoder: configuration of the encoder that sees the weighted fields.
+    """
+
+    reduction: int = 2
+    encoder: Any = MLP()
+
+    def __post_init__(self):
+        at_least(1, self, "reduction")
+
+
+class SENetEncoder(tf.keras.layers.Layer):
+    """Encoder of `SENet`.
+
+    Args:
+      settings: a `SENet`.
+      seed: from which weights and dropout derive theirs.
+    """
+
+    def __init__(self, settings, seed=0):
+        super().__init__(name="senet")
+        self._reduction, self._seed = settings.reduction, seed
+        self._encoder = build_encoder(settings.encoder, derive_seed(seed, "encoder"))
+
+    def build(self, input_shape):
+        """input_shape: of each field's embedding."""
+        fields = len(input_shape)
+        self._squeezed = self._dense(max(1, fields // self._reduction), "relu", "squeezed")
+        self._excited = self._dense(fields, "sigmoid", "excited")
+        super().build(input_shape)
+
+    def _dense(self, units, activation, name):
+        glorot = tf.keras.initializers.GlorotUniform(seed=derive_seed(self._seed, name))
+        return tf.keras.layers.Dense(units, activation, kernel_initializer=glorot, name=name)
+
+    def field_weights(self, embeddings):
+        """list of [batch, dᵢ], one for each field → [batch, fields] in (0, 1): what each field is multiplied by."""
+        means = tf.stack([tf.reduce_mean(e, axis=-1) for e in embeddings], axis=1)
+        return self._excited(self._squeezed(means))
+
+    def call(self, embeddings, training=False):
+        """list of [batch, dᵢ], one for each field → what the inner encoder returns."""
+        weights = tf.split(self.field_weights(embeddings), len(embeddings), axis=1)
+        return self._encoder([w * e for w, e in zip(weights, embeddings)], training=training)
