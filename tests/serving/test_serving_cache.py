@@ -20,10 +20,11 @@ class Serving:
 
     def __init__(self, root, stores, cache):
         self.metrics, self.now, self.stores = Metrics(), NOW, stores
-        self.repository = Repository(root)
+        tower = CachedTower(cache, self.metrics)
+        self.repository = Repository(root, call=tower.call)
         self.repository.poll()
         features = Features(stores, self.metrics, time_step=60, clock=lambda: self.now)
-        self.predictor = Predictor(self.repository, features=features, tower=CachedTower(cache, self.metrics))
+        self.predictor = Predictor(self.repository, features=features, call=tower.call)
 
     def ask(self, users, **inputs):
         """(ids, scores) of the best item of each user."""

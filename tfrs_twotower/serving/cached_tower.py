@@ -20,16 +20,17 @@ class CachedTower:
     def __init__(self, cache, metrics):
         self._cache, self._metrics = cache, metrics
 
-    def answers(self, model, signature, tensors):
-        """Is this a request that can be answered in two steps? Older exports have no search by vector."""
-        if signature.name != DEFAULT_SIGNATURE or not {_EMBED, _SEARCH} <= set(model.signatures):
-            return False
-        given = [tensors[name] for name in model.query_inputs if name in tensors]
-        return len(given) == len(model.query_inputs) and len({len(tensor) for tensor in given}) == 1
+    def call(self, model, signature, tensors):
+        """Runs a signature of a model: in two steps where it is `serving_default`, else as it is.
 
-    def answer(self, model, tensors):
-        """The outputs of `serving_default`, tensors by name."""
-        features = {name: tensors[name] for name in model.query_inputs}
+        Warm-up requests come this way too, so that of `serving_default` and the search by vector only one takes the
+        memory of an index.
+        """
+        if signature.name != DEFAULT_SIGNATURE or not {_EMBED, _SEARCH} <= set(model.signatures):
+            return signature(tensors)  # an older export has no search by vector
+        features = {name: tensors[name] for name in model.query_inputs if name in tensors}
+        if len(features) < len(model.query_inputs) or len({len(tensor) for tensor in features.values()}) > 1:
+            return signature(tensors)  # a feature that has a default was left out
         with self._metrics.stage("tower"):
             embedding = self._vectors(model, features)
         options = {name: tensor for name, tensor in tensors.items() if name not in features}

@@ -95,8 +95,13 @@ class LoadedModel:
         return bool(self.query_inputs) and set(self.query_inputs) <= set(signature.inputs)
 
 
-def load(directory, version, manifest, identity=""):
-    """Loads a checked version directory and runs its warm-up requests.
+def call(model, signature, tensors):
+    """Runs a signature of a model; `CachedTower.call` does it in other steps."""
+    return signature(tensors)
+
+
+def load(directory, version, manifest, identity="", call=call):
+    """Loads a checked version directory and runs its warm-up requests by `call`.
 
     Raises:
       VersionRefused: it needs an op library that this server does not know, or has no signatures.
@@ -111,7 +116,7 @@ def load(directory, version, manifest, identity=""):
     if not signatures:
         raise VersionRefused("the SavedModel has no signatures.")
     model = LoadedModel(version, manifest, identity, signature_defs, signatures, loaded)
-    _warm_up(model, directory)
+    _warm_up(model, directory, call)
     return model
 
 
@@ -149,7 +154,7 @@ def _signature(name, proto, function):
     return Signature(name, specs, outputs, defaults, function)
 
 
-def _warm_up(model, directory):
+def _warm_up(model, directory, call):
     path = os.path.join(directory, _WARMUP_FILE)
     if not os.path.exists(path):
         return
@@ -159,4 +164,4 @@ def _warm_up(model, directory):
         tensors = {
             name: tf.constant(tensor_protos.to_array(proto)) for name, proto in request.inputs.items()
         }
-        model.signature(request.model_spec.signature_name)(tensors)
+        call(model, model.signature(request.model_spec.signature_name), tensors)

@@ -7,6 +7,7 @@ from tfrs_twotower import columns
 from tfrs_twotower.config import config
 from tfrs_twotower.errors import invalid
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, ServingError
+from tfrs_twotower.serving.model import call
 
 _FINITE = {
     columns.POPULARITY_BETA: "Send 0 for no correction.",
@@ -41,14 +42,14 @@ class Predictor:
       repository: a `Repository`.
       limits: a `Limits`.
       features: a `Features` that joins what the server knows of users; None: requests carry it all.
-      tower: a `CachedTower` that keeps query vectors; None: each request computes its own.
+      call: runs a signature: (model, signature, tensors) → tensors. A `CachedTower`'s keeps query vectors.
     """
 
-    def __init__(self, repository, limits=Limits(), features=None, tower=None):
+    def __init__(self, repository, limits=Limits(), features=None, call=call):
         self.repository = repository
         self.limits = limits
         self._features = features
-        self._tower = tower
+        self._call = call
 
     def predict(self, signature_name, inputs, version=None):
         """Runs one request.
@@ -96,8 +97,7 @@ class Predictor:
                 _check_finite(name, tensors[name].numpy(), way_out)
         _check_history(tensors)
         try:
-            kept = self._tower is not None and self._tower.answers(model, signature, tensors)
-            outputs = self._tower.answer(model, tensors) if kept else signature(tensors)
+            outputs = self._call(model, signature, tensors)
             return {name: value.numpy() for name, value in outputs.items()}
         except tf.errors.InvalidArgumentError as error:
             raise InvalidArgument(f"The model refused the request: {_reason(error)}") from error

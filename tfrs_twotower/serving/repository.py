@@ -12,7 +12,7 @@ import threading
 from tfrs_twotower.errors import TwoTowerError, invalid
 from tfrs_twotower.serving import integrity
 from tfrs_twotower.serving.errors import NotFound, Unavailable
-from tfrs_twotower.serving.model import load
+from tfrs_twotower.serving.model import call, load
 
 _log = logging.getLogger(__name__)
 _VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -63,15 +63,17 @@ class Repository:
       keep: how many versions to serve. One more is in memory while a new one loads.
       poll_seconds: how often to look.
       on_status: called with each new `VersionStatus`, under a lock: it must be quick and not call back.
+      call: runs a warm-up request as the server runs requests: (model, signature, tensors) → outputs.
     """
 
-    def __init__(self, root, keep=1, poll_seconds=2.0, on_status=lambda status: None):
+    def __init__(self, root, keep=1, poll_seconds=2.0, on_status=lambda status: None, call=call):
         if keep < 1:
             raise ValueError(invalid("keep", "be at least 1", keep, "Keep one version or more."))
         self.root = os.fspath(root)
         self.keep = keep
         self.poll_seconds = poll_seconds
         self._on_status = on_status
+        self._call = call
         self._lock = threading.Lock()  # guards what follows
         self._serving = {}
         self._statuses = {}
@@ -195,7 +197,7 @@ class Repository:
             manifest = integrity.check(directory)
             if not reload:
                 self._report(version, State.LOADING)
-            model = load(directory, version, manifest, identity)
+            model = load(directory, version, manifest, identity, self._call)
         except Exception as error:  # a damaged SavedModel can raise anything; the old version must go on
             self._refused[version] = fingerprint
             reason = str(error) if isinstance(error, TwoTowerError) else f"{type(error).__name__}: {error}"

@@ -14,6 +14,7 @@ from tfrs_twotower.serving.events import EventRecorder
 from tfrs_twotower.serving.features import Features
 from tfrs_twotower.serving.grpc_service import add_services
 from tfrs_twotower.serving.metrics import Metrics
+from tfrs_twotower.serving.model import call
 from tfrs_twotower.serving.predictor import Limits, Predictor
 from tfrs_twotower.serving.repository import Repository
 from tfrs_twotower.serving.rest import Rest
@@ -70,11 +71,11 @@ class Server:
         self.rest_port = rest_port
         self.grpc_port = grpc_port
         self.metrics = Metrics()
-        self.repository = Repository(root, keep, poll_seconds, self.metrics.version_changed)
+        run = call if cache is None else CachedTower(cache, self.metrics).call
+        self.repository = Repository(root, keep, poll_seconds, self.metrics.version_changed, run)
         step = 1 if cache is None else _CACHED_SECONDS
         features = None if stores is None else Features(stores, self.metrics, event_types, step)
-        tower = None if cache is None else CachedTower(cache, self.metrics)
-        self.predictor = Predictor(self.repository, limits, features, tower)
+        self.predictor = Predictor(self.repository, limits, features, run)
         self._recorder = EventRecorder(stores and stores.history, self.repository, limits, self.metrics)
         self._drain_seconds = drain_seconds
         self._stopping = False
