@@ -19,7 +19,7 @@ from tfrs_twotower.exporting import PORTABLE, SCANN, Retriever, export, next_ver
 from tfrs_twotower.features import key_dtype, to_tensor
 from tfrs_twotower.index import build as build_index
 from tfrs_twotower.requests import as_ids, live_requests, user_rows
-from tfrs_twotower.training import FitReport, fit, restore_best
+from tfrs_twotower.training import FitReport, fit, is_chief, of_chief, restore_best
 
 _TUNING_QUERIES = 2_000  # queries by which an index is tuned and measured
 _LEAST_QUERIES = 20  # with fewer, the candidates stand in
@@ -67,9 +67,10 @@ class Recommender:
     def fit(self, verbose=1, callbacks=()):
         """Reads the data, trains, and keeps the best epoch's weights; returns self.
 
-        In the folder of a run that was stopped it goes on from the last checkpoint.
+        In the folder of a run that was stopped it goes on from the last checkpoint. In the scope of a
+        `tf.distribute` strategy it trains on that strategy's devices; see docs/distributed.md.
         """
-        if (self.directory / runs.CONFIG).is_file():
+        if of_chief(float((self.directory / runs.CONFIG).is_file())):
             config = runs.read_config(self.directory)
             self.recipe, self._space = config.recipe, config.embedding_space
             log, states = self._ingest(config.fingerprint), runs.read_fields(self.directory)
@@ -80,7 +81,7 @@ class Recommender:
         self._check_title(log)
         self._assembly = a = assemble(self.recipe, log, states)
         self.recipe = a.recipe
-        if states is None:
+        if states is None and is_chief():
             runs.write_fields(self.directory, a.model)
             runs.write_config(self.directory, runs.RunConfig(self.recipe, self._space, log.fingerprint()))
 
@@ -272,7 +273,8 @@ class Recommender:
     def _ingest(self, fingerprint=None):
         """The log. With the `fingerprint` of an earlier training, only if it is still the same log."""
         log, self.ingest_report = ingest(
-            self._source, limit=self.recipe.rejected_limit, rejected_to=self.directory / runs.REJECTED,
+            self._source, limit=self.recipe.rejected_limit,
+            rejected_to=self.directory / runs.REJECTED if is_chief() else None,
             require_items=self.recipe.require_items,
         )
         if fingerprint is not None and log.fingerprint() != fingerprint:

@@ -83,7 +83,7 @@ class SampledObjective(tf.keras.layers.Layer):
         candidates are those of all replicas.
         """
         count = tf.shape(positives.rows)[0]
-        rows, vectors = replicas.gather((positives.rows, candidates))
+        rows, vectors = replicas.gather(positives.rows), replicas.gather(candidates)
         batch_rows, batch_vectors, (first, size) = rows, vectors, replicas.place(count)
         drawn = self.negatives.draw()
         if drawn.shape[0] != 0:

@@ -14,16 +14,17 @@ def count():
 
 
 def gather(values):
-    """The rows of all replicas, in the order of the replicas.
+    """[rows of all replicas, ...]: the rows of all replicas, in the order of the replicas.
 
     The gradient of what each replica makes of them goes back to the replica that owns the row, and is summed there.
 
     Args:
-      values: a tensor, or a nest of tensors, [rows, ...].
+      values: a tensor [rows, ...].
     """
     if count() == 1:
         return values
-    return tf.distribute.get_replica_context().all_gather(values, axis=0)
+    # The identity is on this device; what comes from the input pipeline may be on none, which TensorFlow refuses.
+    return tf.distribute.get_replica_context().all_gather(tf.identity(values), axis=0)
 
 
 def total(value):

@@ -1,6 +1,7 @@
 """Training: examples, `model.fit` with exact resume, optimizers that touch only the batch's rows."""
 
 from tfrs_twotower.training.config import TrainingConfig
+from tfrs_twotower.training.distribution import is_chief, of_chief
 from tfrs_twotower.training.examples import Examples, TrainingBatches
 from tfrs_twotower.training.fit import FitReport, fit, restore_best
 from tfrs_twotower.training.optimizers import LazyAdamConfig, RowWiseAdagradConfig
@@ -17,6 +18,8 @@ __all__ = [
     "TrainingConfig",
     "event_weights",
     "fit",
+    "is_chief",
+    "of_chief",
     "restore_best",
     "shown_counts",
 ]

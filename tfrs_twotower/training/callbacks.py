@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError, TrainingError, nearest
+from tfrs_twotower.training.distribution import of_chief
 
 
 class FullCatalogueEvaluation(tf.keras.callbacks.Callback):
@@ -33,17 +34,17 @@ class FullCatalogueEvaluation(tf.keras.callbacks.Callback):
             raise ConfigError(
                 f"`training.monitor` names no metric: {self._monitor!r}." + nearest(self._monitor, metrics)
             )
-        value = metrics[self._monitor]
+        value = of_chief(metrics[self._monitor])  # so that all workers stop at once
         progress = self._progress
-        if value > float(progress.best):
+        if value > float(progress.best.numpy()):
             progress.best.assign(value)
             progress.best_epoch.assign(epoch)
             self._save_best()
-        elif self._patience and epoch - int(progress.best_epoch) >= self._patience:
+        elif self._patience and epoch - int(progress.best_epoch.numpy()) >= self._patience:
             progress.done.assign(True)
             self.model.stop_training = True
         logs[f"val_{self._monitor}"] = value  # the progress bar has room for one; the file has them all
-        line = {"epoch": epoch, "step": int(progress.step), "loss": float(logs["loss"]), **metrics,
+        line = {"epoch": epoch, "step": int(progress.step.numpy()), "loss": float(logs["loss"]), **metrics,
                 "evaluation_seconds": round(time.perf_counter() - started, 3)}
         with open(self._history, "a", encoding="utf-8") as f:
             f.write(json.dumps(line) + "\n")
@@ -68,7 +69,7 @@ class Checkpoints(tf.keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self._progress.step.assign_add(1)
-        step = int(self._progress.step)
+        step = int(self._progress.step.numpy())
         if step % self._every == 0 and step % self._per_epoch:
             self.save()
 
@@ -80,10 +81,10 @@ class Checkpoints(tf.keras.callbacks.Callback):
         for variable in self.model.trainable_variables:
             if not np.isfinite(float(tf.reduce_sum(tf.abs(variable)))):
                 raise TrainingError(
-                    f"The weights `{variable.name}` are not finite after step {int(self._progress.step)}. "
+                    f"The weights `{variable.name}` are not finite after step {int(self._progress.step.numpy())}. "
                     f"The last good checkpoint is {self._manager.latest_checkpoint}. Lower the learning rate."
                 )
-        self._manager.save(checkpoint_number=int(self._progress.step))
+        self._manager.save(checkpoint_number=int(self._progress.step.numpy()))
 
 
 class HardNegativesRefresh(tf.keras.callbacks.Callback):
@@ -99,5 +100,5 @@ class HardNegativesRefresh(tf.keras.callbacks.Callback):
         self._objective, self._progress = objective, progress
 
     def on_train_batch_begin(self, batch, logs=None):
-        if int(self._progress.step) % self._objective.hard.refresh_steps == 0:
+        if int(self._progress.step.numpy()) % self._objective.hard.refresh_steps == 0:
             self._objective.refresh_hard()

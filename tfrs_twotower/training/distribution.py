@@ -53,7 +53,8 @@ def of_chief(value):
     def first():
         def chosen():
             replica = tf.distribute.get_replica_context()
-            mine = tf.constant(value if replica.replica_id_in_sync_group == 0 else 0.0, tf.float64)
+            chief = tf.equal(replica.replica_id_in_sync_group, 0)
+            mine = tf.where(chief, tf.constant(value, tf.float64), tf.constant(0.0, tf.float64))
             return replica.all_reduce(tf.distribute.ReduceOp.SUM, mine)
 
         return strategy.run(chosen)

@@ -8,6 +8,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.data import History, batches
 from tfrs_twotower.features import PastField, fingerprints, key_dtype, to_tensor
 from tfrs_twotower.models import ItemFeatures
+from tfrs_twotower.training.distribution import part_of, steps
 from tfrs_twotower.training.positives import Resampler
 
 _HISTORY_INPUTS = (c.HISTORY_ITEM_ID, c.HISTORY_TIMESTAMP)
@@ -169,10 +170,13 @@ class TrainingBatches:
             self._order = (epoch, [rows[places] for places in order])
         return self._order[1]
 
-    def batch(self, step):
-        """The batch of a global step (counted from 0), as nested dicts of arrays, without what `dataset` adds."""
+    def batch(self, step, part=0, parts=1):
+        """The batch of a global step (counted from 0), as nested dicts of arrays, without what `dataset` adds.
+
+        Of `parts` devices the one of number `part` gets its rows of the batch.
+        """
         epoch, at = divmod(int(step), self.steps_per_epoch)
-        rows = self._epoch(epoch)[at]
+        rows = part_of(self._epoch(epoch)[at], part, parts)
         log, examples = self._examples.log, self._examples
         return {
             "query": examples.gather(rows),
@@ -183,21 +187,24 @@ class TrainingBatches:
             "weight": examples.weight[rows],
         }
 
-    def dataset(self, start, stop):
-        """`tf.data.Dataset` of the batches of steps start … stop − 1, histories and candidates encoded, prefetched."""
+    def dataset(self, start, stop, context=None):
+        """`tf.data.Dataset` of the batches of steps start … stop − 1, histories and candidates encoded, prefetched.
+
+        With a `tf.distribute.InputContext`: of the parts of them that this process trains on.
+        """
         example = self.batch(start)
         flat = tf.nest.flatten(example)
         dtypes = [tf.as_dtype(a.dtype) for a in flat]
 
-        def read(step):
-            values = tf.numpy_function(lambda s: tf.nest.flatten(self.batch(s)), [step], dtypes, stateful=False)
+        def read(*place):
+            values = tf.numpy_function(lambda *p: tf.nest.flatten(self.batch(*p)), place, dtypes, stateful=False)
             for value, array in zip(values, flat):
-                value.set_shape([self.batch_size] + [None] * (array.ndim - 1))
+                value.set_shape([None if context else self.batch_size] + [None] * (array.ndim - 1))
             batch = tf.nest.pack_sequence_as(example, values)
             candidate = self._examples.candidates(batch["candidate_id"])
             return {**batch, "query": self._examples.finish(batch["query"]), "candidate": candidate}
 
-        return tf.data.Dataset.range(start, stop).map(read).prefetch(2)
+        return steps(start, stop, context).map(read).prefetch(2)
 
 
 def _event_codes(log):

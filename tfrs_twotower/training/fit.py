@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import resource
+import tempfile
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.models.two_tower import NOT_FINITE
 from tfrs_twotower.training.callbacks import Checkpoints, FullCatalogueEvaluation, HardNegativesRefresh
 from tfrs_twotower.training.diagnosis import culprit
+from tfrs_twotower.training.distribution import distributed, is_chief, of_chief
 from tfrs_twotower.training.optimizers import build
 from tfrs_twotower.training.progress import Progress
 
@@ -57,6 +59,9 @@ class _StepClock(tf.keras.callbacks.Callback):
 def fit(model, data, config, evaluate, directory, verbose=1, callbacks=()):
     """Trains `model`, resuming from `directory` when it holds a checkpoint; ends with the best weights.
 
+    Under a `tf.distribute` strategy (call it in the strategy's scope, in every worker's process) the devices share each
+    batch. The chief writes to `directory`; all read it, to resume and at the end.
+
     A run that is killed at any point and started again ends with the weights of a run left alone: the
     order of the rows is a function of the seed and the step, and all else that a step reads (weights,
     slots, random generators, streaming counts, early stopping) is in the checkpoint.
@@ -76,40 +81,45 @@ def fit(model, data, config, evaluate, directory, verbose=1, callbacks=()):
     Raises:
       TrainingError: loss, gradients or weights are not finite; names the batch and the feature.
     """
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as aside:  # TensorFlow wants all workers to save; one is to be kept
+        written = Path(directory) if is_chief() else Path(aside)
+        written.mkdir(parents=True, exist_ok=True)
+        return _fit(model, data, config, evaluate, Path(directory), written, verbose, callbacks)
+
+
+def _fit(model, data, config, evaluate, directory, written, verbose, callbacks):
+    """As `fit`; what it reads is in `directory`, what it writes goes to `written`."""
     per_epoch, started = data.steps_per_epoch, time.perf_counter()
     total = per_epoch * config.epochs
     model.compile(optimizer=build(config.optimizer, total))
     model(next(iter(data.dataset(0, 1))))  # creates the weights
     model.optimizer.build(model.trainable_variables)
     progress, clock = Progress(), _StepClock()
-    last = tf.train.CheckpointManager(
-        tf.train.Checkpoint(model=model, optimizer=model.optimizer, progress=progress),
-        str(directory / "last"), max_to_keep=2,
-    )
-    best = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(directory / "best"), max_to_keep=1)
-    _restore_last(last)
-    _forget_later_epochs(directory / "history.jsonl", int(progress.step))
+    state = tf.train.Checkpoint(model=model, optimizer=model.optimizer, progress=progress)
+    _restore_last(tf.train.CheckpointManager(state, str(directory / "last"), max_to_keep=2))
+    last = tf.train.CheckpointManager(state, str(written / "last"), max_to_keep=2)
+    best = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(written / "best"), max_to_keep=1)
+    _forget_later_epochs(written / "history.jsonl", int(progress.step.numpy()))
     stack = [
         clock,
         FullCatalogueEvaluation(
             evaluate, config.monitor, config.patience, progress,
-            lambda: best.save(checkpoint_number=int(progress.step)), directory / "history.jsonl",
+            lambda: best.save(checkpoint_number=int(progress.step.numpy())), written / "history.jsonl",
         ),
         Checkpoints(last, progress, config.checkpoint_steps, per_epoch),
-        tf.keras.callbacks.TensorBoard(str(directory / "tensorboard"), write_graph=False, profile_batch=0),
+        tf.keras.callbacks.TensorBoard(str(written / "tensorboard"), write_graph=False, profile_batch=0),
         *callbacks,
     ]
     if getattr(model.objective, "hard", None) is not None:
         stack.append(HardNegativesRefresh(model.objective, progress))
     _run(model, data, config, progress, stack, last, verbose)
+    of_chief(0.0)  # its checkpoints are written when all have come here
     restore_best(model, directory)
     return FitReport(
-        steps=int(progress.step),
-        epochs=-(-int(progress.step) // per_epoch),
-        best_epoch=int(progress.best_epoch),
-        best=float(progress.best),
+        steps=int(progress.step.numpy()),
+        epochs=-(-int(progress.step.numpy()) // per_epoch),
+        best_epoch=int(progress.best_epoch.numpy()),
+        best=float(progress.best.numpy()),
         seconds=round(time.perf_counter() - started, 3),
         examples_per_second=round(clock.steps * data.batch_size / clock.seconds, 1) if clock.steps else 0.0,
         peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
@@ -119,13 +129,13 @@ def fit(model, data, config, evaluate, directory, verbose=1, callbacks=()):
 def _run(model, data, config, progress, stack, last, verbose):
     """Calls `model.fit`: once for the rest of an epoch that was cut short, once for the whole epochs after it."""
     per_epoch, total = data.steps_per_epoch, data.steps_per_epoch * config.epochs
-    while int(progress.step) < total and not bool(progress.done):
-        step = int(progress.step)
+    while int(progress.step.numpy()) < total and not bool(progress.done.numpy()):
+        step = int(progress.step.numpy())
         epoch, at = divmod(step, per_epoch)
         stop = (epoch + 1) * per_epoch if at else total
         try:
             model.fit(
-                data.dataset(step, stop),
+                distributed(lambda context: data.dataset(step, stop, context)),
                 initial_epoch=epoch,
                 epochs=stop // per_epoch,
                 steps_per_epoch=min(per_epoch, stop - step),
@@ -139,7 +149,7 @@ def _run(model, data, config, progress, stack, last, verbose):
 
 
 def _not_finite_message(model, data, last):
-    step = int(model.optimizer.iterations)
+    step = int(model.optimizer.iterations.numpy())
     epoch, at = divmod(step, data.steps_per_epoch)
     batch = next(iter(data.dataset(step, step + 1)))
     return (
