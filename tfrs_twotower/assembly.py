@@ -14,6 +14,7 @@ from tfrs_twotower.features import build_fields, derive_seed, infer_schema
 from tfrs_twotower.losses import FullSoftmax
 from tfrs_twotower.models import (
     CatalogueObjective,
+    MultiInterestTwoTower,
     Retrieval,
     SampledObjective,
     Temperature,
@@ -22,7 +23,7 @@ from tfrs_twotower.models import (
 )
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import Explicit, Hard, HardNegatives, Negatives, build_logq
-from tfrs_twotower.towers import Tower
+from tfrs_twotower.towers import InterestEncoder, Tower
 from tfrs_twotower.training import Examples, TrainingBatches, event_weights, shown_counts
 from tfrs_twotower.training.examples import event_table
 
@@ -60,7 +61,7 @@ class Assembly:
         )
 
     def query_vectors(self, rows):
-        """float32 [rows, dim]: the query tower at log rows."""
+        """float32 [rows, dim], or [rows, interests, dim]: the query tower at log rows."""
         return _in_blocks(lambda part: self._query(self.examples.queries(part)), rows)
 
     def candidate_vectors(self):
@@ -170,7 +171,8 @@ def assemble(recipe, log, field_states=None):
         build_auxiliary(loss, derive_seed(recipe.training.seed, f"auxiliary/{i}"))
         for i, loss in enumerate(config.auxiliary)
     ]
-    model = TwoTowerModel(query_tower, candidate_tower, objective, auxiliary)
+    make = MultiInterestTwoTower if isinstance(query_tower.encoder, InterestEncoder) else TwoTowerModel
+    model = make(query_tower, candidate_tower, objective, auxiliary)
     batches = TrainingBatches(examples, positives, recipe.training, explicit_negatives(log, config.negatives))
     return Assembly(
         recipe, log, split, model, examples, batches, catalogue, counts[catalogue]

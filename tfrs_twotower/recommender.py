@@ -14,7 +14,7 @@ from tfrs_twotower.assembly import Assembly, assemble
 from tfrs_twotower.config import to_dict
 from tfrs_twotower.data import Frames, IngestReport, ingest
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError, nearest
-from tfrs_twotower.evaluation import Evaluation, collapse, compare
+from tfrs_twotower.evaluation import Evaluation, collapse, compare, interests
 from tfrs_twotower.exporting import PORTABLE, SCANN, Retriever, export, next_version, versions
 from tfrs_twotower.features import key_dtype, to_tensor
 from tfrs_twotower.index import build as build_index
@@ -128,6 +128,10 @@ class Recommender:
             "baselines": {name: e.metrics for name, e in baselines.items()},
             "beats": {name: compare(evaluation, e) for name, e in baselines.items()},
             "collapse": dataclasses.asdict(collapse(scorer.queries, scorer.candidates, evaluation.top)),
+            "interests": (
+                dataclasses.asdict(interests(scorer.queries, scorer.candidates))
+                if scorer.queries.ndim == 3 and scorer.queries.shape[1] > 1 else None
+            ),
             "data": {**vars(self.ingest_report), "fingerprint": a.log.fingerprint()},
             "training": self._fit_report.to_dict() if self._fit_report else None,
             "versions": versions(),
@@ -142,6 +146,7 @@ class Recommender:
         if len(held_out) < _TUNING_QUERIES:  # training events make it up: what they ask is as real
             held_out = np.concatenate([held_out, rng.permutation(a.split.train)[: _TUNING_QUERIES - len(held_out)]])
         queries = a.query_vectors(np.sort(rng.permutation(held_out)[:_TUNING_QUERIES]))
+        queries = queries.reshape(-1, queries.shape[-1])  # of several interests each is searched by itself
         self._index, self._index_report = build_index(
             self.recipe.index, a.candidate_vectors(), queries if len(queries) >= _LEAST_QUERIES else None,
             seed=self.recipe.training.seed,

@@ -27,7 +27,9 @@ from tfrs_twotower.features import (
 from tfrs_twotower.towers import (
     DCN,
     HSTU,
+    MIND,
     MLP,
+    ComiRec,
     FMCandidate,
     FMQuery,
     GRU4Rec,
@@ -79,10 +81,12 @@ ENCODERS = {
     "sasrec": SASRec(blocks=2, heads=2, length=3),
     "sasrec_without_time": SASRec(blocks=1, heads=1, time_bias=False, length=3),
     "hstu": HSTU(blocks=2, heads=2, width=3, length=3),
+    "mind": MIND(interests=2, hidden=MLP(widths=(5,))),
+    "comirec": ComiRec(interests=2, attention=6, hidden=MLP(widths=(5,))),
 }
 
 _PLAIN = ("id", "number_log1p", "multi_value_mean", "history_decay_learned")
-SEQUENCE_ENCODERS = (GRU4Rec, SASRec, HSTU)
+SEQUENCE_ENCODERS = (GRU4Rec, SASRec, HSTU, MIND, ComiRec)
 VECTOR_ENCODERS = (FMQuery, FMCandidate, ParallelQuery, ParallelCandidate)  # not projected, so not of length 1
 
 # One column of each kind, each with a missing value; `counts` are the training events of the rows.

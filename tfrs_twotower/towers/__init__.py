@@ -1,11 +1,14 @@
 """Towers: fields → encoder → projection → vector."""
 
+from tfrs_twotower.towers.comirec import ComiRec
 from tfrs_twotower.towers.dcn import DCN
 from tfrs_twotower.towers.dropout import Dropout
 from tfrs_twotower.towers.encoders import ENCODERS, build_encoder, check_encoder
 from tfrs_twotower.towers.fm import FMCandidate, FMQuery
 from tfrs_twotower.towers.gru4rec import GRU4Rec
 from tfrs_twotower.towers.hstu import HSTU
+from tfrs_twotower.towers.interests import InterestEncoder
+from tfrs_twotower.towers.mind import MIND
 from tfrs_twotower.towers.mlp import MLP
 from tfrs_twotower.towers.parallel import ParallelCandidate, ParallelQuery
 from tfrs_twotower.towers.sasrec import SASRec
@@ -14,6 +17,7 @@ from tfrs_twotower.towers.tower import Tower
 from tfrs_twotower.towers.vector_encoder import VectorEncoder
 
 __all__ = [
+    "ComiRec",
     "DCN",
     "Dropout",
     "ENCODERS",
@@ -21,6 +25,8 @@ __all__ = [
     "FMQuery",
     "GRU4Rec",
     "HSTU",
+    "InterestEncoder",
+    "MIND",
     "MLP",
     "ParallelCandidate",
     "ParallelQuery",

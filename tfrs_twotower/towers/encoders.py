@@ -1,9 +1,11 @@
 """The encoders that a tower can have. To add one: one file, one line here, one golden entry."""
 
+from tfrs_twotower.towers.comirec import ComiRec, ComiRecEncoder
 from tfrs_twotower.towers.dcn import DCN, DCNEncoder
 from tfrs_twotower.towers.fm import FMCandidate, FMEncoder, FMQuery
 from tfrs_twotower.towers.gru4rec import GRU4Rec, GRU4RecEncoder
 from tfrs_twotower.towers.hstu import HSTU, HSTUEncoder
+from tfrs_twotower.towers.mind import MIND, MINDEncoder
 from tfrs_twotower.towers.mlp import MLP, MLPEncoder
 from tfrs_twotower.towers.parallel import ParallelCandidate, ParallelEncoder, ParallelQuery
 from tfrs_twotower.towers.registry import ENCODERS, build_encoder, check_encoder
@@ -17,6 +19,8 @@ ENCODERS.update({
     GRU4Rec: GRU4RecEncoder,
     SASRec: SASRecEncoder,
     HSTU: HSTUEncoder,
+    MIND: MINDEncoder,
+    ComiRec: ComiRecEncoder,
     DCN: DCNEncoder,
     FMQuery: FMEncoder,
     FMCandidate: FMEncoder,

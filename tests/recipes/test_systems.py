@@ -1,0 +1,59 @@
+"""Each system on planted data, all the way: it trains, finds what was planted, evaluates, exports and loads."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import toy
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.features import Id, Schema, Sequence
+from tfrs_twotower.index import IndexConfig
+from tfrs_twotower.recipe import ModelConfig
+from tfrs_twotower.recommender import Recommender
+from tfrs_twotower.towers import MIND, MLP, ComiRec
+
+import tensorflow as tf  # isort: skip
+
+SMALL = MLP(widths=(16,))
+SEQUENCE = (Id("user_id", dim=8), Sequence(length=20))
+
+# name: (model, query features or None for those of the columns)
+SYSTEMS = {
+    "mind": (ModelConfig(dim=16, query_encoder=MIND(interests=2, hidden=SMALL)), SEQUENCE),
+    "comirec": (ModelConfig(dim=16, query_encoder=ComiRec(interests=2, attention=8, hidden=SMALL)), SEQUENCE),
+}
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_system_from_training_to_a_loaded_export(name, tmp_path):
+    model, query = SYSTEMS[name]
+    frames, truth = toy.planted()
+    schema = None if query is None else Schema(query=query, candidate=(Id("item_id", dim=8),))
+    recipe = dataclasses.replace(
+        toy.recipe(epochs=3), model=model, schema=schema, index=IndexConfig(kind="ivf", k=10)
+    )
+    recommender = Recommender(recipe, directory=tmp_path / "run", **frames).fit(verbose=0)
+
+    users = [f"u{u}" for u in range(40)]
+    found = recommender.recommend(users, k=5, exclude_seen=False)
+    of_item = truth.item_cluster[[int(i[1:]) for i in found["item_id"]]]
+    of_user = truth.user_cluster[[int(u[1:]) for u in found["user_id"]]]
+    assert (of_item == of_user).mean() > 0.7  # 0.25 by chance
+
+    metrics = recommender.evaluate()
+    assert metrics["test"]["recall@10"] > metrics["baselines"]["popularity"]["recall@10"]
+
+    served = tf.saved_model.load(str(recommender.export(tmp_path / "export")))  # which checks parity
+    features = recommender.assembly.examples.raw_queries(recommender.assembly.split.test.row[:3])
+    nothing = tf.zeros([1, 0], tf.string)
+    filters = {c.K: tf.constant(7), c.EXCLUDE_IDS: nothing, c.ALLOW_IDS: nothing, c.POPULARITY_BETA: tf.constant(0.0)}
+    answer = served.signatures["serving_default"](**features, **filters)
+    ids, scores = answer[c.IDS], answer[c.SCORES].numpy()
+    assert ids.shape == (3, 7) and all(len(set(row)) == 7 for row in ids.numpy())
+    assert (np.diff(scores) <= 0).all()
+    pairs = served.signatures["score_pairs"](**features, **{c.CANDIDATE_IDS: ids})[c.SCORES]
+    np.testing.assert_allclose(pairs, scores, rtol=1e-5, atol=1e-4)
+
+    again = Recommender.load(recommender.directory, **frames)
+    assert again.recommend(users[:3], k=5).equals(recommender.recommend(users[:3], k=5))

@@ -1,0 +1,66 @@
+"""ComiRec-SA: several interests of one user by self-attention (Cen et al. 2020)."""
+
+import tensorflow as tf
+
+from tfrs_twotower.config import at_least, config
+from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.towers.interests import PLACES, InterestEncoder
+from tfrs_twotower.towers.mlp import MLP
+from tfrs_twotower.towers.sequence import dense, split_sequence
+
+
+@config
+class ComiRec:
+    """Each interest is a mean of the past, by attention weights of its own: softmax(W₂ tanh(W₁ (e + place))).
+
+    Places are counted from the newest event. In training, only the interest that scores the item to be found
+    highest is trained on it.
+
+    Attributes:
+      interests: vectors of a query.
+      attention: width of the tanh layer.
+      hidden: dense layers after an interest is joined to the other features.
+    """
+
+    interests: int = 4
+    attention: int = 128
+    hidden: MLP = MLP(widths=(128,))
+
+    def __post_init__(self):
+        at_least(1, self, "interests", "attention")
+
+
+class ComiRecEncoder(InterestEncoder):
+    """Encoder of `ComiRec`.
+
+    Args:
+      settings: a `ComiRec`.
+      seed: from which weights and dropout derive theirs.
+    """
+
+    def __init__(self, settings, seed=0):
+        super().__init__(settings.hidden, seed, name="comirec")
+        self._settings, self._seed = settings, seed
+        self._wide = dense(settings.attention, seed, "wide", use_bias=False, activation="tanh")
+        self._narrow = dense(settings.interests, seed, "narrow", use_bias=False)
+
+    def build(self, input_shape):
+        start = tf.keras.initializers.RandomUniform(-0.05, 0.05, seed=derive_seed(self._seed, "place"))
+        dim = split_sequence(input_shape)[0].values[-1]
+        self._place = self.add_weight("place", (PLACES, dim), initializer=start)
+        super().build(input_shape)
+
+    def extract(self, sequence, training=False):
+        return tf.matmul(self.attention(sequence), sequence.values)
+
+    def attention(self, sequence):
+        """The attention of each interest over the past: [batch, interests, length], 0 at padding."""
+        count = tf.reduce_sum(tf.cast(sequence.valid, tf.int32), axis=1, keepdims=True)
+        place = tf.clip_by_value(count - 1 - tf.range(tf.shape(sequence.values)[1]), 0, PLACES - 1)
+        scores = self._narrow(self._wide(sequence.values + tf.gather(self._place, place)))
+        scores = tf.where(sequence.valid[:, :, tf.newaxis], scores, scores.dtype.min)  # −inf: NaN without any event
+        weights = tf.nn.softmax(scores, axis=1) * tf.cast(sequence.valid, scores.dtype)[:, :, tf.newaxis]
+        return tf.transpose(weights, [0, 2, 1])
+
+    def attend(self, scores):
+        return tf.one_hot(tf.argmax(scores, axis=1), tf.shape(scores)[1], dtype=scores.dtype)

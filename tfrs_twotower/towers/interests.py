@@ -1,0 +1,48 @@
+"""What the encoders of several interests share: one vector for each interest, beside the same context."""
+
+import tensorflow as tf
+
+from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.towers.mlp import MLPEncoder
+from tfrs_twotower.towers.sequence import split_sequence
+
+PLACES = 512  # of a sequence that are told apart
+
+
+class InterestEncoder(tf.keras.layers.Layer):
+    """Base of the multi-interest encoders: a subclass gives `extract` and `attend`.
+
+    Every interest is joined to the other fields' embeddings (profile, context of the request) and goes through
+    the same dense layers.
+
+    Args:
+      hidden: an `MLP`.
+      seed: from which its weights and dropout derive theirs.
+    """
+
+    def __init__(self, hidden, seed, name):
+        super().__init__(name=name)
+        self._hidden = MLPEncoder(hidden, derive_seed(seed, "hidden"))
+
+    def extract(self, sequence, training=False):
+        """`SequenceEmbedding` → float32 [batch, interests, any]."""
+        raise NotImplementedError
+
+    def attend(self, scores):
+        """How much each interest counts for the item that it is trained to find (label-aware attention).
+
+        Args:
+          scores: [batch, interests], of the interests with that item.
+
+        Returns:
+          [batch, interests], with a sum of 1.
+        """
+        raise NotImplementedError
+
+    def call(self, embeddings, training=False):
+        """The fields' embeddings → [batch, interests, any]."""
+        sequence, others = split_sequence(embeddings)
+        interests = self.extract(sequence, training=training)
+        count = interests.shape[1]
+        others = [tf.repeat(other[:, tf.newaxis], count, axis=1) for other in others]
+        return self._hidden([interests, *others], training=training)

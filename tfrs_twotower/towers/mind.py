@@ -1,0 +1,102 @@
+"""MIND: several interests of one user by dynamic routing (Li et al. 2019)."""
+
+import tensorflow as tf
+
+from tfrs_twotower.config import at_least, config
+from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.towers.interests import PLACES, InterestEncoder
+from tfrs_twotower.towers.mlp import MLP
+from tfrs_twotower.towers.sequence import dense, split_sequence
+
+
+@config
+class MIND:
+    """Capsules over the past: events are routed to interests, by agreement, in a few rounds.
+
+    Routing logits b start at random and stay so (σ = 1): round for round, with e an event's vector and S one matrix
+    for all interests, w = softmax of b over the interests, u = squash(Σ w · S e), b += ⟨u, S e⟩. A past of n events
+    has max(1, min(interests, ⌊log₂ n⌋)) interests; the first stands in for those that are not there, which changes
+    no maximum.
+
+    Attributes:
+      interests: vectors of a query, at most.
+      iterations: rounds of routing.
+      hidden: dense layers after an interest is joined to the other features.
+      sharpness: in training, interests are mixed by the softmax of `sharpness` × their scores with the item to be
+        found: 0 mixes all alike, a large one picks the best. (The paper raises the scores to a power, with the same
+        ends; ours may be negative.)
+    """
+
+    interests: int = 4
+    iterations: int = 3
+    hidden: MLP = MLP(widths=(128,))
+    sharpness: float = 1.0
+
+    def __post_init__(self):
+        at_least(1, self, "interests", "iterations")
+        if not self.sharpness >= 0:
+            raise ConfigError(invalid("MIND.sharpness", "be 0 or more", self.sharpness, "For example 1."))
+
+
+class MINDEncoder(InterestEncoder):
+    """Encoder of `MIND`.
+
+    Args:
+      settings: a `MIND`.
+      seed: from which weights, routing logits and dropout derive theirs.
+    """
+
+    def __init__(self, settings, seed=0):
+        super().__init__(settings.hidden, seed, name="mind")
+        self._settings, self._seed = settings, seed
+
+    def build(self, input_shape):
+        start = tf.keras.initializers.RandomNormal(stddev=1.0, seed=derive_seed(self._seed, "routing"))
+        shape = (self._settings.interests, PLACES)
+        self._logits = self.add_weight("routing_logits", shape, initializer=start, trainable=False)
+        dim = split_sequence(input_shape)[0].values[-1]
+        self._matrix = dense(dim, self._seed, "matrix", use_bias=False)
+        super().build(input_shape)
+
+    def extract(self, sequence, training=False):
+        events = self._matrix(sequence.values)
+        places = tf.range(tf.shape(events)[1]) % PLACES
+        logits = tf.gather(self._logits, places, axis=1)[tf.newaxis]
+        count = tf.reduce_sum(tf.cast(sequence.valid, tf.int32), axis=1)
+        used = used_interests(count, self._settings.interests)
+        return route(events, sequence.valid, logits, used, self._settings.iterations)
+
+    def attend(self, scores):
+        return tf.nn.softmax(self._settings.sharpness * scores)
+
+
+def used_interests(count, interests):
+    """bool [batch, interests]: the first max(1, min(interests, ⌊log₂ count⌋)); count: int32 [batch], events."""
+    least = 2 ** tf.range(1, interests + 1)
+    used = count[:, tf.newaxis] >= least[tf.newaxis]
+    return tf.logical_or(used, tf.range(interests) == 0)
+
+
+def route(events, valid, logits, used, iterations):
+    """Dynamic routing: [batch, interests, dim].
+
+    Args:
+      events: float32 [batch, length, dim], mapped by S.
+      valid: bool [batch, length], False at padding, which is routed nowhere.
+      logits: float32, broadcasts to [batch, interests, length]: where the routing starts.
+      used: bool [batch, interests]. The others are copies of the first.
+      iterations: at least 1. Only the last one has a gradient.
+    """
+    fixed, there = tf.stop_gradient(events), tf.cast(valid, events.dtype)[:, tf.newaxis]
+    for left in reversed(range(iterations)):
+        weights = tf.nn.softmax(tf.where(used[:, :, tf.newaxis], logits, float("-inf")), axis=1) * there
+        interests = squash(tf.matmul(weights, fixed if left else events))
+        logits = logits + tf.matmul(interests, fixed, transpose_b=True)
+    return tf.where(used[:, :, tf.newaxis], interests, interests[:, :1])
+
+
+def squash(vectors):
+    """v · ‖v‖ / (1 + ‖v‖²): the direction stays, the length comes below 1 (Sabour et al. 2017)."""
+    square = tf.reduce_sum(tf.square(vectors), axis=-1, keepdims=True)
+    return vectors * tf.sqrt(square + 1e-12) / (1.0 + square)
