@@ -1,18 +1,24 @@
 """The retrieval model, its task and its objective."""
 
+from tfrs_twotower.models.alignment import ContentAlignment
 from tfrs_twotower.models.auxiliary import AUXILIARY, build_auxiliary
 from tfrs_twotower.models.category_alignment import CategoryAlignment
+from tfrs_twotower.models.distillation import Distillation
 from tfrs_twotower.models.mimic import Mimic
 from tfrs_twotower.models.multi_interest import MultiInterestTwoTower
 from tfrs_twotower.models.objectives import CatalogueObjective, ItemFeatures, Positives, SampledObjective
 from tfrs_twotower.models.retrieval import Retrieval
+from tfrs_twotower.models.self_supervision import SelfSupervision
+from tfrs_twotower.models.sequence_model import SequenceTwoTower
 from tfrs_twotower.models.temperature import FixedTemperature, LearnedTemperature, Temperature
 from tfrs_twotower.models.two_tower import TwoTowerModel
 
 __all__ = [
     "AUXILIARY",
     "CatalogueObjective",
+    "ContentAlignment",
     "CategoryAlignment",
+    "Distillation",
     "FixedTemperature",
     "ItemFeatures",
     "LearnedTemperature",
@@ -21,6 +27,8 @@ __all__ = [
     "Positives",
     "Retrieval",
     "SampledObjective",
+    "SelfSupervision",
+    "SequenceTwoTower",
     "Temperature",
     "TwoTowerModel",
     "build_auxiliary",

@@ -8,13 +8,19 @@ with the `TwoTowerModel`, its batch, and what `TwoTowerModel.pairs` returns.
 """
 
 from tfrs_twotower.errors import ConfigError, nearest
+from tfrs_twotower.models.alignment import ContentAlignment, ContentAlignmentLoss
 from tfrs_twotower.models.category_alignment import CategoryAlignment, CategoryAlignmentLoss
+from tfrs_twotower.models.distillation import Distillation, DistillationLoss
 from tfrs_twotower.models.mimic import Mimic, MimicLoss
+from tfrs_twotower.models.self_supervision import SelfSupervision, SelfSupervisionLoss
 
 # configuration: layer(configuration, seed)
 AUXILIARY: dict = {
     Mimic: MimicLoss,
     CategoryAlignment: CategoryAlignmentLoss,
+    ContentAlignment: ContentAlignmentLoss,
+    Distillation: DistillationLoss,
+    SelfSupervision: SelfSupervisionLoss,
 }
 
 

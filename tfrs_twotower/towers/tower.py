@@ -60,27 +60,32 @@ class Tower(tf.keras.layers.Layer):
 
     def call(self, encoded, training=False):
         """What `encode` returns → [batch, dim], or [batch, interests, dim] if the encoder gives several."""
-        return self._finish(self.encoder(self._embed(encoded, training), training=training))
+        return self.vectors(self.embed(encoded, training), training)
+
+    def embed(self, encoded, training=False):
+        """What `encode` returns → the fields' embeddings, in their order: [batch, dᵢ] each, but for a sequence's."""
+        return [field(encoded[field.name], training=training) for field in self.fields]
+
+    def vectors(self, embeddings, training=False):
+        """What `embed` returns, changed maybe → what `call` returns."""
+        return self._finish(self.encoder(embeddings, training=training))
 
     def at_positions(self, encoded, training=False):
         """As `call`, after every event of a sequence: [events, dim].
 
         The encoder must be a sequence encoder, and fields beside the sequence come encoded as [events, ...].
         """
-        return self._finish(self.encoder.at_positions(self._embed(encoded, training), training=training))
-
-    def _embed(self, encoded, training):
-        return [field(encoded[field.name], training=training) for field in self.fields]
+        return self._finish(self.encoder.at_positions(self.embed(encoded, training), training=training))
 
     def _finish(self, values):
-        vectors = values if self._project is None else self._project(values)
+        vectors = tf.cast(values if self._project is None else self._project(values), tf.float32)
         return tf.math.l2_normalize(vectors, axis=-1) if self.normalise else vectors
 
     def field_weights(self, encoded):
         """{field name: [batch]}: what each field is multiplied by; empty for an encoder that weighs none."""
         if not hasattr(self.encoder, "field_weights"):
             return {}
-        weights = self.encoder.field_weights(self._embed(encoded, training=False))
+        weights = self.encoder.field_weights(self.embed(encoded, training=False))
         return {field.name: w for field, w in zip(self.fields, tf.unstack(weights, axis=1))}
 
     def state(self):

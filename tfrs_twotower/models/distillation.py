@@ -1,0 +1,123 @@
+"""A ranker that teaches the towers: it sees both sides at once, which no index could search."""
+
+import tensorflow as tf
+
+from tfrs_twotower.config import at_least, config
+from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.features import SequenceField, derive_seed
+from tfrs_twotower.losses import distillation, sampled_softmax
+from tfrs_twotower.sampling import same_item, user_positives
+from tfrs_twotower.sampling.draws import Draws
+
+
+@config
+class Distillation:
+    """A teacher, trained beside the towers, whose soft labels they learn. What is served is the towers alone.
+
+    The teacher is an MLP over [u's fields, v's fields, u ⊙ v]. Teacher and towers score the same candidates: the
+    row's positive, and items drawn uniformly, which a sampled softmax need not correct. The teacher's own loss
+    sends no gradient to the towers.
+
+    Attributes:
+      candidates: items drawn for each batch.
+      widths: units of the teacher's hidden layers.
+      temperature: T of `losses.distillation`, above 0; on top of the scores' own τ.
+      weight: of the soft labels in the loss; the teacher's own loss has weight 1.
+    """
+
+    candidates: int = 64
+    widths: tuple[int, ...] = (64, 32)
+    temperature: float = 1.0
+    weight: float = 1.0
+
+    def __post_init__(self):
+        at_least(1, self, "candidates")
+        if not self.widths or min(self.widths) < 1:
+            rule = "hold one width or more, each at least 1"
+            raise ConfigError(invalid("Distillation.widths", rule, self.widths, "(64, 32) is usual."))
+        if not self.temperature > 0 or self.weight < 0:
+            rule, received = "be above 0, and `weight` at least 0", (self.temperature, self.weight)
+            raise ConfigError(invalid("Distillation.temperature", rule, received, "1.0 is usual for both."))
+
+
+class DistillationLoss(tf.keras.layers.Layer):
+    """Auxiliary loss of `Distillation`: the teacher's own loss and what it teaches.
+
+    Args:
+      settings: a `Distillation`.
+      seed: from which weights and draws derive theirs.
+    """
+
+    def __init__(self, settings, seed=0):
+        super().__init__(name="distillation")
+        self._autocast = False  # scores are float32 under mixed precision too
+        self._settings = settings
+        self.teacher = Teacher(settings.widths, seed)
+        self._draws = Draws(derive_seed(seed, "draws"))
+
+    def call(self, model, batch, queries, candidates, positives, training=False):
+        """See `models/auxiliary.py`; queries: [n, dim]."""
+        objective = model.objective
+        places = self._draws.uniform([self._settings.candidates], 0, tf.size(objective.catalogue), tf.int32)
+        drawn = tf.gather(objective.catalogue, places)
+        encoded = objective.items.rows(drawn)
+        others = model.candidate_tower(encoded, training=training)
+        products = tf.cast(_products(queries, candidates, others), tf.float32) / objective.temperature.value()
+        student = tf.reduce_sum(products, axis=-1)
+        teacher = self.teacher(
+            _fields(model.query_tower, batch["query"]), _fields(model.candidate_tower, batch["candidate"]),
+            _fields(model.candidate_tower, encoded), tf.stop_gradient(products),
+        )
+        hidden = tf.logical_or(same_item(drawn, positives.rows), user_positives(drawn, positives.known))
+        mask = tf.pad(tf.logical_not(hidden), [[0, 0], [1, 0]], constant_values=True)
+        own = sampled_softmax(teacher, mask, positives.weight, tf.zeros_like(positives.rows))
+        settings = self._settings
+        return own + settings.weight * distillation(student, teacher, settings.temperature, mask, positives.weight)
+
+
+class Teacher(tf.keras.layers.Layer):
+    """An MLP over [u's fields, v's fields, u ⊙ v], for each row's positive and for candidates that all rows share.
+
+    The first layer is a sum of three, so that what belongs to a row or a candidate alone is computed once.
+    """
+
+    def __init__(self, widths, seed=0):
+        super().__init__(name="teacher")
+        first, *rest = widths
+
+        def dense(units, name, **options):
+            init = tf.keras.initializers.GlorotUniform(seed=derive_seed(seed, name))
+            return tf.keras.layers.Dense(units, kernel_initializer=init, name=name, **options)
+
+        self._of_query, self._of_candidate = dense(first, "query"), dense(first, "candidate", use_bias=False)
+        self._of_product = dense(first, "product", use_bias=False)
+        self._hidden = [dense(width, f"hidden_{i}", activation="relu") for i, width in enumerate(rest)]
+        self._score = dense(1, "score", use_bias=False)
+
+    def call(self, query, positive, shared, products):
+        """float32 [n, 1 + c]: scores of each row's positive, then of the shared candidates.
+
+        Args:
+          query, positive: [n, any], the fields' embeddings side by side.
+          shared: [c, any], of the candidates that all rows share.
+          products: [n, 1 + c, dim], u ⊙ v / τ.
+        """
+        own, others = self._of_candidate(positive)[:, tf.newaxis], self._of_candidate(shared)[tf.newaxis]
+        of_candidate = tf.concat([own, tf.tile(others, [tf.shape(own)[0], 1, 1])], axis=1)
+        values = tf.nn.relu(self._of_query(query)[:, tf.newaxis] + of_candidate + self._of_product(products))
+        for layer in self._hidden:
+            values = layer(values)
+        return self._score(values)[:, :, 0]
+
+
+def _products(queries, candidates, others):
+    """u ⊙ v of each row with its own positive, and with all of `others`: [n, 1 + c, dim]."""
+    if queries.shape.rank != 2:
+        raise ConfigError("`Distillation` needs one vector a query. Received: several. Leave it out of `auxiliary`.")
+    return tf.concat([(queries * candidates)[:, tf.newaxis], queries[:, tf.newaxis] * others[tf.newaxis]], axis=1)
+
+
+def _fields(tower, encoded):
+    """[n, any]: the embeddings of a tower's fields, without a sequence, and without a gradient."""
+    fields = [field for field in tower.fields if not isinstance(field, SequenceField)]
+    return tf.stop_gradient(tf.concat([field(encoded[field.name], training=False) for field in fields], axis=-1))
