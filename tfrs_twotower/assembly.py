@@ -17,17 +17,19 @@ from tfrs_twotower.models import (
     MultiInterestTwoTower,
     Retrieval,
     SampledObjective,
+    SequenceTwoTower,
     Temperature,
     TwoTowerModel,
     build_auxiliary,
 )
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import Explicit, Hard, HardNegatives, Negatives, build_logq
-from tfrs_twotower.towers import InterestEncoder, Tower
-from tfrs_twotower.training import Examples, TrainingBatches, event_weights, shown_counts
+from tfrs_twotower.towers import InterestEncoder, SequenceEncoder, Tower
+from tfrs_twotower.training import Examples, SequenceBatches, TrainingBatches, event_weights, shown_counts
 from tfrs_twotower.training.examples import event_table
 
 _BLOCK = 4096  # rows embedded at a time
+_CELLS = 2**23  # rows × events × events of one attention at a time
 _KNN_HISTORY = 10  # events of the past that item-kNN sums over; more was worse
 
 
@@ -62,7 +64,8 @@ class Assembly:
 
     def query_vectors(self, rows):
         """float32 [rows, dim], or [rows, interests, dim]: the query tower at log rows."""
-        return _in_blocks(lambda part: self._query(self.examples.queries(part)), rows)
+        block = min(_BLOCK, max(_CELLS // max(self.examples.history_length, 1) ** 2, 1))
+        return _in_blocks(lambda part: self._query(self.examples.queries(part)), rows, block)
 
     def candidate_vectors(self):
         """float32 [catalogue, dim]: the candidate tower over the catalogue."""
@@ -117,9 +120,9 @@ class Assembly:
         return Ragged(values[kept], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
 
 
-def _in_blocks(embed, rows):
+def _in_blocks(embed, rows, block=_BLOCK):
     rows = np.asarray(rows)
-    return np.concatenate([embed(rows[i: i + _BLOCK]).numpy() for i in range(0, len(rows), _BLOCK)])
+    return np.concatenate([embed(rows[i: i + block]).numpy() for i in range(0, len(rows), block)])
 
 
 def assemble(recipe, log, field_states=None):
@@ -171,9 +174,14 @@ def assemble(recipe, log, field_states=None):
         build_auxiliary(loss, derive_seed(recipe.training.seed, f"auxiliary/{i}"))
         for i, loss in enumerate(config.auxiliary)
     ]
-    make = MultiInterestTwoTower if isinstance(query_tower.encoder, InterestEncoder) else TwoTowerModel
-    model = make(query_tower, candidate_tower, objective, auxiliary)
-    batches = TrainingBatches(examples, positives, recipe.training, explicit_negatives(log, config.negatives))
+    parts = query_tower, candidate_tower, objective, auxiliary
+    if isinstance(query_tower.encoder, SequenceEncoder):
+        model = SequenceTwoTower(*parts, known_positives=recipe.training.known_positives)
+        batches = SequenceBatches(examples, positives, recipe.training, query_fields)
+    else:
+        make = MultiInterestTwoTower if isinstance(query_tower.encoder, InterestEncoder) else TwoTowerModel
+        model = make(*parts)
+        batches = TrainingBatches(examples, positives, recipe.training, explicit_negatives(log, config.negatives))
     return Assembly(
         recipe, log, split, model, examples, batches, catalogue, counts[catalogue]
     )

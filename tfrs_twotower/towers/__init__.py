@@ -13,6 +13,7 @@ from tfrs_twotower.towers.mlp import MLP
 from tfrs_twotower.towers.parallel import ParallelCandidate, ParallelQuery
 from tfrs_twotower.towers.sasrec import SASRec
 from tfrs_twotower.towers.senet import SENet
+from tfrs_twotower.towers.sequence import SequenceEncoder
 from tfrs_twotower.towers.tower import Tower
 from tfrs_twotower.towers.vector_encoder import VectorEncoder
 
@@ -32,6 +33,7 @@ __all__ = [
     "ParallelQuery",
     "SASRec",
     "SENet",
+    "SequenceEncoder",
     "Tower",
     "VectorEncoder",
     "build_encoder",

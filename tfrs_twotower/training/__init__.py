@@ -5,6 +5,7 @@ from tfrs_twotower.training.distribution import is_chief, of_chief
 from tfrs_twotower.training.examples import Examples, TrainingBatches
 from tfrs_twotower.training.fit import FitReport, fit, restore_best
 from tfrs_twotower.training.optimizers import LazyAdamConfig, RowWiseAdagradConfig
+from tfrs_twotower.training.sequences import SequenceBatches
 from tfrs_twotower.training.positives import EventWeights, Resampling, event_weights, shown_counts
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "LazyAdamConfig",
     "Resampling",
     "RowWiseAdagradConfig",
+    "SequenceBatches",
     "TrainingBatches",
     "TrainingConfig",
     "event_weights",

@@ -1,5 +1,6 @@
 """Keras callbacks: full-catalogue evaluation with early stopping, checkpoints, hard negatives."""
 
+import contextlib
 import json
 import time
 
@@ -20,14 +21,20 @@ class FullCatalogueEvaluation(tf.keras.callbacks.Callback):
       progress: the `Progress` of this training.
       save_best: () -> None, called when the weights are the best so far.
       history: a JSON-lines file that gets one line an epoch.
+      average: a `WeightAverage`, which is then what is evaluated and kept, or None.
     """
 
-    def __init__(self, evaluate, monitor, patience, progress, save_best, history):
+    def __init__(self, evaluate, monitor, patience, progress, save_best, history, average=None):
         super().__init__()
         self._evaluate, self._monitor, self._patience = evaluate, monitor, patience
         self._progress, self._save_best, self._history = progress, save_best, history
+        self._average = average
 
     def on_epoch_end(self, epoch, logs=None):
+        with self._average.applied() if self._average else contextlib.nullcontext():
+            self._judge(epoch, logs)
+
+    def _judge(self, epoch, logs):
         started = time.perf_counter()
         metrics = self._evaluate()
         if self._monitor not in metrics:
@@ -61,14 +68,18 @@ class Checkpoints(tf.keras.callbacks.Callback):
       progress: the `Progress` of this training.
       every: steps between two checkpoints.
       per_epoch: steps of an epoch.
+      average: a `WeightAverage` that takes in the weights of each step, or None.
     """
 
-    def __init__(self, manager, progress, every, per_epoch):
+    def __init__(self, manager, progress, every, per_epoch, average=None):
         super().__init__()
+        self._average = average
         self._manager, self._progress, self._every, self._per_epoch = manager, progress, every, per_epoch
 
     def on_train_batch_end(self, batch, logs=None):
         self._progress.step.assign_add(1)
+        if self._average:
+            self._average.update()
         step = int(self._progress.step.numpy())
         if step % self._every == 0 and step % self._per_epoch:
             self.save()

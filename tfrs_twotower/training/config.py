@@ -19,6 +19,8 @@ class TrainingConfig:
       optimizer: `LazyAdamConfig` or `RowWiseAdagradConfig`; both touch only the embedding rows of the batch.
       monitor: the validation metric that decides which epoch is kept, e.g. "ndcg@10".
       patience: stop after so many epochs without a better `monitor`; 0 runs all epochs and keeps the best.
+      average: a running average of the weights is what is evaluated and kept; in each step it keeps this share of
+        itself, so that 0.998 averages over some five hundred steps. 0 averages nothing.
       known_positives: at most so many of the user's latest training items are masked as negatives.
       shuffle_buffer: rows that are shuffled at a time.
       order: "shuffled", or "time": the batches of an epoch come in the order of the log, as from a stream. Rows
@@ -34,6 +36,7 @@ class TrainingConfig:
     optimizer: LazyAdamConfig | RowWiseAdagradConfig = LazyAdamConfig()
     monitor: str = "ndcg@10"
     patience: int = 3
+    average: float = 0.0
     known_positives: int = 100
     shuffle_buffer: int = 1_000_000
     order: Literal["shuffled", "time"] = "shuffled"
@@ -48,6 +51,9 @@ class TrainingConfig:
         if self.order not in ("shuffled", "time"):
             way_out = nearest(self.order, ("shuffled", "time"))
             raise ConfigError(f"`TrainingConfig.order` cannot be {self.order!r}." + way_out)
+        if not 0 <= self.average < 1:
+            rule = "be in [0, 1)"
+            raise ConfigError(invalid("TrainingConfig.average", rule, self.average, "0 averages nothing."))
         if self.seed >= 2**32:
             rule = "be below 2**32"
             raise ConfigError(invalid("TrainingConfig.seed", rule, self.seed, "Use a smaller one."))

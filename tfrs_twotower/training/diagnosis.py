@@ -23,9 +23,10 @@ def culprit(model, batch):
                 return f"The {side} feature `{field.name}` holds a value that is not finite."
             if any(_not_finite(w) for w in field.trainable_variables):
                 return f"The weights of the {side} feature `{field.name}` are not finite."
-            if _not_finite(field(encoded, training=False)):
+            if any(_not_finite(v) for v in tf.nest.flatten(field(encoded, training=False))):
                 return f"The embedding of the {side} feature `{field.name}` is not finite."
-        if _not_finite(tower(batch[side], training=False)):
+    for side, vectors in zip(("query", "candidate"), model(batch, training=False)):
+        if _not_finite(vectors):
             return f"All features are finite, but the {side} tower's output is not."
     if _not_finite(batch["weight"]):
         return "An example weight is not finite."

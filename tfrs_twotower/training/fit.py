@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.models.two_tower import NOT_FINITE
+from tfrs_twotower.training.averaging import WeightAverage
 from tfrs_twotower.training.callbacks import Checkpoints, FullCatalogueEvaluation, HardNegativesRefresh
 from tfrs_twotower.training.diagnosis import culprit
 from tfrs_twotower.training.distribution import distributed, is_chief, of_chief
@@ -95,7 +96,8 @@ def _fit(model, data, config, evaluate, directory, written, verbose, callbacks):
     model(next(iter(data.dataset(0, 1))))  # creates the weights
     model.optimizer.build(model.trainable_variables)
     progress, clock = Progress(), _StepClock()
-    state = tf.train.Checkpoint(model=model, optimizer=model.optimizer, progress=progress)
+    average = WeightAverage(model.trainable_variables, config.average) if config.average else None
+    state = tf.train.Checkpoint(model=model, optimizer=model.optimizer, progress=progress, average=average)
     _restore_last(tf.train.CheckpointManager(state, str(directory / "last"), max_to_keep=2))
     last = tf.train.CheckpointManager(state, str(written / "last"), max_to_keep=2)
     best = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(written / "best"), max_to_keep=1)
@@ -104,9 +106,9 @@ def _fit(model, data, config, evaluate, directory, written, verbose, callbacks):
         clock,
         FullCatalogueEvaluation(
             evaluate, config.monitor, config.patience, progress,
-            lambda: best.save(checkpoint_number=int(progress.step.numpy())), written / "history.jsonl",
+            lambda: best.save(checkpoint_number=int(progress.step.numpy())), written / "history.jsonl", average,
         ),
-        Checkpoints(last, progress, config.checkpoint_steps, per_epoch),
+        Checkpoints(last, progress, config.checkpoint_steps, per_epoch, average),
         tf.keras.callbacks.TensorBoard(str(written / "tensorboard"), write_graph=False, profile_batch=0),
         *callbacks,
     ]

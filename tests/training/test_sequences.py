@@ -1,0 +1,133 @@
+"""Windows of the users' pasts: what is asked at every event, from training rows alone, in an order that resumes."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tfrs_twotower.assembly import assemble
+from tfrs_twotower.data import Frames, LeaveLastOut, ingest
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.features import History, Id, Schema, Sequence
+from tfrs_twotower.losses import FullSoftmax
+from tfrs_twotower.models import SequenceTwoTower
+from tfrs_twotower.recipe import ModelConfig, Recipe
+from tfrs_twotower.recommender import Recommender
+from tfrs_twotower.towers import HSTU, MLP, GRU4Rec, SASRec
+from tfrs_twotower.training import LazyAdamConfig, TrainingConfig
+
+import tensorflow as tf  # isort: skip
+
+LENGTHS = {"a": 3, "b": 4, "c": 12, "d": 40}  # events of each user; the last two are held out
+
+
+def frame():
+    rows = [(user, f"{user}{i:02}", 1000 + 10 * i) for user, n in LENGTHS.items() for i in range(n)]
+    return pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
+
+
+def recipe(encoder=MLP(), features=(Sequence(length=8),), **training):
+    return Recipe(
+        name="toy", split=LeaveLastOut(), schema=Schema(query=features, candidate=(Id("item_id", dim=8),)),
+        model=ModelConfig(dim=8, query_encoder=encoder, candidate_encoder=MLP(widths=()), loss=FullSoftmax()),
+        training=TrainingConfig(**{"batch_size": 16, **training}),
+    )
+
+
+@pytest.fixture(scope="module")
+def assembly():
+    log, _ = ingest(Frames(frame()))
+    return assemble(recipe(GRU4Rec(units=(8,))), log)
+
+
+def epoch(a, number):
+    n = a.batches.steps_per_epoch
+    return [a.batches.batch(number * n + i) for i in range(n)]
+
+
+def names(a, rows):
+    return np.asarray(a.log.items["item_id"].to_pylist())[rows]
+
+
+def test_what_follows_each_event_is_its_target(assembly):
+    """Item names end in the place of their event: the target is one place on, in the same user's past."""
+    for batch in epoch(assembly, 0):
+        past = batch["past_id"]
+        real = past >= 0
+        assert (real[:, 1:] <= real[:, :-1]).all()  # padding at the end
+        before, after = names(assembly, past[real]), names(assembly, batch["candidate_id"])
+        assert [b[0] for b in before] == [t[0] for t in after]
+        assert [int(b[1:]) + 1 for b in before] == [int(t[1:]) for t in after]
+        assert batch["past"]["now"].tolist() == [
+            1010 + 10 * int(names(assembly, row[mine])[-1][1:]) for row, mine in zip(past, real)
+        ]
+
+
+def test_an_epoch_shows_each_past_and_long_ones_in_windows(assembly):
+    """b has 1 pair, c 9 and d 37: ⌈9 / 8⌉ + ⌈37 / 8⌉ windows of 8 and the newest event always; a has no pair."""
+    for number in range(3):
+        shown = [name for batch in epoch(assembly, number) for name in names(assembly, batch["candidate_id"])]
+        by_user = {user: sorted(name for name in shown if name[0] == user) for user in LENGTHS}
+        assert by_user["a"] == [] and by_user["b"] == ["b01"]
+        assert len(by_user["c"]) == 16 and len(by_user["d"]) == 40
+        assert {"c09", "d37"} <= set(shown)
+
+
+def test_in_time_every_training_event_is_a_target_and_no_other_ever(assembly):
+    shown = {name for number in range(60) for b in epoch(assembly, number)
+             for name in [*names(assembly, b["candidate_id"]), *names(assembly, b["past_id"][b["past_id"] >= 0])]}
+    train = set(names(assembly, assembly.log.item[assembly.split.train]))
+    held = set(names(assembly, assembly.log.item)) - train
+    assert len(held) == 8 and shown == {name for name in train if name[0] != "a"}
+
+
+def test_short_pasts_do_not_pay_for_long_ones(assembly):
+    widths = {batch["past_id"].shape[1] for batch in epoch(assembly, 0)}
+    assert widths == {1, 8}
+
+
+def test_the_order_is_a_function_of_seed_and_step(assembly):
+    again = assemble(assembly.recipe, assembly.log)
+    steps = assembly.batches.steps_per_epoch * 2
+    last = again.batches.batch(steps - 1)  # without the steps before it
+    tf.nest.map_structure(np.testing.assert_array_equal, last, assembly.batches.batch(steps - 1))
+    other = assemble(dataclasses.replace(assembly.recipe, training=TrainingConfig(batch_size=16, seed=1)), assembly.log)
+    assert any(not np.array_equal(x["past_id"], y["past_id"]) for x, y in zip(epoch(assembly, 0), epoch(other, 0)))
+
+
+def test_known_positives_are_what_came_before(assembly):
+    a = assembly
+    all_before = [[5, -1, -1], [6, 5, -1], [7, 6, 5]]
+    for known, expected in ((0, [[], [], []]), (2, [[5, -1], [6, 5], [7, 6]]), (9, all_before)):
+        model = SequenceTwoTower(a.model.query_tower, a.model.candidate_tower, a.model.objective, known_positives=known)
+        found = model._known(tf.constant([[5, 6, 7, -1]])[:, :3])
+        assert found.numpy().tolist() == expected
+
+
+def test_a_history_beside_a_sequence_is_refused():
+    log, _ = ingest(Frames(frame()))
+    with pytest.raises(ConfigError, match="Leave the History out"):
+        assemble(recipe(GRU4Rec(), (Sequence(length=8), History(length=4))), log)
+
+
+def cycle(users=60, items=20, events=24, seed=0):
+    """Each user walks round a circle of items from a place of their own: the next item follows from the last."""
+    starts = np.random.default_rng(seed).integers(0, items, users)
+    rows = [(f"u{u}", f"i{(first + i) % items:02}", 1000 * u + i)
+            for u, first in enumerate(starts) for i in range(events)]
+    return pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
+
+
+@pytest.mark.parametrize("encoder", [GRU4Rec(units=(16,)), SASRec(blocks=1, heads=1), HSTU(blocks=1, width=16)])
+def test_the_planted_next_item_is_found(encoder, tmp_path):
+    made = recipe(
+        encoder, (Sequence(length=16),), batch_size=64, epochs=8, known_positives=0, average=0.9,
+        optimizer=LazyAdamConfig(learning_rate=0.01), patience=0,
+    )
+    evaluation = dataclasses.replace(made.evaluation, exclude_seen=False, bootstrap=0)
+    made = dataclasses.replace(made, evaluation=evaluation)
+    trained = Recommender(made, interactions=cycle(), directory=tmp_path / "run").fit(verbose=0)
+    a = trained.assembly
+    top = a.judge(a.split.test, a.model_scorer(a.split.test), bootstrap=0).top[:, 0]
+    assert (a.catalogue[top] == a.split.test.targets.values).mean() > 0.9

@@ -1,0 +1,43 @@
+"""The running average of the weights: what a training that still moves is judged by and ends with."""
+
+import contextlib
+
+import tensorflow as tf
+
+
+class WeightAverage(tf.Module):
+    """avg ← avg + (1 − m)·(w − avg) after each step, with m = min(momentum, (1 + n) / (10 + n)) in step n.
+
+    The second term lets the average forget where training began. It passes over all weights in every step, large
+    tables too.
+
+    Args:
+      weights: the variables to average.
+      momentum: the share of itself that the average keeps; 0.998 averages over some five hundred steps.
+    """
+
+    def __init__(self, weights, momentum):
+        super().__init__(name="average")
+        self._weights, self._momentum = list(weights), momentum
+        self.averages = [tf.Variable(weight, trainable=False) for weight in self._weights]
+        self.steps = tf.Variable(0.0, trainable=False)
+
+    @tf.function
+    def update(self):
+        """Takes in the weights as they are after a step."""
+        momentum = tf.minimum(self._momentum, (1.0 + self.steps) / (10.0 + self.steps))
+        self.steps.assign_add(1.0)
+        for average, weight in zip(self.averages, self._weights):
+            average.assign_add((1.0 - momentum) * (weight - average))
+
+    @contextlib.contextmanager
+    def applied(self):
+        """Within it, the weights are their averages."""
+        own = [weight.numpy() for weight in self._weights]
+        for weight, average in zip(self._weights, self.averages):
+            weight.assign(average)
+        try:
+            yield
+        finally:
+            for weight, value in zip(self._weights, own):
+                weight.assign(value)

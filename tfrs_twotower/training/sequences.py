@@ -1,0 +1,116 @@
+"""Batches of windows of the users' pasts, for models that learn from every event of a window."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.features import SequenceField
+from tfrs_twotower.training.distribution import part_of, steps
+from tfrs_twotower.training.distribution import part_of, steps
+
+_BUCKETS = 4  # lengths of windows: the field's, and halves of it
+
+
+class SequenceBatches:
+    """Batches of windows in an order that is a function of (seed, epoch, step); it stands in for `TrainingBatches`.
+
+    A window is some of a user's training events in a row; after each of them, the next one is to be found. A
+    past of no more than the field's length is one window. A longer one gives ⌈pairs / length⌉ windows an
+    epoch: the newest, and others from places drawn anew each epoch, so that in time every event is a target.
+
+    A batch holds windows of like length, padded to the longest that its bucket allows (the field's length, a
+    half, a quarter or an eighth of it), and about `batch_size` events: short pasts come many at a time.
+
+    Args:
+      examples: an `Examples`.
+      rows: int64, the training rows of the log; no other row is read.
+      config: a `TrainingConfig`; `batch_size` counts events.
+      fields: the query tower's fields, one of them a `SequenceField`.
+    """
+
+    def __init__(self, examples, rows, config, fields):
+        self._examples, self._config = examples, config
+        self._field = next(f for f in fields if isinstance(f, SequenceField))
+        if len(examples.past_fields) > 1:
+            raise ConfigError(
+                "A Sequence cannot stand beside a History: training at every event would need a history for each. "
+                "Leave the History out of `Schema.query`."
+            )
+        users = examples.log.user[rows]
+        self._order = np.asarray(rows)[np.argsort(users, kind="stable")]
+        counts = np.bincount(users)
+        pairs, starts = np.maximum(counts - 1, 0), np.cumsum(counts) - counts
+        windows = -(-pairs // self._field.length)
+        self._start, self._pairs, self._windows = (np.repeat(a, windows) for a in (starts, pairs, windows))
+        self._number = np.arange(windows.sum()) - np.repeat(np.cumsum(windows) - windows, windows)
+        self._size = np.minimum(self._pairs, self._field.length)
+        lengths = sorted({-(-self._field.length // 2**i) for i in range(_BUCKETS)})
+        self._width = np.asarray(lengths)[np.searchsorted(lengths, self._size)]
+        self.batch_size = min(config.batch_size, int(self._size.sum()))
+        self._buckets = [np.flatnonzero(self._width == width) for width in lengths]
+        self._batches = [max(round(len(b) * w / self.batch_size), 1) for b, w in zip(self._buckets, lengths)]
+        self._batches = [min(n, len(b)) for n, b in zip(self._batches, self._buckets)]
+        self.steps_per_epoch = sum(self._batches)
+        self._epoch = (-1, None, None)
+
+    def _plan(self, epoch):
+        """(the windows of each batch, where each window begins in its user's past) of an epoch."""
+        if self._epoch[0] != epoch:
+            rng = np.random.default_rng((self._config.seed, epoch))
+            batches = [part for bucket, n in zip(self._buckets, self._batches) if n
+                       for part in np.array_split(rng.permutation(bucket), n)]
+            order = rng.permutation(len(batches))
+            slack = self._pairs - self._size
+            place = (self._number + rng.random(len(slack))) / np.maximum(self._windows - 1, 1)
+            newest = self._number == self._windows - 1
+            begin = np.where(newest, slack, (place * (slack + 1)).astype(np.int64).clip(0, slack))
+            self._epoch = (epoch, [batches[i] for i in order], begin)
+        return self._epoch[1:]
+
+    def batch(self, step, part=0, parts=1):
+        """The batch of a global step (counted from 0), as nested dicts of arrays, without what `dataset` adds.
+
+        Of `parts` devices the one of number `part` gets its windows of the batch.
+        """
+        epoch, at = divmod(int(step), self.steps_per_epoch)
+        batches, begin = self._plan(epoch)
+        chosen, width = part_of(batches[at], part, parts), self._width[batches[at][0]]
+        place = (self._start + begin)[chosen][:, np.newaxis] + np.arange(width)
+        real = np.arange(place.shape[1]) < self._size[chosen][:, np.newaxis]
+        log, examples = self._examples.log, self._examples
+        past = self._order[np.where(real, place, 0)]
+        targets = self._order[place[real] + 1]
+        items = np.where(real, log.item[past], -1)
+        last = np.cumsum(self._size[chosen]) - 1
+        return {
+            "query": examples.context(targets),
+            "past": {
+                "index": examples.item_index(self._field, items),
+                "times": np.where(real, log.timestamp[past], 0),
+                "now": log.timestamp[targets[last]],
+            },
+            "past_id": items,
+            "candidate_id": log.item[targets],
+            "weight": examples.weight[targets],
+        }
+
+    def dataset(self, start, stop, context=None):
+        """`tf.data.Dataset` of the batches of steps start … stop − 1, sequences and candidates encoded, prefetched.
+
+        With a `tf.distribute.InputContext`: of the parts of them that this process trains on.
+        """
+        example = self.batch(start)
+        flat = tf.nest.flatten(example)
+        dtypes = [tf.as_dtype(a.dtype) for a in flat]
+
+        def read(*place):
+            values = tf.numpy_function(lambda *p: tf.nest.flatten(self.batch(*p)), place, dtypes, stateful=False)
+            for value, array in zip(values, flat):
+                value.set_shape([None] * array.ndim)
+            batch = tf.nest.pack_sequence_as(example, values)
+            past = batch.pop("past")
+            sequence = self._field.encode_window(past["index"], past["times"], past["now"])
+            query = {**batch["query"], self._field.name: sequence}
+            return {**batch, "query": query, "candidate": self._examples.candidates(batch["candidate_id"])}
+
+        return steps(start, stop, context).map(read).prefetch(2)
