@@ -5,8 +5,8 @@ from tfrs_twotower.training.distribution import is_chief, of_chief
 from tfrs_twotower.training.examples import Examples, TrainingBatches
 from tfrs_twotower.training.fit import FitReport, fit, restore_best
 from tfrs_twotower.training.optimizers import LazyAdamConfig, RowWiseAdagradConfig
-from tfrs_twotower.training.sequences import SequenceBatches
 from tfrs_twotower.training.positives import EventWeights, Resampling, event_weights, shown_counts
+from tfrs_twotower.training.sequences import SequenceBatches
 
 __all__ = [
     "EventWeights",

@@ -6,7 +6,6 @@ import tensorflow as tf
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import SequenceField
 from tfrs_twotower.training.distribution import part_of, steps
-from tfrs_twotower.training.distribution import part_of, steps
 
 _BUCKETS = 4  # lengths of windows: the field's, and halves of it
 
