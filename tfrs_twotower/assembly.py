@@ -14,6 +14,7 @@ from tfrs_twotower.features import build_fields, derive_seed, infer_schema
 from tfrs_twotower.losses import FullSoftmax
 from tfrs_twotower.models import (
     CatalogueObjective,
+    EnsembleObjective,
     MultiInterestTwoTower,
     Retrieval,
     SampledObjective,
@@ -24,7 +25,7 @@ from tfrs_twotower.models import (
 )
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import Explicit, Hard, HardNegatives, Negatives, build_logq
-from tfrs_twotower.towers import InterestEncoder, SequenceEncoder, Tower
+from tfrs_twotower.towers import EnsembleTower, InterestEncoder, SequenceEncoder, Tower
 from tfrs_twotower.training import Examples, SequenceBatches, TrainingBatches, event_weights, shown_counts
 from tfrs_twotower.training.examples import event_table
 
@@ -145,18 +146,13 @@ def assemble(recipe, log, field_states=None):
     schema = recipe.schema or infer_schema(log, outcomes=_outcomes(recipe))
     recipe = dataclasses.replace(recipe, schema=schema)
     schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
-    query_fields, candidate_fields = build_fields(schema, seed=recipe.training.seed)
+    config, members = recipe.model, recipe.members()
+    towers = [build_towers(member) for member in members]
+    query_fields, candidate_fields = (tower.fields for tower in towers[0])
     if field_states is None:
         adapt(log, split.train, query_fields, candidate_fields)
-    config = recipe.model
-
-    def tower(name, fields, encoder):
-        seed = derive_seed(recipe.training.seed, name)
-        return Tower(fields, encoder, config.dim, config.similarity == "cosine", seed, name)
-
-    query_tower = tower("query", query_fields, config.query_encoder)
-    candidate_tower = tower("candidate", candidate_fields, config.candidate_encoder)
-    if field_states is not None:
+        field_states = dict(zip(("query", "candidate"), (tower.state() for tower in towers[0])))
+    for query_tower, candidate_tower in towers:
         candidate_tower.load_state(field_states["candidate"])
         query_tower.load_state(field_states["query"])
     counts = log.item_counts(split.train)
@@ -169,7 +165,11 @@ def assemble(recipe, log, field_states=None):
     positives = split.train[weight[split.train] > 0]
     catalogue = catalogue_rows(log, counts)
     shown = shown_counts(log, positives, recipe.training.resampling)
-    objective = build_objective(recipe, candidate_tower, examples.items, catalogue, counts, shown)
+    objectives = [
+        build_objective(member, candidate_tower, examples.items, catalogue, counts, shown)
+        for member, (_, candidate_tower) in zip(members, towers)
+    ]
+    query_tower, candidate_tower, objective = _as_one(recipe, towers, objectives)
     auxiliary = [
         build_auxiliary(loss, derive_seed(recipe.training.seed, f"auxiliary/{i}"))
         for i, loss in enumerate(config.auxiliary)
@@ -185,6 +185,27 @@ def assemble(recipe, log, field_states=None):
     return Assembly(
         recipe, log, split, model, examples, batches, catalogue, counts[catalogue]
     )
+
+
+def build_towers(recipe):
+    """(query tower, candidate tower) of a recipe that has a schema, not yet adapted."""
+    config, names = recipe.model, ("query", "candidate")
+    encoders = (config.query_encoder, config.candidate_encoder)
+    seeds = (derive_seed(recipe.training.seed, name) for name in names)
+    parts = zip(build_fields(recipe.schema, seed=recipe.training.seed), encoders, seeds, names)
+    unit = config.similarity == "cosine"
+    return tuple(Tower(fields, encoder, config.dim, unit, seed, name) for fields, encoder, seed, name in parts)
+
+
+def _as_one(recipe, towers, objectives):
+    """(query tower, candidate tower, objective) of a recipe's model, or of its ensemble."""
+    if not recipe.ensemble:
+        return (*towers[0], objectives[0])
+    weights = [1.0, *(member.weight for member in recipe.ensemble)]
+    query_tower, candidate_tower = (
+        EnsembleTower(side, weights, name) for side, name in zip(zip(*towers), ("query", "candidate"))
+    )
+    return query_tower, candidate_tower, EnsembleObjective(objectives, candidate_tower, weights)
 
 
 def build_objective(recipe, candidate_tower, items, catalogue, counts, shown):

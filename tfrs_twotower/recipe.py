@@ -1,5 +1,6 @@
 """A recipe: everything that makes a recommender, as one frozen dataclass."""
 
+import dataclasses
 import re
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from tfrs_twotower.data import (
 )
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.evaluation import EvaluationConfig
-from tfrs_twotower.features import Schema
+from tfrs_twotower.features import Schema, derive_seed
 from tfrs_twotower.index import IndexConfig
 from tfrs_twotower.losses import (
     BPR,
@@ -87,6 +88,26 @@ class ModelConfig:
 
 
 @config
+class Member:
+    """A further model of an ensemble: see `Recipe.ensemble`.
+
+    Attributes:
+      model: it shares no weights with the others; without `auxiliary` losses.
+      weight: of its score, above 0; that of `Recipe.model` is 1.
+    """
+
+    model: ModelConfig
+    weight: float = 1.0
+
+    def __post_init__(self):
+        if not self.weight > 0:
+            raise ConfigError(invalid("Member.weight", "be above 0", self.weight, "Leave the member out."))
+        if self.model.auxiliary:
+            rule, way_out = "be empty: those of `Recipe.model` are the ensemble's", "Move them there."
+            raise ConfigError(invalid("Member.model.auxiliary", rule, self.model.auxiliary, way_out))
+
+
+@config
 class Recipe:
     """What is trained, on what, how it is judged and served.
 
@@ -101,6 +122,8 @@ class Recipe:
       title: the item column that people read; None where ids must do.
       model, training, evaluation, index: see their classes. `training.monitor` is one of the metrics that
         `evaluation.ks` gives.
+      ensemble: models that are trained beside `model`, on the same batches, and served with it as one: their
+        vectors are weighted and put one after the other, so that the score is the weighted mean of their scores.
     """
 
     name: str
@@ -114,6 +137,7 @@ class Recipe:
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     index: IndexConfig = IndexConfig()
+    ensemble: tuple[Member, ...] = ()
 
     def __post_init__(self):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
@@ -126,3 +150,12 @@ class Recipe:
         if monitor not in metrics:
             rule = f"be a metric at one of evaluation.ks={list(self.evaluation.ks)}"
             raise ConfigError(invalid("training.monitor", rule, monitor, nearest(monitor, metrics).strip()))
+
+    def members(self):
+        """A recipe for each model of the ensemble, of seeds of their own. The first, or only one, is this one."""
+        found = [self]
+        for i, member in enumerate(self.ensemble):
+            seed = derive_seed(self.training.seed, f"member/{i}")
+            training = dataclasses.replace(self.training, seed=seed)
+            found.append(dataclasses.replace(self, model=member.model, training=training, ensemble=()))
+        return found

@@ -4,6 +4,8 @@ from tfrs_twotower.models.alignment import ContentAlignment
 from tfrs_twotower.models.auxiliary import AUXILIARY, build_auxiliary
 from tfrs_twotower.models.category_alignment import CategoryAlignment
 from tfrs_twotower.models.distillation import Distillation
+from tfrs_twotower.models.ensemble import EnsembleObjective
+from tfrs_twotower.models.event_heads import EventHeads
 from tfrs_twotower.models.mimic import Mimic
 from tfrs_twotower.models.multi_interest import MultiInterestTwoTower
 from tfrs_twotower.models.objectives import CatalogueObjective, ItemFeatures, Positives, SampledObjective
@@ -19,6 +21,8 @@ __all__ = [
     "ContentAlignment",
     "CategoryAlignment",
     "Distillation",
+    "EnsembleObjective",
+    "EventHeads",
     "FixedTemperature",
     "ItemFeatures",
     "LearnedTemperature",

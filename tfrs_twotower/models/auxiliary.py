@@ -11,6 +11,7 @@ from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.models.alignment import ContentAlignment, ContentAlignmentLoss
 from tfrs_twotower.models.category_alignment import CategoryAlignment, CategoryAlignmentLoss
 from tfrs_twotower.models.distillation import Distillation, DistillationLoss
+from tfrs_twotower.models.event_heads import EventHeads, EventHeadsLoss
 from tfrs_twotower.models.mimic import Mimic, MimicLoss
 from tfrs_twotower.models.self_supervision import SelfSupervision, SelfSupervisionLoss
 
@@ -21,6 +22,7 @@ AUXILIARY: dict = {
     ContentAlignment: ContentAlignmentLoss,
     Distillation: DistillationLoss,
     SelfSupervision: SelfSupervisionLoss,
+    EventHeads: EventHeadsLoss,
 }
 
 

@@ -1,0 +1,59 @@
+"""A stream of items whose popularity drifts, and how far an estimator is from the truth on it."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def drifting_popularity(items, swing, seed=0):
+    """How likely each item is at a moment: a function phase → float64 [items], of sum 1.
+
+    On the whole, item popularity is 1 / rank. Around that, each item's own rises and falls by a factor of e^swing,
+    once a phase from 0 to 1, and the items do so at different times.
+
+    Args:
+      items: how many there are.
+      swing: 0 for no drift; ln 3 makes an item up to 3 times as popular as it is on the whole, and a third.
+      seed: of the items' times.
+    """
+    offset = np.random.default_rng(seed).random(items)
+    log_mean = -np.log(np.arange(1, items + 1))
+
+    def at(phase):
+        weight = np.exp(log_mean + swing * np.sin(2 * np.pi * (phase + offset)))
+        return weight / weight.sum()
+
+    return at
+
+
+def tracking_errors(estimators, popularity, batches, batch_size, period, seed=0):
+    """How far estimates of p(c) are from the truth while a stream goes by.
+
+    Args:
+      estimators: {name: an estimator of `sampling.logq`}. Each learns every batch, after it was asked.
+      popularity: what `drifting_popularity` returns.
+      batches: length of the stream.
+      batch_size: items of a batch, each drawn by the popularity of that moment.
+      period: batches in which the popularity turns once.
+      seed: of the stream.
+
+    Returns:
+      {name: float64 [batches]}: √(Σ_c p(c) · (log p̂(c) − log p(c))²), the root mean square error of log p̂ that a
+      batch's examples meet. 0.1 is an estimate that is 10% off.
+    """
+    rng = np.random.default_rng(seed)
+    every = tf.range(len(popularity(0.0)))
+    errors = {name: np.zeros(batches) for name in estimators}
+    asks = {name: _compiled(e, every, 1, False) for name, e in estimators.items()}
+    drawn = tf.Variable(tf.zeros([batch_size], tf.int32))
+    learns = {name: _compiled(e, drawn, batch_size, True) for name, e in estimators.items()}
+    for step in range(batches):
+        p = popularity(step / period)
+        drawn.assign(rng.choice(len(p), batch_size, p=p))
+        for name in estimators:
+            errors[name][step] = np.sqrt(np.sum(p * (asks[name]().numpy() - np.log(p)) ** 2))
+            learns[name]()
+    return errors
+
+
+def _compiled(estimator, rows, batch_size, training):
+    return tf.function(lambda: estimator.log_expected_count(tf.identity(rows), batch_size, training))

@@ -1,0 +1,60 @@
+"""Several towers side by side, as one tower."""
+
+import tensorflow as tf
+
+from tfrs_twotower.errors import ConfigError
+
+
+class EnsembleTower(tf.keras.layers.Layer):
+    """The vectors of several towers of one side, weighted, one after the other.
+
+    Reference: Huang et al. 2020, "Embedding-based retrieval in Facebook search", embedding ensemble by weighted
+    concatenation. Each part is multiplied by √w in both ensembles, with Σ w = 1, so the inner product of two
+    ensemble vectors is Σ w·⟨u, v⟩ over the members: one index serves all of them. Unit vectors give a unit vector.
+
+    Args:
+      towers: `Tower`s over the same features, which share no weights.
+      weights: above 0, one each.
+      name: name of the layer.
+    """
+
+    def __init__(self, towers, weights, name="tower"):
+        super().__init__(name=name)
+        self.towers = list(towers)
+        self.encoder = None
+        self.dim = sum(tower.dim for tower in towers)
+        self._roots = [(weight / sum(weights)) ** 0.5 for weight in weights]
+
+    @property
+    def fields(self):
+        """The fields of the first tower; those of the others encode as they do."""
+        return self.towers[0].fields
+
+    def inputs(self):
+        """As `Tower.inputs`."""
+        return self.towers[0].inputs()
+
+    def encode(self, raw):
+        """As `Tower.encode`."""
+        return self.towers[0].encode(raw)
+
+    def call(self, encoded, training=False):
+        """What `encode` returns → [batch, Σ dim]."""
+        vectors = [tower(encoded, training=training) for tower in self.towers]
+        if any(vector.shape.rank != 2 for vector in vectors):
+            raise ConfigError("A member of an ensemble must give one vector a row. Use another encoder for it.")
+        return tf.concat([root * vector for root, vector in zip(self._roots, vectors)], axis=-1)
+
+    def split(self, vectors):
+        """The members' own vectors, [batch, dim] each, of ensemble vectors [batch, Σ dim]."""
+        parts = tf.split(vectors, [tower.dim for tower in self.towers], axis=-1)
+        return [part / root for root, part in zip(self._roots, parts)]
+
+    def state(self):
+        """As `Tower.state`: the same for all members."""
+        return self.towers[0].state()
+
+    def load_state(self, state):
+        """As `Tower.load_state`, for all members."""
+        for tower in self.towers:
+            tower.load_state(state)
