@@ -97,7 +97,8 @@ def _fit(model, data, config, evaluate, directory, written, verbose, callbacks):
     model.optimizer.build(model.trainable_variables)
     progress, clock = Progress(), _StepClock()
     average = WeightAverage(model.trainable_variables, config.average) if config.average else None
-    state = tf.train.Checkpoint(model=model, optimizer=model.optimizer, progress=progress, average=average)
+    parts = {"average": average} if average is not None else {}
+    state = tf.train.Checkpoint(model=model, optimizer=model.optimizer, progress=progress, **parts)
     _restore_last(tf.train.CheckpointManager(state, str(directory / "last"), max_to_keep=2))
     last = tf.train.CheckpointManager(state, str(written / "last"), max_to_keep=2)
     best = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(written / "best"), max_to_keep=1)
