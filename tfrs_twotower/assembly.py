@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
@@ -278,8 +279,9 @@ def adapt(log, rows, query_fields, candidate_fields):
     """Lets fields learn vocabularies and statistics from training rows alone."""
     users = np.bincount(log.user[rows], minlength=log.users.num_rows).astype(np.int64)
     items = log.item_counts(rows)
+    table = log.items.append_column(c.TAKEN_BY, taken_by(log, rows))
     for field in candidate_fields:
-        field.adapt({name: log.items[name] for name in field.columns}, items)
+        field.adapt({name: table[name] for name in field.columns}, items)
     for field in query_fields:
         names = [n for n in field.columns if n not in (c.HISTORY_ITEM_ID, c.HISTORY_TIMESTAMP)]
         if all(name in log.users.column_names for name in names):
@@ -287,6 +289,13 @@ def adapt(log, rows, query_fields, candidate_fields):
         else:
             table = event_table(log, names, rows)
             field.adapt({name: table[name] for name in names}, np.ones(len(rows), np.int64))
+
+
+def taken_by(log, rows):
+    """`pa.ListArray` [items]: the user rows of each item's events among the log rows given."""
+    order = np.argsort(log.item[rows], kind="stable")
+    ends = np.cumsum(log.item_counts(rows))
+    return pa.ListArray.from_arrays(np.concatenate([[0], ends]).astype(np.int32), log.user[rows][order])
 
 
 def catalogue_rows(log, train_counts):

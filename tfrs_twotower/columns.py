@@ -13,6 +13,9 @@ EVENT_ID = "event_id"
 HISTORY_ITEM_ID = "history_item_id"
 HISTORY_TIMESTAMP = "history_timestamp"
 
+# What training derives of an item: a list of the users who took it, rows of the user table. Never served.
+TAKEN_BY = "taken_by"
+
 # Inputs of the exported signatures that are not features.
 K = "k"
 EXCLUDE_IDS = "exclude_ids"

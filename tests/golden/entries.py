@@ -13,6 +13,7 @@ from tfrs_twotower.features import (
     Augmented,
     Category,
     Cross,
+    GraphVector,
     History,
     Id,
     MultiValue,
@@ -61,6 +62,7 @@ FIELDS = {
     "text_words": Text("title", "words", dim=3, length=6),
     "text_trigrams": Text("title", "trigrams", dim=3, length=6),
     "text_characters": Text("title", "characters", dim=3, length=6),
+    "graph_vector": GraphVector("item_id", factors=3, layers=2, dim=3),
     "vector_frozen": Vector("image", dim=3),
     "vector_trainable": Vector("image", trainable=True, dim=3, id_column="user_id"),
 }
@@ -99,6 +101,7 @@ TABLE = {
     "timestamp": pa.array([1_700_000_000, 1_700_100_000, 0, 1_650_000_000, 1_500_000_000]),
     "genres": pa.array([["a", "b"], ["b"], [], None, ["c", "a", "b"]]),
     "title": pa.array(["The cat sat", "A cat!", "", None, "Über dogs"]),
+    "taken_by": pa.array([[0, 1], [1], [2, 0], [0, 1, 2], [2]], pa.list_(pa.int32())),
     "image": pa.array([[1.0, 2.0], [0.5, -1.0], None, [3.0, 0.0], [1.0, 1.0]]),
 }
 COUNTS = np.array([5, 4, 3, 2, 1])

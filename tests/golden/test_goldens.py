@@ -109,7 +109,8 @@ def test_rows_without_training_events_change_nothing(name):
 def _with_untrained_row():
     # Whatever a row holds that no training event met, it leaves no trace.
     row = {"user_id": "zoe", "item_id": 77, "brand": "new", "size": 9, "price": 1e6, "genres": ["new"],
-           "timestamp": 2_000_000_000, "title": "entirely new", "image": [5.0, 5.0]}
+           "timestamp": 2_000_000_000, "title": "entirely new", "image": [5.0, 5.0],
+           "taken_by": [7]}
     table = {k: pa.chunked_array([[row[k]], v.to_pylist()], v.type) for k, v in entries.TABLE.items()}
     return table, np.concatenate([[0], entries.COUNTS])
 

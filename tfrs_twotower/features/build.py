@@ -3,6 +3,7 @@
 from tfrs_twotower.features import schema as declared
 from tfrs_twotower.features.fields.category import CategoryField
 from tfrs_twotower.features.fields.cross import CrossField
+from tfrs_twotower.features.fields.graph_vector import GraphVectorField
 from tfrs_twotower.features.fields.history import HistoryField
 from tfrs_twotower.features.fields.id import IdField
 from tfrs_twotower.features.fields.multi_value import MultiValueField
@@ -23,6 +24,7 @@ FIELDS = {
     declared.MultiValue: MultiValueField,
     declared.Text: TextField,
     declared.Vector: VectorField,
+    declared.GraphVector: GraphVectorField,
 }
 PAST_FIELDS = {declared.History: HistoryField, declared.Sequence: SequenceField}
 

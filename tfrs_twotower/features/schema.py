@@ -12,6 +12,7 @@
 | `Sequence` | no event | a sequence without places; an item not learned as in `History` |
 | `Text` | "", or no token that was learned | the zero vector |
 | `Vector` | zeros, or no vector | the zero vector |
+| `GraphVector` | "" or −1, or an id not learned | the zero vector |
 """
 
 import dataclasses
@@ -293,7 +294,35 @@ class Vector(_Feature):
         return f"vector_{self.column}"
 
 
-Feature = Id | Augmented | Category | Cross | Number | Time | MultiValue | History | Sequence | Text | Vector
+@config
+class GraphVector(_OneColumn):
+    """An item's place in the graph of who took what, projected to `dim`: see `features/graph.py`.
+
+    Computed once, before training, from training events alone, and not trained.
+
+    Attributes:
+      column: the item's id.
+      factors: length of the vectors.
+      layers: how often vectors are passed on along the graph's edges.
+    """
+
+    column: str = names.ITEM_ID
+    factors: int = 64
+    layers: int = 3
+    dim: int = 32
+
+    @property
+    def columns(self):
+        return (self.column, names.TAKEN_BY)
+
+    @property
+    def name(self):
+        return f"graph_{self.column}"
+
+
+Feature = (
+    Id | Augmented | Category | Cross | Number | Time | MultiValue | History | Sequence | Text | Vector | GraphVector
+)
 
 PAST = (History, Sequence)  # features of the user's past, which share the candidate's table
 
@@ -331,13 +360,14 @@ class Schema:
         return next((f for f in self.candidate if type(f) is Id and f.column == names.ITEM_ID), None)
 
     def validate(self, query_columns, candidate_columns):
-        """Checks that every column exists. A query may always read the time and the user's past.
+        """Checks that every column exists. A query may always read the time and the user's past, and a candidate who
+        took it in training.
 
         Raises:
           ConfigError: names the feature, the column, and the nearest column that exists.
         """
         always = (names.TIMESTAMP, names.HISTORY_ITEM_ID, names.HISTORY_TIMESTAMP)
-        for side, known in (("query", (*query_columns, *always)), ("candidate", candidate_columns)):
+        for side, known in (("query", (*query_columns, *always)), ("candidate", (*candidate_columns, names.TAKEN_BY))):
             for feature in getattr(self, side):
                 for column in feature.columns:
                     if column not in known:

@@ -1,0 +1,49 @@
+"""An item's place in the graph of who took what, as a vector computed once from training events."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.columns import TAKEN_BY
+from tfrs_twotower.features.fields.field import Field
+from tfrs_twotower.features.fields.keys import Keys
+from tfrs_twotower.features.graph import item_vectors
+from tfrs_twotower.features.tensors import flat, key_dtype, list_lengths, to_tensor
+
+
+class GraphVectorField(Keys, Field):
+    """Field of `schema.GraphVector`. Encoded: {"vector": float32 [batch, factors]}, zeros for an item not learned."""
+
+    def inputs(self):
+        return {self.feature.column: tf.TensorSpec([None], self.key_dtype)}
+
+    def adapt(self, columns, counts):
+        name = self.feature.column
+        self.learn(columns, name, counts)
+        lists = flat(columns[TAKEN_BY])
+        lengths = np.where(np.asarray(counts) > 0, list_lengths(lists, TAKEN_BY), 0)
+        kept = np.repeat(np.asarray(counts) > 0, list_lengths(lists, TAKEN_BY))
+        users = np.unique(lists.flatten().to_numpy()[kept], return_inverse=True)[1]
+        ids = to_tensor(columns[name], tf.TensorSpec([None], key_dtype(columns[name], name)), name)
+        rows = np.repeat(self.vocabulary.lookup(ids).numpy(), lengths)
+        self._set(item_vectors(users, rows - 1, self.feature.factors, self.feature.layers, self.seed))
+
+    def _set(self, vectors):
+        """vectors: [size, factors], in the vocabulary's order."""
+        self._vectors = tf.Variable(np.pad(vectors, [(1, 0), (0, 0)]), trainable=False, name="vectors")
+
+    def encode(self, raw):
+        return {"vector": tf.gather(self._vectors, self.vocabulary.lookup(raw[self.feature.column]))}
+
+    def build(self, input_shape):
+        self._kernel = self.kernel(self.feature.factors, self.feature.dim)
+        super().build(input_shape)
+
+    def call(self, encoded, training=False):
+        return encoded["vector"] @ self._kernel
+
+    def state(self):
+        return {**super().state(), "vectors": self._vectors.numpy()[1:]}
+
+    def load_state(self, state):
+        super().load_state(state)
+        self._set(state["vectors"])
