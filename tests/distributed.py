@@ -1,4 +1,4 @@
-"""A training in a process of its own, on the devices that the first argument names: `python distributed.py KIND FOLDER`.
+"""A training in a process of its own, on the devices of the first argument: `python distributed.py KIND FOLDER`.
 
 KIND: `mirrored` (two logical CPUs), or `workers` (a worker of the cluster in TF_CONFIG). What it learned goes to
 FOLDER/<KIND and worker>.npz.
@@ -13,6 +13,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 import toy  # noqa: E402
+
 from tfrs_twotower.features import Category, History, Id, Number, Schema  # noqa: E402
 from tfrs_twotower.losses import RefinedSampledSoftmax  # noqa: E402
 from tfrs_twotower.models import LearnedTemperature  # noqa: E402

@@ -27,7 +27,14 @@ from tfrs_twotower.models import (
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import Explicit, Hard, HardNegatives, Negatives, build_logq
 from tfrs_twotower.towers import EnsembleTower, InterestEncoder, SequenceEncoder, Tower
-from tfrs_twotower.training import Examples, SequenceBatches, TrainingBatches, event_weights, shown_counts
+from tfrs_twotower.training import (
+    Examples,
+    SequenceBatches,
+    TrainingBatches,
+    computing_in,
+    event_weights,
+    shown_counts,
+)
 from tfrs_twotower.training.examples import event_table
 
 _BLOCK = 4096  # rows embedded at a time
@@ -135,6 +142,11 @@ def assemble(recipe, log, field_states=None):
       log: an `InteractionLog`.
       field_states: {side: {field name: state}} of an earlier training, instead of adapting.
     """
+    with computing_in(recipe.training.precision):
+        return _assemble(recipe, log, field_states)
+
+
+def _assemble(recipe, log, field_states):
     tf.keras.utils.set_random_seed(recipe.training.seed)
     split = recipe.split.split(log, seed=recipe.training.seed)
     if not len(split.train):

@@ -15,6 +15,7 @@ from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.evaluation import metric_table, plot_deciles, slice_table
 from tfrs_twotower.extras import available
 from tfrs_twotower.recommender import Recommender
+from tfrs_twotower.training import is_chief, of_chief, strategy
 
 DEFAULT = "movielens"
 _SHOWN_USERS = 3
@@ -22,6 +23,19 @@ _SHOWN_USERS = 3
 
 def run_training(args):
     """Trains, evaluates, indexes, exports; prints the outcome. Returns the exit status."""
+    if args.distribute == "workers" and not (args.folder or args.resume):
+        raise ConfigError(
+            "`--distribute workers` needs `--folder`, a folder that all workers share. Received: none. For example: "
+            "--folder runs/movielens/two-workers"
+        )
+    # TensorFlow wants it before anything else that it is asked.
+    with strategy(args.distribute).scope():
+        _train_and_report(args)
+        of_chief(0.0)  # workers stay until the chief is done
+    return 0
+
+
+def _train_and_report(args):
     if args.resume:
         given = [name for name in ("recipe", "overrides", "interactions", "users", "items") if getattr(args, name)]
         if given:
@@ -30,10 +44,12 @@ def run_training(args):
         recipe = runs.read_config(directory).recipe
     else:
         recipe = recipe_of(args)
-        directory = runs.create(args.runs, recipe.name)
+        directory = Path(args.folder).resolve() if args.folder else runs.create(args.runs, recipe.name)
     print(f"Recipe {recipe.name} → {_shown(directory)}", flush=True)
     # A progress bar on a terminal, a line an epoch in a file.
     recommender = Recommender(recipe, directory=directory).fit(verbose=1 if sys.stdout.isatty() else 2)
+    if not is_chief():
+        return
     metrics = recommender.evaluate()
     metrics["index"] = recommender.index().to_dict()
     runs.write_json(directory / runs.METRICS, metrics)
@@ -41,7 +57,6 @@ def run_training(args):
     exported = None if args.no_export else recommender.export(force=args.force)
     runs.point_latest(directory)
     print_outcome(recommender, metrics, exported)
-    return 0
 
 
 def recipe_of(args):

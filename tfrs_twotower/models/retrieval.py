@@ -70,7 +70,7 @@ class Retrieval(tfrs.tasks.Retrieval):
             temperature = FixedTemperature(float(temperature))
         self.temperature = Temperature(temperature)
         self.logq = logq
-        self._loss_of = loss
+        self.loss = loss
         self._in_batch = in_batch
 
     def call(
@@ -133,7 +133,7 @@ class Retrieval(tfrs.tasks.Retrieval):
             scores, mask, log_expected = _beside(
                 scores, mask, log_expected, own, tf.logical_not(hidden), None if log_expected is None else 0.0
             )
-        loss = self._loss_of(scores, log_expected, mask, sample_weight, positive)
+        loss = self.loss(scores, log_expected, mask, sample_weight, positive)
         for metric in self._loss_metrics:
             metric.update_state(loss)
         if compute_metrics and queries.shape.rank == 2:

@@ -83,14 +83,24 @@ class TwoTowerModel(tfrs.Model):
             loss = self.compute_loss(batch, training=True)
             if self.losses:  # regularisers of a user's own layers
                 loss += tf.add_n(self.losses) / replicas.count()
+            scaled = self.optimizer.get_scaled_loss(loss) if self._scales_loss() else loss
         variables = self.trainable_variables
-        gradients = zip(tape.gradient(loss, variables), variables)
-        gradients = [(g, v) for g, v in self.optimizer.aggregate_gradients(gradients) if g is not None]
+        gradients = tape.gradient(scaled, variables)
         loss = replicas.total(loss)
-        norm = tf.linalg.global_norm([g for g, _ in gradients])
+        if self._scales_loss():  # a step whose gradients overflow is left out, and the scale lowered
+            gradients, norm = self.optimizer.get_unscaled_gradients(gradients), 0.0
+        else:
+            gradients = [g for g, _ in self.optimizer.aggregate_gradients(zip(gradients, variables))]
+            norm = tf.linalg.global_norm([g for g in gradients if g is not None])
         finite = tf.debugging.Assert(tf.math.is_finite(loss + norm), [NOT_FINITE, loss, norm], name="finite")
         # `Assert` returns an op in a graph and None in eager mode, where it has raised already.
         with tf.control_dependencies([finite] if finite is not None else []):
-            self.optimizer.apply_gradients(gradients, skip_gradients_aggregation=True)
+            self.optimizer.apply_gradients(
+                zip(gradients, variables), skip_gradients_aggregation=not self._scales_loss()
+            )
         self.mean_loss.update_state(loss)
         return {"loss": self.mean_loss.result()}
+
+    def _scales_loss(self):
+        """Whether Keras wrapped the optimizer, as it does for towers that compute in float16."""
+        return isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)

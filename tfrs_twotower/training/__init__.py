@@ -1,10 +1,11 @@
 """Training: examples, `model.fit` with exact resume, optimizers that touch only the batch's rows."""
 
 from tfrs_twotower.training.config import TrainingConfig
-from tfrs_twotower.training.distribution import is_chief, of_chief
+from tfrs_twotower.training.distribution import is_chief, of_chief, strategy
 from tfrs_twotower.training.examples import Examples, TrainingBatches
 from tfrs_twotower.training.fit import FitReport, fit, restore_best
 from tfrs_twotower.training.optimizers import LazyAdamConfig, RowWiseAdagradConfig
+from tfrs_twotower.training.precision import computing_in
 from tfrs_twotower.training.positives import EventWeights, Resampling, event_weights, shown_counts
 from tfrs_twotower.training.sequences import SequenceBatches
 
@@ -18,10 +19,12 @@ __all__ = [
     "SequenceBatches",
     "TrainingBatches",
     "TrainingConfig",
+    "computing_in",
     "event_weights",
     "fit",
     "is_chief",
     "of_chief",
     "restore_best",
     "shown_counts",
+    "strategy",
 ]

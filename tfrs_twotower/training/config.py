@@ -28,6 +28,9 @@ class TrainingConfig:
       events: what an event weighs as a positive.
       resampling: how often an epoch shows an event; None shows each once.
       checkpoint_steps: a checkpoint every so many steps, besides the one of each epoch.
+      precision: of the towers' arithmetic. Weights, vectors, scores and loss are float32 always. 16 bits pay on
+        accelerators that have units for them (see bench/RESULTS.md); float16 scales the loss as it goes along.
+      xla: whether XLA compiles the dense part of a step: encoders and loss.
       seed: of the weights, the order of the rows, dropout and ID dropout; from 0 to 2³² − 1.
     """
 
@@ -43,6 +46,8 @@ class TrainingConfig:
     events: EventWeights = EventWeights()
     resampling: Resampling | None = None
     checkpoint_steps: int = 1000
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    xla: bool = False
     seed: int = 0
 
     def __post_init__(self):

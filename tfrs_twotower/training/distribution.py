@@ -3,6 +3,18 @@
 import tensorflow as tf
 
 
+def strategy(kind):
+    """The `tf.distribute` strategy of a kind. It must be made before anything else is asked of TensorFlow.
+
+    Args:
+      kind: "mirrored" (all GPUs of this machine), "workers" (this process is a worker of the cluster in the
+        environment's TF_CONFIG), or None (one device).
+    """
+    if kind is None:
+        return tf.distribute.get_strategy()
+    return {"mirrored": tf.distribute.MirroredStrategy, "workers": tf.distribute.MultiWorkerMirroredStrategy}[kind]()
+
+
 def steps(start, stop, context=None):
     """A dataset of (step, part, parts): what the replicas that this process feeds read, in the order of the replicas.
 

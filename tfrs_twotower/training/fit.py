@@ -16,6 +16,7 @@ from tfrs_twotower.training.callbacks import Checkpoints, FullCatalogueEvaluatio
 from tfrs_twotower.training.diagnosis import culprit
 from tfrs_twotower.training.distribution import distributed, is_chief, of_chief
 from tfrs_twotower.training.optimizers import build
+from tfrs_twotower.training.precision import compile_dense
 from tfrs_twotower.training.progress import Progress
 
 # What TensorFlow raises for a checkpoint that is damaged: its reader turns some of its errors into Python's.
@@ -95,6 +96,8 @@ def _fit(model, data, config, evaluate, directory, written, verbose, callbacks):
     model.compile(optimizer=build(config.optimizer, total))
     model(next(iter(data.dataset(0, 1))))  # creates the weights
     model.optimizer.build(model.trainable_variables)
+    if config.xla:
+        compile_dense(model)
     progress, clock = Progress(), _StepClock()
     average = WeightAverage(model.trainable_variables, config.average) if config.average else None
     parts = {"average": average} if average is not None else {}
