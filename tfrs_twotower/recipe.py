@@ -11,6 +11,7 @@ from tfrs_twotower.data import (
     MovieLens,
     RandomHoldout,
     Temporal,
+    TextVectors,
     Tfds,
     TFRecords,
     UserHeldOut,
@@ -127,7 +128,7 @@ class Recipe:
     """
 
     name: str
-    source: MovieLens | Files | Tfds | TFRecords | None = None
+    source: MovieLens | Files | Tfds | TFRecords | TextVectors | None = None
     rejected_limit: float = 0.01
     require_items: bool = False
     split: Temporal | LeaveLastOut | UserHeldOut | RandomHoldout = Temporal()

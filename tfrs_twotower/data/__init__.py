@@ -14,6 +14,7 @@ from tfrs_twotower.data.sources.files import Files
 from tfrs_twotower.data.sources.frames import Frames
 from tfrs_twotower.data.sources.movielens import MovieLens
 from tfrs_twotower.data.sources.synthetic import Planted, synthetic
+from tfrs_twotower.data.sources.text_vectors import TextVectors, text_vectors
 from tfrs_twotower.data.sources.tfds import Tfds
 from tfrs_twotower.data.sources.tfrecord import TFRecords, write_tfrecords
 from tfrs_twotower.data.split import LeaveLastOut, RandomHoldout, Split, Temporal, UserHeldOut
@@ -35,11 +36,13 @@ __all__ = [
     "Split",
     "TFRecords",
     "Temporal",
+    "TextVectors",
     "Tfds",
     "UserHeldOut",
     "batch_count",
     "batches",
     "ingest",
     "synthetic",
+    "text_vectors",
     "write_tfrecords",
 ]

