@@ -94,7 +94,7 @@ def _fit(model, data, config, evaluate, directory, written, verbose, callbacks):
     per_epoch, started = data.steps_per_epoch, time.perf_counter()
     total = per_epoch * config.epochs
     model.compile(optimizer=build(config.optimizer, total))
-    model(next(iter(data.dataset(0, 1))))  # creates the weights
+    model.create_weights(next(iter(data.dataset(0, 1))))
     model.optimizer.build(model.trainable_variables)
     if config.xla:
         compile_dense(model)
@@ -152,6 +152,8 @@ def _run(model, data, config, progress, stack, last, verbose):
             if NOT_FINITE not in str(error):
                 raise
             raise TrainingError(_not_finite_message(model, data, last)) from error
+        if model.stop_training:  # by early stopping, or by a callback of the caller's
+            return
 
 
 def _not_finite_message(model, data, last):
