@@ -1,5 +1,6 @@
 """A request with no more than a user id, and what the server joins to it."""
 
+import dataclasses
 import logging
 import math
 
@@ -11,7 +12,7 @@ import tensorflow as tf
 from tests.serving import history_export, toy_export
 from tfrs_twotower.online import Event, StoreError
 from tfrs_twotower.serving import InvalidArgument, Predictor, Repository, Server
-from tfrs_twotower.serving.features import Features, history_length
+from tfrs_twotower.serving.features import Features
 from tfrs_twotower.serving.metrics import Metrics
 
 NOW = 1_700_000_000.5
@@ -141,7 +142,11 @@ def test_a_model_that_does_not_read_the_user_id_gets_the_history(tmp_path, store
         assert httpx.post(predict, json=body).json() == {"outputs": [["c"]]}
 
 
-def test_the_length_of_the_history_is_the_manifests():
-    assert history_length({"schema": history_export.SCHEMA}) == 3
-    assert history_length({"schema": {**history_export.SCHEMA, "query": [{"type": "Id", "column": "user_id"}]}}) == 1
-    assert history_length({}) == history_length({"schema": {"type": "Unheard"}}) == 50
+def test_the_length_of_the_history_is_the_manifests(repository):
+    def length(**manifest):
+        with repository.lease() as model:
+            return dataclasses.replace(model, manifest=manifest).history_length
+
+    assert length(schema=history_export.SCHEMA) == 3
+    assert length(schema={**history_export.SCHEMA, "query": [{"type": "Id", "column": "user_id"}]}) == 1
+    assert length() == length(schema={"type": "Unheard"}) == 50

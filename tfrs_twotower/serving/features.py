@@ -8,12 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.config import from_dict
-from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.online import StoreError
 
 _MISSING = {tf.string: c.MISSING_STRING_ID.encode(), tf.int64: c.MISSING_INT_ID, tf.float32: np.nan}
-_LENGTH = 50  # of the history, where the manifest has no schema
 _QUIET_SECONDS = 10.0  # between two log lines that the store fails
 _log = logging.getLogger(__name__)
 
@@ -69,8 +66,8 @@ class Features:
     def _fetch(self, model, users, absent, tensors):
         arrays = {}
         if c.HISTORY_ITEM_ID in absent:
-            length = history_length(model.manifest)
-            histories = self._ask(lambda: self._stores.history.last(users, length, self._types), users, [])
+            length, types = model.history_length, self._types
+            histories = self._ask(lambda: self._stores.history.last(users, length, types), users, [])
             arrays.update(_histories(histories, absent))
         elif c.HISTORY_TIMESTAMP in absent:  # the times of items that the request brought are not known
             shape = tensors[c.HISTORY_ITEM_ID].shape
@@ -96,15 +93,6 @@ class Features:
             return [nothing] * len(users)
 
 
-def history_length(manifest):
-    """How many events the query tower of an export reads at most."""
-    try:
-        query = from_dict(manifest["schema"]).query
-    except (KeyError, AttributeError, ConfigError):  # not one of ours, or of another version
-        return _LENGTH
-    return max([feature.length for feature in query if c.HISTORY_ITEM_ID in feature.columns], default=1)
-
-
 def column(values, spec):
     """Values that JSON can hold, None where there is none, as the array that a request would carry.
 
@@ -117,39 +105,55 @@ def column(values, spec):
     Returns:
       [n], [n, longest list] padded at the end with missing values, or [n, d].
     """
-    missing = _MISSING[spec.dtype]
+    read = _READ[spec.dtype]
     if len(spec.shape) == 1:
-        return _array([_value(v, spec.dtype) for v in values], spec.dtype)
+        return _array([read(v) for v in values], spec.dtype)
     size = spec.shape[1]
     if size is not None:
         whole = [v if isinstance(v, list) and len(v) == size else [0.0] * size for v in values]
-        return _array([_value(v, spec.dtype) for row in whole for v in row], spec.dtype).reshape(-1, size)
-    rows = [[_value(v, spec.dtype) for v in row] if isinstance(row, list) else [] for row in values]
-    width = max(map(len, rows), default=0)
-    padded = [value for row in rows for value in [*row, *[missing] * (width - len(row))]]
-    return _array(padded, spec.dtype).reshape(len(rows), width)
+        return _array([read(v) for row in whole for v in row], spec.dtype).reshape(-1, size)
+    return _padded([[read(v) for v in row] if isinstance(row, list) else [] for row in values], spec.dtype)
 
 
 def _histories(histories, absent):
     """The two arrays of a past. An item that the model cannot have, a text where ids are numbers, is left out."""
-    spec = absent[c.HISTORY_ITEM_ID]
-    readable = [[e for e in events if _value(e.item_id, spec.dtype) != _MISSING[spec.dtype]] for events in histories]
-    arrays = {c.HISTORY_ITEM_ID: column([[e.item_id for e in events] for events in readable], spec)}
+    dtype = absent[c.HISTORY_ITEM_ID].dtype
+    read, missing = _READ[dtype], _MISSING[dtype]
+    pasts = [[(read(e.item_id), e.timestamp) for e in events] for events in histories]
+    pasts = [[(item, at) for item, at in past if item != missing] for past in pasts]
+    arrays = {c.HISTORY_ITEM_ID: _padded([[item for item, _ in past] for past in pasts], dtype)}
     if c.HISTORY_TIMESTAMP in absent:
-        times = [[e.timestamp for e in events] for events in readable]
-        arrays[c.HISTORY_TIMESTAMP] = column(times, absent[c.HISTORY_TIMESTAMP])
+        arrays[c.HISTORY_TIMESTAMP] = _padded([[at for _, at in past] for past in pasts], tf.int64)
     return arrays
 
 
-def _value(value, dtype):
-    """One value as it stands in an array of `dtype`; ids are text in a store and may be numbers in a model."""
-    if dtype == tf.string:
-        return value.encode() if isinstance(value, str) else _MISSING[dtype]
+def _bytes(value):
+    return value.encode() if isinstance(value, str) else _MISSING[tf.string]
+
+
+def _whole(value):
+    """An id is text in a store and may be a number in a model."""
     try:
-        number = _MISSING[dtype] if value is None else int(value) if dtype.is_integer else float(value)
+        number = int(value)
     except (TypeError, ValueError, OverflowError):
-        return _MISSING[dtype]
-    return number if not dtype.is_integer or dtype.min <= number <= dtype.max else _MISSING[dtype]
+        return c.MISSING_INT_ID
+    return number if -(2**63) <= number < 2**63 else c.MISSING_INT_ID
+
+
+def _number(value):
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return np.nan
+
+
+_READ = {tf.string: _bytes, tf.int64: _whole, tf.float32: _number}
+
+
+def _padded(rows, dtype):
+    width = max(map(len, rows), default=0)
+    values = [value for row in rows for value in [*row, *[_MISSING[dtype]] * (width - len(row))]]
+    return _array(values, dtype).reshape(len(rows), width)
 
 
 def _array(values, dtype):

@@ -10,7 +10,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import extras
-from tfrs_twotower.errors import nearest
+from tfrs_twotower.config import from_dict
+from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.serving import tensor_protos
 from tfrs_twotower.serving.errors import InvalidArgument, NotFound, VersionRefused
 from tfrs_twotower.serving.integrity import SAVED_MODEL
@@ -20,6 +21,7 @@ DEFAULT_SIGNATURE = "serving_default"
 _TAG = "serve"
 _WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 _WARMUP_LIMIT = 1000  # as in TF Serving
+_HISTORY = 50  # events of a history, where the manifest has no schema
 _OPTIONS = (c.K, c.EXCLUDE_IDS, c.ALLOW_IDS, c.POPULARITY_BETA)  # inputs of `serving_default` that are no features
 
 
@@ -89,6 +91,15 @@ class LoadedModel:
         """Names of the features of a query; () where there is no `serving_default`."""
         asked = self.signatures.get(DEFAULT_SIGNATURE)
         return tuple(name for name in asked.inputs if name not in _OPTIONS) if asked else ()
+
+    @functools.cached_property
+    def history_length(self):
+        """How many events of a user's past the query tower reads at most."""
+        try:
+            query = from_dict(self.manifest["schema"]).query
+        except (KeyError, AttributeError, ConfigError):  # not one of ours, or of another version
+            return _HISTORY
+        return max([feature.length for feature in query if c.HISTORY_ITEM_ID in feature.columns], default=1)
 
     def is_query(self, signature):
         """Does this signature read the features of a query?"""
