@@ -134,28 +134,24 @@ def _in_blocks(embed, rows, block=_BLOCK):
     return np.concatenate([embed(rows[i: i + block]).numpy() for i in range(0, len(rows), block)])
 
 
-def assemble(recipe, log, field_states=None):
+def assemble(recipe, log, field_states=None, grow=None, split=None):
     """Splits the log, adapts the fields to training rows alone, and builds the model.
 
     Args:
       recipe: a `Recipe`; without a schema it gets `infer_schema`'s.
       log: an `InteractionLog`.
       field_states: {side: {field name: state}} of an earlier training, instead of adapting.
+      grow: of which fields the vocabularies then take up what is new: field → bool; None for none.
+      split: a `Split` in place of the recipe's.
     """
     with computing_in(recipe.training.precision):
-        return _assemble(recipe, log, field_states)
+        return _assemble(recipe, log, field_states, grow, split)
 
 
-def _assemble(recipe, log, field_states):
+def _assemble(recipe, log, field_states, grow, split):
     tf.keras.utils.set_random_seed(recipe.training.seed)
-    split = recipe.split.split(log, seed=recipe.training.seed)
-    if not len(split.train):
-        raise DataError("The split leaves no training row. Use more data or a smaller `split.test`.")
-    if not len(split.validation):
-        raise DataError(
-            "`split.validation` must leave some queries: they choose the epoch. Received: none. Raise it, for example "
-            "split.validation=0.1."
-        )
+    if split is None:
+        split = _split(recipe, log)
     schema = recipe.schema or infer_schema(log, outcomes=_outcomes(recipe))
     recipe = dataclasses.replace(recipe, schema=schema)
     schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
@@ -163,12 +159,15 @@ def _assemble(recipe, log, field_states):
     towers = [build_towers(member) for member in members]
     query_fields, candidate_fields = (tower.fields for tower in towers[0])
     if field_states is None:
-        adapt(log, split.train, query_fields, candidate_fields)
-        field_states = dict(zip(("query", "candidate"), (tower.state() for tower in towers[0])))
-    for query_tower, candidate_tower in towers:
-        candidate_tower.load_state(field_states["candidate"])
-        query_tower.load_state(field_states["query"])
-    counts = log.item_counts(split.train)
+        adapt(log, split.known, query_fields, candidate_fields)
+    else:
+        load_fields(towers[0], field_states)
+    if grow is not None:
+        adapt(log, split.known, list(filter(grow, query_fields)), list(filter(grow, candidate_fields)),
+              learn=lambda field: field.grow)
+    for others in towers[1:]:
+        load_fields(others, dict(zip(("query", "candidate"), (tower.state() for tower in towers[0]))))
+    counts = log.item_counts(split.known)
     visible = None
     if isinstance(recipe.split, RandomHoldout):  # its test events lie among the training events, not after them
         visible = np.zeros(len(log), bool)
@@ -198,6 +197,18 @@ def _assemble(recipe, log, field_states):
     return Assembly(
         recipe, log, split, model, examples, batches, catalogue, counts[catalogue]
     )
+
+
+def _split(recipe, log):
+    split = recipe.split.split(log, seed=recipe.training.seed)
+    if not len(split.train):
+        raise DataError("The split leaves no training row. Use more data or a smaller `split.test`.")
+    if not len(split.validation):
+        raise DataError(
+            "`split.validation` must leave some queries: they choose the epoch. Received: none. Raise it, for example "
+            "split.validation=0.1."
+        )
+    return split
 
 
 def build_towers(recipe):
@@ -287,20 +298,27 @@ def _item_lists(log, source):
     return table
 
 
-def adapt(log, rows, query_fields, candidate_fields):
-    """Lets fields learn vocabularies and statistics from training rows alone."""
+def load_fields(towers, states):
+    """Gives (query tower, candidate tower) what fields learned: {"query": …, "candidate": …}, of `Tower.state`."""
+    query_tower, candidate_tower = towers
+    candidate_tower.load_state(states["candidate"])  # first: a history reads the items' vocabulary
+    query_tower.load_state(states["query"])
+
+
+def adapt(log, rows, query_fields, candidate_fields, learn=lambda field: field.adapt):
+    """Lets fields learn vocabularies and statistics from training rows alone; `learn` gives a field's method."""
     users = np.bincount(log.user[rows], minlength=log.users.num_rows).astype(np.int64)
     items = log.item_counts(rows)
     table = log.items.append_column(c.TAKEN_BY, taken_by(log, rows))
     for field in candidate_fields:
-        field.adapt({name: table[name] for name in field.columns}, items)
+        learn(field)({name: table[name] for name in field.columns}, items)
     for field in query_fields:
         names = [n for n in field.columns if n not in (c.HISTORY_ITEM_ID, c.HISTORY_TIMESTAMP)]
         if all(name in log.users.column_names for name in names):
-            field.adapt({name: log.users[name] for name in names}, users)
+            learn(field)({name: log.users[name] for name in names}, users)
         else:
             table = event_table(log, names, rows)
-            field.adapt({name: table[name] for name in names}, np.ones(len(rows), np.int64))
+            learn(field)({name: table[name] for name in names}, np.ones(len(rows), np.int64))
 
 
 def taken_by(log, rows):

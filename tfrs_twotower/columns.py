@@ -27,6 +27,9 @@ CANDIDATE_IDS = "candidate_ids"
 IDS = "ids"
 SCORES = "scores"
 EMBEDDING = "embedding"
+KEYS = "keys"
+ROWS = "rows"
+COUNT = "count"
 
 # The id that means "nothing here": padding of a ragged list, an unknown or missing id.
 MISSING_STRING_ID = ""

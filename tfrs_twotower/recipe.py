@@ -7,8 +7,10 @@ from typing import Any, Literal
 from tfrs_twotower.config import at_least, config
 from tfrs_twotower.data import (
     Files,
+    Joined,
     LeaveLastOut,
     MovieLens,
+    Newest,
     RandomHoldout,
     Temporal,
     TextVectors,
@@ -128,10 +130,10 @@ class Recipe:
     """
 
     name: str
-    source: MovieLens | Files | Tfds | TFRecords | TextVectors | None = None
+    source: MovieLens | Files | Tfds | TFRecords | TextVectors | Joined | None = None
     rejected_limit: float = 0.01
     require_items: bool = False
-    split: Temporal | LeaveLastOut | UserHeldOut | RandomHoldout = Temporal()
+    split: Temporal | LeaveLastOut | UserHeldOut | RandomHoldout | Newest = Temporal()
     schema: Schema | None = None
     title: str | None = None
     model: ModelConfig = ModelConfig()

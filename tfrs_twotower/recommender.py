@@ -35,9 +35,10 @@ class Recommender:
       columns: a `Columns` that maps the canonical names to the frames' columns.
       directory: the run's folder; by default a new one, `runs/<recipe>/<time>`. The folder of an earlier run
         goes on where that run stopped.
+      parent: the folder of a finished run of the same recipe, whose weights and vocabularies this one starts from.
     """
 
-    def __init__(self, recipe, interactions=None, users=None, items=None, columns=None, directory=None):
+    def __init__(self, recipe, interactions=None, users=None, items=None, columns=None, directory=None, parent=None):
         if (interactions is None) == (recipe.source is None):
             raise ConfigError(
                 f"`interactions` must be given when the recipe has no source, and only then. Received: recipe "
@@ -47,6 +48,7 @@ class Recommender:
         self._source = recipe.source if interactions is None else Frames(interactions, users, items, **frames)
         self.recipe = recipe
         self.directory = Path(directory) if directory else runs.create("runs", recipe.name)
+        self._parent = Path(parent) if parent else None
         self._assembly: Assembly | None = None
         self._fit_report: FitReport | None = None
         self._index = self._index_report = self._retriever = None
@@ -73,23 +75,30 @@ class Recommender:
         if of_chief(float((self.directory / runs.CONFIG).is_file())):
             config = runs.read_config(self.directory)
             self.recipe, self._space = config.recipe, config.embedding_space
-            log, states = self._ingest(config.fingerprint), runs.read_fields(self.directory)
+            self._parent = Path(config.parent) if config.parent else None
+            log, states, new = self._ingest(config.fingerprint), runs.read_fields(self.directory), False
         else:
-            self._space, log, states = uuid.uuid4().hex, self._ingest(), None
+            self._space, log, new = uuid.uuid4().hex, self._ingest(), True
+            states = runs.read_fields(self._parent) if self._parent else None
         if verbose:
             print(self.ingest_report, flush=True)
         self._check_title(log)
-        self._assembly = a = assemble(self.recipe, log, states)
+        self._assembly = a = assemble(self.recipe, log, states, grow=_every if new and states else None)
         self.recipe = a.recipe
-        if states is None and is_chief():
+        if new and is_chief():
             runs.write_fields(self.directory, a.model)
-            runs.write_config(self.directory, runs.RunConfig(self.recipe, self._space, log.fingerprint()))
+            last = int(log.timestamp[a.split.train[-1]])
+            parent = str(self._parent) if self._parent else None
+            runs.write_config(
+                self.directory, runs.RunConfig(self.recipe, self._space, log.fingerprint(), last, parent)
+            )
 
         def validate():
             return a.judge(a.split.validation, a.model_scorer(a.split.validation), bootstrap=0).metrics
 
         self._fit_report = fit(
-            a.model, a.batches, self.recipe.training, validate, self.directory / runs.CHECKPOINT, verbose, callbacks
+            a.model, a.batches, self.recipe.training, validate, self.directory / runs.CHECKPOINT, verbose, callbacks,
+            start_from=self._parent / runs.CHECKPOINT if self._parent else None,
         )
         self._index = self._retriever = None
         return self
@@ -245,6 +254,7 @@ class Recommender:
             "recipe": to_dict(self.recipe),
             "vocabulary": self._vocabulary_sizes(),
             "embedding_space": self._space,
+            "lineage": runs.lineage(self.directory),
             "temperature": a.model.temperature,
             "metrics": self.evaluations["model"].metrics if self.evaluations else None,
         }
@@ -324,6 +334,10 @@ class Recommender:
             side: {field.name: field.size for field in tower.fields if hasattr(field, "size")}
             for side, tower in (("query", model.query_tower), ("candidate", model.candidate_tower))
         }
+
+
+def _every(field):
+    return True
 
 
 def _plain(ids):

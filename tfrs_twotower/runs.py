@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfrs_twotower import __version__
 from tfrs_twotower.config import from_dict, to_dict
 from tfrs_twotower.errors import ConfigError, TrainingError, invalid
 from tfrs_twotower.recipe import Recipe
@@ -67,11 +68,17 @@ class RunConfig:
       recipe: the recipe as run.
       embedding_space: the id of the space that its training makes; vectors of two spaces cannot be compared.
       fingerprint: of the log that it was trained on.
+      trained_until: seconds since 1970, the time of the last event that it trained on.
+      parent: the folder of the run that it started from, or None.
+      code: the version of this package.
     """
 
     recipe: Recipe
     embedding_space: str
     fingerprint: str
+    trained_until: int
+    parent: str | None = None
+    code: str = __version__
 
 
 def write_config(directory, config):
@@ -88,12 +95,40 @@ def read_config(directory):
     path = Path(directory) / CONFIG
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        config = RunConfig(from_dict(data["recipe"]), data["embedding_space"], data["fingerprint"])
+        config = RunConfig(**{**data, "recipe": from_dict(data["recipe"])})
         if not isinstance(config.recipe, Recipe):
             raise ConfigError(f"it holds a {type(config.recipe).__name__}, not a Recipe")
         return config
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} cannot be read ({error}). Name a folder that `twotower train` wrote.") from error
+
+
+def lineage(directory):
+    """Where a run comes from: a list of dicts, the newest run first, back to the first training.
+
+    Each has run (its folder's name), code, data (SHA-256 of the log), seed, trained_until, embedding_space and
+    parent (a name or None). Where a parent's folder is gone, the chain ends with {"run": name, "missing": True}.
+
+    Raises:
+      ConfigError: `directory` is not a run.
+    """
+    chain: list[dict] = []
+    following: Path | None = Path(directory).resolve()
+    while following:
+        if chain and not (following / CONFIG).is_file():
+            return [*chain, {"run": following.name, "missing": True}]
+        config = read_config(following)
+        chain.append({
+            "run": following.name,
+            "code": config.code,
+            "data": config.fingerprint,
+            "seed": config.recipe.training.seed,
+            "trained_until": config.trained_until,
+            "embedding_space": config.embedding_space,
+            "parent": Path(config.parent).name if config.parent else None,
+        })
+        following = Path(config.parent) if config.parent else None
+    return chain
 
 
 def write_fields(directory, model):

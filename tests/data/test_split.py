@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tfrs_twotower.config import from_dict, to_dict
-from tfrs_twotower.data import LeaveLastOut, RandomHoldout, Temporal, UserHeldOut
+from tfrs_twotower.data import LeaveLastOut, Newest, RandomHoldout, Temporal, UserHeldOut
 from tfrs_twotower.errors import ConfigError, DataError
 
 STRATEGIES = [
@@ -186,3 +186,18 @@ def test_no_validation_is_allowed(ten):
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
 def test_a_strategy_survives_json(strategy):
     assert from_dict(to_dict(strategy)) == strategy
+
+
+def test_newest_trains_on_what_came_since_and_asks_of_the_last_share(ten):
+    # Rows 4 to 9 are new; the last third begins in row 8, whose second row 7 shares.
+    split = Newest(since=5, held_out=0.34).split(ten)
+    assert split.past.tolist() == [0, 1, 2, 3]
+    assert split.train.tolist() == [4, 5, 6]
+    assert split.known.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert asked(split.test) == {0: (8, 8, [5, 9], [5, 8, 9]), 1: (8, 7, [5], [6])}
+    assert split.validation is split.test
+
+
+def test_newest_without_new_events_is_an_error(ten):
+    with pytest.raises(DataError, match="Name the new events"):
+        Newest(int(ten.timestamp[-1]) + 1).split(ten)

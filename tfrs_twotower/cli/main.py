@@ -4,10 +4,24 @@ import argparse
 import os
 import sys
 
-from tfrs_twotower.cli import consume, evaluate, export, index, inspect, load, recommend, serve, similar, train, tune
+from tfrs_twotower.cli import (
+    consume,
+    evaluate,
+    export,
+    index,
+    inspect,
+    lineage,
+    load,
+    recommend,
+    serve,
+    similar,
+    train,
+    tune,
+    update,
+)
 from tfrs_twotower.errors import TwoTowerError
 
-VERBS = (train, tune, evaluate, recommend, similar, index, export, serve, load, consume, inspect)
+VERBS = (train, tune, update, evaluate, recommend, similar, index, export, serve, load, consume, inspect, lineage)
 
 DESCRIPTION = """\
 Trains, evaluates, indexes, exports and serves two-tower retrieval models.

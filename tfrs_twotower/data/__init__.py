@@ -12,12 +12,13 @@ from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.data.source import Columns, Source
 from tfrs_twotower.data.sources.files import Files
 from tfrs_twotower.data.sources.frames import Frames
+from tfrs_twotower.data.sources.joined import Joined
 from tfrs_twotower.data.sources.movielens import MovieLens
 from tfrs_twotower.data.sources.synthetic import Planted, synthetic
 from tfrs_twotower.data.sources.text_vectors import TextVectors, text_vectors
 from tfrs_twotower.data.sources.tfds import Tfds
 from tfrs_twotower.data.sources.tfrecord import TFRecords, write_tfrecords
-from tfrs_twotower.data.split import LeaveLastOut, RandomHoldout, Split, Temporal, UserHeldOut
+from tfrs_twotower.data.split import LeaveLastOut, Newest, RandomHoldout, Split, Temporal, UserHeldOut
 
 __all__ = [
     "Columns",
@@ -26,8 +27,10 @@ __all__ = [
     "History",
     "IngestReport",
     "InteractionLog",
+    "Joined",
     "LeaveLastOut",
     "MovieLens",
+    "Newest",
     "Planted",
     "Queries",
     "Ragged",

@@ -20,11 +20,19 @@ class Split:
     Attributes:
       train: int64: log rows, ascending
       validation, test: Queries
+      past: int64: log rows before those, that an earlier training learned from; vocabularies, item counts and
+        the catalogue are of both. None where there was no earlier training
     """
 
     train: np.ndarray
     validation: Queries
     test: Queries
+    past: np.ndarray | None = None
+
+    @property
+    def known(self):
+        """int64: all log rows that may be learned from, ascending."""
+        return self.train if self.past is None else np.concatenate([self.past, self.train])
 
 
 @config
@@ -64,6 +72,41 @@ class Temporal:
             return asker.ask(rows, rows)
         _, first, last = asker.spans(rows)
         return asker.ask(last if self.targets == "last" else first, last)
+
+
+@config
+class Newest:
+    """What an earlier training has not seen: trained on, but for the newest share, which judges.
+
+    The split of an update. Each user with events in the newest share is asked once, at the first of them; these
+    queries are validation and test alike, since nothing is chosen by them but whether to publish.
+
+    Attributes:
+      since: seconds since 1970: events from here on are new
+      held_out: the fraction of the new events, by time, that judges
+    """
+
+    since: int
+    held_out: float = 0.1
+
+    def __post_init__(self):
+        if not 0 < self.held_out < 1:
+            raise ConfigError(invalid("Newest.held_out", "be between 0 and 1", self.held_out, "The default is 0.1."))
+
+    def split(self, log, seed=0):
+        """Returns Split; `seed` is not used. Raises `DataError` when there are no new events, or too few."""
+        rows = np.arange(len(log))
+        start = int(np.searchsorted(log.timestamp, self.since))
+        if start == len(log):
+            raise DataError(
+                f"There are no events since {self.since} (seconds since 1970). Received: {len(log)} events, the last "
+                f"at {log.timestamp[-1] if len(log) else 'none'}. Name the new events."
+            )
+        cut = start + _cut(log.timestamp[start:], 1 - self.held_out)
+        asker = Asker(log)
+        _, first, last = asker.spans(rows[cut:])
+        queries = asker.ask(first, last)
+        return _checked(Split(rows[start:cut], queries, queries, past=rows[:start]), self)
 
 
 @config

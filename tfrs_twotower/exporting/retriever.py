@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.features import Vocabulary, fingerprints
+from tfrs_twotower.exporting.user_rows import UserRows
+from tfrs_twotower.features import Vocabulary, fingerprints, is_user_table
 from tfrs_twotower.index import exclude, search_interests, top_k
 
 _BLOCK_SCORES = 2**25  # scores of one block of queries in exact search: 128 MiB of float32
@@ -42,10 +43,16 @@ class Retriever(tf.Module):
             c.MISSING_STRING_ID if self.item_ids.dtype == tf.string else c.MISSING_INT_ID, self.item_ids.dtype
         )
         self._rows = Vocabulary(fingerprints(tf.constant(item_ids)).numpy())
+        self._user = next(filter(is_user_table, query_tower.fields), None)
+        self.user_rows = UserRows(self._user.feature.dim) if self._user else None
 
     def embed_query(self, features):
         """{input name: [batch, ...]} → [batch, dim]."""
-        return self.query_tower(self.query_tower.encode(features), training=False)
+        encoded = self.query_tower.encode(features)
+        if self._user is not None:
+            fresh = self.user_rows.overlay(features[c.USER_ID])
+            encoded[self._user.name] = {**encoded[self._user.name], **fresh}
+        return self.query_tower(encoded, training=False)
 
     def embed_candidate(self, features):
         """{input name: [batch, ...]} → [batch, dim]."""

@@ -58,7 +58,7 @@ def signatures(retriever):
         ids, scores = retriever.similar_items(item_id, k)
         return {c.IDS: ids, c.SCORES: scores}
 
-    return {
+    found = {
         "serving_default": recommender(exact=False),
         "recommend_exact": recommender(exact=True),
         "recommend_by_vector": recommend_by_vector,
@@ -67,6 +67,19 @@ def signatures(retriever):
         "score_pairs": score_pairs,
         "similar_items": similar_items,
     }
+    if retriever.user_rows is not None:
+        found["update_user_rows"] = _user_rows(retriever.user_rows)
+    return found
+
+
+def _user_rows(user_rows):
+    @tf.function(input_signature=[
+        tf.TensorSpec([None], tf.int64, c.KEYS), tf.TensorSpec([None, user_rows.dim], tf.float32, c.ROWS)
+    ])
+    def update_user_rows(keys, rows):
+        return {c.COUNT: user_rows.replace(keys, rows)}
+
+    return update_user_rows
 
 
 def _named(inputs):

@@ -3,6 +3,7 @@
 from tfrs_twotower.features.build import build_fields
 from tfrs_twotower.features.fields.field import Field
 from tfrs_twotower.features.fields.history import HistoryField
+from tfrs_twotower.features.fields.id import is_user_table
 from tfrs_twotower.features.fields.past import PastField
 from tfrs_twotower.features.fields.sequence import SequenceEmbedding, SequenceField
 from tfrs_twotower.features.infer import infer_schema
@@ -51,6 +52,7 @@ __all__ = [
     "derive_seed",
     "fingerprints",
     "infer_schema",
+    "is_user_table",
     "key_dtype",
     "to_tensor",
 ]

@@ -76,6 +76,11 @@ class Vocabulary(tf.__internal__.tracking.AutoTrackable):
         order = np.argsort(self._index.numpy())
         return self._keys.numpy()[order][1:]
 
+    def grown(self, keys, limit=None):
+        """A vocabulary of these keys, numbered as here, and then of those of `keys` that are new."""
+        known = self.keys()
+        return Vocabulary(np.concatenate([known, keys[~np.isin(keys, known)]])[:limit])
+
     def lookup(self, values):
         """int32 of the shape of `values` (string or int64): 1 … size, and 0 for unknown and missing."""
         wanted = fingerprints(values)

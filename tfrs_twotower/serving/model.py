@@ -5,6 +5,7 @@ import functools
 import os
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -12,6 +13,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower import extras
 from tfrs_twotower.config import from_dict
 from tfrs_twotower.errors import ConfigError, nearest
+from tfrs_twotower.exporting import user_deltas
 from tfrs_twotower.serving import tensor_protos
 from tfrs_twotower.serving.errors import InvalidArgument, NotFound, VersionRefused
 from tfrs_twotower.serving.integrity import SAVED_MODEL
@@ -19,6 +21,7 @@ from tfrs_twotower.serving.integrity import SAVED_MODEL
 DEFAULT_SIGNATURE = "serving_default"
 
 _TAG = "serve"
+_USER_ROWS = "update_user_rows"
 _WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 _WARMUP_LIMIT = 1000  # as in TF Serving
 _HISTORY = 50  # events of a history, where the manifest has no schema
@@ -129,6 +132,29 @@ def load(directory, version, manifest, identity="", call=call):
     model = LoadedModel(version, manifest, identity, signature_defs, signatures, loaded)
     _warm_up(model, directory, call)
     return model
+
+
+def with_user_rows(model, deltas, identity):
+    """Gives a loaded version newer rows of users, while it serves; returns it under its new identity.
+
+    The identity, by which vectors are kept, changes after the rows: a vector that is kept meanwhile under the old
+    one is never asked for again.
+
+    Args:
+      model: a `LoadedModel`.
+      deltas: a list of `UserDelta`, all that count; [] takes them all back.
+      identity: of the model with these rows.
+
+    Raises:
+      VersionRefused: the version has no table of user ids.
+    """
+    signature = model.signatures.get(_USER_ROWS)
+    if signature is None:
+        raise VersionRefused(f"the version has no signature `{_USER_ROWS}`: it has no table of user ids.")
+    dim = signature.inputs[c.ROWS].shape[1]
+    keys, rows = user_deltas.merged(deltas) if deltas else (np.zeros(0, np.int64), np.zeros([0, dim], np.float32))
+    signature({c.KEYS: tf.constant(keys), c.ROWS: tf.constant(rows)})
+    return dataclasses.replace(model, identity=identity)
 
 
 def _load_ops(library):

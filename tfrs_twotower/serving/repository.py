@@ -10,9 +10,10 @@ import re
 import threading
 
 from tfrs_twotower.errors import TwoTowerError, invalid
+from tfrs_twotower.exporting import user_deltas
 from tfrs_twotower.serving import integrity
 from tfrs_twotower.serving.errors import NotFound, Unavailable
-from tfrs_twotower.serving.model import call, load
+from tfrs_twotower.serving.model import call, load, with_user_rows
 
 _log = logging.getLogger(__name__)
 _VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -44,6 +45,7 @@ class VersionStatus:
 class _Served:
     model: object
     identity: str  # of the files it came from
+    user_rows: tuple = ()  # stamp of the deltas of user rows that it has
     in_flight: int = 0
     retired: bool = False
 
@@ -111,6 +113,8 @@ class Repository:
                 elif sum(served > version for served in self._serving) >= self.keep:
                     break
                 self._try(version, found[version])
+            for version in set(found).intersection(self.available()):
+                self._take_user_rows(version, os.path.dirname(found[version]))
             self._forget(found)
             self._collect()
 
@@ -214,6 +218,24 @@ class Repository:
             while len(self._serving) > self.keep:
                 self._retire(min(self._serving))
         _log.info("Version %d is available, from %s", version, directory)
+
+    def _take_user_rows(self, version, root):
+        """Gives a loaded version the rows of users that were published beside it since, if they changed."""
+        served, stamp = self._serving[version], user_deltas.stamp(root, version)
+        if stamp == served.user_rows:
+            return
+        try:
+            model = with_user_rows(
+                served.model, user_deltas.read(root, version, served.model.manifest.get("embedding_space")),
+                f"{served.identity}+{stamp}",
+            )
+        except Exception as error:  # the rows that it has go on serving
+            _log.error("Rows of users of version %d refused: %s", version, error)
+        else:
+            with self._lock:
+                served.model = model
+            _log.info("Version %d has %d updates of user rows", version, len(stamp))
+        served.user_rows = stamp
 
     def _retire(self, version):
         served = self._serving.pop(version)

@@ -5,9 +5,10 @@ from tfrs_twotower.training.distribution import is_chief, of_chief, strategy
 from tfrs_twotower.training.examples import Examples, TrainingBatches
 from tfrs_twotower.training.fit import FitReport, fit, restore_best
 from tfrs_twotower.training.optimizers import LazyAdamConfig, RowWiseAdagradConfig
-from tfrs_twotower.training.precision import computing_in
 from tfrs_twotower.training.positives import EventWeights, Resampling, event_weights, shown_counts
+from tfrs_twotower.training.precision import computing_in
 from tfrs_twotower.training.sequences import SequenceBatches
+from tfrs_twotower.training.warm_start import warm_start
 
 __all__ = [
     "EventWeights",
@@ -27,4 +28,5 @@ __all__ = [
     "restore_best",
     "shown_counts",
     "strategy",
+    "warm_start",
 ]

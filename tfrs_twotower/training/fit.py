@@ -18,6 +18,7 @@ from tfrs_twotower.training.distribution import distributed, is_chief, of_chief
 from tfrs_twotower.training.optimizers import build
 from tfrs_twotower.training.precision import compile_dense
 from tfrs_twotower.training.progress import Progress
+from tfrs_twotower.training.warm_start import warm_start
 
 # What TensorFlow raises for a checkpoint that is damaged: its reader turns some of its errors into Python's.
 _UNREADABLE = (tf.errors.OpError, ValueError, IndexError, KeyError, RuntimeError)
@@ -58,7 +59,7 @@ class _StepClock(tf.keras.callbacks.Callback):
         self._last, self._traced = now, True
 
 
-def fit(model, data, config, evaluate, directory, verbose=1, callbacks=()):
+def fit(model, data, config, evaluate, directory, verbose=1, callbacks=(), start_from=None):
     """Trains `model`, resuming from `directory` when it holds a checkpoint; ends with the best weights.
 
     Under a `tf.distribute` strategy (call it in the strategy's scope, in every worker's process) the devices share each
@@ -76,6 +77,8 @@ def fit(model, data, config, evaluate, directory, verbose=1, callbacks=()):
       directory: a folder for checkpoints (`last/`, `best/`), `history.jsonl` and TensorBoard's logs.
       verbose: Keras' verbosity: 1 a progress bar, 0 silent.
       callbacks: further Keras callbacks.
+      start_from: the checkpoint folder of another training, whose weights and slots this one starts with; see
+        `warm_start`.
 
     Returns:
       A `FitReport`.
@@ -86,10 +89,10 @@ def fit(model, data, config, evaluate, directory, verbose=1, callbacks=()):
     with tempfile.TemporaryDirectory() as aside:  # TensorFlow wants all workers to save; one is to be kept
         written = Path(directory) if is_chief() else Path(aside)
         written.mkdir(parents=True, exist_ok=True)
-        return _fit(model, data, config, evaluate, Path(directory), written, verbose, callbacks)
+        return _fit(model, data, config, evaluate, Path(directory), written, verbose, callbacks, start_from)
 
 
-def _fit(model, data, config, evaluate, directory, written, verbose, callbacks):
+def _fit(model, data, config, evaluate, directory, written, verbose, callbacks, start_from):
     """As `fit`; what it reads is in `directory`, what it writes goes to `written`."""
     per_epoch, started = data.steps_per_epoch, time.perf_counter()
     total = per_epoch * config.epochs
@@ -99,6 +102,8 @@ def _fit(model, data, config, evaluate, directory, written, verbose, callbacks):
     if config.xla:
         compile_dense(model)
     progress, clock = Progress(), _StepClock()
+    if start_from is not None:  # what a checkpoint of this run holds then takes its place
+        warm_start(model, start_from)
     average = WeightAverage(model.trainable_variables, config.average) if config.average else None
     parts = {"average": average} if average is not None else {}
     state = tf.train.Checkpoint(model=model, optimizer=model.optimizer, progress=progress, **parts)

@@ -36,6 +36,12 @@ class Field(tf.keras.layers.Layer):
         """
         raise NotImplementedError
 
+    def grow(self, columns, counts):
+        """Takes up keys that `adapt` did not know, at the end; all else that was learned stays. As `adapt`.
+
+        For an update of a trained model. Statistics stay, since the weights go with them.
+        """
+
     def encode(self, raw):
         """{column: raw tensor} → {part: tensor of indices or floats}. Graph code."""
         raise NotImplementedError

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.columns import USER_ID
 from tfrs_twotower.features.fields.field import RowField
 from tfrs_twotower.features.fields.keys import Keys
 from tfrs_twotower.features.tensors import key_dtype
@@ -30,6 +31,11 @@ class IdField(Keys, RowField):
         else:
             self.learn(columns, column, counts, self.feature.min_count)
 
+    def grow(self, columns, counts):
+        """See `Field.grow`; hashed ids have nothing to grow."""
+        if not self.feature.buckets:
+            super().grow(columns, counts)
+
     def index(self, ids):
         """int32 of the shape of `ids`, raw ids: rows of the table."""
         if self.feature.buckets:
@@ -46,7 +52,10 @@ class IdField(Keys, RowField):
         if training and self.feature.dropout:
             drawn = self._generator.uniform(tf.shape(index))
             index = tf.where(drawn < self.feature.dropout, 0, index)
-        return super().call({"index": index})
+        rows = super().call({"index": index})
+        if "fresh" in encoded:  # rows that a server was given since the export
+            rows = tf.where(encoded["fresh"][:, tf.newaxis], encoded["row"], rows)
+        return rows
 
     def state(self):
         if self.feature.buckets:
@@ -58,3 +67,8 @@ class IdField(Keys, RowField):
             self.key_dtype = tf.as_dtype(str(state["dtype"]))
         else:
             super().load_state(state)
+
+
+def is_user_table(field):
+    """Is this the field of the users' ids, with a vocabulary and so a row for each?"""
+    return isinstance(field, IdField) and field.feature.column == USER_ID and not field.feature.buckets

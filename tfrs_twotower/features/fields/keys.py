@@ -1,5 +1,7 @@
 """What the fields of one column of keys (ids, categories, lists of them) share: dtype and vocabulary."""
 
+from typing import Callable
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +17,7 @@ class Keys:
     # No defaults: Keras tracks no attribute that its class has too.
     key_dtype: tf.DType
     vocabulary: Vocabulary
+    adapt: Callable
 
     @property
     def size(self):
@@ -30,6 +33,12 @@ class Keys:
             array = flat(pc.list_flatten(array))
         keys = cast(array, self.key_dtype, name)
         self.vocabulary = Vocabulary(learn_keys(keys, np.asarray(counts), min_count))
+
+    def grow(self, columns, counts):
+        """See `Field.grow`."""
+        known = self.vocabulary
+        self.adapt(columns, counts)
+        self.vocabulary = known.grown(self.vocabulary.keys())
 
     def state(self):
         return {"dtype": np.array(self.key_dtype.name), "keys": self.vocabulary.keys()}

@@ -44,6 +44,12 @@ class TextField(Field):
         keys = learn_keys(keys, np.concatenate(weights), limit=self.feature.max_tokens)
         self._vocabulary = Vocabulary(keys)
 
+    def grow(self, columns, counts):
+        """See `Field.grow`; not beyond `max_tokens`."""
+        known = self._vocabulary
+        self.adapt(columns, counts)
+        self._vocabulary = known.grown(self._vocabulary.keys(), self.feature.max_tokens)
+
     def encode(self, raw):
         tokens = tokenise(raw[self.feature.column], self.feature.analyser)
         # Tokens that were not learned are left out, so the table has no row for them.

@@ -32,6 +32,11 @@ class VectorField(Keys, Field):
         if self.feature.trainable:
             self.learn(columns, self.feature.id_column, counts)
 
+    def grow(self, columns, counts):
+        """See `Field.grow`; vectors that are not trained have no rows to grow."""
+        if self.feature.trainable:
+            super().grow(columns, counts)
+
     def encode(self, raw):
         vector = raw[self.feature.column]
         encoded = {"vector": tf.where(tf.math.is_finite(vector), vector, 0.0)}

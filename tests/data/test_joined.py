@@ -1,0 +1,38 @@
+"""Several sources as one log."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tfrs_twotower.config import from_dict, to_dict
+from tfrs_twotower.data import Files, Joined, ingest
+from tfrs_twotower.errors import ConfigError
+
+
+def day(folder, name, events, items):
+    pq.write_table(pa.table(events), folder / f"{name}.parquet")
+    pq.write_table(pa.table(items), folder / f"{name}-items.parquet")
+    return Files(path=str(folder / f"{name}.parquet"), items_path=str(folder / f"{name}-items.parquet"))
+
+
+def test_events_add_up_and_the_last_description_of_an_item_counts(tmp_path):
+    first = day(
+        tmp_path, "1", {"user_id": ["u", "v"], "item_id": ["a", "b"], "timestamp": [10, 20]},
+        {"item_id": ["a", "b"], "price": [1.0, 2.0]},
+    )
+    second = day(
+        tmp_path, "2", {"user_id": ["w"], "item_id": ["c"], "timestamp": [15]},
+        {"item_id": ["c", "a"], "price": [3.0, 9.0]},
+    )
+    joined = Joined((first, second))
+    log, _ = ingest(joined)
+    assert log.timestamp.tolist() == [10, 15, 20]
+    assert log.items["item_id"].to_pylist() == ["a", "b", "c"]  # in the order in which they came
+    assert log.items["price"].to_pylist() == [9.0, 2.0, 3.0]
+    assert from_dict(to_dict(joined)) == joined
+    assert joined.users() is None
+
+
+def test_parts_must_be_sources():
+    with pytest.raises(ConfigError, match="one source configuration or more"):
+        Joined(())

@@ -1,0 +1,166 @@
+"""The daily update: what is kept by token, what grows, what is published and what refused."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tensorflow as tf
+import toy
+
+from tfrs_twotower import columns as c
+from tfrs_twotower import runs
+from tfrs_twotower.data import Columns, Files, Joined, LeaveLastOut, Temporal
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.exporting import manifest
+from tfrs_twotower.recommender import Recommender
+from tfrs_twotower.training import LazyAdamConfig, warm_start
+from tfrs_twotower.updates import update_full
+
+
+@pytest.fixture(scope="module")
+def days(tmp_path_factory):
+    """Two days of the planted log as files; the second has users and items that the first has not."""
+    folder = tmp_path_factory.mktemp("days")
+    frames, _ = toy.planted()
+    log = frames["interactions"].sort_values(c.TIMESTAMP, kind="stable")
+    late_users, late_items = set(log[c.USER_ID].unique()[-20:]), set(log[c.ITEM_ID].unique()[-10:])
+    late = log[c.USER_ID].isin(late_users) | log[c.ITEM_ID].isin(late_items)
+    cut = log[c.TIMESTAMP].iloc[int(len(log) * 0.7)]
+    first = log[(log[c.TIMESTAMP] < cut) & ~late]
+    second = log[log[c.TIMESTAMP] >= cut]
+    for name, frame in {"first": first, "second": second}.items():
+        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), folder / f"{name}.parquet")
+    for name in ("users", "items"):
+        pq.write_table(pa.Table.from_pandas(frames[name], preserve_index=False), folder / f"{name}.parquet")
+    return folder, late_users, late_items
+
+
+def files(folder, day):
+    return Files(
+        path=str(folder / f"{day}.parquet"), users_path=str(folder / "users.parquet"),
+        items_path=str(folder / "items.parquet"), columns=Columns(),
+    )
+
+
+@pytest.fixture(scope="module")
+def served(days, tmp_path_factory):
+    """A run on the first day, exported."""
+    recipe = dataclasses.replace(toy.recipe(), source=files(days[0], "first"), split=Temporal(0.05, 0.1))
+    root = tmp_path_factory.mktemp("runs") / "toy"
+    recommender = Recommender(recipe, directory=root / "day-1").fit(verbose=0)
+    recommender.evaluate()
+    recommender.export()
+    return recommender
+
+
+@pytest.fixture(scope="module")
+def update(served, days):
+    return update_full(served.directory, files(days[0], "second"), directory=served.directory.parent / "day-2",
+                       verbose=0)
+
+
+def field(recommender, side, name):
+    tower = getattr(recommender.assembly.model, f"{side}_tower")
+    return next(f for f in tower.fields if f.name == name)
+
+
+def test_known_ids_keep_their_rows_and_new_ones_come_after(served, update):
+    for side, name in (("query", "id_user_id"), ("candidate", "id_item_id")):
+        old, new = field(served, side, name), field(update.recommender, side, name)
+        np.testing.assert_array_equal(new.vocabulary.keys()[:old.size], old.vocabulary.keys())
+        assert new.size > old.size
+        assert new.table.shape[0] == new.size + 1
+
+
+def test_the_parts_of_the_log_that_train(served, update):
+    a, first = update.recommender.assembly, served.assembly
+    until = int(first.log.timestamp[first.split.train[-1]])
+    trained = a.log.timestamp[a.split.train]
+    assert trained.min() > until
+    assert trained.max() < a.log.timestamp[a.split.test.row].min() + 1
+    assert update.recommender.assembly.batches.steps_per_epoch == len(a.split.train) // a.batches.batch_size
+    # Every event since is trained on or judges.
+    assert len(a.split.past) + len(a.split.train) + (a.log.timestamp > trained.max()).sum() == len(a.log)
+
+
+def test_an_update_is_published_as_the_next_version_of_a_new_space(served, update):
+    assert update.reason is None
+    assert update.published.name == "2"
+    assert (served.directory.parent / "latest").resolve() == update.directory.resolve()
+    found = manifest.read(update.published)
+    before = manifest.read(served.directory / runs.EXPORT / "1")
+    assert found["embedding_space"] != before["embedding_space"]
+    assert [link["run"] for link in found["lineage"]] == ["day-2", "day-1"]
+    assert found["lineage"][1]["data"] == before["lineage"][0]["data"]
+    assert found["catalogue"]["items"] >= before["catalogue"]["items"]
+
+
+def test_new_users_are_served_by_their_own_rows(update, days):
+    known = set(update.recommender.assembly.log.users[c.USER_ID].to_pylist())
+    late = next(iter(days[1] & known))
+    assert len(update.recommender.recommend(late, k=5)) == 5
+
+
+def test_warm_start_copies_rows_and_slots_by_token(served, days, tmp_path):
+    """With a learning rate of nothing, an update is its parent, row for row."""
+    still = dataclasses.replace(served.recipe.training, optimizer=LazyAdamConfig(learning_rate=1e-30))
+    run = runs.read_config(served.directory)
+    runs_folder = tmp_path / "toy" / "still"
+    recipe = dataclasses.replace(
+        run.recipe, training=dataclasses.replace(still, epochs=1),
+        source=Joined((run.recipe.source, files(days[0], "second"))), split=Temporal(0.1, 0.1),
+    )
+    moved = Recommender(recipe, directory=runs_folder, parent=served.directory).fit(verbose=0)
+    for side, name in (("query", "id_user_id"), ("candidate", "id_item_id")):
+        old, new = field(served, side, name), field(moved, side, name)
+        np.testing.assert_array_equal(new.table[: old.size + 1], old.table)
+    old, new = served.assembly.model, moved.assembly.model
+    for before, after in zip(old.trainable_variables, new.trainable_variables):
+        rows = before.shape[0] if before.shape.rank else None
+        np.testing.assert_array_equal(after.numpy()[:rows], before.numpy())
+
+
+def test_slots_of_known_rows_are_kept_and_those_of_new_rows_are_zero(served, update):
+    model, old = update.recommender.assembly.model, field(served, "query", "id_user_id")
+    for variable in model.optimizer.variables[1:]:
+        variable.assign(tf.zeros_like(variable))
+    warm_start(model, served.directory / runs.CHECKPOINT)
+    slot = model.optimizer.variables[1]  # the first moments of the first table
+    assert slot.shape == field(update.recommender, "query", "id_user_id").table.shape
+    best = tf.train.load_checkpoint(str(served.directory / runs.CHECKPOINT / "best"))
+    expected = best.get_tensor("model/optimizer/_variables/1/.ATTRIBUTES/VARIABLE_VALUE")
+    np.testing.assert_array_equal(slot[: old.size + 1], expected)
+    assert np.abs(expected).max() > 0
+    assert not np.any(slot[old.size + 1:])
+
+
+def test_a_worse_update_is_refused_and_the_serving_version_stays(served, days, tmp_path):
+    root = served.directory.parent
+    before = (root / "latest").resolve()
+    worse = dataclasses.replace(
+        served.recipe.training, optimizer=LazyAdamConfig(learning_rate=3.0), epochs=1  # throws the weights about
+    )
+    spoiled = root / "spoiled"
+    config = runs.read_config(served.directory)
+    spoiled.mkdir()
+    for name in (runs.CHECKPOINT, runs.EXPORT):
+        (spoiled / name).symlink_to(served.directory / name)
+    runs.write_config(spoiled, dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, training=worse)))
+    refused = update_full(spoiled, files(days[0], "second"), directory=root / "refused", verbose=0)
+    assert refused.published is None
+    assert refused.updated < refused.serving
+    assert "fell from" in json.loads((refused.directory / "refused.json").read_text())["reason"]
+    assert (root / "latest").resolve() == before
+    assert not (refused.directory / runs.EXPORT).exists()
+
+
+def test_a_split_that_is_not_by_time_is_refused(served, tmp_path):
+    config = runs.read_config(served.directory)
+    runs.write_config(tmp_path, dataclasses.replace(
+        config, recipe=dataclasses.replace(config.recipe, split=LeaveLastOut())
+    ))
+    with pytest.raises(ConfigError, match="split by time"):
+        update_full(tmp_path, None, directory=tmp_path / "none")

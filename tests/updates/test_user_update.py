@@ -1,0 +1,147 @@
+"""The update of user rows alone: what moves, what does not, and what a loaded export then answers."""
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tensorflow as tf
+import toy
+
+from tfrs_twotower import columns as c
+from tfrs_twotower import runs
+from tfrs_twotower.data import Files, Temporal
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.exporting import manifest, user_deltas
+from tfrs_twotower.features import History, Id, Schema, fingerprints
+from tfrs_twotower.recommender import Recommender
+from tfrs_twotower.serving.repository import Repository
+from tfrs_twotower.updates import take_back_users, update_users
+
+NEW = "newcomer"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """An exported run without histories, so that only a user's row can move their vector."""
+    folder = tmp_path_factory.mktemp("users")
+    frames, _ = toy.planted()
+    pq.write_table(pa.Table.from_pandas(frames["interactions"], preserve_index=False), folder / "log.parquet")
+    recipe = dataclasses.replace(
+        toy.recipe(epochs=2), source=Files(path=str(folder / "log.parquet")), split=Temporal(0.05, 0.05),
+        schema=Schema(query=(Id(c.USER_ID, dim=8),), candidate=(Id(c.ITEM_ID, dim=8),)),
+    )
+    recommender = Recommender(recipe, directory=folder / "toy" / "run").fit(verbose=0)
+    recommender.export()
+    return recommender, folder
+
+
+def events(folder, name, users, items, start):
+    table = pa.table({c.USER_ID: users, c.ITEM_ID: items, c.TIMESTAMP: [start + i for i in range(len(users))]})
+    pq.write_table(table, folder / name)
+    return Files(path=str(folder / name))
+
+
+def test_only_the_rows_of_users_with_new_events_move_and_a_loaded_version_takes_them(run):
+    recommender, folder = run
+    log = recommender.assembly.log
+    users, items = log.users[c.USER_ID].to_pylist(), log.items[c.ITEM_ID].to_pylist()
+    start = int(log.timestamp[-1]) + 1
+    before = {str(i): v.numpy() for i, v in enumerate(recommender.assembly.model.trainable_variables)}
+    # A known user turns to one item, a newcomer to another.
+    day = events(folder, "day.parquet", [users[3]] * 40 + [NEW] * 40, [items[0]] * 40 + [items[1]] * 40, start)
+    root = recommender.directory / runs.EXPORT
+    path = update_users(recommender.directory, day)
+    space = manifest.read(root / "1")["embedding_space"]
+    (delta,) = user_deltas.read(root, 1, space)
+    moved = {int(fingerprints(tf.constant(name))) for name in (users[3], NEW)}
+    known = {int(k) for k in fingerprints(tf.constant(users)).numpy()}
+    # Events after the training's last one count too: those of its own validation and test.
+    assert moved <= set(delta.keys.tolist()) <= known | moved
+    assert delta.trained_until == start + 79
+    for i, variable in enumerate(recommender.assembly.model.trainable_variables):
+        np.testing.assert_array_equal(variable.numpy(), before[str(i)])
+
+    loaded = tf.saved_model.load(str(root / "1"))
+    ask = tf.constant([users[3], NEW, users[4]])
+
+    def answers():
+        vectors = loaded.signatures["embed_query"](user_id=ask)["embedding"].numpy()
+        return vectors, loaded.signatures["score_pairs"](
+            user_id=ask, candidate_ids=tf.constant([items] * 3)
+        )["scores"].numpy()
+
+    vectors, scores = answers()
+    count = loaded.signatures["update_user_rows"](keys=tf.constant(delta.keys), rows=tf.constant(delta.rows))["count"]
+    assert int(count) == len(delta.keys)
+    fresh_vectors, fresh = answers()
+    gain = fresh - scores  # what a softmax compares: against the other items
+    assert gain[0, 0] > gain[0].mean() + 0.1 and gain[1, 1] > gain[1].mean() + 0.1
+    table = dict(zip(delta.keys.tolist(), delta.rows))
+    if int(fingerprints(tf.constant(users[4]))) not in table:
+        np.testing.assert_array_equal(fresh_vectors[2], vectors[2])
+    assert path.name == "000001.npz"
+
+
+def test_a_second_update_goes_on_from_the_first_and_nothing_new_gives_nothing(run):
+    recommender, folder = run
+    log = recommender.assembly.log
+    root, space = recommender.directory / runs.EXPORT, runs.read_config(recommender.directory).embedding_space
+    last = user_deltas.read(root, 1, space)[-1]
+    items = log.items[c.ITEM_ID].to_pylist()
+    day = events(folder, "next.parquet", [NEW] * 5, items[2:7], last.trained_until + 1)
+    update_users(recommender.directory, day)
+    first, second = user_deltas.read(root, 1, space)
+    key = int(fingerprints(tf.constant(NEW)))
+    assert second.keys.tolist() == [key]
+    row = first.rows[first.keys.tolist().index(key)]
+    assert 0 < np.abs(second.rows[0] - row).max() < 0.5  # some steps of Adam at 0.01 from where the first ended
+    assert update_users(recommender.directory, day) is None
+
+
+def test_a_running_server_takes_the_rows_in_and_gives_them_back(run):
+    recommender, folder = run
+    root = recommender.directory / runs.EXPORT
+    repository = Repository(root)
+    repository.poll()
+
+    def vector(name):
+        with repository.lease() as model:
+            found = model.signature("embed_query")({c.USER_ID: tf.constant([name])})["embedding"].numpy()[0]
+            return found, model.identity, model.root
+
+    before, identity, loaded = vector(NEW)  # the deltas of the tests above are there already
+    log = recommender.assembly.log
+    until = user_deltas.read(root, 1, runs.read_config(recommender.directory).embedding_space)[-1].trained_until
+    items = log.items[c.ITEM_ID].to_pylist()
+    update_users(recommender.directory, events(folder, "late.parquet", [NEW] * 30, [items[9]] * 30, until + 1))
+    repository.poll()
+    after, changed, same = vector(NEW)
+    assert same is loaded  # nothing was loaded anew
+    assert changed != identity and np.abs(after - before).max() > 1e-3
+    take_back_users(recommender.directory)
+    repository.poll()
+    np.testing.assert_array_equal(vector(NEW)[0], before)
+    repository.close()
+
+
+def test_a_query_tower_without_user_rows_is_refused(run, tmp_path):
+    recommender, folder = run
+    recipe = dataclasses.replace(
+        recommender.recipe,
+        schema=Schema(query=(History(length=5),), candidate=(Id(c.ITEM_ID, dim=8),)),
+        training=dataclasses.replace(recommender.recipe.training, epochs=1),
+    )
+    other = Recommender(recipe, directory=tmp_path / "toy" / "run").fit(verbose=0)
+    other.export()
+    with pytest.raises(ConfigError, match="Id of `user_id`"):
+        update_users(other.directory)
+
+
+def test_the_newest_can_be_taken_back(run):
+    root = run[0].directory / runs.EXPORT
+    space = runs.read_config(run[0].directory).embedding_space
+    count = len(user_deltas.read(root, 1, space))
+    assert take_back_users(run[0].directory).name == f"{count:06}.npz"
+    assert len(user_deltas.read(root, 1, space)) == count - 1

@@ -1,0 +1,38 @@
+"""`twotower lineage`: which data, code, seed and parent a run comes from."""
+
+import datetime
+import json
+
+from tfrs_twotower.cli import options
+
+DESCRIPTION = """\
+Prints the chain of a run, the newest first: each line is one training, and the next one is what it started from.
+
+  twotower lineage runs/movielens/latest
+  twotower lineage runs/movielens/latest --json
+"""
+
+
+def add_parser(subparsers):
+    """Adds the verb."""
+    parser = options.verb(subparsers, "lineage", run, "where a run comes from", DESCRIPTION)
+    options.add_run(parser)
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    return parser
+
+
+def run(args):
+    """Prints."""
+    from tfrs_twotower import runs
+
+    chain = runs.lineage(options.run_directory(args.run_directory))
+    if args.json:
+        print(json.dumps(chain, indent=2))
+        return
+    for link in chain:
+        if link.get("missing"):
+            print(f"{link['run']}  its folder is gone")
+            continue
+        until = datetime.datetime.fromtimestamp(link["trained_until"], datetime.timezone.utc)
+        print(f"{link['run']}  events until {until:%Y-%m-%d %H:%M}  data {link['data'][:12]}  code {link['code']}  "
+              f"seed {link['seed']}  space {link['embedding_space'][:12]}")

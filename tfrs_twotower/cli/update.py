@@ -1,0 +1,83 @@
+"""`twotower update`: trains a run further on what happened since, and publishes it if it is not worse."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+from tfrs_twotower.cli import options
+from tfrs_twotower.errors import ConfigError
+
+DESCRIPTION = """\
+Starts from a run's weights, trains once over the new events, and publishes the outcome as the next version if
+it is not worse than the serving version on the newest of them. A refused update stays in its folder, with the
+reason in refused.json; `latest` then still points to the serving run.
+
+  twotower update runs/shop/latest --interactions 2026-11-22.parquet     a day's file, named as the log's was
+  twotower update runs/shop/latest --interactions day/ --items items.csv a folder of Parquet, CSV or TFRecord
+  twotower update runs/shop/latest                                       the run's own source has grown
+  twotower update runs/shop/latest --users-only --interactions hour.parquet   the update of minutes
+
+Vocabularies grow by what is new. The vectors are of a new embedding space: index and export are made anew.
+
+With --users-only, the events move the rows of their users and nothing else, in the order of time. The rows are
+published as a small file beside the export, which a running server takes in; `--take-back` withdraws the newest.
+"""
+
+
+def add_parser(subparsers):
+    """Adds the verb."""
+    parser = options.verb(subparsers, "update", run, "train a run further on new events, and publish", DESCRIPTION)
+    options.add_run(parser)
+    parser.add_argument("--interactions", metavar="PATH", help="the new events: a file, a folder or a pattern")
+    parser.add_argument("--users", metavar="PATH", help="new or changed rows of the user table")
+    parser.add_argument("--items", metavar="PATH", help="new or changed rows of the item table")
+    parser.add_argument(
+        "--held-out", type=float, default=0.1, metavar="SHARE", help="share of the new events that judges (default 0.1)"
+    )
+    parser.add_argument("--users-only", action="store_true", help="move the rows of users with new events alone")
+    parser.add_argument("--take-back", action="store_true", help="withdraw the newest update of user rows")
+    return parser
+
+
+def run(args):
+    """Updates and reports."""
+    directory = options.run_directory(args.run_directory)
+    from tfrs_twotower import runs
+    from tfrs_twotower.updates import take_back_users, update_full, update_users
+
+    if args.take_back:
+        taken = take_back_users(directory)
+        print(f"Taken back: {taken}" if taken else "There is no update of user rows to take back.")
+        return 0 if taken else 1
+    source = source_of(args, runs.read_config(directory).recipe.source)
+    if args.users_only:
+        published = update_users(directory, source)
+        print(f"Published: {published}" if published else "There are no new events.")
+        return 0
+    update = update_full(directory, source, args.held_out)
+    low, high = update.interval
+    print(f"\n{update.monitor} on the newest events: {update.serving:.4f} serving, {update.updated:.4f} updated "
+          f"(difference within [{low:+.4f}, {high:+.4f}])")
+    if update.reason:
+        print(f"Refused: {update.reason}\nIt stays in {update.directory}; the serving version stays as it was.")
+        return 1
+    print(f"Published: {update.published}")
+    return 0
+
+
+def source_of(args, known):
+    """The source of the new events, with columns named as in the run's own files; None without new files."""
+    from tfrs_twotower.data import Columns, Files, Joined, TFRecords
+
+    if args.interactions is None:
+        if args.users or args.items:
+            raise ConfigError("`--users` and `--items` come with new events. Received: no --interactions. Name them.")
+        return None
+    path = os.path.abspath(args.interactions)
+    if (Path(path) / "schema.json").is_file():
+        return TFRecords(path)
+    parts = known.parts if isinstance(known, Joined) else (known,)
+    columns = next((part.columns for part in reversed(parts) if isinstance(part, Files)), Columns())
+    tables = {"users_path": args.users, "items_path": args.items}
+    source = Files(path=path, columns=columns)
+    return dataclasses.replace(source, **{k: os.path.abspath(v) for k, v in tables.items() if v})

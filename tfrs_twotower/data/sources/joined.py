@@ -1,0 +1,56 @@
+"""Several sources as one log, such as the days of a log one after the other."""
+
+import dataclasses
+import itertools
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tfrs_twotower.columns import ITEM_ID, USER_ID
+from tfrs_twotower.config import config
+from tfrs_twotower.errors import ConfigError, invalid
+
+
+@config
+class Joined:
+    """The events of all parts. Of a user or item that several parts describe, the last description counts.
+
+    Attributes:
+      parts: source configurations, the oldest first. They must agree in the types of their columns.
+    """
+
+    parts: tuple
+
+    def __post_init__(self):
+        if not self.parts or not all(dataclasses.is_dataclass(part) for part in self.parts):
+            rule = "hold one source configuration or more"
+            raise ConfigError(invalid("Joined.parts", rule, self.parts, "Write for example (Files(…), TFRecords(…))."))
+
+    @property
+    def name(self):
+        """The parts' names."""
+        return " + ".join(part.name for part in self.parts)
+
+    def interactions(self):
+        """Yields pa.RecordBatch, part after part."""
+        return itertools.chain.from_iterable(part.interactions() for part in self.parts)
+
+    def users(self):
+        """pa.Table or None."""
+        return _newest([part.users() for part in self.parts], USER_ID)
+
+    def items(self):
+        """pa.Table or None."""
+        return _newest([part.items() for part in self.parts], ITEM_ID)
+
+
+def _newest(tables, id_name):
+    """One row an id, as the last table that has it describes it, in the order in which the ids came."""
+    tables = [table for table in tables if table is not None]
+    if len(tables) < 2:
+        return tables[0] if tables else None
+    table = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+    table = table.append_column("_row", pa.array(range(len(table)), pa.int64()))
+    rows = table.group_by(id_name).aggregate([("_row", "min"), ("_row", "max")])
+    rows = rows.take(pc.sort_indices(rows, sort_keys=[("_row_min", "ascending")]))
+    return table.take(rows["_row_max"]).drop_columns(["_row"])

@@ -1,0 +1,115 @@
+"""Small files of new user rows beside an export's versions: numbered, checked, applied in order.
+
+`<export root>/deltas/<version>/000001.npz` and `000001.json`. The JSON file comes last and holds the checksum of
+the other, so a delta that was cut short does not count. NumPy alone: a server reads it between requests.
+"""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from tfrs_twotower.errors import ExportError
+from tfrs_twotower.exporting.manifest import checksum
+
+_FOLDER = "deltas"
+
+
+@dataclasses.dataclass(frozen=True)
+class UserDelta:
+    """New rows of the user table.
+
+    Attributes:
+      embedding_space: of the version that it belongs to.
+      trained_until: seconds since 1970, the time of the last event that it learned from.
+      keys: int64 [n], fingerprints of user ids.
+      rows: float32 [n, dim].
+    """
+
+    embedding_space: str
+    trained_until: int
+    keys: np.ndarray = dataclasses.field(repr=False)
+    rows: np.ndarray = dataclasses.field(repr=False)
+
+
+def publish(root, version, delta):
+    """Writes a delta as the next of a version, aside first; returns its path.
+
+    Args:
+      root: the folder of all versions.
+      version: the number of the one that it belongs to.
+      delta: a `UserDelta`.
+    """
+    folder = Path(root) / _FOLDER / str(version)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{len(_numbers(folder)) + 1:06}.npz"
+    with open(path.with_suffix(".writing"), "wb") as file:
+        np.savez(file, keys=delta.keys, rows=delta.rows)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(path.with_suffix(".writing"), path)
+    about = {"embedding_space": delta.embedding_space, "trained_until": delta.trained_until, "sha256": checksum(path)}
+    with open(path.with_suffix(".writing"), "w", encoding="utf-8") as file:
+        json.dump(about, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(path.with_suffix(".writing"), path.with_suffix(".json"))
+    return path
+
+
+def read(root, version, embedding_space):
+    """The deltas of a version, in order: a list of `UserDelta`.
+
+    Raises:
+      ExportError: one is damaged, missing or of another embedding space; names it. None is given then.
+    """
+    folder, deltas = Path(root) / _FOLDER / str(version), []
+    for number in _numbers(folder):
+        path = folder / f"{number:06}.npz"
+        if number != len(deltas) + 1:
+            raise ExportError(f"{folder}: delta {len(deltas) + 1} is missing. Publish the users' update again.")
+        try:
+            about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            if checksum(path) != about["sha256"]:
+                raise ExportError(f"{path} does not have the checksum that it was written with. Publish it again.")
+            if about["embedding_space"] != embedding_space:
+                raise ExportError(f"{path} is of another embedding space. Publish deltas for this version.")
+            with np.load(path, allow_pickle=False) as arrays:
+                delta = UserDelta(embedding_space, int(about["trained_until"]), arrays["keys"], arrays["rows"])
+        except (OSError, ValueError, KeyError) as error:
+            raise ExportError(f"{path} cannot be read ({error}). Publish the users' update again.") from error
+        deltas.append(delta)
+    return deltas
+
+
+def stamp(root, version):
+    """What changes when the deltas of a version do: (name, time of change) of each."""
+    folder = Path(root) / _FOLDER / str(version)
+    return tuple((path.name, path.stat().st_mtime_ns) for path in sorted(folder.glob("[0-9]*.json")))
+
+
+def merged(deltas):
+    """(keys int64 [n], rows float32 [n, dim]) of deltas in order: the last row of each user."""
+    keys = np.concatenate([delta.keys for delta in deltas])
+    rows = np.concatenate([delta.rows for delta in deltas])
+    distinct, last = np.unique(keys[::-1], return_index=True)
+    return distinct, rows[::-1][last]
+
+
+def withdraw(root, version):
+    """Takes back the newest delta of a version; returns its path, or None where there is none."""
+    folder = Path(root) / _FOLDER / str(version)
+    numbers = _numbers(folder)
+    if not numbers:
+        return None
+    path = folder / f"{numbers[-1]:06}.npz"
+    path.with_suffix(".json").unlink()  # first: without it the other does not count
+    path.unlink()
+    return path
+
+
+def _numbers(folder):
+    """Numbers of the whole deltas, ascending."""
+    return sorted(int(path.stem) for path in folder.glob("[0-9]*.json"))

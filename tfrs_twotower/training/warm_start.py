@@ -1,0 +1,73 @@
+"""Starting a model from the weights of an earlier one whose vocabularies have grown since."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.errors import TrainingError
+from tfrs_twotower.features import Vocabulary
+
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+# What an update starts anew: arrays as long as the item table, which follow the new data, and the optimizer's clock.
+_ANEW = ("model/objective/negatives/", "model/objective/hard/", "model/mean_loss/",
+         "model/optimizer/_iterations", "model/optimizer/_learning_rate")
+
+
+def warm_start(model, directory):
+    """Copies the best weights of an earlier training into `model`, and its slots into the optimizer if it has one.
+
+    A table that has grown keeps its old rows, which a vocabulary's growth leaves where they were; the rows
+    beyond stay as they were initialised, their slots zero. What is left as it is: step counter, learning rate, the
+    streaming estimate of the candidates' frequencies, the queue of negatives.
+
+    Args:
+      model: a `TwoTowerModel` with its weights made, and its optimizer built where there is one.
+      directory: the other training's checkpoint folder, with `best/`.
+
+    Raises:
+      TrainingError: there is no checkpoint, or a weight of the model is not in it, or has another shape.
+    """
+    path = tf.train.latest_checkpoint(str(Path(directory) / "best"))
+    if path is None:
+        raise TrainingError(f"There is no checkpoint in {directory}/best. Name the folder of a finished training.")
+    reader = tf.train.load_checkpoint(path)
+    for key, variable in _variables("model", model):
+        if key.startswith(_ANEW):
+            continue
+        if not reader.has_tensor(key + _VALUE):
+            raise TrainingError(f"{path} has no `{key}`. Start from a training of the same recipe.")
+        _assign(key, variable, reader.get_tensor(key + _VALUE))
+
+
+def _assign(key, variable, value):
+    """Sets a variable, or its first rows where it has more of them than the value."""
+    if value.shape == tuple(variable.shape):
+        variable.assign(value)
+    elif value.ndim and value.shape[1:] == tuple(variable.shape[1:]) and len(value) < variable.shape[0]:
+        variable.assign(np.concatenate([value, variable.numpy()[len(value):]]))
+    else:
+        raise TrainingError(
+            f"`{key}` cannot start from a value of shape {list(value.shape)}. Received: {list(variable.shape)}. "
+            "Start from a training of the same recipe: its tables may only have grown."
+        )
+
+
+def _variables(name, root):
+    """(key, variable) of all that a checkpoint of `root` holds: by the shortest path, as TensorFlow names them."""
+    view = tf.train.TrackableView(root)
+    seen, level = {id(root)}, [(name, root)]
+    while level:
+        below = []
+        for path, node in level:
+            if isinstance(node, tf.Variable):
+                yield path, node
+            for child_name, child in view.children(node).items():
+                if id(child) not in seen and not isinstance(child, Vocabulary):  # its keys may have grown
+                    seen.add(id(child))
+                    below.append((f"{path}/{_escaped(child_name)}", child))
+        level = below
+
+
+def _escaped(name):
+    return name.replace(".", "..").replace("/", ".S")

@@ -1,0 +1,118 @@
+"""The daily update: warm start, one pass over the new events, and a gate before it is published."""
+
+import dataclasses
+from pathlib import Path
+
+from tfrs_twotower import runs
+from tfrs_twotower.assembly import assemble
+from tfrs_twotower.data import Joined, Newest, Temporal
+from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.evaluation import compare
+from tfrs_twotower.recommender import Recommender
+from tfrs_twotower.training import warm_start
+
+REFUSED = "refused.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Update:
+    """What became of an update.
+
+    Attributes:
+      directory: the new run.
+      published: the exported version's path; None where it was refused.
+      reason: why it was refused, in one sentence; None where it was published.
+      monitor: the metric that judged.
+      serving, updated: its value of the serving version and of the update, on the newest events.
+      interval: 95% paired bootstrap interval of updated − serving.
+      recommender: the trained `Recommender`.
+    """
+
+    directory: Path
+    published: Path | None
+    reason: str | None
+    monitor: str
+    serving: float
+    updated: float
+    interval: tuple[float, float]
+    recommender: Recommender = dataclasses.field(repr=False)
+
+
+def update_full(parent, source, held_out=0.1, directory=None, verbose=1):
+    """Trains the model of a run further on what came since, and publishes it if it is not worse.
+
+    Vocabularies grow at their ends; weights and optimizer slots of known ids are kept. The new events train once,
+    in shuffled order, but for the newest `held_out` of them, which judge. The vectors are of a new embedding
+    space, so index and item vectors are made anew.
+
+    Args:
+      parent: the folder of the run that serves.
+      source: the configuration of the source of the new events; None where the parent's own has grown.
+      held_out: the fraction of the new events, by time, that judges.
+      directory: the new run's folder; by default a new one beside the parent's. One that was stopped goes on.
+      verbose: as Keras'.
+
+    Returns:
+      An `Update`. A refused one stays in its folder with the reason in `refused.json`, and `latest` stays as it was.
+
+    Raises:
+      ConfigError: the parent's split is not by time, so that nothing says which events are new.
+    """
+    parent = Path(parent).resolve()
+    config = runs.read_config(parent)
+    if not isinstance(config.recipe.split, (Temporal, Newest)):
+        rule = "be split by time (Temporal, or an earlier update)"
+        raise ConfigError(invalid("parent", rule, config.recipe.split, "Train the first run with split=Temporal()."))
+    old = config.recipe
+    recipe = dataclasses.replace(
+        old,
+        source=old.source if source is None else Joined((*_parts(old.source), source)),
+        split=Newest(config.trained_until + 1, held_out),
+        training=dataclasses.replace(old.training, epochs=1, patience=0),
+    )
+    directory = directory or runs.create(parent.parent.parent, recipe.name)
+    new = Recommender(recipe, directory=directory, parent=parent).fit(verbose)
+    return _judged(new, parent)
+
+
+def _parts(source):
+    return source.parts if isinstance(source, Joined) else (source,)
+
+
+def _judged(new, parent):
+    """Publishes, or writes down why not."""
+    metrics = new.evaluate()
+    a, monitor = new.assembly, new.recipe.training.monitor
+    updated, serving = new.evaluations["model"], _serving(new, parent)
+    difference = compare(updated, serving)[monitor]
+    low, high = difference["interval"]
+    index = new.index()
+    metrics["index"] = index.to_dict()
+    metrics["gate"] = {"metric": monitor, "serving": serving.metrics[monitor], "updated": updated.metrics[monitor],
+                       "interval": [low, high], "queries": len(a.split.test)}
+    runs.write_json(new.directory / runs.METRICS, metrics)
+    reason = None
+    if high < 0:
+        reason = (
+            f"{monitor} of the newest {len(a.split.test)} queries fell from {serving.metrics[monitor]:.4f} to "
+            f"{updated.metrics[monitor]:.4f}, by more than the interval [{low:.4f}, {high:.4f}]."
+        )
+    elif not index.to_dict()["meets_target"]:
+        reason = f"the index reaches a recall of {index.recall_at_k:.3f} where {index.target_recall} was asked for."
+    published = None
+    if reason is None:
+        published = new.export()  # checks that the saved model answers as the one in memory
+    else:
+        runs.write_json(new.directory / REFUSED, {"reason": reason, **metrics["gate"]})
+    return Update(
+        new.directory, published, reason, monitor, serving.metrics[monitor], updated.metrics[monitor], (low, high), new
+    )
+
+
+def _serving(new, parent):
+    """The evaluation of the parent's model on what judges the update."""
+    a = new.assembly
+    old = assemble(a.recipe, a.log, runs.read_fields(parent))
+    old.model(next(iter(old.batches.dataset(0, 1))))
+    warm_start(old.model, parent / runs.CHECKPOINT)
+    return old.judge(old.split.test, old.model_scorer(old.split.test))

@@ -1,0 +1,142 @@
+"""The update of minutes: new events move the rows of their users, and nothing else."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+from tfrs_twotower import runs
+from tfrs_twotower.assembly import assemble
+from tfrs_twotower.data import Joined, Queries, Ragged, Split, ingest
+from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.exporting import manifest, user_deltas
+from tfrs_twotower.features import is_user_table
+from tfrs_twotower.sampling import StaticLogQ, Uniform
+from tfrs_twotower.training import TrainingBatches, warm_start
+from tfrs_twotower.training.optimizers import build
+
+_NEGATIVES = 1024  # items of the catalogue a step
+
+
+def update_users(directory, source=None, root=None, batch_size=256):
+    """Learns from new events, in the order of time, in the user table's rows alone; publishes them as a delta.
+
+    Everything else is frozen, so the embedding space stays, and with it item vectors and index. New users get rows,
+    which start from the row of unknown users. The delta belongs to the newest version under `root`, and a running
+    server takes it in without loading the version anew. Events of items that the version does not know wait for
+    the full update.
+
+    Args:
+      directory: the run that serves.
+      source: the configuration of the source of the new events; None where the run's own has grown.
+      root: the folder of all versions; by default the run's `export/`.
+      batch_size: events of a step.
+
+    Returns:
+      The delta's path; None where there is nothing to learn from.
+
+    Raises:
+      ConfigError: the query tower has no table of user ids, or nothing is exported.
+      ExportError: an earlier delta cannot be read.
+    """
+    directory = Path(directory).resolve()
+    root = Path(root) if root else directory / runs.EXPORT
+    config, version = runs.read_config(directory), _newest_version(root)
+    space = manifest.read(root / str(version))["embedding_space"]
+    before = user_deltas.read(root, version, space)
+    since = (before[-1].trained_until if before else config.trained_until) + 1
+    log, _ = ingest(_joined(config.recipe.source, source), limit=config.recipe.rejected_limit)
+    if log.timestamp[-1] < since:
+        return None
+    a = _assembled(config.recipe, log, since, runs.read_fields(directory))
+    field = _user_field(a.model.query_tower)
+    if field is None:
+        rule = "have an Id of `user_id` with a vocabulary among its query features"
+        raise ConfigError(invalid("recipe.schema", rule, [f.name for f in a.model.query_tower.fields],
+                                  "Without one, users have no rows of their own: run a full update."))
+    rows = a.split.train[a.positions(a.log.item[a.split.train]) >= 0]
+    if not len(rows):
+        return None
+    a.model(next(iter(a.batches.dataset(0, 1))))
+    warm_start(a.model, directory / runs.CHECKPOINT)
+    _take_up(field, before, known=len(runs.read_fields(directory)["query"][field.name]["keys"]))
+    start = field.table.numpy()
+    _train(a, field, rows, batch_size)
+    users = np.unique(field.vocabulary.lookup(_ids(a.log, rows)).numpy())
+    users = users[(users > 0) & np.any(field.table.numpy()[users] != start[users], axis=1)]
+    return user_deltas.publish(root, version, user_deltas.UserDelta(
+        space, int(a.log.timestamp[a.split.train[-1]]), field.vocabulary.keys()[users - 1], field.table.numpy()[users]
+    ))
+
+
+def take_back_users(directory, root=None):
+    """Withdraws the newest delta of the newest version; returns its path, or None where there is none."""
+    root = Path(root) if root else Path(directory).resolve() / runs.EXPORT
+    return user_deltas.withdraw(root, _newest_version(root))
+
+
+def _user_field(query_tower):
+    return next(filter(is_user_table, query_tower.fields), None)
+
+
+def _newest_version(root):
+    versions = [int(path.name) for path in root.glob("*") if path.name.isdigit()]
+    if not versions:
+        raise ConfigError(invalid("root", "hold an exported version", str(root), "Run `twotower export` first."))
+    return max(versions)
+
+
+def _joined(source, new):
+    parts = source.parts if isinstance(source, Joined) else (source,)
+    return source if new is None else Joined((*parts, new))
+
+
+def _assembled(recipe, log, since, states):
+    """The model on the log with the new events, all of them to be trained on; only the users' vocabulary grows."""
+    # The events of minutes are too few, and of too few users, to be each other's negatives.
+    model = dataclasses.replace(recipe.model, negatives=(Uniform(_NEGATIVES),), logq=StaticLogQ())
+    recipe = dataclasses.replace(recipe, model=model)
+    start, rows = int(np.searchsorted(log.timestamp, since)), np.arange(len(log))
+    none, empty = np.zeros(0, np.int64), Ragged(np.zeros(0, np.int32), np.zeros(1, np.int64))
+    nothing = Queries(none.astype(np.int32), none, none, empty, empty)
+    split = Split(rows[start:], nothing, nothing, past=rows[:start])
+    return assemble(recipe, log, states, split=split, grow=is_user_table)
+
+
+def _take_up(field, deltas, known):
+    """Rows of new users start from the row of unknown ones; then earlier deltas, in order."""
+    table = field.table.numpy()
+    table[known + 1:] = table[0]
+    if deltas:
+        keys, rows = user_deltas.merged(deltas)
+        place = {key: i for i, key in enumerate(field.vocabulary.keys().tolist(), start=1)}
+        table[[place[key] for key in keys.tolist()]] = rows
+    field.table.assign(table)
+
+
+def _train(a, field, rows, batch_size):
+    """One pass in the order of time, all events of it; gradients for the user table alone."""
+    optimizer = build(a.recipe.training.optimizer, -(-len(rows) // batch_size))
+    optimizer.build([field.table])
+
+    @tf.function(reduce_retracing=True)
+    def step(batch):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(field.table)
+            loss = a.model.compute_loss(batch, training=False)
+        optimizer.apply_gradients([(tape.gradient(loss, field.table), field.table)])
+
+    whole = len(rows) - len(rows) % batch_size
+    for part in (rows[:whole], rows[whole:]):
+        if len(part):
+            config = dataclasses.replace(a.recipe.training, batch_size=batch_size, order="time", resampling=None)
+            batches = TrainingBatches(a.examples, part, config)
+            for batch in batches.dataset(0, batches.steps_per_epoch):
+                step(batch)
+
+
+def _ids(log, rows):
+    ids = log.users[c.USER_ID].take(np.unique(log.user[rows])).to_pylist()
+    return tf.constant(ids, tf.string if isinstance(ids[0], str) else tf.int64)
