@@ -12,9 +12,10 @@ from tfrs_twotower.assembly import assemble
 from tfrs_twotower.config import from_dict, override, to_dict
 from tfrs_twotower.data import Columns, Frames, ingest
 from tfrs_twotower.errors import ConfigError, DataError
-from tfrs_twotower.features import infer_schema
+from tfrs_twotower.features import Id, Schema, Sequence, infer_schema
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.sampling import StaticLogQ
+from tfrs_twotower.towers import GRU4Rec
 from tfrs_twotower.training import EventWeights, Resampling, event_weights, shown_counts
 from tfrs_twotower.training.positives import Resampler
 
@@ -177,3 +178,14 @@ def test_events_that_weigh_little_do_not_lead_the_model_astray(tmp_path):
     item = truth.item_cluster[found["item_id"].str[1:].astype(int)]
     user = truth.user_cluster[found["user_id"].str[1:].astype(int)]
     assert (item == user).mean() > 0.75 > 0.2 > (item == (user + 1) % toy.CLUSTERS).mean()
+
+
+def test_a_sequence_model_refuses_what_orders_or_repeats_single_events():
+    frames, _ = toy.planted()
+    log, _ = ingest(Frames(**frames))
+    schema = Schema(query=(Sequence(length=8),), candidate=(Id("item_id", dim=8),))
+    for training in ({"order": "time"}, {"resampling": Resampling()}):
+        recipe = toy.recipe(**training)
+        model = dataclasses.replace(recipe.model, query_encoder=GRU4Rec(units=(8,)))
+        with pytest.raises(ConfigError, match="a sequence model learns from pasts"):
+            assemble(dataclasses.replace(recipe, model=model, schema=schema), log)

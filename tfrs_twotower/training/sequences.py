@@ -35,6 +35,12 @@ class SequenceBatches:
                 "A Sequence cannot stand beside a History: training at every event would need a history for each. "
                 "Leave the History out of `Schema.query`."
             )
+        if config.order == "time" or config.resampling is not None:
+            raise ConfigError(
+                "`training.order` and `training.resampling` are for models with one event a row, and a sequence "
+                f"model learns from pasts. Received: order={config.order!r}, resampling={config.resampling!r}. "
+                "Leave them at their defaults."
+            )
         users = examples.log.user[rows]
         self._order = np.asarray(rows)[np.argsort(users, kind="stable")]
         counts = np.bincount(users)
