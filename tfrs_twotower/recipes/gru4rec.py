@@ -1,0 +1,18 @@
+"""GRU4Rec over the user's past (Hidasi et al. 2016): what will a person rate next, given what they rated one by one.
+
+    make train RECIPE=gru4rec                        or: twotower train gru4rec
+
+The `hstu` recipe with another encoder: a gated recurrent network.
+"""
+
+import dataclasses
+
+from tfrs_twotower.recipes import hstu
+from tfrs_twotower.towers import GRU4Rec
+
+
+def recipe():
+    """The recipe."""
+    base = hstu.recipe()
+    model = dataclasses.replace(base.model, query_encoder=GRU4Rec(units=(64,), dropout=0.2))
+    return dataclasses.replace(base, name="gru4rec", model=model)
