@@ -26,6 +26,7 @@ from tfrs_twotower.models import (
 )
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import Explicit, Hard, HardNegatives, Negatives, build_logq
+from tfrs_twotower.second_stage import SecondStage
 from tfrs_twotower.towers import EnsembleTower, InterestEncoder, SequenceEncoder, Tower
 from tfrs_twotower.training import (
     Examples,
@@ -53,6 +54,7 @@ class Assembly:
       examples, batches: encoded features; training batches.
       catalogue: int32, the item rows that can be recommended.
       train_counts: int64 [catalogue]: training events of each.
+      second_stage: what rescores the retrieved top, or None.
     """
 
     recipe: Recipe
@@ -63,6 +65,7 @@ class Assembly:
     batches: TrainingBatches
     catalogue: np.ndarray
     train_counts: np.ndarray
+    second_stage: SecondStage | None = None
 
     def __post_init__(self):
         model = self.model
@@ -100,8 +103,12 @@ class Assembly:
         )
 
     def model_scorer(self, queries):
-        """The model as a scorer."""
-        return DotScorer(self.query_vectors(queries.row), self.candidate_vectors())
+        """The model as a scorer: what is served."""
+        retrieval = DotScorer(self.query_vectors(queries.row), self.candidate_vectors())
+        if self.second_stage is None:
+            return retrieval
+        seen = self._at_positions(queries.seen, known_only=True) if self.recipe.evaluation.exclude_seen else None
+        return self.second_stage.scorer(retrieval, queries.row, seen, self._at_positions(queries.targets))
 
     def baselines(self, queries):
         """{name: scorer}: popularity and item-kNN, from training events alone."""
@@ -186,6 +193,12 @@ def _assemble(recipe, log, field_states, grow, split):
         build_auxiliary(loss, derive_seed(recipe.training.seed, f"auxiliary/{i}"))
         for i, loss in enumerate(config.auxiliary)
     ]
+    stage = None
+    if config.reranker is not None:
+        stage = SecondStage(
+            config.reranker, query_tower, candidate_tower, examples, catalogue, shown, recipe.training.seed
+        )
+        auxiliary.append(stage.loss)
     parts = query_tower, candidate_tower, objective, auxiliary
     if isinstance(query_tower.encoder, SequenceEncoder):
         model = SequenceTwoTower(*parts, known_positives=recipe.training.known_positives)
@@ -195,7 +208,7 @@ def _assemble(recipe, log, field_states, grow, split):
         model = make(*parts)
         batches = TrainingBatches(examples, positives, recipe.training, explicit_negatives(log, config.negatives))
     return Assembly(
-        recipe, log, split, model, examples, batches, catalogue, counts[catalogue]
+        recipe, log, split, model, examples, batches, catalogue, counts[catalogue], stage
     )
 
 

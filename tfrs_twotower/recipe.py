@@ -32,6 +32,7 @@ from tfrs_twotower.losses import (
     TripletLogistic,
 )
 from tfrs_twotower.models import FixedTemperature, LearnedTemperature
+from tfrs_twotower.rerankers import COLD, NeuralCF
 from tfrs_twotower.sampling import (
     CrossBatch,
     Explicit,
@@ -61,6 +62,7 @@ class ModelConfig:
       negatives: the sources of negatives, combined; see `sampling.negatives`.
       logq: how the share of an item among the positives is known, for the correction of sampled negatives:
         `NoLogQ` (no correction), `StaticLogQ` or `StreamingLogQ`.
+      reranker: what rescores the retrieved top, in evaluation and in an export: `NeuralCF`, `COLD` or None.
       auxiliary: losses beside the retrieval loss, each a configuration that `models/auxiliary.py` lists.
     """
 
@@ -76,6 +78,7 @@ class ModelConfig:
     negatives: tuple[InBatch | Uniform | Popular | CrossBatch | Hard | Explicit, ...] = (InBatch(),)
     logq: NoLogQ | StaticLogQ | StreamingLogQ = StreamingLogQ()
     auxiliary: tuple = ()
+    reranker: NeuralCF | COLD | None = None
 
     def __post_init__(self):
         at_least(1, self, "dim")

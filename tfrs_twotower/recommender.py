@@ -119,6 +119,7 @@ class Recommender:
 
         Returns:
           A dict, as it stands in `metrics.json`: `protocol`, `test` (or `validation`), `slices`, `baselines`, ….
+          With a reranker, `test` is of the reranked answers, and `retrieval` stands among the baselines.
         """
         a = self.assembly
         queries = {"test": a.split.test, "validation": a.split.validation}.get(on)
@@ -128,6 +129,8 @@ class Recommender:
         scorer = a.model_scorer(queries)
         evaluation = a.judge(queries, scorer)
         baselines = {name: a.judge(queries, scorer) for name, scorer in a.baselines(queries).items()}
+        if a.second_stage is not None:
+            baselines = {"retrieval": a.judge(queries, scorer.retrieval), **baselines}
         self.evaluations = {"model": evaluation, **baselines}
         return {
             "protocol": self._protocol(queries, evaluation, on),
@@ -136,6 +139,9 @@ class Recommender:
             "slices": evaluation.slices,
             "baselines": {name: e.metrics for name, e in baselines.items()},
             "beats": {name: compare(evaluation, e) for name, e in baselines.items()},
+            "reranker_weights": (
+                a.second_stage.field_weights(queries.row, evaluation.top) if a.second_stage is not None else None
+            ),
             "collapse": dataclasses.asdict(collapse(scorer.queries, scorer.candidates, evaluation.top)),
             "interests": (
                 dataclasses.asdict(interests(scorer.queries, scorer.candidates))
@@ -176,6 +182,7 @@ class Recommender:
             self._retriever = Retriever(
                 a.model.query_tower, a.model.candidate_tower, a.candidate_vectors(), ids, self._index,
                 a.model.temperature, np.log(smoothed / smoothed.sum()).astype(np.float32),
+                None if a.second_stage is None else a.second_stage.reranking(),
             )
         return self._retriever
 

@@ -11,6 +11,7 @@ from tfrs_twotower.features import Id, Schema, Sequence
 from tfrs_twotower.index import IndexConfig
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recommender import Recommender
+from tfrs_twotower.rerankers import COLD, NeuralCF
 from tfrs_twotower.towers import MIND, MLP, ComiRec
 
 import tensorflow as tf  # isort: skip
@@ -22,6 +23,8 @@ SEQUENCE = (Id("user_id", dim=8), Sequence(length=20))
 SYSTEMS = {
     "mind": (ModelConfig(dim=16, query_encoder=MIND(interests=2, hidden=SMALL)), SEQUENCE),
     "comirec": (ModelConfig(dim=16, query_encoder=ComiRec(interests=2, attention=8, hidden=SMALL)), SEQUENCE),
+    "neural_cf": (ModelConfig(dim=16, reranker=NeuralCF(widths=(16,), top=20, negatives=5)), None),
+    "cold": (ModelConfig(dim=16, reranker=COLD(widths=(16,), dim=4, top=20, negatives=5)), None),
 }
 
 

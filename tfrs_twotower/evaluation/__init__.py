@@ -8,6 +8,7 @@ from tfrs_twotower.evaluation.interests import Interests, interests
 from tfrs_twotower.evaluation.plots import plot_deciles
 from tfrs_twotower.evaluation.ranking import Ranking, rank
 from tfrs_twotower.evaluation.report import metric_table, slice_table
+from tfrs_twotower.evaluation.reranked import RerankedScorer
 from tfrs_twotower.evaluation.scorers import DotScorer, Scorer
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "ItemKNN",
     "Popularity",
     "Ranking",
+    "RerankedScorer",
     "Scorer",
     "collapse",
     "compare",

@@ -72,7 +72,7 @@ def rank(scorer, targets, exclude=None, max_k=100, block=None):
     for start in range(0, scorer.size, block):
         stop = min(start + block, scorer.size)
         span = slice(targets.offsets[start], targets.offsets[stop])
-        positives, excluded = _pairs(targets, start, stop), _pairs(exclude, start, stop)
+        positives, excluded = pairs(targets, start, stop), pairs(exclude, start, stop)
         found, first_rank[start:stop], best = _rank_block(scorer, start, stop, positives, excluded, max_k)
         ranks[span][targets.values[span] >= 0] = found
         top[start:stop, : best.shape[1]] = best
@@ -101,8 +101,8 @@ def _distinct(targets):
     return Ragged.from_lengths(values[keep], counts)
 
 
-def _pairs(ragged, start, stop):
-    """int32 [pairs, 2]: (query in the block, position) of the rows start to stop, without −1."""
+def pairs(ragged, start, stop):
+    """int32 [any, 2]: (query in the block, position) of the rows start to stop, without −1."""
     if ragged is None:
         return np.zeros((0, 2), np.int32)
     offsets = ragged.offsets[start : stop + 1]

@@ -9,6 +9,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.exporting.user_rows import UserRows
 from tfrs_twotower.features import Vocabulary, fingerprints, is_user_table
 from tfrs_twotower.index import exclude, search_interests, top_k
+from tfrs_twotower.rerankers import reorder
 
 _BLOCK_SCORES = 2**25  # scores of one block of queries in exact search: 128 MiB of float32
 LOWEST = tf.float32.min  # the score beside a missing id; finite, because JSON has no infinity
@@ -21,6 +22,9 @@ class Retriever(tf.Module):
     ⟨u, v⟩ / τ − β · log p(item), with β = 0 unless a request says otherwise. Of a query with several interests
     the one with the largest ⟨u, v⟩ counts, and its vector is [interests, dim] wherever [dim] is said.
 
+    With a reranker, the first N answers of every request that brings features are rescored: filters and β
+    count before, so nothing that they left out comes back. A search by vector is the retrieval alone.
+
     Args:
       query_tower, candidate_tower: `Tower`s, adapted and trained.
       vectors: float32 [n, dim], the candidate tower's output for the catalogue.
@@ -28,9 +32,12 @@ class Retriever(tf.Module):
       index: a `CandidateIndex` over `vectors`, or None for exact search.
       temperature: τ.
       log_popularity: float32 [n], log p(item) from training counts.
+      reranking: a `Reranking` of the same catalogue, or None.
     """
 
-    def __init__(self, query_tower, candidate_tower, vectors, item_ids, index, temperature, log_popularity):
+    def __init__(
+        self, query_tower, candidate_tower, vectors, item_ids, index, temperature, log_popularity, reranking=None
+    ):
         super().__init__(name="retriever")
         self.query_tower, self.candidate_tower = query_tower, candidate_tower
         self.vectors = tf.Variable(vectors, trainable=False, name="vectors")
@@ -38,6 +45,7 @@ class Retriever(tf.Module):
         self.log_popularity = tf.Variable(log_popularity, trainable=False, name="log_popularity")
         self.scale = tf.Variable(1.0 / temperature, trainable=False, name="scale")
         self.index = None if index is None or index.exact else index
+        self.reranking = reranking
         self.size, self.dim = int(vectors.shape[0]), int(vectors.shape[1])
         self.missing_id = tf.constant(
             c.MISSING_STRING_ID if self.item_ids.dtype == tf.string else c.MISSING_INT_ID, self.item_ids.dtype
@@ -78,14 +86,26 @@ class Retriever(tf.Module):
           (ids, scores): [batch, min(k, catalogue)], best first; the missing id and the lowest float32 where
           fewer remain.
         """
-        embedding = self.embed_query(features)
-        return self.recommend_by_vector(embedding, k, exclude_ids, allow_ids, popularity_beta, exact)
+        encoded = self.query_tower.encode(features)
+        embedding = self.query_tower(encoded, training=False)
+        if self.reranking is None:
+            return self.recommend_by_vector(embedding, k, exclude_ids, allow_ids, popularity_beta, exact)
+        k = self._checked(k)
+        fetched = self._checked(tf.maximum(k, self.reranking.top))
+        scores, rows = self._search(embedding, fetched, exclude_ids, allow_ids, popularity_beta, exact)
+        added = self.reranking.added(encoded, embedding, rows[:, : self.reranking.top])
+        scores, rows = reorder(scores, rows, added)
+        return self._named(scores[:, :k], rows[:, :k])
 
     def recommend_by_vector(self, embedding, k, exclude_ids, allow_ids, popularity_beta, exact=False):
-        """As `recommend`, of query vectors that `embed_query` gave: [batch, dim]."""
+        """As `recommend`, of query vectors that `embed_query` gave: [batch, dim]; without a reranker."""
+        k = self._checked(k)
+        return self._named(*self._search(embedding, k, exclude_ids, allow_ids, popularity_beta, exact))
+
+    def _search(self, embedding, k, exclude_ids, allow_ids, popularity_beta, exact):
+        """(scores, rows) [batch, k] of the retrieval; −inf and any row where there is nothing."""
         queries = embedding * self.scale
         batch = tf.shape(queries)[0]
-        k = self._checked(k)
         excluded = self._per_query(exclude_ids, batch)
         allowed = self._per_query(allow_ids, batch)
         beta = tf.broadcast_to(tf.reshape(tf.cast(popularity_beta, tf.float32), [-1]), [batch])
@@ -94,11 +114,11 @@ class Retriever(tf.Module):
             return self._exact(queries, k, excluded, allowed, beta)
 
         if exact or self.index is None:
-            return self._named(*by_exact())
+            return by_exact()
         plain = tf.logical_and(
             tf.reduce_all(allowed == self.missing_id), tf.reduce_all(beta == 0.0)
         )
-        return self._named(*tf.cond(plain, lambda: self._approximate(queries, k, excluded, by_exact), by_exact))
+        return tf.cond(plain, lambda: self._approximate(queries, k, excluded, by_exact), by_exact)
 
     def similar_items(self, item_id, k):
         """The k nearest catalogue items of each item, itself left out: (ids, scores), scores are ⟨v, v'⟩."""
@@ -112,11 +132,15 @@ class Retriever(tf.Module):
         return self._named(tf.where(known, scores, -np.inf), tf.where(known, found, -1))
 
     def score_pairs(self, features, candidate_ids):
-        """Scores of given candidates: [batch, any]; the lowest float32 for an unknown id."""
-        queries = self.embed_query(features) * self.scale
+        """Scores of given candidates, all of them rescored: [batch, any]; the lowest float32 for an unknown id."""
+        encoded = self.query_tower.encode(features)
+        embedding = self.query_tower(encoded, training=False)
+        queries = embedding * self.scale
         rows = self.rows_of(self._per_query(candidate_ids, tf.shape(queries)[0]))
         vectors = tf.gather(self.vectors, tf.maximum(rows, 0))
         scores = best_of_interests(lambda query: tf.einsum("bd,bcd->bc", query, vectors), queries)
+        if self.reranking is not None:
+            scores += self.reranking.added(encoded, embedding, rows)
         return tf.where(rows >= 0, scores, LOWEST)
 
     def _checked(self, k):

@@ -5,10 +5,14 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 
 DEFAULT_K = 10
+BY_VECTOR = ("recommend_by_vector", "recommend_fresh", "recommend_fresh_by_vector")
 
 
 def signatures(retriever):
-    """{signature name: tf.function} of a `Retriever`, ready for `tf.saved_model.save`."""
+    """{signature name: tf.function} of a `Retriever`, ready for `tf.saved_model.save`.
+
+    Those that search by vector are left out where there is a reranker.
+    """
     query = _named(retriever.query_tower.inputs())
     candidate = _named(retriever.candidate_tower.inputs())
     id_type = retriever.item_ids.dtype
@@ -69,7 +73,8 @@ def signatures(retriever):
     }
     if retriever.user_rows is not None:
         found["update_user_rows"] = _user_rows(retriever.user_rows)
-    return found
+    # By vector there is the retrieval alone: with a reranker, other answers than everywhere else.
+    return found if retriever.reranking is None else {n: f for n, f in found.items() if n not in BY_VECTOR}
 
 
 def _user_rows(user_rows):

@@ -1,0 +1,45 @@
+"""A retrieval whose first answers are put in another order, as a scorer."""
+
+import tensorflow as tf
+
+from tfrs_twotower.evaluation.ranking import pairs
+
+
+class RerankedScorer:
+    """A `Scorer` in whose rows the best `top` candidates have new scores, above those of all others.
+
+    Args:
+      retrieval: a `DotScorer`.
+      rescore: (start, stop, positions [stop − start, top]) → float32 of that shape, added to the scores of those
+        candidates for the queries start … stop − 1.
+      top: how many are rescored.
+      exclude: `Ragged`, positions that are not retrieved, or None.
+      targets: `Ragged`, positions that are, even if `exclude` names them.
+    """
+
+    def __init__(self, retrieval, rescore, top, exclude=None, targets=None):
+        self.retrieval, self._rescore = retrieval, rescore
+        self.size, self.catalogue = retrieval.size, retrieval.catalogue
+        self.queries, self.candidates = retrieval.queries, retrieval.candidates
+        self._top = min(top, self.catalogue)
+        self._exclude, self._targets = exclude, targets
+
+    def scores(self, start, stop):
+        """float32 [stop - start, n]."""
+        scores = tf.convert_to_tensor(self.retrieval.scores(start, stop))
+        values, positions = tf.math.top_k(self._open(scores, start, stop), min(self._top + 1, self.catalogue))
+        behind, values, positions = values[:, self._top:], values[:, : self._top], positions[:, : self._top]
+        found = values > float("-inf")
+        values += self._rescore(start, stop, positions)
+        lowest = tf.reduce_min(tf.where(found, values, float("inf")), axis=1)
+        highest = tf.reduce_max(tf.pad(behind, [[0, 0], [0, 1]], constant_values=float("-inf")), axis=1)
+        values += tf.maximum(highest - lowest + 1.0, 0.0)[:, tf.newaxis]
+        rows = tf.broadcast_to(tf.range(stop - start)[:, tf.newaxis], tf.shape(positions))
+        cells = tf.boolean_mask(tf.stack([rows, positions], axis=2), found)
+        return tf.tensor_scatter_nd_update(scores, cells, tf.boolean_mask(values, found))
+
+    def _open(self, scores, start, stop):
+        """`scores`, −inf where nothing is retrieved."""
+        excluded, targets = pairs(self._exclude, start, stop), pairs(self._targets, start, stop)
+        hidden = tf.tensor_scatter_nd_update(scores, excluded, tf.fill([len(excluded)], float("-inf")))
+        return tf.tensor_scatter_nd_update(hidden, targets, tf.gather_nd(scores, targets))

@@ -1,0 +1,54 @@
+"""NeuralCF: an MLP on both towers' vectors rescores the retrieved top (He et al. 2017)."""
+
+import tensorflow as tf
+
+from tfrs_twotower.config import config
+from tfrs_twotower.rerankers.reranker import Reranker, check_settings
+
+
+@config
+class NeuralCF:
+    """Score ⟨u, v⟩ / τ + MLP([u, v, u ⊙ v]): NeuMF, with the retrieval's score for its linear part.
+
+    In the paper linear part and MLP have tables of their own and score all items. Here both read the towers'
+    vectors, and the MLP scores the retrieved top alone.
+
+    Attributes:
+      widths: units of the MLP's layers.
+      top: how many retrieved candidates are rescored.
+      negatives: a row, in training; see `RerankerLoss`.
+      weight: of its loss beside the retrieval loss.
+    """
+
+    widths: tuple[int, ...] = (64, 32)
+    top: int = 100
+    negatives: int = 20
+    weight: float = 1.0
+
+    def __post_init__(self):
+        check_settings(self)
+
+
+class NeuralCFReranker(Reranker):
+    """Reranker of `NeuralCF`.
+
+    Args:
+      settings: a `NeuralCF`.
+      query_tower, candidate_tower: not read; a reranker is made with them.
+      seed: from which the weights derive theirs.
+    """
+
+    def __init__(self, settings, query_tower, candidate_tower, seed=0):
+        super().__init__(settings, seed, name="neural_cf")
+
+    def query(self, encoded, vectors, training=False):
+        return vectors
+
+    def candidate(self, encoded, vectors, training=False):
+        return vectors
+
+    def inputs(self, query, candidates):
+        size = candidates.shape[-1] ** 0.5  # numbers of about 1, where the vectors have length 1
+        query = tf.broadcast_to(query[:, tf.newaxis] * size, tf.shape(candidates))
+        candidates = candidates * size
+        return tf.concat([query, candidates, query * candidates], axis=-1)

@@ -1,0 +1,59 @@
+"""What every reranker is: a layer that says what is to be added to the retrieval's scores."""
+
+import tensorflow as tf
+
+from tfrs_twotower.config import at_least
+from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.towers import MLP
+from tfrs_twotower.towers.mlp import MLPEncoder
+
+
+class Reranker(tf.keras.layers.Layer):
+    """Base of the rerankers: a subclass gives `query`, `candidate` and `inputs`.
+
+    The score is the retrieval's plus the output of dense layers, which begins at 0 for all: so training starts from
+    the retrieval's order.
+
+    Args:
+      settings: has `widths`, the units of the dense layers, and `top`, how many candidates are rescored.
+      seed: from which the weights derive theirs.
+    """
+
+    def __init__(self, settings, seed, name):
+        super().__init__(name=name)
+        self.top = settings.top
+        self._hidden = MLPEncoder(MLP(widths=settings.widths), derive_seed(seed, "hidden"))
+        self._output = tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="output")
+
+    def query(self, encoded, vectors, training=False):
+        """What is read of queries: float32 [batch, any …].
+
+        Args:
+          encoded: what the query tower's `encode` returns.
+          vectors: [batch, dim], what the query tower returns.
+        """
+        raise NotImplementedError
+
+    def candidate(self, encoded, vectors, training=False):
+        """The same of candidates. An export keeps it for every item of its catalogue."""
+        raise NotImplementedError
+
+    def inputs(self, query, candidates):
+        """What the dense layers read of each pair: [batch, m, any], of [batch, …] and [batch, m, …]."""
+        raise NotImplementedError
+
+    def call(self, query, candidates, training=False):
+        """What is added to the scores: [batch, m]."""
+        hidden = self._hidden([self.inputs(query, candidates)], training=training)
+        return tf.squeeze(self._output(hidden), axis=-1)
+
+
+def check_settings(settings):
+    """Raises `ConfigError` unless the settings that all rerankers have are in range."""
+    at_least(1, settings, "top", "negatives")
+    name = type(settings).__name__
+    if any(width < 1 for width in settings.widths):
+        raise ConfigError(invalid(f"{name}.widths", "be 1 or more each", settings.widths, "Leave it out."))
+    if not settings.weight > 0:
+        raise ConfigError(invalid(f"{name}.weight", "be above 0", settings.weight, "1 is usual."))

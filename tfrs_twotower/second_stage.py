@@ -1,0 +1,92 @@
+"""The reranker of a model in training and in evaluation: its loss, its scores, and its weights."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.evaluation import RerankedScorer
+from tfrs_twotower.features import derive_seed
+from tfrs_twotower.rerankers import RerankerLoss, Reranking, build_reranker
+from tfrs_twotower.towers import InterestEncoder
+
+_BLOCK = 4096  # items read at a time
+_PAIRS = 2**16  # pairs rescored at a time
+_SHOWN = 256  # queries whose pairs' field weights are averaged
+
+
+class SecondStage:
+    """What rescores the retrieved top of one model.
+
+    Args:
+      config: a configuration that `rerankers/registry.py` lists.
+      query_tower, candidate_tower: `Tower`s.
+      examples: an `Examples`.
+      catalogue: int32 [n], the item rows that can be recommended.
+      shown: float64 [items], how often an epoch shows each as a positive.
+      seed: from which weights and draws derive theirs.
+
+    Raises:
+      ConfigError: the query tower gives several vectors.
+    """
+
+    def __init__(self, config, query_tower, candidate_tower, examples, catalogue, shown, seed):
+        if isinstance(query_tower.encoder, InterestEncoder):
+            raise ConfigError(
+                "A reranker reads one vector of a query, and this query encoder gives several interests. Leave "
+                "`ModelConfig.reranker` out, or use another encoder."
+            )
+        self._towers, self._examples, self._catalogue = (query_tower, candidate_tower), examples, catalogue
+        self._reranker = build_reranker(config, query_tower, candidate_tower, derive_seed(seed, "reranker"))
+        smoothed = np.asarray(shown) + 1.0
+        self.loss = RerankerLoss(
+            config, self._reranker, np.log(smoothed / smoothed.sum()), derive_seed(seed, "reranker_loss")
+        )
+        self._read = tf.function(self._candidate, reduce_retracing=True)
+        self._add = tf.function(self._added, reduce_retracing=True)
+        self._candidate(examples.candidates(catalogue[:1]))
+        self._added(examples.queries(np.zeros(1, np.int64)), self._candidate(examples.candidates(catalogue[:1]))[None])
+
+    def reranking(self):
+        """The `Reranking` of the catalogue, by the weights as they are."""
+        blocks = range(0, len(self._catalogue), _BLOCK)
+        parts = [self._read(self._examples.candidates(self._catalogue[i: i + _BLOCK])) for i in blocks]
+        return Reranking(self._reranker, np.concatenate(parts))
+
+    def scorer(self, retrieval, rows, exclude, targets):
+        """The `RerankedScorer` of a `DotScorer` whose queries are log rows, by the weights as they are.
+
+        Args:
+          exclude, targets: as in `RerankedScorer`.
+        """
+        items = self.reranking().items
+
+        def rescore(start, stop, positions):
+            step, parts = max(1, _PAIRS // positions.shape[1]), []
+            for i in range(start, stop, step):
+                part = slice(i, min(i + step, stop))
+                found = tf.gather(items, positions[part.start - start: part.stop - start])
+                parts.append(self._add(self._examples.queries(rows[part]), found))
+            return tf.concat(parts, axis=0)
+
+        return RerankedScorer(retrieval, rescore, self._reranker.top, exclude, targets)
+
+    def field_weights(self, rows, top):
+        """{field: mean weight} over what is retrieved for queries; None for a reranker that weighs no fields.
+
+        Args:
+          rows: int64 [q], the queries' log rows; the first 256 count.
+          top: int [q, any], catalogue positions; −1 is none.
+        """
+        if not hasattr(self._reranker, "field_weights"):
+            return None
+        encoded = self._examples.queries(rows[:_SHOWN])
+        query = self._reranker.query(encoded, self._towers[0](encoded))
+        places = np.maximum(top[:_SHOWN, : self._reranker.top], 0)
+        weights = self._reranker.field_weights(query, tf.gather(self.reranking().items, places)).numpy()
+        return dict(zip(self._reranker.names, weights.mean(axis=(0, 1)).astype(float).round(4).tolist()))
+
+    def _candidate(self, encoded):
+        return self._reranker.candidate(encoded, self._towers[1](encoded))
+
+    def _added(self, encoded, candidates):
+        return self._reranker(self._reranker.query(encoded, self._towers[0](encoded)), candidates)
