@@ -14,7 +14,7 @@ from tfrs_twotower.assembly import Assembly, assemble
 from tfrs_twotower.config import to_dict
 from tfrs_twotower.data import Frames, IngestReport, ingest
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError, nearest
-from tfrs_twotower.evaluation import Evaluation, collapse, compare, interests
+from tfrs_twotower.evaluation import Evaluation, collapse, compare, field_weights, interests
 from tfrs_twotower.exporting import PORTABLE, SCANN, Retriever, export, next_version, versions
 from tfrs_twotower.features import key_dtype, to_tensor
 from tfrs_twotower.index import build as build_index
@@ -147,6 +147,10 @@ class Recommender:
                 dataclasses.asdict(interests(scorer.queries, scorer.candidates))
                 if scorer.queries.ndim == 3 and scorer.queries.shape[1] > 1 else None
             ),
+            "field_weights": {
+                "query": field_weights(a.model.query_tower, a.examples.queries, queries.row),
+                "candidate": field_weights(a.model.candidate_tower, a.examples.candidates, a.catalogue),
+            },
             "data": {**vars(self.ingest_report), "fingerprint": a.log.fingerprint()},
             "training": self._fit_report.to_dict() if self._fit_report else None,
             "versions": versions(),

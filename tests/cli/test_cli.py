@@ -9,6 +9,7 @@ import pytest
 import toy
 
 from tfrs_twotower import recipes, runs
+from tfrs_twotower.cli.inspect import print_field_weights
 from tfrs_twotower.cli.main import build_parser, main
 from tfrs_twotower.cli.training import recipe_of
 from tfrs_twotower.data import Files
@@ -172,3 +173,8 @@ def test_the_retail_recipe_reads_its_sample():
     schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
     assert {"id_item_id", "category_department", "category_manufacturer_id"} <= {f.name for f in schema.candidate}
     assert {"id_user_id", "history_mean", "category_age", "category_income"} <= {f.name for f in schema.query}
+
+
+def test_field_weights_are_shown_the_largest_first(capsys):
+    print_field_weights({"query": {"id_user_id": 0.25, "history_mean": 0.754}, "candidate": {}})
+    assert capsys.readouterr().out == "query weights    history_mean 0.75, id_user_id 0.25\n"

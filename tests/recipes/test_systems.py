@@ -7,8 +7,10 @@ import pytest
 import toy
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.features import Id, Schema, Sequence
+from tfrs_twotower import recipes
+from tfrs_twotower.features import Augmented, Category, History, Id, Schema, Sequence, Text
 from tfrs_twotower.index import IndexConfig
+from tfrs_twotower.models import CategoryAlignment, Mimic
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.rerankers import COLD, NeuralCF
@@ -17,22 +19,33 @@ from tfrs_twotower.towers import MIND, MLP, ComiRec
 import tensorflow as tf  # isort: skip
 
 SMALL = MLP(widths=(16,))
-SEQUENCE = (Id("user_id", dim=8), Sequence(length=20))
+SEQUENCE = Schema(query=(Id("user_id", dim=8), Sequence(length=20)), candidate=(Id("item_id", dim=8),))
+TRIGRAMS = Schema(
+    query=(Id("user_id"), History()), candidate=(Id("item_id"), Text("category", analyser="trigrams"))
+)
+AUGMENTED = Schema(
+    query=(Id("user_id"), Augmented("user_id", dim=16)),
+    candidate=(Id("item_id"), Category("category"), Augmented("item_id", dim=16)),
+)
 
-# name: (model, query features or None for those of the columns)
+# name: (model, schema or None for that of the columns)
 SYSTEMS = {
     "mind": (ModelConfig(dim=16, query_encoder=MIND(interests=2, hidden=SMALL)), SEQUENCE),
     "comirec": (ModelConfig(dim=16, query_encoder=ComiRec(interests=2, attention=8, hidden=SMALL)), SEQUENCE),
     "neural_cf": (ModelConfig(dim=16, reranker=NeuralCF(widths=(16,), top=20, negatives=5)), None),
     "cold": (ModelConfig(dim=16, reranker=COLD(widths=(16,), dim=4, top=20, negatives=5)), None),
+    "dssm": (recipes.load("dssm").model, TRIGRAMS),
+    "fm": (recipes.load("fm").model, None),
+    "senet": (recipes.load("senet").model, None),
+    "parallel": (recipes.load("parallel").model, None),
+    "dual_augmented": (ModelConfig(dim=16, auxiliary=(Mimic(), CategoryAlignment("category"))), AUGMENTED),
 }
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_system_from_training_to_a_loaded_export(name, tmp_path):
-    model, query = SYSTEMS[name]
+    model, schema = SYSTEMS[name]
     frames, truth = toy.planted()
-    schema = None if query is None else Schema(query=query, candidate=(Id("item_id", dim=8),))
     recipe = dataclasses.replace(
         toy.recipe(epochs=3), model=model, schema=schema, index=IndexConfig(kind="ivf", k=10)
     )

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.evaluation import field_weights
 from tfrs_twotower.features import Category, Id, Number, Schema, build_fields
 from tfrs_twotower.towers import MLP, FMQuery, SENet, Tower, build_encoder
 
@@ -48,8 +49,14 @@ def test_a_tower_names_the_fields():
     assert list(weights) == ["normalise_price", "category_shelf"]
     expected = made.encoder.field_weights([field(inputs[field.name]) for field in made.fields])
     np.testing.assert_allclose(np.stack(list(weights.values()), axis=1), expected)
-    without, inputs = tower(MLP())
-    assert without.field_weights(inputs) == {}
+
+
+def test_their_mean_is_what_a_run_reports():
+    made, inputs = tower(SENet())
+    found = field_weights(made, lambda rows: inputs, [0, 1])
+    expected = {name: weights.numpy().mean() for name, weights in made.field_weights(inputs).items()}
+    assert found == pytest.approx(expected)
+    assert field_weights(tower(MLP())[0], lambda rows: inputs, [0, 1]) == {}
 
 
 def test_settings_are_checked():

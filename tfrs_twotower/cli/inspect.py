@@ -72,6 +72,15 @@ def _print_recipe(recipe, metrics):
     print(f"training         batch {training['batch_size']}, ≤ {training['epochs']} epochs, seed {training['seed']}")
     if metrics:
         print("test             " + ", ".join(f"{k} {v:.4f}" for k, v in metrics["test"].items()))
+        print_field_weights(metrics.get("field_weights", {}))
+
+
+def print_field_weights(weights):
+    """Prints {side: {field: mean weight}}, the largest first; nothing where no encoder weighs its fields."""
+    for side, fields in weights.items():
+        if fields:
+            ranked = sorted(fields.items(), key=lambda field: -field[1])
+            print(f"{side} weights".ljust(17) + ", ".join(f"{name} {weight:.2f}" for name, weight in ranked))
 
 
 def _print_schema(schema):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import recipes, runs
+from tfrs_twotower.cli.inspect import print_field_weights
 from tfrs_twotower.config import override
 from tfrs_twotower.data import Columns, Files
 from tfrs_twotower.errors import ConfigError
@@ -102,6 +103,7 @@ def write_report(recommender, metrics):
 def print_outcome(recommender, metrics, exported):
     """The metric table, recommendations for three users, and what to do next."""
     print(f"\n{metric_table(recommender.evaluations)}\n")
+    print_field_weights(metrics["field_weights"])
     if metrics["collapse"]["message"]:
         print(f"Warning: {metrics['collapse']['message']}\n")
     index = metrics["index"]

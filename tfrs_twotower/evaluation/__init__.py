@@ -4,6 +4,7 @@ from tfrs_twotower.evaluation.baselines import ItemKNN, Popularity, item_counts,
 from tfrs_twotower.evaluation.collapse import Collapse, collapse
 from tfrs_twotower.evaluation.config import EvaluationConfig
 from tfrs_twotower.evaluation.evaluate import Evaluation, compare, evaluate
+from tfrs_twotower.evaluation.field_weights import field_weights
 from tfrs_twotower.evaluation.interests import Interests, interests
 from tfrs_twotower.evaluation.plots import plot_deciles
 from tfrs_twotower.evaluation.ranking import Ranking, rank
@@ -25,6 +26,7 @@ __all__ = [
     "collapse",
     "compare",
     "evaluate",
+    "field_weights",
     "interests",
     "item_counts",
     "metric_table",

@@ -5,6 +5,7 @@ import tensorflow as tf
 from tfrs_twotower.config import config
 from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.features import Category, MultiValue
+from tfrs_twotower.models import replicas
 
 
 @config
@@ -46,7 +47,8 @@ class CategoryAlignmentLoss(tf.keras.layers.Layer):
             )
         index = batch["candidate"][kinds[column]]["index"]
         category = index[:, 0] if index.shape.rank == 2 else index - 1  # −1 is no category
-        return self._settings.weight * category_alignment(candidates, category)
+        # A category spreads over the whole batch, so all replicas compare all of it.
+        return self._settings.weight * category_alignment(replicas.gather(candidates), replicas.gather(category))
 
 
 def category_alignment(vectors, category):

@@ -82,9 +82,7 @@ class Tower(tf.keras.layers.Layer):
         return tf.math.l2_normalize(vectors, axis=-1) if self.normalise else vectors
 
     def field_weights(self, encoded):
-        """{field name: [batch]}: what each field is multiplied by; empty for an encoder that weighs none."""
-        if not hasattr(self.encoder, "field_weights"):
-            return {}
+        """{field name: [batch]}: what each field is multiplied by; the encoder must weigh fields, as `SENet` does."""
         weights = self.encoder.field_weights(self.embed(encoded, training=False))
         return {field.name: w for field, w in zip(self.fields, tf.unstack(weights, axis=1))}
 

@@ -1,0 +1,19 @@
+"""How much each field of a tower counts, where the encoder weighs its fields."""
+
+import numpy as np
+
+_ROWS = 4096  # a mean over more says no more
+
+
+def field_weights(tower, gather, rows):
+    """{field name: the mean of its weights}; empty for an encoder that weighs none (`SENet` does).
+
+    Args:
+      tower: a `Tower`.
+      gather: function from rows to encoded features.
+      rows: int [n], of which at most 4,096 are looked at, spread evenly.
+    """
+    if not hasattr(tower.encoder, "field_weights") or not len(rows):
+        return {}
+    spread = np.asarray(rows)[np.linspace(0, len(rows) - 1, min(len(rows), _ROWS)).astype(int)]
+    return {name: float(np.mean(weights)) for name, weights in tower.field_weights(gather(spread)).items()}

@@ -1,0 +1,29 @@
+"""Dual augmented towers on MovieLens-100K: each tower gets a vector of what the other made of its positives (DAT).
+
+    twotower train dual_augmented
+
+One to two minutes on two cores. Every user and every film has an `Augmented` vector among its tower's inputs. A mimic
+loss pulls it towards the other tower's vectors of its positives, and a second loss aligns the genres (the first that
+a film names) with the most frequent one (Yu et al. 2021, Meituan).
+"""
+
+import dataclasses
+
+from tfrs_twotower.features import Augmented
+from tfrs_twotower.models import CategoryAlignment, Mimic
+from tfrs_twotower.recipes import movielens
+
+
+def recipe():
+    """The recipe."""
+    base = movielens.recipe()
+    return dataclasses.replace(
+        base,
+        name="dual_augmented",
+        schema=dataclasses.replace(
+            base.schema,
+            query=(*base.schema.query, Augmented("user_id", dim=base.model.dim)),
+            candidate=(*base.schema.candidate, Augmented("item_id", dim=base.model.dim)),
+        ),
+        model=dataclasses.replace(base.model, auxiliary=(Mimic(), CategoryAlignment("movie_genres"))),
+    )
