@@ -1,0 +1,162 @@
+"""Sequence towers: the step against bare TensorFlow, and quality by the protocols of the papers.
+
+    python -m bench.bench_sequences speed [--rounds 5]
+    python -m bench.bench_sequences ml-1m [--seed 0]           the request's time unknown
+    python -m bench.bench_sequences ml-1m-request-time         the request's time known
+    python -m bench.bench_sequences ml-1m-temporal             split in time at quantile .9, target: the user's last
+    python -m bench.bench_sequences beauty                     Amazon Beauty, 5-core
+    --folder FOLDER    where checkpoints are kept: a stopped training goes on from its last epoch
+
+Quality is the `hstu` recipe with the settings below (some hours on 2 cores for ml-1m). The whole catalogue is ranked,
+what the user has met is left out, ties in time keep the order of the file. Validation chooses the epoch; test is
+ranked once, when training has ended. Data: MovieLens through tensorflow-datasets, Beauty from ../shared/data.
+
+"bare" in `speed` is the same network and loss as one would write them down with TensorFlow alone: Keras' Adam, all
+scores at once, no mask for what the user has met, no checks. A ratio below 1 means that ours takes less time.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import tfrs_twotower  # noqa: F401
+from bench import common
+from bench.bare_sequences import BareHSTU, BareSASRec
+from tfrs_twotower import recipes
+from tfrs_twotower.assembly import assemble
+from tfrs_twotower.config import override
+from tfrs_twotower.data import Frames, ingest
+from tfrs_twotower.evaluation import Popularity, recent_counts
+from tfrs_twotower.training import fit
+from tfrs_twotower.training.optimizers import build
+
+import tensorflow as tf  # isort: skip
+
+BEAUTY = Path(__file__).parents[2] / "shared" / "data" / "amazon-beauty" / "Beauty.txt"
+COSINE = 'training.optimizer.schedule={"type": "WarmupCosine", "warmup": 0.0, "final": 0.0}'
+LONG = ["training.batch_size=6400", "training.epochs=42", "training.patience=0", "training.average=0.998", COSINE]
+MILLION = ['source.version="1m"', *LONG]
+TEMPORAL = 'split={"type": "Temporal", "validation": 0.1, "test": 0.1, "targets": "last"}'
+NO_REQUEST_TIME = "schema.query.0.request_time=false"
+QUALITY = {
+    "ml-1m": [*MILLION, NO_REQUEST_TIME],
+    "ml-1m-request-time": MILLION,
+    "ml-1m-temporal": [*MILLION, TEMPORAL, NO_REQUEST_TIME],
+    "beauty": [
+        *LONG, NO_REQUEST_TIME, "schema.query.0.length=50", 'schema.candidate=[{"type": "Id", "column": "item_id", '
+        '"dim": 64, "dropout": 0.0}]', "model.query_encoder.dropout=0.5", "model.query_encoder.length=50",
+    ],
+}
+
+
+def beauty():
+    """The log of Amazon Beauty: each user's items in order; the place in the order stands for the time."""
+    if not BEAUTY.is_file():
+        raise SystemExit(f"needs {BEAUTY}, which is not here")
+    rows = [(int(user), int(item), place + 1)
+            for user, *items in (line.split() for line in BEAUTY.read_text().splitlines())
+            for place, item in enumerate(items)]
+    return Frames(pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]))
+
+
+def quality(name, seed, folder):
+    """Trains (or goes on with) one protocol and records its test figures beside popularity's."""
+    recipe = override(recipes.load("hstu"), [*QUALITY[name], f"training.seed={seed}"])
+    log, _ = ingest(beauty() if name == "beauty" else recipe.source)
+    a = assemble(recipe, log)
+    folder = Path(folder) / f"{name}-{seed}"
+
+    def judged(queries, scorer):
+        return a.judge(queries, scorer, bootstrap=0).metrics
+
+    report = fit(
+        a.model, a.batches, a.recipe.training,
+        lambda: judged(a.split.validation, a.model_scorer(a.split.validation)), folder, verbose=0,
+    )
+    test, train = a.split.test, a.split.train
+    week = recent_counts(a.positions(a.log.item[train]), a.log.timestamp[train], len(a.catalogue))
+    rows = {**a.baselines(test), "popularity, last week": Popularity(week, len(test)), "hstu": a.model_scorer(test)}
+    if name == "beauty":
+        del rows["popularity, last week"]  # it has no times
+    figures = [line(model, seed, a.judge(test, scorer)) for model, scorer in rows.items()]
+    figures[-1] |= {
+        "validation ndcg@10": round(report.best, 4), "best epoch": report.best_epoch + 1, "epochs": report.epochs,
+        "targets sha256": a.judge(test, rows["hstu"], bootstrap=0).targets_sha256[:16],
+        "checkpoint sha256": checkpoint_hash(folder)[:16],
+    }
+    common.record(f"sequences_{name.replace('-', '_')}", figures)
+
+
+def line(model, seed, evaluation):
+    """One line of the table."""
+    shown = {"model": model, "seed": seed, "queries": evaluation.queries}
+    for metric in ("hit_rate@10", "ndcg@10", "hit_rate@50", "hit_rate@200"):
+        low, high = evaluation.intervals[metric]
+        shown[metric] = f"{evaluation.metrics[metric]:.4f} [{low:.3f}, {high:.3f}]"
+    return {**shown, "coverage@10": round(evaluation.metrics["coverage@10"], 3)}
+
+
+def checkpoint_hash(folder):
+    """SHA-256 of the best weights' data file."""
+    data = Path(tf.train.latest_checkpoint(str(folder / "best")) + ".data-00000-of-00001")
+    return hashlib.sha256(data.read_bytes()).hexdigest()
+
+
+def speed(rounds, windows=32, length=200):
+    """Times a training step of the recipes and of bare TensorFlow at the shape of MovieLens-1M: 3,706 items."""
+    figures = []
+    for name, bare in (("sasrec", BareSASRec), ("hstu", BareHSTU)):
+        ours, batch = our_step(name, windows, length)
+        theirs = bare(items=3706, dim=64, length=length).step(batch)
+        seconds = common.interleaved({"ours": ours, "bare": theirs}, rounds)
+        ratio = common.median([a / b for a, b in zip(seconds["ours"], seconds["bare"])])
+        for model, times in seconds.items():
+            figures.append({
+                "recipe": name, "step": model, "batch": f"{windows} x {length}",
+                "step_ms": 1000 * common.median(times),
+                "events_per_second": windows * length / common.median(times),
+                "ours_to_bare": ratio if model == "ours" else 1.0,
+            })
+    common.record("sequence_steps", figures)
+
+
+def our_step(name, windows, length, users=64, items=3706, events=260):
+    """(a training step of the recipe, its batch), on random events of as many items as MovieLens-1M has."""
+    rng = np.random.default_rng(0)
+    ids = np.concatenate([np.arange(items), rng.integers(0, items, users * events - items)])
+    frame = pd.DataFrame({
+        "user_id": np.repeat(np.arange(users), events), "item_id": rng.permutation(ids),
+        "timestamp": 1 + np.cumsum(rng.integers(0, 100, users * events)),
+    })
+    table = pd.DataFrame({"item_id": np.arange(items), "movie_genres": [["a"]] * items, "release_year": 2000})
+    recipe = dataclasses.replace(recipes.load(name), title=None)
+    recipe = override(recipe, [f"training.batch_size={windows * length}"])
+    log, _ = ingest(Frames(frame, items=table))
+    a = assemble(recipe, log)
+    a.model.compile(optimizer=build(recipe.training.optimizer, 1000))
+    data = a.batches.dataset(0, 4)
+    batch = next(b for b in data if b["past_id"].shape == (windows, length) and (b["past_id"].numpy() >= 0).all())
+    a.model.create_weights(batch)
+    step = tf.function(a.model.train_step, input_signature=[data.element_spec])
+    return lambda: float(step(batch)["loss"]), batch
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", default="speed", choices=["speed", *QUALITY])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--folder", default="runs/bench_sequences")
+    args = parser.parse_args()
+    if args.what == "speed":
+        speed(args.rounds)
+    else:
+        quality(args.what, args.seed, args.folder)
+
+
+if __name__ == "__main__":
+    main()
