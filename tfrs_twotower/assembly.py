@@ -62,7 +62,7 @@ class Assembly:
     split: Split
     model: TwoTowerModel
     examples: Examples
-    batches: TrainingBatches
+    batches: TrainingBatches | SequenceBatches
     catalogue: np.ndarray
     train_counts: np.ndarray
     second_stage: SecondStage | None = None
@@ -200,6 +200,7 @@ def _assemble(recipe, log, field_states, grow, split):
         )
         auxiliary.append(stage.loss)
     parts = query_tower, candidate_tower, objective, auxiliary
+    batches: TrainingBatches | SequenceBatches
     if isinstance(query_tower.encoder, SequenceEncoder):
         model = SequenceTwoTower(*parts, known_positives=recipe.training.known_positives)
         batches = SequenceBatches(examples, positives, recipe.training, query_fields)

@@ -143,7 +143,7 @@ def _missing(field):
     for column, spec in field.inputs().items():
         shape = [1, *(1 if size is None else size for size in spec.shape[1:])]
         if spec.dtype == tf.float32:  # a missing number is NaN, a missing vector zeros
-            value = float("nan") if len(shape) == 1 else 0.0
+            value: float | str = float("nan") if len(shape) == 1 else 0.0
         else:
             value = "" if spec.dtype == tf.string else -1
         raw[column] = tf.fill(shape, tf.constant(value, spec.dtype))

@@ -56,7 +56,7 @@ class SequenceBatches:
         self._batches = [max(round(len(b) * w / self.batch_size), 1) for b, w in zip(self._buckets, lengths)]
         self._batches = [min(n, len(b)) for n, b in zip(self._batches, self._buckets)]
         self.steps_per_epoch = sum(self._batches)
-        self._epoch = (-1, None, None)
+        self._epoch: tuple = (-1, None, None)
 
     def _plan(self, epoch):
         """(the windows of each batch, where each window begins in its user's past) of an epoch."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 
 import numpy as np
@@ -81,7 +80,7 @@ def text_vectors(texts):
     """
     wordllama = require("wordllama")
     # It looks for its tokenizer in a folder of another name than it ships it in: here its own folder is its cache.
-    folder = os.path.dirname(importlib.util.find_spec("wordllama").origin)
+    folder = os.path.dirname(wordllama.__file__)
     model = wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
     vectors = np.asarray(model.embed(list(texts)), np.float32)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
