@@ -24,6 +24,7 @@ class RerankerLoss(tf.keras.layers.Layer):
 
     def __init__(self, settings, reranker, log_popularity, seed=0):
         super().__init__(name="reranker_loss")
+        self._autocast = False  # scores are float32 under mixed precision too
         self.reranker = reranker
         self._settings = settings
         self._log_popularity = tf.constant(log_popularity, tf.float32)
@@ -37,7 +38,7 @@ class RerankerLoss(tf.keras.layers.Layer):
         query = self.reranker.query(batch["query"], queries, training=training)
         candidate = self.reranker.candidate(batch["candidate"], candidates, training=training)
         added = self.reranker(query, tf.gather(candidate, places), training=training)
-        losses = -tf.nn.log_softmax(tf.cast(added, tf.float32))[:, 0]
+        losses = -tf.nn.log_softmax(added)[:, 0]
         return self._settings.weight * weighted_mean(losses, positives.weight)
 
     def draw(self, queries, candidates, positives, temperature):

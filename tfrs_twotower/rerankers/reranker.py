@@ -46,7 +46,7 @@ class Reranker(tf.keras.layers.Layer):
     def call(self, query, candidates, training=False):
         """What is added to the scores: [batch, m]."""
         hidden = self._hidden([self.inputs(query, candidates)], training=training)
-        return tf.squeeze(self._output(hidden), axis=-1)
+        return tf.cast(tf.squeeze(self._output(hidden), axis=-1), tf.float32)  # as scores are, at any precision
 
 
 def check_settings(settings):
