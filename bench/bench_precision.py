@@ -8,6 +8,7 @@ that you train on.
 """
 
 import argparse
+import contextlib
 
 from bench.common import interleaved, median, record
 from tfrs_twotower.assembly import assemble
@@ -17,7 +18,7 @@ from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.towers import MLP
 from tfrs_twotower.training import TrainingConfig
 from tfrs_twotower.training.optimizers import build
-from tfrs_twotower.training.precision import compile_dense
+from tfrs_twotower.training.precision import compiled_dense
 
 VARIANTS = [(precision, xla) for precision in ("float32", "bfloat16", "float16") for xla in (False, True)]
 
@@ -37,9 +38,12 @@ def epochs(log, batch, width, steps):
         model, data = assembly.model, assembly.batches.dataset(0, steps).cache()
         model.compile(optimizer=build(recipe.training.optimizer, steps))
         model.create_weights(next(iter(data)))
-        if xla:
-            compile_dense(model)
-        found[precision, xla] = lambda model=model, data=data: model.fit(data, verbose=0)
+
+        def epoch(model=model, data=data, within=compiled_dense if xla else contextlib.nullcontext):
+            with within(model):  # the graph is traced once, in the first epoch
+                model.fit(data, verbose=0)
+
+        found[precision, xla] = epoch
     return found
 
 

@@ -1,5 +1,6 @@
 """Training: `model.fit` with full-catalogue early stopping, checkpoints and exact resume."""
 
+import contextlib
 import dataclasses
 import json
 import resource
@@ -16,7 +17,7 @@ from tfrs_twotower.training.callbacks import Checkpoints, FullCatalogueEvaluatio
 from tfrs_twotower.training.diagnosis import culprit
 from tfrs_twotower.training.distribution import distributed, is_chief, of_chief
 from tfrs_twotower.training.optimizers import build
-from tfrs_twotower.training.precision import compile_dense
+from tfrs_twotower.training.precision import compiled_dense
 from tfrs_twotower.training.progress import Progress
 from tfrs_twotower.training.warm_start import warm_start
 
@@ -99,8 +100,6 @@ def _fit(model, data, config, evaluate, directory, written, verbose, callbacks, 
     model.compile(optimizer=build(config.optimizer, total))
     model.create_weights(next(iter(data.dataset(0, 1))))
     model.optimizer.build(model.trainable_variables)
-    if config.xla:
-        compile_dense(model)
     progress, clock = Progress(), _StepClock()
     if start_from is not None:  # what a checkpoint of this run holds then takes its place
         warm_start(model, start_from)
@@ -123,7 +122,8 @@ def _fit(model, data, config, evaluate, directory, written, verbose, callbacks, 
     ]
     if getattr(model.objective, "hard", None) is not None:
         stack.append(HardNegativesRefresh(model.objective, progress))
-    _run(model, data, config, progress, stack, last, verbose)
+    with compiled_dense(model) if config.xla else contextlib.nullcontext():
+        _run(model, data, config, progress, stack, last, verbose)
     of_chief(0.0)  # its checkpoints are written when all have come here
     restore_best(model, directory)
     return FitReport(

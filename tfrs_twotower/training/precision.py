@@ -21,18 +21,27 @@ def computing_in(precision):
         tf.keras.mixed_precision.set_global_policy(before)
 
 
-def compile_dense(model):
+@contextlib.contextmanager
+def compiled_dense(model):
     """Lets XLA compile what is dense in a training step: each encoder, and the loss from scores on.
 
     Lookups, masks, estimates and the optimizer's sparse rows stay outside: `tf.unique`, which they need, has no XLA
-    kernel. So does what learns from every event of a sequence, whose count changes from batch to batch. Call it when
-    the model has its weights. Exports are not compiled.
+    kernel. So does what learns from every event of a sequence, whose count changes from batch to batch. Enter it when
+    the model has its weights. On leaving, the model is as it was, so that exports are not compiled.
     """
-    for part in model.submodules:
-        if isinstance(part, Tower):
-            part.encoder.call = _when_training(part.encoder.call)
-        elif isinstance(part, Retrieval):
-            part.loss = tf.function(part.loss, jit_compile=True, autograph=False)
+    encoders = [part.encoder for part in model.submodules if isinstance(part, Tower)]
+    losses = [(part, part.loss) for part in model.submodules if isinstance(part, Retrieval)]
+    for encoder in encoders:
+        encoder.call = _when_training(encoder.call)
+    for task, loss in losses:
+        task.loss = tf.function(lambda *scored, loss=loss: loss(*scored), jit_compile=True, autograph=False)
+    try:
+        yield
+    finally:
+        for encoder in encoders:
+            del encoder.call
+        for task, loss in losses:
+            task.loss = loss
 
 
 def _when_training(call):
