@@ -1,8 +1,7 @@
 """Training in 16 bits and with XLA against float32 without, on one machine, epochs in turn.
 
 One model (ids of 64, encoders of `--width` and half of it, in-batch softmax with streaming logQ), planted data, the
-same batches. What a processor has no units for is slower in 16 bits, not faster: read the figures of the hardware
-that you train on.
+same batches. Figures of one processor say nothing of another.
 
     python -m bench.bench_precision [--batch 1024] [--width 512] [--steps 4] [--rounds 5]
 """

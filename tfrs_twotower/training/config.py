@@ -28,8 +28,8 @@ class TrainingConfig:
       events: what an event weighs as a positive.
       resampling: how often an epoch shows an event; None shows each once.
       checkpoint_steps: a checkpoint every so many steps, besides the one of each epoch.
-      precision: of the towers' arithmetic. Weights, vectors, scores and loss are float32 always. 16 bits pay on
-        accelerators that have units for them (see bench/RESULTS.md); float16 scales the loss as it goes along.
+      precision: of the towers' arithmetic. Weights, vectors, scores and loss are float32 always. Measure
+        16 bits on your hardware first (`python -m bench.bench_precision`); float16 scales the loss as it goes along.
       xla: whether XLA compiles the dense part of a step: encoders and loss.
       seed: of the weights, the order of the rows, dropout and ID dropout; from 0 to 2³² − 1.
     """
