@@ -17,7 +17,7 @@ class MIND:
     Routing logits b start at random and stay so (σ = 1): round for round, with e an event's vector and S one matrix
     for all interests, w = softmax of b over the interests, u = squash(Σ w · S e), b += ⟨u, S e⟩. A past of n events
     has max(1, min(interests, ⌊log₂ n⌋)) interests; the first stands in for those that are not there, which changes
-    no maximum.
+    no maximum. Events and interests are multiplied by √dim.
 
     Attributes:
       interests: vectors of a query, at most.
@@ -60,12 +60,13 @@ class MINDEncoder(InterestEncoder):
         super().build(input_shape)
 
     def extract(self, sequence, training=False):
-        events = self._matrix(sequence.values)
+        scale = sequence.values.shape[-1] ** 0.5  # numbers of about 1: else the random start decides, not agreement
+        events = self._matrix(sequence.values * scale)
         places = tf.range(tf.shape(events)[1]) % PLACES
         logits = tf.gather(self._logits, places, axis=1)[tf.newaxis]
         count = tf.reduce_sum(tf.cast(sequence.valid, tf.int32), axis=1)
         used = used_interests(count, self._settings.interests)
-        return route(events, sequence.valid, logits, used, self._settings.iterations)
+        return scale * route(events, sequence.valid, logits, used, self._settings.iterations)
 
     def attend(self, scores):
         return tf.nn.softmax(self._settings.sharpness * scores)
