@@ -30,7 +30,7 @@ from tfrs_twotower import recipes
 from tfrs_twotower.assembly import assemble
 from tfrs_twotower.config import override
 from tfrs_twotower.data import Frames, ingest
-from tfrs_twotower.evaluation import Popularity, recent_counts
+from tfrs_twotower.evaluation import DotScorer, Popularity, recent_counts
 from tfrs_twotower.training import fit
 from tfrs_twotower.training.optimizers import build
 
@@ -43,7 +43,7 @@ MILLION = ['source.version="1m"', *LONG]
 TEMPORAL = 'split={"type": "Temporal", "validation": 0.1, "test": 0.1, "targets": "last"}'
 NO_REQUEST_TIME = "schema.query.0.request_time=false"
 QUALITY = {
-    "ml-1m": [*MILLION, NO_REQUEST_TIME],
+    "ml-1m": [*MILLION, NO_REQUEST_TIME, "training.epochs=32"],
     "ml-1m-request-time": MILLION,
     "ml-1m-temporal": [*MILLION, TEMPORAL, NO_REQUEST_TIME],
     "beauty": [
@@ -63,8 +63,8 @@ def beauty():
     return Frames(pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]))
 
 
-def quality(name, seed, folder):
-    """Trains (or goes on with) one protocol and records its test figures beside popularity's."""
+def quality(name, seed, folder, note):
+    """Trains (or goes on with) one protocol and records its test figures beside the baselines'."""
     recipe = override(recipes.load("hstu"), [*QUALITY[name], f"training.seed={seed}"])
     log, _ = ingest(beauty() if name == "beauty" else recipe.source)
     a = assemble(recipe, log)
@@ -82,13 +82,26 @@ def quality(name, seed, folder):
     rows = {**a.baselines(test), "popularity, last week": Popularity(week, len(test)), "hstu": a.model_scorer(test)}
     if name == "beauty":
         del rows["popularity, last week"]  # it has no times
+    if a.recipe.schema.query[0].request_time:
+        not_told = DotScorer(untimed(a, test), rows["hstu"].candidates)
+        rows = {"hstu, the moment of the request not told": not_told, **rows}
     figures = [line(model, seed, a.judge(test, scorer)) for model, scorer in rows.items()]
     figures[-1] |= {
         "validation ndcg@10": round(report.best, 4), "best epoch": report.best_epoch + 1, "epochs": report.epochs,
         "targets sha256": a.judge(test, rows["hstu"], bootstrap=0).targets_sha256[:16],
-        "checkpoint sha256": checkpoint_hash(folder)[:16],
+        "checkpoint sha256": checkpoint_hash(folder)[:16], "note": note,
     }
     common.record(f"sequences_{name.replace('-', '_')}", figures)
+
+
+def untimed(a, queries):
+    """float32 [q, dim]: the query vectors of requests without a time; the newest event's then stands for it."""
+    vectors = []
+    for start in range(0, len(queries), 256):
+        gathered = a.examples.gather(queries.row[start: start + 256])
+        gathered["past"]["now"] = np.zeros_like(gathered["past"]["now"])
+        vectors.append(a.model.query_tower(a.examples.finish(gathered)).numpy())
+    return np.concatenate(vectors)
 
 
 def line(model, seed, evaluation):
@@ -151,11 +164,12 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", default="runs/bench_sequences")
+    parser.add_argument("--note", default="", help="what else to say of the training, for the record")
     args = parser.parse_args()
     if args.what == "speed":
         speed(args.rounds)
     else:
-        quality(args.what, args.seed, args.folder)
+        quality(args.what, args.seed, args.folder, args.note)
 
 
 if __name__ == "__main__":
