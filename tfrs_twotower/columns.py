@@ -22,6 +22,9 @@ EXCLUDE_IDS = "exclude_ids"
 ALLOW_IDS = "allow_ids"
 POPULARITY_BETA = "popularity_beta"
 CANDIDATE_IDS = "candidate_ids"
+OVERLAY_IDS = "overlay_ids"
+OVERLAY_VECTORS = "overlay_vectors"
+WITHDRAWN_IDS = "withdrawn_ids"
 
 # Outputs of the exported signatures.
 IDS = "ids"

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.exporting import fresh
 
 DEFAULT_K = 10
 BY_VECTOR = ("recommend_by_vector", "recommend_fresh", "recommend_fresh_by_vector")
@@ -35,6 +36,28 @@ def signatures(retriever):
 
         return recommend
 
+    no_changes = fresh.Changes(tf.zeros([0], id_type), tf.zeros([0, retriever.dim]), tf.zeros([0], id_type))
+    changes = [
+        tf.TensorSpec([None], id_type, c.OVERLAY_IDS),
+        tf.TensorSpec([None, retriever.dim], tf.float32, c.OVERLAY_VECTORS),
+        tf.TensorSpec([None], id_type, c.WITHDRAWN_IDS),
+    ]
+
+    def freshly(first, embed):
+        @tf.function(input_signature=[first, *filters, *changes])
+        def recommend_fresh(
+            query, k=tf.constant(DEFAULT_K), exclude_ids=no_ids, allow_ids=no_ids, popularity_beta=tf.constant(0.0),
+            overlay_ids=no_changes.overlay_ids, overlay_vectors=no_changes.overlay_vectors,
+            withdrawn_ids=no_changes.withdrawn_ids,
+        ):
+            changed = fresh.Changes(overlay_ids, overlay_vectors, withdrawn_ids)
+            ids, scores = fresh.recommend(
+                retriever, embed(query), k, exclude_ids, allow_ids, popularity_beta, changed
+            )
+            return {c.IDS: ids, c.SCORES: scores}
+
+        return recommend_fresh
+
     @tf.function(input_signature=[query])
     def embed_query(features):
         return {c.EMBEDDING: retriever.embed_query(features)}
@@ -66,6 +89,8 @@ def signatures(retriever):
         "serving_default": recommender(exact=False),
         "recommend_exact": recommender(exact=True),
         "recommend_by_vector": recommend_by_vector,
+        "recommend_fresh": freshly(query, retriever.embed_query),
+        "recommend_fresh_by_vector": freshly(vector, tf.identity),
         "embed_query": embed_query,
         "embed_candidate": embed_candidate,
         "score_pairs": score_pairs,

@@ -1,4 +1,4 @@
-"""Indexes over candidate vectors: exact, ScaNN and stock-op IVF, tuned to a measured recall; Faiss, Milvus, one that changes."""
+"""Indexes over candidate vectors, tuned to a measured recall; one that changes; Faiss and Milvus by the same calls."""
 
 from tfrs_twotower.index.block_max import masked_top_k, top_k
 from tfrs_twotower.index.candidate_index import CandidateIndex, TopK

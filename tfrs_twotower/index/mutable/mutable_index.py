@@ -94,6 +94,11 @@ class MutableIndex:
         return arguments.keys([item_id], self.id_type)[0] in self._rows
 
     @property
+    def moment(self):
+        """A number that grows with each change: while it stays, so does `delta`."""
+        return self._view.moment
+
+    @property
     def overlay_rows(self):
         """Rows that a search scores one by one; those of items that changed again or went are among them."""
         return self._view.overlay.count

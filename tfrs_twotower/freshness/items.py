@@ -1,0 +1,205 @@
+"""Items that are new, edited or withdrawn while a version serves: in its answers as soon as it is acknowledged."""
+
+import json
+import threading
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.errors import DataError, IndexingError, invalid
+from tfrs_twotower.freshness.catalogue import catalogue_index
+from tfrs_twotower.index import Journal
+from tfrs_twotower.index.mutable import arguments
+from tfrs_twotower.serving.features import column
+
+_PART = 256  # items encoded at a time
+_CHANGED, _WITHDRAWN = "changed", "withdrawn"
+
+
+class FreshItems:
+    """Takes item events, keeps them, and has the index of every attached version follow.
+
+    A new or edited item is encoded by the version's own candidate tower, so that all vectors of an index are of
+    one space. Events are kept as they came: a version that is attached later encodes them with its own tower.
+
+    Threads may share one; events take turns. An event that was acknowledged is on the disk and counts in the
+    searches that begin after it.
+
+    Args:
+      folder: where the events are kept (a `Journal`); one process has it open.
+      id_type: str or int, of the item ids.
+      index_of: {LoadedModel} → an `ItemIndex` that holds the version's catalogue.
+    """
+
+    def __init__(self, folder, id_type=str, index_of=catalogue_index):
+        self.id_type = id_type
+        self._index_of = index_of
+        self._lock = threading.RLock()
+        self._attached = {}  # id of a model: (model, its index)
+        self._latest = {}  # item id: its features, or None where it is withdrawn
+        self._inputs = {}  # id of a model: (moment of its index, inputs)
+        self._journal = Journal(folder, {"holds": "item events", "ids": id_type.__name__})
+        for payload in self._journal.read():
+            self._latest.update(_read(payload, id_type))
+
+    def attach(self, model):
+        """Begins to keep the index of a loaded version; call it before the version answers requests.
+
+        Raises:
+          IndexingError: the version has other ids, or no catalogue. DataError: it cannot encode an event; none of
+            its answers would be right.
+        """
+        index = self._index_of(model)
+        if index.id_type is not self.id_type:
+            raise IndexingError(invalid("model", f"have {self.id_type.__name__} ids", index.id_type.__name__,
+                                        "Keep the events of another model in another folder."))
+        with self._lock:
+            follow(model, index, self._latest)
+            self._attached[id(model)] = model, index
+
+    def detach(self, model):
+        """Forgets a version that answers no more."""
+        with self._lock:
+            self._attached.pop(id(model), None)
+            self._inputs.pop(id(model), None)
+
+    def change(self, items):
+        """Takes in items that are new or edited.
+
+        items: list of {"item_id": …, raw feature: value}; a feature that is left out is missing, one that the
+          model does not read is kept for later models. Values are text, numbers, lists of them or None.
+
+        Raises:
+          DataError: an item has no id, or a value of another type than the model reads; no item was taken in.
+          IndexingError: the disk refuses.
+        """
+        latest = {}
+        for item in items:
+            if not isinstance(item, dict) or c.ITEM_ID not in item:
+                raise DataError(invalid("items", f"be dicts with `{c.ITEM_ID}`", item, "Name the item that changed."))
+            latest[self._key(item[c.ITEM_ID])] = dict(item)
+        self._take(latest, _CHANGED, list(latest.values()))
+
+    def withdraw(self, ids):
+        """Takes items out of all answers, until `change` brings them back. Raises as `change`."""
+        named = [self._key(i) for i in ids]
+        self._take(dict.fromkeys(named), _WITHDRAWN, named)
+
+    def index(self, model):
+        """The `ItemIndex` of an attached version."""
+        if id(model) not in self._attached:
+            raise IndexingError(f"Version {model.version} is not attached. Call `attach` first.")
+        return self._attached[id(model)][1]
+
+    def inputs(self, model):
+        """What the signature `recommend_fresh` of an attached version takes besides the request: tensors by name."""
+        index = self.index(model)
+        moment, inputs = self._inputs.get(id(model), (None, None))
+        if moment != index.moment:
+            moment, delta = index.moment, index.delta()  # at this moment or a later one
+            dtype = tf.string if self.id_type is str else tf.int64
+            inputs = {
+                c.OVERLAY_IDS: tf.constant(delta.ids.tolist(), dtype),
+                c.OVERLAY_VECTORS: tf.constant(delta.vectors),
+                c.WITHDRAWN_IDS: tf.constant(delta.withdrawn.tolist(), dtype),
+            }
+            self._inputs[id(model)] = moment, inputs
+        return inputs
+
+    def compact(self):
+        """Keeps the last event of each item alone, so that a restart reads less."""
+        with self._lock:
+            generation = self._journal.rotate()
+            latest = dict(self._latest)
+        self._journal.publish(generation, _payloads(latest))
+
+    def close(self):
+        """Lets another process open the folder."""
+        self._journal.close()
+
+    def _take(self, latest, kind, values):
+        with self._lock:
+            encoded = [(index, *encode(model, latest)) for model, index in self._attached.values()]
+            try:
+                payload = json.dumps({kind: values}, allow_nan=False).encode()
+            except (TypeError, ValueError) as error:
+                raise DataError(f"An item event must be JSON ({error}). Send text, numbers, lists or null.") from error
+            self._journal.append(payload)
+            self._latest.update(latest)
+            for index, ids, vectors in encoded:
+                _apply(index, latest, ids, vectors)
+
+    def _key(self, item_id):
+        try:
+            return arguments.keys([item_id], self.id_type)[0]
+        except IndexingError as error:
+            raise DataError(str(error)) from error
+
+
+def follow(model, index, latest):
+    """Brings an index to what events say. latest: {item id: features, or None where it is withdrawn}."""
+    _apply(index, latest, *encode(model, latest))
+
+
+def encode(model, latest):
+    """(ids [n], vectors [n, dim]) of the items that are not withdrawn, by the version's candidate tower.
+
+    Raises:
+      DataError: a value is of another type than the model reads, or its vector is not finite.
+    """
+    signature = model.signature("embed_candidate")
+    ids = [item for item, features in latest.items() if features is not None]
+    parts = []
+    for start in range(0, len(ids), _PART):
+        rows = [latest[item] for item in ids[start:start + _PART]]
+        raw = {name: _tensor([row.get(name) for row in rows], spec) for name, spec in signature.inputs.items()}
+        parts.append(signature(raw)[c.EMBEDDING].numpy())
+    vectors = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+    if not np.isfinite(vectors).all():
+        broken = ids[int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])]
+        raise DataError(f"The vector of item {broken!r} is not finite. Look at its features.")
+    return ids, vectors
+
+
+def _apply(index, latest, ids, vectors):
+    if ids:
+        index.upsert(ids, vectors)
+    gone = [item for item, features in latest.items() if features is None]
+    if gone:
+        index.delete(gone)
+
+
+def _tensor(values, spec):
+    lists = len(spec.shape) == 2
+    for value in values:
+        singles = [value] if value is None or not lists else value
+        if not isinstance(singles, list) or not all(_fits(single, spec.dtype) for single in singles):
+            kind = f"{'a list of ' if lists else ''}{spec.dtype.name}, or null"
+            raise DataError(invalid(spec.name, f"be {kind}", value, "Send the feature as in training."))
+    return tf.constant(column(values, spec), spec.dtype)
+
+
+def _fits(value, dtype):
+    if value is None:
+        return True
+    if dtype == tf.string:
+        return isinstance(value, str)
+    number = not isinstance(value, bool) and isinstance(value, int if dtype.is_integer else (int, float))
+    return number and float(dtype.min) <= value <= float(dtype.max)
+
+
+def _payloads(latest):
+    gone = [item for item, features in latest.items() if features is None]
+    there = [features for features in latest.values() if features is not None]
+    for kind, values in ((_WITHDRAWN, gone), (_CHANGED, there)):
+        for start in range(0, len(values), _PART):
+            yield json.dumps({kind: values[start:start + _PART]}).encode()
+
+
+def _read(payload, id_type):
+    """{item id: features or None} of one record."""
+    event = json.loads(payload)
+    if _WITHDRAWN in event:
+        return dict.fromkeys(event[_WITHDRAWN])
+    return {id_type(item[c.ITEM_ID]): item for item in event[_CHANGED]}
