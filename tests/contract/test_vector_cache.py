@@ -92,6 +92,13 @@ def test_a_key_does_not_depend_on_the_rest_of_the_batch():
     assert vector_keys("m1", both)[1] == vector_keys("m1", request())[0]
 
 
+def test_where_one_feature_ends_and_the_next_begins_counts():
+    def key(first, second):
+        return vector_keys("m", {"a": np.array([first], object), "b": np.array([second], object)})[0]
+
+    assert key(b"xy", b"z") != key(b"x", b"yz")
+
+
 def test_a_vector_column_keeps_its_zeros():
     def key(values):
         return vector_keys("m", {"v": np.array([values], np.float32)})[0]

@@ -1,11 +1,13 @@
 """Events by REST and gRPC: kept before the answer, seen by the next request, refused with a reason."""
 
+import time
+
 import grpc
 import httpx
 import pytest
 from google.protobuf import struct_pb2
 
-from tfrs_twotower.online import StoreError
+from tfrs_twotower.online import Event, Retention, StoreError, open_stores
 from tfrs_twotower.serving import Limits, Server
 from tfrs_twotower.serving.grpc_service import EVENTS_SERVICE, RECORD
 
@@ -92,6 +94,20 @@ def test_a_store_that_fails_is_503_and_says_that_a_retry_is_safe(client, stores,
     response = client.post("/v1/events", json={"events": [event("e")]})
     assert response.status_code == 503
     assert response.json()["error"] == "The disk is full. Send the same events again: an id counts once."
+
+
+def test_old_events_are_removed_while_it_serves(history_root, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfrs_twotower.serving.server._TRIM_SECONDS", 0.02)
+    address, old = f"sqlite:{tmp_path}/store.db", Event("e", "7", "2", 1)
+    forever, month = open_stores(address), open_stores(address, Retention(seconds=2_592_000))
+    forever.history.append([old])
+    with Server(history_root, rest_port=0, grpc_port=0, stores=month):
+        deadline = time.monotonic() + 30
+        while forever.history.last(["7"], 1) == [[old]]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    forever.close()
+    month.close()
 
 
 def test_without_a_store_there_are_no_events(history_root):

@@ -18,6 +18,8 @@ _TOO_MANY = (
     "(SELECT arrival FROM events WHERE user_id = ? ORDER BY timestamp DESC, arrival DESC LIMIT -1 OFFSET ?)"
 )
 _TOO_OLD = "DELETE FROM events WHERE user_id = ? AND timestamp < ?"
+_USERS = "SELECT DISTINCT user_id FROM events WHERE user_id > ? ORDER BY user_id LIMIT ?"
+_AT_ONCE = 1000  # users trimmed in one transaction
 _LAST = (
     f"SELECT {_COLUMNS} FROM events WHERE user_id = ? AND timestamp >= ? {{types}}"
     "ORDER BY timestamp DESC, arrival DESC LIMIT ?"
@@ -49,10 +51,15 @@ class SqliteHistoryStore:
         return [[Event._make(row) for row in reversed(rows)] for rows in found]
 
     def trim(self):
-        """See `HistoryStore`."""
-        with self._file.transaction() as connection:
-            users = connection.execute("SELECT DISTINCT user_id FROM events").fetchall()
-            return self._prune(connection, [user for user, in users])
+        """See `HistoryStore`. It lets others write in between."""
+        removed, user = 0, ""
+        while True:
+            with self._file.transaction() as connection:
+                users = [found for found, in connection.execute(_USERS, (user, _AT_ONCE))]
+                removed += self._prune(connection, users)
+            if not users:
+                return removed
+            user = users[-1]
 
     def close(self):
         """See `HistoryStore`."""

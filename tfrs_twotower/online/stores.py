@@ -14,10 +14,11 @@ from tfrs_twotower.online.vector_cache import LruVectorCache
 
 @dataclasses.dataclass(frozen=True)
 class Stores:
-    """A `HistoryStore` and a `ProfileStore` of the same users."""
+    """A `HistoryStore` and a `ProfileStore` of the same users; `retention` is the history's."""
 
     history: HistoryStore
     profiles: ProfileStore
+    retention: Retention
 
     def close(self):
         """Closes both."""
@@ -39,12 +40,13 @@ def open_stores(address, retention=Retention(), allow_loss=False):
     """
     if address.startswith(SQLITE):
         file = SqliteFile(address.removeprefix(SQLITE))
-        return Stores(SqliteHistoryStore(file, retention), SqliteProfileStore(file))
+        return Stores(SqliteHistoryStore(file, retention), SqliteProfileStore(file), retention)
     if address.startswith(REDIS):
         from tfrs_twotower.online.redis_history import RedisHistoryStore
         from tfrs_twotower.online.redis_profiles import RedisProfileStore
 
-        return Stores(RedisHistoryStore(address, retention, allow_loss=allow_loss), RedisProfileStore(address))
+        history = RedisHistoryStore(address, retention, allow_loss=allow_loss)
+        return Stores(history, RedisProfileStore(address), retention)
     raise StoreError(
         f"A store's address must be sqlite:PATH or the URL of a Redis server ({', '.join(REDIS)}). "
         f"Received: {address!r}. Write for example sqlite:store.db"

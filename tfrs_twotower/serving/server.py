@@ -1,5 +1,6 @@
 """One process that serves one model over REST and gRPC."""
 
+import logging
 import os
 import signal
 import socket
@@ -8,6 +9,7 @@ from concurrent import futures
 
 from tfrs_twotower import extras
 from tfrs_twotower.errors import invalid
+from tfrs_twotower.online import StoreError
 from tfrs_twotower.serving.cached_tower import CachedTower
 from tfrs_twotower.serving.errors import CannotServe
 from tfrs_twotower.serving.events import EventRecorder
@@ -26,7 +28,10 @@ _KEEP_ALIVE_SECONDS = 75  # longer than clients and proxies keep idle connection
 _GRPC_THREADS = 16
 _MAX_PORT = 65535
 _DEFAULT_NAME = "twotower"
+_TRIM_SECONDS = 3600.0
 _CACHED_SECONDS = 60  # a vector that is kept is not computed anew because so little time has passed
+
+_log = logging.getLogger(__name__)
 
 
 class Server:
@@ -45,7 +50,8 @@ class Server:
       keep: how many versions to serve.
       drain_seconds: how long `stop` waits for requests in flight.
       stores: `online.Stores` of what users did and are: requests then need no more than a `user_id`, and events can
-        be recorded. The caller closes them. None: requests carry it all.
+        be recorded. What is past their retention is removed every hour. The caller closes them. None: requests
+        carry it all.
       event_types: the types of events that make a history; () for all.
       cache: a `UserVectorCache`, or None. With one, the time that the server gives a request is that of the
         full minute, so that a user's vector is good for a minute where the model reads the time.
@@ -78,7 +84,8 @@ class Server:
         self.predictor = Predictor(self.repository, limits, features, run)
         self._recorder = EventRecorder(stores and stores.history, self.repository, limits, self.metrics)
         self._drain_seconds = drain_seconds
-        self._stopping = False
+        self._stores = stores
+        self._stopping = threading.Event()
 
     def start(self):
         """Takes its ports, loads what is there, then answers.
@@ -97,10 +104,12 @@ class Server:
         self._rest = self._http_server()
         self._rest_thread = threading.Thread(target=self._rest.run, args=([self._socket],), name="rest")
         self._rest_thread.start()
+        if self._stores is not None and self._stores.retention.seconds is not None:
+            threading.Thread(target=self._trim, name="trim", daemon=True).start()
 
     def stop(self):
         """Takes no new requests, lets those in flight finish, and unloads."""
-        self._stopping = True
+        self._stopping.set()
         grpc_stopped = self._grpc.stop(self._drain_seconds)
         self._rest.should_exit = True
         self._rest_thread.join()
@@ -109,7 +118,7 @@ class Server:
 
     def ready(self):
         """True while requests can be answered."""
-        return not self._stopping and bool(self.repository.available())
+        return not self._stopping.is_set() and bool(self.repository.available())
 
     def __enter__(self):
         self.start()
@@ -155,6 +164,14 @@ class Server:
             f"Cannot listen on {self.host}, port {port}: {reason}. "
             f"Choose another `{argument}` (0 takes a free one) or `host`."
         )
+
+    def _trim(self):
+        """Redis forgets by itself those who do nothing any more; a file does not."""
+        while not self._stopping.wait(_TRIM_SECONDS):
+            try:
+                self._stores.history.trim()
+            except StoreError as error:
+                _log.error("Old events stay for another hour: %s", error)
 
     def _manifest_name(self):
         if not self.repository.available():
