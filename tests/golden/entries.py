@@ -37,6 +37,7 @@ from tfrs_twotower.towers import (
     ParallelCandidate,
     ParallelQuery,
     SASRec,
+    SearchThenAttend,
     SENet,
     Tower,
 )
@@ -83,12 +84,13 @@ ENCODERS = {
     "sasrec": SASRec(blocks=2, heads=2, length=3),
     "sasrec_without_time": SASRec(blocks=1, heads=1, time_bias=False, length=3),
     "hstu": HSTU(blocks=2, heads=2, width=3, length=3),
+    "search_then_attend": SearchThenAttend(GRU4Rec(units=(3,)), recent=2, found=1),
     "mind": MIND(interests=2, hidden=MLP(widths=(5,))),
     "comirec": ComiRec(interests=2, attention=6, hidden=MLP(widths=(5,))),
 }
 
 _PLAIN = ("id", "number_log1p", "multi_value_mean", "history_decay_learned")
-SEQUENCE_ENCODERS = (GRU4Rec, SASRec, HSTU, MIND, ComiRec)
+SEQUENCE_ENCODERS = (GRU4Rec, SASRec, HSTU, SearchThenAttend, MIND, ComiRec)
 VECTOR_ENCODERS = (FMQuery, FMCandidate, ParallelQuery, ParallelCandidate)  # not projected, so not of length 1
 
 # One column of each kind, each with a missing value; `counts` are the training events of the rows.

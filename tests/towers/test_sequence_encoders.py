@@ -5,13 +5,16 @@ import pytest
 
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import SequenceEmbedding
-from tfrs_twotower.towers import HSTU, GRU4Rec, SASRec, build_encoder
+from tfrs_twotower.towers import HSTU, GRU4Rec, SASRec, SearchThenAttend, build_encoder
 from tfrs_twotower.towers.relative_bias import RelativeBias, _lookup, time_buckets
 from tfrs_twotower.towers.sequence import log_bucket
 
 import tensorflow as tf  # isort: skip
 
-ENCODERS = (GRU4Rec(units=(4,)), SASRec(heads=2, length=5), HSTU(heads=2, width=3, length=5))
+ENCODERS = (
+    GRU4Rec(units=(4,)), SASRec(heads=2, length=5), HSTU(heads=2, width=3, length=5),
+    SearchThenAttend(SASRec(blocks=1, heads=1, length=2), recent=2, found=2),
+)
 each = pytest.mark.parametrize("settings", ENCODERS, ids=lambda s: type(s).__name__)
 
 
@@ -55,10 +58,10 @@ def test_a_request_gets_the_state_after_its_last_event_beside_the_other_fields(s
     states, last = encoder.sequence(given).numpy(), encoder([profile, given]).numpy()
     np.testing.assert_allclose(last[0], [*states[0, 4], 1], atol=1e-6)
     np.testing.assert_allclose(last[1], [*states[1, 2], 2], atol=1e-6)
-    np.testing.assert_array_equal(last[2], [0, 0, 0, 0, 3])
+    np.testing.assert_array_equal(last[2], [0] * states.shape[-1] + [3])
     every = encoder.at_positions([given, tf.range(8.0)[:, tf.newaxis]]).numpy()
-    np.testing.assert_allclose(every[:, :4], np.concatenate([states[0], states[1, :3]]), atol=1e-6)
-    np.testing.assert_array_equal(every[:, 4], np.arange(8))
+    np.testing.assert_allclose(every[:, :-1], np.concatenate([states[0], states[1, :3]]), atol=1e-6)
+    np.testing.assert_array_equal(every[:, -1], np.arange(8))
 
 
 @each
@@ -141,10 +144,32 @@ def test_attention_of_sasrec_is_a_causal_softmax():
     np.testing.assert_allclose(block._attend(x, buckets)[0], np.concatenate(expected, axis=1), atol=1e-5)
 
 
+def test_older_events_are_searched_and_the_best_ones_weighed():
+    encoder = built(SearchThenAttend(GRU4Rec(units=(4,)), recent=2, found=2))
+    given = sequence(lengths=(5,))
+    found = encoder.sequence(given)[0].numpy()
+    states, values = found[:, :4], given.values[0].numpy()
+    np.testing.assert_array_equal(found[:2, 4:], np.zeros([2, 4]))  # nothing is older than the first stretch
+    for place, older in ((2, 2), (3, 2), (4, 4)):
+        scores = values[:older] @ (states[place] @ encoder._search._looks_for.kernel.numpy()) / 2
+        best = np.argsort(-scores)[:2]
+        weights = np.exp(scores[best]) / np.exp(scores[best]).sum()
+        np.testing.assert_allclose(found[place, 4:], weights @ values[best], atol=1e-5)
+
+
+def test_a_stretch_starts_anew():
+    """The recent encoder sees its own stretch alone: the same events give the same states in any stretch."""
+    encoder, given = built(SearchThenAttend(GRU4Rec(units=(4,)), recent=2, found=1)), sequence(lengths=(4,))
+    twice = SequenceEmbedding(*(tf.concat([part[:, :2], part[:, :2]], axis=1) for part in given))
+    states = encoder.sequence(twice)[0, :, :4].numpy()
+    np.testing.assert_allclose(states[2:], states[:2], atol=1e-6)
+
+
 @pytest.mark.parametrize("make, message", [
     (lambda: GRU4Rec(units=()), "GRU4Rec.units"), (lambda: GRU4Rec(dropout=1.0), "GRU4Rec.dropout"),
     (lambda: SASRec(blocks=0), "SASRec.blocks"), (lambda: SASRec(dropout=-0.1), "SASRec.dropout"),
     (lambda: HSTU(width=0), "HSTU.width"), (lambda: HSTU(dropout=1.5), "HSTU.dropout"),
+    (lambda: SearchThenAttend(found=0), "SearchThenAttend.found"),
     (lambda: build_encoder(SASRec(heads=3))([sequence()]), "SASRec.heads"),
     (lambda: build_encoder(HSTU())([tf.zeros([2, 3])]), "one Sequence among the query's features"),
 ])

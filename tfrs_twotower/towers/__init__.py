@@ -13,6 +13,7 @@ from tfrs_twotower.towers.mind import MIND
 from tfrs_twotower.towers.mlp import MLP
 from tfrs_twotower.towers.parallel import ParallelCandidate, ParallelQuery
 from tfrs_twotower.towers.sasrec import SASRec
+from tfrs_twotower.towers.search_attend import SearchThenAttend
 from tfrs_twotower.towers.senet import SENet
 from tfrs_twotower.towers.sequence import SequenceEncoder
 from tfrs_twotower.towers.tower import Tower
@@ -34,6 +35,7 @@ __all__ = [
     "ParallelCandidate",
     "ParallelQuery",
     "SASRec",
+    "SearchThenAttend",
     "SENet",
     "SequenceEncoder",
     "Tower",

@@ -10,6 +10,7 @@ from tfrs_twotower.towers.mlp import MLP, MLPEncoder
 from tfrs_twotower.towers.parallel import ParallelCandidate, ParallelEncoder, ParallelQuery
 from tfrs_twotower.towers.registry import ENCODERS, build_encoder, check_encoder
 from tfrs_twotower.towers.sasrec import SASRec, SASRecEncoder
+from tfrs_twotower.towers.search_attend import SearchThenAttend, SearchThenAttendEncoder
 from tfrs_twotower.towers.senet import SENet, SENetEncoder
 
 __all__ = ["ENCODERS", "build_encoder", "check_encoder"]
@@ -19,6 +20,7 @@ ENCODERS.update({
     GRU4Rec: GRU4RecEncoder,
     SASRec: SASRecEncoder,
     HSTU: HSTUEncoder,
+    SearchThenAttend: SearchThenAttendEncoder,
     MIND: MINDEncoder,
     ComiRec: ComiRecEncoder,
     DCN: DCNEncoder,
