@@ -13,8 +13,9 @@ LOWEST = tf.float32.min
 ITEMS, DIM = 300, 16
 INDEXES = {
     "exact": Exact,
-    "ivf": lambda vectors: IVF(vectors, leaves=8, probes=8),
-    "scann": lambda vectors: ScaNN(vectors, leaves=8, leaves_to_search=8),
+    "approximate": lambda vectors: (
+        ScaNN(vectors, leaves=8, leaves_to_search=8) if extras.available("scann") else IVF(vectors, leaves=8, probes=8)
+    ),
 }
 
 
@@ -40,8 +41,6 @@ def unit(rows, seed):
 
 @pytest.fixture(scope="module", params=INDEXES)
 def served(request, tmp_path_factory):
-    if request.param == "scann" and not extras.available("scann"):
-        pytest.skip("scann is not installed")
     vectors, ids = unit(ITEMS, seed=1), np.array([f"i{n}" for n in range(ITEMS)], object)
     popularity = np.log(np.arange(1, ITEMS + 1) / 100).astype(np.float32)
     retriever = Retriever(Given(), Given(), vectors, ids, INDEXES[request.param](vectors), 0.05, popularity)
