@@ -8,9 +8,9 @@ import toy
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import recipes
-from tfrs_twotower.features import Augmented, Category, History, Id, Schema, Sequence, Text
+from tfrs_twotower.features import Augmented, Category, GraphVector, History, Id, Schema, Sequence, Text
 from tfrs_twotower.index import IndexConfig
-from tfrs_twotower.models import CategoryAlignment, Mimic
+from tfrs_twotower.models import CategoryAlignment, ContentAlignment, Distillation, Mimic, SelfSupervision
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.rerankers import COLD, NeuralCF
@@ -20,6 +20,7 @@ import tensorflow as tf  # isort: skip
 
 SMALL = MLP(widths=(16,))
 SEQUENCE = Schema(query=(Id("user_id", dim=8), Sequence(length=20)), candidate=(Id("item_id", dim=8),))
+GRAPH = Schema(query=(Id("user_id", dim=8), History(length=20)), candidate=(Id("item_id", dim=8), GraphVector(dim=8)))
 TRIGRAMS = Schema(
     query=(Id("user_id"), History()), candidate=(Id("item_id"), Text("category", analyser="trigrams"))
 )
@@ -32,13 +33,17 @@ AUGMENTED = Schema(
 SYSTEMS = {
     "mind": (ModelConfig(dim=16, query_encoder=MIND(interests=2, hidden=SMALL)), SEQUENCE),
     "comirec": (ModelConfig(dim=16, query_encoder=ComiRec(interests=2, attention=8, hidden=SMALL)), SEQUENCE),
-    "neural_cf": (ModelConfig(dim=16, reranker=NeuralCF(widths=(16,), top=20, negatives=5)), None),
-    "cold": (ModelConfig(dim=16, reranker=COLD(widths=(16,), dim=4, top=20, negatives=5)), None),
+    "distilled": (ModelConfig(dim=16, auxiliary=(Distillation(candidates=16, widths=(16, 8)),)), None),
+    "self_supervised": (ModelConfig(dim=16, auxiliary=(SelfSupervision(items=32),)), None),
+    "multimodal": (ModelConfig(dim=16, auxiliary=(ContentAlignment(items=32),)), None),
+    "graph": (ModelConfig(dim=16), GRAPH),
     "dssm": (recipes.load("dssm").model, TRIGRAMS),
     "fm": (recipes.load("fm").model, None),
     "senet": (recipes.load("senet").model, None),
     "parallel": (recipes.load("parallel").model, None),
     "dual_augmented": (ModelConfig(dim=16, auxiliary=(Mimic(), CategoryAlignment("category"))), AUGMENTED),
+    "neural_cf": (ModelConfig(dim=16, reranker=NeuralCF(widths=(16,), top=20, negatives=5)), None),
+    "cold": (ModelConfig(dim=16, reranker=COLD(widths=(16,), dim=4, top=20, negatives=5)), None),
 }
 
 
@@ -46,6 +51,8 @@ SYSTEMS = {
 def test_a_system_from_training_to_a_loaded_export(name, tmp_path):
     model, schema = SYSTEMS[name]
     frames, truth = toy.planted()
+    noise = np.random.default_rng(0).normal(0, 0.3, (toy.ITEMS, toy.CLUSTERS))
+    frames["items"]["image"] = (np.eye(toy.CLUSTERS)[truth.item_cluster] + noise).tolist()
     recipe = dataclasses.replace(
         toy.recipe(epochs=3), model=model, schema=schema, index=IndexConfig(kind="ivf", k=10)
     )
