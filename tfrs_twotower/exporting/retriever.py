@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.exporting.user_rows import UserRows
-from tfrs_twotower.features import Vocabulary, fingerprints, is_user_table
+from tfrs_twotower.features import Vocabulary, fingerprints
 from tfrs_twotower.index import exclude, search_interests, top_k
 from tfrs_twotower.rerankers import reorder
 
@@ -51,16 +51,12 @@ class Retriever(tf.Module):
             c.MISSING_STRING_ID if self.item_ids.dtype == tf.string else c.MISSING_INT_ID, self.item_ids.dtype
         )
         self._rows = Vocabulary(fingerprints(tf.constant(item_ids)).numpy())
-        self._user = next(filter(is_user_table, query_tower.fields), None)
+        self._user = query_tower.user_table
         self.user_rows = UserRows(self._user.feature.dim) if self._user else None
 
     def embed_query(self, features):
         """{input name: [batch, ...]} → [batch, dim]."""
-        encoded = self.query_tower.encode(features)
-        if self._user is not None:
-            fresh = self.user_rows.overlay(features[c.USER_ID])
-            encoded[self._user.name] = {**encoded[self._user.name], **fresh}
-        return self.query_tower(encoded, training=False)
+        return self.query_tower(self._encoded(features), training=False)
 
     def embed_candidate(self, features):
         """{input name: [batch, ...]} → [batch, dim]."""
@@ -86,7 +82,7 @@ class Retriever(tf.Module):
           (ids, scores): [batch, min(k, catalogue)], best first; the missing id and the lowest float32 where
           fewer remain.
         """
-        encoded = self.query_tower.encode(features)
+        encoded = self._encoded(features)
         embedding = self.query_tower(encoded, training=False)
         if self.reranking is None:
             return self.recommend_by_vector(embedding, k, exclude_ids, allow_ids, popularity_beta, exact)
@@ -133,7 +129,7 @@ class Retriever(tf.Module):
 
     def score_pairs(self, features, candidate_ids):
         """Scores of given candidates, all of them rescored: [batch, any]; the lowest float32 for an unknown id."""
-        encoded = self.query_tower.encode(features)
+        encoded = self._encoded(features)
         embedding = self.query_tower(encoded, training=False)
         queries = embedding * self.scale
         rows = self.rows_of(self._per_query(candidate_ids, tf.shape(queries)[0]))
@@ -142,6 +138,14 @@ class Retriever(tf.Module):
         if self.reranking is not None:
             scores += self.reranking.added(encoded, embedding, rows)
         return tf.where(rows >= 0, scores, LOWEST)
+
+    def _encoded(self, features):
+        """What the query tower's fields encode, with the rows of users that are newer than the export."""
+        encoded = self.query_tower.encode(features)
+        if self._user is not None:
+            fresh = self.user_rows.overlay(features[c.USER_ID])
+            encoded[self._user.name] = {**encoded[self._user.name], **fresh}
+        return encoded
 
     def _checked(self, k):
         k = tf.reduce_max(k)

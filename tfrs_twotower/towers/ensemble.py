@@ -22,6 +22,7 @@ class EnsembleTower(tf.keras.layers.Layer):
         super().__init__(name=name)
         self.towers = list(towers)
         self.encoder = None
+        self.user_table = None  # each member has one of its own
         self.dim = sum(tower.dim for tower in towers)
         self._roots = [(weight / sum(weights)) ** 0.5 for weight in weights]
 

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.features.fields.id import is_user_table
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.towers.encoders import build_encoder
 from tfrs_twotower.towers.vector_encoder import VectorEncoder
@@ -36,6 +37,11 @@ class Tower(tf.keras.layers.Layer):
         # sends no gradient through the normalisation, whose slope there is steep.
         init = tf.keras.initializers.GlorotUniform(seed=derive_seed(seed, "projection"))
         self._project = tf.keras.layers.Dense(dim, use_bias=False, kernel_initializer=init, name="projection")
+
+    @property
+    def user_table(self):
+        """The field of the users' ids, if it has a row for each; else None."""
+        return next(filter(is_user_table, self.fields), None)
 
     def inputs(self):
         """{column: tf.TensorSpec} of the raw inputs of all fields, known after they are adapted.

@@ -51,7 +51,7 @@ def update_users(directory, source=None, root=None, batch_size=256):
     if log.timestamp[-1] < since:
         return None
     a = _assembled(config.recipe, log, since, runs.read_fields(directory))
-    field = _user_field(a.model.query_tower)
+    field = a.model.query_tower.user_table
     if field is None:
         rule = "have an Id of `user_id` with a vocabulary among its query features"
         raise ConfigError(invalid("recipe.schema", rule, [f.name for f in a.model.query_tower.fields],
@@ -75,10 +75,6 @@ def take_back_users(directory, root=None):
     """Withdraws the newest delta of the newest version; returns its path, or None where there is none."""
     root = Path(root) if root else Path(directory).resolve() / runs.EXPORT
     return user_deltas.withdraw(root, _newest_version(root))
-
-
-def _user_field(query_tower):
-    return next(filter(is_user_table, query_tower.fields), None)
 
 
 def _newest_version(root):
