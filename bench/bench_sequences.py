@@ -63,9 +63,9 @@ def beauty():
     return Frames(pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]))
 
 
-def quality(name, seed, folder, note):
+def quality(name, seed, folder, note, settings):
     """Trains (or goes on with) one protocol and records its test figures beside the baselines'."""
-    recipe = override(recipes.load("hstu"), [*QUALITY[name], f"training.seed={seed}"])
+    recipe = override(recipes.load("hstu"), [*QUALITY[name], f"training.seed={seed}", *settings])
     log, _ = ingest(beauty() if name == "beauty" else recipe.source)
     a = assemble(recipe, log)
     folder = Path(folder) / f"{name}-{seed}"
@@ -164,12 +164,13 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", default="runs/bench_sequences")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as in `twotower train`")
     parser.add_argument("--note", default="", help="what else to say of the training, for the record")
     args = parser.parse_args()
     if args.what == "speed":
         speed(args.rounds)
     else:
-        quality(args.what, args.seed, args.folder, args.note)
+        quality(args.what, args.seed, args.folder, args.note, args.set)
 
 
 if __name__ == "__main__":
