@@ -122,7 +122,7 @@ def test_ids_that_are_numbers_work_as_numbers_and_as_text(tmp_path):
     for frame, name in ((frames["interactions"], "user_id"), (frames["interactions"], "item_id"),
                         (frames["users"], "user_id"), (frames["items"], "item_id")):
         frame[name] = frame[name].str[1:].astype("int64")
-    run = Recommender(toy.recipe(epochs=1), directory=tmp_path, **frames).fit(verbose=0)
+    run = Recommender(toy.recipe(epochs=1), directory=tmp_path / "toy" / "run", **frames).fit(verbose=0)
     number, text = run.recommend(3, k=5), run.recommend("3", k=5)
     assert number["item_id"].tolist() == text["item_id"].tolist() and number["item_id"].dtype == "int64"
     assert run.similar("5", k=3)["item_id"].tolist() == run.similar(5, k=3)["item_id"].tolist()

@@ -22,7 +22,7 @@ def run(tmp_path):
     (tmp_path / "users.csv").write_text("who,age\n7,30\n8,40\n9,50\n")
     source = Files(str(tmp_path / "log.csv"), str(tmp_path / "users.csv"), columns=Columns(user_id="who"))
     (tmp_path / "run").mkdir()
-    runs.write_config(tmp_path / "run", runs.RunConfig(Recipe(name="r", source=source), "space", "fingerprint"))
+    runs.write_config(tmp_path / "run", runs.RunConfig(Recipe(name="r", source=source), "space", "fingerprint", 0))
     return tmp_path / "run"
 
 
@@ -46,7 +46,7 @@ def test_load_keeps_what_it_is_told_to_keep(run, tmp_path):
 
 
 def test_a_run_on_frames_says_what_to_do(tmp_path, capsys):
-    runs.write_config(tmp_path, runs.RunConfig(Recipe(name="r"), "space", "fingerprint"))
+    runs.write_config(tmp_path, runs.RunConfig(Recipe(name="r"), "space", "fingerprint", 0))
     assert main(["load", str(tmp_path), "--store", f"sqlite:{tmp_path}/s.db"]) == 1
     assert "trained on frames" in capsys.readouterr().err
 
