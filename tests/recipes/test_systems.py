@@ -10,11 +10,13 @@ from tfrs_twotower import columns as c
 from tfrs_twotower import recipes
 from tfrs_twotower.features import Augmented, Category, GraphVector, History, Id, Schema, Sequence, Text
 from tfrs_twotower.index import IndexConfig
+from tfrs_twotower.losses import FullSoftmax
 from tfrs_twotower.models import CategoryAlignment, ContentAlignment, Distillation, Mimic, SelfSupervision
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.rerankers import COLD, NeuralCF
-from tfrs_twotower.towers import MIND, MLP, ComiRec
+from tfrs_twotower.sampling import Uniform
+from tfrs_twotower.towers import HSTU, MIND, MLP, ComiRec, GRU4Rec, SASRec
 
 import tensorflow as tf  # isort: skip
 
@@ -32,6 +34,16 @@ AUGMENTED = Schema(
 # name: (model, schema or None for that of the columns)
 SYSTEMS = {
     "mind": (ModelConfig(dim=16, query_encoder=MIND(interests=2, hidden=SMALL)), SEQUENCE),
+    "gru4rec": (ModelConfig(dim=16, query_encoder=GRU4Rec(units=(16,))), SEQUENCE),
+    "sasrec": (
+        ModelConfig(dim=16, query_encoder=SASRec(blocks=1, dropout=0.0, length=20), loss=FullSoftmax()), SEQUENCE
+    ),
+    "hstu": (
+        ModelConfig(
+            dim=16, query_encoder=HSTU(blocks=1, width=16, dropout=0.0, length=20), negatives=(Uniform(count=64),)
+        ),
+        SEQUENCE,
+    ),
     "comirec": (ModelConfig(dim=16, query_encoder=ComiRec(interests=2, attention=8, hidden=SMALL)), SEQUENCE),
     "distilled": (ModelConfig(dim=16, auxiliary=(Distillation(candidates=16, widths=(16, 8)),)), None),
     "self_supervised": (ModelConfig(dim=16, auxiliary=(SelfSupervision(items=32),)), None),
