@@ -22,7 +22,7 @@ INDEXES = {
 class Given(tf.Module):
     """A tower whose raw feature is its vector."""
 
-    fields = ()
+    user_table = None
 
     def inputs(self):
         return {"vector": tf.TensorSpec([None, DIM], tf.float32)}

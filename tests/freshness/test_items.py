@@ -20,7 +20,7 @@ QUERY = {"vector": np.array([[1.0, 1.0]], np.float32)}
 class Query(tf.Module):
     """Its raw feature is its vector."""
 
-    fields = ()
+    user_table = None
 
     def inputs(self):
         return {"vector": tf.TensorSpec([None, 2], tf.float32)}
