@@ -7,12 +7,13 @@ import threading
 
 import numpy as np
 import pytest
+from flat_index import Flat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfrs_twotower import extras
 from tfrs_twotower.errors import IndexingError
-from tfrs_twotower.index import IVF, Exact, FaissHNSW, FaissIVF, FaissIVFPQ, ScaNN, TopK
+from tfrs_twotower.index import IVF, Exact, FaissHNSW, FaissIVF, FaissIVFPQ, ScaNN
 from tfrs_twotower.index.mutable import MutableIndex
 
 DIM = 3
@@ -25,20 +26,6 @@ KINDS = {
     "faiss_ivfpq": lambda vectors: FaissIVFPQ(vectors, leaves=8, probes=4),
     "faiss_hnsw": FaissHNSW,
 }
-
-
-class Flat:
-    """Exact search in NumPy: quick to build, which the tests with many rebuilds need."""
-
-    exact = True
-
-    def __init__(self, vectors):
-        self.vectors, (self.size, self.dim) = vectors, vectors.shape
-
-    def search(self, queries, k):
-        scores = queries @ self.vectors.T
-        rows = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return TopK(np.take_along_axis(scores, rows, axis=1), rows)
 
 
 QUERIES = np.array([[1, 2, -1], [0, 0, 1], [-3, 1, 0], [0, 0, 0]], np.float32)

@@ -8,27 +8,13 @@ import time
 
 import numpy as np
 import pytest
+from flat_index import Flat
 
 from tfrs_twotower.errors import IndexingError
-from tfrs_twotower.index import TopK
 from tfrs_twotower.index.mutable import Journal, MutableIndex, changes, frames
 
 DIM = 2
 SPACE = "space-1"
-
-
-class Flat:
-    """Exact search in NumPy, which a forked process may run."""
-
-    exact = True
-
-    def __init__(self, vectors):
-        self.vectors, (self.size, self.dim) = vectors, vectors.shape
-
-    def search(self, queries, k):
-        scores = queries @ self.vectors.T
-        rows = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return TopK(np.take_along_axis(scores, rows, axis=1), rows)
 
 
 def opened(folder, id_type=str, **kwargs):

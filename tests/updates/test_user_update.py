@@ -72,10 +72,18 @@ def test_only_the_rows_of_users_with_new_events_move_and_a_loaded_version_takes_
             user_id=ask, candidate_ids=tf.constant([items] * 3)
         )["scores"].numpy()
 
+    def top():
+        filters = {c.EXCLUDE_IDS: tf.zeros([1, 0], tf.string), c.ALLOW_IDS: tf.zeros([1, 0], tf.string)}
+        return loaded.signatures["serving_default"](
+            user_id=ask, k=tf.constant(3), popularity_beta=tf.constant(0.0), **filters
+        )["scores"].numpy()
+
     vectors, scores = answers()
+    served = top()
     count = loaded.signatures["update_user_rows"](keys=tf.constant(delta.keys), rows=tf.constant(delta.rows))["count"]
     assert int(count) == len(delta.keys)
     fresh_vectors, fresh = answers()
+    assert np.abs(top() - served)[:2].max(axis=1).min() > 1e-3  # both users' answers moved
     gain = fresh - scores  # what a softmax compares: against the other items
     assert gain[0, 0] > gain[0].mean() + 0.1 and gain[1, 1] > gain[1].mean() + 0.1
     table = dict(zip(delta.keys.tolist(), delta.rows))

@@ -67,7 +67,7 @@ def run(args):
 
 def source_of(args, known):
     """The source of the new events, with columns named as in the run's own files; None without new files."""
-    from tfrs_twotower.data import Columns, Files, Joined, TFRecords
+    from tfrs_twotower.data import Columns, Files, TFRecords, parts_of
 
     if args.interactions is None:
         if args.users or args.items:
@@ -76,8 +76,7 @@ def source_of(args, known):
     path = os.path.abspath(args.interactions)
     if (Path(path) / "schema.json").is_file():
         return TFRecords(path)
-    parts = known.parts if isinstance(known, Joined) else (known,)
-    columns = next((part.columns for part in reversed(parts) if isinstance(part, Files)), Columns())
+    columns = next((part.columns for part in reversed(parts_of(known)) if isinstance(part, Files)), Columns())
     tables = {"users_path": args.users, "items_path": args.items}
     source = Files(path=path, columns=columns)
     return dataclasses.replace(source, **{k: os.path.abspath(v) for k, v in tables.items() if v})

@@ -12,7 +12,7 @@ from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.data.source import Columns, Source
 from tfrs_twotower.data.sources.files import Files
 from tfrs_twotower.data.sources.frames import Frames
-from tfrs_twotower.data.sources.joined import Joined
+from tfrs_twotower.data.sources.joined import Joined, joined, parts_of
 from tfrs_twotower.data.sources.movielens import MovieLens
 from tfrs_twotower.data.sources.synthetic import Planted, synthetic
 from tfrs_twotower.data.sources.text_vectors import TextVectors, text_vectors
@@ -45,6 +45,8 @@ __all__ = [
     "batch_count",
     "batches",
     "ingest",
+    "joined",
+    "parts_of",
     "synthetic",
     "text_vectors",
     "write_tfrecords",

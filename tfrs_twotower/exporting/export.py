@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from tfrs_twotower.durable import flush
 from tfrs_twotower.errors import ExportError, invalid
 from tfrs_twotower.exporting import manifest, parity, warmup
 from tfrs_twotower.exporting.signatures import signatures
@@ -78,9 +79,9 @@ def export(retriever, root, fields, samples, index_report, model_name="twotower"
             "warmup_requests": requests,
             "versions": manifest.versions(),
         })
-        _flush(aside)
+        _flush_tree(aside)
         os.rename(aside, root / str(version))
-        _flush_directory(root)
+        flush(root)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
@@ -98,20 +99,8 @@ def _clear_abandoned(root):
             continue
 
 
-def _flush(directory):
+def _flush_tree(directory):
     for path in [p for p in Path(directory).rglob("*") if p.is_file()]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush(path)
     for path in [directory, *(p for p in Path(directory).rglob("*") if p.is_dir())]:
-        _flush_directory(path)
-
-
-def _flush_directory(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        flush(path)

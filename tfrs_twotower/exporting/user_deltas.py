@@ -6,11 +6,11 @@ the other, so a delta that was cut short does not count. NumPy alone: a server r
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
+from tfrs_twotower.durable import written_aside
 from tfrs_twotower.errors import ExportError
 from tfrs_twotower.exporting.manifest import checksum
 
@@ -45,17 +45,11 @@ def publish(root, version, delta):
     folder = Path(root) / _FOLDER / str(version)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{len(_numbers(folder)) + 1:06}.npz"
-    with open(path.with_suffix(".writing"), "wb") as file:
+    with written_aside(path) as file:
         np.savez(file, keys=delta.keys, rows=delta.rows)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(path.with_suffix(".writing"), path)
     about = {"embedding_space": delta.embedding_space, "trained_until": delta.trained_until, "sha256": checksum(path)}
-    with open(path.with_suffix(".writing"), "w", encoding="utf-8") as file:
-        json.dump(about, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(path.with_suffix(".writing"), path.with_suffix(".json"))
+    with written_aside(path.with_suffix(".json")) as file:
+        file.write(json.dumps(about).encode())
     return path
 
 

@@ -192,19 +192,33 @@ class TrainingBatches:
 
         With a `tf.distribute.InputContext`: of the parts of them that this process trains on.
         """
-        example = self.batch(start)
-        flat = tf.nest.flatten(example)
-        dtypes = [tf.as_dtype(a.dtype) for a in flat]
-
-        def read(*place):
-            values = tf.numpy_function(lambda *p: tf.nest.flatten(self.batch(*p)), place, dtypes, stateful=False)
-            for value, array in zip(values, flat):
-                value.set_shape([None if context else self.batch_size] + [None] * (array.ndim - 1))
-            batch = tf.nest.pack_sequence_as(example, values)
+        def finish(batch):
             candidate = self._examples.candidates(batch["candidate_id"])
             return {**batch, "query": self._examples.finish(batch["query"]), "candidate": candidate}
 
-        return steps(start, stop, context).map(read).prefetch(2)
+        return batch_dataset(self.batch, start, stop, context, finish, None if context else self.batch_size)
+
+
+def batch_dataset(batch, start, stop, context, finish, rows=None):
+    """`tf.data.Dataset` of the batches of steps start … stop − 1, prefetched.
+
+    Args:
+      batch: (step, part, parts) → nested dicts of arrays; numpy code.
+      start, stop, context: as `TrainingBatches.dataset` takes them.
+      finish: makes of such a batch, as tensors, what the model takes; graph code.
+      rows: first size of every array, where it is the same in every batch.
+    """
+    example = batch(start)
+    flat = tf.nest.flatten(example)
+    dtypes = [tf.as_dtype(a.dtype) for a in flat]
+
+    def read(*place):
+        values = tf.numpy_function(lambda *p: tf.nest.flatten(batch(*p)), place, dtypes, stateful=False)
+        for value, array in zip(values, flat):
+            value.set_shape([rows] + [None] * (array.ndim - 1))
+        return finish(tf.nest.pack_sequence_as(example, values))
+
+    return steps(start, stop, context).map(read).prefetch(2)
 
 
 def _event_codes(log):

@@ -1,11 +1,11 @@
 """Batches of windows of the users' pasts, for models that learn from every event of a window."""
 
 import numpy as np
-import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import SequenceField
-from tfrs_twotower.training.distribution import part_of, steps
+from tfrs_twotower.training.distribution import part_of
+from tfrs_twotower.training.examples import batch_dataset
 
 _BUCKETS = 4  # lengths of windows: the field's, and halves of it
 
@@ -104,18 +104,10 @@ class SequenceBatches:
 
         With a `tf.distribute.InputContext`: of the parts of them that this process trains on.
         """
-        example = self.batch(start)
-        flat = tf.nest.flatten(example)
-        dtypes = [tf.as_dtype(a.dtype) for a in flat]
-
-        def read(*place):
-            values = tf.numpy_function(lambda *p: tf.nest.flatten(self.batch(*p)), place, dtypes, stateful=False)
-            for value, array in zip(values, flat):
-                value.set_shape([None] * array.ndim)
-            batch = tf.nest.pack_sequence_as(example, values)
+        def finish(batch):
             past = batch.pop("past")
             sequence = self._field.encode_window(past["index"], past["times"], past["now"])
             query = {**batch["query"], self._field.name: sequence}
             return {**batch, "query": query, "candidate": self._examples.candidates(batch["candidate_id"])}
 
-        return steps(start, stop, context).map(read).prefetch(2)
+        return batch_dataset(self.batch, start, stop, context, finish)

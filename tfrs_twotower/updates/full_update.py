@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tfrs_twotower import runs
 from tfrs_twotower.assembly import assemble
-from tfrs_twotower.data import Joined, Newest, Temporal
+from tfrs_twotower.data import Newest, Temporal, joined
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.evaluation import compare
 from tfrs_twotower.recommender import Recommender
@@ -66,17 +66,13 @@ def update_full(parent, source, held_out=0.1, directory=None, verbose=1):
     old = config.recipe
     recipe = dataclasses.replace(
         old,
-        source=old.source if source is None else Joined((*_parts(old.source), source)),
+        source=joined(old.source, source),
         split=Newest(config.trained_until + 1, held_out),
         training=dataclasses.replace(old.training, epochs=1, patience=0),
     )
     directory = directory or runs.create(parent.parent.parent, recipe.name)
     new = Recommender(recipe, directory=directory, parent=parent).fit(verbose)
     return _judged(new, parent)
-
-
-def _parts(source):
-    return source.parts if isinstance(source, Joined) else (source,)
 
 
 def _judged(new, parent):
@@ -97,7 +93,7 @@ def _judged(new, parent):
             f"{monitor} of the newest {len(a.split.test)} queries fell from {serving.metrics[monitor]:.4f} to "
             f"{updated.metrics[monitor]:.4f}, by more than the interval [{low:.4f}, {high:.4f}]."
         )
-    elif not index.to_dict()["meets_target"]:
+    elif not index.meets_target:
         reason = f"the index reaches a recall of {index.recall_at_k:.3f} where {index.target_recall} was asked for."
     published = None
     if reason is None:

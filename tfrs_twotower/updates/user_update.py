@@ -9,9 +9,9 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower import runs
 from tfrs_twotower.assembly import assemble
-from tfrs_twotower.data import Joined, Queries, Ragged, Split, ingest
+from tfrs_twotower.data import Queries, Ragged, Split, ingest, joined
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.exporting import manifest, user_deltas
+from tfrs_twotower.exporting import manifest, next_version, user_deltas
 from tfrs_twotower.features import is_user_table
 from tfrs_twotower.sampling import StaticLogQ, Uniform
 from tfrs_twotower.training import TrainingBatches, warm_start
@@ -47,10 +47,11 @@ def update_users(directory, source=None, root=None, batch_size=256):
     space = manifest.read(root / str(version))["embedding_space"]
     before = user_deltas.read(root, version, space)
     since = (before[-1].trained_until if before else config.trained_until) + 1
-    log, _ = ingest(_joined(config.recipe.source, source), limit=config.recipe.rejected_limit)
+    log, _ = ingest(joined(config.recipe.source, source), limit=config.recipe.rejected_limit)
     if log.timestamp[-1] < since:
         return None
-    a = _assembled(config.recipe, log, since, runs.read_fields(directory))
+    states = runs.read_fields(directory)
+    a = _assembled(config.recipe, log, since, states)
     field = a.model.query_tower.user_table
     if field is None:
         rule = "have an Id of `user_id` with a vocabulary among its query features"
@@ -61,7 +62,7 @@ def update_users(directory, source=None, root=None, batch_size=256):
         return None
     a.model(next(iter(a.batches.dataset(0, 1))))
     warm_start(a.model, directory / runs.CHECKPOINT)
-    _take_up(field, before, known=len(runs.read_fields(directory)["query"][field.name]["keys"]))
+    _take_up(field, before, known=len(states["query"][field.name]["keys"]))
     start = field.table.numpy()
     _train(a, field, rows, batch_size)
     users = np.unique(field.vocabulary.lookup(_ids(a.log, rows)).numpy())
@@ -78,15 +79,10 @@ def take_back_users(directory, root=None):
 
 
 def _newest_version(root):
-    versions = [int(path.name) for path in root.glob("*") if path.name.isdigit()]
-    if not versions:
+    version = next_version(root) - 1
+    if not version:
         raise ConfigError(invalid("root", "hold an exported version", str(root), "Run `twotower export` first."))
-    return max(versions)
-
-
-def _joined(source, new):
-    parts = source.parts if isinstance(source, Joined) else (source,)
-    return source if new is None else Joined((*parts, new))
+    return version
 
 
 def _assembled(recipe, log, since, states):

@@ -44,6 +44,16 @@ class Joined:
         return _newest([part.items() for part in self.parts], ITEM_ID)
 
 
+def parts_of(source):
+    """The parts of a `Joined`; any other source alone."""
+    return source.parts if isinstance(source, Joined) else (source,)
+
+
+def joined(source, new):
+    """A source and a newer one as one; the source itself where `new` is None."""
+    return source if new is None else Joined((*parts_of(source), new))
+
+
 def _newest(tables, id_name):
     """One row an id, as the last table that has it describes it, in the order in which the ids came."""
     tables = [table for table in tables if table is not None]

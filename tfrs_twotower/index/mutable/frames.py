@@ -12,6 +12,7 @@ import os
 import struct
 import zlib
 
+from tfrs_twotower.durable import written_aside
 from tfrs_twotower.errors import IndexingError
 
 _MARK = b"TTRC"
@@ -49,23 +50,9 @@ def write(path, payloads):
 
     payloads: an iterable of bytes.
     """
-    aside = f"{path}.writing"
-    with open(aside, "wb") as file:
+    with written_aside(path) as file:
         for payload in payloads:
             file.write(frame(payload))
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(aside, path)
-    flush_directory(os.path.dirname(path))
-
-
-def flush_directory(path):
-    """Makes the names in a directory durable: what was created, renamed or removed."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Appender:

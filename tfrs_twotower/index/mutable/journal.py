@@ -15,6 +15,7 @@ import os
 import re
 from pathlib import Path
 
+from tfrs_twotower.durable import flush
 from tfrs_twotower.errors import IndexingError
 from tfrs_twotower.index.mutable import frames
 
@@ -166,4 +167,4 @@ class Journal:
         snapshots, logs = self._files()
         for path in [files[g] for files in (snapshots, logs) for g in files if g < generation]:
             os.unlink(path)
-        frames.flush_directory(self.folder)
+        flush(self.folder)
