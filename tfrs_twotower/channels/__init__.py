@@ -1,0 +1,22 @@
+"""Channels: what one answer is made of, and the rules that hold for all of it. NumPy alone; no model, no server."""
+
+from tfrs_twotower.channels.attributes import Attributes
+from tfrs_twotower.channels.blend import blend, interleave
+from tfrs_twotower.channels.channel import Channel, Context, admitted
+from tfrs_twotower.channels.diversity import mmr
+from tfrs_twotower.channels.quotas import places
+from tfrs_twotower.channels.rules import Rule, read_rules, satisfied
+
+__all__ = [
+    "Attributes",
+    "Channel",
+    "Context",
+    "Rule",
+    "admitted",
+    "blend",
+    "interleave",
+    "mmr",
+    "places",
+    "read_rules",
+    "satisfied",
+]

@@ -1,0 +1,110 @@
+"""Attributes of items as columns that a rule is checked against in one step."""
+
+import functools
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+TEXT, NUMBER, TRUTH = "text", "number", "truth value"
+
+
+class Attributes:
+    """The attributes of n items.
+
+    Args:
+      table: pa.Table of n rows. Its columns of text, numbers, truth values or lists of these are attributes; others
+        are not. Whole numbers above 2**53 are compared as floats.
+    """
+
+    def __init__(self, table):
+        self._table = table
+        self.kinds = {f.name: kind for f in table.schema if (kind := _kind(_single(f.type))) is not None}
+        self._column = functools.lru_cache(None)(self._encoded)
+
+    def __len__(self):
+        return self._table.num_rows
+
+    def like(self, rows):
+        """`Attributes` of other items with the same columns. A value of another type counts as missing.
+
+        rows: list of {attribute: value}.
+        """
+        schema = pa.schema([field for field in self._table.schema if field.name in self.kinds])
+        columns = [pa.array([_fitting(row.get(f.name), f.type) for row in rows], f.type) for f in schema]
+        return Attributes(pa.table(columns, schema=schema))
+
+    def any_of(self, name, values):
+        """bool [n]: is a value of the item among these? False where it has none."""
+        codes, dictionary, rows = self._column(name)
+        if dictionary is None:
+            return self._of_rows(np.isin(codes, np.array(values, float)), rows)
+        wanted = pc.index_in(pa.array(values, dictionary.type), value_set=dictionary).drop_null().to_numpy()
+        hit = np.zeros(len(dictionary) + 1, bool)  # the last is for what is missing, whose code is −1
+        hit[wanted] = True
+        return self._of_rows(hit[codes], rows)
+
+    def between(self, name, least, most):
+        """bool [n]: has the item a number from `least` to `most`?"""
+        numbers, _, rows = self._column(name)
+        return self._of_rows((numbers >= least) & (numbers <= most), rows)
+
+    def _of_rows(self, hits, rows):
+        if rows is None:
+            return hits
+        found = np.zeros(len(self), bool)
+        found[rows[hits]] = True
+        return found
+
+    def _encoded(self, name):
+        """(codes or numbers, dictionary or None, rows of the items where they are lists or None)."""
+        column, rows = self._table[name].combine_chunks(), None
+        if isinstance(column, pa.ChunkedArray):  # of no chunk
+            column = pa.array([], column.type)
+        if _is_list(column.type):
+            rows, column = pc.list_parent_indices(column).to_numpy(), column.flatten()
+        if self.kinds[name] == TEXT:
+            coded = column.dictionary_encode()
+            return pc.fill_null(coded.indices, -1).to_numpy().astype(np.int32), coded.dictionary, rows
+        numbers = column.cast(pa.int8() if self.kinds[name] == TRUTH else column.type).cast(pa.float64(), safe=False)
+        return pc.fill_null(numbers, np.nan).to_numpy(), None, rows
+
+
+def _is_list(kind):
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _single(kind):
+    return kind.value_type if _is_list(kind) else kind
+
+
+def _kind(kind):
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return TEXT
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return NUMBER
+    return TRUTH if pa.types.is_boolean(kind) else None
+
+
+def _fitting(value, kind):
+    if not _is_list(kind):
+        return value if value is not None and fits(value, _kind(kind)) else None
+    return [single for single in value if fits(single, _kind(kind.value_type))] if isinstance(value, list) else None
+
+
+def fits(value, kind):
+    """Is this value, as JSON has it, of the kind of an attribute? A number has to be one that a float can hold."""
+    if kind == TEXT:
+        return isinstance(value, str) and _is_utf8(value)
+    if kind == TRUTH or isinstance(value, bool):
+        return kind == TRUTH and isinstance(value, bool)
+    return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
+
+
+def _is_utf8(text):
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+    return True

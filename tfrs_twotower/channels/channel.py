@@ -1,0 +1,53 @@
+"""One way to propose items, and what it is told about the request."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+_GROWTH = 4
+
+
+@dataclass(frozen=True)
+class Context:
+    """A request, as a channel sees it.
+
+    Attributes:
+      user_id: as text; "" where the request names no user.
+      recent: ids of the items that the user took last, newest first, each once; () for an unknown user.
+      admits: {item ids} → list of bool: may they be in the answer? False for what the rules of the request forbid,
+        for what is withdrawn, and for an id that is not known.
+    """
+
+    user_id: str
+    recent: tuple
+    admits: Callable[[Sequence], list]
+
+
+class Channel(Protocol):
+    """One way to propose items. Threads share a channel.
+
+    name: stands beside each item of it in an answer.
+    """
+
+    name: str
+
+    def propose(self, context: Context, n: int) -> list[tuple]:
+        """The best n items as (item id, score), best first; fewer only where it has no more.
+
+        The caller leaves out what `context.admits` refuses and what other channels brought, and asks again for
+        more. A channel that knows the context's rules may leave out by itself what they refuse.
+        """
+
+
+def admitted(channel, context, n, taken=()):
+    """The best n proposals of a channel that the context admits and that are not in `taken`; fewer where there are
+    no more. It asks for more and more, until the channel has no more.
+    """
+    asked = n + len(taken)
+    while True:
+        found = channel.propose(context, asked)
+        free = [(item, score) for item, score in found if item not in taken]
+        kept = [pair for pair, good in zip(free, context.admits([item for item, _ in free])) if good]
+        if len(kept) >= n or len(found) < asked:
+            return kept[:n]
+        asked *= _GROWTH

@@ -1,0 +1,39 @@
+"""Maximal marginal relevance: items that are good and unlike those before them."""
+
+import numpy as np
+
+
+def mmr(vectors, n, diversity, chosen=None):
+    """Which n of the items to take, in order: at each step the item with the largest
+
+        (1 − diversity) · relevance − diversity · (largest cosine with an item that was taken)
+
+    The relevance of item r of m is 1 − r / m, by its place alone: scores of different models have no common scale.
+    The first term is in (0, 1], the second in [−1, 1], 0 while nothing was taken. Of equal values the better place
+    wins. Carbonell and Goldstein, "The use of MMR, diversity-based reranking", SIGIR 1998 (their λ is 1 − diversity).
+
+    Args:
+      vectors: float [m, dim], best item first; a vector of zeros is like nothing.
+      n: at most m are taken.
+      diversity: from 0, the order as it is, to 1, the most unlike.
+      chosen: float [c, dim], items that were taken before, or None.
+
+    Returns:
+      list of min(n, m) places.
+    """
+    units, order = _units(vectors), []
+    worth = (1 - diversity) * (1 - np.arange(len(units)) / max(len(units), 1))
+    likeness = None if chosen is None or not len(chosen) else (units @ _units(chosen).T).max(axis=1)
+    for _ in range(min(n, len(units))):
+        value = worth.copy() if likeness is None else worth - diversity * likeness
+        value[order] = -np.inf
+        best = int(np.argmax(value))
+        order.append(best)
+        cosine = units @ units[best]
+        likeness = cosine if likeness is None else np.maximum(likeness, cosine)
+    return order
+
+
+def _units(vectors):
+    vectors = np.asarray(vectors, np.float64)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

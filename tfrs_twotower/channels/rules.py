@@ -1,0 +1,81 @@
+"""Which items a request allows and denies, by their attributes."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from tfrs_twotower.channels.attributes import NUMBER, fits
+from tfrs_twotower.errors import DataError, invalid, nearest
+
+_LEAST, _MOST = "min", "max"
+
+
+class Rule(NamedTuple):
+    """An item satisfies it by a value that is one of `values`; without these, by a number from `least` to `most`."""
+
+    attribute: str
+    values: tuple = ()
+    least: float = -math.inf
+    most: float = math.inf
+
+
+def read_rules(argument, given, kinds):
+    """The `Rule`s of a request.
+
+    Args:
+      argument: for messages.
+      given: {attribute: value, list of values, or {"min": number, "max": number}}, one of the two or both.
+      kinds: {attribute: kind}, of `Attributes`.
+
+    Raises:
+      DataError: an unknown attribute, a value of another kind than the attribute has, or no value at all.
+    """
+    if not isinstance(given, dict):
+        raise DataError(invalid(argument, "be an object of rules by attribute", given, 'As {"category": ["a", "b"]}.'))
+    for name in given:
+        if name not in kinds:
+            known = nearest(name, kinds) or " This version has no attributes: export it again."
+            raise DataError(f"`{argument}`: items have no attribute `{str(name)[:40]}`.{known}")
+    return [_rule(f"{argument}.{name}", name, rule, kinds[name]) for name, rule in given.items()]
+
+
+def satisfied(attributes, allow, deny):
+    """bool [n]: does an item of `Attributes` satisfy all rules of `allow` and none of `deny`?
+
+    An item without the attribute satisfies no rule.
+    """
+    good = np.ones(len(attributes), bool)
+    for rule in allow:
+        good &= _mask(attributes, rule)
+    for rule in deny:
+        good &= ~_mask(attributes, rule)
+    return good
+
+
+def _mask(attributes, rule):
+    if rule.values:
+        return attributes.any_of(rule.attribute, rule.values)
+    return attributes.between(rule.attribute, rule.least, rule.most)
+
+
+def _rule(argument, name, rule, kind):
+    if isinstance(rule, dict):
+        return _band(argument, name, rule, kind)
+    values = rule if isinstance(rule, list) else [rule]
+    if not values:
+        raise DataError(invalid(argument, "hold a value", rule, "Leave the attribute out where any value will do."))
+    for value in values:
+        if not fits(value, kind):
+            raise DataError(invalid(argument, f"be a {kind}, or a list of them", value, "Send what the items have."))
+    return Rule(name, tuple(values))
+
+
+def _band(argument, name, rule, kind):
+    if kind != NUMBER:
+        raise DataError(invalid(argument, f"be a {kind}, or a list of them", rule, "Only numbers have a range."))
+    unknown = [key for key in rule if key not in (_LEAST, _MOST)]
+    if unknown or not rule or not all(fits(value, NUMBER) for value in rule.values()):
+        way_out = "Send a number as `min`, as `max`, or as both."
+        raise DataError(invalid(argument, "be a range of numbers", rule, way_out))
+    return Rule(name, (), rule.get(_LEAST, -math.inf), rule.get(_MOST, math.inf))
