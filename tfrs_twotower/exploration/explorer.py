@@ -1,0 +1,79 @@
+"""New items shown to a share of the traffic, so that it becomes known which of them are good."""
+
+import threading
+
+import numpy as np
+
+from tfrs_twotower.config import at_least, config
+from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.exploration.policies import EpsilonGreedy, Thompson
+
+
+@config
+class Exploration:
+    """How much is explored, and how.
+
+    Attributes:
+      policy: `Thompson` or `EpsilonGreedy`.
+      share: of the requests, from 0 to 1, that are shown new items at all.
+      cap: how often an item is shown at most; then it has to find its way by its vector, or not.
+    """
+
+    policy: Thompson | EpsilonGreedy = Thompson()
+    share: float = 0.05
+    cap: int = 1000
+
+    def __post_init__(self):
+        if not 0 <= self.share <= 1:
+            raise ConfigError(invalid("Exploration.share", "be from 0 to 1", self.share, "0.05 is one in twenty."))
+        at_least(1, self, "cap")
+
+
+class Explorer:
+    """Proposes new items. Threads may share one; processes may share its `Exposures`.
+
+    Of the first t requests of a process exactly ⌊t · share⌋ explore, and no item is proposed more often than `cap`
+    over all processes. Every proposal counts as shown, so ask for no more than are shown.
+
+    Args:
+      exposures: an `Exposures`.
+      settings: an `Exploration`.
+      seed: of the policy's draws; None draws one.
+    """
+
+    def __init__(self, exposures, settings=Exploration(), seed=None):
+        self.exposures, self.settings = exposures, settings
+        self._random = np.random.default_rng(seed)
+        self._lock = threading.Lock()
+        self._requests = 0
+
+    def choose(self, n, user_id="", allowed=lambda item: True):
+        """At most n new items for one request: a list of (item id, score); [] for a request that does not explore.
+
+        Args:
+          n: places that will be shown.
+          user_id: to whom, as clicks will name them.
+          allowed: {item id} → may it be shown here? What may not is neither proposed nor counted.
+
+        Raises:
+          StoreError: the exposures cannot be read or written.
+        """
+        with self._lock:
+            if not self._explores():
+                return []
+            found = []
+
+            def choose(ids, shown, clicked):
+                rows, scores = self.settings.policy.order(shown, clicked, self._random)
+                kept = [(row, score) for row, score in zip(rows, scores) if allowed(ids[row])][:n]
+                found.extend((ids[row], float(score)) for row, score in kept)
+                return [row for row, _ in kept]
+
+            self.exposures.show(user_id, self.settings.cap, choose)
+            return found
+
+    def _explores(self):
+        self._requests += 1
+        share = self.settings.share
+        # With 1e-9, so that ten tenths are one.
+        return int(self._requests * share + 1e-9) > int((self._requests - 1) * share + 1e-9)

@@ -1,0 +1,93 @@
+"""How often each new item was shown and clicked, in a SQLite file that processes share."""
+
+import numpy as np
+
+from tfrs_twotower.online import SqliteFile
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS new_items (
+  item_id TEXT PRIMARY KEY, shown INTEGER NOT NULL DEFAULT 0, clicked INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS shown_to (
+  item_id TEXT, user_id TEXT, clicked INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (item_id, user_id)) WITHOUT ROWID
+"""
+
+
+class Exposures:
+    """The pool of new items, with what happened to each. What a call did is on disk when it returns.
+
+    Threads and processes may share one. Every method may raise `StoreError`.
+
+    Args:
+      path: the file; it is made where there is none. It may be a store's own.
+    """
+
+    def __init__(self, path):
+        self._file = SqliteFile(path)
+        with self._file.transaction() as connection:
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+
+    def add(self, item_ids):
+        """Takes items into the pool; one that is there keeps its counts."""
+        with self._file.transaction() as connection:
+            connection.executemany("INSERT OR IGNORE INTO new_items (item_id) VALUES (?)", [(i,) for i in item_ids])
+
+    def remove(self, item_ids):
+        """Takes items out of the pool, with all that is known of them."""
+        with self._file.transaction() as connection:
+            for table in ("new_items", "shown_to"):
+                connection.executemany(f"DELETE FROM {table} WHERE item_id = ?", [(i,) for i in item_ids])
+
+    def show(self, user_id, cap, choose):
+        """Chooses among the items that were shown fewer than `cap` times, and counts the chosen as shown: one step.
+
+        Args:
+          user_id: to whom; "" where that is not known, and then clicks are not either.
+          cap: at most so often is an item shown, whoever asks at the same time.
+          choose: (ids: list of m, shown: int64 [m], clicked: int64 [m]) → rows of those that are shown.
+
+        Returns:
+          What `choose` returned.
+        """
+        with self._file.transaction() as connection:
+            pool = connection.execute(
+                "SELECT item_id, shown, clicked FROM new_items WHERE shown < ? ORDER BY item_id", (cap,)
+            ).fetchall()
+            ids = [row[0] for row in pool]
+            counts = np.array([row[1:] for row in pool], np.int64).reshape(-1, 2)
+            rows = choose(ids, counts[:, 0], counts[:, 1])
+            chosen = [(ids[row],) for row in rows]
+            connection.executemany("UPDATE new_items SET shown = shown + 1 WHERE item_id = ?", chosen)
+            if user_id:
+                connection.executemany(
+                    "INSERT OR IGNORE INTO shown_to (item_id, user_id) VALUES (?, ?)", [(*i, user_id) for i in chosen]
+                )
+        return rows
+
+    def click(self, pairs):
+        """Counts clicks on what was shown; returns how many counted.
+
+        A click counts once a user and item, so that it can be reported again, and only where the pool showed that
+        item to that user: what people find by themselves says nothing of how they take a proposal.
+
+        Args:
+          pairs: list of (user id, item id).
+        """
+        counted = 0
+        with self._file.transaction() as connection:
+            for user, item in pairs:
+                new = connection.execute(
+                    "UPDATE shown_to SET clicked = 1 WHERE item_id = ? AND user_id = ? AND clicked = 0", (item, user)
+                ).rowcount
+                connection.execute("UPDATE new_items SET clicked = clicked + ? WHERE item_id = ?", (new, item))
+                counted += new
+        return counted
+
+    def counts(self):
+        """{item id: (shown, clicked)} of the pool."""
+        rows, = self._file.read("SELECT item_id, shown, clicked FROM new_items ORDER BY item_id", [()])
+        return {item: (shown, clicked) for item, shown, clicked in rows}
+
+    def close(self):
+        """Closes the file."""
+        self._file.close()

@@ -1,0 +1,93 @@
+"""Which of the new items is shown next: by what is known of each, and by what is not known yet.
+
+What is known of an item is how often it was shown and how often it was clicked then. Its click rate has the posterior
+Beta(prior_clicks + clicked, prior_misses + shown − clicked).
+"""
+
+from typing import Protocol
+
+import numpy as np
+
+from tfrs_twotower.config import config
+from tfrs_twotower.errors import ConfigError, invalid
+
+
+class Policy(Protocol):
+    """Orders items by how much it wants to show each of them now."""
+
+    def order(self, shown, clicked, random) -> tuple[np.ndarray, np.ndarray]:
+        """(rows, scores) of all m items, the one to show first in front.
+
+        Args:
+          shown, clicked: int64 [m], how often so far.
+          random: a `np.random.Generator`.
+
+        Returns:
+          rows: int64 [m], each of 0 … m − 1 once. scores: float64 [m], beside the rows; what the policy thinks of
+          each, from 0 to 1. They need not descend.
+        """
+        ...
+
+
+@config
+class EpsilonGreedy:
+    """At every place a random item with probability ε, else the one of the highest posterior mean.
+
+    Attributes:
+      epsilon: ε, from 0 (never random) to 1 (always: uniform exploration).
+      prior_clicks, prior_misses: of the Beta prior, above 0. (1, 1) takes every new item for a good one; for the rate
+        that items have in general, say 2%, write (1, 49).
+    """
+
+    epsilon: float = 0.1
+    prior_clicks: float = 1.0
+    prior_misses: float = 1.0
+
+    def __post_init__(self):
+        if not 0 <= self.epsilon <= 1:
+            raise ConfigError(invalid("EpsilonGreedy.epsilon", "be from 0 to 1", self.epsilon, "0.1 is usual."))
+        _check_prior(self)
+
+    def order(self, shown, clicked, random):
+        """See `Policy`. Equal means come in random order."""
+        means = posterior_mean(self, shown, clicked)
+        best_first = list(np.lexsort((random.random(len(means)), -means)))
+        rows = []
+        for explores in random.random(len(means)) < self.epsilon:
+            rows.append(best_first.pop(random.integers(len(best_first)) if explores else 0))
+        found = np.array(rows, np.int64)
+        return found, means[found]
+
+
+@config
+class Thompson:
+    """Thompson sampling: draws a click rate from every item's posterior, and shows the highest (Thompson 1933;
+    Chapelle and Li 2011).
+
+    Attributes:
+      prior_clicks, prior_misses: see `EpsilonGreedy`.
+    """
+
+    prior_clicks: float = 1.0
+    prior_misses: float = 1.0
+
+    def __post_init__(self):
+        _check_prior(self)
+
+    def order(self, shown, clicked, random):
+        """See `Policy`. The scores are the rates that were drawn."""
+        rates = random.beta(self.prior_clicks + clicked, self.prior_misses + shown - clicked)
+        rows = np.argsort(-rates, kind="stable")
+        return rows, rates[rows]
+
+
+def posterior_mean(policy, shown, clicked):
+    """float64 [m]: (prior_clicks + clicked) / (prior_clicks + prior_misses + shown)."""
+    return (policy.prior_clicks + clicked) / (policy.prior_clicks + policy.prior_misses + shown)
+
+
+def _check_prior(policy):
+    for name in ("prior_clicks", "prior_misses"):
+        if not getattr(policy, name) > 0:
+            where, way_out = f"{type(policy).__name__}.{name}", "1 is usual."
+            raise ConfigError(invalid(where, "be above 0", getattr(policy, name), way_out))

@@ -1,0 +1,34 @@
+"""Exploration on planted click rates, where the right answer is known: what not knowing it costs."""
+
+import numpy as np
+
+
+def simulate(policy, rates, rounds, cap=None, seed=0):
+    """Regret of a policy that shows one item a round.
+
+    The oracle knows the rates and shows the best item, or with a cap the best one that has showings left. The regret
+    after t rounds is the sum of the oracle's rates less the sum of the rates of what the policy showed.
+
+    Args:
+      policy: a `Policy`.
+      rates: float [m], the click rate of each item.
+      rounds: how many; with a cap at most m · cap.
+      cap: showings of an item at most; None: any number.
+      seed: of clicks and draws.
+
+    Returns:
+      (regret: float64 [rounds], shown: int64 [m]).
+    """
+    rates, random = np.asarray(rates, np.float64), np.random.default_rng(seed)
+    cap = rounds if cap is None else cap
+    shown, clicked = np.zeros(len(rates), np.int64), np.zeros(len(rates), np.int64)
+    gained = np.zeros(rounds)
+    for t in range(rounds):
+        pool = np.flatnonzero(shown < cap)
+        rows, _ = policy.order(shown[pool], clicked[pool], random)
+        item = pool[rows[0]]
+        shown[item] += 1
+        clicked[item] += random.random() < rates[item]
+        gained[t] = rates[item]
+    best = np.repeat(np.sort(rates)[::-1], cap)[:rounds]
+    return np.cumsum(best - gained), shown
