@@ -235,10 +235,12 @@ def test_metrics_count_requests_by_outcome(client):
     ok = 'twotower_requests_total{method="rest:predict",signature="embed_query",status="OK"}'
     bad = 'twotower_requests_total{method="rest:predict",signature="embed_query",status="INVALID_ARGUMENT"}'
     count = 'twotower_request_seconds_count{method="rest:predict",signature="embed_query"}'
-    before = value(ok), value(bad), value(count)
+    model = 'twotower_stage_seconds_count{stage="model"}'
+    before, calls = (value(ok), value(bad), value(count)), value(model)
     post(client, {"signature_name": "embed_query", "inputs": ["ab"]})
     post(client, {"signature_name": "embed_query", "inputs": [1]})
     assert (value(ok), value(bad), value(count)) == (before[0] + 1, before[1] + 1, before[2] + 2)
+    assert value(model) == calls + 1
     assert value("twotower_model_version") == 3
     assert value('twotower_model_loads_total{result="available"}') == 1
     post(client, {"signature_name": "made_up", "inputs": ["ab"]})

@@ -179,8 +179,8 @@ def test_the_command_refuses_in_one_line(tmp_path, server, capfd):
 
 def _start(root):
     code = (
-        "import sys; from tfrs_twotower.serving import serve; "
-        "serve(sys.argv[1], rest_port=0, grpc_port=0, poll_seconds=60)"
+        "import sys; from tfrs_twotower.serving import Load, serve; load = Load(concurrency=1, deadline_seconds=60); "
+        "serve(sys.argv[1], rest_port=0, grpc_port=0, poll_seconds=60, drain_seconds=60, load=load)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(root)], stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline()
@@ -191,12 +191,12 @@ def _start(root):
     return process, int(found[1]), int(found[2])
 
 
-def test_sigterm_lets_requests_in_flight_finish(tmp_path, publish):
-    """Slow requests by both transports; SIGTERM while they run; both are answered; the process ends well."""
+def test_sigterm_lets_requests_in_flight_and_in_the_queue_finish(tmp_path, publish):
+    """Slow requests by both transports; SIGTERM while one runs and one waits; both are answered; it ends well."""
     publish(tmp_path, 1)
     process, rest_port, grpc_port = _start(tmp_path)
     base = f"http://127.0.0.1:{rest_port}"
-    steps, answers = 2000, {}
+    steps, answers = 1000, {}
 
     def ask_rest():
         body = {"signature_name": "slow", "inputs": steps}
@@ -214,9 +214,10 @@ def test_sigterm_lets_requests_in_flight_finish(tmp_path, publish):
         threads = [threading.Thread(target=ask) for ask in (ask_rest, ask_grpc)]
         for thread in threads:
             thread.start()
-        flying = "twotower_requests_in_flight 2.0"
-        wait_for(lambda: flying in httpx.get(base + "/metrics").text, "two requests in flight")
+        waits = 'twotower_queue_length{queue="predictions"} 1.0'
+        wait_for(lambda: waits in httpx.get(base + "/metrics").text, "a request that runs and one that waits")
         process.send_signal(signal.SIGTERM)
+        wait_for(lambda: httpx.get(base + "/readyz").status_code == 503, "/readyz")
         for thread in threads:
             thread.join()
         assert answers == {"rest": pytest.approx(256), "grpc": pytest.approx(256)}

@@ -1,6 +1,8 @@
 """`twotower serve`: a local server that speaks TF Serving's REST and gRPC."""
 
 import logging
+import os
+import sys
 
 from tfrs_twotower.cli import options
 
@@ -27,6 +29,10 @@ What a request carries takes the place of what the store has. A user who is not 
 An event is on disk when it is answered, and an event_id counts once, so that a request may be sent again; `timestamp`
 (seconds since 1970; default: now) and `event` (its type) may be given. Over gRPC: twotower.Events/Record, the same
 JSON as google.protobuf.Struct. `twotower consume` records from a Redis stream.
+
+Under load, --concurrency requests run and --queue wait. One more is refused at once with 429 (gRPC: RESOURCE_EXHAUSTED),
+one whose turn does not come by --deadline with 504 (DEADLINE_EXCEEDED). Events have a line of their own, as long.
+SIGTERM: /readyz says 503, new requests are refused with 503 (UNAVAILABLE), those that run or wait are answered.
 """
 
 
@@ -45,23 +51,36 @@ def add_parser(subparsers):
     parser.add_argument("--cache", metavar="N|URL",
                         help="keep query vectors: N of them in this process, or for an hour in Redis, redis://HOST/1. "
                         "A vector is used again until its user, the minute or the model changes")
+    load = parser.add_argument_group("load")
+    load.add_argument("--concurrency", type=options.positive, default=8, metavar="N",
+                      help="requests that run at a time (default: 8)")
+    load.add_argument("--queue", type=int, default=128, metavar="N", help="requests that wait (default: 128)")
+    load.add_argument("--deadline", type=float, default=2.0, metavar="SECONDS",
+                      help="how long a request waits for its turn (default: 2)")
+    load.add_argument("--drain-seconds", type=float, default=10.0, metavar="SECONDS",
+                      help="how long a server that is told to stop waits for requests that it has (default: 10)")
     return parser
 
 
 def run(args):
     """Serves until it is stopped; says which versions come in."""
     from tfrs_twotower.online import open_cache
-    from tfrs_twotower.serving import serve
+    from tfrs_twotower.serving import Load, serve
 
     logging.basicConfig(format="%(message)s")
     logging.getLogger("tfrs_twotower.serving").setLevel(logging.INFO)
     stores = options.open_store(args) if args.store else None
     cache = open_cache(args.cache) if args.cache else None
+    load = Load(args.concurrency, args.queue, args.deadline)
     try:
-        serve(
+        left = serve(
             args.root, name=args.name, host=args.host, rest_port=args.rest_port, grpc_port=args.grpc_port,
             poll_seconds=args.poll_seconds, stores=stores, event_types=tuple(args.event_types), cache=cache,
+            load=load, event_load=load, drain_seconds=args.drain_seconds,
         )
     finally:
         for opened in filter(None, (stores, cache)):
             opened.close()
+    if left:  # Python would wait for their threads, for as long as they take
+        sys.stdout.flush()
+        os._exit(1)

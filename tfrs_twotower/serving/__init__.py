@@ -1,13 +1,16 @@
 """A local server that speaks TF Serving's REST and gRPC.
 
-`repository` follows a folder of versions, `predictor` checks and runs requests and knows no
-transport, `rest` and `grpc_service` are the two transports, `server` puts them together.
+`repository` follows a folder of versions, `admission` is the line before the work, `predictor` checks and runs
+requests and knows no transport, `rest` and `grpc_service` are the two transports, `server` puts them together.
 """
 
+from tfrs_twotower.serving.admission import Load
 from tfrs_twotower.serving.errors import (
     CannotServe,
+    DeadlineExceeded,
     InvalidArgument,
     NotFound,
+    Overloaded,
     ResourceExhausted,
     ServingError,
     Unavailable,
@@ -20,9 +23,12 @@ from tfrs_twotower.serving.server import Server, serve
 
 __all__ = [
     "CannotServe",
+    "DeadlineExceeded",
     "InvalidArgument",
     "Limits",
+    "Load",
     "NotFound",
+    "Overloaded",
     "Predictor",
     "Repository",
     "ResourceExhausted",

@@ -2,6 +2,8 @@
 
 from tfrs_twotower.errors import TwoTowerError
 
+RETRY_SECONDS = 1  # after which an overloaded server may be asked again
+
 
 class ServingError(TwoTowerError):
     """Base: a failure of the server itself."""
@@ -24,11 +26,46 @@ class NotFound(ServingError, LookupError):
     http = 404
 
 
+class Unauthenticated(ServingError):
+    """The request carries no key, or not one that the server knows."""
+
+    code = "UNAUTHENTICATED"
+    http = 401
+
+
 class ResourceExhausted(ServingError):
     """The request is larger than the server's limits. Not 429: sending it again later cannot help."""
 
     code = "RESOURCE_EXHAUSTED"
     http = 413
+
+
+class Overloaded(ServingError):
+    """Too many requests wait. The same request can be sent again after `RETRY_SECONDS`."""
+
+    code = "RESOURCE_EXHAUSTED"
+    http = 429
+
+
+class DeadlineExceeded(ServingError):
+    """The request waited for its turn until its deadline."""
+
+    code = "DEADLINE_EXCEEDED"
+    http = 504
+
+
+class SlowBody(ServingError):
+    """The body of the request did not arrive in time."""
+
+    code = "DEADLINE_EXCEEDED"
+    http = 408
+
+
+class Cancelled(ServingError):
+    """The client went away before its request was whole."""
+
+    code = "CANCELLED"
+    http = 499
 
 
 class Unimplemented(ServingError):

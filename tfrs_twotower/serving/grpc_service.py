@@ -9,6 +9,7 @@ Its messages are of protobuf's own type Struct, which is JSON: what REST's /v1/e
 A number in a Struct is a float: send an id above 2**53 as text.
 """
 
+import contextlib
 import logging
 
 from google.protobuf import json_format, struct_pb2
@@ -16,7 +17,15 @@ from google.protobuf import json_format, struct_pb2
 from tfrs_twotower import extras
 from tfrs_twotower.errors import nearest
 from tfrs_twotower.serving import status_protos, tensor_protos
-from tfrs_twotower.serving.errors import InvalidArgument, NotFound, ServingError, Unimplemented
+from tfrs_twotower.serving.errors import (
+    RETRY_SECONDS,
+    Cancelled,
+    InvalidArgument,
+    NotFound,
+    Overloaded,
+    ServingError,
+    Unimplemented,
+)
 
 grpc = extras.require("grpc")
 model_service = extras.require("tensorflow_serving.apis.model_service_pb2_grpc")
@@ -28,11 +37,22 @@ EVENTS_SERVICE, RECORD = "twotower.Events", "Record"
 _log = logging.getLogger(__name__)
 
 
-def add_services(server, predictor, recorder, name, metrics):
-    """Adds the services of one model to a `grpc.Server`. `recorder`: an `EventRecorder`."""
+def add_services(server, predictor, recorder, name, metrics, lines):
+    """Adds the services of one model to a `grpc.Server`.
+
+    Args:
+      server: the `grpc.Server`.
+      predictor: a `Predictor`.
+      recorder: an `EventRecorder`.
+      name: the model's name.
+      metrics: a `Metrics`.
+      lines: `Lines`, in which requests wait for their turn.
+    """
     calls = _Calls(name, metrics)
-    server.add_generic_rpc_handlers((_events_service(recorder, calls),))
-    prediction_service.add_PredictionServiceServicer_to_server(PredictionService(predictor, calls), server)
+    server.add_generic_rpc_handlers((_events_service(recorder, calls, lines.events),))
+    prediction_service.add_PredictionServiceServicer_to_server(
+        PredictionService(predictor, calls, lines.predictions), server
+    )
     model_service.add_ModelServiceServicer_to_server(ModelService(predictor.repository, calls), server)
 
 
@@ -43,12 +63,18 @@ class _Calls:
         self._name = name
         self._metrics = metrics
 
-    def answer(self, method, handler, request, context):
+    def answer(self, method, handler, request, context, line=None):
+        """Answers by `handler(request, call)`, in the turn that `line` gives; without a line, at once."""
         try:
             with self._metrics.call(f"grpc:{method}") as call:
-                return handler(request, call)
+                with line.place(context.time_remaining()) if line else contextlib.nullcontext():
+                    if not context.is_active():
+                        raise Cancelled("The client went away.")
+                    return handler(request, call)
         except ServingError as error:
             code, message = error.code, str(error)
+            if isinstance(error, Overloaded):  # this one may be sent again, what is too large may not
+                context.set_trailing_metadata((("grpc-retry-pushback-ms", str(1000 * RETRY_SECONDS)),))
         except Exception as error:
             _log.exception("%s failed", method)
             code, message = ServingError.code, f"{type(error).__name__}: see the server's log."
@@ -78,12 +104,13 @@ class PredictionService:
     The methods on tf.Examples are UNIMPLEMENTED.
     """
 
-    def __init__(self, predictor, calls):
+    def __init__(self, predictor, calls, line):
         self._predictor = predictor
         self._calls = calls
+        self._line = line
 
     def Predict(self, request, context):
-        return self._calls.answer("Predict", self._predict, request, context)
+        return self._calls.answer("Predict", self._predict, request, context, self._line)
 
     def GetModelMetadata(self, request, context):
         return self._calls.answer("GetModelMetadata", self._metadata, request, context)
@@ -100,6 +127,7 @@ class PredictionService:
     def _predict(self, request, call):
         version = self._calls.version(request)
         with self._predictor.repository.lease(version) as model:
+            call.version = model.version
             signature = self._predictor.signature(model, request.model_spec.signature_name)
             call.signature = signature.name
             wanted = _wanted(request.output_filter, signature)
@@ -154,7 +182,7 @@ class ModelService:
         return status_protos.status_response(self._repository, self._calls.version(request))
 
 
-def _events_service(recorder, calls):
+def _events_service(recorder, calls, line):
     def record(request, call):
         answer = struct_pb2.Struct()
         answer.update(recorder.record(json_format.MessageToDict(request)))
@@ -162,7 +190,7 @@ def _events_service(recorder, calls):
 
     return grpc.method_handlers_generic_handler(EVENTS_SERVICE, {
         RECORD: grpc.unary_unary_rpc_method_handler(
-            lambda request, context: calls.answer(RECORD, record, request, context),
+            lambda request, context: calls.answer(RECORD, record, request, context, line),
             request_deserializer=struct_pb2.Struct.FromString,
             response_serializer=struct_pb2.Struct.SerializeToString,
         )

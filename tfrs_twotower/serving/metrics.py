@@ -10,12 +10,25 @@ from tfrs_twotower.serving.repository import State
 prometheus = extras.require("prometheus_client")
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+REFUSALS = ("queue_full", "deadline", "stopping", "connections", "slow", "unauthenticated")
 
 
 class Call:
-    """A request being counted. Set `signature` once it is known to exist: a made-up name is no label."""
+    """A request being counted. Set `signature` once it is known to exist: a made-up name is no label.
+
+    Attributes:
+      version: of the model that answered, where one did.
+    """
 
     signature = ""
+    version = None
+
+    def __init__(self):
+        self.begin()
+
+    def begin(self):
+        """The request is whole: its time counts from now on."""
+        self.start = time.perf_counter()
 
 
 class Metrics:
@@ -32,7 +45,7 @@ class Metrics:
         )
         self._seconds = prometheus.Histogram(
             "twotower_request_seconds",
-            "Time from the whole body to the answer",
+            "Time from the whole body to the answer, the wait in the queue too",
             ["method", "signature"],
             buckets=_SECONDS,
             registry=self._registry,
@@ -52,7 +65,8 @@ class Metrics:
             self._loads.labels(result)
         self._stages = prometheus.Histogram(
             "twotower_stage_seconds",
-            "Time of a part of a request: features (from the stores), tower, search",
+            "Time of a part of a request: features (from the stores), model (tower and search in one call; tower, search "
+            "where vectors are kept), filter",
             ["stage"],
             buckets=_SECONDS,
             registry=self._registry,
@@ -70,24 +84,40 @@ class Metrics:
         self._failures = prometheus.Counter(
             "twotower_store_failures", "Times that a store or the cache failed", ["what"], registry=self._registry
         )
+        self._waits = prometheus.Histogram(
+            "twotower_queue_seconds",
+            "Time that a request waited for its turn",
+            ["queue"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._queue = prometheus.Gauge(
+            "twotower_queue_length", "Requests that wait for their turn", ["queue"], registry=self._registry
+        )
+        self._refusals = prometheus.Counter(
+            "twotower_refusals", "Requests refused for what the server is, not what they ask", ["reason"],
+            registry=self._registry,
+        )
+        for reason in REFUSALS:
+            self._refusals.labels(reason)
 
     @contextlib.contextmanager
     def call(self, method):
         """Counts and times the block as one request; a `ServingError` inside it gives the status."""
-        call, status, start = Call(), "OK", time.perf_counter()
+        call, status = Call(), "OK"
         self._in_flight.inc()
         try:
             yield call
         except ServingError as error:
             status = error.code
             raise
-        except Exception:
+        except BaseException:
             status = ServingError.code
             raise
         finally:
             self._in_flight.dec()
             self._requests.labels(method, call.signature, status).inc()
-            self._seconds.labels(method, call.signature).observe(time.perf_counter() - start)
+            self._seconds.labels(method, call.signature).observe(time.perf_counter() - call.start)
 
     @contextlib.contextmanager
     def stage(self, name):
@@ -108,6 +138,18 @@ class Metrics:
     def store_failed(self, what):
         """Counts a failure: "read", "append" or "cache"."""
         self._failures.labels(what).inc()
+
+    def queued(self, queue, length):
+        """Takes how many requests wait in a queue."""
+        self._queue.labels(queue).set(length)
+
+    def waited(self, queue, seconds):
+        """Takes how long a request waited whose turn came."""
+        self._waits.labels(queue).observe(seconds)
+
+    def refused(self, reason):
+        """Counts a request that was refused; `reason` is one of `REFUSALS`."""
+        self._refusals.labels(reason).inc()
 
     def version_changed(self, status):
         """Takes a `VersionStatus` from the repository."""

@@ -3,21 +3,27 @@
 Reference: https://www.tensorflow.org/tfx/serving/api_rest
 """
 
+import asyncio
 import re
 
 from tfrs_twotower import extras
 from tfrs_twotower.serving import json_tensors, status_protos
 from tfrs_twotower.serving.errors import (
+    RETRY_SECONDS,
+    Cancelled,
     InvalidArgument,
     NotFound,
+    Overloaded,
     ResourceExhausted,
     ServingError,
+    SlowBody,
     Unimplemented,
 )
 
+anyio = extras.require("anyio")
 applications = extras.require("starlette.applications")
-concurrency = extras.require("starlette.concurrency")
 exceptions = extras.require("starlette.exceptions")
+requests = extras.require("starlette.requests")
 responses = extras.require("starlette.responses")
 routing = extras.require("starlette.routing")
 
@@ -26,14 +32,28 @@ _METRICS_PATHS = ("/monitoring/prometheus/metrics", "/metrics")  # TF Serving's,
 
 
 class Rest:
-    """The handlers of one served model. `recorder` is an `EventRecorder`; `ready` is asked by /readyz."""
+    """The handlers of one served model.
 
-    def __init__(self, predictor, recorder, name, metrics, ready):
+    Args:
+      predictor: a `Predictor`.
+      recorder: an `EventRecorder`.
+      name: the model's name.
+      metrics: a `Metrics`.
+      ready: asked by /readyz.
+      lines: `Lines`, in which requests wait for their turn.
+      body_seconds: a body has to be whole by then.
+    """
+
+    def __init__(self, predictor, recorder, name, metrics, ready, lines, body_seconds):
         self._predictor = predictor
         self._recorder = recorder
         self._name = name
         self._metrics = metrics
         self._ready = ready
+        self._lines = lines
+        self._body_seconds = body_seconds
+        # As many threads as requests may run or wait: a request with a place in a line never waits for a thread.
+        self._threads = {line: anyio.CapacityLimiter(line.load.concurrency + line.load.queue) for line in lines}
 
     def app(self):
         """The ASGI application. Authentication and TLS belong around it, as middleware and at the socket."""
@@ -59,32 +79,52 @@ class Rest:
         )
 
     async def _predict(self, request):
-        body = await _read(request, self._predictor.limits.max_body_bytes)
-        # TensorFlow and JSON take their time: in a thread, so that other requests are read meanwhile.
-        answer = await concurrency.run_in_threadpool(self._answer, request.path_params, body)
-        return responses.Response(answer, media_type="application/json")
+        return await self._work(request, "rest:predict", self._lines.predictions, self._answer)
 
-    def _answer(self, path, body):
-        with self._metrics.call("rest:predict") as call:
-            version = self._version(path)
-            request = json_tensors.parse(body)
-            signature_name = request.get("signature_name", "")
-            if not isinstance(signature_name, str):
-                raise InvalidArgument("'signature_name' must be a string.")
-            with self._predictor.repository.lease(version) as model:
-                signature = self._predictor.signature(model, signature_name)
-                call.signature = signature.name
-                inputs, by_row = json_tensors.decode(request, signature)
-                outputs = self._predictor.run(model, signature, inputs)
-            return json_tensors.encode(outputs, by_row)
+    def _answer(self, request, body, call):
+        version = self._version(request.path_params)
+        asked = json_tensors.parse(body)
+        signature_name = asked.get("signature_name", "")
+        if not isinstance(signature_name, str):
+            raise InvalidArgument("'signature_name' must be a string.")
+        with self._predictor.repository.lease(version) as model:
+            call.version = model.version
+            signature = self._predictor.signature(model, signature_name)
+            call.signature = signature.name
+            inputs, by_row = json_tensors.decode(asked, signature)
+            outputs = self._predictor.run(model, signature, inputs)
+        return responses.Response(json_tensors.encode(outputs, by_row), media_type="application/json")
 
     async def _record(self, request):
-        body = await _read(request, self._predictor.limits.max_body_bytes)
-        return await concurrency.run_in_threadpool(self._recorded, body)
+        return await self._work(request, "rest:events", self._lines.events, self._recorded)
 
-    def _recorded(self, body):
-        with self._metrics.call("rest:events"):
-            return responses.JSONResponse(self._recorder.record(json_tensors.parse(body)))
+    def _recorded(self, request, body, call):
+        return responses.JSONResponse(self._recorder.record(json_tensors.parse(body)))
+
+    async def _work(self, request, method, line, answer):
+        """Reads the body, waits in `line`, and answers in a thread by `answer(request, body, call)`.
+
+        TensorFlow, JSON and stores take their time: in a thread, so that other requests are read meanwhile.
+        """
+        with self._metrics.call(method) as call:
+            body = await self._body(request)
+            call.begin()
+            place = line.place()
+
+            def turn():
+                with place:
+                    return answer(request, body, call)
+
+            return await anyio.to_thread.run_sync(turn, limiter=self._threads[line])
+
+    async def _body(self, request):
+        try:
+            return await asyncio.wait_for(_read(request, self._predictor.limits.max_body_bytes), self._body_seconds)
+        except asyncio.TimeoutError:
+            self._metrics.refused("slow")
+            raise SlowBody(f"The body did not arrive within {self._body_seconds:.3g} s. Send it again.") from None
+        except requests.ClientDisconnect:
+            raise Cancelled("The client went away.") from None
 
     async def _unimplemented(self, request):
         verb = request.path_params["verb"]
@@ -149,7 +189,12 @@ def _error(status, message, headers=None):
 
 
 async def _serving_error(request, error):
-    return _error(error.http, str(error))
+    headers = {}
+    if isinstance(error, Overloaded):
+        headers["Retry-After"] = str(RETRY_SECONDS)
+    if isinstance(error, SlowBody):
+        headers["Connection"] = "close"  # the rest of the body may still come
+    return _error(error.http, str(error), headers)
 
 
 async def _http_error(request, error):

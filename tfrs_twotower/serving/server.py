@@ -5,11 +5,13 @@ import os
 import signal
 import socket
 import threading
+import time
 from concurrent import futures
 
 from tfrs_twotower import extras
 from tfrs_twotower.errors import invalid
 from tfrs_twotower.online import StoreError
+from tfrs_twotower.serving.admission import Admission, Lines, Load
 from tfrs_twotower.serving.cached_tower import CachedTower
 from tfrs_twotower.serving.errors import CannotServe
 from tfrs_twotower.serving.events import EventRecorder
@@ -25,7 +27,9 @@ grpc = extras.require("grpc")
 uvicorn = extras.require("uvicorn")
 
 _KEEP_ALIVE_SECONDS = 75  # longer than clients and proxies keep idle connections, so that they close first
-_GRPC_THREADS = 16
+_SPARE_THREADS = 8  # of gRPC, for what does not wait in a line: status, metadata, refusals
+_BODY_SECONDS = 10.0
+_LAST_SECONDS = 1.0  # for answers that are on their way when the last request has ended
 _MAX_PORT = 65535
 _DEFAULT_NAME = "twotower"
 _TRIM_SECONDS = 3600.0
@@ -48,7 +52,9 @@ class Server:
       limits: a `Limits`.
       poll_seconds: how often to look for a new version.
       keep: how many versions to serve.
-      drain_seconds: how long `stop` waits for requests in flight.
+      drain_seconds: how long `stop` waits for requests that run or wait.
+      load: a `Load`: how many predictions run, wait, and how long.
+      event_load: a `Load`: the same of the recording of events, which has a line of its own.
       stores: `online.Stores` of what users did and are: requests then need no more than a `user_id`, and events can
         be recorded. What is past their retention is removed every hour. The caller closes them. None: requests
         carry it all.
@@ -71,18 +77,24 @@ class Server:
         stores=None,
         event_types=(),
         cache=None,
+        load=Load(),
+        event_load=Load(),
     ):
         self.name = name
         self.host = host
         self.rest_port = rest_port
         self.grpc_port = grpc_port
         self.metrics = Metrics()
-        run = call if cache is None else CachedTower(cache, self.metrics).call
-        self.repository = Repository(root, keep, poll_seconds, self.metrics.version_changed, run)
+        tower = None if cache is None else CachedTower(cache, self.metrics)
+        warm_up, run = (tower.call, tower.call) if tower else (call, self._timed)
+        self.repository = Repository(root, keep, poll_seconds, self.metrics.version_changed, warm_up)
         step = 1 if cache is None else _CACHED_SECONDS
         features = None if stores is None else Features(stores, self.metrics, event_types, step)
         self.predictor = Predictor(self.repository, limits, features, run)
         self._recorder = EventRecorder(stores and stores.history, self.repository, limits, self.metrics)
+        self._lines = Lines(
+            Admission(load, "predictions", self.metrics), Admission(event_load, "events", self.metrics)
+        )
         self._drain_seconds = drain_seconds
         self._stores = stores
         self._stopping = threading.Event()
@@ -99,7 +111,7 @@ class Server:
         self._bind()
         self.repository.start()
         self.name = self.name or self._manifest_name()
-        add_services(self._grpc, self.predictor, self._recorder, self.name, self.metrics)
+        add_services(self._grpc, self.predictor, self._recorder, self.name, self.metrics, self._lines)
         self._grpc.start()
         self._rest = self._http_server()
         self._rest_thread = threading.Thread(target=self._rest.run, args=([self._socket],), name="rest")
@@ -108,13 +120,27 @@ class Server:
             threading.Thread(target=self._trim, name="trim", daemon=True).start()
 
     def stop(self):
-        """Takes no new requests, lets those in flight finish, and unloads."""
+        """Refuses new requests, lets those that run or wait finish, closes its ports and unloads.
+
+        Until they have finished it goes on listening: /readyz says 503 and new requests get theirs, so that whoever
+        spreads the load learns it from an answer.
+
+        Returns:
+          How many requests had not finished after `drain_seconds`; they are cut off.
+        """
         self._stopping.set()
-        grpc_stopped = self._grpc.stop(self._drain_seconds)
+        for line in self._lines:
+            line.close()
+        deadline = time.monotonic() + self._drain_seconds
+        left = sum(line.drain(deadline - time.monotonic()) for line in self._lines)
+        if left:
+            _log.error("%d requests did not finish within %g s", left, self._drain_seconds)
+        grpc_stopped = self._grpc.stop(_LAST_SECONDS)
         self._rest.should_exit = True
         self._rest_thread.join()
         grpc_stopped.wait()
         self.repository.close()
+        return left
 
     def ready(self):
         """True while requests can be answered."""
@@ -134,7 +160,7 @@ class Server:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rest_port = self._socket.getsockname()[1]
         self._grpc = grpc.server(
-            futures.ThreadPoolExecutor(_GRPC_THREADS, "grpc"),
+            futures.ThreadPoolExecutor(self._grpc_threads(), "grpc"),
             options=[
                 ("grpc.max_receive_message_length", self.predictor.limits.max_body_bytes),
                 ("grpc.max_send_message_length", -1),  # answers are bounded by the limits on rows and k
@@ -147,6 +173,14 @@ class Server:
         except RuntimeError as error:  # as when `rest_port` is the same
             self._socket.close()
             raise self._refused("grpc_port", self.grpc_port, str(error)) from error
+
+    def _timed(self, model, signature, tensors):
+        with self.metrics.stage("model"):
+            return call(model, signature, tensors)
+
+    def _grpc_threads(self):
+        """A request that waits takes a thread."""
+        return sum(line.load.concurrency + line.load.queue for line in self._lines) + _SPARE_THREADS
 
     def _listen(self, argument, port):
         if not 0 <= port <= _MAX_PORT:
@@ -182,24 +216,31 @@ class Server:
     def _http_server(self):
         return uvicorn.Server(
             uvicorn.Config(
-                Rest(self.predictor, self._recorder, self.name, self.metrics, self.ready).app(),
+                Rest(
+                    self.predictor, self._recorder, self.name, self.metrics, self.ready, self._lines, _BODY_SECONDS
+                ).app(),
                 lifespan="off",
                 log_level="warning",
                 access_log=False,
                 server_header=False,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=max(1, round(self._drain_seconds)),
+                timeout_graceful_shutdown=_LAST_SECONDS,
             )
         )
 
 
 def serve(root, **settings):
-    """Serves `root` until SIGTERM or SIGINT, then drains. `settings` are those of `Server`."""
+    """Serves `root` until SIGTERM or SIGINT, then drains. `settings` are those of `Server`.
+
+    Returns:
+      How many requests had not finished when `drain_seconds` were over.
+    """
     server = Server(root, **settings)
     stop = threading.Event()
     previous = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
-        with server:
+        server.start()
+        try:
             versions = ", ".join(map(str, server.repository.available())) or "none yet"
             print(
                 f"Serving {server.name} (version {versions}) at "
@@ -208,6 +249,9 @@ def serve(root, **settings):
                 flush=True,
             )
             stop.wait()
+        finally:
+            left = server.stop()
+        return left
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

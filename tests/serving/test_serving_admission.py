@@ -1,0 +1,246 @@
+"""Who runs, who waits, who is refused: with the turns held by the test itself, so that nothing depends on speed."""
+
+import contextlib
+import threading
+import time
+
+import grpc
+import httpx
+import pytest
+import tensorflow as tf
+from google.protobuf import struct_pb2
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.serving import DeadlineExceeded, Load, Overloaded, Server, Unavailable
+from tfrs_twotower.serving.admission import Admission
+from tfrs_twotower.serving.metrics import Metrics
+
+PREDICT = "/v1/models/toy:predict"
+USER = {"inputs": {"user_id": ["u"]}}
+
+
+def wait_for(condition, what):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, f"waited for {what}"
+        time.sleep(0.005)
+
+
+def value(metrics, line):
+    rows = [row for row in metrics.text()[0].decode().splitlines() if row.startswith(line + " ")]
+    return float(rows[0].split()[-1])
+
+
+def in_thread(work):
+    """Starts `work`; returns a function that waits for its end and gives what it returned."""
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(work()))
+    thread.start()
+
+    def result():
+        thread.join(30)
+        return answers[0]
+
+    return result
+
+
+def test_turns_come_in_the_order_of_the_line_and_no_more_run_than_may():
+    metrics, order, running = Metrics(), [], []
+    admission = Admission(Load(concurrency=2, queue=10, deadline_seconds=30), "x", metrics)
+
+    def work(number, place):
+        with place:
+            order.append(number)
+            running.append(admission._running)
+
+    with admission.place(), contextlib.ExitStack() as second:
+        second.enter_context(admission.place())
+        waiting = [in_thread(lambda n=n, p=admission.place(): work(n, p)) for n in range(5)]
+        assert value(metrics, 'twotower_queue_length{queue="x"}') == 5
+        second.close()  # one place goes from each to the next
+        for result in waiting:
+            result()
+    assert order == [0, 1, 2, 3, 4] and set(running) == {2}
+    assert value(metrics, 'twotower_queue_length{queue="x"}') == 0
+    assert value(metrics, 'twotower_queue_seconds_count{queue="x"}') == 7
+    assert admission.drain(0) == 0
+
+
+def test_a_full_line_refuses_at_once_and_a_place_comes_back():
+    metrics = Metrics()
+    admission = Admission(Load(concurrency=1, queue=1, deadline_seconds=30), "x", metrics)
+    with admission.place():
+        result = in_thread(lambda p=admission.place(): p.__enter__())
+        with pytest.raises(Overloaded, match="1 requests wait already"):
+            admission.place()
+        assert value(metrics, 'twotower_refusals_total{reason="queue_full"}') == 1
+    result().__exit__()
+    with admission.place():
+        pass
+
+
+@pytest.mark.parametrize("deadline, given", [(0.01, None), (60, 0.01), (60, -1)])
+def test_a_turn_that_does_not_come_in_time_is_given_up(deadline, given):
+    metrics = Metrics()
+    admission = Admission(Load(concurrency=1, queue=1, deadline_seconds=deadline), "x", metrics)
+    with admission.place():
+        for _ in range(2):  # the place in the line is free again
+            with pytest.raises(DeadlineExceeded, match="did not come within"):
+                with admission.place(given):
+                    pass
+    assert value(metrics, 'twotower_refusals_total{reason="deadline"}') == 2
+    assert admission.drain(0) == 0
+
+
+def test_a_failure_ends_the_turn():
+    admission = Admission(Load(concurrency=1, queue=0), "x", Metrics())
+    for _ in range(2):
+        with pytest.raises(KeyError), admission.place():
+            raise KeyError
+    assert admission.drain(0) == 0
+
+
+def test_closed_it_refuses_what_comes_and_finishes_what_is_there():
+    admission = Admission(Load(concurrency=1, queue=1, deadline_seconds=30), "x", Metrics())
+    with admission.place():
+        done = in_thread(lambda p=admission.place(): p.__enter__() and p.__exit__())
+        admission.close()
+        with pytest.raises(Unavailable, match="stopping"):
+            admission.place()
+        assert admission.drain(0) == 2
+    done()
+    assert admission.drain(30) == 0
+
+
+@pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"queue": -1}, {"deadline_seconds": 0}])
+def test_a_load_that_lets_nothing_through_is_refused(wrong):
+    with pytest.raises(ConfigError, match=f"`{next(iter(wrong))}` must be"):
+        Load(**wrong)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory, publish):
+    """A server that runs one prediction and lets one wait."""
+    root = tmp_path_factory.mktemp("small")
+    publish(root, 3)
+    load = Load(concurrency=1, queue=1, deadline_seconds=30)
+    with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60, load=load) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(small):
+    with httpx.Client(base_url=f"http://127.0.0.1:{small.rest_port}", timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def channel(small):
+    with grpc.insecure_channel(f"127.0.0.1:{small.grpc_port}") as channel:
+        yield channel
+
+
+def predict_over(channel, timeout=30):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "toy"
+    request.inputs["user_id"].CopyFrom(tf.make_tensor_proto(["u"]))
+    return prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=timeout)
+
+
+def length(server):
+    return value(server.metrics, 'twotower_queue_length{queue="predictions"}')
+
+
+def test_a_full_queue_is_429_and_resource_exhausted_and_the_rest_answers(small, client, channel):
+    with small._lines.predictions.place():
+        waiting = in_thread(lambda: httpx.post(str(client.base_url) + PREDICT, json=USER, timeout=30))
+        wait_for(lambda: length(small) == 1, "a request in the queue")
+        refused = client.post(PREDICT, json=USER)
+        assert refused.status_code == 429 and refused.headers["retry-after"] == "1"
+        assert "wait already" in refused.json()["error"]
+        with pytest.raises(grpc.RpcError) as error:
+            predict_over(channel)
+        assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert ("grpc-retry-pushback-ms", "1000") in [tuple(pair) for pair in error.value.trailing_metadata()]
+        for path in ("/healthz", "/readyz", "/metrics", "/v1/models/toy", "/v1/models/toy/metadata"):
+            assert client.get(path).status_code == 200
+        status = get_model_status_pb2.GetModelStatusRequest()
+        status.model_spec.name = "toy"
+        model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(status, timeout=30)
+        assert client.post("/v1/events", json={"events": []}).status_code == 501  # another line; no store here
+    assert waiting().status_code == 200
+    assert client.post(PREDICT, json=USER).status_code == 200
+    assert 'status="RESOURCE_EXHAUSTED"} 1.0' in client.get("/metrics").text
+
+
+def test_a_grpc_client_s_own_deadline_counts(small, channel):
+    line = 'twotower_refusals_total{reason="deadline"}'
+    before = value(small.metrics, line)
+    with small._lines.predictions.place():
+        with pytest.raises(grpc.RpcError) as error:
+            predict_over(channel, timeout=0.3)
+        assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        wait_for(lambda: value(small.metrics, line) == before + 1, "the server to give up too")
+    assert predict_over(channel).model_spec.version.value == 3
+
+
+def test_a_passed_deadline_is_504(tmp_path, publish):
+    publish(tmp_path, 1)
+    load = Load(concurrency=1, queue=4, deadline_seconds=0.05)
+    with Server(tmp_path, name="toy", rest_port=0, grpc_port=0, load=load, event_load=load) as server:
+        url = f"http://127.0.0.1:{server.rest_port}"
+        with server._lines.predictions.place(), server._lines.events.place():
+            response = httpx.post(url + PREDICT, json=USER)
+            assert response.status_code == 504 and "within 0.05 s" in response.json()["error"]
+            assert httpx.post(url + "/v1/events", json={"events": []}).status_code == 504
+            with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+                with pytest.raises(grpc.RpcError) as error:
+                    predict_over(channel)
+                assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+                record = channel.unary_unary(
+                    "/twotower.Events/Record", struct_pb2.Struct.SerializeToString, struct_pb2.Struct.FromString
+                )
+                with pytest.raises(grpc.RpcError) as error:
+                    record(struct_pb2.Struct(), timeout=30)
+                assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert httpx.post(url + PREDICT, json=USER).status_code == 200
+
+
+def test_draining_refuses_what_comes_and_ends_when_the_last_is_answered(tmp_path, publish):
+    publish(tmp_path, 1)
+    load = Load(concurrency=1, queue=4, deadline_seconds=30)
+    server = Server(tmp_path, name="toy", rest_port=0, grpc_port=0, load=load, drain_seconds=30)
+    server.start()
+    url = f"http://127.0.0.1:{server.rest_port}"
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        with server._lines.predictions.place():
+            waiting = in_thread(lambda: httpx.post(url + PREDICT, json=USER, timeout=30))
+            wait_for(lambda: length(server) == 1, "a request in the queue")
+            stopped = in_thread(server.stop)
+            wait_for(lambda: httpx.get(url + "/readyz").status_code == 503, "/readyz")
+            refused = httpx.post(url + PREDICT, json=USER)
+            assert refused.status_code == 503 and "stopping" in refused.json()["error"]
+            with pytest.raises(grpc.RpcError) as error:
+                predict_over(channel)
+            assert error.value.code() is grpc.StatusCode.UNAVAILABLE and "stopping" in error.value.details()
+            assert httpx.get(url + "/healthz").status_code == 200
+            assert httpx.get(url + "/metrics").status_code == 200
+        assert waiting().status_code == 200
+        assert stopped() == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url + "/healthz")
+
+
+def test_what_does_not_end_in_time_is_counted_and_cut_off(tmp_path, publish, caplog):
+    publish(tmp_path, 1)
+    server = Server(tmp_path, rest_port=0, grpc_port=0, drain_seconds=0.05)
+    server.start()
+    with server._lines.predictions.place():
+        assert server.stop() == 1
+    assert "1 requests did not finish within 0.05 s" in caplog.text

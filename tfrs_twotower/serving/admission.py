@@ -1,0 +1,137 @@
+"""How many requests run at a time, how many wait, and how long: the others are refused at once."""
+
+import collections
+import threading
+import time
+from typing import NamedTuple
+
+from tfrs_twotower.config import config
+from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.serving.errors import DeadlineExceeded, Overloaded, Unavailable
+
+
+@config
+class Load:
+    """How much work is taken on at a time.
+
+    Attributes:
+      concurrency: requests that run. More threads than processors only take time from each other.
+      queue: requests that wait for their turn, first come first served. One more is refused.
+      deadline_seconds: a request whose turn has not come by then is refused, as its caller has given up.
+    """
+
+    concurrency: int = 8
+    queue: int = 128
+    deadline_seconds: float = 2.0
+
+    def __post_init__(self):
+        if self.concurrency < 1:
+            raise ConfigError(invalid("concurrency", "be at least 1", self.concurrency, "Let one request run."))
+        if self.queue < 0:
+            raise ConfigError(invalid("queue", "be at least 0", self.queue, "With 0 nothing waits."))
+        if not self.deadline_seconds > 0:
+            raise ConfigError(invalid("deadline_seconds", "be above 0", self.deadline_seconds, "Say how long to wait."))
+
+
+class Admission:
+    """The line before one kind of work. Threads share it.
+
+    Args:
+      load: a `Load`.
+      name: the line's name in the metrics.
+      metrics: a `Metrics`.
+    """
+
+    def __init__(self, load, name, metrics):
+        self.load, self.name, self._metrics = load, name, metrics
+        self._changed = threading.Condition()  # guards what follows; notified when a request ends
+        self._running = 0
+        self._waiting = collections.deque()
+        self._closed = False
+        metrics.queued(name, 0)
+
+    def place(self, seconds=None):
+        """Takes a place in the line, without waiting; a context manager that waits for the turn, and ends it.
+
+        Args:
+          seconds: how long the caller waits, where that is less than `deadline_seconds`.
+
+        Raises:
+          Overloaded: the line is full.
+          Unavailable: the server is stopping.
+          DeadlineExceeded: on entering, the turn did not come in time.
+        """
+        wait = self.load.deadline_seconds if seconds is None else min(seconds, self.load.deadline_seconds)
+        with self._changed:
+            if self._closed:
+                self._metrics.refused("stopping")
+                raise Unavailable("The server is stopping. Ask another one, or this one again when it is back.")
+            turn = threading.Event()
+            if self._running < self.load.concurrency:
+                self._running += 1
+                turn.set()
+            elif len(self._waiting) < self.load.queue:
+                self._waiting.append(turn)
+                self._metrics.queued(self.name, len(self._waiting))
+            else:
+                self._metrics.refused("queue_full")
+                raise Overloaded(f"{self.load.queue} requests wait already. Send this one again in a while.")
+        return _Place(self, turn, wait)
+
+    def close(self):
+        """Refuses new requests; those that run or wait go on."""
+        with self._changed:
+            self._closed = True
+
+    def drain(self, seconds):
+        """Waits until nothing runs or waits any more, but not longer than `seconds`; returns how many are left."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._running, max(seconds, 0))
+            return self._running + len(self._waiting)
+
+    def _give_up(self, turn):
+        """True where the place was left; False where the turn came after all."""
+        with self._changed:
+            if turn.is_set():
+                return False
+            self._waiting.remove(turn)
+            self._metrics.queued(self.name, len(self._waiting))
+            return True
+
+    def _end(self):
+        with self._changed:
+            if self._waiting:
+                self._waiting.popleft().set()  # the next one runs in its stead
+                self._metrics.queued(self.name, len(self._waiting))
+            else:
+                self._running -= 1
+                self._changed.notify_all()
+
+
+class Lines(NamedTuple):
+    """The lines of one server: predictions and the recording of events do not wait for each other."""
+
+    predictions: Admission
+    events: Admission
+
+
+class _Place:
+    """One request's place in the line."""
+
+    def __init__(self, admission, turn, seconds):
+        self._admission, self._turn, self._seconds = admission, turn, seconds
+        self._taken = time.monotonic()
+
+    def __enter__(self):
+        admission = self._admission
+        left = self._seconds - (time.monotonic() - self._taken)
+        if not self._turn.wait(max(left, 0)) and admission._give_up(self._turn):
+            admission._metrics.refused("deadline")
+            raise DeadlineExceeded(
+                f"The turn of this request did not come within {self._seconds:.3g} s. Send it again in a while."
+            )
+        admission._metrics.waited(admission.name, time.monotonic() - self._taken)
+        return self
+
+    def __exit__(self, *error):
+        self._admission._end()
