@@ -30,7 +30,7 @@ An event is on disk when it is answered, and an event_id counts once, so that a 
 (seconds since 1970; default: now) and `event` (its type) may be given. Over gRPC: twotower.Events/Record, the same
 JSON as google.protobuf.Struct. `twotower consume` records from a Redis stream.
 
-Under load, --concurrency requests run and --queue wait. One more is refused at once with 429 (gRPC: RESOURCE_EXHAUSTED),
+Under load, --concurrency requests run and --queue wait. One more is refused with 429 (gRPC: RESOURCE_EXHAUSTED), and
 one whose turn does not come by --deadline with 504 (DEADLINE_EXCEEDED). Events have a line of their own, as long.
 SIGTERM: /readyz says 503, new requests are refused with 503 (UNAVAILABLE), those that run or wait are answered.
 """

@@ -65,8 +65,8 @@ class Metrics:
             self._loads.labels(result)
         self._stages = prometheus.Histogram(
             "twotower_stage_seconds",
-            "Time of a part of a request: features (from the stores), model (tower and search in one call; tower, search "
-            "where vectors are kept), filter",
+            "Time of a part of a request: features (from the stores), model (tower and search at once, or tower and "
+            "search where vectors are kept), filter",
             ["stage"],
             buckets=_SECONDS,
             registry=self._registry,
