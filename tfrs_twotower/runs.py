@@ -11,7 +11,9 @@ import numpy as np
 
 from tfrs_twotower import __version__
 from tfrs_twotower.config import from_dict, to_dict
+from tfrs_twotower.durable import flush
 from tfrs_twotower.errors import ConfigError, TrainingError, invalid
+from tfrs_twotower.exporting.rollbacks import rollbacks
 from tfrs_twotower.recipe import Recipe
 
 CONFIG, METRICS, REJECTED = "config.json", "metrics.json", "rejected.parquet"
@@ -50,6 +52,7 @@ def point_latest(directory):
     aside.unlink(missing_ok=True)
     aside.symlink_to(directory.name)
     os.replace(aside, directory.parent / "latest")
+    flush(directory.parent)
 
 
 def write_json(path, value):
@@ -106,8 +109,9 @@ def read_config(directory):
 def lineage(directory):
     """Where a run comes from: a list of dicts, the newest run first, back to the first training.
 
-    Each has run (its folder's name), code, data (SHA-256 of the log), seed, trained_until, embedding_space and
-    parent (a name or None). Where a parent's folder is gone, the chain ends with {"run": name, "missing": True}.
+    Each has run (its folder's name), code, data (SHA-256 of the log), seed, trained_until, embedding_space, parent
+    (a name or None) and rollbacks (those that made it serve again: `exporting.rollbacks`). Where a parent's
+    folder is gone, the chain ends with {"run": name, "missing": True}.
 
     Raises:
       ConfigError: `directory` is not a run.
@@ -126,6 +130,7 @@ def lineage(directory):
             "trained_until": config.trained_until,
             "embedding_space": config.embedding_space,
             "parent": Path(config.parent).name if config.parent else None,
+            "rollbacks": rollbacks(following / EXPORT),
         })
         following = Path(config.parent) if config.parent else None
     return chain

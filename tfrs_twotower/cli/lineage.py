@@ -7,6 +7,7 @@ from tfrs_twotower.cli import options
 
 DESCRIPTION = """\
 Prints the chain of a run, the newest first: each line is one training, and the next one is what it started from.
+A line under it says when `twotower rollback` made it serve again.
 
   twotower lineage runs/movielens/latest
   twotower lineage runs/movielens/latest --json
@@ -36,3 +37,6 @@ def run(args):
         until = datetime.datetime.fromtimestamp(link["trained_until"], datetime.timezone.utc)
         print(f"{link['run']}  events until {until:%Y-%m-%d %H:%M}  data {link['data'][:12]}  code {link['code']}  "
               f"seed {link['seed']}  space {link['embedding_space'][:12]}")
+        for back in link["rollbacks"]:
+            print(f"    rolled back to at {back['at']}: version {back['copy_of']} again, as {back['version']}, "
+                  f"in place of {back['replaced']}")

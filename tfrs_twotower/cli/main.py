@@ -13,6 +13,7 @@ from tfrs_twotower.cli import (
     lineage,
     load,
     recommend,
+    rollback,
     serve,
     similar,
     train,
@@ -21,7 +22,9 @@ from tfrs_twotower.cli import (
 )
 from tfrs_twotower.errors import TwoTowerError
 
-VERBS = (train, tune, update, evaluate, recommend, similar, index, export, serve, load, consume, inspect, lineage)
+VERBS = (
+    train, tune, update, rollback, evaluate, recommend, similar, index, export, serve, load, consume, inspect, lineage
+)
 
 DESCRIPTION = """\
 Trains, evaluates, indexes, exports and serves two-tower retrieval models.

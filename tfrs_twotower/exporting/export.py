@@ -1,25 +1,17 @@
 """Writes one version of a retriever as a SavedModel, checks it, and publishes it in one step."""
 
 import datetime
-import os
-import shutil
 from pathlib import Path
 
 import tensorflow as tf
 
-from tfrs_twotower.durable import flush
-from tfrs_twotower.errors import ExportError, invalid
+from tfrs_twotower.errors import ExportError
 from tfrs_twotower.exporting import manifest, parity, warmup
+from tfrs_twotower.exporting.publishing import new_version
 from tfrs_twotower.exporting.signatures import signatures
 
 SCANN, PORTABLE = "scann", "portable"
 _CUSTOM_OPS = "Scann"  # the namespace of ScaNN's ops
-
-
-def next_version(root):
-    """One more than the highest version under `root`; 1 where there is none."""
-    versions = [int(p.name) for p in Path(root).glob("*") if p.name.isdigit()] if Path(root).is_dir() else []
-    return max(versions, default=0) + 1
 
 
 def export(retriever, root, fields, samples, index_report, model_name="twotower", force=False, least_version=1):
@@ -52,17 +44,7 @@ def export(retriever, root, fields, samples, index_report, model_name="twotower"
             "was asked for. Raise `index.probes` and `index.reorder`, lower `index.target_recall`, or force it."
         )
     flavour = SCANN if report["kind"] == SCANN else PORTABLE
-    root = Path(root)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        _clear_abandoned(root)
-        version = max(next_version(root), least_version)
-        aside = root / f".writing-{version}-{os.getpid()}"
-        aside.mkdir(exist_ok=True)
-    except OSError as error:
-        rule, way_out = "be a folder that can be written", f"The system says: {error}."
-        raise ExportError(invalid("root", rule, str(root), way_out)) from error
-    try:
+    with new_version(root, least_version) as (aside, version):
         options = tf.saved_model.SaveOptions(namespace_whitelist=[_CUSTOM_OPS] if flavour == SCANN else [])
         tf.saved_model.save(retriever, str(aside), signatures=signatures(retriever), options=options)
         worst = parity.check(retriever, aside, samples)
@@ -79,28 +61,4 @@ def export(retriever, root, fields, samples, index_report, model_name="twotower"
             "warmup_requests": requests,
             "versions": manifest.versions(),
         })
-        _flush_tree(aside)
-        os.rename(aside, root / str(version))
-        flush(root)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    return root / str(version)
-
-
-def _clear_abandoned(root):
-    """Removes what exports that were killed left behind; one that still runs keeps its folder."""
-    for path in root.glob(".writing-*"):
-        try:
-            os.kill(int(path.name.rpartition("-")[2]), 0)
-        except (ProcessLookupError, ValueError):
-            shutil.rmtree(path, ignore_errors=True)
-        except PermissionError:  # somebody else's, alive
-            continue
-
-
-def _flush_tree(directory):
-    for path in [p for p in Path(directory).rglob("*") if p.is_file()]:
-        flush(path)
-    for path in [directory, *(p for p in Path(directory).rglob("*") if p.is_dir())]:
-        flush(path)
+    return Path(root) / str(version)

@@ -33,14 +33,19 @@ def checksum(path):
     return digest.hexdigest()
 
 
-def write(directory, fields):
-    """Writes the manifest of an export: `fields`, the format number, and the checksums of all its files."""
+def write(directory, fields, files=None):
+    """Writes the manifest of an export: `fields`, the format number, and the checksums of all its files.
+
+    Args:
+      files: {path: checksum} where that is known; otherwise each file is read.
+    """
     directory = Path(directory)
-    files = {
-        str(p.relative_to(directory)): checksum(p)
-        for p in sorted(directory.rglob("*"))
-        if p.is_file() and p.name != MANIFEST
-    }
+    if files is None:
+        files = {
+            str(p.relative_to(directory)): checksum(p)
+            for p in sorted(directory.rglob("*"))
+            if p.is_file() and p.name != MANIFEST
+        }
     text = json.dumps({"format": FORMAT, **fields, "files": files}, indent=2, sort_keys=True, allow_nan=False)
     (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
 

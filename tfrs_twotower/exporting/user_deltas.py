@@ -6,11 +6,12 @@ the other, so a delta that was cut short does not count. NumPy alone: a server r
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 
-from tfrs_twotower.durable import written_aside
+from tfrs_twotower.durable import flush, written_aside
 from tfrs_twotower.errors import ExportError
 from tfrs_twotower.exporting.manifest import checksum
 
@@ -102,6 +103,22 @@ def withdraw(root, version):
     path.with_suffix(".json").unlink()  # first: without it the other does not count
     path.unlink()
     return path
+
+
+def clear(root, version):
+    """Removes all deltas of a version."""
+    folder = Path(root) / _FOLDER / str(version)
+    if folder.is_dir():
+        shutil.rmtree(folder)
+
+
+def copy(root, version, to):
+    """Gives another version the deltas of this one. The other one is not published yet, so nobody reads half of it."""
+    source, target = (Path(root) / _FOLDER / str(number) for number in (version, to))
+    if _numbers(source):
+        shutil.copytree(source, target)
+        for path in [*target.iterdir(), target, target.parent]:
+            flush(path)
 
 
 def _numbers(folder):

@@ -14,9 +14,9 @@ from tfrs_twotower import extras
 from tfrs_twotower.config import from_dict
 from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.exporting import user_deltas
+from tfrs_twotower.exporting.integrity import SAVED_MODEL
 from tfrs_twotower.serving import tensor_protos
 from tfrs_twotower.serving.errors import InvalidArgument, NotFound, VersionRefused
-from tfrs_twotower.serving.integrity import SAVED_MODEL
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -150,6 +150,8 @@ def with_user_rows(model, deltas, identity):
     """
     signature = model.signatures.get(_USER_ROWS)
     if signature is None:
+        if not deltas:
+            return model
         raise VersionRefused(f"the version has no signature `{_USER_ROWS}`: it has no table of user ids.")
     dim = signature.inputs[c.ROWS].shape[1]
     keys, rows = user_deltas.merged(deltas) if deltas else (np.zeros(0, np.int64), np.zeros([0, dim], np.float32))

@@ -10,8 +10,7 @@ import re
 import threading
 
 from tfrs_twotower.errors import TwoTowerError, invalid
-from tfrs_twotower.exporting import user_deltas
-from tfrs_twotower.serving import integrity
+from tfrs_twotower.exporting import integrity, user_deltas
 from tfrs_twotower.serving.errors import NotFound, Unavailable
 from tfrs_twotower.serving.model import call, load, with_user_rows
 
@@ -33,7 +32,8 @@ class State(enum.Enum):
 class VersionStatus:
     """Where a version stands. `error` says why what is on disk was refused; "" otherwise.
 
-    AVAILABLE with an error: the files of a version changed and were refused; the ones loaded before go on.
+    AVAILABLE with an error: the files of a version changed and were refused, or newer rows of users were; what was
+    loaded before goes on.
     """
 
     version: int
@@ -45,7 +45,8 @@ class VersionStatus:
 class _Served:
     model: object
     identity: str  # of the files it came from
-    user_rows: tuple = ()  # stamp of the deltas of user rows that it has
+    user_rows: tuple = ()  # stamp of the deltas of user rows that were looked at last
+    rows_error: str = ""  # why they were refused
     in_flight: int = 0
     retired: bool = False
 
@@ -57,8 +58,8 @@ class Repository:
     right; what is wrong is refused, with the reason in the log and in `statuses`, and looked at again
     when its files change. A version whose manifest changes, as when the root is a link that moves to
     another run, is loaded aside and swapped in like a new one. To take back an answer, publish a higher
-    number: a lower one never replaces it. A version keeps serving when its folder vanishes, until a
-    newer one replaces it.
+    number (`updates.roll_back` does): a lower one never replaces it. A version keeps serving when its
+    folder vanishes, until a newer one replaces it.
 
     Args:
       root: the folder of the version folders. It may be empty or missing at first.
@@ -114,7 +115,7 @@ class Repository:
                     break
                 self._try(version, found[version])
             for version in set(found).intersection(self.available()):
-                self._take_user_rows(version, os.path.dirname(found[version]))
+                self._follow_user_rows(version, os.path.dirname(found[version]))
             self._forget(found)
             self._collect()
 
@@ -185,8 +186,8 @@ class Repository:
         if identity not in (None, self._serving[version].identity):
             return False
         with self._lock:
-            if identity is not None and self._statuses[version].error:  # a refused change was taken back
-                self._statuses[version] = VersionStatus(version, State.AVAILABLE)
+            if identity is not None:  # a change that was refused may have been taken back
+                self._statuses[version] = VersionStatus(version, State.AVAILABLE, self._serving[version].rows_error)
         return True
 
     def _try(self, version, directory):
@@ -201,7 +202,7 @@ class Repository:
             manifest = integrity.check(directory)
             if not reload:
                 self._report(version, State.LOADING)
-            model = load(directory, version, manifest, identity, self._call)
+            served = _Served(load(directory, version, manifest, identity, self._call), identity)
         except Exception as error:  # a damaged SavedModel can raise anything; the old version must go on
             self._refused[version] = fingerprint
             reason = str(error) if isinstance(error, TwoTowerError) else f"{type(error).__name__}: {error}"
@@ -209,19 +210,32 @@ class Repository:
             _log.error("Version %d refused: %s", version, reason)
             return
         self._refused.pop(version, None)
+        self._take_user_rows(served, version, os.path.dirname(directory))  # it never answers without them
         with self._lock:
             replaced = self._serving.get(version)
-            self._serving[version] = _Served(model, identity)
+            self._serving[version] = served
             self._set(version, State.AVAILABLE)
+            if served.rows_error:
+                self._set(version, State.AVAILABLE, served.rows_error)
             if replaced is not None:
                 self._let_go(replaced)
             while len(self._serving) > self.keep:
                 self._retire(min(self._serving))
         _log.info("Version %d is available, from %s", version, directory)
 
-    def _take_user_rows(self, version, root):
+    def _follow_user_rows(self, version, root):
+        served = self._serving[version]
+        before = served.rows_error
+        self._take_user_rows(served, version, root)
+        if served.rows_error and served.rows_error != before:
+            self._report(version, State.AVAILABLE, served.rows_error)
+        elif before and not served.rows_error:
+            with self._lock:
+                self._statuses[version] = VersionStatus(version, State.AVAILABLE)
+
+    def _take_user_rows(self, served, version, root):
         """Gives a loaded version the rows of users that were published beside it since, if they changed."""
-        served, stamp = self._serving[version], user_deltas.stamp(root, version)
+        stamp = user_deltas.stamp(root, version)
         if stamp == served.user_rows:
             return
         try:
@@ -230,10 +244,11 @@ class Repository:
                 f"{served.identity}+{stamp}",
             )
         except Exception as error:  # the rows that it has go on serving
+            served.rows_error = f"Rows of users refused: {error}"
             _log.error("Rows of users of version %d refused: %s", version, error)
         else:
             with self._lock:
-                served.model = model
+                served.model, served.rows_error = model, ""
             _log.info("Version %d has %d updates of user rows", version, len(stamp))
         served.user_rows = stamp
 

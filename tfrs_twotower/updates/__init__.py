@@ -1,6 +1,7 @@
-"""Updates: a run that is trained further on what happened since."""
+"""Updates: a run that is trained further on what happened since, and the way back."""
 
 from tfrs_twotower.updates.full_update import Update, update_full
+from tfrs_twotower.updates.rollback import Rollback, roll_back
 from tfrs_twotower.updates.user_update import take_back_users, update_users
 
-__all__ = ["Update", "take_back_users", "update_full", "update_users"]
+__all__ = ["Rollback", "Update", "roll_back", "take_back_users", "update_full", "update_users"]

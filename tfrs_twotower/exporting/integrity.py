@@ -2,8 +2,8 @@
 
 import os
 
+from tfrs_twotower.errors import ExportError
 from tfrs_twotower.exporting import manifest
-from tfrs_twotower.serving.errors import VersionRefused
 
 SAVED_MODEL = "saved_model.pb"
 _LOADED = (SAVED_MODEL, "variables" + os.sep, "assets" + os.sep)  # what TensorFlow reads
@@ -16,26 +16,25 @@ def check(directory):
       The manifest, a dict.
 
     Raises:
-      ExportError: the manifest is missing or unreadable.
-      VersionRefused: a file is missing, differs or lies outside the directory, or a file that
-        TensorFlow would read is not listed.
+      ExportError: the manifest is missing or unreadable, a file is missing, differs or lies outside the directory,
+        or a file that TensorFlow would read is not listed.
     """
     contents = manifest.read(directory)
     files = contents.get("files")
     if not isinstance(files, dict):
-        raise VersionRefused(f"{manifest.MANIFEST} has no checksums under `files`. Export again.")
+        raise ExportError(f"{manifest.MANIFEST} has no checksums under `files`. Export again.")
     inside = os.path.realpath(directory) + os.sep
     for name, expected in files.items():
         path = os.path.realpath(os.path.join(directory, name))
         if not path.startswith(inside):
-            raise VersionRefused(f"{name!r} is listed in {manifest.MANIFEST} and lies outside its directory.")
+            raise ExportError(f"{name!r} is listed in {manifest.MANIFEST} and lies outside its directory.")
         if not os.path.isfile(path):
-            raise VersionRefused(f"{name} is listed in {manifest.MANIFEST} and missing.")
+            raise ExportError(f"{name} is listed in {manifest.MANIFEST} and missing.")
         if manifest.checksum(path) != expected:
-            raise VersionRefused(f"{name} does not have the checksum that {manifest.MANIFEST} states.")
+            raise ExportError(f"{name} does not have the checksum that {manifest.MANIFEST} states.")
     for name in _walk(directory):
         if name.startswith(_LOADED) and name not in files:
-            raise VersionRefused(f"{name} is not listed in {manifest.MANIFEST}.")
+            raise ExportError(f"{name} is not listed in {manifest.MANIFEST}.")
     return contents
 
 

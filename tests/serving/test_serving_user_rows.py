@@ -1,0 +1,34 @@
+"""Rows of users beside a version that cannot have them."""
+
+import dataclasses
+
+import numpy as np
+
+from tests.serving import toy_export
+from tests.serving.test_serving_repository import error_of, top_score
+from tfrs_twotower.exporting import user_deltas
+from tfrs_twotower.exporting.user_deltas import UserDelta
+from tfrs_twotower.serving import Repository, State
+
+
+def test_rows_of_users_of_another_space_are_refused_and_the_status_says_why(tmp_path, publish):
+    toy_export.write_manifest(publish(tmp_path, 1), embedding_space="mine")
+    rows = UserDelta("other", 1, np.array([1]), np.ones([1, 2], np.float32))
+    user_deltas.publish(tmp_path, 1, rows)
+    said = []
+    repository = Repository(tmp_path, on_status=lambda s: said.append((s.state, s.error)))
+    for _ in range(2):
+        repository.poll()
+        assert top_score(repository) == 5.0 and "of another embedding space" in error_of(repository, 1)
+    user_deltas.publish(tmp_path, 1, rows)
+    repository.poll()
+    assert [state for state, error in said if error] == [State.AVAILABLE]  # said once
+    for _ in range(2):
+        user_deltas.withdraw(tmp_path, 1)
+        repository.poll()
+    assert error_of(repository, 1) == "" and top_score(repository) == 5.0
+    user_deltas.publish(tmp_path, 1, dataclasses.replace(rows, embedding_space="mine"))
+    repository.poll()
+    assert "no table of user ids" in error_of(repository, 1)
+    repository.poll()
+    assert len([error for _, error in said if error]) == 2

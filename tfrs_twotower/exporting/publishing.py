@@ -1,0 +1,95 @@
+"""A folder of versions: each appears in one step, whole."""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+from tfrs_twotower.durable import flush
+from tfrs_twotower.errors import ExportError, invalid
+from tfrs_twotower.exporting import user_deltas
+
+
+def versions_under(root):
+    """The numbers of the versions under `root`, ascending; [] where there is no such folder."""
+    return sorted(int(p.name) for p in Path(root).glob("*") if p.name.isdigit()) if Path(root).is_dir() else []
+
+
+def next_version(root):
+    """One more than the highest version under `root`; 1 where there is none."""
+    return max(versions_under(root), default=0) + 1
+
+
+@contextlib.contextmanager
+def new_version(root, least=1):
+    """Gives a folder to write in, which becomes the next version under `root` when the block ends without error.
+
+    It is written aside, flushed to disk and renamed: a crash at any point leaves the versions that were there.
+
+    Args:
+      root: the folder of all versions; made where there is none.
+      least: the version's number is at least this.
+
+    Yields:
+      (the folder to write in, the version's number)
+
+    Raises:
+      ExportError: `root` cannot be written, or somebody else took the number meanwhile.
+    """
+    root = Path(root)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        _clear_abandoned(root)
+        version = max(next_version(root), least)
+        aside = root / f".writing-{version}-{os.getpid()}"
+        aside.mkdir(exist_ok=True)
+        user_deltas.clear(root, version)  # a number that is free has none, but for those of one who was killed
+    except OSError as error:
+        rule, way_out = "be a folder that can be written", f"The system says: {error}."
+        raise ExportError(invalid("root", rule, str(root), way_out)) from error
+    try:
+        yield aside, version
+        flush_tree(aside)
+        try:
+            os.rename(aside, root / str(version))
+        except OSError as error:
+            raise ExportError(f"{root / str(version)} cannot be published: {error}. Run it again.") from error
+        flush(root)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def _clear_abandoned(root):
+    """Removes what exports that were killed left behind; one that still runs keeps its folder."""
+    for path in root.glob(".writing-*"):
+        try:
+            os.kill(int(path.name.rpartition("-")[2]), 0)
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(path, ignore_errors=True)
+        except PermissionError:  # somebody else's, alive
+            continue
+
+
+def flush_tree(directory):
+    """Makes all of a folder durable."""
+    for path in [p for p in Path(directory).rglob("*") if p.is_file()]:
+        flush(path)
+    for path in [Path(directory), *(p for p in Path(directory).rglob("*") if p.is_dir())]:
+        flush(path)
+
+
+def link_tree(source, target, leave_out=()):
+    """Gives `target` the files of `source` under the same names: by hard links, or copies where they cannot be made.
+
+    A published file never changes, so one of two names costs no disk and no time.
+    """
+    for path in sorted(Path(source).rglob("*")):
+        name = path.relative_to(source)
+        if path.is_dir():
+            (target / name).mkdir()
+        elif str(name) not in leave_out:
+            try:
+                os.link(path, target / name)
+            except OSError:  # another file system, or one without links
+                shutil.copyfile(path, target / name)

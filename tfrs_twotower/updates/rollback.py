@@ -1,0 +1,106 @@
+"""Makes an earlier version serve again, under the next number."""
+
+import dataclasses
+import datetime
+from pathlib import Path
+
+from tfrs_twotower import runs
+from tfrs_twotower.errors import ExportError, invalid
+from tfrs_twotower.exporting import MANIFEST, integrity, manifest, user_deltas
+from tfrs_twotower.exporting.publishing import link_tree, new_version
+from tfrs_twotower.exporting.rollbacks import RECORD, manifests
+
+
+@dataclasses.dataclass(frozen=True)
+class Rollback:
+    """What a rollback did.
+
+    Attributes:
+      published: the new version's path.
+      copy_of: the number of the version whose files it has, as that was first published.
+      replaced: the number of the version that served before, as that was first published; rolling back to it undoes.
+    """
+
+    published: Path
+    copy_of: int
+    replaced: int
+
+
+def roll_back(path, to=None):
+    """Publishes an earlier version again, under the next number, so that every server that follows takes it up.
+
+    The new version has the files of the earlier one (hard links), with its rows of users, and its own manifest, which
+    says what it is. For a run, `latest` then points to the run that it comes from, so that updates go on from there.
+    Stopped at any point, either the version that served still does or the earlier one does, and it can be run again.
+
+    Args:
+      path: a run, whose neighbours are searched too and `latest` among which serves; or a folder of versions.
+      to: the number of the version that is to serve again. By default the newest one before what serves that has not
+        been rolled back from.
+
+    Returns:
+      A `Rollback`.
+
+    Raises:
+      ExportError: there is no such version, it serves already, or its files are damaged.
+    """
+    serving, roots = _roots(Path(path).resolve())
+    versions = {number: (root, contents) for root in roots for number, contents in manifests(root).items()}
+    current = max(manifests(serving), default=None)
+    if current is None:
+        raise ExportError(invalid("path", "hold an exported version", str(serving), "Name a run or an export root."))
+    origins = {number: _origin(number, contents) for number, (_, contents) in versions.items()}
+    replaced = origins[current]
+    wanted = _previous(versions, origins, replaced) if to is None else _named(origins, to, replaced)
+    source = max(number for number, origin in origins.items() if origin == wanted)  # has the newest rows of users
+    root, contents = versions[source]
+    integrity.check(root / str(source))
+    with new_version(root, max(versions) + 1) as (aside, version):
+        link_tree(root / str(source), aside, leave_out=[MANIFEST])
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        record = {"copy_of": wanted, "replaced": replaced, "at": now}
+        manifest.write(aside, {**contents, "version": version, RECORD: record}, contents["files"])
+        user_deltas.copy(root, source, version)
+    if (root.parent / runs.CONFIG).is_file():
+        runs.point_latest(root.parent)
+    return Rollback(root / str(version), wanted, replaced)
+
+
+def _roots(path):
+    """(the folder of versions that serves, all folders of versions that there are to choose from)."""
+    if path.name == runs.EXPORT and (path.parent / runs.CONFIG).is_file():
+        path = path.parent
+    if not (path / runs.CONFIG).is_file():
+        return path, [path]
+    latest = path.parent / "latest"
+    serving = (latest.resolve() if latest.exists() else path) / runs.EXPORT
+    return serving, sorted({root.resolve() for root in path.parent.glob(f"*/{runs.EXPORT}")})
+
+
+def _origin(number, contents):
+    return contents[RECORD]["copy_of"] if RECORD in contents else number
+
+
+def _previous(versions, origins, replaced):
+    """The newest version before `replaced` that nobody rolled back from, or that somebody rolled back to since."""
+    bad = set()
+    for number in sorted(versions):
+        if record := versions[number][1].get(RECORD):
+            bad.discard(record["copy_of"])
+            if record["copy_of"] < record["replaced"]:  # else it was undone, which says nothing against the older one
+                bad.add(record["replaced"])
+    earlier = {origin for origin in origins.values() if origin < replaced} - bad
+    if not earlier:
+        raise ExportError(
+            f"There is no version before {replaced} to roll back to. Found: {sorted(set(origins.values()))}"
+            + (f", of which {sorted(bad)} were rolled back from. Name one by `--to`." if bad else ".")
+        )
+    return max(earlier)
+
+
+def _named(origins, to, replaced):
+    if to not in origins:
+        raise ExportError(invalid("to", "be a version that is there", to, f"There are: {sorted(origins)}."))
+    if origins[to] == replaced:
+        raise ExportError(invalid("to", "be another version than the one that serves", to, "Nothing has to be done."))
+    return origins[to]
