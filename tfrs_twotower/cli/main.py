@@ -5,6 +5,7 @@ import os
 import sys
 
 from tfrs_twotower.cli import (
+    cold,
     consume,
     evaluate,
     export,
@@ -23,7 +24,8 @@ from tfrs_twotower.cli import (
 from tfrs_twotower.errors import TwoTowerError
 
 VERBS = (
-    train, tune, update, rollback, evaluate, recommend, similar, index, export, serve, load, consume, inspect, lineage
+    cold, train, tune, update, rollback, evaluate, recommend, similar, index, export, serve, load, consume, inspect,
+    lineage,
 )
 
 DESCRIPTION = """\

@@ -1,0 +1,46 @@
+"""`twotower cold`: what it makes of CSV files. tests/coldstart serves what it writes."""
+
+import pytest
+
+from tfrs_twotower.cli import cold
+from tfrs_twotower.cli.main import build_parser, main
+
+
+@pytest.fixture
+def shop(tmp_path):
+    (tmp_path / "items.csv").write_text("sku,sold,sold_in,open\n10,5,DE|FR,8\n11,7,DE,9|20\n12,,,\n")
+    (tmp_path / "hours.csv").write_text("sku,hour\n12,8\n10,8\n11,20\n10,\n")
+    return tmp_path
+
+
+def test_texts_are_split_and_rows_make_lists(shop):
+    items = cold._table(str(shop / "items.csv"), "sku")
+    assert cold._split(items, "country", "sold_in")["sold_in"].to_pylist() == [["DE", "FR"], ["DE"], None]
+    assert cold._split(items, "hour", "open")["open"].to_pylist() == [[8], [9, 20], None]
+    assert cold._split(items, "country", "sold") is items
+    assert cold._lists(str(shop / "hours.csv"), "hour", "sku") == {8: ["12", "10"], 20: ["11"]}
+
+
+def test_rules_keep_the_order_of_the_command():
+    args = build_parser().parse_args(["cold", "i.csv", "--by", "a=b", "--list", "c=d", "--by", "e=f=g"])
+    assert args.rules == [("by", "a", "b"), ("list", "c", "d"), ("by", "e", "f=g")]
+
+
+@pytest.mark.parametrize("wrong", [["--by", "country"], ["--list", "=x"], ["--input", "age=float"]])
+def test_arguments_that_do_not_fit_are_wrong_usage(wrong, capsys):
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["cold", "items.csv", *wrong])
+    assert "must" in capsys.readouterr().err
+
+
+def test_a_column_that_is_not_there_is_named(shop, capsys):
+    files = [str(shop / "items.csv"), "--item-id", "sku", "--runs", str(shop / "runs")]
+    for wrong, message in (
+        (["--by", "country=sold_on"], "no column `sold_on`. Did you mean `sold_in`"),
+        (["--list", f"weekday={shop}/hours.csv"], "no column `weekday`"),
+        (["--by", "hour=sold_in"], "must hold whole numbers for `hour`"),
+        (["--order", "sald"], "Did you mean `sold`"),
+    ):
+        assert main(["cold", *files, *wrong]) == 1
+        assert message in capsys.readouterr().err
+    assert not (shop / "runs").exists()

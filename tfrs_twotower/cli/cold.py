@@ -1,0 +1,135 @@
+"""`twotower cold`: a first version to serve, made of an item table before there is an event."""
+
+import argparse
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.cli import options
+from tfrs_twotower.errors import DataError
+
+DESCRIPTION = """\
+Writes a first version of a model from an item table alone: lists in place of trained towers. It is an ordinary
+export, so `twotower serve` and TF Serving answer with it, filters and fresh items included, and a server that follows
+`latest` goes over to the first training without a change of the callers.
+
+  twotower cold items.csv --name shop --item-id sku --order sold
+  twotower cold items.csv --name shop --item-id sku --order added --by country=sold_in --list hour=by_hour.csv
+  twotower serve runs/shop/latest/export
+
+An answer has, in the order of the rules given, the list of each rule that the request's context names, and then the
+whole catalogue by --order. An item stands where it comes first. `hour` (0 to 23) and `weekday` (0 is Monday), in UTC,
+are read from the request's `timestamp`; any other FIELD is an input of its own.
+
+In CSV, text such as DE|FR in a column of --by is two values. A file of --list has the columns FIELD and the item id;
+its rows are the lists, best first.
+
+Requests bring `user_id` (text) and the fields. Name by --input what they will bring for the trained model besides,
+so that they are good for both, and with `user_id=whole` that user ids are numbers.
+"""
+_TYPES = ("text", "whole", "number", "texts", "wholes")
+_SEPARATOR = "|"
+
+
+def add_parser(subparsers):
+    """Adds the verb."""
+    parser = options.verb(subparsers, "cold", run, "a first version to serve, before there is data", DESCRIPTION)
+    parser.add_argument("items", metavar="ITEMS", help="the item table: Parquet or CSV, a file, a folder or a pattern")
+    parser.add_argument("--name", default="cold", help="the model's name, that of the recipe to come (default: cold)")
+    parser.add_argument("--item-id", default="item_id", metavar="COLUMN", help="the id's column (default: item_id)")
+    parser.add_argument("--order", metavar="COLUMN",
+                        help="the global order: numbers or times, the largest first (default: as in the table)")
+    parser.add_argument("--ascending", action="store_true", help="the smallest of --order first")
+    parser.add_argument("--by", dest="rules", action="append", type=_rule("by"), default=[], metavar="FIELD=COLUMN",
+                        help="items whose COLUMN holds the request's FIELD come before the rest; may be repeated")
+    parser.add_argument("--list", dest="rules", action="append", type=_rule("list"), metavar="FIELD=FILE",
+                        help="a list by hand for each value of FIELD; may be repeated")
+    parser.add_argument("--input", dest="inputs", action="append", type=_input, default=[], metavar="NAME=TYPE",
+                        help="what requests bring besides and lists do not read; TYPE is one of " + ", ".join(_TYPES))
+    parser.add_argument("--runs", default=str(options.RUNS), metavar="FOLDER", help="where runs are (default: runs)")
+    return parser
+
+
+def run(args):
+    """Reads the table, writes the version, points `latest` to it."""
+    import tensorflow as tf
+
+    from tfrs_twotower import runs
+    from tfrs_twotower.coldstart import ByColumn, ByList, export_rules, rule_retriever
+    from tfrs_twotower.exporting import next_version
+
+    items = _table(args.items, args.item_id)
+    rules: list = []
+    for kind, field, value in args.rules:
+        if kind == "by":
+            items = _split(items, field, value)
+            rules.append(ByColumn(field, value))
+        else:
+            rules.append(ByList(field, _lists(value, field, args.item_id)))
+    inputs = {name: tf.TensorSpec(*_spec(kind)) for name, kind in {c.USER_ID: "text", **dict(args.inputs)}.items()}
+    retriever = rule_retriever(items, rules, args.order, args.ascending, inputs)
+    directory = runs.create(args.runs, args.name)
+    version = max(next_version(p) for p in [*directory.parent.glob(f"*/{runs.EXPORT}"), ""])
+    path = export_rules(retriever, directory / runs.EXPORT, args.name, rules, args.order, version)
+    runs.point_latest(directory)
+    print(f"{items.num_rows:,} items, {retriever.dim - 1:,} lists by context: {path}")
+
+
+def _table(path, item_id):
+    from tfrs_twotower.data import Columns, Files
+
+    return Files("", items_path=path, columns=Columns(item_id=item_id)).items()
+
+
+def _split(items, field, column):
+    """The table with the texts of a column that stand for several values as lists."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from tfrs_twotower.coldstart import MOMENTS
+
+    if column not in items.column_names or not pa.types.is_string(items[column].type):
+        return items
+    values = items[column]
+    if pc.any(pc.match_substring(values, _SEPARATOR)).as_py():
+        values = pc.split_pattern(values, _SEPARATOR)
+        if field in MOMENTS:
+            try:
+                values = values.cast(pa.list_(pa.int64()))
+            except pa.ArrowInvalid as error:
+                raise DataError(f"Column `{column}` must hold whole numbers for `{field}`: {error}.") from error
+    return items.set_column(items.column_names.index(column), column, values)
+
+
+def _lists(path, field, item_id):
+    """{value: item ids in the order of the rows}."""
+    from tfrs_twotower.data.source import check_columns
+
+    table = _table(path, item_id)
+    check_columns({"the context": field}, table.column_names, path)
+    lists: dict = {}
+    for value, item in zip(table[field].to_pylist(), table[c.ITEM_ID].to_pylist()):
+        if value is not None:
+            lists.setdefault(value, []).append(item)
+    return lists
+
+
+def _spec(kind):
+    """(shape, dtype's name) of a type."""
+    shape = [None, None] if kind.endswith("s") else [None]
+    return shape, {"text": "string", "whole": "int64", "number": "float32"}[kind.removesuffix("s")]
+
+
+def _rule(kind):
+    def read(text):
+        field, separator, value = text.partition("=")
+        if not (field and separator and value):
+            raise argparse.ArgumentTypeError(f"must look like FIELD=…, not {text!r}")
+        return kind, field, value
+
+    return read
+
+
+def _input(text):
+    name, _, kind = text.partition("=")
+    if not name or kind not in _TYPES:
+        raise argparse.ArgumentTypeError(f"must be NAME=TYPE with one of {', '.join(_TYPES)}, not {text!r}")
+    return name, kind

@@ -1,0 +1,249 @@
+"""Lists of items in place of trained towers: the same interface, and scores that put the lists one after the other.
+
+The answer to a request is, in the order of the rules, each list that its context names, and then the whole catalogue
+in its global order; an item stands where it comes first. As vectors: dimension 0 is the global order, and every list
+has a dimension of its own. An item's value there is
+
+    0                            where the list does not hold it,
+    (rules − r) + place          in a list of rule r (the first is 0), place in (0, 1] falling from the front on,
+    place                        in the global order.
+
+A query has one interest for the global order and one for each rule: the unit vector of the list that the context names.
+The best interest counts, so the score tells the rule (its whole part) and the place.
+"""
+
+import collections
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.coldstart.categories import pairs
+from tfrs_twotower.errors import DataError, invalid
+from tfrs_twotower.features import Vocabulary, fingerprints, key_dtype, to_tensor
+
+MOMENTS = ("hour", "weekday")  # context fields that are read from the request's time, as `Time` reads them
+
+
+@dataclasses.dataclass(frozen=True)
+class ByColumn:
+    """The items whose `column` holds the value of the request's context field `field`, in the global order.
+
+    Attributes:
+      field: such as a country or a device. `hour` (0 … 23) and `weekday` (0 is Monday), in UTC, are those of the
+        request's `timestamp`.
+      column: of the items: a value, or a list of values.
+    """
+
+    field: str
+    column: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ByList:
+    """Lists made by hand, or counted elsewhere.
+
+    Attributes:
+      field: as in `ByColumn`.
+      lists: {value of the field: item ids, best first}.
+    """
+
+    field: str
+    lists: dict
+
+
+class RuleItem(tf.Module):
+    """The candidate tower: raw item columns → [batch, dimensions].
+
+    Args:
+      items: `pa.Table` with `item_id` and the columns that the rules and `order` name.
+      rules: a sequence of `ByColumn` and `ByList`, the first one first.
+      order: a column of numbers or times, the largest first; items without a value come last. None: the order of the
+        table, in which items that it does not have come last.
+      ascending: the smallest first.
+
+    Raises:
+      DataError: a column that is not there, an item in a list that the table does not have, or an id twice.
+    """
+
+    def __init__(self, items, rules=(), order=None, ascending=False):
+        super().__init__()
+        _check_ids(items)
+        self._whole = _ByRow(items) if order is None else _ByNumber(items, order, ascending)
+        self.lists = [_OfColumn(rule, items) if isinstance(rule, ByColumn) else _OfLists(rule, items) for rule in rules]
+        self.dim = 1 + sum(one.size for one in self.lists)
+
+    def inputs(self):
+        """{column: tf.TensorSpec}."""
+        return {name: spec for part in (self._whole, *self.lists) for name, spec in part.inputs.items()}
+
+    def encode(self, raw):
+        """The raw columns, as they are."""
+        return raw
+
+    def __call__(self, raw, training=False):
+        whole = self._whole(raw)[:, tf.newaxis]
+        parts = [
+            tf.where(one.holds(raw), float(len(self.lists) - r) + one.place(raw, whole), 0.0)
+            for r, one in enumerate(self.lists)
+        ]
+        return tf.concat([whole, *parts], axis=1)
+
+
+class RuleQuery(tf.Module):
+    """The query tower: raw context fields → [batch, 1 + rules, dimensions].
+
+    Args:
+      tower: the `RuleItem`.
+      ignored: {input name: tf.TensorSpec}: what requests bring for the model that will be trained.
+    """
+
+    user_table = None
+
+    def __init__(self, tower, ignored):
+        super().__init__()
+        self._tower, self._ignored = tower, ignored
+
+    def inputs(self):
+        """{name: tf.TensorSpec}."""
+        read = {}
+        for one in self._tower.lists:
+            moment = one.field in MOMENTS
+            read[c.TIMESTAMP if moment else one.field] = tf.TensorSpec([None], tf.int64 if moment else one.dtype)
+        return {**self._ignored, **read}
+
+    def encode(self, raw):
+        """The raw fields, as they are."""
+        return raw
+
+    def __call__(self, raw, training=False):
+        batch = tf.shape(next(iter(raw.values())))[0]
+        # The lists' numbers among all dimensions; 0 where the context names none, and then −1, which is no dimension.
+        start, numbers = 1, [tf.zeros([batch], tf.int32)]
+        for one in self._tower.lists:
+            number = one.values.lookup(self._field(one, raw))
+            numbers.append(tf.where(number > 0, start + number - 1, -1))
+            start += one.size
+        return tf.one_hot(tf.stack(numbers, axis=1), self._tower.dim)
+
+    def _field(self, one, raw):
+        if one.field not in MOMENTS:
+            return raw[one.field]
+        time = raw[c.TIMESTAMP]
+        days, seconds = time // 86_400, time % 86_400
+        part = seconds // 3600 if one.field == "hour" else (days + 3) % 7  # 1 January 1970 was a Thursday
+        return tf.where(time > 0, part, c.MISSING_INT_ID)
+
+
+class _ByNumber(tf.Module):
+    """1 less the share of the items that stand before this one; 0 for one without a value."""
+
+    def __init__(self, items, column, ascending):
+        super().__init__()
+        if column not in items.column_names:
+            pairs(items, column)  # says so
+        self._column, self._sign = column, -1.0 if ascending else 1.0
+        self.inputs = {column: tf.TensorSpec([None], tf.float32)}
+        values = self._sign * to_tensor(items[column], self.inputs[column], column).numpy()
+        self._values = tf.Variable(np.sort(values[np.isfinite(values)]), trainable=False)
+        self._size = items.num_rows
+
+    def __call__(self, raw):
+        value = self._sign * raw[self._column]
+        there = tf.math.is_finite(value)
+        values = self._values.read_value()
+        behind = tf.searchsorted(values, tf.where(there, value, -np.inf), side="right")
+        rank = tf.size(values) - behind
+        return tf.where(there, 1.0 - tf.cast(rank, tf.float32) / self._size, 0.0)
+
+
+class _ByRow(tf.Module):
+    """The first row 1, the last 1 / n, an unknown item 0."""
+
+    inputs: dict
+
+    def __init__(self, items):
+        super().__init__()
+        ids = _ids(items)
+        self.inputs = {c.ITEM_ID: tf.TensorSpec([None], ids.dtype)}
+        self._rows, self._size = Vocabulary(fingerprints(ids).numpy()), items.num_rows
+
+    def __call__(self, raw):
+        row = tf.cast(self._rows.lookup(raw[c.ITEM_ID]), tf.float32)
+        return tf.where(row > 0, (self._size + 1 - row) / self._size, 0.0)
+
+
+class _OfColumn(tf.Module):
+    """The lists of a `ByColumn`, one for each value of the column."""
+
+    def __init__(self, rule, items):
+        super().__init__()
+        self.field, self._column = rule.field, rule.column
+        self.values, self.dtype = _vocabulary(rule.field, pairs(items, rule.column)[1])
+        self.size = self.values.size
+        kind = items[rule.column].type
+        shape = [None, None] if hasattr(kind, "value_type") and not hasattr(kind, "index_type") else [None]
+        self.inputs = {rule.column: tf.TensorSpec(shape, self.dtype)}
+
+    def holds(self, raw):
+        value = raw[self._column]
+        number = self.values.lookup(value if len(value.shape) == 2 else value[:, tf.newaxis])
+        return tf.reduce_any(number[:, :, tf.newaxis] == tf.range(1, self.size + 1), axis=1)
+
+    def place(self, raw, whole):
+        return whole
+
+
+class _OfLists(tf.Module):
+    """The lists of a `ByList`."""
+
+    def __init__(self, rule, items):
+        super().__init__()
+        self.field = rule.field
+        self.values, self.dtype = _vocabulary(rule.field, list(rule.lists))
+        self.size = self.values.size
+        ids = _ids(items)
+        row = {str(item): i for i, item in enumerate(items[c.ITEM_ID].to_pylist())}
+        places = np.zeros((items.num_rows + 1, self.size), np.float32)
+        for value, listed in rule.lists.items():
+            number = int(self.values.lookup(tf.constant([value], self.dtype))[0]) - 1
+            for place, item in reversed(list(enumerate(listed))):  # of one that is named twice the first counts
+                if str(item) not in row:
+                    raise DataError(invalid(f"lists[{value!r}]", "name items of the table", item, "Leave it out."))
+                places[1 + row[str(item)], number] = 1 - place / len(listed)
+        self.inputs = {c.ITEM_ID: tf.TensorSpec([None], ids.dtype)}
+        listed = np.flatnonzero(places.max(axis=1))
+        self._items = Vocabulary(fingerprints(ids).numpy()[listed - 1])
+        self._places = tf.Variable(places[np.concatenate([[0], listed])], trainable=False)
+
+    def holds(self, raw):
+        return self.place(raw, None) > 0
+
+    def place(self, raw, whole):
+        return tf.gather(self._places, self._items.lookup(raw[c.ITEM_ID]))
+
+
+def _vocabulary(field, values):
+    """(`Vocabulary` of the distinct values, their dtype)."""
+    distinct = list(dict.fromkeys(int(v) if isinstance(v, float) and v.is_integer() else v for v in values))
+    kinds = {type(value) for value in distinct}
+    if kinds not in ([{int}] if field in MOMENTS else [{int}, {str}]):
+        rule = "have values, all of them " + ("whole numbers" if field in MOMENTS else "text or all whole numbers")
+        raise DataError(invalid(field, rule, distinct[:5], "Look at the column or the lists."))
+    dtype = tf.string if kinds == {str} else tf.int64
+    return Vocabulary(fingerprints(tf.constant(distinct, dtype)).numpy()), dtype
+
+
+def _ids(items):
+    array = items[c.ITEM_ID]
+    return to_tensor(array, tf.TensorSpec([None], key_dtype(array, c.ITEM_ID)), c.ITEM_ID)
+
+
+def _check_ids(items):
+    ids = items[c.ITEM_ID].to_pylist()
+    if not ids:
+        raise DataError("The item table has no rows. Nothing can be recommended.")
+    for item, count in collections.Counter(ids).items():
+        if item in (None, c.MISSING_STRING_ID, c.MISSING_INT_ID) or count > 1:
+            raise DataError(invalid(c.ITEM_ID, "be there for every item, and once", item, "Look at the item table."))

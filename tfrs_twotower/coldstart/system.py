@@ -1,0 +1,74 @@
+"""The first version of a model, made of an item table before there is an event."""
+
+import uuid
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.coldstart.rules import MOMENTS, ByColumn, RuleItem, RuleQuery
+from tfrs_twotower.config import to_dict
+from tfrs_twotower.exporting import Retriever, export
+from tfrs_twotower.exporting.parity import odd
+from tfrs_twotower.features import Category, Id, MultiValue, Number, Schema, Time, key_dtype, to_tensor
+from tfrs_twotower.index import IndexConfig, build
+
+_PART = 4096  # items at a time
+USER_ID = {c.USER_ID: tf.TensorSpec([None], tf.string)}
+
+
+def rule_retriever(items, rules=(), order=None, ascending=False, ignored=USER_ID):
+    """A `Retriever` that answers with lists: see `rules`.
+
+    An item counts as popular, for β, by its place in the global order: log p falls with it.
+
+    Args:
+      items: `pa.Table` with `item_id`, one row an item.
+      rules, order, ascending: see `RuleItem`.
+      ignored: {input name: tf.TensorSpec}: what requests bring and rules do not read, so that the model that is trained
+        later takes the same requests.
+
+    Raises:
+      DataError: see `RuleItem`.
+    """
+    tower = RuleItem(items, rules, order, ascending)
+    raw = {name: to_tensor(items[name], spec, name) for name, spec in tower.inputs().items()}
+    vectors = np.concatenate([
+        tower({name: values[start:start + _PART] for name, values in raw.items()}).numpy()
+        for start in range(0, items.num_rows, _PART)
+    ])
+    ids = items[c.ITEM_ID]
+    place = np.maximum(vectors[:, 0], 0.5 / items.num_rows)
+    return Retriever(
+        RuleQuery(tower, ignored), tower, vectors, to_tensor(ids, tf.TensorSpec([None], key_dtype(ids, c.ITEM_ID))),
+        index=None, temperature=1.0, log_popularity=np.log(place / place.sum()).astype(np.float32),
+    )
+
+
+def export_rules(retriever, root, name, rules, order, least_version=1):
+    """Writes a retriever of `rule_retriever` as the next version under `root`, as `exporting.export` does; its path."""
+    _, report = build(IndexConfig(kind="exact"), retriever.vectors.numpy())
+    fields = {
+        "model": name,
+        "schema": to_dict(_schema(retriever, rules, order)),
+        "embedding_space": uuid.uuid4().hex,
+        "temperature": 1.0,
+        "metrics": None,
+    }
+    samples = [odd(retriever.query_tower.inputs(), rows=1)]
+    return export(retriever, root, fields, samples, report, model_name=name, least_version=least_version)
+
+
+def _schema(retriever, rules, order):
+    """What requests and items are asked for, in the words of a schema."""
+    fields = dict.fromkeys(rule.field for rule in rules)
+    parts = tuple(field for field in fields if field in MOMENTS)
+    query = [Category(field) for field in fields if field not in MOMENTS]
+    moments = [Time(c.TIMESTAMP, parts=parts)] if parts else []
+    specs = retriever.candidate_tower.inputs()
+    columns = {
+        rule.column: (MultiValue if len(specs[rule.column].shape) == 2 else Category)(rule.column)
+        for rule in rules if isinstance(rule, ByColumn)
+    }
+    ordered = (Number(order),) if order is not None else ()
+    return Schema(query=(Id(c.USER_ID), *query, *moments), candidate=(Id(c.ITEM_ID), *ordered, *columns.values()))
