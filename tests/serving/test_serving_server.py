@@ -170,6 +170,9 @@ def test_the_command_refuses_in_one_line(tmp_path, server, capfd):
         ([root, "--rest-port", "0", "--grpc-port", str(server.grpc_port)], "Address already in use"),
         ([root, "--rest-port", "0", "--grpc-port", "99999"], "between 0 and 65535"),
         ([root, "--host", "no-such-host.invalid"], "Cannot listen on no-such-host.invalid"),
+        ([root, "--host", "0.0.0.0", "--rest-port", "0", "--grpc-port", "0"], "or say --insecure"),
+        ([root, "--tls-cert", "cert.pem"], "`tls_cert` needs `tls_key`"),
+        ([root, "--api-key-file", "none"], "API keys cannot be read"),
     ):
         capfd.readouterr()
         assert main(["serve", *arguments]) == 1

@@ -1,6 +1,5 @@
 """`twotower serve`: a local server that speaks TF Serving's REST and gRPC."""
 
-import logging
 import os
 import sys
 
@@ -32,7 +31,7 @@ JSON as google.protobuf.Struct. `twotower consume` records from a Redis stream.
 
 Under load, --concurrency requests run and --queue wait. One more is refused with 429 (gRPC: RESOURCE_EXHAUSTED), and
 one whose turn does not come by --deadline with 504 (DEADLINE_EXCEEDED). Events have a line of their own, as long.
-SIGTERM: /readyz says 503, new requests are refused with 503 (UNAVAILABLE), those that run or wait are answered.
+On SIGTERM /readyz says 503, new requests are refused with 503 (UNAVAILABLE), those that run or wait are answered.
 """
 
 
@@ -59,16 +58,27 @@ def add_parser(subparsers):
                       help="how long a request waits for its turn (default: 2)")
     load.add_argument("--drain-seconds", type=float, default=10.0, metavar="SECONDS",
                       help="how long a server that is told to stop waits for requests that it has (default: 10)")
+    access = parser.add_argument_group("access and encryption")
+    access.add_argument("--api-key-file", metavar="FILE", help="a file of keys, one a line; requests then carry one as "
+                        "`Authorization: Bearer KEY` (gRPC: metadata), but for /healthz and /readyz")
+    access.add_argument("--tls-cert", metavar="FILE", help="PEM: the certificate, for REST and gRPC both")
+    access.add_argument("--tls-key", metavar="FILE", help="PEM: its private key, without a password")
+    access.add_argument("--insecure", action="store_true", help="listen where other machines reach it without a key")
+    log = parser.add_argument_group("log, on standard error")
+    log.add_argument("--log", choices=("text", "json"), default="text", help="json: an object a line, with a line a "
+                     "request (its id, method, signature, status, milliseconds, version); default: text")
+    log.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info",
+                     help="default: info; debug tells each request in text too")
     return parser
 
 
 def run(args):
     """Serves until it is stopped; says which versions come in."""
     from tfrs_twotower.online import open_cache
-    from tfrs_twotower.serving import Load, serve
+    from tfrs_twotower.serving import Access, Load, logs, serve
 
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("tfrs_twotower.serving").setLevel(logging.INFO)
+    logs.set_up(args.log, args.log_level)
+    access = Access(args.api_key_file, args.tls_cert, args.tls_key, args.insecure)
     stores = options.open_store(args) if args.store else None
     cache = open_cache(args.cache) if args.cache else None
     load = Load(args.concurrency, args.queue, args.deadline)
@@ -76,7 +86,7 @@ def run(args):
         left = serve(
             args.root, name=args.name, host=args.host, rest_port=args.rest_port, grpc_port=args.grpc_port,
             poll_seconds=args.poll_seconds, stores=stores, event_types=tuple(args.event_types), cache=cache,
-            load=load, event_load=load, drain_seconds=args.drain_seconds,
+            load=load, event_load=load, drain_seconds=args.drain_seconds, access=access,
         )
     finally:
         for opened in filter(None, (stores, cache)):

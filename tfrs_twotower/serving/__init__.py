@@ -4,6 +4,7 @@
 requests and knows no transport, `rest` and `grpc_service` are the two transports, `server` puts them together.
 """
 
+from tfrs_twotower.serving.access import Access
 from tfrs_twotower.serving.admission import Load
 from tfrs_twotower.serving.errors import (
     CannotServe,
@@ -22,6 +23,7 @@ from tfrs_twotower.serving.repository import Repository, State, VersionStatus
 from tfrs_twotower.serving.server import Server, serve
 
 __all__ = [
+    "Access",
     "CannotServe",
     "DeadlineExceeded",
     "InvalidArgument",

@@ -26,6 +26,7 @@ from tfrs_twotower.serving.errors import (
     ServingError,
     Unimplemented,
 )
+from tfrs_twotower.serving.guard import REQUEST_ID, request_id
 
 grpc = extras.require("grpc")
 model_service = extras.require("tensorflow_serving.apis.model_service_pb2_grpc")
@@ -65,8 +66,10 @@ class _Calls:
 
     def answer(self, method, handler, request, context, line=None):
         """Answers by `handler(request, call)`, in the turn that `line` gives; without a line, at once."""
+        name = request_id(dict(context.invocation_metadata()).get(REQUEST_ID, ""))
+        context.set_trailing_metadata(((REQUEST_ID, name),))
         try:
-            with self._metrics.call(f"grpc:{method}") as call:
+            with self._metrics.call(f"grpc:{method}", name) as call:
                 with line.place(context.time_remaining()) if line else contextlib.nullcontext():
                     if not context.is_active():
                         raise Cancelled("The client went away.")
@@ -74,7 +77,8 @@ class _Calls:
         except ServingError as error:
             code, message = error.code, str(error)
             if isinstance(error, Overloaded):  # this one may be sent again, what is too large may not
-                context.set_trailing_metadata((("grpc-retry-pushback-ms", str(1000 * RETRY_SECONDS)),))
+                pushback = ("grpc-retry-pushback-ms", str(1000 * RETRY_SECONDS))
+                context.set_trailing_metadata(((REQUEST_ID, name), pushback))
         except Exception as error:
             _log.exception("%s failed", method)
             code, message = ServingError.code, f"{type(error).__name__}: see the server's log."

@@ -4,6 +4,7 @@ import contextlib
 import time
 
 from tfrs_twotower import extras
+from tfrs_twotower.serving import logs
 from tfrs_twotower.serving.errors import ServingError
 from tfrs_twotower.serving.repository import State
 
@@ -17,13 +18,15 @@ class Call:
     """A request being counted. Set `signature` once it is known to exist: a made-up name is no label.
 
     Attributes:
+      request_id: by which its caller knows it.
       version: of the model that answered, where one did.
     """
 
     signature = ""
     version = None
 
-    def __init__(self):
+    def __init__(self, request_id):
+        self.request_id = request_id
         self.begin()
 
     def begin(self):
@@ -102,9 +105,9 @@ class Metrics:
             self._refusals.labels(reason)
 
     @contextlib.contextmanager
-    def call(self, method):
-        """Counts and times the block as one request; a `ServingError` inside it gives the status."""
-        call, status = Call(), "OK"
+    def call(self, method, request_id=""):
+        """Counts, times and logs the block as one request; a `ServingError` inside it gives the status."""
+        call, status = Call(request_id), "OK"
         self._in_flight.inc()
         try:
             yield call
@@ -115,9 +118,11 @@ class Metrics:
             status = ServingError.code
             raise
         finally:
+            seconds = time.perf_counter() - call.start
             self._in_flight.dec()
             self._requests.labels(method, call.signature, status).inc()
-            self._seconds.labels(method, call.signature).observe(time.perf_counter() - call.start)
+            self._seconds.labels(method, call.signature).observe(seconds)
+            logs.tell(method, call, status, seconds)
 
     @contextlib.contextmanager
     def stage(self, name):

@@ -56,7 +56,7 @@ class Rest:
         self._threads = {line: anyio.CapacityLimiter(line.load.concurrency + line.load.queue) for line in lines}
 
     def app(self):
-        """The ASGI application. Authentication and TLS belong around it, as middleware and at the socket."""
+        """The ASGI application. `Guard` goes around it, which gives each request its id."""
         model, version = "/v1/models/{name}", "/v1/models/{name}/versions/{version}"
         routes = []
         for base in (version, model):  # the first that matches answers
@@ -106,7 +106,7 @@ class Rest:
 
         TensorFlow, JSON and stores take their time: in a thread, so that other requests are read meanwhile.
         """
-        with self._metrics.call(method) as call:
+        with self._metrics.call(method, request.state.request_id) as call:
             body = await self._body(request)
             call.begin()
             place = line.place()

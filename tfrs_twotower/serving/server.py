@@ -11,12 +11,14 @@ from concurrent import futures
 from tfrs_twotower import extras
 from tfrs_twotower.errors import invalid
 from tfrs_twotower.online import StoreError
+from tfrs_twotower.serving.access import Access
 from tfrs_twotower.serving.admission import Admission, Lines, Load
 from tfrs_twotower.serving.cached_tower import CachedTower
 from tfrs_twotower.serving.errors import CannotServe
 from tfrs_twotower.serving.events import EventRecorder
 from tfrs_twotower.serving.features import Features
 from tfrs_twotower.serving.grpc_service import add_services
+from tfrs_twotower.serving.guard import GrpcGuard, Guard
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import call
 from tfrs_twotower.serving.predictor import Limits, Predictor
@@ -41,7 +43,7 @@ _log = logging.getLogger(__name__)
 class Server:
     """Serves `root` until `stop`. A context manager.
 
-    There is no authentication and no encryption: keep the default loopback address, or put a proxy before it.
+    Whoever can connect may ask, and nothing is encrypted, unless `access` says otherwise.
 
     Args:
       root: the folder of the version folders. It must be there; it may be empty at first.
@@ -55,6 +57,7 @@ class Server:
       drain_seconds: how long `stop` waits for requests that run or wait.
       load: a `Load`: how many predictions run, wait, and how long.
       event_load: a `Load`: the same of the recording of events, which has a line of its own.
+      access: an `Access`: API keys and TLS.
       stores: `online.Stores` of what users did and are: requests then need no more than a `user_id`, and events can
         be recorded. What is past their retention is removed every hour. The caller closes them. None: requests
         carry it all.
@@ -79,6 +82,7 @@ class Server:
         cache=None,
         load=Load(),
         event_load=Load(),
+        access=Access(),
     ):
         self.name = name
         self.host = host
@@ -96,6 +100,7 @@ class Server:
             Admission(load, "predictions", self.metrics), Admission(event_load, "events", self.metrics)
         )
         self._drain_seconds = drain_seconds
+        self._access = access
         self._stores = stores
         self._stopping = threading.Event()
 
@@ -103,11 +108,14 @@ class Server:
         """Takes its ports, loads what is there, then answers.
 
         Raises:
-          CannotServe: there is no such folder, a port is taken or out of range, or the host is unknown.
+          CannotServe: there is no such folder, a port is taken or out of range, the host is unknown, other machines
+            could ask without a key, or a file of keys or a certificate cannot be used.
         """
         if not os.path.isdir(self.repository.root):
             way_out = "Export first (`twotower train` does), or name the folder that holds the version folders."
             raise CannotServe(invalid("root", "be a folder", self.repository.root, way_out))
+        self._keys = self._access.keys()
+        self._access.check_tls()
         self._bind()
         self.repository.start()
         self.name = self.name or self._manifest_name()
@@ -156,11 +164,13 @@ class Server:
     def _bind(self):
         self._listen("grpc_port", self.grpc_port).close()  # gRPC itself says less, and takes 70000 for 4464
         self._socket = self._listen("rest_port", self.rest_port)
+        self._check_address(self._socket.getsockname()[0])
         # Connections inherit it. asyncio does not set it on them here, and an answer would wait 40 ms.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rest_port = self._socket.getsockname()[1]
         self._grpc = grpc.server(
             futures.ThreadPoolExecutor(self._grpc_threads(), "grpc"),
+            interceptors=[GrpcGuard(self._keys, self.metrics)] if self._keys else [],
             options=[
                 ("grpc.max_receive_message_length", self.predictor.limits.max_body_bytes),
                 ("grpc.max_send_message_length", -1),  # answers are bounded by the limits on rows and k
@@ -169,7 +179,9 @@ class Server:
         )
         address = f"[{self.host}]" if ":" in self.host else self.host
         try:
-            self.grpc_port = self._grpc.add_insecure_port(f"{address}:{self.grpc_port}")
+            credentials, address = self._access.credentials(), f"{address}:{self.grpc_port}"
+            add = self._grpc.add_secure_port if credentials else self._grpc.add_insecure_port
+            self.grpc_port = add(address, *filter(None, [credentials]))
         except RuntimeError as error:  # as when `rest_port` is the same
             self._socket.close()
             raise self._refused("grpc_port", self.grpc_port, str(error)) from error
@@ -181,6 +193,13 @@ class Server:
     def _grpc_threads(self):
         """A request that waits takes a thread."""
         return sum(line.load.concurrency + line.load.queue for line in self._lines) + _SPARE_THREADS
+
+    def _check_address(self, address):
+        try:
+            self._access.check_address(address)
+        except CannotServe:
+            self._socket.close()
+            raise
 
     def _listen(self, argument, port):
         if not 0 <= port <= _MAX_PORT:
@@ -214,12 +233,14 @@ class Server:
             return model.manifest.get("model", _DEFAULT_NAME)
 
     def _http_server(self):
+        rest = Rest(self.predictor, self._recorder, self.name, self.metrics, self.ready, self._lines, _BODY_SECONDS)
         return uvicorn.Server(
             uvicorn.Config(
-                Rest(
-                    self.predictor, self._recorder, self.name, self.metrics, self.ready, self._lines, _BODY_SECONDS
-                ).app(),
+                Guard(rest.app(), self._keys, self.metrics),
+                ssl_certfile=self._access.tls_cert,
+                ssl_keyfile=self._access.tls_key,
                 lifespan="off",
+                log_config=None,  # as the process's other logs
                 log_level="warning",
                 access_log=False,
                 server_header=False,
@@ -241,10 +262,11 @@ def serve(root, **settings):
     try:
         server.start()
         try:
+            scheme = "https" if settings.get("access", Access()).tls_cert else "http"
             versions = ", ".join(map(str, server.repository.available())) or "none yet"
             print(
                 f"Serving {server.name} (version {versions}) at "
-                f"http://{server.host}:{server.rest_port}/v1/models/{server.name} "
+                f"{scheme}://{server.host}:{server.rest_port}/v1/models/{server.name} "
                 f"and gRPC {server.host}:{server.grpc_port}",
                 flush=True,
             )

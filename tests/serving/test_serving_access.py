@@ -1,0 +1,190 @@
+"""Keys and certificates, with real ones; and what the log says of a request."""
+
+import json
+import logging
+import os
+import shutil
+import ssl
+import subprocess
+
+import grpc
+import httpx
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.serving import Access, CannotServe, Server, logs
+from tfrs_twotower.serving.access import ApiKeys
+
+FIRST, SECOND = "0123456789abcdef", "fedcba9876543210"
+PREDICT = "/v1/models/toy:predict"
+USER = {"inputs": {"user_id": ["somebody"]}}
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """(certificate, key): signed by itself, for 127.0.0.1."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        reason = "needs openssl, which is not installed"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    folder = tmp_path_factory.mktemp("tls")
+    paths = str(folder / "cert.pem"), str(folder / "key.pem")
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-out", paths[0], "-keyout", paths[1]],
+        check=True, capture_output=True,
+    )
+    return paths
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    path = tmp_path_factory.mktemp("keys") / "keys"
+    path.write_text(f"# the shop's\n{FIRST}\n\n  {SECOND}  \n")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory, publish, certificate, keys):
+    root = tmp_path_factory.mktemp("guarded")
+    publish(root, 3)
+    access = Access(keys, *certificate)
+    with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60, access=access) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(guarded, certificate):
+    trust = ssl.create_default_context(cafile=certificate[0])
+    with httpx.Client(base_url=f"https://127.0.0.1:{guarded.rest_port}", verify=trust) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def channel(guarded, certificate):
+    with open(certificate[0], "rb") as file:
+        credentials = grpc.ssl_channel_credentials(file.read())
+    with grpc.secure_channel(f"127.0.0.1:{guarded.grpc_port}", credentials) as channel:
+        yield channel
+
+
+def predict_over(channel, *metadata):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "toy"
+    request.inputs["user_id"].CopyFrom(tf.make_tensor_proto(["somebody"]))
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    return stub.Predict.with_call(request, metadata=metadata, timeout=30)
+
+
+@pytest.mark.parametrize("given, status", [
+    (None, 401), ("", 401), (FIRST, 401), (f"Basic {FIRST}", 401), (f"Bearer {FIRST}x", 401), ("Bearer", 401),
+    (f"Bearer {FIRST[:-1]}", 401), ("Bearer # the shop's", 401), (b"Bearer \xff", 401), (f"Bearer {FIRST}", 200),
+    (f"bearer  {SECOND}", 200),
+])
+def test_rest_asks_for_a_key_over_tls(client, given, status):
+    response = client.post(PREDICT, json=USER, headers={} if given is None else {"Authorization": given})
+    assert response.status_code == status
+    if status == 401:
+        assert response.headers["www-authenticate"] == "Bearer" and "Authorization: Bearer KEY" in response.text
+
+
+def test_health_is_open_and_all_else_is_not(client):
+    for path, status in (
+        ("/healthz", 200), ("/readyz", 200), ("/metrics", 401), ("/monitoring/prometheus/metrics", 401),
+        ("/v1/models/toy", 401), ("/v1/models/toy/metadata", 401), ("/healthz/", 401), ("/nothing", 401),
+    ):
+        assert client.get(path).status_code == status, path
+    headers = {"Authorization": f"Bearer {FIRST}"}
+    text = client.get("/metrics", headers=headers).text
+    assert 'twotower_refusals_total{reason="unauthenticated"}' in text and FIRST not in text
+
+
+def test_grpc_asks_for_a_key_over_tls(channel):
+    for metadata in ((), (("authorization", "Bearer no"),)):
+        with pytest.raises(grpc.RpcError) as error:
+            predict_over(channel, *metadata)
+        assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    with pytest.raises(grpc.RpcError) as error:
+        request = get_model_status_pb2.GetModelStatusRequest()
+        model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request)
+    assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    response, _ = predict_over(channel, ("authorization", f"Bearer {SECOND}"))
+    assert response.model_spec.version.value == 3
+
+
+def test_plain_text_gets_no_answer_from_a_server_with_tls(guarded):
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"http://127.0.0.1:{guarded.rest_port}/healthz")
+    with grpc.insecure_channel(f"127.0.0.1:{guarded.grpc_port}") as channel:
+        with pytest.raises(grpc.RpcError) as error:
+            predict_over(channel, ("authorization", f"Bearer {FIRST}"))
+        assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("text, reason", [
+    ("", "must hold a key"), ("# none\n", "must hold a key"), ("short\n", "Key 1 of .* at least 16"),
+    (f"{FIRST}\ntwo words in a line\n", "Key 2 of"), ("é" * 20, "all ASCII"),
+])
+def test_files_that_hold_no_good_keys_are_refused(tmp_path, text, reason):
+    (tmp_path / "keys").write_text(text)
+    with pytest.raises(CannotServe, match=reason):
+        ApiKeys(tmp_path / "keys")
+    with pytest.raises(CannotServe, match="cannot be read"):
+        ApiKeys(tmp_path / "none")
+
+
+def test_certificates_that_are_none_are_refused(tmp_path, certificate, keys):
+    for files in ((certificate[1], certificate[0]), (keys, certificate[1]), (certificate[0], str(tmp_path / "none"))):
+        with pytest.raises(CannotServe, match="cannot be used"):
+            Server(tmp_path, rest_port=0, grpc_port=0, access=Access(None, *files)).start()
+    with pytest.raises(ConfigError, match="`tls_cert` needs `tls_key`"):
+        Access(tls_cert=certificate[0])
+
+
+def test_other_machines_need_a_key_or_the_word(tmp_path, keys):
+    with pytest.raises(CannotServe, match="0.0.0.0 can be reached from other machines"):
+        Server(tmp_path, host="0.0.0.0", rest_port=0, grpc_port=0).start()
+    for access in (Access(insecure=True), Access(keys)):
+        with Server(tmp_path, host="0.0.0.0", rest_port=0, grpc_port=0, access=access) as server:
+            assert httpx.get(f"http://127.0.0.1:{server.rest_port}/healthz").status_code == 200
+
+
+def test_a_request_keeps_its_id_in_the_answer_and_in_one_line_of_the_log(client, channel, caplog):
+    name, key = "order-17.a", f"Bearer {FIRST}"
+    with caplog.at_level(logging.INFO, "tfrs_twotower.serving.requests"):
+        good = client.post(PREDICT, json=USER, headers={"Authorization": key, "X-Request-Id": name})
+        bad = client.post(PREDICT, json={"inputs": {"somebody": 1}},
+                          headers={"Authorization": key, "X-Request-Id": "two words"})
+        _, call = predict_over(channel, ("authorization", key), ("x-request-id", name))
+    assert good.headers["x-request-id"] == name == dict(call.trailing_metadata())["x-request-id"]
+    made = bad.headers["x-request-id"]
+    assert len(made) == 32 and client.get("/healthz").headers["x-request-id"] != made
+    formatter = logs.JsonFormatter()
+    lines = [formatter.format(record) for record in caplog.records]
+    first, second, third = [json.loads(line) for line in lines]
+    assert 0 < first.pop("milliseconds") and first.pop("time").endswith("+00:00")
+    assert first == {
+        "level": "info", "logger": "tfrs_twotower.serving.requests", "message": "request", "request_id": name,
+        "method": "rest:predict", "signature": "serving_default", "status": "OK", "version": 3,
+    }
+    assert (second["request_id"], second["status"]) == (made, "INVALID_ARGUMENT")
+    assert (third["request_id"], third["method"], third["version"]) == (name, "grpc:Predict", 3)
+    assert "somebody" not in "".join(lines) and FIRST not in "".join(lines)
+
+
+def test_an_exception_is_one_line_too():
+    try:
+        raise KeyError("x")
+    except KeyError as error:
+        record = logging.LogRecord("n", logging.ERROR, "f", 1, "%s broke", ("it",), (KeyError, error, None))
+    line = logs.JsonFormatter().format(record)
+    assert "\n" not in line
+    assert json.loads(line)["message"] == "it broke" and "KeyError" in json.loads(line)["exception"]
+    assert logs.TextFormatter().format(logging.makeLogRecord({"msg": "m", "fields": {"a": 1}})) == "m a=1"

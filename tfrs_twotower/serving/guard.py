@@ -1,0 +1,70 @@
+"""Before the handlers: the key of a request, and the id by which its caller finds it in the log."""
+
+import re
+import uuid
+
+from tfrs_twotower import extras
+from tfrs_twotower.serving.errors import Unauthenticated
+
+grpc = extras.require("grpc")
+responses = extras.require("starlette.responses")
+
+REQUEST_ID = "x-request-id"
+_OPEN_PATHS = ("/healthz", "/readyz")  # what restarts a server and what sends it requests have no key
+_PLAIN = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_REASON = "The request carries no key that this server knows. Send `Authorization: Bearer KEY`."
+
+
+def request_id(given):
+    """The id that a request brought, where that is a plain word; else a new one."""
+    return given if _PLAIN.fullmatch(given) else uuid.uuid4().hex
+
+
+class Guard:
+    """ASGI middleware: asks for the key but on /healthz and /readyz, and writes `X-Request-Id` into every answer.
+
+    Args:
+      app: the ASGI application, which finds the id as `request.state.request_id`.
+      keys: `ApiKeys`, or None: no key is asked for.
+      metrics: a `Metrics`.
+    """
+
+    def __init__(self, app, keys, metrics):
+        self._app, self._keys, self._metrics = app, keys, metrics
+
+    async def __call__(self, scope, receive, send):
+        headers = dict(scope["headers"])
+        name = request_id(headers.get(REQUEST_ID.encode(), b"").decode("latin-1"))
+        scope["state"] = {**scope.get("state", {}), "request_id": name}
+
+        async def answer(message):
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], (REQUEST_ID.encode(), name.encode())]}
+            await send(message)
+
+        app = self._app
+        if self._keys and scope["path"] not in _OPEN_PATHS:
+            if not self._keys.know(headers.get(b"authorization", b"").decode("latin-1")):
+                self._metrics.refused("unauthenticated")
+                app = responses.JSONResponse(
+                    {"error": _REASON}, Unauthenticated.http, {"WWW-Authenticate": "Bearer"}
+                )
+        await app(scope, receive, answer)
+
+
+class GrpcGuard:
+    """A `grpc.ServerInterceptor` that asks for the key of every call."""
+
+    def __init__(self, keys, metrics):
+        self._keys, self._metrics = keys, metrics
+        self._refusal = grpc.unary_unary_rpc_method_handler(
+            lambda request, context: context.abort(grpc.StatusCode[Unauthenticated.code], _REASON)
+        )
+
+    def intercept_service(self, continuation, handler_call_details):
+        """gRPC's: the handler of a call, or the one that refuses it."""
+        metadata = dict(handler_call_details.invocation_metadata)
+        if self._keys.know(metadata.get("authorization", "")):
+            return continuation(handler_call_details)
+        self._metrics.refused("unauthenticated")
+        return self._refusal

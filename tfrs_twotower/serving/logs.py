@@ -1,0 +1,70 @@
+"""What a server writes to its log: for people, or one JSON object a line.
+
+A line on a request says who asked for it (its id), what was called and how it went; never what was in it: no user ids,
+no bodies. A failure of the server itself is logged with its traceback.
+"""
+
+import datetime
+import json
+import logging
+
+TEXT, JSON = "text", "json"
+LEVELS = ("debug", "info", "warning", "error")
+
+_requests = logging.getLogger("tfrs_twotower.serving.requests")
+
+
+class JsonFormatter(logging.Formatter):
+    """One object a line: time (ISO 8601, UTC), level, logger, message, what `extra={"fields": …}` gave, exception."""
+
+    def format(self, record):
+        time = datetime.datetime.fromtimestamp(record.created, datetime.timezone.utc)
+        line = {
+            "time": time.isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """The message, and the fields as name=value."""
+
+    def format(self, record):
+        fields = getattr(record, "fields", {})
+        return " ".join([super().format(record), *(f"{name}={value}" for name, value in fields.items())])
+
+
+def set_up(kind=TEXT, level="info"):
+    """Sends the log of a process to standard error.
+
+    Args:
+      kind: "text", or "json".
+      level: the least that is written, of `LEVELS`. Requests are told one by one at "info" in JSON, which machines
+        read, and at "debug" in text.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if kind == JSON else TextFormatter())
+    logging.basicConfig(handlers=[handler])
+    logging.getLogger("tfrs_twotower").setLevel(level.upper())
+    told = kind == JSON or level == "debug"
+    _requests.setLevel(logging.NOTSET if told else logging.WARNING)
+
+
+def tell(method, call, status, seconds):
+    """Writes one request's line.
+
+    Args:
+      method: such as "rest:predict".
+      call: a `metrics.Call`.
+      status: its gRPC name.
+      seconds: from the whole request to its answer.
+    """
+    if _requests.isEnabledFor(logging.INFO):
+        fields = {"request_id": call.request_id, "method": method, "signature": call.signature, "status": status,
+                  "milliseconds": round(seconds * 1000, 3), "version": call.version}
+        _requests.info("request", extra={"fields": fields})
