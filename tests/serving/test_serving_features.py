@@ -56,6 +56,22 @@ def test_a_user_id_brings_profile_and_history(ask, stores):
     assert ask({"user_id": [7, 8]}, "")["ids"].tolist() == [[2, 4], [4, 3]]  # 2.2 and 1.4; 0.4 and 0.3
 
 
+def test_users_without_a_history_get_the_beta_of_cold_ones(repository, stores):
+    stores.history.append([event(1, 7, 1, 5)])
+    features = Features(stores, Metrics(), cold_beta=-1.5)
+    with repository.lease() as model:
+        def beta(signature="", **request):
+            request = {"user_id": tf.constant([7, 8], tf.int64), **request}
+            return features.join(model, model.signature(signature), request).get("popularity_beta")
+
+        assert beta().numpy().tolist() == [0, -1.5]
+        assert beta(history_item_id=tf.constant([[-1], [3]], tf.int64)).numpy().tolist() == [-1.5, 0]
+        assert beta(popularity_beta=tf.constant(0.25)).numpy() == 0.25  # the request's own stays
+        assert beta("embed_query") is None
+        features = Features(stores, Metrics())
+        assert beta() is None
+
+
 def test_an_unknown_user_and_none_at_all_are_served(ask):
     assert ask({"user_id": [7, -1]}, "")["ids"].tolist() == [[4, 3], [4, 3]]
     assert ask({"user_id": np.zeros(0, np.int64)}, "")["ids"].shape == (0, 2)

@@ -1,5 +1,6 @@
 """`twotower serve`: a local server that speaks TF Serving's REST and gRPC."""
 
+import dataclasses
 import os
 import sys
 
@@ -47,6 +48,12 @@ def add_parser(subparsers):
     options.add_store(parser, required=False)
     parser.add_argument("--event-types", metavar="TYPE", nargs="+", default=(),
                         help="events of these types alone make a history (default: all)")
+    parser.add_argument("--interests", metavar="COLUMN",
+                        help="a column of the profiles, a list of item ids that a new user picked: with --store, it is "
+                        "their history until their first event")
+    parser.add_argument("--cold-beta", type=float, default=0.0, metavar="BETA",
+                        help="with --store, the popularity_beta of users without any history, where a request names "
+                        "none: below 0 popular items come to the front (default: 0)")
     parser.add_argument("--cache", metavar="N|URL",
                         help="keep query vectors: N of them in this process, or for an hour in Redis, redis://HOST/1. "
                         "A vector is used again until its user, the minute or the model changes")
@@ -74,19 +81,23 @@ def add_parser(subparsers):
 
 def run(args):
     """Serves until it is stopped; says which versions come in."""
+    from tfrs_twotower.coldstart import InterestHistory
     from tfrs_twotower.online import open_cache
     from tfrs_twotower.serving import Access, Load, logs, serve
 
     logs.set_up(args.log, args.log_level)
     access = Access(args.api_key_file, args.tls_cert, args.tls_key, args.insecure)
     stores = options.open_store(args) if args.store else None
+    if args.interests and stores:
+        stores = dataclasses.replace(stores, history=InterestHistory(stores.history, stores.profiles, args.interests))
     cache = open_cache(args.cache) if args.cache else None
     load = Load(args.concurrency, args.queue, args.deadline)
     try:
         left = serve(
             args.root, name=args.name, host=args.host, rest_port=args.rest_port, grpc_port=args.grpc_port,
-            poll_seconds=args.poll_seconds, stores=stores, event_types=tuple(args.event_types), cache=cache,
-            load=load, event_load=load, drain_seconds=args.drain_seconds, access=access,
+            poll_seconds=args.poll_seconds, stores=stores, event_types=tuple(args.event_types),
+            cold_beta=args.cold_beta, cache=cache, load=load, event_load=load, drain_seconds=args.drain_seconds,
+            access=access,
         )
     finally:
         for opened in filter(None, (stores, cache)):

@@ -1,10 +1,11 @@
 """Cold start: answers before there is data, and of users and items that nothing is known of yet."""
 
 from tfrs_twotower.coldstart.categories import CategoryMeans, representatives
+from tfrs_twotower.coldstart.interests import InterestHistory
 from tfrs_twotower.coldstart.rules import MOMENTS, ByColumn, ByList, RuleItem, RuleQuery
 from tfrs_twotower.coldstart.system import USER_ID, export_rules, rule_retriever
 
 __all__ = [
-    "ByColumn", "ByList", "CategoryMeans", "MOMENTS", "RuleItem", "RuleQuery", "USER_ID", "export_rules",
-    "representatives", "rule_retriever",
+    "ByColumn", "ByList", "CategoryMeans", "InterestHistory", "MOMENTS", "RuleItem", "RuleQuery", "USER_ID",
+    "export_rules", "representatives", "rule_retriever",
 ]

@@ -27,11 +27,14 @@ class Features:
       types: the types of events that a history holds; () for all.
       time_step: the time of a request is rounded down to so many seconds. 1 but for a cache of vectors, which hits
         only while the time is the same.
+      cold_beta: the `popularity_beta` of those whose history, as the model reads it, holds no event, where the request
+        names none. Below 0 it brings popular items to the front; 0 changes nothing.
       clock: seconds since 1970.
     """
 
-    def __init__(self, stores, metrics, types=(), time_step=1, clock=time.time):
+    def __init__(self, stores, metrics, types=(), time_step=1, cold_beta=0.0, clock=time.time):
         self._stores, self._metrics, self._types = stores, metrics, types
+        self._cold_beta = cold_beta
         self._time_step, self._clock = time_step, clock
         self._said = -_QUIET_SECONDS
 
@@ -61,6 +64,10 @@ class Features:
         filled = {**tensors, **{name: tf.constant(array, absent[name].dtype) for name, array in arrays.items()}}
         if c.USER_ID not in model.query_inputs:
             del filled[c.USER_ID]
+        if self._cold_beta and c.POPULARITY_BETA in signature.inputs and c.HISTORY_ITEM_ID in filled:
+            past = filled[c.HISTORY_ITEM_ID]
+            cold = tf.reduce_all(past == tf.constant(_MISSING[past.dtype], past.dtype), axis=1)
+            filled.setdefault(c.POPULARITY_BETA, tf.where(cold, self._cold_beta, 0.0))
         return filled
 
     def _fetch(self, model, users, absent, tensors):

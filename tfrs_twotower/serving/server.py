@@ -62,6 +62,7 @@ class Server:
         be recorded. What is past their retention is removed every hour. The caller closes them. None: requests
         carry it all.
       event_types: the types of events that make a history; () for all.
+      cold_beta: the `popularity_beta` of users without a history, see `Features`.
       cache: a `UserVectorCache`, or None. With one, the time that the server gives a request is that of the
         full minute, so that a user's vector is good for a minute where the model reads the time.
     """
@@ -79,6 +80,7 @@ class Server:
         drain_seconds=10.0,
         stores=None,
         event_types=(),
+        cold_beta=0.0,
         cache=None,
         load=Load(),
         event_load=Load(),
@@ -93,7 +95,7 @@ class Server:
         warm_up, run = (tower.call, tower.call) if tower else (call, self._timed)
         self.repository = Repository(root, keep, poll_seconds, self.metrics.version_changed, warm_up)
         step = 1 if cache is None else _CACHED_SECONDS
-        features = None if stores is None else Features(stores, self.metrics, event_types, step)
+        features = None if stores is None else Features(stores, self.metrics, event_types, step, cold_beta)
         self.predictor = Predictor(self.repository, limits, features, run)
         self._recorder = EventRecorder(stores and stores.history, self.repository, limits, self.metrics)
         self._lines = Lines(
