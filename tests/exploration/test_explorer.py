@@ -5,7 +5,8 @@ from fractions import Fraction
 
 import pytest
 
-from tfrs_twotower.exploration import EpsilonGreedy, Exploration, Explorer, Exposures
+from tfrs_twotower.channels import Context, admitted
+from tfrs_twotower.exploration import EpsilonGreedy, Exploration, Explorer, Exposures, FreshChannel
 from tfrs_twotower.online import StoreError
 
 ALWAYS = Exploration(EpsilonGreedy(epsilon=0.0), share=1.0, cap=3)
@@ -16,7 +17,7 @@ def exposures(tmp_path):
     exposures = Exposures(tmp_path / "new.db")
     exposures.add(["a", "b", "c"])
     yield exposures
-    exposures.close()
+    exposures.close()  # again where a test did
 
 
 def ids(proposals):
@@ -81,8 +82,24 @@ def test_the_share_of_the_traffic_is_exact_at_every_request(exposures, share):
 
 def test_what_is_not_allowed_is_neither_proposed_nor_counted(exposures):
     explorer = Explorer(exposures, ALWAYS)
-    assert ids(explorer.choose(3, allowed=lambda item: item == "c")) == ["c"]
+    assert ids(explorer.choose(3, admits=lambda items: [item == "c" for item in items])) == ["c"]
     assert exposures.counts() == {"a": (0, 0), "b": (0, 0), "c": (1, 0)}
+
+
+def test_as_a_channel_it_knows_the_rules_of_the_request(exposures):
+    exposures.add(["7", "8"])
+    exposures.remove(["a", "b", "c"])
+    channel = FreshChannel(Explorer(exposures, ALWAYS), id_type=int)
+    context = Context("u", (), lambda items: [item == 8 for item in items])
+    assert admitted(channel, context, 2) == [(8, 0.5)]
+    assert exposures.counts() == {"7": (0, 0), "8": (1, 0)} and exposures.click([("u", "8")]) == 1
+
+
+def test_while_its_file_fails_the_channel_proposes_nothing(exposures):
+    failures = []
+    channel = FreshChannel(Explorer(exposures, ALWAYS), failed=lambda: failures.append(1))
+    exposures.close()
+    assert channel.propose(Context("u", (), lambda items: [True] * len(items)), 2) == [] and failures == [1]
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path):

@@ -47,13 +47,14 @@ class Explorer:
         self._lock = threading.Lock()
         self._requests = 0
 
-    def choose(self, n, user_id="", allowed=lambda item: True):
+    def choose(self, n, user_id="", admits=None):
         """At most n new items for one request: a list of (item id, score); [] for a request that does not explore.
 
         Args:
           n: places that will be shown.
           user_id: to whom, as clicks will name them.
-          allowed: {item id} → may it be shown here? What may not is neither proposed nor counted.
+          admits: {list of item ids} → list of bool: may they be shown here? What may not is neither proposed nor
+            counted. None: all may.
 
         Raises:
           StoreError: the exposures cannot be read or written.
@@ -65,7 +66,8 @@ class Explorer:
 
             def choose(ids, shown, clicked):
                 rows, scores = self.settings.policy.order(shown, clicked, self._random)
-                kept = [(row, score) for row, score in zip(rows, scores) if allowed(ids[row])][:n]
+                good = admits(ids) if admits else [True] * len(ids)
+                kept = [(row, score) for row, score in zip(rows, scores) if good[row]][:n]
                 found.extend((ids[row], float(score)) for row, score in kept)
                 return [row for row, _ in kept]
 
