@@ -58,11 +58,13 @@ def add_parser(subparsers):
                         help="keep query vectors: N of them in this process, or for an hour in Redis, redis://HOST/1. "
                         "A vector is used again until its user, the minute or the model changes")
     load = parser.add_argument_group("load")
-    load.add_argument("--concurrency", type=options.positive, default=8, metavar="N",
-                      help="requests that run at a time (default: 8)")
+    load.add_argument("--concurrency", type=options.positive, default=max(2, os.cpu_count() or 0), metavar="N",
+                      help="requests that run at a time (default: as many as there are processors)")
     load.add_argument("--queue", type=int, default=128, metavar="N", help="requests that wait (default: 128)")
     load.add_argument("--deadline", type=float, default=2.0, metavar="SECONDS",
                       help="how long a request waits for its turn (default: 2)")
+    load.add_argument("--connections", type=options.positive, default=1000, metavar="N",
+                      help="open REST connections, and open gRPC calls (default: 1000)")
     load.add_argument("--drain-seconds", type=float, default=10.0, metavar="SECONDS",
                       help="how long a server that is told to stop waits for requests that it has (default: 10)")
     access = parser.add_argument_group("access and encryption")
@@ -83,7 +85,7 @@ def run(args):
     """Serves until it is stopped; says which versions come in."""
     from tfrs_twotower.coldstart import InterestHistory
     from tfrs_twotower.online import open_cache
-    from tfrs_twotower.serving import Access, Load, logs, serve
+    from tfrs_twotower.serving import Access, Connections, Load, logs, serve
 
     logs.set_up(args.log, args.log_level)
     access = Access(args.api_key_file, args.tls_cert, args.tls_key, args.insecure)
@@ -97,7 +99,7 @@ def run(args):
             args.root, name=args.name, host=args.host, rest_port=args.rest_port, grpc_port=args.grpc_port,
             poll_seconds=args.poll_seconds, stores=stores, event_types=tuple(args.event_types),
             cold_beta=args.cold_beta, cache=cache, load=load, event_load=load, drain_seconds=args.drain_seconds,
-            access=access,
+            access=access, connections=Connections(args.connections),
         )
     finally:
         for opened in filter(None, (stores, cache)):

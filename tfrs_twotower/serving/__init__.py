@@ -6,6 +6,7 @@ requests and knows no transport, `rest` and `grpc_service` are the two transport
 
 from tfrs_twotower.serving.access import Access
 from tfrs_twotower.serving.admission import Load
+from tfrs_twotower.serving.connections import Connections
 from tfrs_twotower.serving.errors import (
     CannotServe,
     DeadlineExceeded,
@@ -25,6 +26,7 @@ from tfrs_twotower.serving.server import Server, serve
 __all__ = [
     "Access",
     "CannotServe",
+    "Connections",
     "DeadlineExceeded",
     "InvalidArgument",
     "Limits",

@@ -1,6 +1,7 @@
 """How many requests run at a time, how many wait, and how long: the others are refused at once."""
 
 import collections
+import os
 import threading
 import time
 from typing import NamedTuple
@@ -15,12 +16,13 @@ class Load:
     """How much work is taken on at a time.
 
     Attributes:
-      concurrency: requests that run. More threads than processors only take time from each other.
+      concurrency: requests that run; by default as many as there are processors. More only take time from each other,
+        but for a store that takes its time to answer.
       queue: requests that wait for their turn, first come first served. One more is refused.
       deadline_seconds: a request whose turn has not come by then is refused, as its caller has given up.
     """
 
-    concurrency: int = 8
+    concurrency: int = max(2, os.cpu_count() or 0)
     queue: int = 128
     deadline_seconds: float = 2.0
 

@@ -1,5 +1,6 @@
 """One process that serves one model over REST and gRPC."""
 
+import functools
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ from tfrs_twotower.online import StoreError
 from tfrs_twotower.serving.access import Access
 from tfrs_twotower.serving.admission import Admission, Lines, Load
 from tfrs_twotower.serving.cached_tower import CachedTower
+from tfrs_twotower.serving.connections import Connections, Protocol
 from tfrs_twotower.serving.errors import CannotServe
 from tfrs_twotower.serving.events import EventRecorder
 from tfrs_twotower.serving.features import Features
@@ -30,7 +32,6 @@ uvicorn = extras.require("uvicorn")
 
 _KEEP_ALIVE_SECONDS = 75  # longer than clients and proxies keep idle connections, so that they close first
 _SPARE_THREADS = 8  # of gRPC, for what does not wait in a line: status, metadata, refusals
-_BODY_SECONDS = 10.0
 _LAST_SECONDS = 1.0  # for answers that are on their way when the last request has ended
 _MAX_PORT = 65535
 _DEFAULT_NAME = "twotower"
@@ -58,6 +59,7 @@ class Server:
       load: a `Load`: how many predictions run, wait, and how long.
       event_load: a `Load`: the same of the recording of events, which has a line of its own.
       access: an `Access`: API keys and TLS.
+      connections: a `Connections`: how many, and how long one may keep the server waiting.
       stores: `online.Stores` of what users did and are: requests then need no more than a `user_id`, and events can
         be recorded. What is past their retention is removed every hour. The caller closes them. None: requests
         carry it all.
@@ -85,6 +87,7 @@ class Server:
         load=Load(),
         event_load=Load(),
         access=Access(),
+        connections=Connections(),
     ):
         self.name = name
         self.host = host
@@ -103,6 +106,7 @@ class Server:
         )
         self._drain_seconds = drain_seconds
         self._access = access
+        self._connections = connections
         self._stores = stores
         self._stopping = threading.Event()
 
@@ -172,6 +176,7 @@ class Server:
         self.rest_port = self._socket.getsockname()[1]
         self._grpc = grpc.server(
             futures.ThreadPoolExecutor(self._grpc_threads(), "grpc"),
+            maximum_concurrent_rpcs=self._connections.most,
             interceptors=[GrpcGuard(self._keys, self.metrics)] if self._keys else [],
             options=[
                 ("grpc.max_receive_message_length", self.predictor.limits.max_body_bytes),
@@ -235,10 +240,14 @@ class Server:
             return model.manifest.get("model", _DEFAULT_NAME)
 
     def _http_server(self):
-        rest = Rest(self.predictor, self._recorder, self.name, self.metrics, self.ready, self._lines, _BODY_SECONDS)
+        rest = Rest(
+            self.predictor, self._recorder, self.name, self.metrics, self.ready, self._lines, self._connections.seconds
+        )
         return uvicorn.Server(
             uvicorn.Config(
                 Guard(rest.app(), self._keys, self.metrics),
+                http=functools.partial(Protocol, self._connections, self.metrics),
+                ws="none",
                 ssl_certfile=self._access.tls_cert,
                 ssl_keyfile=self._access.tls_key,
                 lifespan="off",

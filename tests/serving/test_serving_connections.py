@@ -1,0 +1,120 @@
+"""Clients that connect and do nothing, or little: closed after a while, without harm to the others."""
+
+import json
+import socket
+import threading
+
+import httpx
+import pytest
+
+from tests.serving.test_serving_admission import USER, value, wait_for
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.serving import Connections, Load, Server
+
+PREDICT = "/v1/models/toy:predict"
+HEADERS = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n".encode()
+
+
+def connect(server):
+    return socket.create_connection(("127.0.0.1", server.rest_port), timeout=30)
+
+
+def read_all(connection):
+    """All until the server closes; an abort counts as that."""
+    received = b""
+    try:
+        while part := connection.recv(65536):
+            received += part
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def slow(server):
+    return value(server.metrics, 'twotower_refusals_total{reason="slow"}')
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory, publish):
+    root = tmp_path_factory.mktemp("connections")
+    publish(root, 3)
+    return root
+
+
+@pytest.fixture(scope="module")
+def impatient(root):
+    limits = Connections(most=50, seconds=0.2)
+    with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60, connections=limits) as server:
+        yield server
+
+
+@pytest.mark.parametrize("sent, counted", [(b"", 0), (b"GET /heal", 1), (HEADERS[:-2], 1)])
+def test_headers_that_do_not_come_close_the_connection(impatient, sent, counted):
+    before = slow(impatient)
+    with connect(impatient) as connection:
+        connection.sendall(sent)
+        assert read_all(connection) == b""
+    assert slow(impatient) == before + counted
+
+
+def test_a_body_that_does_not_come_is_408_and_closes(impatient):
+    before = slow(impatient)
+    with connect(impatient) as connection:
+        connection.sendall(HEADERS + b'{"inputs": ')
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 408 ") and b"did not arrive within 0.2 s" in answer
+    assert slow(impatient) == before + 1
+
+
+def test_an_answer_that_nobody_reads_closes_the_connection(impatient):
+    before = slow(impatient)
+    body = json.dumps({"signature_name": "odd_outputs", "inputs": ["x" * 6_000_000]}).encode()
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(60)
+        connection.connect(("127.0.0.1", impatient.rest_port))
+        connection.sendall(HEADERS.replace(b" 100", b" %d" % len(body)) + body)
+        wait_for(lambda: slow(impatient) == before + 1, "the server to give up")
+
+
+def test_a_connection_that_asks_now_and_then_stays(impatient):
+    with httpx.Client(base_url=f"http://127.0.0.1:{impatient.rest_port}") as client:
+        first = client.get("/healthz").extensions["network_stream"].get_extra_info("client_addr")
+        threading.Event().wait(0.6)  # longer than the server waits for a request that has begun
+        assert client.get("/healthz").extensions["network_stream"].get_extra_info("client_addr") == first
+
+
+def test_one_too_many_closes_the_one_that_was_idle_longest_and_is_refused_when_all_are_busy(root):
+    load, limits = Load(concurrency=1, queue=9, deadline_seconds=30), Connections(most=3, seconds=30)
+    with Server(root, name="toy", rest_port=0, grpc_port=0, load=load, connections=limits) as server:
+        url = f"http://127.0.0.1:{server.rest_port}"
+        idle = []
+        for number in range(3):
+            idle.append(connect(server))
+            wait_for(lambda: len(server._rest.server_state.connections) == number + 1, "the connection")
+        assert httpx.get(url + "/healthz").status_code == 200
+        assert read_all(idle[0]) == b""
+        idle[1].sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert read_all(idle[1]).startswith(b"HTTP/1.1 200 ")
+        statuses = []
+        with server._lines.predictions.place():
+            busy = [threading.Thread(target=lambda: statuses.append(httpx.post(url + PREDICT, json=USER).status_code))
+                    for _ in range(3)]
+            for thread in busy:
+                thread.start()
+            waiting = 'twotower_queue_length{queue="predictions"}'
+            wait_for(lambda: value(server.metrics, waiting) == 3, "three requests in the queue")
+            refused = httpx.get(url + "/healthz")
+            assert refused.status_code == 503 and "Too many connections" in refused.json()["error"]
+            assert refused.headers["retry-after"] == "1"
+        for thread in busy:
+            thread.join()
+        assert statuses == [200, 200, 200]
+        assert value(server.metrics, 'twotower_refusals_total{reason="connections"}') == 1
+        assert read_all(idle[2]) == b""  # made room for one of the three
+
+
+@pytest.mark.parametrize("wrong", [{"most": 0}, {"seconds": 0}])
+def test_limits_that_let_nobody_in_are_refused(wrong):
+    with pytest.raises(ConfigError, match=f"`{next(iter(wrong))}` must be"):
+        Connections(**wrong)
