@@ -272,6 +272,7 @@ class Recommender:
         path = export(
             self.retriever, root or self.directory / runs.EXPORT, fields, [a.examples.raw_queries(rows)],
             self._index_report, model_name=self.recipe.name, force=force, least_version=version,
+            table=a.log.items.take(a.catalogue),
         )
         if root is None:
             runs.point_latest(self.directory)

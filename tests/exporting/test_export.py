@@ -11,7 +11,7 @@ import toy
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.errors import ExportError
-from tfrs_twotower.exporting import checksum, next_version, parity, read
+from tfrs_twotower.exporting import checksum, items, next_version, parity, read
 from tfrs_twotower.index import IndexConfig
 
 LOWEST = tf.float32.min
@@ -278,3 +278,13 @@ def test_an_export_that_cannot_be_written_is_refused(tmp_path, trained):
             trained.export(root)
         assert f"root={str(root)!r}" in str(error.value)
     assert file.read_bytes() == b""
+
+
+def test_attributes_of_items_stand_beside_in_the_order_of_the_catalogue(trained, exports, served):
+    table = items.read(exports["exact"], read(exports["exact"]))
+    assert table[c.ITEM_ID].to_pylist() == [i.decode() for i in served.item_ids.numpy()]
+    a = trained.assembly
+    assert table.num_rows == len(a.catalogue)
+    columns = dict(zip(a.log.items[c.ITEM_ID].to_pylist(), a.log.items.to_pylist()))
+    assert table.to_pylist() == [columns[item] for item in table[c.ITEM_ID].to_pylist()]
+    assert items.read(exports["exact"], {"files": {}}) is None

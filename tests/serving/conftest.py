@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from tests.serving import history_export, toy_export
+from tests.serving import history_export, shop_export, toy_export
 from tfrs_twotower.online import open_stores
 from tfrs_twotower.serving import Limits, Server
 
@@ -40,6 +40,14 @@ def history_root(tmp_path_factory):
     """An export root with version 1 of `history_export`."""
     root = tmp_path_factory.mktemp("history_exports")
     history_export.write(root, 1)
+    return root
+
+
+@pytest.fixture(scope="session")
+def shop_root(tmp_path_factory):
+    """An export root with version 1 of `shop_export`."""
+    root = tmp_path_factory.mktemp("shop_exports")
+    shop_export.write(root, 1)
     return root
 
 

@@ -9,7 +9,7 @@ from google.protobuf import struct_pb2
 
 from tfrs_twotower.online import Event, Retention, StoreError, open_stores
 from tfrs_twotower.serving import Limits, Server
-from tfrs_twotower.serving.grpc_service import EVENTS_SERVICE, RECORD
+from tfrs_twotower.serving.grpc_service import METHODS
 
 PREDICT = "/v1/models/twotower:predict"
 
@@ -122,7 +122,7 @@ def record(server):
     """The method as any client of gRPC would make it from the three lines of its proto."""
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         call = channel.unary_unary(
-            f"/{EVENTS_SERVICE}/{RECORD}",
+            "/{}/{}".format(*METHODS["events"]),
             request_serializer=struct_pb2.Struct.SerializeToString,
             response_deserializer=struct_pb2.Struct.FromString,
         )

@@ -15,7 +15,7 @@ class Context:
       user_id: as text; "" where the request names no user.
       recent: ids of the items that the user took last, newest first, each once; () for an unknown user.
       admits: {item ids} → list of bool: may they be in the answer? False for what the rules of the request forbid,
-        for what is withdrawn, and for an id that is not known.
+        for what is withdrawn, for what another channel brought, and for an id that is not known.
     """
 
     user_id: str
@@ -34,20 +34,17 @@ class Channel(Protocol):
     def propose(self, context: Context, n: int) -> list[tuple]:
         """The best n items as (item id, score), best first; fewer only where it has no more.
 
-        The caller leaves out what `context.admits` refuses and what other channels brought, and asks again for
-        more. A channel that knows the context's rules may leave out by itself what they refuse.
+        The caller leaves out what `context.admits` refuses, and asks again for more where too few are left. A channel
+        that leaves that out by itself is asked once, for no more than will be shown.
         """
 
 
-def admitted(channel, context, n, taken=()):
-    """The best n proposals of a channel that the context admits and that are not in `taken`; fewer where there are
-    no more. It asks for more and more, until the channel has no more.
-    """
-    asked = n + len(taken)
+def admitted(channel, context, n):
+    """The best n proposals of a channel that the context admits; fewer only where there are no more."""
+    asked = n
     while True:
         found = channel.propose(context, asked)
-        free = [(item, score) for item, score in found if item not in taken]
-        kept = [pair for pair, good in zip(free, context.admits([item for item, _ in free])) if good]
+        kept = [pair for pair, good in zip(found, context.admits([item for item, _ in found])) if good]
         if len(kept) >= n or len(found) < asked:
             return kept[:n]
         asked *= _GROWTH

@@ -33,6 +33,19 @@ JSON as google.protobuf.Struct. `twotower consume` records from a Redis stream.
 Under load, --concurrency requests run and --queue wait. One more is refused with 429 (gRPC: RESOURCE_EXHAUSTED), and
 one whose turn does not come by --deadline with 504 (DEADLINE_EXCEEDED). Events have a line of their own, as long.
 On SIGTERM /readyz says 503, new requests are refused with 503 (UNAVAILABLE), those that run or wait are answered.
+
+With an items log, items come, change and go while it serves; a withdrawn item is in no answer that begins later:
+
+  twotower serve runs/movielens/latest/export --items-log items
+  curl -d '{"changed": [{"item_id": "9001", "movie_title": "New"}], "withdrawn": ["50"]}' localhost:8501/v1/items
+
+An item is encoded from the features that its event carries. Events stay, for later versions too, until an item changes
+again. Over gRPC: twotower.Items/Change. A version with a reranker is refused then, as it cannot merge changes in.
+
+One user by the rules of the request (docs/operations.md has them all); over gRPC: twotower.Recommender/Recommend:
+
+  curl -d '{"user_id": "42", "k": 10, "exclude_seen": true, "allow": {"movie_genres": ["Comedy"]},
+            "channels": {"i2i": 2, "popular": 1}, "diversity": 0.3}' localhost:8501/v1/recommend
 """
 
 
@@ -57,6 +70,8 @@ def add_parser(subparsers):
     parser.add_argument("--cache", metavar="N|URL",
                         help="keep query vectors: N of them in this process, or for an hour in Redis, redis://HOST/1. "
                         "A vector is used again until its user, the minute or the model changes")
+    parser.add_argument("--items-log", metavar="FOLDER",
+                        help="take changed and withdrawn items at /v1/items and keep them here; one server a folder")
     load = parser.add_argument_group("load")
     load.add_argument("--concurrency", type=options.positive, default=max(2, os.cpu_count() or 0), metavar="N",
                       help="requests that run at a time (default: as many as there are processors)")
@@ -84,6 +99,7 @@ def add_parser(subparsers):
 def run(args):
     """Serves until it is stopped; says which versions come in."""
     from tfrs_twotower.coldstart import InterestHistory
+    from tfrs_twotower.freshness import open_items
     from tfrs_twotower.online import open_cache
     from tfrs_twotower.serving import Access, Connections, Load, logs, serve
 
@@ -94,15 +110,16 @@ def run(args):
         stores = dataclasses.replace(stores, history=InterestHistory(stores.history, stores.profiles, args.interests))
     cache = open_cache(args.cache) if args.cache else None
     load = Load(args.concurrency, args.queue, args.deadline)
+    fresh = open_items(args.items_log, args.root) if args.items_log else None
     try:
         left = serve(
             args.root, name=args.name, host=args.host, rest_port=args.rest_port, grpc_port=args.grpc_port,
             poll_seconds=args.poll_seconds, stores=stores, event_types=tuple(args.event_types),
             cold_beta=args.cold_beta, cache=cache, load=load, event_load=load, drain_seconds=args.drain_seconds,
-            access=access, connections=Connections(args.connections),
+            access=access, connections=Connections(args.connections), fresh=fresh,
         )
     finally:
-        for opened in filter(None, (stores, cache)):
+        for opened in filter(None, (stores, cache, fresh)):
             opened.close()
     if left:  # Python would wait for their threads, for as long as they take
         sys.stdout.flush()

@@ -6,7 +6,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfrs_twotower.errors import ExportError
-from tfrs_twotower.exporting import manifest, parity, warmup
+from tfrs_twotower.exporting import items, manifest, parity, warmup
 from tfrs_twotower.exporting.publishing import new_version
 from tfrs_twotower.exporting.signatures import signatures
 
@@ -14,7 +14,9 @@ SCANN, PORTABLE = "scann", "portable"
 _CUSTOM_OPS = "Scann"  # the namespace of ScaNN's ops
 
 
-def export(retriever, root, fields, samples, index_report, model_name="twotower", force=False, least_version=1):
+def export(
+    retriever, root, fields, samples, index_report, model_name="twotower", force=False, least_version=1, table=None
+):
     """Saves `retriever` under `root` as the next version.
 
     It is written aside, checked against the model in memory, flushed to disk and renamed: a crash at any point
@@ -29,6 +31,8 @@ def export(retriever, root, fields, samples, index_report, model_name="twotower"
       model_name: the name that warm-up requests carry.
       force: True exports an index whose measured recall is below its target too.
       least_version: the version's number is at least this.
+      table: pa.Table, a row for each item of the catalogue, in its order: the attributes that requests can ask for
+        (see `exporting.items`). None: there are none.
 
     Returns:
       The path of the new version.
@@ -47,6 +51,8 @@ def export(retriever, root, fields, samples, index_report, model_name="twotower"
     with new_version(root, least_version) as (aside, version):
         options = tf.saved_model.SaveOptions(namespace_whitelist=[_CUSTOM_OPS] if flavour == SCANN else [])
         tf.saved_model.save(retriever, str(aside), signatures=signatures(retriever), options=options)
+        if table is not None:
+            items.write(aside, table)
         worst = parity.check(retriever, aside, samples)
         requests = warmup.write(aside, model_name, samples[:1])
         manifest.write(aside, {

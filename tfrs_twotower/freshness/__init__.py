@@ -2,5 +2,6 @@
 
 from tfrs_twotower.freshness.catalogue import ServedCatalogue, catalogue_index
 from tfrs_twotower.freshness.items import FreshItems
+from tfrs_twotower.freshness.opening import open_items
 
-__all__ = ["FreshItems", "ServedCatalogue", "catalogue_index"]
+__all__ = ["FreshItems", "ServedCatalogue", "catalogue_index", "open_items"]

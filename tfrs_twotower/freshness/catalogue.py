@@ -8,7 +8,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.errors import IndexingError
 from tfrs_twotower.index import MutableIndex, TopK
 
-_SEARCH = "recommend_by_vector"
+_SEARCH, _FRESH = "recommend_by_vector", "recommend_fresh"
 
 
 class ServedCatalogue:
@@ -48,10 +48,13 @@ def catalogue_index(model):
     It cannot be rebuilt: the next export is what takes the changes in.
 
     Raises:
-      IndexingError: the export holds no catalogue or no search by vector.
+      IndexingError: the export holds no catalogue or no search by vector, as one with a reranker.
     """
-    if _SEARCH not in model.signatures or not hasattr(model.root, "item_ids"):
-        raise IndexingError(f"Version {model.version} cannot be searched by vector. Export it again.")
+    if not {_SEARCH, _FRESH} <= set(model.signatures) or not hasattr(model.root, "item_ids"):
+        raise IndexingError(
+            f"Version {model.version} cannot take in items that change: it lacks the signature `{_FRESH}`, as do "
+            "exports with a reranker and old ones. Export it anew without a reranker, or serve it without an items log."
+        )
     ids, vectors = texts(model.root.item_ids.numpy()).tolist(), model.root.vectors.numpy()
 
     def build(found):

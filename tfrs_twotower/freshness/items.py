@@ -36,12 +36,13 @@ class FreshItems:
         self.id_type = id_type
         self._index_of = index_of
         self._lock = threading.RLock()
-        self._attached = {}  # id of a model: (model, its index)
-        self._latest = {}  # item id: its features, or None where it is withdrawn
-        self._inputs = {}  # id of a model: (moment of its index, inputs)
+        self._attached = {}  # id of a model's SavedModel: (model, its index)
+        self._latest = {}  # item id: its features, or None where it is withdrawn; the last changed is the last
+        self._snapshot = None  # a copy that nobody changes
+        self._inputs = {}  # id of a model's SavedModel: (moment of its index, inputs)
         self._journal = Journal(folder, {"holds": "item events", "ids": id_type.__name__})
         for payload in self._journal.read():
-            self._latest.update(_read(payload, id_type))
+            self._keep(_read(payload, id_type))
 
     def attach(self, model):
         """Begins to keep the index of a loaded version; call it before the version answers requests.
@@ -56,46 +57,66 @@ class FreshItems:
                                         "Keep the events of another model in another folder."))
         with self._lock:
             follow(model, index, self._latest)
-            self._attached[id(model)] = model, index
+            self._attached[id(model.root)] = model, index
 
     def detach(self, model):
         """Forgets a version that answers no more."""
         with self._lock:
-            self._attached.pop(id(model), None)
-            self._inputs.pop(id(model), None)
+            self._attached.pop(id(model.root), None)
+            self._inputs.pop(id(model.root), None)
 
     def change(self, items):
-        """Takes in items that are new or edited.
+        """Takes in items that are new or edited: `record(changed=items)`."""
+        self.record(changed=items)
 
-        items: list of {"item_id": …, raw feature: value}; a feature that is left out is missing, one that the
-          model does not read is kept for later models. Values are text, numbers, lists of them or None.
+    def withdraw(self, ids):
+        """Takes items out of all answers, until `change` brings them back: `record(withdrawn=ids)`."""
+        self.record(withdrawn=ids)
+
+    def record(self, changed=(), withdrawn=()):
+        """Takes in what became of items, all of it or nothing.
+
+        Args:
+          changed: list of {"item_id": …, raw feature: value}, new or edited items; a feature that is left out is
+            missing, one that the model does not read is kept for later models. Values are text, numbers, lists of
+            them or None.
+          withdrawn: list of ids.
 
         Raises:
-          DataError: an item has no id, or a value of another type than the model reads; no item was taken in.
+          DataError: an item has no id or stands in both lists, or a value is of another type than the model reads.
           IndexingError: the disk refuses.
         """
         latest = {}
-        for item in items:
+        for item in changed:
             if not isinstance(item, dict) or c.ITEM_ID not in item:
                 raise DataError(invalid("items", f"be dicts with `{c.ITEM_ID}`", item, "Name the item that changed."))
-            latest[self._key(item[c.ITEM_ID])] = dict(item)
-        self._take(latest, _CHANGED, list(latest.values()))
+            key = self._key(item[c.ITEM_ID])
+            latest[key] = {**item, c.ITEM_ID: key}
+        gone = [self._key(i) for i in withdrawn]
+        both = [key for key in gone if key in latest]
+        if both:
+            raise DataError(invalid("items", "be changed or withdrawn, not both", both[0], "Leave it out of one list."))
+        event = {_CHANGED: list(latest.values()), _WITHDRAWN: gone}
+        self._take({**latest, **dict.fromkeys(gone)}, {kind: values for kind, values in event.items() if values})
 
-    def withdraw(self, ids):
-        """Takes items out of all answers, until `change` brings them back. Raises as `change`."""
-        named = [self._key(i) for i in ids]
-        self._take(dict.fromkeys(named), _WITHDRAWN, named)
+    def latest(self):
+        """{item id: its features, or None where it is withdrawn}, the last changed at the end. Do not change it."""
+        with self._lock:
+            if self._snapshot is None:
+                self._snapshot = dict(self._latest)
+            return self._snapshot
 
     def index(self, model):
         """The `ItemIndex` of an attached version."""
-        if id(model) not in self._attached:
+        attached = self._attached.get(id(model.root))
+        if attached is None:
             raise IndexingError(f"Version {model.version} is not attached. Call `attach` first.")
-        return self._attached[id(model)][1]
+        return attached[1]
 
     def inputs(self, model):
         """What the signature `recommend_fresh` of an attached version takes besides the request: tensors by name."""
         index = self.index(model)
-        moment, inputs = self._inputs.get(id(model), (None, None))
+        moment, inputs = self._inputs.get(id(model.root), (None, None))
         if moment != index.moment:
             moment, delta = index.moment, index.delta()  # at this moment or a later one
             dtype = tf.string if self.id_type is str else tf.int64
@@ -104,7 +125,7 @@ class FreshItems:
                 c.OVERLAY_VECTORS: tf.constant(delta.vectors),
                 c.WITHDRAWN_IDS: tf.constant(delta.withdrawn.tolist(), dtype),
             }
-            self._inputs[id(model)] = moment, inputs
+            self._inputs[id(model.root)] = moment, inputs
         return inputs
 
     def compact(self):
@@ -118,17 +139,23 @@ class FreshItems:
         """Lets another process open the folder."""
         self._journal.close()
 
-    def _take(self, latest, kind, values):
+    def _take(self, latest, event):
         with self._lock:
             encoded = [(index, *encode(model, latest)) for model, index in self._attached.values()]
             try:
-                payload = json.dumps({kind: values}, allow_nan=False).encode()
+                payload = json.dumps(event, allow_nan=False).encode()
             except (TypeError, ValueError) as error:
                 raise DataError(f"An item event must be JSON ({error}). Send text, numbers, lists or null.") from error
             self._journal.append(payload)
-            self._latest.update(latest)
+            self._keep(latest)
             for index, ids, vectors in encoded:
                 _apply(index, latest, ids, vectors)
+
+    def _keep(self, latest):
+        self._snapshot = None
+        for item, features in latest.items():
+            self._latest.pop(item, None)
+            self._latest[item] = features
 
     def _key(self, item_id):
         try:
@@ -200,6 +227,5 @@ def _payloads(latest):
 def _read(payload, id_type):
     """{item id: features or None} of one record."""
     event = json.loads(payload)
-    if _WITHDRAWN in event:
-        return dict.fromkeys(event[_WITHDRAWN])
-    return {id_type(item[c.ITEM_ID]): item for item in event[_CHANGED]}
+    changed = {id_type(item[c.ITEM_ID]): item for item in event.get(_CHANGED, ())}
+    return {**changed, **dict.fromkeys(event.get(_WITHDRAWN, ()))}

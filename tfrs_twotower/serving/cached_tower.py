@@ -7,7 +7,8 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.online import StoreError, vector_keys
 from tfrs_twotower.serving.model import DEFAULT_SIGNATURE
 
-_EMBED, _SEARCH = "embed_query", "recommend_by_vector"
+_EMBED = "embed_query"
+_SEARCH = {DEFAULT_SIGNATURE: "recommend_by_vector", "recommend_fresh": "recommend_fresh_by_vector"}
 
 
 class CachedTower:
@@ -21,13 +22,14 @@ class CachedTower:
         self._cache, self._metrics = cache, metrics
 
     def call(self, model, signature, tensors):
-        """Runs a signature of a model: in two steps where it is `serving_default`, else as it is.
+        """Runs a signature of a model: in two steps where it is `serving_default` or `recommend_fresh`, else as it is.
 
         Warm-up requests come this way too, so that of `serving_default` and the search by vector only one takes the
         memory of an index.
         """
-        if signature.name != DEFAULT_SIGNATURE or not {_EMBED, _SEARCH} <= set(model.signatures):
-            return signature(tensors)  # an older export has no search by vector
+        search = _SEARCH.get(signature.name)
+        if not {_EMBED, search} <= set(model.signatures):
+            return signature(tensors)  # another one, or an older export without a search by vector
         features = {name: tensors[name] for name in model.query_inputs if name in tensors}
         if len(features) < len(model.query_inputs) or len({len(tensor) for tensor in features.values()}) > 1:
             return signature(tensors)  # a feature that has a default was left out
@@ -35,7 +37,7 @@ class CachedTower:
             embedding = self._vectors(model, features)
         options = {name: tensor for name, tensor in tensors.items() if name not in features}
         with self._metrics.stage("search"):
-            return model.signatures[_SEARCH]({c.EMBEDDING: tf.constant(embedding), **options})
+            return model.signatures[search]({c.EMBEDDING: tf.constant(embedding), **options})
 
     def _vectors(self, model, features):
         """float32 [batch, dim]."""

@@ -1,10 +1,12 @@
-"""TF Serving's gRPC API, PredictionService and ModelService; and a service of our own that records events.
+"""TF Serving's gRPC API, PredictionService and ModelService; and services of our own.
 
-Its messages are of protobuf's own type Struct, which is JSON: what REST's /v1/events takes and gives.
+Their messages are of protobuf's own type Struct, which is JSON: what REST's POST of the same thing takes and gives.
 
     import "google/protobuf/struct.proto";
     package twotower;
     service Events { rpc Record(google.protobuf.Struct) returns (google.protobuf.Struct); }
+    service Items { rpc Change(google.protobuf.Struct) returns (google.protobuf.Struct); }
+    service Recommender { rpc Recommend(google.protobuf.Struct) returns (google.protobuf.Struct); }
 
 A number in a Struct is a float: send an id above 2**53 as text.
 """
@@ -33,24 +35,25 @@ model_service = extras.require("tensorflow_serving.apis.model_service_pb2_grpc")
 predict_pb2 = extras.require("tensorflow_serving.apis.predict_pb2")
 prediction_service = extras.require("tensorflow_serving.apis.prediction_service_pb2_grpc")
 
-EVENTS_SERVICE, RECORD = "twotower.Events", "Record"
+METHODS = {"events": ("twotower.Events", "Record"), "items": ("twotower.Items", "Change"),
+           "recommend": ("twotower.Recommender", "Recommend")}
 
 _log = logging.getLogger(__name__)
 
 
-def add_services(server, predictor, recorder, name, metrics, lines):
+def add_services(server, predictor, posts, name, metrics, lines):
     """Adds the services of one model to a `grpc.Server`.
 
     Args:
       server: the `grpc.Server`.
       predictor: a `Predictor`.
-      recorder: an `EventRecorder`.
+      posts: {name in `METHODS`: `Post`}.
       name: the model's name.
       metrics: a `Metrics`.
       lines: `Lines`, in which requests wait for their turn.
     """
     calls = _Calls(name, metrics)
-    server.add_generic_rpc_handlers((_events_service(recorder, calls, lines.events),))
+    server.add_generic_rpc_handlers(tuple(_service(*METHODS[what], post, calls) for what, post in posts.items()))
     prediction_service.add_PredictionServiceServicer_to_server(
         PredictionService(predictor, calls, lines.predictions), server
     )
@@ -186,15 +189,17 @@ class ModelService:
         return status_protos.status_response(self._repository, self._calls.version(request))
 
 
-def _events_service(recorder, calls, line):
-    def record(request, call):
+def _service(service, method, post, calls):
+    def handle(request, call):
+        found = post.answer(json_format.MessageToDict(request))
+        call.version = found.get("model_version")
         answer = struct_pb2.Struct()
-        answer.update(recorder.record(json_format.MessageToDict(request)))
+        answer.update(found)
         return answer
 
-    return grpc.method_handlers_generic_handler(EVENTS_SERVICE, {
-        RECORD: grpc.unary_unary_rpc_method_handler(
-            lambda request, context: calls.answer(RECORD, record, request, context, line),
+    return grpc.method_handlers_generic_handler(service, {
+        method: grpc.unary_unary_rpc_method_handler(
+            lambda request, context: calls.answer(method, handle, request, context, post.line),
             request_deserializer=struct_pb2.Struct.FromString,
             response_serializer=struct_pb2.Struct.SerializeToString,
         )

@@ -69,7 +69,7 @@ class Metrics:
         self._stages = prometheus.Histogram(
             "twotower_stage_seconds",
             "Time of a part of a request: features (from the stores), model (tower and search at once, or tower and "
-            "search where vectors are kept), filter",
+            "search where vectors are kept), filter (business rules)",
             ["stage"],
             buckets=_SECONDS,
             registry=self._registry,
@@ -83,6 +83,9 @@ class Metrics:
         self._events = prometheus.Counter(
             "twotower_events", "Events recorded, and events that were recorded before", ["result"],
             registry=self._registry,
+        )
+        self._items = prometheus.Counter(
+            "twotower_item_events", "Items that were changed or withdrawn", ["result"], registry=self._registry
         )
         self._failures = prometheus.Counter(
             "twotower_store_failures", "Times that a store or the cache failed", ["what"], registry=self._registry
@@ -140,8 +143,13 @@ class Metrics:
         self._events.labels("new").inc(new)
         self._events.labels("known").inc(known)
 
+    def items_changed(self, changed, withdrawn):
+        """Counts item events."""
+        self._items.labels("changed").inc(changed)
+        self._items.labels("withdrawn").inc(withdrawn)
+
     def store_failed(self, what):
-        """Counts a failure: "read", "append" or "cache"."""
+        """Counts a failure: "read", "append", "cache" or "items"."""
         self._failures.labels(what).inc()
 
     def queued(self, queue, length):

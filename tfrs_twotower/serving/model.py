@@ -13,9 +13,10 @@ from tfrs_twotower import columns as c
 from tfrs_twotower import extras
 from tfrs_twotower.config import from_dict
 from tfrs_twotower.errors import ConfigError, nearest
-from tfrs_twotower.exporting import user_deltas
+from tfrs_twotower.exporting import items, user_deltas
 from tfrs_twotower.exporting.integrity import SAVED_MODEL
 from tfrs_twotower.serving import tensor_protos
+from tfrs_twotower.serving.catalogue import Catalogue
 from tfrs_twotower.serving.errors import InvalidArgument, NotFound, VersionRefused
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -71,6 +72,7 @@ class LoadedModel:
     Attributes:
       identity: the checksum of its manifest: names its weights.
       signature_defs: the SavedModel's own protos, for metadata.
+      catalogue: what the export holds of its items; None where it is not one of ours.
     """
 
     version: int
@@ -79,6 +81,7 @@ class LoadedModel:
     signature_defs: dict
     signatures: dict
     root: object  # the loaded object: its variables and tables live as long as it does
+    catalogue: Catalogue | None = None
 
     def signature(self, name=""):
         """The signature of that name; "" means `serving_default`. Raises `NotFound`."""
@@ -114,23 +117,40 @@ def call(model, signature, tensors):
     return signature(tensors)
 
 
-def load(directory, version, manifest, identity="", call=call):
-    """Loads a checked version directory and runs its warm-up requests by `call`.
+def load(directory, version, manifest, identity=""):
+    """Loads a checked version directory: a `LoadedModel`.
 
     Raises:
       VersionRefused: it needs an op library that this server does not know, or has no signatures.
+      ExportError: its items cannot be read.
       MissingExtraError: it needs ScaNN's ops and scann is not installed.
     """
     _load_ops(manifest.get("custom_op_library"))
-    signature_defs = _signature_defs(directory)
+    protos = signature_defs(directory)
     loaded = tf.saved_model.load(directory, tags=[_TAG])
     signatures = {
-        name: _signature(name, signature_defs[name], function) for name, function in loaded.signatures.items()
+        name: _signature(name, protos[name], function) for name, function in loaded.signatures.items()
     }
     if not signatures:
         raise VersionRefused("the SavedModel has no signatures.")
-    model = LoadedModel(version, manifest, identity, signature_defs, signatures, loaded)
-    _warm_up(model, directory, call)
+    catalogue = Catalogue(loaded, items.read(directory, manifest)) if hasattr(loaded, "item_ids") else None
+    return LoadedModel(version, manifest, identity, protos, signatures, loaded, catalogue)
+
+
+def ready(directory, version, manifest, identity, call=call, changes=None):
+    """`load`, then attached to `ItemChanges`, where there are such, then warmed up by `call`: ready to answer.
+
+    Raises as `load`; IndexingError: the version cannot follow the changes.
+    """
+    model = load(directory, version, manifest, identity)
+    if changes is not None:
+        changes.attach(model)
+    try:
+        _warm_up(model, directory, call)
+    except BaseException:
+        if changes is not None:
+            changes.detach(model)
+        raise
     return model
 
 
@@ -166,7 +186,8 @@ def _load_ops(library):
         raise VersionRefused(f"`custom_op_library` must be null or 'scann'. Received: {library!r}.")
 
 
-def _signature_defs(directory):
+def signature_defs(directory):
+    """{signature name: SignatureDef} of a version directory, without loading it. Raises `VersionRefused`."""
     saved_model = saved_model_pb2.SavedModel()
     with open(os.path.join(directory, SAVED_MODEL), "rb") as file:
         saved_model.ParseFromString(file.read())

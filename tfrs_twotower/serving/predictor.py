@@ -79,6 +79,10 @@ class Predictor:
 
     def run(self, model, asked, inputs):
         """`predict` for a `signature` of a model that is already held by `repository.lease`."""
+        return self.execute(model, asked.name, self.prepare(model, asked, inputs))
+
+    def prepare(self, model, asked, inputs):
+        """The tensors by name that `run` gives to the signature: checked, with what the server knows."""
         signature = model.signature(asked.name)
         tensors = {name: self._tensor(asked.spec(name), value) for name, value in inputs.items()}
         if self._features is not None:
@@ -96,8 +100,12 @@ class Predictor:
             if name in tensors:
                 _check_finite(name, tensors[name].numpy(), way_out)
         _check_history(tensors)
+        return tensors
+
+    def execute(self, model, name, tensors):
+        """Runs a signature on tensors as `prepare` gives them: arrays by name."""
         try:
-            outputs = self._call(model, signature, tensors)
+            outputs = self._call(model, model.signature(name), tensors)
             return {name: value.numpy() for name, value in outputs.items()}
         except tf.errors.InvalidArgumentError as error:
             raise InvalidArgument(f"The model refused the request: {_reason(error)}") from error

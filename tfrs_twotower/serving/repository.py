@@ -12,7 +12,7 @@ import threading
 from tfrs_twotower.errors import TwoTowerError, invalid
 from tfrs_twotower.exporting import integrity, user_deltas
 from tfrs_twotower.serving.errors import NotFound, Unavailable
-from tfrs_twotower.serving.model import call, load, with_user_rows
+from tfrs_twotower.serving.model import call, ready, with_user_rows
 
 _log = logging.getLogger(__name__)
 _VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -67,9 +67,10 @@ class Repository:
       poll_seconds: how often to look.
       on_status: called with each new `VersionStatus`, under a lock: it must be quick and not call back.
       call: runs a warm-up request as the server runs requests: (model, signature, tensors) → outputs.
+      fresh: `ItemChanges` that each version is attached to before it answers and detached from after; or None.
     """
 
-    def __init__(self, root, keep=1, poll_seconds=2.0, on_status=lambda status: None, call=call):
+    def __init__(self, root, keep=1, poll_seconds=2.0, on_status=lambda status: None, call=call, fresh=None):
         if keep < 1:
             raise ValueError(invalid("keep", "be at least 1", keep, "Keep one version or more."))
         self.root = os.fspath(root)
@@ -77,10 +78,11 @@ class Repository:
         self.poll_seconds = poll_seconds
         self._on_status = on_status
         self._call = call
+        self._fresh = fresh
         self._lock = threading.Lock()  # guards what follows
         self._serving = {}
         self._statuses = {}
-        self._garbage = False
+        self._garbage = []  # models that answer no more
         self._refused = {}  # version: fingerprint; touched by `poll` only
         self._root_error = None
         self._polling = threading.Lock()  # one poll at a time
@@ -202,7 +204,7 @@ class Repository:
             manifest = integrity.check(directory)
             if not reload:
                 self._report(version, State.LOADING)
-            served = _Served(load(directory, version, manifest, identity, self._call), identity)
+            served = _Served(ready(directory, version, manifest, identity, self._call, self._fresh), identity)
         except Exception as error:  # a damaged SavedModel can raise anything; the old version must go on
             self._refused[version] = fingerprint
             reason = str(error) if isinstance(error, TwoTowerError) else f"{type(error).__name__}: {error}"
@@ -265,13 +267,16 @@ class Repository:
     def _end(self, served):
         if served.model.version not in self._serving:  # else other files of the same version replaced it
             self._set(served.model.version, State.END)
+        self._garbage.append(served.model)
         served.model = None
-        self._garbage = True
 
     def _collect(self):
         with self._lock:
-            garbage, self._garbage = self._garbage, False
+            garbage, self._garbage = self._garbage, []
         if garbage:
+            while garbage and self._fresh is not None:
+                self._fresh.detach(garbage.pop())
+            garbage.clear()
             gc.collect()  # a loaded SavedModel holds cycles; its tables and vectors are to be freed now
 
     def _forget(self, found):

@@ -1,4 +1,4 @@
-"""TF Serving's REST API: predict, status, metadata; and events, health and metrics.
+"""TF Serving's REST API: predict, status, metadata; and events, items, recommendations, health and metrics.
 
 Reference: https://www.tensorflow.org/tfx/serving/api_rest
 """
@@ -36,7 +36,7 @@ class Rest:
 
     Args:
       predictor: a `Predictor`.
-      recorder: an `EventRecorder`.
+      posts: {what stands after /v1/: `Post`}.
       name: the model's name.
       metrics: a `Metrics`.
       ready: asked by /readyz.
@@ -44,9 +44,9 @@ class Rest:
       body_seconds: a body has to be whole by then.
     """
 
-    def __init__(self, predictor, recorder, name, metrics, ready, lines, body_seconds):
+    def __init__(self, predictor, posts, name, metrics, ready, lines, body_seconds):
         self._predictor = predictor
-        self._recorder = recorder
+        self._posts = posts
         self._name = name
         self._metrics = metrics
         self._ready = ready
@@ -66,7 +66,8 @@ class Rest:
                 routing.Route(base + "/metadata", self._metadata),
                 routing.Route(base, self._status),
             ]
-        routes.append(routing.Route("/v1/events", self._record, methods=["POST"]))
+        for what, post in self._posts.items():
+            routes.append(routing.Route(f"/v1/{what}", self._poster(what, post), methods=["POST"]))
         routes += [routing.Route(path, self._scrape) for path in _METRICS_PATHS]
         routes += [routing.Route("/healthz", self._healthz), routing.Route("/readyz", self._readyz)]
         return applications.Starlette(
@@ -95,11 +96,16 @@ class Rest:
             outputs = self._predictor.run(model, signature, inputs)
         return responses.Response(json_tensors.encode(outputs, by_row), media_type="application/json")
 
-    async def _record(self, request):
-        return await self._work(request, "rest:events", self._lines.events, self._recorded)
+    def _poster(self, what, post):
+        def answer(request, body, call):
+            found = post.answer(json_tensors.parse(body))
+            call.version = found.get("model_version")
+            return responses.JSONResponse(found)
 
-    def _recorded(self, request, body, call):
-        return responses.JSONResponse(self._recorder.record(json_tensors.parse(body)))
+        async def handle(request):
+            return await self._work(request, f"rest:{what}", post.line, answer)
+
+        return handle
 
     async def _work(self, request, method, line, answer):
         """Reads the body, waits in `line`, and answers in a thread by `answer(request, body, call)`.

@@ -17,12 +17,13 @@ from tfrs_twotower.serving.admission import Admission, Lines, Load
 from tfrs_twotower.serving.cached_tower import CachedTower
 from tfrs_twotower.serving.connections import Connections, Protocol
 from tfrs_twotower.serving.errors import CannotServe
-from tfrs_twotower.serving.events import EventRecorder
 from tfrs_twotower.serving.features import Features
+from tfrs_twotower.serving.fresh_answers import FreshAnswers
 from tfrs_twotower.serving.grpc_service import add_services
 from tfrs_twotower.serving.guard import GrpcGuard, Guard
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import call
+from tfrs_twotower.serving.posts import make_posts
 from tfrs_twotower.serving.predictor import Limits, Predictor
 from tfrs_twotower.serving.repository import Repository
 from tfrs_twotower.serving.rest import Rest
@@ -67,6 +68,9 @@ class Server:
       cold_beta: the `popularity_beta` of users without a history, see `Features`.
       cache: a `UserVectorCache`, or None. With one, the time that the server gives a request is that of the
         full minute, so that a user's vector is good for a minute where the model reads the time.
+      fresh: `ItemChanges`, as `freshness.FreshItems`, or None. With them items can be changed and withdrawn while it
+        serves, and versions that cannot take that in are refused. The caller closes them.
+      channels: `channels.Channel`s that /v1/recommend has besides its own, or in the place of one of the same name.
     """
 
     def __init__(
@@ -88,6 +92,8 @@ class Server:
         event_load=Load(),
         access=Access(),
         connections=Connections(),
+        fresh=None,
+        channels=(),
     ):
         self.name = name
         self.host = host
@@ -96,14 +102,16 @@ class Server:
         self.metrics = Metrics()
         tower = None if cache is None else CachedTower(cache, self.metrics)
         warm_up, run = (tower.call, tower.call) if tower else (call, self._timed)
-        self.repository = Repository(root, keep, poll_seconds, self.metrics.version_changed, warm_up)
+        if fresh is not None:
+            warm_up, run = FreshAnswers(fresh, warm_up).call, FreshAnswers(fresh, run).call
+        self.repository = Repository(root, keep, poll_seconds, self.metrics.version_changed, warm_up, fresh)
         step = 1 if cache is None else _CACHED_SECONDS
         features = None if stores is None else Features(stores, self.metrics, event_types, step, cold_beta)
         self.predictor = Predictor(self.repository, limits, features, run)
-        self._recorder = EventRecorder(stores and stores.history, self.repository, limits, self.metrics)
         self._lines = Lines(
             Admission(load, "predictions", self.metrics), Admission(event_load, "events", self.metrics)
         )
+        self._posts = make_posts(self.predictor, self._lines, self.metrics, stores, fresh, channels)
         self._drain_seconds = drain_seconds
         self._access = access
         self._connections = connections
@@ -125,7 +133,7 @@ class Server:
         self._bind()
         self.repository.start()
         self.name = self.name or self._manifest_name()
-        add_services(self._grpc, self.predictor, self._recorder, self.name, self.metrics, self._lines)
+        add_services(self._grpc, self.predictor, self._posts, self.name, self.metrics, self._lines)
         self._grpc.start()
         self._rest = self._http_server()
         self._rest_thread = threading.Thread(target=self._rest.run, args=([self._socket],), name="rest")
@@ -241,7 +249,7 @@ class Server:
 
     def _http_server(self):
         rest = Rest(
-            self.predictor, self._recorder, self.name, self.metrics, self.ready, self._lines, self._connections.seconds
+            self.predictor, self._posts, self.name, self.metrics, self.ready, self._lines, self._connections.seconds
         )
         return uvicorn.Server(
             uvicorn.Config(

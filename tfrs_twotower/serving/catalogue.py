@@ -1,0 +1,62 @@
+"""What a loaded export says of its items: ids, vectors, popularity, attributes."""
+
+import functools
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.channels import Attributes
+
+
+class Catalogue:
+    """The n items of an export, by row. What takes time is made when it is first asked for.
+
+    Args:
+      root: the loaded SavedModel of a `Retriever`.
+      table: pa.Table of n rows with the items' attributes, or None.
+    """
+
+    def __init__(self, root, table):
+        self._root, self._table = root, table
+        self.id_type = str if root.item_ids.dtype == "string" else int
+        self.dim = int(root.vectors.shape[1])
+        self.view = None  # what `current_items` made of it last
+
+    def __len__(self):
+        return int(self._root.vectors.shape[0])
+
+    @functools.cached_property
+    def ids(self):
+        """object (str) or int64 [n]."""
+        ids = self._root.item_ids.numpy()
+        return ids if self.id_type is int else np.array([i.decode() for i in ids.tolist()], object)
+
+    @functools.cached_property
+    def vectors(self):
+        """float32 [n, dim], the SavedModel's own memory: not to be written."""
+        return np.asarray(self._root.vectors.read_value())
+
+    @functools.cached_property
+    def log_popularity(self):
+        """float32 [n]: log p(item) from training counts."""
+        return self._root.log_popularity.numpy()
+
+    @functools.cached_property
+    def by_popularity(self):
+        """int64 [n]: rows, the most popular first; of equal ones in the order of the rows."""
+        return np.argsort(-self.log_popularity, kind="stable")
+
+    @functools.cached_property
+    def attributes(self):
+        """`channels.Attributes` of n items; of an export without them the id alone."""
+        return Attributes(self._table if self._table is not None else pa.table({c.ITEM_ID: self.ids}))
+
+    def rows(self, ids):
+        """int64 [len(ids)]: rows of ids; −1 for one that is not there."""
+        return self._index.get_indexer(ids) if len(ids) else np.zeros(0, np.int64)
+
+    @functools.cached_property
+    def _index(self):
+        return pd.Index(self.ids)

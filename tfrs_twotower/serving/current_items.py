@@ -1,0 +1,117 @@
+"""The items that a version can answer with now: its catalogue, and what became of items since."""
+
+from collections.abc import Collection
+from typing import Protocol
+
+import numpy as np
+
+from tfrs_twotower import columns as c
+
+_NOTHING: dict = {}
+
+
+class ItemChanges(Protocol):
+    """Items that are new, edited or withdrawn while a server runs; `freshness.FreshItems` is one.
+
+    Threads share one. What `record` acknowledged counts in every later call of the others.
+    """
+
+    def attach(self, model) -> None:
+        """Begins to follow a loaded version, before it answers."""
+
+    def detach(self, model) -> None:
+        """Forgets a version that answers no more, or that was never attached."""
+
+    def record(self, changed: Collection[dict], withdrawn: Collection) -> None:
+        """Takes in new or edited items (features by name, with `item_id`) and ids that are withdrawn, all or nothing;
+        they are on the disk when it returns. Raises `DataError` for what is wrong, `IndexingError` where the disk
+        refuses."""
+
+    def inputs(self, model) -> dict:
+        """What `recommend_fresh` of an attached version takes besides the request: tensors by name. The same object
+        while nothing changes."""
+
+    def latest(self) -> dict:
+        """{item id: its features, or None where it is withdrawn}, the last changed at the end."""
+
+
+class CurrentItems:
+    """The items of a version at one moment.
+
+    Args:
+      catalogue: a `Catalogue`.
+      overlay_ids: list of m ids of items that are new or edited.
+      overlay_vectors: float32 [m, dim].
+      withdrawn: ids of the catalogue's items that are gone.
+      features: {item id: features}, the last changed at the end; of the overlay's items at least.
+    """
+
+    def __init__(self, catalogue, overlay_ids, overlay_vectors, withdrawn, features):
+        self.catalogue, self.overlay_ids, self.overlay_vectors = catalogue, overlay_ids, overlay_vectors
+        self.place = {item: place for place, item in enumerate(overlay_ids)}
+        self.overlay_rows = catalogue.rows(overlay_ids)  # −1 for a new item
+        self.gone = catalogue.rows(withdrawn)
+        self.withdrawn = frozenset(withdrawn)
+        self.newest = [i for i in reversed(features) if i in self.place and self.overlay_rows[self.place[i]] < 0]
+        self._features = [features.get(item) or {} for item in overlay_ids]
+        self._attributes = None
+
+    @property
+    def overlay_attributes(self):
+        """`channels.Attributes` of the overlay's items."""
+        if self._attributes is None:
+            self._attributes = self.catalogue.attributes.like(self._features)
+        return self._attributes
+
+    def vectors(self, ids):
+        """float32 [len(ids), dim]: the newest vector of each item; zeros for one that is not known."""
+        rows = self.catalogue.rows(ids)
+        found = np.where((rows >= 0)[:, np.newaxis], self.catalogue.vectors[np.maximum(rows, 0)], np.float32(0))
+        for at, item in enumerate(ids):
+            if item in self.place:
+                found[at] = self.overlay_vectors[self.place[item]]
+        return found
+
+    def similar(self, item_id, k):
+        """The k nearest items of one, itself left out: [(id, ⟨v, v'⟩)], best first; [] for one that is not known."""
+        vector = self.vectors([item_id])[0]
+        if not vector.any():
+            return []
+        scores = np.concatenate([self.catalogue.vectors @ vector, self.overlay_vectors @ vector])
+        hidden = np.concatenate([self.catalogue.rows([item_id]), self.overlay_rows, self.gone])
+        scores[hidden[hidden >= 0]] = -np.inf
+        if item_id in self.place:
+            scores[len(self.catalogue) + self.place[item_id]] = -np.inf
+        best = np.argpartition(-scores, min(k, len(scores)) - 1)[:k]
+        best = best[np.lexsort([best, -scores[best]])]
+        return [(self._id(at), float(scores[at])) for at in best.tolist() if np.isfinite(scores[at])]
+
+    def _id(self, at):
+        size = len(self.catalogue)
+        return self.overlay_ids[at - size] if at >= size else self.catalogue.ids.item(at)
+
+
+def current_items(model, changes=None):
+    """The `CurrentItems` of a loaded version, made once for each change.
+
+    Args:
+      model: a `LoadedModel` with a catalogue.
+      changes: `ItemChanges` that it is attached to, or None.
+    """
+    inputs = _NOTHING if changes is None else changes.inputs(model)
+    held = model.catalogue.view
+    if held is None or held[0] is not inputs:
+        features = {} if changes is None else changes.latest()
+        held = model.catalogue.view = (inputs, _view(model.catalogue, inputs, features))
+    return held[1]
+
+
+def _view(catalogue, inputs, features):
+    if not inputs:
+        return CurrentItems(catalogue, [], np.zeros((0, catalogue.dim), np.float32), [], {})
+    ids, withdrawn = (_plain(inputs[name].numpy()) for name in (c.OVERLAY_IDS, c.WITHDRAWN_IDS))
+    return CurrentItems(catalogue, ids, inputs[c.OVERLAY_VECTORS].numpy(), withdrawn, features)
+
+
+def _plain(ids):
+    return [i.decode() if isinstance(i, bytes) else i for i in ids.tolist()]

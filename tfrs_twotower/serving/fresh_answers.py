@@ -1,0 +1,98 @@
+"""Answers with the items that changed since the export: new and edited ones in, withdrawn ones out."""
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.serving.current_items import current_items
+from tfrs_twotower.serving.errors import InvalidArgument
+from tfrs_twotower.serving.model import DEFAULT_SIGNATURE
+
+_FRESH, _FRESH_BY_VECTOR = "recommend_fresh", "recommend_fresh_by_vector"
+_TWINS = {
+    DEFAULT_SIGNATURE: _FRESH, _FRESH: _FRESH, "recommend_by_vector": _FRESH_BY_VECTOR,
+    _FRESH_BY_VECTOR: _FRESH_BY_VECTOR,
+}
+_OWN = (c.OVERLAY_IDS, c.OVERLAY_VECTORS, c.WITHDRAWN_IDS)
+
+
+class FreshAnswers:
+    """Runs signatures so that no answer holds a withdrawn item, and new and edited ones stand where they belong.
+
+    `serving_default` and `recommend_by_vector` run as `recommend_fresh` and `recommend_fresh_by_vector`.
+    `recommend_exact` and `similar_items` have no such twin: their answers are merged here, exactly.
+    `score_pairs` gives a withdrawn item the score of an unknown one; others it scores as the export has them.
+
+    Args:
+      changes: `ItemChanges`.
+      call: runs a signature: (model, signature, tensors) → tensors.
+    """
+
+    def __init__(self, changes, call):
+        self._changes, self._call = changes, call
+        self._others = {
+            "recommend_exact": self._exact, "similar_items": self._similar, "score_pairs": self._score,
+        }
+
+    def call(self, model, signature, tensors):
+        """Runs a signature of an attached model.
+
+        Raises:
+          InvalidArgument: the request brings changes of its own.
+        """
+        twin = _TWINS.get(signature.name)
+        if twin is not None:
+            return self._fresh(model, twin, tensors)
+        return self._others.get(signature.name, self._call)(model, signature, tensors)
+
+    def _fresh(self, model, twin, tensors):
+        own = [name for name in _OWN if name in tensors]
+        if own:
+            raise InvalidArgument(f"The server itself knows which items changed. Leave {own} out.")
+        return self._call(model, model.signatures[twin], {**tensors, **self._changes.inputs(model)})
+
+    def _exact(self, model, signature, tensors):
+        missing = c.MISSING_STRING_ID if model.catalogue.id_type is str else c.MISSING_INT_ID
+        if c.ALLOW_IDS in tensors and bool(tf.reduce_any(tensors[c.ALLOW_IDS] != missing)):
+            return self._fresh(model, _FRESH, tensors)  # exact, as any search with an allow-list
+        changes = self._changes.inputs(model)
+        excluded = tensors.get(c.EXCLUDE_IDS, signature.defaults[c.EXCLUDE_IDS])
+        hidden = tf.concat([changes[c.OVERLAY_IDS], changes[c.WITHDRAWN_IDS]], axis=0)
+        hidden = tf.repeat(hidden[tf.newaxis], tf.shape(excluded)[0], axis=0)
+        found = self._call(model, signature, {**tensors, c.EXCLUDE_IDS: tf.concat([excluded, hidden], axis=1)})
+        if not tf.size(changes[c.OVERLAY_IDS]):
+            return found
+        overlay = {**tensors, **changes, c.ALLOW_IDS: changes[c.OVERLAY_IDS][tf.newaxis]}
+        fresh = self._call(model, model.signatures[_FRESH], overlay)
+        return _merged(found, fresh, tf.reduce_max(tensors.get(c.K, signature.defaults[c.K])))
+
+    def _similar(self, model, signature, tensors):
+        items = current_items(model, self._changes)
+        size = len(model.catalogue) - len(items.gone) + int(np.sum(items.overlay_rows < 0))
+        k = min(int(tf.reduce_max(tensors.get(c.K, signature.defaults[c.K]))), max(size, 1))
+        asked = [_text(item) for item in tensors[c.ITEM_ID].numpy().tolist()]
+        missing = "" if model.catalogue.id_type is str else c.MISSING_INT_ID
+        answers = [items.similar(item, k) for item in asked]
+        padded = [answer + [(missing, float(tf.float32.min))] * (k - len(answer)) for answer in answers]
+        return {
+            c.IDS: tf.constant([[item for item, _ in answer] for answer in padded], tensors[c.ITEM_ID].dtype,
+                               [len(asked), k]),
+            c.SCORES: tf.constant([[score for _, score in answer] for answer in padded], tf.float32, [len(asked), k]),
+        }
+
+    def _score(self, model, signature, tensors):
+        scores = self._call(model, signature, tensors)[c.SCORES]
+        candidates = tensors[c.CANDIDATE_IDS].numpy()
+        gone = pd.Index(candidates.ravel()).isin(self._changes.inputs(model)[c.WITHDRAWN_IDS].numpy())
+        return {c.SCORES: tf.where(gone.reshape(candidates.shape), tf.float32.min, scores)}
+
+
+def _merged(first, second, k):
+    ids, scores = (tf.concat([first[name], second[name]], axis=1) for name in (c.IDS, c.SCORES))
+    best = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
+    return {c.IDS: tf.gather(ids, best.indices, batch_dims=1), c.SCORES: best.values}
+
+
+def _text(item):
+    return item.decode("utf-8", "replace") if isinstance(item, bytes) else item

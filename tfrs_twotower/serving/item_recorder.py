@@ -1,0 +1,70 @@
+"""Records what became of items: one request, by whatever transport."""
+
+from tfrs_twotower.errors import DataError, IndexingError, invalid
+from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
+
+CHANGED, WITHDRAWN = "changed", "withdrawn"
+_EXACT = 2**53  # up to here a float is exact
+
+
+class ItemRecorder:
+    """Checks item events and has `ItemChanges` keep them.
+
+    Args:
+      changes: `ItemChanges`, or None: every request is refused.
+      limits: a `Limits`.
+      metrics: a `Metrics`.
+    """
+
+    def __init__(self, changes, limits, metrics):
+        self._changes, self._limits, self._metrics = changes, limits, metrics
+
+    def record(self, request):
+        """Takes in new, edited and withdrawn items, all or nothing. They are on the disk when it returns, and every
+        answer that begins later has them.
+
+        Args:
+          request: {"changed": [{"item_id", feature: value, …}, …], "withdrawn": [ids]}, one of the two or both.
+
+        Returns:
+          {"changed": how many, "withdrawn": how many}.
+
+        Raises:
+          InvalidArgument: something is no item or no id; the message says which and why.
+          ResourceExhausted: there are more than `max_events`.
+          Unimplemented: the server keeps no item events.
+          Unavailable: the disk fails. The same request can be sent again.
+        """
+        if self._changes is None:
+            raise Unimplemented("This server takes no items in. Start it with a folder: twotower serve --items-log ….")
+        changed, withdrawn = self._read(request)
+        try:
+            self._changes.record(changed, withdrawn)
+        except DataError as error:
+            raise InvalidArgument(str(error)) from error
+        except IndexingError as error:
+            self._metrics.store_failed("items")
+            raise Unavailable(f"{error} Send the same items again: that changes nothing twice.") from error
+        self._metrics.items_changed(len(changed), len(withdrawn))
+        return {CHANGED: len(changed), WITHDRAWN: len(withdrawn)}
+
+    def _read(self, request):
+        lists = [request.get(CHANGED, []), request.get(WITHDRAWN, [])]
+        if not set(request) <= {CHANGED, WITHDRAWN} or not all(isinstance(items, list) for items in lists):
+            raise InvalidArgument(f"The request must be an object of two lists, '{CHANGED}' and '{WITHDRAWN}'.")
+        count = sum(map(len, lists))
+        if not count:
+            raise InvalidArgument(f"The request holds no items. Name some in '{CHANGED}' or '{WITHDRAWN}'.")
+        if count > self._limits.max_events:
+            rule = f"be at most {self._limits.max_events}"
+            raise ResourceExhausted(invalid("items", rule, count, "Send several requests."))
+        return whole(lists[0]), whole(lists[1])
+
+
+def whole(value):
+    """5 for 5.0 at any depth, which is how a `google.protobuf.Struct` writes 5."""
+    if isinstance(value, list):
+        return [whole(v) for v in value]
+    if isinstance(value, dict):
+        return {name: whole(v) for name, v in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT else value

@@ -1,0 +1,103 @@
+"""A request of `/v1/recommend`, read and checked as far as that goes without a model."""
+
+import dataclasses
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.errors import invalid, nearest
+from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted
+from tfrs_twotower.serving.item_recorder import whole
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What a request asks for. The names are those of its JSON.
+
+    Attributes:
+      user_id: text or a whole number; None: nobody.
+      k: items in the answer, where so many may be in it.
+      features: {raw query feature: value}; what is left out comes from the store.
+      exclude_seen: leave out all that the store, or the request itself, has in the user's history.
+      exclude_ids: item ids to leave out.
+      allow: {attribute: rule}; an item has to satisfy all of them. See `channels.read_rules`.
+      deny: {attribute: rule}; an item must not satisfy any.
+      popularity_beta: β of the towers' score, as in `serving_default`; None: as there.
+      channels: {channel: places}; places that are left over are u2i's.
+      diversity: from 0 to 1; see `channels.mmr`.
+    """
+
+    user_id: str | int | None = None
+    k: int = 10
+    features: dict = dataclasses.field(default_factory=dict)
+    exclude_seen: bool = False
+    exclude_ids: list = dataclasses.field(default_factory=list)
+    allow: dict = dataclasses.field(default_factory=dict)
+    deny: dict = dataclasses.field(default_factory=dict)
+    popularity_beta: float | None = None
+    channels: dict = dataclasses.field(default_factory=dict)
+    diversity: float = 0.0
+
+
+_MOST = 2**63
+_LARGEST = 1e30  # a float32 holds it, and no NaN is below it
+_NAMES = [field.name for field in dataclasses.fields(Asked)]
+
+
+def read_asked(request, limits):
+    """The `Asked` of a parsed request.
+
+    Raises:
+      InvalidArgument: an unknown name, or a value of the wrong type or out of range.
+      ResourceExhausted: a list is longer than `limits` allow.
+    """
+    for name in request:
+        if name not in _NAMES:
+            raise InvalidArgument(f"The request has no `{str(name)[:40]}`." + nearest(name, _NAMES))
+    given = {name: whole(value) for name, value in request.items()}
+    asked = Asked(**given)
+    _expect("user_id", asked.user_id is None or _is_id(asked.user_id), "be text or a whole number", asked.user_id)
+    _expect(c.K, _is_whole(asked.k) and 1 <= asked.k <= limits.max_k, f"be from 1 to {limits.max_k}", asked.k)
+    for name in ("features", "allow", "deny", "channels"):
+        _expect(name, isinstance(getattr(asked, name), dict), "be an object", getattr(asked, name))
+    _expect("exclude_seen", isinstance(asked.exclude_seen, bool), "be true or false", asked.exclude_seen)
+    ids = asked.exclude_ids
+    _expect(c.EXCLUDE_IDS, isinstance(ids, list) and all(map(_is_id, ids)), "be a list of item ids", ids)
+    beta = asked.popularity_beta
+    _expect(c.POPULARITY_BETA, beta is None or _is_number(beta), "be a number", beta)
+    diversity = asked.diversity
+    _expect("diversity", _is_number(diversity) and 0 <= diversity <= 1, "be from 0 to 1", diversity)
+    _check_lists(asked, limits.max_width)
+    return asked
+
+
+def _check_lists(asked, most):
+    lists = {c.EXCLUDE_IDS: asked.exclude_ids}
+    for name, rules in (("features", asked.features), ("allow", asked.allow), ("deny", asked.deny)):
+        lists[name] = rules  # how many there are counts too
+        lists.update({f"{name}.{of}": rule for of, rule in rules.items() if isinstance(rule, list)})
+    for name, values in lists.items():
+        if len(values) > most:
+            rule = f"have at most {most} values"
+            raise ResourceExhausted(invalid(name[:80], rule, len(values), "Send fewer."))
+
+
+def _expect(name, good, rule, value):
+    if not good:
+        shown = value if len(repr(value)) <= 80 else f"{repr(value)[:80]}…"
+        raise InvalidArgument(invalid(name, rule, shown, "Correct it, or leave it out."))
+
+
+def _is_whole(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_id(value):
+    if not isinstance(value, str):
+        return _is_whole(value) and -_MOST <= value < _MOST
+    try:
+        return bool(value.encode())
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST

@@ -1,0 +1,125 @@
+"""The server's own channels, as one request sees them."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+
+U2I, I2I, POPULAR, FRESH = "u2i", "i2i", "popular", "fresh"
+_ALLOWED_BY_NAME = 20_000  # of so many items each is named to the search; of more, the search fetches too many
+_OVERFETCH = 2
+_SEEDS = 5  # last items of a user that i2i starts from
+
+
+class Towers:
+    """u2i: what the query tower retrieves. Scores are those of `serving_default`; an unknown user gets nothing.
+
+    Args:
+      execute: {tensors of `serving_default`} → arrays of its answer.
+      tensors: the query's features and `popularity_beta`.
+      selection: a `Selection`.
+      excluded: ids that the search leaves out by itself.
+      known: False for a user of whom nothing is known.
+    """
+
+    name = U2I
+
+    def __init__(self, execute, tensors, selection, excluded, known):
+        self._execute, self._tensors, self._selection, self._known = execute, tensors, selection, known
+        self._dtype = tf.string if selection.items.catalogue.id_type is str else tf.int64
+        self._excluded = list(excluded)
+
+    def propose(self, context, n):
+        """See `Channel`. Where rules leave few items these are named to the search, which is exact then."""
+        if not self._known:
+            return []
+        options, fetched = {c.EXCLUDE_IDS: self._ids(self._excluded)}, n
+        if self._selection.restricted:
+            left = len(self._selection)
+            if not left:
+                return []
+            if left <= _ALLOWED_BY_NAME:
+                options[c.ALLOW_IDS] = self._ids(self._selection.ids())
+            else:  # as many as hold n of the admitted ones, were they spread evenly, and some more
+                fetched = -(-_OVERFETCH * n * len(self._selection.items.catalogue) // left)
+        return self._search(options, fetched)
+
+    def _search(self, options, k):
+        size = len(self._selection.items.catalogue) + len(self._selection.items.overlay_ids)
+        found = self._execute({**self._tensors, **options, c.K: tf.constant(min(k, size), tf.int32)})
+        pairs = zip(found[c.IDS][0].tolist(), found[c.SCORES][0].tolist())
+        return [(_plain(item), score) for item, score in pairs if score > tf.float32.min]
+
+    def _ids(self, ids):
+        return tf.constant([ids], self._dtype, [1, len(ids)])
+
+
+class Similar:
+    """i2i: the items nearest to one of the five that the user took last; the score is ⟨v, v'⟩ with the nearest.
+
+    Args:
+      selection: a `Selection`.
+    """
+
+    name = I2I
+
+    def __init__(self, selection):
+        self._selection = selection
+
+    def propose(self, context, n):
+        """See `Channel`; exact."""
+        selection, seeds = self._selection, context.recent[:_SEEDS]
+        items, vectors = selection.items, selection.items.vectors(seeds)
+        vectors = vectors[vectors.any(axis=1)]
+        if not len(vectors):
+            return []
+        rows, places = np.flatnonzero(selection.catalogue), np.flatnonzero(selection.overlay)
+        main = items.catalogue.vectors if len(rows) == len(items.catalogue) else items.catalogue.vectors[rows]
+        parts = (main, items.overlay_vectors[places])
+        scores = np.concatenate([(part @ vectors.T).max(axis=1) for part in parts])
+        wanted = min(n + len(seeds), len(scores))  # the seeds themselves are the nearest to themselves
+        best = np.argpartition(-scores, wanted - 1)[:wanted] if wanted else np.zeros(0, np.int64)
+        best = best[np.lexsort([best, -scores[best]])]
+        named = [items.overlay_ids[places[at - len(rows)]] if at >= len(rows) else items.catalogue.ids.item(rows[at])
+                 for at in best]
+        return [(item, float(scores[at])) for item, at in zip(named, best) if item not in seeds][:n]
+
+
+class Popular:
+    """popular: what training saw most; the score is log p(item). Items that the export lacks are not in it.
+
+    Args:
+      selection: a `Selection`.
+    """
+
+    name = POPULAR
+
+    def __init__(self, selection):
+        self._selection = selection
+
+    def propose(self, context, n):
+        """See `Channel`."""
+        catalogue = self._selection.items.catalogue
+        rows = catalogue.by_popularity[self._selection.known[catalogue.by_popularity]][:n]
+        return list(zip(catalogue.ids[rows].tolist(), catalogue.log_popularity[rows].tolist()))
+
+
+class Newest:
+    """fresh: items that came since the export, the last changed first; the score of the n-th is −n, from 0.
+
+    Args:
+      items: `CurrentItems`.
+    """
+
+    name = FRESH
+
+    def __init__(self, items):
+        self._items = items
+
+    def propose(self, context, n):
+        """See `Channel`."""
+        return [(item, -float(place)) for place, item in enumerate(self._items.newest[:n])]
+
+
+def _plain(item):
+    return item.decode() if isinstance(item, bytes) else item

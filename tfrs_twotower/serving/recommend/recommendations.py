@@ -1,0 +1,160 @@
+"""Answers `/v1/recommend`: the channels of a request, blended by its rules."""
+
+import functools
+import logging
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.channels import Context, admitted, blend, mmr, places
+from tfrs_twotower.errors import DataError, invalid
+from tfrs_twotower.online import StoreError
+from tfrs_twotower.serving import json_tensors
+from tfrs_twotower.serving.current_items import current_items
+from tfrs_twotower.serving.errors import InvalidArgument, Unimplemented
+from tfrs_twotower.serving.model import DEFAULT_SIGNATURE
+from tfrs_twotower.serving.recommend import strangers
+from tfrs_twotower.serving.recommend.asked import read_asked
+from tfrs_twotower.serving.recommend.builtin import FRESH, I2I, POPULAR, U2I, Newest, Popular, Similar, Towers
+from tfrs_twotower.serving.recommend.selection import Selection
+
+_BUILTIN = (U2I, I2I, POPULAR, FRESH)
+_RESERVES = (U2I, POPULAR)
+_POOL = 4  # candidates a place, of which diversity chooses
+_log = logging.getLogger(__name__)
+
+
+class Recommendations:
+    """Recommends to one user at a time. Threads share one.
+
+    Args:
+      predictor: a `Predictor`.
+      metrics: a `Metrics`.
+      stores: `online.Stores` of what users did, or None: requests carry it all.
+      changes: `ItemChanges`, or None.
+      channels: `Channel`s besides u2i, i2i, popular and fresh, or in the place of one of the same name.
+    """
+
+    def __init__(self, predictor, metrics, stores=None, changes=None, channels=()):
+        self._predictor, self._metrics, self._stores, self._changes = predictor, metrics, stores, changes
+        self._channels = {channel.name: channel for channel in channels}
+        self._names = list(dict.fromkeys([*_BUILTIN, *self._channels]))
+
+    def recommend(self, request):
+        """The items for one user.
+
+        Args:
+          request: a dict, as `Asked` says.
+
+        Returns:
+          {"model_version": …, "items": [{"item_id", "score", "channel"}, …]}, k of them while so many may be in the
+          answer. A score is that of its channel; scores of different channels do not compare.
+
+        Raises:
+          InvalidArgument: the request is wrong; the message says what.
+          ResourceExhausted: it is larger than the limits.
+          Unimplemented: the version is no export of this package.
+          Unavailable: nothing is loaded.
+        """
+        asked = read_asked(request, self._predictor.limits)
+        try:
+            quotas = places(asked.channels, asked.k, self._names, U2I)
+        except DataError as error:
+            raise InvalidArgument(str(error)) from error
+        with self._predictor.repository.lease() as model:
+            if model.catalogue is None:
+                raise Unimplemented(f"Version {model.version} holds no catalogue to apply rules to. Use :predict.")
+            answer = self._answer(model, asked, quotas)
+            return {
+                "model_version": model.version,
+                "items": [{c.ITEM_ID: item, "score": score, "channel": name} for name, item, score in answer],
+            }
+
+    def _answer(self, model, asked, quotas):
+        tensors = self._query(model, asked)
+        seen = self._seen(model, asked, tensors)
+        known = not strangers.is_stranger(model, tensors, bool(asked.features) or bool(seen))
+        items = current_items(model, self._changes)
+        excluded = _as_ids(asked.exclude_ids, model.catalogue.id_type, c.EXCLUDE_IDS)
+        excluded = _items(excluded + (seen if asked.exclude_seen else []))
+        with self._metrics.stage("filter"):
+            selection = Selection(items, asked.allow, asked.deny, excluded)
+        if asked.popularity_beta is not None:
+            tensors[c.POPULARITY_BETA] = tf.constant(asked.popularity_beta, tf.float32)
+        execute = functools.partial(self._predictor.execute, model, DEFAULT_SIGNATURE)
+        channels = {
+            U2I: Towers(execute, tensors, selection, excluded, known), I2I: Similar(selection),
+            POPULAR: Popular(selection), FRESH: Newest(items), **self._channels,
+        }
+        user = "" if asked.user_id is None else str(asked.user_id)
+
+        def propose(name, n, taken):
+            def admits(ids):
+                return [good and item not in taken for item, good in zip(ids, selection.admits(ids))]
+
+            return self._pick(channels[name], Context(user, tuple(seen), admits), n, taken, asked.diversity, items)
+
+        return blend(quotas, _RESERVES, propose)
+
+    def _pick(self, channel, context, n, taken, diversity, items):
+        """n proposals of a channel that are admitted, by `mmr` where diversity is asked for."""
+        try:
+            # A channel of others may count what it proposes as shown: no more is asked of it than is shown.
+            wanted = n if not diversity or channel.name in self._channels else n * _POOL
+            pool = admitted(channel, context, wanted)
+        except StoreError as error:
+            self._metrics.store_failed("channel")
+            _log.error("Channel %s proposes nothing: %s", channel.name, error)
+            return []
+        if not diversity:
+            return pool
+        vectors = items.vectors([item for item, _ in pool])
+        return [pool[at] for at in mmr(vectors, n, diversity, items.vectors(list(taken)) if taken else None)]
+
+    def _query(self, model, asked):
+        """{feature: tensor of one row} of `serving_default`, with what the store has."""
+        signature = self._predictor.signature(model, DEFAULT_SIGNATURE)
+        for name in asked.features:
+            if name not in model.query_inputs or name == c.USER_ID:
+                signature.spec(name)  # which knows the nearest name
+                raise InvalidArgument(invalid("features", "be features of a query", name, "Send it beside `features`."))
+        features = {name: [value] for name, value in asked.features.items()}
+        if c.USER_ID in signature.inputs:
+            dtype = signature.inputs[c.USER_ID].dtype
+            user = [strangers.nobody(dtype)] if asked.user_id is None else [asked.user_id]
+            features[c.USER_ID] = _as_ids(user, str if dtype == tf.string else int, c.USER_ID)
+        inputs, _ = json_tensors.decode({json_tensors.INPUTS: features}, signature)
+        return dict(self._predictor.prepare(model, signature, inputs))
+
+    def _seen(self, model, asked, tensors):
+        """Ids of the items that the user took, newest first, each once: the request's, then all that the store has."""
+        found = []
+        if c.HISTORY_ITEM_ID in asked.features:
+            found = [strangers.plain(item) for item in tensors[c.HISTORY_ITEM_ID].numpy()[0].tolist()][::-1]
+        if self._stores is not None and asked.user_id is not None:
+            try:
+                events = self._stores.history.last([str(asked.user_id)], self._stores.retention.events)[0]
+                found += [event.item_id for event in reversed(events)]
+            except StoreError as error:
+                self._metrics.store_failed("read")
+                _log.error("A user is served as an unknown one: %s", error)
+        return _items(_as_ids(found, model.catalogue.id_type))
+
+
+def _as_ids(values, id_type, argument=None):
+    """Values as ids, text or numbers. What cannot be one is left out; with `argument`, for messages, it is refused."""
+    ids = []
+    for value in values:
+        try:
+            ids.append(str(value) if id_type is str else np.int64(int(value)).item())
+        except (ValueError, OverflowError) as error:
+            if argument:
+                message = invalid(argument, "be a whole number, as in the model", value, "Send an id of the log.")
+                raise InvalidArgument(message) from error
+    return ids
+
+
+def _items(ids):
+    """Each id once, without the missing one."""
+    return [item for item in dict.fromkeys(ids) if item not in (c.MISSING_STRING_ID, c.MISSING_INT_ID)]

@@ -1,0 +1,64 @@
+"""Which items of a version may be in an answer."""
+
+import functools
+
+import numpy as np
+
+from tfrs_twotower.channels import read_rules, satisfied
+from tfrs_twotower.errors import DataError
+from tfrs_twotower.serving.errors import InvalidArgument
+
+
+class Selection:
+    """The items that a request admits: known, not withdrawn, not excluded, and within its rules.
+
+    Args:
+      items: `CurrentItems`.
+      allow, deny: rules by attribute, as the request has them.
+      excluded: item ids.
+
+    Attributes:
+      catalogue: bool [n]: rows of the catalogue whose item has the vector that it was exported with.
+      overlay: bool [m]: items of the overlay.
+
+    Raises:
+      InvalidArgument: an unknown attribute, or a value of another type than it has.
+    """
+
+    def __init__(self, items, allow, deny, excluded):
+        self.items, self.restricted = items, bool(allow or deny)
+        attributes = items.catalogue.attributes
+        try:
+            rules = [read_rules(name, given, attributes.kinds) for name, given in (("allow", allow), ("deny", deny))]
+        except DataError as error:
+            raise InvalidArgument(str(error)) from error
+        self.catalogue, self.overlay = np.ones(len(items.catalogue), bool), np.ones(len(items.overlay_ids), bool)
+        if self.restricted:
+            self.catalogue = satisfied(attributes, *rules)
+            self.overlay = satisfied(items.overlay_attributes, *rules)
+        out = np.concatenate([items.catalogue.rows(list(excluded)), items.overlay_rows, items.gone])
+        self.catalogue[out[out >= 0]] = False
+        self.overlay[[items.place[item] for item in excluded if item in items.place]] = False
+
+    def __len__(self):
+        return int(self.catalogue.sum()) + int(self.overlay.sum())
+
+    def ids(self):
+        """Ids of all of them."""
+        fresh = [item for item, good in zip(self.items.overlay_ids, self.overlay) if good]
+        return self.items.catalogue.ids[self.catalogue].tolist() + fresh
+
+    @functools.cached_property
+    def known(self):
+        """bool [n]: rows of the catalogue whose item is admitted, with whatever vector."""
+        known, rows = self.catalogue.copy(), self.items.overlay_rows
+        known[rows[rows >= 0]] = self.overlay[rows >= 0]
+        return known
+
+    def admits(self, ids):
+        """list of bool: is this item admitted?"""
+        rows, place = self.items.catalogue.rows(ids), self.items.place
+        return [
+            bool(self.known[row]) if row >= 0 else item in place and bool(self.overlay[place[item]])
+            for item, row in zip(ids, rows)
+        ]

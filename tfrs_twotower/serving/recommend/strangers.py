@@ -1,0 +1,56 @@
+"""Users of whom nothing is known: the towers have nothing to say of them but what they say of everybody."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+
+_EMBED = "embed_query"
+_TOLERANCE = 1e-6
+
+
+def is_stranger(model, tensors, said):
+    """Is nothing known of the user of a query? So it is where all of these hold:
+
+    - the request carries no feature of the user, and the store no event;
+    - no feature but the id and the time has a value, so that the store has no profile that the model reads;
+    - the query tower makes the same vector without the id: the id was not in training, nor in an update since.
+
+    Args:
+      model: a `LoadedModel`.
+      tensors: {name: tensor of one row}, all features of a query at least.
+      said: bool: the request carries features, or the store has events.
+    """
+    features = {name: tensors[name] for name in model.query_inputs}
+    if said or any(_has_value(t) for name, t in features.items() if name not in (c.USER_ID, c.TIMESTAMP)):
+        return False
+    if c.USER_ID not in features:
+        return True
+    both = {name: tf.concat([tensor, tensor], axis=0) for name, tensor in features.items()}
+    both[c.USER_ID] = tf.concat([tensors[c.USER_ID], _nobody(tensors[c.USER_ID].dtype)], axis=0)
+    with_id, without = model.signature(_EMBED)(both)[c.EMBEDDING].numpy()
+    return bool(np.allclose(with_id, without, rtol=_TOLERANCE, atol=_TOLERANCE))
+
+
+def nobody(dtype):
+    """The missing id."""
+    return c.MISSING_STRING_ID if dtype == tf.string else c.MISSING_INT_ID
+
+
+def _nobody(dtype):
+    return tf.constant([nobody(dtype)], dtype)
+
+
+def plain(item):
+    """An id of a tensor as text or as a number."""
+    return item.decode("utf-8", "replace") if isinstance(item, bytes) else item
+
+
+def _has_value(tensor):
+    values = tensor.numpy()
+    if tensor.dtype == tf.string:
+        return bool(np.any(values != b""))
+    if tensor.dtype.is_integer:
+        return bool(np.any(values != c.MISSING_INT_ID))
+    there = ~np.isnan(values)
+    return bool(np.any(values[there] != 0) if values.ndim > 1 else there.any())
