@@ -134,14 +134,25 @@ def test_attention_of_sasrec_is_a_causal_softmax():
     encoder = built(SASRec(blocks=1, heads=2, length=5))
     block, x = encoder._blocks[0], tf.random.normal([1, 5, 4], seed=3)
     buckets = time_buckets(sequence(lengths=(5,)))
-    q, k, v = np.split(block._split(x)[0].numpy(), 3, axis=1)
-    expected = []
+    q, k, v = np.split(block._split(block._norm(x))[0].numpy(), 3, axis=1)
+    expected, attended = [], []
     for head in range(2):
         mine = slice(2 * head, 2 * head + 2)
         scores = q[:, mine] @ k[:, mine].T / np.sqrt(2) + block._bias(5, buckets)[0, head].numpy()
         weights = np.exp(scores) * np.tril(np.ones([5, 5]))
-        expected.append(weights / weights.sum(axis=1, keepdims=True) @ v[:, mine])
-    np.testing.assert_allclose(block._attend(x, buckets)[0], np.concatenate(expected, axis=1), atol=1e-5)
+        expected.append(weights / weights.sum(axis=1, keepdims=True))
+        attended.append(expected[-1] @ v[:, mine])
+    np.testing.assert_allclose(block.attention(x, buckets)[0], expected, atol=1e-5)
+    np.testing.assert_allclose(block._attend(x, buckets)[0], np.concatenate(attended, axis=1), atol=1e-5)
+
+
+def test_attention_of_sasrec_can_be_looked_at():
+    encoder, given = built(SASRec(blocks=2, heads=2, length=5)), sequence(lengths=(5, 3))
+    first, second = encoder.attention(given)
+    assert first.shape == second.shape == (2, 2, 5, 5)
+    states, buckets = encoder._tokens(given), time_buckets(given)
+    np.testing.assert_array_equal(first, encoder._blocks[0].attention(states, buckets))
+    np.testing.assert_array_equal(second, encoder._blocks[1].attention(encoder._blocks[0](states, buckets), buckets))
 
 
 def test_older_events_are_searched_and_the_best_ones_weighed():

@@ -60,6 +60,14 @@ class SASRecEncoder(SequenceEncoder):
             states = block(states, buckets, training=training)
         return self._norm(states)
 
+    def attention(self, sequence):
+        """What each place attends to: a list of [batch, heads, length, length], one for each block."""
+        states, buckets, found = self._tokens(sequence), time_buckets(sequence), []
+        for block in self._blocks:
+            found.append(block.attention(states, buckets))
+            states = block(states, buckets)
+        return found
+
 
 class _Block(tf.keras.layers.Layer):
     def __init__(self, settings, seed, name):
@@ -83,17 +91,26 @@ class _Block(tf.keras.layers.Layer):
 
     def call(self, states, buckets, training=False):
         """states: [batch, length, dim]; buckets: what `time_buckets` returns."""
-        attended = self._attend(self._norm(states), buckets)
+        attended = self._attend(states, buckets)
         states += self._drop_attended(self._join(attended), training=training)
         forward = self._narrow(self._wide(self._norm_forward(states)))
         return states + self._drop_forward(forward, training=training)
 
+    def attention(self, states, buckets):
+        """[batch, heads, length, length]: the weights of the places (last axis) for each place."""
+        return self._weighted(states, buckets)[0]
+
     def _attend(self, states, buckets):
+        weights, value = self._weighted(states, buckets)
+        attended = tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3])
+        return tf.reshape(attended, tf.shape(states))
+
+    def _weighted(self, states, buckets):
+        """(the attention, the values that it weighs)."""
         batch, length = tf.unstack(tf.shape(states)[:2])
         heads, dim = self._settings.heads, states.shape[-1]
-        parts = tf.reshape(self._split(states), [batch, length, 3, heads, dim // heads])
+        parts = tf.reshape(self._split(self._norm(states)), [batch, length, 3, heads, dim // heads])
         query, key, value = tf.unstack(tf.transpose(parts, [2, 0, 3, 1, 4]))
         scores = tf.matmul(query * (dim // heads) ** -0.5, key, transpose_b=True)
         allowed = tf.where(causal(length) > 0, 0.0, float("-inf"))
-        scores = tf.nn.softmax(scores + (self._bias(length, buckets) + allowed))
-        return tf.reshape(tf.transpose(tf.matmul(scores, value), [0, 2, 1, 3]), [batch, length, dim])
+        return tf.nn.softmax(scores + (self._bias(length, buckets) + allowed)), value
