@@ -155,6 +155,18 @@ def test_history_mean_shares_the_items_table():
     assert [id(w) for w in made.trainable_weights] == [id(items.table)]
 
 
+def test_training_empties_a_share_of_the_pasts():
+    made, items = history(length=3, dropout=0.25)
+    encoded = {"index": tf.tile([[1, 2, -1]], [4000, 1]), "age": tf.zeros([4000, 3])}
+    found = made(encoded)[7]
+    mean = items.table.numpy()[1:3].mean(axis=0)
+    np.testing.assert_allclose(found, mean, rtol=1e-5)
+    trained = made(encoded, training=True).numpy()
+    empty, whole = (trained == 0).all(axis=1), np.isclose(trained, mean).all(axis=1)
+    assert (empty ^ whole).all()
+    assert empty.mean() == pytest.approx(0.25, abs=0.03)  # four standard errors
+
+
 @pytest.mark.parametrize("learned", [False, True])
 def test_history_decay_halves_each_half_life(learned):
     made, items = history(pooling="decay", length=3, half_life_days=10.0, learned=learned)

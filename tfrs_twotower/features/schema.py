@@ -203,15 +203,20 @@ class History(_Feature):
         request is made. A missing time counts as age 0.
       half_life_days: ln 2 / λ, for `decay`.
       learned: whether training moves λ from there.
+      dropout: share of the pasts that training empties, so that a person without one is no rare case: with
+        `Id.dropout`, it trains the vector of someone of whom nothing is known.
     """
 
     length: int = 50
     pooling: Literal["mean", "decay"] = "mean"
     half_life_days: float = 30.0
     learned: bool = False
+    dropout: float = 0.0
 
     def __post_init__(self):
         super().__post_init__()
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(invalid("History.dropout", "be in [0, 1)", self.dropout, "0 turns it off."))
         if not self.half_life_days > 0:
             way_out = "For no decay use pooling='mean'."
             raise ConfigError(invalid("History.half_life_days", "be above 0", self.half_life_days, way_out))

@@ -3,12 +3,15 @@
     twotower train plain --interactions log.parquet --items items.csv \\
         --user-id customer --item-id sku --timestamp bought_at
 
-The features of both towers are derived from the columns: numbers, categories, texts, lists.
+The features of both towers are derived from the columns: numbers, categories, texts, lists. The time of a request
+and columns of the events are read when a recipe names them. The log is all there is, so logQ counts it: a streaming
+estimate would begin with nothing.
 """
 
-from tfrs_twotower.recipe import Recipe
+from tfrs_twotower.recipe import ModelConfig, Recipe
+from tfrs_twotower.sampling import StaticLogQ
 
 
 def recipe():
     """The recipe; its source comes from the command line, or frames are handed to the `Recommender`."""
-    return Recipe(name="plain")
+    return Recipe(name="plain", model=ModelConfig(logq=StaticLogQ()))

@@ -17,6 +17,10 @@ class HistoryField(PastField):
     no event; "age": float32 [batch, length], days from the event to the request}.
     """
 
+    def __init__(self, feature, items, seed=0):
+        super().__init__(feature, items, seed)
+        self._generator = tf.random.Generator.from_seed(self.seed, alg="philox")
+
     def encode_rows(self, item_index, history_timestamp, timestamp):
         # Of a longer past the newest `length` events count, so each row starts where these start.
         events = tf.range(1, tf.shape(item_index)[1] + 1) * tf.cast(item_index >= 0, tf.int32)
@@ -38,6 +42,9 @@ class HistoryField(PastField):
 
     def call(self, encoded, training=False):
         index = encoded["index"]
+        if training and self.feature.dropout:
+            drawn = self._generator.uniform([tf.shape(index)[0], 1])
+            index = tf.where(drawn < self.feature.dropout, -1, index)
         places, vectors = gather_present(self.items.table, index)
         if self.feature.pooling == "mean":
             return pool_mean(vectors, places, tf.shape(index)[0])
