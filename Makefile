@@ -19,8 +19,9 @@ train: $(INSTALLED)  ## train, evaluate, index and export RECIPE (default: movie
 serve: $(INSTALLED)  ## serve the newest export of RECIPE on this machine; ARGS go to `twotower serve`
 	@$(BIN)/twotower serve runs/$(RECIPE)/latest/export $(ARGS)
 
+# Two processes, a file each: a test process hardly fills one core.
 test: $(INSTALLED)  ## run all tests; ARGS go to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(INSTALLED)  ## flake8, the order of imports, the layers of the package
 	@$(BIN)/python -m flake8
