@@ -18,6 +18,11 @@ def test_half_diversity():
     assert mmr(TWINS, 2, 0.5) == [0, 2]
 
 
+def test_how_much_relevance_counts():
+    # At ¼, after 0: 1: .75 · .75 − .25 = .3125, 2: .75 · .5 = .375. At .19: .81 · .75 − .19 = .4175, .81 · .5 = .405.
+    assert mmr(TWINS, 2, 0.25) == [0, 2] and mmr(TWINS, 2, 0.19) == [0, 1]
+
+
 def test_the_most_unlike():
     # All are worth nothing: the first wins. Cosines with 0: 1, 0, .707. Then the largest of two: 1, .707.
     assert mmr(TWINS, 3, 1.0) == [0, 2, 3]

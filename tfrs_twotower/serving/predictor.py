@@ -24,7 +24,7 @@ class Limits:
       max_batch: rows of any input.
       max_k: candidates a row.
       max_width: length of the lists in a row (history, exclusions, candidates).
-      max_events: events that it records.
+      max_events: events, or changes of items, that it records.
       max_body_bytes: of a request, as it comes over the wire.
     """
 
