@@ -73,8 +73,8 @@ def add_parser(subparsers):
     parser.add_argument("--items-log", metavar="FOLDER",
                         help="take changed and withdrawn items at /v1/items and keep them here; one server a folder")
     load = parser.add_argument_group("load")
-    load.add_argument("--concurrency", type=options.positive, default=max(2, os.cpu_count() or 0), metavar="N",
-                      help="requests that run at a time (default: as many as there are processors)")
+    load.add_argument("--concurrency", type=options.positive, default=max(8, 2 * (os.cpu_count() or 0)),
+                      metavar="N", help="requests that run at a time (default: twice the processors, at least 8)")
     load.add_argument("--queue", type=int, default=128, metavar="N", help="requests that wait (default: 128)")
     load.add_argument("--deadline", type=float, default=2.0, metavar="SECONDS",
                       help="how long a request waits for its turn (default: 2)")

@@ -16,13 +16,13 @@ class Load:
     """How much work is taken on at a time.
 
     Attributes:
-      concurrency: requests that run; by default as many as there are processors. More only take time from each other,
-        but for a store that takes its time to answer.
+      concurrency: requests that run; by default twice as many as there are processors, and at least 8. While one
+        waits for a store others use the processors; many more only take time from each other.
       queue: requests that wait for their turn, first come first served. One more is refused.
       deadline_seconds: a request whose turn has not come by then is refused, as its caller has given up.
     """
 
-    concurrency: int = max(2, os.cpu_count() or 0)
+    concurrency: int = max(8, 2 * (os.cpu_count() or 0))
     queue: int = 128
     deadline_seconds: float = 2.0
 
