@@ -40,7 +40,8 @@ def curves(rounds, seeds, cap):
 def draw(rounds, panels):
     """Draws one panel for each cap."""
     figure = require("matplotlib.figure").Figure(figsize=(10, 4), dpi=150, layout="constrained")
-    for axes, (cap, found) in zip(figure.subplots(1, len(panels)), panels.items()):
+    left, *_ = all_axes = figure.subplots(1, len(panels))
+    for axes, (cap, found) in zip(all_axes, panels.items()):
         for name, regret in found.items():
             axes.plot(np.arange(1, rounds + 1), regret.mean(axis=0), label=name)
         axes.set_title("no cap" if cap is None else f"at most {cap} showings of an item", loc="left")
@@ -48,7 +49,7 @@ def draw(rounds, panels):
         axes.set_ylabel("regret: clicks that the oracle gains more")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-    axes.legend(frameon=False)
+    left.legend(frameon=False, loc="upper left")
     figure.savefig(PICTURE)
 
 

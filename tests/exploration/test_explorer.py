@@ -6,8 +6,15 @@ from fractions import Fraction
 import pytest
 
 from tfrs_twotower.channels import Context, admitted
-from tfrs_twotower.exploration import EpsilonGreedy, Exploration, Explorer, Exposures, FreshChannel
-from tfrs_twotower.online import StoreError
+from tfrs_twotower.exploration import (
+    ClickedHistory,
+    EpsilonGreedy,
+    Exploration,
+    Explorer,
+    Exposures,
+    FreshChannel,
+)
+from tfrs_twotower.online import Event, SqliteFile, SqliteHistoryStore, StoreError
 
 ALWAYS = Exploration(EpsilonGreedy(epsilon=0.0), share=1.0, cap=3)
 
@@ -17,7 +24,7 @@ def exposures(tmp_path):
     exposures = Exposures(tmp_path / "new.db")
     exposures.add(["a", "b", "c"])
     yield exposures
-    exposures.close()  # again where a test did
+    exposures.close()
 
 
 def ids(proposals):
@@ -95,11 +102,15 @@ def test_as_a_channel_it_knows_the_rules_of_the_request(exposures):
     assert exposures.counts() == {"7": (0, 0), "8": (1, 0)} and exposures.click([("u", "8")]) == 1
 
 
-def test_while_its_file_fails_the_channel_proposes_nothing(exposures):
-    failures = []
-    channel = FreshChannel(Explorer(exposures, ALWAYS), failed=lambda: failures.append(1))
-    exposures.close()
-    assert channel.propose(Context("u", (), lambda items: [True] * len(items)), 2) == [] and failures == [1]
+def test_events_are_clicks_on_what_was_shown(exposures, tmp_path):
+    history = SqliteHistoryStore(SqliteFile(tmp_path / "store.db"))
+    clicked = ClickedHistory(history, exposures, types=("buy",))
+    Explorer(exposures, ALWAYS).choose(3, "u")
+    events = [Event("1", "u", "a", 5, "buy"), Event("2", "u", "b", 6, "view"), Event("3", "v", "c", 7, "buy")]
+    assert [clicked.append(events), clicked.append(events)] == [3, 0]
+    assert exposures.counts() == {"a": (1, 1), "b": (1, 0), "c": (1, 0)}
+    assert clicked.last(["u"], 5) == [events[:2]]
+    clicked.close()
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path):

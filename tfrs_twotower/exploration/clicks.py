@@ -1,0 +1,37 @@
+"""What people do is what exploration learns from."""
+
+
+class ClickedHistory:
+    """A `HistoryStore` whose events count as clicks where exploration showed that item to that user.
+
+    An append that fails may have kept the events and not the clicks; sent again, as after any failure, both are there
+    once.
+
+    Args:
+      history: the `HistoryStore` that keeps the events.
+      exposures: an `Exposures`.
+      types: the types of events that are clicks; () for all.
+    """
+
+    def __init__(self, history, exposures, types=()):
+        self._history, self._exposures, self._types = history, exposures, frozenset(types)
+
+    def append(self, events):
+        """See `HistoryStore`."""
+        new = self._history.append(events)
+        clicks = [(e.user_id, e.item_id) for e in events if not self._types or e.event in self._types]
+        if clicks:
+            self._exposures.click(clicks)
+        return new
+
+    def last(self, user_ids, n, types=()):
+        """See `HistoryStore`."""
+        return self._history.last(user_ids, n, types)
+
+    def trim(self):
+        """See `HistoryStore`."""
+        return self._history.trim()
+
+    def close(self):
+        """Closes the history; the exposures stay open."""
+        self._history.close()

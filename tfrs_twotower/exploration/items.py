@@ -1,0 +1,62 @@
+"""New items come into the pool of exploration with their first event."""
+
+import logging
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.online import StoreError
+
+_log = logging.getLogger(__name__)
+
+
+class ExploredItems:
+    """`serving.ItemChanges` that puts into a pool what the catalogue of the newest attached version lacks.
+
+    An item stays in the pool when a later version knows it, up to its cap. What is withdrawn stays too: no request
+    admits it.
+
+    Args:
+      changes: the `ItemChanges` that keep the events.
+      exposures: an `Exposures`.
+    """
+
+    def __init__(self, changes, exposures):
+        self._changes, self._exposures = changes, exposures
+        self._catalogues = {}  # id of a version's SavedModel: its catalogue; the newest is the last
+
+    def attach(self, model):
+        """See `ItemChanges`. Puts in what came while no version was attached, or while the pool failed."""
+        self._changes.attach(model)
+        self._catalogues[id(model.root)] = model.catalogue
+        self._add([item for item, features in self._changes.latest().items() if features is not None])
+
+    def detach(self, model):
+        """See `ItemChanges`."""
+        self._changes.detach(model)
+        self._catalogues.pop(id(model.root), None)
+
+    def record(self, changed, withdrawn):
+        """See `ItemChanges`. While the pool fails the items are recorded all the same."""
+        self._changes.record(changed, withdrawn)
+        self._add([item[c.ITEM_ID] for item in changed])
+
+    def inputs(self, model):
+        """See `ItemChanges`."""
+        return self._changes.inputs(model)
+
+    def latest(self):
+        """See `ItemChanges`."""
+        return self._changes.latest()
+
+    def close(self):
+        """Closes what keeps the events; the exposures stay open."""
+        self._changes.close()
+
+    def _add(self, items):
+        if not items or not self._catalogues:
+            return
+        catalogue = list(self._catalogues.values())[-1]
+        try:
+            ids = [catalogue.id_type(item) for item in items]
+            self._exposures.add([str(item) for item, row in zip(ids, catalogue.rows(ids)) if row < 0])
+        except StoreError as error:
+            _log.error("New items are not explored until a version is loaded: %s", error)
