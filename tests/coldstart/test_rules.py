@@ -17,6 +17,7 @@ from tfrs_twotower.online import open_stores
 from tfrs_twotower.serving import Predictor, Repository
 from tfrs_twotower.serving.features import Features
 from tfrs_twotower.serving.metrics import Metrics
+from tfrs_twotower.serving.recommend import Recommendations
 
 # In the global order: e (9), a (5), c (4), d (4, further down the table), b (no number).
 ITEMS = pa.table({
@@ -142,6 +143,19 @@ def test_the_server_answers_by_the_ordinary_signature(served):
                "country": ["", "FR"], "timestamp": np.array([-1, MORNING])}
     answer = Predictor(served).predict("", {**request, "k": np.int32(3), "exclude_ids": [["b"]]})
     assert answer["ids"].tolist() == [[b"d", b"e", b"a"], [b"e", b"c", b"a"]]
+
+
+def test_rules_of_the_request_and_strangers(served):
+    recommendations = Recommendations(Predictor(served), Metrics())
+
+    def ask(**request):
+        known = {"timestamp": -1, "age": 1.0, "device": "", "country": ""}
+        request = {"user_id": "u", "features": {**known, **request.pop("features", {})}, "k": 3, **request}
+        return "".join(found["item_id"] for found in recommendations.recommend(request)["items"])
+
+    assert ask(features={"country": "DE"}) == "abe"
+    assert ask(features={"country": "DE"}, allow={"kind": ["book"]}) == "ed"
+    assert ask(channels={"popular": 3}) == "eac"  # by the global order
 
 
 def test_a_new_item_takes_its_place_at_once(served, tmp_path):

@@ -68,7 +68,7 @@ def run(args):
     retriever = rule_retriever(items, rules, args.order, args.ascending, inputs)
     directory = runs.create(args.runs, args.name)
     version = max(next_version(p) for p in [*directory.parent.glob(f"*/{runs.EXPORT}"), ""])
-    path = export_rules(retriever, directory / runs.EXPORT, args.name, rules, args.order, version)
+    path = export_rules(retriever, directory / runs.EXPORT, args.name, items, rules, args.order, version)
     runs.point_latest(directory)
     print(f"{items.num_rows:,} items, {retriever.dim - 1:,} lists by context: {path}")
 

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import sys
 
-from tfrs_twotower.cli import options
+from tfrs_twotower.cli import exploring, options
 
 DESCRIPTION = """\
 Serves the newest version under EXPORT_ROOT, and each newer one that appears there, without losing a request.
@@ -72,6 +72,7 @@ def add_parser(subparsers):
                         "A vector is used again until its user, the minute or the model changes")
     parser.add_argument("--items-log", metavar="FOLDER",
                         help="take changed and withdrawn items at /v1/items and keep them here; one server a folder")
+    exploring.add_arguments(parser)
     load = parser.add_argument_group("load")
     load.add_argument("--concurrency", type=options.positive, default=max(8, 2 * (os.cpu_count() or 0)),
                       metavar="N", help="requests that run at a time (default: twice the processors, at least 8)")
@@ -111,15 +112,17 @@ def run(args):
     cache = open_cache(args.cache) if args.cache else None
     load = Load(args.concurrency, args.queue, args.deadline)
     fresh = open_items(args.items_log, args.root) if args.items_log else None
+    stores, fresh, channels, others = exploring.explored(args, stores, fresh)
     try:
         left = serve(
             args.root, name=args.name, host=args.host, rest_port=args.rest_port, grpc_port=args.grpc_port,
             poll_seconds=args.poll_seconds, stores=stores, event_types=tuple(args.event_types),
             cold_beta=args.cold_beta, cache=cache, load=load, event_load=load, drain_seconds=args.drain_seconds,
             access=access, connections=Connections(args.connections), fresh=fresh,
+            channels=channels,
         )
     finally:
-        for opened in filter(None, (stores, cache, fresh)):
+        for opened in filter(None, (stores, cache, fresh, *others)):
             opened.close()
     if left:  # Python would wait for their threads, for as long as they take
         sys.stdout.flush()

@@ -45,8 +45,9 @@ def rule_retriever(items, rules=(), order=None, ascending=False, ignored=USER_ID
     )
 
 
-def export_rules(retriever, root, name, rules, order, least_version=1):
-    """Writes a retriever of `rule_retriever` as the next version under `root`, as `exporting.export` does; its path."""
+def export_rules(retriever, root, name, items, rules=(), order=None, least_version=1):
+    """Writes a retriever of `rule_retriever`, of the same items, rules and order, as the next version under `root`, as
+    `exporting.export` does; returns its path."""
     _, report = build(IndexConfig(kind="exact"), retriever.vectors.numpy())
     fields = {
         "model": name,
@@ -56,7 +57,7 @@ def export_rules(retriever, root, name, rules, order, least_version=1):
         "metrics": None,
     }
     samples = [odd(retriever.query_tower.inputs(), rows=1)]
-    return export(retriever, root, fields, samples, report, model_name=name, least_version=least_version)
+    return export(retriever, root, fields, samples, report, model_name=name, least_version=least_version, table=items)
 
 
 def _schema(retriever, rules, order):

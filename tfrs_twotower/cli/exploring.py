@@ -1,0 +1,52 @@
+"""What `twotower serve` needs to explore new items."""
+
+import dataclasses
+
+from tfrs_twotower.cli import options
+from tfrs_twotower.errors import ConfigError, invalid
+
+
+def add_arguments(parser):
+    """Adds `--explore` and what belongs to it."""
+    group = parser.add_argument_group("exploration of new items (docs/cold_start.md)")
+    group.add_argument("--explore", metavar="FILE",
+                       help="with --store and --items-log: the channel `fresh` of /v1/recommend shows new items by "
+                       "Thompson sampling, and learns from events; FILE (SQLite) keeps what was shown and clicked")
+    group.add_argument("--explore-share", type=float, default=0.05, metavar="SHARE",
+                       help="of the requests that name the channel, so many are shown new items (default: 0.05)")
+    group.add_argument("--explore-cap", type=options.positive, default=1000, metavar="N",
+                       help="an item is shown at most so often (default: 1000)")
+    group.add_argument("--explore-rate", type=float, default=0.05, metavar="RATE",
+                       help="the share of what is shown that people take in general: the prior's mean (default: 0.05)")
+
+
+def explored(args, stores, fresh):
+    """(stores, fresh, channels, what to close) for `Server`, with exploration where it is asked for.
+
+    Raises:
+      ConfigError: there is no store or no items log, or a figure is out of range.
+    """
+    if not args.explore:
+        return stores, fresh, (), ()
+    if stores is None or fresh is None:
+        raise ConfigError("`--explore` needs --store, for what people take, and --items-log, for new items. Name both.")
+    if not 0 < args.explore_rate < 1:
+        rule, way_out = "be between 0 and 1", "2% is 0.02."
+        raise ConfigError(invalid("--explore-rate", rule, args.explore_rate, way_out))
+    from tfrs_twotower.exploration import (
+        ClickedHistory,
+        Exploration,
+        ExploredItems,
+        Explorer,
+        Exposures,
+        FreshChannel,
+        Thompson,
+    )
+
+    policy = Thompson(1.0, 1 / args.explore_rate - 1)
+    settings = Exploration(policy, args.explore_share, args.explore_cap)
+    exposures = Exposures(args.explore)
+    channel = FreshChannel(Explorer(exposures, settings), fresh.id_type)
+    history = ClickedHistory(stores.history, exposures, args.event_types)
+    stores = dataclasses.replace(stores, history=history)
+    return stores, ExploredItems(fresh, exposures), (channel,), (exposures,)
