@@ -31,6 +31,7 @@ from tfrs_twotower import recipes
 from tfrs_twotower.coldstart import CategoryMeans, representatives
 from tfrs_twotower.data import Ragged, Temporal, ingest
 from tfrs_twotower.evaluation import DotScorer, Popularity, compare, evaluate, recent_counts
+from tfrs_twotower.features import Id
 
 import tensorflow as tf  # isort: skip
 
@@ -59,7 +60,7 @@ def with_dropout(recipe, dropout, split):
     """The recipe with another share of dropped ids."""
     def changed(side):
         features = getattr(recipe.schema, side)
-        return tuple(dataclasses.replace(f, dropout=dropout) if hasattr(f, "dropout") else f for f in features)
+        return tuple(dataclasses.replace(f, dropout=dropout) if isinstance(f, Id) else f for f in features)
 
     schema = dataclasses.replace(recipe.schema, query=changed("query"), candidate=changed("candidate"))
     return dataclasses.replace(recipe, schema=schema, split=split)
