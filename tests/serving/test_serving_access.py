@@ -148,12 +148,17 @@ def test_certificates_that_are_none_are_refused(tmp_path, certificate, keys):
         Access(tls_cert=certificate[0])
 
 
-def test_other_machines_need_a_key_or_the_word(tmp_path, keys):
+def test_other_machines_need_a_key_or_the_word(tmp_path, keys, certificate, caplog):
     with pytest.raises(CannotServe, match="0.0.0.0 can be reached from other machines"):
         Server(tmp_path, host="0.0.0.0", rest_port=0, grpc_port=0).start()
     for access in (Access(insecure=True), Access(keys)):
         with Server(tmp_path, host="0.0.0.0", rest_port=0, grpc_port=0, access=access) as server:
             assert httpx.get(f"http://127.0.0.1:{server.rest_port}/healthz").status_code == 200
+    assert caplog.text.count("API keys come over 0.0.0.0 unencrypted") == 1
+    Access(keys, *certificate).check_address("0.0.0.0")
+    Access(keys).check_address("::1")
+    Access().check_address("127.0.0.2")
+    assert caplog.text.count("unencrypted") == 1
 
 
 def test_a_request_keeps_its_id_in_the_answer_and_in_one_line_of_the_log(client, channel, caplog):

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import ipaddress
+import logging
 import ssl
 
 from tfrs_twotower import extras
@@ -12,6 +13,7 @@ from tfrs_twotower.serving.errors import CannotServe
 
 grpc = extras.require("grpc")
 
+_log = logging.getLogger(__name__)
 _LEAST = 16  # characters of a key: less can be guessed
 
 
@@ -62,7 +64,7 @@ class Access:
             return grpc.ssl_server_credentials([(key.read(), certificate.read())])
 
     def check_address(self, address):
-        """Raises `CannotServe` where other machines could ask without a key.
+        """Raises `CannotServe` where other machines could ask without a key; warns where they could read one.
 
         Args:
           address: the IP address that is listened on.
@@ -73,6 +75,8 @@ class Access:
                 "--api-key-file (Access.api_key_file), listen on 127.0.0.1, or say --insecure where a network or a "
                 "proxy keeps others out."
             )
+        if self.api_key_file and self.tls_cert is None and not ipaddress.ip_address(address).is_loopback:
+            _log.warning("API keys come over %s unencrypted: name a certificate, or put a proxy before it", address)
 
 
 class ApiKeys:
