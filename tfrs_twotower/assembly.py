@@ -184,8 +184,9 @@ def _assemble(recipe, log, field_states, grow, split):
     positives = split.train[weight[split.train] > 0]
     catalogue = catalogue_rows(log, counts)
     shown = shown_counts(log, positives, recipe.training.resampling)
+    past = log.item[split.past] if split.past is not None else ()
     objectives = [
-        build_objective(member, candidate_tower, examples.items, catalogue, counts, shown)
+        build_objective(member, candidate_tower, examples.items, catalogue, counts, shown, past)
         for member, (_, candidate_tower) in zip(members, towers)
     ]
     query_tower, candidate_tower, objective = _as_one(recipe, towers, objectives)
@@ -207,7 +208,9 @@ def _assemble(recipe, log, field_states, grow, split):
     else:
         make = MultiInterestTwoTower if isinstance(query_tower.encoder, InterestEncoder) else TwoTowerModel
         model = make(*parts)
-        batches = TrainingBatches(examples, positives, recipe.training, explicit_negatives(log, config.negatives))
+        explicit = explicit_negatives(log, config.negatives)
+        known = positives if split.past is None else np.concatenate([split.past, positives])
+        batches = TrainingBatches(examples, positives, recipe.training, explicit, known)
     return Assembly(
         recipe, log, split, model, examples, batches, catalogue, counts[catalogue], stage
     )
@@ -246,7 +249,7 @@ def _as_one(recipe, towers, objectives):
     return query_tower, candidate_tower, EnsembleObjective(objectives, candidate_tower, weights)
 
 
-def build_objective(recipe, candidate_tower, items, catalogue, counts, shown):
+def build_objective(recipe, candidate_tower, items, catalogue, counts, shown, past=()):
     """What the recipe trains against: the whole catalogue, or what its negative sources bring.
 
     Args:
@@ -256,6 +259,7 @@ def build_objective(recipe, candidate_tower, items, catalogue, counts, shown):
       catalogue: int32, the item rows that can be recommended.
       counts: int64 [items], training events of each.
       shown: float64 [items], how often an epoch shows each as a positive.
+      past: int32 [n], the items of the events that an earlier training learned from, in their order.
     """
     config, seed = recipe.model, derive_seed(recipe.training.seed, "negatives")
     if isinstance(config.loss, FullSoftmax):
@@ -264,7 +268,8 @@ def build_objective(recipe, candidate_tower, items, catalogue, counts, shown):
         )
     sampled = [s for s in config.negatives if not isinstance(s, (Hard, Explicit))]
     negatives = Negatives(
-        sampled, build_logq(config.logq, shown), catalogue, counts[catalogue], config.dim, derive_seed(seed, "drawn")
+        sampled, build_logq(config.logq, shown, past), catalogue, counts[catalogue], config.dim,
+        derive_seed(seed, "drawn"),
     )
     task = Retrieval(loss=config.loss, temperature=config.temperature, in_batch=negatives.in_batch)
     hard = [HardNegatives(s, catalogue, config.dim, derive_seed(seed, "hard"))

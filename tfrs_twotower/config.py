@@ -83,6 +83,13 @@ def at_least(least, settings, *names):
             raise ConfigError(invalid(where, rule, value, "Use a larger one."))
 
 
+def check_types(settings):
+    """Raises `ConfigError` unless each field of a dataclass fits its annotation."""
+    for field in dataclasses.fields(settings):
+        where = f"{type(settings).__name__}.{field.name}"
+        _check_type(getattr(settings, field.name), type(settings), field.name, where)
+
+
 def override(value, assignments):
     """Returns a copy of a configuration with `["training.epochs=3", ...]` applied.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tfrs_twotower import __version__
-from tfrs_twotower.config import from_dict, to_dict
+from tfrs_twotower.config import check_types, from_dict, to_dict
 from tfrs_twotower.durable import flush
 from tfrs_twotower.errors import ConfigError, TrainingError, invalid
 from tfrs_twotower.exporting.rollbacks import rollbacks
@@ -99,10 +99,9 @@ def read_config(directory):
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         config = RunConfig(**{**data, "recipe": from_dict(data["recipe"])})
-        if not isinstance(config.recipe, Recipe):
-            raise ConfigError(f"it holds a {type(config.recipe).__name__}, not a Recipe")
+        check_types(config)
         return config
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read ({error}). Name a folder that `twotower train` wrote.") from error
 
 
@@ -162,6 +161,6 @@ def read_fields(directory):
             for path in arrays.files:
                 side, field, key = path.split("/")
                 states[side].setdefault(field, {})[key] = arrays[path]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
         raise TrainingError(f"{file} cannot be read ({error}). Train the run anew.") from error
     return states

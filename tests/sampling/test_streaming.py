@@ -129,3 +129,17 @@ def test_the_state_is_checkpointed(tmp_path):
     for estimator in (first, second):
         feed(estimator, np.array([1, 1, 2, 3], np.int32), 4)
     np.testing.assert_array_equal(*(probabilities(e, np.arange(9)) for e in (first, second)))
+
+
+@pytest.mark.parametrize("hashes", [1, 2])
+def test_a_start_from_the_past_is_what_seeing_it_would_have_left(hashes):
+    """With α so small that all means are plain, the arrays are equal, and so is all that is learned afterwards."""
+    stream = np.random.default_rng(0).choice(40, size=320, p=zipf(40)).astype(np.int32)
+    seen, started = (StreamingCorrection(buckets=31, alpha=1e-4, hashes=hashes) for _ in range(2))
+    feed(seen, stream[:256], 64)
+    started.start_from(stream[:256])
+    for _ in range(2):
+        for a, b in zip(seen.variables, started.variables):
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-5)
+        for estimator in (seen, started):
+            feed(estimator, stream[256:], 64)

@@ -86,6 +86,24 @@ def test_the_parts_of_the_log_that_train(served, update):
     assert len(a.split.past) + len(a.split.train) + (a.log.timestamp > trained.max()).sum() == len(a.log)
 
 
+def test_the_streaming_correction_goes_on_from_the_past(update):
+    """Else every item of the first new batches counts as frequent, which undoes the correction."""
+    a = update.recommender.assembly
+    time = next(v for v in a.model.variables if v.name.startswith("time"))
+    assert time.numpy() == len(a.split.past) + a.batches.steps_per_epoch * a.batches.batch_size
+
+
+def test_what_a_user_took_before_the_update_is_no_negative(update):
+    """Else an update pushes down what its users are known to like."""
+    a = update.recommender.assembly
+    rows, batch = a.split.known, a.batches.batch(0)
+    first = a.batches._epoch(0)[0][0]
+    mine = a.log.item[rows[a.log.user[rows] == a.log.user[first]]]
+    row = batch["known_positives"][0]
+    assert row[row >= 0].tolist() == mine[::-1][: a.recipe.training.known_positives].tolist()
+    assert len(mine) > np.sum(a.log.user[a.split.train] == a.log.user[first])  # some of them are of the past
+
+
 def test_an_update_is_published_as_the_next_version_of_a_new_space(served, update):
     assert update.reason is None
     assert update.published.name == "2"

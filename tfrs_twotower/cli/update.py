@@ -35,6 +35,9 @@ def add_parser(subparsers):
         "--held-out", type=float, default=0.1, metavar="SHARE", help="share of the new events that judges (default 0.1)"
     )
     parser.add_argument("--users-only", action="store_true", help="move the rows of users with new events alone")
+    parser.add_argument(
+        "--learning-rate", type=float, metavar="RATE", help="with --users-only: in place of the recipe's"
+    )
     parser.add_argument("--take-back", action="store_true", help="withdraw the newest update of user rows")
     return parser
 
@@ -51,7 +54,7 @@ def run(args):
         return 0 if taken else 1
     source = source_of(args, runs.read_config(directory).recipe.source)
     if args.users_only:
-        published = update_users(directory, source)
+        published = update_users(directory, source, learning_rate=args.learning_rate)
         print(f"Published: {published}" if published else "There are no new events.")
         return 0
     update = update_full(directory, source, args.held_out)

@@ -59,7 +59,7 @@ def read(directory):
     path = Path(directory) / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ExportError(f"{path} cannot be read ({error}). Name a version's folder, as `twotower export` wrote it.")
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ExportError(f"{path} is not a manifest of format {FORMAT}. Export again with this version.")

@@ -7,6 +7,7 @@ the other, so a delta that was cut short does not count. NumPy alone: a server r
 import dataclasses
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def read(root, version, embedding_space):
                 raise ExportError(f"{path} is of another embedding space. Publish deltas for this version.")
             with np.load(path, allow_pickle=False) as arrays:
                 delta = UserDelta(embedding_space, int(about["trained_until"]), arrays["keys"], arrays["rows"])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
             raise ExportError(f"{path} cannot be read ({error}). Publish the users' update again.") from error
         deltas.append(delta)
     return deltas

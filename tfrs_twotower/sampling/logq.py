@@ -56,17 +56,22 @@ class StaticCorrection(tf.keras.layers.Layer):
         return tf.math.log(tf.cast(batch_size, tf.float32)) + tf.gather(self._log_p, tf.maximum(candidate_rows, 0))
 
 
-def build_logq(config, counts):
+def build_logq(config, counts, past=()):
     """The estimator that a configuration asks for.
 
     Args:
       config: NoLogQ, StaticLogQ or StreamingLogQ.
       counts: int [catalogue], training rows per catalogue row.
+      past: int [n], the catalogue rows that an earlier training saw as positives, in their order.
     """
     if isinstance(config, NoLogQ):
         return NoCorrection()
     if isinstance(config, StaticLogQ):
         return StaticCorrection(counts)
     if config.buckets is None:
-        return StreamingCorrection(len(counts), config.alpha)
-    return StreamingCorrection(config.buckets, config.alpha, config.hashes)
+        correction = StreamingCorrection(len(counts), config.alpha)
+    else:
+        correction = StreamingCorrection(config.buckets, config.alpha, config.hashes)
+    if len(past):
+        correction.start_from(past)
+    return correction

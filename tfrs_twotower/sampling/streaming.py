@@ -1,5 +1,6 @@
 """Streaming estimate of how often a candidate is a positive, from the gaps between its sights."""
 
+import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError, invalid
@@ -59,6 +60,23 @@ class StreamingCorrection(tf.keras.layers.Layer):
         unseen = tf.cast(self._time + 1, tf.float32)
         gaps = tf.where(tf.gather(self._sights, slots) > 0, tf.gather(self._gap, slots), unseen)
         return tf.math.log(tf.cast(batch_size, tf.float32)) - tf.math.log(tf.reduce_max(gaps, axis=0))
+
+    def start_from(self, candidate_rows):
+        """Takes up what an earlier training saw, in its order: the arrays become those of plain mean gaps.
+
+        Without it an update starts with gaps of a few examples for all items alike, which undoes the correction.
+
+        Args:
+          candidate_rows: int or string [n].
+        """
+        slots = self._slots(tf.convert_to_tensor(candidate_rows)).numpy().ravel()
+        count, time = len(candidate_rows), np.arange(1, len(candidate_rows) + 1)
+        sights, last = np.bincount(slots, minlength=self._sights.shape[0]), np.zeros(self._last.shape[0], np.int64)
+        last[slots] = np.tile(time, self._hashes)  # of a bucket that comes again, the last one stays
+        self._sights.assign(sights)
+        self._last.assign(last)
+        self._gap.assign((last / np.maximum(sights, 1)).astype(np.float32))  # its gaps add up to its last sight
+        self._time.assign(count)
 
     def _slots(self, ids):
         """int64 [hashes, c]: positions in the arrays."""

@@ -15,6 +15,7 @@ import contextlib
 import logging
 
 from google.protobuf import json_format, struct_pb2
+from google.protobuf.message import DecodeError
 
 from tfrs_twotower import extras
 from tfrs_twotower.errors import nearest
@@ -191,7 +192,11 @@ class ModelService:
 
 def _service(service, method, post, calls):
     def handle(request, call):
-        found = post.answer(json_format.MessageToDict(request))
+        try:
+            fields = json_format.MessageToDict(struct_pb2.Struct.FromString(request))
+        except (DecodeError, ValueError) as error:  # ValueError: a number that JSON has no word for
+            raise InvalidArgument(f"The request must be a google.protobuf.Struct of finite numbers: {error}") from error
+        found = post.answer(fields)
         call.version = found.get("model_version")
         answer = struct_pb2.Struct()
         answer.update(found)
@@ -200,7 +205,6 @@ def _service(service, method, post, calls):
     return grpc.method_handlers_generic_handler(service, {
         method: grpc.unary_unary_rpc_method_handler(
             lambda request, context: calls.answer(method, handle, request, context, post.line),
-            request_deserializer=struct_pb2.Struct.FromString,
             response_serializer=struct_pb2.Struct.SerializeToString,
         )
     })

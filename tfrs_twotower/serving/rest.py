@@ -7,7 +7,7 @@ import asyncio
 import re
 
 from tfrs_twotower import extras
-from tfrs_twotower.serving import json_tensors, status_protos
+from tfrs_twotower.serving import json_tensors, openapi, status_protos
 from tfrs_twotower.serving.errors import (
     RETRY_SECONDS,
     Cancelled,
@@ -69,6 +69,7 @@ class Rest:
         for what, post in self._posts.items():
             routes.append(routing.Route(f"/v1/{what}", self._poster(what, post), methods=["POST"]))
         routes += [routing.Route(path, self._scrape) for path in _METRICS_PATHS]
+        routes.append(routing.Route("/openapi.json", self._openapi))
         routes += [routing.Route("/healthz", self._healthz), routing.Route("/readyz", self._readyz)]
         return applications.Starlette(
             routes=routes,
@@ -151,6 +152,9 @@ class Rest:
         body = {status_protos.SIGNATURE_DEF: status_protos.to_json(signatures, keep_names=True)}
         return responses.JSONResponse({"model_spec": spec, "metadata": body})
 
+    async def _openapi(self, request):
+        return responses.JSONResponse(openapi.document(self._name))
+
     async def _scrape(self, request):
         text, content_type = self._metrics.text()
         return responses.Response(text, headers={"Content-Type": content_type})
@@ -191,6 +195,7 @@ async def _read(request, limit):
 
 
 def _error(status, message, headers=None):
+    message = message.encode(errors="backslashreplace").decode()  # what it quotes may hold half a surrogate pair
     return responses.JSONResponse({"error": message}, status, headers)
 
 

@@ -143,9 +143,11 @@ class TrainingBatches:
       rows: int64, the log rows that are positives, ascending.
       config: a `TrainingConfig`.
       explicit: int32 [log rows, any] or None: item rows that are negatives of an event; −1 pads.
+      known: int64, the log rows whose items are no negatives of their users: by default `rows`; in an update also
+        those that were learned from before.
     """
 
-    def __init__(self, examples, rows, config, explicit=None):
+    def __init__(self, examples, rows, config, explicit=None, known=None):
         log = examples.log
         self._examples, self._rows, self._config = examples, np.asarray(rows), config
         self._explicit = np.zeros([len(log), 0], np.int32) if explicit is None else explicit
@@ -153,7 +155,7 @@ class TrainingBatches:
         shown = self._resampler.size if self._resampler else len(self._rows)
         self.batch_size = min(config.batch_size, shown)
         self.steps_per_epoch = shown // self.batch_size
-        self._positives = _latest_positives(log, self._rows, config.known_positives)
+        self._positives = _latest_positives(log, self._rows if known is None else known, config.known_positives)
         self._event = _event_codes(log)
         self._order: tuple[int, list] = (-1, [])
 

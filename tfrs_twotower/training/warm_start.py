@@ -9,7 +9,8 @@ from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.features import Vocabulary
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-# What an update starts anew: arrays as long as the item table, which follow the new data, and the optimizer's clock.
+# What an update starts anew: arrays as long as the item table, which `assemble` makes from the whole log, and the
+# optimizer's clock.
 _ANEW = ("model/objective/negatives/", "model/objective/hard/", "model/mean_loss/",
          "model/optimizer/_iterations", "model/optimizer/_learning_rate")
 
@@ -19,7 +20,7 @@ def warm_start(model, directory):
 
     A table that has grown keeps its old rows, which a vocabulary's growth leaves where they were; the rows
     beyond stay as they were initialised, their slots zero. What is left as it is: step counter, learning rate, the
-    streaming estimate of the candidates' frequencies, the queue of negatives.
+    streaming estimate of the candidates' frequencies (`assemble` takes it from the past), the queue of negatives.
 
     Args:
       model: a `TwoTowerModel` with its weights made, and its optimizer built where there is one.

@@ -20,7 +20,7 @@ from tfrs_twotower.training.optimizers import build
 _NEGATIVES = 1024  # items of the catalogue a step
 
 
-def update_users(directory, source=None, root=None, batch_size=256):
+def update_users(directory, source=None, root=None, batch_size=256, learning_rate=None):
     """Learns from new events, in the order of time, in the user table's rows alone; publishes them as a delta.
 
     Everything else is frozen, so the embedding space stays, and with it item vectors and index. New users get rows,
@@ -33,6 +33,8 @@ def update_users(directory, source=None, root=None, batch_size=256):
       source: the configuration of the source of the new events; None where the run's own has grown.
       root: the folder of all versions; by default the run's `export/`.
       batch_size: events of a step.
+      learning_rate: of the recipe's optimizer in this update; None: the recipe's. One pass over few events moves a
+        row by some steps only, so a larger one can pay: `bench/bench_replay.py` measures it.
 
     Returns:
       The delta's path; None where there is nothing to learn from.
@@ -64,7 +66,7 @@ def update_users(directory, source=None, root=None, batch_size=256):
     warm_start(a.model, directory / runs.CHECKPOINT)
     _take_up(field, before, known=len(states["query"][field.name]["keys"]))
     start = field.table.numpy()
-    _train(a, field, rows, batch_size)
+    _train(a, field, rows, batch_size, learning_rate)
     users = np.unique(field.vocabulary.lookup(_ids(a.log, rows)).numpy())
     users = users[(users > 0) & np.any(field.table.numpy()[users] != start[users], axis=1)]
     return user_deltas.publish(root, version, user_deltas.UserDelta(
@@ -108,9 +110,12 @@ def _take_up(field, deltas, known):
     field.table.assign(table)
 
 
-def _train(a, field, rows, batch_size):
+def _train(a, field, rows, batch_size, learning_rate):
     """One pass in the order of time, all events of it; gradients for the user table alone."""
-    optimizer = build(a.recipe.training.optimizer, -(-len(rows) // batch_size))
+    settings = a.recipe.training.optimizer
+    if learning_rate is not None:
+        settings = dataclasses.replace(settings, learning_rate=learning_rate)
+    optimizer = build(settings, -(-len(rows) // batch_size))
     optimizer.build([field.table])
 
     @tf.function(reduce_retracing=True)
@@ -124,7 +129,7 @@ def _train(a, field, rows, batch_size):
     for part in (rows[:whole], rows[whole:]):
         if len(part):
             config = dataclasses.replace(a.recipe.training, batch_size=batch_size, order="time", resampling=None)
-            batches = TrainingBatches(a.examples, part, config)
+            batches = TrainingBatches(a.examples, part, config, known=a.split.known)
             for batch in batches.dataset(0, batches.steps_per_epoch):
                 step(batch)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -112,10 +113,7 @@ class TFRecords:
         """Yields pa.RecordBatch, in the order written."""
         import tensorflow as tf
 
-        schema_file = Path(self.folder) / "schema.json"
-        if not schema_file.exists():
-            raise DataError(f"{schema_file} is not there. Write the folder with write_tfrecords.")
-        schema = json.loads(schema_file.read_text())
+        schema = _schema(Path(self.folder) / "schema.json")
         spec = {
             name: tf.io.RaggedFeature(_dtype(kind, tf), row_splits_dtype=tf.int64)
             for name, kind in schema.items()
@@ -123,7 +121,8 @@ class TFRecords:
         parse = functools.partial(tf.io.parse_example, features=spec)
         for path in sorted(Path(self.folder).glob("interactions-*.tfrecord")):
             # Batched before parsing: one op parses thousands of examples.
-            for batch in tf.data.TFRecordDataset(str(path)).batch(_BATCH).map(parse).prefetch(1):
+            records = iter(tf.data.TFRecordDataset(str(path)).batch(_BATCH).map(parse).prefetch(1))
+            while (batch := _next(records, path, tf)) is not None:
                 arrays = [_array(batch[name], kind, f"{path}: `{name}`") for name, kind in schema.items()]
                 batch = pa.RecordBatch.from_arrays(arrays, names=list(schema))
                 yield batch.replace_schema_metadata({FILE: str(path).encode()})
@@ -135,6 +134,32 @@ class TFRecords:
     def items(self):
         """pa.Table"""
         return _table(Path(self.folder) / "items.parquet")
+
+
+def _schema(path):
+    """{column: type} of `schema.json`."""
+    try:
+        schema = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} is not there. Write the folder with write_tfrecords.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read ({error}). Write the folder with write_tfrecords.") from error
+    kinds = {*_TYPES, *(f"list<{kind}>" for kind in _TYPES)}
+    given = schema.values() if isinstance(schema, dict) else ()
+    if not given or not all(isinstance(kind, str) and kind in kinds for kind in given):
+        rule = f"give each column one of the types {sorted(kinds)}"
+        raise DataError(f"{path} must {rule}. Write the folder with write_tfrecords.")
+    return schema
+
+
+def _next(records, path, tf):
+    """The next batch of a file, or None; what TensorFlow says of a damaged one is an error with its path."""
+    try:
+        return next(records, None)
+    except (tf.errors.OpError, UnicodeError) as error:
+        reason = re.sub(r"{{.*?}}|\[Op:.*", "", str(error)).strip().partition("\n")[0]
+        way_out = "Check that it is whole and belongs to schema.json."
+        raise DataError(f"{path}: cannot be read: {reason}. {way_out}") from error
 
 
 def _table(path):

@@ -1,0 +1,296 @@
+"""Days of the grocery log replayed: does a model that is updated recommend better than one that is left alone?
+
+    python -m bench.bench_replay                      three days from 2017-12-22, each in two parts
+    python -m bench.bench_replay --start 2017-12-01 --days 20 --cuts 12 15 18
+
+A model is trained on the twelve weeks before the first day. Then, part by part of each day: what households buy is
+asked of every arm first, and learned from afterwards. A query is a household at its first purchase of the part; its
+targets are all products that it buys in that part, in the whole catalogue, repeated purchases included. Every arm is
+asked as a server asks it: the newest published version, with the newest rows of users, and with a history that is
+always up to date, whatever the weights know. The arms:
+
+  neither       the model of the first day
+  incremental   `update_users` after each part; once with the learning rate of the recipe, once with ten times that
+  full          `update_full` at the end of each day, through its gate
+  both          `update_full` at the end of each day, `update_users` after each other part
+
+`full` and `both` share their full updates: those start from the parent's checkpoint, which no user rows change.
+Beside them stand two baselines that know everything up to the request: the household's own products by how often it
+bought them, filled up by popularity; and popularity alone, of the last four weeks.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+import tfrs_twotower  # noqa: F401
+from bench import common
+from tfrs_twotower import columns as c
+from tfrs_twotower import recipes, runs
+from tfrs_twotower.assembly import assemble
+from tfrs_twotower.data import Queries, Ragged, Split, Temporal, ingest
+from tfrs_twotower.data.queries import Asker
+from tfrs_twotower.evaluation.bootstrap import resampled_means
+from tfrs_twotower.extras import require
+from tfrs_twotower.index import IndexConfig
+from tfrs_twotower.recommender import Recommender
+from tfrs_twotower.serving.repository import Repository
+from tfrs_twotower.updates import update_full, update_users
+
+TEN = "incremental, rate x 10"
+ARMS = ("neither", "incremental", TEN, "full", "both")
+BASELINES = ("own products", "popularity, 4 weeks")
+_DAY, _MONTH = 86_400, 28 * 86_400
+_K = 100
+_METRICS = ("recall@10", "recall@100", "ndcg@10")
+
+
+def recipe(seed):
+    """The recipe `retail`, with smaller batches for small days, and an index that costs nothing to build."""
+    found = recipes.load("retail")
+    return dataclasses.replace(
+        found,
+        split=Temporal(0.005, 0.005),  # what it holds out is learned by the first update; so it is little
+        index=IndexConfig(kind="exact"),
+        training=dataclasses.replace(found.training, batch_size=256, epochs=5, patience=2, seed=seed),
+    )
+
+
+class Arm:
+    """One way of keeping a model fresh: the run that it updates, and the folder of versions that it serves.
+
+    Args:
+      run: the folder of the first run.
+      root: the folder of its own versions; the run's export is copied there.
+      learning_rate: of its updates of user rows; None: the recipe's.
+    """
+
+    def __init__(self, run, root, learning_rate=None):
+        self.run, self.root, self._learning_rate = Path(run), Path(root), learning_rate
+        self.root.mkdir(parents=True)
+        self.adopt(next((self.run / runs.EXPORT).glob("[0-9]*")), self.run)
+        self.seconds = {"full": [], "users": []}
+        self.refused = 0
+
+    def adopt(self, published, run):
+        """Serves this version, and updates this run from now on."""
+        shutil.copytree(published, self.root / f".{published.name}")
+        (self.root / f".{published.name}").rename(self.root / published.name)
+        self.run = run
+        self._repository = Repository(self.root)
+
+    def update_users(self, source):
+        """Learns from new events in the rows of their users."""
+        start = time.perf_counter()
+        update_users(self.run, source, root=self.root, learning_rate=self._learning_rate)
+        self.seconds["users"].append(time.perf_counter() - start)
+
+    def answer(self, features):
+        """int64 [queries, 100]: the ids recommended for raw query features."""
+        self._repository.poll()
+        with self._repository.lease() as model:
+            signature = model.signature()
+            return signature({**features, c.K: np.int32(_K)})["ids"].numpy()
+
+
+class Judge:
+    """Asks arms and baselines at log rows, and keeps what each found.
+
+    Args:
+      log: all events, also those that nobody has learned from yet.
+      run: a run, for the features that a request carries.
+    """
+
+    def __init__(self, log, run):
+        self._log, self._asker = log, Asker(log)
+        none, empty = np.zeros(0, np.int64), Ragged(np.zeros(0, np.int32), np.zeros(1, np.int64))
+        nothing = Queries(none.astype(np.int32), none, none, empty, empty)
+        config = runs.read_config(run)
+        self._examples = assemble(
+            config.recipe, log, runs.read_fields(run), split=Split(np.arange(len(log)), nothing, nothing)
+        ).examples
+        self._ids = log.items[c.ITEM_ID].to_numpy()
+        self.rows = []  # one a query: day, user, and {arm: metrics}
+
+    def ask(self, start, stop, day, arms):
+        """Judges {name: `Arm`} and the baselines by the events from log row `start` to `stop`."""
+        _, first, last = self._asker.spans(np.arange(start, stop))
+        queries = self._asker.ask(first, last)
+        features = self._examples.raw_queries(queries.row)
+        found = {name: arm.answer(features) for name, arm in arms.items()}
+        found.update(zip(BASELINES, self._baselines(queries)))
+        for i in range(len(queries)):
+            wanted = self._ids[queries.targets.values[queries.targets.offsets[i]:queries.targets.offsets[i + 1]]]
+            figures = {name: metrics(answer[i], wanted) for name, answer in found.items()}
+            self.rows.append((day, int(queries.user[i]), figures))
+
+    def _baselines(self, queries):
+        log, own, popular = self._log, [], []
+        for row, user in zip(queries.row, queries.user):
+            recent = slice(int(np.searchsorted(log.timestamp, log.timestamp[row] - _MONTH)), int(row))
+            counts = np.bincount(log.item[recent], minlength=len(self._ids)).astype(np.float64)
+            past = self._asker.order[self._asker.starts[user]:self._asker.place[row]]
+            mine = np.bincount(log.item[past], minlength=len(self._ids))
+            popular.append(self._ids[np.argsort(-counts, kind="stable")[:_K]])
+            own.append(self._ids[np.argsort(-(mine + counts / (counts.max() + 1)), kind="stable")[:_K]])
+        return own, popular
+
+
+def metrics(answer, wanted):
+    """The metrics of one query: ids in their order against the distinct ids to be found."""
+    hits = np.isin(answer, wanted)
+    gains = 1 / np.log2(2 + np.arange(10))
+    return np.array([
+        hits[:10].sum() / len(wanted), hits.sum() / len(wanted), (hits[:10] * gains).sum() / gains[:len(wanted)].sum()
+    ])
+
+
+class Days:
+    """The file of a `Files` source, cut by time; stretches of it are written to `folder`."""
+
+    def __init__(self, source, folder):
+        self._source, self._folder = source, Path(folder)
+        self._table = pq.read_table(source.path)
+        milliseconds = pc.cast(self._table[source.columns.timestamp].cast(pa.timestamp("ms")), "int64")
+        self._seconds = pc.divide(milliseconds, 1000)
+
+    def between(self, start, stop):
+        """The source of the events from `start` to before `stop`, in seconds since 1970."""
+        mask = pc.and_(pc.greater_equal(self._seconds, start), pc.less(self._seconds, stop))
+        path = self._folder / f"{start}-{stop}.parquet"
+        pq.write_table(self._table.filter(mask), path)
+        return dataclasses.replace(self._source, path=str(path))
+
+
+def replay(settings, args, folder):
+    """Runs the simulation; yields (the `Judge`, the arms) after each day."""
+    cut, days, cuts = Days(settings.source, folder), args.days, args.cuts
+    begin = int(datetime.datetime.fromisoformat(args.start + "+00:00").timestamp())
+    oldest = begin - args.weeks * 7 * _DAY
+    log, _ = ingest(cut.between(oldest, begin + days * _DAY))
+    first = dataclasses.replace(settings, source=cut.between(oldest, begin))
+    base = folder / "runs" / first.name / "base"
+    if not (base / runs.EXPORT).exists():
+        Recommender(first, directory=base).fit(verbose=2).export()
+    rates = {TEN: 10 * settings.training.optimizer.learning_rate}
+    arms = {name: Arm(base, folder / name, rates.get(name)) for name in ARMS}
+    judge = Judge(log, base)
+    since = begin  # which events the newest published full update has not been given
+    for day in range(days):
+        midnight = begin + day * _DAY
+        hours = [0, *cuts, 24]
+        for a, b in zip(hours, hours[1:]):
+            start, stop = (int(np.searchsorted(log.timestamp, midnight + hour * 3600)) for hour in (a, b))
+            if start == stop:  # closed
+                continue
+            judge.ask(start, stop, day + 1, arms)
+            now = midnight + b * 3600
+            for name in ("incremental", TEN):
+                arms[name].update_users(cut.between(begin, now))
+            run = base.parent / f"day-{day + 1}"
+            if b == 24 and _full(arms, cut.between(since, now), run):
+                since = now
+            else:
+                arms["both"].update_users(cut.between(since, now))
+        yield judge, arms
+
+
+def _full(arms, source, directory):
+    """A full update of the arms that have them; whether it was published."""
+    start = time.perf_counter()
+    update = update_full(arms["full"].run, source, directory=directory, verbose=0)
+    arms["full"].seconds["full"].append(time.perf_counter() - start)
+    if update.published is None:
+        print("refused:", update.reason, flush=True)
+        arms["full"].refused += 1
+        return False
+    for name in ("full", "both"):
+        arms[name].adopt(update.published, directory)
+    return True
+
+
+def means(rows, name, day=None):
+    """The mean metrics of an arm or baseline, of one day or all."""
+    return np.mean([figures[name] for d, _, figures in rows if day in (None, d)], axis=0)
+
+
+def against(rows, name, other):
+    """95% intervals of the difference of two arms: households are drawn, with all that they were asked."""
+    users = np.array([user for _, user, _ in rows])
+    difference = np.array([figures[name] - figures[other] for _, _, figures in rows])
+    _, of = np.unique(users, return_inverse=True)
+    totals = np.stack([np.bincount(of, column) for column in (*difference.T, np.ones(len(of)))], axis=1)
+    drawn = resampled_means(totals, 2000, seed=0)
+    return np.percentile(drawn[:, :-1] / drawn[:, -1:], [2.5, 97.5], axis=0).T
+
+
+def summary(judge, arms):
+    """One row an arm or baseline."""
+    for name in (*ARMS, *BASELINES):
+        row = {"arm": name, "queries": len(judge.rows)}
+        for metric, mean, (low, high) in zip(_METRICS, means(judge.rows, name), against(judge.rows, name, "neither")):
+            row[metric] = round(float(mean), 4)
+            row[f"{metric} over neither"] = "–" if name == "neither" else f"[{low:+.4f}, {high:+.4f}]"
+        arm = arms.get(name)
+        if arm:
+            full = arms["full"].seconds["full"] if name == "both" else arm.seconds["full"]
+            row["full updates"], row["refused"] = len(full), arms["full"].refused if full else 0
+            row["seconds a full update"] = round(common.median(full), 1) if full else None
+            row["updates of user rows"] = len(arm.seconds["users"])
+            row["seconds one"] = round(common.median(arm.seconds["users"]), 1) if arm.seconds["users"] else None
+        yield row
+
+
+def by_day(judge):
+    """One row a day."""
+    for day in sorted({day for day, _, _ in judge.rows}):
+        count = sum(d == day for d, _, _ in judge.rows)
+        values = {name: round(float(means(judge.rows, name, day)[1]), 4) for name in (*ARMS, *BASELINES)}
+        yield {"day": day, "queries": count, **values}
+
+
+def draw(rows, path):
+    """The picture: recall@100 by day, a line an arm."""
+    figure = require("matplotlib.figure").Figure(figsize=(8, 4), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    for name in (*ARMS, *BASELINES):
+        style = ":" if name in BASELINES else "-"
+        axes.plot([row["day"] for row in rows], [row[name] for row in rows], style, marker="o", ms=3, label=name)
+    axes.set_xlabel("day")
+    axes.set_ylabel("recall@100")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, ncols=2)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, metadata={"Software": None})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--start", default="2017-12-22", help="the first day that is replayed")
+    parser.add_argument("--days", type=int, default=3)
+    parser.add_argument("--weeks", type=int, default=12, help="of the log before the first day, to train on")
+    parser.add_argument("--cuts", type=int, nargs="*", default=[16], help="hours that end a part of a day")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="keep the files there; a model that is there is not trained again")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as aside:
+        folder = (args.folder or Path(aside)).resolve()
+        folder.mkdir(exist_ok=True)
+        for judge, arms in replay(recipe(args.seed), args, folder):
+            common.record("replay", list(summary(judge, arms)))
+            rows = list(by_day(judge))
+            draw(rows, common.record("replay_by_day", rows).with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
