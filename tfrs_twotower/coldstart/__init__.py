@@ -1,6 +1,7 @@
 """Cold start: answers before there is data, and of users and items that nothing is known of yet."""
 
-from tfrs_twotower.coldstart.categories import CategoryMeans, representatives
+from tfrs_twotower.coldstart.categories import representatives
+from tfrs_twotower.coldstart.category_means import CategoryMeans
 from tfrs_twotower.coldstart.interests import InterestHistory
 from tfrs_twotower.coldstart.rules import MOMENTS, ByColumn, ByList, RuleItem, RuleQuery
 from tfrs_twotower.coldstart.system import USER_ID, export_rules, rule_retriever
