@@ -118,7 +118,7 @@ class Newest:
 
     def propose(self, context, n):
         """See `Channel`."""
-        return [(item, -float(place)) for place, item in enumerate(self._items.newest[:n])]
+        return [(item, float(-place)) for place, item in enumerate(self._items.newest[:n])]
 
 
 def _plain(item):
