@@ -55,6 +55,7 @@ def export_rules(retriever, root, name, items, rules=(), order=None, least_versi
         "embedding_space": uuid.uuid4().hex,
         "temperature": 1.0,
         "metrics": None,
+        "rules": [rule.field for rule in rules],
     }
     samples = [odd(retriever.query_tower.inputs(), rows=1)]
     return export(retriever, root, fields, samples, report, model_name=name, least_version=least_version, table=items)

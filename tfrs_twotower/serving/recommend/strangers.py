@@ -22,6 +22,8 @@ def is_stranger(model, tensors, said):
       said: bool: the request carries features, or the store has events.
     """
     features = {name: tensors[name] for name in model.query_inputs}
+    if "rules" in model.manifest:  # lists by context (`coldstart`): they answer for everybody, by the hour too
+        return False
     if said or any(_has_value(t) for name, t in features.items() if name not in (c.USER_ID, c.TIMESTAMP)):
         return False
     if c.USER_ID not in features:
