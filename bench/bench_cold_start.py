@@ -1,6 +1,6 @@
 """Cold users and cold items of MovieLens-100K, by a split in time, with and without each device.
 
-    .venv/bin/python -m bench.bench_cold_start         three trainings of the `movielens` recipe, about ten minutes
+    .venv/bin/python -m bench.bench_cold_start         four trainings of the `movielens` recipe, about ten minutes
 
 The last tenth of the events by time is the test, the tenth before it validation. A tenth of the films, drawn at
 random, loses all events before the test, as if they came out then: with the films that have none by themselves they
@@ -31,11 +31,11 @@ from tfrs_twotower import recipes
 from tfrs_twotower.coldstart import CategoryMeans, representatives
 from tfrs_twotower.data import Ragged, Temporal, ingest
 from tfrs_twotower.evaluation import DotScorer, Popularity, compare, evaluate, recent_counts
-from tfrs_twotower.features import Id
+from tfrs_twotower.features import History, Id
 
 import tensorflow as tf  # isort: skip
 
-DROPOUTS = (0.0, 0.05, 0.3)
+DROPOUTS = ((0.0, 0.0), (0.05, 0.0), (0.3, 0.0), (0.2, 0.2))  # of ids, of pasts
 TEST, VALIDATION, WITHHELD = 0.1, 0.1, 0.1
 PICKS, GENRES, FILMS_A_GENRE = 5, 3, 5
 GENRE = "movie_genres"
@@ -57,10 +57,14 @@ def without(log, share, seed=0):
 
 
 def with_dropout(recipe, dropout, split):
-    """The recipe with another share of dropped ids."""
+    """The recipe with other shares of dropped ids and pasts."""
+    shares = {Id: dropout[0], History: dropout[1]}
+
     def changed(side):
         features = getattr(recipe.schema, side)
-        return tuple(dataclasses.replace(f, dropout=dropout) if isinstance(f, Id) else f for f in features)
+        return tuple(
+            dataclasses.replace(f, dropout=shares[type(f)]) if type(f) in shares else f for f in features
+        )
 
     schema = dataclasses.replace(recipe.schema, query=changed("query"), candidate=changed("candidate"))
     return dataclasses.replace(recipe, schema=schema, split=split)
@@ -203,7 +207,8 @@ def shown(evaluation, metric):
 def line(side, device, dropout, evaluation, more=None):
     """One line of the table."""
     return {
-        "cold": side, "device": device, "id dropout": None if dropout is None else str(dropout),
+        "cold": side, "device": device,
+        **dict(zip(("ids dropped", "pasts dropped"), map(str, dropout) if dropout else (None, None))),
         "queries": evaluation.queries, "targets": evaluation.targets,
         **{metric: shown(evaluation, metric) for metric in ("recall@10", "ndcg@10", "recall@50")}, **(more or {}),
     }
