@@ -5,11 +5,11 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train serve test lint types check notebooks bench clean
+.PHONY: help setup train serve test test-chaos lint types check notebooks bench clean
 
 help:  ## this list
 	@echo 'make <target> [RECIPE=retail] [ARGS="--set training.epochs=3"]'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
 
 setup: $(INSTALLED)  ## make .venv with the pinned dependencies (the others do it first); PYTHON=python3.12 chooses
 
@@ -22,6 +22,9 @@ serve: $(INSTALLED)  ## serve the newest export of RECIPE on this machine; ARGS 
 # Two processes, a file each: a test process hardly fills one core.
 test: $(INSTALLED)  ## run all tests; ARGS go to pytest
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-chaos: $(INSTALLED)  ## three minutes of load while versions swap, stores fail and the server is killed
+	@TWOTOWER_CHAOS_SECONDS=$${TWOTOWER_CHAOS_SECONDS:-180} $(BIN)/python -m pytest -s tests/chaos $(ARGS)
 
 lint: $(INSTALLED)  ## flake8, the order of imports, the layers of the package
 	@$(BIN)/python -m flake8

@@ -33,7 +33,13 @@ def _section(result):
         "",
         *("| " + " | ".join(line) + " |" for line in lines),
         "",
+        *_picture(result["name"]),
     ])
+
+
+def _picture(name):
+    """The lines of a record's picture, where it has one beside it."""
+    return [f"![{name}](results/{name}.png)", ""] if (RESULTS / f"{name}.png").exists() else []
 
 
 def main():

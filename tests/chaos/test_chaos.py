@@ -1,0 +1,122 @@
+"""Versions swap, Redis restarts, the disk fills, the process is killed, and events stream in: nothing is lost.
+
+The short form disturbs once and runs with all tests. `make test-chaos` disturbs for three minutes, with both stores.
+The full disk is a limit on the size of the process's files (RLIMIT_FSIZE), as no file system can be mounted everywhere.
+"""
+
+import contextlib
+import os
+import resource
+import shutil
+import socket
+import time
+
+import pytest
+import redis_server
+from chaos.chaos import Load, Process
+
+from tests.serving import history_export
+from tfrs_twotower.online import open_stores
+
+SECONDS = float(os.environ.get("TWOTOWER_CHAOS_SECONDS", 0))
+STORES = ("sqlite", "redis") if SECONDS else ("sqlite",)
+RATE = 10
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Versions 1 and 2, to be published from."""
+    folder = tmp_path_factory.mktemp("made")
+    for version in (1, 2):
+        history_export.write(folder, version)
+    return folder
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return found.getsockname()[1]
+
+
+def publish(made, root, load, version, damaged=False):
+    """Puts a version under `root` in one step."""
+    aside = root / f".{version}"
+    shutil.copytree(made / str(min(version, 2)), aside)
+    if damaged:
+        with open(aside / "saved_model.pb", "r+b") as file:
+            file.truncate(1000)
+    else:
+        load.newest = version
+    aside.rename(root / str(version))
+
+
+def until_answered(load, version):
+    """Waits until the version answers."""
+    deadline = time.monotonic() + 120
+    while not any(v == version for _, _, v in load.answers[-50:]):
+        assert time.monotonic() < deadline, f"version {version} does not answer"
+        time.sleep(0.05)
+
+
+def fill_disk(process, folder, seconds):
+    """For a while, no file of the server can grow."""
+    used = max((path.stat().st_size for path in folder.iterdir() if path.is_file()), default=0)
+    _, most = resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE, (min(used, 4096), most))
+    time.sleep(seconds)
+    resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE, (most, most))
+
+
+def restart_redis(server):
+    server.kill()
+    time.sleep(0.3)
+    server.start()
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_nothing_is_lost(made, tmp_path, kind):
+    root, folder = tmp_path / "exports", tmp_path / "store"
+    root.mkdir(), folder.mkdir()
+    shutil.copytree(made / "1", root / "1")
+    with redis_server.running() as redis:
+        store = f"sqlite:{folder}/store.db" if kind == "sqlite" else redis.url
+        process = Process(root, store, redis.url, free_port())
+        try:
+            process.wait()
+            with Load(process.address, RATE) as load:
+                load.newest = 1
+                disturb(process, redis, made, root, folder, load, time.monotonic() + SECONDS / len(STORES))
+            assert process.stop() == 0
+        finally:
+            process.process.kill()
+        load.check()
+        with contextlib.closing(open_stores(store)) as stores:
+            users = sorted(set(load.acknowledged.values()))
+            kept = dict(zip(users, stores.history.last(users, 100_000)))
+    stored = [event.event_id for events in kept.values() for event in events]
+    print(f"{kind}: {len(load.answers)} answers, {len(load.acknowledged)} events, sent again: {dict(load.again)}")
+    assert load.lost == [] and load.wrong == []
+    assert load.again[503] or kind == "redis"  # the full disk was met
+    assert load.answers and set(load.acknowledged) <= set(stored)
+    assert len(stored) == len(set(stored))  # sent again, counted once
+
+
+def disturb(process, redis, made, root, folder, load, end):
+    """One round of everything, then more until `end`."""
+    until_answered(load, 1)
+    publish(made, root, load, 2)
+    until_answered(load, 2)
+    publish(made, root, load, 3, damaged=True)  # is refused, and 2 goes on
+    rounds = 0
+    while not rounds or time.monotonic() < end:
+        restart_redis(redis)
+        fill_disk(process, folder, 1.0)
+        process.kill()
+        process.wait()
+        rounds += 1
+
+
+def test_what_counts_as_a_wrong_version():
+    load = Load("http://127.0.0.1:9", RATE)
+    load.answers = [(0, 1, 1), (0.5, 2, 2), (1.5, 3, 1), (2.5, 4, 2), (4.5, 5, 1)]  # began, ended, version
+    load.check()
+    assert load.wrong == [(1, 2)]  # the last one; the third began before 2 had answered
