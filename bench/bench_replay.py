@@ -265,6 +265,7 @@ def draw(rows, path):
     for name in (*ARMS, *BASELINES):
         style = ":" if name in BASELINES else "-"
         axes.plot([row["day"] for row in rows], [row[name] for row in rows], style, marker="o", ms=3, label=name)
+    axes.set_xticks([row["day"] for row in rows])
     axes.set_xlabel("day")
     axes.set_ylabel("recall@100")
     axes.set_ylim(bottom=0)
