@@ -11,6 +11,7 @@ _ID = {
     ]
 }
 _SCHEMAS = {
+    "Object": {"type": "object"},
     "Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}},
     "Predict": {
         "description": "TF Serving's request: `inputs` by column, or `instances` by row. What has a default may be "
@@ -46,11 +47,12 @@ _SCHEMAS = {
 }
 
 
-def document(name):
+def document(name, posts=()):
     """The document of a server of one model, JSON-ready.
 
     Args:
       name: the model's.
+      posts: what stands after /v1/ of further requests, such as "recommend": objects, of which their errors say more.
     """
     model = f"/v1/models/{name}"
     version = {"name": "version", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
@@ -63,6 +65,10 @@ def document(name):
         "/readyz": {"get": _text("Requests can be answered")},
         "/metrics": {"get": _text("Metrics, for Prometheus")},
     }
+    paths.update({
+        f"/v1/{what}": {"post": _operation(f"One request of {what}", "Object", "Object")}
+        for what in posts if what != "events"
+    })
     for path in (f"{model}:predict", model, f"{model}/metadata"):
         method, operation = next(iter(paths[path].items()))
         of_version = path.replace(model, f"{model}/versions/{{version}}")

@@ -153,7 +153,7 @@ class Rest:
         return responses.JSONResponse({"model_spec": spec, "metadata": body})
 
     async def _openapi(self, request):
-        return responses.JSONResponse(openapi.document(self._name))
+        return responses.JSONResponse(openapi.document(self._name, self._posts))
 
     async def _scrape(self, request):
         text, content_type = self._metrics.text()
