@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.errors import IndexingError
 from tfrs_twotower.index import MutableIndex, TopK
+from tfrs_twotower.serving.catalogue import texts
 
 _SEARCH, _FRESH = "recommend_by_vector", "recommend_fresh"
 
@@ -50,12 +51,12 @@ def catalogue_index(model):
     Raises:
       IndexingError: the export holds no catalogue or no search by vector, as one with a reranker.
     """
-    if not {_SEARCH, _FRESH} <= set(model.signatures) or not hasattr(model.root, "item_ids"):
+    if not {_SEARCH, _FRESH} <= set(model.signatures) or model.catalogue is None:
         raise IndexingError(
             f"Version {model.version} cannot take in items that change: it lacks the signature `{_FRESH}`, as do "
             "exports with a reranker and old ones. Export it anew without a reranker, or serve it without an items log."
         )
-    ids, vectors = texts(model.root.item_ids.numpy()).tolist(), model.root.vectors.numpy()
+    ids, vectors = model.catalogue.ids.tolist(), model.catalogue.vectors
 
     def build(found):
         if not np.array_equal(found, vectors):
@@ -63,19 +64,7 @@ def catalogue_index(model):
         return ServedCatalogue(model, ids, vectors.shape[1])
 
     space = model.manifest.get("embedding_space", "")
-    index = MutableIndex(build, vectors.shape[1], id_type(model), space=space)
+    index = MutableIndex(build, vectors.shape[1], model.catalogue.id_type, space=space)
     index.upsert(ids, vectors)
     index.rebuild()
     return index
-
-
-def id_type(model):
-    """str or int: what the item ids of a loaded version are."""
-    return str if model.signature().inputs[c.EXCLUDE_IDS].dtype == tf.string else int
-
-
-def texts(ids):
-    """An array of ids with text as str."""
-    if ids.dtype != object:
-        return ids
-    return np.array([i.decode() for i in ids.ravel().tolist()], object).reshape(ids.shape)

@@ -30,8 +30,7 @@ class Catalogue:
     @functools.cached_property
     def ids(self):
         """object (str) or int64 [n]."""
-        ids = self._root.item_ids.numpy()
-        return ids if self.id_type is int else np.array([i.decode() for i in ids.tolist()], object)
+        return texts(self._root.item_ids.numpy())
 
     @functools.cached_property
     def vectors(self):
@@ -60,3 +59,10 @@ class Catalogue:
     @functools.cached_property
     def _index(self):
         return pd.Index(self.ids)
+
+
+def texts(ids):
+    """An array of ids as tensors have them, with text as str; of what is no UTF-8, as no log has it, a replacement."""
+    if ids.dtype != object:
+        return ids
+    return np.array([i.decode("utf-8", "replace") for i in ids.ravel().tolist()], object).reshape(ids.shape)

@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.serving.catalogue import texts
 
 _NOTHING: dict = {}
 
@@ -44,14 +45,18 @@ class CurrentItems:
       overlay_vectors: float32 [m, dim].
       withdrawn: ids of the catalogue's items that are gone.
       features: {item id: features}, the last changed at the end; of the overlay's items at least.
+
+    Attributes:
+      exported: bool [n]: rows of the catalogue whose item is there, with the vector that it was exported with.
     """
 
     def __init__(self, catalogue, overlay_ids, overlay_vectors, withdrawn, features):
         self.catalogue, self.overlay_ids, self.overlay_vectors = catalogue, overlay_ids, overlay_vectors
         self.place = {item: place for place, item in enumerate(overlay_ids)}
         self.overlay_rows = catalogue.rows(overlay_ids)  # −1 for a new item
-        self.gone = catalogue.rows(withdrawn)
-        self.withdrawn = frozenset(withdrawn)
+        self.exported = np.ones(len(catalogue), bool)
+        for rows in (self.overlay_rows, catalogue.rows(withdrawn)):
+            self.exported[rows[rows >= 0]] = False
         self.newest = [i for i in reversed(features) if i in self.place and self.overlay_rows[self.place[i]] < 0]
         self._features = [features.get(item) or {} for item in overlay_ids]
         self._attributes = None
@@ -74,17 +79,30 @@ class CurrentItems:
 
     def similar(self, item_id, k):
         """The k nearest items of one, itself left out: [(id, ⟨v, v'⟩)], best first; [] for one that is not known."""
-        vector = self.vectors([item_id])[0]
-        if not vector.any():
+        return self.nearest([item_id], k, self.exported, np.ones(len(self.overlay_ids), bool))
+
+    def nearest(self, seeds, k, catalogue, overlay):
+        """The k items nearest to one of several, these left out: [(id, largest ⟨v, v'⟩)], best first, exact; [] where
+        none of them is known.
+
+        Args:
+          seeds: item ids.
+          k: items at most.
+          catalogue: bool [n]: rows of the catalogue that count.
+          overlay: bool [m]: items of the overlay that count.
+        """
+        vectors = self.vectors(seeds)
+        vectors = vectors[vectors.any(axis=1)]
+        if not len(vectors):
             return []
-        scores = np.concatenate([self.catalogue.vectors @ vector, self.overlay_vectors @ vector])
-        hidden = np.concatenate([self.catalogue.rows([item_id]), self.overlay_rows, self.gone])
-        scores[hidden[hidden >= 0]] = -np.inf
-        if item_id in self.place:
-            scores[len(self.catalogue) + self.place[item_id]] = -np.inf
-        best = np.argpartition(-scores, min(k, len(scores)) - 1)[:k]
+        parts = (self.catalogue.vectors, self.overlay_vectors)
+        scores = np.concatenate([(part @ vectors.T).max(axis=1) for part in parts])
+        scores[~np.concatenate([catalogue, overlay])] = -np.inf
+        wanted = min(k + len(seeds), len(scores))  # the seeds themselves are the nearest to themselves
+        best = np.argpartition(-scores, wanted - 1)[:wanted]
         best = best[np.lexsort([best, -scores[best]])]
-        return [(self._id(at), float(scores[at])) for at in best.tolist() if np.isfinite(scores[at])]
+        found = [(self._id(at), float(scores[at])) for at in best.tolist() if np.isfinite(scores[at])]
+        return [pair for pair in found if pair[0] not in seeds][:k]
 
     def _id(self, at):
         size = len(self.catalogue)
@@ -109,9 +127,5 @@ def current_items(model, changes=None):
 def _view(catalogue, inputs, features):
     if not inputs:
         return CurrentItems(catalogue, [], np.zeros((0, catalogue.dim), np.float32), [], {})
-    ids, withdrawn = (_plain(inputs[name].numpy()) for name in (c.OVERLAY_IDS, c.WITHDRAWN_IDS))
+    ids, withdrawn = (texts(inputs[name].numpy()).tolist() for name in (c.OVERLAY_IDS, c.WITHDRAWN_IDS))
     return CurrentItems(catalogue, ids, inputs[c.OVERLAY_VECTORS].numpy(), withdrawn, features)
-
-
-def _plain(ids):
-    return [i.decode() if isinstance(i, bytes) else i for i in ids.tolist()]

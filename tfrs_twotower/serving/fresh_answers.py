@@ -1,10 +1,11 @@
 """Answers with the items that changed since the export: new and edited ones in, withdrawn ones out."""
 
-import numpy as np
 import pandas as pd
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.index.mutable import arguments
+from tfrs_twotower.serving.catalogue import texts
 from tfrs_twotower.serving.current_items import current_items
 from tfrs_twotower.serving.errors import InvalidArgument
 from tfrs_twotower.serving.model import DEFAULT_SIGNATURE
@@ -53,7 +54,7 @@ class FreshAnswers:
         return self._call(model, model.signatures[twin], {**tensors, **self._changes.inputs(model)})
 
     def _exact(self, model, signature, tensors):
-        missing = c.MISSING_STRING_ID if model.catalogue.id_type is str else c.MISSING_INT_ID
+        missing = arguments.missing(model.catalogue.id_type)
         if c.ALLOW_IDS in tensors and bool(tf.reduce_any(tensors[c.ALLOW_IDS] != missing)):
             return self._fresh(model, _FRESH, tensors)  # exact, as any search with an allow-list
         changes = self._changes.inputs(model)
@@ -69,10 +70,9 @@ class FreshAnswers:
 
     def _similar(self, model, signature, tensors):
         items = current_items(model, self._changes)
-        size = len(model.catalogue) - len(items.gone) + int(np.sum(items.overlay_rows < 0))
+        size = int(items.exported.sum()) + len(items.overlay_ids)
         k = min(int(tf.reduce_max(tensors.get(c.K, signature.defaults[c.K]))), max(size, 1))
-        asked = [_text(item) for item in tensors[c.ITEM_ID].numpy().tolist()]
-        missing = "" if model.catalogue.id_type is str else c.MISSING_INT_ID
+        asked, missing = texts(tensors[c.ITEM_ID].numpy()).tolist(), arguments.missing(model.catalogue.id_type)
         answers = [items.similar(item, k) for item in asked]
         padded = [answer + [(missing, float(tf.float32.min))] * (k - len(answer)) for answer in answers]
         return {
@@ -92,7 +92,3 @@ def _merged(first, second, k):
     ids, scores = (tf.concat([first[name], second[name]], axis=1) for name in (c.IDS, c.SCORES))
     best = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
     return {c.IDS: tf.gather(ids, best.indices, batch_dims=1), c.SCORES: best.values}
-
-
-def _text(item):
-    return item.decode("utf-8", "replace") if isinstance(item, bytes) else item

@@ -1,9 +1,9 @@
 """The server's own channels, as one request sees them."""
 
-import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.serving.catalogue import texts
 
 U2I, I2I, POPULAR, FRESH = "u2i", "i2i", "popular", "fresh"
 _ALLOWED_BY_NAME = 20_000  # of so many items each is named to the search; of more, the search fetches too many
@@ -47,8 +47,8 @@ class Towers:
     def _search(self, options, k):
         size = len(self._selection.items.catalogue) + len(self._selection.items.overlay_ids)
         found = self._execute({**self._tensors, **options, c.K: tf.constant(min(k, size), tf.int32)})
-        pairs = zip(found[c.IDS][0].tolist(), found[c.SCORES][0].tolist())
-        return [(_plain(item), score) for item, score in pairs if score > tf.float32.min]
+        pairs = zip(texts(found[c.IDS][0]).tolist(), found[c.SCORES][0].tolist())
+        return [(item, score) for item, score in pairs if score > tf.float32.min]
 
     def _ids(self, ids):
         return tf.constant([ids], self._dtype, [1, len(ids)])
@@ -68,21 +68,8 @@ class Similar:
 
     def propose(self, context, n):
         """See `Channel`; exact."""
-        selection, seeds = self._selection, context.recent[:_SEEDS]
-        items, vectors = selection.items, selection.items.vectors(seeds)
-        vectors = vectors[vectors.any(axis=1)]
-        if not len(vectors):
-            return []
-        rows, places = np.flatnonzero(selection.catalogue), np.flatnonzero(selection.overlay)
-        main = items.catalogue.vectors if len(rows) == len(items.catalogue) else items.catalogue.vectors[rows]
-        parts = (main, items.overlay_vectors[places])
-        scores = np.concatenate([(part @ vectors.T).max(axis=1) for part in parts])
-        wanted = min(n + len(seeds), len(scores))  # the seeds themselves are the nearest to themselves
-        best = np.argpartition(-scores, wanted - 1)[:wanted] if wanted else np.zeros(0, np.int64)
-        best = best[np.lexsort([best, -scores[best]])]
-        named = [items.overlay_ids[places[at - len(rows)]] if at >= len(rows) else items.catalogue.ids.item(rows[at])
-                 for at in best]
-        return [(item, float(scores[at])) for item, at in zip(named, best) if item not in seeds][:n]
+        selection = self._selection
+        return selection.items.nearest(context.recent[:_SEEDS], n, selection.catalogue, selection.overlay)
 
 
 class Popular:
@@ -119,7 +106,3 @@ class Newest:
     def propose(self, context, n):
         """See `Channel`."""
         return [(item, float(-place)) for place, item in enumerate(self._items.newest[:n])]
-
-
-def _plain(item):
-    return item.decode() if isinstance(item, bytes) else item

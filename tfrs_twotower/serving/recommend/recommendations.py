@@ -11,6 +11,7 @@ from tfrs_twotower.channels import Context, admitted, blend, mmr, places
 from tfrs_twotower.errors import DataError, invalid
 from tfrs_twotower.online import StoreError
 from tfrs_twotower.serving import json_tensors
+from tfrs_twotower.serving.catalogue import texts
 from tfrs_twotower.serving.current_items import current_items
 from tfrs_twotower.serving.errors import InvalidArgument, Unimplemented
 from tfrs_twotower.serving.model import DEFAULT_SIGNATURE
@@ -131,7 +132,7 @@ class Recommendations:
         """Ids of the items that the user took, newest first, each once: the request's, then all that the store has."""
         found = []
         if c.HISTORY_ITEM_ID in asked.features:
-            found = [strangers.plain(item) for item in tensors[c.HISTORY_ITEM_ID].numpy()[0].tolist()][::-1]
+            found = texts(tensors[c.HISTORY_ITEM_ID].numpy()[0]).tolist()[::-1]
         if self._stores is not None and asked.user_id is not None:
             try:
                 events = self._stores.history.last([str(asked.user_id)], self._stores.retention.events)[0]

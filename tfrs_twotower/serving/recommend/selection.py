@@ -32,11 +32,11 @@ class Selection:
             rules = [read_rules(name, given, attributes.kinds) for name, given in (("allow", allow), ("deny", deny))]
         except DataError as error:
             raise InvalidArgument(str(error)) from error
-        self.catalogue, self.overlay = np.ones(len(items.catalogue), bool), np.ones(len(items.overlay_ids), bool)
+        self.catalogue, self.overlay = items.exported.copy(), np.ones(len(items.overlay_ids), bool)
         if self.restricted:
-            self.catalogue = satisfied(attributes, *rules)
+            self.catalogue &= satisfied(attributes, *rules)
             self.overlay = satisfied(items.overlay_attributes, *rules)
-        out = np.concatenate([items.catalogue.rows(list(excluded)), items.overlay_rows, items.gone])
+        out = items.catalogue.rows(list(excluded))
         self.catalogue[out[out >= 0]] = False
         self.overlay[[items.place[item] for item in excluded if item in items.place]] = False
 

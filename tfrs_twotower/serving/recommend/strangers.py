@@ -29,7 +29,8 @@ def is_stranger(model, tensors, said):
     if c.USER_ID not in features:
         return True
     both = {name: tf.concat([tensor, tensor], axis=0) for name, tensor in features.items()}
-    both[c.USER_ID] = tf.concat([tensors[c.USER_ID], _nobody(tensors[c.USER_ID].dtype)], axis=0)
+    user = tensors[c.USER_ID]
+    both[c.USER_ID] = tf.concat([user, tf.constant([nobody(user.dtype)], user.dtype)], axis=0)
     with_id, without = model.signature(_EMBED)(both)[c.EMBEDDING].numpy()
     return bool(np.allclose(with_id, without, rtol=_TOLERANCE, atol=_TOLERANCE))
 
@@ -37,15 +38,6 @@ def is_stranger(model, tensors, said):
 def nobody(dtype):
     """The missing id."""
     return c.MISSING_STRING_ID if dtype == tf.string else c.MISSING_INT_ID
-
-
-def _nobody(dtype):
-    return tf.constant([nobody(dtype)], dtype)
-
-
-def plain(item):
-    """An id of a tensor as text or as a number."""
-    return item.decode("utf-8", "replace") if isinstance(item, bytes) else item
 
 
 def _has_value(tensor):
