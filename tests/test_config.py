@@ -183,3 +183,13 @@ def test_runs_that_cannot_be_made_are_refused(tmp_path):
     (tmp_path / "shop").touch()  # where the recipe's folder should be
     assert "can be written" in refusal(runs.create, tmp_path, "shop")
     assert runs.create(tmp_path / "deep" / "runs", "shop").is_dir()
+
+
+def test_versions_count_up_over_the_runs_of_a_recipe_and_nothing_else(tmp_path, monkeypatch):
+    (tmp_path / "2024").mkdir()
+    monkeypatch.chdir(tmp_path)  # a folder of somebody's own, named as a version is
+    run = tmp_path / "runs" / "shop" / "b"
+    assert runs.next_version(run) == 1
+    (tmp_path / "runs" / "shop" / "a" / runs.EXPORT / "6").mkdir(parents=True)
+    (tmp_path / "runs" / "other" / "a" / runs.EXPORT / "9").mkdir(parents=True)
+    assert runs.next_version(run) == 7

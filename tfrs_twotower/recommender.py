@@ -15,7 +15,7 @@ from tfrs_twotower.config import to_dict
 from tfrs_twotower.data import Frames, IngestReport, ingest
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError, nearest
 from tfrs_twotower.evaluation import Evaluation, collapse, compare, field_weights, interests
-from tfrs_twotower.exporting import PORTABLE, SCANN, Retriever, export, next_version, versions
+from tfrs_twotower.exporting import PORTABLE, SCANN, Retriever, export, versions
 from tfrs_twotower.features import key_dtype, to_tensor
 from tfrs_twotower.index import build as build_index
 from tfrs_twotower.requests import as_ids, live_requests, user_rows
@@ -257,8 +257,6 @@ class Recommender:
         a = self.assembly
         self._index_for(flavour)
         rows = a.split.test.row[:8] if len(a.split.test.row) else a.split.train[:8]
-        # Versions count up over all runs of a recipe, so that a server that follows `latest` sees a new number.
-        version = 1 if root else max(next_version(p) for p in [*self.directory.parent.glob(f"*/{runs.EXPORT}"), ""])
         fields = {
             "model": self.recipe.name,
             "schema": to_dict(self.recipe.schema),
@@ -271,8 +269,8 @@ class Recommender:
         }
         path = export(
             self.retriever, root or self.directory / runs.EXPORT, fields, [a.examples.raw_queries(rows)],
-            self._index_report, model_name=self.recipe.name, force=force, least_version=version,
-            table=a.log.items.take(a.catalogue),
+            self._index_report, model_name=self.recipe.name, force=force,
+            least_version=1 if root else runs.next_version(self.directory), table=a.log.items.take(a.catalogue),
         )
         if root is None:
             runs.point_latest(self.directory)

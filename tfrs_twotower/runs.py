@@ -13,6 +13,7 @@ from tfrs_twotower import __version__
 from tfrs_twotower.config import check_types, from_dict, to_dict
 from tfrs_twotower.durable import flush
 from tfrs_twotower.errors import ConfigError, TrainingError, invalid
+from tfrs_twotower.exporting import publishing
 from tfrs_twotower.exporting.rollbacks import rollbacks
 from tfrs_twotower.recipe import Recipe
 
@@ -53,6 +54,12 @@ def point_latest(directory):
     aside.symlink_to(directory.name)
     os.replace(aside, directory.parent / "latest")
     flush(directory.parent)
+
+
+def next_version(directory):
+    """The number of a run's next version: versions count up over all runs of a recipe, so that a server that follows
+    `latest` sees a new number."""
+    return max(map(publishing.next_version, Path(directory).parent.glob(f"*/{EXPORT}")), default=1)
 
 
 def write_json(path, value):

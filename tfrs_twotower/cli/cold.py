@@ -54,7 +54,6 @@ def run(args):
 
     from tfrs_twotower import runs
     from tfrs_twotower.coldstart import ByColumn, ByList, export_rules, rule_retriever
-    from tfrs_twotower.exporting import next_version
 
     items = _table(args.items, args.item_id)
     rules: list = []
@@ -67,7 +66,7 @@ def run(args):
     inputs = {name: tf.TensorSpec(*_spec(kind)) for name, kind in {c.USER_ID: "text", **dict(args.inputs)}.items()}
     retriever = rule_retriever(items, rules, args.order, args.ascending, inputs)
     directory = runs.create(args.runs, args.name)
-    version = max(next_version(p) for p in [*directory.parent.glob(f"*/{runs.EXPORT}"), ""])
+    version = runs.next_version(directory)
     path = export_rules(retriever, directory / runs.EXPORT, args.name, items, rules, args.order, version)
     runs.point_latest(directory)
     print(f"{items.num_rows:,} items, {retriever.dim - 1:,} lists by context: {path}")

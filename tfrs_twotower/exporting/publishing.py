@@ -12,7 +12,7 @@ from tfrs_twotower.exporting import user_deltas
 
 def versions_under(root):
     """The numbers of the versions under `root`, ascending; [] where there is no such folder."""
-    return sorted(int(p.name) for p in Path(root).glob("*") if p.name.isdigit()) if Path(root).is_dir() else []
+    return sorted(int(p.name) for p in Path(root).glob("*") if p.name.isdecimal()) if Path(root).is_dir() else []
 
 
 def next_version(root):

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.errors import IndexingError, TwoTowerError, invalid
+from tfrs_twotower.exporting.publishing import versions_under
 from tfrs_twotower.freshness.items import FreshItems
 from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, signature_defs
 
@@ -30,8 +31,7 @@ def open_items(folder, root):
 
 
 def _id_type(root):
-    names = os.listdir(root) if os.path.isdir(root) else []
-    for version in sorted((int(name) for name in names if name.isdecimal()), reverse=True):
+    for version in reversed(versions_under(root)):
         try:
             inputs = signature_defs(os.path.join(root, str(version)))[DEFAULT_SIGNATURE].inputs
             return str if inputs[c.EXCLUDE_IDS].dtype == tf.string.as_datatype_enum else int
