@@ -37,7 +37,7 @@ from bench import common
 from tfrs_twotower import columns as c
 from tfrs_twotower import recipes, runs
 from tfrs_twotower.assembly import assemble
-from tfrs_twotower.data import Queries, Ragged, Split, Temporal, ingest
+from tfrs_twotower.data import Queries, Split, Temporal, ingest
 from tfrs_twotower.data.queries import Asker
 from tfrs_twotower.evaluation.bootstrap import resampled_means
 from tfrs_twotower.extras import require
@@ -112,12 +112,9 @@ class Judge:
 
     def __init__(self, log, run):
         self._log, self._asker = log, Asker(log)
-        none, empty = np.zeros(0, np.int64), Ragged(np.zeros(0, np.int32), np.zeros(1, np.int64))
-        nothing = Queries(none.astype(np.int32), none, none, empty, empty)
         config = runs.read_config(run)
-        self._examples = assemble(
-            config.recipe, log, runs.read_fields(run), split=Split(np.arange(len(log)), nothing, nothing)
-        ).examples
+        split = Split(np.arange(len(log)), Queries.none(), Queries.none())
+        self._examples = assemble(config.recipe, log, runs.read_fields(run), split=split).examples
         self._ids = log.items[c.ITEM_ID].to_numpy()
         self.rows = []  # one a query: day, user, and {arm: metrics}
 

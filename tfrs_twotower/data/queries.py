@@ -27,6 +27,12 @@ class Queries:
     targets: Ragged
     seen: Ragged
 
+    @classmethod
+    def none(cls):
+        """No queries, as of a split that is all training."""
+        ids, nothing = np.zeros(0, np.int64), Ragged.from_lists([])
+        return cls(ids.astype(np.int32), ids, ids, nothing, nothing)
+
     def __len__(self):
         return len(self.row)
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower import runs
 from tfrs_twotower.assembly import assemble
-from tfrs_twotower.data import Queries, Ragged, Split, ingest, joined
+from tfrs_twotower.data import Queries, Split, ingest, joined
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import manifest, next_version, user_deltas
 from tfrs_twotower.features import is_user_table
@@ -93,9 +93,7 @@ def _assembled(recipe, log, since, states):
     model = dataclasses.replace(recipe.model, negatives=(Uniform(_NEGATIVES),), logq=StaticLogQ())
     recipe = dataclasses.replace(recipe, model=model)
     start, rows = int(np.searchsorted(log.timestamp, since)), np.arange(len(log))
-    none, empty = np.zeros(0, np.int64), Ragged(np.zeros(0, np.int32), np.zeros(1, np.int64))
-    nothing = Queries(none.astype(np.int32), none, none, empty, empty)
-    split = Split(rows[start:], nothing, nothing, past=rows[:start])
+    split = Split(rows[start:], Queries.none(), Queries.none(), past=rows[:start])
     return assemble(recipe, log, states, split=split, grow=is_user_table)
 
 
