@@ -9,7 +9,6 @@ import json
 import logging
 
 TEXT, JSON = "text", "json"
-LEVELS = ("debug", "info", "warning", "error")
 
 _requests = logging.getLogger("tfrs_twotower.serving.requests")
 
@@ -44,7 +43,7 @@ def set_up(kind=TEXT, level="info"):
 
     Args:
       kind: "text", or "json".
-      level: the least that is written, of `LEVELS`. Requests are told one by one at "info" in JSON, which machines
+      level: the least that is written, such as "debug". Requests are told one by one at "info" in JSON, which machines
         read, and at "debug" in text.
     """
     handler = logging.StreamHandler()

@@ -1,6 +1,7 @@
 """What the server counts, for Prometheus."""
 
 import contextlib
+import functools
 import time
 
 from tfrs_twotower import extras
@@ -40,69 +41,35 @@ class Metrics:
     def __init__(self):
         self._newest = 0
         self._registry = prometheus.CollectorRegistry()
-        self._requests = prometheus.Counter(
-            "twotower_requests",
-            "Requests by outcome",
-            ["method", "signature", "status"],
-            registry=self._registry,
-        )
-        self._seconds = prometheus.Histogram(
-            "twotower_request_seconds",
-            "Time from the whole body to the answer, the wait in the queue too",
+        kinds = (prometheus.Counter, prometheus.Gauge, functools.partial(prometheus.Histogram, buckets=_SECONDS))
+        counter, gauge, histogram = (functools.partial(kind, registry=self._registry) for kind in kinds)
+        self._requests = counter("twotower_requests", "Requests by outcome", ["method", "signature", "status"])
+        self._seconds = histogram(
+            "twotower_request_seconds", "Time from the whole body to the answer, the wait in the queue too",
             ["method", "signature"],
-            buckets=_SECONDS,
-            registry=self._registry,
         )
-        self._in_flight = prometheus.Gauge(
-            "twotower_requests_in_flight", "Requests being answered", registry=self._registry
-        )
-        self._version = prometheus.Gauge(
-            "twotower_model_version",
-            "Newest version that serves; 0 before the first",
-            registry=self._registry,
-        )
-        self._loads = prometheus.Counter(
-            "twotower_model_loads", "Versions loaded or refused", ["result"], registry=self._registry
-        )
+        self._in_flight = gauge("twotower_requests_in_flight", "Requests being answered")
+        self._version = gauge("twotower_model_version", "Newest version that serves; 0 before the first")
+        self._loads = counter("twotower_model_loads", "Versions loaded or refused", ["result"])
         for result in ("available", "refused"):
             self._loads.labels(result)
-        self._stages = prometheus.Histogram(
+        self._stages = histogram(
             "twotower_stage_seconds",
             "Time of a part of a request: features (from the stores), model (tower and search at once, or tower and "
             "search where vectors are kept), filter (business rules)",
             ["stage"],
-            buckets=_SECONDS,
-            registry=self._registry,
         )
-        self._lookups = prometheus.Counter(
-            "twotower_vector_cache_lookups",
-            "Query vectors asked of the cache; its hit rate is hit / (hit + miss)",
+        self._lookups = counter(
+            "twotower_vector_cache_lookups", "Query vectors asked of the cache; its hit rate is hit / (hit + miss)",
             ["result"],
-            registry=self._registry,
         )
-        self._events = prometheus.Counter(
-            "twotower_events", "Events recorded, and events that were recorded before", ["result"],
-            registry=self._registry,
-        )
-        self._items = prometheus.Counter(
-            "twotower_item_events", "Items that were changed or withdrawn", ["result"], registry=self._registry
-        )
-        self._failures = prometheus.Counter(
-            "twotower_store_failures", "Times that a store or the cache failed", ["what"], registry=self._registry
-        )
-        self._waits = prometheus.Histogram(
-            "twotower_queue_seconds",
-            "Time that a request waited for its turn",
-            ["queue"],
-            buckets=_SECONDS,
-            registry=self._registry,
-        )
-        self._queue = prometheus.Gauge(
-            "twotower_queue_length", "Requests that wait for their turn", ["queue"], registry=self._registry
-        )
-        self._refusals = prometheus.Counter(
-            "twotower_refusals", "Requests refused for what the server is, not what they ask", ["reason"],
-            registry=self._registry,
+        self._events = counter("twotower_events", "Events recorded, and events that were recorded before", ["result"])
+        self._items = counter("twotower_item_events", "Items that were changed or withdrawn", ["result"])
+        self._failures = counter("twotower_store_failures", "Times that a store or the cache failed", ["what"])
+        self._waits = histogram("twotower_queue_seconds", "Time that a request waited for its turn", ["queue"])
+        self._queue = gauge("twotower_queue_length", "Requests that wait for their turn", ["queue"])
+        self._refusals = counter(
+            "twotower_refusals", "Requests refused for what the server is, not what they ask", ["reason"]
         )
         for reason in REFUSALS:
             self._refusals.labels(reason)

@@ -3,6 +3,7 @@
 import dataclasses
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.channels.attributes import TEXT, fits
 from tfrs_twotower.errors import invalid, nearest
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted
 from tfrs_twotower.serving.item_recorder import whole
@@ -91,12 +92,9 @@ def _is_whole(value):
 
 
 def _is_id(value):
-    if not isinstance(value, str):
-        return _is_whole(value) and -_MOST <= value < _MOST
-    try:
-        return bool(value.encode())
-    except UnicodeEncodeError:  # half a surrogate pair
-        return False
+    if isinstance(value, str):
+        return bool(value) and fits(value, TEXT)
+    return _is_whole(value) and -_MOST <= value < _MOST
 
 
 def _is_number(value):
