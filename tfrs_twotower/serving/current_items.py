@@ -93,15 +93,19 @@ class CurrentItems:
         """
         vectors = self.vectors(seeds)
         vectors = vectors[vectors.any(axis=1)]
-        if not len(vectors):
+        main, rows, places = self.catalogue.vectors, np.flatnonzero(catalogue), np.flatnonzero(overlay)
+        if not len(vectors) or not len(rows) + len(places):
             return []
-        parts = (self.catalogue.vectors, self.overlay_vectors)
-        scores = np.concatenate([(part @ vectors.T).max(axis=1) for part in parts])
-        scores[~np.concatenate([catalogue, overlay])] = -np.inf
+        if 2 * len(rows) < len(main):  # few are sooner copied than all scored
+            scores = (main[rows] @ vectors.T).max(axis=1)
+        else:
+            scores = (main @ vectors.T).max(axis=1)[rows]
+        scores = np.concatenate([scores, (self.overlay_vectors[places] @ vectors.T).max(axis=1)])
         wanted = min(k + len(seeds), len(scores))  # the seeds themselves are the nearest to themselves
         best = np.argpartition(-scores, wanted - 1)[:wanted]
         best = best[np.lexsort([best, -scores[best]])]
-        found = [(self._id(at), float(scores[at])) for at in best.tolist() if np.isfinite(scores[at])]
+        at = np.concatenate([rows, len(main) + places])[best]
+        found = [(self._id(row), score) for row, score in zip(at.tolist(), scores[best].tolist())]
         return [pair for pair in found if pair[0] not in seeds][:k]
 
     def _id(self, at):
