@@ -80,6 +80,16 @@ def test_other_items_with_the_same_columns():
     assert not ATTRIBUTES.like([]).any_of("genres", ("y",)).size
 
 
+@pytest.mark.parametrize("kind", [pa.int8(), pa.int64(), pa.float32(), pa.float64(), pa.list_(pa.int64(), 1)])
+def test_other_items_have_numbers_that_the_column_cannot_hold(kind):
+    one = [[1]] if pa.types.is_fixed_size_list(kind) else [1]
+    numbers = [1.5, 300, 2**53 + 1, 10**300]
+    rows = [{"n": [number, number] if isinstance(one[0], list) else number} for number in numbers]
+    others = Attributes(pa.table({"n": pa.array(one, kind)})).like(rows)
+    assert others.between("n", 1.2, 1.8).tolist() == [True, False, False, False]
+    assert others.between("n", 2, 1e308).tolist() == [False, True, True, True]
+
+
 @pytest.mark.parametrize("given, message", [
     ([], "`allow` must be an object"),
     ({"categry": "a"}, "no attribute `categry`. Did you mean `category`?"),
@@ -96,6 +106,7 @@ def test_other_items_with_the_same_columns():
     ({"price": {}}, "range of numbers"),
     ({"price": {"least": 1}}, "range of numbers"),
     ({"price": {"min": "1"}}, "range of numbers"),
+    ({"price": {"min": 2, "max": 1}}, "`min` that is at most `max`"),
     ({"new": 1}, "`allow.new` must be a truth value"),
 ])
 def test_what_is_no_rule_is_refused(given, message):

@@ -29,9 +29,10 @@ class Attributes:
     def like(self, rows):
         """`Attributes` of other items with the same columns. A value of another type counts as missing.
 
-        rows: list of {attribute: value}.
+        rows: list of {attribute: value}. Numbers are kept as floats: rules compare them so, and events may bring
+          larger ones, and more exact ones, than the table's type holds.
         """
-        schema = pa.schema([field for field in self._table.schema if field.name in self.kinds])
+        schema = pa.schema([(f.name, _wide(f.type)) for f in self._table.schema if f.name in self.kinds])
         columns = [pa.array([_fitting(row.get(f.name), f.type) for row in rows], f.type) for f in schema]
         return Attributes(pa.table(columns, schema=schema))
 
@@ -87,10 +88,21 @@ def _kind(kind):
     return TRUTH if pa.types.is_boolean(kind) else None
 
 
+def _wide(kind):
+    single = pa.float64() if _kind(_single(kind)) == NUMBER else _single(kind)
+    return pa.list_(single) if _is_list(kind) else single
+
+
 def _fitting(value, kind):
     if not _is_list(kind):
-        return value if value is not None and fits(value, _kind(kind)) else None
-    return [single for single in value if fits(single, _kind(kind.value_type))] if isinstance(value, list) else None
+        return _plain(value, _kind(kind))
+    return [_plain(single, _kind(kind.value_type)) for single in value] if isinstance(value, list) else None
+
+
+def _plain(value, kind):
+    if value is None or not fits(value, kind):
+        return None
+    return float(value) if kind == NUMBER else value
 
 
 def fits(value, kind):

@@ -78,4 +78,7 @@ def _band(argument, name, rule, kind):
     if unknown or not rule or not all(fits(value, NUMBER) for value in rule.values()):
         way_out = "Send a number as `min`, as `max`, or as both."
         raise DataError(invalid(argument, "be a range of numbers", rule, way_out))
-    return Rule(name, (), rule.get(_LEAST, -math.inf), rule.get(_MOST, math.inf))
+    least, most = rule.get(_LEAST, -math.inf), rule.get(_MOST, math.inf)
+    if least > most:
+        raise DataError(invalid(argument, "have a `min` that is at most `max`", rule, "Exchange them."))
+    return Rule(name, (), least, most)
