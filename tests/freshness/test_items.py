@@ -128,11 +128,12 @@ def test_inputs_are_made_once_for_a_change(fresh, versions):
 
 
 REFUSED = [
-    ([{"price": 1}], "`items` must be dicts with `item_id`"),
-    (["a"], "`items` must be dicts"),
-    ([{"item_id": 7}], "`ids` must be text"),
-    ([{"item_id": ""}], "missing id"),
-    ([{"item_id": "x", "price": "dear"}], "`price` must be float32"),
+    ([{"price": 1}], r"`changed\[1\]` must be an object with `item_id`"),
+    (["a"], r"`changed\[1\]` must be an object"),
+    ([{"item_id": 7}], r"`changed\[1\].item_id` must be text in UTF-8, not empty. Received: .*=7\. Send the id"),
+    ([{"item_id": ""}], r"`changed\[1\].item_id` must be text in UTF-8, not empty"),
+    ([{"item_id": "x" * 513}], "at most 512 bytes"),
+    ([{"item_id": "x", "price": "dear"}], "Item 'x': `price` must be float32"),
     ([{"item_id": "x", "price": True}], "`price` must be float32"),
     ([{"item_id": "x", "price": [1]}], "`price` must be float32"),
     ([{"item_id": "x", "tags": "red"}], "`tags` must be a list of string"),

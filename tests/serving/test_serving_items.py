@@ -86,9 +86,10 @@ REFUSED = [
     ({"changed": [], "withdrawn": []}, 400, "holds no items"),
     ({"changed": {}}, 400, "two lists"),
     ({"removed": ["a"]}, 400, "two lists"),
-    ({"withdrawn": ["a"], "changed": [{"price": 1}]}, 400, "dicts with `item_id`"),
+    ({"withdrawn": ["a"], "changed": [{"price": 1}]}, 400, "`changed[0]` must be an object with `item_id`"),
     ({"withdrawn": ["a"], "changed": [{"item_id": "new", "price": "dear"}]}, 400, "`price` must be float32"),
-    ({"withdrawn": ["a", 7]}, 400, "`ids` must be text"),
+    ({"withdrawn": ["a", 7]}, 400, "`withdrawn[1]` must be text"),
+    (b'{"changed": [{"item_id": "a", "other": %s1%s}]}' % (b"[" * 450, b"]" * 450), 400, "deeper than 32 lists"),
     ({"withdrawn": ["a"], "changed": [{"item_id": "a"}]}, 400, "changed or withdrawn, not both"),
     ({"withdrawn": [str(n) for n in range(6)]}, 413, "at most 5"),
     (["a"], 400, "must be a JSON object"),
@@ -97,7 +98,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("body, status, message", REFUSED)
 def test_what_is_wrong_is_refused_whole(client, body, status, message):
-    response = client.post("/v1/items", json=body)
+    response = client.post("/v1/items", **({"content": body} if isinstance(body, bytes) else {"json": body}))
     assert response.status_code == status and message in response.json()["error"]
     assert ask(client, **U1) == START
 

@@ -11,6 +11,7 @@ from tfrs_twotower.errors import DataError, IndexingError, invalid
 from tfrs_twotower.freshness.catalogue import catalogue_index
 from tfrs_twotower.index import Journal
 from tfrs_twotower.index.mutable import arguments
+from tfrs_twotower.online import MAX_ID_BYTES
 from tfrs_twotower.serving.features import column
 
 _PART = 256  # items encoded at a time
@@ -87,12 +88,13 @@ class FreshItems:
           IndexingError: the disk refuses.
         """
         latest = {}
-        for item in changed:
+        for place, item in enumerate(changed):
+            where = f"{_CHANGED}[{place}]"
             if not isinstance(item, dict) or c.ITEM_ID not in item:
-                raise DataError(invalid("items", f"be dicts with `{c.ITEM_ID}`", item, "Name the item that changed."))
-            key = self._key(item[c.ITEM_ID])
+                raise DataError(invalid(where, f"be an object with `{c.ITEM_ID}`", item, "Name the item that changed."))
+            key = self._key(f"{where}.{c.ITEM_ID}", item[c.ITEM_ID])
             latest[key] = {**item, c.ITEM_ID: key}
-        gone = [self._key(i) for i in withdrawn]
+        gone = [self._key(f"{_WITHDRAWN}[{place}]", item) for place, item in enumerate(withdrawn)]
         both = [key for key in gone if key in latest]
         if both:
             raise DataError(invalid("items", "be changed or withdrawn, not both", both[0], "Leave it out of one list."))
@@ -157,11 +159,15 @@ class FreshItems:
             self._latest.pop(item, None)
             self._latest[item] = features
 
-    def _key(self, item_id):
+    def _key(self, where, item_id):
         try:
-            return arguments.keys([item_id], self.id_type)[0]
+            key = arguments.keys([item_id], self.id_type)[0]
         except IndexingError as error:
-            raise DataError(str(error)) from error
+            rule = "be text in UTF-8, not empty" if self.id_type is str else "be a whole number of 64 bits, not -1"
+            raise DataError(invalid(where, rule, item_id, "Send the id that the item table has.")) from error
+        if self.id_type is str and len(key.encode()) > MAX_ID_BYTES:
+            raise DataError(invalid(where, f"have at most {MAX_ID_BYTES} bytes", f"{key[:40]}…", "Use a shorter one."))
+        return key
 
 
 def follow(model, index, latest):
@@ -180,7 +186,7 @@ def encode(model, latest):
     parts = []
     for start in range(0, len(ids), _PART):
         rows = [latest[item] for item in ids[start:start + _PART]]
-        raw = {name: _tensor([row.get(name) for row in rows], spec) for name, spec in signature.inputs.items()}
+        raw = {name: _tensor(rows, name, spec) for name, spec in signature.inputs.items()}
         parts.append(signature(raw)[c.EMBEDDING].numpy())
     vectors = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
     if not np.isfinite(vectors).all():
@@ -197,13 +203,15 @@ def _apply(index, latest, ids, vectors):
         index.delete(gone)
 
 
-def _tensor(values, spec):
+def _tensor(rows, name, spec):
     lists = len(spec.shape) == 2
-    for value in values:
+    values = [row.get(name) for row in rows]
+    for row, value in zip(rows, values):
         singles = [value] if value is None or not lists else value
         if not isinstance(singles, list) or not all(_fits(single, spec.dtype) for single in singles):
-            kind = f"{'a list of ' if lists else ''}{spec.dtype.name}, or null"
-            raise DataError(invalid(spec.name, f"be {kind}", value, "Send the feature as in training."))
+            rule = f"be {'a list of ' if lists else ''}{spec.dtype.name}, or null"
+            message = invalid(name, rule, value, "Send the feature as in training.")
+            raise DataError(f"Item {row[c.ITEM_ID]!r}: {message}")
     return tf.constant(column(values, spec), spec.dtype)
 
 

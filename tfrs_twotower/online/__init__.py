@@ -6,7 +6,7 @@ opens both by an address. A `UserVectorCache` keeps query vectors, in the proces
 
 from tfrs_twotower.online.address import without_password
 from tfrs_twotower.online.errors import StoreError
-from tfrs_twotower.online.events import Event, read_event
+from tfrs_twotower.online.events import MAX_ID_BYTES, Event, read_event
 from tfrs_twotower.online.history_store import HistoryStore, Retention
 from tfrs_twotower.online.load import load_log
 from tfrs_twotower.online.profile_store import ProfileStore, put_table
@@ -17,6 +17,7 @@ from tfrs_twotower.online.stores import Stores, open_cache, open_stores
 from tfrs_twotower.online.vector_cache import LruVectorCache, UserVectorCache, vector_keys
 
 __all__ = [
+    "MAX_ID_BYTES",
     "Event",
     "HistoryStore",
     "LruVectorCache",

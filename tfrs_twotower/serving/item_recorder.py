@@ -5,6 +5,7 @@ from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, Una
 
 CHANGED, WITHDRAWN = "changed", "withdrawn"
 _EXACT = 2**53  # up to here a float is exact
+_DEEPEST = 32  # lists and objects around a value
 
 
 class ItemRecorder:
@@ -61,10 +62,15 @@ class ItemRecorder:
         return whole(lists[0]), whole(lists[1])
 
 
-def whole(value):
-    """5 for 5.0 at any depth, which is how a `google.protobuf.Struct` writes 5."""
+def whole(value, deeper=_DEEPEST):
+    """5 for 5.0 at any depth, which is how a `google.protobuf.Struct` writes 5.
+
+    Raises `InvalidArgument` where there are more than `deeper` lists and objects around a value.
+    """
+    if isinstance(value, (list, dict)) and not deeper:
+        raise InvalidArgument(f"A value is nested deeper than {_DEEPEST} lists and objects. Send it flatter.")
     if isinstance(value, list):
-        return [whole(v) for v in value]
+        return [whole(v, deeper - 1) for v in value]
     if isinstance(value, dict):
-        return {name: whole(v) for name, v in value.items()}
+        return {name: whole(v, deeper - 1) for name, v in value.items()}
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT else value
