@@ -3,6 +3,7 @@
 import difflib
 
 _SHOWN = 10  # names that a message lists
+_LONGEST = 500  # characters of a value that a message quotes
 
 
 class TwoTowerError(Exception):
@@ -38,8 +39,10 @@ class MissingExtraError(TwoTowerError, ImportError):
 
 
 def invalid(argument, rule, received, way_out):
-    """The sentence of an error: "`k` must be at most 5. Received: k=9. Lower k." """
-    return f"`{argument}` must {rule}. Received: {argument}={received!r}. {way_out}"
+    """The sentence of an error: "`k` must be at most 5. Received: k=9. Lower k." A long value is cut."""
+    shown = repr(received)
+    shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
+    return f"`{argument}` must {rule}. Received: {argument}={shown}. {way_out}"
 
 
 def nearest(name, known):

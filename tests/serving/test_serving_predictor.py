@@ -45,7 +45,7 @@ def test_unknown_signatures_and_versions(predictor):
 
 def test_required_inputs_have_the_same_rows(predictor):
     inputs = {"user_id": ["u", "v"], "candidate_ids": [["a"]]}
-    with pytest.raises(InvalidArgument, match="as many rows as `\\w+`, which has"):
+    with pytest.raises(InvalidArgument, match="`candidate_ids` must have as many rows as `user_id`, which has 2"):
         predictor.predict("score_pairs", inputs)
 
 

@@ -124,7 +124,7 @@ def test_rows_need_outputs_with_the_same_rows(client):
         ({"inputs": {"user_id": ["u"], "k": 1.5}}, "`k` must be int32"),
         ({"inputs": {"user_id": ["u"], "k": True}}, "`k` must be int32"),
         ({"inputs": {"user_id": ["u"], "k": "3"}}, "`k` must be int32"),
-        ({"inputs": {"user_id": ["u"], "k": 2**40}}, "`k` must fit int32"),
+        ({"inputs": {"user_id": ["u"], "k": 2**40}}, "`k` must be int32, from -2147483648 to 2147483647."),
         ({"inputs": {"user_id": ["u"], "k": 0}}, "`k` must be between 1 and 5"),
         ({"inputs": {"user_id": ["u"], "k": 6}}, "`k` must be between 1 and 5"),
         ({"inputs": {"user_id": ["u"], "k": []}}, "`k` must be between 1 and 5"),

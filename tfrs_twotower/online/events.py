@@ -57,7 +57,7 @@ def read_event(fields, now):
         _id(c.USER_ID, fields[c.USER_ID]),
         _id(c.ITEM_ID, fields[c.ITEM_ID]),
         _timestamp(fields.get(c.TIMESTAMP, int(now)), now),
-        _text(c.EVENT, fields.get(c.EVENT, ""), MAX_TYPE_BYTES),
+        _text(c.EVENT, fields.get(c.EVENT, ""), MAX_TYPE_BYTES, "text"),
     )
 
 
@@ -68,15 +68,15 @@ def _id(name, value):
             way_out = f"{c.MISSING_INT_ID} means a missing id. Send any other as text."
             raise DataError(invalid(name, f"be between 0 and {_MOST} as a number", value, way_out))
         return str(value)
-    text = _text(name, value, MAX_ID_BYTES)
+    text = _text(name, value, MAX_ID_BYTES, "text or a whole number")
     if text in (c.MISSING_STRING_ID, str(c.MISSING_INT_ID)):
         raise DataError(invalid(name, "not be the missing id", text, "Leave the event out."))
     return text
 
 
-def _text(name, value, most):
+def _text(name, value, most, rule):
     if not isinstance(value, str):
-        raise DataError(f"`{name}` must be text or a whole number. Received: a {type(value).__name__}. Convert it.")
+        raise DataError(f"`{name}` must be {rule}. Received: a {type(value).__name__}. Convert it.")
     try:
         size = len(value.encode())
     except UnicodeEncodeError as error:

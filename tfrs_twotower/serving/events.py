@@ -7,6 +7,7 @@ from tfrs_twotower.errors import DataError, invalid
 from tfrs_twotower.online import StoreError, read_event
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
 from tfrs_twotower.serving.model import DEFAULT_SIGNATURE
+from tfrs_twotower.serving.numeric_ids import as_number
 
 EVENTS = "events"
 
@@ -84,8 +85,11 @@ def _as_numbers(event, names):
     for name in names:
         text = getattr(event, name)
         try:
-            event = event._replace(**{name: str(int(text))})
+            number = as_number(text)
         except ValueError:
-            way_out = "Send the id that the log has."
-            raise DataError(invalid(name, "be a whole number, as in the model", text, way_out)) from None
+            number = c.MISSING_INT_ID
+        if number == c.MISSING_INT_ID:
+            rule = f"be a whole number, as in the model, of 64 bits and not {c.MISSING_INT_ID}"
+            raise DataError(invalid(name, rule, text[:80], "Send the id that the log has."))
+        event = event._replace(**{name: str(number)})
     return event

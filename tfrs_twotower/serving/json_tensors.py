@@ -11,6 +11,7 @@ import json
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.errors import invalid
 from tfrs_twotower.serving.errors import InvalidArgument
 
 INSTANCES, INPUTS = "instances", "inputs"
@@ -146,7 +147,9 @@ def _convert(name, leaves, dtype):
         with np.errstate(over="ignore"):  # too large for float32 becomes infinite, as in TF Serving
             return np.array(leaves, dtype.as_numpy_dtype)
     except OverflowError as error:
-        raise InvalidArgument(f"`{name}` must fit {dtype.name}: {error}.") from error
+        wrong = next(leaf for leaf in leaves if not dtype.min <= leaf <= dtype.max)
+        rule = f"be {dtype.name}, from {dtype.min} to {dtype.max}"
+        raise InvalidArgument(invalid(name, rule, wrong, "Send one that fits.")) from error
 
 
 def _bytes(name, leaf):

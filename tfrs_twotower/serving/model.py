@@ -56,7 +56,7 @@ class Signature:
         """The TensorSpec of an input. Raises `InvalidArgument` for an unknown name."""
         if name not in self.inputs:
             hint = nearest(name, self.inputs)
-            raise InvalidArgument(f"Signature `{self.name}` has no input `{name}`." + hint)
+            raise InvalidArgument(f"Signature `{self.name}` has no input `{str(name)[:80]}`." + hint)
         return self.inputs[name]
 
     def __call__(self, tensors):

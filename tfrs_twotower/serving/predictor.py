@@ -85,6 +85,8 @@ class Predictor:
         """The tensors by name that `run` gives to the signature: checked, with what the server knows."""
         signature = model.signature(asked.name)
         tensors = {name: self._tensor(asked.spec(name), value) for name, value in inputs.items()}
+        # Before the server fills in the rest: a message names what the caller sent.
+        _check_rows({name: tensors[name].shape for name in inputs if name in (*signature.required, columns.USER_ID)})
         if self._features is not None:
             tensors = self._features.join(model, signature, tensors)
         missing = [name for name in signature.required if name not in tensors]
@@ -93,7 +95,6 @@ class Predictor:
             raise InvalidArgument(
                 f"Signature `{signature.name}` needs the inputs {missing}. Received: {sorted(inputs)}."
             )
-        _check_rows({name: tensors[name].shape for name in signature.required})
         if columns.K in tensors:
             self._check_k(tensors[columns.K].numpy())
         for name, way_out in _FINITE.items():

@@ -3,7 +3,6 @@
 import functools
 import logging
 
-import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
@@ -15,6 +14,7 @@ from tfrs_twotower.serving.catalogue import texts
 from tfrs_twotower.serving.current_items import current_items
 from tfrs_twotower.serving.errors import InvalidArgument, Unimplemented
 from tfrs_twotower.serving.model import DEFAULT_SIGNATURE
+from tfrs_twotower.serving.numeric_ids import as_number
 from tfrs_twotower.serving.recommend import strangers
 from tfrs_twotower.serving.recommend.asked import read_asked
 from tfrs_twotower.serving.recommend.builtin import FRESH, I2I, POPULAR, U2I, Newest, Popular, Similar, Towers
@@ -148,8 +148,8 @@ def _as_ids(values, id_type, argument=None):
     ids = []
     for value in values:
         try:
-            ids.append(str(value) if id_type is str else np.int64(int(value)).item())
-        except (ValueError, OverflowError) as error:
+            ids.append(str(value) if id_type is str else as_number(value))
+        except ValueError as error:
             if argument:
                 message = invalid(argument, "be a whole number, as in the model", value, "Send an id of the log.")
                 raise InvalidArgument(message) from error
