@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tfrs_twotower.data.values import is_list
+
 TEXT, NUMBER, TRUTH = "text", "number", "truth value"
 
 
@@ -63,7 +65,7 @@ class Attributes:
         column, rows = self._table[name].combine_chunks(), None
         if isinstance(column, pa.ChunkedArray):  # of no chunk
             column = pa.array([], column.type)
-        if _is_list(column.type):
+        if is_list(column.type):
             rows, column = pc.list_parent_indices(column).to_numpy(), column.flatten()
         if self.kinds[name] == TEXT:
             coded = column.dictionary_encode()
@@ -72,12 +74,8 @@ class Attributes:
         return pc.fill_null(numbers, np.nan).to_numpy(), None, rows
 
 
-def _is_list(kind):
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-
-
 def _single(kind):
-    return kind.value_type if _is_list(kind) else kind
+    return kind.value_type if is_list(kind) else kind
 
 
 def _kind(kind):
@@ -90,11 +88,11 @@ def _kind(kind):
 
 def _wide(kind):
     single = pa.float64() if _kind(_single(kind)) == NUMBER else _single(kind)
-    return pa.list_(single) if _is_list(kind) else single
+    return pa.list_(single) if is_list(kind) else single
 
 
 def _fitting(value, kind):
-    if not _is_list(kind):
+    if not is_list(kind):
         return _plain(value, _kind(kind))
     return [_plain(single, _kind(kind.value_type)) for single in value] if isinstance(value, list) else None
 

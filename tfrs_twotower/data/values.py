@@ -34,7 +34,7 @@ def plain(array, label):
         return plain(array.dictionary_decode(), label)
     if pa.types.is_boolean(kind):
         return array
-    if _is_list(kind):
+    if is_list(kind):
         return _plain_list(array, label)
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         values, ok = seconds(array, "s")
@@ -49,7 +49,8 @@ def plain(array, label):
     return pc.if_else(pc.is_nan(array), pa.scalar(None, target), array) if target == pa.float64() else array
 
 
-def _is_list(kind):
+def is_list(kind):
+    """Is this Arrow type one of the list types?"""
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
@@ -94,7 +95,7 @@ def ids(array, label):
       (pa.Array of string or int64, null where missing or malformed; bool [n]: malformed, for example 1.5)
     """
     raw = one(array)
-    if pa.types.is_boolean(raw.type) or pa.types.is_temporal(raw.type) or _is_list(raw.type):
+    if pa.types.is_boolean(raw.type) or pa.types.is_temporal(raw.type) or is_list(raw.type):
         raise DataError(f"{label} has the type {raw.type}. Ids are text or whole numbers.")
     array = plain(raw, label)
     malformed = np.zeros(len(array), bool)
@@ -123,7 +124,7 @@ def missing(array):
 def numbers(array, label):
     """Numbers, or text that stands for numbers, as float64 [n]: NaN where missing or not a number."""
     array = plain(array, label)
-    if _is_list(array.type):
+    if is_list(array.type):
         raise DataError(f"{label} has the type {array.type}. It must be a number.")
     if pa.types.is_string(array.type):
         try:
@@ -210,7 +211,7 @@ def infinite(array):
     """bool [n]: an infinite number (or a list with one)."""
     if pa.types.is_floating(array.type):
         return numpy(pc.fill_null(pc.is_inf(array), False))
-    if _is_list(array.type) and pa.types.is_floating(array.type.value_type):
+    if is_list(array.type) and pa.types.is_floating(array.type.value_type):
         mask = np.zeros(len(array), bool)
         mask[pc.list_parent_indices(array).to_numpy()[infinite(array.flatten())]] = True
         return mask

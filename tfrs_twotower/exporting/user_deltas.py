@@ -44,7 +44,7 @@ def publish(root, version, delta):
       version: the number of the one that it belongs to.
       delta: a `UserDelta`.
     """
-    folder = Path(root) / _FOLDER / str(version)
+    folder = _folder(root, version)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{len(_numbers(folder)) + 1:06}.npz"
     with written_aside(path) as file:
@@ -61,7 +61,7 @@ def read(root, version, embedding_space):
     Raises:
       ExportError: one is damaged, missing or of another embedding space; names it. None is given then.
     """
-    folder, deltas = Path(root) / _FOLDER / str(version), []
+    folder, deltas = _folder(root, version), []
     for number in _numbers(folder):
         path = folder / f"{number:06}.npz"
         if number != len(deltas) + 1:
@@ -82,7 +82,7 @@ def read(root, version, embedding_space):
 
 def stamp(root, version):
     """What changes when the deltas of a version do: (name, time of change) of each."""
-    folder = Path(root) / _FOLDER / str(version)
+    folder = _folder(root, version)
     return tuple((path.name, path.stat().st_mtime_ns) for path in sorted(folder.glob("[0-9]*.json")))
 
 
@@ -96,7 +96,7 @@ def merged(deltas):
 
 def withdraw(root, version):
     """Takes back the newest delta of a version; returns its path, or None where there is none."""
-    folder = Path(root) / _FOLDER / str(version)
+    folder = _folder(root, version)
     numbers = _numbers(folder)
     if not numbers:
         return None
@@ -108,18 +108,22 @@ def withdraw(root, version):
 
 def clear(root, version):
     """Removes all deltas of a version."""
-    folder = Path(root) / _FOLDER / str(version)
+    folder = _folder(root, version)
     if folder.is_dir():
         shutil.rmtree(folder)
 
 
 def copy(root, version, to):
     """Gives another version the deltas of this one. The other one is not published yet, so nobody reads half of it."""
-    source, target = (Path(root) / _FOLDER / str(number) for number in (version, to))
+    source, target = (_folder(root, number) for number in (version, to))
     if _numbers(source):
         shutil.copytree(source, target)
         for path in [*target.iterdir(), target, target.parent]:
             flush(path)
+
+
+def _folder(root, version):
+    return Path(root) / _FOLDER / str(version)
 
 
 def _numbers(folder):

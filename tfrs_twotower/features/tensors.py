@@ -6,6 +6,7 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower.columns import MISSING_INT_ID, MISSING_STRING_ID
+from tfrs_twotower.data.values import is_list
 from tfrs_twotower.errors import DataError
 
 _ARROW = {tf.string: pa.large_string(), tf.int64: pa.int64(), tf.float32: pa.float32()}
@@ -56,7 +57,7 @@ def key_dtype(array, column):
       DataError: neither text nor whole numbers.
     """
     kind = array.type
-    if _is_list(kind):
+    if is_list(kind):
         kind = kind.value_type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
@@ -73,7 +74,7 @@ def list_lengths(array, column):
     Raises:
       DataError: names `column` if it holds no lists.
     """
-    if not _is_list(array.type):
+    if not is_list(array.type):
         way_out = "Split texts into lists first."
         raise DataError(f"Column `{column}` must hold lists. Received: {array.type}. {way_out}")
     return pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -127,7 +128,3 @@ def _vectors(array, dim, column):
 
 def _is_text(kind):
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-
-
-def _is_list(kind):
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
