@@ -39,6 +39,7 @@ class MovieLens:
 
     Events: the rating is `label`. Users (not in latest-small): age, gender ("M" or "F"), occupation and
     zip_code. Items: movie_title, movie_genres (list of text), release_year (from the title, else null).
+    TFDS shuffles the rows: events of the same second are in no order, unlike in the archive's own files.
 
     Attributes:
       version: "100k", "1m" or "latest-small"
