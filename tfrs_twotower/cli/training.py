@@ -29,14 +29,19 @@ def run_training(args):
             "`--distribute workers` needs `--folder`, a folder that all workers share. Received: none. For example: "
             "--folder runs/movielens/two-workers"
         )
-    # TensorFlow wants it before anything else that it is asked.
-    with strategy(args.distribute).scope():
-        _train_and_report(args)
+    devices = strategy(args.distribute)  # TensorFlow wants it before anything else that it is asked
+    with devices.scope():
+        recommender = _train(args)
+        alone = is_chief()
+    if alone:  # outside of the scope, in which a new variable, such as an index's, waits for all workers to make it
+        _report(recommender, args)
+    with devices.scope():
         of_chief(0.0)  # workers stay until the chief is done
     return 0
 
 
-def _train_and_report(args):
+def _train(args):
+    """The trained `Recommender`."""
     if args.resume:
         given = [name for name in ("recipe", "overrides", "interactions", "users", "items") if getattr(args, name)]
         if given:
@@ -48,15 +53,17 @@ def _train_and_report(args):
         directory = Path(args.folder).resolve() if args.folder else runs.create(args.runs, recipe.name)
     print(f"Recipe {recipe.name} → {_shown(directory)}", flush=True)
     # A progress bar on a terminal, a line an epoch in a file.
-    recommender = Recommender(recipe, directory=directory).fit(verbose=1 if sys.stdout.isatty() else 2)
-    if not is_chief():
-        return
+    return Recommender(recipe, directory=directory).fit(verbose=1 if sys.stdout.isatty() else 2)
+
+
+def _report(recommender, args):
+    """Evaluates, indexes, exports, and prints the outcome."""
     metrics = recommender.evaluate()
     metrics["index"] = recommender.index().to_dict()
-    runs.write_json(directory / runs.METRICS, metrics)
+    runs.write_json(recommender.directory / runs.METRICS, metrics)
     write_report(recommender, metrics)
     exported = None if args.no_export else recommender.export(force=args.force)
-    runs.point_latest(directory)
+    runs.point_latest(recommender.directory)
     print_outcome(recommender, metrics, exported)
 
 
