@@ -1,11 +1,13 @@
-"""Every recipe on MovieLens-100K, leave-last-out, beside popularity, item-kNN, EASE and iALS.
+"""Every recipe on MovieLens, beside popularity, item-kNN, EASE and iALS.
 
-    .venv/bin/python -m bench.bench_recipes                   all of them, about an hour on 2 cores
+    .venv/bin/python -m bench.bench_recipes                   MovieLens-100K, leave-last-out; about an hour on 2 cores
+    .venv/bin/python -m bench.bench_recipes --data 1m         MovieLens-1M, split in time (see movielens_1m.py); hours
     .venv/bin/python -m bench.bench_recipes --only fm mind    some; the rows of the others stay
+    .venv/bin/python -m bench.bench_recipes --set training.epochs=5      as in `twotower train`
 
-Each recipe is trained once, in a process of its own, as `twotower train RECIPE` does it, with its split changed to
-leave-last-out: the whole catalogue is ranked without what the user has seen, validation chooses the epoch, and the test
-is measured once. What a person did minutes before is known to all of them. iALS needs the package `implicit`.
+Each recipe is trained once, in a process of its own, as `twotower train RECIPE` does it, with the split changed: the
+whole catalogue is ranked without what the user has seen, validation chooses the epoch, and the test is measured once:
+one film a user. What a person did minutes before is known to all of them. iALS needs the package `implicit`.
 """
 
 import argparse
@@ -19,25 +21,38 @@ import numpy as np
 import scipy.sparse
 
 import tfrs_twotower  # noqa: F401
-from bench import common
+from bench import common, movielens_1m
 from tfrs_twotower import recipes
 from tfrs_twotower.assembly import assemble
-from tfrs_twotower.data import LeaveLastOut, ingest
+from tfrs_twotower.config import override
+from tfrs_twotower.data import Frames, LeaveLastOut, ingest
 from tfrs_twotower.evaluation import DotScorer, Popularity, recent_counts
 from tfrs_twotower.extras import available
 from tfrs_twotower.recommender import Recommender
 
 NAMES = [name for name in recipes.names() if name not in ("plain", "retail")]
 SHOWN = ("recall@10", "ndcg@10", "recall@50", "recall@100", "mrr", "coverage@10")
-RECORD = common.RESULTS / "recipes.json"
 _EASE_PENALTY, _IALS_FACTORS, _IALS_PASSES = 300.0, 64, 15
 
 
-def one(name):
+def on(data, name, settings=()):
+    """(the recipe with the protocol's split, what `Recommender` takes besides) on "100k" or "1m"."""
+    recipe = recipes.load(name)
+    if data == "100k":
+        return override(dataclasses.replace(recipe, split=LeaveLastOut()), settings), {}
+    ratings, users, films = movielens_1m.read(temporal=True)
+    if name == "multimodal":
+        texts = dataclasses.replace(recipe.source, source=Frames(ratings, users, films))
+        films = texts.items()
+    recipe = override(dataclasses.replace(recipe, source=None), [movielens_1m.TEMPORAL, *settings])
+    return recipe, {"interactions": ratings, "users": users, "items": films}
+
+
+def one(data, name, settings):
     """The row of one recipe."""
-    recipe = dataclasses.replace(recipes.load(name), split=LeaveLastOut())
+    recipe, frames = on(data, name, settings)
     with tempfile.TemporaryDirectory() as folder:
-        recommender = Recommender(recipe, directory=f"{folder}/{name}/run").fit(verbose=0)
+        recommender = Recommender(recipe, **frames, directory=f"{folder}/{name}/run").fit(verbose=0)
         metrics = recommender.evaluate()
     training = metrics["training"]
     return {
@@ -48,10 +63,10 @@ def one(name):
     }
 
 
-def baselines():
+def baselines(data):
     """Rows of what is no neural network."""
-    recipe = dataclasses.replace(recipes.load("movielens"), split=LeaveLastOut())
-    a = assemble(recipe, ingest(recipe.source)[0])
+    recipe, frames = on(data, "movielens")
+    a = assemble(recipe, ingest(Frames(*frames.values()) if frames else recipe.source)[0])
     queries, train = a.split.test, a.split.train
     scorers = a.baselines(queries)
     items = a.positions(a.log.item[train])
@@ -93,21 +108,27 @@ def ials(taken, users):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", choices=["100k", "1m"], default="100k")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="RECIPE")
     parser.add_argument("--row", choices=NAMES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.row:
-        print(json.dumps(one(args.row)))
+        print(json.dumps(one(args.data, args.row, args.set)))
         return
-    rows = {row["model"]: row for row in baselines()}
-    known = json.loads(RECORD.read_text())["figures"] if RECORD.exists() else []
+    record = "recipes" if args.data == "100k" else "recipes_1m_temporal"
+    rows = {row["model"]: row for row in baselines(args.data)}
+    file = common.RESULTS / f"{record}.json"
+    known = json.loads(file.read_text())["figures"] if file.exists() else []
     rows.update({row["model"]: row for row in known if row["model"] in NAMES})
+    common.record(record, list(rows.values()))
     for name in args.only:
+        command = ["--data", args.data, "--row", name, *(f"--set={setting}" for setting in args.set)]
         done = subprocess.run(
-            [sys.executable, "-m", "bench.bench_recipes", "--row", name], stdout=subprocess.PIPE, text=True, check=True
+            [sys.executable, "-m", "bench.bench_recipes", *command], stdout=subprocess.PIPE, text=True, check=True
         )
         rows[name] = json.loads(done.stdout.splitlines()[-1])
-        common.record("recipes", list(rows.values()))
+        common.record(record, list(rows.values()))
 
 
 if __name__ == "__main__":

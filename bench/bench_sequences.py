@@ -9,9 +9,7 @@
 
 Quality is the `hstu` recipe with the settings below (some hours on 2 cores for ml-1m). The whole catalogue is ranked,
 what the user has met is left out. Validation chooses the epoch; test is ranked once, when training has ended.
-Data: ../shared/data. Half of the neighbours in MovieLens-1M's log share their second, so the order of the file, which
-is that of the page that people rated from, says much: it is kept, as the papers' stable sort does. (tensorflow-datasets
-writes the rows in a shuffled order, so what it prepared is not used here.)
+Data: ../shared/data; see movielens_1m.py.
 
 "bare" in `speed` is the same network and loss as one would write them down with TensorFlow alone: Keras' Adam, all
 scores at once, no mask for what the user has met, no checks. A ratio below 1 means that ours takes less time.
@@ -20,14 +18,14 @@ scores at once, no mask for what the user has met, no checks. A ratio below 1 me
 import argparse
 import dataclasses
 import hashlib
-import zipfile
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 import tfrs_twotower  # noqa: F401
-from bench import common
+from bench import common, movielens_1m
 from bench.bare_sequences import BareHSTU, BareSASRec
 from tfrs_twotower import recipes
 from tfrs_twotower.assembly import assemble
@@ -39,71 +37,39 @@ from tfrs_twotower.training.optimizers import build
 
 import tensorflow as tf  # isort: skip
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
-BEAUTY, MILLION_ZIP = DATA / "amazon-beauty" / "Beauty.txt", DATA / "ml-1m.zip"
+BEAUTY = Path(__file__).parents[2] / "shared" / "data" / "amazon-beauty" / "Beauty.txt"
 COSINE = 'training.optimizer.schedule={"type": "WarmupCosine", "warmup": 0.0, "final": 0.0}'
 LONG = ["training.batch_size=6400", "training.epochs=42", "training.patience=0", "training.average=0.998", COSINE]
-TEMPORAL = 'split={"type": "Temporal", "validation": 0.05, "test": 0.1, "targets": "last"}'
 NO_REQUEST_TIME = "schema.query.0.request_time=false"
 QUALITY = {
     "ml-1m": [*LONG, NO_REQUEST_TIME, "training.epochs=32"],
     "ml-1m-request-time": LONG,
-    "ml-1m-temporal": [*LONG, TEMPORAL],
+    "ml-1m-temporal": [*LONG, movielens_1m.TEMPORAL],
     "beauty": [
         *LONG, NO_REQUEST_TIME, "schema.query.0.length=50", 'schema.candidate=[{"type": "Id", "column": "item_id", '
-        '"dim": 64, "dropout": 0.0}]', "model.query_encoder.dropout=0.5", "model.query_encoder.length=50",
+        '"dim": 64, "dropout": 0.0}, {"type": "MultiValue", "column": "attributes", "dim": 32}]',
+        "model.query_encoder.dropout=0.5", "model.query_encoder.length=50", "training.batch_size=1600",
+        "training.epochs=30", "training.average=0.99", "training.optimizer.learning_rate=0.001",
     ],
 }
 
 
-def million(temporal=False):
-    """The log and the films of MovieLens-1M, each user's ties in time in the order of the file.
-
-    Args:
-      temporal: as the protocol in time has it, users and films of five events at least, no event twice in a row.
-    """
-    present(MILLION_ZIP)
-    with zipfile.ZipFile(MILLION_ZIP) as archive:
-        files = [archive.read(f"ml-1m/{name}.dat").decode("latin-1") for name in ("ratings", "movies")]
-    ratings, films = (pd.DataFrame([line.split("::") for line in file.splitlines()]) for file in files)
-    log = pd.DataFrame({"user_id": ratings[0], "item_id": ratings[1], "timestamp": ratings[3].astype(np.int64)})
-    if temporal:
-        log = five_core(log.sort_values("timestamp", kind="stable"))
-        log = log[log.item_id != log.groupby("user_id").item_id.shift()]
-        films = films[films[0].isin(log.item_id)]
-    return Frames(log, items=pd.DataFrame({
-        "item_id": films[0], "movie_title": films[1], "movie_genres": films[2].str.split("|"),
-        "release_year": films[1].str.extract(r"\((\d{4})\)\s*$")[0].astype(np.int64),
-    }))
-
-
-def five_core(log):
-    """The rows whose user and item have five of these rows at least."""
-    while True:
-        kept = log[(log.groupby("user_id").item_id.transform("size") >= 5)
-                   & (log.groupby("item_id").user_id.transform("size") >= 5)]
-        if len(kept) == len(log):
-            return log
-        log = kept
-
-
 def beauty():
-    """The log of Amazon Beauty: each user's items in order; the place in the order stands for the time."""
-    present(BEAUTY)
+    """Amazon Beauty: each user's items in order, whose place stands for the time, and the items' attributes."""
+    if not BEAUTY.is_file():
+        raise SystemExit(f"needs {BEAUTY}, which is not here")
     rows = [(int(user), int(item), place + 1)
             for user, *items in (line.split() for line in BEAUTY.read_text().splitlines())
             for place, item in enumerate(items)]
-    return Frames(pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]))
-
-
-def present(file):
-    if not file.is_file():
-        raise SystemExit(f"needs {file}, which is not here")
+    attributes = json.loads(BEAUTY.with_name("Beauty_item2attributes.json").read_text())
+    return Frames(pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]), items=pd.DataFrame({
+        "item_id": [int(item) for item in attributes], "attributes": list(attributes.values()),
+    }))
 
 
 def source(name):
     """The log of a protocol."""
-    return beauty() if name == "beauty" else million(temporal=name == "ml-1m-temporal")
+    return beauty() if name == "beauty" else Frames(*movielens_1m.read(temporal=name == "ml-1m-temporal"))
 
 
 def quality(name, seed, folder, note, settings):

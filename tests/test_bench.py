@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import bench_sequences, common, results_md
+from bench import common, movielens_1m, results_md
 
 
 def test_interleaved_runs_in_turn_and_times_only_the_rounds():
@@ -74,4 +74,4 @@ def test_five_core_takes_out_what_becomes_rare_on_the_way():
     everyone = [(user, item) for user in range(5) for item in range(5)]
     rare = [(0, 9), (1, 9), (2, 9), (3, 9), (7, 9)]  # item 9 has five users until user 7, with one event, is gone
     log = pd.DataFrame(everyone + rare, columns=["user_id", "item_id"])
-    assert bench_sequences.five_core(log).values.tolist() == [list(pair) for pair in everyone]
+    assert movielens_1m.five_core(log).values.tolist() == [list(pair) for pair in everyone]
