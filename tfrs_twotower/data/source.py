@@ -84,6 +84,13 @@ def reading(path):
         raise DataError(f"{path}: cannot be read: {error}. Check that it is whole and of its kind.") from error
 
 
+_WAYS_OUT = {
+    name: f" Say which one it is: `--{name.replace('_', '-')} COLUMN`, in Python `Columns({name}=...)`."
+    for name in (USER_ID, ITEM_ID, TIMESTAMP)
+}
+_WAYS_OUT[TIMESTAMP] += " A log without times: number its rows in the order of the events."
+
+
 def check_columns(wanted, present, where, hint=""):
     """Raises `DataError` when a column of `wanted` ({canonical name: name in the source}) is not there.
 
@@ -91,7 +98,10 @@ def check_columns(wanted, present, where, hint=""):
     """
     for name, column in wanted.items():
         if column not in present:
-            raise DataError(f"{where}: there is no column `{column}` (for {name}).{nearest(column, present)}{hint}")
+            way_out = _WAYS_OUT.get(name, "")
+            raise DataError(
+                f"{where}: there is no column `{column}` (for {name}).{nearest(column, present)}{way_out}{hint}"
+            )
 
 
 def canonical(batch, columns, where, parse_as=None):
