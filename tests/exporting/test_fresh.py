@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower import extras
 from tfrs_twotower.exporting import Retriever, signatures
+from tfrs_twotower.features import fingerprints
 from tfrs_twotower.index import IVF, Exact, MutableIndex, ScaNN
 
 LOWEST = tf.float32.min
@@ -105,6 +106,28 @@ def test_it_answers_as_the_changed_index_does(served, index, features, k):
     wanted_ids, wanted_scores = expected(served, index, features, k)
     assert ids.tolist() == wanted_ids.tolist()
     np.testing.assert_allclose(scores, wanted_scores, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("k", [1, 10, 90])
+def test_most_of_the_catalogue_may_be_changed(served, features, k, ordered):
+    """Then the index finds too few that are not hidden. The order of the fresh items changes nothing."""
+    index = MutableIndex(Exact, DIM)
+    index.upsert(served.item_ids.numpy(), served.vectors.numpy())
+    index.rebuild()
+    index.upsert([f"i{n}" for n in range(150)] + ["new"], unit(151, seed=4))
+    index.delete([f"i{n}" for n in range(140, 260)])
+    changed = changes(index)
+    if ordered:
+        order = tf.argsort(fingerprints(changed[c.OVERLAY_IDS]))
+        changed.update({name: tf.gather(changed[name], order) for name in (c.OVERLAY_IDS, c.OVERLAY_VECTORS)})
+    ids, scores = ask(served, features, k, **changed)
+    wanted_ids, wanted_scores = expected(served, index, features, k)
+    assert ids.tolist() == wanted_ids.tolist()
+    np.testing.assert_allclose(scores, wanted_scores, rtol=1e-5, atol=1e-5)
+    first, all_but_first = ids[0, :1].tolist(), expected(served, index, features, k + 1)[0]
+    ids, _ = ask(served, features, k, exclude=first, **changed)
+    assert ids.tolist() == [[i for i in row if i not in first][:k] for row in all_but_first]
 
 
 def test_k_above_all_gives_all_then_nothing(served, index, features):

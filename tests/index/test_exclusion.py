@@ -4,7 +4,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrs_twotower.index import Exact, TopK, exclude
+from tfrs_twotower.index import Exact, TopK, contains, exclude
 
 
 def answer(rows):
@@ -29,6 +29,17 @@ def test_one_list_for_the_whole_batch_and_what_was_padding_stays_padding():
     found = TopK(tf.constant([[3.0, 2.0, -np.inf], [3.0, 2.0, 1.0]]), tf.constant([[0, 1, -1], [2, 1, 0]]))
     left = exclude(found, tf.constant([[1]]), 2)
     np.testing.assert_array_equal(left.rows, [[0, -1], [2, 0]])
+
+
+@pytest.mark.parametrize("ordered, found", [
+    ([], [[False, False], [False, False]]),
+    ([-5, 7], [[False, True], [False, True]]),
+    ([-(2**63), -1, 3, 2**63 - 1], [[True, False], [True, False]]),
+])
+def test_contains_by_hand(ordered, found):
+    values = tf.constant([[-(2**63), 7], [2**63 - 1, -5]])
+    np.testing.assert_array_equal(contains(tf.constant(ordered, tf.int64), values), found)
+    assert not contains(tf.constant(ordered, tf.int64), tf.constant([-1], tf.int64)).numpy().any()
 
 
 def test_other_codes_than_rows():

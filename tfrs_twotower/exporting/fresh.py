@@ -7,8 +7,7 @@ import tensorflow as tf
 
 from tfrs_twotower.exporting.retriever import best_of_interests
 from tfrs_twotower.features import fingerprints
-from tfrs_twotower.index import exclude
-from tfrs_twotower.index.candidate_index import TopK
+from tfrs_twotower.index import contains, exclude, top_k
 
 
 class Changes(NamedTuple):
@@ -29,45 +28,58 @@ def recommend(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, 
     """As `Retriever.recommend_by_vector`, over the catalogue with the changes: (ids, scores).
 
     The catalogue's part is searched without what the overlay holds and what is withdrawn; the overlay's part is
-    exact. An item that the catalogue lacks counts as popular as its least popular item.
+    exact. An item that the catalogue lacks counts as popular as its least popular item. It is fastest where
+    `overlay_ids` come in the order of their fingerprints, as a server sends them.
 
     Returns [batch, min(k, catalogue + overlay)].
     """
-    hidden = tf.concat([changes.overlay_ids, changes.withdrawn_ids], axis=0)
-    hidden = tf.boolean_mask(hidden, retriever.rows_of(hidden) >= 0)  # the others cost the catalogue's search nothing
-    batch = tf.shape(embedding)[0]
+    codes, withdrawn = fingerprints(changes.overlay_ids), _ascending(fingerprints(changes.withdrawn_ids))
+    hidden = _ascending(tf.concat([codes, withdrawn], axis=0))
     ids, scores = retriever.recommend_by_vector(
-        embedding, k, tf.concat([_rows(exclude_ids, batch), _rows(hidden[tf.newaxis], batch)], axis=1),
-        allow_ids, popularity_beta,
+        embedding, k, exclude_ids, allow_ids, popularity_beta, hidden=hidden
     )
-    fresh_ids, fresh_scores = _overlay(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changes)
+    fresh_ids, fresh_scores = _overlay(
+        retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changes, codes, withdrawn
+    )
     scores, ids = tf.concat([scores, fresh_scores], axis=1), tf.concat([ids, fresh_ids], axis=1)
     best = tf.math.top_k(scores, tf.minimum(tf.reduce_max(k), tf.shape(scores)[1]))
     return tf.gather(ids, best.indices, batch_dims=1), best.values
 
 
-def _overlay(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changes):
-    """(ids, scores) [batch, min(k, m)] of the overlay alone."""
-    ids, vectors, withdrawn = changes
+def _overlay(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changes, codes, withdrawn):
+    """(ids, scores) [batch, min(k, m)] of the overlay alone. codes: int64 [m]; withdrawn: ascending int64 [w]."""
+    ids, vectors = changes.overlay_ids, changes.overlay_vectors
     batch, size = tf.shape(embedding)[0], tf.size(ids)
+    k = tf.minimum(tf.reduce_max(k), size)
     aligned = tf.debugging.assert_equal(size, tf.shape(vectors)[0], "`overlay_vectors` must have a row for each id.")
     with tf.control_dependencies([aligned]):
         scores = best_of_interests(
             lambda query: tf.matmul(query, vectors, transpose_b=True), embedding * retriever.scale
         )
     beta = tf.reshape(tf.cast(popularity_beta, tf.float32), [-1, 1])  # one value, or one a query
-    scores -= beta * _log_popularity(retriever, ids)
-    codes = tf.broadcast_to(fingerprints(ids), [batch, size])
-    there = tf.math.is_finite(scores) & (ids != retriever.missing_id) & _allowed(retriever, codes, allow_ids)
-    found = TopK(tf.where(there, scores, -np.inf), tf.broadcast_to(tf.range(size), [batch, size]))
-    gone = fingerprints(tf.concat([_rows(exclude_ids, batch), _rows(withdrawn[tf.newaxis], batch)], axis=1))
-    best = exclude(found, gone, tf.minimum(tf.reduce_max(k), size), codes)
+    scores = tf.cond(
+        tf.reduce_any(beta != 0.0), lambda: scores - beta * _log_popularity(retriever, codes), lambda: scores
+    )
+    there = tf.math.is_finite(scores) & (ids != retriever.missing_id) & ~contains(withdrawn, codes)
+    there = tf.cond(
+        tf.reduce_all(allow_ids == retriever.missing_id), lambda: there,
+        lambda: there & _allowed(retriever, tf.broadcast_to(codes, [batch, size]), allow_ids),
+    )
+    found = top_k(tf.where(there, scores, -np.inf), tf.maximum(k + tf.shape(exclude_ids)[1], 1))
+    padded = tf.concat([codes, [-1]], axis=0)  # row −1 is none, and gets the last
+    best = exclude(found, fingerprints(exclude_ids), k, tf.gather(padded, tf.where(found.rows < 0, size, found.rows)))
     named = tf.gather(tf.concat([ids, [retriever.missing_id]], axis=0), tf.where(best.rows < 0, size, best.rows))
     return named, tf.maximum(best.scores, tf.float32.min)
 
 
-def _log_popularity(retriever, ids):
-    rows = retriever.rows_of(ids)
+def _ascending(codes):
+    """`codes` in their order; what is in order already costs a look."""
+    ordered = tf.reduce_all(codes[1:] >= codes[:-1])  # no difference: that of two int64 may be none
+    return tf.cond(ordered, lambda: codes, lambda: tf.sort(codes))
+
+
+def _log_popularity(retriever, codes):
+    rows = retriever.rows_of(codes)
     known = tf.gather(retriever.log_popularity, tf.maximum(rows, 0))
     return tf.where(rows >= 0, known, tf.reduce_min(retriever.log_popularity))
 

@@ -8,10 +8,11 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.exporting.user_rows import UserRows
 from tfrs_twotower.features import Vocabulary, fingerprints
-from tfrs_twotower.index import exclude, search_interests, top_k
+from tfrs_twotower.index import contains, exclude, search_interests, top_k
 from tfrs_twotower.rerankers import reorder
 
 _BLOCK_SCORES = 2**25  # scores of one block of queries in exact search: 128 MiB of float32
+_SPARE = 50  # beyond k, how many hidden items a search by the index makes up for
 LOWEST = tf.float32.min  # the score beside a missing id; finite, because JSON has no infinity
 
 
@@ -93,12 +94,15 @@ class Retriever(tf.Module):
         scores, rows = reorder(scores, rows, added)
         return self._named(scores[:, :k], rows[:, :k])
 
-    def recommend_by_vector(self, embedding, k, exclude_ids, allow_ids, popularity_beta, exact=False):
-        """As `recommend`, of query vectors that `embed_query` gave: [batch, dim]; without a reranker."""
-        k = self._checked(k)
-        return self._named(*self._search(embedding, k, exclude_ids, allow_ids, popularity_beta, exact))
+    def recommend_by_vector(self, embedding, k, exclude_ids, allow_ids, popularity_beta, exact=False, hidden=None):
+        """As `recommend`, of query vectors that `embed_query` gave: [batch, dim]; without a reranker.
 
-    def _search(self, embedding, k, exclude_ids, allow_ids, popularity_beta, exact):
+        hidden: ascending int64 [h], fingerprints of items that no query gets, however many they are; None: no item.
+        """
+        k = self._checked(k)
+        return self._named(*self._search(embedding, k, exclude_ids, allow_ids, popularity_beta, exact, hidden))
+
+    def _search(self, embedding, k, exclude_ids, allow_ids, popularity_beta, exact, hidden=None):
         """(scores, rows) [batch, k] of the retrieval; −inf and any row where there is nothing."""
         queries = embedding * self.scale
         batch = tf.shape(queries)[0]
@@ -107,14 +111,14 @@ class Retriever(tf.Module):
         beta = tf.broadcast_to(tf.reshape(tf.cast(popularity_beta, tf.float32), [-1]), [batch])
 
         def by_exact():
-            return self._exact(queries, k, excluded, allowed, beta)
+            return self._exact(queries, k, excluded, allowed, beta, hidden)
 
         if exact or self.index is None:
             return by_exact()
         plain = tf.logical_and(
             tf.reduce_all(allowed == self.missing_id), tf.reduce_all(beta == 0.0)
         )
-        return tf.cond(plain, lambda: self._approximate(queries, k, excluded, by_exact), by_exact)
+        return tf.cond(plain, lambda: self._approximate(queries, k, excluded, hidden, by_exact), by_exact)
 
     def similar_items(self, item_id, k):
         """The k nearest catalogue items of each item, itself left out: (ids, scores), scores are ⟨v, v'⟩."""
@@ -160,22 +164,28 @@ class Retriever(tf.Module):
         found = tf.logical_and(rows >= 0, tf.math.is_finite(scores))
         return tf.where(found, ids, self.missing_id), tf.where(found, scores, LOWEST)
 
-    def _approximate(self, queries, k, exclude_ids, by_exact):
-        """Over-fetches by the number of exclusions; falls back to exact search when too few are left."""
-        excluded = self.rows_of(exclude_ids)
-        fetched = search_interests(self.index, queries, tf.minimum(k + tf.shape(exclude_ids)[1], self.size))
-        scores, rows = exclude(fetched, excluded, k)
-        ordered = tf.sort(tf.pad(excluded, [[0, 0], [1, 0]], constant_values=-1), axis=1)
-        distinct = tf.reduce_sum(tf.cast(ordered[:, 1:] != ordered[:, :-1], tf.int32), axis=1)  # −1 is not counted
-        found = tf.reduce_sum(tf.cast(rows >= 0, tf.int32), axis=1)
-        enough = tf.reduce_all(found >= tf.minimum(k, self.size - distinct))
-        return tf.cond(enough, lambda: (scores, rows), by_exact)
+    def _approximate(self, queries, k, exclude_ids, hidden, by_exact):
+        """Over-fetches by the number of exclusions; falls back to exact search when too few are left.
 
-    def _exact(self, queries, k, exclude_ids, allow_ids, beta):
+        Of what is hidden it makes up for k + `_SPARE`: fetching them all costs more than the exact search of the
+        few queries most of whose best items are hidden.
+        """
+        wanted = k + tf.shape(exclude_ids)[1]
+        if hidden is not None:
+            wanted += tf.minimum(tf.size(hidden), k + _SPARE)
+        found = search_interests(self.index, queries, tf.minimum(wanted, self.size))
+        if hidden is not None:
+            codes = fingerprints(tf.gather(self.item_ids, tf.maximum(found.rows, 0)))
+            found = found._replace(scores=tf.where(contains(hidden, codes), -np.inf, found.scores))
+        scores, rows = exclude(found, self.rows_of(exclude_ids), k)
+        return tf.cond(tf.reduce_all(rows >= 0), lambda: (scores, rows), by_exact)
+
+    def _exact(self, queries, k, exclude_ids, allow_ids, beta, hidden=None):
         """(scores, rows) [batch, k] by exact search, in blocks of queries so that memory stays bounded."""
         batch = tf.shape(queries)[0]
         step = max(1, _BLOCK_SCORES // self.size)
         blocks = tf.maximum((batch + step - 1) // step, 1)
+        offered = None if hidden is None else self._offered(hidden)
 
         def search(start, stop):
             scores = best_of_interests(
@@ -187,6 +197,8 @@ class Retriever(tf.Module):
                 lambda: scores - weights[:, tf.newaxis] * self.log_popularity,
                 lambda: scores,
             )
+            if offered is not None:
+                scores = tf.where(offered, scores, -np.inf)
             scores = self._without(scores, exclude_ids[start:stop])
             return top_k(self._only(scores, allow_ids[start:stop]), k)
 
@@ -200,6 +212,14 @@ class Retriever(tf.Module):
 
         scores, rows = tf.cond(blocks == 1, lambda: tuple(search(0, batch)), tf.function(many))
         return tf.ensure_shape(scores, [None, None]), tf.ensure_shape(rows, [None, None])
+
+    def _offered(self, hidden):
+        """bool [n]: the catalogue rows that are not hidden."""
+        rows = self.rows_of(hidden)
+        rows = tf.boolean_mask(rows, rows >= 0)
+        return tf.tensor_scatter_nd_update(
+            tf.ones([self.size], tf.bool), rows[:, tf.newaxis], tf.zeros_like(rows, tf.bool)
+        )
 
     def _cells(self, ids):
         """[m, 2] (query, catalogue row) of the known ids of [b, w] ids."""

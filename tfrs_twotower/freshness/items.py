@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.errors import DataError, IndexingError, invalid
+from tfrs_twotower.features import fingerprints
 from tfrs_twotower.freshness.catalogue import catalogue_index
 from tfrs_twotower.index import Journal
 from tfrs_twotower.index.mutable import arguments
@@ -122,9 +123,10 @@ class FreshItems:
         if moment != index.moment:
             moment, delta = index.moment, index.delta()  # at this moment or a later one
             dtype = tf.string if self.id_type is str else tf.int64
+            ids = tf.constant(delta.ids.tolist(), dtype)
+            order = tf.argsort(fingerprints(ids))  # once, not in each request
             inputs = {
-                c.OVERLAY_IDS: tf.constant(delta.ids.tolist(), dtype),
-                c.OVERLAY_VECTORS: tf.constant(delta.vectors),
+                c.OVERLAY_IDS: tf.gather(ids, order), c.OVERLAY_VECTORS: tf.gather(delta.vectors, order),
                 c.WITHDRAWN_IDS: tf.constant(delta.withdrawn.tolist(), dtype),
             }
             self._inputs[id(model.root)] = moment, inputs

@@ -4,7 +4,7 @@ from tfrs_twotower.index.block_max import masked_top_k, top_k
 from tfrs_twotower.index.candidate_index import CandidateIndex, TopK
 from tfrs_twotower.index.config import IndexConfig
 from tfrs_twotower.index.exact import Exact
-from tfrs_twotower.index.exclusion import exclude
+from tfrs_twotower.index.exclusion import contains, exclude
 from tfrs_twotower.index.faiss import FaissHNSW, FaissIVF, FaissIVFPQ
 from tfrs_twotower.index.interests import search_interests
 from tfrs_twotower.index.item_index import Found, ItemIndex
@@ -19,5 +19,5 @@ from tfrs_twotower.index.tuning import IndexReport, build
 __all__ = [
     "CandidateIndex", "Delta", "Exact", "FaissHNSW", "FaissIVF", "FaissIVFPQ", "Found", "IVF", "IndexConfig",
     "IndexReport", "IndexTopK", "ItemIndex", "Journal", "MilvusIndex", "MutableIndex", "ScaNN", "TopK", "build",
-    "estimate_bytes", "exclude", "masked_top_k", "search_interests", "top_k",
+    "contains", "estimate_bytes", "exclude", "masked_top_k", "search_interests", "top_k",
 ]

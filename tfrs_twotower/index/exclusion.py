@@ -24,3 +24,10 @@ def exclude(found, excluded, k, codes=None):
     scores = tf.where(hit, float("-inf"), found.scores)
     best = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
     return padded(best.values, tf.gather(found.rows, best.indices, batch_dims=1), k)
+
+
+def contains(ordered, values):
+    """bool of the shape of `values`: which of them are in `ordered`, ascending int64 [n], any n ≥ 0; −1 never is."""
+    at = tf.searchsorted(ordered, tf.reshape(values, [-1]))
+    found = tf.reshape(tf.gather(tf.concat([ordered, [-1]], axis=0), at), tf.shape(values))
+    return (found == values) & (values != -1)
