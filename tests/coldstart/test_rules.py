@@ -1,5 +1,7 @@
 """Answers of lists by hand, before there is an event: in Python, and of the server by the ordinary signatures."""
 
+import datetime
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,15 +10,17 @@ import tensorflow as tf
 
 from tests.serving import toy_export
 from tfrs_twotower import columns as c
-from tfrs_twotower import runs
+from tfrs_twotower import exporting, runs
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.coldstart import ByColumn, ByList, rule_retriever
 from tfrs_twotower.errors import DataError
+from tfrs_twotower.exporting import manifest, signatures
 from tfrs_twotower.freshness import FreshItems
 from tfrs_twotower.online import open_stores
 from tfrs_twotower.serving import Predictor, Repository
 from tfrs_twotower.serving.features import Features
 from tfrs_twotower.serving.metrics import Metrics
+from tfrs_twotower.serving.model import load
 from tfrs_twotower.serving.recommend import Recommendations
 
 # In the global order: e (9), a (5), c (4), d (4, further down the table), b (no number).
@@ -168,6 +172,27 @@ def test_a_new_item_takes_its_place_at_once(served, tmp_path):
         answer = model.signature("recommend_fresh")({**raw, **fresh.inputs(model), c.K: tf.constant(4)})
         assert answer[c.IDS].numpy().tolist() == [[b"a", b"new", b"b", b"e"]]
         fresh.close()
+
+
+def test_an_item_event_names_a_time_as_iso_text_or_as_seconds(tmp_path):
+    days = [datetime.date(2026, 1, day) for day in (10, 20, 30)]
+    items = pa.table({c.ITEM_ID: ["a", "b", "c"], "added": pa.array(days, pa.date32())})
+    path = tmp_path / "1"
+    retriever = rule_retriever(items, order="added")
+    tf.saved_model.save(retriever, str(path), signatures(retriever))
+    exporting.items.write(path, items)
+    manifest.write(path, {"embedding_space": "s"})
+    fresh, model = FreshItems(tmp_path / "log"), load(str(path), 1, manifest.read(path))
+    fresh.attach(model)
+    fresh.change([{"item_id": item, "added": added} for item, added in (
+        ("day", "2026-01-25"), ("moment", "2026-01-15T01:30:00+02:00"), ("number", 1_768_003_200), ("none", None)
+    )])  # the number is 10 January
+    found = dict(zip(fresh.inputs(model)[c.OVERLAY_IDS].numpy().tolist(),
+                     fresh.inputs(model)[c.OVERLAY_VECTORS].numpy()[:, 0].tolist()))
+    assert found == pytest.approx({b"day": 2 / 3, b"moment": 1 / 3, b"number": 1 / 3, b"none": 0})
+    with pytest.raises(DataError, match="Item 'x': `added` must be a time: seconds since 1970, UTC, or text as 2026"):
+        fresh.change([{"item_id": "x", "added": "yesterday"}])
+    fresh.close()
 
 
 def test_the_first_training_takes_over_the_same_request(shop, served, tmp_path):

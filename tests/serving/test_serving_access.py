@@ -1,5 +1,6 @@
 """Keys and certificates, with real ones; and what the log says of a request."""
 
+import contextlib
 import json
 import logging
 import os
@@ -30,11 +31,15 @@ USER = {"inputs": {"user_id": ["somebody"]}}
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     """(certificate, key): signed by itself, for 127.0.0.1."""
+    return made(tmp_path_factory.mktemp("tls"))
+
+
+def made(folder):
+    """The paths of a new certificate and its key."""
     openssl = shutil.which("openssl")
     if openssl is None:
         reason = "needs openssl, which is not installed"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-    folder = tmp_path_factory.mktemp("tls")
     paths = str(folder / "cert.pem"), str(folder / "key.pem")
     subprocess.run(
         [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
@@ -93,6 +98,35 @@ def test_rest_asks_for_a_key_over_tls(client, given, status):
     assert response.status_code == status
     if status == 401:
         assert response.headers["www-authenticate"] == "Bearer" and "Authorization: Bearer KEY" in response.text
+
+
+def test_new_keys_and_certificates_need_no_restart(publish, tmp_path, certificate, caplog):
+    publish(tmp_path, 3)
+    (tmp_path / "new").mkdir()
+    files, newer = [str(tmp_path / name) for name in ("cert.pem", "key.pem")], made(tmp_path / "new")
+    for source, path in zip(certificate, files):
+        shutil.copy(source, path)
+    (tmp_path / "keys").write_text(FIRST)
+    access = Access(str(tmp_path / "keys"), *files)
+    with Server(tmp_path, name="toy", rest_port=0, grpc_port=0, poll_seconds=60, access=access) as server:
+        def ask(trusted, key):
+            trust, url = ssl.create_default_context(cafile=trusted), f"https://127.0.0.1:{server.rest_port}{PREDICT}"
+            return httpx.post(url, json=USER, headers={"Authorization": f"Bearer {key}"}, verify=trust).status_code
+
+        assert ask(files[0], FIRST) == 200 and ask(files[0], SECOND) == 401
+        (tmp_path / "keys").write_text(f"{SECOND}\n")
+        assert ask(files[0], FIRST) == 401 and ask(files[0], SECOND) == 200
+        (tmp_path / "keys").write_text("short")
+        shutil.copy(newer[1], files[1])  # no pair yet
+        assert ask(certificate[0], SECOND) == 200 and ask(certificate[0], SECOND) == 200
+        assert "at least 16" in caplog.text and "stays the one before" in caplog.text
+        shutil.copy(newer[0], files[0])
+        with contextlib.suppress(httpx.ConnectError):
+            ask(newer[0], SECOND)
+        assert ask(newer[0], SECOND) == 200
+        credentials = grpc.ssl_channel_credentials((tmp_path / "new" / "cert.pem").read_bytes())
+        with grpc.secure_channel(f"127.0.0.1:{server.grpc_port}", credentials) as channel:
+            predict_over(channel, ("authorization", f"Bearer {SECOND}"))
 
 
 def test_health_is_open_and_all_else_is_not(client):

@@ -4,8 +4,11 @@ import json
 import socket
 import threading
 
+import grpc
 import httpx
 import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.serving.test_serving_admission import USER, value, wait_for
 from tfrs_twotower.errors import ConfigError
@@ -118,3 +121,27 @@ def test_one_too_many_closes_the_one_that_was_idle_longest_and_is_refused_when_a
 def test_limits_that_let_nobody_in_are_refused(wrong):
     with pytest.raises(ConfigError, match=f"`{next(iter(wrong))}` must be"):
         Connections(**wrong)
+
+
+def test_grpc_calls_that_are_opened_and_not_sent_are_cancelled(root):
+    """More of them than there are threads; a whole request comes after them."""
+    load = Load(concurrency=1, queue=0)
+    settings = {"load": load, "event_load": load, "connections": Connections(seconds=0.5), "poll_seconds": 60}
+    silence, request = threading.Event(), predict_pb2.PredictRequest()
+    request.model_spec.name = "toy"
+    request.inputs["user_id"].CopyFrom(tf.make_tensor_proto(["somebody"]))
+
+    def nothing():
+        silence.wait(60)
+        yield from ()
+
+    with Server(root, name="toy", rest_port=0, grpc_port=0, **settings) as server:
+        with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+            for method in ("/tensorflow.serving.PredictionService/Predict", "/twotower.Events/Record"):
+                calls = [channel.stream_unary(method).future(nothing()) for _ in range(12)]
+                prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
+                assert {call.code() for call in calls} == {grpc.StatusCode.CANCELLED}
+            assert slow(server) == 24
+            silence.set()
+            call = channel.stream_unary("/tensorflow.serving.PredictionService/Predict").future(iter(()))
+            assert call.code() is grpc.StatusCode.INVALID_ARGUMENT and "without a message" in call.details()

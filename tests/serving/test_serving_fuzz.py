@@ -16,6 +16,7 @@ from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.serving.conftest import LIMITS
+from tfrs_twotower.freshness import FreshItems
 from tfrs_twotower.online import open_stores
 from tfrs_twotower.serving import Server
 
@@ -79,6 +80,24 @@ def test_any_json_to_events(client):
         checked(client.post("/v1/events", content=json.dumps(body)))
 
     check()
+
+
+def test_any_json_to_items(shop_root, tmp_path):
+    fields = ("item_id", "price", "tags", "category", "changed", "withdrawn")
+    items = st.lists(mostly(fields[:4], values()) | st.sampled_from(["a", "b"]), max_size=3) | values(fields)
+    query = {"inputs": {"user_id": ["u1"], "history_item_id": [[]], "mood": [[0, 0]]}}
+    with contextlib.closing(FreshItems(tmp_path)) as fresh:
+        with Server(shop_root, name="toy", rest_port=0, grpc_port=0, limits=LIMITS, fresh=fresh) as server:
+            with httpx.Client(base_url=f"http://127.0.0.1:{server.rest_port}", timeout=20) as client:
+                @few(60)
+                @given(mostly(fields[4:], items) | values(fields))
+                def check(body):
+                    checked(client.post("/v1/items", content=json.dumps(body)))
+
+                check()
+                assert client.post("/v1/models/toy:predict", json=query).status_code == 200
+                recommended = {"user_id": "u1", "features": {"mood": [0, 0], "history_item_id": []}, "k": 3}
+                assert client.post("/v1/recommend", json=recommended).status_code == 200
 
 
 def test_any_bytes_as_a_body(client):

@@ -88,8 +88,10 @@ REFUSED = [
     ({"removed": ["a"]}, 400, "two lists"),
     ({"withdrawn": ["a"], "changed": [{"price": 1}]}, 400, "`changed[0]` must be an object with `item_id`"),
     ({"withdrawn": ["a"], "changed": [{"item_id": "new", "price": "dear"}]}, 400, "`price` must be float32"),
+    ({"changed": [{"item_id": "a", "prise": 1}]}, 400, "`prise` of items. Did you mean `price`?"),
+    ({"changed": [{"item_id": "a", "kategory": "milk"}]}, 400, "Did you mean `category`?"),
     ({"withdrawn": ["a", 7]}, 400, "`withdrawn[1]` must be text"),
-    (b'{"changed": [{"item_id": "a", "other": %s1%s}]}' % (b"[" * 450, b"]" * 450), 400, "deeper than 32 lists"),
+    (b'{"changed": [{"item_id": "a", "tags": %s1%s}]}' % (b"[" * 450, b"]" * 450), 400, "deeper than 32 lists"),
     ({"withdrawn": ["a"], "changed": [{"item_id": "a"}]}, 400, "changed or withdrawn, not both"),
     ({"withdrawn": [str(n) for n in range(6)]}, 413, "at most 5"),
     (["a"], 400, "must be a JSON object"),
@@ -130,9 +132,12 @@ def test_the_same_over_grpc(server, client):
         assert dict(change(request)) == {"changed": 1, "withdrawn": 1}
         assert ask(client, **U1) == {"grpc": 8, "c": 6, "b": 4, "f": 2, "d": 0, "e": 0}
         client.post("/v1/items", json={"changed": [{"item_id": "a", "price": 1}]})
-        with pytest.raises(grpc.RpcError) as error:
-            change(struct_pb2.Struct())
-        assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        misspelt = struct_pb2.Struct()
+        misspelt.update({"changed": [{"item_id": "a", "prise": 1}]})
+        for wrong, message in ((struct_pb2.Struct(), "holds no items"), (misspelt, "Did you mean `price`?")):
+            with pytest.raises(grpc.RpcError) as error:
+                change(wrong)
+            assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT and message in error.value.details()
 
 
 def test_without_a_folder_no_items_are_taken_in(publish, tmp_path):

@@ -15,6 +15,17 @@ from tfrs_twotower.serving.grpc_service import METHODS
 POPULAR = "abcdef"  # in this order
 
 
+def test_a_version_is_warm_before_its_first_request(shop_root):
+    with Server(shop_root, rest_port=0, grpc_port=0) as server, server.repository.lease() as model:
+        assert {"ids", "by_popularity", "attributes"} <= set(vars(model.catalogue)) and model.catalogue.view
+
+
+def test_scores_are_written_as_short_as_float32_allows(client):
+    response = client.post("/v1/recommend", json={"user_id": "u1", "k": 2, "channels": {"popular": 2}})
+    found = json.loads(response.text, parse_float=str)["items"]
+    assert [item["score"] for item in found] == ["-1.2039728", "-1.3862944"]  # log .3 and log .25
+
+
 class Broken:
     """A channel whose store fails."""
 

@@ -11,6 +11,7 @@ import toy
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import runs
+from tfrs_twotower.cli.main import main
 from tfrs_twotower.data import Files, Temporal
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.exporting import manifest, user_deltas
@@ -92,20 +93,24 @@ def test_only_the_rows_of_users_with_new_events_move_and_a_loaded_version_takes_
     assert path.name == "000001.npz"
 
 
-def test_a_second_update_goes_on_from_the_first_and_nothing_new_gives_nothing(run):
+def test_a_second_update_goes_on_from_the_first_and_nothing_new_gives_nothing(run, capsys, caplog):
     recommender, folder = run
     log = recommender.assembly.log
     root, space = recommender.directory / runs.EXPORT, runs.read_config(recommender.directory).embedding_space
     last = user_deltas.read(root, 1, space)[-1]
     items = log.items[c.ITEM_ID].to_pylist()
     day = events(folder, "next.parquet", [NEW] * 5, items[2:7], last.trained_until + 1)
-    update_users(recommender.directory, day)
+    command = ["update", str(recommender.directory), "--users-only", "--interactions", day.path]
+    assert main([*command, "--learning-rate", "1e-6"]) == 0
     first, second = user_deltas.read(root, 1, space)
     key = int(fingerprints(tf.constant(NEW)))
     assert second.keys.tolist() == [key]
     row = first.rows[first.keys.tolist().index(key)]
-    assert 0 < np.abs(second.rows[0] - row).max() < 0.5  # some steps of Adam at 0.01 from where the first ended
-    assert update_users(recommender.directory, day) is None
+    assert 0 < np.abs(second.rows[0] - row).max() < 1e-4  # from where the first ended; the recipe's rate is 0.01
+    assert main(command) == 0
+    until = np.datetime64(second.trained_until, "s")
+    assert f"no new events in {day.path}: nothing" in capsys.readouterr().out
+    assert f"none is later than {until} UTC" in caplog.text
 
 
 def test_a_running_server_takes_the_rows_in_and_gives_them_back(run):

@@ -1,5 +1,6 @@
 """Items that are new, edited or withdrawn while a version serves: in its answers as soon as it is acknowledged."""
 
+import datetime
 import json
 import threading
 
@@ -7,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.errors import DataError, IndexingError, invalid
+from tfrs_twotower.errors import DataError, IndexingError, invalid, nearest
 from tfrs_twotower.features import fingerprints
 from tfrs_twotower.freshness.catalogue import catalogue_index
 from tfrs_twotower.index import Journal
@@ -16,6 +17,7 @@ from tfrs_twotower.online import MAX_ID_BYTES
 from tfrs_twotower.serving.features import column
 
 _PART = 256  # items encoded at a time
+_EMBED = "embed_candidate"
 _CHANGED, _WITHDRAWN = "changed", "withdrawn"
 
 
@@ -80,12 +82,13 @@ class FreshItems:
 
         Args:
           changed: list of {"item_id": …, raw feature: value}, new or edited items; a feature that is left out is
-            missing, one that the model does not read is kept for later models. Values are text, numbers, lists of
-            them or None.
+            missing. A name is one that an attached version reads or that its item table has: these are kept for later
+            models. Values are text, numbers, lists of them or None; a time is seconds since 1970, UTC, or ISO text.
           withdrawn: list of ids.
 
         Raises:
-          DataError: an item has no id or stands in both lists, or a value is of another type than the model reads.
+          DataError: an item has no id or stands in both lists, no attached version knows the name of a feature, or a
+            value is of another type than the model reads.
           IndexingError: the disk refuses.
         """
         latest = {}
@@ -93,6 +96,7 @@ class FreshItems:
             where = f"{_CHANGED}[{place}]"
             if not isinstance(item, dict) or c.ITEM_ID not in item:
                 raise DataError(invalid(where, f"be an object with `{c.ITEM_ID}`", item, "Name the item that changed."))
+            self._check_names(where, item)
             key = self._key(f"{where}.{c.ITEM_ID}", item[c.ITEM_ID])
             latest[key] = {**item, c.ITEM_ID: key}
         gone = [self._key(f"{_WITHDRAWN}[{place}]", item) for place, item in enumerate(withdrawn)]
@@ -155,6 +159,15 @@ class FreshItems:
             for index, ids, vectors in encoded:
                 _apply(index, latest, ids, vectors)
 
+    def _check_names(self, where, item):
+        known = set()
+        for model, _ in list(self._attached.values()):
+            known.update(model.signature(_EMBED).inputs, model.catalogue.columns)
+        unknown = next((name for name in item if known and name not in known), None)
+        if unknown is not None:
+            hint = nearest(unknown, sorted(known))
+            raise DataError(f"{where}: no version that serves has a feature `{str(unknown)[:80]}` of items.{hint}")
+
     def _keep(self, latest):
         self._snapshot = None
         for item, features in latest.items():
@@ -183,12 +196,12 @@ def encode(model, latest):
     Raises:
       DataError: a value is of another type than the model reads, or its vector is not finite.
     """
-    signature = model.signature("embed_candidate")
+    signature, times = model.signature(_EMBED), model.catalogue.times
     ids = [item for item, features in latest.items() if features is not None]
     parts = []
     for start in range(0, len(ids), _PART):
         rows = [latest[item] for item in ids[start:start + _PART]]
-        raw = {name: _tensor(rows, name, spec) for name, spec in signature.inputs.items()}
+        raw = {name: _tensor(rows, name, spec, name in times) for name, spec in signature.inputs.items()}
         parts.append(signature(raw)[c.EMBEDDING].numpy())
     vectors = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
     if not np.isfinite(vectors).all():
@@ -205,9 +218,9 @@ def _apply(index, latest, ids, vectors):
         index.delete(gone)
 
 
-def _tensor(rows, name, spec):
+def _tensor(rows, name, spec, is_time):
     lists = len(spec.shape) == 2
-    values = [row.get(name) for row in rows]
+    values = [_seconds(row[c.ITEM_ID], name, row.get(name)) if is_time else row.get(name) for row in rows]
     for row, value in zip(rows, values):
         singles = [value] if value is None or not lists else value
         if not isinstance(singles, list) or not all(_fits(single, spec.dtype) for single in singles):
@@ -215,6 +228,18 @@ def _tensor(rows, name, spec):
             message = invalid(name, rule, value, "Send the feature as in training.")
             raise DataError(f"Item {row[c.ITEM_ID]!r}: {message}")
     return tf.constant(column(values, spec), spec.dtype)
+
+
+def _seconds(item, name, value):
+    """Seconds since 1970 of a time as ISO text, UTC where it names no zone; of anything else that itself."""
+    if not isinstance(value, str):
+        return value
+    try:
+        at = datetime.datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except ValueError as error:
+        rule = "be a time: seconds since 1970, UTC, or text as 2026-11-22 or 2026-11-22T09:30:00Z"
+        raise DataError(f"Item {item!r}: " + invalid(name, rule, value, "Send it in this form.")) from error
+    return int((at if at.tzinfo else at.replace(tzinfo=datetime.timezone.utc)).timestamp())
 
 
 def _fits(value, dtype):

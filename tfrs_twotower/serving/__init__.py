@@ -20,8 +20,9 @@ from tfrs_twotower.serving.errors import (
     VersionRefused,
 )
 from tfrs_twotower.serving.predictor import Limits, Predictor
+from tfrs_twotower.serving.process import serve
 from tfrs_twotower.serving.repository import Repository, State, VersionStatus
-from tfrs_twotower.serving.server import Server, serve
+from tfrs_twotower.serving.server import Server
 
 __all__ = [
     "Access",

@@ -1,9 +1,11 @@
 """Who may ask a server, and how what is said stays between the two."""
 
+import functools
 import hashlib
 import hmac
 import ipaddress
 import logging
+import os
 import ssl
 
 from tfrs_twotower import extras
@@ -46,7 +48,7 @@ class Access:
 
     def check_tls(self):
         """Raises `CannotServe` for a certificate and a key that are no pair."""
-        if self.tls_cert is None:
+        if self.tls_cert is None or self.tls_key is None:
             return
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.tls_cert, self.tls_key, lambda: b"")
@@ -57,11 +59,39 @@ class Access:
             ) from error
 
     def credentials(self):
-        """gRPC's form of the certificate; None without one."""
+        """gRPC's form of the certificate, which follows its files; None without one."""
         if self.tls_cert is None or self.tls_key is None:
             return None
-        with open(self.tls_cert, "rb") as certificate, open(self.tls_key, "rb") as key:
-            return grpc.ssl_server_credentials([(key.read(), certificate.read())])
+        pair, newer = functools.partial(_pair, self.tls_cert, self.tls_key), self._newer()
+        return grpc.dynamic_ssl_server_credentials(pair(), lambda: pair() if newer() else None)
+
+    def follow(self, context):
+        """Has an `ssl.SSLContext` take a new certificate up: it is looked for when a client connects, and shown to the
+        clients after that one."""
+        newer = self._newer()
+
+        def look(*hello):
+            if newer():
+                context.load_cert_chain(self.tls_cert, self.tls_key)
+
+        context.sni_callback = look
+
+    def _newer(self):
+        """A function: are there other files than at its last call, and a certificate and its key?"""
+        changed = Changed(self.tls_cert, self.tls_key)
+
+        def newer():
+            try:
+                if not changed():
+                    return False
+                self.check_tls()
+            except CannotServe as error:
+                _log.error("The certificate stays the one before. %s", error)
+                return False
+            _log.info("A new certificate is in use, from %s", self.tls_cert)
+            return True
+
+        return newer
 
     def check_address(self, address):
         """Raises `CannotServe` where other machines could ask without a key; warns where they could read one.
@@ -79,8 +109,24 @@ class Access:
             _log.warning("API keys come over %s unencrypted: name a certificate, or put a proxy before it", address)
 
 
+class Changed:
+    """Called, says whether one of the files is another one than at the last call, or there or gone again."""
+
+    def __init__(self, *paths):
+        self._paths = paths
+        self._before = self._stamps()
+
+    def __call__(self):
+        now = self._stamps()
+        changed, self._before = now != self._before, now
+        return changed
+
+    def _stamps(self):
+        return [_stamp(path) for path in self._paths]
+
+
 class ApiKeys:
-    """The keys of a file.
+    """The keys of a file, which is read again when it changes; where it can't be used, the keys of before stay.
 
     Args:
       path: the file, see `Access`.
@@ -90,8 +136,29 @@ class ApiKeys:
     """
 
     def __init__(self, path):
+        self._path, self._changed = path, Changed(path)
+        self._digests = self._read()
+
+    def know(self, authorization):
+        """Does the value of an `Authorization` header carry one of the keys? Takes equally long for any wrong one."""
+        self._follow()
+        scheme, _, key = authorization.partition(" ")
+        given = _digest(key.strip())
+        found = [hmac.compare_digest(given, digest) for digest in self._digests]
+        return scheme.lower() == "bearer" and any(found)
+
+    def _follow(self):
+        if not self._changed():
+            return
         try:
-            with open(path, encoding="utf-8") as file:
+            self._digests = self._read()
+            _log.info("%d API keys are known now, from %s", len(self._digests), self._path)
+        except CannotServe as error:
+            _log.error("The API keys stay those of before. %s", error)
+
+    def _read(self):
+        try:
+            with open(self._path, encoding="utf-8") as file:
                 lines = [line.strip() for line in file]
         except (OSError, ValueError) as error:
             raise CannotServe(f"The file of API keys cannot be read: {error}.") from error
@@ -99,19 +166,25 @@ class ApiKeys:
         for place, key in enumerate(keys, start=1):
             if len(key) < _LEAST or not key.isascii() or " " in key:
                 raise CannotServe(
-                    f"Key {place} of {path} must have at least {_LEAST} characters, all ASCII, and no space. "
+                    f"Key {place} of {self._path} must have at least {_LEAST} characters, all ASCII, and no space. "
                     "Make one by: openssl rand -hex 32"
                 )
         if not keys:
-            raise CannotServe(invalid("api_key_file", "hold a key", str(path), "Write one key a line."))
-        self._digests = [_digest(key) for key in keys]
+            raise CannotServe(invalid("api_key_file", "hold a key", str(self._path), "Write one key a line."))
+        return [_digest(key) for key in keys]
 
-    def know(self, authorization):
-        """Does the value of an `Authorization` header carry one of the keys? Takes equally long for any wrong one."""
-        scheme, _, key = authorization.partition(" ")
-        given = _digest(key.strip())
-        found = [hmac.compare_digest(given, digest) for digest in self._digests]
-        return scheme.lower() == "bearer" and any(found)
+
+def _pair(tls_cert, tls_key):
+    with open(tls_cert, "rb") as certificate, open(tls_key, "rb") as key:
+        return grpc.ssl_server_certificate_configuration([(key.read(), certificate.read())])
+
+
+def _stamp(path):
+    try:
+        found = os.stat(path)
+        return found.st_mtime_ns, found.st_size, found.st_ino
+    except OSError:
+        return None
 
 
 def _digest(key):

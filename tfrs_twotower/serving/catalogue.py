@@ -52,6 +52,17 @@ class Catalogue:
         """`channels.Attributes` of n items; of an export without them the id alone."""
         return Attributes(self._table if self._table is not None else pa.table({c.ITEM_ID: self.ids}))
 
+    @functools.cached_property
+    def columns(self):
+        """frozenset: what an event of an item may name besides what the candidate tower reads."""
+        return frozenset([c.ITEM_ID, *(self._table.column_names if self._table is not None else ())])
+
+    @functools.cached_property
+    def times(self):
+        """frozenset: the columns that hold times, which the candidate tower reads as seconds since 1970, UTC."""
+        schema = self._table.schema if self._table is not None else ()
+        return frozenset(f.name for f in schema if pa.types.is_timestamp(f.type) or pa.types.is_date(f.type))
+
     def rows(self, ids):
         """int64 [len(ids)]: rows of ids; −1 for one that is not there."""
         return self._index.get_indexer(ids) if len(ids) else np.zeros(0, np.int64)

@@ -69,7 +69,8 @@ class Cancelled(ServingError):
 
 
 class Unimplemented(ServingError):
-    """A method of TF Serving's API that this server does not have."""
+    """A method of TF Serving's API that this server does not have, or something that it was started without: the
+    message names the option. Not 503, after which callers try again."""
 
     code = "UNIMPLEMENTED"
     http = 501

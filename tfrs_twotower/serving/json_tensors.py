@@ -171,6 +171,13 @@ def _is_b64(value):
     return isinstance(value, dict) and value.keys() == {_B64} and isinstance(value[_B64], str)
 
 
+def single(value):
+    """A float; of one that a float32 holds the one with the shortest text: 0.2 for 0.20000000298023224."""
+    with np.errstate(over="ignore"):
+        narrow = np.float32(value)
+    return float(str(narrow)) if narrow == value else value
+
+
 def _values(name, array):
     """Nested lists that `json` can write."""
     kind = array.dtype.kind
@@ -178,9 +185,8 @@ def _values(name, array):
         return _nested([_text(name, value) for value in array.ravel()], array.shape)
     if kind in "biu":
         return array.tolist()
-    # float32 0.2 is 0.20000000298 as a Python number; by way of its shortest text it is 0.2.
-    single = array.astype(np.float32) if array.dtype != np.float64 else array
-    exact = single if single.dtype == np.float64 else single.astype("U").astype(np.float64)
+    # As `single` does it, of all at once.
+    exact = array if array.dtype == np.float64 else array.astype(np.float32).astype("U").astype(np.float64)
     if np.isfinite(exact).all():
         return exact.tolist()
     return _nested([v if np.isfinite(v) else None for v in exact.ravel().tolist()], array.shape)

@@ -137,8 +137,9 @@ def load(directory, version, manifest, identity=""):
     return LoadedModel(version, manifest, identity, protos, signatures, loaded, catalogue)
 
 
-def ready(directory, version, manifest, identity, call=call, changes=None):
-    """`load`, then attached to `ItemChanges`, where there are such, then warmed up by `call`: ready to answer.
+def ready(directory, version, manifest, identity, call=call, changes=None, warm=lambda model: None):
+    """`load`, then attached to `ItemChanges`, where there are such, then warmed up by `call` and by `warm`: ready to
+    answer.
 
     Raises as `load`; IndexingError: the version cannot follow the changes.
     """
@@ -147,6 +148,7 @@ def ready(directory, version, manifest, identity, call=call, changes=None):
         changes.attach(model)
     try:
         _warm_up(model, directory, call)
+        warm(model)
     except BaseException:
         if changes is not None:
             changes.detach(model)

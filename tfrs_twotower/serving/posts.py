@@ -14,14 +14,16 @@ class Post(NamedTuple):
 
     answer: Callable[[dict], dict]
     line: Admission
+    warm: Callable = lambda model: None  # called with each version before it answers
 
 
 def make_posts(predictor, lines, metrics, stores=None, changes=None, channels=()):
     """{what stands after /v1/: `Post`}. The arguments are those of `Server` and of its parts."""
     limits = predictor.limits
+    recommendations = Recommendations(predictor, metrics, stores, changes, channels)
     events = EventRecorder(stores and stores.history, predictor.repository, limits, metrics)
     return {
         "events": Post(events.record, lines.events),
         "items": Post(ItemRecorder(changes, limits, metrics).record, lines.events),
-        "recommend": Post(Recommendations(predictor, metrics, stores, changes, channels).recommend, lines.predictions),
+        "recommend": Post(recommendations.recommend, lines.predictions, recommendations.warm),
     }

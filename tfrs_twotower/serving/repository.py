@@ -67,10 +67,12 @@ class Repository:
       poll_seconds: how often to look.
       on_status: called with each new `VersionStatus`, under a lock: it must be quick and not call back.
       call: runs a warm-up request as the server runs requests: (model, signature, tensors) → outputs.
+      warm: called with each `LoadedModel` after its warm-up requests, before it answers.
       fresh: `ItemChanges` that each version is attached to before it answers and detached from after; or None.
     """
 
-    def __init__(self, root, keep=1, poll_seconds=2.0, on_status=lambda status: None, call=call, fresh=None):
+    def __init__(self, root, keep=1, poll_seconds=2.0, on_status=lambda status: None, call=call, fresh=None,
+                 warm=lambda model: None):
         if keep < 1:
             raise ValueError(invalid("keep", "be at least 1", keep, "Keep one version or more."))
         self.root = os.fspath(root)
@@ -79,6 +81,7 @@ class Repository:
         self._on_status = on_status
         self._call = call
         self._fresh = fresh
+        self._warm = warm
         self._lock = threading.Lock()  # guards what follows
         self._serving = {}
         self._statuses = {}
@@ -204,7 +207,8 @@ class Repository:
             manifest = integrity.check(directory)
             if not reload:
                 self._report(version, State.LOADING)
-            served = _Served(ready(directory, version, manifest, identity, self._call, self._fresh), identity)
+            model = ready(directory, version, manifest, identity, self._call, self._fresh, self._warm)
+            served = _Served(model, identity)
         except Exception as error:  # a damaged SavedModel can raise anything; the old version must go on
             self._refused[version] = fingerprint
             reason = str(error) if isinstance(error, TwoTowerError) else f"{type(error).__name__}: {error}"

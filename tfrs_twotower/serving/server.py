@@ -3,7 +3,6 @@
 import functools
 import logging
 import os
-import signal
 import socket
 import threading
 import time
@@ -23,6 +22,7 @@ from tfrs_twotower.serving.grpc_service import add_services
 from tfrs_twotower.serving.guard import GrpcGuard, Guard
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import call
+from tfrs_twotower.serving.patience import Patience
 from tfrs_twotower.serving.posts import make_posts
 from tfrs_twotower.serving.predictor import Limits, Predictor
 from tfrs_twotower.serving.repository import Repository
@@ -104,14 +104,15 @@ class Server:
         warm_up, run = (tower.call, tower.call) if tower else (call, self._timed)
         if fresh is not None:
             warm_up, run = FreshAnswers(fresh, warm_up).call, FreshAnswers(fresh, run).call
-        self.repository = Repository(root, keep, poll_seconds, self.metrics.version_changed, warm_up, fresh)
+        warm = lambda model: [post.warm(model) for post in self._posts.values()]  # noqa: E731
+        self.repository = Repository(root, keep, poll_seconds, self.metrics.version_changed, warm_up, fresh, warm)
         step = 1 if cache is None else _CACHED_SECONDS
         features = None if stores is None else Features(stores, self.metrics, event_types, step, cold_beta)
         self.predictor = Predictor(self.repository, limits, features, run)
         self._lines = Lines(
             Admission(load, "predictions", self.metrics), Admission(event_load, "events", self.metrics)
         )
-        self._posts = make_posts(self.predictor, self._lines, self.metrics, stores, fresh, channels)
+        self._posts: dict = make_posts(self.predictor, self._lines, self.metrics, stores, fresh, channels)
         self._drain_seconds = drain_seconds
         self._access = access
         self._connections = connections
@@ -161,6 +162,7 @@ class Server:
         self._rest.should_exit = True
         self._rest_thread.join()
         grpc_stopped.wait()
+        self._patience.close()
         self.repository.close()
         return left
 
@@ -182,10 +184,11 @@ class Server:
         # Connections inherit it. asyncio does not set it on them here, and an answer would wait 40 ms.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rest_port = self._socket.getsockname()[1]
+        self._patience = Patience(self._connections.seconds, self.metrics)
         self._grpc = grpc.server(
             futures.ThreadPoolExecutor(self._grpc_threads(), "grpc"),
             maximum_concurrent_rpcs=self._connections.most,
-            interceptors=[GrpcGuard(self._keys, self.metrics)] if self._keys else [],
+            interceptors=[self._patience, *([GrpcGuard(self._keys, self.metrics)] if self._keys else [])],
             options=[
                 ("grpc.max_receive_message_length", self.predictor.limits.max_body_bytes),
                 ("grpc.max_send_message_length", -1),  # answers are bounded by the limits on rows and k
@@ -199,6 +202,7 @@ class Server:
             self.grpc_port = add(address, *filter(None, [credentials]))
         except RuntimeError as error:  # as when `rest_port` is the same
             self._socket.close()
+            self._patience.close()
             raise self._refused("grpc_port", self.grpc_port, str(error)) from error
 
     def _timed(self, model, signature, tensors):
@@ -251,48 +255,21 @@ class Server:
         rest = Rest(
             self.predictor, self._posts, self.name, self.metrics, self.ready, self._lines, self._connections.seconds
         )
-        return uvicorn.Server(
-            uvicorn.Config(
-                Guard(rest.app(), self._keys, self.metrics),
-                http=functools.partial(Protocol, self._connections, self.metrics),
-                ws="none",
-                ssl_certfile=self._access.tls_cert,
-                ssl_keyfile=self._access.tls_key,
-                lifespan="off",
-                log_config=None,  # as the process's other logs
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=_LAST_SECONDS,
-            )
+        settings = uvicorn.Config(
+            Guard(rest.app(), self._keys, self.metrics),
+            http=functools.partial(Protocol, self._connections, self.metrics),
+            ws="none",
+            ssl_certfile=self._access.tls_cert,
+            ssl_keyfile=self._access.tls_key,
+            lifespan="off",
+            log_config=None,  # as the process's other logs
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=_LAST_SECONDS,
         )
-
-
-def serve(root, **settings):
-    """Serves `root` until SIGTERM or SIGINT, then drains. `settings` are those of `Server`.
-
-    Returns:
-      How many requests had not finished when `drain_seconds` were over.
-    """
-    server = Server(root, **settings)
-    stop = threading.Event()
-    previous = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        server.start()
-        try:
-            scheme = "https" if settings.get("access", Access()).tls_cert else "http"
-            versions = ", ".join(map(str, server.repository.available())) or "none yet"
-            print(
-                f"Serving {server.name} (version {versions}) at "
-                f"{scheme}://{server.host}:{server.rest_port}/v1/models/{server.name} "
-                f"and gRPC {server.host}:{server.grpc_port}",
-                flush=True,
-            )
-            stop.wait()
-        finally:
-            left = server.stop()
-        return left
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        settings.load()
+        if settings.ssl is not None:
+            self._access.follow(settings.ssl)
+        return uvicorn.Server(settings)

@@ -1,6 +1,7 @@
 """The update of minutes: new events move the rows of their users, and nothing else."""
 
 import dataclasses
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tfrs_twotower.sampling import StaticLogQ, Uniform
 from tfrs_twotower.training import TrainingBatches, warm_start
 from tfrs_twotower.training.optimizers import build
 
+_log = logging.getLogger(__name__)
 _NEGATIVES = 1024  # items of the catalogue a step
 
 
@@ -51,6 +53,8 @@ def update_users(directory, source=None, root=None, batch_size=256, learning_rat
     since = (before[-1].trained_until if before else config.trained_until) + 1
     log, _ = ingest(joined(config.recipe.source, source), limit=config.recipe.rejected_limit)
     if log.timestamp[-1] < since:
+        _log.warning("Of %d events none is later than %s UTC, when the newest one came that is learned already. Name "
+                     "a file with later ones by --interactions.", len(log), _moment(since - 1))
         return None
     states = runs.read_fields(directory)
     a = _assembled(config.recipe, log, since, states)
@@ -61,6 +65,8 @@ def update_users(directory, source=None, root=None, batch_size=256, learning_rat
                                   "Without one, users have no rows of their own: run a full update."))
     rows = a.split.train[a.positions(a.log.item[a.split.train]) >= 0]
     if not len(rows):
+        _log.warning("No event later than %s UTC is of an item that the version has: such events wait for the full "
+                     "update.", _moment(since - 1))
         return None
     a.model(next(iter(a.batches.dataset(0, 1))))
     warm_start(a.model, directory / runs.CHECKPOINT)
@@ -78,6 +84,10 @@ def take_back_users(directory, root=None):
     """Withdraws the newest delta of the newest version; returns its path, or None where there is none."""
     root = Path(root) if root else Path(directory).resolve() / runs.EXPORT
     return user_deltas.withdraw(root, _newest_version(root))
+
+
+def _moment(seconds):
+    return np.datetime64(int(seconds), "s")
 
 
 def _newest_version(root):

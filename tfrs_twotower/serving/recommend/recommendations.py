@@ -69,8 +69,23 @@ class Recommendations:
             answer = self._answer(model, asked, quotas)
             return {
                 "model_version": model.version,
-                "items": [{c.ITEM_ID: item, "score": score, "channel": name} for name, item, score in answer],
+                "items": [
+                    {c.ITEM_ID: item, "score": json_tensors.single(score), "channel": name}
+                    for name, item, score in answer
+                ],
             }
+
+    def warm(self, model):
+        """Makes what the first request to a version would wait for: it is called before the version answers."""
+        if model.catalogue is None:
+            return
+        items, attributes = current_items(model, self._changes), model.catalogue.attributes
+        selection = Selection(items, {}, {}, ())
+        context = Context("", tuple(model.catalogue.ids[:1].tolist()), selection.admits)
+        for channel in (Similar(selection), Popular(selection), Newest(items)):
+            channel.propose(context, 1)
+        for name in attributes.kinds:
+            attributes.any_of(name, ())
 
     def _answer(self, model, asked, quotas):
         tensors = self._query(model, asked)

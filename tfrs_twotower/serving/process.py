@@ -1,0 +1,36 @@
+"""A server as a process of its own: until a signal."""
+
+import signal
+import threading
+
+from tfrs_twotower.serving.access import Access
+from tfrs_twotower.serving.server import Server
+
+
+def serve(root, **settings):
+    """Serves `root` until SIGTERM or SIGINT, then drains. `settings` are those of `Server`.
+
+    Returns:
+      How many requests had not finished when `drain_seconds` were over.
+    """
+    server = Server(root, **settings)
+    stop = threading.Event()
+    previous = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        server.start()
+        try:
+            scheme = "https" if settings.get("access", Access()).tls_cert else "http"
+            versions = ", ".join(map(str, server.repository.available())) or "none yet"
+            print(
+                f"Serving {server.name} (version {versions}) at "
+                f"{scheme}://{server.host}:{server.rest_port}/v1/models/{server.name} "
+                f"and gRPC {server.host}:{server.grpc_port}",
+                flush=True,
+            )
+            stop.wait()
+        finally:
+            left = server.stop()
+        return left
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
