@@ -16,6 +16,23 @@ _SPARE = 50  # beyond k, how many hidden items a search by the index makes up fo
 LOWEST = tf.float32.min  # the score beside a missing id; finite, because JSON has no infinity
 
 
+def _shared(**options):
+    """Makes a method, in a graph, one function that all signatures call, instead of a copy in each of them.
+
+    `options` are those of `tf.function`. In Python the method runs as it is: a trace for every shape would be slow.
+    """
+    def decorate(method):
+        traced = tf.function(method, **options)
+
+        @functools.wraps(method)
+        def run(self, *args):
+            return method(self, *args) if tf.executing_eagerly() else traced.__get__(self, type(self))(*args)
+
+        return run
+
+    return decorate
+
+
 class Retriever(tf.Module):
     """Towers, catalogue and index together.
 
@@ -57,7 +74,7 @@ class Retriever(tf.Module):
 
     def embed_query(self, features):
         """{input name: [batch, ...]} → [batch, dim]."""
-        return self.query_tower(self._encoded(features), training=False)
+        return self._embed(features)[1]
 
     def embed_candidate(self, features):
         """{input name: [batch, ...]} → [batch, dim]."""
@@ -83,14 +100,13 @@ class Retriever(tf.Module):
           (ids, scores): [batch, min(k, catalogue)], best first; the missing id and the lowest float32 where
           fewer remain.
         """
-        encoded = self._encoded(features)
-        embedding = self.query_tower(encoded, training=False)
+        encoded, embedding = self._embed(features)
         if self.reranking is None:
             return self.recommend_by_vector(embedding, k, exclude_ids, allow_ids, popularity_beta, exact)
         k = self._checked(k)
         fetched = self._checked(tf.maximum(k, self.reranking.top))
         scores, rows = self._search(embedding, fetched, exclude_ids, allow_ids, popularity_beta, exact)
-        added = self.reranking.added(encoded, embedding, rows[:, : self.reranking.top])
+        added = self._added(encoded, embedding, rows[:, : self.reranking.top])
         scores, rows = reorder(scores, rows, added)
         return self._named(scores[:, :k], rows[:, :k])
 
@@ -102,6 +118,7 @@ class Retriever(tf.Module):
         k = self._checked(k)
         return self._named(*self._search(embedding, k, exclude_ids, allow_ids, popularity_beta, exact, hidden))
 
+    @_shared(autograph=False)
     def _search(self, embedding, k, exclude_ids, allow_ids, popularity_beta, exact, hidden=None):
         """(scores, rows) [batch, k] of the retrieval; −inf and any row where there is nothing."""
         queries = embedding * self.scale
@@ -133,23 +150,27 @@ class Retriever(tf.Module):
 
     def score_pairs(self, features, candidate_ids):
         """Scores of given candidates, all of them rescored: [batch, any]; the lowest float32 for an unknown id."""
-        encoded = self._encoded(features)
-        embedding = self.query_tower(encoded, training=False)
+        encoded, embedding = self._embed(features)
         queries = embedding * self.scale
         rows = self.rows_of(self._per_query(candidate_ids, tf.shape(queries)[0]))
         vectors = tf.gather(self.vectors, tf.maximum(rows, 0))
         scores = best_of_interests(lambda query: tf.einsum("bd,bcd->bc", query, vectors), queries)
         if self.reranking is not None:
-            scores += self.reranking.added(encoded, embedding, rows)
+            scores += self._added(encoded, embedding, rows)
         return tf.where(rows >= 0, scores, LOWEST)
 
-    def _encoded(self, features):
-        """What the query tower's fields encode, with the rows of users that are newer than the export."""
+    @_shared()
+    def _embed(self, features):
+        """(what the query tower's fields encode, with the rows of users newer than the export; its vectors)."""
         encoded = self.query_tower.encode(features)
         if self._user is not None:
             fresh = self.user_rows.overlay(features[c.USER_ID])
             encoded[self._user.name] = {**encoded[self._user.name], **fresh}
-        return encoded
+        return encoded, self.query_tower(encoded, training=False)
+
+    @_shared()
+    def _added(self, encoded, embedding, rows):
+        return self.reranking.added(encoded, embedding, rows)
 
     def _checked(self, k):
         k = tf.reduce_max(k)
@@ -180,6 +201,7 @@ class Retriever(tf.Module):
         scores, rows = exclude(found, self.rows_of(exclude_ids), k)
         return tf.cond(tf.reduce_all(rows >= 0), lambda: (scores, rows), by_exact)
 
+    @_shared(autograph=False)
     def _exact(self, queries, k, exclude_ids, allow_ids, beta, hidden=None):
         """(scores, rows) [batch, k] by exact search, in blocks of queries so that memory stays bounded."""
         batch = tf.shape(queries)[0]
@@ -205,12 +227,15 @@ class Retriever(tf.Module):
         def many():
             scores = tf.TensorArray(tf.float32, blocks, infer_shape=False, element_shape=[None, None])
             rows = tf.TensorArray(tf.int32, blocks, infer_shape=False, element_shape=[None, None])
-            for i in tf.range(blocks):
+
+            def block(i, scores, rows):
                 found = search(i * step, tf.minimum((i + 1) * step, batch))
-                scores, rows = scores.write(i, found[0]), rows.write(i, found[1])
+                return i + 1, scores.write(i, found[0]), rows.write(i, found[1])
+
+            _, scores, rows = tf.while_loop(lambda i, *_: i < blocks, block, (0, scores, rows))
             return scores.concat(), rows.concat()
 
-        scores, rows = tf.cond(blocks == 1, lambda: tuple(search(0, batch)), tf.function(many))
+        scores, rows = tf.cond(blocks == 1, lambda: tuple(search(0, batch)), many)
         return tf.ensure_shape(scores, [None, None]), tf.ensure_shape(rows, [None, None])
 
     def _offered(self, hidden):

@@ -1,5 +1,7 @@
 """The signatures of an exported model, with their defaults, as TF Serving reads them."""
 
+import functools
+
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
@@ -7,6 +9,9 @@ from tfrs_twotower.exporting import fresh
 
 DEFAULT_K = 10
 BY_VECTOR = ("recommend_by_vector", "recommend_fresh", "recommend_fresh_by_vector")
+
+# Without AutoGraph, which takes its time and has nothing to do here. What calls layers, which may need it, has it.
+_graph = functools.partial(tf.function, autograph=False)
 
 
 def signatures(retriever):
@@ -27,7 +32,7 @@ def signatures(retriever):
     ]
 
     def recommender(exact):
-        @tf.function(input_signature=[query, *filters])
+        @_graph(input_signature=[query, *filters])
         def recommend(
             features, k=tf.constant(DEFAULT_K), exclude_ids=no_ids, allow_ids=no_ids, popularity_beta=tf.constant(0.0)
         ):
@@ -44,7 +49,7 @@ def signatures(retriever):
     ]
 
     def freshly(first, embed):
-        @tf.function(input_signature=[first, *filters, *changes])
+        @_graph(input_signature=[first, *filters, *changes])
         def recommend_fresh(
             query, k=tf.constant(DEFAULT_K), exclude_ids=no_ids, allow_ids=no_ids, popularity_beta=tf.constant(0.0),
             overlay_ids=no_changes.overlay_ids, overlay_vectors=no_changes.overlay_vectors,
@@ -58,14 +63,14 @@ def signatures(retriever):
 
         return recommend_fresh
 
-    @tf.function(input_signature=[query])
+    @_graph(input_signature=[query])
     def embed_query(features):
         return {c.EMBEDDING: retriever.embed_query(features)}
 
     # [None, dim], or [None, interests, dim]
     vector = tf.TensorSpec(embed_query.get_concrete_function().output_shapes[c.EMBEDDING], tf.float32, c.EMBEDDING)
 
-    @tf.function(input_signature=[vector, *filters])
+    @_graph(input_signature=[vector, *filters])
     def recommend_by_vector(
         embedding, k=tf.constant(DEFAULT_K), exclude_ids=no_ids, allow_ids=no_ids, popularity_beta=tf.constant(0.0)
     ):
@@ -76,11 +81,11 @@ def signatures(retriever):
     def embed_candidate(features):
         return {c.EMBEDDING: retriever.embed_candidate(features)}
 
-    @tf.function(input_signature=[query, tf.TensorSpec([None, None], id_type, c.CANDIDATE_IDS)])
+    @_graph(input_signature=[query, tf.TensorSpec([None, None], id_type, c.CANDIDATE_IDS)])
     def score_pairs(features, candidate_ids):
         return {c.SCORES: retriever.score_pairs(features, candidate_ids)}
 
-    @tf.function(input_signature=[tf.TensorSpec([None], id_type, c.ITEM_ID), count])
+    @_graph(input_signature=[tf.TensorSpec([None], id_type, c.ITEM_ID), count])
     def similar_items(item_id, k=tf.constant(DEFAULT_K)):
         ids, scores = retriever.similar_items(item_id, k)
         return {c.IDS: ids, c.SCORES: scores}
@@ -103,7 +108,7 @@ def signatures(retriever):
 
 
 def _user_rows(user_rows):
-    @tf.function(input_signature=[
+    @_graph(input_signature=[
         tf.TensorSpec([None], tf.int64, c.KEYS), tf.TensorSpec([None, user_rows.dim], tf.float32, c.ROWS)
     ])
     def update_user_rows(keys, rows):
