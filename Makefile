@@ -19,9 +19,10 @@ train: $(INSTALLED)  ## train, evaluate, index and export RECIPE (default: movie
 serve: $(INSTALLED)  ## serve the newest export of RECIPE on this machine; ARGS go to `twotower serve`
 	@$(BIN)/twotower serve runs/$(RECIPE)/latest/export $(ARGS)
 
-# Two processes, a file each: a test process hardly fills one core.
+# Two processes with one thread each, a file at a time, the long files first (tests/conftest.py).
 test: $(INSTALLED)  ## run all tests; ARGS go to pytest
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-chaos: $(INSTALLED)  ## three minutes of load while versions swap, stores fail and the server is killed
 	@TWOTOWER_CHAOS_SECONDS=$${TWOTOWER_CHAOS_SECONDS:-180} $(BIN)/python -m pytest -s tests/chaos $(ARGS)

@@ -15,12 +15,28 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests in folders find the helpers beside this file
 
+# What takes longest. Begun last, one of them would keep a process busy while the other has nothing left to do.
+LONG = (
+    "test_notebooks.py", "test_systems.py", "test_export.py", "test_cli.py", "test_full_update.py", "test_fit.py",
+    "test_distribution.py", "test_chaos.py", "test_auxiliary.py", "test_youtube_and_facebook.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """The long files first, in the order of `LONG`; the others stay as they are."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
 
 @pytest.fixture(autouse=True)
 def _seeds():
     """Every test starts from the same global seeds, whichever tests ran before it."""
     random.seed(0)
     np.random.seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _tensorflow_seed():
+    """Every file, not every test: setting it, TensorFlow forgets all that it compiled, and compiles it again."""
     if "tensorflow" in sys.modules:
         sys.modules["tensorflow"].random.set_seed(0)
 
