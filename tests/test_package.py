@@ -41,19 +41,19 @@ def _names(requirements):
     return {re.sub(r"[-_.]+", "-", match[0]).lower() for match in found if match}
 
 
-def test_importing_after_tensorflow_with_keras_3_is_one_line():
-    result = _run("import tensorflow\nimport tfrs_twotower")
-    assert result.returncode == 1
-    assert result.stderr.splitlines()[-1] == (
-        "ImportError: TensorFlow was imported before tfrs_twotower, with Keras 3. "
+def test_importing_after_tensorflow_with_keras_3_is_one_line_and_choosing_then_is_too_late():
+    code = (
+        "import os, tensorflow as tf\ntry:\n    import tfrs_twotower\nexcept ImportError as error:\n    print(error)\n"
+        "tf.keras.Model\nos.environ['TF_USE_LEGACY_KERAS'] = '1'\nimport tfrs_twotower"
+    )
+    result = _run(code)
+    message = (
+        "TensorFlow was imported before tfrs_twotower, with Keras 3. "
         "Import tfrs_twotower first, or set TF_USE_LEGACY_KERAS=1 in the environment."
     )
-
-
-def test_legacy_keras_chosen_after_keras_3_was_taken_is_too_late():
-    code = "import os, tensorflow as tf\ntf.keras.Model\nos.environ['TF_USE_LEGACY_KERAS'] = '1'\nimport tfrs_twotower"
-    result = _run(code)
-    assert result.returncode == 1 and "with Keras 3" in result.stderr.splitlines()[-1]
+    assert result.returncode == 1
+    assert result.stdout.splitlines() == [message]
+    assert result.stderr.splitlines()[-1] == f"ImportError: {message}"
 
 
 def test_importing_before_tensorflow_chooses_legacy_keras():

@@ -1,5 +1,6 @@
 """The Python API on planted data: what the planting says must come out."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ import toy
 
 from tfrs_twotower import runs
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError
+from tfrs_twotower.features import Id, Schema
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.recommender import Recommender
 
@@ -71,8 +73,10 @@ def test_a_loaded_run_answers_as_the_trained_one(trained):
 def test_latest_points_to_the_run_once_it_is_exported_and_versions_count_over_runs(tmp_path):
     frames, _ = toy.planted()
     latest = tmp_path / "toy" / "latest"
+    ids = Schema(query=(Id("user_id", dim=8),), candidate=(Id("item_id", dim=8),))
+    recipe = dataclasses.replace(toy.recipe(epochs=1), schema=ids)
     for version in ("1", "2"):
-        run = Recommender(toy.recipe(epochs=1), directory=runs.create(tmp_path, "toy"), **frames).fit(verbose=0)
+        run = Recommender(recipe, directory=runs.create(tmp_path, "toy"), **frames).fit(verbose=0)
         assert not latest.exists() or latest.resolve() != run.directory.resolve()
         assert run.export().name == version
         assert latest.resolve() == run.directory.resolve()

@@ -76,17 +76,14 @@ def test_similar_and_index_and_evaluate(run, capsys):
     assert again["test"] == pytest.approx(json.loads((run / "metrics.json").read_text())["test"])
 
 
-def test_export_writes_the_next_version(run, capsys):
-    assert main(["export", str(run), "--flavour", "portable"]) == 0
-    assert capsys.readouterr().out.strip().endswith("export/2")
-
-
-def test_export_of_both_flavours(run, tmp_path, capsys):
+def test_export_of_both_flavours_each_as_its_next_version(run, tmp_path, capsys):
     pytest.importorskip("scann", reason="scann is not installed")
     assert main(["export", str(run), "--flavour", "both"]) == 1
     assert "`--to` must name a folder" in capsys.readouterr().err
+    (tmp_path / "portable" / "1").mkdir(parents=True)
     assert main(["export", str(run), "--flavour", "both", "--to", str(tmp_path)]) == 0
-    assert {str(p.parent.relative_to(tmp_path)) for p in tmp_path.rglob("saved_model.pb")} == {"scann/1", "portable/1"}
+    assert {str(p.parent.relative_to(tmp_path)) for p in tmp_path.rglob("saved_model.pb")} == {"scann/1", "portable/2"}
+    assert capsys.readouterr().out.splitlines()[-2:] == [f"{tmp_path}/scann/1", f"{tmp_path}/portable/2"]
 
 
 def test_resume_refuses_what_it_would_not_do(run, capsys):

@@ -1,17 +1,13 @@
-"""The exported SavedModel: its answers, its filters, its manifest, and what a failure leaves behind."""
-
-import json
-import os
-import subprocess
+"""The exported SavedModel: its answers, its filters and its manifest, in Python and, by TensorFlow's C API, without."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import toy
 
+from tests.exporting import capi
 from tfrs_twotower import columns as c
-from tfrs_twotower.errors import ExportError
-from tfrs_twotower.exporting import checksum, items, next_version, parity, read
+from tfrs_twotower.exporting import checksum, items, parity, read
 from tfrs_twotower.index import IndexConfig
 
 LOWEST = tf.float32.min
@@ -218,68 +214,6 @@ def test_manifest_holds_the_checksum_of_every_file(exports):
     assert manifest["vocabulary"]["candidate"]["id_item_id"] == toy.ITEMS
 
 
-def test_versions_count_up(trained, tmp_path):
-    trained.index(IndexConfig(kind="exact", k=10))
-    assert [trained.export(tmp_path).name for _ in range(2)] == ["1", "2"]
-    assert next_version(tmp_path) == 3
-
-
-def test_what_a_killed_export_left_is_cleared_and_a_running_one_is_not(trained, tmp_path):
-    dead = subprocess.Popen(["true"])
-    dead.wait()
-    for pid in (dead.pid, os.getppid()):
-        (tmp_path / f".writing-1-{pid}").mkdir()
-    trained.index(IndexConfig(kind="exact", k=10))
-    trained.export(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {"1", f".writing-1-{os.getppid()}"}
-
-
-def test_a_failed_parity_check_publishes_nothing(trained, tmp_path, monkeypatch):
-    trained.index(IndexConfig(kind="exact", k=10))
-    kept = trained.export(tmp_path)
-    save = tf.saved_model.save
-
-    def corrupted(obj, *args, **kwargs):
-        """Saves other vectors than those in memory, as a broken export would."""
-        original = obj.vectors.numpy()
-        obj.vectors.assign(original[::-1])
-        save(obj, *args, **kwargs)
-        obj.vectors.assign(original)
-
-    monkeypatch.setattr(tf.saved_model, "save", corrupted)
-    with pytest.raises(ExportError, match="Parity"):
-        trained.export(tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == [kept.name]
-
-
-def test_an_index_below_its_target_is_not_exported_unless_forced(trained, tmp_path):
-    report = trained.index(IndexConfig(kind="ivf", k=10, leaves=50, probes=1, target_recall=0.999))
-    assert not report.meets_target
-    with pytest.raises(ExportError, match="recall@10"):
-        trained.export(tmp_path)
-    assert not list(tmp_path.iterdir())
-    assert read(trained.export(tmp_path, force=True))["index"]["meets_target"] is False
-
-
-def test_a_broken_manifest_is_an_error_not_a_crash(tmp_path):
-    with pytest.raises(ExportError, match="cannot be read"):
-        read(tmp_path)
-    (tmp_path / "manifest.json").write_text(json.dumps({"format": 99}))
-    with pytest.raises(ExportError, match="format"):
-        read(tmp_path)
-
-
-def test_an_export_that_cannot_be_written_is_refused(tmp_path, trained):
-    file = tmp_path / "file"
-    file.touch()
-    trained.index(IndexConfig(kind="exact", k=10))
-    for root in (file, file / "below", "/proc"):
-        with pytest.raises(ExportError, match="`root` must be a folder that can be written") as error:
-            trained.export(root)
-        assert f"root={str(root)!r}" in str(error.value)
-    assert file.read_bytes() == b""
-
-
 def test_attributes_of_items_stand_beside_in_the_order_of_the_catalogue(trained, exports, served):
     table = items.read(exports["exact"], read(exports["exact"]))
     assert table[c.ITEM_ID].to_pylist() == [i.decode() for i in served.item_ids.numpy()]
@@ -288,3 +222,30 @@ def test_attributes_of_items_stand_beside_in_the_order_of_the_catalogue(trained,
     columns = dict(zip(a.log.items[c.ITEM_ID].to_pylist(), a.log.items.to_pylist()))
     assert table.to_pylist() == [columns[item] for item in table[c.ITEM_ID].to_pylist()]
     assert items.read(exports["exact"], {"files": {}}) is None
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    return capi.compile_loader(str(tmp_path_factory.mktemp("capi")))
+
+
+@pytest.mark.parametrize("kind, asked", [
+    ("exact", {}),
+    ("ivf", {c.K: np.int32(7), c.EXCLUDE_IDS: [["i3"]], c.POPULARITY_BETA: np.float32(0.5)}),
+    ("scann", {c.K: np.int32(7), c.EXCLUDE_IDS: [["i3"]]}),
+])
+def test_without_python_it_answers_the_same_and_knows_the_defaults(kind, asked, program, exports, features):
+    """As TF Serving loads it: no Python, no TFRS; of custom ops, ScaNN's library alone."""
+    library = capi.scann_library() if kind == "scann" else None
+    raw = {name: np.asarray(value).astype(str) if value.dtype == tf.string else value.numpy()
+           for name, value in features.items()}
+    answer = capi.run(program, exports[kind], {**raw, **asked}, op_library=library)
+    ids, scores = ask(
+        tf.saved_model.load(str(exports[kind])), features, k=int(asked.get(c.K, 10)),
+        exclude=asked.get(c.EXCLUDE_IDS, [[]])[0], beta=float(asked.get(c.POPULARITY_BETA, 0)),
+    )
+    assert np.array_equal(answer[c.IDS].astype(str), ids)
+    np.testing.assert_allclose(answer[c.SCORES], scores, rtol=1e-5, atol=1e-5)
+    if library:
+        with pytest.raises(RuntimeError, match="Scann"):
+            capi.run(program, exports[kind], raw)

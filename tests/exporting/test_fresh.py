@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.exporting.given import DIM, Given, unit
 from tfrs_twotower import columns as c
 from tfrs_twotower import extras
 from tfrs_twotower.exporting import Retriever, signatures
@@ -11,33 +12,13 @@ from tfrs_twotower.features import fingerprints
 from tfrs_twotower.index import IVF, Exact, MutableIndex, ScaNN
 
 LOWEST = tf.float32.min
-ITEMS, DIM = 300, 16
+ITEMS = 300
 INDEXES = {
     "exact": Exact,
     "approximate": lambda vectors: (
         ScaNN(vectors, leaves=8, leaves_to_search=8) if extras.available("scann") else IVF(vectors, leaves=8, probes=8)
     ),
 }
-
-
-class Given(tf.Module):
-    """A tower whose raw feature is its vector."""
-
-    user_table = None
-
-    def inputs(self):
-        return {"vector": tf.TensorSpec([None, DIM], tf.float32)}
-
-    def encode(self, raw):
-        return raw
-
-    def __call__(self, encoded, training=False):
-        return encoded["vector"]
-
-
-def unit(rows, seed):
-    vectors = np.random.default_rng(seed).normal(size=(rows, DIM)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 @pytest.fixture(scope="module", params=INDEXES)

@@ -22,7 +22,7 @@ _RUN = """
 import sys
 sys.path[:0] = {path!r}
 import toy
-toy.train(sys.argv[1], epochs=6, patience=0, checkpoint_steps=5)
+toy.train(sys.argv[1], epochs=4, patience=0, checkpoint_steps=5)
 """
 
 

@@ -147,7 +147,9 @@ def test_a_query_tower_without_user_rows_is_refused(run, tmp_path):
         training=dataclasses.replace(recommender.recipe.training, epochs=1),
     )
     other = Recommender(recipe, directory=tmp_path / "toy" / "run").fit(verbose=0)
-    other.export()
+    version = other.directory / runs.EXPORT / "1"
+    version.mkdir(parents=True)
+    manifest.write(version, {"embedding_space": runs.read_config(other.directory).embedding_space})
     with pytest.raises(ConfigError, match="Id of `user_id`"):
         update_users(other.directory)
 
