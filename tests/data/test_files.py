@@ -137,7 +137,8 @@ def test_where_leaves_rows_out_uncounted_and_keeps_row_numbers(tmp_path):
 def test_errors_name_the_file_and_the_column(tmp_path):
     write_parquet(tmp_path / "1.parquet", user_id=[1], item_id=["x"], timestamp=[10])
     write_parquet(tmp_path / "2.parquet", user_id=[1], itemid=["x"], timestamp=[10])
-    with pytest.raises(DataError, match=r"2\.parquet: there is no column `item_id`.*Did you mean `itemid`.*`--item-id COLUMN`"):
+    missing = r"2\.parquet: there is no column `item_id`.*Did you mean `itemid`.*`--item-id COLUMN`"
+    with pytest.raises(DataError, match=missing):
         ingest(Files(f"{tmp_path}/*.parquet"))
     write_parquet(tmp_path / "2.parquet", user_id=["a"], item_id=["x"], timestamp=[10])
     with pytest.raises(DataError, match=r"2\.parquet: column `user_id` is string here and int64 elsewhere"):
