@@ -6,6 +6,7 @@
     python -m bench.bench_sequences ml-1m-temporal             split in time at quantile .9, 5-core, target: the last
     python -m bench.bench_sequences beauty                     Amazon Beauty, 5-core
     --folder FOLDER    where checkpoints are kept: a stopped training goes on from its last epoch
+    --all-but-last     of leave-last-out: the validation events train as well, for the epochs that were chosen without
 
 Quality is the `hstu` recipe with the settings below (some hours on 2 cores for ml-1m). The whole catalogue is ranked,
 what the user has met is left out. Validation chooses the epoch; test is ranked once, when training has ended.
@@ -72,31 +73,36 @@ def source(name):
     return beauty() if name == "beauty" else Frames(*movielens_1m.read(temporal=name == "ml-1m-temporal"))
 
 
-def quality(name, seed, folder, note, settings):
+def quality(name, seed, folder, note, settings, all_but_last):
     """Trains (or goes on with) one protocol and records its test figures beside the baselines'."""
     recipe = override(recipes.load("hstu"), [*QUALITY[name], f"training.seed={seed}", *settings])
     log, _ = ingest(source(name))
-    a = assemble(recipe, log)
+    split = recipe.split.split(log)
+    if all_but_last:
+        name = f"{name}-all-but-last"
+        split = dataclasses.replace(split, train=np.union1d(split.train, split.validation.row))
+    a = assemble(recipe, log, split=split)
     folder = Path(folder) / f"{name}-{seed}"
 
-    def judged(queries, scorer):
-        return a.judge(queries, scorer, bootstrap=0).metrics
+    def validate():
+        if all_but_last:  # nothing is left to choose an epoch by: the last one counts
+            return {a.recipe.training.monitor: float(a.model.optimizer.iterations.numpy())}
+        return a.judge(a.split.validation, a.model_scorer(a.split.validation), bootstrap=0).metrics
 
-    report = fit(
-        a.model, a.batches, a.recipe.training,
-        lambda: judged(a.split.validation, a.model_scorer(a.split.validation)), folder, verbose=0,
-    )
+    report = fit(a.model, a.batches, a.recipe.training, validate, folder, verbose=0)
     test, train = a.split.test, a.split.train
     week = recent_counts(a.positions(a.log.item[train]), a.log.timestamp[train], len(a.catalogue))
     rows = {**a.baselines(test), "popularity, last week": Popularity(week, len(test)), "hstu": a.model_scorer(test)}
-    if name == "beauty":
+    if name.startswith("beauty"):
         del rows["popularity, last week"]  # it has no times
     if a.recipe.schema.query[0].request_time:
         not_told = DotScorer(untimed(a, test), rows["hstu"].candidates)
         rows = {"hstu, the moment of the request not told": not_told, **rows}
     figures = [line(model, seed, a.judge(test, scorer)) for model, scorer in rows.items()]
+    if not all_but_last:
+        figures[-1] |= {"validation ndcg@10": round(report.best, 4), "best epoch": report.best_epoch + 1}
     figures[-1] |= {
-        "validation ndcg@10": round(report.best, 4), "best epoch": report.best_epoch + 1, "epochs": report.epochs,
+        "epochs": report.epochs,
         "targets sha256": a.judge(test, rows["hstu"], bootstrap=0).targets_sha256[:16],
         "checkpoint sha256": checkpoint_hash(folder)[:16], "note": note,
     }
@@ -172,6 +178,7 @@ def main():
     parser.add_argument("what", nargs="?", default="speed", choices=["speed", *QUALITY])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--all-but-last", action="store_true")
     parser.add_argument("--folder", default="runs/bench_sequences")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as in `twotower train`")
     parser.add_argument("--note", default="", help="what else to say of the training, for the record")
@@ -179,7 +186,7 @@ def main():
     if args.what == "speed":
         speed(args.rounds)
     else:
-        quality(args.what, args.seed, args.folder, args.note, args.set)
+        quality(args.what, args.seed, args.folder, args.note, args.set, args.all_but_last)
 
 
 if __name__ == "__main__":

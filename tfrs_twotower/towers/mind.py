@@ -17,7 +17,7 @@ class MIND:
     Routing logits b start at random and stay so (σ = 1): round for round, with e an event's vector and S one matrix
     for all interests, w = softmax of b over the interests, u = squash(Σ w · S e), b += ⟨u, S e⟩. A past of n events
     has max(1, min(interests, ⌊log₂ n⌋)) interests; the first stands in for those that are not there, which changes
-    no maximum. Events and interests are multiplied by √dim.
+    no maximum. Events are multiplied by √dim.
 
     Attributes:
       interests: vectors of a query, at most.
@@ -31,12 +31,12 @@ class MIND:
     interests: int = 4
     iterations: int = 3
     hidden: MLP = MLP(widths=(128,))
-    sharpness: float = 1.0
+    sharpness: float = 5.0
 
     def __post_init__(self):
         at_least(1, self, "interests", "iterations")
         if not self.sharpness >= 0:
-            raise ConfigError(invalid("MIND.sharpness", "be 0 or more", self.sharpness, "For example 1."))
+            raise ConfigError(invalid("MIND.sharpness", "be 0 or more", self.sharpness, "For example 5."))
 
 
 class MINDEncoder(InterestEncoder):
@@ -66,7 +66,7 @@ class MINDEncoder(InterestEncoder):
         logits = tf.gather(self._logits, places, axis=1)[tf.newaxis]
         count = tf.reduce_sum(tf.cast(sequence.valid, tf.int32), axis=1)
         used = used_interests(count, self._settings.interests)
-        return scale * route(events, sequence.valid, logits, used, self._settings.iterations)
+        return route(events, sequence.valid, logits, used, self._settings.iterations)
 
     def attend(self, scores):
         return tf.nn.softmax(self._settings.sharpness * scores)
