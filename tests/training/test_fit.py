@@ -18,11 +18,12 @@ from tfrs_twotower.training import LazyAdamConfig
 
 _TESTS = Path(__file__).parents[1]
 
+_TRAINING = {"epochs": 4, "patience": 0, "checkpoint_steps": 5}
 _RUN = """
 import sys
 sys.path[:0] = {path!r}
 import toy
-toy.train(sys.argv[1], epochs=4, patience=0, checkpoint_steps=5)
+toy.train(sys.argv[1], **{training!r})
 """
 
 
@@ -31,7 +32,7 @@ _OF_THE_PROCESS = ("save_counter", "model/mean_loss")
 
 
 def _start(directory):
-    code = _RUN.format(path=[str(_TESTS), str(_TESTS.parent)])
+    code = _RUN.format(path=[str(_TESTS), str(_TESTS.parent)], training=_TRAINING)
     return subprocess.Popen([sys.executable, "-c", code, str(directory)], stderr=subprocess.PIPE)
 
 
@@ -52,7 +53,7 @@ def _values(directory, which):
 
 def test_a_run_killed_and_resumed_equals_one_left_alone(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    _finish(_start(whole))
+    toy.train(whole, **_TRAINING)
     process = _start(killed)
     deadline = time.monotonic() + 120
     while not any(c >= 30 for c in _checkpoints(killed)):  # 24 steps an epoch: this is within the second
