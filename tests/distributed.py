@@ -1,8 +1,4 @@
-"""A training in a process of its own, on the devices of the first argument: `python distributed.py KIND FOLDER`.
-
-KIND: `mirrored` (two logical CPUs), or `workers` (a worker of the cluster in TF_CONFIG). What it learned goes to
-FOLDER/<KIND and worker>.npz.
-"""
+"""`twotower train …`, in a process of its own: `python distributed.py train …`. A machine without GPUs has two CPUs."""
 
 import dataclasses
 import json
@@ -14,10 +10,13 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 import toy  # noqa: E402
 
+from tfrs_twotower.cli.main import main  # noqa: E402
+from tfrs_twotower.config import to_dict  # noqa: E402
+from tfrs_twotower.data import Columns, Files  # noqa: E402
+from tfrs_twotower.evaluation import EvaluationConfig  # noqa: E402
 from tfrs_twotower.features import Category, History, Id, Number, Schema  # noqa: E402
 from tfrs_twotower.losses import RefinedSampledSoftmax  # noqa: E402
 from tfrs_twotower.models import LearnedTemperature  # noqa: E402
-from tfrs_twotower.recommender import Recommender  # noqa: E402
 from tfrs_twotower.sampling import CrossBatch, Hard, InBatch, Popular, Uniform  # noqa: E402
 from tfrs_twotower.towers import MLP  # noqa: E402
 from tfrs_twotower.training import LazyAdamConfig  # noqa: E402
@@ -28,14 +27,19 @@ import numpy as np  # noqa: E402 # isort: skip
 EPOCHS, BATCH = 2, 501  # of two devices one gets a row more
 
 
-def recipe():
+def recipe(folder):
     """All that the rows of a batch share: every source of negatives, masks, estimates, a learned temperature.
 
-    Without dropout, whose masks are each device's own.
+    Without dropout, whose masks are each device's own, and on events of unequal weight, which lie in `folder`.
     """
+    frames, _ = toy.planted()
+    events = frames["interactions"]
+    events.assign(weight=1.0 + np.arange(len(events)) % 3).to_parquet(folder / "events.parquet")
+    frames["items"].to_parquet(folder / "items.parquet")
     plain = toy.recipe(
         epochs=EPOCHS, batch_size=BATCH, patience=0, checkpoint_steps=4,
-        optimizer=LazyAdamConfig(learning_rate=0.01, global_clipnorm=1.0, weight_decay=0.01),
+        # By Adam's own epsilon, a gradient that is nothing but rounding moves a weight as far as any other.
+        optimizer=LazyAdamConfig(learning_rate=0.01, global_clipnorm=1.0, weight_decay=0.01, epsilon=1e-4),
     )
     sources = (InBatch(), Uniform(32), Popular(32), CrossBatch(700), Hard(count=2, first=11, last=50, refresh_steps=7))
     model = dataclasses.replace(
@@ -46,15 +50,16 @@ def recipe():
         query=(Id("user_id", dropout=0.0), History(length=10)),
         candidate=(Id("item_id", dropout=0.0), Category("category"), Number("price")),
     )
-    return dataclasses.replace(plain, schema=schema, model=model)
+    source = Files(
+        str(folder / "events.parquet"), items_path=str(folder / "items.parquet"), columns=Columns(weight="weight")
+    )
+    evaluation = EvaluationConfig(ks=(5, 10), bootstrap=0)
+    return dataclasses.replace(plain, source=source, schema=schema, model=model, evaluation=evaluation)
 
 
-def train(directory):
-    """Trains on events of unequal weight."""
-    frames, _ = toy.planted()
-    events = frames["interactions"]
-    frames["interactions"] = events.assign(weight=1.0 + np.arange(len(events)) % 3)
-    return Recommender(recipe(), directory=directory, **frames).fit(verbose=0)
+def write(recipe, path):
+    """Writes a recipe where `twotower train` can read it."""
+    path.write_text(json.dumps(to_dict(recipe)), encoding="utf-8")
 
 
 def learned(run):
@@ -66,21 +71,13 @@ def learned(run):
     return {**toy.weights(run), **{name: variable.numpy() for name, variable in state.items()}}
 
 
-def strategy(kind):
-    """The `tf.distribute` strategy of a kind, which must be made before anything else of TensorFlow runs."""
-    if kind == "workers":
-        return tf.distribute.MultiWorkerMirroredStrategy()
+def two_devices():
+    """Makes two CPUs of one, before TensorFlow starts."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-
-
-def main(kind, folder):
-    worker = json.loads(os.environ["TF_CONFIG"])["task"]["index"] if kind == "workers" else ""
-    with strategy(kind).scope():
-        run = train(Path(folder) / kind)
-    np.savez(Path(folder) / f"{kind}{worker}.npz", **learned(run))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if "TF_CONFIG" not in os.environ:
+        two_devices()
+    sys.exit(main(sys.argv[1:]))

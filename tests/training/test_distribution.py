@@ -13,14 +13,18 @@ import distributed
 import numpy as np
 import pytest
 
+from tfrs_twotower import recipes
+from tfrs_twotower.recommender import Recommender
+
 _SCRIPT = Path(distributed.__file__)
 
 
-def _start(kind, folder, config=None):
+def _start(folder, kind, config=None):
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_NUM_INTRAOP_THREADS": "1"}
     if config:
         environment["TF_CONFIG"] = json.dumps(config)
-    return subprocess.Popen([sys.executable, _SCRIPT, kind, folder], env=environment, stderr=subprocess.PIPE)
+    arguments = [folder / "recipe.json", "--folder", folder / kind, "--set", "index.k=10", "--distribute", kind]
+    return subprocess.Popen([sys.executable, _SCRIPT, "train", *arguments], env=environment, stderr=subprocess.PIPE)
 
 
 def _workers(folder):
@@ -28,7 +32,7 @@ def _workers(folder):
     cluster = {"worker": [f"localhost:{s.getsockname()[1]}" for s in sockets]}
     for s in sockets:
         s.close()
-    return [_start("workers", folder, {"cluster": cluster, "task": {"type": "worker", "index": i}}) for i in range(2)]
+    return [_start(folder, "workers", {"cluster": cluster, "task": {"type": "worker", "index": i}}) for i in range(2)]
 
 
 def _finish(processes):
@@ -43,40 +47,66 @@ def _history(folder):
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def folder(tmp_path_factory):
+    """A folder with the recipe, and its data."""
+    folder = tmp_path_factory.mktemp("distributed")
+    distributed.write(distributed.recipe(folder), folder / "recipe.json")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(folder):
     """(what one process learned, its history)."""
-    folder = tmp_path_factory.mktemp("alone")
-    return distributed.learned(distributed.train(folder)), _history(folder)
+    run = Recommender(recipes.load(str(folder / "recipe.json")), directory=folder / "alone").fit(verbose=0)
+    return distributed.learned(run), _history(folder / "alone")
 
 
-def _agree(found, history, alone, whole=slice(None)):
-    """`whole`: the epochs that were not cut short, so that their mean losses are of all their steps."""
-    learned, expected = alone
-    assert sorted(found.files) == sorted(learned)
+def _agree(run, alone, whole=slice(None)):
+    """The chief's weights came by the other's gradients, and so by the other's weights.
+
+    Args:
+      run: a run's folder.
+      alone: what one process learned, and its history.
+      whole: the epochs that were not cut short, so that their mean losses are of all their steps.
+    """
+    found, history, (learned, expected) = distributed.learned(Recommender.load(run)), _history(run), alone
+    assert sorted(found) == sorted(learned)
     for name, values in learned.items():
         np.testing.assert_allclose(found[name], values, rtol=0, atol=2e-4, err_msg=name)
     assert [line["step"] for line in history] == [line["step"] for line in expected]
     np.testing.assert_allclose(
         [line["loss"] for line in history[whole]], [line["loss"] for line in expected[whole]], rtol=1e-5
     )
+    assert len(list((run / "export").glob("*/saved_model.pb"))) == 1
+    assert json.loads((run / "metrics.json").read_text())["index"]["recall@10"] == 1.0
 
 
-def test_two_devices_of_a_process_learn_what_one_does(tmp_path, alone):
-    _finish([_start("mirrored", tmp_path)])
-    _agree(np.load(tmp_path / "mirrored.npz"), _history(tmp_path / "mirrored"), alone)
+def test_two_devices_of_a_process_learn_what_one_does(folder, alone):
+    _finish([_start(folder, "mirrored")])
+    _agree(folder / "mirrored", alone)
 
 
-def test_two_workers_killed_and_resumed_learn_what_one_process_does(tmp_path, alone):
-    processes, saved = _workers(tmp_path), tmp_path / "workers" / "checkpoint" / "last"
+def test_two_workers_killed_and_resumed_learn_what_one_process_does(folder, alone):
+    processes, run = _workers(folder), folder / "workers"
     deadline = time.monotonic() + 400
-    while not list(saved.glob("ckpt-*.index")):
+    while not list((run / "checkpoint" / "last").glob("ckpt-*.index")):
         assert all(p.poll() is None for p in processes) and time.monotonic() < deadline
         time.sleep(0.05)
     for process in processes:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert not (tmp_path / "workers0.npz").exists()
-    _finish(_workers(tmp_path))
-    for worker in range(2):
-        found = np.load(tmp_path / f"workers{worker}.npz")
-        _agree(found, _history(tmp_path / "workers"), alone, whole=slice(-1, None))
+    assert not (run / "metrics.json").exists()
+    _finish(_workers(folder))
+    _agree(run, alone, whole=slice(-1, None))
+
+
+def test_auxiliary_losses_and_sequences_are_those_of_the_whole_batch():
+    """`python tests/two_steps.py` does it for all systems, which takes some minutes."""
+    script = _SCRIPT.with_name("two_steps.py")
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_NUM_INTRAOP_THREADS": "1"}
+    command = [sys.executable, script, "auxiliary", "hstu"]
+    ended = subprocess.run(command, env=environment, capture_output=True, timeout=500)
+    assert ended.returncode == 0, ended.stderr.decode()[-3000:]
+    for name, (difference, change, one, two) in json.loads(ended.stdout).items():
+        assert difference < 1e-5 < 0.1 < change, name
+        assert two == pytest.approx(one, rel=1e-6), name

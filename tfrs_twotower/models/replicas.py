@@ -9,8 +9,8 @@ import tensorflow as tf
 
 
 def count():
-    """How many replicas share the batch: an int."""
-    return tf.distribute.get_strategy().num_replicas_in_sync
+    """How many replicas share the batch: an int. Outside of a step, as when weights are made, nobody shares it."""
+    return 1 if tf.distribute.in_cross_replica_context() else tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def gather(values):
