@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+import toy
 
 from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import Frames, LeaveLastOut, ingest
@@ -131,3 +132,41 @@ def test_the_planted_next_item_is_found(encoder, tmp_path):
     a = trained.assembly
     top = a.judge(a.split.test, a.model_scorer(a.split.test), bootstrap=0).top[:, 0]
     assert (a.catalogue[top] == a.split.test.targets.values).mean() > 0.9
+
+
+class _Stop(tf.keras.callbacks.Callback):
+    """Ends a training in the middle of its second epoch, some steps after its last checkpoint."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._epoch == 1 and batch == 5:
+            raise KeyboardInterrupt
+
+
+def kept(directory):
+    """{name: array}: weights, their averages and the optimizer's slots in the last checkpoint."""
+    reader = tf.train.load_checkpoint(str(directory / "checkpoint" / "last"))
+    names = [n for n in reader.get_variable_to_shape_map() if n.startswith(("model/", "average/", "optimizer/_var"))]
+    return {name: reader.get_tensor(name) for name in names}
+
+
+def test_averages_of_a_run_that_was_stopped_and_resumed_are_those_of_one_left_alone(tmp_path):
+    made = recipe(
+        HSTU(blocks=1, width=8, dropout=0.2), (Sequence(length=8),), batch_size=64, epochs=2, average=0.9,
+        checkpoint_steps=4, patience=0, known_positives=0,
+    )
+    made = dataclasses.replace(made, evaluation=dataclasses.replace(made.evaluation, bootstrap=0))
+
+    def training(name):
+        return Recommender(made, interactions=cycle(users=30, events=18), directory=tmp_path / name)
+
+    whole = training("whole").fit(verbose=0)
+    with pytest.raises(KeyboardInterrupt):
+        training("stopped").fit(verbose=0, callbacks=[_Stop()])
+    resumed = training("stopped").fit(verbose=0)
+    a, b = kept(tmp_path / "whole"), kept(tmp_path / "stopped")
+    assert sorted(a) == sorted(b) and any(name.startswith("average/averages/0") for name in a)
+    assert [name for name in a if not np.array_equal(a[name], b[name])] == []
+    assert toy.same_weights(whole, resumed)
