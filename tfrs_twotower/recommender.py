@@ -1,5 +1,6 @@
 """The Python API: a recipe, its data and its run, from `fit` to `export`."""
 
+import copy
 import dataclasses
 import uuid
 from pathlib import Path
@@ -61,10 +62,17 @@ class Recommender:
         config = runs.read_config(directory)
         self = cls(config.recipe, directory=directory, **frames)
         self._space = config.embedding_space
-        self._assembly = assemble(config.recipe, self._ingest(config.fingerprint), runs.read_fields(directory))
-        self._build()
-        restore_best(self._assembly.model, self.directory / runs.CHECKPOINT)
+        self._restore(self._ingest(config.fingerprint))
         return self
+
+    def gathered(self):
+        """This recommender with all its weights on this machine, for an index and an export.
+
+        For one that was trained with parameter servers. Call it outside of the strategy's scope.
+        """
+        other = copy.copy(self)
+        other._restore(self.assembly.log)
+        return other
 
     def fit(self, verbose=1, callbacks=()):
         """Reads the data, trains, and keeps the best epoch's weights; returns self.
@@ -314,9 +322,11 @@ class Recommender:
         if title is not None and title not in known:
             raise ConfigError(f"`title` must be a column of the items. Received: {title!r}." + nearest(title, known))
 
-    def _build(self):
-        a = self._assembly
+    def _restore(self, log):
+        """Assembles the model as the run's folder says, with the best weights that it keeps."""
+        self._assembly = a = assemble(self.recipe, log, runs.read_fields(self.directory))
         a.model(next(iter(a.batches.dataset(0, 1))))
+        restore_best(a.model, self.directory / runs.CHECKPOINT)
 
     def _titled(self, frame):
         title, items = self.recipe.title, self.assembly.log.items

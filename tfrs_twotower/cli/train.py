@@ -26,8 +26,9 @@ def add_parser(subparsers):
     parser.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped")
     parser.add_argument("--folder", metavar="FOLDER", help="the run's folder, in place of a new one under --runs")
     parser.add_argument(
-        "--distribute", choices=("mirrored", "workers"),
-        help="train on all GPUs of this machine, or as a worker of the cluster in TF_CONFIG; see docs/distributed.md",
+        "--distribute", choices=("mirrored", "workers", "servers"),
+        help="train on all GPUs of this machine, or in the cluster in TF_CONFIG: as one of equal workers, or with "
+        "parameter servers; see docs/distributed.md",
     )
     parser.add_argument("--runs", default=str(options.RUNS), help="where runs are kept (default: runs)")
     parser.add_argument("--no-export", action="store_true", help="stop after evaluation")

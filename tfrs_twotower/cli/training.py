@@ -16,7 +16,7 @@ from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.evaluation import metric_table, plot_deciles, slice_table
 from tfrs_twotower.extras import available
 from tfrs_twotower.recommender import Recommender
-from tfrs_twotower.training import is_chief, of_chief, strategy
+from tfrs_twotower.training import is_chief, is_server, of_chief, serve, strategy
 
 DEFAULT = "movielens"
 _SHOWN_USERS = 3
@@ -29,12 +29,14 @@ def run_training(args):
             "`--distribute workers` needs `--folder`, a folder that all workers share. Received: none. For example: "
             "--folder runs/movielens/two-workers"
         )
+    if args.distribute == "servers" and is_server():
+        serve()
     devices = strategy(args.distribute)  # TensorFlow wants it before anything else that it is asked
     with devices.scope():
         recommender = _train(args)
         alone = is_chief()
     if alone:  # outside of the scope, in which a new variable, such as an index's, waits for all workers to make it
-        _report(recommender, args)
+        _report(recommender.gathered() if args.distribute == "servers" else recommender, args)
     with devices.scope():
         of_chief(0.0)  # workers stay until the chief is done
     return 0

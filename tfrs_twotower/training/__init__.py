@@ -5,6 +5,7 @@ from tfrs_twotower.training.distribution import is_chief, of_chief, strategy
 from tfrs_twotower.training.examples import Examples, TrainingBatches
 from tfrs_twotower.training.fit import FitReport, fit, restore_best
 from tfrs_twotower.training.optimizers import LazyAdamConfig, RowWiseAdagradConfig
+from tfrs_twotower.training.parameter_servers import is_server, serve
 from tfrs_twotower.training.positives import EventWeights, Resampling, event_weights, shown_counts
 from tfrs_twotower.training.precision import computing_in
 from tfrs_twotower.training.sequences import SequenceBatches
@@ -24,8 +25,10 @@ __all__ = [
     "event_weights",
     "fit",
     "is_chief",
+    "is_server",
     "of_chief",
     "restore_best",
+    "serve",
     "shown_counts",
     "strategy",
     "warm_start",

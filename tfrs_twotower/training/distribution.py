@@ -2,17 +2,23 @@
 
 import tensorflow as tf
 
+from tfrs_twotower.training import parameter_servers
+
 
 def strategy(kind):
     """The `tf.distribute` strategy of a kind. It must be made before anything else is asked of TensorFlow.
 
     Args:
       kind: "mirrored" (all GPUs of this machine), "workers" (this process is a worker of the cluster in the
-        environment's TF_CONFIG), or None (one device).
+        environment's TF_CONFIG), "servers" (it is the chief of one with parameter servers), or None (one device).
     """
-    if kind is None:
-        return tf.distribute.get_strategy()
-    return {"mirrored": tf.distribute.MirroredStrategy, "workers": tf.distribute.MultiWorkerMirroredStrategy}[kind]()
+    kinds = {
+        None: tf.distribute.get_strategy,
+        "mirrored": tf.distribute.MirroredStrategy,
+        "workers": tf.distribute.MultiWorkerMirroredStrategy,
+        "servers": parameter_servers.strategy,
+    }
+    return kinds[kind]()
 
 
 def steps(start, stop, context=None):

@@ -17,6 +17,7 @@ from tfrs_twotower.training.callbacks import Checkpoints, FullCatalogueEvaluatio
 from tfrs_twotower.training.diagnosis import culprit
 from tfrs_twotower.training.distribution import distributed, is_chief, of_chief
 from tfrs_twotower.training.optimizers import build
+from tfrs_twotower.training.parameter_servers import asynchronous, check, fit_in_turn
 from tfrs_twotower.training.precision import compiled_dense
 from tfrs_twotower.training.progress import Progress
 from tfrs_twotower.training.warm_start import warm_start
@@ -95,6 +96,8 @@ def fit(model, data, config, evaluate, directory, verbose=1, callbacks=(), start
 
 def _fit(model, data, config, evaluate, directory, written, verbose, callbacks, start_from):
     """As `fit`; what it reads is in `directory`, what it writes goes to `written`."""
+    if asynchronous():
+        check(config)
     per_epoch, started = data.steps_per_epoch, time.perf_counter()
     total = per_epoch * config.epochs
     model.compile(optimizer=build(config.optimizer, total))
@@ -145,14 +148,17 @@ def _run(model, data, config, progress, stack, last, verbose):
         epoch, at = divmod(step, per_epoch)
         stop = (epoch + 1) * per_epoch if at else total
         try:
-            model.fit(
-                distributed(lambda context: data.dataset(step, stop, context)),
-                initial_epoch=epoch,
-                epochs=stop // per_epoch,
-                steps_per_epoch=min(per_epoch, stop - step),
-                verbose=verbose,
-                callbacks=stack,
-            )
+            if asynchronous():
+                fit_in_turn(model, data, step, total, config.checkpoint_steps, verbose, stack)
+            else:
+                model.fit(
+                    distributed(lambda context: data.dataset(step, stop, context)),
+                    initial_epoch=epoch,
+                    epochs=stop // per_epoch,
+                    steps_per_epoch=min(per_epoch, stop - step),
+                    verbose=verbose,
+                    callbacks=stack,
+                )
         except tf.errors.InvalidArgumentError as error:
             if NOT_FINITE not in str(error):
                 raise

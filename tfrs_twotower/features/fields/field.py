@@ -79,4 +79,4 @@ class RowField(Field):
         super().build(input_shape)
 
     def call(self, encoded, training=False):
-        return tf.gather(self.table, encoded["index"])
+        return tf.nn.embedding_lookup(self.table, encoded["index"])

@@ -11,7 +11,7 @@ def gather_present(table, index):
       vectors: [n, dim], their rows of `table`. The gradient to the table is sparse and holds no padding.
     """
     places = tf.where(index >= 0)
-    return places, tf.gather(table, tf.gather_nd(index, places))
+    return places, tf.nn.embedding_lookup(table, tf.gather_nd(index, places))
 
 
 def pool_sum(vectors, places, batch):

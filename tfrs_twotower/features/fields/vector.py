@@ -54,7 +54,7 @@ class VectorField(Keys, Field):
         vector = encoded["vector"]
         if self.feature.trainable:
             known = tf.cast(encoded["index"] > 0, tf.float32)[:, tf.newaxis]
-            vector += known * tf.gather(self._corrections, encoded["index"])
+            vector += known * tf.nn.embedding_lookup(self._corrections, encoded["index"])
         return vector @ self._kernel
 
     def state(self):

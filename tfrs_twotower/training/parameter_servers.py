@@ -1,0 +1,113 @@
+"""Training with tables that no single machine holds: parameter servers keep parts of them, workers take steps."""
+
+import os
+
+import tensorflow as tf
+
+from tfrs_twotower.errors import ConfigError, invalid
+
+_PART_BYTES = 256 * 1024
+_AHEAD = 64  # steps handed out before all are waited for: so many batches stand in memory at most
+
+
+def strategy():
+    """A `ParameterServerStrategy` for the cluster in the environment's TF_CONFIG, whose `chief` calls it."""
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    servers = len(resolver.cluster_spec().as_dict().get("ps", ()))
+    return tf.distribute.ParameterServerStrategy(resolver, in_parts(servers))
+
+
+def in_parts(servers):
+    """A variable partitioner: tables are split by rows over the servers; what is less than 512 KiB stays whole.
+
+    Vocabularies, which are searched as a whole, and vectors are never split.
+    """
+    split = tf.distribute.experimental.partitioners.MinSizePartitioner(_PART_BYTES, servers)
+
+    def partition(shape, dtype, **kwargs):
+        table = shape.rank == 2 and dtype.is_floating
+        return split(shape, dtype, axis=0) if table else [1] * shape.rank
+
+    return partition
+
+
+def is_server():
+    """Whether this process is a `ps` or a `worker` of the cluster in TF_CONFIG, which do what its `chief` says."""
+    return tf.distribute.cluster_resolver.TFConfigClusterResolver().task_type in ("ps", "worker")
+
+
+def serve():
+    """Makes this process the `ps` or `worker` that TF_CONFIG says it is. It does not return: end the process."""
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    cluster = resolver.cluster_spec()
+    # A server answers its workers and the chief at once; with fewer threads than they are, they wait for each other.
+    threads = max(os.cpu_count() or 1, len(cluster.as_dict().get("worker", ())) + 2)
+    settings = tf.compat.v1.ConfigProto(inter_op_parallelism_threads=threads)
+    tf.distribute.Server(cluster, resolver.task_type, resolver.task_id, protocol="grpc", config=settings).join()
+
+
+def asynchronous():
+    """Whether this is the scope of a `ParameterServerStrategy`, whose workers do not wait for each other."""
+    return isinstance(tf.distribute.get_strategy(), tf.distribute.ParameterServerStrategy)
+
+
+def check(config):
+    """Refuses what needs to see every step.
+
+    Args:
+      config: a `TrainingConfig`.
+
+    Raises:
+      ConfigError: `average` or `precision` does.
+    """
+    way_out = "Leave it out, or train by --distribute workers."
+    if config.average:
+        rule = "be 0 with parameter servers, as no one sees the weights after each step"
+        raise ConfigError(invalid("training.average", rule, config.average, way_out))
+    if config.precision == "float16":
+        rule = "not be float16 with parameter servers, as its scale follows from step to step"
+        raise ConfigError(invalid("training.precision", rule, config.precision, way_out))
+
+
+def fit_in_turn(model, data, step, stop, checkpoint_steps, verbose, callbacks):
+    """Trains steps `step` … `stop` − 1, as `model.fit` would: each by the next worker that is free.
+
+    This process, the chief, reads the batches and hands them out; what is random or of the data is as on one device.
+    Workers don't wait for each other: a step may begin with weights that lack the latest steps of others, and a row's
+    in-batch negatives are those of its own batch. All handed-out steps are done when a checkpoint is written and
+    when an epoch ends.
+
+    Args:
+      model: a compiled `TwoTowerModel` with weights, made in the strategy's scope.
+      data: a `TrainingBatches` or `SequenceBatches`.
+      step, stop: global steps.
+      checkpoint_steps: of the `TrainingConfig`.
+      verbose: Keras' verbosity.
+      callbacks: Keras callbacks; they hear of a step when it was handed out.
+    """
+    devices, per_epoch = tf.distribute.get_strategy(), data.steps_per_epoch
+    coordinator = tf.distribute.coordinator.ClusterCoordinator(devices)
+    run = tf.function(lambda batch: devices.run(model.train_step, args=(batch,)), reduce_retracing=True)
+
+    def tell(event, *args):  # Keras' own list of callbacks refuses those that hear of steps
+        for callback in callbacks:
+            getattr(callback, event)(*args)
+
+    tell("set_model", model)
+    tell("on_train_begin")
+    while step < stop and not model.stop_training:
+        epoch, at = divmod(step, per_epoch)
+        model.reset_metrics()
+        tell("on_epoch_begin", epoch)
+        for batch in data.dataset(step, min(stop, (epoch + 1) * per_epoch)):
+            tell("on_train_batch_begin", at)
+            coordinator.schedule(run, args=(batch,))
+            step, at = step + 1, at + 1
+            if step % _AHEAD == 0 or step % checkpoint_steps == 0 or at == per_epoch:
+                coordinator.join()
+            tell("on_train_batch_end", at - 1)
+        logs = {"loss": float(model.mean_loss.result())}
+        tell("on_epoch_end", epoch, logs)
+        if verbose:
+            print(f"Epoch {epoch + 1}: " + ", ".join(f"{name} {value:.4f}" for name, value in logs.items()), flush=True)
+    tell("on_train_end")
