@@ -1,5 +1,7 @@
 """Items that come, change and go while a real export serves, over HTTP and gRPC: in every next answer, or in none."""
 
+import shutil
+
 import grpc
 import httpx
 import pytest
@@ -178,7 +180,11 @@ def test_a_version_that_cannot_follow_is_refused_and_one_that_can_is_attached_an
 
 
 def test_a_folder_is_opened_for_the_ids_of_the_newest_version(shop_root, history_root, tmp_path):
-    for root, kind in ((shop_root, str), (history_root, int)):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(history_root / "1", damaged / "1")
+    (damaged / "2").mkdir()
+    (damaged / "2" / "saved_model.pb").write_bytes((damaged / "1" / "saved_model.pb").read_bytes()[:1000])
+    for root, kind in ((shop_root, str), (history_root, int), (damaged, int)):
         items = open_items(tmp_path / kind.__name__, root)
         assert items.id_type is kind
         items.close()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfrs_twotower import columns as c
@@ -191,8 +192,11 @@ def _load_ops(library):
 def signature_defs(directory):
     """{signature name: SignatureDef} of a version directory, without loading it. Raises `VersionRefused`."""
     saved_model = saved_model_pb2.SavedModel()
-    with open(os.path.join(directory, SAVED_MODEL), "rb") as file:
-        saved_model.ParseFromString(file.read())
+    try:
+        with open(os.path.join(directory, SAVED_MODEL), "rb") as file:
+            saved_model.ParseFromString(file.read())
+    except DecodeError as error:
+        raise VersionRefused(f"{SAVED_MODEL} is damaged: {error}.") from error
     for meta_graph in saved_model.meta_graphs:
         if _TAG in meta_graph.meta_info_def.tags:
             # Copies: a reference into the message would keep the whole graph in memory.
