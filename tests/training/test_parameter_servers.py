@@ -55,6 +55,8 @@ def test_two_servers_and_two_workers_learn_the_planted_answer(tmp_path):
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["test"]["recall@10"] > 1.3 * metrics["baselines"]["popularity"]["recall@10"]
     assert metrics["training"]["steps"] == 50
+    # The chief and both servers wrote their weights.
+    assert list((tmp_path / "run" / "checkpoint" / "best").glob("*.data-00002-of-00003"))
     # The weights on one machine give what the parts gave: no row stands at another one's place.
     lines = (tmp_path / "run" / "checkpoint" / "history.jsonl").read_text(encoding="utf-8").splitlines()
     best = json.loads(lines[metrics["training"]["best_epoch"]])
