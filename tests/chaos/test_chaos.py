@@ -1,4 +1,5 @@
-"""Versions swap, Redis restarts, the disk fills, the process is killed, and events stream in: nothing is lost.
+"""Versions swap and are rolled back, Redis restarts, the disk fills, the process is killed, while events and items
+stream in: nothing is lost.
 
 The short form disturbs once and runs with all tests. `make test-chaos` disturbs for three minutes, with both stores.
 The full disk is a limit on the size of the process's files (RLIMIT_FSIZE), as no file system can be mounted everywhere.
@@ -15,7 +16,8 @@ import pytest
 import redis_server
 from chaos.chaos import Load, Process
 
-from tests.serving import history_export
+from tests.chaos import chaos_export
+from tfrs_twotower.cli.main import main
 from tfrs_twotower.online import open_stores
 
 SECONDS = float(os.environ.get("TWOTOWER_CHAOS_SECONDS", 0))
@@ -25,10 +27,10 @@ RATE = 10
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Versions 1 and 2, to be published from."""
+    """Exports 1 and 2, to be published from."""
     folder = tmp_path_factory.mktemp("made")
-    for version in (1, 2):
-        history_export.write(folder, version)
+    for number in (1, 2):
+        chaos_export.write(folder, number)
     return folder
 
 
@@ -40,29 +42,31 @@ def free_port():
 def publish(made, root, load, version, damaged=False):
     """Puts a version under `root` in one step."""
     aside = root / f".{version}"
-    shutil.copytree(made / str(min(version, 2)), aside)
+    shutil.copytree(made / "2", aside)
     if damaged:
         with open(aside / "saved_model.pb", "r+b") as file:
             file.truncate(1000)
     else:
-        load.newest = version
+        load.published[version] = 2
     aside.rename(root / str(version))
 
 
 def until_answered(load, version):
     """Waits until the version answers."""
     deadline = time.monotonic() + 120
-    while not any(v == version for _, _, v in load.answers[-50:]):
+    while not any(lowest == version for _, _, lowest, _ in load.answers[-50:]):
         assert time.monotonic() < deadline, f"version {version} does not answer"
         time.sleep(0.05)
 
 
-def fill_disk(process, folder, seconds):
-    """For a while, no file of the server can grow."""
+def fill_disk(process, folder, load):
+    """Until a request has met it, no file of the server can grow."""
+    met, deadline = load.again[503], time.monotonic() + 60
     used = max((path.stat().st_size for path in folder.iterdir() if path.is_file()), default=0)
     _, most = resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE, (min(used, 4096), most))
-    time.sleep(seconds)
+    while load.again[503] == met and time.monotonic() < deadline:
+        time.sleep(0.05)
     resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE, (most, most))
 
 
@@ -79,12 +83,13 @@ def test_nothing_is_lost(made, tmp_path, kind):
     shutil.copytree(made / "1", root / "1")
     with redis_server.running() as redis:
         store = f"sqlite:{folder}/store.db" if kind == "sqlite" else redis.url
-        process = Process(root, store, redis.url, free_port())
+        process = Process(root, store, redis.url, tmp_path / "items", free_port(), free_port())
         try:
             process.wait()
-            with Load(process.address, RATE) as load:
-                load.newest = 1
+            with Load(process.address, process.grpc_address, RATE) as load:
+                load.published[1] = 1
                 disturb(process, redis, made, root, folder, load, time.monotonic() + SECONDS / len(STORES))
+            items = load.items()
             assert process.stop() == 0
         finally:
             process.process.kill()
@@ -93,9 +98,11 @@ def test_nothing_is_lost(made, tmp_path, kind):
             users = sorted(set(load.acknowledged.values()))
             kept = dict(zip(users, stores.history.last(users, 100_000)))
     stored = [event.event_id for events in kept.values() for event in events]
-    print(f"{kind}: {len(load.answers)} answers, {len(load.acknowledged)} events, sent again: {dict(load.again)}")
+    print(f"{kind}: {len(load.answers)} answers, {len(load.acknowledged)} events, {len(load.there)} new items, "
+          f"sent again: {dict(load.again)}")
     assert load.lost == [] and load.wrong == []
-    assert load.again[503] or kind == "redis"  # the full disk was met
+    assert items == load.there and items
+    assert load.again[503]  # the full disk was met
     assert load.answers and set(load.acknowledged) <= set(stored)
     assert len(stored) == len(set(stored))  # sent again, counted once
 
@@ -105,18 +112,22 @@ def disturb(process, redis, made, root, folder, load, end):
     until_answered(load, 1)
     publish(made, root, load, 2)
     until_answered(load, 2)
-    publish(made, root, load, 3, damaged=True)  # is refused, and 2 goes on
+    load.published[3] = 1
+    assert main(["rollback", str(root)]) == 0
+    until_answered(load, 3)
+    publish(made, root, load, 4, damaged=True)  # is refused, and 3 goes on
     rounds = 0
     while not rounds or time.monotonic() < end:
         restart_redis(redis)
-        fill_disk(process, folder, 1.0)
+        fill_disk(process, folder, load)
         process.kill()
         process.wait()
         rounds += 1
 
 
 def test_what_counts_as_a_wrong_version():
-    load = Load("http://127.0.0.1:9", RATE)
-    load.answers = [(0, 1, 1), (0.5, 2, 2), (1.5, 3, 1), (2.5, 4, 2), (4.5, 5, 1)]  # began, ended, version
+    load = Load("http://127.0.0.1:9", "127.0.0.1:9", RATE)
+    answers = [(0, 1, 1, 1), (0.5, 2, 2, 2), (1.5, 3, 1, 1), (2.5, 4, 2, 2), (3.5, 4, 1, 3), (4.5, 5, 1, 1)]
+    load.answers = answers  # began, ended, the lowest and the highest version that it can be of
     load.check()
     assert load.wrong == [(1, 2)]  # the last one; the third began before 2 had answered
