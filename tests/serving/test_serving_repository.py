@@ -155,7 +155,7 @@ def _broken_graph(path):
         (_outside, "lies outside"),
         (_other_format, "format"),
         (_unknown_ops, "mystery"),
-        (_broken_graph, "DecodeError"),
+        (_broken_graph, "saved_model.pb is damaged"),
     ],
 )
 def test_a_damaged_version_is_refused_and_the_old_one_goes_on(tmp_path, publish, damage, reason, caplog):
