@@ -7,6 +7,7 @@ what it was.
 
 import dataclasses
 import json
+import math
 import numbers
 import types
 import typing
@@ -137,13 +138,17 @@ def _assigned(value, assignments):
         else:
             if isinstance(new, int) and not isinstance(new, bool) and _hint(type(value), name) is float:
                 new = float(new)
-            _check_type(new, type(value), name, path, f" It is {getattr(value, name)!r} by default.")
+            _check_type(new, type(value), name, path, _default(getattr(value, name)))
             changed[name] = new
             deeper.pop(name, None)
     for name, further in deeper.items():
         changed[name] = _assigned(changed.get(name, getattr(value, name)), further)
         _check_type(changed[name], type(value), name, further[-1][2])
     return dataclasses.replace(value, **changed)
+
+
+def _default(value):
+    return f" It is {json.dumps(to_dict(value))} by default."
 
 
 def _assigned_places(values, assignments):
@@ -179,6 +184,10 @@ def _describe(hint):
         return " or ".join(map(repr, typing.get_args(hint)))
     if hint is type(None):
         return "null"
+    if hint is float:
+        return "a finite number"
+    if typing.get_origin(hint) is tuple:
+        return "a list of " + " or ".join(_describe(h) for h in typing.get_args(hint) if h is not Ellipsis)
     return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint).replace("typing.", "")
 
 
@@ -193,7 +202,7 @@ def _fits(value, hint):
     if hint is None or hint is type(None):
         return value is None
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and -math.inf < value < math.inf
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if origin is tuple:

@@ -31,7 +31,7 @@ from tfrs_twotower.losses import (
     TripletHinge,
     TripletLogistic,
 )
-from tfrs_twotower.models import FixedTemperature, LearnedTemperature
+from tfrs_twotower.models import FixedTemperature, LearnedTemperature, ScheduledTemperature
 from tfrs_twotower.rerankers import COLD, NeuralCF
 from tfrs_twotower.sampling import (
     CrossBatch,
@@ -57,7 +57,7 @@ class ModelConfig:
       query_encoder, candidate_encoder: what stands between the fields and the linear projection; a configuration
         that `towers/encoders.py` lists.
       similarity: "cosine" (unit vectors) or "dot".
-      temperature: τ of ⟨u, v⟩ / τ, fixed or learned within bounds.
+      temperature: τ of ⟨u, v⟩ / τ, fixed, scheduled or learned within bounds.
       loss: one of `losses`. `FullSoftmax` takes the whole catalogue and leaves `negatives` and `logq` aside.
       negatives: the sources of negatives, combined; see `sampling.negatives`.
       logq: how the share of an item among the positives is known, for the correction of sampled negatives:
@@ -70,7 +70,7 @@ class ModelConfig:
     query_encoder: Any = MLP(widths=(128,))
     candidate_encoder: Any = MLP(widths=(128,))
     similarity: Literal["cosine", "dot"] = "cosine"
-    temperature: FixedTemperature | LearnedTemperature = FixedTemperature(0.05)
+    temperature: FixedTemperature | ScheduledTemperature | LearnedTemperature = FixedTemperature(0.05)
     loss: (
         SampledSoftmax | RefinedSampledSoftmax | FullSoftmax
         | BinaryCrossEntropy | TripletHinge | TripletLogistic | BPR
@@ -87,6 +87,9 @@ class ModelConfig:
         if not self.negatives and not isinstance(self.loss, FullSoftmax):
             way_out = "Write negatives=(InBatch(),), or use loss=FullSoftmax()."
             raise ConfigError(invalid("ModelConfig.negatives", "name a source", self.negatives, way_out))
+        if isinstance(self.loss, RefinedSampledSoftmax) and isinstance(self.logq, NoLogQ):
+            rule, way_out = "be StreamingLogQ or StaticLogQ with RefinedSampledSoftmax", "Or use loss=SampledSoftmax()."
+            raise ConfigError(invalid("ModelConfig.logq", rule, self.logq, way_out))
         known = ("cosine", "dot")
         if self.similarity not in known:
             way_out = nearest(self.similarity, known)

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.models import FixedTemperature, LearnedTemperature, Temperature
+from tfrs_twotower.models import FixedTemperature, LearnedTemperature, Retrieval, ScheduledTemperature, Temperature
 
 
 def test_fixed_has_no_weight():
@@ -31,7 +31,19 @@ def test_learned_stays_within_bounds(x, bound):
     assert float(temperature.value()) == pytest.approx(bound, rel=1e-4)
 
 
-@pytest.mark.parametrize("make", [lambda: FixedTemperature(0.0), lambda: LearnedTemperature(initial=2.0)])
+@pytest.mark.parametrize("make", [lambda: FixedTemperature(0.0), lambda: LearnedTemperature(initial=2.0),
+                                  lambda: ScheduledTemperature(end=0.0), lambda: ScheduledTemperature(steps=0)])
 def test_wrong_values(make):
-    with pytest.raises(ConfigError, match="value|initial"):
+    with pytest.raises(ConfigError, match="value|initial|end|steps"):
         make()
+
+
+def test_scheduled_goes_from_start_to_end_by_equal_factors_with_each_training_step():
+    task = Retrieval(temperature=ScheduledTemperature(start=0.2, end=0.05, steps=4))
+    found = []
+    for _ in range(6):
+        found.append(float(task.temperature.value()))
+        task(tf.eye(2), tf.eye(2), candidate_ids=tf.constant([0, 1]), training=True)
+        task(tf.eye(2), tf.eye(2), candidate_ids=tf.constant([0, 1]))  # an evaluation is no step
+    assert found == pytest.approx([0.2, 0.2 / 2**0.5, 0.1, 0.1 / 2**0.5, 0.05, 0.05], rel=1e-5)
+    assert [int(weight) for weight in task.temperature.non_trainable_weights] == [6]

@@ -378,5 +378,6 @@ class Schema:
                     if column not in known:
                         raise ConfigError(
                             f"`{feature.name}` of the {side} reads column `{column}`, which is not there."
-                            + nearest(column, known)
+                            + nearest(column, [name for name in known if name != names.TAKEN_BY])
+                            + f" Give `schema.{side}` features of your columns, or train `plain`, which derives them."
                         )

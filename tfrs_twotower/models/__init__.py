@@ -12,7 +12,12 @@ from tfrs_twotower.models.objectives import CatalogueObjective, ItemFeatures, Po
 from tfrs_twotower.models.retrieval import Retrieval
 from tfrs_twotower.models.self_supervision import SelfSupervision
 from tfrs_twotower.models.sequence_model import SequenceTwoTower
-from tfrs_twotower.models.temperature import FixedTemperature, LearnedTemperature, Temperature
+from tfrs_twotower.models.temperature import (
+    FixedTemperature,
+    LearnedTemperature,
+    ScheduledTemperature,
+    Temperature,
+)
 from tfrs_twotower.models.two_tower import TwoTowerModel
 
 __all__ = [
@@ -33,6 +38,7 @@ __all__ = [
     "SampledObjective",
     "SelfSupervision",
     "SequenceTwoTower",
+    "ScheduledTemperature",
     "Temperature",
     "TwoTowerModel",
     "build_auxiliary",

@@ -168,7 +168,10 @@ class CatalogueObjective(tf.keras.layers.Layer):
         vectors = self._tower(self.items.rows(self.catalogue), training=training)
         last = tf.size(self._places) - 1
         known = tf.where(positives.known < 0, last, tf.minimum(positives.known, last))
-        return full_softmax(
+        loss = full_softmax(
             tf.cast(queries, tf.float32) / self.temperature.value(), tf.cast(vectors, tf.float32),
             tf.gather(self._places, positives.rows), positives.weight, tf.gather(self._places, known), self._block,
         )
+        if training:
+            self.temperature.advance()
+        return loss

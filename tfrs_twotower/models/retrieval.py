@@ -49,7 +49,7 @@ class Retrieval(tfrs.tasks.Retrieval):
           metrics: `tfrs.metrics.FactorizedTopK`, or a list of them.
           batch_metrics: Keras metrics of (labels [batch, candidates], corrected scores).
           loss_metrics: Keras metrics of the loss.
-          temperature: τ as a number, or `FixedTemperature` or `LearnedTemperature`.
+          temperature: τ as a number, or `FixedTemperature`, `ScheduledTemperature` or `LearnedTemperature`.
           logq: an estimator of `sampling` (`NoCorrection`, `StaticCorrection`, `StreamingCorrection`); `call`
             must then get `candidate_ids`. None for no correction.
           remove_accidental_hits: leave out other rows' candidates that are this row's positive. `call` must
@@ -103,7 +103,8 @@ class Retrieval(tfrs.tasks.Retrieval):
           score_mask: bool [queries, candidates], True where the candidate may count for the query.
           known_positives: [queries, any] ids of the same type as `candidate_ids`, padded with −1 or "": what
             else the query's user is known to like, left out of the query's negatives.
-          training: True or False; only a streaming `logq` reads it. It learns when True, and must be told.
+          training: True or False; a streaming `logq` must be told, and learns when True, as a scheduled temperature
+            goes on when True.
           own_embeddings: [queries, own, dim]: further negatives, each of one query alone. They are chosen for
             it, not sampled, so they are not corrected.
           own_ids: [queries, own], of the same type as `candidate_ids`; −1 or "" where there is none.
@@ -134,6 +135,8 @@ class Retrieval(tfrs.tasks.Retrieval):
                 scores, mask, log_expected, own, tf.logical_not(hidden), None if log_expected is None else 0.0
             )
         loss = self.loss(scores, log_expected, mask, sample_weight, positive)
+        if training:
+            self.temperature.advance()
         for metric in self._loss_metrics:
             metric.update_state(loss)
         if compute_metrics and queries.shape.rank == 2:

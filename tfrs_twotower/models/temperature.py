@@ -1,10 +1,10 @@
-"""The temperature τ of the score ⟨u, v⟩ / τ: fixed, or learned within bounds."""
+"""The temperature τ of the score ⟨u, v⟩ / τ: fixed, scheduled, or learned within bounds."""
 
 import math
 
 import tensorflow as tf
 
-from tfrs_twotower.config import config
+from tfrs_twotower.config import at_least, config
 from tfrs_twotower.errors import ConfigError, invalid
 
 
@@ -16,7 +16,23 @@ class FixedTemperature:
 
     def __post_init__(self):
         if not self.value > 0:
-            raise ConfigError(invalid("value", "be above 0", self.value, "0.05 suits unit vectors."))
+            rule = "be above 0"
+            raise ConfigError(invalid("FixedTemperature.value", rule, self.value, "0.05 suits unit vectors."))
+
+
+@config
+class ScheduledTemperature:
+    """τ goes from `start` to `end` (both above 0) in `steps` training steps, by the same factor in each, and stays."""
+
+    start: float = 0.2
+    end: float = 0.05
+    steps: int = 1000
+
+    def __post_init__(self):
+        at_least(1, self, "steps")
+        if not (self.start > 0 and self.end > 0):
+            received, way_out = (self.start, self.end), "0.2 and 0.05 suit unit vectors."
+            raise ConfigError(invalid("ScheduledTemperature.start and .end", "be above 0", received, way_out))
 
 
 @config
@@ -31,23 +47,27 @@ class LearnedTemperature:
         if not 0 < self.low < self.initial < self.high:
             raise ConfigError(
                 invalid(
-                    "initial", f"lie strictly between low={self.low} and high={self.high}, all above 0",
+                    "LearnedTemperature.initial",
+                    f"lie strictly between low={self.low} and high={self.high}, all above 0",
                     self.initial, "Widen the bounds or start within them.",
                 )
             )
 
 
 class Temperature(tf.keras.layers.Layer):
-    """Holds τ; `value()` gives it.
+    """Holds τ; `value()` gives it, and `advance()` takes a schedule one step on.
 
+    Scheduled: log τ goes in a straight line; the step is a weight, so that a resumed training goes on where it was.
     Learned: log τ = log low + (log high − log low) · σ(x) with one weight x, so that τ never leaves its
     bounds and, unlike with clipping, always has a gradient.
     """
 
     def __init__(self, config, name=None):
-        """Args: config: FixedTemperature or LearnedTemperature."""
+        """Args: config: FixedTemperature, ScheduledTemperature or LearnedTemperature."""
         super().__init__(name=name, dtype="float32")
         self._config = config
+        if isinstance(config, ScheduledTemperature):
+            self._step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step")
         if isinstance(config, LearnedTemperature):
             share = _share(config)
             self._x = self.add_weight(
@@ -60,8 +80,17 @@ class Temperature(tf.keras.layers.Layer):
         """τ, float32 scalar."""
         if isinstance(self._config, FixedTemperature):
             return tf.constant(self._config.value, tf.float32)
+        if isinstance(self._config, ScheduledTemperature):
+            start, end = math.log(self._config.start), math.log(self._config.end)
+            done = tf.minimum(tf.cast(self._step, tf.float32) / self._config.steps, 1.0)
+            return tf.exp(start + (end - start) * done)
         low, high = math.log(self._config.low), math.log(self._config.high)
         return tf.exp(low + (high - low) * tf.sigmoid(self._x))
+
+    def advance(self):
+        """A training step has used τ."""
+        if isinstance(self._config, ScheduledTemperature):
+            self._step.assign_add(1)
 
 
 def _share(bounds):
