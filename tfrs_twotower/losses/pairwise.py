@@ -47,7 +47,8 @@ class TripletHinge:
 
     def __post_init__(self):
         if not self.margin > 0:
-            raise ConfigError(invalid("TripletHinge.margin", "be above 0", self.margin, "0.1 suits unit vectors."))
+            way_out = "In units of ⟨u, v⟩ / τ: with τ = 0.05, 2.0 is a cosine of 0.1."
+            raise ConfigError(invalid("TripletHinge.margin", "be above 0", self.margin, way_out))
 
     def __call__(self, scores, log_expected, mask, weights, positive):
         """The loss of uncorrected scores. A pair has no softmax to correct: `log_expected` is unused."""

@@ -26,12 +26,17 @@ def split_sequence(embeddings):
       ConfigError: there is no sequence, or more than one.
     """
     sequences = [e for e in embeddings if isinstance(e, SequenceEmbedding)]
+    return only_sequence(sequences), [e for e in embeddings if not isinstance(e, SequenceEmbedding)]
+
+
+def only_sequence(sequences):
+    """The one element of a list of a query's sequences; `ConfigError` where there are none or more."""
     if len(sequences) != 1:
         raise ConfigError(
             f"A sequence encoder needs one Sequence among the query's features. Received: {len(sequences)}. "
             "Add Sequence() to `Schema.query`."
         )
-    return sequences[0], [e for e in embeddings if not isinstance(e, SequenceEmbedding)]
+    return sequences[0]
 
 
 class SequenceEncoder(tf.keras.layers.Layer):

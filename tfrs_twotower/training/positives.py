@@ -41,7 +41,7 @@ class EventWeights:
         for name in ("full_dwell_seconds", "half_life_days"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                way_out = "Seconds are 60.0 by default; for no decay use None."
+                way_out = "60.0 is the default." if name == "full_dwell_seconds" else "For no decay use null."
                 raise ConfigError(invalid(f"EventWeights.{name}", "be above 0", value, way_out))
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import SequenceField
+from tfrs_twotower.towers.sequence import only_sequence
 from tfrs_twotower.training.distribution import part_of
 from tfrs_twotower.training.examples import batch_dataset
 
@@ -29,7 +30,7 @@ class SequenceBatches:
 
     def __init__(self, examples, rows, config, fields):
         self._examples, self._config = examples, config
-        self._field = next(f for f in fields if isinstance(f, SequenceField))
+        self._field = only_sequence([f for f in fields if isinstance(f, SequenceField)])
         if len(examples.past_fields) > 1:
             raise ConfigError(
                 "A Sequence cannot stand beside a History: training at every event would need a history for each. "
