@@ -20,9 +20,9 @@ from tfrs_twotower.models import (
     Retrieval,
     SampledObjective,
     SequenceTwoTower,
-    Temperature,
     TwoTowerModel,
     build_auxiliary,
+    build_temperature,
 )
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import Explicit, Hard, HardNegatives, Negatives, build_logq
@@ -263,9 +263,8 @@ def build_objective(recipe, candidate_tower, items, catalogue, counts, shown, pa
     """
     config, seed = recipe.model, derive_seed(recipe.training.seed, "negatives")
     if isinstance(config.loss, FullSoftmax):
-        return CatalogueObjective(
-            Temperature(config.temperature), items, candidate_tower, catalogue, config.loss.block
-        )
+        temperature = build_temperature(config.temperature)
+        return CatalogueObjective(temperature, items, candidate_tower, catalogue, config.loss.block)
     sampled = [s for s in config.negatives if not isinstance(s, (Hard, Explicit))]
     negatives = Negatives(
         sampled, build_logq(config.logq, shown, past), catalogue, counts[catalogue], config.dim,

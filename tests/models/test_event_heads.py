@@ -11,12 +11,12 @@ import toy
 from tfrs_twotower.data import Columns
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import fingerprints
-from tfrs_twotower.models import EventHeads, FixedTemperature, Temperature, build_auxiliary
+from tfrs_twotower.models import EventHeads, FixedTemperature, build_auxiliary, build_temperature
 from tfrs_twotower.recommender import Recommender
 
 
 def model(temperature):
-    return SimpleNamespace(objective=SimpleNamespace(temperature=Temperature(FixedTemperature(temperature))))
+    return SimpleNamespace(objective=SimpleNamespace(temperature=build_temperature(FixedTemperature(temperature))))
 
 
 def test_the_loss_by_hand():

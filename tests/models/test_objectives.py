@@ -12,7 +12,8 @@ from tfrs_twotower.models import (
     Positives,
     Retrieval,
     SampledObjective,
-    Temperature,
+    ScheduledTemperature,
+    build_temperature,
 )
 from tfrs_twotower.sampling import (
     CrossBatch,
@@ -232,9 +233,8 @@ def test_explicit_and_hard_negatives_belong_to_their_row_uncorrected():
 def test_the_catalogue_objective_is_the_full_softmax():
     world = World()
     catalogue = np.array([5, 0, 3, 1])  # items 2 and 4 cannot be recommended
-    objective = CatalogueObjective(
-        Temperature(FixedTemperature(0.5)), world.items, world.tower, catalogue, block=2
-    )
+    temperature = build_temperature(FixedTemperature(0.5))
+    objective = CatalogueObjective(temperature, world.items, world.tower, catalogue, block=2)
     queries, item = world.users[:3], tf.constant([0, 3, 5])
     known = tf.constant([[3, -1], [3, 2], [-1, -1]])
     nothing = tf.zeros([3, 0], tf.int32)
@@ -243,3 +243,17 @@ def test_the_catalogue_objective_is_the_full_softmax():
     left = [[5, 0, 1], catalogue, catalogue]  # row 1 knows its own positive: it counts
     expected = [-np.log(weights[i, p] / weights[i, left[i]].sum()) for i, p in enumerate([0, 3, 5])]
     assert float(loss) == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_a_step_of_the_catalogue_objective_is_one_of_its_temperature():
+    world, item = World(), tf.constant([0, 3, 5])
+    temperature = build_temperature(ScheduledTemperature(start=0.8, end=0.2, steps=2))
+    objective = CatalogueObjective(temperature, world.items, world.tower, np.arange(ITEMS), block=2)
+    positives = Positives(item, tf.ones([3]), tf.fill([3, 1], -1), tf.zeros([3, 0], tf.int32))
+    objective(world.users[:3], None, positives)  # an evaluation is none
+    losses = [float(objective(world.users[:3], None, positives, training=True)) for _ in range(3)]
+    scores = (world.users[:3] @ tf.transpose(world.tower.table)).numpy().astype(np.float64)
+    for loss, tau in zip(losses, [0.8, 0.4, 0.2]):
+        weights = np.exp(scores / tau)
+        expected = -np.log(weights[np.arange(3), item] / weights.sum(axis=1))
+        assert loss == pytest.approx(expected.mean(), rel=1e-5)

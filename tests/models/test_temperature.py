@@ -4,17 +4,23 @@ import pytest
 import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.models import FixedTemperature, LearnedTemperature, Retrieval, ScheduledTemperature, Temperature
+from tfrs_twotower.models import (
+    FixedTemperature,
+    LearnedTemperature,
+    Retrieval,
+    ScheduledTemperature,
+    build_temperature,
+)
 
 
 def test_fixed_has_no_weight():
-    temperature = Temperature(FixedTemperature(0.07))
+    temperature = build_temperature(FixedTemperature(0.07))
     assert float(temperature.value()) == pytest.approx(0.07)
     assert not temperature.weights
 
 
 def test_learned_starts_where_told_and_has_a_gradient():
-    temperature = Temperature(LearnedTemperature(initial=0.05, low=0.01, high=1.0))
+    temperature = build_temperature(LearnedTemperature(initial=0.05, low=0.01, high=1.0))
     with tf.GradientTape() as tape:
         value = temperature.value()
     assert float(value) == pytest.approx(0.05, rel=1e-5)
@@ -26,7 +32,7 @@ def test_learned_starts_where_told_and_has_a_gradient():
 
 @pytest.mark.parametrize("x, bound", [(-50.0, 0.01), (50.0, 1.0)])
 def test_learned_stays_within_bounds(x, bound):
-    temperature = Temperature(LearnedTemperature())
+    temperature = build_temperature(LearnedTemperature())
     temperature.trainable_weights[0].assign(x)
     assert float(temperature.value()) == pytest.approx(bound, rel=1e-4)
 

@@ -8,7 +8,7 @@ import pytest
 
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import Category, Id, Number, Schema, build_fields
-from tfrs_twotower.models import FixedTemperature, Positives, Temperature
+from tfrs_twotower.models import FixedTemperature, Positives, build_temperature
 from tfrs_twotower.rerankers import COLD, NeuralCF, RerankerLoss, Reranking, build_reranker, reorder
 from tfrs_twotower.towers import MLP, Tower
 
@@ -156,7 +156,7 @@ def test_negatives_are_drawn_as_the_retrieval_would_bring_them():
 def test_loss_by_hand():
     still = Still()
     loss = RerankerLoss(NeuralCF(negatives=1, weight=2.0), still, np.zeros(4), seed=0)
-    model = SimpleNamespace(objective=SimpleNamespace(temperature=Temperature(FixedTemperature(1.0))))
+    model = SimpleNamespace(objective=SimpleNamespace(temperature=build_temperature(FixedTemperature(1.0))))
     vectors = tf.ones([2, 1])
     batch = {"query": None, "candidate": tf.constant([1.0, 3.0])}
     found = loss(model, batch, vectors, vectors, batch_of([0, 1], [[-1], [-1]]), training=True)

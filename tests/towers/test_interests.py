@@ -7,7 +7,7 @@ import pytest
 
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import SequenceEmbedding
-from tfrs_twotower.models import FixedTemperature, MultiInterestTwoTower, Temperature
+from tfrs_twotower.models import FixedTemperature, MultiInterestTwoTower, build_temperature
 from tfrs_twotower.towers import MIND, MLP, ComiRec, build_encoder
 from tfrs_twotower.towers.mind import route, squash, used_interests
 
@@ -98,7 +98,7 @@ def test_a_batch_is_trained_on_the_interest_that_its_item_calls_for():
         def call(self, values, training=False):
             return values
 
-    objective = SimpleNamespace(temperature=Temperature(FixedTemperature(0.1)))
+    objective = SimpleNamespace(temperature=build_temperature(FixedTemperature(0.1)))
     model = MultiInterestTwoTower(Tower(), Tower(), objective)
     batch = {
         "query": tf.constant([[[1.0, 0.0], [0.0, 1.0]]] * 2),

@@ -17,14 +17,15 @@ from tfrs_twotower.models.temperature import (
     LearnedTemperature,
     ScheduledTemperature,
     Temperature,
+    build_temperature,
 )
 from tfrs_twotower.models.two_tower import TwoTowerModel
 
 __all__ = [
     "AUXILIARY",
     "CatalogueObjective",
-    "ContentAlignment",
     "CategoryAlignment",
+    "ContentAlignment",
     "Distillation",
     "EnsembleObjective",
     "EventHeads",
@@ -36,10 +37,11 @@ __all__ = [
     "Positives",
     "Retrieval",
     "SampledObjective",
+    "ScheduledTemperature",
     "SelfSupervision",
     "SequenceTwoTower",
-    "ScheduledTemperature",
     "Temperature",
     "TwoTowerModel",
     "build_auxiliary",
+    "build_temperature",
 ]

@@ -7,7 +7,7 @@ import tensorflow_recommenders as tfrs
 
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.losses import SampledSoftmax
-from tfrs_twotower.models.temperature import FixedTemperature, Temperature
+from tfrs_twotower.models.temperature import FixedTemperature, build_temperature
 from tfrs_twotower.sampling import same_item, user_positives
 
 
@@ -68,7 +68,7 @@ class Retrieval(tfrs.tasks.Retrieval):
         self._autocast = False  # under mixed precision, scores are float32
         if isinstance(temperature, (int, float)):
             temperature = FixedTemperature(float(temperature))
-        self.temperature = Temperature(temperature)
+        self.temperature = build_temperature(temperature)
         self.logq = logq
         self.loss = loss
         self._in_batch = in_batch

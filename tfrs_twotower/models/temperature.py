@@ -55,44 +55,59 @@ class LearnedTemperature:
 
 
 class Temperature(tf.keras.layers.Layer):
-    """Holds τ; `value()` gives it, and `advance()` takes a schedule one step on.
+    """Holds τ; `build_temperature` makes the one of a configuration."""
 
-    Scheduled: log τ goes in a straight line; the step is a weight, so that a resumed training goes on where it was.
-    Learned: log τ = log low + (log high − log low) · σ(x) with one weight x, so that τ never leaves its
-    bounds and, unlike with clipping, always has a gradient.
-    """
-
-    def __init__(self, config, name=None):
-        """Args: config: FixedTemperature, ScheduledTemperature or LearnedTemperature."""
-        super().__init__(name=name, dtype="float32")
+    def __init__(self, config):
+        super().__init__(name="temperature", dtype="float32")
         self._config = config
-        if isinstance(config, ScheduledTemperature):
-            self._step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step")
-        if isinstance(config, LearnedTemperature):
-            share = _share(config)
-            self._x = self.add_weight(
-                name="log_temperature",
-                shape=[],
-                initializer=tf.keras.initializers.Constant(math.log(share / (1 - share))),
-            )
 
     def value(self):
         """τ, float32 scalar."""
-        if isinstance(self._config, FixedTemperature):
-            return tf.constant(self._config.value, tf.float32)
-        if isinstance(self._config, ScheduledTemperature):
-            start, end = math.log(self._config.start), math.log(self._config.end)
-            done = tf.minimum(tf.cast(self._step, tf.float32) / self._config.steps, 1.0)
-            return tf.exp(start + (end - start) * done)
-        low, high = math.log(self._config.low), math.log(self._config.high)
-        return tf.exp(low + (high - low) * tf.sigmoid(self._x))
+        raise NotImplementedError
 
     def advance(self):
         """A training step has used τ."""
-        if isinstance(self._config, ScheduledTemperature):
-            self._step.assign_add(1)
 
 
-def _share(bounds):
-    """Where the start lies between the bounds, on the log scale, in (0, 1)."""
-    return math.log(bounds.initial / bounds.low) / math.log(bounds.high / bounds.low)
+class _Fixed(Temperature):
+    def value(self):
+        return tf.constant(self._config.value, tf.float32)
+
+
+class _Scheduled(Temperature):
+    """log τ goes in a straight line. The step is a weight, so that a resumed training goes on where it was."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self._step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step")
+
+    def value(self):
+        start, end = math.log(self._config.start), math.log(self._config.end)
+        done = tf.minimum(tf.cast(self._step, tf.float32) / self._config.steps, 1.0)
+        return tf.exp(start + (end - start) * done)
+
+    def advance(self):
+        self._step.assign_add(1)
+
+
+class _Learned(Temperature):
+    """log τ = log low + (log high − log low) · σ(x) with one weight x, so that τ never leaves its bounds and, unlike
+    with clipping, always has a gradient."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self._low, self._high = math.log(config.low), math.log(config.high)
+        share = (math.log(config.initial) - self._low) / (self._high - self._low)
+        start = tf.keras.initializers.Constant(math.log(share / (1 - share)))
+        self._x = self.add_weight(name="log_temperature", shape=[], initializer=start)
+
+    def value(self):
+        return tf.exp(self._low + (self._high - self._low) * tf.sigmoid(self._x))
+
+
+_KINDS = {FixedTemperature: _Fixed, ScheduledTemperature: _Scheduled, LearnedTemperature: _Learned}
+
+
+def build_temperature(config):
+    """The `Temperature` of a `FixedTemperature`, `ScheduledTemperature` or `LearnedTemperature`."""
+    return _KINDS[type(config)](config)
