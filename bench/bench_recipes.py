@@ -8,6 +8,7 @@
 Each recipe is trained once, in a process of its own, as `twotower train RECIPE` does it, with the split changed: the
 whole catalogue is ranked without what the user has seen, validation chooses the epoch, and the test is measured once:
 one film a user. What a person did minutes before is known to all of them. iALS needs the package `implicit`.
+A recipe with a reranker has the figures of its retrieval alone beside its own.
 """
 
 import argparse
@@ -32,6 +33,8 @@ from tfrs_twotower.recommender import Recommender
 
 NAMES = [name for name in recipes.names() if name not in ("plain", "retail")]
 SHOWN = ("recall@10", "ndcg@10", "recall@50", "recall@100", "mrr", "coverage@10")
+_DECIDES = ("recall@10", "ndcg@10")  # a recipe that is below a baseline in one of these loses to it
+_CAUSES: dict = {"100k": {}, "1m": {}}  # of losing, as measured: {recipe: cause}
 _EASE_PENALTY, _IALS_FACTORS, _IALS_PASSES = 300.0, 64, 15
 
 
@@ -54,9 +57,10 @@ def one(data, name, settings):
     with tempfile.TemporaryDirectory() as folder:
         recommender = Recommender(recipe, **frames, directory=f"{folder}/{name}/run").fit(verbose=0)
         metrics = recommender.evaluate()
-    training = metrics["training"]
+    training, retrieval = metrics["training"], metrics["baselines"].get("retrieval")
     return {
         "model": name, **{metric: round(metrics["test"][metric], 4) for metric in SHOWN},
+        **({f"retrieval {metric}": round(retrieval[metric], 4) for metric in _DECIDES} if retrieval else {}),
         "epochs": training["epochs"], "seconds": round(training["seconds"]),
         "examples_per_second": round(training["examples_per_second"]),
         "peak_memory_mb": round(training["peak_memory_mb"]),
@@ -106,6 +110,21 @@ def ials(taken, users):
     return DotScorer(model.user_factors[users], model.item_factors)
 
 
+def noted(data, rows):
+    """The rows, each recipe's with a `note` that names the baselines above it and why, where there are such.
+
+    Args:
+      rows: {model: row}.
+    """
+    plain = [row for model, row in rows.items() if model not in NAMES]
+    notes = {}
+    for model in rows.keys() & set(NAMES):
+        above = [b["model"] for b in plain if any(b[metric] > rows[model][metric] for metric in _DECIDES)]
+        if above:
+            notes[model] = {"note": f"below {', '.join(above)}: {_CAUSES[data].get(model, 'cause not sought')}"}
+    return [{**{k: v for k, v in row.items() if k != "note"}, **notes.get(model, {})} for model, row in rows.items()]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", choices=["100k", "1m"], default="100k")
@@ -121,14 +140,14 @@ def main():
     file = common.RESULTS / f"{record}.json"
     known = json.loads(file.read_text())["figures"] if file.exists() else []
     rows.update({row["model"]: row for row in known if row["model"] in NAMES})
-    common.record(record, list(rows.values()))
+    common.record(record, noted(args.data, rows))
     for name in args.only:
         command = ["--data", args.data, "--row", name, *(f"--set={setting}" for setting in args.set)]
         done = subprocess.run(
             [sys.executable, "-m", "bench.bench_recipes", *command], stdout=subprocess.PIPE, text=True, check=True
         )
         rows[name] = json.loads(done.stdout.splitlines()[-1])
-        common.record(record, list(rows.values()))
+        common.record(record, noted(args.data, rows))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import common, movielens_1m, results_md
+from bench import bench_recipes, common, movielens_1m, results_md
 
 
 def test_interleaved_runs_in_turn_and_times_only_the_rounds():
@@ -75,3 +75,14 @@ def test_five_core_takes_out_what_becomes_rare_on_the_way():
     rare = [(0, 9), (1, 9), (2, 9), (3, 9), (7, 9)]  # item 9 has five users until user 7, with one event, is gone
     log = pd.DataFrame(everyone + rare, columns=["user_id", "item_id"])
     assert movielens_1m.five_core(log).values.tolist() == [list(pair) for pair in everyone]
+
+
+def test_a_recipe_below_a_baseline_gets_a_note_that_names_it(monkeypatch):
+    monkeypatch.setitem(bench_recipes._CAUSES, "100k", {"fm": "no crosses"})
+    figures = {"popularity": (0.1, 0.1), "EASE": (0.2, 0.1), "fm": (0.1, 0.0), "mind": (0.3, 0.0), "sasrec": (0.3, 0.1)}
+    rows = {model: {"model": model, "recall@10": r, "ndcg@10": n, "note": "old"} for model, (r, n) in figures.items()}
+    notes = {row["model"]: row.get("note") for row in bench_recipes.noted("100k", rows)}
+    assert notes == {
+        "popularity": None, "EASE": None, "sasrec": None, "fm": "below popularity, EASE: no crosses",
+        "mind": "below popularity, EASE: cause not sought",
+    }

@@ -104,9 +104,10 @@ class Assembly:
 
     def model_scorer(self, queries):
         """The model as a scorer: what is served."""
-        retrieval = DotScorer(self.query_vectors(queries.row), self.candidate_vectors())
+        vectors, candidates = self.query_vectors(queries.row), self.candidate_vectors()
         if self.second_stage is None:
-            return retrieval
+            return DotScorer(vectors, candidates)
+        retrieval = DotScorer(vectors / self.model.temperature, candidates)  # the scale of what is added
         seen = self._at_positions(queries.seen, known_only=True) if self.recipe.evaluation.exclude_seen else None
         return self.second_stage.scorer(retrieval, queries.row, seen, self._at_positions(queries.targets))
 

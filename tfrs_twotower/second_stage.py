@@ -56,6 +56,7 @@ class SecondStage:
         """The `RerankedScorer` of a `DotScorer` whose queries are log rows, by the weights as they are.
 
         Args:
+          retrieval: its scores are ⟨u, v⟩ / τ: to those the reranker learned to add.
           exclude, targets: as in `RerankedScorer`.
         """
         items = self.reranking().items

@@ -7,6 +7,7 @@ import pytest
 import toy
 
 from tfrs_twotower import recipes
+from tfrs_twotower.evaluation import EvaluationConfig
 from tfrs_twotower.exporting import read
 from tfrs_twotower.features import Augmented, Category, GraphVector, History, Id, Schema, Sequence, Text
 from tfrs_twotower.index import IndexConfig
@@ -67,7 +68,8 @@ def test_a_system_from_training_to_a_loaded_export(name, tmp_path):
     frames["items"]["image"] = (np.eye(toy.CLUSTERS)[truth.item_cluster] + noise).tolist()
     kind = "ivf" if name in ("mind", "comirec") else "exact"  # several interests are searched in another way
     recipe = dataclasses.replace(
-        toy.recipe(epochs=3), model=model, schema=schema, index=IndexConfig(kind=kind, k=10)
+        toy.recipe(epochs=3), model=model, schema=schema, index=IndexConfig(kind=kind, k=10),
+        evaluation=EvaluationConfig(ks=(10,), exclude_seen=False, bootstrap=200),
     )
     recommender = Recommender(recipe, directory=tmp_path / "run", **frames).fit(verbose=0)
 
@@ -88,6 +90,11 @@ def test_a_system_from_training_to_a_loaded_export(name, tmp_path):
     assert ids.shape == (3, 7) and all(len(set(row)) == 7 for row in ids.numpy())
     assert (np.diff(scores) <= 0).all()
     np.testing.assert_allclose(recommender.retriever.score_pairs(features, ids), scores, rtol=1e-5, atol=1e-4)
+
+    # What was measured is what is served.
+    ids, _ = recommender.retriever.recommend(features, tf.constant(10), nothing, nothing, tf.constant(0.0), exact=True)
+    judged = recommender.evaluations["model"].top[:3]
+    np.testing.assert_array_equal(ids, tf.gather(recommender.retriever.item_ids, judged))
 
     again = Recommender.load(recommender.directory, **frames)
     assert again.recommend(users[:3], k=5).equals(recommender.recommend(users[:3], k=5))
