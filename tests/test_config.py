@@ -7,7 +7,7 @@ import pytest
 from tfrs_twotower import recipes, runs
 from tfrs_twotower.config import from_dict, override, to_dict
 from tfrs_twotower.data import Files, Temporal, UserHeldOut
-from tfrs_twotower.errors import ConfigError, nearest
+from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.evaluation import EvaluationConfig
 from tfrs_twotower.index import IndexConfig
 from tfrs_twotower.models import LearnedTemperature
@@ -132,6 +132,12 @@ def test_a_number_names_a_place_of_a_tuple():
      "`ModelConfig.dim` must be int. Received: ModelConfig.dim='wide'."),
     ('model={"type": "ModelConfig", "dims": 3}', "`ModelConfig` has no field `dims`. Did you mean `dim`?"),
     ('split={"type": "Temporl"}', "Unknown configuration class `Temporl`. Did you mean `Temporal`?"),
+    ('model.loss={"type": "Zzz"}', "Unknown configuration class `Zzz`. Known: `SampledSoftmax`, "
+     "`RefinedSampledSoftmax`, `FullSoftmax`, `BinaryCrossEntropy`, `TripletHinge`, `TripletLogistic`, `BPR`."),
+    ('model={"type": "ModelConfig", "logq": {"type": "Zzz"}}',
+     "Unknown configuration class `Zzz`. Known: `NoLogQ`, `StaticLogQ`, `StreamingLogQ`."),
+    ('model.negatives.0={"type": "Zzz"}', "Unknown configuration class `Zzz`. Known: `InBatch`, `Uniform`,"),
+    ('model.query_encoder={"type": "GRU4Re"}', "Unknown configuration class `GRU4Re`. Did you mean `GRU4Rec`?"),
     ('split={"type": ["Temporal"]}', "Unknown configuration class `['Temporal']`."),
     ("index.kind=scan", "`index.kind` must be 'auto' or 'exact' or 'scann' or 'ivf'. Received: index.kind='scan'."),
     ("title=3", "`title` must be str or null. Received: title=3."),
@@ -144,6 +150,8 @@ def test_a_number_names_a_place_of_a_tuple():
      "LearnedTemperature. Received: model.temperature=0.1. It is {\"type\": \"FixedTemperature\", \"value\": 0.05}"),
     ("name.first=x", "`name.first` goes deeper than the configuration does, at `first`."),
     ("training.epoch=3", "`training.epoch`: `TrainingConfig` has no field `epoch`. Did you mean `epochs`?"),
+    ('model={"type": "ModelConfig", "loss": {"type": "RefinedSampledSoftmax"}, "logq": {"type": "NoLogQ"}}',
+     "`ModelConfig.logq` must be StreamingLogQ or StaticLogQ with RefinedSampledSoftmax. Received: "),
     ("training", "`--set` must look like name.name=value. Received: 'training'."),
 ])
 def test_a_wrong_override_is_refused(assignment, message):
@@ -176,6 +184,11 @@ def test_a_list_of_known_names_ends_after_ten():
     assert nearest("zzz", ids) == " Known: " + ", ".join(f"`i{i}`" for i in range(10)) + ", …."
     assert nearest("zzz", ids[:10]) == " Known: " + ", ".join(f"`i{i}`" for i in range(10)) + "."
     assert nearest("i7777", ids) == " Did you mean `i777`?"
+
+
+def test_a_value_is_quoted_up_to_500_characters():
+    assert invalid("k", "be 3", "x" * 498, "Do.") == f"`k` must be 3. Received: k='{'x' * 498}'. Do."
+    assert invalid("k", "be 3", "x" * 499, "Do.") == f"`k` must be 3. Received: k='{'x' * 499}…. Do."
 
 
 def test_runs_that_cannot_be_made_are_refused(tmp_path):

@@ -6,6 +6,7 @@ what it was.
 """
 
 import dataclasses
+import functools
 import json
 import math
 import numbers
@@ -46,29 +47,34 @@ def to_dict(value):
     )
 
 
-def from_dict(data):
-    """The inverse of `to_dict`.
+def from_dict(data, hint=typing.Any):
+    """The inverse of `to_dict`; `hint` is the annotation of the field that it is for.
 
     Raises:
       ConfigError: a class or a field is unknown, a field that has no default is missing, a value has another
         type than its field, or the class refuses it.
     """
     if isinstance(data, list):
-        return tuple(from_dict(v) for v in data)
+        return tuple(from_dict(v, hint) for v in data)
     if not isinstance(data, dict):
         return data
     if "type" not in data:
         return {k: from_dict(v) for k, v in data.items()}
     name = str(data["type"])
     if name not in _CLASSES:
-        raise ConfigError(f"Unknown configuration class `{name}`." + nearest(name, _CLASSES))
-    cls = _CLASSES[name]
-    values = {k: from_dict(v) for k, v in data.items() if k != "type"}
+        fitting = _classes(hint)
+        raise ConfigError(
+            f"Unknown configuration class `{name}`." + nearest(name, fitting or _CLASSES, most=len(fitting))
+        )
+    cls, values = _CLASSES[name], {}
     fields = {f.name: f for f in dataclasses.fields(cls)}
-    for key, value in values.items():
+    for key, value in data.items():
+        if key == "type":
+            continue
         if key not in fields:
             raise ConfigError(f"`{name}` has no field `{key}`." + nearest(key, fields))
-        _check_type(value, cls, key, f"{name}.{key}")
+        values[key] = from_dict(value, _hint(cls, key))
+        _check_type(values[key], cls, key, f"{name}.{key}")
     for key, field in fields.items():
         if key not in values and field.default is field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"`{name}` needs the field `{key}`, which has no default. Give it.")
@@ -104,7 +110,7 @@ def override(value, assignments):
 
 
 def _parsed(assignment):
-    """(names, new value, dotted path) of one assignment."""
+    """(names, new value as JSON has it, dotted path) of one assignment."""
     path, separator, text = assignment.partition("=")
     if not separator:
         raise ConfigError(
@@ -112,18 +118,18 @@ def _parsed(assignment):
             "Write for example training.epochs=3."
         )
     try:
-        new = from_dict(json.loads(text))
+        new = json.loads(text)
     except json.JSONDecodeError:
         new = text
     return path.split("."), new, path
 
 
-def _assigned(value, assignments):
+def _assigned(value, assignments, hint=typing.Any):
     if not assignments:
         return value
     names, _, path = assignments[0]
     if isinstance(value, tuple):
-        return _assigned_places(value, assignments)
+        return _assigned_places(value, assignments, hint)
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         raise ConfigError(f"`{path}` goes deeper than the configuration does, at `{names[0]}`.")
     fields = [f.name for f in dataclasses.fields(value)]
@@ -136,13 +142,14 @@ def _assigned(value, assignments):
         if rest:
             deeper.setdefault(name, []).append((rest, new, path))
         else:
+            new = from_dict(new, _hint(type(value), name))
             if isinstance(new, int) and not isinstance(new, bool) and _hint(type(value), name) is float:
                 new = float(new)
             _check_type(new, type(value), name, path, _default(getattr(value, name)))
             changed[name] = new
             deeper.pop(name, None)
     for name, further in deeper.items():
-        changed[name] = _assigned(changed.get(name, getattr(value, name)), further)
+        changed[name] = _assigned(changed.get(name, getattr(value, name)), further, _hint(type(value), name))
         _check_type(changed[name], type(value), name, further[-1][2])
     return dataclasses.replace(value, **changed)
 
@@ -151,7 +158,7 @@ def _default(value):
     return f" It is {json.dumps(to_dict(value))} by default."
 
 
-def _assigned_places(values, assignments):
+def _assigned_places(values, assignments, hint):
     """A tuple with assignments to its places, which numbers from 0 name."""
     changed, deeper = dict(enumerate(values)), {}
     for (name, *rest), new, path in assignments:
@@ -161,13 +168,23 @@ def _assigned_places(values, assignments):
         if rest:
             deeper.setdefault(place, []).append((rest, new, path))
         else:
-            changed[place] = new
+            changed[place] = from_dict(new, hint)
             deeper.pop(place, None)
     return tuple(_assigned(value, deeper.get(place, [])) for place, value in changed.items())
 
 
+def _classes(hint):
+    """Names of the configuration classes that an annotation allows."""
+    if hint in _CLASSES.values():
+        return [hint.__name__]
+    return [name for inner in typing.get_args(hint) for name in _classes(inner)]
+
+
+_hints = functools.cache(typing.get_type_hints)
+
+
 def _hint(cls, name):
-    return typing.get_type_hints(cls)[name]
+    return _hints(cls)[name]
 
 
 def _check_type(value, cls, name, where, way_out=""):

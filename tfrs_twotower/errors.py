@@ -2,7 +2,6 @@
 
 import difflib
 
-_SHOWN = 10  # names that a message lists
 _LONGEST = 500  # characters of a value that a message quotes
 
 
@@ -45,11 +44,11 @@ def invalid(argument, rule, received, way_out):
     return f"`{argument}` must {rule}. Received: {argument}={shown}. {way_out}"
 
 
-def nearest(name, known):
-    """Returns " Did you mean `x`?" for the nearest known name, or lists the first ten that are known."""
+def nearest(name, known, most=10):
+    """Returns " Did you mean `x`?" for the nearest known name, or lists the first `most` that are known."""
     known = [str(k) for k in known]
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     if close:
         return f" Did you mean `{close[0]}`?"
-    shown = [f"`{k}`" for k in known[:_SHOWN]] + ["…"] * (len(known) > _SHOWN)
-    return f" Known: {', '.join(shown)}." if known else ""
+    shown = [f"`{k}`" for k in known[:most]] + ["…"] * (len(known) > most)
+    return f" Known: {', '.join(shown)}." if known and most else ""

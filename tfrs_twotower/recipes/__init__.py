@@ -21,8 +21,9 @@ def load(name):
     """
     if name.endswith(".json"):
         return _read(name)
-    if name not in names():
-        raise ConfigError(f"There is no recipe `{name}`." + nearest(name, names()))
+    known = names()
+    if name not in known:
+        raise ConfigError(f"There is no recipe `{name}`." + nearest(name, known, most=len(known)))
     return importlib.import_module(f"{__name__}.{name}").recipe()
 
 
