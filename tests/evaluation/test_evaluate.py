@@ -128,7 +128,9 @@ def test_config_round_trip():
     assert EvaluationConfig().ks == (10, 50, 100)
 
 
-@pytest.mark.parametrize(("field", "value"), [("ks", ()), ("ks", (10, 0)), ("bootstrap", -1)])
+@pytest.mark.parametrize(("field", "value"), [
+    ("ks", ()), ("ks", (10, 0)), ("bootstrap", -1), ("bootstrap", 1), ("bootstrap", 19),
+])
 def test_wrong_settings_are_refused(field, value):
     with pytest.raises(ConfigError, match=f"`EvaluationConfig.{field}` must be"):
         EvaluationConfig(**{field: value})

@@ -3,6 +3,8 @@
 from tfrs_twotower.config import at_least, config
 from tfrs_twotower.errors import ConfigError, invalid
 
+_LEAST = 20  # fewer replicates tell no 95% interval
+
 
 @config
 class EvaluationConfig:
@@ -11,7 +13,7 @@ class EvaluationConfig:
     Attributes:
       ks: the cut-offs K of the metrics, each at least 1.
       exclude_seen: items that the user met before the request are not ranked (targets always are).
-      bootstrap: replicates behind each interval; 0 leaves the intervals out.
+      bootstrap: replicates behind each interval, at least 20; 0 leaves the intervals out.
     """
 
     ks: tuple[int, ...] = (10, 50, 100)
@@ -23,6 +25,9 @@ class EvaluationConfig:
             rule, way_out = "be one or more numbers of at least 1", "Pass for example (10, 100)."
             raise ConfigError(invalid("EvaluationConfig.ks", rule, self.ks, way_out))
         at_least(0, self, "bootstrap")
+        if 0 < self.bootstrap < _LEAST:
+            rule = f"be at least {_LEAST}, or 0"
+            raise ConfigError(invalid("EvaluationConfig.bootstrap", rule, self.bootstrap, "0 gives no intervals."))
 
     def metrics(self):
         """The names of all metrics that an evaluation gives."""
