@@ -60,6 +60,18 @@ def test_train_leaves_what_the_help_promises(run):
     assert (run / "report" / "recall_by_popularity.png").stat().st_size > 5_000
 
 
+def test_a_training_that_is_refused_leaves_no_folder(files, tmp_path, capsys):
+    command = ["train", "plain", "--interactions", str(files / "log.csv"), "--runs", str(tmp_path / "runs")]
+    assert main(command) == 1 and "no column `user_id`" in capsys.readouterr().err
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_an_unknown_recipe_is_refused_with_all_that_there_are(capsys):
+    assert main(["train", "zzz"]) == 1
+    message = capsys.readouterr().err
+    assert all(f"`{name}`" in message for name in recipes.names())
+
+
 def test_recommend_prints_k_rows_a_user(run, capsys):
     assert main(["recommend", str(run), "u1", "nobody", "-k", "4", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)

@@ -1,5 +1,6 @@
 """What `twotower train` does, and what it prints at the end."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -54,8 +55,14 @@ def _train(args):
         recipe = recipe_of(args)
         directory = Path(args.folder).resolve() if args.folder else runs.create(args.runs, recipe.name)
     print(f"Recipe {recipe.name} → {_shown(directory)}", flush=True)
-    # A progress bar on a terminal, a line an epoch in a file.
-    return Recommender(recipe, directory=directory).fit(verbose=1 if sys.stdout.isatty() else 2)
+    try:
+        # A progress bar on a terminal, a line an epoch in a file.
+        return Recommender(recipe, directory=directory).fit(verbose=1 if sys.stdout.isatty() else 2)
+    finally:
+        if not (args.resume or args.folder):
+            with contextlib.suppress(OSError):  # what holds a run is not empty
+                directory.rmdir()
+                directory.parent.rmdir()
 
 
 def _report(recommender, args):
