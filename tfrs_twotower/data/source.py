@@ -20,6 +20,13 @@ FILE = b"file"          # of the schema: the file that the batch was read from
 UNIT = b"unit"          # of the field `timestamp`: the unit of its numbers
 PARSE_AS = b"parse_as"  # of a text field: what its text stands for: int64, double or timestamp
 
+# Of a missing column.
+_WAYS_OUT = {
+    name: f" Say which one it is: `--{name.replace('_', '-')} COLUMN`, in Python `Columns({name}=...)`."
+    for name in (USER_ID, ITEM_ID, TIMESTAMP)
+}
+_WAYS_OUT[TIMESTAMP] += " A log without times: number its rows in the order of the events."
+
 
 class Source(Protocol):
     """Gives Arrow data under the canonical names of `columns.py`; `ingest` checks and converts the values.
@@ -82,13 +89,6 @@ def reading(path):
         raise DataError(f"{path}: holds bytes that are not UTF-8 text ({error}). Store it as UTF-8.") from error
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: cannot be read: {error}. Check that it is whole and of its kind.") from error
-
-
-_WAYS_OUT = {
-    name: f" Say which one it is: `--{name.replace('_', '-')} COLUMN`, in Python `Columns({name}=...)`."
-    for name in (USER_ID, ITEM_ID, TIMESTAMP)
-}
-_WAYS_OUT[TIMESTAMP] += " A log without times: number its rows in the order of the events."
 
 
 def check_columns(wanted, present, where, hint=""):
