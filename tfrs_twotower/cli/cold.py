@@ -66,8 +66,7 @@ def run(args):
     inputs = {name: tf.TensorSpec(*_spec(kind)) for name, kind in {c.USER_ID: "text", **dict(args.inputs)}.items()}
     retriever = rule_retriever(items, rules, args.order, args.ascending, inputs)
     directory = runs.create(args.runs, args.name)
-    version = runs.next_version(directory)
-    path = export_rules(retriever, directory / runs.EXPORT, args.name, items, rules, args.order, version)
+    path = export_rules(retriever, directory / runs.EXPORT, args.name, items, runs.next_version(directory))
     runs.point_latest(directory)
     print(f"{items.num_rows:,} items, {retriever.dim - 1:,} lists by context: {path}")
 

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.coldstart.rules import MOMENTS, ByColumn, RuleItem, RuleQuery
+from tfrs_twotower.coldstart.rules import MOMENTS, RuleItem, RuleQuery
 from tfrs_twotower.config import to_dict
 from tfrs_twotower.exporting import Retriever, export
 from tfrs_twotower.exporting.parity import odd
@@ -45,32 +45,33 @@ def rule_retriever(items, rules=(), order=None, ascending=False, ignored=USER_ID
     )
 
 
-def export_rules(retriever, root, name, items, rules=(), order=None, least_version=1):
-    """Writes a retriever of `rule_retriever`, of the same items, rules and order, as the next version under `root`, as
+def export_rules(retriever, root, name, items, least_version=1):
+    """Writes a retriever of `rule_retriever`, of the same items, as the next version under `root`, as
     `exporting.export` does; returns its path."""
     _, report = build(IndexConfig(kind="exact"), retriever.vectors.numpy())
     fields = {
         "model": name,
-        "schema": to_dict(_schema(retriever, rules, order)),
+        "schema": to_dict(_schema(retriever.candidate_tower)),
         "embedding_space": uuid.uuid4().hex,
         "temperature": 1.0,
         "metrics": None,
-        "rules": [rule.field for rule in rules],
+        "rules": [one.field for one in retriever.candidate_tower.lists],
     }
     samples = [odd(retriever.query_tower.inputs(), rows=1)]
     return export(retriever, root, fields, samples, report, model_name=name, least_version=least_version, table=items)
 
 
-def _schema(retriever, rules, order):
+def _schema(tower):
     """What requests and items are asked for, in the words of a schema."""
-    fields = dict.fromkeys(rule.field for rule in rules)
+    fields = dict.fromkeys(one.field for one in tower.lists)
     parts = tuple(field for field in fields if field in MOMENTS)
     query = [Category(field) for field in fields if field not in MOMENTS]
     moments = [Time(c.TIMESTAMP, parts=parts)] if parts else []
-    specs = retriever.candidate_tower.inputs()
-    columns = {
-        rule.column: (MultiValue if len(specs[rule.column].shape) == 2 else Category)(rule.column)
-        for rule in rules if isinstance(rule, ByColumn)
-    }
-    ordered = (Number(order),) if order is not None else ()
-    return Schema(query=(Id(c.USER_ID), *query, *moments), candidate=(Id(c.ITEM_ID), *ordered, *columns.values()))
+    candidate = [_feature(column, spec) for column, spec in tower.inputs().items() if column != c.ITEM_ID]
+    return Schema(query=(Id(c.USER_ID), *query, *moments), candidate=(Id(c.ITEM_ID), *candidate))
+
+
+def _feature(column, spec):
+    if spec.dtype == tf.float32:
+        return Number(column)
+    return MultiValue(column) if len(spec.shape) == 2 else Category(column)
