@@ -55,8 +55,7 @@ def run(args):
     source = source_of(args, runs.read_config(directory).recipe.source)
     if args.users_only:
         published = update_users(directory, source, learning_rate=args.learning_rate)
-        given = f" in {args.interactions}" if args.interactions else ", as the run's own source has not grown"
-        print(f"Published: {published}" if published else f"There are no new events{given}: nothing was published.")
+        print(f"Published: {published}" if published else "Nothing was published.")  # a warning said why
         return 0
     update = update_full(directory, source, args.held_out)
     low, high = update.interval
