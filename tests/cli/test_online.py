@@ -1,5 +1,7 @@
 """`twotower load`, and a store behind `twotower serve`, as commands."""
 
+import dataclasses
+import inspect
 import re
 import subprocess
 import sys
@@ -9,10 +11,12 @@ import pytest
 
 from tests.serving import history_export
 from tfrs_twotower import runs
-from tfrs_twotower.cli.main import main
+from tfrs_twotower.cli.main import build_parser, main
 from tfrs_twotower.data import Columns, Files
-from tfrs_twotower.online import open_stores
+from tfrs_twotower.exploration import Exploration
+from tfrs_twotower.online import Retention, open_stores
 from tfrs_twotower.recipe import Recipe
+from tfrs_twotower.serving import Connections, Load, Server
 
 
 @pytest.fixture
@@ -49,6 +53,15 @@ def test_a_run_on_frames_says_what_to_do(tmp_path, capsys):
     runs.write_config(tmp_path, runs.RunConfig(Recipe(name="r"), "space", "fingerprint", 0))
     assert main(["load", str(tmp_path), "--store", f"sqlite:{tmp_path}/s.db"]) == 1
     assert "trained on frames" in capsys.readouterr().err
+
+
+def test_serve_has_the_librarys_defaults():
+    args, library = build_parser().parse_args(["serve", "export"]), inspect.signature(Server).parameters
+    assert (args.concurrency, args.queue, args.deadline) == dataclasses.astuple(Load())
+    assert (args.explore_share, args.explore_cap) == (Exploration().share, Exploration().cap)
+    assert args.connections == Connections().most and args.keep_events == Retention().events
+    for name in ("host", "rest_port", "grpc_port", "poll_seconds", "drain_seconds", "cold_beta", "event_types"):
+        assert getattr(args, name) == library[name].default, name
 
 
 def test_serve_and_load_refuse_an_address_in_one_line(run, tmp_path, capsys):

@@ -13,11 +13,12 @@ def add_arguments(parser):
                        help="with --store and --items-log: the channel `fresh` of /v1/recommend shows new items by "
                        "Thompson sampling, and learns from events; FILE (SQLite) keeps what was shown and clicked")
     group.add_argument("--explore-share", type=float, default=0.05, metavar="SHARE",
-                       help="of the requests that name the channel, so many are shown new items (default: 0.05)")
+                       help="of the requests that name the channel, so many are shown new items (default: %(default)s)")
     group.add_argument("--explore-cap", type=options.positive, default=1000, metavar="N",
-                       help="an item is shown at most so often (default: 1000)")
+                       help="an item is shown at most so often (default: %(default)s)")
     group.add_argument("--explore-rate", type=float, default=0.05, metavar="RATE",
-                       help="the share of what is shown that people take in general: the prior's mean (default: 0.05)")
+                       help="the share of what is shown that people take in general: the prior's mean "
+                       "(default: %(default)s)")
 
 
 def explored(args, stores, fresh):

@@ -54,10 +54,11 @@ def add_parser(subparsers):
     parser = options.verb(subparsers, "serve", run, "answer over REST and gRPC on this machine", DESCRIPTION)
     parser.add_argument("root", metavar="EXPORT_ROOT", help="all versions' folder, as runs/movielens/latest/export")
     parser.add_argument("--name", help="the model's name in requests (default: the one in the export's manifest)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: 127.0.0.1, this machine only)")
-    parser.add_argument("--rest-port", type=int, default=8501, help="default: 8501; 0 takes a free one")
-    parser.add_argument("--grpc-port", type=int, default=8500, help="default: 8500; 0 takes a free one")
-    parser.add_argument("--poll-seconds", type=float, default=1.0, help="how often new versions are looked for")
+    parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s, this machine only)")
+    parser.add_argument("--rest-port", type=int, default=8501, help="default: %(default)s; 0 takes a free one")
+    parser.add_argument("--grpc-port", type=int, default=8500, help="default: %(default)s; 0 takes a free one")
+    parser.add_argument("--poll-seconds", type=float, default=1.0,
+                        help="how often new versions are looked for (default: %(default)s)")
     options.add_store(parser, required=False)
     parser.add_argument("--event-types", metavar="TYPE", nargs="+", default=(),
                         help="events of these types alone make a history (default: all)")
@@ -66,7 +67,7 @@ def add_parser(subparsers):
                         "their history until their first event")
     parser.add_argument("--cold-beta", type=float, default=0.0, metavar="BETA",
                         help="with --store, the popularity_beta of users without any history, where a request names "
-                        "none: below 0 popular items come to the front (default: 0)")
+                        "none: below 0 popular items come to the front (default: %(default)s)")
     parser.add_argument("--cache", metavar="N|URL",
                         help="keep query vectors: N of them in this process, or for an hour in Redis, redis://HOST/1. "
                         "A vector is used again until its user, the minute or the model changes")
@@ -76,13 +77,13 @@ def add_parser(subparsers):
     load = parser.add_argument_group("load")
     load.add_argument("--concurrency", type=options.positive, default=max(8, 2 * (os.cpu_count() or 0)),
                       metavar="N", help="requests that run at a time (default: twice the processors, at least 8)")
-    load.add_argument("--queue", type=int, default=128, metavar="N", help="requests that wait (default: 128)")
+    load.add_argument("--queue", type=int, default=128, metavar="N", help="requests that wait (default: %(default)s)")
     load.add_argument("--deadline", type=float, default=2.0, metavar="SECONDS",
-                      help="how long a request waits for its turn (default: 2)")
+                      help="how long a request waits for its turn (default: %(default)s)")
     load.add_argument("--connections", type=options.positive, default=1000, metavar="N",
-                      help="open REST connections, and open gRPC calls (default: 1000)")
+                      help="open REST connections, and open gRPC calls (default: %(default)s)")
     load.add_argument("--drain-seconds", type=float, default=10.0, metavar="SECONDS",
-                      help="how long a server that is told to stop waits for requests that it has (default: 10)")
+                      help="how long a server that is told to stop waits for its requests (default: %(default)s)")
     access = parser.add_argument_group("access and encryption")
     access.add_argument("--api-key-file", metavar="FILE", help="a file of keys, one a line; requests then carry one as "
                         "`Authorization: Bearer KEY` (gRPC: metadata), but for /healthz and /readyz")
@@ -91,9 +92,9 @@ def add_parser(subparsers):
     access.add_argument("--insecure", action="store_true", help="listen where other machines reach it without a key")
     log = parser.add_argument_group("log, on standard error")
     log.add_argument("--log", choices=("text", "json"), default="text", help="json: an object a line, with a line a "
-                     "request (its id, method, signature, status, milliseconds, version); default: text")
+                     "request (its id, method, signature, status, milliseconds, version); default: %(default)s")
     log.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info",
-                     help="default: info; debug tells each request in text too")
+                     help="default: %(default)s; debug tells each request in text too")
     return parser
 
 

@@ -71,7 +71,7 @@ class Repository:
       fresh: `ItemChanges` that each version is attached to before it answers and detached from after; or None.
     """
 
-    def __init__(self, root, keep=1, poll_seconds=2.0, on_status=lambda status: None, call=call, fresh=None,
+    def __init__(self, root, keep=1, poll_seconds=1.0, on_status=lambda status: None, call=call, fresh=None,
                  warm=lambda model: None):
         if keep < 1:
             raise ValueError(invalid("keep", "be at least 1", keep, "Keep one version or more."))

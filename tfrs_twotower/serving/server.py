@@ -81,7 +81,7 @@ class Server:
         rest_port=8501,
         grpc_port=8500,
         limits=Limits(),
-        poll_seconds=2.0,
+        poll_seconds=1.0,
         keep=1,
         drain_seconds=10.0,
         stores=None,
@@ -104,15 +104,16 @@ class Server:
         warm_up, run = (tower.call, tower.call) if tower else (call, self._timed)
         if fresh is not None:
             warm_up, run = FreshAnswers(fresh, warm_up).call, FreshAnswers(fresh, run).call
-        warm = lambda model: [post.warm(model) for post in self._posts.values()]  # noqa: E731
-        self.repository = Repository(root, keep, poll_seconds, self.metrics.version_changed, warm_up, fresh, warm)
+        self.repository = Repository(
+            root, keep, poll_seconds, self.metrics.version_changed, warm_up, fresh, self._warm
+        )
         step = 1 if cache is None else _CACHED_SECONDS
         features = None if stores is None else Features(stores, self.metrics, event_types, step, cold_beta)
         self.predictor = Predictor(self.repository, limits, features, run)
         self._lines = Lines(
             Admission(load, "predictions", self.metrics), Admission(event_load, "events", self.metrics)
         )
-        self._posts: dict = make_posts(self.predictor, self._lines, self.metrics, stores, fresh, channels)
+        self._posts = make_posts(self.predictor, self._lines, self.metrics, stores, fresh, channels)
         self._drain_seconds = drain_seconds
         self._access = access
         self._connections = connections
@@ -204,6 +205,10 @@ class Server:
             self._socket.close()
             self._patience.close()
             raise self._refused("grpc_port", self.grpc_port, str(error)) from error
+
+    def _warm(self, model):
+        for post in self._posts.values():
+            post.warm(model)
 
     def _timed(self, model, signature, tensors):
         with self.metrics.stage("model"):
