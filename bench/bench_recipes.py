@@ -59,7 +59,8 @@ def one(data, name, settings):
         metrics = recommender.evaluate()
     training, retrieval = metrics["training"], metrics["baselines"].get("retrieval")
     return {
-        "model": name, **{metric: round(metrics["test"][metric], 4) for metric in SHOWN},
+        "model": name, **({"settings": " ".join(settings)} if settings else {}),
+        **{metric: round(metrics["test"][metric], 4) for metric in SHOWN},
         **({f"retrieval {metric}": round(retrieval[metric], 4) for metric in _DECIDES} if retrieval else {}),
         "epochs": training["epochs"], "seconds": round(training["seconds"]),
         "examples_per_second": round(training["examples_per_second"]),
