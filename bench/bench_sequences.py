@@ -1,11 +1,12 @@
 """Sequence towers: the step against bare TensorFlow, and quality by the protocols of the papers.
 
     python -m bench.bench_sequences speed [--rounds 5]
-    python -m bench.bench_sequences ml-1m [--seed 0]           the request's time unknown
+    python -m bench.bench_sequences ml-1m [--seeds 0]          the request's time unknown
     python -m bench.bench_sequences ml-1m-request-time         the request's time known
     python -m bench.bench_sequences ml-1m-temporal             split in time at quantile .9, 5-core, target: the last
     python -m bench.bench_sequences beauty                     Amazon Beauty, 5-core
     --folder FOLDER    where checkpoints are kept: a stopped training goes on from its last epoch
+    --seeds 0 1        trains each, and ranks by their vectors side by side as well
     --all-but-last     of leave-last-out: the validation events train as well, for the epochs that were chosen without
 
 Quality is the `hstu` recipe with the settings below (some hours on 2 cores for ml-1m). The whole catalogue is ranked,
@@ -48,9 +49,10 @@ QUALITY = {
     "ml-1m-temporal": [*LONG, movielens_1m.TEMPORAL],
     "beauty": [
         *LONG, NO_REQUEST_TIME, "schema.query.0.length=50", 'schema.candidate=[{"type": "Id", "column": "item_id", '
-        '"dim": 64, "dropout": 0.0}, {"type": "MultiValue", "column": "attributes", "dim": 32}]',
+        '"dim": 64, "dropout": 0.0}, {"type": "MultiValue", "column": "attributes", "dim": 32}, '
+        '{"type": "GraphVector", "factors": 256, "layers": 2, "dim": 64}]',
         "model.query_encoder.dropout=0.5", "model.query_encoder.length=50", "training.batch_size=1600",
-        "training.epochs=30", "training.average=0.99", "training.optimizer.learning_rate=0.001",
+        "training.epochs=26", "training.average=0.99", "training.optimizer.learning_rate=0.001",
     ],
 }
 
@@ -73,40 +75,52 @@ def source(name):
     return beauty() if name == "beauty" else Frames(*movielens_1m.read(temporal=name == "ml-1m-temporal"))
 
 
-def quality(name, seed, folder, note, settings, all_but_last):
+def quality(name, seeds, folder, note, settings, all_but_last):
     """Trains (or goes on with) one protocol and records its test figures beside the baselines'."""
+    figures, scorers = [], []
+    for seed in seeds:
+        a, report, kept = trained(name, seed, folder, settings, all_but_last)
+        test, train = a.split.test, a.split.train
+        scorers.append(a.model_scorer(test))
+        if len(scorers) == 1:
+            week = recent_counts(a.positions(a.log.item[train]), a.log.timestamp[train], len(a.catalogue))
+            rows = {**a.baselines(test), "popularity, last week": Popularity(week, len(test))}
+            if name == "beauty":
+                del rows["popularity, last week"]  # it has no times
+            figures += [line(model, None, a.judge(test, scorer)) for model, scorer in rows.items()]
+        if a.recipe.schema.query[0].request_time:
+            not_told = DotScorer(untimed(a, test), scorers[-1].candidates)
+            figures.append(line("hstu, the moment of the request not told", seed, a.judge(test, not_told)))
+        judged = a.judge(test, scorers[-1])
+        figures.append(line("hstu", seed, judged) | {"epochs": report.epochs})
+        if not all_but_last:
+            figures[-1] |= {"validation ndcg@10": round(report.best, 4), "best epoch": report.best_epoch + 1}
+        figures[-1] |= {
+            "targets sha256": judged.targets_sha256[:16], "checkpoint sha256": checkpoint_hash(kept)[:16], "note": note,
+        }
+    if len(seeds) > 1:  # one inner product, so one index, as in `EnsembleTower`; unit vectors keep their length
+        beside = (np.concatenate(side, axis=1) / len(seeds) ** 0.5
+                  for side in zip(*((s.queries, s.candidates) for s in scorers)))
+        figures.append(line("hstu, the seeds' vectors side by side", None, a.judge(test, DotScorer(*beside))))
+    common.record(f"sequences_{name.replace('-', '_')}{'_all_but_last' * all_but_last}", figures)
+
+
+def trained(name, seed, folder, settings, all_but_last):
+    """(the assembly with the kept epoch's weights, the training's report, its folder)."""
     recipe = override(recipes.load("hstu"), [*QUALITY[name], f"training.seed={seed}", *settings])
     log, _ = ingest(source(name))
     split = recipe.split.split(log)
     if all_but_last:
-        name = f"{name}-all-but-last"
         split = dataclasses.replace(split, train=np.union1d(split.train, split.validation.row))
     a = assemble(recipe, log, split=split)
-    folder = Path(folder) / f"{name}-{seed}"
+    folder = Path(folder) / f"{name}{'-all-but-last' * all_but_last}-{seed}"
 
     def validate():
         if all_but_last:  # nothing is left to choose an epoch by: the last one counts
             return {a.recipe.training.monitor: float(a.model.optimizer.iterations.numpy())}
         return a.judge(a.split.validation, a.model_scorer(a.split.validation), bootstrap=0).metrics
 
-    report = fit(a.model, a.batches, a.recipe.training, validate, folder, verbose=0)
-    test, train = a.split.test, a.split.train
-    week = recent_counts(a.positions(a.log.item[train]), a.log.timestamp[train], len(a.catalogue))
-    rows = {**a.baselines(test), "popularity, last week": Popularity(week, len(test)), "hstu": a.model_scorer(test)}
-    if name.startswith("beauty"):
-        del rows["popularity, last week"]  # it has no times
-    if a.recipe.schema.query[0].request_time:
-        not_told = DotScorer(untimed(a, test), rows["hstu"].candidates)
-        rows = {"hstu, the moment of the request not told": not_told, **rows}
-    figures = [line(model, seed, a.judge(test, scorer)) for model, scorer in rows.items()]
-    if not all_but_last:
-        figures[-1] |= {"validation ndcg@10": round(report.best, 4), "best epoch": report.best_epoch + 1}
-    figures[-1] |= {
-        "epochs": report.epochs,
-        "targets sha256": a.judge(test, rows["hstu"], bootstrap=0).targets_sha256[:16],
-        "checkpoint sha256": checkpoint_hash(folder)[:16], "note": note,
-    }
-    common.record(f"sequences_{name.replace('-', '_')}", figures)
+    return a, fit(a.model, a.batches, a.recipe.training, validate, folder, verbose=0), folder
 
 
 def untimed(a, queries):
@@ -176,7 +190,7 @@ def our_step(name, windows, length, users=64, items=3706, events=260):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", default="speed", choices=["speed", *QUALITY])
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--all-but-last", action="store_true")
     parser.add_argument("--folder", default="runs/bench_sequences")
@@ -186,7 +200,7 @@ def main():
     if args.what == "speed":
         speed(args.rounds)
     else:
-        quality(args.what, args.seed, args.folder, args.note, args.set, args.all_but_last)
+        quality(args.what, args.seeds, args.folder, args.note, args.set, args.all_but_last)
 
 
 if __name__ == "__main__":
