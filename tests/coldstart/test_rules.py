@@ -185,8 +185,8 @@ def test_an_item_event_names_a_time_as_iso_text_or_as_seconds(tmp_path):
     fresh, model = FreshItems(tmp_path / "log"), load(str(path), 1, manifest.read(path))
     fresh.attach(model)
     fresh.change([{"item_id": item, "added": added} for item, added in (
-        ("day", "2026-01-25"), ("moment", "2026-01-15T01:30:00+02:00"), ("number", 1_768_003_200), ("none", None)
-    )])  # the number is 10 January
+        ("day", "2026-01-25"), ("moment", "2026-01-20T01:30:00+02:00"), ("number", 1_768_003_200), ("none", None)
+    )])  # the moment is 19 January in UTC, the number 10 January
     found = dict(zip(fresh.inputs(model)[c.OVERLAY_IDS].numpy().tolist(),
                      fresh.inputs(model)[c.OVERLAY_VECTORS].numpy()[:, 0].tolist()))
     assert found == pytest.approx({b"day": 2 / 3, b"moment": 1 / 3, b"number": 1 / 3, b"none": 0})
