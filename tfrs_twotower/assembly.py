@@ -3,13 +3,12 @@
 import dataclasses
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import InteractionLog, Ragged, RandomHoldout, Split
-from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
+from tfrs_twotower.errors import DataError
 from tfrs_twotower.evaluation import DotScorer, ItemKNN, Popularity, evaluate
 from tfrs_twotower.features import build_fields, derive_seed, infer_schema
 from tfrs_twotower.losses import FullSoftmax
@@ -32,11 +31,13 @@ from tfrs_twotower.training import (
     Examples,
     SequenceBatches,
     TrainingBatches,
+    adapt,
     computing_in,
     event_weights,
+    explicit_negatives,
+    load_fields,
     shown_counts,
 )
-from tfrs_twotower.training.examples import event_table
 
 _BLOCK = 4096  # rows embedded at a time
 _CELLS = 2**23  # rows × events × events of one attention at a time
@@ -163,58 +164,36 @@ def _assemble(recipe, log, field_states, grow, split):
     schema = recipe.schema or infer_schema(log, outcomes=_outcomes(recipe))
     recipe = dataclasses.replace(recipe, schema=schema)
     schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
-    config, members = recipe.model, recipe.members()
-    towers = [build_towers(member) for member in members]
-    query_fields, candidate_fields = (tower.fields for tower in towers[0])
-    if field_states is None:
-        adapt(log, split.known, query_fields, candidate_fields)
-    else:
-        load_fields(towers[0], field_states)
-    if grow is not None:
-        adapt(log, split.known, list(filter(grow, query_fields)), list(filter(grow, candidate_fields)),
-              learn=lambda field: field.grow)
-    for others in towers[1:]:
-        load_fields(others, dict(zip(("query", "candidate"), (tower.state() for tower in towers[0]))))
+    towers = _adapted_towers(recipe, log, split.known, field_states, grow)
     counts = log.item_counts(split.known)
     visible = None
     if isinstance(recipe.split, RandomHoldout):  # its test events lie among the training events, not after them
         visible = np.zeros(len(log), bool)
         visible[split.train] = True
     weight = event_weights(log, split.train, recipe.training.events)
-    examples = Examples(log, query_fields, candidate_fields, visible=visible, weight=weight)
+    query_tower, candidate_tower = towers[0]
+    examples = Examples(log, query_tower.fields, candidate_tower.fields, visible=visible, weight=weight)
     positives = split.train[weight[split.train] > 0]
-    catalogue = catalogue_rows(log, counts)
+    catalogue = _catalogue_rows(log, counts)
     shown = shown_counts(log, positives, recipe.training.resampling)
     past = log.item[split.past] if split.past is not None else ()
     objectives = [
-        build_objective(member, candidate_tower, examples.items, catalogue, counts, shown, past)
-        for member, (_, candidate_tower) in zip(members, towers)
+        _build_objective(member, candidate_tower, examples.items, catalogue, counts, shown, past)
+        for member, (_, candidate_tower) in zip(recipe.members(), towers)
     ]
     query_tower, candidate_tower, objective = _as_one(recipe, towers, objectives)
     auxiliary = [
         build_auxiliary(loss, derive_seed(recipe.training.seed, f"auxiliary/{i}"))
-        for i, loss in enumerate(config.auxiliary)
+        for i, loss in enumerate(recipe.model.auxiliary)
     ]
-    stage = None
-    if config.reranker is not None:
-        stage = SecondStage(
-            config.reranker, query_tower, candidate_tower, examples, catalogue, shown, recipe.training.seed
-        )
+    stage, reranker, seed = None, recipe.model.reranker, recipe.training.seed
+    if reranker is not None:
+        stage = SecondStage(reranker, query_tower, candidate_tower, examples, catalogue, shown, seed)
         auxiliary.append(stage.loss)
+    known = positives if split.past is None else np.concatenate([split.past, positives])
     parts = query_tower, candidate_tower, objective, auxiliary
-    batches: TrainingBatches | SequenceBatches
-    if isinstance(query_tower.encoder, SequenceEncoder):
-        model = SequenceTwoTower(*parts, known_positives=recipe.training.known_positives)
-        batches = SequenceBatches(examples, positives, recipe.training, query_fields)
-    else:
-        make = MultiInterestTwoTower if isinstance(query_tower.encoder, InterestEncoder) else TwoTowerModel
-        model = make(*parts)
-        explicit = explicit_negatives(log, config.negatives)
-        known = positives if split.past is None else np.concatenate([split.past, positives])
-        batches = TrainingBatches(examples, positives, recipe.training, explicit, known)
-    return Assembly(
-        recipe, log, split, model, examples, batches, catalogue, counts[catalogue], stage
-    )
+    model, batches = _model_and_batches(recipe, examples, positives, known, *parts)
+    return Assembly(recipe, log, split, model, examples, batches, catalogue, counts[catalogue], stage)
 
 
 def _split(recipe, log):
@@ -229,7 +208,23 @@ def _split(recipe, log):
     return split
 
 
-def build_towers(recipe):
+def _adapted_towers(recipe, log, rows, field_states, grow):
+    """[(query tower, candidate tower)] of the recipe's model and of each further one of its ensemble."""
+    towers = [_build_towers(member) for member in recipe.members()]
+    query_fields, candidate_fields = (tower.fields for tower in towers[0])
+    if field_states is None:
+        adapt(log, rows, query_fields, candidate_fields)
+    else:
+        load_fields(towers[0], field_states)
+    if grow is not None:
+        adapt(log, rows, list(filter(grow, query_fields)), list(filter(grow, candidate_fields)),
+              learn=lambda field: field.grow)
+    for others in towers[1:]:
+        load_fields(others, dict(zip(("query", "candidate"), (tower.state() for tower in towers[0]))))
+    return towers
+
+
+def _build_towers(recipe):
     """(query tower, candidate tower) of a recipe that has a schema, not yet adapted."""
     config, names = recipe.model, ("query", "candidate")
     encoders = (config.query_encoder, config.candidate_encoder)
@@ -250,7 +245,18 @@ def _as_one(recipe, towers, objectives):
     return query_tower, candidate_tower, EnsembleObjective(objectives, candidate_tower, weights)
 
 
-def build_objective(recipe, candidate_tower, items, catalogue, counts, shown, past=()):
+def _model_and_batches(recipe, examples, positives, known, query_tower, candidate_tower, objective, auxiliary):
+    """(model, batches), as the query's encoder wants them; `known`: log rows that are no negatives of their users."""
+    parts, training = (query_tower, candidate_tower, objective, auxiliary), recipe.training
+    if isinstance(query_tower.encoder, SequenceEncoder):
+        model = SequenceTwoTower(*parts, known_positives=training.known_positives)
+        return model, SequenceBatches(examples, positives, training, query_tower.fields)
+    make = MultiInterestTwoTower if isinstance(query_tower.encoder, InterestEncoder) else TwoTowerModel
+    explicit = explicit_negatives(examples.log, recipe.model.negatives)
+    return make(*parts), TrainingBatches(examples, positives, training, explicit, known)
+
+
+def _build_objective(recipe, candidate_tower, items, catalogue, counts, shown, past=()):
     """What the recipe trains against: the whole catalogue, or what its negative sources bring.
 
     Args:
@@ -284,70 +290,7 @@ def _outcomes(recipe):
     return [*explicit, recipe.training.events.dwell]
 
 
-def explicit_negatives(log, sources):
-    """int32 [log rows, any]: item rows that the `Explicit` sources' columns name; −1 pads. None without such.
-
-    Ids that the log does not know are left out.
-
-    Raises:
-      ConfigError: the log has no such column.
-    """
-    tables = []
-    for source in sources:
-        if isinstance(source, Explicit):
-            known = log.context.column_names
-            if source.column not in known:
-                rule = "name a context column of the events"
-                raise ConfigError(invalid("Explicit.column", rule, source.column, nearest(source.column, known)))
-            tables.append(_item_lists(log, source))
-    return np.concatenate(tables, axis=1) if tables else None
-
-
-def _item_lists(log, source):
-    """int32 [log rows, source.count] of one column of lists of item ids."""
-    lists = log.context[source.column].combine_chunks()
-    ids = log.items[c.ITEM_ID].combine_chunks()
-    found = pc.index_in(lists.flatten().cast(ids.type), value_set=ids).fill_null(-1).to_numpy().astype(np.int32)
-    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
-    row = np.repeat(np.arange(len(lists)), lengths)
-    place = np.arange(len(found)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    table = np.full([len(lists), source.count], -1, np.int32)
-    kept = place < source.count
-    table[row[kept], place[kept]] = found[kept]
-    return table
-
-
-def load_fields(towers, states):
-    """Gives (query tower, candidate tower) what fields learned: {"query": …, "candidate": …}, of `Tower.state`."""
-    query_tower, candidate_tower = towers
-    candidate_tower.load_state(states["candidate"])  # first: a history reads the items' vocabulary
-    query_tower.load_state(states["query"])
-
-
-def adapt(log, rows, query_fields, candidate_fields, learn=lambda field: field.adapt):
-    """Lets fields learn vocabularies and statistics from training rows alone; `learn` gives a field's method."""
-    users = np.bincount(log.user[rows], minlength=log.users.num_rows).astype(np.int64)
-    items = log.item_counts(rows)
-    table = log.items.append_column(c.TAKEN_BY, taken_by(log, rows))
-    for field in candidate_fields:
-        learn(field)({name: table[name] for name in field.columns}, items)
-    for field in query_fields:
-        names = [n for n in field.columns if n not in (c.HISTORY_ITEM_ID, c.HISTORY_TIMESTAMP)]
-        if all(name in log.users.column_names for name in names):
-            learn(field)({name: log.users[name] for name in names}, users)
-        else:
-            table = event_table(log, names, rows)
-            learn(field)({name: table[name] for name in names}, np.ones(len(rows), np.int64))
-
-
-def taken_by(log, rows):
-    """`pa.ListArray` [items]: the user rows of each item's events among the log rows given."""
-    order = np.argsort(log.item[rows], kind="stable")
-    ends = np.cumsum(log.item_counts(rows))
-    return pa.ListArray.from_arrays(np.concatenate([[0], ends]).astype(np.int32), log.user[rows][order])
-
-
-def catalogue_rows(log, train_counts):
+def _catalogue_rows(log, train_counts):
     """int32: item rows that can be recommended: those trained on, and those that the item table describes.
 
     An item that only validation or test events name, and no table, is unknown when the model is made.

@@ -15,9 +15,10 @@ from tfrs_twotower.assembly import Assembly, assemble
 from tfrs_twotower.config import to_dict
 from tfrs_twotower.data import Frames, IngestReport, ingest
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError, nearest
-from tfrs_twotower.evaluation import Evaluation, collapse, compare, field_weights, interests
+from tfrs_twotower.evaluation import Evaluation
 from tfrs_twotower.exporting import PORTABLE, SCANN, Retriever, export, versions
 from tfrs_twotower.features import key_dtype, to_tensor
+from tfrs_twotower.figures import evaluated
 from tfrs_twotower.index import build as build_index
 from tfrs_twotower.requests import as_ids, live_requests, user_rows
 from tfrs_twotower.training import FitReport, fit, is_chief, of_chief, restore_best
@@ -129,37 +130,10 @@ class Recommender:
           A dict, as it stands in `metrics.json`: `protocol`, `test` (or `validation`), `slices`, `baselines`, ….
           With a reranker, `test` is of the reranked answers, and `retrieval` stands among the baselines.
         """
-        a = self.assembly
-        queries = {"test": a.split.test, "validation": a.split.validation}.get(on)
-        if queries is None:
-            known = ("test", "validation")
-            raise ConfigError(f"`on` must be test or validation. Received: on={on!r}." + nearest(on, known))
-        scorer = a.model_scorer(queries)
-        evaluation = a.judge(queries, scorer)
-        baselines = {name: a.judge(queries, scorer) for name, scorer in a.baselines(queries).items()}
-        if a.second_stage is not None:
-            baselines = {"retrieval": a.judge(queries, scorer.retrieval), **baselines}
-        self.evaluations = {"model": evaluation, **baselines}
+        self.evaluations, figures = evaluated(self.assembly, on)
         return {
-            "protocol": self._protocol(queries, evaluation, on),
-            on: evaluation.metrics,
-            "intervals": evaluation.intervals,
-            "slices": evaluation.slices,
-            "baselines": {name: e.metrics for name, e in baselines.items()},
-            "beats": {name: compare(evaluation, e) for name, e in baselines.items()},
-            "reranker_weights": (
-                a.second_stage.field_weights(queries.row, evaluation.top) if a.second_stage is not None else None
-            ),
-            "collapse": dataclasses.asdict(collapse(scorer.queries, scorer.candidates, evaluation.top)),
-            "interests": (
-                dataclasses.asdict(interests(scorer.queries, scorer.candidates))
-                if scorer.queries.ndim == 3 and scorer.queries.shape[1] > 1 else None
-            ),
-            "field_weights": {
-                "query": field_weights(a.model.query_tower, a.examples.queries, queries.row),
-                "candidate": field_weights(a.model.candidate_tower, a.examples.candidates, a.catalogue),
-            },
-            "data": {**vars(self.ingest_report), "fingerprint": a.log.fingerprint()},
+            **figures,
+            "data": {**vars(self.ingest_report), "fingerprint": self.assembly.log.fingerprint()},
             "training": self._fit_report.to_dict() if self._fit_report else None,
             "versions": versions(),
         }
@@ -334,19 +308,6 @@ class Recommender:
             return frame
         titles = dict(zip(items[c.ITEM_ID].to_pylist(), items[title].to_pylist()))
         return frame.assign(title=[titles.get(i) or str(i) for i in frame[c.ITEM_ID]])
-
-    def _protocol(self, queries, evaluation, on):
-        return {
-            "split": to_dict(self.recipe.split),
-            "on": on,
-            "queries": evaluation.queries,
-            "targets": evaluation.targets,
-            "catalogue": evaluation.candidates,
-            "exclude_seen": self.recipe.evaluation.exclude_seen,
-            "targets_sha256": evaluation.targets_sha256,
-            "ranking": "the whole catalogue, ties against the model",
-            "seed": self.recipe.training.seed,
-        }
 
     def _vocabulary_sizes(self):
         model = self.assembly.model

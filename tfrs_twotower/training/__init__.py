@@ -1,8 +1,10 @@
 """Training: examples, `model.fit` with exact resume, optimizers that touch only the batch's rows."""
 
+from tfrs_twotower.training.adapting import adapt, load_fields
 from tfrs_twotower.training.config import TrainingConfig
 from tfrs_twotower.training.distribution import is_chief, of_chief, strategy
 from tfrs_twotower.training.examples import Examples, TrainingBatches
+from tfrs_twotower.training.explicit import explicit_negatives
 from tfrs_twotower.training.fit import FitReport, fit, restore_best
 from tfrs_twotower.training.optimizers import LazyAdamConfig, RowWiseAdagradConfig
 from tfrs_twotower.training.parameter_servers import is_server, serve
@@ -21,11 +23,14 @@ __all__ = [
     "SequenceBatches",
     "TrainingBatches",
     "TrainingConfig",
+    "adapt",
     "computing_in",
     "event_weights",
+    "explicit_negatives",
     "fit",
     "is_chief",
     "is_server",
+    "load_fields",
     "of_chief",
     "restore_best",
     "serve",

@@ -1,0 +1,37 @@
+"""What the fields of two towers learn before training, or take over from an earlier one."""
+
+import numpy as np
+import pyarrow as pa
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.training.examples import event_table
+
+
+def adapt(log, rows, query_fields, candidate_fields, learn=lambda field: field.adapt):
+    """Lets fields learn vocabularies and statistics from training rows alone; `learn` gives a field's method."""
+    users = np.bincount(log.user[rows], minlength=log.users.num_rows).astype(np.int64)
+    items = log.item_counts(rows)
+    table = log.items.append_column(c.TAKEN_BY, taken_by(log, rows))
+    for field in candidate_fields:
+        learn(field)({name: table[name] for name in field.columns}, items)
+    for field in query_fields:
+        names = [n for n in field.columns if n not in (c.HISTORY_ITEM_ID, c.HISTORY_TIMESTAMP)]
+        if all(name in log.users.column_names for name in names):
+            learn(field)({name: log.users[name] for name in names}, users)
+        else:
+            table = event_table(log, names, rows)
+            learn(field)({name: table[name] for name in names}, np.ones(len(rows), np.int64))
+
+
+def taken_by(log, rows):
+    """`pa.ListArray` [items]: the user rows of each item's events among the log rows given."""
+    order = np.argsort(log.item[rows], kind="stable")
+    ends = np.cumsum(log.item_counts(rows))
+    return pa.ListArray.from_arrays(np.concatenate([[0], ends]).astype(np.int32), log.user[rows][order])
+
+
+def load_fields(towers, states):
+    """Gives (query tower, candidate tower) what fields learned: {"query": …, "candidate": …}, of `Tower.state`."""
+    query_tower, candidate_tower = towers
+    candidate_tower.load_state(states["candidate"])  # first: a history reads the items' vocabulary
+    query_tower.load_state(states["query"])
