@@ -72,6 +72,16 @@ def test_row_numbers_hold_across_blocks(tmp_path):
     ]
 
 
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    path = write_csv(tmp_path / "log.csv", "user_id,item_id,timestamp,item_id\na,x,1,y\n")
+    with pytest.raises(DataError, match="2 columns are called `item_id`. Give each a name"):
+        ingest(Files(path))
+    log = write_csv(tmp_path / "good.csv", "user_id,item_id,timestamp\na,x,1\n")
+    items = write_csv(tmp_path / "items.csv", "item_id,price,price\nx,1,2\n")
+    with pytest.raises(DataError, match="items.csv: 2 columns are called `price`"):
+        ingest(Files(log, items_path=items))
+
+
 def test_bytes_that_are_no_text_are_a_bad_row(tmp_path):
     path = tmp_path / "log.csv"
     path.write_bytes(b"user_id,item_id,timestamp\na,x,1\nb,\xff\xfe,2\nc,z,3\n")

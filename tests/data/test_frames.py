@@ -46,3 +46,10 @@ def test_messages():
         ingest(Frames(pandas_events(), columns=Columns("user", "item", "at", label="w", context=("label",))))
     with pytest.raises(DataError, match=r"has `user`, to be called `user_id`, and a `user_id` too"):
         ingest(Frames(pandas_events(), users=pd.DataFrame({"user": [1], "user_id": [2]}), columns=COLUMNS))
+
+
+def test_a_table_with_two_columns_of_one_name_is_refused():
+    events = pa.table({"user_id": ["a"], "item_id": ["x"], "timestamp": [1]})
+    items = pa.Table.from_arrays([pa.array(["x"]), pa.array([1]), pa.array([2])], names=["item_id", "price", "price"])
+    with pytest.raises(DataError, match=r"frames \(items\): 2 columns are called `price`"):
+        Frames(events, items=items).items()

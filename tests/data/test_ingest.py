@@ -132,6 +132,7 @@ def test_over_the_limit_it_stops_and_says_counts_and_place(tmp_path):
     message = str(error.value)
     assert f"shop: {bad} of {rows} rows are bad" in message and "the limit is 1.0%" in message
     assert "user_id: missing: 3" in message and str(path) in message
+    assert "timestamp: not a time: 4, such as 'yesterday'; " in message
     assert pq.read_metadata(path).num_rows == bad
 
 
@@ -156,6 +157,18 @@ def test_times_in_a_finer_unit_are_named(times, unit):
         f"`--set source.columns.time_unit={unit}`. Mend the data"
     ) in str(error.value)
     assert ingest(Frames(events, columns=Columns(time_unit=unit)))[0].timestamp.tolist() == [NOON, NOON]
+
+
+def test_times_of_two_units_are_not_taken_for_one():
+    events = pa.table({"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": [NOON * 1000, NOON]})
+    with pytest.raises(DataError, match="Some of the times look like ms, and the others do not: bring them to one"):
+        ingest(Frames(events))
+
+
+def test_a_text_that_is_no_time_is_shown_with_the_forms_that_are():
+    events = pa.table({"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": ["11/14/2023", "11/15/2023"]})
+    with pytest.raises(DataError, match="not a time: 2, such as '11/14/2023'.* A time is .* ISO 8601 text"):
+        ingest(Frames(events))
 
 
 @pytest.mark.parametrize("times", [[-5, -6], [datetime.datetime(2200, 1, 1)] * 2, ["2200-01-01", "-1"]])

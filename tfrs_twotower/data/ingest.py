@@ -113,7 +113,7 @@ class _Reader:
         self.users, self.items = users, items
         self.rejects, self.require_items, self.times = rejects, require_items, times
         self.rows = 0
-        self.hint = ""
+        self.finer, self.too_large, self.no_times = "", 0, False
         self.next_row = {}
         self.user, self.item, self.timestamp, self.weight, self.context = [], [], [], [], []
 
@@ -160,24 +160,35 @@ class _Reader:
         checks.fail(values.missing(raw), f"{TIMESTAMP}: missing", raw)
         seconds, ok = values.seconds(raw, unit)
         checks.fail(~ok, f"{TIMESTAMP}: not a time", raw)
+        self.no_times |= bool((~ok & ~values.missing(raw)).any())
         start, end = self.times
         outside = (seconds < start) | (seconds >= end)
         checks.fail(outside, f"{TIMESTAMP}: outside of [{start}, {end}) seconds", raw)
-        if outside.any() and not self.hint:
-            self.hint = self._unit_hint(values.one(raw).filter(pa.array(outside)))
+        self.too_large += int((seconds >= end).sum())
+        if outside.any() and not self.finer:
+            self.finer = self._finer_unit(values.one(raw).filter(pa.array(outside)))
         return seconds
 
-    def _unit_hint(self, outside):
-        """A sentence, when most of the times that are too large are times in a finer unit."""
+    def _finer_unit(self, outside):
+        """The unit in which most of the times that are too large would be in range, or ""."""
         start, end = self.times
         for unit in ("ms", "us", "ns"):
             seconds, ok = values.seconds(outside, unit)
             if (ok & (seconds >= start) & (seconds < end)).mean() > 0.5:
-                return (
-                    f"The times look like {unit}, not seconds: set `columns.time_unit`, on the command line "
-                    f"`--set source.columns.time_unit={unit}`. "
-                )
+                return unit
         return ""
+
+    @property
+    def hint(self):
+        """What the bad times look like: sentences with a space after them, or ""."""
+        if self.finer and self.too_large > 0.9 * self.rows:
+            return (
+                f"The times look like {self.finer}, not seconds: set `columns.time_unit`, on the command line "
+                f"`--set source.columns.time_unit={self.finer}`. "
+            )
+        if self.finer:
+            return f"Some of the times look like {self.finer}, and the others do not: bring them to one unit. "
+        return f"A time is {values.TIMES}. " if self.no_times else ""
 
     def _weights(self, checks, batch, file):
         if WEIGHT not in batch.schema.names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ class Rejects:
     def __init__(self, path):
         self.path = Path(path) if path is not None else None
         self.counts = {}
+        self._examples = {}
         self._writer = None
         if self.path:
             self.path.unlink(missing_ok=True)
@@ -58,6 +60,7 @@ class Rejects:
             index = np.flatnonzero(checks.code == code)
             if code and len(index):
                 self.counts[reason] = self.counts.get(reason, 0) + len(index)
+                self._examples.setdefault(reason, values[int(index[0])].as_py())
                 if self.path:
                     self._write(reason, file, rows[index], values.take(pa.array(index)).to_pylist())
 
@@ -79,13 +82,18 @@ class Rejects:
         bad = sum(counts.values())
         if bad > limit * total:
             self.close()
-            reasons = "; ".join(f"{reason}: {n}" for reason, n in sorted(counts.items(), key=lambda c: -c[1]))
+            by_count = sorted(counts.items(), key=lambda c: -c[1])
+            reasons = "; ".join(f"{reason}: {n}{self._example(reason)}" for reason, n in by_count)
             where = f"The rows are in {self.path}" if self.path else "Give `rejected_to` a path to see them"
             raise DataError(
                 f"{what}: {bad} of {total} rows are bad ({bad / total:.1%}; the limit is {limit:.1%}). "
                 f"{reasons}. {where}. {hint}Mend the data, or raise `rejected_limit` "
                 "(`--set rejected_limit=0.05`; an argument of `ingest`: `limit`)."
             )
+
+    def _example(self, reason):
+        value = self._examples.get(reason)
+        return "" if value is None else f", such as {textwrap.shorten(repr(value), 80)}"
 
     def close(self):
         """Ends the file."""

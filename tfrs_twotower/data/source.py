@@ -92,16 +92,26 @@ def reading(path):
 
 
 def check_columns(wanted, present, where, hint=""):
-    """Raises `DataError` when a column of `wanted` ({canonical name: name in the source}) is not there.
+    """Raises `DataError` when a column of `wanted` ({canonical name: name in the source}) is not there, or is twice.
 
-    `hint` is a further sentence of the message, with a space before it.
+    Args:
+      present: the list of the source's names
+      hint: a further sentence of the message, with a space before it
     """
+    check_unique([column for column in present if column in wanted.values()], where)
     for name, column in wanted.items():
         if column not in present:
             way_out = _WAYS_OUT.get(name, "")
             raise DataError(
                 f"{where}: there is no column `{column}` (for {name}).{nearest(column, present)}{way_out}{hint}"
             )
+
+
+def check_unique(names, where):
+    """Raises `DataError` when two columns have one name: which of them is meant cannot be known."""
+    for column in dict.fromkeys(names):
+        if (n := names.count(column)) > 1:
+            raise DataError(f"{where}: {n} columns are called `{column}`. Give each a name of its own, or keep one.")
 
 
 def canonical(batch, columns, where, parse_as=None):
@@ -132,6 +142,7 @@ def canonical(batch, columns, where, parse_as=None):
 
 def entity_table(table, id_column, id_name, where):
     """A user or item table with its id column renamed to the canonical name and put first."""
+    check_unique(table.column_names, where)
     check_columns({id_name: id_column}, table.column_names, where)
     if id_column != id_name and id_name in table.column_names:
         raise DataError(f"{where} has `{id_column}`, to be called `{id_name}`, and a `{id_name}` too.")

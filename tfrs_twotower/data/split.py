@@ -231,7 +231,7 @@ def _checked(split, strategy):
     for part, wanted in wants:
         if wanted and len(getattr(split, part)) == 0:
             raise DataError(
-                f"The log is too small to split: {strategy} leaves nothing for `{part}`. "
-                "Use more events, other fractions or another split."
+                f"The log is too small to split, or too many of its events have one time: {strategy} leaves nothing "
+                f"for `{part}`. Use more events, other fractions or another split."
             )
     return split

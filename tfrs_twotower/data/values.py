@@ -135,6 +135,9 @@ def numbers(array, label):
     return numpy(array.cast(pa.float64(), safe=False))
 
 
+TIMES = "a number of seconds since 1970, or ISO 8601 text such as 2026-01-31T12:00:00Z"
+
+
 def seconds(array, unit):
     """Times as seconds since 1970, UTC, rounded down.
 

@@ -18,13 +18,13 @@ _DELIMITERS = (",", ";", "\t", "|")
 
 def header(path, delimiter):
     """The column names of a CSV file."""
-    return list(inferred_types(path, delimiter))
+    return [name for name, _ in inferred_types(path, delimiter)]
 
 
 def inferred_types(path, delimiter):
-    """{column: Arrow type} as the first block of the file shows it."""
+    """[(column, Arrow type)] as the first block of the file shows them."""
     with reading(path), _open(path, delimiter, lambda row: "skip", pyarrow.csv.ConvertOptions()) as reader:
-        return {field.name: field.type for field in reader.schema}
+        return [(field.name, field.type) for field in reader.schema]
 
 
 def check_header(wanted, present, path, delimiter):

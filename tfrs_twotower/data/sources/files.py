@@ -15,7 +15,7 @@ import pyarrow.dataset
 from tfrs_twotower.columns import ITEM_ID, TIMESTAMP, USER_ID
 from tfrs_twotower.config import config
 from tfrs_twotower.data import values
-from tfrs_twotower.data.source import ROW, Columns, canonical, check_columns, entity_table, reading
+from tfrs_twotower.data.source import ROW, Columns, canonical, check_columns, check_unique, entity_table, reading
 from tfrs_twotower.data.sources.csv_lines import check_header, header, inferred_types, read_lines
 from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
 
@@ -85,8 +85,8 @@ class Files:
     def _csv(self, files, wanted):
         for file in files:
             inferred = inferred_types(file, self.delimiter)
-            check_header(self._wanted(), inferred, file, self.delimiter)
-            parse_as = {**_parse_as(inferred, self.columns.context), **dict(self.types)}
+            check_header(self._wanted(), [name for name, _ in inferred], file, self.delimiter)
+            parse_as = {**_parse_as(dict(inferred), self.columns.context), **dict(self.types)}
             parse_as = {column: kind for column, kind in parse_as.items() if kind != "string"}
             for batch in read_lines(file, wanted, self.delimiter):
                 yield file, batch, parse_as
@@ -128,6 +128,8 @@ class Files:
             tables = [_csv_table(file, id_column, id_name, self.delimiter) for file in files]
         else:
             tables = [_parquet_table(file) for file in files]
+        for table, file in zip(tables, files):
+            check_unique(table.column_names, file)
         try:
             table = pa.concat_tables(tables, promote_options="permissive")
         except pa.ArrowInvalid as error:
