@@ -9,7 +9,7 @@ class Field(tf.keras.layers.Layer):
     """One feature of a tower. See ARCHITECTURE.md, "Fields and towers".
 
     Args:
-      feature: the feature's declaration, of `features/schema.py`.
+      feature: the feature's declaration, of `features/kinds.py`.
       seed: the model's seed; the field derives its own from it and its name.
     """
 

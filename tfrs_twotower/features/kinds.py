@@ -1,0 +1,250 @@
+"""The kinds of features, each a frozen dataclass. What reads the user's past is in `past.py`."""
+
+import dataclasses
+import typing
+from typing import Literal
+
+from tfrs_twotower import columns as names
+from tfrs_twotower.config import config
+from tfrs_twotower.errors import ConfigError, invalid, nearest
+
+
+class Declaration:
+    """What all features have: a check of choices, sizes and dropout on creation."""
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            where, value = f"{type(self).__name__}.{field.name}", getattr(self, field.name)
+            choices = typing.get_args(field.type)
+            if typing.get_origin(field.type) is Literal and value not in choices:
+                raise ConfigError(f"`{where}` cannot be {value!r}." + nearest(value, choices))
+            vocabulary = isinstance(self, Id) and (field.name, value) == ("buckets", 0)
+            if field.type is int and value < 1 and not vocabulary:
+                raise ConfigError(invalid(where, "be at least 1", value, "Use a larger number."))
+            if field.name == "dropout" and not 0 <= value < 1:
+                raise ConfigError(invalid(where, "be in [0, 1)", value, "0 turns it off."))
+
+
+class _OneColumn(Declaration):
+    column: str
+
+    @property
+    def columns(self):
+        return (self.column,)
+
+
+@config
+class Id(_OneColumn):
+    """An id, as one row of a table. String or int64, as the column is.
+
+    Attributes:
+      column: name of the column.
+      dim: size of the embedding.
+      dropout: share of the ids that training replaces by row 0, so that row 0 means "someone unknown".
+      min_count: ids with fewer training events are not learned.
+      buckets: 0 for a vocabulary; else ids are hashed into so many rows.
+    """
+
+    column: str
+    dim: int = 32
+    dropout: float = 0.05
+    min_count: int = 1
+    buckets: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.buckets and self.min_count > 1:
+            raise ConfigError("`Id.min_count` means nothing with `buckets`: a hash has no counts. Drop one.")
+
+    @property
+    def name(self):
+        return f"id_{self.column}"
+
+
+@config
+class Augmented(Id):
+    """A second vector of an id, which a `Mimic` loss pulls towards what the id is paired with (DAT, Yu et al. 2021).
+
+    On either side a tower gets by it what the other tower made of the id's positives. See `Id` for the attributes.
+
+    Attributes:
+      dim: the length of the model's vectors.
+    """
+
+    dim: int = 64
+
+    @property
+    def name(self):
+        return f"augmented_{self.column}"
+
+
+@config
+class Category(_OneColumn):
+    """One of a small set of values, text or int64, as one row of a table."""
+
+    column: str
+    dim: int = 8
+    min_count: int = 1
+
+    @property
+    def name(self):
+        return f"category_{self.column}"
+
+
+@config
+class Cross(Declaration):
+    """The combination of two or more categories, hashed into `buckets` rows."""
+
+    columns: tuple[str, ...]
+    buckets: int = 10_000
+    dim: int = 8
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(self.columns) < 2:
+            way_out = "Use Category for one."
+            raise ConfigError(invalid("Cross.columns", "name two columns or more", self.columns, way_out))
+
+    @property
+    def name(self):
+        return "cross_" + "_x_".join(self.columns)
+
+
+@config
+class Number(_OneColumn):
+    """A number.
+
+    Attributes:
+      transform: `normalise` to mean 0 and deviation 1 over training events; `log1p`: the same after
+        sign(x)·log(1 + |x|); `bucketise` into at most `bins` bins of equally many training events.
+    """
+
+    column: str
+    transform: Literal["normalise", "log1p", "bucketise"] = "normalise"
+    bins: int = 10
+    dim: int = 8
+
+    @property
+    def name(self):
+        return f"{self.transform}_{self.column}"
+
+
+@config
+class Time(_OneColumn):
+    """A moment, in int64 seconds since 1970, UTC; the sum of one vector for each part.
+
+    Attributes:
+      parts: `hour` of the day, `weekday` (Monday first), and `recency`: log(1 + days before the newest
+        training value of this column, 0 after it). Of an item's release, recency is its age. Of the
+        event's own time it is the example's age (Covington et al. 2016), and 0 when serving.
+    """
+
+    column: str
+    parts: tuple[Literal["hour", "weekday", "recency"], ...] = ("hour", "weekday")
+    dim: int = 8
+
+    def __post_init__(self):
+        super().__post_init__()
+        known = ("hour", "weekday", "recency")
+        for part in self.parts:
+            if part not in known:
+                raise ConfigError(f"`Time.parts` cannot hold {part!r}." + nearest(part, known))
+        if not self.parts:
+            raise ConfigError(invalid("Time.parts", "name a part", self.parts, "Name hour, for example."))
+
+    @property
+    def name(self):
+        return f"time_{self.column}"
+
+
+@config
+class MultiValue(_OneColumn):
+    """Any number of values of one kind, text or int64, such as genres.
+
+    Attributes:
+      pooling: `mean`, `sum`, or `attention` (softmax of the product with one learned vector).
+      min_count: values with fewer training events are not learned.
+      length: values past the first `length` are left out.
+    """
+
+    column: str
+    pooling: Literal["mean", "sum", "attention"] = "mean"
+    dim: int = 8
+    min_count: int = 1
+    length: int = 20
+
+    @property
+    def name(self):
+        return f"values_{self.column}"
+
+
+@config
+class Text(_OneColumn):
+    """A text, as the mean of its tokens' vectors.
+
+    Attributes:
+      analyser: `words` (lower case, split at all but letters, marks and digits); `trigrams` of a word's
+        letters, cat → #ca cat at# (Huang et al. 2013); `characters`, for scripts without spaces.
+      max_tokens: at most so many tokens are learned, the most frequent.
+      length: tokens past the first `length` are left out.
+    """
+
+    column: str
+    analyser: Literal["words", "trigrams", "characters"] = "words"
+    max_tokens: int = 20_000
+    dim: int = 32
+    length: int = 64
+
+    @property
+    def name(self):
+        return f"{self.analyser}_{self.column}"
+
+
+@config
+class Vector(Declaration):
+    """A vector given with each entity (an Arrow column of lists of floats), projected to `dim`.
+
+    Attributes:
+      trainable: whether training tunes the vectors: an entity of the training data gets a correction,
+        learned from 0, added to its vector. Other entities keep the vectors given.
+      id_column: the ids that the corrections belong to, for `trainable`.
+    """
+
+    column: str
+    trainable: bool = False
+    dim: int = 32
+    id_column: str = names.ITEM_ID
+
+    @property
+    def columns(self):
+        return (self.column, self.id_column) if self.trainable else (self.column,)
+
+    @property
+    def name(self):
+        return f"vector_{self.column}"
+
+
+@config
+class GraphVector(_OneColumn):
+    """An item's place in the graph of who took what, projected to `dim`: see `features/graph.py`.
+
+    Computed once, before training, from training events alone, and not trained.
+
+    Attributes:
+      column: the item's id.
+      factors: length of the vectors.
+      layers: how often vectors are passed on along the graph's edges.
+    """
+
+    column: str = names.ITEM_ID
+    factors: int = 64
+    layers: int = 3
+    dim: int = 32
+
+    @property
+    def columns(self):
+        return (self.column, names.TAKEN_BY)
+
+    @property
+    def name(self):
+        return f"graph_{self.column}"

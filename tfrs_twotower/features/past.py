@@ -1,0 +1,69 @@
+"""Features of the user's past, which share the table of the candidate's `Id` of `item_id`."""
+
+from typing import Literal
+
+from tfrs_twotower import columns as names
+from tfrs_twotower.config import config
+from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.features.kinds import Declaration
+
+
+@config
+class History(Declaration):
+    """The items of the user's past, from the same table as the candidate's `Id` of `item_id`.
+
+    Attributes:
+      length: the newest events that are read.
+      pooling: `mean`, or `decay`: the mean weighted by e^{−λΔt}, Δt the event's age in days when the
+        request is made. A missing time counts as age 0.
+      half_life_days: ln 2 / λ, for `decay`.
+      learned: whether training moves λ from there.
+      dropout: share of the pasts that training empties, so that a person without one is no rare case: with
+        `Id.dropout`, it trains the vector of someone of whom nothing is known.
+    """
+
+    length: int = 50
+    pooling: Literal["mean", "decay"] = "mean"
+    half_life_days: float = 30.0
+    learned: bool = False
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.half_life_days > 0:
+            way_out = "For no decay use pooling='mean'."
+            raise ConfigError(invalid("History.half_life_days", "be above 0", self.half_life_days, way_out))
+
+    @property
+    def columns(self):
+        return (names.HISTORY_ITEM_ID, names.HISTORY_TIMESTAMP, names.TIMESTAMP)
+
+    @property
+    def name(self):
+        return f"history_{self.pooling}"
+
+
+@config
+class Sequence(Declaration):
+    """The items of the user's past one by one, for a sequence encoder (`GRU4Rec`, `SASRec`, `HSTU`).
+
+    Attributes:
+      length: the newest events that are read.
+      request_time: whether the query knows the moment of the request. Without it, the newest event's time
+        stands for it. Papers differ in this, and it is worth a lot where people act in sessions: report the two apart.
+    """
+
+    length: int = 200
+    request_time: bool = True
+
+    @property
+    def columns(self):
+        past = (names.HISTORY_ITEM_ID, names.HISTORY_TIMESTAMP)
+        return (*past, names.TIMESTAMP) if self.request_time else past
+
+    @property
+    def name(self):
+        return "sequence"
+
+
+PAST = (History, Sequence)
