@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tfrs_twotower.config import from_dict, to_dict
-from tfrs_twotower.data import Files, Joined, ingest
+from tfrs_twotower.data import Files, Joined, ingest, joined
 from tfrs_twotower.errors import ConfigError
 
 
@@ -24,13 +24,23 @@ def test_events_add_up_and_the_last_description_of_an_item_counts(tmp_path):
         tmp_path, "2", {"user_id": ["w"], "item_id": ["c"], "timestamp": [15]},
         {"item_id": ["c", "a"], "price": [3.0, 9.0]},
     )
-    joined = Joined((first, second))
-    log, _ = ingest(joined)
+    both = Joined((first, second))
+    log, _ = ingest(both)
     assert log.timestamp.tolist() == [10, 15, 20]
     assert log.items["item_id"].to_pylist() == ["a", "b", "c"]  # in the order in which they came
     assert log.items["price"].to_pylist() == [9.0, 2.0, 3.0]
-    assert from_dict(to_dict(joined)) == joined
-    assert joined.users() is None
+    assert from_dict(to_dict(both)) == both
+    assert both.users() is None
+
+
+def test_a_file_that_the_log_has_is_no_new_one(tmp_path):
+    log, day = (Files(str(tmp_path / name)) for name in ("log.csv", "day.csv"))
+    grown = joined(log, day)
+    assert grown.parts == (log, day) and joined(grown, None) is grown
+    assert len(joined(log, Files(log.path, where=(("timestamp", ">", 9),))).parts) == 2  # other rows of it
+    for again in (log, day, Files(day.path, items_path="items.csv")):
+        with pytest.raises(ConfigError, match="`interactions` must be new events.* count twice"):
+            joined(grown, again)
 
 
 def test_parts_must_be_sources():

@@ -50,8 +50,25 @@ def parts_of(source):
 
 
 def joined(source, new):
-    """A source and a newer one as one; the source itself where `new` is None."""
-    return source if new is None else Joined((*parts_of(source), new))
+    """A source and a newer one as one; the source itself where `new` is None.
+
+    Raises:
+      ConfigError: the events of `new` come from where those of a part come from already.
+    """
+    if new is None:
+        return source
+    if _events(new) in map(_events, parts_of(source)):
+        rule = "be new events in a place of their own"
+        raise ConfigError(invalid("interactions", rule, new.name, (
+            "The log has these already: they would count twice, and if the file was written anew, its earlier events "
+            "would be lost to the log. Name each file by its time. If the log's own files have grown, name none."
+        )))
+    return Joined((*parts_of(source), new))
+
+
+def _events(part):
+    """The source without its tables of users and items."""
+    return dataclasses.replace(part, **{name: None for name in ("users_path", "items_path") if hasattr(part, name)})
 
 
 def _newest(tables, id_name):
