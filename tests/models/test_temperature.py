@@ -53,3 +53,8 @@ def test_scheduled_goes_from_start_to_end_by_equal_factors_with_each_training_st
         task(tf.eye(2), tf.eye(2), candidate_ids=tf.constant([0, 1]))  # an evaluation is no step
     assert found == pytest.approx([0.2, 0.2 / 2**0.5, 0.1, 0.1 / 2**0.5, 0.05, 0.05], rel=1e-5)
     assert [int(weight) for weight in task.temperature.non_trainable_weights] == [6]
+
+
+@pytest.mark.parametrize("config", [FixedTemperature(), ScheduledTemperature(), LearnedTemperature()])
+def test_a_training_step_is_graph_code_so_no_user_meets_autographs_warning(config):
+    assert tf.autograph.to_graph(build_temperature(config).advance)  # raises where AutoGraph would warn
