@@ -54,7 +54,7 @@ def export(
         if table is not None:
             items.write(aside, table)
         worst = parity.check(retriever, aside, samples)
-        requests = warmup.write(aside, model_name, samples[:1])
+        requests = warmup.write(aside, model_name, samples[:1], retriever.item_ids[:1])
         manifest.write(aside, {
             **fields,
             "version": version,

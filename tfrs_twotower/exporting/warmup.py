@@ -8,8 +8,16 @@ from tfrs_twotower import columns as c
 from tfrs_twotower import extras
 
 
-def write(directory, model_name, batches):
-    """Writes one `serving_default` request for each batch of raw query features.
+def write(directory, model_name, batches, item_id):
+    """Writes one `serving_default` request for each batch of raw query features, and one `similar_items`.
+
+    A signature is made ready for the machine at its first call, which takes seconds on a busy one.
+
+    Args:
+      directory: the version's folder.
+      model_name: the name that the requests carry.
+      batches: a list of {input name: [batch, …]}.
+      item_id: [1], an item of the catalogue.
 
     Needs tensorflow-serving-api for its protos; without it nothing is written.
 
@@ -22,13 +30,14 @@ def write(directory, model_name, batches):
     log_pb2 = extras.require("tensorflow_serving.apis.prediction_log_pb2")
     path = Path(directory) / "assets.extra" / "tf_serving_warmup_requests"
     path.parent.mkdir(parents=True, exist_ok=True)
+    asked = [("serving_default", features) for features in batches] + [("similar_items", {c.ITEM_ID: item_id})]
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for features in batches:
+        for signature, inputs in asked:
             request = predict_pb2.PredictRequest()
             request.model_spec.name = model_name
-            request.model_spec.signature_name = "serving_default"
-            for name, value in {**features, c.K: tf.constant(10)}.items():
+            request.model_spec.signature_name = signature
+            for name, value in {**inputs, c.K: tf.constant(10)}.items():
                 request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
             log = log_pb2.PredictionLog(predict_log=log_pb2.PredictLog(request=request))
             writer.write(log.SerializeToString())
-    return len(batches)
+    return len(asked)
