@@ -11,6 +11,7 @@ import toy
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import runs
+from tfrs_twotower.assembly import assemble
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.data import Files, Temporal
 from tfrs_twotower.errors import ConfigError
@@ -140,18 +141,16 @@ def test_a_running_server_takes_the_rows_in_and_gives_them_back(run):
 
 
 def test_a_query_tower_without_user_rows_is_refused(run, tmp_path):
-    recommender, folder = run
-    recipe = dataclasses.replace(
-        recommender.recipe,
-        schema=Schema(query=(History(length=5),), candidate=(Id(c.ITEM_ID, dim=8),)),
-        training=dataclasses.replace(recommender.recipe.training, epochs=1),
-    )
-    other = Recommender(recipe, directory=tmp_path / "toy" / "run").fit(verbose=0)
-    version = other.directory / runs.EXPORT / "1"
+    config = runs.read_config(run[0].directory)
+    schema = Schema(query=(History(length=5),), candidate=(Id(c.ITEM_ID, dim=8),))
+    recipe = dataclasses.replace(config.recipe, schema=schema)
+    version = tmp_path / runs.EXPORT / "1"
     version.mkdir(parents=True)
-    manifest.write(version, {"embedding_space": runs.read_config(other.directory).embedding_space})
+    manifest.write(version, {"embedding_space": config.embedding_space})
+    runs.write_config(tmp_path, dataclasses.replace(config, recipe=recipe))
+    runs.write_fields(tmp_path, assemble(recipe, run[0].assembly.log).model)
     with pytest.raises(ConfigError, match="Id of `user_id`"):
-        update_users(other.directory)
+        update_users(tmp_path)
 
 
 def test_the_newest_can_be_taken_back(run):
