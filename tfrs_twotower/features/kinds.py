@@ -93,7 +93,13 @@ class Category(_OneColumn):
 
 @config
 class Cross(Declaration):
-    """The combination of two or more categories, hashed into `buckets` rows."""
+    """The combination of two or more categories, as one row of a table.
+
+    Attributes:
+      columns: their names, two or more.
+      buckets: combinations are hashed into so many rows.
+      dim: size of the embedding.
+    """
 
     columns: tuple[str, ...]
     buckets: int = 10_000
