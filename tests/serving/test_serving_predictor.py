@@ -49,6 +49,21 @@ def test_required_inputs_have_the_same_rows(predictor):
         predictor.predict("score_pairs", inputs)
 
 
+def test_a_list_of_items_is_for_all_rows_or_one_a_row(predictor):
+    users = {"user_id": ["u", "v"], "k": np.int32(1)}
+    for excluded, left in (([["a"]], [[b"b"], [b"b"]]), ([["a"], ["b"]], [[b"b"], [b"a"]])):
+        assert predictor.predict("", {**users, "exclude_ids": excluded})["ids"].tolist() == left
+    with pytest.raises(InvalidArgument, match="`exclude_ids` must have one row, or as many as `user_id`, which has 2"):
+        predictor.predict("", {**users, "exclude_ids": [["a"], ["b"], ["c"]]})
+
+
+def test_a_beta_that_overflows_is_refused_where_the_largest_finds_items(predictor):
+    beta = {"user_id": ["u"], "k": np.int32(1), "popularity_beta": np.float32(1e15)}
+    assert predictor.predict("", beta)["ids"].tolist() != [[b""]]
+    with pytest.raises(InvalidArgument, match="`popularity_beta` must be finite, and from -1e\\+15 to 1e\\+15"):
+        predictor.predict("", {**beta, "popularity_beta": np.float32(2e15)})
+
+
 def test_limits_are_the_documented_ones():
     assert Limits() == Limits(max_batch=1024, max_k=1000, max_width=10_000, max_body_bytes=8 * 1024 * 1024)
 

@@ -13,6 +13,8 @@ _FINITE = {
     columns.POPULARITY_BETA: "Send 0 for no correction.",
     columns.EMBEDDING: "Send a vector of `embed_query`.",
 }
+_LISTS = (columns.EXCLUDE_IDS, columns.ALLOW_IDS)
+_LARGEST = 1e15  # products of larger ones overflow float32, and nothing would be found
 _UNKNOWN_RANK_LIMIT = 2  # an input of unknown rank (`k`) is a scalar or one value a row
 
 
@@ -86,7 +88,9 @@ class Predictor:
         signature = model.signature(asked.name)
         tensors = {name: self._tensor(asked.spec(name), value) for name, value in inputs.items()}
         # Before the server fills in the rest: a message names what the caller sent.
-        _check_rows({name: tensors[name].shape for name in inputs if name in (*signature.required, columns.USER_ID)})
+        asking = {name: tensors[name].shape for name in inputs if name in (*signature.required, columns.USER_ID)}
+        _check_rows(asking)
+        _check_lists({name: tensors[name].shape[0] for name in _LISTS if name in inputs}, asking)
         if self._features is not None:
             tensors = self._features.join(model, signature, tensors)
         missing = [name for name in signature.required if name not in tensors]
@@ -159,10 +163,19 @@ def _check_rows(shapes):
             raise InvalidArgument(invalid(name, rule, f"{rows} rows", "Send one value a row."))
 
 
+def _check_lists(rows, asking):
+    batched = [(name, shape[0]) for name, shape in asking.items() if shape.rank]
+    for name, given in rows.items():
+        if batched and given not in (1, batched[0][1]):
+            rule = f"have one row, or as many as `{batched[0][0]}`, which has {batched[0][1]}"
+            raise InvalidArgument(invalid(name, rule, f"{given} rows", "Send one list a row, or one list for all."))
+
+
 def _check_finite(name, values, way_out):
-    broken = values[~np.isfinite(values)]
+    broken = values[~(np.abs(values) <= _LARGEST)]
     if broken.size:
-        raise InvalidArgument(invalid(name, "be finite", float(broken[0]), way_out))
+        rule = f"be finite, and from {-_LARGEST:g} to {_LARGEST:g}"
+        raise InvalidArgument(invalid(name, rule, float(broken[0]), way_out))
 
 
 def _check_history(tensors):
