@@ -6,6 +6,7 @@ import shutil
 
 import pandas as pd
 import pytest
+import tensorflow as tf
 import toy
 
 from tfrs_twotower import recipes, runs
@@ -147,6 +148,24 @@ def test_usage_errors_exit_with_2(capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["recommend", "runs/x", "1", "-k", "0"])
     assert exit_.value.code == 2 and "at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full is Linux's")
+def test_a_full_disk_is_said_and_any_other_fault_is_not_hidden(monkeypatch, capsys):
+    class Write:
+        """A verb that writes to the file that it is told."""
+
+        @staticmethod
+        def add_parser(verbs):
+            parser = verbs.add_parser("write")
+            parser.add_argument("path")
+            parser.set_defaults(run=lambda args: tf.io.write_file(args.path, "x"))
+
+    monkeypatch.setattr("tfrs_twotower.cli.main.VERBS", (Write,))
+    assert main(["write", "/dev/full"]) == 1
+    assert capsys.readouterr().err.startswith("twotower: the disk is full.")
+    with pytest.raises(tf.errors.OpError):
+        main(["write", "/dev/null/x"])
 
 
 def test_every_recipe_builds_and_survives_json():

@@ -1,6 +1,7 @@
 """`twotower`: from an interaction log to a served candidate generator. One file a verb."""
 
 import argparse
+import errno
 import os
 import sys
 
@@ -65,3 +66,9 @@ def main(argv=None):
         return 130
     except BrokenPipeError:
         return 141
+    except Exception as error:  # from Python, Arrow or TensorFlow, each with a class of its own
+        if os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        print("twotower: the disk is full. What was written whole is kept. Make room and run it again; a training goes "
+              "on by `twotower train --resume RUN`.", file=sys.stderr)
+        return 1
