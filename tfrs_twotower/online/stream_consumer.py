@@ -38,7 +38,8 @@ class StreamConsumer:
     def __init__(self, store, url, stream="events", group="twotower", name="1", batch=500):
         self._store, self._url, self._stream = store, url, stream
         self._group, self._name, self._batch = group, name, batch
-        self._redis = connect(url, decode_responses=True)
+        # Bytes that are no UTF-8 come as half surrogate pairs, which no event may have, and go aside as they came.
+        self._redis = connect(url, decode_responses=True, encoding_errors="surrogateescape")
         self._start_over()
 
     def run(self, stop):
