@@ -27,6 +27,7 @@ from tfrs_twotower.models import (  # noqa: E402
     FixedTemperature,
     LearnedTemperature,
     Mimic,
+    ScheduledTemperature,
     SelfSupervision,
 )
 from tfrs_twotower.recipe import Member, ModelConfig, Recipe  # noqa: E402
@@ -91,7 +92,10 @@ SYSTEMS = {
     "cold": lambda: _rows(reranker=COLD()),
     "mind": lambda: _rows(MIND(interests=2, hidden=MLP(widths=(8,))), Sequence(length=5)),
     "rowwise": _rowwise,
-    "hstu": lambda: _events(HSTU(blocks=1, width=8, dropout=0.0), loss=FullSoftmax(block=8)),
+    "hstu": lambda: _events(
+        HSTU(blocks=1, width=8, dropout=0.0), loss=FullSoftmax(block=8),
+        temperature=ScheduledTemperature(start=0.05, end=0.1, steps=2),
+    ),
     "sasrec": lambda: _events(SASRec(blocks=1, heads=1, dropout=0.0)),
     "gru4rec": lambda: _events(GRU4Rec(units=(8,), dropout=0.0)),
     "one_window": lambda: _events(HSTU(blocks=1, width=8, dropout=0.0), events=8, loss=FullSoftmax(block=8)),
