@@ -165,6 +165,19 @@ def test_loss_by_hand():
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_loss_moves_the_reranker_and_not_the_vectors():
+    reranker = build_reranker(NeuralCF(widths=(4,)), None, None)
+    loss = RerankerLoss(NeuralCF(negatives=1), reranker, np.zeros(2), seed=0)
+    model = SimpleNamespace(objective=SimpleNamespace(temperature=build_temperature(FixedTemperature(1.0))))
+    batch, vectors = {"query": None, "candidate": None}, tf.Variable([[1.0, 0.0], [0.0, 1.0]])
+    loss(model, batch, vectors, vectors, batch_of([0, 1], [[-1], [-1]]))
+    reranker._output.kernel.assign(tf.ones_like(reranker._output.kernel))
+    with tf.GradientTape() as tape:
+        found = loss(model, batch, vectors, vectors, batch_of([0, 1], [[-1], [-1]]))
+    of_vectors, of_output = tape.gradient(found, [vectors, reranker._output.kernel])
+    assert of_vectors is None and np.abs(of_output).max() > 0
+
+
 @pytest.mark.parametrize("wrong", [{"top": 0}, {"negatives": 0}, {"weight": 0.0}, {"widths": (0,)}])
 def test_settings_out_of_range_are_refused(wrong):
     for settings in (NeuralCF, COLD):

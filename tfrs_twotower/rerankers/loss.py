@@ -13,7 +13,8 @@ class RerankerLoss(tf.keras.layers.Layer):
     e^{s(c)} / p(c). Those are draws from the retrieval's softmax over the catalogue, because c comes into the batch
     with p(c). Between the positive and draws from e^{s}, the added number h that is best is log p(positive) − s, but
     for a constant (noise-contrastive estimation, Gutmann and Hyvärinen 2010): what s misses. So s + h is right, and h
-    alone is in this loss.
+    alone is in this loss. No gradient goes through the vectors into the towers, so that a reranker of vectors alone
+    leaves the retrieval as it is; the fields that a reranker reads do learn from it.
 
     Args:
       settings: has `negatives`, a row's, and `weight`, of this loss.
@@ -33,6 +34,7 @@ class RerankerLoss(tf.keras.layers.Layer):
     def call(self, model, batch, queries, candidates, positives, training=False):
         """The loss, a scalar."""
         count = tf.shape(positives.rows)[0]
+        queries, candidates = tf.stop_gradient(queries), tf.stop_gradient(candidates)
         drawn = self.draw(queries, candidates, positives, model.objective.temperature.value())
         places = tf.concat([tf.range(count)[:, tf.newaxis], drawn], axis=1)
         query = self.reranker.query(batch["query"], queries, training=training)
@@ -51,7 +53,7 @@ class RerankerLoss(tf.keras.layers.Layer):
         hidden = tf.logical_or(
             same_item(positives.rows, positives.rows), user_positives(positives.rows, positives.known)
         )
-        share = tf.cumsum(tf.nn.softmax(tf.where(hidden, scores.dtype.min, tf.stop_gradient(scores))), axis=1)
+        share = tf.cumsum(tf.nn.softmax(tf.where(hidden, scores.dtype.min, scores)), axis=1)
         count = tf.shape(scores)[0]
         drawn = self._generator.uniform([count, self._settings.negatives])
         return tf.minimum(tf.searchsorted(share, drawn * share[:, -1:], side="right"), count - 1)
