@@ -81,8 +81,9 @@ def test_a_recipe_below_a_baseline_gets_a_note_that_names_it(monkeypatch):
     monkeypatch.setitem(bench_recipes._CAUSES, "100k", {"fm": "no crosses"})
     figures = {"popularity": (0.1, 0.1), "EASE": (0.2, 0.1), "fm": (0.1, 0.0), "mind": (0.3, 0.0), "sasrec": (0.3, 0.1)}
     rows = {model: {"model": model, "recall@10": r, "ndcg@10": n, "note": "old"} for model, (r, n) in figures.items()}
+    rows["sasrec"]["retrieval ndcg@10"] = 0.2
     notes = {row["model"]: row.get("note") for row in bench_recipes.noted("100k", rows)}
     assert notes == {
-        "popularity": None, "EASE": None, "sasrec": None, "fm": "below popularity, EASE: no crosses",
-        "mind": "below popularity, EASE: cause not sought",
+        "popularity": None, "EASE": None, "fm": "below popularity, EASE: no crosses",
+        "mind": "below popularity, EASE: cause not sought", "sasrec": "below its retrieval alone: cause not sought",
     }
