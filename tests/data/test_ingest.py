@@ -159,6 +159,16 @@ def test_times_in_a_finer_unit_are_named(times, unit):
     assert ingest(Frames(events, columns=Columns(time_unit=unit)))[0].timestamp.tolist() == [NOON, NOON]
 
 
+def test_ids_that_the_table_lacks_are_told():
+    events = pa.table({"user_id": ["a", "a", "b"], "item_id": ["1.0", "2", "1.0"], "timestamp": [1, 2, 3]})
+    items = pa.table({"item_id": ["1", "2", "3"], "price": [1, 2, 3]})
+    assert ingest(Frames(events, items=items))[1].notes == (
+        "frames (items): 1 of the 2 ids that the log has are not in the table, such as '1.0', while the table has ids "
+        "such as '1'. They are without features.",
+    )
+    assert ingest(Frames(events.slice(1, 1), items=items))[1].notes == ingest(Frames(events))[1].notes == ()
+
+
 def test_times_of_two_units_are_not_taken_for_one():
     events = pa.table({"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": [NOON * 1000, NOON]})
     with pytest.raises(DataError, match="Some of the times look like ms, and the others do not: bring them to one"):

@@ -102,6 +102,20 @@ class Entities:
         encoded = ids.dictionary_encode()
         return values.numpy(pc.fill_null(encoded.indices, -1)), encoded.dictionary.to_pylist()
 
+    def lacking(self, rows):
+        """A list with a note, when ids of the log have no row in the table that was given; else an empty one.
+
+        Args:
+          rows: int32 [n], what `code` gave for the whole log.
+        """
+        known = len(self._rows) if self._features is None else len(self._features)
+        if len(self._rows) == known:
+            return []
+        ids, met = list(self._rows), np.count_nonzero(np.bincount(rows))
+        beside = f", while the table has ids such as {ids[0]!r}" if known else ""
+        return [f"{self._where}: {len(ids) - known:,} of the {met:,} ids that the log has are not in the table, "
+                f"such as {ids[known]!r}{beside}. They are without features."]
+
     def table(self):
         """pa.Table: known rows in their table's order, then ids of the log in order of appearance."""
         columns = {self.id_name: pa.array(list(self._rows), self._type)}

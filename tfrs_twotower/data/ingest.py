@@ -100,6 +100,7 @@ def _ingest(source, limit, rejects, require_items, times):
     rejects.check(source.name, max(reader.rows, 1), limit, {r: n for r, n in counts.items() if n}, reader.hint)
     log = reader.log(source.name)
     path = str(rejects.path) if rejects.path and rejects.counts else None
+    notes += [*users.lacking(log.user), *items.lacking(log.item)]
     notes += [f"{source.name}: {before} rows of the tables were left out"] if before else []
     return log, IngestReport(
         reader.rows, len(log), dict(rejects.counts), path, len(log.users), len(log.items), tuple(notes)
