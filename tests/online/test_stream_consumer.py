@@ -56,7 +56,7 @@ def test_what_is_no_event_is_put_aside_with_the_reason(redis, store):
     assert b"`timestamp`" in aside[0][b"reason"] and b"needs `item_id`" in aside[1][b"reason"]
 
 
-def test_bytes_that_are_no_text_are_put_aside_as_they_came(redis, store):
+def test_bytes_that_are_no_text_are_put_aside_as_they_came(redis, store, caplog):
     for fields in ({b"user_id": b"\xff\xfe", b"item_id": b"x"}, {b"\xff": b"1", b"user_id": b"7", b"item_id": b"b"}):
         redis.client.xadd("events", fields)
     add(redis, user_id="7", item_id="a")
@@ -64,7 +64,8 @@ def test_bytes_that_are_no_text_are_put_aside_as_they_came(redis, store):
     assert items(store) == ["a"] and pending(redis) == 0
     aside = [fields for _, fields in redis.client.xrange("events:rejected")]
     assert aside[0][b"user_id"] == b"\xff\xfe" and aside[1][b"\xff"] == b"1"
-    assert b"must be text that UTF-8 can write" in aside[0][b"reason"] and b"has no `\xff`" in aside[1][b"reason"]
+    assert b"must be text that UTF-8 can write" in aside[0][b"reason"] and b"has no `\\udcff`" in aside[1][b"reason"]
+    assert "\\udcff" in caplog.text.encode().decode()  # a log file takes it
 
 
 def test_what_was_taken_and_not_finished_is_taken_again_by_the_same_name(redis, store):
