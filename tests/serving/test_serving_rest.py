@@ -135,7 +135,8 @@ def test_rows_need_outputs_with_the_same_rows(client):
         (b'{"inputs": {"user_id": ["u"], "popularity_beta": 1e39}}', "`popularity_beta` must be finite"),
         ({"inputs": history([["a", "b"]], [[1]])}, "a time for each of the 2 places"),
         ({"instances": [history(["a"], [1, 2])]}, "Received: history_timestamp='2 a row'"),
-        ({"inputs": {"user_id": ["u"] * 2, "exclude_ids": [["a"]] * 3}}, "refused the request: Incompat"),
+        ({"inputs": {"user_id": ["u"] * 2, "exclude_ids": [["a"]] * 3}}, "one row, or as many as `user_id`, which"),
+        ({"inputs": {"user_id": ["u"] * 2, "popularity_beta": [0.0] * 3}}, "The model refused the request: "),
         ({"inputs": {"user_id": ["u"]}, "signature_name": 1}, "'signature_name' must be a string"),
     ],
 )
