@@ -1,7 +1,7 @@
 """Days of the grocery log replayed: does a model that is updated recommend better than one that is left alone?
 
-    python -m bench.bench_replay                      three days from 2017-12-22, each in two parts
-    python -m bench.bench_replay --start 2017-12-01 --days 20 --cuts 12 15 18
+    python -m bench.bench_replay            14 days from 2017-12-10, each in two parts, three seeds; about an hour
+    python -m bench.bench_replay --start 2017-12-01 --days 20 --cuts 12 15 18 --seeds 0
 
 A model is trained on the twelve weeks before the first day. Then, part by part of each day: what households buy is
 asked of every arm first, and learned from afterwards. A query is a household at its first purchase of the part; its
@@ -17,6 +17,8 @@ always up to date, whatever the weights know. The arms:
 `full` and `both` share their full updates: those start from the parent's checkpoint, which no user rows change.
 Beside them stand two baselines that know everything up to the request: the household's own products by how often it
 bought them, filled up by popularity; and popularity alone, of the last four weeks.
+
+Figures are over all seeds; an interval draws households, each with all that it was asked under every seed.
 """
 
 import argparse
@@ -230,28 +232,28 @@ def against(rows, name, other):
     return np.percentile(drawn[:, :-1] / drawn[:, -1:], [2.5, 97.5], axis=0).T
 
 
-def summary(judge, arms):
-    """One row an arm or baseline."""
+def summary(rows, seeds):
+    """One row an arm or baseline, over all seeds: the rows of their judges, the arms of each."""
     for name in (*ARMS, *BASELINES):
-        row = {"arm": name, "queries": len(judge.rows)}
-        for metric, mean, (low, high) in zip(_METRICS, means(judge.rows, name), against(judge.rows, name, "neither")):
+        row = {"arm": name, "queries": len(rows)}
+        for metric, mean, (low, high) in zip(_METRICS, means(rows, name), against(rows, name, "neither")):
             row[metric] = round(float(mean), 4)
             row[f"{metric} over neither"] = "–" if name == "neither" else f"[{low:+.4f}, {high:+.4f}]"
-        arm = arms.get(name)
-        if arm:
-            full = arms["full"].seconds["full"] if name == "both" else arm.seconds["full"]
-            row["full updates"], row["refused"] = len(full), arms["full"].refused if full else 0
+        if name in ARMS:
+            full = sum((arms["full" if name == "both" else name].seconds["full"] for arms in seeds), [])
+            users = sum((arms[name].seconds["users"] for arms in seeds), [])
+            row["full updates"], row["refused"] = len(full), sum(arms["full"].refused for arms in seeds) if full else 0
             row["seconds a full update"] = round(common.median(full), 1) if full else None
-            row["updates of user rows"] = len(arm.seconds["users"])
-            row["seconds one"] = round(common.median(arm.seconds["users"]), 1) if arm.seconds["users"] else None
+            row["updates of user rows"] = len(users)
+            row["seconds one"] = round(common.median(users), 1) if users else None
         yield row
 
 
-def by_day(judge):
+def by_day(rows):
     """One row a day."""
-    for day in sorted({day for day, _, _ in judge.rows}):
-        count = sum(d == day for d, _, _ in judge.rows)
-        values = {name: round(float(means(judge.rows, name, day)[1]), 4) for name in (*ARMS, *BASELINES)}
+    for day in sorted({day for day, _, _ in rows}):
+        count = sum(d == day for d, _, _ in rows)
+        values = {name: round(float(means(rows, name, day)[1]), 4) for name in (*ARMS, *BASELINES)}
         yield {"day": day, "queries": count, **values}
 
 
@@ -274,20 +276,23 @@ def draw(rows, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--start", default="2017-12-22", help="the first day that is replayed")
-    parser.add_argument("--days", type=int, default=3)
+    parser.add_argument("--start", default="2017-12-10", help="the first day that is replayed")
+    parser.add_argument("--days", type=int, default=14)
     parser.add_argument("--weeks", type=int, default=12, help="of the log before the first day, to train on")
     parser.add_argument("--cuts", type=int, nargs="*", default=[16], help="hours that end a part of a day")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--folder", type=Path, help="keep the files there; a model that is there is not trained again")
     args = parser.parse_args()
+    asked, seeds = [], []
     with tempfile.TemporaryDirectory() as aside:
-        folder = (args.folder or Path(aside)).resolve()
-        folder.mkdir(exist_ok=True)
-        for judge, arms in replay(recipe(args.seed), args, folder):
-            common.record("replay", list(summary(judge, arms)))
-            rows = list(by_day(judge))
-            draw(rows, common.record("replay_by_day", rows).with_suffix(".png"))
+        for seed in args.seeds:
+            folder = (args.folder or Path(aside)).resolve() / f"seed-{seed}"
+            folder.mkdir(parents=True, exist_ok=True)
+            for judge, arms in replay(recipe(seed), args, folder):
+                common.record("replay", list(summary(asked + judge.rows, [*seeds, arms])))
+                days = list(by_day(asked + judge.rows))
+                draw(days, common.record("replay_by_day", days).with_suffix(".png"))
+            asked, seeds = asked + judge.rows, [*seeds, arms]
 
 
 if __name__ == "__main__":

@@ -195,23 +195,23 @@ def _start(root):
 
 
 def test_sigterm_lets_requests_in_flight_and_in_the_queue_finish(tmp_path, publish):
-    """Slow requests by both transports; SIGTERM while one runs and one waits; both are answered; it ends well."""
+    """Requests by both transports, held; SIGTERM while one runs and one waits; both are answered; it ends well."""
     publish(tmp_path, 1)
     process, rest_port, grpc_port = _start(tmp_path)
     base = f"http://127.0.0.1:{rest_port}"
-    steps, answers = 1000, {}
+    gate, answers = tmp_path / "gate", {}
 
     def ask_rest():
-        body = {"signature_name": "slow", "inputs": steps}
+        body = {"signature_name": "held", "inputs": str(gate)}
         answers["rest"] = httpx.post(base + PREDICT, json=body, timeout=60).json()["outputs"]
 
     def ask_grpc():
         request = predict_pb2.PredictRequest()
-        request.model_spec.name, request.model_spec.signature_name = "twotower", "slow"
-        request.inputs["steps"].CopyFrom(tf.make_tensor_proto(steps))
+        request.model_spec.name, request.model_spec.signature_name = "twotower", "held"
+        request.inputs["path"].CopyFrom(tf.make_tensor_proto(str(gate)))
         with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            answers["grpc"] = stub.Predict(request, timeout=60).outputs["total"].float_val[0]
+            answers["grpc"] = stub.Predict(request, timeout=60).outputs["path"].string_val[0]
 
     try:
         threads = [threading.Thread(target=ask) for ask in (ask_rest, ask_grpc)]
@@ -221,9 +221,11 @@ def test_sigterm_lets_requests_in_flight_and_in_the_queue_finish(tmp_path, publi
         wait_for(lambda: waits in httpx.get(base + "/metrics").text, "a request that runs and one that waits")
         process.send_signal(signal.SIGTERM)
         wait_for(lambda: httpx.get(base + "/readyz").status_code == 503, "/readyz")
+        assert answers == {}
+        gate.touch()
         for thread in threads:
             thread.join()
-        assert answers == {"rest": pytest.approx(256), "grpc": pytest.approx(256)}
+        assert answers == {"rest": str(gate), "grpc": str(gate).encode()}
         assert process.wait(30) == 0
         with pytest.raises(httpx.ConnectError):
             httpx.get(base + "/healthz")

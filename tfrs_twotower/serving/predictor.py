@@ -111,7 +111,7 @@ class Predictor:
         """Runs a signature on tensors as `prepare` gives them: arrays by name."""
         try:
             outputs = self._call(model, model.signature(name), tensors)
-            return {name: value.numpy() for name, value in outputs.items()}
+            return {name: _array(value) for name, value in outputs.items()}
         except tf.errors.InvalidArgumentError as error:
             raise InvalidArgument(f"The model refused the request: {_reason(error)}") from error
         except tf.errors.OpError as error:
@@ -152,6 +152,12 @@ class Predictor:
             raise InvalidArgument(
                 invalid(columns.K, f"be between 1 and {self.limits.max_k}", received, "Change k.")
             )
+
+
+def _array(tensor):
+    """A text alone comes as bytes, which have neither shape nor dtype."""
+    value = tensor.numpy()
+    return np.array(value, object) if isinstance(value, bytes) else value
 
 
 def _check_rows(shapes):
