@@ -1,6 +1,7 @@
 """`/v1/recommend` on a real export whose scores are known by hand (see `shop_export`), over HTTP and gRPC."""
 
 import json
+import time
 
 import grpc
 import httpx
@@ -11,6 +12,7 @@ from tfrs_twotower.freshness import FreshItems
 from tfrs_twotower.online import Event, StoreError, open_stores
 from tfrs_twotower.serving import Limits, Server
 from tfrs_twotower.serving.grpc_service import METHODS
+from tfrs_twotower.serving.metrics import Metrics
 
 POPULAR = "abcdef"  # in this order
 
@@ -206,7 +208,33 @@ def test_channels_of_others(client):
     assert (context.user_id, context.recent, Noted.asked) == ("u3", ("f", "a"), [2])
     assert [item["channel"] for item in ask(client, k=2, channels={"broken": 2})] == ["u2i", "u2i"]
     assert 'twotower_store_failures_total{what="channel"} 1.0' in client.get("/metrics").text
-    assert 'twotower_stage_seconds_count{stage="filter"}' in client.get("/metrics").text
+
+
+def test_rules_and_proposals_have_figures_of_their_own(server, client):
+    def counted():
+        lines = [line.split() for line in client.get("/metrics").text.splitlines() if "stage_seconds_count" in line]
+        return {name.split('"')[1]: float(value) for name, value in lines}
+
+    ask(client)
+    for request, model in (({"k": 2, "exclude_seen": True}, 1), ({"k": 2, "channels": {"popular": 2}}, 0)):
+        before = counted()
+        ask(client, **request)
+        after = counted()
+        more = {stage: after[stage] - before[stage] for stage in ("filter", "channels", "model")}
+        assert more == {"filter": 1, "channels": 1, "model": model}  # u2i alone asks the model
+
+
+def test_a_part_of_a_request_counts_without_the_parts_inside_it(monkeypatch):
+    metrics, moments = Metrics(), iter([0, 1, 4, 5, 5.5, 10, 20, 22])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(moments))
+    with metrics.stage("filter"):
+        for _ in range(2):
+            with metrics.stage("channels"):
+                pass
+    with metrics.stage("filter"):
+        pass
+    sums = [line for line in metrics.text()[0].decode().splitlines() if "stage_seconds_sum" in line]
+    assert [line.split()[-1] for line in sums] == ["3.5", "8.5"]  # channels: 3 + .5; filter: 10 − 3.5 and 2
 
 
 REFUSED = [

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import threading
 import time
 
 from tfrs_twotower import extras
@@ -39,7 +40,7 @@ class Metrics:
     """Counters of one server. `method` is for example "rest:predict" or "grpc:Predict"."""
 
     def __init__(self):
-        self._newest = 0
+        self._newest, self._inside = 0, threading.local()  # of each thread: seconds of parts inside the one that runs
         self._registry = prometheus.CollectorRegistry()
         kinds = (prometheus.Counter, prometheus.Gauge, functools.partial(prometheus.Histogram, buckets=_SECONDS))
         counter, gauge, histogram = (functools.partial(kind, registry=self._registry) for kind in kinds)
@@ -55,8 +56,9 @@ class Metrics:
             self._loads.labels(result)
         self._stages = histogram(
             "twotower_stage_seconds",
-            "Time of a part of a request: features (from the stores), model (tower and search at once, or tower and "
-            "search where vectors are kept), filter (business rules)",
+            "Time of a part of a request, without the parts inside it: features (from the stores), model (tower and "
+            "search at once, or tower and search where vectors are kept), channels (proposals but for these), filter "
+            "(business rules: what was seen, allow and deny, places, diversity)",
             ["stage"],
         )
         self._lookups = counter(
@@ -96,9 +98,15 @@ class Metrics:
 
     @contextlib.contextmanager
     def stage(self, name):
-        """Times the block as one part of a request."""
-        with self._stages.labels(name).time():
+        """Times the block as one part of a request; the parts inside it count for themselves alone."""
+        outside = getattr(self._inside, "seconds", 0.0)
+        self._inside.seconds, start = 0.0, time.perf_counter()
+        try:
             yield
+        finally:
+            seconds = time.perf_counter() - start
+            self._stages.labels(name).observe(seconds - self._inside.seconds)
+            self._inside.seconds = outside + seconds
 
     def looked_up(self, hits, misses):
         """Counts lookups of query vectors."""

@@ -2,6 +2,8 @@
 
 import functools
 import logging
+from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -24,6 +26,12 @@ _BUILTIN = (U2I, I2I, POPULAR, FRESH)
 _RESERVES = (U2I, POPULAR)
 _POOL = 4  # candidates a place, of which diversity chooses
 _log = logging.getLogger(__name__)
+
+
+class _Timed(NamedTuple):
+    """A channel whose proposals count as a part of the request for themselves."""
+
+    propose: Callable
 
 
 class Recommendations:
@@ -66,7 +74,9 @@ class Recommendations:
         with self._predictor.repository.lease() as model:
             if model.catalogue is None:
                 raise Unimplemented(f"Version {model.version} holds no catalogue to apply rules to. Use :predict.")
-            answer = self._answer(model, asked, quotas)
+            tensors = self._query(model, asked)
+            with self._metrics.stage("filter"):
+                answer = self._answer(model, asked, quotas, tensors)
             return {
                 "model_version": model.version,
                 "items": [
@@ -87,15 +97,13 @@ class Recommendations:
         for name in attributes.kinds:
             attributes.any_of(name, ())
 
-    def _answer(self, model, asked, quotas):
-        tensors = self._query(model, asked)
+    def _answer(self, model, asked, quotas, tensors):
         seen = self._seen(model, asked, tensors)
         known = not strangers.is_stranger(model, tensors, bool(asked.features) or bool(seen))
         items = current_items(model, self._changes)
         excluded = _as_ids(asked.exclude_ids, model.catalogue.id_type, c.EXCLUDE_IDS)
         excluded = _items(excluded + (seen if asked.exclude_seen else []))
-        with self._metrics.stage("filter"):
-            selection = Selection(items, asked.allow, asked.deny, excluded)
+        selection = Selection(items, asked.allow, asked.deny, excluded)
         if asked.popularity_beta is not None:
             tensors[c.POPULARITY_BETA] = tf.constant(asked.popularity_beta, tf.float32)
         execute = functools.partial(self._predictor.execute, model, DEFAULT_SIGNATURE)
@@ -118,7 +126,7 @@ class Recommendations:
         try:
             # A channel of others may count what it proposes as shown: no more is asked of it than is shown.
             wanted = n if not diversity or channel.name in self._channels else n * _POOL
-            pool = admitted(channel, context, wanted)
+            pool = admitted(_Timed(self._metrics.stage("channels")(channel.propose)), context, wanted)
         except StoreError as error:
             self._metrics.store_failed("channel")
             _log.error("Channel %s proposes nothing: %s", channel.name, error)
