@@ -1,6 +1,7 @@
-"""Cold users and cold items of MovieLens-100K, by a split in time, with and without each device.
+"""Cold users and cold items of MovieLens, by a split in time, with and without each device.
 
-    .venv/bin/python -m bench.bench_cold_start         four trainings of the `movielens` recipe, about ten minutes
+    .venv/bin/python -m bench.bench_cold_start               MovieLens-100K: four trainings of the `movielens` recipe
+    .venv/bin/python -m bench.bench_cold_start --data 1m     MovieLens-1M
 
 The last tenth of the events by time is the test, the tenth before it validation. A tenth of the films, drawn at
 random, loses all events before the test, as if they came out then: with the films that have none by themselves they
@@ -29,7 +30,7 @@ from bench.bench_quality import trained
 from tfrs_twotower import columns as c
 from tfrs_twotower import recipes
 from tfrs_twotower.coldstart import CategoryMeans, representatives
-from tfrs_twotower.data import Ragged, Temporal, ingest
+from tfrs_twotower.data import MovieLens, Ragged, Temporal, ingest
 from tfrs_twotower.evaluation import DotScorer, Popularity, compare, evaluate, recent_counts
 from tfrs_twotower.features import History, Id
 
@@ -221,8 +222,10 @@ def warm(a, dropout):
 
 
 def main():
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    base = recipes.load("movielens")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", choices=("100k", "1m"), default="100k")
+    args = parser.parse_args()
+    base = dataclasses.replace(recipes.load("movielens"), source=MovieLens(args.data))
     log, split = without(ingest(base.source)[0], WITHHELD)
     figures = []
     for dropout in DROPOUTS:
@@ -232,7 +235,7 @@ def main():
         figures += [warm(a, dropout), *of_users(a, dropout), *of_items(a, dropout)]
         print(common.table(figures[-9:]), flush=True)
     figures.sort(key=lambda row: row["cold"], reverse=True)
-    common.record("cold_start", figures)
+    common.record("cold_start" if args.data == "100k" else f"cold_start_{args.data}", figures)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,13 @@ from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import Frames, ingest
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import Category, Id, Number, Schema, Text, Vector
-from tfrs_twotower.models import ContentAlignment, Distillation, SelfSupervision
+from tfrs_twotower.models import (
+    ContentAlignment,
+    Distillation,
+    ScheduledTemperature,
+    SelfSupervision,
+    build_temperature,
+)
 from tfrs_twotower.models.alignment import aligned_fields
 from tfrs_twotower.models.distillation import DistillationLoss
 from tfrs_twotower.models.self_supervision import correlated_masks, mutual_information
@@ -230,3 +236,19 @@ def test_a_training_with_all_of_them_resumes_as_if_never_stopped(tmp_path):
         Recommender(recipe, directory=tmp_path / "cut", **frames).fit(verbose=0, callbacks=[Stop()])
     again = Recommender(recipe, directory=tmp_path / "cut", **frames).fit(verbose=0)
     assert toy.same_weights(again, whole)
+
+
+def test_every_loss_of_a_step_reads_the_same_scheduled_temperature(log):
+    a = assembly(log, Distillation())
+    objective, read = a.model.objective, []
+    objective.task.temperature = build_temperature(ScheduledTemperature(start=0.4, end=0.1, steps=2))
+
+    class Reads(tf.keras.layers.Layer):
+        def call(self, *_, **__):
+            read.append(float(objective.temperature.value()))
+            return 0.0
+
+    a.model.auxiliary = [Reads()]
+    for _ in range(2):
+        a.model.compute_loss(next(iter(a.batches.dataset(0, 1))), training=True)
+    assert read == pytest.approx([0.4, 0.2])

@@ -72,10 +72,10 @@ class TwoTowerModel(tfrs.Model):
         Under a `tf.distribute` strategy it is this replica's part: the sum over all replicas is the batch's loss.
         """
         queries, candidates, positives = self.pairs(batch, training)
-        loss = self.objective(queries, candidates, positives, training=training)
-        for layer in self.auxiliary:
-            loss += layer(self, batch, queries, candidates, positives, training=training)
-        return loss * replicas.share(positives.weight)
+        losses = [layer(self, batch, queries, candidates, positives, training=training) for layer in self.auxiliary]
+        # The objective last: it moves a scheduled temperature on, which the others read too.
+        losses.append(self.objective(queries, candidates, positives, training=training))
+        return tf.add_n(losses) * replicas.share(positives.weight)
 
     def train_step(self, batch):
         """One optimizer step."""
