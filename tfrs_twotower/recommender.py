@@ -247,6 +247,7 @@ class Recommender:
             "embedding_space": self._space,
             "lineage": runs.lineage(self.directory),
             "temperature": a.model.temperature,
+            "training_events": int(a.train_counts.sum()),
             "metrics": self.evaluations["model"].metrics if self.evaluations else None,
         }
         path = export(

@@ -9,6 +9,7 @@ from tests.exporting import capi
 from tfrs_twotower import columns as c
 from tfrs_twotower.exporting import checksum, items, parity, read
 from tfrs_twotower.index import IndexConfig
+from tfrs_twotower.serving.catalogue import Catalogue
 
 LOWEST = tf.float32.min
 KINDS = ("exact", "ivf", "scann")
@@ -212,6 +213,12 @@ def test_manifest_holds_the_checksum_of_every_file(exports):
     assert manifest["index"]["meets_target"] and manifest["index"]["recall@10"] >= 0.95
     assert manifest["catalogue"] == {"items": toy.ITEMS, "dim": 16}
     assert manifest["vocabulary"]["candidate"]["id_item_id"] == toy.ITEMS
+
+
+def test_a_catalogue_knows_which_items_have_training_events(trained, exports, served):
+    counts, manifest = trained.assembly.train_counts, read(exports["exact"])
+    assert manifest["training_events"] == len(trained.assembly.split.train)
+    np.testing.assert_array_equal(Catalogue(served, None, manifest["training_events"]).trained, counts > 0)
 
 
 def test_attributes_of_items_stand_beside_in_the_order_of_the_catalogue(trained, exports, served):

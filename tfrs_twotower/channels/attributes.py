@@ -18,15 +18,18 @@ class Attributes:
     Args:
       table: pa.Table of n rows. Its columns of text, numbers, truth values or lists of these are attributes; others
         are not. Whole numbers above 2**53 are compared as floats.
+
+    Attributes:
+      kinds: {attribute: kind}.
     """
 
     def __init__(self, table):
-        self._table = table
+        self.table = table
         self.kinds = {f.name: kind for f in table.schema if (kind := _kind(_single(f.type))) is not None}
         self._column = functools.lru_cache(None)(self._encoded)
 
     def __len__(self):
-        return self._table.num_rows
+        return self.table.num_rows
 
     def like(self, rows):
         """`Attributes` of other items with the same columns. A value of another type counts as missing.
@@ -34,7 +37,7 @@ class Attributes:
         rows: list of {attribute: value}. Numbers are kept as floats: rules compare them so, and events may bring
           larger ones, and more exact ones, than the table's type holds.
         """
-        schema = pa.schema([(f.name, _wide(f.type)) for f in self._table.schema if f.name in self.kinds])
+        schema = pa.schema([(f.name, _wide(f.type)) for f in self.table.schema if f.name in self.kinds])
         columns = [pa.array([_fitting(row.get(f.name), f.type) for row in rows], f.type) for f in schema]
         return Attributes(pa.table(columns, schema=schema))
 
@@ -62,7 +65,7 @@ class Attributes:
 
     def _encoded(self, name):
         """(codes or numbers, dictionary or None, rows of the items where they are lists or None)."""
-        column, rows = self._table[name].combine_chunks(), None
+        column, rows = self.table[name].combine_chunks(), None
         if isinstance(column, pa.ChunkedArray):  # of no chunk
             column = pa.array([], column.type)
         if is_list(column.type):

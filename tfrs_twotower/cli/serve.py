@@ -5,6 +5,7 @@ import os
 import sys
 
 from tfrs_twotower.cli import exploring, options
+from tfrs_twotower.errors import ConfigError
 
 DESCRIPTION = """\
 Serves the newest version under EXPORT_ROOT, and each newer one that appears there, without losing a request.
@@ -73,6 +74,9 @@ def add_parser(subparsers):
                         "A vector is used again until its user, the minute or the model changes")
     parser.add_argument("--items-log", metavar="FOLDER",
                         help="take changed and withdrawn items at /v1/items and keep them here; one server a folder")
+    parser.add_argument("--category-means", metavar="COLUMN",
+                        help="with --items-log: an item that the version was not trained with gets the mean vector of "
+                        "the items that share its values of this column, in place of that of its features")
     exploring.add_arguments(parser)
     load = parser.add_argument_group("load")
     load.add_argument("--concurrency", type=options.positive, default=max(8, 2 * (os.cpu_count() or 0)),
@@ -112,7 +116,9 @@ def run(args):
         stores = dataclasses.replace(stores, history=InterestHistory(stores.history, stores.profiles, args.interests))
     cache = open_cache(args.cache) if args.cache else None
     load = Load(args.concurrency, args.queue, args.deadline)
-    fresh = open_items(args.items_log, args.root) if args.items_log else None
+    if args.category_means and not args.items_log:
+        raise ConfigError("`--category-means` is of items that come while it serves, and needs --items-log. Name both.")
+    fresh = open_items(args.items_log, args.root, args.category_means) if args.items_log else None
     stores, fresh, channels, others = exploring.explored(args, stores, fresh)
     try:
         left = serve(

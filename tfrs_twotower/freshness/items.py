@@ -11,6 +11,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.errors import DataError, IndexingError, invalid, nearest
 from tfrs_twotower.features import fingerprints
 from tfrs_twotower.freshness.catalogue import catalogue_index
+from tfrs_twotower.freshness.category_vectors import CategoryVectors
 from tfrs_twotower.index import Journal
 from tfrs_twotower.index.mutable import arguments
 from tfrs_twotower.online import MAX_ID_BYTES
@@ -34,13 +35,15 @@ class FreshItems:
       folder: where the events are kept (a `Journal`); one process has it open.
       id_type: str or int, of the item ids.
       index_of: {LoadedModel} → an `ItemIndex` that holds the version's catalogue.
+      category_means: an attribute of items: those that a version was not trained with get the mean vector of their
+        category in place of the tower's, see `CategoryVectors`. None: the tower's, of their features.
     """
 
-    def __init__(self, folder, id_type=str, index_of=catalogue_index):
+    def __init__(self, folder, id_type=str, index_of=catalogue_index, category_means=None):
         self.id_type = id_type
-        self._index_of = index_of
+        self._index_of, self._category_means = index_of, category_means
         self._lock = threading.RLock()
-        self._attached = {}  # id of a model's SavedModel: (model, its index)
+        self._attached = {}  # id of a model's SavedModel: (model, its index, its `CategoryVectors` or None)
         self._latest = {}  # item id: its features, or None where it is withdrawn; the last changed is the last
         self._snapshot = None  # a copy that nobody changes
         self._inputs = {}  # id of a model's SavedModel: (moment of its index, inputs)
@@ -52,16 +55,17 @@ class FreshItems:
         """Begins to keep the index of a loaded version; call it before the version answers requests.
 
         Raises:
-          IndexingError: the version has other ids, or no catalogue. DataError: it cannot encode an event; none of
-            its answers would be right.
+          IndexingError: the version has other ids, no catalogue, or no attribute `category_means`. DataError: it
+            cannot encode an event; none of its answers would be right.
         """
         index = self._index_of(model)
         if index.id_type is not self.id_type:
             raise IndexingError(invalid("model", f"have {self.id_type.__name__} ids", index.id_type.__name__,
                                         "Keep the events of another model in another folder."))
+        means = CategoryVectors(model.catalogue, self._category_means) if self._category_means else None
         with self._lock:
-            follow(model, index, self._latest)
-            self._attached[id(model.root)] = model, index
+            _apply(index, self._latest, *encode(model, self._latest, means))
+            self._attached[id(model.root)] = model, index, means
 
     def detach(self, model):
         """Forgets a version that answers no more."""
@@ -149,7 +153,7 @@ class FreshItems:
 
     def _take(self, latest, event):
         with self._lock:
-            encoded = [(index, *encode(model, latest)) for model, index in self._attached.values()]
+            encoded = [(index, *encode(model, latest, means)) for model, index, means in self._attached.values()]
             try:
                 payload = json.dumps(event, allow_nan=False).encode()
             except (TypeError, ValueError) as error:
@@ -161,7 +165,7 @@ class FreshItems:
 
     def _check_names(self, where, item):
         known = set()
-        for model, _ in list(self._attached.values()):
+        for model, *_ in list(self._attached.values()):
             known.update(model.signature(_EMBED).inputs, model.catalogue.columns)
         unknown = next((name for name in item if known and name not in known), None)
         if unknown is not None:
@@ -185,13 +189,11 @@ class FreshItems:
         return key
 
 
-def follow(model, index, latest):
-    """Brings an index to what events say. latest: {item id: features, or None where it is withdrawn}."""
-    _apply(index, latest, *encode(model, latest))
-
-
-def encode(model, latest):
+def encode(model, latest, means=None):
     """(ids [n], vectors [n, dim]) of the items that are not withdrawn, by the version's candidate tower.
+
+    latest: {item id: features, or None where it is withdrawn}.
+    means: a `CategoryVectors` of the version, or None.
 
     Raises:
       DataError: a value is of another type than the model reads, or its vector is not finite.
@@ -207,6 +209,8 @@ def encode(model, latest):
     if not np.isfinite(vectors).all():
         broken = ids[int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])]
         raise DataError(f"The vector of item {broken!r} is not finite. Look at its features.")
+    if means is not None and ids:
+        means.put([latest[item] for item in ids], vectors)
     return ids, vectors
 
 

@@ -2,26 +2,35 @@
 
 import os
 
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.errors import IndexingError, TwoTowerError, invalid
+from tfrs_twotower.channels import Attributes
+from tfrs_twotower.errors import ExportError, IndexingError, TwoTowerError, invalid
+from tfrs_twotower.exporting import items, manifest
 from tfrs_twotower.exporting.publishing import versions_under
+from tfrs_twotower.freshness.category_vectors import check_column
 from tfrs_twotower.freshness.items import FreshItems
 from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, signature_defs
 
 
-def open_items(folder, root):
+def open_items(folder, root, category_means=None):
     """`FreshItems` of a folder, with ids of the type that the newest version has. The folder is compacted.
 
     Args:
       folder: where the events are kept; made where it is missing.
       root: the folder of the version folders; one of them has to be readable.
+      category_means: see `FreshItems`.
 
     Raises:
-      IndexingError: there is no version, or the folder cannot be used: see `FreshItems`.
+      IndexingError: there is no version, its items have no attribute `category_means`, or the folder cannot be used:
+        see `FreshItems`.
     """
-    fresh = FreshItems(folder, _id_type(root))
+    newest, id_type = _newest(root)
+    if category_means:
+        _check_column(category_means, newest)
+    fresh = FreshItems(folder, id_type, category_means=category_means)
     try:
         fresh.compact()
     except BaseException:
@@ -30,11 +39,21 @@ def open_items(folder, root):
     return fresh
 
 
-def _id_type(root):
+def _check_column(column, folder):
+    try:
+        table = items.read(folder, manifest.read(folder))
+    except ExportError:  # the server says so, and serves an older one
+        return
+    check_column(column, Attributes(pa.table({}) if table is None else table))
+
+
+def _newest(root):
+    """(folder, type of the ids) of the newest version that can be read."""
     for version in reversed(versions_under(root)):
         try:
-            inputs = signature_defs(os.path.join(root, str(version)))[DEFAULT_SIGNATURE].inputs
-            return str if inputs[c.EXCLUDE_IDS].dtype == tf.string.as_datatype_enum else int
+            folder = os.path.join(root, str(version))
+            inputs = signature_defs(folder)[DEFAULT_SIGNATURE].inputs
+            return folder, str if inputs[c.EXCLUDE_IDS].dtype == tf.string.as_datatype_enum else int
         except (OSError, TwoTowerError, LookupError):
             continue
     way_out = "Export first: the type of its ids has to be known."

@@ -16,10 +16,11 @@ class Catalogue:
     Args:
       root: the loaded SavedModel of a `Retriever`.
       table: pa.Table of n rows with the items' attributes, or None.
+      events: how many events the model was trained with, or None where the export does not say.
     """
 
-    def __init__(self, root, table):
-        self._root, self._table = root, table
+    def __init__(self, root, table, events=None):
+        self._root, self._table, self._events = root, table, events
         self.id_type = str if root.item_ids.dtype == "string" else int
         self.dim = int(root.vectors.shape[1])
         self.view = None  # what `current_items` made of it last
@@ -41,6 +42,14 @@ class Catalogue:
     def log_popularity(self):
         """float32 [n]: log p(item) from training counts."""
         return self._root.log_popularity.numpy()
+
+    @functools.cached_property
+    def trained(self):
+        """bool [n]: has the item training events? All have, where the export does not say how many there were."""
+        if self._events is None:
+            return np.ones(len(self), bool)
+        smoothed = np.exp(self.log_popularity.astype(float)) * (self._events + len(self))  # one more than there were
+        return smoothed > 1.5
 
     @functools.cached_property
     def by_popularity(self):

@@ -134,7 +134,9 @@ def load(directory, version, manifest, identity=""):
     }
     if not signatures:
         raise VersionRefused("the SavedModel has no signatures.")
-    catalogue = Catalogue(loaded, items.read(directory, manifest)) if hasattr(loaded, "item_ids") else None
+    catalogue = None
+    if hasattr(loaded, "item_ids"):
+        catalogue = Catalogue(loaded, items.read(directory, manifest), manifest.get("training_events"))
     return LoadedModel(version, manifest, identity, protos, signatures, loaded, catalogue)
 
 

@@ -1,0 +1,50 @@
+"""Vectors of items that a version was not trained with, by their category alone."""
+
+import numpy as np
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.channels import Attributes
+from tfrs_twotower.coldstart import CategoryMeans
+from tfrs_twotower.errors import IndexingError, nearest
+
+
+def check_column(column, attributes):
+    """Raises `IndexingError` where items have no such attribute."""
+    if column not in attributes.kinds:
+        raise IndexingError(f"`category_means`: items have no attribute `{column}`.{nearest(column, attributes.kinds)}")
+
+
+class CategoryVectors:
+    """The mean vector of the trained items of an item's category, for items that training did not meet.
+
+    Trained items are those of the exported catalogue with training events. Where all of its vectors have length 1,
+    means are brought to it too.
+
+    Args:
+      catalogue: a `serving` `Catalogue`.
+      column: an attribute of items, a category or a list of them an item.
+
+    Raises:
+      IndexingError: the items have no such attribute.
+    """
+
+    def __init__(self, catalogue, column):
+        check_column(column, catalogue.attributes)
+        self._catalogue, self._column = catalogue, column
+        self._attributes = Attributes(catalogue.attributes.table.select([column]))
+        self._unit = bool(np.allclose(np.linalg.norm(catalogue.vectors, axis=1), 1.0, atol=1e-3))
+        self._means = CategoryMeans(catalogue.vectors, self._attributes.table, column, catalogue.trained)
+
+    def put(self, items, vectors):
+        """Writes the means into `vectors` [n, dim]; an item whose categories no trained item has keeps its own.
+
+        items: list of n {"item_id": …, attribute: value}; a value of another type than the attribute's is no category.
+        """
+        rows = self._catalogue.rows([item[c.ITEM_ID] for item in items])
+        cold = np.flatnonzero((rows < 0) | ~self._catalogue.trained[rows])
+        if not len(cold):
+            return
+        table = self._attributes.like([items[at] for at in cold]).table
+        means = self._means.vectors(table, self._column, self._unit)
+        found = means.any(axis=1)
+        vectors[cold[found]] = means[found]
