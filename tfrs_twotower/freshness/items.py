@@ -132,7 +132,7 @@ class FreshItems:
             moment, delta = index.moment, index.delta()  # at this moment or a later one
             dtype = tf.string if self.id_type is str else tf.int64
             ids = tf.constant(delta.ids.tolist(), dtype)
-            order = tf.argsort(fingerprints(ids))  # once, not in each request
+            order = np.argsort(fingerprints(ids).numpy())  # once, not in each request; half the time of tf.argsort
             inputs = {
                 c.OVERLAY_IDS: tf.gather(ids, order), c.OVERLAY_VECTORS: tf.gather(delta.vectors, order),
                 c.WITHDRAWN_IDS: tf.constant(delta.withdrawn.tolist(), dtype),

@@ -1,5 +1,6 @@
 """The items that a version can answer with now: its catalogue, and what became of items since."""
 
+import functools
 from collections.abc import Collection
 from typing import Protocol
 
@@ -57,16 +58,18 @@ class CurrentItems:
         self.exported = np.ones(len(catalogue), bool)
         for rows in (self.overlay_rows, catalogue.rows(withdrawn)):
             self.exported[rows[rows >= 0]] = False
-        self.newest = [i for i in reversed(features) if i in self.place and self.overlay_rows[self.place[i]] < 0]
-        self._features = [features.get(item) or {} for item in overlay_ids]
-        self._attributes = None
+        self._features = features
 
-    @property
+    @functools.cached_property
+    def newest(self):
+        """Ids of the overlay's items that the catalogue lacks, the last changed first."""
+        rows = self.overlay_rows.tolist()
+        return [item for item in reversed(self._features) if item in self.place and rows[self.place[item]] < 0]
+
+    @functools.cached_property
     def overlay_attributes(self):
         """`channels.Attributes` of the overlay's items."""
-        if self._attributes is None:
-            self._attributes = self.catalogue.attributes.like(self._features)
-        return self._attributes
+        return self.catalogue.attributes.like([self._features.get(item) or {} for item in self.overlay_ids])
 
     def vectors(self, ids):
         """float32 [len(ids), dim]: the newest vector of each item; zeros for one that is not known."""
