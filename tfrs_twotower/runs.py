@@ -1,7 +1,9 @@
 """A run's folder: `runs/<recipe>/<time>/`, and `runs/<recipe>/latest` that points to the newest."""
 
+import contextlib
 import dataclasses
 import datetime
+import fcntl
 import json
 import os
 import zipfile
@@ -19,7 +21,7 @@ from tfrs_twotower.recipe import Recipe
 
 CONFIG, METRICS, REJECTED = "config.json", "metrics.json", "rejected.parquet"
 CHECKPOINT, REPORT, EXPORT = "checkpoint", "report", "export"
-_FIELDS = "fields.npz"
+_FIELDS, _LOCK = "fields.npz", "lock"
 
 
 def create(root, name):
@@ -44,6 +46,39 @@ def create(root, name):
             rule, way_out = "be a folder that can be written", f"The system says: {error}."
             raise ConfigError(invalid("runs", rule, str(root), way_out)) from error
     return directory
+
+
+@contextlib.contextmanager
+def writing(directory):
+    """Keeps other processes from writing to a run's folder while the block runs; it is made where it is missing.
+
+    The system lets go of it when the process dies. A folder in which the block wrote nothing is removed.
+
+    Raises:
+      ConfigError: the folder cannot be written.
+      TrainingError: another process writes to it.
+    """
+    path = Path(directory) / _LOCK
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path, "a")
+    except OSError as error:
+        raise ConfigError(f"{directory} cannot be written ({error}). Name another folder.") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise TrainingError(
+                f"Another process trains or updates the run in {directory} ({error}). Wait until it ends, or stop it "
+                "and go on with --resume, or name another folder with --folder."
+            ) from error
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                if os.listdir(path.parent) == [_LOCK]:
+                    path.unlink()
+                    path.parent.rmdir()
 
 
 def point_latest(directory):

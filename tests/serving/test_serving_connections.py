@@ -51,6 +51,12 @@ def impatient(root):
         yield server
 
 
+def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(impatient):
+    with connect(impatient) as connection:
+        connection.sendall(HEADERS.replace(b"100", b"%d" % 10**10) + b"{")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")
+
+
 @pytest.mark.parametrize("sent, counted", [(b"", 0), (b"GET /heal", 1), (HEADERS[:-2], 1)])
 def test_headers_that_do_not_come_close_the_connection(impatient, sent, counted):
     before = slow(impatient)

@@ -14,6 +14,7 @@ from tfrs_twotower.online import Event, StoreError
 from tfrs_twotower.serving import InvalidArgument, Predictor, Repository, Server
 from tfrs_twotower.serving.features import Features
 from tfrs_twotower.serving.metrics import Metrics
+from tfrs_twotower.serving.model import Signature
 
 NOW = 1_700_000_000.5
 
@@ -111,6 +112,16 @@ def test_without_a_user_id_a_request_is_what_it_was(ask):
         ask({"k": np.int32(1)}, "")
     with pytest.raises(InvalidArgument, match=r"as many rows"):
         ask({"user_id": [7, 8], "age": np.zeros(1, np.float32)})
+
+
+def test_without_a_store_the_way_to_one_is_named(repository):
+    with pytest.raises(InvalidArgument, match=r"needs the inputs .*'history_item_id'.*twotower serve --store"):
+        Predictor(repository).predict("", {"user_id": np.array([7])})
+    with pytest.raises(InvalidArgument, match=r"Received: \['k'\]\.$"):
+        Predictor(repository).predict("", {"k": np.int32(1)})
+    reads_no_user = Signature("serving_default", {"history_item_id": tf.TensorSpec([None, None])}, {}, {}, None)
+    with pytest.raises(InvalidArgument, match="no input `user_id`. The model does not read it; .*serve --store"):
+        reads_no_user.spec("user_id")
 
 
 def test_signatures_that_read_no_query_are_left_alone(ask):

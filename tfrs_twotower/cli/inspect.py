@@ -34,6 +34,12 @@ def run(args):
             f"`PATH` must be a run or an exported version. Received: {args.path}, which has no manifest.json and no "
             "config.json. Name for example runs/movielens/latest or runs/movielens/latest/export/1."
         )
+    missing = [name for name in found.get("manifest", {}).get("files", ()) if not (path / name).is_file()]
+    if missing:
+        raise ConfigError(
+            f"{path} is not whole: of the files in its manifest, {', '.join(missing[:3])}{' …' * (len(missing) > 3)} "
+            "cannot be found, and no server takes it. Export again."
+        )
     if args.json:
         print(json.dumps(found, indent=2))
         return

@@ -1,6 +1,7 @@
 """What several verbs share: where runs live, and how a help text looks."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from tfrs_twotower.errors import ConfigError
@@ -72,6 +73,11 @@ def run_directory(text):
             f"`RUN` must be a folder that `twotower train` wrote. Received: {text}. Runs here: {known}."
         )
     return path.resolve()
+
+
+def verbosity():
+    """Keras' `verbose`: a progress bar on a terminal, a line an epoch in a file."""
+    return 1 if sys.stdout.isatty() else 2
 
 
 def positive(text):

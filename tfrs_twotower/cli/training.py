@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import recipes, runs
+from tfrs_twotower.cli import options
 from tfrs_twotower.cli.inspect import print_field_weights
 from tfrs_twotower.config import override
 from tfrs_twotower.data import Columns, Files
@@ -33,36 +34,42 @@ def run_training(args):
     if args.distribute == "servers" and is_server():
         serve()
     devices = strategy(args.distribute)  # TensorFlow wants it before anything else that it is asked
+    recipe, directory = _asked(args)
+    print(f"Recipe {recipe.name} → {_shown(directory)}", flush=True)
     with devices.scope():
-        recommender = _train(args)
         alone = is_chief()
-    if alone:  # outside of the scope, in which a new variable, such as an index's, waits for all workers to make it
-        _report(recommender.gathered() if args.distribute == "servers" else recommender, args)
+    with _writing(directory, args) if alone else contextlib.nullcontext():  # workers share the folder on purpose
+        with devices.scope():
+            recommender = Recommender(recipe, directory=directory).fit(options.verbosity())
+        if alone:  # outside of the scope, in which a new variable, such as an index's, waits for all workers to make it
+            _report(recommender.gathered() if args.distribute == "servers" else recommender, args)
     with devices.scope():
         of_chief(0.0)  # workers stay until the chief is done
     return 0
 
 
-def _train(args):
-    """The trained `Recommender`."""
+@contextlib.contextmanager
+def _writing(directory, args):
+    """`runs.writing`; what was made for a training that is refused goes again."""
+    try:
+        with runs.writing(directory):
+            yield
+    finally:
+        if not (args.resume or args.folder):
+            with contextlib.suppress(OSError):  # what holds a run is not empty
+                directory.parent.rmdir()
+
+
+def _asked(args):
+    """(recipe, the run's folder)."""
     if args.resume:
         given = [name for name in ("recipe", "overrides", "interactions", "users", "items") if getattr(args, name)]
         if given:
             raise ConfigError(f"`--resume` goes on with the run as it was; {', '.join(given)} cannot be given with it.")
         directory = Path(args.resume).resolve()
-        recipe = runs.read_config(directory).recipe
-    else:
-        recipe = recipe_of(args)
-        directory = Path(args.folder).resolve() if args.folder else runs.create(args.runs, recipe.name)
-    print(f"Recipe {recipe.name} → {_shown(directory)}", flush=True)
-    try:
-        # A progress bar on a terminal, a line an epoch in a file.
-        return Recommender(recipe, directory=directory).fit(verbose=1 if sys.stdout.isatty() else 2)
-    finally:
-        if not (args.resume or args.folder):
-            with contextlib.suppress(OSError):  # what holds a run is not empty
-                directory.rmdir()
-                directory.parent.rmdir()
+        return runs.read_config(directory).recipe, directory
+    recipe = recipe_of(args)
+    return recipe, Path(args.folder).resolve() if args.folder else runs.create(args.runs, recipe.name)
 
 
 def _report(recommender, args):

@@ -48,16 +48,21 @@ def run(args):
     from tfrs_twotower import runs
     from tfrs_twotower.updates import take_back_users, update_full, update_users
 
-    if args.take_back:
-        taken = take_back_users(directory)
-        print(f"Taken back: {taken}" if taken else "There is no update of user rows to take back.")
-        return 0 if taken else 1
-    source = source_of(args, runs.read_config(directory).recipe.source)
-    if args.users_only:
-        published = update_users(directory, source, learning_rate=args.learning_rate)
-        print(f"Published: {published}" if published else "Nothing was published.")  # a warning said why
-        return 0
-    update = update_full(directory, source, args.held_out)
+    with runs.writing(directory):
+        if args.take_back:
+            taken = take_back_users(directory)
+            print(f"Taken back: {taken}" if taken else "There is no update of user rows to take back.")
+            return 0 if taken else 1
+        source = source_of(args, runs.read_config(directory).recipe.source)
+        if args.users_only:
+            published = update_users(directory, source, learning_rate=args.learning_rate)
+            print(f"Published: {published}" if published else "Nothing was published.")  # a warning said why
+            return 0
+        return _report(update_full(directory, source, args.held_out, verbose=options.verbosity()))
+
+
+def _report(update):
+    """Prints what became of a full update. Returns the exit status."""
     low, high = update.interval
     print(f"\n{update.monitor} on the newest events: {update.serving:.4f} serving, {update.updated:.4f} updated "
           f"(difference within [{low:+.4f}, {high:+.4f}])")

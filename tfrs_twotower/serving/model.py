@@ -57,6 +57,8 @@ class Signature:
         """The TensorSpec of an input. Raises `InvalidArgument` for an unknown name."""
         if name not in self.inputs:
             hint = nearest(name, self.inputs)
+            if name == c.USER_ID and c.HISTORY_ITEM_ID in self.inputs:
+                hint = " The model does not read it; a server with a store does: twotower serve --store …."
             raise InvalidArgument(f"Signature `{self.name}` has no input `{str(name)[:80]}`." + hint)
         return self.inputs[name]
 

@@ -14,6 +14,7 @@ _FINITE = {
     columns.EMBEDDING: "Send a vector of `embed_query`.",
 }
 _LISTS = (columns.EXCLUDE_IDS, columns.ALLOW_IDS)
+_STORE = " Send them, or start the server with a store that has them: twotower serve --store …."
 _LARGEST = 1e15  # products of larger ones overflow float32, and nothing would be found
 _UNKNOWN_RANK_LIMIT = 2  # an input of unknown rank (`k`) is a scalar or one value a row
 
@@ -96,8 +97,9 @@ class Predictor:
         missing = [name for name in signature.required if name not in tensors]
         if missing:
             missing = [name for name in asked.required if name not in inputs] or missing
+            hint = _STORE if self._features is None and columns.USER_ID in inputs else ""
             raise InvalidArgument(
-                f"Signature `{signature.name}` needs the inputs {missing}. Received: {sorted(inputs)}."
+                f"Signature `{signature.name}` needs the inputs {missing}. Received: {sorted(inputs)}.{hint}"
             )
         if columns.K in tensors:
             self._check_k(tensors[columns.K].numpy())

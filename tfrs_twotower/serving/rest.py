@@ -179,6 +179,10 @@ class Rest:
 
 
 async def _read(request, limit):
+    declared = request.headers.get("content-length", "0")
+    too_large = ResourceExhausted(f"The body must have at most {limit} bytes. Send smaller batches.")
+    if int(declared) > limit:
+        raise too_large  # what still comes of it is read and dropped
     body, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
@@ -190,7 +194,7 @@ async def _read(request, limit):
             if size > 4 * limit:
                 break
     if size > limit:
-        raise ResourceExhausted(f"The body must have at most {limit} bytes. Send smaller batches.")
+        raise too_large
     return b"".join(body)
 
 

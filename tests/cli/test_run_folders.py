@@ -1,0 +1,69 @@
+"""What the verbs say of a folder that another process writes to, or that is not whole."""
+
+import json
+import os
+import signal
+
+import pytest
+
+from tfrs_twotower import runs
+from tfrs_twotower.cli.main import main
+from tfrs_twotower.data import Files
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.recipe import Recipe
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run as far as its configuration, whose log is gone."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    recipe = Recipe(name="r", source=Files(str(tmp_path / "gone.csv")))
+    runs.write_config(folder, runs.RunConfig(recipe, "space", "fingerprint", 0))
+    return folder
+
+
+def commands(run):
+    return (
+        ["train", "plain", "--interactions", "gone.csv", "--folder", str(run)], ["train", "--resume", str(run)],
+        ["update", str(run)], ["update", str(run), "--users-only"], ["update", str(run), "--take-back"],
+    )
+
+
+def test_a_run_that_another_process_writes_to_is_refused_until_that_one_dies(run, capsys):
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            with runs.writing(run):
+                os.write(writing, b"held")
+                signal.pause()
+        finally:
+            os._exit(1)
+    try:
+        assert os.read(reading, 4) == b"held"
+        for command in commands(run):
+            assert main(command) == 1
+            error = capsys.readouterr().err
+            assert f"trains or updates the run in {run}" in error and "with --folder" in error
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    for command in commands(run):
+        assert main(command) == 1 and "Another process" not in capsys.readouterr().err  # there is no log, no version
+
+
+def test_a_folder_in_which_nothing_was_written_goes_again(tmp_path):
+    with pytest.raises(ConfigError), runs.writing(tmp_path / "new" / "run"):
+        raise ConfigError("It is refused.")
+    assert not (tmp_path / "new" / "run").exists()
+    with runs.writing(tmp_path / "run"):
+        (tmp_path / "run" / "config.json").touch()
+    assert (tmp_path / "run" / "config.json").exists()
+
+
+def test_inspect_tells_of_files_that_are_gone(tmp_path, capsys):
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": {"saved_model.pb": "0", "manifest.json": "0"}}))
+    for options in ((), ("--json",)):
+        assert main(["inspect", str(tmp_path), *options]) == 1
+        assert "files in its manifest, saved_model.pb cannot be found" in capsys.readouterr().err
