@@ -100,9 +100,11 @@ def run(build, id_type, steps, start, ks, all_of_them=()):
     index, truth = MutableIndex(build, DIM, id_type), dict(start)
     index.upsert(list(truth), np.reshape(list(truth.values()), (-1, DIM)))
     index.rebuild()
-    missing = "" if id_type is str else -1
+    missing, main = "" if id_type is str else -1, set(start)
     for step in [*steps, ("rebuild", [], 0)]:
         apply(index, truth, step, id_type)
+        main = set(truth) if step[0] == "rebuild" else main
+        assert sorted(index.delta().withdrawn.tolist()) == sorted(main - set(truth))
         check(index, truth, [k for k in ks if k in all_of_them], missing)
         check(index, truth, [k for k in ks if k not in all_of_them], missing, complete=False)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.serving.catalogue import texts
+from tfrs_twotower.serving.overlay_ids import OverlayIds
 
 _NOTHING: dict = {}
 
@@ -42,7 +43,7 @@ class CurrentItems:
 
     Args:
       catalogue: a `Catalogue`.
-      overlay_ids: list of m ids of items that are new or edited.
+      overlay: `OverlayIds` of m items that are new or edited.
       overlay_vectors: float32 [m, dim].
       withdrawn: ids of the catalogue's items that are gone.
       features: {item id: features}, the last changed at the end; of the overlay's items at least.
@@ -51,10 +52,9 @@ class CurrentItems:
       exported: bool [n]: rows of the catalogue whose item is there, with the vector that it was exported with.
     """
 
-    def __init__(self, catalogue, overlay_ids, overlay_vectors, withdrawn, features):
-        self.catalogue, self.overlay_ids, self.overlay_vectors = catalogue, overlay_ids, overlay_vectors
-        self.place = {item: place for place, item in enumerate(overlay_ids)}
-        self.overlay_rows = catalogue.rows(overlay_ids)  # −1 for a new item
+    def __init__(self, catalogue, overlay, overlay_vectors, withdrawn, features):
+        self.catalogue, self.overlay, self.overlay_vectors = catalogue, overlay, overlay_vectors
+        self.overlay_ids, self.place, self.overlay_rows = overlay.ids, overlay.place, overlay.rows
         self.exported = np.ones(len(catalogue), bool)
         for rows in (self.overlay_rows, catalogue.rows(withdrawn)):
             self.exported[rows[rows >= 0]] = False
@@ -127,12 +127,14 @@ def current_items(model, changes=None):
     held = model.catalogue.view
     if held is None or held[0] is not inputs:
         features = {} if changes is None else changes.latest()
-        held = model.catalogue.view = (inputs, _view(model.catalogue, inputs, features))
+        before = OverlayIds.none() if held is None else held[1].overlay
+        held = model.catalogue.view = (inputs, _view(model.catalogue, inputs, features, before))
     return held[1]
 
 
-def _view(catalogue, inputs, features):
+def _view(catalogue, inputs, features, before):
     if not inputs:
-        return CurrentItems(catalogue, [], np.zeros((0, catalogue.dim), np.float32), [], {})
-    ids, withdrawn = (texts(inputs[name].numpy()).tolist() for name in (c.OVERLAY_IDS, c.WITHDRAWN_IDS))
-    return CurrentItems(catalogue, ids, inputs[c.OVERLAY_VECTORS].numpy(), withdrawn, features)
+        return CurrentItems(catalogue, OverlayIds.none(), np.zeros((0, catalogue.dim), np.float32), [], {})
+    overlay = before.followed_by(inputs[c.OVERLAY_IDS].numpy(), catalogue)
+    withdrawn = texts(inputs[c.WITHDRAWN_IDS].numpy()).tolist()
+    return CurrentItems(catalogue, overlay, inputs[c.OVERLAY_VECTORS].numpy(), withdrawn, features)

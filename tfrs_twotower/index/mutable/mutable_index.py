@@ -159,13 +159,11 @@ class MutableIndex:
 
     def delta(self):
         """What changed since the last rebuild: a `Delta`."""
-        view = self._view
+        with self._writing:  # both are of one moment
+            view, withdrawn = self._view, list(self._withdrawn)
         alive = view.overlay.alive(view.moment)
         ids, vectors = view.overlay.ids[:view.overlay.count][alive], view.overlay.vectors[:view.overlay.count][alive]
-        gone = view.main.ids[:view.main.count][~view.main.alive(view.moment)]
-        fresh = set(ids.tolist())
-        withdrawn = np.array([key not in fresh for key in gone.tolist()], bool)
-        return Delta(ids, vectors, gone[withdrawn])
+        return Delta(ids, vectors, np.array(withdrawn, view.main.ids.dtype))
 
     def rebuild(self):
         """Builds a new main index of all items; the overlay and the tombstones begin anew.
@@ -213,9 +211,12 @@ class MutableIndex:
             row = self._rows.pop(key, None)
             if row is not None:
                 self._kill(row)
+                if row < self._main.count or key in self._replaced:
+                    self._withdrawn[key] = None
         if isinstance(change, changes.Upsert):
             first = self._overlay.append(change.keys, change.vectors) + self._main.count
             self._rows.update(zip(change.keys, range(first, first + len(change.keys))))
+            self._replaced.update(key for key in change.keys if self._withdrawn.pop(key, self) is None)
 
     def _kill(self, row):
         if row < self._main.count:
@@ -235,6 +236,7 @@ class MutableIndex:
         """All items in `main`, none changed. rows: {id: row}; rows of the overlay come behind those of main."""
         self._search, self._main, self._overlay = search, main, Segment.empty(self.id_type, self.dim)
         self._rows, self._dead = rows, 0
+        self._withdrawn, self._replaced = {}, set()  # keys of main: those that are gone, and those that came again
 
     def _rebuild(self, old):
         """Builds over the view `old` and applies what changed since. Returns the (ids, vectors) of `old`."""
