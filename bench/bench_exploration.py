@@ -39,7 +39,7 @@ def curves(rounds, seeds, cap):
 
 def draw(rounds, panels):
     """Draws one panel for each cap."""
-    figure = require("matplotlib.figure").Figure(figsize=(10, 4), dpi=150, layout="constrained")
+    figure = require("matplotlib.figure").Figure(figsize=(10, 4.6), dpi=150, layout="constrained")
     left, *_ = all_axes = figure.subplots(1, len(panels))
     for axes, (cap, found) in zip(all_axes, panels.items()):
         for name, regret in found.items():
@@ -49,7 +49,7 @@ def draw(rounds, panels):
         axes.set_ylabel("regret: clicks that the oracle gains more")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-    left.legend(frameon=False, loc="upper left")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(PICTURE)
 
 

@@ -6,7 +6,8 @@
 Every training is by the `movielens` recipe (temporal split) with the loss, logQ, negatives or seed changed;
 validation chooses the epoch, test is measured once. "mixed" adds 512 uniform negatives to the in-batch ones. "refined"
 is `RefinedSampledSoftmax` with the streaming estimate. Figures are means over the seeds, the lowest and highest in
-brackets. `d1` … `d10` is recall@100 of the targets in that popularity decile of the catalogue, 1 the least popular.
+brackets. `recall@100 d1` … `d10` is that of the targets in that popularity decile of the catalogue, 1 the least
+popular.
 """
 
 import argparse
@@ -32,6 +33,7 @@ CORRECTIONS = {
     "refined": (RefinedSampledSoftmax(), StreamingLogQ()),
 }
 SHOWN = ("recall@10", "ndcg@10", "recall@100", "coverage@10", "novelty@10")
+_DECILE = "recall@100 d{}"
 
 
 def variant(recipe, negatives, correction, seed):
@@ -53,13 +55,14 @@ def row(names, evaluations):
         line[metric] = f"{np.mean(values):.4f}{spread}"
     for decile in range(1, DECILES + 1):
         parts = [e.slices.get(f"item_decile_{decile}") for e in evaluations]
-        line[f"d{decile}"] = round(float(np.mean([p["recall@100"] for p in parts])), 4) if all(parts) else None
+        shown = round(float(np.mean([p["recall@100"] for p in parts])), 4) if all(parts) else None
+        line[_DECILE.format(decile)] = shown
     return line
 
 
 def targets(evaluation):
     """The line that says how many targets each decile has."""
-    counts = {f"d{d}": evaluation.slices.get(f"item_decile_{d}", {"targets": 0})["targets"]
+    counts = {_DECILE.format(d): evaluation.slices.get(f"item_decile_{d}", {"targets": 0})["targets"]
               for d in range(1, DECILES + 1)}
     return {"negatives": "–", "correction": "number of targets", "seeds": None, **dict.fromkeys(SHOWN), **counts}
 

@@ -49,6 +49,9 @@ def _without_paths(text):
 
 
 def main(names):
+    known = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+    if unknown := set(names) - set(known):
+        raise SystemExit(f"No notebook {', '.join(sorted(unknown))}. There are {', '.join(known)}.")
     for path in [FOLDER / f"{name}.ipynb" for name in names] or sorted(FOLDER.glob("*.ipynb")):
         start = time.perf_counter()
         print(f"{path.name} ...", end=" ", flush=True)

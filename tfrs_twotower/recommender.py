@@ -231,11 +231,16 @@ class Recommender:
           root: the folder of all versions.
           flavour: "scann", "portable" (no custom op: exact search, or stock-op IVF for a large catalogue), or None:
             as the recipe's index says.
-          force: True exports an index below its target recall too.
+          force: True exports an index below its target recall too, and an update that did not pass its gate.
 
         Returns:
-          The version's path.
+          The version's path. Without `root`, `latest` points to this run from now on, and what serves it takes it in.
+
+        Raises:
+          ConfigError: the run is an update that was refused, or stopped before its gate.
         """
+        if root is None and not force:
+            runs.check_passed(self.directory)
         a = self.assembly
         self._index_for(flavour)
         rows = a.split.test.row[:8] if len(a.split.test.row) else a.split.train[:8]

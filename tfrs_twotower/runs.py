@@ -19,7 +19,7 @@ from tfrs_twotower.exporting import publishing
 from tfrs_twotower.exporting.rollbacks import rollbacks
 from tfrs_twotower.recipe import Recipe
 
-CONFIG, METRICS, REJECTED = "config.json", "metrics.json", "rejected.parquet"
+CONFIG, METRICS, REJECTED, REFUSED = "config.json", "metrics.json", "rejected.parquet", "refused.json"
 CHECKPOINT, REPORT, EXPORT = "checkpoint", "report", "export"
 _FIELDS, _LOCK = "fields.npz", "lock"
 
@@ -124,6 +124,15 @@ class RunConfig:
     trained_until: int
     parent: str | None = None
     code: str = __version__
+
+
+def check_passed(directory):
+    """Raises `ConfigError` for the run of an update that did not pass its gate."""
+    file = Path(directory) / REFUSED
+    if file.exists():
+        rule = "have passed its gate, to be published"
+        way_out = f"Refused: {json.loads(file.read_text())['reason']} Run `twotower update` again, or say --force."
+        raise ConfigError(invalid("run", rule, str(directory), way_out))
 
 
 def write_config(directory, config):

@@ -102,6 +102,13 @@ def test_as_a_channel_it_knows_the_rules_of_the_request(exposures):
     assert exposures.counts() == {"7": (0, 0), "8": (1, 0)} and exposures.click([("u", "8")]) == 1
 
 
+def test_nobody_is_shown_new_items(exposures):
+    """No click could be told from them: they would count as misses."""
+    context = Context("", (), lambda items: [True] * len(items))
+    assert admitted(FreshChannel(Explorer(exposures, ALWAYS)), context, 2) == []
+    assert exposures.counts() == {"a": (0, 0), "b": (0, 0), "c": (0, 0)}
+
+
 def test_events_are_clicks_on_what_was_shown(exposures, tmp_path):
     history = SqliteHistoryStore(SqliteFile(tmp_path / "store.db"))
     clicked = ClickedHistory(history, exposures, types=("buy",))

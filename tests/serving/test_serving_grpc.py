@@ -188,3 +188,9 @@ def test_the_other_methods_are_unimplemented(prediction, models):
     ]
     for call, message in calls:
         assert refused(call, message)[0] is Code.UNIMPLEMENTED
+
+
+def test_bytes_that_are_no_request_are_the_callers_fault_and_no_line_in_the_log(channel, caplog):
+    call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    assert refused(call, b"\xff" * 200)[0] is Code.INVALID_ARGUMENT
+    assert caplog.text == ""

@@ -239,8 +239,8 @@ def test_a_part_of_a_request_counts_without_the_parts_inside_it(monkeypatch):
 
 REFUSED = [
     ({"kk": 1}, 400, "no `kk`. Did you mean `k`?"),
-    ({"k": 0}, 400, "`k` must be from 1 to 20"),
-    ({"k": 21}, 400, "`k` must be from 1 to 20"),
+    ({"k": 0}, 400, "`k` must be a whole number from 1 to 20"),
+    ({"k": 21}, 400, "`k` must be a whole number from 1 to 20"),
     ({"k": True}, 400, "`k` must be"),
     ({"user_id": ["u1"]}, 400, "`user_id` must be text or a whole number"),
     ({"user_id": "\ud800"}, 400, "`user_id` must be text"),
@@ -284,7 +284,7 @@ def test_the_same_over_grpc(server):
         assert [(item["item_id"], item["channel"]) for item in answer["items"]] == [("a", "popular"), ("b", "u2i")]
         assert answer["model_version"] == 1
         request.update({"k": 2.5})
-        with pytest.raises(grpc.RpcError, match="`k` must be from 1 to 20"):
+        with pytest.raises(grpc.RpcError, match="`k` must be a whole number from 1 to 20"):
             call(request)
 
 

@@ -173,6 +173,9 @@ def test_a_worse_update_is_refused_and_the_serving_version_stays(served, days, t
     assert "fell from" in json.loads((refused.directory / "refused.json").read_text())["reason"]
     assert (root / "latest").resolve() == before
     assert not (refused.directory / runs.EXPORT).exists()
+    with pytest.raises(ConfigError, match="must have passed its gate.*fell from"):
+        refused.recommender.export()
+    assert not (refused.directory / runs.EXPORT).exists()
 
 
 def test_a_split_that_is_not_by_time_is_refused(served, tmp_path):

@@ -12,6 +12,9 @@ Writes the next version of a run's SavedModel and checks it against the model in
   twotower export runs/movielens/latest --flavour portable --to out  for an unmodified TF Serving
   twotower export runs/movielens/latest --flavour both --to out      out/scann/1 and out/portable/1
 
+Without --to it goes into RUN/export, and `latest` points to RUN from now on: a server of runs/NAME/latest/export takes
+it in within seconds, also where RUN is an older one. With --to nothing that serves changes.
+
 Flavours:
   scann      searches by ScaNN's custom op; served by `twotower serve`, or a TF Serving built with that op
   portable   stock TensorFlow ops alone: exact search, or IVF from 50,000 items on
@@ -24,7 +27,8 @@ def add_parser(subparsers):
     options.add_run(parser)
     parser.add_argument("--flavour", choices=("scann", "portable", "both"), help="default: as the recipe's index says")
     parser.add_argument("--to", metavar="ROOT", help="the folder of all versions (default: RUN/export)")
-    parser.add_argument("--force", action="store_true", help="export an index that misses its target recall too")
+    parser.add_argument("--force", action="store_true",
+                        help="export an index that misses its target recall too, and an update that failed its gate")
     return parser
 
 

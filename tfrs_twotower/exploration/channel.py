@@ -5,7 +5,7 @@ class FreshChannel:
     """A `channels.Channel` that proposes new items by an `Explorer`.
 
     Its proposals count as shown. What the context does not admit it leaves out by itself, so that no showing is spent
-    on it.
+    on it. A request that names no user explores nothing: no click could be told from it.
 
     Args:
       explorer: an `Explorer`.
@@ -19,6 +19,9 @@ class FreshChannel:
 
     def propose(self, context, n):
         """See `Channel`. Raises `StoreError` while the exposures cannot be written."""
+        if not context.user_id:
+            return []
+
         def admits(ids):
             return context.admits([self._id_type(item) for item in ids])
 

@@ -1,7 +1,9 @@
-"""gRPC calls that are opened and not sent: each would hold a thread for as long as its client likes."""
+"""gRPC calls whose request does not come: each would hold a thread for as long as its client likes."""
 
 import threading
 import time
+
+from google.protobuf.message import DecodeError
 
 from tfrs_twotower import extras
 
@@ -11,7 +13,8 @@ _LOOKS = 4  # at the open calls in the time that one has
 
 
 class Patience(grpc.ServerInterceptor):  # type: ignore[name-defined]
-    """Cancels calls whose request is not whole in time. Put it before other interceptors.
+    """Cancels calls whose request is not whole in time, and refuses bytes that are none (gRPC itself would call them
+    our fault, with a traceback in the log for each). Put it before other interceptors.
 
     gRPC gives a call a thread, in which it waits for the one message of the request; what the handler does comes after
     that. On the wire a call with one message is a stream that has one, so the handlers are given to gRPC as those of
@@ -42,9 +45,14 @@ class Patience(grpc.ServerInterceptor):  # type: ignore[name-defined]
                 self._waiting.pop(context, None)
             if request is None:
                 context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The call ended without a message. Send one.")
+            if handler.request_deserializer is not None:
+                try:
+                    request = handler.request_deserializer(request)
+                except DecodeError as error:
+                    context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"The request is no message of this call: {error}")
             return handler.unary_unary(request, context)
 
-        return grpc.stream_unary_rpc_method_handler(handle, handler.request_deserializer, handler.response_serializer)
+        return grpc.stream_unary_rpc_method_handler(handle, None, handler.response_serializer)
 
     def close(self):
         """Looks at calls no more."""

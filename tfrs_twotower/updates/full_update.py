@@ -11,8 +11,6 @@ from tfrs_twotower.evaluation import compare
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import warm_start
 
-REFUSED = "refused.json"
-
 
 @dataclasses.dataclass(frozen=True)
 class Update:
@@ -70,7 +68,10 @@ def update_full(parent, source, held_out=0.1, directory=None, verbose=1):
         split=Newest(config.trained_until + 1, held_out),
         training=dataclasses.replace(old.training, epochs=1, patience=0),
     )
-    directory = directory or runs.create(parent.parent.parent, recipe.name)
+    directory = Path(directory or runs.create(parent.parent.parent, recipe.name))
+    directory.mkdir(parents=True, exist_ok=True)
+    # Until it has passed, so that a run that was stopped before its gate is not exported around it.
+    runs.write_json(directory / runs.REFUSED, {"reason": "it was stopped before its gate."})
     new = Recommender(recipe, directory=directory, parent=parent).fit(verbose)
     return _judged(new, parent)
 
@@ -97,9 +98,10 @@ def _judged(new, parent):
         reason = f"the index reaches a recall of {index.recall_at_k:.3f} where {index.target_recall} was asked for."
     published = None
     if reason is None:
+        (new.directory / runs.REFUSED).unlink()
         published = new.export()  # checks that the saved model answers as the one in memory
     else:
-        runs.write_json(new.directory / REFUSED, {"reason": reason, **metrics["gate"]})
+        runs.write_json(new.directory / runs.REFUSED, {"reason": reason, **metrics["gate"]})
     return Update(
         new.directory, published, reason, monitor, serving.metrics[monitor], updated.metrics[monitor], (low, high), new
     )

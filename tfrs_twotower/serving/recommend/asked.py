@@ -56,12 +56,13 @@ def read_asked(request, limits):
     given = {name: whole(value) for name, value in request.items()}
     asked = Asked(**given)
     _expect("user_id", asked.user_id is None or _is_id(asked.user_id), "be text or a whole number", asked.user_id)
-    _expect(c.K, _is_whole(asked.k) and 1 <= asked.k <= limits.max_k, f"be from 1 to {limits.max_k}", asked.k)
+    _expect(c.K, _is_whole(asked.k) and 1 <= asked.k <= limits.max_k,
+            f"be a whole number from 1 to {limits.max_k}", asked.k)
     for name in ("features", "allow", "deny", "channels"):
         _expect(name, isinstance(getattr(asked, name), dict), "be an object", getattr(asked, name))
     _expect("exclude_seen", isinstance(asked.exclude_seen, bool), "be true or false", asked.exclude_seen)
     ids = asked.exclude_ids
-    _expect(c.EXCLUDE_IDS, isinstance(ids, list) and all(map(_is_id, ids)), "be a list of item ids", ids)
+    _expect(c.EXCLUDE_IDS, isinstance(ids, list) and all(map(_is_id, ids)), "be a list of item ids, none empty", ids)
     beta = asked.popularity_beta
     _expect(c.POPULARITY_BETA, beta is None or _is_number(beta), "be a number", beta)
     diversity = asked.diversity
