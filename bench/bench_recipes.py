@@ -8,7 +8,8 @@
 Each recipe is trained once, in a process of its own, as `twotower train RECIPE` does it, with the split changed: the
 whole catalogue is ranked without what the user has seen, validation chooses the epoch, and the test is measured once:
 one film a user. What a person did minutes before is known to all of them. iALS needs the package `implicit`.
-A recipe with a reranker has the figures of its retrieval alone beside its own.
+A recipe with a reranker has the figures of its retrieval alone beside its own. How fast each learns is measured by
+bench_recipe_speed: rows that were trained hours apart, beside other work, would not compare.
 """
 
 import argparse
@@ -67,9 +68,7 @@ def one(data, name, settings):
         "model": name, **({"settings": " ".join(settings)} if settings else {}),
         **{metric: round(metrics["test"][metric], 4) for metric in SHOWN},
         **({f"retrieval {metric}": round(retrieval[metric], 4) for metric in _DECIDES} if retrieval else {}),
-        "epochs": training["epochs"], "seconds": round(training["seconds"]),
-        "examples_per_second": round(training["examples_per_second"]),
-        "peak_memory_mb": round(training["peak_memory_mb"]),
+        "epochs": training["epochs"], "peak_memory_mb": round(training["peak_memory_mb"]),
     }
 
 
