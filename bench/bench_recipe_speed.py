@@ -75,7 +75,7 @@ def beside(name, movielens, rounds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="RECIPE")
     args = parser.parse_args()
     file, seconds, movielens = common.RESULTS / "recipe_speed.json", [], Steps("movielens")

@@ -9,7 +9,9 @@ from tfrs_twotower.config import from_dict, override, to_dict
 from tfrs_twotower.data import Files, Temporal, UserHeldOut
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.evaluation import EvaluationConfig
+from tfrs_twotower.features import History
 from tfrs_twotower.index import IndexConfig
+from tfrs_twotower.losses import TripletHinge
 from tfrs_twotower.models import LearnedTemperature
 from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.sampling import Hard, InBatch, Uniform
@@ -38,6 +40,8 @@ def refusal(call, *args, **kwargs):
     (TrainingConfig, "seed", 2**32, "be below 2**32"),
     (ModelConfig, "dim", 0, "be a whole number of at least 1"),
     (ModelConfig, "dim", -3, "be a whole number of at least 1"),
+    (TripletHinge, "margin", 0.0, "be above 0"),
+    (History, "half_life_days", -1.0, "be above 0"),
     (Recipe, "rejected_limit", -0.1, "be a fraction from 0 to 1"),
     (Recipe, "rejected_limit", 1.1, "be a fraction from 0 to 1"),
 ])

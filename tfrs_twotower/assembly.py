@@ -7,35 +7,23 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.building import adapted_towers, as_one, build_model, build_objective
 from tfrs_twotower.data import InteractionLog, Ragged, RandomHoldout, Split
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.evaluation import DotScorer, ItemKNN, Popularity, evaluate
-from tfrs_twotower.features import build_fields, derive_seed, infer_schema
-from tfrs_twotower.losses import FullSoftmax
-from tfrs_twotower.models import (
-    CatalogueObjective,
-    EnsembleObjective,
-    MultiInterestTwoTower,
-    Retrieval,
-    SampledObjective,
-    SequenceTwoTower,
-    TwoTowerModel,
-    build_auxiliary,
-    build_temperature,
-)
+from tfrs_twotower.features import derive_seed, infer_schema
+from tfrs_twotower.models import TwoTowerModel, build_auxiliary
 from tfrs_twotower.recipe import Recipe
-from tfrs_twotower.sampling import Explicit, Hard, HardNegatives, Negatives, build_logq
+from tfrs_twotower.sampling import Explicit
 from tfrs_twotower.second_stage import SecondStage
-from tfrs_twotower.towers import EnsembleTower, InterestEncoder, SequenceEncoder, Tower
+from tfrs_twotower.towers import SequenceEncoder
 from tfrs_twotower.training import (
     Examples,
     SequenceBatches,
     TrainingBatches,
-    adapt,
     computing_in,
     event_weights,
     explicit_negatives,
-    load_fields,
     shown_counts,
 )
 
@@ -164,7 +152,7 @@ def _assemble(recipe, log, field_states, grow, split):
     schema = recipe.schema or infer_schema(log, outcomes=_outcomes(recipe))
     recipe = dataclasses.replace(recipe, schema=schema)
     schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
-    towers = _adapted_towers(recipe, log, split.known, field_states, grow)
+    towers = adapted_towers(recipe, log, split.known, field_states, grow)
     counts = log.item_counts(split.known)
     visible = None
     if isinstance(recipe.split, RandomHoldout):  # its test events lie among the training events, not after them
@@ -178,10 +166,10 @@ def _assemble(recipe, log, field_states, grow, split):
     shown = shown_counts(log, positives, recipe.training.resampling)
     past = log.item[split.past] if split.past is not None else ()
     objectives = [
-        _build_objective(member, candidate_tower, examples.items, catalogue, counts, shown, past)
+        build_objective(member, candidate_tower, examples.items, catalogue, counts, shown, past)
         for member, (_, candidate_tower) in zip(recipe.members(), towers)
     ]
-    query_tower, candidate_tower, objective = _as_one(recipe, towers, objectives)
+    query_tower, candidate_tower, objective = as_one(recipe, towers, objectives)
     auxiliary = [
         build_auxiliary(loss, derive_seed(recipe.training.seed, f"auxiliary/{i}"))
         for i, loss in enumerate(recipe.model.auxiliary)
@@ -191,8 +179,8 @@ def _assemble(recipe, log, field_states, grow, split):
         stage = SecondStage(reranker, query_tower, candidate_tower, examples, catalogue, shown, seed)
         auxiliary.append(stage.loss)
     known = positives if split.past is None else np.concatenate([split.past, positives])
-    parts = query_tower, candidate_tower, objective, auxiliary
-    model, batches = _model_and_batches(recipe, examples, positives, known, *parts)
+    model = build_model(recipe, query_tower, candidate_tower, objective, auxiliary)
+    batches = _batches(recipe, query_tower, examples, positives, known)
     return Assembly(recipe, log, split, model, examples, batches, catalogue, counts[catalogue], stage)
 
 
@@ -208,80 +196,12 @@ def _split(recipe, log):
     return split
 
 
-def _adapted_towers(recipe, log, rows, field_states, grow):
-    """[(query tower, candidate tower)] of the recipe's model and of each further one of its ensemble."""
-    towers = [_build_towers(member) for member in recipe.members()]
-    query_fields, candidate_fields = (tower.fields for tower in towers[0])
-    if field_states is None:
-        adapt(log, rows, query_fields, candidate_fields)
-    else:
-        load_fields(towers[0], field_states)
-    if grow is not None:
-        adapt(log, rows, list(filter(grow, query_fields)), list(filter(grow, candidate_fields)),
-              learn=lambda field: field.grow)
-    for others in towers[1:]:
-        load_fields(others, dict(zip(("query", "candidate"), (tower.state() for tower in towers[0]))))
-    return towers
-
-
-def _build_towers(recipe):
-    """(query tower, candidate tower) of a recipe that has a schema, not yet adapted."""
-    config, names = recipe.model, ("query", "candidate")
-    encoders = (config.query_encoder, config.candidate_encoder)
-    seeds = (derive_seed(recipe.training.seed, name) for name in names)
-    parts = zip(build_fields(recipe.schema, seed=recipe.training.seed), encoders, seeds, names)
-    unit = config.similarity == "cosine"
-    return tuple(Tower(fields, encoder, config.dim, unit, seed, name) for fields, encoder, seed, name in parts)
-
-
-def _as_one(recipe, towers, objectives):
-    """(query tower, candidate tower, objective) of a recipe's model, or of its ensemble."""
-    if not recipe.ensemble:
-        return (*towers[0], objectives[0])
-    weights = [1.0, *(member.weight for member in recipe.ensemble)]
-    query_tower, candidate_tower = (
-        EnsembleTower(side, weights, name) for side, name in zip(zip(*towers), ("query", "candidate"))
-    )
-    return query_tower, candidate_tower, EnsembleObjective(objectives, candidate_tower, weights)
-
-
-def _model_and_batches(recipe, examples, positives, known, query_tower, candidate_tower, objective, auxiliary):
-    """(model, batches), as the query's encoder wants them; `known`: log rows that are no negatives of their users."""
-    parts, training = (query_tower, candidate_tower, objective, auxiliary), recipe.training
+def _batches(recipe, query_tower, examples, positives, known):
+    """What the query's encoder learns from; `known`: log rows that are no negatives of their users."""
     if isinstance(query_tower.encoder, SequenceEncoder):
-        model = SequenceTwoTower(*parts, known_positives=training.known_positives)
-        return model, SequenceBatches(examples, positives, training, query_tower.fields)
-    make = MultiInterestTwoTower if isinstance(query_tower.encoder, InterestEncoder) else TwoTowerModel
+        return SequenceBatches(examples, positives, recipe.training, query_tower.fields)
     explicit = explicit_negatives(examples.log, recipe.model.negatives)
-    return make(*parts), TrainingBatches(examples, positives, training, explicit, known)
-
-
-def _build_objective(recipe, candidate_tower, items, catalogue, counts, shown, past=()):
-    """What the recipe trains against: the whole catalogue, or what its negative sources bring.
-
-    Args:
-      recipe: a `Recipe`.
-      candidate_tower: a `Tower`.
-      items: the `ItemFeatures` of all items.
-      catalogue: int32, the item rows that can be recommended.
-      counts: int64 [items], training events of each.
-      shown: float64 [items], how often an epoch shows each as a positive.
-      past: int32 [n], the items of the events that an earlier training learned from, in their order.
-    """
-    config, seed = recipe.model, derive_seed(recipe.training.seed, "negatives")
-    if isinstance(config.loss, FullSoftmax):
-        temperature = build_temperature(config.temperature)
-        return CatalogueObjective(temperature, items, candidate_tower, catalogue, config.loss.block)
-    sampled = [s for s in config.negatives if not isinstance(s, (Hard, Explicit))]
-    negatives = Negatives(
-        sampled, build_logq(config.logq, shown, past), catalogue, counts[catalogue], config.dim,
-        derive_seed(seed, "drawn"),
-    )
-    task = Retrieval(loss=config.loss, temperature=config.temperature, in_batch=negatives.in_batch)
-    hard = [HardNegatives(s, catalogue, config.dim, derive_seed(seed, "hard"))
-            for s in config.negatives if isinstance(s, Hard)]
-    explicit = any(isinstance(source, Explicit) for source in config.negatives)
-    return SampledObjective(task, negatives, items, candidate_tower, hard[0] if hard else None, explicit)
+    return TrainingBatches(examples, positives, recipe.training, explicit, known)
 
 
 def _outcomes(recipe):

@@ -90,6 +90,13 @@ def at_least(least, settings, *names):
             raise ConfigError(invalid(where, rule, value, "Use a larger one."))
 
 
+def above_zero(settings, name, way_out):
+    """Raises `ConfigError`, which ends with `way_out`, unless the named field of `settings` is above 0."""
+    value = getattr(settings, name)
+    if not value > 0:
+        raise ConfigError(invalid(f"{type(settings).__name__}.{name}", "be above 0", value, way_out))
+
+
 def check_types(settings):
     """Raises `ConfigError` unless each field of a dataclass fits its annotation."""
     for field in dataclasses.fields(settings):

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from typing import Any, Literal
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.config import above_zero, at_least, config
 from tfrs_twotower.data import (
     Files,
     Joined,
@@ -109,8 +109,7 @@ class Member:
     weight: float = 1.0
 
     def __post_init__(self):
-        if not self.weight > 0:
-            raise ConfigError(invalid("Member.weight", "be above 0", self.weight, "Leave the member out."))
+        above_zero(self, "weight", "Leave the member out.")
         if self.model.auxiliary:
             rule, way_out = "be empty: those of `Recipe.model` are the ensemble's", "Move them there."
             raise ConfigError(invalid("Member.model.auxiliary", rule, self.model.auxiliary, way_out))

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tfrs_twotower.config import config
+from tfrs_twotower.config import above_zero, config
 from tfrs_twotower.errors import ConfigError, invalid
 
 
@@ -88,6 +88,4 @@ def posterior_mean(policy, shown, clicked):
 
 def _check_prior(policy):
     for name in ("prior_clicks", "prior_misses"):
-        if not getattr(policy, name) > 0:
-            where, way_out = f"{type(policy).__name__}.{name}", "1 is usual."
-            raise ConfigError(invalid(where, "be above 0", getattr(policy, name), way_out))
+        above_zero(policy, name, "1 is usual.")

@@ -3,8 +3,7 @@
 from typing import Literal
 
 from tfrs_twotower import columns as names
-from tfrs_twotower.config import config
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.config import above_zero, config
 from tfrs_twotower.features.kinds import Declaration
 
 
@@ -30,9 +29,7 @@ class History(Declaration):
 
     def __post_init__(self):
         super().__post_init__()
-        if not self.half_life_days > 0:
-            way_out = "For no decay use pooling='mean'."
-            raise ConfigError(invalid("History.half_life_days", "be above 0", self.half_life_days, way_out))
+        above_zero(self, "half_life_days", "For no decay use pooling='mean'.")
 
     @property
     def columns(self):

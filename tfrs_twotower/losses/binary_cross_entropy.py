@@ -2,8 +2,7 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.config import config
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.config import above_zero, config
 from tfrs_twotower.losses.reduction import mean_where, positive_and_negatives, weighted_mean
 
 
@@ -33,8 +32,7 @@ class BinaryCrossEntropy:
     negatives: float = 3.0
 
     def __post_init__(self):
-        if not self.negatives > 0:
-            raise ConfigError(invalid("BinaryCrossEntropy.negatives", "be above 0", self.negatives, "3 is usual."))
+        above_zero(self, "negatives", "3 is usual.")
 
     def __call__(self, scores, log_expected, mask, weights, positive):
         """The loss of uncorrected scores. A pointwise loss has no softmax to correct: `log_expected` is unused."""

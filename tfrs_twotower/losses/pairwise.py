@@ -2,8 +2,7 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.config import config
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.config import above_zero, config
 from tfrs_twotower.losses.reduction import mean_where, positive_and_negatives, weighted_mean
 
 
@@ -46,9 +45,7 @@ class TripletHinge:
     margin: float = 0.1
 
     def __post_init__(self):
-        if not self.margin > 0:
-            way_out = "In units of ⟨u, v⟩ / τ: with τ = 0.05, 2.0 is a cosine of 0.1."
-            raise ConfigError(invalid("TripletHinge.margin", "be above 0", self.margin, way_out))
+        above_zero(self, "margin", "In units of ⟨u, v⟩ / τ: with τ = 0.05, 2.0 is a cosine of 0.1.")
 
     def __call__(self, scores, log_expected, mask, weights, positive):
         """The loss of uncorrected scores. A pair has no softmax to correct: `log_expected` is unused."""
@@ -62,8 +59,7 @@ class TripletLogistic:
     slope: float = 1.0
 
     def __post_init__(self):
-        if not self.slope > 0:
-            raise ConfigError(invalid("TripletLogistic.slope", "be above 0", self.slope, "1 is BPR."))
+        above_zero(self, "slope", "1 is BPR.")
 
     def __call__(self, scores, log_expected, mask, weights, positive):
         """The loss of uncorrected scores. A pair has no softmax to correct: `log_expected` is unused."""

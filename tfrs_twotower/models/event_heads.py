@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.config import config
+from tfrs_twotower.config import above_zero, config
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import fingerprints
 
@@ -26,9 +26,7 @@ class EventHeads:
     def __post_init__(self):
         if not self.kinds or len(set(self.kinds)) < len(self.kinds):
             raise ConfigError(invalid("EventHeads.kinds", "name a kind or more, each once", self.kinds, "Name them."))
-        if not self.weight > 0:
-            way_out = "Without it leave the heads out."
-            raise ConfigError(invalid("EventHeads.weight", "be above 0", self.weight, way_out))
+        above_zero(self, "weight", "Without it leave the heads out.")
 
 
 class EventHeadsLoss(tf.keras.layers.Layer):

@@ -4,7 +4,7 @@ import math
 
 import tensorflow as tf
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.config import above_zero, at_least, config
 from tfrs_twotower.errors import ConfigError, invalid
 
 
@@ -15,9 +15,7 @@ class FixedTemperature:
     value: float = 0.05
 
     def __post_init__(self):
-        if not self.value > 0:
-            rule = "be above 0"
-            raise ConfigError(invalid("FixedTemperature.value", rule, self.value, "0.05 suits unit vectors."))
+        above_zero(self, "value", "0.05 suits unit vectors.")
 
 
 @config

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.config import at_least
+from tfrs_twotower.config import above_zero, at_least
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.towers import MLP
@@ -52,8 +52,7 @@ class Reranker(tf.keras.layers.Layer):
 def check_settings(settings):
     """Raises `ConfigError` unless the settings that all rerankers have are in range."""
     at_least(1, settings, "top", "negatives")
-    name = type(settings).__name__
     if any(width < 1 for width in settings.widths):
-        raise ConfigError(invalid(f"{name}.widths", "be 1 or more each", settings.widths, "Leave it out."))
-    if not settings.weight > 0:
-        raise ConfigError(invalid(f"{name}.weight", "be above 0", settings.weight, "1 is usual."))
+        where = f"{type(settings).__name__}.widths"
+        raise ConfigError(invalid(where, "be 1 or more each", settings.widths, "Leave it out."))
+    above_zero(settings, "weight", "1 is usual.")

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.config import config
+from tfrs_twotower.config import above_zero, config
 from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
 from tfrs_twotower.features import derive_seed
 
@@ -38,11 +38,9 @@ class EventWeights:
         if len(set(names)) < len(names) or not all(weight >= 0 for _, weight in self.kinds):
             rule = "name each kind once, its weight at least 0"
             raise ConfigError(invalid("EventWeights.kinds", rule, self.kinds, "0 leaves a kind out."))
-        for name in ("full_dwell_seconds", "half_life_days"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                way_out = "60.0 is the default." if name == "full_dwell_seconds" else "For no decay use null."
-                raise ConfigError(invalid(f"EventWeights.{name}", "be above 0", value, way_out))
+        above_zero(self, "full_dwell_seconds", "60.0 is the default.")
+        if self.half_life_days is not None:
+            above_zero(self, "half_life_days", "For no decay use null.")
 
 
 @config
