@@ -191,6 +191,11 @@ def test_delta_is_what_changed_since_the_rebuild():
     delta = index.delta()
     assert dict(zip(delta.ids.tolist(), delta.vectors[:, 0].tolist())) == {2: 5, 9: 7}
     assert delta.withdrawn.tolist() == [1]
+    index.delete([2, 9])
+    index.upsert([1], [[1, 0, 0]])
+    assert index.delta().ids.tolist() == [1] and index.delta().withdrawn.tolist() == [2]
+    index.rebuild()
+    assert [len(part) for part in index.delta()] == [0, 0, 0]
 
 
 def test_a_build_that_fails_changes_nothing():
