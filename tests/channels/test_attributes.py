@@ -123,3 +123,19 @@ def test_without_attributes_the_way_out_is_another_export():
 def test_rules_are_read_as_they_stand():
     given = {"price": {"min": 1}, "category": ["a", "b"]}
     assert read_rules("allow", given, KINDS) == [Rule("price", (), 1), Rule("category", ("a", "b"))]
+
+
+def test_of_other_items_only_what_is_asked_for_is_read():
+    asked = []
+
+    class Noting(dict):
+        def get(self, name):
+            asked.append(name)
+            return super().get(name)
+
+    table = pa.table({"item_id": ["a"], "price": [1], "shelf": [["x"]]})
+    found = Attributes(table).like([Noting(item_id="b", price=2, shelf=["y", "z"]), Noting(item_id="c", price="dear")])
+    assert asked == [] and len(found) == 2
+    assert found.between("price", 2, 9).tolist() == [True, False] and asked == ["price"] * 2
+    assert found.any_of("shelf", ["z"]).tolist() == [True, False] and found.any_of("shelf", ["x"]).tolist() == [False] * 2
+    assert asked == ["price"] * 2 + ["shelf"] * 2

@@ -35,11 +35,15 @@ class Attributes:
         """`Attributes` of other items with the same columns. A value of another type counts as missing.
 
         rows: list of {attribute: value}. Numbers are kept as floats: rules compare them so, and events may bring
-          larger ones, and more exact ones, than the table's type holds.
+          larger ones, and more exact ones, than the table's type holds. A column is read when it is asked for.
         """
         schema = pa.schema([(f.name, _wide(f.type)) for f in self.table.schema if f.name in self.kinds])
-        columns = [pa.array([_fitting(row.get(f.name), f.type) for row in rows], f.type) for f in schema]
-        return Attributes(pa.table(columns, schema=schema))
+        return _OfRows(schema, rows)
+
+    def values(self, name):
+        """pa.Array [n] of an attribute."""
+        column = self.table[name].combine_chunks()
+        return pa.array([], column.type) if isinstance(column, pa.ChunkedArray) else column  # of no chunk
 
     def any_of(self, name, values):
         """bool [n]: is a value of the item among these? False where it has none."""
@@ -65,9 +69,7 @@ class Attributes:
 
     def _encoded(self, name):
         """(codes or numbers, dictionary or None, rows of the items where they are lists or None)."""
-        column, rows = self.table[name].combine_chunks(), None
-        if isinstance(column, pa.ChunkedArray):  # of no chunk
-            column = pa.array([], column.type)
+        column, rows = self.values(name), None
         if is_list(column.type):
             rows, column = pc.list_parent_indices(column).to_numpy(), column.flatten()
         if self.kinds[name] == TEXT:
@@ -75,6 +77,21 @@ class Attributes:
             return pc.fill_null(coded.indices, -1).to_numpy().astype(np.int32), coded.dictionary, rows
         numbers = column.cast(pa.int8() if self.kinds[name] == TRUTH else column.type).cast(pa.float64(), safe=False)
         return pc.fill_null(numbers, np.nan).to_numpy(), None, rows
+
+
+class _OfRows(Attributes):
+    """Attributes of rows as JSON has them."""
+
+    def __init__(self, schema, rows):
+        super().__init__(schema.empty_table())
+        self._rows = rows
+
+    def __len__(self):
+        return len(self._rows)
+
+    def values(self, name):
+        kind = self.table.schema.field(name).type
+        return pa.array([_fitting(row.get(name), kind) for row in self._rows], kind)
 
 
 def _single(kind):

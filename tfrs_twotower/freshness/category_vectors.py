@@ -1,6 +1,7 @@
 """Vectors of items that a version was not trained with, by their category alone."""
 
 import numpy as np
+import pyarrow as pa
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.channels import Attributes
@@ -44,7 +45,8 @@ class CategoryVectors:
         cold = np.flatnonzero((rows < 0) | ~self._catalogue.trained[rows])
         if not len(cold):
             return
-        table = self._attributes.like([items[at] for at in cold]).table
+        categories = self._attributes.like([items[at] for at in cold]).values(self._column)
+        table = pa.table({self._column: categories})
         means = self._means.vectors(table, self._column, self._unit)
         found = means.any(axis=1)
         vectors[cold[found]] = means[found]
