@@ -7,7 +7,8 @@ A recipe's compiled step takes batches of its own pipeline, as in `twotower trai
 A machine that does other work slows both, so the ratio of their times per example (`times_movielens`) holds where
 seconds do not. `examples_per_second` is therefore one figure for all: the median of the `movielens` step over the
 whole run, divided by the recipe's ratio; as large as the machine was free. The row `movielens` is the recipe against
-itself: how far its ratio is from 1 is the error of the others.
+itself: how far its ratio is from 1 is an error that the others have too. Two runs on a machine with four times as
+much to do as it had cores differed by up to a fifth.
 
 An example is a positive: of a sequence, each event that follows another. The first steps, which trace and compile, are
 not timed. Nor is what a training does between steps: evaluation, checkpoints, averages of the weights, and the
@@ -75,7 +76,7 @@ def beside(name, movielens, rounds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="RECIPE")
     args = parser.parse_args()
     file, seconds, movielens = common.RESULTS / "recipe_speed.json", [], Steps("movielens")

@@ -7,7 +7,7 @@ takes the place of routing, is one setting away:
 
     twotower train mind --set 'model.query_encoder={"type": "ComiRec", "interests": 4}'
 
-About five minutes on two cores. `metrics.json` says how different the interests are: `interests.cosine` of two
+About two minutes on two cores. `metrics.json` says how different the interests are: `interests.cosine` of two
 vectors, and `interests.overlap` of their first ten films.
 """
 

@@ -5,7 +5,7 @@
 The query is a seed, the film watched last, and the history before it; both towers share the films' vectors. The loss
 is the in-batch softmax, corrected by the streaming estimate of the films' frequencies. Batches come in the order of
 time, shuffled only within windows of eight batches, as they would from a day's log. The stream is played several
-times, since MovieLens is small. It takes about three minutes on two cores.
+times, since MovieLens is small. It takes about two minutes on two cores.
 """
 
 import dataclasses
