@@ -12,7 +12,7 @@ import pytest
 import toy
 
 from tfrs_twotower.data import Files
-from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.evaluation import EvaluationConfig
 from tfrs_twotower.features import Category, History, Id, Schema
 from tfrs_twotower.recommender import Recommender
@@ -69,3 +69,10 @@ def test_two_servers_and_two_workers_learn_the_planted_answer(tmp_path):
 def test_what_needs_to_see_each_step_is_refused(settings):
     with pytest.raises(ConfigError, match="parameter servers"):
         parameter_servers.check(TrainingConfig(**settings))
+
+
+@pytest.mark.parametrize("error", [tf.errors.UnavailableError, tf.errors.AbortedError])
+def test_without_a_server_the_way_out_is_named(error):
+    with pytest.raises(TrainingError, match=r"\(reset by peer\).* the same command, .*--folder: .*last checkpoint"):
+        with parameter_servers.servers_needed():
+            raise error(None, None, "reset by peer\nmore of it")

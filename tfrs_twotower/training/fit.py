@@ -17,7 +17,7 @@ from tfrs_twotower.training.callbacks import Checkpoints, FullCatalogueEvaluatio
 from tfrs_twotower.training.diagnosis import culprit
 from tfrs_twotower.training.distribution import distributed, is_chief, of_chief
 from tfrs_twotower.training.optimizers import build
-from tfrs_twotower.training.parameter_servers import asynchronous, check, fit_in_turn
+from tfrs_twotower.training.parameter_servers import asynchronous, check, fit_in_turn, servers_needed
 from tfrs_twotower.training.precision import compiled_dense
 from tfrs_twotower.training.progress import Progress
 from tfrs_twotower.training.warm_start import warm_start
@@ -149,7 +149,8 @@ def _run(model, data, config, progress, stack, last, verbose):
         stop = (epoch + 1) * per_epoch if at else total
         try:
             if asynchronous():
-                fit_in_turn(model, data, step, total, config.checkpoint_steps, verbose, stack)
+                with servers_needed():
+                    fit_in_turn(model, data, step, total, config.checkpoint_steps, verbose, stack)
             else:
                 model.fit(
                     distributed(lambda context: data.dataset(step, stop, context)),

@@ -1,10 +1,11 @@
 """Training with tables that no single machine holds: parameter servers keep parts of them, workers take steps."""
 
+import contextlib
 import os
 
 import tensorflow as tf
 
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.errors import ConfigError, TrainingError, invalid
 
 _PART_BYTES = 256 * 1024
 _AHEAD = 64  # steps handed out before all are waited for: so many batches stand in memory at most
@@ -67,6 +68,23 @@ def check(config):
     if config.precision == "float16":
         rule = "not be float16 with parameter servers, as its scale follows from step to step"
         raise ConfigError(invalid("training.precision", rule, config.precision, way_out))
+
+
+@contextlib.contextmanager
+def servers_needed():
+    """Says what to do when a parameter server is gone. A worker is not missed: its step goes to another one.
+
+    Raises:
+      TrainingError: a server died, or came back without what it held.
+    """
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        raise TrainingError(
+            f"A parameter server died, and its part of the weights with it ({str(error).splitlines()[0]}). End all "
+            "tasks of the cluster and start them again by the same command, with the same --folder: training goes on "
+            "from the last checkpoint."
+        ) from error
 
 
 def fit_in_turn(model, data, step, stop, checkpoint_steps, verbose, callbacks):
