@@ -167,6 +167,18 @@ def test_training_empties_a_share_of_the_pasts():
     assert empty.mean() == pytest.approx(0.25, abs=0.03)  # four standard errors
 
 
+def test_training_cuts_the_newest_events_of_a_share_of_the_pasts():
+    made, items = history(length=4, cut=0.5)
+    encoded = {"index": tf.tile([[1, 2, 3, -1]], [4000, 1]), "age": tf.zeros([4000, 4])}
+    found, table = made(encoded).numpy(), items.table.numpy()
+    whole = table[1:4].mean(axis=0)
+    np.testing.assert_allclose(found, np.tile(whole, [4000, 1]), rtol=1e-5)
+    trained = made(encoded, training=True).numpy()
+    shares = [np.isclose(trained, left).all(axis=1).mean() for left in (0, table[1], table[1:3].mean(axis=0), whole)]
+    assert shares == pytest.approx([1 / 6, 1 / 6, 1 / 6, 1 / 2], abs=0.032)  # four standard errors
+    assert sum(shares) == pytest.approx(1)
+
+
 @pytest.mark.parametrize("learned", [False, True])
 def test_history_decay_halves_each_half_life(learned):
     made, items = history(pooling="decay", length=3, half_life_days=10.0, learned=learned)

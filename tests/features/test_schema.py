@@ -61,6 +61,7 @@ def test_a_trained_vector_reads_the_id_too():
     (lambda: Text("a", analyser="trigram"), "Did you mean `trigrams`"),
     (lambda: MultiValue("a", pooling="max"), "MultiValue.pooling"),
     (lambda: History(half_life_days=0.0), "half_life_days"),
+    (lambda: History(cut=1.1), "History.cut.*be from 0 to 1"),
     (lambda: History(dropout=1.0), r"History.dropout.*\[0, 1\)"),
     (lambda: Schema(query=(), candidate=(Id("item_id"),)), "Schema.query"),
     (lambda: Schema(query=(Id("a"), Id("a", dim=4)), candidate=(Id("b"),)), "two features called `id_a`"),

@@ -30,7 +30,8 @@ def infer_schema(log, id_dim=32, outcomes=()):
     as a category, other text as words.
 
     Training leaves out a fifth of the users' ids and of the pasts: in a split by time many users are new, and someone
-    of whom nothing is known is to be offered what is popular. The hour of the request is not read: where people act in
+    of whom nothing is known is to be offered what is popular. Of the pasts it reads an older part alone: after a split
+    in time a past has often ended long before what is asked for. The hour of the request is not read: where people act in
     sessions it tells the training rows of a person apart, and nothing that holds for others.
 
     Args:
@@ -39,7 +40,7 @@ def infer_schema(log, id_dim=32, outcomes=()):
       outcomes: context columns that are known only after the event: they are left out.
     """
     query: list[Feature] = [
-        Id(c.USER_ID, dim=id_dim, dropout=_UNKNOWN), History(length=_HISTORY_LENGTH, dropout=_UNKNOWN),
+        Id(c.USER_ID, dim=id_dim, dropout=_UNKNOWN), History(length=_HISTORY_LENGTH, dropout=_UNKNOWN, cut=1.0),
     ]
     candidate: list[Feature] = [Id(c.ITEM_ID, dim=id_dim)]
     for table, key, fields in ((log.users, c.USER_ID, query), (log.items, c.ITEM_ID, candidate)):

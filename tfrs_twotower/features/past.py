@@ -4,6 +4,7 @@ from typing import Literal
 
 from tfrs_twotower import columns as names
 from tfrs_twotower.config import above_zero, config
+from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features.kinds import Declaration
 
 
@@ -19,6 +20,8 @@ class History(Declaration):
       learned: whether training moves λ from there.
       dropout: share of the pasts that training empties, so that a person without one is no rare case: with
         `Id.dropout`, it trains the vector of someone of whom nothing is known.
+      cut: share of the pasts of which training leaves the newest events out, any number of them equally likely. What
+        is learned is then what comes later, not only what comes next: the past of a request may have ended long ago.
     """
 
     length: int = 50
@@ -26,9 +29,12 @@ class History(Declaration):
     half_life_days: float = 30.0
     learned: bool = False
     dropout: float = 0.0
+    cut: float = 0.0
 
     def __post_init__(self):
         super().__post_init__()
+        if not 0 <= self.cut <= 1:
+            raise ConfigError(invalid("History.cut", "be from 0 to 1", self.cut, "0 turns it off."))
         above_zero(self, "half_life_days", "For no decay use pooling='mean'.")
 
     @property

@@ -45,11 +45,20 @@ class HistoryField(PastField):
         if training and self.feature.dropout:
             drawn = self._generator.uniform([tf.shape(index)[0], 1])
             index = tf.where(drawn < self.feature.dropout, -1, index)
+        if training and self.feature.cut:
+            index = self._cut(index)
         places, vectors = gather_present(self.items.table, index)
         if self.feature.pooling == "mean":
             return pool_mean(vectors, places, tf.shape(index)[0])
         scores = -self.decay() * tf.gather_nd(encoded["age"], places)
         return pool_softmax(vectors, places, tf.shape(index)[0], scores)
+
+    def _cut(self, index):
+        """The older events alone of a share of the rows: of n events the first 0 to n − 1, equally likely."""
+        count = tf.math.count_nonzero(index >= 0, axis=1, keepdims=True, dtype=tf.float32)
+        drawn = self._generator.uniform([tf.shape(index)[0], 2])
+        kept = tf.where(drawn[:, :1] < self.feature.cut, tf.floor(drawn[:, 1:] * count), count)
+        return tf.where(tf.range(tf.shape(index)[1], dtype=tf.float32) < kept, index, -1)
 
     def decay(self):
         """λ of e^{−λΔt}, a day."""
