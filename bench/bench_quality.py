@@ -7,7 +7,8 @@ The recipe's own correction (streaming) is trained with each seed, the other two
 
 Each row is one training by the `movielens` recipe with the split, logQ or seed changed; validation chooses the
 epoch, test is measured once. "beats by" is the paired difference to a baseline on the same test queries, with its 95%
-bootstrap interval.
+bootstrap interval; "below" names the baselines that are better. Last week's popularity knows which films are new, in a
+split in time; without logQ a model recommends rare films.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from tfrs_twotower.training import fit
 SPLITS = {"temporal": Temporal(), "leave-last-out": LeaveLastOut()}
 LOGQ = {"none": NoLogQ(), "static": StaticLogQ(), "streaming": StreamingLogQ()}
 SHOWN = ("recall@10", "recall@100", "ndcg@10")
+_NOISE = " (within the interval)"
 
 
 def variant(recipe, split, logq, seed):
@@ -66,13 +68,16 @@ def row(split, name, seed, evaluation, others=()):
         low, high = evaluation.intervals[metric]
         line[metric] = f"{evaluation.metrics[metric]:.4f} [{low:.3f}, {high:.3f}]"
     line["coverage@10"] = round(evaluation.metrics["coverage@10"], 3)
+    lost = []
     for other, judged in dict(others).items():
         found = compare(evaluation, judged)
+        lost += [f"{metric} of {other}{_NOISE if found[metric]['interval'][1] >= 0 else ''}"
+                 for metric in SHOWN if found[metric]["difference"] < 0]
         line[f"beats {other} by"] = "; ".join(
             f"{metric} {found[metric]['difference']:+.3f} [{found[metric]['interval'][0]:+.3f}, "
             f"{found[metric]['interval'][1]:+.3f}]" for metric in SHOWN
         )
-    return line
+    return {**line, "below": ", ".join(lost)} if others else line
 
 
 def main():

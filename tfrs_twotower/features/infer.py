@@ -31,8 +31,8 @@ def infer_schema(log, id_dim=32, outcomes=()):
 
     Training leaves out a fifth of the users' ids and of the pasts: in a split by time many users are new, and someone
     of whom nothing is known is to be offered what is popular. Of the pasts it reads an older part alone: after a split
-    in time a past has often ended long before what is asked for. The hour of the request is not read: where people act in
-    sessions it tells the training rows of a person apart, and nothing that holds for others.
+    in time a past has often ended long before what is asked for. The hour of the request is not read: where people act
+    in sessions it tells the training rows of a person apart, and nothing that holds for others.
 
     Args:
       log: an `InteractionLog`.
