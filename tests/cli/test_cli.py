@@ -12,7 +12,7 @@ import toy
 from tfrs_twotower import recipes, runs
 from tfrs_twotower.cli.inspect import print_field_weights
 from tfrs_twotower.cli.main import build_parser, main
-from tfrs_twotower.cli.training import recipe_of
+from tfrs_twotower.cli.training import print_lost, recipe_of
 from tfrs_twotower.data import Files
 from tfrs_twotower.errors import ConfigError
 
@@ -206,3 +206,13 @@ def test_the_retail_recipe_reads_its_sample():
 def test_field_weights_are_shown_the_largest_first(capsys):
     print_field_weights({"query": {"id_user_id": 0.25, "history_mean": 0.754}, "candidate": {}})
     assert capsys.readouterr().out == "query weights    history_mean 0.75, id_user_id 0.25\n"
+
+
+def test_a_baseline_that_is_above_the_model_is_told(capsys):
+    def beats(low, high):
+        return {"ndcg@10": {"difference": (low + high) / 2, "interval": [low, high]}}
+
+    print_lost({"popularity": beats(-0.03, -0.01), "item_knn": beats(-0.02, 0.01)}, "ndcg@10")
+    out = capsys.readouterr().out
+    assert out.startswith("Warning: popularity is above the model: ndcg@10 -0.0200 [-0.0300, -0.0100].")
+    assert "item_knn" not in out

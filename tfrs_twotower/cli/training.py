@@ -123,12 +123,22 @@ def write_report(recommender, metrics):
         plot_deciles(evaluations, report / "recall_by_popularity.png", metric=f"recall@{k}")
 
 
+def print_lost(beats, metric):
+    """A line for each baseline that is above the model by more than the interval; `beats` is that of metrics.json."""
+    for name, found in beats.items():
+        (low, high), difference = found[metric]["interval"], found[metric]["difference"]
+        if high < 0:
+            print(f"Warning: {name} is above the model: {metric} {difference:+.4f} [{low:.4f}, {high:.4f}]. The slices in "
+                  "metrics.json say for whom. A request's `popularity_beta` below 0 adds popularity.\n")
+
+
 def print_outcome(recommender, metrics, exported):
     """The metric table, recommendations for three users, and what to do next."""
     print(f"\n{metric_table(recommender.evaluations)}\n")
     print_field_weights(metrics["field_weights"])
     if metrics["collapse"]["message"]:
         print(f"Warning: {metrics['collapse']['message']}\n")
+    print_lost(metrics["beats"], recommender.recipe.training.monitor)
     index = metrics["index"]
     recall = f"recall@{index['k']}"
     print(f"Index: {index['kind']}, recall@{index['k']} {index[recall]:.3f} against exact search, "
