@@ -126,10 +126,12 @@ def write_report(recommender, metrics):
 def print_lost(beats, metric):
     """A line for each baseline that is above the model by more than the interval; `beats` is that of metrics.json."""
     for name, found in beats.items():
+        if metric not in found:  # coverage is no mean over queries
+            continue
         (low, high), difference = found[metric]["interval"], found[metric]["difference"]
         if high < 0:
-            print(f"Warning: {name} is above the model: {metric} {difference:+.4f} [{low:.4f}, {high:.4f}]. The slices in "
-                  "metrics.json say for whom. A request's `popularity_beta` below 0 adds popularity.\n")
+            print(f"Warning: {name} is above the model: {metric} {difference:+.4f} [{low:.4f}, {high:.4f}]. The slices "
+                  "in metrics.json say for whom. A request's `popularity_beta` below 0 adds popularity.\n")
 
 
 def print_outcome(recommender, metrics, exported):
