@@ -1,7 +1,29 @@
-"""Files that are whole on the disk, or not there at all."""
+"""Files that are whole on the disk, or not there at all, and folders that one process writes to."""
 
 import contextlib
+import fcntl
 import os
+
+LOCK = "lock"
+
+
+def lock(folder):
+    """The open file `lock` of a folder, which is made where it is missing. Until it is closed, nobody else gets it.
+
+    The system closes it when the process dies.
+
+    Raises:
+      BlockingIOError: it is open elsewhere.
+      OSError: the system refuses.
+    """
+    os.makedirs(folder, exist_ok=True)
+    file = open(os.path.join(folder, LOCK), "a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 @contextlib.contextmanager

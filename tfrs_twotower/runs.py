@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import datetime
-import fcntl
 import json
 import os
 import zipfile
@@ -13,7 +12,7 @@ import numpy as np
 
 from tfrs_twotower import __version__
 from tfrs_twotower.config import check_types, from_dict, to_dict
-from tfrs_twotower.durable import flush
+from tfrs_twotower.durable import LOCK, flush, lock
 from tfrs_twotower.errors import ConfigError, TrainingError, invalid
 from tfrs_twotower.exporting import publishing
 from tfrs_twotower.exporting.rollbacks import rollbacks
@@ -21,7 +20,7 @@ from tfrs_twotower.recipe import Recipe
 
 CONFIG, METRICS, REJECTED, REFUSED = "config.json", "metrics.json", "rejected.parquet", "refused.json"
 CHECKPOINT, REPORT, EXPORT = "checkpoint", "report", "export"
-_FIELDS, _LOCK = "fields.npz", "lock"
+_FIELDS = "fields.npz"
 
 
 def create(root, name):
@@ -58,27 +57,23 @@ def writing(directory):
       ConfigError: the folder cannot be written.
       TrainingError: another process writes to it.
     """
-    path = Path(directory) / _LOCK
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path, "a")
+        held = lock(directory)
+    except BlockingIOError as error:
+        raise TrainingError(
+            f"Another process trains or updates the run in {directory}. Wait until it ends, or stop it. A training "
+            "goes on with --resume, or into another folder with --folder."
+        ) from error
     except OSError as error:
         raise ConfigError(f"{directory} cannot be written ({error}). Name another folder.") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise TrainingError(
-                f"Another process trains or updates the run in {directory} ({error}). Wait until it ends, or stop it "
-                "and go on with --resume, or name another folder with --folder."
-            ) from error
+    with held:
         try:
             yield
         finally:
             with contextlib.suppress(OSError):
-                if os.listdir(path.parent) == [_LOCK]:
-                    path.unlink()
-                    path.parent.rmdir()
+                if os.listdir(directory) == [LOCK]:
+                    os.unlink(held.name)
+                    os.rmdir(directory)
 
 
 def point_latest(directory):

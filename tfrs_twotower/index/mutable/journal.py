@@ -9,13 +9,12 @@ is older. Killed between any two of these steps, it leaves the last whole snapsh
 Each file begins with a record that says what space its vectors are of.
 """
 
-import fcntl
 import json
 import os
 import re
 from pathlib import Path
 
-from tfrs_twotower.durable import flush
+from tfrs_twotower.durable import flush, lock
 from tfrs_twotower.errors import IndexingError
 from tfrs_twotower.index.mutable import frames
 
@@ -41,12 +40,12 @@ class Journal:
         self._identity = {"format": _FORMAT, **identity}
         self._log, self._generation = None, 0
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.folder / "lock", "a")
+            self._lock = lock(self.folder)
+        except BlockingIOError as error:
+            raise IndexingError(f"{self.folder} is open in another process or object. Close it there.") from error
         except OSError as error:
             raise IndexingError(f"{self.folder} cannot be written ({error}). Name another folder.") from error
         try:
-            self._take_lock()
             self._open()
         except BaseException:
             self.close()
@@ -104,12 +103,6 @@ class Journal:
             self._log.close()
             self._log = None
         self._lock.close()
-
-    def _take_lock(self):
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise IndexingError(f"{self.folder} is open in another process or object. Close it there.") from error
 
     def _open(self):
         snapshots, logs = self._files()
