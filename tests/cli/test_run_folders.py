@@ -1,12 +1,13 @@
 """What the verbs say of a folder that another process writes to, or that is not whole."""
 
+import errno
 import json
 import os
 import signal
 
 import pytest
 
-from tfrs_twotower import runs
+from tfrs_twotower import durable, runs
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.data import Files
 from tfrs_twotower.errors import ConfigError
@@ -23,34 +24,47 @@ def run(tmp_path):
     return folder
 
 
-def commands(run):
-    return (
-        ["train", "plain", "--interactions", "gone.csv", "--folder", str(run)], ["train", "--resume", str(run)],
-        ["update", str(run)], ["update", str(run), "--users-only"], ["update", str(run), "--take-back"],
-    )
+COMMANDS = {
+    "": (["train", "plain", "--interactions", "gone.csv", "--folder"], ["train", "--resume"], ["update"]),
+    runs.EXPORT: (["update", "--users-only"], ["update", "--take-back"]),
+}
 
 
-def test_a_run_that_another_process_writes_to_is_refused_until_that_one_dies(run, capsys):
+@pytest.mark.parametrize("part", COMMANDS)
+def test_a_run_that_another_process_writes_to_is_refused_until_that_one_dies(run, capsys, part):
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         try:
-            with runs.writing(run):
+            with runs.writing(run / part):
                 os.write(writing, b"held")
                 signal.pause()
         finally:
             os._exit(1)
     try:
         assert os.read(reading, 4) == b"held"
-        for command in commands(run):
-            assert main(command) == 1
+        for command in COMMANDS[part]:
+            assert main([*command, str(run)]) == 1
             error = capsys.readouterr().err
-            assert f"trains or updates the run in {run}" in error and "with --folder" in error
+            assert f"trains or updates the run in {run / part}. " in error and "with --folder" in error
+        other, = COMMANDS.keys() - {part}
+        for command in COMMANDS[other]:
+            assert main([*command, str(run)]) == 1 and "Another process" not in capsys.readouterr().err
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    for command in commands(run):
-        assert main(command) == 1 and "Another process" not in capsys.readouterr().err  # there is no log, no version
+    for command in COMMANDS[part]:
+        assert main([*command, str(run)]) == 1
+        assert "Another process" not in capsys.readouterr().err  # there is no log, no version
+
+
+def test_a_folder_that_the_system_cannot_lock_is_not_said_to_be_anothers(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(durable.fcntl, "flock", refuse)
+    with pytest.raises(ConfigError, match="cannot be written .*No locks available"), runs.writing(tmp_path / "run"):
+        pass
 
 
 def test_a_folder_in_which_nothing_was_written_goes_again(tmp_path):

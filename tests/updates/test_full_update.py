@@ -13,7 +13,7 @@ import toy
 from tfrs_twotower import columns as c
 from tfrs_twotower import runs
 from tfrs_twotower.data import Columns, Files, Joined, LeaveLastOut, Temporal
-from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.errors import ConfigError, DataError, TrainingError
 from tfrs_twotower.exporting import manifest
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import LazyAdamConfig, warm_start
@@ -176,6 +176,17 @@ def test_a_worse_update_is_refused_and_the_serving_version_stays(served, days, t
     with pytest.raises(ConfigError, match="must have passed its gate.*fell from"):
         refused.recommender.export()
     assert not (refused.directory / runs.EXPORT).exists()
+
+
+def test_one_that_was_stopped_before_its_gate_is_not_exported(served, update, days, tmp_path):
+    run = tmp_path / "toy" / "stopped"
+    with pytest.raises(DataError, match="gone.parquet"):
+        update_full(served.directory, files(days[0], "gone"), directory=run, verbose=0)
+    with pytest.raises(ConfigError, match="stopped before its gate"):
+        runs.check_passed(run)
+    runs.check_passed(update.directory)
+    with runs.writing(run), pytest.raises(TrainingError, match="Another process"):
+        update_full(served.directory, files(days[0], "second"), directory=run, verbose=0)
 
 
 def test_a_split_that_is_not_by_time_is_refused(served, tmp_path):

@@ -48,7 +48,8 @@ def run(args):
     from tfrs_twotower import runs
     from tfrs_twotower.updates import take_back_users, update_full, update_users
 
-    with runs.writing(directory):
+    # Rows of users are written to export/ alone: those of the minutes go on while a full update trains.
+    with runs.writing(directory / runs.EXPORT if args.users_only or args.take_back else directory):
         if args.take_back:
             taken = take_back_users(directory)
             print(f"Taken back: {taken}" if taken else "There is no update of user rows to take back.")

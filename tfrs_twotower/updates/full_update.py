@@ -55,6 +55,7 @@ def update_full(parent, source, held_out=0.1, directory=None, verbose=1):
 
     Raises:
       ConfigError: the parent's split is not by time, so that nothing says which events are new.
+      TrainingError: another process writes to `directory`.
     """
     parent = Path(parent).resolve()
     config = runs.read_config(parent)
@@ -69,11 +70,10 @@ def update_full(parent, source, held_out=0.1, directory=None, verbose=1):
         training=dataclasses.replace(old.training, epochs=1, patience=0),
     )
     directory = Path(directory or runs.create(parent.parent.parent, recipe.name))
-    directory.mkdir(parents=True, exist_ok=True)
-    # Until it has passed, so that a run that was stopped before its gate is not exported around it.
-    runs.write_json(directory / runs.REFUSED, {"reason": "it was stopped before its gate."})
-    new = Recommender(recipe, directory=directory, parent=parent).fit(verbose)
-    return _judged(new, parent)
+    with runs.writing(directory):
+        # Until it has passed, so that a run that was stopped before its gate is not exported around it.
+        runs.write_json(directory / runs.REFUSED, {"reason": "it was stopped before its gate."})
+        return _judged(Recommender(recipe, directory=directory, parent=parent).fit(verbose), parent)
 
 
 def _judged(new, parent):
