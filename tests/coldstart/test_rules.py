@@ -162,15 +162,17 @@ def test_rules_of_the_request_and_strangers(served):
     assert ask(channels={"popular": 3}) == "eac"  # by the global order
 
 
-def test_a_new_item_takes_its_place_at_once(served, tmp_path):
+@pytest.mark.parametrize("category_means", [None, "country"])
+def test_a_new_item_takes_its_place_at_once(served, tmp_path, category_means):
+    """Its own: lists were not trained, so that means of their vectors are no vectors of an item."""
     with served.lease() as model:
-        fresh = FreshItems(tmp_path)
+        fresh = FreshItems(tmp_path, category_means=category_means)
         fresh.attach(model)
-        fresh.change([{"item_id": item, "sold": sold, "country": ["DE"]} for item, sold in (("new", 7), ("a", 10))])
+        fresh.change([{"item_id": item, "sold": sold, "country": ["DE"]} for item, sold in (("new", 10), ("a", 7))])
         request = {"user_id": "u", "age": 1.0, "device": "", "country": "DE", "timestamp": -1}
         raw = {name: tf.constant([value], model.signature().inputs[name].dtype) for name, value in request.items()}
         answer = model.signature("recommend_fresh")({**raw, **fresh.inputs(model), c.K: tf.constant(4)})
-        assert answer[c.IDS].numpy().tolist() == [[b"a", b"new", b"b", b"e"]]
+        assert answer[c.IDS].numpy().tolist() == [[b"new", b"a", b"b", b"e"]]
         fresh.close()
 
 

@@ -54,6 +54,7 @@ def export_rules(retriever, root, name, items, least_version=1):
         "schema": to_dict(_schema(retriever.candidate_tower)),
         "embedding_space": uuid.uuid4().hex,
         "temperature": 1.0,
+        "training_events": 0,
         "metrics": None,
         "rules": [one.field for one in retriever.candidate_tower.lists],
     }

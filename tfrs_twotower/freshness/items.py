@@ -189,7 +189,7 @@ class FreshItems:
         return key
 
 
-def encode(model, latest, means=None):
+def encode(model, latest, means):
     """(ids [n], vectors [n, dim]) of the items that are not withdrawn, by the version's candidate tower.
 
     latest: {item id: features, or None where it is withdrawn}.

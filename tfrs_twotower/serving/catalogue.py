@@ -46,8 +46,8 @@ class Catalogue:
     @functools.cached_property
     def trained(self):
         """bool [n]: has the item training events? All have, where the export does not say how many there were."""
-        if self._events is None:
-            return np.ones(len(self), bool)
+        if not self._events:
+            return np.full(len(self), self._events is None)
         smoothed = np.exp(self.log_popularity.astype(float)) * (self._events + len(self))  # one more than there were
         return smoothed > 1.5
 
