@@ -72,6 +72,6 @@ class Counting:
 def test_a_channel_is_asked_for_more_until_enough_are_admitted():
     context = Context("", (), lambda items: [item % 10 == 9 for item in items])
     channel = Counting(100)
-    assert admitted(channel, context, 2) == [(9, -9), (19, -19)] and channel.asked == [2, 8, 32]
+    assert admitted(channel.propose, context, 2) == [(9, -9), (19, -19)] and channel.asked == [2, 8, 32]
     channel = Counting(15)
-    assert admitted(channel, context, 2) == [(9, -9)] and channel.asked == [2, 8, 32]
+    assert admitted(channel.propose, context, 2) == [(9, -9)] and channel.asked == [2, 8, 32]

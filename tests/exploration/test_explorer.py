@@ -98,14 +98,14 @@ def test_as_a_channel_it_knows_the_rules_of_the_request(exposures):
     exposures.remove(["a", "b", "c"])
     channel = FreshChannel(Explorer(exposures, ALWAYS), id_type=int)
     context = Context("u", (), lambda items: [item == 8 for item in items])
-    assert admitted(channel, context, 2) == [(8, 0.5)]
+    assert admitted(channel.propose, context, 2) == [(8, 0.5)]
     assert exposures.counts() == {"7": (0, 0), "8": (1, 0)} and exposures.click([("u", "8")]) == 1
 
 
 def test_nobody_is_shown_new_items(exposures):
     """No click could be told from them: they would count as misses."""
     context = Context("", (), lambda items: [True] * len(items))
-    assert admitted(FreshChannel(Explorer(exposures, ALWAYS)), context, 2) == []
+    assert admitted(FreshChannel(Explorer(exposures, ALWAYS)).propose, context, 2) == []
     assert exposures.counts() == {"a": (0, 0), "b": (0, 0), "c": (0, 0)}
 
 

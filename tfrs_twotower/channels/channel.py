@@ -39,11 +39,11 @@ class Channel(Protocol):
         """
 
 
-def admitted(channel, context, n):
-    """The best n proposals of a channel that the context admits; fewer only where there are no more."""
+def admitted(propose, context, n):
+    """The best n of what a channel's `propose` brings that the context admits; fewer only where there are no more."""
     asked = n
     while True:
-        found = channel.propose(context, asked)
+        found = propose(context, asked)
         kept = [pair for pair, good in zip(found, context.admits([item for item, _ in found])) if good]
         if len(kept) >= n or len(found) < asked:
             return kept[:n]

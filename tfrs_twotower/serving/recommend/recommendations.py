@@ -2,8 +2,6 @@
 
 import functools
 import logging
-from collections.abc import Callable
-from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -26,12 +24,6 @@ _BUILTIN = (U2I, I2I, POPULAR, FRESH)
 _RESERVES = (U2I, POPULAR)
 _POOL = 4  # candidates a place, of which diversity chooses
 _log = logging.getLogger(__name__)
-
-
-class _Timed(NamedTuple):
-    """A channel whose proposals count as a part of the request for themselves."""
-
-    propose: Callable
 
 
 class Recommendations:
@@ -126,7 +118,7 @@ class Recommendations:
         try:
             # A channel of others may count what it proposes as shown: no more is asked of it than is shown.
             wanted = n if not diversity or channel.name in self._channels else n * _POOL
-            pool = admitted(_Timed(self._metrics.stage("channels")(channel.propose)), context, wanted)
+            pool = admitted(self._metrics.stage("channels")(channel.propose), context, wanted)
         except StoreError as error:
             self._metrics.store_failed("channel")
             _log.error("Channel %s proposes nothing: %s", channel.name, error)
