@@ -43,6 +43,11 @@ def test_unknown_signatures_and_versions(predictor):
         predictor.predict("", {"user_id": ["u"]}, version=2)
 
 
+def test_for_what_no_store_has_none_is_offered(predictor):
+    with pytest.raises(InvalidArgument, match=r"needs the inputs \['candidate_ids'\]. Received: \['user_id'\]\.$"):
+        predictor.predict("score_pairs", {"user_id": ["u"]})
+
+
 def test_required_inputs_have_the_same_rows(predictor):
     inputs = {"user_id": ["u", "v"], "candidate_ids": [["a"]]}
     with pytest.raises(InvalidArgument, match="`candidate_ids` must have as many rows as `user_id`, which has 2"):

@@ -130,8 +130,9 @@ def print_lost(beats, metric):
             continue
         (low, high), difference = found[metric]["interval"], found[metric]["difference"]
         if high < 0:
+            way_out = " A request's `popularity_beta` below 0 adds popularity." if name == "popularity" else ""
             print(f"Warning: {name} is above the model: {metric} {difference:+.4f} [{low:.4f}, {high:.4f}]. The slices "
-                  "in metrics.json say for whom. A request's `popularity_beta` below 0 adds popularity.\n")
+                  f"in metrics.json say for whom.{way_out}\n")
 
 
 def print_outcome(recommender, metrics, exported):

@@ -97,7 +97,8 @@ class Predictor:
         missing = [name for name in signature.required if name not in tensors]
         if missing:
             missing = [name for name in asked.required if name not in inputs] or missing
-            hint = _STORE if self._features is None and columns.USER_ID in inputs else ""
+            asks_store = self._features is None and columns.USER_ID in inputs and {*missing} <= {*model.query_inputs}
+            hint = _STORE if asks_store else ""
             raise InvalidArgument(
                 f"Signature `{signature.name}` needs the inputs {missing}. Received: {sorted(inputs)}.{hint}"
             )

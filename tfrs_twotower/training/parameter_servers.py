@@ -81,9 +81,9 @@ def servers_needed():
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
         raise TrainingError(
-            f"A parameter server died, and its part of the weights with it ({str(error).splitlines()[0]}). End all "
-            "tasks of the cluster and start them again by the same command, with the same --folder: training goes on "
-            "from the last checkpoint."
+            f"A parameter server died, and its part of the weights with it ({error.message.partition(chr(10))[0]}). "
+            "End all tasks of the cluster and start them again by the same command, with the same --folder: training "
+            "goes on from the last checkpoint."
         ) from error
 
 
