@@ -17,7 +17,6 @@ refresh of hard negatives. Peak memory is that of whole trainings, each in its o
 
 import argparse
 import functools
-import json
 
 import tfrs_twotower  # noqa: F401
 from bench import common
@@ -79,9 +78,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="RECIPE")
     args = parser.parse_args()
-    file, seconds, movielens = common.RESULTS / "recipe_speed.json", [], Steps("movielens")
-    known = json.loads(file.read_text())["figures"] if file.exists() else []
-    rows = {row["recipe"]: row for row in known}
+    seconds, movielens = [], Steps("movielens")
+    rows = {row["recipe"]: row for row in common.recorded("recipe_speed")}
     for name in args.only:
         rows[name], theirs = beside(name, movielens, args.rounds)
         seconds += theirs

@@ -144,9 +144,7 @@ def main():
         return
     record = "recipes" if args.data == "100k" else "recipes_1m_temporal"
     rows = {row["model"]: row for row in baselines(args.data)}
-    file = common.RESULTS / f"{record}.json"
-    known = json.loads(file.read_text())["figures"] if file.exists() else []
-    rows.update({row["model"]: row for row in known if row["model"] in NAMES})
+    rows.update({row["model"]: row for row in common.recorded(record) if row["model"] in NAMES})
     common.record(record, noted(args.data, rows))
     for name in args.only:
         command = ["--data", args.data, "--row", name, *(f"--set={setting}" for setting in args.set)]

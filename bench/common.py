@@ -68,6 +68,12 @@ def record(name, figures):
     return path
 
 
+def recorded(name):
+    """The figures that `record` wrote last; [] where there are none."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text())["figures"] if path.exists() else []
+
+
 def table(figures):
     """The rows as text with aligned columns: numbers to the right, the rest to the left."""
     keys = columns(figures)

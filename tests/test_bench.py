@@ -36,7 +36,8 @@ def test_record_writes_the_figures_with_their_circumstances(tmp_path, monkeypatc
     monkeypatch.setattr(common, "RESULTS", tmp_path)
     figures = [{"what": "x", "n": np.int64(3), "seconds": np.float32(0.5)}]
     result = json.loads(common.record("some_name", figures).read_text())
-    assert result["figures"] == [{"what": "x", "n": 3, "seconds": 0.5}]
+    assert result["figures"] == common.recorded("some_name") == [{"what": "x", "n": 3, "seconds": 0.5}]
+    assert common.recorded("another") == []
     assert list(result) == ["name", "command", "machine", "date", "versions", "figures"]
     assert result["versions"]["tensorflow"].startswith("2.20.")
     assert result["machine"]["cores"] >= 1
