@@ -1,5 +1,6 @@
 """The Python API on planted data: what the planting says must come out."""
 
+import copy
 import dataclasses
 import shutil
 
@@ -9,10 +10,13 @@ import pytest
 import toy
 
 from tfrs_twotower import runs
+from tfrs_twotower.config import override
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError
+from tfrs_twotower.evaluation import Popularity
 from tfrs_twotower.features import Id, Schema
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.recommender import Recommender
+from tfrs_twotower.searching import popularity_weights
 
 
 def _cluster_of(items, truth):
@@ -36,6 +40,27 @@ def test_beats_popularity_by_more_than_the_interval(trained):
     assert set(metrics["baselines"]["popularity"]) == set(metrics["test"])
     assert metrics["protocol"]["catalogue"] == toy.ITEMS
     assert metrics["collapse"]["message"] is None
+
+
+def test_validation_chooses_the_weight_of_popularity(trained):
+    a = copy.copy(trained.assembly)
+    a.recipe = override(a.recipe, ["model.popularity_weights=[0.0, 1000000.0]"])
+    found = popularity_weights(a)
+    queries, monitor = a.split.validation, a.recipe.training.monitor
+    popularity = a.judge(queries, Popularity(a.train_counts, len(queries)), bootstrap=0).metrics[monitor]
+    assert found[1_000_000.0] == pytest.approx(popularity, abs=0.02)  # ties of counts are the towers' to break
+    assert found[0.0] == a.judge(queries, a.model_scorer(queries), bootstrap=0).metrics[monitor] > popularity
+
+
+def test_a_run_is_loaded_with_its_weight_of_popularity(trained, tmp_path):
+    run = shutil.copytree(trained.directory, tmp_path / "run")
+    runs.write_json(run / runs.POPULARITY, {"weight": 1e6})
+    frames, _ = toy.planted()
+    loaded = Recommender.load(run, **frames)
+    a = loaded.assembly
+    counts = dict(zip(a.log.items["item_id"].take(a.catalogue).to_pylist(), a.train_counts))
+    shown = [counts[i] for i in loaded.recommend("u3", k=toy.ITEMS, exclude_seen=False)["item_id"]]
+    assert shown == sorted(counts.values(), reverse=True)
 
 
 def test_seen_items_are_left_out_and_come_back(trained):

@@ -11,6 +11,7 @@ from tfrs_twotower.building import adapted_towers, as_one, build_model, build_ob
 from tfrs_twotower.data import InteractionLog, Ragged, RandomHoldout, Split
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.evaluation import DotScorer, ItemKNN, Popularity, evaluate
+from tfrs_twotower.exporting import log_popularity
 from tfrs_twotower.features import derive_seed, infer_schema
 from tfrs_twotower.models import TwoTowerModel, build_auxiliary
 from tfrs_twotower.recipe import Recipe
@@ -44,6 +45,7 @@ class Assembly:
       catalogue: int32, the item rows that can be recommended.
       train_counts: int64 [catalogue]: training events of each.
       second_stage: what rescores the retrieved top, or None.
+      popularity_weight: w of the score ⟨u, v⟩ / τ + w · log p(item).
     """
 
     recipe: Recipe
@@ -55,6 +57,7 @@ class Assembly:
     catalogue: np.ndarray
     train_counts: np.ndarray
     second_stage: SecondStage | None = None
+    popularity_weight: float = 0.0
 
     def __post_init__(self):
         model = self.model
@@ -93,10 +96,14 @@ class Assembly:
 
     def model_scorer(self, queries):
         """The model as a scorer: what is served."""
-        vectors, candidates = self.query_vectors(queries.row), self.candidate_vectors()
+        return self.scorer(queries, self.query_vectors(queries.row), self.candidate_vectors(), self.popularity_weight)
+
+    def scorer(self, queries, vectors, candidates, popularity_weight):
+        """As `model_scorer`, of the towers' vectors for the queries and the catalogue."""
+        bias = popularity_weight * log_popularity(self.train_counts) if popularity_weight else None
+        retrieval = DotScorer(vectors / self.model.temperature, candidates, bias)
         if self.second_stage is None:
-            return DotScorer(vectors, candidates)
-        retrieval = DotScorer(vectors / self.model.temperature, candidates)  # the scale of what is added
+            return retrieval
         seen = self._at_positions(queries.seen, known_only=True) if self.recipe.evaluation.exclude_seen else None
         return self.second_stage.scorer(retrieval, queries.row, seen, self._at_positions(queries.targets))
 

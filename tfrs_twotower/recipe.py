@@ -62,6 +62,8 @@ class ModelConfig:
       negatives: the sources of negatives, combined; see `sampling.negatives`.
       logq: how the share of an item among the positives is known, for the correction of sampled negatives:
         `NoLogQ` (no correction), `StaticLogQ` or `StreamingLogQ`.
+      popularity_weights: w of the score ⟨u, v⟩ / τ + w · log p(item), each at least 0. Of several, validation
+        chooses one after the training. An update keeps its parent's.
       reranker: what rescores the retrieved top, in evaluation and in an export: `NeuralCF`, `COLD` or None.
       auxiliary: losses beside the retrieval loss, each a configuration that `models/auxiliary.py` lists.
     """
@@ -78,6 +80,7 @@ class ModelConfig:
     negatives: tuple[InBatch | Uniform | Popular | CrossBatch | Hard | Explicit, ...] = (InBatch(),)
     logq: NoLogQ | StaticLogQ | StreamingLogQ = StreamingLogQ()
     auxiliary: tuple = ()
+    popularity_weights: tuple[float, ...] = (0.0,)
     reranker: NeuralCF | COLD | None = None
 
     def __post_init__(self):
@@ -90,6 +93,9 @@ class ModelConfig:
         if isinstance(self.loss, RefinedSampledSoftmax) and isinstance(self.logq, NoLogQ):
             rule, way_out = "be StreamingLogQ or StaticLogQ with RefinedSampledSoftmax", "Or use loss=SampledSoftmax()."
             raise ConfigError(invalid("ModelConfig.logq", rule, self.logq, way_out))
+        if not self.popularity_weights or not all(0.0 <= w < float("inf") for w in self.popularity_weights):
+            rule, way_out = "hold numbers that are at least 0", "Write (0.0,) for none."
+            raise ConfigError(invalid("ModelConfig.popularity_weights", rule, self.popularity_weights, way_out))
         known = ("cosine", "dot")
         if self.similarity not in known:
             way_out = nearest(self.similarity, known)

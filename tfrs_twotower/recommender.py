@@ -16,15 +16,12 @@ from tfrs_twotower.config import to_dict
 from tfrs_twotower.data import Frames, IngestReport, ingest
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError, nearest
 from tfrs_twotower.evaluation import Evaluation
-from tfrs_twotower.exporting import PORTABLE, SCANN, Retriever, export, versions
-from tfrs_twotower.features import key_dtype, to_tensor
+from tfrs_twotower.exporting import PORTABLE, SCANN, export, versions
+from tfrs_twotower.features import to_tensor
 from tfrs_twotower.figures import evaluated
-from tfrs_twotower.index import build as build_index
 from tfrs_twotower.requests import as_ids, live_requests, user_rows
+from tfrs_twotower.searching import popularity_weights, retriever, tuned_index
 from tfrs_twotower.training import FitReport, fit, is_chief, of_chief, restore_best
-
-_TUNING_QUERIES = 2_000  # queries by which an index is tuned and measured
-_LEAST_QUERIES = 20  # with fewer, the candidates stand in
 
 
 class Recommender:
@@ -110,6 +107,7 @@ class Recommender:
             start_from=self._parent / runs.CHECKPOINT if self._parent else None,
         )
         self._index = self._retriever = None
+        self._choose_popularity_weight(verbose)
         return self
 
     @property
@@ -135,6 +133,7 @@ class Recommender:
             **figures,
             "data": {**vars(self.ingest_report), "fingerprint": self.assembly.log.fingerprint()},
             "training": self._fit_report.to_dict() if self._fit_report else None,
+            "popularity_weight": self.assembly.popularity_weight,
             "versions": versions(),
         }
 
@@ -143,15 +142,7 @@ class Recommender:
         a = self.assembly
         if config is not None:
             self.recipe = dataclasses.replace(self.recipe, index=config)
-        rng, held_out = np.random.default_rng(self.recipe.training.seed), a.split.validation.row
-        if len(held_out) < _TUNING_QUERIES:  # training events make it up: what they ask is as real
-            held_out = np.concatenate([held_out, rng.permutation(a.split.train)[: _TUNING_QUERIES - len(held_out)]])
-        queries = a.query_vectors(np.sort(rng.permutation(held_out)[:_TUNING_QUERIES]))
-        queries = queries.reshape(-1, queries.shape[-1])  # of several interests each is searched by itself
-        self._index, self._index_report = build_index(
-            self.recipe.index, a.candidate_vectors(), queries if len(queries) >= _LEAST_QUERIES else None,
-            seed=self.recipe.training.seed,
-        )
+        self._index, self._index_report = tuned_index(a, self.recipe.index)
         self._retriever = None
         return self._index_report
 
@@ -159,17 +150,9 @@ class Recommender:
     def retriever(self):
         """The `Retriever` of this model and index: raw features in, item ids out."""
         if self._retriever is None:
-            a = self.assembly
             if self._index is None:
                 self.index()
-            smoothed = a.train_counts + 1.0
-            item_ids = a.log.items[c.ITEM_ID].take(a.catalogue)
-            ids = to_tensor(item_ids, tf.TensorSpec([None], key_dtype(item_ids, c.ITEM_ID)), c.ITEM_ID)
-            self._retriever = Retriever(
-                a.model.query_tower, a.model.candidate_tower, a.candidate_vectors(), ids, self._index,
-                a.model.temperature, np.log(smoothed / smoothed.sum()).astype(np.float32),
-                None if a.second_stage is None else a.second_stage.reranking(),
-            )
+            self._retriever = retriever(self.assembly, self._index)
         return self._retriever
 
     def recommend(self, user_ids, k=10, exclude_seen=None):
@@ -252,6 +235,7 @@ class Recommender:
             "embedding_space": self._space,
             "lineage": runs.lineage(self.directory),
             "temperature": a.model.temperature,
+            "popularity_weight": a.popularity_weight,
             "training_events": int(a.train_counts.sum()),
             "metrics": self.evaluations["model"].metrics if self.evaluations else None,
         }
@@ -297,6 +281,21 @@ class Recommender:
             )
         return log
 
+    def _choose_popularity_weight(self, verbose):
+        """The parent's, or the one of the recipe's that ranks validation best."""
+        a, weights = self.assembly, self.recipe.model.popularity_weights
+        chosen = {"weight": runs.popularity_weight(self._parent) if self._parent else weights[0]}
+        if self._parent is None and len(weights) > 1:
+            found, monitor = popularity_weights(a), self.recipe.training.monitor
+            chosen = {"weight": max(found, key=found.get), "monitor": monitor, "validation": list(found.items())}
+            if verbose:
+                shown = ", ".join(f"{w:g} → {value:.4f}" for w, value in found.items())
+                print(f"Weight of log p(item) in the score: {chosen['weight']:g} ({monitor} on validation: {shown})",
+                      flush=True)
+        a.popularity_weight = chosen["weight"]
+        if is_chief():
+            runs.write_json(self.directory / runs.POPULARITY, chosen)
+
     def _check_title(self, log):
         title, known = self.recipe.title, log.items.column_names
         if title is not None and title not in known:
@@ -307,6 +306,7 @@ class Recommender:
         self._assembly = a = assemble(self.recipe, log, runs.read_fields(self.directory))
         a.model(next(iter(a.batches.dataset(0, 1))))
         restore_best(a.model, self.directory / runs.CHECKPOINT)
+        a.popularity_weight = runs.popularity_weight(self.directory)
 
     def _titled(self, frame):
         title, items = self.recipe.title, self.assembly.log.items

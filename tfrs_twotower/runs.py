@@ -19,7 +19,7 @@ from tfrs_twotower.exporting.rollbacks import rollbacks
 from tfrs_twotower.recipe import Recipe
 
 CONFIG, METRICS, REJECTED, REFUSED = "config.json", "metrics.json", "rejected.parquet", "refused.json"
-CHECKPOINT, REPORT, EXPORT = "checkpoint", "report", "export"
+CHECKPOINT, REPORT, EXPORT, POPULARITY = "checkpoint", "report", "export", "popularity.json"
 _FIELDS = "fields.npz"
 
 
@@ -179,6 +179,12 @@ def lineage(directory):
         })
         following = Path(config.parent) if config.parent else None
     return chain
+
+
+def popularity_weight(directory):
+    """w of a run's score ⟨u, v⟩ / τ + w · log p(item); 0 of a run that stopped before it was chosen."""
+    file = Path(directory) / POPULARITY
+    return json.loads(file.read_text(encoding="utf-8"))["weight"] if file.exists() else 0.0
 
 
 def write_fields(directory, model):

@@ -58,6 +58,7 @@ def served(days, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def update(served, days):
+    runs.write_json(served.directory / runs.POPULARITY, {"weight": 0.125})  # as if validation had chosen it
     return update_full(served.directory, files(days[0], "second"), directory=served.directory.parent / "day-2",
                        verbose=0)
 
@@ -73,6 +74,11 @@ def test_known_ids_keep_their_rows_and_new_ones_come_after(served, update):
         np.testing.assert_array_equal(new.vocabulary.keys()[:old.size], old.vocabulary.keys())
         assert new.size > old.size
         assert new.table.shape[0] == new.size + 1
+
+
+def test_the_weight_of_popularity_is_the_parents(update):
+    assert update.recommender.assembly.popularity_weight == runs.popularity_weight(update.directory) == 0.125
+    assert manifest.read(update.published)["popularity_weight"] == 0.125
 
 
 def test_the_parts_of_the_log_that_train(served, update):

@@ -24,12 +24,13 @@ class DotScorer:
     Args:
       queries: float [q, dim] or [q, interests, dim].
       candidates: float [n, dim], row i is the candidate at position i.
+      bias: float [n], added to every query's scores; or None.
 
     Raises:
       EvaluationError: a vector is NaN or infinite, or the shapes do not agree.
     """
 
-    def __init__(self, queries, candidates):
+    def __init__(self, queries, candidates, bias=None):
         self.queries = finite_rows("queries", np.asarray(queries, np.float32))
         self.candidates = finite_rows("candidates", np.asarray(candidates, np.float32))
         if self.candidates.ndim != 2 or self.queries.ndim not in (2, 3):
@@ -45,16 +46,17 @@ class DotScorer:
         self.size = len(self.queries)
         self.catalogue = len(self.candidates)
         self._table = tf.constant(self.candidates)
+        self._bias = tf.zeros([]) if bias is None else tf.constant(bias, tf.float32)
 
     def scores(self, start, stop):
         """float32 [stop - start, n]."""
         block = self.queries[start:stop]
         if block.ndim == 2:
-            return tf.matmul(block, self._table, transpose_b=True)
+            return tf.matmul(block, self._table, transpose_b=True) + self._bias
         best = tf.matmul(block[:, 0], self._table, transpose_b=True)
         for interest in range(1, block.shape[1]):
             best = tf.maximum(best, tf.matmul(block[:, interest], self._table, transpose_b=True))
-        return best
+        return best + self._bias
 
 
 def finite_rows(argument, values, first_row=0):

@@ -2,6 +2,7 @@
 
 from tfrs_twotower.exporting.export import PORTABLE, SCANN, export
 from tfrs_twotower.exporting.manifest import MANIFEST, checksum, read, versions
+from tfrs_twotower.exporting.popularity import log_popularity, searched_candidates, searched_queries
 from tfrs_twotower.exporting.publishing import next_version
 from tfrs_twotower.exporting.retriever import Retriever
 from tfrs_twotower.exporting.signatures import signatures
@@ -13,8 +14,11 @@ __all__ = [
     "SCANN",
     "checksum",
     "export",
+    "log_popularity",
     "next_version",
     "read",
+    "searched_candidates",
+    "searched_queries",
     "signatures",
     "versions",
 ]

@@ -28,7 +28,7 @@ def recommend(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, 
     """As `Retriever.recommend_by_vector`, over the catalogue with the changes: (ids, scores).
 
     The catalogue's part is searched without what the overlay holds and what is withdrawn; the overlay's part is
-    exact. An item that the catalogue lacks counts as popular as its least popular item. It is fastest where
+    exact. An item that the catalogue lacks counts as popular as its median item. It is fastest where
     `overlay_ids` come in the order of their fingerprints, as a server sends them.
 
     Returns [batch, min(k, catalogue + overlay)].
@@ -57,6 +57,7 @@ def _overlay(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, c
             lambda query: tf.matmul(query, vectors, transpose_b=True), embedding * retriever.scale
         )
     beta = tf.reshape(tf.cast(popularity_beta, tf.float32), [-1, 1])  # one value, or one a query
+    beta -= retriever.popularity_weight
     scores = tf.cond(
         tf.reduce_any(beta != 0.0), lambda: scores - beta * _log_popularity(retriever, codes), lambda: scores
     )
@@ -81,7 +82,7 @@ def _ascending(codes):
 def _log_popularity(retriever, codes):
     rows = retriever.rows_of(codes)
     known = tf.gather(retriever.log_popularity, tf.maximum(rows, 0))
-    return tf.where(rows >= 0, known, tf.reduce_min(retriever.log_popularity))
+    return tf.where(rows >= 0, known, retriever.unknown_log_popularity)
 
 
 def _allowed(retriever, codes, allow_ids):

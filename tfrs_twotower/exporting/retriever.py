@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.exporting.popularity import searched_queries
 from tfrs_twotower.exporting.user_rows import UserRows
 from tfrs_twotower.features import Vocabulary, fingerprints
 from tfrs_twotower.index import contains, exclude, search_interests, top_k
@@ -37,8 +38,8 @@ class Retriever(tf.Module):
     """Towers, catalogue and index together.
 
     It answers the same in Python and, saved, in any TensorFlow runtime. Scores are
-    ⟨u, v⟩ / τ − β · log p(item), with β = 0 unless a request says otherwise. Of a query with several interests
-    the one with the largest ⟨u, v⟩ counts, and its vector is [interests, dim] wherever [dim] is said.
+    ⟨u, v⟩ / τ + (w − β) · log p(item), with β = 0 unless a request says otherwise. Of a query with several
+    interests the one with the largest ⟨u, v⟩ counts, and its vector is [interests, dim] wherever [dim] is said.
 
     With a reranker, the first N answers of every request that brings features are rescored: filters and β
     count before, so nothing that they left out comes back. A search by vector is the retrieval alone.
@@ -47,20 +48,25 @@ class Retriever(tf.Module):
       query_tower, candidate_tower: `Tower`s, adapted and trained.
       vectors: float32 [n, dim], the candidate tower's output for the catalogue.
       item_ids: string or int64 [n], the caller's ids of those rows.
-      index: a `CandidateIndex` over `vectors`, or None for exact search.
+      index: a `CandidateIndex` over `vectors`, or over their `searched_candidates` where w is not 0; None for exact
+        search.
       temperature: τ.
-      log_popularity: float32 [n], log p(item) from training counts.
+      log_popularity: float32 [n], log p(item) from training counts. An item that is not among them has the median.
       reranking: a `Reranking` of the same catalogue, or None.
+      popularity_weight: w, at least 0.
     """
 
     def __init__(
-        self, query_tower, candidate_tower, vectors, item_ids, index, temperature, log_popularity, reranking=None
+        self, query_tower, candidate_tower, vectors, item_ids, index, temperature, log_popularity, reranking=None,
+        popularity_weight=0.0,
     ):
         super().__init__(name="retriever")
         self.query_tower, self.candidate_tower = query_tower, candidate_tower
         self.vectors = tf.Variable(vectors, trainable=False, name="vectors")
         self.item_ids = tf.Variable(item_ids, trainable=False, name="item_ids")
         self.log_popularity = tf.Variable(log_popularity, trainable=False, name="log_popularity")
+        self.unknown_log_popularity = tf.Variable(np.median(log_popularity), False, dtype=tf.float32)
+        self.popularity_weight = popularity_weight
         self.scale = tf.Variable(1.0 / temperature, trainable=False, name="scale")
         self.index = None if index is None or index.exact else index
         self.reranking = reranking
@@ -128,14 +134,15 @@ class Retriever(tf.Module):
         beta = tf.broadcast_to(tf.reshape(tf.cast(popularity_beta, tf.float32), [-1]), [batch])
 
         def by_exact():
-            return self._exact(queries, k, excluded, allowed, beta, hidden)
+            return self._exact(queries, k, excluded, allowed, beta - self.popularity_weight, hidden)
 
         if exact or self.index is None:
             return by_exact()
         plain = tf.logical_and(
             tf.reduce_all(allowed == self.missing_id), tf.reduce_all(beta == 0.0)
         )
-        return tf.cond(plain, lambda: self._approximate(queries, k, excluded, hidden, by_exact), by_exact)
+        searched = searched_queries(embedding) * self.scale if self.popularity_weight else queries
+        return tf.cond(plain, lambda: self._approximate(searched, k, excluded, hidden, by_exact), by_exact)
 
     def similar_items(self, item_id, k):
         """The k nearest catalogue items of each item, itself left out: (ids, scores), scores are ⟨v, v'⟩."""
@@ -155,6 +162,7 @@ class Retriever(tf.Module):
         rows = self.rows_of(self._per_query(candidate_ids, tf.shape(queries)[0]))
         vectors = tf.gather(self.vectors, tf.maximum(rows, 0))
         scores = best_of_interests(lambda query: tf.einsum("bd,bcd->bc", query, vectors), queries)
+        scores += self.popularity_weight * tf.gather(self.log_popularity, tf.maximum(rows, 0))
         if self.reranking is not None:
             scores += self._added(encoded, embedding, rows)
         return tf.where(rows >= 0, scores, LOWEST)

@@ -113,4 +113,5 @@ def _serving(new, parent):
     old = assemble(a.recipe, a.log, runs.read_fields(parent))
     old.model(next(iter(old.batches.dataset(0, 1))))
     warm_start(old.model, parent / runs.CHECKPOINT)
+    old.popularity_weight = runs.popularity_weight(parent)
     return old.judge(old.split.test, old.model_scorer(old.split.test))

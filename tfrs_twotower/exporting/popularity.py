@@ -1,0 +1,28 @@
+"""The popularity of items as a part of the score, ⟨u, v⟩ / τ + w · log p(item), that an index still finds.
+
+One more dimension holds it: ⟨[u, 1], [v, τ·w·log p(item)]⟩ / τ is the same score.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+
+def log_popularity(counts):
+    """log p(item), float32 [n], of training counts [n], each raised by one.
+
+    An item that training never saw counts as the median of those that it saw: nothing speaks for or against it.
+    """
+    counts = np.asarray(counts)
+    smoothed = np.log((counts + 1.0) / (counts + 1.0).sum())
+    seen = counts > 0
+    return np.where(seen, smoothed, np.median(smoothed[seen]) if seen.any() else smoothed).astype(np.float32)
+
+
+def searched_queries(vectors):
+    """[..., dim] → [..., dim + 1]."""
+    return tf.concat([vectors, tf.ones_like(vectors[..., :1])], axis=-1)
+
+
+def searched_candidates(vectors, log_popularity, weight):
+    """[n, dim] → [n, dim + 1]; `weight` is τ·w."""
+    return tf.concat([vectors, weight * log_popularity[:, np.newaxis]], axis=-1)
