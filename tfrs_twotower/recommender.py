@@ -156,7 +156,9 @@ class Recommender:
         return self._retriever
 
     def recommend(self, user_ids, k=10, exclude_seen=None):
-        """The top k items of each user, from all that the log knows of them; an unknown user is served too.
+        """The top k items of each user, from all that the log knows of them, as of just after its last event.
+
+        An unknown user is served too.
 
         Args:
           user_ids: one id or a list.

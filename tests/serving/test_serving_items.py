@@ -84,6 +84,7 @@ def test_a_withdrawn_item_scores_as_an_unknown_one(client):
 
 
 REFUSED = [
+    (b'{"changed": [{"item_id": "a", "category": "\\ud800"}]}', 400, "surrogates not allowed"),
     ({}, 400, "holds no items"),
     ({"changed": [], "withdrawn": []}, 400, "holds no items"),
     ({"changed": {}}, 400, "two lists"),

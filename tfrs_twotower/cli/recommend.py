@@ -3,7 +3,8 @@
 from tfrs_twotower.cli import options
 
 DESCRIPTION = """\
-Prints what a trained run recommends to users of its log, from all that they did. An unknown user is served too.
+Prints what a trained run recommends to users of its log, from all that they did, as of just after the log's
+last event: a server asks as of now. An unknown user is served too.
 
   twotower recommend runs/movielens/latest 42
   twotower recommend runs/movielens/latest 42 43 -k 20 --include-seen --json

@@ -49,7 +49,7 @@ class Entities:
                 ) from error
         self._type = ids.type
         checks = Checks(len(table))
-        checks.fail(malformed, f"{self._where}: {self.id_name} not a whole number", raw)
+        checks.fail(malformed, f"{self._where}: {self.id_name} not a whole number, or a float above 2^53", raw)
         checks.fail(values.numpy(ids.is_null()), f"{self._where}: {self.id_name} missing", raw)
         checks.fail(_repeated(ids), f"{self._where}: {self.id_name} repeated, first row kept", raw)
         rejects.add(checks, self._where, np.arange(len(table)))

@@ -151,7 +151,7 @@ class _Reader:
 
     def _ids(self, checks, batch, name, file):
         ids, malformed = values.ids(batch.column(name), f"{file}: column `{name}`")
-        checks.fail(malformed, f"{name}: not a whole number", batch.column(name))
+        checks.fail(malformed, f"{name}: not a whole number, or a float above 2^53", batch.column(name))
         checks.fail(values.numpy(ids.is_null()), f"{name}: missing", batch.column(name))
         return ids
 

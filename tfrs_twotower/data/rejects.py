@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from pathlib import Path
 
@@ -85,10 +86,11 @@ class Rejects:
             by_count = sorted(counts.items(), key=lambda c: -c[1])
             reasons = "; ".join(f"{reason}: {n}{self._example(reason)}" for reason, n in by_count)
             where = f"The rows are in {self.path}" if self.path else "Give `rejected_to` a path to see them"
+            raised = f"{max(0.05, math.ceil(100 * bad / total) / 100):g}"
+            less = f", or raise `rejected_limit` (`--set rejected_limit={raised}`; an argument of `ingest`: `limit`)"
             raise DataError(
                 f"{what}: {bad} of {total} rows are bad ({bad / total:.1%}; the limit is {limit:.1%}). "
-                f"{reasons}. {where}. {hint}Mend the data, or raise `rejected_limit` "
-                "(`--set rejected_limit=0.05`; an argument of `ingest`: `limit`)."
+                f"{reasons}. {where}. {hint}Mend the data{less if bad < total else ''}."
             )
 
     def _example(self, reason):

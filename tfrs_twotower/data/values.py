@@ -92,7 +92,8 @@ def ids(array, label):
     and blank text and -1 are missing.
 
     Returns:
-      (pa.Array of string or int64, null where missing or malformed; bool [n]: malformed, for example 1.5)
+      (pa.Array of string or int64, null where missing or malformed; bool [n]: malformed, for example 1.5, and
+      floats from 2^53 on, which cannot tell neighbours apart)
     """
     raw = one(array)
     if pa.types.is_boolean(raw.type) or pa.types.is_temporal(raw.type) or is_list(raw.type):

@@ -8,14 +8,9 @@ import tensorflow as tf
 
 
 def log_popularity(counts):
-    """log p(item), float32 [n], of training counts [n], each raised by one.
-
-    An item that training never saw counts as the median of those that it saw: nothing speaks for or against it.
-    """
-    counts = np.asarray(counts)
-    smoothed = np.log((counts + 1.0) / (counts + 1.0).sum())
-    seen = counts > 0
-    return np.where(seen, smoothed, np.median(smoothed[seen]) if seen.any() else smoothed).astype(np.float32)
+    """log p(item), float32 [n], of training counts [n], each raised by one."""
+    smoothed = np.asarray(counts) + 1.0
+    return np.log(smoothed / smoothed.sum()).astype(np.float32)
 
 
 def searched_queries(vectors):

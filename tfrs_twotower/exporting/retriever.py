@@ -51,7 +51,8 @@ class Retriever(tf.Module):
       index: a `CandidateIndex` over `vectors`, or over their `searched_candidates` where w is not 0; None for exact
         search.
       temperature: τ.
-      log_popularity: float32 [n], log p(item) from training counts. An item that is not among them has the median.
+      log_popularity: float32 [n], log p(item) from training counts. Of an item that the catalogue lacks it is
+        the median: nothing is known for or against it.
       reranking: a `Reranking` of the same catalogue, or None.
       popularity_weight: w, at least 0.
     """

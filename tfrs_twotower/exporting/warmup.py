@@ -9,7 +9,8 @@ from tfrs_twotower import extras
 
 
 def write(directory, model_name, batches, item_id):
-    """Writes one `serving_default` request for each batch of raw query features, and one `similar_items`.
+    """Writes one `serving_default` and one `embed_query` request for each batch of raw query features, and one
+    `similar_items`.
 
     A signature is made ready for the machine at its first call, which takes seconds on a busy one.
 
@@ -30,13 +31,16 @@ def write(directory, model_name, batches, item_id):
     log_pb2 = extras.require("tensorflow_serving.apis.prediction_log_pb2")
     path = Path(directory) / "assets.extra" / "tf_serving_warmup_requests"
     path.parent.mkdir(parents=True, exist_ok=True)
-    asked = [("serving_default", features) for features in batches] + [("similar_items", {c.ITEM_ID: item_id})]
+    k = {c.K: tf.constant(10)}
+    asked = [request for features in batches
+             for request in (("serving_default", {**features, **k}), ("embed_query", features))]
+    asked.append(("similar_items", {c.ITEM_ID: item_id, **k}))
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, inputs in asked:
             request = predict_pb2.PredictRequest()
             request.model_spec.name = model_name
             request.model_spec.signature_name = signature
-            for name, value in {**inputs, c.K: tf.constant(10)}.items():
+            for name, value in inputs.items():
                 request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
             log = log_pb2.PredictionLog(predict_log=log_pb2.PredictLog(request=request))
             writer.write(log.SerializeToString())

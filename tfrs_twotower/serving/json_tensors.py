@@ -26,6 +26,8 @@ def parse(body):
     """The JSON object of a request body, in bytes. Raises `InvalidArgument`."""
     try:
         request = json.loads(body)
+        if b"\\u" in body or not body.isascii():  # half a surrogate pair, which no tensor, log or answer can hold
+            json.dumps(request, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"JSON parse error: {error}") from error
     if not isinstance(request, dict):
