@@ -224,8 +224,8 @@ class Recommender:
         Raises:
           ConfigError: the run is an update that was refused, or stopped before its gate.
         """
-        if root is None and not force:
-            runs.check_passed(self.directory)
+        if not force:
+            runs.check_passed(self.directory, "Run `twotower update` again, or say --force.")
         a = self.assembly
         self._index_for(flavour)
         rows = a.split.test.row[:8] if len(a.split.test.row) else a.split.train[:8]

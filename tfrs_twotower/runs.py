@@ -121,13 +121,13 @@ class RunConfig:
     code: str = __version__
 
 
-def check_passed(directory):
-    """Raises `ConfigError` for the run of an update that did not pass its gate."""
+def check_passed(directory, way_out):
+    """Raises `ConfigError` for the run of an update that did not pass its gate; `way_out` ends its message."""
     file = Path(directory) / REFUSED
     if file.exists():
         rule = "have passed its gate, to be published"
-        way_out = f"Refused: {json.loads(file.read_text())['reason']} Run `twotower update` again, or say --force."
-        raise ConfigError(invalid("run", rule, str(directory), way_out))
+        reason = json.loads(file.read_text())["reason"]
+        raise ConfigError(invalid("run", rule, str(directory), f"Refused: {reason} {way_out}"))
 
 
 def write_config(directory, config):
@@ -155,8 +155,8 @@ def lineage(directory):
     """Where a run comes from: a list of dicts, the newest run first, back to the first training.
 
     Each has run (its folder's name), code, data (SHA-256 of the log), seed, trained_until, embedding_space, parent
-    (a name or None) and rollbacks (those that made it serve again: `exporting.rollbacks`). Where a parent's
-    folder is gone, the chain ends with {"run": name, "missing": True}.
+    (a name or None), refused (true of an update that did not pass its gate) and rollbacks (those that made it serve
+    again: `exporting.rollbacks`). Where a parent's folder is gone, the chain ends with {"run": name, "missing": True}.
 
     Raises:
       ConfigError: `directory` is not a run.
@@ -175,6 +175,7 @@ def lineage(directory):
             "trained_until": config.trained_until,
             "embedding_space": config.embedding_space,
             "parent": Path(config.parent).name if config.parent else None,
+            "refused": (following / REFUSED).exists(),
             "rollbacks": rollbacks(following / EXPORT),
         })
         following = Path(config.parent) if config.parent else None

@@ -26,7 +26,7 @@ def test_events_add_up_and_the_last_description_of_an_item_counts(tmp_path):
     )
     both = Joined((first, second))
     log, _ = ingest(both)
-    assert log.timestamp.tolist() == [10, 15, 20]
+    assert log.timestamp.tolist() == [10, 15, 20] and log.part.tolist() == [0, 1, 0]
     assert log.items["item_id"].to_pylist() == ["a", "b", "c"]  # in the order in which they came
     assert log.items["price"].to_pylist() == [9.0, 2.0, 3.0]
     assert from_dict(to_dict(both)) == both

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -196,6 +198,14 @@ def test_newest_trains_on_what_came_since_and_asks_of_the_last_share(ten):
     assert split.known.tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert asked(split.test) == {0: (8, 8, [5, 9], [5, 8, 9]), 1: (8, 7, [5], [6])}
     assert split.validation is split.test
+
+
+def test_what_came_late_trains_and_does_not_judge(ten):
+    log = dataclasses.replace(ten, part=np.isin(np.arange(10), [1, 3, 4, 5, 6, 7, 8, 9]).astype(np.uint16))
+    late, usual = (Newest(since=5, held_out=0.34, part=part).split(log) for part in (1, None))
+    assert late.train.tolist() == [1, 3, 4, 5, 6] and late.past.tolist() == [0, 2]
+    assert late.known.tolist() == usual.known.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert asked(late.test) == asked(usual.test)
 
 
 def test_newest_without_new_events_is_an_error(ten):

@@ -181,18 +181,31 @@ def test_a_worse_update_is_refused_and_the_serving_version_stays(served, days, t
     assert not (refused.directory / runs.EXPORT).exists()
     with pytest.raises(ConfigError, match="must have passed its gate.*fell from"):
         refused.recommender.export()
+    with pytest.raises(ConfigError, match="fell from.*Update the run that serves"):
+        update_full(refused.directory, files(days[0], "third"), directory=root / "third", verbose=0)
+    assert [link["refused"] for link in runs.lineage(refused.directory)] == [True, False]
     assert not (refused.directory / runs.EXPORT).exists()
 
 
-def test_one_that_was_stopped_before_its_gate_is_not_exported(served, update, days, tmp_path):
+def test_one_that_was_stopped_before_its_gate_is_not_exported(served, update, days, tmp_path, monkeypatch):
+    def stopped(self, verbose):
+        raise KeyboardInterrupt
+
     run = tmp_path / "toy" / "stopped"
-    with pytest.raises(DataError, match="gone.parquet"):
-        update_full(served.directory, files(days[0], "gone"), directory=run, verbose=0)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Recommender, "fit", stopped)
+        update_full(served.directory, files(days[0], "second"), directory=run, verbose=0)
     with pytest.raises(ConfigError, match="stopped before its gate"):
-        runs.check_passed(run)
-    runs.check_passed(update.directory)
+        runs.check_passed(run, "")
+    runs.check_passed(update.directory, "")
     with runs.writing(run), pytest.raises(TrainingError, match="Another process"):
         update_full(served.directory, files(days[0], "second"), directory=run, verbose=0)
+
+
+def test_a_log_that_cannot_be_read_leaves_no_folder(served, days, tmp_path):
+    with pytest.raises(DataError, match="files that are there .*gone.parquet"):
+        update_full(served.directory, files(days[0], "gone"), directory=tmp_path / "new", verbose=0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_split_that_is_not_by_time_is_refused(served, tmp_path):

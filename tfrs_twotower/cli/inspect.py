@@ -66,6 +66,7 @@ def _print_manifest(manifest):
     print(f"flavour          {manifest['flavour']}" + (" (needs ScaNN's op)" if manifest["custom_op_library"] else ""))
     print(f"embedding space  {manifest['embedding_space']}")
     print(f"catalogue        {manifest['catalogue']['items']:,} items, {manifest['catalogue']['dim']} dimensions")
+    print(f"popularity       weighs {manifest.get('popularity_weight', 0.0):g} in the score")
     print(f"index            {index['kind']}, recall@{index['k']} {index[recall]:.3f}, {index['settings']}")
     print(f"files            {len(manifest['files'])}, each with its SHA-256")
     _print_schema(manifest["schema"])

@@ -36,7 +36,7 @@ def run(args):
             continue
         until = datetime.datetime.fromtimestamp(link["trained_until"], datetime.timezone.utc)
         print(f"{link['run']}  events until {until:%Y-%m-%d %H:%M}  data {link['data'][:12]}  code {link['code']}  "
-              f"seed {link['seed']}  space {link['embedding_space'][:12]}")
+              f"seed {link['seed']}  space {link['embedding_space'][:12]}{'  did not pass its gate' * link['refused']}")
         for back in link["rollbacks"]:
             print(f"    rolled back to at {back['at']}: version {back['copy_of']} again, as {back['version']}, "
                   f"in place of {back['replaced']}")

@@ -13,7 +13,7 @@ from tfrs_twotower.data import values
 from tfrs_twotower.data.entities import Entities
 from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.data.rejects import Checks, Rejects
-from tfrs_twotower.data.source import FILE, INVALID, PARSE_AS, ROW, UNIT, check_columns
+from tfrs_twotower.data.source import FILE, INVALID, PARSE_AS, PART, ROW, UNIT, check_columns
 from tfrs_twotower.errors import DataError, invalid
 
 YEAR_2100 = 4_102_444_800
@@ -116,7 +116,7 @@ class _Reader:
         self.rows = 0
         self.finer, self.too_large, self.no_times = "", 0, False
         self.next_row = {}
-        self.user, self.item, self.timestamp, self.weight, self.context = [], [], [], [], []
+        self.user, self.item, self.timestamp, self.weight, self.context, self.part = [], [], [], [], [], []
 
     def read(self, batch, name):
         file = (batch.schema.metadata or {}).get(FILE, name.encode()).decode()
@@ -135,6 +135,7 @@ class _Reader:
         self.rejects.add(checks, file, self._row_numbers(batch, file))
         self.rows += len(batch)
         ok, keep = checks.ok, pa.array(checks.ok)
+        self.part.append(np.full(ok.sum(), int((batch.schema.metadata or {}).get(PART, 0)), np.uint16))
         self.user.append(self.users.code(user.filter(keep), file))
         self.item.append(self.items.code(item.filter(keep), file))
         self.timestamp.append(timestamp[ok])
@@ -233,6 +234,7 @@ class _Reader:
             context=self._context_table(name, order),
             users=self.users.table(),
             items=self.items.table(),
+            part=_sorted(self.part, order),
         )
 
     def _context_table(self, name, order):

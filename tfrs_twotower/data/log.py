@@ -28,6 +28,7 @@ class InteractionLog:
       context: n rows: the declared context columns and event, label and session, raw values
       users: one row a user: `user_id` (string or int64) and the feature columns
       items: one row an item: `item_id` and the feature columns; a catalogue may hold unsold items
+      part: uint16 [n]: which part of a `Joined` source the event is of; None: not known, and not in the fingerprint
     """
 
     user: np.ndarray
@@ -37,6 +38,7 @@ class InteractionLog:
     context: pa.Table
     users: pa.Table
     items: pa.Table
+    part: np.ndarray | None = None
 
     def __post_init__(self):
         n = len(self.timestamp)

@@ -16,6 +16,7 @@ ROW = "_row"            # int64: the row's number in its file, counted from 0, a
 INVALID = "_invalid"    # string: the text of a line that could not be parsed, else null
 
 # Keys of a batch's schema metadata and of a field's metadata.
+PART = b"part"          # of the schema: which part of a `Joined` the batch is of, as text
 FILE = b"file"          # of the schema: the file that the batch was read from
 UNIT = b"unit"          # of the field `timestamp`: the unit of its numbers
 PARSE_AS = b"parse_as"  # of a text field: what its text stands for: int64, double or timestamp

@@ -20,7 +20,7 @@ class Split:
     Attributes:
       train: int64: log rows, ascending
       validation, test: Queries
-      past: int64: log rows before those, that an earlier training learned from; vocabularies, item counts and
+      past: int64: log rows, ascending, that an earlier training learned from; vocabularies, item counts and
         the catalogue are of both. None where there was no earlier training
     """
 
@@ -32,7 +32,7 @@ class Split:
     @property
     def known(self):
         """int64: all log rows that may be learned from, ascending."""
-        return self.train if self.past is None else np.concatenate([self.past, self.train])
+        return self.train if self.past is None else np.union1d(self.past, self.train)
 
 
 @config
@@ -83,11 +83,13 @@ class Newest:
 
     Attributes:
       since: seconds since 1970: events from here on are new
-      held_out: the fraction of the new events, by time, that judges
+      held_out: the fraction of these, by time, that judges
+      part: the part of the `Joined` source of which all is new: what came late trains too; None: there is none
     """
 
     since: int
     held_out: float = 0.1
+    part: int | None = None
 
     def __post_init__(self):
         if not 0 < self.held_out < 1:
@@ -97,6 +99,7 @@ class Newest:
         """Returns Split; `seed` is not used. Raises `DataError` when there are no new events, or too few."""
         rows = np.arange(len(log))
         start = int(np.searchsorted(log.timestamp, self.since))
+        late = rows[:start][log.part[:start] == self.part] if self.part is not None else rows[:0]
         if start == len(log):
             raise DataError(
                 f"There are no events since {self.since} (seconds since 1970). Received: {len(log)} events, the last "
@@ -106,7 +109,8 @@ class Newest:
         asker = Asker(log)
         _, first, last = asker.spans(rows[cut:])
         queries = asker.ask(first, last)
-        return _checked(Split(rows[start:cut], queries, queries, past=rows[:start]), self)
+        train = np.concatenate([late, rows[start:cut]])
+        return _checked(Split(train, queries, queries, past=np.setdiff1d(rows[:start], late)), self)
 
 
 @config

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tfrs_twotower import runs
 from tfrs_twotower.assembly import assemble
-from tfrs_twotower.data import Newest, Temporal, joined
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.data import Newest, Temporal, joined, parts_of
+from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.evaluation import compare
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import warm_start
@@ -50,11 +50,14 @@ def update_full(parent, source, held_out=0.1, directory=None, verbose=1):
       directory: the new run's folder; by default a new one beside the parent's. One that was stopped goes on.
       verbose: as Keras'.
 
+    Of `source` all events are new, also those from before the parent's last one; judged is by later ones alone.
+
     Returns:
       An `Update`. A refused one stays in its folder with the reason in `refused.json`, and `latest` stays as it was.
 
     Raises:
-      ConfigError: the parent's split is not by time, so that nothing says which events are new.
+      ConfigError: the parent's split is not by time, so that nothing says which events are new; or the parent is
+        itself an update that did not pass its gate, and was not exported.
       TrainingError: another process writes to `directory`.
     """
     parent = Path(parent).resolve()
@@ -62,18 +65,28 @@ def update_full(parent, source, held_out=0.1, directory=None, verbose=1):
     if not isinstance(config.recipe.split, (Temporal, Newest)):
         rule = "be split by time (Temporal, or an earlier update)"
         raise ConfigError(invalid("parent", rule, config.recipe.split, "Train the first run with split=Temporal()."))
+    if not list((parent / runs.EXPORT).glob("[0-9]*")):  # else it was published all the same, by --force
+        runs.check_passed(parent, "Update the run that serves.")
     old = config.recipe
+    new = joined(old.source, source)
     recipe = dataclasses.replace(
         old,
-        source=joined(old.source, source),
-        split=Newest(config.trained_until + 1, held_out),
+        source=new,
+        split=Newest(config.trained_until + 1, held_out, part=None if source is None else len(parts_of(new)) - 1),
         training=dataclasses.replace(old.training, epochs=1, patience=0),
     )
     directory = Path(directory or runs.create(parent.parent.parent, recipe.name))
     with runs.writing(directory):
         # Until it has passed, so that a run that was stopped before its gate is not exported around it.
         runs.write_json(directory / runs.REFUSED, {"reason": "it was stopped before its gate."})
-        return _judged(Recommender(recipe, directory=directory, parent=parent).fit(verbose), parent)
+        new = Recommender(recipe, directory=directory, parent=parent)
+        try:
+            new.fit(verbose)
+        except DataError:
+            if not (directory / runs.CONFIG).exists():  # nothing was begun: the folder goes again
+                (directory / runs.REFUSED).unlink()
+            raise
+        return _judged(new, parent)
 
 
 def _judged(new, parent):

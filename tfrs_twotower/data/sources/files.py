@@ -146,8 +146,8 @@ def _files(argument, path):
     endings = _PARQUET + _CSV
     files = sorted(file for file in files if file.endswith(endings) and Path(file).name[0] not in "._")
     if not files:
-        rule = f"name files that end in {', '.join(endings)}"
-        raise DataError(invalid(argument, rule, path, "Nothing there does: check the path."))
+        rule = f"name files that are there and end in {', '.join(endings)}"
+        raise DataError(invalid(argument, rule, path, "There are none: check the path."))
     kinds = {file.endswith(_CSV) for file in files}
     if len(kinds) > 1:
         way_out = f"Use a glob: {path}/*.csv."

@@ -1,13 +1,13 @@
 """Several sources as one log, such as the days of a log one after the other."""
 
 import dataclasses
-import itertools
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
 from tfrs_twotower.config import config
+from tfrs_twotower.data.source import PART
 from tfrs_twotower.errors import ConfigError, invalid
 
 
@@ -33,7 +33,9 @@ class Joined:
 
     def interactions(self):
         """Yields pa.RecordBatch, part after part."""
-        return itertools.chain.from_iterable(part.interactions() for part in self.parts)
+        for number, part in enumerate(self.parts):
+            for batch in part.interactions():
+                yield batch.replace_schema_metadata({**(batch.schema.metadata or {}), PART: str(number)})
 
     def users(self):
         """pa.Table or None."""
