@@ -1,6 +1,6 @@
 """The defaults for plain files on logs of other kinds, beside the baselines, with and without popularity in the score.
 
-    .venv/bin/python -m bench.bench_defaults             all logs, about a quarter of an hour on 2 cores
+    .venv/bin/python -m bench.bench_defaults             all logs, less than half an hour on 2 cores
     .venv/bin/python -m bench.bench_defaults --seeds 1   one seed
 
 Each log is a file of events and one of items, given to the recipe `plain` with nothing set, as `twotower train
