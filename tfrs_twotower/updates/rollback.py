@@ -35,8 +35,8 @@ def roll_back(path, to=None):
 
     Args:
       path: a run, whose neighbours are searched too and `latest` among which serves; or a folder of versions.
-      to: the number of the version that is to serve again. By default the newest one before what serves that has not
-        been rolled back from.
+      to: the number of the version that is to serve again. By default the one that served before this one, leaving
+        aside what was rolled back from since.
 
     Returns:
       A `Rollback`.
@@ -82,20 +82,22 @@ def _origin(number, contents):
 
 
 def _previous(versions, origins, replaced):
-    """The newest version before `replaced` that nobody rolled back from, or that somebody rolled back to since."""
-    bad = set()
+    """What served before `replaced`: versions pile up as they are published; a rollback takes off what lay above."""
+    pile = []
     for number in sorted(versions):
-        if record := versions[number][1].get(RECORD):
-            bad.discard(record["copy_of"])
-            if record["copy_of"] < record["replaced"]:  # else it was undone, which says nothing against the older one
-                bad.add(record["replaced"])
-    earlier = {origin for origin in origins.values() if origin < replaced} - bad
-    if not earlier:
+        pile = [*_up_to(pile, origins[number]), origins[number]]
+    pile = _up_to(pile, replaced)
+    if not pile:
         raise ExportError(
-            f"There is no version before {replaced} to roll back to. Found: {sorted(set(origins.values()))}"
-            + (f", of which {sorted(bad)} were rolled back from. Name one by `--to`." if bad else ".")
+            f"There is no version before {replaced} to roll back to: none served, or it was rolled back from. Found: "
+            f"{sorted(set(origins.values()))}. Name one by `--to`."
         )
-    return max(earlier)
+    return pile[-1]
+
+
+def _up_to(pile, origin):
+    """What lies below `origin`, or all where it does not lie there."""
+    return pile[: pile.index(origin)] if origin in pile else pile
 
 
 def _named(origins, to, replaced):
