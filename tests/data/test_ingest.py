@@ -169,6 +169,14 @@ def test_ids_that_the_table_lacks_are_told():
     assert ingest(Frames(events.slice(1, 1), items=items))[1].notes == ingest(Frames(events))[1].notes == ()
 
 
+def test_whole_numbers_that_pandas_wrote_as_floats_are_noted():
+    events = pa.table({"user_id": ["7.0", "8.0"], "item_id": ["1.0", "1.5"], "timestamp": [1, 2]})
+    log, report = ingest(Frames(events))
+    assert log.users["user_id"].to_pylist() == ["7.0", "8.0"]
+    (note,) = report.notes
+    assert note.startswith("user_id: these look like whole numbers written as floats, such as '7.0'")
+
+
 def test_times_of_two_units_are_not_taken_for_one():
     events = pa.table({"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": [NOON * 1000, NOON]})
     with pytest.raises(DataError, match="Some of the times look like ms, and the others do not: bring them to one"):

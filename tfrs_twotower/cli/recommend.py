@@ -1,5 +1,7 @@
 """`twotower recommend`: the top K of some users."""
 
+import sys
+
 from tfrs_twotower.cli import options
 
 DESCRIPTION = """\
@@ -31,5 +33,11 @@ def run(args):
     directory = options.run_directory(args.run_directory)
     from tfrs_twotower.recommender import Recommender
 
-    frame = Recommender.load(directory).recommend(args.users, args.k, exclude_seen=args.exclude_seen)
+    from tfrs_twotower.requests import user_rows
+
+    recommender = Recommender.load(directory)
+    frame = recommender.recommend(args.users, args.k, exclude_seen=args.exclude_seen)
+    unknown = [user for user, row in zip(args.users, user_rows(recommender.assembly.log, args.users)) if row < 0]
+    if unknown:
+        print(f"Not in the log, so answered as anybody new: {', '.join(unknown)}", file=sys.stderr)
     options.print_frame(frame, args.json)

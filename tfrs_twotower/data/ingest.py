@@ -7,6 +7,7 @@ import itertools
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tfrs_twotower.columns import EVENT, ITEM_ID, LABEL, SESSION, TIMESTAMP, USER_ID, WEIGHT
 from tfrs_twotower.data import values
@@ -17,6 +18,7 @@ from tfrs_twotower.data.source import FILE, INVALID, PARSE_AS, PART, ROW, UNIT, 
 from tfrs_twotower.errors import DataError, invalid
 
 YEAR_2100 = 4_102_444_800
+_LOOKED_AT = 1000  # ids
 _FIXED = (USER_ID, ITEM_ID, TIMESTAMP, WEIGHT, ROW, INVALID)
 _TEXT = (EVENT, SESSION)
 
@@ -101,10 +103,19 @@ def _ingest(source, limit, rejects, require_items, times):
     log = reader.log(source.name)
     path = str(rejects.path) if rejects.path and rejects.counts else None
     notes += [*users.lacking(log.user), *items.lacking(log.item)]
+    notes += [*_floats(USER_ID, log.users[USER_ID]), *_floats(ITEM_ID, log.items[ITEM_ID])]
     notes += [f"{source.name}: {before} rows of the tables were left out"] if before else []
     return log, IngestReport(
         reader.rows, len(log), dict(rejects.counts), path, len(log.users), len(log.items), tuple(notes)
     )
+
+
+def _floats(name, ids):
+    """A note where text ids look as pandas writes whole numbers once one was missing."""
+    first = ids.slice(0, _LOOKED_AT)
+    if pa.types.is_string(ids.type) and pc.all(pc.match_substring_regex(first, r"^\d+\.0$")).as_py():
+        yield (f"{name}: these look like whole numbers written as floats, such as {first[0].as_py()!r}; they are kept "
+               "as they are, so requests and tables must write them so too. Better store whole numbers")
 
 
 class _Reader:
