@@ -1,6 +1,7 @@
 """From a recipe and its log to everything that training and evaluation need, adapted but not trained."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pyarrow.compute as pc
@@ -61,9 +62,9 @@ class Assembly:
 
     def __post_init__(self):
         model = self.model
-        self._query = tf.function(lambda encoded: model.query_tower(encoded, training=False), reduce_retracing=True)
-        self._candidate = tf.function(
-            lambda encoded: model.candidate_tower(encoded, training=False), reduce_retracing=True
+        self._query, self._candidate = (
+            tf.function(functools.partial(tower, training=False), reduce_retracing=True, autograph=False)
+            for tower in (model.query_tower, model.candidate_tower)
         )
 
     def query_vectors(self, rows):

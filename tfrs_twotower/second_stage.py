@@ -41,8 +41,8 @@ class SecondStage:
         self.loss = RerankerLoss(
             config, self._reranker, np.log(smoothed / smoothed.sum()), derive_seed(seed, "reranker_loss")
         )
-        self._read = tf.function(self._candidate, reduce_retracing=True)
-        self._add = tf.function(self._added, reduce_retracing=True)
+        self._read = tf.function(self._candidate, reduce_retracing=True, autograph=False)
+        self._add = tf.function(self._added, reduce_retracing=True, autograph=False)
         self._candidate(examples.candidates(catalogue[:1]))
         self._added(examples.queries(np.zeros(1, np.int64)), self._candidate(examples.candidates(catalogue[:1]))[None])
 

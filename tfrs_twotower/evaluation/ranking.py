@@ -135,7 +135,8 @@ def _rank_block(scorer, start, stop, positives, excluded, max_k):
         tf.TensorSpec([None, 2], tf.int32),
         tf.TensorSpec([None, 2], tf.int32),
         tf.TensorSpec([], tf.int32),
-    ]
+    ],
+    autograph=False,
 )
 def _search(scores, excluded, positives, depth):
     """The passes over a block of scores.

@@ -17,21 +17,18 @@ _SPARE = 50  # beyond k, how many hidden items a search by the index makes up fo
 LOWEST = tf.float32.min  # the score beside a missing id; finite, because JSON has no infinity
 
 
-def _shared(**options):
+def _shared(method):
     """Makes a method, in a graph, one function that all signatures call, instead of a copy in each of them.
 
-    `options` are those of `tf.function`. In Python the method runs as it is: a trace for every shape would be slow.
+    In Python the method runs as it is: a trace for every shape would be slow.
     """
-    def decorate(method):
-        traced = tf.function(method, **options)
+    traced = tf.function(method, autograph=False)
 
-        @functools.wraps(method)
-        def run(self, *args):
-            return method(self, *args) if tf.executing_eagerly() else traced.__get__(self, type(self))(*args)
+    @functools.wraps(method)
+    def run(self, *args):
+        return method(self, *args) if tf.executing_eagerly() else traced.__get__(self, type(self))(*args)
 
-        return run
-
-    return decorate
+    return run
 
 
 class Retriever(tf.Module):
@@ -125,7 +122,7 @@ class Retriever(tf.Module):
         k = self._checked(k)
         return self._named(*self._search(embedding, k, exclude_ids, allow_ids, popularity_beta, exact, hidden))
 
-    @_shared(autograph=False)
+    @_shared
     def _search(self, embedding, k, exclude_ids, allow_ids, popularity_beta, exact, hidden=None):
         """(scores, rows) [batch, k] of the retrieval; −inf and any row where there is nothing."""
         queries = embedding * self.scale
@@ -168,7 +165,7 @@ class Retriever(tf.Module):
             scores += self._added(encoded, embedding, rows)
         return tf.where(rows >= 0, scores, LOWEST)
 
-    @_shared()
+    @_shared
     def _embed(self, features):
         """(what the query tower's fields encode, with the rows of users newer than the export; its vectors)."""
         encoded = self.query_tower.encode(features)
@@ -177,7 +174,7 @@ class Retriever(tf.Module):
             encoded[self._user.name] = {**encoded[self._user.name], **fresh}
         return encoded, self.query_tower(encoded, training=False)
 
-    @_shared()
+    @_shared
     def _added(self, encoded, embedding, rows):
         return self.reranking.added(encoded, embedding, rows)
 
@@ -210,7 +207,7 @@ class Retriever(tf.Module):
         scores, rows = exclude(found, self.rows_of(exclude_ids), k)
         return tf.cond(tf.reduce_all(rows >= 0), lambda: (scores, rows), by_exact)
 
-    @_shared(autograph=False)
+    @_shared
     def _exact(self, queries, k, exclude_ids, allow_ids, beta, hidden=None):
         """(scores, rows) [batch, k] by exact search, in blocks of queries so that memory stays bounded."""
         batch = tf.shape(queries)[0]

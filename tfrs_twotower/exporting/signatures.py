@@ -77,7 +77,7 @@ def signatures(retriever):
         ids, scores = retriever.recommend_by_vector(embedding, k, exclude_ids, allow_ids, popularity_beta)
         return {c.IDS: ids, c.SCORES: scores}
 
-    @tf.function(input_signature=[candidate])
+    @_graph(input_signature=[candidate])
     def embed_candidate(features):
         return {c.EMBEDDING: retriever.embed_candidate(features)}
 

@@ -60,7 +60,7 @@ class IVF(tf.Module):
         tf.TensorSpec([None, None], tf.float32),
         tf.TensorSpec([None, None], tf.int32),
         tf.TensorSpec([], tf.int32),
-    ])
+    ], autograph=False)
     def _search_leaves(self, queries, leaves, k):
         # An empty batch is searched as one of zeros: map_fn can't stack nothing to [0, k].
         none = [[0, tf.cast(tf.equal(tf.shape(queries)[0], 0), tf.int32)], [0, 0]]

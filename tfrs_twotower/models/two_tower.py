@@ -77,8 +77,9 @@ class TwoTowerModel(tfrs.Model):
         losses.append(self.objective(queries, candidates, positives, training=training))
         return tf.add_n(losses) * replicas.share(positives.weight)
 
+    @tf.autograph.experimental.do_not_convert  # no layer here needs AutoGraph, which took most of a trace's time
     def train_step(self, batch):
-        """One optimizer step."""
+        """One optimizer step. Layers of your own branch on tensors by `tf.cond`, not by `if`."""
         with tf.GradientTape() as tape:
             loss = self.compute_loss(batch, training=True)
             if self.losses:  # regularisers of a user's own layers
