@@ -1,6 +1,6 @@
 """Exploration of new items on planted click rates: regret against uniform, with and without a cap.
 
-    .venv/bin/python -m bench.bench_exploration               about two minutes; draws docs/exploration_regret.png
+    .venv/bin/python -m bench.bench_exploration               about three minutes; draws docs/exploration_regret.png
 
 One hundred new items have click rates drawn from Beta(1, 19), whose mean is 5%. One is shown a round. Regret is what an
 oracle that knows the rates gains more, in clicks, averaged over seeds; with a cap the oracle obeys it too.
