@@ -107,7 +107,7 @@ class Member:
     """A further model of an ensemble: see `Recipe.ensemble`.
 
     Attributes:
-      model: it shares no weights with the others; without `auxiliary` losses.
+      model: it shares no weights with the others; without `auxiliary` losses and `popularity_weights`.
       weight: of its score, above 0; that of `Recipe.model` is 1.
     """
 
@@ -119,6 +119,9 @@ class Member:
         if self.model.auxiliary:
             rule, way_out = "be empty: those of `Recipe.model` are the ensemble's", "Move them there."
             raise ConfigError(invalid("Member.model.auxiliary", rule, self.model.auxiliary, way_out))
+        if self.model.popularity_weights != (0.0,):
+            rule, way_out = "be left as it is: that of `Recipe.model` is the ensemble's", "Set it there."
+            raise ConfigError(invalid("Member.model.popularity_weights", rule, self.model.popularity_weights, way_out))
 
 
 @config

@@ -57,6 +57,10 @@ def test_train_leaves_what_the_help_promises(run):
     assert metrics["training"]["examples_per_second"] > 0 and metrics["training"]["peak_memory_mb"] > 0
     assert metrics["index"]["recall@10"] == 1.0
     assert (run / "export" / "1" / "saved_model.pb").is_file()
+    popularity = json.loads((run / "popularity.json").read_text())
+    assert popularity["weight"] == max(popularity["validation"], key=lambda found: found[1])[0]
+    assert [w for w, _ in popularity["validation"]] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert metrics["popularity_weight"] == popularity["weight"]
     assert "popularity" in (run / "report" / "metrics.txt").read_text()
     assert (run / "report" / "recall_by_popularity.png").stat().st_size > 5_000
 

@@ -206,6 +206,8 @@ def test_what_came_late_trains_and_does_not_judge(ten):
     assert late.train.tolist() == [1, 3, 4, 5, 6] and late.past.tolist() == [0, 2]
     assert late.known.tolist() == usual.known.tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert asked(late.test) == asked(usual.test)
+    with pytest.raises(DataError, match="leaves nothing for `train`"):
+        Newest(since=9, part=1).split(log)  # row 9 judges, and what came late alone does not train
 
 
 def test_newest_without_new_events_is_an_error(ten):

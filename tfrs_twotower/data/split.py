@@ -109,7 +109,8 @@ class Newest:
         asker = Asker(log)
         _, first, last = asker.spans(rows[cut:])
         queries = asker.ask(first, last)
-        train = np.concatenate([late, rows[start:cut]])
+        # What came late alone would end before what the earlier training knows.
+        train = np.concatenate([late, rows[start:cut]]) if cut > start else rows[:0]
         return _checked(Split(train, queries, queries, past=np.setdiff1d(rows[:start], late)), self)
 
 
