@@ -32,7 +32,6 @@ def run(args):
     """Recommends."""
     directory = options.run_directory(args.run_directory)
     from tfrs_twotower.recommender import Recommender
-
     from tfrs_twotower.requests import user_rows
 
     recommender = Recommender.load(directory)
