@@ -27,6 +27,7 @@ from tfrs_twotower.training import (
     event_weights,
     explicit_negatives,
     shown_counts,
+    start_items,
 )
 
 _BLOCK = 4096  # rows embedded at a time
@@ -66,6 +67,12 @@ class Assembly:
             tf.function(functools.partial(tower, training=False), reduce_retracing=True, autograph=False)
             for tower in (model.query_tower, model.candidate_tower)
         )
+
+    def start(self):
+        """Gives the items of a new model, weights made, the start vectors that the recipe asks for."""
+        settings = self.recipe.model.item_start
+        if settings is not None:
+            start_items(self.model, self.examples, self.split.known, settings, self.recipe.training.seed)
 
     def query_vectors(self, rows):
         """float32 [rows, dim], or [rows, interests, dim]: the query tower at log rows."""

@@ -45,7 +45,7 @@ from tfrs_twotower.sampling import (
     Uniform,
 )
 from tfrs_twotower.towers import MLP, check_encoder
-from tfrs_twotower.training import TrainingConfig
+from tfrs_twotower.training import CoVisits, TrainingConfig
 
 
 @config
@@ -64,6 +64,7 @@ class ModelConfig:
         `NoLogQ` (no correction), `StaticLogQ` or `StreamingLogQ`.
       popularity_weights: w of the score ⟨u, v⟩ / τ + w · log p(item), each at least 0. Of several, validation
         chooses one after the training. An update keeps its parent's.
+      item_start: `CoVisits`: the item vectors start from the training log's pairs of items; None: at random.
       reranker: what rescores the retrieved top, in evaluation and in an export: `NeuralCF`, `COLD` or None.
       auxiliary: losses beside the retrieval loss, each a configuration that `models/auxiliary.py` lists.
     """
@@ -81,6 +82,7 @@ class ModelConfig:
     logq: NoLogQ | StaticLogQ | StreamingLogQ = StreamingLogQ()
     auxiliary: tuple = ()
     popularity_weights: tuple[float, ...] = (0.0,)
+    item_start: CoVisits | None = None
     reranker: NeuralCF | COLD | None = None
 
     def __post_init__(self):

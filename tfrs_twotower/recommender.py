@@ -105,6 +105,7 @@ class Recommender:
         self._fit_report = fit(
             a.model, a.batches, self.recipe.training, validate, self.directory / runs.CHECKPOINT, verbose, callbacks,
             start_from=self._parent / runs.CHECKPOINT if self._parent else None,
+            start=None if self._parent else a.start,
         )
         self._index = self._retriever = None
         self._choose_popularity_weight(verbose)

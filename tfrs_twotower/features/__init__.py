@@ -3,7 +3,7 @@
 from tfrs_twotower.features.build import build_fields
 from tfrs_twotower.features.fields.field import Field
 from tfrs_twotower.features.fields.history import HistoryField
-from tfrs_twotower.features.fields.id import is_user_table
+from tfrs_twotower.features.fields.id import IdField, is_user_table
 from tfrs_twotower.features.fields.past import PastField
 from tfrs_twotower.features.fields.sequence import SequenceEmbedding, SequenceField
 from tfrs_twotower.features.infer import infer_schema
@@ -37,6 +37,7 @@ __all__ = [
     "History",
     "HistoryField",
     "Id",
+    "IdField",
     "MultiValue",
     "Number",
     "PastField",

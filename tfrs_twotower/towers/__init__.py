@@ -10,7 +10,7 @@ from tfrs_twotower.towers.gru4rec import GRU4Rec
 from tfrs_twotower.towers.hstu import HSTU
 from tfrs_twotower.towers.interests import InterestEncoder
 from tfrs_twotower.towers.mind import MIND
-from tfrs_twotower.towers.mlp import MLP
+from tfrs_twotower.towers.mlp import MLP, MLPEncoder
 from tfrs_twotower.towers.parallel import ParallelCandidate, ParallelQuery
 from tfrs_twotower.towers.sasrec import SASRec
 from tfrs_twotower.towers.search_attend import SearchThenAttend
@@ -32,6 +32,7 @@ __all__ = [
     "InterestEncoder",
     "MIND",
     "MLP",
+    "MLPEncoder",
     "ParallelCandidate",
     "ParallelQuery",
     "SASRec",

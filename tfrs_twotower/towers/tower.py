@@ -39,6 +39,11 @@ class Tower(tf.keras.layers.Layer):
         self._project = tf.keras.layers.Dense(dim, use_bias=False, kernel_initializer=init, name="projection")
 
     @property
+    def projection(self):
+        """The dense layer behind the encoder; None where the encoder makes the vector itself."""
+        return self._project
+
+    @property
     def user_table(self):
         """The field of the users' ids, if it has a row for each; else None."""
         return next(filter(is_user_table, self.fields), None)

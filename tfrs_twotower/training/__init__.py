@@ -6,6 +6,7 @@ from tfrs_twotower.training.distribution import is_chief, of_chief, strategy
 from tfrs_twotower.training.examples import Examples, TrainingBatches
 from tfrs_twotower.training.explicit import explicit_negatives
 from tfrs_twotower.training.fit import FitReport, fit, restore_best
+from tfrs_twotower.training.item_start import CoVisits, start_items
 from tfrs_twotower.training.optimizers import LazyAdamConfig, RowWiseAdagradConfig
 from tfrs_twotower.training.parameter_servers import is_server, serve
 from tfrs_twotower.training.positives import EventWeights, Resampling, event_weights, shown_counts
@@ -14,6 +15,7 @@ from tfrs_twotower.training.sequences import SequenceBatches
 from tfrs_twotower.training.warm_start import warm_start
 
 __all__ = [
+    "CoVisits",
     "EventWeights",
     "Examples",
     "FitReport",
@@ -35,6 +37,7 @@ __all__ = [
     "restore_best",
     "serve",
     "shown_counts",
+    "start_items",
     "strategy",
     "warm_start",
 ]

@@ -87,6 +87,10 @@ class Examples:
         encoded = {name: {k: a[users] for k, a in table.items()} for name, table in self._by_user.items()}
         return encoded | {name: {k: a[rows] for k, a in table.items()} for name, table in self._by_event.items()}
 
+    def item_rows(self, field):
+        """int32 [items]: the row of each item in the table of `field`, an `IdField` of the candidates."""
+        return np.asarray(self._candidates[field.name]["index"])
+
     def item_index(self, field, items):
         """What a field of the past reads for item rows (−1 is none): int32, rows of its table."""
         index = self._candidates[field.items.name]["index"]

@@ -61,7 +61,7 @@ class _StepClock(tf.keras.callbacks.Callback):
         self._last, self._traced = now, True
 
 
-def fit(model, data, config, evaluate, directory, verbose=1, callbacks=(), start_from=None):
+def fit(model, data, config, evaluate, directory, verbose=1, callbacks=(), start_from=None, start=None):
     """Trains `model`, resuming from `directory` when it holds a checkpoint; ends with the best weights.
 
     Under a `tf.distribute` strategy (call it in the strategy's scope, in every worker's process) the devices share each
@@ -81,6 +81,7 @@ def fit(model, data, config, evaluate, directory, verbose=1, callbacks=(), start
       callbacks: further Keras callbacks.
       start_from: the checkpoint folder of another training, whose weights and slots this one starts with; see
         `warm_start`.
+      start: () -> None, called with the weights made where there is no checkpoint to go on from; or None.
 
     Returns:
       A `FitReport`.
@@ -91,10 +92,10 @@ def fit(model, data, config, evaluate, directory, verbose=1, callbacks=(), start
     with tempfile.TemporaryDirectory() as aside:  # TensorFlow wants all workers to save; one is to be kept
         written = Path(directory) if is_chief() else Path(aside)
         written.mkdir(parents=True, exist_ok=True)
-        return _fit(model, data, config, evaluate, Path(directory), written, verbose, callbacks, start_from)
+        return _fit(model, data, config, evaluate, Path(directory), written, verbose, callbacks, start_from, start)
 
 
-def _fit(model, data, config, evaluate, directory, written, verbose, callbacks, start_from):
+def _fit(model, data, config, evaluate, directory, written, verbose, callbacks, start_from, start):
     """As `fit`; what it reads is in `directory`, what it writes goes to `written`."""
     if asynchronous():
         check(config)
@@ -106,6 +107,8 @@ def _fit(model, data, config, evaluate, directory, written, verbose, callbacks, 
     progress, clock = Progress(), _StepClock()
     if start_from is not None:  # what a checkpoint of this run holds then takes its place
         warm_start(model, start_from)
+    if start is not None and tf.train.latest_checkpoint(str(directory / "last")) is None:
+        start()
     average = WeightAverage(model.trainable_variables, config.average) if config.average else None
     parts = {"average": average} if average is not None else {}
     state = tf.train.Checkpoint(model=model, optimizer=model.optimizer, progress=progress, **parts)
