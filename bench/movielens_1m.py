@@ -15,19 +15,21 @@ ARCHIVE = Path(__file__).parents[2] / "shared" / "data" / "ml-1m.zip"
 TEMPORAL = 'split={"type": "Temporal", "validation": 0.05, "test": 0.1, "targets": "last"}'
 
 
-def read(temporal=False):
+def read(temporal=False, archive=ARCHIVE):
     """(ratings, users, films): frames; a user's ratings of one second are in the order of the file.
 
     Args:
       temporal: as the protocol in time has it (see `TEMPORAL` for the split), users and films have five ratings at
         least, and no film comes twice in a row.
+      archive: where the archive is.
     """
-    if not ARCHIVE.is_file():
-        raise SystemExit(f"needs {ARCHIVE}, which is not here")
-    with zipfile.ZipFile(ARCHIVE) as archive:
-        files = [archive.read(f"ml-1m/{name}.dat").decode("latin-1") for name in ("ratings", "users", "movies")]
+    if not archive.is_file():
+        raise SystemExit(f"needs {archive}, which is not here")
+    with zipfile.ZipFile(archive) as opened:
+        files = [opened.read(f"ml-1m/{name}.dat").decode("latin-1") for name in ("ratings", "users", "movies")]
     ratings, users, films = (pd.DataFrame([line.split("::") for line in file.splitlines()]) for file in files)
-    ratings = pd.DataFrame({"user_id": ratings[0], "item_id": ratings[1], "timestamp": ratings[3].astype(np.int64)})
+    ratings = pd.DataFrame({"user_id": ratings[0], "item_id": ratings[1], "rating": ratings[2].astype(np.float32),
+                            "timestamp": ratings[3].astype(np.int64)})
     if temporal:
         ratings = five_core(ratings.sort_values("timestamp", kind="stable"))
         ratings = ratings[ratings.item_id != ratings.groupby("user_id").item_id.shift()]

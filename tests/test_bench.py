@@ -6,7 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import bench_recipes, common, movielens_1m, results_md
+from bench import bench_defaults, bench_recipes, common, logs, movielens_1m, results_md
+from tfrs_twotower import recipes
+from tfrs_twotower.config import override
+from tfrs_twotower.data import Frames, Ragged, ingest
+from tfrs_twotower.evaluation import DotScorer, Popularity, evaluate
 
 
 def test_interleaved_runs_in_turn_and_times_only_the_rounds():
@@ -76,6 +80,60 @@ def test_five_core_takes_out_what_becomes_rare_on_the_way():
     rare = [(0, 9), (1, 9), (2, 9), (3, 9), (7, 9)]  # item 9 has five users until user 7, with one event, is gone
     log = pd.DataFrame(everyone + rare, columns=["user_id", "item_id"])
     assert movielens_1m.five_core(log).values.tolist() == [list(pair) for pair in everyone]
+
+
+def test_a_log_without_times_is_split_at_random_within_each_user():
+    pairs = [(user, item) for user, items in enumerate((2, 3, 10, 25)) for item in range(items)]
+    made = logs.without_times(pd.DataFrame(pairs, columns=["user_id", "item_id"]))
+    log, _ = ingest(Frames(made.interactions))
+    split = made.split.split(log)
+    for queries, known in ((split.validation, {1: 1, 2: 8, 3: 21}), (split.test, {1: 2, 2: 9, 3: 23})):
+        users = log.users["user_id"].take(queries.user).to_pylist()
+        assert dict(zip(users, queries.targets.lengths.tolist())) == {1: 1, 2: 1, 3: 2}
+        assert dict(zip(users, queries.seen.lengths.tolist())) == known
+
+
+def test_a_log_that_is_not_here_says_where_to_put_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("TWOTOWER_LOGS", str(tmp_path))
+    with pytest.raises(SystemExit, match="anime.zip is not here.*TWOTOWER_LOGS"):
+        logs.anime()
+    (tmp_path / "sequences").mkdir()
+    (tmp_path / "sequences" / "Yelp.txt").write_text("7 5 4 5\n8 4\n")
+    assert logs.yelp().interactions.to_numpy().tolist() == [[7, 5, 1], [7, 4, 2], [7, 5, 3], [8, 4, 1]]
+
+
+def test_a_row_names_the_best_baseline_and_what_is_above_by_more_than_the_interval():
+    counts, wanted = np.arange(200), np.arange(200)  # each query wants one item
+    half = np.eye(200) * (wanted % 2)[:, None]  # finds every second one
+
+    def judged(scorer):
+        return evaluate(scorer, Ragged.from_lists(wanted[:, None]), None, counts, ks=(10, 100))
+
+    perfect, every_second = judged(DotScorer(np.eye(200), np.eye(200))), judged(DotScorer(half, np.eye(200)))
+    popularity = judged(Popularity(counts, 200))
+    above = bench_defaults.row("recall@100", perfect, {"popularity": popularity, "every second": every_second})
+    assert (above["model"], above["best baseline"], above["against the best"]) == (1.0, "popularity", "above")
+    assert above["popularity"].startswith("0.5000: +0.5000 [+0.4")
+    others = {"popularity": popularity, "twin": perfect}
+    assert bench_defaults.row("ndcg@10", perfect, others)["against the best"] == "within the interval"
+    assert bench_defaults.row("ndcg@10", popularity, {"twin": perfect})["against the best"] == "below"
+
+
+def test_the_summary_counts_each_log_by_its_worst_seed():
+    verdicts = [("a", "above"), ("a", "within the interval"), ("b", "above"), ("c", "below"), ("c", "above")]
+    rows = [{"log": log, "metric": metric, "against the best": verdict}
+            for log, verdict in verdicts for metric in bench_defaults.METRICS]
+    assert list(bench_defaults.summary(rows)) == [
+        f"{metric} against the best baseline, 3 logs, by the worst seed: above: 1, within the interval: 1, below: 1"
+        for metric in ("ndcg@10", "recall@100")
+    ]
+
+
+def test_what_was_chosen_is_the_settings_that_differ():
+    given = recipes.load("plain")
+    assert bench_defaults.changes(given, given) == ""
+    trained = override(given, ["model.dim=128", "model.query_encoder.widths=[]"])
+    assert bench_defaults.changes(given, trained) == "model.dim=128; model.query_encoder.widths=[]"
 
 
 def test_a_recipe_below_a_baseline_gets_a_note_that_names_it(monkeypatch):
