@@ -11,7 +11,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.building import adapted_towers, as_one, build_model, build_objective
 from tfrs_twotower.data import InteractionLog, Ragged, RandomHoldout, Split
 from tfrs_twotower.errors import DataError
-from tfrs_twotower.evaluation import DotScorer, ItemKNN, Popularity, evaluate
+from tfrs_twotower.evaluation import ALL, DISCOVERY, DotScorer, ItemKNN, Popularity, chosen, evaluate, viewed
 from tfrs_twotower.exporting import log_popularity
 from tfrs_twotower.features import derive_seed, infer_schema
 from tfrs_twotower.models import TwoTowerModel, build_auxiliary
@@ -39,7 +39,7 @@ class Assembly:
     """The parts of one training.
 
     Attributes:
-      recipe: the `Recipe`, its schema filled in.
+      recipe: the `Recipe`, its schema and `evaluation.exclude_seen` filled in.
       log, split: the data and who may see what of it.
       model: a `TwoTowerModel`.
       examples, batches: encoded features; training batches.
@@ -82,31 +82,38 @@ class Assembly:
         table[self.catalogue] = np.arange(len(self.catalogue), dtype=np.int32)
         return table[items]
 
-    def judge(self, queries, scorer, bootstrap=None):
-        """Evaluates a scorer on one set of queries, by the recipe's protocol."""
+    @property
+    def view(self):
+        """The view of `evaluation.views` that the recipe's protocol is."""
+        return DISCOVERY if self.recipe.evaluation.exclude_seen else ALL
+
+    def judge(self, queries, scorer, bootstrap=None, view=None):
+        """Evaluates a scorer on one set of queries, by the recipe's protocol, or in another view of them."""
         config = self.recipe.evaluation
+        targets, seen = viewed(queries, view or self.view)
         return evaluate(
             scorer,
-            self._at_positions(queries.targets),
-            self._at_positions(queries.seen, known_only=True) if config.exclude_seen else None,
+            self._at_positions(targets),
+            self._at_positions(seen, known_only=True) if seen is not None else None,
             self.train_counts,
             ks=config.ks,
             cold_users=self._cold_users(queries),
             bootstrap=config.bootstrap if bootstrap is None else bootstrap,
         )
 
-    def model_scorer(self, queries):
-        """The model as a scorer: what is served."""
-        return self.scorer(queries, self.query_vectors(queries.row), self.candidate_vectors(), self.popularity_weight)
+    def model_scorer(self, queries, view=None):
+        """The model as a scorer: what is served; to be judged in `view`."""
+        vectors = self.query_vectors(queries.row), self.candidate_vectors()
+        return self.scorer(queries, *vectors, self.popularity_weight, view)
 
-    def scorer(self, queries, vectors, candidates, popularity_weight):
-        """As `model_scorer`, of the towers' vectors for the queries and the catalogue."""
+    def scorer(self, queries, vectors, candidates, popularity_weight, view=None):
+        """As `model_scorer`, of the towers' vectors for the queries and the catalogue, to be judged in `view`."""
         bias = popularity_weight * log_popularity(self.train_counts) if popularity_weight else None
         retrieval = DotScorer(vectors / self.model.temperature, candidates, bias)
         if self.second_stage is None:
             return retrieval
-        seen = self._at_positions(queries.seen, known_only=True) if self.recipe.evaluation.exclude_seen else None
-        return self.second_stage.scorer(retrieval, queries.row, seen, self._at_positions(queries.targets))
+        seen = self._at_positions(queries.seen, known_only=True) if (view or self.view) == DISCOVERY else None
+        return self.second_stage.scorer(retrieval, queries.row, seen)
 
     def baselines(self, queries):
         """{name: scorer}: popularity and item-kNN, from training events alone."""
@@ -158,7 +165,10 @@ def _assemble(recipe, log, field_states, grow, split):
     if split is None:
         split = _split(recipe, log)
     schema = recipe.schema or infer_schema(log, outcomes=_outcomes(recipe))
-    recipe = dataclasses.replace(recipe, schema=schema)
+    exclude_seen = chosen(recipe.evaluation, split.validation)[0]
+    recipe = dataclasses.replace(
+        recipe, schema=schema, evaluation=dataclasses.replace(recipe.evaluation, exclude_seen=exclude_seen)
+    )
     schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
     towers = adapted_towers(recipe, log, split.known, field_states, grow)
     counts = log.item_counts(split.known)

@@ -8,11 +8,15 @@ from tfrs_twotower.evaluation.field_weights import field_weights
 from tfrs_twotower.evaluation.interests import Interests, interests
 from tfrs_twotower.evaluation.plots import plot_deciles
 from tfrs_twotower.evaluation.ranking import Ranking, rank
-from tfrs_twotower.evaluation.report import metric_table, slice_table
+from tfrs_twotower.evaluation.report import metric_table, slice_table, view_table
 from tfrs_twotower.evaluation.reranked import RerankedScorer
 from tfrs_twotower.evaluation.scorers import DotScorer, Scorer
+from tfrs_twotower.evaluation.views import ALL, DISCOVERY, REPEATS, VIEWS, chosen, repeat_share, viewed
 
 __all__ = [
+    "ALL",
+    "DISCOVERY",
+    "REPEATS",
     "Collapse",
     "DotScorer",
     "Evaluation",
@@ -23,6 +27,8 @@ __all__ = [
     "Ranking",
     "RerankedScorer",
     "Scorer",
+    "VIEWS",
+    "chosen",
     "collapse",
     "compare",
     "evaluate",
@@ -33,5 +39,8 @@ __all__ = [
     "plot_deciles",
     "rank",
     "recent_counts",
+    "repeat_share",
     "slice_table",
+    "view_table",
+    "viewed",
 ]

@@ -12,12 +12,14 @@ class EvaluationConfig:
 
     Attributes:
       ks: the cut-offs K of the metrics, each at least 1.
-      exclude_seen: items that the user met before the request are not ranked (targets always are).
+      exclude_seen: items that the user met before the request are neither ranked nor targets; a query of which no
+        target is left is not counted. False: everything is ranked, and repeats count. None: chosen from the data
+        when it is assembled, False where more than 5% of the validation targets are repeats.
       bootstrap: replicates behind each interval, at least 20; 0 leaves the intervals out.
     """
 
     ks: tuple[int, ...] = (10, 50, 100)
-    exclude_seen: bool = True
+    exclude_seen: bool | None = None
     bootstrap: int = 1000
 
     def __post_init__(self):

@@ -31,6 +31,20 @@ def slice_table(evaluations, metric):
     return _aligned([f"{metric} by slice", "targets", *evaluations], rows)
 
 
+def view_table(views, k):
+    """A row for NDCG and recall at `k` in each view, one column an evaluation.
+
+    Args:
+      views: that of `metrics.json`.
+    """
+    names = list(next(iter(views.values()))["metrics"])
+    rows = [
+        [f"{metric} of {view}", f"{found['targets']:,}", *(_cell(found["metrics"][n].get(metric), None) for n in names)]
+        for view, found in views.items() for metric in (f"ndcg@{k}", f"recall@{k}")
+    ]
+    return _aligned(["view", "targets", *names], rows)
+
+
 def _cell(value, interval):
     if value is None:
         return "–"
