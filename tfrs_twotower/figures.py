@@ -34,6 +34,8 @@ def evaluated(assembly, on):
         "slices": model.slices,
         "views": _views(a, queries, {"model": scorer, **others}, {"model": model, **baselines}),
         "baselines": {name: e.metrics for name, e in baselines.items()},
+        "baseline_settings": a.fitted_baselines.settings,
+        "baselines_skipped": a.fitted_baselines.skipped,
         "beats": {name: compare(model, e) for name, e in baselines.items()},
         "reranker_weights": (
             a.second_stage.field_weights(queries.row, model.top) if a.second_stage is not None else None

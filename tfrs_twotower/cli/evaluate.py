@@ -22,7 +22,7 @@ def add_parser(subparsers):
 def run(args):
     """Evaluates."""
     directory = options.run_directory(args.run_directory)
-    from tfrs_twotower.cli.training import dump, outcome_tables
+    from tfrs_twotower.cli.training import dump, outcome_tables, print_skipped
     from tfrs_twotower.recommender import Recommender
 
     recommender = Recommender.load(directory)
@@ -31,3 +31,4 @@ def run(args):
         dump(metrics)
     else:
         print("\n\n".join(outcome_tables(recommender, metrics)))
+        print_skipped(metrics)

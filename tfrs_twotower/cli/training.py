@@ -22,6 +22,7 @@ from tfrs_twotower.training import is_chief, is_server, of_chief, serve, strateg
 
 DEFAULT = "movielens"
 _SHOWN_USERS = 3
+_PLOTTED = 5  # the model and the best baselines: a picture has no room for more
 
 
 def run_training(args):
@@ -120,7 +121,9 @@ def write_report(recommender, metrics):
     tables = [*outcome_tables(recommender, metrics), slice_table(evaluations, f"recall@{k}")]
     (report / "metrics.txt").write_text("\n\n".join(tables) + "\n", encoding="utf-8")
     if available("matplotlib"):
-        plot_deciles(evaluations, report / "recall_by_popularity.png", metric=f"recall@{k}")
+        others = sorted(evaluations.keys() - {"model"}, key=lambda name: -evaluations[name].metrics[f"recall@{k}"])
+        shown = {name: evaluations[name] for name in ["model", *others[: _PLOTTED - 1]]}
+        plot_deciles(shown, report / "recall_by_popularity.png", metric=f"recall@{k}")
 
 
 def outcome_tables(recommender, metrics):
@@ -129,6 +132,12 @@ def outcome_tables(recommender, metrics):
     if metrics["views"]:
         found.append(view_table(metrics["views"], recommender.recipe.evaluation.ks[0]))
     return found
+
+
+def print_skipped(metrics):
+    """A line for each baseline that did not fit into its time."""
+    for name, reason in metrics["baselines_skipped"].items():
+        print(f"Baseline {name} is left out: {reason} (evaluation.baseline_seconds).")
 
 
 def print_lost(beats, metric):
@@ -149,6 +158,7 @@ def print_outcome(recommender, metrics, exported):
     print_field_weights(metrics["field_weights"])
     if metrics["collapse"]["message"]:
         print(f"Warning: {metrics['collapse']['message']}\n")
+    print_skipped(metrics)
     print_lost(metrics["beats"], recommender.recipe.training.monitor)
     index = metrics["index"]
     recall = f"recall@{index['k']}"

@@ -1,6 +1,16 @@
 """Exact, full-catalogue, tie-safe evaluation, with the baselines beside it."""
 
-from tfrs_twotower.evaluation.baselines import ItemKNN, Popularity, item_counts, recent_counts
+from tfrs_twotower.evaluation.baselines import (
+    EASE,
+    IALS,
+    Baselines,
+    BoughtBefore,
+    ItemKNN,
+    Popularity,
+    TrainingEvents,
+    item_counts,
+    recent_counts,
+)
 from tfrs_twotower.evaluation.collapse import Collapse, collapse
 from tfrs_twotower.evaluation.config import EvaluationConfig
 from tfrs_twotower.evaluation.evaluate import Evaluation, compare, evaluate
@@ -11,22 +21,28 @@ from tfrs_twotower.evaluation.ranking import Ranking, rank
 from tfrs_twotower.evaluation.report import metric_table, slice_table, view_table
 from tfrs_twotower.evaluation.reranked import RerankedScorer
 from tfrs_twotower.evaluation.scorers import DotScorer, Scorer
-from tfrs_twotower.evaluation.views import ALL, DISCOVERY, REPEATS, VIEWS, chosen, repeat_share, viewed
+from tfrs_twotower.evaluation.views import ALL, DISCOVERY, MANY, REPEATS, VIEWS, chosen, repeat_share, viewed
 
 __all__ = [
     "ALL",
-    "DISCOVERY",
-    "REPEATS",
+    "Baselines",
+    "BoughtBefore",
     "Collapse",
+    "DISCOVERY",
     "DotScorer",
+    "EASE",
     "Evaluation",
     "EvaluationConfig",
+    "IALS",
     "Interests",
     "ItemKNN",
+    "MANY",
     "Popularity",
+    "REPEATS",
     "Ranking",
     "RerankedScorer",
     "Scorer",
+    "TrainingEvents",
     "VIEWS",
     "chosen",
     "collapse",

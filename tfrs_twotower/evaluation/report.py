@@ -1,8 +1,10 @@
 """Plain-text tables for the terminal: a model never stands without its baselines."""
 
+_BOUNDED = 3  # evaluations of which all intervals fit into a line
+
 
 def metric_table(evaluations):
-    """One row a metric, one column an evaluation, each value with its interval.
+    """One row a metric, one column an evaluation, each value with its interval; beyond three the first alone has one.
 
     Args:
       evaluations: {column heading: `Evaluation`}, the model first.
@@ -11,8 +13,10 @@ def metric_table(evaluations):
       Aligned text, without a newline at the end.
     """
     names = next(iter(evaluations.values())).metrics
+    bounded = evaluations if len(evaluations) <= _BOUNDED else list(evaluations)[:1]
     rows = [
-        [name, *(_cell(e.metrics.get(name), e.intervals.get(name)) for e in evaluations.values())]
+        [name, *(_cell(e.metrics.get(name), e.intervals.get(name) if heading in bounded else None)
+                 for heading, e in evaluations.items())]
         for name in names
     ]
     return _aligned(["metric", *evaluations], rows)
