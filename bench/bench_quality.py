@@ -1,4 +1,4 @@
-"""Quality on MovieLens-100K: splits × logQ × seeds, beside popularity, last week's popularity and item-kNN.
+"""Quality on MovieLens-100K: splits × logQ × seeds, beside the baselines.
 
     .venv/bin/python -m bench.bench_quality              all rows, about a quarter of an hour on 2 cores
     .venv/bin/python -m bench.bench_quality --seeds 1    one seed
@@ -20,7 +20,7 @@ from bench import common
 from tfrs_twotower import recipes
 from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import LeaveLastOut, Temporal, ingest
-from tfrs_twotower.evaluation import Popularity, compare, recent_counts
+from tfrs_twotower.evaluation import compare
 from tfrs_twotower.sampling import NoLogQ, StaticLogQ, StreamingLogQ
 from tfrs_twotower.training import fit
 
@@ -54,11 +54,8 @@ def trained(recipe, log):
 
 def baselines(a):
     """{name: Evaluation} on the test queries."""
-    queries, train = a.split.test, a.split.train
-    scorers = a.baselines(queries)
-    week = recent_counts(a.positions(a.log.item[train]), a.log.timestamp[train], len(a.catalogue))
-    scorers["popularity, last week"] = Popularity(week, len(queries))
-    return {name: a.judge(queries, scorer) for name, scorer in scorers.items()}
+    queries = a.split.test
+    return {name: a.judge(queries, scorer) for name, scorer in a.baselines(queries).items()}
 
 
 def row(split, name, seed, evaluation, others=()):

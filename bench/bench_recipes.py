@@ -7,7 +7,7 @@
 
 Each recipe is trained once, in a process of its own, as `twotower train RECIPE` does it, with the split changed: the
 whole catalogue is ranked without what the user has seen, validation chooses the epoch, and the test is measured once:
-one film a user. What a person did minutes before is known to all of them. iALS needs the package `implicit`.
+one film a user. What a person did minutes before is known to all of them.
 A recipe with a reranker has the figures of its retrieval alone beside its own. How fast each learns is measured by
 bench_recipe_speed: rows that were trained hours apart, beside other work, would not compare.
 """
@@ -19,17 +19,12 @@ import subprocess
 import sys
 import tempfile
 
-import numpy as np
-import scipy.sparse
-
 import tfrs_twotower  # noqa: F401
 from bench import common, movielens_1m
 from tfrs_twotower import recipes
 from tfrs_twotower.assembly import assemble
 from tfrs_twotower.config import override
 from tfrs_twotower.data import Frames, LeaveLastOut, ingest
-from tfrs_twotower.evaluation import DotScorer, Popularity, recent_counts
-from tfrs_twotower.extras import available
 from tfrs_twotower.recommender import Recommender
 
 NAMES = [name for name in recipes.names() if name not in ("plain", "retail")]
@@ -41,7 +36,6 @@ _CAUSES: dict = {  # of losing, as measured: {recipe: cause}
     },
     "1m": {},
 }
-_EASE_PENALTY, _IALS_FACTORS, _IALS_PASSES = 300.0, 64, 15
 
 
 def on(data, name, settings=()):
@@ -76,43 +70,10 @@ def baselines(data):
     """Rows of what is no neural network."""
     recipe, frames = on(data, "movielens")
     a = assemble(recipe, ingest(Frames(*frames.values()) if frames else recipe.source)[0])
-    queries, train = a.split.test, a.split.train
-    scorers = a.baselines(queries)
-    items = a.positions(a.log.item[train])
-    week = recent_counts(items, a.log.timestamp[train], len(a.catalogue))
-    scorers["popularity, last week"] = Popularity(week, len(queries))
-    seen = a.positions(queries.seen.values)
-    rows = np.repeat(np.arange(len(queries)), np.diff(queries.seen.offsets))
-    shape = (len(queries), len(a.catalogue))
-    asked = scipy.sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, seen)), shape)[:, : shape[1]]
-    taken = scipy.sparse.csr_matrix(
-        (np.ones(len(train), np.float32), (a.log.user[train], items)), (len(a.log.users), shape[1])
-    )
-    taken.data[:] = 1
-    scorers["EASE"] = ease(taken, asked)
-    if available("implicit"):
-        scorers["iALS"] = ials(taken, queries.user)
-    for name, scorer in scorers.items():
+    queries = a.split.test
+    for name, scorer in a.baselines(queries).items():
         metrics = a.judge(queries, scorer, bootstrap=0).metrics
         yield {"model": name, **{metric: round(metrics[metric], 4) for metric in SHOWN}}
-
-
-def ease(taken, asked):
-    """Steck 2019, "Embarrassingly shallow autoencoders": B = −P / diag(P), P = (XᵀX + λI)⁻¹."""
-    gram = (taken.T @ taken).toarray().astype(np.float64)
-    inverse = np.linalg.inv(gram + _EASE_PENALTY * np.eye(len(gram)))
-    weights = inverse / -np.diag(inverse)
-    np.fill_diagonal(weights, 0.0)
-    return DotScorer(asked.toarray(), weights.T.astype(np.float32))
-
-
-def ials(taken, users):
-    """Hu et al. 2008, by the package `implicit`."""
-    from implicit.als import AlternatingLeastSquares
-
-    model = AlternatingLeastSquares(_IALS_FACTORS, iterations=_IALS_PASSES, random_state=0)
-    model.fit(taken, show_progress=False)
-    return DotScorer(model.user_factors[users], model.item_factors)
 
 
 def noted(data, rows):

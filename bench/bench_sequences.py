@@ -33,7 +33,7 @@ from tfrs_twotower import recipes
 from tfrs_twotower.assembly import assemble
 from tfrs_twotower.config import override
 from tfrs_twotower.data import Frames, ingest
-from tfrs_twotower.evaluation import DotScorer, Popularity, recent_counts
+from tfrs_twotower.evaluation import DotScorer
 from tfrs_twotower.training import fit
 from tfrs_twotower.training.optimizers import build
 
@@ -80,13 +80,12 @@ def quality(name, seeds, folder, note, settings, all_but_last):
     figures, scorers = [], []
     for seed in seeds:
         a, report, kept = trained(name, seed, folder, settings, all_but_last)
-        test, train = a.split.test, a.split.train
+        test = a.split.test
         scorers.append(a.model_scorer(test))
         if len(scorers) == 1:
-            week = recent_counts(a.positions(a.log.item[train]), a.log.timestamp[train], len(a.catalogue))
-            rows = {**a.baselines(test), "popularity, last week": Popularity(week, len(test))}
+            rows = a.baselines(test)
             if name == "beauty":
-                del rows["popularity, last week"]  # it has no times
+                rows.pop("popularity_last_week", None)  # it has no times
             figures += [line(model, None, a.judge(test, scorer)) for model, scorer in rows.items()]
         if a.recipe.schema.query[0].request_time:
             not_told = DotScorer(untimed(a, test), scorers[-1].candidates)

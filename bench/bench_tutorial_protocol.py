@@ -18,7 +18,7 @@ from bench import common
 from bench.bench_quality import trained
 from tfrs_twotower import recipes
 from tfrs_twotower.data import RandomHoldout, ingest
-from tfrs_twotower.evaluation import EvaluationConfig
+from tfrs_twotower.evaluation import EvaluationConfig, Popularity
 from tfrs_twotower.features import History, Schema, Time
 
 K = 100
@@ -52,7 +52,7 @@ def main():
         a = trained(dataclasses.replace(base, schema=schema), log)
         scorers = {f"two towers, {name}": a.model_scorer(a.split.test)}
         if not figures:
-            scorers = {"popularity": a.baselines(a.split.test)["popularity"], **scorers}
+            scorers = {"popularity": Popularity(a.train_counts, len(a.split.test)), **scorers}
         for model, scorer in scorers.items():
             figures.append({
                 "model": model, "queries": len(a.split.test),

@@ -42,6 +42,21 @@ def test_beats_popularity_by_more_than_the_interval(trained):
     assert metrics["collapse"]["message"] is None
 
 
+def test_repeats_count_where_people_come_back_and_both_views_are_told(trained):
+    """The planted users have 40 events among some 25 items of theirs: nearly all of their targets are repeats."""
+    a, found = trained.assembly, trained.evaluate()
+    assert runs.read_config(trained.directory).recipe.evaluation.exclude_seen is False
+    assert trained.recipe.evaluation.exclude_seen is False
+    seen = [len(set(a.split.test.targets.row(i)) & set(a.split.test.seen.row(i))) for i in range(len(a.split.test))]
+    repeats, discovery = found["views"]["repeats"], found["views"]["discovery"]
+    assert repeats["targets"] == sum(seen) and repeats["queries"] == np.count_nonzero(seen)
+    assert repeats["targets"] + discovery["targets"] == found["protocol"]["targets"]
+    assert found["protocol"]["repeats"] == pytest.approx(sum(seen) / found["protocol"]["targets"])
+    assert set(repeats["metrics"]) == {"model", *found["baselines"]}
+    on_both_sides = a.judge(a.split.test, a.model_scorer(a.split.test), bootstrap=0, view="discovery").metrics
+    assert discovery["metrics"]["model"] == on_both_sides
+
+
 def test_validation_chooses_the_weight_of_popularity(trained):
     a = copy.copy(trained.assembly)
     a.recipe = override(a.recipe, ["model.popularity_weights=[0.0, 1000000.0]"])
@@ -67,7 +82,7 @@ def test_seen_items_are_left_out_and_come_back(trained):
     frames, _ = toy.planted()
     log = frames["interactions"]
     seen = set(log[log["user_id"] == "u3"]["item_id"])
-    without = set(trained.recommend("u3", k=toy.ITEMS)["item_id"])
+    without = set(trained.recommend("u3", k=toy.ITEMS, exclude_seen=True)["item_id"])
     assert without == {f"i{i}" for i in range(toy.ITEMS)} - seen
     assert seen & set(trained.recommend("u3", k=10, exclude_seen=False)["item_id"])
 

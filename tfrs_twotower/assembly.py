@@ -11,7 +11,18 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.building import adapted_towers, as_one, build_model, build_objective
 from tfrs_twotower.data import InteractionLog, Ragged, RandomHoldout, Split
 from tfrs_twotower.errors import DataError
-from tfrs_twotower.evaluation import DotScorer, ItemKNN, Popularity, evaluate
+from tfrs_twotower.evaluation import (
+    ALL,
+    DISCOVERY,
+    MANY,
+    Baselines,
+    DotScorer,
+    TrainingEvents,
+    chosen,
+    evaluate,
+    repeat_share,
+    viewed,
+)
 from tfrs_twotower.exporting import log_popularity
 from tfrs_twotower.features import derive_seed, infer_schema
 from tfrs_twotower.models import TwoTowerModel, build_auxiliary
@@ -32,7 +43,8 @@ from tfrs_twotower.training import (
 
 _BLOCK = 4096  # rows embedded at a time
 _CELLS = 2**23  # rows × events × events of one attention at a time
-_KNN_HISTORY = 10  # events of the past that item-kNN sums over; more was worse
+_PAST = 2**22  # events of pasts read at a time
+_TUNING_QUERIES = 2_000  # validation queries that choose the baselines' settings
 
 
 @dataclasses.dataclass
@@ -40,7 +52,7 @@ class Assembly:
     """The parts of one training.
 
     Attributes:
-      recipe: the `Recipe`, its schema filled in.
+      recipe: the `Recipe`, its schema and `evaluation.exclude_seen` filled in.
       log, split: the data and who may see what of it.
       model: a `TwoTowerModel`.
       examples, batches: encoded features; training batches.
@@ -89,43 +101,75 @@ class Assembly:
         table[self.catalogue] = np.arange(len(self.catalogue), dtype=np.int32)
         return table[items]
 
-    def judge(self, queries, scorer, bootstrap=None):
-        """Evaluates a scorer on one set of queries, by the recipe's protocol."""
+    @property
+    def view(self):
+        """The view of `evaluation.views` that the recipe's protocol is."""
+        return DISCOVERY if self.recipe.evaluation.exclude_seen else ALL
+
+    def judge(self, queries, scorer, bootstrap=None, view=None):
+        """Evaluates a scorer on one set of queries, by the recipe's protocol, or in another view of them."""
         config = self.recipe.evaluation
+        targets, seen = viewed(queries, view or self.view)
         return evaluate(
             scorer,
-            self._at_positions(queries.targets),
-            self._at_positions(queries.seen, known_only=True) if config.exclude_seen else None,
+            self._at_positions(targets),
+            self._at_positions(seen, known_only=True) if seen is not None else None,
             self.train_counts,
             ks=config.ks,
             cold_users=self._cold_users(queries),
             bootstrap=config.bootstrap if bootstrap is None else bootstrap,
         )
 
-    def model_scorer(self, queries):
-        """The model as a scorer: what is served."""
-        return self.scorer(queries, self.query_vectors(queries.row), self.candidate_vectors(), self.popularity_weight)
+    def model_scorer(self, queries, view=None):
+        """The model as a scorer: what is served; to be judged in `view`."""
+        vectors = self.query_vectors(queries.row), self.candidate_vectors()
+        return self.scorer(queries, *vectors, self.popularity_weight, view)
 
-    def scorer(self, queries, vectors, candidates, popularity_weight):
-        """As `model_scorer`, of the towers' vectors for the queries and the catalogue."""
+    def scorer(self, queries, vectors, candidates, popularity_weight, view=None):
+        """As `model_scorer`, of the towers' vectors for the queries and the catalogue, to be judged in `view`."""
         bias = popularity_weight * log_popularity(self.train_counts) if popularity_weight else None
         retrieval = DotScorer(vectors / self.model.temperature, candidates, bias)
         if self.second_stage is None:
             return retrieval
-        seen = self._at_positions(queries.seen, known_only=True) if self.recipe.evaluation.exclude_seen else None
-        return self.second_stage.scorer(retrieval, queries.row, seen, self._at_positions(queries.targets))
+        seen = self._at_positions(queries.seen, known_only=True) if (view or self.view) == DISCOVERY else None
+        return self.second_stage.scorer(retrieval, queries.row, seen)
 
     def baselines(self, queries):
-        """{name: scorer}: popularity and item-kNN, from training events alone."""
-        train = self.split.train
-        positions = self.positions(self.log.item[train])
-        past = self.examples.history.before(queries.row, _KNN_HISTORY)[0]
-        lengths = (past >= 0).sum(axis=1)
-        histories = Ragged(self.positions(past[past >= 0]), np.concatenate([[0], np.cumsum(lengths)]))
-        return {
-            "popularity": Popularity(self.train_counts, len(queries.user)),
-            "item_knn": ItemKNN(self.log.user[train], positions, histories, len(self.catalogue), last=_KNN_HISTORY),
-        }
+        """{name: scorer}: those of `fitted_baselines`, told what each query's user did before."""
+        return self.fitted_baselines.scorers(self._histories(queries))
+
+    @functools.cached_property
+    def fitted_baselines(self):
+        """The `Baselines`, fitted on what may be learned from alone, their settings chosen on validation.
+
+        Where the validation queries are those of the test, as in an update, nothing is chosen.
+        """
+        rows, validation, config = self.split.known, self.split.validation, self.recipe.evaluation
+        events = TrainingEvents(
+            self.log.user[rows], self.positions(self.log.item[rows]), self.log.timestamp[rows], len(self.catalogue)
+        )
+        chosen_on, seed = None, self.recipe.training.seed
+        if validation is not self.split.test:
+            some = np.random.default_rng(seed).permutation(len(validation))[:_TUNING_QUERIES]
+            chosen_on = validation.take(np.sort(some))
+
+        def measure(scorer):
+            return self.judge(chosen_on, scorer, bootstrap=0).metrics[self.recipe.training.monitor]
+
+        return Baselines(
+            events, config.seconds(len(rows)), repeat_share(validation) > MANY,
+            None if chosen_on is None else self._histories(chosen_on), measure, seed,
+        )
+
+    def _histories(self, queries):
+        """`Ragged`, a row a query: catalogue positions of all that its user did before, oldest first; −1 outside."""
+        longest = max(int(np.bincount(self.log.user).max()), 1)
+        block, items, lengths = max(_PAST // longest, 1), [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
+        for i in range(0, len(queries), block):
+            past = self.examples.history.before(queries.row[i: i + block], longest)[0]
+            items.append(past[past >= 0])
+            lengths.append((past >= 0).sum(axis=1))
+        return Ragged.from_lengths(self.positions(np.concatenate(items)), np.concatenate(lengths))
 
     def _cold_users(self, queries):
         trained = np.bincount(self.log.user[self.split.train], minlength=self.log.users.num_rows) > 0
@@ -165,7 +209,10 @@ def _assemble(recipe, log, field_states, grow, split):
     if split is None:
         split = _split(recipe, log)
     schema = recipe.schema or infer_schema(log, outcomes=_outcomes(recipe))
-    recipe = dataclasses.replace(recipe, schema=schema)
+    exclude_seen = chosen(recipe.evaluation, split.validation)[0]
+    recipe = dataclasses.replace(
+        recipe, schema=schema, evaluation=dataclasses.replace(recipe.evaluation, exclude_seen=exclude_seen)
+    )
     schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
     towers = adapted_towers(recipe, log, split.known, field_states, grow)
     counts = log.item_counts(split.known)

@@ -15,7 +15,7 @@ from tfrs_twotower.assembly import Assembly, assemble
 from tfrs_twotower.config import to_dict
 from tfrs_twotower.data import Frames, IngestReport, ingest
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError, nearest
-from tfrs_twotower.evaluation import Evaluation
+from tfrs_twotower.evaluation import Evaluation, chosen
 from tfrs_twotower.exporting import PORTABLE, SCANN, export, versions
 from tfrs_twotower.features import to_tensor
 from tfrs_twotower.figures import evaluated
@@ -90,6 +90,9 @@ class Recommender:
             print(self.ingest_report, flush=True)
         self._check_title(log)
         self._assembly = a = assemble(self.recipe, log, states, grow=_every if new and states else None)
+        said = chosen(self.recipe.evaluation, a.split.validation)[1]
+        if verbose and said:
+            print(said, flush=True)
         self.recipe = a.recipe
         if new and is_chief():
             runs.write_fields(self.directory, a.model)

@@ -52,12 +52,12 @@ class SecondStage:
         parts = [self._read(self._examples.candidates(self._catalogue[i: i + _BLOCK])) for i in blocks]
         return Reranking(self._reranker, np.concatenate(parts))
 
-    def scorer(self, retrieval, rows, exclude, targets):
+    def scorer(self, retrieval, rows, exclude):
         """The `RerankedScorer` of a `DotScorer` whose queries are log rows, by the weights as they are.
 
         Args:
           retrieval: its scores are ⟨u, v⟩ / τ: to those the reranker learned to add.
-          exclude, targets: as in `RerankedScorer`.
+          exclude: as in `RerankedScorer`.
         """
         items = self.reranking().items
 
@@ -69,7 +69,7 @@ class SecondStage:
                 parts.append(self._add(self._examples.queries(rows[part]), found))
             return tf.concat(parts, axis=0)
 
-        return RerankedScorer(retrieval, rescore, self._reranker.top, exclude, targets)
+        return RerankedScorer(retrieval, rescore, self._reranker.top, exclude)
 
     def field_weights(self, rows, top):
         """{field: mean weight} over what is retrieved for queries; None for a reranker that weighs no fields.

@@ -63,9 +63,10 @@ def test_popularity_by_hand():
 def test_seen_items_make_room():
     seen = Ragged.from_lists([[38, 39]] * 41)
     outcome = evaluate(POPULAR, TARGETS, seen, COUNTS, ks=(2,), bootstrap=0)
-    # Now 36 and 37 are recommended, but the queries that want 38 or 39 still rank them first.
-    assert outcome.metrics["recall@2"] == pytest.approx(4.5 / 41)
-    assert outcome.top[0].tolist() == [37, 36] and outcome.top[39].tolist() == [39, 37]
+    # Now 36 and 37 are recommended. Queries 38 and 39 have nothing left to find, query 40 one target.
+    assert (outcome.queries, outcome.dropped, outcome.targets) == (39, 2, 39)
+    assert outcome.metrics["recall@2"] == pytest.approx(2 / 39)
+    assert outcome.top[0].tolist() == [37, 36] and outcome.top[39].tolist() == [37, 36]
     assert outcome.intervals == {} and outcome.slices["warm_items"]["intervals"] == {}
 
 
@@ -125,7 +126,7 @@ def test_plot_is_a_png(tmp_path):
 def test_config_round_trip():
     settings = EvaluationConfig(ks=(5,), exclude_seen=False, bootstrap=0)
     assert from_dict(to_dict(settings)) == settings
-    assert EvaluationConfig().ks == (10, 50, 100)
+    assert EvaluationConfig().ks == (10, 50, 100) and EvaluationConfig().exclude_seen is None
 
 
 @pytest.mark.parametrize(("field", "value"), [

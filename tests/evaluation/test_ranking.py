@@ -21,8 +21,8 @@ class Table:
 
 def ranks_by_definition(scores, targets, excluded):
     """One query: {target: rank}, and the best rank."""
-    ranked = [c for c in range(len(scores)) if c in targets or c not in excluded]
-    ranks = {}
+    ranked = [c for c in range(len(scores)) if c not in excluded]
+    targets, ranks = targets - excluded, {}
     for target in sorted(targets):
         higher = sum(scores[c] > scores[target] for c in ranked)
         tied = sum(scores[c] == scores[target] for c in ranked if c not in targets)
@@ -60,11 +60,13 @@ def test_targets_that_tie_at_the_edge_of_k():
     assert ranking.ranks.tolist() == [2, 2] and ranking.first_rank.tolist() == [2]
 
 
-def test_seen_items_are_not_ranked_but_a_seen_target_is():
-    scores = [[9.0, 8.0, 7.0, 6.0]]
-    ranking = rank(Table(scores), Ragged.from_lists([[2]]), Ragged.from_lists([[0, 2, -1]]), max_k=4)
-    assert ranking.ranks.tolist() == [2]
-    assert ranking.top.tolist() == [[1, 2, 3, -1]]
+def test_seen_items_are_neither_ranked_nor_targets():
+    scores = [[9.0, 8.0, 7.0, 6.0]] * 2
+    targets, seen = Ragged.from_lists([[2, 3], [0]]), Ragged.from_lists([[0, 2, -1], [0]])
+    ranking = rank(Table(scores), targets, seen, max_k=4)
+    assert [ranking.targets.row(i).tolist() for i in (0, 1)] == [[3], []]
+    assert ranking.ranks.tolist() == [2] and ranking.first_rank.tolist() == [2, 0]
+    assert ranking.top.tolist() == [[1, 3, -1, -1], [1, 2, 3, -1]]
 
 
 def test_unknown_targets_are_misses_and_repeated_targets_count_once():
@@ -92,8 +94,8 @@ def test_equals_the_definition_for_any_ties_and_any_block(levels, max_k):
     for row, wanted, known in zip(scores, targets, seen):
         ranks = ranks_by_definition(row, set(wanted), set(known))
         expected += [min(r, max_k + 1) for r in ranks.values()]
-        firsts.append(min(ranks.values()))
-        left = [c for c in range(catalogue) if c in wanted or c not in known]
+        firsts.append(min(ranks.values(), default=0))
+        left = [c for c in range(catalogue) if c not in known]
         best = sorted(left, key=lambda c: (-row[c], c))[:max_k]
         tops.append(best + [-1] * (max_k - len(best)))
     for block in (None, 1, 7):
@@ -141,7 +143,7 @@ def test_products_that_overflow_are_an_error():
 @pytest.mark.parametrize(
     "targets, exclude, message",
     [
-        ([[0], []], None, "at least one target.*1 queries, first for query 1"),
+        ([[], []], None, "must leave something to find. Received: nothing for all 2 queries"),
         ([[0]], None, "`targets` must have one row for each of the 2 queries"),
         ([[0], [3]], None, "`targets` must hold candidate positions below 3.*Received: 3"),
         ([[0], [-2]], None, "Received: -2"),

@@ -31,15 +31,13 @@ def test_only_the_top_changes_places():
     assert in_parts.top.tolist() == found.top.tolist()
 
 
-def test_what_is_excluded_takes_no_place_in_the_top_and_targets_keep_theirs():
+def test_what_is_excluded_takes_no_place_in_the_top():
     added = [[0.0, 0.0, 0.0, 9.0, 99.0]] * 2
     exclude = Ragged.from_lengths(np.array([0, 1, 0, 1]), np.array([2, 2]))
-    targets = Ragged.from_lengths(np.array([3, 1, 3]), np.array([1, 2]))
-    made = scorer(added, top=2, exclude=exclude, targets=targets)
-    found = rank(made, targets, exclude, max_k=4)
-    # first query: 2 and 3 are the top two left; second: its target 1 and 2 are, though 1 is excluded
-    assert found.top.tolist() == [[3, 2, 4, -1], [1, 2, 3, 4]]
-    assert found.ranks.tolist() == [1, 1, 3]
+    found = ranks(scorer(added, top=2, exclude=exclude), [[3], [4]], exclude)
+    # 2 and 3 are the top two left; 4 would win if it were rescored
+    assert found.top.tolist() == [[3, 2, 4, -1, -1]] * 2
+    assert found.ranks.tolist() == [1, 3]
 
 
 def test_a_top_beyond_the_catalogue_rescores_all():

@@ -22,8 +22,7 @@ def add_parser(subparsers):
 def run(args):
     """Evaluates."""
     directory = options.run_directory(args.run_directory)
-    from tfrs_twotower.cli.training import dump
-    from tfrs_twotower.evaluation import metric_table
+    from tfrs_twotower.cli.training import dump, outcome_tables, print_skipped
     from tfrs_twotower.recommender import Recommender
 
     recommender = Recommender.load(directory)
@@ -31,4 +30,5 @@ def run(args):
     if args.json:
         dump(metrics)
     else:
-        print(metric_table(recommender.evaluations))
+        print("\n\n".join(outcome_tables(recommender, metrics)))
+        print_skipped(metrics)

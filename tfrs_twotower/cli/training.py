@@ -15,13 +15,14 @@ from tfrs_twotower.cli.inspect import print_field_weights
 from tfrs_twotower.config import override
 from tfrs_twotower.data import Columns, Files
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.evaluation import metric_table, plot_deciles, slice_table
+from tfrs_twotower.evaluation import metric_table, plot_deciles, slice_table, view_table
 from tfrs_twotower.extras import available
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import is_chief, is_server, of_chief, serve, strategy
 
 DEFAULT = "movielens"
 _SHOWN_USERS = 3
+_PLOTTED = 5  # the model and the best baselines: a picture has no room for more
 
 
 def run_training(args):
@@ -117,10 +118,26 @@ def write_report(recommender, metrics):
     report.mkdir(exist_ok=True)
     evaluations = recommender.evaluations
     k = recommender.recipe.evaluation.ks[0]
-    text = f"{metric_table(evaluations)}\n\n{slice_table(evaluations, f'recall@{k}')}\n"
-    (report / "metrics.txt").write_text(text, encoding="utf-8")
+    tables = [*outcome_tables(recommender, metrics), slice_table(evaluations, f"recall@{k}")]
+    (report / "metrics.txt").write_text("\n\n".join(tables) + "\n", encoding="utf-8")
     if available("matplotlib"):
-        plot_deciles(evaluations, report / "recall_by_popularity.png", metric=f"recall@{k}")
+        others = sorted(evaluations.keys() - {"model"}, key=lambda name: -evaluations[name].metrics[f"recall@{k}"])
+        shown = {name: evaluations[name] for name in ["model", *others[: _PLOTTED - 1]]}
+        plot_deciles(shown, report / "recall_by_popularity.png", metric=f"recall@{k}")
+
+
+def outcome_tables(recommender, metrics):
+    """The table of metrics and, where users come back to items, that of the views."""
+    found = [metric_table(recommender.evaluations)]
+    if metrics["views"]:
+        found.append(view_table(metrics["views"], recommender.recipe.evaluation.ks[0]))
+    return found
+
+
+def print_skipped(metrics):
+    """A line for each baseline that did not fit into its time."""
+    for name, reason in metrics["baselines_skipped"].items():
+        print(f"Baseline {name} is left out: {reason} (evaluation.baseline_seconds).")
 
 
 def print_lost(beats, metric):
@@ -137,10 +154,11 @@ def print_lost(beats, metric):
 
 def print_outcome(recommender, metrics, exported):
     """The metric table, recommendations for three users, and what to do next."""
-    print(f"\n{metric_table(recommender.evaluations)}\n")
+    print("\n" + "\n\n".join(outcome_tables(recommender, metrics)) + "\n")
     print_field_weights(metrics["field_weights"])
     if metrics["collapse"]["message"]:
         print(f"Warning: {metrics['collapse']['message']}\n")
+    print_skipped(metrics)
     print_lost(metrics["beats"], recommender.recipe.training.monitor)
     index = metrics["index"]
     recall = f"recall@{index['k']}"

@@ -33,6 +33,11 @@ class Queries:
         ids, nothing = np.zeros(0, np.int64), Ragged.from_lists([])
         return cls(ids.astype(np.int32), ids, ids, nothing, nothing)
 
+    def take(self, rows):
+        """Queries: those of the given numbers, in their order."""
+        targets, seen = self.targets.take(rows), self.seen.take(rows)
+        return Queries(self.user[rows], self.timestamp[rows], self.row[rows], targets, seen)
+
     def __len__(self):
         return len(self.row)
 

@@ -1,6 +1,16 @@
 """Exact, full-catalogue, tie-safe evaluation, with the baselines beside it."""
 
-from tfrs_twotower.evaluation.baselines import ItemKNN, Popularity, item_counts, recent_counts
+from tfrs_twotower.evaluation.baselines import (
+    EASE,
+    IALS,
+    Baselines,
+    BoughtBefore,
+    ItemKNN,
+    Popularity,
+    TrainingEvents,
+    item_counts,
+    recent_counts,
+)
 from tfrs_twotower.evaluation.collapse import Collapse, collapse
 from tfrs_twotower.evaluation.config import EvaluationConfig
 from tfrs_twotower.evaluation.evaluate import Evaluation, compare, evaluate
@@ -8,21 +18,33 @@ from tfrs_twotower.evaluation.field_weights import field_weights
 from tfrs_twotower.evaluation.interests import Interests, interests
 from tfrs_twotower.evaluation.plots import plot_deciles
 from tfrs_twotower.evaluation.ranking import Ranking, rank
-from tfrs_twotower.evaluation.report import metric_table, slice_table
+from tfrs_twotower.evaluation.report import metric_table, slice_table, view_table
 from tfrs_twotower.evaluation.reranked import RerankedScorer
 from tfrs_twotower.evaluation.scorers import DotScorer, Scorer
+from tfrs_twotower.evaluation.views import ALL, DISCOVERY, MANY, REPEATS, VIEWS, chosen, repeat_share, viewed
 
 __all__ = [
+    "ALL",
+    "Baselines",
+    "BoughtBefore",
     "Collapse",
+    "DISCOVERY",
     "DotScorer",
+    "EASE",
     "Evaluation",
     "EvaluationConfig",
+    "IALS",
     "Interests",
     "ItemKNN",
+    "MANY",
     "Popularity",
+    "REPEATS",
     "Ranking",
     "RerankedScorer",
     "Scorer",
+    "TrainingEvents",
+    "VIEWS",
+    "chosen",
     "collapse",
     "compare",
     "evaluate",
@@ -33,5 +55,8 @@ __all__ = [
     "plot_deciles",
     "rank",
     "recent_counts",
+    "repeat_share",
     "slice_table",
+    "view_table",
+    "viewed",
 ]

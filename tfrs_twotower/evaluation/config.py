@@ -12,22 +12,34 @@ class EvaluationConfig:
 
     Attributes:
       ks: the cut-offs K of the metrics, each at least 1.
-      exclude_seen: items that the user met before the request are not ranked (targets always are).
+      exclude_seen: items that the user met before the request are neither ranked nor targets; a query of which no
+        target is left is not counted. False: everything is ranked, and repeats count. None: chosen from the data
+        when it is assembled, False where more than 5% of the validation targets are repeats.
       bootstrap: replicates behind each interval, at least 20; 0 leaves the intervals out.
+      baseline_seconds: how long the baselines may take to fit and to be tuned on validation; what does not fit in is
+        left out, and said. None: 40, and 20 for every 100,000 training events. 0: popularity, what users had before,
+        and item-kNN as it is.
     """
 
     ks: tuple[int, ...] = (10, 50, 100)
-    exclude_seen: bool = True
+    exclude_seen: bool | None = None
     bootstrap: int = 1000
+    baseline_seconds: int | None = None
 
     def __post_init__(self):
         if not self.ks or any(k < 1 for k in self.ks):
             rule, way_out = "be one or more numbers of at least 1", "Pass for example (10, 100)."
             raise ConfigError(invalid("EvaluationConfig.ks", rule, self.ks, way_out))
         at_least(0, self, "bootstrap")
+        if self.baseline_seconds is not None:
+            at_least(0, self, "baseline_seconds")
         if 0 < self.bootstrap < _LEAST:
             rule = f"be at least {_LEAST}, or 0"
             raise ConfigError(invalid("EvaluationConfig.bootstrap", rule, self.bootstrap, "0 gives no intervals."))
+
+    def seconds(self, events):
+        """`baseline_seconds` for so many training events."""
+        return 40 + events // 5_000 if self.baseline_seconds is None else self.baseline_seconds
 
     def metrics(self):
         """The names of all metrics that an evaluation gives."""

@@ -24,9 +24,10 @@ class Evaluation:
         for recall, hit rate and NDCG. In a slice only its targets count, and only queries that have one are
         averaged. `slices.slice_masks` defines the slices.
       top: int32 [q, largest K]: recommended candidate positions, best first; −1 where nothing is left.
-      queries, targets, candidates: how many there were.
+      queries, targets, candidates: how many counted.
+      dropped: queries that did not, as no target of theirs was left: they had met them all before.
       targets_sha256: of the targets, query by query: equal for two models that were asked the same.
-      per_query: {metric: float64 [q]}, behind every mean.
+      per_query: {metric: float64 [q]}, behind every mean; NaN for a query that was dropped.
     """
 
     metrics: dict
@@ -34,6 +35,7 @@ class Evaluation:
     slices: dict
     top: np.ndarray = field(repr=False)
     queries: int
+    dropped: int
     targets: int
     candidates: int
     targets_sha256: str
@@ -41,7 +43,7 @@ class Evaluation:
 
     def to_dict(self):
         """JSON-ready: all but the recommendations and the values of single queries."""
-        names = ("metrics", "intervals", "slices", "queries", "targets", "candidates", "targets_sha256")
+        names = ("metrics", "intervals", "slices", "queries", "dropped", "targets", "candidates", "targets_sha256")
         return {name: getattr(self, name) for name in names}
 
 
@@ -53,7 +55,7 @@ def evaluate(
     Args:
       scorer: a `Scorer` of q queries and n candidates.
       targets: `Ragged`, q rows of candidate positions to be found; −1 is an item outside the catalogue.
-      exclude: `Ragged`, q rows of positions that are not ranked (seen items), or None.
+      exclude: `Ragged`, q rows of positions that are not ranked (seen items), and are no targets; or None.
       train_counts: [n]: training events of each candidate.
       ks: cut-offs, each at least 1.
       cold_users: bool [q], users without a training event, or None for no slices by user.
@@ -61,7 +63,7 @@ def evaluate(
       bootstrap: replicates; 0 leaves the intervals out.
 
     Raises:
-      EvaluationError: scores are not finite, a query has no target, or shapes do not agree.
+      EvaluationError: scores are not finite, no query has a target, or shapes do not agree.
     """
     ks = _checked(scorer, train_counts, ks)
     ranking = rank(scorer, targets, exclude, ks[-1])
@@ -82,7 +84,8 @@ def evaluate(
         intervals=bounds[None],
         slices=slices,
         top=ranking.top,
-        queries=scorer.size,
+        queries=int(measures.asked(ranking).sum()),
+        dropped=int((~measures.asked(ranking)).sum()),
         targets=len(ranking.targets.values),
         candidates=scorer.catalogue,
         targets_sha256=_fingerprint(ranking.targets),

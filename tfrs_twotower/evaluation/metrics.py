@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfrs_twotower.evaluation.ranking import query_rows
+from tfrs_twotower.evaluation.views import query_rows
 
 
 def per_query(ranking, ks, counted=None):
@@ -42,25 +42,33 @@ def per_query(ranking, ks, counted=None):
 
 
 def reciprocal_rank(ranking):
-    """float64 [q]: 1 / rank of the best target at any depth; 0 if none is in the catalogue. Mean: MRR."""
+    """float64 [q]: 1 / rank of the best target at any depth; 0 if none is in the catalogue. Mean: MRR.
+
+    NaN where a query has no target.
+    """
     first = ranking.first_rank
-    return np.where(first > 0, 1.0 / np.maximum(first, 1), 0.0)
+    return np.where(asked(ranking), np.where(first > 0, 1.0 / np.maximum(first, 1), 0.0), np.nan)
+
+
+def asked(ranking):
+    """bool [q]: queries with a target."""
+    return ranking.targets.lengths > 0
 
 
 def novelty(ranking, k, train_counts):
-    """float64 [q]: mean of −log2 p(item) over the first K recommendations; NaN where there are none.
+    """float64 [q]: mean of −log2 p(item) over the first K recommendations; NaN without any, or without a target.
 
     p(item) = (count + 1) / (all events + n): training counts, smoothed by one event an item.
     """
     counts = np.asarray(train_counts, np.float64) + 1.0
     surprise = -np.log2(counts / counts.sum())
     top = ranking.top[:, :k]
-    given = top >= 0
+    given = (top >= 0) & asked(ranking)[:, None]
     total = np.where(given, surprise[top], 0.0).sum(axis=1)
     return total / np.where(given.any(axis=1), given.sum(axis=1), np.nan)
 
 
 def coverage(ranking, k):
-    """Distinct candidates among the first K recommendations of all queries, over the catalogue's size."""
-    top = ranking.top[:, :k]
+    """Distinct candidates among the first K of all queries with a target, over the catalogue's size."""
+    top = ranking.top[asked(ranking), :k]
     return len(np.unique(top[top >= 0])) / ranking.catalogue

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import EvaluationError, invalid
 from tfrs_twotower.evaluation.scorers import check_scorer, finite_rows
+from tfrs_twotower.evaluation.views import is_in, kept, query_rows
 
 _BLOCK_BYTES = 256 * 2**20
 _BYTES_PER_SCORE = 20  # scores, masked copy, padded copy, comparison and its integers
@@ -19,9 +20,10 @@ class Ranking:
     """Where the targets of each query came out.
 
     Attributes:
-      targets: distinct candidate positions of each query, −1 where an item is not in the catalogue.
+      targets: distinct candidate positions of each query, −1 where an item is not in the catalogue; none of what
+        was excluded, so a query may be left without a target.
       ranks: int32 [targets]: 1 is best; `max_k + 1` means beyond `max_k` or not in the catalogue.
-      first_rank: int64 [q]: rank of the best target at any depth; 0 if none is in the catalogue.
+      first_rank: int64 [q]: rank of the best target at any depth; 0 if there is none in the catalogue.
       top: int32 [q, max_k]: recommended positions, best first, equal scores by position; −1: nothing left.
       catalogue: number of candidates.
       max_k: the depth of `ranks` and `top`.
@@ -46,13 +48,13 @@ def rank(scorer, targets, exclude=None, max_k=100, block=None):
       scorer: a `Scorer` of q queries and n candidates.
       targets: q rows of candidate positions; −1 is an item outside the catalogue and counts as a miss.
         A position named twice in a row counts once.
-      exclude: q rows of candidate positions that are not ranked (−1 is ignored), or None. A target is
-        ranked even if it is named here.
+      exclude: q rows of candidate positions that are not ranked (−1 is ignored), or None. What is named here is
+        no target either.
       max_k: depth to which ranks and recommendations are wanted; may exceed n.
       block: queries at a time; by default as many as fit in about 256 MB.
 
     Raises:
-      EvaluationError: a score is NaN or infinite, a query has no target, or shapes do not agree.
+      EvaluationError: a score is NaN or infinite, no query has a target, or shapes do not agree.
     """
     if scorer.size < 1 or scorer.catalogue < 1:
         raise EvaluationError(
@@ -65,6 +67,12 @@ def rank(scorer, targets, exclude=None, max_k=100, block=None):
     targets = _distinct(targets)
     if exclude is not None:
         check_scorer(scorer, "exclude", exclude)
+        targets = kept(targets, ~is_in(targets, exclude))
+    if not len(targets.values):
+        raise EvaluationError(
+            f"`targets` must leave something to find. Received: nothing for all {scorer.size:,} queries"
+            + (", once what was seen is left out. Count repeats: exclude_seen=False." if exclude is not None else ".")
+        )
     block = block or max(1, _BLOCK_BYTES // (_BYTES_PER_SCORE * scorer.catalogue))
     ranks = np.full(len(targets.values), max_k + 1, np.int32)
     first_rank = np.zeros(scorer.size, np.int64)
@@ -79,25 +87,14 @@ def rank(scorer, targets, exclude=None, max_k=100, block=None):
     return Ranking(targets, ranks, first_rank, top, scorer.catalogue, max_k)
 
 
-def query_rows(ragged):
-    """int64 [values]: the row of each value."""
-    return np.repeat(np.arange(len(ragged.offsets) - 1), np.diff(ragged.offsets))
-
-
 def _distinct(targets):
     """Sorts each row and drops repeated positions; −1 stays as often as it stands."""
     rows = query_rows(targets)
-    lengths = np.diff(targets.offsets)
-    if (lengths == 0).any():
-        raise EvaluationError(
-            "`targets` must hold at least one target for every query. Received: none for "
-            f"{int((lengths == 0).sum()):,} queries, first for query {int(np.argmin(lengths))}. Drop them."
-        )
     order = np.lexsort((targets.values, rows))
     values, rows = np.asarray(targets.values)[order], rows[order]
     keep = np.ones(len(values), bool)
     keep[1:] = (values[1:] != values[:-1]) | (rows[1:] != rows[:-1]) | (values[1:] < 0)
-    counts = np.bincount(rows[keep], minlength=len(lengths))
+    counts = np.bincount(rows[keep], minlength=len(targets))
     return Ragged.from_lengths(values[keep], counts)
 
 
@@ -149,7 +146,6 @@ def _search(scores, excluded, positives, depth):
     own = tf.gather_nd(scores, positives)
     nothing = tf.fill([tf.shape(excluded)[0]], -np.inf)
     scores = tf.tensor_scatter_nd_update(scores, excluded, nothing)
-    scores = tf.tensor_scatter_nd_update(scores, positives, own)
     values, top = _top_k(scores, depth)
     best = tf.math.unsorted_segment_max(own, positives[:, 0], tf.shape(scores)[0])
     threshold = tf.minimum(best, values[:, -1])

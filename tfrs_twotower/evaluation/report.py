@@ -1,8 +1,10 @@
 """Plain-text tables for the terminal: a model never stands without its baselines."""
 
+_BOUNDED = 3  # evaluations of which all intervals fit into a line
+
 
 def metric_table(evaluations):
-    """One row a metric, one column an evaluation, each value with its interval.
+    """One row a metric, one column an evaluation, each value with its interval; beyond three the first alone has one.
 
     Args:
       evaluations: {column heading: `Evaluation`}, the model first.
@@ -11,8 +13,10 @@ def metric_table(evaluations):
       Aligned text, without a newline at the end.
     """
     names = next(iter(evaluations.values())).metrics
+    bounded = evaluations if len(evaluations) <= _BOUNDED else list(evaluations)[:1]
     rows = [
-        [name, *(_cell(e.metrics.get(name), e.intervals.get(name)) for e in evaluations.values())]
+        [name, *(_cell(e.metrics.get(name), e.intervals.get(name) if heading in bounded else None)
+                 for heading, e in evaluations.items())]
         for name in names
     ]
     return _aligned(["metric", *evaluations], rows)
@@ -29,6 +33,20 @@ def slice_table(evaluations, metric):
             cells.append(_cell(part.get(metric), part.get("intervals", {}).get(metric)))
         rows.append([name, f"{values['targets']:,}", *cells])
     return _aligned([f"{metric} by slice", "targets", *evaluations], rows)
+
+
+def view_table(views, k):
+    """A row for NDCG and recall at `k` in each view, one column an evaluation.
+
+    Args:
+      views: that of `metrics.json`.
+    """
+    names = list(next(iter(views.values()))["metrics"])
+    rows = [
+        [f"{metric} of {view}", f"{found['targets']:,}", *(_cell(found["metrics"][n].get(metric), None) for n in names)]
+        for view, found in views.items() for metric in (f"ndcg@{k}", f"recall@{k}")
+    ]
+    return _aligned(["view", "targets", *names], rows)
 
 
 def _cell(value, interval):

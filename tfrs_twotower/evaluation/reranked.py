@@ -14,15 +14,14 @@ class RerankedScorer:
         candidates for the queries start … stop − 1.
       top: how many are rescored.
       exclude: `Ragged`, positions that are not retrieved, or None.
-      targets: `Ragged`, positions that are, even if `exclude` names them.
     """
 
-    def __init__(self, retrieval, rescore, top, exclude=None, targets=None):
+    def __init__(self, retrieval, rescore, top, exclude=None):
         self.retrieval, self._rescore = retrieval, rescore
         self.size, self.catalogue = retrieval.size, retrieval.catalogue
         self.queries, self.candidates = retrieval.queries, retrieval.candidates
         self._top = min(top, self.catalogue)
-        self._exclude, self._targets = exclude, targets
+        self._exclude = exclude
 
     def scores(self, start, stop):
         """float32 [stop - start, n]."""
@@ -40,6 +39,5 @@ class RerankedScorer:
 
     def _open(self, scores, start, stop):
         """`scores`, −inf where nothing is retrieved."""
-        excluded, targets = pairs(self._exclude, start, stop), pairs(self._targets, start, stop)
-        hidden = tf.tensor_scatter_nd_update(scores, excluded, tf.fill([len(excluded)], float("-inf")))
-        return tf.tensor_scatter_nd_update(hidden, targets, tf.gather_nd(scores, targets))
+        excluded = pairs(self._exclude, start, stop)
+        return tf.tensor_scatter_nd_update(scores, excluded, tf.fill([len(excluded)], float("-inf")))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tfrs_twotower.errors import EvaluationError, invalid
-from tfrs_twotower.evaluation.ranking import query_rows
+from tfrs_twotower.evaluation.views import query_rows
 
 DECILES = 10
 

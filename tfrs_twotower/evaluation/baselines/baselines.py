@@ -1,0 +1,104 @@
+"""All that every model has to beat, fitted on training events and tuned on validation."""
+
+import functools
+import time
+
+from tfrs_twotower.evaluation.baselines import ease
+from tfrs_twotower.evaluation.baselines.bought_before import BoughtBefore
+from tfrs_twotower.evaluation.baselines.ease import EASE
+from tfrs_twotower.evaluation.baselines.events import WEEK, history_matrix, recent_counts
+from tfrs_twotower.evaluation.baselines.ials import FACTORS, IALS
+from tfrs_twotower.evaluation.baselines.item_knn import ItemKNN
+from tfrs_twotower.evaluation.baselines.popularity import Popularity
+from tfrs_twotower.evaluation.baselines.tuning import OutOfTime, tune
+
+_KNN = {"neighbours": (20, 100, 400)}
+_EASE = {"penalty": (10, 50, 200, 1000, 3000)}
+_IALS = {"alpha": (1, 4, 16, 64), "regularization": (0.1, 1, 10, 100), "iterations": (8, 16)}
+
+
+class Baselines:
+    """Popularity, last week's popularity, what the user had before, item-kNN, EASE and iALS.
+
+    Last week's stands where the training events span more than a week.
+
+    Args:
+      events: `TrainingEvents`.
+      seconds: how long fitting and tuning may take. Popularity and one item-kNN are always there; what else does not
+        fit in is left out.
+      repeats: whether what the user had before is a baseline.
+      histories: `Ragged` of the validation queries that choose the settings; None: nothing is chosen.
+      measure: `Scorer` of these queries → the metric on validation, larger is better.
+      seed: of iALS.
+
+    Attributes:
+      settings: {name: {setting: value, "history", "validation", "fits", "seconds"}} of item-kNN, EASE and iALS.
+      skipped: {name: reason}.
+    """
+
+    def __init__(self, events, seconds, repeats=False, histories=None, measure=None, seed=0):
+        self._events, self._repeats, self._seed = events, repeats, seed
+        self._counts, self._visits = events.counts(), events.visits()
+        self._tuned, self.settings, self.skipped = {}, {}, {}
+        self._measure = None if histories is None else _Measure(histories, events.catalogue, measure)
+        deadline = time.monotonic() + seconds
+        knn = functools.partial(ItemKNN, self._visits)
+        self._fit("item_knn", knn, _KNN, {"neighbours": 100}, deadline, share=1 / 4)
+        self._fit("ease", self._ease, _EASE, {"penalty": 200}, deadline, share=1 / 2)
+        start = {"alpha": 4, "regularization": 10, "iterations": 16}
+        self._fit("ials", self._ials, _IALS, start, deadline, share=1)
+
+    def scorers(self, histories):
+        """{name: `Scorer`} for queries of these histories: `Ragged` of candidate positions, oldest first."""
+        size, events = len(histories), self._events
+        found = {"popularity": Popularity(self._counts, size)}
+        if len(events.timestamps) and events.timestamps.max() - events.timestamps.min() > WEEK:
+            week = recent_counts(events.items, events.timestamps, events.catalogue)
+            found["popularity_last_week"] = Popularity(week, size)
+        if self._repeats:
+            found["bought_before"] = BoughtBefore(histories, self._counts)
+        for name, tuned in self._tuned.items():
+            found[name] = tuned.fit.scorer(history_matrix(histories, events.catalogue, tuned.history))
+        return found
+
+    def _fit(self, name, fit, grid, start, deadline, share):
+        """Tunes one baseline in its share of the time that is left."""
+        begun = time.monotonic()
+        self._until = begun + share * (deadline - begun)
+        try:
+            tuned = tune(fit, grid, start, "last_10", self._measure, self._until)
+        except OutOfTime as reason:
+            self.skipped[name] = str(reason)
+            return
+        self._tuned[name] = tuned
+        self.settings[name] = {
+            **tuned.settings, "history": tuned.history, "validation": tuned.validation, "fits": tuned.fits,
+            "seconds": round(time.monotonic() - begun, 1),
+        }
+
+    def _ease(self, penalty):
+        items, left = self._events.catalogue, max(self._until - time.monotonic(), 0.0)
+        if items > ease.LIMIT:
+            raise OutOfTime(f"{items:,} items are more than the {ease.LIMIT:,} that it is exact for")
+        if (needed := ease.expected_seconds(items)) > left:
+            raise OutOfTime(f"one fit of {items:,} items takes about {needed:.0f} s, of {left:.0f} s left for it")
+        return EASE(self._visits, penalty)
+
+    def _ials(self, alpha, regularization, iterations):
+        def watch():
+            if time.monotonic() > self._until:
+                raise OutOfTime(f"{FACTORS} factors were not fitted in the time left for it")
+
+        watch()
+        return IALS(self._visits, alpha, regularization, iterations, self._seed, watch)
+
+
+class _Measure:
+    """The metric on validation of a fit and a kind of history."""
+
+    def __init__(self, histories, catalogue, measure):
+        self._matrix = functools.cache(lambda kind: history_matrix(histories, catalogue, kind))
+        self._measure = measure
+
+    def __call__(self, fit, kind):
+        return self._measure(fit.scorer(self._matrix(kind)))

@@ -1,0 +1,83 @@
+"""EASE: the linear item-item model that has a closed form."""
+
+import time
+
+import numpy as np
+from scipy.linalg import lapack
+
+from tfrs_twotower.errors import EvaluationError
+
+LIMIT = 20_000  # items: their weights take 1.6 GB
+_DOUBLE_UP_TO = 4_000  # items: more are inverted in single precision, in half the memory and time
+_BLOCK = 1024  # rows mirrored at a time
+_PROBE = 1_000  # items of the inversion by which others are timed
+
+
+class EASE:
+    """EASE (Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data").
+
+    P = (XᵀX + λI)⁻¹, B = I − P · diag(1 / diag P), whose diagonal is 0; the scores of a history x are x B. By
+    Cholesky, n³ multiplications and additions a λ; an eigendecomposition, one for all λ, would still need as many
+    again for each.
+
+    Args:
+      visits: float32 CSR [users, n] X: 1 for each pair.
+      penalty: λ, above 0.
+
+    Raises:
+      EvaluationError: λ is too small for the precision.
+    """
+
+    def __init__(self, visits, penalty):
+        precision = np.float64 if visits.shape[1] <= _DOUBLE_UP_TO else np.float32
+        gram = (visits.T @ visits).toarray().astype(precision, copy=False)
+        gram[np.diag_indices_from(gram)] += penalty
+        inverse = _inverse(gram, penalty)
+        inverse /= -np.diagonal(inverse).copy()
+        np.fill_diagonal(inverse, 0.0)
+        self._weights = inverse.astype(np.float32, copy=False)
+        self._popularity = np.asarray(visits.sum(axis=0), np.float32).ravel()
+
+    def scorer(self, history):
+        """A `Scorer` for `history`, CSR [q, n]; of popularity for an empty one."""
+        return _Scorer(history, self._weights, self._popularity)
+
+
+class _Scorer:
+    def __init__(self, history, weights, popularity):
+        self.size, self.catalogue = history.shape
+        self._history, self._weights, self._popularity = history, weights, popularity
+
+    def scores(self, start, stop):
+        """float32 [stop - start, n]."""
+        found = self._history[start:stop] @ self._weights
+        found[np.diff(self._history.indptr[start: stop + 1]) == 0] = self._popularity
+        return found
+
+
+def expected_seconds(items):
+    """How long a fit of so many items takes about, by the time of a small one."""
+    precision = np.float64 if items <= _DOUBLE_UP_TO else np.float32
+    matrix = np.eye(_PROBE, dtype=precision) + 0.5 / _PROBE
+    begun = time.perf_counter()
+    _inverse(matrix, 1.0)
+    return (time.perf_counter() - begun) * (items / _PROBE) ** 3
+
+
+def _inverse(matrix, penalty):
+    """Of a symmetric positive definite matrix, in its own memory."""
+    factor, inverter = (
+        (lapack.dpotrf, lapack.dpotri) if matrix.dtype == np.float64 else (lapack.spotrf, lapack.spotri)
+    )
+    lower, failed = factor(matrix.T, lower=1, clean=0, overwrite_a=1)  # .T: in Fortran's order, so nothing is copied
+    if failed:
+        raise EvaluationError(
+            f"`penalty` must be large enough for the weights to be exact. Received: penalty={penalty}. Raise it."
+        )
+    inverse, _ = inverter(lower, lower=1, overwrite_c=1)
+    for start in range(0, len(inverse), _BLOCK):  # only the lower half was written
+        stop = min(start + _BLOCK, len(inverse))
+        block = inverse[start:stop, start:stop]
+        block[:] = np.tril(block) + np.tril(block, -1).T
+        inverse[start:stop, stop:] = inverse[stop:, start:stop].T
+    return inverse

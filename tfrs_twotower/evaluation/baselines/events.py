@@ -1,0 +1,83 @@
+"""What baselines are fitted on, and what a query's user did: pairs and histories as sparse matrices."""
+
+import dataclasses
+
+import numpy as np
+from scipy import sparse
+
+from tfrs_twotower.evaluation.views import query_rows
+
+WEEK = 7 * 24 * 3600
+_HALF_LIFE = 10.0  # events after which one of a "decayed" history counts half
+_WEIGHTS = {  # of an event, by how many events came after it
+    "last_5": lambda since: since < 5,
+    "last_10": lambda since: since < 10,
+    "last_20": lambda since: since < 20,
+    "decayed": lambda since: 2.0 ** (-since / _HALF_LIFE),
+    "all": lambda since: np.ones(len(since)),
+}
+HISTORIES = tuple(_WEIGHTS)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainingEvents:
+    """The events that baselines may learn from.
+
+    Attributes:
+      users: int [events].
+      items: int [events]: candidate positions; −1 is ignored.
+      timestamps: int64 [events]: seconds.
+      catalogue: number of candidates n.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    timestamps: np.ndarray
+    catalogue: int
+
+    def visits(self):
+        """float32 CSR [users with an event, n]: 1 for each distinct pair."""
+        known = self.items >= 0
+        people, rows = np.unique(self.users[known], return_inverse=True)
+        place = rows, self.items[known]
+        return _ones(sparse.csr_matrix((np.ones(len(rows), np.float32), place), (len(people), self.catalogue)))
+
+    def counts(self):
+        """int64 [n]: events of each candidate."""
+        return item_counts(self.items, self.catalogue)
+
+
+def item_counts(items, catalogue):
+    """int64 [catalogue]: events of each candidate. `items`: a candidate position an event, −1 is ignored."""
+    items = np.asarray(items)
+    return np.bincount(items[items >= 0], minlength=catalogue)
+
+
+def recent_counts(items, timestamps, catalogue, seconds=WEEK):
+    """`item_counts` of the last `seconds` before the latest of `timestamps` (training rows' alone)."""
+    timestamps = np.asarray(timestamps)
+    return item_counts(np.asarray(items)[timestamps > timestamps.max() - seconds], catalogue)
+
+
+def history_matrix(histories, catalogue, kind):
+    """float32 CSR [q, n]: what the items of each history count.
+
+    Args:
+      histories: `Ragged`, q rows of candidate positions, oldest first (−1 is ignored).
+      catalogue: number of candidates n.
+      kind: one of `HISTORIES`: "last_N": how often an item stands among the last N events; "decayed": the sum of
+        2^(−events since / 10); "all": 1 for each item.
+    """
+    values = np.asarray(histories.values)
+    since = np.repeat(histories.offsets[1:], histories.lengths) - 1 - np.arange(len(values))
+    weight = np.where(values >= 0, _WEIGHTS[kind](since), 0.0).astype(np.float32)
+    kept = weight > 0
+    place = query_rows(histories)[kept], values[kept]
+    found = sparse.csr_matrix((weight[kept], place), (len(histories), catalogue))
+    return _ones(found) if kind == "all" else found
+
+
+def _ones(matrix):
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    return matrix

@@ -1,0 +1,85 @@
+"""Settings of a baseline, chosen on validation within a time."""
+
+import dataclasses
+import time
+from typing import Any
+
+from tfrs_twotower.errors import EvaluationError
+from tfrs_twotower.evaluation.baselines.events import HISTORIES
+
+
+class OutOfTime(Exception):
+    """A fit would take longer than it may."""
+
+
+@dataclasses.dataclass
+class Tuned:
+    """A fit, and how its queries' histories are weighted.
+
+    Attributes:
+      fit: what has `scorer(history matrix)`.
+      history: one of `HISTORIES`.
+      settings: {name: value} of the fit.
+      validation: the metric that chose, or None where nothing was chosen.
+      fits: how many were tried.
+    """
+
+    fit: Any
+    history: str
+    settings: dict
+    validation: float | None = None
+    fits: int = 1
+
+
+def tune(fit, grid, start, history, measure, deadline):
+    """Goes from `start` along one setting of the grid after another for as long as `measure` rises.
+
+    Args:
+      fit: called with the settings by name; gives what has `scorer`. It may raise `OutOfTime`.
+      grid: {setting: values, ascending}.
+      start: {setting: one of its values}.
+      history: the first of `HISTORIES` to use.
+      measure: (fit, history) → the metric on validation, larger is better; None: `start` is taken as it is.
+      deadline: a moment of `time.monotonic` after which no fit begins that took as long as the slowest so far.
+
+    Returns:
+      The best `Tuned`.
+
+    Raises:
+      OutOfTime: not even the first fit could be made.
+    """
+    begun = time.monotonic()
+    best = Tuned(fit(**start), history, dict(start))
+    if measure is None:
+        return best
+    slowest = time.monotonic() - begun
+    best.validation = measure(best.fit, history)
+    _choose_history(best, measure)
+    tried = {tuple(start.values())}
+    for name, values in grid.items():
+        for step in (1, -1):
+            while 0 <= (place := values.index(best.settings[name]) + step) < len(values):
+                settings = {**best.settings, name: values[place]}
+                if tuple(settings.values()) in tried or time.monotonic() + slowest > deadline:
+                    break
+                tried.add(tuple(settings.values()))
+                begun = time.monotonic()
+                try:
+                    found = fit(**settings)
+                except (OutOfTime, EvaluationError):
+                    break
+                slowest, value = max(slowest, time.monotonic() - begun), measure(found, best.history)
+                if value <= best.validation:
+                    break
+                best.fit, best.settings, best.validation = found, settings, value
+    if len(tried) > 1:
+        _choose_history(best, measure)
+    best.fits = len(tried)
+    return best
+
+
+def _choose_history(best, measure):
+    values = {kind: measure(best.fit, kind) for kind in HISTORIES if kind != best.history}
+    kind = max(values, key=values.get)
+    if values[kind] > best.validation:
+        best.history, best.validation = kind, values[kind]
