@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.building import adapted_towers, as_one, build_model, build_objective
-from tfrs_twotower.data import InteractionLog, Ragged, RandomHoldout, Split
+from tfrs_twotower.data import InteractionLog, Ragged, RandomHoldout, RandomPerUser, Split
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.evaluation import DotScorer, ItemKNN, Popularity, evaluate
 from tfrs_twotower.exporting import log_popularity
@@ -28,6 +28,7 @@ from tfrs_twotower.training import (
     explicit_negatives,
     shown_counts,
 )
+from tfrs_twotower.without_times import without_times
 
 _BLOCK = 4096  # rows embedded at a time
 _CELLS = 2**23  # rows × events × events of one attention at a time
@@ -155,6 +156,7 @@ def assemble(recipe, log, field_states=None, grow=None, split=None):
 
 def _assemble(recipe, log, field_states, grow, split):
     tf.keras.utils.set_random_seed(recipe.training.seed)
+    recipe = recipe if log.timed else without_times(recipe)
     if split is None:
         split = _split(recipe, log)
     schema = recipe.schema or infer_schema(log, outcomes=_outcomes(recipe))
@@ -163,7 +165,7 @@ def _assemble(recipe, log, field_states, grow, split):
     towers = adapted_towers(recipe, log, split.known, field_states, grow)
     counts = log.item_counts(split.known)
     visible = None
-    if isinstance(recipe.split, RandomHoldout):  # its test events lie among the training events, not after them
+    if isinstance(recipe.split, (RandomHoldout, RandomPerUser)):  # test events lie among the training events
         visible = np.zeros(len(log), bool)
         visible[split.train] = True
     weight = event_weights(log, split.train, recipe.training.events)

@@ -18,7 +18,15 @@ from tfrs_twotower.data.sources.synthetic import Planted, synthetic
 from tfrs_twotower.data.sources.text_vectors import TextVectors, text_vectors
 from tfrs_twotower.data.sources.tfds import Tfds
 from tfrs_twotower.data.sources.tfrecord import TFRecords, write_tfrecords
-from tfrs_twotower.data.split import LeaveLastOut, Newest, RandomHoldout, Split, Temporal, UserHeldOut
+from tfrs_twotower.data.split import (
+    LeaveLastOut,
+    Newest,
+    RandomHoldout,
+    RandomPerUser,
+    Split,
+    Temporal,
+    UserHeldOut,
+)
 
 __all__ = [
     "Columns",
@@ -35,6 +43,7 @@ __all__ = [
     "Queries",
     "Ragged",
     "RandomHoldout",
+    "RandomPerUser",
     "Source",
     "Split",
     "TFRecords",

@@ -18,6 +18,8 @@ from tfrs_twotower.data.source import FILE, INVALID, PARSE_AS, PART, ROW, UNIT, 
 from tfrs_twotower.errors import DataError, invalid
 
 YEAR_2100 = 4_102_444_800
+_NO_TIMES = ("The log has no times: its events are in a random order. Random items of each user are held out, a "
+             "history shows the user's other items, and what reads an order or a moment is refused")
 _LOOKED_AT = 1000  # ids
 _FIXED = (USER_ID, ITEM_ID, TIMESTAMP, WEIGHT, ROW, INVALID)
 _TEXT = (EVENT, SESSION)
@@ -85,7 +87,7 @@ def _ingest(source, limit, rejects, require_items, times):
     first = next(batches, None)
     if first is None:
         raise DataError(f"{source.name}: there are no interactions.")
-    check_columns({name: name for name in (USER_ID, ITEM_ID, TIMESTAMP)}, first.schema.names, source.name)
+    check_columns({name: name for name in (USER_ID, ITEM_ID)}, first.schema.names, source.name)
     notes = []
     users, items = (
         Entities(id_name, first.column(id_name).type, table, f"{source.name} ({what})", rejects, limit, notes)
@@ -102,6 +104,7 @@ def _ingest(source, limit, rejects, require_items, times):
     rejects.check(source.name, max(reader.rows, 1), limit, {r: n for r, n in counts.items() if n}, reader.hint)
     log = reader.log(source.name)
     path = str(rejects.path) if rejects.path and rejects.counts else None
+    notes += [] if log.timed else [_NO_TIMES]
     notes += [*users.lacking(log.user), *items.lacking(log.item)]
     notes += [*_floats(USER_ID, log.users[USER_ID]), *_floats(ITEM_ID, log.items[ITEM_ID])]
     notes += [f"{source.name}: {before} rows of the tables were left out"] if before else []
@@ -125,6 +128,7 @@ class _Reader:
         self.users, self.items = users, items
         self.rejects, self.require_items, self.times = rejects, require_items, times
         self.rows = 0
+        self.timed = None
         self.finer, self.too_large, self.no_times = "", 0, False
         self.next_row = {}
         self.user, self.item, self.timestamp, self.weight, self.context, self.part = [], [], [], [], [], []
@@ -140,7 +144,7 @@ class _Reader:
         if self.require_items:
             unknown = self.items.find(item, file) < 0
             checks.fail(unknown, f"{ITEM_ID}: not in the item table", batch.column(ITEM_ID))
-        timestamp = self._times(checks, batch)
+        timestamp = self._times(checks, batch, file)
         weight = self._weights(checks, batch, file)
         context = self._context(checks, batch, file)
         self.rejects.add(checks, file, self._row_numbers(batch, file))
@@ -167,7 +171,14 @@ class _Reader:
         checks.fail(values.numpy(ids.is_null()), f"{name}: missing", batch.column(name))
         return ids
 
-    def _times(self, checks, batch):
+    def _times(self, checks, batch, file):
+        timed = TIMESTAMP in batch.schema.names
+        if self.timed not in (None, timed):
+            raise DataError(f"{file}: {'has' if timed else 'has no'} times, unlike what was read before. "
+                            "A log has times in all of its parts, or in none.")
+        self.timed = timed
+        if not timed:
+            return np.zeros(len(batch), np.int64)
         raw = batch.column(TIMESTAMP)
         unit = (batch.schema.field(TIMESTAMP).metadata or {}).get(UNIT, b"s").decode()
         checks.fail(values.missing(raw), f"{TIMESTAMP}: missing", raw)
@@ -231,12 +242,15 @@ class _Reader:
         return pa.table(arrays, names=names) if names else None
 
     def log(self, name):
-        """The events so far in time order."""
+        """The events so far in time order; without times in an order that tells nothing."""
         timestamp = np.concatenate(self.timestamp)
         if len(timestamp) == 0:
             raise DataError(f"{name}: no interactions are left of {self.rows} rows read.")
         self.timestamp.clear()
-        order = np.argsort(timestamp, kind="stable")
+        if self.timed:
+            order = np.argsort(timestamp, kind="stable")
+        else:
+            order = np.random.default_rng(0).permutation(len(timestamp))
         return InteractionLog(
             user=_sorted(self.user, order),
             item=_sorted(self.item, order),

@@ -20,10 +20,12 @@ _DTYPES = {"user": np.int32, "item": np.int32, "timestamp": np.int64, "weight": 
 class InteractionLog:
     """Events in time order; events of the same second keep the order of the source.
 
+    A log without times has an order that a fixed seed draws, so that nothing can be read from the file's.
+
     Attributes:
       user: int32 [n]: row in `users`
       item: int32 [n]: row in `items`
-      timestamp: int64 [n]: seconds since 1970, UTC, ascending
+      timestamp: int64 [n]: seconds since 1970, UTC, ascending; all 0 in a log without times
       weight: float32 [n]: 1 where the source has none
       context: n rows: the declared context columns and event, label and session, raw values
       users: one row a user: `user_id` (string or int64) and the feature columns
@@ -39,6 +41,11 @@ class InteractionLog:
     users: pa.Table
     items: pa.Table
     part: np.ndarray | None = None
+
+    @property
+    def timed(self):
+        """Does the log have times? One without has 0 in all of `timestamp`, and a random order of its events."""
+        return len(self) == 0 or bool(self.timestamp[-1] > 0)
 
     def __post_init__(self):
         n = len(self.timestamp)

@@ -62,7 +62,7 @@ def _events(log):
     columns = {
         USER_ID: log.users.column(USER_ID).take(pa.array(log.user)),
         ITEM_ID: log.items.column(ITEM_ID).take(pa.array(log.item)),
-        TIMESTAMP: pa.array(log.timestamp),
+        **({TIMESTAMP: pa.array(log.timestamp)} if log.timed else {}),
         WEIGHT: pa.array(log.weight),
     }
     return pa.table({**columns, **{name: log.context.column(name) for name in log.context.column_names}})
