@@ -14,24 +14,26 @@ from tfrs_twotower.errors import DataError
 from tfrs_twotower.evaluation import DotScorer, ItemKNN, Popularity, evaluate
 from tfrs_twotower.exporting import log_popularity
 from tfrs_twotower.features import derive_seed, infer_schema
+from tfrs_twotower.losses import FullSoftmax
 from tfrs_twotower.models import TwoTowerModel, build_auxiliary
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import Explicit
 from tfrs_twotower.second_stage import SecondStage
-from tfrs_twotower.towers import SequenceEncoder
+from tfrs_twotower.towers import ENCODERS, SequenceEncoder
 from tfrs_twotower.training import (
     Examples,
+    ExplicitNegatives,
     SequenceBatches,
     TrainingBatches,
     computing_in,
     event_weights,
-    explicit_negatives,
     shown_counts,
 )
 from tfrs_twotower.without_times import without_times
 
 _BLOCK = 4096  # rows embedded at a time
 _CELLS = 2**23  # rows × events × events of one attention at a time
+_SHOWN = 4  # items that were shown and not liked, as negatives of an event
 _KNN_HISTORY = 10  # events of the past that item-kNN sums over; more was worse
 
 
@@ -156,7 +158,7 @@ def assemble(recipe, log, field_states=None, grow=None, split=None):
 
 def _assemble(recipe, log, field_states, grow, split):
     tf.keras.utils.set_random_seed(recipe.training.seed)
-    recipe = recipe if log.timed else without_times(recipe)
+    recipe = _with_shown(recipe if log.timed else without_times(recipe), log)
     if split is None:
         split = _split(recipe, log)
     schema = recipe.schema or infer_schema(log, outcomes=_outcomes(recipe))
@@ -190,7 +192,8 @@ def _assemble(recipe, log, field_states, grow, split):
         auxiliary.append(stage.loss)
     known = positives if split.past is None else np.concatenate([split.past, positives])
     model = build_model(recipe, query_tower, candidate_tower, objective, auxiliary)
-    batches = _batches(recipe, query_tower, examples, positives, known)
+    explicit = ExplicitNegatives(log, recipe.model.negatives, split, catalogue, recipe.training.seed)
+    batches = _batches(recipe, query_tower, examples, positives, known, explicit)
     return Assembly(recipe, log, split, model, examples, batches, catalogue, counts[catalogue], stage)
 
 
@@ -206,12 +209,25 @@ def _split(recipe, log):
     return split
 
 
-def _batches(recipe, query_tower, examples, positives, known):
+def _batches(recipe, query_tower, examples, positives, known, explicit):
     """What the query's encoder learns from; `known`: log rows that are no negatives of their users."""
     if isinstance(query_tower.encoder, SequenceEncoder):
         return SequenceBatches(examples, positives, recipe.training, query_tower.fields)
-    explicit = explicit_negatives(examples.log, recipe.model.negatives)
     return TrainingBatches(examples, positives, recipe.training, explicit, known)
+
+
+def _with_shown(recipe, log):
+    """The recipe with a source of `Explicit` negatives where the log says what users were shown and did not like.
+
+    A loss over the whole catalogue and a sequence encoder have none: there these items are negatives as all others are.
+    """
+    model, own = recipe.model, Explicit(count=_SHOWN)
+    sequence = issubclass(ENCODERS[type(model.query_encoder)], SequenceEncoder)
+    if not len(log.shown) or sequence or isinstance(model.loss, FullSoftmax):
+        return recipe
+    if any(isinstance(source, Explicit) and source.column is None for source in model.negatives):
+        return recipe
+    return dataclasses.replace(recipe, model=dataclasses.replace(model, negatives=(*model.negatives, own)))
 
 
 def _outcomes(recipe):

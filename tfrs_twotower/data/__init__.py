@@ -5,7 +5,7 @@ Nothing here imports TensorFlow before a source that needs it is read.
 
 from tfrs_twotower.data.history import History
 from tfrs_twotower.data.ingest import IngestReport, ingest
-from tfrs_twotower.data.log import InteractionLog
+from tfrs_twotower.data.log import InteractionLog, Shown
 from tfrs_twotower.data.order import batch_count, batches
 from tfrs_twotower.data.queries import Queries
 from tfrs_twotower.data.ragged import Ragged
@@ -44,6 +44,7 @@ __all__ = [
     "Ragged",
     "RandomHoldout",
     "RandomPerUser",
+    "Shown",
     "Source",
     "Split",
     "TFRecords",

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from tfrs_twotower.columns import EVENT, ITEM_ID, LABEL, SESSION, TIMESTAMP, USER_ID, WEIGHT
 from tfrs_twotower.data import values
 from tfrs_twotower.data.entities import Entities
-from tfrs_twotower.data.log import InteractionLog
+from tfrs_twotower.data.log import InteractionLog, Shown
 from tfrs_twotower.data.rejects import Checks, Rejects
 from tfrs_twotower.data.source import FILE, INVALID, PARSE_AS, PART, ROW, UNIT, check_columns
 from tfrs_twotower.errors import DataError, invalid
@@ -30,7 +30,7 @@ class IngestReport:
     """What `ingest` met.
 
     Attributes:
-      rows: rows read from the log; accepted: rows kept
+      rows: rows read from the log; accepted: rows kept, those that were shown and not liked included
       rejected: {reason: rows} of the log and of the entity tables
       rejected_path: where the rejected rows were written, or None
       users, items: rows of the entity tables, those met only in the log included
@@ -95,7 +95,7 @@ def _ingest(source, limit, rejects, require_items, times):
     )
     if require_items and not items.known:
         raise DataError(f"{source.name}: `require_items` needs an item table, and the source has none.")
-    reader = _Reader(users, items, rejects, require_items, times)
+    reader = _Reader(users, items, rejects, require_items, times, notes)
     before = sum(rejects.counts.values())
     of_tables = dict(rejects.counts)
     for batch in itertools.chain([first], batches):
@@ -109,7 +109,7 @@ def _ingest(source, limit, rejects, require_items, times):
     notes += [*_floats(USER_ID, log.users[USER_ID]), *_floats(ITEM_ID, log.items[ITEM_ID])]
     notes += [f"{source.name}: {before} rows of the tables were left out"] if before else []
     return log, IngestReport(
-        reader.rows, len(log), dict(rejects.counts), path, len(log.users), len(log.items), tuple(notes)
+        reader.rows, len(log) + len(log.shown), dict(rejects.counts), path, len(log.users), len(log.items), tuple(notes)
     )
 
 
@@ -124,14 +124,15 @@ def _floats(name, ids):
 class _Reader:
     """Checks batch after batch and keeps codes, times, weights and context."""
 
-    def __init__(self, users, items, rejects, require_items, times):
-        self.users, self.items = users, items
+    def __init__(self, users, items, rejects, require_items, times, notes):
+        self.users, self.items, self.notes = users, items, notes
         self.rejects, self.require_items, self.times = rejects, require_items, times
         self.rows = 0
         self.timed = None
         self.finer, self.too_large, self.no_times = "", 0, False
         self.next_row = {}
         self.user, self.item, self.timestamp, self.weight, self.context, self.part = [], [], [], [], [], []
+        self.label = []
 
     def read(self, batch, name):
         file = (batch.schema.metadata or {}).get(FILE, name.encode()).decode()
@@ -146,7 +147,8 @@ class _Reader:
             checks.fail(unknown, f"{ITEM_ID}: not in the item table", batch.column(ITEM_ID))
         timestamp = self._times(checks, batch, file)
         weight = self._weights(checks, batch, file)
-        context = self._context(checks, batch, file)
+        label = self._labels(checks, batch, file)
+        context = self._context(checks, batch, file, label)
         self.rejects.add(checks, file, self._row_numbers(batch, file))
         self.rows += len(batch)
         ok, keep = checks.ok, pa.array(checks.ok)
@@ -155,6 +157,7 @@ class _Reader:
         self.item.append(self.items.code(item.filter(keep), file))
         self.timestamp.append(timestamp[ok])
         self.weight.append(weight[ok])
+        self.label.append(np.ones(ok.sum()) if label is None else label[ok])
         if context is not None:
             self.context.append(context.filter(keep))
 
@@ -223,18 +226,30 @@ class _Reader:
         checks.fail(~ok, f"{WEIGHT}: not a finite number of at least 0", raw)
         return weight
 
-    def _context(self, checks, batch, file):
+    def _labels(self, checks, batch, file):
+        """float64 [n]; None where there are none."""
+        if LABEL not in batch.schema.names:
+            return None
+        raw = batch.column(LABEL)
+        label = values.labels(raw, f"{file}: column `{LABEL}`")
+        checks.fail(values.missing(raw), f"{LABEL}: missing", raw)
+        checks.fail(~np.isfinite(label), f"{LABEL}: not a finite number, true or false", raw)
+        return label
+
+    def _context(self, checks, batch, file, label):
         """The other columns as a table of plain types; an infinite or unparsable value fails its row."""
         names = [name for name in batch.schema.names if name not in _FIXED]
         arrays = []
         for name in names:
-            raw, label = batch.column(name), f"{file}: column `{name}`"
+            raw, where = batch.column(name), f"{file}: column `{name}`"
             parse_as = (batch.schema.field(name).metadata or {}).get(PARSE_AS)
-            if parse_as or (name == LABEL and pa.types.is_string(raw.type)):
-                array, bad = values.parse_text(raw, (parse_as or b"double").decode(), label)
+            if parse_as:
+                array, bad = values.parse_text(raw, parse_as.decode(), where)
                 checks.fail(bad, f"{name}: not a finite number or a time", raw)
+            elif name == LABEL and (pa.types.is_string(raw.type) or pa.types.is_boolean(raw.type)):
+                array = pa.array(label, from_pandas=True)
             else:
-                array = values.plain(raw, label)
+                array = values.plain(raw, where)
                 if name in _TEXT and not pa.types.is_string(array.type):
                     array = array.cast(pa.string())
             checks.fail(values.infinite(array), f"{name}: not finite", raw)
@@ -251,16 +266,35 @@ class _Reader:
             order = np.argsort(timestamp, kind="stable")
         else:
             order = np.random.default_rng(0).permutation(len(timestamp))
+        liked = self._liked(name)[order]
+        order, shown = order[liked], order[~liked]
+        user, item = np.concatenate(self.user), np.concatenate(self.item)
         return InteractionLog(
-            user=_sorted(self.user, order),
-            item=_sorted(self.item, order),
+            user=user[order],
+            item=item[order],
             timestamp=timestamp[order],
             weight=_sorted(self.weight, order),
             context=self._context_table(name, order),
             users=self.users.table(),
             items=self.items.table(),
             part=_sorted(self.part, order),
+            shown=Shown(user[shown], item[shown], timestamp[shown]),
         )
+
+    def _liked(self, name):
+        """bool [rows kept]: which events are likes; notes what the labels say."""
+        label = np.concatenate(self.label)
+        liked = label > 0
+        if not liked.any():
+            raise DataError(f"{name}: none of the {len(liked):,} labels is above 0, so no event is a like. Name "
+                            "another column as the label, or none.")
+        if not liked.all():
+            self.notes.append(f"{(~liked).sum():,} events have a label of 0 or less: shown and not liked, they are "
+                              "negatives of their users and nothing else")
+        elif label.min() < label.max():
+            self.notes.append(f"{LABEL}: all are above 0, from {label.min():g} to {label.max():g}, so every event is a "
+                              "like. To tell likes from the rest: `--positive \"COLUMN >= NUMBER\"`")
+        return liked
 
     def _context_table(self, name, order):
         if not self.context:

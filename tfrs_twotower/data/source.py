@@ -55,7 +55,8 @@ class Columns:
     Attributes:
       user_id, item_id: names in the source; the tables of users and items name their ids the same
       timestamp: name in the source, or None of a log without times: nothing then goes by an order
-      event, weight, label, session: names in the source, or None where it has none
+      event, weight, label, session: names in the source, or None where it has none. A label is true or above 0 where
+        the user liked the item; with any other the item was shown and not liked, see `Shown`
       context: further columns of an event to be kept under their own names, for example the price paid
       time_unit: of timestamps that are numbers. Dates, times and ISO 8601 text need none; without a
         zone they are UTC.
