@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.building import adapted_towers, as_one, build_model, build_objective
-from tfrs_twotower.data import InteractionLog, Ragged, RandomHoldout, Split
+from tfrs_twotower.data import InteractionLog, Ragged, RandomHoldout, RandomPerUser, Split
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.evaluation import (
     ALL,
@@ -25,26 +25,29 @@ from tfrs_twotower.evaluation import (
 )
 from tfrs_twotower.exporting import log_popularity
 from tfrs_twotower.features import derive_seed, infer_schema
+from tfrs_twotower.losses import FullSoftmax
 from tfrs_twotower.models import TwoTowerModel, build_auxiliary
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import Explicit
 from tfrs_twotower.second_stage import SecondStage
-from tfrs_twotower.towers import SequenceEncoder
+from tfrs_twotower.towers import ENCODERS, SequenceEncoder
 from tfrs_twotower.training import (
     Examples,
+    ExplicitNegatives,
     SequenceBatches,
     TrainingBatches,
     computing_in,
     event_weights,
-    explicit_negatives,
     shown_counts,
     start_items,
 )
+from tfrs_twotower.without_times import without_times
 
 _BLOCK = 4096  # rows embedded at a time
 _CELLS = 2**23  # rows × events × events of one attention at a time
 _PAST = 2**22  # events of pasts read at a time
 _TUNING_QUERIES = 2_000  # validation queries that choose the baselines' settings
+_SHOWN = 4  # items that were shown and not liked, as negatives of an event
 
 
 @dataclasses.dataclass
@@ -206,6 +209,7 @@ def assemble(recipe, log, field_states=None, grow=None, split=None):
 
 def _assemble(recipe, log, field_states, grow, split):
     tf.keras.utils.set_random_seed(recipe.training.seed)
+    recipe = _with_shown(recipe if log.timed else without_times(recipe), log)
     if split is None:
         split = _split(recipe, log)
     schema = recipe.schema or infer_schema(log, outcomes=_outcomes(recipe))
@@ -217,7 +221,7 @@ def _assemble(recipe, log, field_states, grow, split):
     towers = adapted_towers(recipe, log, split.known, field_states, grow)
     counts = log.item_counts(split.known)
     visible = None
-    if isinstance(recipe.split, RandomHoldout):  # its test events lie among the training events, not after them
+    if isinstance(recipe.split, (RandomHoldout, RandomPerUser)):  # test events lie among the training events
         visible = np.zeros(len(log), bool)
         visible[split.train] = True
     weight = event_weights(log, split.train, recipe.training.events)
@@ -242,7 +246,8 @@ def _assemble(recipe, log, field_states, grow, split):
         auxiliary.append(stage.loss)
     known = positives if split.past is None else np.concatenate([split.past, positives])
     model = build_model(recipe, query_tower, candidate_tower, objective, auxiliary)
-    batches = _batches(recipe, query_tower, examples, positives, known)
+    explicit = ExplicitNegatives(log, recipe.model.negatives, split, catalogue, recipe.training.seed)
+    batches = _batches(recipe, query_tower, examples, positives, known, explicit)
     return Assembly(recipe, log, split, model, examples, batches, catalogue, counts[catalogue], stage)
 
 
@@ -258,12 +263,25 @@ def _split(recipe, log):
     return split
 
 
-def _batches(recipe, query_tower, examples, positives, known):
+def _batches(recipe, query_tower, examples, positives, known, explicit):
     """What the query's encoder learns from; `known`: log rows that are no negatives of their users."""
     if isinstance(query_tower.encoder, SequenceEncoder):
         return SequenceBatches(examples, positives, recipe.training, query_tower.fields)
-    explicit = explicit_negatives(examples.log, recipe.model.negatives)
     return TrainingBatches(examples, positives, recipe.training, explicit, known)
+
+
+def _with_shown(recipe, log):
+    """The recipe with a source of `Explicit` negatives where the log says what users were shown and did not like.
+
+    A loss over the whole catalogue and a sequence encoder have none: there these items are negatives as all others are.
+    """
+    model, own = recipe.model, Explicit(count=_SHOWN)
+    sequence = issubclass(ENCODERS[type(model.query_encoder)], SequenceEncoder)
+    if not len(log.shown) or sequence or isinstance(model.loss, FullSoftmax):
+        return recipe
+    if any(isinstance(source, Explicit) and source.column is None for source in model.negatives):
+        return recipe
+    return dataclasses.replace(recipe, model=dataclasses.replace(model, negatives=(*model.negatives, own)))
 
 
 def _outcomes(recipe):

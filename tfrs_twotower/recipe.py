@@ -12,6 +12,7 @@ from tfrs_twotower.data import (
     MovieLens,
     Newest,
     RandomHoldout,
+    RandomPerUser,
     Temporal,
     TextVectors,
     Tfds,
@@ -136,7 +137,8 @@ class Recipe:
       source: where the log comes from; None when data frames are handed to the `Recommender`.
       rejected_limit: the fraction of bad rows at which training stops.
       require_items: True rejects events whose item is missing from the item table.
-      split: how training, validation and test are told apart.
+      split: how training, validation and test are told apart. On a log without times `Temporal` becomes
+        `RandomPerUser`.
       schema: the features of both towers; None derives them from the columns (`infer_schema`).
       title: the item column that people read; None where ids must do.
       model, training, evaluation, index: see their classes. `training.monitor` is one of the metrics that
@@ -149,7 +151,7 @@ class Recipe:
     source: MovieLens | Files | Tfds | TFRecords | TextVectors | Joined | None = None
     rejected_limit: float = 0.01
     require_items: bool = False
-    split: Temporal | LeaveLastOut | UserHeldOut | RandomHoldout | Newest = Temporal()
+    split: Temporal | LeaveLastOut | UserHeldOut | RandomHoldout | RandomPerUser | Newest = Temporal()
     schema: Schema | None = None
     title: str | None = None
     model: ModelConfig = ModelConfig()

@@ -42,7 +42,7 @@ def live_requests(assembly, user_ids):
     """
     log, specs = assembly.log, assembly.model.query_tower.inputs()
     rows = user_rows(log, user_ids)
-    events = [np.flatnonzero(log.user == row) for row in rows]
+    events = [_events(log, row) for row in rows]
     taken = pa.array(np.where(rows >= 0, rows, 0), mask=rows < 0)
     item_ids = log.items[c.ITEM_ID].combine_chunks()
 
@@ -50,7 +50,7 @@ def live_requests(assembly, user_ids):
         if name == c.USER_ID:
             return as_ids(user_ids, log.users, name)
         if name == c.TIMESTAMP:
-            return pa.array([int(log.timestamp[-1]) + 1] * len(rows))
+            return pa.array([int(log.timestamp[-1]) + 1 if log.timed else 0] * len(rows))
         if name == c.HISTORY_ITEM_ID:
             return _lists([item_ids.take(log.item[_last(e)]) for e in events], item_ids.type)
         if name == c.HISTORY_TIMESTAMP:
@@ -65,6 +65,12 @@ def live_requests(assembly, user_ids):
     features = {name: to_tensor(column(name), spec) for name, spec in specs.items()}
     seen = _lists([item_ids.take(np.unique(log.item[e])) for e in events], item_ids.type)
     return features, to_tensor(seen, tf.TensorSpec([None, None], key_dtype(item_ids, c.ITEM_ID)))
+
+
+def _events(log, user):
+    """int64: the log rows of a user; of a log without times the first with each item, as a history shows them."""
+    rows = np.flatnonzero(log.user == user)
+    return rows if log.timed else rows[np.sort(np.unique(log.item[rows], return_index=True)[1])]
 
 
 def _lists(arrays, kind):

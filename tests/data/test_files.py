@@ -153,7 +153,7 @@ def test_errors_name_the_file_and_the_column(tmp_path):
     write_parquet(tmp_path / "2.parquet", user_id=["a"], item_id=["x"], timestamp=[10])
     with pytest.raises(DataError, match=r"2\.parquet: column `user_id` is string here and int64 elsewhere"):
         ingest(Files(f"{tmp_path}/*.parquet"))
-    with pytest.raises(DataError, match="no column `when`.*A log without times: number its rows"):
+    with pytest.raises(DataError, match="no column `when`.*A log without times: `--timestamp none`"):
         ingest(Files(f"{tmp_path}/1.parquet", columns=Columns(timestamp="when")))
     with pytest.raises(DataError, match="users.*no column `user_id`"):
         write_parquet(tmp_path / "users.parquet", user=[1])

@@ -70,3 +70,22 @@ def test_arguments_are_checked(make_log):
         History(log, np.ones(1))
     with pytest.raises(DataError, match="length"):
         History(log).before(np.array([0]), 0)
+
+
+def test_without_times_a_row_sees_the_users_other_items_once_and_never_its_own(make_log):
+    log = make_log([0, 1, 0, 0, 0], [1, 4, 2, 1, 3], [0] * 5)  # user 0 has item 1 twice
+    history = History(log)
+    items, times = history.before(np.arange(5), 3)
+    assert items.tolist() == [[2, 3, -1], [-1, -1, -1], [3, 1, -1], [2, 3, -1], [1, 2, -1]]
+    assert not times.any()
+    assert history.before(np.array([0, 2, 4]), 1)[0].tolist() == [[2], [3], [1]]  # rows differ in what they see
+    assert history.latest([0, 1], 3)[0].tolist() == [[1, 2, 3], [4, -1, -1]]
+
+
+def test_without_times_only_visible_events_are_shown(make_log):
+    log = make_log([0, 0, 0, 0], [1, 2, 3, 1], [0] * 4)
+    visible = np.array([True, True, False, True])
+    assert History(log, visible).before(np.arange(4), 4)[0].tolist() == [
+        [2, -1, -1, -1], [1, -1, -1, -1], [1, 2, -1, -1], [2, -1, -1, -1],
+    ]
+    assert (History(log, np.zeros(4, bool)).before(np.arange(4), 2)[0] == -1).all()

@@ -95,7 +95,8 @@ BAD = {
     "timestamp: not a time": {"timestamp": ["yesterday", "2020-13-45", "nan", "inf"]},
     "timestamp: outside of [0, 4102444800) seconds": {"timestamp": ["-1", "4102444800", "1e18"]},
     "weight: not a finite number of at least 0": {"weight": ["-1", "heavy", "nan", "inf", None]},
-    "label: not a finite number or a time": {"label": ["five", "inf"]},
+    "label: missing": {"label": [None, ""]},
+    "label: not a finite number, true or false": {"label": ["five", "inf", "nan"]},
 }
 
 

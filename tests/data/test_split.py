@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from tfrs_twotower.config import from_dict, to_dict
-from tfrs_twotower.data import LeaveLastOut, Newest, RandomHoldout, Temporal, UserHeldOut
+from tfrs_twotower.data import LeaveLastOut, Newest, RandomHoldout, RandomPerUser, Temporal, UserHeldOut
 from tfrs_twotower.errors import ConfigError, DataError
 
 STRATEGIES = [
     Temporal(), Temporal(targets="last"), Temporal(targets="each"), LeaveLastOut(), UserHeldOut(0.2, 0.2),
     RandomHoldout(validation=0.1),
 ]
+ALL = [*STRATEGIES, RandomPerUser()]
 
 
 def asked(queries):
@@ -95,7 +96,7 @@ def test_no_training_event_is_at_or_after_a_cut(random_log, strategy, seed):
     assert len(split.train) <= first_asked
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+@pytest.mark.parametrize("strategy", ALL, ids=str)
 def test_targets_come_from_events_that_do_not_train(random_log, strategy):
     log = random_log()
     split = strategy.split(log, seed=1)
@@ -145,7 +146,7 @@ def test_held_out_users_train_with_nothing(random_log):
 
 def test_a_seed_repeats_a_draw(random_log):
     log = random_log()
-    for strategy in (UserHeldOut(0.25, 0.25), RandomHoldout()):
+    for strategy in (UserHeldOut(0.25, 0.25), RandomHoldout(), RandomPerUser()):
         assert strategy.split(log, 1).test.row.tolist() == strategy.split(log, 1).test.row.tolist()
         assert strategy.split(log, 1).test.row.tolist() != strategy.split(log, 2).test.row.tolist()
 
@@ -158,7 +159,7 @@ def test_too_small_a_log_is_a_clear_error(make_log):
         LeaveLastOut().split(make_log([0, 0, 1], [0, 1, 2], [1, 2, 3]))
     with pytest.raises(DataError, match="too small"):
         UserHeldOut().split(make_log([0, 1, 2], [0, 1, 2], [1, 2, 3]))
-    for strategy in STRATEGIES:
+    for strategy in ALL:
         with pytest.raises(DataError, match="no events"):
             strategy.split(make_log([], [], []))
 
@@ -185,7 +186,7 @@ def test_no_validation_is_allowed(ten):
     assert len(split.validation) == 0 and len(split.train) == 7
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+@pytest.mark.parametrize("strategy", ALL, ids=str)
 def test_a_strategy_survives_json(strategy):
     assert from_dict(to_dict(strategy)) == strategy
 
@@ -213,3 +214,21 @@ def test_what_came_late_trains_and_does_not_judge(ten):
 def test_newest_without_new_events_is_an_error(ten):
     with pytest.raises(DataError, match="Name the new events"):
         Newest(int(ten.timestamp[-1]) + 1).split(ten)
+
+
+def test_random_items_of_each_user_are_one_query_and_stand_on_one_side(random_log):
+    log = random_log(events=400)
+    split = RandomPerUser(validation=0.2, test=0.3).split(log, seed=3)
+    of = [{(int(log.user[r]), int(log.item[r])) for r in split.train}]
+    for queries in (split.validation, split.test):
+        assert len(set(queries.user.tolist())) == len(queries)
+        of.append({(int(u), int(i)) for n, u in enumerate(queries.user) for i in queries.targets.row(n)})
+        seen = {(int(u), int(i)) for n, u in enumerate(queries.user) for i in queries.seen.row(n)}
+        users = set(queries.user.tolist())
+        assert seen == {pair for part in of[:-1] for pair in part if pair[0] in users}
+    pairs = set(zip(log.user.tolist(), log.item.tolist()))
+    assert set.union(*of) == pairs and sum(map(len, of)) == len(pairs)
+    free = len(pairs) - len(log.users)  # one item of each user always trains
+    assert [len(part) for part in of[1:]] == [round(0.3 * free) + round(0.2 * free) - round(0.3 * free),
+                                              round(0.3 * free)]
+    assert {user for user, _ in of[0]} == set(range(len(log.users)))

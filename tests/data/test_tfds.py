@@ -68,8 +68,10 @@ def test_any_builder_by_its_mapping(shop):
         7: ("film", ["new", "used"]), 8: ("book", []),
     }
     events = [(users[u]["user_id"], items[i]["item_id"]) for u, i in zip(log.user, log.item)]
-    assert events == [("bob", 8), ("ann", 8), ("ann", 7)] and log.timestamp.tolist() == [1, 2, 3]
-    assert log.context.to_pydict() == {"label": [1, 2, 0], "verified": [False, False, True]}
+    assert events == [("bob", 8), ("ann", 8)] and log.timestamp.tolist() == [1, 2]
+    (user,), (item,), when = log.shown.user, log.shown.item, log.shown.timestamp.tolist()  # of 0 stars
+    assert (users[user]["user_id"], items[item]["item_id"], when) == ("ann", 7, [3])
+    assert log.context.to_pydict() == {"label": [1, 2], "verified": [False, False]}
     assert log.items["item_id"].type == pa.int64()
 
 

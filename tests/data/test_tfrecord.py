@@ -31,6 +31,15 @@ def test_every_type_and_missing_values_read_back_equal(tmp_path):
     assert again.fingerprint() == log.fingerprint()
 
 
+def test_what_was_shown_and_not_liked_reads_back_equal(tmp_path):
+    liked = {"liked": [True, False, True]}
+    events = pa.table({"user_id": [5, 6, 5], "item_id": ["x", "y", "z"], "timestamp": [1, 2, 3], **liked})
+    log, _ = ingest(Frames(events, columns=Columns(label="liked")))
+    write_tfrecords(log, tmp_path)
+    again, _ = ingest(TFRecords(str(tmp_path)))
+    assert len(log.shown) == 1 and again.fingerprint() == log.fingerprint()
+
+
 def test_doubles_are_rounded_to_32_bits(tmp_path):
     events = pa.table({"user_id": ["a"], "item_id": ["x"], "timestamp": [1], "price": [0.1]})
     log, _ = ingest(Frames(events, columns=Columns(context=("price",))))

@@ -37,6 +37,8 @@ def run(args):
             "`online.load_log` and `online.put_table`."
         )
     log, _ = ingest(recipe.source, limit=recipe.rejected_limit, require_items=recipe.require_items)
+    if not log.timed and args.keep_days:
+        raise ConfigError(f"`--keep-days` goes by times; the log has none. Received: {args.keep_days}. Leave it out.")
     stores = options.open_store(args)
     try:
         users, events = put_table(stores.profiles, log.users), load_log(stores.history, log)

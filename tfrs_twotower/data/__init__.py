@@ -5,7 +5,7 @@ Nothing here imports TensorFlow before a source that needs it is read.
 
 from tfrs_twotower.data.history import History
 from tfrs_twotower.data.ingest import IngestReport, ingest
-from tfrs_twotower.data.log import InteractionLog
+from tfrs_twotower.data.log import InteractionLog, Shown
 from tfrs_twotower.data.order import batch_count, batches
 from tfrs_twotower.data.queries import Queries
 from tfrs_twotower.data.ragged import Ragged
@@ -18,7 +18,15 @@ from tfrs_twotower.data.sources.synthetic import Planted, synthetic
 from tfrs_twotower.data.sources.text_vectors import TextVectors, text_vectors
 from tfrs_twotower.data.sources.tfds import Tfds
 from tfrs_twotower.data.sources.tfrecord import TFRecords, write_tfrecords
-from tfrs_twotower.data.split import LeaveLastOut, Newest, RandomHoldout, Split, Temporal, UserHeldOut
+from tfrs_twotower.data.split import (
+    LeaveLastOut,
+    Newest,
+    RandomHoldout,
+    RandomPerUser,
+    Split,
+    Temporal,
+    UserHeldOut,
+)
 
 __all__ = [
     "Columns",
@@ -35,6 +43,8 @@ __all__ = [
     "Queries",
     "Ragged",
     "RandomHoldout",
+    "RandomPerUser",
+    "Shown",
     "Source",
     "Split",
     "TFRecords",

@@ -1,4 +1,4 @@
-"""What a user did before a moment: the same code for training rows and for queries."""
+"""What a user did before a moment, or besides, where there are no times: of training rows and queries alike."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from tfrs_twotower.errors import DataError, invalid
 
 class History:
     """The users' events in the order (user, time, row order).
+
+    A log without times (`log.timed`) knows no before. `before` then gives the user's other visible items, each once,
+    in an order that means nothing. The row's own item is never among them, whichever event it comes from.
 
     Args:
       log: InteractionLog
@@ -21,20 +24,37 @@ class History:
         if visible.dtype != bool or visible.shape != (n,):
             received = f"{visible.dtype} {list(visible.shape)}"
             raise DataError(invalid("visible", f"be bool [{n}]", received, "Give one truth value an event."))
+        self._timed, self._user = log.timed, log.user
         order = np.argsort(log.user, kind="stable")
-        shown = order[visible[order]]
+        if self._timed:
+            # Visible events before each row in the sorted order: where the row's history ends.
+            self._ends = np.empty(n, np.int64)
+            self._ends[order] = np.cumsum(visible[order]) - visible[order]
+            shown = order[visible[order]]
+        else:
+            shown = order[self._once(log, order, visible)]
         self._items, self._timestamps = log.item[shown], log.timestamp[shown]
-        self._user = log.user
         self._starts = np.zeros(len(log.users) + 1, np.int64)
         np.cumsum(np.bincount(log.user[shown], minlength=len(log.users)), out=self._starts[1:])
-        # Visible events before each row in the sorted order: where the row's history ends.
-        self._ends = np.empty(n, np.int64)
-        self._ends[order] = np.cumsum(visible[order]) - visible[order]
+
+    def _once(self, log, order, visible):
+        """Places in `order` of the first visible event of each user with each item; keeps where each row's item is."""
+        pair = (log.user.astype(np.int64) * len(log.items) + log.item)[order]
+        at = np.flatnonzero(visible[order])
+        pairs, first = np.unique(pair[at], return_index=True)
+        first = at[first]
+        kept = np.sort(first)
+        self._own = np.full(len(order), -1, np.int64)  # place among the shown events, −1: the item is not there
+        if len(pairs):
+            found = np.minimum(np.searchsorted(pairs, pair), len(pairs) - 1)
+            self._own[order] = np.where(pairs[found] == pair, np.searchsorted(kept, first)[found], -1)
+        return kept
 
     def before(self, rows, length):
         """The last `length` visible events of each row's user strictly before the row.
 
-        Events of the same second are ordered by row.
+        Events of the same second are ordered by row. Without times it is `length` of the user's other visible items:
+        those after the row's own in the user's order, which goes round, so that rows differ in what they see.
 
         Args:
           rows: int64 [r]: log rows, visible or not
@@ -44,7 +64,14 @@ class History:
           (items int32 [r, length], oldest first, padded at the end with -1;
            timestamps int64 [r, length], seconds since 1970, padded with 0)
         """
-        return self._window(self._starts[self._user[rows]], self._ends[rows], length)
+        if self._timed:
+            return self._window(self._starts[self._user[rows]], self._ends[rows], length)
+        begin, end = (self._starts[self._user[rows] + i] for i in (0, 1))
+        own = self._own[rows]
+        here = own >= 0
+        after, count = np.where(here, own + 1 - begin, 0), end - begin
+        at = (after[:, None] + np.arange(length)) % np.maximum(count, 1)[:, None] + begin[:, None]
+        return self._read(at, np.arange(length) < (count - here)[:, None], length)
 
     def latest(self, users, length):
         """As `before`, for a request after all of the log: the last `length` visible events of each user.
@@ -56,12 +83,14 @@ class History:
         return self._window(self._starts[users], self._starts[users + 1], length)
 
     def _window(self, begin, end, length):
-        if length < 1:
-            raise DataError(invalid("length", "be at least 1", length, "Or leave the history feature out."))
         begin = np.maximum(begin, end - length)
         at = begin[:, None] + np.arange(length)
-        real = at < end[:, None]
-        at[~real] = 0
+        return self._read(at, at < end[:, None], length)
+
+    def _read(self, at, real, length):
+        if length < 1:
+            raise DataError(invalid("length", "be at least 1", length, "Or leave the history feature out."))
+        at = np.where(real, at, 0)
         if len(self._items) == 0:
             return np.full(at.shape, -1, np.int32), np.zeros(at.shape, np.int64)
         items, timestamps = self._items[at], self._timestamps[at]

@@ -12,12 +12,14 @@ import pyarrow.compute as pc
 from tfrs_twotower.columns import EVENT, ITEM_ID, LABEL, SESSION, TIMESTAMP, USER_ID, WEIGHT
 from tfrs_twotower.data import values
 from tfrs_twotower.data.entities import Entities
-from tfrs_twotower.data.log import InteractionLog
+from tfrs_twotower.data.log import InteractionLog, Shown
 from tfrs_twotower.data.rejects import Checks, Rejects
 from tfrs_twotower.data.source import FILE, INVALID, PARSE_AS, PART, ROW, UNIT, check_columns
 from tfrs_twotower.errors import DataError, invalid
 
 YEAR_2100 = 4_102_444_800
+_NO_TIMES = ("The log has no times: its events are in a random order. Random items of each user are held out, a "
+             "history shows the user's other items, and what reads an order or a moment is refused")
 _LOOKED_AT = 1000  # ids
 _FIXED = (USER_ID, ITEM_ID, TIMESTAMP, WEIGHT, ROW, INVALID)
 _TEXT = (EVENT, SESSION)
@@ -28,7 +30,7 @@ class IngestReport:
     """What `ingest` met.
 
     Attributes:
-      rows: rows read from the log; accepted: rows kept
+      rows: rows read from the log; accepted: rows kept, those that were shown and not liked included
       rejected: {reason: rows} of the log and of the entity tables
       rejected_path: where the rejected rows were written, or None
       users, items: rows of the entity tables, those met only in the log included
@@ -85,7 +87,7 @@ def _ingest(source, limit, rejects, require_items, times):
     first = next(batches, None)
     if first is None:
         raise DataError(f"{source.name}: there are no interactions.")
-    check_columns({name: name for name in (USER_ID, ITEM_ID, TIMESTAMP)}, first.schema.names, source.name)
+    check_columns({name: name for name in (USER_ID, ITEM_ID)}, first.schema.names, source.name)
     notes = []
     users, items = (
         Entities(id_name, first.column(id_name).type, table, f"{source.name} ({what})", rejects, limit, notes)
@@ -93,7 +95,7 @@ def _ingest(source, limit, rejects, require_items, times):
     )
     if require_items and not items.known:
         raise DataError(f"{source.name}: `require_items` needs an item table, and the source has none.")
-    reader = _Reader(users, items, rejects, require_items, times)
+    reader = _Reader(users, items, rejects, require_items, times, notes)
     before = sum(rejects.counts.values())
     of_tables = dict(rejects.counts)
     for batch in itertools.chain([first], batches):
@@ -102,11 +104,12 @@ def _ingest(source, limit, rejects, require_items, times):
     rejects.check(source.name, max(reader.rows, 1), limit, {r: n for r, n in counts.items() if n}, reader.hint)
     log = reader.log(source.name)
     path = str(rejects.path) if rejects.path and rejects.counts else None
+    notes += [] if log.timed else [_NO_TIMES]
     notes += [*users.lacking(log.user), *items.lacking(log.item)]
     notes += [*_floats(USER_ID, log.users[USER_ID]), *_floats(ITEM_ID, log.items[ITEM_ID])]
     notes += [f"{source.name}: {before} rows of the tables were left out"] if before else []
     return log, IngestReport(
-        reader.rows, len(log), dict(rejects.counts), path, len(log.users), len(log.items), tuple(notes)
+        reader.rows, len(log) + len(log.shown), dict(rejects.counts), path, len(log.users), len(log.items), tuple(notes)
     )
 
 
@@ -121,13 +124,15 @@ def _floats(name, ids):
 class _Reader:
     """Checks batch after batch and keeps codes, times, weights and context."""
 
-    def __init__(self, users, items, rejects, require_items, times):
-        self.users, self.items = users, items
+    def __init__(self, users, items, rejects, require_items, times, notes):
+        self.users, self.items, self.notes = users, items, notes
         self.rejects, self.require_items, self.times = rejects, require_items, times
         self.rows = 0
+        self.timed = None
         self.finer, self.too_large, self.no_times = "", 0, False
         self.next_row = {}
         self.user, self.item, self.timestamp, self.weight, self.context, self.part = [], [], [], [], [], []
+        self.label = []
 
     def read(self, batch, name):
         file = (batch.schema.metadata or {}).get(FILE, name.encode()).decode()
@@ -140,9 +145,10 @@ class _Reader:
         if self.require_items:
             unknown = self.items.find(item, file) < 0
             checks.fail(unknown, f"{ITEM_ID}: not in the item table", batch.column(ITEM_ID))
-        timestamp = self._times(checks, batch)
+        timestamp = self._times(checks, batch, file)
         weight = self._weights(checks, batch, file)
-        context = self._context(checks, batch, file)
+        label = self._labels(checks, batch, file)
+        context = self._context(checks, batch, file, label)
         self.rejects.add(checks, file, self._row_numbers(batch, file))
         self.rows += len(batch)
         ok, keep = checks.ok, pa.array(checks.ok)
@@ -151,6 +157,7 @@ class _Reader:
         self.item.append(self.items.code(item.filter(keep), file))
         self.timestamp.append(timestamp[ok])
         self.weight.append(weight[ok])
+        self.label.append(np.ones(ok.sum()) if label is None else label[ok])
         if context is not None:
             self.context.append(context.filter(keep))
 
@@ -167,7 +174,14 @@ class _Reader:
         checks.fail(values.numpy(ids.is_null()), f"{name}: missing", batch.column(name))
         return ids
 
-    def _times(self, checks, batch):
+    def _times(self, checks, batch, file):
+        timed = TIMESTAMP in batch.schema.names
+        if self.timed not in (None, timed):
+            raise DataError(f"{file}: {'has' if timed else 'has no'} times, unlike what was read before. "
+                            "A log has times in all of its parts, or in none.")
+        self.timed = timed
+        if not timed:
+            return np.zeros(len(batch), np.int64)
         raw = batch.column(TIMESTAMP)
         unit = (batch.schema.field(TIMESTAMP).metadata or {}).get(UNIT, b"s").decode()
         checks.fail(values.missing(raw), f"{TIMESTAMP}: missing", raw)
@@ -212,18 +226,30 @@ class _Reader:
         checks.fail(~ok, f"{WEIGHT}: not a finite number of at least 0", raw)
         return weight
 
-    def _context(self, checks, batch, file):
+    def _labels(self, checks, batch, file):
+        """float64 [n]; None where there are none."""
+        if LABEL not in batch.schema.names:
+            return None
+        raw = batch.column(LABEL)
+        label = values.labels(raw, f"{file}: column `{LABEL}`")
+        checks.fail(values.missing(raw), f"{LABEL}: missing", raw)
+        checks.fail(~np.isfinite(label), f"{LABEL}: not a finite number, true or false", raw)
+        return label
+
+    def _context(self, checks, batch, file, label):
         """The other columns as a table of plain types; an infinite or unparsable value fails its row."""
         names = [name for name in batch.schema.names if name not in _FIXED]
         arrays = []
         for name in names:
-            raw, label = batch.column(name), f"{file}: column `{name}`"
+            raw, where = batch.column(name), f"{file}: column `{name}`"
             parse_as = (batch.schema.field(name).metadata or {}).get(PARSE_AS)
-            if parse_as or (name == LABEL and pa.types.is_string(raw.type)):
-                array, bad = values.parse_text(raw, (parse_as or b"double").decode(), label)
+            if parse_as:
+                array, bad = values.parse_text(raw, parse_as.decode(), where)
                 checks.fail(bad, f"{name}: not a finite number or a time", raw)
+            elif name == LABEL and (pa.types.is_string(raw.type) or pa.types.is_boolean(raw.type)):
+                array = pa.array(label, from_pandas=True)
             else:
-                array = values.plain(raw, label)
+                array = values.plain(raw, where)
                 if name in _TEXT and not pa.types.is_string(array.type):
                     array = array.cast(pa.string())
             checks.fail(values.infinite(array), f"{name}: not finite", raw)
@@ -231,22 +257,44 @@ class _Reader:
         return pa.table(arrays, names=names) if names else None
 
     def log(self, name):
-        """The events so far in time order."""
+        """The events so far in time order; without times in an order that tells nothing."""
         timestamp = np.concatenate(self.timestamp)
         if len(timestamp) == 0:
             raise DataError(f"{name}: no interactions are left of {self.rows} rows read.")
         self.timestamp.clear()
-        order = np.argsort(timestamp, kind="stable")
+        if self.timed:
+            order = np.argsort(timestamp, kind="stable")
+        else:
+            order = np.random.default_rng(0).permutation(len(timestamp))
+        liked = self._liked(name)[order]
+        order, shown = order[liked], order[~liked]
+        user, item = np.concatenate(self.user), np.concatenate(self.item)
         return InteractionLog(
-            user=_sorted(self.user, order),
-            item=_sorted(self.item, order),
+            user=user[order],
+            item=item[order],
             timestamp=timestamp[order],
             weight=_sorted(self.weight, order),
             context=self._context_table(name, order),
             users=self.users.table(),
             items=self.items.table(),
             part=_sorted(self.part, order),
+            shown=Shown(user[shown], item[shown], timestamp[shown]),
         )
+
+    def _liked(self, name):
+        """bool [rows kept]: which events are likes; notes what the labels say."""
+        label = np.concatenate(self.label)
+        liked = label > 0
+        if not liked.any():
+            raise DataError(f"{name}: none of the {len(liked):,} labels is above 0, so no event is a like. Name "
+                            "another column as the label, or none.")
+        if not liked.all():
+            self.notes.append(f"{(~liked).sum():,} events have a label of 0 or less: shown and not liked, they are "
+                              "negatives of their users and nothing else")
+        elif label.min() < label.max():
+            self.notes.append(f"{LABEL}: all are above 0, from {label.min():g} to {label.max():g}, so every event is a "
+                              "like. To tell likes from the rest: `--positive \"COLUMN >= NUMBER\"`")
+        return liked
 
     def _context_table(self, name, order):
         if not self.context:

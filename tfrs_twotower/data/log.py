@@ -17,18 +17,47 @@ _DTYPES = {"user": np.int32, "item": np.int32, "timestamp": np.int64, "weight": 
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Shown:
+    """What users were shown and did not like: events with a label of 0 or less, in time order.
+
+    They are no events of the log, so they are no positive, no target, and in no history, count or `seen`: an item
+    that was shown may be offered again. Training reads them as negatives of their user.
+
+    Attributes:
+      user, item: int32 [m]: rows of the log's `users` and `items`
+      timestamp: int64 [m]: seconds since 1970, UTC, ascending
+    """
+
+    user: np.ndarray
+    item: np.ndarray
+    timestamp: np.ndarray
+
+    @classmethod
+    def none(cls):
+        """Nothing was."""
+        rows = np.zeros(0, np.int32)
+        return cls(rows, rows, rows.astype(np.int64))
+
+    def __len__(self):
+        return len(self.user)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class InteractionLog:
     """Events in time order; events of the same second keep the order of the source.
+
+    A log without times has an order that a fixed seed draws, so that nothing can be read from the file's.
 
     Attributes:
       user: int32 [n]: row in `users`
       item: int32 [n]: row in `items`
-      timestamp: int64 [n]: seconds since 1970, UTC, ascending
+      timestamp: int64 [n]: seconds since 1970, UTC, ascending; all 0 in a log without times
       weight: float32 [n]: 1 where the source has none
       context: n rows: the declared context columns and event, label and session, raw values
       users: one row a user: `user_id` (string or int64) and the feature columns
       items: one row an item: `item_id` and the feature columns; a catalogue may hold unsold items
       part: uint16 [n]: which part of a `Joined` source the event is of; None: not known, and not in the fingerprint
+      shown: what users were shown and did not like
     """
 
     user: np.ndarray
@@ -39,6 +68,12 @@ class InteractionLog:
     users: pa.Table
     items: pa.Table
     part: np.ndarray | None = None
+    shown: Shown = dataclasses.field(default_factory=Shown.none)
+
+    @property
+    def timed(self):
+        """Does the log have times? One without has 0 in all of `timestamp`, and a random order of its events."""
+        return len(self) == 0 or bool(self.timestamp[-1] > 0)
 
     def __post_init__(self):
         n = len(self.timestamp)
@@ -76,6 +111,8 @@ class InteractionLog:
         digest = hashlib.sha256()
         for name in _DTYPES:
             digest.update(np.ascontiguousarray(getattr(self, name)).data)
+        for array in (self.shown.user, self.shown.item, self.shown.timestamp) if len(self.shown) else ():
+            digest.update(np.ascontiguousarray(array).data)
         for table in (self.context, self.users, self.items):
             for name in table.column_names:
                 digest.update(f"{name}:{table.num_rows};".encode())

@@ -26,13 +26,14 @@ _WAYS_OUT = {
     name: f" Say which one it is: `--{name.replace('_', '-')} COLUMN`, in Python `Columns({name}=...)`."
     for name in (USER_ID, ITEM_ID, TIMESTAMP)
 }
-_WAYS_OUT[TIMESTAMP] += " A log without times: number its rows in the order of the events."
+_WAYS_OUT[TIMESTAMP] += " A log without times: `--timestamp none`, in Python `Columns(timestamp=None)`."
 
 
 class Source(Protocol):
     """Gives Arrow data under the canonical names of `columns.py`; `ingest` checks and converts the values.
 
-    A numeric `timestamp` is in seconds since 1970, unless the field's metadata gives another `unit`.
+    A numeric `timestamp` is in seconds since 1970, unless the field's metadata gives another `unit`. Batches without
+    a `timestamp` are of a log without times.
     """
 
     name: str
@@ -52,8 +53,10 @@ class Columns:
     """Says which column of the source is which.
 
     Attributes:
-      user_id, item_id, timestamp: names in the source; the tables of users and items name their ids the same
-      event, weight, label, session: names in the source, or None where it has none
+      user_id, item_id: names in the source; the tables of users and items name their ids the same
+      timestamp: name in the source, or None of a log without times: nothing then goes by an order
+      event, weight, label, session: names in the source, or None where it has none. A label is true or above 0 where
+        the user liked the item; with any other the item was shown and not liked, see `Shown`
       context: further columns of an event to be kept under their own names, for example the price paid
       time_unit: of timestamps that are numbers. Dates, times and ISO 8601 text need none; without a
         zone they are UTC.
@@ -61,7 +64,7 @@ class Columns:
 
     user_id: str = USER_ID
     item_id: str = ITEM_ID
-    timestamp: str = TIMESTAMP
+    timestamp: str | None = TIMESTAMP
     event: str | None = None
     weight: str | None = None
     label: str | None = None

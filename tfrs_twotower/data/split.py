@@ -199,17 +199,65 @@ class RandomHoldout:
         return _checked(Split(train, *parts), self)
 
     def _ask(self, log, rows, train):
-        mine = train[np.argsort(log.user[train], kind="stable")]
-        counts = np.bincount(log.user[train], minlength=len(log.users))
-        per_user = distinct(log.item[mine], counts, len(log.items))
         user = log.user[rows]
         return Queries(
             user=user,
             timestamp=log.timestamp[rows],
             row=rows,
             targets=Ragged.from_lengths(log.item[rows], np.ones(len(rows), np.int64)),
-            seen=per_user.take(user),
+            seen=_items_of_users(log, train).take(user),
         )
+
+
+@config
+class RandomPerUser:
+    """Random items of each user are held out: the split of a log without times.
+
+    All events of one user with one item stand on one side, as without an order nothing comes again. A user's first
+    item of a random order always trains. The held-out items of a user are the targets of one query. `seen` are the
+    user's training items, for the test those of validation too. Histories must show training events only.
+
+    Attributes:
+      validation, test: fractions of the users' items, the first of each user not counted
+    """
+
+    validation: float = 0.1
+    test: float = 0.2
+
+    def __post_init__(self):
+        _check_fractions(self)
+
+    def split(self, log, seed=0):
+        """Returns Split; `seed` draws the items. Raises `DataError` when no event is left for a part."""
+        _check_events(log)
+        pairs, pair = np.unique(log.user.astype(np.int64) * len(log.items) + log.item, return_inverse=True)
+        drawn = np.random.default_rng(seed).permutation(len(pairs))
+        first = np.unique(pairs[drawn] // len(log.items), return_index=True)[1]
+        drawn = np.delete(drawn, first)
+        test = round(self.test * len(drawn))
+        held = test + round(self.validation * len(drawn))
+        part = np.zeros(len(pairs), np.int8)
+        part[drawn[:held]], part[drawn[:test]] = 1, 2
+        part = part[pair]
+        queries = (self._ask(log, np.flatnonzero(part == i), np.flatnonzero(part < i)) for i in (1, 2))
+        return _checked(Split(np.flatnonzero(part == 0), *queries), self)
+
+    def _ask(self, log, rows, known):
+        user, first = np.unique(log.user[rows], return_index=True)
+        return Queries(
+            user=user,
+            timestamp=log.timestamp[rows[first]],
+            row=rows[first],
+            targets=_items_of_users(log, rows).take(user),
+            seen=_items_of_users(log, known).take(user),
+        )
+
+
+def _items_of_users(log, rows):
+    """Distinct items of the log rows, in their order, as Ragged: one row a user of the user table."""
+    mine = rows[np.argsort(log.user[rows], kind="stable")]
+    counts = np.bincount(log.user[rows], minlength=len(log.users))
+    return distinct(log.item[mine], counts, len(log.items))
 
 
 def _cut(timestamp, fraction):

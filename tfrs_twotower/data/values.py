@@ -136,6 +136,16 @@ def numbers(array, label):
     return numpy(array.cast(pa.float64(), safe=False))
 
 
+def labels(array, label):
+    """Labels, or text that stands for such, as float64 [n]: 1 and 0 for true and false, NaN for what is none."""
+    array = plain(array, label)
+    if pa.types.is_string(array.type):
+        words = pc.utf8_lower(pc.utf8_trim_whitespace(array))
+        array = pc.if_else(pc.is_in(words, value_set=pa.array(["true", "false"])),
+                           pc.if_else(pc.equal(words, "true"), "1", "0"), array)
+    return numbers(array, label)
+
+
 TIMES = "a number of seconds since 1970, or ISO 8601 text such as 2026-01-31T12:00:00Z"
 
 

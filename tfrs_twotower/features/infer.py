@@ -31,17 +31,17 @@ def infer_schema(log, id_dim=32, outcomes=()):
 
     Training leaves out a fifth of the users' ids and of the pasts: in a split by time many users are new, and someone
     of whom nothing is known is to be offered what is popular. Of the pasts it reads an older part alone: after a split
-    in time a past has often ended long before what is asked for. The hour of the request is not read: where people act
-    in sessions it tells the training rows of a person apart, and nothing that holds for others.
+    in time a past has often ended long before what is asked for. Without times there is no older part. The hour of the
+    request is not read: where people act in sessions it tells the training rows of a person apart, and nothing that
+    holds for others.
 
     Args:
       log: an `InteractionLog`.
       id_dim: size of the ids' embeddings.
       outcomes: context columns that are known only after the event: they are left out.
     """
-    query: list[Feature] = [
-        Id(c.USER_ID, dim=id_dim, dropout=_UNKNOWN), History(length=_HISTORY_LENGTH, dropout=_UNKNOWN, cut=1.0),
-    ]
+    past = History(length=_HISTORY_LENGTH, dropout=_UNKNOWN, cut=1.0 if log.timed else 0.0)
+    query: list[Feature] = [Id(c.USER_ID, dim=id_dim, dropout=_UNKNOWN), past]
     candidate: list[Feature] = [Id(c.ITEM_ID, dim=id_dim)]
     for table, key, fields in ((log.users, c.USER_ID, query), (log.items, c.ITEM_ID, candidate)):
         fields += [f for name in table.column_names if name != key and (f := _feature(name, table[name]))]

@@ -67,14 +67,15 @@ class Hard:
 
 @config
 class Explicit:
-    """Items that a column of the events names: shown and not clicked, or dropped by a later stage.
+    """Items that were shown and not liked, or dropped by a later stage. Where the log has events with a label of 0 or
+    less, training adds this source with a `count` of 4.
 
     Attributes:
-      column: a context column of lists of item ids.
-      count: at most so many a row, the first ones.
+      column: a context column of lists of item ids; None: the items of the user's events with a label of 0 or less.
+      count: at most so many a row: of a column the first ones, of the user's events others in each step.
     """
 
-    column: str
+    column: str | None = None
     count: int = 10
 
     def __post_init__(self):

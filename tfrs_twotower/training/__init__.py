@@ -4,7 +4,7 @@ from tfrs_twotower.training.adapting import adapt, load_fields
 from tfrs_twotower.training.config import TrainingConfig
 from tfrs_twotower.training.distribution import is_chief, of_chief, strategy
 from tfrs_twotower.training.examples import Examples, TrainingBatches
-from tfrs_twotower.training.explicit import explicit_negatives
+from tfrs_twotower.training.explicit import ExplicitNegatives
 from tfrs_twotower.training.fit import FitReport, fit, restore_best
 from tfrs_twotower.training.item_start import CoVisits, start_items
 from tfrs_twotower.training.optimizers import LazyAdamConfig, RowWiseAdagradConfig
@@ -18,6 +18,7 @@ __all__ = [
     "CoVisits",
     "EventWeights",
     "Examples",
+    "ExplicitNegatives",
     "FitReport",
     "LazyAdamConfig",
     "Resampling",
@@ -28,7 +29,6 @@ __all__ = [
     "adapt",
     "computing_in",
     "event_weights",
-    "explicit_negatives",
     "fit",
     "is_chief",
     "is_server",

@@ -146,7 +146,7 @@ class TrainingBatches:
       examples: an `Examples`.
       rows: int64, the log rows that are positives, ascending.
       config: a `TrainingConfig`.
-      explicit: int32 [log rows, any] or None: item rows that are negatives of an event; −1 pads.
+      explicit: an `ExplicitNegatives` or None: item rows that are negatives of an event.
       known: int64, the log rows whose items are no negatives of their users: by default `rows`; in an update also
         those that were learned from before.
     """
@@ -154,7 +154,7 @@ class TrainingBatches:
     def __init__(self, examples, rows, config, explicit=None, known=None):
         log = examples.log
         self._examples, self._rows, self._config = examples, np.asarray(rows), config
-        self._explicit = np.zeros([len(log), 0], np.int32) if explicit is None else explicit
+        self._explicit = explicit
         self._resampler = config.resampling and Resampler(config.resampling.times(log.item[self._rows]), config.seed)
         shown = self._resampler.size if self._resampler else len(self._rows)
         self.batch_size = min(config.batch_size, shown)
@@ -188,7 +188,9 @@ class TrainingBatches:
             "query": examples.gather(rows),
             "candidate_id": log.item[rows],
             "known_positives": self._positives[log.user[rows]],
-            "explicit_negatives": self._explicit[rows],
+            "explicit_negatives": (
+                np.zeros([len(rows), 0], np.int32) if self._explicit is None else self._explicit.of(rows, step)
+            ),
             "event": self._event[rows],
             "weight": examples.weight[rows],
         }

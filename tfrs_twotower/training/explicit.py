@@ -1,34 +1,80 @@
-"""The negatives that columns of the log name."""
+"""The negatives that the log names: by a column of the events, or as what users were shown and did not like."""
 
 import numpy as np
 import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.errors import ConfigError, invalid, nearest
+from tfrs_twotower.features import derive_seed
 from tfrs_twotower.sampling import Explicit
 
 
-def explicit_negatives(log, sources):
-    """int32 [log rows, any]: item rows that the `Explicit` sources' columns name; −1 pads. None without such.
+class ExplicitNegatives:
+    """The negatives of log rows, by the `Explicit` sources of a model.
 
-    Ids that the log does not know are left out.
+    Of what its user was shown, a row gets `count` items, drawn anew in each step; of a column, its first ones.
+
+    Args:
+      log: an `InteractionLog`.
+      sources: the model's negatives, of which the others are passed over.
+      split: a `Split`: what was shown after its training, or after a user was first asked, is not read.
+      catalogue: int32, the item rows that can be recommended; others are left out of what was shown.
+      seed: of the draws.
 
     Raises:
       ConfigError: the log has no such column.
     """
-    tables = []
-    for source in sources:
-        if isinstance(source, Explicit):
-            known = log.context.column_names
-            if source.column not in known:
-                rule = "name a context column of the events"
-                raise ConfigError(invalid("Explicit.column", rule, source.column, nearest(source.column, known)))
-            tables.append(_item_lists(log, source))
-    return np.concatenate(tables, axis=1) if tables else None
+
+    def __init__(self, log, sources, split, catalogue, seed):
+        sources = [source for source in sources if isinstance(source, Explicit)]
+        tables = [_item_lists(log, source) for source in sources if source.column is not None]
+        self._table = np.concatenate(tables, axis=1) if tables else np.zeros([len(log), 0], np.int32)
+        self._count = sum(source.count for source in sources if source.column is None)
+        self._user, self._seed = log.user, derive_seed(seed, "explicit")
+        if self._count:
+            kept = shown_before(log, split) & np.isin(log.shown.item, catalogue)
+            user, self._items = log.shown.user[kept], log.shown.item[kept]
+            order = np.argsort(user, kind="stable")
+            self._items = self._items[order]
+            self._starts = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=len(log.users)))])
+
+    def of(self, rows, step):
+        """int32 [rows, any]: item rows that are negatives of log rows in a step; −1 pads."""
+        if not self._count:
+            return self._table[rows]
+        user = self._user[rows]
+        begin, size = self._starts[user][:, np.newaxis], np.diff(self._starts)[user][:, np.newaxis]
+        first = np.random.default_rng((self._seed, step)).random([len(rows), 1])
+        place = np.arange(self._count)
+        at = begin + ((first * size).astype(np.int64) + place) % np.maximum(size, 1)
+        real = place < size
+        drawn = np.full(at.shape, -1, np.int32)
+        drawn[real] = self._items[at[real]]
+        return np.concatenate([self._table[rows], drawn], axis=1)
+
+
+def shown_before(log, split):
+    """bool [what was shown]: before anything is asked, and of no item that the user is known to like.
+
+    That is not after the newest training event, and before the user's first query. A log without times has no before.
+    """
+    shown, size = log.shown, np.int64(len(log.items))
+    liked = np.unique(log.user[split.known] * size + log.item[split.known])
+    kept = ~np.isin(shown.user * size + shown.item, liked)
+    if log.timed:
+        asked = np.full(len(log.users), np.iinfo(np.int64).max)
+        for queries in (split.validation, split.test):
+            np.minimum.at(asked, queries.user, queries.timestamp)
+        kept &= (shown.timestamp <= log.timestamp[split.train].max()) & (shown.timestamp < asked[shown.user])
+    return kept
 
 
 def _item_lists(log, source):
-    """int32 [log rows, source.count] of one column of lists of item ids."""
+    """int32 [log rows, source.count] of one column of lists of item ids, without ids that the log does not know."""
+    known = log.context.column_names
+    if source.column not in known:
+        rule = "name a context column of the events"
+        raise ConfigError(invalid("Explicit.column", rule, source.column, nearest(source.column, known)))
     lists = log.context[source.column].combine_chunks()
     ids = log.items[c.ITEM_ID].combine_chunks()
     found = pc.index_in(lists.flatten().cast(ids.type), value_set=ids).fill_null(-1).to_numpy().astype(np.int32)

@@ -64,7 +64,8 @@ def update_full(parent, source, held_out=0.1, directory=None, verbose=1):
     config = runs.read_config(parent)
     if not isinstance(config.recipe.split, (Temporal, Newest)):
         rule = "be split by time (Temporal, or an earlier update)"
-        raise ConfigError(invalid("parent", rule, config.recipe.split, "Train the first run with split=Temporal()."))
+        way_out = "Train the first run with split=Temporal(). A log without times: train anew, on all of it."
+        raise ConfigError(invalid("parent", rule, config.recipe.split, way_out))
     if not list((parent / runs.EXPORT).glob("[0-9]*")):  # else it was published all the same, by --force
         runs.check_passed(parent, "Update the run that serves.")
     old = config.recipe

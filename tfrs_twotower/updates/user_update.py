@@ -42,16 +42,20 @@ def update_users(directory, source=None, root=None, batch_size=256, learning_rat
       The delta's path; None where there is nothing to learn from.
 
     Raises:
-      ConfigError: the query tower has no table of user ids, or nothing is exported.
+      ConfigError: the query tower has no table of user ids, nothing is exported, or the log has no times.
       ExportError: an earlier delta cannot be read.
     """
     directory = Path(directory).resolve()
     root = Path(root) if root else directory / runs.EXPORT
-    config, version = runs.read_config(directory), _newest_version(root)
+    config = runs.read_config(directory)
+    log, _ = ingest(joined(config.recipe.source, source), limit=config.recipe.rejected_limit)
+    if not log.timed:
+        rule, way_out = "be a run on a log with times, which say what is new", "Train anew, on all of the log."
+        raise ConfigError(invalid("directory", rule, str(directory), way_out))
+    version = _newest_version(root)
     space = manifest.read(root / str(version))["embedding_space"]
     before = user_deltas.read(root, version, space)
     since = (before[-1].trained_until if before else config.trained_until) + 1
-    log, _ = ingest(joined(config.recipe.source, source), limit=config.recipe.rejected_limit)
     if log.timestamp[-1] < since:
         _log.warning("Of %d events none is later than %s UTC, when the newest one came that is learned already. Name "
                      "a file with later ones by --interactions.", len(log), _moment(since - 1))

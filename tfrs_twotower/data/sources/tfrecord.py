@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tfrs_twotower.columns import ITEM_ID, TIMESTAMP, USER_ID, WEIGHT
+from tfrs_twotower.columns import ITEM_ID, LABEL, TIMESTAMP, USER_ID, WEIGHT
 from tfrs_twotower.config import config
 from tfrs_twotower.data.source import FILE, reading
 from tfrs_twotower.data.sources.tensors import to_arrow
@@ -24,9 +24,9 @@ _TYPES = {str(kind): kind for kind in (pa.string(), pa.int64(), pa.float64(), pa
 def write_tfrecords(log, folder, shards=1):
     """Writes a log as `interactions-00000-of-0000N.tfrecord`: tf.train.Example, one an event, in time order.
 
-    A missing value is an absent feature; an empty list reads back as missing. TFRecord has 32-bit floats,
-    so float64 context is rounded. Users and items lie beside them in `users.parquet` and `items.parquet`,
-    the columns' types in `schema.json`.
+    What users were shown and did not like comes last, with a label of 0. A missing value is an absent feature; an
+    empty list reads back as missing. TFRecord has 32-bit floats, so float64 context is rounded. Users and items lie
+    beside them in `users.parquet` and `items.parquet`, the columns' types in `schema.json`.
 
     Args:
       log: InteractionLog
@@ -49,7 +49,7 @@ def write_tfrecords(log, folder, shards=1):
     pq.write_table(log.items, folder / "items.parquet")
     paths = []
     for shard in range(shards):
-        begin, end = len(log) * shard // shards, len(log) * (shard + 1) // shards
+        begin, end = len(table) * shard // shards, len(table) * (shard + 1) // shards
         paths.append(str(folder / f"interactions-{shard:05}-of-{shards:05}.tfrecord"))
         with tf.io.TFRecordWriter(paths[-1]) as writer:
             for batch in table.slice(begin, end - begin).to_batches(_BATCH):
@@ -62,10 +62,23 @@ def _events(log):
     columns = {
         USER_ID: log.users.column(USER_ID).take(pa.array(log.user)),
         ITEM_ID: log.items.column(ITEM_ID).take(pa.array(log.item)),
-        TIMESTAMP: pa.array(log.timestamp),
+        **({TIMESTAMP: pa.array(log.timestamp)} if log.timed else {}),
         WEIGHT: pa.array(log.weight),
     }
-    return pa.table({**columns, **{name: log.context.column(name) for name in log.context.column_names}})
+    context = {name: log.context.column(name) for name in log.context.column_names}
+    if len(log.shown) and LABEL not in context:
+        context[LABEL] = pa.array(np.ones(len(log)))
+    events = pa.table({**columns, **context})
+    if not len(log.shown):
+        return events
+    shown = {
+        USER_ID: log.users.column(USER_ID).take(pa.array(log.shown.user)),
+        ITEM_ID: log.items.column(ITEM_ID).take(pa.array(log.shown.item)),
+        **({TIMESTAMP: pa.array(log.shown.timestamp)} if log.timed else {}),
+        WEIGHT: pa.array(np.ones(len(log.shown), np.float32)),
+        LABEL: pa.array(np.zeros(len(log.shown)), events.schema.field(LABEL).type),
+    }
+    return pa.concat_tables([events, pa.table(shown)], promote_options="default").combine_chunks()
 
 
 def _type_name(field):

@@ -1,0 +1,36 @@
+"""What a recipe is on a log without times: nothing of it may pretend to know an order or a moment."""
+
+import dataclasses
+
+from tfrs_twotower.data import LeaveLastOut, Newest, RandomPerUser, Temporal
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.features import History, Sequence, Time
+
+_WAY_OUT = "Name the time's column (`--timestamp COLUMN`, in Python `Columns(timestamp=...)`), or"
+
+
+def without_times(recipe):
+    """The recipe with `RandomPerUser` in the place of `Temporal`, of the same fractions.
+
+    Raises:
+      ConfigError: the split, a feature or the training reads times or their order.
+    """
+    split = recipe.split
+    if isinstance(split, Temporal):
+        split = RandomPerUser(split.validation, split.test)
+    if isinstance(split, (LeaveLastOut, Newest)):
+        raise _needs(f"split={type(split).__name__}", "use split=RandomPerUser()")
+    for feature in recipe.schema.query if recipe.schema else ():
+        if isinstance(feature, (Sequence, Time)):
+            raise _needs(f"`{feature.name}` of `schema.query`", "train a recipe without it, such as `plain`")
+        if isinstance(feature, History) and feature.pooling == "decay":
+            raise _needs(f"`{feature.name}` of `schema.query`", "use History(pooling='mean')")
+    if recipe.training.order == "time":
+        raise _needs("training.order='time'", "leave it at its default")
+    if recipe.training.events.half_life_days is not None:
+        raise _needs("training.events.half_life_days", "leave it at its default")
+    return dataclasses.replace(recipe, split=split)
+
+
+def _needs(what, otherwise):
+    return ConfigError(f"The log has no times, and {what} goes by them. {_WAY_OUT} {otherwise}.")
