@@ -47,6 +47,34 @@ def test_what_was_shown_and_clicked_is_there_after_a_restart(exposures, tmp_path
     other.close()
 
 
+def test_a_user_is_one_trial_however_often_the_item_is_shown(exposures):
+    """Two of four users click: 1/2, though one of them was shown it 97 times before."""
+    explorer = Explorer(exposures, Exploration(EpsilonGreedy(epsilon=0.0), share=1.0, cap=100))
+    for user in ["u"] * 97 + ["v", "w", "x"]:
+        assert ids(explorer.choose(1, user, lambda items: [item == "a" for item in items])) == ["a"]
+    assert exposures.click([("u", "a"), ("u", "a"), ("v", "a")]) == 2
+    assert exposures.counts()["a"] == (4, 2)
+    explorer.choose(1, "u", lambda items: [item == "a" for item in items])
+    assert exposures.counts()["a"] == (4, 2)  # and 100 showings are the cap
+    assert ids(explorer.choose(3, "y")) != [] and "a" not in ids(explorer.choose(3, "y"))
+
+
+def test_a_file_that_counted_every_showing_is_counted_anew(tmp_path):
+    old = SqliteFile(tmp_path / "old.db")
+    with old.transaction() as connection:
+        connection.execute("CREATE TABLE new_items (item_id TEXT PRIMARY KEY, shown INTEGER NOT NULL DEFAULT 0, "
+                           "clicked INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID")
+        connection.execute("CREATE TABLE shown_to (item_id TEXT, user_id TEXT, clicked INTEGER NOT NULL DEFAULT 0, "
+                           "PRIMARY KEY (item_id, user_id)) WITHOUT ROWID")
+        connection.execute("INSERT INTO new_items VALUES ('a', 9, 1), ('b', 0, 0)")
+        connection.execute("INSERT INTO shown_to VALUES ('a', 'u', 1), ('a', 'v', 0)")
+    old.close()
+    exposures = Exposures(tmp_path / "old.db")
+    assert exposures.counts() == {"a": (2, 1), "b": (0, 0)}
+    assert ids(Explorer(exposures, Exploration(share=1.0, cap=9)).choose(2, "u")) == ["b"]  # 9 showings of a
+    exposures.close()
+
+
 def test_clicks_of_users_who_are_not_known_do_not_count(exposures):
     Explorer(exposures, ALWAYS).choose(3)
     assert exposures.click([("", "a"), ("u", "a")]) == 0

@@ -3,12 +3,13 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.features import SequenceEmbedding
+from tfrs_twotower.features import Id, Schema, Sequence, SequenceEmbedding, build_fields
 from tfrs_twotower.models import FixedTemperature, MultiInterestTwoTower, build_temperature
-from tfrs_twotower.towers import MIND, MLP, ComiRec, build_encoder
+from tfrs_twotower.towers import MIND, MLP, ComiRec, Tower, build_encoder
 from tfrs_twotower.towers.mind import route, squash, used_interests
 
 import tensorflow as tf  # isort: skip
@@ -89,6 +90,34 @@ def test_attention_to_the_item_to_be_found():
     e = np.exp([2.0, 6.0, 4.0])
     np.testing.assert_allclose(build_encoder(MIND(sharpness=2.0)).attend(scores)[0], e / e.sum(), rtol=1e-5)
     np.testing.assert_allclose(build_encoder(MIND(sharpness=0.0)).attend(scores)[0], [1 / 3] * 3, rtol=1e-6)
+
+
+def test_copies_of_the_first_interest_take_no_part_in_the_attention():
+    """With 4 to 7 events there are 2 interests of 4: the copies would give the first 3 parts of 4."""
+    schema = Schema(query=(Sequence(length=8),), candidate=(Id("item_id", dim=4),))
+    query, (items,) = build_fields(schema, seed=3)
+    items.adapt({"item_id": pa.array([11, 12, 13])}, np.ones(3, int))
+    tower = Tower(query, MIND(interests=4, sharpness=0.0, hidden=MLP(widths=(5,), dropout=0.5)), 4, False, seed=3)
+    index = [[1, 2, 3, 1, -1], [1, -1, -1, -1, -1], [-1] * 5]
+    batch = {
+        "query": {query[0].name: {"index": tf.constant(index), "age": tf.zeros([3, 5], tf.int32)}},
+        "candidate": tf.ones([3, 4]), "candidate_id": tf.constant([4, 5, 6]), "weight": tf.ones([3]),
+        "known_positives": tf.zeros([3, 0], tf.int32), "explicit_negatives": tf.zeros([3, 0], tf.int32),
+    }
+    objective = SimpleNamespace(temperature=build_temperature(FixedTemperature(0.1)))
+    model = MultiInterestTwoTower(tower, lambda candidate, training: candidate, objective)
+    interests = tower(batch["query"]).numpy()
+    queries, _, _ = model.pairs(batch)
+    np.testing.assert_allclose(queries[0], (interests[0, 0] + interests[0, 1]) / 2, atol=1e-6)
+    np.testing.assert_allclose(queries[1:], interests[1:, 0], atol=1e-6)
+    assert np.abs(interests[0, 0] - interests[0, 1]).max() > 1e-3
+
+
+def test_comirec_is_trained_on_one_interest_however_short_the_past():
+    encoder = build_encoder(ComiRec(interests=3, hidden=PLAIN), seed=1)
+    interests = encoder([sequence([[[1.0, 2.0], [0.0, 0.0]]], [1])])
+    np.testing.assert_allclose(interests[0], [[1.0, 2.0]] * 3, atol=1e-6)
+    assert encoder.attend(tf.reduce_sum(interests, axis=-1)).numpy().tolist() == [[1.0, 0.0, 0.0]]
 
 
 def test_a_batch_is_trained_on_the_interest_that_its_item_calls_for():

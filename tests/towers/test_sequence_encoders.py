@@ -160,20 +160,68 @@ def test_older_events_are_searched_and_the_best_ones_weighed():
     given = sequence(lengths=(5,))
     found = encoder.sequence(given)[0].numpy()
     states, values = found[:, :4], given.values[0].numpy()
-    np.testing.assert_array_equal(found[:2, 4:], np.zeros([2, 4]))  # nothing is older than the first stretch
-    for place, older in ((2, 2), (3, 2), (4, 4)):
+    np.testing.assert_array_equal(found[:2, 4:], np.zeros([2, 4]))  # nothing is older than the newest 2
+    for place, older in ((2, 1), (3, 2), (4, 3)):
         scores = values[:older] @ (states[place] @ encoder._search._looks_for.kernel.numpy()) / 2
         best = np.argsort(-scores)[:2]
         weights = np.exp(scores[best]) / np.exp(scores[best]).sum()
         np.testing.assert_allclose(found[place, 4:], weights @ values[best], atol=1e-5)
 
 
-def test_a_stretch_starts_anew():
-    """The recent encoder sees its own stretch alone: the same events give the same states in any stretch."""
-    encoder, given = built(SearchThenAttend(GRU4Rec(units=(4,)), recent=2, found=1)), sequence(lengths=(4,))
-    twice = SequenceEmbedding(*(tf.concat([part[:, :2], part[:, :2]], axis=1) for part in given))
-    states = encoder.sequence(twice)[0, :, :4].numpy()
-    np.testing.assert_allclose(states[2:], states[:2], atol=1e-6)
+def long_sequence(length, seed=0):
+    rng = np.random.default_rng(seed)
+    age = np.sort(rng.integers(1, 10**6, [1, length]))[:, ::-1].copy()
+    asked = np.concatenate([age[:, 1:], [[0]]], axis=1)
+    values = tf.constant(rng.normal(size=[1, length, 4]), tf.float32)
+    return SequenceEmbedding(values, tf.ones([1, length], tf.bool), *(tf.constant(a, tf.int32) for a in (age, asked)))
+
+
+def cut(sequence, first, last):
+    return SequenceEmbedding(*(part[:, first: last + 1] for part in sequence))
+
+
+@pytest.mark.parametrize("encoder", [SASRec(blocks=2, heads=1, length=50), HSTU(blocks=2), GRU4Rec(units=(4,))])
+def test_the_newest_events_are_read_whatever_the_length(encoder):
+    """By (length mod 20), the past of 21 events would be read as its last one alone."""
+    encoder, given = built(SearchThenAttend(encoder, recent=20, found=3)), long_sequence(45)
+    size = encoder([cut(given, 0, 9)]).shape[1] - 4  # beside it are the older events' vectors
+    for last in (18, 19, 20, 40):
+        newest = cut(given, max(last - 19, 0), last)
+        expected = encoder._encoder.sequence(newest)[0, -1]
+        np.testing.assert_allclose(encoder([cut(given, 0, last)])[0, :size], expected, atol=1e-5)
+
+
+def test_training_at_a_place_and_a_request_cut_there_agree():
+    encoder, given = built(SearchThenAttend(SASRec(blocks=2, heads=1), recent=7, found=3)), long_sequence(310)
+    states = encoder.sequence(given)[0].numpy()
+    np.testing.assert_allclose(encoder.at_positions([given]), states, atol=1e-5)
+    for place in (0, 6, 7, 8, 40, 158, 159, 309):
+        np.testing.assert_allclose(encoder([cut(given, 0, place)])[0], states[place], atol=1e-5)
+    # Nothing depends on where a window begins but what it leaves out: here 5 events that nothing looks for.
+    away = given._replace(values=tf.concat([tf.zeros([1, 5, 4]), given.values[:, 5:]], axis=1))
+    np.testing.assert_allclose(encoder([cut(away, 5, 309)]), encoder([away]), atol=1e-5)
+
+
+def test_of_a_long_past_the_best_blocks_are_searched():
+    """One block of 16 events, 400 events ago, is what is looked for."""
+    encoder = built(SearchThenAttend(GRU4Rec(units=(4,)), recent=10, found=5))
+    given = long_sequence(600)
+    state = encoder.sequence(cut(given, 590, 599))[0, -1, :4].numpy()
+    looks_for = state @ encoder._search._looks_for.kernel.numpy()
+    wanted = 5 * looks_for / np.linalg.norm(looks_for)
+    values = given.values.numpy()
+    values[0, 190:206] = wanted
+    found = encoder([given._replace(values=tf.constant(values))])[0, 4:]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+
+
+def test_the_search_is_cheaper_than_every_event_with_every_event():
+    length = 4096
+    encoder = built(SearchThenAttend(GRU4Rec(units=(4,)), recent=10, found=5))
+    row, place = tf.zeros([length], tf.int32), tf.range(length)
+    search = tf.function(lambda values, states: encoder._search(values, states, row, place), autograph=False)
+    graph = search.get_concrete_function(tf.TensorSpec([1, length, 4]), tf.TensorSpec([length, 4])).graph
+    assert not [op for op in graph.get_operations() for out in op.outputs if list(out.shape).count(length) > 1]
 
 
 @pytest.mark.parametrize("make, message", [

@@ -6,14 +6,24 @@ from tfrs_twotower.online import SqliteFile
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS new_items (
-  item_id TEXT PRIMARY KEY, shown INTEGER NOT NULL DEFAULT 0, clicked INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+  item_id TEXT PRIMARY KEY, shown INTEGER NOT NULL DEFAULT 0, clicked INTEGER NOT NULL DEFAULT 0,
+  tried INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS shown_to (
   item_id TEXT, user_id TEXT, clicked INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (item_id, user_id)) WITHOUT ROWID
+"""
+# Files of earlier versions counted every showing of a user.
+_TRIED = """
+ALTER TABLE new_items ADD COLUMN tried INTEGER NOT NULL DEFAULT 0;
+UPDATE new_items SET tried = (SELECT COUNT(*) FROM shown_to WHERE shown_to.item_id = new_items.item_id)
 """
 
 
 class Exposures:
     """The pool of new items, with what happened to each. What a call did is on disk when it returns.
+
+    A user's showings of an item are one trial, however many they are, as are the user's clicks on it one click: the
+    click rate is the share of the users who were shown the item that clicked it. Where the user is not known, every
+    showing is a trial. The cap counts all showings.
 
     Threads and processes may share one. Every method may raise `StoreError`.
 
@@ -26,6 +36,9 @@ class Exposures:
         with self._file.transaction() as connection:
             for statement in _SCHEMA.split(";"):
                 connection.execute(statement)
+            if "tried" not in [column[1] for column in connection.execute("PRAGMA table_info(new_items)")]:
+                for statement in _TRIED.split(";"):
+                    connection.execute(statement)
 
     def add(self, item_ids):
         """Takes items into the pool; one that is there keeps its counts."""
@@ -44,23 +57,24 @@ class Exposures:
         Args:
           user_id: to whom; "" where that is not known, and then clicks are not either.
           cap: at most so often is an item shown, whoever asks at the same time.
-          choose: (ids: list of m, shown: int64 [m], clicked: int64 [m]) → rows of those that are shown.
+          choose: (ids: list of m, tried: int64 [m], clicked: int64 [m]) → rows of those that are shown.
 
         Returns:
           What `choose` returned.
         """
         with self._file.transaction() as connection:
             pool = connection.execute(
-                "SELECT item_id, shown, clicked FROM new_items WHERE shown < ? ORDER BY item_id", (cap,)
+                "SELECT item_id, tried, clicked FROM new_items WHERE shown < ? ORDER BY item_id", (cap,)
             ).fetchall()
             ids = [row[0] for row in pool]
             counts = np.array([row[1:] for row in pool], np.int64).reshape(-1, 2)
             rows = choose(ids, counts[:, 0], counts[:, 1])
-            chosen = [(ids[row],) for row in rows]
-            connection.executemany("UPDATE new_items SET shown = shown + 1 WHERE item_id = ?", chosen)
-            if user_id:
-                connection.executemany(
-                    "INSERT OR IGNORE INTO shown_to (item_id, user_id) VALUES (?, ?)", [(*i, user_id) for i in chosen]
+            for item in (ids[row] for row in rows):
+                new = 1 if not user_id else connection.execute(
+                    "INSERT OR IGNORE INTO shown_to (item_id, user_id) VALUES (?, ?)", (item, user_id)
+                ).rowcount
+                connection.execute(
+                    "UPDATE new_items SET shown = shown + 1, tried = tried + ? WHERE item_id = ?", (new, item)
                 )
         return rows
 
@@ -84,9 +98,9 @@ class Exposures:
         return counted
 
     def counts(self):
-        """{item id: (shown, clicked)} of the pool."""
-        rows, = self._file.read("SELECT item_id, shown, clicked FROM new_items ORDER BY item_id", [()])
-        return {item: (shown, clicked) for item, shown, clicked in rows}
+        """{item id: (tried, clicked)} of the pool: of how many users, and how many of them clicked."""
+        rows, = self._file.read("SELECT item_id, tried, clicked FROM new_items ORDER BY item_id", [()])
+        return {item: (tried, clicked) for item, tried, clicked in rows}
 
     def close(self):
         """Closes the file."""

@@ -1,7 +1,7 @@
 """Which of the new items is shown next: by what is known of each, and by what is not known yet.
 
-What is known of an item is how often it was shown and how often it was clicked then. Its click rate has the posterior
-Beta(prior_clicks + clicked, prior_misses + shown − clicked).
+What is known of an item is to how many users it was shown, and how many of these clicked it. Its click rate has the
+posterior Beta(prior_clicks + clicked, prior_misses + shown − clicked).
 """
 
 from typing import Protocol
@@ -19,7 +19,7 @@ class Policy(Protocol):
         """(rows, scores) of all m items, the one to show first in front.
 
         Args:
-          shown, clicked: int64 [m], how often so far.
+          shown, clicked: int64 [m], users so far; see `Exposures`.
           random: a `np.random.Generator`.
 
         Returns:

@@ -16,5 +16,6 @@ class MultiInterestTwoTower(TwoTowerModel):
         interests, candidates, positives = super().pairs(batch, training)
         scores = tf.einsum("bid,bd->bi", interests, candidates)
         temperature = tf.cast(self.objective.temperature.value(), scores.dtype)
-        weights = self.query_tower.encoder.attend(scores / temperature)
+        used = self.query_tower.encoder.used(self.query_tower, batch["query"])
+        weights = self.query_tower.encoder.attend(scores / temperature, used)
         return tf.einsum("bi,bid->bd", weights, interests), candidates, positives

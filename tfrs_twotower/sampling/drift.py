@@ -4,22 +4,27 @@ import numpy as np
 import tensorflow as tf
 
 
-def drifting_popularity(items, swing, seed=0):
+def drifting_popularity(items, swing, seed=0, mortal=0.0):
     """How likely each item is at a moment: a function phase → float64 [items], of sum 1.
 
     On the whole, item popularity is 1 / rank. Around that, each item's own rises and falls by a factor of e^swing,
-    once a phase from 0 to 1, and the items do so at different times.
+    once a phase from 0 to 1, and the items do so at different times. Some are born and die as well: for half of each
+    phase they have the popularity 0, then they come back.
 
     Args:
       items: how many there are.
       swing: 0 for no drift; ln 3 makes an item up to 3 times as popular as it is on the whole, and a third.
       seed: of the items' times.
+      mortal: the share of the items that are born, die and come back, from 0 to 1.
     """
-    offset = np.random.default_rng(seed).random(items)
+    rng = np.random.default_rng(seed)
+    offset = rng.random(items)
     log_mean = -np.log(np.arange(1, items + 1))
+    dies = rng.random(items) < mortal
 
     def at(phase):
         weight = np.exp(log_mean + swing * np.sin(2 * np.pi * (phase + offset)))
+        weight[dies & ((phase + offset) % 1 >= 0.5)] = 0.0
         return weight / weight.sum()
 
     return at
@@ -40,9 +45,29 @@ def tracking_errors(estimators, popularity, batches, batch_size, period, seed=0)
       {name: float64 [batches]}: √(Σ_c p(c) · (log p̂(c) − log p(c))²), the root mean square error of log p̂ that a
       batch's examples meet. 0.1 is an estimate that is 10% off.
     """
+    def error(p, log_estimate):
+        there = p > 0
+        return np.sqrt(np.sum(p[there] * (log_estimate[there] - np.log(p[there])) ** 2))
+
+    return _measured(error, estimators, popularity, batches, batch_size, period, seed)
+
+
+def believed_of_the_gone(estimators, popularity, batches, batch_size, period, seed=0):
+    """What estimates say of items that nobody takes any more: {name: float64 [batches]}, Σ p̂(c) over p(c) = 0.
+
+    Args: as of `tracking_errors`.
+    """
+    def believed(p, log_estimate):
+        return np.exp(log_estimate[p == 0]).sum()
+
+    return _measured(believed, estimators, popularity, batches, batch_size, period, seed)
+
+
+def _measured(measure, estimators, popularity, batches, batch_size, period, seed):
+    """{name: measure(p, log p̂) at each batch, before it is learned}."""
     rng = np.random.default_rng(seed)
     every = tf.range(len(popularity(0.0)))
-    errors = {name: np.zeros(batches) for name in estimators}
+    found = {name: np.zeros(batches) for name in estimators}
     asks = {name: _compiled(e, every, 1, False) for name, e in estimators.items()}
     drawn = tf.Variable(tf.zeros([batch_size], tf.int32))
     learns = {name: _compiled(e, drawn, batch_size, True) for name, e in estimators.items()}
@@ -50,9 +75,9 @@ def tracking_errors(estimators, popularity, batches, batch_size, period, seed=0)
         p = popularity(step / period)
         drawn.assign(rng.choice(len(p), batch_size, p=p))
         for name in estimators:
-            errors[name][step] = np.sqrt(np.sum(p * (asks[name]().numpy() - np.log(p)) ** 2))
+            found[name][step] = measure(p, asks[name]().numpy())
             learns[name]()
-    return errors
+    return found
 
 
 def _compiled(estimator, rows, batch_size, training):

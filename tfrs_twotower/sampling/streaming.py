@@ -1,23 +1,36 @@
 """Streaming estimate of how often a candidate is a positive, from the gaps between its sights."""
 
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError, invalid
 
+_ABSENT = 10  # an open gap of so many mean gaps is no chance: e⁻¹⁰ of the gaps of what still comes are as long
+_BATCH = 8192  # of a past that is taken up
+
 
 class StreamingCorrection(tf.keras.layers.Layer):
-    """p(c) = 1 / (mean number of examples between two sights of c). Yi et al. 2019, algorithm 2.
+    """p(c) = 1 / (mean number of examples between two sights of c), after algorithm 2 of Yi et al. 2019.
 
     Per hash function there are arrays A (the example at which a bucket was last seen) and B (its mean
     gap). At the n-th sight of a bucket, at example t (the first example of all is t = 1):
 
-        B ← (1 − αₙ)·B + αₙ·(t − A),    A ← t,    αₙ = max(α, 1/n)
+        B ← (1 − αₙ)·B + αₙ·(t − A),    A ← t,    αₙ = max(α, 1/(n − 1)),    α₁ = 1
 
-    αₙ is the paper's α but for a bucket's first 1/α sights, in which B is the plain mean of the gaps.
-    So a start value is never mixed in: the first sight at t sets B = t, and an item with few sights is not
-    taken for a frequent one. A bucket not yet seen at time t has B = t + 1. The estimate is that of the
-    largest B over the hashes, as collisions only ever shorten gaps.
+    What differs from the paper, whose αₙ is α at every sight, with B and A from 0 on:
+
+    - B is the plain mean of the first 1/α gaps, so that an item with few sights is not taken for a frequent one.
+    - Births: what lies before the first sight is no gap. It stands for B until the second sight, and is then
+      forgotten. By the paper's rule an item that is born at example T has a B of α·T at first, for some 1/α sights.
+    - Deaths: while the open gap t − A is longer than 10·B, p(c) is 1/(t − A), where the paper's stays 1/B for ever.
+      A bound at every moment would be wrong of what still comes: a third of its open gaps are longer than B.
+    - Returns: a sight after so long a gap is the first of a new life, n = 1. (Asked once a batch, of the gap that
+      reaches back before it.)
+
+    A bucket not yet seen at time t has B = t + 1. The estimate is that of the largest B over the hashes, as
+    collisions only ever shorten gaps.
 
     Time counts examples, not batches: by batches, the gap of a popular item cannot fall below 1. The sights
     within a batch are taken in the order of its rows, exactly as if they came one by one.
@@ -57,26 +70,33 @@ class StreamingCorrection(tf.keras.layers.Layer):
         slots = self._slots(candidate_rows)
         if training:
             self._see(slots[:, :batch_size])
-        unseen = tf.cast(self._time + 1, tf.float32)
-        gaps = tf.where(tf.gather(self._sights, slots) > 0, tf.gather(self._gap, slots), unseen)
-        return tf.math.log(tf.cast(batch_size, tf.float32)) - tf.math.log(tf.reduce_max(gaps, axis=0))
+        gap, since = tf.gather(self._gap, slots), tf.cast(self._time - tf.gather(self._last, slots), tf.float32)
+        gap = tf.where(since > _ABSENT * gap, since, gap)
+        gap = tf.where(tf.gather(self._sights, slots) > 0, gap, tf.cast(self._time + 1, tf.float32))
+        return tf.math.log(tf.cast(batch_size, tf.float32)) - tf.math.log(tf.reduce_max(gap, axis=0))
 
     def start_from(self, candidate_rows):
-        """Takes up what an earlier training saw, in its order: the arrays become those of plain mean gaps.
+        """Takes up what an earlier training saw, in its order, as if it had been seen in batches of 8,192.
 
         Without it an update starts with gaps of a few examples for all items alike, which undoes the correction.
 
         Args:
           candidate_rows: int or string [n].
         """
-        slots = self._slots(tf.convert_to_tensor(candidate_rows)).numpy().ravel()
-        count, time = len(candidate_rows), np.arange(1, len(candidate_rows) + 1)
-        sights, last = np.bincount(slots, minlength=self._sights.shape[0]), np.zeros(self._last.shape[0], np.int64)
-        last[slots] = np.tile(time, self._hashes)  # of a bucket that comes again, the last one stays
-        self._sights.assign(sights)
-        self._last.assign(last)
-        self._gap.assign((last / np.maximum(sights, 1)).astype(np.float32))  # its gaps add up to its last sight
-        self._time.assign(count)
+        size = self._last.shape[0]
+        arrays = [np.zeros(size, np.int64), np.zeros(size, np.float32), np.zeros(size, np.int64)]
+        # Not by `_see`: under a `tf.distribute` strategy nothing but a step may change single places of a variable.
+        seen = tf.function(lambda rows, time: _sights(self._slots(rows), time), autograph=False, reduce_retracing=True)
+        after = tf.function(self._after, autograph=False, reduce_retracing=True)
+        for start in range(0, len(candidate_rows), _BATCH):
+            rows = tf.convert_to_tensor(candidate_rows[start: start + _BATCH])
+            sights = seen(rows, tf.constant(start, tf.int64))
+            before = (tf.convert_to_tensor(array[sights.bucket.numpy()]) for array in arrays)
+            for array, new in zip(arrays, after(sights, *before)):
+                array[sights.bucket.numpy()] = new.numpy()
+        for variable, array in zip((self._last, self._gap, self._sights), arrays):
+            variable.assign(array)
+        self._time.assign(len(candidate_rows))
 
     def _slots(self, ids):
         """int64 [hashes, c]: positions in the arrays."""
@@ -91,38 +111,64 @@ class StreamingCorrection(tf.keras.layers.Layer):
 
     def _see(self, slots):
         """Updates the arrays with the sights [hashes, n] of n examples, in order."""
-        count = tf.shape(slots)[1]
-        example = tf.tile(tf.range(count), [self._hashes])
-        order = tf.argsort(tf.reshape(slots, [-1]), stable=True)
-        slots = tf.gather(tf.reshape(slots, [-1]), order)
-        time = self._time + 1 + tf.cast(tf.gather(example, order), tf.int64)
+        sights = _sights(slots, self._time)
+        arrays = self._last, self._gap, self._sights
+        after = self._after(sights, *(tf.gather(array, sights.bucket) for array in arrays))
+        for array, new in zip(arrays, after):
+            array.scatter_update(tf.IndexedSlices(new, sights.bucket))
+        self._time.assign_add(tf.shape(slots, out_type=tf.int64)[1])
 
-        # One run per bucket, its sights in time order.
-        bucket, run, length = tf.unique_with_counts(slots, out_idx=tf.int64)
-        start = tf.cumsum(length, exclusive=True)
-        is_first = tf.concat([tf.ones([1], tf.bool), slots[1:] != slots[:-1]], axis=0)[: tf.size(slots)]
-        before = tf.where(is_first, tf.gather(self._last, slots), tf.roll(time, 1, axis=0))
-        gap = tf.cast(time - before, tf.float32)
-
+    def _after(self, sights, last, gap, number):
+        """(A, B, number of sights) of the buckets of `sights` after them; all three are given as before them."""
+        before = tf.where(sights.is_first, tf.gather(last, sights.run), sights.previous)
+        gaps = tf.cast(sights.time - before, tf.float32)
+        returns = tf.logical_and(number > 1, tf.gather(gaps, sights.start) > _ABSENT * gap)
+        number = tf.where(returns, tf.zeros_like(number), number)
         # The recursion unrolled: gap j of a run is left with weight αⱼ · Π_{i>j} (1 − αᵢ).
-        old = tf.gather(self._sights, bucket)
-        new = old + length
-        sight = tf.gather(old - start, run) + 1 + tf.range(tf.size(slots, out_type=tf.int64))
-        rate = tf.maximum(self._alpha, 1 / tf.cast(sight, tf.float32))
-        share = rate * self._kept(sight, tf.gather(new, run))
-        mean = self._kept(old, new) * tf.gather(self._gap, bucket) + tf.math.segment_sum(share * gap, run)
-
-        self._gap.scatter_update(tf.IndexedSlices(mean, bucket))
-        self._last.scatter_update(tf.IndexedSlices(tf.gather(time, start + length - 1), bucket))
-        self._sights.scatter_update(tf.IndexedSlices(new, bucket))
-        self._time.assign_add(tf.cast(count, tf.int64))
+        new = number + sights.length
+        sight = tf.gather(number - sights.start, sights.run) + 1 + tf.range(tf.size(gaps, out_type=tf.int64))
+        rate = tf.maximum(self._alpha, 1 / tf.cast(tf.maximum(sight - 1, 1), tf.float32))
+        share = rate * self._kept(sight, tf.gather(new, sights.run))
+        mean = self._kept(number, new) * gap + tf.math.segment_sum(share * gaps, sights.run)
+        return tf.gather(sights.time, sights.start + sights.length - 1), mean, new
 
     def _kept(self, a, b):
-        """Π_{a<n≤b} (1 − αₙ): αₙ is 1/n up to n = 1/α, where the product telescopes to a/b, and α beyond."""
-        a, b = tf.cast(a, tf.float32), tf.cast(b, tf.float32)
+        """Π_{a<n≤b} (1 − αₙ): αₙ is 1/(n − 1) up to n = 1 + 1/α, where the product telescopes, and α beyond."""
+        a, b = (tf.maximum(n - 1, n * 1e-12) for n in (tf.cast(a, tf.float32), tf.cast(b, tf.float32)))  # 1 is no gap
         mean_until = float(int(1 / self._alpha))
         telescoped = tf.minimum(a, mean_until) / tf.minimum(b, mean_until)
         return telescoped * tf.pow(1 - self._alpha, tf.maximum(b, mean_until) - tf.maximum(a, mean_until))
+
+
+class _Sights(NamedTuple):
+    """What a batch's examples show, one run a bucket, each in time order.
+
+    Attributes:
+      bucket, start, length: int64 [runs]; where a run starts, and how many sights it has.
+      run, time, previous: int64 [sights], in the order of the runs; `previous` is the time of the sight before.
+      is_first: bool [sights], of its run.
+    """
+
+    bucket: tf.Tensor
+    start: tf.Tensor
+    length: tf.Tensor
+    run: tf.Tensor
+    time: tf.Tensor
+    previous: tf.Tensor
+    is_first: tf.Tensor
+
+
+def _sights(slots, time):
+    """The `_Sights` of n examples, slots int64 [hashes, n], that follow example `time`."""
+    hashes, count = tf.unstack(tf.shape(slots))
+    order = tf.argsort(tf.reshape(slots, [-1]), stable=True)
+    example = tf.gather(tf.tile(tf.range(count), [hashes]), order)
+    slots = tf.gather(tf.reshape(slots, [-1]), order)
+    time = time + 1 + tf.cast(example, tf.int64)
+    bucket, run, length = tf.unique_with_counts(slots, out_idx=tf.int64)
+    is_first = tf.concat([tf.ones([1], tf.bool), slots[1:] != slots[:-1]], axis=0)[: tf.size(slots)]
+    start = tf.cumsum(length, exclusive=True)
+    return _Sights(bucket, start, length, run, time, tf.roll(time, 1, axis=0), is_first)
 
 
 def _mix(ids, seed):

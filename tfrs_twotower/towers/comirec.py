@@ -62,5 +62,5 @@ class ComiRecEncoder(InterestEncoder):
         weights = tf.nn.softmax(scores, axis=1) * tf.cast(sequence.valid, scores.dtype)[:, :, tf.newaxis]
         return tf.transpose(weights, [0, 2, 1])
 
-    def attend(self, scores):
+    def attend(self, scores, used=None):
         return tf.one_hot(tf.argmax(scores, axis=1), tf.shape(scores)[1], dtype=scores.dtype)

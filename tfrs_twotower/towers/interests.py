@@ -10,7 +10,7 @@ PLACES = 512  # of a sequence that are told apart
 
 
 class InterestEncoder(tf.keras.layers.Layer):
-    """Base of the multi-interest encoders: a subclass gives `extract` and `attend`.
+    """Base of the multi-interest encoders: a subclass gives `extract` and `attend`, and `used` where some may lack.
 
     Every interest is joined to the other fields' embeddings (profile, context of the request) and goes through
     the same dense layers.
@@ -28,16 +28,26 @@ class InterestEncoder(tf.keras.layers.Layer):
         """`SequenceEmbedding` → float32 [batch, interests, any]."""
         raise NotImplementedError
 
-    def attend(self, scores):
+    def attend(self, scores, used=None):
         """How much each interest counts for the item that it is trained to find (label-aware attention).
 
         Args:
           scores: [batch, interests], of the interests with that item.
+          used: what `used` returns; what is not used counts nothing.
 
         Returns:
           [batch, interests], with a sum of 1.
         """
         raise NotImplementedError
+
+    def used(self, tower, encoded):
+        """bool [batch, interests]: False where an interest only stands in for one that is not there; None: all are.
+
+        Args:
+          tower: the `Tower` of this encoder.
+          encoded: what its `encode` returned.
+        """
+        return None
 
     def call(self, embeddings, training=False):
         """The fields' embeddings → [batch, interests, any]."""

@@ -4,10 +4,11 @@ import tensorflow as tf
 
 from tfrs_twotower.config import at_least, config
 from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.features import SequenceField
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.towers.interests import PLACES, InterestEncoder
 from tfrs_twotower.towers.mlp import MLP
-from tfrs_twotower.towers.sequence import dense, split_sequence
+from tfrs_twotower.towers.sequence import dense, only_sequence, split_sequence
 
 
 @config
@@ -17,7 +18,7 @@ class MIND:
     Routing logits b start at random and stay so (σ = 1): round for round, with e an event's vector and S one matrix
     for all interests, w = softmax of b over the interests, u = squash(Σ w · S e), b += ⟨u, S e⟩. A past of n events
     has max(1, min(interests, ⌊log₂ n⌋)) interests; the first stands in for those that are not there, which changes
-    no maximum. Events are multiplied by √dim.
+    no maximum, and in training these count nothing. Events are multiplied by √dim.
 
     Attributes:
       interests: vectors of a query, at most.
@@ -68,8 +69,14 @@ class MINDEncoder(InterestEncoder):
         used = used_interests(count, self._settings.interests)
         return route(events, sequence.valid, logits, used, self._settings.iterations)
 
-    def attend(self, scores):
-        return tf.nn.softmax(self._settings.sharpness * scores)
+    def attend(self, scores, used=None):
+        scores = self._settings.sharpness * scores
+        return tf.nn.softmax(scores if used is None else tf.where(used, scores, scores.dtype.min))
+
+    def used(self, tower, encoded):
+        field = only_sequence([field for field in tower.fields if isinstance(field, SequenceField)])
+        count = tf.reduce_sum(tf.cast(encoded[field.name]["index"] >= 0, tf.int32), axis=1)
+        return used_interests(count, self._settings.interests)
 
 
 def used_interests(count, interests):

@@ -13,18 +13,31 @@ from tfrs_twotower.towers.sequence import SequenceEncoder, dense
 _ENCODERS = {GRU4Rec: GRU4RecEncoder, SASRec: SASRecEncoder, HSTU: HSTUEncoder}
 
 
+_BLOCK = 16  # older events that the search first judges by their mean
+_BLOCKS = 8  # of these are searched one by one; some more where `found` asks for it
+
+
 @config
 class SearchThenAttend:
-    """Reads a long past in stretches; what lies before a place's own stretch is searched.
+    """Reads the newest events of a long past; what is older is searched.
 
-    Within a stretch `encoder` makes the states. A state then finds the events of earlier stretches that are most like
-    what it looks for (the inner product of a linear map of it with the items' vectors), and a softmax over these alone
-    weighs their vectors, which stand beside the state. SIM and ETA search by the candidate that a ranker scores; a
-    retrieval has none yet, so the search is by the recent state.
+    `encoder` makes the state of a place from the newest `recent` events up to it, and from nothing else. The state then
+    finds the older events that are most like what it looks for (the inner product of a linear map of it with the
+    items' vectors), and a softmax over these alone weighs their vectors, which stand beside the state. SIM and ETA
+    search by the candidate that a ranker scores; a retrieval has none yet, so the search is by the recent state.
+
+    The search takes two steps: blocks of 16 events, counted backwards from the newest of the older ones, are judged
+    by the mean of their vectors, and the events of the best 8 (and one more for each 16 of `found`) one by one. So a
+    place of a past of L events costs L / 16 + 128 inner products or so, in place of L, and up to 128 older events
+    the search is exact. All is counted from the place: training at a place within a window, and a request with a past
+    that was cut, find the same.
+
+    Training makes a state for every event, each from a window of its own: it costs `recent` times what one
+    pass of `encoder` over the past does. A request needs the last state alone.
 
     Attributes:
       encoder: `GRU4Rec`, `SASRec` or `HSTU`, of `recent` events.
-      recent: events of a stretch.
+      recent: the newest events, which `encoder` reads.
       found: older events that are attended to.
     """
 
@@ -51,41 +64,71 @@ class SearchThenAttendEncoder(SequenceEncoder):
         self._search = _Search(settings, seed)
 
     def sequence(self, sequence, training=False):
-        states = self._in_stretches(sequence, training)[:, : tf.shape(sequence.valid)[1]]
-        return tf.concat([states, self._search(sequence.values, states, sequence.valid)], axis=-1)
-
-    def _in_stretches(self, sequence, training):
-        """The encoder's states, [batch, length rounded up, any]."""
         batch, length = tf.unstack(tf.shape(sequence.valid))
-        beyond = -length % self._recent
+        every = tf.range(batch * length)
+        states = self.at(sequence, every // length, every % length, training=training)
+        return tf.reshape(states, [batch, length, states.shape[-1]])
 
-        def cut(values):
-            padded = tf.pad(values, [[0, 0], [0, beyond]] + [[0, 0]] * (values.shape.rank - 2))
-            shape = tf.concat([[-1, self._recent], tf.shape(values)[2:]], axis=0)
-            return tf.ensure_shape(tf.reshape(padded, shape), [None, self._recent, *values.shape[2:]])
-
-        states = self._encoder.sequence(SequenceEmbedding(*map(cut, sequence)), training=training)
-        return tf.reshape(states, [batch, length + beyond, states.shape[-1]])
+    def at(self, sequence, row, place, training=False):
+        width = tf.minimum(self._recent, tf.shape(sequence.valid)[1])
+        first = tf.maximum(place - width + 1, 0)
+        places = first[:, tf.newaxis] + tf.range(width)
+        window = SequenceEmbedding(*(_gathered(part, row, places) for part in sequence))
+        window = window._replace(valid=places <= place[:, tf.newaxis])
+        states = self._encoder.at(window, tf.range(tf.size(row)), place - first, training=training)
+        return tf.concat([states, self._search(sequence.values, states, row, place)], axis=-1)
 
 
 class _Search(tf.keras.layers.Layer):
     def __init__(self, settings, seed):
         super().__init__(name="search")
         self._recent, self._found, self._seed = settings.recent, settings.found, seed
+        self._blocks = _BLOCKS + settings.found // _BLOCK
 
     def build(self, values_shape):
         self._looks_for = dense(values_shape[-1], self._seed, "looks_for", use_bias=False)
         super().build(values_shape)
 
-    def call(self, values, states, valid):
-        """[batch, length, dim] of older events' vectors; zeros in the first stretch."""
-        length, dim = tf.shape(values)[1], values.shape[-1]
-        scores = tf.matmul(self._looks_for(states), values, transpose_b=True) * dim**-0.5
-        stretch = tf.range(length) // self._recent
-        older = tf.logical_and(stretch[tf.newaxis, :] < stretch[:, tf.newaxis], valid[:, tf.newaxis, :])
-        scores, places = tf.math.top_k(tf.where(older, scores, float("-inf")), tf.minimum(self._found, length))
-        there = tf.math.is_finite(scores)
+    def call(self, values, states, row, place):
+        """[n, dim], of the vectors of older events; zeros where there are none.
+
+        Args:
+          values: [batch, length, dim], the events' vectors.
+          states: [n, any], of the encoder.
+          row, place: int32 [n], where the states are.
+        """
+        looks_for = self._looks_for(states) * values.shape[-1] ** -0.5
+        newest = place - self._recent  # of the older ones; below 0 where nothing is
+        ends = newest[:, tf.newaxis] - _BLOCK * tf.range(-(-tf.shape(values)[1] // _BLOCK))
+        ends = _best(looks_for, _block_means(values), row, ends, self._blocks)
+        places = tf.reshape(ends[:, :, tf.newaxis] - tf.range(_BLOCK), [tf.size(row), -1])
+        places = _best(looks_for, values, row, places, self._found)
+        found = _gathered(values, row, tf.maximum(places, 0))
+        scores, there = tf.einsum("nd,nkd->nk", looks_for, found), places >= 0
         # A softmax of nothing but −inf is no number: where nothing is older, it is taken of zeros and left out.
-        weights = tf.nn.softmax(tf.where(tf.reduce_any(there, axis=-1, keepdims=True), scores, 0.0))
-        found = tf.gather(values, places, batch_dims=1)
-        return tf.einsum("blk,blkd->bld", tf.where(there, weights, 0.0), found)
+        masked = tf.where(there, scores, float("-inf"))
+        weights = tf.nn.softmax(tf.where(tf.reduce_any(there, axis=1, keepdims=True), masked, 0.0))
+        return tf.einsum("nk,nkd->nd", tf.where(there, weights, 0.0), found)
+
+
+def _gathered(values, row, places):
+    """[n, k, ...]: `values` [batch, length, ...] at places [n, k] of rows [n]."""
+    row = tf.broadcast_to(row[:, tf.newaxis], tf.shape(places))
+    return tf.gather_nd(values, tf.stack([row, places], axis=-1))
+
+
+def _best(looks_for, values, row, places, count):
+    """int32 [n, ≤ count]: those of `places` [n, k] whose vectors score highest; below 0 there is none."""
+    scores = tf.einsum("nd,nkd->nk", looks_for, _gathered(values, row, tf.maximum(places, 0)))
+    scores = tf.where(places >= 0, scores, float("-inf"))
+    best = tf.math.top_k(tf.stop_gradient(scores), tf.minimum(count, tf.shape(places)[1])).indices
+    return tf.gather(places, best, batch_dims=1)
+
+
+def _block_means(values):
+    """[batch, length, dim]: of the `_BLOCK` events that end at each place, or of all up to it where there are fewer."""
+    sums = tf.cumsum(tf.cast(values, tf.float32), axis=1)
+    length = tf.shape(values)[1]
+    before = tf.pad(sums, [[0, 0], [_BLOCK, 0], [0, 0]])[:, :length]
+    count = tf.cast(tf.minimum(tf.range(length) + 1, _BLOCK), tf.float32)
+    return tf.cast((sums - before) / count[:, tf.newaxis], values.dtype)

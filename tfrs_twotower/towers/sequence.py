@@ -53,12 +53,15 @@ class SequenceEncoder(tf.keras.layers.Layer):
         """
         raise NotImplementedError
 
+    def at(self, sequence, row, place, training=False):
+        """The states of chosen places, [n, dim]; row, place: int32 [n], of the batch and in the row."""
+        return tf.gather_nd(self.sequence(sequence, training=training), tf.stack([row, place], axis=1))
+
     def call(self, embeddings, training=False):
         """The fields' embeddings → [batch, any]: the state after the last event; zeros where there is none."""
         sequence, others = split_sequence(embeddings)
-        states = self.sequence(sequence, training=training)
         count = tf.reduce_sum(tf.cast(sequence.valid, tf.int32), axis=1)
-        last = tf.gather(states, tf.maximum(count - 1, 0), batch_dims=1)
+        last = self.at(sequence, tf.range(tf.size(count)), tf.maximum(count - 1, 0), training=training)
         return tf.concat([tf.where(count[:, tf.newaxis] > 0, last, 0.0), *others], axis=-1)
 
     def at_positions(self, embeddings, training=False):
@@ -67,8 +70,8 @@ class SequenceEncoder(tf.keras.layers.Layer):
         Events of all sequences follow one another, and the other fields' embeddings are [events, dᵢ].
         """
         sequence, others = split_sequence(embeddings)
-        states = self.sequence(sequence, training=training)
-        return tf.concat([tf.boolean_mask(states, sequence.valid), *others], axis=-1)
+        row, place = tf.unstack(tf.cast(tf.where(sequence.valid), tf.int32), axis=1)
+        return tf.concat([self.at(sequence, row, place, training=training), *others], axis=-1)
 
 
 class Tokens(tf.keras.layers.Layer):
