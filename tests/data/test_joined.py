@@ -33,6 +33,15 @@ def test_events_add_up_and_the_last_description_of_an_item_counts(tmp_path):
     assert both.users() is None
 
 
+def test_a_column_that_the_last_table_lacks_is_kept(tmp_path):
+    events = {"user_id": ["u"], "item_id": ["a"], "timestamp": [10]}
+    first = day(tmp_path, "1", events, {"item_id": ["a", "b"], "price": [1.0, 2.0], "image": [[1.0], [2.0]]})
+    second = day(tmp_path, "2", events, {"price": [9.0, None, 3.0], "item_id": ["a", "b", "c"], "new": ["x", "y", "z"]})
+    assert Joined((first, second)).items().to_pydict() == {
+        "item_id": ["a", "b", "c"], "price": [9.0, None, 3.0], "image": [[1.0], [2.0], None], "new": ["x", "y", "z"],
+    }
+
+
 def test_a_file_that_the_log_has_is_no_new_one(tmp_path):
     log, day = (Files(str(tmp_path / name)) for name in ("log.csv", "day.csv"))
     grown = joined(log, day)

@@ -1,5 +1,6 @@
 """Vectors of texts from the model that its package carries, with the network out of reach."""
 
+import argparse
 import socket
 import sys
 
@@ -8,8 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from tfrs_twotower.data import Files, TextVectors, ingest, text_vectors
-from tfrs_twotower.errors import DataError, MissingExtraError
+from tfrs_twotower.cli.update import source_of
+from tfrs_twotower.config import from_dict, to_dict
+from tfrs_twotower.data import Columns, Files, Joined, TextVectors, ingest, joined, parts_of, text_vectors
+from tfrs_twotower.errors import ConfigError, DataError, MissingExtraError
 
 TITLES = ["The Empire Strikes Back", "Star Wars spaceship battle", "A love story in Paris", "", "Romantic wedding"]
 
@@ -48,6 +51,33 @@ def test_the_items_get_a_column_of_vectors(no_network, files):
     np.testing.assert_allclose(log.items["text_vector"].to_pylist()[0], text_vectors(TITLES[:1])[0], atol=1e-6)
     both = TextVectors(files, columns=("title", "tagline"), into="words").items()
     np.testing.assert_allclose(both["words"].to_pylist()[2], text_vectors(["A love story in Paris y"])[0], atol=1e-6)
+
+
+def test_what_comes_later_gets_vectors_of_the_same_model(no_network, files, tmp_path):
+    """New items, items that come again with another text, and those that come again without one."""
+    later = pa.table({"item_id": ["c", "f", "g"], "title": ["Romantic wedding", "Star Wars", None]})
+    pa.parquet.write_table(later, tmp_path / "later.parquet")
+    pa.parquet.write_table(pa.table({"item_id": ["a"], "tagline": ["new"]}), tmp_path / "taglines.parquet")
+    days = [Files(str(tmp_path / f"{i}.csv"), items_path=str(tmp_path / name))
+            for i, name in enumerate(["later.parquet", "taglines.parquet"])]
+    grown = joined(joined(TextVectors(files), days[0]), days[1])
+    assert parts_of(grown) == (files, *days) and grown == TextVectors(Joined((files, *days)))
+    assert from_dict(to_dict(grown)) == grown
+    with pytest.raises(ConfigError, match="new events in a place of their own"):
+        joined(grown, days[1])
+    titles = [*TITLES[:2], "Romantic wedding", *TITLES[3:], "Star Wars", ""]
+    expected = [None if not title else vector for title, vector in zip(titles, text_vectors(titles).tolist())]
+    items = grown.items()
+    assert items["item_id"].to_pylist() == list("abcdefg")
+    for found, vector in zip(items["text_vector"].to_pylist(), expected):
+        assert found == (None if vector is None else pytest.approx(vector, abs=1e-6))
+
+
+def test_an_update_names_the_columns_as_the_log_inside_does():
+    columns = Columns("customer", "sku", "at")
+    known = TextVectors(Files("log.csv", columns=columns, items_path="items.csv"))
+    args = argparse.Namespace(interactions="day.csv", users=None, items=None)
+    assert source_of(args, known).columns == columns
 
 
 def test_a_column_that_is_not_there(no_network, files):

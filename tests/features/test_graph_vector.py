@@ -75,6 +75,49 @@ def test_an_item_without_training_events_gets_the_zero_vector():
     assert (made({"vector": tf.constant(found)}).numpy()[1:4] == 0).all()
 
 
+def adapted(keys, graph):
+    """A field of the graph's items, in the order of `keys`, with as many events each as it has takers."""
+    lists = [graph[key] for key in keys]
+    made = field(keys, lists, [len(takers) for takers in lists])
+    return made, {"item_id": pa.array(keys), "taken_by": pa.array(lists, pa.list_(pa.int32()))}
+
+
+def vectors(made, keys):
+    return made.encode({"item_id": tf.constant(keys)})["vector"].numpy()
+
+
+def planted_graph(items, seed):
+    """{item: its takers}: items of even numbers are taken by other people than those of odd ones."""
+    rng = np.random.default_rng(seed)
+    return {f"i{i}": sorted({2 * int(u) + i % 2 for u in rng.integers(0, 20, 2 + i % 7)}) for i in range(items)}
+
+
+def test_a_graph_that_has_not_changed_keeps_its_vectors():
+    """Whatever order its items come in, and whoever has become the more popular one in the vocabulary's order."""
+    graph = planted_graph(12, 0)
+    made, _ = adapted(sorted(graph), graph)
+    before = vectors(made, sorted(graph))
+    _, columns = adapted(sorted(graph, reverse=True), graph)
+    made.grow(columns, np.arange(1, 13))
+    np.testing.assert_allclose(vectors(made, sorted(graph)), before, atol=1e-5)
+
+
+def test_a_grown_graph_keeps_its_basis_and_places_new_items_by_their_neighbours():
+    graph = planted_graph(12, 0)
+    made, _ = adapted(sorted(graph), graph)
+    known = sorted(graph)
+    before, keys = vectors(made, known), made.vocabulary.keys()
+    new = {"twin": graph["i6"], "i0": [*graph["i0"], 100]}
+    grown = {key: takers for key, takers in {**graph, **new}.items() if key != "i1"}  # the grown graph lacks i1
+    _, columns = adapted(sorted(grown), grown)
+    made.grow(columns, np.arange(1, 13))
+    np.testing.assert_array_equal(made.vocabulary.keys()[:12], keys)
+    np.testing.assert_array_equal(vectors(made, ["i1"]), before[known.index("i1")][np.newaxis])
+    assert (before * vectors(made, known)).sum(axis=1).min() > 0.9  # cosines; without the rotation some are below 0
+    np.testing.assert_allclose(vectors(made, ["twin"]), vectors(made, ["i6"]), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(made.state()["vectors"], axis=1), 1, atol=1e-5)
+
+
 @dataclasses.dataclass(frozen=True)
 class _CutAt:
     """Training rows end at a given moment, whatever comes after."""

@@ -1,6 +1,7 @@
 """Vectors of items from the graph of who took what, by LightGCN's propagation."""
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse
 import scipy.sparse.linalg
 
@@ -36,6 +37,27 @@ def item_vectors(users, items, factors, layers, seed=0):
     vectors = np.zeros((shape[1], factors), np.float32)
     vectors[:, : total.shape[1]] = total / np.linalg.norm(total, axis=1, keepdims=True)
     return vectors
+
+
+def aligned(vectors, earlier):
+    """Vectors of a grown graph, rotated to the basis of the earlier one.
+
+    A grown graph has its singular vectors in another order, with other signs, and what reads them was trained with
+    the earlier ones. The rotation R of min ‖VR − W‖ over orthogonal matrices leaves lengths and inner products as they
+    are (Schönemann 1966, "A generalized solution of the orthogonal Procrustes problem").
+
+    Args:
+      vectors: float32 [items, factors]; zeros for an item that the grown graph lacks.
+      earlier: float32 [known, factors], of the first `known` items.
+
+    Returns:
+      float32 [items, factors]; an item that the grown graph lacks keeps its earlier vector.
+    """
+    there = vectors.any(axis=1)
+    both = np.flatnonzero(there[: len(earlier)])
+    rotated = vectors @ scipy.linalg.orthogonal_procrustes(vectors[both], earlier[both])[0]
+    rotated[: len(earlier)][~there[: len(earlier)]] = earlier[~there[: len(earlier)]]
+    return rotated
 
 
 def _singular_vectors(matrix, count, seed):

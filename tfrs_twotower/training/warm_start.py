@@ -1,18 +1,20 @@
 """Starting a model from the weights of an earlier one whose vocabularies have grown since."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.errors import TrainingError
-from tfrs_twotower.features import Vocabulary
+from tfrs_twotower.features import Field, Vocabulary
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 # What an update starts anew: arrays as long as the item table, which `assemble` makes from the whole log, and the
-# optimizer's clock.
-_ANEW = ("model/objective/negatives/", "model/objective/hard/", "model/mean_loss/",
-         "model/optimizer/_iterations", "model/optimizer/_learning_rate")
+# optimizer's clock. Of an ensemble, each member has its own.
+_ANEW = re.compile(
+    r"model/(objective/(members/\d+/)?(negatives|hard)/|mean_loss/|optimizer/(_iterations|_learning_rate))"
+)
 
 
 def warm_start(model, directory):
@@ -34,7 +36,7 @@ def warm_start(model, directory):
         raise TrainingError(f"There is no checkpoint in {directory}/best. Name the folder of a finished training.")
     reader = tf.train.load_checkpoint(path)
     for key, variable in _variables("model", model):
-        if key.startswith(_ANEW):
+        if _ANEW.match(key):
             continue
         if not reader.has_tensor(key + _VALUE):
             raise TrainingError(f"{path} has no `{key}`. Start from a training of the same recipe.")
@@ -64,10 +66,17 @@ def _variables(name, root):
             if isinstance(node, tf.Variable):
                 yield path, node
             for child_name, child in view.children(node).items():
-                if id(child) not in seen and not isinstance(child, Vocabulary):  # its keys may have grown
+                if id(child) not in seen and not _learned_before(node, child):
                     seen.add(id(child))
                     below.append((f"{path}/{_escaped(child_name)}", child))
         level = below
+
+
+def _learned_before(node, child):
+    """Is this what a field learned before training? `load_state` and `grow` gave it, and may have changed it."""
+    return isinstance(child, Vocabulary) or (
+        isinstance(node, Field) and isinstance(child, tf.Variable) and not child.trainable
+    )
 
 
 def _escaped(name):

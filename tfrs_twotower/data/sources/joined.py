@@ -15,6 +15,8 @@ from tfrs_twotower.errors import ConfigError, invalid
 class Joined:
     """The events of all parts. Of a user or item that several parts describe, the last description counts.
 
+    A column that the last part's table lacks keeps the value that an earlier one gave.
+
     Attributes:
       parts: source configurations, the oldest first. They must agree in the types of their columns.
     """
@@ -47,12 +49,15 @@ class Joined:
 
 
 def parts_of(source):
-    """The parts of a `Joined`; any other source alone."""
-    return source.parts if isinstance(source, Joined) else (source,)
+    """The parts of a `Joined`, also of one inside another source (`TextVectors`); any other source alone."""
+    inner = getattr(source, "source", source)
+    return inner.parts if isinstance(inner, Joined) else (inner,)
 
 
 def joined(source, new):
     """A source and a newer one as one; the source itself where `new` is None.
+
+    Of a source around another (`TextVectors`) the inner one grows, so that it makes its column for new rows too.
 
     Raises:
       ConfigError: the events of `new` come from where those of a part come from already.
@@ -65,7 +70,8 @@ def joined(source, new):
             "The log has these already: they would count twice, and if the file was written anew, its earlier events "
             "would be lost to the log. Name each file by its time. If the log's own files have grown, name none."
         )))
-    return Joined((*parts_of(source), new))
+    grown = Joined((*parts_of(source), new))
+    return dataclasses.replace(source, source=grown) if hasattr(source, "source") else grown
 
 
 def _events(part):
@@ -74,12 +80,25 @@ def _events(part):
 
 
 def _newest(tables, id_name):
-    """One row an id, as the last table that has it describes it, in the order in which the ids came."""
+    """One row an id, in the order in which the ids came: of each column what the last table says that has both."""
     tables = [table for table in tables if table is not None]
     if len(tables) < 2:
         return tables[0] if tables else None
-    table = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
-    table = table.append_column("_row", pa.array(range(len(table)), pa.int64()))
-    rows = table.group_by(id_name).aggregate([("_row", "min"), ("_row", "max")])
-    rows = rows.take(pc.sort_indices(rows, sort_keys=[("_row_min", "ascending")]))
-    return table.take(rows["_row_max"]).drop_columns(["_row"])
+    columns = {}  # names by the tables that have them
+    for name in dict.fromkeys(name for table in tables for name in table.column_names):
+        columns.setdefault(tuple(name in table.column_names for table in tables), [id_name]).append(name)
+    ids = _together(tables, [id_name])[id_name].unique()
+    found = pa.table({id_name: ids})
+    for having, names in columns.items():
+        names = list(dict.fromkeys(names))
+        part = _together([table for table, has in zip(tables, having) if has], names)
+        rows = part.append_column("_row", pa.array(range(len(part)), pa.int64())).select([id_name, "_row"])
+        rows = rows.group_by(id_name).aggregate([("_row", "max")])
+        rows = rows["_row_max"].take(pc.index_in(ids, value_set=rows[id_name]))
+        for name in names[1:]:
+            found = found.append_column(name, part[name].take(rows))
+    return found
+
+
+def _together(tables, names):
+    return pa.concat_tables([t.select(names) for t in tables], promote_options="permissive").combine_chunks()

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from tfrs_twotower.config import config
 from tfrs_twotower.data.sources.files import Files
+from tfrs_twotower.data.sources.joined import Joined
 from tfrs_twotower.data.sources.movielens import MovieLens
 from tfrs_twotower.data.sources.tfds import Tfds
 from tfrs_twotower.data.sources.tfrecord import TFRecords
@@ -31,7 +32,7 @@ class TextVectors:
       into: the new column's name.
     """
 
-    source: MovieLens | Files | Tfds | TFRecords
+    source: MovieLens | Files | Tfds | TFRecords | Joined
     columns: tuple[str, ...] = ("title",)
     into: str = "text_vector"
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tfrs_twotower.columns import TAKEN_BY
 from tfrs_twotower.features.fields.field import Field
 from tfrs_twotower.features.fields.keys import Keys
-from tfrs_twotower.features.graph import item_vectors
+from tfrs_twotower.features.graph import aligned, item_vectors
 from tfrs_twotower.features.tensors import flat, key_dtype, list_lengths, to_tensor
 
 
@@ -26,6 +26,15 @@ class GraphVectorField(Keys, Field):
         ids = to_tensor(columns[name], tf.TensorSpec([None], key_dtype(columns[name], name)), name)
         rows = np.repeat(self.vocabulary.lookup(ids).numpy(), lengths)
         self._set(item_vectors(users, rows - 1, self.feature.factors, self.feature.layers, self.seed))
+
+    def grow(self, columns, counts):
+        """See `Field.grow`. The graph is drawn anew, in the basis of the earlier one, which the weights go with."""
+        known, earlier = self.vocabulary, self._vectors.numpy()[1:]
+        self.adapt(columns, counts)
+        grown = known.grown(self.vocabulary.keys())
+        drawn = self._vectors.numpy()[self.vocabulary.lookup(tf.constant(grown.keys()))]
+        self.vocabulary = grown
+        self._set(aligned(drawn, earlier))
 
     def _set(self, vectors):
         """vectors: [size, factors], in the vocabulary's order."""

@@ -1,0 +1,85 @@
+"""Every recipe on a log that has grown: what is served of raw features is what the catalogue and training hold.
+
+Nothing is trained: the parent's weights are those that its model starts with.
+"""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tfrs_twotower import recipes
+from tfrs_twotower.assembly import assemble
+from tfrs_twotower.data import Frames, Newest, Temporal, ingest
+from tfrs_twotower.features import to_tensor
+from tfrs_twotower.training import warm_start
+
+import tensorflow as tf  # isort: skip
+
+USERS, ITEMS, EVENTS, OLD = 40, 30, 400, 300
+ANEW = ("time", "last_seen", "mean_gap", "sights", "log_p")  # how frequent items are: of the whole log, by its rows
+
+
+def log(rows, order=1):
+    """The first `rows` events of one log, with the columns of the recipes; the later ones bring new users and items."""
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 2, EVENTS)  # people of even numbers take items of even numbers
+    known = np.where(np.arange(EVENTS) < OLD, 0.5, 1.0)  # the share of users and items that there are
+    user, item = (2 * rng.integers(0, known * size / 2) + group for size in (USERS, ITEMS))
+    events = pd.DataFrame({"user_id": user, "item_id": item, "timestamp": 10**9 + 3600 * np.arange(EVENTS)})
+    users, items = np.arange(USERS), np.arange(ITEMS)
+    people = pd.DataFrame({"user_id": users, "age": users + 20, "gender": users % 2, "occupation": users % 5})
+    films = pd.DataFrame({
+        "item_id": items, "movie_title": [f"word{i} word{i % 7}" for i in items], "release_year": 1950 + items,
+        "movie_genres": [[f"genre{i % 3}", f"genre{i % 5}"] for i in items],
+        "title_vector": rng.normal(size=(ITEMS, 4)).tolist(),
+    })
+    seen = events[:rows]
+    there = films["item_id"].isin(seen["item_id"])  # so that a second log's items stand in other rows
+    return ingest(Frames(seen, people[people["user_id"].isin(seen["user_id"])], films[there][::order]))[0]
+
+
+def small(name):
+    recipe = recipes.load(name)
+    training = dataclasses.replace(recipe.training, batch_size=32, shuffle_buffer=64)
+    return dataclasses.replace(recipe, source=None, title=None, split=Temporal(0.1, 0.1), training=training)
+
+
+def states(model):
+    return {"query": model.query_tower.state(), "candidate": model.candidate_tower.state()}
+
+
+def served(tower, log):
+    """{item id: vector} by `embed_candidate`, of the items' raw features."""
+    raw = {name: to_tensor(log.items[name], spec, name) for name, spec in tower.inputs().items()}
+    return dict(zip(log.items["item_id"].to_pylist(), tower(tower.encode(raw)).numpy()))
+
+
+def vectors(a):
+    """(of four queries, of the catalogue): the towers on what was encoded for the training; makes their weights."""
+    queries, items = a.examples.queries(a.split.test.row[:4]), a.examples.candidates(a.catalogue)
+    return a.model.query_tower(queries).numpy(), a.model.candidate_tower(items).numpy()
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_what_is_served_is_what_the_catalogue_holds(name, tmp_path):
+    old = assemble(small(name), log(OLD))
+    vectors(old)
+    tf.train.Checkpoint(model=old.model).save(str(tmp_path / "best" / "checkpoint"))
+    since = int(old.log.timestamp[old.split.train[-1]]) + 1
+    recipe = dataclasses.replace(old.recipe, split=Newest(since, 0.1))
+    new = assemble(recipe, log(EVENTS, order=-1), states(old.model), grow=lambda field: True)
+    vectors(new)
+    anew = {i: v.numpy() for i, v in enumerate(new.model.variables) if v.name.split(":")[0] in ANEW}
+    warm_start(new.model, tmp_path)
+
+    queries, catalogue = vectors(new)
+    by_item = served(new.model.candidate_tower, new.log)
+    ids = new.log.items["item_id"].take(new.catalogue).to_pylist()
+    assert len(ids) > len(old.catalogue)
+    np.testing.assert_allclose(catalogue, [by_item[i] for i in ids], atol=1e-5)
+    tower, raw = new.model.query_tower, new.examples.raw_queries(new.split.test.row[:4])
+    np.testing.assert_allclose(queries, tower(tower.encode({n: raw[n] for n in tower.inputs()})), atol=1e-5)
+    for i, value in anew.items():
+        np.testing.assert_array_equal(new.model.variables[i], value)
