@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 
 from bench import common, movielens_1m
-from tfrs_twotower.data import Columns, LeaveLastOut, Temporal
+from tfrs_twotower.data import Columns, LeaveLastOut, RandomPerUser, Temporal
 
 _SHARED = movielens_1m.ARCHIVE.parent
 
@@ -158,25 +158,9 @@ def board_games():
                columns=Columns(item_id="game_id", time_unit="ms"))
 
 
-def without_times(pairs, items=None, seed=0):
-    """A log that has no times, of each user's items a random tenth (one at least) for validation and one for test.
-
-    Users with fewer than three items only train.
-
-    Args:
-      pairs: frame of user_id and item_id, each pair once
-
-    Returns:
-      Log in random order, whose "times" say no more than which part an event is of: 1, 2 or 3
-    """
-    pairs = pairs.sample(frac=1, random_state=seed, ignore_index=True)
-    users = pairs.groupby("user_id").user_id
-    events, place = users.transform("size"), users.cumcount()
-    held = np.where(events < 3, 0, np.maximum(1, events // 10))
-    pairs["timestamp"] = 1 + (place < 2 * held).astype(np.int64) + (place < held)
-    validation, test = (int((pairs.timestamp == part).sum()) for part in (2, 3))
-    # One less: the cut is then a row of the test, and moves to the first of its "time".
-    return Log(pairs, items, split=Temporal(validation=validation / len(pairs), test=(test - 1) / len(pairs)))
+def without_times(pairs, items=None):
+    """A log that has no times: a random tenth of each user's items for validation, and one for the test."""
+    return Log(pairs, items, columns=Columns(timestamp=None), split=RandomPerUser(0.1, 0.1))
 
 
 def citeulike():
@@ -238,11 +222,13 @@ def renamed(log):
 
 def size(name, log):
     """One line about a log: how large it is, from when to when, and how many events repeat an earlier one."""
-    events = renamed(log)[""]
-    times = pd.to_datetime(events.timestamp, unit=None if events.timestamp.dtype.kind == "M" else "s")
+    events, times = renamed(log)[""], ("no times", "")
+    if "timestamp" in events:
+        moments = pd.to_datetime(events.timestamp, unit=None if events.timestamp.dtype.kind == "M" else "s")
+        times = (str(moments.min().date()), str(moments.max().date()))
     return {
         "log": name, "users": events.user_id.nunique(), "items": events.item_id.nunique(), "events": len(events),
-        "from": str(times.min().date()), "to": str(times.max().date()),
+        "from": times[0], "to": times[1],
         "repeats": round(float(events.duplicated(["user_id", "item_id"]).mean()), 3),
         "median events a user": int(events.groupby("user_id").size().median()),
         "split": type(log.split).__name__,

@@ -9,7 +9,7 @@ import pytest
 from bench import bench_defaults, bench_recipes, common, logs, movielens_1m, results_md
 from tfrs_twotower import recipes
 from tfrs_twotower.config import override
-from tfrs_twotower.data import Frames, Ragged, ingest
+from tfrs_twotower.data import Ragged
 from tfrs_twotower.evaluation import DotScorer, Popularity, evaluate
 
 
@@ -80,17 +80,6 @@ def test_five_core_takes_out_what_becomes_rare_on_the_way():
     rare = [(0, 9), (1, 9), (2, 9), (3, 9), (7, 9)]  # item 9 has five users until user 7, with one event, is gone
     log = pd.DataFrame(everyone + rare, columns=["user_id", "item_id"])
     assert movielens_1m.five_core(log).values.tolist() == [list(pair) for pair in everyone]
-
-
-def test_a_log_without_times_is_split_at_random_within_each_user():
-    pairs = [(user, item) for user, items in enumerate((2, 3, 10, 25)) for item in range(items)]
-    made = logs.without_times(pd.DataFrame(pairs, columns=["user_id", "item_id"]))
-    log, _ = ingest(Frames(made.interactions))
-    split = made.split.split(log)
-    for queries, known in ((split.validation, {1: 1, 2: 8, 3: 21}), (split.test, {1: 2, 2: 9, 3: 23})):
-        users = log.users["user_id"].take(queries.user).to_pylist()
-        assert dict(zip(users, queries.targets.lengths.tolist())) == {1: 1, 2: 1, 3: 2}
-        assert dict(zip(users, queries.seen.lengths.tolist())) == known
 
 
 def test_a_log_that_is_not_here_says_where_to_put_it(tmp_path, monkeypatch):

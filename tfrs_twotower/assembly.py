@@ -17,6 +17,7 @@ from tfrs_twotower.evaluation import (
     MANY,
     Baselines,
     DotScorer,
+    Popularity,
     TrainingEvents,
     chosen,
     evaluate,
@@ -62,7 +63,7 @@ class Assembly:
       catalogue: int32, the item rows that can be recommended.
       train_counts: int64 [catalogue]: training events of each.
       second_stage: what rescores the retrieved top, or None.
-      popularity_weight: w of the score ⟨u, v⟩ / τ + w · log p(item).
+      popularity_weight: w of the score ⟨u, v⟩ / τ + w · log p(item), p by the recipe's half-life.
     """
 
     recipe: Recipe
@@ -98,6 +99,42 @@ class Assembly:
         """float32 [catalogue, dim]: the candidate tower over the catalogue."""
         return _in_blocks(lambda part: self._candidate(self.examples.candidates(part)), self.catalogue)
 
+    def popular(self, half_life):
+        """float64 [catalogue]: training events of each item, one `half_life` days older than the newest counts half.
+
+        They sum to the number of events, but an item with any event counts one at least. None: all count alike.
+        """
+        counts = self.train_counts.astype(np.float64)
+        if half_life is None:
+            return counts
+        rows = self.split.known
+        days = (self.log.timestamp[rows].max() - self.log.timestamp[rows]) / 86_400.0
+        weight = np.bincount(self.log.item[rows], 0.5 ** (days / half_life), self.log.items.num_rows)[self.catalogue]
+        return np.maximum(weight * (counts.sum() / weight.sum()), np.minimum(counts, 1.0))
+
+    @functools.cached_property
+    def log_popularity(self):
+        """float32 [catalogue]: log p(item), by the recipe's half-life."""
+        return log_popularity(self.popular(self.recipe.model.popularity_half_lives[0]))
+
+    def validation_queries(self):
+        """Validation's `Queries`, or as many of them, drawn by the seed, as the recipe's evaluation says."""
+        queries, most = self.split.validation, self.recipe.evaluation.validation_queries
+        if not 0 < most < len(queries):
+            return queries
+        drawn = np.random.default_rng(self.recipe.training.seed).permutation(len(queries))
+        return queries.take(np.sort(drawn[:most]))
+
+    def best_half_life(self):
+        """That of the recipe's by which popularity alone ranks validation best; of equal ones the first."""
+        queries, monitor = self.validation_queries(), self.recipe.training.monitor
+
+        def judged(half_life):
+            scorer = Popularity(self.popular(half_life), len(queries))
+            return self.judge(queries, scorer, bootstrap=0).metrics[monitor]
+
+        return max(self.recipe.model.popularity_half_lives, key=judged)
+
     def positions(self, items):
         """Catalogue positions of item rows; −1 outside the catalogue."""
         table = np.full(self.log.items.num_rows, -1, np.int32)
@@ -130,7 +167,7 @@ class Assembly:
 
     def scorer(self, queries, vectors, candidates, popularity_weight, view=None):
         """As `model_scorer`, of the towers' vectors for the queries and the catalogue, to be judged in `view`."""
-        bias = popularity_weight * log_popularity(self.train_counts) if popularity_weight else None
+        bias = popularity_weight * self.log_popularity if popularity_weight else None
         retrieval = DotScorer(vectors / self.model.temperature, candidates, bias)
         if self.second_stage is None:
             return retrieval
@@ -248,7 +285,13 @@ def _assemble(recipe, log, field_states, grow, split):
     model = build_model(recipe, query_tower, candidate_tower, objective, auxiliary)
     explicit = ExplicitNegatives(log, recipe.model.negatives, split, catalogue, recipe.training.seed)
     batches = _batches(recipe, query_tower, examples, positives, known, explicit)
-    return Assembly(recipe, log, split, model, examples, batches, catalogue, counts[catalogue], stage)
+    a = Assembly(recipe, log, split, model, examples, batches, catalogue, counts[catalogue], stage)
+    if len(recipe.model.popularity_half_lives) > 1:
+        half_lives = (a.best_half_life() if log.timed else None,)
+        a.recipe = dataclasses.replace(
+            recipe, model=dataclasses.replace(recipe.model, popularity_half_lives=half_lives)
+        )
+    return a
 
 
 def _split(recipe, log):

@@ -65,6 +65,8 @@ class ModelConfig:
         `NoLogQ` (no correction), `StaticLogQ` or `StreamingLogQ`.
       popularity_weights: w of the score ⟨u, v⟩ / τ + w · log p(item), each at least 0. Of several, validation
         chooses one after the training. An update keeps its parent's.
+      popularity_half_lives: days after which an event counts half in p(item), each above 0; None: all count alike. Of
+        several, the one is kept by which popularity alone ranks validation best.
       item_start: `CoVisits`: the item vectors start from the training log's pairs of items; None: at random.
       reranker: what rescores the retrieved top, in evaluation and in an export: `NeuralCF`, `COLD` or None.
       auxiliary: losses beside the retrieval loss, each a configuration that `models/auxiliary.py` lists.
@@ -83,6 +85,7 @@ class ModelConfig:
     logq: NoLogQ | StaticLogQ | StreamingLogQ = StreamingLogQ()
     auxiliary: tuple = ()
     popularity_weights: tuple[float, ...] = (0.0,)
+    popularity_half_lives: tuple[float | None, ...] = (None,)
     item_start: CoVisits | None = None
     reranker: NeuralCF | COLD | None = None
 
@@ -99,6 +102,9 @@ class ModelConfig:
         if not self.popularity_weights or not all(0.0 <= w < float("inf") for w in self.popularity_weights):
             rule, way_out = "hold numbers that are at least 0", "Write (0.0,) for none."
             raise ConfigError(invalid("ModelConfig.popularity_weights", rule, self.popularity_weights, way_out))
+        if not self.popularity_half_lives or not all(h is None or h > 0 for h in self.popularity_half_lives):
+            rule, way_out = "hold numbers of days above 0, or null", "Write (None,) for none."
+            raise ConfigError(invalid("ModelConfig.popularity_half_lives", rule, self.popularity_half_lives, way_out))
         known = ("cosine", "dot")
         if self.similarity not in known:
             way_out = nearest(self.similarity, known)
@@ -127,6 +133,25 @@ class Member:
             raise ConfigError(invalid("Member.model.popularity_weights", rule, self.model.popularity_weights, way_out))
 
 
+RACED = ("batch_size", "optimizer", "average", "known_positives")  # of the training
+
+
+@config
+class Race:
+    """What is trained is chosen by the log and by validation: see `racing.py`.
+
+    Attributes:
+      minutes: about how long `twotower train` may take in all, above 0. None: 4 for 100,000 events and 30 for a
+        million, on two cores.
+    """
+
+    minutes: float | None = None
+
+    def __post_init__(self):
+        if self.minutes is not None:
+            above_zero(self, "minutes", "For the default use null.")
+
+
 @config
 class Recipe:
     """What is trained, on what, how it is judged and served.
@@ -143,6 +168,8 @@ class Recipe:
       title: the item column that people read; None where ids must do.
       model, training, evaluation, index: see their classes. `training.monitor` is one of the metrics that
         `evaluation.ks` gives.
+      race: candidates are raced, and the winner takes the place of `schema`, `model` and `training`; of these the
+        popularity weights, the seed, the monitor and the most epochs count. None: nothing is raced.
       ensemble: models that are trained beside `model`, on the same batches, and served with it as one: their
         vectors are weighted and put one after the other, so that the score is the weighted mean of their scores.
     """
@@ -158,6 +185,7 @@ class Recipe:
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     index: IndexConfig = IndexConfig()
+    race: Race | None = None
     ensemble: tuple[Member, ...] = ()
 
     def __post_init__(self):
@@ -167,10 +195,25 @@ class Recipe:
         if not 0 <= self.rejected_limit <= 1:
             rule = "be a fraction from 0 to 1"
             raise ConfigError(invalid("Recipe.rejected_limit", rule, self.rejected_limit, "1% is 0.01."))
+        if self.race is not None:
+            self._check_race()
         monitor, metrics = self.training.monitor, self.evaluation.metrics()
         if monitor not in metrics:
             rule = f"be a metric at one of evaluation.ks={list(self.evaluation.ks)}"
             raise ConfigError(invalid("training.monitor", rule, monitor, nearest(monitor, metrics).strip()))
+
+    def _check_race(self):
+        """Raises `ConfigError` where a setting is given that the race chooses."""
+        free = {name: getattr(self.model, name) for name in ("popularity_weights", "popularity_half_lives")}
+        model, training = ModelConfig(**free), TrainingConfig()
+        given = [f"model.{f.name}" for f in dataclasses.fields(model)
+                 if getattr(self.model, f.name) != getattr(model, f.name)]
+        given += [f"training.{name}" for name in RACED if getattr(self.training, name) != getattr(training, name)]
+        given += ["schema"] if self.schema is not None else []
+        given += ["ensemble"] if self.ensemble else []
+        if given:
+            rule, way_out = f"be null where {', '.join(given)} is given", "Write race=null, and nothing is raced."
+            raise ConfigError(invalid("Recipe.race", rule, self.race, way_out))
 
     def members(self):
         """A recipe for each model of the ensemble, of seeds of their own. The first, or only one, is this one."""

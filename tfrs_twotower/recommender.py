@@ -20,7 +20,8 @@ from tfrs_twotower.exporting import PORTABLE, SCANN, export, versions
 from tfrs_twotower.features import to_tensor
 from tfrs_twotower.figures import evaluated
 from tfrs_twotower.requests import as_ids, live_requests, user_rows
-from tfrs_twotower.searching import popularity_weights, retriever, tuned_index
+from tfrs_twotower.racing import race
+from tfrs_twotower.searching import Validation, retriever, tuned_index
 from tfrs_twotower.training import FitReport, fit, is_chief, of_chief, restore_best
 
 
@@ -78,17 +79,23 @@ class Recommender:
         In the folder of a run that was stopped it goes on from the last checkpoint. In the scope of a
         `tf.distribute` strategy it trains on that strategy's devices; see docs/distributed.md.
         """
-        if of_chief(float((self.directory / runs.CONFIG).is_file())):
+        resumed = bool(of_chief(float((self.directory / runs.CONFIG).is_file())))
+        if resumed:
             config = runs.read_config(self.directory)
             self.recipe, self._space = config.recipe, config.embedding_space
             self._parent = Path(config.parent) if config.parent else None
-            log, states, new = self._ingest(config.fingerprint), runs.read_fields(self.directory), False
         else:
-            self._space, log, new = uuid.uuid4().hex, self._ingest(), True
-            states = runs.read_fields(self._parent) if self._parent else None
+            self._space = uuid.uuid4().hex
+        log = self._ingest(config.fingerprint if resumed else None)
+        raced = self.recipe.race is not None
+        new = raced or not resumed
+        states = runs.read_fields(self._parent if new else self.directory) if self._parent or not new else None
         if verbose:
             print(self.ingest_report, flush=True)
         self._check_title(log)
+        if raced:
+            self._keep_config(log, trained_until=0)  # so that a race that is stopped can go on
+            self.recipe = race(self.recipe, log, self.directory, verbose)
         self._assembly = a = assemble(self.recipe, log, states, grow=_every if new and states else None)
         said = chosen(self.recipe.evaluation, a.split.validation)[1]
         if verbose and said:
@@ -96,22 +103,17 @@ class Recommender:
         self.recipe = a.recipe
         if new and is_chief():
             runs.write_fields(self.directory, a.model)
-            last = int(log.timestamp[a.split.train[-1]])
-            parent = str(self._parent) if self._parent else None
-            runs.write_config(
-                self.directory, runs.RunConfig(self.recipe, self._space, log.fingerprint(), last, parent)
-            )
-
-        def validate():
-            return a.judge(a.split.validation, a.model_scorer(a.split.validation), bootstrap=0).metrics
-
+            self._keep_config(log, trained_until=int(log.timestamp[a.split.train[-1]]))
         self._fit_report = fit(
-            a.model, a.batches, self.recipe.training, validate, self.directory / runs.CHECKPOINT, verbose, callbacks,
+            a.model, a.batches, self.recipe.training, Validation(a), self.directory / runs.CHECKPOINT, verbose,
+            callbacks,
             start_from=self._parent / runs.CHECKPOINT if self._parent else None,
             start=None if self._parent else a.start,
         )
         self._index = self._retriever = None
         self._choose_popularity_weight(verbose)
+        if verbose and 1 < self._fit_report.epochs == self._fit_report.best_epoch + 1:
+            print("The last epoch was the best: more of them, or --minutes, may find a better one.", flush=True)
         return self
 
     @property
@@ -287,12 +289,21 @@ class Recommender:
             )
         return log
 
+    def _keep_config(self, log, trained_until):
+        parent = str(self._parent) if self._parent else None
+        if is_chief():
+            self.directory.mkdir(parents=True, exist_ok=True)
+            runs.write_config(
+                self.directory, runs.RunConfig(self.recipe, self._space, log.fingerprint(), trained_until, parent)
+            )
+
     def _choose_popularity_weight(self, verbose):
         """The parent's, or the one of the recipe's that ranks validation best."""
         a, weights = self.assembly, self.recipe.model.popularity_weights
         chosen = {"weight": runs.popularity_weight(self._parent) if self._parent else weights[0]}
         if self._parent is None and len(weights) > 1:
-            found, monitor = popularity_weights(a), self.recipe.training.monitor
+            monitor = self.recipe.training.monitor
+            found = {w: metrics[monitor] for w, metrics in Validation(a).by_weight().items()}
             chosen = {"weight": max(found, key=found.get), "monitor": monitor, "validation": list(found.items())}
             if verbose:
                 shown = ", ".join(f"{w:g} → {value:.4f}" for w, value in found.items())

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.exporting import Retriever, log_popularity, searched_candidates, searched_queries
+from tfrs_twotower.exporting import Retriever, searched_candidates, searched_queries
 from tfrs_twotower.features import key_dtype, to_tensor
 from tfrs_twotower.index import build
 
@@ -12,13 +12,26 @@ _TUNING_QUERIES = 2_000  # queries by which an index is tuned and measured
 _LEAST_QUERIES = 20  # with fewer, the candidates stand in
 
 
-def popularity_weights(assembly):
-    """{w: the monitored metric on validation} of the recipe's weights of log p(item), in their order."""
-    a, queries = assembly, assembly.split.validation
-    vectors, candidates = a.query_vectors(queries.row), a.candidate_vectors()
-    judged = {w: a.judge(queries, a.scorer(queries, vectors, candidates, w), bootstrap=0)
-              for w in a.recipe.model.popularity_weights}
-    return {w: evaluation.metrics[a.recipe.training.monitor] for w, evaluation in judged.items()}
+class Validation:
+    """What validation says of a model as it is: call it for {metric: value}, by the best weight of popularity.
+
+    Args:
+      assembly: an `Assembly`.
+    """
+
+    def __init__(self, assembly):
+        self._assembly, self._queries = assembly, assembly.validation_queries()
+
+    def by_weight(self):
+        """{w: metrics} of the recipe's weights of log p(item), in their order."""
+        a, queries = self._assembly, self._queries
+        vectors, candidates = a.query_vectors(queries.row), a.candidate_vectors()
+        return {w: a.judge(queries, a.scorer(queries, vectors, candidates, w), bootstrap=0).metrics
+                for w in a.recipe.model.popularity_weights}
+
+    def __call__(self):
+        monitor = self._assembly.recipe.training.monitor
+        return max(self.by_weight().values(), key=lambda metrics: metrics[monitor])
 
 
 def tuned_index(assembly, config):
@@ -31,7 +44,7 @@ def tuned_index(assembly, config):
     if a.popularity_weight:
         weight = a.popularity_weight * a.model.temperature
         queries = searched_queries(queries).numpy()
-        candidates = searched_candidates(candidates, log_popularity(a.train_counts), weight).numpy()
+        candidates = searched_candidates(candidates, a.log_popularity, weight).numpy()
     queries = queries.reshape(-1, queries.shape[-1])  # of several interests each is searched by itself
     return build(config, candidates, queries if len(queries) >= _LEAST_QUERIES else None, seed=seed)
 
@@ -43,6 +56,6 @@ def retriever(assembly, index):
     return Retriever(
         a.model.query_tower, a.model.candidate_tower, a.candidate_vectors(),
         to_tensor(item_ids, tf.TensorSpec([None], key_dtype(item_ids, c.ITEM_ID)), c.ITEM_ID), index,
-        a.model.temperature, log_popularity(a.train_counts),
+        a.model.temperature, a.log_popularity,
         None if a.second_stage is None else a.second_stage.reranking(), a.popularity_weight,
     )

@@ -31,6 +31,10 @@ def add_parser(subparsers):
         "parameter servers; see docs/distributed.md",
     )
     parser.add_argument("--runs", default=str(options.RUNS), help="where runs are kept (default: runs)")
+    parser.add_argument(
+        "--minutes", type=float, metavar="N", help="of a recipe that is raced, such as plain: about how long all may "
+        "take (default: 4 for 100,000 events, 30 for a million, on two cores)",
+    )
     parser.add_argument("--no-export", action="store_true", help="stop after evaluation")
     parser.add_argument("--force", action="store_true", help="export an index that misses its target recall too")
     return parser

@@ -64,12 +64,25 @@ def _writing(directory, args):
 def _asked(args):
     """(recipe, the run's folder)."""
     if args.resume:
-        given = [name for name in ("recipe", "overrides", "interactions", "users", "items") if getattr(args, name)]
+        names = ("recipe", "overrides", "interactions", "users", "items", "minutes")
+        given = [name for name in names if getattr(args, name)]
         if given:
             raise ConfigError(f"`--resume` goes on with the run as it was; {', '.join(given)} cannot be given with it.")
         directory = Path(args.resume).resolve()
         return runs.read_config(directory).recipe, directory
     recipe = recipe_of(args)
+    if args.minutes is not None:
+        if recipe.race is None:
+            raise ConfigError(
+                f"`--minutes` is for a recipe that is raced, such as plain. Received: recipe `{recipe.name}`. Set "
+                "training.epochs in its place."
+            )
+        recipe = override(recipe, [f"race.minutes={args.minutes}"])
+    if recipe.race is not None and args.distribute in ("workers", "servers"):
+        raise ConfigError(
+            f"A cluster trains a recipe whose settings are known. Received: `{recipe.name}`, which is raced. Race on "
+            "one machine, and name that run's config.json; or add --set race=null."
+        )
     return recipe, Path(args.folder).resolve() if args.folder else runs.create(args.runs, recipe.name)
 
 

@@ -1,5 +1,7 @@
 """`twotower tune`: a search for better settings of a recipe, within a budget."""
 
+import dataclasses
+
 from tfrs_twotower.cli import options
 
 DESCRIPTION = """\
@@ -41,7 +43,7 @@ def run(args):
     from tfrs_twotower.data import ingest
     from tfrs_twotower.tuning import Budget, parse_dimension, tune
 
-    recipe = recipe_of(args)
+    recipe = dataclasses.replace(recipe_of(args), race=None)
     space = tuple(map(parse_dimension, args.search)) or None
     folder = args.to or options.RUNS / recipe.name / "tuning"
     log, report = ingest(recipe.source, limit=recipe.rejected_limit, require_items=recipe.require_items)

@@ -15,6 +15,8 @@ class EvaluationConfig:
       exclude_seen: items that the user met before the request are neither ranked nor targets; a query of which no
         target is left is not counted. False: everything is ranked, and repeats count. None: chosen from the data
         when it is assembled, False where more than 5% of the validation targets are repeats.
+      validation_queries: so many of the validation queries, drawn at random, judge an epoch and choose popularity's
+        weight; 0: all.
       bootstrap: replicates behind each interval, at least 20; 0 leaves the intervals out.
       baseline_seconds: how long the baselines may take to fit and to be tuned on validation; what does not fit in is
         left out, and said. None: 40, and 20 for every 100,000 training events. 0: popularity, what users had before,
@@ -23,6 +25,7 @@ class EvaluationConfig:
 
     ks: tuple[int, ...] = (10, 50, 100)
     exclude_seen: bool | None = None
+    validation_queries: int = 0
     bootstrap: int = 1000
     baseline_seconds: int | None = None
 
@@ -30,7 +33,7 @@ class EvaluationConfig:
         if not self.ks or any(k < 1 for k in self.ks):
             rule, way_out = "be one or more numbers of at least 1", "Pass for example (10, 100)."
             raise ConfigError(invalid("EvaluationConfig.ks", rule, self.ks, way_out))
-        at_least(0, self, "bootstrap")
+        at_least(0, self, "bootstrap", "validation_queries")
         if self.baseline_seconds is not None:
             at_least(0, self, "baseline_seconds")
         if 0 < self.bootstrap < _LEAST:

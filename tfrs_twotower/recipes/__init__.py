@@ -32,11 +32,12 @@ def _read(path):
 
     try:
         with open(path, encoding="utf-8") as file:
-            recipe = from_dict(json.load(file))
-    except (OSError, ValueError) as error:
+            data = json.load(file)
+        recipe = from_dict(data["recipe"] if "recipe" in data else data)  # a run's config.json, or a recipe alone
+    except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"{path} cannot be read as a recipe ({error}).") from error
     if not isinstance(recipe, Recipe):
-        raise ConfigError(f"{path} holds no recipe. Name a file that `twotower tune` wrote.")
+        raise ConfigError(f"{path} holds no recipe. Name a file that `twotower tune` wrote, or a run's config.json.")
     return recipe
 
 

@@ -29,6 +29,7 @@ class FullCatalogueEvaluation(tf.keras.callbacks.Callback):
         self._evaluate, self._monitor, self._patience = evaluate, monitor, patience
         self._progress, self._save_best, self._history = progress, save_best, history
         self._average = average
+        self.seconds = 0.0  # of the last evaluation
 
     def on_epoch_end(self, epoch, logs=None):
         with self._average.applied() if self._average else contextlib.nullcontext():
@@ -51,8 +52,9 @@ class FullCatalogueEvaluation(tf.keras.callbacks.Callback):
             progress.done.assign(True)
             self.model.stop_training = True
         logs[f"val_{self._monitor}"] = value  # the progress bar has room for one; the file has them all
+        self.seconds = round(time.perf_counter() - started, 3)
         line = {"epoch": epoch, "step": int(progress.step.numpy()), "loss": float(logs["loss"]), **metrics,
-                "evaluation_seconds": round(time.perf_counter() - started, 3)}
+                "evaluation_seconds": self.seconds}
         with open(self._history, "a", encoding="utf-8") as f:
             f.write(json.dumps(line) + "\n")
 

@@ -28,13 +28,14 @@ _UNREADABLE = (tf.errors.OpError, ValueError, IndexError, KeyError, RuntimeError
 
 @dataclasses.dataclass(frozen=True)
 class FitReport:
-    """What a training cost and where it ended."""
+    """What a training cost and where it ended; an epoch's seconds are those of its steps and its evaluation."""
 
     steps: int
     epochs: int
     best_epoch: int
     best: float
     seconds: float
+    seconds_an_epoch: float
     examples_per_second: float
     peak_memory_mb: float
 
@@ -116,12 +117,13 @@ def _fit(model, data, config, evaluate, directory, written, verbose, callbacks, 
     last = tf.train.CheckpointManager(state, str(written / "last"), max_to_keep=2)
     best = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(written / "best"), max_to_keep=1)
     _forget_later_epochs(written / "history.jsonl", int(progress.step.numpy()))
+    evaluation = FullCatalogueEvaluation(
+        evaluate, config.monitor, config.patience, progress,
+        lambda: best.save(checkpoint_number=int(progress.step.numpy())), written / "history.jsonl", average,
+    )
     stack = [
         clock,
-        FullCatalogueEvaluation(
-            evaluate, config.monitor, config.patience, progress,
-            lambda: best.save(checkpoint_number=int(progress.step.numpy())), written / "history.jsonl", average,
-        ),
+        evaluation,
         Checkpoints(last, progress, config.checkpoint_steps, per_epoch, average),
         tf.keras.callbacks.TensorBoard(str(written / "tensorboard"), write_graph=False, profile_batch=0),
         *callbacks,
@@ -138,6 +140,7 @@ def _fit(model, data, config, evaluate, directory, written, verbose, callbacks, 
         best_epoch=int(progress.best_epoch.numpy()),
         best=float(progress.best.numpy()),
         seconds=round(time.perf_counter() - started, 3),
+        seconds_an_epoch=round(per_epoch * clock.seconds / max(clock.steps, 1) + evaluation.seconds, 3),
         examples_per_second=round(clock.steps * data.batch_size / clock.seconds, 1) if clock.steps else 0.0,
         peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     )

@@ -1,0 +1,151 @@
+"""The race: what is trained on a log of one's own is chosen by the log and by validation."""
+
+import dataclasses
+import json
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+from tfrs_twotower import runs
+from tfrs_twotower.assembly import assemble
+from tfrs_twotower.features import History, Id, Schema, Sequence, infer_schema
+from tfrs_twotower.losses import FullSoftmax, SampledSoftmax
+from tfrs_twotower.models import FixedTemperature
+from tfrs_twotower.sampling import NoLogQ, StaticLogQ, Uniform
+from tfrs_twotower.searching import Validation
+from tfrs_twotower.towers import HSTU, MLP
+from tfrs_twotower.training import CoVisits, LazyAdamConfig, fit
+from tfrs_twotower.without_times import without_times
+
+FOLDER, RESULT = "race", "race.json"
+
+_DIM = 64
+_WHOLE_CATALOGUE = 5_000  # items up to which the softmax is over all of them
+_NEGATIVES = 1024  # of a larger catalogue, a step
+_SEQUENCE = (10, 100)  # events that a sequence tower reads, at least and at most
+_PAST = 200  # events that are pooled, at most
+_LEAST = 2  # epochs of a candidate; the first seconds go into tracing
+_RACE, _TRAINING = 0.15, 0.3  # shares of the time: for all candidates, and for the winner
+
+
+def seconds_for(events):
+    """How long the whole command may take: 4 minutes for 100,000 events, 30 for a million, on two cores."""
+    return 240.0 * max(events / 100_000, 0.25) ** 0.875
+
+
+def candidates(recipe, log, split):
+    """{name: recipe} of what takes part, by what the log holds.
+
+    "sequence" reads the order of the events, where there are times. "pooled" takes the mean of the events' vectors
+    and has a vector of each user besides; nothing stands between the vectors and the score. Both start from the pairs
+    of items in the training events (`CoVisits`).
+    """
+    derived = infer_schema(log)
+    profile = tuple(f for f in derived.query if not isinstance(f, History) and f.columns != (c.USER_ID,))
+    content = tuple(f for f in derived.candidate if f.columns != (c.ITEM_ID,))
+    item = Id(c.ITEM_ID, dim=_DIM, dropout=0.05 if content else 0.0)
+    schemas = {}
+    counts = np.bincount(log.user[split.train])
+    typical = int(np.percentile(counts[counts > 0], 95))
+    if log.timed:
+        length = int(np.clip(typical, *_SEQUENCE))
+        schemas["sequence"] = Schema(query=(Sequence(length=length), *profile), candidate=(item, *content))
+    past = History(length=int(np.clip(typical, 10, _PAST)), dropout=0.1)
+    user = Id(c.USER_ID, dim=_DIM, dropout=0.2)
+    schemas["pooled"] = Schema(query=(past, user, *profile), candidate=(item, *content))
+    return {name: _candidate(recipe, log, schema) for name, schema in schemas.items()}
+
+
+def _candidate(recipe, log, schema):
+    """The recipe with a schema and the settings that go with it."""
+    past, timed = schema.query[0], log.timed
+    sequence = isinstance(past, Sequence)
+    catalogue = log.items.num_rows
+    sampled = {"loss": SampledSoftmax(), "negatives": (Uniform(_NEGATIVES),), "logq": NoLogQ()}
+    whole = {"loss": FullSoftmax(), "logq": StaticLogQ()}
+    model = dataclasses.replace(
+        recipe.model,
+        dim=_DIM,
+        query_encoder=HSTU(width=_DIM, dropout=0.3, length=past.length) if sequence else MLP(widths=()),
+        candidate_encoder=MLP(widths=()),
+        temperature=FixedTemperature(0.05 if sequence else 0.1),
+        item_start=CoVisits() if timed else CoVisits(window=50, decay=1.0),
+        **(whole if catalogue <= _WHOLE_CATALOGUE else sampled),
+    )
+    training = dataclasses.replace(
+        recipe.training,
+        batch_size=2400 if sequence else 1024,
+        optimizer=LazyAdamConfig(learning_rate=0.002),
+        average=0.99,
+        known_positives=0 if sequence else 100,
+    )
+    return dataclasses.replace(recipe, race=None, schema=schema, model=model, training=training)
+
+
+def race(recipe, log, directory, verbose=1):
+    """The winner's recipe, whose training so far stands in the run's checkpoint folder.
+
+    Every candidate trains for its share of the time, or until validation stops it. The one that ranks validation best,
+    with its best weight of popularity, goes on: for so many epochs as fit into its time. A race that was stopped goes
+    on with the candidate at which it was stopped.
+
+    Args:
+      recipe: a `Recipe` with `race`.
+      log: an `InteractionLog`.
+      directory: the run's folder.
+      verbose: Keras' verbosity.
+    """
+    directory = Path(directory)
+    folder, file = directory / FOLDER, directory / RESULT
+    result = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"candidates": {}}
+    recipe = recipe if log.timed else without_times(recipe)
+    entrants = candidates(recipe, log, recipe.split.split(log, seed=recipe.training.seed))
+    whole = recipe.race.minutes * 60.0 if recipe.race.minutes else seconds_for(len(log))
+    if verbose and not result["candidates"]:
+        print(f"Race of {', '.join(entrants)}: about {whole / 60:.0f} minutes in all (--minutes).", flush=True)
+    for name, entrant in entrants.items():
+        if name not in result["candidates"]:
+            found = _tried(name, entrant, log, folder / name, whole * _RACE / len(entrants), verbose)
+            result["candidates"][name] = found
+            runs.write_json(file, result)
+    winner = max(result["candidates"], key=lambda name: result["candidates"][name]["best"])
+    found = result["candidates"][winner]
+    more = int(whole * _TRAINING / max(found["seconds_an_epoch"], 0.01))
+    epochs = min(recipe.training.epochs, found["epochs"] + max(more, 1))
+    runs.write_json(file, {**result, "winner": winner, "epochs": epochs})
+    if verbose:
+        shown = ", ".join(f"{name} {value['best']:.4f}" for name, value in result["candidates"].items())
+        print(f"{recipe.training.monitor} on validation: {shown}. {winner} goes on, up to epoch {epochs}.", flush=True)
+    if (folder / winner).exists():
+        shutil.move(folder / winner, directory / runs.CHECKPOINT)
+    shutil.rmtree(folder, ignore_errors=True)
+    chosen = entrants[winner]
+    return dataclasses.replace(chosen, training=dataclasses.replace(chosen.training, epochs=epochs))
+
+
+def _tried(name, recipe, log, folder, seconds, verbose):
+    """Trains one candidate for about so many seconds; what `race.json` says of it."""
+    if verbose:
+        print(f"Candidate {name}:", flush=True)
+    a = assemble(recipe, log)
+    clock = _Stop(seconds)
+    report = fit(a.model, a.batches, recipe.training, Validation(a), folder, verbose, [clock], start=a.start)
+    return {"best": report.best, "epochs": report.epochs, "seconds_an_epoch": report.seconds_an_epoch}
+
+
+class _Stop(tf.keras.callbacks.Callback):
+    """Stops at the end of the epoch after which no further one fits into the seconds."""
+
+    def __init__(self, seconds):
+        super().__init__()
+        self._seconds, self._begun, self._epochs = seconds, time.perf_counter(), 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._epochs += 1
+        spent = time.perf_counter() - self._begun
+        if self._epochs >= _LEAST and spent + spent / self._epochs > self._seconds:
+            self.model.stop_training = True
