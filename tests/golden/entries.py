@@ -26,6 +26,7 @@ from tfrs_twotower.features import (
     build_fields,
 )
 from tfrs_twotower.towers import (
+    CIN,
     DCN,
     HSTU,
     MIND,
@@ -72,6 +73,7 @@ ENCODERS = {
     "mlp": MLP(widths=(6, 5)),
     "dcn": DCN(layers=2),
     "dcn_low_rank": DCN(layers=1, rank=2),
+    "cin": CIN(maps=(4, 3), dim=3),
     "fm_query": FMQuery(),
     "fm_candidate": FMCandidate(),
     "senet": SENet(encoder=MLP(widths=(5,))),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.losses import RefinedSampledSoftmax, SampledSoftmax
 from tfrs_twotower.models import (
     CatalogueObjective,
@@ -181,6 +182,31 @@ def test_the_queue_keeps_the_newest():
     assert sorted(rows.numpy()) == [6, 7, 8]
     np.testing.assert_array_equal(vectors[:, 0], rows)
     assert int(queue.length()) == 3
+
+
+def test_a_queue_that_warms_up_is_not_there_until_then(tmp_path):
+    """Loss and Q of the first steps are those of in-batch negatives; after 3 steps 8 positives are kept, then 16."""
+    world, warming = World(), (InBatch(), CrossBatch(64, warmup_steps=3))
+    plain, queued = world.sampled((InBatch(),)), world.sampled(warming)
+    assert float(queued.negatives.queue.length()) == 0
+    p, every = StaticCorrection(world.counts), tf.range(4)
+    in_batch = np.exp(p.log_expected_count(every, 8, False))
+    lengths = []
+    for step in range(5):
+        user, item = world.batch(8)
+        queries, candidates = tf.gather(world.users, user), tf.gather(world.tower.table, item)
+        losses = [float(o(queries, candidates, no_context(item), training=True)) for o in (plain, queued)]
+        assert (losses[0] == pytest.approx(losses[1], rel=1e-6)) == (step <= 3), step
+        lengths.append(int(queued.negatives.queue.length()))
+        expected = queued.negatives.expected_count(every, 8, False)
+        np.testing.assert_allclose(expected, in_batch * (1 + lengths[-1] / 8), rtol=1e-5)
+        if step == 1:  # resumed
+            path = tf.train.Checkpoint(n=queued.negatives).save(str(tmp_path / "c"))
+            queued = world.sampled(warming)
+            tf.train.Checkpoint(n=queued.negatives).restore(path).assert_consumed()
+    assert lengths == [0, 0, 0, 8, 16]
+    with pytest.raises(ConfigError, match="CrossBatch.warmup_steps"):
+        world.sampled((CrossBatch(64, warmup_steps=3),))
 
 
 def test_empty_places_of_the_queue_do_not_count():

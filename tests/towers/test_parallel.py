@@ -7,7 +7,17 @@ import pytest
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import Id, Number, Schema, build_fields
 from tfrs_twotower.recipe import ModelConfig
-from tfrs_twotower.towers import DCN, MLP, FMCandidate, FMQuery, ParallelCandidate, ParallelQuery, Tower, build_encoder
+from tfrs_twotower.towers import (
+    CIN,
+    DCN,
+    MLP,
+    FMCandidate,
+    FMQuery,
+    ParallelCandidate,
+    ParallelQuery,
+    Tower,
+    build_encoder,
+)
 
 import tensorflow as tf  # isort: skip
 
@@ -25,22 +35,22 @@ def towers():
 def test_the_inner_product_is_the_weighted_sum_of_the_branches(towers):
     query, users, candidate, items = towers
     query(users)
-    weights = np.array([0.5, -2.0, 3.0], np.float32)
+    weights = np.random.default_rng(0).normal(size=DIM).astype(np.float32)
     query.branch_weights.assign(weights)
-    apart = [tf.reduce_sum(u * v, axis=1) for u, v in zip(query.vectors(users), candidate.vectors(items))]
-    assert query.vectors(users)[0].shape == (5, DIM // 3)
+    apart = [u * v for u, v in zip(query.vectors(users), candidate.vectors(items))]
+    assert apart[0].shape == (5, DIM // 3)
     score = tf.reduce_sum(query(users) * candidate(items), axis=1)
-    np.testing.assert_allclose(score, sum(w * s for w, s in zip(weights, apart)), rtol=1e-4)
+    np.testing.assert_allclose(score, np.concatenate(apart, axis=1) @ weights, rtol=1e-4)
 
 
-def test_weights_start_at_one_and_are_trained(towers):
+def test_every_dimension_has_a_weight_that_starts_at_one_and_is_trained(towers):
     query, users, candidate, items = towers
     with tf.GradientTape() as tape:
         score = tf.reduce_sum(query(users) * candidate(items))
     gradient = tape.gradient(score, query.branch_weights)
-    apart = [tf.reduce_sum(u * v) for u, v in zip(query.vectors(users), candidate.vectors(items))]
-    np.testing.assert_allclose(gradient, apart, rtol=1e-4)
-    np.testing.assert_array_equal(query.branch_weights, [1, 1, 1])
+    apart = [tf.reduce_sum(u * v, axis=0) for u, v in zip(query.vectors(users), candidate.vectors(items))]
+    np.testing.assert_allclose(gradient, tf.concat(apart, axis=0), rtol=1e-4)
+    np.testing.assert_array_equal(query.branch_weights, np.ones(DIM))
     assert candidate.branch_weights is None
 
 
@@ -61,6 +71,14 @@ def test_branches_and_lengths_that_do_not_fit_are_refused():
         ParallelCandidate(branches=())
     with pytest.raises(ConfigError, match="configures no encoder"):
         ParallelQuery(branches=(MLP(), "DCN"))
+
+
+def test_cin_is_a_branch():
+    branches = (MLP(), DCN(), CIN(maps=(4,), dim=2))
+    query = build_encoder(ParallelQuery(branches=branches), dim=DIM)
+    users = [tf.random.stateless_normal([5, 3], [1, 2])]
+    assert query(users).shape == (5, DIM)
+    np.testing.assert_allclose(np.linalg.norm(query.vectors(users)[2], axis=1), 1, rtol=1e-5)
 
 
 def test_each_side_has_its_own_encoders():

@@ -16,7 +16,10 @@ class StaticLogQ:
 
 @config
 class StreamingLogQ:
-    """p(c) estimated while training, from the gap between two sights of a candidate (Yi et al. 2019).
+    """p(c) estimated while training, from the gaps between the sights of a candidate (Yi et al. 2019).
+
+    Births, deaths and returns of items are known by their gaps; `StreamingCorrection` says how, and how the paper's
+    algorithm differs.
 
     Attributes:
       alpha: weight of the newest gap, in (0, 1]. The estimate's relative noise is about √(alpha / 2).

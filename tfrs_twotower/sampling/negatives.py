@@ -39,12 +39,21 @@ class Popular:
 
 @config
 class CrossBatch:
-    """The positives of earlier batches, their vectors as they were then (Wang et al. 2021): a queue of `size`."""
+    """The positives of earlier batches, their vectors as they were then (Wang et al. 2021): a queue of `size`.
+
+    Attributes:
+      size: positives that are kept.
+      warmup_steps: training steps before the first one is kept, so that the other sources are the only ones until
+        then: at first vectors move so fast that old ones mislead. The authors take some thousands; an update
+        begins anew.
+    """
 
     size: int = 4096
+    warmup_steps: int = 0
 
     def __post_init__(self):
         at_least(1, self, "size")
+        at_least(0, self, "warmup_steps")
 
 
 @config
@@ -110,8 +119,12 @@ class Negatives(tf.keras.layers.Layer):
         self.in_batch = InBatch in kinds
         self.catalogue = tf.constant(catalogue, tf.int32)
         self._drawn = [_Drawn(s, catalogue, counts) for s in sources if isinstance(s, (Uniform, Popular))]
-        queues = [source.size for source in sources if isinstance(source, CrossBatch)]
-        self.queue = Queue(queues[0], dim) if queues else None
+        queues = [source for source in sources if isinstance(source, CrossBatch)]
+        if queues and queues[0].warmup_steps and len(kinds) == 1:
+            rule = "be 0 where nothing else brings negatives"
+            way_out = "Add InBatch() to `negatives`."
+            raise ConfigError(invalid("CrossBatch.warmup_steps", rule, queues[0].warmup_steps, way_out))
+        self.queue = Queue(queues[0].size, dim, queues[0].warmup_steps) if queues else None
         self._draws = Draws(seed)
 
     def draw(self):
@@ -172,14 +185,19 @@ class _Drawn:
 
 
 class Queue(tf.Module):
-    """The newest `size` positives of earlier batches: rows and vectors, first in, first out."""
+    """The newest `size` positives of earlier batches, rows and vectors, first in, first out; empty for `warmup` pushes.
 
-    def __init__(self, size, dim):
+    While it is empty, Q counts nothing of it: the correction is that of the other sources.
+    """
+
+    def __init__(self, size, dim, warmup=0):
         super().__init__(name="queue")
-        self._size = size
+        self._size, self._warmup = size, warmup
         self._rows = tf.Variable(tf.fill([size], -1), trainable=False, name="rows")
         self._vectors = tf.Variable(tf.zeros([size, dim]), trainable=False, name="vectors")
         self._seen = tf.Variable(0, trainable=False, dtype=tf.int64, name="seen")
+        # Only where it is asked for, so that checkpoints of before fit.
+        self._pushes = tf.Variable(0, trainable=False, dtype=tf.int64, name="pushes") if warmup else None
 
     def length(self):
         """How many places are taken, int64 scalar."""
@@ -191,8 +209,12 @@ class Queue(tf.Module):
 
     def push(self, rows, vectors):
         """Puts a batch in: rows int32 [b], vectors [b, dim]; the oldest make room."""
-        rows, vectors = rows[-self._size:], vectors[-self._size:]
-        count = tf.cast(tf.shape(rows)[0], tf.int64)
+        kept = tf.minimum(tf.shape(rows)[0], self._size)
+        if self._pushes is not None:
+            kept = tf.where(self._pushes < self._warmup, 0, kept)
+            self._pushes.assign_add(1)
+        first = tf.shape(rows)[0] - kept
+        rows, vectors, count = rows[first:], vectors[first:], tf.cast(kept, tf.int64)
         places = (self._seen + tf.range(count)) % self._size
         self._rows.scatter_update(tf.IndexedSlices(rows, places))
         self._vectors.scatter_update(tf.IndexedSlices(tf.cast(tf.stop_gradient(vectors), tf.float32), places))

@@ -1,5 +1,6 @@
 """Towers: fields → encoder → projection → vector."""
 
+from tfrs_twotower.towers.cin import CIN
 from tfrs_twotower.towers.comirec import ComiRec
 from tfrs_twotower.towers.dcn import DCN
 from tfrs_twotower.towers.dropout import Dropout
@@ -20,6 +21,7 @@ from tfrs_twotower.towers.tower import Tower
 from tfrs_twotower.towers.vector_encoder import VectorEncoder
 
 __all__ = [
+    "CIN",
     "ComiRec",
     "DCN",
     "Dropout",

@@ -1,5 +1,6 @@
 """The encoders that a tower can have. To add one: one file, one line here, one golden entry."""
 
+from tfrs_twotower.towers.cin import CIN, CINEncoder
 from tfrs_twotower.towers.comirec import ComiRec, ComiRecEncoder
 from tfrs_twotower.towers.dcn import DCN, DCNEncoder
 from tfrs_twotower.towers.fm import FMCandidate, FMEncoder, FMQuery
@@ -24,6 +25,7 @@ ENCODERS.update({
     MIND: MINDEncoder,
     ComiRec: ComiRecEncoder,
     DCN: DCNEncoder,
+    CIN: CINEncoder,
     FMQuery: FMEncoder,
     FMCandidate: FMEncoder,
     SENet: SENetEncoder,

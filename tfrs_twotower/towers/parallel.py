@@ -1,4 +1,4 @@
-"""Parallel towers: several encoders over the same fields, their scores summed by learned weights."""
+"""Parallel towers: several encoders over the same fields, their products summed by learned weights."""
 
 from typing import Any, ClassVar
 
@@ -28,7 +28,7 @@ class _Parallel:
 
 @config
 class ParallelQuery(_Parallel):
-    """The query's half of parallel towers (MLP ∥ DCN-v2 ∥ FM, as in QQ Browser's retrieval).
+    """The query's half of parallel towers (MLP ∥ DCN ∥ FM ∥ CIN, as in QQ Browser's retrieval).
 
     Attributes:
       branches: configurations of the encoders. `ParallelCandidate` has as many, in the same order.
@@ -47,10 +47,11 @@ class ParallelCandidate(_Parallel):
 
 
 class ParallelEncoder(VectorEncoder):
-    """Encoder of `ParallelQuery` and `ParallelCandidate`: u = [w₁u₁, w₂u₂, …] and v = [v₁, v₂, …].
+    """Encoder of `ParallelQuery` and `ParallelCandidate`: u = w ⊙ [u₁, u₂, …] and v = [v₁, v₂, …].
 
-    So ⟨u, v⟩ = Σ_b w_b ⟨u_b, v_b⟩, with one learned w_b for each branch, 1 at first: one index searches it. A branch
-    gets an equal part of `dim`. One that is no `VectorEncoder` ends like a tower: projected, and of length 1.
+    So ⟨u, v⟩ = Σ_b ⟨w_b, u_b ⊙ v_b⟩, with one learned weight for each dimension of each branch, as QQ Browser puts a
+    linear layer over the products of all branches; 1 at first. One index searches it. A branch gets an equal part of
+    `dim`. One that is no `VectorEncoder` ends like a tower: projected, and of length 1.
 
     Args:
       settings: a `ParallelQuery` or `ParallelCandidate`.
@@ -69,7 +70,7 @@ class ParallelEncoder(VectorEncoder):
         ]
         self.branch_weights = None
         if settings.side == "query":
-            self.branch_weights = self.add_weight("branch_weights", (count,), initializer="ones")
+            self.branch_weights = self.add_weight("branch_weights", (dim,), initializer="ones")
 
     def vectors(self, embeddings, training=False):
         """list of [batch, dᵢ], one for each field → list of [batch, dim / branches], one for each branch."""
@@ -77,10 +78,8 @@ class ParallelEncoder(VectorEncoder):
 
     def call(self, embeddings, training=False):
         """list of [batch, dᵢ], one for each field → [batch, dim]."""
-        vectors = self.vectors(embeddings, training)
-        if self.branch_weights is not None:
-            vectors = [w * u for w, u in zip(tf.unstack(self.branch_weights), vectors)]
-        return tf.concat(vectors, axis=-1)
+        vectors = tf.concat(self.vectors(embeddings, training), axis=-1)
+        return vectors if self.branch_weights is None else self.branch_weights * vectors
 
 
 class _Branch(tf.keras.layers.Layer):
