@@ -116,7 +116,7 @@ class Judge:
         self._log, self._asker = log, Asker(log)
         config = runs.read_config(run)
         split = Split(np.arange(len(log)), Queries.none(), Queries.none())
-        self._examples = assemble(config.recipe, log, runs.read_fields(run), split=split).examples
+        self._examples = assemble(config.recipe, log, runs.read_fields(runs.weights(run).folder), split=split).examples
         self._ids = log.items[c.ITEM_ID].to_numpy()
         self.rows = []  # one a query: day, user, and {arm: metrics}
 

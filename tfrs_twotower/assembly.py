@@ -230,7 +230,7 @@ def _in_blocks(embed, rows, block=_BLOCK):
     return np.concatenate([embed(rows[i: i + block]).numpy() for i in range(0, len(rows), block)])
 
 
-def assemble(recipe, log, field_states=None, grow=None, split=None):
+def assemble(recipe, log, field_states=None, grow=None, split=None, held_out=True):
     """Splits the log, adapts the fields to training rows alone, and builds the model.
 
     Args:
@@ -239,16 +239,16 @@ def assemble(recipe, log, field_states=None, grow=None, split=None):
       field_states: {side: {field name: state}} of an earlier training, instead of adapting.
       grow: of which fields the vocabularies then take up what is new: field → bool; None for none.
       split: a `Split` in place of the recipe's.
+      held_out: False has all train that the split holds out: it then asks nothing.
     """
     with computing_in(recipe.training.precision):
-        return _assemble(recipe, log, field_states, grow, split)
+        recipe = _with_shown(recipe if log.timed else without_times(recipe), log)
+        split = split or _split(recipe, log)
+        return _assemble(recipe, log, field_states, grow, split if held_out else split.whole(len(log)))
 
 
 def _assemble(recipe, log, field_states, grow, split):
     tf.keras.utils.set_random_seed(recipe.training.seed)
-    recipe = _with_shown(recipe if log.timed else without_times(recipe), log)
-    if split is None:
-        split = _split(recipe, log)
     schema = recipe.schema or infer_schema(log, outcomes=_outcomes(recipe))
     exclude_seen = chosen(recipe.evaluation, split.validation)[0]
     recipe = dataclasses.replace(
@@ -265,7 +265,7 @@ def _assemble(recipe, log, field_states, grow, split):
     query_tower, candidate_tower = towers[0]
     examples = Examples(log, query_tower.fields, candidate_tower.fields, visible=visible, weight=weight)
     positives = split.train[weight[split.train] > 0]
-    catalogue = _catalogue_rows(log, counts)
+    catalogue = _catalogue_rows(log, split.known, counts)
     shown = shown_counts(log, positives, recipe.training.resampling)
     past = log.item[split.past] if split.past is not None else ()
     objectives = [
@@ -333,12 +333,13 @@ def _outcomes(recipe):
     return [*explicit, recipe.training.events.dwell]
 
 
-def _catalogue_rows(log, train_counts):
-    """int32: item rows that can be recommended: those trained on, and those that the item table describes.
+def _catalogue_rows(log, rows, train_counts):
+    """int32: item rows that can be recommended: those of the known log `rows`, and those that the item table describes.
 
-    An item that only validation or test events name, and no table, is unknown when the model is made.
+    An item that only validation or test events name, and no table, is unknown when the model is made. Where no event is
+    held out there is no such item, and all are known.
     """
-    known = train_counts > 0
+    known = (train_counts > 0) | (len(rows) == len(log))
     for name in log.items.column_names:
         if name != c.ITEM_ID:
             known |= pc.is_valid(log.items[name]).to_numpy()

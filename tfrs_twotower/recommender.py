@@ -11,22 +11,26 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import runs
-from tfrs_twotower.assembly import Assembly, assemble
+from tfrs_twotower.assembly import Assembly
 from tfrs_twotower.config import to_dict
-from tfrs_twotower.data import Frames, IngestReport, ingest
+from tfrs_twotower.data import Frames, IngestReport, InteractionLog, ingest
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError, nearest
 from tfrs_twotower.evaluation import Evaluation, chosen
 from tfrs_twotower.exporting import PORTABLE, SCANN, export, versions
 from tfrs_twotower.features import to_tensor
 from tfrs_twotower.figures import evaluated
-from tfrs_twotower.requests import as_ids, live_requests, user_rows
 from tfrs_twotower.racing import race
+from tfrs_twotower.requests import as_ids, live_requests, user_rows
 from tfrs_twotower.searching import Validation, retriever, tuned_index
-from tfrs_twotower.training import FitReport, fit, is_chief, of_chief, restore_best
+from tfrs_twotower.training import FitReport, fit, is_chief, of_chief
+from tfrs_twotower.trainings import begun, refit, restored
 
 
 class Recommender:
     """Trains, evaluates, searches and exports one recipe.
+
+    A run may hold two models: that of `fit`, which `evaluate` judges by events that it did not see, and that of
+    `refit`, which saw all events. Where there is the second one, all but `evaluate` use it.
 
     Args:
       recipe: a `Recipe`.
@@ -35,7 +39,8 @@ class Recommender:
       columns: a `Columns` that maps the canonical names to the frames' columns.
       directory: the run's folder; by default a new one, `runs/<recipe>/<time>`. The folder of an earlier run
         goes on where that run stopped.
-      parent: the folder of a finished run of the same recipe, whose weights and vocabularies this one starts from.
+      parent: the folder of a finished run of the same recipe, from whose served weights and vocabularies this one
+        starts.
     """
 
     def __init__(self, recipe, interactions=None, users=None, items=None, columns=None, directory=None, parent=None):
@@ -49,7 +54,9 @@ class Recommender:
         self.recipe = recipe
         self.directory = Path(directory) if directory else runs.create("runs", recipe.name)
         self._parent = Path(parent) if parent else None
+        self._log: InteractionLog | None = None
         self._assembly: Assembly | None = None
+        self._served: tuple[Assembly, runs.Weights] | None = None
         self._fit_report: FitReport | None = None
         self._index = self._index_report = self._retriever = None
         self.evaluations: dict[str, Evaluation] = {}
@@ -60,17 +67,18 @@ class Recommender:
         """A trained recommender from its run's folder; `frames` as in the constructor, for a recipe without source."""
         config = runs.read_config(directory)
         self = cls(config.recipe, directory=directory, **frames)
-        self._space = config.embedding_space
-        self._restore(self._ingest(config.fingerprint))
+        self._log = self._ingest(config.fingerprint)
+        self._serving()  # what cannot be read is said here
         return self
 
     def gathered(self):
-        """This recommender with all its weights on this machine, for an index and an export.
+        """This recommender with all its weights on this machine, for an evaluation, an index and an export.
 
-        For one that was trained with parameter servers. Call it outside of the strategy's scope.
+        For one that was trained with parameter servers. It reads them when they are first needed, so use it outside of
+        the strategy's scope.
         """
         other = copy.copy(self)
-        other._restore(self.assembly.log)
+        other._assembly = other._served = other._index = other._retriever = None
         return other
 
     def fit(self, verbose=1, callbacks=()):
@@ -87,48 +95,85 @@ class Recommender:
         else:
             self._space = uuid.uuid4().hex
         log = self._ingest(config.fingerprint if resumed else None)
-        raced = self.recipe.race is not None
-        new = raced or not resumed
-        states = runs.read_fields(self._parent if new else self.directory) if self._parent or not new else None
         if verbose:
             print(self.ingest_report, flush=True)
         self._check_title(log)
+        raced, folder = self.recipe.race is not None, self.directory / runs.CHECKPOINT
         if raced:
             self._keep_config(log, trained_until=0)  # so that a race that is stopped can go on
             self.recipe = race(self.recipe, log, self.directory, verbose)
-        self._assembly = a = assemble(self.recipe, log, states, grow=_every if new and states else None)
+        new = raced or not resumed
+        a = begun(self.recipe, log, folder, new, self._parent)
         said = chosen(self.recipe.evaluation, a.split.validation)[1]
         if verbose and said:
             print(said, flush=True)
-        self.recipe = a.recipe
-        if new and is_chief():
-            runs.write_fields(self.directory, a.model)
+        self._log, self._assembly, self.recipe = log, a, a.recipe
+        if new:
             self._keep_config(log, trained_until=int(log.timestamp[a.split.train[-1]]))
         self._fit_report = fit(
-            a.model, a.batches, self.recipe.training, Validation(a), self.directory / runs.CHECKPOINT, verbose,
-            callbacks,
-            start_from=self._parent / runs.CHECKPOINT if self._parent else None,
+            a.model, a.batches, self.recipe.training, Validation(a), folder, verbose, callbacks,
+            start_from=runs.weights(self._parent).folder if self._parent else None,
             start=None if self._parent else a.start,
         )
-        self._index = self._retriever = None
+        self._served = self._index = self._retriever = None
         self._choose_popularity_weight(verbose)
         if verbose and 1 < self._fit_report.epochs == self._fit_report.best_epoch + 1:
             print("The last epoch was the best: more of them, or --minutes, may find a better one.", flush=True)
         return self
 
+    def refit(self, verbose=1, callbacks=()):
+        """Trains once more, on all events, as many epochs as validation chose; returns self.
+
+        What `evaluate` measures stays the training of `fit`; all else is of the refit from now on. One that was stopped
+        in this run's folder goes on. In the scope of a strategy it trains as `fit` does.
+
+        Raises:
+          TrainingError: `fit` was not called before.
+        """
+        if self._fit_report is None:
+            raise TrainingError(
+                "`refit` asks the training which epoch was its best. Received: none. Call `fit()` first: a run that is "
+                "trained it leaves as it is."
+            )
+        a, epochs = self.assembly, self._fit_report.best_epoch + 1
+        whole = refit(a, self.directory, self._parent, epochs, verbose, callbacks)
+        self._served = whole, runs.weights(self.directory)
+        self._index = self._retriever = None
+        return self
+
     @property
     def assembly(self):
-        """The `Assembly` of this training: log, split, model, encoded features.
+        """The `Assembly` that held-out events judge: log, split, model, encoded features.
 
         Raises:
           TrainingError: there is none yet.
         """
         if self._assembly is None:
-            raise TrainingError("This recommender is not trained. Call `fit()`, or `Recommender.load(run)`.")
+            self._assembly = restored(self.recipe, self._known_log(), self.directory / runs.CHECKPOINT)
         return self._assembly
 
+    @property
+    def served(self):
+        """The `Assembly` of what is served: the refit's where the run has one, else `assembly`."""
+        return self._serving()[0]
+
+    def _serving(self):
+        """(`served`, its `runs.Weights`)."""
+        if self._served is None:
+            log, weights = self._known_log(), runs.weights(self.directory)
+            whole = weights.folder.name == runs.REFIT
+            a = restored(self.recipe, log, weights.folder, held_out=False) if whole else self.assembly
+            self._served = a, weights
+        return self._served
+
+    def _known_log(self):
+        if self._log is None:
+            raise TrainingError("This recommender is not trained. Call `fit()`, or `Recommender.load(run)`.")
+        return self._log
+
     def evaluate(self, on="test"):
-        """Ranks the whole catalogue for every query of `on`, beside the baselines.
+        """Ranks the whole catalogue for every query of `on`, beside the baselines: by the model of `fit`, also after a
+        `refit`, which knows the answers.
 
         Returns:
           A dict, as it stands in `metrics.json`: `protocol`, `test` (or `validation`), `slices`, `baselines`, ….
@@ -145,10 +190,9 @@ class Recommender:
 
     def index(self, config=None):
         """Builds the index that `recommend` and `export` use, tuned to its target recall; returns its report."""
-        a = self.assembly
         if config is not None:
             self.recipe = dataclasses.replace(self.recipe, index=config)
-        self._index, self._index_report = tuned_index(a, self.recipe.index)
+        self._index, self._index_report = tuned_index(self.served, self.recipe.index)
         self._retriever = None
         return self._index_report
 
@@ -158,7 +202,7 @@ class Recommender:
         if self._retriever is None:
             if self._index is None:
                 self.index()
-            self._retriever = retriever(self.assembly, self._index)
+            self._retriever = retriever(self.served, self._index)
         return self._retriever
 
     def recommend(self, user_ids, k=10, exclude_seen=None):
@@ -179,7 +223,7 @@ class Recommender:
             raise DataError(f"`user_ids` must name a user and `k` be at least 1. Received: {user_ids!r}, k={k!r}.")
         if exclude_seen is None:
             exclude_seen = self.recipe.evaluation.exclude_seen
-        features, seen = live_requests(self.assembly, user_ids)
+        features, seen = live_requests(self.served, user_ids)
         ids, scores = self.retriever.recommend(
             features, tf.constant(k), seen if exclude_seen else seen[:, :0], seen[:1, :0], tf.constant(0.0)
         )
@@ -197,7 +241,7 @@ class Recommender:
           DataError: the catalogue has no such item.
         """
         spec = tf.TensorSpec([None], self.retriever.item_ids.dtype)
-        item = to_tensor(as_ids([item_id], self.assembly.log.items, c.ITEM_ID), spec)
+        item = to_tensor(as_ids([item_id], self._log.items, c.ITEM_ID), spec)
         if int(self.retriever.rows_of(item)[0]) < 0:
             known = _plain(self.retriever.item_ids.numpy()[:1000])[0]
             raise DataError(
@@ -210,7 +254,7 @@ class Recommender:
 
     def watched(self, user_id, n=5):
         """The user's last n items, newest first: a frame with `item_id` and the title."""
-        log = self.assembly.log
+        log = self._known_log()
         row = user_rows(log, [user_id])[0]
         items = log.item[log.user == row][::-1][:n]
         return self._titled(pd.DataFrame({c.ITEM_ID: log.items[c.ITEM_ID].take(items).to_pylist()}))
@@ -232,20 +276,21 @@ class Recommender:
         """
         if not force:
             runs.check_passed(self.directory, "Run `twotower update` again, or say --force.")
-        a = self.assembly
+        a, weights = self._serving()
         self._index_for(flavour)
-        rows = a.split.test.row[:8] if len(a.split.test.row) else a.split.train[:8]
+        rows = a.split.test.row[:8] if len(a.split.test.row) else a.split.train[-8:]
         fields = {
             "model": self.recipe.name,
             "schema": to_dict(self.recipe.schema),
             "recipe": to_dict(self.recipe),
             "vocabulary": self._vocabulary_sizes(),
-            "embedding_space": self._space,
+            "embedding_space": weights.embedding_space,
             "lineage": runs.lineage(self.directory),
             "temperature": a.model.temperature,
             "popularity_weight": a.popularity_weight,
             "training_events": int(a.train_counts.sum()),
-            "metrics": self.evaluations["model"].metrics if self.evaluations else None,
+            "trained_on": self._trained_on(),
+            "metrics": self.evaluations["model"].metrics if self.evaluations else runs.test_metrics(self.directory),
         }
         path = export(
             self.retriever, root or self.directory / runs.EXPORT, fields, [a.examples.raw_queries(rows)],
@@ -270,7 +315,7 @@ class Recommender:
         if flavour == SCANN and kind != SCANN:
             self.index(dataclasses.replace(config, kind=SCANN))
         elif flavour == PORTABLE and kind not in ("exact", "ivf"):
-            large = len(self.assembly.catalogue) >= config.exact_below
+            large = len(self.served.catalogue) >= config.exact_below
             self.index(dataclasses.replace(config, kind="ivf" if large else "exact"))
         elif self._index is None:
             self.index()
@@ -318,30 +363,27 @@ class Recommender:
         if title is not None and title not in known:
             raise ConfigError(f"`title` must be a column of the items. Received: {title!r}." + nearest(title, known))
 
-    def _restore(self, log):
-        """Assembles the model as the run's folder says, with the best weights that it keeps."""
-        self._assembly = a = assemble(self.recipe, log, runs.read_fields(self.directory))
-        a.model(next(iter(a.batches.dataset(0, 1))))
-        restore_best(a.model, self.directory / runs.CHECKPOINT)
-        a.popularity_weight = runs.popularity_weight(self.directory)
+    def _trained_on(self):
+        """Of the manifest: what the exported model learned from, and how much of it the one of `metrics` did not."""
+        a, weights = self._serving()
+        refit = runs.read_refit(self.directory) if weights.folder.name == runs.REFIT else None
+        held_out = len(a.log) - len(a.split.known) if refit is None else refit.held_out
+        return {"events": len(a.split.known), "until": weights.trained_until, "refit": refit is not None,
+                "held_out": held_out}
 
     def _titled(self, frame):
-        title, items = self.recipe.title, self.assembly.log.items
+        title, items = self.recipe.title, self._log.items
         if title is None:
             return frame
         titles = dict(zip(items[c.ITEM_ID].to_pylist(), items[title].to_pylist()))
         return frame.assign(title=[titles.get(i) or str(i) for i in frame[c.ITEM_ID]])
 
     def _vocabulary_sizes(self):
-        model = self.assembly.model
+        model = self.served.model
         return {
             side: {field.name: field.size for field in tower.fields if hasattr(field, "size")}
             for side, tower in (("query", model.query_tower), ("candidate", model.candidate_tower))
         }
-
-
-def _every(field):
-    return True
 
 
 def _plain(ids):

@@ -19,8 +19,8 @@ from tfrs_twotower.exporting.rollbacks import rollbacks
 from tfrs_twotower.recipe import Recipe
 
 CONFIG, METRICS, REJECTED, REFUSED = "config.json", "metrics.json", "rejected.parquet", "refused.json"
-CHECKPOINT, REPORT, EXPORT, POPULARITY = "checkpoint", "report", "export", "popularity.json"
-_FIELDS = "fields.npz"
+CHECKPOINT, REFIT, REPORT, EXPORT, POPULARITY = "checkpoint", "refit", "report", "export", "popularity.json"
+_FIELDS, _DONE = "fields.npz", "done.json"
 
 
 def create(root, name):
@@ -108,7 +108,8 @@ class RunConfig:
       recipe: the recipe as run.
       embedding_space: the id of the space that its training makes; vectors of two spaces cannot be compared.
       fingerprint: of the log that it was trained on.
-      trained_until: seconds since 1970, the time of the last event that it trained on.
+      trained_until: seconds since 1970, the time of the last event that it trained on. Of this and of the space, a
+        refit has its own (`Refit`).
       parent: the folder of the run that it started from, or None.
       code: the version of this package.
     """
@@ -119,6 +120,78 @@ class RunConfig:
     trained_until: int
     parent: str | None = None
     code: str = __version__
+
+
+@dataclasses.dataclass(frozen=True)
+class Refit:
+    """What a finished refit keeps beside its checkpoints.
+
+    Attributes:
+      embedding_space, trained_until: as in `RunConfig`, of the refit.
+      epochs: how many it trained.
+      held_out: how many of the events that it trained on the run's first training did not see.
+    """
+
+    embedding_space: str
+    trained_until: int
+    epochs: int
+    held_out: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """A trained model that a run keeps.
+
+    Attributes:
+      folder: of its checkpoints and its fields.
+      embedding_space, trained_until: as in `RunConfig`.
+    """
+
+    folder: Path
+    embedding_space: str
+    trained_until: int
+
+
+def weights(directory, space=None):
+    """The `Weights` of a run that are served: its refit's, or where it has none those of the training that was judged.
+
+    With the id of an embedding `space`, those that made it.
+
+    Raises:
+      ConfigError: a file of the run cannot be read, or none of its weights made `space`.
+    """
+    directory, config, done = Path(directory), read_config(directory), read_refit(directory)
+    found = [Weights(directory / CHECKPOINT, config.embedding_space, config.trained_until)]
+    if done is not None:
+        found.insert(0, Weights(directory / REFIT, done.embedding_space, done.trained_until))
+    for kept in found:
+        if space in (None, kept.embedding_space):
+            return kept
+    spaces, way_out = [kept.embedding_space for kept in found], "Name the run that it comes from, or export this one."
+    raise ConfigError(invalid("run", f"have trained the exported version, of the space {space}", spaces, way_out))
+
+
+def write_refit(directory, refit):
+    """Keeps a `Refit`: from now on its weights are served."""
+    write_json(Path(directory) / REFIT / _DONE, vars(refit))
+
+
+def read_refit(directory):
+    """The `Refit` of a run; None where there is none, or it has not come to its end.
+
+    Raises:
+      ConfigError: it cannot be read.
+    """
+    path = Path(directory) / REFIT / _DONE
+    if not path.exists():
+        return None
+    try:
+        refit = Refit(**json.loads(path.read_text(encoding="utf-8")))
+        check_types(refit)
+        return refit
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        way_out = f"Remove {path.parent}: `twotower train --resume` makes it anew."
+        raise ConfigError(f"{path} cannot be read ({error}). {way_out}") from error
 
 
 def check_passed(directory, way_out):
@@ -154,9 +227,10 @@ def read_config(directory):
 def lineage(directory):
     """Where a run comes from: a list of dicts, the newest run first, back to the first training.
 
-    Each has run (its folder's name), code, data (SHA-256 of the log), seed, trained_until, embedding_space, parent
-    (a name or None), refused (true of an update that did not pass its gate) and rollbacks (those that made it serve
-    again: `exporting.rollbacks`). Where a parent's folder is gone, the chain ends with {"run": name, "missing": True}.
+    Each has run (its folder's name), code, data (SHA-256 of the log), seed, trained_until and embedding_space (of the
+    `weights` that are served), parent (a name or None), refused (true of an update that did not pass its gate) and
+    rollbacks (those that made it serve again: `exporting.rollbacks`). Where a parent's folder is gone, the chain ends
+    with {"run": name, "missing": True}.
 
     Raises:
       ConfigError: `directory` is not a run.
@@ -166,14 +240,14 @@ def lineage(directory):
     while following:
         if chain and not (following / CONFIG).is_file():
             return [*chain, {"run": following.name, "missing": True}]
-        config = read_config(following)
+        config, served = read_config(following), weights(following)
         chain.append({
             "run": following.name,
             "code": config.code,
             "data": config.fingerprint,
             "seed": config.recipe.training.seed,
-            "trained_until": config.trained_until,
-            "embedding_space": config.embedding_space,
+            "trained_until": served.trained_until,
+            "embedding_space": served.embedding_space,
             "parent": Path(config.parent).name if config.parent else None,
             "refused": (following / REFUSED).exists(),
             "rollbacks": rollbacks(following / EXPORT),
@@ -188,26 +262,37 @@ def popularity_weight(directory):
     return json.loads(file.read_text(encoding="utf-8"))["weight"] if file.exists() else 0.0
 
 
-def write_fields(directory, model):
-    """Keeps what the fields learned: vocabularies and statistics, as plain arrays."""
+def has_fields(folder):
+    """Whether a training has begun in the folder of its checkpoints."""
+    return (Path(folder) / _FIELDS).is_file()
+
+
+def test_metrics(directory):
+    """{metric: value} of a run on its test queries, as `metrics.json` has it; None where that was not written."""
+    file = Path(directory) / METRICS
+    return json.loads(file.read_text(encoding="utf-8"))["test"] if file.exists() else None
+
+
+def write_fields(folder, model):
+    """Keeps what the fields learned, vocabularies and statistics, as plain arrays in a training's folder."""
     arrays = {}
     for side, tower in (("query", model.query_tower), ("candidate", model.candidate_tower)):
         for field, state in tower.state().items():
             arrays.update({f"{side}/{field}/{key}": value for key, value in state.items()})
-    directory = Path(directory) / CHECKPOINT
-    directory.mkdir(parents=True, exist_ok=True)
-    with open(directory / f".{_FIELDS}", "wb") as f:
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f".{_FIELDS}", "wb") as f:
         np.savez(f, **arrays)
-    os.replace(directory / f".{_FIELDS}", directory / _FIELDS)
+    os.replace(folder / f".{_FIELDS}", folder / _FIELDS)
 
 
-def read_fields(directory):
+def read_fields(folder):
     """The states that `write_fields` kept: {side: what `Tower.state` returned}.
 
     Raises:
       TrainingError: they cannot be read.
     """
-    file = Path(directory) / CHECKPOINT / _FIELDS
+    file = Path(folder) / _FIELDS
     states: dict[str, dict] = {"query": {}, "candidate": {}}
     try:
         with np.load(file, allow_pickle=False) as arrays:

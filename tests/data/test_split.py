@@ -232,3 +232,16 @@ def test_random_items_of_each_user_are_one_query_and_stand_on_one_side(random_lo
     assert [len(part) for part in of[1:]] == [round(0.3 * free) + round(0.2 * free) - round(0.3 * free),
                                               round(0.3 * free)]
     assert {user for user, _ in of[0]} == set(range(len(log.users)))
+
+
+@pytest.mark.parametrize(("strategy", "past"), [
+    (Temporal(0.2, 0.2), None), (LeaveLastOut(), None), (UserHeldOut(0.0, 0.5), None), (RandomHoldout(), None),
+    (Newest(since=5, held_out=0.34), [0, 1, 2, 3]),
+], ids=str)
+def test_a_refit_trains_on_all_but_the_past_and_asks_nothing(ten, strategy, past):
+    split = strategy.split(ten)
+    whole = split.whole(len(ten))
+    assert whole.train.tolist() == [row for row in range(10) if row not in (past or ())]
+    assert whole.known.tolist() == list(range(10)) and len(split.known) < 10
+    assert whole.past is split.past and (past is None or whole.past.tolist() == past)
+    assert len(whole.validation) == len(whole.test) == 0

@@ -156,7 +156,7 @@ def test_damaged_settings_and_fields_of_a_run(tmp_path):
     @given(damaged(data))
     def check_fields(broken):
         fields.write_bytes(broken)
-        reads_or_refuses(lambda: runs.read_fields(tmp_path))
+        reads_or_refuses(lambda: runs.read_fields(tmp_path / runs.CHECKPOINT))
 
     check_fields()
 

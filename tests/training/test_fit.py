@@ -23,7 +23,7 @@ _RUN = """
 import sys
 sys.path[:0] = {path!r}
 import toy
-toy.train(sys.argv[1], **{training!r})
+toy.train(sys.argv[1], **{training!r}).refit(verbose=0)
 """
 
 
@@ -36,8 +36,18 @@ def _start(directory):
     return subprocess.Popen([sys.executable, "-c", code, str(directory)], stderr=subprocess.PIPE)
 
 
-def _checkpoints(directory):
-    return sorted(int(p.stem.split("-")[1]) for p in (directory / "checkpoint" / "last").glob("ckpt-*.index"))
+def _checkpoints(folder):
+    return sorted(int(p.stem.split("-")[1]) for p in (folder / "last").glob("ckpt-*.index"))
+
+
+def _kill(process, folder, step):
+    """Kills a process once its training in `folder` has kept a checkpoint of that step or a later one."""
+    deadline = time.monotonic() + 240
+    while not any(c >= step for c in _checkpoints(folder)):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
 
 
 def _finish(process):
@@ -46,25 +56,20 @@ def _finish(process):
 
 
 def _values(directory, which):
-    path = tf.train.latest_checkpoint(str(directory / "checkpoint" / which))
+    path = tf.train.latest_checkpoint(str(directory / which))
     reader = tf.train.load_checkpoint(path)
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map() if "OBJECT_GRAPH" not in name}
 
 
 def test_a_run_killed_and_resumed_equals_one_left_alone(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    toy.train(whole, **_TRAINING)
-    process = _start(killed)
-    deadline = time.monotonic() + 120
-    while not any(c >= 30 for c in _checkpoints(killed)):  # 24 steps an epoch: this is within the second
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    steps = json.loads((whole / "checkpoint" / "history.jsonl").read_text().splitlines()[-1])["step"]
-    assert max(_checkpoints(killed)) < steps  # it was cut short
+    toy.train(whole, **_TRAINING).refit(verbose=0)
+    for folder, step in (("checkpoint", 30), ("refit", 5)):  # 24 steps an epoch: 30 is within the second
+        _kill(_start(killed), killed / folder, step)
+        assert max(_checkpoints(killed / folder)) < max(_checkpoints(whole / folder))  # it was cut short
+    assert not (killed / "refit" / "done.json").exists()
     _finish(_start(killed))
-    for which in ("last", "best"):
+    for which in ("checkpoint/last", "checkpoint/best", "refit/last", "refit/best"):
         a, b = _values(whole, which), _values(killed, which)
         assert a.keys() == b.keys()
         differ = [k for k in a if not np.array_equal(a[k], b[k]) and not k.startswith(_OF_THE_PROCESS)]

@@ -47,12 +47,12 @@ def files(folder, day):
 
 @pytest.fixture(scope="module")
 def served(days, tmp_path_factory):
-    """A run on the first day, exported."""
+    """A run on the first day, refit and exported."""
     recipe = dataclasses.replace(toy.recipe(), source=files(days[0], "first"), split=Temporal(0.05, 0.1))
     root = tmp_path_factory.mktemp("runs") / "toy"
     recommender = Recommender(recipe, directory=root / "day-1").fit(verbose=0)
     recommender.evaluate()
-    recommender.export()
+    recommender.refit(verbose=0).export()
     return recommender
 
 
@@ -64,7 +64,7 @@ def update(served, days):
 
 
 def field(recommender, side, name):
-    tower = getattr(recommender.assembly.model, f"{side}_tower")
+    tower = getattr(recommender.served.model, f"{side}_tower")
     return next(f for f in tower.fields if f.name == name)
 
 
@@ -77,19 +77,28 @@ def test_known_ids_keep_their_rows_and_new_ones_come_after(served, update):
 
 
 def test_the_weight_of_popularity_is_the_parents(update):
-    assert update.recommender.assembly.popularity_weight == runs.popularity_weight(update.directory) == 0.125
+    assert update.recommender.served.popularity_weight == runs.popularity_weight(update.directory) == 0.125
     assert manifest.read(update.published)["popularity_weight"] == 0.125
 
 
 def test_the_parts_of_the_log_that_train(served, update):
-    a, first = update.recommender.assembly, served.assembly
-    until = int(first.log.timestamp[first.split.train[-1]])
+    a = update.recommender.assembly
+    until = int(served.assembly.log.timestamp[-1])  # its refit saw all of it
     trained = a.log.timestamp[a.split.train]
     assert trained.min() > until
     assert trained.max() < a.log.timestamp[a.split.test.row].min() + 1
     assert update.recommender.assembly.batches.steps_per_epoch == len(a.split.train) // a.batches.batch_size
     # Every event since is trained on or judges.
     assert len(a.split.past) + len(a.split.train) + (a.log.timestamp > trained.max()).sum() == len(a.log)
+    # What is published was trained on what judged, too.
+    whole = update.recommender.served
+    assert np.array_equal(whole.split.past, a.split.past) and len(whole.split.known) == len(a.log)
+    assert int(whole.model.optimizer.iterations) == len(whole.split.train) // whole.batches.batch_size
+    found, judged = manifest.read(update.published), len(a.log) - len(a.split.known)
+    assert found["trained_on"] == {
+        "events": len(a.log), "until": int(a.log.timestamp[-1]), "refit": True, "held_out": judged,
+    }
+    assert found["metrics"] == update.recommender.evaluations["model"].metrics
 
 
 def test_the_streaming_correction_goes_on_from_the_past(update):
@@ -141,20 +150,20 @@ def test_warm_start_copies_rows_and_slots_by_token(served, days, tmp_path):
     for side, name in (("query", "id_user_id"), ("candidate", "id_item_id")):
         old, new = field(served, side, name), field(moved, side, name)
         np.testing.assert_array_equal(new.table[: old.size + 1], old.table)
-    old, new = served.assembly.model, moved.assembly.model
+    old, new = served.served.model, moved.served.model
     for before, after in zip(old.trainable_variables, new.trainable_variables):
         rows = before.shape[0] if before.shape.rank else None
         np.testing.assert_array_equal(after.numpy()[:rows], before.numpy())
 
 
 def test_slots_of_known_rows_are_kept_and_those_of_new_rows_are_zero(served, update):
-    model, old = update.recommender.assembly.model, field(served, "query", "id_user_id")
+    model, old = update.recommender.served.model, field(served, "query", "id_user_id")
     for variable in model.optimizer.variables[1:]:
         variable.assign(tf.zeros_like(variable))
-    warm_start(model, served.directory / runs.CHECKPOINT)
+    warm_start(model, served.directory / runs.REFIT)
     slot = model.optimizer.variables[1]  # the first moments of the first table
     assert slot.shape == field(update.recommender, "query", "id_user_id").table.shape
-    best = tf.train.load_checkpoint(str(served.directory / runs.CHECKPOINT / "best"))
+    best = tf.train.load_checkpoint(str(served.directory / runs.REFIT / "best"))
     expected = best.get_tensor("model/optimizer/_variables/1/.ATTRIBUTES/VARIABLE_VALUE")
     np.testing.assert_array_equal(slot[: old.size + 1], expected)
     assert np.abs(expected).max() > 0
@@ -170,7 +179,7 @@ def test_a_worse_update_is_refused_and_the_serving_version_stays(served, days, t
     spoiled = root / "spoiled"
     config = runs.read_config(served.directory)
     spoiled.mkdir()
-    for name in (runs.CHECKPOINT, runs.EXPORT):
+    for name in (runs.CHECKPOINT, runs.REFIT, runs.EXPORT):
         (spoiled / name).symlink_to(served.directory / name)
     runs.write_config(spoiled, dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, training=worse)))
     refused = update_full(spoiled, files(days[0], "second"), directory=root / "refused", verbose=0)
@@ -178,7 +187,7 @@ def test_a_worse_update_is_refused_and_the_serving_version_stays(served, days, t
     assert refused.updated < refused.serving
     assert "fell from" in json.loads((refused.directory / "refused.json").read_text())["reason"]
     assert (root / "latest").resolve() == before
-    assert not (refused.directory / runs.EXPORT).exists()
+    assert not (refused.directory / runs.EXPORT).exists() and not (refused.directory / runs.REFIT).exists()
     with pytest.raises(ConfigError, match="must have passed its gate.*fell from"):
         refused.recommender.export()
     with pytest.raises(ConfigError, match="fell from.*Update the run that serves"):
@@ -202,16 +211,39 @@ def test_one_that_was_stopped_before_its_gate_is_not_exported(served, update, da
         update_full(served.directory, files(days[0], "second"), directory=run, verbose=0)
 
 
+def test_one_that_was_stopped_in_its_refit_goes_on_and_ends_as_one_left_alone(
+    served, update, days, tmp_path, monkeypatch
+):
+    def stopped(self, verbose):
+        raise KeyboardInterrupt
+
+    run = tmp_path / "toy" / "stopped"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Recommender, "refit", stopped)
+        update_full(served.directory, files(days[0], "second"), directory=run, verbose=0)
+    with pytest.raises(ConfigError, match="stopped before its gate"):
+        runs.check_passed(run, "")
+    again = update_full(served.directory, files(days[0], "second"), directory=run, verbose=0)
+    assert again.published is not None
+    kept = [tf.train.load_checkpoint(str(folder / runs.REFIT / "best")) for folder in (run, update.directory)]
+    names = [n for n in kept[0].get_variable_to_shape_map() if "_tower/" in n]
+    assert len(names) > 10 and [n for n in names if not np.array_equal(*(k.get_tensor(n) for k in kept))] == []
+
+
 def test_a_log_that_cannot_be_read_leaves_no_folder(served, days, tmp_path):
     with pytest.raises(DataError, match="files that are there .*gone.parquet"):
         update_full(served.directory, files(days[0], "gone"), directory=tmp_path / "new", verbose=0)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_split_that_is_not_by_time_is_refused(served, tmp_path):
+def test_a_split_that_is_not_by_time_is_refused_unless_nothing_was_held_out(served, days, tmp_path):
     config = runs.read_config(served.directory)
     runs.write_config(tmp_path, dataclasses.replace(
         config, recipe=dataclasses.replace(config.recipe, split=LeaveLastOut())
     ))
     with pytest.raises(ConfigError, match="split by time"):
         update_full(tmp_path, None, directory=tmp_path / "none")
+    (tmp_path / runs.REFIT).mkdir()
+    runs.write_refit(tmp_path, runs.Refit("space", config.trained_until, 1, 0))  # of one that saw all, all later is new
+    with pytest.raises(TrainingError, match="fields.npz cannot be read"):
+        update_full(tmp_path, files(days[0], "second"), directory=tmp_path / "none", verbose=0)

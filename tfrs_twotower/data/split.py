@@ -34,6 +34,11 @@ class Split:
         """int64: all log rows that may be learned from, ascending."""
         return self.train if self.past is None else np.union1d(self.past, self.train)
 
+    def whole(self, events):
+        """The split of a refit: of a log of so many `events` all that is not `past` trains, and nothing is asked."""
+        past = () if self.past is None else self.past
+        return Split(np.setdiff1d(np.arange(events), past), Queries.none(), Queries.none(), self.past)
+
 
 @config
 class Temporal:

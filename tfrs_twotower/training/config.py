@@ -30,6 +30,8 @@ class TrainingConfig:
       checkpoint_steps: a checkpoint every so many steps, besides the one of each epoch.
       precision: of the towers' arithmetic. Weights, vectors, scores and loss are float32 always. Measure
         16 bits on your hardware first (`python -m bench.bench_precision`); float16 scales the loss as it goes along.
+      refit: whether `twotower train` and `twotower update` train once more, on what was held out too, before they
+        export (`Recommender.refit`).
       xla: whether XLA compiles the dense part of a step: encoders and loss.
       seed: of the weights, the order of the rows, dropout and ID dropout; from 0 to 2³² − 1.
     """
@@ -47,6 +49,7 @@ class TrainingConfig:
     resampling: Resampling | None = None
     checkpoint_steps: int = 1000
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    refit: bool = True
     xla: bool = False
     seed: int = 0
 

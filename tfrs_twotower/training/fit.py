@@ -28,7 +28,10 @@ _UNREADABLE = (tf.errors.OpError, ValueError, IndexError, KeyError, RuntimeError
 
 @dataclasses.dataclass(frozen=True)
 class FitReport:
-    """What a training cost and where it ended; an epoch's seconds are those of its steps and its evaluation."""
+    """What a training cost and where it ended; `best_epoch` is −1 where nothing validated.
+
+    An epoch's seconds are those of its steps and its evaluation.
+    """
 
     steps: int
     epochs: int
@@ -62,7 +65,7 @@ class _StepClock(tf.keras.callbacks.Callback):
         self._last, self._traced = now, True
 
 
-def fit(model, data, config, evaluate, directory, verbose=1, callbacks=(), start_from=None, start=None):
+def fit(model, data, config, evaluate, directory, verbose=1, callbacks=(), start_from=None, start=None, epochs=None):
     """Trains `model`, resuming from `directory` when it holds a checkpoint; ends with the best weights.
 
     Under a `tf.distribute` strategy (call it in the strategy's scope, in every worker's process) the devices share each
@@ -76,13 +79,14 @@ def fit(model, data, config, evaluate, directory, verbose=1, callbacks=(), start
       model: a `TwoTowerModel`.
       data: a `TrainingBatches`.
       config: a `TrainingConfig`.
-      evaluate: () -> {metric: value}, on the validation queries.
+      evaluate: () -> {metric: value}, on the validation queries. None validates nothing and keeps the last weights.
       directory: a folder for checkpoints (`last/`, `best/`), `history.jsonl` and TensorBoard's logs.
       verbose: Keras' verbosity: 1 a progress bar, 0 silent.
       callbacks: further Keras callbacks.
       start_from: the checkpoint folder of another training, whose weights and slots this one starts with; see
         `warm_start`.
       start: () -> None, called with the weights made where there is no checkpoint to go on from; or None.
+      epochs: so many, in place of `config.epochs`; the learning rate's schedule remains that of `config.epochs`.
 
     Returns:
       A `FitReport`.
@@ -93,19 +97,21 @@ def fit(model, data, config, evaluate, directory, verbose=1, callbacks=(), start
     with tempfile.TemporaryDirectory() as aside:  # TensorFlow wants all workers to save; one is to be kept
         written = Path(directory) if is_chief() else Path(aside)
         written.mkdir(parents=True, exist_ok=True)
-        return _fit(model, data, config, evaluate, Path(directory), written, verbose, callbacks, start_from, start)
+        epochs = config.epochs if epochs is None else epochs
+        begin = (start_from, start)
+        return _fit(model, data, config, evaluate, Path(directory), written, verbose, callbacks, begin, epochs)
 
 
-def _fit(model, data, config, evaluate, directory, written, verbose, callbacks, start_from, start):
+def _fit(model, data, config, evaluate, directory, written, verbose, callbacks, begin, epochs):
     """As `fit`; what it reads is in `directory`, what it writes goes to `written`."""
     if asynchronous():
         check(config)
     per_epoch, started = data.steps_per_epoch, time.perf_counter()
-    total = per_epoch * config.epochs
-    model.compile(optimizer=build(config.optimizer, total))
+    model.compile(optimizer=build(config.optimizer, per_epoch * config.epochs))
     model.create_weights(next(iter(data.dataset(0, 1))))
     model.optimizer.build(model.trainable_variables)
     progress, clock = Progress(), _StepClock()
+    start_from, start = begin
     if start_from is not None:  # what a checkpoint of this run holds then takes its place
         warm_start(model, start_from)
     if start is not None and tf.train.latest_checkpoint(str(directory / "last")) is None:
@@ -117,13 +123,16 @@ def _fit(model, data, config, evaluate, directory, written, verbose, callbacks, 
     last = tf.train.CheckpointManager(state, str(written / "last"), max_to_keep=2)
     best = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(written / "best"), max_to_keep=1)
     _forget_later_epochs(written / "history.jsonl", int(progress.step.numpy()))
-    evaluation = FullCatalogueEvaluation(
-        evaluate, config.monitor, config.patience, progress,
-        lambda: best.save(checkpoint_number=int(progress.step.numpy())), written / "history.jsonl", average,
-    )
+
+    def keep():
+        best.save(checkpoint_number=int(progress.step.numpy()))
+
+    judge = [] if evaluate is None else [FullCatalogueEvaluation(
+        evaluate, config.monitor, config.patience, progress, keep, written / "history.jsonl", average
+    )]
     stack = [
         clock,
-        evaluation,
+        *judge,
         Checkpoints(last, progress, config.checkpoint_steps, per_epoch, average),
         tf.keras.callbacks.TensorBoard(str(written / "tensorboard"), write_graph=False, profile_batch=0),
         *callbacks,
@@ -131,7 +140,10 @@ def _fit(model, data, config, evaluate, directory, written, verbose, callbacks, 
     if getattr(model.objective, "hard", None) is not None:
         stack.append(HardNegativesRefresh(model.objective, progress))
     with compiled_dense(model) if config.xla else contextlib.nullcontext():
-        _run(model, data, config, progress, stack, last, verbose)
+        _run(model, data, config, per_epoch * epochs, progress, stack, last, verbose)
+    if evaluate is None:
+        with average.applied() if average is not None else contextlib.nullcontext():
+            keep()
     of_chief(0.0)  # its checkpoints are written when all have come here
     restore_best(model, directory)
     return FitReport(
@@ -140,15 +152,15 @@ def _fit(model, data, config, evaluate, directory, written, verbose, callbacks, 
         best_epoch=int(progress.best_epoch.numpy()),
         best=float(progress.best.numpy()),
         seconds=round(time.perf_counter() - started, 3),
-        seconds_an_epoch=round(per_epoch * clock.seconds / max(clock.steps, 1) + evaluation.seconds, 3),
+        seconds_an_epoch=round(per_epoch * clock.seconds / max(clock.steps, 1) + sum(j.seconds for j in judge), 3),
         examples_per_second=round(clock.steps * data.batch_size / clock.seconds, 1) if clock.steps else 0.0,
         peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     )
 
 
-def _run(model, data, config, progress, stack, last, verbose):
+def _run(model, data, config, total, progress, stack, last, verbose):
     """Calls `model.fit`: once for the rest of an epoch that was cut short, once for the whole epochs after it."""
-    per_epoch, total = data.steps_per_epoch, data.steps_per_epoch * config.epochs
+    per_epoch = data.steps_per_epoch
     while int(progress.step.numpy()) < total and not bool(progress.done.numpy()):
         step = int(progress.step.numpy())
         epoch, at = divmod(step, per_epoch)

@@ -1,11 +1,11 @@
-"""The daily update: warm start, one pass over the new events, and a gate before it is published."""
+"""The daily update: warm start, one pass over the new events, a gate, a refit, and it is published."""
 
 import dataclasses
 from pathlib import Path
 
 from tfrs_twotower import runs
 from tfrs_twotower.assembly import assemble
-from tfrs_twotower.data import Newest, Temporal, joined, parts_of
+from tfrs_twotower.data import Newest, RandomPerUser, Temporal, joined, parts_of
 from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.evaluation import compare
 from tfrs_twotower.recommender import Recommender
@@ -40,7 +40,8 @@ def update_full(parent, source, held_out=0.1, directory=None, verbose=1):
     """Trains the model of a run further on what came since, and publishes it if it is not worse.
 
     Vocabularies grow at their ends; weights and optimizer slots of known ids are kept. The new events train once,
-    in shuffled order, but for the newest `held_out` of them, which judge. The vectors are of a new embedding
+    in shuffled order, but for the newest `held_out` of them, which judge. What passes is trained once more from the
+    same start, on these too, unless `training.refit` is False; that is published. The vectors are of a new embedding
     space, so index and item vectors are made anew.
 
     Args:
@@ -56,16 +57,20 @@ def update_full(parent, source, held_out=0.1, directory=None, verbose=1):
       An `Update`. A refused one stays in its folder with the reason in `refused.json`, and `latest` stays as it was.
 
     Raises:
-      ConfigError: the parent's split is not by time, so that nothing says which events are new; or the parent is
-        itself an update that did not pass its gate, and was not exported.
+      ConfigError: the parent holds out events by another split than one in time and was not refit, so that nothing
+        says which events are new; or the parent is itself an update that did not pass its gate, and was not exported.
       TrainingError: another process writes to `directory`.
     """
     parent = Path(parent).resolve()
-    config = runs.read_config(parent)
-    if not isinstance(config.recipe.split, (Temporal, Newest)):
-        rule = "be split by time (Temporal, or an earlier update)"
-        way_out = "Train the first run with split=Temporal(). A log without times: train anew, on all of it."
-        raise ConfigError(invalid("parent", rule, config.recipe.split, way_out))
+    config, served = runs.read_config(parent), runs.weights(parent)
+    split = config.recipe.split
+    if isinstance(split, RandomPerUser):
+        rule, way_out = "be a run on a log with times, which say what is new", "Train anew, on all of the log."
+        raise ConfigError(invalid("parent", rule, split, way_out))
+    if served.folder.name != runs.REFIT and not isinstance(split, (Temporal, Newest)):
+        rule = "be trained on all events, or be split by time (Temporal, or an earlier update)"
+        way_out = "Train the first run without --no-refit, or with split=Temporal()."
+        raise ConfigError(invalid("parent", rule, split, way_out))
     if not list((parent / runs.EXPORT).glob("[0-9]*")):  # else it was published all the same, by --force
         runs.check_passed(parent, "Update the run that serves.")
     old = config.recipe
@@ -73,7 +78,7 @@ def update_full(parent, source, held_out=0.1, directory=None, verbose=1):
     recipe = dataclasses.replace(
         old,
         source=new,
-        split=Newest(config.trained_until + 1, held_out, part=None if source is None else len(parts_of(new)) - 1),
+        split=Newest(served.trained_until + 1, held_out, part=None if source is None else len(parts_of(new)) - 1),
         training=dataclasses.replace(old.training, epochs=1, patience=0),
     )
     directory = Path(directory or runs.create(parent.parent.parent, recipe.name))
@@ -87,28 +92,30 @@ def update_full(parent, source, held_out=0.1, directory=None, verbose=1):
             if not (directory / runs.CONFIG).exists():  # nothing was begun: the folder goes again
                 (directory / runs.REFUSED).unlink()
             raise
-        return _judged(new, parent)
+        return _judged(new, parent, verbose)
 
 
-def _judged(new, parent):
+def _judged(new, parent, verbose):
     """Publishes, or writes down why not."""
     metrics = new.evaluate()
     a, monitor = new.assembly, new.recipe.training.monitor
     updated, serving = new.evaluations["model"], _serving(new, parent)
     difference = compare(updated, serving)[monitor]
     low, high = difference["interval"]
-    index = new.index()
-    metrics["index"] = index.to_dict()
     metrics["gate"] = {"metric": monitor, "serving": serving.metrics[monitor], "updated": updated.metrics[monitor],
                        "interval": [low, high], "queries": len(a.split.test)}
-    runs.write_json(new.directory / runs.METRICS, metrics)
     reason = None
     if high < 0:
         reason = (
             f"{monitor} of the newest {len(a.split.test)} queries fell from {serving.metrics[monitor]:.4f} to "
             f"{updated.metrics[monitor]:.4f}, by more than the interval [{low:.4f}, {high:.4f}]."
         )
-    elif not index.meets_target:
+    elif new.recipe.training.refit:
+        new.refit(verbose)
+    index = new.index()
+    metrics["index"] = index.to_dict()
+    runs.write_json(new.directory / runs.METRICS, metrics)
+    if reason is None and not index.meets_target:
         reason = f"the index reaches a recall of {index.recall_at_k:.3f} where {index.target_recall} was asked for."
     published = None
     if reason is None:
@@ -122,10 +129,10 @@ def _judged(new, parent):
 
 
 def _serving(new, parent):
-    """The evaluation of the parent's model on what judges the update."""
-    a = new.assembly
-    old = assemble(a.recipe, a.log, runs.read_fields(parent))
+    """The evaluation of the parent's served model on what judges the update."""
+    a, folder = new.assembly, runs.weights(parent).folder
+    old = assemble(a.recipe, a.log, runs.read_fields(folder))
     old.model(next(iter(old.batches.dataset(0, 1))))
-    warm_start(old.model, parent / runs.CHECKPOINT)
+    warm_start(old.model, folder)
     old.popularity_weight = runs.popularity_weight(parent)
     return old.judge(old.split.test, old.model_scorer(old.split.test))

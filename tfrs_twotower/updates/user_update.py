@@ -42,7 +42,8 @@ def update_users(directory, source=None, root=None, batch_size=256, learning_rat
       The delta's path; None where there is nothing to learn from.
 
     Raises:
-      ConfigError: the query tower has no table of user ids, nothing is exported, or the log has no times.
+      ConfigError: the query tower has no table of user ids, nothing is exported, or not by this run, or the log has no
+        times.
       ExportError: an earlier delta cannot be read.
     """
     directory = Path(directory).resolve()
@@ -54,13 +55,13 @@ def update_users(directory, source=None, root=None, batch_size=256, learning_rat
         raise ConfigError(invalid("directory", rule, str(directory), way_out))
     version = _newest_version(root)
     space = manifest.read(root / str(version))["embedding_space"]
-    before = user_deltas.read(root, version, space)
-    since = (before[-1].trained_until if before else config.trained_until) + 1
+    before, served = user_deltas.read(root, version, space), runs.weights(directory, space)
+    since = (before[-1].trained_until if before else served.trained_until) + 1
     if log.timestamp[-1] < since:
         _log.warning("Of %d events none is later than %s UTC, when the newest one came that is learned already. Name "
                      "a file with later ones by --interactions.", len(log), _moment(since - 1))
         return None
-    states = runs.read_fields(directory)
+    states = runs.read_fields(served.folder)
     a = _assembled(config.recipe, log, since, states)
     field = a.model.query_tower.user_table
     if field is None:
@@ -73,7 +74,7 @@ def update_users(directory, source=None, root=None, batch_size=256, learning_rat
                      "update.", _moment(since - 1))
         return None
     a.model(next(iter(a.batches.dataset(0, 1))))
-    warm_start(a.model, directory / runs.CHECKPOINT)
+    warm_start(a.model, served.folder)
     _take_up(field, before, known=len(states["query"][field.name]["keys"]))
     start = field.table.numpy()
     _train(a, field, rows, batch_size, learning_rate)

@@ -1,0 +1,75 @@
+"""The trainings in a run's folder: the one that held-out events judge, and the refit on all events, which is served."""
+
+import uuid
+
+from tfrs_twotower import runs
+from tfrs_twotower.assembly import assemble
+from tfrs_twotower.training import fit, is_chief, of_chief, restore_best
+
+
+def begun(recipe, log, folder, new, parent=None, held_out=True):
+    """The `Assembly` of a training that begins in a folder, or goes on there.
+
+    Args:
+      recipe, log, held_out: as `assemble` takes them.
+      folder: of its checkpoints. What its fields learn is kept there.
+      new: whether it begins: then they learn from the log, or grow from what those of `parent` learned.
+      parent: the run whose served weights it starts from, or None.
+    """
+    source = folder if not new else runs.weights(parent).folder if parent else None
+    states = runs.read_fields(source) if source else None
+    a = assemble(recipe, log, states, grow=_every if new and states else None, held_out=held_out)
+    if new and is_chief():
+        runs.write_fields(folder, a.model)
+    return a
+
+
+def restored(recipe, log, folder, held_out=True):
+    """The `Assembly` of a training of the run `folder.parent`, with the weights that it ended with."""
+    a = assemble(recipe, log, runs.read_fields(folder), held_out=held_out)
+    a.model(next(iter(a.batches.dataset(0, 1))))
+    restore_best(a.model, folder)
+    a.popularity_weight = runs.popularity_weight(folder.parent)
+    return a
+
+
+def refit(judged, directory, parent, epochs, verbose=1, callbacks=()):
+    """Trains once more, from the same start and with the same settings, on what was held out too.
+
+    Nothing is validated: it ends after the epochs that validation chose, which are more steps as there are more events.
+    The learning rate's schedule runs over `training.epochs`, as it did, so it ends at the same part of it.
+
+    Args:
+      judged: the `Assembly` of the training that held-out events judged.
+      directory: its run's folder. A refit that was stopped there goes on, a finished one is restored.
+      parent: the run that both start from, or None.
+      epochs: as many as validation chose.
+      verbose, callbacks: as Keras'.
+
+    Returns:
+      The `Assembly` of the refit, with its weights.
+    """
+    folder, log = directory / runs.REFIT, judged.log
+    done = runs.read_refit(directory)
+    if of_chief(float(done is not None and done.epochs == epochs)):
+        return restored(judged.recipe, log, folder, held_out=False)
+    new = not of_chief(float(runs.has_fields(folder)))
+    a = begun(judged.recipe, log, folder, new, parent, held_out=False)
+    held_out = len(a.split.train) - len(judged.split.train)
+    if verbose:
+        print(f"Training on all {len(a.split.train):,} events, {held_out:,} of which were held out: {epochs} "
+              f"epoch{'s' * (epochs > 1)}, as validation chose.", flush=True)
+    fit(
+        a.model, a.batches, a.recipe.training, None, folder, verbose, callbacks,
+        start_from=runs.weights(parent).folder if parent else None, start=None if parent else a.start,
+        epochs=epochs,
+    )
+    a.popularity_weight = judged.popularity_weight
+    if is_chief():
+        last = int(log.timestamp[a.split.train[-1]])
+        runs.write_refit(directory, runs.Refit(uuid.uuid4().hex, last, epochs, held_out))
+    return a
+
+
+def _every(field):
+    return True
