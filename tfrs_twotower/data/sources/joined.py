@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
 from tfrs_twotower.config import config
-from tfrs_twotower.data.source import PART
+from tfrs_twotower.data.source import PART, bad_lines, notes_of, with_said
 from tfrs_twotower.errors import ConfigError, invalid
 
 
@@ -82,4 +82,6 @@ def _newest(tables, id_name):
     table = table.append_column("_row", pa.array(range(len(table)), pa.int64()))
     rows = table.group_by(id_name).aggregate([("_row", "min"), ("_row", "max")])
     rows = rows.take(pc.sort_indices(rows, sort_keys=[("_row_min", "ascending")]))
-    return table.take(rows["_row_max"]).drop_columns(["_row"])
+    table = table.take(rows["_row_max"]).drop_columns(["_row"])
+    notes, bad = ([said for part in tables for said in find(part.schema)] for find in (notes_of, bad_lines))
+    return with_said(table, notes, bad)
