@@ -226,3 +226,16 @@ def test_several_values_in_a_cell(tmp_path):
     found, _ = ingest(Files(log, items_path=path, separators=(("genres", ""), ("title", "|"))))
     assert found.items["genres"].to_pylist()[0] == "Action|Comedy"
     assert found.items["title"].to_pylist() == [["A", "B"], ["C"], ["D"]]
+
+
+@pytest.mark.parametrize(("cells", "lists"), [
+    (["A|B", "C|D", "E"], True),  # nothing comes again, but it is the rule
+    (["A", "B"] * 99 + ["A|B", "B"] * 1, False),  # one of 200
+    (["A", "B"] * 50 + ["A|B"] * 2, True),
+    ([f"Name {i} | Maker {i}" for i in range(9)], False),
+])
+def test_when_a_cell_holds_several_values(tmp_path, cells, lists):
+    rows = "".join(f"{i},{cell}\n" for i, cell in enumerate(cells))
+    items = write(tmp_path / "items.csv", f"item_id,x\n{rows}")
+    found = Files("", items_path=items).items()
+    assert pa.types.is_list(found["x"].type) == lists

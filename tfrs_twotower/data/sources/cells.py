@@ -16,7 +16,8 @@ SEPARATOR = "|"
 _ORDER = ("null", "bool", "int64", "double")
 _WHOLE, _PADDED = r"^\s*[-+]?\d+\s*$", r"^\s*[-+]?0\d"
 _RARE = 0.01  # less of the cells with a separator are an accident
-_DISTINCT = 0.8  # more distinct values than this share are no list of categories
+_MANY = 0.2  # so many, without a blank beside it, are none
+_DISTINCT = 0.8  # with fewer, more distinct values than this share are no list of categories
 _LOOKED_AT = 1000
 
 
@@ -60,7 +61,7 @@ def typed(array, kind=None):
 def split_cells(table, id_name, separators, where):
     """(a table whose cells with several values are lists, a line that says so for each such column).
 
-    Found are JSON and Python lists, `["Action", "Comedy"]`, and categories as `Action|Comedy`: some come again.
+    Found are JSON and Python lists, `["Action", "Comedy"]`, and categories as `Action|Comedy`: many, or again.
 
     Args:
       table: pa.Table
@@ -100,11 +101,14 @@ def split(column, separator, kind=pa.string()):
 
 
 def _categories(column):
-    if _share(pc.match_substring(column, SEPARATOR)) < _RARE:
+    share = _share(pc.match_substring(column, SEPARATOR))
+    if share < _RARE:
         return None
     found = split(column, SEPARATOR)
     members = pc.list_flatten(found)
-    return found if pc.count_distinct(members).as_py() <= _DISTINCT * len(members) else None
+    again = pc.count_distinct(members).as_py() <= _DISTINCT * len(members)
+    many = share >= _MANY and not pc.any(pc.match_substring_regex(column, r"\s\||\|\s")).as_py()
+    return found if again or many else None
 
 
 def _literals(column):
