@@ -1,5 +1,8 @@
 """The names of the fields of the interaction contract. They are written here and nowhere else."""
 
+import keyword
+import re
+
 USER_ID = "user_id"
 ITEM_ID = "item_id"
 TIMESTAMP = "timestamp"
@@ -37,3 +40,17 @@ COUNT = "count"
 # The id that means "nothing here": padding of a ragged list, an unknown or missing id.
 MISSING_STRING_ID = ""
 MISSING_INT_ID = -1
+
+OPTIONS = (K, EXCLUDE_IDS, ALLOW_IDS, POPULARITY_BETA, CANDIDATE_IDS, OVERLAY_IDS, OVERLAY_VECTORS, WITHDRAWN_IDS)
+_UNSAFE = re.compile(r"[^A-Za-z0-9_]")
+
+
+def safe(column):
+    """The name of a column where TensorFlow allows few: in layers, and in inputs of signatures, Python's identifiers.
+
+    Letters, digits and `_` stay, a space becomes `_`, any other character `u` and its number in hex. What does not
+    begin with a letter, a word of Python's own, and the name of an option of the signatures get an `x` in front:
+    `Product Type` → `Product_Type`, `Größe` → `Gru00f6u00dfe`, `_id` → `x_id`, `class` → `xclass`.
+    """
+    name = _UNSAFE.sub(lambda found: "_" if found[0] == " " else f"u{ord(found[0]):04x}", column)
+    return name if name[:1].isalpha() and not keyword.iskeyword(name) and name not in OPTIONS else f"x{name}"

@@ -269,13 +269,23 @@ def test_an_infinite_feature_counts_as_missing_and_is_noted():
     assert any("1 infinite values of `price`" in note for note in report.notes)
 
 
+def test_a_column_of_a_table_that_has_no_plain_form_is_left_out_and_noted():
+    odd = {"x": pa.array([{"b": 1}]), "m": pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())),
+           "t": pa.array([1], pa.time32("s")), "image": pa.array([b"\x89PNG\xff"])}
+    log, report = ingest(Frames(frame(), users=pa.table({"user_id": ["a"], **odd, "age": [30]})))
+    assert log.users.column_names == ["user_id", "age"]
+    for name in odd:
+        (note,) = [note for note in report.notes if f"column `{name}`" in note]
+        assert "It is left out; `--skip" in note
+    with pytest.raises(DataError, match=r"\(users\).*column `user_id` has the type struct"):
+        ingest(Frames(frame(), users=pa.table({"user_id": [{"b": 1}]})))
+
+
 def test_messages_name_the_file_the_column_and_the_nearest_name():
     with pytest.raises(DataError, match=r"shop.*no column `user_id`.*Did you mean `userid`"):
         ingest(Frames(frame().rename_columns(["userid", "item_id", "timestamp"]), name="shop"))
     with pytest.raises(DataError, match=r"shop: column `item_id` has the type struct"):
         ingest(Frames(frame().set_column(1, "item_id", pa.array([{"a": 1}, {"a": 2}])), name="shop"))
-    with pytest.raises(DataError, match=r"\(users\).*column `x` has the type struct"):
-        ingest(Frames(frame(), users=pa.table({"user_id": ["a"], "x": [{"b": 1}]})))
     with pytest.raises(DataError, match=r"column `user_id` has the type bool"):
         ingest(Frames(frame().set_column(0, "user_id", pa.array([True, False]))))
 

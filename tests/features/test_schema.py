@@ -3,7 +3,9 @@
 import json
 
 import pytest
+import tensorflow as tf
 
+from tfrs_twotower.columns import safe
 from tfrs_twotower.config import from_dict, to_dict
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import (
@@ -78,3 +80,20 @@ def test_one_field_a_feature_in_order_and_one_item_table():
     assert [f.name for f in query] == [f.name for f in SCHEMA.query]
     assert [f.name for f in candidate] == [f.name for f in SCHEMA.candidate]
     assert query[2].items is candidate[0]
+
+
+@pytest.mark.parametrize("column, name", [
+    ("price", "price"), ("a-b.c_1", "au002dbu002ec_1"), ("Product Type", "Product_Type"), ("Größe", "Gru00f6u00dfe"),
+    ("价格", "u4ef7u683c"), ("a[1]", "au005b1u005d"), ("100%", "x100u0025"), ("class", "xclass"),
+    ("_id", "x_id"), ("k", "xk"), ("", "x"),
+])
+def test_a_column_of_any_name_has_a_safe_one(column, name):
+    assert safe(column) == name and Category(column).name == f"category_{name}"
+    assert tf.keras.layers.Layer(name=name).name == name
+    with tf.name_scope(name):
+        pass
+
+
+def test_two_columns_of_one_safe_name_are_refused():
+    with pytest.raises(ConfigError, match="reads `a_b` and `a b`, both of which TensorFlow would know as `a_b`"):
+        Schema(query=(Id("user_id"),), candidate=(Category("a_b"), Number("a b")))

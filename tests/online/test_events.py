@@ -60,3 +60,7 @@ def test_ids_have_to_be_there(name):
 def test_an_event_is_an_object(value):
     with pytest.raises(DataError, match="must be an object"):
         read_event(value, NOW)
+
+
+def test_null_stands_for_the_default():
+    assert read_event({**GOOD, "timestamp": None, "event": None}, NOW) == Event("e1", "u", "i", NOW, "")

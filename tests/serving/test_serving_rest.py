@@ -118,7 +118,7 @@ def test_rows_need_outputs_with_the_same_rows(client):
         ({"inputs": {"user_id": "u"}}, "`user_id` must have the shape ['any']"),
         ({"inputs": {"user_id": ["u", ["v"]]}}, "`user_id` must be strings"),
         ({"inputs": {"user_id": [{"b64": "!"}]}}, "broken"),
-        ({"inputs": {"user_id": [None]}}, "NoneType"),
+        ({"inputs": {"user_id": ["u"], "k": None}}, "NoneType"),
         (b'{"inputs": {"user_id": ["\\ud800"]}}', "surrogates not allowed"),
         (b'{"inputs": {"user_id": ["\xed\xa0\x80"]}}', "surrogates not allowed"),
         ({"inputs": {"user_id": ["u"], "exclude_ids": [["a", "b"], ["c"]]}}, "equally long"),

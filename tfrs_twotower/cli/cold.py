@@ -19,7 +19,7 @@ An answer has, in the order of the rules given, the list of each rule that the r
 whole catalogue by --order. An item stands where it comes first. `hour` (0 to 23) and `weekday` (0 is Monday), in UTC,
 are read from the request's `timestamp`; any other FIELD is an input of its own.
 
-In CSV, text such as DE|FR in a column of --by is two values. A file of --list has the columns FIELD and the item id;
+Text such as DE|FR in a column of --by is two values. A file of --list has the columns FIELD and the item id;
 its rows are the lists, best first.
 
 Requests bring `user_id` (text) and the fields. Name by --input what they will bring for the trained model besides,
@@ -44,6 +44,7 @@ def add_parser(subparsers):
                         help="a list by hand for each value of FIELD; may be repeated")
     parser.add_argument("--input", dest="inputs", action="append", type=_input, default=[], metavar="NAME=TYPE",
                         help="what requests bring besides and lists do not read; TYPE is one of " + ", ".join(_TYPES))
+    options.add_reading(parser)
     parser.add_argument("--runs", default=str(options.RUNS), metavar="FOLDER", help="where runs are (default: runs)")
     return parser
 
@@ -55,14 +56,15 @@ def run(args):
     from tfrs_twotower import runs
     from tfrs_twotower.coldstart import ByColumn, ByList, export_rules, rule_retriever
 
-    items = _table(args.items, args.item_id)
+    layout = options.reading(args)
+    items = _table(args.items, args.item_id, layout)
     rules: list = []
     for kind, field, value in args.rules:
         if kind == "by":
             items = _split(items, field, value)
             rules.append(ByColumn(field, value))
         else:
-            rules.append(ByList(field, _lists(value, field, args.item_id)))
+            rules.append(ByList(field, _lists(value, field, args.item_id, layout)))
     inputs = {name: tf.TensorSpec(*_spec(kind)) for name, kind in {c.USER_ID: "text", **dict(args.inputs)}.items()}
     retriever = rule_retriever(items, rules, args.order, args.ascending, inputs)
     directory = runs.create(args.runs, args.name)
@@ -71,10 +73,16 @@ def run(args):
     print(f"{items.num_rows:,} items, {retriever.dim - 1:,} lists by context: {path}")
 
 
-def _table(path, item_id):
+def _table(path, item_id, layout=None):
     from tfrs_twotower.data import Columns, Files
+    from tfrs_twotower.data.source import bad_lines, notes_of
 
-    return Files("", items_path=path, columns=Columns(item_id=item_id)).items()
+    table = Files("", items_path=path, columns=Columns(item_id=item_id), **(layout or {})).items()
+    for note in notes_of(table.schema):
+        print(note)
+    for file, row, text in bad_lines(table.schema):
+        print(f"{file}: row {row} cannot be parsed and is left out: {text[:80]}")
+    return table
 
 
 def _split(items, field, column):
@@ -84,24 +92,26 @@ def _split(items, field, column):
 
     from tfrs_twotower.coldstart import MOMENTS
 
-    if column not in items.column_names or not pa.types.is_string(items[column].type):
+    if column not in items.column_names:
         return items
     values = items[column]
-    if pc.any(pc.match_substring(values, _SEPARATOR)).as_py():
+    if not (pa.types.is_string(values.type) or pa.types.is_list(values.type)):
+        return items
+    if pa.types.is_string(values.type) and pc.any(pc.match_substring(values, _SEPARATOR)).as_py():
         values = pc.split_pattern(values, _SEPARATOR)
-        if field in MOMENTS:
-            try:
-                values = values.cast(pa.list_(pa.int64()))
-            except pa.ArrowInvalid as error:
-                raise DataError(f"Column `{column}` must hold whole numbers for `{field}`: {error}.") from error
+    if pa.types.is_list(values.type) and field in MOMENTS:
+        try:
+            values = values.cast(pa.list_(pa.int64()))
+        except pa.ArrowInvalid as error:
+            raise DataError(f"Column `{column}` must hold whole numbers for `{field}`: {error}.") from error
     return items.set_column(items.column_names.index(column), column, values)
 
 
-def _lists(path, field, item_id):
+def _lists(path, field, item_id, layout=None):
     """{value: item ids in the order of the rows}."""
     from tfrs_twotower.data.source import check_columns
 
-    table = _table(path, item_id)
+    table = _table(path, item_id, layout)
     check_columns({"the context": field}, table.column_names, path)
     lists: dict = {}
     for value, item in zip(table[field].to_pylist(), table[c.ITEM_ID].to_pylist()):

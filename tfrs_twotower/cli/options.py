@@ -58,6 +58,32 @@ def add_recipe(parser):
     files.add_argument("--user-id", metavar="COLUMN", help="the user id's column")
     files.add_argument("--item-id", metavar="COLUMN", help="the item id's column")
     files.add_argument("--timestamp", metavar="COLUMN", help="the time's column")
+    add_reading(files)
+
+
+def add_reading(parser):
+    """Adds what says how files are laid out, where they do not show it: see docs/files.md."""
+    parser.add_argument("--format", choices=("csv", "json", "sequences"),
+                        help="of the events: sequences are lines `user item item ...` (default: found)")
+    parser.add_argument("--delimiter", metavar="TEXT", help="what parts fields: one character or :: (default: found)")
+    parser.add_argument("--encoding", metavar="NAME", help="such as latin-1 or cp1252 (default: UTF-8, or found)")
+    parser.add_argument("--header", metavar="A,B,C", help="the columns of events without a header (default: found)")
+    parser.add_argument("--skip", metavar="COLUMN", action="append", help="do not read it; may be repeated")
+    parser.add_argument("--separator", metavar="COLUMN=TEXT", action="append",
+                        help="what parts the values in a cell of a table, nothing where it is one value; may be "
+                        "repeated (default: found)")
+
+
+def reading(args):
+    """{field of `Files`: value} of what `add_reading`'s arguments say."""
+    given = {name: getattr(args, name) for name in ("format", "delimiter", "encoding", "skip")}
+    given["delimiter"] = {"\\t": "\t", "tab": "\t"}.get(args.delimiter, args.delimiter)
+    given["header"] = tuple(args.header.split(",")) if args.header else None
+    given["separators"] = tuple(tuple(pair.split("=", 1)) for pair in args.separator or ())
+    for pair in given["separators"]:
+        if len(pair) < 2:
+            raise ConfigError(f"`--separator` must look like COLUMN=TEXT. Received: {pair[0]}. For example: genres='|'")
+    return {name: tuple(value) if name == "skip" else value for name, value in given.items() if value}
 
 
 def run_directory(text):

@@ -104,14 +104,15 @@ def recipe_of(args):
     names = {c.USER_ID: args.user_id, c.ITEM_ID: args.item_id, c.TIMESTAMP: args.timestamp}
     paths = {k: os.path.abspath(v) for k, v in paths.items() if v is not None}
     names = {k: v for k, v in names.items() if v is not None}
-    if paths or names:
+    layout = options.reading(args)
+    if paths or names or layout:
         source = recipe.source
         if "path" in paths:  # other files: the tables of the recipe's own do not belong to them
             source = Files(**paths)
         elif not isinstance(source, Files):
             raise ConfigError("`--interactions` must name your log. Received: none. Give a Parquet or CSV path.")
         source = dataclasses.replace(
-            source, **paths, columns=dataclasses.replace(source.columns if source else Columns(), **names)
+            source, **paths, **layout, columns=dataclasses.replace(source.columns if source else Columns(), **names)
         )
         recipe = dataclasses.replace(recipe, source=source)
         if "path" in paths:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from tfrs_twotower.data import values
 from tfrs_twotower.data.rejects import Checks
+from tfrs_twotower.data.source import bad_lines, notes_of
 from tfrs_twotower.errors import DataError
 
 
@@ -54,15 +55,35 @@ class Entities:
         checks.fail(_repeated(ids), f"{self._where}: {self.id_name} repeated, first row kept", raw)
         rejects.add(checks, self._where, np.arange(len(table)))
         reasons = {reason: int((checks.code == i).sum()) for i, (reason, _) in enumerate(checks.reasons) if i}
-        rejects.check(self._where, max(len(table), 1), limit, reasons)
+        notes += notes_of(table.schema)
+        bad = self._reject_lines(bad_lines(table.schema), rejects, reasons)
+        rejects.check(self._where, max(len(table) + bad, 1), limit, reasons)
         keep = pa.array(checks.ok)
         self._rows = {value: row for row, value in enumerate(ids.filter(keep).to_pylist())}
         self._features = self._plain(table, notes).filter(keep)
 
+    def _reject_lines(self, lines, rejects, reasons):
+        """Rejects [(file, row, text)] of lines that could not be parsed; returns how many."""
+        reason = f"{self._where}: line cannot be parsed"
+        for file, group in itertools.groupby(lines, key=lambda line: line[0]):
+            _, rows, texts = zip(*group)
+            checks = Checks(len(rows))
+            checks.fail(np.ones(len(rows), bool), reason, pa.array(texts))
+            rejects.add(checks, file, np.array(rows))
+        if lines:
+            reasons[reason] = len(lines)
+        return len(lines)
+
     def _plain(self, table, notes):
         columns = {}
         for name in table.column_names:
-            array = values.plain(table.column(name), f"{self._where}: column `{name}`")
+            try:
+                array = values.plain(table.column(name), f"{self._where}: column `{name}`")
+            except DataError as error:  # nobody may want it; who does is told that there is no such column
+                if name == self.id_name:
+                    raise
+                notes.append(f"{error} It is left out; `--skip {name}` says so without reading it")
+                continue
             infinite = values.infinite(array)
             if infinite.any():
                 array = pc.if_else(pa.array(infinite), pa.scalar(None, array.type), array)

@@ -14,7 +14,7 @@ from tfrs_twotower.data import values
 from tfrs_twotower.data.entities import Entities
 from tfrs_twotower.data.log import InteractionLog, Shown
 from tfrs_twotower.data.rejects import Checks, Rejects
-from tfrs_twotower.data.source import FILE, INVALID, PARSE_AS, PART, ROW, UNIT, check_columns
+from tfrs_twotower.data.source import FILE, INVALID, PARSE_AS, PART, ROW, UNIT, check_columns, notes_of
 from tfrs_twotower.errors import DataError, invalid
 
 YEAR_2100 = 4_102_444_800
@@ -99,6 +99,7 @@ def _ingest(source, limit, rejects, require_items, times):
     before = sum(rejects.counts.values())
     of_tables = dict(rejects.counts)
     for batch in itertools.chain([first], batches):
+        notes += [note for note in notes_of(batch.schema) if note not in notes]
         reader.read(batch, source.name)
     counts = {reason: n - of_tables.get(reason, 0) for reason, n in rejects.counts.items()}
     rejects.check(source.name, max(reader.rows, 1), limit, {r: n for r, n in counts.items() if n}, reader.hint)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import lzma
+import zipfile
+import zlib
 from typing import Iterator, Literal, Protocol
 
 import pyarrow as pa
@@ -18,6 +22,8 @@ INVALID = "_invalid"    # string: the text of a line that could not be parsed, e
 # Keys of a batch's schema metadata and of a field's metadata.
 PART = b"part"          # of the schema: which part of a `Joined` the batch is of, as text
 FILE = b"file"          # of the schema: the file that the batch was read from
+NOTES = b"notes"        # of the schema: JSON, a list of lines: how the file was taken where it did not say it itself
+BAD_LINES = b"bad lines"  # of the schema of a table: JSON, a list of [file, row, text]: what could not be parsed
 UNIT = b"unit"          # of the field `timestamp`: the unit of its numbers
 PARSE_AS = b"parse_as"  # of a text field: what its text stands for: int64, double or timestamp
 
@@ -84,6 +90,22 @@ class Columns:
         return named
 
 
+def with_said(table, notes=(), bad=()):
+    """A batch or table whose schema holds these notes and bad lines: what `notes_of` and `bad_lines` then give."""
+    said = {NOTES: json.dumps(list(notes)).encode(), BAD_LINES: json.dumps(list(bad)).encode()}
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), **said})
+
+
+def notes_of(schema):
+    """The notes that a batch or table brings."""
+    return json.loads((schema.metadata or {}).get(NOTES, b"[]"))
+
+
+def bad_lines(schema):
+    """[(file, row, text)] of a table's lines that could not be parsed."""
+    return [tuple(line) for line in json.loads((schema.metadata or {}).get(BAD_LINES, b"[]"))]
+
+
 @contextlib.contextmanager
 def reading(path):
     """What Arrow and the system raise inside, on a damaged or unreadable file, becomes a `DataError` with its path."""
@@ -91,7 +113,7 @@ def reading(path):
         yield
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: holds bytes that are not UTF-8 text ({error}). Store it as UTF-8.") from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: cannot be read: {error}. Check that it is whole and of its kind.") from error
 
 
@@ -141,7 +163,9 @@ def canonical(batch, columns, where, parse_as=None):
         if name in batch.schema.names:
             fields.append(batch.schema.field(name))
             arrays.append(batch.column(name))
-    return type(batch).from_arrays(arrays, schema=pa.schema(fields, metadata={FILE: str(where).encode()}))
+    said = {NOTES: notes} if (notes := (batch.schema.metadata or {}).get(NOTES)) else {}
+    metadata = {**said, FILE: str(where).encode()}
+    return type(batch).from_arrays(arrays, schema=pa.schema(fields, metadata=metadata))
 
 
 def entity_table(table, id_column, id_name, where):

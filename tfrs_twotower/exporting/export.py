@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from tfrs_twotower import columns as c
 from tfrs_twotower.errors import ExportError
 from tfrs_twotower.exporting import items, manifest, parity, warmup
 from tfrs_twotower.exporting.publishing import new_version
@@ -57,6 +58,7 @@ def export(
         requests = warmup.write(aside, model_name, samples[:1], retriever.item_ids[:1])
         manifest.write(aside, {
             **fields,
+            **_columns(retriever),
             "version": version,
             "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             "flavour": flavour,
@@ -68,3 +70,10 @@ def export(
             "versions": manifest.versions(),
         })
     return Path(root) / str(version)
+
+
+def _columns(retriever):
+    """{"columns": {input's name: column}} of the columns that the signatures know by another name; {} without such."""
+    names = [*retriever.query_tower.inputs(), *retriever.candidate_tower.inputs()]
+    found = {c.safe(name): name for name in names if c.safe(name) != name and name not in c.OPTIONS}
+    return {"columns": found} if found else {}

@@ -48,7 +48,7 @@ def check(retriever, directory, samples, k=20):
             for excluded, allowed, beta in ((nothing, nothing, 0.0), (some, nothing, 0.0), (nothing, some, 0.5)):
                 ids, scores = retriever.recommend(features, k, excluded, allowed, beta, exact=exact)
                 answer = loaded.signatures[name](
-                    **features,
+                    **{c.safe(column): value for column, value in features.items()},
                     **{c.K: tf.constant(k), c.EXCLUDE_IDS: excluded, c.ALLOW_IDS: allowed,
                        c.POPULARITY_BETA: tf.constant(beta)},
                 )

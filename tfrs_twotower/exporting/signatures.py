@@ -17,6 +17,8 @@ _graph = functools.partial(tf.function, autograph=False)
 def signatures(retriever):
     """{signature name: tf.function} of a `Retriever`, ready for `tf.saved_model.save`.
 
+    An input has the safe name of its column (`columns.safe`).
+
     Those that search by vector are left out where there is a reranker.
     """
     query = _named(retriever.query_tower.inputs())
@@ -118,4 +120,4 @@ def _user_rows(user_rows):
 
 
 def _named(inputs):
-    return {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in inputs.items()}
+    return {name: tf.TensorSpec(spec.shape, spec.dtype, c.safe(name)) for name, spec in inputs.items()}

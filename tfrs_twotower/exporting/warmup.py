@@ -32,7 +32,7 @@ def write(directory, model_name, batches, item_id):
     path = Path(directory) / "assets.extra" / "tf_serving_warmup_requests"
     path.parent.mkdir(parents=True, exist_ok=True)
     k = {c.K: tf.constant(10)}
-    asked = [request for features in batches
+    asked = [request for features in ({c.safe(name): value for name, value in batch.items()} for batch in batches)
              for request in (("serving_default", {**features, **k}), ("embed_query", features))]
     asked.append(("similar_items", {c.ITEM_ID: item_id, **k}))
     with tf.io.TFRecordWriter(str(path)) as writer:

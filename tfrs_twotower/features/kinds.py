@@ -58,7 +58,7 @@ class Id(_OneColumn):
 
     @property
     def name(self):
-        return f"id_{self.column}"
+        return f"id_{names.safe(self.column)}"
 
 
 @config
@@ -75,7 +75,7 @@ class Augmented(Id):
 
     @property
     def name(self):
-        return f"augmented_{self.column}"
+        return f"augmented_{names.safe(self.column)}"
 
 
 @config
@@ -88,7 +88,7 @@ class Category(_OneColumn):
 
     @property
     def name(self):
-        return f"category_{self.column}"
+        return f"category_{names.safe(self.column)}"
 
 
 @config
@@ -113,7 +113,7 @@ class Cross(Declaration):
 
     @property
     def name(self):
-        return "cross_" + "_x_".join(self.columns)
+        return "cross_" + "_x_".join(map(names.safe, self.columns))
 
 
 @config
@@ -132,7 +132,7 @@ class Number(_OneColumn):
 
     @property
     def name(self):
-        return f"{self.transform}_{self.column}"
+        return f"{self.transform}_{names.safe(self.column)}"
 
 
 @config
@@ -160,7 +160,7 @@ class Time(_OneColumn):
 
     @property
     def name(self):
-        return f"time_{self.column}"
+        return f"time_{names.safe(self.column)}"
 
 
 @config
@@ -181,7 +181,7 @@ class MultiValue(_OneColumn):
 
     @property
     def name(self):
-        return f"values_{self.column}"
+        return f"values_{names.safe(self.column)}"
 
 
 @config
@@ -203,7 +203,7 @@ class Text(_OneColumn):
 
     @property
     def name(self):
-        return f"{self.analyser}_{self.column}"
+        return f"{self.analyser}_{names.safe(self.column)}"
 
 
 @config
@@ -227,7 +227,7 @@ class Vector(Declaration):
 
     @property
     def name(self):
-        return f"vector_{self.column}"
+        return f"vector_{names.safe(self.column)}"
 
 
 @config
@@ -253,4 +253,4 @@ class GraphVector(_OneColumn):
 
     @property
     def name(self):
-        return f"graph_{self.column}"
+        return f"graph_{names.safe(self.column)}"

@@ -58,6 +58,11 @@ class Schema:
                 raise ConfigError(invalid(f"Schema.{side}", "hold one feature or more", (), "Add an Id."))
             if twice := [name for name in found if found.count(name) > 1]:
                 raise ConfigError(f"`Schema.{side}` has two features called `{twice[0]}`. Leave one out.")
+            columns: dict = {}
+            for column in (column for feature in getattr(self, side) for column in feature.columns):
+                if (other := columns.setdefault(names.safe(column), column)) != column:
+                    raise ConfigError(f"`Schema.{side}` reads `{other}` and `{column}`, both of which TensorFlow would "
+                                      f"know as `{names.safe(column)}`. Give one another name, or leave it out.")
         if any(isinstance(f, PAST) for f in self.candidate):
             raise ConfigError("`Schema.candidate` cannot hold a History or Sequence: items have no past.")
         if any(isinstance(f, PAST) for f in self.query) and self.item_id is None:

@@ -251,7 +251,9 @@ def _fits(value, dtype):
         return True
     if dtype == tf.string:
         return isinstance(value, str)
-    number = not isinstance(value, bool) and isinstance(value, int if dtype.is_integer else (int, float))
+    if isinstance(value, bool):  # the category that a truth value is
+        return dtype.is_integer
+    number = isinstance(value, int if dtype.is_integer else (int, float))
     return number and float(dtype.min) <= value <= float(dtype.max)
 
 

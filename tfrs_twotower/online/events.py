@@ -38,7 +38,7 @@ def read_event(fields, now):
 
     Args:
       fields: `event_id`, `user_id`, `item_id`: text or whole numbers; `timestamp`: a whole number, by default `now`;
-        `event`: text, by default "".
+        `event`: text, by default "". None stands for the default.
       now: seconds since 1970.
 
     Raises:
@@ -52,12 +52,13 @@ def read_event(fields, now):
     for name in fields:
         if name not in _FIELDS:
             raise DataError(f"An event has no `{str(name)[:40]}`." + nearest(name, _FIELDS))
+    optional = {name: fields[name] for name in _FIELDS[3:] if fields.get(name) is not None}
     return Event(
         _id(c.EVENT_ID, fields[c.EVENT_ID]),
         _id(c.USER_ID, fields[c.USER_ID]),
         _id(c.ITEM_ID, fields[c.ITEM_ID]),
-        _timestamp(fields.get(c.TIMESTAMP, int(now)), now),
-        _text(c.EVENT, fields.get(c.EVENT, ""), MAX_TYPE_BYTES, "text"),
+        _timestamp(optional.get(c.TIMESTAMP, int(now)), now),
+        _text(c.EVENT, optional.get(c.EVENT, ""), MAX_TYPE_BYTES, "text"),
     )
 
 

@@ -1,16 +1,19 @@
 """TF Serving's JSON of tensors: rows ("instances", "predictions") and columns ("inputs", "outputs").
 
-The formats are those of https://www.tensorflow.org/tfx/serving/api_rest. Two things differ: inputs
-that have a default may be left out, and NaN and infinities are written as null, because JSON has no
-word for them.
+The formats are those of https://www.tensorflow.org/tfx/serving/api_rest. Some things differ: inputs
+that have a default may be left out, null in a request is a missing value, true and false are 1 and 0
+where a whole number is asked for, and NaN and infinities are written as null, because JSON has no word
+for them.
 """
 
 import base64
 import json
+import math
 
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower import columns as c
 from tfrs_twotower.errors import invalid
 from tfrs_twotower.serving.errors import InvalidArgument
 
@@ -20,6 +23,7 @@ PREDICTIONS, OUTPUTS = "predictions", "outputs"
 _B64 = "b64"
 _BYTES_SUFFIX = "_bytes"  # TF Serving writes outputs with this ending as base64
 _MAX_RANK = 8
+_MISSING = {tf.string: c.MISSING_STRING_ID, tf.int64: c.MISSING_INT_ID, tf.float32: math.nan}
 
 
 def parse(body):
@@ -111,7 +115,7 @@ def _array(name, value, dtype):
     shape, leaf = [], value
     while isinstance(leaf, list):
         shape.append(len(leaf))
-        leaf = leaf[0] if leaf else None
+        leaf = next((part for part in leaf if part is not None), None)
     if len(shape) > _MAX_RANK:
         raise InvalidArgument(f"`{name}` is nested deeper than {_MAX_RANK} lists.")
     leaves = []
@@ -122,6 +126,9 @@ def _array(name, value, dtype):
 def _flatten(name, value, shape, leaves):
     if not shape:
         leaves.append(value)
+        return
+    if value is None:  # a missing list is one of missing values
+        leaves.extend([None] * math.prod(shape))
         return
     if not isinstance(value, list) or len(value) != shape[0]:
         raise InvalidArgument(
@@ -136,11 +143,14 @@ def _flatten(name, value, shape, leaves):
 
 
 def _convert(name, leaves, dtype):
+    leaves = [_MISSING.get(dtype) if leaf is None else leaf for leaf in leaves]
     if dtype == tf.string:
         array = np.empty(len(leaves), object)
         array[:] = [_bytes(name, leaf) for leaf in leaves]
         return array
     kinds = {bool} if dtype.is_bool else {int} if dtype.is_integer else {int, float}
+    if dtype == tf.int64:  # that of a feature
+        kinds = {int, bool}
     wrong = set(map(type, leaves)) - kinds
     if wrong:
         names = sorted(kind.__name__ for kind in wrong)

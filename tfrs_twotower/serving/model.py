@@ -32,7 +32,7 @@ _OPTIONS = (c.K, c.EXCLUDE_IDS, c.ALLOW_IDS, c.POPULARITY_BETA)  # inputs of `se
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """A callable of the SavedModel.
+    """A callable of the SavedModel. A feature has the name of its column here; the SavedModel knows it by a safe one.
 
     Attributes:
       inputs: TensorSpec by name.
@@ -40,6 +40,7 @@ class Signature:
       defaults: the value of each input that may be left out, by name.
       function: takes tensors by name, returns tensors by name.
       joined: names of inputs that may be left out because the server has them.
+      columns: {safe name: column} of the inputs whose column has another name.
     """
 
     name: str
@@ -48,13 +49,16 @@ class Signature:
     defaults: dict
     function: Callable
     joined: frozenset = frozenset()
+    columns: dict = dataclasses.field(default_factory=dict)
 
     @property
     def required(self):
         return [name for name in self.inputs if name not in self.defaults and name not in self.joined]
 
     def spec(self, name):
-        """The TensorSpec of an input. Raises `InvalidArgument` for an unknown name."""
+        """The TensorSpec of an input, by its column's name or its safe one. Raises `InvalidArgument` for an unknown
+        name."""
+        name = self.columns.get(name, name)
         if name not in self.inputs:
             hint = nearest(name, self.inputs)
             if name == c.USER_ID and c.HISTORY_ITEM_ID in self.inputs:
@@ -65,7 +69,11 @@ class Signature:
     def __call__(self, tensors):
         """Runs the signature on tensors by name; the inputs that are left out take their defaults."""
         # The Python loader ignores SignatureDef.defaults, which TF Serving applies.
-        return self.function(**{**self.defaults, **tensors})
+        given = {**self.defaults, **tensors}
+        if self.columns:
+            safe = {column: name for name, column in self.columns.items()}
+            given = {safe.get(name, name): tensor for name, tensor in given.items()}
+        return self.function(**given)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +140,8 @@ def load(directory, version, manifest, identity=""):
     protos = signature_defs(directory)
     loaded = tf.saved_model.load(directory, tags=[_TAG])
     signatures = {
-        name: _signature(name, protos[name], function) for name, function in loaded.signatures.items()
+        name: _signature(name, protos[name], function, manifest.get("columns") or {})
+        for name, function in loaded.signatures.items()
     }
     if not signatures:
         raise VersionRefused("the SavedModel has no signatures.")
@@ -214,14 +223,17 @@ def _copy(proto):
     return copy
 
 
-def _signature(name, proto, function):
+def _signature(name, proto, function, columns):
+    columns = {key: column for key, column in columns.items() if key in proto.inputs}
     specs = {
-        key: tf.TensorSpec(tf.TensorShape(info.tensor_shape), tf.as_dtype(info.dtype), key)
+        columns.get(key, key): tf.TensorSpec(
+            tf.TensorShape(info.tensor_shape), tf.as_dtype(info.dtype), columns.get(key, key)
+        )
         for key, info in proto.inputs.items()
     }
     defaults = {key: tf.constant(tf.make_ndarray(value)) for key, value in proto.defaults.items()}
     outputs = {key: tf.as_dtype(proto.outputs[key].dtype) for key in sorted(proto.outputs)}
-    return Signature(name, specs, outputs, defaults, function)
+    return Signature(name, specs, outputs, defaults, function, columns=columns)
 
 
 def _warm_up(model, directory, call):
@@ -231,7 +243,9 @@ def _warm_up(model, directory, call):
     logs = extras.require("tensorflow_serving.apis.prediction_log_pb2")
     for record in tf.data.TFRecordDataset(path).take(_WARMUP_LIMIT).as_numpy_iterator():
         request = logs.PredictionLog.FromString(record).predict_log.request
+        signature = model.signature(request.model_spec.signature_name)
         tensors = {
-            name: tf.constant(tensor_protos.to_array(proto)) for name, proto in request.inputs.items()
+            signature.columns.get(name, name): tf.constant(tensor_protos.to_array(proto))
+            for name, proto in request.inputs.items()
         }
-        call(model, model.signature(request.model_spec.signature_name), tensors)
+        call(model, signature, tensors)

@@ -87,6 +87,7 @@ class Predictor:
     def prepare(self, model, asked, inputs):
         """The tensors by name that `run` gives to the signature: checked, with what the server knows."""
         signature = model.signature(asked.name)
+        inputs = {signature.columns.get(name, name): value for name, value in inputs.items()}
         tensors = {name: self._tensor(asked.spec(name), value) for name, value in inputs.items()}
         # Before the server fills in the rest: a message names what the caller sent.
         asking = {name: tensors[name].shape for name in inputs if name in (*signature.required, columns.USER_ID)}

@@ -1,135 +1,250 @@
-"""CSV read as text in a stream, with the lines that cannot be parsed passed on instead of raised."""
+"""Text in columns, read as text in a stream, with the lines that cannot be parsed passed on instead of raised.
+
+A block in which each line is a record is split by Arrow. Elsewhere Python's `csv` says where a record ends, so the size
+of a block changes nothing. A quote that is never closed costs its own line: the lines that it would swallow are read.
+"""
 
 from __future__ import annotations
 
-import json
-import shlex
+import codecs
+import collections
+import csv
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from tfrs_twotower.data.source import INVALID, ROW, check_columns, reading
-from tfrs_twotower.errors import DataError
+from tfrs_twotower.data.source import INVALID, ROW
+from tfrs_twotower.data.sources.layout import LARGEST
+from tfrs_twotower.data.sources.opening import open_file
 
 _BLOCK = 1 << 20
-_DELIMITERS = (",", ";", "\t", "|")
+_STAND_IN = "\x1f"  # for a delimiter of more than one character, which Arrow cannot split by
 
 
-def header(path, delimiter):
-    """The column names of a CSV file."""
-    return [name for name, _ in inferred_types(path, delimiter)]
-
-
-def inferred_types(path, delimiter):
-    """[(column, Arrow type)] as the first block of the file shows them."""
-    with reading(path), _open(path, delimiter, lambda row: "skip", pyarrow.csv.ConvertOptions()) as reader:
-        return [(field.name, field.type) for field in reader.schema]
-
-
-def check_header(wanted, present, path, delimiter):
-    """`check_columns` of a CSV's header, with the delimiter that it seems to have when it was read as one field."""
-    hint = ""
-    if len(present) == 1:
-        (line,) = present
-        likely = max(_DELIMITERS, key=line.count)
-        if likely in line:
-            assignment = shlex.quote(f"source.delimiter={json.dumps(likely) if likely.isspace() else likely}")
-            hint = (f" The header is one field with the delimiter {delimiter!r}: set `delimiter` to {likely!r}, "
-                    f"on the command line `--set {assignment}`.")
-    check_columns(wanted, present, path, hint)
-
-
-def read_lines(path, columns, delimiter, block=_BLOCK):
+def read_lines(path, columns, layout, block=_BLOCK):
     """Yields pa.RecordBatch: `columns` as text (empty is null), `_row`, and `_invalid` with bad lines.
 
     Args:
-      path: a CSV file with a header line
-      columns: names to be read
+      path: a file of text
+      columns: names to be read, all of them in `layout.names`
+      layout: a `Layout`
       block: bytes read at a time
     """
-    bad = []
-
-    def keep(row):
-        # Arrow counts from 1 and counts the header.
-        bad.append((row.number - 2, row.text))
-        return "skip"
-
-    options = pyarrow.csv.ConvertOptions(
-        include_columns=columns, column_types={name: pa.binary() for name in columns},
-        null_values=[""], strings_can_be_null=True,
-    )
-    next_row, skipped = 0, np.zeros(0, np.int64)
-    with _open(path, delimiter, keep, options, block) as reader:
-        while True:
-            batch = _next(reader, path)
-            # The handler has seen the bad rows up to here, and may have seen some further on.
-            skipped = np.append(skipped, [row for row, _ in bad]).astype(np.int64)
-            if bad:
-                yield _bad_lines(bad, columns)
-                bad.clear()
-            if batch is None:
-                return
-            rows = np.arange(next_row, next_row + len(batch) + len(skipped))
-            rows = np.setdiff1d(rows, skipped)[:len(batch)]
-            next_row = rows[-1] + 1 if len(rows) else next_row
-            skipped = skipped[skipped >= next_row]
-            yield _as_text(batch, columns, rows)
+    csv.field_size_limit(LARGEST)
+    with open_file(path) as file:
+        lines = _Lines(_blocks(file, layout.encoding, block))
+        records = _Records(layout, columns)
+        if layout.header:
+            records.skip(lines)
+        while (data := lines.take()) is not None:
+            if records.are_plain(data):
+                yield from records.split(data)
+            else:
+                lines.put_back(data.splitlines(keepends=True))
+                yield records.parse(lines)
 
 
-def _open(path, delimiter, handler, convert, block=_BLOCK):
-    try:
-        return pyarrow.csv.open_csv(
-            path,
+class _Records:
+    """Parses records, and counts them from 0."""
+
+    def __init__(self, layout, columns):
+        self._layout, self._columns = layout, columns
+        self._places = [layout.names.index(name) for name in columns]
+        self._width = len(layout.names)
+        self._row = 0
+
+    def skip(self, lines):
+        """Goes past the header."""
+        while not (line := lines.next(more=True)).strip():
+            pass
+        self._fields(line, lines)
+
+    def are_plain(self, data):
+        """Are these bytes, whole lines, text in which each line is a record, with quotes around whole fields alone?"""
+        if _STAND_IN.encode() in data or not is_utf8(data):
+            return False
+        return not self._layout.quoting or b'"' not in data or _are_closed(data, self._layout.delimiter)
+
+    def split(self, data):
+        """Yields a batch of plain records, and one of bad ones if there are such."""
+        bad, delimiter = [], self._layout.delimiter
+        if len(delimiter) > 1:
+            data, delimiter = data.replace(delimiter.encode(), _STAND_IN.encode()), _STAND_IN
+
+        def keep(row):
+            bad.append((row.number - 1, row.text.replace(_STAND_IN, self._layout.delimiter)))
+            return "skip"
+
+        places = [str(place) for place in self._places]
+        table = pyarrow.csv.read_csv(
+            pa.BufferReader(data),
             # One thread: only then are bad rows numbered.
-            read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=block),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, invalid_row_handler=handler),
-            convert_options=convert,
-        )
-    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise DataError(f"{path}: no CSV with a header and the delimiter {delimiter!r}: {error}") from error
+            pyarrow.csv.ReadOptions(use_threads=False, block_size=len(data) + 1,
+                                    column_names=[str(i) for i in range(self._width)]),
+            pyarrow.csv.ParseOptions(delimiter=delimiter, quote_char=self._layout.quoting and '"',
+                                     invalid_row_handler=keep),
+            pyarrow.csv.ConvertOptions(include_columns=places, column_types={place: pa.string() for place in places},
+                                       null_values=[""], strings_can_be_null=True, check_utf8=False),
+        ).combine_chunks()
+        rows = np.arange(len(table) + len(bad))
+        good = np.delete(rows, [row for row, _ in bad]) + self._row
+        arrays = [table[place].combine_chunks() for place in places]
+        yield text_batch(self._columns, arrays, good, pa.nulls(len(table), pa.string()))
+        if bad:
+            nothing = [pa.nulls(len(bad), pa.string()) for _ in places]
+            numbers = np.array([row for row, _ in bad]) + self._row
+            yield text_batch(self._columns, nothing, numbers, pa.array([text for _, text in bad], pa.string()))
+        self._row += len(rows)
 
+    def parse(self, lines):
+        """A batch of all the records that begin in the lines at hand."""
+        first, rows, invalid = self._row, [], []
+        while (line := lines.next()) is not None:
+            if not line.strip(b"\r\n"):
+                continue
+            self._row += 1
+            fields, text = self._fields(line, lines)
+            wrong = text if fields is None or len(fields) != self._width else None
+            values = [None] * len(self._places) if wrong is not None else [fields[i] or None for i in self._places]
+            if wrong is None and not text.isascii() and not is_utf8("".join(v or "" for v in values)):
+                wrong = f"not UTF-8 (`--encoding`): {text.encode('utf-8', 'surrogateescape')!r}"
+                values = [None] * len(values)
+            rows.append(values)
+            invalid.append(None if wrong is None else wrong.encode("utf-8", "backslashreplace").decode().rstrip("\r\n"))
+        columns = zip(*rows) if rows else [()] * len(self._places)
+        arrays = [pa.array(column, pa.string()) for column in columns]
+        return text_batch(self._columns, arrays, np.arange(first, self._row), pa.array(invalid, pa.string()))
 
-def _next(reader, path):
-    with reading(path):
+    def _fields(self, line, lines):
+        """(fields of the record that begins with this line or None, its text)."""
+        text = line.decode("utf-8", "surrogateescape")
+        if not self._layout.quoting or '"' not in text:
+            return text.rstrip("\r\n").split(self._layout.delimiter), text
+        taken = [text]
         try:
-            return reader.read_next_batch()
-        except StopIteration:
+            fields = next(csv.reader(_feed(taken, lines), delimiter=self._layout.delimiter, strict=True))
+        except csv.Error:
+            fields = None
+        if fields is not None and (len(taken) == 1 or not self._swallows(fields, taken)):
+            return fields, "".join(taken)
+        lines.put_back([later.encode("utf-8", "surrogateescape") for later in taken[1:]])
+        return self._alone(text), text
+
+    def _swallows(self, fields, taken):
+        """Are the further lines of a record rather records of their own, which an unclosed quote took in?
+
+        A line of a text may have as many delimiters as a record, and its last line is followed by fields. No accident
+        is that a line between them has numbers where all records have them, that all of several such lines have as
+        many fields as a record, or that the last has numbers before the place of the text.
+        """
+        if len(fields) != self._width:
+            return True
+        rows = [line.rstrip("\r\n").split(self._layout.delimiter) for line in taken[1:]]
+        numbers = self._layout.numbers
+        if not all(len(row) == self._width and all(_is_number(row[i]) for i in numbers) for row in rows):
+            return False
+        place = len(next(csv.reader(taken[:1], delimiter=self._layout.delimiter))) - 1
+        return any(i < place for i in numbers) or len(rows) > (1 if numbers else 2) and self._width > 2
+
+    def _alone(self, text):
+        """The fields of a line by itself, as Arrow and spreadsheets read one; None where a quote stays open."""
+        reader = csv.reader([text, "\n"], delimiter=self._layout.delimiter)
+        try:
+            fields = next(reader)
+        except csv.Error:
             return None
+        return fields if reader.line_num == 1 else None
 
 
-def _bad_lines(bad, columns):
-    """A batch of bad lines. An unclosed quote swallows many lines; each of them counts."""
-    rows, texts = [], []
-    for row, text in bad:
-        lines = text.split("\n")
-        rows += [row] * len(lines)
-        texts += lines
-    arrays = [pa.nulls(len(rows), pa.string()) for _ in columns]
-    return pa.RecordBatch.from_arrays(
-        [*arrays, pa.array(rows, pa.int64()), pa.array(texts, pa.string())], names=[*columns, ROW, INVALID]
-    )
+class _Lines:
+    """The lines of a file, in bytes with their ends, which can be put back."""
+
+    def __init__(self, blocks):
+        self._blocks, self._waiting = blocks, collections.deque()
+
+    def take(self):
+        """All lines at hand, else a further block; None at the end."""
+        if not self._waiting:
+            return next(self._blocks, None)
+        data = b"".join(self._waiting)
+        self._waiting.clear()
+        return data
+
+    def next(self, more=False):
+        """A line; None where none is at hand, with `more` at the end of the file alone."""
+        if not self._waiting and more:
+            self._waiting.extend(next(self._blocks, b"").splitlines(keepends=True))
+        return self._waiting.popleft() if self._waiting else None
+
+    def put_back(self, lines):
+        """These come next."""
+        self._waiting.extendleft(reversed(lines))
 
 
-def _as_text(batch, columns, rows):
-    arrays: list[pa.Array] = []
-    broken: list[str | None] = [None] * len(batch)
-    for name in columns:
-        array = batch.column(name)
-        try:
-            arrays.append(array.cast(pa.string()))
-        except pa.ArrowInvalid:
-            texts = [_decoded(value) for value in array.to_pylist()]
-            for row, value in enumerate(array.to_pylist()):
-                if value is not None and texts[row] is None:
-                    broken[row] = f"not UTF-8: {value!r}"
-            arrays.append(pa.array(texts, pa.string()))
-    invalid = pa.array(broken, pa.string())
-    return pa.RecordBatch.from_arrays([*arrays, pa.array(rows), invalid], names=[*columns, ROW, INVALID])
+def _are_closed(data, delimiter):
+    """Is every quote the first or the last character of a field, or one of a pair inside, and every such field of one
+    line?
+    """
+    data = np.frombuffer(b"\n%s\n" % data, np.uint8)
+    quotes = np.flatnonzero(data == ord('"'))
+    opening, closing = quotes[::2], quotes[1::2]
+    ends = np.isin(np.arange(256), [*b'\r\n"', *delimiter.encode()])
+    if len(opening) != len(closing) or not (ends[data[opening - 1]].all() and ends[data[closing + 1]].all()):
+        return False
+    newlines = np.flatnonzero((data == ord("\n")) | (data == ord("\r")))
+    return bool((newlines.searchsorted(opening) == newlines.searchsorted(closing)).all())
 
 
-def _decoded(value):
+def _feed(taken, lines):
+    """Yields the text in `taken` and then line after line, which it adds to it, as long as a record may be."""
+    yield taken[0]
+    size = len(taken[0])
+    while size < LARGEST and (line := lines.next(more=True)) is not None:
+        taken.append(line.decode("utf-8", "surrogateescape"))
+        size += len(line)
+        yield taken[-1]
+
+
+def _blocks(file, encoding, size):
+    """Yields the file as UTF-8, in whole lines."""
+    decoder = None if encoding == "utf-8" else codecs.getincrementaldecoder(encoding)("surrogateescape")
+    rest, begun = [], False
+    while data := file.read(size):
+        if decoder is not None:
+            data = decoder.decode(data).encode("utf-8", "surrogateescape")
+        if not begun:
+            data, begun = data.removeprefix(codecs.BOM_UTF8), True
+        cut = data.rfind(b"\n") + 1
+        if cut:
+            yield b"".join([*rest, data[:cut]])
+            rest = []
+        rest.append(data[cut:])
+    if decoder is not None:
+        rest.append(decoder.decode(b"", True).encode("utf-8", "surrogateescape"))
+    if last := b"".join(rest):
+        yield last
+
+
+def text_batch(columns, arrays, rows, invalid):
+    """A batch of columns of text, the rows' numbers, and the text of what could not be parsed, else null."""
+    return pa.RecordBatch.from_arrays([*arrays, pa.array(rows, pa.int64()), invalid], names=[*columns, ROW, INVALID])
+
+
+def is_utf8(data):
+    """Are these bytes, or this text with lone surrogates for bytes that are no text, UTF-8?"""
+    if data.isascii():
+        return True
     try:
-        return None if value is None else value.decode()
-    except UnicodeDecodeError:
-        return None
+        data.decode() if isinstance(data, bytes) else data.encode()
+    except UnicodeError:
+        return False
+    return True
+
+
+def _is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,59 +1,100 @@
-"""Parquet or CSV files as a source, read in a stream."""
+"""Files as a source, read in a stream: Parquet, CSV and its kin, JSON lines."""
 
 from __future__ import annotations
 
-import glob
+import codecs
+import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.dataset
 
 from tfrs_twotower.columns import ITEM_ID, TIMESTAMP, USER_ID
 from tfrs_twotower.config import config
 from tfrs_twotower.data import values
-from tfrs_twotower.data.source import ROW, Columns, canonical, check_columns, check_unique, entity_table, reading
-from tfrs_twotower.data.sources.csv_lines import check_header, header, inferred_types, read_lines
+from tfrs_twotower.data.source import (
+    INVALID,
+    ROW,
+    Columns,
+    canonical,
+    check_columns,
+    check_unique,
+    entity_table,
+    reading,
+    with_said,
+)
+from tfrs_twotower.data.sources import cells
+from tfrs_twotower.data.sources.csv_lines import read_lines
+from tfrs_twotower.data.sources.json_lines import json_names, read_json, read_sequences
+from tfrs_twotower.data.sources.layout import DELIMITED, FORMATS, JSON, SEQUENCES, Wanted, find_layout
+from tfrs_twotower.data.sources.opening import data_files
 from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
 
 _BATCH = 1 << 16
-_PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".tsv", ".txt", ".gz", ".bz2")
+_READERS = {DELIMITED: read_lines, JSON: read_json, SEQUENCES: read_sequences}
+_DELIMITERS = (",", ";", "\t", "|")
+_PARSED = ("int64", "double", "timestamp")
+_INDEX = "__index_level_0__"  # what pandas writes of a frame's index; nobody's feature
 _OPERATORS = {"==": pc.equal, "!=": pc.not_equal, "<": pc.less, "<=": pc.less_equal,
               ">": pc.greater, ">=": pc.greater_equal}
 
 
 @config
 class Files:
-    """Parquet or CSV: a file, a folder or a glob.
+    """Parquet, CSV, JSON lines, or one line a user: a file, a folder or a glob.
 
-    A folder is searched through; its Parquet folders called `name=value` give a column.
-    Ids in CSV are text. Other columns of a CSV get the type that their file's first megabyte shows, unless
-    `types` says it; text that does not fit makes a bad row.
+    Text may be packed by gzip, bzip2, xz or zip. A folder is searched through; its Parquet folders called `name=value`
+    give a column. How a text file is laid out (delimiter, header, encoding) is found out, see docs/files.md; what is
+    not certain is a note of `ingest`. Ids in text are text. Other columns get the type that all their values have,
+    unless `types` says it; text that does not fit makes a bad row of the log, and is missing in a table. In tables
+    cells of several values become lists.
 
     Attributes:
-      path: file, folder or glob of the events
+      path: file, folder or glob of the events; archive.zip/name is one file of an archive
       users_path, items_path: the same of the tables with features, or None
       columns: Columns
-      delimiter: of CSV, one character
-      types: ((context column of a CSV, "string" | "int64" | "double" | "timestamp"), ...)
+      delimiter: of all the files' fields; None: found
+      types: ((column of a text file, "string" | "int64" | "double" | "timestamp"), ...)
       where: ((column, operator, value), ...) with == != < <= > >=: events for which one of these is not true
         are left out and not counted; ("x", "!=", None) asks for a value to be there
+      format: of the events: "csv" (any delimiter), "json" (an object a line, or a list of them), "sequences" (lines
+        `user item item …`, oldest first; an event's time is then its place in the line); None: found
+      encoding: Python's name of the files' encoding; None: UTF-8, or what a file seems to have
+      header: the names of the columns of events without a header; None: found
+      skip: columns that are not read, of events and tables
+      separators: ((column of a table, what parts the values of its cells, "" where they are one), ...); None of a
+        column: found, where it has lists as JSON writes them, or categories as A|B
     """
 
     path: str
     users_path: str | None = None
     items_path: str | None = None
     columns: Columns = Columns()
-    delimiter: str = ","
+    delimiter: str | None = None
     types: tuple[tuple[str, str], ...] = ()
     where: tuple[tuple[str, str, Any], ...] = ()
+    format: str | None = None
+    encoding: str | None = None
+    header: tuple[str, ...] | None = None
+    skip: tuple[str, ...] = ()
+    separators: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self):
-        if len(self.delimiter) != 1:
-            raise ConfigError(invalid("Files.delimiter", "be one character", self.delimiter, "A comma is usual."))
+        if self.delimiter is not None and len(self.delimiter) != 1 and self.delimiter != "::":
+            raise ConfigError(invalid("Files.delimiter", "be one character or ::", self.delimiter, "A comma is usual."))
+        if self.format not in (None, *FORMATS):
+            raise ConfigError(f"`Files.format` cannot be {self.format!r}." + nearest(self.format, FORMATS))
+        try:
+            codecs.lookup(self.encoding or "utf-8")
+        except LookupError:
+            way_out = "Windows' is cp1252, that of many old files latin-1."
+            raise ConfigError(
+                invalid("Files.encoding", "be an encoding that Python knows", self.encoding, way_out)
+            ) from None
 
     @property
     def name(self):
@@ -65,9 +106,9 @@ class Files:
         for _, operator, _ in self.where:
             if operator not in _OPERATORS:
                 raise DataError(f"`where` has no operator {operator!r}.{nearest(operator, _OPERATORS)}")
-        files, is_csv = _files("path", self.path)
+        files, is_parquet = data_files("path", self.path)
         wanted = list(dict.fromkeys([*self.columns.mapping().values(), *(c for c, _, _ in self.where)]))
-        batches = self._csv(files, wanted) if is_csv else self._parquet(files, wanted)
+        batches = self._parquet(files, wanted) if is_parquet else self._text(files, wanted)
         for file, batch, parse_as in batches:
             yield canonical(self._filtered(batch, file), self.columns, file, parse_as)
 
@@ -82,14 +123,30 @@ class Files:
     def _wanted(self):
         return {**self.columns.mapping(), **{c: c for c, _, _ in self.where}}
 
-    def _csv(self, files, wanted):
+    def _text(self, files, wanted):
+        names = self.columns.mapping()
+        ids = (self.columns.user_id, self.columns.item_id)
+        asked = Wanted(ids, names.get(TIMESTAMP), self.header, self.delimiter, self.encoding, self.format)
         for file in files:
-            inferred = inferred_types(file, self.delimiter)
-            check_header(self._wanted(), [name for name, _ in inferred], file, self.delimiter)
-            parse_as = {**_parse_as(dict(inferred), self.columns.context), **dict(self.types)}
-            parse_as = {column: kind for column, kind in parse_as.items() if kind != "string"}
-            for batch in read_lines(file, wanted, self.delimiter):
-                yield file, batch, parse_as
+            layout = find_layout(file, asked)
+            present = _names(file, layout)
+            _check_header(self._wanted(), present, file, layout)
+            read = _READERS[layout.kind]
+            parse_as = self._parse_as(file, layout, read)
+            for batch in read(file, wanted, layout):
+                yield file, with_said(batch, layout.notes), parse_as
+
+    def _parse_as(self, file, layout, read):
+        """{column: what its text stands for} of the context columns that are not text, by all of the file."""
+        declared = {**layout.types, **dict(self.types)}
+        kinds = {column: {declared[column]} if column in declared else set() for column in self.columns.context}
+        if unknown := [column for column in kinds if column not in declared]:
+            for batch in read(file, unknown, layout):
+                for column in unknown:
+                    kinds[column].add(cells.kind_of(batch.column(column)))
+        found = {column: cells.widest(kind) for column, kind in kinds.items()}
+        of_others = {column: kind for column, kind in self.types if column not in found}
+        return {column: kind for column, kind in {**found, **of_others}.items() if kind in _PARSED}
 
     def _parquet(self, files, wanted):
         folder = self.path if Path(self.path).is_dir() else None
@@ -123,36 +180,56 @@ class Files:
     def _entities(self, argument, path, id_column, id_name):
         if path is None:
             return None
-        files, is_csv = _files(argument, path)
-        if is_csv:
-            tables = [_csv_table(file, id_column, id_name, self.delimiter) for file in files]
-        else:
-            tables = [_parquet_table(file) for file in files]
-        for table, file in zip(tables, files):
+        files, is_parquet = data_files(argument, path)
+        tables, notes, bad = [], [], []
+        for file in files:
+            if is_parquet:
+                table = _parquet_table(file)
+            else:
+                table = self._text_table(file, id_column, id_name, notes, bad)
             check_unique(table.column_names, file)
+            tables.append(table.drop_columns([c for c in table.column_names if c == _INDEX or c in self.skip]))
         try:
             table = pa.concat_tables(tables, promote_options="permissive")
         except pa.ArrowInvalid as error:
             raise DataError(f"{path}: its files do not agree: {error}") from error
-        return entity_table(table, id_column, id_name, path)
+        table = entity_table(table, id_column, id_name, path)
+        table, found = cells.split_cells(table, id_name, dict(self.separators), path)
+        return with_said(table, [*notes, *found], bad)
 
+    def _text_table(self, file, id_column, id_name, notes, bad):
+        """A table of users or items, typed; adds to `notes` and `bad`."""
+        layout = find_layout(file, Wanted((id_column,), None, None, self.delimiter, self.encoding))
+        notes += layout.notes
+        names = _names(file, layout, most=None)
+        check_unique(list(names), file)
+        _check_header({id_name: id_column}, names, file, layout)
+        names = [name for name in names if name not in self.skip or name == id_column]
+        batches = list(_READERS[layout.kind](file, names, layout))
+        table = pa.Table.from_batches(batches) if batches else pa.table({name: pa.nulls(0, pa.string()) for name in
+                                                                         (*names, ROW, INVALID)})
+        broken = table.filter(pc.is_valid(table[INVALID]))
+        bad += [(file, row, text) for row, text in zip(broken[ROW].to_pylist(), broken[INVALID].to_pylist())]
+        table = table.filter(pc.is_null(table[INVALID])).select(names)
+        declared = {**layout.types, **dict(self.types), id_column: "string"}
+        columns = {}
+        for name in names:
+            kind = "string" if name in layout.lists else declared.get(name)
+            columns[name] = self._typed(table[name], kind, f"{file}: column `{name}`", notes, name == id_column)
+            if name in layout.lists and dict(self.separators).get(name) != "":
+                of_numbers = layout.types[name] == "double"
+                columns[name] = cells.split(columns[name], " ", pa.float64() if of_numbers else pa.string())
+        return pa.table(columns)
 
-def _files(argument, path):
-    """(sorted paths, are they CSV)"""
-    if Path(path).is_dir():
-        files = [str(file) for file in Path(path).rglob("*") if file.is_file()]
-    else:
-        files = glob.glob(path, recursive=True)
-    endings = _PARQUET + _CSV
-    files = sorted(file for file in files if file.endswith(endings) and Path(file).name[0] not in "._")
-    if not files:
-        rule = f"name files that are there and end in {', '.join(endings)}"
-        raise DataError(invalid(argument, rule, path, "There are none: check the path."))
-    kinds = {file.endswith(_CSV) for file in files}
-    if len(kinds) > 1:
-        way_out = f"Use a glob: {path}/*.csv."
-        raise DataError(invalid(argument, "name Parquet or CSV, not both", path, way_out))
-    return files, kinds.pop()
+    def _typed(self, array, kind, label, notes, is_id):
+        if is_id:
+            return array
+        if kind in _PARSED:
+            array, wrong = values.parse_text(array, kind, label)
+            if wrong.any():
+                notes.append(f"{label}: {wrong.sum():,} values are no {kind} and count as missing")
+            return array
+        return cells.typed(array, kind)
 
 
 def _fragment_schema(fragment, dataset_schema):
@@ -181,29 +258,20 @@ def _parquet_table(file):
         return table
 
 
-def _parse_as(inferred, context):
-    """{column: what its text stands for} for the context columns that are not text."""
-    kinds = {}
-    for column in context:
-        kind = inferred[column]
-        if pa.types.is_integer(kind):
-            kinds[column] = "int64"
-        elif pa.types.is_floating(kind):
-            kinds[column] = "double"
-        elif pa.types.is_temporal(kind):
-            kinds[column] = TIMESTAMP
-    return kinds
+def _names(file, layout, most=1000):
+    return json_names(file, layout, most) if layout.kind == JSON else layout.names
 
 
-def _csv_table(file, id_column, id_name, delimiter):
-    check_header({id_name: id_column}, header(file, delimiter), file, delimiter)
-    with reading(file):
-        return pyarrow.csv.read_csv(
-            file,
-            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types={id_column: pa.string()},
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-            ),
-        )
+def _check_header(wanted, present, path, layout):
+    """`check_columns`, with a way out where the header seems to be none, or to have another delimiter."""
+    hint = ""
+    if len(present) == 1 and layout.kind == DELIMITED:
+        (line,) = present
+        likely = max(_DELIMITERS, key=line.count)
+        if likely in line:
+            assignment = shlex.quote(f"source.delimiter={json.dumps(likely) if likely.isspace() else likely}")
+            hint = (f" The header is one field with the delimiter {layout.delimiter!r}: set `delimiter` to {likely!r}, "
+                    f"on the command line `--set {assignment}`.")
+    elif layout.kind == DELIMITED and layout.header:
+        hint = " A file without a header: name its columns by `--header`, in Python `Files(header=...)`."
+    check_columns(wanted, list(present), path, hint)

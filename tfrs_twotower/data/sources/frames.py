@@ -6,7 +6,8 @@ import pandas as pd
 import pyarrow as pa
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
-from tfrs_twotower.data.source import Columns, canonical, check_columns, entity_table
+from tfrs_twotower.data.source import Columns, canonical, check_columns, entity_table, with_said
+from tfrs_twotower.data.sources.cells import split_cells
 from tfrs_twotower.errors import DataError
 
 _BATCH = 1 << 16
@@ -20,10 +21,12 @@ class Frames:
       users, items: pd.DataFrame or pa.Table with the id column and feature columns, or None
       columns: Columns
       name: for error messages
+      separators: of cells with several values, as `Files` has them
     """
 
-    def __init__(self, interactions, users=None, items=None, columns=Columns(), name="frames"):
+    def __init__(self, interactions, users=None, items=None, columns=Columns(), name="frames", separators=()):
         self.name = name
+        self._separators = dict(separators)
         self._columns = columns
         self._interactions, self._users, self._items = interactions, users, items
 
@@ -49,10 +52,14 @@ class Frames:
         if frame is None:
             return None
         where = f"{self.name} ({what})"
-        return entity_table(_table(frame, None, where), column, id_name, where)
+        notes: list[str] = []
+        table = entity_table(_table(frame, None, where, column, notes), column, id_name, where)
+        table, found = split_cells(table, id_name, self._separators, where)
+        return with_said(table, [*notes, *found])
 
 
-def _table(frame, columns, where):
+def _table(frame, columns, where, needed=None, notes=None):
+    """The columns, all where None: but the `needed` one, those that Arrow cannot hold become a line of `notes`."""
     if isinstance(frame, pa.Table):
         return frame.select(columns) if columns else frame
     if not isinstance(frame, pd.DataFrame):
@@ -63,5 +70,7 @@ def _table(frame, columns, where):
         try:
             arrays[str(name)] = pa.array(frame[name], from_pandas=True)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise DataError(f"{where}: column `{name}` mixes types: {error}") from error
+            if notes is None or name == needed:
+                raise DataError(f"{where}: column `{name}` mixes types: {error}") from error
+            notes.append(f"{where}: column `{name}` is left out, as it mixes types: {error}")
     return pa.table(arrays)

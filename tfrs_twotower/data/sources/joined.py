@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
 from tfrs_twotower.config import config
-from tfrs_twotower.data.source import PART
+from tfrs_twotower.data.source import PART, bad_lines, notes_of, with_said
 from tfrs_twotower.errors import ConfigError, invalid
 
 
@@ -97,7 +97,8 @@ def _newest(tables, id_name):
         rows = rows["_row_max"].take(pc.index_in(ids, value_set=rows[id_name]))
         for name in names[1:]:
             found = found.append_column(name, part[name].take(rows))
-    return found
+    notes, bad = ([said for table in tables for said in find(table.schema)] for find in (notes_of, bad_lines))
+    return with_said(found, notes, bad)
 
 
 def _together(tables, names):

@@ -1,0 +1,42 @@
+"""The JSON of a request as arrays: what is missing, what is true, and columns that TensorFlow knows by another name."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrs_twotower.serving import json_tensors
+from tfrs_twotower.serving.errors import InvalidArgument
+from tfrs_twotower.serving.model import Signature
+
+
+@pytest.fixture
+def signature():
+    """A signature that returns what it gets, by the names that it gets."""
+    inputs = {
+        "Product Type": tf.TensorSpec([None], tf.string, "Product Type"), "n": tf.TensorSpec([None], tf.int64, "n"),
+        "x": tf.TensorSpec([None], tf.float32, "x"), "tags": tf.TensorSpec([None, None], tf.string, "tags"),
+    }
+    return Signature("s", inputs, {}, {}, lambda **tensors: tensors, columns={"Product_Type": "Product Type"})
+
+
+def test_null_is_a_missing_value(signature):
+    rows = [{"Product Type": None, "n": 1, "x": None, "tags": None}, {"Product Type": "a", "n": None, "x": 2.5,
+                                                                      "tags": ["p", None]}]
+    arrays, by_row = json_tensors.decode({"instances": rows}, signature)
+    assert by_row and arrays["Product Type"].tolist() == [b"", b"a"] and arrays["n"].tolist() == [1, -1]
+    np.testing.assert_array_equal(arrays["x"], np.array([np.nan, 2.5], np.float32))
+    assert arrays["tags"].tolist() == [[b"", b""], [b"p", b""]]
+
+
+def test_a_truth_value_is_a_whole_number_and_no_other(signature):
+    arrays, _ = json_tensors.decode({"inputs": {"n": [True, False]}}, signature)
+    assert arrays["n"].tolist() == [1, 0]
+    with pytest.raises(InvalidArgument, match="`x` must be float32"):
+        json_tensors.decode({"inputs": {"x": [True]}}, signature)
+
+
+def test_a_column_has_its_own_name_and_the_one_that_tensorflow_knows(signature):
+    assert signature.spec("Product_Type").name == signature.spec("Product Type").name == "Product Type"
+    assert signature({"Product Type": 1, "n": 2}) == {"Product_Type": 1, "n": 2}
+    with pytest.raises(InvalidArgument, match="no input `Product Typ`. Did you mean `Product Type`"):
+        signature.spec("Product Typ")

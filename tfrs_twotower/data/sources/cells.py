@@ -1,0 +1,144 @@
+"""What columns of text stand for: numbers, truth values, times, and several values in one cell."""
+
+from __future__ import annotations
+
+import ast
+import json
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tfrs_twotower.data.values import is_list
+
+# As Arrow and pandas write what is missing.
+MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "\\N", "n/a", "<NA>")
+SEPARATOR = "|"
+_ORDER = ("null", "bool", "int64", "double")
+_WHOLE, _PADDED = r"^\s*[-+]?\d+\s*$", r"^\s*[-+]?0\d"
+_RARE = 0.01  # less of the cells with a separator are an accident
+_MANY = 0.2  # so many, without a blank beside it, are none
+_DISTINCT = 0.8  # with fewer, more distinct values than this share are no list of categories
+_LOOKED_AT = 1000
+
+
+def kind_of(array):
+    """"null", "bool", "int64", "double", "timestamp" or "string": what all the text of an array can be read as.
+
+    Digits with a zero in front are text: a code, such as a postal one.
+    """
+    texts = _without_missing(array).drop_null()
+    if not len(texts):
+        return "null"
+    if pc.all(pc.is_in(pc.utf8_lower(texts), pa.array(["true", "false"]))).as_py():
+        return "bool"
+    padded = pc.any(pc.match_substring_regex(texts, _PADDED)).as_py()
+    if not padded and pc.all(pc.match_substring_regex(texts, _WHOLE)).as_py():
+        return "int64" if _cast(texts, pa.int64()) is not None else "string"
+    if not padded and _cast(texts, pa.float64()) is not None:
+        return "double"
+    return "string" if _times(texts) is None else "timestamp"
+
+
+def widest(kinds):
+    """The kind that texts of all these kinds can be read as."""
+    kinds = set(kinds) - {"null"}
+    if len(kinds) < 2:
+        return kinds.pop() if kinds else "null"
+    return "double" if kinds == {"int64", "double"} else "string"
+
+
+def typed(array, kind=None):
+    """An array of text as its kind, or a given one, says; null where it is missing."""
+    array = _without_missing(array)
+    kind = kind or kind_of(array)
+    if kind == "timestamp":
+        return _times(array)
+    if kind == "bool":
+        return pc.equal(pc.utf8_lower(array), "true")
+    return _cast(array, {"int64": pa.int64(), "double": pa.float64()}.get(kind, pa.string()))
+
+
+def split_cells(table, id_name, separators, where):
+    """(a table whose cells with several values are lists, a line that says so for each such column).
+
+    Found are JSON and Python lists, `["Action", "Comedy"]`, and categories as `Action|Comedy`: many, or again.
+
+    Args:
+      table: pa.Table
+      id_name: its column of ids, which stays
+      separators: {column: what parts its values, "" where a cell is one value}
+      where: the file, for messages
+    """
+    notes = []
+    for place, name in enumerate(table.column_names):
+        column = table[name]
+        text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        if name == id_name or not text or separators.get(name) == "":
+            continue
+        if separators.get(name):
+            found, how = split(column, separators[name]), None
+        elif _share(pc.starts_with(column, "[")) == 1:
+            found, how = _literals(column), "lists"
+        else:
+            found, how = _categories(column), f"parted by `{SEPARATOR}`"
+        if found is not None:
+            table = table.set_column(place, name, found)
+            if how:
+                notes.append(f"{where}: the cells of `{name}` hold several values, {how} "
+                             f"(`--separator '{name}='` keeps them whole)")
+    return table, notes
+
+
+def _share(mask):
+    return pc.mean(pc.cast(mask, pa.float64())).as_py() or 0.0
+
+
+def split(column, separator, kind=pa.string()):
+    """A column of text as lists of the values between the separators, without blanks, of an Arrow type."""
+    parts = pc.split_pattern(column, separator).to_pylist()
+    values = [None if row is None else [v.strip() for v in row if v.strip()] for row in parts]
+    return pa.chunked_array([pa.array(values, pa.list_(pa.string())).cast(pa.list_(kind))])
+
+
+def _categories(column):
+    share = _share(pc.match_substring(column, SEPARATOR))
+    if share < _RARE:
+        return None
+    found = split(column, SEPARATOR)
+    members = pc.list_flatten(found)
+    again = pc.count_distinct(members).as_py() <= _DISTINCT * len(members)
+    many = share >= _MANY and not pc.any(pc.match_substring_regex(column, r"\s\||\|\s")).as_py()
+    return found if again or many else None
+
+
+def _literals(column):
+    texts = column.to_pylist()
+    for read in (json.loads, ast.literal_eval):
+        try:
+            values = [None if text is None else list(read(text)) for text in texts]
+            array = pa.array(values)
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, pa.ArrowException):
+            continue
+        inner = array.type.value_type if is_list(array.type) else None
+        if inner is not None and not pa.types.is_nested(inner):
+            return pa.chunked_array([array if not pa.types.is_null(inner) else array.cast(pa.list_(pa.string()))])
+    return None
+
+
+def _without_missing(array):
+    missing = pc.is_in(pc.utf8_trim_whitespace(array), pa.array(MISSING))
+    return pc.if_else(missing, pa.scalar(None, pa.string()), array)
+
+
+def _cast(array, kind):
+    try:
+        return array if pa.types.is_string(kind) else pc.utf8_trim_whitespace(array).cast(kind)
+    except pa.ArrowInvalid:
+        return None
+
+
+def _times(array):
+    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
+        if (found := _cast(array, kind)) is not None:
+            return found
+    return None

@@ -1,0 +1,138 @@
+"""Which files a path names, and each as a stream of bytes: unpacked, whatever it is called."""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import glob
+import gzip
+import lzma
+import os
+import zipfile
+from pathlib import Path
+
+from tfrs_twotower.data.source import reading
+from tfrs_twotower.errors import DataError, invalid
+
+_PARQUET = (".parquet", ".pq")
+_PACKED = (".gz", ".bz2", ".xz", ".zip")
+_TEXT = (".csv", ".tsv", ".txt", ".dat", ".data", ".inter", ".user", ".item", *_PACKED)
+_JSON = (".jsonl", ".ndjson", ".json")
+_ROLES = {"path": ".inter", "users_path": ".user", "items_path": ".item"}  # of one folder in RecBole's way
+_FOREIGN = {
+    ".xlsx": "an Excel workbook", ".xls": "an Excel workbook", ".ods": "a workbook", ".feather": "Feather",
+    ".arrow": "Arrow IPC", ".orc": "ORC", ".avro": "Avro", ".pkl": "a pickle", ".pickle": "a pickle", ".npz": "NumPy",
+    ".npy": "NumPy", ".h5": "HDF5", ".sqlite": "a database", ".db": "a database", ".rar": "a RAR archive",
+    ".7z": "a 7z archive", ".zst": "packed by zstd", ".tar": "a tar archive", ".tgz": "a tar archive",
+}
+_HEAD = 6
+
+
+def data_files(argument, path):
+    """(sorted paths, are they Parquet).
+
+    A file that is named is taken whatever it is called. Of a folder or a pattern come the files with a known ending;
+    JSON and files without one where there is nothing else.
+
+    Args:
+      argument: `path`, `users_path` or `items_path`, for messages
+      path: a file, a folder, a pattern, or a member of a zip archive: archive.zip/folder/name
+
+    Raises:
+      DataError: there is none, or Parquet and text stand side by side.
+    """
+    if os.path.isfile(path) or _archive_of(path):
+        files = [path]
+    elif os.path.isdir(path):
+        files = [str(file) for file in Path(path).rglob("*") if file.is_file()]
+    else:
+        files = [file for file in glob.glob(path, recursive=True) if os.path.isfile(file)]
+    if files != [path]:
+        files = _chosen(argument, [file for file in files if Path(file).name[0] not in "._"])
+    if not files:
+        rule = f"name files that are there and end in {', '.join(_PARQUET + _TEXT[:8] + _JSON)}, packed or not"
+        raise DataError(invalid(argument, rule, path, "There are none: check the path."))
+    for file in files:
+        if kind := _FOREIGN.get(Path(file).suffix.lower()):
+            raise DataError(invalid(argument, "name Parquet, CSV or JSON lines", file,
+                                    f"It is {kind}: save what it holds as CSV or Parquet."))
+    kinds = {is_parquet(file) for file in files}
+    if len(kinds) > 1:
+        way_out = f"Use a pattern: {path}/*.csv."
+        raise DataError(invalid(argument, "name Parquet or CSV, not both", path, way_out))
+    return sorted(files), kinds.pop()
+
+
+def _chosen(argument, files):
+    of_role = [file for file in files if file.lower().endswith(_ROLES[argument])]
+    known = [file for file in files if file.lower().endswith(_PARQUET + _TEXT)]
+    return of_role or known or [file for file in files if plain_ending(file) in _JSON] or files
+
+
+def plain_ending(path):
+    """The ending of a file's name in small letters, without that of its compression: log.CSV.gz → .csv."""
+    path = Path(path.lower())
+    return path.with_suffix("").suffix if path.suffix in _PACKED else path.suffix
+
+
+def is_parquet(path):
+    """By its name, else by its first bytes."""
+    ending = Path(path).suffix.lower()
+    if ending in _PARQUET + _TEXT + _JSON or _archive_of(path):
+        return ending in _PARQUET
+    with reading(path), open(path, "rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+@contextlib.contextmanager
+def open_file(path):
+    """A seekable stream of the file's bytes, unpacked.
+
+    Raises:
+      DataError: it is damaged, or an archive of several files, none of which is named.
+    """
+    with contextlib.ExitStack() as stack, reading(path):
+        archive = _archive_of(path)
+        file = stack.enter_context(open(archive or path, "rb"))
+        if archive:
+            file = stack.enter_context(_member(file, path, os.path.relpath(path, archive)))
+        while unpack := _packing(file):
+            file = stack.enter_context(unpack(file, path))
+        yield file
+
+
+def _packing(file):
+    head = file.read(_HEAD)
+    file.seek(0)
+    return next((unpack for magic, unpack in _UNPACK.items() if head.startswith(magic)), None)
+
+
+def _archive_of(path):
+    """The zip archive that a path leads into, or None."""
+    if os.path.exists(path):
+        return None
+    return next((str(up) for up in Path(path).parents if up.suffix.lower() == ".zip" and up.is_file()), None)
+
+
+def _member(file, path, name=None):
+    archive = zipfile.ZipFile(file)
+    members = [info.filename for info in archive.infolist() if not info.is_dir() and "__MACOSX/" not in info.filename]
+    if name is None and len(members) == 1:
+        name = members[0]
+    if name not in members:
+        listed = ", ".join(members[:10])
+        example = f" Name one: {path.removesuffix(f'/{name}')}/{members[0]}." if members else ""
+        raise DataError(f"{path}: the archive has {'no file' if name is None else 'no such file'} to be read alone. "
+                        f"It holds: {listed or 'nothing'}.{example}")
+    try:
+        return archive.open(name)
+    except (RuntimeError, NotImplementedError) as error:  # a password, a method that Python does not have
+        raise DataError(f"{path}: {error}. Unpack it.") from error
+
+
+_UNPACK = {
+    b"\x1f\x8b": lambda file, path: gzip.open(file),
+    b"BZh": lambda file, path: bz2.open(file),
+    b"\xfd7zXZ\x00": lambda file, path: lzma.open(file),
+    b"PK\x03\x04": _member,
+}
