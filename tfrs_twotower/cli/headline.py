@@ -16,7 +16,7 @@ def headline(metrics, metric):
     """
     on = metrics["protocol"]["on"]
     others = {name: found[metric] for name, found in metrics["baselines"].items() if name not in _OWN}
-    best = max(others, key=others.get, default=None)
+    best = max(others, key=lambda name: others[name], default=None)
     value = metrics[on][metric]
     return {
         "metric": metric, "on": on, "value": value, "baseline": best,
