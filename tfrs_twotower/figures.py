@@ -1,20 +1,42 @@
 """What an evaluation says of a trained model, beside its baselines."""
 
 import dataclasses
+import hashlib
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tfrs_twotower import columns as c
 from tfrs_twotower.config import to_dict
-from tfrs_twotower.errors import ConfigError, nearest
-from tfrs_twotower.evaluation import VIEWS, collapse, compare, field_weights, interests, repeat_share
+from tfrs_twotower.data.ragged import ranges
+from tfrs_twotower.errors import ConfigError, EvaluationError, invalid, nearest
+from tfrs_twotower.evaluation import (
+    SCORE,
+    VIEWS,
+    PairScorer,
+    collapse,
+    compare,
+    field_weights,
+    interests,
+    repeat_share,
+    viewed,
+)
+from tfrs_twotower.requests import as_ids, user_rows
 
 
-def evaluated(assembly, on):
+def evaluated(assembly, on, scores=None):
     """Ranks the whole catalogue for every query of `on`, "test" or "validation": by the model and by each baseline.
+
+    Args:
+      scores: a frame with user_id, item_id and score: anybody's, judged beside them by the name "scores"; or None.
 
     Returns:
       ({"model" or a baseline's name: Evaluation}, the figures of `metrics.json`).
 
     Raises:
       ConfigError: `on` is another word.
+      EvaluationError: `scores` lacks a column, knows nobody who is asked, or scores a pair twice.
     """
     a = assembly
     queries = {"test": a.split.test, "validation": a.split.validation}.get(on)
@@ -24,11 +46,14 @@ def evaluated(assembly, on):
     scorer = a.model_scorer(queries)
     model = a.judge(queries, scorer)
     others = a.baselines(queries)
+    if scores is not None:
+        others = {"scores": _frame_scorer(a, queries, scores), **others}
     if a.second_stage is not None:
         others = {"retrieval": scorer.retrieval, **others}
     baselines = {name: a.judge(queries, other) for name, other in others.items()}
     return {"model": model, **baselines}, {
-        "protocol": _protocol(a.recipe, model, on, repeat_share(queries)),
+        "protocol": {**_protocol(a.recipe, model, on), "repeats": repeat_share(queries),
+                     "asked_sha256": _asked_sha256(a, queries)},
         on: model.metrics,
         "intervals": model.intervals,
         "slices": model.slices,
@@ -72,17 +97,50 @@ def _views(a, queries, scorers, judged):
     } for view in VIEWS}
 
 
-def _protocol(recipe, evaluation, on, repeats):
+def _protocol(recipe, evaluation, on):
     return {
         "split": to_dict(recipe.split),
         "on": on,
         "queries": evaluation.queries,
         "dropped": evaluation.dropped,
         "targets": evaluation.targets,
-        "repeats": repeats,
         "catalogue": evaluation.candidates,
         "exclude_seen": recipe.evaluation.exclude_seen,
         "targets_sha256": evaluation.targets_sha256,
         "ranking": "the whole catalogue, ties against the model",
         "seed": recipe.training.seed,
     }
+
+
+def _frame_scorer(a, queries, frame):
+    """The `PairScorer` of a frame with user_id, item_id and score; pairs that are not asked or ranked are left out."""
+    wanted = (c.USER_ID, c.ITEM_ID, SCORE)
+    if not set(wanted) <= set(frame.columns):
+        rule = f"have the columns {', '.join(wanted)}"
+        raise EvaluationError(invalid("scores", rule, list(frame.columns), "Rename them."))
+    users = user_rows(a.log, frame[c.USER_ID])
+    items = pc.index_in(as_ids(frame[c.ITEM_ID], a.log.items, c.ITEM_ID), a.log.items[c.ITEM_ID].combine_chunks())
+    items = pc.fill_null(items, -1).to_numpy()
+    positions = np.where(items >= 0, a.positions(items), -1)
+    kept = np.flatnonzero((positions >= 0) & np.isin(users, queries.user))
+    if not len(kept):
+        rule = "name users and items of the log"
+        raise EvaluationError(invalid("scores", rule, frame.head(3).to_dict("records"), "Use the log's own ids."))
+    # One user may be asked several times: each query has all of the user's scores.
+    kept = kept[np.argsort(users[kept], kind="stable")]
+    first, end = (np.searchsorted(users[kept], queries.user, side=side) for side in ("left", "right"))
+    taken = kept[ranges(first, end)]
+    rows = np.repeat(np.arange(len(queries)), end - first)
+    scores = frame[SCORE].to_numpy()[taken]
+    return PairScorer(rows, positions[taken], scores, len(queries), len(a.catalogue))
+
+
+def _asked_sha256(a, queries):
+    """SHA-256 of what is asked: users, moments and targets by their ids, so that two runs' can be compared."""
+    targets, seen = viewed(queries, a.view)
+    digest = hashlib.sha256(targets.offsets.astype("<i8").tobytes() + queries.timestamp.astype("<i8").tobytes())
+    digest.update(b"all" if seen is None else b"unseen")
+    for table, rows in ((a.log.users[c.USER_ID], queries.user), (a.log.items[c.ITEM_ID], targets.values)):
+        for text in pc.cast(table.take(pa.array(rows)), pa.string()).to_pylist():
+            digest.update(text.encode() + b"\0")
+    return digest.hexdigest()

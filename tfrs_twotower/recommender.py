@@ -171,15 +171,19 @@ class Recommender:
             raise TrainingError("This recommender is not trained. Call `fit()`, or `Recommender.load(run)`.")
         return self._log
 
-    def evaluate(self, on="test"):
+    def evaluate(self, on="test", scores=None):
         """Ranks the whole catalogue for every query of `on`, beside the baselines: by the model of `fit`, also after a
         `refit`, which knows the answers.
+
+        Args:
+          on: "test" or "validation".
+          scores: a frame with user_id, item_id and score, of anybody's model: judged by the same rules beside this one.
 
         Returns:
           A dict, as it stands in `metrics.json`: `protocol`, `test` (or `validation`), `slices`, `baselines`, ….
           With a reranker, `test` is of the reranked answers, and `retrieval` stands among the baselines.
         """
-        self.evaluations, figures = evaluated(self.assembly, on)
+        self.evaluations, figures = evaluated(self.assembly, on, scores)
         return {
             **figures,
             "data": {**vars(self.ingest_report), "fingerprint": self.assembly.log.fingerprint()},

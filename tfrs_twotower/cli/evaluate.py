@@ -1,12 +1,20 @@
 """`twotower evaluate`: the metrics of a trained run, again."""
 
+import sys
+
 from tfrs_twotower.cli import options
+from tfrs_twotower.cli.headline import headline, sentence
+from tfrs_twotower.errors import ConfigError, invalid
 
 DESCRIPTION = """\
 Ranks the whole catalogue for every validation or test query of a run, beside its baselines.
 
   twotower evaluate runs/movielens/latest
   twotower evaluate runs/movielens/latest --on validation --json
+  twotower evaluate runs/movielens/latest --scores theirs.parquet
+
+--scores judges anybody's scores by the same rules, beside the run's model: a Parquet or CSV file with the columns
+user_id, item_id and score. What has no score comes after all that has one.
 """
 
 
@@ -15,6 +23,7 @@ def add_parser(subparsers):
     parser = options.verb(subparsers, "evaluate", run, "measure a trained run", DESCRIPTION)
     options.add_run(parser)
     parser.add_argument("--on", choices=("test", "validation"), default="test", help="which queries (default: test)")
+    parser.add_argument("--scores", metavar="PATH", help="a file of user_id, item_id, score to judge as well")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON")
     return parser
 
@@ -22,13 +31,32 @@ def add_parser(subparsers):
 def run(args):
     """Evaluates."""
     directory = options.run_directory(args.run_directory)
-    from tfrs_twotower.cli.training import dump, outcome_tables, print_skipped
+    from tfrs_twotower.cli.training import dump, keep_per_query, outcome_tables, print_skipped
     from tfrs_twotower.recommender import Recommender
 
     recommender = Recommender.load(directory)
-    metrics = recommender.evaluate(args.on)
+    metrics = recommender.evaluate(args.on, None if args.scores is None else _scores(args.scores))
+    if args.on == "test":
+        try:
+            keep_per_query(recommender, metrics)
+        except OSError as error:
+            print(f"The values of single queries were not kept for `twotower compare`: {error}", file=sys.stderr)
     if args.json:
         dump(metrics)
     else:
         print("\n\n".join(outcome_tables(recommender, metrics)))
         print_skipped(metrics)
+        print(f"{sentence(headline(metrics, recommender.recipe.training.monitor))}.")
+
+
+def _scores(path):
+    """The frame of a Parquet or CSV file; ids stay as they are written."""
+    import pandas as pd
+
+    try:
+        if path.endswith((".parquet", ".pq")):
+            return pd.read_parquet(path)
+        return pd.read_csv(path, dtype={"user_id": str, "item_id": str})
+    except (OSError, ValueError) as error:
+        rule = "be a Parquet or CSV file with user_id, item_id and score"
+        raise ConfigError(invalid("--scores", rule, path, f"It cannot be read: {error}.")) from error

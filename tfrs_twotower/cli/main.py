@@ -7,6 +7,7 @@ import sys
 
 from tfrs_twotower.cli import (
     cold,
+    compare,
     consume,
     evaluate,
     export,
@@ -16,6 +17,7 @@ from tfrs_twotower.cli import (
     load,
     recommend,
     rollback,
+    runs,
     serve,
     similar,
     train,
@@ -25,8 +27,8 @@ from tfrs_twotower.cli import (
 from tfrs_twotower.errors import TwoTowerError
 
 VERBS = (
-    cold, train, tune, update, rollback, evaluate, recommend, similar, index, export, serve, load, consume, inspect,
-    lineage,
+    cold, train, tune, update, rollback, evaluate, compare, runs, recommend, similar, index, export, serve, load,
+    consume, inspect, lineage,
 )
 
 DESCRIPTION = """\

@@ -3,7 +3,8 @@
 from tfrs_twotower.cli import options
 
 DESCRIPTION = """\
-Trains a recipe, evaluates it against popularity and item-kNN, builds the index and exports a SavedModel.
+Trains a recipe, evaluates it against popularity, last week's popularity, what users had before, item-kNN, EASE and
+iALS, builds the index and exports a SavedModel.
 
   twotower train                                      MovieLens-100K
   twotower train retail --set training.epochs=3       the grocery sample, three epochs

@@ -11,11 +11,12 @@ from pathlib import Path
 from tfrs_twotower import columns as c
 from tfrs_twotower import recipes, runs
 from tfrs_twotower.cli import options
+from tfrs_twotower.cli.headline import headline, sentence
 from tfrs_twotower.cli.inspect import print_field_weights
 from tfrs_twotower.config import override
 from tfrs_twotower.data import Columns, Files
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.evaluation import metric_table, plot_deciles, slice_table, view_table
+from tfrs_twotower.evaluation import metric_table, plot_deciles, slice_table, view_table, write_per_query
 from tfrs_twotower.extras import available
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import is_chief, is_server, of_chief, serve, strategy
@@ -132,12 +133,20 @@ def write_report(recommender, metrics):
     report.mkdir(exist_ok=True)
     evaluations = recommender.evaluations
     k = recommender.recipe.evaluation.ks[0]
+    keep_per_query(recommender, metrics)
     tables = [*outcome_tables(recommender, metrics), slice_table(evaluations, f"recall@{k}")]
     (report / "metrics.txt").write_text("\n\n".join(tables) + "\n", encoding="utf-8")
     if available("matplotlib"):
         others = sorted(evaluations.keys() - {"model"}, key=lambda name: -evaluations[name].metrics[f"recall@{k}"])
         shown = {name: evaluations[name] for name in ["model", *others[: _PLOTTED - 1]]}
         plot_deciles(shown, report / "recall_by_popularity.png", metric=f"recall@{k}")
+
+
+def keep_per_query(recommender, metrics):
+    """Keeps the test's values of single queries in the run's `report/`, for `twotower compare`."""
+    report = recommender.directory / runs.REPORT
+    report.mkdir(exist_ok=True)
+    write_per_query(report, recommender.evaluations, metrics["protocol"]["asked_sha256"])
 
 
 def outcome_tables(recommender, metrics):
@@ -173,6 +182,7 @@ def print_outcome(recommender, metrics, exported):
     if metrics["collapse"]["message"]:
         print(f"Warning: {metrics['collapse']['message']}\n")
     print_skipped(metrics)
+    print(f"{sentence(headline(metrics, recommender.recipe.training.monitor))}.\n")
     print_lost(metrics["beats"], recommender.recipe.training.monitor)
     index = metrics["index"]
     recall = f"recall@{index['k']}"

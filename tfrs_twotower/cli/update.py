@@ -17,6 +17,10 @@ reason in refused.json; `latest` then still points to the serving run.
   twotower update runs/shop/latest                                       the run's own source has grown
   twotower update runs/shop/latest --users-only --interactions hour.parquet   the update of minutes
 
+Worse is: below the serving version by more than 1% of its value, or surely below it, by the 95% interval of the paired
+difference. The fewer queries judge, the more often chance alone refuses: raise --held-out, or look at the figures and
+publish it by `twotower export RUN --force`.
+
 Vocabularies grow by what is new. The vectors are of a new embedding space: index and export are made anew.
 
 With --users-only, the events move the rows of their users and nothing else, in the order of time. The rows are

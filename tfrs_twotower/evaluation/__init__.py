@@ -16,9 +16,11 @@ from tfrs_twotower.evaluation.config import EvaluationConfig
 from tfrs_twotower.evaluation.evaluate import Evaluation, compare, evaluate
 from tfrs_twotower.evaluation.field_weights import field_weights
 from tfrs_twotower.evaluation.interests import Interests, interests
+from tfrs_twotower.evaluation.per_query import PerQuery, read_per_query, write_per_query
+from tfrs_twotower.evaluation.plain import SCORE, PairScorer
 from tfrs_twotower.evaluation.plots import plot_deciles
 from tfrs_twotower.evaluation.ranking import Ranking, rank
-from tfrs_twotower.evaluation.report import metric_table, slice_table, view_table
+from tfrs_twotower.evaluation.report import metric_table, paired_table, slice_table, view_table
 from tfrs_twotower.evaluation.reranked import RerankedScorer
 from tfrs_twotower.evaluation.scorers import DotScorer, Scorer
 from tfrs_twotower.evaluation.views import ALL, DISCOVERY, MANY, REPEATS, VIEWS, chosen, repeat_share, viewed
@@ -37,10 +39,13 @@ __all__ = [
     "Interests",
     "ItemKNN",
     "MANY",
+    "PairScorer",
+    "PerQuery",
     "Popularity",
     "REPEATS",
     "Ranking",
     "RerankedScorer",
+    "SCORE",
     "Scorer",
     "TrainingEvents",
     "VIEWS",
@@ -52,11 +57,14 @@ __all__ = [
     "interests",
     "item_counts",
     "metric_table",
+    "paired_table",
     "plot_deciles",
     "rank",
+    "read_per_query",
     "recent_counts",
     "repeat_share",
     "slice_table",
     "view_table",
     "viewed",
+    "write_per_query",
 ]

@@ -8,6 +8,7 @@ import numpy as np
 from tfrs_twotower.errors import EvaluationError, invalid
 from tfrs_twotower.evaluation import metrics as measures
 from tfrs_twotower.evaluation.bootstrap import intervals
+from tfrs_twotower.evaluation.plain import as_asked
 from tfrs_twotower.evaluation.ranking import rank
 from tfrs_twotower.evaluation.slices import slice_masks
 
@@ -48,15 +49,17 @@ class Evaluation:
 
 
 def evaluate(
-    scorer, targets, exclude, train_counts, ks=(10, 50, 100), cold_users=None, seed=0, bootstrap=1000
+    scores, targets, exclude=None, train_counts=None, ks=(10, 50, 100), cold_users=None, seed=0, bootstrap=1000
 ):
     """Ranks the whole catalogue for every query and measures the outcome.
 
     Args:
-      scorer: a `Scorer` of q queries and n candidates.
-      targets: `Ragged`, q rows of candidate positions to be found; −1 is an item outside the catalogue.
-      exclude: `Ragged`, q rows of positions that are not ranked (seen items), and are no targets; or None.
-      train_counts: [n]: training events of each candidate.
+      scores: a `Scorer` of q queries and n candidates; or an array [q, n]; or a frame with user_id, item_id and
+        score, a row a pair: its items are the catalogue, and what has no score comes last.
+      targets: `Ragged` or lists, q rows of candidate positions to be found; −1 is an item outside the catalogue. With
+        a frame of scores a frame with user_id and item_id; an item that is in no row of the scores is a miss.
+      exclude: like `targets`: what is not ranked (seen items), and is no target; or None.
+      train_counts: [n]: training events of each candidate; None leaves out novelty and the slices by item.
       ks: cut-offs, each at least 1.
       cold_users: bool [q], users without a training event, or None for no slices by user.
       seed: of the bootstrap.
@@ -65,11 +68,13 @@ def evaluate(
     Raises:
       EvaluationError: scores are not finite, no query has a target, or shapes do not agree.
     """
+    scorer, targets, exclude = as_asked(scores, targets, exclude)
     ks = _checked(scorer, train_counts, ks)
     ranking = rank(scorer, targets, exclude, ks[-1])
     per_query = measures.per_query(ranking, ks)
     per_query["mrr"] = measures.reciprocal_rank(ranking)
-    per_query.update({f"novelty@{k}": measures.novelty(ranking, k, train_counts) for k in ks})
+    if train_counts is not None:
+        per_query.update({f"novelty@{k}": measures.novelty(ranking, k, train_counts) for k in ks})
     masks = slice_masks(ranking.targets, train_counts, cold_users)
     sliced = {name: measures.per_query(ranking, ks, mask) for name, mask in masks.items()}
     means, bounds = _summary({None: per_query, **sliced}, bootstrap, seed)
@@ -124,7 +129,7 @@ def _checked(scorer, train_counts, ks):
         raise EvaluationError(
             invalid("ks", "be one or more numbers of at least 1", ks, "Pass for example (10, 100).")
         )
-    if np.shape(train_counts) != (scorer.catalogue,):
+    if train_counts is not None and np.shape(train_counts) != (scorer.catalogue,):
         raise EvaluationError(
             f"`train_counts` must have one count for each of the {scorer.catalogue:,} candidates. "
             f"Received: shape {np.shape(train_counts)}. Count the training events by candidate position."

@@ -49,6 +49,23 @@ def view_table(views, k):
     return _aligned(["view", "targets", *names], rows)
 
 
+def paired_table(rows, metrics):
+    """One row a run, one column a metric: its value and how far it is above the first run, with the interval.
+
+    Args:
+      rows: dicts of "run", "queries" and, by metric, "value", and "difference" and "interval" but for the first.
+    """
+    def cell(found):
+        text = f"{found['value']:.4f}"
+        if "difference" not in found:
+            return text
+        low, high = found["interval"]
+        return f"{text} {found['difference']:+.4f} [{low:+.4f}, {high:+.4f}]"
+
+    lines = [[row["run"], f"{row['queries']:,}", *(cell(row[metric]) for metric in metrics)] for row in rows]
+    return _aligned(["run", "queries", *metrics], lines)
+
+
 def _cell(value, interval):
     if value is None:
         return "–"

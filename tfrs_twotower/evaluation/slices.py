@@ -24,14 +24,10 @@ def slice_masks(targets, train_counts, cold_users=None):
 
     `item_decile_1` … `item_decile_10`: the target's popularity decile. `cold_items`: targets with no
     training event, or outside the catalogue; `warm_items`: the others. `cold_users` and `warm_users` (only
-    with `cold_users`, bool [q]): all targets of users without, or with, training events.
+    with `cold_users`, bool [q]): all targets of users without, or with, training events. Without `train_counts`
+    there are none by item.
     """
-    values, counts = np.asarray(targets.values), np.asarray(train_counts)
-    known = values >= 0
-    decile = np.where(known, popularity_deciles(counts)[values], 0)
-    warm = known & (counts[values] > 0)
-    masks = {f"item_decile_{d}": decile == d for d in range(1, DECILES + 1)}
-    masks.update(cold_items=~warm, warm_items=warm)
+    masks = {} if train_counts is None else _by_item(np.asarray(targets.values), np.asarray(train_counts))
     if cold_users is not None:
         cold_users = np.asarray(cold_users, bool)
         size = len(targets.offsets) - 1
@@ -42,3 +38,11 @@ def slice_masks(targets, train_counts, cold_users=None):
         cold = cold_users[query_rows(targets)]
         masks.update(cold_users=cold, warm_users=~cold)
     return {name: mask for name, mask in masks.items() if mask.any()}
+
+
+def _by_item(values, counts):
+    known = values >= 0
+    decile = np.where(known, popularity_deciles(counts)[values], 0)
+    warm = known & (counts[values] > 0)
+    masks = {f"item_decile_{d}": decile == d for d in range(1, DECILES + 1)}
+    return {**masks, "cold_items": ~warm, "warm_items": warm}

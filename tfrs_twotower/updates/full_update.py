@@ -10,6 +10,7 @@ from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.evaluation import compare
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import warm_start
+from tfrs_twotower.updates.gate import TOLERANCE, refusal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Update:
 
 
 def update_full(parent, source, held_out=0.1, directory=None, verbose=1):
-    """Trains the model of a run further on what came since, and publishes it if it is not worse.
+    """Trains the model of a run further on what came since, and publishes it if it is not worse (`gate.refusal`).
 
     Vocabularies grow at their ends; weights and optimizer slots of known ids are kept. The new events train once,
     in shuffled order, but for the newest `held_out` of them, which judge. What passes is trained once more from the
@@ -98,19 +99,14 @@ def update_full(parent, source, held_out=0.1, directory=None, verbose=1):
 def _judged(new, parent, verbose):
     """Publishes, or writes down why not."""
     metrics = new.evaluate()
-    a, monitor = new.assembly, new.recipe.training.monitor
+    monitor = new.recipe.training.monitor
     updated, serving = new.evaluations["model"], _serving(new, parent)
-    difference = compare(updated, serving)[monitor]
-    low, high = difference["interval"]
+    moved = updated.metrics[monitor] - serving.metrics[monitor]  # all that there is of a metric that is no mean
+    low, high = compare(updated, serving).get(monitor, {"interval": (moved, moved)})["interval"]
     metrics["gate"] = {"metric": monitor, "serving": serving.metrics[monitor], "updated": updated.metrics[monitor],
-                       "interval": [low, high], "queries": len(a.split.test)}
-    reason = None
-    if high < 0:
-        reason = (
-            f"{monitor} of the newest {len(a.split.test)} queries fell from {serving.metrics[monitor]:.4f} to "
-            f"{updated.metrics[monitor]:.4f}, by more than the interval [{low:.4f}, {high:.4f}]."
-        )
-    elif new.recipe.training.refit:
+                       "interval": [low, high], "queries": updated.queries, "tolerance": TOLERANCE}
+    reason = refusal(monitor, serving.metrics[monitor], updated.metrics[monitor], (low, high), updated.queries)
+    if reason is None and new.recipe.training.refit:
         new.refit(verbose)
     index = new.index()
     metrics["index"] = index.to_dict()

@@ -11,6 +11,7 @@ from tfrs_twotower.evaluation.baselines.ials import FACTORS, IALS
 from tfrs_twotower.evaluation.baselines.item_knn import ItemKNN
 from tfrs_twotower.evaluation.baselines.popularity import Popularity
 from tfrs_twotower.evaluation.baselines.tuning import OutOfTime, tune
+from tfrs_twotower.evaluation.scorers import Scorer
 
 _KNN = {"neighbours": (20, 100, 400)}
 _EASE = {"penalty": (10, 50, 200, 1000, 3000)}
@@ -51,7 +52,7 @@ class Baselines:
     def scorers(self, histories):
         """{name: `Scorer`} for queries of these histories: `Ragged` of candidate positions, oldest first."""
         size, events = len(histories), self._events
-        found = {"popularity": Popularity(self._counts, size)}
+        found: dict[str, Scorer] = {"popularity": Popularity(self._counts, size)}
         if len(events.timestamps) and events.timestamps.max() - events.timestamps.min() > WEEK:
             week = recent_counts(events.items, events.timestamps, events.catalogue)
             found["popularity_last_week"] = Popularity(week, size)

@@ -80,6 +80,6 @@ def tune(fit, grid, start, history, measure, deadline):
 
 def _choose_history(best, measure):
     values = {kind: measure(best.fit, kind) for kind in HISTORIES if kind != best.history}
-    kind = max(values, key=values.get)
+    kind = max(values, key=lambda k: values[k])
     if values[kind] > best.validation:
         best.history, best.validation = kind, values[kind]

@@ -1,0 +1,62 @@
+"""`twotower compare`: runs side by side, on the same queries."""
+
+import json
+from pathlib import Path
+
+from tfrs_twotower.cli import options
+from tfrs_twotower.errors import ConfigError, nearest
+
+DESCRIPTION = """\
+Prints the metrics of two runs or more, and how far each is above the first, with the 95% interval of a paired
+bootstrap: both are asked the same queries. Runs that were asked others are refused.
+
+  twotower compare runs/movielens/20261120-101500 runs/movielens/latest
+  twotower compare runs/plain/latest runs/hstu/latest --metric ndcg@10 --metric mrr
+"""
+
+
+def add_parser(subparsers):
+    """Adds the verb."""
+    parser = options.verb(subparsers, "compare", run, "runs side by side, with paired intervals", DESCRIPTION)
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="two runs or more; the others are compared to the first")
+    parser.add_argument("--metric", action="append", metavar="NAME",
+                        help="a metric to show; may be repeated (default: NDCG at the first K, recall at the last)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    return parser
+
+
+def run(args):
+    """Compares."""
+    if len(args.runs) < 2:
+        raise ConfigError(f"`RUN` must name two runs or more. Received: {args.runs[0]}. Add one to compare it with.")
+    folders = [options.run_directory(text) for text in args.runs]
+    from tfrs_twotower import runs
+    from tfrs_twotower.evaluation import compare, paired_table, read_per_query
+
+    found = [read_per_query(folder / runs.REPORT) for folder in folders]
+    ks = runs.read_config(folders[0]).recipe.evaluation.ks
+    metrics = args.metric or [f"ndcg@{min(ks)}", f"recall@{max(ks)}"]
+    rows = [_row(text, other, found[0] if i else None, metrics, compare)
+            for i, (text, other) in enumerate(zip(map(_name, folders), found))]
+    print(json.dumps(rows, indent=2) if args.json else paired_table(rows, metrics))
+
+
+def _row(name, found, first, metrics, compare):
+    """{"run", "queries", metric: {"value", "difference", "interval"}}; the first run has no difference."""
+    import numpy as np
+
+    paired = compare(found, first) if first else {}
+    for metric in metrics:
+        if metric not in found.per_query:
+            raise ConfigError(
+                f"`--metric` must be kept by query. Received: {metric}." + nearest(metric, found.per_query, most=20)
+            )
+    row = {"run": name, "queries": int(np.isfinite(found.per_query[metrics[0]]).sum())}
+    for metric in metrics:
+        value = float(np.nanmean(found.per_query[metric]))
+        row[metric] = {"value": value, **paired.get(metric, {})}
+    return row
+
+
+def _name(folder):
+    return f"{Path(folder).parent.name}/{Path(folder).name}"

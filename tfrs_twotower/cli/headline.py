@@ -1,0 +1,47 @@
+"""A run in one line: its metric beside that of its best baseline. From `metrics.json`, without TensorFlow."""
+
+_OWN = ("retrieval", "scores")  # stand among the baselines and are none: the model's own first stage, anybody's scores
+
+
+def headline(metrics, metric):
+    """{"metric", "on", "value", "baseline", "baseline_value", "difference", "interval"} of a run.
+
+    Args:
+      metrics: `metrics.json`.
+      metric: its name.
+
+    Returns:
+      "baseline" is the one with the largest value, None where there is none; "interval" is None for a metric that is
+      no mean over queries.
+    """
+    on = metrics["protocol"]["on"]
+    others = {name: found[metric] for name, found in metrics["baselines"].items() if name not in _OWN}
+    best = max(others, key=lambda name: others[name], default=None)
+    value = metrics[on][metric]
+    return {
+        "metric": metric, "on": on, "value": value, "baseline": best,
+        "baseline_value": others.get(best), "difference": None if best is None else value - others[best],
+        "interval": metrics["beats"].get(best, {}).get(metric, {}).get("interval"),
+    }
+
+
+def sentence(found):
+    """`headline`'s dict as one line."""
+    text = f"{found['metric']} {_short(found['value'])}"
+    if found["baseline"] is None:
+        return text
+    text += f", best baseline {found['baseline']} {_short(found['baseline_value'])}: {_signed(found['difference'])}"
+    if found["interval"] is None:
+        return text
+    low, high = found["interval"]
+    word = "better" if low > 0 else "worse" if high < 0 else "within chance"
+    return f"{text} [{_signed(low)}, {_signed(high)}], {word}"
+
+
+def _short(value):
+    return f"{value:.4f}".removeprefix("0")
+
+
+def _signed(value):
+    text = f"{value:+.4f}"
+    return text[0] + text[1:].removeprefix("0")

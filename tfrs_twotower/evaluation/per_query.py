@@ -1,0 +1,51 @@
+"""The values of single queries, kept so that two runs can be compared later, pair by pair."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+
+from tfrs_twotower.errors import EvaluationError
+
+FILE = "per_query.npz"
+_TARGETS = "targets_sha256"
+
+
+@dataclasses.dataclass(frozen=True)
+class PerQuery:
+    """What `compare` needs of an evaluation.
+
+    Attributes:
+      per_query: {metric: float64 [q]}.
+      targets_sha256: of what was asked, by ids.
+    """
+
+    per_query: dict
+    targets_sha256: str
+
+
+def write_per_query(folder, evaluations, targets_sha256):
+    """Keeps the values of {name: `Evaluation`} in a folder's `per_query.npz`."""
+    arrays = {f"{name}/{metric}": v for name, e in evaluations.items() for metric, v in e.per_query.items()}
+    aside = Path(folder) / f".{FILE}"
+    with open(aside, "wb") as file:
+        np.savez_compressed(file, **arrays, **{_TARGETS: targets_sha256})
+    os.replace(aside, Path(folder) / FILE)
+
+
+def read_per_query(folder, name="model"):
+    """The `PerQuery` of one evaluation in a folder.
+
+    Raises:
+      EvaluationError: there is no such file, or it cannot be read.
+    """
+    path = Path(folder) / FILE
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {key.split("/", 1)[1]: arrays[key] for key in arrays.files if key.startswith(f"{name}/")}
+            return PerQuery(found, str(arrays[_TARGETS]))
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise EvaluationError(
+            f"{path} cannot be read ({error}). Measure the run again: twotower evaluate RUN."
+        ) from error
