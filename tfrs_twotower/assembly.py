@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
@@ -31,6 +32,7 @@ from tfrs_twotower.training import (
 
 _BLOCK = 4096  # rows embedded at a time
 _CELLS = 2**23  # rows × events × events of one attention at a time
+_TITLES = ("title", "name")
 _KNN_HISTORY = 10  # events of the past that item-kNN sums over; more was worse
 
 
@@ -39,7 +41,7 @@ class Assembly:
     """The parts of one training.
 
     Attributes:
-      recipe: the `Recipe`, its schema filled in.
+      recipe: the `Recipe`, its schema and title filled in.
       log, split: the data and who may see what of it.
       model: a `TwoTowerModel`.
       examples, batches: encoded features; training batches.
@@ -143,7 +145,7 @@ def assemble(recipe, log, field_states=None, grow=None, split=None):
     """Splits the log, adapts the fields to training rows alone, and builds the model.
 
     Args:
-      recipe: a `Recipe`; without a schema it gets `infer_schema`'s.
+      recipe: a `Recipe`, which is `completed`.
       log: an `InteractionLog`.
       field_states: {side: {field name: state}} of an earlier training, instead of adapting.
       grow: of which fields the vocabularies then take up what is new: field → bool; None for none.
@@ -157,9 +159,8 @@ def _assemble(recipe, log, field_states, grow, split):
     tf.keras.utils.set_random_seed(recipe.training.seed)
     if split is None:
         split = _split(recipe, log)
-    schema = recipe.schema or infer_schema(log, outcomes=_outcomes(recipe))
-    recipe = dataclasses.replace(recipe, schema=schema)
-    schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
+    recipe = completed(recipe, log)
+    recipe.schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
     towers = adapted_towers(recipe, log, split.known, field_states, grow)
     counts = log.item_counts(split.known)
     visible = None
@@ -190,6 +191,13 @@ def _assemble(recipe, log, field_states, grow, split):
     model = build_model(recipe, query_tower, candidate_tower, objective, auxiliary)
     batches = _batches(recipe, query_tower, examples, positives, known)
     return Assembly(recipe, log, split, model, examples, batches, catalogue, counts[catalogue], stage)
+
+
+def completed(recipe, log):
+    """The recipe with the schema and the title that are taken from the log's columns where it names none."""
+    schema = recipe.schema or infer_schema(log, recipe.derived, outcomes=_outcomes(recipe))
+    texts = (f.name for f in log.items.schema if f.name.casefold() in _TITLES and pa.types.is_string(f.type))
+    return dataclasses.replace(recipe, schema=schema, title=recipe.title or next(texts, None))
 
 
 def _split(recipe, log):

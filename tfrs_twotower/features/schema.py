@@ -84,5 +84,5 @@ class Schema:
                         raise ConfigError(
                             f"`{feature.name}` of the {side} reads column `{column}`, which is not there."
                             + nearest(column, [name for name in known if name != names.TAKEN_BY])
-                            + f" Give `schema.{side}` features of your columns, or train `plain`, which derives them."
+                            + f" Give `schema.{side}` features of your columns, or no schema: they give one then."
                         )
