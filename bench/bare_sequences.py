@@ -37,7 +37,8 @@ class _Bare:
 
     def step(self, batch):
         """() → the loss after one training step on the batch's windows."""
-        items, targets = batch["past_id"], batch["candidate_id"]
+        items = batch["past_id"]
+        targets = batch["candidate_id"][:tf.size(items)]  # without the first events, which follow from none
         age = batch["query"]["sequence"]["age"]
         asked = tf.pad(age[:, 1:], [[0, 0], [0, 1]])
         self.optimizer.build(self.variables)

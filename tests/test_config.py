@@ -127,7 +127,8 @@ def test_a_number_names_a_place_of_a_tuple():
 
 @pytest.mark.parametrize(("assignment", "message"), [
     ('split={"type": "Files", "path": "x.csv"}',
-     "`split` must be Temporal or LeaveLastOut or UserHeldOut or RandomHoldout or RandomPerUser or Newest. Received: split=Files("),
+     "`split` must be Temporal or LeaveLastOut or UserHeldOut or RandomHoldout or RandomPerUser or Newest. Received: "
+     "split=Files("),
     ('split={"type": "Files"}', "`Files` needs the field `path`, which has no default."),
     ('schema={"type": "Schema"}', "`Schema` needs the field `query`, which has no default."),
     ("split=temporal", "`split` must be Temporal or "),

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
@@ -49,6 +50,7 @@ _CELLS = 2**23  # rows × events × events of one attention at a time
 _PAST = 2**22  # events of pasts read at a time
 _TUNING_QUERIES = 2_000  # validation queries that choose the baselines' settings
 _SHOWN = 4  # items that were shown and not liked, as negatives of an event
+_TITLES = ("title", "name")
 
 
 @dataclasses.dataclass
@@ -56,7 +58,7 @@ class Assembly:
     """The parts of one training.
 
     Attributes:
-      recipe: the `Recipe`, its schema and `evaluation.exclude_seen` filled in.
+      recipe: the `Recipe`, its schema, title and `evaluation.exclude_seen` filled in.
       log, split: the data and who may see what of it.
       model: a `TwoTowerModel`.
       examples, batches: encoded features; training batches.
@@ -234,7 +236,7 @@ def assemble(recipe, log, field_states=None, grow=None, split=None, held_out=Tru
     """Splits the log, adapts the fields to training rows alone, and builds the model.
 
     Args:
-      recipe: a `Recipe`; without a schema it gets `infer_schema`'s.
+      recipe: a `Recipe`, which is `completed`.
       log: an `InteractionLog`.
       field_states: {side: {field name: state}} of an earlier training, instead of adapting.
       grow: of which fields the vocabularies then take up what is new: field → bool; None for none.
@@ -249,12 +251,12 @@ def assemble(recipe, log, field_states=None, grow=None, split=None, held_out=Tru
 
 def _assemble(recipe, log, field_states, grow, split):
     tf.keras.utils.set_random_seed(recipe.training.seed)
-    schema = recipe.schema or infer_schema(log, outcomes=_outcomes(recipe))
+    recipe = completed(recipe, log)
     exclude_seen = chosen(recipe.evaluation, split.validation)[0]
     recipe = dataclasses.replace(
-        recipe, schema=schema, evaluation=dataclasses.replace(recipe.evaluation, exclude_seen=exclude_seen)
+        recipe, evaluation=dataclasses.replace(recipe.evaluation, exclude_seen=exclude_seen)
     )
-    schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
+    recipe.schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
     towers = adapted_towers(recipe, log, split.known, field_states, grow)
     counts = log.item_counts(split.known)
     visible = None
@@ -292,6 +294,13 @@ def _assemble(recipe, log, field_states, grow, split):
             recipe, model=dataclasses.replace(recipe.model, popularity_half_lives=half_lives)
         )
     return a
+
+
+def completed(recipe, log):
+    """The recipe with the schema and the title that are taken from the log's columns where it names none."""
+    schema = recipe.schema or infer_schema(log, recipe.derived, outcomes=_outcomes(recipe))
+    texts = (f.name for f in log.items.schema if f.name.casefold() in _TITLES and pa.types.is_string(f.type))
+    return dataclasses.replace(recipe, schema=schema, title=recipe.title or next(texts, None))
 
 
 def _split(recipe, log):

@@ -47,7 +47,10 @@ def _build_towers(recipe):
     seeds = (derive_seed(recipe.training.seed, name) for name in names)
     parts = zip(build_fields(recipe.schema, seed=recipe.training.seed), encoders, seeds, names)
     unit = config.similarity == "cosine"
-    return tuple(Tower(fields, encoder, config.dim, unit, seed, name) for fields, encoder, seed, name in parts)
+    return tuple(
+        Tower(fields, encoder, config.dim, unit, seed, name, start=name == "query")
+        for fields, encoder, seed, name in parts
+    )
 
 
 def as_one(recipe, towers, objectives):

@@ -8,6 +8,8 @@ _LONGEST = 500  # characters of a value that a message quotes
 class TwoTowerError(Exception):
     """Base of all errors that this package raises on purpose."""
 
+    _keras_call_info_injected = True  # a layer's call would put its arguments, all tensors, around the one line
+
 
 class DataError(TwoTowerError, ValueError):
     """The interaction log, a user table or an item table breaks its contract."""

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import runs
-from tfrs_twotower.assembly import assemble
-from tfrs_twotower.features import History, Id, Schema, Sequence, infer_schema
+from tfrs_twotower.assembly import assemble, completed
+from tfrs_twotower.features import History, Id, Schema, Sequence
 from tfrs_twotower.losses import FullSoftmax, SampledSoftmax
 from tfrs_twotower.models import FixedTemperature
 from tfrs_twotower.sampling import NoLogQ, StaticLogQ, Uniform
@@ -44,7 +44,7 @@ def candidates(recipe, log, split):
     and has a vector of each user besides; nothing stands between the vectors and the score. Both start from the pairs
     of items in the training events (`CoVisits`).
     """
-    derived = infer_schema(log)
+    derived = completed(recipe, log).schema
     profile = tuple(f for f in derived.query if not isinstance(f, History) and f.columns != (c.USER_ID,))
     content = tuple(f for f in derived.candidate if f.columns != (c.ITEM_ID,))
     item = Id(c.ITEM_ID, dim=_DIM, dropout=0.05 if content else 0.0)

@@ -21,7 +21,7 @@ from tfrs_twotower.data import (
 )
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.evaluation import EvaluationConfig
-from tfrs_twotower.features import Schema, derive_seed
+from tfrs_twotower.features import Derived, Schema, derive_seed
 from tfrs_twotower.index import IndexConfig
 from tfrs_twotower.losses import (
     BPR,
@@ -165,7 +165,9 @@ class Recipe:
       split: how training, validation and test are told apart. On a log without times `Temporal` becomes
         `RandomPerUser`.
       schema: the features of both towers; None derives them from the columns (`infer_schema`).
-      title: the item column that people read; None where ids must do.
+      derived: what the system needs of features that are derived.
+      title: the item column that people read; None is a text column called `title` or `name`, or the id where the
+        items have none.
       model, training, evaluation, index: see their classes. `training.monitor` is one of the metrics that
         `evaluation.ks` gives.
       race: candidates are raced, and the winner takes the place of `schema`, `model` and `training`; of these the
@@ -180,6 +182,7 @@ class Recipe:
     require_items: bool = False
     split: Temporal | LeaveLastOut | UserHeldOut | RandomHoldout | RandomPerUser | Newest = Temporal()
     schema: Schema | None = None
+    derived: Derived = Derived()
     title: str | None = None
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
@@ -214,6 +217,17 @@ class Recipe:
         if given:
             rule, way_out = f"be null where {', '.join(given)} is given", "Write race=null, and nothing is raced."
             raise ConfigError(invalid("Recipe.race", rule, self.race, way_out))
+
+    def on(self, source):
+        """This recipe on another log: its features are derived from the columns, and the log's size chooses the index.
+
+        Args:
+          source: where the log comes from; None when data frames are handed to the `Recommender`. A recipe that reads
+            vectors of texts reads those of all text columns of `source`'s items.
+        """
+        if source is not None and isinstance(self.source, TextVectors):
+            source = TextVectors(source, columns=())
+        return dataclasses.replace(self, source=source, schema=None, title=None, index=IndexConfig())
 
     def members(self):
         """A recipe for each model of the ensemble, of seeds of their own. The first, or only one, is this one."""

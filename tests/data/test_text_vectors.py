@@ -80,6 +80,19 @@ def test_an_update_names_the_columns_as_the_log_inside_does():
     assert source_of(args, known).columns == columns
 
 
+def test_without_names_all_texts_are_read_and_none_where_there_are_vectors(no_network, files, tmp_path):
+    everything = TextVectors(files, columns=()).items()["text_vector"].to_pylist()
+    np.testing.assert_allclose(everything[2], text_vectors(["A love story in Paris y"])[0], atol=1e-6)
+
+    def read(**columns):
+        pa.parquet.write_table(pa.table({"item_id": ["a", "b"], **columns}), tmp_path / "others.parquet")
+        return TextVectors(Files(files.path, items_path=str(tmp_path / "others.parquet")), columns=()).items()
+
+    assert read(image=[[1.0, 2.0], [3.0, 4.0]]).column_names == ["item_id", "image"]
+    with pytest.raises(DataError, match="no column of them holds any"):
+        read(price=[1.0, 2.0])
+
+
 def test_a_column_that_is_not_there(no_network, files):
     with pytest.raises(DataError, match="the items have no column `titel`. Did you mean `title`?"):
         TextVectors(files, columns=("titel",)).items()

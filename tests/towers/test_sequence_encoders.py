@@ -53,15 +53,17 @@ def test_a_state_depends_on_no_later_event(settings):
 
 @each
 def test_a_request_gets_the_state_after_its_last_event_beside_the_other_fields(settings):
+    """Without an event it gets the start state; in training, as many of these follow the events as are asked for."""
     encoder, given = built(settings), sequence()
     profile = tf.constant([[1.0], [2.0], [3.0]])
     states, last = encoder.sequence(given).numpy(), encoder([profile, given]).numpy()
     np.testing.assert_allclose(last[0], [*states[0, 4], 1], atol=1e-6)
     np.testing.assert_allclose(last[1], [*states[1, 2], 2], atol=1e-6)
-    np.testing.assert_array_equal(last[2], [0] * states.shape[-1] + [3])
-    every = encoder.at_positions([given, tf.range(8.0)[:, tf.newaxis]]).numpy()
-    np.testing.assert_allclose(every[:, :-1], np.concatenate([states[0], states[1, :3]]), atol=1e-6)
-    np.testing.assert_array_equal(every[:, -1], np.arange(8))
+    start = encoder._start._state.numpy()
+    np.testing.assert_array_equal(last[2], [*start[0], 3])
+    every = encoder.at_positions([given, tf.range(10.0)[:, tf.newaxis]], starts=2).numpy()
+    np.testing.assert_allclose(every[:, :-1], np.concatenate([states[0], states[1, :3], start, start]), atol=1e-6)
+    np.testing.assert_array_equal(every[:, -1], np.arange(10))
 
 
 @each

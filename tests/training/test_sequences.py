@@ -8,14 +8,14 @@ import pytest
 import toy
 
 from tfrs_twotower.assembly import assemble
-from tfrs_twotower.data import Frames, LeaveLastOut, ingest
+from tfrs_twotower.data import Frames, LeaveLastOut, Temporal, ingest
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import History, Id, Schema, Sequence
 from tfrs_twotower.losses import FullSoftmax
 from tfrs_twotower.models import SequenceTwoTower
 from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.recommender import Recommender
-from tfrs_twotower.towers import HSTU, MLP, GRU4Rec, SASRec
+from tfrs_twotower.towers import HSTU, MLP, GRU4Rec, SASRec, SearchThenAttend
 from tfrs_twotower.training import LazyAdamConfig, TrainingConfig
 
 import tensorflow as tf  # isort: skip
@@ -52,12 +52,17 @@ def names(a, rows):
 
 
 def test_what_follows_each_event_is_its_target(assembly):
-    """Item names end in the place of their event: the target is one place on, in the same user's past."""
+    """Item names end in the place of their event: the target is one place on, in the same user's past.
+
+    Behind these come first events, which follow from nothing.
+    """
     for batch in epoch(assembly, 0):
         past = batch["past_id"]
         real = past >= 0
         assert (real[:, 1:] <= real[:, :-1]).all()  # padding at the end
         before, after = names(assembly, past[real]), names(assembly, batch["candidate_id"])
+        after, firsts = np.split(after, [len(before)])
+        assert {first[1:] for first in firsts} <= {"00"}
         assert [b[0] for b in before] == [t[0] for t in after]
         assert [int(b[1:]) + 1 for b in before] == [int(t[1:]) for t in after]
         assert batch["past"]["now"].tolist() == [
@@ -66,13 +71,16 @@ def test_what_follows_each_event_is_its_target(assembly):
 
 
 def test_an_epoch_shows_each_past_and_long_ones_in_windows(assembly):
-    """b has 1 pair, c 9 and d 37: ⌈9 / 8⌉ + ⌈37 / 8⌉ windows of 8 and the newest event always; a has no pair."""
+    """b has 1 pair, c 9 and d 37: ⌈9 / 8⌉ + ⌈37 / 8⌉ windows of 8 and the newest event always; a has no pair.
+
+    Each first event is shown once.
+    """
     for number in range(3):
         shown = [name for batch in epoch(assembly, number) for name in names(assembly, batch["candidate_id"])]
         by_user = {user: sorted(name for name in shown if name[0] == user) for user in LENGTHS}
-        assert by_user["a"] == [] and by_user["b"] == ["b01"]
-        assert len(by_user["c"]) == 16 and len(by_user["d"]) == 40
-        assert {"c09", "d37"} <= set(shown)
+        assert by_user["a"] == ["a00"] and by_user["b"] == ["b00", "b01"]
+        assert len(by_user["c"]) == 1 + 16 and len(by_user["d"]) == 1 + 40
+        assert {"c09", "d37"} <= set(shown) and all(shown.count(f"{user}00") == 1 for user in LENGTHS)
 
 
 def test_in_time_every_training_event_is_a_target_and_no_other_ever(assembly):
@@ -80,7 +88,7 @@ def test_in_time_every_training_event_is_a_target_and_no_other_ever(assembly):
              for name in [*names(assembly, b["candidate_id"]), *names(assembly, b["past_id"][b["past_id"] >= 0])]}
     train = set(names(assembly, assembly.log.item[assembly.split.train]))
     held = set(names(assembly, assembly.log.item)) - train
-    assert len(held) == 8 and shown == {name for name in train if name[0] != "a"}
+    assert len(held) == 8 and shown == train
 
 
 def test_short_pasts_do_not_pay_for_long_ones(assembly):
@@ -110,6 +118,22 @@ def test_a_history_beside_a_sequence_is_refused():
     log, _ = ingest(Frames(frame()))
     with pytest.raises(ConfigError, match="Leave the History out"):
         assemble(recipe(GRU4Rec(), (Sequence(length=8), History(length=4))), log)
+
+
+@pytest.mark.parametrize("encoder", [
+    GRU4Rec(units=(8,)), SASRec(blocks=1, heads=1), HSTU(blocks=1), SearchThenAttend(recent=2),
+])
+def test_people_of_one_event_teach_what_a_stranger_is_offered(encoder):
+    """There is no window at all then, and of two devices one has none where a batch has one."""
+    once = pd.DataFrame({"user_id": [f"u{i}" for i in range(40)], "item_id": "a", "timestamp": range(1, 41)})
+    a = assemble(dataclasses.replace(recipe(encoder), split=Temporal()), ingest(Frames(once))[0])
+    assert a.batches.steps_per_epoch == 2
+    batches = list(a.batches.dataset(0, 2))
+    assert [(b["candidate_id"].shape[0], b["past_id"].shape[0]) for b in batches] == [(16, 0), (16, 0)]
+    with tf.GradientTape() as tape:
+        loss = a.model.compute_loss(batches[0], training=True)
+    start = a.model.query_tower.encoder._start.trainable_weights
+    assert np.isfinite(loss) and np.isfinite(tape.gradient(loss, start)[0]).all()
 
 
 def cycle(users=60, items=20, events=24, seed=0):

@@ -51,7 +51,7 @@ def add_recipe(parser):
         "--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE",
         help="override a recipe's field, such as training.epochs=3; may be repeated",
     )
-    files = parser.add_argument_group("your own files (`plain`, `retail`, or features of your columns by --set)")
+    files = parser.add_argument_group("your own files, for any recipe: features are derived from their columns")
     files.add_argument("--interactions", metavar="PATH", help="Parquet or CSV: a file, a folder or a pattern")
     files.add_argument("--users", metavar="PATH", help="the user table, if there is one")
     files.add_argument("--items", metavar="PATH", help="the item table, if there is one")

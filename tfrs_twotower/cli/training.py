@@ -115,9 +115,7 @@ def recipe_of(args):
         source = dataclasses.replace(
             source, **paths, **layout, columns=dataclasses.replace(source.columns if source else Columns(), **names)
         )
-        recipe = dataclasses.replace(recipe, source=source)
-        if "path" in paths:
-            recipe = dataclasses.replace(recipe, title=None)
+        recipe = _on(recipe, source, args) if "path" in paths else dataclasses.replace(recipe, source=source)
     recipe = override(recipe, args.overrides)
     if recipe.source is None:
         raise ConfigError(
@@ -125,6 +123,14 @@ def recipe_of(args):
             f"{recipe.name} --interactions log.parquet --user-id customer --item-id sku --timestamp bought_at"
         )
     return recipe
+
+
+def _on(recipe, source, args):
+    """The recipe on other files: by derived features, unless it is one of the user's own or features are given."""
+    if (args.recipe or DEFAULT).endswith(".json"):
+        return dataclasses.replace(recipe, source=source, title=None)
+    given = any(assignment.startswith("schema.") for assignment in args.overrides)
+    return dataclasses.replace(recipe.on(source), schema=recipe.schema if given else None)
 
 
 def write_report(recommender, metrics):

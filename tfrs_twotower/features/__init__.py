@@ -6,7 +6,7 @@ from tfrs_twotower.features.fields.history import HistoryField
 from tfrs_twotower.features.fields.id import IdField, is_user_table
 from tfrs_twotower.features.fields.past import PastField
 from tfrs_twotower.features.fields.sequence import SequenceEmbedding, SequenceField
-from tfrs_twotower.features.infer import infer_schema
+from tfrs_twotower.features.infer import Derived, infer_schema
 from tfrs_twotower.features.schema import (
     Augmented,
     Category,
@@ -31,6 +31,7 @@ __all__ = [
     "Augmented",
     "Category",
     "Cross",
+    "Derived",
     "Feature",
     "Field",
     "GraphVector",

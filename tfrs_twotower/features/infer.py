@@ -1,12 +1,18 @@
-"""A schema from nothing but the columns: the defaults that a recipe without a schema gets."""
+"""A schema from nothing but the columns: what a recipe without a schema gets."""
+
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.config import config
+from tfrs_twotower.features.past import PAST
 from tfrs_twotower.features.schema import (
+    Augmented,
     Category,
     Feature,
+    GraphVector,
     History,
     Id,
     MultiValue,
@@ -22,7 +28,24 @@ _HISTORY_LENGTH = 50
 _UNKNOWN = 0.2
 
 
-def infer_schema(log, id_dim=32, outcomes=()):
+@config
+class Derived:
+    """What a system needs of a schema that is derived from the columns of a log.
+
+    Attributes:
+      query, candidate: features that are given. Each takes the place of the derived one of its column; a `History` or a
+        `Sequence` that of the derived past. `Augmented` and `GraphVector` stand beside the id.
+      user_id: whether the query has the user's `Id`.
+      text: the `Text.analyser` of derived texts.
+    """
+
+    query: tuple[Feature, ...] = ()
+    candidate: tuple[Feature, ...] = ()
+    user_id: bool = True
+    text: Literal["words", "trigrams", "characters"] = "words"
+
+
+def infer_schema(log, derived=Derived(), outcomes=()):
     """A schema for an `InteractionLog`.
 
     Ids on both sides, the user's history, and every other column by its type: numbers normalised, lists of text as
@@ -37,22 +60,34 @@ def infer_schema(log, id_dim=32, outcomes=()):
 
     Args:
       log: an `InteractionLog`.
-      id_dim: size of the ids' embeddings.
+      derived: a `Derived`: what is given, and what is left out.
       outcomes: context columns that are known only after the event: they are left out.
     """
-    past = History(length=_HISTORY_LENGTH, dropout=_UNKNOWN, cut=1.0 if log.timed else 0.0)
-    query: list[Feature] = [Id(c.USER_ID, dim=id_dim, dropout=_UNKNOWN), past]
-    candidate: list[Feature] = [Id(c.ITEM_ID, dim=id_dim)]
-    for table, key, fields in ((log.users, c.USER_ID, query), (log.items, c.ITEM_ID, candidate)):
-        fields += [f for name in table.column_names if name != key and (f := _feature(name, table[name]))]
-    query += [
-        f for name in log.context.column_names
-        if name not in (c.EVENT, c.LABEL, c.SESSION, *outcomes) and (f := _feature(name, log.context[name]))
-    ]
-    return Schema(query=tuple(query), candidate=tuple(candidate))
+    query: list[Feature] = [Id(c.USER_ID, dropout=_UNKNOWN)] if derived.user_id else []
+    query.append(History(length=_HISTORY_LENGTH, dropout=_UNKNOWN, cut=1.0 if log.timed else 0.0))
+    candidate: list[Feature] = [Id(c.ITEM_ID)]
+    of_events = (c.EVENT, c.LABEL, c.SESSION, *outcomes)
+    tables = ((log.users, (c.USER_ID,), query), (log.items, (c.ITEM_ID,), candidate), (log.context, of_events, query))
+    for table, without, fields in tables:
+        names = [name for name in table.column_names if name not in without]
+        fields += [f for name in names if (f := _feature(name, table[name], derived.text))]
+    return Schema(query=_beside(derived.query, query), candidate=_beside(derived.candidate, candidate))
 
 
-def _feature(name, column):
+def _beside(given, found):
+    """The given features, and those of the found ones whose places they do not take."""
+    taken = {_place(feature) for feature in given}
+    return (*given, *(feature for feature in found if _place(feature) not in taken))
+
+
+def _place(feature):
+    if isinstance(feature, PAST):
+        return PAST
+    beside = isinstance(feature, (Augmented, GraphVector)) or not hasattr(feature, "column")
+    return feature.name if beside else (feature.column,)
+
+
+def _feature(name, column, analyser):
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         if pa.types.is_floating(kind.value_type):
@@ -67,5 +102,5 @@ def _feature(name, column):
     values = column.slice(0, _CATEGORY_ROWS)
     distinct = pc.count_distinct(values).as_py()
     if distinct > _CATEGORY_LIMIT or distinct > 0.5 * len(values):
-        return Text(name, analyser="words")
+        return Text(name, analyser=analyser)
     return Category(name)

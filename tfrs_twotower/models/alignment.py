@@ -87,7 +87,8 @@ def aligned_fields(fields):
     content = [field for field in fields if isinstance(field.feature, Vector)]
     if not ids or not content:
         rule = f"hold Id({ITEM_ID!r}) and a Vector for ContentAlignment"
-        raise ConfigError(invalid("Schema.candidate", rule, [field.name for field in fields], "Add what is missing."))
+        way_out = "Add what is missing: a Vector reads an item column of lists of numbers."
+        raise ConfigError(invalid("Schema.candidate", rule, [field.name for field in fields], way_out))
     for field in content:
         if field.feature.dim != ids[0].feature.dim:
             rule = f"be the {ids[0].feature.dim} of Id({ITEM_ID!r}), to be aligned with it"

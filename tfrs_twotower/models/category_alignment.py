@@ -1,5 +1,7 @@
 """The category alignment loss of dual augmented towers (DAT, Yu et al. 2021)."""
 
+import logging
+
 import tensorflow as tf
 
 from tfrs_twotower.config import config
@@ -7,17 +9,20 @@ from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.features import Category, MultiValue
 from tfrs_twotower.models import replicas
 
+_log = logging.getLogger(__name__)
+
 
 @config
 class CategoryAlignment:
     """Makes the items of rare categories spread like those of the batch's most frequent one.
 
     Attributes:
-      column: of a `Category` or `MultiValue` among the candidate's features; of several values the first counts.
+      column: of a `Category` or `MultiValue` among the candidate's features; of several values the first counts. None
+        is the first such feature; where there is none, there is no such loss, and a warning says so.
       weight: of the loss.
     """
 
-    column: str
+    column: str | None = None
     weight: float = 1.0
 
 
@@ -31,7 +36,7 @@ class CategoryAlignmentLoss(tf.keras.layers.Layer):
 
     def __init__(self, settings, seed=0):
         super().__init__(name="category_alignment")
-        self._settings = settings
+        self._settings, self._warned = settings, False
 
     def call(self, model, batch, queries, candidates, positives, training=False):
         """See `models/auxiliary.py`."""
@@ -40,6 +45,10 @@ class CategoryAlignmentLoss(tf.keras.layers.Layer):
             for f in model.candidate_tower.fields if isinstance(f.feature, (Category, MultiValue))
         }
         column = self._settings.column
+        if column is None and not kinds:
+            self._warn()
+            return tf.zeros([])
+        column = next(iter(kinds)) if column is None else column
         if column not in kinds:
             raise ConfigError(
                 f"`CategoryAlignment.column` must name a Category or MultiValue of the candidate. Received: "
@@ -49,6 +58,12 @@ class CategoryAlignmentLoss(tf.keras.layers.Layer):
         category = index[:, 0] if index.shape.rank == 2 else index - 1  # −1 is no category
         # A category spreads over the whole batch, so all replicas compare all of it.
         return self._settings.weight * category_alignment(replicas.gather(candidates), replicas.gather(category))
+
+    def _warn(self):
+        if not self._warned:
+            _log.warning("CategoryAlignment is left out: no column of the items is a category. An item table "
+                         "(`--items`) with one, such as a genre or a brand, brings it in.")
+        self._warned = True
 
 
 def category_alignment(vectors, category):

@@ -109,7 +109,8 @@ def correlated_masks(fields, encoded):
     """
     count = len(fields)
     if count < 2:
-        rule, way_out = "have two features or more", "Leave SelfSupervision out."
+        rule = "have two features or more for SelfSupervision"
+        way_out = "Give an item table with further columns (`--items`), or train `plain`."
         raise ConfigError(invalid("Schema.candidate", rule, [field.name for field in fields], way_out))
     codes = [_codes(tf.nest.map_structure(np.asarray, encoded[field.name])) for field in fields]
     masks = np.eye(count, dtype=bool)

@@ -9,10 +9,13 @@ from tfrs_twotower.models.two_tower import TwoTowerModel
 class SequenceTwoTower(TwoTowerModel):
     """A `TwoTowerModel` whose query tower has a sequence encoder: after each event, the next one is the positive.
 
-    A training batch is a dict, of b windows with n events in all:
+    Before the first event it is the first one: so the start state learns what someone without a past is offered.
+
+    A training batch is a dict, of b windows with e events in all, and of n = e + s positives:
       query: {field name: encoded} for the query tower: the sequence [b, length], the other fields [n, ...]
       past_id: int32 [b, length], the item row of each event; −1 pads at the end
-      candidate: {field name: encoded} for the candidate tower, [n, ...]: of what followed each event
+      candidate: {field name: encoded} for the candidate tower, [n, ...]: of what followed each event, then of the
+        first events of s pasts, which need not be those of the windows
       candidate_id: int32 [n], its item row
       weight: float32 [n]
 
@@ -27,15 +30,17 @@ class SequenceTwoTower(TwoTowerModel):
 
     def call(self, batch, training=False):
         """Returns (u, v): [n, dim] each."""
+        starts = _starts(batch)
         return (
-            self.query_tower.at_positions(batch["query"], training=training),
+            self.query_tower.at_positions(batch["query"], starts, training=training),
             self.candidate_tower(batch["candidate"], training=training),
         )
 
     def pairs(self, batch, training=False):
         queries, candidates = self(batch, training=training)
         nothing = tf.zeros([tf.shape(queries)[0], 0], tf.int32)
-        positives = Positives(batch["candidate_id"], batch["weight"], self._known(batch["past_id"]), nothing)
+        known = tf.pad(self._known(batch["past_id"]), [[0, _starts(batch)], [0, 0]], constant_values=-1)
+        positives = Positives(batch["candidate_id"], batch["weight"], known, nothing)
         return queries, candidates, positives
 
     def _known(self, past):
@@ -46,3 +51,8 @@ class SequenceTwoTower(TwoTowerModel):
         place = place[:, tf.newaxis] - before
         known = tf.gather(tf.gather(past, row), tf.maximum(place, 0), batch_dims=1)
         return tf.where(place >= 0, known, -1)
+
+
+def _starts(batch):
+    """How many of a batch's positives are first events."""
+    return tf.size(batch["candidate_id"]) - tf.math.count_nonzero(batch["past_id"] >= 0, dtype=tf.int32)

@@ -9,7 +9,7 @@ nobody has watched yet. For a script without spaces use Text(..., analyser="char
 
 import dataclasses
 
-from tfrs_twotower.features import Text
+from tfrs_twotower.features import Derived, Text
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recipes import movielens
 from tfrs_twotower.sampling import InBatch, Uniform
@@ -28,6 +28,7 @@ def recipe():
         base,
         name="dssm",
         schema=dataclasses.replace(base.schema, candidate=candidate),
+        derived=Derived(text="trigrams"),
         model=ModelConfig(
             dim=128, query_encoder=tower, candidate_encoder=tower, negatives=(InBatch(), Uniform(count=256)),
         ),

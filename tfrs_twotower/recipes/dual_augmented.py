@@ -9,7 +9,7 @@ a film names) with the most frequent one (Yu et al. 2021, Meituan).
 
 import dataclasses
 
-from tfrs_twotower.features import Augmented
+from tfrs_twotower.features import Augmented, Derived
 from tfrs_twotower.models import CategoryAlignment, Mimic
 from tfrs_twotower.recipes import movielens
 
@@ -17,13 +17,15 @@ from tfrs_twotower.recipes import movielens
 def recipe():
     """The recipe."""
     base = movielens.recipe()
+    query, candidate = (Augmented(column, dim=base.model.dim) for column in ("user_id", "item_id"))
     return dataclasses.replace(
         base,
         name="dual_augmented",
         schema=dataclasses.replace(
             base.schema,
-            query=(*base.schema.query, Augmented("user_id", dim=base.model.dim)),
-            candidate=(*base.schema.candidate, Augmented("item_id", dim=base.model.dim)),
+            query=(*base.schema.query, query),
+            candidate=(*base.schema.candidate, candidate),
         ),
-        model=dataclasses.replace(base.model, auxiliary=(Mimic(), CategoryAlignment("movie_genres"))),
+        derived=Derived(query=(query,), candidate=(candidate,)),
+        model=dataclasses.replace(base.model, auxiliary=(Mimic(), CategoryAlignment())),
     )

@@ -9,12 +9,13 @@ two cores. A film without training events has none.
 
 import dataclasses
 
-from tfrs_twotower.features import GraphVector, Schema
+from tfrs_twotower.features import Derived, GraphVector, Schema
 from tfrs_twotower.recipes import movielens
 
 
 def recipe():
     """The recipe."""
     base = movielens.recipe()
-    schema = Schema(base.schema.query, (*base.schema.candidate, GraphVector(factors=64, layers=3)))
-    return dataclasses.replace(base, name="graph", schema=schema)
+    graph = GraphVector(factors=64, layers=3)
+    schema = Schema(base.schema.query, (*base.schema.candidate, graph))
+    return dataclasses.replace(base, name="graph", schema=schema, derived=Derived(candidate=(graph,)))

@@ -10,7 +10,7 @@ of every past, against all films at once.
 
 from tfrs_twotower.data import LeaveLastOut, MovieLens
 from tfrs_twotower.evaluation import EvaluationConfig
-from tfrs_twotower.features import Id, MultiValue, Number, Schema, Sequence
+from tfrs_twotower.features import Derived, Id, MultiValue, Number, Schema, Sequence
 from tfrs_twotower.losses import FullSoftmax
 from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.towers import HSTU, MLP
@@ -19,19 +19,17 @@ from tfrs_twotower.training import LazyAdamConfig, TrainingConfig
 
 def recipe():
     """The recipe."""
+    past, item = Sequence(length=200), Id("item_id", dim=64, dropout=0.0)
     return Recipe(
         name="hstu",
         source=MovieLens("100k"),
         title="movie_title",
         split=LeaveLastOut(),
         schema=Schema(
-            query=(Sequence(length=200),),
-            candidate=(
-                Id("item_id", dim=64, dropout=0.0),
-                MultiValue("movie_genres", dim=16),
-                Number("release_year", transform="bucketise"),
-            ),
+            query=(past,),
+            candidate=(item, MultiValue("movie_genres", dim=16), Number("release_year", transform="bucketise")),
         ),
+        derived=Derived(query=(past,), candidate=(item,), user_id=False),
         model=ModelConfig(
             query_encoder=HSTU(blocks=2, heads=1, width=64, dropout=0.2),
             candidate_encoder=MLP(widths=()),

@@ -13,7 +13,7 @@ vectors, and `interests.overlap` of their first ten films.
 
 import dataclasses
 
-from tfrs_twotower.features import History, Sequence
+from tfrs_twotower.features import Derived, History, Sequence
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recipes import movielens
 from tfrs_twotower.towers import MIND, MLP
@@ -23,9 +23,10 @@ def recipe():
     """The recipe."""
     base = movielens.recipe()
     others = tuple(feature for feature in base.schema.query if not isinstance(feature, History))
-    schema = dataclasses.replace(base.schema, query=(*others, History(length=5), Sequence(length=50)))
+    past = (History(length=5), Sequence(length=50))
+    schema = dataclasses.replace(base.schema, query=(*others, *past))
     model = ModelConfig(
         query_encoder=MIND(hidden=MLP(widths=(128,), dropout=0.3)),
         candidate_encoder=base.model.candidate_encoder,
     )
-    return dataclasses.replace(base, name="mind", schema=schema, model=model)
+    return dataclasses.replace(base, name="mind", schema=schema, derived=Derived(query=past), model=model)

@@ -12,7 +12,7 @@ It takes about two minutes on two cores.
 
 import dataclasses
 
-from tfrs_twotower.features import Category, History, Id, Number, Schema, Time
+from tfrs_twotower.features import Category, Derived, History, Id, Number, Schema, Time
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recipes import movielens
 from tfrs_twotower.sampling import Popular, StaticLogQ
@@ -21,19 +21,16 @@ from tfrs_twotower.towers import MLP
 
 def recipe():
     """The recipe."""
+    past = (History(length=50, pooling="mean"), History(length=5, pooling="decay"))
+    example_age, item = Time("timestamp", parts=("recency",)), Id("item_id", dim=64)
     return dataclasses.replace(
         movielens.recipe(),
         name="youtube_dnn",
         schema=Schema(
-            query=(
-                History(length=50, pooling="mean"),
-                History(length=5, pooling="decay"),
-                Number("age", transform="bucketise"),
-                Category("gender"),
-                Time("timestamp", parts=("recency",)),
-            ),
-            candidate=(Id("item_id", dim=64),),
+            query=(*past, Number("age", transform="bucketise"), Category("gender"), example_age),
+            candidate=(item,),
         ),
+        derived=Derived(query=(*past, example_age), candidate=(item,), user_id=False),
         model=ModelConfig(
             query_encoder=MLP(widths=(256, 128), dropout=0.3),
             candidate_encoder=MLP(widths=()),

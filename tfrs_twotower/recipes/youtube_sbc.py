@@ -10,7 +10,7 @@ times, since MovieLens is small. It takes about two minutes on two cores.
 
 import dataclasses
 
-from tfrs_twotower.features import History, Id, MultiValue, Number, Schema, Text
+from tfrs_twotower.features import Derived, History, Id, MultiValue, Number, Schema, Text
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recipes import movielens
 from tfrs_twotower.sampling import InBatch, StreamingLogQ
@@ -20,14 +20,12 @@ from tfrs_twotower.towers import MLP
 def recipe():
     """The recipe."""
     base = movielens.recipe()
+    seed, past = History(length=1, pooling="mean"), History(length=50, pooling="decay", half_life_days=30.0)
     return dataclasses.replace(
         base,
         name="youtube_sbc",
         schema=Schema(
-            query=(
-                History(length=1, pooling="mean"),  # the seed
-                History(length=50, pooling="decay", half_life_days=30.0),
-            ),
+            query=(seed, past),
             candidate=(
                 Id("item_id"),
                 Text("movie_title", analyser="words"),
@@ -35,6 +33,7 @@ def recipe():
                 Number("release_year", transform="bucketise"),
             ),
         ),
+        derived=Derived(query=(seed, past), user_id=False),
         model=ModelConfig(
             query_encoder=MLP(widths=(128,), dropout=0.3),
             candidate_encoder=MLP(widths=(128,), dropout=0.3),

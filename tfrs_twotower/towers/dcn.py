@@ -35,6 +35,7 @@ class DCNEncoder(tf.keras.layers.Layer):
 
     def __init__(self, settings, seed=0):
         super().__init__(name="dcn")
+        self.keeps_zero = True
         self._layers = []
         for number in range(settings.layers):
             start = tf.keras.initializers.GlorotUniform(seed=derive_seed(seed, f"cross/{number}"))

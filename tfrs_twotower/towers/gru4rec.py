@@ -38,7 +38,7 @@ class GRU4RecEncoder(SequenceEncoder):
     """
 
     def __init__(self, settings, seed=0):
-        super().__init__(name="gru4rec")
+        super().__init__(seed, name="gru4rec")
         self._tokens = Tokens(settings.dropout, seed)
         self._layers = []
         for number, units in enumerate(settings.units):

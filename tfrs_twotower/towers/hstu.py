@@ -47,7 +47,7 @@ class HSTUEncoder(SequenceEncoder):
     """
 
     def __init__(self, settings, seed=0):
-        super().__init__(name="hstu")
+        super().__init__(seed, name="hstu")
         self._tokens = Tokens(settings.dropout, seed)
         self._blocks = [_Block(settings, derive_seed(seed, str(i)), f"block_{i}") for i in range(settings.blocks)]
 

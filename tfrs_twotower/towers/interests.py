@@ -23,6 +23,7 @@ class InterestEncoder(tf.keras.layers.Layer):
     def __init__(self, hidden, seed, name):
         super().__init__(name=name)
         self._hidden = MLPEncoder(hidden, derive_seed(seed, "hidden"))
+        self.keeps_zero = self._hidden.keeps_zero
 
     def extract(self, sequence, training=False):
         """`SequenceEmbedding` → float32 [batch, interests, any]."""

@@ -58,7 +58,7 @@ class MLPEncoder(tf.keras.layers.Layer):
 
     def __init__(self, settings, seed=0):
         super().__init__(name="mlp")
-        self.hidden = len(settings.widths)  # layers between the embeddings and what comes after
+        self.keeps_zero = not settings.widths
         self._layers = []
         for number, width in enumerate(settings.widths):
             part = derive_seed(seed, f"mlp/{number}")

@@ -4,7 +4,8 @@ from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.towers.vector_encoder import VectorEncoder
 
 # configuration: layer(configuration, seed), whose call takes a list of [batch, dᵢ] field embeddings and
-# `training`, and returns [batch, any] or [batch, interests, any]; or a `VectorEncoder`.
+# `training`, and returns [batch, any] or [batch, interests, any]; or a `VectorEncoder`. One that makes zeros of zeros
+# says so by `keeps_zero = True`.
 ENCODERS: dict = {}
 
 

@@ -48,7 +48,7 @@ class SASRecEncoder(SequenceEncoder):
     """
 
     def __init__(self, settings, seed=0):
-        super().__init__(name="sasrec")
+        super().__init__(seed, name="sasrec")
         self._tokens = Tokens(settings.dropout, seed)
         self._blocks = [_Block(settings, derive_seed(seed, str(i)), f"block_{i}") for i in range(settings.blocks)]
         self._norm = layer_norm("norm")

@@ -58,7 +58,7 @@ class SearchThenAttendEncoder(SequenceEncoder):
     """
 
     def __init__(self, settings, seed=0):
-        super().__init__(name="search_then_attend")
+        super().__init__(seed, name="search_then_attend")
         self._recent = settings.recent
         self._encoder = _ENCODERS[type(settings.encoder)](settings.encoder, derive_seed(seed, "recent"))
         self._search = _Search(settings, seed)

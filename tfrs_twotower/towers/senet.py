@@ -41,6 +41,7 @@ class SENetEncoder(tf.keras.layers.Layer):
         super().__init__(name="senet")
         self._reduction, self._seed = settings.reduction, seed
         self._encoder = build_encoder(settings.encoder, derive_seed(seed, "encoder"))
+        self.keeps_zero = getattr(self._encoder, "keeps_zero", False)
 
     def build(self, input_shape):
         """input_shape: of each field's embedding."""

@@ -43,8 +43,16 @@ class SequenceEncoder(tf.keras.layers.Layer):
     """Base of the sequence encoders: a subclass gives `sequence`.
 
     The other fields' embeddings (profile, context of the request) stand beside the state, for the tower's
-    projection to weigh.
+    projection to weigh. Where the past is empty a learned state takes the place of the last one.
+
+    Args:
+      seed: from which the start state derives its own.
+      options: of a Keras layer.
     """
+
+    def __init__(self, seed=0, **options):
+        super().__init__(**options)
+        self._start = _Start(derive_seed(seed, "start"))
 
     def sequence(self, sequence, training=False):
         """`SequenceEmbedding` → float32 [batch, length, dim]: the state after each event; at padding anything.
@@ -58,20 +66,38 @@ class SequenceEncoder(tf.keras.layers.Layer):
         return tf.gather_nd(self.sequence(sequence, training=training), tf.stack([row, place], axis=1))
 
     def call(self, embeddings, training=False):
-        """The fields' embeddings → [batch, any]: the state after the last event; zeros where there is none."""
+        """The fields' embeddings → [batch, any]: the state after the last event, or the start state."""
         sequence, others = split_sequence(embeddings)
         count = tf.reduce_sum(tf.cast(sequence.valid, tf.int32), axis=1)
         last = self.at(sequence, tf.range(tf.size(count)), tf.maximum(count - 1, 0), training=training)
-        return tf.concat([tf.where(count[:, tf.newaxis] > 0, last, 0.0), *others], axis=-1)
+        return tf.concat([tf.where(count[:, tf.newaxis] > 0, last, self._start(last)), *others], axis=-1)
 
-    def at_positions(self, embeddings, training=False):
-        """As `call`, after every event: [events, any].
+    def at_positions(self, embeddings, starts=0, training=False):
+        """As `call`, after every event, then before the first one of `starts` pasts: [events + starts, any].
 
-        Events of all sequences follow one another, and the other fields' embeddings are [events, dᵢ].
+        Events of all sequences follow one another, and the other fields' embeddings are [events + starts, dᵢ].
         """
         sequence, others = split_sequence(embeddings)
         row, place = tf.unstack(tf.cast(tf.where(sequence.valid), tf.int32), axis=1)
-        return tf.concat([self.at(sequence, row, place, training=training), *others], axis=-1)
+        states = self.at(sequence, row, place, training=training)
+        start = tf.repeat(self._start(states), starts, axis=0)
+        return tf.concat([tf.concat([states, start], axis=0), *others], axis=-1)
+
+
+class _Start(tf.keras.layers.Layer):
+    """The state of someone without a past, as long as the other states."""
+
+    def __init__(self, seed):
+        super().__init__(name="start")
+        self._seed = seed
+
+    def build(self, states_shape):
+        start = tf.keras.initializers.RandomUniform(-0.05, 0.05, seed=self._seed)
+        self._state = self.add_weight("state", (1, states_shape[-1]), initializer=start)
+        super().build(states_shape)
+
+    def call(self, states):
+        return tf.convert_to_tensor(self._state)
 
 
 class Tokens(tf.keras.layers.Layer):

@@ -17,16 +17,22 @@ class Tower(tf.keras.layers.Layer):
       encoder: configuration of the encoder, such as `MLP()`, which sees the list of the fields' embeddings.
       dim: size of the vectors.
       normalise: whether vectors get length 1 (cosine similarity). A zero vector stays zero.
+      start: whether a learned vector takes the place of zeros, which an encoder without a bias (`keeps_zero`) makes
+        where nothing is known: of a query, it is what is offered to someone new.
       seed: from which encoder and projection derive theirs.
       name: name of the layer.
     """
 
-    def __init__(self, fields, encoder, dim, normalise, seed=0, name="tower"):
+    def __init__(self, fields, encoder, dim, normalise, seed=0, name="tower", start=False):
         super().__init__(name=name)
         self.fields = list(fields)
         self.encoder = build_encoder(encoder, derive_seed(seed, "encoder"), dim)
         self.dim = dim
         self.normalise = normalise
+        self._start = None
+        if start and getattr(self.encoder, "keeps_zero", False):
+            init = tf.keras.initializers.RandomUniform(-0.05, 0.05, seed=derive_seed(seed, "start"))
+            self._start = self.add_weight("start", (dim,), initializer=init)
         if isinstance(self.encoder, VectorEncoder):
             self._project = None
             if normalise:
@@ -81,15 +87,18 @@ class Tower(tf.keras.layers.Layer):
         """What `embed` returns, changed maybe → what `call` returns."""
         return self._finish(self.encoder(embeddings, training=training))
 
-    def at_positions(self, encoded, training=False):
-        """As `call`, after every event of a sequence: [events, dim].
+    def at_positions(self, encoded, starts=0, training=False):
+        """As `call`, after every event of a sequence, then before the first one of `starts` pasts: [n, dim].
 
-        The encoder must be a sequence encoder, and fields beside the sequence come encoded as [events, ...].
+        The encoder must be a sequence encoder, and fields beside the sequence come encoded as [n, ...].
         """
-        return self._finish(self.encoder.at_positions(self.embed(encoded, training), training=training))
+        return self._finish(self.encoder.at_positions(self.embed(encoded, training), starts, training=training))
 
     def _finish(self, values):
         vectors = tf.cast(values if self._project is None else self._project(values), tf.float32)
+        if self._start is not None:
+            known = tf.reduce_any(vectors != 0, axis=-1, keepdims=True)
+            vectors = tf.where(known, vectors, tf.cast(self._start, tf.float32))
         return tf.math.l2_normalize(vectors, axis=-1) if self.normalise else vectors
 
     def field_weights(self, encoded):

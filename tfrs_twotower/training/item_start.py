@@ -153,7 +153,7 @@ def _place(tower, field):
         return None
     if isinstance(tower.encoder, SequenceEncoder):
         return 0  # its state comes first; of the encoders with residual paths it begins as the last item
-    if not isinstance(tower.encoder, MLPEncoder) or tower.encoder.hidden:
+    if not isinstance(tower.encoder, MLPEncoder) or not tower.encoder.keeps_zero:
         return None
     before = 0
     for f in tower.fields:

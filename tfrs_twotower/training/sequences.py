@@ -19,12 +19,15 @@ class SequenceBatches:
     epoch: the newest, and others from places drawn anew each epoch, so that in time every event is a target.
 
     A batch holds windows of like length, padded to the longest that its bucket allows (the field's length, a
-    half, a quarter or an eighth of it), and about `batch_size` events: short pasts come many at a time.
+    half, a quarter or an eighth of it), and about `batch_size` targets: short pasts come many at a time.
+
+    What a user did first follows from no event: it is to be found by someone without a past. These targets are spread
+    evenly over an epoch's batches, and need no window.
 
     Args:
       examples: an `Examples`.
       rows: int64, the training rows of the log; no other row is read.
-      config: a `TrainingConfig`; `batch_size` counts events.
+      config: a `TrainingConfig`; `batch_size` counts targets.
       fields: the query tower's fields, one of them a `SequenceField`.
     """
 
@@ -52,25 +55,30 @@ class SequenceBatches:
         self._size = np.minimum(self._pairs, self._field.length)
         lengths = sorted({-(-self._field.length // 2**i) for i in range(_BUCKETS)})
         self._width = np.asarray(lengths)[np.searchsorted(lengths, self._size)]
-        self.batch_size = min(config.batch_size, int(self._size.sum()))
+        self._firsts = np.asarray(rows)[examples.history.before(rows, 1)[0][:, 0] < 0]
+        followed, shown = int(self._size.sum()), int(self._size.sum()) + len(self._firsts)
+        self.batch_size = min(config.batch_size, shown)
+        room = self.batch_size * followed / shown  # of a batch, for targets of windows
         self._buckets = [np.flatnonzero(self._width == width) for width in lengths]
-        self._batches = [max(round(len(b) * w / self.batch_size), 1) for b, w in zip(self._buckets, lengths)]
+        self._batches = [max(round(len(b) * w / room), 1) if len(b) else 0 for b, w in zip(self._buckets, lengths)]
         self._batches = [min(n, len(b)) for n, b in zip(self._batches, self._buckets)]
-        self.steps_per_epoch = sum(self._batches)
-        self._epoch: tuple = (-1, None, None)
+        self.steps_per_epoch = sum(self._batches) or -(-shown // self.batch_size)
+        self._epoch: tuple = (-1, None, None, None)
 
     def _plan(self, epoch):
-        """(the windows of each batch, where each window begins in its user's past) of an epoch."""
+        """(the windows of each batch, where each window begins in its user's past, each batch's first events)."""
         if self._epoch[0] != epoch:
             rng = np.random.default_rng((self._config.seed, epoch))
             batches = [part for bucket, n in zip(self._buckets, self._batches) if n
                        for part in np.array_split(rng.permutation(bucket), n)]
+            batches = batches or [np.zeros(0, np.int64)] * self.steps_per_epoch  # nobody has a second event
             order = rng.permutation(len(batches))
             slack = self._pairs - self._size
             place = (self._number + rng.random(len(slack))) / np.maximum(self._windows - 1, 1)
             newest = self._number == self._windows - 1
             begin = np.where(newest, slack, (place * (slack + 1)).astype(np.int64).clip(0, slack))
-            self._epoch = (epoch, [batches[i] for i in order], begin)
+            firsts = np.array_split(rng.permutation(self._firsts), len(batches))
+            self._epoch = (epoch, [batches[i] for i in order], begin, firsts)
         return self._epoch[1:]
 
     def batch(self, step, part=0, parts=1):
@@ -79,21 +87,21 @@ class SequenceBatches:
         Of `parts` devices the one of number `part` gets its windows of the batch.
         """
         epoch, at = divmod(int(step), self.steps_per_epoch)
-        batches, begin = self._plan(epoch)
-        chosen, width = part_of(batches[at], part, parts), self._width[batches[at][0]]
+        batches, begin, firsts = self._plan(epoch)
+        chosen, width = part_of(batches[at], part, parts), self._width[batches[at]].max(initial=1)
         place = (self._start + begin)[chosen][:, np.newaxis] + np.arange(width)
         real = np.arange(place.shape[1]) < self._size[chosen][:, np.newaxis]
         log, examples = self._examples.log, self._examples
         past = self._order[np.where(real, place, 0)]
-        targets = self._order[place[real] + 1]
-        items = np.where(real, log.item[past], -1)
+        followed, items = self._order[place[real] + 1], np.where(real, log.item[past], -1)
         last = np.cumsum(self._size[chosen]) - 1
+        targets = np.concatenate([followed, part_of(firsts[at], part, parts)])
         return {
             "query": examples.context(targets),
             "past": {
                 "index": examples.item_index(self._field, items),
                 "times": np.where(real, log.timestamp[past], 0),
-                "now": log.timestamp[targets[last]],
+                "now": log.timestamp[followed[last]],
             },
             "past_id": items,
             "candidate_id": log.item[targets],

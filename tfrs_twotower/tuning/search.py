@@ -11,11 +11,10 @@ import pandas as pd
 import tensorflow as tf
 
 from tfrs_twotower import runs
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower.assembly import assemble, completed
 from tfrs_twotower.config import at_least, config, override, to_dict
 from tfrs_twotower.errors import ConfigError, TrainingError, invalid
 from tfrs_twotower.extras import require
-from tfrs_twotower.features import infer_schema
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.training import fit
 from tfrs_twotower.tuning.space import checked, default_space, value_at
@@ -72,7 +71,7 @@ def tune(recipe, log, directory, space=None, budget=Budget(), verbose=1):
     `directory`: the same call goes on with it, and runs again what was interrupted.
 
     Args:
-      recipe: a `Recipe`; without a schema it gets `infer_schema`'s.
+      recipe: a `Recipe`; without a schema it gets one of the log's columns.
       log: an `InteractionLog`.
       directory: where the study and the best recipe are kept. One process at a time.
       space: a tuple of `Choice` and `Range`; None is `default_space`.
@@ -89,7 +88,7 @@ def tune(recipe, log, directory, space=None, budget=Budget(), verbose=1):
     """
     optuna = require("optuna")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    recipe = dataclasses.replace(recipe, schema=recipe.schema or infer_schema(log))
+    recipe = completed(recipe, log)
     space = checked(default_space(recipe, log.items.num_rows) if space is None else space, recipe)
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)

@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tfrs_twotower.columns import ITEM_ID
 from tfrs_twotower.config import config
 from tfrs_twotower.data.sources.files import Files
 from tfrs_twotower.data.sources.joined import Joined
 from tfrs_twotower.data.sources.movielens import MovieLens
 from tfrs_twotower.data.sources.tfds import Tfds
 from tfrs_twotower.data.sources.tfrecord import TFRecords
-from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
+from tfrs_twotower.errors import DataError, nearest
 from tfrs_twotower.extras import require
 
 
@@ -28,17 +29,14 @@ class TextVectors:
 
     Attributes:
       source: where events, users and items come from.
-      columns: text columns of the items; several are read one after the other.
+      columns: text columns of the items; several are read one after the other. None named is all of them; items
+        that have a column of vectors then need no text.
       into: the new column's name.
     """
 
     source: MovieLens | Files | Tfds | TFRecords | Joined
     columns: tuple[str, ...] = ("title",)
     into: str = "text_vector"
-
-    def __post_init__(self):
-        if not self.columns:
-            raise ConfigError(invalid("TextVectors.columns", "name a text column", self.columns, "Name the title."))
 
     @property
     def name(self):
@@ -57,20 +55,42 @@ class TextVectors:
         """pa.Table, with the vectors.
 
         Raises:
-          DataError: there is no item table, or it has no such column.
+          DataError: there is no item table, or it has no such column, or no text.
           MissingExtraError: the extra `text` is not installed.
         """
         require("wordllama")
         table = self.source.items()
         if table is None:
-            raise DataError(f"{self.name}: TextVectors reads texts of the items, and there is no item table. Give one.")
+            raise DataError(
+                f"{self.name}: TextVectors reads texts of the items, and there is no item table. Give one (`--items`), "
+                "with a text column or a column of vectors."
+            )
         for column in self.columns:
             if column not in table.column_names:
                 message = f"{self.name}: the items have no column `{column}`."
                 raise DataError(message + nearest(column, table.column_names))
-        parts = [pc.fill_null(table[column].cast(pa.string()), "") for column in self.columns]
+        columns = self.columns or _texts(table)
+        if not columns and any(map(_is_vector, table.schema.types)):
+            return table
+        if not columns:
+            raise DataError(
+                f"{self.name}: TextVectors reads texts of the items, and no column of them holds any. Received: "
+                f"{table.column_names}. Add a text column, or a column of vectors (lists of numbers)."
+            )
+        parts = [pc.fill_null(table[column].cast(pa.string()), "") for column in columns]
         texts = pc.binary_join_element_wise(*parts, " ").to_pylist()
         return table.append_column(self.into, as_column(text_vectors(texts)))
+
+
+def _texts(table):
+    """The names of the columns that hold text, without the id."""
+    kinds = {f.name: f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in table.schema}
+    texts = {name for name, kind in kinds.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)}
+    return [name for name in table.column_names if name in texts and name != ITEM_ID]
+
+
+def _is_vector(kind):
+    return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and pa.types.is_floating(kind.value_type)
 
 
 def text_vectors(texts):
