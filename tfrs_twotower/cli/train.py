@@ -3,7 +3,8 @@
 from tfrs_twotower.cli import options
 
 DESCRIPTION = """\
-Trains a recipe, evaluates it against popularity and item-kNN, builds the index and exports a SavedModel.
+Trains a recipe, evaluates it against popularity and item-kNN, trains once more on all events, those that judged it
+too, builds the index and exports a SavedModel. The figures are those of the first training.
 
   twotower train                                      MovieLens-100K
   twotower train retail --set training.epochs=3       the grocery sample, three epochs
@@ -15,7 +16,8 @@ Trains a recipe, evaluates it against popularity and item-kNN, builds the index 
 Results go to runs/RECIPE/TIME, and runs/RECIPE/latest points there:
   config.json      the recipe, as run            metrics.json   every figure
   checkpoint/      weights and training state    report/        tables and plots
-  export/VERSION/  the SavedModel to serve       rejected.parquet   bad rows, each with its reason
+  refit/           the same, of the training     rejected.parquet   bad rows, each with its reason
+                   on all events                 export/VERSION/    the SavedModel to serve
 """
 
 
@@ -31,6 +33,8 @@ def add_parser(subparsers):
         "parameter servers; see docs/distributed.md",
     )
     parser.add_argument("--runs", default=str(options.RUNS), help="where runs are kept (default: runs)")
+    parser.add_argument("--no-refit", action="store_true",
+                        help="do not train on what was held out: export the model that was judged, as do updates of it")
     parser.add_argument("--no-export", action="store_true", help="stop after evaluation")
     parser.add_argument("--force", action="store_true", help="export an index that misses its target recall too")
     return parser

@@ -41,8 +41,14 @@ def run_training(args):
     with _writing(directory, args) if alone else contextlib.nullcontext():  # workers share the folder on purpose
         with devices.scope():
             recommender = Recommender(recipe, directory=directory).fit(options.verbosity())
-        if alone:  # outside of the scope, in which a new variable, such as an index's, waits for all workers to make it
-            _report(recommender.gathered() if args.distribute == "servers" else recommender, args)
+        # Outside of the scope, in which a new variable, such as an index's, waits for all workers to make it.
+        whole = recommender.gathered() if args.distribute == "servers" else recommender
+        metrics = _evaluated(whole) if alone else None
+        if recommender.recipe.training.refit and not (args.no_export or (directory / runs.REFUSED).exists()):
+            with devices.scope():
+                recommender.refit(options.verbosity())
+        if alone:
+            _export(whole, metrics, args)
     with devices.scope():
         of_chief(0.0)  # workers stay until the chief is done
     return 0
@@ -63,21 +69,30 @@ def _writing(directory, args):
 def _asked(args):
     """(recipe, the run's folder)."""
     if args.resume:
-        given = [name for name in ("recipe", "overrides", "interactions", "users", "items") if getattr(args, name)]
+        names = ("recipe", "overrides", "interactions", "users", "items", "no_refit")
+        given = [name for name in names if getattr(args, name)]
         if given:
             raise ConfigError(f"`--resume` goes on with the run as it was; {', '.join(given)} cannot be given with it.")
         directory = Path(args.resume).resolve()
         return runs.read_config(directory).recipe, directory
     recipe = recipe_of(args)
+    if args.no_refit:
+        recipe = override(recipe, ["training.refit=false"])
     return recipe, Path(args.folder).resolve() if args.folder else runs.create(args.runs, recipe.name)
 
 
-def _report(recommender, args):
-    """Evaluates, indexes, exports, and prints the outcome."""
+def _evaluated(recommender):
+    """The figures, which are kept before anything else is trained."""
     metrics = recommender.evaluate()
-    metrics["index"] = recommender.index().to_dict()
     runs.write_json(recommender.directory / runs.METRICS, metrics)
     write_report(recommender, metrics)
+    return metrics
+
+
+def _export(recommender, metrics, args):
+    """Indexes, exports, and prints the outcome."""
+    metrics["index"] = recommender.index().to_dict()
+    runs.write_json(recommender.directory / runs.METRICS, metrics)
     exported = None if args.no_export else recommender.export(force=args.force)
     runs.point_latest(recommender.directory)
     print_outcome(recommender, metrics, exported)
@@ -142,6 +157,10 @@ def print_outcome(recommender, metrics, exported):
     if metrics["collapse"]["message"]:
         print(f"Warning: {metrics['collapse']['message']}\n")
     print_lost(metrics["beats"], recommender.recipe.training.monitor)
+    refit = runs.read_refit(recommender.directory)
+    if refit:
+        print(f"The figures above are of a training without the {refit.held_out:,} events that were held out; what is "
+              "exported learned from these too.\n")
     index = metrics["index"]
     recall = f"recall@{index['k']}"
     print(f"Index: {index['kind']}, recall@{index['k']} {index[recall]:.3f} against exact search, "
