@@ -50,13 +50,16 @@ def run(files, tmp_path_factory):
 
 
 def test_train_leaves_what_the_help_promises(run):
-    assert {"config.json", "metrics.json", "checkpoint", "report", "export"} <= {p.name for p in run.iterdir()}
+    assert {"config.json", "metrics.json", "checkpoint", "refit", "report", "export"} <= {p.name for p in run.iterdir()}
     metrics = json.loads((run / "metrics.json").read_text())
     assert {"protocol", "test", "slices", "baselines", "index", "training", "versions"} <= set(metrics)
     assert metrics["test"].keys() == metrics["baselines"]["popularity"].keys()
     assert {"recall@10", "hit_rate@10", "ndcg@10", "mrr", "coverage@10"} <= set(metrics["test"])
     assert metrics["training"]["examples_per_second"] > 0 and metrics["training"]["peak_memory_mb"] > 0
     assert metrics["index"]["recall@10"] == 1.0
+    manifest = json.loads((run / "export" / "1" / "manifest.json").read_text())
+    assert manifest["metrics"] == metrics["test"]  # of the training that did not see what judged it
+    assert manifest["trained_on"]["refit"] and manifest["trained_on"]["events"] == manifest["training_events"] == 8000
     assert (run / "export" / "1" / "saved_model.pb").is_file()
     popularity = json.loads((run / "popularity.json").read_text())
     assert popularity["weight"] == max(popularity["validation"], key=lambda found: found[1])[0]
@@ -161,6 +164,8 @@ def test_export_of_both_flavours_each_as_its_next_version(run, tmp_path, capsys)
 def test_resume_refuses_what_it_would_not_do(run, capsys):
     assert main(["train", "--resume", str(run), "--set", "training.epochs=9"]) == 1
     assert "overrides cannot be given" in capsys.readouterr().err
+    assert main(["train", "--resume", str(run), "--no-refit"]) == 1
+    assert "no_refit cannot be given" in capsys.readouterr().err
 
 
 def test_a_wrong_title_stops_before_training(files, tmp_path, capsys):
@@ -175,7 +180,8 @@ def test_inspect_needs_no_tensorflow(run, capsys):
     assert main(["inspect", str(run)]) == 0
     assert "Id(user_id)" in capsys.readouterr().out
     assert main(["inspect", str(run / "export" / "1")]) == 0
-    assert "portable" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "portable" in printed and "trained on       8,000 events until " in printed
 
 
 def test_a_finished_run_resumed_trains_no_further(run, capsys, tmp_path):

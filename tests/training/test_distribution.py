@@ -19,11 +19,11 @@ from tfrs_twotower.recommender import Recommender
 _SCRIPT = Path(distributed.__file__)
 
 
-def _start(folder, kind, config=None):
+def _start(folder, kind, config=None, flags=()):
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_NUM_INTRAOP_THREADS": "1"}
     if config:
         environment["TF_CONFIG"] = json.dumps(config)
-    arguments = [folder / "recipe.json", "--folder", folder / kind, "--set", "index.k=10", "--distribute", kind]
+    arguments = [folder / "recipe.json", "--folder", folder / kind, "--set", "index.k=10", "--distribute", kind, *flags]
     return subprocess.Popen([sys.executable, _SCRIPT, "train", *arguments], env=environment, stderr=subprocess.PIPE)
 
 
@@ -56,9 +56,14 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(folder):
-    """(what one process learned, its history)."""
+    """(what one process learned, its history, what its refit learned)."""
     run = Recommender(recipes.load(str(folder / "recipe.json")), directory=folder / "alone").fit(verbose=0)
-    return distributed.learned(run), _history(folder / "alone")
+    learned = distributed.learned(run)
+    return learned, _history(folder / "alone"), _served(run.refit(verbose=0))
+
+
+def _served(run):
+    return [variable.numpy() for variable in run.served.model.trainable_variables]
 
 
 def _agree(run, alone, whole=slice(None)):
@@ -66,10 +71,10 @@ def _agree(run, alone, whole=slice(None)):
 
     Args:
       run: a run's folder.
-      alone: what one process learned, and its history.
+      alone: what one process learned, its history, and more.
       whole: the epochs that were not cut short, so that their mean losses are of all their steps.
     """
-    found, history, (learned, expected) = distributed.learned(Recommender.load(run)), _history(run), alone
+    found, history, (learned, expected, _) = distributed.learned(Recommender.load(run)), _history(run), alone
     assert sorted(found) == sorted(learned)
     for name, values in learned.items():
         np.testing.assert_allclose(found[name], values, rtol=0, atol=2e-4, err_msg=name)
@@ -82,8 +87,9 @@ def _agree(run, alone, whole=slice(None)):
 
 
 def test_two_devices_of_a_process_learn_what_one_does(folder, alone):
-    _finish([_start(folder, "mirrored")])
+    _finish([_start(folder, "mirrored", flags=["--no-refit"])])
     _agree(folder / "mirrored", alone)
+    assert not (folder / "mirrored" / "refit").exists()
 
 
 def test_two_workers_killed_and_resumed_learn_what_one_process_does(folder, alone):
@@ -98,6 +104,8 @@ def test_two_workers_killed_and_resumed_learn_what_one_process_does(folder, alon
     assert not (run / "metrics.json").exists()
     _finish(_workers(folder))
     _agree(run, alone, whole=slice(-1, None))
+    for found, expected in zip(_served(Recommender.load(run)), alone[2], strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-4)
 
 
 def test_auxiliary_losses_and_sequences_are_those_of_the_whole_batch():

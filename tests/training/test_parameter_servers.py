@@ -48,15 +48,18 @@ def test_large_tables_are_split_by_rows_and_all_else_stays_whole():
 def test_two_servers_and_two_workers_learn_the_planted_answer(tmp_path):
     distributed.write(recipe(tmp_path), tmp_path / "recipe.json")
     script = Path(distributed.__file__).with_name("parameter_servers.py")
-    command = [sys.executable, script, tmp_path / "recipe.json", "--folder", tmp_path / "run", "--no-export"]
+    command = [sys.executable, script, tmp_path / "recipe.json", "--folder", tmp_path / "run", "--set", "index.k=10"]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_NUM_INTRAOP_THREADS": "1"}
     ended = subprocess.run(command, env=environment, capture_output=True, timeout=500)
     assert ended.returncode == 0, ended.stderr.decode()[-3000:]
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["test"]["recall@10"] > 1.3 * metrics["baselines"]["popularity"]["recall@10"]
     assert metrics["training"]["steps"] == 50
-    # The chief and both servers wrote their weights.
-    assert list((tmp_path / "run" / "checkpoint" / "best").glob("*.data-00002-of-00003"))
+    # The chief and both servers wrote their weights, of the training on all events too, which is what is exported.
+    for training in ("checkpoint", "refit"):
+        assert list((tmp_path / "run" / training / "best").glob("*.data-00002-of-00003"))
+    manifest = json.loads((tmp_path / "run" / "export" / "1" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["trained_on"]["refit"] and manifest["metrics"] == metrics["test"]
     # The weights on one machine give what the parts gave: no row stands at another one's place.
     lines = (tmp_path / "run" / "checkpoint" / "history.jsonl").read_text(encoding="utf-8").splitlines()
     best = json.loads(lines[metrics["training"]["best_epoch"]])

@@ -7,7 +7,8 @@ from tfrs_twotower.cli.headline import headline, sentence
 from tfrs_twotower.errors import ConfigError, invalid
 
 DESCRIPTION = """\
-Ranks the whole catalogue for every validation or test query of a run, beside its baselines.
+Ranks the whole catalogue for every validation or test query of a run, beside its baselines. Measured is the training
+that did not see them; of what is served, `train` may have trained on them since.
 
   twotower evaluate runs/movielens/latest
   twotower evaluate runs/movielens/latest --on validation --json

@@ -1,5 +1,6 @@
 """`twotower inspect`: what a run or an export holds, without loading TensorFlow."""
 
+import datetime
 import json
 from pathlib import Path
 
@@ -66,6 +67,11 @@ def _print_manifest(manifest):
     print(f"flavour          {manifest['flavour']}" + (" (needs ScaNN's op)" if manifest["custom_op_library"] else ""))
     print(f"embedding space  {manifest['embedding_space']}")
     print(f"catalogue        {manifest['catalogue']['items']:,} items, {manifest['catalogue']['dim']} dimensions")
+    trained = manifest.get("trained_on")
+    if trained:
+        until = datetime.datetime.fromtimestamp(trained["until"], datetime.timezone.utc)
+        print(f"trained on       {trained['events']:,} events until {until:%Y-%m-%d %H:%M}; what was judged, without "
+              f"{trained['held_out']:,} of the log's")
     print(f"popularity       weighs {manifest.get('popularity_weight', 0.0):g} in the score")
     print(f"index            {index['kind']}, recall@{index['k']} {index[recall]:.3f}, {index['settings']}")
     print(f"files            {len(manifest['files'])}, each with its SHA-256")

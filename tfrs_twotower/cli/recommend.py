@@ -36,7 +36,7 @@ def run(args):
 
     recommender = Recommender.load(directory)
     frame = recommender.recommend(args.users, args.k, exclude_seen=args.exclude_seen)
-    unknown = [user for user, row in zip(args.users, user_rows(recommender.assembly.log, args.users)) if row < 0]
+    unknown = [user for user, row in zip(args.users, user_rows(recommender.served.log, args.users)) if row < 0]
     if unknown:
         print(f"Not in the log, so answered as anybody new: {', '.join(unknown)}", file=sys.stderr)
     options.print_frame(frame, args.json)

@@ -4,7 +4,8 @@ from tfrs_twotower.cli import options
 
 DESCRIPTION = """\
 Trains a recipe, evaluates it against popularity, last week's popularity, what users had before, item-kNN, EASE and
-iALS, builds the index and exports a SavedModel.
+iALS, trains once more on all events, those that judged it too, builds the index and exports a SavedModel. The figures
+are those of the first training.
 
   twotower train                                      MovieLens-100K
   twotower train retail --set training.epochs=3       the grocery sample, three epochs
@@ -16,7 +17,8 @@ iALS, builds the index and exports a SavedModel.
 Results go to runs/RECIPE/TIME, and runs/RECIPE/latest points there:
   config.json      the recipe, as run            metrics.json   every figure
   checkpoint/      weights and training state    report/        tables and plots
-  export/VERSION/  the SavedModel to serve       rejected.parquet   bad rows, each with its reason
+  refit/           the same, of the training     rejected.parquet   bad rows, each with its reason
+                   on all events                 export/VERSION/    the SavedModel to serve
 """
 
 
@@ -36,6 +38,8 @@ def add_parser(subparsers):
         "--minutes", type=float, metavar="N", help="of a recipe that is raced, such as plain: about how long all may "
         "take (default: 4 for 100,000 events, 30 for a million, on two cores)",
     )
+    parser.add_argument("--no-refit", action="store_true",
+                        help="do not train on what was held out: export the model that was judged, as do updates of it")
     parser.add_argument("--no-export", action="store_true", help="stop after evaluation")
     parser.add_argument("--force", action="store_true", help="export an index that misses its target recall too")
     return parser

@@ -43,8 +43,14 @@ def run_training(args):
     with _writing(directory, args) if alone else contextlib.nullcontext():  # workers share the folder on purpose
         with devices.scope():
             recommender = Recommender(recipe, directory=directory).fit(options.verbosity())
-        if alone:  # outside of the scope, in which a new variable, such as an index's, waits for all workers to make it
-            _report(recommender.gathered() if args.distribute == "servers" else recommender, args)
+        # Outside of the scope, in which a new variable, such as an index's, waits for all workers to make it.
+        whole = recommender.gathered() if args.distribute == "servers" else recommender
+        metrics = _evaluated(whole) if alone else None
+        if recommender.recipe.training.refit and not (args.no_export or (directory / runs.REFUSED).exists()):
+            with devices.scope():
+                recommender.refit(options.verbosity())
+        if alone:
+            _export(whole, metrics, args)
     with devices.scope():
         of_chief(0.0)  # workers stay until the chief is done
     return 0
@@ -65,7 +71,7 @@ def _writing(directory, args):
 def _asked(args):
     """(recipe, the run's folder)."""
     if args.resume:
-        names = ("recipe", "overrides", "interactions", "users", "items", "minutes")
+        names = ("recipe", "overrides", "interactions", "users", "items", "minutes", "no_refit")
         given = [name for name in names if getattr(args, name)]
         if given:
             raise ConfigError(f"`--resume` goes on with the run as it was; {', '.join(given)} cannot be given with it.")
@@ -84,15 +90,23 @@ def _asked(args):
             f"A cluster trains a recipe whose settings are known. Received: `{recipe.name}`, which is raced. Race on "
             "one machine, and name that run's config.json; or add --set race=null."
         )
+    if args.no_refit:
+        recipe = override(recipe, ["training.refit=false"])
     return recipe, Path(args.folder).resolve() if args.folder else runs.create(args.runs, recipe.name)
 
 
-def _report(recommender, args):
-    """Evaluates, indexes, exports, and prints the outcome."""
+def _evaluated(recommender):
+    """The figures, which are kept before anything else is trained."""
     metrics = recommender.evaluate()
-    metrics["index"] = recommender.index().to_dict()
     runs.write_json(recommender.directory / runs.METRICS, metrics)
     write_report(recommender, metrics)
+    return metrics
+
+
+def _export(recommender, metrics, args):
+    """Indexes, exports, and prints the outcome."""
+    metrics["index"] = recommender.index().to_dict()
+    runs.write_json(recommender.directory / runs.METRICS, metrics)
     exported = None if args.no_export else recommender.export(force=args.force)
     runs.point_latest(recommender.directory)
     print_outcome(recommender, metrics, exported)
@@ -190,6 +204,10 @@ def print_outcome(recommender, metrics, exported):
     print_skipped(metrics)
     print(f"{sentence(headline(metrics, recommender.recipe.training.monitor))}.\n")
     print_lost(metrics["beats"], recommender.recipe.training.monitor)
+    refit = runs.read_refit(recommender.directory)
+    if refit:
+        print(f"The figures above are of a training without the {refit.held_out:,} events that were held out; what is "
+              "exported learned from these too.\n")
     index = metrics["index"]
     recall = f"recall@{index['k']}"
     print(f"Index: {index['kind']}, recall@{index['k']} {index[recall]:.3f} against exact search, "

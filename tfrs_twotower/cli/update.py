@@ -8,8 +8,9 @@ from tfrs_twotower.cli import options
 from tfrs_twotower.errors import ConfigError
 
 DESCRIPTION = """\
-Starts from a run's weights, trains once over the new events, and publishes the outcome as the next version if
-it is not worse than the serving version on the newest of them. A refused update stays in its folder, with the
+Starts from a run's weights, trains once over the new events but for the newest, by which it is judged, and if it is
+not worse than the serving version, trains once over all of them (unless the run was trained with --no-refit) and
+publishes the outcome as the next version. A refused update stays in its folder, with the
 reason in refused.json; `latest` then still points to the serving run.
 
   twotower update runs/shop/latest --interactions 2026-11-22.parquet     a day's file, named as the log's was
