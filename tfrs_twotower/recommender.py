@@ -238,6 +238,7 @@ class Recommender:
             "lineage": runs.lineage(self.directory),
             "temperature": a.model.temperature,
             "popularity_weight": a.popularity_weight,
+            "exclude_seen": self.recipe.evaluation.exclude_seen,
             "training_events": int(a.train_counts.sum()),
             "metrics": self.evaluations["model"].metrics if self.evaluations else None,
         }
