@@ -185,7 +185,7 @@ class Recommender:
         return self._titled(pd.DataFrame(rows, columns=[c.USER_ID, "rank", c.ITEM_ID, "score"]))
 
     def similar(self, item_id, k=10):
-        """The k items whose vectors are nearest to an item's: a frame with `rank`, `item_id`, `score`, title.
+        """The k items most like an item, by `Similarity`: a frame with `rank`, `item_id`, `score`, title.
 
         Raises:
           DataError: the catalogue has no such item.
