@@ -239,7 +239,7 @@ class Recommender:
         return self._titled(pd.DataFrame(rows, columns=[c.USER_ID, "rank", c.ITEM_ID, "score"]))
 
     def similar(self, item_id, k=10):
-        """The k items whose vectors are nearest to an item's: a frame with `rank`, `item_id`, `score`, title.
+        """The k items most like an item, by `Similarity`: a frame with `rank`, `item_id`, `score`, title.
 
         Raises:
           DataError: the catalogue has no such item.
@@ -292,6 +292,7 @@ class Recommender:
             "lineage": runs.lineage(self.directory),
             "temperature": a.model.temperature,
             "popularity_weight": a.popularity_weight,
+            "exclude_seen": self.recipe.evaluation.exclude_seen,
             "training_events": int(a.train_counts.sum()),
             "trained_on": self._trained_on(),
             "metrics": self.evaluations["model"].metrics if self.evaluations else runs.test_metrics(self.directory),

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.exporting import Retriever, searched_candidates, searched_queries
+from tfrs_twotower.exporting import Retriever, Similarity, searched_candidates, searched_queries
 from tfrs_twotower.features import key_dtype, to_tensor
 from tfrs_twotower.index import build
 
@@ -52,10 +52,11 @@ def tuned_index(assembly, config):
 def retriever(assembly, index):
     """The `Retriever` of a trained model, over an index of `tuned_index`."""
     a = assembly
-    item_ids = a.log.items[c.ITEM_ID].take(a.catalogue)
+    item_ids, vectors = a.log.items[c.ITEM_ID].take(a.catalogue), a.candidate_vectors()
     return Retriever(
-        a.model.query_tower, a.model.candidate_tower, a.candidate_vectors(),
+        a.model.query_tower, a.model.candidate_tower, vectors,
         to_tensor(item_ids, tf.TensorSpec([None], key_dtype(item_ids, c.ITEM_ID)), c.ITEM_ID), index,
         a.model.temperature, a.log_popularity,
         None if a.second_stage is None else a.second_stage.reranking(), a.popularity_weight,
+        Similarity(vectors, a.recipe.training.seed),
     )

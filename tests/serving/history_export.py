@@ -78,12 +78,12 @@ class Users(tf.Module):
         return {f"got_{name}": tf.identity(value) for name, value in features.items()}
 
 
-def write(root, version):
-    """Writes `root`/`version` and returns its path."""
+def write(root, version, **manifest):
+    """Writes `root`/`version`, with further fields of its manifest, and returns its path."""
     users = Users(version)
     signatures = {name: getattr(users, name) for name in ("recommend_by_vector", "embed_query", "echo")}
     aside, path = os.path.join(root, f".tmp-{version}"), os.path.join(root, str(version))
     tf.saved_model.save(users, aside, {"serving_default": users.recommend, **signatures})
-    toy_export.write_manifest(aside, schema=SCHEMA)
+    toy_export.write_manifest(aside, schema=SCHEMA, **manifest)
     os.rename(aside, path)
     return path

@@ -73,6 +73,29 @@ def test_users_without_a_history_get_the_beta_of_cold_ones(repository, stores):
         assert beta() is None
 
 
+def test_what_was_seen_is_left_out_where_the_evaluation_left_it_out(stores, tmp_path):
+    history_export.write(tmp_path, 1, exclude_seen=True)
+    # The model reads the newest three events of views; item 1 is older, item 3 of another type.
+    stores.history.append([event(n, 7, item, n) for n, item in enumerate([1, 2, 2, 2], 1)])
+    stores.history.append([event(5, 7, 3, 5, "buy")])
+    repository = Repository(tmp_path)
+    repository.poll()
+
+    def left(features=Features(stores, Metrics(), types=("view",)), **request):
+        found = Predictor(repository, features=features).predict("", {"k": np.int32(4), **request})
+        return [[i for i, s in zip(*row) if s > tf.float32.min] for row in zip(found["ids"].tolist(), found["scores"])]
+
+    assert left(user_id=[7, 8]) == [[4], [4, 3, 2, 1]]
+    assert left(user_id=[7], history_item_id=[[4]]) == [[]]  # what the request says he took, and what the store keeps
+    assert left(user_id=[7, 8], exclude_ids=np.zeros([1, 0], np.int64)) == [[2, 4, 3, 1], [4, 3, 2, 1]]
+    assert left(user_id=[7], exclude_ids=[[1]]) == [[2, 4, 3]]  # the request says it all
+    echo = Predictor(repository, features=Features(stores, Metrics())).predict("echo", {"user_id": [7]})
+    whole = {name.removeprefix("got_"): column for name, column in echo.items()}
+    whole["history_item_id"] = np.array([[4, 2, -1]])
+    assert left(None, **whole) == [[3, 1]]  # without a store, the request's own history counts
+    repository.close()
+
+
 def test_an_unknown_user_and_none_at_all_are_served(ask):
     assert ask({"user_id": [7, -1]}, "")["ids"].tolist() == [[4, 3], [4, 3]]
     assert ask({"user_id": np.zeros(0, np.int64)}, "")["ids"].shape == (0, 2)

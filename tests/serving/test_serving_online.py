@@ -44,11 +44,14 @@ def predictor(request, root, trained, stores):
 
 
 def test_a_user_id_alone_gets_what_the_recommender_recommends(trained, predictor):
-    expected = trained.recommend(USERS, k=10, exclude_seen=False)
+    expected = trained.recommend(USERS, k=10)  # without what they had, as the recipe is evaluated
     for _ in range(2):
         found = predictor.predict("", {c.USER_ID: USERS})
         assert [i.decode() for i in found[c.IDS].ravel()] == expected[c.ITEM_ID].tolist()
         np.testing.assert_allclose(found[c.SCORES].ravel(), expected["score"], rtol=1e-4, atol=1e-4)
+    everything = predictor.predict("", {c.USER_ID: USERS, c.EXCLUDE_IDS: np.zeros([1, 0], object)})[c.IDS]
+    expected = trained.recommend(USERS, k=10, exclude_seen=False)
+    assert [i.decode() for i in everything.ravel()] == expected[c.ITEM_ID].tolist()
     pairs = {c.USER_ID: USERS, c.CANDIDATE_IDS: found[c.IDS]}
     np.testing.assert_allclose(predictor.predict("score_pairs", pairs)[c.SCORES], found[c.SCORES], rtol=1e-4, atol=1e-4)
 

@@ -118,6 +118,18 @@ def test_excluded_and_seen_items(client):
     assert ids(client, features={"mood": [0, 0], "history_item_id": ["b"]}, exclude_seen=True) == "afde"
 
 
+def test_the_manifest_says_whether_what_was_seen_is_left_out(client, server):
+    with server.repository.lease() as model:
+        model.manifest["exclude_seen"] = True
+        try:
+            assert ids(client) == "bafde" and ids(client, exclude_seen=False) == "cbafde"
+            assert ids(client, exclude_ids=["b"]) == "afde"  # beside what was seen
+            found = client.post("/v1/models/shop:predict", json={"inputs": {"user_id": ["u1"], "k": 2}}).json()
+            assert found["outputs"]["ids"] == [["b", "a"]]
+        finally:
+            del model.manifest["exclude_seen"]
+
+
 @pytest.mark.parametrize("rules, expected", [
     ({"allow": {"category": ["fruit", "milk"]}}, "bae"),
     ({"allow": {"price": {"min": 1, "max": 2}}}, "baf"),

@@ -6,12 +6,14 @@ from tfrs_twotower.exporting.popularity import log_popularity, searched_candidat
 from tfrs_twotower.exporting.publishing import next_version
 from tfrs_twotower.exporting.retriever import Retriever
 from tfrs_twotower.exporting.signatures import signatures
+from tfrs_twotower.exporting.similarity import Similarity
 
 __all__ = [
     "MANIFEST",
     "PORTABLE",
     "Retriever",
     "SCANN",
+    "Similarity",
     "checksum",
     "export",
     "log_popularity",

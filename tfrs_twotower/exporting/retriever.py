@@ -52,11 +52,12 @@ class Retriever(tf.Module):
         the median: nothing is known for or against it.
       reranking: a `Reranking` of the same catalogue, or None.
       popularity_weight: w, at least 0.
+      similarity: the `Similarity` of `vectors`, by which items are alike; None: by ⟨v, v'⟩.
     """
 
     def __init__(
         self, query_tower, candidate_tower, vectors, item_ids, index, temperature, log_popularity, reranking=None,
-        popularity_weight=0.0,
+        popularity_weight=0.0, similarity=None,
     ):
         super().__init__(name="retriever")
         self.query_tower, self.candidate_tower = query_tower, candidate_tower
@@ -67,7 +68,7 @@ class Retriever(tf.Module):
         self.popularity_weight = popularity_weight
         self.scale = tf.Variable(1.0 / temperature, trainable=False, name="scale")
         self.index = None if index is None or index.exact else index
-        self.reranking = reranking
+        self.reranking, self.similarity = reranking, similarity
         self.size, self.dim = int(vectors.shape[0]), int(vectors.shape[1])
         self.missing_id = tf.constant(
             c.MISSING_STRING_ID if self.item_ids.dtype == tf.string else c.MISSING_INT_ID, self.item_ids.dtype
@@ -143,13 +144,19 @@ class Retriever(tf.Module):
         return tf.cond(plain, lambda: self._approximate(searched, k, excluded, hidden, by_exact), by_exact)
 
     def similar_items(self, item_id, k):
-        """The k nearest catalogue items of each item, itself left out: (ids, scores), scores are ⟨v, v'⟩."""
-        rows = self.rows_of(item_id)
-        queries = tf.gather(self.vectors, tf.maximum(rows, 0))
+        """The k catalogue items most like each item, itself left out: (ids, scores), scores by `similarity`."""
+        rows, measure = self.rows_of(item_id), self.similarity
+        at = tf.maximum(rows, 0)
+        queries = tf.gather(self.vectors, at)
+        if measure is not None:
+            queries *= 2.0 / tf.gather(measure.lengths, at)[:, tf.newaxis]
         nothing = tf.fill([tf.shape(rows)[0], 0], self.missing_id)
         scores, found = self._exact(
-            queries, self._checked(k), item_id[:, tf.newaxis], nothing, tf.zeros_like(rows, tf.float32)
+            queries, self._checked(k), item_id[:, tf.newaxis], nothing, tf.zeros_like(rows, tf.float32), None,
+            measure is not None,
         )
+        if measure is not None:
+            scores -= tf.gather(measure.density, at)[:, tf.newaxis]
         known = (rows >= 0)[:, tf.newaxis]
         return self._named(tf.where(known, scores, -np.inf), tf.where(known, found, -1))
 
@@ -208,8 +215,11 @@ class Retriever(tf.Module):
         return tf.cond(tf.reduce_all(rows >= 0), lambda: (scores, rows), by_exact)
 
     @_shared
-    def _exact(self, queries, k, exclude_ids, allow_ids, beta, hidden=None):
-        """(scores, rows) [batch, k] by exact search, in blocks of queries so that memory stays bounded."""
+    def _exact(self, queries, k, exclude_ids, allow_ids, beta, hidden=None, similar=False):
+        """(scores, rows) [batch, k] by exact search, in blocks of queries so that memory stays bounded.
+
+        similar: True makes inner products with 2v / |v| into the part of `similarity` that depends on the other item.
+        """
         batch = tf.shape(queries)[0]
         step = max(1, _BLOCK_SCORES // self.size)
         blocks = tf.maximum((batch + step - 1) // step, 1)
@@ -219,6 +229,8 @@ class Retriever(tf.Module):
             scores = best_of_interests(
                 lambda query: tf.matmul(query, self.vectors, transpose_b=True), queries[start:stop]
             )
+            if similar:
+                scores = scores / self.similarity.lengths - self.similarity.density
             weights = beta[start:stop]
             scores = tf.cond(
                 tf.reduce_any(weights != 0.0),

@@ -39,6 +39,16 @@ class Catalogue:
         return np.asarray(self._root.vectors.read_value())
 
     @functools.cached_property
+    def similarity(self):
+        """The export's `Similarity`; None of one that has none: ⟨v, v'⟩ says there how alike items are."""
+        return getattr(self._root, "similarity", None)
+
+    @functools.cached_property
+    def measured(self):
+        """(lengths, density), float32 [n] each, as `similarity` measures items."""
+        return self.similarity.lengths.numpy(), self.similarity.density.numpy()
+
+    @functools.cached_property
     def log_popularity(self):
         """float32 [n]: log p(item) from training counts."""
         return self._root.log_popularity.numpy()

@@ -7,8 +7,9 @@ from typing import Protocol
 import numpy as np
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.exporting.similarity import measured
 from tfrs_twotower.serving.catalogue import texts
-from tfrs_twotower.serving.overlay_ids import OverlayIds
+from tfrs_twotower.serving.overlay_ids import OverlayIds, alike
 
 _NOTHING: dict = {}
 
@@ -47,18 +48,19 @@ class CurrentItems:
       overlay_vectors: float32 [m, dim].
       withdrawn: ids of the catalogue's items that are gone.
       features: {item id: features}, the last changed at the end; of the overlay's items at least.
+      before: the `overlay_measured` of an earlier moment; what is as it was then is taken over.
 
     Attributes:
       exported: bool [n]: rows of the catalogue whose item is there, with the vector that it was exported with.
     """
 
-    def __init__(self, catalogue, overlay, overlay_vectors, withdrawn, features):
+    def __init__(self, catalogue, overlay, overlay_vectors, withdrawn, features, before=None):
         self.catalogue, self.overlay, self.overlay_vectors = catalogue, overlay, overlay_vectors
         self.overlay_ids, self.place, self.overlay_rows = overlay.ids, overlay.place, overlay.rows
         self.exported = np.ones(len(catalogue), bool)
         for rows in (self.overlay_rows, catalogue.rows(withdrawn)):
             self.exported[rows[rows >= 0]] = False
-        self._features = features
+        self._features, self._before = features, before
 
     @functools.cached_property
     def newest(self):
@@ -81,12 +83,12 @@ class CurrentItems:
         return found
 
     def similar(self, item_id, k):
-        """The k nearest items of one, itself left out: [(id, ⟨v, v'⟩)], best first; [] for one that is not known."""
+        """The k items most like one, itself left out: [(id, score)], best first; [] for one that is not known."""
         return self.nearest([item_id], k, self.exported, np.ones(len(self.overlay_ids), bool))
 
     def nearest(self, seeds, k, catalogue, overlay):
-        """The k items nearest to one of several, these left out: [(id, largest ⟨v, v'⟩)], best first, exact; [] where
-        none of them is known.
+        """The k items most like one of several, these left out: [(id, largest score)], best first, exact; [] where
+        none of them is known. The score is that of the signature `similar_items`.
 
         Args:
           seeds: item ids.
@@ -100,16 +102,39 @@ class CurrentItems:
         if not len(vectors) or not len(rows) + len(places):
             return []
         if 2 * len(rows) < len(main):  # few are sooner copied than all scored
-            scores = (main[rows] @ vectors.T).max(axis=1)
+            scores = main[rows] @ vectors.T
         else:
-            scores = (main @ vectors.T).max(axis=1)[rows]
-        scores = np.concatenate([scores, (self.overlay_vectors[places] @ vectors.T).max(axis=1)])
-        wanted = min(k + len(seeds), len(scores))  # the seeds themselves are the nearest to themselves
+            scores = (main @ vectors.T)[rows]
+        scores = np.concatenate([scores, self.overlay_vectors[places] @ vectors.T])
+        scores = self._alike(scores, vectors, rows, places).max(axis=1)
+        wanted = min(k + len(seeds), len(scores))  # the seeds themselves may be among them
         best = np.argpartition(-scores, wanted - 1)[:wanted]
         best = best[np.lexsort([best, -scores[best]])]
         at = np.concatenate([rows, len(main) + places])[best]
         found = [(self._id(row), score) for row, score in zip(at.tolist(), scores[best].tolist())]
         return [pair for pair in found if pair[0] not in seeds][:k]
+
+    def _alike(self, products, seeds, rows, places):
+        """float32 [m, seeds]: how alike items are, of their inner products with the vectors of seeds."""
+        if self.catalogue.similarity is None:
+            return products
+        main, overlay = self.catalogue.measured, self.overlay_measured[1:]
+        lengths, density = (np.concatenate([a[rows], b[places]]) for a, b in zip(main, overlay))
+        of_seeds, near_seeds = measured(seeds, self.catalogue.similarity.sample.numpy())
+        return 2 * products / lengths[:, np.newaxis] / of_seeds - density[:, np.newaxis] - near_seeds
+
+    @functools.cached_property
+    def overlay_measured(self):
+        """(the overlay's vectors, their lengths, their density), as `Similarity` measures items."""
+        vectors, before = self.overlay_vectors, self._before
+        self._before = None
+        if before is None:
+            return vectors, *measured(vectors, self.catalogue.similarity.sample.numpy())
+        head = alike(before[0], vectors)
+        tail = alike(before[0][head:][::-1], vectors[head:][::-1])
+        new = measured(vectors[head:len(vectors) - tail], self.catalogue.similarity.sample.numpy())
+        old = len(before[0]) - tail
+        return vectors, *(np.concatenate([b[:head], n, b[old:]]) for b, n in zip(before[1:], new))
 
     def _id(self, at):
         size = len(self.catalogue)
@@ -127,7 +152,7 @@ def current_items(model, changes=None):
     held = model.catalogue.view
     if held is None or held[0] is not inputs:
         features = {} if changes is None else changes.latest()
-        before = OverlayIds.none() if held is None else held[1].overlay
+        before = None if held is None else held[1]
         held = model.catalogue.view = (inputs, _view(model.catalogue, inputs, features, before))
     return held[1]
 
@@ -135,6 +160,9 @@ def current_items(model, changes=None):
 def _view(catalogue, inputs, features, before):
     if not inputs:
         return CurrentItems(catalogue, OverlayIds.none(), np.zeros((0, catalogue.dim), np.float32), [], {})
-    overlay = before.followed_by(inputs[c.OVERLAY_IDS].numpy(), catalogue)
+    overlay = (OverlayIds.none() if before is None else before.overlay).followed_by(
+        inputs[c.OVERLAY_IDS].numpy(), catalogue
+    )
+    measures = None if before is None else vars(before).get("overlay_measured")  # where it was asked for
     withdrawn = texts(inputs[c.WITHDRAWN_IDS].numpy()).tolist()
-    return CurrentItems(catalogue, overlay, inputs[c.OVERLAY_VECTORS].numpy(), withdrawn, features)
+    return CurrentItems(catalogue, overlay, inputs[c.OVERLAY_VECTORS].numpy(), withdrawn, features, measures)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.online import StoreError
+from tfrs_twotower.serving.seen import is_left_out, with_seen
 
 _MISSING = {tf.string: c.MISSING_STRING_ID.encode(), tf.int64: c.MISSING_INT_ID, tf.float32: np.nan}
 _QUIET_SECONDS = 10.0  # between two log lines that the store fails
@@ -16,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class Features:
-    """Joins a user's profile and history, and the time, to requests that carry a `user_id`.
+    """Joins a user's profile and history, the time, and what was seen (`seen`), to requests that carry a `user_id`.
 
     What a request carries stays as it is. A column that neither the request nor the store has is missing, as is all of
     a user who is not known, and of everyone while the store fails: a request is answered in any case.
@@ -64,6 +65,8 @@ class Features:
         filled = {**tensors, **{name: tf.constant(array, absent[name].dtype) for name, array in arrays.items()}}
         if c.USER_ID not in model.query_inputs:
             del filled[c.USER_ID]
+        if is_left_out(model, signature, filled):
+            filled = with_seen(model, signature, filled, self._seen(users, signature.inputs[c.EXCLUDE_IDS].dtype))
         if self._cold_beta and c.POPULARITY_BETA in signature.inputs and c.HISTORY_ITEM_ID in filled:
             past = filled[c.HISTORY_ITEM_ID]
             cold = tf.reduce_all(past == tf.constant(_MISSING[past.dtype], past.dtype), axis=1)
@@ -88,6 +91,12 @@ class Features:
             for name in columns:
                 arrays[name] = column([profile.get(name) for profile in profiles], absent[name])
         return arrays
+
+    def _seen(self, users, dtype):
+        """[users, any]: the items of all events that the store keeps, of whatever type, each once."""
+        histories = self._ask(lambda: self._stores.history.last(users, self._stores.retention.events), users, [])
+        items = [dict.fromkeys(_READ[dtype](event.item_id) for event in events) for events in histories]
+        return tf.constant(_padded([list(ids) for ids in items], dtype), dtype)
 
     def _ask(self, question, users, nothing):
         try:

@@ -33,10 +33,10 @@ class OverlayIds(NamedTuple):
         Of tens of thousands of changed items one more is one place: looking all of them up took some tens of
         milliseconds, in the first request after each change.
         """
-        head = _alike(self.raw, raw)
+        head = alike(self.raw, raw)
         if head == len(raw) == len(self.raw):
             return self
-        tail = _alike(self.raw[head:][::-1], raw[head:][::-1])
+        tail = alike(self.raw[head:][::-1], raw[head:][::-1])
         old, end = len(self.raw) - tail, len(raw) - tail
         middle = texts(raw[head:end]).tolist()
         ids = self.ids[:head] + middle + self.ids[old:]
@@ -44,8 +44,10 @@ class OverlayIds(NamedTuple):
         return OverlayIds(raw, ids, {item: place for place, item in enumerate(ids)}, rows)
 
 
-def _alike(first, second):
-    """How many elements two arrays have in common at their beginning."""
+def alike(first, second):
+    """How many elements, or rows, two arrays have in common at their beginning."""
     size = min(len(first), len(second))
     same = first[:size] == second[:size]
+    if same.ndim > 1:
+        same = same.all(axis=1)
     return size if np.all(same) else int(np.argmin(same))

@@ -8,6 +8,7 @@ from tfrs_twotower.config import config
 from tfrs_twotower.errors import invalid
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, ServingError
 from tfrs_twotower.serving.model import call
+from tfrs_twotower.serving.seen import with_seen
 
 _FINITE = {
     columns.POPULARITY_BETA: "Send 0 for no correction.",
@@ -95,6 +96,7 @@ class Predictor:
         _check_lists({name: tensors[name].shape[0] for name in _LISTS if name in inputs}, asking)
         if self._features is not None:
             tensors = self._features.join(model, signature, tensors)
+        tensors = with_seen(model, signature, tensors)
         missing = [name for name in signature.required if name not in tensors]
         if missing:
             missing = [name for name in asked.required if name not in inputs] or missing

@@ -17,7 +17,8 @@ class Asked:
       user_id: text or a whole number; None: nobody.
       k: items in the answer, where so many may be in it.
       features: {raw query feature: value}; what is left out comes from the store.
-      exclude_seen: leave out all that the store, or the request itself, has in the user's history.
+      exclude_seen: leave out all that the store, or the request itself, has in the user's history; None: as the
+        model's evaluation did.
       exclude_ids: item ids to leave out.
       allow: {attribute: rule}; an item has to satisfy all of them. See `channels.read_rules`.
       deny: {attribute: rule}; an item must not satisfy any.
@@ -29,7 +30,7 @@ class Asked:
     user_id: str | int | None = None
     k: int = 10
     features: dict = dataclasses.field(default_factory=dict)
-    exclude_seen: bool = False
+    exclude_seen: bool | None = None
     exclude_ids: list = dataclasses.field(default_factory=list)
     allow: dict = dataclasses.field(default_factory=dict)
     deny: dict = dataclasses.field(default_factory=dict)
@@ -60,7 +61,7 @@ def read_asked(request, limits):
             f"be a whole number from 1 to {limits.max_k}", asked.k)
     for name in ("features", "allow", "deny", "channels"):
         _expect(name, isinstance(getattr(asked, name), dict), "be an object", getattr(asked, name))
-    _expect("exclude_seen", isinstance(asked.exclude_seen, bool), "be true or false", asked.exclude_seen)
+    _expect("exclude_seen", isinstance(asked.exclude_seen, bool | None), "be true or false", asked.exclude_seen)
     ids = asked.exclude_ids
     _expect(c.EXCLUDE_IDS, isinstance(ids, list) and all(map(_is_id, ids)), "be a list of item ids, none empty", ids)
     beta = asked.popularity_beta

@@ -55,7 +55,7 @@ class Towers:
 
 
 class Similar:
-    """i2i: the items nearest to one of the five that the user took last; the score is ⟨v, v'⟩ with the nearest.
+    """i2i: the items most like one of the five that the user took last; the score is that of `similar_items` with it.
 
     Args:
       selection: a `Selection`.

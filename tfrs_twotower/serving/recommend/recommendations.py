@@ -19,6 +19,7 @@ from tfrs_twotower.serving.recommend import strangers
 from tfrs_twotower.serving.recommend.asked import read_asked
 from tfrs_twotower.serving.recommend.builtin import FRESH, I2I, POPULAR, U2I, Newest, Popular, Similar, Towers
 from tfrs_twotower.serving.recommend.selection import Selection
+from tfrs_twotower.serving.seen import leaves_out
 
 _BUILTIN = (U2I, I2I, POPULAR, FRESH)
 _RESERVES = (U2I, POPULAR)
@@ -94,7 +95,8 @@ class Recommendations:
         known = not strangers.is_stranger(model, tensors, bool(asked.features) or bool(seen))
         items = current_items(model, self._changes)
         excluded = _as_ids(asked.exclude_ids, model.catalogue.id_type, c.EXCLUDE_IDS)
-        excluded = _items(excluded + (seen if asked.exclude_seen else []))
+        left_out = leaves_out(model) if asked.exclude_seen is None else asked.exclude_seen
+        excluded = _items(excluded + (seen if left_out else []))
         selection = Selection(items, asked.allow, asked.deny, excluded)
         if asked.popularity_beta is not None:
             tensors[c.POPULARITY_BETA] = tf.constant(asked.popularity_beta, tf.float32)
@@ -136,6 +138,8 @@ class Recommendations:
                 signature.spec(name)  # which knows the nearest name
                 raise InvalidArgument(invalid("features", "be features of a query", name, "Send it beside `features`."))
         features = {name: [value] for name, value in asked.features.items()}
+        if c.EXCLUDE_IDS in signature.inputs:
+            features[c.EXCLUDE_IDS] = [[]]  # each search of the request says itself what it leaves out
         if c.USER_ID in signature.inputs:
             dtype = signature.inputs[c.USER_ID].dtype
             user = [strangers.nobody(dtype)] if asked.user_id is None else [asked.user_id]
