@@ -10,7 +10,6 @@ import tensorflow as tf
 import toy
 
 from tfrs_twotower import recipes, runs
-from tfrs_twotower.cli.headline import headline, sentence
 from tfrs_twotower.cli.inspect import print_field_weights
 from tfrs_twotower.cli.main import build_parser, main
 from tfrs_twotower.cli.training import print_lost, recipe_of
@@ -113,42 +112,6 @@ def test_anybodys_scores_are_judged_beside_the_model(run, files, tmp_path, capsy
     assert "name users and items of the log" in capsys.readouterr().err
     assert main(["evaluate", str(run), "--scores", str(tmp_path / "none.csv")]) == 1
     assert "`--scores` must be a Parquet or CSV file" in capsys.readouterr().err
-
-
-def test_compare_and_runs(run, tmp_path, capsys):
-    root = tmp_path / "runs"
-    shutil.copytree(run.resolve(), root / "plain" / "1")
-    shutil.copytree(run.resolve(), root / "plain" / "2")
-    runs.point_latest(root / "plain" / "2")
-    (root / "plain" / "2" / "metrics.json").unlink()
-    assert main(["compare", str(root / "plain" / "1"), str(root / "plain" / "2"), "--json"]) == 0
-    first, second = json.loads(capsys.readouterr().out)
-    assert set(first["ndcg@5"]) == {"value"} and second["ndcg@5"]["interval"] == [0.0, 0.0]
-    assert first["ndcg@5"]["value"] == json.loads((run / "metrics.json").read_text())["test"]["ndcg@5"]
-    assert main(["compare", str(run), str(run)]) == 0
-    assert "+0.0000 [+0.0000, +0.0000]" in capsys.readouterr().out
-    assert main(["runs", "--runs", str(root)]) == 0
-    newest, older = capsys.readouterr().out.splitlines()
-    assert newest.startswith("* plain/2  was not evaluated")
-    assert older.startswith("  plain/1  ndcg@10 .") and "best baseline" in older
-    for argv, message in ((["compare", str(run)], "two runs or more"),
-                          (["compare", str(run), str(run), "--metric", "ndcg@7"], "Did you mean `ndcg@")):
-        assert main(argv) == 1 and message in capsys.readouterr().err
-
-
-def test_the_headline_says_whether_the_best_baseline_is_beaten():
-    metrics = {
-        "protocol": {"on": "test"}, "test": {"ndcg@10": 0.123},
-        "baselines": {"popularity": {"ndcg@10": 0.1}, "ease": {"ndcg@10": 0.119}, "retrieval": {"ndcg@10": 0.2}},
-        "beats": {"ease": {"ndcg@10": {"difference": 0.004, "interval": [-0.002, 0.01]}}},
-    }
-    found = headline(metrics, "ndcg@10")
-    assert sentence(found) == (
-        "ndcg@10 .1230, best baseline ease .1190: +.0040 [-.0020, +.0100], within chance"
-    )
-    assert sentence({**found, "interval": [0.001, 0.01]}).endswith("[+.0010, +.0100], better")
-    assert sentence({**found, "interval": [-0.02, -0.01]}).endswith("worse")
-    assert sentence({**found, "interval": None}).endswith("+.0040")
 
 
 def test_export_of_both_flavours_each_as_its_next_version(run, tmp_path, capsys):
