@@ -49,8 +49,8 @@ def infer_schema(log, derived=Derived(), outcomes=()):
     """A schema for an `InteractionLog`.
 
     Ids on both sides, the user's history, and every other column by its type: numbers normalised, lists of text as
-    multi-valued, lists of floats as pre-trained vectors, text with few distinct values and whole numbers called *_id
-    as a category, other text as words.
+    multi-valued, lists of floats as pre-trained vectors, truth values, text with few distinct values and whole numbers
+    called *_id as a category, other text as words.
 
     Training leaves out a fifth of the users' ids and of the pasts: in a split by time many users are new, and someone
     of whom nothing is known is to be offered what is popular. Of the pasts it reads an older part alone: after a split
@@ -93,8 +93,10 @@ def _feature(name, column, analyser):
         if pa.types.is_floating(kind.value_type):
             return Vector(name)
         return MultiValue(name, pooling="mean")
-    if pa.types.is_boolean(kind) or pa.types.is_null(kind) or pa.types.is_temporal(kind):
+    if pa.types.is_null(kind) or pa.types.is_temporal(kind):
         return None
+    if pa.types.is_boolean(kind):
+        return Category(name)
     if pa.types.is_integer(kind) and name.endswith("_id"):
         return Category(name)
     if pa.types.is_floating(kind) or pa.types.is_integer(kind):

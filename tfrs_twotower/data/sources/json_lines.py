@@ -41,10 +41,9 @@ def read_json(path, columns, layout):
         while chunk := list(itertools.islice(objects, _ROWS)):
             cells = [[_text(value.get(name)) for name in columns] if value else None for value, _ in chunk]
             good = [found is not None and all(cell is None or is_utf8(cell) for cell in found) for found in cells]
-            arrays = [
-                pa.array([found[i] if ok else None for found, ok in zip(cells, good)], pa.string())
-                for i in range(len(columns))
-            ]
+            nothing = [None] * len(columns)
+            rows_of = [found if found and ok else nothing for found, ok in zip(cells, good)]
+            arrays = [pa.array(column, pa.string()) for column in zip(*rows_of)]
             invalid = [None if ok else text.encode("utf-8", "backslashreplace").decode()
                        for (_, text), ok in zip(chunk, good)]
             rows = np.arange(row, row + len(chunk))

@@ -129,7 +129,9 @@ def _delimited(path, lines, wanted, encoding, notes):
     delimiter = wanted.delimiter or _delimiter(lines, wanted.ids)
     quoting = len(delimiter) == 1 and not all(map(_TYPED.match, lines[0].split(delimiter)))
     rows = _rows(lines, delimiter, quoting)
-    names, types, lists, header = tuple(rows[0]), {}, (), True
+    names, header = tuple(rows[0]), True
+    types: dict = {}
+    lists: tuple = ()
     if not quoting and len(delimiter) == 1:
         typed = [_TYPED.match(name).groups() for name in names]
         names = tuple(name for name, _ in typed)
@@ -149,14 +151,14 @@ def _delimited(path, lines, wanted, encoding, notes):
 
 def _delimiter(lines, ids):
     """What parts most lines into as many fields as the first; of equals, what makes more of them."""
-    found = {}
+    found: dict = {}
     for delimiter in _DELIMITERS:
         first, *rest = _rows(lines, delimiter, len(delimiter) == 1)
         if len(first) > 1:
             alike = sum(len(row) == len(first) for row in rest) / max(len(rest), 1)
             found[delimiter] = (ids[0] in first, alike, len(first))
     if found:
-        return max(found, key=found.get)
+        return max(found, key=lambda delimiter: found[delimiter])
     words = [line.split(" ") for line in lines]
     even = len(words[0]) > 1 and len({len(row) for row in words}) == 1
     return " " if even and (ids[0] in words[0] or any(map(_is_number, words[0]))) else ","
@@ -223,18 +225,18 @@ def _encoding(path):
 
 
 def _western(path, file):
-    row, broken, western, good = None, 0, 0, 0
-    for number, line in enumerate(file):
+    first, broken, western, good = 0, 0, 0, 0
+    for number, line in enumerate(file, start=1):
         if line.isascii():
             continue
         try:
             line.decode()
             good += 1
         except UnicodeDecodeError:
-            row = number if row is None else row
+            first = first or number
             broken += 1
             western += bool(_BESIDE_A_LETTER.search(line))
     if good >= broken or 2 * western <= broken:
         return "utf-8", ()
-    return _WESTERN, (f"{path}: {broken:,} lines are not UTF-8, the first is line {row + 1}: the file is read as "
+    return _WESTERN, (f"{path}: {broken:,} lines are not UTF-8, the first is line {first}: the file is read as "
                       f"Windows-1252, Latin-1's superset (`--encoding` names another)",)
