@@ -44,7 +44,8 @@ def candidates(recipe, log, split):
     and has a vector of each user besides; nothing stands between the vectors and the score. Both start from the pairs
     of items in the training events (`CoVisits`).
     """
-    derived = completed(recipe, log).schema
+    recipe = completed(dataclasses.replace(recipe, race=None), log)
+    derived = recipe.schema
     profile = tuple(f for f in derived.query if not isinstance(f, History) and f.columns != (c.USER_ID,))
     content = tuple(f for f in derived.candidate if f.columns != (c.ITEM_ID,))
     item = Id(c.ITEM_ID, dim=_DIM, dropout=0.05 if content else 0.0)
@@ -83,7 +84,7 @@ def _candidate(recipe, log, schema):
         average=0.99,
         known_positives=0 if sequence else 100,
     )
-    return dataclasses.replace(recipe, race=None, schema=schema, model=model, training=training)
+    return dataclasses.replace(recipe, schema=schema, model=model, training=training)
 
 
 def race(recipe, log, directory, verbose=1):
