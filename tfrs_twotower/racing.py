@@ -27,9 +27,9 @@ _DIM = 64
 _WHOLE_CATALOGUE = 5_000  # items up to which the softmax is over all of them
 _NEGATIVES = 1024  # of a larger catalogue, a step
 _SEQUENCE = (10, 100)  # events that a sequence tower reads, at least and at most
-_PAST = 200  # events that are pooled, at most
+_PAST = 100  # events that are pooled, at most
 _LEAST = 2  # epochs of a candidate; the first seconds go into tracing
-_RACE, _TRAINING = 0.15, 0.3  # shares of the time: for all candidates, and for the winner
+_RACE, _TRAINING = 0.12, 0.2  # shares of the time, for all candidates and for the winner; a refit takes as long again
 
 
 def seconds_for(events):
@@ -120,7 +120,9 @@ def race(recipe, log, directory, verbose=1):
     runs.write_json(file, {**result, "winner": winner, "epochs": epochs})
     if verbose:
         shown = ", ".join(f"{name} {value['best']:.4f}" for name, value in result["candidates"].items())
-        print(f"{recipe.training.monitor} on validation: {shown}. {winner} goes on, up to epoch {epochs}.", flush=True)
+        left = (epochs - found["epochs"]) * found["seconds_an_epoch"] / 60.0
+        print(f"{recipe.training.monitor} on validation: {shown}. {winner} goes on, up to epoch {epochs}: at most "
+              f"{left:.1f} minutes.", flush=True)
     if (folder / winner).exists():
         shutil.move(folder / winner, directory / runs.CHECKPOINT)
     shutil.rmtree(folder, ignore_errors=True)
