@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from tfrs_twotower.cli.reading import add_reading
 from tfrs_twotower.errors import ConfigError
 
 RUNS = Path("runs")
@@ -52,12 +53,7 @@ def add_recipe(parser):
         help="override a recipe's field, such as training.epochs=3; may be repeated",
     )
     files = parser.add_argument_group("your own files (`plain`, `retail`, or features of your columns by --set)")
-    files.add_argument("--interactions", metavar="PATH", help="Parquet or CSV: a file, a folder or a pattern")
-    files.add_argument("--users", metavar="PATH", help="the user table, if there is one")
-    files.add_argument("--items", metavar="PATH", help="the item table, if there is one")
-    files.add_argument("--user-id", metavar="COLUMN", help="the user id's column")
-    files.add_argument("--item-id", metavar="COLUMN", help="the item id's column")
-    files.add_argument("--timestamp", metavar="COLUMN", help="the time's column")
+    add_reading(files)
 
 
 def run_directory(text):

@@ -12,6 +12,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower import recipes, runs
 from tfrs_twotower.cli import options
 from tfrs_twotower.cli.inspect import print_field_weights
+from tfrs_twotower.cli.reading import given, read_as
 from tfrs_twotower.config import override
 from tfrs_twotower.data import Columns, Files
 from tfrs_twotower.errors import ConfigError
@@ -63,9 +64,9 @@ def _writing(directory, args):
 def _asked(args):
     """(recipe, the run's folder)."""
     if args.resume:
-        given = [name for name in ("recipe", "overrides", "interactions", "users", "items") if getattr(args, name)]
-        if given:
-            raise ConfigError(f"`--resume` goes on with the run as it was; {', '.join(given)} cannot be given with it.")
+        other = [name for name in ("recipe", "overrides") if getattr(args, name)] + given(args)
+        if other:
+            raise ConfigError(f"`--resume` goes on with the run as it was; {', '.join(other)} cannot be given with it.")
         directory = Path(args.resume).resolve()
         return runs.read_config(directory).recipe, directory
     recipe = recipe_of(args)
@@ -86,22 +87,14 @@ def _report(recommender, args):
 def recipe_of(args):
     """The recipe that the arguments ask for."""
     recipe = recipes.load(args.recipe or DEFAULT)
-    paths = {"path": args.interactions, "users_path": args.users, "items_path": args.items}
-    names = {c.USER_ID: args.user_id, c.ITEM_ID: args.item_id, c.TIMESTAMP: args.timestamp}
-    paths = {k: os.path.abspath(v) for k, v in paths.items() if v is not None}
-    names = {k: v for k, v in names.items() if v is not None}
-    if paths or names:
+    if given(args):
         source = recipe.source
-        if "path" in paths:  # other files: the tables of the recipe's own do not belong to them
-            source = Files(**paths)
+        if args.interactions is not None:  # other files: the tables of the recipe's own do not belong to them
+            source = Files("", columns=source.columns if isinstance(source, Files) else Columns())
+            recipe = dataclasses.replace(recipe, title=None)
         elif not isinstance(source, Files):
             raise ConfigError("`--interactions` must name your log. Received: none. Give a Parquet or CSV path.")
-        source = dataclasses.replace(
-            source, **paths, columns=dataclasses.replace(source.columns if source else Columns(), **names)
-        )
-        recipe = dataclasses.replace(recipe, source=source)
-        if "path" in paths:
-            recipe = dataclasses.replace(recipe, title=None)
+        recipe = dataclasses.replace(recipe, source=read_as(source, args))
     recipe = override(recipe, args.overrides)
     if recipe.source is None:
         raise ConfigError(

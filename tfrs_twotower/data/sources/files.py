@@ -8,21 +8,27 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.dataset
 
 from tfrs_twotower.columns import ITEM_ID, TIMESTAMP, USER_ID
 from tfrs_twotower.config import config
-from tfrs_twotower.data import values
-from tfrs_twotower.data.source import ROW, Columns, canonical, check_columns, check_unique, entity_table, reading
+from tfrs_twotower.data.conditions import check_conditions, columns_of, rows_of
+from tfrs_twotower.data.source import (
+    ROW,
+    Columns,
+    canonical,
+    check_columns,
+    check_unique,
+    entity_table,
+    reading,
+    with_unread,
+)
 from tfrs_twotower.data.sources.csv_lines import check_header, header, inferred_types, read_lines
-from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
+from tfrs_twotower.errors import ConfigError, DataError, invalid
 
 _BATCH = 1 << 16
 _PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".tsv", ".txt", ".gz", ".bz2")
-_OPERATORS = {"==": pc.equal, "!=": pc.not_equal, "<": pc.less, "<=": pc.less_equal,
-              ">": pc.greater, ">=": pc.greater_equal}
 
 
 @config
@@ -41,6 +47,7 @@ class Files:
       types: ((context column of a CSV, "string" | "int64" | "double" | "timestamp"), ...)
       where: ((column, operator, value), ...) with == != < <= > >=: events for which one of these is not true
         are left out and not counted; ("x", "!=", None) asks for a value to be there
+      positive: as `where`: events for which one of these is not true were shown and not liked, see `Shown`
     """
 
     path: str
@@ -50,6 +57,7 @@ class Files:
     delimiter: str = ","
     types: tuple[tuple[str, str], ...] = ()
     where: tuple[tuple[str, str, Any], ...] = ()
+    positive: tuple[tuple[str, str, Any], ...] = ()
 
     def __post_init__(self):
         if len(self.delimiter) != 1:
@@ -62,14 +70,14 @@ class Files:
 
     def interactions(self):
         """Yields pa.RecordBatch, file after file in the order of their names."""
-        for _, operator, _ in self.where:
-            if operator not in _OPERATORS:
-                raise DataError(f"`where` has no operator {operator!r}.{nearest(operator, _OPERATORS)}")
+        check_conditions(self.where, "where")
+        check_conditions(self.positive, "positive")
         files, is_csv = _files("path", self.path)
-        wanted = list(dict.fromkeys([*self.columns.mapping().values(), *(c for c, _, _ in self.where)]))
+        wanted = list(dict.fromkeys(self._wanted().values()))
         batches = self._csv(files, wanted) if is_csv else self._parquet(files, wanted)
         for file, batch, parse_as in batches:
-            yield canonical(self._filtered(batch, file), self.columns, file, parse_as)
+            batch, columns = rows_of(batch, self.columns, self.where, self.positive, file)
+            yield canonical(batch, columns, file, parse_as)
 
     def users(self):
         """pa.Table or None."""
@@ -80,7 +88,7 @@ class Files:
         return self._entities("items_path", self.items_path, self.columns.item_id, ITEM_ID)
 
     def _wanted(self):
-        return {**self.columns.mapping(), **{c: c for c, _, _ in self.where}}
+        return {**self.columns.mapping(), **{c: c for c in columns_of((*self.where, *self.positive))}}
 
     def _csv(self, files, wanted):
         for file in files:
@@ -89,7 +97,7 @@ class Files:
             parse_as = {**_parse_as(dict(inferred), self.columns.context), **dict(self.types)}
             parse_as = {column: kind for column, kind in parse_as.items() if kind != "string"}
             for batch in read_lines(file, wanted, self.delimiter):
-                yield file, batch, parse_as
+                yield file, with_unread(batch, [name for name, _ in inferred], wanted), parse_as
 
     def _parquet(self, files, wanted):
         folder = self.path if Path(self.path).is_dir() else None
@@ -106,19 +114,7 @@ class Files:
             for batch in _batches(fragment, schema, wanted):
                 rows = pa.array(np.arange(start, start + len(batch)))
                 start += len(batch)
-                yield file, batch.append_column(ROW, rows), None
-
-    def _filtered(self, batch, file):
-        for column, operator, value in self.where:
-            array = batch.column(column)
-            if value is None:
-                mask = pc.is_valid(array) if operator == "!=" else pc.is_null(array)
-            else:
-                if isinstance(value, (int, float)) and pa.types.is_string(array.type):
-                    array = pa.array(values.numbers(array, f"{file}: column `{column}`"), from_pandas=True)
-                mask = _OPERATORS[operator](array, value)
-            batch = batch.filter(mask)
-        return batch
+                yield file, with_unread(batch.append_column(ROW, rows), schema.names, wanted), None
 
     def _entities(self, argument, path, id_column, id_name):
         if path is None:
