@@ -15,6 +15,10 @@ class DataError(TwoTowerError, ValueError):
     """The interaction log, a user table or an item table breaks its contract."""
 
 
+class NothingNew(DataError):
+    """There is nothing to update from: no new events, or only such as are learned already."""
+
+
 class ConfigError(TwoTowerError, ValueError):
     """A recipe, a schema or an override is wrong."""
 

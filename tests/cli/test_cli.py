@@ -1,5 +1,6 @@
 """The command line, verb by verb, on the retail sample, as a user types it."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -13,7 +14,8 @@ from tfrs_twotower import recipes, runs
 from tfrs_twotower.cli.inspect import print_field_weights
 from tfrs_twotower.cli.main import build_parser, main
 from tfrs_twotower.cli.training import print_lost, recipe_of
-from tfrs_twotower.data import Files
+from tfrs_twotower.cli.update import source_of
+from tfrs_twotower.data import Columns, Files
 from tfrs_twotower.errors import ConfigError
 
 _QUICK = [
@@ -245,3 +247,30 @@ def test_a_baseline_that_is_above_the_model_is_told(capsys):
     first, second = capsys.readouterr().out.strip().split("\n\n")
     assert first.startswith("Warning: popularity is above the model: ndcg@10 -0.0200 [-0.0300, -0.0100].")
     assert second.startswith("Warning: item_knn is above") and ("beta" in first, "beta" in second) == (True, False)
+
+
+def test_a_log_is_read_by_the_same_options_in_every_verb_that_reads_one():
+    options = ["--interactions", "new.csv", "--timestamp", "none", "--time-unit", "d", "--label", "liked", "--weight",
+               "plays", "--weight-scale", "linear", "--positive", "rating >= 4", "--where", "n > 0", "--where", "b = x"]
+    columns = Columns(timestamp=None, time_unit="d", label="liked", weight="plays", weight_scale="linear")
+    conditions = {"positive": (("rating", ">=", 4),), "where": (("n", ">", 0), ("b", "==", "x"))}
+    wanted = Files(os.path.abspath("new.csv"), columns=columns, **conditions)
+    for verb in ("train", "tune"):
+        assert recipe_of(build_parser().parse_args([verb, "plain", *options])).source == wanted
+    known = dataclasses.replace(recipes.load("plain"), source=Files("old.csv", users_path="u.csv", delimiter=";"))
+    args = build_parser().parse_args(["update", "RUN", *options, "--set", "rejected_limit=0.5"])
+    assert source_of(args, known) == (dataclasses.replace(wanted, delimiter=";"), 0.5)
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (["--where", "n"], "`--where` must look like COLUMN OPERATOR VALUE"),
+    (["--time-unit", "days"], "`Columns.time_unit` must be"),
+    (["--set", "model.dim=3"], "`--set` must be of source. or rejected_limit"),
+])
+def test_an_update_refuses_what_it_cannot_read(options, message):
+    args = build_parser().parse_args(["update", "RUN", "--interactions", "new.csv", *options])
+    with pytest.raises(ConfigError, match=message):
+        source_of(args, recipes.load("retail"))
+    args = build_parser().parse_args(["update", "RUN", "--label", "liked", "--set", "source.delimiter=;"])
+    with pytest.raises(ConfigError, match="label, source.delimiter=; can only be given with new events"):
+        source_of(args, recipes.load("retail"))

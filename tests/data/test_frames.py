@@ -6,7 +6,7 @@ import pytest
 from tfrs_twotower.data import Columns, Frames, ingest
 from tfrs_twotower.errors import DataError
 
-COLUMNS = Columns(user_id="user", item_id="item", timestamp="at", weight="w", context=("price",))
+COLUMNS = Columns(user_id="user", item_id="item", timestamp="at", weight="w", context=("price",), weight_scale="linear")
 
 
 def pandas_events():

@@ -1,4 +1,3 @@
-import datetime
 import math
 
 import numpy as np
@@ -7,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tfrs_twotower.data import Columns, Frames, ingest
+from tfrs_twotower.data import Columns, Files, Frames, ingest
 from tfrs_twotower.errors import DataError
 
 
@@ -63,31 +62,6 @@ def test_a_tables_ids_are_cast_to_the_logs():
 NOON = 1_600_000_000  # 2020-09-13 12:26:40 UTC
 
 
-@pytest.mark.parametrize("values, unit", [
-    (pa.array([NOON]), "s"),
-    (pa.array([NOON * 1000 + 999]), "ms"),
-    (pa.array([NOON * 10**6 + 1]), "us"),
-    (pa.array([NOON * 10**9 + 1]), "ns"),
-    (pa.array([NOON + 0.75]), "s"),
-    (pa.array([f"{NOON}.5"]), "s"),
-    (pa.array([str(NOON * 1000)]), "ms"),
-    (pa.array(["2020-09-13T12:26:40"]), "s"),
-    (pa.array(["2020-09-13 12:26:40.900"]), "s"),
-    (pa.array(["2020-09-13T14:26:40+02:00"]), "s"),
-    (pa.array(["2020-09-13T12:26:40Z"]), "ms"),
-    (pa.array([datetime.datetime(2020, 9, 13, 12, 26, 40, 7)]), "s"),
-    (pa.array([NOON * 1000], pa.timestamp("ms", tz="Europe/Paris")), "s"),
-])
-def test_every_form_of_time_becomes_the_same_second(values, unit):
-    events = pa.table({"user_id": ["a"], "item_id": ["x"], "timestamp": values})
-    assert ingest(Frames(events, columns=Columns(time_unit=unit)))[0].timestamp.tolist() == [NOON]
-
-
-def test_a_date_is_its_midnight():
-    events = pa.table({"user_id": ["a"], "item_id": ["x"], "timestamp": [datetime.date(1970, 1, 3)]})
-    assert ingest(Frames(events))[0].timestamp.tolist() == [2 * 86_400]
-
-
 BAD = {
     "user_id: missing": {"user_id": [None, "", "  "]},
     "item_id: missing": {"item_id": [None]},
@@ -100,6 +74,9 @@ BAD = {
 }
 
 
+COLUMNS = Columns(weight="weight", label="label", weight_scale="linear")
+
+
 def bad_events():
     good = {"user_id": "a", "item_id": "x", "timestamp": "5", "weight": "2", "label": "4"}
     rows, reasons = [good], {}
@@ -109,7 +86,7 @@ def bad_events():
                 reasons[len(rows)] = (reason, value)
                 rows.append({**good, column: value})
     table = {name: pa.array([row[name] for row in rows], pa.string()) for name in good}
-    return Frames(pa.table(table), columns=Columns(weight="weight", label="label"), name="shop"), reasons
+    return Frames(pa.table(table), columns=COLUMNS, name="shop"), reasons
 
 
 def test_bad_rows_are_counted_by_reason_and_written_with_their_place(tmp_path):
@@ -138,30 +115,12 @@ def test_over_the_limit_it_stops_and_says_counts_and_place(tmp_path):
 
 
 def test_over_the_limit_it_says_how_to_raise_it():
-    with pytest.raises(DataError, match="`rejected_limit` \\(`--set rejected_limit=0.5`") as error:
+    with pytest.raises(DataError, match="`rejected_limit` \\(`--set rejected_limit=0.5`"):
         ingest(Frames(frame(weight=[1.0, -1.0]), columns=Columns(weight="weight")))
-    assert "time_unit" not in str(error.value)
-
-
-@pytest.mark.parametrize(("times", "unit"), [
-    ([NOON * 1000, NOON * 1000 + 1], "ms"),
-    ([str(NOON * 1000), f"{NOON * 1000}.0"], "ms"),
-    ([NOON * 1e6, NOON * 1e6], "us"),
-    ([NOON * 10**9, NOON * 10**9], "ns"),
-])
-def test_times_in_a_finer_unit_are_named(times, unit):
-    events = pa.table({"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": times})
-    with pytest.raises(DataError) as error:
-        ingest(Frames(events))
-    assert (
-        f"The times look like {unit}, not seconds: set `columns.time_unit`, on the command line "
-        f"`--set source.columns.time_unit={unit}`. Mend the data"
-    ) in str(error.value)
-    assert ingest(Frames(events, columns=Columns(time_unit=unit)))[0].timestamp.tolist() == [NOON, NOON]
 
 
 def test_ids_that_the_table_lacks_are_told():
-    events = pa.table({"user_id": ["a", "a", "b"], "item_id": ["1.0", "2", "1.0"], "timestamp": [1, 2, 3]})
+    events = pa.table({"user_id": ["a", "a", "b"], "item_id": ["1.0", "2", "1.0"], "timestamp": [NOON] * 3})
     items = pa.table({"item_id": ["1", "2", "3"], "price": [1, 2, 3]})
     assert ingest(Frames(events, items=items))[1].notes == (
         "frames (items): 1 of the 2 ids that the log has are not in the table, such as '1.0', while the table has ids "
@@ -171,31 +130,11 @@ def test_ids_that_the_table_lacks_are_told():
 
 
 def test_whole_numbers_that_pandas_wrote_as_floats_are_noted():
-    events = pa.table({"user_id": ["7.0", "8.0"], "item_id": ["1.0", "1.5"], "timestamp": [1, 2]})
+    events = pa.table({"user_id": ["7.0", "8.0"], "item_id": ["1.0", "1.5"], "timestamp": [NOON] * 2})
     log, report = ingest(Frames(events))
     assert log.users["user_id"].to_pylist() == ["7.0", "8.0"]
     (note,) = report.notes
     assert note.startswith("user_id: these look like whole numbers written as floats, such as '7.0'")
-
-
-def test_times_of_two_units_are_not_taken_for_one():
-    events = pa.table({"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": [NOON * 1000, NOON]})
-    with pytest.raises(DataError, match="Some of the times look like ms, and the others do not: bring them to one"):
-        ingest(Frames(events))
-
-
-def test_a_text_that_is_no_time_is_shown_with_the_forms_that_are():
-    events = pa.table({"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": ["11/14/2023", "11/15/2023"]})
-    with pytest.raises(DataError, match="not a time: 2, such as '11/14/2023'.* A time is .* ISO 8601 text"):
-        ingest(Frames(events))
-
-
-@pytest.mark.parametrize("times", [[-5, -6], [datetime.datetime(2200, 1, 1)] * 2, ["2200-01-01", "-1"]])
-def test_other_times_out_of_range_hint_at_no_unit(times):
-    events = pa.table({"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": times})
-    with pytest.raises(DataError, match="outside of") as error:
-        ingest(Frames(events))
-    assert "time_unit" not in str(error.value)
 
 
 def test_the_limit_itself_is_allowed():
@@ -314,3 +253,29 @@ def test_many_batches_equal_one():
     order = np.argsort(events["timestamp"].to_numpy(), kind="stable")
     assert np.array_equal(log.users["user_id"].to_numpy()[log.user], events["user_id"].to_numpy()[order])
     assert np.array_equal(log.items["item_id"].to_numpy()[log.item], events["item_id"].to_numpy()[order])
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_what_programs_write_for_a_missing_id_is_missing_in_all_formats(tmp_path, ending):
+    missing = ["-1", "NULL", "null", "nan", "NaN", "None", "NA", "N/A", "<NA>", "\\N", " ", " null "]
+    ids = ["u-1", "0", "Nan", *missing]
+    table = pa.table({"user_id": ids, "item_id": ["x"] * len(ids), "timestamp": [NOON] * len(ids)})
+    if ending == "csv":
+        table.to_pandas().to_csv(tmp_path / "log.csv", index=False)
+    else:
+        pq.write_table(table, tmp_path / "log.parquet")
+    log, report = ingest(Files(f"{tmp_path}/log.{ending}"), limit=1)
+    assert log.users["user_id"].to_pylist() == ["u-1", "0", "Nan"]
+    assert report.rejected == {"user_id: missing": len(missing)}
+
+
+def test_weights_are_by_log_where_nothing_else_is_said():
+    plays = frame(plays=[np.e - 1, 0.0])
+    assert ingest(Frames(plays, columns=Columns(weight="plays")))[0].weight.tolist() == pytest.approx([0.0, 1.0])
+    linear = Columns(weight="plays", weight_scale="linear")
+    assert ingest(Frames(plays, columns=linear))[0].weight.tolist() == pytest.approx([0.0, np.e - 1])
+
+
+def test_what_was_taken_back_is_refused_with_what_leaves_it_out():
+    with pytest.raises(DataError, match="`--where \"COLUMN > 0\"` of the weight's column leaves them out"):
+        ingest(Frames(frame(n=[1, -1]), columns=Columns(weight="n")))

@@ -5,7 +5,7 @@ import pytest
 
 from tfrs_twotower.config import from_dict, to_dict
 from tfrs_twotower.data import LeaveLastOut, Newest, RandomHoldout, RandomPerUser, Temporal, UserHeldOut
-from tfrs_twotower.errors import ConfigError, DataError
+from tfrs_twotower.errors import ConfigError, DataError, NothingNew
 
 STRATEGIES = [
     Temporal(), Temporal(targets="last"), Temporal(targets="each"), LeaveLastOut(), UserHeldOut(0.2, 0.2),
@@ -212,8 +212,23 @@ def test_what_came_late_trains_and_does_not_judge(ten):
 
 
 def test_newest_without_new_events_is_an_error(ten):
-    with pytest.raises(DataError, match="Name the new events"):
+    with pytest.raises(NothingNew, match="Name the new events"):
         Newest(int(ten.timestamp[-1]) + 1).split(ten)
+
+
+def test_what_the_log_has_already_is_not_learned_twice(make_log):
+    #          row: 0  1  2  3  4  5  6  7
+    log = make_log([0, 1, 1, 0, 0, 0, 1, 0], [5, 6, 6, 7, 7, 9, 5, 8], [1, 2, 2, 8, 8, 9, 10, 11])
+    part = np.array([0, 0, 1, 0, 1, 1, 1, 1], np.uint16)  # rows 2 and 4 are rows 1 and 3 once more
+    log = dataclasses.replace(log, part=part)
+    assert np.flatnonzero(log.new_in(1)).tolist() == [5, 6, 7]
+    split = Newest(since=5, held_out=0.3, part=1).split(log)
+    assert (split.past.tolist(), split.train.tolist(), split.test.row.tolist()) == ([0, 1], [3, 5, 6], [7])
+    with pytest.raises(NothingNew, match="Of the 0 new events none is new"):
+        Newest(since=5, part=1).split(dataclasses.replace(log, part=np.zeros(8, np.uint16)))
+    known = dataclasses.replace(log, part=np.array([0, 0, 1, 0, 1, 0, 0, 0], np.uint16))
+    with pytest.raises(NothingNew, match="Of the 2 new events none is new: the log has them all"):
+        Newest(since=5, part=1).split(known)
 
 
 def test_random_items_of_each_user_are_one_query_and_stand_on_one_side(random_log):

@@ -1,6 +1,7 @@
 """Vectors of texts from the model that its package carries, with the network out of reach."""
 
-import argparse
+import dataclasses
+import os
 import socket
 import sys
 
@@ -9,6 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from tfrs_twotower import recipes
+from tfrs_twotower.cli.main import build_parser
 from tfrs_twotower.cli.update import source_of
 from tfrs_twotower.config import from_dict, to_dict
 from tfrs_twotower.data import Columns, Files, Joined, TextVectors, ingest, joined, parts_of, text_vectors
@@ -76,8 +79,9 @@ def test_what_comes_later_gets_vectors_of_the_same_model(no_network, files, tmp_
 def test_an_update_names_the_columns_as_the_log_inside_does():
     columns = Columns("customer", "sku", "at")
     known = TextVectors(Files("log.csv", columns=columns, items_path="items.csv"))
-    args = argparse.Namespace(interactions="day.csv", users=None, items=None)
-    assert source_of(args, known).columns == columns
+    args = build_parser().parse_args(["update", "RUN", "--interactions", "day.csv"])
+    source, _ = source_of(args, dataclasses.replace(recipes.load("multimodal"), source=known))
+    assert source == Files(os.path.abspath("day.csv"), columns=columns)
 
 
 def test_without_names_all_texts_are_read_and_none_where_there_are_vectors(no_network, files, tmp_path):

@@ -20,7 +20,7 @@ from tfrs_twotower.training import EventWeights, Resampling, event_weights, show
 from tfrs_twotower.training.positives import Resampler
 
 DAY = 86_400
-COLUMNS = Columns(event="event", weight="weight", context=("seconds",))
+COLUMNS = Columns(event="event", weight="weight", context=("seconds",), weight_scale="linear")
 
 
 def events():

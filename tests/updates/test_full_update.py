@@ -12,6 +12,7 @@ import toy
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import runs
+from tfrs_twotower.cli.main import main
 from tfrs_twotower.data import Columns, Files, Joined, LeaveLastOut, Temporal
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError
 from tfrs_twotower.exporting import manifest
@@ -234,6 +235,20 @@ def test_a_log_that_cannot_be_read_leaves_no_folder(served, days, tmp_path):
     with pytest.raises(DataError, match="files that are there .*gone.parquet"):
         update_full(served.directory, files(days[0], "gone"), directory=tmp_path / "new", verbose=0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("users_only", [False, True])
+def test_an_empty_file_and_one_that_is_learned_change_nothing(served, days, tmp_path, capsys, caplog, users_only):
+    log = pq.read_table(days[0] / "first.parquet")
+    pq.write_table(log.slice(0, 0), tmp_path / "empty.parquet")
+    pq.write_table(log.slice(len(log) // 2), tmp_path / "again.parquet")
+    before = sorted(served.directory.parent.iterdir()), sorted((served.directory / runs.EXPORT).rglob("*"))
+    for name in ("empty", "again"):
+        command = ["update", str(served.directory), "--interactions", str(tmp_path / f"{name}.parquet")]
+        assert main([*command, *["--users-only"] * users_only]) == 0
+        said = capsys.readouterr().out + caplog.text
+        assert "new events none is new" in said and "Nothing was published" in said
+    assert (sorted(served.directory.parent.iterdir()), sorted((served.directory / runs.EXPORT).rglob("*"))) == before
 
 
 def test_a_split_that_is_not_by_time_is_refused_unless_nothing_was_held_out(served, days, tmp_path):

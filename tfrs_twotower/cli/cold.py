@@ -1,9 +1,11 @@
 """`twotower cold`: a first version to serve, made of an item table before there is an event."""
 
 import argparse
+import dataclasses
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.cli import options
+from tfrs_twotower.cli.reading import add_layout, read_as
 from tfrs_twotower.errors import DataError
 
 DESCRIPTION = """\
@@ -44,7 +46,7 @@ def add_parser(subparsers):
                         help="a list by hand for each value of FIELD; may be repeated")
     parser.add_argument("--input", dest="inputs", action="append", type=_input, default=[], metavar="NAME=TYPE",
                         help="what requests bring besides and lists do not read; TYPE is one of " + ", ".join(_TYPES))
-    options.add_reading(parser)
+    add_layout(parser)
     parser.add_argument("--runs", default=str(options.RUNS), metavar="FOLDER", help="where runs are (default: runs)")
     return parser
 
@@ -55,16 +57,17 @@ def run(args):
 
     from tfrs_twotower import runs
     from tfrs_twotower.coldstart import ByColumn, ByList, export_rules, rule_retriever
+    from tfrs_twotower.data import Files
 
-    layout = options.reading(args)
-    items = _table(args.items, args.item_id, layout)
+    source = read_as(Files(""), args)
+    items = _table(source)
     rules: list = []
     for kind, field, value in args.rules:
         if kind == "by":
             items = _split(items, field, value)
             rules.append(ByColumn(field, value))
         else:
-            rules.append(ByList(field, _lists(value, field, args.item_id, layout)))
+            rules.append(ByList(field, _lists(dataclasses.replace(source, items_path=value), field)))
     inputs = {name: tf.TensorSpec(*_spec(kind)) for name, kind in {c.USER_ID: "text", **dict(args.inputs)}.items()}
     retriever = rule_retriever(items, rules, args.order, args.ascending, inputs)
     directory = runs.create(args.runs, args.name)
@@ -73,11 +76,10 @@ def run(args):
     print(f"{items.num_rows:,} items, {retriever.dim - 1:,} lists by context: {path}")
 
 
-def _table(path, item_id, layout=None):
-    from tfrs_twotower.data import Columns, Files
+def _table(source):
     from tfrs_twotower.data.source import bad_lines, notes_of
 
-    table = Files("", items_path=path, columns=Columns(item_id=item_id), **(layout or {})).items()
+    table = source.items()
     for note in notes_of(table.schema):
         print(note)
     for file, row, text in bad_lines(table.schema):
@@ -107,12 +109,12 @@ def _split(items, field, column):
     return items.set_column(items.column_names.index(column), column, values)
 
 
-def _lists(path, field, item_id, layout=None):
+def _lists(source, field):
     """{value: item ids in the order of the rows}."""
     from tfrs_twotower.data.source import check_columns
 
-    table = _table(path, item_id, layout)
-    check_columns({"the context": field}, table.column_names, path)
+    table = _table(source)
+    check_columns({"the context": field}, table.column_names, source.items_path)
     lists: dict = {}
     for value, item in zip(table[field].to_pylist(), table[c.ITEM_ID].to_pylist()):
         if value is not None:

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from tfrs_twotower.cli.reading import add_reading
 from tfrs_twotower.errors import ConfigError
 
 RUNS = Path("runs")
@@ -51,39 +52,7 @@ def add_recipe(parser):
         "--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE",
         help="override a recipe's field, such as training.epochs=3; may be repeated",
     )
-    files = parser.add_argument_group("your own files, for any recipe: features are derived from their columns")
-    files.add_argument("--interactions", metavar="PATH", help="Parquet or CSV: a file, a folder or a pattern")
-    files.add_argument("--users", metavar="PATH", help="the user table, if there is one")
-    files.add_argument("--items", metavar="PATH", help="the item table, if there is one")
-    files.add_argument("--user-id", metavar="COLUMN", help="the user id's column")
-    files.add_argument("--item-id", metavar="COLUMN", help="the item id's column")
-    files.add_argument("--timestamp", metavar="COLUMN", help="the time's column")
-    add_reading(files)
-
-
-def add_reading(parser):
-    """Adds what says how files are laid out, where they do not show it: see docs/files.md."""
-    parser.add_argument("--format", choices=("csv", "json", "sequences"),
-                        help="of the events: sequences are lines `user item item ...` (default: found)")
-    parser.add_argument("--delimiter", metavar="TEXT", help="what parts fields: one character or :: (default: found)")
-    parser.add_argument("--encoding", metavar="NAME", help="such as latin-1 or cp1252 (default: UTF-8, or found)")
-    parser.add_argument("--header", metavar="A,B,C", help="the columns of events without a header (default: found)")
-    parser.add_argument("--skip", metavar="COLUMN", action="append", help="do not read it; may be repeated")
-    parser.add_argument("--separator", metavar="COLUMN=TEXT", action="append",
-                        help="what parts the values in a cell of a table, nothing where it is one value; may be "
-                        "repeated (default: found)")
-
-
-def reading(args):
-    """{field of `Files`: value} of what `add_reading`'s arguments say."""
-    given = {name: getattr(args, name) for name in ("format", "delimiter", "encoding", "skip")}
-    given["delimiter"] = {"\\t": "\t", "tab": "\t"}.get(args.delimiter, args.delimiter)
-    given["header"] = tuple(args.header.split(",")) if args.header else None
-    given["separators"] = tuple(tuple(pair.split("=", 1)) for pair in args.separator or ())
-    for pair in given["separators"]:
-        if len(pair) < 2:
-            raise ConfigError(f"`--separator` must look like COLUMN=TEXT. Received: {pair[0]}. For example: genres='|'")
-    return {name: tuple(value) if name == "skip" else value for name, value in given.items() if value}
+    add_reading(parser.add_argument_group("your own files, for any recipe: features are derived from their columns"))
 
 
 def run_directory(text):

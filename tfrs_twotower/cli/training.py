@@ -13,8 +13,9 @@ from tfrs_twotower import recipes, runs
 from tfrs_twotower.cli import options
 from tfrs_twotower.cli.headline import headline, sentence
 from tfrs_twotower.cli.inspect import print_field_weights
+from tfrs_twotower.cli.reading import given, newest_files, read_as
 from tfrs_twotower.config import override
-from tfrs_twotower.data import Columns, Files
+from tfrs_twotower.data import Files
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.evaluation import metric_table, plot_deciles, slice_table, view_table, write_per_query
 from tfrs_twotower.extras import available
@@ -71,10 +72,10 @@ def _writing(directory, args):
 def _asked(args):
     """(recipe, the run's folder)."""
     if args.resume:
-        names = ("recipe", "overrides", "interactions", "users", "items", "minutes", "no_refit")
-        given = [name for name in names if getattr(args, name)]
-        if given:
-            raise ConfigError(f"`--resume` goes on with the run as it was; {', '.join(given)} cannot be given with it.")
+        names = ("recipe", "overrides", "minutes", "no_refit")
+        other = [name for name in names if getattr(args, name)] + given(args)
+        if other:
+            raise ConfigError(f"`--resume` goes on with the run as it was; {', '.join(other)} cannot be given with it.")
         directory = Path(args.resume).resolve()
         return runs.read_config(directory).recipe, directory
     recipe = recipe_of(args)
@@ -115,21 +116,8 @@ def _export(recommender, metrics, args):
 def recipe_of(args):
     """The recipe that the arguments ask for."""
     recipe = recipes.load(args.recipe or DEFAULT)
-    paths = {"path": args.interactions, "users_path": args.users, "items_path": args.items}
-    names = {c.USER_ID: args.user_id, c.ITEM_ID: args.item_id, c.TIMESTAMP: args.timestamp}
-    paths = {k: os.path.abspath(v) for k, v in paths.items() if v is not None}
-    names = {k: v for k, v in names.items() if v is not None}
-    layout = options.reading(args)
-    if paths or names or layout:
-        source = recipe.source
-        if "path" in paths:  # other files: the tables of the recipe's own do not belong to them
-            source = Files(**paths)
-        elif not isinstance(source, Files):
-            raise ConfigError("`--interactions` must name your log. Received: none. Give a Parquet or CSV path.")
-        source = dataclasses.replace(
-            source, **paths, **layout, columns=dataclasses.replace(source.columns if source else Columns(), **names)
-        )
-        recipe = _on(recipe, source, args) if "path" in paths else dataclasses.replace(recipe, source=source)
+    if given(args):
+        recipe = _on(recipe, args)
     recipe = override(recipe, args.overrides)
     if recipe.source is None:
         raise ConfigError(
@@ -139,12 +127,20 @@ def recipe_of(args):
     return recipe
 
 
-def _on(recipe, source, args):
-    """The recipe on other files: by derived features, unless it is one of the user's own or features are given."""
+def _on(recipe, args):
+    """The recipe on files as the arguments say them.
+
+    Other files than its own are read as one's own recipe reads its; another derives its features from their columns,
+    unless features are given.
+    """
+    if args.interactions is None:
+        if not isinstance(recipe.source, Files):
+            raise ConfigError("`--interactions` must name your log. Received: none. Give a Parquet or CSV path.")
+        return dataclasses.replace(recipe, source=read_as(recipe.source, args))
     if (args.recipe or DEFAULT).endswith(".json"):
-        return dataclasses.replace(recipe, source=source, title=None)
-    given = any(assignment.startswith("schema.") for assignment in args.overrides)
-    return dataclasses.replace(recipe.on(source), schema=recipe.schema if given else None)
+        return dataclasses.replace(recipe, source=read_as(newest_files(recipe.source), args), title=None)
+    of_features = any(assignment.startswith("schema.") for assignment in args.overrides)
+    return dataclasses.replace(recipe.on(read_as(Files(""), args)), schema=recipe.schema if of_features else None)
 
 
 def write_report(recommender, metrics):

@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 
 from tfrs_twotower.cli import options
-from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.cli.reading import add_reading, given, newest_files, read_as
+from tfrs_twotower.errors import ConfigError, NothingNew, invalid
 
 DESCRIPTION = """\
 Starts from a run's weights, trains once over the new events but for the newest, by which it is judged, and if it is
@@ -16,6 +17,7 @@ reason in refused.json; `latest` then still points to the serving run.
   twotower update runs/shop/latest --interactions 2026-11-22.parquet     a day's file, named as the log's was
   twotower update runs/shop/latest --interactions day/ --items items.csv a folder of Parquet, CSV or TFRecord
   twotower update runs/shop/latest                                       the run's own source has grown
+  twotower update runs/shop/latest --interactions day.csv --user-id client   its columns have other names
   twotower update runs/shop/latest --users-only --interactions hour.parquet   the update of minutes
 
 Worse is: below the serving version by more than 1% of its value, or surely below it, by the 95% interval of the paired
@@ -33,9 +35,11 @@ def add_parser(subparsers):
     """Adds the verb."""
     parser = options.verb(subparsers, "update", run, "train a run further on new events, and publish", DESCRIPTION)
     options.add_run(parser)
-    parser.add_argument("--interactions", metavar="PATH", help="the new events: a file, a folder or a pattern")
-    parser.add_argument("--users", metavar="PATH", help="new or changed rows of the user table")
-    parser.add_argument("--items", metavar="PATH", help="new or changed rows of the item table")
+    add_reading(parser.add_argument_group("the new events (what is not given is as the run's own files have it)"))
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE",
+        help="how the new events are read: source.delimiter=; and the like, or rejected_limit; may be repeated",
+    )
     parser.add_argument(
         "--held-out", type=float, default=0.1, metavar="SHARE", help="share of the new events that judges (default 0.1)"
     )
@@ -59,12 +63,17 @@ def run(args):
             taken = take_back_users(directory)
             print(f"Taken back: {taken}" if taken else "There is no update of user rows to take back.")
             return 0 if taken else 1
-        source = source_of(args, runs.read_config(directory).recipe.source)
-        if args.users_only:
-            published = update_users(directory, source, learning_rate=args.learning_rate)
-            print(f"Published: {published}" if published else "Nothing was published.")  # a warning said why
+        source, limit = source_of(args, runs.read_config(directory).recipe)
+        try:
+            if args.users_only:
+                published = update_users(directory, source, learning_rate=args.learning_rate, rejected_limit=limit)
+                print(f"Published: {published}" if published else "Nothing was published.")  # a warning said why
+                return 0
+            return _report(update_full(directory, source, args.held_out, verbose=options.verbosity(),
+                                       rejected_limit=limit))
+        except NothingNew as nothing:
+            print(f"{nothing} Nothing was published.")
             return 0
-        return _report(update_full(directory, source, args.held_out, verbose=options.verbosity()))
 
 
 def _report(update):
@@ -79,18 +88,28 @@ def _report(update):
     return 0
 
 
-def source_of(args, known):
-    """The source of the new events, with columns named as in the run's own files; None without new files."""
-    from tfrs_twotower.data import Columns, Files, TFRecords, parts_of
+def source_of(args, recipe):
+    """(source of the new events, read as the run's own files but for what the options say; limit of bad rows).
 
+    The source is None without new files.
+    """
+    from tfrs_twotower.config import override
+    from tfrs_twotower.data import TFRecords
+
+    for assignment in args.overrides:
+        if not assignment.startswith(("source.", "rejected_limit=")):
+            rule = "be of source. or rejected_limit"
+            raise ConfigError(invalid("--set", rule, assignment, "An update keeps the recipe; train anew."))
+    limits = [assignment for assignment in args.overrides if not assignment.startswith("source.")]
+    limit = override(recipe, limits).rejected_limit
     if args.interactions is None:
-        if args.users or args.items:
-            raise ConfigError("`--users` and `--items` come with new events. Received: no --interactions. Name them.")
-        return None
+        if other := given(args) + [assignment for assignment in args.overrides if assignment not in limits]:
+            rule = "can only be given with new events. Received: no --interactions. Name them."
+            raise ConfigError(f"{', '.join(other)} {rule}")
+        return None, limit
     path = os.path.abspath(args.interactions)
     if (Path(path) / "schema.json").is_file():
-        return TFRecords(path)
-    columns = next((part.columns for part in reversed(parts_of(known)) if isinstance(part, Files)), Columns())
-    tables = {"users_path": args.users, "items_path": args.items}
-    source = Files(path=path, columns=columns)
-    return dataclasses.replace(source, **{k: os.path.abspath(v) for k, v in tables.items() if v})
+        return TFRecords(path), limit
+    source = read_as(newest_files(recipe.source), args)
+    changes = [assignment for assignment in args.overrides if assignment.startswith("source.")]
+    return override(dataclasses.replace(recipe, source=source), changes).source, limit

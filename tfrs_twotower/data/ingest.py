@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,10 @@ from tfrs_twotower.data import values
 from tfrs_twotower.data.entities import Entities
 from tfrs_twotower.data.log import InteractionLog, Shown
 from tfrs_twotower.data.rejects import Checks, Rejects
-from tfrs_twotower.data.source import FILE, INVALID, PARSE_AS, PART, ROW, UNIT, check_columns, notes_of
+from tfrs_twotower.data.source import FILE, INVALID, PARSE_AS, PART, ROW, SCALE, UNREAD, check_columns, notes_of
+from tfrs_twotower.data.suspicious import suspicious_notes
+from tfrs_twotower.data.times import Times
+from tfrs_twotower.data.unread import unread_notes
 from tfrs_twotower.errors import DataError, invalid
 
 YEAR_2100 = 4_102_444_800
@@ -106,6 +110,7 @@ def _ingest(source, limit, rejects, require_items, times):
     log = reader.log(source.name)
     path = str(rejects.path) if rejects.path and rejects.counts else None
     notes += [] if log.timed else [_NO_TIMES]
+    notes += [*unread_notes(reader.unread), *suspicious_notes(log)]
     notes += [*users.lacking(log.user), *items.lacking(log.item)]
     notes += [*_floats(USER_ID, log.users[USER_ID]), *_floats(ITEM_ID, log.items[ITEM_ID])]
     notes += [f"{source.name}: {before} rows of the tables were left out"] if before else []
@@ -127,13 +132,11 @@ class _Reader:
 
     def __init__(self, users, items, rejects, require_items, times, notes):
         self.users, self.items, self.notes = users, items, notes
-        self.rejects, self.require_items, self.times = rejects, require_items, times
+        self.rejects, self.require_items, self.times = rejects, require_items, Times(times, notes)
         self.rows = 0
-        self.timed = None
-        self.finer, self.too_large, self.no_times = "", 0, False
         self.next_row = {}
         self.user, self.item, self.timestamp, self.weight, self.context, self.part = [], [], [], [], [], []
-        self.label = []
+        self.label, self.unread = [], {}
 
     def read(self, batch, name):
         file = (batch.schema.metadata or {}).get(FILE, name.encode()).decode()
@@ -146,10 +149,11 @@ class _Reader:
         if self.require_items:
             unknown = self.items.find(item, file) < 0
             checks.fail(unknown, f"{ITEM_ID}: not in the item table", batch.column(ITEM_ID))
-        timestamp = self._times(checks, batch, file)
+        timestamp = self.times.read(checks, batch, file)
         weight = self._weights(checks, batch, file)
         label = self._labels(checks, batch, file)
         context = self._context(checks, batch, file, label)
+        self.unread.update(dict.fromkeys(json.loads((batch.schema.metadata or {}).get(UNREAD, b"[]"))))
         self.rejects.add(checks, file, self._row_numbers(batch, file))
         self.rows += len(batch)
         ok, keep = checks.ok, pa.array(checks.ok)
@@ -161,6 +165,15 @@ class _Reader:
         self.label.append(np.ones(ok.sum()) if label is None else label[ok])
         if context is not None:
             self.context.append(context.filter(keep))
+
+    @property
+    def hint(self):
+        """What bad rows look like, and what leaves them out: sentences with a space after them, or ""."""
+        out = " leaves them out. "
+        ways = [(f"{WEIGHT}: not", f"`--where \"COLUMN > 0\"` of the weight's column{out}"),
+                (f"{LABEL}: missing", f"`--where \"COLUMN != none\"` of the label's column{out}")]
+        met = [way for reason, way in ways if any(r.startswith(reason) for r in self.rejects.counts)]
+        return self.times.hint(self.rows) + "".join(met)
 
     def _row_numbers(self, batch, file):
         if ROW in batch.schema.names:
@@ -175,49 +188,6 @@ class _Reader:
         checks.fail(values.numpy(ids.is_null()), f"{name}: missing", batch.column(name))
         return ids
 
-    def _times(self, checks, batch, file):
-        timed = TIMESTAMP in batch.schema.names
-        if self.timed not in (None, timed):
-            raise DataError(f"{file}: {'has' if timed else 'has no'} times, unlike what was read before. "
-                            "A log has times in all of its parts, or in none.")
-        self.timed = timed
-        if not timed:
-            return np.zeros(len(batch), np.int64)
-        raw = batch.column(TIMESTAMP)
-        unit = (batch.schema.field(TIMESTAMP).metadata or {}).get(UNIT, b"s").decode()
-        checks.fail(values.missing(raw), f"{TIMESTAMP}: missing", raw)
-        seconds, ok = values.seconds(raw, unit)
-        checks.fail(~ok, f"{TIMESTAMP}: not a time", raw)
-        self.no_times |= bool((~ok & ~values.missing(raw)).any())
-        start, end = self.times
-        outside = (seconds < start) | (seconds >= end)
-        checks.fail(outside, f"{TIMESTAMP}: outside of [{start}, {end}) seconds", raw)
-        self.too_large += int((seconds >= end).sum())
-        if outside.any() and not self.finer:
-            self.finer = self._finer_unit(values.one(raw).filter(pa.array(outside)))
-        return seconds
-
-    def _finer_unit(self, outside):
-        """The unit in which most of the times that are too large would be in range, or ""."""
-        start, end = self.times
-        for unit in ("ms", "us", "ns"):
-            seconds, ok = values.seconds(outside, unit)
-            if (ok & (seconds >= start) & (seconds < end)).mean() > 0.5:
-                return unit
-        return ""
-
-    @property
-    def hint(self):
-        """What the bad times look like: sentences with a space after them, or ""."""
-        if self.finer and self.too_large > 0.9 * self.rows:
-            return (
-                f"The times look like {self.finer}, not seconds: set `columns.time_unit`, on the command line "
-                f"`--set source.columns.time_unit={self.finer}`. "
-            )
-        if self.finer:
-            return f"Some of the times look like {self.finer}, and the others do not: bring them to one unit. "
-        return f"A time is {values.TIMES}. " if self.no_times else ""
-
     def _weights(self, checks, batch, file):
         if WEIGHT not in batch.schema.names:
             return np.ones(len(batch), np.float32)
@@ -225,7 +195,8 @@ class _Reader:
         weight = values.numbers(raw, f"{file}: column `{WEIGHT}`").astype(np.float32)
         ok = np.isfinite(weight) & (weight >= 0)
         checks.fail(~ok, f"{WEIGHT}: not a finite number of at least 0", raw)
-        return weight
+        scale = (batch.schema.field(WEIGHT).metadata or {}).get(SCALE)
+        return np.log1p(np.where(ok, weight, 0)) if scale == b"log" else weight
 
     def _labels(self, checks, batch, file):
         """float64 [n]; None where there are none."""
@@ -263,7 +234,7 @@ class _Reader:
         if len(timestamp) == 0:
             raise DataError(f"{name}: no interactions are left of {self.rows} rows read.")
         self.timestamp.clear()
-        if self.timed:
+        if self.times.there:
             order = np.argsort(timestamp, kind="stable")
         else:
             order = np.random.default_rng(0).permutation(len(timestamp))

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -101,6 +102,16 @@ class InteractionLog:
 
     def __len__(self):
         return len(self.timestamp)
+
+    def new_in(self, part):
+        """bool [n]: the events of a part of a `Joined` source that no other part has (same user, item and time)."""
+        new = self.part == part
+        if new.any():
+            rows = np.flatnonzero(new)
+            between = slice(*np.searchsorted(self.timestamp, [self.timestamp[rows[0]], self.timestamp[rows[-1]] + 1]))
+            events = pd.MultiIndex.from_arrays([self.user[between], self.item[between], self.timestamp[between]])
+            new[between] &= ~events.isin(events[~new[between]])
+        return new
 
     def item_counts(self, rows=None):
         """int64 [items]: events of each item, in all of the log or in the log rows given."""

@@ -24,7 +24,9 @@ PART = b"part"          # of the schema: which part of a `Joined` the batch is o
 FILE = b"file"          # of the schema: the file that the batch was read from
 NOTES = b"notes"        # of the schema: JSON, a list of lines: how the file was taken where it did not say it itself
 BAD_LINES = b"bad lines"  # of the schema of a table: JSON, a list of [file, row, text]: what could not be parsed
-UNIT = b"unit"          # of the field `timestamp`: the unit of its numbers
+UNREAD = b"unread"      # of the schema: JSON, the source's columns that are not read
+UNIT = b"unit"          # of the field `timestamp`: the unit of its numbers, or auto
+SCALE = b"scale"        # of the field `weight`: "log" where it is to be log(1 + weight)
 PARSE_AS = b"parse_as"  # of a text field: what its text stands for: int64, double or timestamp
 
 # Of a missing column.
@@ -64,8 +66,11 @@ class Columns:
       event, weight, label, session: names in the source, or None where it has none. A label is true or above 0 where
         the user liked the item; with any other the item was shown and not liked, see `Shown`
       context: further columns of an event to be kept under their own names, for example the price paid
-      time_unit: of timestamps that are numbers. Dates, times and ISO 8601 text need none; without a
-        zone they are UTC.
+      time_unit: of timestamps that are numbers: since 1970 but for "calendar" (20231114, 20231114093000) and "excel"
+        (days); "auto": found by their size, and said. Dates, times and ISO 8601 text need none; without a zone they
+        are UTC.
+      weight_scale: "log": an event weighs log(1 + weight), so that the hundredth play counts less than the first;
+        "linear": its weight
     """
 
     user_id: str = USER_ID
@@ -76,7 +81,8 @@ class Columns:
     label: str | None = None
     session: str | None = None
     context: tuple[str, ...] = ()
-    time_unit: Literal["s", "ms", "us", "ns"] = "s"
+    time_unit: Literal["auto", "s", "ms", "us", "ns", "h", "d", "calendar", "excel"] = "auto"
+    weight_scale: Literal["log", "linear"] = "log"
 
     def mapping(self):
         """{canonical name: name in the source} of the declared columns, context included."""
@@ -154,6 +160,8 @@ def canonical(batch, columns, where, parse_as=None):
     fields, arrays = [], []
     for name, column in mapping.items():
         metadata = {UNIT: columns.time_unit.encode()} if name == TIMESTAMP else {}
+        if name == WEIGHT:
+            metadata[SCALE] = columns.weight_scale.encode()
         if column in (parse_as or {}):
             metadata[PARSE_AS] = parse_as[column].encode()
         array = batch.column(column)
@@ -163,9 +171,15 @@ def canonical(batch, columns, where, parse_as=None):
         if name in batch.schema.names:
             fields.append(batch.schema.field(name))
             arrays.append(batch.column(name))
-    said = {NOTES: notes} if (notes := (batch.schema.metadata or {}).get(NOTES)) else {}
+    said = {key: value for key, value in (batch.schema.metadata or {}).items() if key in (NOTES, UNREAD)}
     metadata = {**said, FILE: str(where).encode()}
     return type(batch).from_arrays(arrays, schema=pa.schema(fields, metadata=metadata))
+
+
+def with_unread(batch, present, read):
+    """The batch with the names of the source's columns that are not among those read: `ingest` has a look at them."""
+    names = json.dumps([name for name in present if name not in read]).encode()
+    return batch.replace_schema_metadata({**(batch.schema.metadata or {}), UNREAD: names})
 
 
 def entity_table(table, id_column, id_name, where):

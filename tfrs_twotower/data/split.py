@@ -10,7 +10,7 @@ import numpy as np
 from tfrs_twotower.config import config
 from tfrs_twotower.data.queries import Asker, Queries, distinct
 from tfrs_twotower.data.ragged import Ragged
-from tfrs_twotower.errors import ConfigError, DataError, invalid
+from tfrs_twotower.errors import ConfigError, DataError, NothingNew, invalid
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,22 +101,30 @@ class Newest:
             raise ConfigError(invalid("Newest.held_out", "be between 0 and 1", self.held_out, "The default is 0.1."))
 
     def split(self, log, seed=0):
-        """Returns Split; `seed` is not used. Raises `DataError` when there are no new events, or too few."""
+        """Returns Split; `seed` is not used. Raises `NothingNew` without new events, `DataError` of too few."""
         rows = np.arange(len(log))
         start = int(np.searchsorted(log.timestamp, self.since))
-        late = rows[:start][log.part[:start] == self.part] if self.part is not None else rows[:0]
-        if start == len(log):
-            raise DataError(
+        again = np.zeros(len(log), bool)  # events that the earlier training has from another part
+        late = rows[:0]
+        if self.part is not None:
+            new, of_part = log.new_in(self.part), log.part == self.part
+            if not new.any():
+                raise NothingNew(f"Of the {of_part.sum()} new events none is new: the log has them all. Name others.")
+            again, late = of_part & ~new, rows[:start][new[:start]]
+        since = rows[start:][~again[start:]]
+        if not len(since):
+            raise (DataError if len(late) else NothingNew)(
                 f"There are no events since {self.since} (seconds since 1970). Received: {len(log)} events, the last "
                 f"at {log.timestamp[-1] if len(log) else 'none'}. Name the new events."
             )
-        cut = start + _cut(log.timestamp[start:], 1 - self.held_out)
+        cut = _cut(log.timestamp[since], 1 - self.held_out)
         asker = Asker(log)
-        _, first, last = asker.spans(rows[cut:])
+        _, first, last = asker.spans(since[cut:])
         queries = asker.ask(first, last)
         # What came late alone would end before what the earlier training knows.
-        train = np.concatenate([late, rows[start:cut]]) if cut > start else rows[:0]
-        return _checked(Split(train, queries, queries, past=np.setdiff1d(rows[:start], late)), self)
+        train = np.concatenate([late, since[:cut]]) if cut else rows[:0]
+        past = np.setdiff1d(rows[:start][~again[:start]], late)
+        return _checked(Split(train, queries, queries, past=past), self)
 
 
 @config

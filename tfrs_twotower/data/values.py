@@ -14,8 +14,11 @@ from tfrs_twotower.columns import MISSING_INT_ID
 from tfrs_twotower.errors import DataError
 
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-_NULL_TEXTS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "\\N"]
-_NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
+_SECONDS = {"h": 3600, "d": 86_400}
+_EXCEL_1970 = 25_569  # Excel's number of 1970-01-01
+MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "\\N", "n/a", "<NA>")  # as programs write it
+_NO_IDS = [*MISSING, "-1", "-1.0"]
+NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 
 
 def plain(array, label):
@@ -88,8 +91,8 @@ def numpy(array):
 def ids(array, label):
     """Ids as string or int64.
 
-    Whole numbers stored as floats (what pandas makes of a column with gaps) become int64. Null, empty
-    and blank text and -1 are missing.
+    Whole numbers stored as floats (what pandas makes of a column with gaps) become int64. Missing are null, -1, empty
+    and blank text, and what programs write for a missing value (`MISSING`).
 
     Returns:
       (pa.Array of string or int64, null where missing or malformed; bool [n]: malformed, for example 1.5, and
@@ -107,8 +110,8 @@ def ids(array, label):
         malformed = ~np.isnan(numbers) & ~whole
         array = pa.array(np.where(whole, numbers, 0).astype(np.int64), mask=~whole)
     if pa.types.is_string(array.type):
-        blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(array)), 0)
-        return pc.if_else(blank, pa.scalar(None, pa.string()), array), malformed
+        none = pc.is_in(pc.utf8_trim_whitespace(array), value_set=pa.array(_NO_IDS))
+        return pc.if_else(none, pa.scalar(None, pa.string()), array), malformed
     missing = pc.equal(array, MISSING_INT_ID)
     return pc.if_else(missing, pa.scalar(None, pa.int64()), array), malformed
 
@@ -146,13 +149,14 @@ def labels(array, label):
     return numbers(array, label)
 
 
-TIMES = "a number of seconds since 1970, or ISO 8601 text such as 2026-01-31T12:00:00Z"
+TIMES = "a number of a unit that `--time-unit` knows, or ISO 8601 text such as 2026-01-31T12:00:00Z"
 
 
 def seconds(array, unit):
     """Times as seconds since 1970, UTC, rounded down.
 
-    Takes dates, timestamps (without a zone: UTC), ISO 8601 text, and numbers in `unit` or text of such.
+    Takes dates, timestamps (without a zone: UTC), ISO 8601 text, and numbers in `unit` (one of `times.UNITS`) or text
+    of such.
 
     Returns:
       (int64 [n], 0 where not a time; bool [n]: is a time)
@@ -165,7 +169,7 @@ def seconds(array, unit):
         ok = numpy(array.is_valid())
         values = numpy(pc.fill_null(array.cast(pa.int64()), 0))
         return values // _PER_SECOND[array.type.unit], ok
-    if pa.types.is_integer(kind):
+    if pa.types.is_integer(kind) and unit in _PER_SECOND:
         ok = numpy(array.is_valid())
         return numpy(pc.fill_null(array.cast(pa.int64()), 0)) // _PER_SECOND[unit], ok
     array = plain(array, "timestamp")
@@ -174,15 +178,38 @@ def seconds(array, unit):
     return _seconds_of_floats(numbers(array, "timestamp"), unit)
 
 
+def calendar(values):
+    """Digits of a date, yyyymm, yyyymmdd or with HH, MM and SS after it, as (seconds since 1970; bool [n]: is one)."""
+    with np.errstate(invalid="ignore"):
+        whole = (values == np.floor(values)) & (values >= 197_001) & (values < 1e14)
+    number = np.where(whole, values, 197_001).astype(np.int64)
+    digits = np.floor(np.log10(number)).astype(np.int64) + 1
+    number = np.where(digits == 6, number * 100 + 1, number)
+    number = number * 10 ** (14 - np.maximum(digits, 8))
+    date, time = number // 10**6, number % 10**6
+    month = (date // 10_000 - 1970) * 12 + date // 100 % 100 - 1
+    day = month.astype("datetime64[M]").astype("datetime64[D]") + (date % 100 - 1)
+    parts = time // 10_000, time // 100 % 100, time % 100
+    ok = whole & (digits % 2 == 0) & (date // 10_000 < 2100) & (date // 100 % 100 >= 1) & (date // 100 % 100 <= 12)
+    ok &= (day.astype("datetime64[M]").astype(np.int64) == month) & (parts[0] < 24) & (parts[1] < 60) & (parts[2] < 60)
+    return day.astype(np.int64) * 86_400.0 + parts[0] * 3600 + parts[1] * 60 + parts[2], ok
+
+
 def _seconds_of_floats(values, unit):
-    values = np.floor(values / _PER_SECOND[unit])
+    if unit == "calendar":
+        values, ok = calendar(values)
+        values = np.where(ok, values, np.nan)
+    elif unit == "excel":
+        values = np.round((values - _EXCEL_1970) * 86_400)
+    else:
+        values = np.floor(values * _SECONDS[unit] if unit in _SECONDS else values / _PER_SECOND[unit])
     # 2^62 s is far outside of any range that is accepted and still fits int64.
     ok = np.isfinite(values) & (np.abs(values) < 2.0**62)
     return np.where(ok, values, 0).astype(np.int64), ok
 
 
 def _seconds_of_text(array, unit):
-    numeric = numpy(pc.fill_null(pc.match_substring_regex(array, _NUMBER), False))
+    numeric = numpy(pc.fill_null(pc.match_substring_regex(array, NUMBER), False))
     values, ok = np.zeros(len(array), np.int64), np.zeros(len(array), bool)
     if numeric.any():
         floats = numbers(array.filter(pa.array(numeric)), "timestamp")
@@ -206,7 +233,7 @@ def parse_text(array, parse_as, label):
       (pa.Array of int64 or float64, null where missing or unparsable; bool [n]: unparsable)
     """
     array = plain(array, label)
-    null = pc.is_in(pc.utf8_trim_whitespace(array), value_set=pa.array(_NULL_TEXTS))
+    null = pc.is_in(pc.utf8_trim_whitespace(array), value_set=pa.array(MISSING))
     array = pc.if_else(null, pa.scalar(None, pa.string()), array)
     gone = numpy(array.is_null())
     if parse_as == "timestamp":

@@ -37,7 +37,7 @@ class Update:
     recommender: Recommender = dataclasses.field(repr=False)
 
 
-def update_full(parent, source, held_out=0.1, directory=None, verbose=1):
+def update_full(parent, source, held_out=0.1, directory=None, verbose=1, rejected_limit=None):
     """Trains the model of a run further on what came since, and publishes it if it is not worse (`gate.refusal`).
 
     Vocabularies grow at their ends; weights and optimizer slots of known ids are kept. The new events train once,
@@ -51,8 +51,10 @@ def update_full(parent, source, held_out=0.1, directory=None, verbose=1):
       held_out: the fraction of the new events, by time, that judges.
       directory: the new run's folder; by default a new one beside the parent's. One that was stopped goes on.
       verbose: as Keras'.
+      rejected_limit: the fraction of bad rows at which it stops; None: the parent's.
 
-    Of `source` all events are new, also those from before the parent's last one; judged is by later ones alone.
+    Of `source` all events are new that the log does not have, also those from before the parent's last one; judged is
+    by later ones alone.
 
     Returns:
       An `Update`. A refused one stays in its folder with the reason in `refused.json`, and `latest` stays as it was.
@@ -60,6 +62,7 @@ def update_full(parent, source, held_out=0.1, directory=None, verbose=1):
     Raises:
       ConfigError: the parent holds out events by another split than one in time and was not refit, so that nothing
         says which events are new; or the parent is itself an update that did not pass its gate, and was not exported.
+      NothingNew: there are no new events.
       TrainingError: another process writes to `directory`.
     """
     parent = Path(parent).resolve()
@@ -81,6 +84,7 @@ def update_full(parent, source, held_out=0.1, directory=None, verbose=1):
         source=new,
         split=Newest(served.trained_until + 1, held_out, part=None if source is None else len(parts_of(new)) - 1),
         training=dataclasses.replace(old.training, epochs=1, patience=0),
+        rejected_limit=old.rejected_limit if rejected_limit is None else rejected_limit,
     )
     directory = Path(directory or runs.create(parent.parent.parent, recipe.name))
     with runs.writing(directory):

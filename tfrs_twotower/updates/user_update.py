@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower import runs
 from tfrs_twotower.assembly import assemble
-from tfrs_twotower.data import Queries, Split, ingest, joined
+from tfrs_twotower.data import Queries, Split, ingest, joined, parts_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import manifest, next_version, user_deltas
 from tfrs_twotower.features import is_user_table
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 _NEGATIVES = 1024  # items of the catalogue a step
 
 
-def update_users(directory, source=None, root=None, batch_size=256, learning_rate=None):
+def update_users(directory, source=None, root=None, batch_size=256, learning_rate=None, rejected_limit=None):
     """Learns from new events, in the order of time, in the user table's rows alone; publishes them as a delta.
 
     Everything else is frozen, so the embedding space stays, and with it item vectors and index. New users get rows,
@@ -37,6 +37,7 @@ def update_users(directory, source=None, root=None, batch_size=256, learning_rat
       batch_size: events of a step.
       learning_rate: of the recipe's optimizer in this update; None: the recipe's. One pass over few events moves a
         row by some steps only, so a larger one can pay: `bench/bench_replay.py` measures it.
+      rejected_limit: the fraction of bad rows at which it stops; None: the recipe's.
 
     Returns:
       The delta's path; None where there is nothing to learn from.
@@ -49,7 +50,9 @@ def update_users(directory, source=None, root=None, batch_size=256, learning_rat
     directory = Path(directory).resolve()
     root = Path(root) if root else directory / runs.EXPORT
     config = runs.read_config(directory)
-    log, _ = ingest(joined(config.recipe.source, source), limit=config.recipe.rejected_limit)
+    limit = config.recipe.rejected_limit if rejected_limit is None else rejected_limit
+    whole = joined(config.recipe.source, source)
+    log, _ = ingest(whole, limit=limit)
     if not log.timed:
         rule, way_out = "be a run on a log with times, which say what is new", "Train anew, on all of the log."
         raise ConfigError(invalid("directory", rule, str(directory), way_out))
@@ -61,8 +64,16 @@ def update_users(directory, source=None, root=None, batch_size=256, learning_rat
         _log.warning("Of %d events none is later than %s UTC, when the newest one came that is learned already. Name "
                      "a file with later ones by --interactions.", len(log), _moment(since - 1))
         return None
+    again = np.zeros(len(log), bool)
+    if source is not None:
+        new = log.new_in(part := len(parts_of(whole)) - 1)
+        again = (log.part == part) & ~new
+        if not new.any():
+            _log.warning("Of the %d new events none is new: the log has them all. Name others by --interactions.",
+                         again.sum())
+            return None
     states = runs.read_fields(served.folder)
-    a = _assembled(config.recipe, log, since, states)
+    a = _assembled(config.recipe, log, since, states, again)
     field = a.model.query_tower.user_table
     if field is None:
         rule = "have an Id of `user_id` with a vocabulary among its query features"
@@ -102,13 +113,16 @@ def _newest_version(root):
     return version
 
 
-def _assembled(recipe, log, since, states):
-    """The model on the log with the new events, all of them to be trained on; only the users' vocabulary grows."""
+def _assembled(recipe, log, since, states, again):
+    """The model on the log with the new events, all of them to be trained on; only the users' vocabulary grows.
+
+    `again`: bool [log rows], events that the log has twice: they are left out.
+    """
     # The events of minutes are too few, and of too few users, to be each other's negatives.
     model = dataclasses.replace(recipe.model, negatives=(Uniform(_NEGATIVES),), logq=StaticLogQ())
     recipe = dataclasses.replace(recipe, model=model)
-    start, rows = int(np.searchsorted(log.timestamp, since)), np.arange(len(log))
-    split = Split(rows[start:], Queries.none(), Queries.none(), past=rows[:start])
+    rows, later = np.arange(len(log)), log.timestamp >= since
+    split = Split(rows[later & ~again], Queries.none(), Queries.none(), past=rows[~later & ~again])
     return assemble(recipe, log, states, split=split, grow=is_user_table)
 
 

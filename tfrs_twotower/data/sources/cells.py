@@ -8,10 +8,8 @@ import json
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tfrs_twotower.data.values import is_list
+from tfrs_twotower.data.values import MISSING, is_list
 
-# As Arrow and pandas write what is missing.
-MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "\\N", "n/a", "<NA>")
 SEPARATOR = "|"
 _ORDER = ("null", "bool", "int64", "double")
 _WHOLE, _PADDED = r"^\s*[-+]?\d+\s*$", r"^\s*[-+]?0\d"

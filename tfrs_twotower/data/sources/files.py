@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import dataclasses
 import json
 import shlex
 from pathlib import Path
@@ -16,6 +17,7 @@ import pyarrow.dataset
 from tfrs_twotower.columns import ITEM_ID, TIMESTAMP, USER_ID
 from tfrs_twotower.config import config
 from tfrs_twotower.data import values
+from tfrs_twotower.data.conditions import check_conditions, columns_of, rows_of
 from tfrs_twotower.data.source import (
     INVALID,
     ROW,
@@ -26,6 +28,7 @@ from tfrs_twotower.data.source import (
     entity_table,
     reading,
     with_said,
+    with_unread,
 )
 from tfrs_twotower.data.sources import cells
 from tfrs_twotower.data.sources.csv_lines import read_lines
@@ -39,8 +42,6 @@ _READERS = {DELIMITED: read_lines, JSON: read_json, SEQUENCES: read_sequences}
 _DELIMITERS = (",", ";", "\t", "|")
 _PARSED = ("int64", "double", "timestamp")
 _INDEX = "__index_level_0__"  # what pandas writes of a frame's index; nobody's feature
-_OPERATORS = {"==": pc.equal, "!=": pc.not_equal, "<": pc.less, "<=": pc.less_equal,
-              ">": pc.greater, ">=": pc.greater_equal}
 
 
 @config
@@ -61,6 +62,7 @@ class Files:
       types: ((column of a text file, "string" | "int64" | "double" | "timestamp"), ...)
       where: ((column, operator, value), ...) with == != < <= > >=: events for which one of these is not true
         are left out and not counted; ("x", "!=", None) asks for a value to be there
+      positive: as `where`: events for which one of these is not true were shown and not liked, see `Shown`
       format: of the events: "csv" (any delimiter), "json" (an object a line, or a list of them), "sequences" (lines
         `user item item …`, oldest first; an event's time is then its place in the line); None: found
       encoding: Python's name of the files' encoding; None: UTF-8, or what a file seems to have
@@ -77,6 +79,7 @@ class Files:
     delimiter: str | None = None
     types: tuple[tuple[str, str], ...] = ()
     where: tuple[tuple[str, str, Any], ...] = ()
+    positive: tuple[tuple[str, str, Any], ...] = ()
     format: str | None = None
     encoding: str | None = None
     header: tuple[str, ...] | None = None
@@ -103,14 +106,14 @@ class Files:
 
     def interactions(self):
         """Yields pa.RecordBatch, file after file in the order of their names."""
-        for _, operator, _ in self.where:
-            if operator not in _OPERATORS:
-                raise DataError(f"`where` has no operator {operator!r}.{nearest(operator, _OPERATORS)}")
+        check_conditions(self.where, "where")
+        check_conditions(self.positive, "positive")
         files, is_parquet = data_files("path", self.path)
-        wanted = list(dict.fromkeys([*self.columns.mapping().values(), *(c for c, _, _ in self.where)]))
+        wanted = list(dict.fromkeys(self._wanted().values()))
         batches = self._parquet(files, wanted) if is_parquet else self._text(files, wanted)
-        for file, batch, parse_as in batches:
-            yield canonical(self._filtered(batch, file), self.columns, file, parse_as)
+        for file, batch, columns, parse_as in batches:
+            batch, columns = rows_of(batch, columns, self.where, self.positive, file)
+            yield canonical(batch, columns, file, parse_as)
 
     def users(self):
         """pa.Table or None."""
@@ -121,7 +124,7 @@ class Files:
         return self._entities("items_path", self.items_path, self.columns.item_id, ITEM_ID)
 
     def _wanted(self):
-        return {**self.columns.mapping(), **{c: c for c, _, _ in self.where}}
+        return {**self.columns.mapping(), **{c: c for c in columns_of((*self.where, *self.positive))}}
 
     def _text(self, files, wanted):
         names = self.columns.mapping()
@@ -133,8 +136,13 @@ class Files:
             _check_header(self._wanted(), present, file, layout)
             read = _READERS[layout.kind]
             parse_as = self._parse_as(file, layout, read)
+            # The times of sequences are places.
+            columns = dataclasses.replace(self.columns, time_unit="s") if layout.kind == SEQUENCES else self.columns
             for batch in read(file, wanted, layout):
-                yield file, with_said(batch, layout.notes), parse_as
+                yield file, self._with_unread(with_said(batch, layout.notes), present), columns, parse_as
+
+    def _with_unread(self, batch, present):
+        return with_unread(batch, present, (*self._wanted().values(), *self.skip, _INDEX))
 
     def _parse_as(self, file, layout, read):
         """{column: what its text stands for} of the context columns that are not text, by all of the file."""
@@ -163,19 +171,7 @@ class Files:
             for batch in _batches(fragment, schema, wanted):
                 rows = pa.array(np.arange(start, start + len(batch)))
                 start += len(batch)
-                yield file, batch.append_column(ROW, rows), None
-
-    def _filtered(self, batch, file):
-        for column, operator, value in self.where:
-            array = batch.column(column)
-            if value is None:
-                mask = pc.is_valid(array) if operator == "!=" else pc.is_null(array)
-            else:
-                if isinstance(value, (int, float)) and pa.types.is_string(array.type):
-                    array = pa.array(values.numbers(array, f"{file}: column `{column}`"), from_pandas=True)
-                mask = _OPERATORS[operator](array, value)
-            batch = batch.filter(mask)
-        return batch
+                yield file, self._with_unread(batch.append_column(ROW, rows), schema.names), self.columns, None
 
     def _entities(self, argument, path, id_column, id_name):
         if path is None:

@@ -6,7 +6,8 @@ import pandas as pd
 import pyarrow as pa
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
-from tfrs_twotower.data.source import Columns, canonical, check_columns, entity_table, with_said
+from tfrs_twotower.data.conditions import check_conditions, columns_of, rows_of
+from tfrs_twotower.data.source import Columns, canonical, check_columns, entity_table, with_said, with_unread
 from tfrs_twotower.data.sources.cells import split_cells
 from tfrs_twotower.errors import DataError
 
@@ -22,23 +23,28 @@ class Frames:
       columns: Columns
       name: for error messages
       separators: of cells with several values, as `Files` has them
+      where, positive: conditions on the events, as `Files` has them
     """
 
-    def __init__(self, interactions, users=None, items=None, columns=Columns(), name="frames", separators=()):
+    def __init__(self, interactions, users=None, items=None, columns=Columns(), name="frames", separators=(), where=(),
+                 positive=()):
         self.name = name
-        self._separators = dict(separators)
+        self._separators, self._where, self._positive = dict(separators), where, positive
         self._columns = columns
         self._interactions, self._users, self._items = interactions, users, items
 
     def interactions(self):
         """Yields pa.RecordBatch of up to 65,536 rows."""
         where = f"{self.name} (interactions)"
-        wanted = self._columns.mapping()
+        check_conditions(self._where, "where")
+        check_conditions(self._positive, "positive")
+        wanted = {**self._columns.mapping(), **{c: c for c in columns_of((*self._where, *self._positive))}}
         present = getattr(self._interactions, "column_names", None) or list(self._interactions.columns)
         check_columns(wanted, present, where)
         table = _table(self._interactions, list(dict.fromkeys(wanted.values())), where)
-        for batch in canonical(table, self._columns, self.name).to_batches(_BATCH):
-            yield batch
+        table, columns = rows_of(table, self._columns, self._where, self._positive, where)
+        table = with_unread(table, present, wanted.values())
+        yield from canonical(table, columns, self.name).to_batches(_BATCH)
 
     def users(self):
         """pa.Table or None."""

@@ -1,0 +1,101 @@
+"""How files are read: the same options in every verb that reads them, and the `Files` that they ask for."""
+
+import dataclasses
+import os
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.errors import ConfigError
+
+_PATHS = {"interactions": "path", "users": "users_path", "items": "items_path"}
+_COLUMNS = (c.USER_ID, c.ITEM_ID, c.TIMESTAMP, c.LABEL, c.WEIGHT, "time_unit", "weight_scale")
+_CONDITIONS = ("where", "positive")
+_LAYOUT = ("format", "delimiter", "encoding", "header", "skip", "separator")
+_NONE = "none"  # of a column: the log has none
+_TAB = (r"\t", "tab")
+
+
+def add_reading(group):
+    """Adds what says where a log is, which column is which, which events count, and how its files are laid out."""
+    group.add_argument("--interactions", metavar="PATH", help="the events: a file, a folder or a pattern")
+    group.add_argument("--users", metavar="PATH", help="the user table, if there is one")
+    group.add_argument("--items", metavar="PATH", help="the item table, if there is one")
+    group.add_argument("--user-id", metavar="COLUMN", help="the user id's column")
+    group.add_argument("--item-id", metavar="COLUMN", help="the item id's column")
+    group.add_argument("--timestamp", metavar="COLUMN", help="the time's column; none: the log has no times")
+    group.add_argument("--time-unit", metavar="UNIT", help="what times that are numbers count: s, ms, us, ns, h, d, "
+                       "calendar (20231114) or excel (default: found by their size)")
+    group.add_argument("--label", metavar="COLUMN", help="events with 0 or less here were shown and not liked")
+    group.add_argument("--positive", action="append", metavar="CONDITION",
+                       help="events for which this is not true were shown and not liked, such as \"rating >= 4\"; may "
+                       "be repeated")
+    group.add_argument("--where", action="append", metavar="CONDITION",
+                       help="events for which this is not true are left out, such as \"quantity > 0\"; may be repeated")
+    group.add_argument("--weight", metavar="COLUMN",
+                       help="what an event weighs: play counts, quantities, ratings; by log(1 + weight)")
+    group.add_argument("--weight-scale", choices=("log", "linear"), help="linear: the weight as it is")
+    group.add_argument("--format", choices=("csv", "json", "sequences"),
+                       help="of the events: sequences are lines `user item item ...` (default: found)")
+    group.add_argument("--header", metavar="A,B,C", help="the columns of events without a header (default: found)")
+    add_layout(group)
+
+
+def add_layout(group):
+    """Adds what says how any file is laid out, where it does not show it: see docs/files.md."""
+    group.add_argument("--delimiter", metavar="TEXT", help="what parts fields: one character or :: (default: found)")
+    group.add_argument("--encoding", metavar="NAME", help="such as latin-1 or cp1252 (default: UTF-8, or found)")
+    group.add_argument("--skip", metavar="COLUMN", action="append", help="do not read it; may be repeated")
+    group.add_argument("--separator", metavar="COLUMN=TEXT", action="append",
+                       help="what parts the values in a cell of a table, nothing where it is one value; may be "
+                       "repeated (default: found)")
+
+
+def given(args):
+    """The names of `add_reading`'s options that were given, as in Python."""
+    return [name for name in (*_PATHS, *_COLUMNS, *_CONDITIONS, *_LAYOUT) if getattr(args, name) is not None]
+
+
+def newest_files(source):
+    """The newest `Files` of a recipe's source without the tables of users and items, as a pattern for new events."""
+    from tfrs_twotower.data import Files, parts_of
+
+    own = next((part for part in reversed(parts_of(source)) if isinstance(part, Files)), Files(""))
+    return dataclasses.replace(own, users_path=None, items_path=None)
+
+
+def read_as(source, args):
+    """A `Files` with the options that were given, of those that the verb has, in place of its own.
+
+    Conditions, skipped columns and separators come to its own.
+
+    Raises:
+      ConfigError: a condition or a separator cannot be read, or a value is not one of its kind.
+    """
+    from tfrs_twotower.config import check_types
+    from tfrs_twotower.data.conditions import read_condition
+
+    said = {name: value for name, value in vars(args).items() if value is not None}
+    columns = {name: None if (name, said[name]) == (c.TIMESTAMP, _NONE) else said[name]
+               for name in _COLUMNS if name in said}
+    more = {name: [read_condition(text, f"--{name}") for text in said.get(name, ())] for name in _CONDITIONS}
+    more |= {"skip": said.get("skip", []), "separators": [_separator(text) for text in said.get("separator", ())]}
+    layout = {name: said[name] for name in ("format", "delimiter", "encoding") if name in said}
+    if layout.get("delimiter") in _TAB:
+        layout["delimiter"] = "\t"
+    if "header" in said:
+        layout["header"] = tuple(said["header"].split(","))
+    source = dataclasses.replace(
+        source,
+        **{field: os.path.abspath(said[name]) for name, field in _PATHS.items() if name in said},
+        **{name: (*getattr(source, name), *values) for name, values in more.items()},
+        **layout,
+        columns=dataclasses.replace(source.columns, **columns),
+    )
+    check_types(source.columns)
+    return source
+
+
+def _separator(text):
+    column, parted, separator = text.partition("=")
+    if not parted:
+        raise ConfigError(f"`--separator` must look like COLUMN=TEXT. Received: {text}. For example: genres='|'")
+    return column, separator

@@ -1,0 +1,68 @@
+"""Columns that know too much: a statistic of the whole log, or what is known only with the item itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tfrs_twotower.columns import EVENT, ITEM_ID, LABEL, SESSION, USER_ID
+from tfrs_twotower.data import values
+
+_CORRELATION = 0.95  # of ranks, from which a column is suspicious
+_TOLD = 0.5  # share of the events whose item a column tells, from which it is
+_LEAST = 20  # entities or distinct values below which nothing is said
+_EVENTS = 200_000  # looked at
+
+
+def suspicious_notes(log):
+    """A line for each column of a log that may know what evaluation asks.
+
+    Of the tables: a number whose ranks are those of the events of each user or item in all of the log, those of the
+    test included. Of the events: a column from which the event's item can be told, as no request knows it beforehand.
+    """
+    for what, table, key, counts in (
+        ("item", log.items, ITEM_ID, log.item_counts()),
+        ("user", log.users, USER_ID, np.bincount(log.user, minlength=len(log.users))),
+    ):
+        for name in table.column_names:
+            if name != key and abs(rank := _rank_correlation(table[name], counts)) >= _CORRELATION:
+                yield (f"Suspicious: the {what} column `{name}` orders as the {what}s' events in all of the log do "
+                       f"(rank correlation {rank:.2f}). If it was counted over the log, evaluation sees the future by "
+                       "it: count it up to the split, or leave it out")
+    for name in log.context.column_names:
+        if name not in (EVENT, LABEL, SESSION) and (told := _told(log, name)) > _TOLD:
+            yield (f"Suspicious: the event column `{name}` gives the item away, in {told:.0%} of the events. A request "
+                   "does not know it beforehand: leave it out, or make it a column of the items")
+
+
+def _rank_correlation(column, counts):
+    """Spearman's ρ of a column of numbers and counts above 0; 0 where there is too little to say."""
+    kind = column.type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return 0.0
+    known = pd.DataFrame({"value": values.numpy(values.one(column).cast(pa.float64(), safe=False)), "count": counts})
+    known = known[known["count"] > 0].dropna()
+    if len(known) < _LEAST or min(known.nunique()) < 5:
+        return 0.0
+    return float(known.rank().corr().iloc[0, 1])
+
+
+def _told(log, name):
+    """The share of events whose item is the most frequent one that other events have with the same value.
+
+    0 where the most frequent item alone is told as often by a half.
+    """
+    column = values.one(log.context[name])
+    if values.is_list(column.type) or len(log) < 2 * _LEAST:
+        return 0.0
+    rows = np.arange(0, len(log), max(len(log) // _EVENTS, 1))
+    events = pd.DataFrame({"value": values.numpy(column.take(pa.array(rows)).dictionary_encode().indices),
+                           "item": log.item[rows]}).dropna()
+    learned, asked = events[::2], events[1::2]
+    if learned["value"].nunique() < _LEAST or not len(asked):
+        return 0.0
+    pairs = learned.groupby(["value", "item"]).size().sort_values(kind="stable").reset_index()
+    guess = pairs.drop_duplicates("value", keep="last").set_index("value")["item"]
+    told = float((asked["value"].map(guess) == asked["item"]).mean())
+    return told if told > 2 * float((asked["item"] == learned["item"].mode()[0]).mean()) else 0.0
