@@ -23,7 +23,7 @@ from tfrs_twotower.without_times import without_times
 
 FOLDER, RESULT = "race", "race.json"
 
-_DIM = 64
+_DIM, _WIDE = 64, 128  # of what reads the order, and of pooled vectors, where more of them tell items apart
 _WHOLE_CATALOGUE = 5_000  # items up to which the softmax is over all of them
 _NEGATIVES = 1024  # of a larger catalogue, a step
 _SEQUENCE = (10, 100)  # events that a sequence tower reads, at least and at most
@@ -48,16 +48,20 @@ def candidates(recipe, log, split):
     derived = recipe.schema
     profile = tuple(f for f in derived.query if not isinstance(f, History) and f.columns != (c.USER_ID,))
     content = tuple(f for f in derived.candidate if f.columns != (c.ITEM_ID,))
-    item = Id(c.ITEM_ID, dim=_DIM, dropout=0.05 if content else 0.0)
     schemas = {}
+
+    def candidate(dim):
+        return Id(c.ITEM_ID, dim=dim, dropout=0.05 if content else 0.0), *content
+
     counts = np.bincount(log.user[split.train])
     typical = int(np.percentile(counts[counts > 0], 95))
     if log.timed:
         length = int(np.clip(typical, *_SEQUENCE))
-        schemas["sequence"] = Schema(query=(Sequence(length=length), *profile), candidate=(item, *content))
-    past = History(length=int(np.clip(typical, 10, _PAST)), dropout=0.1)
-    user = Id(c.USER_ID, dim=_DIM, dropout=0.2)
-    schemas["pooled"] = Schema(query=(past, user, *profile), candidate=(item, *content))
+        schemas["sequence"] = Schema(query=(Sequence(length=length), *profile), candidate=candidate(_DIM))
+    fading = {"pooling": "decay", "learned": True} if log.timed else {}
+    past = History(length=int(np.clip(typical, 10, _PAST)), dropout=0.1, **fading)
+    user = Id(c.USER_ID, dim=_WIDE, dropout=0.2)
+    schemas["pooled"] = Schema(query=(past, user, *profile), candidate=candidate(_WIDE))
     return {name: _candidate(recipe, log, schema) for name, schema in schemas.items()}
 
 
@@ -70,7 +74,7 @@ def _candidate(recipe, log, schema):
     whole = {"loss": FullSoftmax(), "logq": StaticLogQ()}
     model = dataclasses.replace(
         recipe.model,
-        dim=_DIM,
+        dim=_DIM if sequence else _WIDE,
         query_encoder=HSTU(width=_DIM, dropout=0.3, length=past.length) if sequence else MLP(widths=()),
         candidate_encoder=MLP(widths=()),
         temperature=FixedTemperature(0.05 if sequence else 0.1),
