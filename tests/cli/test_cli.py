@@ -21,6 +21,7 @@ from tfrs_twotower.errors import ConfigError
 _QUICK = [
     "--set", "training.epochs=1", "--set", "training.batch_size=256", "--set", "evaluation.bootstrap=50",
     "--set", "evaluation.ks=[5, 10]", "--set", "index.k=10", "--set", "model.dim=16",
+    "--set", "race=null",
 ]
 
 
@@ -64,7 +65,7 @@ def test_train_leaves_what_the_help_promises(run):
     assert (run / "export" / "1" / "saved_model.pb").is_file()
     popularity = json.loads((run / "popularity.json").read_text())
     assert popularity["weight"] == max(popularity["validation"], key=lambda found: found[1])[0]
-    assert [w for w, _ in popularity["validation"]] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert [w for w, _ in popularity["validation"]] == [0.0, 0.25, 0.5, 1.0, 1.5, 2.0]
     assert metrics["popularity_weight"] == popularity["weight"]
     assert "popularity" in (run / "report" / "metrics.txt").read_text()
     assert (run / "report" / "recall_by_popularity.png").stat().st_size > 5_000

@@ -1,7 +1,5 @@
 """`twotower tune`: a search for better settings of a recipe, within a budget."""
 
-import dataclasses
-
 from tfrs_twotower.cli import options
 
 DESCRIPTION = """\
@@ -43,7 +41,8 @@ def run(args):
     from tfrs_twotower.data import ingest
     from tfrs_twotower.tuning import Budget, parse_dimension, tune
 
-    recipe = dataclasses.replace(recipe_of(args), race=None)
+    args.overrides = ["race=null", *args.overrides]  # the search is over settings that a race would choose
+    recipe = recipe_of(args)
     space = tuple(map(parse_dimension, args.search)) or None
     folder = args.to or options.RUNS / recipe.name / "tuning"
     log, report = ingest(recipe.source, limit=recipe.rejected_limit, require_items=recipe.require_items)
