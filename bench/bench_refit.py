@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import common
-from bench.bench_defaults import latest_small_files, online_retail_files
+from bench.logs import latest_small, online_retail
 from tfrs_twotower import recipes, runs
 from tfrs_twotower.assembly import assemble
 from tfrs_twotower.config import override
@@ -29,7 +29,7 @@ from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import warm_start
 
 LATER = 0.1  # of the events
-LOGS = {"MovieLens latest-small": latest_small_files, "Online Retail": online_retail_files}
+LOGS = {"MovieLens latest-small": latest_small, "Online Retail": online_retail}
 SHOWN = ("ndcg@10", "recall@100")
 
 
@@ -92,8 +92,9 @@ def main():
     args = parser.parse_args()
     figures = []
     for name, files in LOGS.items():
-        log, items, columns = files()
-        log = log.sort_values(columns.timestamp, kind="stable").iloc[:args.events]
+        given = files()
+        items, columns = given.items, given.columns
+        log = given.interactions.sort_values(columns.timestamp, kind="stable").iloc[:args.events]
         for seed in range(args.seeds):
             recipe = override(recipes.load("plain"), args.overrides)
             recipe = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, seed=seed))

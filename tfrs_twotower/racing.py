@@ -23,13 +23,13 @@ from tfrs_twotower.without_times import without_times
 
 FOLDER, RESULT = "race", "race.json"
 
-_DIM = 64
+_DIM, _WIDE = 64, 128  # of what reads the order, and of pooled vectors, where more of them tell items apart
 _WHOLE_CATALOGUE = 5_000  # items up to which the softmax is over all of them
 _NEGATIVES = 1024  # of a larger catalogue, a step
 _SEQUENCE = (10, 100)  # events that a sequence tower reads, at least and at most
-_PAST = 200  # events that are pooled, at most
+_PAST = 100  # events that are pooled, at most
 _LEAST = 2  # epochs of a candidate; the first seconds go into tracing
-_RACE, _TRAINING = 0.15, 0.3  # shares of the time: for all candidates, and for the winner
+_RACE, _TRAINING = 0.12, 0.2  # shares of the time, for all candidates and for the winner; a refit takes as long again
 
 
 def seconds_for(events):
@@ -44,19 +44,24 @@ def candidates(recipe, log, split):
     and has a vector of each user besides; nothing stands between the vectors and the score. Both start from the pairs
     of items in the training events (`CoVisits`).
     """
-    derived = completed(recipe, log).schema
+    recipe = completed(dataclasses.replace(recipe, race=None), log)
+    derived = recipe.schema
     profile = tuple(f for f in derived.query if not isinstance(f, History) and f.columns != (c.USER_ID,))
     content = tuple(f for f in derived.candidate if f.columns != (c.ITEM_ID,))
-    item = Id(c.ITEM_ID, dim=_DIM, dropout=0.05 if content else 0.0)
     schemas = {}
+
+    def candidate(dim):
+        return Id(c.ITEM_ID, dim=dim, dropout=0.05 if content else 0.0), *content
+
     counts = np.bincount(log.user[split.train])
     typical = int(np.percentile(counts[counts > 0], 95))
     if log.timed:
         length = int(np.clip(typical, *_SEQUENCE))
-        schemas["sequence"] = Schema(query=(Sequence(length=length), *profile), candidate=(item, *content))
-    past = History(length=int(np.clip(typical, 10, _PAST)), dropout=0.1)
-    user = Id(c.USER_ID, dim=_DIM, dropout=0.2)
-    schemas["pooled"] = Schema(query=(past, user, *profile), candidate=(item, *content))
+        schemas["sequence"] = Schema(query=(Sequence(length=length), *profile), candidate=candidate(_DIM))
+    fading = {"pooling": "decay", "learned": True} if log.timed else {}
+    past = History(length=int(np.clip(typical, 10, _PAST)), dropout=0.1, **fading)
+    user = Id(c.USER_ID, dim=_WIDE, dropout=0.2)
+    schemas["pooled"] = Schema(query=(past, user, *profile), candidate=candidate(_WIDE))
     return {name: _candidate(recipe, log, schema) for name, schema in schemas.items()}
 
 
@@ -69,7 +74,7 @@ def _candidate(recipe, log, schema):
     whole = {"loss": FullSoftmax(), "logq": StaticLogQ()}
     model = dataclasses.replace(
         recipe.model,
-        dim=_DIM,
+        dim=_DIM if sequence else _WIDE,
         query_encoder=HSTU(width=_DIM, dropout=0.3, length=past.length) if sequence else MLP(widths=()),
         candidate_encoder=MLP(widths=()),
         temperature=FixedTemperature(0.05 if sequence else 0.1),
@@ -83,7 +88,7 @@ def _candidate(recipe, log, schema):
         average=0.99,
         known_positives=0 if sequence else 100,
     )
-    return dataclasses.replace(recipe, race=None, schema=schema, model=model, training=training)
+    return dataclasses.replace(recipe, schema=schema, model=model, training=training)
 
 
 def race(recipe, log, directory, verbose=1):
@@ -119,7 +124,9 @@ def race(recipe, log, directory, verbose=1):
     runs.write_json(file, {**result, "winner": winner, "epochs": epochs})
     if verbose:
         shown = ", ".join(f"{name} {value['best']:.4f}" for name, value in result["candidates"].items())
-        print(f"{recipe.training.monitor} on validation: {shown}. {winner} goes on, up to epoch {epochs}.", flush=True)
+        left = (epochs - found["epochs"]) * found["seconds_an_epoch"] / 60.0
+        print(f"{recipe.training.monitor} on validation: {shown}. {winner} goes on, up to epoch {epochs}: at most "
+              f"{left:.1f} minutes.", flush=True)
     if (folder / winner).exists():
         shutil.move(folder / winner, directory / runs.CHECKPOINT)
     shutil.rmtree(folder, ignore_errors=True)

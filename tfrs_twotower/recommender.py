@@ -354,8 +354,8 @@ class Recommender:
         if self._parent is None and len(weights) > 1:
             monitor = self.recipe.training.monitor
             found = {w: metrics[monitor] for w, metrics in Validation(a).by_weight().items()}
-            best = max(found, key=found.__getitem__)
-            chosen = {"weight": best, "monitor": monitor, "validation": list(found.items())}
+            weight = max(found, key=found.__getitem__)
+            chosen = {"weight": weight, "monitor": monitor, "validation": list(found.items())}
             if verbose:
                 shown = ", ".join(f"{w:g} → {value:.4f}" for w, value in found.items())
                 print(f"Weight of log p(item) in the score: {chosen['weight']:g} ({monitor} on validation: {shown})",

@@ -64,6 +64,7 @@ def test_someone_without_a_past_is_offered_what_is_popular(name, tmp_path):
         served = tf.saved_model.load(str(trained.export(tmp_path / "export"))).signatures["serving_default"]
         features, nothing = live_requests(a, ["nobody"])[0], tf.constant([], tf.string, [1, 0])
         assert features[c.HISTORY_ITEM_ID].shape == (1, 0)
-        options = {c.K: tf.constant(3), c.EXCLUDE_IDS: nothing, c.ALLOW_IDS: nothing,
-                   c.POPULARITY_BETA: tf.constant(0.0)}
-        assert {i.decode() for i in served(**features, **options)[c.IDS].numpy()[0]} == POPULAR
+        answer = served(**features, **{
+            c.K: tf.constant(3), c.EXCLUDE_IDS: nothing, c.ALLOW_IDS: nothing, c.POPULARITY_BETA: tf.constant(0.0),
+        })
+        assert {i.decode() for i in answer[c.IDS].numpy()[0]} == POPULAR

@@ -1,6 +1,7 @@
 """How alike two items are: the cosine of their vectors, less how near each of them is to whatever is nearest to it.
 
-Cosines alone make hubs: items in the middle of the others, most of them popular, are among the nearest of nearly all.
+Cosines alone make hubs: items in the middle of the others, most of them popular, are among the nearest of many.
+`bench/bench_similar_items.py` compares it with other measures.
 """
 
 import numpy as np

@@ -16,6 +16,9 @@ _ANEW = re.compile(
     r"model/(objective/(members/\d+/)?(negatives|hard)/|mean_loss/|optimizer/(_iterations|_learning_rate))"
 )
 
+# What runs of 0.1.0 do not have: it stays as it is initialised.
+_NEWER = ("encoder/_start/state", "query_tower/start")
+
 
 def warm_start(model, directory):
     """Copies the best weights of an earlier training into `model`, and its slots into the optimizer if it has one.
@@ -39,6 +42,8 @@ def warm_start(model, directory):
         if _ANEW.match(key):
             continue
         if not reader.has_tensor(key + _VALUE):
+            if key.endswith(_NEWER):
+                continue
             raise TrainingError(f"{path} has no `{key}`. Start from a training of the same recipe.")
         _assign(key, variable, reader.get_tensor(key + _VALUE))
 

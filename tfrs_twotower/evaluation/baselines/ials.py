@@ -25,10 +25,10 @@ class IALS:
         from implicit.cpu.als import AlternatingLeastSquares
         from threadpoolctl import threadpool_limits
 
-        self._model = AlternatingLeastSquares(
-            FACTORS, regularization=regularization, alpha=alpha, iterations=iterations, random_state=seed
-        )
-        with threadpool_limits(1, "blas"):  # the package has threads of its own
+        with threadpool_limits(1, "blas"):  # the package has threads of its own, and warns of others
+            self._model = AlternatingLeastSquares(
+                FACTORS, regularization=regularization, alpha=alpha, iterations=iterations, random_state=seed
+            )
             self._model.fit(visits, show_progress=False, callback=None if watch is None else lambda *_: watch())
         self._popularity = np.asarray(visits.sum(axis=0), np.float32).ravel()
 
