@@ -2,6 +2,7 @@
 
 import datetime
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -61,6 +62,14 @@ def test_what_numbers_count_is_found_by_their_size_and_said(times, seconds, said
     assert log.timestamp.tolist() == seconds and report.rejected == {}
     (note,) = report.notes
     assert said in note and "`--time-unit" in note
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 3), (1, 10), (1, 2_100), (0, 80_000), (190_000, 210_000)])
+def test_places_in_an_order_are_no_years_days_or_dates(first, last):
+    places = np.arange(first, last)
+    for rows in (places, places[::-1], np.random.default_rng(0).permutation(places)):
+        log, _ = ingest(Frames(events(rows)))
+        assert log.timestamp.tolist() == places.tolist()
 
 
 def test_seconds_are_nothing_to_speak_of():

@@ -8,7 +8,10 @@ import csv
 import dataclasses
 import re
 
+import numpy as np
+
 from tfrs_twotower.data.sources.opening import open_file, plain_ending
+from tfrs_twotower.data.values import calendar
 from tfrs_twotower.errors import DataError
 
 DELIMITED, JSON, SEQUENCES = "csv", "json", "sequences"
@@ -22,7 +25,7 @@ _BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF
 _WESTERN = "cp1252"  # Latin-1, with what Windows added
 _BESIDE_A_LETTER = re.compile(rb"[A-Za-z][\x80-\xff]|[\x80-\xff][A-Za-z]")
 _TYPED = re.compile(r"^(.+):(token|float|token_seq|float_seq)$")
-_OLDEST = 1e8  # seconds; a number of a headerless file that is smaller is no time
+_OLDEST = 1e8  # seconds; a number of a headerless file that is smaller is no time, unless its digits are a date's
 _DATE = re.compile(r"^\d{4}-\d\d-\d\d")
 
 
@@ -84,7 +87,7 @@ def find_layout(path, wanted):
         return Layout(JSON, encoding, notes=notes)
     if kind == SEQUENCES:
         said = f"{path}: read as one line a user: the user, then their items in the order of time"
-        names = (*wanted.ids[:2], wanted.time)
+        names = (*wanted.ids[:2], *([wanted.time] if wanted.time else []))
         return Layout(SEQUENCES, encoding, names, wanted.delimiter, header=False, notes=(*notes, said))
     return _delimited(path, lines, wanted, encoding, notes)
 
@@ -202,7 +205,9 @@ def _is_number(text):
 
 
 def _is_time(text):
-    return bool(_DATE.match(text)) or _is_number(text) and float(text) >= _OLDEST
+    if _DATE.match(text):
+        return True
+    return _is_number(text) and (float(text) >= _OLDEST or bool(calendar(np.array([float(text)]))[1][0]))
 
 
 def _encoding(path):
