@@ -27,6 +27,7 @@ _DIM, _WIDE = 64, 128  # of what reads the order, and of pooled vectors, where m
 _WHOLE_CATALOGUE = 5_000  # items up to which the softmax is over all of them
 _NEGATIVES = 1024  # of a larger catalogue, a step
 _SEQUENCE = (10, 100)  # events that a sequence tower reads, at least and at most
+_AVERAGED = 10_000_000  # numbers of the tables up to which an average passes over them in every step
 _PAST = 100  # events that are pooled, at most
 _LEAST = 2  # epochs of a candidate; the first seconds go into tracing
 _RACE, _TRAINING = 0.12, 0.2  # shares of the time, for all candidates and for the winner; a refit takes as long again
@@ -69,12 +70,13 @@ def _candidate(recipe, log, schema):
     """The recipe with a schema and the settings that go with it."""
     past, timed = schema.query[0], log.timed
     sequence = isinstance(past, Sequence)
-    catalogue = log.items.num_rows
+    catalogue, dim = log.items.num_rows, _DIM if sequence else _WIDE
+    rows = catalogue + (0 if sequence else log.users.num_rows)
     sampled = {"loss": SampledSoftmax(), "negatives": (Uniform(_NEGATIVES),), "logq": NoLogQ()}
     whole = {"loss": FullSoftmax(), "logq": StaticLogQ()}
     model = dataclasses.replace(
         recipe.model,
-        dim=_DIM if sequence else _WIDE,
+        dim=dim,
         query_encoder=HSTU(width=_DIM, dropout=0.3, length=past.length) if sequence else MLP(widths=()),
         candidate_encoder=MLP(widths=()),
         temperature=FixedTemperature(0.05 if sequence else 0.1),
@@ -85,7 +87,7 @@ def _candidate(recipe, log, schema):
         recipe.training,
         batch_size=2400 if sequence else 1024,
         optimizer=LazyAdamConfig(learning_rate=0.002),
-        average=0.99,
+        average=0.99 if rows * dim <= _AVERAGED else 0.0,
         known_positives=0 if sequence else 100,
     )
     return dataclasses.replace(recipe, schema=schema, model=model, training=training)
