@@ -1,9 +1,12 @@
 """`twotower cold`: what it makes of CSV files. tests/coldstart serves what it writes."""
 
+import dataclasses
+
 import pytest
 
 from tfrs_twotower.cli import cold
 from tfrs_twotower.cli.main import build_parser, main
+from tfrs_twotower.data import Columns, Files
 
 
 @pytest.fixture
@@ -14,11 +17,13 @@ def shop(tmp_path):
 
 
 def test_texts_are_split_and_rows_make_lists(shop):
-    items = cold._table(str(shop / "items.csv"), "sku")
+    source = Files("", items_path=str(shop / "items.csv"), columns=Columns(item_id="sku"))
+    items = cold._table(source)
     assert cold._split(items, "country", "sold_in")["sold_in"].to_pylist() == [["DE", "FR"], ["DE"], None]
     assert cold._split(items, "hour", "open")["open"].to_pylist() == [[8], [9, 20], None]
     assert cold._split(items, "country", "sold") is items
-    assert cold._lists(str(shop / "hours.csv"), "hour", "sku") == {8: ["12", "10"], 20: ["11"]}
+    lists = cold._lists(dataclasses.replace(source, items_path=str(shop / "hours.csv")), "hour")
+    assert lists == {8: ["12", "10"], 20: ["11"]}
 
 
 def test_rules_keep_the_order_of_the_command():

@@ -56,14 +56,6 @@ def update_users(directory, source=None, root=None, batch_size=256, learning_rat
     if not log.timed:
         rule, way_out = "be a run on a log with times, which say what is new", "Train anew, on all of the log."
         raise ConfigError(invalid("directory", rule, str(directory), way_out))
-    version = _newest_version(root)
-    space = manifest.read(root / str(version))["embedding_space"]
-    before, served = user_deltas.read(root, version, space), runs.weights(directory, space)
-    since = (before[-1].trained_until if before else served.trained_until) + 1
-    if log.timestamp[-1] < since:
-        _log.warning("Of %d events none is later than %s UTC, when the newest one came that is learned already. Name "
-                     "a file with later ones by --interactions.", len(log), _moment(since - 1))
-        return None
     again = np.zeros(len(log), bool)
     if source is not None:
         new = log.new_in(part := len(parts_of(whole)) - 1)
@@ -72,6 +64,14 @@ def update_users(directory, source=None, root=None, batch_size=256, learning_rat
             _log.warning("Of the %d new events none is new: the log has them all. Name others by --interactions.",
                          again.sum())
             return None
+    version = _newest_version(root)
+    space = manifest.read(root / str(version))["embedding_space"]
+    before, served = user_deltas.read(root, version, space), runs.weights(directory, space)
+    since = (before[-1].trained_until if before else served.trained_until) + 1
+    if log.timestamp[-1] < since:
+        _log.warning("Of %d events none is later than %s UTC, when the newest one came that is learned already. Name "
+                     "a file with later ones by --interactions.", len(log), _moment(since - 1))
+        return None
     states = runs.read_fields(served.folder)
     a = _assembled(config.recipe, log, since, states, again)
     field = a.model.query_tower.user_table
