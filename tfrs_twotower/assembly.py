@@ -59,7 +59,7 @@ class Assembly:
 
     Attributes:
       recipe: the `Recipe`, its schema, title and `evaluation.exclude_seen` filled in.
-      log, split: the data and who may see what of it.
+      log, split: the data, and which rows train and which are queries.
       model: a `TwoTowerModel`.
       examples, batches: encoded features; training batches.
       catalogue: int32, the item rows that can be recommended.
@@ -87,7 +87,7 @@ class Assembly:
         )
 
     def start(self):
-        """Gives the items of a new model, weights made, the start vectors that the recipe asks for."""
+        """Sets the item vectors of a new model, whose weights exist, to the start vectors that the recipe asks for."""
         settings = self.recipe.model.item_start
         if settings is not None:
             start_items(self.model, self.examples, self.split.known, settings, self.recipe.training.seed)
@@ -102,9 +102,9 @@ class Assembly:
         return _in_blocks(lambda part: self._candidate(self.examples.candidates(part)), self.catalogue)
 
     def popular(self, half_life):
-        """float64 [catalogue]: training events of each item, one `half_life` days older than the newest counts half.
+        """float64 [catalogue]: training events of each item; one `half_life` days older than the newest counts half.
 
-        They sum to the number of events, but an item with any event counts one at least. None: all count alike.
+        They sum to the number of events; then an item with any event is raised to 1 at least. None: all count alike.
         """
         counts = self.train_counts.astype(np.float64)
         if half_life is None:
@@ -120,7 +120,7 @@ class Assembly:
         return log_popularity(self.popular(self.recipe.model.popularity_half_lives[0]))
 
     def validation_queries(self):
-        """Validation's `Queries`, or as many of them, drawn by the seed, as the recipe's evaluation says."""
+        """Validation's `Queries`, or a sample of `evaluation.validation_queries` of them, drawn by the seed."""
         queries, most = self.split.validation, self.recipe.evaluation.validation_queries
         if not 0 < most < len(queries):
             return queries
@@ -128,7 +128,7 @@ class Assembly:
         return queries.take(np.sort(drawn[:most]))
 
     def best_half_life(self):
-        """That of the recipe's by which popularity alone ranks validation best; of equal ones the first."""
+        """The recipe's half-life with which popularity alone ranks validation best; of equal ones the first."""
         queries, monitor = self.validation_queries(), self.recipe.training.monitor
 
         def judged(half_life):
@@ -145,11 +145,11 @@ class Assembly:
 
     @property
     def view(self):
-        """The view of `evaluation.views` that the recipe's protocol is."""
+        """The view of `evaluation.views` that the recipe's evaluation uses."""
         return DISCOVERY if self.recipe.evaluation.exclude_seen else ALL
 
     def judge(self, queries, scorer, bootstrap=None, view=None):
-        """Evaluates a scorer on one set of queries, by the recipe's protocol, or in another view of them."""
+        """Evaluates a scorer on one set of queries, in the recipe's view or in another `view`."""
         config = self.recipe.evaluation
         targets, seen = viewed(queries, view or self.view)
         return evaluate(
@@ -163,12 +163,12 @@ class Assembly:
         )
 
     def model_scorer(self, queries, view=None):
-        """The model as a scorer: what is served; to be judged in `view`."""
+        """A `Scorer` of the model as it is served, for an evaluation in `view`."""
         vectors = self.query_vectors(queries.row), self.candidate_vectors()
         return self.scorer(queries, *vectors, self.popularity_weight, view)
 
     def scorer(self, queries, vectors, candidates, popularity_weight, view=None):
-        """As `model_scorer`, of the towers' vectors for the queries and the catalogue, to be judged in `view`."""
+        """As `model_scorer`, but of given vectors of the queries and the catalogue, and a given popularity weight."""
         bias = popularity_weight * self.log_popularity if popularity_weight else None
         retrieval = DotScorer(vectors / self.model.temperature, candidates, bias)
         if self.second_stage is None:
@@ -177,14 +177,14 @@ class Assembly:
         return self.second_stage.scorer(retrieval, queries.row, seen)
 
     def baselines(self, queries):
-        """{name: scorer}: those of `fitted_baselines`, told what each query's user did before."""
+        """{name: scorer} of `fitted_baselines`, given the history of each query's user."""
         return self.fitted_baselines.scorers(self._histories(queries))
 
     @functools.cached_property
     def fitted_baselines(self):
-        """The `Baselines`, fitted on what may be learned from alone, their settings chosen on validation.
+        """The `Baselines`, fitted on training events alone, with settings chosen on validation.
 
-        Where the validation queries are those of the test, as in an update, nothing is chosen.
+        Where validation and test have the same queries, as in an update, the settings stay at their defaults.
         """
         rows, validation, config = self.split.known, self.split.validation, self.recipe.evaluation
         events = TrainingEvents(
@@ -204,7 +204,7 @@ class Assembly:
         )
 
     def _histories(self, queries):
-        """`Ragged`, a row a query: catalogue positions of all that its user did before, oldest first; −1 outside."""
+        """`Ragged`, a row a query: catalogue positions of its user's earlier items, oldest first; −1 outside of it."""
         longest = max(int(np.bincount(self.log.user).max()), 1)
         block, items, lengths = max(_PAST // longest, 1), [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
         for i in range(0, len(queries), block):
@@ -239,9 +239,9 @@ def assemble(recipe, log, field_states=None, grow=None, split=None, held_out=Tru
       recipe: a `Recipe`, which is `completed`.
       log: an `InteractionLog`.
       field_states: {side: {field name: state}} of an earlier training, instead of adapting.
-      grow: of which fields the vocabularies then take up what is new: field → bool; None for none.
+      grow: field → bool: whether the field's vocabulary takes up new values; None: none does.
       split: a `Split` in place of the recipe's.
-      held_out: False has all train that the split holds out: it then asks nothing.
+      held_out: False trains on the events that the split holds out too; there are then no queries.
     """
     with computing_in(recipe.training.precision):
         recipe = _with_shown(recipe if log.timed else without_times(recipe), log)
@@ -297,7 +297,7 @@ def _assemble(recipe, log, field_states, grow, split):
 
 
 def completed(recipe, log):
-    """The recipe with the schema and the title that are taken from the log's columns where it names none."""
+    """The recipe; where it names no schema or title, with those derived from the log's columns."""
     schema = recipe.schema or infer_schema(log, recipe.derived, outcomes=_outcomes(recipe))
     texts = (f.name for f in log.items.schema if f.name.casefold() in _TITLES and pa.types.is_string(f.type))
     return dataclasses.replace(recipe, schema=schema, title=recipe.title or next(texts, None))
@@ -325,7 +325,8 @@ def _batches(recipe, query_tower, examples, positives, known, explicit):
 def _with_shown(recipe, log):
     """The recipe with a source of `Explicit` negatives where the log says what users were shown and did not like.
 
-    A loss over the whole catalogue and a sequence encoder have none: there these items are negatives as all others are.
+    Models with a loss over the whole catalogue, or with a sequence encoder, get none: there these items are negatives
+    like all others.
     """
     model, own = recipe.model, Explicit(count=_SHOWN)
     sequence = issubclass(ENCODERS[type(model.query_encoder)], SequenceEncoder)
@@ -343,10 +344,10 @@ def _outcomes(recipe):
 
 
 def _catalogue_rows(log, rows, train_counts):
-    """int32: item rows that can be recommended: those of the known log `rows`, and those that the item table describes.
+    """int32: item rows that can be recommended: items of the known log `rows`, and items of the item table.
 
-    An item that only validation or test events name, and no table, is unknown when the model is made. Where no event is
-    held out there is no such item, and all are known.
+    An item that is in no table, and only in validation or test events, is unknown when the model is trained. If no
+    event is held out, all items are known.
     """
     known = (train_counts > 0) | (len(rows) == len(log))
     for name in log.items.column_names:

@@ -26,17 +26,17 @@ from tfrs_twotower.requests import as_ids, user_rows
 
 
 def evaluated(assembly, on, scores=None):
-    """Ranks the whole catalogue for every query of `on`, "test" or "validation": by the model and by each baseline.
+    """Ranks the whole catalogue for every query of `on` ("test" or "validation") by the model and by each baseline.
 
     Args:
-      scores: a frame with user_id, item_id and score: anybody's, judged beside them by the name "scores"; or None.
+      scores: a frame with user_id, item_id and score of another model, evaluated too under the name "scores"; or None.
 
     Returns:
       ({"model" or a baseline's name: Evaluation}, the figures of `metrics.json`).
 
     Raises:
-      ConfigError: `on` is another word.
-      EvaluationError: `scores` lacks a column, knows nobody who is asked, or scores a pair twice.
+      ConfigError: `on` is neither.
+      EvaluationError: `scores` lacks a column, has none of the queries' users, or scores a pair twice.
     """
     a = assembly
     queries = {"test": a.split.test, "validation": a.split.validation}.get(on)
@@ -80,7 +80,7 @@ def evaluated(assembly, on, scores=None):
 def _views(a, queries, scorers, judged):
     """{view: {"queries", "targets", "metrics" and "intervals" by name}} of repeats and of discovery; {} without both.
 
-    `judged` are the evaluations by the protocol, which may be one of the views.
+    `judged` are the evaluations by the recipe's protocol, which may be one of the views.
     """
     if not 0 < repeat_share(queries) < 1:
         return {}
@@ -113,7 +113,7 @@ def _protocol(recipe, evaluation, on):
 
 
 def _frame_scorer(a, queries, frame):
-    """The `PairScorer` of a frame with user_id, item_id and score; pairs that are not asked or ranked are left out."""
+    """The `PairScorer` of a frame with user_id, item_id and score; other users and items are left out."""
     wanted = (c.USER_ID, c.ITEM_ID, SCORE)
     if not set(wanted) <= set(frame.columns):
         rule = f"have the columns {', '.join(wanted)}"
@@ -136,7 +136,7 @@ def _frame_scorer(a, queries, frame):
 
 
 def _asked_sha256(a, queries):
-    """SHA-256 of what is asked: users, moments and targets by their ids, so that two runs' can be compared."""
+    """SHA-256 of the queries: users, times and targets by their ids; equal for runs with the same queries."""
     targets, seen = viewed(queries, a.view)
     digest = hashlib.sha256(targets.offsets.astype("<i8").tobytes() + queries.timestamp.astype("<i8").tobytes())
     digest.update(b"all" if seen is None else b"unseen")

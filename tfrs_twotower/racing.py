@@ -1,4 +1,4 @@
-"""The race: what is trained on a log of one's own is chosen by the log and by validation."""
+"""The race: the log and validation choose what is trained."""
 
 import dataclasses
 import json
@@ -39,11 +39,11 @@ def seconds_for(events):
 
 
 def candidates(recipe, log, split):
-    """{name: recipe} of what takes part, by what the log holds.
+    """{name: recipe} of the candidates, which depend on the log.
 
-    "sequence" reads the order of the events, where there are times. "pooled" takes the mean of the events' vectors
-    and has a vector of each user besides; nothing stands between the vectors and the score. Both start from the pairs
-    of items in the training events (`CoVisits`).
+    "sequence" reads the events in order; a log without times does not have it. "pooled" takes a mean of the events'
+    vectors, in which newer events weigh more where there are times, and has a vector for each user; its towers have no
+    hidden layer. Both start from the pairs of items in the training events (`CoVisits`).
     """
     recipe = completed(dataclasses.replace(recipe, race=None), log)
     derived = recipe.schema
@@ -67,7 +67,7 @@ def candidates(recipe, log, split):
 
 
 def _candidate(recipe, log, schema):
-    """The recipe with a schema and the settings that go with it."""
+    """The recipe with a schema and the settings for it."""
     past, timed = schema.query[0], log.timed
     sequence = isinstance(past, Sequence)
     catalogue, dim = log.items.num_rows, _DIM if sequence else _WIDE
@@ -94,11 +94,11 @@ def _candidate(recipe, log, schema):
 
 
 def race(recipe, log, directory, verbose=1):
-    """The winner's recipe, whose training so far stands in the run's checkpoint folder.
+    """The winner's recipe; its training so far is in the run's checkpoint folder.
 
-    Every candidate trains for its share of the time, or until validation stops it. The one that ranks validation best,
-    with its best weight of popularity, goes on: for so many epochs as fit into its time. A race that was stopped goes
-    on with the candidate at which it was stopped.
+    Every candidate trains for its share of the time, or until validation stops it. The winner is the one that ranks
+    validation best, with its best popularity weight. It trains on for as many epochs as fit into its time. A race that
+    was stopped resumes with the candidate that it was training.
 
     Args:
       recipe: a `Recipe` with `race`.
@@ -137,7 +137,7 @@ def race(recipe, log, directory, verbose=1):
 
 
 def _tried(name, recipe, log, folder, seconds, verbose):
-    """Trains one candidate for about so many seconds; what `race.json` says of it."""
+    """Trains one candidate for about `seconds`; returns its entry of `race.json`."""
     if verbose:
         print(f"Candidate {name}:", flush=True)
     a = assemble(recipe, log)
@@ -147,7 +147,7 @@ def _tried(name, recipe, log, folder, seconds, verbose):
 
 
 class _Stop(tf.keras.callbacks.Callback):
-    """Stops at the end of the epoch after which no further one fits into the seconds."""
+    """Stops when another epoch would not fit into the seconds."""
 
     def __init__(self, seconds):
         super().__init__()

@@ -29,8 +29,8 @@ from tfrs_twotower.trainings import begun, refit, restored
 class Recommender:
     """Trains, evaluates, searches and exports one recipe.
 
-    A run may hold two models: that of `fit`, which `evaluate` judges by events that it did not see, and that of
-    `refit`, which saw all events. Where there is the second one, all but `evaluate` use it.
+    A run may hold two models. The model of `fit` did not see the held-out events; `evaluate` measures it on them. The
+    model of `refit` saw all events. Where it exists, all methods but `evaluate` use it.
 
     Args:
       recipe: a `Recipe`.
@@ -74,8 +74,8 @@ class Recommender:
     def gathered(self):
         """This recommender with all its weights on this machine, for an evaluation, an index and an export.
 
-        For one that was trained with parameter servers. It reads them when they are first needed, so use it outside of
-        the strategy's scope.
+        For a recommender that was trained with parameter servers. It reads the weights when they are first needed, so
+        use it outside of the strategy's scope.
         """
         other = copy.copy(self)
         other._assembly = other._served = other._index = other._retriever = None
@@ -118,22 +118,23 @@ class Recommender:
         self._served = self._index = self._retriever = None
         self._choose_popularity_weight(verbose)
         if verbose and 1 < self._fit_report.epochs == self._fit_report.best_epoch + 1:
-            print("The last epoch was the best: more of them, or --minutes, may find a better one.", flush=True)
+            print("The last epoch was the best: more epochs (training.epochs; of a race, --minutes) may find a better "
+                  "one.", flush=True)
         return self
 
     def refit(self, verbose=1, callbacks=()):
         """Trains once more, on all events, as many epochs as validation chose; returns self.
 
-        What `evaluate` measures stays the training of `fit`; all else is of the refit from now on. One that was stopped
-        in this run's folder goes on. In the scope of a strategy it trains as `fit` does.
+        `evaluate` still measures the training of `fit`; all other methods use the refit from now on. A refit that was
+        stopped in this run's folder goes on. In the scope of a strategy it trains as `fit` does.
 
         Raises:
           TrainingError: `fit` was not called before.
         """
         if self._fit_report is None:
             raise TrainingError(
-                "`refit` asks the training which epoch was its best. Received: none. Call `fit()` first: a run that is "
-                "trained it leaves as it is."
+                "`refit` trains for the number of epochs that `fit` chose. Received: no training. Call `fit()` first: "
+                "it does not train a finished run again."
             )
         a, epochs = self.assembly, self._fit_report.best_epoch + 1
         whole = refit(a, self.directory, self._parent, epochs, verbose, callbacks)
@@ -143,7 +144,7 @@ class Recommender:
 
     @property
     def assembly(self):
-        """The `Assembly` that held-out events judge: log, split, model, encoded features.
+        """The `Assembly` that is evaluated on held-out events: log, split, model, encoded features.
 
         Raises:
           TrainingError: there is none yet.
@@ -172,12 +173,13 @@ class Recommender:
         return self._log
 
     def evaluate(self, on="test", scores=None):
-        """Ranks the whole catalogue for every query of `on`, beside the baselines: by the model of `fit`, also after a
-        `refit`, which knows the answers.
+        """Ranks the whole catalogue for every query of `on`: by the model of `fit` and by the baselines.
+
+        After a `refit` it still ranks by the model of `fit`, as the refit was trained on the targets.
 
         Args:
           on: "test" or "validation".
-          scores: a frame with user_id, item_id and score, of anybody's model: judged by the same rules beside this one.
+          scores: a frame with user_id, item_id and score of another model, which is evaluated by the same rules.
 
         Returns:
           A dict, as it stands in `metrics.json`: `protocol`, `test` (or `validation`), `slices`, `baselines`, ….
@@ -370,7 +372,7 @@ class Recommender:
             raise ConfigError(f"`title` must be a column of the items. Received: {title!r}." + nearest(title, known))
 
     def _trained_on(self):
-        """Of the manifest: what the exported model learned from, and how much of it the one of `metrics` did not."""
+        """For the manifest: what the exported model learned from, and how much the evaluated model did not see."""
         a, weights = self._serving()
         refit = runs.read_refit(self.directory) if weights.folder.name == runs.REFIT else None
         held_out = len(a.log) - len(a.split.known) if refit is None else refit.held_out

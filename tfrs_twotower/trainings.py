@@ -1,4 +1,4 @@
-"""The trainings in a run's folder: the one that held-out events judge, and the refit on all events, which is served."""
+"""The trainings in a run's folder: one is evaluated on held-out events; the refit on all events is served."""
 
 import uuid
 
@@ -13,7 +13,7 @@ def begun(recipe, log, folder, new, parent=None, held_out=True):
     Args:
       recipe, log, held_out: as `assemble` takes them.
       folder: of its checkpoints. What its fields learn is kept there.
-      new: whether it begins: then they learn from the log, or grow from what those of `parent` learned.
+      new: whether it begins. Its fields then learn from the log, or grow from the fields of `parent`.
       parent: the run whose served weights it starts from, or None.
     """
     source = folder if not new else runs.weights(parent).folder if parent else None
@@ -34,13 +34,13 @@ def restored(recipe, log, folder, held_out=True):
 
 
 def refit(judged, directory, parent, epochs, verbose=1, callbacks=()):
-    """Trains once more, from the same start and with the same settings, on what was held out too.
+    """Trains once more, from the same start and with the same settings, on the held-out events too.
 
-    Nothing is validated: it ends after the epochs that validation chose, which are more steps as there are more events.
-    The learning rate's schedule runs over `training.epochs`, as it did, so it ends at the same part of it.
+    Nothing is validated. It runs the number of epochs that validation chose; each has more steps, as there are more
+    events. The learning rate's schedule still spans `training.epochs`, so it ends at the same fraction of it.
 
     Args:
-      judged: the `Assembly` of the training that held-out events judged.
+      judged: the `Assembly` of the training that was evaluated on held-out events.
       directory: its run's folder. A refit that was stopped there goes on, a finished one is restored.
       parent: the run that both start from, or None.
       epochs: as many as validation chose.

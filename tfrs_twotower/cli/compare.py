@@ -7,8 +7,8 @@ from tfrs_twotower.cli import options
 from tfrs_twotower.errors import ConfigError, nearest
 
 DESCRIPTION = """\
-Prints the metrics of two runs or more, and how far each is above the first, with the 95% interval of a paired
-bootstrap: both are asked the same queries. Runs that were asked others are refused.
+Prints the metrics of two runs or more, and the difference of each to the first, with the 95% interval of a paired
+bootstrap. All runs must have been evaluated on the same queries; others are refused.
 
   twotower compare runs/movielens/20261120-101500 runs/movielens/latest
   twotower compare runs/plain/latest runs/hstu/latest --metric ndcg@10 --metric mrr
@@ -49,7 +49,7 @@ def _row(name, found, first, metrics, compare):
     for metric in metrics:
         if metric not in found.per_query:
             raise ConfigError(
-                f"`--metric` must be kept by query. Received: {metric}." + nearest(metric, found.per_query, most=20)
+                f"`--metric` must be kept per query. Received: {metric}." + nearest(metric, found.per_query, most=20)
             )
     row = {"run": name, "queries": int(np.isfinite(found.per_query[metrics[0]]).sum())}
     for metric in metrics:

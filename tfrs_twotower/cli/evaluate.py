@@ -7,15 +7,15 @@ from tfrs_twotower.cli.headline import headline, sentence
 from tfrs_twotower.errors import ConfigError, invalid
 
 DESCRIPTION = """\
-Ranks the whole catalogue for every validation or test query of a run, beside its baselines. Measured is the training
-that did not see them; of what is served, `train` may have trained on them since.
+Ranks the whole catalogue for every validation or test query of a run, beside its baselines. This measures the run's
+first training, which did not see these queries. The served model may have been trained on them since, by `train`.
 
   twotower evaluate runs/movielens/latest
   twotower evaluate runs/movielens/latest --on validation --json
   twotower evaluate runs/movielens/latest --scores theirs.parquet
 
---scores judges anybody's scores by the same rules, beside the run's model: a Parquet or CSV file with the columns
-user_id, item_id and score. What has no score comes after all that has one.
+--scores evaluates another model's scores by the same rules, beside the run's model: a Parquet or CSV file with the
+columns user_id, item_id and score. Items without a score rank after all items with one.
 """
 
 
@@ -24,7 +24,7 @@ def add_parser(subparsers):
     parser = options.verb(subparsers, "evaluate", run, "measure a trained run", DESCRIPTION)
     options.add_run(parser)
     parser.add_argument("--on", choices=("test", "validation"), default="test", help="which queries (default: test)")
-    parser.add_argument("--scores", metavar="PATH", help="a file of user_id, item_id, score to judge as well")
+    parser.add_argument("--scores", metavar="PATH", help="a file of user_id, item_id, score to evaluate as well")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON")
     return parser
 

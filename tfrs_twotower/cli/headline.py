@@ -1,4 +1,4 @@
-"""A run in one line: its metric beside that of its best baseline. From `metrics.json`, without TensorFlow."""
+"""A run in one line: its metric beside its best baseline's, from `metrics.json`, without TensorFlow."""
 
 _OWN = ("retrieval", "scores")  # stand among the baselines and are none: the model's own first stage, anybody's scores
 

@@ -15,38 +15,39 @@ _TAB = (r"\t", "tab")
 
 
 def add_reading(group):
-    """Adds what says where a log is, which column is which, which events count, and how its files are laid out."""
+    """Adds the options for a log's files, its columns, which events count, and the layout of its files."""
     group.add_argument("--interactions", metavar="PATH", help="the events: a file, a folder or a pattern")
     group.add_argument("--users", metavar="PATH", help="the user table, if there is one")
     group.add_argument("--items", metavar="PATH", help="the item table, if there is one")
     group.add_argument("--user-id", metavar="COLUMN", help="the user id's column")
     group.add_argument("--item-id", metavar="COLUMN", help="the item id's column")
     group.add_argument("--timestamp", metavar="COLUMN", help="the time's column; none: the log has no times")
-    group.add_argument("--time-unit", metavar="UNIT", help="what times that are numbers count: s, ms, us, ns, h, d, "
-                       "calendar (20231114) or excel (default: found by their size)")
-    group.add_argument("--label", metavar="COLUMN", help="events with 0 or less here were shown and not liked")
+    group.add_argument("--time-unit", metavar="UNIT", help="the unit of times that are numbers: s, ms, us, ns, h, d, "
+                       "calendar (20231114) or excel (default: detected by their size)")
+    group.add_argument("--label", metavar="COLUMN", help="events with 0 or less in it were shown and not liked")
     group.add_argument("--positive", action="append", metavar="CONDITION",
                        help="events for which this is not true were shown and not liked, such as \"rating >= 4\"; may "
                        "be repeated")
     group.add_argument("--where", action="append", metavar="CONDITION",
                        help="events for which this is not true are left out, such as \"quantity > 0\"; may be repeated")
     group.add_argument("--weight", metavar="COLUMN",
-                       help="what an event weighs: play counts, quantities, ratings; by log(1 + weight)")
-    group.add_argument("--weight-scale", choices=("log", "linear"), help="linear: the weight as it is")
+                       help="weights of the events, such as play counts, quantities or ratings: log(1 + weight)")
+    group.add_argument("--weight-scale", choices=("log", "linear"), help="linear: the weight itself")
     group.add_argument("--format", choices=("csv", "json", "sequences"),
-                       help="of the events: sequences are lines `user item item ...` (default: found)")
-    group.add_argument("--header", metavar="A,B,C", help="the columns of events without a header (default: found)")
+                       help="of the events; sequences: lines `user item item ...` (default: detected)")
+    group.add_argument("--header", metavar="A,B,C", help="names for events without a header (default: detected)")
     add_layout(group)
 
 
 def add_layout(group):
-    """Adds what says how any file is laid out, where it does not show it: see docs/files.md."""
-    group.add_argument("--delimiter", metavar="TEXT", help="what parts fields: one character or :: (default: found)")
-    group.add_argument("--encoding", metavar="NAME", help="such as latin-1 or cp1252 (default: UTF-8, or found)")
-    group.add_argument("--skip", metavar="COLUMN", action="append", help="do not read it; may be repeated")
+    """Adds the options that set the layout of any file, where it is not detected: see docs/files.md."""
+    group.add_argument("--delimiter", metavar="TEXT",
+                       help="what separates fields: one character or :: (default: detected)")
+    group.add_argument("--encoding", metavar="NAME", help="such as latin-1 or cp1252 (default: detected)")
+    group.add_argument("--skip", metavar="COLUMN", action="append", help="do not read this column; may be repeated")
     group.add_argument("--separator", metavar="COLUMN=TEXT", action="append",
-                       help="what parts the values in a cell of a table, nothing where it is one value; may be "
-                       "repeated (default: found)")
+                       help="what separates several values in a cell of a table; empty: a cell is one value; may "
+                       "be repeated (default: detected)")
 
 
 def given(args):

@@ -1,4 +1,4 @@
-"""`twotower runs`: what was trained, each run with its headline, without loading TensorFlow."""
+"""`twotower runs`: lists the runs, each with its main metric, without loading TensorFlow."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,8 @@ from tfrs_twotower.cli import options
 from tfrs_twotower.cli.headline import headline, sentence
 
 DESCRIPTION = """\
-Lists the runs of a folder, the newest first: the metric that chose their epoch, on the test, beside the best baseline.
+Lists the runs of a folder, the newest first. Each has the metric that chose its epoch, measured on the test queries,
+beside that of its best baseline.
 `*` marks the run that `latest` points to.
 
   twotower runs

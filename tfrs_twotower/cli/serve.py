@@ -27,7 +27,7 @@ Fill the store from a run's log, serve, say what user 42 did, and ask:
   curl -d '{"inputs": {"user_id": ["42"]}}' localhost:8501/v1/models/movielens:predict
 
 What a request carries takes the place of what the store has. A user who is not known is served too.
-What was seen is left out if the model was evaluated so; "exclude_ids": [[]] brings it back.
+Seen items are left out if the model was evaluated so; "exclude_ids": [[]] brings them back.
 An event is on disk when it is answered, and an event_id counts once, so that a request may be sent again; `timestamp`
 (seconds since 1970; default: now) and `event` (its type) may be given. Over gRPC: twotower.Events/Record, the same
 JSON as google.protobuf.Struct. `twotower consume` records from a Redis stream.

@@ -3,9 +3,9 @@
 from tfrs_twotower.cli import options
 
 DESCRIPTION = """\
-Trains a recipe, evaluates it against popularity, last week's popularity, what users had before, item-kNN, EASE and
-iALS, trains once more on all events, those that judged it too, builds the index and exports a SavedModel. The figures
-are those of the first training.
+Trains a recipe and evaluates it against popularity, last week's popularity, what users had before, item-kNN, EASE and
+iALS. Then trains once more on all events, including the held-out ones, builds the index and exports a SavedModel. The
+figures are those of the first training.
 
   twotower train                                      MovieLens-100K
   twotower train retail --set training.epochs=3       the grocery sample, three epochs
@@ -35,11 +35,11 @@ def add_parser(subparsers):
     )
     parser.add_argument("--runs", default=str(options.RUNS), help="where runs are kept (default: runs)")
     parser.add_argument(
-        "--minutes", type=float, metavar="N", help="of a recipe that is raced, such as plain: about how long all may "
-        "take (default: 4 for 100,000 events, 30 for a million, on two cores)",
+        "--minutes", type=float, metavar="N", help="for a recipe that is raced, such as plain: about how long the "
+        "whole command may take (default: 4 for 100,000 events, 30 for a million, on two cores)",
     )
     parser.add_argument("--no-refit", action="store_true",
-                        help="do not train on what was held out: export the model that was judged, as do updates of it")
+                        help="do not train on the held-out events: export the evaluated model; updates of it do so too")
     parser.add_argument("--no-export", action="store_true", help="stop after evaluation")
     parser.add_argument("--force", action="store_true", help="export an index that misses its target recall too")
     return parser

@@ -130,8 +130,8 @@ def recipe_of(args):
 def _on(recipe, args):
     """The recipe on files as the arguments say them.
 
-    Other files than its own are read as one's own recipe reads its; another derives its features from their columns,
-    unless features are given.
+    A recipe from a .json file reads other files as it reads its own. A recipe by name derives its features from their
+    columns, unless features are given.
     """
     if args.interactions is None:
         if not isinstance(recipe.source, Files):
@@ -166,7 +166,7 @@ def keep_per_query(recommender, metrics):
 
 
 def outcome_tables(recommender, metrics):
-    """The table of metrics and, where users come back to items, that of the views."""
+    """The table of metrics and, where users come back to items, the table of repeats and discoveries."""
     found = [metric_table(recommender.evaluations)]
     if metrics["views"]:
         found.append(view_table(metrics["views"], recommender.recipe.evaluation.ks[0]))
@@ -202,8 +202,8 @@ def print_outcome(recommender, metrics, exported):
     print_lost(metrics["beats"], recommender.recipe.training.monitor)
     refit = runs.read_refit(recommender.directory)
     if refit:
-        print(f"The figures above are of a training without the {refit.held_out:,} events that were held out; what is "
-              "exported learned from these too.\n")
+        print(f"The figures above are of a training without the {refit.held_out:,} held-out events. The exported model "
+              "was trained on these too.\n")
     index = metrics["index"]
     recall = f"recall@{index['k']}"
     print(f"Index: {index['kind']}, recall@{index['k']} {index[recall]:.3f} against exact search, "

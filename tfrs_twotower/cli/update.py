@@ -9,10 +9,10 @@ from tfrs_twotower.cli.reading import add_reading, given, newest_files, read_as
 from tfrs_twotower.errors import ConfigError, NothingNew, invalid
 
 DESCRIPTION = """\
-Starts from a run's weights, trains once over the new events but for the newest, by which it is judged, and if it is
-not worse than the serving version, trains once over all of them (unless the run was trained with --no-refit) and
-publishes the outcome as the next version. A refused update stays in its folder, with the
-reason in refused.json; `latest` then still points to the serving run.
+Starts from a run's weights and trains once over the new events, except the newest. On these it is compared with the
+serving version. If it is not worse, it trains from the same start over all new events (unless the run was trained with
+--no-refit), and is published as the next version. A refused update stays in its folder, with the reason in
+refused.json; `latest` then still points to the serving run.
 
   twotower update runs/shop/latest --interactions 2026-11-22.parquet     a day's file, named as the log's was
   twotower update runs/shop/latest --interactions day/ --items items.csv a folder of Parquet, CSV or TFRecord
@@ -20,14 +20,14 @@ reason in refused.json; `latest` then still points to the serving run.
   twotower update runs/shop/latest --interactions day.csv --user-id client   its columns have other names
   twotower update runs/shop/latest --users-only --interactions hour.parquet   the update of minutes
 
-Worse is: below the serving version by more than 1% of its value, or surely below it, by the 95% interval of the paired
-difference. The fewer queries judge, the more often chance alone refuses: raise --held-out, or look at the figures and
-publish it by `twotower export RUN --force`.
+An update is worse if its metric is more than 1% below the serving version's, or if the 95% interval of the paired
+difference lies below zero. With few queries a good update may be refused by chance: raise --held-out, or look at the
+figures and publish it by `twotower export RUN --force`.
 
-Vocabularies grow by what is new. The vectors are of a new embedding space: index and export are made anew.
+New ids are added to the vocabularies. The vectors are in a new embedding space, so index and export are built again.
 
-With --users-only, the events move the rows of their users and nothing else, in the order of time. The rows are
-published as a small file beside the export, which a running server takes in; `--take-back` withdraws the newest.
+With --users-only, the events train the rows of their users and nothing else, in order of time. The rows are published
+as a small file beside the export, which a running server takes in; `--take-back` withdraws the newest.
 """
 
 
@@ -35,13 +35,14 @@ def add_parser(subparsers):
     """Adds the verb."""
     parser = options.verb(subparsers, "update", run, "train a run further on new events, and publish", DESCRIPTION)
     options.add_run(parser)
-    add_reading(parser.add_argument_group("the new events (what is not given is as the run's own files have it)"))
+    add_reading(parser.add_argument_group("the new events (default of each option: as in the run's own files)"))
     parser.add_argument(
         "--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE",
         help="how the new events are read: source.delimiter=; and the like, or rejected_limit; may be repeated",
     )
     parser.add_argument(
-        "--held-out", type=float, default=0.1, metavar="SHARE", help="share of the new events that judges (default 0.1)"
+        "--held-out", type=float, default=0.1, metavar="SHARE",
+        help="share of the new events, the newest, to evaluate on (default 0.1)",
     )
     parser.add_argument("--users-only", action="store_true", help="move the rows of users with new events alone")
     parser.add_argument(

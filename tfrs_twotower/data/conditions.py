@@ -1,4 +1,4 @@
-"""Conditions on the columns of events, as text has them (`rating >= 4`) and as configurations do."""
+"""Conditions on the columns of events, as text (`rating >= 4`) and as tuples of a configuration."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_condition(text, argument):
     A value is a number, true, false, none (missing) or text, which may stand in double quotes; = is ==.
 
     Raises:
-      ConfigError: names `argument`: the text is none.
+      ConfigError: the text is no condition; the message names `argument`.
     """
     match = _TEXT.fullmatch(text)
     if match is None:
@@ -41,7 +41,7 @@ def read_condition(text, argument):
 
 
 def check_conditions(conditions, argument):
-    """Raises `DataError` where an operator is none, or missing values are compared by size."""
+    """Raises `DataError` for an unknown operator, or if a missing value is compared by size."""
     for column, operator, value in conditions:
         if operator not in _OPERATORS:
             raise DataError(f"`{argument}` has no operator {operator!r}.{nearest(operator, _OPERATORS)}")
@@ -51,7 +51,7 @@ def check_conditions(conditions, argument):
 
 
 def columns_of(conditions):
-    """The columns that conditions read, each once."""
+    """The columns that the conditions read, without repeats."""
     return list(dict.fromkeys(column for column, _, _ in conditions))
 
 
@@ -91,10 +91,10 @@ def fulfilled(batch, condition, where):
 
 
 def rows_of(batch, columns, where, positive, file):
-    """The rows that `where` keeps, with a label of what `positive` says.
+    """The rows that `where` keeps, with a label column made of `positive`.
 
     A label is 1 where all conditions of `positive` are true and the source's own label, if it has one, is above 0. It
-    is null, which `ingest` counts as a bad row, where a value that decides is missing.
+    is null where a value that decides is missing; `ingest` counts that as a bad row.
 
     Args:
       batch: a pa.RecordBatch or pa.Table with the source's column names.
@@ -103,7 +103,7 @@ def rows_of(batch, columns, where, positive, file):
       file: for messages.
 
     Returns:
-      (the batch, the `Columns` with the column of that label)
+      (the batch, `columns` with that label column)
     """
     for condition in where:
         keep = fulfilled(batch, condition, file)

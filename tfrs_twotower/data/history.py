@@ -1,4 +1,4 @@
-"""What a user did before a moment, or besides, where there are no times: of training rows and queries alike."""
+"""What a user did before a moment, or, without times, the user's other items; for training rows and queries."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tfrs_twotower.errors import DataError, invalid
 class History:
     """The users' events in the order (user, time, row order).
 
-    A log without times (`log.timed`) knows no before. `before` then gives the user's other visible items, each once,
-    in an order that means nothing. The row's own item is never among them, whichever event it comes from.
+    In a log without times (`log.timed`), `before` gives the user's other visible items, each once, in random order. The
+    row's own item is never among them, even if the user has it in another event.
 
     Args:
       log: InteractionLog
@@ -38,7 +38,7 @@ class History:
         np.cumsum(np.bincount(log.user[shown], minlength=len(log.users)), out=self._starts[1:])
 
     def _once(self, log, order, visible):
-        """Places in `order` of the first visible event of each user with each item; keeps where each row's item is."""
+        """Positions in `order` of each user's first visible event with each item; stores where each row's item is."""
         pair = (log.user.astype(np.int64) * len(log.items) + log.item)[order]
         at = np.flatnonzero(visible[order])
         pairs, first = np.unique(pair[at], return_index=True)
@@ -53,8 +53,8 @@ class History:
     def before(self, rows, length):
         """The last `length` visible events of each row's user strictly before the row.
 
-        Events of the same second are ordered by row. Without times it is `length` of the user's other visible items:
-        those after the row's own in the user's order, which goes round, so that rows differ in what they see.
+        Events of the same second are ordered by row. Without times, it gives `length` of the user's other visible
+        items: those after the row's own item in the user's circular order. So rows see different items.
 
         Args:
           rows: int64 [r]: log rows, visible or not

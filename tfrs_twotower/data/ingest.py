@@ -22,8 +22,8 @@ from tfrs_twotower.data.unread import unread_notes
 from tfrs_twotower.errors import DataError, invalid
 
 YEAR_2100 = 4_102_444_800
-_NO_TIMES = ("The log has no times: its events are in a random order. Random items of each user are held out, a "
-             "history shows the user's other items, and what reads an order or a moment is refused")
+_NO_TIMES = ("The log has no times: its events are in random order. Random items of each user are held out, a history "
+             "shows the user's other items, and settings that read times or order are refused")
 _LOOKED_AT = 1000  # ids
 _FIXED = (USER_ID, ITEM_ID, TIMESTAMP, WEIGHT, ROW, INVALID)
 _TEXT = (EVENT, SESSION)
@@ -37,8 +37,8 @@ class IngestReport:
       rows: rows read from the log; accepted: rows kept, those that were shown and not liked included
       rejected: {reason: rows} of the log and of the entity tables
       rejected_path: where the rejected rows were written, or None
-      users, items: rows of the entity tables, those met only in the log included
-      notes: things worth knowing that rejected nothing
+      users, items: rows of the entity tables, including ids that only the log has
+      notes: remarks about what was read; they reject nothing
     """
 
     rows: int
@@ -229,7 +229,7 @@ class _Reader:
         return pa.table(arrays, names=names) if names else None
 
     def log(self, name):
-        """The events so far in time order; without times in an order that tells nothing."""
+        """The events so far, in time order; without times, in random order."""
         timestamp = np.concatenate(self.timestamp)
         if len(timestamp) == 0:
             raise DataError(f"{name}: no interactions are left of {self.rows} rows read.")
@@ -261,8 +261,8 @@ class _Reader:
             raise DataError(f"{name}: none of the {len(liked):,} labels is above 0, so no event is a like. Name "
                             "another column as the label, or none.")
         if not liked.all():
-            self.notes.append(f"{(~liked).sum():,} events have a label of 0 or less: shown and not liked, they are "
-                              "negatives of their users and nothing else")
+            self.notes.append(f"{(~liked).sum():,} events have a label of 0 or less: shown and not liked. They are "
+                              "negatives of their users, and not events")
         elif label.min() < label.max():
             self.notes.append(f"{LABEL}: all are above 0, from {label.min():g} to {label.max():g}, so every event is a "
                               "like. To tell likes from the rest: `--positive \"COLUMN >= NUMBER\"`")

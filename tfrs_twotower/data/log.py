@@ -21,8 +21,8 @@ _DTYPES = {"user": np.int32, "item": np.int32, "timestamp": np.int64, "weight": 
 class Shown:
     """What users were shown and did not like: events with a label of 0 or less, in time order.
 
-    They are no events of the log, so they are no positive, no target, and in no history, count or `seen`: an item
-    that was shown may be offered again. Training reads them as negatives of their user.
+    They are not events of the log, so they are never positives or targets, and not part of a history, a count or
+    `seen`: an item that was shown may be offered again. Training uses them as negatives of their user.
 
     Attributes:
       user, item: int32 [m]: rows of the log's `users` and `items`
@@ -47,7 +47,7 @@ class Shown:
 class InteractionLog:
     """Events in time order; events of the same second keep the order of the source.
 
-    A log without times has an order that a fixed seed draws, so that nothing can be read from the file's.
+    A log without times is in an order drawn by a fixed seed, so that the order of the file means nothing.
 
     Attributes:
       user: int32 [n]: row in `users`
@@ -73,7 +73,7 @@ class InteractionLog:
 
     @property
     def timed(self):
-        """Does the log have times? One without has 0 in all of `timestamp`, and a random order of its events."""
+        """Whether the log has times. If not, `timestamp` is all 0 and the events are in random order."""
         return len(self) == 0 or bool(self.timestamp[-1] > 0)
 
     def __post_init__(self):

@@ -34,7 +34,7 @@ class Queries:
         return cls(ids.astype(np.int32), ids, ids, nothing, nothing)
 
     def take(self, rows):
-        """Queries: those of the given numbers, in their order."""
+        """The `Queries` at the given positions, in that order."""
         targets, seen = self.targets.take(rows), self.seen.take(rows)
         return Queries(self.user[rows], self.timestamp[rows], self.row[rows], targets, seen)
 

@@ -62,15 +62,15 @@ class Columns:
 
     Attributes:
       user_id, item_id: names in the source; the tables of users and items name their ids the same
-      timestamp: name in the source, or None of a log without times: nothing then goes by an order
-      event, weight, label, session: names in the source, or None where it has none. A label is true or above 0 where
-        the user liked the item; with any other the item was shown and not liked, see `Shown`
+      timestamp: name in the source, or None for a log without times: nothing then depends on an order
+      event, weight, label, session: names in the source, or None where it has none. A label is true or above 0 if
+        the user liked the item; any other label means shown and not liked, see `Shown`
       context: further columns of an event to be kept under their own names, for example the price paid
-      time_unit: of timestamps that are numbers: since 1970 but for "calendar" (20231114, 20231114093000) and "excel"
-        (days); "auto": found by their size, and said. Dates, times and ISO 8601 text need none; without a zone they
-        are UTC.
+      time_unit: the unit of numeric timestamps, which count from 1970 except for "calendar" (20231114, 20231114093000)
+        and "excel" (days). "auto": detected by their size, with a note. Dates, times and ISO 8601 text need no unit;
+        without a zone they are UTC.
       weight_scale: "log": an event weighs log(1 + weight), so that the hundredth play counts less than the first;
-        "linear": its weight
+        "linear": the weight itself
     """
 
     user_id: str = USER_ID
@@ -97,7 +97,7 @@ class Columns:
 
 
 def with_said(table, notes=(), bad=()):
-    """A batch or table whose schema holds these notes and bad lines: what `notes_of` and `bad_lines` then give."""
+    """The batch or table with notes and bad lines in its schema, where `notes_of` and `bad_lines` find them."""
     said = {NOTES: json.dumps(list(notes)).encode(), BAD_LINES: json.dumps(list(bad)).encode()}
     return table.replace_schema_metadata({**(table.schema.metadata or {}), **said})
 
@@ -177,7 +177,7 @@ def canonical(batch, columns, where, parse_as=None):
 
 
 def with_unread(batch, present, read):
-    """The batch with the names of the source's columns that are not among those read: `ingest` has a look at them."""
+    """The batch with the names of the source's unread columns, for the notes of `ingest`."""
     names = json.dumps([name for name in present if name not in read]).encode()
     return batch.replace_schema_metadata({**(batch.schema.metadata or {}), UNREAD: names})
 

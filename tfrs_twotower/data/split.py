@@ -35,7 +35,7 @@ class Split:
         return self.train if self.past is None else np.union1d(self.past, self.train)
 
     def whole(self, events):
-        """The split of a refit: of a log of so many `events` all that is not `past` trains, and nothing is asked."""
+        """The split of a refit: all of the log's `events` that are not `past` train, and there are no queries."""
         past = () if self.past is None else self.past
         return Split(np.setdiff1d(np.arange(events), past), Queries.none(), Queries.none(), self.past)
 
@@ -226,9 +226,10 @@ class RandomHoldout:
 class RandomPerUser:
     """Random items of each user are held out: the split of a log without times.
 
-    All events of one user with one item stand on one side, as without an order nothing comes again. A user's first
-    item of a random order always trains. The held-out items of a user are the targets of one query. `seen` are the
-    user's training items, for the test those of validation too. Histories must show training events only.
+    All events of one user with one item are on the same side, as repeats have no meaning without an order. Each user's
+    items are put in random order; the first one always trains. A user's held-out items are the targets of one query.
+    `seen` holds the user's training items, and for the test the validation items too. Histories must show training
+    events only.
 
     Attributes:
       validation, test: fractions of the users' items, the first of each user not counted
@@ -267,7 +268,7 @@ class RandomPerUser:
 
 
 def _items_of_users(log, rows):
-    """Distinct items of the log rows, in their order, as Ragged: one row a user of the user table."""
+    """Distinct items of the log rows, in their order, as Ragged with a row for each user of the user table."""
     mine = rows[np.argsort(log.user[rows], kind="stable")]
     counts = np.bincount(log.user[rows], minlength=len(log.users))
     return distinct(log.item[mine], counts, len(log.items))

@@ -1,4 +1,4 @@
-"""Columns that know too much: a statistic of the whole log, or what is known only with the item itself."""
+"""Columns that leak the answer: statistics of the whole log, or values that give the item away."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _EVENTS = 200_000  # looked at
 def suspicious_notes(log):
     """A line for each column of a log that may know what evaluation asks.
 
-    Of the tables: a number whose ranks are those of the events of each user or item in all of the log, those of the
-    test included. Of the events: a column from which the event's item can be told, as no request knows it beforehand.
+    In the tables: a number that ranks users or items as their event counts in the whole log do, test events included.
+    In the events: a column from which the event's item can be told. No request could know it.
     """
     for what, table, key, counts in (
         ("item", log.items, ITEM_ID, log.item_counts()),
@@ -28,12 +28,12 @@ def suspicious_notes(log):
         for name in table.column_names:
             if name != key and abs(rank := _rank_correlation(table[name], counts)) >= _CORRELATION:
                 yield (f"Suspicious: the {what} column `{name}` orders as the {what}s' events in all of the log do "
-                       f"(rank correlation {rank:.2f}). If it was counted over the log, evaluation sees the future by "
-                       "it: count it up to the split, or leave it out")
+                       f"(rank correlation {rank:.2f}). If it was counted over the whole log, it leaks the future into "
+                       "evaluation: count it up to the split, or leave it out")
     for name in log.context.column_names:
         if name not in (EVENT, LABEL, SESSION) and (told := _told(log, name)) > _TOLD:
             yield (f"Suspicious: the event column `{name}` gives the item away, in {told:.0%} of the events. A request "
-                   "does not know it beforehand: leave it out, or make it a column of the items")
+                   "cannot know it: leave it out, or make it a column of the items")
 
 
 def _rank_correlation(column, counts):
@@ -49,9 +49,9 @@ def _rank_correlation(column, counts):
 
 
 def _told(log, name):
-    """The share of events whose item is the most frequent one that other events have with the same value.
+    """The share of events whose item is the most frequent item of the other events with the same value.
 
-    0 where the most frequent item alone is told as often by a half.
+    0 where guessing the most frequent item of the log is right at least half as often.
     """
     column = values.one(log.context[name])
     if values.is_list(column.type) or len(log) < 2 * _LEAST:

@@ -1,4 +1,4 @@
-"""The times of events: in range, and what numbers count, found by their size."""
+"""The times of events: a check of their range, and the unit of numbers, detected by their size."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def numbers_of(times):
 
 
 def found_unit(numbers, where):
-    """(what the numbers count, one of `UNITS`; a note for the report, or None).
+    """(the unit of the numbers, one of `UNITS`; a note for the report, or None).
 
-    Numbers too small for a moment after 1973 are taken as seconds all the same: they say an order.
+    Numbers too small for a time after 1973 are read as seconds: they still give an order.
 
     Raises:
-      DataError: they are years, which order nothing within one.
+      DataError: they are years, which do not order the events within a year.
     """
     example = f"{numbers[0]:.15g}"
     for unit, fits in (
@@ -52,12 +52,13 @@ def found_unit(numbers, where):
             return unit, note and f"{note}. Seconds: `--time-unit s`"
     if ((numbers >= 1900) & (numbers <= 2100) & (numbers == np.floor(numbers))).mean() >= _MOST:
         raise DataError(
-            f"{where}: the times look like years, such as {example}: they order nothing within a year. Name a column "
-            "of dates or times by `--timestamp COLUMN`, or say `--timestamp none`; if they are none, `--time-unit s`."
+            f"{where}: the times look like years, such as {example}, which do not order events within a year. Name a "
+            "column of dates or times by `--timestamp COLUMN`, or say `--timestamp none`. If they are no years, say "
+            "`--time-unit s`."
         )
     if numbers.max() < _1973:
         return "s", (f"timestamp: numbers such as {example} are no dates; they are taken as seconds, for their order. "
-                     "Days: `--time-unit d`, hours: h, no order: `--timestamp none`")
+                     "For days say `--time-unit d`, for hours h; if they give no order, `--timestamp none`")
     return "s", None
 
 
@@ -66,7 +67,7 @@ class Times:
 
     Args:
       accepted: (start, end) in seconds since 1970: the range that is accepted
-      notes: list that gets a line for what was found out
+      notes: list that gets a line for each unit that was detected
 
     Attributes:
       there: whether the log has times; None before the first batch
@@ -102,7 +103,7 @@ class Times:
         return seconds
 
     def _found_unit(self, raw, file):
-        """What numbers count, by the first batch that has some."""
+        """The unit of numbers, by the first batch that has some."""
         if self._unit is None and len(numbers := numbers_of(raw)):
             self._unit, note = found_unit(numbers, file)
             self._notes += [note] if note else []

@@ -1,4 +1,4 @@
-"""Columns of the events that are not read, though their names say that they tell what an event is worth."""
+"""Columns of the events that are not read although their names suggest what an event is worth."""
 
 _OUTCOMES = ("rating", "ratings", "score", "stars", "star_rating", "grade")
 _LABELS = ("label", "target", "click", "clicked", "is_click", "is_clicked", "like", "liked", "is_like", "is_liked",
@@ -9,7 +9,7 @@ _EVENTS = ("event", "event_type", "action", "action_type", "behavior", "behaviou
 
 
 def unread_notes(names):
-    """A line for each column among those not read that says what an event is worth, with what would read it."""
+    """A line for each unread column that may say what an event is worth, with the option that reads it."""
     for name in names:
         word = name.lower().strip().replace(" ", "_").replace("-", "_")
         for words, found in _FOUND:
@@ -18,11 +18,11 @@ def unread_notes(names):
 
 
 _FOUND = (
-    (_OUTCOMES, "every event is a like. `--positive \"{0} >= 4\"` (or another bound) makes negatives of the others, "
+    (_OUTCOMES, "every event is a like. `--positive \"{0} >= 4\"` (or another bound) makes the other events negatives, "
                 "`--weight {0}` lets a high one count more"),
-    (_LABELS, "every event is a like. With `--label {0}`, those of 0 or less are negatives of their users"),
-    (_WEIGHTS, "every event counts alike. `--weight {0}` weighs by it, `--where \"{0} > 0\"` leaves out what was "
-               "taken back"),
-    (_EVENTS, "all kinds of events are likes. `--where \"{0} == KIND\"` keeps one kind, `--positive` makes negatives "
-              "of the others"),
+    (_LABELS, "every event is a like. `--label {0}` makes events with 0 or less negatives of their users"),
+    (_WEIGHTS, "all events have the same weight. `--weight {0}` weights them by it, `--where \"{0} > 0\"` leaves out "
+               "returns"),
+    (_EVENTS, "all kinds of events are likes. `--where \"{0} == KIND\"` keeps one kind, `--positive \"{0} == KIND\"` "
+              "makes the other kinds negatives"),
 )

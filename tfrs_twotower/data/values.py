@@ -91,8 +91,8 @@ def numpy(array):
 def ids(array, label):
     """Ids as string or int64.
 
-    Whole numbers stored as floats (what pandas makes of a column with gaps) become int64. Missing are null, -1, empty
-    and blank text, and what programs write for a missing value (`MISSING`).
+    Whole numbers stored as floats (as pandas stores a column with gaps) become int64. Null, -1, empty and blank text,
+    and the words of `MISSING` are missing ids.
 
     Returns:
       (pa.Array of string or int64, null where missing or malformed; bool [n]: malformed, for example 1.5, and
@@ -140,7 +140,7 @@ def numbers(array, label):
 
 
 def labels(array, label):
-    """Labels, or text that stands for such, as float64 [n]: 1 and 0 for true and false, NaN for what is none."""
+    """Labels, also as text, as float64 [n]: 1 and 0 for true and false, NaN for what is no label."""
     array = plain(array, label)
     if pa.types.is_string(array.type):
         words = pc.utf8_lower(pc.utf8_trim_whitespace(array))
@@ -179,7 +179,7 @@ def seconds(array, unit):
 
 
 def calendar(values):
-    """Digits of a date, yyyymm, yyyymmdd or with HH, MM and SS after it, as (seconds since 1970; bool [n]: is one)."""
+    """Digits of a date (yyyymm, yyyymmdd, or yyyymmdd with HH, MM, SS) as (seconds since 1970; bool [n]: is a date)."""
     with np.errstate(invalid="ignore"):
         whole = (values == np.floor(values)) & (values >= 197_001) & (values < 1e14)
     number = np.where(whole, values, 197_001).astype(np.int64)

@@ -12,15 +12,15 @@ class EvaluationConfig:
 
     Attributes:
       ks: the cut-offs K of the metrics, each at least 1.
-      exclude_seen: items that the user met before the request are neither ranked nor targets; a query of which no
-        target is left is not counted. False: everything is ranked, and repeats count. None: chosen from the data
-        when it is assembled, False where more than 5% of the validation targets are repeats.
-      validation_queries: so many of the validation queries, drawn at random, judge an epoch and choose popularity's
-        weight; 0: all.
+      exclude_seen: True: items that the user met before the request are neither ranked nor targets; a query that has no
+        target left is not counted. False: everything is ranked, and repeats count. None: chosen from the data: False
+        if more than 5% of the validation targets are repeats, else True.
+      validation_queries: how many of the validation queries, drawn at random, measure an epoch and choose the
+        popularity weight; 0: all.
       bootstrap: replicates behind each interval, at least 20; 0 leaves the intervals out.
-      baseline_seconds: how long the baselines may take to fit and to be tuned on validation; what does not fit in is
-        left out, and said. None: 40, and 20 for every 100,000 training events. 0: popularity, what users had before,
-        and item-kNN as it is.
+      baseline_seconds: how long fitting and tuning the baselines may take. A baseline that does not fit in is left out
+        and named. None: 40, plus 20 for every 100,000 training events. 0: popularity, what users had before, and
+        item-kNN untuned.
     """
 
     ks: tuple[int, ...] = (10, 50, 100)
@@ -41,7 +41,7 @@ class EvaluationConfig:
             raise ConfigError(invalid("EvaluationConfig.bootstrap", rule, self.bootstrap, "0 gives no intervals."))
 
     def seconds(self, events):
-        """`baseline_seconds` for so many training events."""
+        """`baseline_seconds` for a number of training events."""
         return 40 + events // 5_000 if self.baseline_seconds is None else self.baseline_seconds
 
     def metrics(self):

@@ -26,8 +26,8 @@ class Evaluation:
         averaged. `slices.slice_masks` defines the slices.
       top: int32 [q, largest K]: recommended candidate positions, best first; −1 where nothing is left.
       queries, targets, candidates: how many counted.
-      dropped: queries that did not, as no target of theirs was left: they had met them all before.
-      targets_sha256: of the targets, query by query: equal for two models that were asked the same.
+      dropped: queries that did not count, as the user had met all targets before.
+      targets_sha256: of the targets, query by query: equal for two models that had the same queries.
       per_query: {metric: float64 [q]}, behind every mean; NaN for a query that was dropped.
     """
 
@@ -55,10 +55,10 @@ def evaluate(
 
     Args:
       scores: a `Scorer` of q queries and n candidates; or an array [q, n]; or a frame with user_id, item_id and
-        score, a row a pair: its items are the catalogue, and what has no score comes last.
+        score, a row a pair: its items are the catalogue, and items without a score rank last.
       targets: `Ragged` or lists, q rows of candidate positions to be found; −1 is an item outside the catalogue. With
         a frame of scores a frame with user_id and item_id; an item that is in no row of the scores is a miss.
-      exclude: like `targets`: what is not ranked (seen items), and is no target; or None.
+      exclude: like `targets`: items that are neither ranked nor targets (seen items); or None.
       train_counts: [n]: training events of each candidate; None leaves out novelty and the slices by item.
       ks: cut-offs, each at least 1.
       cold_users: bool [q], users without a training event, or None for no slices by user.

@@ -51,7 +51,7 @@ def reciprocal_rank(ranking):
 
 
 def asked(ranking):
-    """bool [q]: queries with a target."""
+    """bool [q]: whether a query has a target."""
     return ranking.targets.lengths > 0
 
 

@@ -1,4 +1,4 @@
-"""The values of single queries, kept so that two runs can be compared later, pair by pair."""
+"""Metric values of single queries, kept so that two runs can be compared later, query by query."""
 
 import dataclasses
 import os
@@ -18,7 +18,7 @@ class PerQuery:
 
     Attributes:
       per_query: {metric: float64 [q]}.
-      targets_sha256: of what was asked, by ids.
+      targets_sha256: of the queries and their targets, by ids.
     """
 
     per_query: dict

@@ -1,4 +1,4 @@
-"""Anybody's scores as a scorer: a dense array, or a table of pairs."""
+"""Given scores as a `Scorer`: a dense array, or a table of pairs."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ SCORE = "score"
 
 
 class ArrayScorer:
-    """A `Scorer` of scores that are there already: [q, n]."""
+    """A `Scorer` of given scores: [q, n]."""
 
     def __init__(self, scores):
         self._scores = np.asarray(scores, np.float32)
@@ -50,7 +50,7 @@ class PairScorer:
         self._places = np.unique(self._scores, return_inverse=True)[1].astype(np.float32) + 1.0
 
     def scores(self, start, stop):
-        """float32 [stop - start, n]: the place of each score among all, from 1; 0 where there is none."""
+        """float32 [stop - start, n]: the rank of each score among all, 1 for the lowest; 0 where there is none."""
         found = np.zeros((stop - start) * self.catalogue, np.float32)
         first, end = np.searchsorted(self._cells, [start * self.catalogue, stop * self.catalogue])
         found[self._cells[first:end] - start * self.catalogue] = self._places[first:end]
@@ -63,7 +63,7 @@ def as_asked(scores, targets, exclude=None):
     Args:
       scores: a `Scorer`; an array [q, n]; or a frame with user_id, item_id and score, whose items are the catalogue.
       targets, exclude: `Ragged`, or q lists, of candidate positions; with a frame of scores frames with user_id and
-        item_id. Who has a target is asked.
+        item_id. The users with a target are the queries.
 
     Raises:
       EvaluationError: a column is missing, or a pair has two scores.

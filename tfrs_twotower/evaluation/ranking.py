@@ -20,8 +20,8 @@ class Ranking:
     """Where the targets of each query came out.
 
     Attributes:
-      targets: distinct candidate positions of each query, −1 where an item is not in the catalogue; none of what
-        was excluded, so a query may be left without a target.
+      targets: distinct candidate positions of each query, −1 where an item is not in the catalogue. Excluded items
+        are no targets, so a query may have none.
       ranks: int32 [targets]: 1 is best; `max_k + 1` means beyond `max_k` or not in the catalogue.
       first_rank: int64 [q]: rank of the best target at any depth; 0 if there is none in the catalogue.
       top: int32 [q, max_k]: recommended positions, best first, equal scores by position; −1: nothing left.
@@ -48,8 +48,8 @@ def rank(scorer, targets, exclude=None, max_k=100, block=None):
       scorer: a `Scorer` of q queries and n candidates.
       targets: q rows of candidate positions; −1 is an item outside the catalogue and counts as a miss.
         A position named twice in a row counts once.
-      exclude: q rows of candidate positions that are not ranked (−1 is ignored), or None. What is named here is
-        no target either.
+      exclude: q rows of candidate positions that are not ranked (−1 is ignored), or None. They are no
+        targets either.
       max_k: depth to which ranks and recommendations are wanted; may exceed n.
       block: queries at a time; by default as many as fit in about 256 MB.
 

@@ -4,7 +4,7 @@ _BOUNDED = 3  # evaluations of which all intervals fit into a line
 
 
 def metric_table(evaluations):
-    """One row a metric, one column an evaluation, each value with its interval; beyond three the first alone has one.
+    """One row a metric, one column an evaluation. Values have intervals; of more than three columns, the first alone.
 
     Args:
       evaluations: {column heading: `Evaluation`}, the model first.
@@ -36,10 +36,10 @@ def slice_table(evaluations, metric):
 
 
 def view_table(views, k):
-    """A row for NDCG and recall at `k` in each view, one column an evaluation.
+    """Rows for NDCG and recall at `k` in each view, one column an evaluation.
 
     Args:
-      views: that of `metrics.json`.
+      views: the entry `views` of `metrics.json`.
     """
     names = list(next(iter(views.values()))["metrics"])
     rows = [
@@ -50,7 +50,7 @@ def view_table(views, k):
 
 
 def paired_table(rows, metrics):
-    """One row a run, one column a metric: its value and how far it is above the first run, with the interval.
+    """One row a run, one column a metric: its value and its difference to the first run, with the interval.
 
     Args:
       rows: dicts of "run", "queries" and, by metric, "value", and "difference" and "interval" but for the first.

@@ -25,7 +25,7 @@ def slice_masks(targets, train_counts, cold_users=None):
     `item_decile_1` … `item_decile_10`: the target's popularity decile. `cold_items`: targets with no
     training event, or outside the catalogue; `warm_items`: the others. `cold_users` and `warm_users` (only
     with `cold_users`, bool [q]): all targets of users without, or with, training events. Without `train_counts`
-    there are none by item.
+    there are no slices by item.
     """
     masks = {} if train_counts is None else _by_item(np.asarray(targets.values), np.asarray(train_counts))
     if cold_users is not None:

@@ -1,4 +1,4 @@
-"""What is asked of a ranking where people come back to items: all of it, what comes again, or what is new."""
+"""Views of an evaluation where people come back to items: all targets, repeats, or discoveries."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def query_rows(ragged):
 
 
 def is_in(targets, seen):
-    """bool [values]: which values of each row of the `Ragged` targets stand in the same row of `seen`; no −1 does."""
+    """bool [values]: whether a value of the `Ragged` targets is in the same row of `seen`; −1 never is."""
     span = 1 + max((int(r.values.max()) for r in (targets, seen) if len(r.values)), default=0)
     return (targets.values >= 0) & np.isin(_cells(targets, span), _cells(seen, span))
 
@@ -27,17 +27,17 @@ def kept(ragged, mask):
 
 
 def repeat_share(queries):
-    """Of all targets of `Queries`, the share that the query's user had met before; 0 without targets."""
+    """The share of the targets of `Queries` that the query's user had met before; 0 without targets."""
     found = is_in(queries.targets, queries.seen)
     return float(found.mean()) if len(found) else 0.0
 
 
 def viewed(queries, view):
-    """(targets, what is not ranked or None) of `Queries` in one view, both `Ragged` of item rows.
+    """(targets, excluded items or None) of `Queries` in one view, both `Ragged` of item rows.
 
-    ALL: every target, nothing excluded. REPEATS: the targets that were seen, nothing excluded. DISCOVERY: the
-    targets that were not seen, and what was seen is not ranked: excluded from both sides, as a ranker that is
-    spared the seen items which are no targets would be told which of them come again.
+    ALL: all targets, nothing excluded. REPEATS: the seen targets, nothing excluded. DISCOVERY: the unseen targets; all
+    seen items are excluded. They are excluded as targets and from the ranking: if only the seen items that are no
+    targets were excluded, the ranking would reveal which seen items are targets.
     """
     if view == ALL:
         return queries.targets, None
@@ -48,7 +48,7 @@ def viewed(queries, view):
 
 
 def chosen(config, queries):
-    """(`exclude_seen` resolved, a sentence that says so) of an `EvaluationConfig`, by validation's `Queries`."""
+    """(`exclude_seen` of an `EvaluationConfig`, chosen by validation's `Queries` if None; a sentence about it)."""
     share = repeat_share(queries)
     found = f"{share:.1%} of the validation targets are items that the user had met before"
     if config.exclude_seen is None:

@@ -1,13 +1,13 @@
-"""Your own files: an interaction log, and the user and item tables if you have them; all else is chosen by the log.
+"""Your own files: an interaction log, and the user and item tables if you have them; the log chooses the settings.
 
     twotower train plain --interactions log.parquet --items items.csv \\
         --user-id customer --item-id sku --timestamp bought_at
 
-The features of both towers are derived from the columns: numbers, categories, texts, lists. Candidates are raced, and
-the one that ranks the validation queries best trains on (`racing.py`): one reads the events in their order, and one
-takes the mean of their vectors. `--minutes` bounds the time. What was chosen stands in the run's config.json,
-and `twotower train RUN/config.json` uses just that. What popularity weighs in the score, validation chooses too: where
-people come back after long, or say little, the towers alone are below popularity.
+The features of both towers are derived from the columns: numbers, categories, texts, lists. Two candidates are raced
+(`racing.py`): one reads the events in order, the other takes a mean of their vectors. The one that ranks the validation
+queries best trains on. `--minutes` sets about how long all takes. The run's config.json holds what was chosen, and
+`twotower train RUN/config.json` uses just that. Validation also chooses the weight of popularity in the score: where
+people come back after a long time, or leave few events, the towers alone rank worse than popularity.
 """
 
 from tfrs_twotower.evaluation import EvaluationConfig

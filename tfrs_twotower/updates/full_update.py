@@ -1,4 +1,4 @@
-"""The daily update: warm start, one pass over the new events, a gate, a refit, and it is published."""
+"""The daily update: warm start, one pass over the new events, the gate, a refit, publication."""
 
 import dataclasses
 from pathlib import Path
@@ -40,28 +40,28 @@ class Update:
 def update_full(parent, source, held_out=0.1, directory=None, verbose=1, rejected_limit=None):
     """Trains the model of a run further on what came since, and publishes it if it is not worse (`gate.refusal`).
 
-    Vocabularies grow at their ends; weights and optimizer slots of known ids are kept. The new events train once,
-    in shuffled order, but for the newest `held_out` of them, which judge. What passes is trained once more from the
-    same start, on these too, unless `training.refit` is False; that is published. The vectors are of a new embedding
-    space, so index and item vectors are made anew.
+    Vocabularies grow at their ends; weights and optimizer slots of known ids are kept. It trains once over the new
+    events, in shuffled order, without the newest share `held_out`, on which it is then evaluated. An update that passes
+    is trained once more from the same start, on these events too, and published; with `training.refit=False` the first
+    training is published. The vectors are in a new embedding space, so index and item vectors are computed again.
 
     Args:
       parent: the folder of the run that serves.
       source: the configuration of the source of the new events; None where the parent's own has grown.
-      held_out: the fraction of the new events, by time, that judges.
+      held_out: the fraction of the new events, the newest, on which the update is evaluated.
       directory: the new run's folder; by default a new one beside the parent's. One that was stopped goes on.
       verbose: as Keras'.
       rejected_limit: the fraction of bad rows at which it stops; None: the parent's.
 
-    Of `source` all events are new that the log does not have, also those from before the parent's last one; judged is
-    by later ones alone.
+    An event of `source` is new if the log does not have it, even if it is older than the parent's last event. Only
+    events later than that one are used to evaluate.
 
     Returns:
       An `Update`. A refused one stays in its folder with the reason in `refused.json`, and `latest` stays as it was.
 
     Raises:
-      ConfigError: the parent holds out events by another split than one in time and was not refit, so that nothing
-        says which events are new; or the parent is itself an update that did not pass its gate, and was not exported.
+      ConfigError: the parent's split is not by time and it was not refit, so it is not known which events are new; or
+        the parent is itself an update that did not pass its gate, and was not exported.
       NothingNew: there are no new events.
       TrainingError: another process writes to `directory`.
     """

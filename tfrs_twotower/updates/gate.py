@@ -6,10 +6,10 @@ TOLERANCE = 0.01  # share of the serving version's value that an update may be b
 def refusal(metric, serving, updated, interval, queries):
     """Why an update is refused, in one sentence; None where it is published.
 
-    Refused is what is below the serving version by more than 1% of its value, whatever the interval says: with few
-    queries an interval touches zero at almost any loss. And refused is what is surely below it, by the interval, be it
-    less than 1%. With few queries that also refuses some updates that are as good: a day without one costs less than a
-    version that is worse.
+    An update is refused if it is more than 1% below the serving version, whatever the interval: with few queries the
+    interval contains zero for almost any loss. It is also refused if the whole interval lies below zero, even at less
+    than 1%. With few queries some good updates are refused too. That is accepted: a day without an update costs less
+    than a worse version.
 
     Args:
       metric: its name.

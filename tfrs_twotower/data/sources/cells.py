@@ -1,4 +1,4 @@
-"""What columns of text stand for: numbers, truth values, times, and several values in one cell."""
+"""Types of text columns: numbers, booleans, times, and lists of several values in one cell."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _LOOKED_AT = 1000
 
 
 def kind_of(array):
-    """"null", "bool", "int64", "double", "timestamp" or "string": what all the text of an array can be read as.
+    """"null", "bool", "int64", "double", "timestamp" or "string": the type that fits all text of an array.
 
-    Digits with a zero in front are text: a code, such as a postal one.
+    Digits with a leading zero are text, as they are a code, such as a postal code.
     """
     texts = _without_missing(array).drop_null()
     if not len(texts):
@@ -38,7 +38,7 @@ def kind_of(array):
 
 
 def widest(kinds):
-    """The kind that texts of all these kinds can be read as."""
+    """The kind as which texts of all these kinds can be read."""
     kinds = set(kinds) - {"null"}
     if len(kinds) < 2:
         return kinds.pop() if kinds else "null"
@@ -46,7 +46,7 @@ def widest(kinds):
 
 
 def typed(array, kind=None):
-    """An array of text as its kind, or a given one, says; null where it is missing."""
+    """An array of text converted to `kind`, or to the kind that fits it; null where it is missing."""
     array = _without_missing(array)
     kind = kind or kind_of(array)
     if kind == "timestamp":
@@ -57,14 +57,15 @@ def typed(array, kind=None):
 
 
 def split_cells(table, id_name, separators, where):
-    """(a table whose cells with several values are lists, a line that says so for each such column).
+    """(the table with cells of several values as lists, a note for each such column).
 
-    Found are JSON and Python lists, `["Action", "Comedy"]`, and categories as `Action|Comedy`: many, or again.
+    It detects JSON and Python lists, `["Action", "Comedy"]`, and categories such as `Action|Comedy`, if their values
+    recur or many cells have the separator.
 
     Args:
       table: pa.Table
       id_name: its column of ids, which stays
-      separators: {column: what parts its values, "" where a cell is one value}
+      separators: {column: the separator of its values, "" where a cell is one value}
       where: the file, for messages
     """
     notes = []
@@ -92,7 +93,7 @@ def _share(mask):
 
 
 def split(column, separator, kind=pa.string()):
-    """A column of text as lists of the values between the separators, without blanks, of an Arrow type."""
+    """A text column as lists of the stripped, non-empty values between the separators, of Arrow type `kind`."""
     parts = pc.split_pattern(column, separator).to_pylist()
     values = [None if row is None else [v.strip() for v in row if v.strip()] for row in parts]
     return pa.chunked_array([pa.array(values, pa.list_(pa.string())).cast(pa.list_(kind))])

@@ -1,7 +1,7 @@
-"""Text in columns, read as text in a stream, with the lines that cannot be parsed passed on instead of raised.
+"""CSV files, streamed as columns of text. Lines that cannot be parsed are passed on, not raised.
 
-A block in which each line is a record is split by Arrow. Elsewhere Python's `csv` says where a record ends, so the size
-of a block changes nothing. A quote that is never closed costs its own line: the lines that it would swallow are read.
+Arrow splits a block in which each line is a record. In other blocks Python's `csv` finds the end of each record, so the
+block size does not change the result. A quote that is never closed makes only its own line bad.
 """
 
 from __future__ import annotations
@@ -55,19 +55,19 @@ class _Records:
         self._row = 0
 
     def skip(self, lines):
-        """Goes past the header."""
+        """Skips the header."""
         while not (line := lines.next(more=True)).strip():
             pass
         self._fields(line, lines)
 
     def are_plain(self, data):
-        """Are these bytes, whole lines, text in which each line is a record, with quotes around whole fields alone?"""
+        """Whether in these bytes, whole lines, each line is a record, with quotes around whole fields alone."""
         if _STAND_IN.encode() in data or not is_utf8(data):
             return False
         return not self._layout.quoting or b'"' not in data or _are_closed(data, self._layout.delimiter)
 
     def split(self, data):
-        """Yields a batch of plain records, and one of bad ones if there are such."""
+        """Yields a batch of plain records, and a batch of bad ones if there are any."""
         bad, delimiter = [], self._layout.delimiter
         if len(delimiter) > 1:
             data, delimiter = data.replace(delimiter.encode(), _STAND_IN.encode()), _STAND_IN
@@ -132,11 +132,11 @@ class _Records:
         return self._alone(text), text
 
     def _swallows(self, fields, taken):
-        """Are the further lines of a record rather records of their own, which an unclosed quote took in?
+        """Whether the further lines of a record are records of their own, which an unclosed quote took in.
 
-        A line of a text may have as many delimiters as a record, and its last line is followed by fields. No accident
-        is that a line between them has numbers where all records have them, that all of several such lines have as
-        many fields as a record, or that the last has numbers before the place of the text.
+        A line of quoted text may have as many delimiters as a record by accident, and its last line is followed by
+        fields. These are no accident: a line between has numbers where all records have them; all of several such lines
+        have as many fields as a record; the last line has numbers before the text's column.
         """
         if len(fields) != self._width:
             return True
@@ -158,13 +158,13 @@ class _Records:
 
 
 class _Lines:
-    """The lines of a file, in bytes with their ends, which can be put back."""
+    """The lines of a file, as bytes with their line ends; lines can be put back."""
 
     def __init__(self, blocks):
         self._blocks, self._waiting = blocks, collections.deque()
 
     def take(self):
-        """All lines at hand, else a further block; None at the end."""
+        """All buffered lines, or another block if there are none; None at the end."""
         if not self._waiting:
             return next(self._blocks, None)
         data = b"".join(self._waiting)
@@ -172,19 +172,18 @@ class _Lines:
         return data
 
     def next(self, more=False):
-        """A line; None where none is at hand, with `more` at the end of the file alone."""
+        """A line, or None if none is buffered; with `more`, None only at the end of the file."""
         if not self._waiting and more:
             self._waiting.extend(next(self._blocks, b"").splitlines(keepends=True))
         return self._waiting.popleft() if self._waiting else None
 
     def put_back(self, lines):
-        """These come next."""
+        """These lines come next."""
         self._waiting.extendleft(reversed(lines))
 
 
 def _are_closed(data, delimiter):
-    """Is every quote the first or the last character of a field, or one of a pair inside, and every such field of one
-    line?
+    """Whether every quote starts or ends a field or is one of a pair inside, and each quoted field is within one line.
     """
     data = np.frombuffer(b"\n%s\n" % data, np.uint8)
     quotes = np.flatnonzero(data == ord('"'))
@@ -197,7 +196,7 @@ def _are_closed(data, delimiter):
 
 
 def _feed(taken, lines):
-    """Yields the text in `taken` and then line after line, which it adds to it, as long as a record may be."""
+    """Yields the text in `taken`, then line after line, which it adds to `taken`, up to a record's largest size."""
     yield taken[0]
     size = len(taken[0])
     while size < LARGEST and (line := lines.next(more=True)) is not None:
@@ -227,12 +226,12 @@ def _blocks(file, encoding, size):
 
 
 def text_batch(columns, arrays, rows, invalid):
-    """A batch of columns of text, the rows' numbers, and the text of what could not be parsed, else null."""
+    """A batch of text columns, the rows' numbers, and the text of each line that could not be parsed, else null."""
     return pa.RecordBatch.from_arrays([*arrays, pa.array(rows, pa.int64()), invalid], names=[*columns, ROW, INVALID])
 
 
 def is_utf8(data):
-    """Are these bytes, or this text with lone surrogates for bytes that are no text, UTF-8?"""
+    """Whether bytes, or text with lone surrogates for invalid bytes, are UTF-8."""
     if data.isascii():
         return True
     try:

@@ -48,28 +48,28 @@ _INDEX = "__index_level_0__"  # what pandas writes of a frame's index; nobody's 
 class Files:
     """Parquet, CSV, JSON lines, or one line a user: a file, a folder or a glob.
 
-    Text may be packed by gzip, bzip2, xz or zip. A folder is searched through; its Parquet folders called `name=value`
-    give a column. How a text file is laid out (delimiter, header, encoding) is found out, see docs/files.md; what is
-    not certain is a note of `ingest`. Ids in text are text. Other columns get the type that all their values have,
-    unless `types` says it; text that does not fit makes a bad row of the log, and is missing in a table. In tables
-    cells of several values become lists.
+    Text may be compressed by gzip, bzip2, xz or zip. Folders are searched recursively; Parquet folders called
+    `name=value` give a column. The layout of a text file (delimiter, header, encoding) is detected, see docs/files.md;
+    uncertain guesses are notes of `ingest`. Ids in text files are text. Other columns get the type that fits all their
+    values, or the one in `types`. Text that does not fit it makes a bad row of the log, and a missing value of a table.
+    In tables, cells of several values become lists.
 
     Attributes:
       path: file, folder or glob of the events; archive.zip/name is one file of an archive
-      users_path, items_path: the same of the tables with features, or None
+      users_path, items_path: the same for the tables with features, or None
       columns: Columns
-      delimiter: of all the files' fields; None: found
+      delimiter: of the fields in all files; None: detected
       types: ((column of a text file, "string" | "int64" | "double" | "timestamp"), ...)
       where: ((column, operator, value), ...) with == != < <= > >=: events for which one of these is not true
-        are left out and not counted; ("x", "!=", None) asks for a value to be there
+        are left out and not counted; ("x", "!=", None) drops events without a value
       positive: as `where`: events for which one of these is not true were shown and not liked, see `Shown`
       format: of the events: "csv" (any delimiter), "json" (an object a line, or a list of them), "sequences" (lines
-        `user item item …`, oldest first; an event's time is then its place in the line); None: found
-      encoding: Python's name of the files' encoding; None: UTF-8, or what a file seems to have
-      header: the names of the columns of events without a header; None: found
-      skip: columns that are not read, of events and tables
-      separators: ((column of a table, what parts the values of its cells, "" where they are one), ...); None of a
-        column: found, where it has lists as JSON writes them, or categories as A|B
+        `user item item …`, oldest first; an event's time is then its position in the line); None: detected
+      encoding: Python's name of the files' encoding; None: UTF-8, or detected
+      header: the column names of events without a header; None: detected
+      skip: columns of events and tables that are not read
+      separators: ((column of a table, the separator of values in its cells, "" where a cell is one value), ...). In
+        other columns lists as JSON writes them, and categories such as A|B, are detected
     """
 
     path: str
@@ -94,7 +94,7 @@ class Files:
         try:
             codecs.lookup(self.encoding or "utf-8")
         except LookupError:
-            way_out = "Windows' is cp1252, that of many old files latin-1."
+            way_out = "On Windows it is cp1252, in many old files latin-1."
             raise ConfigError(
                 invalid("Files.encoding", "be an encoding that Python knows", self.encoding, way_out)
             ) from None
@@ -145,7 +145,7 @@ class Files:
         return with_unread(batch, present, (*self._wanted().values(), *self.skip, _INDEX))
 
     def _parse_as(self, file, layout, read):
-        """{column: what its text stands for} of the context columns that are not text, by all of the file."""
+        """{column: type} of the context columns that are not text, by the values of the whole file."""
         declared = {**layout.types, **dict(self.types)}
         kinds = {column: {declared[column]} if column in declared else set() for column in self.columns.context}
         if unknown := [column for column in kinds if column not in declared]:
@@ -259,7 +259,7 @@ def _names(file, layout, most=1000):
 
 
 def _check_header(wanted, present, path, layout):
-    """`check_columns`, with a way out where the header seems to be none, or to have another delimiter."""
+    """`check_columns`, with a way out if the file seems to have no header or another delimiter."""
     hint = ""
     if len(present) == 1 and layout.kind == DELIMITED:
         (line,) = present

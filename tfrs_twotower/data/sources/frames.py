@@ -65,7 +65,7 @@ class Frames:
 
 
 def _table(frame, columns, where, needed=None, notes=None):
-    """The columns, all where None: but the `needed` one, those that Arrow cannot hold become a line of `notes`."""
+    """The columns (None: all). A column that Arrow cannot hold is left out with a note, unless it is `needed`."""
     if isinstance(frame, pa.Table):
         return frame.select(columns) if columns else frame
     if not isinstance(frame, pd.DataFrame):

@@ -57,10 +57,10 @@ def parts_of(source):
 def joined(source, new):
     """A source and a newer one as one; the source itself where `new` is None.
 
-    Of a source around another (`TextVectors`) the inner one grows, so that it makes its column for new rows too.
+    If a source wraps another (`TextVectors`), the new events join the inner one, so new rows get its column too.
 
     Raises:
-      ConfigError: the events of `new` come from where those of a part come from already.
+      ConfigError: a part already has the files of `new`.
     """
     if new is None:
         return source
@@ -80,7 +80,7 @@ def _events(part):
 
 
 def _newest(tables, id_name):
-    """One row an id, in the order in which the ids came: of each column what the last table says that has both."""
+    """One row an id, in order of first appearance. Each cell is from the last table that has the id and the column."""
     tables = [table for table in tables if table is not None]
     if len(tables) < 2:
         return tables[0] if tables else None

@@ -1,4 +1,4 @@
-"""JSON lines, and one line a user, read as the columns of text that `csv_lines` reads of a CSV."""
+"""JSON lines, and one line per user, read as columns of text, as `csv_lines` reads CSV."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def json_names(path, layout, most=_LOOKED_AT):
 
 
 def read_json(path, columns, layout):
-    """Yields pa.RecordBatch as `csv_lines.read_lines`: of a list or an object its JSON, of a number its digits."""
+    """Yields pa.RecordBatch as `csv_lines.read_lines`: lists and objects as JSON text, numbers as digits."""
     row = 0
     with open_file(path) as file:
         objects = _objects(file, path, layout.encoding)
@@ -52,8 +52,9 @@ def read_json(path, columns, layout):
 
 
 def read_sequences(path, columns, layout):
-    """Yields pa.RecordBatch as `csv_lines.read_lines` of lines `user item item …`: an event for each item, whose time
-    is its place in the line, from 0.
+    """Yields pa.RecordBatch as `csv_lines.read_lines`, of lines `user item item …`.
+
+    Each item is an event; its time is its position in the line, from 0.
     """
     with open_file(path) as file:
         lines = enumerate(line for line in _text_lines(file, layout.encoding) if line.strip())

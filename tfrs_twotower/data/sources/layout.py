@@ -1,4 +1,4 @@
-"""How a file of text is laid out: its encoding, what parts its fields, and the names of its columns."""
+"""The layout of a text file: its encoding, its delimiter and the names of its columns."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Layout:
       names: the columns
       delimiter: one or two characters; quoting: may a field be in double quotes?
       header: is the first record the names?
-      numbers: places of the columns that hold nothing but numbers, as far as one looked
+      numbers: positions of the columns that hold only numbers in the first lines
       types: {column: "string" or "double"} where the header declares them; lists: the columns of several values
-      notes: what was found out and is not certain, a sentence each
+      notes: a sentence for each uncertain guess
     """
 
     kind: str
@@ -58,12 +58,12 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """What is asked of a file, and what was said of it.
+    """What is needed of a file, and what the caller set.
 
     Attributes:
-      ids: names of the columns of the ids: (user, item) of events, one of a table; a file without header begins so
+      ids: names of the id columns: (user, item) of events, one of a table; the first columns without a header
       time: name of the column of the times, or None where there is none
-      names: of the columns of a file without header; delimiter, encoding, kind: None where they are to be found
+      names: column names of a file without header; delimiter, encoding, kind: None to detect them
     """
 
     ids: tuple
@@ -93,7 +93,7 @@ def find_layout(path, wanted):
 
 
 def split_lines(data, encoding):
-    """The lines of bytes as text, without their ends; bytes that are no text become lone surrogates."""
+    """The lines of bytes as text, without line ends; invalid bytes become lone surrogates."""
     return data.decode(encoding, "surrogateescape").replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
@@ -153,7 +153,7 @@ def _delimited(path, lines, wanted, encoding, notes):
 
 
 def _delimiter(lines, ids):
-    """What parts most lines into as many fields as the first; of equals, what makes more of them."""
+    """The delimiter that splits most lines into as many fields as the first line; of equals, that with more fields."""
     found: dict = {}
     for delimiter in _DELIMITERS:
         first, *rest = _rows(lines, delimiter, len(delimiter) == 1)
@@ -211,7 +211,7 @@ def _is_time(text):
 
 
 def _encoding(path):
-    """(encoding, notes): UTF-8 where the file is, or where most of what is not ASCII is."""
+    """(encoding, notes): UTF-8 if the file, or most of its non-ASCII lines, are valid UTF-8."""
     with open_file(path) as file:
         head = file.read(4)
         for bom, encoding in _BOMS.items():

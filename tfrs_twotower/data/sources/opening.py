@@ -1,4 +1,4 @@
-"""Which files a path names, and each as a stream of bytes: unpacked, whatever it is called."""
+"""Which files a path names, and each file as a stream of decompressed bytes, whatever its name."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ _HEAD = 6
 def data_files(argument, path):
     """(sorted paths, are they Parquet).
 
-    A file that is named is taken whatever it is called. Of a folder or a pattern come the files with a known ending;
-    JSON and files without one where there is nothing else.
+    A single file is taken whatever its ending. From a folder or a pattern come the files with a known ending; if there
+    are none, JSON files, and if there are none of these, all files.
 
     Args:
       argument: `path`, `users_path` or `items_path`, for messages
       path: a file, a folder, a pattern, or a member of a zip archive: archive.zip/folder/name
 
     Raises:
-      DataError: there is none, or Parquet and text stand side by side.
+      DataError: there is none, or there are both Parquet and text files.
     """
     if os.path.isfile(path) or _archive_of(path):
         files = [path]
@@ -76,7 +76,7 @@ def plain_ending(path):
 
 
 def is_parquet(path):
-    """By its name, else by its first bytes."""
+    """Whether a file is Parquet: by its name, or else by its first bytes."""
     ending = Path(path).suffix.lower()
     if ending in _PARQUET + _TEXT + _JSON or _archive_of(path):
         return ending in _PARQUET
@@ -89,7 +89,7 @@ def open_file(path):
     """A seekable stream of the file's bytes, unpacked.
 
     Raises:
-      DataError: it is damaged, or an archive of several files, none of which is named.
+      DataError: it is damaged, or an archive of several files of which the path names none.
     """
     with contextlib.ExitStack() as stack, reading(path):
         archive = _archive_of(path)

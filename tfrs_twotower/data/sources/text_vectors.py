@@ -29,8 +29,8 @@ class TextVectors:
 
     Attributes:
       source: where events, users and items come from.
-      columns: text columns of the items; several are read one after the other. None named is all of them; items
-        that have a column of vectors then need no text.
+      columns: text columns of the items; several are joined. Empty: all of them; items with a column of vectors then
+        need no text.
       into: the new column's name.
     """
 

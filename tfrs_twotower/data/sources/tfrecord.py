@@ -24,7 +24,7 @@ _TYPES = {str(kind): kind for kind in (pa.string(), pa.int64(), pa.float64(), pa
 def write_tfrecords(log, folder, shards=1):
     """Writes a log as `interactions-00000-of-0000N.tfrecord`: tf.train.Example, one an event, in time order.
 
-    What users were shown and did not like comes last, with a label of 0. A missing value is an absent feature; an
+    Items that users were shown and did not like come last, with a label of 0. A missing value is an absent feature; an
     empty list reads back as missing. TFRecord has 32-bit floats, so float64 context is rounded. Users and items lie
     beside them in `users.parquet` and `items.parquet`, the columns' types in `schema.json`.
 

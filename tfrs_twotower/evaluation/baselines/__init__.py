@@ -1,4 +1,4 @@
-"""What every model has to beat. One file a baseline; `Baselines` fits and tunes them all."""
+"""Baselines that every model has to beat, one file each; `Baselines` fits and tunes them all."""
 
 from tfrs_twotower.evaluation.baselines.baselines import Baselines
 from tfrs_twotower.evaluation.baselines.bought_before import BoughtBefore

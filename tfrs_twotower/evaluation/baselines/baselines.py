@@ -1,4 +1,4 @@
-"""All that every model has to beat, fitted on training events and tuned on validation."""
+"""All baselines, fitted on training events and tuned on validation."""
 
 import functools
 import time
@@ -21,12 +21,12 @@ _IALS = {"alpha": (1, 4, 16, 64), "regularization": (0.1, 1, 10, 100), "iteratio
 class Baselines:
     """Popularity, last week's popularity, what the user had before, item-kNN, EASE and iALS.
 
-    Last week's stands where the training events span more than a week.
+    Last week's popularity is a baseline if the training events span more than a week.
 
     Args:
       events: `TrainingEvents`.
-      seconds: how long fitting and tuning may take. Popularity and one item-kNN are always there; what else does not
-        fit in is left out.
+      seconds: how long fitting and tuning may take. Popularity and one item-kNN are always fitted; other baselines are
+        left out if they do not fit into this time.
       repeats: whether what the user had before is a baseline.
       histories: `Ragged` of the validation queries that choose the settings; None: nothing is chosen.
       measure: `Scorer` of these queries → the metric on validation, larger is better.

@@ -1,4 +1,4 @@
-"""What the user had before: the baseline where people come back to items."""
+"""What the user had before: a baseline for logs in which people come back to items."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from tfrs_twotower.evaluation.views import query_rows
 
 
 class BoughtBefore:
-    """A `Scorer`: the user's own items, by how often, then by how lately; then all others by popularity.
+    """A `Scorer`: the user's own items, by frequency and then recency; then all others by popularity.
 
     Args:
       histories: `Ragged`, q rows of candidate positions, oldest first (−1 is ignored).
@@ -34,7 +34,7 @@ class BoughtBefore:
 
 
 def _last_and_number(cells, moments):
-    """(distinct cells, ascending; the last moment of each; how often each stands)."""
+    """(distinct cells, ascending; the last position of each; the count of each)."""
     distinct, place, number = np.unique(cells, return_inverse=True, return_counts=True)
     last = np.zeros(len(distinct), np.int64)
     np.maximum.at(last, place, moments)

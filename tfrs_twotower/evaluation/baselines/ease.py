@@ -16,9 +16,9 @@ _PROBE = 1_000  # items of the inversion by which others are timed
 class EASE:
     """EASE (Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data").
 
-    P = (XᵀX + λI)⁻¹, B = I − P · diag(1 / diag P), whose diagonal is 0; the scores of a history x are x B. By
-    Cholesky, n³ multiplications and additions a λ; an eigendecomposition, one for all λ, would still need as many
-    again for each.
+    P = (XᵀX + λI)⁻¹, B = I − P · diag(1 / diag P), whose diagonal is 0; the scores of a history x are x B. Each λ takes
+    one Cholesky decomposition: n³ multiplications and additions. An eigendecomposition would serve all λ, but each λ
+    would still need as many operations.
 
     Args:
       visits: float32 CSR [users, n] X: 1 for each pair.
@@ -39,7 +39,7 @@ class EASE:
         self._popularity = np.asarray(visits.sum(axis=0), np.float32).ravel()
 
     def scorer(self, history):
-        """A `Scorer` for `history`, CSR [q, n]; of popularity for an empty one."""
+        """A `Scorer` for `history`, CSR [q, n]; an empty history gets popularity."""
         return _Scorer(history, self._weights, self._popularity)
 
 
@@ -56,7 +56,7 @@ class _Scorer:
 
 
 def expected_seconds(items):
-    """How long a fit of so many items takes about, by the time of a small one."""
+    """Estimated seconds of a fit of so many items, from the time of a small fit."""
     precision = np.float64 if items <= _DOUBLE_UP_TO else np.float32
     matrix = np.eye(_PROBE, dtype=precision) + 0.5 / _PROBE
     begun = time.perf_counter()

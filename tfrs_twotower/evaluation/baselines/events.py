@@ -1,4 +1,4 @@
-"""What baselines are fitted on, and what a query's user did: pairs and histories as sparse matrices."""
+"""The data of baselines as sparse matrices: training pairs and the histories of queries."""
 
 import dataclasses
 
@@ -60,7 +60,7 @@ def recent_counts(items, timestamps, catalogue, seconds=WEEK):
 
 
 def history_matrix(histories, catalogue, kind):
-    """float32 CSR [q, n]: what the items of each history count.
+    """float32 CSR [q, n]: the weights of the items in each history.
 
     Args:
       histories: `Ragged`, q rows of candidate positions, oldest first (−1 is ignored).

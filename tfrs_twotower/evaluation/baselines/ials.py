@@ -33,7 +33,7 @@ class IALS:
         self._popularity = np.asarray(visits.sum(axis=0), np.float32).ravel()
 
     def scorer(self, history):
-        """A `Scorer` for `history`, CSR [q, n]: its user's factors are solved for; popularity for an empty one."""
+        """A `Scorer` for `history`, CSR [q, n]: solves for its user's factors; an empty history gets popularity."""
         users = self._model.recalculate_user(np.arange(history.shape[0]), history)
         # One more factor: popularity, which counts where there is no history.
         empty = np.diff(history.indptr) == 0

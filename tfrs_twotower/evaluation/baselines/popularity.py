@@ -1,4 +1,4 @@
-"""The list that is the same for everybody."""
+"""Popularity: the same list for every user."""
 
 import numpy as np
 
@@ -12,5 +12,5 @@ class Popularity:
         self._counts = np.asarray(counts, np.float32)
 
     def scores(self, start, stop):
-        """float32 [stop - start, n]: the counts, once a query."""
+        """float32 [stop - start, n]: the counts, one row a query."""
         return np.broadcast_to(self._counts, (stop - start, self.catalogue))

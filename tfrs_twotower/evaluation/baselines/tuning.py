@@ -1,4 +1,4 @@
-"""Settings of a baseline, chosen on validation within a time."""
+"""Tuning of a baseline's settings on validation, within a time limit."""
 
 import dataclasses
 import time
@@ -9,12 +9,12 @@ from tfrs_twotower.evaluation.baselines.events import HISTORIES
 
 
 class OutOfTime(Exception):
-    """A fit would take longer than it may."""
+    """A fit would take longer than its time limit."""
 
 
 @dataclasses.dataclass
 class Tuned:
-    """A fit, and how its queries' histories are weighted.
+    """A fitted baseline, and the weighting of its queries' histories.
 
     Attributes:
       fit: what has `scorer(history matrix)`.
@@ -32,7 +32,7 @@ class Tuned:
 
 
 def tune(fit, grid, start, history, measure, deadline):
-    """Goes from `start` along one setting of the grid after another for as long as `measure` rises.
+    """Starts at `start` and moves along one setting of the grid after another while `measure` rises.
 
     Args:
       fit: called with the settings by name; gives what has `scorer`. It may raise `OutOfTime`.
@@ -40,7 +40,7 @@ def tune(fit, grid, start, history, measure, deadline):
       start: {setting: one of its values}.
       history: the first of `HISTORIES` to use.
       measure: (fit, history) → the metric on validation, larger is better; None: `start` is taken as it is.
-      deadline: a moment of `time.monotonic` after which no fit begins that took as long as the slowest so far.
+      deadline: a time of `time.monotonic`. No fit begins that would end later if it took as long as the slowest.
 
     Returns:
       The best `Tuned`.
