@@ -59,8 +59,8 @@ def candidates(recipe, log, split):
     if log.timed:
         length = int(np.clip(typical, *_SEQUENCE))
         schemas["sequence"] = Schema(query=(Sequence(length=length), *profile), candidate=candidate(_DIM))
-    fading = {"pooling": "decay", "learned": True} if log.timed else {}
-    past = History(length=int(np.clip(typical, 10, _PAST)), dropout=0.1, **fading)
+    past = History(length=int(np.clip(typical, 10, _PAST)), pooling="decay" if log.timed else "mean", dropout=0.1,
+                   learned=log.timed)
     user = Id(c.USER_ID, dim=_WIDE, dropout=0.2)
     schemas["pooled"] = Schema(query=(past, user, *profile), candidate=candidate(_WIDE))
     return {name: _candidate(recipe, log, schema) for name, schema in schemas.items()}
