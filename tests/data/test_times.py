@@ -64,7 +64,10 @@ def test_what_numbers_count_is_found_by_their_size_and_said(times, seconds, said
 
 
 def test_seconds_are_nothing_to_speak_of():
-    assert ingest(Frames(events([NOON, NOON + 1])))[1].notes == ()
+    dates = [1512010100, 1601020000]  # of 2017 and 2020, and with the digits of days of 1512 and 1601
+    for times in ([NOON, NOON + 1], dates):
+        log, report = ingest(Frames(events(times)))
+        assert log.timestamp.tolist() == times and report.notes == ()
 
 
 def test_all_formats_find_the_same(tmp_path):
