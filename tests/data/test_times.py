@@ -64,7 +64,7 @@ def test_what_numbers_count_is_found_by_their_size_and_said(times, seconds, said
 
 
 def test_seconds_are_nothing_to_speak_of():
-    dates = [1512010100, 1601020000]  # of 2017 and 2020, and with the digits of days of 1512 and 1601
+    dates = [1512010100, 1601020100]  # of 2017 and 2020, and with the digits of days of 1512 and 1601
     for times in ([NOON, NOON + 1], dates):
         log, report = ingest(Frames(events(times)))
         assert log.timestamp.tolist() == times and report.notes == ()

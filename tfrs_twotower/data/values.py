@@ -190,7 +190,8 @@ def calendar(values):
     month = (date // 10_000 - 1970) * 12 + date // 100 % 100 - 1
     day = month.astype("datetime64[M]").astype("datetime64[D]") + (date % 100 - 1)
     parts = time // 10_000, time // 100 % 100, time % 100
-    ok = whole & (digits % 2 == 0) & (month >= 0) & (date // 10_000 < 2100) & (date // 100 % 100 >= 1) & (date // 100 % 100 <= 12)
+    ok = whole & (digits % 2 == 0) & (month >= 0) & (date // 10_000 < 2100)
+    ok &= (date // 100 % 100 >= 1) & (date // 100 % 100 <= 12)
     ok &= (day.astype("datetime64[M]").astype(np.int64) == month) & (parts[0] < 24) & (parts[1] < 60) & (parts[2] < 60)
     return day.astype(np.int64) * 86_400.0 + parts[0] * 3600 + parts[1] * 60 + parts[2], ok
 
