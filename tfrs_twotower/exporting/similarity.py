@@ -21,8 +21,8 @@ class Similarity(tf.Module):
     """2 · cos(v, v') − r(v) − r(v'), where r is the mean cosine with the nearest 3% of a sample of 512 items.
 
     Reference: Conneau et al. 2018, "Word translation without parallel data" (CSLS), which takes neighbours from the
-    whole set. A sample costs 512 cosines an item, also for an item that comes later. The nearest item of the sample does
-    not count, as it may be the item itself. The similarity is one inner product, of [2v / |v|, 1, r(v)] and
+    whole set. A sample costs 512 cosines an item, also for an item that comes later. The nearest item of the sample
+    does not count, as it may be the item itself. The similarity is one inner product, of [2v / |v|, 1, r(v)] and
     [v' / |v'|, −r(v'), −1].
 
     Args:
