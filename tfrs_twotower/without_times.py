@@ -1,4 +1,4 @@
-"""What a recipe is on a log without times: nothing of it may pretend to know an order or a moment."""
+"""Recipes on a log without times: they may not use an order or a time."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ _WAY_OUT = "Name the time's column (`--timestamp COLUMN`, in Python `Columns(tim
 
 
 def without_times(recipe):
-    """The recipe with `RandomPerUser` in the place of `Temporal`, of the same fractions.
+    """The recipe with `RandomPerUser` in place of `Temporal`, with the same fractions.
 
     Raises:
       ConfigError: the split, a feature or the training reads times or their order.
