@@ -17,8 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import common
-from bench.logs import latest_small, online_retail
+from bench import common, logs
 from tfrs_twotower import recipes, runs
 from tfrs_twotower.assembly import assemble
 from tfrs_twotower.config import override
@@ -29,7 +28,7 @@ from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import warm_start
 
 LATER = 0.1  # of the events
-LOGS = {"MovieLens latest-small": latest_small, "Online Retail": online_retail}
+LOGS = ("MovieLens latest-small", "Online Retail")
 SHOWN = ("ndcg@10", "recall@100")
 
 
@@ -91,10 +90,10 @@ def main():
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE")
     args = parser.parse_args()
     figures = []
-    for name, files in LOGS.items():
-        given = files()
-        items, columns = given.items, given.columns
-        log = given.interactions.sort_values(columns.timestamp, kind="stable").iloc[:args.events]
+    for name in LOGS:
+        found = logs.LOGS[name]()
+        log, items, columns = found.interactions, found.items, found.columns
+        log = log.sort_values(columns.timestamp, kind="stable").iloc[:args.events]
         for seed in range(args.seeds):
             recipe = override(recipes.load("plain"), args.overrides)
             recipe = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, seed=seed))

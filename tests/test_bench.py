@@ -1,16 +1,26 @@
 """The benchmarks' shared code: timing in turn, a record that reads back, a page with stable text."""
 
+import importlib
 import json
+import pkgutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import bench
 from bench import bench_defaults, bench_recipes, common, logs, movielens_1m, results_md
 from tfrs_twotower import recipes
 from tfrs_twotower.config import override
 from tfrs_twotower.data import Ragged
 from tfrs_twotower.evaluation import DotScorer, Popularity, evaluate
+
+
+def test_every_benchmark_finds_what_it_imports():
+    names = [module.name for module in pkgutil.iter_modules(bench.__path__) if module.name.startswith("bench_")]
+    assert len(names) > 15
+    for name in names:
+        importlib.import_module(f"bench.{name}")
 
 
 def test_interleaved_runs_in_turn_and_times_only_the_rounds():

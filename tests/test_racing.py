@@ -19,12 +19,12 @@ from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.towers import HSTU, MLP
 
 
-def _circle(users=60, items=12, length=9):
-    """Each user starts somewhere on a circle of items and goes on one by one: only the last item says what comes."""
+def _circle(users=120, items=30):
+    """Each user goes three places on a circle of items, three times from anywhere: the last item says what comes."""
     rng = np.random.default_rng(0)
     return pd.DataFrame([
-        (user, (start + step) % items, step)
-        for user, start in enumerate(rng.integers(0, items, users)) for step in range(length)
+        (user, (start + step) % items, 3 * leg + step)
+        for user in range(users) for leg, start in enumerate(rng.integers(0, items, 3)) for step in range(3)
     ], columns=["user_id", "item_id", "timestamp"])
 
 
@@ -109,6 +109,6 @@ def test_order_wins_on_a_circle_and_a_stopped_race_goes_on(tmp_path, monkeypatch
     assert kept.race is None and kept.training.epochs == result["epochs"] <= 4
     assert kept == recommender.recipe
     assert not (tmp_path / "run" / racing.FOLDER).exists()
-    assert recommender.evaluate()["test"]["recall@10"] > 0.9
+    assert recommender.evaluate()["test"]["recall@10"] > 0.8
     again = Recommender.load(tmp_path / "run", interactions=_circle())
     assert again.recommend(0)["item_id"].tolist() == recommender.recommend(0)["item_id"].tolist()

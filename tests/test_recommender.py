@@ -60,8 +60,8 @@ def test_repeats_count_where_people_come_back_and_both_views_are_told(trained):
 def test_validation_chooses_the_weight_of_popularity(trained):
     a = copy.copy(trained.assembly)
     a.recipe = override(a.recipe, ["model.popularity_weights=[0.0, 1000000.0]"])
-    queries, monitor = a.validation_queries(), a.recipe.training.monitor
-    found = {w: metrics[monitor] for w, metrics in Validation(a).by_weight().items()}
+    queries, monitor = a.split.validation, a.recipe.training.monitor
+    found = {weight: metrics[monitor] for weight, metrics in Validation(a).by_weight().items()}
     popularity = a.judge(queries, Popularity(a.train_counts, len(queries)), bootstrap=0).metrics[monitor]
     assert found[1_000_000.0] == pytest.approx(popularity, abs=0.02)  # ties of counts are the towers' to break
     assert found[0.0] == a.judge(queries, a.model_scorer(queries), bootstrap=0).metrics[monitor] > popularity

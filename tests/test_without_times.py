@@ -16,6 +16,7 @@ from tfrs_twotower.data import (
     RandomPerUser,
     Temporal,
     TFRecords,
+    UserHeldOut,
     ingest,
     write_tfrecords,
 )
@@ -74,6 +75,8 @@ def test_the_split_is_random_and_what_goes_by_times_is_refused():
     item = (Id("item_id"),)
     for change, what in (
         ({"split": LeaveLastOut()}, "split=LeaveLastOut.*RandomPerUser"),
+        # A history would show all that such a user has, the targets among it.
+        ({"split": UserHeldOut()}, "split=UserHeldOut.*RandomPerUser"),
         ({"schema": Schema((Sequence(),), item)}, "`sequence` of `schema.query`.*such as `plain`"),
         ({"schema": Schema((History(pooling="decay"),), item)}, "`history_decay`.*pooling='mean'"),
         ({"schema": Schema((Time("timestamp"),), item)}, "of `schema.query`"),

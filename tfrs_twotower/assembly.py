@@ -22,6 +22,7 @@ from tfrs_twotower.evaluation import (
     TrainingEvents,
     chosen,
     evaluate,
+    kept,
     repeat_share,
     viewed,
 )
@@ -121,21 +122,15 @@ class Assembly:
 
     def validation_queries(self):
         """Validation's `Queries`, or a sample of `evaluation.validation_queries` of them, drawn by the seed."""
-        queries, most = self.split.validation, self.recipe.evaluation.validation_queries
-        if not 0 < most < len(queries):
-            return queries
-        drawn = np.random.default_rng(self.recipe.training.seed).permutation(len(queries))
-        return queries.take(np.sort(drawn[:most]))
+        return self._drawn_of_validation(self.recipe.evaluation.validation_queries or None)
 
     def best_half_life(self):
         """The recipe's half-life with which popularity alone ranks validation best; of equal ones the first."""
-        queries, monitor = self.validation_queries(), self.recipe.training.monitor
-
-        def judged(half_life):
-            scorer = Popularity(self.popular(half_life), len(queries))
-            return self.judge(queries, scorer, bootstrap=0).metrics[monitor]
-
-        return max(self.recipe.model.popularity_half_lives, key=judged)
+        queries = self.validation_queries()
+        return max(
+            self.recipe.model.popularity_half_lives,
+            key=lambda half_life: self._monitored(queries, Popularity(self.popular(half_life), len(queries))),
+        )
 
     def positions(self, items):
         """Catalogue positions of item rows; −1 outside the catalogue."""
@@ -190,18 +185,21 @@ class Assembly:
         events = TrainingEvents(
             self.log.user[rows], self.positions(self.log.item[rows]), self.log.timestamp[rows], len(self.catalogue)
         )
-        chosen_on, seed = None, self.recipe.training.seed
-        if validation is not self.split.test:
-            some = np.random.default_rng(seed).permutation(len(validation))[:_TUNING_QUERIES]
-            chosen_on = validation.take(np.sort(some))
-
-        def measure(scorer):
-            return self.judge(chosen_on, scorer, bootstrap=0).metrics[self.recipe.training.monitor]
-
+        chosen_on = None if validation is self.split.test else self._drawn_of_validation(_TUNING_QUERIES)
         return Baselines(
             events, config.seconds(len(rows)), repeat_share(validation) > MANY,
-            None if chosen_on is None else self._histories(chosen_on), measure, seed,
+            None if chosen_on is None else self._histories(chosen_on),
+            functools.partial(self._monitored, chosen_on), self.recipe.training.seed,
         )
+
+    def _drawn_of_validation(self, most):
+        """So many of validation's `Queries`, drawn by the seed; all where there are no more, or `most` is None."""
+        queries, rng = self.split.validation, np.random.default_rng(self.recipe.training.seed)
+        return queries.take(np.sort(rng.permutation(len(queries))[:most]))
+
+    def _monitored(self, queries, scorer):
+        """The value by which validation chooses."""
+        return self.judge(queries, scorer, bootstrap=0).metrics[self.recipe.training.monitor]
 
     def _histories(self, queries):
         """`Ragged`, a row a query: catalogue positions of its user's earlier items, oldest first; −1 outside of it."""
@@ -218,13 +216,8 @@ class Assembly:
         return ~trained[queries.user]
 
     def _at_positions(self, ragged, known_only=False):
-        values = self.positions(ragged.values)
-        if not known_only:
-            return Ragged(values, ragged.offsets)
-        rows = np.repeat(np.arange(len(ragged.offsets) - 1), np.diff(ragged.offsets))
-        kept = values >= 0
-        counts = np.bincount(rows[kept], minlength=len(ragged.offsets) - 1)
-        return Ragged(values[kept], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+        found = Ragged(self.positions(ragged.values), ragged.offsets)
+        return kept(found, found.values >= 0) if known_only else found
 
 
 def _in_blocks(embed, rows, block=_BLOCK):

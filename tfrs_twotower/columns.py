@@ -46,10 +46,10 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_]")
 
 
 def safe(column):
-    """The name of a column where TensorFlow allows few: in layers, and in inputs of signatures, Python's identifiers.
+    """A column's name in TensorFlow, which allows few characters in layers and wants Python identifiers in signatures.
 
-    Letters, digits and `_` stay, a space becomes `_`, any other character `u` and its number in hex. What does not
-    begin with a letter, a word of Python's own, and the name of an option of the signatures get an `x` in front:
+    ASCII letters, digits and `_` stay, a space becomes `_`, any other character becomes `u` and its code point in hex.
+    A name gets an `x` in front if it does not begin with a letter, is a Python keyword, or an option of the signatures:
     `Product Type` → `Product_Type`, `Größe` → `Gru00f6u00dfe`, `_id` → `x_id`, `class` → `xclass`.
     """
     name = _UNSAFE.sub(lambda found: "_" if found[0] == " " else f"u{ord(found[0]):04x}", column)

@@ -16,7 +16,7 @@ class DataError(TwoTowerError, ValueError):
 
 
 class NothingNew(DataError):
-    """There is nothing to update from: no new events, or only such as are learned already."""
+    """There is nothing to update from: no new events, or only events that were learned before."""
 
 
 class ConfigError(TwoTowerError, ValueError):

@@ -66,7 +66,7 @@ class ModelConfig:
       popularity_weights: w of the score ⟨u, v⟩ / τ + w · log p(item), each at least 0. Of several, validation
         chooses one after the training. An update keeps its parent's.
       popularity_half_lives: days after which an event counts half in p(item), each above 0; None: all count alike. Of
-        several, the one is kept by which popularity alone ranks validation best.
+        several, the one with which popularity alone ranks validation best is kept.
       item_start: `CoVisits`: the item vectors start from the training log's pairs of items; None: at random.
       reranker: what rescores the retrieved top, in evaluation and in an export: `NeuralCF`, `COLD` or None.
       auxiliary: losses beside the retrieval loss, each a configuration that `models/auxiliary.py` lists.
@@ -138,7 +138,7 @@ RACED = ("batch_size", "optimizer", "average", "known_positives")  # of the trai
 
 @config
 class Race:
-    """What is trained is chosen by the log and by validation: see `racing.py`.
+    """A race: the log and validation choose what is trained, see `racing.py`.
 
     Attributes:
       minutes: about how long `twotower train` may take in all, above 0. None: 4 for 100,000 events and 30 for a
@@ -165,13 +165,13 @@ class Recipe:
       split: how training, validation and test are told apart. On a log without times `Temporal` becomes
         `RandomPerUser`.
       schema: the features of both towers; None derives them from the columns (`infer_schema`).
-      derived: what the system needs of features that are derived.
+      derived: what the system needs in a derived schema.
       title: the item column that people read; None is a text column called `title` or `name`, or the id where the
         items have none.
       model, training, evaluation, index: see their classes. `training.monitor` is one of the metrics that
         `evaluation.ks` gives.
-      race: candidates are raced, and the winner takes the place of `schema`, `model` and `training`; of these the
-        popularity weights, the seed, the monitor and the most epochs count. None: nothing is raced.
+      race: candidates are raced, and the winner gives `schema`, `model` and `training`. Of this recipe's own only the
+        choices of popularity, the seed, the monitor and the most epochs are used. None: nothing is raced.
       ensemble: models that are trained beside `model`, on the same batches, and served with it as one: their
         vectors are weighted and put one after the other, so that the score is the weighted mean of their scores.
     """
@@ -206,7 +206,7 @@ class Recipe:
             raise ConfigError(invalid("training.monitor", rule, monitor, nearest(monitor, metrics).strip()))
 
     def _check_race(self):
-        """Raises `ConfigError` where a setting is given that the race chooses."""
+        """Raises `ConfigError` for a setting that the race would choose."""
         free = {name: getattr(self.model, name) for name in ("popularity_weights", "popularity_half_lives")}
         model, training = ModelConfig(**free), TrainingConfig()
         given = [f"model.{f.name}" for f in dataclasses.fields(model)
@@ -215,7 +215,7 @@ class Recipe:
         given += ["schema"] if self.schema is not None else []
         given += ["ensemble"] if self.ensemble else []
         if given:
-            rule, way_out = f"be null where {', '.join(given)} is given", "Write race=null, and nothing is raced."
+            rule, way_out = f"be null where {', '.join(given)} is given", "Write race=null to train without a race."
             raise ConfigError(invalid("Recipe.race", rule, self.race, way_out))
 
     def on(self, source):

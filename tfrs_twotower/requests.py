@@ -68,7 +68,7 @@ def live_requests(assembly, user_ids):
 
 
 def _events(log, user):
-    """int64: the log rows of a user; of a log without times the first with each item, as a history shows them."""
+    """int64: the log rows of a user; in a log without times the first with each item, as in a history."""
     rows = np.flatnonzero(log.user == user)
     return rows if log.timed else rows[np.sort(np.unique(log.item[rows], return_index=True)[1])]
 

@@ -108,8 +108,8 @@ class RunConfig:
       recipe: the recipe as run.
       embedding_space: the id of the space that its training makes; vectors of two spaces cannot be compared.
       fingerprint: of the log that it was trained on.
-      trained_until: seconds since 1970, the time of the last event that it trained on. Of this and of the space, a
-        refit has its own (`Refit`).
+      trained_until: seconds since 1970, the time of the last event that it trained on. A refit has its own time and
+        its own space (`Refit`).
       parent: the folder of the run that it started from, or None.
       code: the version of this package.
     """
@@ -124,12 +124,12 @@ class RunConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Refit:
-    """What a finished refit keeps beside its checkpoints.
+    """The record of a finished refit, kept beside its checkpoints.
 
     Attributes:
       embedding_space, trained_until: as in `RunConfig`, of the refit.
       epochs: how many it trained.
-      held_out: how many of the events that it trained on the run's first training did not see.
+      held_out: how many of its training events were held out in the run's first training.
     """
 
     embedding_space: str
@@ -140,7 +140,7 @@ class Refit:
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """A trained model that a run keeps.
+    """A trained model in a run.
 
     Attributes:
       folder: of its checkpoints and its fields.
@@ -153,9 +153,9 @@ class Weights:
 
 
 def weights(directory, space=None):
-    """The `Weights` of a run that are served: its refit's, or where it has none those of the training that was judged.
+    """The `Weights` that a run serves: those of its refit or, if it has none, of its first training.
 
-    With the id of an embedding `space`, those that made it.
+    With the id of an embedding `space`: the weights that made it.
 
     Raises:
       ConfigError: a file of the run cannot be read, or none of its weights made `space`.
@@ -172,12 +172,12 @@ def weights(directory, space=None):
 
 
 def write_refit(directory, refit):
-    """Keeps a `Refit`: from now on its weights are served."""
+    """Writes a `Refit`; from now on its weights are served."""
     write_json(Path(directory) / REFIT / _DONE, vars(refit))
 
 
 def read_refit(directory):
-    """The `Refit` of a run; None where there is none, or it has not come to its end.
+    """The `Refit` of a run; None if there is none or it is not finished.
 
     Raises:
       ConfigError: it cannot be read.
@@ -225,7 +225,7 @@ def read_config(directory):
 
 
 def lineage(directory):
-    """Where a run comes from: a list of dicts, the newest run first, back to the first training.
+    """The ancestry of a run: a list of dicts, from this run back to the first training.
 
     Each has run (its folder's name), code, data (SHA-256 of the log), seed, trained_until and embedding_space (of the
     `weights` that are served), parent (a name or None), refused (true of an update that did not pass its gate) and
@@ -268,13 +268,13 @@ def has_fields(folder):
 
 
 def test_metrics(directory):
-    """{metric: value} of a run on its test queries, as `metrics.json` has it; None where that was not written."""
+    """{metric: value} of a run on its test queries, from `metrics.json`; None if there is no such file."""
     file = Path(directory) / METRICS
     return json.loads(file.read_text(encoding="utf-8"))["test"] if file.exists() else None
 
 
 def write_fields(folder, model):
-    """Keeps what the fields learned, vocabularies and statistics, as plain arrays in a training's folder."""
+    """Writes the fields' vocabularies and statistics as plain arrays into a training's folder."""
     arrays = {}
     for side, tower in (("query", model.query_tower), ("candidate", model.candidate_tower)):
         for field, state in tower.state().items():

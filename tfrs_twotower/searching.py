@@ -13,7 +13,7 @@ _LEAST_QUERIES = 20  # with fewer, the candidates stand in
 
 
 class Validation:
-    """What validation says of a model as it is: call it for {metric: value}, by the best weight of popularity.
+    """Measures a model, as it is now, on validation: call it for {metric: value} with the best popularity weight.
 
     Args:
       assembly: an `Assembly`.
@@ -23,7 +23,7 @@ class Validation:
         self._assembly, self._queries = assembly, assembly.validation_queries()
 
     def by_weight(self):
-        """{w: metrics} of the recipe's weights of log p(item), in their order."""
+        """{w: metrics} for the recipe's weights w of log p(item), in their order."""
         a, queries = self._assembly, self._queries
         vectors, candidates = a.query_vectors(queries.row), a.candidate_vectors()
         return {w: a.judge(queries, a.scorer(queries, vectors, candidates, w), bootstrap=0).metrics

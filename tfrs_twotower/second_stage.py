@@ -53,10 +53,10 @@ class SecondStage:
         return Reranking(self._reranker, np.concatenate(parts))
 
     def scorer(self, retrieval, rows, exclude):
-        """The `RerankedScorer` of a `DotScorer` whose queries are log rows, by the weights as they are.
+        """The `RerankedScorer` of a `DotScorer` whose queries are log rows, by the current weights.
 
         Args:
-          retrieval: its scores are ⟨u, v⟩ / τ: to those the reranker learned to add.
+          retrieval: its scores are ⟨u, v⟩ / τ, to which the reranker learned to add.
           exclude: as in `RerankedScorer`.
         """
         items = self.reranking().items

@@ -1,8 +1,8 @@
-"""What a recipe is on a log without times: nothing of it may pretend to know an order or a moment."""
+"""Recipes on a log without times: they may not use an order or a time."""
 
 import dataclasses
 
-from tfrs_twotower.data import LeaveLastOut, Newest, RandomPerUser, Temporal
+from tfrs_twotower.data import LeaveLastOut, Newest, RandomPerUser, Temporal, UserHeldOut
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import History, Sequence, Time
 
@@ -10,7 +10,7 @@ _WAY_OUT = "Name the time's column (`--timestamp COLUMN`, in Python `Columns(tim
 
 
 def without_times(recipe):
-    """The recipe with `RandomPerUser` in the place of `Temporal`, of the same fractions.
+    """The recipe with `RandomPerUser` in place of `Temporal`, with the same fractions.
 
     Raises:
       ConfigError: the split, a feature or the training reads times or their order.
@@ -18,7 +18,7 @@ def without_times(recipe):
     split = recipe.split
     if isinstance(split, Temporal):
         split = RandomPerUser(split.validation, split.test)
-    if isinstance(split, (LeaveLastOut, Newest)):
+    if isinstance(split, (LeaveLastOut, Newest, UserHeldOut)):
         raise _needs(f"split={type(split).__name__}", "use split=RandomPerUser()")
     for feature in recipe.schema.query if recipe.schema else ():
         if isinstance(feature, (Sequence, Time)):

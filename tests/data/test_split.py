@@ -224,6 +224,8 @@ def test_what_the_log_has_already_is_not_learned_twice(make_log):
     assert np.flatnonzero(log.new_in(1)).tolist() == [5, 6, 7]
     split = Newest(since=5, held_out=0.3, part=1).split(log)
     assert (split.past.tolist(), split.train.tolist(), split.test.row.tolist()) == ([0, 1], [3, 5, 6], [7])
+    whole = split.whole(len(log))  # a refit's
+    assert (whole.past.tolist(), whole.train.tolist()) == ([0, 1], [3, 5, 6, 7])
     with pytest.raises(NothingNew, match="Of the 0 new events none is new"):
         Newest(since=5, part=1).split(dataclasses.replace(log, part=np.zeros(8, np.uint16)))
     known = dataclasses.replace(log, part=np.array([0, 0, 1, 0, 1, 0, 0, 0], np.uint16))

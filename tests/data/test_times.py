@@ -73,7 +73,10 @@ def test_places_in_an_order_are_no_years_days_or_dates(first, last):
 
 
 def test_seconds_are_nothing_to_speak_of():
-    assert ingest(Frames(events([NOON, NOON + 1])))[1].notes == ()
+    dates = [1512010100, 1601020100]  # of 2017 and 2020, and with the digits of days of 1512 and 1601
+    for times in ([NOON, NOON + 1], dates):
+        log, report = ingest(Frames(events(times)))
+        assert log.timestamp.tolist() == times and report.notes == ()
 
 
 def test_all_formats_find_the_same(tmp_path):

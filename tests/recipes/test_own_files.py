@@ -64,7 +64,7 @@ def loss(a):
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_a_recipe_derives_its_features_and_adds_what_it_needs(name):
-    recipe = override(recipes.load(name).on(None), ["training.batch_size=64"])
+    recipe = override(recipes.load(name).on(None), ["training.batch_size=64", "race=null"])
     a = assemble(recipe, ingest(Frames(interactions(), items=items()))[0])
     schema = a.recipe.schema
     past = tuple(f for f in schema.query if isinstance(f, (History, Sequence)))

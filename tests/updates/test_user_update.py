@@ -54,7 +54,7 @@ def test_only_the_rows_of_users_with_new_events_move_and_a_loaded_version_takes_
     # A known user turns to one item, a newcomer to another.
     day = events(folder, "day.parquet", [users[3]] * 40 + [NEW] * 40, [items[0]] * 40 + [items[1]] * 40, start)
     root = recommender.directory / runs.EXPORT
-    path = update_users(recommender.directory, day)
+    path = update_users(recommender.directory, day, learning_rate=0.1)  # so that one step says where it goes
     space = manifest.read(root / "1")["embedding_space"]
     (delta,) = user_deltas.read(root, 1, space)
     moved = {int(fingerprints(tf.constant(name))) for name in (users[3], NEW)}

@@ -22,12 +22,14 @@ class Split:
       validation, test: Queries
       past: int64: log rows, ascending, that an earlier training learned from; vocabularies, item counts and
         the catalogue are of both. None where there was no earlier training
+      left_out: int64: log rows that nothing may learn from: events that the log has twice
     """
 
     train: np.ndarray
     validation: Queries
     test: Queries
     past: np.ndarray | None = None
+    left_out: np.ndarray | tuple = ()
 
     @property
     def known(self):
@@ -37,7 +39,8 @@ class Split:
     def whole(self, events):
         """The split of a refit: all of the log's `events` that are not `past` train, and there are no queries."""
         past = () if self.past is None else self.past
-        return Split(np.setdiff1d(np.arange(events), past), Queries.none(), Queries.none(), self.past)
+        train = np.setdiff1d(np.arange(events), np.union1d(past, self.left_out))
+        return dataclasses.replace(self, train=train, validation=Queries.none(), test=Queries.none())
 
 
 @config
@@ -124,7 +127,7 @@ class Newest:
         # What came late alone would end before what the earlier training knows.
         train = np.concatenate([late, since[:cut]]) if cut else rows[:0]
         past = np.setdiff1d(rows[:start][~again[:start]], late)
-        return _checked(Split(train, queries, queries, past=past), self)
+        return _checked(Split(train, queries, queries, past, np.flatnonzero(again)), self)
 
 
 @config

@@ -23,7 +23,7 @@ from tfrs_twotower.evaluation.ranking import Ranking, rank
 from tfrs_twotower.evaluation.report import metric_table, paired_table, slice_table, view_table
 from tfrs_twotower.evaluation.reranked import RerankedScorer
 from tfrs_twotower.evaluation.scorers import DotScorer, Scorer
-from tfrs_twotower.evaluation.views import ALL, DISCOVERY, MANY, REPEATS, VIEWS, chosen, repeat_share, viewed
+from tfrs_twotower.evaluation.views import ALL, DISCOVERY, MANY, REPEATS, VIEWS, chosen, kept, repeat_share, viewed
 
 __all__ = [
     "ALL",
@@ -56,6 +56,7 @@ __all__ = [
     "field_weights",
     "interests",
     "item_counts",
+    "kept",
     "metric_table",
     "paired_table",
     "plot_deciles",

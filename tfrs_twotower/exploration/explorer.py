@@ -16,8 +16,7 @@ class Exploration:
     Attributes:
       policy: `Thompson` or `EpsilonGreedy`.
       share: of the requests, from 0 to 1, that are shown new items at all.
-      cap: how often an item is shown at most, whether to one user or many; then it has to find its way by its vector,
-        or not.
+      cap: how often an item is shown at most, to all users together. After that only the towers can recommend it.
     """
 
     policy: Thompson | EpsilonGreedy = Thompson()

@@ -21,8 +21,8 @@ UPDATE new_items SET tried = (SELECT COUNT(*) FROM shown_to WHERE shown_to.item_
 class Exposures:
     """The pool of new items, with what happened to each. What a call did is on disk when it returns.
 
-    A user's showings of an item are one trial, however many they are, as are the user's clicks on it one click: the
-    click rate is the share of the users who were shown the item that clicked it. Where the user is not known, every
+    All showings of an item to one user are one trial, and all clicks of that user on it are one click. So the click
+    rate is the share of users who clicked the item among those to whom it was shown. If the user is not known, every
     showing is a trial. The cap counts all showings.
 
     Threads and processes may share one. Every method may raise `StoreError`.
@@ -55,9 +55,9 @@ class Exposures:
         """Chooses among the items that were shown fewer than `cap` times, and counts the chosen as shown: one step.
 
         Args:
-          user_id: to whom; "" where that is not known, and then clicks are not either.
-          cap: at most so often is an item shown, whoever asks at the same time.
-          choose: (ids: list of m, tried: int64 [m], clicked: int64 [m]) → rows of those that are shown.
+          user_id: to whom; "" if not known; clicks are then not known either.
+          cap: how often an item is shown at most, also with concurrent callers.
+          choose: (ids: list of m, tried: int64 [m], clicked: int64 [m]) → rows of the items to show.
 
         Returns:
           What `choose` returned.
@@ -98,7 +98,7 @@ class Exposures:
         return counted
 
     def counts(self):
-        """{item id: (tried, clicked)} of the pool: of how many users, and how many of them clicked."""
+        """{item id: (tried, clicked)} of the pool: the number of users who were shown it, and who clicked it."""
         rows, = self._file.read("SELECT item_id, tried, clicked FROM new_items ORDER BY item_id", [()])
         return {item: (tried, clicked) for item, tried, clicked in rows}
 

@@ -1,6 +1,6 @@
-"""Which of the new items is shown next: by what is known of each, and by what is not known yet.
+"""Policies that choose the new item to show next, by its clicks so far and their uncertainty.
 
-What is known of an item is to how many users it was shown, and how many of these clicked it. Its click rate has the
+Of each item a policy knows to how many users it was shown, and how many of these clicked it. Its click rate has the
 posterior Beta(prior_clicks + clicked, prior_misses + shown − clicked).
 """
 
@@ -16,15 +16,15 @@ class Policy(Protocol):
     """Orders items by how much it wants to show each of them now."""
 
     def order(self, shown, clicked, random) -> tuple[np.ndarray, np.ndarray]:
-        """(rows, scores) of all m items, the one to show first in front.
+        """(rows, scores) of all m items, best first.
 
         Args:
           shown, clicked: int64 [m], users so far; see `Exposures`.
           random: a `np.random.Generator`.
 
         Returns:
-          rows: int64 [m], each of 0 … m − 1 once. scores: float64 [m], beside the rows; what the policy thinks of
-          each, from 0 to 1. They need not descend.
+          rows: int64 [m], each of 0 … m − 1 once. scores: float64 [m], in the order of `rows`: the policy's
+          value of each item, from 0 to 1. They need not descend.
         """
         ...
 

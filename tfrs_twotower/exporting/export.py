@@ -73,7 +73,7 @@ def export(
 
 
 def _columns(retriever):
-    """{"columns": {input's name: column}} of the columns that the signatures know by another name; {} without such."""
+    """{"columns": {input's name: column}} for columns whose input has another name; {} if there are none."""
     names = [*retriever.query_tower.inputs(), *retriever.candidate_tower.inputs()]
     found = {c.safe(name): name for name in names if c.safe(name) != name and name not in c.OPTIONS}
     return {"columns": found} if found else {}

@@ -52,7 +52,7 @@ class Retriever(tf.Module):
         the median: nothing is known for or against it.
       reranking: a `Reranking` of the same catalogue, or None.
       popularity_weight: w, at least 0.
-      similarity: the `Similarity` of `vectors`, by which items are alike; None: by ⟨v, v'⟩.
+      similarity: the `Similarity` of `vectors`, for similar items; None: ⟨v, v'⟩.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Retriever(tf.Module):
         return tf.cond(plain, lambda: self._approximate(searched, k, excluded, hidden, by_exact), by_exact)
 
     def similar_items(self, item_id, k):
-        """The k catalogue items most like each item, itself left out: (ids, scores), scores by `similarity`."""
+        """The k catalogue items most like each item, without the item itself: (ids, scores), scores by `similarity`."""
         rows, measure = self.rows_of(item_id), self.similarity
         at = tf.maximum(rows, 0)
         queries = tf.gather(self.vectors, at)
@@ -218,7 +218,7 @@ class Retriever(tf.Module):
     def _exact(self, queries, k, exclude_ids, allow_ids, beta, hidden=None, similar=False):
         """(scores, rows) [batch, k] by exact search, in blocks of queries so that memory stays bounded.
 
-        similar: True makes inner products with 2v / |v| into the part of `similarity` that depends on the other item.
+        similar: True turns inner products with 2v / |v| into the part of `similarity` that depends on the other item.
         """
         batch = tf.shape(queries)[0]
         step = max(1, _BLOCK_SCORES // self.size)

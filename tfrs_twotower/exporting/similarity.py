@@ -1,7 +1,7 @@
-"""How alike two items are: the cosine of their vectors, less how near each of them is to whatever is nearest to it.
+"""Similarity of two items: the cosine of their vectors, less the density of other items around each of them.
 
-Cosines alone make hubs: items in the middle of the others, most of them popular, are among the nearest of many.
-`bench/bench_similar_items.py` compares it with other measures.
+Cosines alone make hubs: central items, most of them popular, are among the nearest neighbours of many items.
+`bench/bench_similar_items.py` compares this measure with others.
 """
 
 import numpy as np
@@ -20,9 +20,9 @@ def unit(vectors):
 class Similarity(tf.Module):
     """2 · cos(v, v') − r(v) − r(v'), where r is the mean cosine with the nearest 3% of a sample of 512 items.
 
-    Reference: Conneau et al. 2018, "Word translation without parallel data" (CSLS), whose neighbours are of the whole
-    set. A sample costs the same for an item that comes later, and 512 · n cosines for a catalogue of n. The nearest one
-    does not count, as it may be the item itself. It is one inner product, of [2v / |v|, 1, r(v)] and
+    Reference: Conneau et al. 2018, "Word translation without parallel data" (CSLS), which takes neighbours from the
+    whole set. A sample costs 512 cosines an item, also for an item that comes later. The nearest item of the sample
+    does not count, as it may be the item itself. The similarity is one inner product, of [2v / |v|, 1, r(v)] and
     [v' / |v'|, −r(v'), −1].
 
     Args:

@@ -42,9 +42,9 @@ def item_vectors(users, items, factors, layers, seed=0):
 def aligned(vectors, earlier):
     """Vectors of a grown graph, rotated to the basis of the earlier one.
 
-    A grown graph has its singular vectors in another order, with other signs, and what reads them was trained with
-    the earlier ones. The rotation R of min ‖VR − W‖ over orthogonal matrices leaves lengths and inner products as they
-    are (Schönemann 1966, "A generalized solution of the orthogonal Procrustes problem").
+    The singular vectors of a grown graph have another order and other signs, but the weights were trained with the
+    earlier ones. The orthogonal matrix R that minimises ‖VR − W‖ keeps lengths and inner products (Schönemann 1966,
+    "A generalized solution of the orthogonal Procrustes problem").
 
     Args:
       vectors: float32 [items, factors]; zeros for an item that the grown graph lacks.

@@ -1,4 +1,4 @@
-"""A schema from nothing but the columns: what a recipe without a schema gets."""
+"""A schema derived from the columns, for recipes without a schema."""
 
 from typing import Literal
 
@@ -30,11 +30,11 @@ _UNKNOWN = 0.2
 
 @config
 class Derived:
-    """What a system needs of a schema that is derived from the columns of a log.
+    """What a recipe needs of a schema that is derived from the columns of a log.
 
     Attributes:
-      query, candidate: features that are given. Each takes the place of the derived one of its column; a `History` or a
-        `Sequence` that of the derived past. `Augmented` and `GraphVector` stand beside the id.
+      query, candidate: given features. Each replaces the derived feature of its column. A `History` or a `Sequence`
+        replaces the derived history. `Augmented` and `GraphVector` are added to the id.
       user_id: whether the query has the user's `Id`.
       text: the `Text.analyser` of derived texts.
     """
@@ -48,20 +48,20 @@ class Derived:
 def infer_schema(log, derived=Derived(), outcomes=()):
     """A schema for an `InteractionLog`.
 
-    Ids on both sides, the user's history, and every other column by its type: numbers normalised, lists of text as
-    multi-valued, lists of floats as pre-trained vectors, truth values, text with few distinct values and whole numbers
-    called *_id as a category, other text as words.
+    It has ids on both sides, the user's history, and every other column by its type. Numbers are normalised. Lists of
+    text are multi-valued features, and lists of floats are pre-trained vectors. Booleans, text with few distinct values
+    and whole numbers called *_id are categories. Other text is split into words.
 
-    Training leaves out a fifth of the users' ids and of the pasts: in a split by time many users are new, and someone
-    of whom nothing is known is to be offered what is popular. Of the pasts it reads an older part alone: after a split
-    in time a past has often ended long before what is asked for. Without times there is no older part. The hour of the
-    request is not read: where people act in sessions it tells the training rows of a person apart, and nothing that
-    holds for others.
+    Training drops a fifth of the user ids and of the histories: in a split by time many users are new, and a user of
+    whom nothing is known should get popular items. Training also cuts the newest events off histories, as in a split by
+    time a history often ends long before the targets. Without times nothing is cut. The hour of the request is no
+    feature: where people act in sessions, a model learns from it to tell one user's training rows apart, which does not
+    generalise.
 
     Args:
       log: an `InteractionLog`.
-      derived: a `Derived`: what is given, and what is left out.
-      outcomes: context columns that are known only after the event: they are left out.
+      derived: a `Derived`.
+      outcomes: context columns that are known only after the event; they are left out.
     """
     query: list[Feature] = [Id(c.USER_ID, dropout=_UNKNOWN)] if derived.user_id else []
     query.append(History(length=_HISTORY_LENGTH, dropout=_UNKNOWN, cut=1.0 if log.timed else 0.0))
@@ -75,7 +75,7 @@ def infer_schema(log, derived=Derived(), outcomes=()):
 
 
 def _beside(given, found):
-    """The given features, and those of the found ones whose places they do not take."""
+    """The given features, and the found features that they do not replace."""
     taken = {_place(feature) for feature in given}
     return (*given, *(feature for feature in found if _place(feature) not in taken))
 

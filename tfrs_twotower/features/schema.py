@@ -9,7 +9,7 @@
 | `Time` | 0 or less (so is a time before 1970) | the zero vector |
 | `MultiValue` | an empty list, or no value that was learned | the zero vector |
 | `History` | no event | the zero vector; an item not learned is row 0 of the item's `Id` |
-| `Sequence` | no event | a sequence without places: encoders learn a state; an item not learned as in `History` |
+| `Sequence` | no event | an empty sequence: encoders have a learned start state; an item not learned as in `History` |
 | `Text` | "", or no token that was learned | the zero vector |
 | `Vector` | zeros, or no vector | the zero vector |
 | `GraphVector` | "" or −1, or an id not learned | the zero vector |

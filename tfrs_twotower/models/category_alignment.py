@@ -17,8 +17,8 @@ class CategoryAlignment:
     """Makes the items of rare categories spread like those of the batch's most frequent one.
 
     Attributes:
-      column: of a `Category` or `MultiValue` among the candidate's features; of several values the first counts. None
-        is the first such feature; where there is none, there is no such loss, and a warning says so.
+      column: of a `Category` or `MultiValue` among the candidate's features; of several values the first counts. None:
+        the first such feature. If there is none, this loss is left out, with a warning.
       weight: of the loss.
     """
 
@@ -62,7 +62,7 @@ class CategoryAlignmentLoss(tf.keras.layers.Layer):
     def _warn(self):
         if not self._warned:
             _log.warning("CategoryAlignment is left out: no column of the items is a category. An item table "
-                         "(`--items`) with one, such as a genre or a brand, brings it in.")
+                         "(`--items`) with one, such as a genre or a brand, makes it possible.")
         self._warned = True
 
 

@@ -9,19 +9,20 @@ from tfrs_twotower.models.two_tower import TwoTowerModel
 class SequenceTwoTower(TwoTowerModel):
     """A `TwoTowerModel` whose query tower has a sequence encoder: after each event, the next one is the positive.
 
-    Before the first event it is the first one: so the start state learns what someone without a past is offered.
+    Before the first event, the first event is the positive. So the start state learns what to offer to a user without a
+    history.
 
     A training batch is a dict, of b windows with e events in all, and of n = e + s positives:
       query: {field name: encoded} for the query tower: the sequence [b, length], the other fields [n, ...]
       past_id: int32 [b, length], the item row of each event; −1 pads at the end
-      candidate: {field name: encoded} for the candidate tower, [n, ...]: of what followed each event, then of the
-        first events of s pasts, which need not be those of the windows
+      candidate: {field name: encoded} for the candidate tower, [n, ...]: of the successor of each event, then of the
+        first events of s histories, which may be other histories than those of the windows
       candidate_id: int32 [n], its item row
       weight: float32 [n]
 
     Args:
       query_tower, candidate_tower, objective, auxiliary: as in `TwoTowerModel`.
-      known_positives: at most so many of the newest events up to the place are no negatives there; 0 is none.
+      known_positives: how many of the newest events up to a position are masked as its negatives; 0: none.
     """
 
     def __init__(self, query_tower, candidate_tower, objective, auxiliary=(), known_positives=0):
@@ -54,5 +55,5 @@ class SequenceTwoTower(TwoTowerModel):
 
 
 def _starts(batch):
-    """How many of a batch's positives are first events."""
+    """The number of first events among a batch's positives."""
     return tf.size(batch["candidate_id"]) - tf.math.count_nonzero(batch["past_id"] >= 0, dtype=tf.int32)

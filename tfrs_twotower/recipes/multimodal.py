@@ -7,8 +7,8 @@ MovieLens-100K, as the recipe `movielens`, with vectors of the titles from a sma
 carries (nothing is downloaded). An InfoNCE loss aligns each title's projection with the embedding of the film's id.
 Some minutes on two cores.
 
-On your own files it reads all text columns of the items. Images, or vectors of another model: give the items a column
-of lists of numbers, which becomes a `Vector` by itself; the alignment takes in every `Vector` there is.
+On your own files it reads all text columns of the items. For images, or vectors of another model, give the items a
+column of lists of numbers, which becomes a `Vector` by itself. The alignment uses every `Vector`.
 """
 
 import dataclasses

@@ -3,8 +3,8 @@ retrieval).
 
     twotower train parallel
 
-About two minutes on two cores. Each branch makes a vector of 64 numbers on either side; the learned weights, one
-for each number, are part of the query's vector, so one index searches the weighted sum.
+About two minutes on two cores. Each branch makes a vector of 64 dimensions on either side. The learned weights, one
+for each dimension, are part of the query's vector, so one index searches the weighted sum.
 """
 
 import dataclasses

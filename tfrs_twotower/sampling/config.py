@@ -18,8 +18,8 @@ class StaticLogQ:
 class StreamingLogQ:
     """p(c) estimated while training, from the gaps between the sights of a candidate (Yi et al. 2019).
 
-    Births, deaths and returns of items are known by their gaps; `StreamingCorrection` says how, and how the paper's
-    algorithm differs.
+    It detects births, deaths and returns of items by these gaps; `StreamingCorrection` says how, and how that differs
+    from the paper.
 
     Attributes:
       alpha: weight of the newest gap, in (0, 1]. The estimate's relative noise is about √(alpha / 2).

@@ -5,15 +5,15 @@ import tensorflow as tf
 
 
 def drifting_popularity(items, swing, seed=0, mortal=0.0):
-    """How likely each item is at a moment: a function phase → float64 [items], of sum 1.
+    """The probability of each item at a time: a function phase → float64 [items], of sum 1.
 
-    On the whole, item popularity is 1 / rank. Around that, each item's own rises and falls by a factor of e^swing,
-    once a phase from 0 to 1, and the items do so at different times. Some are born and die as well: for half of each
-    phase they have the popularity 0, then they come back.
+    On average, item popularity is 1 / rank. The popularity of each item rises and falls around that by a factor of
+    e^swing, once while the phase goes from 0 to 1, each item at another time. Some items also die and return: for half
+    of each phase their popularity is 0.
 
     Args:
       items: how many there are.
-      swing: 0 for no drift; ln 3 makes an item up to 3 times as popular as it is on the whole, and a third.
+      swing: 0 for no drift; with ln 3 an item's popularity goes from a third to 3 times its average.
       seed: of the items' times.
       mortal: the share of the items that are born, die and come back, from 0 to 1.
     """
@@ -53,7 +53,7 @@ def tracking_errors(estimators, popularity, batches, batch_size, period, seed=0)
 
 
 def believed_of_the_gone(estimators, popularity, batches, batch_size, period, seed=0):
-    """What estimates say of items that nobody takes any more: {name: float64 [batches]}, Σ p̂(c) over p(c) = 0.
+    """Probability that estimates give to dead items: {name: float64 [batches]}, Σ p̂(c) over p(c) = 0.
 
     Args: as of `tracking_errors`.
     """

@@ -39,13 +39,13 @@ class Popular:
 
 @config
 class CrossBatch:
-    """The positives of earlier batches, their vectors as they were then (Wang et al. 2021): a queue of `size`.
+    """The positives of the last batches, with the vectors that they had then (Wang et al. 2021): a queue of `size`.
 
     Attributes:
       size: positives that are kept.
-      warmup_steps: training steps before the first one is kept, so that the other sources are the only ones until
-        then: at first vectors move so fast that old ones mislead. The authors take some thousands; an update
-        begins anew.
+      warmup_steps: training steps before the first positive is kept; until then only the other sources give negatives.
+        At first vectors change so fast that old ones mislead. The authors wait some thousand steps. An update counts
+        from 0 again.
     """
 
     size: int = 4096
@@ -76,12 +76,14 @@ class Hard:
 
 @config
 class Explicit:
-    """Items that were shown and not liked, or dropped by a later stage. Where the log has events with a label of 0 or
-    less, training adds this source with a `count` of 4.
+    """Items that were shown and not liked, or dropped by a later stage.
+
+    If the log has events with a label of 0 or less, training adds this source with a `count` of 4.
 
     Attributes:
       column: a context column of lists of item ids; None: the items of the user's events with a label of 0 or less.
-      count: at most so many a row: of a column the first ones, of the user's events others in each step.
+      count: how many a row at most. From a column it takes the first ones; from the user's events it draws new ones in
+        each step.
     """
 
     column: str | None = None
@@ -187,7 +189,7 @@ class _Drawn:
 class Queue(tf.Module):
     """The newest `size` positives of earlier batches, rows and vectors, first in, first out; empty for `warmup` pushes.
 
-    While it is empty, Q counts nothing of it: the correction is that of the other sources.
+    While it is empty, it adds nothing to Q: the correction is that of the other sources.
     """
 
     def __init__(self, size, dim, warmup=0):

@@ -19,18 +19,18 @@ class StreamingCorrection(tf.keras.layers.Layer):
 
         B ← (1 − αₙ)·B + αₙ·(t − A),    A ← t,    αₙ = max(α, 1/(n − 1)),    α₁ = 1
 
-    What differs from the paper, whose αₙ is α at every sight, with B and A from 0 on:
+    In the paper αₙ is α at every sight, and B and A start from 0. These are the differences:
 
     - B is the plain mean of the first 1/α gaps, so that an item with few sights is not taken for a frequent one.
-    - Births: what lies before the first sight is no gap. It stands for B until the second sight, and is then
-      forgotten. By the paper's rule an item that is born at example T has a B of α·T at first, for some 1/α sights.
-    - Deaths: while the open gap t − A is longer than 10·B, p(c) is 1/(t − A), where the paper's stays 1/B for ever.
-      A bound at every moment would be wrong of what still comes: a third of its open gaps are longer than B.
-    - Returns: a sight after so long a gap is the first of a new life, n = 1. (Asked once a batch, of the gap that
-      reaches back before it.)
+    - Births: the time before the first sight is not a gap. It is the value of B until the second sight, and is then
+      forgotten. By the paper's rule, an item born at example T has B ≈ α·T at first, for about 1/α sights.
+    - Deaths: while the open gap t − A is longer than 10·B, p(c) is 1/(t − A); in the paper it stays 1/B for ever. A
+      bound of 1·B would be wrong for living items: about a third of their open gaps are longer than B.
+    - Returns: a sight after a gap longer than 10·B is the first of a new life, n = 1. (This is checked once a batch,
+      for the gap that begins before the batch.)
 
-    A bucket not yet seen at time t has B = t + 1. The estimate is that of the largest B over the hashes, as
-    collisions only ever shorten gaps.
+    A bucket not yet seen at time t has B = t + 1. The estimate uses the largest B over the hashes, as collisions can
+    only shorten gaps.
 
     Time counts examples, not batches: by batches, the gap of a popular item cannot fall below 1. The sights
     within a batch are taken in the order of its rows, exactly as if they came one by one.
@@ -78,7 +78,7 @@ class StreamingCorrection(tf.keras.layers.Layer):
     def start_from(self, candidate_rows):
         """Takes up what an earlier training saw, in its order, as if it had been seen in batches of 8,192.
 
-        Without it an update starts with gaps of a few examples for all items alike, which undoes the correction.
+        Without this, an update starts with the same gap of a few examples for all items, which undoes the correction.
 
         Args:
           candidate_rows: int or string [n].
@@ -141,7 +141,7 @@ class StreamingCorrection(tf.keras.layers.Layer):
 
 
 class _Sights(NamedTuple):
-    """What a batch's examples show, one run a bucket, each in time order.
+    """The sights of a batch, in one run a bucket, each run in time order.
 
     Attributes:
       bucket, start, length: int64 [runs]; where a run starts, and how many sights it has.

@@ -40,7 +40,7 @@ class Catalogue:
 
     @functools.cached_property
     def similarity(self):
-        """The export's `Similarity`; None of one that has none: ⟨v, v'⟩ says there how alike items are."""
+        """The export's `Similarity`; None if it has none: the similarity of items is then ⟨v, v'⟩."""
         return getattr(self._root, "similarity", None)
 
     @functools.cached_property

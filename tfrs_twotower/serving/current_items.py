@@ -48,7 +48,7 @@ class CurrentItems:
       overlay_vectors: float32 [m, dim].
       withdrawn: ids of the catalogue's items that are gone.
       features: {item id: features}, the last changed at the end; of the overlay's items at least.
-      before: the `overlay_measured` of an earlier moment; what is as it was then is taken over.
+      before: the `overlay_measured` of an earlier moment; entries of unchanged items are reused.
 
     Attributes:
       exported: bool [n]: rows of the catalogue whose item is there, with the vector that it was exported with.
@@ -83,12 +83,13 @@ class CurrentItems:
         return found
 
     def similar(self, item_id, k):
-        """The k items most like one, itself left out: [(id, score)], best first; [] for one that is not known."""
+        """The k items most like an item, without the item itself: [(id, score)], best first; [] for an unknown item."""
         return self.nearest([item_id], k, self.exported, np.ones(len(self.overlay_ids), bool))
 
     def nearest(self, seeds, k, catalogue, overlay):
-        """The k items most like one of several, these left out: [(id, largest score)], best first, exact; [] where
-        none of them is known. The score is that of the signature `similar_items`.
+        """The k items most like one of several seeds, without the seeds: [(id, largest score)], best first.
+
+        The search is exact. The score is that of the signature `similar_items`. Without a known seed it is [].
 
         Args:
           seeds: item ids.
@@ -115,7 +116,7 @@ class CurrentItems:
         return [pair for pair in found if pair[0] not in seeds][:k]
 
     def _alike(self, products, seeds, rows, places):
-        """float32 [m, seeds]: how alike items are, of their inner products with the vectors of seeds."""
+        """float32 [m, seeds]: the similarity of items to seeds, from their inner products with the seeds' vectors."""
         if self.catalogue.similarity is None:
             return products
         main, overlay = self.catalogue.measured, self.overlay_measured[1:]

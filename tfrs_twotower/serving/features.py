@@ -19,8 +19,8 @@ _log = logging.getLogger(__name__)
 class Features:
     """Joins a user's profile and history, the time, and what was seen (`seen`), to requests that carry a `user_id`.
 
-    What a request carries stays as it is. A column that neither the request nor the store has is missing, as is all of
-    a user who is not known, and of everyone while the store fails: a request is answered in any case.
+    What a request carries stays as it is. A column that neither the request nor the store has is a missing value. So
+    are all columns of an unknown user, and of every user while the store fails. A request is answered in any case.
 
     Args:
       stores: `online.Stores`.
@@ -93,7 +93,7 @@ class Features:
         return arrays
 
     def _seen(self, users, dtype):
-        """[users, any]: the items of all events that the store keeps, of whatever type, each once."""
+        """[users, any]: the distinct items of all events that the store keeps, of any type."""
         histories = self._ask(lambda: self._stores.history.last(users, self._stores.retention.events), users, [])
         items = [dict.fromkeys(_READ[dtype](event.item_id) for event in events) for events in histories]
         return tf.constant(_padded([list(ids) for ids in items], dtype), dtype)

@@ -2,7 +2,7 @@
 
 The formats are those of https://www.tensorflow.org/tfx/serving/api_rest. Some things differ: inputs
 that have a default may be left out, null in a request is a missing value, true and false are 1 and 0
-where a whole number is asked for, and NaN and infinities are written as null, because JSON has no word
+where a whole number is expected, and NaN and infinities are written as null, because JSON has no word
 for them.
 """
 

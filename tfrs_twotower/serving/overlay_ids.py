@@ -45,7 +45,7 @@ class OverlayIds(NamedTuple):
 
 
 def alike(first, second):
-    """How many elements, or rows, two arrays have in common at their beginning."""
+    """The length of the common prefix of two arrays, in elements or rows."""
     size = min(len(first), len(second))
     same = first[:size] == second[:size]
     if same.ndim > 1:

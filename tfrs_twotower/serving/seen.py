@@ -1,4 +1,4 @@
-"""What users have seen already: a request that does not say what to leave out has it left out, if so evaluated."""
+"""Seen items: answers leave them out if the evaluation did, unless the request says what to leave out."""
 
 import tensorflow as tf
 
@@ -6,17 +6,17 @@ from tfrs_twotower import columns as c
 
 
 def leaves_out(model):
-    """Did the model's evaluation leave out what a user had seen? So do its answers then, by default."""
+    """Whether the model's evaluation excluded seen items; its answers then do so too, by default."""
     return bool(model.manifest.get("exclude_seen"))
 
 
 def is_left_out(model, signature, tensors):
-    """Is it for the server to say what this request leaves out? One with `exclude_ids`, also an empty list, says it."""
+    """Whether the server adds the seen items to the exclusions: not if a request has `exclude_ids`, even if empty."""
     return leaves_out(model) and c.EXCLUDE_IDS in signature.inputs and c.EXCLUDE_IDS not in tensors
 
 
 def with_seen(model, signature, tensors, known=None):
-    """`tensors` with what was seen as `exclude_ids`, where the server says what is left out.
+    """`tensors` with the seen items as `exclude_ids`, if `is_left_out`.
 
     Args:
       model: a `LoadedModel`.

@@ -9,16 +9,16 @@ from tfrs_twotower.features.seeds import derive_seed
 
 @config
 class CIN:
-    """Products of whole fields, number by number, one degree more with each layer.
+    """Elementwise products of the fields' embeddings; each layer raises the degree by one.
 
     Layer k makes feature map h of its products X^k_h = Σ_{i,j} W^{k,h}_{ij} (X^{k−1}_i ∘ X⁰_j), with X⁰ the fields'
-    embeddings, each brought to `dim` numbers by a linear map of its own. The output is the sum over `dim` of every map
-    of every layer. As published, but for that map: there all fields have embeddings of one length. No activation
-    follows a layer, which the authors found best.
+    embeddings, each brought to `dim` dimensions by a linear map of its own. The output is the sum over `dim` of every
+    feature map of every layer. This is as published, except for the linear maps: in the paper all embeddings have the
+    same length. No activation follows a layer, which the authors found best.
 
     Attributes:
       maps: feature maps of each layer.
-      dim: numbers of a field in X⁰.
+      dim: dimensions of a field in X⁰.
     """
 
     maps: tuple[int, ...] = (32, 32)

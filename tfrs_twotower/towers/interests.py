@@ -10,7 +10,7 @@ PLACES = 512  # of a sequence that are told apart
 
 
 class InterestEncoder(tf.keras.layers.Layer):
-    """Base of the multi-interest encoders: a subclass gives `extract` and `attend`, and `used` where some may lack.
+    """Base of the multi-interest encoders: a subclass gives `extract`, `attend` and, if interests may lack, `used`.
 
     Every interest is joined to the other fields' embeddings (profile, context of the request) and goes through
     the same dense layers.
@@ -34,7 +34,7 @@ class InterestEncoder(tf.keras.layers.Layer):
 
         Args:
           scores: [batch, interests], of the interests with that item.
-          used: what `used` returns; what is not used counts nothing.
+          used: what `used` returns; an unused interest counts nothing.
 
         Returns:
           [batch, interests], with a sum of 1.
@@ -42,7 +42,7 @@ class InterestEncoder(tf.keras.layers.Layer):
         raise NotImplementedError
 
     def used(self, tower, encoded):
-        """bool [batch, interests]: False where an interest only stands in for one that is not there; None: all are.
+        """bool [batch, interests]: False where an interest is only a copy that fills a place; None: all are used.
 
         Args:
           tower: the `Tower` of this encoder.

@@ -15,10 +15,10 @@ from tfrs_twotower.towers.sequence import dense, only_sequence, split_sequence
 class MIND:
     """Capsules over the past: events are routed to interests, by agreement, in a few rounds.
 
-    Routing logits b start at random and stay so (σ = 1): round for round, with e an event's vector and S one matrix
-    for all interests, w = softmax of b over the interests, u = squash(Σ w · S e), b += ⟨u, S e⟩. A past of n events
-    has max(1, min(interests, ⌊log₂ n⌋)) interests; the first stands in for those that are not there, which changes
-    no maximum, and in training these count nothing. Events are multiplied by √dim.
+    The start values of the routing logits b are random and fixed (σ = 1). Each round computes, with e an event's vector
+    and S one matrix for all interests: w = softmax of b over the interests, u = squash(Σ w · S e), b += ⟨u, S e⟩. A
+    history of n events has max(1, min(interests, ⌊log₂ n⌋)) interests. Copies of the first fill the other places; they
+    change no maximum, and count nothing in training. Events are multiplied by √dim.
 
     Attributes:
       interests: vectors of a query, at most.
@@ -26,7 +26,7 @@ class MIND:
       hidden: dense layers after an interest is joined to the other features.
       sharpness: in training, interests are mixed by the softmax of `sharpness` × their scores with the item to be
         found: 0 mixes all alike, a large one picks the best. (The paper raises the scores to a power, with the same
-        ends; ours may be negative.)
+        limits; our scores may be negative.)
     """
 
     interests: int = 4

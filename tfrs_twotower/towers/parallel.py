@@ -49,9 +49,9 @@ class ParallelCandidate(_Parallel):
 class ParallelEncoder(VectorEncoder):
     """Encoder of `ParallelQuery` and `ParallelCandidate`: u = w ⊙ [u₁, u₂, …] and v = [v₁, v₂, …].
 
-    So ⟨u, v⟩ = Σ_b ⟨w_b, u_b ⊙ v_b⟩, with one learned weight for each dimension of each branch, as QQ Browser puts a
-    linear layer over the products of all branches; 1 at first. One index searches it. A branch gets an equal part of
-    `dim`. One that is no `VectorEncoder` ends like a tower: projected, and of length 1.
+    So ⟨u, v⟩ = Σ_b ⟨w_b, u_b ⊙ v_b⟩, with one learned weight for each dimension of each branch; the weights start at 1.
+    QQ Browser's linear layer over the products of all branches does the same. One index searches it. Each branch gets
+    an equal part of `dim`. A branch that is no `VectorEncoder` ends like a tower: with a projection, at length 1.
 
     Args:
       settings: a `ParallelQuery` or `ParallelCandidate`.

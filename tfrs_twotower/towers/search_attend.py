@@ -19,26 +19,27 @@ _BLOCKS = 8  # of these are searched one by one; some more where `found` asks fo
 
 @config
 class SearchThenAttend:
-    """Reads the newest events of a long past; what is older is searched.
+    """Reads the newest events of a long history, and searches the older ones.
 
-    `encoder` makes the state of a place from the newest `recent` events up to it, and from nothing else. The state then
-    finds the older events that are most like what it looks for (the inner product of a linear map of it with the
-    items' vectors), and a softmax over these alone weighs their vectors, which stand beside the state. SIM and ETA
-    search by the candidate that a ranker scores; a retrieval has none yet, so the search is by the recent state.
+    `encoder` makes the state of a position from the newest `recent` events up to it, and from nothing else. A linear
+    map of the state is the query of the search: it finds the older events whose item vectors have the largest inner
+    products with it. A softmax over the found events weighs their vectors; the result is put beside the state. SIM and
+    ETA search by the candidate that a ranker scores. A retrieval model has no candidate yet, so it searches by the
+    recent state.
 
-    The search takes two steps: blocks of 16 events, counted backwards from the newest of the older ones, are judged
-    by the mean of their vectors, and the events of the best 8 (and one more for each 16 of `found`) one by one. So a
-    place of a past of L events costs L / 16 + 128 inner products or so, in place of L, and up to 128 older events
-    the search is exact. All is counted from the place: training at a place within a window, and a request with a past
-    that was cut, find the same.
+    The search has two steps. It scores blocks of 16 events, counted backwards from the newest of the older ones, by the
+    mean of their vectors. Then it scores the single events of the best 8 blocks (and of one more for each 16 of
+    `found`). So a position in a history of L events costs about L / 16 + 128 inner products, in place of L. With up to
+    128 older events the search is exact. All is counted from the position. So training at a position within a window,
+    and a request with a history that was cut, find the same events.
 
-    Training makes a state for every event, each from a window of its own: it costs `recent` times what one
-    pass of `encoder` over the past does. A request needs the last state alone.
+    Training makes a state for every event, each from a window of its own. That costs `recent` times one pass of
+    `encoder` over the history. A request needs the last state alone.
 
     Attributes:
       encoder: `GRU4Rec`, `SASRec` or `HSTU`, of `recent` events.
       recent: the newest events, which `encoder` reads.
-      found: older events that are attended to.
+      found: how many older events are attended to.
     """
 
     encoder: GRU4Rec | SASRec | HSTU = SASRec(length=50)
@@ -118,7 +119,7 @@ def _gathered(values, row, places):
 
 
 def _best(looks_for, values, row, places, count):
-    """int32 [n, ≤ count]: those of `places` [n, k] whose vectors score highest; below 0 there is none."""
+    """int32 [n, ≤ count]: the `places` [n, k] whose vectors score highest; below 0: none."""
     scores = tf.einsum("nd,nkd->nk", looks_for, _gathered(values, row, tf.maximum(places, 0)))
     scores = tf.where(places >= 0, scores, float("-inf"))
     best = tf.math.top_k(tf.stop_gradient(scores), tf.minimum(count, tf.shape(places)[1])).indices

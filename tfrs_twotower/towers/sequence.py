@@ -42,8 +42,8 @@ def only_sequence(sequences):
 class SequenceEncoder(tf.keras.layers.Layer):
     """Base of the sequence encoders: a subclass gives `sequence`.
 
-    The other fields' embeddings (profile, context of the request) stand beside the state, for the tower's
-    projection to weigh. Where the past is empty a learned state takes the place of the last one.
+    The other fields' embeddings (profile, context of the request) are put beside the state, for the tower's projection.
+    For an empty history the state is a learned one.
 
     Args:
       seed: from which the start state derives its own.
@@ -62,7 +62,7 @@ class SequenceEncoder(tf.keras.layers.Layer):
         raise NotImplementedError
 
     def at(self, sequence, row, place, training=False):
-        """The states of chosen places, [n, dim]; row, place: int32 [n], of the batch and in the row."""
+        """The states at chosen positions, [n, dim]; row, place: int32 [n], row of the batch and position in it."""
         return tf.gather_nd(self.sequence(sequence, training=training), tf.stack([row, place], axis=1))
 
     def call(self, embeddings, training=False):
@@ -73,7 +73,7 @@ class SequenceEncoder(tf.keras.layers.Layer):
         return tf.concat([tf.where(count[:, tf.newaxis] > 0, last, self._start(last)), *others], axis=-1)
 
     def at_positions(self, embeddings, starts=0, training=False):
-        """As `call`, after every event, then before the first one of `starts` pasts: [events + starts, any].
+        """As `call`, but after every event, and then for the start of `starts` histories: [events + starts, any].
 
         Events of all sequences follow one another, and the other fields' embeddings are [events + starts, dᵢ].
         """
@@ -85,7 +85,7 @@ class SequenceEncoder(tf.keras.layers.Layer):
 
 
 class _Start(tf.keras.layers.Layer):
-    """The state of someone without a past, as long as the other states."""
+    """The learned state of a user without a history, of the other states' size."""
 
     def __init__(self, seed):
         super().__init__(name="start")

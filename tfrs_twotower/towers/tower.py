@@ -17,8 +17,8 @@ class Tower(tf.keras.layers.Layer):
       encoder: configuration of the encoder, such as `MLP()`, which sees the list of the fields' embeddings.
       dim: size of the vectors.
       normalise: whether vectors get length 1 (cosine similarity). A zero vector stays zero.
-      start: whether a learned vector takes the place of zeros, which an encoder without a bias (`keeps_zero`) makes
-        where nothing is known: of a query, it is what is offered to someone new.
+      start: whether a learned vector replaces the zero vector, which an encoder without a bias (`keeps_zero`) makes if
+        nothing is known. For queries it decides what a new user is offered.
       seed: from which encoder and projection derive theirs.
       name: name of the layer.
     """
@@ -46,7 +46,7 @@ class Tower(tf.keras.layers.Layer):
 
     @property
     def projection(self):
-        """The dense layer behind the encoder; None where the encoder makes the vector itself."""
+        """The dense layer after the encoder; None if the encoder makes the vector itself."""
         return self._project
 
     @property
@@ -88,7 +88,7 @@ class Tower(tf.keras.layers.Layer):
         return self._finish(self.encoder(embeddings, training=training))
 
     def at_positions(self, encoded, starts=0, training=False):
-        """As `call`, after every event of a sequence, then before the first one of `starts` pasts: [n, dim].
+        """As `call`, but after every event of a sequence, and then for the start of `starts` histories: [n, dim].
 
         The encoder must be a sequence encoder, and fields beside the sequence come encoded as [n, ...].
         """

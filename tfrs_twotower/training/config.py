@@ -19,8 +19,8 @@ class TrainingConfig:
       optimizer: `LazyAdamConfig` or `RowWiseAdagradConfig`; both touch only the embedding rows of the batch.
       monitor: the validation metric that decides which epoch is kept, e.g. "ndcg@10".
       patience: stop after so many epochs without a better `monitor`; 0 runs all epochs and keeps the best.
-      average: a running average of the weights is what is evaluated and kept; in each step it keeps this share of
-        itself, so that 0.998 averages over some five hundred steps. 0 averages nothing.
+      average: a running average of the weights is evaluated and kept. In each step it keeps this share of itself: 0.998
+        averages over about five hundred steps. 0 averages nothing.
       known_positives: at most so many of the user's latest training items are masked as negatives.
       shuffle_buffer: rows that are shuffled at a time.
       order: "shuffled", or "time": the batches of an epoch come in the order of the log, as from a stream. Rows
@@ -30,7 +30,7 @@ class TrainingConfig:
       checkpoint_steps: a checkpoint every so many steps, besides the one of each epoch.
       precision: of the towers' arithmetic. Weights, vectors, scores and loss are float32 always. Measure
         16 bits on your hardware first (`python -m bench.bench_precision`); float16 scales the loss as it goes along.
-      refit: whether `twotower train` and `twotower update` train once more, on what was held out too, before they
+      refit: whether `twotower train` and `twotower update` train once more, on the held-out events too, before they
         export (`Recommender.refit`).
       xla: whether XLA compiles the dense part of a step: encoders and loss.
       seed: of the weights, the order of the rows, dropout and ID dropout; from 0 to 2³² − 1.

@@ -1,4 +1,4 @@
-"""The negatives that the log names: by a column of the events, or as what users were shown and did not like."""
+"""Explicit negatives: from a column of the events, or items that users were shown and did not like."""
 
 import numpy as np
 import pyarrow.compute as pc
@@ -10,15 +10,16 @@ from tfrs_twotower.sampling import Explicit
 
 
 class ExplicitNegatives:
-    """The negatives of log rows, by the `Explicit` sources of a model.
+    """The explicit negatives of log rows, for the `Explicit` sources of a model.
 
-    Of what its user was shown, a row gets `count` items, drawn anew in each step; of a column, its first ones.
+    From the items that its user was shown, a row gets `count` items, drawn again in each step; from a column, its first
+    ones.
 
     Args:
       log: an `InteractionLog`.
-      sources: the model's negatives, of which the others are passed over.
-      split: a `Split`: what was shown after its training, or after a user was first asked, is not read.
-      catalogue: int32, the item rows that can be recommended; others are left out of what was shown.
+      sources: the model's negatives; other sources than `Explicit` are ignored.
+      split: a `Split`: items shown after its training, or after the user's first query, are not read.
+      catalogue: int32, the item rows that can be recommended; other shown items are left out.
       seed: of the draws.
 
     Raises:
@@ -54,7 +55,7 @@ class ExplicitNegatives:
 
 
 def shown_before(log, split):
-    """bool [what was shown]: before anything is asked, and of no item that the user is known to like.
+    """bool [shown]: whether it was shown before any query, and the user is not known to like the item.
 
     That is not after the newest training event, and before the user's first query. A log without times has no before.
     """

@@ -28,7 +28,7 @@ _UNREADABLE = (tf.errors.OpError, ValueError, IndexError, KeyError, RuntimeError
 
 @dataclasses.dataclass(frozen=True)
 class FitReport:
-    """What a training cost and where it ended; `best_epoch` is −1 where nothing validated.
+    """What a training cost and where it ended; `best_epoch` is −1 without validation.
 
     An epoch's seconds are those of its steps and its evaluation.
     """
@@ -85,8 +85,8 @@ def fit(model, data, config, evaluate, directory, verbose=1, callbacks=(), start
       callbacks: further Keras callbacks.
       start_from: the checkpoint folder of another training, whose weights and slots this one starts with; see
         `warm_start`.
-      start: () -> None, called with the weights made where there is no checkpoint to go on from; or None.
-      epochs: so many, in place of `config.epochs`; the learning rate's schedule remains that of `config.epochs`.
+      start: () -> None, called once the weights exist, unless a checkpoint is resumed; or None.
+      epochs: replaces `config.epochs`, except for the learning rate's schedule.
 
     Returns:
       A `FitReport`.

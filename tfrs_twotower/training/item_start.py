@@ -1,4 +1,4 @@
-"""Item vectors that start from who stands near whom in the users' histories, in place of random ones."""
+"""Start vectors of items, from the items near them in the users' histories, in place of random ones."""
 
 import numpy as np
 import scipy.sparse
@@ -19,14 +19,14 @@ _OVERSAMPLING, _ITERATIONS = 10, 5
 
 @config
 class CoVisits:
-    """Item vectors start from a factorisation of item pairs that stand near each other in the users' histories.
+    """Item vectors start from a factorisation of pairs of items that are near each other in the users' histories.
 
-    A pair counts `decay`^(events between the two), up to `window` events apart. Of these counts the positive pointwise
-    mutual information is factorised: what word2vec does by sampling (Levy and Goldberg 2014). Training goes on from
-    there, and needs a fraction of the epochs.
+    A pair counts `decay`^(events between the two), up to `window` events apart. The positive pointwise mutual
+    information of these counts is factorised; word2vec does this implicitly, by sampling (Levy and Goldberg 2014).
+    Training continues from there, and needs a fraction of the epochs.
 
     Attributes:
-      window: at most so many places apart.
+      window: the largest distance of a pair, in events.
       decay: above 0, at most 1. 1 suits histories whose order means nothing.
     """
 
@@ -40,9 +40,9 @@ class CoVisits:
 
 
 def start_items(model, examples, rows, settings, seed):
-    """Gives the table of item ids of a new model its start vectors, and lets both towers pass them on as they are.
+    """Sets a new model's table of item ids to the start vectors, and both towers' projections near the identity.
 
-    A tower passes them on where nothing stands between the items' vectors and its projection: no hidden layer.
+    The latter only in a tower without a hidden layer between the items' vectors and its projection.
 
     Args:
       model: a `TwoTowerModel` with its weights made.
@@ -107,7 +107,7 @@ def co_visits(users, items, size, settings):
 def mutual_information(counts):
     """CSR: max(0, log(N(i, j) · N / (N(i) · N(j)))), N(j) smoothed by a power of 0.75 (Levy et al. 2015).
 
-    Of more than ten million values the largest ones stay.
+    It keeps the ten million largest values.
     """
     pairs = counts.tocoo()
     total = np.asarray(counts.sum(axis=1)).ravel()
@@ -119,7 +119,7 @@ def mutual_information(counts):
 
 
 def factors(matrix, count, seed=0):
-    """(left singular vectors [n, count], singular values [count]), zeros where there are fewer.
+    """(left singular vectors [n, count], singular values [count]), padded with zeros.
 
     By a random projection and power iterations (Halko et al. 2011): a third of ARPACK's time for these matrices.
     """
@@ -136,7 +136,7 @@ def factors(matrix, count, seed=0):
 
 
 def _pass_on(tower, field):
-    """Sets a tower's projection to the identity on the items' vectors, beside a tenth of its random start."""
+    """Sets a tower's projection to the identity on the items' vectors, plus a tenth of its random start."""
     place = _place(tower, field)
     if place is None:
         return
@@ -148,7 +148,7 @@ def _pass_on(tower, field):
 
 
 def _place(tower, field):
-    """Where the items' vectors begin in what a tower projects; None where a layer stands between."""
+    """Where the items' vectors begin in the input of a tower's projection; None if a layer is between."""
     if tower.projection is None:
         return None
     if isinstance(tower.encoder, SequenceEncoder):

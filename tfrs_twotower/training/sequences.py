@@ -21,7 +21,7 @@ class SequenceBatches:
     A batch holds windows of like length, padded to the longest that its bucket allows (the field's length, a
     half, a quarter or an eighth of it), and about `batch_size` targets: short pasts come many at a time.
 
-    What a user did first follows from no event: it is to be found by someone without a past. These targets are spread
+    A user's first event has no event before it: it is the target of a query without a history. These targets are spread
     evenly over an epoch's batches, and need no window.
 
     Args:
@@ -66,7 +66,7 @@ class SequenceBatches:
         self._epoch: tuple = (-1, None, None, None)
 
     def _plan(self, epoch):
-        """(the windows of each batch, where each window begins in its user's past, each batch's first events)."""
+        """(the windows of each batch, where each window begins in its user's history, each batch's first events)."""
         if self._epoch[0] != epoch:
             rng = np.random.default_rng((self._config.seed, epoch))
             batches = [part for bucket, n in zip(self._buckets, self._batches) if n

@@ -23,7 +23,7 @@ _NEGATIVES = 1024  # items of the catalogue a step
 
 
 def update_users(directory, source=None, root=None, batch_size=256, learning_rate=None, rejected_limit=None):
-    """Learns from new events, in the order of time, in the user table's rows alone; publishes them as a delta.
+    """Trains the rows of the user table on new events, in order of time, and publishes them as a delta.
 
     Everything else is frozen, so the embedding space stays, and with it item vectors and index. New users get rows,
     which start from the row of unknown users. The delta belongs to the newest version under `root`, and a running
@@ -35,8 +35,8 @@ def update_users(directory, source=None, root=None, batch_size=256, learning_rat
       source: the configuration of the source of the new events; None where the run's own has grown.
       root: the folder of all versions; by default the run's `export/`.
       batch_size: events of a step.
-      learning_rate: of the recipe's optimizer in this update; None: the recipe's. One pass over few events moves a
-        row by some steps only, so a larger one can pay: `bench/bench_replay.py` measures it.
+      learning_rate: of the recipe's optimizer in this update; None: the recipe's. A pass over few events takes only a
+        few steps a row, so a larger rate can pay: `bench/bench_replay.py` measures it.
       rejected_limit: the fraction of bad rows at which it stops; None: the recipe's.
 
     Returns:
@@ -114,7 +114,7 @@ def _newest_version(root):
 
 
 def _assembled(recipe, log, since, states, again):
-    """The model on the log with the new events, all of them to be trained on; only the users' vocabulary grows.
+    """The model on the log with the new events, which all train; only the users' vocabulary grows.
 
     `again`: bool [log rows], events that the log has twice: they are left out.
     """

@@ -28,7 +28,7 @@ class GraphVectorField(Keys, Field):
         self._set(item_vectors(users, rows - 1, self.feature.factors, self.feature.layers, self.seed))
 
     def grow(self, columns, counts):
-        """See `Field.grow`. The graph is drawn anew, in the basis of the earlier one, which the weights go with."""
+        """See `Field.grow`. The grown graph is factorised; its vectors are rotated to the earlier basis."""
         known, earlier = self.vocabulary, self._vectors.numpy()[1:]
         self.adapt(columns, counts)
         grown = known.grown(self.vocabulary.keys())

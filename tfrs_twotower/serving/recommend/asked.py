@@ -17,8 +17,8 @@ class Asked:
       user_id: text or a whole number; None: nobody.
       k: items in the answer, where so many may be in it.
       features: {raw query feature: value}; what is left out comes from the store.
-      exclude_seen: leave out all that the store, or the request itself, has in the user's history; None: as the
-        model's evaluation did.
+      exclude_seen: leave out the items of the user's history in the store and in the request; None: as in the model's
+        evaluation.
       exclude_ids: item ids to leave out.
       allow: {attribute: rule}; an item has to satisfy all of them. See `channels.read_rules`.
       deny: {attribute: rule}; an item must not satisfy any.

@@ -55,7 +55,7 @@ class Towers:
 
 
 class Similar:
-    """i2i: the items most like one of the five that the user took last; the score is that of `similar_items` with it.
+    """i2i: the items most like one of the user's last five; the score is that of `similar_items` with it.
 
     Args:
       selection: a `Selection`.
