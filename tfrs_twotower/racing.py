@@ -30,7 +30,7 @@ _SEQUENCE = (10, 100)  # events that a sequence tower reads, at least and at mos
 _AVERAGED = 10_000_000  # numbers of the tables up to which an average passes over them in every step
 _PAST = 100  # events that are pooled, at most
 _LEAST = 2  # epochs of a candidate; the first seconds go into tracing
-_RACE, _TRAINING = 0.12, 0.2  # shares of the time, for all candidates and for the winner; a refit takes as long again
+_RACE, _TRAINING = 0.3, 0.12  # shares of the time, for all candidates and for the winner; a refit takes as long again
 
 
 def seconds_for(events):
