@@ -70,7 +70,8 @@ def _print_manifest(manifest):
     trained = manifest.get("trained_on")
     if trained:
         until = datetime.datetime.fromtimestamp(trained["until"], datetime.timezone.utc)
-        print(f"trained on       {trained['events']:,} events until {until:%Y-%m-%d %H:%M}; the evaluated one without "
+        moment = f" until {until:%Y-%m-%d %H:%M}" if trained["until"] else ""  # a log without times has 0
+        print(f"trained on       {trained['events']:,} events{moment}; the evaluated one without "
               f"{trained['held_out']:,} held-out ones")
     print(f"popularity       weighs {manifest.get('popularity_weight', 0.0):g} in the score")
     print(f"index            {index['kind']}, recall@{index['k']} {index[recall]:.3f}, {index['settings']}")
