@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from tfrs_twotower.data.source import INVALID, ROW
-from tfrs_twotower.data.sources.layout import LARGEST
+from tfrs_twotower.data.sources.layout import LARGEST, is_number
 from tfrs_twotower.data.sources.opening import open_file
 
 _BLOCK = 1 << 20
@@ -142,7 +142,7 @@ class _Records:
             return True
         rows = [line.rstrip("\r\n").split(self._layout.delimiter) for line in taken[1:]]
         numbers = self._layout.numbers
-        if not all(len(row) == self._width and all(_is_number(row[i]) for i in numbers) for row in rows):
+        if not all(len(row) == self._width and all(is_number(row[i]) for i in numbers) for row in rows):
             return False
         place = len(next(csv.reader(taken[:1], delimiter=self._layout.delimiter))) - 1
         return any(i < place for i in numbers) or len(rows) > (1 if numbers else 2) and self._width > 2
@@ -237,13 +237,5 @@ def is_utf8(data):
     try:
         data.decode() if isinstance(data, bytes) else data.encode()
     except UnicodeError:
-        return False
-    return True
-
-
-def _is_number(text):
-    try:
-        float(text)
-    except ValueError:
         return False
     return True

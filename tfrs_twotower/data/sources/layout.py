@@ -123,7 +123,7 @@ def _kind(path, lines, wanted):
         return JSON
     if len(wanted.ids) > 1 and wanted.delimiter is None and not any(d in lines[0] for d in _DELIMITERS):
         lengths = {len(line.split()) for line in lines}
-        if len(lengths) > 1 and min(lengths) > 1 and all(map(_is_number, " ".join(lines).split())):
+        if len(lengths) > 1 and min(lengths) > 1 and all(map(is_number, " ".join(lines).split())):
             return SEQUENCES
     return DELIMITED
 
@@ -142,13 +142,13 @@ def _delimited(path, lines, wanted, encoding, notes):
         lists = tuple(name for name, kind in typed if kind.endswith("_seq"))
     elif wanted.names and wanted.names != names:
         names, header = wanted.names, False
-    elif wanted.ids[0] not in names and any(map(_is_number, names)):
+    elif wanted.ids[0] not in names and any(map(is_number, names)):
         names, header = _names(rows, wanted), False
         shown = ", ".join(names if len(names) < 9 else (*names[:7], "…", names[-1]))
         hint = " (`--header` names others)" if len(wanted.ids) > 1 else ""
         notes = (*notes, f"{path}: no header; its columns are read as {shown}{hint}")
     body = [row for row in rows[header:] if len(row) == len(names)]
-    numbers = tuple(i for i in range(len(names)) if body and all(_is_number(row[i]) for row in body if row[i]))
+    numbers = tuple(i for i in range(len(names)) if body and all(is_number(row[i]) for row in body if row[i]))
     return Layout(DELIMITED, encoding, names, delimiter, quoting, header, numbers, types, lists, notes)
 
 
@@ -164,7 +164,7 @@ def _delimiter(lines, ids):
         return max(found, key=lambda delimiter: found[delimiter])
     words = [line.split(" ") for line in lines]
     even = len(words[0]) > 1 and len({len(row) for row in words}) == 1
-    return " " if even and (ids[0] in words[0] or any(map(_is_number, words[0]))) else ","
+    return " " if even and (ids[0] in words[0] or any(map(is_number, words[0]))) else ","
 
 
 def _rows(lines, delimiter, quoting):
@@ -196,7 +196,8 @@ def _names(rows, wanted):
     return tuple(names)
 
 
-def _is_number(text):
+def is_number(text):
+    """Does the text stand for a number?"""
     try:
         float(text)
     except ValueError:
@@ -207,7 +208,7 @@ def _is_number(text):
 def _is_time(text):
     if _DATE.match(text):
         return True
-    return _is_number(text) and (float(text) >= _OLDEST or bool(calendar(np.array([float(text)]))[1][0]))
+    return is_number(text) and (float(text) >= _OLDEST or bool(calendar(np.array([float(text)]))[1][0]))
 
 
 def _encoding(path):
