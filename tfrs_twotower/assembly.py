@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.building import adapted_towers, as_one, build_model, build_objective
 from tfrs_twotower.data import InteractionLog, Ragged, RandomHoldout, RandomPerUser, Split
-from tfrs_twotower.errors import DataError
+from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.evaluation import (
     ALL,
     DISCOVERY,
@@ -29,7 +29,8 @@ from tfrs_twotower.evaluation import (
 from tfrs_twotower.exporting import log_popularity
 from tfrs_twotower.features import derive_seed, infer_schema
 from tfrs_twotower.losses import FullSoftmax
-from tfrs_twotower.models import TwoTowerModel, build_auxiliary
+from tfrs_twotower.models import ScoreWeights, TwoTowerModel, build_auxiliary, repeated
+from tfrs_twotower.models.repeats import NONE
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import Explicit
 from tfrs_twotower.second_stage import SecondStage
@@ -66,7 +67,7 @@ class Assembly:
       catalogue: int32, the item rows that can be recommended.
       train_counts: int64 [catalogue]: training events of each.
       second_stage: what rescores the retrieved top, or None.
-      popularity_weight: w of the score ⟨u, v⟩ / τ + w · log p(item), p by the recipe's half-life.
+      weights: the `ScoreWeights`, beside popularity and repeats by the recipe's half-lives.
     """
 
     recipe: Recipe
@@ -78,10 +79,11 @@ class Assembly:
     catalogue: np.ndarray
     train_counts: np.ndarray
     second_stage: SecondStage | None = None
-    popularity_weight: float = 0.0
+    weights: ScoreWeights = ScoreWeights()
 
     def __post_init__(self):
         model = self.model
+        self._kept = None  # what `_repeated` gave last
         self._query, self._candidate = (
             tf.function(functools.partial(tower, training=False), reduce_retracing=True, autograph=False)
             for tower in (model.query_tower, model.candidate_tower)
@@ -124,13 +126,60 @@ class Assembly:
         """Validation's `Queries`, or a sample of `evaluation.validation_queries` of them, drawn by the seed."""
         return self._drawn_of_validation(self.recipe.evaluation.validation_queries or None)
 
-    def best_half_life(self):
-        """The recipe's half-life with which popularity alone ranks validation best; of equal ones the first."""
-        queries = self.validation_queries()
-        return max(
-            self.recipe.model.popularity_half_lives,
-            key=lambda half_life: self._monitored(queries, Popularity(self.popular(half_life), len(queries))),
-        )
+    def choose_half_lives(self):
+        """Keeps the half-life with which popularity alone ranks validation best, then that of repeats beside it.
+
+        Of equal ones the first.
+        """
+        model, queries, popular = self.recipe.model, self.validation_queries(), self.popular
+        if len(model.popularity_half_lives) > 1:
+            best = self.log.timed and max(model.popularity_half_lives, key=lambda half_life: self._monitored(
+                queries, Popularity(popular(half_life), len(queries))
+            ))
+            model = dataclasses.replace(model, popularity_half_lives=(best or None,))
+        self.recipe = dataclasses.replace(self.recipe, model=model)
+        if model.repeats and len(model.repeats.half_lives) > 1:
+            weight = model.repeats.weights[len(model.repeats.weights) // 2]
+
+            def alone(half_life):
+                positions, values = self._repeated(queries, half_life)
+                nothing = np.zeros([len(queries), 1]), np.zeros([len(self.catalogue), 1])
+                return DotScorer(*nothing, self.log_popularity, (positions, weight * values))
+
+            best = max(model.repeats.half_lives, key=lambda half_life: self._monitored(queries, alone(half_life)))
+            model = dataclasses.replace(model, repeats=dataclasses.replace(model.repeats, half_lives=(best,)))
+        self.recipe = dataclasses.replace(self.recipe, model=model)
+
+    @property
+    def repeats(self):
+        """The recipe's `Repeats` with the weight of this model; None where they have no part in the score."""
+        weight, settings = self.weights.repeats, self.recipe.model.repeats
+        return dataclasses.replace(settings, weights=(weight,)) if settings and weight else None
+
+    @property
+    def past_length(self):
+        """Events of a user's past that a request carries: as many as a feature or the repeats read."""
+        return max(self.examples.history_length, self.repeats.length if self.repeats else 0)
+
+    def _repeated(self, queries, half_life):
+        """(`Ragged` of catalogue positions, float32 values): what each query's user had before, by a half-life."""
+        if self._kept is None or self._kept[0] is not queries or self._kept[1] != half_life:
+            self._kept = queries, half_life, self._of_pasts(queries, half_life)
+        return self._kept[2]
+
+    def _of_pasts(self, queries, half_life):
+        length, timed = self.recipe.model.repeats.length, c.TIMESTAMP in self.model.query_tower.inputs()
+        block, found = max(_PAST // length, 1), []
+        for i in range(0, len(queries), block):
+            rows = queries.row[i: i + block]
+            items, times = self.examples.history.before(rows, length)
+            positions = np.where(items >= 0, self.positions(items), -1).astype(np.int64)
+            now = self.log.timestamp[rows] if timed else np.zeros_like(rows)
+            found.append(repeated(positions, times, now, half_life, length))
+        there = [(one.codes != NONE).numpy() for one in found]
+        codes, values = (np.concatenate([getattr(one, name).numpy()[at] for one, at in zip(found, there)])
+                         for name in ("codes", "values"))
+        return Ragged.from_lengths(codes, np.concatenate([at.sum(axis=1) for at in there])), values
 
     def positions(self, items):
         """Catalogue positions of item rows; −1 outside the catalogue."""
@@ -160,12 +209,16 @@ class Assembly:
     def model_scorer(self, queries, view=None):
         """A `Scorer` of the model as it is served, for an evaluation in `view`."""
         vectors = self.query_vectors(queries.row), self.candidate_vectors()
-        return self.scorer(queries, *vectors, self.popularity_weight, view)
+        return self.scorer(queries, *vectors, self.weights, view)
 
-    def scorer(self, queries, vectors, candidates, popularity_weight, view=None):
-        """As `model_scorer`, but of given vectors of the queries and the catalogue, and a given popularity weight."""
-        bias = popularity_weight * self.log_popularity if popularity_weight else None
-        retrieval = DotScorer(vectors / self.model.temperature, candidates, bias)
+    def scorer(self, queries, vectors, candidates, weights, view=None):
+        """As `model_scorer`, but of given vectors of the queries and the catalogue, and given `ScoreWeights`."""
+        bias = weights.popularity * self.log_popularity if weights.popularity else None
+        own = None
+        if weights.repeats:
+            positions, values = self._repeated(queries, self.recipe.model.repeats.half_lives[0])
+            own = positions, weights.repeats * values
+        retrieval = DotScorer(vectors / self.model.temperature, candidates, bias, own)
         if self.second_stage is None:
             return retrieval
         seen = self._at_positions(queries.seen, known_only=True) if (view or self.view) == DISCOVERY else None
@@ -246,8 +299,10 @@ def _assemble(recipe, log, field_states, grow, split):
     tf.keras.utils.set_random_seed(recipe.training.seed)
     recipe = completed(recipe, log)
     exclude_seen = chosen(recipe.evaluation, split.validation)[0]
+    repeats = None if exclude_seen or not log.timed else recipe.model.repeats
     recipe = dataclasses.replace(
-        recipe, evaluation=dataclasses.replace(recipe.evaluation, exclude_seen=exclude_seen)
+        recipe, evaluation=dataclasses.replace(recipe.evaluation, exclude_seen=exclude_seen),
+        model=dataclasses.replace(recipe.model, repeats=repeats),
     )
     recipe.schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
     towers = adapted_towers(recipe, log, split.known, field_states, grow)
@@ -258,6 +313,9 @@ def _assemble(recipe, log, field_states, grow, split):
         visible[split.train] = True
     weight = event_weights(log, split.train, recipe.training.events)
     query_tower, candidate_tower = towers[0]
+    if repeats and c.HISTORY_ITEM_ID not in query_tower.inputs():
+        rule, way_out = "be null where `schema.query` has no past", "Or add History() to it."
+        raise ConfigError(invalid("model.repeats", rule, repeats, way_out))
     examples = Examples(log, query_tower.fields, candidate_tower.fields, visible=visible, weight=weight)
     positives = split.train[weight[split.train] > 0]
     catalogue = _catalogue_rows(log, split.known, counts)
@@ -281,11 +339,7 @@ def _assemble(recipe, log, field_states, grow, split):
     explicit = ExplicitNegatives(log, recipe.model.negatives, split, catalogue, recipe.training.seed)
     batches = _batches(recipe, query_tower, examples, positives, known, explicit)
     a = Assembly(recipe, log, split, model, examples, batches, catalogue, counts[catalogue], stage)
-    if len(recipe.model.popularity_half_lives) > 1:
-        half_lives = (a.best_half_life() if log.timed else None,)
-        a.recipe = dataclasses.replace(
-            recipe, model=dataclasses.replace(recipe.model, popularity_half_lives=half_lives)
-        )
+    a.choose_half_lives()
     return a
 
 

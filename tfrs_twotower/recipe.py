@@ -32,7 +32,7 @@ from tfrs_twotower.losses import (
     TripletHinge,
     TripletLogistic,
 )
-from tfrs_twotower.models import FixedTemperature, LearnedTemperature, ScheduledTemperature
+from tfrs_twotower.models import FixedTemperature, LearnedTemperature, Repeats, ScheduledTemperature
 from tfrs_twotower.rerankers import COLD, NeuralCF
 from tfrs_twotower.sampling import (
     CrossBatch,
@@ -67,6 +67,7 @@ class ModelConfig:
         chooses one after the training. An update keeps its parent's.
       popularity_half_lives: days after which an event counts half in p(item), each above 0; None: all count alike. Of
         several, the one with which popularity alone ranks validation best is kept.
+      repeats: what the user had before scores higher, see `Repeats`; None: it does not.
       item_start: `CoVisits`: the item vectors start from the training log's pairs of items; None: at random.
       reranker: what rescores the retrieved top, in evaluation and in an export: `NeuralCF`, `COLD` or None.
       auxiliary: losses beside the retrieval loss, each a configuration that `models/auxiliary.py` lists.
@@ -86,6 +87,7 @@ class ModelConfig:
     auxiliary: tuple = ()
     popularity_weights: tuple[float, ...] = (0.0,)
     popularity_half_lives: tuple[float | None, ...] = (None,)
+    repeats: Repeats | None = None
     item_start: CoVisits | None = None
     reranker: NeuralCF | COLD | None = None
 
@@ -116,7 +118,8 @@ class Member:
     """A further model of an ensemble: see `Recipe.ensemble`.
 
     Attributes:
-      model: it shares no weights with the others; without `auxiliary` losses and `popularity_weights`.
+      model: it shares no weights with the others; without `auxiliary` losses, `popularity_weights` and
+        `repeats`.
       weight: of its score, above 0; that of `Recipe.model` is 1.
     """
 
@@ -128,11 +131,14 @@ class Member:
         if self.model.auxiliary:
             rule, way_out = "be empty: those of `Recipe.model` are the ensemble's", "Move them there."
             raise ConfigError(invalid("Member.model.auxiliary", rule, self.model.auxiliary, way_out))
-        if self.model.popularity_weights != (0.0,):
-            rule, way_out = "be left as it is: that of `Recipe.model` is the ensemble's", "Set it there."
-            raise ConfigError(invalid("Member.model.popularity_weights", rule, self.model.popularity_weights, way_out))
+        for name, default in (("popularity_weights", (0.0,)), ("repeats", None)):
+            given = getattr(self.model, name)
+            if given != default:
+                rule, way_out = "be left as it is: that of `Recipe.model` is the ensemble's", "Set it there."
+                raise ConfigError(invalid(f"Member.model.{name}", rule, given, way_out))
 
 
+_FREE = ("popularity_weights", "popularity_half_lives", "repeats")  # of the model, in a race
 RACED = ("batch_size", "optimizer", "average", "known_positives")  # of the training
 
 
@@ -171,7 +177,7 @@ class Recipe:
       model, training, evaluation, index: see their classes. `training.monitor` is one of the metrics that
         `evaluation.ks` gives.
       race: candidates are raced, and the winner gives `schema`, `model` and `training`. Of this recipe's own only the
-        choices of popularity, the seed, the monitor and the most epochs are used. None: nothing is raced.
+        choices of popularity and repeats, the seed, the monitor and the most epochs are used. None: nothing is raced.
       ensemble: models that are trained beside `model`, on the same batches, and served with it as one: their
         vectors are weighted and put one after the other, so that the score is the weighted mean of their scores.
     """
@@ -207,7 +213,7 @@ class Recipe:
 
     def _check_race(self):
         """Raises `ConfigError` for a setting that the race would choose."""
-        free = {name: getattr(self.model, name) for name in ("popularity_weights", "popularity_half_lives")}
+        free = {name: getattr(self.model, name) for name in _FREE}
         model, training = ModelConfig(**free), TrainingConfig()
         given = [f"model.{f.name}" for f in dataclasses.fields(model)
                  if getattr(self.model, f.name) != getattr(model, f.name)]

@@ -19,6 +19,7 @@ from tfrs_twotower.evaluation import Evaluation, chosen
 from tfrs_twotower.exporting import PORTABLE, SCANN, export, versions
 from tfrs_twotower.features import to_tensor
 from tfrs_twotower.figures import evaluated
+from tfrs_twotower.models import ScoreWeights
 from tfrs_twotower.racing import race
 from tfrs_twotower.requests import as_ids, live_requests, user_rows
 from tfrs_twotower.searching import Validation, retriever, tuned_index
@@ -116,7 +117,7 @@ class Recommender:
             start=None if self._parent else a.start,
         )
         self._served = self._index = self._retriever = None
-        self._choose_popularity_weight(verbose)
+        self._choose_weights(verbose)
         if verbose and 1 < self._fit_report.epochs == self._fit_report.best_epoch + 1:
             print("The last epoch was the best: more epochs (training.epochs; of a race, --minutes) may find a better "
                   "one.", flush=True)
@@ -190,7 +191,8 @@ class Recommender:
             **figures,
             "data": {**vars(self.ingest_report), "fingerprint": self.assembly.log.fingerprint()},
             "training": self._fit_report.to_dict() if self._fit_report else None,
-            "popularity_weight": self.assembly.popularity_weight,
+            "popularity_weight": self.assembly.weights.popularity,
+            "repeat_weight": self.assembly.weights.repeats,
             "versions": versions(),
         }
 
@@ -293,14 +295,16 @@ class Recommender:
             "embedding_space": weights.embedding_space,
             "lineage": runs.lineage(self.directory),
             "temperature": a.model.temperature,
-            "popularity_weight": a.popularity_weight,
+            "popularity_weight": a.weights.popularity,
+            "repeat_weight": a.weights.repeats,
+            "history_events": a.past_length,
             "exclude_seen": self.recipe.evaluation.exclude_seen,
             "training_events": int(a.train_counts.sum()),
             "trained_on": self._trained_on(),
             "metrics": self.evaluations["model"].metrics if self.evaluations else runs.test_metrics(self.directory),
         }
         path = export(
-            self.retriever, root or self.directory / runs.EXPORT, fields, [a.examples.raw_queries(rows)],
+            self.retriever, root or self.directory / runs.EXPORT, fields, [a.examples.raw_queries(rows, a.past_length)],
             self._index_report, model_name=self.recipe.name, force=force,
             least_version=1 if root else runs.next_version(self.directory), table=a.log.items.take(a.catalogue),
         )
@@ -349,22 +353,23 @@ class Recommender:
                 self.directory, runs.RunConfig(self.recipe, self._space, log.fingerprint(), trained_until, parent)
             )
 
-    def _choose_popularity_weight(self, verbose):
-        """The parent's, or the one of the recipe's that ranks validation best."""
-        a, weights = self.assembly, self.recipe.model.popularity_weights
-        chosen = {"weight": runs.popularity_weight(self._parent) if self._parent else weights[0]}
-        if self._parent is None and len(weights) > 1:
-            monitor = self.recipe.training.monitor
-            found = {w: metrics[monitor] for w, metrics in Validation(a).by_weight().items()}
-            weight = max(found, key=found.__getitem__)
-            chosen = {"weight": weight, "monitor": monitor, "validation": list(found.items())}
-            if verbose:
-                shown = ", ".join(f"{w:g} → {value:.4f}" for w, value in found.items())
-                print(f"Weight of log p(item) in the score: {chosen['weight']:g} ({monitor} on validation: {shown})",
-                      flush=True)
-        a.popularity_weight = chosen["weight"]
+    def _choose_weights(self, verbose):
+        """The parent's `ScoreWeights`, or those of the recipe's that rank validation best."""
+        a, monitor, tried = self.assembly, self.recipe.training.monitor, []
+        if self._parent is not None:
+            a.weights = runs.score_weights(self._parent)
+        else:
+            found = {weights: metrics[monitor] for weights, metrics in Validation(a).by_weights().items()}
+            a.weights, tried = next(iter(found)), [[*weights, value] for weights, value in found.items()]
+            if verbose and len(found) > 1:
+                best, least = found[a.weights], found.get(ScoreWeights())
+                of = f"; the towers alone {least:.4f}" if least is not None else ""
+                repeats = f", what a user had before {a.weights.repeats:g}" if a.repeats else ""
+                print(f"Weights in the score: log p(item) {a.weights.popularity:g}{repeats} ({monitor} on validation "
+                      f"{best:.4f}{of}).", flush=True)
         if is_chief():
-            runs.write_json(self.directory / runs.POPULARITY, chosen)
+            weights = {"weight": a.weights.popularity, "repeats": a.weights.repeats}
+            runs.write_json(self.directory / runs.POPULARITY, {**weights, "monitor": monitor, "validation": tried})
 
     def _check_title(self, log):
         title, known = self.recipe.title, log.items.column_names

@@ -60,7 +60,7 @@ def live_requests(assembly, user_ids):
         return pa.nulls(len(rows), log.context[name].type)
 
     def _last(e):
-        return e[-assembly.examples.history_length:]
+        return e[-assembly.past_length:]
 
     features = {name: to_tensor(column(name), spec) for name, spec in specs.items()}
     seen = _lists([item_ids.take(np.unique(log.item[e])) for e in events], item_ids.type)

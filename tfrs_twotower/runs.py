@@ -16,6 +16,7 @@ from tfrs_twotower.durable import LOCK, flush, lock
 from tfrs_twotower.errors import ConfigError, TrainingError, invalid
 from tfrs_twotower.exporting import publishing
 from tfrs_twotower.exporting.rollbacks import rollbacks
+from tfrs_twotower.models import ScoreWeights
 from tfrs_twotower.recipe import Recipe
 
 CONFIG, METRICS, REJECTED, REFUSED = "config.json", "metrics.json", "rejected.parquet", "refused.json"
@@ -256,10 +257,11 @@ def lineage(directory):
     return chain
 
 
-def popularity_weight(directory):
-    """w of a run's score ⟨u, v⟩ / τ + w · log p(item); 0 of a run that stopped before it was chosen."""
+def score_weights(directory):
+    """The `ScoreWeights` of a run; zeros of a run that stopped before they were chosen."""
     file = Path(directory) / POPULARITY
-    return json.loads(file.read_text(encoding="utf-8"))["weight"] if file.exists() else 0.0
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"weight": 0.0}
+    return ScoreWeights(kept["weight"], kept.get("repeats", 0.0))
 
 
 def has_fields(folder):

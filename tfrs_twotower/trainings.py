@@ -29,7 +29,7 @@ def restored(recipe, log, folder, held_out=True):
     a = assemble(recipe, log, runs.read_fields(folder), held_out=held_out)
     a.model(next(iter(a.batches.dataset(0, 1))))
     restore_best(a.model, folder)
-    a.popularity_weight = runs.popularity_weight(folder.parent)
+    a.weights = runs.score_weights(folder.parent)
     return a
 
 
@@ -64,7 +64,7 @@ def refit(judged, directory, parent, epochs, verbose=1, callbacks=()):
         start_from=runs.weights(parent).folder if parent else None, start=None if parent else a.start,
         epochs=epochs,
     )
-    a.popularity_weight = judged.popularity_weight
+    a.weights = judged.weights
     if is_chief():
         last = int(log.timestamp[a.split.train[-1]])
         runs.write_refit(directory, runs.Refit(uuid.uuid4().hex, last, epochs, held_out))

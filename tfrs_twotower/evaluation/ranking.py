@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import EvaluationError, invalid
-from tfrs_twotower.evaluation.scorers import check_scorer, finite_rows
+from tfrs_twotower.evaluation.scorers import check_scorer, finite_rows, pairs
 from tfrs_twotower.evaluation.views import is_in, kept, query_rows
 
 _BLOCK_BYTES = 256 * 2**20
@@ -96,16 +96,6 @@ def _distinct(targets):
     keep[1:] = (values[1:] != values[:-1]) | (rows[1:] != rows[:-1]) | (values[1:] < 0)
     counts = np.bincount(rows[keep], minlength=len(targets))
     return Ragged.from_lengths(values[keep], counts)
-
-
-def pairs(ragged, start, stop):
-    """int32 [any, 2]: (query in the block, position) of the rows start to stop, without −1."""
-    if ragged is None:
-        return np.zeros((0, 2), np.int32)
-    offsets = ragged.offsets[start : stop + 1]
-    values = np.asarray(ragged.values[offsets[0] : offsets[-1]])
-    rows = np.repeat(np.arange(stop - start), np.diff(offsets))
-    return np.stack([rows, values], axis=1).astype(np.int32)[values >= 0]
 
 
 def _rank_block(scorer, start, stop, positives, excluded, max_k):

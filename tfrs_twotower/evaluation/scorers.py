@@ -1,5 +1,6 @@
 """What can be evaluated: anything that scores the whole catalogue for a range of queries."""
 
+import functools
 from typing import Protocol
 
 import numpy as np
@@ -25,12 +26,14 @@ class DotScorer:
       queries: float [q, dim] or [q, interests, dim].
       candidates: float [n, dim], row i is the candidate at position i.
       bias: float [n], added to every query's scores; or None.
+      own: (`Ragged`, q rows of positions without −1, no position twice in a row; float32 [positions]), added to the
+        scores of these positions of the query; or None.
 
     Raises:
       EvaluationError: a vector is NaN or infinite, or the shapes do not agree.
     """
 
-    def __init__(self, queries, candidates, bias=None):
+    def __init__(self, queries, candidates, bias=None, own=None):
         self.queries = finite_rows("queries", np.asarray(queries, np.float32))
         self.candidates = finite_rows("candidates", np.asarray(candidates, np.float32))
         if self.candidates.ndim != 2 or self.queries.ndim not in (2, 3):
@@ -46,17 +49,30 @@ class DotScorer:
         self.size = len(self.queries)
         self.catalogue = len(self.candidates)
         self._table = tf.constant(self.candidates)
+        self._own = own
         self._bias = tf.zeros([]) if bias is None else tf.constant(bias, tf.float32)
 
     def scores(self, start, stop):
         """float32 [stop - start, n]."""
         block = self.queries[start:stop]
-        if block.ndim == 2:
-            return tf.matmul(block, self._table, transpose_b=True) + self._bias
-        best = tf.matmul(block[:, 0], self._table, transpose_b=True)
-        for interest in range(1, block.shape[1]):
-            best = tf.maximum(best, tf.matmul(block[:, interest], self._table, transpose_b=True))
-        return best + self._bias
+        interests = [block] if block.ndim == 2 else [block[:, i] for i in range(block.shape[1])]
+        best = functools.reduce(tf.maximum, (tf.matmul(one, self._table, transpose_b=True) for one in interests))
+        best += self._bias
+        if self._own is None:
+            return best
+        positions, values = self._own
+        span = slice(positions.offsets[start], positions.offsets[stop])
+        return tf.tensor_scatter_nd_add(best, pairs(positions, start, stop), values[span])
+
+
+def pairs(ragged, start, stop):
+    """int32 [any, 2]: (query in the block, position) of the rows start to stop, without −1."""
+    if ragged is None:
+        return np.zeros((0, 2), np.int32)
+    offsets = ragged.offsets[start : stop + 1]
+    values = np.asarray(ragged.values[offsets[0] : offsets[-1]])
+    rows = np.repeat(np.arange(stop - start), np.diff(offsets))
+    return np.stack([rows, values], axis=1).astype(np.int32)[values >= 0]
 
 
 def finite_rows(argument, values, first_row=0):

@@ -24,7 +24,7 @@ class Changes(NamedTuple):
     withdrawn_ids: tf.Tensor
 
 
-def recommend(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changes):
+def recommend(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changes, past=None):
     """As `Retriever.recommend_by_vector`, over the catalogue with the changes: (ids, scores).
 
     The catalogue's part is searched without what the overlay holds and what is withdrawn; the overlay's part is
@@ -36,18 +36,22 @@ def recommend(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, 
     codes, withdrawn = fingerprints(changes.overlay_ids), _ascending(fingerprints(changes.withdrawn_ids))
     hidden = _ascending(tf.concat([codes, withdrawn], axis=0))
     ids, scores = retriever.recommend_by_vector(
-        embedding, k, exclude_ids, allow_ids, popularity_beta, hidden=hidden
+        embedding, k, exclude_ids, allow_ids, popularity_beta, hidden=hidden, past=past
     )
+    own = None if past is None else retriever.repeated(past, tf.shape(embedding)[0])
     fresh_ids, fresh_scores = _overlay(
-        retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changes, codes, withdrawn
+        retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changes, codes, withdrawn, own
     )
     scores, ids = tf.concat([scores, fresh_scores], axis=1), tf.concat([ids, fresh_ids], axis=1)
     best = tf.math.top_k(scores, tf.minimum(tf.reduce_max(k), tf.shape(scores)[1]))
     return tf.gather(ids, best.indices, batch_dims=1), best.values
 
 
-def _overlay(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changes, codes, withdrawn):
-    """(ids, scores) [batch, min(k, m)] of the overlay alone. codes: int64 [m]; withdrawn: ascending int64 [w]."""
+def _overlay(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changes, codes, withdrawn, own):
+    """(ids, scores) [batch, min(k, m)] of the overlay alone.
+
+    codes: int64 [m]; withdrawn: ascending int64 [w]; own: the `Repeated` of the queries, or None.
+    """
     ids, vectors = changes.overlay_ids, changes.overlay_vectors
     batch, size = tf.shape(embedding)[0], tf.size(ids)
     k = tf.minimum(tf.reduce_max(k), size)
@@ -61,6 +65,13 @@ def _overlay(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, c
     scores = tf.cond(
         tf.reduce_any(beta != 0.0), lambda: scores - beta * _log_popularity(retriever, codes), lambda: scores
     )
+    if own is not None:
+        order = tf.argsort(codes)
+        place = tf.searchsorted(tf.gather(codes, order), tf.reshape(own.codes, [-1]))
+        place = tf.gather(tf.concat([order, [-1]], axis=0), tf.reshape(place, tf.shape(own.codes)))
+        at = tf.where(tf.gather(tf.concat([codes, [-1]], axis=0), tf.where(place < 0, size, place)) == own.codes)
+        cells = tf.stack([tf.cast(at[:, 0], tf.int32), tf.gather_nd(place, at)], axis=1)
+        scores = tf.tensor_scatter_nd_add(scores, cells, tf.gather_nd(own.values, at))
     there = tf.math.is_finite(scores) & (ids != retriever.missing_id) & ~contains(withdrawn, codes)
     there = tf.cond(
         tf.reduce_all(allow_ids == retriever.missing_id), lambda: there,

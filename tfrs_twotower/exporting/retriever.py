@@ -9,7 +9,9 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.exporting.popularity import searched_queries
 from tfrs_twotower.exporting.user_rows import UserRows
 from tfrs_twotower.features import Vocabulary, fingerprints
-from tfrs_twotower.index import contains, exclude, search_interests, top_k
+from tfrs_twotower.features.vocabulary import is_missing
+from tfrs_twotower.index import TopK, contains, exclude, search_interests, top_k
+from tfrs_twotower.models import repeated
 from tfrs_twotower.rerankers import reorder
 
 _BLOCK_SCORES = 2**25  # scores of one block of queries in exact search: 128 MiB of float32
@@ -35,8 +37,9 @@ class Retriever(tf.Module):
     """Towers, catalogue and index together.
 
     It answers the same in Python and, saved, in any TensorFlow runtime. Scores are
-    ⟨u, v⟩ / τ + (w − β) · log p(item), with β = 0 unless a request says otherwise. Of a query with several
-    interests the one with the largest ⟨u, v⟩ counts, and its vector is [interests, dim] wherever [dim] is said.
+    ⟨u, v⟩ / τ + (w − β) · log p(item), with β = 0 unless a request says otherwise. `repeats` adds to the items of the
+    query's past. Of a query with several interests the one with the largest ⟨u, v⟩ counts, and its vector is
+    [interests, dim] wherever [dim] is said.
 
     With a reranker, the first N answers of every request that brings features are rescored: filters and β
     count before, so nothing that they left out comes back. A search by vector is the retrieval alone.
@@ -53,11 +56,12 @@ class Retriever(tf.Module):
       reranking: a `Reranking` of the same catalogue, or None.
       popularity_weight: w, at least 0.
       similarity: the `Similarity` of `vectors`, for similar items; None: ⟨v, v'⟩.
+      repeats: a `Repeats` with one weight and one half-life, or None. The query tower then reads the past.
     """
 
     def __init__(
         self, query_tower, candidate_tower, vectors, item_ids, index, temperature, log_popularity, reranking=None,
-        popularity_weight=0.0, similarity=None,
+        popularity_weight=0.0, similarity=None, repeats=None,
     ):
         super().__init__(name="retriever")
         self.query_tower, self.candidate_tower = query_tower, candidate_tower
@@ -76,6 +80,7 @@ class Retriever(tf.Module):
         self._rows = Vocabulary(fingerprints(tf.constant(item_ids)).numpy())
         self._user = query_tower.user_table
         self.user_rows = UserRows(self._user.feature.dim) if self._user else None
+        self.repeats = repeats
 
     def embed_query(self, features):
         """{input name: [batch, ...]} → [batch, dim]."""
@@ -107,25 +112,47 @@ class Retriever(tf.Module):
         """
         encoded, embedding = self._embed(features)
         if self.reranking is None:
-            return self.recommend_by_vector(embedding, k, exclude_ids, allow_ids, popularity_beta, exact)
+            return self.recommend_by_vector(
+                embedding, k, exclude_ids, allow_ids, popularity_beta, exact, past=features
+            )
         k = self._checked(k)
         fetched = self._checked(tf.maximum(k, self.reranking.top))
-        scores, rows = self._search(embedding, fetched, exclude_ids, allow_ids, popularity_beta, exact)
+        own = self.repeated(features, tf.shape(embedding)[0])
+        scores, rows = self._search(embedding, fetched, exclude_ids, allow_ids, popularity_beta, exact, None, own)
         added = self._added(encoded, embedding, rows[:, : self.reranking.top])
         scores, rows = reorder(scores, rows, added)
         return self._named(scores[:, :k], rows[:, :k])
 
-    def recommend_by_vector(self, embedding, k, exclude_ids, allow_ids, popularity_beta, exact=False, hidden=None):
+    def recommend_by_vector(
+        self, embedding, k, exclude_ids, allow_ids, popularity_beta, exact=False, hidden=None, past=None
+    ):
         """As `recommend`, of query vectors that `embed_query` gave: [batch, dim]; without a reranker.
 
         hidden: ascending int64 [h], fingerprints of items that no query gets, however many they are; None: no item.
+        past: {input name: [batch or 1, ...]}, as `repeated` takes it; None: nobody has a past.
         """
         k = self._checked(k)
-        return self._named(*self._search(embedding, k, exclude_ids, allow_ids, popularity_beta, exact, hidden))
+        own = None if past is None else self.repeated(past, tf.shape(embedding)[0])
+        return self._named(*self._search(embedding, k, exclude_ids, allow_ids, popularity_beta, exact, hidden, own))
+
+    def repeated(self, past, batch):
+        """The `Repeated` of a batch, weighted; None without `repeats`. Its codes are the fingerprints of item ids.
+
+        past: {input name: [batch or 1, ...]}: the past's items and times; the request's time where the model reads it.
+        """
+        if self.repeats is None:
+            return None
+        ids = self._per_query(past[c.HISTORY_ITEM_ID], batch)
+        times = self._per_query(past[c.HISTORY_TIMESTAMP], batch)
+        now = tf.broadcast_to(past.get(c.TIMESTAMP, tf.zeros([1], tf.int64)), [batch])
+        codes = tf.where(is_missing(ids), tf.constant(-1, tf.int64), fingerprints(ids))
+        (weight,), (half_life,) = self.repeats.weights, self.repeats.half_lives
+        found = repeated(codes, times, now, half_life, self.repeats.length)
+        return found._replace(values=weight * found.values)
 
     @_shared
-    def _search(self, embedding, k, exclude_ids, allow_ids, popularity_beta, exact, hidden=None):
-        """(scores, rows) [batch, k] of the retrieval; −inf and any row where there is nothing."""
+    def _search(self, embedding, k, exclude_ids, allow_ids, popularity_beta, exact, hidden=None, own=None):
+        """(scores, rows) [batch, k] of the retrieval; −inf and any row where there is nothing. own: a `Repeated`."""
         queries = embedding * self.scale
         batch = tf.shape(queries)[0]
         excluded = self._per_query(exclude_ids, batch)
@@ -133,7 +160,7 @@ class Retriever(tf.Module):
         beta = tf.broadcast_to(tf.reshape(tf.cast(popularity_beta, tf.float32), [-1]), [batch])
 
         def by_exact():
-            return self._exact(queries, k, excluded, allowed, beta - self.popularity_weight, hidden)
+            return self._exact(queries, k, excluded, allowed, beta - self.popularity_weight, hidden, False, own)
 
         if exact or self.index is None:
             return by_exact()
@@ -141,7 +168,12 @@ class Retriever(tf.Module):
             tf.reduce_all(allowed == self.missing_id), tf.reduce_all(beta == 0.0)
         )
         searched = searched_queries(embedding) * self.scale if self.popularity_weight else queries
-        return tf.cond(plain, lambda: self._approximate(searched, k, excluded, hidden, by_exact), by_exact)
+
+        def by_index():
+            found = self._approximate(searched, k, excluded, hidden, by_exact)
+            return found if own is None else self._with_own(*found, queries, excluded, hidden, own)
+
+        return tf.cond(plain, by_index, by_exact)
 
     def similar_items(self, item_id, k):
         """The k catalogue items most like each item, without the item itself: (ids, scores), scores by `similarity`."""
@@ -168,6 +200,9 @@ class Retriever(tf.Module):
         vectors = tf.gather(self.vectors, tf.maximum(rows, 0))
         scores = best_of_interests(lambda query: tf.einsum("bd,bcd->bc", query, vectors), queries)
         scores += self.popularity_weight * tf.gather(self.log_popularity, tf.maximum(rows, 0))
+        own = self.repeated(features, tf.shape(queries)[0])
+        if own is not None:
+            scores += own.of(fingerprints(self._per_query(candidate_ids, tf.shape(queries)[0])))
         if self.reranking is not None:
             scores += self._added(encoded, embedding, rows)
         return tf.where(rows >= 0, scores, LOWEST)
@@ -199,7 +234,9 @@ class Retriever(tf.Module):
         return tf.where(found, ids, self.missing_id), tf.where(found, scores, LOWEST)
 
     def _approximate(self, queries, k, exclude_ids, hidden, by_exact):
-        """Over-fetches by the number of exclusions; falls back to exact search when too few are left.
+        """The answer of the index, without what a query's own past adds.
+
+        It over-fetches by the number of exclusions; falls back to exact search when too few are left.
 
         Of what is hidden it makes up for k + `_SPARE`: fetching them all costs more than the exact search of the
         few queries most of whose best items are hidden.
@@ -214,16 +251,35 @@ class Retriever(tf.Module):
         scores, rows = exclude(found, self.rows_of(exclude_ids), k)
         return tf.cond(tf.reduce_all(rows >= 0), lambda: (scores, rows), by_exact)
 
+    def _with_own(self, scores, rows, queries, exclude_ids, hidden, own):
+        """(scores, rows) of the best, with the items of the query's past at their whole score."""
+        past = self._rows.lookup(own.codes) - 1
+        vectors, popular = (tf.gather(values, tf.maximum(past, 0)) for values in (self.vectors, self.log_popularity))
+        known = best_of_interests(lambda query: tf.einsum("bd,bwd->bw", query, vectors), queries)
+        known += self.popularity_weight * popular + own.values
+        there = past >= 0
+        if hidden is not None:
+            there &= ~contains(hidden, own.codes)
+        k = tf.shape(scores)[1]
+        out = TopK(tf.where(there, known, -np.inf), tf.where(there, past, -1))
+        left = exclude(out, self.rows_of(exclude_ids), k)
+        others = exclude(TopK(scores, rows), tf.where(there, past, -1), k)
+        scores, rows = (tf.concat([getattr(part, name) for part in (left, others)], axis=1) for name in TopK._fields)
+        best = tf.math.top_k(scores, k)
+        return best.values, tf.gather(rows, best.indices, batch_dims=1)
+
     @_shared
-    def _exact(self, queries, k, exclude_ids, allow_ids, beta, hidden=None, similar=False):
+    def _exact(self, queries, k, exclude_ids, allow_ids, beta, hidden=None, similar=False, own=None):
         """(scores, rows) [batch, k] by exact search, in blocks of queries so that memory stays bounded.
 
         similar: True turns inner products with 2v / |v| into the part of `similarity` that depends on the other item.
+        own: a `Repeated`, added to the scores; None: nothing is.
         """
         batch = tf.shape(queries)[0]
         step = max(1, _BLOCK_SCORES // self.size)
         blocks = tf.maximum((batch + step - 1) // step, 1)
         offered = None if hidden is None else self._offered(hidden)
+        past = None if own is None else self._rows.lookup(own.codes) - 1
 
         def search(start, stop):
             scores = best_of_interests(
@@ -237,6 +293,10 @@ class Retriever(tf.Module):
                 lambda: scores - weights[:, tf.newaxis] * self.log_popularity,
                 lambda: scores,
             )
+            if past is not None:
+                at = tf.where(past[start:stop] >= 0)
+                cells = tf.stack([tf.cast(at[:, 0], tf.int32), tf.gather_nd(past[start:stop], at)], axis=1)
+                scores = tf.tensor_scatter_nd_add(scores, cells, tf.gather_nd(own.values[start:stop], at))
             if offered is not None:
                 scores = tf.where(offered, scores, -np.inf)
             scores = self._without(scores, exclude_ids[start:stop])

@@ -50,20 +50,17 @@ def signatures(retriever):
         tf.TensorSpec([None], id_type, c.WITHDRAWN_IDS),
     ]
 
-    def freshly(first, embed):
-        @_graph(input_signature=[first, *filters, *changes])
-        def recommend_fresh(
-            query, k=tf.constant(DEFAULT_K), exclude_ids=no_ids, allow_ids=no_ids, popularity_beta=tf.constant(0.0),
-            overlay_ids=no_changes.overlay_ids, overlay_vectors=no_changes.overlay_vectors,
-            withdrawn_ids=no_changes.withdrawn_ids,
-        ):
-            changed = fresh.Changes(overlay_ids, overlay_vectors, withdrawn_ids)
-            ids, scores = fresh.recommend(
-                retriever, embed(query), k, exclude_ids, allow_ids, popularity_beta, changed
-            )
-            return {c.IDS: ids, c.SCORES: scores}
-
-        return recommend_fresh
+    @_graph(input_signature=[query, *filters, *changes])
+    def recommend_fresh(
+        features, k=tf.constant(DEFAULT_K), exclude_ids=no_ids, allow_ids=no_ids, popularity_beta=tf.constant(0.0),
+        overlay_ids=no_changes.overlay_ids, overlay_vectors=no_changes.overlay_vectors,
+        withdrawn_ids=no_changes.withdrawn_ids,
+    ):
+        changed, embedding = fresh.Changes(overlay_ids, overlay_vectors, withdrawn_ids), retriever.embed_query(features)
+        ids, scores = fresh.recommend(
+            retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changed, features
+        )
+        return {c.IDS: ids, c.SCORES: scores}
 
     @_graph(input_signature=[query])
     def embed_query(features):
@@ -77,6 +74,16 @@ def signatures(retriever):
         embedding, k=tf.constant(DEFAULT_K), exclude_ids=no_ids, allow_ids=no_ids, popularity_beta=tf.constant(0.0)
     ):
         ids, scores = retriever.recommend_by_vector(embedding, k, exclude_ids, allow_ids, popularity_beta)
+        return {c.IDS: ids, c.SCORES: scores}
+
+    @_graph(input_signature=[vector, *filters, *changes])
+    def recommend_fresh_by_vector(
+        embedding, k=tf.constant(DEFAULT_K), exclude_ids=no_ids, allow_ids=no_ids, popularity_beta=tf.constant(0.0),
+        overlay_ids=no_changes.overlay_ids, overlay_vectors=no_changes.overlay_vectors,
+        withdrawn_ids=no_changes.withdrawn_ids,
+    ):
+        changed = fresh.Changes(overlay_ids, overlay_vectors, withdrawn_ids)
+        ids, scores = fresh.recommend(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changed)
         return {c.IDS: ids, c.SCORES: scores}
 
     @_graph(input_signature=[candidate])
@@ -96,17 +103,60 @@ def signatures(retriever):
         "serving_default": recommender(exact=False),
         "recommend_exact": recommender(exact=True),
         "recommend_by_vector": recommend_by_vector,
-        "recommend_fresh": freshly(query, retriever.embed_query),
-        "recommend_fresh_by_vector": freshly(vector, tf.identity),
+        "recommend_fresh": recommend_fresh,
+        "recommend_fresh_by_vector": recommend_fresh_by_vector,
         "embed_query": embed_query,
         "embed_candidate": embed_candidate,
         "score_pairs": score_pairs,
         "similar_items": similar_items,
     }
+    if retriever.repeats is not None:
+        found.update(_told_the_past(retriever, vector, filters, changes))
     if retriever.user_rows is not None:
         found["update_user_rows"] = _user_rows(retriever.user_rows)
     # By vector there is the retrieval alone: with a reranker, other answers than everywhere else.
     return found if retriever.reranking is None else {n: f for n, f in found.items() if n not in BY_VECTOR}
+
+
+def _told_the_past(retriever, vector, filters, changes):
+    """The two searches by vector, which may be told the past, as it counts; without it nobody had anything before."""
+    id_type = retriever.item_ids.dtype
+    past = [
+        tf.TensorSpec([None, None], id_type, c.HISTORY_ITEM_ID),
+        tf.TensorSpec([None, None], tf.int64, c.HISTORY_TIMESTAMP),
+        tf.TensorSpec([None], tf.int64, c.TIMESTAMP),
+    ]
+    no_ids, no_times, now = tf.zeros([1, 0], id_type), tf.zeros([1, 0], tf.int64), tf.zeros([1], tf.int64)
+    nothing, no_vectors = tf.zeros([0], id_type), tf.zeros([0, retriever.dim])
+
+    def named(items, times, now):
+        return {c.HISTORY_ITEM_ID: items, c.HISTORY_TIMESTAMP: times, c.TIMESTAMP: now}
+
+    @_graph(input_signature=[vector, *filters, *past])
+    def recommend_by_vector(
+        embedding, k=tf.constant(DEFAULT_K), exclude_ids=no_ids, allow_ids=no_ids, popularity_beta=tf.constant(0.0),
+        history_item_id=no_ids, history_timestamp=no_times, timestamp=now,
+    ):
+        ids, scores = retriever.recommend_by_vector(
+            embedding, k, exclude_ids, allow_ids, popularity_beta,
+            past=named(history_item_id, history_timestamp, timestamp),
+        )
+        return {c.IDS: ids, c.SCORES: scores}
+
+    @_graph(input_signature=[vector, *filters, *changes, *past])
+    def recommend_fresh_by_vector(
+        embedding, k=tf.constant(DEFAULT_K), exclude_ids=no_ids, allow_ids=no_ids, popularity_beta=tf.constant(0.0),
+        overlay_ids=nothing, overlay_vectors=no_vectors, withdrawn_ids=nothing,
+        history_item_id=no_ids, history_timestamp=no_times, timestamp=now,
+    ):
+        ids, scores = fresh.recommend(
+            retriever, embedding, k, exclude_ids, allow_ids, popularity_beta,
+            fresh.Changes(overlay_ids, overlay_vectors, withdrawn_ids),
+            named(history_item_id, history_timestamp, timestamp),
+        )
+        return {c.IDS: ids, c.SCORES: scores}
+
+    return {"recommend_by_vector": recommend_by_vector, "recommend_fresh_by_vector": recommend_fresh_by_vector}
 
 
 def _user_rows(user_rows):

@@ -9,7 +9,9 @@ from tfrs_twotower.models.event_heads import EventHeads
 from tfrs_twotower.models.mimic import Mimic
 from tfrs_twotower.models.multi_interest import MultiInterestTwoTower
 from tfrs_twotower.models.objectives import CatalogueObjective, ItemFeatures, Positives, SampledObjective
+from tfrs_twotower.models.repeats import Repeated, Repeats, repeated
 from tfrs_twotower.models.retrieval import Retrieval
+from tfrs_twotower.models.score_weights import ScoreWeights
 from tfrs_twotower.models.self_supervision import SelfSupervision
 from tfrs_twotower.models.sequence_model import SequenceTwoTower
 from tfrs_twotower.models.temperature import (
@@ -35,13 +37,17 @@ __all__ = [
     "Mimic",
     "MultiInterestTwoTower",
     "Positives",
+    "Repeated",
+    "Repeats",
     "Retrieval",
     "SampledObjective",
     "ScheduledTemperature",
+    "ScoreWeights",
     "SelfSupervision",
     "SequenceTwoTower",
     "Temperature",
     "TwoTowerModel",
     "build_auxiliary",
     "build_temperature",
+    "repeated",
 ]

@@ -7,10 +7,12 @@ The features of both towers are derived from the columns: numbers, categories, t
 (`racing.py`): one reads the events in order, the other takes a mean of their vectors. The one that ranks the validation
 queries best trains on. `--minutes` sets about how long all takes. The run's config.json holds what was chosen, and
 `twotower train RUN/config.json` uses just that. Validation also chooses the weight of popularity in the score: where
-people come back after a long time, or leave few events, the towers alone rank worse than popularity.
+people come back after a long time, or leave few events, the towers alone rank worse than popularity. Where people come
+back to the same items, it chooses the weight of what they had before as well.
 """
 
 from tfrs_twotower.evaluation import EvaluationConfig
+from tfrs_twotower.models import Repeats
 from tfrs_twotower.recipe import ModelConfig, Race, Recipe
 from tfrs_twotower.training import TrainingConfig
 
@@ -23,7 +25,9 @@ def recipe():
     """The recipe; its source comes from the command line, or frames are handed to the `Recommender`."""
     return Recipe(
         name="plain",
-        model=ModelConfig(popularity_weights=_POPULARITY, popularity_half_lives=_HALF_LIVES),
+        model=ModelConfig(
+            popularity_weights=_POPULARITY, popularity_half_lives=_HALF_LIVES, repeats=Repeats(),
+        ),
         training=TrainingConfig(epochs=60),
         evaluation=EvaluationConfig(validation_queries=_QUERIES),
         race=Race(),

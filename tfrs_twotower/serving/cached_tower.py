@@ -35,9 +35,10 @@ class CachedTower:
             return signature(tensors)  # a feature that has a default was left out
         with self._metrics.stage("tower"):
             embedding = self._vectors(model, features)
-        options = {name: tensor for name, tensor in tensors.items() if name not in features}
+        searched = model.signatures[search]  # of the features it takes the past, where repeats count
+        options = {name: t for name, t in tensors.items() if name not in features or name in searched.inputs}
         with self._metrics.stage("search"):
-            return model.signatures[search]({c.EMBEDDING: tf.constant(embedding), **options})
+            return searched({c.EMBEDDING: tf.constant(embedding), **options})
 
     def _vectors(self, model, features):
         """float32 [batch, dim]."""

@@ -111,7 +111,9 @@ class LoadedModel:
 
     @functools.cached_property
     def history_length(self):
-        """How many events of a user's past the query tower reads at most."""
+        """How many events of a user's past the model reads at most."""
+        if "history_events" in self.manifest:
+            return max(self.manifest["history_events"], 1)
         try:
             query = from_dict(self.manifest["schema"]).query
         except (KeyError, AttributeError, ConfigError):  # not one of ours, or of another version

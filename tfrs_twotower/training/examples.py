@@ -123,13 +123,16 @@ class Examples:
         """Encoded candidate features of item rows."""
         return self.items.rows(rows)
 
-    def raw_queries(self, rows):
-        """Query features at log rows as a served request carries them: {input name: tensor [rows, ...]}."""
+    def raw_queries(self, rows, past_length=None):
+        """Query features at log rows as a served request carries them: {input name: tensor [rows, ...]}.
+
+        past_length: events of the past that it carries; None: as many as the towers read.
+        """
         rows, log = np.asarray(rows), self.log
         table = event_table(log, [n for n in self._specs if n not in _HISTORY_INPUTS], rows)
         raw = {name: to_tensor(table[name], self._specs[name]) for name in table.column_names}
         if self.past_fields:
-            items, times = self.history.before(rows, self.history_length)
+            items, times = self.history.before(rows, past_length or self.history_length)
             ids = to_tensor(log.items[c.ITEM_ID], tf.TensorSpec([None], key_dtype(log.items[c.ITEM_ID], c.ITEM_ID)))
             missing = c.MISSING_STRING_ID if ids.dtype == tf.string else c.MISSING_INT_ID
             known = tf.gather(ids, np.maximum(items, 0))

@@ -1,0 +1,95 @@
+"""What people come back to, as a part of the score: + w · (1 + log(1 + n)) for an item that the user had before.
+
+n is the number of the user's past events with the item; an event that is `half_life` days old counts half. Vectors of a
+few hundred numbers cannot hold all that a person had: this term holds it exactly.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.config import at_least, config
+from tfrs_twotower.errors import ConfigError, invalid
+
+NONE = np.iinfo(np.int64).max  # the code of no item: it stands behind all others
+_DAY = 86_400.0
+
+
+@config
+class Repeats:
+    """The weights and half-lives of the term; validation chooses among several.
+
+    It counts only where the evaluation counts repeats (`EvaluationConfig.exclude_seen`) and the log has times. The
+    query needs a feature of the past.
+
+    Attributes:
+      length: the newest events of a past that count.
+      weights: w, each at least 0. Of several, validation chooses one after the training. An update keeps its parent's.
+      half_lives: days, each above 0; None: all events count alike. Of several, the one with which the term and
+        popularity alone rank validation best is kept.
+    """
+
+    length: int = 500
+    weights: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
+    half_lives: tuple[float | None, ...] = (None, 180.0, 90.0, 45.0)
+
+    def __post_init__(self):
+        at_least(1, self, "length")
+        if not self.weights or not all(0.0 <= w < float("inf") for w in self.weights):
+            rule = "hold numbers that are at least 0"
+            raise ConfigError(invalid("Repeats.weights", rule, self.weights, "For no such term write repeats=null."))
+        if not self.half_lives or not all(h is None or h > 0 for h in self.half_lives):
+            rule, way_out = "hold numbers of days above 0, or null", "Write (None,) for none."
+            raise ConfigError(invalid("Repeats.half_lives", rule, self.half_lives, way_out))
+
+
+class Repeated(NamedTuple):
+    """The items of each query's past, each once.
+
+    codes: int64 [batch, any], ascending in a row, `NONE` behind them.
+    values: float32 [batch, any]: 1 + log(1 + n), 0 beside `NONE`.
+    """
+
+    codes: tf.Tensor
+    values: tf.Tensor
+
+    def of(self, codes):
+        """float32 [batch, m]: the values of items `codes`, int64 [batch, m]; 0 for those that are not in the past."""
+        ordered = tf.pad(self.codes, [[0, 0], [0, 1]], constant_values=NONE)
+        at = tf.minimum(tf.searchsorted(ordered, codes), tf.shape(ordered)[1] - 1)
+        found = tf.gather(ordered, at, batch_dims=1) == codes
+        values = tf.gather(tf.pad(self.values, [[0, 0], [0, 1]]), at, batch_dims=1)
+        return tf.where(found, values, 0.0)
+
+
+def repeated(codes, times, now, half_life, length):
+    """The `Repeated` of pasts.
+
+    Args:
+      codes: int64 [batch, n], what names an item, oldest event first; −1: no event.
+      times: int64 [batch, n], seconds since 1970; 0 or less: unknown, it counts as now.
+      now: int64 [batch], when the request is made; 0 or less: at the newest event.
+      half_life: days, or None.
+      length: the newest events that count.
+    """
+    there = codes != -1
+    place = tf.range(1, tf.shape(codes)[1] + 1)
+    last = tf.reduce_max(tf.where(there, place, 0), axis=1, keepdims=True)
+    there &= place > last - length
+    number = tf.cast(there, tf.float32)
+    if half_life is not None:
+        newest = tf.reduce_max(tf.where(there, times, 0), axis=1)
+        now = tf.where(now > 0, now, newest)[:, tf.newaxis]
+        age = tf.cast(tf.where(times > 0, tf.maximum(now - times, 0), 0), tf.float32)
+        number *= 0.5 ** (age / (half_life * _DAY))
+    codes = tf.where(there, codes, NONE)
+    order = tf.argsort(codes, axis=1, stable=True)
+    codes, number = (tf.gather(values, order, batch_dims=1) for values in (codes, number))
+    first = tf.concat([tf.ones_like(codes[:, :1], tf.bool), codes[:, 1:] != codes[:, :-1]], axis=1)
+    batch, width = tf.shape(codes)[0], tf.shape(codes)[1]
+    item = tf.cumsum(tf.cast(first, tf.int32), axis=1) - 1 + width * tf.range(batch)[:, tf.newaxis]
+    number = tf.reshape(tf.math.unsorted_segment_sum(number, item, batch * width), [batch, width])
+    codes = tf.reshape(tf.math.unsorted_segment_max(codes, item, batch * width), [batch, width])
+    there = (codes != NONE) & (codes != tf.int64.min)  # a segment without an item has the lowest number
+    return Repeated(tf.where(there, codes, NONE), tf.where(there, 1.0 + tf.math.log1p(number), 0.0))
