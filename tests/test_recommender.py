@@ -61,7 +61,7 @@ def test_validation_chooses_the_weight_of_popularity(trained):
     a = copy.copy(trained.assembly)
     a.recipe = override(a.recipe, ["model.popularity_weights=[0.0, 1000000.0]"])
     queries, monitor = a.split.validation, a.recipe.training.monitor
-    found = {weight: metrics[monitor] for weight, metrics in Validation(a).by_weight().items()}
+    found = {weights.popularity: metrics[monitor] for weights, metrics in Validation(a).by_weights().items()}
     popularity = a.judge(queries, Popularity(a.train_counts, len(queries)), bootstrap=0).metrics[monitor]
     assert found[1_000_000.0] == pytest.approx(popularity, abs=0.02)  # ties of counts are the towers' to break
     assert found[0.0] == a.judge(queries, a.model_scorer(queries), bootstrap=0).metrics[monitor] > popularity

@@ -22,6 +22,7 @@ from tfrs_twotower.evaluation import (
     TrainingEvents,
     chosen,
     evaluate,
+    history_matrix,
     kept,
     repeat_share,
     viewed,
@@ -42,6 +43,8 @@ from tfrs_twotower.training import (
     TrainingBatches,
     computing_in,
     event_weights,
+    neighbour_vectors,
+    pooled,
     shown_counts,
     start_items,
 )
@@ -83,7 +86,7 @@ class Assembly:
 
     def __post_init__(self):
         model = self.model
-        self._kept = None  # what `_repeated` gave last
+        self._kept = {}  # what was last asked of the pasts of queries
         self._query, self._candidate = (
             tf.function(functools.partial(tower, training=False), reduce_retracing=True, autograph=False)
             for tower in (model.query_tower, model.candidate_tower)
@@ -96,13 +99,46 @@ class Assembly:
             start_items(self.model, self.examples, self.split.known, settings, self.recipe.training.seed)
 
     def query_vectors(self, rows):
-        """float32 [rows, dim], or [rows, interests, dim]: the query tower at log rows."""
+        """float32 [rows, dim], or [rows, interests, dim]: the query tower at log rows, and what stands behind it."""
+        return self._beside(self._tower_vectors(rows), lambda: self._pooled(rows), self.weights)
+
+    def candidate_vectors(self):
+        """float32 [catalogue, dim]: the candidate tower over the catalogue, and what stands behind it."""
+        vectors = self._catalogue_vectors()
+        return np.concatenate([vectors, self.neighbours.items], axis=1) if self.weights.neighbours else vectors
+
+    def towers(self, queries):
+        """(of the queries, of the catalogue): the towers' vectors alone."""
+        return self._tower_vectors(queries.row), self._catalogue_vectors()
+
+    def _tower_vectors(self, rows):
         block = min(_BLOCK, max(_CELLS // max(self.examples.history_length, 1) ** 2, 1))
         return _in_blocks(lambda part: self._query(self.examples.queries(part)), rows, block)
 
-    def candidate_vectors(self):
-        """float32 [catalogue, dim]: the candidate tower over the catalogue."""
+    def _catalogue_vectors(self):
         return _in_blocks(lambda part: self._candidate(self.examples.candidates(part)), self.catalogue)
+
+    def _beside(self, vectors, pooled, weights):
+        """The vectors of queries, with those of their pasts behind them where these weigh anything."""
+        if not weights.neighbours:
+            return vectors
+        return np.concatenate([vectors, np.float32(weights.neighbours * self.model.temperature) * pooled()], axis=1)
+
+    @functools.cached_property
+    def neighbours(self):
+        """The `NeighbourVectors` of the training events, by the recipe's first penalty."""
+        return self._fitted_neighbours(self.recipe.model.neighbours.penalties[0])
+
+    def _fitted_neighbours(self, penalty):
+        settings, seed = self.recipe.model.neighbours, self.recipe.training.seed
+        return neighbour_vectors(self._training_events.visits(), penalty, settings.dim, settings.items, seed)
+
+    @functools.cached_property
+    def _training_events(self):
+        rows = self.split.known
+        return TrainingEvents(
+            self.log.user[rows], self.positions(self.log.item[rows]), self.log.timestamp[rows], len(self.catalogue)
+        )
 
     def popular(self, half_life):
         """float64 [catalogue]: training events of each item; one `half_life` days older than the newest counts half.
@@ -126,29 +162,44 @@ class Assembly:
         """Validation's `Queries`, or a sample of `evaluation.validation_queries` of them, drawn by the seed."""
         return self._drawn_of_validation(self.recipe.evaluation.validation_queries or None)
 
-    def choose_half_lives(self):
-        """Keeps the half-life with which popularity alone ranks validation best, then that of repeats beside it.
+    def choose_terms(self):
+        """Keeps of several half-lives and penalties those that rank validation best without the towers.
 
-        Of equal ones the first.
+        Popularity's half-life is chosen by popularity alone; then that of repeats, and the penalty of neighbours, each
+        beside popularity. Of equal ones the first.
         """
-        model, queries, popular = self.recipe.model, self.validation_queries(), self.popular
+        model, queries = self.recipe.model, self.validation_queries()
         if len(model.popularity_half_lives) > 1:
             best = self.log.timed and max(model.popularity_half_lives, key=lambda half_life: self._monitored(
-                queries, Popularity(popular(half_life), len(queries))
+                queries, Popularity(self.popular(half_life), len(queries))
             ))
-            model = dataclasses.replace(model, popularity_half_lives=(best or None,))
-        self.recipe = dataclasses.replace(self.recipe, model=model)
+            model = self._keep(popularity_half_lives=(best or None,))
+        nothing = np.zeros([len(queries), 1]), np.zeros([len(self.catalogue), 1])
         if model.repeats and len(model.repeats.half_lives) > 1:
-            weight = model.repeats.weights[len(model.repeats.weights) // 2]
+            weight = _middle(model.repeats.weights)
 
-            def alone(half_life):
+            def had(half_life):
                 positions, values = self._repeated(queries, half_life)
-                nothing = np.zeros([len(queries), 1]), np.zeros([len(self.catalogue), 1])
                 return DotScorer(*nothing, self.log_popularity, (positions, weight * values))
 
-            best = max(model.repeats.half_lives, key=lambda half_life: self._monitored(queries, alone(half_life)))
-            model = dataclasses.replace(model, repeats=dataclasses.replace(model.repeats, half_lives=(best,)))
+            best = max(model.repeats.half_lives, key=lambda half_life: self._monitored(queries, had(half_life)))
+            model = self._keep(repeats=dataclasses.replace(model.repeats, half_lives=(best,)))
+        if model.neighbours and len(model.neighbours.penalties) > 1:
+            weights, found = ScoreWeights(1.0, _middle(model.neighbours.weights)), {}
+            for penalty in model.neighbours.penalties:
+                self.neighbours = self._fitted_neighbours(penalty)
+                value = self._monitored(queries, self.scorer(queries, *nothing, weights))
+                if not found or value > found["value"]:
+                    found = {"value": value, "penalty": penalty, "neighbours": self.neighbours}
+                self._kept.clear()
+            self.neighbours = found["neighbours"]
+            self._keep(neighbours=dataclasses.replace(model.neighbours, penalties=(found["penalty"],)))
+
+    def _keep(self, **settings):
+        """Puts settings into the recipe's model; returns that."""
+        model = dataclasses.replace(self.recipe.model, **settings)
         self.recipe = dataclasses.replace(self.recipe, model=model)
+        return model
 
     @property
     def repeats(self):
@@ -159,13 +210,30 @@ class Assembly:
     @property
     def past_length(self):
         """Events of a user's past that a request carries: as many as a feature or the repeats read."""
-        return max(self.examples.history_length, self.repeats.length if self.repeats else 0)
+        neighbours = self.recipe.model.neighbours if self.weights.neighbours else None
+        return max(self.examples.history_length, *(part.length for part in (self.repeats, neighbours) if part), 0)
+
+    def _remembered(self, queries, half_life, of, *given):
+        """`of(*given)`, which is not made anew while the same queries are asked for."""
+        kept = self._kept.get(of.__name__)
+        if kept is None or kept[0] is not queries or kept[1] != half_life:
+            kept = self._kept[of.__name__] = queries, half_life, of(*given)
+        return kept[2]
+
+    def _pooled(self, rows):
+        """float32 [rows, dim]: p of the users' pasts before log rows."""
+        length, found = self.recipe.model.neighbours.length, []
+        block = max(_PAST // length, 1)
+        for i in range(0, len(rows), block):
+            items = self.examples.history.before(rows[i: i + block], length)[0]
+            positions = np.where(items >= 0, self.positions(items), -1)
+            histories = Ragged.from_lengths(positions.ravel(), np.full(len(positions), length))
+            found.append(pooled(history_matrix(histories, len(self.catalogue), "all"), self.neighbours.past))
+        return np.concatenate(found)
 
     def _repeated(self, queries, half_life):
         """(`Ragged` of catalogue positions, float32 values): what each query's user had before, by a half-life."""
-        if self._kept is None or self._kept[0] is not queries or self._kept[1] != half_life:
-            self._kept = queries, half_life, self._of_pasts(queries, half_life)
-        return self._kept[2]
+        return self._remembered(queries, half_life, self._of_pasts, queries, half_life)
 
     def _of_pasts(self, queries, half_life):
         length, timed = self.recipe.model.repeats.length, c.TIMESTAMP in self.model.query_tower.inputs()
@@ -208,11 +276,13 @@ class Assembly:
 
     def model_scorer(self, queries, view=None):
         """A `Scorer` of the model as it is served, for an evaluation in `view`."""
-        vectors = self.query_vectors(queries.row), self.candidate_vectors()
-        return self.scorer(queries, *vectors, self.weights, view)
+        return self.scorer(queries, *self.towers(queries), self.weights, view)
 
     def scorer(self, queries, vectors, candidates, weights, view=None):
-        """As `model_scorer`, but of given vectors of the queries and the catalogue, and given `ScoreWeights`."""
+        """As `model_scorer`, but of given vectors of the towers (`towers`), and given `ScoreWeights`."""
+        if weights.neighbours:
+            vectors = self._beside(vectors, lambda: self._remembered(queries, None, self._pooled, queries.row), weights)
+            candidates = np.concatenate([candidates, self.neighbours.items], axis=1)
         bias = weights.popularity * self.log_popularity if weights.popularity else None
         own = None
         if weights.repeats:
@@ -235,12 +305,9 @@ class Assembly:
         Where validation and test have the same queries, as in an update, the settings stay at their defaults.
         """
         rows, validation, config = self.split.known, self.split.validation, self.recipe.evaluation
-        events = TrainingEvents(
-            self.log.user[rows], self.positions(self.log.item[rows]), self.log.timestamp[rows], len(self.catalogue)
-        )
         chosen_on = None if validation is self.split.test else self._drawn_of_validation(_TUNING_QUERIES)
         return Baselines(
-            events, config.seconds(len(rows)), repeat_share(validation) > MANY,
+            self._training_events, config.seconds(len(rows)), repeat_share(validation) > MANY,
             None if chosen_on is None else self._histories(chosen_on),
             functools.partial(self._monitored, chosen_on), self.recipe.training.seed,
         )
@@ -271,6 +338,10 @@ class Assembly:
     def _at_positions(self, ragged, known_only=False):
         found = Ragged(self.positions(ragged.values), ragged.offsets)
         return kept(found, found.values >= 0) if known_only else found
+
+
+def _middle(values):
+    return values[len(values) // 2]
 
 
 def _in_blocks(embed, rows, block=_BLOCK):
@@ -313,9 +384,10 @@ def _assemble(recipe, log, field_states, grow, split):
         visible[split.train] = True
     weight = event_weights(log, split.train, recipe.training.events)
     query_tower, candidate_tower = towers[0]
-    if repeats and c.HISTORY_ITEM_ID not in query_tower.inputs():
-        rule, way_out = "be null where `schema.query` has no past", "Or add History() to it."
-        raise ConfigError(invalid("model.repeats", rule, repeats, way_out))
+    for name, term in (("repeats", repeats), ("neighbours", recipe.model.neighbours)):
+        if term and c.HISTORY_ITEM_ID not in query_tower.inputs():
+            rule, way_out = "be null where `schema.query` has no past", "Or add History() to it."
+            raise ConfigError(invalid(f"model.{name}", rule, term, way_out))
     examples = Examples(log, query_tower.fields, candidate_tower.fields, visible=visible, weight=weight)
     positives = split.train[weight[split.train] > 0]
     catalogue = _catalogue_rows(log, split.known, counts)
@@ -339,7 +411,7 @@ def _assemble(recipe, log, field_states, grow, split):
     explicit = ExplicitNegatives(log, recipe.model.negatives, split, catalogue, recipe.training.seed)
     batches = _batches(recipe, query_tower, examples, positives, known, explicit)
     a = Assembly(recipe, log, split, model, examples, batches, catalogue, counts[catalogue], stage)
-    a.choose_half_lives()
+    a.choose_terms()
     return a
 
 

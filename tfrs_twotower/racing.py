@@ -15,6 +15,7 @@ from tfrs_twotower.assembly import assemble, completed
 from tfrs_twotower.features import History, Id, Schema, Sequence
 from tfrs_twotower.losses import FullSoftmax, SampledSoftmax
 from tfrs_twotower.models import FixedTemperature
+from tfrs_twotower.recipe import BESIDE
 from tfrs_twotower.sampling import NoLogQ, StaticLogQ, Uniform
 from tfrs_twotower.searching import Validation
 from tfrs_twotower.towers import HSTU, MLP
@@ -29,6 +30,8 @@ _NEGATIVES = 1024  # of a larger catalogue, a step
 _SEQUENCE = (10, 100)  # events that a sequence tower reads, at least and at most
 _AVERAGED = 10_000_000  # numbers of the tables up to which an average passes over them in every step
 _PAST = 100  # events that are pooled, at most
+_SCORES = 60_000_000  # of an epoch's validation with one choice of weights, which are about twenty
+_LEAST_QUERIES = 500
 _LEAST = 2  # epochs of a candidate; the first seconds go into tracing
 _RACE, _TRAINING = 0.3, 0.12  # shares of the time, for all candidates and for the winner; a refit takes as long again
 
@@ -90,7 +93,9 @@ def _candidate(recipe, log, schema):
         average=0.99 if rows * dim <= _AVERAGED else 0.0,
         known_positives=0 if sequence else 100,
     )
-    return dataclasses.replace(recipe, schema=schema, model=model, training=training)
+    queries = min(recipe.evaluation.validation_queries or _SCORES, max(_SCORES // catalogue, _LEAST_QUERIES))
+    evaluation = dataclasses.replace(recipe.evaluation, validation_queries=queries)
+    return dataclasses.replace(recipe, schema=schema, model=model, training=training, evaluation=evaluation)
 
 
 def race(recipe, log, directory, verbose=1):
@@ -114,11 +119,14 @@ def race(recipe, log, directory, verbose=1):
     whole = recipe.race.minutes * 60.0 if recipe.race.minutes else seconds_for(len(log))
     if verbose and not result["candidates"]:
         print(f"Race of {', '.join(entrants)}: about {whole / 60:.0f} minutes in all (--minutes).", flush=True)
+    beside = {}  # what stands beside the towers in the score: chosen with the first candidate, for all
     for name, entrant in entrants.items():
+        entrants[name] = entrant = dataclasses.replace(entrant, model=dataclasses.replace(entrant.model, **beside))
         if name not in result["candidates"]:
-            found = _tried(name, entrant, log, folder / name, whole * _RACE / len(entrants), verbose)
+            found, model = _tried(name, entrant, log, folder / name, whole * _RACE / len(entrants), verbose)
             result["candidates"][name] = found
             runs.write_json(file, result)
+            beside = {name: getattr(model, name) for name in BESIDE}
     winner = max(result["candidates"], key=lambda name: result["candidates"][name]["best"])
     found = result["candidates"][winner]
     more = int(whole * _TRAINING / max(found["seconds_an_epoch"], 0.01))
@@ -137,13 +145,14 @@ def race(recipe, log, directory, verbose=1):
 
 
 def _tried(name, recipe, log, folder, seconds, verbose):
-    """Trains one candidate for about `seconds`; returns its entry of `race.json`."""
+    """Trains one candidate for about `seconds`; returns its entry of `race.json`, and its model's settings."""
     if verbose:
         print(f"Candidate {name}:", flush=True)
     a = assemble(recipe, log)
     clock = _Stop(seconds)
     report = fit(a.model, a.batches, recipe.training, Validation(a), folder, verbose, [clock], start=a.start)
-    return {"best": report.best, "epochs": report.epochs, "seconds_an_epoch": report.seconds_an_epoch}
+    found = {"best": report.best, "epochs": report.epochs, "seconds_an_epoch": report.seconds_an_epoch}
+    return found, a.recipe.model
 
 
 class _Stop(tf.keras.callbacks.Callback):

@@ -32,7 +32,7 @@ from tfrs_twotower.losses import (
     TripletHinge,
     TripletLogistic,
 )
-from tfrs_twotower.models import FixedTemperature, LearnedTemperature, Repeats, ScheduledTemperature
+from tfrs_twotower.models import FixedTemperature, LearnedTemperature, Neighbours, Repeats, ScheduledTemperature
 from tfrs_twotower.rerankers import COLD, NeuralCF
 from tfrs_twotower.sampling import (
     CrossBatch,
@@ -67,6 +67,7 @@ class ModelConfig:
         chooses one after the training. An update keeps its parent's.
       popularity_half_lives: days after which an event counts half in p(item), each above 0; None: all count alike. Of
         several, the one with which popularity alone ranks validation best is kept.
+      neighbours: what goes with the items of the past scores higher, see `Neighbours`; None: it does not.
       repeats: what the user had before scores higher, see `Repeats`; None: it does not.
       item_start: `CoVisits`: the item vectors start from the training log's pairs of items; None: at random.
       reranker: what rescores the retrieved top, in evaluation and in an export: `NeuralCF`, `COLD` or None.
@@ -87,6 +88,7 @@ class ModelConfig:
     auxiliary: tuple = ()
     popularity_weights: tuple[float, ...] = (0.0,)
     popularity_half_lives: tuple[float | None, ...] = (None,)
+    neighbours: Neighbours | None = None
     repeats: Repeats | None = None
     item_start: CoVisits | None = None
     reranker: NeuralCF | COLD | None = None
@@ -98,6 +100,9 @@ class ModelConfig:
         if not self.negatives and not isinstance(self.loss, FullSoftmax):
             way_out = "Write negatives=(InBatch(),), or use loss=FullSoftmax()."
             raise ConfigError(invalid("ModelConfig.negatives", "name a source", self.negatives, way_out))
+        if self.neighbours and (self.reranker or getattr(self.query_encoder, "interests", 1) != 1):
+            rule = "be null with a reranker, and with an encoder of several interests"
+            raise ConfigError(invalid("ModelConfig.neighbours", rule, self.neighbours, "Leave it out."))
         if isinstance(self.loss, RefinedSampledSoftmax) and isinstance(self.logq, NoLogQ):
             rule, way_out = "be StreamingLogQ or StaticLogQ with RefinedSampledSoftmax", "Or use loss=SampledSoftmax()."
             raise ConfigError(invalid("ModelConfig.logq", rule, self.logq, way_out))
@@ -118,8 +123,8 @@ class Member:
     """A further model of an ensemble: see `Recipe.ensemble`.
 
     Attributes:
-      model: it shares no weights with the others; without `auxiliary` losses, `popularity_weights` and
-        `repeats`.
+      model: it shares no weights with the others; without `auxiliary` losses, `popularity_weights`,
+        `neighbours` and `repeats`.
       weight: of its score, above 0; that of `Recipe.model` is 1.
     """
 
@@ -131,14 +136,14 @@ class Member:
         if self.model.auxiliary:
             rule, way_out = "be empty: those of `Recipe.model` are the ensemble's", "Move them there."
             raise ConfigError(invalid("Member.model.auxiliary", rule, self.model.auxiliary, way_out))
-        for name, default in (("popularity_weights", (0.0,)), ("repeats", None)):
+        for name, default in (("popularity_weights", (0.0,)), ("neighbours", None), ("repeats", None)):
             given = getattr(self.model, name)
             if given != default:
                 rule, way_out = "be left as it is: that of `Recipe.model` is the ensemble's", "Set it there."
                 raise ConfigError(invalid(f"Member.model.{name}", rule, given, way_out))
 
 
-_FREE = ("popularity_weights", "popularity_half_lives", "repeats")  # of the model, in a race
+BESIDE = ("popularity_weights", "popularity_half_lives", "neighbours", "repeats")  # the towers, in the score
 RACED = ("batch_size", "optimizer", "average", "known_positives")  # of the training
 
 
@@ -176,8 +181,9 @@ class Recipe:
         items have none.
       model, training, evaluation, index: see their classes. `training.monitor` is one of the metrics that
         `evaluation.ks` gives.
-      race: candidates are raced, and the winner gives `schema`, `model` and `training`. Of this recipe's own only the
-        choices of popularity and repeats, the seed, the monitor and the most epochs are used. None: nothing is raced.
+      race: candidates are raced, and the winner gives `schema`, `model` and `training`. Of this recipe's own only
+        what stands beside the towers in the score, the seed, the monitor and the most epochs are used. None: nothing
+        is raced.
       ensemble: models that are trained beside `model`, on the same batches, and served with it as one: their
         vectors are weighted and put one after the other, so that the score is the weighted mean of their scores.
     """
@@ -213,7 +219,7 @@ class Recipe:
 
     def _check_race(self):
         """Raises `ConfigError` for a setting that the race would choose."""
-        free = {name: getattr(self.model, name) for name in _FREE}
+        free = {name: getattr(self.model, name) for name in BESIDE}
         model, training = ModelConfig(**free), TrainingConfig()
         given = [f"model.{f.name}" for f in dataclasses.fields(model)
                  if getattr(self.model, f.name) != getattr(model, f.name)]

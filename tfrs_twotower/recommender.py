@@ -19,7 +19,6 @@ from tfrs_twotower.evaluation import Evaluation, chosen
 from tfrs_twotower.exporting import PORTABLE, SCANN, export, versions
 from tfrs_twotower.features import to_tensor
 from tfrs_twotower.figures import evaluated
-from tfrs_twotower.models import ScoreWeights
 from tfrs_twotower.racing import race
 from tfrs_twotower.requests import as_ids, live_requests, user_rows
 from tfrs_twotower.searching import Validation, retriever, tuned_index
@@ -192,6 +191,7 @@ class Recommender:
             "data": {**vars(self.ingest_report), "fingerprint": self.assembly.log.fingerprint()},
             "training": self._fit_report.to_dict() if self._fit_report else None,
             "popularity_weight": self.assembly.weights.popularity,
+            "neighbour_weight": self.assembly.weights.neighbours,
             "repeat_weight": self.assembly.weights.repeats,
             "versions": versions(),
         }
@@ -296,6 +296,7 @@ class Recommender:
             "lineage": runs.lineage(self.directory),
             "temperature": a.model.temperature,
             "popularity_weight": a.weights.popularity,
+            "neighbour_weight": a.weights.neighbours,
             "repeat_weight": a.weights.repeats,
             "history_events": a.past_length,
             "exclude_seen": self.recipe.evaluation.exclude_seen,
@@ -362,13 +363,12 @@ class Recommender:
             found = {weights: metrics[monitor] for weights, metrics in Validation(a).by_weights().items()}
             a.weights, tried = next(iter(found)), [[*weights, value] for weights, value in found.items()]
             if verbose and len(found) > 1:
-                best, least = found[a.weights], found.get(ScoreWeights())
-                of = f"; the towers alone {least:.4f}" if least is not None else ""
-                repeats = f", what a user had before {a.weights.repeats:g}" if a.repeats else ""
-                print(f"Weights in the score: log p(item) {a.weights.popularity:g}{repeats} ({monitor} on validation "
-                      f"{best:.4f}{of}).", flush=True)
+                w, said = a.weights, f"log p(item) {a.weights.popularity:g}"
+                said += f", neighbours of the past {w.neighbours:g}" if self.recipe.model.neighbours else ""
+                said += f", what was had before {w.repeats:g}" if self.recipe.model.repeats else ""
+                print(f"Weights in the score, chosen by validation: {said} ({monitor} {found[w]:.4f}).", flush=True)
         if is_chief():
-            weights = {"weight": a.weights.popularity, "repeats": a.weights.repeats}
+            weights = {"weight": a.weights.popularity, **a.weights._asdict()}
             runs.write_json(self.directory / runs.POPULARITY, {**weights, "monitor": monitor, "validation": tried})
 
     def _check_title(self, log):

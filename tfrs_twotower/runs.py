@@ -261,7 +261,7 @@ def score_weights(directory):
     """The `ScoreWeights` of a run; zeros of a run that stopped before they were chosen."""
     file = Path(directory) / POPULARITY
     kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"weight": 0.0}
-    return ScoreWeights(kept["weight"], kept.get("repeats", 0.0))
+    return ScoreWeights(kept["weight"], kept.get("neighbours", 0.0), kept.get("repeats", 0.0))
 
 
 def has_fields(folder):

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.exporting import Retriever, Similarity, searched_candidates, searched_queries
+from tfrs_twotower.exporting import PastVectors, Retriever, Similarity, searched_candidates, searched_queries
 from tfrs_twotower.features import key_dtype, to_tensor
 from tfrs_twotower.index import build
 from tfrs_twotower.models import ScoreWeights
@@ -24,22 +24,25 @@ class Validation:
         self._assembly, self._queries = assembly, assembly.validation_queries()
 
     def by_weights(self):
-        """{`ScoreWeights`: metrics} of those of the recipe that were tried, the best one first.
+        """{`ScoreWeights`: metrics} of those of the recipe that were tried, the best ones first.
 
-        Popularity's weight is chosen beside the middle weight of repeats, then that of repeats, then the first again.
+        One weight after the other is chosen, in two rounds: by the monitored metric times the recall at the largest
+        cut-off, as a candidate generator is asked for a good head and a deep list.
         """
-        a, queries, repeats = self._assembly, self._queries, self._assembly.recipe.model.repeats
-        vectors, candidates = a.query_vectors(queries.row), a.candidate_vectors()
-        monitor, found = a.recipe.training.monitor, {}
-        own = repeats.weights if repeats else (0.0,)
-        best = ScoreWeights(0.0, own[len(own) // 2])
-        for tried in ("popularity", "repeats", "popularity") if len(own) > 1 else ("popularity",):
-            values = a.recipe.model.popularity_weights if tried == "popularity" else own
-            for weights in (best._replace(**{tried: value}) for value in values):
-                if weights not in found:
-                    scorer = a.scorer(queries, vectors, candidates, weights)
-                    found[weights] = a.judge(queries, scorer, bootstrap=0).metrics
-            best = max(found, key=lambda weights: found[weights][monitor])
+        a, queries, model = self._assembly, self._queries, self._assembly.recipe.model
+        towers, found = a.towers(queries), {}
+        terms = {"neighbours": model.neighbours, "repeats": model.repeats}
+        tried = {"popularity": model.popularity_weights, **{name: t.weights for name, t in terms.items() if t}}
+        deepest = f"recall@{max(a.recipe.evaluation.ks)}"
+
+        def value(weights):
+            if weights not in found:
+                found[weights] = a.judge(queries, a.scorer(queries, *towers, weights), bootstrap=0).metrics
+            return found[weights][a.recipe.training.monitor] * found[weights][deepest]
+
+        best = ScoreWeights(**{name: values[len(values) // 2] for name, values in tried.items()})
+        for name in 2 * list(tried):
+            best = max((best._replace(**{name: weight}) for weight in tried[name]), key=value)
         return {best: found[best], **found}
 
     def __call__(self):
@@ -64,11 +67,14 @@ def tuned_index(assembly, config):
 def retriever(assembly, index):
     """The `Retriever` of a trained model, over an index of `tuned_index`."""
     a = assembly
+    past, weight = None, a.weights.neighbours * a.model.temperature
+    if weight:
+        past = PastVectors(a.neighbours.past, weight, a.recipe.model.neighbours.length)
     item_ids, vectors = a.log.items[c.ITEM_ID].take(a.catalogue), a.candidate_vectors()
     return Retriever(
         a.model.query_tower, a.model.candidate_tower, vectors,
         to_tensor(item_ids, tf.TensorSpec([None], key_dtype(item_ids, c.ITEM_ID)), c.ITEM_ID), index,
         a.model.temperature, a.log_popularity,
         None if a.second_stage is None else a.second_stage.reranking(), a.weights.popularity,
-        Similarity(vectors, a.recipe.training.seed), a.repeats,
+        Similarity(vectors, a.recipe.training.seed), a.repeats, past,
     )

@@ -74,6 +74,7 @@ def _print_manifest(manifest):
         print(f"trained on       {trained['events']:,} events{moment}; the evaluated one without "
               f"{trained['held_out']:,} held-out ones")
     print(f"popularity       weighs {manifest.get('popularity_weight', 0.0):g} in the score")
+    print(f"neighbours       weigh {manifest.get('neighbour_weight', 0.0):g} in the score")
     print(f"repeats          weigh {manifest.get('repeat_weight', 0.0):g} in the score")
     print(f"index            {index['kind']}, recall@{index['k']} {index[recall]:.3f}, {index['settings']}")
     print(f"files            {len(manifest['files'])}, each with its SHA-256")

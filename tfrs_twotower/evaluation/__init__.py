@@ -8,6 +8,7 @@ from tfrs_twotower.evaluation.baselines import (
     ItemKNN,
     Popularity,
     TrainingEvents,
+    history_matrix,
     item_counts,
     recent_counts,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "collapse",
     "compare",
     "evaluate",
+    "history_matrix",
     "field_weights",
     "interests",
     "item_counts",

@@ -2,6 +2,7 @@
 
 from tfrs_twotower.exporting.export import PORTABLE, SCANN, export
 from tfrs_twotower.exporting.manifest import MANIFEST, checksum, read, versions
+from tfrs_twotower.exporting.past_vectors import PastVectors
 from tfrs_twotower.exporting.popularity import log_popularity, searched_candidates, searched_queries
 from tfrs_twotower.exporting.publishing import next_version
 from tfrs_twotower.exporting.retriever import Retriever
@@ -11,6 +12,7 @@ from tfrs_twotower.exporting.similarity import Similarity
 __all__ = [
     "MANIFEST",
     "PORTABLE",
+    "PastVectors",
     "Retriever",
     "SCANN",
     "Similarity",

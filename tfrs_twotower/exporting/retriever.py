@@ -57,11 +57,14 @@ class Retriever(tf.Module):
       popularity_weight: w, at least 0.
       similarity: the `Similarity` of `vectors`, for similar items; None: ⟨v, v'⟩.
       repeats: a `Repeats` with one weight and one half-life, or None. The query tower then reads the past.
+      past_vectors: the `PastVectors` of the same catalogue, or None. `vectors` are then longer than the candidate
+        tower's output: `NeighbourVectors.items` stand behind it.
     """
 
     def __init__(
         self, query_tower, candidate_tower, vectors, item_ids, index, temperature, log_popularity, reranking=None,
         popularity_weight=0.0, similarity=None, repeats=None,
+        past_vectors=None,
     ):
         super().__init__(name="retriever")
         self.query_tower, self.candidate_tower = query_tower, candidate_tower
@@ -80,7 +83,7 @@ class Retriever(tf.Module):
         self._rows = Vocabulary(fingerprints(tf.constant(item_ids)).numpy())
         self._user = query_tower.user_table
         self.user_rows = UserRows(self._user.feature.dim) if self._user else None
-        self.repeats = repeats
+        self.repeats, self.past_vectors = repeats, past_vectors
 
     def embed_query(self, features):
         """{input name: [batch, ...]} → [batch, dim]."""
@@ -88,7 +91,12 @@ class Retriever(tf.Module):
 
     def embed_candidate(self, features):
         """{input name: [batch, ...]} → [batch, dim]."""
-        return self.candidate_tower(self.candidate_tower.encode(features), training=False)
+        vectors = self.candidate_tower(self.candidate_tower.encode(features), training=False)
+        if self.past_vectors is None:
+            return vectors
+        rows = self.rows_of(features[c.ITEM_ID])[:, tf.newaxis]
+        behind = tf.gather(self.vectors[:, -self.past_vectors.dim:], tf.maximum(rows[:, 0], 0))
+        return tf.concat([vectors, tf.where(rows >= 0, behind, 0.0)], axis=-1)
 
     def rows_of(self, ids):
         """Catalogue rows of item ids, int32 of the same shape; −1 for an unknown id."""
@@ -142,13 +150,16 @@ class Retriever(tf.Module):
         """
         if self.repeats is None:
             return None
+        (weight,), (half_life,) = self.repeats.weights, self.repeats.half_lives
+        found = self._past(past, batch, half_life, self.repeats.length)
+        return found._replace(values=weight * found.values)
+
+    def _past(self, past, batch, half_life, length):
         ids = self._per_query(past[c.HISTORY_ITEM_ID], batch)
         times = self._per_query(past[c.HISTORY_TIMESTAMP], batch)
         now = tf.broadcast_to(past.get(c.TIMESTAMP, tf.zeros([1], tf.int64)), [batch])
         codes = tf.where(is_missing(ids), tf.constant(-1, tf.int64), fingerprints(ids))
-        (weight,), (half_life,) = self.repeats.weights, self.repeats.half_lives
-        found = repeated(codes, times, now, half_life, self.repeats.length)
-        return found._replace(values=weight * found.values)
+        return repeated(codes, times, now, half_life, length)
 
     @_shared
     def _search(self, embedding, k, exclude_ids, allow_ids, popularity_beta, exact, hidden=None, own=None):
@@ -214,7 +225,11 @@ class Retriever(tf.Module):
         if self._user is not None:
             fresh = self.user_rows.overlay(features[c.USER_ID])
             encoded[self._user.name] = {**encoded[self._user.name], **fresh}
-        return encoded, self.query_tower(encoded, training=False)
+        vectors = self.query_tower(encoded, training=False)
+        if self.past_vectors is not None:
+            past = self._past(features, tf.shape(vectors)[0], None, self.past_vectors.length)
+            vectors = tf.concat([vectors, self.past_vectors(self._rows.lookup(past.codes) - 1)], axis=-1)
+        return encoded, vectors
 
     @_shared
     def _added(self, encoded, embedding, rows):

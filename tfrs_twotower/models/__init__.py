@@ -8,6 +8,7 @@ from tfrs_twotower.models.ensemble import EnsembleObjective
 from tfrs_twotower.models.event_heads import EventHeads
 from tfrs_twotower.models.mimic import Mimic
 from tfrs_twotower.models.multi_interest import MultiInterestTwoTower
+from tfrs_twotower.models.neighbours import Neighbours, NeighbourVectors
 from tfrs_twotower.models.objectives import CatalogueObjective, ItemFeatures, Positives, SampledObjective
 from tfrs_twotower.models.repeats import Repeated, Repeats, repeated
 from tfrs_twotower.models.retrieval import Retrieval
@@ -36,6 +37,8 @@ __all__ = [
     "LearnedTemperature",
     "Mimic",
     "MultiInterestTwoTower",
+    "NeighbourVectors",
+    "Neighbours",
     "Positives",
     "Repeated",
     "Repeats",

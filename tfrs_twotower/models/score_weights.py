@@ -4,7 +4,11 @@ from typing import NamedTuple
 
 
 class ScoreWeights(NamedTuple):
-    """The score is ⟨u, v⟩ / τ + `popularity` · log p(item) + `repeats` · the value of `Repeated`."""
+    """⟨u, v⟩ / τ + `popularity` · log p(item) + `neighbours` · ⟨p, q⟩ + `repeats` · the value of `Repeated`.
+
+    p and q are those of `NeighbourVectors`.
+    """
 
     popularity: float = 0.0
+    neighbours: float = 0.0
     repeats: float = 0.0

@@ -12,7 +12,7 @@ back to the same items, it chooses the weight of what they had before as well.
 """
 
 from tfrs_twotower.evaluation import EvaluationConfig
-from tfrs_twotower.models import Repeats
+from tfrs_twotower.models import Neighbours, Repeats
 from tfrs_twotower.recipe import ModelConfig, Race, Recipe
 from tfrs_twotower.training import TrainingConfig
 
@@ -26,7 +26,8 @@ def recipe():
     return Recipe(
         name="plain",
         model=ModelConfig(
-            popularity_weights=_POPULARITY, popularity_half_lives=_HALF_LIVES, repeats=Repeats(),
+            popularity_weights=_POPULARITY, popularity_half_lives=_HALF_LIVES, neighbours=Neighbours(),
+            repeats=Repeats(),
         ),
         training=TrainingConfig(epochs=60),
         evaluation=EvaluationConfig(validation_queries=_QUERIES),

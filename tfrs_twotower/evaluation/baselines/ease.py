@@ -24,6 +24,9 @@ class EASE:
       visits: float32 CSR [users, n] X: 1 for each pair.
       penalty: λ, above 0.
 
+    Attributes:
+      weights: float32 [n, n] B.
+
     Raises:
       EvaluationError: λ is too small for the precision.
     """
@@ -35,12 +38,12 @@ class EASE:
         inverse = _inverse(gram, penalty)
         inverse /= -np.diagonal(inverse).copy()
         np.fill_diagonal(inverse, 0.0)
-        self._weights = inverse.astype(np.float32, copy=False)
+        self.weights = inverse.astype(np.float32, copy=False)
         self._popularity = np.asarray(visits.sum(axis=0), np.float32).ravel()
 
     def scorer(self, history):
         """A `Scorer` for `history`, CSR [q, n]; an empty history gets popularity."""
-        return _Scorer(history, self._weights, self._popularity)
+        return _Scorer(history, self.weights, self._popularity)
 
 
 class _Scorer:

@@ -1,0 +1,120 @@
+"""The closed form beside the towers: by hand, by its definition, and the same in evaluation and in an export."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import sparse
+
+from tests import toy
+from tfrs_twotower import columns as c
+from tfrs_twotower.config import override
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.evaluation import EASE
+from tfrs_twotower.features import History, Id, Schema
+from tfrs_twotower.models import Neighbours, Repeats
+from tfrs_twotower.recipe import ModelConfig
+from tfrs_twotower.recommender import Recommender
+from tfrs_twotower.training import neighbour_vectors, pooled
+
+
+@pytest.fixture(scope="module")
+def visits():
+    rng = np.random.default_rng(0)
+    taste = rng.integers(0, 4, 300)
+    dense = rng.random([300, 24]) < np.where(np.arange(24) % 4 == taste[:, np.newaxis], 0.5, 0.05)
+    return sparse.csr_matrix(dense.astype(np.float32))
+
+
+def test_all_dimensions_give_the_weights_of_ease(visits):
+    found = neighbour_vectors(visits, 10.0, 24, 24)
+    np.testing.assert_allclose(found.past @ found.items.T, EASE(visits, 10.0).weights, atol=1e-4)
+
+
+def test_fewer_dimensions_are_nearest_on_the_histories(visits):
+    found = neighbour_vectors(visits, 10.0, 4, 24)
+    scores = visits @ EASE(visits, 10.0).weights
+    left, values, right = np.linalg.svd(scores)
+    best = (left[:, :4] * values[:4]) @ right[:4]
+    np.testing.assert_allclose(visits @ found.past @ found.items.T * np.sqrt(4 / 24), best, atol=2e-2)
+
+
+def test_rare_items_have_none(visits):
+    found = neighbour_vectors(visits, 10.0, 8, 5)
+    frequent = np.argsort(-np.asarray(visits.sum(axis=0)).ravel(), kind="stable")[:5]
+    rare = np.setdiff1d(np.arange(24), frequent)
+    assert not found.past[rare].any() and not found.items[rare].any()
+    assert found.items[frequent].any(axis=1).all() and not found.items[:, 5:].any()
+
+
+def test_a_past_has_one_length_and_nobody_has_none():
+    past = np.array([[3.0, 0.0], [0.0, 4.0]], np.float32)
+    found = pooled(sparse.csr_matrix([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]]), past)
+    np.testing.assert_allclose(found, np.sqrt(2) * np.array([[0.6, 0.8], [1, 0], [0, 0]]), rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Neighbours and repeats beside towers that hardly learn anything."""
+    frames, _ = toy.planted()
+    base = toy.recipe(epochs=1)
+    schema = Schema(query=(History(length=3), Id(c.USER_ID)), candidate=(Id(c.ITEM_ID),))
+    model = ModelConfig(
+        dim=8, popularity_weights=(0.0, 1.0), neighbours=Neighbours(dim=16, penalties=(10.0, 1e6), weights=(0.0, 3.0)),
+        repeats=Repeats(length=20, weights=(0.0, 2.0), half_lives=(None, 5.0)),
+    )
+    recipe = override(dataclasses.replace(base, schema=schema, model=model), ["evaluation.exclude_seen=false"])
+    return Recommender(recipe, **frames, directory=tmp_path_factory.mktemp("run")).fit(verbose=0)
+
+
+def test_validation_chooses_them(trained):
+    a = trained.assembly
+    assert a.weights.neighbours == 3.0 and len(a.recipe.model.repeats.half_lives) == 1
+    assert a.recipe.model.neighbours.penalties == (10.0,)  # with the other one all weights are 0 but for rounding
+    queries = a.split.validation
+    with_all, without = (
+        a.judge(queries, a.scorer(queries, *a.towers(queries), weights), bootstrap=0).metrics["ndcg@10"]
+        for weights in (a.weights, a.weights._replace(neighbours=0.0))
+    )
+    assert with_all > without + 0.02
+
+
+def test_the_export_scores_as_the_evaluation(trained):
+    a = trained.assembly
+    queries = a.split.test.take(np.arange(5))
+    expected = np.asarray(a.model_scorer(queries).scores(0, 5))
+    served = tf.saved_model.load(str(trained.export())).signatures
+    features = a.examples.raw_queries(queries.row, a.past_length)
+    ids = a.log.items[c.ITEM_ID].take(a.catalogue).to_pylist()
+    pairs = served["score_pairs"](**features, candidate_ids=tf.constant([ids] * 5))[c.SCORES].numpy()
+    np.testing.assert_allclose(pairs, expected, rtol=1e-3, atol=1e-3)
+    none = tf.constant([[]], tf.string)
+    found = served["serving_default"](
+        **features, k=tf.constant(10), exclude_ids=none, allow_ids=none, popularity_beta=tf.constant(0.0)
+    )
+    np.testing.assert_allclose(found[c.SCORES], -np.sort(-expected, axis=1)[:, :10], rtol=1e-3, atol=1e-3)
+    embedded = served["embed_query"](**features)[c.EMBEDDING].numpy()
+    np.testing.assert_allclose(embedded, a.query_vectors(queries.row), rtol=1e-4, atol=1e-5)
+    items = served["embed_candidate"](item_id=tf.constant([*ids[:3], "unheard of"]))[c.EMBEDDING].numpy()
+    np.testing.assert_allclose(items[:3], a.candidate_vectors()[:3], rtol=1e-4, atol=1e-5)
+    assert not items[3, 8:].any()
+
+
+def test_a_loaded_run_scores_the_same(trained):
+    frames, _ = toy.planted()
+    again, queries = Recommender.load(trained.directory, **frames).assembly, trained.assembly.split.test
+    assert again.weights == trained.assembly.weights
+    np.testing.assert_allclose(
+        again.model_scorer(queries).scores(0, 9), trained.assembly.model_scorer(queries).scores(0, 9), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("name, term", [("neighbours", Neighbours()), ("repeats", Repeats())])
+def test_they_need_a_past(name, term, tmp_path):
+    frames, _ = toy.planted()
+    recipe = dataclasses.replace(toy.recipe(), schema=Schema(query=(Id(c.USER_ID),), candidate=(Id(c.ITEM_ID),)))
+    model = dataclasses.replace(recipe.model, **{name: term})
+    recipe = override(dataclasses.replace(recipe, model=model), ["evaluation.exclude_seen=false"])
+    with pytest.raises(ConfigError, match=f"model.{name}"):
+        Recommender(recipe, **frames, directory=tmp_path / "run").fit(verbose=0)

@@ -1,0 +1,26 @@
+"""The query's side of `Neighbours` in an exported model."""
+
+import tensorflow as tf
+
+
+class PastVectors(tf.Module):
+    """From the items of a past to the numbers that stand behind the query tower's vector.
+
+    Args:
+      past: float32 [n, dim], of `NeighbourVectors`.
+      weight: τ·w.
+      length: the newest events of a past that count.
+    """
+
+    def __init__(self, past, weight, length):
+        super().__init__(name="past_vectors")
+        self.past = tf.Variable(past, trainable=False, name="past")
+        self.dim, self.length = int(past.shape[1]), length
+        self._weight = weight
+
+    def __call__(self, rows):
+        """float32 [batch, dim] of catalogue rows [batch, any], no row twice; −1 is none."""
+        there = tf.where(rows >= 0)
+        vectors = tf.gather(self.past, tf.gather_nd(rows, there))
+        sums = tf.math.unsorted_segment_sum(vectors, there[:, 0], tf.shape(rows, tf.int64)[0])
+        return self._weight * self.dim**0.5 * tf.math.l2_normalize(sums, axis=-1)
