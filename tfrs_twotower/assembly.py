@@ -332,7 +332,7 @@ class Assembly:
         return Ragged.from_lengths(self.positions(np.concatenate(items)), np.concatenate(lengths))
 
     def _cold_users(self, queries):
-        trained = np.bincount(self.log.user[self.split.train], minlength=self.log.users.num_rows) > 0
+        trained = np.bincount(self.log.user[self.split.known], minlength=self.log.users.num_rows) > 0
         return ~trained[queries.user]
 
     def _at_positions(self, ragged, known_only=False):

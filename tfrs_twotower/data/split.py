@@ -117,8 +117,9 @@ class Newest:
         since = rows[start:][~again[start:]]
         if not len(since):
             raise (DataError if len(late) else NothingNew)(
-                f"There are no events since {self.since} (seconds since 1970). Received: {len(log)} events, the last "
-                f"at {log.timestamp[-1] if len(log) else 'none'}. Name the new events."
+                f"There are no events later than those that were learned from, that is from `since` {self.since} on. "
+                f"Received: {len(log)} events, the last at {log.timestamp[-1] if len(log) else 'none'}. Name the new "
+                "events. Where a time is only the place of an event in its user's order, train anew on all of them."
             )
         cut = _cut(log.timestamp[since], 1 - self.held_out)
         asker = Asker(log)

@@ -69,7 +69,7 @@ def update_full(parent, source, held_out=0.1, directory=None, verbose=1, rejecte
     config, served = runs.read_config(parent), runs.weights(parent)
     split = config.recipe.split
     if isinstance(split, RandomPerUser):
-        rule, way_out = "be a run on a log with times, which say what is new", "Train anew, on all of the log."
+        rule, way_out = "be split by time, which says what is new, not at random", "Train anew, on all of the log."
         raise ConfigError(invalid("parent", rule, split, way_out))
     if served.folder.name != runs.REFIT and not isinstance(split, (Temporal, Newest)):
         rule = "be trained on all events, or be split by time (Temporal, or an earlier update)"
