@@ -53,7 +53,7 @@ def judged(recommender, folder, log, train, queries):
     a = assemble(recommender.recipe, log, runs.read_fields(folder), split=split)
     a.model(next(iter(a.batches.dataset(0, 1))))
     warm_start(a.model, folder)
-    a.popularity_weight = runs.popularity_weight(recommender.directory)
+    a.weights = runs.score_weights(recommender.directory)
     return a.judge(queries, a.model_scorer(queries))
 
 

@@ -70,7 +70,7 @@ def test_it_trains_on_all_events_for_the_epochs_that_validation_chose(run):
     schedule, steps = whole.model.optimizer._learning_rate, EPOCHS * whole.batches.steps_per_epoch
     assert schedule.warmup_steps + schedule.decay_steps == steps
     # The chosen weight of popularity is kept, its counts are of all events.
-    assert whole.popularity_weight == held_out.popularity_weight
+    assert whole.weights == held_out.weights
     assert whole.train_counts.sum() == len(whole.log)
 
 

@@ -79,7 +79,7 @@ def test_known_ids_keep_their_rows_and_new_ones_come_after(served, update):
 
 
 def test_the_weight_of_popularity_is_the_parents(update):
-    assert update.recommender.served.popularity_weight == runs.popularity_weight(update.directory) == 0.125
+    assert update.recommender.served.weights == runs.score_weights(update.directory) == (0.125, 0.0, 0.0)
     assert manifest.read(update.published)["popularity_weight"] == 0.125
 
 
