@@ -56,6 +56,7 @@ def run(name, log, seed, assignments=()):
     costs = {
         "seconds": round(trained - start), "judging seconds": round(judged - trained),
         "best epoch": figures["training"]["best_epoch"], "popularity weight": figures["popularity_weight"],
+        "neighbour weight": figures["neighbour_weight"], "repeat weight": figures["repeat_weight"],
         "chosen": changes(given, recommender.recipe),
     }
     return [{**shared, **row(metric, model, evaluations), **costs} for metric in METRICS]
