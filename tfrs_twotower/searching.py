@@ -26,23 +26,32 @@ class Validation:
     def by_weights(self):
         """{`ScoreWeights`: metrics} of those of the recipe that were tried, the best ones first.
 
-        One weight after the other is chosen, in two rounds: by the monitored metric times the recall at the largest
-        cut-off, as a candidate generator is asked for a good head and a deep list.
+        One weight after the other is chosen, in two rounds, each from its middle value: another one must be better by
+        more than the standard error of the difference, as few queries say little. What counts is the mean of the
+        monitored metric and of the recall at the largest cut-off, each relative to the first choice: a candidate
+        generator is asked for a good head and for a deep list.
         """
         a, queries, model = self._assembly, self._queries, self._assembly.recipe.model
-        towers, found = a.towers(queries), {}
+        towers, found, values = a.towers(queries), {}, {}
         terms = {"neighbours": model.neighbours, "repeats": model.repeats}
         tried = {"popularity": model.popularity_weights, **{name: t.weights for name, t in terms.items() if t}}
-        deepest = f"recall@{max(a.recipe.evaluation.ks)}"
+        best = ScoreWeights(**{name: choices[len(choices) // 2] for name, choices in tried.items()})
+        wanted = (a.recipe.training.monitor, f"recall@{max(a.recipe.evaluation.ks)}")
 
-        def value(weights):
+        def value(weights):  # [queries]
             if weights not in found:
-                found[weights] = a.judge(queries, a.scorer(queries, *towers, weights), bootstrap=0).metrics
-            return found[weights][a.recipe.training.monitor] * found[weights][deepest]
+                judged = a.judge(queries, a.scorer(queries, *towers, weights), bootstrap=0)
+                found[weights], parts = judged.metrics, [judged.per_query.get(name) for name in wanted]
+                values[weights] = [part for part in parts if part is not None]
+            scale = [max(np.nanmean(part), 1e-9) for part in next(iter(values.values()))]
+            return sum(part / size for part, size in zip(values[weights], scale))
 
-        best = ScoreWeights(**{name: values[len(values) // 2] for name, values in tried.items()})
         for name in 2 * list(tried):
-            best = max((best._replace(**{name: weight}) for weight in tried[name]), key=value)
+            choices = [best._replace(**{name: weight}) for weight in tried[name]]
+            other = max(choices, key=lambda weights: np.nanmean(value(weights)))
+            more = value(other) - value(best)
+            if np.nanmean(more) > np.nanstd(more) / np.sqrt(np.isfinite(more).sum()):
+                best = other
         return {best: found[best], **found}
 
     def __call__(self):
