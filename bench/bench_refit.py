@@ -53,7 +53,7 @@ def judged(recommender, folder, log, train, queries):
     a = assemble(recommender.recipe, log, runs.read_fields(folder), split=split)
     a.model(next(iter(a.batches.dataset(0, 1))))
     warm_start(a.model, folder)
-    a.weights = runs.score_weights(recommender.directory)
+    a.weigh(runs.score_weights(recommender.directory), folder)
     return a.judge(queries, a.model_scorer(queries))
 
 

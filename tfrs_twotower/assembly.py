@@ -28,9 +28,9 @@ from tfrs_twotower.evaluation import (
     viewed,
 )
 from tfrs_twotower.exporting import log_popularity
-from tfrs_twotower.features import derive_seed, infer_schema
+from tfrs_twotower.features import derive_seed, fingerprints, infer_schema, key_dtype, to_tensor
 from tfrs_twotower.losses import FullSoftmax
-from tfrs_twotower.models import ScoreWeights, TwoTowerModel, build_auxiliary, repeated
+from tfrs_twotower.models import ScoreWeights, TwoTowerModel, build_auxiliary, middle, repeated
 from tfrs_twotower.models.repeats import NONE
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import Explicit
@@ -39,20 +39,20 @@ from tfrs_twotower.towers import ENCODERS, SequenceEncoder
 from tfrs_twotower.training import (
     Examples,
     ExplicitNegatives,
+    NeighbourFit,
     SequenceBatches,
     TrainingBatches,
     computing_in,
     event_weights,
-    neighbour_vectors,
-    pooled,
-    shown_counts,
-    start_items,
 )
+from tfrs_twotower.training import neighbours as neighbour_files
+from tfrs_twotower.training import pooled, shown_counts, start_items
 from tfrs_twotower.without_times import without_times
 
 _BLOCK = 4096  # rows embedded at a time
 _CELLS = 2**23  # rows × events × events of one attention at a time
 _PAST = 2**22  # events of pasts read at a time
+_EVENTS = 5_000_000  # the newest so many say what is near what
 _TUNING_QUERIES = 2_000  # validation queries that choose the baselines' settings
 _SHOWN = 4  # items that were shown and not liked, as negatives of an event
 _TITLES = ("title", "name")
@@ -127,11 +127,30 @@ class Assembly:
     @functools.cached_property
     def neighbours(self):
         """The `NeighbourVectors` of the training events, by the recipe's first penalty."""
-        return self._fitted_neighbours(self.recipe.model.neighbours.penalties[0])
+        settings = self.recipe.model.neighbours
+        return self._neighbour_fit().vectors(settings.penalties[0], settings.dim, self.recipe.training.seed)
 
-    def _fitted_neighbours(self, penalty):
-        settings, seed = self.recipe.model.neighbours, self.recipe.training.seed
-        return neighbour_vectors(self._training_events.visits(), penalty, settings.dim, settings.items, seed)
+    def _neighbour_fit(self):
+        events = self._training_events
+        newest = dataclasses.replace(events, users=events.users[-_EVENTS:], items=events.items[-_EVENTS:])
+        return NeighbourFit(newest.visits(), self.recipe.model.neighbours.items)
+
+    def keep_neighbours(self, folder):
+        """Writes them beside the checkpoints of their training, if they have a part in the score."""
+        if self.weights.neighbours:
+            neighbour_files.keep(folder, self._item_keys, self.neighbours)
+
+    def weigh(self, weights, folder):
+        """Takes over the `ScoreWeights` of a training, and what `keep_neighbours` wrote into its folder."""
+        self.weights = weights
+        if weights.neighbours:
+            self.neighbours = neighbour_files.kept(folder, self._item_keys)
+
+    @functools.cached_property
+    def _item_keys(self):
+        """int64 [catalogue]: fingerprints of the items' ids, which name them in another run."""
+        ids = self.log.items[c.ITEM_ID].take(self.catalogue)
+        return fingerprints(to_tensor(ids, tf.TensorSpec([None], key_dtype(ids, c.ITEM_ID)))).numpy()
 
     @functools.cached_property
     def _training_events(self):
@@ -169,37 +188,40 @@ class Assembly:
         beside popularity. Of equal ones the first.
         """
         model, queries = self.recipe.model, self.validation_queries()
-        if len(model.popularity_half_lives) > 1:
-            best = self.log.timed and max(model.popularity_half_lives, key=lambda half_life: self._monitored(
-                queries, Popularity(self.popular(half_life), len(queries))
-            ))
-            model = self._keep(popularity_half_lives=(best or None,))
         nothing = np.zeros([len(queries), 1]), np.zeros([len(self.catalogue), 1])
-        if model.repeats and len(model.repeats.half_lives) > 1:
-            weight = _middle(model.repeats.weights)
 
+        def best(choices, scorer):
+            return max(choices, key=lambda choice: self._monitored(queries, scorer(choice)))
+
+        if len(model.popularity_half_lives) > 1:
+            half_life = best(
+                model.popularity_half_lives, lambda half_life: Popularity(self.popular(half_life), len(queries))
+            ) if self.log.timed else None
+            self._keep(popularity_half_lives=(half_life,))
+        if model.repeats and len(model.repeats.half_lives) > 1:
             def had(half_life):
                 positions, values = self._repeated(queries, half_life)
-                return DotScorer(*nothing, self.log_popularity, (positions, weight * values))
+                return DotScorer(*nothing, self.log_popularity, (positions, middle(model.repeats.weights) * values))
 
-            best = max(model.repeats.half_lives, key=lambda half_life: self._monitored(queries, had(half_life)))
-            model = self._keep(repeats=dataclasses.replace(model.repeats, half_lives=(best,)))
+            half_life = best(model.repeats.half_lives, had)
+            self._keep(repeats=dataclasses.replace(model.repeats, half_lives=(half_life,)))
         if model.neighbours and len(model.neighbours.penalties) > 1:
-            weights, found = ScoreWeights(1.0, _middle(model.neighbours.weights)), {}
-            for penalty in model.neighbours.penalties:
-                self.neighbours = self._fitted_neighbours(penalty)
-                value = self._monitored(queries, self.scorer(queries, *nothing, weights))
-                if not found or value > found["value"]:
-                    found = {"value": value, "penalty": penalty, "neighbours": self.neighbours}
+            fit, found = self._neighbour_fit(), {}
+
+            def near(penalty):
                 self._kept.clear()
-            self.neighbours = found["neighbours"]
-            self._keep(neighbours=dataclasses.replace(model.neighbours, penalties=(found["penalty"],)))
+                found[penalty] = fit.vectors(penalty, model.neighbours.dim, self.recipe.training.seed)
+                self.neighbours = found[penalty]
+                return self.scorer(queries, *nothing, ScoreWeights(1.0, middle(model.neighbours.weights)))
+
+            penalty = best(model.neighbours.penalties, near)
+            self._kept.clear()
+            self.neighbours = found[penalty]
+            self._keep(neighbours=dataclasses.replace(model.neighbours, penalties=(penalty,)))
 
     def _keep(self, **settings):
-        """Puts settings into the recipe's model; returns that."""
-        model = dataclasses.replace(self.recipe.model, **settings)
-        self.recipe = dataclasses.replace(self.recipe, model=model)
-        return model
+        """Puts settings into the recipe's model."""
+        self.recipe = dataclasses.replace(self.recipe, model=dataclasses.replace(self.recipe.model, **settings))
 
     @property
     def repeats(self):
@@ -209,7 +231,7 @@ class Assembly:
 
     @property
     def past_length(self):
-        """Events of a user's past that a request carries: as many as a feature or the repeats read."""
+        """Events of a user's past that a request carries: as many as a feature, the repeats or the neighbours read."""
         neighbours = self.recipe.model.neighbours if self.weights.neighbours else None
         return max(self.examples.history_length, *(part.length for part in (self.repeats, neighbours) if part), 0)
 
@@ -237,17 +259,18 @@ class Assembly:
 
     def _of_pasts(self, queries, half_life):
         length, timed = self.recipe.model.repeats.length, c.TIMESTAMP in self.model.query_tower.inputs()
-        block, found = max(_PAST // length, 1), []
+        block, codes, values, lengths = max(_PAST // length, 1), [], [], []
         for i in range(0, len(queries), block):
             rows = queries.row[i: i + block]
             items, times = self.examples.history.before(rows, length)
             positions = np.where(items >= 0, self.positions(items), -1).astype(np.int64)
             now = self.log.timestamp[rows] if timed else np.zeros_like(rows)
-            found.append(repeated(positions, times, now, half_life, length))
-        there = [(one.codes != NONE).numpy() for one in found]
-        codes, values = (np.concatenate([getattr(one, name).numpy()[at] for one, at in zip(found, there)])
-                         for name in ("codes", "values"))
-        return Ragged.from_lengths(codes, np.concatenate([at.sum(axis=1) for at in there])), values
+            found = repeated(positions, times, now, half_life, length)
+            there = (found.codes != NONE).numpy()
+            codes.append(found.codes.numpy()[there])
+            values.append(found.values.numpy()[there])
+            lengths.append(there.sum(axis=1))
+        return Ragged.from_lengths(np.concatenate(codes), np.concatenate(lengths)), np.concatenate(values)
 
     def positions(self, items):
         """Catalogue positions of item rows; −1 outside the catalogue."""
@@ -338,10 +361,6 @@ class Assembly:
     def _at_positions(self, ragged, known_only=False):
         found = Ragged(self.positions(ragged.values), ragged.offsets)
         return kept(found, found.values >= 0) if known_only else found
-
-
-def _middle(values):
-    return values[len(values) // 2]
 
 
 def _in_blocks(embed, rows, block=_BLOCK):

@@ -12,11 +12,12 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower import runs
 from tfrs_twotower.assembly import assemble, completed
+from tfrs_twotower.config import from_dict, to_dict
 from tfrs_twotower.features import History, Id, Schema, Sequence
 from tfrs_twotower.features.past import PAST
 from tfrs_twotower.losses import FullSoftmax, SampledSoftmax
 from tfrs_twotower.models import FixedTemperature
-from tfrs_twotower.recipe import BESIDE
+from tfrs_twotower.recipe import BESIDE, ModelConfig
 from tfrs_twotower.sampling import NoLogQ, StaticLogQ, Uniform
 from tfrs_twotower.searching import Validation
 from tfrs_twotower.towers import HSTU, MLP
@@ -31,6 +32,7 @@ _NEGATIVES = 1024  # of a larger catalogue, a step
 _SEQUENCE = (10, 100)  # events that a sequence tower reads, at least and at most
 _AVERAGED = 10_000_000  # numbers of the tables up to which an average passes over them in every step
 _PAST = 100  # events that are pooled, at most
+_NEIGHBOURS = 50_000  # items up to which neighbours stand beside the towers: they triple the length of the vectors
 _SCORES = 60_000_000  # of an epoch's validation with one choice of weights, which are about twenty
 _LEAST_QUERIES = 500
 _LEAST = 2  # epochs of a candidate; the first seconds go into tracing
@@ -85,6 +87,7 @@ def _candidate(recipe, log, schema):
         candidate_encoder=MLP(widths=()),
         temperature=FixedTemperature(0.05 if sequence else 0.1),
         item_start=CoVisits() if timed else CoVisits(window=50, decay=1.0),
+        neighbours=recipe.model.neighbours if catalogue <= _NEIGHBOURS else None,
         **(whole if catalogue <= _WHOLE_CATALOGUE else sampled),
     )
     training = dataclasses.replace(
@@ -103,8 +106,8 @@ def race(recipe, log, directory, verbose=1):
     """The winner's recipe; its training so far is in the run's checkpoint folder.
 
     Every candidate trains for its share of the time, or until validation stops it. The winner is the one that ranks
-    validation best, with its best popularity weight. It trains on for as many epochs as fit into its time. A race that
-    was stopped resumes with the candidate that it was training.
+    validation best, with its best weights in the score. It trains on for as many epochs as fit into its time. A race
+    that was stopped resumes with the candidate that it was training.
 
     Args:
       recipe: a `Recipe` with `race`.
@@ -120,14 +123,13 @@ def race(recipe, log, directory, verbose=1):
     whole = recipe.race.minutes * 60.0 if recipe.race.minutes else seconds_for(len(log))
     if verbose and not result["candidates"]:
         print(f"Race of {', '.join(entrants)}: about {whole / 60:.0f} minutes in all (--minutes).", flush=True)
-    beside = {}  # what stands beside the towers in the score: chosen with the first candidate, for all
-    for name, entrant in entrants.items():
-        entrants[name] = entrant = dataclasses.replace(entrant, model=dataclasses.replace(entrant.model, **beside))
+    for name in entrants:
         if name not in result["candidates"]:
+            entrant = _beside(entrants[name], result)
             found, model = _tried(name, entrant, log, folder / name, whole * _RACE / len(entrants), verbose)
             result["candidates"][name] = found
+            result["beside"] = to_dict(ModelConfig(**{part: getattr(model, part) for part in BESIDE}))
             runs.write_json(file, result)
-            beside = {name: getattr(model, name) for name in BESIDE}
     winner = max(result["candidates"], key=lambda name: result["candidates"][name]["best"])
     found = result["candidates"][winner]
     more = int(whole * _TRAINING / max(found["seconds_an_epoch"], 0.01))
@@ -141,8 +143,17 @@ def race(recipe, log, directory, verbose=1):
     if (folder / winner).exists():
         shutil.move(folder / winner, directory / runs.CHECKPOINT)
     shutil.rmtree(folder, ignore_errors=True)
-    chosen = entrants[winner]
+    chosen = _beside(entrants[winner], result)
     return dataclasses.replace(chosen, training=dataclasses.replace(chosen.training, epochs=epochs))
+
+
+def _beside(recipe, result):
+    """The recipe with what the first candidate's assembly chose of what stands beside the towers in the score."""
+    if "beside" not in result:
+        return recipe
+    settings = from_dict(result["beside"])
+    terms = {name: getattr(settings, name) for name in BESIDE}
+    return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, **terms))
 
 
 def _tried(name, recipe, log, folder, seconds, verbose):

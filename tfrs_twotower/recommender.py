@@ -355,20 +355,18 @@ class Recommender:
             )
 
     def _choose_weights(self, verbose):
-        """The parent's `ScoreWeights`, or those of the recipe's that rank validation best."""
-        a, monitor, tried = self.assembly, self.recipe.training.monitor, []
-        if self._parent is not None:
-            a.weights = runs.score_weights(self._parent)
-        else:
-            found = {weights: metrics[monitor] for weights, metrics in Validation(a).by_weights().items()}
-            a.weights, tried = next(iter(found)), [[*weights, value] for weights, value in found.items()]
-            if verbose and len(found) > 1:
-                w, said = a.weights, f"log p(item) {a.weights.popularity:g}"
-                said += f", neighbours of the past {w.neighbours:g}" if self.recipe.model.neighbours else ""
-                said += f", what was had before {w.repeats:g}" if self.recipe.model.repeats else ""
-                print(f"Weights in the score, chosen by validation: {said} ({monitor} {found[w]:.4f}).", flush=True)
+        """Those of the recipe's `ScoreWeights` that rank validation best; of an update there are the parent's alone."""
+        a, monitor = self.assembly, self.recipe.training.monitor
+        found = {weights: metrics[monitor] for weights, metrics in Validation(a).by_weights().items()}
+        a.weights, tried = next(iter(found)), [[*weights, value] for weights, value in found.items()]
+        if verbose and len(found) > 1:
+            w, said = a.weights, f"log p(item) {a.weights.popularity:g}"
+            said += f", neighbours of the past {w.neighbours:g}" if self.recipe.model.neighbours else ""
+            said += f", what was had before {w.repeats:g}" if self.recipe.model.repeats else ""
+            print(f"Weights in the score, chosen by validation: {said} ({monitor} {found[w]:.4f}).", flush=True)
         if is_chief():
-            weights = {"weight": a.weights.popularity, **a.weights._asdict()}
+            a.keep_neighbours(self.directory / runs.CHECKPOINT)
+            weights = {"weight": a.weights.popularity, "neighbours": a.weights.neighbours, "repeats": a.weights.repeats}
             runs.write_json(self.directory / runs.POPULARITY, {**weights, "monitor": monitor, "validation": tried})
 
     def _check_title(self, log):

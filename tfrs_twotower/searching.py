@@ -7,7 +7,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.exporting import PastVectors, Retriever, Similarity, searched_candidates, searched_queries
 from tfrs_twotower.features import key_dtype, to_tensor
 from tfrs_twotower.index import build
-from tfrs_twotower.models import ScoreWeights
+from tfrs_twotower.models import ScoreWeights, middle
 
 _TUNING_QUERIES = 2_000  # queries by which an index is tuned and measured
 _LEAST_QUERIES = 20  # with fewer, the candidates stand in
@@ -35,7 +35,7 @@ class Validation:
         towers, found, values = a.towers(queries), {}, {}
         terms = {"neighbours": model.neighbours, "repeats": model.repeats}
         tried = {"popularity": model.popularity_weights, **{name: t.weights for name, t in terms.items() if t}}
-        best = ScoreWeights(**{name: choices[len(choices) // 2] for name, choices in tried.items()})
+        best = ScoreWeights(**{name: middle(choices) for name, choices in tried.items()})
         wanted = (a.recipe.training.monitor, f"recall@{max(a.recipe.evaluation.ks)}")
 
         def value(weights):  # [queries]
@@ -85,5 +85,5 @@ def retriever(assembly, index):
         to_tensor(item_ids, tf.TensorSpec([None], key_dtype(item_ids, c.ITEM_ID)), c.ITEM_ID), index,
         a.model.temperature, a.log_popularity,
         None if a.second_stage is None else a.second_stage.reranking(), a.weights.popularity,
-        Similarity(vectors, a.recipe.training.seed), a.repeats, past,
+        Similarity(vectors[:, : vectors.shape[1] - (past.dim if past else 0)], a.recipe.training.seed), a.repeats, past,
     )

@@ -1,5 +1,6 @@
 """The trainings in a run's folder: one is evaluated on held-out events; the refit on all events is served."""
 
+import dataclasses
 import uuid
 
 from tfrs_twotower import runs
@@ -14,8 +15,9 @@ def begun(recipe, log, folder, new, parent=None, held_out=True):
       recipe, log, held_out: as `assemble` takes them.
       folder: of its checkpoints. What its fields learn is kept there.
       new: whether it begins. Its fields then learn from the log, or grow from the fields of `parent`.
-      parent: the run whose served weights it starts from, or None.
+      parent: the run whose served weights it starts from, or None. Its `ScoreWeights` are kept.
     """
+    recipe = recipe if parent is None else _weighing_as(recipe, runs.score_weights(parent))
     source = folder if not new else runs.weights(parent).folder if parent else None
     states = runs.read_fields(source) if source else None
     a = assemble(recipe, log, states, grow=_every if new and states else None, held_out=held_out)
@@ -29,7 +31,7 @@ def restored(recipe, log, folder, held_out=True):
     a = assemble(recipe, log, runs.read_fields(folder), held_out=held_out)
     a.model(next(iter(a.batches.dataset(0, 1))))
     restore_best(a.model, folder)
-    a.weights = runs.score_weights(folder.parent)
+    a.weigh(runs.score_weights(folder.parent), folder)
     return a
 
 
@@ -66,9 +68,19 @@ def refit(judged, directory, parent, epochs, verbose=1, callbacks=()):
     )
     a.weights = judged.weights
     if is_chief():
+        a.keep_neighbours(folder)
         last = int(log.timestamp[a.split.train[-1]])
         runs.write_refit(directory, runs.Refit(uuid.uuid4().hex, last, epochs, held_out))
     return a
+
+
+def _weighing_as(recipe, weights):
+    """The recipe with these `ScoreWeights` alone to choose from; a term without weight goes."""
+    model, terms = recipe.model, {"popularity_weights": (weights.popularity,)}
+    for name in ("neighbours", "repeats"):
+        settings, weight = getattr(model, name), getattr(weights, name)
+        terms[name] = dataclasses.replace(settings, weights=(weight,)) if settings and weight else None
+    return dataclasses.replace(recipe, model=dataclasses.replace(model, **terms))
 
 
 def _every(field):

@@ -1,5 +1,6 @@
 """The closed form beside the towers: by hand, by its definition, and the same in evaluation and in an export."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -9,14 +10,16 @@ from scipy import sparse
 
 from tests import toy
 from tfrs_twotower import columns as c
+from tfrs_twotower import runs
 from tfrs_twotower.config import override
-from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.evaluation import EASE
+from tfrs_twotower.exporting import Retriever, Similarity
 from tfrs_twotower.features import History, Id, Schema
-from tfrs_twotower.models import Neighbours, Repeats
+from tfrs_twotower.models import Neighbours, NeighbourVectors, Repeats, ScoreWeights
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recommender import Recommender
-from tfrs_twotower.training import neighbour_vectors, pooled
+from tfrs_twotower.training import NeighbourFit, neighbours, pooled
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +31,12 @@ def visits():
 
 
 def test_all_dimensions_give_the_weights_of_ease(visits):
-    found = neighbour_vectors(visits, 10.0, 24, 24)
+    found = NeighbourFit(visits, 24).vectors(10.0, 24)
     np.testing.assert_allclose(found.past @ found.items.T, EASE(visits, 10.0).weights, atol=1e-4)
 
 
 def test_fewer_dimensions_are_nearest_on_the_histories(visits):
-    found = neighbour_vectors(visits, 10.0, 4, 24)
+    found = NeighbourFit(visits, 24).vectors(10.0, 4)
     scores = visits @ EASE(visits, 10.0).weights
     left, values, right = np.linalg.svd(scores)
     best = (left[:, :4] * values[:4]) @ right[:4]
@@ -41,7 +44,7 @@ def test_fewer_dimensions_are_nearest_on_the_histories(visits):
 
 
 def test_rare_items_have_none(visits):
-    found = neighbour_vectors(visits, 10.0, 8, 5)
+    found = NeighbourFit(visits, 5).vectors(10.0, 8)
     frequent = np.argsort(-np.asarray(visits.sum(axis=0)).ravel(), kind="stable")[:5]
     rare = np.setdiff1d(np.arange(24), frequent)
     assert not found.past[rare].any() and not found.items[rare].any()
@@ -70,7 +73,7 @@ def trained(tmp_path_factory):
 
 def test_validation_chooses_them(trained):
     a = trained.assembly
-    assert a.weights.neighbours == 3.0 and len(a.recipe.model.repeats.half_lives) == 1
+    assert a.weights.neighbours == 3.0
     assert a.recipe.model.neighbours.penalties == (10.0,)  # with the other one all weights are 0 but for rounding
     queries = a.split.validation
     with_all, without = (
@@ -80,11 +83,14 @@ def test_validation_chooses_them(trained):
     assert with_all > without + 0.01
 
 
-def test_the_export_scores_as_the_evaluation(trained):
-    a = trained.assembly
+def test_the_export_scores_as_the_evaluation(trained, tmp_path):
+    trained = copy.copy(trained)
+    trained._assembly = a = copy.copy(trained.assembly)
+    a.weights = ScoreWeights(1.0, 3.0, 2.0)
+    trained._served = a, runs.weights(trained.directory)
     queries = a.split.test.take(np.arange(5))
     expected = np.asarray(a.model_scorer(queries).scores(0, 5))
-    served = tf.saved_model.load(str(trained.export())).signatures
+    served = tf.saved_model.load(str(trained.export(tmp_path / "export"))).signatures
     features = a.examples.raw_queries(queries.row, a.past_length)
     ids = a.log.items[c.ITEM_ID].take(a.catalogue).to_pylist()
     pairs = served["score_pairs"](**features, candidate_ids=tf.constant([ids] * 5))[c.SCORES].numpy()
@@ -118,3 +124,33 @@ def test_they_need_a_past(name, term, tmp_path):
     recipe = override(dataclasses.replace(recipe, model=model), ["evaluation.exclude_seen=false"])
     with pytest.raises(ConfigError, match=f"model.{name}"):
         Recommender(recipe, **frames, directory=tmp_path / "run").fit(verbose=0)
+
+
+def test_items_are_alike_by_the_towers_alone(trained):
+    a, retriever = trained.served, trained.retriever
+    towers = a.towers(a.split.test)[1]
+    np.testing.assert_allclose(retriever.similarity.lengths, np.linalg.norm(towers, axis=1), rtol=1e-5)
+    ids, scores = retriever.similar_items(retriever.item_ids[:2], tf.constant(3))
+    by_hand = Retriever(
+        retriever.query_tower, retriever.candidate_tower, towers, retriever.item_ids.numpy(), None, 1.0,
+        a.log_popularity, similarity=Similarity(towers, a.recipe.training.seed),
+    ).similar_items(retriever.item_ids[:2], tf.constant(3))
+    np.testing.assert_array_equal(ids, by_hand[0])
+    np.testing.assert_allclose(scores, by_hand[1], rtol=1e-4)
+
+
+def test_they_are_kept_in_the_order_of_another_catalogue(tmp_path):
+    vectors = NeighbourVectors(np.float32([[1, 2], [0, 0], [3, 4]]), np.float32([[5, 6], [0, 0], [7, 8]]))
+    neighbours.keep(tmp_path, np.array([10, 20, 30]), vectors)
+    found = neighbours.kept(tmp_path, np.array([30, 40, 10, 20]))
+    np.testing.assert_array_equal(found.past, [[3, 4], [0, 0], [1, 2], [0, 0]])
+    np.testing.assert_array_equal(found.items, [[7, 8], [0, 0], [5, 6], [0, 0]])
+    (tmp_path / "neighbours.npz").write_bytes(b"broken")
+    with pytest.raises(TrainingError, match="neighbours.npz cannot be read"):
+        neighbours.kept(tmp_path, np.array([30]))
+
+
+def test_a_penalty_that_is_too_small_is_raised():
+    twins = sparse.csr_matrix(np.repeat(np.eye(3, dtype=np.float32), 2, axis=1)[np.arange(3000) % 3])
+    found = NeighbourFit(twins, 6).vectors(1e-30, 2)
+    assert np.isfinite(found.past).all() and found.past.any()

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+_NOTHING = 1e-6  # a shorter sum is rounding error, as in `training.neighbours`
+
 
 class PastVectors(tf.Module):
     """From the items of a past to the numbers that stand behind the query tower's vector.
@@ -23,4 +25,4 @@ class PastVectors(tf.Module):
         there = tf.where(rows >= 0)
         vectors = tf.gather(self.past, tf.gather_nd(rows, there))
         sums = tf.math.unsorted_segment_sum(vectors, there[:, 0], tf.shape(rows, tf.int64)[0])
-        return self._weight * self.dim**0.5 * tf.math.l2_normalize(sums, axis=-1)
+        return self._weight * self.dim**0.5 * sums / tf.maximum(tf.norm(sums, axis=-1, keepdims=True), _NOTHING)

@@ -12,6 +12,7 @@ from tfrs_twotower.features import Vocabulary, fingerprints
 from tfrs_twotower.features.vocabulary import is_missing
 from tfrs_twotower.index import TopK, contains, exclude, search_interests, top_k
 from tfrs_twotower.models import repeated
+from tfrs_twotower.models.repeats import NONE
 from tfrs_twotower.rerankers import reorder
 
 _BLOCK_SCORES = 2**25  # scores of one block of queries in exact search: 128 MiB of float32
@@ -37,9 +38,9 @@ class Retriever(tf.Module):
     """Towers, catalogue and index together.
 
     It answers the same in Python and, saved, in any TensorFlow runtime. Scores are
-    ⟨u, v⟩ / τ + (w − β) · log p(item), with β = 0 unless a request says otherwise. `repeats` adds to the items of the
-    query's past. Of a query with several interests the one with the largest ⟨u, v⟩ counts, and its vector is
-    [interests, dim] wherever [dim] is said.
+    ⟨u, v⟩ / τ + (w − β) · log p(item), with β = 0 unless a request says otherwise. `past_vectors` stand behind u, and
+    `repeats` adds to the items of the query's past. Of a query with several interests the one with the largest ⟨u, v⟩
+    counts, and its vector is [interests, dim] wherever [dim] is said.
 
     With a reranker, the first N answers of every request that brings features are rescored: filters and β
     count before, so nothing that they left out comes back. A search by vector is the retrieval alone.
@@ -77,6 +78,8 @@ class Retriever(tf.Module):
         self.index = None if index is None or index.exact else index
         self.reranking, self.similarity = reranking, similarity
         self.size, self.dim = int(vectors.shape[0]), int(vectors.shape[1])
+        self._tower_dim = self.dim - (past_vectors.dim if past_vectors else 0)
+        self.tower_dim = tf.Variable(self._tower_dim, trainable=False, name="tower_dim")  # for who loads the export
         self.missing_id = tf.constant(
             c.MISSING_STRING_ID if self.item_ids.dtype == tf.string else c.MISSING_INT_ID, self.item_ids.dtype
         )
@@ -95,7 +98,7 @@ class Retriever(tf.Module):
         if self.past_vectors is None:
             return vectors
         rows = self.rows_of(features[c.ITEM_ID])[:, tf.newaxis]
-        behind = tf.gather(self.vectors[:, -self.past_vectors.dim:], tf.maximum(rows[:, 0], 0))
+        behind = tf.gather(self.vectors, tf.maximum(rows[:, 0], 0))[:, self._tower_dim:]
         return tf.concat([vectors, tf.where(rows >= 0, behind, 0.0)], axis=-1)
 
     def rows_of(self, ids):
@@ -154,6 +157,10 @@ class Retriever(tf.Module):
         found = self._past(past, batch, half_life, self.repeats.length)
         return found._replace(values=weight * found.values)
 
+    def _catalogue_rows(self, codes):
+        """Rows of the codes of a `Repeated`; −1 for `NONE` and for an item that the catalogue lacks."""
+        return tf.where(codes == NONE, -1, self._rows.lookup(codes) - 1)
+
     def _past(self, past, batch, half_life, length):
         ids = self._per_query(past[c.HISTORY_ITEM_ID], batch)
         times = self._per_query(past[c.HISTORY_TIMESTAMP], batch)
@@ -187,10 +194,13 @@ class Retriever(tf.Module):
         return tf.cond(plain, by_index, by_exact)
 
     def similar_items(self, item_id, k):
-        """The k catalogue items most like each item, without the item itself: (ids, scores), scores by `similarity`."""
+        """The k catalogue items most like each item, without the item itself: (ids, scores), scores by `similarity`.
+
+        What stands behind the candidate tower's vectors has no part in it.
+        """
         rows, measure = self.rows_of(item_id), self.similarity
         at = tf.maximum(rows, 0)
-        queries = tf.gather(self.vectors, at)
+        queries = tf.gather(self.vectors, at)[:, : self._tower_dim]
         if measure is not None:
             queries *= 2.0 / tf.gather(measure.lengths, at)[:, tf.newaxis]
         nothing = tf.fill([tf.shape(rows)[0], 0], self.missing_id)
@@ -228,7 +238,7 @@ class Retriever(tf.Module):
         vectors = self.query_tower(encoded, training=False)
         if self.past_vectors is not None:
             past = self._past(features, tf.shape(vectors)[0], None, self.past_vectors.length)
-            vectors = tf.concat([vectors, self.past_vectors(self._rows.lookup(past.codes) - 1)], axis=-1)
+            vectors = tf.concat([vectors, self.past_vectors(self._catalogue_rows(past.codes))], axis=-1)
         return encoded, vectors
 
     @_shared
@@ -268,7 +278,7 @@ class Retriever(tf.Module):
 
     def _with_own(self, scores, rows, queries, exclude_ids, hidden, own):
         """(scores, rows) of the best, with the items of the query's past at their whole score."""
-        past = self._rows.lookup(own.codes) - 1
+        past = self._catalogue_rows(own.codes)
         vectors, popular = (tf.gather(values, tf.maximum(past, 0)) for values in (self.vectors, self.log_popularity))
         known = best_of_interests(lambda query: tf.einsum("bd,bwd->bw", query, vectors), queries)
         known += self.popularity_weight * popular + own.values
@@ -293,12 +303,13 @@ class Retriever(tf.Module):
         batch = tf.shape(queries)[0]
         step = max(1, _BLOCK_SCORES // self.size)
         blocks = tf.maximum((batch + step - 1) // step, 1)
+        vectors = self.vectors if queries.shape[-1] == self.dim else self.vectors[:, : self._tower_dim]
         offered = None if hidden is None else self._offered(hidden)
-        past = None if own is None else self._rows.lookup(own.codes) - 1
+        past = None if own is None else self._catalogue_rows(own.codes)
 
         def search(start, stop):
             scores = best_of_interests(
-                lambda query: tf.matmul(query, self.vectors, transpose_b=True), queries[start:stop]
+                lambda query: tf.matmul(query, vectors, transpose_b=True), queries[start:stop]
             )
             if similar:
                 scores = scores / self.similarity.lengths - self.similarity.density

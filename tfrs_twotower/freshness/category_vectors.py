@@ -33,11 +33,14 @@ class CategoryVectors:
         check_column(column, catalogue.attributes)
         self._catalogue, self._column = catalogue, column
         self._attributes = Attributes(catalogue.attributes.table.select([column]))
-        self._unit = bool(np.allclose(np.linalg.norm(catalogue.vectors, axis=1), 1.0, atol=1e-3))
-        self._means = CategoryMeans(catalogue.vectors, self._attributes.table, column, catalogue.trained)
+        vectors = catalogue.tower_vectors
+        self._unit = bool(np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-3))
+        self._means = CategoryMeans(vectors, self._attributes.table, column, catalogue.trained)
 
     def put(self, items, vectors):
-        """Writes the means into `vectors` [n, dim]; an item whose categories no trained item has keeps its own.
+        """Writes the means into the towers' part of `vectors` [n, dim].
+
+        An item whose categories no trained item has keeps its own.
 
         items: list of n {"item_id": …, attribute: value}; a value of another type than the attribute's is no category.
         """
@@ -49,4 +52,4 @@ class CategoryVectors:
         table = pa.table({self._column: categories})
         means = self._means.vectors(table, self._column, self._unit)
         found = means.any(axis=1)
-        vectors[cold[found]] = means[found]
+        vectors[cold[found], : means.shape[1]] = means[found]

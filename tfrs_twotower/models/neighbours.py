@@ -28,7 +28,7 @@ class Neighbours:
     penalties: tuple[float, ...] = (30.0, 300.0, 3000.0)
     weights: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 4.0)
     length: int = 500
-    items: int = 6_000
+    items: int = 5_000
 
     def __post_init__(self):
         for name in ("dim", "length", "items"):
@@ -44,7 +44,7 @@ class Neighbours:
 class NeighbourVectors(NamedTuple):
     """The closed form's vectors, a row for each item of the catalogue; zeros for rare items.
 
-    past: float32 [n, dim], summed over the items of a past, then brought to the length √dim.
+    past: float32 [n, dim], summed over the items of a past; the sum is scaled to the length √dim.
     items: float32 [n, dim], of the items that are ranked.
     """
 

@@ -79,7 +79,7 @@ def repeated(codes, times, now, half_life, length):
     there &= place > last - length
     number = tf.cast(there, tf.float32)
     if half_life is not None:
-        newest = tf.reduce_max(tf.where(there, times, 0), axis=1)
+        newest = tf.reduce_max(times, axis=1)  # also of an event whose item nobody knows
         now = tf.where(now > 0, now, newest)[:, tf.newaxis]
         age = tf.cast(tf.where(times > 0, tf.maximum(now - times, 0), 0), tf.float32)
         number *= 0.5 ** (age / (half_life * _DAY))

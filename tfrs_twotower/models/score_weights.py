@@ -3,6 +3,11 @@
 from typing import NamedTuple
 
 
+def middle(choices):
+    """The one of several weights from which validation's choice starts."""
+    return choices[len(choices) // 2]
+
+
 class ScoreWeights(NamedTuple):
     """⟨u, v⟩ / τ + `popularity` · log p(item) + `neighbours` · ⟨p, q⟩ + `repeats` · the value of `Repeated`.
 

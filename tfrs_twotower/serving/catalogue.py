@@ -23,6 +23,7 @@ class Catalogue:
         self._root, self._table, self._events = root, table, events
         self.id_type = str if root.item_ids.dtype == "string" else int
         self.dim = int(root.vectors.shape[1])
+        self.tower_dim = int(getattr(root, "tower_dim", self.dim))
         self.view = None  # what `current_items` made of it last
 
     def __len__(self):
@@ -37,6 +38,11 @@ class Catalogue:
     def vectors(self):
         """float32 [n, dim], the SavedModel's own memory: not to be written."""
         return np.asarray(self._root.vectors.read_value())
+
+    @property
+    def tower_vectors(self):
+        """float32 [n, tower_dim]: the candidate tower's part of `vectors`, by which items are alike."""
+        return self.vectors[:, : self.tower_dim]
 
     @functools.cached_property
     def similarity(self):

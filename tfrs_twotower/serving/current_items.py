@@ -55,7 +55,8 @@ class CurrentItems:
     """
 
     def __init__(self, catalogue, overlay, overlay_vectors, withdrawn, features, before=None):
-        self.catalogue, self.overlay, self.overlay_vectors = catalogue, overlay, overlay_vectors
+        self.catalogue, self.overlay = catalogue, overlay
+        self.overlay_vectors = overlay_vectors[:, : catalogue.tower_dim]
         self.overlay_ids, self.place, self.overlay_rows = overlay.ids, overlay.place, overlay.rows
         self.exported = np.ones(len(catalogue), bool)
         for rows in (self.overlay_rows, catalogue.rows(withdrawn)):
@@ -74,9 +75,9 @@ class CurrentItems:
         return self.catalogue.attributes.like([self._features.get(item) or {} for item in self.overlay_ids])
 
     def vectors(self, ids):
-        """float32 [len(ids), dim]: the newest vector of each item; zeros for one that is not known."""
+        """float32 [len(ids), tower_dim]: the newest vector of each item; zeros for one that is not known."""
         rows = self.catalogue.rows(ids)
-        found = np.where((rows >= 0)[:, np.newaxis], self.catalogue.vectors[np.maximum(rows, 0)], np.float32(0))
+        found = np.where((rows >= 0)[:, np.newaxis], self.catalogue.tower_vectors[np.maximum(rows, 0)], np.float32(0))
         for at, item in enumerate(ids):
             if item in self.place:
                 found[at] = self.overlay_vectors[self.place[item]]
@@ -99,7 +100,7 @@ class CurrentItems:
         """
         vectors = self.vectors(seeds)
         vectors = vectors[vectors.any(axis=1)]
-        main, rows, places = self.catalogue.vectors, np.flatnonzero(catalogue), np.flatnonzero(overlay)
+        main, rows, places = self.catalogue.tower_vectors, np.flatnonzero(catalogue), np.flatnonzero(overlay)
         if not len(vectors) or not len(rows) + len(places):
             return []
         if 2 * len(rows) < len(main):  # few are sooner copied than all scored

@@ -7,7 +7,7 @@ from tfrs_twotower.training.examples import Examples, TrainingBatches
 from tfrs_twotower.training.explicit import ExplicitNegatives
 from tfrs_twotower.training.fit import FitReport, fit, restore_best
 from tfrs_twotower.training.item_start import CoVisits, start_items
-from tfrs_twotower.training.neighbours import neighbour_vectors, pooled
+from tfrs_twotower.training.neighbours import NeighbourFit, pooled
 from tfrs_twotower.training.optimizers import LazyAdamConfig, RowWiseAdagradConfig
 from tfrs_twotower.training.parameter_servers import is_server, serve
 from tfrs_twotower.training.positives import EventWeights, Resampling, event_weights, shown_counts
@@ -22,6 +22,7 @@ __all__ = [
     "ExplicitNegatives",
     "FitReport",
     "LazyAdamConfig",
+    "NeighbourFit",
     "Resampling",
     "RowWiseAdagradConfig",
     "SequenceBatches",
@@ -34,7 +35,6 @@ __all__ = [
     "is_chief",
     "is_server",
     "load_fields",
-    "neighbour_vectors",
     "of_chief",
     "pooled",
     "restore_best",

@@ -1,16 +1,23 @@
 """EASE's weights between the most frequent items, factorised into vectors for an inner product."""
 
+import os
+import zipfile
+from pathlib import Path
+
 import numpy as np
 from scipy import sparse
 
+from tfrs_twotower.errors import EvaluationError, TrainingError
 from tfrs_twotower.evaluation import EASE
 from tfrs_twotower.models import NeighbourVectors
 
+_FILE = "neighbours.npz"
 _OVERSAMPLING, _ITERATIONS = 10, 4
+_NOTHING = 1e-6  # a sum of vectors that is shorter is rounding error
 
 
-def neighbour_vectors(visits, penalty, dim, items, seed=0):
-    """`NeighbourVectors` from the training events.
+class NeighbourFit:
+    """`NeighbourVectors` of training events, for any penalty.
 
     B are EASE's weights for the most frequent items (Steck 2019), V the r leading eigenvectors of (X B)ᵀ X B. Of all
     matrices C of rank r, C = B V Vᵀ makes |X B − X C| smallest (Eckart and Young). So a past has the sum of rows of
@@ -19,28 +26,71 @@ def neighbour_vectors(visits, penalty, dim, items, seed=0):
 
     Args:
       visits: float32 CSR [users, n] X: 1 for each pair of a user and an item.
-      penalty: λ of EASE.
-      dim: length of the vectors; where fewer items are known, the rest is zeros.
       items: the most frequent so many items have vectors.
-      seed: of the eigenvectors' start.
     """
-    counts = np.asarray(visits.sum(axis=0)).ravel()
-    kept = np.argsort(-counts, kind="stable")[:items]
-    kept = kept[counts[kept] > 0]
-    past, found = (np.zeros([visits.shape[1], dim], np.float32) for _ in range(2))
-    if len(kept) > 1:
-        visits = sparse.csr_matrix(visits[:, kept])
-        gram = (visits.T @ visits).toarray()
-        weights = EASE(visits, penalty).weights
-        rank = min(dim, len(kept))
-        basis = _leading(weights, gram, rank, seed)
-        # Both sides are about as long as the towers' unit vectors.
-        past[kept, :rank], found[kept, :rank] = weights @ basis, basis * np.sqrt(len(kept) / rank)
-    return NeighbourVectors(past, found)
+
+    def __init__(self, visits, items):
+        counts = np.asarray(visits.sum(axis=0)).ravel()
+        most = np.argsort(-counts, kind="stable")[:items]
+        self._kept, self._catalogue = most[counts[most] > 0], visits.shape[1]
+        self._visits = sparse.csr_matrix(visits[:, self._kept])
+        self._gram = (self._visits.T @ self._visits).toarray()
+
+    def vectors(self, penalty, dim, seed=0):
+        """The `NeighbourVectors`.
+
+        Args:
+          penalty: λ of EASE. It is raised tenfold where the weights would not be exact.
+          dim: length of the vectors; where fewer items are known, the rest is zeros.
+          seed: of the eigenvectors' start.
+        """
+        past, found = (np.zeros([self._catalogue, dim], np.float32) for _ in range(2))
+        rank = min(dim, len(self._kept))
+        if rank > 1:
+            weights = self._weights(penalty)
+            basis = _leading(weights, self._gram, rank, seed)
+            rows = weights @ basis
+            rows[np.linalg.norm(rows, axis=1) < _NOTHING] = 0.0
+            # Items are about as long as the towers' unit vectors.
+            past[self._kept, :rank], found[self._kept, :rank] = rows, basis * np.sqrt(len(self._kept) / rank)
+        return NeighbourVectors(past, found)
+
+    def _weights(self, penalty):
+        while True:
+            try:
+                return EASE(self._visits, penalty, self._gram).weights
+            except EvaluationError:
+                penalty *= 10.0
+
+
+def keep(folder, keys, vectors):
+    """Writes `NeighbourVectors` into a training's folder. keys: int64 [n], which name their items in another run."""
+    known, folder = vectors.items.any(axis=1), Path(folder)
+    with open(folder / f".{_FILE}", "wb") as f:
+        np.savez(f, keys=keys[known], past=vectors.past[known], items=vectors.items[known])
+    os.replace(folder / f".{_FILE}", folder / _FILE)
+
+
+def kept(folder, keys):
+    """The `NeighbourVectors` that `keep` wrote, in the order of `keys`; zeros for an item that they lack.
+
+    Raises:
+      TrainingError: they cannot be read.
+    """
+    file = Path(folder) / _FILE
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            names, parts = arrays["keys"], (arrays["past"], arrays["items"])
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise TrainingError(f"{file} cannot be read ({error}). Train the run anew.") from error
+    order = np.argsort(names)
+    at = order[np.minimum(np.searchsorted(names[order], keys), len(names) - 1)]
+    known = (names[at] == keys)[:, np.newaxis]
+    return NeighbourVectors(*(np.where(known, part[at], np.float32(0)) for part in parts))
 
 
 def pooled(history, past):
-    """float32 [q, dim]: each row's sum of `past` vectors, of the length √dim; zeros without a known item.
+    """float32 [q, dim]: each row's sum of `past` vectors, scaled to the length √dim; zeros without a known item.
 
     Args:
       history: float CSR [q, n], a row for each past: 1 for each of its items.
@@ -48,7 +98,7 @@ def pooled(history, past):
     """
     sums = np.asarray(history @ past, np.float32)
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    return np.divide(sums * np.sqrt(past.shape[1]), lengths, out=np.zeros_like(sums), where=lengths > 0)
+    return np.sqrt(np.float32(past.shape[1])) * sums / np.maximum(lengths, _NOTHING)
 
 
 def _leading(weights, gram, rank, seed):

@@ -134,5 +134,5 @@ def _serving(new, parent):
     old = assemble(a.recipe, a.log, runs.read_fields(folder))
     old.model(next(iter(old.batches.dataset(0, 1))))
     warm_start(old.model, folder)
-    old.weights = runs.score_weights(parent)
+    old.weigh(runs.score_weights(parent), folder)
     return old.judge(old.split.test, old.model_scorer(old.split.test))

@@ -8,7 +8,7 @@ from scipy.linalg import lapack
 from tfrs_twotower.errors import EvaluationError
 
 LIMIT = 20_000  # items: their weights take 1.6 GB
-_DOUBLE_UP_TO = 4_000  # items: more are inverted in single precision, in half the memory and time
+_DOUBLE_UP_TO = 5_000  # items: more are inverted in single precision, in half the memory and time
 _BLOCK = 1024  # rows mirrored at a time
 _PROBE = 1_000  # items of the inversion by which others are timed
 
@@ -23,6 +23,7 @@ class EASE:
     Args:
       visits: float32 CSR [users, n] X: 1 for each pair.
       penalty: λ, above 0.
+      gram: XᵀX, where it is known.
 
     Attributes:
       weights: float32 [n, n] B.
@@ -31,9 +32,9 @@ class EASE:
       EvaluationError: λ is too small for the precision.
     """
 
-    def __init__(self, visits, penalty):
+    def __init__(self, visits, penalty, gram=None):
         precision = np.float64 if visits.shape[1] <= _DOUBLE_UP_TO else np.float32
-        gram = (visits.T @ visits).toarray().astype(precision, copy=False)
+        gram = (visits.T @ visits).toarray().astype(precision, copy=False) if gram is None else gram.astype(precision)
         gram[np.diag_indices_from(gram)] += penalty
         inverse = _inverse(gram, penalty)
         inverse /= -np.diagonal(inverse).copy()
