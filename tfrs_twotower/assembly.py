@@ -188,7 +188,7 @@ class Assembly:
         beside popularity. Of equal ones the first.
         """
         model, queries = self.recipe.model, self.validation_queries()
-        nothing = np.zeros([len(queries), 1]), np.zeros([len(self.catalogue), 1])
+        no_query, no_item = np.zeros([len(queries), 1]), np.zeros([len(self.catalogue), 1])
 
         def best(choices, scorer):
             return max(choices, key=lambda choice: self._monitored(queries, scorer(choice)))
@@ -201,7 +201,8 @@ class Assembly:
         if model.repeats and len(model.repeats.half_lives) > 1:
             def had(half_life):
                 positions, values = self._repeated(queries, half_life)
-                return DotScorer(*nothing, self.log_popularity, (positions, middle(model.repeats.weights) * values))
+                own = positions, middle(model.repeats.weights) * values
+                return DotScorer(no_query, no_item, self.log_popularity, own)
 
             half_life = best(model.repeats.half_lives, had)
             self._keep(repeats=dataclasses.replace(model.repeats, half_lives=(half_life,)))
@@ -212,7 +213,7 @@ class Assembly:
                 self._kept.clear()
                 found[penalty] = fit.vectors(penalty, model.neighbours.dim, self.recipe.training.seed)
                 self.neighbours = found[penalty]
-                return self.scorer(queries, *nothing, ScoreWeights(1.0, middle(model.neighbours.weights)))
+                return self.scorer(queries, no_query, no_item, ScoreWeights(1.0, middle(model.neighbours.weights)))
 
             penalty = best(model.neighbours.penalties, near)
             self._kept.clear()
@@ -299,7 +300,8 @@ class Assembly:
 
     def model_scorer(self, queries, view=None):
         """A `Scorer` of the model as it is served, for an evaluation in `view`."""
-        return self.scorer(queries, *self.towers(queries), self.weights, view)
+        vectors, candidates = self.towers(queries)
+        return self.scorer(queries, vectors, candidates, self.weights, view)
 
     def scorer(self, queries, vectors, candidates, weights, view=None):
         """As `model_scorer`, but of given vectors of the towers (`towers`), and given `ScoreWeights`."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import uuid
+from typing import Any
 
 from tfrs_twotower import runs
 from tfrs_twotower.assembly import assemble
@@ -76,7 +77,8 @@ def refit(judged, directory, parent, epochs, verbose=1, callbacks=()):
 
 def _weighing_as(recipe, weights):
     """The recipe with these `ScoreWeights` alone to choose from; a term without weight goes."""
-    model, terms = recipe.model, {"popularity_weights": (weights.popularity,)}
+    model = recipe.model
+    terms: dict[str, Any] = {"popularity_weights": (weights.popularity,)}
     for name in ("neighbours", "repeats"):
         settings, weight = getattr(model, name), getattr(weights, name)
         terms[name] = dataclasses.replace(settings, weights=(weight,)) if settings and weight else None

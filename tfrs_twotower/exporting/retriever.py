@@ -188,8 +188,8 @@ class Retriever(tf.Module):
         searched = searched_queries(embedding) * self.scale if self.popularity_weight else queries
 
         def by_index():
-            found = self._approximate(searched, k, excluded, hidden, by_exact)
-            return found if own is None else self._with_own(*found, queries, excluded, hidden, own)
+            scores, rows = self._approximate(searched, k, excluded, hidden, by_exact)
+            return (scores, rows) if own is None else self._with_own(scores, rows, queries, excluded, hidden, own)
 
         return tf.cond(plain, by_index, by_exact)
 
