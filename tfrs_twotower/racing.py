@@ -35,7 +35,6 @@ _PAST = 100  # events that are pooled, at most
 _NEIGHBOURS = 50_000  # items up to which neighbours stand beside the towers: they triple the length of the vectors
 _SCORES = 60_000_000  # of an epoch's validation with one choice of weights, which are about twenty
 _LEAST_QUERIES = 500
-_LEAST = 2  # epochs of a candidate; the first seconds go into tracing
 _RACE, _TRAINING = 0.3, 0.12  # shares of the time, for all candidates and for the winner; a refit takes as long again
 
 
@@ -177,5 +176,5 @@ class _Stop(tf.keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self._epochs += 1
         spent = time.perf_counter() - self._begun
-        if self._epochs >= _LEAST and spent + spent / self._epochs > self._seconds:
+        if spent + spent / self._epochs > self._seconds:
             self.model.stop_training = True
