@@ -145,6 +145,8 @@ def test_they_are_kept_in_the_order_of_another_catalogue(tmp_path):
     found = neighbours.kept(tmp_path, np.array([30, 40, 10, 20]))
     np.testing.assert_array_equal(found.past, [[3, 4], [0, 0], [1, 2], [0, 0]])
     np.testing.assert_array_equal(found.items, [[7, 8], [0, 0], [5, 6], [0, 0]])
+    neighbours.keep(tmp_path, np.array([10]), NeighbourVectors(*np.zeros([2, 1, 3], np.float32)))
+    assert not neighbours.kept(tmp_path, np.array([0, 10])).past.any()
     (tmp_path / "neighbours.npz").write_bytes(b"broken")
     with pytest.raises(TrainingError, match="neighbours.npz cannot be read"):
         neighbours.kept(tmp_path, np.array([30]))

@@ -84,9 +84,10 @@ def kept(folder, keys):
     except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
         raise TrainingError(f"{file} cannot be read ({error}). Train the run anew.") from error
     order = np.argsort(names)
-    at = order[np.minimum(np.searchsorted(names[order], keys), len(names) - 1)]
-    known = (names[at] == keys)[:, np.newaxis]
-    return NeighbourVectors(*(np.where(known, part[at], np.float32(0)) for part in parts))
+    place = np.searchsorted(names[order], keys)
+    at = np.append(order, len(names))[place]  # a row of zeros stands at the end
+    at[np.append(names, 0)[at] != keys] = len(names)
+    return NeighbourVectors(*(np.pad(part, [(0, 1), (0, 0)])[at] for part in parts))
 
 
 def pooled(history, past):
