@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 
 import tfrs_twotower  # noqa: F401
-from tfrs_twotower.assembly import Assembly, assemble
+from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import Columns, Frames, ingest
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.evaluation import EvaluationConfig
 from tfrs_twotower.features import Id, Schema
 from tfrs_twotower.recipe import ModelConfig, Recipe
+from tfrs_twotower.score_terms import ScoreTerms
 
 DAY = 86_400
 SCHEMA = Schema(query=(Id("user_id"),), candidate=(Id("item_id"),))
@@ -25,12 +26,12 @@ SCHEMA = Schema(query=(Id("user_id"),), candidate=(Id("item_id"),))
     (0.5, [1.0, 3 / 1.125]),  # 2 / 16 and 1; the first would be a third, and counts one
 ])
 def test_an_event_counts_half_after_the_half_life(half_life, expected):
-    a = SimpleNamespace(
-        train_counts=np.array([2, 1]), catalogue=np.array([0, 1]), split=SimpleNamespace(known=np.arange(3)),
-        log=SimpleNamespace(timestamp=np.array([0, 0, 2 * DAY]), item=np.array([0, 0, 1]),
-                            items=SimpleNamespace(num_rows=2)),
+    log = SimpleNamespace(
+        timestamp=np.array([0, 0, 2 * DAY]), item=np.array([0, 0, 1]), user=np.zeros(3, int),
+        items=SimpleNamespace(num_rows=2),
     )
-    assert Assembly.popular(a, half_life) == pytest.approx(expected)
+    terms = ScoreTerms(log, np.arange(3), np.array([0, 1]), np.array([2, 1]), None, True, ModelConfig(), 0)
+    assert terms.popular(half_life) == pytest.approx(expected)
 
 
 def _log(turns):

@@ -18,41 +18,35 @@ from tfrs_twotower.evaluation import (
     MANY,
     Baselines,
     DotScorer,
-    Popularity,
-    TrainingEvents,
     chosen,
     evaluate,
-    history_matrix,
     kept,
     repeat_share,
     viewed,
 )
-from tfrs_twotower.exporting import log_popularity
-from tfrs_twotower.features import derive_seed, fingerprints, infer_schema, key_dtype, to_tensor
+from tfrs_twotower.features import derive_seed, infer_schema
 from tfrs_twotower.losses import FullSoftmax
-from tfrs_twotower.models import ScoreWeights, TwoTowerModel, build_auxiliary, middle, repeated
-from tfrs_twotower.models.repeats import NONE
+from tfrs_twotower.models import ScoreWeights, TwoTowerModel, build_auxiliary
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import Explicit
+from tfrs_twotower.score_terms import ScoreTerms
 from tfrs_twotower.second_stage import SecondStage
 from tfrs_twotower.towers import ENCODERS, SequenceEncoder
 from tfrs_twotower.training import (
     Examples,
     ExplicitNegatives,
-    NeighbourFit,
     SequenceBatches,
     TrainingBatches,
     computing_in,
     event_weights,
+    shown_counts,
+    start_items,
 )
-from tfrs_twotower.training import neighbours as neighbour_files
-from tfrs_twotower.training import pooled, shown_counts, start_items
 from tfrs_twotower.without_times import without_times
 
 _BLOCK = 4096  # rows embedded at a time
 _CELLS = 2**23  # rows × events × events of one attention at a time
 _PAST = 2**22  # events of pasts read at a time
-_EVENTS = 5_000_000  # the newest so many say what is near what
 _TUNING_QUERIES = 2_000  # validation queries that choose the baselines' settings
 _SHOWN = 4  # items that were shown and not liked, as negatives of an event
 _TITLES = ("title", "name")
@@ -69,8 +63,9 @@ class Assembly:
       examples, batches: encoded features; training batches.
       catalogue: int32, the item rows that can be recommended.
       train_counts: int64 [catalogue]: training events of each.
+      terms: the `ScoreTerms`.
       second_stage: what rescores the retrieved top, or None.
-      weights: the `ScoreWeights`, beside popularity and repeats by the recipe's half-lives.
+      weights: the `ScoreWeights`.
     """
 
     recipe: Recipe
@@ -81,12 +76,12 @@ class Assembly:
     batches: TrainingBatches | SequenceBatches
     catalogue: np.ndarray
     train_counts: np.ndarray
+    terms: ScoreTerms
     second_stage: SecondStage | None = None
     weights: ScoreWeights = ScoreWeights()
 
     def __post_init__(self):
         model = self.model
-        self._kept = {}  # what was last asked of the pasts of queries
         self._query, self._candidate = (
             tf.function(functools.partial(tower, training=False), reduce_retracing=True, autograph=False)
             for tower in (model.query_tower, model.candidate_tower)
@@ -100,12 +95,12 @@ class Assembly:
 
     def query_vectors(self, rows):
         """float32 [rows, dim], or [rows, interests, dim]: the query tower at log rows, and what stands behind it."""
-        return self._beside(self._tower_vectors(rows), lambda: self._pooled(rows), self.weights)
+        return self._behind(self._tower_vectors(rows), lambda: self.terms.pooled_at(rows), self.weights.neighbours)
 
     def candidate_vectors(self):
         """float32 [catalogue, dim]: the candidate tower over the catalogue, and what stands behind it."""
         vectors = self._catalogue_vectors()
-        return np.concatenate([vectors, self.neighbours.items], axis=1) if self.weights.neighbours else vectors
+        return np.concatenate([vectors, self.terms.neighbours.items], axis=1) if self.weights.neighbours else vectors
 
     def towers(self, queries):
         """(of the queries, of the catalogue): the towers' vectors alone."""
@@ -118,111 +113,32 @@ class Assembly:
     def _catalogue_vectors(self):
         return _in_blocks(lambda part: self._candidate(self.examples.candidates(part)), self.catalogue)
 
-    def _beside(self, vectors, pooled, weights):
+    def _behind(self, vectors, pooled, weight):
         """The vectors of queries, with those of their pasts behind them where these weigh anything."""
-        if not weights.neighbours:
+        if not weight:
             return vectors
-        return np.concatenate([vectors, np.float32(weights.neighbours * self.model.temperature) * pooled()], axis=1)
-
-    @functools.cached_property
-    def neighbours(self):
-        """The `NeighbourVectors` of the training events, by the recipe's first penalty."""
-        settings = self.recipe.model.neighbours
-        return self._neighbour_fit().vectors(settings.penalties[0], settings.dim, self.recipe.training.seed)
-
-    def _neighbour_fit(self):
-        events = self._training_events
-        newest = dataclasses.replace(events, users=events.users[-_EVENTS:], items=events.items[-_EVENTS:])
-        return NeighbourFit(newest.visits(), self.recipe.model.neighbours.items)
-
-    def keep_neighbours(self, folder):
-        """Writes them beside the checkpoints of their training, if they have a part in the score."""
-        if self.weights.neighbours:
-            neighbour_files.keep(folder, self._item_keys, self.neighbours)
+        return np.concatenate([vectors, np.float32(weight * self.model.temperature) * pooled()], axis=1)
 
     def weigh(self, weights, folder):
-        """Takes over the `ScoreWeights` of a training, and what `keep_neighbours` wrote into its folder."""
+        """Takes over the `ScoreWeights` of a training, and the neighbours that were kept in its folder."""
         self.weights = weights
         if weights.neighbours:
-            self.neighbours = neighbour_files.kept(folder, self._item_keys)
+            self.terms.read_neighbours(folder)
 
-    @functools.cached_property
-    def _item_keys(self):
-        """int64 [catalogue]: fingerprints of the items' ids, which name them in another run."""
-        ids = self.log.items[c.ITEM_ID].take(self.catalogue)
-        return fingerprints(to_tensor(ids, tf.TensorSpec([None], key_dtype(ids, c.ITEM_ID)))).numpy()
-
-    @functools.cached_property
-    def _training_events(self):
-        rows = self.split.known
-        return TrainingEvents(
-            self.log.user[rows], self.positions(self.log.item[rows]), self.log.timestamp[rows], len(self.catalogue)
-        )
-
-    def popular(self, half_life):
-        """float64 [catalogue]: training events of each item; one `half_life` days older than the newest counts half.
-
-        They sum to the number of events; then an item with any event is raised to 1 at least. None: all count alike.
-        """
-        counts = self.train_counts.astype(np.float64)
-        if half_life is None:
-            return counts
-        rows = self.split.known
-        days = (self.log.timestamp[rows].max() - self.log.timestamp[rows]) / 86_400.0
-        weight = np.bincount(self.log.item[rows], 0.5 ** (days / half_life), self.log.items.num_rows)[self.catalogue]
-        return np.maximum(weight * (counts.sum() / weight.sum()), np.minimum(counts, 1.0))
-
-    @functools.cached_property
+    @property
     def log_popularity(self):
         """float32 [catalogue]: log p(item), by the recipe's half-life."""
-        return log_popularity(self.popular(self.recipe.model.popularity_half_lives[0]))
+        return self.terms.log_popularity
 
     def validation_queries(self):
         """Validation's `Queries`, or a sample of `evaluation.validation_queries` of them, drawn by the seed."""
         return self._drawn_of_validation(self.recipe.evaluation.validation_queries or None)
 
     def choose_terms(self):
-        """Keeps of several half-lives and penalties those that rank validation best without the towers.
-
-        Popularity's half-life is chosen by popularity alone; then that of repeats, and the penalty of neighbours, each
-        beside popularity. Of equal ones the first.
-        """
-        model, queries = self.recipe.model, self.validation_queries()
-        no_query, no_item = np.zeros([len(queries), 1]), np.zeros([len(self.catalogue), 1])
-
-        def best(choices, scorer):
-            return max(choices, key=lambda choice: self._monitored(queries, scorer(choice)))
-
-        if len(model.popularity_half_lives) > 1:
-            half_life = best(
-                model.popularity_half_lives, lambda half_life: Popularity(self.popular(half_life), len(queries))
-            ) if self.log.timed else None
-            self._keep(popularity_half_lives=(half_life,))
-        if model.repeats and len(model.repeats.half_lives) > 1:
-            def had(half_life):
-                positions, values = self._repeated(queries, half_life)
-                own = positions, middle(model.repeats.weights) * values
-                return DotScorer(no_query, no_item, self.log_popularity, own)
-
-            half_life = best(model.repeats.half_lives, had)
-            self._keep(repeats=dataclasses.replace(model.repeats, half_lives=(half_life,)))
-        if model.neighbours and len(model.neighbours.penalties) > 1:
-            fit, found = self._neighbour_fit(), {}
-
-            def near(penalty):
-                self._kept.clear()
-                found[penalty] = fit.vectors(penalty, model.neighbours.dim, self.recipe.training.seed)
-                self.neighbours = found[penalty]
-                return self.scorer(queries, no_query, no_item, ScoreWeights(1.0, middle(model.neighbours.weights)))
-
-            penalty = best(model.neighbours.penalties, near)
-            self._kept.clear()
-            self.neighbours = found[penalty]
-            self._keep(neighbours=dataclasses.replace(model.neighbours, penalties=(penalty,)))
-
-    def _keep(self, **settings):
-        """Puts settings into the recipe's model."""
-        self.recipe = dataclasses.replace(self.recipe, model=dataclasses.replace(self.recipe.model, **settings))
+        """Puts those half-lives and that penalty into the recipe that rank validation best without the towers."""
+        queries = self.validation_queries()
+        self.terms.choose(queries, functools.partial(self._monitored, queries))
+        self.recipe = dataclasses.replace(self.recipe, model=self.terms.settings)
 
     @property
     def repeats(self):
@@ -236,48 +152,9 @@ class Assembly:
         neighbours = self.recipe.model.neighbours if self.weights.neighbours else None
         return max(self.examples.history_length, *(part.length for part in (self.repeats, neighbours) if part), 0)
 
-    def _remembered(self, queries, half_life, of, *given):
-        """`of(*given)`, which is not made anew while the same queries are asked for."""
-        kept = self._kept.get(of.__name__)
-        if kept is None or kept[0] is not queries or kept[1] != half_life:
-            kept = self._kept[of.__name__] = queries, half_life, of(*given)
-        return kept[2]
-
-    def _pooled(self, rows):
-        """float32 [rows, dim]: p of the users' pasts before log rows."""
-        length, found = self.recipe.model.neighbours.length, []
-        block = max(_PAST // length, 1)
-        for i in range(0, len(rows), block):
-            items = self.examples.history.before(rows[i: i + block], length)[0]
-            positions = np.where(items >= 0, self.positions(items), -1)
-            histories = Ragged.from_lengths(positions.ravel(), np.full(len(positions), length))
-            found.append(pooled(history_matrix(histories, len(self.catalogue), "all"), self.neighbours.past))
-        return np.concatenate(found)
-
-    def _repeated(self, queries, half_life):
-        """(`Ragged` of catalogue positions, float32 values): what each query's user had before, by a half-life."""
-        return self._remembered(queries, half_life, self._of_pasts, queries, half_life)
-
-    def _of_pasts(self, queries, half_life):
-        length, timed = self.recipe.model.repeats.length, c.TIMESTAMP in self.model.query_tower.inputs()
-        block, codes, values, lengths = max(_PAST // length, 1), [], [], []
-        for i in range(0, len(queries), block):
-            rows = queries.row[i: i + block]
-            items, times = self.examples.history.before(rows, length)
-            positions = np.where(items >= 0, self.positions(items), -1).astype(np.int64)
-            now = self.log.timestamp[rows] if timed else np.zeros_like(rows)
-            found = repeated(positions, times, now, half_life, length)
-            there = (found.codes != NONE).numpy()
-            codes.append(found.codes.numpy()[there])
-            values.append(found.values.numpy()[there])
-            lengths.append(there.sum(axis=1))
-        return Ragged.from_lengths(np.concatenate(codes), np.concatenate(lengths)), np.concatenate(values)
-
     def positions(self, items):
         """Catalogue positions of item rows; −1 outside the catalogue."""
-        table = np.full(self.log.items.num_rows, -1, np.int32)
-        table[self.catalogue] = np.arange(len(self.catalogue), dtype=np.int32)
-        return table[items]
+        return self.terms.positions(items)
 
     @property
     def view(self):
@@ -306,12 +183,12 @@ class Assembly:
     def scorer(self, queries, vectors, candidates, weights, view=None):
         """As `model_scorer`, but of given vectors of the towers (`towers`), and given `ScoreWeights`."""
         if weights.neighbours:
-            vectors = self._beside(vectors, lambda: self._remembered(queries, None, self._pooled, queries.row), weights)
-            candidates = np.concatenate([candidates, self.neighbours.items], axis=1)
+            vectors = self._behind(vectors, lambda: self.terms.pooled(queries), weights.neighbours)
+            candidates = np.concatenate([candidates, self.terms.neighbours.items], axis=1)
         bias = weights.popularity * self.log_popularity if weights.popularity else None
         own = None
         if weights.repeats:
-            positions, values = self._repeated(queries, self.recipe.model.repeats.half_lives[0])
+            positions, values = self.terms.repeated(queries)
             own = positions, weights.repeats * values
         retrieval = DotScorer(vectors / self.model.temperature, candidates, bias, own)
         if self.second_stage is None:
@@ -332,7 +209,7 @@ class Assembly:
         rows, validation, config = self.split.known, self.split.validation, self.recipe.evaluation
         chosen_on = None if validation is self.split.test else self._drawn_of_validation(_TUNING_QUERIES)
         return Baselines(
-            self._training_events, config.seconds(len(rows)), repeat_share(validation) > MANY,
+            self.terms.events, config.seconds(len(rows)), repeat_share(validation) > MANY,
             None if chosen_on is None else self._histories(chosen_on),
             functools.partial(self._monitored, chosen_on), self.recipe.training.seed,
         )
@@ -431,7 +308,10 @@ def _assemble(recipe, log, field_states, grow, split):
     model = build_model(recipe, query_tower, candidate_tower, objective, auxiliary)
     explicit = ExplicitNegatives(log, recipe.model.negatives, split, catalogue, recipe.training.seed)
     batches = _batches(recipe, query_tower, examples, positives, known, explicit)
-    a = Assembly(recipe, log, split, model, examples, batches, catalogue, counts[catalogue], stage)
+    counts = counts[catalogue]
+    timed = c.TIMESTAMP in query_tower.inputs()
+    terms = ScoreTerms(log, split.known, catalogue, counts, examples.history, timed, recipe.model, recipe.training.seed)
+    a = Assembly(recipe, log, split, model, examples, batches, catalogue, counts, terms, stage)
     a.choose_terms()
     return a
 

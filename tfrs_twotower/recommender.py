@@ -365,7 +365,8 @@ class Recommender:
             said += f", what was had before {w.repeats:g}" if self.recipe.model.repeats else ""
             print(f"Weights in the score, chosen by validation: {said} ({monitor} {found[w]:.4f}).", flush=True)
         if is_chief():
-            a.keep_neighbours(self.directory / runs.CHECKPOINT)
+            if a.weights.neighbours:
+                a.terms.keep_neighbours(self.directory / runs.CHECKPOINT)
             weights = {"weight": a.weights.popularity, "neighbours": a.weights.neighbours, "repeats": a.weights.repeats}
             runs.write_json(self.directory / runs.POPULARITY, {**weights, "monitor": monitor, "validation": tried})
 

@@ -78,7 +78,7 @@ def retriever(assembly, index):
     a = assembly
     past, weight = None, a.weights.neighbours * a.model.temperature
     if weight:
-        past = PastVectors(a.neighbours.past, weight, a.recipe.model.neighbours.length)
+        past = PastVectors(a.terms.neighbours.past, weight, a.recipe.model.neighbours.length)
     item_ids, vectors = a.log.items[c.ITEM_ID].take(a.catalogue), a.candidate_vectors()
     return Retriever(
         a.model.query_tower, a.model.candidate_tower, vectors,

@@ -69,7 +69,8 @@ def refit(judged, directory, parent, epochs, verbose=1, callbacks=()):
     )
     a.weights = judged.weights
     if is_chief():
-        a.keep_neighbours(folder)
+        if a.weights.neighbours:
+            a.terms.keep_neighbours(folder)
         last = int(log.timestamp[a.split.train[-1]])
         runs.write_refit(directory, runs.Refit(uuid.uuid4().hex, last, epochs, held_out))
     return a

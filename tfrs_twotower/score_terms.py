@@ -1,0 +1,188 @@
+"""What stands beside the towers in the score: popularity, neighbours, repeats (ARCHITECTURE, "The score")."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.data import Ragged
+from tfrs_twotower.evaluation import DotScorer, Popularity, TrainingEvents, history_matrix
+from tfrs_twotower.exporting import log_popularity
+from tfrs_twotower.features import fingerprints, key_dtype, to_tensor
+from tfrs_twotower.models import middle, repeated
+from tfrs_twotower.models.repeats import NONE
+from tfrs_twotower.training import NeighbourFit, neighbours, pooled
+
+_EVENTS = 5_000_000  # the newest so many say what is near what
+_SETTINGS = object()
+_PAST = 2**22  # events of pasts read at a time
+
+
+class ScoreTerms:
+    """The terms, from the training events of a log.
+
+    Args:
+      log: an `InteractionLog`.
+      known: int64, the log rows that were learned from.
+      catalogue: int32, the item rows that can be recommended.
+      counts: int64 [catalogue]: training events of each.
+      history: a `data.History` of the log.
+      request_time: whether a query says when it is made.
+      settings: a `ModelConfig`. Of several half-lives and penalties the first count, until `choose`.
+      seed: of the neighbours' factorisation.
+
+    Attributes:
+      events: the `TrainingEvents`.
+    """
+
+    def __init__(self, log, known, catalogue, counts, history, request_time, settings, seed):
+        self._log, self._known, self._catalogue, self._counts = log, known, catalogue, counts
+        self._history, self._request_time = history, request_time
+        self.settings, self._seed = settings, seed
+        self._places = np.full(log.items.num_rows, -1, np.int32)
+        self._places[catalogue] = np.arange(len(catalogue), dtype=np.int32)
+        self._last = {}  # what was last asked of the pasts of queries
+        self.events = TrainingEvents(log.user[known], self.positions(log.item[known]), log.timestamp[known],
+                                     len(catalogue))
+
+    def positions(self, items):
+        """Catalogue positions of item rows; −1 outside the catalogue."""
+        return self._places[items]
+
+    def popular(self, half_life):
+        """float64 [catalogue]: training events of each item; one `half_life` days older than the newest counts half.
+
+        They sum to the number of events; then an item with any event is raised to 1 at least. None: all count alike.
+        """
+        counts = self._counts.astype(np.float64)
+        if half_life is None:
+            return counts
+        times = self._log.timestamp[self._known]
+        weight = 0.5 ** ((times.max() - times) / 86_400.0 / half_life)
+        weight = np.bincount(self._log.item[self._known], weight, self._log.items.num_rows)[self._catalogue]
+        return np.maximum(weight * (counts.sum() / weight.sum()), np.minimum(counts, 1.0))
+
+    @functools.cached_property
+    def log_popularity(self):
+        """float32 [catalogue]: log p(item)."""
+        return log_popularity(self.popular(self.settings.popularity_half_lives[0]))
+
+    @functools.cached_property
+    def neighbours(self):
+        """The `NeighbourVectors`."""
+        return self._fit().vectors(self.settings.neighbours.penalties[0], self.settings.neighbours.dim, self._seed)
+
+    def keep_neighbours(self, folder):
+        """Writes them beside the checkpoints of their training."""
+        neighbours.keep(folder, self._item_keys, self.neighbours)
+
+    def read_neighbours(self, folder):
+        """Takes those that `keep_neighbours` wrote, in this run or in another one of the same items."""
+        self.neighbours = neighbours.kept(folder, self._item_keys)
+
+    def pooled(self, queries):
+        """As `pooled_at`, of `Queries`; it is kept until others are asked for."""
+        return self._kept("pooled", queries, None, lambda: self.pooled_at(queries.row))
+
+    def pooled_at(self, rows):
+        """float32 [rows, dim]: the vector of what the users had before log rows."""
+        length, found = self.settings.neighbours.length, []
+        for part in _blocks(rows, length):
+            positions = self._before(part, length)[0]
+            histories = Ragged.from_lengths(positions.ravel(), np.full(len(positions), length))
+            found.append(pooled(history_matrix(histories, len(self._catalogue), "all"), self.neighbours.past))
+        return np.concatenate(found)
+
+    def repeated(self, queries, half_life=_SETTINGS):
+        """(`Ragged` of catalogue positions, float32 values): what each query's user had before; kept as `pooled`.
+
+        half_life: days or None; by default that of the settings.
+        """
+        half_life = self.settings.repeats.half_lives[0] if half_life is _SETTINGS else half_life
+        return self._kept("repeated", queries, half_life, lambda: self._repeated_at(queries.row, half_life))
+
+    def _repeated_at(self, rows, half_life):
+        length, codes, values, lengths = self.settings.repeats.length, [], [], []
+        for part in _blocks(rows, length):
+            positions, times = self._before(part, length)
+            now = self._log.timestamp[part] if self._request_time else np.zeros_like(part)
+            found = repeated(positions.astype(np.int64), times, now, half_life, length)
+            there = (found.codes != NONE).numpy()
+            codes.append(found.codes.numpy()[there])
+            values.append(found.values.numpy()[there])
+            lengths.append(there.sum(axis=1))
+        return Ragged.from_lengths(np.concatenate(codes), np.concatenate(lengths)), np.concatenate(values)
+
+    def choose(self, queries, measure):
+        """Keeps, of several half-lives and penalties, those that rank `queries` best without the towers.
+
+        Popularity's half-life is chosen by popularity alone; then that of repeats, and the penalty of neighbours, each
+        beside popularity. Of equal ones the first.
+
+        Args:
+          queries: `Queries`.
+          measure: `Scorer` of these queries → a value, larger is better.
+        """
+        nothing, settings = np.zeros([len(queries), 1]), self.settings
+
+        def best(choices, scorer):
+            return max(choices, key=lambda choice: measure(scorer(choice)))
+
+        if len(settings.popularity_half_lives) > 1:
+            half_life = best(
+                settings.popularity_half_lives, lambda half_life: Popularity(self.popular(half_life), len(queries))
+            ) if self._log.timed else None
+            self._keep(popularity_half_lives=(half_life,))
+        if settings.repeats and len(settings.repeats.half_lives) > 1:
+            weight, no_item = middle(settings.repeats.weights), np.zeros([len(self._catalogue), 1])
+
+            def had(half_life):
+                positions, values = self.repeated(queries, half_life)
+                return DotScorer(nothing, no_item, self.log_popularity, (positions, weight * values))
+
+            half_lives = (best(settings.repeats.half_lives, had),)
+            self._keep(repeats=dataclasses.replace(settings.repeats, half_lives=half_lives))
+        if settings.neighbours and len(settings.neighbours.penalties) > 1:
+            fit, found, weight = self._fit(), {}, middle(settings.neighbours.weights)
+
+            def near(penalty):
+                self._last.clear()
+                self.neighbours = found[penalty] = fit.vectors(penalty, settings.neighbours.dim, self._seed)
+                return DotScorer(weight * self.pooled(queries), self.neighbours.items, self.log_popularity)
+
+            penalty = best(settings.neighbours.penalties, near)
+            self._last.clear()
+            self.neighbours = found[penalty]
+            self._keep(neighbours=dataclasses.replace(settings.neighbours, penalties=(penalty,)))
+
+    def _keep(self, **settings):
+        self.settings = dataclasses.replace(self.settings, **settings)
+
+    def _fit(self):
+        users, items = self.events.users[-_EVENTS:], self.events.items[-_EVENTS:]
+        newest = dataclasses.replace(self.events, users=users, items=items)
+        return NeighbourFit(newest.visits(), self.settings.neighbours.items)
+
+    def _before(self, rows, length):
+        """(catalogue positions, −1 is none; times) [rows, length] of the newest events before log rows."""
+        items, times = self._history.before(rows, length)
+        return np.where(items >= 0, self.positions(items), -1), times
+
+    def _kept(self, name, queries, setting, make):
+        last = self._last.get(name)
+        if last is None or last[0] is not queries or last[1] != setting:
+            last = self._last[name] = queries, setting, make()
+        return last[2]
+
+    @functools.cached_property
+    def _item_keys(self):
+        """int64 [catalogue]: fingerprints of the items' ids, which name them in another run."""
+        ids = self._log.items[c.ITEM_ID].take(self._catalogue)
+        return fingerprints(to_tensor(ids, tf.TensorSpec([None], key_dtype(ids, c.ITEM_ID)))).numpy()
+
+
+def _blocks(rows, length):
+    step = max(_PAST // length, 1)
+    return [rows[i: i + step] for i in range(0, len(rows), step)]
