@@ -10,7 +10,7 @@ from tfrs_twotower.errors import ConfigError, invalid
 
 @config
 class Neighbours:
-    """+ w · ⟨p, q⟩ in the score: p has the direction of the sum of a vector for each item of the user's past.
+    """+ w · ⟨h, q⟩ in the score: h has the direction of the sum of a vector for each item of the user's past.
 
     The vectors factorise EASE's weights (`training.neighbours`). They stand beside the towers' vectors, so that one
     index finds the sum. The towers learn what is common; these weights remember rare pairs, and all of a long past.

@@ -9,9 +9,9 @@ def middle(choices):
 
 
 class ScoreWeights(NamedTuple):
-    """⟨u, v⟩ / τ + `popularity` · log p(item) + `neighbours` · ⟨p, q⟩ + `repeats` · the value of `Repeated`.
+    """⟨u, v⟩ / τ + `popularity` · log p(item) + `neighbours` · ⟨h, q⟩ + `repeats` · the value of `Repeated`.
 
-    p and q are those of `NeighbourVectors`.
+    h and q are those of `NeighbourVectors`.
     """
 
     popularity: float = 0.0
