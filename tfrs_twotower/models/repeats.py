@@ -31,7 +31,7 @@ class Repeats:
     """
 
     length: int = 500
-    weights: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+    weights: tuple[float, ...] = (0.0, 2.0, 4.0, 8.0, 16.0, 32.0)
     half_lives: tuple[float | None, ...] = (None, 180.0, 90.0, 45.0)
 
     def __post_init__(self):
