@@ -126,5 +126,5 @@ def test_nothing_says_what_is_new_so_there_is_no_update(untimed, tmp_path):
     runs.write_config(tmp_path / "run", runs.RunConfig(recipe, "space", log.fingerprint(), 0, None))
     with pytest.raises(ConfigError, match="split by time.*Train anew"):
         update_full(tmp_path / "run", None)
-    with pytest.raises(ConfigError, match="split by time.*Train anew"):
+    with pytest.raises(ConfigError, match="log with times.*Train anew"):
         update_users(tmp_path / "run")
