@@ -46,7 +46,6 @@ from tfrs_twotower.without_times import without_times
 
 _BLOCK = 4096  # rows embedded at a time
 _CELLS = 2**23  # rows × events × events of one attention at a time
-_PAST = 2**22  # events of pasts read at a time
 _TUNING_QUERIES = 2_000  # validation queries that choose the baselines' settings
 _SHOWN = 4  # items that were shown and not liked, as negatives of an event
 _TITLES = ("title", "name")
@@ -150,7 +149,7 @@ class Assembly:
     def past_length(self):
         """Events of a user's past that a request carries: as many as a feature, the repeats or the neighbours read."""
         neighbours = self.recipe.model.neighbours if self.weights.neighbours else None
-        return max(self.examples.history_length, *(part.length for part in (self.repeats, neighbours) if part), 0)
+        return max([self.examples.history_length, *(part.length for part in (self.repeats, neighbours) if part)])
 
     def positions(self, items):
         """Catalogue positions of item rows; −1 outside the catalogue."""
@@ -225,13 +224,7 @@ class Assembly:
 
     def _histories(self, queries):
         """`Ragged`, a row a query: catalogue positions of its user's earlier items, oldest first; −1 outside of it."""
-        longest = max(int(np.bincount(self.log.user).max()), 1)
-        block, items, lengths = max(_PAST // longest, 1), [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
-        for i in range(0, len(queries), block):
-            past = self.examples.history.before(queries.row[i: i + block], longest)[0]
-            items.append(past[past >= 0])
-            lengths.append((past >= 0).sum(axis=1))
-        return Ragged.from_lengths(self.positions(np.concatenate(items)), np.concatenate(lengths))
+        return self.terms.histories(queries.row, max(int(np.bincount(self.log.user).max()), 1))
 
     def _cold_users(self, queries):
         trained = np.bincount(self.log.user[self.split.known], minlength=self.log.users.num_rows) > 0

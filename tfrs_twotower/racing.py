@@ -127,7 +127,8 @@ def race(recipe, log, directory, verbose=1):
             entrant = _beside(entrants[name], result)
             found, model = _tried(name, entrant, log, folder / name, whole * _RACE / len(entrants), verbose)
             result["candidates"][name] = found
-            result["beside"] = to_dict(ModelConfig(**{part: getattr(model, part) for part in BESIDE}))
+            settings = to_dict(model)
+            result["beside"] = {part: settings[part] for part in BESIDE}
             runs.write_json(file, result)
     winner = max(result["candidates"], key=lambda name: result["candidates"][name]["best"])
     found = result["candidates"][winner]
@@ -150,7 +151,7 @@ def _beside(recipe, result):
     """The recipe with what the first candidate's assembly chose of what stands beside the towers in the score."""
     if "beside" not in result:
         return recipe
-    settings = from_dict(result["beside"])
+    settings = from_dict({"type": ModelConfig.__name__, **result["beside"]})
     terms = {name: getattr(settings, name) for name in BESIDE}
     return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, **terms))
 

@@ -88,12 +88,23 @@ class ScoreTerms:
 
     def pooled_at(self, rows):
         """float32 [rows, dim]: the vector of what the users had before log rows."""
-        length, found = self.settings.neighbours.length, []
+        length, size = self.settings.neighbours.length, len(self._catalogue)
+        return np.concatenate([
+            pooled(history_matrix(self.histories(part, length), size, "all"), self.neighbours.past)
+            for part in _blocks(rows, length)
+        ])
+
+    def histories(self, rows, length):
+        """`Ragged`, a row each: catalogue positions of the newest `length` items before log rows, oldest first.
+
+        −1 stands for an item outside the catalogue.
+        """
+        items, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
         for part in _blocks(rows, length):
-            positions = self._before(part, length)[0]
-            histories = Ragged.from_lengths(positions.ravel(), np.full(len(positions), length))
-            found.append(pooled(history_matrix(histories, len(self._catalogue), "all"), self.neighbours.past))
-        return np.concatenate(found)
+            past = self._history.before(part, length)[0]
+            items.append(past[past >= 0])
+            lengths.append((past >= 0).sum(axis=1))
+        return Ragged.from_lengths(self.positions(np.concatenate(items)), np.concatenate(lengths))
 
     def repeated(self, queries, half_life=_SETTINGS):
         """(`Ragged` of catalogue positions, float32 values): what each query's user had before; kept as `pooled`.
@@ -106,7 +117,8 @@ class ScoreTerms:
     def _repeated_at(self, rows, half_life):
         length, codes, values, lengths = self.settings.repeats.length, [], [], []
         for part in _blocks(rows, length):
-            positions, times = self._before(part, length)
+            items, times = self._history.before(part, length)
+            positions = np.where(items >= 0, self.positions(items), -1)
             now = self._log.timestamp[part] if self._request_time else np.zeros_like(part)
             found = repeated(positions.astype(np.int64), times, now, half_life, length)
             there = (found.codes != NONE).numpy()
@@ -164,11 +176,6 @@ class ScoreTerms:
         users, items = self.events.users[-_EVENTS:], self.events.items[-_EVENTS:]
         newest = dataclasses.replace(self.events, users=users, items=items)
         return NeighbourFit(newest.visits(), self.settings.neighbours.items)
-
-    def _before(self, rows, length):
-        """(catalogue positions, −1 is none; times) [rows, length] of the newest events before log rows."""
-        items, times = self._history.before(rows, length)
-        return np.where(items >= 0, self.positions(items), -1), times
 
     def _kept(self, name, queries, setting, make):
         last = self._last.get(name)

@@ -32,19 +32,17 @@ class Validation:
         generator is asked for a good head and for a deep list.
         """
         a, queries, model = self._assembly, self._queries, self._assembly.recipe.model
-        towers, found, values = a.towers(queries), {}, {}
+        towers, judged = a.towers(queries), {}
         terms = {"neighbours": model.neighbours, "repeats": model.repeats}
         tried = {"popularity": model.popularity_weights, **{name: t.weights for name, t in terms.items() if t}}
         best = ScoreWeights(**{name: middle(choices) for name, choices in tried.items()})
         wanted = (a.recipe.training.monitor, f"recall@{max(a.recipe.evaluation.ks)}")
 
         def value(weights):  # [queries]
-            if weights not in found:
-                judged = a.judge(queries, a.scorer(queries, *towers, weights), bootstrap=0)
-                found[weights], parts = judged.metrics, [judged.per_query.get(name) for name in wanted]
-                values[weights] = [part for part in parts if part is not None]
-            scale = [max(np.nanmean(part), 1e-9) for part in next(iter(values.values()))]
-            return sum(part / size for part, size in zip(values[weights], scale))
+            if weights not in judged:
+                judged[weights] = a.judge(queries, a.scorer(queries, *towers, weights), bootstrap=0)
+            first, this = next(iter(judged.values())).per_query, judged[weights].per_query
+            return sum(this[name] / max(np.nanmean(first[name]), 1e-9) for name in wanted if name in this)
 
         for name in 2 * list(tried):
             choices = [best._replace(**{name: weight}) for weight in tried[name]]
@@ -52,7 +50,7 @@ class Validation:
             more = value(other) - value(best)
             if np.nanmean(more) > np.nanstd(more) / np.sqrt(np.isfinite(more).sum()):
                 best = other
-        return {best: found[best], **found}
+        return {weights: judged[weights].metrics for weights in (best, *judged)}
 
     def __call__(self):
         return next(iter(self.by_weights().values()))

@@ -24,7 +24,8 @@ def _start(folder, kind, config=None, flags=(), run=None):
     if config:
         environment["TF_CONFIG"] = json.dumps(config)
     asked = ["--folder", folder / (run or kind), "--set", "index.k=10", "--distribute", kind, *flags]
-    return subprocess.Popen([sys.executable, _SCRIPT, "train", folder / "recipe.json", *asked], env=environment, stderr=subprocess.PIPE)
+    command = [sys.executable, _SCRIPT, "train", folder / "recipe.json", *asked]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
 
 
 def _workers(folder):

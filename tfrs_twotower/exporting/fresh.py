@@ -24,7 +24,7 @@ class Changes(NamedTuple):
     withdrawn_ids: tf.Tensor
 
 
-def recommend(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changes, past=None):
+def recommend(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changes, own=None):
     """As `Retriever.recommend_by_vector`, over the catalogue with the changes: (ids, scores).
 
     The catalogue's part is searched without what the overlay holds and what is withdrawn; the overlay's part is
@@ -36,9 +36,8 @@ def recommend(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, 
     codes, withdrawn = fingerprints(changes.overlay_ids), _ascending(fingerprints(changes.withdrawn_ids))
     hidden = _ascending(tf.concat([codes, withdrawn], axis=0))
     ids, scores = retriever.recommend_by_vector(
-        embedding, k, exclude_ids, allow_ids, popularity_beta, hidden=hidden, past=past
+        embedding, k, exclude_ids, allow_ids, popularity_beta, hidden=hidden, own=own
     )
-    own = None if past is None else retriever.repeated(past, tf.shape(embedding)[0])
     fresh_ids, fresh_scores = _overlay(
         retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changes, codes, withdrawn, own
     )

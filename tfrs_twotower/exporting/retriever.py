@@ -122,28 +122,25 @@ class Retriever(tf.Module):
           fewer remain.
         """
         encoded, embedding = self._embed(features)
+        own = self.repeated(features, tf.shape(embedding)[0])
         if self.reranking is None:
-            return self.recommend_by_vector(
-                embedding, k, exclude_ids, allow_ids, popularity_beta, exact, past=features
-            )
+            return self.recommend_by_vector(embedding, k, exclude_ids, allow_ids, popularity_beta, exact, own=own)
         k = self._checked(k)
         fetched = self._checked(tf.maximum(k, self.reranking.top))
-        own = self.repeated(features, tf.shape(embedding)[0])
         scores, rows = self._search(embedding, fetched, exclude_ids, allow_ids, popularity_beta, exact, None, own)
         added = self._added(encoded, embedding, rows[:, : self.reranking.top])
         scores, rows = reorder(scores, rows, added)
         return self._named(scores[:, :k], rows[:, :k])
 
     def recommend_by_vector(
-        self, embedding, k, exclude_ids, allow_ids, popularity_beta, exact=False, hidden=None, past=None
+        self, embedding, k, exclude_ids, allow_ids, popularity_beta, exact=False, hidden=None, own=None
     ):
         """As `recommend`, of query vectors that `embed_query` gave: [batch, dim]; without a reranker.
 
         hidden: ascending int64 [h], fingerprints of items that no query gets, however many they are; None: no item.
-        past: {input name: [batch or 1, ...]}, as `repeated` takes it; None: nobody has a past.
+        own: what `repeated` makes of the past of each query; None: nobody has one.
         """
         k = self._checked(k)
-        own = None if past is None else self.repeated(past, tf.shape(embedding)[0])
         return self._named(*self._search(embedding, k, exclude_ids, allow_ids, popularity_beta, exact, hidden, own))
 
     def repeated(self, past, batch):
@@ -303,7 +300,8 @@ class Retriever(tf.Module):
         batch = tf.shape(queries)[0]
         step = max(1, _BLOCK_SCORES // self.size)
         blocks = tf.maximum((batch + step - 1) // step, 1)
-        vectors = self.vectors if queries.shape[-1] == self.dim else self.vectors[:, : self._tower_dim]
+        alone = queries.shape[-1] == self._tower_dim < self.dim
+        vectors = self.vectors[:, : self._tower_dim] if alone else self.vectors
         offered = None if hidden is None else self._offered(hidden)
         past = None if own is None else self._catalogue_rows(own.codes)
 

@@ -57,9 +57,8 @@ def signatures(retriever):
         withdrawn_ids=no_changes.withdrawn_ids,
     ):
         changed, embedding = fresh.Changes(overlay_ids, overlay_vectors, withdrawn_ids), retriever.embed_query(features)
-        ids, scores = fresh.recommend(
-            retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changed, features
-        )
+        own = retriever.repeated(features, tf.shape(embedding)[0])
+        ids, scores = fresh.recommend(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changed, own)
         return {c.IDS: ids, c.SCORES: scores}
 
     @_graph(input_signature=[query])
@@ -129,8 +128,9 @@ def _told_the_past(retriever, vector, filters, changes):
     no_ids, no_times, now = tf.zeros([1, 0], id_type), tf.zeros([1, 0], tf.int64), tf.zeros([1], tf.int64)
     nothing, no_vectors = tf.zeros([0], id_type), tf.zeros([0, retriever.dim])
 
-    def named(items, times, now):
-        return {c.HISTORY_ITEM_ID: items, c.HISTORY_TIMESTAMP: times, c.TIMESTAMP: now}
+    def own(embedding, items, times, now):
+        past = {c.HISTORY_ITEM_ID: items, c.HISTORY_TIMESTAMP: times, c.TIMESTAMP: now}
+        return retriever.repeated(past, tf.shape(embedding)[0])
 
     @_graph(input_signature=[vector, *filters, *past])
     def recommend_by_vector(
@@ -139,7 +139,7 @@ def _told_the_past(retriever, vector, filters, changes):
     ):
         ids, scores = retriever.recommend_by_vector(
             embedding, k, exclude_ids, allow_ids, popularity_beta,
-            past=named(history_item_id, history_timestamp, timestamp),
+            own=own(embedding, history_item_id, history_timestamp, timestamp),
         )
         return {c.IDS: ids, c.SCORES: scores}
 
@@ -152,7 +152,7 @@ def _told_the_past(retriever, vector, filters, changes):
         ids, scores = fresh.recommend(
             retriever, embedding, k, exclude_ids, allow_ids, popularity_beta,
             fresh.Changes(overlay_ids, overlay_vectors, withdrawn_ids),
-            named(history_item_id, history_timestamp, timestamp),
+            own(embedding, history_item_id, history_timestamp, timestamp),
         )
         return {c.IDS: ids, c.SCORES: scores}
 
