@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -62,6 +63,20 @@ def test_a_large_catalogue_is_sampled(monkeypatch):
     monkeypatch.setattr(racing, "_WHOLE_CATALOGUE", 11)
     found = _candidates()["sequence"].model
     assert isinstance(found.loss, SampledSoftmax) and found.negatives[0].count == 1024
+
+
+def test_a_larger_catalogue_has_no_neighbours(monkeypatch):
+    assert _candidates()["pooled"].model.neighbours is not None
+    monkeypatch.setattr(racing, "_NEIGHBOURS", 29)
+    assert all(recipe.model.neighbours is None for recipe in _candidates().values())
+
+
+@pytest.mark.parametrize("seconds, stops", [(0.0, True), (1e6, False)])
+def test_a_candidate_stops_after_one_epoch_if_a_second_would_not_fit(seconds, stops):
+    clock, model = racing._Stop(seconds), SimpleNamespace(stop_training=False)
+    clock.set_model(model)
+    clock.on_epoch_end(0)
+    assert model.stop_training == stops
 
 
 def test_the_time_grows_with_the_log():

@@ -200,3 +200,4 @@ def test_the_length_of_the_history_is_the_manifests(repository):
     assert length(schema=history_export.SCHEMA) == 3
     assert length(schema={**history_export.SCHEMA, "query": [{"type": "Id", "column": "user_id"}]}) == 1
     assert length() == length(schema={"type": "Unheard"}) == 50
+    assert length(schema=history_export.SCHEMA, history_events=500) == 500  # what stands beside the towers reads more

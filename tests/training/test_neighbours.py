@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -14,11 +15,15 @@ from tfrs_twotower import runs
 from tfrs_twotower.config import override
 from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.evaluation import EASE
-from tfrs_twotower.exporting import Retriever, Similarity
+from tfrs_twotower.exporting import Retriever, Similarity, manifest
 from tfrs_twotower.features import History, Id, Schema
+from tfrs_twotower.freshness.category_vectors import CategoryVectors
 from tfrs_twotower.models import Neighbours, NeighbourVectors, Repeats, ScoreWeights
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recommender import Recommender
+from tfrs_twotower.serving.current_items import CurrentItems
+from tfrs_twotower.serving.model import load
+from tfrs_twotower.serving.overlay_ids import OverlayIds
 from tfrs_twotower.training import NeighbourFit, neighbours, pooled
 
 
@@ -116,6 +121,16 @@ def test_a_loaded_run_scores_the_same(trained):
     )
 
 
+def test_a_loaded_run_has_the_vectors_that_were_kept_not_new_ones(trained, tmp_path):
+    run = shutil.copytree(trained.directory, tmp_path / "run")
+    own, a = trained.assembly.terms.neighbours, trained.assembly
+    neighbours.keep(run / "checkpoint", a.terms._item_keys, NeighbourVectors(-own.past, -own.items))
+    frames, _ = toy.planted()
+    loaded = Recommender.load(run, **frames).assembly.terms.neighbours
+    np.testing.assert_array_equal(loaded.items, -own.items)
+    np.testing.assert_array_equal(loaded.past, -own.past)
+
+
 @pytest.mark.parametrize("name, term", [("neighbours", Neighbours()), ("repeats", Repeats())])
 def test_they_need_a_past(name, term, tmp_path):
     frames, _ = toy.planted()
@@ -137,6 +152,25 @@ def test_items_are_alike_by_the_towers_alone(trained):
     ).similar_items(retriever.item_ids[:2], tf.constant(3))
     np.testing.assert_array_equal(ids, by_hand[0])
     np.testing.assert_allclose(scores, by_hand[1], rtol=1e-4)
+
+
+def test_a_server_measures_items_by_the_towers_alone(trained, tmp_path):
+    version = trained.export(tmp_path / "export")
+    model = load(str(version), 1, manifest.read(version))
+    catalogue, vectors = model.catalogue, trained.served.candidate_vectors()
+    first, dim = catalogue.ids[0], trained.recipe.model.dim
+    items = CurrentItems(catalogue, OverlayIds.none(), np.zeros([0, catalogue.dim], np.float32), [], {})
+    expected = trained.retriever.similar_items(trained.retriever.item_ids[:1], tf.constant(3))
+    assert [item for item, _ in items.similar(first, 3)] == expected[0].numpy().astype(str)[0].tolist()
+    np.testing.assert_allclose(items.vectors([first])[0], vectors[0, :dim], rtol=1e-4)
+    changed = OverlayIds.none().followed_by(np.array([b"twin"], object), catalogue)
+    twin = np.concatenate([vectors[:1, :dim], -vectors[:1, dim:]], axis=1)  # alike by the towers, not by the rest
+    items = CurrentItems(catalogue, changed, twin, [], {"twin": {}})
+    assert items.similar(first, 1)[0][0] == "twin"
+    cold = np.float32([[0.5] * dim + [7.0] * (catalogue.dim - dim)])
+    category = catalogue.attributes.table["category"][0].as_py()
+    CategoryVectors(catalogue, "category").put([{c.ITEM_ID: "cold", "category": category}], cold)
+    assert np.linalg.norm(cold[0, :dim]) == pytest.approx(1.0) and (cold[0, dim:] == 7.0).all()
 
 
 def test_they_are_kept_in_the_order_of_another_catalogue(tmp_path):
