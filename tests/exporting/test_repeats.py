@@ -132,16 +132,22 @@ def test_nobody_and_nothing():
     np.testing.assert_array_equal(empty.of(tf.constant([[1], [2]], tf.int64)), [[0], [0]])
 
 
-def test_the_largest_number_is_an_id_as_any_other():
-    """Nothing stands for no item that could be an id: only the past's own items gain."""
-    ids = np.array([1, 2, np.iinfo(np.int64).max])
-    retriever = Retriever(Given(), Given(), VECTORS[:3], ids, None, 1.0, np.zeros(3, np.float32),
-                          repeats=Repeats(weights=(OWN,), half_lives=(None,)))
+@pytest.mark.parametrize("index", INDEXES)
+def test_the_largest_number_is_an_id_as_any_other(index):
+    """It also stands for no item behind a past: its item neither gains nor comes twice."""
+    ids = np.array([*range(1, ITEMS), np.iinfo(np.int64).max])
+    retriever = Retriever(
+        Given(), Given(), VECTORS, ids, INDEXES[index](), TAU, LOG_P, popularity_weight=W,
+        repeats=Repeats(weights=(OWN,), half_lives=(None,)),
+    )
     past = {c.HISTORY_ITEM_ID: tf.constant([[2, -1, -1]], tf.int64), c.HISTORY_TIMESTAMP: tf.zeros([1, 3], tf.int64)}
     nothing = tf.zeros([1, 0], tf.int64)
     found, scores = retriever.recommend_by_vector(
-        tf.zeros([1, VECTORS.shape[1]]), tf.constant(3), nothing, nothing, tf.constant(0.0),
-        own=retriever.repeated(past, 1),
+        VECTORS[ITEMS - 1:], tf.constant(5), nothing, nothing, tf.constant(0.0), own=retriever.repeated(past, 1)
     )
-    assert found[0, 0] == 2 and sorted(found[0].numpy()) == sorted(ids)
-    np.testing.assert_allclose(scores[0], [OWN * (1 + np.log(2)), 0, 0], rtol=1e-6)
+    expected = VECTORS[ITEMS - 1:] @ VECTORS.T / TAU + W * LOG_P
+    expected[0, 1] += OWN * (1 + np.log(2))
+    order = np.argsort(-expected[0])[:5]
+    assert ITEMS - 1 in order  # its own vector asked
+    np.testing.assert_array_equal(found[0], ids[order])
+    np.testing.assert_allclose(scores[0], expected[0, order], rtol=1e-3)
