@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import random
+import socket
 import sys
 from pathlib import Path
 
@@ -55,6 +57,23 @@ def recipe(folder):
     )
     evaluation = EvaluationConfig(ks=(5, 10), bootstrap=0)
     return dataclasses.replace(plain, source=source, schema=schema, model=model, evaluation=evaluation)
+
+
+def cluster(**jobs):
+    """{job: the addresses of its tasks}, for how many tasks each job has.
+
+    Their ports lie below those that the system gives out, or another process could be given one before its task starts.
+    """
+    free = filter(_is_free, random.SystemRandom().sample(range(15_000, 32_000), 100))
+    return {job: [f"localhost:{next(free)}" for _ in range(count)] for job, count in jobs.items()}
+
+
+def _is_free(port):
+    try:
+        socket.create_server(("localhost", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def write(recipe, path):

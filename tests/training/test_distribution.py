@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,10 +28,7 @@ def _start(folder, kind, config=None, flags=(), run=None):
 
 
 def _workers(folder):
-    sockets = [socket.create_server(("localhost", 0)) for _ in range(2)]
-    cluster = {"worker": [f"localhost:{s.getsockname()[1]}" for s in sockets]}
-    for s in sockets:
-        s.close()
+    cluster = distributed.cluster(worker=2)
     return [_start(folder, "workers", {"cluster": cluster, "task": {"type": "worker", "index": i}}) for i in range(2)]
 
 
