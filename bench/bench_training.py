@@ -57,7 +57,7 @@ class Ours(tfrs.Model):
     def __init__(self, user_model, item_model, logq):
         super().__init__()
         self.user_model, self.item_model = user_model, item_model
-        self.task = Retrieval(logq=logq)
+        self.task = Retrieval(logq=logq, temperature=0.05, remove_accidental_hits=True, reduction="mean")
 
     def compute_loss(self, features, training=False):
         user, item = self.user_model(features["user_id"]), self.item_model(features["movie_title"])

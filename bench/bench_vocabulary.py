@@ -41,7 +41,7 @@ def training_step(rows, batch, make):
     """() -> None: one step of the whole model."""
     items = tf.Variable(tf.random.normal([rows, DIM], stddev=0.05))
     users = tf.Variable(tf.random.normal([USERS, DIM], stddev=0.05))
-    task, optimizer = Retrieval(), make()
+    task, optimizer = Retrieval(temperature=0.05, remove_accidental_hits=True, reduction="mean"), make()
 
     @tf.function
     def step(user, item):

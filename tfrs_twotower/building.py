@@ -85,7 +85,10 @@ def build_objective(recipe, candidate_tower, items, catalogue, counts, shown, pa
         sampled, build_logq(config.logq, shown, past), catalogue, counts[catalogue], config.dim,
         derive_seed(seed, "drawn"),
     )
-    task = Retrieval(loss=config.loss, temperature=config.temperature, in_batch=negatives.in_batch)
+    task = Retrieval(
+        loss=config.loss, temperature=config.temperature, in_batch=negatives.in_batch, reduction="mean",
+        remove_accidental_hits=True,
+    )
     hard = [HardNegatives(s, catalogue, config.dim, derive_seed(seed, "hard"))
             for s in config.negatives if isinstance(s, Hard)]
     explicit = any(isinstance(source, Explicit) for source in config.negatives)

@@ -69,7 +69,7 @@ class World:
     def sampled(self, sources, logq=None, loss=SampledSoftmax(), hits=False):
         logq = StaticCorrection(self.counts) if logq is None else logq
         negatives = Negatives(sources, logq, np.arange(ITEMS), self.counts, DIM)
-        task = Retrieval(temperature=1.0, loss=loss, in_batch=negatives.in_batch, remove_accidental_hits=hits)
+        task = Retrieval(loss=loss, in_batch=negatives.in_batch, remove_accidental_hits=hits, reduction="mean")
         return SampledObjective(task, negatives, self.items, self.tower)
 
     def mean_gradient(self, objective, batches=60):

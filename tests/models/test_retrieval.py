@@ -24,8 +24,13 @@ def softmax_loss(scores, positives=None, kept=None):
     return float(np.mean(-np.log(weights[np.arange(len(scores)), positives] / weights.sum(axis=1))))
 
 
+def mean_task(**settings):
+    """The task as the package's own models have it."""
+    return Retrieval(**{"reduction": "mean", "remove_accidental_hits": True, **settings})
+
+
 def test_two_by_two_by_hand():
-    task = Retrieval(temperature=0.5, remove_accidental_hits=False)
+    task = mean_task(temperature=0.5, remove_accidental_hits=False)
     loss = task(tf.constant([[1.0, 0.0], [0.0, 1.0]]), tf.constant([[1.0, 0.0], [1.0, 1.0]]))
     # Scores / 0.5: [[2, 2], [0, 2]].
     assert float(loss) == pytest.approx((math.log(2) + math.log(1 + math.exp(-2))) / 2, abs=1e-6)
@@ -33,34 +38,34 @@ def test_two_by_two_by_hand():
 
 def test_the_correction_is_not_divided_by_the_temperature():
     counts = np.array([1, 3, 5])  # p = 2/12, 4/12, 6/12
-    task = Retrieval(temperature=0.1, logq=StaticCorrection(counts), remove_accidental_hits=False)
+    task = mean_task(temperature=0.1, logq=StaticCorrection(counts), remove_accidental_hits=False)
     loss = task(QUERIES, CANDIDATES, candidate_ids=tf.constant([0, 1, 2]))
     expected = softmax_loss(SCORES / 0.1 - np.log(3 * np.array([2, 4, 6]) / 12))
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
 def test_no_floor_under_a_probability():
-    task = Retrieval(temperature=1.0, remove_accidental_hits=False)
+    task = mean_task(temperature=1.0, remove_accidental_hits=False)
     probability = np.array([0.5, 1e-7, 1e-9])
     loss = task(QUERIES, CANDIDATES, None, tf.constant(probability, tf.float32))
     assert float(loss) == pytest.approx(softmax_loss(SCORES - np.log(probability)), rel=1e-5)
 
 
 def test_a_probability_of_zero_is_an_error():
-    task = Retrieval(remove_accidental_hits=False)
+    task = mean_task(remove_accidental_hits=False)
     with pytest.raises(tf.errors.InvalidArgumentError, match="above 0"):
         task(QUERIES, CANDIDATES, candidate_sampling_probability=tf.constant([0.5, 0.5, 0.0]))
 
 
 @pytest.mark.parametrize("ids", [[4, 9, 4], ["a", "b", "a"]])
 def test_accidental_hits_are_left_out(ids):
-    loss = Retrieval(temperature=1.0)(QUERIES, CANDIDATES, candidate_ids=tf.constant(ids))
+    loss = mean_task(temperature=1.0)(QUERIES, CANDIDATES, candidate_ids=tf.constant(ids))
     kept = [[1, 1, 0], [1, 1, 1], [0, 1, 1]]
     assert float(loss) == pytest.approx(softmax_loss(SCORES, kept=kept), rel=1e-5)
 
 
 def test_known_positives_and_score_mask_leave_the_own_positive():
-    task = Retrieval(temperature=1.0)
+    task = mean_task(temperature=1.0)
     loss = task(
         QUERIES,
         CANDIDATES,
@@ -73,7 +78,7 @@ def test_known_positives_and_score_mask_leave_the_own_positive():
 
 
 def test_extra_candidates_and_weights():
-    task = Retrieval(temperature=1.0)
+    task = mean_task(temperature=1.0)
     loss = task(QUERIES[:2], CANDIDATES, tf.constant([2.0, 1.0]), candidate_ids=tf.constant([1, 2, 1]))
     first = softmax_loss(SCORES[:1], kept=[[1, 1, 0]])
     second = softmax_loss(SCORES[1:2], positives=[1])
@@ -82,13 +87,13 @@ def test_extra_candidates_and_weights():
 
 def test_the_best_interest_counts():
     interests = tf.stack([QUERIES, tf.reverse(QUERIES, axis=[1])], axis=1)  # [3, 2, 2]
-    loss = Retrieval(temperature=1.0, remove_accidental_hits=False)(interests, CANDIDATES)
+    loss = mean_task(temperature=1.0, remove_accidental_hits=False)(interests, CANDIDATES)
     other = np.array([[0.0, 1.0, 2.0], [1.0, 0.5, 0.0], [1.0, 1.5, 2.0]])
     assert float(loss) == pytest.approx(softmax_loss(np.maximum(SCORES, other)), rel=1e-5)
 
 
 def test_a_learned_temperature_is_a_weight_of_the_task():
-    task = Retrieval(temperature=LearnedTemperature(0.1), remove_accidental_hits=False)
+    task = mean_task(temperature=LearnedTemperature(0.1), remove_accidental_hits=False)
     with tf.GradientTape() as tape:
         loss = task(QUERIES, CANDIDATES)
     (weight,) = task.trainable_weights
@@ -100,7 +105,7 @@ def test_low_precision_towers_are_scored_in_float32():
     policy = tf.keras.mixed_precision.global_policy()
     tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
-        task = Retrieval(temperature=1.0, remove_accidental_hits=False)
+        task = mean_task(temperature=1.0, remove_accidental_hits=False)
     finally:
         tf.keras.mixed_precision.set_global_policy(policy)
     queries = QUERIES * 1.001  # bfloat16 would round this away
@@ -111,11 +116,11 @@ def test_low_precision_towers_are_scored_in_float32():
 
 def test_what_is_missing_is_named():
     with pytest.raises(ConfigError, match="candidate_ids.*remove_accidental_hits"):
-        Retrieval()(QUERIES, CANDIDATES)
+        mean_task()(QUERIES, CANDIDATES)
     with pytest.raises(ConfigError, match="candidate_ids.*logq"):
-        Retrieval(logq=NoCorrection(), remove_accidental_hits=False)(QUERIES, CANDIDATES)
+        mean_task(logq=NoCorrection(), remove_accidental_hits=False)(QUERIES, CANDIDATES)
     with pytest.raises(ConfigError, match="both correct"):
-        Retrieval(logq=NoCorrection())(QUERIES, CANDIDATES, None, tf.ones([3]), tf.range(3))
+        mean_task(logq=NoCorrection())(QUERIES, CANDIDATES, None, tf.ones([3]), tf.range(3))
 
 
 class Model(tfrs.Model):
@@ -142,7 +147,7 @@ def test_drop_in_for_a_tfrs_model_with_metrics(string_ids):
     data = tf.data.Dataset.from_tensor_slices(
         {"user": items % 30, "item": items, "id": names[items]}  # user i likes item i
     ).batch(100)
-    model = Model(Retrieval(temperature=0.2, logq=StreamingCorrection(buckets=1009, hashes=2)))
+    model = Model(mean_task(temperature=0.2, logq=StreamingCorrection(buckets=1009, hashes=2)))
     candidates = tf.data.Dataset.from_tensor_slices(names).batch(20)
     vectors = tf.data.Dataset.range(20).batch(20).map(lambda i: model.items(i))
     top_k = tfrs.metrics.FactorizedTopK(tf.data.Dataset.zip((candidates, vectors)), ks=[1])
@@ -155,7 +160,7 @@ def test_drop_in_for_a_tfrs_model_with_metrics(string_ids):
 
 def test_batch_metrics_see_corrected_and_masked_scores():
     metric = tf.keras.metrics.TopKCategoricalAccuracy(k=1)
-    task = Retrieval(temperature=1.0, batch_metrics=[metric])
+    task = mean_task(temperature=1.0, batch_metrics=[metric])
     task(QUERIES, CANDIDATES, candidate_ids=tf.constant([1, 2, 3]))
     assert float(metric.result()) == pytest.approx(2 / 3)  # row 1's best is candidate 2
     metric.reset_state()
@@ -210,18 +215,18 @@ def test_the_corrected_gradient_approaches_the_full_softmax():
     full = full_softmax_gradient(affinity, users, items)
     static = StaticCorrection(np.round(p * 1e6))
     options = {"temperature": 1.0, "remove_accidental_hits": False}
-    corrected = mean_sampled_gradient(Retrieval(logq=static, **options), affinity, users, items)
+    corrected = mean_sampled_gradient(mean_task(logq=static, **options), affinity, users, items)
     assert relative_error(corrected, full) < 0.05
     streaming = StreamingCorrection(buckets=6)
-    corrected = mean_sampled_gradient(Retrieval(logq=streaming, **options), affinity, users, items)
+    corrected = mean_sampled_gradient(mean_task(logq=streaming, **options), affinity, users, items)
     assert relative_error(corrected, full) < 0.15
-    uncorrected = mean_sampled_gradient(Retrieval(**options), affinity, users, items)
+    uncorrected = mean_sampled_gradient(mean_task(**options), affinity, users, items)
     assert relative_error(uncorrected, full) > 0.3
 
 
 def test_with_hits_removed_an_example_keeps_the_full_softmax_direction():
     p, affinity, users, items = planted()
-    task = Retrieval(temperature=1.0, logq=StaticCorrection(np.round(p * 1e6)))
+    task = mean_task(temperature=1.0, logq=StaticCorrection(np.round(p * 1e6)))
     for positive in range(6):  # every example is user 0 with this positive, among negatives drawn from p
         rng = np.random.default_rng(positive)
         drawn = np.concatenate([[positive], rng.choice(6, size=20_000, p=p)])

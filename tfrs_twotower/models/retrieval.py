@@ -5,19 +5,18 @@ import functools
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.losses import SampledSoftmax
 from tfrs_twotower.models.temperature import FixedTemperature, build_temperature
 from tfrs_twotower.sampling import same_item, user_positives
 
 
 class Retrieval(tfrs.tasks.Retrieval):
-    """`tfrs.tasks.Retrieval` with a corrected, masked, mean-reduced softmax.
+    """`tfrs.tasks.Retrieval` with any loss, a correction that holds for any catalogue size, and masks.
 
-    It takes the place of TFRS's task in any `tfrs.Model`: `call` has the same positional arguments. What
-    differs:
+    It takes the place of TFRS's task in any `tfrs.Model`: `call` has the same positional arguments, and
+    `Retrieval(metrics=...)` trains what TFRS's task does. What differs:
 
-    - the loss is the mean over the batch, not the sum;
     - the score is s' = ⟨u, v⟩ / τ − log Q, for the positive as for the negatives (Yi et al. 2019). Q is how
       often the candidate is expected in the batch; there is no floor under it (TFRS clips at 1e-6);
     - masked candidates are left out by a boolean mask. A row's own positive always counts;
@@ -36,11 +35,12 @@ class Retrieval(tfrs.tasks.Retrieval):
         metrics=None,
         batch_metrics=None,
         loss_metrics=None,
-        temperature=0.05,
+        temperature=1.0,
         logq=None,
-        remove_accidental_hits=True,
+        remove_accidental_hits=False,
         loss=SampledSoftmax(),
         in_batch=True,
+        reduction="sum",
         name=None,
     ):
         """Initialises the task.
@@ -56,8 +56,15 @@ class Retrieval(tfrs.tasks.Retrieval):
             then get `candidate_ids`.
           loss: a configuration of `losses`, such as `SampledSoftmax()` or `TripletHinge(margin=0.2)`.
           in_batch: whether the other rows' positives are negatives of a row.
+          reduction: "sum" of the rows' weighted losses, as in TFRS, or "mean", Σ w·l / Σ w. A learning rate of
+            Adagrad or SGD that suits one is wrong by the batch size for the other.
           name: the layer's name.
+
+        Raises:
+          ConfigError: `reduction` is neither.
         """
+        if reduction not in ("sum", "mean"):
+            raise ConfigError(invalid("reduction", 'be "sum" or "mean"', reduction, "Name one of them."))
         super().__init__(
             metrics=metrics,
             batch_metrics=batch_metrics,
@@ -72,6 +79,7 @@ class Retrieval(tfrs.tasks.Retrieval):
         self.logq = logq
         self.loss = loss
         self._in_batch = in_batch
+        self._reduction = reduction
 
     def call(
         self,
@@ -134,7 +142,9 @@ class Retrieval(tfrs.tasks.Retrieval):
             scores, mask, log_expected = _beside(
                 scores, mask, log_expected, own, tf.logical_not(hidden), None if log_expected is None else 0.0
             )
-        loss = self.loss(scores, log_expected, mask, sample_weight, positive)
+        loss = self.loss(scores, log_expected, mask, sample_weight, positive)  # a mean
+        if self._reduction == "sum":
+            loss *= tf.reduce_sum(tf.ones([batch_size]) if sample_weight is None else tf.cast(sample_weight, loss.dtype))
         if training:
             self.temperature.advance()
         for metric in self._loss_metrics:
