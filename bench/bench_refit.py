@@ -22,7 +22,7 @@ from tfrs_twotower import recipes, runs
 from tfrs_twotower.assembly import assemble
 from tfrs_twotower.config import override
 from tfrs_twotower.data import Frames, Queries, Split, ingest
-from tfrs_twotower.data.queries import Asker
+from tfrs_twotower.data.queries import QueryBuilder
 from tfrs_twotower.evaluation.bootstrap import intervals
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import warm_start
@@ -42,9 +42,9 @@ def cut(log, items, columns):
 
 def later(log, start):
     """`Queries`: each user with events from log row `start` on, at the first of them."""
-    asker = Asker(log)
-    _, first, last = asker.spans(np.arange(start, len(log)))
-    return asker.ask(first, last)
+    builder = QueryBuilder(log)
+    _, first, last = builder.spans(np.arange(start, len(log)))
+    return builder.build(first, last)
 
 
 def judged(recommender, folder, log, train, queries):

@@ -40,7 +40,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower import recipes, runs
 from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import Queries, Split, Temporal, ingest
-from tfrs_twotower.data.queries import Asker
+from tfrs_twotower.data.queries import QueryBuilder
 from tfrs_twotower.evaluation.bootstrap import resampled_means
 from tfrs_twotower.extras import require
 from tfrs_twotower.index import IndexConfig
@@ -113,7 +113,7 @@ class Judge:
     """
 
     def __init__(self, log, run):
-        self._log, self._asker = log, Asker(log)
+        self._log, self._builder = log, QueryBuilder(log)
         config = runs.read_config(run)
         split = Split(np.arange(len(log)), Queries.none(), Queries.none())
         self._examples = assemble(config.recipe, log, runs.read_fields(runs.weights(run).folder), split=split).examples
@@ -122,8 +122,8 @@ class Judge:
 
     def ask(self, start, stop, day, arms):
         """Judges {name: `Arm`} and the baselines by the events from log row `start` to `stop`."""
-        _, first, last = self._asker.spans(np.arange(start, stop))
-        queries = self._asker.ask(first, last)
+        _, first, last = self._builder.spans(np.arange(start, stop))
+        queries = self._builder.build(first, last)
         features = self._examples.raw_queries(queries.row)
         found = {name: arm.answer(features) for name, arm in arms.items()}
         found.update(zip(BASELINES, self._baselines(queries)))
@@ -137,7 +137,7 @@ class Judge:
         for row, user in zip(queries.row, queries.user):
             recent = slice(int(np.searchsorted(log.timestamp, log.timestamp[row] - _MONTH)), int(row))
             counts = np.bincount(log.item[recent], minlength=len(self._ids)).astype(np.float64)
-            past = self._asker.order[self._asker.starts[user]:self._asker.place[row]]
+            past = self._builder.order[self._builder.starts[user]:self._builder.place[row]]
             mine = np.bincount(log.item[past], minlength=len(self._ids))
             popular.append(self._ids[np.argsort(-counts, kind="stable")[:_K]])
             own.append(self._ids[np.argsort(-(mine + counts / (counts.max() + 1)), kind="stable")[:_K]])

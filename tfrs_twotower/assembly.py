@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.building import adapted_towers, as_one, build_model, build_objective
-from tfrs_twotower.data import InteractionLog, Ragged, RandomHoldout, RandomPerUser, Split
+from tfrs_twotower.data import InteractionLog, Ragged, Split
 from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.evaluation import (
     ALL,
@@ -26,12 +26,12 @@ from tfrs_twotower.evaluation import (
 )
 from tfrs_twotower.features import derive_seed, infer_schema
 from tfrs_twotower.losses import FullSoftmax
-from tfrs_twotower.models import ScoreWeights, TwoTowerModel, build_auxiliary
+from tfrs_twotower.models import ScoreWeights, TwoTowerModel
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import Explicit
 from tfrs_twotower.score_terms import ScoreTerms
 from tfrs_twotower.second_stage import SecondStage
-from tfrs_twotower.towers import ENCODERS, SequenceEncoder
+from tfrs_twotower.towers import SequenceEncoder
 from tfrs_twotower.training import (
     Examples,
     ExplicitNegatives,
@@ -270,7 +270,7 @@ def _assemble(recipe, log, field_states, grow, split):
     towers = adapted_towers(recipe, log, split.known, field_states, grow)
     counts = log.item_counts(split.known)
     visible = None
-    if isinstance(recipe.split, (RandomHoldout, RandomPerUser)):  # test events lie among the training events
+    if recipe.split.mixed:
         visible = np.zeros(len(log), bool)
         visible[split.train] = True
     weight = event_weights(log, split.train, recipe.training.events)
@@ -290,7 +290,7 @@ def _assemble(recipe, log, field_states, grow, split):
     ]
     query_tower, candidate_tower, objective = as_one(recipe, towers, objectives)
     auxiliary = [
-        build_auxiliary(loss, derive_seed(recipe.training.seed, f"auxiliary/{i}"))
+        loss.build(derive_seed(recipe.training.seed, f"auxiliary/{i}"))
         for i, loss in enumerate(recipe.model.auxiliary)
     ]
     stage, reranker, seed = None, recipe.model.reranker, recipe.training.seed
@@ -342,7 +342,7 @@ def _with_shown(recipe, log):
     like all others.
     """
     model, own = recipe.model, Explicit(count=_SHOWN)
-    sequence = issubclass(ENCODERS[type(model.query_encoder)], SequenceEncoder)
+    sequence = issubclass(model.query_encoder.layer, SequenceEncoder)
     if not len(log.shown) or sequence or isinstance(model.loss, FullSoftmax):
         return recipe
     if any(isinstance(source, Explicit) and source.column is None for source in model.negatives):

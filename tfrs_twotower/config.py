@@ -7,34 +7,73 @@ what it was.
 
 import dataclasses
 import functools
+import importlib
 import json
 import math
 import numbers
 import types
 import typing
+from typing import Any, ClassVar
 
 from typing_extensions import dataclass_transform
 
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 
-_CLASSES = {}
+_CLASSES: dict[str, type] = {}
+_PACKAGE = __name__.partition(".")[0]
 
 
 @dataclass_transform(frozen_default=True)
 def config(cls):
-    """Class decorator: a frozen dataclass that can be written to JSON and read back."""
+    """Class decorator: a frozen dataclass that can be written to JSON and read back.
+
+    A class of this package is written by its name, any other by its import path, `module.Class`.
+    """
     cls = dataclasses.dataclass(frozen=True)(cls)
-    if cls.__name__ in _CLASSES and _CLASSES[cls.__name__].__module__ != cls.__module__:
+    if _CLASSES.get(_type(cls), cls).__module__ != cls.__module__:
         raise ConfigError(f"Two configuration classes are called `{cls.__name__}`. Rename one.")
-    _CLASSES[cls.__name__] = cls
+    _CLASSES[_type(cls)] = cls
     return cls
+
+
+def _type(cls):
+    own = cls.__module__.partition(".")[0] == _PACKAGE
+    return cls.__name__ if own else f"{cls.__module__}.{cls.__qualname__}"
+
+
+class Layered:
+    """Base of the configurations that stand for a Keras layer.
+
+    Attributes:
+      layer: the layer's class, made as `layer(configuration, seed, ...)`; see `layer_of`.
+    """
+
+    layer: ClassVar[Any] = None
+
+    def build(self, *args, **options):
+        """The layer of this configuration, made with further arguments. Raises `ConfigError` where there is none."""
+        if self.layer is None:
+            name = type(self).__name__
+            raise ConfigError(f"`{name}` has no layer. Decorate its Keras layer with @layer_of({name}).")
+        return type(self).layer(self, *args, **options)
+
+
+def layer_of(*configs):
+    """Class decorator: the Keras layer that these configurations stand for."""
+
+    def decorate(layer):
+        for cls in configs:
+            cls.layer = layer
+        return layer
+
+    return decorate
 
 
 def to_dict(value):
     """A JSON-ready form of a configuration object: dataclasses carry their class name as "type"."""
     if dataclasses.is_dataclass(value):
         fields = {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **fields}
+        return {"type": _type(type(value)), **fields}
     if isinstance(value, (tuple, list)):
         return [to_dict(v) for v in value]
     if isinstance(value, dict):
@@ -61,12 +100,7 @@ def from_dict(data, hint=typing.Any):
     if "type" not in data:
         return {k: from_dict(v) for k, v in data.items()}
     name = str(data["type"])
-    if name not in _CLASSES:
-        fitting = _classes(hint)
-        raise ConfigError(
-            f"Unknown configuration class `{name}`." + nearest(name, fitting or _CLASSES, most=len(fitting))
-        )
-    cls, values = _CLASSES[name], {}
+    cls, values = _class(name, hint), {}
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for key, value in data.items():
         if key == "type":
@@ -79,6 +113,24 @@ def from_dict(data, hint=typing.Any):
         if key not in values and field.default is field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"`{name}` needs the field `{key}`, which has no default. Give it.")
     return cls(**values)
+
+
+def _class(name, hint):
+    """The configuration class of a "type", imported where it lies outside the package."""
+    if name not in _CLASSES and "." in name:
+        try:
+            importlib.import_module(name.rpartition(".")[0])
+        except ImportError as error:
+            raise ConfigError(
+                f"The configuration class `{name}` cannot be imported ({error}). Name its module or file: "
+                "`--import FILE.py`; in Python, import it first."
+            ) from error
+    if name not in _CLASSES:
+        fitting = _classes(hint)
+        raise ConfigError(
+            f"Unknown configuration class `{name}`." + nearest(name, fitting or _CLASSES, most=len(fitting))
+        )
+    return _CLASSES[name]
 
 
 def at_least(least, settings, *names):
@@ -182,8 +234,8 @@ def _assigned_places(values, assignments, hint):
 
 def _classes(hint):
     """Names of the configuration classes that an annotation allows."""
-    if hint in _CLASSES.values():
-        return [hint.__name__]
+    if isinstance(hint, type) and typing.get_origin(hint) is None:
+        return [name for name, cls in _CLASSES.items() if issubclass(cls, hint)] if hint is not object else []
     return [name for inner in typing.get_args(hint) for name in _classes(inner)]
 
 
@@ -212,6 +264,8 @@ def _describe(hint):
         return "a finite number"
     if typing.get_origin(hint) is tuple:
         return "a list of " + " or ".join(_describe(h) for h in typing.get_args(hint) if h is not Ellipsis)
+    if isinstance(hint, type) and hint not in _CLASSES.values() and (classes := _classes(hint)):
+        return " or ".join(classes)  # of a base class
     return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint).replace("typing.", "")
 
 

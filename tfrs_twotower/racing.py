@@ -14,7 +14,7 @@ from tfrs_twotower import runs
 from tfrs_twotower.assembly import assemble, completed
 from tfrs_twotower.config import from_dict, to_dict
 from tfrs_twotower.features import History, Id, Schema, Sequence
-from tfrs_twotower.features.past import PAST
+from tfrs_twotower.features.past import PastFeature
 from tfrs_twotower.losses import FullSoftmax, SampledSoftmax
 from tfrs_twotower.models import FixedTemperature
 from tfrs_twotower.recipe import BESIDE, ModelConfig
@@ -52,7 +52,7 @@ def candidates(recipe, log, split):
     """
     recipe = completed(dataclasses.replace(recipe, race=None), log)
     derived = recipe.schema
-    profile = tuple(f for f in derived.query if not isinstance(f, PAST) and f.columns != (c.USER_ID,))
+    profile = tuple(f for f in derived.query if not isinstance(f, PastFeature) and f.columns != (c.USER_ID,))
     content = tuple(f for f in derived.candidate if f.columns != (c.ITEM_ID,))
     schemas = {}
 

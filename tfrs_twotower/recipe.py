@@ -2,50 +2,26 @@
 
 import dataclasses
 import re
-from typing import Any, Literal
+from typing import Literal
 
 from tfrs_twotower.config import above_zero, at_least, config
-from tfrs_twotower.data import (
-    Files,
-    Joined,
-    LeaveLastOut,
-    MovieLens,
-    Newest,
-    RandomHoldout,
-    RandomPerUser,
-    Temporal,
-    TextVectors,
-    Tfds,
-    TFRecords,
-    UserHeldOut,
-)
+from tfrs_twotower.data import Source, Splitter, Temporal, TextVectors
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.evaluation import EvaluationConfig
 from tfrs_twotower.features import Derived, Schema, derive_seed
 from tfrs_twotower.index import IndexConfig
-from tfrs_twotower.losses import (
-    BPR,
-    BinaryCrossEntropy,
-    FullSoftmax,
-    RefinedSampledSoftmax,
-    SampledSoftmax,
-    TripletHinge,
-    TripletLogistic,
+from tfrs_twotower.losses import FullSoftmax, Loss, RefinedSampledSoftmax, SampledSoftmax
+from tfrs_twotower.models import (
+    AuxiliaryLoss,
+    FixedTemperature,
+    LearnedTemperature,
+    Neighbours,
+    Repeats,
+    ScheduledTemperature,
 )
-from tfrs_twotower.models import FixedTemperature, LearnedTemperature, Neighbours, Repeats, ScheduledTemperature
-from tfrs_twotower.rerankers import COLD, NeuralCF
-from tfrs_twotower.sampling import (
-    CrossBatch,
-    Explicit,
-    Hard,
-    InBatch,
-    NoLogQ,
-    Popular,
-    StaticLogQ,
-    StreamingLogQ,
-    Uniform,
-)
-from tfrs_twotower.towers import MLP, check_encoder
+from tfrs_twotower.rerankers import RerankerConfig
+from tfrs_twotower.sampling import InBatch, NegativeSource, NoLogQ, StaticLogQ, StreamingLogQ
+from tfrs_twotower.towers import MLP, Encoder, check_encoder
 from tfrs_twotower.training import CoVisits, TrainingConfig
 
 
@@ -55,8 +31,7 @@ class ModelConfig:
 
     Attributes:
       dim: length of the query and candidate vectors.
-      query_encoder, candidate_encoder: what stands between the fields and the linear projection; a configuration
-        that `towers/encoders.py` lists.
+      query_encoder, candidate_encoder: what stands between the fields and the linear projection; see `towers`.
       similarity: "cosine" (unit vectors) or "dot".
       temperature: τ of ⟨u, v⟩ / τ, fixed, scheduled or learned within bounds.
       loss: one of `losses`. `FullSoftmax` takes the whole catalogue and leaves `negatives` and `logq` aside.
@@ -70,28 +45,25 @@ class ModelConfig:
       neighbours: what goes with the items of the past scores higher, see `Neighbours`; None: it does not.
       repeats: what the user had before scores higher, see `Repeats`; None: it does not.
       item_start: `CoVisits`: the item vectors start from the training log's pairs of items; None: at random.
-      reranker: what rescores the retrieved top, in evaluation and in an export: `NeuralCF`, `COLD` or None.
-      auxiliary: losses beside the retrieval loss, each a configuration that `models/auxiliary.py` lists.
+      reranker: what rescores the retrieved top, in evaluation and in an export, such as `NeuralCF`; None: nothing.
+      auxiliary: losses beside the retrieval loss, such as `Mimic`.
     """
 
     dim: int = 64
-    query_encoder: Any = MLP(widths=(128,))
-    candidate_encoder: Any = MLP(widths=(128,))
+    query_encoder: Encoder = MLP(widths=(128,))
+    candidate_encoder: Encoder = MLP(widths=(128,))
     similarity: Literal["cosine", "dot"] = "cosine"
     temperature: FixedTemperature | ScheduledTemperature | LearnedTemperature = FixedTemperature(0.05)
-    loss: (
-        SampledSoftmax | RefinedSampledSoftmax | FullSoftmax
-        | BinaryCrossEntropy | TripletHinge | TripletLogistic | BPR
-    ) = SampledSoftmax()
-    negatives: tuple[InBatch | Uniform | Popular | CrossBatch | Hard | Explicit, ...] = (InBatch(),)
+    loss: Loss = SampledSoftmax()
+    negatives: tuple[NegativeSource, ...] = (InBatch(),)
     logq: NoLogQ | StaticLogQ | StreamingLogQ = StreamingLogQ()
-    auxiliary: tuple = ()
+    auxiliary: tuple[AuxiliaryLoss, ...] = ()
     popularity_weights: tuple[float, ...] = (0.0,)
     popularity_half_lives: tuple[float | None, ...] = (None,)
     neighbours: Neighbours | None = None
     repeats: Repeats | None = None
     item_start: CoVisits | None = None
-    reranker: NeuralCF | COLD | None = None
+    reranker: RerankerConfig | None = None
 
     def __post_init__(self):
         at_least(1, self, "dim")
@@ -189,10 +161,10 @@ class Recipe:
     """
 
     name: str
-    source: MovieLens | Files | Tfds | TFRecords | TextVectors | Joined | None = None
+    source: Source | None = None
     rejected_limit: float = 0.01
     require_items: bool = False
-    split: Temporal | LeaveLastOut | UserHeldOut | RandomHoldout | RandomPerUser | Newest = Temporal()
+    split: Splitter = Temporal()
     schema: Schema | None = None
     derived: Derived = Derived()
     title: str | None = None

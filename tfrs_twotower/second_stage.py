@@ -6,7 +6,7 @@ import tensorflow as tf
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.evaluation import RerankedScorer
 from tfrs_twotower.features import derive_seed
-from tfrs_twotower.rerankers import RerankerLoss, Reranking, build_reranker
+from tfrs_twotower.rerankers import RerankerLoss, Reranking
 from tfrs_twotower.towers import InterestEncoder
 
 _BLOCK = 4096  # items read at a time
@@ -18,7 +18,7 @@ class SecondStage:
     """What rescores the retrieved top of one model.
 
     Args:
-      config: a configuration that `rerankers/registry.py` lists.
+      config: a `RerankerConfig`.
       query_tower, candidate_tower: `Tower`s.
       examples: an `Examples`.
       catalogue: int32 [n], the item rows that can be recommended.
@@ -36,7 +36,7 @@ class SecondStage:
                 "`ModelConfig.reranker` out, or use another encoder."
             )
         self._towers, self._examples, self._catalogue = (query_tower, candidate_tower), examples, catalogue
-        self._reranker = build_reranker(config, query_tower, candidate_tower, derive_seed(seed, "reranker"))
+        self._reranker = config.build(query_tower, candidate_tower, derive_seed(seed, "reranker"))
         smoothed = np.asarray(shown) + 1.0
         self.loss = RerankerLoss(
             config, self._reranker, np.log(smoothed / smoothed.sum()), derive_seed(seed, "reranker_loss")

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tfrs_twotower.data import LeaveLastOut, Newest, RandomPerUser, Temporal, UserHeldOut
+from tfrs_twotower.data import RandomPerUser, Temporal
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import History, Sequence, Time
 
@@ -18,7 +18,7 @@ def without_times(recipe):
     split = recipe.split
     if isinstance(split, Temporal):
         split = RandomPerUser(split.validation, split.test)
-    if isinstance(split, (LeaveLastOut, Newest, UserHeldOut)):
+    if split.reads_times:
         raise _needs(f"split={type(split).__name__}", "use split=RandomPerUser()")
     for feature in recipe.schema.query if recipe.schema else ():
         if isinstance(feature, (Sequence, Time)):

@@ -7,7 +7,7 @@ import pytest
 from tfrs_twotower.exporting import Retriever, signatures
 from tfrs_twotower.features import Id, Schema, build_fields
 from tfrs_twotower.index import IVF
-from tfrs_twotower.rerankers import NeuralCF, Reranking, build_reranker
+from tfrs_twotower.rerankers import NeuralCF, Reranking
 from tfrs_twotower.towers import MLP, Tower
 
 import tensorflow as tf  # isort: skip
@@ -24,7 +24,7 @@ def retriever(request):
         field.adapt({field.feature.column: pa.array(ids)}, np.ones(len(ids), np.int64))
     query, candidate = (Tower(side, MLP(widths=()), 4, True, seed=2) for side in fields)
     vectors = candidate(candidate.encode({"item_id": tf.constant(items, tf.int64)})).numpy()
-    reranker = build_reranker(NeuralCF(widths=(), top=TOP), query, candidate)
+    reranker = NeuralCF(widths=(), top=TOP).build(query, candidate)
     reranking = Reranking(reranker, vectors)
     reranking.added(None, query(query.encode({"user_id": tf.constant(["a"])})), tf.constant([[0]]))
     reranker._output.kernel.assign(rng.normal(size=(12, 1)))

@@ -8,7 +8,7 @@ import pytest
 
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import Augmented, Category, Id, MultiValue, Schema, build_fields
-from tfrs_twotower.models import CategoryAlignment, Mimic, Positives, build_auxiliary
+from tfrs_twotower.models import CategoryAlignment, Mimic, Positives
 from tfrs_twotower.models.category_alignment import category_alignment
 from tfrs_twotower.towers import MLP, Tower
 
@@ -60,7 +60,7 @@ def test_mimic_by_hand_and_what_it_moves():
     item.table.assign([[9.0, 9.0], [9.0, 9.0], [0.0, -1.0]])  # row 2 is b
     u, v = tf.Variable([[1.0, 0.0]]), tf.Variable([[0.0, 1.0]])
     with tf.GradientTape() as tape:
-        loss = build_auxiliary(Mimic(query=0.5, candidate=2.0))(model, batch, u, v, positives(), training=True)
+        loss = Mimic(query=0.5, candidate=2.0).build()(model, batch, u, v, positives(), training=True)
     # ½·‖(0, 1) − (1, 2)‖² + 2·‖(1, 0) − (0, −1)‖²
     assert float(loss) == pytest.approx(0.5 * 2 + 2 * 2)
     at_u, at_v, at_user, at_item = tape.gradient(loss, [u, v, user.table, item.table])
@@ -80,10 +80,10 @@ def test_the_augmented_vector_is_part_of_the_towers_input():
 def test_mimic_needs_augmented_vectors_of_the_right_length():
     model, batch = towers(dim=3)
     with pytest.raises(ConfigError, match="`Augmented.dim` must be as long as the model's vectors, 2"):
-        build_auxiliary(Mimic())(model, batch, tf.ones([1, 2]), tf.ones([1, 2]), positives())
+        Mimic().build()(model, batch, tf.ones([1, 2]), tf.ones([1, 2]), positives())
     model.query_tower.fields.pop()
     with pytest.raises(ConfigError, match="Augmented.*features of the query"):
-        build_auxiliary(Mimic())(model, batch, tf.ones([1, 2]), tf.ones([1, 2]), positives())
+        Mimic().build()(model, batch, tf.ones([1, 2]), tf.ones([1, 2]), positives())
 
 
 VECTORS = np.array([[1, 0], [-1, 0], [3, 3], [3, 1], [0, 5], [2, 2], [7, 7]], np.float32)
@@ -113,7 +113,7 @@ def test_the_category_is_read_from_the_candidates_features(column, same):
            "tags": tf.constant([["p", "q"]] * 4)}
     batch = {"candidate": model.candidate_tower.encode(raw)}
     vectors = tf.constant(VECTORS[:4])
-    loss = build_auxiliary(CategoryAlignment(column, weight=2.0))(model, batch, vectors, vectors, positives([1.0] * 4))
+    loss = CategoryAlignment(column, weight=2.0).build()(model, batch, vectors, vectors, positives([1.0] * 4))
     apart = 2 * ((np.cov(VECTORS[:2].T) - np.cov(VECTORS[2:4].T)) ** 2).sum()
     assert float(loss) == pytest.approx(0.0 if same else apart, rel=1e-5)
 
@@ -121,4 +121,4 @@ def test_the_category_is_read_from_the_candidates_features(column, same):
 def test_an_unknown_category_column_is_named():
     model, batch = towers()
     with pytest.raises(ConfigError, match="Did you mean `kind`"):
-        build_auxiliary(CategoryAlignment("kinds"))(model, batch, None, tf.ones([1, 2]), positives())
+        CategoryAlignment("kinds").build()(model, batch, None, tf.ones([1, 2]), positives())

@@ -11,7 +11,7 @@ import toy
 from tfrs_twotower.data import Columns
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import fingerprints
-from tfrs_twotower.models import EventHeads, FixedTemperature, build_auxiliary, build_temperature
+from tfrs_twotower.models import EventHeads, FixedTemperature, build_temperature
 from tfrs_twotower.recommender import Recommender
 
 
@@ -20,7 +20,7 @@ def model(temperature):
 
 
 def test_the_loss_by_hand():
-    layer = build_auxiliary(EventHeads(("cart", "buy"), weight=0.5))
+    layer = EventHeads(("cart", "buy"), weight=0.5).build()
     u, v = tf.constant([[1.0, 0.0], [0.6, 0.8]]), tf.constant([[0.5, 0.5], [1.0, 0.0]])
     batch = {"event": fingerprints(tf.constant(["buy", "click"]))}
     start = layer(model(0.5), batch, u, v, None)

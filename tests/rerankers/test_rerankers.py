@@ -9,7 +9,7 @@ import pytest
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import Category, Id, Number, Schema, build_fields
 from tfrs_twotower.models import FixedTemperature, Positives, build_temperature
-from tfrs_twotower.rerankers import COLD, NeuralCF, RerankerLoss, Reranking, build_reranker, reorder
+from tfrs_twotower.rerankers import COLD, NeuralCF, RerankerLoss, Reranking, reorder
 from tfrs_twotower.towers import MLP, Tower
 
 import tensorflow as tf  # isort: skip
@@ -63,7 +63,7 @@ def read(reranker, query_tower, candidate_tower):
 @pytest.mark.parametrize("settings", [NeuralCF(widths=(5,)), COLD(widths=(5,), dim=3)])
 def test_a_new_reranker_adds_nothing_and_learns(settings):
     pair = towers()
-    reranker = build_reranker(settings, *pair, seed=1)
+    reranker = settings.build(*pair, seed=1)
     inputs = read(reranker, *pair)
     assert not np.asarray(reranker(*inputs)).any() and reranker(*inputs).shape == (2, 3)
     with tf.GradientTape() as tape:
@@ -72,7 +72,7 @@ def test_a_new_reranker_adds_nothing_and_learns(settings):
 
 
 def test_neural_cf_reads_both_vectors_and_their_product():
-    reranker = build_reranker(NeuralCF(widths=()), None, None)
+    reranker = NeuralCF(widths=()).build(None, None)
     found = reranker.inputs(tf.constant([[1.0, 2.0, 0.0, 1.0]]), tf.constant([[[3.0, 1.0, 5.0, 0.0]]]))
     expected = [[[2.0, 4.0, 0.0, 2.0, 6.0, 2.0, 10.0, 0.0, 12.0, 8.0, 0.0, 0.0]]]  # times √4, each
     np.testing.assert_allclose(found, expected)
@@ -80,7 +80,7 @@ def test_neural_cf_reads_both_vectors_and_their_product():
 
 def test_cold_gates_every_field_and_crosses_both_sides():
     pair = towers()
-    reranker = build_reranker(COLD(widths=(), dim=2), *pair, seed=1)
+    reranker = COLD(widths=(), dim=2).build(*pair, seed=1)
     assert reranker.names == [
         "query/id_user_id", "query/normalise_age", "candidate/id_item_id", "candidate/category_kind"
     ]
@@ -99,16 +99,16 @@ def test_cold_gates_every_field_and_crosses_both_sides():
 def test_cold_reads_the_fields_that_are_named():
     names = ("query/id_user_id", "candidate/category_kind")
     pair = towers()
-    reranker = build_reranker(COLD(features=names, dim=3), *pair)
+    reranker = COLD(features=names, dim=3).build(*pair)
     assert tuple(reranker.names) == names and read(reranker, *pair)[0].shape == (2, 1, 3)
     with pytest.raises(ConfigError, match="Did you mean `query/id_user_id`"):
-        build_reranker(COLD(features=("query/id_user", "candidate/category_kind")), *pair)
+        COLD(features=("query/id_user", "candidate/category_kind")).build(*pair)
     with pytest.raises(ConfigError, match="field of the candidate"):
-        build_reranker(COLD(features=("query/id_user_id",)), *pair)
+        COLD(features=("query/id_user_id",)).build(*pair)
 
 
 def test_reranking_reads_the_catalogue_by_rows():
-    reranker = build_reranker(NeuralCF(widths=()), None, None)
+    reranker = NeuralCF(widths=()).build(None, None)
     items = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     users = tf.constant([[1.0, 0.0, 0.0]])
     at_work = Reranking(reranker, items)
@@ -166,7 +166,7 @@ def test_loss_by_hand():
 
 
 def test_the_loss_moves_the_reranker_and_not_the_vectors():
-    reranker = build_reranker(NeuralCF(widths=(4,)), None, None)
+    reranker = NeuralCF(widths=(4,)).build(None, None)
     loss = RerankerLoss(NeuralCF(negatives=1), reranker, np.zeros(2), seed=0)
     model = SimpleNamespace(objective=SimpleNamespace(temperature=build_temperature(FixedTemperature(1.0))))
     batch, vectors = {"query": None, "candidate": None}, tf.Variable([[1.0, 0.0], [0.0, 1.0]])

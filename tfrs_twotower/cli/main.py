@@ -25,6 +25,7 @@ from tfrs_twotower.cli import (
     update,
 )
 from tfrs_twotower.errors import TwoTowerError
+from tfrs_twotower.modules import own_module
 
 VERBS = (
     cold, train, tune, update, rollback, evaluate, compare, runs, recommend, similar, index, export, serve, load,
@@ -59,6 +60,8 @@ def main(argv=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what TensorFlow cannot do is raised, not only logged
     args = build_parser().parse_args(argv)
     try:
+        for name in args.modules:
+            own_module(name)
         return args.run(args) or 0
     except TwoTowerError as error:
         print(f"twotower: {error}", file=sys.stderr)

@@ -16,6 +16,8 @@ def verb(subparsers, name, run, summary, description):
         name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.set_defaults(run=run)
+    parser.add_argument("--import", dest="modules", action="append", default=[], metavar="MODULE",
+                        help="a Python module or file whose classes the recipe or the run names; may be repeated")
     return parser
 
 
@@ -47,7 +49,8 @@ def open_store(args):
 
 def add_recipe(parser):
     """Adds what says which recipe is meant, on which data."""
-    parser.add_argument("recipe", nargs="?", help="a recipe's name, or its .json file (default: movielens)")
+    parser.add_argument("recipe", nargs="?", help="a recipe's name, its .json file, or a .py file whose function "
+                        "`recipe` makes it (default: movielens)")
     parser.add_argument(
         "--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE",
         help="override a recipe's field, such as training.epochs=3; may be repeated",

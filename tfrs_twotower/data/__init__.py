@@ -7,7 +7,7 @@ from tfrs_twotower.data.history import History
 from tfrs_twotower.data.ingest import IngestReport, ingest
 from tfrs_twotower.data.log import InteractionLog, Shown
 from tfrs_twotower.data.order import batch_count, batches
-from tfrs_twotower.data.queries import Queries
+from tfrs_twotower.data.queries import Queries, QueryBuilder
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.data.source import Columns, Source
 from tfrs_twotower.data.sources.files import Files
@@ -24,6 +24,7 @@ from tfrs_twotower.data.split import (
     RandomHoldout,
     RandomPerUser,
     Split,
+    Splitter,
     Temporal,
     UserHeldOut,
 )
@@ -41,12 +42,14 @@ __all__ = [
     "Newest",
     "Planted",
     "Queries",
+    "QueryBuilder",
     "Ragged",
     "RandomHoldout",
     "RandomPerUser",
     "Shown",
     "Source",
     "Split",
+    "Splitter",
     "TFRecords",
     "Temporal",
     "TextVectors",

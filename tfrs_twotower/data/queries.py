@@ -42,7 +42,7 @@ class Queries:
         return len(self.row)
 
 
-class Asker:
+class QueryBuilder:
     """Builds queries from spans of the users' own events.
 
     Args:
@@ -71,7 +71,7 @@ class Asker:
         last = np.append(first[1:], len(mine)) - 1
         return users, mine[first], mine[last] if len(mine) else mine[first]
 
-    def ask(self, first, last, at=None):
+    def build(self, first, last, at=None):
         """One query for each pair of rows of one user.
 
         Args:

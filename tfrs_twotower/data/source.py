@@ -7,7 +7,7 @@ import json
 import lzma
 import zipfile
 import zlib
-from typing import Iterator, Literal, Protocol
+from typing import Iterator, Literal
 
 import pyarrow as pa
 
@@ -37,23 +37,29 @@ _WAYS_OUT = {
 _WAYS_OUT[TIMESTAMP] += " A log without times: `--timestamp none`, in Python `Columns(timestamp=None)`."
 
 
-class Source(Protocol):
-    """Gives Arrow data under the canonical names of `columns.py`; `ingest` checks and converts the values.
+class Source:
+    """Base of the sources: gives Arrow data under the canonical names of `columns.py`; `ingest` checks the values.
 
     A numeric `timestamp` is in seconds since 1970, unless the field's metadata gives another `unit`. Batches without
-    a `timestamp` are of a log without times.
+    a `timestamp` are of a log without times. A source that a recipe names is a frozen dataclass (`config`).
+
+    Attributes:
+      name: for messages: the file, or what else it reads.
     """
 
     name: str
 
     def interactions(self) -> Iterator[pa.RecordBatch]:
         """The events, streamed."""
+        raise NotImplementedError
 
     def users(self) -> pa.Table | None:
         """One row a user with `user_id` and features, or None."""
+        return None
 
     def items(self) -> pa.Table | None:
         """One row an item with `item_id` and features, or None."""
+        return None
 
 
 @config

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from tfrs_twotower.config import config
-from tfrs_twotower.data.queries import Asker, Queries, distinct
+from tfrs_twotower.data.queries import Queries, QueryBuilder, distinct
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import ConfigError, DataError, NothingNew, invalid
 
@@ -43,8 +43,28 @@ class Split:
         return dataclasses.replace(self, train=train, validation=Queries.none(), test=Queries.none())
 
 
+class Splitter:
+    """Base of the splits.
+
+    Attributes:
+      reads_times: whether it needs times or their order, which some logs lack.
+      mixed: whether held-out events lie among the training events in time. Histories then show training events alone.
+    """
+
+    reads_times: ClassVar[bool] = True
+    mixed: ClassVar[bool] = False
+
+    def split(self, log, seed=0):
+        """A `Split` of an `InteractionLog`; `seed` is of what is drawn.
+
+        Raises:
+          DataError: the log is too small to split.
+        """
+        raise NotImplementedError
+
+
 @config
-class Temporal:
+class Temporal(Splitter):
     """Two moments cut the log for all users alike: train | validation | test.
 
     Every event before the first cut trains; events of a cut's own second are all after it. Each user
@@ -71,19 +91,19 @@ class Temporal:
         _check_events(log)
         cuts = [_cut(log.timestamp, 1 - self.test - self.validation), _cut(log.timestamp, 1 - self.test)]
         rows = np.arange(len(log))
-        asker = Asker(log)
+        builder = QueryBuilder(log)
         train, validation, test = np.split(rows, cuts)
-        return _checked(Split(train, self._ask(asker, validation), self._ask(asker, test)), self)
+        return _checked(Split(train, self._queries(builder, validation), self._queries(builder, test)), self)
 
-    def _ask(self, asker, rows):
+    def _queries(self, builder, rows):
         if self.targets == "each":
-            return asker.ask(rows, rows)
-        _, first, last = asker.spans(rows)
-        return asker.ask(last if self.targets == "last" else first, last)
+            return builder.build(rows, rows)
+        _, first, last = builder.spans(rows)
+        return builder.build(last if self.targets == "last" else first, last)
 
 
 @config
-class Newest:
+class Newest(Splitter):
     """What an earlier training has not seen: trained on, but for the newest share, which judges.
 
     The split of an update. Each user with events in the newest share is asked once, at the first of them; these
@@ -122,9 +142,9 @@ class Newest:
                 "events. Where a time is only the place of an event in its user's order, train anew on all of them."
             )
         cut = _cut(log.timestamp[since], 1 - self.held_out)
-        asker = Asker(log)
-        _, first, last = asker.spans(since[cut:])
-        queries = asker.ask(first, last)
+        builder = QueryBuilder(log)
+        _, first, last = builder.spans(since[cut:])
+        queries = builder.build(first, last)
         # What came late alone would end before what the earlier training knows.
         train = np.concatenate([late, since[:cut]]) if cut else rows[:0]
         past = np.setdiff1d(rows[:start][~again[:start]], late)
@@ -132,7 +152,7 @@ class Newest:
 
 
 @config
-class LeaveLastOut:
+class LeaveLastOut(Splitter):
     """Each user's last event is the test, the one before it validation, the rest trains.
 
     For comparison with papers. Users with fewer than three events only train.
@@ -141,15 +161,15 @@ class LeaveLastOut:
     def split(self, log, seed=0):
         """Returns Split; `seed` is not used. Raises `DataError` when no user has three events."""
         _check_events(log)
-        asker = Asker(log)
-        ends = asker.starts[1:][np.diff(asker.starts) >= 3]
-        test, validation = asker.order[ends - 1], asker.order[ends - 2]
+        builder = QueryBuilder(log)
+        ends = builder.starts[1:][np.diff(builder.starts) >= 3]
+        test, validation = builder.order[ends - 1], builder.order[ends - 2]
         train = np.setdiff1d(np.arange(len(log)), np.concatenate([test, validation]))
-        return _checked(Split(train, asker.ask(validation, validation), asker.ask(test, test)), self)
+        return _checked(Split(train, builder.build(validation, validation), builder.build(test, test)), self)
 
 
 @config
-class UserHeldOut:
+class UserHeldOut(Splitter):
     """Some users train with all their events, the others with none.
 
     A held-out user is asked at a point of their own history: the first part of it is known (it is the
@@ -172,23 +192,24 @@ class UserHeldOut:
     def split(self, log, seed=0):
         """Returns Split; `seed` draws the users. Raises `DataError` when there are too few users."""
         _check_events(log)
-        asker = Asker(log)
-        users = np.flatnonzero(np.diff(asker.starts) >= 2)
+        builder = QueryBuilder(log)
+        users = np.flatnonzero(np.diff(builder.starts) >= 2)
         users = np.random.default_rng(seed).permutation(users)
         test = round(self.test * len(users))
         held = test + round(self.validation * len(users))
         train = np.flatnonzero(~np.isin(log.user, users[:held]))
         validation_users, test_users = np.sort(users[test:held]), np.sort(users[:test])
-        return _checked(Split(train, self._ask(asker, validation_users), self._ask(asker, test_users)), self)
+        parts = (self._queries(builder, part) for part in (validation_users, test_users))
+        return _checked(Split(train, *parts), self)
 
-    def _ask(self, asker, users):
-        begin, end = asker.starts[users], asker.starts[users + 1]
+    def _queries(self, builder, users):
+        begin, end = builder.starts[users], builder.starts[users + 1]
         known = np.clip(np.round(self.known * (end - begin)).astype(np.int64), 1, end - begin - 1)
-        return asker.ask(asker.order[begin + known], asker.order[end - 1])
+        return builder.build(builder.order[begin + known], builder.order[end - 1])
 
 
 @config
-class RandomHoldout:
+class RandomHoldout(Splitter):
     """Random events are held out, whatever their time: the protocol of the TFRS tutorials.
 
     It lets a model train on the future of what it is asked; use it only to compare with them. One query
@@ -199,6 +220,8 @@ class RandomHoldout:
       validation, test: fractions of the events
     """
 
+    reads_times: ClassVar[bool] = False
+    mixed: ClassVar[bool] = True
     validation: float = 0.1
     test: float = 0.2
 
@@ -212,10 +235,10 @@ class RandomHoldout:
         test = round(self.test * len(log))
         held = test + round(self.validation * len(log))
         train = np.sort(rows[held:])
-        parts = (self._ask(log, np.sort(part), train) for part in (rows[test:held], rows[:test]))
+        parts = (self._queries(log, np.sort(part), train) for part in (rows[test:held], rows[:test]))
         return _checked(Split(train, *parts), self)
 
-    def _ask(self, log, rows, train):
+    def _queries(self, log, rows, train):
         user = log.user[rows]
         return Queries(
             user=user,
@@ -227,7 +250,7 @@ class RandomHoldout:
 
 
 @config
-class RandomPerUser:
+class RandomPerUser(Splitter):
     """Random items of each user are held out: the split of a log without times.
 
     All events of one user with one item are on the same side, as repeats have no meaning without an order. Each user's
@@ -239,6 +262,8 @@ class RandomPerUser:
       validation, test: fractions of the users' items, the first of each user not counted
     """
 
+    reads_times: ClassVar[bool] = False
+    mixed: ClassVar[bool] = True
     validation: float = 0.1
     test: float = 0.2
 
@@ -257,10 +282,10 @@ class RandomPerUser:
         part = np.zeros(len(pairs), np.int8)
         part[drawn[:held]], part[drawn[:test]] = 1, 2
         part = part[pair]
-        queries = (self._ask(log, np.flatnonzero(part == i), np.flatnonzero(part < i)) for i in (1, 2))
+        queries = (self._queries(log, np.flatnonzero(part == i), np.flatnonzero(part < i)) for i in (1, 2))
         return _checked(Split(np.flatnonzero(part == 0), *queries), self)
 
-    def _ask(self, log, rows, known):
+    def _queries(self, log, rows, known):
         user, first = np.unique(log.user[rows], return_index=True)
         return Queries(
             user=user,

@@ -7,22 +7,21 @@ from tfrs_twotower.features.fields.id import IdField, is_user_table
 from tfrs_twotower.features.fields.past import PastField
 from tfrs_twotower.features.fields.sequence import SequenceEmbedding, SequenceField
 from tfrs_twotower.features.infer import Derived, infer_schema
-from tfrs_twotower.features.schema import (
+from tfrs_twotower.features.kinds import (
     Augmented,
     Category,
     Cross,
     Feature,
     GraphVector,
-    History,
     Id,
     MultiValue,
     Number,
-    Schema,
-    Sequence,
     Text,
     Time,
     Vector,
 )
+from tfrs_twotower.features.past import History, PastFeature, Sequence
+from tfrs_twotower.features.schema import Schema
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.features.tensors import key_dtype, to_tensor
 from tfrs_twotower.features.vocabulary import Vocabulary, fingerprints
@@ -41,6 +40,7 @@ __all__ = [
     "IdField",
     "MultiValue",
     "Number",
+    "PastFeature",
     "PastField",
     "Schema",
     "Sequence",

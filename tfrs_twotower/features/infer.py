@@ -7,20 +7,19 @@ import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.config import config
-from tfrs_twotower.features.past import PAST
-from tfrs_twotower.features.schema import (
+from tfrs_twotower.features.kinds import (
     Augmented,
     Category,
     Feature,
     GraphVector,
-    History,
     Id,
     MultiValue,
     Number,
-    Schema,
     Text,
     Vector,
 )
+from tfrs_twotower.features.past import History, PastFeature
+from tfrs_twotower.features.schema import Schema
 
 _CATEGORY_ROWS = 100_000  # rows looked at to tell a category from text
 _CATEGORY_LIMIT = 1_000  # more distinct values than this, and half the rows, is text
@@ -81,8 +80,8 @@ def _beside(given, found):
 
 
 def _place(feature):
-    if isinstance(feature, PAST):
-        return PAST
+    if isinstance(feature, PastFeature):
+        return PastFeature
     beside = isinstance(feature, (Augmented, GraphVector)) or not hasattr(feature, "column")
     return feature.name if beside else (feature.column,)
 

@@ -5,12 +5,24 @@ import typing
 from typing import Literal
 
 from tfrs_twotower import columns as names
-from tfrs_twotower.config import config
+from tfrs_twotower.config import Layered, config
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 
 
-class Declaration:
-    """What all features have: a check of choices, sizes and dropout on creation."""
+class Feature(Layered):
+    """Base of the features' configurations; it checks choices, sizes and dropout on creation.
+
+    Its layer is a `Field`, made as `layer(configuration, seed)`.
+
+    Attributes:
+      columns: the names of the columns that it reads.
+      name: of the feature, distinct within its tower, in letters, digits and `_`; its field is called so.
+      dim: size of its embedding.
+    """
+
+    columns: tuple[str, ...]
+    name: str
+    dim: int
 
     def __post_init__(self):
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
@@ -25,7 +37,7 @@ class Declaration:
                 raise ConfigError(invalid(where, "be in [0, 1)", value, "0 turns it off."))
 
 
-class _OneColumn(Declaration):
+class _OneColumn(Feature):
     column: str
 
     @property
@@ -92,7 +104,7 @@ class Category(_OneColumn):
 
 
 @config
-class Cross(Declaration):
+class Cross(Feature):
     """The combination of two or more categories, as one row of a table.
 
     Attributes:
@@ -207,7 +219,7 @@ class Text(_OneColumn):
 
 
 @config
-class Vector(Declaration):
+class Vector(Feature):
     """A vector given with each entity (an Arrow column of lists of floats), projected to `dim`.
 
     Attributes:

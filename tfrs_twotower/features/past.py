@@ -5,11 +5,22 @@ from typing import Literal
 from tfrs_twotower import columns as names
 from tfrs_twotower.config import above_zero, config
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.features.kinds import Declaration
+from tfrs_twotower.features.kinds import Feature
+
+
+class PastFeature(Feature):
+    """Base of the features that read the user's past. Its layer, a `PastField`, is made as `layer(configuration, items,
+    seed)`, with the candidate's field of `item_id`.
+
+    Attributes:
+      length: the newest events that are read.
+    """
+
+    length: int
 
 
 @config
-class History(Declaration):
+class History(PastFeature):
     """The items of the user's past, from the same table as the candidate's `Id` of `item_id`.
 
     Attributes:
@@ -47,7 +58,7 @@ class History(Declaration):
 
 
 @config
-class Sequence(Declaration):
+class Sequence(PastFeature):
     """The items of the user's past one by one, for a sequence encoder (`GRU4Rec`, `SASRec`, `HSTU`).
 
     Attributes:
@@ -67,6 +78,3 @@ class Sequence(Declaration):
     @property
     def name(self):
         return "sequence"
-
-
-PAST = (History, Sequence)

@@ -18,23 +18,8 @@
 from tfrs_twotower import columns as names
 from tfrs_twotower.config import config
 from tfrs_twotower.errors import ConfigError, invalid, nearest
-from tfrs_twotower.features.kinds import (
-    Augmented,
-    Category,
-    Cross,
-    GraphVector,
-    Id,
-    MultiValue,
-    Number,
-    Text,
-    Time,
-    Vector,
-)
-from tfrs_twotower.features.past import PAST, History, Sequence
-
-Feature = (
-    Id | Augmented | Category | Cross | Number | Time | MultiValue | History | Sequence | Text | Vector | GraphVector
-)
+from tfrs_twotower.features.kinds import Feature, Id
+from tfrs_twotower.features.past import PastFeature
 
 
 @config
@@ -63,9 +48,9 @@ class Schema:
                 if (other := columns.setdefault(names.safe(column), column)) != column:
                     raise ConfigError(f"`Schema.{side}` reads `{other}` and `{column}`, both of which TensorFlow would "
                                       f"know as `{names.safe(column)}`. Give one another name, or leave it out.")
-        if any(isinstance(f, PAST) for f in self.candidate):
+        if any(isinstance(f, PastFeature) for f in self.candidate):
             raise ConfigError("`Schema.candidate` cannot hold a History or Sequence: items have no past.")
-        if any(isinstance(f, PAST) for f in self.query) and self.item_id is None:
+        if any(isinstance(f, PastFeature) for f in self.query) and self.item_id is None:
             way_out = f"Add Id(column={names.ITEM_ID!r}) to `Schema.candidate`."
             raise ConfigError(f"A History or Sequence shares the candidate's table. {way_out}")
 

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tfrs_twotower.config import above_zero, config
+from tfrs_twotower.losses.loss import Loss
 from tfrs_twotower.losses.reduction import mean_where, positive_and_negatives, weighted_mean
 
 
@@ -26,7 +27,7 @@ def binary_cross_entropy(scores, mask=None, weights=None, positive=None, negativ
 
 
 @config
-class BinaryCrossEntropy:
+class BinaryCrossEntropy(Loss):
     """Pointwise: `negatives` weighs the negatives of a row against its positive, 2 or 3 as a rule."""
 
     negatives: float = 3.0

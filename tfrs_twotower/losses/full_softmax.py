@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tfrs_twotower.config import at_least, config
+from tfrs_twotower.losses.loss import Loss
 
 
 def full_softmax(queries, candidates, positive, weights=None, excluded=None, block=256):
@@ -82,7 +83,7 @@ def _without(scores, excluded):
 
 
 @config
-class FullSoftmax:
+class FullSoftmax(Loss):
     """Listwise, over the whole catalogue in every step: for catalogues up to about ten thousand items.
 
     It draws no negatives and needs no correction. `block` bounds the memory: block × catalogue scores.

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tfrs_twotower.config import above_zero, config
+from tfrs_twotower.losses.loss import Loss
 from tfrs_twotower.losses.reduction import mean_where, positive_and_negatives, weighted_mean
 
 
@@ -39,7 +40,7 @@ def _over_pairs(loss, scores, mask, weights, positive):
 
 
 @config
-class TripletHinge:
+class TripletHinge(Loss):
     """Pairwise, over all pairs of a batch (`triplet_hinge`). The margin is in units of ⟨u, v⟩ / τ."""
 
     margin: float = 0.1
@@ -53,7 +54,7 @@ class TripletHinge:
 
 
 @config
-class TripletLogistic:
+class TripletLogistic(Loss):
     """Pairwise, smooth (`triplet_logistic`). With slope 1 it is BPR."""
 
     slope: float = 1.0
@@ -67,7 +68,7 @@ class TripletLogistic:
 
 
 @config
-class BPR:
+class BPR(Loss):
     """Pairwise: −log σ(s⁺ − s⁻) over all pairs of a batch (`bpr`)."""
 
     def __call__(self, scores, log_expected, mask, weights, positive):

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tfrs_twotower.config import config
 from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.losses.loss import Loss
 from tfrs_twotower.losses.reduction import positive_and_negatives, weighted_mean
 
 
@@ -37,7 +38,7 @@ def refined_sampled_softmax(scores, log_expected, mask=None, weights=None, posit
 
 
 @config
-class RefinedSampledSoftmax:
+class RefinedSampledSoftmax(Loss):
     """Listwise, unbiased also with accidental hits removed (`refined_sampled_softmax`)."""
 
     def __call__(self, scores, log_expected, mask, weights, positive):

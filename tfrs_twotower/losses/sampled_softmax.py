@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tfrs_twotower.config import config
+from tfrs_twotower.losses.loss import Loss
 from tfrs_twotower.losses.reduction import own_columns, weighted_mean
 
 
@@ -26,7 +27,7 @@ def sampled_softmax(scores, mask=None, weights=None, positive=None):
 
 
 @config
-class SampledSoftmax:
+class SampledSoftmax(Loss):
     """Listwise: the positive against all candidates of the batch (`sampled_softmax`)."""
 
     def __call__(self, scores, log_expected, mask, weights, positive):

@@ -1,7 +1,7 @@
 """The retrieval model, its task and its objective."""
 
 from tfrs_twotower.models.alignment import ContentAlignment
-from tfrs_twotower.models.auxiliary import AUXILIARY, build_auxiliary
+from tfrs_twotower.models.auxiliary import AuxiliaryLoss
 from tfrs_twotower.models.category_alignment import CategoryAlignment
 from tfrs_twotower.models.distillation import Distillation
 from tfrs_twotower.models.ensemble import EnsembleObjective
@@ -25,7 +25,7 @@ from tfrs_twotower.models.temperature import (
 from tfrs_twotower.models.two_tower import TwoTowerModel
 
 __all__ = [
-    "AUXILIARY",
+    "AuxiliaryLoss",
     "CatalogueObjective",
     "CategoryAlignment",
     "ContentAlignment",
@@ -50,7 +50,6 @@ __all__ = [
     "SequenceTwoTower",
     "Temperature",
     "TwoTowerModel",
-    "build_auxiliary",
     "build_temperature",
     "middle",
     "repeated",

@@ -5,16 +5,17 @@ import functools
 import tensorflow as tf
 
 from tfrs_twotower.columns import ITEM_ID
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.config import at_least, config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import Id, Vector, derive_seed
 from tfrs_twotower.losses import sampled_softmax
+from tfrs_twotower.models.auxiliary import AuxiliaryLoss
 from tfrs_twotower.sampling import same_item
 from tfrs_twotower.sampling.draws import Draws
 
 
 @config
-class ContentAlignment:
+class ContentAlignment(AuxiliaryLoss):
     """InfoNCE between the content of an item (its `Vector` features, as projected) and the embedding of its id.
 
     Both directions, for each `Vector` of the item tower: text, image, or any other. So the content of an item that
@@ -39,6 +40,7 @@ class ContentAlignment:
             raise ConfigError(invalid("ContentAlignment.temperature", rule, received, "0.1 and 0.3 are usual."))
 
 
+@layer_of(ContentAlignment)
 class ContentAlignmentLoss(tf.keras.layers.Layer):
     """Auxiliary loss of `ContentAlignment`. It has no weights of its own.
 

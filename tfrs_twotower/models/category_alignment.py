@@ -4,16 +4,17 @@ import logging
 
 import tensorflow as tf
 
-from tfrs_twotower.config import config
+from tfrs_twotower.config import config, layer_of
 from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.features import Category, MultiValue
 from tfrs_twotower.models import replicas
+from tfrs_twotower.models.auxiliary import AuxiliaryLoss
 
 _log = logging.getLogger(__name__)
 
 
 @config
-class CategoryAlignment:
+class CategoryAlignment(AuxiliaryLoss):
     """Makes the items of rare categories spread like those of the batch's most frequent one.
 
     Attributes:
@@ -26,6 +27,7 @@ class CategoryAlignment:
     weight: float = 1.0
 
 
+@layer_of(CategoryAlignment)
 class CategoryAlignmentLoss(tf.keras.layers.Layer):
     """Auxiliary loss of `CategoryAlignment`.
 

@@ -2,16 +2,17 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.config import at_least, config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import SequenceField, derive_seed
 from tfrs_twotower.losses import distillation, sampled_softmax
+from tfrs_twotower.models.auxiliary import AuxiliaryLoss
 from tfrs_twotower.sampling import same_item, user_positives
 from tfrs_twotower.sampling.draws import Draws
 
 
 @config
-class Distillation:
+class Distillation(AuxiliaryLoss):
     """A teacher, trained beside the towers, whose soft labels they learn. What is served is the towers alone.
 
     The teacher is an MLP over [u's fields, v's fields, u ⊙ v]. Teacher and towers score the same candidates: the
@@ -40,6 +41,7 @@ class Distillation:
             raise ConfigError(invalid("Distillation.temperature", rule, received, "1.0 is usual for both."))
 
 
+@layer_of(Distillation)
 class DistillationLoss(tf.keras.layers.Layer):
     """Auxiliary loss of `Distillation`: the teacher's own loss and what it teaches.
 

@@ -2,13 +2,14 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.config import above_zero, config
+from tfrs_twotower.config import above_zero, config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import fingerprints
+from tfrs_twotower.models.auxiliary import AuxiliaryLoss
 
 
 @config
-class EventHeads:
+class EventHeads(AuxiliaryLoss):
     """Whether an event is of some kind, given that it happened: a head for each kind (cart, purchase, …).
 
     Head e says P(e | u, v) = σ(⟨u ⊙ w_e, v⟩ / τ + b_e), with a weight for each dimension and a bias. It is trained
@@ -29,6 +30,7 @@ class EventHeads:
         above_zero(self, "weight", "Without it leave the heads out.")
 
 
+@layer_of(EventHeads)
 class EventHeadsLoss(tf.keras.layers.Layer):
     """Auxiliary loss of `EventHeads`; `seed` is not used, as the heads start at 0."""
 

@@ -2,14 +2,15 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.config import config
+from tfrs_twotower.config import config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import Augmented
 from tfrs_twotower.losses.reduction import weighted_mean
+from tfrs_twotower.models.auxiliary import AuxiliaryLoss
 
 
 @config
-class Mimic:
+class Mimic(AuxiliaryLoss):
     """Pulls the `Augmented` vector of each side towards the other tower's vector of its positives.
 
     Attributes:
@@ -20,6 +21,7 @@ class Mimic:
     candidate: float = 0.5
 
 
+@layer_of(Mimic)
 class MimicLoss(tf.keras.layers.Layer):
     """Auxiliary loss of `Mimic`: the means of ‖sg(v⁺) − a_u‖² and ‖sg(u) − a_v‖² over the positives, weighted.
 

@@ -144,7 +144,8 @@ class Retrieval(tfrs.tasks.Retrieval):
             )
         loss = self.loss(scores, log_expected, mask, sample_weight, positive)  # a mean
         if self._reduction == "sum":
-            loss *= tf.reduce_sum(tf.ones([batch_size]) if sample_weight is None else tf.cast(sample_weight, loss.dtype))
+            weights = tf.ones([batch_size]) if sample_weight is None else sample_weight
+            loss *= tf.reduce_sum(tf.cast(weights, loss.dtype))
         if training:
             self.temperature.advance()
         for metric in self._loss_metrics:

@@ -3,10 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.config import at_least, config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import derive_seed
 from tfrs_twotower.losses import sampled_softmax
+from tfrs_twotower.models.auxiliary import AuxiliaryLoss
 from tfrs_twotower.sampling import same_item
 from tfrs_twotower.sampling.draws import Draws
 
@@ -14,7 +15,7 @@ _MEASURED = 50_000  # items from which the mutual information of the features is
 
 
 @config
-class SelfSupervision:
+class SelfSupervision(AuxiliaryLoss):
     """Contrastive learning of the item tower by correlated feature masking and dropout.
 
     Reference: Yao et al. 2021, "Self-supervised learning for large-scale item recommendations". In each step one
@@ -44,6 +45,7 @@ class SelfSupervision:
             raise ConfigError(invalid("SelfSupervision.temperature", rule, received, "0.1 and 0.3 are usual."))
 
 
+@layer_of(SelfSupervision)
 class SelfSupervisionLoss(tf.keras.layers.Layer):
     """Auxiliary loss of `SelfSupervision`. It has no weights of its own.
 

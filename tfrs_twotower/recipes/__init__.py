@@ -6,6 +6,7 @@ import pkgutil
 
 from tfrs_twotower.config import from_dict
 from tfrs_twotower.errors import ConfigError, nearest
+from tfrs_twotower.modules import own_module
 
 
 def names():
@@ -14,13 +15,18 @@ def names():
 
 
 def load(name):
-    """Builds the recipe that `recipes/<name>.py` describes, or reads the one of a `.json` file.
+    """Builds the recipe that `recipes/<name>.py` describes, that of a `.json` file, or that of a `.py` file.
 
     Raises:
-      ConfigError: there is no such recipe; offers the nearest.
+      ConfigError: there is no such recipe; offers the nearest. Or the Python file has no function `recipe`.
     """
     if name.endswith(".json"):
         return _read(name)
+    if name.endswith(".py"):
+        module = own_module(name)
+        if not hasattr(module, "recipe"):
+            raise ConfigError(f"{name} has no function `recipe`. Give it one that returns a `Recipe`.")
+        return module.recipe()
     known = names()
     if name not in known:
         raise ConfigError(f"There is no recipe `{name}`." + nearest(name, known, most=len(known)))

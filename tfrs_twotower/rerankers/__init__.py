@@ -3,8 +3,7 @@
 from tfrs_twotower.rerankers.cold import COLD
 from tfrs_twotower.rerankers.loss import RerankerLoss
 from tfrs_twotower.rerankers.neural_cf import NeuralCF
-from tfrs_twotower.rerankers.registry import RERANKERS, build_reranker
-from tfrs_twotower.rerankers.reranker import Reranker
+from tfrs_twotower.rerankers.reranker import Reranker, RerankerConfig
 from tfrs_twotower.rerankers.reranking import Reranking, reorder
 
-__all__ = ["COLD", "NeuralCF", "RERANKERS", "Reranker", "RerankerLoss", "Reranking", "build_reranker", "reorder"]
+__all__ = ["COLD", "NeuralCF", "Reranker", "RerankerConfig", "RerankerLoss", "Reranking", "reorder"]

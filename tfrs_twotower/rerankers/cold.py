@@ -2,15 +2,15 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.config import at_least, config, layer_of
 from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.features import SequenceField
-from tfrs_twotower.rerankers.reranker import Reranker, check_settings
+from tfrs_twotower.rerankers.reranker import Reranker, RerankerConfig, check_settings
 from tfrs_twotower.towers.sequence import dense
 
 
 @config
-class COLD:
+class COLD(RerankerConfig):
     """Score ⟨u, v⟩ / τ + MLP(fields, crosses), each field weighed by a squeeze-and-excitation gate.
 
     A field's embedding e is projected to `dim` numbers and multiplied by its gate, s = σ(W [e₁ … e_M] + b). The
@@ -40,6 +40,7 @@ class COLD:
         at_least(1, self, "dim")
 
 
+@layer_of(COLD)
 class COLDReranker(Reranker):
     """Reranker of `COLD`.
 

@@ -17,7 +17,7 @@ class RerankerLoss(tf.keras.layers.Layer):
     leaves the retrieval as it is; the fields that a reranker reads do learn from it.
 
     Args:
-      settings: has `negatives`, a row's, and `weight`, of this loss.
+      settings: a `RerankerConfig`, of which it reads `negatives`, a row's, and `weight`, of this loss.
       reranker: a `Reranker`.
       log_popularity: float32 [items], log p of every item among the positives.
       seed: of the draws.

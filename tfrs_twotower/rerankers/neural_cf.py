@@ -2,12 +2,12 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.config import config
-from tfrs_twotower.rerankers.reranker import Reranker, check_settings
+from tfrs_twotower.config import config, layer_of
+from tfrs_twotower.rerankers.reranker import Reranker, RerankerConfig, check_settings
 
 
 @config
-class NeuralCF:
+class NeuralCF(RerankerConfig):
     """Score ⟨u, v⟩ / τ + MLP([u, v, u ⊙ v]): NeuMF, with the retrieval's score for its linear part.
 
     In the paper linear part and MLP have tables of their own and score all items. Here both read the towers'
@@ -29,6 +29,7 @@ class NeuralCF:
         check_settings(self)
 
 
+@layer_of(NeuralCF)
 class NeuralCFReranker(Reranker):
     """Reranker of `NeuralCF`.
 

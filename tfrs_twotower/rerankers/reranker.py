@@ -2,11 +2,27 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.config import above_zero, at_least
+from tfrs_twotower.config import Layered, above_zero, at_least
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.towers import MLP
 from tfrs_twotower.towers.mlp import MLPEncoder
+
+
+class RerankerConfig(Layered):
+    """Base of the rerankers' configurations. Its layer, a `Reranker`, is made as `layer(configuration, query tower,
+    candidate tower, seed)`.
+
+    Attributes:
+      widths: units of the dense layers.
+      top: how many retrieved candidates are rescored.
+      negatives, weight: of its training; see `RerankerLoss`.
+    """
+
+    widths: tuple[int, ...]
+    top: int
+    negatives: int
+    weight: float
 
 
 class Reranker(tf.keras.layers.Layer):
@@ -16,7 +32,7 @@ class Reranker(tf.keras.layers.Layer):
     the retrieval's order.
 
     Args:
-      settings: has `widths`, the units of the dense layers, and `top`, how many candidates are rescored.
+      settings: a `RerankerConfig`.
       seed: from which the weights derive theirs.
     """
 

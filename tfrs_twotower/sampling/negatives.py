@@ -8,13 +8,35 @@ from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.sampling.draws import Draws
 
 
+class NegativeSource:
+    """Base of the sources of negatives. One of your own is a `Drawn`."""
+
+
+class Drawn(NegativeSource):
+    """Base of the sources that draw items of the catalogue, with replacement, for all rows of a batch together.
+
+    Attributes:
+      count: how many are drawn for a batch.
+    """
+
+    count: int
+
+    def probabilities(self, counts):
+        """float64 [n], which sum to 1: how likely each item of the catalogue is in one draw.
+
+        Args:
+          counts: int64 [n], training events of each.
+        """
+        raise NotImplementedError
+
+
 @config
-class InBatch:
+class InBatch(NegativeSource):
     """The other rows' positives: free, and drawn by popularity."""
 
 
 @config
-class Uniform:
+class Uniform(Drawn):
     """`count` items of the catalogue, all equally likely, shared by the batch (mixed negative sampling, Yang et
     al. 2020)."""
 
@@ -23,9 +45,12 @@ class Uniform:
     def __post_init__(self):
         at_least(1, self, "count")
 
+    def probabilities(self, counts):
+        return np.full(len(counts), 1 / len(counts))
+
 
 @config
-class Popular:
+class Popular(Drawn):
     """`count` items of the catalogue, likely in proportion to (training events + 1)^power, shared by the batch."""
 
     count: int = 512
@@ -36,9 +61,13 @@ class Popular:
         if not 0 <= self.power <= 1:
             raise ConfigError(invalid("Popular.power", "be from 0 to 1", self.power, "0.75 is usual."))
 
+    def probabilities(self, counts):
+        weight = (np.asarray(counts, np.float64) + 1) ** self.power
+        return weight / weight.sum()
+
 
 @config
-class CrossBatch:
+class CrossBatch(NegativeSource):
     """The positives of the last batches, with the vectors that they had then (Wang et al. 2021): a queue of `size`.
 
     Attributes:
@@ -57,7 +86,7 @@ class CrossBatch:
 
 
 @config
-class Hard:
+class Hard(NegativeSource):
     """`count` items a row, drawn from ranks `first` to `last` of the row's own retrieval (Huang et al. 2020).
 
     The retrieval searches the candidate tower's vectors of all items, which are made anew every
@@ -75,7 +104,7 @@ class Hard:
 
 
 @config
-class Explicit:
+class Explicit(NegativeSource):
     """Items that were shown and not liked, or dropped by a later stage.
 
     If the log has events with a label of 0 or less, training adds this source with a `count` of 4.
@@ -102,7 +131,7 @@ class Negatives(tf.keras.layers.Layer):
     chosen for their row, not sampled: they stand outside of it (Q = 1).
 
     Args:
-      sources: `InBatch`, `Uniform`, `Popular`, `CrossBatch`, each at most once; others are not its affair.
+      sources: `InBatch`, `CrossBatch` and `Drawn` ones, each class at most once.
       logq: an estimator of `sampling.logq`: p(c), the share of c among the positives. `NoCorrection` turns the
         whole correction off.
       catalogue: int32 [n], the item rows to draw from.
@@ -120,7 +149,7 @@ class Negatives(tf.keras.layers.Layer):
         self.logq = logq
         self.in_batch = InBatch in kinds
         self.catalogue = tf.constant(catalogue, tf.int32)
-        self._drawn = [_Drawn(s, catalogue, counts) for s in sources if isinstance(s, (Uniform, Popular))]
+        self._drawn = [_Draw(s, catalogue, counts) for s in sources if isinstance(s, Drawn)]
         queues = [source for source in sources if isinstance(source, CrossBatch)]
         if queues and queues[0].warmup_steps and len(kinds) == 1:
             rule = "be 0 where nothing else brings negatives"
@@ -159,19 +188,21 @@ class Negatives(tf.keras.layers.Layer):
         return tf.stop_gradient(tf.where(expected > 0, expected, 1.0))
 
 
-class _Drawn:
-    """Draws positions of the catalogue with replacement, by a fixed distribution."""
+class _Draw:
+    """Draws positions of the catalogue as a `Drawn` source says."""
 
     def __init__(self, source, catalogue, counts):
-        weight = (np.asarray(counts, np.float64) + 1) ** getattr(source, "power", 0.0)
-        p = weight / weight.sum()
+        p = np.asarray(source.probabilities(counts), np.float64)
+        if p.shape != np.shape(counts) or not (p >= 0).all() or abs(p.sum() - 1) > 1e-6:
+            rule = f"be {len(counts)} numbers of at least 0 that sum to 1"
+            raise ConfigError(invalid(f"{type(source).__name__}.probabilities", rule, p, "Divide by their sum."))
         expected = np.zeros(int(np.max(catalogue)) + 1, np.float32)
         expected[catalogue] = source.count * p
         self._count, self._size = source.count, len(p)
         self._expected = tf.constant(expected)
         # The inverse of the distribution: u in [0, 1) falls into item i with probability p(i). In float64, as
         # float32 could not tell the rare items of a large catalogue apart.
-        self._ends = None if isinstance(source, Uniform) else tf.constant(np.cumsum(p))
+        self._ends = tf.constant(np.cumsum(p)) if np.ptp(p) else None
 
     def positions(self, draws):
         """int32 [count]."""

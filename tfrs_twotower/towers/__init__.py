@@ -4,7 +4,7 @@ from tfrs_twotower.towers.cin import CIN
 from tfrs_twotower.towers.comirec import ComiRec
 from tfrs_twotower.towers.dcn import DCN
 from tfrs_twotower.towers.dropout import Dropout
-from tfrs_twotower.towers.encoders import ENCODERS, build_encoder, check_encoder
+from tfrs_twotower.towers.encoder import Encoder, build_encoder, check_encoder
 from tfrs_twotower.towers.ensemble import EnsembleTower
 from tfrs_twotower.towers.fm import FMCandidate, FMQuery
 from tfrs_twotower.towers.gru4rec import GRU4Rec
@@ -25,7 +25,7 @@ __all__ = [
     "ComiRec",
     "DCN",
     "Dropout",
-    "ENCODERS",
+    "Encoder",
     "EnsembleTower",
     "FMCandidate",
     "FMQuery",

@@ -2,13 +2,14 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.config import at_least, config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.towers.encoder import Encoder
 
 
 @config
-class CIN:
+class CIN(Encoder):
     """Elementwise products of the fields' embeddings; each layer raises the degree by one.
 
     Layer k makes feature map h of its products X^k_h = Σ_{i,j} W^{k,h}_{ij} (X^{k−1}_i ∘ X⁰_j), with X⁰ the fields'
@@ -31,6 +32,7 @@ class CIN:
         at_least(1, self, "dim")
 
 
+@layer_of(CIN)
 class CINEncoder(tf.keras.layers.Layer):
     """Encoder of `CIN`.
 

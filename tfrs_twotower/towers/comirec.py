@@ -2,15 +2,16 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.config import at_least, config, layer_of
 from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.towers.encoder import Encoder
 from tfrs_twotower.towers.interests import PLACES, InterestEncoder
 from tfrs_twotower.towers.mlp import MLP
 from tfrs_twotower.towers.sequence import dense, split_sequence
 
 
 @config
-class ComiRec:
+class ComiRec(Encoder):
     """Each interest is a mean of the past, by attention weights of its own: softmax(W₂ tanh(W₁ (e + place))).
 
     Places are counted from the newest event. In training, only the interest that scores the item to be found
@@ -30,6 +31,7 @@ class ComiRec:
         at_least(1, self, "interests", "attention")
 
 
+@layer_of(ComiRec)
 class ComiRecEncoder(InterestEncoder):
     """Encoder of `ComiRec`.
 

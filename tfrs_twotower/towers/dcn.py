@@ -3,12 +3,13 @@
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.config import at_least, config, layer_of
 from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.towers.encoder import Encoder
 
 
 @config
-class DCN:
+class DCN(Encoder):
     """Layers of x ← x₀ ⊙ (W x + b) + x, x₀ the fields' embeddings side by side.
 
     Attributes:
@@ -25,6 +26,7 @@ class DCN:
             at_least(1, self, "rank")
 
 
+@layer_of(DCN)
 class DCNEncoder(tf.keras.layers.Layer):
     """Encoder of `DCN`, by TFRS's `Cross`.
 

@@ -4,26 +4,28 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from tfrs_twotower.config import config
+from tfrs_twotower.config import config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.towers.encoder import Encoder
 from tfrs_twotower.towers.vector_encoder import VectorEncoder
 
 
 @config
-class FMQuery:
+class FMQuery(Encoder):
     """The query's fields of a factorisation machine. The candidate's are `FMCandidate`."""
 
     side: ClassVar[str] = "query"
 
 
 @config
-class FMCandidate:
+class FMCandidate(Encoder):
     """The candidate's fields of a factorisation machine. The query's are `FMQuery`."""
 
     side: ClassVar[str] = "candidate"
 
 
+@layer_of(FMQuery, FMCandidate)
 class FMEncoder(VectorEncoder):
     """Encoder of `FMQuery` and `FMCandidate`: u = [Σ e, a, 1] and v = [Σ e, 1, a].
 

@@ -2,15 +2,16 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.config import config
+from tfrs_twotower.config import config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.towers.dropout import Dropout
+from tfrs_twotower.towers.encoder import Encoder
 from tfrs_twotower.towers.sequence import SequenceEncoder, Tokens
 
 
 @config
-class GRU4Rec:
+class GRU4Rec(Encoder):
     """Gated recurrent layers; the state after an event is the last layer's.
 
     Attributes:
@@ -29,6 +30,7 @@ class GRU4Rec:
             raise ConfigError(invalid("GRU4Rec.dropout", "be in [0, 1)", self.dropout, "0 turns it off."))
 
 
+@layer_of(GRU4Rec)
 class GRU4RecEncoder(SequenceEncoder):
     """Encoder of `GRU4Rec`.
 

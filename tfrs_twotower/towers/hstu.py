@@ -2,16 +2,17 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.config import at_least, config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.towers.dropout import Dropout
+from tfrs_twotower.towers.encoder import Encoder
 from tfrs_twotower.towers.relative_bias import RelativeBias, causal, time_buckets
 from tfrs_twotower.towers.sequence import SequenceEncoder, Tokens, dense, layer_norm
 
 
 @config
-class HSTU:
+class HSTU(Encoder):
     """Blocks of x + f₂( norm(A·V) ⊙ U ), A = silu(Q·Kᵀ + bias) / length, [U V Q K] = silu(f₁(norm(x))).
 
     Without a softmax the attention keeps how *much* of the past is alike, not only which part.
@@ -38,6 +39,7 @@ class HSTU:
             raise ConfigError(invalid("HSTU.dropout", "be in [0, 1)", self.dropout, "0 turns it off."))
 
 
+@layer_of(HSTU)
 class HSTUEncoder(SequenceEncoder):
     """Encoder of `HSTU`.
 

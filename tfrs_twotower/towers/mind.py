@@ -2,17 +2,18 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.config import at_least, config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import SequenceField
 from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.towers.encoder import Encoder
 from tfrs_twotower.towers.interests import PLACES, InterestEncoder
 from tfrs_twotower.towers.mlp import MLP
 from tfrs_twotower.towers.sequence import dense, only_sequence, split_sequence
 
 
 @config
-class MIND:
+class MIND(Encoder):
     """Capsules over the past: events are routed to interests, by agreement, in a few rounds.
 
     The start values of the routing logits b are random and fixed (σ = 1). Each round computes, with e an event's vector
@@ -40,6 +41,7 @@ class MIND:
             raise ConfigError(invalid("MIND.sharpness", "be 0 or more", self.sharpness, "For example 5."))
 
 
+@layer_of(MIND)
 class MINDEncoder(InterestEncoder):
     """Encoder of `MIND`.
 

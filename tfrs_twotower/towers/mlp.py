@@ -4,14 +4,15 @@ from typing import Literal
 
 import tensorflow as tf
 
-from tfrs_twotower.config import config
+from tfrs_twotower.config import config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.towers.dropout import Dropout
+from tfrs_twotower.towers.encoder import Encoder
 
 
 @config
-class MLP:
+class MLP(Encoder):
     """Dense layers, each followed by normalisation, activation and dropout.
 
     Attributes:
@@ -48,6 +49,7 @@ _NORMALISATIONS = {
 }
 
 
+@layer_of(MLP)
 class MLPEncoder(tf.keras.layers.Layer):
     """Encoder of `MLP`.
 

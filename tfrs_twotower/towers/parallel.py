@@ -4,18 +4,17 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from tfrs_twotower.config import config
+from tfrs_twotower.config import config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.towers.dcn import DCN
+from tfrs_twotower.towers.encoder import Encoder, build_encoder, check_encoder
 from tfrs_twotower.towers.fm import FMCandidate, FMQuery
 from tfrs_twotower.towers.mlp import MLP
-from tfrs_twotower.towers.registry import build_encoder, check_encoder
 from tfrs_twotower.towers.vector_encoder import VectorEncoder
 
 
-class _Parallel:
-    side: ClassVar[str]
+class _Parallel(Encoder):
     branches: tuple[Any, ...]
 
     def __post_init__(self):
@@ -46,6 +45,7 @@ class ParallelCandidate(_Parallel):
     branches: tuple[Any, ...] = (MLP(), DCN(), FMCandidate())
 
 
+@layer_of(ParallelQuery, ParallelCandidate)
 class ParallelEncoder(VectorEncoder):
     """Encoder of `ParallelQuery` and `ParallelCandidate`: u = w ⊙ [u₁, u₂, …] and v = [v₁, v₂, …].
 

@@ -2,16 +2,17 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.config import at_least, config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.towers.dropout import Dropout
+from tfrs_twotower.towers.encoder import Encoder
 from tfrs_twotower.towers.relative_bias import RelativeBias, causal, time_buckets
 from tfrs_twotower.towers.sequence import SequenceEncoder, Tokens, dense, layer_norm
 
 
 @config
-class SASRec:
+class SASRec(Encoder):
     """Blocks of x + attention(norm(x)), then x + feed-forward(norm(x)); a normalisation at the end.
 
     Places are told apart by a learned bias for their distance, not by absolute position: so a window cut
@@ -39,6 +40,7 @@ class SASRec:
             raise ConfigError(invalid("SASRec.dropout", "be in [0, 1)", self.dropout, "0 turns it off."))
 
 
+@layer_of(SASRec)
 class SASRecEncoder(SequenceEncoder):
     """Encoder of `SASRec`.
 

@@ -2,23 +2,21 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.config import at_least, config, layer_of
 from tfrs_twotower.features import SequenceEmbedding
 from tfrs_twotower.features.seeds import derive_seed
-from tfrs_twotower.towers.gru4rec import GRU4Rec, GRU4RecEncoder
-from tfrs_twotower.towers.hstu import HSTU, HSTUEncoder
-from tfrs_twotower.towers.sasrec import SASRec, SASRecEncoder
+from tfrs_twotower.towers.encoder import Encoder, build_encoder
+from tfrs_twotower.towers.gru4rec import GRU4Rec
+from tfrs_twotower.towers.hstu import HSTU
+from tfrs_twotower.towers.sasrec import SASRec
 from tfrs_twotower.towers.sequence import SequenceEncoder, dense
-
-_ENCODERS = {GRU4Rec: GRU4RecEncoder, SASRec: SASRecEncoder, HSTU: HSTUEncoder}
-
 
 _BLOCK = 16  # older events that the search first judges by their mean
 _BLOCKS = 8  # of these are searched one by one; some more where `found` asks for it
 
 
 @config
-class SearchThenAttend:
+class SearchThenAttend(Encoder):
     """Reads the newest events of a long history, and searches the older ones.
 
     `encoder` makes the state of a position from the newest `recent` events up to it, and from nothing else. A linear
@@ -50,6 +48,7 @@ class SearchThenAttend:
         at_least(1, self, "recent", "found")
 
 
+@layer_of(SearchThenAttend)
 class SearchThenAttendEncoder(SequenceEncoder):
     """Encoder of `SearchThenAttend`.
 
@@ -61,7 +60,7 @@ class SearchThenAttendEncoder(SequenceEncoder):
     def __init__(self, settings, seed=0):
         super().__init__(seed, name="search_then_attend")
         self._recent = settings.recent
-        self._encoder = _ENCODERS[type(settings.encoder)](settings.encoder, derive_seed(seed, "recent"))
+        self._encoder = build_encoder(settings.encoder, derive_seed(seed, "recent"))
         self._search = _Search(settings, seed)
 
     def sequence(self, sequence, training=False):

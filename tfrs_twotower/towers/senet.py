@@ -4,14 +4,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.config import at_least, config, layer_of
 from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.towers.encoder import Encoder, build_encoder
 from tfrs_twotower.towers.mlp import MLP
-from tfrs_twotower.towers.registry import build_encoder
 
 
 @config
-class SENet:
+class SENet(Encoder):
     """Fields weighted by σ(W₂ relu(W₁ z)), z the mean of each field's embedding.
 
     Squeeze-and-excitation (Hu et al. 2018) over fields as in FiBiNET (Huang et al. 2019), with the sigmoid of the
@@ -29,6 +29,7 @@ class SENet:
         at_least(1, self, "reduction")
 
 
+@layer_of(SENet)
 class SENetEncoder(tf.keras.layers.Layer):
     """Encoder of `SENet`.
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features.fields.id import is_user_table
 from tfrs_twotower.features.seeds import derive_seed
-from tfrs_twotower.towers.encoders import build_encoder
+from tfrs_twotower.towers.encoder import build_encoder
 from tfrs_twotower.towers.vector_encoder import VectorEncoder
 
 

@@ -22,6 +22,7 @@ from tfrs_twotower.data.source import (
     INVALID,
     ROW,
     Columns,
+    Source,
     canonical,
     check_columns,
     check_unique,
@@ -45,7 +46,7 @@ _INDEX = "__index_level_0__"  # what pandas writes of a frame's index; nobody's 
 
 
 @config
-class Files:
+class Files(Source):
     """Parquet, CSV, JSON lines, or one line a user: a file, a folder or a glob.
 
     Text may be compressed by gzip, bzip2, xz or zip. Folders are searched recursively; Parquet folders called

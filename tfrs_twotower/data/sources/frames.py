@@ -7,14 +7,14 @@ import pyarrow as pa
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
 from tfrs_twotower.data.conditions import check_conditions, columns_of, rows_of
-from tfrs_twotower.data.source import Columns, canonical, check_columns, entity_table, with_said, with_unread
+from tfrs_twotower.data.source import Columns, Source, canonical, check_columns, entity_table, with_said, with_unread
 from tfrs_twotower.data.sources.cells import split_cells
 from tfrs_twotower.errors import DataError
 
 _BATCH = 1 << 16
 
 
-class Frames:
+class Frames(Source):
     """Tables in memory.
 
     Args:

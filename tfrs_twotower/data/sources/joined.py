@@ -7,12 +7,12 @@ import pyarrow.compute as pc
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
 from tfrs_twotower.config import config
-from tfrs_twotower.data.source import PART, bad_lines, notes_of, with_said
+from tfrs_twotower.data.source import PART, Source, bad_lines, notes_of, with_said
 from tfrs_twotower.errors import ConfigError, invalid
 
 
 @config
-class Joined:
+class Joined(Source):
     """The events of all parts. Of a user or item that several parts describe, the last description counts.
 
     A column that the last part's table lacks keeps the value that an earlier one gave.
@@ -21,10 +21,10 @@ class Joined:
       parts: source configurations, the oldest first. They must agree in the types of their columns.
     """
 
-    parts: tuple
+    parts: tuple[Source, ...]
 
     def __post_init__(self):
-        if not self.parts or not all(dataclasses.is_dataclass(part) for part in self.parts):
+        if not self.parts or not all(isinstance(part, Source) for part in self.parts):
             rule = "hold one source configuration or more"
             raise ConfigError(invalid("Joined.parts", rule, self.parts, "Write for example (Files(…), TFRecords(…))."))
 

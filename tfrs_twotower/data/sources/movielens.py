@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from tfrs_twotower.columns import ITEM_ID
 from tfrs_twotower.config import config
-from tfrs_twotower.data.source import Columns
+from tfrs_twotower.data.source import Columns, Source
 from tfrs_twotower.data.sources import movielens_wheel
 from tfrs_twotower.data.sources.tfds import Tfds, is_prepared, load_builder, prepare
 from tfrs_twotower.errors import DataError
@@ -31,7 +31,7 @@ USER_FEATURES = {
 
 
 @config
-class MovieLens:
+class MovieLens(Source):
     """Ratings, users and movies of MovieLens. GroupLens's licence: no commercial use, no redistribution.
 
     The first use downloads the archive and prepares it; later ones read what was prepared and need no

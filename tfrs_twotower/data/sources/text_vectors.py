@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from tfrs_twotower.columns import ITEM_ID
 from tfrs_twotower.config import config
+from tfrs_twotower.data.source import Source
 from tfrs_twotower.data.sources.files import Files
 from tfrs_twotower.data.sources.joined import Joined
 from tfrs_twotower.data.sources.movielens import MovieLens
@@ -20,7 +21,7 @@ from tfrs_twotower.extras import require
 
 
 @config
-class TextVectors:
+class TextVectors(Source):
     """Another source, with one more item column: vectors of 256 numbers of the items' texts, for a `Vector` feature.
 
     The model is WordLlama's: the mean of pre-trained token vectors. Its weights come with the package (extra `text`),

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
 from tfrs_twotower.config import config
-from tfrs_twotower.data.source import Columns, canonical, check_columns, entity_table
+from tfrs_twotower.data.source import Columns, Source, canonical, check_columns, entity_table
 from tfrs_twotower.data.sources.tensors import to_arrow
 from tfrs_twotower.errors import DataError
 
@@ -19,7 +19,7 @@ _BATCH = 1 << 14
 
 
 @config
-class Tfds:
+class Tfds(Source):
     """A builder of tensorflow-datasets.
 
     Nested features are named with a slash: `data/customer_id`. Class labels become their names.

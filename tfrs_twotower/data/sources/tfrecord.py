@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from tfrs_twotower.columns import ITEM_ID, LABEL, TIMESTAMP, USER_ID, WEIGHT
 from tfrs_twotower.config import config
-from tfrs_twotower.data.source import FILE, reading
+from tfrs_twotower.data.source import FILE, Source, reading
 from tfrs_twotower.data.sources.tensors import to_arrow
 from tfrs_twotower.errors import DataError, invalid
 
@@ -112,7 +112,7 @@ def _maker_of_lists(kind, train):
 
 
 @config
-class TFRecords:
+class TFRecords(Source):
     """A folder written by `write_tfrecords`, as a source."""
 
     folder: str

@@ -2,10 +2,13 @@
 
 import tensorflow as tf
 
+from tfrs_twotower.config import layer_of
 from tfrs_twotower.features.fields.field import RowField
 from tfrs_twotower.features.fields.keys import Keys
+from tfrs_twotower.features.kinds import Category
 
 
+@layer_of(Category)
 class CategoryField(Keys, RowField):
     """Field of `schema.Category`. Encoded: {"index": int32 [batch]}, 0 for missing and unknown."""
 

@@ -3,7 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.config import layer_of
 from tfrs_twotower.features.fields.field import RowField
+from tfrs_twotower.features.kinds import Cross
 from tfrs_twotower.features.tensors import key_dtype
 from tfrs_twotower.features.vocabulary import is_missing
 
@@ -11,6 +13,7 @@ from tfrs_twotower.features.vocabulary import is_missing
 _SEPARATOR = "\x1f"
 
 
+@layer_of(Cross)
 class CrossField(RowField):
     """Field of `schema.Cross`. Encoded: {"index": int32 [batch]}, 0 where any column is missing."""
 

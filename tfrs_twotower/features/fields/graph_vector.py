@@ -4,12 +4,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.columns import TAKEN_BY
+from tfrs_twotower.config import layer_of
 from tfrs_twotower.features.fields.field import Field
 from tfrs_twotower.features.fields.keys import Keys
 from tfrs_twotower.features.graph import aligned, item_vectors
+from tfrs_twotower.features.kinds import GraphVector
 from tfrs_twotower.features.tensors import flat, key_dtype, list_lengths, to_tensor
 
 
+@layer_of(GraphVector)
 class GraphVectorField(Keys, Field):
     """Field of `schema.GraphVector`. Encoded: {"vector": float32 [batch, factors]}, zeros for an item not learned."""
 

@@ -4,12 +4,15 @@ import math
 
 import tensorflow as tf
 
+from tfrs_twotower.config import layer_of
 from tfrs_twotower.features.fields.past import PastField
 from tfrs_twotower.features.fields.pooling import gather_present, pool_mean, pool_softmax
+from tfrs_twotower.features.past import History
 
 _DAY = 86400.0
 
 
+@layer_of(History)
 class HistoryField(PastField):
     """Field of `schema.History`.
 

@@ -4,12 +4,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.columns import USER_ID
+from tfrs_twotower.config import layer_of
 from tfrs_twotower.features.fields.field import RowField
 from tfrs_twotower.features.fields.keys import Keys
+from tfrs_twotower.features.kinds import Augmented, Id
 from tfrs_twotower.features.tensors import key_dtype
 from tfrs_twotower.features.vocabulary import is_missing
 
 
+@layer_of(Id, Augmented)
 class IdField(Keys, RowField):
     """Field of `schema.Id`. Encoded: {"index": int32 [batch]}, 0 for missing and unknown."""
 

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tfrs_twotower.config import layer_of
 from tfrs_twotower.features.fields.field import Field
 from tfrs_twotower.features.fields.keys import Keys
 from tfrs_twotower.features.fields.pooling import (
@@ -11,8 +12,10 @@ from tfrs_twotower.features.fields.pooling import (
     pool_softmax,
     pool_sum,
 )
+from tfrs_twotower.features.kinds import MultiValue
 
 
+@layer_of(MultiValue)
 class MultiValueField(Keys, Field):
     """Field of `schema.MultiValue`. Encoded: {"index": int32 [batch, length]}, −1 where there is nothing."""
 

@@ -3,10 +3,13 @@
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.config import layer_of
 from tfrs_twotower.features.fields.field import Field, RowField
+from tfrs_twotower.features.kinds import Number
 from tfrs_twotower.features.tensors import to_tensor
 
 
+@layer_of(Number)
 def number_field(feature, seed=0):
     """The field of a `schema.Number`, by its transform."""
     return BinField(feature, seed) if feature.transform == "bucketise" else NumberField(feature, seed)

@@ -4,8 +4,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfrs_twotower.config import layer_of
 from tfrs_twotower.features.fields.past import PastField
 from tfrs_twotower.features.fields.pooling import gather_present
+from tfrs_twotower.features.past import Sequence
 
 
 class SequenceEmbedding(NamedTuple):
@@ -27,6 +29,7 @@ class SequenceEmbedding(NamedTuple):
     asked: tf.Tensor
 
 
+@layer_of(Sequence)
 class SequenceField(PastField):
     """Field of `schema.Sequence`; its `call` returns a `SequenceEmbedding`, not [batch, dim].
 

@@ -4,8 +4,10 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
+from tfrs_twotower.config import layer_of
 from tfrs_twotower.features.fields.field import Field
 from tfrs_twotower.features.fields.pooling import fixed_width, gather_present, pool_mean
+from tfrs_twotower.features.kinds import Text
 from tfrs_twotower.features.tensors import flat, to_tensor
 from tfrs_twotower.features.vocabulary import Vocabulary, fingerprints, learn_keys
 
@@ -26,6 +28,7 @@ def tokenise(texts, analyser):
     return words.with_flat_values(trigrams).merge_dims(1, 2)
 
 
+@layer_of(Text)
 class TextField(Field):
     """Field of `schema.Text`. Encoded: {"index": int32 [batch, length]}, −1 where there is nothing."""
 

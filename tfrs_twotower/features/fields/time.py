@@ -3,7 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.config import layer_of
 from tfrs_twotower.features.fields.field import Field
+from tfrs_twotower.features.kinds import Time
 from tfrs_twotower.features.tensors import to_tensor
 
 _HOUR = 3600
@@ -11,6 +13,7 @@ _DAY = 86400
 _MONDAY = 3  # 1 January 1970 was a Thursday: day 3 of a week that starts on Monday.
 
 
+@layer_of(Time)
 class TimeField(Field):
     """Field of `schema.Time`.
 

@@ -3,12 +3,15 @@
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.config import layer_of
 from tfrs_twotower.errors import DataError, invalid
 from tfrs_twotower.features.fields.field import Field
 from tfrs_twotower.features.fields.keys import Keys
+from tfrs_twotower.features.kinds import Vector
 from tfrs_twotower.features.tensors import flat, list_lengths
 
 
+@layer_of(Vector)
 class VectorField(Keys, Field):
     """Field of `schema.Vector`.
 

@@ -1,0 +1,147 @@
+"""Classes of one's own, from a module outside the package, all the way from training to an answer."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import own_parts
+import pytest
+import tensorflow as tf
+
+from tfrs_twotower import recipes
+from tfrs_twotower.cli.main import main
+from tfrs_twotower.config import Layered, config, from_dict, to_dict
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.recommender import Recommender
+from tfrs_twotower.towers import Encoder, build_encoder
+
+_FILE = own_parts.__file__
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of `twotower train own_parts.py`."""
+    root = tmp_path_factory.mktemp("own")
+    assert main(["train", _FILE, "--runs", str(root), "--set", "index.k=10", "--no-refit"]) == 0
+    return (root / "own" / "latest").resolve()
+
+
+@pytest.fixture(scope="module")
+def loaded(run):
+    return Recommender.load(run)
+
+
+def test_the_run_names_each_class_by_its_module(run):
+    recipe = json.loads((run / "config.json").read_text())["recipe"]
+    model = recipe["model"]
+    parts = (recipe["source"], recipe["split"], recipe["schema"]["candidate"][1], model["query_encoder"], model["loss"],
+             model["negatives"][1], model["auxiliary"][0], model["reranker"])
+    names = ["Planted", "LastShare", "Steps", "Gated", "Smoothed", "Rare", "Short", "Product"]
+    assert [part["type"] for part in parts] == [f"own_parts.{name}" for name in names]
+    assert from_dict(recipe) == recipes.load(_FILE).__class__(**vars(from_dict(recipe)))
+
+
+def test_it_learns_the_planted_clusters(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["test"]["recall@10"] > 1.3 * metrics["baselines"]["popularity"]["recall@10"]
+
+
+def test_another_process_loads_it(run):
+    """`--import` says where the classes are; without it the message does."""
+    asked = [sys.executable, "-m", "tfrs_twotower", "recommend", str(run), "u1", "-k", "3", "--json"]
+    found = subprocess.run([*asked, "--import", _FILE], capture_output=True, text=True, timeout=300)
+    assert found.returncode == 0, found.stderr
+    assert len(json.loads(found.stdout)) == 3
+    refused = subprocess.run(asked, capture_output=True, text=True, timeout=300)
+    assert refused.returncode == 1
+    assert "`own_parts.Planted` cannot be imported" in refused.stderr and "--import FILE.py" in refused.stderr
+
+
+def test_the_exported_model_answers_as_the_run_does(run, loaded):
+    (version,) = (run / "export").glob("[0-9]*")
+    served = tf.saved_model.load(str(version)).signatures["serving_default"]
+    a = loaded.assembly
+    raw = a.examples.raw_queries(a.split.test.row[:5])
+    none = tf.zeros([1, 0], tf.string)
+    rest = {"k": tf.constant(10), "exclude_ids": none, "allow_ids": none, "popularity_beta": tf.constant(0.0)}
+    found = served(**{name: raw[name] for name in served.structured_input_signature[1] if name in raw}, **rest)
+    expected = loaded.retriever.recommend(raw, tf.constant(10), none, none, tf.constant(0.0))
+    assert found["ids"].numpy().tolist() == expected[0].numpy().tolist()
+    np.testing.assert_allclose(found["scores"], expected[1], atol=1e-4)
+
+
+def test_the_source_and_the_split_are_ones_own(loaded):
+    log, split = loaded.assembly.log, loaded.assembly.split
+    assert len(log) == 200 * 40 and log.users["user_id"][0].as_py() == "u0"
+    assert len(split.train) == 200 * (40 - 8) and len(split.test) == len(split.validation) == 200
+    assert all(len(t) <= 4 for t in np.split(split.test.targets.values, split.test.targets.offsets[1:-1]))
+
+
+def test_the_feature_keeps_what_it_adapted(loaded):
+    field = loaded.assembly.model.candidate_tower.fields[1]
+    prices = np.array(loaded.assembly.log.items["price"].to_pylist())
+    assert field._scale == pytest.approx(prices.mean())
+    found = field.encode({"price": tf.constant([0.0, 0.6, 1.1]) * prices.mean()})["above"]
+    assert found.numpy().tolist() == [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]
+
+
+def test_the_negatives_are_drawn_by_its_distribution(loaded):
+    counts, drawn = loaded.assembly.train_counts, loaded.assembly.model.objective.negatives._drawn[0]
+    expected = 64 * own_parts.Rare().probabilities(counts)
+    np.testing.assert_allclose(drawn.expected(loaded.assembly.catalogue), expected, rtol=1e-5)
+    seen = np.bincount(drawn.positions(loaded.assembly.model.objective.negatives._draws), minlength=len(counts))
+    assert seen.sum() == 64 and seen[np.argmax(counts)] <= 5
+
+
+def test_the_encoder_the_losses_and_the_reranker_are_in_the_model(loaded):
+    model = loaded.assembly.model
+    assert type(model.query_tower.encoder) is own_parts.GatedLayer
+    assert isinstance(model.objective.task.loss, own_parts.Smoothed)
+    assert type(loaded.assembly.second_stage._reranker) is own_parts.ProductReranker
+    assert any(isinstance(layer, own_parts.ShortLoss) for layer in model.auxiliary)
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("nowhere.py", "must be a Python file or a module's name.*no such file"),
+    ("no_such_module_at_all", "cannot be imported"),
+])
+def test_a_module_that_is_not_there(name, message, capsys):
+    assert main(["recommend", "runs/x", "1", "--import", name]) == 1
+    assert __import__("re").search(message, capsys.readouterr().err)
+
+
+def test_a_file_that_has_an_installed_modules_name(tmp_path, capsys):
+    shutil.copy(_FILE, tmp_path / "random.py")
+    assert main(["train", str(tmp_path / "random.py")]) == 1
+    assert "has the name of another module" in capsys.readouterr().err
+
+
+def test_a_file_without_a_recipe(tmp_path, capsys):
+    Path(tmp_path / "empty_parts.py").write_text("x = 1\n")
+    assert main(["train", str(tmp_path / "empty_parts.py")]) == 1
+    assert "has no function `recipe`" in capsys.readouterr().err
+
+
+def test_an_encoder_without_a_layer_says_what_it_lacks():
+    @config
+    class Bare(Encoder):
+        width: int = 3
+
+    assert issubclass(Bare, Layered) and "test_own_parts." in to_dict(Bare())["type"]
+    with pytest.raises(ConfigError, match="`Bare` has no layer. Decorate its Keras layer with @layer_of"):
+        build_encoder(Bare())
+
+
+def test_probabilities_that_are_none(loaded):
+    @config
+    class Wrong(own_parts.Rare):
+        def probabilities(self, counts):
+            return np.ones(len(counts))
+
+    from tfrs_twotower.sampling import Negatives, NoCorrection
+
+    with pytest.raises(ConfigError, match="Wrong.probabilities.*sum to 1"):
+        Negatives([Wrong()], NoCorrection(), np.arange(3), np.ones(3, int), 4)

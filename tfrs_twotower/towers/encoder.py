@@ -1,0 +1,54 @@
+"""What the encoders of a tower have in common."""
+
+from typing import ClassVar
+
+from tfrs_twotower.config import Layered
+from tfrs_twotower.errors import ConfigError, invalid, nearest
+from tfrs_twotower.towers.vector_encoder import VectorEncoder
+
+
+class Encoder(Layered):
+    """Base of the encoders' configurations: what stands between a tower's fields and its linear projection.
+
+    Its layer is made as `layer(configuration, seed)`. The layer's call takes a list of [batch, dᵢ] field embeddings and
+    `training`, and returns [batch, any]; `SequenceEncoder`, `InterestEncoder` and `VectorEncoder` say what else there
+    is. A layer that makes zeros of zeros says so by `keeps_zero = True`.
+
+    Attributes:
+      side: "query" or "candidate", of an encoder that is for one side alone.
+    """
+
+    side: ClassVar[str | None] = None
+
+
+def build_encoder(config, seed=0, dim=None):
+    """The layer of an encoder's configuration.
+
+    Args:
+      config: an `Encoder`.
+      seed: from which weights and dropout derive theirs.
+      dim: length of the vector, for a `VectorEncoder`.
+
+    Raises:
+      ConfigError: it is no `Encoder`, or a `VectorEncoder` is to stand inside another encoder.
+    """
+    _check(config)
+    if not (isinstance(config.layer, type) and issubclass(config.layer, VectorEncoder)):
+        return config.build(seed)
+    if dim is None:
+        name = type(config).__name__
+        raise ConfigError(f"`{name}` makes the vector of a tower or a branch; no encoder can stand around it.")
+    return config.build(seed, dim)
+
+
+def check_encoder(config, side, where):
+    """Raises `ConfigError` unless `config`, named `where` in the message, configures an encoder of this side."""
+    _check(config)
+    if config.side not in (None, side):
+        raise ConfigError(invalid(where, f"be an encoder of the {side}", config, f"This one is of the {config.side}."))
+
+
+def _check(config):
+    if not isinstance(config, Encoder):
+        name, known = type(config).__name__, [cls.__name__ for cls in Encoder.__subclasses__()]
+        raise ConfigError(f"`{name}` configures no encoder." + nearest(name, known))
