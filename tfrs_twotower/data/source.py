@@ -7,7 +7,7 @@ import json
 import lzma
 import zipfile
 import zlib
-from typing import Iterator, Literal
+from typing import TYPE_CHECKING, Iterator, Literal
 
 import pyarrow as pa
 
@@ -47,7 +47,10 @@ class Source:
       name: for messages: the file, or what else it reads.
     """
 
-    name: str
+    if TYPE_CHECKING:  # a subclass has it as a field or as a property
+
+        @property
+        def name(self) -> str: ...
 
     def interactions(self) -> Iterator[pa.RecordBatch]:
         """The events, streamed."""

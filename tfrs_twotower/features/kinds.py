@@ -20,9 +20,15 @@ class Feature(Layered):
       dim: size of its embedding.
     """
 
-    columns: tuple[str, ...]
-    name: str
     dim: int
+
+    if typing.TYPE_CHECKING:  # a subclass has them as fields or as properties
+
+        @property
+        def columns(self) -> tuple[str, ...]: ...
+
+        @property
+        def name(self) -> str: ...
 
     def __post_init__(self):
         for field in dataclasses.fields(self):  # type: ignore[arg-type]

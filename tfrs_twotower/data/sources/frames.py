@@ -28,10 +28,15 @@ class Frames(Source):
 
     def __init__(self, interactions, users=None, items=None, columns=Columns(), name="frames", separators=(), where=(),
                  positive=()):
-        self.name = name
+        self._name = name
         self._separators, self._where, self._positive = dict(separators), where, positive
         self._columns = columns
         self._interactions, self._users, self._items = interactions, users, items
+
+    @property
+    def name(self):
+        """For error messages."""
+        return self._name
 
     def interactions(self):
         """Yields pa.RecordBatch of up to 65,536 rows."""
