@@ -164,3 +164,34 @@ def test_make_says_what_to_install(tmp_path, script, says):
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     assert result.stderr.splitlines()[0] == says.format(python=python, version=version)
     assert not (tmp_path / ".venv").exists()
+
+
+def test_the_public_names_are_these_and_each_is_there():
+    """A new name is a decision: it is added here too."""
+    public = """
+        AuxiliaryLoss Augmented BPR BinaryCrossEntropy CIN COLD Category Columns ComiRec CrossBatch Cross DCN Derived
+        Drawn Encoder EvaluationConfig Exact Explicit FMCandidate FMQuery FaissHNSW FaissIVF FaissIVFPQ Feature Field
+        Files FixedTemperature FullSoftmax GRU4Rec GraphVector HSTU Hard History IVF Id Identity InBatch IndexConfig
+        IndexTopK LazyAdamConfig LearnedTemperature LeaveLastOut Loss MIND MLP MilvusIndex ModelConfig MovieLens
+        MultiValue NeuralCF NoLogQ Number ParallelCandidate ParallelQuery Popular Preprocessed QueryBuilder Race
+        RandomHoldout RandomPerUser Recipe Recommender RefinedSampledSoftmax Reranker RerankerConfig Retrieval
+        RowWiseAdagradConfig SASRec SENet SampledSoftmax ScaNN ScheduledTemperature Schema SearchThenAttend Sequence
+        Source Split Splitter StaticCorrection StaticLogQ StreamingCorrection StreamingLogQ TFRecords Temporal Text
+        Tfds Time TrainingConfig TripletHinge TripletLogistic TwoTowerModel Uniform UserHeldOut Vector compare errors
+        evaluate layer_of load recipes
+    """
+    assert tfrs_twotower.__all__ == sorted(public.split())
+    for name in tfrs_twotower.__all__:
+        value = getattr(tfrs_twotower, name)
+        assert value.__doc__, name
+        assert getattr(value, "__name__", name).rpartition(".")[2] == name
+
+
+def test_importing_the_package_alone_imports_no_tensorflow():
+    code = "import sys, tfrs_twotower as tt; tt.Columns; print('tensorflow' in sys.modules, 'Recipe' in dir(tt))"
+    assert _run(code).stdout.split() == ["False", "True"]
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Recomender'"):
+        tfrs_twotower.Recomender

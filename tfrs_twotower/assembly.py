@@ -279,7 +279,8 @@ def _assemble(recipe, log, field_states, grow, split):
         if term and c.HISTORY_ITEM_ID not in query_tower.inputs():
             rule, way_out = "be null where `schema.query` has no past", "Or add History() to it."
             raise ConfigError(invalid(f"model.{name}", rule, term, way_out))
-    examples = Examples(log, query_tower.fields, candidate_tower.fields, visible=visible, weight=weight)
+    labels = dict.fromkeys(name for loss in recipe.model.auxiliary for name in loss.labels())
+    examples = Examples(log, query_tower.fields, candidate_tower.fields, visible, weight, labels)
     positives = split.train[weight[split.train] > 0]
     catalogue = _catalogue_rows(log, split.known, counts)
     shown = shown_counts(log, positives, recipe.training.resampling)
@@ -342,7 +343,7 @@ def _with_shown(recipe, log):
     like all others.
     """
     model, own = recipe.model, Explicit(count=_SHOWN)
-    sequence = issubclass(model.query_encoder.layer, SequenceEncoder)
+    sequence = issubclass(model.query_encoder.layer_class, SequenceEncoder)
     if not len(log.shown) or sequence or isinstance(model.loss, FullSoftmax):
         return recipe
     if any(isinstance(source, Explicit) and source.column is None for source in model.negatives):
@@ -353,7 +354,8 @@ def _with_shown(recipe, log):
 def _outcomes(recipe):
     """The context columns that are known only after an event, and so are no features of a query."""
     explicit = [source.column for source in recipe.model.negatives if isinstance(source, Explicit)]
-    return [*explicit, recipe.training.events.dwell]
+    labels = [name for loss in recipe.model.auxiliary for name in loss.labels()]
+    return [*explicit, *labels, recipe.training.events.dwell]
 
 
 def _catalogue_rows(log, rows, train_counts):

@@ -45,17 +45,17 @@ class Layered:
     """Base of the configurations that stand for a Keras layer.
 
     Attributes:
-      layer: the layer's class, made as `layer(configuration, seed, ...)`; see `layer_of`.
+      layer_class: the layer, made as `layer(configuration, seed, ...)`; see `layer_of`.
     """
 
-    layer: ClassVar[Any] = None
+    layer_class: ClassVar[Any] = None
 
     def build(self, *args, **options):
         """The layer of this configuration, made with further arguments. Raises `ConfigError` where there is none."""
-        if self.layer is None:
+        if self.layer_class is None:
             name = type(self).__name__
             raise ConfigError(f"`{name}` has no layer. Decorate its Keras layer with @layer_of({name}).")
-        return type(self).layer(self, *args, **options)
+        return type(self).layer_class(self, *args, **options)
 
 
 def layer_of(*configs):
@@ -63,7 +63,7 @@ def layer_of(*configs):
 
     def decorate(layer):
         for cls in configs:
-            cls.layer = layer
+            cls.layer_class = layer
         return layer
 
     return decorate

@@ -98,6 +98,8 @@ class Recommender:
         if verbose:
             print(self.ingest_report, flush=True)
         self._check_title(log)
+        if not resumed and is_chief():
+            self.recipe = runs.keep_layers(self.recipe, self.directory)
         raced, folder = self.recipe.race is not None, self.directory / runs.CHECKPOINT
         if raced:
             self._keep_config(log, trained_until=0)  # so that a race that is stopped can go on
@@ -403,3 +405,8 @@ def _plain(ids):
     return [
         [i.decode("utf-8", "replace") if isinstance(i, bytes) else int(i) for i in row] for row in np.atleast_2d(ids)
     ]
+
+
+def load(directory, **frames):
+    """A trained recommender from its run's folder; see `Recommender.load`."""
+    return Recommender.load(directory, **frames)

@@ -16,11 +16,13 @@ from tfrs_twotower.durable import LOCK, flush, lock
 from tfrs_twotower.errors import ConfigError, TrainingError, invalid
 from tfrs_twotower.exporting import publishing
 from tfrs_twotower.exporting.rollbacks import rollbacks
+from tfrs_twotower.features import with_layers_in
 from tfrs_twotower.models import ScoreWeights
 from tfrs_twotower.recipe import Recipe
 
 CONFIG, METRICS, REJECTED, REFUSED = "config.json", "metrics.json", "rejected.parquet", "refused.json"
 CHECKPOINT, REFIT, REPORT, EXPORT, POPULARITY = "checkpoint", "refit", "report", "export", "popularity.json"
+LAYERS = "layers"
 _FIELDS, _DONE = "fields.npz", "done.json"
 
 
@@ -204,6 +206,13 @@ def check_passed(directory, way_out):
         raise ConfigError(invalid("run", rule, str(directory), f"Refused: {reason} {way_out}"))
 
 
+def keep_layers(recipe, directory):
+    """The recipe, whose Keras layers of one's own are files of the run from now on."""
+    folder = Path(directory) / LAYERS
+    schema = None if recipe.schema is None else with_layers_in(folder, recipe.schema)
+    return dataclasses.replace(recipe, schema=schema, derived=with_layers_in(folder, recipe.derived))
+
+
 def write_config(directory, config):
     """Keeps a `RunConfig`."""
     write_json(Path(directory) / CONFIG, {**vars(config), "recipe": to_dict(config.recipe)})
@@ -218,7 +227,7 @@ def read_config(directory):
     path = Path(directory) / CONFIG
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        config = RunConfig(**{**data, "recipe": from_dict(data["recipe"])})
+        config = RunConfig(**{**data, "recipe": keep_layers(from_dict(data["recipe"]), directory)})  # it may have moved
         check_types(config)
         return config
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -7,6 +7,7 @@ from tfrs_twotower.features.fields.id import IdField, is_user_table
 from tfrs_twotower.features.fields.past import PastField
 from tfrs_twotower.features.fields.sequence import SequenceEmbedding, SequenceField
 from tfrs_twotower.features.infer import Derived, infer_schema
+from tfrs_twotower.features.keras_files import with_layers_in
 from tfrs_twotower.features.kinds import (
     Augmented,
     Category,
@@ -21,6 +22,7 @@ from tfrs_twotower.features.kinds import (
     Vector,
 )
 from tfrs_twotower.features.past import History, PastFeature, Sequence
+from tfrs_twotower.features.preprocessed import Preprocessed
 from tfrs_twotower.features.schema import Schema
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.features.tensors import key_dtype, to_tensor
@@ -42,6 +44,7 @@ __all__ = [
     "Number",
     "PastFeature",
     "PastField",
+    "Preprocessed",
     "Schema",
     "Sequence",
     "SequenceEmbedding",
@@ -57,4 +60,5 @@ __all__ = [
     "is_user_table",
     "key_dtype",
     "to_tensor",
+    "with_layers_in",
 ]

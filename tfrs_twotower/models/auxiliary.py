@@ -12,3 +12,10 @@ class AuxiliaryLoss(Layered):
 
     with the `TwoTowerModel`, its batch, and what `TwoTowerModel.pairs` returns.
     """
+
+    def labels(self) -> tuple[str, ...]:
+        """Context columns that it reads, as `batch["labels"][column]`: float32 [n], a number of each positive's event.
+
+        They are known only after the event, so a schema that is derived leaves them out.
+        """
+        return ()

@@ -9,6 +9,7 @@ from tfrs_twotower.towers.ensemble import EnsembleTower
 from tfrs_twotower.towers.fm import FMCandidate, FMQuery
 from tfrs_twotower.towers.gru4rec import GRU4Rec
 from tfrs_twotower.towers.hstu import HSTU
+from tfrs_twotower.towers.identity import Identity
 from tfrs_twotower.towers.interests import InterestEncoder
 from tfrs_twotower.towers.mind import MIND
 from tfrs_twotower.towers.mlp import MLP, MLPEncoder
@@ -31,6 +32,7 @@ __all__ = [
     "FMQuery",
     "GRU4Rec",
     "HSTU",
+    "Identity",
     "InterestEncoder",
     "MIND",
     "MLP",

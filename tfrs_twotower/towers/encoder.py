@@ -33,7 +33,7 @@ def build_encoder(config, seed=0, dim=None):
       ConfigError: it is no `Encoder`, or a `VectorEncoder` is to stand inside another encoder.
     """
     _check(config)
-    if not (isinstance(config.layer, type) and issubclass(config.layer, VectorEncoder)):
+    if not (isinstance(config.layer_class, type) and issubclass(config.layer_class, VectorEncoder)):
         return config.build(seed)
     if dim is None:
         name = type(config).__name__

@@ -16,11 +16,12 @@ def adapt(log, rows, query_fields, candidate_fields, learn=lambda field: field.a
         learn(field)({name: table[name] for name in field.columns}, items)
     for field in query_fields:
         names = [n for n in field.columns if n not in (c.HISTORY_ITEM_ID, c.HISTORY_TIMESTAMP)]
+        past = {c.HISTORY_ITEM_ID: log.items[c.ITEM_ID]} if c.HISTORY_ITEM_ID in field.columns else {}
         if all(name in log.users.column_names for name in names):
-            learn(field)({name: log.users[name] for name in names}, users)
+            learn(field)({**past, **{name: log.users[name] for name in names}}, users)
         else:
             table = event_table(log, names, rows)
-            learn(field)({name: table[name] for name in names}, np.ones(len(rows), np.int64))
+            learn(field)({**past, **{name: table[name] for name in names}}, np.ones(len(rows), np.int64))
 
 
 def taken_by(log, rows):

@@ -1,11 +1,14 @@
 """From log rows to the batches that the towers take: entity tables encoded once, then gathered."""
 
+import functools
+
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import History, batches
+from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.features import PastField, fingerprints, key_dtype, to_tensor
 from tfrs_twotower.models import ItemFeatures
 from tfrs_twotower.training.distribution import part_of, steps
@@ -16,12 +19,12 @@ _PAST = "past"  # the key of the raw histories in a gathered batch
 _ENCODE_ROWS = 65_536  # rows encoded at a time, so that a large table never stands in memory as strings
 
 
-def encode_table(field, table, specs):
-    """Encodes the rows of an Arrow table by one field: a dict of arrays [rows, ...]."""
+def encode_table(encode, table, specs):
+    """The rows of an Arrow table by one field's `encode`: a dict of arrays [rows, ...]."""
     parts = []
     for start in range(0, max(table.num_rows, 1), _ENCODE_ROWS):
         piece = table.slice(start, _ENCODE_ROWS)
-        parts.append(field.encode({name: to_tensor(piece[name], spec, name) for name, spec in specs.items()}))
+        parts.append(encode({name: to_tensor(piece[name], spec, name) for name, spec in specs.items()}))
     return {key: _join([np.asarray(part[key]) for part in parts]) for key in parts[0]}
 
 
@@ -30,7 +33,8 @@ def _join(arrays):
     if arrays[0].ndim < 2:
         return np.concatenate(arrays)
     width = max(a.shape[1] for a in arrays)
-    padding = -1 if np.issubdtype(arrays[0].dtype, np.integer) else 0
+    kind = arrays[0].dtype
+    padding = b"" if kind == object else -1 if np.issubdtype(kind, np.integer) else 0
     return np.concatenate([
         np.pad(a, [(0, 0), (0, width - a.shape[1])] + [(0, 0)] * (a.ndim - 2), constant_values=padding)
         for a in arrays
@@ -59,33 +63,42 @@ class Examples:
       query_fields, candidate_fields: adapted fields.
       visible: bool [log rows] or None: which events a history may show.
       weight: float32 [log rows] or None: what each event weighs as a positive; None is the log's own weight.
+      labels: context columns of numbers that batches carry.
     """
 
-    def __init__(self, log, query_fields, candidate_fields, visible=None, weight=None):
+    def __init__(self, log, query_fields, candidate_fields, visible=None, weight=None, labels=()):
         self.log = log
         self.weight = log.weight if weight is None else weight
         self.history = History(log, visible=visible)
         self._candidates = {
-            f.name: encode_table(f, log.items, f.inputs()) for f in candidate_fields
+            f.name: encode_table(f.encode, log.items, f.inputs()) for f in candidate_fields
         }
         self.items = ItemFeatures(self._candidates)
-        self.past_fields = [f for f in query_fields if isinstance(f, PastField)]
+        self.past_fields = [f for f in query_fields if c.HISTORY_ITEM_ID in f.columns]
         self.history_length = max([f.feature.length for f in self.past_fields], default=0)
         self._by_user, self._by_event = {}, {}
         for f in query_fields:
             if isinstance(f, PastField):
                 continue
-            if all(name in log.users.column_names for name in f.inputs()):
-                self._by_user[f.name] = encode_table(f, log.users, f.inputs())
+            specs = {name: spec for name, spec in f.inputs().items() if name not in _HISTORY_INPUTS}
+            encode = f.beside_past if f in self.past_fields else f.encode
+            if all(name in log.users.column_names for name in specs):
+                self._by_user[f.name] = encode_table(encode, log.users, specs)
             else:
-                self._by_event[f.name] = encode_table(f, event_table(log, f.inputs()), f.inputs())
+                self._by_event[f.name] = encode_table(encode, event_table(log, specs), specs)
         self._specs = {name: spec for f in query_fields for name, spec in f.inputs().items()}
+        number = tf.TensorSpec([None], tf.float32)
+        self._labels = {name: to_tensor(_context(log, name), number, name).numpy() for name in labels}
 
     def context(self, rows):
         """Encoded query features at log rows, without those of the past: numpy alone."""
         users = self.log.user[rows]
         encoded = {name: {k: a[users] for k, a in table.items()} for name, table in self._by_user.items()}
         return encoded | {name: {k: a[rows] for k, a in table.items()} for name, table in self._by_event.items()}
+
+    def labels(self, rows):
+        """{column: float32 [rows]}: the labels of log rows."""
+        return {name: values[rows] for name, values in self._labels.items()}
 
     def item_rows(self, field):
         """int32 [items]: the row of each item in the table of `field`, an `IdField` of the candidates."""
@@ -104,7 +117,10 @@ class Examples:
         items, times = self.history.before(rows, self.history_length)
         past = {"times": times, "now": self.log.timestamp[rows]}
         for f in self.past_fields:
-            past[f.items.name] = self.item_index(f, items)
+            if isinstance(f, PastField):
+                past[f.items.name] = self.item_index(f, items)
+            else:
+                past["rows"] = items
         return {**encoded, _PAST: past}
 
     def finish(self, gathered):
@@ -112,8 +128,25 @@ class Examples:
         encoded = {name: value for name, value in gathered.items() if name != _PAST}
         for f in self.past_fields:
             past = gathered[_PAST]
-            encoded[f.name] = f.encode_rows(past[f.items.name], past["times"], past["now"])
+            if isinstance(f, PastField):
+                encoded[f.name] = f.encode_rows(past[f.items.name], past["times"], past["now"])
+            else:
+                ids, times = self._ids(past["rows"][:, : f.feature.length]), past["times"][:, : f.feature.length]
+                encoded[f.name] = f.encode(
+                    {**encoded[f.name], c.HISTORY_ITEM_ID: ids, c.HISTORY_TIMESTAMP: times, c.TIMESTAMP: past["now"]}
+                )
         return encoded
+
+    @functools.cached_property
+    def _item_ids(self):
+        ids = self.log.items[c.ITEM_ID]
+        return to_tensor(ids, tf.TensorSpec([None], key_dtype(ids, c.ITEM_ID)))
+
+    def _ids(self, rows):
+        """The ids of item rows, of any shape; the missing id of −1."""
+        missing = c.MISSING_STRING_ID if self._item_ids.dtype == tf.string else c.MISSING_INT_ID
+        known = tf.gather(self._item_ids, tf.maximum(rows, 0))
+        return tf.where(rows >= 0, known, tf.constant(missing, known.dtype))
 
     def queries(self, rows):
         """Encoded query features at log rows; the history ends just before each row."""
@@ -133,10 +166,7 @@ class Examples:
         raw = {name: to_tensor(table[name], self._specs[name]) for name in table.column_names}
         if self.past_fields:
             items, times = self.history.before(rows, past_length or self.history_length)
-            ids = to_tensor(log.items[c.ITEM_ID], tf.TensorSpec([None], key_dtype(log.items[c.ITEM_ID], c.ITEM_ID)))
-            missing = c.MISSING_STRING_ID if ids.dtype == tf.string else c.MISSING_INT_ID
-            known = tf.gather(ids, np.maximum(items, 0))
-            raw[c.HISTORY_ITEM_ID] = tf.where(items >= 0, known, tf.constant(missing, ids.dtype))
+            raw[c.HISTORY_ITEM_ID] = self._ids(items)
             raw[c.HISTORY_TIMESTAMP] = tf.constant(times)
             raw[c.TIMESTAMP] = tf.constant(log.timestamp[rows])
         return raw
@@ -196,6 +226,7 @@ class TrainingBatches:
             ),
             "event": self._event[rows],
             "weight": examples.weight[rows],
+            "labels": examples.labels(rows),
         }
 
     def dataset(self, start, stop, context=None):
@@ -230,6 +261,14 @@ def batch_dataset(batch, start, stop, context, finish, rows=None):
         return finish(tf.nest.pack_sequence_as(example, values))
 
     return steps(start, stop, context).map(read).prefetch(2)
+
+
+def _context(log, name):
+    """A context column of the log. Raises `ConfigError` where there is none."""
+    if name not in log.context.column_names:
+        raise ConfigError(f"A loss reads the label `{name}`, which is no context column." + nearest(
+            name, log.context.column_names) + " Name it in Columns(context=...).")
+    return log.context[name]
 
 
 def _event_codes(log):

@@ -36,8 +36,8 @@ class SequenceBatches:
         self._field = only_sequence([f for f in fields if isinstance(f, SequenceField)])
         if len(examples.past_fields) > 1:
             raise ConfigError(
-                "A Sequence cannot stand beside a History: training at every event would need a history for each. "
-                "Leave the History out of `Schema.query`."
+                "A Sequence cannot stand beside another feature of the past: training at every event would need a "
+                "history for each. Leave that one out of `Schema.query`."
             )
         if config.order == "time" or config.resampling is not None:
             raise ConfigError(
@@ -106,6 +106,7 @@ class SequenceBatches:
             "past_id": items,
             "candidate_id": log.item[targets],
             "weight": examples.weight[targets],
+            "labels": examples.labels(targets),
         }
 
     def dataset(self, start, stop, context=None):

@@ -8,6 +8,7 @@ from tfrs_twotower.features.fields import (  # noqa: F401
     id,
     multi_value,
     number,
+    preprocessed,
     sequence,
     text,
     time,

@@ -1,0 +1,92 @@
+"""A Keras layer of one's own as a field."""
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+
+from tfrs_twotower.columns import HISTORY_ITEM_ID, HISTORY_TIMESTAMP, TIMESTAMP
+from tfrs_twotower.config import layer_of
+from tfrs_twotower.data.values import is_list
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.features.fields.field import Field
+from tfrs_twotower.features.keras_files import copy_of, read_layer
+from tfrs_twotower.features.preprocessed import Preprocessed
+from tfrs_twotower.features.tensors import flat, key_dtype
+
+
+@layer_of(Preprocessed)
+class PreprocessedField(Field):
+    """Field of `schema.Preprocessed`.
+
+    Encoded: {"value": float32 [batch, dim]} of a layer without trainable weights, which then runs once before training;
+    else the raw columns, {column: tensor}.
+    """
+
+    def __init__(self, feature, seed=0):
+        super().__init__(feature, seed)
+        self.layer = read_layer(feature.layer) if isinstance(feature.layer, str) else copy_of(feature.layer)
+        self._specs = {}
+
+    def inputs(self):
+        return dict(self._specs)
+
+    def adapt(self, columns, counts):
+        """Notes the columns' types; the layer was adapted before."""
+        known = {HISTORY_TIMESTAMP: tf.TensorSpec([None, None], tf.int64)}
+        if HISTORY_ITEM_ID in columns:
+            ids = key_dtype(columns[HISTORY_ITEM_ID], HISTORY_ITEM_ID)
+            known[HISTORY_ITEM_ID] = tf.TensorSpec([None, None], ids)
+        self._take({name: known.get(name) or _spec(columns[name], name) for name in self.columns})
+
+    def _take(self, specs):
+        """Takes over the columns' types, and makes the layer's weights."""
+        self._specs = specs
+        # Two rows: of a single one, Keras' one-hot encodings return a vector. So the function knows no batch size.
+        sample = {name: tf.zeros([2] * spec.shape.rank, spec.dtype) for name, spec in specs.items()}
+        self._preprocess = tf.function(self._output, input_signature=[specs])
+        try:
+            found = self._output(sample)
+        except (ValueError, TypeError, KeyError, tf.errors.OpError) as error:
+            types = ", ".join(f"{name}: {spec.dtype.name}" for name, spec in specs.items())
+            raise ConfigError(f"The layer of `{self.name}` cannot be called with {types}: {error}") from error
+        if found.shape.rank != 2 or not found.dtype.is_floating:
+            raise ConfigError(
+                f"The layer of `{self.name}` must return floating [batch, any]. Received: {found.dtype.name} "
+                f"{list(found.shape)} for two rows. End it with an Embedding, a CategoryEncoding or a pooling."
+            )
+        self._fixed = not self.layer.trainable_weights
+
+    def _output(self, raw):
+        return self.layer(raw[self.feature.inputs] if isinstance(self.feature.inputs, str) else raw)
+
+    def beside_past(self, raw):
+        """The raw columns that are not of the user's past, as `encode` wants them later."""
+        return {name: value for name, value in raw.items() if name in self._specs}
+
+    def encode(self, raw):
+        raw = {name: raw[name] for name in self._specs}
+        return {"value": tf.cast(self._preprocess(raw), tf.float32)} if self._fixed else raw
+
+    def call(self, encoded, training=False):
+        return encoded["value"] if self._fixed else tf.cast(self._output(encoded), tf.float32)
+
+    def state(self):
+        kinds = {name: f"{spec.dtype.name} {spec.shape.rank}" for name, spec in self._specs.items()}
+        return {name: np.array(kind) for name, kind in kinds.items()}
+
+    def load_state(self, state):
+        kinds = {name: str(kind).split() for name, kind in state.items()}
+        self._take({name: tf.TensorSpec([None] * int(rank), tf.as_dtype(dtype))
+                    for name, (dtype, rank) in kinds.items()})
+
+
+def _spec(array, column):
+    """The `tf.TensorSpec` of a raw column, by its Arrow type."""
+    array = flat(array)
+    kind = array.type.value_type if is_list(array.type) else array.type
+    shape = [None, None] if is_list(array.type) else [None]
+    if pa.types.is_temporal(kind) or column == TIMESTAMP:
+        return tf.TensorSpec(shape, tf.int64)
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return tf.TensorSpec(shape, tf.float32)
+    return tf.TensorSpec(shape, key_dtype(array, column))

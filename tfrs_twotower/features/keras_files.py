@@ -1,0 +1,104 @@
+"""Keras layers as `.keras` files: no code is in them, classes are found by their import path."""
+
+import dataclasses
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.features.preprocessed import Preprocessed
+
+
+@tf.keras.saving.register_keras_serializable("tfrs_twotower")
+class Kept(tf.keras.Model):
+    """A layer as a model, since only models have files."""
+
+    def __init__(self, layer, **options):
+        super().__init__(**options)
+        self.layer = layer
+
+    def call(self, inputs):
+        """What the layer makes of its inputs."""
+        return self.layer(inputs)
+
+    def get_config(self):
+        return {"layer": tf.keras.saving.serialize_keras_object(self.layer)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(tf.keras.saving.deserialize_keras_object(config["layer"], custom_objects))
+
+
+def write_layer(layer, path):
+    """Writes a layer with its vocabularies and weights.
+
+    Raises:
+      ConfigError: Keras cannot write it.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "You are saving a model that has not yet been built")  # it has no weights
+            Kept(layer).save(path, save_format="keras")
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise ConfigError(f"The layer {layer.name!r} cannot be written as a .keras file ({_first(error)}). Give its "
+                          "class a `get_config` that returns the arguments of its constructor.") from error
+
+
+def read_layer(path):
+    """The layer of a file, with the vocabularies and weights that it had.
+
+    Raises:
+      ConfigError: the file is missing or broken, or a class of it cannot be imported.
+    """
+    try:
+        kept = tf.keras.models.load_model(path, compile=False)
+    except (OSError, TypeError, ValueError, ImportError) as error:
+        raise ConfigError(
+            f"The layer in {path} cannot be read ({_first(error)}). A class of one's own is found by its module: "
+            "name that by --import, in Python import it, or decorate the class with "
+            "@tf.keras.saving.register_keras_serializable()."
+        ) from error
+    return kept.layer if isinstance(kept, Kept) else kept
+
+
+def copy_of(layer):
+    """A layer of its own with the same vocabularies and weights: each training starts from what it was given."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "layer.keras"
+        write_layer(layer, path)
+        return read_layer(path)
+
+
+def with_layers_in(folder, features):
+    """A `Schema` or `Derived` whose layers are files of `folder`, which are written where they are not there.
+
+    Args:
+      folder: is made for a layer.
+      features: has `query` and `candidate`, tuples of features.
+
+    Raises:
+      ConfigError: a layer cannot be written, or its file is missing.
+    """
+
+    def kept(feature, side):
+        if not isinstance(feature, Preprocessed):
+            return feature
+        path, given = Path(folder) / f"{side}_{feature.name}.keras", feature.layer
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(given, str):
+                read_layer(given)  # what cannot be read is said here
+                shutil.copyfile(given, path)
+            else:
+                write_layer(given, path)
+        return dataclasses.replace(feature, layer=str(path))
+
+    sides = {side: tuple(kept(feature, side) for feature in getattr(features, side)) for side in ("query", "candidate")}
+    return dataclasses.replace(features, **sides)
+
+
+def _first(error):
+    return str(error).strip().splitlines()[0]

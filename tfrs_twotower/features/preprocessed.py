@@ -1,0 +1,50 @@
+"""A feature that is a Keras layer or model of one's own."""
+
+from typing import Any
+
+from tfrs_twotower import columns as names
+from tfrs_twotower.config import config
+from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.features.kinds import Feature
+
+
+@config
+class Preprocessed(Feature):
+    """Columns through a Keras layer or model of one's own, such as `StringLookup` and then `Embedding`.
+
+    It makes float32 [batch, any] of raw columns: text as string, whole numbers and times as int64, numbers as float32,
+    lists padded at the end. A missing value is "", −1 or NaN. What is to be adapted has been adapted; training moves
+    the trainable weights. Of `history_item_id` and `history_timestamp` it reads the newest `length` events of a query's
+    past, [batch, any], oldest first.
+
+    Attributes:
+      inputs: a column's name: the layer is called with its tensor. A tuple of names: with a dictionary of tensors.
+      layer: a `tf.keras.layers.Layer` or `tf.keras.Model`, or the path of a `.keras` file of one. A run keeps it as a
+        file. A class of one's own must be importable, or be registered with Keras.
+      length: the events of the past that it reads.
+    """
+
+    inputs: str | tuple[str, ...]
+    layer: Any
+    length: int = 50
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.columns or not all(self.columns):
+            raise ConfigError(invalid("Preprocessed.inputs", "name a column or more", self.inputs, "Name one."))
+        if not callable(self.layer) and not (isinstance(self.layer, str) and self.layer.endswith(".keras")):
+            rule = "be a Keras layer or model, or the path of a .keras file"
+            raise ConfigError(invalid("Preprocessed.layer", rule, self.layer, "See docs/own_parts.md."))
+
+    @property
+    def columns(self):
+        return (self.inputs,) if isinstance(self.inputs, str) else tuple(self.inputs)
+
+    @property
+    def name(self):
+        return "preprocessed_" + "_".join(map(names.safe, self.columns))
+
+    @property
+    def reads_past(self):
+        """Whether it reads the user's past."""
+        return names.HISTORY_ITEM_ID in self.columns

@@ -1,0 +1,38 @@
+"""The encoder of a tower that one model of one's own makes."""
+
+from tfrs_twotower.config import config, layer_of
+from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.towers.encoder import Encoder
+from tfrs_twotower.towers.vector_encoder import VectorEncoder
+
+
+@config
+class Identity(Encoder):
+    """The one feature's embedding is the tower's vector: for a `Preprocessed` that is a whole tower."""
+
+
+@layer_of(Identity)
+class IdentityEncoder(VectorEncoder):
+    """Encoder of `Identity`.
+
+    Args:
+      settings: an `Identity`.
+      seed: not read; nothing is drawn.
+      dim: length of the vector.
+    """
+
+    def __init__(self, settings, seed, dim):
+        super().__init__(name="identity")
+        self._dim = dim
+
+    def call(self, embeddings, training=False):
+        """[[batch, dim]] → [batch, dim].
+
+        Raises:
+          ConfigError: there is not one embedding, or it has another length.
+        """
+        lengths = [embedding.shape[-1] for embedding in embeddings]
+        if lengths != [self._dim]:
+            rule = "be the length of the one feature's embedding with Identity encoders"
+            raise ConfigError(invalid("model.dim", rule, self._dim, f"The embeddings' lengths: {lengths}."))
+        return embeddings[0]
