@@ -8,12 +8,12 @@ import tensorflow as tf
 import toy
 
 from tfrs_twotower.assembly import assemble
-from tfrs_twotower.data import Frames, Split, Temporal, ingest
+from tfrs_twotower.data import Frames, Split, Splitter, Temporal, ingest
 from tfrs_twotower.training.optimizers import build
 
 
 @dataclasses.dataclass(frozen=True)
-class _CutAt:
+class _CutAt(Splitter):
     """A temporal split whose training rows end at a given moment, whatever comes after."""
 
     moment: int

@@ -8,7 +8,7 @@ import pytest
 import toy
 
 from tfrs_twotower.assembly import assemble
-from tfrs_twotower.data import Frames, Split, Temporal, ingest
+from tfrs_twotower.data import Frames, Split, Splitter, Temporal, ingest
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import GraphVector, Id, Schema, build_fields
 from tfrs_twotower.features.graph import item_vectors
@@ -119,7 +119,7 @@ def test_a_grown_graph_keeps_its_basis_and_places_new_items_by_their_neighbours(
 
 
 @dataclasses.dataclass(frozen=True)
-class _CutAt:
+class _CutAt(Splitter):
     """Training rows end at a given moment, whatever comes after."""
 
     moment: int

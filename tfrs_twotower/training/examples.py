@@ -1,7 +1,5 @@
 """From log rows to the batches that the towers take: entity tables encoded once, then gathered."""
 
-import functools
-
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
@@ -87,6 +85,9 @@ class Examples:
             else:
                 self._by_event[f.name] = encode_table(encode, event_table(log, specs), specs)
         self._specs = {name: spec for f in query_fields for name, spec in f.inputs().items()}
+        if self.past_fields:
+            ids = log.items[c.ITEM_ID]
+            self._item_ids = to_tensor(ids, tf.TensorSpec([None], key_dtype(ids, c.ITEM_ID)))
         number = tf.TensorSpec([None], tf.float32)
         self._labels = {name: to_tensor(_context(log, name), number, name).numpy() for name in labels}
 
@@ -136,11 +137,6 @@ class Examples:
                     {**encoded[f.name], c.HISTORY_ITEM_ID: ids, c.HISTORY_TIMESTAMP: times, c.TIMESTAMP: past["now"]}
                 )
         return encoded
-
-    @functools.cached_property
-    def _item_ids(self):
-        ids = self.log.items[c.ITEM_ID]
-        return to_tensor(ids, tf.TensorSpec([None], key_dtype(ids, c.ITEM_ID)))
 
     def _ids(self, rows):
         """The ids of item rows, of any shape; the missing id of −1."""
