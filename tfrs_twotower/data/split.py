@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from tfrs_twotower.config import config
+from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.data.queries import Asker, Queries, distinct
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import ConfigError, DataError, NothingNew, invalid
@@ -32,11 +33,11 @@ class Split:
     left_out: np.ndarray | tuple = ()
 
     @property
-    def known(self):
+    def known(self) -> np.ndarray:
         """int64: all log rows that may be learned from, ascending."""
         return self.train if self.past is None else np.union1d(self.past, self.train)
 
-    def whole(self, events):
+    def whole(self, events: int) -> Split:
         """The split of a refit: all of the log's `events` that are not `past` train, and there are no queries."""
         past = () if self.past is None else self.past
         train = np.setdiff1d(np.arange(events), np.union1d(past, self.left_out))
@@ -60,13 +61,13 @@ class Temporal:
     test: float = 0.1
     targets: Literal["all", "last", "each"] = "all"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_fractions(self)
         if self.targets not in ("all", "last", "each"):
             rule = "be all, last or each"
             raise ConfigError(invalid("Temporal.targets", rule, self.targets, "The default is all."))
 
-    def split(self, log, seed=0):
+    def split(self, log: InteractionLog, seed: int = 0) -> Split:
         """Returns Split; `seed` is not used. Raises `DataError` when no event is left for a part."""
         _check_events(log)
         cuts = [_cut(log.timestamp, 1 - self.test - self.validation), _cut(log.timestamp, 1 - self.test)]
@@ -75,7 +76,7 @@ class Temporal:
         train, validation, test = np.split(rows, cuts)
         return _checked(Split(train, self._ask(asker, validation), self._ask(asker, test)), self)
 
-    def _ask(self, asker, rows):
+    def _ask(self, asker: Asker, rows: np.ndarray) -> Queries:
         if self.targets == "each":
             return asker.ask(rows, rows)
         _, first, last = asker.spans(rows)
@@ -99,11 +100,11 @@ class Newest:
     held_out: float = 0.1
     part: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.held_out < 1:
             raise ConfigError(invalid("Newest.held_out", "be between 0 and 1", self.held_out, "The default is 0.1."))
 
-    def split(self, log, seed=0):
+    def split(self, log: InteractionLog, seed: int = 0) -> Split:
         """Returns Split; `seed` is not used. Raises `NothingNew` without new events, `DataError` of too few."""
         rows = np.arange(len(log))
         start = int(np.searchsorted(log.timestamp, self.since))
@@ -138,7 +139,7 @@ class LeaveLastOut:
     For comparison with papers. Users with fewer than three events only train.
     """
 
-    def split(self, log, seed=0):
+    def split(self, log: InteractionLog, seed: int = 0) -> Split:
         """Returns Split; `seed` is not used. Raises `DataError` when no user has three events."""
         _check_events(log)
         asker = Asker(log)
@@ -164,12 +165,12 @@ class UserHeldOut:
     test: float = 0.1
     known: float = 0.8
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_fractions(self)
         if not 0 < self.known < 1:
             raise ConfigError(invalid("UserHeldOut.known", "be between 0 and 1", self.known, "The default is 0.8."))
 
-    def split(self, log, seed=0):
+    def split(self, log: InteractionLog, seed: int = 0) -> Split:
         """Returns Split; `seed` draws the users. Raises `DataError` when there are too few users."""
         _check_events(log)
         asker = Asker(log)
@@ -181,7 +182,7 @@ class UserHeldOut:
         validation_users, test_users = np.sort(users[test:held]), np.sort(users[:test])
         return _checked(Split(train, self._ask(asker, validation_users), self._ask(asker, test_users)), self)
 
-    def _ask(self, asker, users):
+    def _ask(self, asker: Asker, users: np.ndarray) -> Queries:
         begin, end = asker.starts[users], asker.starts[users + 1]
         known = np.clip(np.round(self.known * (end - begin)).astype(np.int64), 1, end - begin - 1)
         return asker.ask(asker.order[begin + known], asker.order[end - 1])
@@ -202,10 +203,10 @@ class RandomHoldout:
     validation: float = 0.1
     test: float = 0.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_fractions(self)
 
-    def split(self, log, seed=0):
+    def split(self, log: InteractionLog, seed: int = 0) -> Split:
         """Returns Split; `seed` draws the events. Raises `DataError` when no event is left for a part."""
         _check_events(log)
         rows = np.random.default_rng(seed).permutation(len(log))
@@ -213,9 +214,9 @@ class RandomHoldout:
         held = test + round(self.validation * len(log))
         train = np.sort(rows[held:])
         parts = (self._ask(log, np.sort(part), train) for part in (rows[test:held], rows[:test]))
-        return _checked(Split(train, *parts), self)
+        return _checked(Split(train, *parts), self)  # type: ignore[arg-type]  # two of them: validation and test
 
-    def _ask(self, log, rows, train):
+    def _ask(self, log: InteractionLog, rows: np.ndarray, train: np.ndarray) -> Queries:
         user = log.user[rows]
         return Queries(
             user=user,
@@ -242,10 +243,10 @@ class RandomPerUser:
     validation: float = 0.1
     test: float = 0.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_fractions(self)
 
-    def split(self, log, seed=0):
+    def split(self, log: InteractionLog, seed: int = 0) -> Split:
         """Returns Split; `seed` draws the items. Raises `DataError` when no event is left for a part."""
         _check_events(log)
         pairs, pair = np.unique(log.user.astype(np.int64) * len(log.items) + log.item, return_inverse=True)
@@ -258,9 +259,9 @@ class RandomPerUser:
         part[drawn[:held]], part[drawn[:test]] = 1, 2
         part = part[pair]
         queries = (self._ask(log, np.flatnonzero(part == i), np.flatnonzero(part < i)) for i in (1, 2))
-        return _checked(Split(np.flatnonzero(part == 0), *queries), self)
+        return _checked(Split(np.flatnonzero(part == 0), *queries), self)  # type: ignore[arg-type]  # two of them
 
-    def _ask(self, log, rows, known):
+    def _ask(self, log: InteractionLog, rows: np.ndarray, known: np.ndarray) -> Queries:
         user, first = np.unique(log.user[rows], return_index=True)
         return Queries(
             user=user,
@@ -271,20 +272,20 @@ class RandomPerUser:
         )
 
 
-def _items_of_users(log, rows):
+def _items_of_users(log: InteractionLog, rows: np.ndarray) -> Ragged:
     """Distinct items of the log rows, in their order, as Ragged with a row for each user of the user table."""
     mine = rows[np.argsort(log.user[rows], kind="stable")]
     counts = np.bincount(log.user[rows], minlength=len(log.users))
     return distinct(log.item[mine], counts, len(log.items))
 
 
-def _cut(timestamp, fraction):
+def _cut(timestamp: np.ndarray, fraction: float) -> int:
     """The first row of the second in which the fraction of the events is passed."""
     row = min(round(fraction * len(timestamp)), len(timestamp) - 1)
     return int(np.searchsorted(timestamp, timestamp[row], side="left"))
 
 
-def _check_fractions(split):
+def _check_fractions(split: Temporal | UserHeldOut | RandomHoldout | RandomPerUser) -> None:
     if not (0 <= split.validation < 1 and 0 < split.test < 1 and split.validation + split.test < 1):
         raise ConfigError(
             f"`validation` and `test` of {type(split).__name__} must be fractions that leave something to train on, "
@@ -292,12 +293,14 @@ def _check_fractions(split):
         )
 
 
-def _check_events(log):
+def _check_events(log: InteractionLog) -> None:
     if len(log) == 0:
         raise DataError("The log has no events to split.")
 
 
-def _checked(split, strategy):
+def _checked(
+    split: Split, strategy: Temporal | Newest | LeaveLastOut | UserHeldOut | RandomHoldout | RandomPerUser
+) -> Split:
     wants = [("train", True), ("validation", getattr(strategy, "validation", 1) > 0), ("test", True)]
     for part, wanted in wants:
         if wanted and len(getattr(split, part)) == 0:
