@@ -4,7 +4,7 @@ import os
 import sys
 
 
-def require():
+def require() -> None:
     """Sets `TF_USE_LEGACY_KERAS=1`.
 
     Raises:

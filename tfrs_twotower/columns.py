@@ -45,7 +45,7 @@ OPTIONS = (K, EXCLUDE_IDS, ALLOW_IDS, POPULARITY_BETA, CANDIDATE_IDS, OVERLAY_ID
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]")
 
 
-def safe(column):
+def safe(column: str) -> str:
     """A column's name in TensorFlow, which allows few characters in layers and wants Python identifiers in signatures.
 
     ASCII letters, digits and `_` stay, a space becomes `_`, any other character becomes `u` and its code point in hex.

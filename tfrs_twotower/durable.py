@@ -3,11 +3,13 @@
 import contextlib
 import fcntl
 import os
+from collections.abc import Iterator
+from typing import BinaryIO, TextIO
 
 LOCK = "lock"
 
 
-def lock(folder):
+def lock(folder: str | os.PathLike[str]) -> TextIO:
     """The open file `lock` of a folder, which is made where it is missing. Until it is closed, nobody else gets it.
 
     The system closes it when the process dies.
@@ -27,7 +29,7 @@ def lock(folder):
 
 
 @contextlib.contextmanager
-def written_aside(path):
+def written_aside(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Gives a binary file to write; it is flushed and takes the place of `path` when the block ends without error."""
     aside = f"{path}.writing"
     with open(aside, "wb") as file:
@@ -38,7 +40,7 @@ def written_aside(path):
     flush(os.path.dirname(path))
 
 
-def flush(path):
+def flush(path: str | os.PathLike[str]) -> None:
     """Makes a file durable, or the names in a directory: what was created, renamed or removed there."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

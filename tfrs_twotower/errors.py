@@ -1,6 +1,8 @@
 """Typed errors. Each message names the argument, the rule, the value received and the way out."""
 
 import difflib
+from collections.abc import Iterable
+from typing import Any
 
 _LONGEST = 500  # characters of a value that a message quotes
 
@@ -43,14 +45,14 @@ class MissingExtraError(TwoTowerError, ImportError):
     """An optional dependency is not installed."""
 
 
-def invalid(argument, rule, received, way_out):
+def invalid(argument: str, rule: str, received: object, way_out: str) -> str:
     """The sentence of an error: "`k` must be at most 5. Received: k=9. Lower k." A long value is cut."""
     shown = repr(received)
     shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
     return f"`{argument}` must {rule}. Received: {argument}={shown}. {way_out}"
 
 
-def nearest(name, known, most=10):
+def nearest(name: object, known: Iterable[Any], most: int = 10) -> str:
     """Returns " Did you mean `x`?" for the nearest known name, or lists the first `most` that are known."""
     known = [str(k) for k in known]
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)

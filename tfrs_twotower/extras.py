@@ -1,6 +1,7 @@
 """Optional dependencies: imported on use, with one line that says how to get them."""
 
 import importlib
+from types import ModuleType
 
 from tfrs_twotower.errors import MissingExtraError
 
@@ -22,7 +23,7 @@ _EXTRAS = {
 }
 
 
-def require(module):
+def require(module: str) -> ModuleType:
     """Imports and returns `module` (a dotted name).
 
     Raises:
@@ -39,7 +40,7 @@ def require(module):
         ) from error
 
 
-def available(module):
+def available(module: str) -> bool:
     """True when `module` can be imported."""
     try:
         importlib.import_module(module)

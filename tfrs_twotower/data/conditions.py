@@ -6,12 +6,14 @@ import dataclasses
 import functools
 import json
 import re
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower.data import values
-from tfrs_twotower.data.source import INVALID
+from tfrs_twotower.data.source import INVALID, Columns
 from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
 
 _OPERATORS = {"==": pc.equal, "!=": pc.not_equal, "<": pc.less, "<=": pc.less_equal,
@@ -20,7 +22,7 @@ _LIKED = "_liked"  # a column's name that no source has
 _TEXT = re.compile(r"\s*(.*?[^\s=!<>])\s*(==|!=|<=|>=|=|<|>)\s*([^\s=!<>].*?)\s*")
 
 
-def read_condition(text, argument):
+def read_condition(text: str, argument: str) -> tuple[str, str, Any]:
     """(column, operator, value) of a text such as `rating >= 4`, `country == DE` or `customer != none`.
 
     A value is a number, true, false, none (missing) or text, which may stand in double quotes; = is ==.
@@ -40,7 +42,7 @@ def read_condition(text, argument):
     return column, "==" if operator == "=" else operator, value
 
 
-def check_conditions(conditions, argument):
+def check_conditions(conditions: Iterable[tuple[str, str, Any]], argument: str) -> None:
     """Raises `DataError` for an unknown operator, or if a missing value is compared by size."""
     for column, operator, value in conditions:
         if operator not in _OPERATORS:
@@ -50,12 +52,12 @@ def check_conditions(conditions, argument):
             raise DataError(invalid(argument, rule, f"{column} {operator} none", "Name a number."))
 
 
-def columns_of(conditions):
+def columns_of(conditions: Iterable[tuple[str, str, Any]]) -> list[str]:
     """The columns that the conditions read, without repeats."""
     return list(dict.fromkeys(column for column, _, _ in conditions))
 
 
-def fulfilled(batch, condition, where):
+def fulfilled(batch: pa.RecordBatch | pa.Table, condition: tuple[str, str, Any], where: str) -> pa.BooleanArray:
     """pa.BooleanArray [n]: whether a condition is true of each row; null where the value is missing.
 
     Args:
@@ -90,7 +92,10 @@ def fulfilled(batch, condition, where):
         ) from error
 
 
-def rows_of(batch, columns, where, positive, file):
+def rows_of(
+    batch: pa.RecordBatch | pa.Table, columns: Columns, where: Sequence[tuple[str, str, Any]],
+    positive: Sequence[tuple[str, str, Any]], file: str,
+) -> tuple[pa.RecordBatch | pa.Table, Columns]:
     """The rows that `where` keeps, with a label column made of `positive`.
 
     A label is 1 where all conditions of `positive` are true and the source's own label, if it has one, is above 0. It

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower.data import values
-from tfrs_twotower.data.rejects import Checks
+from tfrs_twotower.data.rejects import Checks, Rejects
 from tfrs_twotower.data.source import bad_lines, notes_of
 from tfrs_twotower.errors import DataError
 
@@ -27,16 +29,19 @@ class Entities:
       notes: list that gets a line for what was changed without rejecting a row
     """
 
-    def __init__(self, id_name, id_type, table, where, rejects, limit, notes):
+    def __init__(
+        self, id_name: str, id_type: pa.DataType, table: pa.Table | None, where: str, rejects: Rejects, limit: float,
+        notes: list[str],
+    ) -> None:
         self.id_name, self.known = id_name, table is not None
         self._where = where
         self._rows = {}
-        self._type = None
-        self._features = None
+        self._type: pa.DataType | None = None
+        self._features: pa.Table | None = None
         if table is not None:
             self._load(table, id_type, rejects, limit, notes)
 
-    def _load(self, table, id_type, rejects, limit, notes):
+    def _load(self, table: pa.Table, id_type: pa.DataType, rejects: Rejects, limit: float, notes: list[str]) -> None:
         raw = table.column(self.id_name)
         ids, malformed = values.ids(raw, f"{self._where}: column `{self.id_name}`")
         log_ids, _ = values.ids(pa.array([], id_type), f"{self._where}: column `{self.id_name}` of the log")
@@ -62,7 +67,9 @@ class Entities:
         self._rows = {value: row for row, value in enumerate(ids.filter(keep).to_pylist())}
         self._features = self._plain(table, notes).filter(keep)
 
-    def _reject_lines(self, lines, rejects, reasons):
+    def _reject_lines(
+        self, lines: Sequence[tuple[str, int, str]], rejects: Rejects, reasons: dict[str, int]
+    ) -> int:
         """Rejects [(file, row, text)] of lines that could not be parsed; returns how many."""
         reason = f"{self._where}: line cannot be parsed"
         for file, group in itertools.groupby(lines, key=lambda line: line[0]):
@@ -74,7 +81,7 @@ class Entities:
             reasons[reason] = len(lines)
         return len(lines)
 
-    def _plain(self, table, notes):
+    def _plain(self, table: pa.Table, notes: list[str]) -> pa.Table:
         columns = {}
         for name in table.column_names:
             try:
@@ -91,12 +98,12 @@ class Entities:
             columns[name] = array
         return pa.table(columns)
 
-    def find(self, ids, file):
+    def find(self, ids: pa.Array, file: str) -> np.ndarray:
         """int32 [n]: rows of known ids, -1 for others and for null."""
         index, distinct = self._encoded(ids, file)
         return np.append(self._known(distinct), np.int32(-1))[index]
 
-    def code(self, ids, file):
+    def code(self, ids: pa.Array, file: str) -> np.ndarray:
         """int32 [n]: rows of the ids; a new id gets the next row."""
         index, distinct = self._encoded(ids, file)
         rows = self._known(distinct)
@@ -106,10 +113,10 @@ class Entities:
         self._rows.update(zip([distinct[i] for i in new], rows[new].tolist()))
         return rows[index]
 
-    def _known(self, distinct):
+    def _known(self, distinct: Sequence[Any]) -> np.ndarray:
         return np.fromiter(map(self._rows.get, distinct, itertools.repeat(-1)), np.int32, len(distinct))
 
-    def _encoded(self, ids, file):
+    def _encoded(self, ids: pa.Array, file: str) -> tuple[np.ndarray, list[Any]]:
         """(index into the distinct ids, -1 for null; list of them): Python touches the distinct ones only."""
         if self._type is None:
             self._type = ids.type
@@ -123,7 +130,7 @@ class Entities:
         encoded = ids.dictionary_encode()
         return values.numpy(pc.fill_null(encoded.indices, -1)), encoded.dictionary.to_pylist()
 
-    def lacking(self, rows):
+    def lacking(self, rows: np.ndarray) -> list[str]:
         """A list with a note, when ids of the log have no row in the table that was given; else an empty one.
 
         Args:
@@ -137,7 +144,7 @@ class Entities:
         return [f"{self._where}: {len(ids) - known:,} of the {met:,} ids that the log has are not in the table, "
                 f"such as {ids[known]!r}{beside}. They are without features."]
 
-    def table(self):
+    def table(self) -> pa.Table:
         """pa.Table: known rows in their table's order, then ids of the log in order of appearance."""
         columns = {self.id_name: pa.array(list(self._rows), self._type)}
         if self._features is not None:
@@ -149,7 +156,7 @@ class Entities:
         return pa.table(columns).combine_chunks()
 
 
-def _repeated(ids):
+def _repeated(ids: pa.Array) -> np.ndarray:
     """bool [n]: the same id stands further up."""
     encoded = ids.dictionary_encode()
     index = values.numpy(pc.fill_null(encoded.indices, -1))

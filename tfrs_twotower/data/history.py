@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.errors import DataError, invalid
 
 
@@ -18,7 +21,7 @@ class History:
       visible: bool [n]: events that a history may show, or None: all of them
     """
 
-    def __init__(self, log, visible=None):
+    def __init__(self, log: InteractionLog, visible: np.ndarray | None = None) -> None:
         n = len(log)
         visible = np.ones(n, bool) if visible is None else np.asarray(visible)
         if visible.dtype != bool or visible.shape != (n,):
@@ -37,7 +40,7 @@ class History:
         self._starts = np.zeros(len(log.users) + 1, np.int64)
         np.cumsum(np.bincount(log.user[shown], minlength=len(log.users)), out=self._starts[1:])
 
-    def _once(self, log, order, visible):
+    def _once(self, log: InteractionLog, order: np.ndarray, visible: np.ndarray) -> np.ndarray:
         """Positions in `order` of each user's first visible event with each item; stores where each row's item is."""
         pair = (log.user.astype(np.int64) * len(log.items) + log.item)[order]
         at = np.flatnonzero(visible[order])
@@ -50,7 +53,7 @@ class History:
             self._own[order] = np.where(pairs[found] == pair, np.searchsorted(kept, first)[found], -1)
         return kept
 
-    def before(self, rows, length):
+    def before(self, rows: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
         """The last `length` visible events of each row's user strictly before the row.
 
         Events of the same second are ordered by row. Without times, it gives `length` of the user's other visible
@@ -73,7 +76,7 @@ class History:
         at = (after[:, None] + np.arange(length)) % np.maximum(count, 1)[:, None] + begin[:, None]
         return self._read(at, np.arange(length) < (count - here)[:, None], length)
 
-    def latest(self, users, length):
+    def latest(self, users: np.ndarray | Sequence[int], length: int) -> tuple[np.ndarray, np.ndarray]:
         """As `before`, for a request after all of the log: the last `length` visible events of each user.
 
         Args:
@@ -82,12 +85,12 @@ class History:
         users = np.asarray(users)
         return self._window(self._starts[users], self._starts[users + 1], length)
 
-    def _window(self, begin, end, length):
+    def _window(self, begin: np.ndarray, end: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
         begin = np.maximum(begin, end - length)
         at = begin[:, None] + np.arange(length)
         return self._read(at, at < end[:, None], length)
 
-    def _read(self, at, real, length):
+    def _read(self, at: np.ndarray, real: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
         if length < 1:
             raise DataError(invalid("length", "be at least 1", length, "Or leave the history feature out."))
         at = np.where(real, at, 0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import os
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +17,18 @@ from tfrs_twotower.data import values
 from tfrs_twotower.data.entities import Entities
 from tfrs_twotower.data.log import InteractionLog, Shown
 from tfrs_twotower.data.rejects import Checks, Rejects
-from tfrs_twotower.data.source import FILE, INVALID, PARSE_AS, PART, ROW, SCALE, UNREAD, check_columns, notes_of
+from tfrs_twotower.data.source import (
+    FILE,
+    INVALID,
+    PARSE_AS,
+    PART,
+    ROW,
+    SCALE,
+    UNREAD,
+    Source,
+    check_columns,
+    notes_of,
+)
 from tfrs_twotower.data.suspicious import suspicious_notes
 from tfrs_twotower.data.times import Times
 from tfrs_twotower.data.unread import unread_notes
@@ -49,7 +62,7 @@ class IngestReport:
     items: int
     notes: tuple[str, ...] = ()
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [f"{self.accepted:,} of {self.rows:,} rows kept, {self.users:,} users, {self.items:,} items"]
         lines += [f"rejected {n:,}: {reason}" for reason, n in self.rejected.items()]
         if self.rejected_path:
@@ -57,7 +70,10 @@ class IngestReport:
         return "\n".join([*lines, *self.notes])
 
 
-def ingest(source, limit=0.01, rejected_to=None, require_items=False, min_time=0, max_time=YEAR_2100):
+def ingest(
+    source: Source, limit: float = 0.01, rejected_to: str | os.PathLike[str] | None = None, require_items: bool = False,
+    min_time: float = 0, max_time: float = YEAR_2100,
+) -> tuple[InteractionLog, IngestReport]:
     """Reads a source into an `InteractionLog`.
 
     Bad rows (missing ids, values that are no numbers or not finite, times outside of [min_time, max_time),
@@ -86,7 +102,9 @@ def ingest(source, limit=0.01, rejected_to=None, require_items=False, min_time=0
         rejects.close()
 
 
-def _ingest(source, limit, rejects, require_items, times):
+def _ingest(
+    source: Source, limit: float, rejects: Rejects, require_items: bool, times: tuple[float, float]
+) -> tuple[InteractionLog, IngestReport]:
     batches = iter(source.interactions())
     first = next(batches, None)
     if first is None:
@@ -119,7 +137,7 @@ def _ingest(source, limit, rejects, require_items, times):
     )
 
 
-def _floats(name, ids):
+def _floats(name: str, ids: pa.ChunkedArray) -> Iterator[str]:
     """A note where text ids look as pandas writes whole numbers once one was missing."""
     first = ids.slice(0, _LOOKED_AT)
     if pa.types.is_string(ids.type) and pc.all(pc.match_substring_regex(first, r"^\d+\.0$")).as_py():
@@ -130,7 +148,10 @@ def _floats(name, ids):
 class _Reader:
     """Checks batch after batch and keeps codes, times, weights and context."""
 
-    def __init__(self, users, items, rejects, require_items, times, notes):
+    def __init__(
+        self, users: Entities, items: Entities, rejects: Rejects, require_items: bool, times: tuple[float, float],
+        notes: list[str],
+    ) -> None:
         self.users, self.items, self.notes = users, items, notes
         self.rejects, self.require_items, self.times = rejects, require_items, Times(times, notes)
         self.rows = 0
@@ -138,7 +159,7 @@ class _Reader:
         self.user, self.item, self.timestamp, self.weight, self.context, self.part = [], [], [], [], [], []
         self.label, self.unread = [], {}
 
-    def read(self, batch, name):
+    def read(self, batch: pa.RecordBatch, name: str) -> None:
         file = (batch.schema.metadata or {}).get(FILE, name.encode()).decode()
         checks = Checks(len(batch))
         if INVALID in batch.schema.names:
@@ -167,7 +188,7 @@ class _Reader:
             self.context.append(context.filter(keep))
 
     @property
-    def hint(self):
+    def hint(self) -> str:
         """What bad rows look like, and what leaves them out: sentences with a space after them, or ""."""
         out = " leaves them out. "
         ways = [(f"{WEIGHT}: not", f"`--where \"COLUMN > 0\"` of the weight's column{out}"),
@@ -175,20 +196,20 @@ class _Reader:
         met = [way for reason, way in ways if any(r.startswith(reason) for r in self.rejects.counts)]
         return self.times.hint(self.rows) + "".join(met)
 
-    def _row_numbers(self, batch, file):
+    def _row_numbers(self, batch: pa.RecordBatch, file: str) -> np.ndarray:
         if ROW in batch.schema.names:
             return batch.column(ROW).to_numpy()
         start = self.next_row.get(file, 0)
         self.next_row[file] = start + len(batch)
         return np.arange(start, start + len(batch))
 
-    def _ids(self, checks, batch, name, file):
+    def _ids(self, checks: Checks, batch: pa.RecordBatch, name: str, file: str) -> pa.Array:
         ids, malformed = values.ids(batch.column(name), f"{file}: column `{name}`")
         checks.fail(malformed, f"{name}: not a whole number, or a float above 2^53", batch.column(name))
         checks.fail(values.numpy(ids.is_null()), f"{name}: missing", batch.column(name))
         return ids
 
-    def _weights(self, checks, batch, file):
+    def _weights(self, checks: Checks, batch: pa.RecordBatch, file: str) -> np.ndarray:
         if WEIGHT not in batch.schema.names:
             return np.ones(len(batch), np.float32)
         raw = batch.column(WEIGHT)
@@ -198,7 +219,7 @@ class _Reader:
         scale = (batch.schema.field(WEIGHT).metadata or {}).get(SCALE)
         return np.log1p(np.where(ok, weight, 0)) if scale == b"log" else weight
 
-    def _labels(self, checks, batch, file):
+    def _labels(self, checks: Checks, batch: pa.RecordBatch, file: str) -> np.ndarray | None:
         """float64 [n]; None where there are none."""
         if LABEL not in batch.schema.names:
             return None
@@ -208,7 +229,9 @@ class _Reader:
         checks.fail(~np.isfinite(label), f"{LABEL}: not a finite number, true or false", raw)
         return label
 
-    def _context(self, checks, batch, file, label):
+    def _context(
+        self, checks: Checks, batch: pa.RecordBatch, file: str, label: np.ndarray | None
+    ) -> pa.Table | None:
         """The other columns as a table of plain types; an infinite or unparsable value fails its row."""
         names = [name for name in batch.schema.names if name not in _FIXED]
         arrays = []
@@ -228,7 +251,7 @@ class _Reader:
             arrays.append(array)
         return pa.table(arrays, names=names) if names else None
 
-    def log(self, name):
+    def log(self, name: str) -> InteractionLog:
         """The events so far, in time order; without times, in random order."""
         timestamp = np.concatenate(self.timestamp)
         if len(timestamp) == 0:
@@ -253,7 +276,7 @@ class _Reader:
             shown=Shown(user[shown], item[shown], timestamp[shown]),
         )
 
-    def _liked(self, name):
+    def _liked(self, name: str) -> np.ndarray:
         """bool [rows kept]: which events are likes; notes what the labels say."""
         label = np.concatenate(self.label)
         liked = label > 0
@@ -268,7 +291,7 @@ class _Reader:
                               "like. To tell likes from the rest: `--positive \"COLUMN >= NUMBER\"`")
         return liked
 
-    def _context_table(self, name, order):
+    def _context_table(self, name: str, order: np.ndarray) -> pa.Table:
         if not self.context:
             return pa.table({})
         try:
@@ -279,7 +302,7 @@ class _Reader:
         return context.take(pa.array(order))
 
 
-def _sorted(chunks, order):
+def _sorted(chunks: list[np.ndarray], order: np.ndarray) -> np.ndarray:
     """The chunks as one array in the given order; they are given up on the way, to keep the peak low."""
     whole = np.concatenate(chunks)
     chunks.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,12 +35,12 @@ class Shown:
     timestamp: np.ndarray
 
     @classmethod
-    def none(cls):
+    def none(cls) -> Shown:
         """Nothing was."""
         rows = np.zeros(0, np.int32)
         return cls(rows, rows, rows.astype(np.int64))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.user)
 
 
@@ -72,11 +73,11 @@ class InteractionLog:
     shown: Shown = dataclasses.field(default_factory=Shown.none)
 
     @property
-    def timed(self):
+    def timed(self) -> bool:
         """Whether the log has times. If not, `timestamp` is all 0 and the events are in random order."""
         return len(self) == 0 or bool(self.timestamp[-1] > 0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         n = len(self.timestamp)
         for name, dtype in _DTYPES.items():
             array = getattr(self, name)
@@ -100,12 +101,12 @@ class InteractionLog:
         if np.any(np.diff(self.timestamp) < 0):
             raise DataError("`timestamp` must ascend. Sort the events with a stable sort, or use `ingest`.")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.timestamp)
 
-    def new_in(self, part):
+    def new_in(self, part: int) -> np.ndarray:
         """bool [n]: the events of a part of a `Joined` source that no other part has (same user, item and time)."""
-        new = self.part == part
+        new: np.ndarray = self.part == part  # type: ignore[assignment]  # asked only where the parts are known
         if new.any():
             rows = np.flatnonzero(new)
             between = slice(*np.searchsorted(self.timestamp, [self.timestamp[rows[0]], self.timestamp[rows[-1]] + 1]))
@@ -113,11 +114,11 @@ class InteractionLog:
             new[between] &= ~events.isin(events[~new[between]])
         return new
 
-    def item_counts(self, rows=None):
+    def item_counts(self, rows: np.ndarray | None = None) -> np.ndarray:
         """int64 [items]: events of each item, in all of the log or in the log rows given."""
         return np.bincount(self.item if rows is None else self.item[rows], minlength=len(self.items))
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """SHA-256 of everything that the log holds, as 64 hex digits. Equal logs have equal fingerprints."""
         digest = hashlib.sha256()
         for name in _DTYPES:
@@ -131,7 +132,8 @@ class InteractionLog:
         return digest.hexdigest()
 
 
-def _update(digest, array):
+# Any: a hash of hashlib. NumPy's types say only of Python 3.12 on that arrays are buffers, which it takes.
+def _update(digest: Any, array: pa.Array) -> None:
     """Hashes an Arrow array by value: buffers may differ in padding, slices and validity for equal values."""
     kind = array.type
     digest.update(str(kind).encode())
@@ -151,7 +153,7 @@ def _update(digest, array):
         digest.update(_values(array))
 
 
-def _values(array):
+def _values(array: pa.Array) -> np.ndarray:
     kind = array.type
     if pa.types.is_temporal(kind):
         array = array.cast(pa.int64())

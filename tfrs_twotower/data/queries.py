@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.data.ragged import Ragged, ranges
 
 
@@ -28,17 +29,17 @@ class Queries:
     seen: Ragged
 
     @classmethod
-    def none(cls):
+    def none(cls) -> Queries:
         """No queries, as of a split that is all training."""
         ids, nothing = np.zeros(0, np.int64), Ragged.from_lists([])
         return cls(ids.astype(np.int32), ids, ids, nothing, nothing)
 
-    def take(self, rows):
+    def take(self, rows: np.ndarray) -> Queries:
         """The `Queries` at the given positions, in that order."""
         targets, seen = self.targets.take(rows), self.seen.take(rows)
         return Queries(self.user[rows], self.timestamp[rows], self.row[rows], targets, seen)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.row)
 
 
@@ -54,7 +55,7 @@ class QueryBuilder:
       place: int64 [n]: where in `order` a log row stands
     """
 
-    def __init__(self, log):
+    def __init__(self, log: InteractionLog) -> None:
         self._log = log
         self.order = np.argsort(log.user, kind="stable")
         self.starts = np.zeros(len(log.users) + 1, np.int64)
@@ -62,7 +63,7 @@ class QueryBuilder:
         self.place = np.empty(len(log), np.int64)
         self.place[self.order] = np.arange(len(log))
 
-    def spans(self, rows):
+    def spans(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """First and last row of `rows` of each user who has any, as (users, first rows, last rows)."""
         mask = np.zeros(len(self._log), bool)
         mask[rows] = True
@@ -71,7 +72,7 @@ class QueryBuilder:
         last = np.append(first[1:], len(mine)) - 1
         return users, mine[first], mine[last] if len(mine) else mine[first]
 
-    def build(self, first, last, at=None):
+    def build(self, first: np.ndarray, last: np.ndarray, at: np.ndarray | None = None) -> Queries:
         """One query for each pair of rows of one user.
 
         Args:
@@ -91,12 +92,12 @@ class QueryBuilder:
             seen=self._items(self.starts[user], self.place[at]),
         )
 
-    def _items(self, begin, end):
+    def _items(self, begin: np.ndarray, end: np.ndarray) -> Ragged:
         """Distinct items of `order[begin[i]:end[i]]`, in the order of their first event, as Ragged."""
         return distinct(self._log.item[self.order[ranges(begin, end)]], end - begin, len(self._log.items))
 
 
-def distinct(items, lengths, size):
+def distinct(items: np.ndarray, lengths: np.ndarray, size: int) -> Ragged:
     """Ragged rows without repeats, in the order of first appearance.
 
     Args:

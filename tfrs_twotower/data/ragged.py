@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -21,7 +22,7 @@ class Ragged:
     values: np.ndarray
     offsets: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         offsets, total = self.offsets, len(self.values)
         if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != total or np.any(np.diff(offsets) < 0):
             raise DataError(
@@ -30,40 +31,40 @@ class Ragged:
             )
 
     @classmethod
-    def from_lists(cls, lists):
+    def from_lists(cls, lists: Iterable[np.ndarray | Sequence[int]]) -> Ragged:
         """[[1, 2], [], [3]] → three rows."""
         lists = [np.asarray(row, np.int32) for row in lists]
         values = np.concatenate(lists) if lists else np.zeros(0, np.int32)
         return cls.from_lengths(values, [len(row) for row in lists])
 
     @classmethod
-    def from_lengths(cls, values, lengths):
+    def from_lengths(cls, values: np.ndarray | Sequence[int], lengths: np.ndarray | Sequence[int]) -> Ragged:
         """Cuts `values` into rows of the given lengths."""
         offsets = np.zeros(len(lengths) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
         return cls(np.asarray(values, np.int32), offsets)
 
     @property
-    def lengths(self):
+    def lengths(self) -> np.ndarray:
         """int64 [rows]"""
         return np.diff(self.offsets)
 
-    def row(self, i):
+    def row(self, i: int) -> np.ndarray:
         """int32 [lengths[i]]: a view of row i, counted from 0."""
         if not 0 <= i < len(self):
             raise IndexError(f"`i` must be a row, from 0 to {len(self) - 1}. Received: i={i}.")
         return self.values[self.offsets[i]:self.offsets[i + 1]]
 
-    def take(self, rows):
+    def take(self, rows: np.ndarray) -> Ragged:
         """Ragged: the rows of the given numbers, in their order; a row may come several times."""
         begin, lengths = self.offsets[rows], self.lengths[rows]
         return Ragged.from_lengths(self.values[ranges(begin, begin + lengths)], lengths)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.offsets) - 1
 
 
-def ranges(begin, end):
+def ranges(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
     """[begin[0], …, end[0] − 1, begin[1], …] as int64."""
     lengths = end - begin
     shift = begin - (np.cumsum(lengths) - lengths)

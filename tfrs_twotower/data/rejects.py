@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,16 +26,18 @@ SCHEMA = pa.schema([
 class Checks:
     """The checks of one batch: a row fails for the first reason found."""
 
-    def __init__(self, rows):
+    def __init__(self, rows: int) -> None:
         self.code = np.zeros(rows, np.int32)
-        self.reasons = [(None, None)]
+        self.reasons: list[tuple[str, pa.Array | pa.ChunkedArray]] = [
+            (None, None)  # type: ignore[list-item]  # code 0 is no reason: nobody reads it
+        ]
 
     @property
-    def ok(self):
+    def ok(self) -> np.ndarray:
         """bool [rows]"""
         return self.code == 0
 
-    def fail(self, bad, reason, values):
+    def fail(self, bad: np.ndarray, reason: str, values: pa.Array | pa.ChunkedArray) -> None:
         """Marks the rows where `bad` is true; `values` is the array at fault."""
         bad = bad & self.ok
         if bad.any():
@@ -47,15 +52,15 @@ class Rejects:
       path: a Parquet file for the rows, replaced; or None: they are only counted
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str] | None) -> None:
         self.path = Path(path) if path is not None else None
         self.counts = {}
         self._examples = {}
-        self._writer = None
+        self._writer: pq.ParquetWriter | None = None
         if self.path:
             self.path.unlink(missing_ok=True)
 
-    def add(self, checks, file, rows):
+    def add(self, checks: Checks, file: str, rows: np.ndarray) -> None:
         """Takes over the failed rows of a batch; `rows` int64 [n] are their numbers in `file`."""
         for code, (reason, values) in enumerate(checks.reasons):
             index = np.flatnonzero(checks.code == code)
@@ -65,7 +70,7 @@ class Rejects:
                 if self.path:
                     self._write(reason, file, rows[index], values.take(pa.array(index)).to_pylist())
 
-    def _write(self, reason, file, rows, values):
+    def _write(self, reason: str, file: str, rows: np.ndarray, values: Sequence[Any]) -> None:
         if self._writer is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = pq.ParquetWriter(self.path, SCHEMA)
@@ -73,7 +78,7 @@ class Rejects:
         texts = [None if value is None else str(value) for value in values]
         self._writer.write(pa.table([[reason] * n, [file] * n, rows, texts], schema=SCHEMA))
 
-    def check(self, what, total, limit, counts, hint=""):
+    def check(self, what: str, total: int, limit: float, counts: Mapping[str, int], hint: str = "") -> None:
         """Raises `DataError` when more than `limit` (a fraction) of `total` rows failed.
 
         Args:
@@ -93,11 +98,11 @@ class Rejects:
                 f"{reasons}. {where}. {hint}Mend the data{less if bad < total else ''}."
             )
 
-    def _example(self, reason):
+    def _example(self, reason: str) -> str:
         value = self._examples.get(reason)
         return "" if value is None else f", such as {textwrap.shorten(repr(value), 80)}"
 
-    def close(self):
+    def close(self) -> None:
         """Ends the file."""
         if self._writer is not None:
             self._writer.close()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import lzma
+import os
 import zipfile
 import zlib
-from typing import TYPE_CHECKING, Iterator, Literal
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
@@ -93,7 +95,7 @@ class Columns:
     time_unit: Literal["auto", "s", "ms", "us", "ns", "h", "d", "calendar", "excel"] = "auto"
     weight_scale: Literal["log", "linear"] = "log"
 
-    def mapping(self):
+    def mapping(self) -> dict[str, str]:
         """{canonical name: name in the source} of the declared columns, context included."""
         fixed = (USER_ID, ITEM_ID, TIMESTAMP, EVENT, WEIGHT, LABEL, SESSION)
         named = {name: getattr(self, name) for name in fixed}
@@ -105,24 +107,26 @@ class Columns:
         return named
 
 
-def with_said(table, notes=(), bad=()):
+def with_said(
+    table: pa.RecordBatch | pa.Table, notes: Iterable[str] = (), bad: Iterable[tuple[str, int, str]] = ()
+) -> pa.RecordBatch | pa.Table:
     """The batch or table with notes and bad lines in its schema, where `notes_of` and `bad_lines` find them."""
     said = {NOTES: json.dumps(list(notes)).encode(), BAD_LINES: json.dumps(list(bad)).encode()}
     return table.replace_schema_metadata({**(table.schema.metadata or {}), **said})
 
 
-def notes_of(schema):
+def notes_of(schema: pa.Schema) -> list[str]:
     """The notes that a batch or table brings."""
     return json.loads((schema.metadata or {}).get(NOTES, b"[]"))
 
 
-def bad_lines(schema):
+def bad_lines(schema: pa.Schema) -> list[tuple[str, int, str]]:
     """[(file, row, text)] of a table's lines that could not be parsed."""
     return [tuple(line) for line in json.loads((schema.metadata or {}).get(BAD_LINES, b"[]"))]
 
 
 @contextlib.contextmanager
-def reading(path):
+def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     """What Arrow and the system raise inside, on a damaged or unreadable file, becomes a `DataError` with its path."""
     try:
         yield
@@ -132,7 +136,7 @@ def reading(path):
         raise DataError(f"{path}: cannot be read: {error}. Check that it is whole and of its kind.") from error
 
 
-def check_columns(wanted, present, where, hint=""):
+def check_columns(wanted: Mapping[str, str], present: Collection[str], where: str, hint: str = "") -> None:
     """Raises `DataError` when a column of `wanted` ({canonical name: name in the source}) is not there, or is twice.
 
     Args:
@@ -148,14 +152,16 @@ def check_columns(wanted, present, where, hint=""):
             )
 
 
-def check_unique(names, where):
+def check_unique(names: Sequence[str], where: str) -> None:
     """Raises `DataError` when two columns have one name: which of them is meant cannot be known."""
     for column in dict.fromkeys(names):
         if (n := names.count(column)) > 1:
             raise DataError(f"{where}: {n} columns are called `{column}`. Give each a name of its own, or keep one.")
 
 
-def canonical(batch, columns, where, parse_as=None):
+def canonical(
+    batch: pa.RecordBatch | pa.Table, columns: Columns, where: str, parse_as: Mapping[str, str] | None = None
+) -> pa.RecordBatch | pa.Table:
     """A batch or table under canonical names.
 
     Args:
@@ -172,7 +178,7 @@ def canonical(batch, columns, where, parse_as=None):
         if name == WEIGHT:
             metadata[SCALE] = columns.weight_scale.encode()
         if column in (parse_as or {}):
-            metadata[PARSE_AS] = parse_as[column].encode()
+            metadata[PARSE_AS] = parse_as[column].encode()  # type: ignore[index]  # not None: it has the column
         array = batch.column(column)
         fields.append(pa.field(name, array.type, metadata=metadata))
         arrays.append(array)
@@ -185,13 +191,15 @@ def canonical(batch, columns, where, parse_as=None):
     return type(batch).from_arrays(arrays, schema=pa.schema(fields, metadata=metadata))
 
 
-def with_unread(batch, present, read):
+def with_unread(
+    batch: pa.RecordBatch | pa.Table, present: Iterable[str], read: Collection[str]
+) -> pa.RecordBatch | pa.Table:
     """The batch with the names of the source's unread columns, for the notes of `ingest`."""
     names = json.dumps([name for name in present if name not in read]).encode()
     return batch.replace_schema_metadata({**(batch.schema.metadata or {}), UNREAD: names})
 
 
-def entity_table(table, id_column, id_name, where):
+def entity_table(table: pa.Table, id_column: str, id_name: str, where: str) -> pa.Table:
     """A user or item table with its id column renamed to the canonical name and put first."""
     check_unique(table.column_names, where)
     check_columns({id_name: id_column}, table.column_names, where)

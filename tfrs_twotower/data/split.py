@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from tfrs_twotower.config import config
+from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.data.queries import Queries, QueryBuilder, distinct
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import ConfigError, DataError, NothingNew, invalid
@@ -32,11 +33,11 @@ class Split:
     left_out: np.ndarray | tuple = ()
 
     @property
-    def known(self):
+    def known(self) -> np.ndarray:
         """int64: all log rows that may be learned from, ascending."""
         return self.train if self.past is None else np.union1d(self.past, self.train)
 
-    def whole(self, events):
+    def whole(self, events: int) -> Split:
         """The split of a refit: all of the log's `events` that are not `past` train, and there are no queries."""
         past = () if self.past is None else self.past
         train = np.setdiff1d(np.arange(events), np.union1d(past, self.left_out))
@@ -54,7 +55,7 @@ class Splitter:
     reads_times: ClassVar[bool] = True
     mixed: ClassVar[bool] = False
 
-    def split(self, log, seed=0):
+    def split(self, log: InteractionLog, seed: int = 0) -> Split:
         """A `Split` of an `InteractionLog`; `seed` is of what is drawn.
 
         Raises:
@@ -80,13 +81,13 @@ class Temporal(Splitter):
     test: float = 0.1
     targets: Literal["all", "last", "each"] = "all"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_fractions(self)
         if self.targets not in ("all", "last", "each"):
             rule = "be all, last or each"
             raise ConfigError(invalid("Temporal.targets", rule, self.targets, "The default is all."))
 
-    def split(self, log, seed=0):
+    def split(self, log: InteractionLog, seed: int = 0) -> Split:
         """Returns Split; `seed` is not used. Raises `DataError` when no event is left for a part."""
         _check_events(log)
         cuts = [_cut(log.timestamp, 1 - self.test - self.validation), _cut(log.timestamp, 1 - self.test)]
@@ -95,7 +96,7 @@ class Temporal(Splitter):
         train, validation, test = np.split(rows, cuts)
         return _checked(Split(train, self._queries(builder, validation), self._queries(builder, test)), self)
 
-    def _queries(self, builder, rows):
+    def _queries(self, builder: QueryBuilder, rows: np.ndarray) -> Queries:
         if self.targets == "each":
             return builder.build(rows, rows)
         _, first, last = builder.spans(rows)
@@ -119,11 +120,11 @@ class Newest(Splitter):
     held_out: float = 0.1
     part: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.held_out < 1:
             raise ConfigError(invalid("Newest.held_out", "be between 0 and 1", self.held_out, "The default is 0.1."))
 
-    def split(self, log, seed=0):
+    def split(self, log: InteractionLog, seed: int = 0) -> Split:
         """Returns Split; `seed` is not used. Raises `NothingNew` without new events, `DataError` of too few."""
         rows = np.arange(len(log))
         start = int(np.searchsorted(log.timestamp, self.since))
@@ -158,7 +159,7 @@ class LeaveLastOut(Splitter):
     For comparison with papers. Users with fewer than three events only train.
     """
 
-    def split(self, log, seed=0):
+    def split(self, log: InteractionLog, seed: int = 0) -> Split:
         """Returns Split; `seed` is not used. Raises `DataError` when no user has three events."""
         _check_events(log)
         builder = QueryBuilder(log)
@@ -184,12 +185,12 @@ class UserHeldOut(Splitter):
     test: float = 0.1
     known: float = 0.8
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_fractions(self)
         if not 0 < self.known < 1:
             raise ConfigError(invalid("UserHeldOut.known", "be between 0 and 1", self.known, "The default is 0.8."))
 
-    def split(self, log, seed=0):
+    def split(self, log: InteractionLog, seed: int = 0) -> Split:
         """Returns Split; `seed` draws the users. Raises `DataError` when there are too few users."""
         _check_events(log)
         builder = QueryBuilder(log)
@@ -199,10 +200,10 @@ class UserHeldOut(Splitter):
         held = test + round(self.validation * len(users))
         train = np.flatnonzero(~np.isin(log.user, users[:held]))
         validation_users, test_users = np.sort(users[test:held]), np.sort(users[:test])
-        parts = (self._queries(builder, part) for part in (validation_users, test_users))
-        return _checked(Split(train, *parts), self)
+        validation, tested = (self._queries(builder, part) for part in (validation_users, test_users))
+        return _checked(Split(train, validation, tested), self)
 
-    def _queries(self, builder, users):
+    def _queries(self, builder: QueryBuilder, users: np.ndarray) -> Queries:
         begin, end = builder.starts[users], builder.starts[users + 1]
         known = np.clip(np.round(self.known * (end - begin)).astype(np.int64), 1, end - begin - 1)
         return builder.build(builder.order[begin + known], builder.order[end - 1])
@@ -225,10 +226,10 @@ class RandomHoldout(Splitter):
     validation: float = 0.1
     test: float = 0.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_fractions(self)
 
-    def split(self, log, seed=0):
+    def split(self, log: InteractionLog, seed: int = 0) -> Split:
         """Returns Split; `seed` draws the events. Raises `DataError` when no event is left for a part."""
         _check_events(log)
         rows = np.random.default_rng(seed).permutation(len(log))
@@ -236,9 +237,9 @@ class RandomHoldout(Splitter):
         held = test + round(self.validation * len(log))
         train = np.sort(rows[held:])
         parts = (self._queries(log, np.sort(part), train) for part in (rows[test:held], rows[:test]))
-        return _checked(Split(train, *parts), self)
+        return _checked(Split(train, *parts), self)  # type: ignore[arg-type]  # two of them: validation and test
 
-    def _queries(self, log, rows, train):
+    def _queries(self, log: InteractionLog, rows: np.ndarray, train: np.ndarray) -> Queries:
         user = log.user[rows]
         return Queries(
             user=user,
@@ -267,10 +268,10 @@ class RandomPerUser(Splitter):
     validation: float = 0.1
     test: float = 0.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_fractions(self)
 
-    def split(self, log, seed=0):
+    def split(self, log: InteractionLog, seed: int = 0) -> Split:
         """Returns Split; `seed` draws the items. Raises `DataError` when no event is left for a part."""
         _check_events(log)
         pairs, pair = np.unique(log.user.astype(np.int64) * len(log.items) + log.item, return_inverse=True)
@@ -283,9 +284,9 @@ class RandomPerUser(Splitter):
         part[drawn[:held]], part[drawn[:test]] = 1, 2
         part = part[pair]
         queries = (self._queries(log, np.flatnonzero(part == i), np.flatnonzero(part < i)) for i in (1, 2))
-        return _checked(Split(np.flatnonzero(part == 0), *queries), self)
+        return _checked(Split(np.flatnonzero(part == 0), *queries), self)  # type: ignore[arg-type]  # two of them
 
-    def _queries(self, log, rows, known):
+    def _queries(self, log: InteractionLog, rows: np.ndarray, known: np.ndarray) -> Queries:
         user, first = np.unique(log.user[rows], return_index=True)
         return Queries(
             user=user,
@@ -296,20 +297,20 @@ class RandomPerUser(Splitter):
         )
 
 
-def _items_of_users(log, rows):
+def _items_of_users(log: InteractionLog, rows: np.ndarray) -> Ragged:
     """Distinct items of the log rows, in their order, as Ragged with a row for each user of the user table."""
     mine = rows[np.argsort(log.user[rows], kind="stable")]
     counts = np.bincount(log.user[rows], minlength=len(log.users))
     return distinct(log.item[mine], counts, len(log.items))
 
 
-def _cut(timestamp, fraction):
+def _cut(timestamp: np.ndarray, fraction: float) -> int:
     """The first row of the second in which the fraction of the events is passed."""
     row = min(round(fraction * len(timestamp)), len(timestamp) - 1)
     return int(np.searchsorted(timestamp, timestamp[row], side="left"))
 
 
-def _check_fractions(split):
+def _check_fractions(split: Temporal | UserHeldOut | RandomHoldout | RandomPerUser) -> None:
     if not (0 <= split.validation < 1 and 0 < split.test < 1 and split.validation + split.test < 1):
         raise ConfigError(
             f"`validation` and `test` of {type(split).__name__} must be fractions that leave something to train on, "
@@ -317,12 +318,14 @@ def _check_fractions(split):
         )
 
 
-def _check_events(log):
+def _check_events(log: InteractionLog) -> None:
     if len(log) == 0:
         raise DataError("The log has no events to split.")
 
 
-def _checked(split, strategy):
+def _checked(
+    split: Split, strategy: Temporal | Newest | LeaveLastOut | UserHeldOut | RandomHoldout | RandomPerUser
+) -> Split:
     wants = [("train", True), ("validation", getattr(strategy, "validation", 1) > 0), ("test", True)]
     for part, wanted in wants:
         if wanted and len(getattr(split, part)) == 0:

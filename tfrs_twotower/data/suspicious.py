@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from tfrs_twotower.columns import EVENT, ITEM_ID, LABEL, SESSION, USER_ID
 from tfrs_twotower.data import values
+from tfrs_twotower.data.log import InteractionLog
 
 _CORRELATION = 0.95  # of ranks, from which a column is suspicious
 _TOLD = 0.5  # share of the events whose item a column tells, from which it is
@@ -15,7 +18,7 @@ _LEAST = 20  # entities or distinct values below which nothing is said
 _EVENTS = 200_000  # looked at
 
 
-def suspicious_notes(log):
+def suspicious_notes(log: InteractionLog) -> Iterator[str]:
     """A line for each column of a log that may know what evaluation asks.
 
     In the tables: a number that ranks users or items as their event counts in the whole log do, test events included.
@@ -36,7 +39,7 @@ def suspicious_notes(log):
                    "cannot know it: leave it out, or make it a column of the items")
 
 
-def _rank_correlation(column, counts):
+def _rank_correlation(column: pa.ChunkedArray, counts: np.ndarray) -> float:
     """Spearman's ρ of a column of numbers and counts above 0; 0 where there is too little to say."""
     kind = column.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
@@ -48,7 +51,7 @@ def _rank_correlation(column, counts):
     return float(known.rank().corr().iloc[0, 1])
 
 
-def _told(log, name):
+def _told(log: InteractionLog, name: str) -> float:
     """The share of events whose item is the most frequent item of the other events with the same value.
 
     0 where guessing the most frequent item of the log is right at least half as often.

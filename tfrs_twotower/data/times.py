@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from tfrs_twotower.columns import TIMESTAMP
 from tfrs_twotower.data import values
+from tfrs_twotower.data.rejects import Checks
 from tfrs_twotower.data.source import UNIT
 from tfrs_twotower.errors import DataError
 
@@ -22,7 +23,7 @@ _READ_AS = {
 }
 
 
-def numbers_of(times):
+def numbers_of(times: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """float64 [any]: those of the times that are finite numbers, or text of such."""
     times = values.one(times)
     if pa.types.is_temporal(times.type) or pa.types.is_date(times.type):
@@ -34,7 +35,7 @@ def numbers_of(times):
     return found[np.isfinite(found)]
 
 
-def found_unit(numbers, where):
+def found_unit(numbers: np.ndarray, where: str) -> tuple[str, str | None]:
     """(the unit of the numbers, one of `UNITS`; a note for the report, or None).
 
     Numbers too small for a time after 1973 are read as seconds: they still give an order.
@@ -73,12 +74,14 @@ class Times:
       there: whether the log has times; None before the first batch
     """
 
-    def __init__(self, accepted, notes):
-        self.there, self._unit, self._notes = None, None, notes
+    def __init__(self, accepted: tuple[float, float], notes: list[str]) -> None:
+        self.there: bool | None = None
+        self._unit: str | None = None
+        self._notes = notes
         self._start, self._end = accepted
         self._finer, self._too_large, self._none = "", 0, False
 
-    def read(self, checks, batch, file):
+    def read(self, checks: Checks, batch: pa.RecordBatch, file: str) -> np.ndarray:
         """int64 [n], seconds since 1970, 0 where there is none; a row whose time is bad fails its check."""
         there = TIMESTAMP in batch.schema.names
         if self.there not in (None, there):
@@ -102,14 +105,14 @@ class Times:
             self._finer = self._finer_unit(values.one(raw).filter(pa.array(outside)))
         return seconds
 
-    def _found_unit(self, raw, file):
+    def _found_unit(self, raw: pa.Array, file: str) -> str:
         """The unit of numbers, by the first batch that has some."""
         if self._unit is None and len(numbers := numbers_of(raw)):
             self._unit, note = found_unit(numbers, file)
             self._notes += [note] if note else []
         return self._unit or "s"
 
-    def _finer_unit(self, outside):
+    def _finer_unit(self, outside: pa.Array) -> str:
         """The unit in which most of the times that are too large would be in range, or ""."""
         for unit in ("ms", "us", "ns"):
             seconds, ok = values.seconds(outside, unit)
@@ -117,7 +120,7 @@ class Times:
                 return unit
         return ""
 
-    def hint(self, rows):
+    def hint(self, rows: int) -> str:
         """What the bad times look like: sentences with a space after them, or ""."""
         if self._finer and self._too_large > 0.9 * rows:
             unit = self._finer

@@ -1,5 +1,7 @@
 """Columns of the events that are not read although their names suggest what an event is worth."""
 
+from collections.abc import Iterable, Iterator
+
 _OUTCOMES = ("rating", "ratings", "score", "stars", "star_rating", "grade")
 _LABELS = ("label", "target", "click", "clicked", "is_click", "is_clicked", "like", "liked", "is_like", "is_liked",
            "converted", "conversion", "is_positive", "watched", "purchased", "bought")
@@ -8,7 +10,7 @@ _WEIGHTS = ("count", "counts", "play_count", "playcount", "plays", "listens", "w
 _EVENTS = ("event", "event_type", "action", "action_type", "behavior", "behaviour", "behavior_type", "interaction_type")
 
 
-def unread_notes(names):
+def unread_notes(names: Iterable[str]) -> Iterator[str]:
     """A line for each unread column that may say what an event is worth, with the option that reads it."""
     for name in names:
         word = name.lower().strip().replace(" ", "_").replace("-", "_")

@@ -21,7 +21,7 @@ _NO_IDS = [*MISSING, "-1", "-1.0"]
 NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 
 
-def plain(array, label):
+def plain(array: pa.Array | pa.ChunkedArray, label: str) -> pa.Array:
     """Any Arrow array as one of the plain types. NaN becomes null, dates and times become seconds since 1970.
 
     Args:
@@ -52,12 +52,12 @@ def plain(array, label):
     return pc.if_else(pc.is_nan(array), pa.scalar(None, target), array) if target == pa.float64() else array
 
 
-def is_list(kind):
+def is_list(kind: pa.DataType) -> bool:
     """Is this Arrow type one of the list types?"""
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
-def _plain_list(array, label):
+def _plain_list(array: pa.Array, label: str) -> pa.ListArray:
     lengths = pc.list_value_length(array)
     offsets = np.zeros(len(array) + 1, np.int32)
     np.cumsum(numpy(pc.fill_null(lengths, 0)), out=offsets[1:])
@@ -66,7 +66,7 @@ def _plain_list(array, label):
     return pa.ListArray.from_arrays(pa.array(offsets), values, mask=array.is_null())
 
 
-def _target(kind):
+def _target(kind: pa.DataType) -> pa.DataType | None:
     if pa.types.is_integer(kind):
         return pa.int64()
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
@@ -76,19 +76,19 @@ def _target(kind):
     return pa.string() if any(test(kind) for test in texts) else None
 
 
-def one(array):
+def one(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     """A single pa.Array."""
     if isinstance(array, pa.ChunkedArray):
         return pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
     return array
 
 
-def numpy(array):
+def numpy(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """An Arrow array as a NumPy array, copied where Arrow packs it otherwise."""
     return array.to_numpy(zero_copy_only=False)
 
 
-def ids(array, label):
+def ids(array: pa.Array | pa.ChunkedArray, label: str) -> tuple[pa.Array, np.ndarray]:
     """Ids as string or int64.
 
     Whole numbers stored as floats (as pandas stores a column with gaps) become int64. Null, -1, empty and blank text,
@@ -116,7 +116,7 @@ def ids(array, label):
     return pc.if_else(missing, pa.scalar(None, pa.int64()), array), malformed
 
 
-def missing(array):
+def missing(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """bool [n]: null or empty."""
     array = one(array)
     mask = numpy(array.is_null(nan_is_null=True))
@@ -125,7 +125,7 @@ def missing(array):
     return mask
 
 
-def numbers(array, label):
+def numbers(array: pa.Array | pa.ChunkedArray, label: str) -> np.ndarray:
     """Numbers, or text that stands for numbers, as float64 [n]: NaN where missing or not a number."""
     array = plain(array, label)
     if is_list(array.type):
@@ -139,7 +139,7 @@ def numbers(array, label):
     return numpy(array.cast(pa.float64(), safe=False))
 
 
-def labels(array, label):
+def labels(array: pa.Array | pa.ChunkedArray, label: str) -> np.ndarray:
     """Labels, also as text, as float64 [n]: 1 and 0 for true and false, NaN for what is no label."""
     array = plain(array, label)
     if pa.types.is_string(array.type):
@@ -152,7 +152,7 @@ def labels(array, label):
 TIMES = "a number of a unit that `--time-unit` knows, or ISO 8601 text such as 2026-01-31T12:00:00Z"
 
 
-def seconds(array, unit):
+def seconds(array: pa.Array | pa.ChunkedArray, unit: str) -> tuple[np.ndarray, np.ndarray]:
     """Times as seconds since 1970, UTC, rounded down.
 
     Takes dates, timestamps (without a zone: UTC), ISO 8601 text, and numbers in `unit` (one of `times.UNITS`) or text
@@ -178,7 +178,7 @@ def seconds(array, unit):
     return _seconds_of_floats(numbers(array, "timestamp"), unit)
 
 
-def calendar(values):
+def calendar(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Digits of a date (yyyymm, yyyymmdd, or yyyymmdd with HH, MM, SS) as (seconds since 1970; bool [n]: is a date)."""
     with np.errstate(invalid="ignore"):
         whole = (values == np.floor(values)) & (values >= 197_001) & (values < 1e14)
@@ -196,7 +196,7 @@ def calendar(values):
     return day.astype(np.int64) * 86_400.0 + parts[0] * 3600 + parts[1] * 60 + parts[2], ok
 
 
-def _seconds_of_floats(values, unit):
+def _seconds_of_floats(values: np.ndarray, unit: str) -> tuple[np.ndarray, np.ndarray]:
     if unit == "calendar":
         values, ok = calendar(values)
         values = np.where(ok, values, np.nan)
@@ -209,7 +209,7 @@ def _seconds_of_floats(values, unit):
     return np.where(ok, values, 0).astype(np.int64), ok
 
 
-def _seconds_of_text(array, unit):
+def _seconds_of_text(array: pa.Array, unit: str) -> tuple[np.ndarray, np.ndarray]:
     numeric = numpy(pc.fill_null(pc.match_substring_regex(array, NUMBER), False))
     values, ok = np.zeros(len(array), np.int64), np.zeros(len(array), bool)
     if numeric.any():
@@ -224,7 +224,7 @@ def _seconds_of_text(array, unit):
     return values, ok
 
 
-def parse_text(array, parse_as, label):
+def parse_text(array: pa.Array | pa.ChunkedArray, parse_as: str, label: str) -> tuple[pa.Array, np.ndarray]:
     """Text of a context column as what it stands for.
 
     Args:
@@ -249,7 +249,7 @@ def parse_text(array, parse_as, label):
     return pa.array(values, mask=gone | ~ok), ~gone & ~ok
 
 
-def infinite(array):
+def infinite(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """bool [n]: an infinite number (or a list with one)."""
     if pa.types.is_floating(array.type):
         return numpy(pc.fill_null(pc.is_inf(array), False))

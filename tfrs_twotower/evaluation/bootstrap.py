@@ -5,7 +5,7 @@ import numpy as np
 _WEIGHTS_AT_ONCE = 4_000_000
 
 
-def resampled_means(values, replicates, seed):
+def resampled_means(values: np.ndarray, replicates: int, seed: int) -> np.ndarray:
     """float64 [replicates, m]: means of `values` over queries drawn with replacement.
 
     Args:
@@ -34,7 +34,7 @@ def resampled_means(values, replicates, seed):
     return np.concatenate(means)
 
 
-def intervals(values, replicates=1000, seed=0, level=0.95):
+def intervals(values: np.ndarray, replicates: int = 1000, seed: int = 0, level: float = 0.95) -> np.ndarray:
     """float64 [m, 2]: the central `level` of the resampled means of each column of `values` [q, m]."""
     means = np.sort(resampled_means(values, replicates, seed), axis=0)  # NaN last
     last = (~np.isnan(means)).sum(axis=0) - 1
@@ -42,7 +42,7 @@ def intervals(values, replicates=1000, seed=0, level=0.95):
     return np.stack([_at(means, last * tail), _at(means, last * (1.0 - tail))], axis=1)
 
 
-def _at(ordered, place):
+def _at(ordered: np.ndarray, place: np.ndarray) -> np.ndarray:
     """The value at a fractional row of each sorted column (much faster than np.nanpercentile)."""
     below, column = np.floor(place).astype(int), np.arange(len(place))
     low, high = ordered[below, column], ordered[np.ceil(place).astype(int), column]

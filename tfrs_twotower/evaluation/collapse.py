@@ -29,7 +29,7 @@ class Collapse:
     message: str | None
 
 
-def collapse(queries, candidates, top):
+def collapse(queries: np.ndarray, candidates: np.ndarray, top: np.ndarray) -> Collapse:
     """Measures the spread of the vectors and of the recommendations.
 
     Args:
@@ -62,13 +62,13 @@ def collapse(queries, candidates, top):
     return Collapse(query_cosine, candidate_cosine, effective, distinct, message)
 
 
-def _unit(vectors):
+def _unit(vectors: np.ndarray) -> np.ndarray:
     vectors = vectors.astype(np.float64)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(length > 0, length, 1.0)
 
 
-def _mean_cosine(unit):
+def _mean_cosine(unit: np.ndarray) -> float:
     """Mean over all pairs of different rows, in one pass: (‖Σ u‖² − Σ ‖u‖²) / (n (n − 1))."""
     if len(unit) < 2:
         return 0.0
@@ -76,7 +76,7 @@ def _mean_cosine(unit):
     return float((np.square(unit.sum(axis=0)).sum() - own) / (len(unit) * (len(unit) - 1)))
 
 
-def _effective_rank(unit):
+def _effective_rank(unit: np.ndarray) -> float:
     centred = unit - unit.mean(axis=0)
     power = np.clip(np.linalg.eigvalsh(centred.T @ centred), 0.0, None)
     if power.sum() <= 1e-12 * len(unit):

@@ -29,7 +29,7 @@ class EvaluationConfig:
     bootstrap: int = 1000
     baseline_seconds: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.ks or any(k < 1 for k in self.ks):
             rule, way_out = "be one or more numbers of at least 1", "Pass for example (10, 100)."
             raise ConfigError(invalid("EvaluationConfig.ks", rule, self.ks, way_out))
@@ -40,11 +40,11 @@ class EvaluationConfig:
             rule = f"be at least {_LEAST}, or 0"
             raise ConfigError(invalid("EvaluationConfig.bootstrap", rule, self.bootstrap, "0 gives no intervals."))
 
-    def seconds(self, events):
+    def seconds(self, events: int) -> int:
         """`baseline_seconds` for a number of training events."""
         return 40 + events // 5_000 if self.baseline_seconds is None else self.baseline_seconds
 
-    def metrics(self):
+    def metrics(self) -> list[str]:
         """The names of all metrics that an evaluation gives."""
         at_k = ("recall", "hit_rate", "ndcg", "novelty", "coverage")
         return [f"{name}@{k}" for k in self.ks for name in at_k] + ["mrr"]

@@ -1,15 +1,21 @@
 """The one call: exact metrics, their intervals and slices, of a model or a baseline."""
 
 import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import EvaluationError, invalid
 from tfrs_twotower.evaluation import metrics as measures
 from tfrs_twotower.evaluation.bootstrap import intervals
+from tfrs_twotower.evaluation.per_query import PerQuery
 from tfrs_twotower.evaluation.plain import as_asked
 from tfrs_twotower.evaluation.ranking import rank
+from tfrs_twotower.evaluation.scorers import Scorer
 from tfrs_twotower.evaluation.slices import slice_masks
 
 
@@ -42,15 +48,18 @@ class Evaluation:
     targets_sha256: str
     per_query: dict = field(repr=False)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """JSON-ready: all but the recommendations and the values of single queries."""
         names = ("metrics", "intervals", "slices", "queries", "dropped", "targets", "candidates", "targets_sha256")
         return {name: getattr(self, name) for name in names}
 
 
 def evaluate(
-    scores, targets, exclude=None, train_counts=None, ks=(10, 50, 100), cold_users=None, seed=0, bootstrap=1000
-):
+    scores: Scorer | np.ndarray | pd.DataFrame, targets: Ragged | Sequence[Sequence[int]] | pd.DataFrame,
+    exclude: Ragged | Sequence[Sequence[int]] | pd.DataFrame | None = None,
+    train_counts: np.ndarray | Sequence[int] | None = None, ks: Iterable[int] = (10, 50, 100),
+    cold_users: np.ndarray | Sequence[bool] | None = None, seed: int = 0, bootstrap: int = 1000,
+) -> Evaluation:
     """Ranks the whole catalogue for every query and measures the outcome.
 
     Args:
@@ -76,7 +85,9 @@ def evaluate(
     if train_counts is not None:
         per_query.update({f"novelty@{k}": measures.novelty(ranking, k, train_counts) for k in ks})
     masks = slice_masks(ranking.targets, train_counts, cold_users)
-    sliced = {name: measures.per_query(ranking, ks, mask) for name, mask in masks.items()}
+    sliced: dict[str | None, dict[str, np.ndarray]] = {
+        name: measures.per_query(ranking, ks, mask) for name, mask in masks.items()
+    }
     means, bounds = _summary({None: per_query, **sliced}, bootstrap, seed)
     coverage = {f"coverage@{k}": measures.coverage(ranking, k) for k in ks}
     slices = {}
@@ -98,7 +109,9 @@ def evaluate(
     )
 
 
-def compare(a, b, seed=0, bootstrap=1000):
+def compare(
+    a: Evaluation | PerQuery, b: Evaluation | PerQuery, seed: int = 0, bootstrap: int = 1000
+) -> dict[str, dict[str, Any]]:
     """How much `a` is better than `b`, by a paired bootstrap over the same queries.
 
     Returns:
@@ -122,7 +135,9 @@ def compare(a, b, seed=0, bootstrap=1000):
     }
 
 
-def _checked(scorer, train_counts, ks):
+def _checked(
+    scorer: Scorer, train_counts: np.ndarray | Sequence[int] | None, ks: Iterable[int]
+) -> tuple[int, ...]:
     """The cut-offs, ascending and distinct."""
     ks = tuple(sorted(set(ks)))
     if not ks or ks[0] < 1:
@@ -137,7 +152,9 @@ def _checked(scorer, train_counts, ks):
     return ks
 
 
-def _summary(groups, bootstrap, seed):
+def _summary(
+    groups: Mapping[str | None, Mapping[str, np.ndarray]], bootstrap: int, seed: int
+) -> tuple[dict[str | None, dict[str, float]], dict[str | None, dict[str, list[float]]]]:
     """{group: {metric: mean}} and {group: {metric: [low, high]}} of {group: {metric: [q]}}: one bootstrap."""
     keys = [(group, name) for group, columns in groups.items() for name in columns]
     values = np.stack([groups[group][name] for group, name in keys], axis=1)
@@ -150,7 +167,7 @@ def _summary(groups, bootstrap, seed):
     return means, bounds
 
 
-def _fingerprint(targets):
+def _fingerprint(targets: Ragged) -> str:
     digest = hashlib.sha256(targets.offsets.astype("<i8").tobytes())
     digest.update(targets.values.astype("<i4").tobytes())
     return digest.hexdigest()

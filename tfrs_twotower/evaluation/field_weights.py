@@ -1,11 +1,19 @@
 """How much each field of a tower counts, where the encoder weighs its fields."""
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from tfrs_twotower.towers import Tower
 
 _ROWS = 4096  # a mean over more says no more
 
 
-def field_weights(tower, gather, rows):
+def field_weights(
+    tower: "Tower", gather: Callable[[np.ndarray], dict[str, Any]], rows: np.ndarray | Sequence[int]
+) -> dict[str, float]:
     """{field name: the mean of its weights}; empty for an encoder that weighs none (`SENet` does).
 
     Args:

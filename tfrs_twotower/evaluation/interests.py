@@ -20,7 +20,7 @@ class Interests:
     overlap: float
 
 
-def interests(queries, candidates, block=256):
+def interests(queries: np.ndarray, candidates: np.ndarray, block: int = 256) -> Interests:
     """Measures [q, interests, dim] query vectors, two interests or more, against [n, dim] candidates."""
     queries, candidates = np.asarray(queries, np.float32), np.asarray(candidates, np.float32)
     first, second = np.triu_indices(queries.shape[1], 1)

@@ -1,11 +1,14 @@
 """The metrics of each query, and those of the whole set of recommendations."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from tfrs_twotower.evaluation.ranking import Ranking
 from tfrs_twotower.evaluation.views import query_rows
 
 
-def per_query(ranking, ks, counted=None):
+def per_query(ranking: Ranking, ks: Sequence[int], counted: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Relevance metrics of each query at each K.
 
     `recall@K`: targets found among the first K over the number of targets (not over min(K, targets)).
@@ -41,7 +44,7 @@ def per_query(ranking, ks, counted=None):
     return metrics
 
 
-def reciprocal_rank(ranking):
+def reciprocal_rank(ranking: Ranking) -> np.ndarray:
     """float64 [q]: 1 / rank of the best target at any depth; 0 if none is in the catalogue. Mean: MRR.
 
     NaN where a query has no target.
@@ -50,12 +53,12 @@ def reciprocal_rank(ranking):
     return np.where(asked(ranking), np.where(first > 0, 1.0 / np.maximum(first, 1), 0.0), np.nan)
 
 
-def asked(ranking):
+def asked(ranking: Ranking) -> np.ndarray:
     """bool [q]: whether a query has a target."""
     return ranking.targets.lengths > 0
 
 
-def novelty(ranking, k, train_counts):
+def novelty(ranking: Ranking, k: int, train_counts: np.ndarray | Sequence[int]) -> np.ndarray:
     """float64 [q]: mean of −log2 p(item) over the first K recommendations; NaN without any, or without a target.
 
     p(item) = (count + 1) / (all events + n): training counts, smoothed by one event an item.
@@ -68,7 +71,7 @@ def novelty(ranking, k, train_counts):
     return total / np.where(given.any(axis=1), given.sum(axis=1), np.nan)
 
 
-def coverage(ranking, k):
+def coverage(ranking: Ranking, k: int) -> float:
     """Distinct candidates among the first K of all queries with a target, over the catalogue's size."""
     top = ranking.top[asked(ranking), :k]
     return len(np.unique(top[top >= 0])) / ranking.catalogue

@@ -2,11 +2,16 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tfrs_twotower.errors import EvaluationError
+
+if TYPE_CHECKING:
+    from tfrs_twotower.evaluation.evaluate import Evaluation
 
 FILE = "per_query.npz"
 _TARGETS = "targets_sha256"
@@ -25,16 +30,18 @@ class PerQuery:
     targets_sha256: str
 
 
-def write_per_query(folder, evaluations, targets_sha256):
+def write_per_query(
+    folder: str | os.PathLike[str], evaluations: Mapping[str, "Evaluation"], targets_sha256: str
+) -> None:
     """Keeps the values of {name: `Evaluation`} in a folder's `per_query.npz`."""
     arrays = {f"{name}/{metric}": v for name, e in evaluations.items() for metric, v in e.per_query.items()}
     aside = Path(folder) / f".{FILE}"
     with open(aside, "wb") as file:
-        np.savez_compressed(file, **arrays, **{_TARGETS: targets_sha256})
+        np.savez_compressed(file, **arrays, **{_TARGETS: targets_sha256})  # type: ignore[arg-type]  # none is an option
     os.replace(aside, Path(folder) / FILE)
 
 
-def read_per_query(folder, name="model"):
+def read_per_query(folder: str | os.PathLike[str], name: str = "model") -> PerQuery:
     """The `PerQuery` of one evaluation in a folder.
 
     Raises:

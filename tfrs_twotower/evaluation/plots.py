@@ -1,14 +1,19 @@
 """The pictures of a report, as PNG files. Needs the extra `plots`."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
+from tfrs_twotower.evaluation.evaluate import Evaluation
 from tfrs_twotower.evaluation.slices import DECILES
 from tfrs_twotower.extras import require
 
 _COLOURS = ("#1f5fa8", "#d9822b", "#3c8d5a", "#8a5aa8", "#6b6b6b")
 
 
-def plot_deciles(evaluations, path, metric="recall@10"):
+def plot_deciles(
+    evaluations: Mapping[str, Evaluation], path: str | os.PathLike[str], metric: str = "recall@10"
+) -> None:
     """Writes bars of `metric` by the target's popularity decile, a group a decile, a bar an evaluation.
 
     Args:
@@ -48,6 +53,6 @@ def plot_deciles(evaluations, path, metric="recall@10"):
     figure.savefig(path)
 
 
-def _tick(evaluation, decile):
+def _tick(evaluation: Evaluation, decile: int) -> str:
     part = evaluation.slices.get(f"item_decile_{decile}")
     return f"{decile}\n{part['targets'] if part else 0:,}"

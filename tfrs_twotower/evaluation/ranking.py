@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import EvaluationError, invalid
-from tfrs_twotower.evaluation.scorers import check_scorer, finite_rows, pairs
+from tfrs_twotower.evaluation.scorers import Scorer, check_scorer, finite_rows, pairs
 from tfrs_twotower.evaluation.views import is_in, kept, query_rows
 
 _BLOCK_BYTES = 256 * 2**20
@@ -37,7 +37,9 @@ class Ranking:
     max_k: int
 
 
-def rank(scorer, targets, exclude=None, max_k=100, block=None):
+def rank(
+    scorer: Scorer, targets: Ragged, exclude: Ragged | None = None, max_k: int = 100, block: int | None = None
+) -> Ranking:
     """Ranks the targets of each query among all candidates.
 
     The rank of a target is 1 + the number of candidates that score higher + the number of candidates that
@@ -87,7 +89,7 @@ def rank(scorer, targets, exclude=None, max_k=100, block=None):
     return Ranking(targets, ranks, first_rank, top, scorer.catalogue, max_k)
 
 
-def _distinct(targets):
+def _distinct(targets: Ragged) -> Ragged:
     """Sorts each row and drops repeated positions; −1 stays as often as it stands."""
     rows = query_rows(targets)
     order = np.lexsort((targets.values, rows))
@@ -98,7 +100,9 @@ def _distinct(targets):
     return Ragged.from_lengths(values[keep], counts)
 
 
-def _rank_block(scorer, start, stop, positives, excluded, max_k):
+def _rank_block(
+    scorer: Scorer, start: int, stop: int, positives: np.ndarray, excluded: np.ndarray, max_k: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns ranks [positives], first rank [rows] and recommended positions [rows, ≤ max_k]."""
     scores = tf.convert_to_tensor(scorer.scores(start, stop), tf.float32)
     if scores.shape != (stop - start, scorer.catalogue):
@@ -125,7 +129,9 @@ def _rank_block(scorer, start, stop, positives, excluded, max_k):
     ],
     autograph=False,
 )
-def _search(scores, excluded, positives, depth):
+def _search(
+    scores: tf.Tensor, excluded: tf.Tensor, positives: tf.Tensor, depth: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """The passes over a block of scores.
 
     Returns:
@@ -143,7 +149,7 @@ def _search(scores, excluded, positives, depth):
     return own, values, top, threshold, at_least
 
 
-def _top_k(scores, k):
+def _top_k(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Exact top-k of [b, n] through the maxima of small groups; equal scores by position.
 
     The k groups with the largest maxima hold the k best scores; groups are compared in position order,
@@ -160,7 +166,9 @@ def _top_k(scores, k):
     return values, tf.gather(chosen, at // _GROUP, batch_dims=1) * _GROUP + at % _GROUP
 
 
-def _as_good(values, at_least, threshold, rows, own):
+def _as_good(
+    values: np.ndarray, at_least: np.ndarray, threshold: np.ndarray, rows: np.ndarray, own: np.ndarray
+) -> np.ndarray:
     """int64 [positives]: candidates that score at least as high, itself included.
 
     Exact where the positive lies above the last of the best scores or on the row's threshold. Elsewhere
@@ -176,7 +184,9 @@ def _as_good(values, at_least, threshold, rows, own):
     return np.where(own > values[rows, -1], low, deep)
 
 
-def _resolve_ties(rows, own, reached, size):
+def _resolve_ties(
+    rows: np.ndarray, own: np.ndarray, reached: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Ranks [positives] and the first rank [size] from the number of candidates as good as each positive."""
     order = np.lexsort((-own, rows))
     row, score = rows[order], own[order]

@@ -1,9 +1,14 @@
 """Plain-text tables for the terminal: a model never stands without its baselines."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfrs_twotower.evaluation.evaluate import Evaluation
+
 _BOUNDED = 3  # evaluations of which all intervals fit into a line
 
 
-def metric_table(evaluations):
+def metric_table(evaluations: Mapping[str, Evaluation]) -> str:
     """One row a metric, one column an evaluation. Values have intervals; of more than three columns, the first alone.
 
     Args:
@@ -22,7 +27,7 @@ def metric_table(evaluations):
     return _aligned(["metric", *evaluations], rows)
 
 
-def slice_table(evaluations, metric):
+def slice_table(evaluations: Mapping[str, Evaluation], metric: str) -> str:
     """One row a slice with its number of targets, and `metric` of each evaluation."""
     first = next(iter(evaluations.values()))
     rows = []
@@ -35,7 +40,7 @@ def slice_table(evaluations, metric):
     return _aligned([f"{metric} by slice", "targets", *evaluations], rows)
 
 
-def view_table(views, k):
+def view_table(views: Mapping[str, Mapping[str, Any]], k: int) -> str:
     """Rows for NDCG and recall at `k` in each view, one column an evaluation.
 
     Args:
@@ -49,13 +54,13 @@ def view_table(views, k):
     return _aligned(["view", "targets", *names], rows)
 
 
-def paired_table(rows, metrics):
+def paired_table(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> str:
     """One row a run, one column a metric: its value and its difference to the first run, with the interval.
 
     Args:
       rows: dicts of "run", "queries" and, by metric, "value", and "difference" and "interval" but for the first.
     """
-    def cell(found):
+    def cell(found: Mapping[str, Any]) -> str:
         text = f"{found['value']:.4f}"
         if "difference" not in found:
             return text
@@ -66,14 +71,14 @@ def paired_table(rows, metrics):
     return _aligned(["run", "queries", *metrics], lines)
 
 
-def _cell(value, interval):
+def _cell(value: float | None, interval: Sequence[float] | None) -> str:
     if value is None:
         return "–"
     text = f"{value:.4f}" if abs(value) < 1 else f"{value:.3f}"
     return f"{text} [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else text
 
 
-def _aligned(heading, rows):
+def _aligned(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(heading, *rows)]
     lines = [heading, ["-" * width for width in widths], *rows]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths)).rstrip() for line in lines)

@@ -1,8 +1,12 @@
 """A retrieval whose first answers are put in another order, as a scorer."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
+from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.evaluation.ranking import pairs
+from tfrs_twotower.evaluation.scorers import DotScorer
 
 
 class RerankedScorer:
@@ -16,14 +20,17 @@ class RerankedScorer:
       exclude: `Ragged`, positions that are not retrieved, or None.
     """
 
-    def __init__(self, retrieval, rescore, top, exclude=None):
+    def __init__(
+        self, retrieval: DotScorer, rescore: Callable[[int, int, tf.Tensor], tf.Tensor], top: int,
+        exclude: Ragged | None = None,
+    ) -> None:
         self.retrieval, self._rescore = retrieval, rescore
         self.size, self.catalogue = retrieval.size, retrieval.catalogue
         self.queries, self.candidates = retrieval.queries, retrieval.candidates
         self._top = min(top, self.catalogue)
         self._exclude = exclude
 
-    def scores(self, start, stop):
+    def scores(self, start: int, stop: int) -> tf.Tensor:
         """float32 [stop - start, n]."""
         scores = tf.convert_to_tensor(self.retrieval.scores(start, stop))
         values, positions = tf.math.top_k(self._open(scores, start, stop), min(self._top + 1, self.catalogue))
@@ -37,7 +44,7 @@ class RerankedScorer:
         cells = tf.boolean_mask(tf.stack([rows, positions], axis=2), found)
         return tf.tensor_scatter_nd_update(scores, cells, tf.boolean_mask(values, found))
 
-    def _open(self, scores, start, stop):
+    def _open(self, scores: tf.Tensor, start: int, stop: int) -> tf.Tensor:
         """`scores`, −inf where nothing is retrieved."""
         excluded = pairs(self._exclude, start, stop)
         return tf.tensor_scatter_nd_update(scores, excluded, tf.fill([len(excluded)], float("-inf")))

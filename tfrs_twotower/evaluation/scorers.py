@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import EvaluationError
 
 
@@ -15,7 +16,7 @@ class Scorer(Protocol):
     size: int  # queries
     catalogue: int  # candidates
 
-    def scores(self, start: int, stop: int):
+    def scores(self, start: int, stop: int) -> np.ndarray | tf.Tensor:
         """float32 [stop - start, catalogue]: array or tensor; row i belongs to query `start + i`."""
 
 
@@ -33,7 +34,10 @@ class DotScorer:
       EvaluationError: a vector is NaN or infinite, or the shapes do not agree.
     """
 
-    def __init__(self, queries, candidates, bias=None, own=None):
+    def __init__(
+        self, queries: np.ndarray | tf.Tensor, candidates: np.ndarray | tf.Tensor, bias: np.ndarray | None = None,
+        own: tuple[Ragged, np.ndarray] | None = None,
+    ) -> None:
         self.queries = finite_rows("queries", np.asarray(queries, np.float32))
         self.candidates = finite_rows("candidates", np.asarray(candidates, np.float32))
         if self.candidates.ndim != 2 or self.queries.ndim not in (2, 3):
@@ -52,7 +56,7 @@ class DotScorer:
         self._own = own
         self._bias = tf.zeros([]) if bias is None else tf.constant(bias, tf.float32)
 
-    def scores(self, start, stop):
+    def scores(self, start: int, stop: int) -> tf.Tensor:
         """float32 [stop - start, n]."""
         block = self.queries[start:stop]
         interests = [block] if block.ndim == 2 else [block[:, i] for i in range(block.shape[1])]
@@ -65,7 +69,7 @@ class DotScorer:
         return tf.tensor_scatter_nd_add(best, pairs(positions, start, stop), values[span])
 
 
-def pairs(ragged, start, stop):
+def pairs(ragged: Ragged | None, start: int, stop: int) -> np.ndarray:
     """int32 [any, 2]: (query in the block, position) of the rows start to stop, without −1."""
     if ragged is None:
         return np.zeros((0, 2), np.int32)
@@ -75,7 +79,7 @@ def pairs(ragged, start, stop):
     return np.stack([rows, values], axis=1).astype(np.int32)[values >= 0]
 
 
-def finite_rows(argument, values, first_row=0):
+def finite_rows(argument: str, values: np.ndarray, first_row: int = 0) -> np.ndarray:
     """Returns `values` [rows, ...], or an `EvaluationError` that counts the rows with NaN or infinity."""
     good = np.isfinite(values).reshape(len(values), -1).all(axis=1)
     if not good.all():
@@ -87,7 +91,7 @@ def finite_rows(argument, values, first_row=0):
     return values
 
 
-def check_scorer(scorer, name, ragged):
+def check_scorer(scorer: Scorer, name: str, ragged: Ragged) -> None:
     """`EvaluationError` unless `ragged` has one row a query and holds positions of the catalogue or −1."""
     rows = len(ragged.offsets) - 1
     if rows != scorer.size:

@@ -1,14 +1,17 @@
 """Which targets belong to which slice: popular or rare, cold or warm items, cold or warm users."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import EvaluationError, invalid
 from tfrs_twotower.evaluation.views import query_rows
 
 DECILES = 10
 
 
-def popularity_deciles(train_counts):
+def popularity_deciles(train_counts: np.ndarray | Sequence[int]) -> np.ndarray:
     """int [n]: 1 (least popular) to 10 by training count.
 
     decile = 1 + ⌊10 · (candidates with a smaller count) / n⌋, so equal counts share a decile and, where many
@@ -19,7 +22,10 @@ def popularity_deciles(train_counts):
     return 1 + DECILES * smaller // len(counts)
 
 
-def slice_masks(targets, train_counts, cold_users=None):
+def slice_masks(
+    targets: Ragged, train_counts: np.ndarray | Sequence[int] | None,
+    cold_users: np.ndarray | Sequence[bool] | None = None,
+) -> dict[str, np.ndarray]:
     """{slice name: bool [targets]}: the targets that count in a slice; empty slices are left out.
 
     `item_decile_1` … `item_decile_10`: the target's popularity decile. `cold_items`: targets with no
@@ -40,7 +46,7 @@ def slice_masks(targets, train_counts, cold_users=None):
     return {name: mask for name, mask in masks.items() if mask.any()}
 
 
-def _by_item(values, counts):
+def _by_item(values: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
     known = values >= 0
     decile = np.where(known, popularity_deciles(counts)[values], 0)
     warm = known & (counts[values] > 0)

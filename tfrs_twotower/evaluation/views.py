@@ -2,37 +2,39 @@
 
 import numpy as np
 
+from tfrs_twotower.data.queries import Queries
 from tfrs_twotower.data.ragged import Ragged
+from tfrs_twotower.evaluation.config import EvaluationConfig
 
 ALL, REPEATS, DISCOVERY = "all", "repeats", "discovery"
 VIEWS = (REPEATS, DISCOVERY)
 MANY = 0.05  # share of repeats among the targets from which on they are part of the task
 
 
-def query_rows(ragged):
+def query_rows(ragged: Ragged) -> np.ndarray:
     """int64 [values]: the row of each value."""
     return np.repeat(np.arange(len(ragged), dtype=np.int64), ragged.lengths)
 
 
-def is_in(targets, seen):
+def is_in(targets: Ragged, seen: Ragged) -> np.ndarray:
     """bool [values]: whether a value of the `Ragged` targets is in the same row of `seen`; −1 never is."""
     span = 1 + max((int(r.values.max()) for r in (targets, seen) if len(r.values)), default=0)
     return (targets.values >= 0) & np.isin(_cells(targets, span), _cells(seen, span))
 
 
-def kept(ragged, mask):
+def kept(ragged: Ragged, mask: np.ndarray) -> Ragged:
     """`Ragged`: the values where `mask` [values] holds; rows may become empty."""
     rows = query_rows(ragged)
     return Ragged.from_lengths(ragged.values[mask], np.bincount(rows[mask], minlength=len(ragged)))
 
 
-def repeat_share(queries):
+def repeat_share(queries: Queries) -> float:
     """The share of the targets of `Queries` that the query's user had met before; 0 without targets."""
     found = is_in(queries.targets, queries.seen)
     return float(found.mean()) if len(found) else 0.0
 
 
-def viewed(queries, view):
+def viewed(queries: Queries, view: str) -> tuple[Ragged, Ragged | None]:
     """(targets, excluded items or None) of `Queries` in one view, both `Ragged` of item rows.
 
     ALL: all targets, nothing excluded. REPEATS: the seen targets, nothing excluded. DISCOVERY: the unseen targets; all
@@ -47,7 +49,7 @@ def viewed(queries, view):
     return kept(queries.targets, ~seen), queries.seen
 
 
-def chosen(config, queries):
+def chosen(config: EvaluationConfig, queries: Queries) -> tuple[bool, str | None]:
     """(`exclude_seen` of an `EvaluationConfig`, chosen by validation's `Queries` if None; a sentence about it)."""
     share = repeat_share(queries)
     found = f"{share:.1%} of the validation targets are items that the user had met before"
@@ -60,7 +62,7 @@ def chosen(config, queries):
     return config.exclude_seen, None
 
 
-def _cells(ragged, span):
+def _cells(ragged: Ragged, span: int) -> np.ndarray:
     """int64 [values]: (row, value) as one number; −1 for −1."""
     values = np.asarray(ragged.values, np.int64)
     return np.where(values >= 0, query_rows(ragged) * span + values, -1)

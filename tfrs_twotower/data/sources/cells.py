@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +20,7 @@ _DISTINCT = 0.8  # with fewer, more distinct values than this share are no list 
 _LOOKED_AT = 1000
 
 
-def kind_of(array):
+def kind_of(array: pa.Array | pa.ChunkedArray) -> str:
     """"null", "bool", "int64", "double", "timestamp" or "string": the type that fits all text of an array.
 
     Digits with a leading zero are text, as they are a code, such as a postal code.
@@ -37,7 +38,7 @@ def kind_of(array):
     return "string" if _times(texts) is None else "timestamp"
 
 
-def widest(kinds):
+def widest(kinds: Iterable[str]) -> str:
     """The kind as which texts of all these kinds can be read."""
     kinds = set(kinds) - {"null"}
     if len(kinds) < 2:
@@ -45,7 +46,7 @@ def widest(kinds):
     return "double" if kinds == {"int64", "double"} else "string"
 
 
-def typed(array, kind=None):
+def typed(array: pa.Array | pa.ChunkedArray, kind: str | None = None) -> pa.Array | pa.ChunkedArray:
     """An array of text converted to `kind`, or to the kind that fits it; null where it is missing."""
     array = _without_missing(array)
     kind = kind or kind_of(array)
@@ -56,7 +57,9 @@ def typed(array, kind=None):
     return _cast(array, {"int64": pa.int64(), "double": pa.float64()}.get(kind, pa.string()))
 
 
-def split_cells(table, id_name, separators, where):
+def split_cells(
+    table: pa.Table, id_name: str, separators: Mapping[str, str], where: str
+) -> tuple[pa.Table, list[str]]:
     """(the table with cells of several values as lists, a note for each such column).
 
     It detects JSON and Python lists, `["Action", "Comedy"]`, and categories such as `Action|Comedy`, if their values
@@ -88,18 +91,18 @@ def split_cells(table, id_name, separators, where):
     return table, notes
 
 
-def _share(mask):
+def _share(mask: pa.Array | pa.ChunkedArray) -> float:
     return pc.mean(pc.cast(mask, pa.float64())).as_py() or 0.0
 
 
-def split(column, separator, kind=pa.string()):
+def split(column: pa.Array | pa.ChunkedArray, separator: str, kind: pa.DataType = pa.string()) -> pa.ChunkedArray:
     """A text column as lists of the stripped, non-empty values between the separators, of Arrow type `kind`."""
     parts = pc.split_pattern(column, separator).to_pylist()
     values = [None if row is None else [v.strip() for v in row if v.strip()] for row in parts]
     return pa.chunked_array([pa.array(values, pa.list_(pa.string())).cast(pa.list_(kind))])
 
 
-def _categories(column):
+def _categories(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     share = _share(pc.match_substring(column, SEPARATOR))
     if share < _RARE:
         return None
@@ -110,7 +113,7 @@ def _categories(column):
     return found if again or many else None
 
 
-def _literals(column):
+def _literals(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     texts = column.to_pylist()
     for read in (json.loads, ast.literal_eval):
         try:
@@ -124,19 +127,19 @@ def _literals(column):
     return None
 
 
-def _without_missing(array):
+def _without_missing(array: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     missing = pc.is_in(pc.utf8_trim_whitespace(array), pa.array(MISSING))
     return pc.if_else(missing, pa.scalar(None, pa.string()), array)
 
 
-def _cast(array, kind):
+def _cast(array: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array | pa.ChunkedArray | None:
     try:
         return array if pa.types.is_string(kind) else pc.utf8_trim_whitespace(array).cast(kind)
     except pa.ArrowInvalid:
         return None
 
 
-def _times(array):
+def _times(array: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray | None:
     for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
         if (found := _cast(array, kind)) is not None:
             return found

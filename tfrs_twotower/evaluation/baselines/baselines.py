@@ -2,11 +2,13 @@
 
 import functools
 import time
+from collections.abc import Callable, Mapping, Sequence
 
+from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.evaluation.baselines import ease
 from tfrs_twotower.evaluation.baselines.bought_before import BoughtBefore
 from tfrs_twotower.evaluation.baselines.ease import EASE
-from tfrs_twotower.evaluation.baselines.events import WEEK, history_matrix, recent_counts
+from tfrs_twotower.evaluation.baselines.events import WEEK, TrainingEvents, history_matrix, recent_counts
 from tfrs_twotower.evaluation.baselines.ials import FACTORS, IALS
 from tfrs_twotower.evaluation.baselines.item_knn import ItemKNN
 from tfrs_twotower.evaluation.baselines.popularity import Popularity
@@ -37,11 +39,16 @@ class Baselines:
       skipped: {name: reason}.
     """
 
-    def __init__(self, events, seconds, repeats=False, histories=None, measure=None, seed=0):
+    def __init__(
+        self, events: TrainingEvents, seconds: float, repeats: bool = False, histories: Ragged | None = None,
+        measure: Callable[[Scorer], float] | None = None, seed: int = 0,
+    ) -> None:
         self._events, self._repeats, self._seed = events, repeats, seed
         self._counts, self._visits = events.counts(), events.visits()
         self._tuned, self.settings, self.skipped = {}, {}, {}
-        self._measure = None if histories is None else _Measure(histories, events.catalogue, measure)
+        self._measure = None if histories is None else _Measure(
+            histories, events.catalogue, measure  # type: ignore[arg-type]  # whoever gives histories gives it
+        )
         deadline = time.monotonic() + seconds
         knn = functools.partial(ItemKNN, self._visits)
         self._fit("item_knn", knn, _KNN, {"neighbours": 100}, deadline, share=1 / 4)
@@ -49,7 +56,7 @@ class Baselines:
         start = {"alpha": 4, "regularization": 10, "iterations": 16}
         self._fit("ials", self._ials, _IALS, start, deadline, share=1)
 
-    def scorers(self, histories):
+    def scorers(self, histories: Ragged) -> dict[str, Scorer]:
         """{name: `Scorer`} for queries of these histories: `Ragged` of candidate positions, oldest first."""
         size, events = len(histories), self._events
         found: dict[str, Scorer] = {"popularity": Popularity(self._counts, size)}
@@ -62,7 +69,10 @@ class Baselines:
             found[name] = tuned.fit.scorer(history_matrix(histories, events.catalogue, tuned.history))
         return found
 
-    def _fit(self, name, fit, grid, start, deadline, share):
+    def _fit(
+        self, name: str, fit: Callable[..., EASE | IALS | ItemKNN], grid: Mapping[str, Sequence[float]],
+        start: Mapping[str, float], deadline: float, share: float,
+    ) -> None:
         """Tunes one baseline in its share of the time that is left."""
         begun = time.monotonic()
         self._until = begun + share * (deadline - begun)
@@ -77,7 +87,7 @@ class Baselines:
             "seconds": round(time.monotonic() - begun, 1),
         }
 
-    def _ease(self, penalty):
+    def _ease(self, penalty: float) -> EASE:
         items, left = self._events.catalogue, max(self._until - time.monotonic(), 0.0)
         if items > ease.LIMIT:
             raise OutOfTime(f"{items:,} items are more than the {ease.LIMIT:,} that it is exact for")
@@ -85,8 +95,8 @@ class Baselines:
             raise OutOfTime(f"one fit of {items:,} items takes about {needed:.0f} s, of {left:.0f} s left for it")
         return EASE(self._visits, penalty)
 
-    def _ials(self, alpha, regularization, iterations):
-        def watch():
+    def _ials(self, alpha: float, regularization: float, iterations: int) -> IALS:
+        def watch() -> None:
             if time.monotonic() > self._until:
                 raise OutOfTime(f"{FACTORS} factors were not fitted in the time left for it")
 
@@ -97,9 +107,9 @@ class Baselines:
 class _Measure:
     """The metric on validation of a fit and a kind of history."""
 
-    def __init__(self, histories, catalogue, measure):
+    def __init__(self, histories: Ragged, catalogue: int, measure: Callable[[Scorer], float]) -> None:
         self._matrix = functools.cache(lambda kind: history_matrix(histories, catalogue, kind))
         self._measure = measure
 
-    def __call__(self, fit, kind):
+    def __call__(self, fit: EASE | IALS | ItemKNN, kind: str) -> float:
         return self._measure(fit.scorer(self._matrix(kind)))

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.evaluation.views import query_rows
 
 
@@ -13,7 +14,7 @@ class BoughtBefore:
       counts: [n]: training events of each candidate.
     """
 
-    def __init__(self, histories, counts):
+    def __init__(self, histories: Ragged, counts: np.ndarray) -> None:
         self.size, self.catalogue = len(histories), len(counts)
         known = np.asarray(histories.values) >= 0
         cells = (query_rows(histories) * self.catalogue + histories.values)[known]
@@ -25,7 +26,7 @@ class BoughtBefore:
         self._places[order] = 1 + np.arange(len(order)) - starts[rows]  # `order` keeps the rows together
         self._popularity = np.asarray(counts, np.float32) / (1.0 + np.max(counts, initial=0))
 
-    def scores(self, start, stop):
+    def scores(self, start: int, stop: int) -> np.ndarray:
         """float32 [stop - start, n]: 1 and more for the user's own items, below 1 for all others."""
         scores = np.tile(self._popularity, stop - start)
         first, end = np.searchsorted(self._cells, [start * self.catalogue, stop * self.catalogue])
@@ -33,7 +34,7 @@ class BoughtBefore:
         return scores.reshape(stop - start, self.catalogue)
 
 
-def _last_and_number(cells, moments):
+def _last_and_number(cells: np.ndarray, moments: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(distinct cells, ascending; the last position of each; the count of each)."""
     distinct, place, number = np.unique(cells, return_inverse=True, return_counts=True)
     last = np.zeros(len(distinct), np.int64)

@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+from scipy import sparse
 from scipy.linalg import lapack
 
 from tfrs_twotower.errors import EvaluationError
@@ -32,7 +33,7 @@ class EASE:
       EvaluationError: λ is too small for the precision.
     """
 
-    def __init__(self, visits, penalty, gram=None):
+    def __init__(self, visits: sparse.csr_matrix, penalty: float, gram: np.ndarray | None = None) -> None:
         precision = np.float64 if visits.shape[1] <= _DOUBLE_UP_TO else np.float32
         gram = (visits.T @ visits).toarray().astype(precision, copy=False) if gram is None else gram.astype(precision)
         gram[np.diag_indices_from(gram)] += penalty
@@ -42,24 +43,24 @@ class EASE:
         self.weights = inverse.astype(np.float32, copy=False)
         self._popularity = np.asarray(visits.sum(axis=0), np.float32).ravel()
 
-    def scorer(self, history):
+    def scorer(self, history: sparse.csr_matrix) -> "_Scorer":
         """A `Scorer` for `history`, CSR [q, n]; an empty history gets popularity."""
         return _Scorer(history, self.weights, self._popularity)
 
 
 class _Scorer:
-    def __init__(self, history, weights, popularity):
+    def __init__(self, history: sparse.csr_matrix, weights: np.ndarray, popularity: np.ndarray) -> None:
         self.size, self.catalogue = history.shape
         self._history, self._weights, self._popularity = history, weights, popularity
 
-    def scores(self, start, stop):
+    def scores(self, start: int, stop: int) -> np.ndarray:
         """float32 [stop - start, n]."""
         found = self._history[start:stop] @ self._weights
         found[np.diff(self._history.indptr[start: stop + 1]) == 0] = self._popularity
         return found
 
 
-def expected_seconds(items):
+def expected_seconds(items: int) -> float:
     """Estimated seconds of a fit of so many items, from the time of a small fit."""
     precision = np.float64 if items <= _DOUBLE_UP_TO else np.float32
     matrix = np.eye(_PROBE, dtype=precision) + 0.5 / _PROBE
@@ -68,7 +69,7 @@ def expected_seconds(items):
     return (time.perf_counter() - begun) * (items / _PROBE) ** 3
 
 
-def _inverse(matrix, penalty):
+def _inverse(matrix: np.ndarray, penalty: float) -> np.ndarray:
     """Of a symmetric positive definite matrix, in its own memory."""
     factor, inverter = (
         (lapack.dpotrf, lapack.dpotri) if matrix.dtype == np.float64 else (lapack.spotrf, lapack.spotri)

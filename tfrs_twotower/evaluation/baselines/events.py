@@ -1,10 +1,12 @@
 """The data of baselines as sparse matrices: training pairs and the histories of queries."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import sparse
 
+from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.evaluation.views import query_rows
 
 WEEK = 7 * 24 * 3600
@@ -35,31 +37,33 @@ class TrainingEvents:
     timestamps: np.ndarray
     catalogue: int
 
-    def visits(self):
+    def visits(self) -> sparse.csr_matrix:
         """float32 CSR [users with an event, n]: 1 for each distinct pair."""
         known = self.items >= 0
         people, rows = np.unique(self.users[known], return_inverse=True)
         place = rows, self.items[known]
         return _ones(sparse.csr_matrix((np.ones(len(rows), np.float32), place), (len(people), self.catalogue)))
 
-    def counts(self):
+    def counts(self) -> np.ndarray:
         """int64 [n]: events of each candidate."""
         return item_counts(self.items, self.catalogue)
 
 
-def item_counts(items, catalogue):
+def item_counts(items: np.ndarray | Sequence[int], catalogue: int) -> np.ndarray:
     """int64 [catalogue]: events of each candidate. `items`: a candidate position an event, −1 is ignored."""
     items = np.asarray(items)
     return np.bincount(items[items >= 0], minlength=catalogue)
 
 
-def recent_counts(items, timestamps, catalogue, seconds=WEEK):
+def recent_counts(
+    items: np.ndarray | Sequence[int], timestamps: np.ndarray | Sequence[int], catalogue: int, seconds: float = WEEK
+) -> np.ndarray:
     """`item_counts` of the last `seconds` before the latest of `timestamps` (training rows' alone)."""
     timestamps = np.asarray(timestamps)
     return item_counts(np.asarray(items)[timestamps > timestamps.max() - seconds], catalogue)
 
 
-def history_matrix(histories, catalogue, kind):
+def history_matrix(histories: Ragged, catalogue: int, kind: str) -> sparse.csr_matrix:
     """float32 CSR [q, n]: the weights of the items in each history.
 
     Args:
@@ -77,7 +81,7 @@ def history_matrix(histories, catalogue, kind):
     return _ones(found) if kind == "all" else found
 
 
-def _ones(matrix):
+def _ones(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
     matrix.sum_duplicates()
     matrix.data[:] = 1.0
     return matrix

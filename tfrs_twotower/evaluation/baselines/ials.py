@@ -1,6 +1,9 @@
 """iALS: the factor model of implicit feedback, by the package `implicit`."""
 
+from collections.abc import Callable
+
 import numpy as np
+from scipy import sparse
 
 from tfrs_twotower.evaluation.scorers import DotScorer
 
@@ -21,7 +24,10 @@ class IALS:
       watch: called after every iteration; what it raises ends the fit.
     """
 
-    def __init__(self, visits, alpha, regularization, iterations, seed=0, watch=None):
+    def __init__(
+        self, visits: sparse.csr_matrix, alpha: float, regularization: float, iterations: int, seed: int = 0,
+        watch: Callable[[], None] | None = None,
+    ) -> None:
         from implicit.cpu.als import AlternatingLeastSquares
         from threadpoolctl import threadpool_limits
 
@@ -32,7 +38,7 @@ class IALS:
             self._model.fit(visits, show_progress=False, callback=None if watch is None else lambda *_: watch())
         self._popularity = np.asarray(visits.sum(axis=0), np.float32).ravel()
 
-    def scorer(self, history):
+    def scorer(self, history: sparse.csr_matrix) -> DotScorer:
         """A `Scorer` for `history`, CSR [q, n]: solves for its user's factors; an empty history gets popularity."""
         users = self._model.recalculate_user(np.arange(history.shape[0]), history)
         # One more factor: popularity, which counts where there is no history.

@@ -19,14 +19,14 @@ class ItemKNN:
       neighbours: similar items kept for each item, at least 1.
     """
 
-    def __init__(self, visits, neighbours=100):
+    def __init__(self, visits: sparse.csr_matrix, neighbours: int = 100) -> None:
         if neighbours < 1:
             raise EvaluationError(invalid("neighbours", "be at least 1", neighbours, "Raise it."))
         audience = np.asarray(visits.sum(axis=0)).ravel()
         self._fallback = (-1.0 / (1.0 + audience)).astype(np.float32)
         self._similar = _neighbours(visits, audience, neighbours)
 
-    def scorer(self, history):
+    def scorer(self, history: sparse.csr_matrix) -> "_Scorer":
         """A `Scorer` for `history`, CSR [q, n]."""
         return _Scorer(history, self._similar, self._fallback)
 
@@ -37,17 +37,17 @@ class _Scorer:
     Candidates with no similarity come after all others, by popularity: −1 / (1 + users).
     """
 
-    def __init__(self, history, similar, fallback):
+    def __init__(self, history: sparse.csr_matrix, similar: sparse.csr_matrix, fallback: np.ndarray) -> None:
         self.size, self.catalogue = history.shape
         self._history, self._similar, self._fallback = history, similar, fallback
 
-    def scores(self, start, stop):
+    def scores(self, start: int, stop: int) -> np.ndarray:
         """float32 [stop - start, n]."""
         found = (self._history[start:stop] @ self._similar).toarray()
         return np.where(found > 0, found, self._fallback)
 
 
-def _neighbours(visits, audience, neighbours):
+def _neighbours(visits: sparse.csr_matrix, audience: np.ndarray, neighbours: int) -> sparse.csr_matrix:
     """float32 CSR [n, n]: row i holds the largest similarities of item i."""
     scale = sparse.diags_array((1.0 / np.sqrt(np.maximum(audience, 1.0))).astype(np.float32))
     unit = (visits @ scale).tocsr()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfrs_twotower.errors import EvaluationError
@@ -31,7 +32,10 @@ class Tuned:
     fits: int = 1
 
 
-def tune(fit, grid, start, history, measure, deadline):
+def tune(
+    fit: Callable[..., Any], grid: Mapping[str, Sequence[float]], start: Mapping[str, float], history: str,
+    measure: Callable[[Any, str], float] | None, deadline: float,
+) -> Tuned:
     """Starts at `start` and moves along one setting of the grid after another while `measure` rises.
 
     Args:
@@ -78,8 +82,8 @@ def tune(fit, grid, start, history, measure, deadline):
     return best
 
 
-def _choose_history(best, measure):
+def _choose_history(best: Tuned, measure: Callable[[Any, str], float]) -> None:
     values = {kind: measure(best.fit, kind) for kind in HISTORIES if kind != best.history}
     kind = max(values, key=lambda k: values[k])
-    if values[kind] > best.validation:
+    if values[kind] > best.validation:  # type: ignore[operator]  # `tune` has measured it
         best.history, best.validation = kind, values[kind]
