@@ -2,6 +2,8 @@
 
 import functools
 import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,15 +25,15 @@ class Attributes:
       kinds: {attribute: kind}.
     """
 
-    def __init__(self, table):
+    def __init__(self, table: pa.Table) -> None:
         self.table = table
         self.kinds = {f.name: kind for f in table.schema if (kind := _kind(_single(f.type))) is not None}
         self._column = functools.lru_cache(None)(self._encoded)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.table.num_rows
 
-    def like(self, rows):
+    def like(self, rows: Sequence[Mapping[str, Any]]) -> "Attributes":
         """`Attributes` of other items with the same columns. A value of another type counts as missing.
 
         rows: list of {attribute: value}. Numbers are kept as floats: rules compare them so, and events may bring
@@ -40,12 +42,12 @@ class Attributes:
         schema = pa.schema([(f.name, _wide(f.type)) for f in self.table.schema if f.name in self.kinds])
         return _OfRows(schema, rows)
 
-    def values(self, name):
+    def values(self, name: str) -> pa.Array:
         """pa.Array [n] of an attribute."""
         column = self.table[name].combine_chunks()
         return pa.array([], column.type) if isinstance(column, pa.ChunkedArray) else column  # of no chunk
 
-    def any_of(self, name, values):
+    def any_of(self, name: str, values: Sequence[str | float]) -> np.ndarray:
         """bool [n]: is a value of the item among these? False where it has none."""
         codes, dictionary, rows = self._column(name)
         if dictionary is None:
@@ -55,19 +57,19 @@ class Attributes:
         hit[wanted] = True
         return self._of_rows(hit[codes], rows)
 
-    def between(self, name, least, most):
+    def between(self, name: str, least: float, most: float) -> np.ndarray:
         """bool [n]: has the item a number from `least` to `most`?"""
         numbers, _, rows = self._column(name)
         return self._of_rows((numbers >= least) & (numbers <= most), rows)
 
-    def _of_rows(self, hits, rows):
+    def _of_rows(self, hits: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
         if rows is None:
             return hits
         found = np.zeros(len(self), bool)
         found[rows[hits]] = True
         return found
 
-    def _encoded(self, name):
+    def _encoded(self, name: str) -> tuple[np.ndarray, pa.Array | None, np.ndarray | None]:
         """(codes or numbers, dictionary or None, rows of the items where they are lists or None)."""
         column, rows = self.values(name), None
         if is_list(column.type):
@@ -82,23 +84,23 @@ class Attributes:
 class _OfRows(Attributes):
     """Attributes of rows as JSON has them."""
 
-    def __init__(self, schema, rows):
+    def __init__(self, schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> None:
         super().__init__(schema.empty_table())
         self._rows = rows
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._rows)
 
-    def values(self, name):
+    def values(self, name: str) -> pa.Array:
         kind = self.table.schema.field(name).type
         return pa.array([_fitting(row.get(name), kind) for row in self._rows], kind)
 
 
-def _single(kind):
+def _single(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if is_list(kind) else kind
 
 
-def _kind(kind):
+def _kind(kind: pa.DataType) -> str | None:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return TEXT
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
@@ -106,24 +108,24 @@ def _kind(kind):
     return TRUTH if pa.types.is_boolean(kind) else None
 
 
-def _wide(kind):
+def _wide(kind: pa.DataType) -> pa.DataType:
     single = pa.float64() if _kind(_single(kind)) == NUMBER else _single(kind)
     return pa.list_(single) if is_list(kind) else single
 
 
-def _fitting(value, kind):
+def _fitting(value: Any, kind: pa.DataType) -> str | float | list[str | float | None] | None:
     if not is_list(kind):
         return _plain(value, _kind(kind))
     return [_plain(single, _kind(kind.value_type)) for single in value] if isinstance(value, list) else None
 
 
-def _plain(value, kind):
+def _plain(value: Any, kind: str | None) -> str | float | None:
     if value is None or not fits(value, kind):
         return None
     return float(value) if kind == NUMBER else value
 
 
-def fits(value, kind):
+def fits(value: object, kind: str | None) -> bool:
     """Is this value, as JSON has it, of the kind of an attribute? A number has to be one that a float can hold."""
     if kind == TEXT:
         return isinstance(value, str) and _is_utf8(value)
@@ -132,7 +134,7 @@ def fits(value, kind):
     return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
 
 
-def _is_utf8(text):
+def _is_utf8(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:  # half a surrogate pair

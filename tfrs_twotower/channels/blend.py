@@ -1,7 +1,13 @@
 """One answer out of the proposals of several channels."""
 
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-def blend(places, reserves, propose):
+
+def blend(
+    places: Mapping[str, int],
+    reserves: Iterable[str],
+    propose: Callable[[str, int, Collection[str | int]], list[tuple[str | int, float]]],
+) -> list[tuple[str, str | int, float]]:
     """Fills the places of an answer: first each channel its own, in their order, then what is left over.
 
     An item that several channels propose stays with the one that comes first. A place that its channel cannot fill
@@ -17,7 +23,7 @@ def blend(places, reserves, propose):
     """
     picked, taken = {name: [] for name in places}, {}
 
-    def take(name, n):
+    def take(name: str, n: int) -> None:
         found = propose(name, n, taken) if n > 0 else []
         picked.setdefault(name, []).extend(found)
         taken.update(found)
@@ -29,7 +35,7 @@ def blend(places, reserves, propose):
     return interleave(picked)
 
 
-def interleave(picked):
+def interleave(picked: Mapping[str, Sequence[tuple[str | int, float]]]) -> list[tuple[str, str | int, float]]:
     """[(channel, item, score)] of {channel: [(item, score)]}, each channel spread evenly over the whole.
 
     The item j of n of a channel, from 0, stands at (j + ½) / n of the way; where two stand at the same place, the

@@ -19,8 +19,8 @@ class Context:
     """
 
     user_id: str
-    recent: tuple
-    admits: Callable[[Sequence], list]
+    recent: tuple[str | int, ...]
+    admits: Callable[[Sequence[str | int]], list[bool]]
 
 
 class Channel(Protocol):
@@ -39,7 +39,7 @@ class Channel(Protocol):
         """
 
 
-def admitted(propose, context, n):
+def admitted(propose: Callable[[Context, int], list[tuple]], context: Context, n: int) -> list[tuple]:
     """The best n of what a channel's `propose` brings that the context admits; fewer only where there are no more."""
     asked = n
     while True:

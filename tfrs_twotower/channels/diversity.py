@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def mmr(vectors, n, diversity, chosen=None):
+def mmr(vectors: np.ndarray, n: int, diversity: float, chosen: np.ndarray | None = None) -> list[int]:
     """Which n of the items to take, in order: at each step the item with the largest
 
         (1 − diversity) · relevance − diversity · (largest cosine with an item that was taken)
@@ -34,6 +34,6 @@ def mmr(vectors, n, diversity, chosen=None):
     return order
 
 
-def _units(vectors):
+def _units(vectors: np.ndarray) -> np.ndarray:
     vectors = np.asarray(vectors, np.float64)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

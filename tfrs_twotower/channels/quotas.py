@@ -1,9 +1,11 @@
 """How many places of an answer each channel has."""
 
+from collections.abc import Collection
+
 from tfrs_twotower.errors import DataError, invalid, nearest
 
 
-def places(quotas, k, known, rest):
+def places(quotas: object, k: int, known: Collection[str], rest: str) -> dict[str, int]:
     """{channel: places} of a request, in its order; they add up to k.
 
     Args:

@@ -1,11 +1,12 @@
 """Which items a request allows and denies, by their attributes."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfrs_twotower.channels.attributes import NUMBER, fits
+from tfrs_twotower.channels.attributes import NUMBER, Attributes, fits
 from tfrs_twotower.errors import DataError, invalid, nearest
 
 _LEAST, _MOST = "min", "max"
@@ -15,12 +16,12 @@ class Rule(NamedTuple):
     """An item satisfies it by a value that is one of `values`; without these, by a number from `least` to `most`."""
 
     attribute: str
-    values: tuple = ()
+    values: tuple[str | float, ...] = ()
     least: float = -math.inf
     most: float = math.inf
 
 
-def read_rules(argument, given, kinds):
+def read_rules(argument: str, given: object, kinds: Mapping[str, str]) -> list[Rule]:
     """The `Rule`s of a request.
 
     Args:
@@ -40,7 +41,7 @@ def read_rules(argument, given, kinds):
     return [_rule(f"{argument}.{name}", name, rule, kinds[name]) for name, rule in given.items()]
 
 
-def satisfied(attributes, allow, deny):
+def satisfied(attributes: Attributes, allow: Iterable[Rule], deny: Iterable[Rule]) -> np.ndarray:
     """bool [n]: does an item of `Attributes` satisfy all rules of `allow` and none of `deny`?
 
     An item without the attribute satisfies no rule.
@@ -53,13 +54,13 @@ def satisfied(attributes, allow, deny):
     return good
 
 
-def _mask(attributes, rule):
+def _mask(attributes: Attributes, rule: Rule) -> np.ndarray:
     if rule.values:
         return attributes.any_of(rule.attribute, rule.values)
     return attributes.between(rule.attribute, rule.least, rule.most)
 
 
-def _rule(argument, name, rule, kind):
+def _rule(argument: str, name: str, rule: Any, kind: str) -> Rule:
     if isinstance(rule, dict):
         return _band(argument, name, rule, kind)
     values = rule if isinstance(rule, list) else [rule]
@@ -71,7 +72,7 @@ def _rule(argument, name, rule, kind):
     return Rule(name, tuple(values))
 
 
-def _band(argument, name, rule, kind):
+def _band(argument: str, name: str, rule: dict[str, Any], kind: str) -> Rule:
     if kind != NUMBER:
         raise DataError(invalid(argument, f"be a {kind}, or a list of them", rule, "Only numbers have a range."))
     unknown = [key for key in rule if key not in (_LEAST, _MOST)]

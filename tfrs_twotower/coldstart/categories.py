@@ -1,5 +1,7 @@
 """The items that stand for a category."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -8,7 +10,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.errors import DataError, nearest
 
 
-def pairs(items, column):
+def pairs(items: pa.Table, column: str) -> tuple[np.ndarray, list[Any]]:
     """(item rows int64 [p], values: list of p) of an item column of single values or lists; missing ones left out.
 
     Raises:
@@ -27,7 +29,7 @@ def pairs(items, column):
     return rows[there], array.filter(pa.array(there)).to_pylist()
 
 
-def representatives(items, column, counts, n=5):
+def representatives(items: pa.Table, column: str, counts: np.ndarray, n: int = 5) -> dict[str, list[str]]:
     """The items that stand for a category where a person picked it and nothing else is known of them.
 
     They are the n items of the category with the most events; of equal ones, those further up in the table. An item

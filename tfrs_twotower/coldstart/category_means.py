@@ -1,6 +1,7 @@
 """The vector that stands for a category."""
 
 import numpy as np
+import pyarrow as pa
 
 from tfrs_twotower.coldstart.categories import pairs
 
@@ -15,7 +16,7 @@ class CategoryMeans:
       known: bool [items]: whose vectors count; those of items with training events.
     """
 
-    def __init__(self, vectors, items, column, known):
+    def __init__(self, vectors: np.ndarray, items: pa.Table, column: str, known: np.ndarray) -> None:
         rows, values = pairs(items, column)
         kept = known[rows]
         self.categories = {value: i for i, value in enumerate(dict.fromkeys(np.array(values, object)[kept].tolist()))}
@@ -24,7 +25,7 @@ class CategoryMeans:
         np.add.at(self.means, code[kept], vectors[rows[kept]])
         self.means /= np.bincount(code[kept], minlength=len(self.means))[:, np.newaxis]
 
-    def vectors(self, items, column, unit):
+    def vectors(self, items: pa.Table, column: str, unit: bool) -> np.ndarray:
         """float32 [m, dim] of the rows of a table: the mean over the item's categories, of length 1 where `unit`;
         zeros where none of them is known.
         """

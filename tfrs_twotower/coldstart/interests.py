@@ -1,6 +1,9 @@
 """What a person picked at sign-up, in place of the past that they do not have yet."""
 
-from tfrs_twotower.online import Event
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from tfrs_twotower.online import Event, HistoryStore, ProfileStore
 
 
 class InterestHistory:
@@ -19,11 +22,17 @@ class InterestHistory:
         genres stood for films worse (docs/cold_start.md).
     """
 
-    def __init__(self, history, profiles, column="interests", standing=None):
+    def __init__(
+        self,
+        history: HistoryStore,
+        profiles: ProfileStore,
+        column: str = "interests",
+        standing: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self._history, self._profiles = history, profiles
         self._column, self._standing = column, standing or {}
 
-    def last(self, user_ids, n, types=()):
+    def last(self, user_ids: Sequence[str], n: int, types: Collection[str] = ()) -> list[list[Event]]:
         """See `HistoryStore`."""
         found = self._history.last(user_ids, n, types)
         blank = [i for i, events in enumerate(found) if not events]
@@ -33,18 +42,18 @@ class InterestHistory:
             found[i] = [Event("", user_ids[i], item, 0) for item in items[:n]]
         return found
 
-    def append(self, events):
+    def append(self, events: Sequence[Event]) -> int:
         """See `HistoryStore`."""
         return self._history.append(events)
 
-    def trim(self):
+    def trim(self) -> int:
         """See `HistoryStore`."""
         return self._history.trim()
 
-    def close(self):
+    def close(self) -> None:
         """See `HistoryStore`."""
         self._history.close()
 
-    def _items(self, picks):
+    def _items(self, picks: list[Any]) -> list[str]:
         items = [item for pick in map(str, picks) for item in self._standing.get(pick, [pick])]
         return list(dict.fromkeys(items))

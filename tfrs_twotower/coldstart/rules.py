@@ -14,8 +14,11 @@ The best interest counts, so the score tells the rule (its whole part) and the p
 
 import collections
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
@@ -23,7 +26,8 @@ from tfrs_twotower.coldstart.categories import pairs
 from tfrs_twotower.errors import DataError, invalid
 from tfrs_twotower.features import Vocabulary, fingerprints, key_dtype, to_tensor
 
-MOMENTS = ("hour", "weekday")  # context fields that are read from the request's time, as `Time` reads them
+# Context fields that are read from the request's time, as `Time` reads them.
+MOMENTS: tuple[Literal["hour", "weekday"], ...] = ("hour", "weekday")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,22 +71,28 @@ class RuleItem(tf.Module):
       DataError: a column that is not there, an item in a list that the table does not have, or an id twice.
     """
 
-    def __init__(self, items, rules=(), order=None, ascending=False):
+    def __init__(
+        self,
+        items: pa.Table,
+        rules: Sequence[ByColumn | ByList] = (),
+        order: str | None = None,
+        ascending: bool = False,
+    ) -> None:
         super().__init__()
         _check_ids(items)
         self._whole = _ByRow(items) if order is None else _ByNumber(items, order, ascending)
         self.lists = [_OfColumn(rule, items) if isinstance(rule, ByColumn) else _OfLists(rule, items) for rule in rules]
         self.dim = 1 + sum(one.size for one in self.lists)
 
-    def inputs(self):
+    def inputs(self) -> dict[str, tf.TensorSpec]:
         """{column: tf.TensorSpec}."""
         return {name: spec for part in (self._whole, *self.lists) for name, spec in part.inputs.items()}
 
-    def encode(self, raw):
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
         """The raw columns, as they are."""
         return raw
 
-    def __call__(self, raw, training=False):
+    def __call__(self, raw: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         whole = self._whole(raw)[:, tf.newaxis]
         parts = [
             tf.where(one.holds(raw), float(len(self.lists) - r) + one.place(raw, whole), 0.0)
@@ -101,11 +111,11 @@ class RuleQuery(tf.Module):
 
     user_table = None
 
-    def __init__(self, tower, ignored):
+    def __init__(self, tower: RuleItem, ignored: Mapping[str, tf.TensorSpec]) -> None:
         super().__init__()
         self._tower, self._ignored = tower, ignored
 
-    def inputs(self):
+    def inputs(self) -> dict[str, tf.TensorSpec]:
         """{name: tf.TensorSpec}."""
         read = {}
         for one in self._tower.lists:
@@ -113,11 +123,11 @@ class RuleQuery(tf.Module):
             read[c.TIMESTAMP if moment else one.field] = tf.TensorSpec([None], tf.int64 if moment else one.dtype)
         return {**self._ignored, **read}
 
-    def encode(self, raw):
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
         """The raw fields, as they are."""
         return raw
 
-    def __call__(self, raw, training=False):
+    def __call__(self, raw: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         batch = tf.shape(next(iter(raw.values())))[0]
         # The lists' numbers among all dimensions; 0 where the context names none, and then −1, which is no dimension.
         start, numbers = 1, [tf.zeros([batch], tf.int32)]
@@ -127,7 +137,7 @@ class RuleQuery(tf.Module):
             start += one.size
         return tf.one_hot(tf.stack(numbers, axis=1), self._tower.dim)
 
-    def _field(self, one, raw):
+    def _field(self, one: "_OfColumn | _OfLists", raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
         if one.field not in MOMENTS:
             return raw[one.field]
         time = raw[c.TIMESTAMP]
@@ -139,7 +149,7 @@ class RuleQuery(tf.Module):
 class _ByNumber(tf.Module):
     """1 less the share of the items that stand before this one; 0 for one without a value."""
 
-    def __init__(self, items, column, ascending):
+    def __init__(self, items: pa.Table, column: str, ascending: bool) -> None:
         super().__init__()
         if column not in items.column_names:
             pairs(items, column)  # says so
@@ -149,7 +159,7 @@ class _ByNumber(tf.Module):
         self._values = tf.Variable(np.sort(values[np.isfinite(values)]), trainable=False)
         self._size = items.num_rows
 
-    def __call__(self, raw):
+    def __call__(self, raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
         value = self._sign * raw[self._column]
         there = tf.math.is_finite(value)
         values = self._values.read_value()
@@ -163,13 +173,13 @@ class _ByRow(tf.Module):
 
     inputs: dict
 
-    def __init__(self, items):
+    def __init__(self, items: pa.Table) -> None:
         super().__init__()
         ids = _ids(items)
         self.inputs = {c.ITEM_ID: tf.TensorSpec([None], ids.dtype)}
         self._rows, self._size = Vocabulary(fingerprints(ids).numpy()), items.num_rows
 
-    def __call__(self, raw):
+    def __call__(self, raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
         row = tf.cast(self._rows.lookup(raw[c.ITEM_ID]), tf.float32)
         return tf.where(row > 0, (self._size + 1 - row) / self._size, 0.0)
 
@@ -177,7 +187,7 @@ class _ByRow(tf.Module):
 class _OfColumn(tf.Module):
     """The lists of a `ByColumn`, one for each value of the column."""
 
-    def __init__(self, rule, items):
+    def __init__(self, rule: ByColumn, items: pa.Table) -> None:
         super().__init__()
         self.field, self._column = rule.field, rule.column
         self.values, self.dtype = _vocabulary(rule.field, pairs(items, rule.column)[1])
@@ -186,19 +196,19 @@ class _OfColumn(tf.Module):
         shape = [None, None] if hasattr(kind, "value_type") and not hasattr(kind, "index_type") else [None]
         self.inputs = {rule.column: tf.TensorSpec(shape, self.dtype)}
 
-    def holds(self, raw):
+    def holds(self, raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
         value = raw[self._column]
         number = self.values.lookup(value if len(value.shape) == 2 else value[:, tf.newaxis])
         return tf.reduce_any(number[:, :, tf.newaxis] == tf.range(1, self.size + 1), axis=1)
 
-    def place(self, raw, whole):
+    def place(self, raw: Mapping[str, tf.Tensor], whole: tf.Tensor) -> tf.Tensor:
         return whole
 
 
 class _OfLists(tf.Module):
     """The lists of a `ByList`."""
 
-    def __init__(self, rule, items):
+    def __init__(self, rule: ByList, items: pa.Table) -> None:
         super().__init__()
         self.field = rule.field
         self.values, self.dtype = _vocabulary(rule.field, list(rule.lists))
@@ -217,14 +227,14 @@ class _OfLists(tf.Module):
         self._items = Vocabulary(fingerprints(ids).numpy()[listed - 1])
         self._places = tf.Variable(places[np.concatenate([[0], listed])], trainable=False)
 
-    def holds(self, raw):
+    def holds(self, raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
         return self.place(raw, None) > 0
 
-    def place(self, raw, whole):
+    def place(self, raw: Mapping[str, tf.Tensor], whole: tf.Tensor | None) -> tf.Tensor:
         return tf.gather(self._places, self._items.lookup(raw[c.ITEM_ID]))
 
 
-def _vocabulary(field, values):
+def _vocabulary(field: str, values: Sequence[Any]) -> tuple[Vocabulary, tf.DType]:
     """(`Vocabulary` of the distinct values, their dtype)."""
     distinct = list(dict.fromkeys(int(v) if isinstance(v, float) and v.is_integer() else v for v in values))
     kinds = {type(value) for value in distinct}
@@ -235,12 +245,12 @@ def _vocabulary(field, values):
     return Vocabulary(fingerprints(tf.constant(distinct, dtype)).numpy()), dtype
 
 
-def _ids(items):
+def _ids(items: pa.Table) -> tf.Tensor:
     array = items[c.ITEM_ID]
     return to_tensor(array, tf.TensorSpec([None], key_dtype(array, c.ITEM_ID)), c.ITEM_ID)
 
 
-def _check_ids(items):
+def _check_ids(items: pa.Table) -> None:
     ids = items[c.ITEM_ID].to_pylist()
     if not ids:
         raise DataError("The item table has no rows. Nothing can be recommended.")

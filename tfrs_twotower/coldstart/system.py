@@ -1,12 +1,15 @@
 """The first version of a model, made of an item table before there is an event."""
 
 import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.coldstart.rules import MOMENTS, RuleItem, RuleQuery
+from tfrs_twotower.coldstart.rules import MOMENTS, ByColumn, ByList, RuleItem, RuleQuery
 from tfrs_twotower.config import to_dict
 from tfrs_twotower.exporting import Retriever, export
 from tfrs_twotower.exporting.parity import odd
@@ -17,7 +20,13 @@ _PART = 4096  # items at a time
 USER_ID = {c.USER_ID: tf.TensorSpec([None], tf.string)}
 
 
-def rule_retriever(items, rules=(), order=None, ascending=False, ignored=USER_ID):
+def rule_retriever(
+    items: pa.Table,
+    rules: Sequence[ByColumn | ByList] = (),
+    order: str | None = None,
+    ascending: bool = False,
+    ignored: Mapping[str, tf.TensorSpec] = USER_ID,
+) -> Retriever:
     """A `Retriever` that answers with lists: see `rules`.
 
     An item counts as popular, for β, by its place in the global order: log p falls with it.
@@ -45,7 +54,7 @@ def rule_retriever(items, rules=(), order=None, ascending=False, ignored=USER_ID
     )
 
 
-def export_rules(retriever, root, name, items, least_version=1):
+def export_rules(retriever: Retriever, root: str | Path, name: str, items: pa.Table, least_version: int = 1) -> Path:
     """Writes a retriever of `rule_retriever`, of the same items, as the next version under `root`, as
     `exporting.export` does; returns its path."""
     _, report = build(IndexConfig(kind="exact"), retriever.vectors.numpy())
@@ -62,7 +71,7 @@ def export_rules(retriever, root, name, items, least_version=1):
     return export(retriever, root, fields, samples, report, model_name=name, least_version=least_version, table=items)
 
 
-def _schema(tower):
+def _schema(tower: RuleItem) -> Schema:
     """What requests and items are asked for, in the words of a schema."""
     fields = dict.fromkeys(one.field for one in tower.lists)
     parts = tuple(field for field in fields if field in MOMENTS)
@@ -72,7 +81,7 @@ def _schema(tower):
     return Schema(query=(Id(c.USER_ID), *query, *moments), candidate=(Id(c.ITEM_ID), *candidate))
 
 
-def _feature(column, spec):
+def _feature(column: str, spec: tf.TensorSpec) -> Number | MultiValue | Category:
     if spec.dtype == tf.float32:
         return Number(column)
     return MultiValue(column) if len(spec.shape) == 2 else Category(column)

@@ -1,5 +1,12 @@
 """Exploration as a channel of an answer."""
 
+from typing import TYPE_CHECKING
+
+from tfrs_twotower.exploration.explorer import Explorer
+
+if TYPE_CHECKING:
+    from tfrs_twotower.channels import Context
+
 
 class FreshChannel:
     """A `channels.Channel` that proposes new items by an `Explorer`.
@@ -14,15 +21,15 @@ class FreshChannel:
 
     name = "fresh"
 
-    def __init__(self, explorer, id_type=str):
+    def __init__(self, explorer: Explorer, id_type: type[str] | type[int] = str) -> None:
         self._explorer, self._id_type = explorer, id_type
 
-    def propose(self, context, n):
+    def propose(self, context: "Context", n: int) -> list[tuple[str | int, float]]:
         """See `Channel`. Raises `StoreError` while the exposures cannot be written."""
         if not context.user_id:
             return []
 
-        def admits(ids):
+        def admits(ids: list[str]) -> list[bool]:
             return context.admits([self._id_type(item) for item in ids])
 
         found = self._explorer.choose(n, context.user_id, admits)

@@ -1,5 +1,10 @@
 """What people do is what exploration learns from."""
 
+from collections.abc import Collection, Sequence
+
+from tfrs_twotower.exploration.exposures import Exposures
+from tfrs_twotower.online import Event, HistoryStore
+
 
 class ClickedHistory:
     """A `HistoryStore` whose events count as clicks where exploration showed that item to that user.
@@ -13,10 +18,10 @@ class ClickedHistory:
       types: the types of events that are clicks; () for all.
     """
 
-    def __init__(self, history, exposures, types=()):
+    def __init__(self, history: HistoryStore, exposures: Exposures, types: Collection[str] = ()) -> None:
         self._history, self._exposures, self._types = history, exposures, frozenset(types)
 
-    def append(self, events):
+    def append(self, events: Sequence[Event]) -> int:
         """See `HistoryStore`."""
         new = self._history.append(events)
         clicks = [(e.user_id, e.item_id) for e in events if not self._types or e.event in self._types]
@@ -24,14 +29,14 @@ class ClickedHistory:
             self._exposures.click(clicks)
         return new
 
-    def last(self, user_ids, n, types=()):
+    def last(self, user_ids: Sequence[str], n: int, types: Collection[str] = ()) -> list[list[Event]]:
         """See `HistoryStore`."""
         return self._history.last(user_ids, n, types)
 
-    def trim(self):
+    def trim(self) -> int:
         """See `HistoryStore`."""
         return self._history.trim()
 
-    def close(self):
+    def close(self) -> None:
         """Closes the history; the exposures stay open."""
         self._history.close()

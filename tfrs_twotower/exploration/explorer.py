@@ -1,11 +1,13 @@
 """New items shown to a share of the traffic, so that it becomes known which of them are good."""
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 
 from tfrs_twotower.config import at_least, config
 from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.exploration.exposures import Exposures
 from tfrs_twotower.exploration.policies import EpsilonGreedy, Thompson
 
 
@@ -23,7 +25,7 @@ class Exploration:
     share: float = 0.05
     cap: int = 1000
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
             raise ConfigError(invalid("Exploration.share", "be from 0 to 1", self.share, "0.05 is one in twenty."))
         at_least(1, self, "cap")
@@ -41,13 +43,15 @@ class Explorer:
       seed: of the policy's draws; None draws one.
     """
 
-    def __init__(self, exposures, settings=Exploration(), seed=None):
+    def __init__(self, exposures: Exposures, settings: Exploration = Exploration(), seed: int | None = None) -> None:
         self.exposures, self.settings = exposures, settings
         self._random = np.random.default_rng(seed)
         self._lock = threading.Lock()
         self._requests = 0
 
-    def choose(self, n, user_id="", admits=None):
+    def choose(
+        self, n: int, user_id: str = "", admits: Callable[[list[str]], list[bool]] | None = None
+    ) -> list[tuple[str, float]]:
         """At most n new items for one request: a list of (item id, score); [] for a request that does not explore.
 
         Args:
@@ -64,7 +68,7 @@ class Explorer:
                 return []
             found = []
 
-            def choose(ids, shown, clicked):
+            def choose(ids: list[str], shown: np.ndarray, clicked: np.ndarray) -> list[int]:
                 rows, scores = self.settings.policy.order(shown, clicked, self._random)
                 good = admits(ids) if admits else [True] * len(ids)
                 kept = [(row, score) for row, score in zip(rows, scores) if good[row]][:n]
@@ -74,7 +78,7 @@ class Explorer:
             self.exposures.show(user_id, self.settings.cap, choose)
             return found
 
-    def _explores(self):
+    def _explores(self) -> bool:
         self._requests += 1
         share = self.settings.share
         # With 1e-9, so that ten tenths are one.

@@ -1,5 +1,8 @@
 """How often each new item was shown and clicked, in a SQLite file that processes share."""
 
+import os
+from collections.abc import Callable, Collection, Iterable
+
 import numpy as np
 
 from tfrs_twotower.online import SqliteFile
@@ -31,7 +34,7 @@ class Exposures:
       path: the file; it is made where there is none. It may be a store's own.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self._file = SqliteFile(path)
         with self._file.transaction() as connection:
             for statement in _SCHEMA.split(";"):
@@ -40,18 +43,20 @@ class Exposures:
                 for statement in _TRIED.split(";"):
                     connection.execute(statement)
 
-    def add(self, item_ids):
+    def add(self, item_ids: Iterable[str]) -> None:
         """Takes items into the pool; one that is there keeps its counts."""
         with self._file.transaction() as connection:
             connection.executemany("INSERT OR IGNORE INTO new_items (item_id) VALUES (?)", [(i,) for i in item_ids])
 
-    def remove(self, item_ids):
+    def remove(self, item_ids: Collection[str]) -> None:
         """Takes items out of the pool, with all that is known of them."""
         with self._file.transaction() as connection:
             for table in ("new_items", "shown_to"):
                 connection.executemany(f"DELETE FROM {table} WHERE item_id = ?", [(i,) for i in item_ids])
 
-    def show(self, user_id, cap, choose):
+    def show(
+        self, user_id: str, cap: int, choose: Callable[[list[str], np.ndarray, np.ndarray], list[int]]
+    ) -> list[int]:
         """Chooses among the items that were shown fewer than `cap` times, and counts the chosen as shown: one step.
 
         Args:
@@ -78,7 +83,7 @@ class Exposures:
                 )
         return rows
 
-    def click(self, pairs):
+    def click(self, pairs: Iterable[tuple[str, str]]) -> int:
         """Counts clicks on what was shown; returns how many counted.
 
         A click counts once a user and item, so that it can be reported again, and only where the pool showed that
@@ -97,11 +102,11 @@ class Exposures:
                 counted += new
         return counted
 
-    def counts(self):
+    def counts(self) -> dict[str, tuple[int, int]]:
         """{item id: (tried, clicked)} of the pool: the number of users who were shown it, and who clicked it."""
         rows, = self._file.read("SELECT item_id, tried, clicked FROM new_items ORDER BY item_id", [()])
         return {item: (tried, clicked) for item, tried, clicked in rows}
 
-    def close(self):
+    def close(self) -> None:
         """Closes the file."""
         self._file.close()

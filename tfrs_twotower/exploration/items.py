@@ -1,9 +1,18 @@
 """New items come into the pool of exploration with their first event."""
 
 import logging
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.exploration.exposures import Exposures
 from tfrs_twotower.online import StoreError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfrs_twotower.serving.current_items import ItemChanges
+    from tfrs_twotower.serving.model import LoadedModel
 
 _log = logging.getLogger(__name__)
 
@@ -19,39 +28,39 @@ class ExploredItems:
       exposures: an `Exposures`.
     """
 
-    def __init__(self, changes, exposures):
+    def __init__(self, changes: "ItemChanges", exposures: Exposures) -> None:
         self._changes, self._exposures = changes, exposures
         self._catalogues = {}  # id of a version's SavedModel: its catalogue; the newest is the last
 
-    def attach(self, model):
+    def attach(self, model: "LoadedModel") -> None:
         """See `ItemChanges`. Puts in what came while no version was attached, or while the pool failed."""
         self._changes.attach(model)
         self._catalogues[id(model.root)] = model.catalogue
         self._add([item for item, features in self._changes.latest().items() if features is not None])
 
-    def detach(self, model):
+    def detach(self, model: "LoadedModel") -> None:
         """See `ItemChanges`."""
         self._changes.detach(model)
         self._catalogues.pop(id(model.root), None)
 
-    def record(self, changed, withdrawn):
+    def record(self, changed: Collection[dict[str, Any]], withdrawn: Collection[str | int]) -> None:
         """See `ItemChanges`. While the pool fails the items are recorded all the same."""
         self._changes.record(changed, withdrawn)
         self._add([item[c.ITEM_ID] for item in changed])
 
-    def inputs(self, model):
+    def inputs(self, model: "LoadedModel") -> "dict[str, tf.Tensor]":
         """See `ItemChanges`."""
         return self._changes.inputs(model)
 
-    def latest(self):
+    def latest(self) -> dict[str | int, dict[str, Any] | None]:
         """See `ItemChanges`."""
         return self._changes.latest()
 
-    def close(self):
+    def close(self) -> None:
         """Closes what keeps the events; the exposures stay open."""
         self._changes.close()
 
-    def _add(self, items):
+    def _add(self, items: Sequence[str | int]) -> None:
         if not items or not self._catalogues:
             return
         catalogue = list(self._catalogues.values())[-1]

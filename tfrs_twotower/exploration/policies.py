@@ -15,7 +15,9 @@ from tfrs_twotower.errors import ConfigError, invalid
 class Policy(Protocol):
     """Orders items by how much it wants to show each of them now."""
 
-    def order(self, shown, clicked, random) -> tuple[np.ndarray, np.ndarray]:
+    def order(
+        self, shown: np.ndarray, clicked: np.ndarray, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(rows, scores) of all m items, best first.
 
         Args:
@@ -43,12 +45,14 @@ class EpsilonGreedy:
     prior_clicks: float = 1.0
     prior_misses: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.epsilon <= 1:
             raise ConfigError(invalid("EpsilonGreedy.epsilon", "be from 0 to 1", self.epsilon, "0.1 is usual."))
         _check_prior(self)
 
-    def order(self, shown, clicked, random):
+    def order(
+        self, shown: np.ndarray, clicked: np.ndarray, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         """See `Policy`. Equal means come in random order."""
         means = posterior_mean(self, shown, clicked)
         best_first = list(np.lexsort((random.random(len(means)), -means)))
@@ -71,21 +75,23 @@ class Thompson:
     prior_clicks: float = 1.0
     prior_misses: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_prior(self)
 
-    def order(self, shown, clicked, random):
+    def order(
+        self, shown: np.ndarray, clicked: np.ndarray, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         """See `Policy`. The scores are the rates that were drawn."""
         rates = random.beta(self.prior_clicks + clicked, self.prior_misses + shown - clicked)
         rows = np.argsort(-rates, kind="stable")
         return rows, rates[rows]
 
 
-def posterior_mean(policy, shown, clicked):
+def posterior_mean(policy: EpsilonGreedy | Thompson, shown: np.ndarray, clicked: np.ndarray) -> np.ndarray:
     """float64 [m]: (prior_clicks + clicked) / (prior_clicks + prior_misses + shown)."""
     return (policy.prior_clicks + clicked) / (policy.prior_clicks + policy.prior_misses + shown)
 
 
-def _check_prior(policy):
+def _check_prior(policy: EpsilonGreedy | Thompson) -> None:
     for name in ("prior_clicks", "prior_misses"):
         above_zero(policy, name, "1 is usual.")

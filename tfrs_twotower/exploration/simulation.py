@@ -1,9 +1,14 @@
 """Exploration on planted click rates, where the right answer is known: what not knowing it costs."""
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from tfrs_twotower.exploration.policies import Policy
 
 
-def simulate(policy, rates, rounds, cap=None, seed=0):
+def simulate(
+    policy: Policy, rates: ArrayLike, rounds: int, cap: int | None = None, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Regret of a policy that shows one item a round.
 
     The oracle knows the rates and shows the best item, or with a cap the best one that has showings left. The regret

@@ -1,5 +1,8 @@
 """The catalogue of a served version as the main part of an index that changes, without another copy of its index."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import tensorflow as tf
@@ -8,6 +11,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.errors import IndexingError
 from tfrs_twotower.index import MutableIndex, TopK
 from tfrs_twotower.serving.catalogue import texts
+from tfrs_twotower.serving.model import LoadedModel
 
 _SEARCH, _FRESH = "recommend_by_vector", "recommend_fresh"
 
@@ -23,13 +27,13 @@ class ServedCatalogue:
 
     exact = False
 
-    def __init__(self, model, ids, dim):
+    def __init__(self, model: LoadedModel, ids: Sequence[str | int], dim: int) -> None:
         self.size, self.dim = len(ids), dim
         self._signature, self._scale = model.signature(_SEARCH), float(model.root.scale)
         self._interests = self._signature.inputs[c.EMBEDDING].shape.as_list()[1:-1]
         self._rows = pd.Index(ids)
 
-    def search(self, queries, k):
+    def search(self, queries: np.ndarray, k: int) -> TopK:
         """See `CandidateIndex.search`; NumPy in and out."""
         for interests in self._interests:  # the same vector for each: the largest of equal scores counts
             queries = np.repeat(queries[:, np.newaxis], interests, axis=1)
@@ -38,12 +42,12 @@ class ServedCatalogue:
         rows = self._rows.get_indexer(ids.ravel()).reshape(ids.shape)
         return TopK(np.where(rows >= 0, scores / self._scale, -np.inf), rows.astype(np.int32))
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """See `CandidateIndex.settings`."""
         return {"kind": "served", "size": self.size, "dim": self.dim}
 
 
-def catalogue_index(model):
+def catalogue_index(model: LoadedModel) -> MutableIndex:
     """A `MutableIndex` over the catalogue of a loaded version; its `delta` is what changed since the export.
 
     It cannot be rebuilt: the next export is what takes the changes in.
@@ -58,7 +62,7 @@ def catalogue_index(model):
         )
     ids, vectors = model.catalogue.ids.tolist(), model.catalogue.vectors
 
-    def build(found):
+    def build(found: np.ndarray) -> ServedCatalogue:
         if not np.array_equal(found, vectors):
             raise IndexingError("The catalogue of a served version cannot be rebuilt. Export a new version.")
         return ServedCatalogue(model, ids, vectors.shape[1])

@@ -1,5 +1,7 @@
 """Vectors of items that a version was not trained with, by their category alone."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
@@ -7,9 +9,10 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.channels import Attributes
 from tfrs_twotower.coldstart import CategoryMeans
 from tfrs_twotower.errors import IndexingError, nearest
+from tfrs_twotower.serving.catalogue import Catalogue
 
 
-def check_column(column, attributes):
+def check_column(column: str, attributes: Attributes) -> None:
     """Raises `IndexingError` where items have no such attribute."""
     if column not in attributes.kinds:
         raise IndexingError(f"`category_means`: items have no attribute `{column}`.{nearest(column, attributes.kinds)}")
@@ -29,7 +32,7 @@ class CategoryVectors:
       IndexingError: the items have no such attribute.
     """
 
-    def __init__(self, catalogue, column):
+    def __init__(self, catalogue: Catalogue, column: str) -> None:
         check_column(column, catalogue.attributes)
         self._catalogue, self._column = catalogue, column
         self._attributes = Attributes(catalogue.attributes.table.select([column]))
@@ -37,7 +40,7 @@ class CategoryVectors:
         self._unit = bool(np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-3))
         self._means = CategoryMeans(vectors, self._attributes.table, column, catalogue.trained)
 
-    def put(self, items, vectors):
+    def put(self, items: list[dict[str, Any]], vectors: np.ndarray) -> None:
         """Writes the means into the towers' part of `vectors` [n, dim].
 
         An item whose categories no trained item has keeps its own.

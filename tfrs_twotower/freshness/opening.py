@@ -1,6 +1,7 @@
 """The item events beside a folder of versions."""
 
 import os
+from pathlib import Path
 
 import pyarrow as pa
 import tensorflow as tf
@@ -15,7 +16,7 @@ from tfrs_twotower.freshness.items import FreshItems
 from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, signature_defs
 
 
-def open_items(folder, root, category_means=None):
+def open_items(folder: str | Path, root: str | Path, category_means: str | None = None) -> FreshItems:
     """`FreshItems` of a folder, with ids of the type that the newest version has. The folder is compacted.
 
     Args:
@@ -39,7 +40,7 @@ def open_items(folder, root, category_means=None):
     return fresh
 
 
-def _check_column(column, folder):
+def _check_column(column: str, folder: str) -> None:
     try:
         table = items.read(folder, manifest.read(folder))
     except ExportError:  # the server says so, and serves an older one
@@ -47,7 +48,7 @@ def _check_column(column, folder):
     check_column(column, Attributes(pa.table({}) if table is None else table))
 
 
-def _newest(root):
+def _newest(root: str | Path) -> tuple[str, type[str] | type[int]]:
     """(folder, type of the ids) of the newest version that can be read."""
     for version in reversed(versions_under(root)):
         try:

@@ -4,7 +4,7 @@ SQLITE = "sqlite:"
 REDIS = ("redis://", "rediss://", "unix://")
 
 
-def without_password(address):
+def without_password(address: str) -> str:
     """The address as a message or a log may show it."""
     if not address.startswith(REDIS):
         return address

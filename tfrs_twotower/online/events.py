@@ -33,7 +33,7 @@ class Event(NamedTuple):
     event: str = ""
 
 
-def read_event(fields, now):
+def read_event(fields: object, now: float) -> Event:
     """The `Event` of a dict, as it came from JSON or a stream.
 
     Args:
@@ -62,7 +62,7 @@ def read_event(fields, now):
     )
 
 
-def _id(name, value):
+def _id(name: str, value: object) -> str:
     value = _whole(value)
     if isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value <= _MOST:
@@ -75,7 +75,7 @@ def _id(name, value):
     return text
 
 
-def _text(name, value, most, rule):
+def _text(name: str, value: object, most: int, rule: str) -> str:
     if not isinstance(value, str):
         raise DataError(f"`{name}` must be {rule}. Received: a {type(value).__name__}. Convert it.")
     try:
@@ -87,7 +87,7 @@ def _text(name, value, most, rule):
     return value
 
 
-def _timestamp(value, now):
+def _timestamp(value: object, now: float) -> int:
     value = _whole(value)
     if isinstance(value, bool) or not isinstance(value, int):
         rule = "be whole seconds since 1970, UTC"
@@ -98,6 +98,6 @@ def _timestamp(value, now):
     return value
 
 
-def _whole(value):
+def _whole(value: object) -> object:
     """5 for 5.0, which is how a `google.protobuf.Struct` writes 5."""
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT else value

@@ -19,12 +19,12 @@ class Retention:
     events: int = 1000
     seconds: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "events")
         if self.seconds is not None:
             at_least(1, self, "seconds")
 
-    def oldest(self, now):
+    def oldest(self, now: float) -> int:
         """The earliest time, in seconds since 1970, that is still kept."""
         return 0 if self.seconds is None else int(now) - self.seconds
 

@@ -1,14 +1,20 @@
 """Fills a store from an interaction log."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.online.events import Event
+from tfrs_twotower.online.history_store import HistoryStore
+
+if TYPE_CHECKING:
+    from tfrs_twotower.data import InteractionLog
 
 _BLOCK = 10_000  # events appended at a time
 
 
-def load_log(store, log):
+def load_log(store: HistoryStore, log: "InteractionLog") -> int:
     """Appends the events of an `InteractionLog` to a `HistoryStore`, in time order.
 
     An event's id is the log's context column `event_id`. Where there is none it is made of time, item, and a count of
@@ -37,13 +43,13 @@ def load_log(store, log):
     return added
 
 
-def _column(log, name, part):
+def _column(log: "InteractionLog", name: str, part: slice) -> list[str]:
     if name not in log.context.column_names:
         return [""] * len(log.timestamp[part])
     return ["" if v is None else str(v) for v in log.context[name].slice(part.start, _BLOCK).to_pylist()]
 
 
-def _repeats(log):
+def _repeats(log: "InteractionLog") -> np.ndarray:
     """int64 [n]: how many equal events (user, item, time) of the log come before each."""
     order = np.lexsort((log.item, log.user, log.timestamp))  # stable
     first = np.ones(len(log), bool)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -28,7 +28,7 @@ class ProfileStore(Protocol):
         """Lets go of files and connections."""
 
 
-def put_table(store, users):
+def put_table(store: ProfileStore, users: pa.Table) -> int:
     """Puts a users table (`user_id` and feature columns, as in an `InteractionLog`) into a `ProfileStore`.
 
     Times become seconds since 1970, UTC; what is missing is left out.
@@ -52,7 +52,7 @@ def put_table(store, users):
     return users.num_rows
 
 
-def _listed(column):
+def _listed(column: pa.ChunkedArray) -> list[Any]:
     if pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("s"))
     if pa.types.is_timestamp(column.type):
@@ -60,7 +60,7 @@ def _listed(column):
     return column.to_pylist()
 
 
-def _plain(value):
+def _plain(value: object) -> object:
     if isinstance(value, list):
         return [v for v in map(_plain, value) if v is not None]
     if isinstance(value, float) and not math.isfinite(value):

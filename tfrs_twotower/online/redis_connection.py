@@ -2,10 +2,15 @@
 
 import contextlib
 import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower import extras
 from tfrs_twotower.online.address import without_password
 from tfrs_twotower.online.errors import StoreError
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 redis = extras.require("redis")
 _retry = extras.require("redis.retry")
@@ -22,7 +27,7 @@ _LOSES = (
 _log = logging.getLogger(__name__)
 
 
-def connect(url, **settings):
+def connect(url: str, **settings: Any) -> "Redis":
     """A `redis.Redis` of a `redis://`, `rediss://` or `unix://` URL, which has answered a PING.
 
     A command that fails is tried once more: all that is sent may be repeated.
@@ -42,7 +47,7 @@ def connect(url, **settings):
     return client
 
 
-def check_durable(client, url, allow_loss=False):
+def check_durable(client: "Redis", url: str, allow_loss: bool = False) -> None:
     """Refuses a server that may lose what it acknowledged when it dies or runs out of memory.
 
     Where the server does not tell its settings, a warning is logged.
@@ -70,7 +75,7 @@ def check_durable(client, url, allow_loss=False):
 
 
 @contextlib.contextmanager
-def errors(url):
+def errors(url: str) -> Iterator[None]:
     """Turns what redis-py raises into a `StoreError`."""
     try:
         yield

@@ -6,6 +6,7 @@ times stay in that order; the set of their ids; and the count of arrivals. One s
 
 import json
 import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from tfrs_twotower.online.events import Event
 from tfrs_twotower.online.history_store import Retention
@@ -57,13 +58,19 @@ class RedisHistoryStore:
       StoreError: nothing answers there, or the server may lose events.
     """
 
-    def __init__(self, url, retention=Retention(), clock=time.time, allow_loss=False):
+    def __init__(
+        self,
+        url: str,
+        retention: Retention = Retention(),
+        clock: Callable[[], float] = time.time,
+        allow_loss: bool = False,
+    ) -> None:
         self._url, self._retention, self._clock = url, retention, clock
         self._redis = connect(url, decode_responses=True)
         check_durable(self._redis, url, allow_loss)
         self._change = self._redis.register_script(_CHANGE)
 
-    def append(self, events):
+    def append(self, events: Sequence[Event]) -> int:
         """See `HistoryStore`. Each user's events are kept all or not at all."""
         by_user = {}
         for event in events:
@@ -71,7 +78,7 @@ class RedisHistoryStore:
             by_user.setdefault(event.user_id, []).extend([event.event_id, event.timestamp, content])
         return self._changed(by_user)[0]
 
-    def last(self, user_ids, n, types=()):
+    def last(self, user_ids: Sequence[str], n: int, types: Collection[str] = ()) -> list[list[Event]]:
         """See `HistoryStore`. With `types` a user's whole history is read."""
         oldest, types = self._retention.oldest(self._clock()), frozenset(types)
         with errors(self._url):
@@ -83,7 +90,7 @@ class RedisHistoryStore:
             found = pipeline.execute()
         return [_events(user, rows, n, types) for user, rows in zip(user_ids, found)]
 
-    def trim(self):
+    def trim(self) -> int:
         """See `HistoryStore`."""
         removed, users = 0, {}
         start, end = _keys("\0")[0].split("\0")
@@ -95,11 +102,11 @@ class RedisHistoryStore:
                     users = {}
         return removed + self._changed(users)[1]
 
-    def close(self):
+    def close(self) -> None:
         """See `HistoryStore`."""
         self._redis.close()
 
-    def _changed(self, by_user):
+    def _changed(self, by_user: Mapping[str, list[str | int]]) -> tuple[int, int]:
         """(events added, events removed) over all users; `by_user`: the script's arguments for events to add."""
         retention = self._retention
         settings = [retention.events, retention.oldest(self._clock()), int(retention.seconds is not None)]
@@ -111,12 +118,12 @@ class RedisHistoryStore:
         return sum(added for added, _ in changes), sum(removed for _, removed in changes)
 
 
-def _keys(user):
+def _keys(user: str) -> list[str]:
     """A user's keys; the braces keep them on one node of a cluster."""
     return [f"{PREFIX}:{{{user}}}:{part}" for part in ("events", "ids", "arrivals")]
 
 
-def _events(user, rows, n, types):
+def _events(user: str, rows: Iterable[tuple[str, float]], n: int, types: Collection[str]) -> list[Event]:
     """The `Event`s, oldest first, of members and scores, newest first."""
     events = []
     for member, timestamp in rows:

@@ -1,5 +1,8 @@
 """A `UserVectorCache` in Redis, shared by servers."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from tfrs_twotower.online.redis_connection import PREFIX, connect, errors
@@ -19,18 +22,18 @@ class RedisVectorCache:
       StoreError: nothing answers there.
     """
 
-    def __init__(self, url, seconds=_SECONDS):
+    def __init__(self, url: str, seconds: int = _SECONDS) -> None:
         self._url, self._seconds, self._redis = url, seconds, connect(url)
 
-    def get(self, keys):
+    def get(self, keys: Sequence[bytes]) -> list[np.ndarray | None]:
         """See `UserVectorCache`."""
         if not keys:
             return []
         with errors(self._url):
-            found = self._redis.mget([_key(key) for key in keys])
+            found: list[Any] = self._redis.mget([_key(key) for key in keys])  # bytes: nothing is decoded
         return [None if value is None else np.frombuffer(value, np.float32) for value in found]
 
-    def put(self, keys, vectors):
+    def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
         """See `UserVectorCache`."""
         with errors(self._url):
             pipeline = self._redis.pipeline(transaction=False)
@@ -38,10 +41,10 @@ class RedisVectorCache:
                 pipeline.set(_key(key), np.asarray(vector, np.float32).tobytes(), ex=self._seconds)
             pipeline.execute()
 
-    def close(self):
+    def close(self) -> None:
         """See `UserVectorCache`."""
         self._redis.close()
 
 
-def _key(key):
+def _key(key: bytes) -> bytes:
     return f"{PREFIX}:vector:".encode() + key

@@ -4,6 +4,8 @@ import contextlib
 import os
 import sqlite3
 import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from tfrs_twotower.online.errors import StoreError
 
@@ -23,7 +25,7 @@ class SqliteFile:
       StoreError: the path cannot be opened, is no database, or is one of another format.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         self._writing, self._reading = threading.Lock(), threading.Lock()
         with self._errors("opened"):
@@ -41,7 +43,7 @@ class SqliteFile:
             self._reader = self._connect()
 
     @contextlib.contextmanager
-    def transaction(self):
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         """Yields the writing connection; what the block did is on disk when it ends, or undone when it raises."""
         with self._writing, self._errors("written"):
             self._writer.execute("BEGIN IMMEDIATE")
@@ -53,18 +55,18 @@ class SqliteFile:
                     self._writer.execute("ROLLBACK")
                 raise
 
-    def read(self, query, many):
+    def read(self, query: str, many: Iterable[tuple[Any, ...]]) -> list[list[tuple[Any, ...]]]:
         """The rows of one query for each of many tuples of parameters: a list of lists."""
         with self._reading, self._errors("read"):
             return [self._reader.execute(query, parameters).fetchall() for parameters in many]
 
-    def close(self):
+    def close(self) -> None:
         """Closes both connections, once what they do is done."""
         with self._writing, self._reading:
             self._reader.close()
             self._writer.close()
 
-    def _connect(self):
+    def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
@@ -72,7 +74,7 @@ class SqliteFile:
         return connection
 
     @contextlib.contextmanager
-    def _errors(self, what):
+    def _errors(self, what: str) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:

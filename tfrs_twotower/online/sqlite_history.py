@@ -1,9 +1,12 @@
 """A `HistoryStore` in a file."""
 
+import sqlite3
 import time
+from collections.abc import Callable, Collection, Sequence
 
 from tfrs_twotower.online.events import Event
 from tfrs_twotower.online.history_store import Retention
+from tfrs_twotower.online.sqlite_file import SqliteFile
 
 _COLUMNS = "event_id, user_id, item_id, timestamp, event"
 _SCHEMA = (
@@ -29,20 +32,22 @@ _LAST = (
 class SqliteHistoryStore:
     """See `HistoryStore`. Arguments: a `SqliteFile`; a `Retention`; the clock, in seconds since 1970."""
 
-    def __init__(self, file, retention=Retention(), clock=time.time):
+    def __init__(
+        self, file: SqliteFile, retention: Retention = Retention(), clock: Callable[[], float] = time.time
+    ) -> None:
         self._file, self._retention, self._clock = file, retention, clock
         with file.transaction() as connection:
             for statement in _SCHEMA:
                 connection.execute(statement)
 
-    def append(self, events):
+    def append(self, events: Sequence[Event]) -> int:
         """See `HistoryStore`. All events are kept, or none."""
         with self._file.transaction() as connection:
             added = connection.executemany(_PUT, events).rowcount
             self._prune(connection, {event.user_id for event in events})
         return max(added, 0)  # −1: there were no events
 
-    def last(self, user_ids, n, types=()):
+    def last(self, user_ids: Sequence[str], n: int, types: Collection[str] = ()) -> list[list[Event]]:
         """See `HistoryStore`."""
         types = tuple(types)
         chosen = f"AND event IN ({', '.join('?' * len(types))}) " if types else ""
@@ -50,7 +55,7 @@ class SqliteHistoryStore:
         found = self._file.read(_LAST.format(types=chosen), [(user, oldest, *types, n) for user in user_ids])
         return [[Event._make(row) for row in reversed(rows)] for rows in found]
 
-    def trim(self):
+    def trim(self) -> int:
         """See `HistoryStore`. It lets others write in between."""
         removed, user = 0, ""
         while True:
@@ -61,11 +66,11 @@ class SqliteHistoryStore:
                 return removed
             user = users[-1]
 
-    def close(self):
+    def close(self) -> None:
         """See `HistoryStore`."""
         self._file.close()
 
-    def _prune(self, connection, users):
+    def _prune(self, connection: sqlite3.Connection, users: Collection[str]) -> int:
         oldest = self._retention.oldest(self._clock())
         removed = connection.executemany(_TOO_MANY, [(user, self._retention.events) for user in users]).rowcount
         if self._retention.seconds is not None:

@@ -9,7 +9,7 @@ from tfrs_twotower.online.profile_store import ProfileStore
 from tfrs_twotower.online.sqlite_file import SqliteFile
 from tfrs_twotower.online.sqlite_history import SqliteHistoryStore
 from tfrs_twotower.online.sqlite_profiles import SqliteProfileStore
-from tfrs_twotower.online.vector_cache import LruVectorCache
+from tfrs_twotower.online.vector_cache import LruVectorCache, UserVectorCache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,13 +20,13 @@ class Stores:
     profiles: ProfileStore
     retention: Retention
 
-    def close(self):
+    def close(self) -> None:
         """Closes both."""
         self.profiles.close()
         self.history.close()
 
 
-def open_stores(address, retention=Retention(), allow_loss=False):
+def open_stores(address: str, retention: Retention = Retention(), allow_loss: bool = False) -> Stores:
     """The `Stores` at `sqlite:PATH`, or at the URL of a Redis server: `redis://`, `rediss://` or `unix://`.
 
     Args:
@@ -53,7 +53,7 @@ def open_stores(address, retention=Retention(), allow_loss=False):
     )
 
 
-def open_cache(address):
+def open_cache(address: str) -> UserVectorCache:
     """The `UserVectorCache` of an address: a number of vectors to keep in this process, or a Redis server's URL.
 
     Raises:

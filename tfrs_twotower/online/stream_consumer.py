@@ -1,12 +1,16 @@
 """Events from a Redis stream: taken at least once, kept once."""
 
 import logging
+import threading
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.online.errors import StoreError
-from tfrs_twotower.online.events import read_event
+from tfrs_twotower.online.events import Event, read_event
+from tfrs_twotower.online.history_store import HistoryStore
 from tfrs_twotower.online.redis_connection import connect, errors, redis
 
 _WAIT_MILLISECONDS = 1000  # for new entries: how long a stop may take
@@ -35,14 +39,25 @@ class StreamConsumer:
       StoreError: nothing answers there, or the key holds no stream.
     """
 
-    def __init__(self, store, url, stream="events", group="twotower", name="1", batch=500):
+    _own: str | None  # the last entry read of those left from before; None: the group is to be looked for again
+
+    def __init__(
+        self,
+        store: HistoryStore,
+        url: str,
+        stream: str = "events",
+        group: str = "twotower",
+        name: str = "1",
+        batch: int = 500,
+    ) -> None:
         self._store, self._url, self._stream = store, url, stream
         self._group, self._name, self._batch = group, name, batch
         # Bytes that are no UTF-8 come as half surrogate pairs, which no event may have, and go aside as they came.
-        self._redis = connect(url, decode_responses=True, encoding_errors="surrogateescape")
+        # Any: the types that redis-py gives its answers are of all settings at once.
+        self._redis: Any = connect(url, decode_responses=True, encoding_errors="surrogateescape")
         self._start_over()
 
-    def run(self, stop):
+    def run(self, stop: threading.Event) -> None:
         """Consumes until `stop`, a `threading.Event`, is set. While a server fails it tries again and again."""
         while not stop.is_set():
             try:
@@ -52,7 +67,7 @@ class StreamConsumer:
                 stop.wait(_RETRY_SECONDS)
         self._redis.close()
 
-    def step(self):
+    def step(self) -> int:
         """Takes one batch: first what is left from before, then what others abandoned, then what is new.
 
         Returns:
@@ -68,7 +83,7 @@ class StreamConsumer:
             raise
         return len(entries)
 
-    def _start_over(self):
+    def _start_over(self) -> None:
         """Makes the group where it is missing, and begins with what this consumer left unfinished."""
         with errors(self._url):
             try:
@@ -78,11 +93,11 @@ class StreamConsumer:
                     raise
         self._own = "0"
 
-    def _take(self):
+    def _take(self) -> list[tuple[str, dict[str, str] | None]]:
         if self._own is None:
             self._start_over()
         if self._own != _NONE_LEFT:
-            entries = self._read(self._own)
+            entries = self._read(self._own)  # type: ignore[arg-type]  # `_start_over` made it text
             self._own = entries[-1][0] if entries else _NONE_LEFT
             if entries:
                 return entries
@@ -91,13 +106,13 @@ class StreamConsumer:
         )
         return claimed[1] or self._read(">", _WAIT_MILLISECONDS)
 
-    def _read(self, start, block=None):
+    def _read(self, start: str, block: int | None = None) -> list[tuple[str, dict[str, str] | None]]:
         answer = self._redis.xreadgroup(
             self._group, self._name, {self._stream: start}, count=self._batch, block=block
         )
         return answer[0][1] if answer else []
 
-    def _keep(self, entries):
+    def _keep(self, entries: Sequence[tuple[str, dict[str, str] | None]]) -> None:
         events, rejected = [], []
         for entry_id, fields in entries:
             try:
@@ -115,7 +130,7 @@ class StreamConsumer:
             pipeline.execute()
 
 
-def _event(entry_id, fields):
+def _event(entry_id: str, fields: Mapping[str, str | int]) -> Event:
     """The `Event` of an entry, whose own id holds its time in milliseconds."""
     if c.TIMESTAMP in fields:
         try:

@@ -3,7 +3,7 @@
 import collections
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -32,13 +32,13 @@ class UserVectorCache(Protocol):
 class LruVectorCache:
     """A `UserVectorCache` in this process that holds the `size` vectors used last."""
 
-    def __init__(self, size):
+    def __init__(self, size: int) -> None:
         if size < 1:
             raise ConfigError(invalid("size", "be at least 1", size, "Without a cache give none."))
         self._size, self._lock = size, threading.Lock()
         self._vectors: collections.OrderedDict[bytes, np.ndarray] = collections.OrderedDict()
 
-    def get(self, keys):
+    def get(self, keys: Sequence[bytes]) -> list[np.ndarray | None]:
         """See `UserVectorCache`."""
         with self._lock:
             found = [self._vectors.get(key) for key in keys]
@@ -47,7 +47,7 @@ class LruVectorCache:
                     self._vectors.move_to_end(key)
         return found
 
-    def put(self, keys, vectors):
+    def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
         """See `UserVectorCache`."""
         copies = [np.array(vector, np.float32) for vector in vectors]
         with self._lock:
@@ -57,11 +57,11 @@ class LruVectorCache:
             while len(self._vectors) > self._size:
                 self._vectors.popitem(last=False)
 
-    def close(self):
+    def close(self) -> None:
         """See `UserVectorCache`."""
 
 
-def vector_keys(model, features):
+def vector_keys(model: str, features: Mapping[str, np.ndarray]) -> list[bytes]:
     """A key for each row of a request: of the model, and of all that its query tower reads.
 
     These are the user, the user's history and profile, and the context. So another event, another profile, and
@@ -85,7 +85,7 @@ def vector_keys(model, features):
     return [digest.digest() for digest in digests]
 
 
-def _content(row):
+def _content(row: np.ndarray | np.generic | bytes) -> bytes:
     if isinstance(row, bytes):
         return row
     values = np.asarray(row)

@@ -7,11 +7,16 @@ import ipaddress
 import logging
 import os
 import ssl
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tfrs_twotower import extras
 from tfrs_twotower.config import config
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.serving.errors import CannotServe
+
+if TYPE_CHECKING:
+    from grpc import ServerCertificateConfiguration, ServerCredentials
 
 grpc = extras.require("grpc")
 
@@ -36,17 +41,17 @@ class Access:
     tls_key: str | None = None
     insecure: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if (self.tls_cert is None) != (self.tls_key is None):
             given = "tls_cert" if self.tls_cert else "tls_key"
             missing = "tls_key" if self.tls_cert else "tls_cert"
             raise ConfigError(f"`{given}` needs `{missing}` beside it. Name the certificate and its key.")
 
-    def keys(self):
+    def keys(self) -> "ApiKeys | None":
         """The `ApiKeys`, or None. Raises `CannotServe` for a file that holds none."""
         return None if self.api_key_file is None else ApiKeys(self.api_key_file)
 
-    def check_tls(self):
+    def check_tls(self) -> None:
         """Raises `CannotServe` for a certificate and a key that are no pair."""
         if self.tls_cert is None or self.tls_key is None:
             return
@@ -58,29 +63,29 @@ class Access:
                 "Both must be PEM files, the key the certificate's and without a password."
             ) from error
 
-    def credentials(self):
+    def credentials(self) -> "ServerCredentials | None":
         """gRPC's form of the certificate, which follows its files; None without one."""
         if self.tls_cert is None or self.tls_key is None:
             return None
         pair, newer = functools.partial(_pair, self.tls_cert, self.tls_key), self._newer()
         return grpc.dynamic_ssl_server_credentials(pair(), lambda: pair() if newer() else None)
 
-    def follow(self, context):
+    def follow(self, context: ssl.SSLContext) -> None:
         """Has an `ssl.SSLContext` take a new certificate up: it is looked for when a client connects, and shown to the
         clients after that one."""
         newer = self._newer()
 
-        def look(*hello):
+        def look(*hello: object) -> None:
             if newer():
-                context.load_cert_chain(self.tls_cert, self.tls_key)
+                context.load_cert_chain(self.tls_cert, self.tls_key)  # type: ignore[arg-type]  # TLS has both
 
         context.sni_callback = look
 
-    def _newer(self):
+    def _newer(self) -> Callable[[], bool]:
         """A function: are there other files than at its last call, and a certificate and its key?"""
-        changed = Changed(self.tls_cert, self.tls_key)
+        changed = Changed(self.tls_cert, self.tls_key)  # type: ignore[arg-type]  # asked for TLS alone, which has both
 
-        def newer():
+        def newer() -> bool:
             try:
                 if not changed():
                     return False
@@ -93,7 +98,7 @@ class Access:
 
         return newer
 
-    def check_address(self, address):
+    def check_address(self, address: str) -> None:
         """Raises `CannotServe` where other machines could ask without a key; warns where they could read one.
 
         Args:
@@ -112,16 +117,16 @@ class Access:
 class Changed:
     """Called, says whether one of the files is another one than at the last call, or there or gone again."""
 
-    def __init__(self, *paths):
+    def __init__(self, *paths: str | os.PathLike[str]) -> None:
         self._paths = paths
         self._before = self._stamps()
 
-    def __call__(self):
+    def __call__(self) -> bool:
         now = self._stamps()
         changed, self._before = now != self._before, now
         return changed
 
-    def _stamps(self):
+    def _stamps(self) -> list[tuple[int, int, int] | None]:
         return [_stamp(path) for path in self._paths]
 
 
@@ -135,11 +140,11 @@ class ApiKeys:
       CannotServe: it cannot be read, holds no key, or one that is too short or no plain text.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path, self._changed = path, Changed(path)
         self._digests = self._read()
 
-    def know(self, authorization):
+    def know(self, authorization: str) -> bool:
         """Does the value of an `Authorization` header carry one of the keys? Takes equally long for any wrong one."""
         self._follow()
         scheme, _, key = authorization.partition(" ")
@@ -147,7 +152,7 @@ class ApiKeys:
         found = [hmac.compare_digest(given, digest) for digest in self._digests]
         return scheme.lower() == "bearer" and any(found)
 
-    def _follow(self):
+    def _follow(self) -> None:
         if not self._changed():
             return
         try:
@@ -156,7 +161,7 @@ class ApiKeys:
         except CannotServe as error:
             _log.error("The API keys stay those of before. %s", error)
 
-    def _read(self):
+    def _read(self) -> list[bytes]:
         try:
             with open(self._path, encoding="utf-8") as file:
                 lines = [line.strip() for line in file]
@@ -174,12 +179,12 @@ class ApiKeys:
         return [_digest(key) for key in keys]
 
 
-def _pair(tls_cert, tls_key):
+def _pair(tls_cert: str, tls_key: str) -> "ServerCertificateConfiguration":
     with open(tls_cert, "rb") as certificate, open(tls_key, "rb") as key:
         return grpc.ssl_server_certificate_configuration([(key.read(), certificate.read())])
 
 
-def _stamp(path):
+def _stamp(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
     try:
         found = os.stat(path)
         return found.st_mtime_ns, found.st_size, found.st_ino
@@ -187,5 +192,5 @@ def _stamp(path):
         return None
 
 
-def _digest(key):
+def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

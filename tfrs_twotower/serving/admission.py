@@ -4,11 +4,13 @@ import collections
 import os
 import threading
 import time
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from tfrs_twotower.config import config
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.serving.errors import DeadlineExceeded, Overloaded, Unavailable
+from tfrs_twotower.serving.metrics import Metrics
 
 
 @config
@@ -26,7 +28,7 @@ class Load:
     queue: int = 128
     deadline_seconds: float = 2.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.concurrency < 1:
             raise ConfigError(invalid("concurrency", "be at least 1", self.concurrency, "Let one request run."))
         if self.queue < 0:
@@ -44,7 +46,7 @@ class Admission:
       metrics: a `Metrics`.
     """
 
-    def __init__(self, load, name, metrics):
+    def __init__(self, load: Load, name: str, metrics: Metrics) -> None:
         self.load, self.name, self._metrics = load, name, metrics
         self._changed = threading.Condition()  # guards what follows; notified when a request ends
         self._running = 0
@@ -52,7 +54,7 @@ class Admission:
         self._closed = False
         metrics.queued(name, 0)
 
-    def place(self, seconds=None):
+    def place(self, seconds: float | None = None) -> AbstractContextManager[object]:
         """Takes a place in the line, without waiting; a context manager that waits for the turn, and ends it.
 
         Args:
@@ -80,18 +82,18 @@ class Admission:
                 raise Overloaded(f"{self.load.queue} requests wait already. Send this one again in a while.")
         return _Place(self, turn, wait)
 
-    def close(self):
+    def close(self) -> None:
         """Refuses new requests; those that run or wait go on."""
         with self._changed:
             self._closed = True
 
-    def drain(self, seconds):
+    def drain(self, seconds: float) -> int:
         """Waits until nothing runs or waits any more, but not longer than `seconds`; returns how many are left."""
         with self._changed:
             self._changed.wait_for(lambda: not self._running, max(seconds, 0))
             return self._running + len(self._waiting)
 
-    def _give_up(self, turn):
+    def _give_up(self, turn: threading.Event) -> bool:
         """True where the place was left; False where the turn came after all."""
         with self._changed:
             if turn.is_set():
@@ -100,7 +102,7 @@ class Admission:
             self._metrics.queued(self.name, len(self._waiting))
             return True
 
-    def _end(self):
+    def _end(self) -> None:
         with self._changed:
             if self._waiting:
                 self._waiting.popleft().set()  # the next one runs in its stead
@@ -120,11 +122,11 @@ class Lines(NamedTuple):
 class _Place:
     """One request's place in the line."""
 
-    def __init__(self, admission, turn, seconds):
+    def __init__(self, admission: Admission, turn: threading.Event, seconds: float) -> None:
         self._admission, self._turn, self._seconds = admission, turn, seconds
         self._taken = time.monotonic()
 
-    def __enter__(self):
+    def __enter__(self) -> "_Place":
         admission = self._admission
         left = self._seconds - (time.monotonic() - self._taken)
         if not self._turn.wait(max(left, 0)) and admission._give_up(self._turn):
@@ -135,5 +137,5 @@ class _Place:
         admission._metrics.waited(admission.name, time.monotonic() - self._taken)
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self._admission._end()

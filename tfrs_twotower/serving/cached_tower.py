@@ -1,12 +1,17 @@
 """`serving_default` in two steps, so that the first can be left out: the query's vector, and the search by it."""
 
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.online import StoreError, vector_keys
-from tfrs_twotower.serving.model import DEFAULT_SIGNATURE
+from tfrs_twotower.online import StoreError, UserVectorCache, vector_keys
+from tfrs_twotower.serving.metrics import Metrics
+from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel, Signature
 
+_T = TypeVar("_T")
 _EMBED = "embed_query"
 _SEARCH = {DEFAULT_SIGNATURE: "recommend_by_vector", "recommend_fresh": "recommend_fresh_by_vector"}
 
@@ -18,10 +23,10 @@ class CachedTower:
     every vector is computed.
     """
 
-    def __init__(self, cache, metrics):
+    def __init__(self, cache: UserVectorCache, metrics: Metrics) -> None:
         self._cache, self._metrics = cache, metrics
 
-    def call(self, model, signature, tensors):
+    def call(self, model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Runs a signature of a model: in two steps where it is `serving_default` or `recommend_fresh`, else as it is.
 
         Warm-up requests come this way too, so that of `serving_default` and the search by vector only one takes the
@@ -40,7 +45,7 @@ class CachedTower:
         with self._metrics.stage("search"):
             return searched({c.EMBEDDING: tf.constant(embedding), **options})
 
-    def _vectors(self, model, features):
+    def _vectors(self, model: LoadedModel, features: Mapping[str, tf.Tensor]) -> np.ndarray:
         """float32 [batch, dim]."""
         keys = vector_keys(model.identity, {name: tensor.numpy() for name, tensor in features.items()})
         found = self._ask(lambda: self._cache.get(keys)) or [None] * len(keys)
@@ -52,9 +57,9 @@ class CachedTower:
             self._ask(lambda: self._cache.put([keys[row] for row in absent], made))
             for row, vector in zip(absent, made):
                 found[row] = vector
-        return np.stack(found)
+        return np.stack(found)  # type: ignore[arg-type]  # none is absent any more
 
-    def _ask(self, question):
+    def _ask(self, question: Callable[[], _T]) -> _T | None:
         try:
             return question()
         except StoreError:

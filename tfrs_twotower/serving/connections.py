@@ -1,8 +1,12 @@
 """Connections of the REST server: how many, and how long one may keep the server waiting."""
 
+import asyncio
+from typing import Any
+
 from tfrs_twotower import extras
 from tfrs_twotower.config import config
 from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.serving.metrics import Metrics
 
 uvicorn_http = extras.require("uvicorn.protocols.http.auto")
 
@@ -26,7 +30,7 @@ class Connections:
     most: int = 1000
     seconds: float = 10.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.most < 1:
             raise ConfigError(invalid("most", "be at least 1", self.most, "Let one connection in."))
         if not self.seconds > 0:
@@ -42,20 +46,20 @@ class Protocol(uvicorn_http.AutoHTTPProtocol):  # type: ignore[name-defined]
       settings: uvicorn's.
     """
 
-    def __init__(self, limits, metrics, **settings):
+    def __init__(self, limits: Connections, metrics: Metrics, **settings: Any) -> None:
         super().__init__(**settings)
         self._limits, self._metrics = limits, metrics
         self._heard = False  # anything at all
         self._unread = 0
 
-    def connection_made(self, transport):
+    def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         self._active = self._owed_since = self.loop.time()  # a request is owed that has begun and is not whole
         self._timer = self.loop.call_later(self._limits.seconds, self._check)
         if len(self.connections) > self._limits.most:
             self._make_room()
 
-    def data_received(self, data):
+    def data_received(self, data: bytes) -> None:
         self._active, self._heard = self.loop.time(), True
         if self._owed_since is None and self._is_idle():
             self._owed_since = self._active
@@ -63,14 +67,14 @@ class Protocol(uvicorn_http.AutoHTTPProtocol):  # type: ignore[name-defined]
         if not self._is_idle():
             self._owed_since = None
 
-    def connection_lost(self, exc):
+    def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
         super().connection_lost(exc)
 
-    def _is_idle(self):
+    def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _check(self):
+    def _check(self) -> None:
         """Looks every `seconds`: are headers owed that long, has nothing of an answer been read since the last look?"""
         owed = self._is_idle() and self._owed_since is not None
         late = owed and self.loop.time() - self._owed_since >= self._limits.seconds
@@ -84,7 +88,7 @@ class Protocol(uvicorn_http.AutoHTTPProtocol):  # type: ignore[name-defined]
         else:
             self._timer = self.loop.call_later(self._limits.seconds, self._check)
 
-    def _make_room(self):
+    def _make_room(self) -> None:
         idle = [other for other in self.connections if other is not self and other._is_idle()]
         if idle:
             min(idle, key=lambda other: other._active).transport.close()

@@ -1,13 +1,18 @@
 """Records what users did: one request, by whatever transport."""
 
 import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.errors import DataError, invalid
-from tfrs_twotower.online import StoreError, read_event
+from tfrs_twotower.online import Event, HistoryStore, StoreError, read_event
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
+from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import DEFAULT_SIGNATURE
 from tfrs_twotower.serving.numeric_ids import as_number
+from tfrs_twotower.serving.predictor import Limits
+from tfrs_twotower.serving.repository import Repository
 
 EVENTS = "events"
 
@@ -23,11 +28,18 @@ class EventRecorder:
       clock: seconds since 1970.
     """
 
-    def __init__(self, history, repository, limits, metrics, clock=time.time):
+    def __init__(
+        self,
+        history: HistoryStore | None,
+        repository: Repository,
+        limits: Limits,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._history, self._repository, self._limits = history, repository, limits
         self._metrics, self._clock = metrics, clock
 
-    def record(self, request):
+    def record(self, request: dict[str, Any]) -> dict[str, int]:
         """Keeps the events of a request; they are on disk when it returns. All are recorded, or none.
 
         Args:
@@ -53,7 +65,7 @@ class EventRecorder:
         self._metrics.recorded(new, len(events) - new)
         return {"recorded": new, "known": len(events) - new}
 
-    def _read(self, request):
+    def _read(self, request: dict[str, Any]) -> list[Event]:
         listed = request.get(EVENTS)
         if list(request) != [EVENTS] or not isinstance(listed, list) or not listed:
             raise InvalidArgument(f"The request must be an object with one key, '{EVENTS}', a list of events.")
@@ -69,7 +81,7 @@ class EventRecorder:
                 raise InvalidArgument(f"{EVENTS}[{place}]: {error}") from error
         return events
 
-    def _numbers(self):
+    def _numbers(self) -> Sequence[str]:
         """Which of `user_id` and `item_id` are whole numbers to the newest model."""
         try:
             with self._repository.lease() as model:
@@ -80,7 +92,7 @@ class EventRecorder:
         return [name for name, spec in kinds.items() if spec is not None and spec.dtype.is_integer]
 
 
-def _as_numbers(event, names):
+def _as_numbers(event: Event, names: Iterable[str]) -> Event:
     """The event with these ids as numbers are written, "7" for "007", so that a request's number finds them."""
     for name in names:
         text = getattr(event, name)
@@ -91,5 +103,5 @@ def _as_numbers(event, names):
         if number == c.MISSING_INT_ID:
             rule = f"be a whole number, as in the model, of 64 bits and not {c.MISSING_INT_ID}"
             raise DataError(invalid(name, rule, text[:80], "Send the id that the log has."))
-        event = event._replace(**{name: str(number)})
+        event = event._replace(**{name: str(number)})  # type: ignore[arg-type]  # an id, which is text
     return event

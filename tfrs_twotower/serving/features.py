@@ -3,15 +3,22 @@
 import dataclasses
 import logging
 import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.online import StoreError
+from tfrs_twotower.online import Event, StoreError, Stores
+from tfrs_twotower.serving.metrics import Metrics
+from tfrs_twotower.serving.model import LoadedModel, Signature
 from tfrs_twotower.serving.seen import is_left_out, with_seen
 
-_MISSING = {tf.string: c.MISSING_STRING_ID.encode(), tf.int64: c.MISSING_INT_ID, tf.float32: np.nan}
+_MISSING: dict[tf.DType, Any] = {  # of the type that the key says
+    tf.string: c.MISSING_STRING_ID.encode(), tf.int64: c.MISSING_INT_ID, tf.float32: np.nan
+}
+_T = TypeVar("_T")
 _QUIET_SECONDS = 10.0  # between two log lines that the store fails
 _log = logging.getLogger(__name__)
 
@@ -33,13 +40,21 @@ class Features:
       clock: seconds since 1970.
     """
 
-    def __init__(self, stores, metrics, types=(), time_step=1, cold_beta=0.0, clock=time.time):
+    def __init__(
+        self,
+        stores: Stores,
+        metrics: Metrics,
+        types: Collection[str] = (),
+        time_step: int = 1,
+        cold_beta: float = 0.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._stores, self._metrics, self._types = stores, metrics, types
         self._cold_beta = cold_beta
         self._time_step, self._clock = time_step, clock
         self._said = -_QUIET_SECONDS
 
-    def asked(self, model, signature):
+    def asked(self, model: LoadedModel, signature: Signature) -> Signature:
         """The signature as requests see it: of a query's features only `user_id` has to be there."""
         if not model.is_query(signature):
             return signature
@@ -48,7 +63,7 @@ class Features:
             inputs = {c.USER_ID: tf.TensorSpec([None], tf.string, c.USER_ID), **inputs}
         return dataclasses.replace(signature, inputs=inputs, joined=frozenset(model.query_inputs) - {c.USER_ID})
 
-    def join(self, model, signature, tensors):
+    def join(self, model: LoadedModel, signature: Signature, tensors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """`tensors` with every feature of a query. Without `user_id`, as they came.
 
         Args:
@@ -73,11 +88,19 @@ class Features:
             filled.setdefault(c.POPULARITY_BETA, tf.where(cold, self._cold_beta, 0.0))
         return filled
 
-    def _fetch(self, model, users, absent, tensors):
+    def _fetch(
+        self,
+        model: LoadedModel,
+        users: list[str],
+        absent: Mapping[str, tf.TensorSpec],
+        tensors: Mapping[str, tf.Tensor],
+    ) -> dict[str, np.ndarray]:
         arrays = {}
         if c.HISTORY_ITEM_ID in absent:
             length, types = model.history_length, self._types
-            histories = self._ask(lambda: self._stores.history.last(users, length, types), users, [])
+            histories: list[list[Event]] = self._ask(
+                lambda: self._stores.history.last(users, length, types), users, []
+            )
             arrays.update(_histories(histories, absent))
         elif c.HISTORY_TIMESTAMP in absent:  # the times of items that the request brought are not known
             shape = tensors[c.HISTORY_ITEM_ID].shape
@@ -92,13 +115,15 @@ class Features:
                 arrays[name] = column([profile.get(name) for profile in profiles], absent[name])
         return arrays
 
-    def _seen(self, users, dtype):
+    def _seen(self, users: list[str], dtype: tf.DType) -> tf.Tensor:
         """[users, any]: the distinct items of all events that the store keeps, of any type."""
-        histories = self._ask(lambda: self._stores.history.last(users, self._stores.retention.events), users, [])
+        histories: list[list[Event]] = self._ask(
+            lambda: self._stores.history.last(users, self._stores.retention.events), users, []
+        )
         items = [dict.fromkeys(_READ[dtype](event.item_id) for event in events) for events in histories]
         return tf.constant(_padded([list(ids) for ids in items], dtype), dtype)
 
-    def _ask(self, question, users, nothing):
+    def _ask(self, question: Callable[[], list[_T]], users: list[str], nothing: _T) -> list[_T]:
         try:
             return question()
         except StoreError as error:
@@ -109,7 +134,7 @@ class Features:
             return [nothing] * len(users)
 
 
-def column(values, spec):
+def column(values: Sequence[Any], spec: tf.TensorSpec) -> np.ndarray:
     """Values that JSON can hold, None where there is none, as the array that a request would carry.
 
     A value that does not fit the spec counts as missing: it was kept for another model.
@@ -131,7 +156,7 @@ def column(values, spec):
     return _padded([[read(v) for v in row] if isinstance(row, list) else [] for row in values], spec.dtype)
 
 
-def _histories(histories, absent):
+def _histories(histories: list[list[Event]], absent: Mapping[str, tf.TensorSpec]) -> dict[str, np.ndarray]:
     """The two arrays of a past. An item that the model cannot have, a text where ids are numbers, is left out."""
     dtype = absent[c.HISTORY_ITEM_ID].dtype
     read, missing = _READ[dtype], _MISSING[dtype]
@@ -143,11 +168,11 @@ def _histories(histories, absent):
     return arrays
 
 
-def _bytes(value):
+def _bytes(value: object) -> bytes:
     return value.encode() if isinstance(value, str) else _MISSING[tf.string]
 
 
-def _whole(value):
+def _whole(value: Any) -> int:
     """An id is text in a store and may be a number in a model."""
     try:
         number = int(value)
@@ -156,27 +181,27 @@ def _whole(value):
     return number if -(2**63) <= number < 2**63 else c.MISSING_INT_ID
 
 
-def _number(value):
+def _number(value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         return np.nan
 
 
-_READ = {tf.string: _bytes, tf.int64: _whole, tf.float32: _number}
+_READ: dict[tf.DType, Callable[[Any], bytes | int | float]] = {tf.string: _bytes, tf.int64: _whole, tf.float32: _number}
 
 
-def _padded(rows, dtype):
+def _padded(rows: Sequence[Sequence[bytes | int | float]], dtype: tf.DType) -> np.ndarray:
     width = max(map(len, rows), default=0)
     values = [value for row in rows for value in [*row, *[_MISSING[dtype]] * (width - len(row))]]
     return _array(values, dtype).reshape(len(rows), width)
 
 
-def _array(values, dtype):
+def _array(values: Sequence[bytes | int | float], dtype: tf.DType) -> np.ndarray:
     array = np.empty(len(values), object if dtype == tf.string else dtype.as_numpy_dtype)
     array[:] = values
     return array
 
 
-def _text(user):
+def _text(user: object) -> str:
     return user.decode("utf-8", "replace") if isinstance(user, bytes) else str(user)

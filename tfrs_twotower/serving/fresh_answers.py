@@ -1,14 +1,16 @@
 """Answers with the items that changed since the export: new and edited ones in, withdrawn ones out."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.index.mutable import arguments
 from tfrs_twotower.serving.catalogue import texts
-from tfrs_twotower.serving.current_items import current_items
+from tfrs_twotower.serving.current_items import ItemChanges, current_items
 from tfrs_twotower.serving.errors import InvalidArgument
-from tfrs_twotower.serving.model import DEFAULT_SIGNATURE
+from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel, Runner, Signature
 
 _FRESH, _FRESH_BY_VECTOR = "recommend_fresh", "recommend_fresh_by_vector"
 _TWINS = {
@@ -30,13 +32,13 @@ class FreshAnswers:
       call: runs a signature: (model, signature, tensors) → tensors.
     """
 
-    def __init__(self, changes, call):
+    def __init__(self, changes: ItemChanges, call: Runner) -> None:
         self._changes, self._call = changes, call
         self._others = {
             "recommend_exact": self._exact, "similar_items": self._similar, "score_pairs": self._score,
         }
 
-    def call(self, model, signature, tensors):
+    def call(self, model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Runs a signature of an attached model.
 
         Raises:
@@ -47,13 +49,15 @@ class FreshAnswers:
             return self._fresh(model, twin, tensors)
         return self._others.get(signature.name, self._call)(model, signature, tensors)
 
-    def _fresh(self, model, twin, tensors):
+    def _fresh(self, model: LoadedModel, twin: str, tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         own = [name for name in _OWN if name in tensors]
         if own:
             raise InvalidArgument(f"The server itself knows which items changed. Leave {own} out.")
         return self._call(model, model.signatures[twin], {**tensors, **self._changes.inputs(model)})
 
-    def _exact(self, model, signature, tensors):
+    def _exact(
+        self, model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
         missing = arguments.missing(model.catalogue.id_type)
         if c.ALLOW_IDS in tensors and bool(tf.reduce_any(tensors[c.ALLOW_IDS] != missing)):
             return self._fresh(model, _FRESH, tensors)  # exact, as any search with an allow-list
@@ -68,7 +72,9 @@ class FreshAnswers:
         fresh = self._call(model, model.signatures[_FRESH], overlay)
         return _merged(found, fresh, tf.reduce_max(tensors.get(c.K, signature.defaults[c.K])))
 
-    def _similar(self, model, signature, tensors):
+    def _similar(
+        self, model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
         items = current_items(model, self._changes)
         size = int(items.exported.sum()) + len(items.overlay_ids)
         k = min(int(tf.reduce_max(tensors.get(c.K, signature.defaults[c.K]))), max(size, 1))
@@ -81,14 +87,16 @@ class FreshAnswers:
             c.SCORES: tf.constant([[score for _, score in answer] for answer in padded], tf.float32, [len(asked), k]),
         }
 
-    def _score(self, model, signature, tensors):
+    def _score(
+        self, model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
         scores = self._call(model, signature, tensors)[c.SCORES]
         candidates = tensors[c.CANDIDATE_IDS].numpy()
         gone = pd.Index(candidates.ravel()).isin(self._changes.inputs(model)[c.WITHDRAWN_IDS].numpy())
         return {c.SCORES: tf.where(gone.reshape(candidates.shape), tf.float32.min, scores)}
 
 
-def _merged(first, second, k):
+def _merged(first: Mapping[str, tf.Tensor], second: Mapping[str, tf.Tensor], k: tf.Tensor) -> dict[str, tf.Tensor]:
     ids, scores = (tf.concat([first[name], second[name]], axis=1) for name in (c.IDS, c.SCORES))
     best = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
     return {c.IDS: tf.gather(ids, best.indices, batch_dims=1), c.SCORES: best.values}

@@ -11,8 +11,12 @@ Their messages are of protobuf's own type Struct, which is JSON: what REST's POS
 A number in a Struct is a float: send an id above 2**53 as text.
 """
 
+from __future__ import annotations
+
 import contextlib
 import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from google.protobuf import json_format, struct_pb2
 from google.protobuf.message import DecodeError
@@ -20,6 +24,7 @@ from google.protobuf.message import DecodeError
 from tfrs_twotower import extras
 from tfrs_twotower.errors import nearest
 from tfrs_twotower.serving import status_protos, tensor_protos
+from tfrs_twotower.serving.admission import Admission, Lines
 from tfrs_twotower.serving.errors import (
     RETRY_SECONDS,
     Cancelled,
@@ -30,6 +35,20 @@ from tfrs_twotower.serving.errors import (
     Unimplemented,
 )
 from tfrs_twotower.serving.guard import REQUEST_ID, request_id
+from tfrs_twotower.serving.metrics import Call, Metrics
+from tfrs_twotower.serving.model import Signature
+from tfrs_twotower.serving.posts import Post
+from tfrs_twotower.serving.predictor import Predictor
+from tfrs_twotower.serving.repository import Repository
+
+if TYPE_CHECKING:
+    import numpy as np
+    from google.protobuf.message import Message
+    from grpc import GenericRpcHandler, Server, ServicerContext
+    from tensorflow.core.framework.tensor_pb2 import TensorProto
+    from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest, GetModelMetadataResponse
+    from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest, GetModelStatusResponse
+    from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
 grpc = extras.require("grpc")
 model_service = extras.require("tensorflow_serving.apis.model_service_pb2_grpc")
@@ -42,7 +61,9 @@ METHODS = {"events": ("twotower.Events", "Record"), "items": ("twotower.Items", 
 _log = logging.getLogger(__name__)
 
 
-def add_services(server, predictor, posts, name, metrics, lines):
+def add_services(
+    server: Server, predictor: Predictor, posts: Mapping[str, Post], name: str, metrics: Metrics, lines: Lines
+) -> None:
     """Adds the services of one model to a `grpc.Server`.
 
     Args:
@@ -64,11 +85,18 @@ def add_services(server, predictor, posts, name, metrics, lines):
 class _Calls:
     """What every method does: check the model's name, count, and turn errors into statuses."""
 
-    def __init__(self, name, metrics):
+    def __init__(self, name: str, metrics: Metrics) -> None:
         self._name = name
         self._metrics = metrics
 
-    def answer(self, method, handler, request, context, line=None):
+    def answer(
+        self,
+        method: str,
+        handler: Callable[[Any, Call], Message],
+        request: Message | bytes | None,
+        context: ServicerContext,
+        line: Admission | None = None,
+    ) -> Message:
         """Answers by `handler(request, call)`, in the turn that `line` gives; without a line, at once."""
         name = request_id(dict(context.invocation_metadata()).get(REQUEST_ID, ""))
         context.set_trailing_metadata(((REQUEST_ID, name),))
@@ -88,13 +116,13 @@ class _Calls:
             code, message = ServingError.code, f"{type(error).__name__}: see the server's log."
         context.abort(grpc.StatusCode[code], message)
 
-    def refuse(self, method, context):
-        def unimplemented(request, call):
+    def refuse(self, method: str, context: ServicerContext) -> None:
+        def unimplemented(request: None, call: Call) -> NoReturn:
             raise Unimplemented(f"{method} is not served here. Use Predict.")
 
         self.answer(method, unimplemented, None, context)
 
-    def version(self, request):
+    def version(self, request: Message) -> int | None:
         """Checks the model spec; returns the version asked for, None for the newest."""
         if not request.HasField("model_spec"):
             raise InvalidArgument("Missing ModelSpec.")
@@ -112,27 +140,27 @@ class PredictionService:
     The methods on tf.Examples are UNIMPLEMENTED.
     """
 
-    def __init__(self, predictor, calls, line):
+    def __init__(self, predictor: Predictor, calls: _Calls, line: Admission) -> None:
         self._predictor = predictor
         self._calls = calls
         self._line = line
 
-    def Predict(self, request, context):
+    def Predict(self, request: PredictRequest, context: ServicerContext) -> PredictResponse:
         return self._calls.answer("Predict", self._predict, request, context, self._line)
 
-    def GetModelMetadata(self, request, context):
+    def GetModelMetadata(self, request: GetModelMetadataRequest, context: ServicerContext) -> GetModelMetadataResponse:
         return self._calls.answer("GetModelMetadata", self._metadata, request, context)
 
-    def Classify(self, request, context):
+    def Classify(self, request: Message, context: ServicerContext) -> None:
         self._calls.refuse("Classify", context)
 
-    def Regress(self, request, context):
+    def Regress(self, request: Message, context: ServicerContext) -> None:
         self._calls.refuse("Regress", context)
 
-    def MultiInference(self, request, context):
+    def MultiInference(self, request: Message, context: ServicerContext) -> None:
         self._calls.refuse("MultiInference", context)
 
-    def _predict(self, request, call):
+    def _predict(self, request: PredictRequest, call: Call) -> PredictResponse:
         version = self._calls.version(request)
         with self._predictor.repository.lease(version) as model:
             call.version = model.version
@@ -150,12 +178,12 @@ class PredictionService:
             response.outputs[name].CopyFrom(tensor_protos.from_array(outputs[name], dtype))
         return response
 
-    def _array(self, signature, name, proto):
+    def _array(self, signature: Signature, name: str, proto: TensorProto) -> np.ndarray:
         # Before the values are read: a tensor may claim a huge shape and carry one value.
         self._predictor.check_shape(signature.spec(name), tensor_protos.shape_of(proto))
         return tensor_protos.to_array(proto)
 
-    def _metadata(self, request, call):
+    def _metadata(self, request: GetModelMetadataRequest, call: Call) -> GetModelMetadataResponse:
         version = self._calls.version(request)
         if list(request.metadata_field) != [status_protos.SIGNATURE_DEF]:
             raise InvalidArgument(
@@ -176,22 +204,22 @@ class ModelService:
     The server follows its folder by itself, so a reload request is UNIMPLEMENTED.
     """
 
-    def __init__(self, repository, calls):
+    def __init__(self, repository: Repository, calls: _Calls) -> None:
         self._repository = repository
         self._calls = calls
 
-    def GetModelStatus(self, request, context):
+    def GetModelStatus(self, request: GetModelStatusRequest, context: ServicerContext) -> GetModelStatusResponse:
         return self._calls.answer("GetModelStatus", self._status, request, context)
 
-    def HandleReloadConfigRequest(self, request, context):
+    def HandleReloadConfigRequest(self, request: Message, context: ServicerContext) -> None:
         self._calls.refuse("HandleReloadConfigRequest", context)
 
-    def _status(self, request, call):
+    def _status(self, request: GetModelStatusRequest, call: Call) -> GetModelStatusResponse:
         return status_protos.status_response(self._repository, self._calls.version(request))
 
 
-def _service(service, method, post, calls):
-    def handle(request, call):
+def _service(service: str, method: str, post: Post, calls: _Calls) -> GenericRpcHandler:
+    def handle(request: bytes, call: Call) -> struct_pb2.Struct:
         try:
             fields = json_format.MessageToDict(struct_pb2.Struct.FromString(request))
         except (DecodeError, ValueError) as error:  # ValueError: a number that JSON has no word for
@@ -210,7 +238,7 @@ def _service(service, method, post, calls):
     })
 
 
-def _wanted(output_filter, signature):
+def _wanted(output_filter: Sequence[str], signature: Signature) -> list[str]:
     for name in output_filter:
         if name not in signature.outputs:
             raise InvalidArgument(

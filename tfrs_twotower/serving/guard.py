@@ -1,10 +1,20 @@
 """Before the handlers: the key of a request, and the id by which its caller finds it in the log."""
 
+from __future__ import annotations
+
 import re
 import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tfrs_twotower import extras
+from tfrs_twotower.serving.access import ApiKeys
 from tfrs_twotower.serving.errors import Unauthenticated
+from tfrs_twotower.serving.metrics import Metrics
+
+if TYPE_CHECKING:
+    from grpc import HandlerCallDetails, RpcMethodHandler
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 grpc = extras.require("grpc")
 responses = extras.require("starlette.responses")
@@ -15,7 +25,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _REASON = "The request carries no key that this server knows. Send `Authorization: Bearer KEY`."
 
 
-def request_id(given):
+def request_id(given: str) -> str:
     """The id that a request brought, where that is a plain word; else a new one."""
     return given if _PLAIN.fullmatch(given) else uuid.uuid4().hex
 
@@ -29,15 +39,15 @@ class Guard:
       metrics: a `Metrics`.
     """
 
-    def __init__(self, app, keys, metrics):
+    def __init__(self, app: ASGIApp, keys: ApiKeys | None, metrics: Metrics) -> None:
         self._app, self._keys, self._metrics = app, keys, metrics
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         name = request_id(headers.get(REQUEST_ID.encode(), b"").decode("latin-1"))
         scope["state"] = {**scope.get("state", {}), "request_id": name}
 
-        async def answer(message):
+        async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message["headers"], (REQUEST_ID.encode(), name.encode())]}
             await send(message)
@@ -55,13 +65,17 @@ class Guard:
 class GrpcGuard:
     """A `grpc.ServerInterceptor` that asks for the key of every call."""
 
-    def __init__(self, keys, metrics):
+    def __init__(self, keys: ApiKeys, metrics: Metrics) -> None:
         self._keys, self._metrics = keys, metrics
         self._refusal = grpc.unary_unary_rpc_method_handler(
             lambda request, context: context.abort(grpc.StatusCode[Unauthenticated.code], _REASON)
         )
 
-    def intercept_service(self, continuation, handler_call_details):
+    def intercept_service(
+        self,
+        continuation: Callable[[HandlerCallDetails], RpcMethodHandler | None],
+        handler_call_details: HandlerCallDetails,
+    ) -> RpcMethodHandler | None:
         """gRPC's: the handler of a call, or the one that refuses it."""
         metadata = dict(handler_call_details.invocation_metadata)
         if self._keys.know(metadata.get("authorization", "")):

@@ -1,7 +1,12 @@
 """Records what became of items: one request, by whatever transport."""
 
+from typing import Any
+
 from tfrs_twotower.errors import DataError, IndexingError, invalid
+from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
+from tfrs_twotower.serving.metrics import Metrics
+from tfrs_twotower.serving.predictor import Limits
 
 CHANGED, WITHDRAWN = "changed", "withdrawn"
 _EXACT = 2**53  # up to here a float is exact
@@ -17,10 +22,10 @@ class ItemRecorder:
       metrics: a `Metrics`.
     """
 
-    def __init__(self, changes, limits, metrics):
+    def __init__(self, changes: ItemChanges | None, limits: Limits, metrics: Metrics) -> None:
         self._changes, self._limits, self._metrics = changes, limits, metrics
 
-    def record(self, request):
+    def record(self, request: dict[str, Any]) -> dict[str, int]:
         """Takes in new, edited and withdrawn items, all or nothing. They are on the disk when it returns, and every
         answer that begins later has them.
 
@@ -49,7 +54,7 @@ class ItemRecorder:
         self._metrics.items_changed(len(changed), len(withdrawn))
         return {CHANGED: len(changed), WITHDRAWN: len(withdrawn)}
 
-    def _read(self, request):
+    def _read(self, request: dict[str, Any]) -> tuple[list[Any], list[Any]]:
         lists = [request.get(CHANGED, []), request.get(WITHDRAWN, [])]
         if not set(request) <= {CHANGED, WITHDRAWN} or not all(isinstance(items, list) for items in lists):
             raise InvalidArgument(f"The request must be an object of two lists, '{CHANGED}' and '{WITHDRAWN}'.")
@@ -62,7 +67,7 @@ class ItemRecorder:
         return whole(lists[0]), whole(lists[1])
 
 
-def whole(value, deeper=_DEEPEST):
+def whole(value: Any, deeper: int = _DEEPEST) -> Any:
     """5 for 5.0 at any depth, which is how a `google.protobuf.Struct` writes 5.
 
     Raises `InvalidArgument` where there are more than `deeper` lists and objects around a value.

@@ -9,6 +9,8 @@ for them.
 import base64
 import json
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +18,7 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.errors import invalid
 from tfrs_twotower.serving.errors import InvalidArgument
+from tfrs_twotower.serving.model import Signature
 
 INSTANCES, INPUTS = "instances", "inputs"
 PREDICTIONS, OUTPUTS = "predictions", "outputs"
@@ -26,7 +29,7 @@ _MAX_RANK = 8
 _MISSING = {tf.string: c.MISSING_STRING_ID, tf.int64: c.MISSING_INT_ID, tf.float32: math.nan}
 
 
-def parse(body):
+def parse(body: bytes) -> dict[str, Any]:
     """The JSON object of a request body, in bytes. Raises `InvalidArgument`."""
     try:
         request = json.loads(body)
@@ -39,7 +42,7 @@ def parse(body):
     return request
 
 
-def decode(request, signature):
+def decode(request: Mapping[str, Any], signature: Signature) -> tuple[dict[str, np.ndarray], bool]:
     """Arrays by input name, from a parsed request.
 
     Returns:
@@ -58,7 +61,7 @@ def decode(request, signature):
     return {name: _array(name, value, signature.spec(name).dtype) for name, value in values.items()}, by_row
 
 
-def encode(outputs, by_row):
+def encode(outputs: Mapping[str, np.ndarray], by_row: bool) -> bytes:
     """The response body of arrays by output name, in bytes.
 
     Raises:
@@ -83,7 +86,7 @@ def encode(outputs, by_row):
     return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-def _columns_of_rows(instances, signature):
+def _columns_of_rows(instances: object, signature: Signature) -> dict[str, list[Any]]:
     if not isinstance(instances, list) or not instances:
         raise InvalidArgument(f"'{INSTANCES}' must be a list of at least one instance.")
     named = [isinstance(instance, dict) and not _is_b64(instance) for instance in instances]
@@ -96,13 +99,13 @@ def _columns_of_rows(instances, signature):
     return {name: [instance[name] for instance in instances] for name in names}
 
 
-def _columns(inputs, signature):
+def _columns(inputs: object, signature: Signature) -> dict[str, Any]:
     if isinstance(inputs, dict) and not _is_b64(inputs):
         return inputs
     return {_only_input(signature, INPUTS): inputs}
 
 
-def _only_input(signature, key):
+def _only_input(signature: Signature, key: str) -> str:
     if len(signature.required) != 1:
         raise InvalidArgument(
             f"'{key}' holds plain values, but signature `{signature.name}` needs the inputs "
@@ -111,7 +114,7 @@ def _only_input(signature, key):
     return signature.required[0]
 
 
-def _array(name, value, dtype):
+def _array(name: str, value: object, dtype: tf.DType) -> np.ndarray:
     shape, leaf = [], value
     while isinstance(leaf, list):
         shape.append(len(leaf))
@@ -123,7 +126,7 @@ def _array(name, value, dtype):
     return _convert(name, leaves, dtype).reshape(shape)
 
 
-def _flatten(name, value, shape, leaves):
+def _flatten(name: str, value: object, shape: Sequence[int], leaves: list[Any]) -> None:
     if not shape:
         leaves.append(value)
         return
@@ -142,7 +145,7 @@ def _flatten(name, value, shape, leaves):
         _flatten(name, part, shape[1:], leaves)
 
 
-def _convert(name, leaves, dtype):
+def _convert(name: str, leaves: list[Any], dtype: tf.DType) -> np.ndarray:
     leaves = [_MISSING.get(dtype) if leaf is None else leaf for leaf in leaves]
     if dtype == tf.string:
         array = np.empty(len(leaves), object)
@@ -164,7 +167,7 @@ def _convert(name, leaves, dtype):
         raise InvalidArgument(invalid(name, rule, wrong, "Send one that fits.")) from error
 
 
-def _bytes(name, leaf):
+def _bytes(name: str, leaf: object) -> bytes:
     try:
         if isinstance(leaf, str):
             return leaf.encode()
@@ -179,18 +182,18 @@ def _bytes(name, leaf):
     )
 
 
-def _is_b64(value):
+def _is_b64(value: object) -> TypeGuard[dict[str, str]]:
     return isinstance(value, dict) and value.keys() == {_B64} and isinstance(value[_B64], str)
 
 
-def single(value):
+def single(value: float) -> float:
     """A float; of one that a float32 holds the one with the shortest text: 0.2 for 0.20000000298023224."""
     with np.errstate(over="ignore"):
         narrow = np.float32(value)
     return float(str(narrow)) if narrow == value else value
 
 
-def _values(name, array):
+def _values(name: str, array: np.ndarray) -> Any:
     """Nested lists that `json` can write."""
     kind = array.dtype.kind
     if kind in "OS":
@@ -204,13 +207,13 @@ def _values(name, array):
     return _nested([v if np.isfinite(v) else None for v in exact.ravel().tolist()], array.shape)
 
 
-def _nested(values, shape):
+def _nested(values: list[Any], shape: tuple[int, ...]) -> Any:
     array = np.empty(len(values), object)
     array[:] = values
     return array.reshape(shape).tolist()
 
 
-def _text(name, value):
+def _text(name: str, value: bytes) -> str | dict[str, str]:
     if not name.endswith(_BYTES_SUFFIX):
         try:
             return value.decode()

@@ -7,6 +7,10 @@ no bodies. A failure of the server itself is logged with its traceback.
 import datetime
 import json
 import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tfrs_twotower.serving.metrics import Call
 
 TEXT, JSON = "text", "json"
 
@@ -16,7 +20,7 @@ _requests = logging.getLogger("tfrs_twotower.serving.requests")
 class JsonFormatter(logging.Formatter):
     """One object a line: time (ISO 8601, UTC), level, logger, message, what `extra={"fields": …}` gave, exception."""
 
-    def format(self, record):
+    def format(self, record: logging.LogRecord) -> str:
         time = datetime.datetime.fromtimestamp(record.created, datetime.timezone.utc)
         line = {
             "time": time.isoformat(timespec="milliseconds"),
@@ -33,12 +37,12 @@ class JsonFormatter(logging.Formatter):
 class TextFormatter(logging.Formatter):
     """The message, and the fields as name=value."""
 
-    def format(self, record):
+    def format(self, record: logging.LogRecord) -> str:
         fields = getattr(record, "fields", {})
         return " ".join([super().format(record), *(f"{name}={value}" for name, value in fields.items())])
 
 
-def set_up(kind=TEXT, level="info"):
+def set_up(kind: str = TEXT, level: str = "info") -> None:
     """Sends the log of a process to standard error.
 
     Args:
@@ -54,7 +58,7 @@ def set_up(kind=TEXT, level="info"):
     _requests.setLevel(logging.NOTSET if told else logging.WARNING)
 
 
-def tell(method, call, status, seconds):
+def tell(method: str, call: "Call", status: str, seconds: float) -> None:
     """Writes one request's line.
 
     Args:

@@ -4,11 +4,12 @@ import contextlib
 import functools
 import threading
 import time
+from collections.abc import Iterator
 
 from tfrs_twotower import extras
 from tfrs_twotower.serving import logs
 from tfrs_twotower.serving.errors import ServingError
-from tfrs_twotower.serving.repository import State
+from tfrs_twotower.serving.repository import State, VersionStatus
 
 prometheus = extras.require("prometheus_client")
 
@@ -25,13 +26,13 @@ class Call:
     """
 
     signature = ""
-    version = None
+    version: int | None = None
 
-    def __init__(self, request_id):
+    def __init__(self, request_id: str) -> None:
         self.request_id = request_id
         self.begin()
 
-    def begin(self):
+    def begin(self) -> None:
         """The request is whole: its time counts from now on."""
         self.start = time.perf_counter()
 
@@ -39,7 +40,7 @@ class Call:
 class Metrics:
     """Counters of one server. `method` is for example "rest:predict" or "grpc:Predict"."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._newest, self._inside = 0, threading.local()  # of each thread: seconds of parts inside the one that runs
         self._registry = prometheus.CollectorRegistry()
         kinds = (prometheus.Counter, prometheus.Gauge, functools.partial(prometheus.Histogram, buckets=_SECONDS))
@@ -77,7 +78,7 @@ class Metrics:
             self._refusals.labels(reason)
 
     @contextlib.contextmanager
-    def call(self, method, request_id=""):
+    def call(self, method: str, request_id: str = "") -> Iterator[Call]:
         """Counts, times and logs the block as one request; a `ServingError` inside it gives the status."""
         call, status = Call(request_id), "OK"
         self._in_flight.inc()
@@ -97,7 +98,7 @@ class Metrics:
             logs.tell(method, call, status, seconds)
 
     @contextlib.contextmanager
-    def stage(self, name):
+    def stage(self, name: str) -> Iterator[None]:
         """Times the block as one part of a request; the parts inside it count for themselves alone."""
         outside = getattr(self._inside, "seconds", 0.0)
         self._inside.seconds, start = 0.0, time.perf_counter()
@@ -108,38 +109,38 @@ class Metrics:
             self._stages.labels(name).observe(seconds - self._inside.seconds)
             self._inside.seconds = outside + seconds
 
-    def looked_up(self, hits, misses):
+    def looked_up(self, hits: int, misses: int) -> None:
         """Counts lookups of query vectors."""
         self._lookups.labels("hit").inc(hits)
         self._lookups.labels("miss").inc(misses)
 
-    def recorded(self, new, known):
+    def recorded(self, new: int, known: int) -> None:
         """Counts events."""
         self._events.labels("new").inc(new)
         self._events.labels("known").inc(known)
 
-    def items_changed(self, changed, withdrawn):
+    def items_changed(self, changed: int, withdrawn: int) -> None:
         """Counts item events."""
         self._items.labels("changed").inc(changed)
         self._items.labels("withdrawn").inc(withdrawn)
 
-    def store_failed(self, what):
+    def store_failed(self, what: str) -> None:
         """Counts a failure: "read", "append", "cache" or "items"."""
         self._failures.labels(what).inc()
 
-    def queued(self, queue, length):
+    def queued(self, queue: str, length: int) -> None:
         """Takes how many requests wait in a queue."""
         self._queue.labels(queue).set(length)
 
-    def waited(self, queue, seconds):
+    def waited(self, queue: str, seconds: float) -> None:
         """Takes how long a request waited whose turn came."""
         self._waits.labels(queue).observe(seconds)
 
-    def refused(self, reason):
+    def refused(self, reason: str) -> None:
         """Counts a request that was refused; `reason` is one of `REFUSALS`."""
         self._refusals.labels(reason).inc()
 
-    def version_changed(self, status):
+    def version_changed(self, status: VersionStatus) -> None:
         """Takes a `VersionStatus` from the repository."""
         if status.error:
             self._loads.labels("refused").inc()
@@ -148,6 +149,6 @@ class Metrics:
             self._newest = max(status.version, self._newest)
             self._version.set(self._newest)
 
-    def text(self):
+    def text(self) -> tuple[bytes, str]:
         """The body and the content type of a scrape."""
         return prometheus.generate_latest(self._registry), prometheus.CONTENT_TYPE_LATEST

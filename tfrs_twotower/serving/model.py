@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +20,11 @@ from tfrs_twotower.exporting.integrity import SAVED_MODEL
 from tfrs_twotower.serving import tensor_protos
 from tfrs_twotower.serving.catalogue import Catalogue
 from tfrs_twotower.serving.errors import InvalidArgument, NotFound, VersionRefused
+
+if TYPE_CHECKING:
+    from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+
+    from tfrs_twotower.serving.current_items import ItemChanges
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -52,10 +58,10 @@ class Signature:
     columns: dict = dataclasses.field(default_factory=dict)
 
     @property
-    def required(self):
+    def required(self) -> list[str]:
         return [name for name in self.inputs if name not in self.defaults and name not in self.joined]
 
-    def spec(self, name):
+    def spec(self, name: str) -> tf.TensorSpec:
         """The TensorSpec of an input, by its column's name or its safe one. Raises `InvalidArgument` for an unknown
         name."""
         name = self.columns.get(name, name)
@@ -66,7 +72,7 @@ class Signature:
             raise InvalidArgument(f"Signature `{self.name}` has no input `{str(name)[:80]}`." + hint)
         return self.inputs[name]
 
-    def __call__(self, tensors):
+    def __call__(self, tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Runs the signature on tensors by name; the inputs that are left out take their defaults."""
         # The Python loader ignores SignatureDef.defaults, which TF Serving applies.
         given = {**self.defaults, **tensors}
@@ -91,10 +97,10 @@ class LoadedModel:
     identity: str
     signature_defs: dict
     signatures: dict
-    root: object  # the loaded object: its variables and tables live as long as it does
+    root: Any  # the loaded object: its variables and tables live as long as it does
     catalogue: Catalogue | None = None
 
-    def signature(self, name=""):
+    def signature(self, name: str = "") -> Signature:
         """The signature of that name; "" means `serving_default`. Raises `NotFound`."""
         name = name or DEFAULT_SIGNATURE
         if name not in self.signatures:
@@ -104,13 +110,13 @@ class LoadedModel:
         return self.signatures[name]
 
     @functools.cached_property
-    def query_inputs(self):
+    def query_inputs(self) -> tuple[str, ...]:
         """Names of the features of a query; () where there is no `serving_default`."""
         asked = self.signatures.get(DEFAULT_SIGNATURE)
         return tuple(name for name in asked.inputs if name not in _OPTIONS) if asked else ()
 
     @functools.cached_property
-    def history_length(self):
+    def history_length(self) -> int:
         """How many events of a user's past the model reads at most."""
         if "history_events" in self.manifest:
             return max(self.manifest["history_events"], 1)
@@ -120,17 +126,20 @@ class LoadedModel:
             return _HISTORY
         return max([feature.length for feature in query if c.HISTORY_ITEM_ID in feature.columns], default=1)
 
-    def is_query(self, signature):
+    def is_query(self, signature: Signature) -> bool:
         """Does this signature read the features of a query?"""
         return bool(self.query_inputs) and set(self.query_inputs) <= set(signature.inputs)
 
 
-def call(model, signature, tensors):
+Runner = Callable[[LoadedModel, Signature, Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]  # as `call`
+
+
+def call(model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Runs a signature of a model; `CachedTower.call` does it in other steps."""
     return signature(tensors)
 
 
-def load(directory, version, manifest, identity=""):
+def load(directory: str, version: int, manifest: dict[str, Any], identity: str | None = "") -> LoadedModel:
     """Loads a checked version directory: a `LoadedModel`.
 
     Raises:
@@ -150,10 +159,19 @@ def load(directory, version, manifest, identity=""):
     catalogue = None
     if hasattr(loaded, "item_ids"):
         catalogue = Catalogue(loaded, items.read(directory, manifest), manifest.get("training_events"))
-    return LoadedModel(version, manifest, identity, protos, signatures, loaded, catalogue)
+    # What was checked has a manifest, and so an identity.
+    return LoadedModel(version, manifest, identity, protos, signatures, loaded, catalogue)  # type: ignore[arg-type]
 
 
-def ready(directory, version, manifest, identity, call=call, changes=None, warm=lambda model: None):
+def ready(
+    directory: str,
+    version: int,
+    manifest: dict[str, Any],
+    identity: str | None,
+    call: Runner = call,
+    changes: "ItemChanges | None" = None,
+    warm: Callable[[LoadedModel], None] = lambda model: None,
+) -> LoadedModel:
     """`load`, then attached to `ItemChanges`, where there are such, then warmed up by `call` and by `warm`: ready to
     answer.
 
@@ -172,7 +190,7 @@ def ready(directory, version, manifest, identity, call=call, changes=None, warm=
     return model
 
 
-def with_user_rows(model, deltas, identity):
+def with_user_rows(model: LoadedModel, deltas: Sequence[user_deltas.UserDelta], identity: str) -> LoadedModel:
     """Gives a loaded version newer rows of users, while it serves; returns it under its new identity.
 
     The identity, by which vectors are kept, changes after the rows: a vector that is kept meanwhile under the old
@@ -197,14 +215,14 @@ def with_user_rows(model, deltas, identity):
     return dataclasses.replace(model, identity=identity)
 
 
-def _load_ops(library):
+def _load_ops(library: str | None) -> None:
     if library == "scann":
         extras.require("scann")  # registers the ops that the graph names
     elif library is not None:
         raise VersionRefused(f"`custom_op_library` must be null or 'scann'. Received: {library!r}.")
 
 
-def signature_defs(directory):
+def signature_defs(directory: str) -> "dict[str, SignatureDef]":
     """{signature name: SignatureDef} of a version directory, without loading it. Raises `VersionRefused`."""
     saved_model = saved_model_pb2.SavedModel()
     try:
@@ -219,13 +237,15 @@ def signature_defs(directory):
     raise VersionRefused(f"the SavedModel has no graph tagged '{_TAG}'.")
 
 
-def _copy(proto):
+def _copy(proto: "SignatureDef") -> "SignatureDef":
     copy = type(proto)()
     copy.CopyFrom(proto)
     return copy
 
 
-def _signature(name, proto, function, columns):
+def _signature(
+    name: str, proto: "SignatureDef", function: Callable[..., dict[str, tf.Tensor]], columns: Mapping[str, str]
+) -> Signature:
     columns = {key: column for key, column in columns.items() if key in proto.inputs}
     specs = {
         columns.get(key, key): tf.TensorSpec(
@@ -238,7 +258,7 @@ def _signature(name, proto, function, columns):
     return Signature(name, specs, outputs, defaults, function, columns=columns)
 
 
-def _warm_up(model, directory, call):
+def _warm_up(model: LoadedModel, directory: str, call: Runner) -> None:
     path = os.path.join(directory, _WARMUP_FILE)
     if not os.path.exists(path):
         return

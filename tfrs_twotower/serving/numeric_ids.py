@@ -6,7 +6,7 @@ _WHOLE = re.compile(r"\s*-?[0-9]+\s*")
 _BEYOND = 2**63
 
 
-def as_number(value):
+def as_number(value: object) -> int:
     """7 for "007" and 7. Raises `ValueError` for what is no whole number of 64 bits.
 
     `int` alone reads "1_0" as 10, which is somebody else's id.

@@ -1,5 +1,8 @@
 """What the server answers over HTTP, as an OpenAPI document: `/openapi.json`, for clients and for tests made of it."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from tfrs_twotower import __version__
 from tfrs_twotower import columns as c
 from tfrs_twotower.online.events import MAX_ID_BYTES, MAX_TYPE_BYTES
@@ -47,7 +50,7 @@ _SCHEMAS = {
 }
 
 
-def document(name, posts=()):
+def document(name: str, posts: Iterable[str] = ()) -> dict[str, Any]:
     """The document of a server of one model, JSON-ready.
 
     Args:
@@ -81,7 +84,7 @@ def document(name, posts=()):
     }
 
 
-def _operation(summary, answer=None, request=None):
+def _operation(summary: str, answer: str | None = None, request: str | None = None) -> dict[str, Any]:
     found = {"summary": summary, "responses": {
         "200": {"description": "the answer", "content": _json(answer)},
         "default": {"description": "refused; `error` says why", "content": _json("Error")},
@@ -91,11 +94,11 @@ def _operation(summary, answer=None, request=None):
     return found
 
 
-def _json(schema):
+def _json(schema: str | None) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"} if schema else {}}}
 
 
-def _text(summary):
+def _text(summary: str) -> dict[str, Any]:
     plain = {"text/plain": {"schema": {"type": "string"}}}
     return {"summary": summary, "responses": {
         "200": {"description": "yes", "content": plain}, "default": {"description": "no", "content": plain},

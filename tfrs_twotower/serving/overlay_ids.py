@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfrs_twotower.serving.catalogue import texts
+from tfrs_twotower.serving.catalogue import Catalogue, texts
 
 
 class OverlayIds(NamedTuple):
@@ -18,16 +18,16 @@ class OverlayIds(NamedTuple):
     """
 
     raw: np.ndarray
-    ids: list
-    place: dict
+    ids: list[str | int]
+    place: dict[str | int, int]
     rows: np.ndarray
 
     @classmethod
-    def none(cls):
+    def none(cls) -> "OverlayIds":
         """That of no item."""
         return cls(np.empty(0, object), [], {}, np.empty(0, np.int64))
 
-    def followed_by(self, raw, catalogue):
+    def followed_by(self, raw: np.ndarray, catalogue: Catalogue) -> "OverlayIds":
         """The `OverlayIds` of `raw`, of the same catalogue. What both begin and end with is taken over.
 
         Of tens of thousands of changed items one more is one place: looking all of them up took some tens of
@@ -44,7 +44,7 @@ class OverlayIds(NamedTuple):
         return OverlayIds(raw, ids, {item: place for place, item in enumerate(ids)}, rows)
 
 
-def alike(first, second):
+def alike(first: np.ndarray, second: np.ndarray) -> int:
     """The length of the common prefix of two arrays, in elements or rows."""
     size = min(len(first), len(second))
     same = first[:size] == second[:size]

@@ -1,11 +1,20 @@
 """gRPC calls whose request does not come: each would hold a thread for as long as its client likes."""
 
+from __future__ import annotations
+
 import threading
 import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
 from tfrs_twotower import extras
+from tfrs_twotower.serving.metrics import Metrics
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+    from grpc import HandlerCallDetails, RpcMethodHandler, ServicerContext
 
 grpc = extras.require("grpc")
 
@@ -25,19 +34,23 @@ class Patience(grpc.ServerInterceptor):  # type: ignore[name-defined]
       metrics: a `Metrics`, which counts what is cancelled.
     """
 
-    def __init__(self, seconds, metrics):
+    def __init__(self, seconds: float, metrics: Metrics) -> None:
         self._seconds, self._metrics = seconds, metrics
         self._waiting = {}  # a call's context: until when; the first to be cancelled is the first
         self._stop = threading.Event()
         threading.Thread(target=self._watch, name="patience", daemon=True).start()
 
-    def intercept_service(self, continuation, handler_call_details):
+    def intercept_service(
+        self,
+        continuation: Callable[[HandlerCallDetails], RpcMethodHandler | None],
+        handler_call_details: HandlerCallDetails,
+    ) -> RpcMethodHandler | None:
         """gRPC's: the handler of a call."""
         handler = continuation(handler_call_details)
         if handler is None or handler.unary_unary is None:
             return handler
 
-        def handle(requests, context):
+        def handle(requests: Iterator[bytes], context: ServicerContext) -> Message:
             self._waiting[context] = time.monotonic() + self._seconds
             try:
                 request = next(requests, None)
@@ -54,11 +67,11 @@ class Patience(grpc.ServerInterceptor):  # type: ignore[name-defined]
 
         return grpc.stream_unary_rpc_method_handler(handle, None, handler.response_serializer)
 
-    def close(self):
+    def close(self) -> None:
         """Looks at calls no more."""
         self._stop.set()
 
-    def _watch(self):
+    def _watch(self) -> None:
         while not self._stop.wait(self._seconds / _LOOKS):
             for context, until in list(self._waiting.items()):
                 if until > time.monotonic():

@@ -1,11 +1,16 @@
 """What a server answers besides predictions: JSON in, JSON out, alike over REST and gRPC."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from tfrs_twotower.serving.admission import Admission
+from tfrs_twotower.channels import Channel
+from tfrs_twotower.online import Stores
+from tfrs_twotower.serving.admission import Admission, Lines
+from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.events import EventRecorder
 from tfrs_twotower.serving.item_recorder import ItemRecorder
+from tfrs_twotower.serving.metrics import Metrics
+from tfrs_twotower.serving.predictor import Predictor
 from tfrs_twotower.serving.recommend import Recommendations
 
 
@@ -17,11 +22,19 @@ class Post(NamedTuple):
     warm: Callable = lambda model: None  # called with each version before it answers
 
 
-def make_posts(predictor, lines, metrics, stores=None, changes=None, channels=()):
+def make_posts(
+    predictor: Predictor,
+    lines: Lines,
+    metrics: Metrics,
+    stores: Stores | None = None,
+    changes: ItemChanges | None = None,
+    channels: Iterable[Channel] = (),
+) -> dict[str, Post]:
     """{what stands after /v1/: `Post`}. The arguments are those of `Server` and of its parts."""
     limits = predictor.limits
     recommendations = Recommendations(predictor, metrics, stores, changes, channels)
-    events = EventRecorder(stores and stores.history, predictor.repository, limits, metrics)
+    # `Stores` are never false.
+    events = EventRecorder(stores and stores.history, predictor.repository, limits, metrics)  # type: ignore[arg-type]
     return {
         "events": Post(events.record, lines.events),
         "items": Post(ItemRecorder(changes, limits, metrics).record, lines.events),

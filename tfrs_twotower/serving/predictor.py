@@ -1,13 +1,18 @@
 """Requests to a loaded model, whatever transport they came by."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from tfrs_twotower import columns
 from tfrs_twotower.config import config
 from tfrs_twotower.errors import invalid
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, ServingError
-from tfrs_twotower.serving.model import call
+from tfrs_twotower.serving.features import Features
+from tfrs_twotower.serving.model import LoadedModel, Runner, Signature, call
+from tfrs_twotower.serving.repository import Repository
 from tfrs_twotower.serving.seen import with_seen
 
 _FINITE = {
@@ -49,13 +54,17 @@ class Predictor:
       call: runs a signature: (model, signature, tensors) → tensors. A `CachedTower`'s keeps query vectors.
     """
 
-    def __init__(self, repository, limits=Limits(), features=None, call=call):
+    def __init__(
+        self, repository: Repository, limits: Limits = Limits(), features: Features | None = None, call: Runner = call
+    ) -> None:
         self.repository = repository
         self.limits = limits
         self._features = features
         self._call = call
 
-    def predict(self, signature_name, inputs, version=None):
+    def predict(
+        self, signature_name: str, inputs: Mapping[str, ArrayLike | tf.Tensor], version: int | None = None
+    ) -> dict[str, np.ndarray]:
         """Runs one request.
 
         Args:
@@ -76,16 +85,20 @@ class Predictor:
         with self.repository.lease(version) as model:
             return self.run(model, self.signature(model, signature_name), inputs)
 
-    def signature(self, model, name):
+    def signature(self, model: LoadedModel, name: str) -> Signature:
         """The signature of that name as requests see it: what the server fills in is not required."""
         signature = model.signature(name)
         return signature if self._features is None else self._features.asked(model, signature)
 
-    def run(self, model, asked, inputs):
+    def run(
+        self, model: LoadedModel, asked: Signature, inputs: Mapping[str, ArrayLike | tf.Tensor]
+    ) -> dict[str, np.ndarray]:
         """`predict` for a `signature` of a model that is already held by `repository.lease`."""
         return self.execute(model, asked.name, self.prepare(model, asked, inputs))
 
-    def prepare(self, model, asked, inputs):
+    def prepare(
+        self, model: LoadedModel, asked: Signature, inputs: Mapping[str, ArrayLike | tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
         """The tensors by name that `run` gives to the signature: checked, with what the server knows."""
         signature = model.signature(asked.name)
         inputs = {signature.columns.get(name, name): value for name, value in inputs.items()}
@@ -113,7 +126,7 @@ class Predictor:
         _check_history(tensors)
         return tensors
 
-    def execute(self, model, name, tensors):
+    def execute(self, model: LoadedModel, name: str, tensors: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
         """Runs a signature on tensors as `prepare` gives them: arrays by name."""
         try:
             outputs = self._call(model, model.signature(name), tensors)
@@ -123,7 +136,7 @@ class Predictor:
         except tf.errors.OpError as error:
             raise ServingError(f"The model failed: {_reason(error)}") from error
 
-    def check_shape(self, spec, shape):
+    def check_shape(self, spec: tf.TensorSpec, shape: Sequence[int]) -> None:
         """Raises `InvalidArgument` for a wrong rank or size, `ResourceExhausted` for one over the limits."""
         name = spec.name
         if spec.shape.rank is None:
@@ -140,7 +153,7 @@ class Predictor:
             rule = f"have lists of at most {self.limits.max_width} values"
             raise ResourceExhausted(invalid(name, rule, list(shape), "Send shorter lists."))
 
-    def _tensor(self, spec, value):
+    def _tensor(self, spec: tf.TensorSpec, value: ArrayLike | tf.Tensor) -> tf.Tensor:
         if not isinstance(value, tf.Tensor):
             value = np.asarray(value)
         self.check_shape(spec, tuple(value.shape))
@@ -152,7 +165,7 @@ class Predictor:
         except (TypeError, ValueError) as error:
             raise InvalidArgument(f"`{spec.name}` cannot be read as {spec.dtype.name}: {error}") from error
 
-    def _check_k(self, k):
+    def _check_k(self, k: np.ndarray) -> None:
         if k.size == 0 or k.min() < 1 or k.max() > self.limits.max_k:
             received = k.tolist() if k.size <= 10 else f"between {k.min()} and {k.max()}"
             raise InvalidArgument(
@@ -160,22 +173,22 @@ class Predictor:
             )
 
 
-def _array(tensor):
+def _array(tensor: tf.Tensor) -> np.ndarray:
     """A text alone comes as bytes, which have neither shape nor dtype."""
     value = tensor.numpy()
     return np.array(value, object) if isinstance(value, bytes) else value
 
 
-def _check_rows(shapes):
+def _check_rows(shapes: Mapping[str, tf.TensorShape]) -> None:
     batched = {name: shape[0] for name, shape in shapes.items() if shape.rank}
-    first = next(iter(batched), None)
+    first: str = next(iter(batched), None)  # type: ignore[assignment]  # None only where nothing is compared
     for name, rows in batched.items():
         if rows != batched[first]:
             rule = f"have as many rows as `{first}`, which has {batched[first]}"
             raise InvalidArgument(invalid(name, rule, f"{rows} rows", "Send one value a row."))
 
 
-def _check_lists(rows, asking):
+def _check_lists(rows: Mapping[str, int], asking: Mapping[str, tf.TensorShape]) -> None:
     batched = [(name, shape[0]) for name, shape in asking.items() if shape.rank]
     for name, given in rows.items():
         if batched and given not in (1, batched[0][1]):
@@ -183,14 +196,14 @@ def _check_lists(rows, asking):
             raise InvalidArgument(invalid(name, rule, f"{given} rows", "Send one list a row, or one list for all."))
 
 
-def _check_finite(name, values, way_out):
+def _check_finite(name: str, values: np.ndarray, way_out: str) -> None:
     broken = values[~(np.abs(values) <= _LARGEST)]
     if broken.size:
         rule = f"be finite, and from {-_LARGEST:g} to {_LARGEST:g}"
         raise InvalidArgument(invalid(name, rule, float(broken[0]), way_out))
 
 
-def _check_history(tensors):
+def _check_history(tensors: Mapping[str, tf.Tensor]) -> None:
     if columns.HISTORY_ITEM_ID in tensors and columns.HISTORY_TIMESTAMP in tensors:
         width = tensors[columns.HISTORY_ITEM_ID].shape[1]
         given = tensors[columns.HISTORY_TIMESTAMP].shape[1]
@@ -200,12 +213,12 @@ def _check_history(tensors):
             raise InvalidArgument(invalid(columns.HISTORY_TIMESTAMP, rule, f"{given} a row", way_out))
 
 
-def _reason(error):
+def _reason(error: tf.errors.OpError) -> str:
     """The line of a graph's error that says what was wrong; around it is a trace of the graph."""
     return (error.message.partition("\n\t [[")[0].splitlines() or [type(error).__name__])[-1]
 
 
-def _same_type(value, dtype):
+def _same_type(value: np.ndarray | tf.Tensor, dtype: tf.DType) -> bool:
     if dtype == tf.string and isinstance(value, np.ndarray):
         return value.dtype.kind in "SUO"
     return tf.as_dtype(value.dtype) == dtype

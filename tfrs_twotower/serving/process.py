@@ -1,13 +1,15 @@
 """A server as a process of its own: until a signal."""
 
+import os
 import signal
 import threading
+from typing import Any
 
 from tfrs_twotower.serving.access import Access
 from tfrs_twotower.serving.server import Server
 
 
-def serve(root, **settings):
+def serve(root: str | os.PathLike[str], **settings: Any) -> int:
     """Serves `root` until SIGTERM or SIGINT, then drains. `settings` are those of `Server`.
 
     Returns:

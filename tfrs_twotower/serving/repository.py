@@ -8,11 +8,13 @@ import logging
 import os
 import re
 import threading
+from collections.abc import Callable, Collection, Iterator
 
 from tfrs_twotower.errors import TwoTowerError, invalid
 from tfrs_twotower.exporting import integrity, user_deltas
+from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.errors import NotFound, Unavailable
-from tfrs_twotower.serving.model import call, ready, with_user_rows
+from tfrs_twotower.serving.model import LoadedModel, Runner, call, ready, with_user_rows
 
 _log = logging.getLogger(__name__)
 _VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -43,8 +45,8 @@ class VersionStatus:
 
 @dataclasses.dataclass
 class _Served:
-    model: object
-    identity: str  # of the files it came from
+    model: LoadedModel
+    identity: str | None  # of the files it came from
     user_rows: tuple = ()  # stamp of the deltas of user rows that were looked at last
     rows_error: str = ""  # why they were refused
     in_flight: int = 0
@@ -71,8 +73,16 @@ class Repository:
       fresh: `ItemChanges` that each version is attached to before it answers and detached from after; or None.
     """
 
-    def __init__(self, root, keep=1, poll_seconds=1.0, on_status=lambda status: None, call=call, fresh=None,
-                 warm=lambda model: None):
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        keep: int = 1,
+        poll_seconds: float = 1.0,
+        on_status: Callable[[VersionStatus], None] = lambda status: None,
+        call: Runner = call,
+        fresh: ItemChanges | None = None,
+        warm: Callable[[LoadedModel], None] = lambda model: None,
+    ) -> None:
         if keep < 1:
             raise ValueError(invalid("keep", "be at least 1", keep, "Keep one version or more."))
         self.root = os.fspath(root)
@@ -87,18 +97,18 @@ class Repository:
         self._statuses = {}
         self._garbage = []  # models that answer no more
         self._refused = {}  # version: fingerprint; touched by `poll` only
-        self._root_error = None
+        self._root_error: str | None = None
         self._polling = threading.Lock()  # one poll at a time
         self._stop = threading.Event()
-        self._thread = None
+        self._thread: threading.Thread | None = None
 
-    def start(self):
+    def start(self) -> None:
         """Loads what is there, then follows the folder in a thread until `close`."""
         self.poll()
         self._thread = threading.Thread(target=self._follow, name="repository", daemon=True)
         self._thread.start()
 
-    def close(self):
+    def close(self) -> None:
         """Stops following the folder and unloads every version; requests in flight finish."""
         self._stop.set()
         if self._thread is not None:
@@ -108,7 +118,7 @@ class Repository:
                 self._retire(version)
         self._collect()
 
-    def poll(self):
+    def poll(self) -> None:
         """Looks at the folder once: loads what is new and whole, newest first; unloads what it replaces."""
         with self._polling:
             found = self._find()
@@ -124,18 +134,18 @@ class Repository:
             self._forget(found)
             self._collect()
 
-    def statuses(self):
+    def statuses(self) -> list[VersionStatus]:
         """The status of every version that is on disk or in memory, oldest first."""
         with self._lock:
             return [self._statuses[v] for v in sorted(self._statuses)]
 
-    def available(self):
+    def available(self) -> list[int]:
         """The versions that can be asked, oldest first."""
         with self._lock:
             return sorted(self._serving)
 
     @contextlib.contextmanager
-    def lease(self, version=None):
+    def lease(self, version: int | None = None) -> Iterator[LoadedModel]:
         """Holds a version (the newest by default) for one request; it is not unloaded meanwhile.
 
         Yields:
@@ -161,14 +171,14 @@ class Repository:
                 if served.retired and not served.in_flight:
                     self._end(served)
 
-    def _follow(self):
+    def _follow(self) -> None:
         while not self._stop.wait(self.poll_seconds):
             try:
                 self.poll()
             except Exception:  # the thread must outlive anything: what is loaded goes on serving
                 _log.exception("Looking for versions in %s failed", self.root)
 
-    def _find(self):
+    def _find(self) -> dict[int, str]:
         try:
             # Links are followed once, here: one that moves while a version loads must not mix two versions.
             with os.scandir(os.path.realpath(self.root)) as entries:
@@ -185,7 +195,7 @@ class Repository:
         self._root_error = error
         return found
 
-    def _unchanged(self, version, directory):
+    def _unchanged(self, version: int, directory: str) -> bool:
         """Is what serves what lies there? So it is too while the files are not all there, or gone."""
         identity = integrity.identity(directory)
         if identity not in (None, self._serving[version].identity):
@@ -195,7 +205,7 @@ class Repository:
                 self._statuses[version] = VersionStatus(version, State.AVAILABLE, self._serving[version].rows_error)
         return True
 
-    def _try(self, version, directory):
+    def _try(self, version: int, directory: str) -> None:
         fingerprint = integrity.fingerprint(directory)
         if self._refused.get(version) == fingerprint:
             return
@@ -229,7 +239,7 @@ class Repository:
                 self._retire(min(self._serving))
         _log.info("Version %d is available, from %s", version, directory)
 
-    def _follow_user_rows(self, version, root):
+    def _follow_user_rows(self, version: int, root: str) -> None:
         served = self._serving[version]
         before = served.rows_error
         self._take_user_rows(served, version, root)
@@ -239,7 +249,7 @@ class Repository:
             with self._lock:
                 self._statuses[version] = VersionStatus(version, State.AVAILABLE)
 
-    def _take_user_rows(self, served, version, root):
+    def _take_user_rows(self, served: _Served, version: int, root: str) -> None:
         """Gives a loaded version the rows of users that were published beside it since, if they changed."""
         stamp = user_deltas.stamp(root, version)
         if stamp == served.user_rows:
@@ -258,23 +268,23 @@ class Repository:
             _log.info("Version %d has %d updates of user rows", version, len(stamp))
         served.user_rows = stamp
 
-    def _retire(self, version):
+    def _retire(self, version: int) -> None:
         served = self._serving.pop(version)
         self._set(version, State.UNLOADING)
         self._let_go(served)
 
-    def _let_go(self, served):
+    def _let_go(self, served: _Served) -> None:
         served.retired = True
         if not served.in_flight:
             self._end(served)
 
-    def _end(self, served):
+    def _end(self, served: _Served) -> None:
         if served.model.version not in self._serving:  # else other files of the same version replaced it
             self._set(served.model.version, State.END)
         self._garbage.append(served.model)
-        served.model = None
+        served.model = None  # type: ignore[assignment]  # nobody asks it any more
 
-    def _collect(self):
+    def _collect(self) -> None:
         with self._lock:
             garbage, self._garbage = self._garbage, []
         if garbage:
@@ -283,17 +293,17 @@ class Repository:
             garbage.clear()
             gc.collect()  # a loaded SavedModel holds cycles; its tables and vectors are to be freed now
 
-    def _forget(self, found):
+    def _forget(self, found: Collection[int]) -> None:
         self._refused = {v: f for v, f in self._refused.items() if v in found}
         with self._lock:
             for version, status in list(self._statuses.items()):
                 if status.state is State.END and version not in found:
                     del self._statuses[version]
 
-    def _report(self, version, state, error=""):
+    def _report(self, version: int, state: State, error: str = "") -> None:
         with self._lock:
             self._set(version, state, error)
 
-    def _set(self, version, state, error=""):
+    def _set(self, version: int, state: State, error: str = "") -> None:
         self._statuses[version] = VersionStatus(version, state, error)
         self._on_status(self._statuses[version])

@@ -3,11 +3,16 @@
 Reference: https://www.tensorflow.org/tfx/serving/api_rest
 """
 
+from __future__ import annotations
+
 import asyncio
 import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, NoReturn
 
 from tfrs_twotower import extras
 from tfrs_twotower.serving import json_tensors, openapi, status_protos
+from tfrs_twotower.serving.admission import Admission, Lines
 from tfrs_twotower.serving.errors import (
     RETRY_SECONDS,
     Cancelled,
@@ -19,6 +24,15 @@ from tfrs_twotower.serving.errors import (
     SlowBody,
     Unimplemented,
 )
+from tfrs_twotower.serving.metrics import Call, Metrics
+from tfrs_twotower.serving.posts import Post
+from tfrs_twotower.serving.predictor import Predictor
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
+    from starlette.requests import Request
+    from starlette.responses import Response
 
 anyio = extras.require("anyio")
 applications = extras.require("starlette.applications")
@@ -44,7 +58,16 @@ class Rest:
       body_seconds: a body has to be whole by then.
     """
 
-    def __init__(self, predictor, posts, name, metrics, ready, lines, body_seconds):
+    def __init__(
+        self,
+        predictor: Predictor,
+        posts: Mapping[str, Post],
+        name: str,
+        metrics: Metrics,
+        ready: Callable[[], bool],
+        lines: Lines,
+        body_seconds: float,
+    ) -> None:
         self._predictor = predictor
         self._posts = posts
         self._name = name
@@ -55,7 +78,7 @@ class Rest:
         # As many threads as requests may run or wait: a request with a place in a line never waits for a thread.
         self._threads = {line: anyio.CapacityLimiter(line.load.concurrency + line.load.queue) for line in lines}
 
-    def app(self):
+    def app(self) -> Starlette:
         """The ASGI application. `Guard` goes around it, which gives each request its id."""
         model, version = "/v1/models/{name}", "/v1/models/{name}/versions/{version}"
         routes = []
@@ -80,10 +103,10 @@ class Rest:
             },
         )
 
-    async def _predict(self, request):
+    async def _predict(self, request: Request) -> Response:
         return await self._work(request, "rest:predict", self._lines.predictions, self._answer)
 
-    def _answer(self, request, body, call):
+    def _answer(self, request: Request, body: bytes, call: Call) -> Response:
         version = self._version(request.path_params)
         asked = json_tensors.parse(body)
         signature_name = asked.get("signature_name", "")
@@ -97,18 +120,20 @@ class Rest:
             outputs = self._predictor.run(model, signature, inputs)
         return responses.Response(json_tensors.encode(outputs, by_row), media_type="application/json")
 
-    def _poster(self, what, post):
-        def answer(request, body, call):
+    def _poster(self, what: str, post: Post) -> Callable[[Request], Awaitable[Response]]:
+        def answer(request: Request, body: bytes, call: Call) -> Response:
             found = post.answer(json_tensors.parse(body))
             call.version = found.get("model_version")
             return responses.JSONResponse(found)
 
-        async def handle(request):
+        async def handle(request: Request) -> Response:
             return await self._work(request, f"rest:{what}", post.line, answer)
 
         return handle
 
-    async def _work(self, request, method, line, answer):
+    async def _work(
+        self, request: Request, method: str, line: Admission, answer: Callable[[Request, bytes, Call], Response]
+    ) -> Response:
         """Reads the body, waits in `line`, and answers in a thread by `answer(request, body, call)`.
 
         TensorFlow, JSON and stores take their time: in a thread, so that other requests are read meanwhile.
@@ -118,13 +143,13 @@ class Rest:
             call.begin()
             place = line.place()
 
-            def turn():
+            def turn() -> Response:
                 with place:
                     return answer(request, body, call)
 
             return await anyio.to_thread.run_sync(turn, limiter=self._threads[line])
 
-    async def _body(self, request):
+    async def _body(self, request: Request) -> bytes:
         try:
             return await asyncio.wait_for(_read(request, self._predictor.limits.max_body_bytes), self._body_seconds)
         except asyncio.TimeoutError:
@@ -133,18 +158,18 @@ class Rest:
         except requests.ClientDisconnect:
             raise Cancelled("The client went away.") from None
 
-    async def _unimplemented(self, request):
+    async def _unimplemented(self, request: Request) -> NoReturn:
         verb = request.path_params["verb"]
         if verb in ("classify", "regress"):
             raise Unimplemented(f":{verb} takes tf.Examples, which these models do not. Use :predict.")
         raise NotFound(f"Unknown method :{verb}. Use :predict.")
 
-    async def _status(self, request):
+    async def _status(self, request: Request) -> Response:
         version = self._version(request.path_params)
         message = status_protos.status_response(self._predictor.repository, version)
         return responses.JSONResponse(status_protos.to_json(message))
 
-    async def _metadata(self, request):
+    async def _metadata(self, request: Request) -> Response:
         version = self._version(request.path_params)
         with self._predictor.repository.lease(version) as model:
             signatures = status_protos.signature_def_map(model)
@@ -152,21 +177,21 @@ class Rest:
         body = {status_protos.SIGNATURE_DEF: status_protos.to_json(signatures, keep_names=True)}
         return responses.JSONResponse({"model_spec": spec, "metadata": body})
 
-    async def _openapi(self, request):
+    async def _openapi(self, request: Request) -> Response:
         return responses.JSONResponse(openapi.document(self._name, self._posts))
 
-    async def _scrape(self, request):
+    async def _scrape(self, request: Request) -> Response:
         text, content_type = self._metrics.text()
         return responses.Response(text, headers={"Content-Type": content_type})
 
-    async def _healthz(self, request):
+    async def _healthz(self, request: Request) -> Response:
         return responses.PlainTextResponse("ok\n")
 
-    async def _readyz(self, request):
+    async def _readyz(self, request: Request) -> Response:
         ready = self._ready()
         return responses.PlainTextResponse("ready\n" if ready else "not ready\n", 200 if ready else 503)
 
-    def _version(self, path):
+    def _version(self, path: Mapping[str, str]) -> int | None:
         """Checks the model's name; returns the version asked for, None for the newest."""
         name, version = path["name"], path.get("version")
         if ":" in (version or name):
@@ -178,7 +203,7 @@ class Rest:
         return None if version is None else int(version)
 
 
-async def _read(request, limit):
+async def _read(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "0")
     too_large = ResourceExhausted(f"The body must have at most {limit} bytes. Send smaller batches.")
     if int(declared) > limit:
@@ -198,12 +223,12 @@ async def _read(request, limit):
     return b"".join(body)
 
 
-def _error(status, message, headers=None):
+def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     message = message.encode(errors="backslashreplace").decode()  # what it quotes may hold half a surrogate pair
     return responses.JSONResponse({"error": message}, status, headers)
 
 
-async def _serving_error(request, error):
+async def _serving_error(request: Request, error: ServingError) -> Response:
     headers = {}
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(RETRY_SECONDS)
@@ -212,9 +237,9 @@ async def _serving_error(request, error):
     return _error(error.http, str(error), headers)
 
 
-async def _http_error(request, error):
+async def _http_error(request: Request, error: HTTPException) -> Response:
     return _error(error.status_code, error.detail, error.headers)
 
 
-async def _other_error(request, error):
+async def _other_error(request: Request, error: Exception) -> Response:
     return _error(500, f"{type(error).__name__}: see the server's log.")

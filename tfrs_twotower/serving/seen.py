@@ -1,21 +1,26 @@
 """Seen items: answers leave them out if the evaluation did, unless the request says what to leave out."""
 
+from collections.abc import Mapping
+
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.serving.model import LoadedModel, Signature
 
 
-def leaves_out(model):
+def leaves_out(model: LoadedModel) -> bool:
     """Whether the model's evaluation excluded seen items; its answers then do so too, by default."""
     return bool(model.manifest.get("exclude_seen"))
 
 
-def is_left_out(model, signature, tensors):
+def is_left_out(model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]) -> bool:
     """Whether the server adds the seen items to the exclusions: not if a request has `exclude_ids`, even if empty."""
     return leaves_out(model) and c.EXCLUDE_IDS in signature.inputs and c.EXCLUDE_IDS not in tensors
 
 
-def with_seen(model, signature, tensors, known=None):
+def with_seen(
+    model: LoadedModel, signature: Signature, tensors: dict[str, tf.Tensor], known: tf.Tensor | None = None
+) -> dict[str, tf.Tensor]:
     """`tensors` with the seen items as `exclude_ids`, if `is_left_out`.
 
     Args:

@@ -6,27 +6,36 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Collection, Iterable, Mapping
 from concurrent import futures
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
 
 from tfrs_twotower import extras
+from tfrs_twotower.channels import Channel
 from tfrs_twotower.errors import invalid
-from tfrs_twotower.online import StoreError
+from tfrs_twotower.online import StoreError, Stores, UserVectorCache
 from tfrs_twotower.serving.access import Access
 from tfrs_twotower.serving.admission import Admission, Lines, Load
 from tfrs_twotower.serving.cached_tower import CachedTower
 from tfrs_twotower.serving.connections import Connections, Protocol
+from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.errors import CannotServe
 from tfrs_twotower.serving.features import Features
 from tfrs_twotower.serving.fresh_answers import FreshAnswers
 from tfrs_twotower.serving.grpc_service import add_services
 from tfrs_twotower.serving.guard import GrpcGuard, Guard
 from tfrs_twotower.serving.metrics import Metrics
-from tfrs_twotower.serving.model import call
+from tfrs_twotower.serving.model import LoadedModel, Signature, call
 from tfrs_twotower.serving.patience import Patience
 from tfrs_twotower.serving.posts import make_posts
 from tfrs_twotower.serving.predictor import Limits, Predictor
 from tfrs_twotower.serving.repository import Repository
 from tfrs_twotower.serving.rest import Rest
+
+if TYPE_CHECKING:
+    from uvicorn import Server as HttpServer
 
 grpc = extras.require("grpc")
 uvicorn = extras.require("uvicorn")
@@ -75,27 +84,27 @@ class Server:
 
     def __init__(
         self,
-        root,
-        name=None,
-        host="127.0.0.1",
-        rest_port=8501,
-        grpc_port=8500,
-        limits=Limits(),
-        poll_seconds=1.0,
-        keep=1,
-        drain_seconds=10.0,
-        stores=None,
-        event_types=(),
-        cold_beta=0.0,
-        cache=None,
-        load=Load(),
-        event_load=Load(),
-        access=Access(),
-        connections=Connections(),
-        fresh=None,
-        channels=(),
-    ):
-        self.name = name
+        root: str | os.PathLike[str],
+        name: str | None = None,
+        host: str = "127.0.0.1",
+        rest_port: int = 8501,
+        grpc_port: int = 8500,
+        limits: Limits = Limits(),
+        poll_seconds: float = 1.0,
+        keep: int = 1,
+        drain_seconds: float = 10.0,
+        stores: Stores | None = None,
+        event_types: Collection[str] = (),
+        cold_beta: float = 0.0,
+        cache: UserVectorCache | None = None,
+        load: Load = Load(),
+        event_load: Load = Load(),
+        access: Access = Access(),
+        connections: Connections = Connections(),
+        fresh: ItemChanges | None = None,
+        channels: Iterable[Channel] = (),
+    ) -> None:
+        self.name: str = name  # type: ignore[assignment]  # None until `start` names it
         self.host = host
         self.rest_port = rest_port
         self.grpc_port = grpc_port
@@ -120,7 +129,7 @@ class Server:
         self._stores = stores
         self._stopping = threading.Event()
 
-    def start(self):
+    def start(self) -> None:
         """Takes its ports, loads what is there, then answers.
 
         Raises:
@@ -143,7 +152,7 @@ class Server:
         if self._stores is not None and self._stores.retention.seconds is not None:
             threading.Thread(target=self._trim, name="trim", daemon=True).start()
 
-    def stop(self):
+    def stop(self) -> int:
         """Refuses new requests, lets those that run or wait finish, closes its ports and unloads.
 
         Until they have finished it goes on listening: /readyz says 503 and new requests get theirs, so that whoever
@@ -167,18 +176,18 @@ class Server:
         self.repository.close()
         return left
 
-    def ready(self):
+    def ready(self) -> bool:
         """True while requests can be answered."""
         return not self._stopping.is_set() and bool(self.repository.available())
 
-    def __enter__(self):
+    def __enter__(self) -> "Server":
         self.start()
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
-    def _bind(self):
+    def _bind(self) -> None:
         self._listen("grpc_port", self.grpc_port).close()  # gRPC itself says less, and takes 70000 for 4464
         self._socket = self._listen("rest_port", self.rest_port)
         self._check_address(self._socket.getsockname()[0])
@@ -206,26 +215,28 @@ class Server:
             self._patience.close()
             raise self._refused("grpc_port", self.grpc_port, str(error)) from error
 
-    def _warm(self, model):
+    def _warm(self, model: LoadedModel) -> None:
         for post in self._posts.values():
             post.warm(model)
 
-    def _timed(self, model, signature, tensors):
+    def _timed(
+        self, model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
         with self.metrics.stage("model"):
             return call(model, signature, tensors)
 
-    def _grpc_threads(self):
+    def _grpc_threads(self) -> int:
         """A request that waits takes a thread."""
         return sum(line.load.concurrency + line.load.queue for line in self._lines) + _SPARE_THREADS
 
-    def _check_address(self, address):
+    def _check_address(self, address: str) -> None:
         try:
             self._access.check_address(address)
         except CannotServe:
             self._socket.close()
             raise
 
-    def _listen(self, argument, port):
+    def _listen(self, argument: str, port: int) -> socket.socket:
         if not 0 <= port <= _MAX_PORT:
             way_out = "Choose one that is free; 0 takes any."
             raise CannotServe(invalid(argument, f"be between 0 and {_MAX_PORT}", port, way_out))
@@ -236,13 +247,13 @@ class Server:
             reason = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
             raise self._refused(argument, port, reason) from error
 
-    def _refused(self, argument, port, reason):
+    def _refused(self, argument: str, port: int, reason: str) -> CannotServe:
         return CannotServe(
             f"Cannot listen on {self.host}, port {port}: {reason}. "
             f"Choose another `{argument}` (0 takes a free one) or `host`."
         )
 
-    def _trim(self):
+    def _trim(self) -> None:
         """Redis forgets by itself those who do nothing any more; a file does not."""
         while not self._stopping.wait(_TRIM_SECONDS):
             try:
@@ -250,13 +261,13 @@ class Server:
             except StoreError as error:
                 _log.error("Old events stay for another hour: %s", error)
 
-    def _manifest_name(self):
+    def _manifest_name(self) -> str:
         if not self.repository.available():
             return _DEFAULT_NAME
         with self.repository.lease() as model:
             return model.manifest.get("model", _DEFAULT_NAME)
 
-    def _http_server(self):
+    def _http_server(self) -> "HttpServer":
         rest = Rest(
             self.predictor, self._posts, self.name, self.metrics, self.ready, self._lines, self._connections.seconds
         )

@@ -1,10 +1,19 @@
 """Status and metadata of the model as TF Serving's messages, which REST prints as JSON."""
 
+from typing import TYPE_CHECKING, Any
+
 import tensorflow as tf
 from google.protobuf import json_format
+from google.protobuf.message import Message
 
 from tfrs_twotower import extras
 from tfrs_twotower.serving.errors import NotFound
+from tfrs_twotower.serving.model import LoadedModel
+from tfrs_twotower.serving.repository import Repository
+
+if TYPE_CHECKING:
+    from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
+    from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse
 
 statuses = extras.require("tensorflow_serving.apis.get_model_status_pb2")
 metadata = extras.require("tensorflow_serving.apis.get_model_metadata_pb2")
@@ -12,7 +21,7 @@ metadata = extras.require("tensorflow_serving.apis.get_model_metadata_pb2")
 SIGNATURE_DEF = "signature_def"
 
 
-def status_response(repository, version=None):
+def status_response(repository: Repository, version: int | None = None) -> "GetModelStatusResponse":
     """`GetModelStatusResponse` of all versions, newest first, or of one. Raises `NotFound`."""
     response = statuses.GetModelStatusResponse()
     for status in reversed(repository.statuses()):
@@ -29,12 +38,12 @@ def status_response(repository, version=None):
     return response
 
 
-def signature_def_map(model):
+def signature_def_map(model: LoadedModel) -> "SignatureDefMap":
     """`SignatureDefMap` of a `LoadedModel`."""
     return metadata.SignatureDefMap(signature_def=model.signature_defs)
 
 
-def to_json(message, keep_names=False):
+def to_json(message: Message, keep_names: bool = False) -> dict[str, Any]:
     """The dict that TF Serving prints for a message: fields that are not set are written too."""
     return json_format.MessageToDict(
         message, always_print_fields_with_no_presence=True, preserving_proto_field_name=keep_names

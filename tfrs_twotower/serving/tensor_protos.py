@@ -1,5 +1,6 @@
 """NumPy arrays and TensorProtos, as TF Serving writes them on the wire."""
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
@@ -21,14 +22,14 @@ _FIELDS = {
 }
 
 
-def shape_of(proto):
+def shape_of(proto: tensor_pb2.TensorProto) -> list[int]:
     """The shape that a TensorProto claims, as a list. Raises `InvalidArgument` when it claims none."""
     if proto.tensor_shape.unknown_rank or any(d.size < 0 for d in proto.tensor_shape.dim):
         raise InvalidArgument("A tensor must state its whole shape. Received a tensor of unknown shape.")
     return [d.size for d in proto.tensor_shape.dim]
 
 
-def to_array(proto):
+def to_array(proto: tensor_pb2.TensorProto) -> np.ndarray:
     """The array of a TensorProto. Raises `InvalidArgument` when it has none, or its values do not fit its shape."""
     try:
         return tf.make_ndarray(proto)
@@ -39,7 +40,7 @@ def to_array(proto):
         raise InvalidArgument(f"A tensor's values do not fit its type and shape: {error}") from error
 
 
-def from_array(array, dtype):
+def from_array(array: np.ndarray, dtype: tf.DType) -> tensor_pb2.TensorProto:
     """The TensorProto of an array whose TensorFlow type is `dtype`."""
     if dtype not in _FIELDS:
         return tf.make_tensor_proto(array, dtype)

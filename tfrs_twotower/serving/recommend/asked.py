@@ -1,12 +1,15 @@
 """A request of `/v1/recommend`, read and checked as far as that goes without a model."""
 
 import dataclasses
+from collections.abc import Mapping, Sized
+from typing import Any, TypeGuard
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.channels.attributes import TEXT, fits
 from tfrs_twotower.errors import invalid, nearest
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted
 from tfrs_twotower.serving.item_recorder import whole
+from tfrs_twotower.serving.predictor import Limits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +47,7 @@ _LARGEST = 1e30  # a float32 holds it, and no NaN is below it
 _NAMES = [field.name for field in dataclasses.fields(Asked)]
 
 
-def read_asked(request, limits):
+def read_asked(request: Mapping[str, Any], limits: Limits) -> Asked:
     """The `Asked` of a parsed request.
 
     Raises:
@@ -72,8 +75,8 @@ def read_asked(request, limits):
     return asked
 
 
-def _check_lists(asked, most):
-    lists = {c.EXCLUDE_IDS: asked.exclude_ids}
+def _check_lists(asked: Asked, most: int) -> None:
+    lists: dict[str, Sized] = {c.EXCLUDE_IDS: asked.exclude_ids}
     for name, rules in (("features", asked.features), ("allow", asked.allow), ("deny", asked.deny)):
         lists[name] = rules  # how many there are counts too
         lists.update({f"{name}.{of}": rule for of, rule in rules.items() if isinstance(rule, list)})
@@ -83,21 +86,21 @@ def _check_lists(asked, most):
             raise ResourceExhausted(invalid(name[:80], rule, len(values), "Send fewer."))
 
 
-def _expect(name, good, rule, value):
+def _expect(name: str, good: bool, rule: str, value: object) -> None:
     if not good:
         shown = value if len(repr(value)) <= 80 else f"{repr(value)[:80]}…"
         raise InvalidArgument(invalid(name, rule, shown, "Correct it, or leave it out."))
 
 
-def _is_whole(value):
+def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_id(value):
+def _is_id(value: object) -> bool:
     if isinstance(value, str):
         return bool(value) and fits(value, TEXT)
     return _is_whole(value) and -_MOST <= value < _MOST
 
 
-def _is_number(value):
+def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST

@@ -1,9 +1,15 @@
 """The server's own channels, as one request sees them."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.channels import Context
 from tfrs_twotower.serving.catalogue import texts
+from tfrs_twotower.serving.current_items import CurrentItems
+from tfrs_twotower.serving.recommend.selection import Selection
 
 U2I, I2I, POPULAR, FRESH = "u2i", "i2i", "popular", "fresh"
 _ALLOWED_BY_NAME = 20_000  # of so many items each is named to the search; of more, the search fetches too many
@@ -24,12 +30,19 @@ class Towers:
 
     name = U2I
 
-    def __init__(self, execute, tensors, selection, excluded, known):
+    def __init__(
+        self,
+        execute: Callable[[Mapping[str, tf.Tensor]], Mapping[str, np.ndarray]],
+        tensors: Mapping[str, tf.Tensor],
+        selection: Selection,
+        excluded: Iterable[str | int],
+        known: bool,
+    ) -> None:
         self._execute, self._tensors, self._selection, self._known = execute, tensors, selection, known
         self._dtype = tf.string if selection.items.catalogue.id_type is str else tf.int64
         self._excluded = list(excluded)
 
-    def propose(self, context, n):
+    def propose(self, context: Context, n: int) -> list[tuple[str | int, float]]:
         """See `Channel`. Where rules leave few items these are named to the search, which is exact then."""
         if not self._known:
             return []
@@ -44,13 +57,13 @@ class Towers:
                 fetched = -(-_OVERFETCH * n * len(self._selection.items.catalogue) // left)
         return self._search(options, fetched)
 
-    def _search(self, options, k):
+    def _search(self, options: Mapping[str, tf.Tensor], k: int) -> list[tuple[str | int, float]]:
         size = len(self._selection.items.catalogue) + len(self._selection.items.overlay_ids)
         found = self._execute({**self._tensors, **options, c.K: tf.constant(min(k, size), tf.int32)})
         pairs = zip(texts(found[c.IDS][0]).tolist(), found[c.SCORES][0].tolist())
         return [(item, score) for item, score in pairs if score > tf.float32.min]
 
-    def _ids(self, ids):
+    def _ids(self, ids: Sequence[str | int]) -> tf.Tensor:
         return tf.constant([ids], self._dtype, [1, len(ids)])
 
 
@@ -63,10 +76,10 @@ class Similar:
 
     name = I2I
 
-    def __init__(self, selection):
+    def __init__(self, selection: Selection) -> None:
         self._selection = selection
 
-    def propose(self, context, n):
+    def propose(self, context: Context, n: int) -> list[tuple[str | int, float]]:
         """See `Channel`; exact."""
         selection = self._selection
         return selection.items.nearest(context.recent[:_SEEDS], n, selection.catalogue, selection.overlay)
@@ -81,10 +94,10 @@ class Popular:
 
     name = POPULAR
 
-    def __init__(self, selection):
+    def __init__(self, selection: Selection) -> None:
         self._selection = selection
 
-    def propose(self, context, n):
+    def propose(self, context: Context, n: int) -> list[tuple[str | int, float]]:
         """See `Channel`."""
         catalogue = self._selection.items.catalogue
         rows = catalogue.by_popularity[self._selection.known[catalogue.by_popularity]][:n]
@@ -100,9 +113,9 @@ class Newest:
 
     name = FRESH
 
-    def __init__(self, items):
+    def __init__(self, items: CurrentItems) -> None:
         self._items = items
 
-    def propose(self, context, n):
+    def propose(self, context: Context, n: int) -> list[tuple[str | int, float]]:
         """See `Channel`."""
         return [(item, float(-place)) for place, item in enumerate(self._items.newest[:n])]

@@ -2,21 +2,25 @@
 
 import functools
 import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.channels import Context, admitted, blend, mmr, places
+from tfrs_twotower.channels import Channel, Context, admitted, blend, mmr, places
 from tfrs_twotower.errors import DataError, invalid
-from tfrs_twotower.online import StoreError
+from tfrs_twotower.online import StoreError, Stores
 from tfrs_twotower.serving import json_tensors
 from tfrs_twotower.serving.catalogue import texts
-from tfrs_twotower.serving.current_items import current_items
+from tfrs_twotower.serving.current_items import CurrentItems, ItemChanges, current_items
 from tfrs_twotower.serving.errors import InvalidArgument, Unimplemented
-from tfrs_twotower.serving.model import DEFAULT_SIGNATURE
+from tfrs_twotower.serving.metrics import Metrics
+from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel
 from tfrs_twotower.serving.numeric_ids import as_number
+from tfrs_twotower.serving.predictor import Predictor
 from tfrs_twotower.serving.recommend import strangers
-from tfrs_twotower.serving.recommend.asked import read_asked
+from tfrs_twotower.serving.recommend.asked import Asked, read_asked
 from tfrs_twotower.serving.recommend.builtin import FRESH, I2I, POPULAR, U2I, Newest, Popular, Similar, Towers
 from tfrs_twotower.serving.recommend.selection import Selection
 from tfrs_twotower.serving.seen import leaves_out
@@ -38,12 +42,19 @@ class Recommendations:
       channels: `Channel`s besides u2i, i2i, popular and fresh, or in the place of one of the same name.
     """
 
-    def __init__(self, predictor, metrics, stores=None, changes=None, channels=()):
+    def __init__(
+        self,
+        predictor: Predictor,
+        metrics: Metrics,
+        stores: Stores | None = None,
+        changes: ItemChanges | None = None,
+        channels: Iterable[Channel] = (),
+    ) -> None:
         self._predictor, self._metrics, self._stores, self._changes = predictor, metrics, stores, changes
         self._channels = {channel.name: channel for channel in channels}
         self._names = list(dict.fromkeys([*_BUILTIN, *self._channels]))
 
-    def recommend(self, request):
+    def recommend(self, request: dict[str, Any]) -> dict[str, Any]:
         """The items for one user.
 
         Args:
@@ -78,7 +89,7 @@ class Recommendations:
                 ],
             }
 
-    def warm(self, model):
+    def warm(self, model: LoadedModel) -> None:
         """Makes what the first request to a version would wait for: it is called before the version answers."""
         if model.catalogue is None:
             return
@@ -90,7 +101,9 @@ class Recommendations:
         for name in attributes.kinds:
             attributes.any_of(name, ())
 
-    def _answer(self, model, asked, quotas, tensors):
+    def _answer(
+        self, model: LoadedModel, asked: Asked, quotas: Mapping[str, int], tensors: dict[str, tf.Tensor]
+    ) -> list[tuple[str, str | int, float]]:
         seen = self._seen(model, asked, tensors)
         known = not strangers.is_stranger(model, tensors, bool(asked.features) or bool(seen))
         items = current_items(model, self._changes)
@@ -101,21 +114,29 @@ class Recommendations:
         if asked.popularity_beta is not None:
             tensors[c.POPULARITY_BETA] = tf.constant(asked.popularity_beta, tf.float32)
         execute = functools.partial(self._predictor.execute, model, DEFAULT_SIGNATURE)
-        channels = {
+        channels: dict[str, Channel] = {
             U2I: Towers(execute, tensors, selection, excluded, known), I2I: Similar(selection),
             POPULAR: Popular(selection), FRESH: Newest(items), **self._channels,
         }
         user = "" if asked.user_id is None else str(asked.user_id)
 
-        def propose(name, n, taken):
-            def admits(ids):
+        def propose(name: str, n: int, taken: Collection[str | int]) -> list[tuple[str | int, float]]:
+            def admits(ids: Sequence[str | int]) -> list[bool]:
                 return [good and item not in taken for item, good in zip(ids, selection.admits(ids))]
 
             return self._pick(channels[name], Context(user, tuple(seen), admits), n, taken, asked.diversity, items)
 
         return blend(quotas, _RESERVES, propose)
 
-    def _pick(self, channel, context, n, taken, diversity, items):
+    def _pick(
+        self,
+        channel: Channel,
+        context: Context,
+        n: int,
+        taken: Collection[str | int],
+        diversity: float,
+        items: CurrentItems,
+    ) -> list[tuple[str | int, float]]:
         """n proposals of a channel that are admitted, by `mmr` where diversity is asked for."""
         try:
             # A channel of others may count what it proposes as shown: no more is asked of it than is shown.
@@ -130,7 +151,7 @@ class Recommendations:
         vectors = items.vectors([item for item, _ in pool])
         return [pool[at] for at in mmr(vectors, n, diversity, items.vectors(list(taken)) if taken else None)]
 
-    def _query(self, model, asked):
+    def _query(self, model: LoadedModel, asked: Asked) -> dict[str, tf.Tensor]:
         """{feature: tensor of one row} of `serving_default`, with what the store has."""
         signature = self._predictor.signature(model, DEFAULT_SIGNATURE)
         for name in asked.features:
@@ -147,7 +168,7 @@ class Recommendations:
         inputs, _ = json_tensors.decode({json_tensors.INPUTS: features}, signature)
         return dict(self._predictor.prepare(model, signature, inputs))
 
-    def _seen(self, model, asked, tensors):
+    def _seen(self, model: LoadedModel, asked: Asked, tensors: Mapping[str, tf.Tensor]) -> list[str | int]:
         """Ids of the items that the user took, newest first, each once: the request's, then all that the store has."""
         found = []
         if c.HISTORY_ITEM_ID in asked.features:
@@ -162,7 +183,7 @@ class Recommendations:
         return _items(_as_ids(found, model.catalogue.id_type))
 
 
-def _as_ids(values, id_type, argument=None):
+def _as_ids(values: Iterable[Any], id_type: type[str] | type[int], argument: str | None = None) -> list[str | int]:
     """Values as ids, text or numbers. What cannot be one is left out; with `argument`, for messages, it is refused."""
     ids = []
     for value in values:
@@ -175,6 +196,6 @@ def _as_ids(values, id_type, argument=None):
     return ids
 
 
-def _items(ids):
+def _items(ids: Iterable[str | int]) -> list[str | int]:
     """Each id once, without the missing one."""
     return [item for item in dict.fromkeys(ids) if item not in (c.MISSING_STRING_ID, c.MISSING_INT_ID)]

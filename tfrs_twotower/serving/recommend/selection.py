@@ -1,11 +1,14 @@
 """Which items of a version may be in an answer."""
 
 import functools
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 
 from tfrs_twotower.channels import read_rules, satisfied
 from tfrs_twotower.errors import DataError
+from tfrs_twotower.serving.current_items import CurrentItems
 from tfrs_twotower.serving.errors import InvalidArgument
 
 
@@ -25,7 +28,9 @@ class Selection:
       InvalidArgument: an unknown attribute, or a value of another type than it has.
     """
 
-    def __init__(self, items, allow, deny, excluded):
+    def __init__(
+        self, items: CurrentItems, allow: dict[str, Any], deny: dict[str, Any], excluded: Collection[str | int]
+    ) -> None:
         self.items, self.restricted = items, bool(allow or deny)
         attributes = items.catalogue.attributes
         try:
@@ -40,22 +45,22 @@ class Selection:
         self.catalogue[out[out >= 0]] = False
         self.overlay[[items.place[item] for item in excluded if item in items.place]] = False
 
-    def __len__(self):
+    def __len__(self) -> int:
         return int(self.catalogue.sum()) + int(self.overlay.sum())
 
-    def ids(self):
+    def ids(self) -> list[str | int]:
         """Ids of all of them."""
         fresh = [item for item, good in zip(self.items.overlay_ids, self.overlay) if good]
         return self.items.catalogue.ids[self.catalogue].tolist() + fresh
 
     @functools.cached_property
-    def known(self):
+    def known(self) -> np.ndarray:
         """bool [n]: rows of the catalogue whose item is admitted, with whatever vector."""
         known, rows = self.catalogue.copy(), self.items.overlay_rows
         known[rows[rows >= 0]] = self.overlay[rows >= 0]
         return known
 
-    def admits(self, ids):
+    def admits(self, ids: Sequence[str | int]) -> list[bool]:
         """list of bool: is this item admitted?"""
         rows, place = self.items.catalogue.rows(ids), self.items.place
         return [

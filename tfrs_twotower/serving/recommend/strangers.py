@@ -1,15 +1,18 @@
 """Users of whom nothing is known: the towers have nothing to say of them but what they say of everybody."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.serving.model import LoadedModel
 
 _EMBED = "embed_query"
 _TOLERANCE = 1e-6
 
 
-def is_stranger(model, tensors, said):
+def is_stranger(model: LoadedModel, tensors: Mapping[str, tf.Tensor], said: bool) -> bool:
     """Is nothing known of the user of a query? So it is where all of these hold:
 
     - the request carries no feature of the user, and the store no event;
@@ -35,12 +38,12 @@ def is_stranger(model, tensors, said):
     return bool(np.allclose(with_id, without, rtol=_TOLERANCE, atol=_TOLERANCE))
 
 
-def nobody(dtype):
+def nobody(dtype: tf.DType) -> str | int:
     """The missing id."""
     return c.MISSING_STRING_ID if dtype == tf.string else c.MISSING_INT_ID
 
 
-def _has_value(tensor):
+def _has_value(tensor: tf.Tensor) -> bool:
     values = tensor.numpy()
     if tensor.dtype == tf.string:
         return bool(np.any(values != b""))
