@@ -1,15 +1,19 @@
 """What an item is made of must tell which item it is."""
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from tfrs_twotower.columns import ITEM_ID
 from tfrs_twotower.config import at_least, config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.features import Id, Vector, derive_seed
+from tfrs_twotower.features import Field, Id, Vector, derive_seed
 from tfrs_twotower.losses import sampled_softmax
 from tfrs_twotower.models.auxiliary import AuxiliaryLoss
+from tfrs_twotower.models.objectives import Positives
+from tfrs_twotower.models.two_tower import TwoTowerModel
 from tfrs_twotower.sampling import same_item
 from tfrs_twotower.sampling.draws import Draws
 
@@ -33,7 +37,7 @@ class ContentAlignment(AuxiliaryLoss):
     temperature: float = 0.1
     weight: float = 0.3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(2, self, "items")
         if not self.temperature > 0 or self.weight < 0:
             rule, received = "be above 0, and `weight` at least 0", (self.temperature, self.weight)
@@ -49,13 +53,16 @@ class ContentAlignmentLoss(tf.keras.layers.Layer):
       seed: of the draws.
     """
 
-    def __init__(self, settings, seed=0):
+    def __init__(self, settings: ContentAlignment, seed: int = 0) -> None:
         super().__init__(name="content_alignment")
         self._autocast = False  # scores are float32 under mixed precision too
         self._settings = settings
         self._draws = Draws(derive_seed(seed, "draws"))
 
-    def call(self, model, batch, queries, candidates, positives, training=False):
+    def call(
+        self, model: TwoTowerModel, batch: dict[str, Any], queries: tf.Tensor, candidates: tf.Tensor,
+        positives: Positives, training: bool = False,
+    ) -> tf.Tensor:
         """See `models/auxiliary.py`; only the model's item tower and catalogue are used."""
         objective, settings = model.objective, self._settings
         id_field, content = aligned_fields(model.candidate_tower.fields)
@@ -70,7 +77,9 @@ class ContentAlignmentLoss(tf.keras.layers.Layer):
             losses += self._both_ways(field(given, training=training), ids, rows, counts)
         return settings.weight * functools.reduce(tf.add, losses) / len(losses)
 
-    def _both_ways(self, content, ids, rows, counts):
+    def _both_ways(
+        self, content: tf.Tensor, ids: tf.Tensor, rows: tf.Tensor, counts: tf.Tensor
+    ) -> list[tf.Tensor]:
         """InfoNCE of content → id and of id → content; counts: bool [items]."""
         content, ids = (tf.math.l2_normalize(tf.cast(x, tf.float32), axis=-1) for x in (content, ids))
         scores = tf.matmul(content, ids, transpose_b=True) / self._settings.temperature
@@ -79,7 +88,7 @@ class ContentAlignmentLoss(tf.keras.layers.Layer):
         return [sampled_softmax(s, mask, weights) for s in (scores, tf.transpose(scores))]
 
 
-def aligned_fields(fields):
+def aligned_fields(fields: Sequence[Field]) -> tuple[Field, list[Field]]:
     """(the field of the item's id, the fields of its content).
 
     Raises:

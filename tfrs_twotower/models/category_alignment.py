@@ -1,6 +1,7 @@
 """The category alignment loss of dual augmented towers (DAT, Yu et al. 2021)."""
 
 import logging
+from typing import Any
 
 import tensorflow as tf
 
@@ -9,6 +10,8 @@ from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.features import Category, MultiValue
 from tfrs_twotower.models import replicas
 from tfrs_twotower.models.auxiliary import AuxiliaryLoss
+from tfrs_twotower.models.objectives import Positives
+from tfrs_twotower.models.two_tower import TwoTowerModel
 
 _log = logging.getLogger(__name__)
 
@@ -36,11 +39,14 @@ class CategoryAlignmentLoss(tf.keras.layers.Layer):
       seed: not used; every auxiliary loss gets one.
     """
 
-    def __init__(self, settings, seed=0):
+    def __init__(self, settings: CategoryAlignment, seed: int = 0) -> None:
         super().__init__(name="category_alignment")
         self._settings, self._warned = settings, False
 
-    def call(self, model, batch, queries, candidates, positives, training=False):
+    def call(
+        self, model: TwoTowerModel, batch: dict[str, Any], queries: tf.Tensor, candidates: tf.Tensor,
+        positives: Positives, training: bool = False,
+    ) -> tf.Tensor:
         """See `models/auxiliary.py`."""
         kinds = {
             f.feature.column: f.name
@@ -61,14 +67,14 @@ class CategoryAlignmentLoss(tf.keras.layers.Layer):
         # A category spreads over the whole batch, so all replicas compare all of it.
         return self._settings.weight * category_alignment(replicas.gather(candidates), replicas.gather(category))
 
-    def _warn(self):
+    def _warn(self) -> None:
         if not self._warned:
             _log.warning("CategoryAlignment is left out: no column of the items is a category. An item table "
                          "(`--items`) with one, such as a genre or a brand, makes it possible.")
         self._warned = True
 
 
-def category_alignment(vectors, category):
+def category_alignment(vectors: tf.Tensor, category: tf.Tensor) -> tf.Tensor:
     """Σ over categories i of ‖C(major) − C(i)‖²_F, C the covariance of a category's vectors.
 
     Args:

@@ -1,5 +1,8 @@
 """A ranker that teaches the towers: it sees both sides at once, which no index could search."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from tfrs_twotower.config import at_least, config, layer_of
@@ -7,8 +10,11 @@ from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import SequenceField, derive_seed
 from tfrs_twotower.losses import distillation, sampled_softmax
 from tfrs_twotower.models.auxiliary import AuxiliaryLoss
+from tfrs_twotower.models.objectives import Positives
+from tfrs_twotower.models.two_tower import TwoTowerModel
 from tfrs_twotower.sampling import same_item, user_positives
 from tfrs_twotower.sampling.draws import Draws
+from tfrs_twotower.towers import EnsembleTower, Tower
 
 
 @config
@@ -31,7 +37,7 @@ class Distillation(AuxiliaryLoss):
     temperature: float = 1.0
     weight: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "candidates")
         if not self.widths or min(self.widths) < 1:
             rule = "hold one width or more, each at least 1"
@@ -50,14 +56,17 @@ class DistillationLoss(tf.keras.layers.Layer):
       seed: from which weights and draws derive theirs.
     """
 
-    def __init__(self, settings, seed=0):
+    def __init__(self, settings: Distillation, seed: int = 0) -> None:
         super().__init__(name="distillation")
         self._autocast = False  # scores are float32 under mixed precision too
         self._settings = settings
         self.teacher = Teacher(settings.widths, seed)
         self._draws = Draws(derive_seed(seed, "draws"))
 
-    def call(self, model, batch, queries, candidates, positives, training=False):
+    def call(
+        self, model: TwoTowerModel, batch: dict[str, Any], queries: tf.Tensor, candidates: tf.Tensor,
+        positives: Positives, training: bool = False,
+    ) -> tf.Tensor:
         """See `models/auxiliary.py`; queries: [n, dim]."""
         objective = model.objective
         places = self._draws.uniform([self._settings.candidates], 0, tf.size(objective.catalogue), tf.int32)
@@ -83,11 +92,11 @@ class Teacher(tf.keras.layers.Layer):
     The first layer is a sum of three, so that what belongs to a row or a candidate alone is computed once.
     """
 
-    def __init__(self, widths, seed=0):
+    def __init__(self, widths: Sequence[int], seed: int = 0) -> None:
         super().__init__(name="teacher")
         first, *rest = widths
 
-        def dense(units, name, **options):
+        def dense(units: int, name: str, **options: bool | str) -> tf.keras.layers.Dense:
             init = tf.keras.initializers.GlorotUniform(seed=derive_seed(seed, name))
             return tf.keras.layers.Dense(units, kernel_initializer=init, name=name, **options)
 
@@ -96,7 +105,7 @@ class Teacher(tf.keras.layers.Layer):
         self._hidden = [dense(width, f"hidden_{i}", activation="relu") for i, width in enumerate(rest)]
         self._score = dense(1, "score", use_bias=False)
 
-    def call(self, query, positive, shared, products):
+    def call(self, query: tf.Tensor, positive: tf.Tensor, shared: tf.Tensor, products: tf.Tensor) -> tf.Tensor:
         """float32 [n, 1 + c]: scores of each row's positive, then of the shared candidates.
 
         Args:
@@ -112,14 +121,14 @@ class Teacher(tf.keras.layers.Layer):
         return self._score(values)[:, :, 0]
 
 
-def _products(queries, candidates, others):
+def _products(queries: tf.Tensor, candidates: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
     """u ⊙ v of each row with its own positive, and with all of `others`: [n, 1 + c, dim]."""
     if queries.shape.rank != 2:
         raise ConfigError("`Distillation` needs one vector a query. Received: several. Leave it out of `auxiliary`.")
     return tf.concat([(queries * candidates)[:, tf.newaxis], queries[:, tf.newaxis] * others[tf.newaxis]], axis=1)
 
 
-def _fields(tower, encoded):
+def _fields(tower: Tower | EnsembleTower, encoded: dict[str, Any]) -> tf.Tensor:
     """[n, any]: the embeddings of a tower's fields, without a sequence, and without a gradient."""
     fields = [field for field in tower.fields if not isinstance(field, SequenceField)]
     return tf.stop_gradient(tf.concat([field(encoded[field.name], training=False) for field in fields], axis=-1))

@@ -1,11 +1,15 @@
 """Several kinds of events as tasks: a head for each, beside the retrieval loss."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from tfrs_twotower.config import above_zero, config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import fingerprints
 from tfrs_twotower.models.auxiliary import AuxiliaryLoss
+from tfrs_twotower.models.objectives import Positives
+from tfrs_twotower.models.two_tower import TwoTowerModel
 
 
 @config
@@ -24,7 +28,7 @@ class EventHeads(AuxiliaryLoss):
     kinds: tuple[str, ...]
     weight: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.kinds or len(set(self.kinds)) < len(self.kinds):
             raise ConfigError(invalid("EventHeads.kinds", "name a kind or more, each once", self.kinds, "Name them."))
         above_zero(self, "weight", "Without it leave the heads out.")
@@ -34,14 +38,17 @@ class EventHeads(AuxiliaryLoss):
 class EventHeadsLoss(tf.keras.layers.Layer):
     """Auxiliary loss of `EventHeads`; `seed` is not used, as the heads start at 0."""
 
-    def __init__(self, settings, seed=0):
+    def __init__(self, settings: EventHeads, seed: int = 0) -> None:
         super().__init__(name="event_heads")
         self._autocast = False  # scores are float32 under mixed precision too
         self._settings = settings
         self._kinds = fingerprints(tf.constant(settings.kinds))
         self._heads = None
 
-    def call(self, model, batch, queries, candidates, positives, training=False):
+    def call(
+        self, model: TwoTowerModel, batch: dict[str, Any], queries: tf.Tensor, candidates: tf.Tensor,
+        positives: Positives, training: bool = False,
+    ) -> tf.Tensor:
         """See `models/auxiliary.py`; queries: [n, dim]."""
         if "event" not in batch:
             raise ConfigError(
@@ -52,7 +59,7 @@ class EventHeadsLoss(tf.keras.layers.Layer):
         losses = tf.nn.sigmoid_cross_entropy_with_logits(of_kind, logits)
         return self._settings.weight * tf.reduce_sum(tf.reduce_mean(losses, axis=0))
 
-    def logits(self, queries, candidates):
+    def logits(self, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """⟨u ⊙ w_e, v⟩ of pairs [n, dim]: float32 [n, kinds]."""
         if self._heads is None:
             kinds = len(self._settings.kinds)

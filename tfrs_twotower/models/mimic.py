@@ -1,5 +1,7 @@
 """The mimic loss of dual augmented towers (DAT, Yu et al. 2021, "A Dual Augmented Two-tower Model")."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from tfrs_twotower.config import config, layer_of
@@ -7,6 +9,9 @@ from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import Augmented
 from tfrs_twotower.losses.reduction import weighted_mean
 from tfrs_twotower.models.auxiliary import AuxiliaryLoss
+from tfrs_twotower.models.objectives import Positives
+from tfrs_twotower.models.two_tower import TwoTowerModel
+from tfrs_twotower.towers import EnsembleTower, Tower
 
 
 @config
@@ -32,11 +37,14 @@ class MimicLoss(tf.keras.layers.Layer):
       seed: not used; every auxiliary loss gets one.
     """
 
-    def __init__(self, settings, seed=0):
+    def __init__(self, settings: Mimic, seed: int = 0) -> None:
         super().__init__(name="mimic")
         self._settings = settings
 
-    def call(self, model, batch, queries, candidates, positives, training=False):
+    def call(
+        self, model: TwoTowerModel, batch: dict[str, Any], queries: tf.Tensor, candidates: tf.Tensor,
+        positives: Positives, training: bool = False,
+    ) -> tf.Tensor:
         """See `models/auxiliary.py`."""
         query = _augmented(model.query_tower, batch["query"], training)
         candidate = _augmented(model.candidate_tower, batch["candidate"], training)
@@ -46,7 +54,7 @@ class MimicLoss(tf.keras.layers.Layer):
         )
 
 
-def _augmented(tower, encoded, training):
+def _augmented(tower: Tower | EnsembleTower, encoded: dict[str, Any], training: bool) -> tf.Tensor:
     """[batch, dim]: a tower's augmented vectors. In training row 0, the unknown id's, learns from ID dropout."""
     field = next((f for f in tower.fields if isinstance(f.feature, Augmented)), None)
     if field is None:
@@ -57,5 +65,5 @@ def _augmented(tower, encoded, training):
     return field(encoded[field.name], training=training)
 
 
-def _distance(target, own, weight):
+def _distance(target: tf.Tensor, own: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     return weighted_mean(tf.reduce_sum((tf.stop_gradient(target) - own) ** 2, axis=-1), weight)

@@ -1,7 +1,10 @@
 """The two-tower model whose queries are several vectors."""
 
+from typing import Any
+
 import tensorflow as tf
 
+from tfrs_twotower.models.objectives import Positives
 from tfrs_twotower.models.two_tower import TwoTowerModel
 
 
@@ -12,7 +15,7 @@ class MultiInterestTwoTower(TwoTowerModel):
     them by their scores with the row's positive (Li et al. 2019). When searching, the best interest counts.
     """
 
-    def pairs(self, batch, training=False):
+    def pairs(self, batch: dict[str, Any], training: bool = False) -> tuple[tf.Tensor, tf.Tensor, Positives]:
         interests, candidates, positives = super().pairs(batch, training)
         scores = tf.einsum("bid,bd->bi", interests, candidates)
         temperature = tf.cast(self.objective.temperature.value(), scores.dtype)

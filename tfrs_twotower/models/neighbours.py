@@ -30,7 +30,7 @@ class Neighbours:
     length: int = 500
     items: int = 5_000
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("dim", "length", "items"):
             at_least(1, self, name)
         if not self.penalties or not all(0.0 < p < float("inf") for p in self.penalties):

@@ -1,11 +1,17 @@
 """What a batch of queries and positives is trained against: sampled negatives, or the whole catalogue."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.losses import full_softmax
 from tfrs_twotower.models import replicas
+from tfrs_twotower.models.retrieval import Retrieval
+from tfrs_twotower.models.temperature import Temperature
+from tfrs_twotower.sampling import HardNegatives, Negatives
+from tfrs_twotower.towers import Tower
 
 _BLOCK = 4096  # items embedded at a time
 
@@ -33,10 +39,10 @@ class ItemFeatures:
       encoded: {field name: {part: array [items, ...]}}.
     """
 
-    def __init__(self, encoded):
+    def __init__(self, encoded: Mapping[str, Mapping[str, np.ndarray]]) -> None:
         self._encoded = tf.nest.map_structure(tf.constant, encoded)
 
-    def rows(self, rows):
+    def rows(self, rows: np.ndarray | tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
         """The features of item rows (int32, any shape): graph code."""
         return tf.nest.map_structure(lambda values: tf.gather(values, rows), self._encoded)
 
@@ -53,7 +59,10 @@ class SampledObjective(tf.keras.layers.Layer):
       explicit: whether the positives' explicit negatives are used.
     """
 
-    def __init__(self, task, negatives, items, candidate_tower, hard=None, explicit=False):
+    def __init__(
+        self, task: Retrieval, negatives: Negatives, items: ItemFeatures, candidate_tower: Tower,
+        hard: HardNegatives | None = None, explicit: bool = False,
+    ) -> None:
         super().__init__(name="objective")
         self._autocast = False  # scores are float32 under mixed precision too
         self._vectors = tf.function(self._embed, autograph=False)
@@ -61,16 +70,18 @@ class SampledObjective(tf.keras.layers.Layer):
         self.items, self._tower = items, candidate_tower
 
     @property
-    def temperature(self):
+    def temperature(self) -> Temperature:
         """The `Temperature` of the scores."""
         return self.task.temperature
 
     @property
-    def catalogue(self):
+    def catalogue(self) -> tf.Tensor:
         """int32 [c], the item rows that can be recommended."""
         return self.negatives.catalogue
 
-    def call(self, queries, candidates, positives, training=False):
+    def call(
+        self, queries: tf.Tensor, candidates: tf.Tensor, positives: Positives, training: bool = False
+    ) -> tf.Tensor:
         """The loss, a scalar.
 
         Args:
@@ -106,13 +117,15 @@ class SampledObjective(tf.keras.layers.Layer):
             self.negatives.queue.push(batch_rows, batch_vectors)
         return loss
 
-    def refresh_hard(self):
+    def refresh_hard(self) -> None:
         """Embeds the catalogue anew for the hard negatives, in blocks."""
         rows = self.hard.catalogue
         parts = [self._vectors(rows[i: i + _BLOCK], False) for i in range(0, int(tf.size(rows)), _BLOCK)]
         self.hard.refresh(tf.concat(parts, axis=0))
 
-    def _own_first(self, values, first, count, size):
+    def _own_first(
+        self, values: tf.Tensor | None, first: int | tf.Tensor, count: tf.Tensor, size: tf.Tensor
+    ) -> tf.Tensor | None:
         """Candidates as the task wants them: this replica's positives, the other replicas', and the rest.
 
         Where other rows' positives are no negatives, those of other replicas are left out.
@@ -123,20 +136,22 @@ class SampledObjective(tf.keras.layers.Layer):
         own = tf.roll(positives, -first, axis=0) if self.negatives.in_batch else positives[first: first + count]
         return tf.concat([own, values[size:]], axis=0)
 
-    def _own(self, queries, positives, first, size):
+    def _own(
+        self, queries: tf.Tensor, positives: Positives, first: int | tf.Tensor, size: tf.Tensor
+    ) -> tf.Tensor | None:
         """int32 [n, any]: negatives of one row each, explicit and hard; None where there are no such sources."""
         own = [positives.explicit] if self._explicit else []
         if self.hard is not None:
             own.append(self.hard.draw(queries, first, size))
         return tf.concat(own, axis=1) if own else None
 
-    def _filled(self, rows, queries):
+    def _filled(self, rows: tf.Tensor, queries: tf.Tensor) -> tf.Tensor | None:
         """Leaves the queue's empty places out."""
         if self.negatives.queue is None:
             return None
         return tf.broadcast_to(rows >= 0, [tf.shape(queries)[0], tf.size(rows)])
 
-    def _embed(self, rows, training):
+    def _embed(self, rows: tf.Tensor, training: bool) -> tf.Tensor:
         """Vectors of item rows of any shape; missing ones (−1) get some item's, and are masked."""
         flat = tf.reshape(rows, [-1])
         vectors = self._tower(self.items.rows(tf.maximum(flat, 0)), training=training)
@@ -154,7 +169,9 @@ class CatalogueObjective(tf.keras.layers.Layer):
       block: queries at a time; see `full_softmax`.
     """
 
-    def __init__(self, temperature, items, candidate_tower, catalogue, block):
+    def __init__(
+        self, temperature: Temperature, items: ItemFeatures, candidate_tower: Tower, catalogue: np.ndarray, block: int
+    ) -> None:
         super().__init__(name="objective")
         self._autocast = False  # scores are float32 under mixed precision too
         self.temperature = temperature
@@ -163,7 +180,9 @@ class CatalogueObjective(tf.keras.layers.Layer):
         places = tf.scatter_nd(self.catalogue[:, tf.newaxis], tf.range(1, len(catalogue) + 1), [max(catalogue) + 1])
         self._places = tf.pad(places, [[0, 1]]) - 1  # the last stands for −1, padding
 
-    def call(self, queries, candidates, positives, training=False):
+    def call(
+        self, queries: tf.Tensor, candidates: tf.Tensor, positives: Positives, training: bool = False
+    ) -> tf.Tensor:
         """The loss, a scalar; `candidates` are not needed, being part of the catalogue. See `SampledObjective`."""
         vectors = self._tower(self.items.rows(self.catalogue), training=training)
         last = tf.size(self._places) - 1

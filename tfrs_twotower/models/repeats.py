@@ -34,7 +34,7 @@ class Repeats:
     weights: tuple[float, ...] = (0.0, 2.0, 4.0, 8.0, 16.0, 32.0)
     half_lives: tuple[float | None, ...] = (None, 180.0, 90.0, 45.0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "length")
         if not self.weights or not all(0.0 <= w < float("inf") for w in self.weights):
             rule = "hold numbers that are at least 0"
@@ -54,7 +54,7 @@ class Repeated(NamedTuple):
     codes: tf.Tensor
     values: tf.Tensor
 
-    def of(self, codes):
+    def of(self, codes: tf.Tensor) -> tf.Tensor:
         """float32 [batch, m]: the values of items `codes`, int64 [batch, m]; 0 for those that are not in the past."""
         ordered = tf.pad(self.codes, [[0, 0], [0, 1]], constant_values=NONE)
         at = tf.minimum(tf.searchsorted(ordered, codes), tf.shape(ordered)[1] - 1)
@@ -63,7 +63,10 @@ class Repeated(NamedTuple):
         return tf.where(found, values, 0.0)
 
 
-def repeated(codes, times, now, half_life, length):
+def repeated(
+    codes: np.ndarray | tf.Tensor, times: np.ndarray | tf.Tensor, now: np.ndarray | tf.Tensor, half_life: float | None,
+    length: int,
+) -> Repeated:
     """The `Repeated` of pasts.
 
     Args:

@@ -8,12 +8,12 @@ nevertheless, so that many devices train what one would. Where there is one repl
 import tensorflow as tf
 
 
-def count():
+def count() -> int:
     """How many replicas share the batch: an int. Outside of a step, as when weights are made, nobody shares it."""
     return 1 if tf.distribute.in_cross_replica_context() else tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def gather(values):
+def gather(values: tf.Tensor) -> tf.Tensor:
     """[rows of all replicas, ...]: the rows of all replicas, in the order of the replicas.
 
     The gradient of what each replica makes of them goes back to the replica that owns the row, and is summed there.
@@ -27,14 +27,14 @@ def gather(values):
     return tf.distribute.get_replica_context().all_gather(tf.identity(values), axis=0)
 
 
-def total(value):
+def total(value: tf.Tensor) -> tf.Tensor:
     """The sum of all replicas' values."""
     if count() == 1:
         return value
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
-def place(rows):
+def place(rows: tf.Tensor) -> tuple[int | tf.Tensor, tf.Tensor]:
     """(the row of the whole batch at which this replica's begin, rows of the whole batch): int32 scalars.
 
     Args:
@@ -47,7 +47,7 @@ def place(rows):
     return tf.reduce_sum(sizes[:number]), tf.reduce_sum(sizes)
 
 
-def share(weight):
+def share(weight: tf.Tensor) -> float | tf.Tensor:
     """The part that this replica's rows have in the weights of the whole batch: a float32 scalar.
 
     A weighted mean over the whole batch is the sum over the replicas of share · weighted mean of their rows.

@@ -1,14 +1,21 @@
 """The retrieval task: a loss over sampled candidates, with one correction for sampling, and masks."""
 
 import functools
+from collections.abc import Sequence
+from typing import Literal
 
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.losses import SampledSoftmax
-from tfrs_twotower.models.temperature import FixedTemperature, build_temperature
-from tfrs_twotower.sampling import same_item, user_positives
+from tfrs_twotower.losses import Loss, SampledSoftmax
+from tfrs_twotower.models.temperature import (
+    FixedTemperature,
+    LearnedTemperature,
+    ScheduledTemperature,
+    build_temperature,
+)
+from tfrs_twotower.sampling import NoCorrection, StaticCorrection, StreamingCorrection, same_item, user_positives
 
 
 class Retrieval(tfrs.tasks.Retrieval):
@@ -32,17 +39,17 @@ class Retrieval(tfrs.tasks.Retrieval):
     def __init__(
         self,
         *,
-        metrics=None,
-        batch_metrics=None,
-        loss_metrics=None,
-        temperature=1.0,
-        logq=None,
-        remove_accidental_hits=False,
-        loss=SampledSoftmax(),
-        in_batch=True,
-        reduction="sum",
-        name=None,
-    ):
+        metrics: tfrs.metrics.FactorizedTopK | Sequence[tfrs.metrics.FactorizedTopK] | None = None,
+        batch_metrics: Sequence[tf.keras.metrics.Metric] | None = None,
+        loss_metrics: Sequence[tf.keras.metrics.Metric] | None = None,
+        temperature: float | FixedTemperature | ScheduledTemperature | LearnedTemperature = 1.0,
+        logq: NoCorrection | StaticCorrection | StreamingCorrection | None = None,
+        remove_accidental_hits: bool = False,
+        loss: Loss = SampledSoftmax(),
+        in_batch: bool = True,
+        reduction: Literal["sum", "mean"] = "sum",
+        name: str | None = None,
+    ) -> None:
         """Initialises the task.
 
         Args:
@@ -83,19 +90,19 @@ class Retrieval(tfrs.tasks.Retrieval):
 
     def call(
         self,
-        query_embeddings,
-        candidate_embeddings,
-        sample_weight=None,
-        candidate_sampling_probability=None,
-        candidate_ids=None,
-        compute_metrics=True,
-        compute_batch_metrics=True,
-        score_mask=None,
-        known_positives=None,
-        training=None,
-        own_embeddings=None,
-        own_ids=None,
-    ):
+        query_embeddings: tf.Tensor,
+        candidate_embeddings: tf.Tensor,
+        sample_weight: tf.Tensor | None = None,
+        candidate_sampling_probability: tf.Tensor | None = None,
+        candidate_ids: tf.Tensor | None = None,
+        compute_metrics: bool = True,
+        compute_batch_metrics: bool = True,
+        score_mask: tf.Tensor | None = None,
+        known_positives: tf.Tensor | None = None,
+        training: bool | None = None,
+        own_embeddings: tf.Tensor | None = None,
+        own_ids: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Computes the loss, and updates the metrics.
 
         Args:
@@ -138,7 +145,9 @@ class Retrieval(tfrs.tasks.Retrieval):
             positive = tf.zeros_like(positive)
         if own_embeddings is not None:
             own = self._scores(queries, tf.cast(own_embeddings, tf.float32))
-            hidden = _own_hidden(own_ids, candidate_ids[:batch_size], known_positives)
+            hidden = _own_hidden(
+                own_ids, candidate_ids[:batch_size], known_positives  # type: ignore[index]  # goes with `own_ids`
+            )
             scores, mask, log_expected = _beside(
                 scores, mask, log_expected, own, tf.logical_not(hidden), None if log_expected is None else 0.0
             )
@@ -168,7 +177,7 @@ class Retrieval(tfrs.tasks.Retrieval):
                 metric.update_state(labels, scores, sample_weight=sample_weight)
         return loss
 
-    def _scores(self, queries, candidates):
+    def _scores(self, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """⟨u, v⟩ / τ, [queries, candidates]; candidates: [candidates, dim], or [queries, any, dim]: each its own."""
         queries = queries / self.temperature.value()  # [queries, dim] is smaller than the scores
         if queries.shape.rank == 3:
@@ -178,7 +187,10 @@ class Retrieval(tfrs.tasks.Retrieval):
             return tf.einsum("qd,qcd->qc", queries, candidates)
         return tf.linalg.matmul(queries, candidates, transpose_b=True)
 
-    def _log_expected_count(self, probability, candidate_ids, batch_size, training):
+    def _log_expected_count(
+        self, probability: tf.Tensor | None, candidate_ids: tf.Tensor | None, batch_size: tf.Tensor,
+        training: bool | None,
+    ) -> tf.Tensor | None:
         """log Q [candidates], or None where nothing corrects."""
         if probability is not None:
             if self.logq is not None:
@@ -193,15 +205,22 @@ class Retrieval(tfrs.tasks.Retrieval):
         log_expected = self.logq.log_expected_count(candidate_ids, batch_size, training)
         return None if log_expected is None else tf.stop_gradient(log_expected)
 
-    def _mask(self, candidate_ids, known_positives, score_mask, batch_size, columns):
+    def _mask(
+        self, candidate_ids: tf.Tensor | None, known_positives: tf.Tensor | None, score_mask: tf.Tensor | None,
+        batch_size: tf.Tensor, columns: slice,
+    ) -> tf.Tensor | None:
         """bool [queries, candidates of `columns`], True where a candidate counts; None where all do."""
         hidden = []
         if self._remove_accidental_hits:
             _require(candidate_ids, "`remove_accidental_hits` is on", "construct the task without it")
-            hidden.append(same_item(candidate_ids[columns], candidate_ids[:batch_size]))
+            hidden.append(same_item(
+                candidate_ids[columns], candidate_ids[:batch_size]  # type: ignore[index]  # required above
+            ))
         if known_positives is not None:
             _require(candidate_ids, "`known_positives` are given", "give no `known_positives`")
-            hidden.append(user_positives(candidate_ids[columns], known_positives))
+            hidden.append(user_positives(
+                candidate_ids[columns], known_positives  # type: ignore[index]  # required above
+            ))
         if score_mask is not None:
             hidden.append(tf.logical_not(score_mask[:, columns]))
         if not hidden:
@@ -209,7 +228,7 @@ class Retrieval(tfrs.tasks.Retrieval):
         return tf.logical_not(functools.reduce(tf.logical_or, hidden))
 
 
-def _own_hidden(own_ids, positive_ids, known_positives):
+def _own_hidden(own_ids: tf.Tensor, positive_ids: tf.Tensor, known_positives: tf.Tensor | None) -> tf.Tensor:
     """bool [queries, own]: padding, the row's own positive, and what its user is known to like."""
     missing = "" if own_ids.dtype == tf.string else -1
     hidden = tf.logical_or(own_ids == missing, own_ids == positive_ids[:, tf.newaxis])
@@ -219,7 +238,10 @@ def _own_hidden(own_ids, positive_ids, known_positives):
     return hidden
 
 
-def _beside(scores, mask, log_expected, more, more_mask, more_log_expected):
+def _beside(
+    scores: tf.Tensor, mask: tf.Tensor | None, log_expected: tf.Tensor | None, more: tf.Tensor,
+    more_mask: tf.Tensor | None, more_log_expected: float | tf.Tensor | None,
+) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor | None]:
     """(scores, mask, log Q) of two sets of candidates side by side; a mask of None lets all count."""
     if mask is not None or more_mask is not None:
         both = ((scores, mask), (more, more_mask))
@@ -233,7 +255,7 @@ def _beside(scores, mask, log_expected, more, more_mask, more_log_expected):
 _NOT_POSITIVE = "`candidate_sampling_probability` must be above 0: smooth the counts (+1)."
 
 
-def _require(candidate_ids, because, otherwise):
+def _require(candidate_ids: tf.Tensor | None, because: str, otherwise: str) -> None:
     if candidate_ids is None:
         raise ConfigError(
             f"`candidate_ids` must be given when {because}. Received: None. Pass the ids, or {otherwise}."

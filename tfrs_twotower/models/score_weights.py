@@ -1,9 +1,10 @@
 """What stands in the score beside the towers' ⟨u, v⟩ / τ, and how much each weighs."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
-def middle(choices):
+def middle(choices: Sequence[float]) -> float:
     """The one of several weights from which validation's choice starts."""
     return choices[len(choices) // 2]
 

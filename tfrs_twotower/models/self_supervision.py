@@ -1,15 +1,21 @@
 """Two views of one item, each with some features masked, must be known as the same item."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.config import at_least, config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.features import derive_seed
+from tfrs_twotower.features import Field, derive_seed
 from tfrs_twotower.losses import sampled_softmax
 from tfrs_twotower.models.auxiliary import AuxiliaryLoss
+from tfrs_twotower.models.objectives import Positives
+from tfrs_twotower.models.two_tower import TwoTowerModel
 from tfrs_twotower.sampling import same_item
 from tfrs_twotower.sampling.draws import Draws
+from tfrs_twotower.towers import EnsembleTower, Tower
 
 _MEASURED = 50_000  # items from which the mutual information of the features is measured
 
@@ -36,7 +42,7 @@ class SelfSupervision(AuxiliaryLoss):
     temperature: float = 0.1
     weight: float = 0.3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(2, self, "items")
         if not 0 <= self.dropout < 1:
             raise ConfigError(invalid("SelfSupervision.dropout", "be in [0, 1)", self.dropout, "0 turns it off."))
@@ -54,14 +60,17 @@ class SelfSupervisionLoss(tf.keras.layers.Layer):
       seed: of the draws.
     """
 
-    def __init__(self, settings, seed=0):
+    def __init__(self, settings: SelfSupervision, seed: int = 0) -> None:
         super().__init__(name="self_supervision")
         self._autocast = False  # scores are float32 under mixed precision too
         self._settings = settings
         self._draws = Draws(derive_seed(seed, "draws"))
-        self._views = None
+        self._views: _Views | None = None
 
-    def call(self, model, batch, queries, candidates, positives, training=False):
+    def call(
+        self, model: TwoTowerModel, batch: dict[str, Any], queries: tf.Tensor, candidates: tf.Tensor,
+        positives: Positives, training: bool = False,
+    ) -> tf.Tensor:
         """See `models/auxiliary.py`; only the model's item tower and catalogue are used."""
         tower, objective, settings = model.candidate_tower, model.objective, self._settings
         if self._views is None:
@@ -76,14 +85,16 @@ class SelfSupervisionLoss(tf.keras.layers.Layer):
         scores = tf.matmul(first, second, transpose_b=True) / settings.temperature
         return settings.weight * sampled_softmax(scores, tf.logical_not(same_item(rows, rows)))
 
-    def _view(self, tower, encoded, masked, training):
+    def _view(
+        self, tower: Tower | EnsembleTower, encoded: dict[str, Any], masked: tf.Tensor, training: bool
+    ) -> tf.Tensor:
         """[items, dim] of length 1; masked: bool [fields]: those that are taken as missing."""
         encoded = tf.nest.map_structure(self._drop, encoded)
         whole, missing = tower.embed(encoded, training), tower.embed(self._views.missing)
         parts = [tf.where(masked[i], lost, kept) for i, (kept, lost) in enumerate(zip(whole, missing))]
         return tf.math.l2_normalize(tf.cast(tower.vectors(parts, training), tf.float32), axis=-1)
 
-    def _drop(self, part):
+    def _drop(self, part: tf.Tensor) -> tf.Tensor:
         """Leaves values out of lists of rows, [items, length]; other parts stay as they are."""
         if not part.dtype.is_integer or part.shape.rank != 2:
             return part
@@ -94,12 +105,12 @@ class SelfSupervisionLoss(tf.keras.layers.Layer):
 class _Views:
     """What views are made with: masks, and each field's encoded missing value. No part of a checkpoint."""
 
-    def __init__(self, fields, encoded):
+    def __init__(self, fields: Sequence[Field], encoded: Mapping[str, Mapping[str, tf.Tensor]]) -> None:
         self.masks = correlated_masks(fields, encoded)
         self.missing = {field.name: field.encode(_missing(field)) for field in fields}
 
 
-def correlated_masks(fields, encoded):
+def correlated_masks(fields: Sequence[Field], encoded: Mapping[str, Mapping[str, np.ndarray | tf.Tensor]]) -> tf.Tensor:
     """bool [fields, fields]: row i masks field i and the fields most correlated with it, half of all.
 
     Args:
@@ -123,24 +134,24 @@ def correlated_masks(fields, encoded):
     return tf.constant(masks)
 
 
-def mutual_information(a, b):
+def mutual_information(a: np.ndarray, b: np.ndarray) -> float:
     """Σ p(x, y) log( p(x, y) / (p(x) p(y)) ), in nats, of two columns of codes, int [n]."""
     return _entropy(a) + _entropy(b) - _entropy(np.stack([a, b], axis=1))
 
 
-def _entropy(codes):
+def _entropy(codes: np.ndarray) -> float:
     counts = np.unique(codes, axis=0, return_counts=True)[1]
     share = counts / counts.sum()
     return float(-(share * np.log(share)).sum())
 
 
-def _codes(parts):
+def _codes(parts: Mapping[str, np.ndarray]) -> np.ndarray:
     """int [n]: equal where all that a field encodes is equal."""
     flat = np.concatenate([part.reshape(len(part), -1).astype(np.float64) for part in parts.values()], axis=1)
     return np.unique(flat, axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def _missing(field):
+def _missing(field: Field) -> dict[str, tf.Tensor]:
     """{column: raw tensor} of one item of which the field's columns say nothing."""
     raw = {}
     for column, spec in field.inputs().items():

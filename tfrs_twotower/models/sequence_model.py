@@ -1,9 +1,14 @@
 """The two-tower model that learns from every event of a sequence."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import tensorflow as tf
 
-from tfrs_twotower.models.objectives import Positives
+from tfrs_twotower.models.ensemble import EnsembleObjective
+from tfrs_twotower.models.objectives import CatalogueObjective, Positives, SampledObjective
 from tfrs_twotower.models.two_tower import TwoTowerModel
+from tfrs_twotower.towers import EnsembleTower, Tower
 
 
 class SequenceTwoTower(TwoTowerModel):
@@ -25,11 +30,15 @@ class SequenceTwoTower(TwoTowerModel):
       known_positives: how many of the newest events up to a position are masked as its negatives; 0: none.
     """
 
-    def __init__(self, query_tower, candidate_tower, objective, auxiliary=(), known_positives=0):
+    def __init__(
+        self, query_tower: Tower | EnsembleTower, candidate_tower: Tower | EnsembleTower,
+        objective: SampledObjective | CatalogueObjective | EnsembleObjective,
+        auxiliary: Iterable[tf.keras.layers.Layer] = (), known_positives: int = 0,
+    ) -> None:
         super().__init__(query_tower, candidate_tower, objective, auxiliary)
         self._known_positives = known_positives
 
-    def call(self, batch, training=False):
+    def call(self, batch: dict[str, Any], training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns (u, v): [n, dim] each."""
         starts = _starts(batch)
         return (
@@ -37,14 +46,14 @@ class SequenceTwoTower(TwoTowerModel):
             self.candidate_tower(batch["candidate"], training=training),
         )
 
-    def pairs(self, batch, training=False):
+    def pairs(self, batch: dict[str, Any], training: bool = False) -> tuple[tf.Tensor, tf.Tensor, Positives]:
         queries, candidates = self(batch, training=training)
         nothing = tf.zeros([tf.shape(queries)[0], 0], tf.int32)
         known = tf.pad(self._known(batch["past_id"]), [[0, _starts(batch)], [0, 0]], constant_values=-1)
         positives = Positives(batch["candidate_id"], batch["weight"], known, nothing)
         return queries, candidates, positives
 
-    def _known(self, past):
+    def _known(self, past: tf.Tensor) -> tf.Tensor:
         """int32 [n, any]: what the user took up to each event of `past` [b, length]; −1 pads."""
         events = tf.where(past >= 0)
         row, place = events[:, 0], tf.cast(events[:, 1], tf.int32)
@@ -54,6 +63,6 @@ class SequenceTwoTower(TwoTowerModel):
         return tf.where(place >= 0, known, -1)
 
 
-def _starts(batch):
+def _starts(batch: dict[str, Any]) -> tf.Tensor:
     """The number of first events among a batch's positives."""
     return tf.size(batch["candidate_id"]) - tf.math.count_nonzero(batch["past_id"] >= 0, dtype=tf.int32)

@@ -14,7 +14,7 @@ class FixedTemperature:
 
     value: float = 0.05
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         above_zero(self, "value", "0.05 suits unit vectors.")
 
 
@@ -26,7 +26,7 @@ class ScheduledTemperature:
     end: float = 0.05
     steps: int = 1000
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "steps")
         if not (self.start > 0 and self.end > 0):
             received, way_out = (self.start, self.end), "0.2 and 0.05 suit unit vectors."
@@ -41,7 +41,7 @@ class LearnedTemperature:
     low: float = 0.01
     high: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.low < self.initial < self.high:
             raise ConfigError(
                 invalid(
@@ -55,37 +55,37 @@ class LearnedTemperature:
 class Temperature(tf.keras.layers.Layer):
     """Holds τ; `build_temperature` makes the one of a configuration."""
 
-    def __init__(self, config):
+    def __init__(self, config: FixedTemperature | ScheduledTemperature | LearnedTemperature) -> None:
         super().__init__(name="temperature", dtype="float32")
         self._config = config
 
-    def value(self):
+    def value(self) -> tf.Tensor:
         """τ, float32 scalar."""
         raise NotImplementedError
 
-    def advance(self):
+    def advance(self) -> None:
         """A training step has used τ."""
         return  # AutoGraph takes the docstring away, and warns where nothing is left
 
 
 class _Fixed(Temperature):
-    def value(self):
+    def value(self) -> tf.Tensor:
         return tf.constant(self._config.value, tf.float32)
 
 
 class _Scheduled(Temperature):
     """log τ goes in a straight line. The step is a weight, so that a resumed training goes on where it was."""
 
-    def __init__(self, config):
+    def __init__(self, config: ScheduledTemperature) -> None:
         super().__init__(config)
         self._step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step")
 
-    def value(self):
+    def value(self) -> tf.Tensor:
         start, end = math.log(self._config.start), math.log(self._config.end)
         done = tf.minimum(tf.cast(self._step, tf.float32) / self._config.steps, 1.0)
         return tf.exp(start + (end - start) * done)
 
-    def advance(self):
+    def advance(self) -> None:
         self._step.assign_add(1)
 
 
@@ -93,20 +93,20 @@ class _Learned(Temperature):
     """log τ = log low + (log high − log low) · σ(x) with one weight x, so that τ never leaves its bounds and, unlike
     with clipping, always has a gradient."""
 
-    def __init__(self, config):
+    def __init__(self, config: LearnedTemperature) -> None:
         super().__init__(config)
         self._low, self._high = math.log(config.low), math.log(config.high)
         share = (math.log(config.initial) - self._low) / (self._high - self._low)
         start = tf.keras.initializers.Constant(math.log(share / (1 - share)))
         self._x = self.add_weight(name="log_temperature", shape=[], initializer=start)
 
-    def value(self):
+    def value(self) -> tf.Tensor:
         return tf.exp(self._low + (self._high - self._low) * tf.sigmoid(self._x))
 
 
 _KINDS = {FixedTemperature: _Fixed, ScheduledTemperature: _Scheduled, LearnedTemperature: _Learned}
 
 
-def build_temperature(config):
+def build_temperature(config: FixedTemperature | ScheduledTemperature | LearnedTemperature) -> Temperature:
     """The `Temperature` of a `FixedTemperature`, `ScheduledTemperature` or `LearnedTemperature`."""
     return _KINDS[type(config)](config)

@@ -1,10 +1,15 @@
 """The two-tower retrieval model."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_twotower.models import replicas
-from tfrs_twotower.models.objectives import Positives
+from tfrs_twotower.models.ensemble import EnsembleObjective
+from tfrs_twotower.models.objectives import CatalogueObjective, Positives, SampledObjective
+from tfrs_twotower.towers import EnsembleTower, Tower
 
 # `fit` looks for this text in the error of a step whose loss or gradients are not finite.
 NOT_FINITE = "two-tower-step-not-finite"
@@ -29,7 +34,11 @@ class TwoTowerModel(tfrs.Model):
       auxiliary: layers that add to the loss; see `models/auxiliary.py`.
     """
 
-    def __init__(self, query_tower, candidate_tower, objective, auxiliary=()):
+    def __init__(
+        self, query_tower: Tower | EnsembleTower, candidate_tower: Tower | EnsembleTower,
+        objective: SampledObjective | CatalogueObjective | EnsembleObjective,
+        auxiliary: Iterable[tf.keras.layers.Layer] = (),
+    ) -> None:
         super().__init__(name="two_tower")
         self.query_tower = query_tower
         self.candidate_tower = candidate_tower
@@ -38,18 +47,18 @@ class TwoTowerModel(tfrs.Model):
         self.mean_loss = tf.keras.metrics.Mean("loss")
 
     @property
-    def temperature(self):
+    def temperature(self) -> float:
         """τ of the scores, a float."""
         return float(self.objective.temperature.value())
 
-    def call(self, batch, training=False):
+    def call(self, batch: dict[str, Any], training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns (u, v): [batch, dim] each."""
         return (
             self.query_tower(batch["query"], training=training),
             self.candidate_tower(batch["candidate"], training=training),
         )
 
-    def pairs(self, batch, training=False):
+    def pairs(self, batch: dict[str, Any], training: bool = False) -> tuple[tf.Tensor, tf.Tensor, Positives]:
         """What the objective compares: (queries [n, dim], candidates [n, dim], `Positives`).
 
         A model whose batches hold other than one positive a row makes its own.
@@ -60,13 +69,13 @@ class TwoTowerModel(tfrs.Model):
         )
         return queries, candidates, positives
 
-    def create_weights(self, batch):
+    def create_weights(self, batch: dict[str, Any]) -> None:
         """Makes all weights, also those of the auxiliary losses, so that an optimizer can hold its slots."""
         queries, candidates, positives = self.pairs(batch)
         for layer in self.auxiliary:
             layer(self, batch, queries, candidates, positives, training=False)
 
-    def compute_loss(self, batch, training=False):
+    def compute_loss(self, batch: dict[str, Any], training: bool = False) -> tf.Tensor:
         """The objective's loss and the auxiliary ones: a scalar.
 
         Under a `tf.distribute` strategy it is this replica's part: the sum over all replicas is the batch's loss.
@@ -78,7 +87,7 @@ class TwoTowerModel(tfrs.Model):
         return tf.add_n(losses) * replicas.share(positives.weight)
 
     @tf.autograph.experimental.do_not_convert  # no layer here needs AutoGraph, which took most of a trace's time
-    def train_step(self, batch):
+    def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One optimizer step. Layers of your own branch on tensors by `tf.cond`, not by `if`."""
         with tf.GradientTape() as tape:
             loss = self.compute_loss(batch, training=True)
@@ -102,6 +111,6 @@ class TwoTowerModel(tfrs.Model):
         self.mean_loss.update_state(loss)
         return {"loss": self.mean_loss.result()}
 
-    def _scales_loss(self):
+    def _scales_loss(self) -> bool:
         """Whether Keras wrapped the optimizer, as it does for towers that compute in float16."""
         return isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
