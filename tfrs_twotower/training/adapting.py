@@ -1,13 +1,21 @@
 """What the fields of two towers learn before training, or take over from an earlier one."""
 
+from collections.abc import Callable, Iterable, Mapping
+
 import numpy as np
 import pyarrow as pa
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.data import InteractionLog
+from tfrs_twotower.features import Field
+from tfrs_twotower.towers import Tower
 from tfrs_twotower.training.examples import event_table
 
 
-def adapt(log, rows, query_fields, candidate_fields, learn=lambda field: field.adapt):
+def adapt(
+    log: InteractionLog, rows: np.ndarray, query_fields: Iterable[Field], candidate_fields: Iterable[Field],
+    learn: Callable[[Field], Callable[[dict[str, pa.ChunkedArray], np.ndarray], None]] = lambda field: field.adapt,
+) -> None:
     """Lets fields learn vocabularies and statistics from training rows alone; `learn` gives a field's method."""
     users = np.bincount(log.user[rows], minlength=log.users.num_rows).astype(np.int64)
     items = log.item_counts(rows)
@@ -24,14 +32,14 @@ def adapt(log, rows, query_fields, candidate_fields, learn=lambda field: field.a
             learn(field)({**past, **{name: table[name] for name in names}}, np.ones(len(rows), np.int64))
 
 
-def taken_by(log, rows):
+def taken_by(log: InteractionLog, rows: np.ndarray) -> pa.ListArray:
     """`pa.ListArray` [items]: the user rows of each item's events among the log rows given."""
     order = np.argsort(log.item[rows], kind="stable")
     ends = np.cumsum(log.item_counts(rows))
     return pa.ListArray.from_arrays(np.concatenate([[0], ends]).astype(np.int32), log.user[rows][order])
 
 
-def load_fields(towers, states):
+def load_fields(towers: tuple[Tower, Tower], states: Mapping[str, dict[str, dict[str, np.ndarray]]]) -> None:
     """Gives (query tower, candidate tower) what fields learned: {"query": …, "candidate": …}, of `Tower.state`."""
     query_tower, candidate_tower = towers
     candidate_tower.load_state(states["candidate"])  # first: a history reads the items' vocabulary

@@ -1,6 +1,7 @@
 """The running average of the weights: what a training that still moves is judged by and ends with."""
 
 import contextlib
+from collections.abc import Iterable, Iterator
 
 import tensorflow as tf
 
@@ -16,14 +17,14 @@ class WeightAverage(tf.Module):
       momentum: the share of itself that the average keeps; 0.998 averages over some five hundred steps.
     """
 
-    def __init__(self, weights, momentum):
+    def __init__(self, weights: Iterable[tf.Variable], momentum: float) -> None:
         super().__init__(name="average")
         self._weights, self._momentum = list(weights), momentum
         self.averages = [tf.Variable(weight, trainable=False) for weight in self._weights]
         self.steps = tf.Variable(0.0, trainable=False)
 
     @tf.function
-    def update(self):
+    def update(self) -> None:
         """Takes in the weights as they are after a step."""
         momentum = tf.minimum(self._momentum, (1.0 + self.steps) / (10.0 + self.steps))
         self.steps.assign_add(1.0)
@@ -31,7 +32,7 @@ class WeightAverage(tf.Module):
             average.assign_add((1.0 - momentum) * (weight - average))
 
     @contextlib.contextmanager
-    def applied(self):
+    def applied(self) -> Iterator[None]:
         """Within it, the weights are their averages."""
         own = [weight.numpy() for weight in self._weights]
         for weight, average in zip(self._weights, self.averages):

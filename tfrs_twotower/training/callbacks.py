@@ -3,12 +3,17 @@
 import contextlib
 import json
 import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError, TrainingError, nearest
+from tfrs_twotower.models import EnsembleObjective, SampledObjective
+from tfrs_twotower.training.averaging import WeightAverage
 from tfrs_twotower.training.distribution import of_chief
+from tfrs_twotower.training.progress import Progress
 
 
 class FullCatalogueEvaluation(tf.keras.callbacks.Callback):
@@ -24,18 +29,21 @@ class FullCatalogueEvaluation(tf.keras.callbacks.Callback):
       average: a `WeightAverage`, which is then what is evaluated and kept, or None.
     """
 
-    def __init__(self, evaluate, monitor, patience, progress, save_best, history, average=None):
+    def __init__(
+        self, evaluate: Callable[[], Mapping[str, float]], monitor: str, patience: int, progress: Progress,
+        save_best: Callable[[], None], history: str | Path, average: WeightAverage | None = None,
+    ) -> None:
         super().__init__()
         self._evaluate, self._monitor, self._patience = evaluate, monitor, patience
         self._progress, self._save_best, self._history = progress, save_best, history
         self._average = average
         self.seconds = 0.0  # of the last evaluation
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         with self._average.applied() if self._average else contextlib.nullcontext():
-            self._judge(epoch, logs)
+            self._judge(epoch, logs)  # type: ignore[arg-type]  # Keras gives them
 
-    def _judge(self, epoch, logs):
+    def _judge(self, epoch: int, logs: dict[str, float]) -> None:
         started = time.perf_counter()
         metrics = self._evaluate()
         if self._monitor not in metrics:
@@ -73,12 +81,15 @@ class Checkpoints(tf.keras.callbacks.Callback):
       average: a `WeightAverage` that takes in the weights of each step, or None.
     """
 
-    def __init__(self, manager, progress, every, per_epoch, average=None):
+    def __init__(
+        self, manager: tf.train.CheckpointManager, progress: Progress, every: int, per_epoch: int,
+        average: WeightAverage | None = None,
+    ) -> None:
         super().__init__()
         self._average = average
         self._manager, self._progress, self._every, self._per_epoch = manager, progress, every, per_epoch
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         self._progress.step.assign_add(1)
         if self._average:
             self._average.update()
@@ -86,10 +97,10 @@ class Checkpoints(tf.keras.callbacks.Callback):
         if step % self._every == 0 and step % self._per_epoch:
             self.save()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self.save()
 
-    def save(self):
+    def save(self) -> None:
         """Saves, unless a weight is not finite."""
         for variable in self.model.trainable_variables:
             if not np.isfinite(float(tf.reduce_sum(tf.abs(variable)))):
@@ -108,10 +119,10 @@ class HardNegativesRefresh(tf.keras.callbacks.Callback):
       progress: the `Progress` of this training.
     """
 
-    def __init__(self, objective, progress):
+    def __init__(self, objective: SampledObjective | EnsembleObjective, progress: Progress) -> None:
         super().__init__()
         self._objective, self._progress = objective, progress
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         if int(self._progress.step.numpy()) % self._objective.hard.refresh_steps == 0:
             self._objective.refresh_hard()

@@ -53,7 +53,7 @@ class TrainingConfig:
     xla: bool = False
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "batch_size", "epochs", "shuffle_buffer", "checkpoint_steps")
         at_least(0, self, "patience", "known_positives", "seed")
         if self.order not in ("shuffled", "time"):

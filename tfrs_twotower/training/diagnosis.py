@@ -1,15 +1,19 @@
 """After a step that was not finite: which batch, and which feature brought it."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.models import TwoTowerModel
 
-def _not_finite(value):
+
+def _not_finite(value: tf.Tensor | tf.Variable) -> bool:
     array = np.asarray(value)
     return np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all()
 
 
-def culprit(model, batch):
+def culprit(model: TwoTowerModel, batch: dict[str, Any]) -> str:
     """One sentence that names the first thing in `batch` or `model` that is not finite.
 
     Args:

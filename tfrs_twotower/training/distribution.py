@@ -1,11 +1,14 @@
 """Training on several devices: which rows are whose, who is the chief, and how all decide alike."""
 
+from collections.abc import Callable
+
+import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.training import parameter_servers
 
 
-def strategy(kind):
+def strategy(kind: str | None) -> tf.distribute.Strategy:
     """The `tf.distribute` strategy of a kind. It must be made before anything else is asked of TensorFlow.
 
     Args:
@@ -21,7 +24,7 @@ def strategy(kind):
     return kinds[kind]()
 
 
-def steps(start, stop, context=None):
+def steps(start: int, stop: int, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
     """A dataset of (step, part, parts): what the replicas that this process feeds read, in the order of the replicas.
 
     Args:
@@ -35,7 +38,9 @@ def steps(start, stop, context=None):
     return numbers.map(lambda i: (i // mine, first + i % mine, tf.constant(parts, tf.int64)))
 
 
-def distributed(dataset_of):
+def distributed(
+    dataset_of: Callable[[tf.distribute.InputContext | None], tf.data.Dataset]
+) -> tf.data.Dataset | tf.distribute.DistributedDataset:
     """What `model.fit` reads: the dataset, or one for each process under a strategy.
 
     Args:
@@ -46,12 +51,12 @@ def distributed(dataset_of):
     return tf.distribute.get_strategy().distribute_datasets_from_function(dataset_of)
 
 
-def part_of(rows, part, parts):
+def part_of(rows: np.ndarray, part: int, parts: int) -> np.ndarray:
     """Part number `part` of `parts`: they follow each other, and their sizes differ by one row at most."""
     return rows[len(rows) * part // parts: len(rows) * (part + 1) // parts]
 
 
-def is_chief():
+def is_chief() -> bool:
     """Whether this process keeps the run: the only one, the cluster's chief, or its first worker if it has none."""
     resolver = tf.distribute.get_strategy().cluster_resolver
     if resolver is None or not resolver.task_type:
@@ -61,15 +66,15 @@ def is_chief():
     return resolver.task_type == "chief"
 
 
-def of_chief(value):
+def of_chief(value: float) -> float:
     """The chief's value (a float), in every process. It returns when all have come here."""
     strategy = tf.distribute.get_strategy()
     if strategy.num_replicas_in_sync == 1:
         return value
 
     @tf.function
-    def first():
-        def chosen():
+    def first() -> tf.Tensor | tf.distribute.DistributedValues:
+        def chosen() -> tf.Tensor:
             replica = tf.distribute.get_replica_context()
             chief = tf.equal(replica.replica_id_in_sync_group, 0)
             mine = tf.where(chief, tf.constant(value, tf.float64), tf.constant(0.0, tf.float64))

@@ -1,15 +1,20 @@
 """From log rows to the batches that the towers take: entity tables encoded once, then gathered."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import History, batches
+from tfrs_twotower.data import History, InteractionLog, batches
 from tfrs_twotower.errors import ConfigError, nearest
-from tfrs_twotower.features import PastField, fingerprints, key_dtype, to_tensor
+from tfrs_twotower.features import Field, IdField, PastField, fingerprints, key_dtype, to_tensor
 from tfrs_twotower.models import ItemFeatures
+from tfrs_twotower.training.config import TrainingConfig
 from tfrs_twotower.training.distribution import part_of, steps
+from tfrs_twotower.training.explicit import ExplicitNegatives
 from tfrs_twotower.training.positives import Resampler
 
 _HISTORY_INPUTS = (c.HISTORY_ITEM_ID, c.HISTORY_TIMESTAMP)
@@ -17,7 +22,10 @@ _PAST = "past"  # the key of the raw histories in a gathered batch
 _ENCODE_ROWS = 65_536  # rows encoded at a time, so that a large table never stands in memory as strings
 
 
-def encode_table(encode, table, specs):
+def encode_table(
+    encode: Callable[[dict[str, tf.Tensor]], Mapping[str, tf.Tensor]], table: pa.Table,
+    specs: Mapping[str, tf.TensorSpec],
+) -> dict[str, np.ndarray]:
     """The rows of an Arrow table by one field's `encode`: a dict of arrays [rows, ...]."""
     parts = []
     for start in range(0, max(table.num_rows, 1), _ENCODE_ROWS):
@@ -26,7 +34,7 @@ def encode_table(encode, table, specs):
     return {key: _join([np.asarray(part[key]) for part in parts]) for key in parts[0]}
 
 
-def _join(arrays):
+def _join(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """Concatenates arrays whose second axis (a padded list) may differ in width; pads with the last value's kind."""
     if arrays[0].ndim < 2:
         return np.concatenate(arrays)
@@ -39,11 +47,13 @@ def _join(arrays):
     ])
 
 
-def event_table(log, names, rows=None):
+def event_table(
+    log: InteractionLog, names: Iterable[str], rows: np.ndarray | Sequence[int] | None = None
+) -> pa.Table:
     """Query columns as they stand at log rows (all of them by default): an Arrow table."""
     rows = np.arange(len(log.user)) if rows is None else np.asarray(rows)
 
-    def column(name):
+    def column(name: str) -> pa.Array | pa.ChunkedArray:
         if name == c.TIMESTAMP:
             return pa.array(log.timestamp[rows])
         if name in log.users.column_names:
@@ -64,7 +74,10 @@ class Examples:
       labels: context columns of numbers that batches carry.
     """
 
-    def __init__(self, log, query_fields, candidate_fields, visible=None, weight=None, labels=()):
+    def __init__(
+        self, log: InteractionLog, query_fields: Sequence[Field], candidate_fields: Sequence[Field],
+        visible: np.ndarray | None = None, weight: np.ndarray | None = None, labels: Iterable[str] = (),
+    ) -> None:
         self.log = log
         self.weight = log.weight if weight is None else weight
         self.history = History(log, visible=visible)
@@ -91,26 +104,26 @@ class Examples:
         number = tf.TensorSpec([None], tf.float32)
         self._labels = {name: to_tensor(_context(log, name), number, name).numpy() for name in labels}
 
-    def context(self, rows):
+    def context(self, rows: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
         """Encoded query features at log rows, without those of the past: numpy alone."""
         users = self.log.user[rows]
         encoded = {name: {k: a[users] for k, a in table.items()} for name, table in self._by_user.items()}
         return encoded | {name: {k: a[rows] for k, a in table.items()} for name, table in self._by_event.items()}
 
-    def labels(self, rows):
+    def labels(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """{column: float32 [rows]}: the labels of log rows."""
         return {name: values[rows] for name, values in self._labels.items()}
 
-    def item_rows(self, field):
+    def item_rows(self, field: IdField) -> np.ndarray:
         """int32 [items]: the row of each item in the table of `field`, an `IdField` of the candidates."""
         return np.asarray(self._candidates[field.name]["index"])
 
-    def item_index(self, field, items):
+    def item_index(self, field: PastField, items: np.ndarray) -> np.ndarray:
         """What a field of the past reads for item rows (−1 is none): int32, rows of its table."""
         index = self._candidates[field.items.name]["index"]
         return np.where(items >= 0, index[items], -1).astype(np.int32)
 
-    def gather(self, rows):
+    def gather(self, rows: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
         """Query features at log rows, all but the histories encoded: numpy alone, for `finish` to complete."""
         encoded = self.context(rows)
         if not self.past_fields:
@@ -124,7 +137,7 @@ class Examples:
                 past["rows"] = items
         return {**encoded, _PAST: past}
 
-    def finish(self, gathered):
+    def finish(self, gathered: Mapping[str, Any]) -> dict[str, Any]:
         """Encodes the histories of gathered query features: graph code."""
         encoded = {name: value for name, value in gathered.items() if name != _PAST}
         for f in self.past_fields:
@@ -138,21 +151,23 @@ class Examples:
                 )
         return encoded
 
-    def _ids(self, rows):
+    def _ids(self, rows: np.ndarray | tf.Tensor) -> tf.Tensor:
         """The ids of item rows, of any shape; the missing id of −1."""
         missing = c.MISSING_STRING_ID if self._item_ids.dtype == tf.string else c.MISSING_INT_ID
         known = tf.gather(self._item_ids, tf.maximum(rows, 0))
         return tf.where(rows >= 0, known, tf.constant(missing, known.dtype))
 
-    def queries(self, rows):
+    def queries(self, rows: np.ndarray | Sequence[int]) -> dict[str, Any]:
         """Encoded query features at log rows; the history ends just before each row."""
         return self.finish(self.gather(np.asarray(rows)))
 
-    def candidates(self, rows):
+    def candidates(self, rows: np.ndarray | tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
         """Encoded candidate features of item rows."""
         return self.items.rows(rows)
 
-    def raw_queries(self, rows, past_length=None):
+    def raw_queries(
+        self, rows: np.ndarray | Sequence[int], past_length: int | None = None
+    ) -> dict[str, tf.Tensor]:
         """Query features at log rows as a served request carries them: {input name: tensor [rows, ...]}.
 
         past_length: events of the past that it carries; None: as many as the towers read.
@@ -180,7 +195,10 @@ class TrainingBatches:
         those that were learned from before.
     """
 
-    def __init__(self, examples, rows, config, explicit=None, known=None):
+    def __init__(
+        self, examples: Examples, rows: np.ndarray | Sequence[int], config: TrainingConfig,
+        explicit: ExplicitNegatives | None = None, known: np.ndarray | None = None,
+    ) -> None:
         log = examples.log
         self._examples, self._rows, self._config = examples, np.asarray(rows), config
         self._explicit = explicit
@@ -190,9 +208,9 @@ class TrainingBatches:
         self.steps_per_epoch = shown // self.batch_size
         self._positives = _latest_positives(log, self._rows if known is None else known, config.known_positives)
         self._event = _event_codes(log)
-        self._order: tuple[int, list] = (-1, [])
+        self._order: tuple[int, list[np.ndarray]] = (-1, [])
 
-    def _epoch(self, epoch):
+    def _epoch(self, epoch: int) -> list[np.ndarray]:
         """The log rows of each batch of an epoch."""
         if self._order[0] != epoch:
             rows = self._rows[self._resampler.draw(epoch)] if self._resampler else self._rows
@@ -205,7 +223,7 @@ class TrainingBatches:
             self._order = (epoch, [rows[places] for places in order])
         return self._order[1]
 
-    def batch(self, step, part=0, parts=1):
+    def batch(self, step: int, part: int = 0, parts: int = 1) -> dict[str, Any]:
         """The batch of a global step (counted from 0), as nested dicts of arrays, without what `dataset` adds.
 
         Of `parts` devices the one of number `part` gets its rows of the batch.
@@ -225,19 +243,22 @@ class TrainingBatches:
             "labels": examples.labels(rows),
         }
 
-    def dataset(self, start, stop, context=None):
+    def dataset(self, start: int, stop: int, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
         """`tf.data.Dataset` of the batches of steps start … stop − 1, histories and candidates encoded, prefetched.
 
         With a `tf.distribute.InputContext`: of the parts of them that this process trains on.
         """
-        def finish(batch):
+        def finish(batch: dict[str, Any]) -> dict[str, Any]:
             candidate = self._examples.candidates(batch["candidate_id"])
             return {**batch, "query": self._examples.finish(batch["query"]), "candidate": candidate}
 
         return batch_dataset(self.batch, start, stop, context, finish, None if context else self.batch_size)
 
 
-def batch_dataset(batch, start, stop, context, finish, rows=None):
+def batch_dataset(
+    batch: Callable[..., dict[str, Any]], start: int, stop: int, context: tf.distribute.InputContext | None,
+    finish: Callable[[dict[str, Any]], dict[str, Any]], rows: int | None = None,
+) -> tf.data.Dataset:
     """`tf.data.Dataset` of the batches of steps start … stop − 1, prefetched.
 
     Args:
@@ -250,7 +271,7 @@ def batch_dataset(batch, start, stop, context, finish, rows=None):
     flat = tf.nest.flatten(example)
     dtypes = [tf.as_dtype(a.dtype) for a in flat]
 
-    def read(*place):
+    def read(*place: tf.Tensor) -> dict[str, Any]:
         values = tf.numpy_function(lambda *p: tf.nest.flatten(batch(*p)), place, dtypes, stateful=False)
         for value, array in zip(values, flat):
             value.set_shape([rows] + [None] * (array.ndim - 1))
@@ -259,7 +280,7 @@ def batch_dataset(batch, start, stop, context, finish, rows=None):
     return steps(start, stop, context).map(read).prefetch(2)
 
 
-def _context(log, name):
+def _context(log: InteractionLog, name: str) -> pa.ChunkedArray:
     """A context column of the log. Raises `ConfigError` where there is none."""
     if name not in log.context.column_names:
         raise ConfigError(f"A loss reads the label `{name}`, which is no context column." + nearest(
@@ -267,7 +288,7 @@ def _context(log, name):
     return log.context[name]
 
 
-def _event_codes(log):
+def _event_codes(log: InteractionLog) -> np.ndarray:
     """int64 [log rows]: the fingerprint of each event's kind; of "" where the log has no kinds."""
     if c.EVENT not in log.context.column_names:
         return np.full(len(log), fingerprints(tf.constant([""])).numpy()[0])
@@ -276,7 +297,7 @@ def _event_codes(log):
     return fingerprints(names).numpy()[kinds.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)]
 
 
-def _latest_positives(log, rows, width):
+def _latest_positives(log: InteractionLog, rows: np.ndarray, width: int) -> np.ndarray:
     """int32 [users, 1 … width]: each user's latest training items, −1 pads."""
     users, items = log.user[rows], log.item[rows]
     order = np.argsort(users, kind="stable")

@@ -1,12 +1,15 @@
 """Explicit negatives: from a column of the events, or items that users were shown and did not like."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.data import InteractionLog, Split
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.features import derive_seed
-from tfrs_twotower.sampling import Explicit
+from tfrs_twotower.sampling import Explicit, NegativeSource
 
 
 class ExplicitNegatives:
@@ -26,11 +29,17 @@ class ExplicitNegatives:
       ConfigError: the log has no such column.
     """
 
-    def __init__(self, log, sources, split, catalogue, seed):
+    def __init__(
+        self, log: InteractionLog, sources: Iterable[NegativeSource], split: Split, catalogue: np.ndarray, seed: int
+    ) -> None:
         sources = [source for source in sources if isinstance(source, Explicit)]
-        tables = [_item_lists(log, source) for source in sources if source.column is not None]
+        # To mypy, they are still sources of any kind.
+        tables = [
+            _item_lists(log, source)  # type: ignore[arg-type]
+            for source in sources if source.column is not None  # type: ignore[attr-defined]
+        ]
         self._table = np.concatenate(tables, axis=1) if tables else np.zeros([len(log), 0], np.int32)
-        self._count = sum(source.count for source in sources if source.column is None)
+        self._count = sum(source.count for source in sources if source.column is None)  # type: ignore[attr-defined]
         self._user, self._seed = log.user, derive_seed(seed, "explicit")
         if self._count:
             kept = shown_before(log, split) & np.isin(log.shown.item, catalogue)
@@ -39,7 +48,7 @@ class ExplicitNegatives:
             self._items = self._items[order]
             self._starts = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=len(log.users)))])
 
-    def of(self, rows, step):
+    def of(self, rows: np.ndarray, step: int) -> np.ndarray:
         """int32 [rows, any]: item rows that are negatives of log rows in a step; −1 pads."""
         if not self._count:
             return self._table[rows]
@@ -54,7 +63,7 @@ class ExplicitNegatives:
         return np.concatenate([self._table[rows], drawn], axis=1)
 
 
-def shown_before(log, split):
+def shown_before(log: InteractionLog, split: Split) -> np.ndarray:
     """bool [shown]: whether it was shown before any query, and the user is not known to like the item.
 
     That is not after the newest training event, and before the user's first query. A log without times has no before.
@@ -70,7 +79,7 @@ def shown_before(log, split):
     return kept
 
 
-def _item_lists(log, source):
+def _item_lists(log: InteractionLog, source: Explicit) -> np.ndarray:
     """int32 [log rows, source.count] of one column of lists of item ids, without ids that the log does not know."""
     known = log.context.column_names
     if source.column not in known:

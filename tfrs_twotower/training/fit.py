@@ -6,20 +6,25 @@ import json
 import resource
 import tempfile
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 from tfrs_twotower.errors import TrainingError
-from tfrs_twotower.models.two_tower import NOT_FINITE
+from tfrs_twotower.models.two_tower import NOT_FINITE, TwoTowerModel
 from tfrs_twotower.training.averaging import WeightAverage
 from tfrs_twotower.training.callbacks import Checkpoints, FullCatalogueEvaluation, HardNegativesRefresh
+from tfrs_twotower.training.config import TrainingConfig
 from tfrs_twotower.training.diagnosis import culprit
 from tfrs_twotower.training.distribution import distributed, is_chief, of_chief
+from tfrs_twotower.training.examples import TrainingBatches
 from tfrs_twotower.training.optimizers import build
 from tfrs_twotower.training.parameter_servers import asynchronous, check, fit_in_turn, servers_needed
 from tfrs_twotower.training.precision import compiled_dense
 from tfrs_twotower.training.progress import Progress
+from tfrs_twotower.training.sequences import SequenceBatches
 from tfrs_twotower.training.warm_start import warm_start
 
 # What TensorFlow raises for a checkpoint that is damaged: its reader turns some of its errors into Python's.
@@ -42,7 +47,7 @@ class FitReport:
     examples_per_second: float
     peak_memory_mb: float
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form."""
         return dataclasses.asdict(self)
 
@@ -50,14 +55,16 @@ class FitReport:
 class _StepClock(tf.keras.callbacks.Callback):
     """Seconds spent in training steps, the first (which traces the graph) left out."""
 
-    def __init__(self):
+    _last: float | None
+
+    def __init__(self) -> None:
         super().__init__()
         self.seconds, self.steps, self._traced, self._last = 0.0, 0, False, None
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self._last = time.perf_counter() if self._traced else None
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         now = time.perf_counter()
         if self._last is not None:
             self.seconds += now - self._last
@@ -65,7 +72,12 @@ class _StepClock(tf.keras.callbacks.Callback):
         self._last, self._traced = now, True
 
 
-def fit(model, data, config, evaluate, directory, verbose=1, callbacks=(), start_from=None, start=None, epochs=None):
+def fit(
+    model: TwoTowerModel, data: TrainingBatches | SequenceBatches, config: TrainingConfig,
+    evaluate: Callable[[], Mapping[str, float]] | None, directory: str | Path, verbose: int = 1,
+    callbacks: Iterable[tf.keras.callbacks.Callback] = (), start_from: str | Path | None = None,
+    start: Callable[[], None] | None = None, epochs: int | None = None,
+) -> FitReport:
     """Trains `model`, resuming from `directory` when it holds a checkpoint; ends with the best weights.
 
     Under a `tf.distribute` strategy (call it in the strategy's scope, in every worker's process) the devices share each
@@ -102,7 +114,12 @@ def fit(model, data, config, evaluate, directory, verbose=1, callbacks=(), start
         return _fit(model, data, config, evaluate, Path(directory), written, verbose, callbacks, begin, epochs)
 
 
-def _fit(model, data, config, evaluate, directory, written, verbose, callbacks, begin, epochs):
+def _fit(
+    model: TwoTowerModel, data: TrainingBatches | SequenceBatches, config: TrainingConfig,
+    evaluate: Callable[[], Mapping[str, float]] | None, directory: Path, written: Path, verbose: int,
+    callbacks: Iterable[tf.keras.callbacks.Callback], begin: tuple[str | Path | None, Callable[[], None] | None],
+    epochs: int,
+) -> FitReport:
     """As `fit`; what it reads is in `directory`, what it writes goes to `written`."""
     if asynchronous():
         check(config)
@@ -124,7 +141,7 @@ def _fit(model, data, config, evaluate, directory, written, verbose, callbacks, 
     best = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(written / "best"), max_to_keep=1)
     _forget_later_epochs(written / "history.jsonl", int(progress.step.numpy()))
 
-    def keep():
+    def keep() -> None:
         best.save(checkpoint_number=int(progress.step.numpy()))
 
     judge = [] if evaluate is None else [FullCatalogueEvaluation(
@@ -158,7 +175,10 @@ def _fit(model, data, config, evaluate, directory, written, verbose, callbacks, 
     )
 
 
-def _run(model, data, config, total, progress, stack, last, verbose):
+def _run(
+    model: TwoTowerModel, data: TrainingBatches | SequenceBatches, config: TrainingConfig, total: int,
+    progress: Progress, stack: Sequence[tf.keras.callbacks.Callback], last: tf.train.CheckpointManager, verbose: int,
+) -> None:
     """Calls `model.fit`: once for the rest of an epoch that was cut short, once for the whole epochs after it."""
     per_epoch = data.steps_per_epoch
     while int(progress.step.numpy()) < total and not bool(progress.done.numpy()):
@@ -186,7 +206,9 @@ def _run(model, data, config, total, progress, stack, last, verbose):
             return
 
 
-def _not_finite_message(model, data, last):
+def _not_finite_message(
+    model: TwoTowerModel, data: TrainingBatches | SequenceBatches, last: tf.train.CheckpointManager
+) -> str:
     step = int(model.optimizer.iterations.numpy())
     epoch, at = divmod(step, data.steps_per_epoch)
     batch = next(iter(data.dataset(step, step + 1)))
@@ -197,14 +219,14 @@ def _not_finite_message(model, data, last):
     )
 
 
-def _forget_later_epochs(path, step):
+def _forget_later_epochs(path: Path, step: int) -> None:
     """Drops history lines of epochs that the restored checkpoint has not seen: they will be run again."""
     if path.exists():
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step]
         path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
-def _restore_last(manager):
+def _restore_last(manager: tf.train.CheckpointManager) -> None:
     """Goes on from the newest checkpoint that can be read; from the start where there is none at all."""
     errors = []
     for path in reversed(manager.checkpoints):
@@ -217,7 +239,7 @@ def _restore_last(manager):
         raise TrainingError(f"No checkpoint can be read: {'; '.join(errors)}. Train the run anew.")
 
 
-def restore_best(model, directory):
+def restore_best(model: TwoTowerModel, directory: str | Path) -> None:
     """Gives `model` the best weights that `fit` kept in `directory`.
 
     Raises:

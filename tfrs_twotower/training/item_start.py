@@ -7,7 +7,9 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.config import at_least, config
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import IdField, PastField, derive_seed
-from tfrs_twotower.towers import MLPEncoder, SequenceEncoder, Tower
+from tfrs_twotower.models import TwoTowerModel
+from tfrs_twotower.towers import EnsembleTower, MLPEncoder, SequenceEncoder, Tower
+from tfrs_twotower.training.examples import Examples
 
 _LENGTH = 0.25  # of a start vector; random ones are about as long
 _NOISE = 0.1  # of a projection beside the identity, so that what stands beside the item's vector is read too
@@ -33,13 +35,13 @@ class CoVisits:
     window: int = 10
     decay: float = 0.7
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "window")
         if not 0 < self.decay <= 1:
             raise ConfigError(invalid("CoVisits.decay", "be above 0 and at most 1", self.decay, "0.7 is the default."))
 
 
-def start_items(model, examples, rows, settings, seed):
+def start_items(model: TwoTowerModel, examples: Examples, rows: np.ndarray, settings: CoVisits, seed: int) -> None:
     """Sets a new model's table of item ids to the start vectors, and both towers' projections near the identity.
 
     The latter only in a tower without a hidden layer between the items' vectors and its projection.
@@ -75,7 +77,9 @@ def start_items(model, examples, rows, settings, seed):
         _pass_on(tower, field)
 
 
-def co_visit_vectors(users, items, size, dim, settings, seed=0):
+def co_visit_vectors(
+    users: np.ndarray, items: np.ndarray, size: int, dim: int, settings: CoVisits, seed: int = 0
+) -> np.ndarray:
     """float32 [size, dim], of length 1; zeros for items without a neighbour.
 
     Args:
@@ -91,7 +95,7 @@ def co_visit_vectors(users, items, size, dim, settings, seed=0):
     return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 1e-6)
 
 
-def co_visits(users, items, size, settings):
+def co_visits(users: np.ndarray, items: np.ndarray, size: int, settings: CoVisits) -> scipy.sparse.csr_matrix:
     """float32 CSR [size, size], symmetric: how near two items stand to each other, summed over all histories."""
     counts = scipy.sparse.csr_matrix((size, size), dtype=np.float32)
     for apart in range(1, settings.window + 1):
@@ -104,7 +108,7 @@ def co_visits(users, items, size, settings):
     return counts + counts.T
 
 
-def mutual_information(counts):
+def mutual_information(counts: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
     """CSR: max(0, log(N(i, j) · N / (N(i) · N(j)))), N(j) smoothed by a power of 0.75 (Levy et al. 2015).
 
     It keeps the ten million largest values.
@@ -118,7 +122,7 @@ def mutual_information(counts):
     return scipy.sparse.csr_matrix((values[kept].astype(np.float32), (pairs.row[kept], pairs.col[kept])), counts.shape)
 
 
-def factors(matrix, count, seed=0):
+def factors(matrix: scipy.sparse.csr_matrix, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """(left singular vectors [n, count], singular values [count]), padded with zeros.
 
     By a random projection and power iterations (Halko et al. 2011): a third of ARPACK's time for these matrices.
@@ -135,7 +139,7 @@ def factors(matrix, count, seed=0):
     return np.pad(left, [(0, 0), (0, missing)]).astype(np.float32), np.pad(values, (0, missing)).astype(np.float32)
 
 
-def _pass_on(tower, field):
+def _pass_on(tower: Tower | EnsembleTower, field: IdField) -> None:
     """Sets a tower's projection to the identity on the items' vectors, plus a tenth of its random start."""
     place = _place(tower, field)
     if place is None:
@@ -147,7 +151,7 @@ def _pass_on(tower, field):
     kernel.assign(start)
 
 
-def _place(tower, field):
+def _place(tower: Tower | EnsembleTower, field: IdField) -> int | None:
     """Where the items' vectors begin in the input of a tower's projection; None if a layer is between."""
     if tower.projection is None:
         return None

@@ -29,14 +29,14 @@ class NeighbourFit:
       items: the most frequent so many items have vectors.
     """
 
-    def __init__(self, visits, items):
+    def __init__(self, visits: sparse.csr_matrix, items: int) -> None:
         counts = np.asarray(visits.sum(axis=0)).ravel()
         most = np.argsort(-counts, kind="stable")[:items]
         self._kept, self._catalogue = most[counts[most] > 0], visits.shape[1]
         self._visits = sparse.csr_matrix(visits[:, self._kept])
         self._gram = (self._visits.T @ self._visits).toarray()
 
-    def vectors(self, penalty, dim, seed=0):
+    def vectors(self, penalty: float, dim: int, seed: int = 0) -> NeighbourVectors:
         """The `NeighbourVectors`.
 
         Args:
@@ -55,7 +55,7 @@ class NeighbourFit:
             past[self._kept, :rank], found[self._kept, :rank] = rows, basis * np.sqrt(len(self._kept) / rank)
         return NeighbourVectors(past, found)
 
-    def _weights(self, penalty):
+    def _weights(self, penalty: float) -> np.ndarray:
         while True:
             try:
                 return EASE(self._visits, penalty, self._gram).weights
@@ -63,7 +63,7 @@ class NeighbourFit:
                 penalty *= 10.0
 
 
-def keep(folder, keys, vectors):
+def keep(folder: str | Path, keys: np.ndarray, vectors: NeighbourVectors) -> None:
     """Writes `NeighbourVectors` into a training's folder. keys: int64 [n], which name their items in another run."""
     known, folder = vectors.items.any(axis=1), Path(folder)
     with open(folder / f".{_FILE}", "wb") as f:
@@ -71,7 +71,7 @@ def keep(folder, keys, vectors):
     os.replace(folder / f".{_FILE}", folder / _FILE)
 
 
-def kept(folder, keys):
+def kept(folder: str | Path, keys: np.ndarray) -> NeighbourVectors:
     """The `NeighbourVectors` that `keep` wrote, in the order of `keys`; zeros for an item that they lack.
 
     Raises:
@@ -90,7 +90,7 @@ def kept(folder, keys):
     return NeighbourVectors(*(np.pad(part, [(0, 1), (0, 0)])[at] for part in parts))
 
 
-def pooled(history, past):
+def pooled(history: sparse.csr_matrix, past: np.ndarray) -> np.ndarray:
     """float32 [q, dim]: each row's sum of `past` vectors, scaled to the length √dim; zeros without a known item.
 
     Args:
@@ -102,7 +102,7 @@ def pooled(history, past):
     return np.sqrt(np.float32(past.shape[1])) * sums / np.maximum(lengths, _NOTHING)
 
 
-def _leading(weights, gram, rank, seed):
+def _leading(weights: np.ndarray, gram: np.ndarray, rank: int, seed: int) -> np.ndarray:
     """float32 [n, rank], orthonormal: the leading eigenvectors of weightsᵀ gram weights, by subspace iteration."""
     rng, size = np.random.default_rng(seed), len(weights)
     basis = rng.normal(size=(size, min(rank + _OVERSAMPLING, size))).astype(np.float32)

@@ -2,42 +2,50 @@
 
 import contextlib
 import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError, TrainingError, invalid
+from tfrs_twotower.models import TwoTowerModel
+from tfrs_twotower.training.config import TrainingConfig
+
+if TYPE_CHECKING:  # they import this module
+    from tfrs_twotower.training.examples import TrainingBatches
+    from tfrs_twotower.training.sequences import SequenceBatches
 
 _PART_BYTES = 256 * 1024
 _AHEAD = 64  # steps handed out before all are waited for: so many batches stand in memory at most
 
 
-def strategy():
+def strategy() -> tf.distribute.ParameterServerStrategy:
     """A `ParameterServerStrategy` for the cluster in the environment's TF_CONFIG, whose `chief` calls it."""
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     servers = len(resolver.cluster_spec().as_dict().get("ps", ()))
     return tf.distribute.ParameterServerStrategy(resolver, in_parts(servers))
 
 
-def in_parts(servers):
+def in_parts(servers: int) -> Callable[..., list[int]]:
     """A variable partitioner: tables are split by rows over the servers; what is less than 512 KiB stays whole.
 
     Vocabularies, which are searched as a whole, and vectors are never split.
     """
     split = tf.distribute.experimental.partitioners.MinSizePartitioner(_PART_BYTES, servers)
 
-    def partition(shape, dtype, **kwargs):
+    def partition(shape: tf.TensorShape, dtype: tf.DType, **kwargs: Any) -> list[int]:
         table = shape.rank == 2 and dtype.is_floating
         return split(shape, dtype, axis=0) if table else [1] * shape.rank
 
     return partition
 
 
-def is_server():
+def is_server() -> bool:
     """Whether this process is a `ps` or a `worker` of the cluster in TF_CONFIG, which do what its `chief` says."""
     return tf.distribute.cluster_resolver.TFConfigClusterResolver().task_type in ("ps", "worker")
 
 
-def serve():
+def serve() -> None:
     """Makes this process the `ps` or `worker` that TF_CONFIG says it is. It does not return: end the process."""
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     cluster = resolver.cluster_spec()
@@ -47,12 +55,12 @@ def serve():
     tf.distribute.Server(cluster, resolver.task_type, resolver.task_id, protocol="grpc", config=settings).join()
 
 
-def asynchronous():
+def asynchronous() -> bool:
     """Whether this is the scope of a `ParameterServerStrategy`, whose workers do not wait for each other."""
     return isinstance(tf.distribute.get_strategy(), tf.distribute.ParameterServerStrategy)
 
 
-def check(config):
+def check(config: TrainingConfig) -> None:
     """Refuses what needs to see every step.
 
     Args:
@@ -71,7 +79,7 @@ def check(config):
 
 
 @contextlib.contextmanager
-def servers_needed():
+def servers_needed() -> Iterator[None]:
     """Says what to do when a parameter server is gone. A worker is not missed: its step goes to another one.
 
     Raises:
@@ -87,7 +95,10 @@ def servers_needed():
         ) from error
 
 
-def fit_in_turn(model, data, step, stop, checkpoint_steps, verbose, callbacks):
+def fit_in_turn(
+    model: TwoTowerModel, data: "TrainingBatches | SequenceBatches", step: int, stop: int, checkpoint_steps: int,
+    verbose: int, callbacks: Sequence[tf.keras.callbacks.Callback],
+) -> None:
     """Trains steps `step` … `stop` − 1, as `model.fit` would: each by the next worker that is free.
 
     This process, the chief, reads the batches and hands them out; what is random or of the data is as on one device.
@@ -107,7 +118,7 @@ def fit_in_turn(model, data, step, stop, checkpoint_steps, verbose, callbacks):
     coordinator = tf.distribute.coordinator.ClusterCoordinator(devices)
     run = tf.function(lambda batch: devices.run(model.train_step, args=(batch,)), reduce_retracing=True)
 
-    def tell(event, *args):  # Keras' own list of callbacks refuses those that hear of steps
+    def tell(event: str, *args: Any) -> None:  # Keras' own list of callbacks refuses those that hear of steps
         for callback in callbacks:
             getattr(callback, event)(*args)
 

@@ -1,10 +1,14 @@
 """What a training event is worth, and how often an epoch shows it."""
 
+from collections.abc import Iterable
+
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.config import above_zero, config
+from tfrs_twotower.data import InteractionLog
 from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
 from tfrs_twotower.features import derive_seed
 
@@ -33,7 +37,7 @@ class EventWeights:
     full_dwell_seconds: float = 60.0
     half_life_days: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         names = [kind for kind, _ in self.kinds]
         if len(set(names)) < len(names) or not all(weight >= 0 for _, weight in self.kinds):
             rule = "name each kind once, its weight at least 0"
@@ -63,7 +67,7 @@ class Resampling:
     least: float = 0.0
     most: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.pivot < 1:
             raise ConfigError(invalid("Resampling.pivot", "be at least 1", self.pivot, "It counts events."))
         if not 0 <= self.power <= 1:
@@ -72,13 +76,13 @@ class Resampling:
             rule, received = "have least ≤ 1 ≤ most, and least at least 0", (self.least, self.most)
             raise ConfigError(invalid("Resampling.least, most", rule, received, "Use 0 and 1, or 1 and 4."))
 
-    def times(self, items):
+    def times(self, items: np.ndarray) -> np.ndarray:
         """float64 [n]: how often each of n events is shown; items: int [n], the item rows of all positives."""
         counts = np.bincount(items)[items]
         return np.clip((self.pivot / counts) ** self.power, self.least, self.most)
 
 
-def shown_counts(log, rows, resampling):
+def shown_counts(log: InteractionLog, rows: np.ndarray, resampling: Resampling | None) -> np.ndarray:
     """float64 [items]: how often an epoch shows each item as a positive, in the mean.
 
     Args:
@@ -91,7 +95,7 @@ def shown_counts(log, rows, resampling):
     return np.bincount(items, times, minlength=log.items.num_rows).astype(np.float64)
 
 
-def event_weights(log, train, settings):
+def event_weights(log: InteractionLog, train: np.ndarray, settings: EventWeights) -> np.ndarray:
     """float32 [log rows]: the weight of each event as a positive.
 
     Args:
@@ -118,7 +122,7 @@ def event_weights(log, train, settings):
     return weight.astype(np.float32)
 
 
-def _column(log, name, argument):
+def _column(log: InteractionLog, name: str, argument: str) -> pa.Array:
     known = log.context.column_names
     if name not in known:
         way_out = "Declare it in the source's `columns`." + nearest(name, known)
@@ -126,7 +130,7 @@ def _column(log, name, argument):
     return log.context[name].combine_chunks()
 
 
-def _by_kind(events, kinds):
+def _by_kind(events: pa.Array, kinds: Iterable[tuple[str, float]]) -> np.ndarray:
     known = pc.unique(events.drop_null()).to_pylist()
     weight = np.ones(len(events))
     for kind, factor in kinds:
@@ -144,13 +148,13 @@ class Resampler:
       seed: with the epoch, it makes the draw.
     """
 
-    def __init__(self, times, seed):
+    def __init__(self, times: np.ndarray, seed: int) -> None:
         self._times, self._seed = times, derive_seed(seed, "resampling")
         self.size = int(times.sum())  # rows of every epoch
         if self.size == 0:
             raise DataError("`training.resampling` leaves less than one event an epoch. Raise its `pivot`.")
 
-    def draw(self, epoch):
+    def draw(self, epoch: int) -> np.ndarray:
         """int64 [size], ascending: the rows of an epoch; a row comes ⌊times⌋ or ⌈times⌉ times."""
         rng = np.random.default_rng((self._seed, epoch))
         order = rng.permutation(len(self._times))  # so that neighbours are not drawn in each other's place

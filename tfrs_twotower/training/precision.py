@@ -1,17 +1,18 @@
 """Arithmetic in 16 bits, and XLA."""
 
 import contextlib
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from tfrs_twotower.models import Retrieval
+from tfrs_twotower.models import Retrieval, TwoTowerModel
 from tfrs_twotower.towers import Tower
 
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
 @contextlib.contextmanager
-def computing_in(precision):
+def computing_in(precision: str) -> Iterator[None]:
     """Layers that are made within compute in `precision`, a `TrainingConfig.precision`; weights stay float32."""
     before = tf.keras.mixed_precision.global_policy()
     tf.keras.mixed_precision.set_global_policy(_POLICIES[precision])
@@ -22,7 +23,7 @@ def computing_in(precision):
 
 
 @contextlib.contextmanager
-def compiled_dense(model):
+def compiled_dense(model: TwoTowerModel) -> Iterator[None]:
     """Lets XLA compile what is dense in a training step: each encoder, and the loss from scores on.
 
     Lookups, masks, estimates and the optimizer's sparse rows stay outside: `tf.unique`, which they need, has no XLA
@@ -44,6 +45,6 @@ def compiled_dense(model):
             task.loss = loss
 
 
-def _when_training(call):
+def _when_training(call: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
     compiled = tf.function(lambda embeddings: call(embeddings, training=True), jit_compile=True, autograph=False)
     return lambda embeddings, training=False: compiled(embeddings) if training else call(embeddings, training=False)

@@ -6,7 +6,7 @@ import tensorflow as tf
 class Progress(tf.Module):
     """Step counter and early-stopping state."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(name="progress")
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.best = tf.Variable(float("-inf"), dtype=tf.float64, trainable=False, name="best")

@@ -1,12 +1,17 @@
 """Batches of windows of the users' pasts, for models that learn from every event of a window."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
+import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.features import SequenceField
+from tfrs_twotower.features import Field, SequenceField
 from tfrs_twotower.towers.sequence import only_sequence
+from tfrs_twotower.training.config import TrainingConfig
 from tfrs_twotower.training.distribution import part_of
-from tfrs_twotower.training.examples import batch_dataset
+from tfrs_twotower.training.examples import Examples, batch_dataset
 
 _BUCKETS = 4  # lengths of windows: the field's, and halves of it
 
@@ -31,7 +36,7 @@ class SequenceBatches:
       fields: the query tower's fields, one of them a `SequenceField`.
     """
 
-    def __init__(self, examples, rows, config, fields):
+    def __init__(self, examples: Examples, rows: np.ndarray, config: TrainingConfig, fields: Iterable[Field]) -> None:
         self._examples, self._config = examples, config
         self._field = only_sequence([f for f in fields if isinstance(f, SequenceField)])
         if len(examples.past_fields) > 1:
@@ -65,7 +70,7 @@ class SequenceBatches:
         self.steps_per_epoch = sum(self._batches) or -(-shown // self.batch_size)
         self._epoch: tuple = (-1, None, None, None)
 
-    def _plan(self, epoch):
+    def _plan(self, epoch: int) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
         """(the windows of each batch, where each window begins in its user's history, each batch's first events)."""
         if self._epoch[0] != epoch:
             rng = np.random.default_rng((self._config.seed, epoch))
@@ -81,7 +86,7 @@ class SequenceBatches:
             self._epoch = (epoch, [batches[i] for i in order], begin, firsts)
         return self._epoch[1:]
 
-    def batch(self, step, part=0, parts=1):
+    def batch(self, step: int, part: int = 0, parts: int = 1) -> dict[str, Any]:
         """The batch of a global step (counted from 0), as nested dicts of arrays, without what `dataset` adds.
 
         Of `parts` devices the one of number `part` gets its windows of the batch.
@@ -109,12 +114,12 @@ class SequenceBatches:
             "labels": examples.labels(targets),
         }
 
-    def dataset(self, start, stop, context=None):
+    def dataset(self, start: int, stop: int, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
         """`tf.data.Dataset` of the batches of steps start … stop − 1, sequences and candidates encoded, prefetched.
 
         With a `tf.distribute.InputContext`: of the parts of them that this process trains on.
         """
-        def finish(batch):
+        def finish(batch: dict[str, Any]) -> dict[str, Any]:
             past = batch.pop("past")
             sequence = self._field.encode_window(past["index"], past["times"], past["now"])
             query = {**batch["query"], self._field.name: sequence}

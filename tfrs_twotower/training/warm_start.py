@@ -1,6 +1,7 @@
 """Starting a model from the weights of an earlier one whose vocabularies have grown since."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import tensorflow as tf
 
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.features import Field, Vocabulary
+from tfrs_twotower.models import TwoTowerModel
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 # What an update starts anew: arrays as long as the item table, which `assemble` makes from the whole log, and the
@@ -20,7 +22,7 @@ _ANEW = re.compile(
 _NEWER = ("encoder/_start/state", "query_tower/start")
 
 
-def warm_start(model, directory):
+def warm_start(model: TwoTowerModel, directory: str | Path) -> None:
     """Copies the best weights of an earlier training into `model`, and its slots into the optimizer if it has one.
 
     A table that has grown keeps its old rows, which a vocabulary's growth leaves where they were; the rows
@@ -48,7 +50,7 @@ def warm_start(model, directory):
         _assign(key, variable, reader.get_tensor(key + _VALUE))
 
 
-def _assign(key, variable, value):
+def _assign(key: str, variable: tf.Variable, value: np.ndarray) -> None:
     """Sets a variable, or its first rows where it has more of them than the value."""
     if value.shape == tuple(variable.shape):
         variable.assign(value)
@@ -61,7 +63,7 @@ def _assign(key, variable, value):
         )
 
 
-def _variables(name, root):
+def _variables(name: str, root: tf.Module) -> Iterator[tuple[str, tf.Variable]]:
     """(key, variable) of all that a checkpoint of `root` holds: by the shortest path, as TensorFlow names them."""
     view = tf.train.TrackableView(root)
     seen, level = {id(root)}, [(name, root)]
@@ -77,12 +79,12 @@ def _variables(name, root):
         level = below
 
 
-def _learned_before(node, child):
+def _learned_before(node: object, child: object) -> bool:
     """Is this what a field learned before training? `load_state` and `grow` gave it, and may have changed it."""
     return isinstance(child, Vocabulary) or (
         isinstance(node, Field) and isinstance(child, tf.Variable) and not child.trainable
     )
 
 
-def _escaped(name):
+def _escaped(name: str) -> str:
     return name.replace(".", "..").replace("/", ".S")

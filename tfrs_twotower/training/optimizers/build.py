@@ -1,20 +1,22 @@
 """From an optimizer's configuration to the optimizer."""
 
+from typing import Any
+
 import tensorflow as tf
 
-from tfrs_twotower.training.optimizers.config import ConstantRate, LazyAdamConfig
+from tfrs_twotower.training.optimizers.config import ConstantRate, LazyAdamConfig, RowWiseAdagradConfig
 from tfrs_twotower.training.optimizers.lazy_adam import LazyAdam
 from tfrs_twotower.training.optimizers.rowwise_adagrad import RowWiseAdagrad
 
 
-def build(config, total_steps):
+def build(config: LazyAdamConfig | RowWiseAdagradConfig, total_steps: int) -> LazyAdam | RowWiseAdagrad:
     """A Keras optimizer.
 
     Args:
       config: `LazyAdamConfig` or `RowWiseAdagradConfig`.
       total_steps: steps of the whole training, over which a schedule runs.
     """
-    common = {
+    common: dict[str, Any] = {
         "learning_rate": _learning_rate(config, total_steps),
         "epsilon": config.epsilon,
         "weight_decay": config.weight_decay or None,
@@ -25,7 +27,9 @@ def build(config, total_steps):
     return RowWiseAdagrad(initial_accumulator_value=config.initial_accumulator_value, **common)
 
 
-def _learning_rate(config, total_steps):
+def _learning_rate(
+    config: LazyAdamConfig | RowWiseAdagradConfig, total_steps: int
+) -> float | tf.keras.optimizers.schedules.LearningRateSchedule:
     """A number, or a Keras schedule."""
     peak, schedule = config.learning_rate, config.schedule
     if isinstance(schedule, ConstantRate):

@@ -21,7 +21,7 @@ class WarmupCosine:
     warmup: float = 0.05
     final: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.warmup < 1:
             raise ConfigError(invalid("warmup", "be at least 0 and below 1", self.warmup, "0.05 is usual."))
         if not 0 <= self.final <= 1:
@@ -48,7 +48,7 @@ class LazyAdamConfig:
     weight_decay: float = 0.0
     global_clipnorm: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check(self)
 
 
@@ -69,11 +69,11 @@ class RowWiseAdagradConfig:
     weight_decay: float = 0.0
     global_clipnorm: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check(self)
 
 
-def _check(optimizer):
+def _check(optimizer: LazyAdamConfig | RowWiseAdagradConfig) -> None:
     if not optimizer.learning_rate > 0:
         raise ConfigError(
             invalid("learning_rate", "be above 0", optimizer.learning_rate, "Start from the class's default.")

@@ -1,5 +1,7 @@
 """Adam whose step costs what the batch touches."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from tfrs_twotower.training.optimizers.sparse import SparseRows
@@ -18,16 +20,16 @@ class LazyAdam(SparseRows, tf.keras.optimizers.Adam):
 
     def __init__(
         self,
-        learning_rate=0.001,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-7,
-        weight_decay=None,
-        clipnorm=None,
-        clipvalue=None,
-        global_clipnorm=None,
-        name="LazyAdam",
-    ):
+        learning_rate: float | tf.keras.optimizers.schedules.LearningRateSchedule = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        name: str = "LazyAdam",
+    ) -> None:
         """Arguments as Keras' Adam, but for AMSGrad, weight averages and XLA, which go over whole tables."""
         super().__init__(
             learning_rate=learning_rate,
@@ -42,7 +44,7 @@ class LazyAdam(SparseRows, tf.keras.optimizers.Adam):
             name=name,
         )
 
-    def update_step(self, gradient, variable):
+    def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:
         """One step of one variable. gradient: a tensor, or `tf.IndexedSlices` without duplicates."""
         step = tf.cast(self.iterations + 1, variable.dtype)
         bias_1 = 1 - tf.pow(tf.cast(self.beta_1, variable.dtype), step)
@@ -64,7 +66,7 @@ class LazyAdam(SparseRows, tf.keras.optimizers.Adam):
         second.scatter_update(tf.IndexedSlices(v, rows))
         self._descend(variable, rate * m / (tf.sqrt(v) + self.epsilon), rows)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = super().get_config()
         for name in ("use_ema", "ema_momentum", "ema_overwrite_frequency", "amsgrad", "jit_compile",

@@ -1,5 +1,8 @@
 """Adagrad with one accumulator per embedding row."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from tfrs_twotower.training.optimizers.sparse import SparseRows
@@ -25,15 +28,15 @@ class RowWiseAdagrad(SparseRows, tf.keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        learning_rate=0.05,
-        initial_accumulator_value=0.0,
-        epsilon=1e-10,
-        weight_decay=None,
-        clipnorm=None,
-        clipvalue=None,
-        global_clipnorm=None,
-        name="RowWiseAdagrad",
-    ):
+        learning_rate: float | tf.keras.optimizers.schedules.LearningRateSchedule = 0.05,
+        initial_accumulator_value: float = 0.0,
+        epsilon: float = 1e-10,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        name: str = "RowWiseAdagrad",
+    ) -> None:
         """Arguments as Keras' Adagrad, with other defaults."""
         super().__init__(
             name=name,
@@ -46,9 +49,12 @@ class RowWiseAdagrad(SparseRows, tf.keras.optimizers.Optimizer):
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.initial_accumulator_value = initial_accumulator_value
         self.epsilon = epsilon
-        self._row_wise = None
+        self._row_wise: frozenset[str] | None = None
 
-    def apply_gradients(self, grads_and_vars, *args, **kwargs):
+    def apply_gradients(
+        self, grads_and_vars: Iterable[tuple[tf.Tensor | tf.IndexedSlices | None, tf.Variable]], *args: Any,
+        **kwargs: Any,
+    ) -> tf.Variable:
         """As Keras; the first call decides which variables are row-wise."""
         grads_and_vars = list(grads_and_vars)
         if self._row_wise is None:
@@ -59,7 +65,7 @@ class RowWiseAdagrad(SparseRows, tf.keras.optimizers.Optimizer):
             )
         return super().apply_gradients(grads_and_vars, *args, **kwargs)
 
-    def build(self, var_list):
+    def build(self, var_list: Sequence[tf.Variable]) -> None:
         """Makes the accumulators, once gradients have shown which variables are row-wise."""
         if self._row_wise is None:
             return
@@ -75,7 +81,7 @@ class RowWiseAdagrad(SparseRows, tf.keras.optimizers.Optimizer):
                 self.add_variable_from_reference(variable, "accumulator", initial_value=start)
             )
 
-    def update_step(self, gradient, variable):
+    def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:
         """One step of one variable. gradient: a tensor, or `tf.IndexedSlices` without duplicates."""
         rate = tf.cast(self.learning_rate, variable.dtype)
         accumulator = self._accumulators[self._index_dict[self._var_key(variable)]]
@@ -96,7 +102,7 @@ class RowWiseAdagrad(SparseRows, tf.keras.optimizers.Optimizer):
         scale = tf.reshape(scale, tf.concat([tf.shape(scale), [1] * missing], axis=0))
         self._descend(variable, values * scale, rows)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = super().get_config()
         for name in ("use_ema", "ema_momentum", "ema_overwrite_frequency", "jit_compile",

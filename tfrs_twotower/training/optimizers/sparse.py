@@ -1,5 +1,6 @@
 """What the optimizers for embedding tables share: a step costs what the batch touches."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -18,16 +19,20 @@ class SparseRows:
     learning_rate: Any
     _use_weight_decay: Any
 
-    def _clip_gradients(self, grads):
+    def _clip_gradients(
+        self, grads: Sequence[tf.Tensor | tf.IndexedSlices | None]
+    ) -> Sequence[tf.Tensor | tf.IndexedSlices | None]:
         return super()._clip_gradients(super()._deduplicate_sparse_grad(grads))  # type: ignore[misc]
 
-    def _deduplicate_sparse_grad(self, grads):
+    def _deduplicate_sparse_grad(
+        self, grads: Sequence[tf.Tensor | tf.IndexedSlices | None]
+    ) -> Sequence[tf.Tensor | tf.IndexedSlices | None]:
         return grads  # done before clipping
 
-    def _apply_weight_decay(self, variables):
+    def _apply_weight_decay(self, variables: Sequence[tf.Variable]) -> None:
         """Nothing: Keras would read and write whole tables here. `_descend` decays."""
 
-    def _descend(self, variable, step, rows=None):
+    def _descend(self, variable: tf.Variable, step: tf.Tensor, rows: tf.Tensor | None = None) -> None:
         """w ← w − lr·decay·w − step, for the given rows, or for all where `rows` is None."""
         decays = bool(self.weight_decay) and self._use_weight_decay(variable)
         if decays:
