@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +12,7 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.building import adapted_towers, as_one, build_model, build_objective
-from tfrs_twotower.data import InteractionLog, Ragged, Split
+from tfrs_twotower.data import InteractionLog, Queries, Ragged, Split
 from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.evaluation import (
     ALL,
@@ -18,20 +20,23 @@ from tfrs_twotower.evaluation import (
     MANY,
     Baselines,
     DotScorer,
+    Evaluation,
+    RerankedScorer,
+    Scorer,
     chosen,
     evaluate,
     kept,
     repeat_share,
     viewed,
 )
-from tfrs_twotower.features import derive_seed, infer_schema
+from tfrs_twotower.features import Field, derive_seed, infer_schema
 from tfrs_twotower.losses import FullSoftmax
-from tfrs_twotower.models import ScoreWeights, TwoTowerModel
+from tfrs_twotower.models import Repeats, ScoreWeights, TwoTowerModel
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import Explicit
 from tfrs_twotower.score_terms import ScoreTerms
 from tfrs_twotower.second_stage import SecondStage
-from tfrs_twotower.towers import SequenceEncoder
+from tfrs_twotower.towers import EnsembleTower, SequenceEncoder, Tower
 from tfrs_twotower.training import (
     Examples,
     ExplicitNegatives,
@@ -79,88 +84,93 @@ class Assembly:
     second_stage: SecondStage | None = None
     weights: ScoreWeights = ScoreWeights()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         model = self.model
         self._query, self._candidate = (
-            tf.function(functools.partial(tower, training=False), reduce_retracing=True, autograph=False)
+            tf.function(
+                functools.partial(tower, training=False),  # type: ignore[misc]  # Keras makes layers callable
+                reduce_retracing=True, autograph=False,
+            )
             for tower in (model.query_tower, model.candidate_tower)
         )
 
-    def start(self):
+    def start(self) -> None:
         """Sets the item vectors of a new model, whose weights exist, to the start vectors that the recipe asks for."""
         settings = self.recipe.model.item_start
         if settings is not None:
             start_items(self.model, self.examples, self.split.known, settings, self.recipe.training.seed)
 
-    def query_vectors(self, rows):
+    def query_vectors(self, rows: np.ndarray) -> np.ndarray:
         """float32 [rows, dim], or [rows, interests, dim]: the query tower at log rows, and what stands behind it."""
         return self._behind(self._tower_vectors(rows), lambda: self.terms.pooled_at(rows), self.weights.neighbours)
 
-    def candidate_vectors(self):
+    def candidate_vectors(self) -> np.ndarray:
         """float32 [catalogue, dim]: the candidate tower over the catalogue, and what stands behind it."""
         vectors = self._catalogue_vectors()
         return np.concatenate([vectors, self.terms.neighbours.items], axis=1) if self.weights.neighbours else vectors
 
-    def towers(self, queries):
+    def towers(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
         """(of the queries, of the catalogue): the towers' vectors alone."""
         return self._tower_vectors(queries.row), self._catalogue_vectors()
 
-    def _tower_vectors(self, rows):
+    def _tower_vectors(self, rows: np.ndarray) -> np.ndarray:
         block = min(_BLOCK, max(_CELLS // max(self.examples.history_length, 1) ** 2, 1))
         return _in_blocks(lambda part: self._query(self.examples.queries(part)), rows, block)
 
-    def _catalogue_vectors(self):
+    def _catalogue_vectors(self) -> np.ndarray:
         return _in_blocks(lambda part: self._candidate(self.examples.candidates(part)), self.catalogue)
 
-    def _behind(self, vectors, pooled, weight):
+    def _behind(self, vectors: np.ndarray, pooled: Callable[[], np.ndarray], weight: float) -> np.ndarray:
         """The vectors of queries, with those of their pasts behind them where these weigh anything."""
         if not weight:
             return vectors
         return np.concatenate([vectors, np.float32(weight * self.model.temperature) * pooled()], axis=1)
 
-    def weigh(self, weights, folder):
+    def weigh(self, weights: ScoreWeights, folder: str | Path) -> None:
         """Takes over the `ScoreWeights` of a training, and the neighbours that were kept in its folder."""
         self.weights = weights
         if weights.neighbours:
             self.terms.read_neighbours(folder)
 
     @property
-    def log_popularity(self):
+    def log_popularity(self) -> np.ndarray:
         """float32 [catalogue]: log p(item), by the recipe's half-life."""
         return self.terms.log_popularity
 
-    def validation_queries(self):
+    def validation_queries(self) -> Queries:
         """Validation's `Queries`, or a sample of `evaluation.validation_queries` of them, drawn by the seed."""
         return self._drawn_of_validation(self.recipe.evaluation.validation_queries or None)
 
-    def choose_terms(self):
+    def choose_terms(self) -> None:
         """Puts those half-lives and that penalty into the recipe that rank validation best without the towers."""
         queries = self.validation_queries()
         self.terms.choose(queries, functools.partial(self._monitored, queries))
         self.recipe = dataclasses.replace(self.recipe, model=self.terms.settings)
 
     @property
-    def repeats(self):
+    def repeats(self) -> Repeats | None:
         """The recipe's `Repeats` with the weight of this model; None where they have no part in the score."""
         weight, settings = self.weights.repeats, self.recipe.model.repeats
         return dataclasses.replace(settings, weights=(weight,)) if settings and weight else None
 
     @property
-    def past_length(self):
+    def past_length(self) -> int:
         """Events of a user's past that a request carries: as many as a feature, the repeats or the neighbours read."""
         neighbours = self.recipe.model.neighbours if self.weights.neighbours else None
         return max([self.examples.history_length, *(part.length for part in (self.repeats, neighbours) if part)])
 
-    def positions(self, items):
+    def positions(self, items: np.ndarray) -> np.ndarray:
         """Catalogue positions of item rows; −1 outside the catalogue."""
         return self.terms.positions(items)
 
     @property
-    def view(self):
+    def view(self) -> str:
         """The view of `evaluation.views` that the recipe's evaluation uses."""
         return DISCOVERY if self.recipe.evaluation.exclude_seen else ALL
 
-    def judge(self, queries, scorer, bootstrap=None, view=None):
+    def judge(
+        self, queries: Queries, scorer: Scorer, bootstrap: int | None = None, view: str | None = None
+    ) -> Evaluation:
         """Evaluates a scorer on one set of queries, in the recipe's view or in another `view`."""
         config = self.recipe.evaluation
         targets, seen = viewed(queries, view or self.view)
@@ -174,12 +184,15 @@ class Assembly:
             bootstrap=config.bootstrap if bootstrap is None else bootstrap,
         )
 
-    def model_scorer(self, queries, view=None):
+    def model_scorer(self, queries: Queries, view: str | None = None) -> DotScorer | RerankedScorer:
         """A `Scorer` of the model as it is served, for an evaluation in `view`."""
         vectors, candidates = self.towers(queries)
         return self.scorer(queries, vectors, candidates, self.weights, view)
 
-    def scorer(self, queries, vectors, candidates, weights, view=None):
+    def scorer(
+        self, queries: Queries, vectors: np.ndarray, candidates: np.ndarray, weights: ScoreWeights,
+        view: str | None = None,
+    ) -> DotScorer | RerankedScorer:
         """As `model_scorer`, but of given vectors of the towers (`towers`), and given `ScoreWeights`."""
         if weights.neighbours:
             vectors = self._behind(vectors, lambda: self.terms.pooled(queries), weights.neighbours)
@@ -195,12 +208,12 @@ class Assembly:
         seen = self._at_positions(queries.seen, known_only=True) if (view or self.view) == DISCOVERY else None
         return self.second_stage.scorer(retrieval, queries.row, seen)
 
-    def baselines(self, queries):
+    def baselines(self, queries: Queries) -> dict[str, Scorer]:
         """{name: scorer} of `fitted_baselines`, given the history of each query's user."""
         return self.fitted_baselines.scorers(self._histories(queries))
 
     @functools.cached_property
-    def fitted_baselines(self):
+    def fitted_baselines(self) -> Baselines:
         """The `Baselines`, fitted on training events alone, with settings chosen on validation.
 
         Where validation and test have the same queries, as in an update, the settings stay at their defaults.
@@ -210,37 +223,41 @@ class Assembly:
         return Baselines(
             self.terms.events, config.seconds(len(rows)), repeat_share(validation) > MANY,
             None if chosen_on is None else self._histories(chosen_on),
-            functools.partial(self._monitored, chosen_on), self.recipe.training.seed,
+            functools.partial(self._monitored, chosen_on),  # type: ignore[arg-type]  # without queries it is not called
+            self.recipe.training.seed,
         )
 
-    def _drawn_of_validation(self, most):
+    def _drawn_of_validation(self, most: int | None) -> Queries:
         """So many of validation's `Queries`, drawn by the seed; all where there are no more, or `most` is None."""
         queries, rng = self.split.validation, np.random.default_rng(self.recipe.training.seed)
         return queries.take(np.sort(rng.permutation(len(queries))[:most]))
 
-    def _monitored(self, queries, scorer):
+    def _monitored(self, queries: Queries, scorer: Scorer) -> float:
         """The value by which validation chooses."""
         return self.judge(queries, scorer, bootstrap=0).metrics[self.recipe.training.monitor]
 
-    def _histories(self, queries):
+    def _histories(self, queries: Queries) -> Ragged:
         """`Ragged`, a row a query: catalogue positions of its user's earlier items, oldest first; −1 outside of it."""
         return self.terms.histories(queries.row, max(int(np.bincount(self.log.user).max()), 1))
 
-    def _cold_users(self, queries):
+    def _cold_users(self, queries: Queries) -> np.ndarray:
         trained = np.bincount(self.log.user[self.split.known], minlength=self.log.users.num_rows) > 0
         return ~trained[queries.user]
 
-    def _at_positions(self, ragged, known_only=False):
+    def _at_positions(self, ragged: Ragged, known_only: bool = False) -> Ragged:
         found = Ragged(self.positions(ragged.values), ragged.offsets)
         return kept(found, found.values >= 0) if known_only else found
 
 
-def _in_blocks(embed, rows, block=_BLOCK):
+def _in_blocks(embed: Callable[[np.ndarray], tf.Tensor], rows: np.ndarray, block: int = _BLOCK) -> np.ndarray:
     rows = np.asarray(rows)
     return np.concatenate([embed(rows[i: i + block]).numpy() for i in range(0, len(rows), block)])
 
 
-def assemble(recipe, log, field_states=None, grow=None, split=None, held_out=True):
+def assemble(
+    recipe: Recipe, log: InteractionLog, field_states: Mapping[str, dict[str, dict[str, np.ndarray]]] | None = None,
+    grow: Callable[[Field], bool] | None = None, split: Split | None = None, held_out: bool = True,
+) -> Assembly:
     """Splits the log, adapts the fields to training rows alone, and builds the model.
 
     Args:
@@ -257,7 +274,10 @@ def assemble(recipe, log, field_states=None, grow=None, split=None, held_out=Tru
         return _assemble(recipe, log, field_states, grow, split if held_out else split.whole(len(log)))
 
 
-def _assemble(recipe, log, field_states, grow, split):
+def _assemble(
+    recipe: Recipe, log: InteractionLog, field_states: Mapping[str, dict[str, dict[str, np.ndarray]]] | None,
+    grow: Callable[[Field], bool] | None, split: Split,
+) -> Assembly:
     tf.keras.utils.set_random_seed(recipe.training.seed)
     recipe = completed(recipe, log)
     exclude_seen = chosen(recipe.evaluation, split.validation)[0]
@@ -310,14 +330,14 @@ def _assemble(recipe, log, field_states, grow, split):
     return a
 
 
-def completed(recipe, log):
+def completed(recipe: Recipe, log: InteractionLog) -> Recipe:
     """The recipe; where it names no schema or title, with those derived from the log's columns."""
     schema = recipe.schema or infer_schema(log, recipe.derived, outcomes=_outcomes(recipe))
     texts = (f.name for f in log.items.schema if f.name.casefold() in _TITLES and pa.types.is_string(f.type))
     return dataclasses.replace(recipe, schema=schema, title=recipe.title or next(texts, None))
 
 
-def _split(recipe, log):
+def _split(recipe: Recipe, log: InteractionLog) -> Split:
     split = recipe.split.split(log, seed=recipe.training.seed)
     if not len(split.train):
         raise DataError("The split leaves no training row. Use more data or a smaller `split.test`.")
@@ -329,14 +349,17 @@ def _split(recipe, log):
     return split
 
 
-def _batches(recipe, query_tower, examples, positives, known, explicit):
+def _batches(
+    recipe: Recipe, query_tower: Tower | EnsembleTower, examples: Examples, positives: np.ndarray, known: np.ndarray,
+    explicit: ExplicitNegatives,
+) -> TrainingBatches | SequenceBatches:
     """What the query's encoder learns from; `known`: log rows that are no negatives of their users."""
     if isinstance(query_tower.encoder, SequenceEncoder):
         return SequenceBatches(examples, positives, recipe.training, query_tower.fields)
     return TrainingBatches(examples, positives, recipe.training, explicit, known)
 
 
-def _with_shown(recipe, log):
+def _with_shown(recipe: Recipe, log: InteractionLog) -> Recipe:
     """The recipe with a source of `Explicit` negatives where the log says what users were shown and did not like.
 
     Models with a loss over the whole catalogue, or with a sequence encoder, get none: there these items are negatives
@@ -351,14 +374,14 @@ def _with_shown(recipe, log):
     return dataclasses.replace(recipe, model=dataclasses.replace(model, negatives=(*model.negatives, own)))
 
 
-def _outcomes(recipe):
+def _outcomes(recipe: Recipe) -> list[str | None]:
     """The context columns that are known only after an event, and so are no features of a query."""
     explicit = [source.column for source in recipe.model.negatives if isinstance(source, Explicit)]
     labels = [name for loss in recipe.model.auxiliary for name in loss.labels()]
     return [*explicit, *labels, recipe.training.events.dwell]
 
 
-def _catalogue_rows(log, rows, train_counts):
+def _catalogue_rows(log: InteractionLog, rows: np.ndarray, train_counts: np.ndarray) -> np.ndarray:
     """int32: item rows that can be recommended: items of the known log `rows`, and items of the item table.
 
     An item that is in no table, and only in validation or test events, is unknown when the model is trained. If no

@@ -1,10 +1,17 @@
 """The towers, the objective and the model of a recipe: which class of each its settings ask for."""
 
-from tfrs_twotower.features import build_fields, derive_seed
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.data import InteractionLog
+from tfrs_twotower.features import Field, build_fields, derive_seed
 from tfrs_twotower.losses import FullSoftmax
 from tfrs_twotower.models import (
     CatalogueObjective,
     EnsembleObjective,
+    ItemFeatures,
     MultiInterestTwoTower,
     Retrieval,
     SampledObjective,
@@ -12,12 +19,16 @@ from tfrs_twotower.models import (
     TwoTowerModel,
     build_temperature,
 )
+from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import Explicit, Hard, HardNegatives, Negatives, build_logq
 from tfrs_twotower.towers import EnsembleTower, InterestEncoder, SequenceEncoder, Tower
 from tfrs_twotower.training import adapt, load_fields
 
 
-def adapted_towers(recipe, log, rows, field_states, grow):
+def adapted_towers(
+    recipe: Recipe, log: InteractionLog, rows: np.ndarray,
+    field_states: Mapping[str, dict[str, dict[str, np.ndarray]]] | None, grow: Callable[[Field], bool] | None,
+) -> list[tuple[Tower, Tower]]:
     """[(query tower, candidate tower)] of the recipe's model and of each further one of its ensemble.
 
     Args:
@@ -40,20 +51,22 @@ def adapted_towers(recipe, log, rows, field_states, grow):
     return towers
 
 
-def _build_towers(recipe):
+def _build_towers(recipe: Recipe) -> tuple[Tower, Tower]:
     """(query tower, candidate tower) of a recipe that has a schema, not yet adapted."""
     config, names = recipe.model, ("query", "candidate")
     encoders = (config.query_encoder, config.candidate_encoder)
     seeds = (derive_seed(recipe.training.seed, name) for name in names)
     parts = zip(build_fields(recipe.schema, seed=recipe.training.seed), encoders, seeds, names)
     unit = config.similarity == "cosine"
-    return tuple(
+    return tuple(  # type: ignore[return-value]  # two, as there are names
         Tower(fields, encoder, config.dim, unit, seed, name, start=name == "query")
         for fields, encoder, seed, name in parts
     )
 
 
-def as_one(recipe, towers, objectives):
+def as_one(
+    recipe: Recipe, towers: Sequence[tuple[Tower, Tower]], objectives: Sequence[SampledObjective | CatalogueObjective]
+) -> tuple[Tower | EnsembleTower, Tower | EnsembleTower, SampledObjective | CatalogueObjective | EnsembleObjective]:
     """(query tower, candidate tower, objective) of a recipe's model, or of its ensemble."""
     if not recipe.ensemble:
         return (*towers[0], objectives[0])
@@ -64,7 +77,10 @@ def as_one(recipe, towers, objectives):
     return query_tower, candidate_tower, EnsembleObjective(objectives, candidate_tower, weights)
 
 
-def build_objective(recipe, candidate_tower, items, catalogue, counts, shown, past=()):
+def build_objective(
+    recipe: Recipe, candidate_tower: Tower, items: ItemFeatures, catalogue: np.ndarray, counts: np.ndarray,
+    shown: np.ndarray, past: np.ndarray | Sequence[int] = (),
+) -> SampledObjective | CatalogueObjective:
     """What the recipe trains against: the whole catalogue, or what its negative sources bring.
 
     Args:
@@ -95,7 +111,10 @@ def build_objective(recipe, candidate_tower, items, catalogue, counts, shown, pa
     return SampledObjective(task, negatives, items, candidate_tower, hard[0] if hard else None, explicit)
 
 
-def build_model(recipe, query_tower, candidate_tower, objective, auxiliary):
+def build_model(
+    recipe: Recipe, query_tower: Tower | EnsembleTower, candidate_tower: Tower | EnsembleTower,
+    objective: SampledObjective | CatalogueObjective | EnsembleObjective, auxiliary: Iterable[tf.keras.layers.Layer],
+) -> TwoTowerModel:
     """The `TwoTowerModel` that the query's encoder wants."""
     if isinstance(query_tower.encoder, SequenceEncoder):
         known = recipe.training.known_positives

@@ -4,7 +4,9 @@ import dataclasses
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,11 +15,12 @@ from tfrs_twotower import columns as c
 from tfrs_twotower import runs
 from tfrs_twotower.assembly import assemble, completed
 from tfrs_twotower.config import from_dict, to_dict
-from tfrs_twotower.features import History, Id, Schema, Sequence
+from tfrs_twotower.data import InteractionLog, Split
+from tfrs_twotower.features import Feature, History, Id, Schema, Sequence
 from tfrs_twotower.features.past import PastFeature
 from tfrs_twotower.losses import FullSoftmax, SampledSoftmax
 from tfrs_twotower.models import FixedTemperature
-from tfrs_twotower.recipe import BESIDE, ModelConfig
+from tfrs_twotower.recipe import BESIDE, ModelConfig, Recipe
 from tfrs_twotower.sampling import NoLogQ, StaticLogQ, Uniform
 from tfrs_twotower.searching import Validation
 from tfrs_twotower.towers import HSTU, MLP
@@ -38,12 +41,12 @@ _LEAST_QUERIES = 500
 _RACE, _TRAINING = 0.3, 0.12  # shares of the time, for all candidates and for the winner; a refit takes as long again
 
 
-def seconds_for(events):
+def seconds_for(events: int) -> float:
     """How long the whole command may take: 4 minutes for 100,000 events, 30 for a million, on two cores."""
     return 240.0 * max(events / 100_000, 0.25) ** 0.875
 
 
-def candidates(recipe, log, split):
+def candidates(recipe: Recipe, log: InteractionLog, split: Split) -> dict[str, Recipe]:
     """{name: recipe} of the candidates, which depend on the log.
 
     "sequence" reads the events in order; a log without times does not have it. "pooled" takes a mean of the events'
@@ -56,7 +59,7 @@ def candidates(recipe, log, split):
     content = tuple(f for f in derived.candidate if f.columns != (c.ITEM_ID,))
     schemas = {}
 
-    def candidate(dim):
+    def candidate(dim: int) -> tuple[Feature, ...]:
         return Id(c.ITEM_ID, dim=dim, dropout=0.05 if content else 0.0), *content
 
     counts = np.bincount(log.user[split.train])
@@ -71,18 +74,21 @@ def candidates(recipe, log, split):
     return {name: _candidate(recipe, log, schema) for name, schema in schemas.items()}
 
 
-def _candidate(recipe, log, schema):
+def _candidate(recipe: Recipe, log: InteractionLog, schema: Schema) -> Recipe:
     """The recipe with a schema and the settings for it."""
     past, timed = schema.query[0], log.timed
     sequence = isinstance(past, Sequence)
     catalogue, dim = log.items.num_rows, _DIM if sequence else _WIDE
     rows = catalogue + (0 if sequence else log.users.num_rows)
-    sampled = {"loss": SampledSoftmax(), "negatives": (Uniform(_NEGATIVES),), "logq": NoLogQ()}
-    whole = {"loss": FullSoftmax(), "logq": StaticLogQ()}
+    sampled: dict[str, Any] = {"loss": SampledSoftmax(), "negatives": (Uniform(_NEGATIVES),), "logq": NoLogQ()}
+    whole: dict[str, Any] = {"loss": FullSoftmax(), "logq": StaticLogQ()}
     model = dataclasses.replace(
         recipe.model,
         dim=dim,
-        query_encoder=HSTU(width=_DIM, dropout=0.3, length=past.length) if sequence else MLP(widths=()),
+        query_encoder=(
+            HSTU(width=_DIM, dropout=0.3, length=past.length)  # type: ignore[attr-defined]  # a Sequence has it
+            if sequence else MLP(widths=())
+        ),
         candidate_encoder=MLP(widths=()),
         temperature=FixedTemperature(0.05 if sequence else 0.1),
         item_start=CoVisits() if timed else CoVisits(window=50, decay=1.0),
@@ -101,7 +107,7 @@ def _candidate(recipe, log, schema):
     return dataclasses.replace(recipe, schema=schema, model=model, training=training, evaluation=evaluation)
 
 
-def race(recipe, log, directory, verbose=1):
+def race(recipe: Recipe, log: InteractionLog, directory: str | Path, verbose: int = 1) -> Recipe:
     """The winner's recipe; its training so far is in the run's checkpoint folder.
 
     Every candidate trains for its share of the time, or until validation stops it. The winner is the one that ranks
@@ -147,7 +153,7 @@ def race(recipe, log, directory, verbose=1):
     return dataclasses.replace(chosen, training=dataclasses.replace(chosen.training, epochs=epochs))
 
 
-def _beside(recipe, result):
+def _beside(recipe: Recipe, result: Mapping[str, Any]) -> Recipe:
     """The recipe with what the first candidate's assembly chose of what stands beside the towers in the score."""
     if "beside" not in result:
         return recipe
@@ -156,7 +162,9 @@ def _beside(recipe, result):
     return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, **terms))
 
 
-def _tried(name, recipe, log, folder, seconds, verbose):
+def _tried(
+    name: str, recipe: Recipe, log: InteractionLog, folder: Path, seconds: float, verbose: int
+) -> tuple[dict[str, float], ModelConfig]:
     """Trains one candidate for about `seconds`; returns its entry of `race.json`, and its model's settings."""
     if verbose:
         print(f"Candidate {name}:", flush=True)
@@ -170,11 +178,11 @@ def _tried(name, recipe, log, folder, seconds, verbose):
 class _Stop(tf.keras.callbacks.Callback):
     """Stops when another epoch would not fit into the seconds."""
 
-    def __init__(self, seconds):
+    def __init__(self, seconds: float) -> None:
         super().__init__()
         self._seconds, self._begun, self._epochs = seconds, time.perf_counter(), 0
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self._epochs += 1
         spent = time.perf_counter() - self._begun
         if spent + spent / self._epochs > self._seconds:

@@ -65,7 +65,7 @@ class ModelConfig:
     item_start: CoVisits | None = None
     reranker: RerankerConfig | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "dim")
         check_encoder(self.query_encoder, "query", "ModelConfig.query_encoder")
         check_encoder(self.candidate_encoder, "candidate", "ModelConfig.candidate_encoder")
@@ -103,7 +103,7 @@ class Member:
     model: ModelConfig
     weight: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         above_zero(self, "weight", "Leave the member out.")
         if self.model.auxiliary:
             rule, way_out = "be empty: those of `Recipe.model` are the ensemble's", "Move them there."
@@ -130,7 +130,7 @@ class Race:
 
     minutes: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.minutes is not None:
             above_zero(self, "minutes", "For the default use null.")
 
@@ -175,7 +175,7 @@ class Recipe:
     race: Race | None = None
     ensemble: tuple[Member, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
             rule = "be letters, digits, `.`, `_` and `-`, the first a letter or a digit"
             raise ConfigError(invalid("Recipe.name", rule, self.name, "It names a folder under runs/."))
@@ -189,7 +189,7 @@ class Recipe:
             rule = f"be a metric at one of evaluation.ks={list(self.evaluation.ks)}"
             raise ConfigError(invalid("training.monitor", rule, monitor, nearest(monitor, metrics).strip()))
 
-    def _check_race(self):
+    def _check_race(self) -> None:
         """Raises `ConfigError` for a setting that the race would choose."""
         free = {name: getattr(self.model, name) for name in BESIDE}
         model, training = ModelConfig(**free), TrainingConfig()
@@ -202,7 +202,7 @@ class Recipe:
             rule, way_out = f"be null where {', '.join(given)} is given", "Write race=null to train without a race."
             raise ConfigError(invalid("Recipe.race", rule, self.race, way_out))
 
-    def on(self, source):
+    def on(self, source: Source | None) -> "Recipe":
         """This recipe on another log: its features are derived from the columns, and the log's size chooses the index.
 
         Args:
@@ -210,10 +210,10 @@ class Recipe:
             vectors of texts reads those of all text columns of `source`'s items.
         """
         if source is not None and isinstance(self.source, TextVectors):
-            source = TextVectors(source, columns=())
+            source = TextVectors(source, columns=())  # type: ignore[arg-type]  # it reads any
         return dataclasses.replace(self, source=source, schema=None, title=None, index=IndexConfig())
 
-    def members(self):
+    def members(self) -> "list[Recipe]":
         """A recipe for each model of the ensemble, of seeds of their own. The first, or only one, is this one."""
         found = [self]
         for i, member in enumerate(self.ensemble):

@@ -3,7 +3,9 @@
 import copy
 import dataclasses
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,13 +15,15 @@ from tfrs_twotower import columns as c
 from tfrs_twotower import runs
 from tfrs_twotower.assembly import Assembly
 from tfrs_twotower.config import to_dict
-from tfrs_twotower.data import Frames, IngestReport, InteractionLog, ingest
+from tfrs_twotower.data import Columns, Frames, IngestReport, InteractionLog, ingest
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError, nearest
 from tfrs_twotower.evaluation import Evaluation, chosen
-from tfrs_twotower.exporting import PORTABLE, SCANN, export, versions
+from tfrs_twotower.exporting import PORTABLE, SCANN, Retriever, export, versions
 from tfrs_twotower.features import to_tensor
 from tfrs_twotower.figures import evaluated
+from tfrs_twotower.index import CandidateIndex, IndexConfig, IndexReport
 from tfrs_twotower.racing import race
+from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.requests import as_ids, live_requests, user_rows
 from tfrs_twotower.searching import Validation, retriever, tuned_index
 from tfrs_twotower.training import FitReport, fit, is_chief, of_chief
@@ -43,13 +47,21 @@ class Recommender:
         starts.
     """
 
-    def __init__(self, recipe, interactions=None, users=None, items=None, columns=None, directory=None, parent=None):
+    _index: CandidateIndex | None
+    _index_report: IndexReport | None
+    _retriever: Retriever | None
+
+    def __init__(
+        self, recipe: Recipe, interactions: pd.DataFrame | None = None, users: pd.DataFrame | None = None,
+        items: pd.DataFrame | None = None, columns: Columns | None = None, directory: str | Path | None = None,
+        parent: str | Path | None = None,
+    ) -> None:
         if (interactions is None) == (recipe.source is None):
             raise ConfigError(
                 f"`interactions` must be given when the recipe has no source, and only then. Received: recipe "
                 f"`{recipe.name}` with source={type(recipe.source).__name__}. Pass a frame, or a recipe with a source."
             )
-        frames = {"columns": columns} if columns is not None else {}
+        frames: dict[str, Any] = {"columns": columns} if columns is not None else {}
         self._source = recipe.source if interactions is None else Frames(interactions, users, items, **frames)
         self.recipe = recipe
         self.directory = Path(directory) if directory else runs.create("runs", recipe.name)
@@ -63,7 +75,7 @@ class Recommender:
         self.ingest_report: IngestReport | None = None
 
     @classmethod
-    def load(cls, directory, **frames):
+    def load(cls, directory: str | Path, **frames: Any) -> "Recommender":
         """A trained recommender from its run's folder; `frames` as in the constructor, for a recipe without source."""
         config = runs.read_config(directory)
         self = cls(config.recipe, directory=directory, **frames)
@@ -71,7 +83,7 @@ class Recommender:
         self._serving()  # what cannot be read is said here
         return self
 
-    def gathered(self):
+    def gathered(self) -> "Recommender":
         """This recommender with all its weights on this machine, for an evaluation, an index and an export.
 
         For a recommender that was trained with parameter servers. It reads the weights when they are first needed, so
@@ -81,7 +93,7 @@ class Recommender:
         other._assembly = other._served = other._index = other._retriever = None
         return other
 
-    def fit(self, verbose=1, callbacks=()):
+    def fit(self, verbose: int = 1, callbacks: Iterable[tf.keras.callbacks.Callback] = ()) -> "Recommender":
         """Reads the data, trains, and keeps the best epoch's weights; returns self.
 
         In the folder of a run that was stopped it goes on from the last checkpoint. In the scope of a
@@ -124,7 +136,7 @@ class Recommender:
                   "one.", flush=True)
         return self
 
-    def refit(self, verbose=1, callbacks=()):
+    def refit(self, verbose: int = 1, callbacks: Iterable[tf.keras.callbacks.Callback] = ()) -> "Recommender":
         """Trains once more, on all events, as many epochs as validation chose; returns self.
 
         `evaluate` still measures the training of `fit`; all other methods use the refit from now on. A refit that was
@@ -145,7 +157,7 @@ class Recommender:
         return self
 
     @property
-    def assembly(self):
+    def assembly(self) -> Assembly:
         """The `Assembly` that is evaluated on held-out events: log, split, model, encoded features.
 
         Raises:
@@ -156,11 +168,11 @@ class Recommender:
         return self._assembly
 
     @property
-    def served(self):
+    def served(self) -> Assembly:
         """The `Assembly` of what is served: the refit's where the run has one, else `assembly`."""
         return self._serving()[0]
 
-    def _serving(self):
+    def _serving(self) -> tuple[Assembly, runs.Weights]:
         """(`served`, its `runs.Weights`)."""
         if self._served is None:
             log, weights = self._known_log(), runs.weights(self.directory)
@@ -169,12 +181,12 @@ class Recommender:
             self._served = a, weights
         return self._served
 
-    def _known_log(self):
+    def _known_log(self) -> InteractionLog:
         if self._log is None:
             raise TrainingError("This recommender is not trained. Call `fit()`, or `Recommender.load(run)`.")
         return self._log
 
-    def evaluate(self, on="test", scores=None):
+    def evaluate(self, on: str = "test", scores: pd.DataFrame | None = None) -> dict[str, Any]:
         """Ranks the whole catalogue for every query of `on`: by the model of `fit` and by the baselines.
 
         After a `refit` it still ranks by the model of `fit`, as the refit was trained on the targets.
@@ -198,7 +210,7 @@ class Recommender:
             "versions": versions(),
         }
 
-    def index(self, config=None):
+    def index(self, config: IndexConfig | None = None) -> IndexReport:
         """Builds the index that `recommend` and `export` use, tuned to its target recall; returns its report."""
         if config is not None:
             self.recipe = dataclasses.replace(self.recipe, index=config)
@@ -207,7 +219,7 @@ class Recommender:
         return self._index_report
 
     @property
-    def retriever(self):
+    def retriever(self) -> Retriever:
         """The `Retriever` of this model and index: raw features in, item ids out."""
         if self._retriever is None:
             if self._index is None:
@@ -215,7 +227,7 @@ class Recommender:
             self._retriever = retriever(self.served, self._index)
         return self._retriever
 
-    def recommend(self, user_ids, k=10, exclude_seen=None):
+    def recommend(self, user_ids: Any, k: int = 10, exclude_seen: bool | None = None) -> pd.DataFrame:
         """The top k items of each user, from all that the log knows of them, as of just after its last event.
 
         An unknown user is served too.
@@ -244,7 +256,7 @@ class Recommender:
         ]
         return self._titled(pd.DataFrame(rows, columns=[c.USER_ID, "rank", c.ITEM_ID, "score"]))
 
-    def similar(self, item_id, k=10):
+    def similar(self, item_id: Any, k: int = 10) -> pd.DataFrame:
         """The k items most like an item, by `Similarity`: a frame with `rank`, `item_id`, `score`, title.
 
         Raises:
@@ -262,14 +274,14 @@ class Recommender:
                               "score": scores.numpy()[0]})
         return self._titled(frame[frame["score"] > tf.float32.min])
 
-    def watched(self, user_id, n=5):
+    def watched(self, user_id: Any, n: int = 5) -> pd.DataFrame:
         """The user's last n items, newest first: a frame with `item_id` and the title."""
         log = self._known_log()
         row = user_rows(log, [user_id])[0]
         items = log.item[log.user == row][::-1][:n]
         return self._titled(pd.DataFrame({c.ITEM_ID: log.items[c.ITEM_ID].take(items).to_pylist()}))
 
-    def export(self, root=None, flavour=None, force=False):
+    def export(self, root: str | Path | None = None, flavour: str | None = None, force: bool = False) -> Path:
         """Writes the next version of the SavedModel under `root` (the run's `export/` by default).
 
         Args:
@@ -315,29 +327,29 @@ class Recommender:
             runs.point_latest(self.directory)
         return path
 
-    def active_users(self, n):
+    def active_users(self, n: int) -> list[Any]:
         """Ids of n users with test events where there are such, spread over the log."""
         a = self.assembly
         users = np.unique(a.split.test.user if len(a.split.test.user) else a.log.user)
         chosen = users[np.linspace(0, len(users) - 1, min(n, len(users))).astype(int)]
         return a.log.users[c.USER_ID].take(chosen).to_pylist()
 
-    def _index_for(self, flavour):
+    def _index_for(self, flavour: str | None) -> None:
         """Makes sure that there is an index, of a kind that the flavour allows."""
         config = self.recipe.index
         kind = self._index_report.kind if self._index_report else config.kind
         if flavour == SCANN and kind != SCANN:
-            self.index(dataclasses.replace(config, kind=SCANN))
+            self.index(dataclasses.replace(config, kind=SCANN))  # type: ignore[arg-type]  # it is one of the kinds
         elif flavour == PORTABLE and kind not in ("exact", "ivf"):
             large = len(self.served.catalogue) >= config.exact_below
             self.index(dataclasses.replace(config, kind="ivf" if large else "exact"))
         elif self._index is None:
             self.index()
 
-    def _ingest(self, fingerprint=None):
+    def _ingest(self, fingerprint: str | None = None) -> InteractionLog:
         """The log. With the `fingerprint` of an earlier training, only if it is still the same log."""
         log, self.ingest_report = ingest(
-            self._source, limit=self.recipe.rejected_limit,
+            self._source, limit=self.recipe.rejected_limit,  # type: ignore[arg-type]  # the constructor has seen to it
             rejected_to=self.directory / runs.REJECTED if is_chief() else None,
             require_items=self.recipe.require_items,
         )
@@ -348,7 +360,7 @@ class Recommender:
             )
         return log
 
-    def _keep_config(self, log, trained_until):
+    def _keep_config(self, log: InteractionLog, trained_until: int) -> None:
         parent = str(self._parent) if self._parent else None
         if is_chief():
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -356,7 +368,7 @@ class Recommender:
                 self.directory, runs.RunConfig(self.recipe, self._space, log.fingerprint(), trained_until, parent)
             )
 
-    def _choose_weights(self, verbose):
+    def _choose_weights(self, verbose: int) -> None:
         """Those of the recipe's `ScoreWeights` that rank validation best; of an update there are the parent's alone."""
         a, monitor = self.assembly, self.recipe.training.monitor
         found = {weights: metrics[monitor] for weights, metrics in Validation(a).by_weights().items()}
@@ -372,12 +384,12 @@ class Recommender:
             weights = {"weight": a.weights.popularity, "neighbours": a.weights.neighbours, "repeats": a.weights.repeats}
             runs.write_json(self.directory / runs.POPULARITY, {**weights, "monitor": monitor, "validation": tried})
 
-    def _check_title(self, log):
+    def _check_title(self, log: InteractionLog) -> None:
         title, known = self.recipe.title, log.items.column_names
         if title is not None and title not in known:
             raise ConfigError(f"`title` must be a column of the items. Received: {title!r}." + nearest(title, known))
 
-    def _trained_on(self):
+    def _trained_on(self) -> dict[str, Any]:
         """For the manifest: what the exported model learned from, and how much the evaluated model did not see."""
         a, weights = self._serving()
         refit = runs.read_refit(self.directory) if weights.folder.name == runs.REFIT else None
@@ -385,14 +397,14 @@ class Recommender:
         return {"events": len(a.split.known), "until": weights.trained_until, "refit": refit is not None,
                 "held_out": held_out}
 
-    def _titled(self, frame):
+    def _titled(self, frame: pd.DataFrame) -> pd.DataFrame:
         title, items = self.recipe.title, self._log.items
         if title is None:
             return frame
         titles = dict(zip(items[c.ITEM_ID].to_pylist(), items[title].to_pylist()))
         return frame.assign(title=[titles.get(i) or str(i) for i in frame[c.ITEM_ID]])
 
-    def _vocabulary_sizes(self):
+    def _vocabulary_sizes(self) -> dict[str, dict[str, int]]:
         model = self.served.model
         return {
             side: {field.name: field.size for field in tower.fields if hasattr(field, "size")}
@@ -400,13 +412,13 @@ class Recommender:
         }
 
 
-def _plain(ids):
+def _plain(ids: np.ndarray) -> list[list[str | int]]:
     """Ids as Python values: bytes become text."""
     return [
         [i.decode("utf-8", "replace") if isinstance(i, bytes) else int(i) for i in row] for row in np.atleast_2d(ids)
     ]
 
 
-def load(directory, **frames):
+def load(directory: str | Path, **frames: Any) -> Recommender:
     """A trained recommender from its run's folder; see `Recommender.load`."""
     return Recommender.load(directory, **frames)
