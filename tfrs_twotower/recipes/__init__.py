@@ -3,18 +3,22 @@
 import importlib
 import json
 import pkgutil
+from typing import TYPE_CHECKING
 
 from tfrs_twotower.config import from_dict
 from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.modules import own_module
 
+if TYPE_CHECKING:
+    from tfrs_twotower.recipe import Recipe
 
-def names():
+
+def names() -> list[str]:
     """The names of all recipes, sorted."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
-def load(name):
+def load(name: str) -> "Recipe":
     """Builds the recipe that `recipes/<name>.py` describes, that of a `.json` file, or that of a `.py` file.
 
     Raises:
@@ -33,7 +37,7 @@ def load(name):
     return importlib.import_module(f"{__name__}.{name}").recipe()
 
 
-def _read(path):
+def _read(path: str) -> "Recipe":
     from tfrs_twotower.recipe import Recipe  # with it, every configuration class is known
 
     try:
@@ -47,6 +51,6 @@ def _read(path):
     return recipe
 
 
-def summary(name):
+def summary(name: str) -> str:
     """The first line of a recipe's docstring."""
     return importlib.import_module(f"{__name__}.{name}").__doc__.strip().splitlines()[0]

@@ -12,11 +12,12 @@ gate of each field, `reranker_weights`. To read only the fields that matter:
 
 import dataclasses
 
+from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.recipes import movielens
 from tfrs_twotower.rerankers import COLD
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe."""
     base = movielens.recipe()
     return dataclasses.replace(base, name="cold", model=dataclasses.replace(base.model, reranker=COLD()))

@@ -11,10 +11,11 @@ Wang 2018). Some minutes on two cores. What comes out is at the level of `moviel
 import dataclasses
 
 from tfrs_twotower.models import Distillation
+from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.recipes import movielens
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe."""
     base = movielens.recipe()
     model = dataclasses.replace(base.model, auxiliary=(Distillation(candidates=64, widths=(64, 32)),))

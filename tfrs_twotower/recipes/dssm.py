@@ -10,13 +10,13 @@ nobody has watched yet. For a script without spaces use Text(..., analyser="char
 import dataclasses
 
 from tfrs_twotower.features import Derived, Text
-from tfrs_twotower.recipe import ModelConfig
+from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.recipes import movielens
 from tfrs_twotower.sampling import InBatch, Uniform
 from tfrs_twotower.towers import MLP
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe."""
     base = movielens.recipe()
     candidate = tuple(
@@ -27,7 +27,7 @@ def recipe():
     return dataclasses.replace(
         base,
         name="dssm",
-        schema=dataclasses.replace(base.schema, candidate=candidate),
+        schema=dataclasses.replace(base.schema, candidate=candidate),  # type: ignore[type-var]  # it has one
         derived=Derived(text="trigrams"),
         model=ModelConfig(
             dim=128, query_encoder=tower, candidate_encoder=tower, negatives=(InBatch(), Uniform(count=256)),

@@ -11,17 +11,18 @@ import dataclasses
 
 from tfrs_twotower.features import Augmented, Derived
 from tfrs_twotower.models import CategoryAlignment, Mimic
+from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.recipes import movielens
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe."""
     base = movielens.recipe()
     query, candidate = (Augmented(column, dim=base.model.dim) for column in ("user_id", "item_id"))
     return dataclasses.replace(
         base,
         name="dual_augmented",
-        schema=dataclasses.replace(
+        schema=dataclasses.replace(  # type: ignore[type-var]  # it has one
             base.schema,
             query=(*base.schema.query, query),
             candidate=(*base.schema.candidate, candidate),

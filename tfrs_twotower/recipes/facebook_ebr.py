@@ -12,12 +12,12 @@ import dataclasses
 
 from tfrs_twotower.losses import TripletHinge
 from tfrs_twotower.models import FixedTemperature
-from tfrs_twotower.recipe import Member
+from tfrs_twotower.recipe import Member, Recipe
 from tfrs_twotower.recipes import movielens
 from tfrs_twotower.sampling import Hard, Uniform
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe."""
     base = movielens.recipe()
     random = dataclasses.replace(

@@ -9,12 +9,12 @@ fields of both towers, so an index searches a model that is usually kept for ran
 import dataclasses
 
 from tfrs_twotower.models import FixedTemperature
-from tfrs_twotower.recipe import ModelConfig
+from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.recipes import movielens
 from tfrs_twotower.towers import FMCandidate, FMQuery
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe."""
     return dataclasses.replace(
         movielens.recipe(),

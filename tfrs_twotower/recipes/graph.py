@@ -10,10 +10,11 @@ two cores. A film without training events has none.
 import dataclasses
 
 from tfrs_twotower.features import Derived, GraphVector, Schema
+from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.recipes import movielens
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe."""
     base = movielens.recipe()
     graph = GraphVector(factors=64, layers=3)

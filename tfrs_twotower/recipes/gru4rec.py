@@ -7,11 +7,12 @@ The `hstu` recipe with another encoder: a gated recurrent network.
 
 import dataclasses
 
+from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.recipes import hstu
 from tfrs_twotower.towers import GRU4Rec
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe."""
     base = hstu.recipe()
     model = dataclasses.replace(base.model, query_encoder=GRU4Rec(units=(64,), dropout=0.2))

@@ -17,7 +17,7 @@ from tfrs_twotower.towers import HSTU, MLP
 from tfrs_twotower.training import LazyAdamConfig, TrainingConfig
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe."""
     past, item = Sequence(length=200), Id("item_id", dim=64, dropout=0.0)
     return Recipe(

@@ -14,17 +14,17 @@ vectors, and `interests.overlap` of their first ten films.
 import dataclasses
 
 from tfrs_twotower.features import Derived, History, Sequence
-from tfrs_twotower.recipe import ModelConfig
+from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.recipes import movielens
 from tfrs_twotower.towers import MIND, MLP
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe."""
     base = movielens.recipe()
     others = tuple(feature for feature in base.schema.query if not isinstance(feature, History))
     past = (History(length=5), Sequence(length=50))
-    schema = dataclasses.replace(base.schema, query=(*others, *past))
+    schema = dataclasses.replace(base.schema, query=(*others, *past))  # type: ignore[type-var]  # it has one
     model = ModelConfig(
         query_encoder=MIND(hidden=MLP(widths=(128,), dropout=0.3)),
         candidate_encoder=base.model.candidate_encoder,

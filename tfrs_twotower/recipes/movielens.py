@@ -15,7 +15,7 @@ from tfrs_twotower.towers import MLP
 from tfrs_twotower.training import TrainingConfig
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe."""
     return Recipe(
         name="movielens",

@@ -16,13 +16,16 @@ import dataclasses
 from tfrs_twotower.data import TextVectors
 from tfrs_twotower.features import Schema, Vector
 from tfrs_twotower.models import ContentAlignment
+from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.recipes import movielens
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe."""
     base = movielens.recipe()
-    source = TextVectors(base.source, columns=("movie_title",), into="title_vector")
+    source = TextVectors(
+        base.source, columns=("movie_title",), into="title_vector"  # type: ignore[arg-type]  # it is MovieLens
+    )
     schema = Schema(base.schema.query, (*base.schema.candidate, Vector("title_vector", dim=32)))
     model = dataclasses.replace(base.model, auxiliary=(ContentAlignment(items=256, weight=0.1),))
     return dataclasses.replace(base, name="multimodal", source=source, schema=schema, model=model)

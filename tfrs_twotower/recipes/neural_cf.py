@@ -10,11 +10,12 @@ of good vectors is hard to beat (Rendle et al. 2020).
 
 import dataclasses
 
+from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.recipes import movielens
 from tfrs_twotower.rerankers import NeuralCF
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe."""
     base = movielens.recipe()
     return dataclasses.replace(base, name="neural_cf", model=dataclasses.replace(base.model, reranker=NeuralCF()))

@@ -9,12 +9,12 @@ for each dimension, are part of the query's vector, so one index searches the we
 
 import dataclasses
 
-from tfrs_twotower.recipe import ModelConfig
+from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.recipes import movielens
 from tfrs_twotower.towers import CIN, DCN, MLP, FMCandidate, FMQuery, ParallelCandidate, ParallelQuery
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe."""
     branches = (MLP(widths=(128,), dropout=0.3), DCN(layers=2), CIN())
     return dataclasses.replace(

@@ -21,7 +21,7 @@ _HALF_LIVES = (None, 90.0, 30.0, 7.0, 1.0)
 _QUERIES = 2_000  # that judge an epoch
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe; its source comes from the command line, or frames are handed to the `Recommender`."""
     return Recipe(
         name="plain",

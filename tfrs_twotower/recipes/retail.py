@@ -16,13 +16,13 @@ from tfrs_twotower.training import TrainingConfig
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def sample(name):
+def sample(name: str) -> str:
     """The path of a file of the sample: inside an installed package, or in the `data/` of a checkout."""
     places = [_PACKAGE / "retail_sample" / name, _PACKAGE.parent / "data" / "retail" / name]
     return str(next((p for p in places if p.exists()), places[-1]))
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe."""
     return Recipe(
         name="retail",

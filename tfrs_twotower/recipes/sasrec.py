@@ -7,11 +7,12 @@ The `hstu` recipe with another encoder: a causal Transformer, pre-norm, with bia
 
 import dataclasses
 
+from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.recipes import hstu
 from tfrs_twotower.towers import SASRec
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe."""
     base = hstu.recipe()
     model = dataclasses.replace(base.model, query_encoder=SASRec(blocks=2, heads=2, feed_forward=2, dropout=0.2))

@@ -10,10 +10,11 @@ are drawn uniformly, so that rarely watched films are learned from as often as p
 import dataclasses
 
 from tfrs_twotower.models import SelfSupervision
+from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.recipes import movielens
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe."""
     base = movielens.recipe()
     model = dataclasses.replace(base.model, auxiliary=(SelfSupervision(items=256, weight=0.1),))

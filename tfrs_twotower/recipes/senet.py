@@ -8,12 +8,12 @@ field near 0 hardly counts and may be left out.
 
 import dataclasses
 
-from tfrs_twotower.recipe import ModelConfig
+from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.recipes import movielens
 from tfrs_twotower.towers import MLP, SENet
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe."""
     tower = SENet(encoder=MLP(widths=(128,), dropout=0.3))
     return dataclasses.replace(

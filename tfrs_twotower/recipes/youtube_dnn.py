@@ -13,13 +13,13 @@ It takes about two minutes on two cores.
 import dataclasses
 
 from tfrs_twotower.features import Category, Derived, History, Id, Number, Schema, Time
-from tfrs_twotower.recipe import ModelConfig
+from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.recipes import movielens
 from tfrs_twotower.sampling import Popular, StaticLogQ
 from tfrs_twotower.towers import MLP
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe."""
     past = (History(length=50, pooling="mean"), History(length=5, pooling="decay"))
     example_age, item = Time("timestamp", parts=("recency",)), Id("item_id", dim=64)

@@ -11,13 +11,13 @@ times, since MovieLens is small. It takes about two minutes on two cores.
 import dataclasses
 
 from tfrs_twotower.features import Derived, History, Id, MultiValue, Number, Schema, Text
-from tfrs_twotower.recipe import ModelConfig
+from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.recipes import movielens
 from tfrs_twotower.sampling import InBatch, StreamingLogQ
 from tfrs_twotower.towers import MLP
 
 
-def recipe():
+def recipe() -> Recipe:
     """The recipe."""
     base = movielens.recipe()
     seed, past = History(length=1, pooling="mean"), History(length=50, pooling="decay", half_life_days=30.0)
