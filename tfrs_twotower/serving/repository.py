@@ -44,7 +44,7 @@ class VersionStatus:
 @dataclasses.dataclass
 class _Served:
     model: object
-    identity: str  # of the files it came from
+    identity: str | None  # of the files it came from
     user_rows: tuple = ()  # stamp of the deltas of user rows that were looked at last
     rows_error: str = ""  # why they were refused
     in_flight: int = 0
