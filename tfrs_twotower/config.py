@@ -13,18 +13,23 @@ import math
 import numbers
 import types
 import typing
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from typing_extensions import dataclass_transform
 
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_T = TypeVar("_T")
 _CLASSES: dict[str, type] = {}
 _PACKAGE = __name__.partition(".")[0]
 
 
 @dataclass_transform(frozen_default=True)
-def config(cls):
+def config(cls: type[_T]) -> type[_T]:
     """Class decorator: a frozen dataclass that can be written to JSON and read back.
 
     A class of this package is written by its name, any other by its import path, `module.Class`.
@@ -36,7 +41,7 @@ def config(cls):
     return cls
 
 
-def _type(cls):
+def _type(cls: type) -> str:
     own = cls.__module__.partition(".")[0] == _PACKAGE
     return cls.__name__ if own else f"{cls.__module__}.{cls.__qualname__}"
 
@@ -50,7 +55,7 @@ class Layered:
 
     layer_class: ClassVar[Any] = None
 
-    def build(self, *args, **options):
+    def build(self, *args: Any, **options: Any) -> Any:
         """The layer of this configuration, made with further arguments. Raises `ConfigError` where there is none."""
         if self.layer_class is None:
             name = type(self).__name__
@@ -58,10 +63,10 @@ class Layered:
         return type(self).layer_class(self, *args, **options)
 
 
-def layer_of(*configs):
+def layer_of(*configs: type[Layered]) -> Callable[[_T], _T]:
     """Class decorator: the Keras layer that these configurations stand for."""
 
-    def decorate(layer):
+    def decorate(layer: _T) -> _T:
         for cls in configs:
             cls.layer_class = layer
         return layer
@@ -69,7 +74,7 @@ def layer_of(*configs):
     return decorate
 
 
-def to_dict(value):
+def to_dict(value: object) -> Any:
     """A JSON-ready form of a configuration object: dataclasses carry their class name as "type"."""
     if dataclasses.is_dataclass(value):
         fields = {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
@@ -86,7 +91,7 @@ def to_dict(value):
     )
 
 
-def from_dict(data, hint=typing.Any):
+def from_dict(data: Any, hint: Any = typing.Any) -> Any:
     """The inverse of `to_dict`; `hint` is the annotation of the field that it is for.
 
     Raises:
@@ -115,7 +120,7 @@ def from_dict(data, hint=typing.Any):
     return cls(**values)
 
 
-def _class(name, hint):
+def _class(name: str, hint: Any) -> type:
     """The configuration class of a "type", imported where it lies outside the package."""
     if name not in _CLASSES and "." in name:
         try:
@@ -133,7 +138,7 @@ def _class(name, hint):
     return _CLASSES[name]
 
 
-def at_least(least, settings, *names):
+def at_least(least: int, settings: object, *names: str) -> None:
     """Raises `ConfigError` unless each of the named fields of `settings` is a whole number of at least `least`."""
     for name in names:
         value = getattr(settings, name)
@@ -142,21 +147,21 @@ def at_least(least, settings, *names):
             raise ConfigError(invalid(where, rule, value, "Use a larger one."))
 
 
-def above_zero(settings, name, way_out):
+def above_zero(settings: object, name: str, way_out: str) -> None:
     """Raises `ConfigError`, which ends with `way_out`, unless the named field of `settings` is above 0."""
     value = getattr(settings, name)
     if not value > 0:
         raise ConfigError(invalid(f"{type(settings).__name__}.{name}", "be above 0", value, way_out))
 
 
-def check_types(settings):
+def check_types(settings: "DataclassInstance") -> None:
     """Raises `ConfigError` unless each field of a dataclass fits its annotation."""
     for field in dataclasses.fields(settings):
         where = f"{type(settings).__name__}.{field.name}"
         _check_type(getattr(settings, field.name), type(settings), field.name, where)
 
 
-def override(value, assignments):
+def override(value: _T, assignments: Iterable[str]) -> _T:
     """Returns a copy of a configuration with `["training.epochs=3", ...]` applied.
 
     Values are read as JSON where they parse as JSON (3, 0.5, true, null, [1, 2], {"type": ...}),
@@ -168,7 +173,7 @@ def override(value, assignments):
     return _assigned(value, [_parsed(assignment) for assignment in assignments])
 
 
-def _parsed(assignment):
+def _parsed(assignment: str) -> tuple[list[str], Any, str]:
     """(names, new value as JSON has it, dotted path) of one assignment."""
     path, separator, text = assignment.partition("=")
     if not separator:
@@ -183,7 +188,7 @@ def _parsed(assignment):
     return path.split("."), new, path
 
 
-def _assigned(value, assignments, hint=typing.Any):
+def _assigned(value: Any, assignments: Sequence[tuple[list[str], Any, str]], hint: Any = typing.Any) -> Any:
     if not assignments:
         return value
     names, _, path = assignments[0]
@@ -213,11 +218,13 @@ def _assigned(value, assignments, hint=typing.Any):
     return dataclasses.replace(value, **changed)
 
 
-def _default(value):
+def _default(value: object) -> str:
     return f" It is {json.dumps(to_dict(value))} by default."
 
 
-def _assigned_places(values, assignments, hint):
+def _assigned_places(
+    values: tuple[Any, ...], assignments: Sequence[tuple[list[str], Any, str]], hint: Any
+) -> tuple[Any, ...]:
     """A tuple with assignments to its places, which numbers from 0 name."""
     changed, deeper = dict(enumerate(values)), {}
     for (name, *rest), new, path in assignments:
@@ -232,7 +239,7 @@ def _assigned_places(values, assignments, hint):
     return tuple(_assigned(value, deeper.get(place, [])) for place, value in changed.items())
 
 
-def _classes(hint):
+def _classes(hint: Any) -> list[str]:
     """Names of the configuration classes that an annotation allows."""
     if isinstance(hint, type) and typing.get_origin(hint) is None:
         return [name for name, cls in _CLASSES.items() if issubclass(cls, hint)] if hint is not object else []
@@ -242,17 +249,17 @@ def _classes(hint):
 _hints = functools.cache(typing.get_type_hints)
 
 
-def _hint(cls, name):
+def _hint(cls: type, name: str) -> Any:
     return _hints(cls)[name]
 
 
-def _check_type(value, cls, name, where, way_out=""):
+def _check_type(value: object, cls: type, name: str, where: str, way_out: str = "") -> None:
     hint = _hint(cls, name)
     if not _fits(value, hint):
         raise ConfigError(f"`{where}` must be {_describe(hint)}. Received: {where}={value!r}.{way_out}")
 
 
-def _describe(hint):
+def _describe(hint: Any) -> str:
     """An annotation as one reads it: `int`, `"a" or "b"`, `Temporal or LeaveLastOut`."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return " or ".join(map(_describe, typing.get_args(hint)))
@@ -269,7 +276,7 @@ def _describe(hint):
     return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint).replace("typing.", "")
 
 
-def _fits(value, hint):
+def _fits(value: object, hint: Any) -> bool:
     origin = typing.get_origin(hint)
     if hint is typing.Any:
         return True

@@ -2,19 +2,26 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.assembly import Assembly
 from tfrs_twotower.config import to_dict
+from tfrs_twotower.data import Queries
 from tfrs_twotower.data.ragged import ranges
 from tfrs_twotower.errors import ConfigError, EvaluationError, invalid, nearest
 from tfrs_twotower.evaluation import (
     SCORE,
     VIEWS,
+    Evaluation,
     PairScorer,
+    Scorer,
     collapse,
     compare,
     field_weights,
@@ -22,10 +29,13 @@ from tfrs_twotower.evaluation import (
     repeat_share,
     viewed,
 )
+from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.requests import as_ids, user_rows
 
 
-def evaluated(assembly, on, scores=None):
+def evaluated(
+    assembly: Assembly, on: str, scores: pd.DataFrame | None = None
+) -> tuple[dict[str, Evaluation], dict[str, Any]]:
     """Ranks the whole catalogue for every query of `on` ("test" or "validation") by the model and by each baseline.
 
     Args:
@@ -77,7 +87,9 @@ def evaluated(assembly, on, scores=None):
     }
 
 
-def _views(a, queries, scorers, judged):
+def _views(
+    a: Assembly, queries: Queries, scorers: Mapping[str, Scorer], judged: dict[str, Evaluation]
+) -> dict[str, dict[str, Any]]:
     """{view: {"queries", "targets", "metrics" and "intervals" by name}} of repeats and of discovery; {} without both.
 
     `judged` are the evaluations by the recipe's protocol, which may be one of the views.
@@ -97,7 +109,7 @@ def _views(a, queries, scorers, judged):
     } for view in VIEWS}
 
 
-def _protocol(recipe, evaluation, on):
+def _protocol(recipe: Recipe, evaluation: Evaluation, on: str) -> dict[str, Any]:
     return {
         "split": to_dict(recipe.split),
         "on": on,
@@ -112,7 +124,7 @@ def _protocol(recipe, evaluation, on):
     }
 
 
-def _frame_scorer(a, queries, frame):
+def _frame_scorer(a: Assembly, queries: Queries, frame: pd.DataFrame) -> PairScorer:
     """The `PairScorer` of a frame with user_id, item_id and score; other users and items are left out."""
     wanted = (c.USER_ID, c.ITEM_ID, SCORE)
     if not set(wanted) <= set(frame.columns):
@@ -135,7 +147,7 @@ def _frame_scorer(a, queries, frame):
     return PairScorer(rows, positions[taken], scores, len(queries), len(a.catalogue))
 
 
-def _asked_sha256(a, queries):
+def _asked_sha256(a: Assembly, queries: Queries) -> str:
     """SHA-256 of the queries: users, times and targets by their ids; equal for runs with the same queries."""
     targets, seen = viewed(queries, a.view)
     digest = hashlib.sha256(targets.offsets.astype("<i8").tobytes() + queries.timestamp.astype("<i8").tobytes())

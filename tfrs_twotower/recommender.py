@@ -320,7 +320,7 @@ class Recommender:
         }
         path = export(
             self.retriever, root or self.directory / runs.EXPORT, fields, [a.examples.raw_queries(rows, a.past_length)],
-            self._index_report, model_name=self.recipe.name, force=force,
+            self._index_report, model_name=self.recipe.name, force=force,  # type: ignore[arg-type]  # by `_index_for`
             least_version=1 if root else runs.next_version(self.directory), table=a.log.items.take(a.catalogue),
         )
         if root is None:

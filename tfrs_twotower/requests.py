@@ -1,16 +1,21 @@
 """What a served request would carry for a user of the log, now."""
 
+from collections.abc import Collection, Sequence
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.assembly import Assembly
+from tfrs_twotower.data import InteractionLog
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.features import key_dtype, to_tensor
 
 
-def as_ids(values, table, name):
+def as_ids(values: Collection[Any], table: pa.Table, name: str) -> pa.Array:
     """Ids as the log has them, text or whole numbers: "42" from a command line becomes 42 where ids are numbers.
 
     Raises:
@@ -25,14 +30,14 @@ def as_ids(values, table, name):
         ) from error
 
 
-def user_rows(log, user_ids):
+def user_rows(log: InteractionLog, user_ids: Collection[Any]) -> np.ndarray:
     """int64 [users]: rows of the user table; −1 for an unknown id."""
     values = as_ids(user_ids, log.users, c.USER_ID)
     found = pc.index_in(values, value_set=log.users[c.USER_ID].combine_chunks())
     return pc.fill_null(found, -1).to_numpy().astype(np.int64)
 
 
-def live_requests(assembly, user_ids):
+def live_requests(assembly: Assembly, user_ids: Collection[Any]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
     """Raw query features of users after the log's last event, and what they have seen.
 
     An unknown user gets missing values and an empty history; context columns are missing for everyone.
@@ -46,7 +51,7 @@ def live_requests(assembly, user_ids):
     taken = pa.array(np.where(rows >= 0, rows, 0), mask=rows < 0)
     item_ids = log.items[c.ITEM_ID].combine_chunks()
 
-    def column(name):
+    def column(name: str) -> pa.Array | pa.ChunkedArray:
         if name == c.USER_ID:
             return as_ids(user_ids, log.users, name)
         if name == c.TIMESTAMP:
@@ -59,7 +64,7 @@ def live_requests(assembly, user_ids):
             return log.users[name].take(taken)
         return pa.nulls(len(rows), log.context[name].type)
 
-    def _last(e):
+    def _last(e: np.ndarray) -> np.ndarray:
         return e[-assembly.past_length:]
 
     features = {name: to_tensor(column(name), spec) for name, spec in specs.items()}
@@ -67,12 +72,12 @@ def live_requests(assembly, user_ids):
     return features, to_tensor(seen, tf.TensorSpec([None, None], key_dtype(item_ids, c.ITEM_ID)))
 
 
-def _events(log, user):
+def _events(log: InteractionLog, user: int) -> np.ndarray:
     """int64: the log rows of a user; in a log without times the first with each item, as in a history."""
     rows = np.flatnonzero(log.user == user)
     return rows if log.timed else rows[np.sort(np.unique(log.item[rows], return_index=True)[1])]
 
 
-def _lists(arrays, kind):
+def _lists(arrays: Sequence[pa.Array], kind: pa.DataType) -> pa.ListArray:
     offsets = np.concatenate([[0], np.cumsum([len(a) for a in arrays])])
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.concat_arrays([a.cast(kind) for a in arrays]))

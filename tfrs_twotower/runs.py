@@ -6,7 +6,9 @@ import datetime
 import json
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from tfrs_twotower.errors import ConfigError, TrainingError, invalid
 from tfrs_twotower.exporting import publishing
 from tfrs_twotower.exporting.rollbacks import rollbacks
 from tfrs_twotower.features import with_layers_in
-from tfrs_twotower.models import ScoreWeights
+from tfrs_twotower.models import ScoreWeights, TwoTowerModel
 from tfrs_twotower.recipe import Recipe
 
 CONFIG, METRICS, REJECTED, REFUSED = "config.json", "metrics.json", "rejected.parquet", "refused.json"
@@ -26,7 +28,7 @@ LAYERS = "layers"
 _FIELDS, _DONE = "fields.npz", "done.json"
 
 
-def create(root, name):
+def create(root: str | Path, name: str) -> Path:
     """Makes `root/name/<time>` and points `root/name/latest` to it.
 
     Returns:
@@ -51,7 +53,7 @@ def create(root, name):
 
 
 @contextlib.contextmanager
-def writing(directory):
+def writing(directory: str | Path) -> Iterator[None]:
     """Keeps other processes from writing to a run's folder while the block runs; it is made where it is missing.
 
     The system lets go of it when the process dies. A folder in which the block wrote nothing is removed.
@@ -79,7 +81,7 @@ def writing(directory):
                     os.rmdir(directory)
 
 
-def point_latest(directory):
+def point_latest(directory: str | Path) -> None:
     """Points `latest` beside `directory` to it, in one step."""
     directory = Path(directory)
     aside = directory.parent / f".latest-{os.getpid()}"
@@ -89,13 +91,13 @@ def point_latest(directory):
     flush(directory.parent)
 
 
-def next_version(directory):
+def next_version(directory: str | Path) -> int:
     """The number of a run's next version: versions count up over all runs of a recipe, so that a server that follows
     `latest` sees a new number."""
     return max(map(publishing.next_version, Path(directory).parent.glob(f"*/{EXPORT}")), default=1)
 
 
-def write_json(path, value):
+def write_json(path: str | Path, value: Any) -> None:
     """Writes JSON beside the file and renames it, so that a reader never meets half a file."""
     path = Path(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -155,7 +157,7 @@ class Weights:
     trained_until: int
 
 
-def weights(directory, space=None):
+def weights(directory: str | Path, space: str | None = None) -> Weights:
     """The `Weights` that a run serves: those of its refit or, if it has none, of its first training.
 
     With the id of an embedding `space`: the weights that made it.
@@ -174,12 +176,12 @@ def weights(directory, space=None):
     raise ConfigError(invalid("run", f"have trained the exported version, of the space {space}", spaces, way_out))
 
 
-def write_refit(directory, refit):
+def write_refit(directory: str | Path, refit: Refit) -> None:
     """Writes a `Refit`; from now on its weights are served."""
     write_json(Path(directory) / REFIT / _DONE, vars(refit))
 
 
-def read_refit(directory):
+def read_refit(directory: str | Path) -> Refit | None:
     """The `Refit` of a run; None if there is none or it is not finished.
 
     Raises:
@@ -197,7 +199,7 @@ def read_refit(directory):
         raise ConfigError(f"{path} cannot be read ({error}). {way_out}") from error
 
 
-def check_passed(directory, way_out):
+def check_passed(directory: str | Path, way_out: str) -> None:
     """Raises `ConfigError` for the run of an update that did not pass its gate; `way_out` ends its message."""
     file = Path(directory) / REFUSED
     if file.exists():
@@ -206,19 +208,19 @@ def check_passed(directory, way_out):
         raise ConfigError(invalid("run", rule, str(directory), f"Refused: {reason} {way_out}"))
 
 
-def keep_layers(recipe, directory):
+def keep_layers(recipe: Recipe, directory: str | Path) -> Recipe:
     """The recipe, whose Keras layers of one's own are files of the run from now on."""
     folder = Path(directory) / LAYERS
     schema = None if recipe.schema is None else with_layers_in(folder, recipe.schema)
     return dataclasses.replace(recipe, schema=schema, derived=with_layers_in(folder, recipe.derived))
 
 
-def write_config(directory, config):
+def write_config(directory: str | Path, config: RunConfig) -> None:
     """Keeps a `RunConfig`."""
     write_json(Path(directory) / CONFIG, {**vars(config), "recipe": to_dict(config.recipe)})
 
 
-def read_config(directory):
+def read_config(directory: str | Path) -> RunConfig:
     """The `RunConfig` of a run.
 
     Raises:
@@ -234,7 +236,7 @@ def read_config(directory):
         raise ConfigError(f"{path} cannot be read ({error}). Name a folder that `twotower train` wrote.") from error
 
 
-def lineage(directory):
+def lineage(directory: str | Path) -> list[dict[str, Any]]:
     """The ancestry of a run: a list of dicts, from this run back to the first training.
 
     Each has run (its folder's name), code, data (SHA-256 of the log), seed, trained_until and embedding_space (of the
@@ -266,25 +268,25 @@ def lineage(directory):
     return chain
 
 
-def score_weights(directory):
+def score_weights(directory: str | Path) -> ScoreWeights:
     """The `ScoreWeights` of a run; zeros of a run that stopped before they were chosen."""
     file = Path(directory) / POPULARITY
     kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"weight": 0.0}
     return ScoreWeights(kept["weight"], kept.get("neighbours", 0.0), kept.get("repeats", 0.0))
 
 
-def has_fields(folder):
+def has_fields(folder: str | Path) -> bool:
     """Whether a training has begun in the folder of its checkpoints."""
     return (Path(folder) / _FIELDS).is_file()
 
 
-def test_metrics(directory):
+def test_metrics(directory: str | Path) -> dict[str, float] | None:
     """{metric: value} of a run on its test queries, from `metrics.json`; None if there is no such file."""
     file = Path(directory) / METRICS
     return json.loads(file.read_text(encoding="utf-8"))["test"] if file.exists() else None
 
 
-def write_fields(folder, model):
+def write_fields(folder: str | Path, model: TwoTowerModel) -> None:
     """Writes the fields' vocabularies and statistics as plain arrays into a training's folder."""
     arrays = {}
     for side, tower in (("query", model.query_tower), ("candidate", model.candidate_tower)):
@@ -297,7 +299,7 @@ def write_fields(folder, model):
     os.replace(folder / f".{_FIELDS}", folder / _FIELDS)
 
 
-def read_fields(folder):
+def read_fields(folder: str | Path) -> dict[str, dict[str, dict[str, np.ndarray]]]:
     """The states that `write_fields` kept: {side: what `Tower.state` returned}.
 
     Raises:

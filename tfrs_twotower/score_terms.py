@@ -2,22 +2,28 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import Ragged
-from tfrs_twotower.evaluation import DotScorer, Popularity, TrainingEvents, history_matrix
+from tfrs_twotower.data import History, InteractionLog, Queries, Ragged
+from tfrs_twotower.evaluation import DotScorer, Popularity, Scorer, TrainingEvents, history_matrix
 from tfrs_twotower.exporting import log_popularity
 from tfrs_twotower.features import fingerprints, key_dtype, to_tensor
-from tfrs_twotower.models import middle, repeated
+from tfrs_twotower.models import NeighbourVectors, middle, repeated
 from tfrs_twotower.models.repeats import NONE
+from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.training import NeighbourFit, neighbours, pooled
 
 _EVENTS = 5_000_000  # the newest so many say what is near what
-_SETTINGS = object()
+_SETTINGS: Any = object()  # in place of a half-life
 _PAST = 2**22  # events of pasts read at a time
+
+_Value = TypeVar("_Value")
 
 
 class ScoreTerms:
@@ -37,7 +43,10 @@ class ScoreTerms:
       events: the `TrainingEvents`.
     """
 
-    def __init__(self, log, known, catalogue, counts, history, request_time, settings, seed):
+    def __init__(
+        self, log: InteractionLog, known: np.ndarray, catalogue: np.ndarray, counts: np.ndarray, history: History,
+        request_time: bool, settings: ModelConfig, seed: int,
+    ) -> None:
         self._log, self._known, self._catalogue, self._counts = log, known, catalogue, counts
         self._history, self._request_time = history, request_time
         self.settings, self._seed = settings, seed
@@ -47,11 +56,11 @@ class ScoreTerms:
         self.events = TrainingEvents(log.user[known], self.positions(log.item[known]), log.timestamp[known],
                                      len(catalogue))
 
-    def positions(self, items):
+    def positions(self, items: np.ndarray) -> np.ndarray:
         """Catalogue positions of item rows; −1 outside the catalogue."""
         return self._places[items]
 
-    def popular(self, half_life):
+    def popular(self, half_life: float | None) -> np.ndarray:
         """float64 [catalogue]: training events of each item; one `half_life` days older than the newest counts half.
 
         They sum to the number of events; then an item with any event is raised to 1 at least. None: all count alike.
@@ -65,28 +74,28 @@ class ScoreTerms:
         return np.maximum(weight * (counts.sum() / weight.sum()), np.minimum(counts, 1.0))
 
     @functools.cached_property
-    def log_popularity(self):
+    def log_popularity(self) -> np.ndarray:
         """float32 [catalogue]: log p(item)."""
         return log_popularity(self.popular(self.settings.popularity_half_lives[0]))
 
     @functools.cached_property
-    def neighbours(self):
+    def neighbours(self) -> NeighbourVectors:
         """The `NeighbourVectors`."""
         return self._fit().vectors(self.settings.neighbours.penalties[0], self.settings.neighbours.dim, self._seed)
 
-    def keep_neighbours(self, folder):
+    def keep_neighbours(self, folder: str | Path) -> None:
         """Writes them beside the checkpoints of their training."""
         neighbours.keep(folder, self._item_keys, self.neighbours)
 
-    def read_neighbours(self, folder):
+    def read_neighbours(self, folder: str | Path) -> None:
         """Takes those that `keep_neighbours` wrote, in this run or in another one of the same items."""
         self.neighbours = neighbours.kept(folder, self._item_keys)
 
-    def pooled(self, queries):
+    def pooled(self, queries: Queries) -> np.ndarray:
         """As `pooled_at`, of `Queries`; it is kept until others are asked for."""
         return self._kept("pooled", queries, None, lambda: self.pooled_at(queries.row))
 
-    def pooled_at(self, rows):
+    def pooled_at(self, rows: np.ndarray) -> np.ndarray:
         """float32 [rows, dim]: the vector of what the users had before log rows."""
         length, size = self.settings.neighbours.length, len(self._catalogue)
         return np.concatenate([
@@ -94,7 +103,7 @@ class ScoreTerms:
             for part in _blocks(rows, length)
         ])
 
-    def histories(self, rows, length):
+    def histories(self, rows: np.ndarray, length: int) -> Ragged:
         """`Ragged`, a row each: catalogue positions of the newest `length` items before log rows, oldest first.
 
         −1 stands for an item outside the catalogue.
@@ -106,7 +115,7 @@ class ScoreTerms:
             lengths.append((past >= 0).sum(axis=1))
         return Ragged.from_lengths(self.positions(np.concatenate(items)), np.concatenate(lengths))
 
-    def repeated(self, queries, half_life=_SETTINGS):
+    def repeated(self, queries: Queries, half_life: float | None = _SETTINGS) -> tuple[Ragged, np.ndarray]:
         """(`Ragged` of catalogue positions, float32 values): what each query's user had before; kept as `pooled`.
 
         half_life: days or None; by default that of the settings.
@@ -114,7 +123,7 @@ class ScoreTerms:
         half_life = self.settings.repeats.half_lives[0] if half_life is _SETTINGS else half_life
         return self._kept("repeated", queries, half_life, lambda: self._repeated_at(queries.row, half_life))
 
-    def _repeated_at(self, rows, half_life):
+    def _repeated_at(self, rows: np.ndarray, half_life: float | None) -> tuple[Ragged, np.ndarray]:
         length, codes, values, lengths = self.settings.repeats.length, [], [], []
         for part in _blocks(rows, length):
             items, times = self._history.before(part, length)
@@ -127,7 +136,7 @@ class ScoreTerms:
             lengths.append(there.sum(axis=1))
         return Ragged.from_lengths(np.concatenate(codes), np.concatenate(lengths)), np.concatenate(values)
 
-    def choose(self, queries, measure):
+    def choose(self, queries: Queries, measure: Callable[[Scorer], float]) -> None:
         """Keeps, of several half-lives and penalties, those that rank `queries` best without the towers.
 
         Popularity's half-life is chosen by popularity alone; then that of repeats, and the penalty of neighbours, each
@@ -139,7 +148,7 @@ class ScoreTerms:
         """
         nothing, settings = np.zeros([len(queries), 1]), self.settings
 
-        def best(choices, scorer):
+        def best(choices: Sequence[_Value], scorer: Callable[[_Value], Scorer]) -> _Value:
             return max(choices, key=lambda choice: measure(scorer(choice)))
 
         if len(settings.popularity_half_lives) > 1:
@@ -150,7 +159,7 @@ class ScoreTerms:
         if settings.repeats and len(settings.repeats.half_lives) > 1:
             weight, no_item = middle(settings.repeats.weights), np.zeros([len(self._catalogue), 1])
 
-            def had(half_life):
+            def had(half_life: float | None) -> DotScorer:
                 positions, values = self.repeated(queries, half_life)
                 return DotScorer(nothing, no_item, self.log_popularity, (positions, weight * values))
 
@@ -159,7 +168,7 @@ class ScoreTerms:
         if settings.neighbours and len(settings.neighbours.penalties) > 1:
             fit, found, weight = self._fit(), {}, middle(settings.neighbours.weights)
 
-            def near(penalty):
+            def near(penalty: float) -> DotScorer:
                 self._last.clear()
                 self.neighbours = found[penalty] = fit.vectors(penalty, settings.neighbours.dim, self._seed)
                 return DotScorer(weight * self.pooled(queries), self.neighbours.items, self.log_popularity)
@@ -169,27 +178,27 @@ class ScoreTerms:
             self.neighbours = found[penalty]
             self._keep(neighbours=dataclasses.replace(settings.neighbours, penalties=(penalty,)))
 
-    def _keep(self, **settings):
+    def _keep(self, **settings: Any) -> None:
         self.settings = dataclasses.replace(self.settings, **settings)
 
-    def _fit(self):
+    def _fit(self) -> NeighbourFit:
         users, items = self.events.users[-_EVENTS:], self.events.items[-_EVENTS:]
         newest = dataclasses.replace(self.events, users=users, items=items)
         return NeighbourFit(newest.visits(), self.settings.neighbours.items)
 
-    def _kept(self, name, queries, setting, make):
+    def _kept(self, name: str, queries: Queries, setting: float | None, make: Callable[[], _Value]) -> _Value:
         last = self._last.get(name)
         if last is None or last[0] is not queries or last[1] != setting:
             last = self._last[name] = queries, setting, make()
         return last[2]
 
     @functools.cached_property
-    def _item_keys(self):
+    def _item_keys(self) -> np.ndarray:
         """int64 [catalogue]: fingerprints of the items' ids, which name them in another run."""
         ids = self._log.items[c.ITEM_ID].take(self._catalogue)
         return fingerprints(to_tensor(ids, tf.TensorSpec([None], key_dtype(ids, c.ITEM_ID)))).numpy()
 
 
-def _blocks(rows, length):
+def _blocks(rows: np.ndarray, length: int) -> list[np.ndarray]:
     step = max(_PAST // length, 1)
     return [rows[i: i + step] for i in range(0, len(rows), step)]

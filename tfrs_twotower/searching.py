@@ -4,9 +4,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.assembly import Assembly
 from tfrs_twotower.exporting import PastVectors, Retriever, Similarity, searched_candidates, searched_queries
 from tfrs_twotower.features import key_dtype, to_tensor
-from tfrs_twotower.index import build
+from tfrs_twotower.index import CandidateIndex, IndexConfig, IndexReport, build
 from tfrs_twotower.models import ScoreWeights, middle
 
 _TUNING_QUERIES = 2_000  # queries by which an index is tuned and measured
@@ -20,10 +21,10 @@ class Validation:
       assembly: an `Assembly`.
     """
 
-    def __init__(self, assembly):
+    def __init__(self, assembly: Assembly) -> None:
         self._assembly, self._queries = assembly, assembly.validation_queries()
 
-    def by_weights(self):
+    def by_weights(self) -> dict[ScoreWeights, dict[str, float]]:
         """{`ScoreWeights`: metrics} of those of the recipe that were tried, the best ones first.
 
         One weight after the other is chosen, in two rounds, each from its middle value: another one must be better by
@@ -32,13 +33,14 @@ class Validation:
         generator is asked for a good head and for a deep list.
         """
         a, queries, model = self._assembly, self._queries, self._assembly.recipe.model
+        towers: tuple[np.ndarray, np.ndarray]
         towers, judged = a.towers(queries), {}
         terms = {"neighbours": model.neighbours, "repeats": model.repeats}
         tried = {"popularity": model.popularity_weights, **{name: t.weights for name, t in terms.items() if t}}
         best = ScoreWeights(**{name: middle(choices) for name, choices in tried.items()})
         wanted = (a.recipe.training.monitor, f"recall@{max(a.recipe.evaluation.ks)}")
 
-        def value(weights):  # [queries]
+        def value(weights: ScoreWeights) -> np.ndarray:  # [queries]
             if weights not in judged:
                 judged[weights] = a.judge(queries, a.scorer(queries, *towers, weights), bootstrap=0)
             first, this = next(iter(judged.values())).per_query, judged[weights].per_query
@@ -52,11 +54,11 @@ class Validation:
                 best = other
         return {weights: judged[weights].metrics for weights in (best, *judged)}
 
-    def __call__(self):
+    def __call__(self) -> dict[str, float]:
         return next(iter(self.by_weights().values()))
 
 
-def tuned_index(assembly, config):
+def tuned_index(assembly: Assembly, config: IndexConfig) -> tuple[CandidateIndex, IndexReport]:
     """(index, report) over the catalogue's vectors, tuned to `config`'s target recall by real queries."""
     a, seed = assembly, assembly.recipe.training.seed
     rng, held_out = np.random.default_rng(seed), a.split.validation.row
@@ -71,7 +73,7 @@ def tuned_index(assembly, config):
     return build(config, candidates, queries if len(queries) >= _LEAST_QUERIES else None, seed=seed)
 
 
-def retriever(assembly, index):
+def retriever(assembly: Assembly, index: CandidateIndex | None) -> Retriever:
     """The `Retriever` of a trained model, over an index of `tuned_index`."""
     a = assembly
     past, weight = None, a.weights.neighbours * a.model.temperature

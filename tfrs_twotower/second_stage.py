@@ -1,13 +1,17 @@
 """The reranker of a model in training and in evaluation: its loss, its scores, and its weights."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.data import Ragged
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.evaluation import RerankedScorer
+from tfrs_twotower.evaluation import DotScorer, RerankedScorer
 from tfrs_twotower.features import derive_seed
-from tfrs_twotower.rerankers import RerankerLoss, Reranking
-from tfrs_twotower.towers import InterestEncoder
+from tfrs_twotower.rerankers import RerankerConfig, RerankerLoss, Reranking
+from tfrs_twotower.towers import EnsembleTower, InterestEncoder, Tower
+from tfrs_twotower.training import Examples
 
 _BLOCK = 4096  # items read at a time
 _PAIRS = 2**16  # pairs rescored at a time
@@ -29,7 +33,10 @@ class SecondStage:
       ConfigError: the query tower gives several vectors.
     """
 
-    def __init__(self, config, query_tower, candidate_tower, examples, catalogue, shown, seed):
+    def __init__(
+        self, config: RerankerConfig, query_tower: Tower | EnsembleTower, candidate_tower: Tower | EnsembleTower,
+        examples: Examples, catalogue: np.ndarray, shown: np.ndarray, seed: int,
+    ) -> None:
         if isinstance(query_tower.encoder, InterestEncoder):
             raise ConfigError(
                 "A reranker reads one vector of a query, and this query encoder gives several interests. Leave "
@@ -46,13 +53,13 @@ class SecondStage:
         self._candidate(examples.candidates(catalogue[:1]))
         self._added(examples.queries(np.zeros(1, np.int64)), self._candidate(examples.candidates(catalogue[:1]))[None])
 
-    def reranking(self):
+    def reranking(self) -> Reranking:
         """The `Reranking` of the catalogue, by the weights as they are."""
         blocks = range(0, len(self._catalogue), _BLOCK)
         parts = [self._read(self._examples.candidates(self._catalogue[i: i + _BLOCK])) for i in blocks]
         return Reranking(self._reranker, np.concatenate(parts))
 
-    def scorer(self, retrieval, rows, exclude):
+    def scorer(self, retrieval: DotScorer, rows: np.ndarray, exclude: Ragged | None) -> RerankedScorer:
         """The `RerankedScorer` of a `DotScorer` whose queries are log rows, by the current weights.
 
         Args:
@@ -61,7 +68,7 @@ class SecondStage:
         """
         items = self.reranking().items
 
-        def rescore(start, stop, positions):
+        def rescore(start: int, stop: int, positions: tf.Tensor) -> tf.Tensor:
             step, parts = max(1, _PAIRS // positions.shape[1]), []
             for i in range(start, stop, step):
                 part = slice(i, min(i + step, stop))
@@ -71,7 +78,7 @@ class SecondStage:
 
         return RerankedScorer(retrieval, rescore, self._reranker.top, exclude)
 
-    def field_weights(self, rows, top):
+    def field_weights(self, rows: np.ndarray, top: np.ndarray) -> dict[str, float] | None:
         """{field: mean weight} over what is retrieved for queries; None for a reranker that weighs no fields.
 
         Args:
@@ -86,8 +93,8 @@ class SecondStage:
         weights = self._reranker.field_weights(query, tf.gather(self.reranking().items, places)).numpy()
         return dict(zip(self._reranker.names, weights.mean(axis=(0, 1)).astype(float).round(4).tolist()))
 
-    def _candidate(self, encoded):
+    def _candidate(self, encoded: dict[str, Any]) -> tf.Tensor:
         return self._reranker.candidate(encoded, self._towers[1](encoded))
 
-    def _added(self, encoded, candidates):
+    def _added(self, encoded: dict[str, Any], candidates: tf.Tensor) -> tf.Tensor:
         return self._reranker(self._reranker.query(encoded, self._towers[0](encoded)), candidates)

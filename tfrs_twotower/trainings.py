@@ -2,14 +2,24 @@
 
 import dataclasses
 import uuid
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
 from tfrs_twotower import runs
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower.assembly import Assembly, assemble
+from tfrs_twotower.data import InteractionLog
+from tfrs_twotower.features import Field
+from tfrs_twotower.models import ScoreWeights
+from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.training import fit, is_chief, of_chief, restore_best
 
 
-def begun(recipe, log, folder, new, parent=None, held_out=True):
+def begun(
+    recipe: Recipe, log: InteractionLog, folder: Path, new: bool, parent: Path | None = None, held_out: bool = True
+) -> Assembly:
     """The `Assembly` of a training that begins in a folder, or goes on there.
 
     Args:
@@ -27,7 +37,7 @@ def begun(recipe, log, folder, new, parent=None, held_out=True):
     return a
 
 
-def restored(recipe, log, folder, held_out=True):
+def restored(recipe: Recipe, log: InteractionLog, folder: Path, held_out: bool = True) -> Assembly:
     """The `Assembly` of a training of the run `folder.parent`, with the weights that it ended with."""
     a = assemble(recipe, log, runs.read_fields(folder), held_out=held_out)
     a.model(next(iter(a.batches.dataset(0, 1))))
@@ -36,7 +46,10 @@ def restored(recipe, log, folder, held_out=True):
     return a
 
 
-def refit(judged, directory, parent, epochs, verbose=1, callbacks=()):
+def refit(
+    judged: Assembly, directory: Path, parent: Path | None, epochs: int, verbose: int = 1,
+    callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+) -> Assembly:
     """Trains once more, from the same start and with the same settings, on the held-out events too.
 
     Nothing is validated. It runs the number of epochs that validation chose; each has more steps, as there are more
@@ -76,7 +89,7 @@ def refit(judged, directory, parent, epochs, verbose=1, callbacks=()):
     return a
 
 
-def _weighing_as(recipe, weights):
+def _weighing_as(recipe: Recipe, weights: ScoreWeights) -> Recipe:
     """The recipe with these `ScoreWeights` alone to choose from; a term without weight goes."""
     model = recipe.model
     terms: dict[str, Any] = {"popularity_weights": (weights.popularity,)}
@@ -86,5 +99,5 @@ def _weighing_as(recipe, weights):
     return dataclasses.replace(recipe, model=dataclasses.replace(model, **terms))
 
 
-def _every(field):
+def _every(field: Field) -> bool:
     return True

@@ -5,11 +5,12 @@ import dataclasses
 from tfrs_twotower.data import RandomPerUser, Temporal
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import History, Sequence, Time
+from tfrs_twotower.recipe import Recipe
 
 _WAY_OUT = "Name the time's column (`--timestamp COLUMN`, in Python `Columns(timestamp=...)`), or"
 
 
-def without_times(recipe):
+def without_times(recipe: Recipe) -> Recipe:
     """The recipe with `RandomPerUser` in place of `Temporal`, with the same fractions.
 
     Raises:
@@ -32,5 +33,5 @@ def without_times(recipe):
     return dataclasses.replace(recipe, split=split)
 
 
-def _needs(what, otherwise):
+def _needs(what: str, otherwise: str) -> ConfigError:
     return ConfigError(f"The log has no times, and {what} goes by them. {_WAY_OUT} {otherwise}.")

@@ -2,11 +2,18 @@
 
 import argparse
 import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.cli import options
 from tfrs_twotower.cli.reading import add_layout, read_as
 from tfrs_twotower.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tfrs_twotower.data import Files
 
 DESCRIPTION = """\
 Writes a first version of a model from an item table alone: lists in place of trained towers. It is an ordinary
@@ -31,7 +38,7 @@ _TYPES = ("text", "whole", "number", "texts", "wholes")
 _SEPARATOR = "|"
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "cold", run, "a first version to serve, before there is data", DESCRIPTION)
     parser.add_argument("items", metavar="ITEMS", help="the item table: Parquet or CSV, a file, a folder or a pattern")
@@ -51,7 +58,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     """Reads the table, writes the version, points `latest` to it."""
     import tensorflow as tf
 
@@ -76,7 +83,7 @@ def run(args):
     print(f"{items.num_rows:,} items, {retriever.dim - 1:,} lists by context: {path}")
 
 
-def _table(source):
+def _table(source: "Files") -> "pa.Table":
     from tfrs_twotower.data.source import bad_lines, notes_of
 
     table = source.items()
@@ -87,7 +94,7 @@ def _table(source):
     return table
 
 
-def _split(items, field, column):
+def _split(items: "pa.Table", field: str, column: str) -> "pa.Table":
     """The table with the texts of a column that stand for several values as lists."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -109,12 +116,12 @@ def _split(items, field, column):
     return items.set_column(items.column_names.index(column), column, values)
 
 
-def _lists(source, field):
+def _lists(source: "Files", field: str) -> dict[Any, list[Any]]:
     """{value: item ids in the order of the rows}."""
     from tfrs_twotower.data.source import check_columns
 
     table = _table(source)
-    check_columns({"the context": field}, table.column_names, source.items_path)
+    check_columns({"the context": field}, table.column_names, source.items_path)  # type: ignore[arg-type]  # is set
     lists: dict = {}
     for value, item in zip(table[field].to_pylist(), table[c.ITEM_ID].to_pylist()):
         if value is not None:
@@ -122,14 +129,14 @@ def _lists(source, field):
     return lists
 
 
-def _spec(kind):
+def _spec(kind: str) -> tuple[list[None], str]:
     """(shape, dtype's name) of a type."""
     shape = [None, None] if kind.endswith("s") else [None]
     return shape, {"text": "string", "whole": "int64", "number": "float32"}[kind.removesuffix("s")]
 
 
-def _rule(kind):
-    def read(text):
+def _rule(kind: str) -> Callable[[str], tuple[str, str, str]]:
+    def read(text: str) -> tuple[str, str, str]:
         field, separator, value = text.partition("=")
         if not (field and separator and value):
             raise argparse.ArgumentTypeError(f"must look like FIELD=…, not {text!r}")
@@ -138,7 +145,7 @@ def _rule(kind):
     return read
 
 
-def _input(text):
+def _input(text: str) -> tuple[str, str]:
     name, _, kind = text.partition("=")
     if not name or kind not in _TYPES:
         raise argparse.ArgumentTypeError(f"must be NAME=TYPE with one of {', '.join(_TYPES)}, not {text!r}")

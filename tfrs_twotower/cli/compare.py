@@ -1,10 +1,16 @@
 """`twotower compare`: runs side by side, on the same queries."""
 
+import argparse
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower.cli import options
 from tfrs_twotower.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from tfrs_twotower.evaluation import PerQuery
 
 DESCRIPTION = """\
 Prints the metrics of two runs or more, and the difference of each to the first, with the 95% interval of a paired
@@ -15,7 +21,7 @@ bootstrap. All runs must have been evaluated on the same queries; others are ref
 """
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "compare", run, "runs side by side, with paired intervals", DESCRIPTION)
     parser.add_argument("runs", metavar="RUN", nargs="+", help="two runs or more; the others are compared to the first")
@@ -25,7 +31,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     """Compares."""
     if len(args.runs) < 2:
         raise ConfigError(f"`RUN` must name two runs or more. Received: {args.runs[0]}. Add one to compare it with.")
@@ -41,7 +47,10 @@ def run(args):
     print(json.dumps(rows, indent=2) if args.json else paired_table(rows, metrics))
 
 
-def _row(name, found, first, metrics, compare):
+def _row(
+    name: str, found: "PerQuery", first: "PerQuery | None", metrics: Sequence[str],
+    compare: Callable[["PerQuery", "PerQuery"], dict[str, Any]],
+) -> dict[str, Any]:
     """{"run", "queries", metric: {"value", "difference", "interval"}}; the first run has no difference."""
     import numpy as np
 
@@ -58,5 +67,5 @@ def _row(name, found, first, metrics, compare):
     return row
 
 
-def _name(folder):
+def _name(folder: str | Path) -> str:
     return f"{Path(folder).parent.name}/{Path(folder).name}"

@@ -1,5 +1,6 @@
 """`twotower consume`: events from a Redis stream into a store."""
 
+import argparse
 import logging
 import signal
 import threading
@@ -22,7 +23,7 @@ not finish within a minute goes to another.
 """
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "consume", run, "record events from a Redis stream", DESCRIPTION)
     parser.add_argument("url", metavar="REDIS", help="the server of the stream, as redis://localhost:6379/0")
@@ -35,7 +36,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     """Consumes until SIGTERM or SIGINT; what was taken is finished first."""
     from tfrs_twotower.online import without_password
     from tfrs_twotower.online.stream_consumer import StreamConsumer

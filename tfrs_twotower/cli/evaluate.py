@@ -1,10 +1,15 @@
 """`twotower evaluate`: the metrics of a trained run, again."""
 
+import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from tfrs_twotower.cli import options
 from tfrs_twotower.cli.headline import headline, sentence
 from tfrs_twotower.errors import ConfigError, invalid
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DESCRIPTION = """\
 Ranks the whole catalogue for every validation or test query of a run, beside its baselines. This measures the run's
@@ -19,7 +24,7 @@ columns user_id, item_id and score. Items without a score rank after all items w
 """
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "evaluate", run, "measure a trained run", DESCRIPTION)
     options.add_run(parser)
@@ -29,7 +34,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     """Evaluates."""
     directory = options.run_directory(args.run_directory)
     from tfrs_twotower.cli.training import dump, keep_per_query, outcome_tables, print_skipped
@@ -50,7 +55,7 @@ def run(args):
         print(f"{sentence(headline(metrics, recommender.recipe.training.monitor))}.")
 
 
-def _scores(path):
+def _scores(path: str) -> "pd.DataFrame":
     """The frame of a Parquet or CSV file; ids stay as they are written."""
     import pandas as pd
 

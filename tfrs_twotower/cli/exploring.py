@@ -1,12 +1,19 @@
 """What `twotower serve` needs to explore new items."""
 
+import argparse
 import dataclasses
+from typing import TYPE_CHECKING
 
 from tfrs_twotower.cli import options
 from tfrs_twotower.errors import ConfigError, invalid
 
+if TYPE_CHECKING:
+    from tfrs_twotower.exploration import ExploredItems, Exposures, FreshChannel
+    from tfrs_twotower.freshness import FreshItems
+    from tfrs_twotower.online import Stores
 
-def add_arguments(parser):
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds `--explore` and what belongs to it."""
     group = parser.add_argument_group("exploration of new items (docs/cold_start.md)")
     group.add_argument("--explore", metavar="FILE",
@@ -21,7 +28,9 @@ def add_arguments(parser):
                        "(default: %(default)s)")
 
 
-def explored(args, stores, fresh):
+def explored(
+    args: argparse.Namespace, stores: "Stores | None", fresh: "FreshItems | None"
+) -> "tuple[Stores | None, FreshItems | ExploredItems | None, tuple[FreshChannel, ...], tuple[Exposures, ...]]":
     """(stores, fresh, channels, what to close) for `Server`, with exploration where it is asked for.
 
     Raises:

@@ -1,5 +1,6 @@
 """`twotower export`: writes a trained run as SavedModels."""
 
+import argparse
 from pathlib import Path
 
 from tfrs_twotower.cli import options
@@ -21,7 +22,7 @@ Flavours:
 """
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "export", run, "write a run as a SavedModel", DESCRIPTION)
     options.add_run(parser)
@@ -32,7 +33,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     """Exports and prints each version's path."""
     directory = options.run_directory(args.run_directory)
     from tfrs_twotower.recommender import Recommender

@@ -1,9 +1,12 @@
 """A run in one line: its metric beside its best baseline's, from `metrics.json`, without TensorFlow."""
 
+from collections.abc import Mapping
+from typing import Any
+
 _OWN = ("retrieval", "scores")  # stand among the baselines and are none: the model's own first stage, anybody's scores
 
 
-def headline(metrics, metric):
+def headline(metrics: Mapping[str, Any], metric: str) -> dict[str, Any]:
     """{"metric", "on", "value", "baseline", "baseline_value", "difference", "interval"} of a run.
 
     Args:
@@ -25,7 +28,7 @@ def headline(metrics, metric):
     }
 
 
-def sentence(found):
+def sentence(found: Mapping[str, Any]) -> str:
     """`headline`'s dict as one line."""
     text = f"{found['metric']} {_short(found['value'])}"
     if found["baseline"] is None:
@@ -38,10 +41,10 @@ def sentence(found):
     return f"{text} [{_signed(low)}, {_signed(high)}], {word}"
 
 
-def _short(value):
+def _short(value: float) -> str:
     return f"{value:.4f}".removeprefix("0")
 
 
-def _signed(value):
+def _signed(value: float) -> str:
     text = f"{value:+.4f}"
     return text[0] + text[1:].removeprefix("0")

@@ -1,5 +1,7 @@
 """`twotower index`: builds and measures an index without exporting it."""
 
+import argparse
+
 from tfrs_twotower.cli import options
 
 DESCRIPTION = """\
@@ -12,7 +14,7 @@ The names of --set are the fields of the recipe's `index`. The run's export stay
 """
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "index", run, "build and measure an index", DESCRIPTION)
     options.add_run(parser)
@@ -21,7 +23,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     """Builds and prints the report as JSON."""
     directory = options.run_directory(args.run_directory)
     from tfrs_twotower.cli.training import dump

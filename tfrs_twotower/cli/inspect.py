@@ -1,8 +1,11 @@
 """`twotower inspect`: what a run or an export holds, without loading TensorFlow."""
 
+import argparse
 import datetime
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tfrs_twotower.cli import options
 from tfrs_twotower.errors import ConfigError
@@ -15,7 +18,7 @@ Prints what a run or an exported version is: features, sizes, index, metrics, ve
 """
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "inspect", run, "what a run or an export holds", DESCRIPTION)
     parser.add_argument("path", metavar="PATH", help="a run's folder, or a version's folder of an export")
@@ -23,7 +26,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     """Prints."""
     path = Path(args.path)
     found = {
@@ -53,14 +56,14 @@ def run(args):
         raise ConfigError(f"{path} holds files that this version did not write: {error!r} is missing.") from error
 
 
-def _read(path):
+def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON: {error}.") from error
 
 
-def _print_manifest(manifest):
+def _print_manifest(manifest: Mapping[str, Any]) -> None:
     index = manifest["index"]
     recall = f"recall@{index['k']}"
     print(f"model            {manifest['model']}, version {manifest['version']}, of {manifest['created']}")
@@ -81,7 +84,7 @@ def _print_manifest(manifest):
     _print_schema(manifest["schema"])
 
 
-def _print_recipe(recipe, metrics):
+def _print_recipe(recipe: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> None:
     print(f"recipe           {recipe['name']}")
     _print_schema(recipe["schema"])
     training = recipe["training"]
@@ -91,7 +94,7 @@ def _print_recipe(recipe, metrics):
         print_field_weights(metrics.get("field_weights", {}))
 
 
-def print_field_weights(weights):
+def print_field_weights(weights: Mapping[str, Mapping[str, float]]) -> None:
     """Prints {side: {field: mean weight}}, the largest first; nothing where no encoder weighs its fields."""
     for side, fields in weights.items():
         if fields:
@@ -99,7 +102,7 @@ def print_field_weights(weights):
             print(f"{side} weights".ljust(17) + ", ".join(f"{name} {weight:.2f}" for name, weight in ranked))
 
 
-def _print_schema(schema):
+def _print_schema(schema: Mapping[str, Any]) -> None:
     for side in ("query", "candidate"):
         features = [f"{f['type']}({f.get('column') or ', '.join(f.get('columns', ()))})" for f in schema[side]]
         print(f"{side.ljust(16)} {', '.join(features)}")

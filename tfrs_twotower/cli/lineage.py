@@ -1,5 +1,6 @@
 """`twotower lineage`: which data, code, seed and parent a run comes from."""
 
+import argparse
 import datetime
 import json
 
@@ -14,7 +15,7 @@ A line under it says when `twotower rollback` made it serve again.
 """
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "lineage", run, "where a run comes from", DESCRIPTION)
     options.add_run(parser)
@@ -22,7 +23,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     """Prints."""
     from tfrs_twotower import runs
 

@@ -1,5 +1,7 @@
 """`twotower load`: a run's log into a store."""
 
+import argparse
+
 from tfrs_twotower.cli import options
 from tfrs_twotower.errors import ConfigError
 
@@ -15,7 +17,7 @@ names them by the same ids, in a context column `event_id`.
 """
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "load", run, "put a run's log into a store for `serve`", DESCRIPTION)
     options.add_run(parser)
@@ -23,7 +25,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     """Loads, and says how much."""
     directory = options.run_directory(args.run_directory)
     from tfrs_twotower import runs

@@ -4,6 +4,7 @@ import argparse
 import errno
 import os
 import sys
+from collections.abc import Sequence
 
 from tfrs_twotower.cli import (
     cold,
@@ -44,7 +45,7 @@ Every verb has its own help: twotower VERB --help
 """
 
 
-def build_parser():
+def build_parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="twotower", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -55,7 +56,7 @@ def build_parser():
     return parser
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status: 0 done, 1 refused with a message, 2 wrong usage."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what TensorFlow cannot do is raised, not only logged
     args = build_parser().parse_args(argv)

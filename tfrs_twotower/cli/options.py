@@ -2,15 +2,25 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tfrs_twotower.cli.reading import add_reading
 from tfrs_twotower.errors import ConfigError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tfrs_twotower.online import Stores
+
 RUNS = Path("runs")
 
 
-def verb(subparsers, name, run, summary, description):
+def verb(
+    subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str,
+    run: Callable[[argparse.Namespace], int | None], summary: str, description: str,
+) -> argparse.ArgumentParser:
     """Adds one verb's parser, whose `run` is called with the parsed arguments."""
     parser = subparsers.add_parser(
         name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -21,12 +31,12 @@ def verb(subparsers, name, run, summary, description):
     return parser
 
 
-def add_run(parser):
+def add_run(parser: argparse.ArgumentParser) -> None:
     """Adds the positional argument RUN."""
     parser.add_argument("run_directory", metavar="RUN", help="a run's folder, such as runs/movielens/latest")
 
 
-def add_store(parser, required):
+def add_store(parser: argparse.ArgumentParser, required: bool) -> None:
     """Adds `--store` and what says how it is kept."""
     parser.add_argument("--store", metavar="STORE", required=required,
                         help="users' events and columns: sqlite:PATH, a file that is made where there is none, or a "
@@ -39,7 +49,7 @@ def add_store(parser, required):
                         help="accept a Redis that does not keep on disk what it acknowledges")
 
 
-def open_store(args):
+def open_store(args: argparse.Namespace) -> "Stores":
     """The `online.Stores` that `add_store`'s arguments name."""
     from tfrs_twotower.online import Retention, open_stores
 
@@ -47,7 +57,7 @@ def open_store(args):
     return open_stores(args.store, Retention(args.keep_events, seconds), args.allow_loss)
 
 
-def add_recipe(parser):
+def add_recipe(parser: argparse.ArgumentParser) -> None:
     """Adds what says which recipe is meant, on which data."""
     parser.add_argument("recipe", nargs="?", help="a recipe's name, its .json file, or a .py file whose function "
                         "`recipe` makes it (default: movielens)")
@@ -58,7 +68,7 @@ def add_recipe(parser):
     add_reading(parser.add_argument_group("your own files, for any recipe: features are derived from their columns"))
 
 
-def run_directory(text):
+def run_directory(text: str) -> Path:
     """The folder of a run.
 
     Raises:
@@ -73,12 +83,12 @@ def run_directory(text):
     return path.resolve()
 
 
-def verbosity():
+def verbosity() -> int:
     """Keras' `verbose`: a progress bar on a terminal, a line an epoch in a file."""
     return 1 if sys.stdout.isatty() else 2
 
 
-def positive(text):
+def positive(text: str) -> int:
     """An argument that is a whole number of at least 1."""
     try:
         value = int(text)
@@ -89,6 +99,6 @@ def positive(text):
     return value
 
 
-def print_frame(frame, as_json):
+def print_frame(frame: "pd.DataFrame", as_json: bool) -> None:
     """Prints a frame as an aligned table or as JSON records."""
     print(frame.to_json(orient="records", indent=2) if as_json else frame.to_string(index=False))

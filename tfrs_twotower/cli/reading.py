@@ -1,10 +1,15 @@
 """How files are read: the same options in every verb that reads them, and the `Files` that they ask for."""
 
+import argparse
 import dataclasses
 import os
+from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tfrs_twotower.data import Files, Source
 
 _PATHS = {"interactions": "path", "users": "users_path", "items": "items_path"}
 _COLUMNS = (c.USER_ID, c.ITEM_ID, c.TIMESTAMP, c.LABEL, c.WEIGHT, "time_unit", "weight_scale")
@@ -14,7 +19,7 @@ _NONE = "none"  # of a column: the log has none
 _TAB = (r"\t", "tab")
 
 
-def add_reading(group):
+def add_reading(group: argparse._ArgumentGroup) -> None:
     """Adds the options for a log's files, its columns, which events count, and the layout of its files."""
     group.add_argument("--interactions", metavar="PATH", help="the events: a file, a folder or a pattern")
     group.add_argument("--users", metavar="PATH", help="the user table, if there is one")
@@ -39,7 +44,7 @@ def add_reading(group):
     add_layout(group)
 
 
-def add_layout(group):
+def add_layout(group: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Adds the options that set the layout of any file, where it is not detected: see docs/files.md."""
     group.add_argument("--delimiter", metavar="TEXT",
                        help="what separates fields: one character or :: (default: detected)")
@@ -50,12 +55,12 @@ def add_layout(group):
                        "be repeated (default: detected)")
 
 
-def given(args):
+def given(args: argparse.Namespace) -> list[str]:
     """The names of `add_reading`'s options that were given, as in Python."""
     return [name for name in (*_PATHS, *_COLUMNS, *_CONDITIONS, *_LAYOUT) if getattr(args, name) is not None]
 
 
-def newest_files(source):
+def newest_files(source: "Source | None") -> "Files":
     """The newest `Files` of a recipe's source without the tables of users and items, as a pattern for new events."""
     from tfrs_twotower.data import Files, parts_of
 
@@ -63,7 +68,7 @@ def newest_files(source):
     return dataclasses.replace(own, users_path=None, items_path=None)
 
 
-def read_as(source, args):
+def read_as(source: "Files", args: argparse.Namespace) -> "Files":
     """A `Files` with the options that were given, of those that the verb has, in place of its own.
 
     Conditions, skipped columns and separators come to its own.
@@ -75,11 +80,12 @@ def read_as(source, args):
     from tfrs_twotower.data.conditions import read_condition
 
     said = {name: value for name, value in vars(args).items() if value is not None}
-    columns = {name: None if (name, said[name]) == (c.TIMESTAMP, _NONE) else said[name]
-               for name in _COLUMNS if name in said}
+    columns: dict[str, Any] = {name: None if (name, said[name]) == (c.TIMESTAMP, _NONE) else said[name]
+                               for name in _COLUMNS if name in said}
+    more: dict[str, Any]
     more = {name: [read_condition(text, f"--{name}") for text in said.get(name, ())] for name in _CONDITIONS}
     more |= {"skip": said.get("skip", []), "separators": [_separator(text) for text in said.get("separator", ())]}
-    layout = {name: said[name] for name in ("format", "delimiter", "encoding") if name in said}
+    layout: dict[str, Any] = {name: said[name] for name in ("format", "delimiter", "encoding") if name in said}
     if layout.get("delimiter") in _TAB:
         layout["delimiter"] = "\t"
     if "header" in said:
@@ -87,7 +93,8 @@ def read_as(source, args):
     source = dataclasses.replace(
         source,
         **{field: os.path.abspath(said[name]) for name, field in _PATHS.items() if name in said},
-        **{name: (*getattr(source, name), *values) for name, values in more.items()},
+        # mypy does not see that these names are of fields that hold tuples.
+        **{name: (*getattr(source, name), *values) for name, values in more.items()},  # type: ignore[arg-type]
         **layout,
         columns=dataclasses.replace(source.columns, **columns),
     )
@@ -95,7 +102,7 @@ def read_as(source, args):
     return source
 
 
-def _separator(text):
+def _separator(text: str) -> tuple[str, str]:
     column, parted, separator = text.partition("=")
     if not parted:
         raise ConfigError(f"`--separator` must look like COLUMN=TEXT. Received: {text}. For example: genres='|'")

@@ -1,5 +1,6 @@
 """`twotower recommend`: the top K of some users."""
 
+import argparse
 import sys
 
 from tfrs_twotower.cli import options
@@ -13,7 +14,7 @@ last event: a server asks as of now. An unknown user is served too.
 """
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "recommend", run, "the top K of some users", DESCRIPTION)
     options.add_run(parser)
@@ -28,7 +29,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     """Recommends."""
     directory = options.run_directory(args.run_directory)
     from tfrs_twotower.recommender import Recommender

@@ -1,5 +1,7 @@
 """`twotower rollback`: makes an earlier version serve again."""
 
+import argparse
+
 from tfrs_twotower.cli import options
 
 DESCRIPTION = """\
@@ -16,7 +18,7 @@ version that served still does; run it again. `twotower lineage` shows rollbacks
 """
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "rollback", run, "make an earlier version serve again", DESCRIPTION)
     parser.add_argument("path", metavar="RUN_OR_EXPORT", help="a run's folder, such as runs/movielens/latest, or a "
@@ -26,7 +28,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     """Rolls back and says how to undo it."""
     from tfrs_twotower.updates import roll_back
 

@@ -1,7 +1,9 @@
 """`twotower runs`: lists the runs, each with its main metric, without loading TensorFlow."""
 
+import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from tfrs_twotower.cli import options
 from tfrs_twotower.cli.headline import headline, sentence
@@ -16,7 +18,7 @@ beside that of its best baseline.
 """
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "runs", run, "lists what was trained", DESCRIPTION)
     parser.add_argument("--runs", default=str(options.RUNS), help="where runs are kept (default: runs)")
@@ -24,7 +26,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     """Lists."""
     found = [_described(path.parent) for path in Path(args.runs).glob("*/*/config.json") if not
              path.parent.is_symlink()]
@@ -39,9 +41,10 @@ def run(args):
         print(f"{'*' if row['latest'] else ' '} {row['run'].ljust(width)}  {row['state'] or sentence(row['headline'])}")
 
 
-def _described(folder):
+def _described(folder: Path) -> dict[str, Any]:
     """{"run", "latest", "state", "headline"}; `state` says why there is no headline, or is None."""
     name, latest = f"{folder.parent.name}/{folder.name}", folder.parent / "latest"
+    row: dict[str, Any]
     row = {"run": name, "latest": latest.exists() and latest.resolve() == folder.resolve(), "state": None}
     try:
         metric = json.loads((folder / "config.json").read_text(encoding="utf-8"))["recipe"]["training"]["monitor"]

@@ -1,11 +1,17 @@
 """`twotower serve`: a local server that speaks TF Serving's REST and gRPC."""
 
+import argparse
 import dataclasses
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower.cli import exploring, options
 from tfrs_twotower.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tfrs_twotower.exploration import ExploredItems
+    from tfrs_twotower.freshness import FreshItems
 
 DESCRIPTION = """\
 Serves the newest version under EXPORT_ROOT, and each newer one that appears there, without losing a request.
@@ -51,7 +57,7 @@ One user by the rules of the request (docs/operations.md has them all); over gRP
 """
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "serve", run, "answer over REST and gRPC on this machine", DESCRIPTION)
     parser.add_argument("root", metavar="EXPORT_ROOT", help="all versions' folder, as runs/movielens/latest/export")
@@ -103,7 +109,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     """Serves until it is stopped; says which versions come in."""
     from tfrs_twotower.coldstart import InterestHistory
     from tfrs_twotower.freshness import open_items
@@ -119,6 +125,7 @@ def run(args):
     load = Load(args.concurrency, args.queue, args.deadline)
     if args.category_means and not args.items_log:
         raise ConfigError("`--category-means` is of items that come while it serves, and needs --items-log. Name both.")
+    fresh: "FreshItems | ExploredItems | None"
     fresh = open_items(args.items_log, args.root, args.category_means) if args.items_log else None
     stores, fresh, channels, others = exploring.explored(args, stores, fresh)
     try:
@@ -130,6 +137,7 @@ def run(args):
             channels=channels,
         )
     finally:
+        opened: Any  # of classes that have `close` alone in common
         for opened in filter(None, (stores, cache, fresh, *others)):
             opened.close()
     if left:  # Python would wait for their threads, for as long as they take

@@ -1,5 +1,7 @@
 """`twotower similar`: the nearest items of an item."""
 
+import argparse
+
 from tfrs_twotower.cli import options
 
 DESCRIPTION = """\
@@ -9,7 +11,7 @@ Prints the items whose vectors are nearest to an item's.
 """
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "similar", run, "the nearest items of an item", DESCRIPTION)
     options.add_run(parser)
@@ -19,7 +21,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     """Searches."""
     directory = options.run_directory(args.run_directory)
     from tfrs_twotower.recommender import Recommender

@@ -1,5 +1,7 @@
 """`twotower train`: the whole way from a log to an exported, checked SavedModel."""
 
+import argparse
+
 from tfrs_twotower.cli import options
 
 DESCRIPTION = """\
@@ -22,7 +24,7 @@ Results go to runs/RECIPE/TIME, and runs/RECIPE/latest points there:
 """
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "train", run, "train, evaluate, index and export a recipe", DESCRIPTION)
     options.add_recipe(parser)
@@ -45,7 +47,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Trains and reports."""
     from tfrs_twotower.cli.training import run_training
 

@@ -1,12 +1,15 @@
 """What `twotower train` does, and what it prints at the end."""
 
+import argparse
 import contextlib
 import dataclasses
 import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import recipes, runs
@@ -19,6 +22,7 @@ from tfrs_twotower.data import Files
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.evaluation import metric_table, plot_deciles, slice_table, view_table, write_per_query
 from tfrs_twotower.extras import available
+from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import is_chief, is_server, of_chief, serve, strategy
 
@@ -27,7 +31,7 @@ _SHOWN_USERS = 3
 _PLOTTED = 5  # the model and the best baselines: a picture has no room for more
 
 
-def run_training(args):
+def run_training(args: argparse.Namespace) -> int:
     """Trains, evaluates, indexes, exports; prints the outcome. Returns the exit status."""
     if args.distribute == "workers" and not (args.folder or args.resume):
         raise ConfigError(
@@ -51,14 +55,14 @@ def run_training(args):
             with devices.scope():
                 recommender.refit(options.verbosity())
         if alone:
-            _export(whole, metrics, args)
+            _export(whole, metrics, args)  # type: ignore[arg-type]  # the chief has evaluated
     with devices.scope():
         of_chief(0.0)  # workers stay until the chief is done
     return 0
 
 
 @contextlib.contextmanager
-def _writing(directory, args):
+def _writing(directory: Path, args: argparse.Namespace) -> Iterator[None]:
     """`runs.writing`; what was made for a training that is refused goes again."""
     try:
         with runs.writing(directory):
@@ -69,7 +73,7 @@ def _writing(directory, args):
                 directory.parent.rmdir()
 
 
-def _asked(args):
+def _asked(args: argparse.Namespace) -> tuple[Recipe, Path]:
     """(recipe, the run's folder)."""
     if args.resume:
         names = ("recipe", "overrides", "minutes", "no_refit")
@@ -96,7 +100,7 @@ def _asked(args):
     return recipe, Path(args.folder).resolve() if args.folder else runs.create(args.runs, recipe.name)
 
 
-def _evaluated(recommender):
+def _evaluated(recommender: Recommender) -> dict[str, Any]:
     """The figures, which are kept before anything else is trained."""
     metrics = recommender.evaluate()
     runs.write_json(recommender.directory / runs.METRICS, metrics)
@@ -104,7 +108,7 @@ def _evaluated(recommender):
     return metrics
 
 
-def _export(recommender, metrics, args):
+def _export(recommender: Recommender, metrics: dict[str, Any], args: argparse.Namespace) -> None:
     """Indexes, exports, and prints the outcome."""
     metrics["index"] = recommender.index().to_dict()
     runs.write_json(recommender.directory / runs.METRICS, metrics)
@@ -113,7 +117,7 @@ def _export(recommender, metrics, args):
     print_outcome(recommender, metrics, exported)
 
 
-def recipe_of(args):
+def recipe_of(args: argparse.Namespace) -> Recipe:
     """The recipe that the arguments ask for."""
     recipe = recipes.load(args.recipe or DEFAULT)
     if given(args):
@@ -127,7 +131,7 @@ def recipe_of(args):
     return recipe
 
 
-def _on(recipe, args):
+def _on(recipe: Recipe, args: argparse.Namespace) -> Recipe:
     """The recipe on files as the arguments say them.
 
     A recipe from a .json file reads other files as it reads its own. A recipe by name derives its features from their
@@ -143,7 +147,7 @@ def _on(recipe, args):
     return dataclasses.replace(recipe.on(read_as(Files(""), args)), schema=recipe.schema if of_features else None)
 
 
-def write_report(recommender, metrics):
+def write_report(recommender: Recommender, metrics: Mapping[str, Any]) -> None:
     """Tables and plots of the last evaluation, in the run's `report/`."""
     report = recommender.directory / runs.REPORT
     report.mkdir(exist_ok=True)
@@ -158,14 +162,14 @@ def write_report(recommender, metrics):
         plot_deciles(shown, report / "recall_by_popularity.png", metric=f"recall@{k}")
 
 
-def keep_per_query(recommender, metrics):
+def keep_per_query(recommender: Recommender, metrics: Mapping[str, Any]) -> None:
     """Keeps the test's values of single queries in the run's `report/`, for `twotower compare`."""
     report = recommender.directory / runs.REPORT
     report.mkdir(exist_ok=True)
     write_per_query(report, recommender.evaluations, metrics["protocol"]["asked_sha256"])
 
 
-def outcome_tables(recommender, metrics):
+def outcome_tables(recommender: Recommender, metrics: Mapping[str, Any]) -> list[str]:
     """The table of metrics and, where users come back to items, the table of repeats and discoveries."""
     found = [metric_table(recommender.evaluations)]
     if metrics["views"]:
@@ -173,13 +177,13 @@ def outcome_tables(recommender, metrics):
     return found
 
 
-def print_skipped(metrics):
+def print_skipped(metrics: Mapping[str, Any]) -> None:
     """A line for each baseline that did not fit into its time."""
     for name, reason in metrics["baselines_skipped"].items():
         print(f"Baseline {name} is left out: {reason} (evaluation.baseline_seconds).")
 
 
-def print_lost(beats, metric):
+def print_lost(beats: Mapping[str, Mapping[str, Any]], metric: str) -> None:
     """A line for each baseline that is above the model by more than the interval; `beats` is that of metrics.json."""
     for name, found in beats.items():
         if metric not in found:  # coverage is no mean over queries
@@ -191,7 +195,7 @@ def print_lost(beats, metric):
                   f"in metrics.json say for whom.{way_out}\n")
 
 
-def print_outcome(recommender, metrics, exported):
+def print_outcome(recommender: Recommender, metrics: Mapping[str, Any], exported: Path | None) -> None:
     """The metric table, recommendations for three users, and what to do next."""
     print("\n" + "\n\n".join(outcome_tables(recommender, metrics)) + "\n")
     print_field_weights(metrics["field_weights"])
@@ -217,7 +221,7 @@ def print_outcome(recommender, metrics, exported):
         print(f"Serve it:             {program} serve {_shown(exported.parent)}")
 
 
-def _print_user(recommender, user):
+def _print_user(recommender: Recommender, user: Any) -> None:
     name = recommender.recipe.title if recommender.recipe.title else c.ITEM_ID
     column = "title" if recommender.recipe.title else name
     past = recommender.watched(user, 5)[column].tolist()
@@ -231,12 +235,12 @@ def _print_user(recommender, user):
     print()
 
 
-def _shown(path):
+def _shown(path: str | Path) -> str:
     """A path as one would type it from here."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
 
 
-def dump(value):
+def dump(value: Any) -> None:
     """Prints a result as JSON."""
     print(json.dumps(value, indent=2))

@@ -1,5 +1,7 @@
 """`twotower tune`: a search for better settings of a recipe, within a budget."""
 
+import argparse
+
 from tfrs_twotower.cli import options
 
 DESCRIPTION = """\
@@ -16,7 +18,7 @@ The study is runs/RECIPE/tuning/study.db: the same command goes on with it, also
 """
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "tune", run, "search for better settings of a recipe", DESCRIPTION)
     options.add_recipe(parser)
@@ -35,7 +37,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> None:
     """Searches, and prints the trials."""
     from tfrs_twotower.cli.training import recipe_of
     from tfrs_twotower.data import ingest
@@ -45,7 +47,10 @@ def run(args):
     recipe = recipe_of(args)
     space = tuple(map(parse_dimension, args.search)) or None
     folder = args.to or options.RUNS / recipe.name / "tuning"
-    log, report = ingest(recipe.source, limit=recipe.rejected_limit, require_items=recipe.require_items)
+    log, report = ingest(
+        recipe.source,  # type: ignore[arg-type]  # `recipe_of` refuses a recipe without one
+        limit=recipe.rejected_limit, require_items=recipe.require_items,
+    )
     print(report, flush=True)
     found = tune(recipe, log, folder, space, Budget(args.trials, args.minutes))
     print(f"\n{found.trials.to_string(index=False, na_rep='')}\n")

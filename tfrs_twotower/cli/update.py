@@ -1,12 +1,19 @@
 """`twotower update`: trains a run further on what happened since, and publishes it if it is not worse."""
 
+import argparse
 import dataclasses
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tfrs_twotower.cli import options
 from tfrs_twotower.cli.reading import add_reading, given, newest_files, read_as
 from tfrs_twotower.errors import ConfigError, NothingNew, invalid
+
+if TYPE_CHECKING:
+    from tfrs_twotower.data import Source
+    from tfrs_twotower.recipe import Recipe
+    from tfrs_twotower.updates import Update
 
 DESCRIPTION = """\
 Starts from a run's weights and trains once over the new events, except the newest. On these it is compared with the
@@ -31,7 +38,7 @@ as a small file beside the export, which a running server takes in; `--take-back
 """
 
 
-def add_parser(subparsers):
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "update", run, "train a run further on new events, and publish", DESCRIPTION)
     options.add_run(parser)
@@ -52,7 +59,7 @@ def add_parser(subparsers):
     return parser
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Updates and reports."""
     directory = options.run_directory(args.run_directory)
     from tfrs_twotower import runs
@@ -77,7 +84,7 @@ def run(args):
             return 0
 
 
-def _report(update):
+def _report(update: "Update") -> int:
     """Prints what became of a full update. Returns the exit status."""
     low, high = update.interval
     print(f"\n{update.monitor} on the newest events: {update.serving:.4f} serving, {update.updated:.4f} updated "
@@ -89,7 +96,7 @@ def _report(update):
     return 0
 
 
-def source_of(args, recipe):
+def source_of(args: argparse.Namespace, recipe: "Recipe") -> tuple["Source | None", float]:
     """(source of the new events, read as the run's own files but for what the options say; limit of bad rows).
 
     The source is None without new files.

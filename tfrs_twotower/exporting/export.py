@@ -1,23 +1,30 @@
 """Writes one version of a retriever as a SavedModel, checks it, and publishes it in one step."""
 
 import datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.errors import ExportError
 from tfrs_twotower.exporting import items, manifest, parity, warmup
 from tfrs_twotower.exporting.publishing import new_version
+from tfrs_twotower.exporting.retriever import Retriever
 from tfrs_twotower.exporting.signatures import signatures
+from tfrs_twotower.index import IndexReport
 
 SCANN, PORTABLE = "scann", "portable"
 _CUSTOM_OPS = "Scann"  # the namespace of ScaNN's ops
 
 
 def export(
-    retriever, root, fields, samples, index_report, model_name="twotower", force=False, least_version=1, table=None
-):
+    retriever: Retriever, root: str | Path, fields: Mapping[str, Any], samples: Sequence[Mapping[str, tf.Tensor]],
+    index_report: IndexReport, model_name: str = "twotower", force: bool = False, least_version: int = 1,
+    table: pa.Table | None = None,
+) -> Path:
     """Saves `retriever` under `root` as the next version.
 
     It is written aside, checked against the model in memory, flushed to disk and renamed: a crash at any point
@@ -72,7 +79,7 @@ def export(
     return Path(root) / str(version)
 
 
-def _columns(retriever):
+def _columns(retriever: Retriever) -> dict[str, dict[str, str]]:
     """{"columns": {input's name: column}} for columns whose input has another name; {} if there are none."""
     names = [*retriever.query_tower.inputs(), *retriever.candidate_tower.inputs()]
     found = {c.safe(name): name for name in names if c.safe(name) != name and name not in c.OPTIONS}

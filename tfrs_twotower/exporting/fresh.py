@@ -5,9 +5,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.exporting.retriever import best_of_interests
+from tfrs_twotower.exporting.retriever import Retriever, best_of_interests
 from tfrs_twotower.features import fingerprints
 from tfrs_twotower.index import contains, exclude, top_k
+from tfrs_twotower.models import Repeated
 
 
 class Changes(NamedTuple):
@@ -24,7 +25,10 @@ class Changes(NamedTuple):
     withdrawn_ids: tf.Tensor
 
 
-def recommend(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changes, own=None):
+def recommend(
+    retriever: Retriever, embedding: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor,
+    popularity_beta: tf.Tensor, changes: Changes, own: Repeated | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
     """As `Retriever.recommend_by_vector`, over the catalogue with the changes: (ids, scores).
 
     The catalogue's part is searched without what the overlay holds and what is withdrawn; the overlay's part is
@@ -46,7 +50,10 @@ def recommend(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, 
     return tf.gather(ids, best.indices, batch_dims=1), best.values
 
 
-def _overlay(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changes, codes, withdrawn, own):
+def _overlay(
+    retriever: Retriever, embedding: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor,
+    popularity_beta: tf.Tensor, changes: Changes, codes: tf.Tensor, withdrawn: tf.Tensor, own: Repeated | None,
+) -> tuple[tf.Tensor, tf.Tensor]:
     """(ids, scores) [batch, min(k, m)] of the overlay alone.
 
     codes: int64 [m]; withdrawn: ascending int64 [w]; own: the `Repeated` of the queries, or None.
@@ -83,19 +90,19 @@ def _overlay(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, c
     return named, tf.maximum(best.scores, tf.float32.min)
 
 
-def _ascending(codes):
+def _ascending(codes: tf.Tensor) -> tf.Tensor:
     """`codes` in their order; what is in order already costs a look."""
     ordered = tf.reduce_all(codes[1:] >= codes[:-1])  # no difference: that of two int64 may be none
     return tf.cond(ordered, lambda: codes, lambda: tf.sort(codes))
 
 
-def _log_popularity(retriever, codes):
+def _log_popularity(retriever: Retriever, codes: tf.Tensor) -> tf.Tensor:
     rows = retriever.rows_of(codes)
     known = tf.gather(retriever.log_popularity, tf.maximum(rows, 0))
     return tf.where(rows >= 0, known, retriever.unknown_log_popularity)
 
 
-def _allowed(retriever, codes, allow_ids):
+def _allowed(retriever: Retriever, codes: tf.Tensor, allow_ids: tf.Tensor) -> tf.Tensor:
     """bool [batch, m]: in the query's list, which restricts nothing where it holds nothing but missing ids."""
     batch = tf.shape(codes)[0]
     lists = tf.pad(_rows(allow_ids, batch), [[0, 0], [0, 1]], constant_values=retriever.missing_id)
@@ -105,5 +112,5 @@ def _allowed(retriever, codes, allow_ids):
     return free | (tf.gather(ordered, at, batch_dims=1) == codes)
 
 
-def _rows(ids, batch):
+def _rows(ids: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
     return tf.broadcast_to(ids, [batch, tf.shape(ids)[1]])

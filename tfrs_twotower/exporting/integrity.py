@@ -1,6 +1,8 @@
 """Is a version directory whole? Its manifest lists the checksum of every file that will be loaded."""
 
 import os
+from pathlib import Path
+from typing import Any
 
 from tfrs_twotower.errors import ExportError
 from tfrs_twotower.exporting import manifest
@@ -9,7 +11,7 @@ SAVED_MODEL = "saved_model.pb"
 _LOADED = (SAVED_MODEL, "variables" + os.sep, "assets" + os.sep)  # what TensorFlow reads
 
 
-def check(directory):
+def check(directory: str | Path) -> dict[str, Any]:
     """Reads the manifest of `directory` and compares every file with its sha256.
 
     Returns:
@@ -38,7 +40,7 @@ def check(directory):
     return contents
 
 
-def identity(directory):
+def identity(directory: str | Path) -> str | None:
     """The checksum of the manifest, which lists all others'; None when there is no manifest."""
     try:
         return manifest.checksum(os.path.join(directory, manifest.MANIFEST))
@@ -46,7 +48,7 @@ def identity(directory):
         return None
 
 
-def fingerprint(directory):
+def fingerprint(directory: str | Path) -> tuple[tuple[str, int, int], ...]:
     """Path, size and modification time of every file: changes when somebody works in the directory."""
     entries = []
     for name in _walk(directory):
@@ -58,7 +60,7 @@ def fingerprint(directory):
     return tuple(entries)
 
 
-def _walk(directory):
+def _walk(directory: str | Path) -> list[str]:
     return sorted(
         os.path.relpath(os.path.join(folder, name), directory)
         for folder, _, names in os.walk(directory)

@@ -1,6 +1,9 @@
 """What an export says of its items besides their vectors: the attributes that a request can allow or deny."""
 
 import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,7 +13,7 @@ from tfrs_twotower.errors import ExportError
 _FILE = os.path.join("assets.extra", "items.parquet")
 
 
-def write(directory, table):
+def write(directory: str | Path, table: pa.Table) -> None:
     """Writes the columns of an items table that hold no vectors, a row for each item of the catalogue, in its order.
 
     Args:
@@ -22,7 +25,7 @@ def write(directory, table):
     pq.write_table(table.select([f.name for f in table.schema if not _is_vector(f.type)]), path)
 
 
-def read(directory, manifest):
+def read(directory: str | Path, manifest: Mapping[str, Any]) -> pa.Table | None:
     """The pa.Table that `write` wrote; None where the manifest lists none.
 
     Raises:
@@ -37,7 +40,7 @@ def read(directory, manifest):
         raise ExportError(f"{path} cannot be read ({error}). Export again.") from error
 
 
-def _is_vector(kind):
+def _is_vector(kind: pa.DataType) -> bool:
     """Is it a list of floats, or nested deeper? No request asks for these, and they are large."""
     if not pa.types.is_nested(kind):
         return False

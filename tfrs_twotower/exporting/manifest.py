@@ -4,7 +4,9 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tfrs_twotower.errors import ExportError
 
@@ -13,7 +15,7 @@ FORMAT = 1
 _PACKAGES = ("tfrs_twotower", "tensorflow", "tf-keras", "tensorflow-recommenders", "scann", "numpy")
 
 
-def versions():
+def versions() -> dict[str, str]:
     """{package: version} of what made a run or an export."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
@@ -24,7 +26,7 @@ def versions():
     return found
 
 
-def checksum(path):
+def checksum(path: str | Path) -> str:
     """SHA-256 of a file, as hex."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -33,7 +35,7 @@ def checksum(path):
     return digest.hexdigest()
 
 
-def write(directory, fields, files=None):
+def write(directory: str | Path, fields: Mapping[str, Any], files: Mapping[str, str] | None = None) -> None:
     """Writes the manifest of an export: `fields`, the format number, and the checksums of all its files.
 
     Args:
@@ -50,7 +52,7 @@ def write(directory, fields, files=None):
     (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
-def read(directory):
+def read(directory: str | Path) -> dict[str, Any]:
     """The manifest of an export.
 
     Raises:

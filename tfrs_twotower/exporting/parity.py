@@ -1,18 +1,22 @@
 """The parity check: a loaded SavedModel answers as the Python model does, on ordinary and odd inputs."""
 
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.errors import ExportError
+from tfrs_twotower.exporting.retriever import Retriever
 
 TOLERANCE = 1e-5  # relative to the larger of 1 and the score
 
 
-def odd(specs, rows=3):
+def odd(specs: Mapping[str, tf.TensorSpec], rows: int = 3) -> dict[str, tf.Tensor]:
     """Query features that real logs hold too: unknown and missing ids, NaN, zero times, empty lists."""
 
-    def value(spec):
+    def value(spec: tf.TensorSpec) -> tf.Tensor:
         shape = [rows] if len(spec.shape) == 1 else [rows, 0] if spec.shape[1] is None else [rows, spec.shape[1]]
         if spec.dtype == tf.string:
             return tf.reshape(tf.constant(["", "never seen before", "né\u4eba"][:rows]), shape) if len(shape) == 1 \
@@ -24,7 +28,9 @@ def odd(specs, rows=3):
     return {name: value(spec) for name, spec in specs.items()}
 
 
-def check(retriever, directory, samples, k=20):
+def check(
+    retriever: Retriever, directory: str | Path, samples: Iterable[Mapping[str, tf.Tensor]], k: int = 20
+) -> float:
     """Compares `serving_default` and `recommend_exact` of a saved export with the model in memory.
 
     Args:
@@ -56,7 +62,7 @@ def check(retriever, directory, samples, k=20):
     return worst
 
 
-def _difference(name, ids, scores, answer):
+def _difference(name: str, ids: tf.Tensor, scores: tf.Tensor, answer: Mapping[str, tf.Tensor]) -> float:
     if not np.array_equal(ids.numpy(), answer[c.IDS].numpy()):
         raise ExportError(f"Parity: `{name}` of the saved model returns other ids than the model in memory.")
     expected, got = scores.numpy().astype(np.float64), answer[c.SCORES].numpy().astype(np.float64)

@@ -1,5 +1,6 @@
 """The query's side of `Neighbours` in an exported model."""
 
+import numpy as np
 import tensorflow as tf
 
 _NOTHING = 1e-6  # a shorter sum is rounding error, as in `training.neighbours`
@@ -14,13 +15,13 @@ class PastVectors(tf.Module):
       length: the newest events of a past that count.
     """
 
-    def __init__(self, past, weight, length):
+    def __init__(self, past: np.ndarray, weight: float, length: int) -> None:
         super().__init__(name="past_vectors")
         self.past = tf.Variable(past, trainable=False, name="past")
         self.dim, self.length = int(past.shape[1]), length
         self._weight = weight
 
-    def __call__(self, rows):
+    def __call__(self, rows: tf.Tensor) -> tf.Tensor:
         """float32 [batch, dim] of catalogue rows [batch, any], no row twice; −1 is none."""
         there = tf.where(rows >= 0)
         vectors = tf.gather(self.past, tf.gather_nd(rows, there))

@@ -7,17 +7,17 @@ import numpy as np
 import tensorflow as tf
 
 
-def log_popularity(counts):
+def log_popularity(counts: np.ndarray) -> np.ndarray:
     """log p(item), float32 [n], of training counts [n], each raised by one."""
     smoothed = np.asarray(counts) + 1.0
     return np.log(smoothed / smoothed.sum()).astype(np.float32)
 
 
-def searched_queries(vectors):
+def searched_queries(vectors: np.ndarray | tf.Tensor) -> tf.Tensor:
     """[..., dim] → [..., dim + 1]."""
     return tf.concat([vectors, tf.ones_like(vectors[..., :1])], axis=-1)
 
 
-def searched_candidates(vectors, log_popularity, weight):
+def searched_candidates(vectors: np.ndarray, log_popularity: np.ndarray, weight: float) -> tf.Tensor:
     """[n, dim] → [n, dim + 1]; `weight` is τ·w."""
     return tf.concat([vectors, weight * log_popularity[:, np.newaxis]], axis=-1)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from tfrs_twotower.durable import flush
@@ -10,18 +11,18 @@ from tfrs_twotower.errors import ExportError, invalid
 from tfrs_twotower.exporting import user_deltas
 
 
-def versions_under(root):
+def versions_under(root: str | Path) -> list[int]:
     """The numbers of the versions under `root`, ascending; [] where there is no such folder."""
     return sorted(int(p.name) for p in Path(root).glob("*") if p.name.isdecimal()) if Path(root).is_dir() else []
 
 
-def next_version(root):
+def next_version(root: str | Path) -> int:
     """One more than the highest version under `root`; 1 where there is none."""
     return max(versions_under(root), default=0) + 1
 
 
 @contextlib.contextmanager
-def new_version(root, least=1):
+def new_version(root: str | Path, least: int = 1) -> Iterator[tuple[Path, int]]:
     """Gives a folder to write in, which becomes the next version under `root` when the block ends without error.
 
     It is written aside, flushed to disk and renamed: a crash at any point leaves the versions that were there.
@@ -60,7 +61,7 @@ def new_version(root, least=1):
         raise
 
 
-def _clear_abandoned(root):
+def _clear_abandoned(root: Path) -> None:
     """Removes what exports that were killed left behind; one that still runs keeps its folder."""
     for path in root.glob(".writing-*"):
         try:
@@ -71,7 +72,7 @@ def _clear_abandoned(root):
             continue
 
 
-def flush_tree(directory):
+def flush_tree(directory: str | Path) -> None:
     """Makes all of a folder durable."""
     for path in [p for p in Path(directory).rglob("*") if p.is_file()]:
         flush(path)
@@ -79,7 +80,7 @@ def flush_tree(directory):
         flush(path)
 
 
-def link_tree(source, target, leave_out=()):
+def link_tree(source: str | Path, target: Path, leave_out: Collection[str] = ()) -> None:
     """Gives `target` the files of `source` under the same names: by hard links, or copies where they cannot be made.
 
     A published file never changes, so one of two names costs no disk and no time.

@@ -1,26 +1,33 @@
 """The whole retrieval as one `tf.Module`: raw query features in, the caller's own item ids out."""
 
 import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.exporting.past_vectors import PastVectors
 from tfrs_twotower.exporting.popularity import searched_queries
+from tfrs_twotower.exporting.similarity import Similarity
 from tfrs_twotower.exporting.user_rows import UserRows
 from tfrs_twotower.features import Vocabulary, fingerprints
 from tfrs_twotower.features.vocabulary import is_missing
-from tfrs_twotower.index import TopK, contains, exclude, search_interests, top_k
-from tfrs_twotower.models import repeated
+from tfrs_twotower.index import CandidateIndex, TopK, contains, exclude, search_interests, top_k
+from tfrs_twotower.models import Repeated, Repeats, repeated
 from tfrs_twotower.models.repeats import NONE
-from tfrs_twotower.rerankers import reorder
+from tfrs_twotower.rerankers import Reranking, reorder
+from tfrs_twotower.towers import EnsembleTower, Tower
 
 _BLOCK_SCORES = 2**25  # scores of one block of queries in exact search: 128 MiB of float32
 _SPARE = 50  # beyond k, how many hidden items a search by the index makes up for
 LOWEST = tf.float32.min  # the score beside a missing id; finite, because JSON has no infinity
 
+_Answer = TypeVar("_Answer")
 
-def _shared(method):
+
+def _shared(method: Callable[..., _Answer]) -> Callable[..., _Answer]:
     """Makes a method, in a graph, one function that all signatures call, instead of a copy in each of them.
 
     In Python the method runs as it is: a trace for every shape would be slow.
@@ -28,7 +35,7 @@ def _shared(method):
     traced = tf.function(method, autograph=False)
 
     @functools.wraps(method)
-    def run(self, *args):
+    def run(self: "Retriever", *args: Any) -> _Answer:
         return method(self, *args) if tf.executing_eagerly() else traced.__get__(self, type(self))(*args)
 
     return run
@@ -63,10 +70,11 @@ class Retriever(tf.Module):
     """
 
     def __init__(
-        self, query_tower, candidate_tower, vectors, item_ids, index, temperature, log_popularity, reranking=None,
-        popularity_weight=0.0, similarity=None, repeats=None,
-        past_vectors=None,
-    ):
+        self, query_tower: Tower | EnsembleTower, candidate_tower: Tower | EnsembleTower, vectors: np.ndarray,
+        item_ids: np.ndarray | tf.Tensor, index: CandidateIndex | None, temperature: float, log_popularity: np.ndarray,
+        reranking: Reranking | None = None, popularity_weight: float = 0.0, similarity: Similarity | None = None,
+        repeats: Repeats | None = None, past_vectors: PastVectors | None = None,
+    ) -> None:
         super().__init__(name="retriever")
         self.query_tower, self.candidate_tower = query_tower, candidate_tower
         self.vectors = tf.Variable(vectors, trainable=False, name="vectors")
@@ -88,11 +96,11 @@ class Retriever(tf.Module):
         self.user_rows = UserRows(self._user.feature.dim) if self._user else None
         self.repeats, self.past_vectors = repeats, past_vectors
 
-    def embed_query(self, features):
+    def embed_query(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """{input name: [batch, ...]} → [batch, dim]."""
         return self._embed(features)[1]
 
-    def embed_candidate(self, features):
+    def embed_candidate(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """{input name: [batch, ...]} → [batch, dim]."""
         vectors = self.candidate_tower(self.candidate_tower.encode(features), training=False)
         if self.past_vectors is None:
@@ -101,11 +109,14 @@ class Retriever(tf.Module):
         behind = tf.gather(self.vectors, tf.maximum(rows[:, 0], 0))[:, self._tower_dim:]
         return tf.concat([vectors, tf.where(rows >= 0, behind, 0.0)], axis=-1)
 
-    def rows_of(self, ids):
+    def rows_of(self, ids: tf.Tensor) -> tf.Tensor:
         """Catalogue rows of item ids, int32 of the same shape; −1 for an unknown id."""
         return self._rows.lookup(ids) - 1
 
-    def recommend(self, features, k, exclude_ids, allow_ids, popularity_beta, exact=False):
+    def recommend(
+        self, features: Mapping[str, tf.Tensor], k: int | tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor,
+        popularity_beta: float | tf.Tensor, exact: bool = False,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """The top k of each query.
 
         Args:
@@ -133,8 +144,10 @@ class Retriever(tf.Module):
         return self._named(scores[:, :k], rows[:, :k])
 
     def recommend_by_vector(
-        self, embedding, k, exclude_ids, allow_ids, popularity_beta, exact=False, hidden=None, own=None
-    ):
+        self, embedding: tf.Tensor, k: int | tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor,
+        popularity_beta: float | tf.Tensor, exact: bool = False, hidden: tf.Tensor | None = None,
+        own: Repeated | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """As `recommend`, of query vectors that `embed_query` gave: [batch, dim]; without a reranker.
 
         hidden: ascending int64 [h], fingerprints of items that no query gets, however many they are; None: no item.
@@ -143,7 +156,7 @@ class Retriever(tf.Module):
         k = self._checked(k)
         return self._named(*self._search(embedding, k, exclude_ids, allow_ids, popularity_beta, exact, hidden, own))
 
-    def repeated(self, past, batch):
+    def repeated(self, past: Mapping[str, tf.Tensor], batch: tf.Tensor) -> Repeated | None:
         """The `Repeated` of a batch, weighted; None without `repeats`. Its codes are the fingerprints of item ids.
 
         past: {input name: [batch or 1, ...]}: the past's items and times; the request's time where the model reads it.
@@ -154,11 +167,11 @@ class Retriever(tf.Module):
         found = self._past(past, batch, half_life, self.repeats.length)
         return found._replace(values=weight * found.values)
 
-    def _catalogue_rows(self, codes):
+    def _catalogue_rows(self, codes: tf.Tensor) -> tf.Tensor:
         """Rows of the codes of a `Repeated`; −1 for `NONE` and for an item that the catalogue lacks."""
         return tf.where(codes == NONE, -1, self._rows.lookup(codes) - 1)
 
-    def _past(self, past, batch, half_life, length):
+    def _past(self, past: Mapping[str, tf.Tensor], batch: tf.Tensor, half_life: float | None, length: int) -> Repeated:
         ids = self._per_query(past[c.HISTORY_ITEM_ID], batch)
         times = self._per_query(past[c.HISTORY_TIMESTAMP], batch)
         now = tf.broadcast_to(past.get(c.TIMESTAMP, tf.zeros([1], tf.int64)), [batch])
@@ -166,7 +179,10 @@ class Retriever(tf.Module):
         return repeated(codes, times, now, half_life, length)
 
     @_shared
-    def _search(self, embedding, k, exclude_ids, allow_ids, popularity_beta, exact, hidden=None, own=None):
+    def _search(
+        self, embedding: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor,
+        popularity_beta: float | tf.Tensor, exact: bool, hidden: tf.Tensor | None = None, own: Repeated | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """(scores, rows) [batch, k] of the retrieval; −inf and any row where there is nothing. own: a `Repeated`."""
         queries = embedding * self.scale
         batch = tf.shape(queries)[0]
@@ -174,7 +190,7 @@ class Retriever(tf.Module):
         allowed = self._per_query(allow_ids, batch)
         beta = tf.broadcast_to(tf.reshape(tf.cast(popularity_beta, tf.float32), [-1]), [batch])
 
-        def by_exact():
+        def by_exact() -> tuple[tf.Tensor, tf.Tensor]:
             return self._exact(queries, k, excluded, allowed, beta - self.popularity_weight, hidden, False, own)
 
         if exact or self.index is None:
@@ -184,13 +200,13 @@ class Retriever(tf.Module):
         )
         searched = searched_queries(embedding) * self.scale if self.popularity_weight else queries
 
-        def by_index():
+        def by_index() -> tuple[tf.Tensor, tf.Tensor]:
             scores, rows = self._approximate(searched, k, excluded, hidden, by_exact)
             return (scores, rows) if own is None else self._with_own(scores, rows, queries, excluded, hidden, own)
 
         return tf.cond(plain, by_index, by_exact)
 
-    def similar_items(self, item_id, k):
+    def similar_items(self, item_id: tf.Tensor, k: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The k catalogue items most like each item, without the item itself: (ids, scores), scores by `similarity`.
 
         What stands behind the candidate tower's vectors has no part in it.
@@ -210,7 +226,7 @@ class Retriever(tf.Module):
         known = (rows >= 0)[:, tf.newaxis]
         return self._named(tf.where(known, scores, -np.inf), tf.where(known, found, -1))
 
-    def score_pairs(self, features, candidate_ids):
+    def score_pairs(self, features: Mapping[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
         """Scores of given candidates, all of them rescored: [batch, any]; the lowest float32 for an unknown id."""
         encoded, embedding = self._embed(features)
         queries = embedding * self.scale
@@ -226,7 +242,7 @@ class Retriever(tf.Module):
         return tf.where(rows >= 0, scores, LOWEST)
 
     @_shared
-    def _embed(self, features):
+    def _embed(self, features: Mapping[str, tf.Tensor]) -> tuple[dict[str, Any], tf.Tensor]:
         """(what the query tower's fields encode, with the rows of users newer than the export; its vectors)."""
         encoded = self.query_tower.encode(features)
         if self._user is not None:
@@ -239,23 +255,26 @@ class Retriever(tf.Module):
         return encoded, vectors
 
     @_shared
-    def _added(self, encoded, embedding, rows):
+    def _added(self, encoded: dict[str, Any], embedding: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         return self.reranking.added(encoded, embedding, rows)
 
-    def _checked(self, k):
+    def _checked(self, k: int | tf.Tensor) -> tf.Tensor:
         k = tf.reduce_max(k)
         tf.debugging.assert_positive(k, "`k` must be at least 1.")
         return tf.minimum(k, self.size)
 
-    def _per_query(self, ids, batch):
+    def _per_query(self, ids: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
         return tf.broadcast_to(ids, [batch, tf.shape(ids)[1]])
 
-    def _named(self, scores, rows):
+    def _named(self, scores: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         ids = tf.gather(self.item_ids, tf.maximum(rows, 0))
         found = tf.logical_and(rows >= 0, tf.math.is_finite(scores))
         return tf.where(found, ids, self.missing_id), tf.where(found, scores, LOWEST)
 
-    def _approximate(self, queries, k, exclude_ids, hidden, by_exact):
+    def _approximate(
+        self, queries: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, hidden: tf.Tensor | None,
+        by_exact: Callable[[], tuple[tf.Tensor, tf.Tensor]],
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """The answer of the index, without what a query's own past adds.
 
         It over-fetches by the number of exclusions; falls back to exact search when too few are left.
@@ -266,14 +285,17 @@ class Retriever(tf.Module):
         wanted = k + tf.shape(exclude_ids)[1]
         if hidden is not None:
             wanted += tf.minimum(tf.size(hidden), k + _SPARE)
-        found = search_interests(self.index, queries, tf.minimum(wanted, self.size))
+        found = search_interests(self.index, queries, tf.minimum(wanted, self.size))  # type: ignore[arg-type]  # is set
         if hidden is not None:
             codes = fingerprints(tf.gather(self.item_ids, tf.maximum(found.rows, 0)))
             found = found._replace(scores=tf.where(contains(hidden, codes), -np.inf, found.scores))
         scores, rows = exclude(found, self.rows_of(exclude_ids), k)
         return tf.cond(tf.reduce_all(rows >= 0), lambda: (scores, rows), by_exact)
 
-    def _with_own(self, scores, rows, queries, exclude_ids, hidden, own):
+    def _with_own(
+        self, scores: tf.Tensor, rows: tf.Tensor, queries: tf.Tensor, exclude_ids: tf.Tensor, hidden: tf.Tensor | None,
+        own: Repeated,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """(scores, rows) of the best, with the items of the query's past at their whole score."""
         past = self._catalogue_rows(own.codes)
         vectors, popular = (tf.gather(values, tf.maximum(past, 0)) for values in (self.vectors, self.log_popularity))
@@ -291,7 +313,10 @@ class Retriever(tf.Module):
         return best.values, tf.gather(rows, best.indices, batch_dims=1)
 
     @_shared
-    def _exact(self, queries, k, exclude_ids, allow_ids, beta, hidden=None, similar=False, own=None):
+    def _exact(
+        self, queries: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor, beta: tf.Tensor,
+        hidden: tf.Tensor | None = None, similar: bool = False, own: Repeated | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """(scores, rows) [batch, k] by exact search, in blocks of queries so that memory stays bounded.
 
         similar: True turns inner products with 2v / |v| into the part of `similarity` that depends on the other item.
@@ -305,7 +330,7 @@ class Retriever(tf.Module):
         offered = None if hidden is None else self._offered(hidden)
         past = None if own is None else self._catalogue_rows(own.codes)
 
-        def search(start, stop):
+        def search(start: int | tf.Tensor, stop: int | tf.Tensor) -> TopK:
             scores = best_of_interests(
                 lambda query: tf.matmul(query, vectors, transpose_b=True), queries[start:stop]
             )
@@ -326,11 +351,13 @@ class Retriever(tf.Module):
             scores = self._without(scores, exclude_ids[start:stop])
             return top_k(self._only(scores, allow_ids[start:stop]), k)
 
-        def many():
+        def many() -> tuple[tf.Tensor, tf.Tensor]:
             scores = tf.TensorArray(tf.float32, blocks, infer_shape=False, element_shape=[None, None])
             rows = tf.TensorArray(tf.int32, blocks, infer_shape=False, element_shape=[None, None])
 
-            def block(i, scores, rows):
+            def block(
+                i: tf.Tensor, scores: tf.TensorArray, rows: tf.TensorArray
+            ) -> tuple[tf.Tensor, tf.TensorArray, tf.TensorArray]:
                 found = search(i * step, tf.minimum((i + 1) * step, batch))
                 return i + 1, scores.write(i, found[0]), rows.write(i, found[1])
 
@@ -340,7 +367,7 @@ class Retriever(tf.Module):
         scores, rows = tf.cond(blocks == 1, lambda: tuple(search(0, batch)), many)
         return tf.ensure_shape(scores, [None, None]), tf.ensure_shape(rows, [None, None])
 
-    def _offered(self, hidden):
+    def _offered(self, hidden: tf.Tensor) -> tf.Tensor:
         """bool [n]: the catalogue rows that are not hidden."""
         rows = self.rows_of(hidden)
         rows = tf.boolean_mask(rows, rows >= 0)
@@ -348,21 +375,21 @@ class Retriever(tf.Module):
             tf.ones([self.size], tf.bool), rows[:, tf.newaxis], tf.zeros_like(rows, tf.bool)
         )
 
-    def _cells(self, ids):
+    def _cells(self, ids: tf.Tensor) -> tf.Tensor:
         """[m, 2] (query, catalogue row) of the known ids of [b, w] ids."""
         rows = self.rows_of(ids)
         at = tf.where(rows >= 0)
         return tf.stack([tf.cast(at[:, 0], tf.int32), tf.gather_nd(rows, at)], axis=1)
 
-    def _without(self, scores, ids):
-        def masked():
+    def _without(self, scores: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+        def masked() -> tf.Tensor:
             cells = self._cells(ids)
             return tf.tensor_scatter_nd_update(scores, cells, tf.fill([tf.shape(cells)[0]], -np.inf))
 
         return tf.cond(tf.size(ids) > 0, masked, lambda: scores)
 
-    def _only(self, scores, ids):
-        def masked():
+    def _only(self, scores: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+        def masked() -> tf.Tensor:
             cells = self._cells(ids)
             free = tf.reduce_all(ids == self.missing_id, axis=1)
             mask = tf.tensor_scatter_nd_update(
@@ -373,7 +400,7 @@ class Retriever(tf.Module):
         return tf.cond(tf.size(ids) > 0, masked, lambda: scores)
 
 
-def best_of_interests(score, queries):
+def best_of_interests(score: Callable[[tf.Tensor], tf.Tensor], queries: tf.Tensor) -> tf.Tensor:
     """`score(queries)` of queries [b, dim]; of queries [b, interests, dim] the largest of the interests' scores."""
     if queries.shape.rank == 2:
         return score(queries)

@@ -1,11 +1,15 @@
 """The signatures of an exported model, with their defaults, as TF Serving reads them."""
 
 import functools
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.exporting import fresh
+from tfrs_twotower.exporting.retriever import Retriever
+from tfrs_twotower.exporting.user_rows import UserRows
+from tfrs_twotower.models import Repeated
 
 DEFAULT_K = 10
 BY_VECTOR = ("recommend_by_vector", "recommend_fresh", "recommend_fresh_by_vector")
@@ -14,7 +18,7 @@ BY_VECTOR = ("recommend_by_vector", "recommend_fresh", "recommend_fresh_by_vecto
 _graph = functools.partial(tf.function, autograph=False)
 
 
-def signatures(retriever):
+def signatures(retriever: Retriever) -> dict[str, tf.types.experimental.PolymorphicFunction]:
     """{signature name: tf.function} of a `Retriever`, ready for `tf.saved_model.save`.
 
     An input has the safe name of its column (`columns.safe`).
@@ -33,11 +37,12 @@ def signatures(retriever):
         tf.TensorSpec(None, tf.float32, c.POPULARITY_BETA),
     ]
 
-    def recommender(exact):
+    def recommender(exact: bool) -> tf.types.experimental.PolymorphicFunction:
         @_graph(input_signature=[query, *filters])
         def recommend(
-            features, k=tf.constant(DEFAULT_K), exclude_ids=no_ids, allow_ids=no_ids, popularity_beta=tf.constant(0.0)
-        ):
+            features: Mapping[str, tf.Tensor], k: tf.Tensor = tf.constant(DEFAULT_K), exclude_ids: tf.Tensor = no_ids,
+            allow_ids: tf.Tensor = no_ids, popularity_beta: tf.Tensor = tf.constant(0.0),
+        ) -> dict[str, tf.Tensor]:
             ids, scores = retriever.recommend(features, k, exclude_ids, allow_ids, popularity_beta, exact=exact)
             return {c.IDS: ids, c.SCORES: scores}
 
@@ -52,17 +57,18 @@ def signatures(retriever):
 
     @_graph(input_signature=[query, *filters, *changes])
     def recommend_fresh(
-        features, k=tf.constant(DEFAULT_K), exclude_ids=no_ids, allow_ids=no_ids, popularity_beta=tf.constant(0.0),
-        overlay_ids=no_changes.overlay_ids, overlay_vectors=no_changes.overlay_vectors,
-        withdrawn_ids=no_changes.withdrawn_ids,
-    ):
+        features: Mapping[str, tf.Tensor], k: tf.Tensor = tf.constant(DEFAULT_K), exclude_ids: tf.Tensor = no_ids,
+        allow_ids: tf.Tensor = no_ids, popularity_beta: tf.Tensor = tf.constant(0.0),
+        overlay_ids: tf.Tensor = no_changes.overlay_ids, overlay_vectors: tf.Tensor = no_changes.overlay_vectors,
+        withdrawn_ids: tf.Tensor = no_changes.withdrawn_ids,
+    ) -> dict[str, tf.Tensor]:
         changed, embedding = fresh.Changes(overlay_ids, overlay_vectors, withdrawn_ids), retriever.embed_query(features)
         own = retriever.repeated(features, tf.shape(embedding)[0])
         ids, scores = fresh.recommend(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changed, own)
         return {c.IDS: ids, c.SCORES: scores}
 
     @_graph(input_signature=[query])
-    def embed_query(features):
+    def embed_query(features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {c.EMBEDDING: retriever.embed_query(features)}
 
     # [None, dim], or [None, interests, dim]
@@ -70,31 +76,33 @@ def signatures(retriever):
 
     @_graph(input_signature=[vector, *filters])
     def recommend_by_vector(
-        embedding, k=tf.constant(DEFAULT_K), exclude_ids=no_ids, allow_ids=no_ids, popularity_beta=tf.constant(0.0)
-    ):
+        embedding: tf.Tensor, k: tf.Tensor = tf.constant(DEFAULT_K), exclude_ids: tf.Tensor = no_ids,
+        allow_ids: tf.Tensor = no_ids, popularity_beta: tf.Tensor = tf.constant(0.0),
+    ) -> dict[str, tf.Tensor]:
         ids, scores = retriever.recommend_by_vector(embedding, k, exclude_ids, allow_ids, popularity_beta)
         return {c.IDS: ids, c.SCORES: scores}
 
     @_graph(input_signature=[vector, *filters, *changes])
     def recommend_fresh_by_vector(
-        embedding, k=tf.constant(DEFAULT_K), exclude_ids=no_ids, allow_ids=no_ids, popularity_beta=tf.constant(0.0),
-        overlay_ids=no_changes.overlay_ids, overlay_vectors=no_changes.overlay_vectors,
-        withdrawn_ids=no_changes.withdrawn_ids,
-    ):
+        embedding: tf.Tensor, k: tf.Tensor = tf.constant(DEFAULT_K), exclude_ids: tf.Tensor = no_ids,
+        allow_ids: tf.Tensor = no_ids, popularity_beta: tf.Tensor = tf.constant(0.0),
+        overlay_ids: tf.Tensor = no_changes.overlay_ids, overlay_vectors: tf.Tensor = no_changes.overlay_vectors,
+        withdrawn_ids: tf.Tensor = no_changes.withdrawn_ids,
+    ) -> dict[str, tf.Tensor]:
         changed = fresh.Changes(overlay_ids, overlay_vectors, withdrawn_ids)
         ids, scores = fresh.recommend(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changed)
         return {c.IDS: ids, c.SCORES: scores}
 
     @_graph(input_signature=[candidate])
-    def embed_candidate(features):
+    def embed_candidate(features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {c.EMBEDDING: retriever.embed_candidate(features)}
 
     @_graph(input_signature=[query, tf.TensorSpec([None, None], id_type, c.CANDIDATE_IDS)])
-    def score_pairs(features, candidate_ids):
+    def score_pairs(features: Mapping[str, tf.Tensor], candidate_ids: tf.Tensor) -> dict[str, tf.Tensor]:
         return {c.SCORES: retriever.score_pairs(features, candidate_ids)}
 
     @_graph(input_signature=[tf.TensorSpec([None], id_type, c.ITEM_ID), count])
-    def similar_items(item_id, k=tf.constant(DEFAULT_K)):
+    def similar_items(item_id: tf.Tensor, k: tf.Tensor = tf.constant(DEFAULT_K)) -> dict[str, tf.Tensor]:
         ids, scores = retriever.similar_items(item_id, k)
         return {c.IDS: ids, c.SCORES: scores}
 
@@ -117,7 +125,9 @@ def signatures(retriever):
     return found if retriever.reranking is None else {n: f for n, f in found.items() if n not in BY_VECTOR}
 
 
-def _told_the_past(retriever, vector, filters, changes):
+def _told_the_past(
+    retriever: Retriever, vector: tf.TensorSpec, filters: Sequence[tf.TensorSpec], changes: Sequence[tf.TensorSpec]
+) -> dict[str, tf.types.experimental.PolymorphicFunction]:
     """The two searches by vector, which may be told the past, as it counts; without it nobody had anything before."""
     id_type = retriever.item_ids.dtype
     past = [
@@ -128,15 +138,16 @@ def _told_the_past(retriever, vector, filters, changes):
     no_ids, no_times, now = tf.zeros([1, 0], id_type), tf.zeros([1, 0], tf.int64), tf.zeros([1], tf.int64)
     nothing, no_vectors = tf.zeros([0], id_type), tf.zeros([0, retriever.dim])
 
-    def own(embedding, items, times, now):
+    def own(embedding: tf.Tensor, items: tf.Tensor, times: tf.Tensor, now: tf.Tensor) -> Repeated | None:
         past = {c.HISTORY_ITEM_ID: items, c.HISTORY_TIMESTAMP: times, c.TIMESTAMP: now}
         return retriever.repeated(past, tf.shape(embedding)[0])
 
     @_graph(input_signature=[vector, *filters, *past])
     def recommend_by_vector(
-        embedding, k=tf.constant(DEFAULT_K), exclude_ids=no_ids, allow_ids=no_ids, popularity_beta=tf.constant(0.0),
-        history_item_id=no_ids, history_timestamp=no_times, timestamp=now,
-    ):
+        embedding: tf.Tensor, k: tf.Tensor = tf.constant(DEFAULT_K), exclude_ids: tf.Tensor = no_ids,
+        allow_ids: tf.Tensor = no_ids, popularity_beta: tf.Tensor = tf.constant(0.0),
+        history_item_id: tf.Tensor = no_ids, history_timestamp: tf.Tensor = no_times, timestamp: tf.Tensor = now,
+    ) -> dict[str, tf.Tensor]:
         ids, scores = retriever.recommend_by_vector(
             embedding, k, exclude_ids, allow_ids, popularity_beta,
             own=own(embedding, history_item_id, history_timestamp, timestamp),
@@ -145,10 +156,11 @@ def _told_the_past(retriever, vector, filters, changes):
 
     @_graph(input_signature=[vector, *filters, *changes, *past])
     def recommend_fresh_by_vector(
-        embedding, k=tf.constant(DEFAULT_K), exclude_ids=no_ids, allow_ids=no_ids, popularity_beta=tf.constant(0.0),
-        overlay_ids=nothing, overlay_vectors=no_vectors, withdrawn_ids=nothing,
-        history_item_id=no_ids, history_timestamp=no_times, timestamp=now,
-    ):
+        embedding: tf.Tensor, k: tf.Tensor = tf.constant(DEFAULT_K), exclude_ids: tf.Tensor = no_ids,
+        allow_ids: tf.Tensor = no_ids, popularity_beta: tf.Tensor = tf.constant(0.0), overlay_ids: tf.Tensor = nothing,
+        overlay_vectors: tf.Tensor = no_vectors, withdrawn_ids: tf.Tensor = nothing,
+        history_item_id: tf.Tensor = no_ids, history_timestamp: tf.Tensor = no_times, timestamp: tf.Tensor = now,
+    ) -> dict[str, tf.Tensor]:
         ids, scores = fresh.recommend(
             retriever, embedding, k, exclude_ids, allow_ids, popularity_beta,
             fresh.Changes(overlay_ids, overlay_vectors, withdrawn_ids),
@@ -159,15 +171,15 @@ def _told_the_past(retriever, vector, filters, changes):
     return {"recommend_by_vector": recommend_by_vector, "recommend_fresh_by_vector": recommend_fresh_by_vector}
 
 
-def _user_rows(user_rows):
+def _user_rows(user_rows: UserRows) -> tf.types.experimental.PolymorphicFunction:
     @_graph(input_signature=[
         tf.TensorSpec([None], tf.int64, c.KEYS), tf.TensorSpec([None, user_rows.dim], tf.float32, c.ROWS)
     ])
-    def update_user_rows(keys, rows):
+    def update_user_rows(keys: tf.Tensor, rows: tf.Tensor) -> dict[str, tf.Tensor]:
         return {c.COUNT: user_rows.replace(keys, rows)}
 
     return update_user_rows
 
 
-def _named(inputs):
+def _named(inputs: Mapping[str, tf.TensorSpec]) -> dict[str, tf.TensorSpec]:
     return {name: tf.TensorSpec(spec.shape, spec.dtype, c.safe(name)) for name, spec in inputs.items()}

@@ -12,7 +12,7 @@ _NEAREST = 0.03
 _BLOCK = 8192  # vectors compared at a time
 
 
-def unit(vectors):
+def unit(vectors: np.ndarray) -> np.ndarray:
     """float32 [n, dim] of length 1; zeros stay."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
@@ -35,7 +35,7 @@ class Similarity(tf.Module):
       density: float32 [n], r of each.
     """
 
-    def __init__(self, vectors, seed=0):
+    def __init__(self, vectors: np.ndarray, seed: int = 0) -> None:
         super().__init__(name="similarity")
         drawn = np.random.default_rng(seed).permutation(len(vectors))[:_SAMPLE]
         self.sample = tf.Variable(unit(vectors[np.sort(drawn)]), trainable=False, name="sample")
@@ -44,7 +44,7 @@ class Similarity(tf.Module):
         self.density = tf.Variable(density, trainable=False, name="density")
 
 
-def measured(vectors, sample):
+def measured(vectors: np.ndarray, sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(lengths, r): float32 [n] each, of vectors [n, dim] against a sample [s, dim] of length 1."""
     lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12).astype(np.float32)
     count = min(max(round(_NEAREST * len(sample)), 1), len(sample) - 1)

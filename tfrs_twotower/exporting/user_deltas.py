@@ -8,6 +8,7 @@ import dataclasses
 import json
 import shutil
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ class UserDelta:
     rows: np.ndarray = dataclasses.field(repr=False)
 
 
-def publish(root, version, delta):
+def publish(root: str | Path, version: int, delta: UserDelta) -> Path:
     """Writes a delta as the next of a version, aside first; returns its path.
 
     Args:
@@ -55,7 +56,7 @@ def publish(root, version, delta):
     return path
 
 
-def read(root, version, embedding_space):
+def read(root: str | Path, version: int, embedding_space: str | None) -> list[UserDelta]:
     """The deltas of a version, in order: a list of `UserDelta`.
 
     Raises:
@@ -73,20 +74,23 @@ def read(root, version, embedding_space):
             if about["embedding_space"] != embedding_space:
                 raise ExportError(f"{path} is of another embedding space. Publish deltas for this version.")
             with np.load(path, allow_pickle=False) as arrays:
-                delta = UserDelta(embedding_space, int(about["trained_until"]), arrays["keys"], arrays["rows"])
+                delta = UserDelta(
+                    embedding_space,  # type: ignore[arg-type]  # that of the delta's file
+                    int(about["trained_until"]), arrays["keys"], arrays["rows"],
+                )
         except (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
             raise ExportError(f"{path} cannot be read ({error}). Publish the users' update again.") from error
         deltas.append(delta)
     return deltas
 
 
-def stamp(root, version):
+def stamp(root: str | Path, version: int) -> tuple[tuple[str, int], ...]:
     """What changes when the deltas of a version do: (name, time of change) of each."""
     folder = _folder(root, version)
     return tuple((path.name, path.stat().st_mtime_ns) for path in sorted(folder.glob("[0-9]*.json")))
 
 
-def merged(deltas):
+def merged(deltas: Sequence[UserDelta]) -> tuple[np.ndarray, np.ndarray]:
     """(keys int64 [n], rows float32 [n, dim]) of deltas in order: the last row of each user."""
     keys = np.concatenate([delta.keys for delta in deltas])
     rows = np.concatenate([delta.rows for delta in deltas])
@@ -94,7 +98,7 @@ def merged(deltas):
     return distinct, rows[::-1][last]
 
 
-def withdraw(root, version):
+def withdraw(root: str | Path, version: int) -> Path | None:
     """Takes back the newest delta of a version; returns its path, or None where there is none."""
     folder = _folder(root, version)
     numbers = _numbers(folder)
@@ -106,14 +110,14 @@ def withdraw(root, version):
     return path
 
 
-def clear(root, version):
+def clear(root: str | Path, version: int) -> None:
     """Removes all deltas of a version."""
     folder = _folder(root, version)
     if folder.is_dir():
         shutil.rmtree(folder)
 
 
-def copy(root, version, to):
+def copy(root: str | Path, version: int, to: int) -> None:
     """Gives another version the deltas of this one. The other one is not published yet, so nobody reads half of it."""
     source, target = (_folder(root, number) for number in (version, to))
     if _numbers(source):
@@ -122,10 +126,10 @@ def copy(root, version, to):
             flush(path)
 
 
-def _folder(root, version):
+def _folder(root: str | Path, version: int) -> Path:
     return Path(root) / _FOLDER / str(version)
 
 
-def _numbers(folder):
+def _numbers(folder: Path) -> list[int]:
     """Numbers of the whole deltas, ascending."""
     return sorted(int(path.stem) for path in folder.glob("[0-9]*.json"))

@@ -15,13 +15,13 @@ class UserRows(tf.Module):
       dim: length of a row.
     """
 
-    def __init__(self, dim):
+    def __init__(self, dim: int) -> None:
         super().__init__(name="user_rows")
         self.dim = dim
         self._keys = tf.Variable([_LOWEST], trainable=False, shape=[None], dtype=tf.int64, name="keys")
         self._rows = tf.Variable(tf.zeros([1, dim]), trainable=False, shape=[None, dim], name="rows")
 
-    def replace(self, keys, rows):
+    def replace(self, keys: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """Takes these rows in place of all before; returns how many. Later ones of a key count.
 
         Args:
@@ -36,7 +36,7 @@ class UserRows(tf.Module):
         self._keys.assign(tf.concat([[_LOWEST], tf.gather(keys, place)], axis=0))
         return count
 
-    def overlay(self, ids):
+    def overlay(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
         """{"fresh": bool [b], "row": float32 [b, dim]} of user ids [b]: a row counts where `fresh`."""
         keys, wanted = self._keys.read_value(), fingerprints(ids)
         place = tf.minimum(tf.searchsorted(keys, wanted), tf.size(keys) - 1)

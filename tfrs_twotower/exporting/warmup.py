@@ -1,5 +1,6 @@
 """Warm-up requests in `assets.extra`, which TF Serving replays before a version takes traffic."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -8,7 +9,9 @@ from tfrs_twotower import columns as c
 from tfrs_twotower import extras
 
 
-def write(directory, model_name, batches, item_id):
+def write(
+    directory: str | Path, model_name: str, batches: Sequence[Mapping[str, tf.Tensor]], item_id: tf.Tensor
+) -> int:
     """Writes one `serving_default` and one `embed_query` request for each batch of raw query features, and one
     `similar_items`.
 

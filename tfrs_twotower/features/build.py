@@ -1,10 +1,16 @@
 """From declared features to fields."""
 
+from typing import TYPE_CHECKING
+
 from tfrs_twotower.features.past import PastFeature
 from tfrs_twotower.features.seeds import derive_seed
 
+if TYPE_CHECKING:
+    from tfrs_twotower.features.fields.field import Field
+    from tfrs_twotower.features.schema import Schema
 
-def build_fields(schema, seed=0):
+
+def build_fields(schema: "Schema", seed: int = 0) -> tuple[list["Field"], list["Field"]]:
     """The fields of a schema, not yet adapted.
 
     Args:

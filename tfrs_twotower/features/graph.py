@@ -6,7 +6,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 
-def item_vectors(users, items, factors, layers, seed=0):
+def item_vectors(users: np.ndarray, items: np.ndarray, factors: int, layers: int, seed: int = 0) -> np.ndarray:
     """The items' vectors after the propagation of start vectors over the graph.
 
     Reference: He et al. 2020, "LightGCN: simplifying and powering graph convolution network for recommendation". Of
@@ -39,7 +39,7 @@ def item_vectors(users, items, factors, layers, seed=0):
     return vectors
 
 
-def aligned(vectors, earlier):
+def aligned(vectors: np.ndarray, earlier: np.ndarray) -> np.ndarray:
     """Vectors of a grown graph, rotated to the basis of the earlier one.
 
     The singular vectors of a grown graph have another order and other signs, but the weights were trained with the
@@ -53,14 +53,14 @@ def aligned(vectors, earlier):
     Returns:
       float32 [items, factors]; an item that the grown graph lacks keeps its earlier vector.
     """
-    there = vectors.any(axis=1)
+    there: np.ndarray = vectors.any(axis=1)  # type: ignore[assignment]  # no scalar: there is another axis
     both = np.flatnonzero(there[: len(earlier)])
     rotated = vectors @ scipy.linalg.orthogonal_procrustes(vectors[both], earlier[both])[0]
     rotated[: len(earlier)][~there[: len(earlier)]] = earlier[~there[: len(earlier)]]
     return rotated
 
 
-def _singular_vectors(matrix, count, seed):
+def _singular_vectors(matrix: scipy.sparse.csr_matrix, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(left [users, count], right [items, count]), largest singular values first, signs fixed."""
     if count >= min(matrix.shape):  # the iterative search finds fewer than all
         left, values, right = np.linalg.svd(matrix.toarray(), full_matrices=False)

@@ -1,5 +1,6 @@
 """A schema derived from the columns, for recipes without a schema."""
 
+from collections.abc import Hashable, Iterable
 from typing import Literal
 
 import pyarrow as pa
@@ -7,6 +8,7 @@ import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.config import config
+from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.features.kinds import (
     Augmented,
     Category,
@@ -44,7 +46,7 @@ class Derived:
     text: Literal["words", "trigrams", "characters"] = "words"
 
 
-def infer_schema(log, derived=Derived(), outcomes=()):
+def infer_schema(log: InteractionLog, derived: Derived = Derived(), outcomes: Iterable[str | None] = ()) -> Schema:
     """A schema for an `InteractionLog`.
 
     It has ids on both sides, the user's history, and every other column by its type. Numbers are normalised. Lists of
@@ -73,20 +75,22 @@ def infer_schema(log, derived=Derived(), outcomes=()):
     return Schema(query=_beside(derived.query, query), candidate=_beside(derived.candidate, candidate))
 
 
-def _beside(given, found):
+def _beside(given: Iterable[Feature], found: Iterable[Feature]) -> tuple[Feature, ...]:
     """The given features, and the found features that they do not replace."""
     taken = {_place(feature) for feature in given}
     return (*given, *(feature for feature in found if _place(feature) not in taken))
 
 
-def _place(feature):
+def _place(feature: Feature) -> Hashable:
     if isinstance(feature, PastFeature):
         return PastFeature
     beside = isinstance(feature, (Augmented, GraphVector)) or not hasattr(feature, "column")
-    return feature.name if beside else (feature.column,)
+    return feature.name if beside else (feature.column,)  # type: ignore[attr-defined]  # it has one, if not `beside`
 
 
-def _feature(name, column, analyser):
+def _feature(
+    name: str, column: pa.ChunkedArray, analyser: Literal["words", "trigrams", "characters"]
+) -> Feature | None:
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         if pa.types.is_floating(kind.value_type):

@@ -4,35 +4,44 @@ import dataclasses
 import shutil
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features.preprocessed import Preprocessed
 
+if TYPE_CHECKING:
+    from tfrs_twotower.features.infer import Derived
+    from tfrs_twotower.features.kinds import Feature
+    from tfrs_twotower.features.schema import Schema
+
+_Sides = TypeVar("_Sides", "Schema", "Derived")
+
 
 @tf.keras.saving.register_keras_serializable("tfrs_twotower")
 class Kept(tf.keras.Model):
     """A layer as a model, since only models have files."""
 
-    def __init__(self, layer, **options):
+    def __init__(self, layer: tf.keras.layers.Layer, **options: Any) -> None:
         super().__init__(**options)
         self.layer = layer
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor | dict[str, tf.Tensor]) -> tf.Tensor:
         """What the layer makes of its inputs."""
         return self.layer(inputs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"layer": tf.keras.saving.serialize_keras_object(self.layer)}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> "Kept":
         return cls(tf.keras.saving.deserialize_keras_object(config["layer"], custom_objects))
 
 
-def write_layer(layer, path):
+def write_layer(layer: tf.keras.layers.Layer, path: str | Path) -> None:
     """Writes a layer with its vocabularies and weights.
 
     Raises:
@@ -47,7 +56,7 @@ def write_layer(layer, path):
                           "class a `get_config` that returns the arguments of its constructor.") from error
 
 
-def read_layer(path):
+def read_layer(path: str | Path) -> tf.keras.layers.Layer:
     """The layer of a file, with the vocabularies and weights that it had.
 
     Raises:
@@ -64,7 +73,7 @@ def read_layer(path):
     return kept.layer if isinstance(kept, Kept) else kept
 
 
-def copy_of(layer):
+def copy_of(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
     """A layer of its own with the same vocabularies and weights: each training starts from what it was given."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "layer.keras"
@@ -72,7 +81,7 @@ def copy_of(layer):
         return read_layer(path)
 
 
-def with_layers_in(folder, features):
+def with_layers_in(folder: str | Path, features: _Sides) -> _Sides:
     """A `Schema` or `Derived` whose layers are files of `folder`, which are written where they are not there.
 
     Args:
@@ -83,7 +92,7 @@ def with_layers_in(folder, features):
       ConfigError: a layer cannot be written, or its file is missing.
     """
 
-    def kept(feature, side):
+    def kept(feature: "Feature", side: str) -> "Feature":
         if not isinstance(feature, Preprocessed):
             return feature
         path, given = Path(folder) / f"{side}_{feature.name}.keras", feature.layer
@@ -96,9 +105,12 @@ def with_layers_in(folder, features):
                 write_layer(given, path)
         return dataclasses.replace(feature, layer=str(path))
 
-    sides = {side: tuple(kept(feature, side) for feature in getattr(features, side)) for side in ("query", "candidate")}
+    # Any: what `replace` is given by name could be any field's value.
+    sides: dict[str, Any] = {
+        side: tuple(kept(feature, side) for feature in getattr(features, side)) for side in ("query", "candidate")
+    }
     return dataclasses.replace(features, **sides)
 
 
-def _first(error):
+def _first(error: Exception) -> str:
     return str(error).strip().splitlines()[0]

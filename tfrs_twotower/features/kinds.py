@@ -30,7 +30,7 @@ class Feature(Layered):
         @property
         def name(self) -> str: ...
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             where, value = f"{type(self).__name__}.{field.name}", getattr(self, field.name)
             choices = typing.get_args(field.type)
@@ -47,7 +47,7 @@ class _OneColumn(Feature):
     column: str
 
     @property
-    def columns(self):
+    def columns(self) -> tuple[str, ...]:
         return (self.column,)
 
 
@@ -69,13 +69,13 @@ class Id(_OneColumn):
     min_count: int = 1
     buckets: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.buckets and self.min_count > 1:
             raise ConfigError("`Id.min_count` means nothing with `buckets`: a hash has no counts. Drop one.")
 
     @property
-    def name(self):
+    def name(self) -> str:
         return f"id_{names.safe(self.column)}"
 
 
@@ -92,7 +92,7 @@ class Augmented(Id):
     dim: int = 64
 
     @property
-    def name(self):
+    def name(self) -> str:
         return f"augmented_{names.safe(self.column)}"
 
 
@@ -105,7 +105,7 @@ class Category(_OneColumn):
     min_count: int = 1
 
     @property
-    def name(self):
+    def name(self) -> str:
         return f"category_{names.safe(self.column)}"
 
 
@@ -123,14 +123,14 @@ class Cross(Feature):
     buckets: int = 10_000
     dim: int = 8
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.columns) < 2:
             way_out = "Use Category for one."
             raise ConfigError(invalid("Cross.columns", "name two columns or more", self.columns, way_out))
 
     @property
-    def name(self):
+    def name(self) -> str:
         return "cross_" + "_x_".join(map(names.safe, self.columns))
 
 
@@ -149,7 +149,7 @@ class Number(_OneColumn):
     dim: int = 8
 
     @property
-    def name(self):
+    def name(self) -> str:
         return f"{self.transform}_{names.safe(self.column)}"
 
 
@@ -167,7 +167,7 @@ class Time(_OneColumn):
     parts: tuple[Literal["hour", "weekday", "recency"], ...] = ("hour", "weekday")
     dim: int = 8
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         known = ("hour", "weekday", "recency")
         for part in self.parts:
@@ -177,7 +177,7 @@ class Time(_OneColumn):
             raise ConfigError(invalid("Time.parts", "name a part", self.parts, "Name hour, for example."))
 
     @property
-    def name(self):
+    def name(self) -> str:
         return f"time_{names.safe(self.column)}"
 
 
@@ -198,7 +198,7 @@ class MultiValue(_OneColumn):
     length: int = 20
 
     @property
-    def name(self):
+    def name(self) -> str:
         return f"values_{names.safe(self.column)}"
 
 
@@ -220,7 +220,7 @@ class Text(_OneColumn):
     length: int = 64
 
     @property
-    def name(self):
+    def name(self) -> str:
         return f"{self.analyser}_{names.safe(self.column)}"
 
 
@@ -240,11 +240,11 @@ class Vector(Feature):
     id_column: str = names.ITEM_ID
 
     @property
-    def columns(self):
+    def columns(self) -> tuple[str, ...]:
         return (self.column, self.id_column) if self.trainable else (self.column,)
 
     @property
-    def name(self):
+    def name(self) -> str:
         return f"vector_{names.safe(self.column)}"
 
 
@@ -266,9 +266,9 @@ class GraphVector(_OneColumn):
     dim: int = 32
 
     @property
-    def columns(self):
+    def columns(self) -> tuple[str, ...]:
         return (self.column, names.TAKEN_BY)
 
     @property
-    def name(self):
+    def name(self) -> str:
         return f"graph_{names.safe(self.column)}"

@@ -42,18 +42,18 @@ class History(PastFeature):
     dropout: float = 0.0
     cut: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.cut <= 1:
             raise ConfigError(invalid("History.cut", "be from 0 to 1", self.cut, "0 turns it off."))
         above_zero(self, "half_life_days", "For no decay use pooling='mean'.")
 
     @property
-    def columns(self):
+    def columns(self) -> tuple[str, ...]:
         return (names.HISTORY_ITEM_ID, names.HISTORY_TIMESTAMP, names.TIMESTAMP)
 
     @property
-    def name(self):
+    def name(self) -> str:
         return f"history_{self.pooling}"
 
 
@@ -71,10 +71,10 @@ class Sequence(PastFeature):
     request_time: bool = True
 
     @property
-    def columns(self):
+    def columns(self) -> tuple[str, ...]:
         past = (names.HISTORY_ITEM_ID, names.HISTORY_TIMESTAMP)
         return (*past, names.TIMESTAMP) if self.request_time else past
 
     @property
-    def name(self):
+    def name(self) -> str:
         return "sequence"

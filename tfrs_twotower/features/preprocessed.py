@@ -28,7 +28,7 @@ class Preprocessed(Feature):
     layer: Any
     length: int = 50
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not self.columns or not all(self.columns):
             raise ConfigError(invalid("Preprocessed.inputs", "name a column or more", self.inputs, "Name one."))
@@ -37,14 +37,14 @@ class Preprocessed(Feature):
             raise ConfigError(invalid("Preprocessed.layer", rule, self.layer, "See docs/own_parts.md."))
 
     @property
-    def columns(self):
+    def columns(self) -> tuple[str, ...]:
         return (self.inputs,) if isinstance(self.inputs, str) else tuple(self.inputs)
 
     @property
-    def name(self):
+    def name(self) -> str:
         return "preprocessed_" + "_".join(map(names.safe, self.columns))
 
     @property
-    def reads_past(self):
+    def reads_past(self) -> bool:
         """Whether it reads the user's past."""
         return names.HISTORY_ITEM_ID in self.columns

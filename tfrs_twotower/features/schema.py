@@ -15,6 +15,8 @@
 | `GraphVector` | "" or −1, or an id not learned | the zero vector |
 """
 
+from collections.abc import Iterable
+
 from tfrs_twotower import columns as names
 from tfrs_twotower.config import config
 from tfrs_twotower.errors import ConfigError, invalid, nearest
@@ -36,7 +38,7 @@ class Schema:
     query: tuple[Feature, ...]
     candidate: tuple[Feature, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for side in ("query", "candidate"):
             found = [feature.name for feature in getattr(self, side)]
             if not found:
@@ -55,11 +57,11 @@ class Schema:
             raise ConfigError(f"A History or Sequence shares the candidate's table. {way_out}")
 
     @property
-    def item_id(self):
+    def item_id(self) -> Id | None:
         """The candidate's `Id` of `item_id`, or None."""
         return next((f for f in self.candidate if type(f) is Id and f.column == names.ITEM_ID), None)
 
-    def validate(self, query_columns, candidate_columns):
+    def validate(self, query_columns: Iterable[str], candidate_columns: Iterable[str]) -> None:
         """Checks that every column exists. A query may always read the time and the user's past, and a candidate who
         took it in training.
 

@@ -13,7 +13,7 @@ _ARROW = {tf.string: pa.large_string(), tf.int64: pa.int64(), tf.float32: pa.flo
 _MISSING = {tf.string: MISSING_STRING_ID, tf.int64: MISSING_INT_ID, tf.float32: float("nan")}
 
 
-def to_tensor(array, spec, column="?"):
+def to_tensor(array: pa.Array | pa.ChunkedArray, spec: tf.TensorSpec, column: str = "?") -> tf.Tensor:
     """One column as a raw tensor.
 
     Args:
@@ -43,14 +43,14 @@ def to_tensor(array, spec, column="?"):
     return tf.constant(padded, spec.dtype)
 
 
-def flat(array):
+def flat(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     """The column as one array, without dictionary encoding."""
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
-def key_dtype(array, column):
+def key_dtype(array: pa.Array | pa.ChunkedArray, column: str) -> tf.DType:
     """`tf.string` or `tf.int64`: how a column of ids or categories (or of lists of them) is read.
 
     Raises:
@@ -68,7 +68,7 @@ def key_dtype(array, column):
     raise DataError(f"Column `{column}` must hold text or whole numbers. Received: {kind}. Convert it.")
 
 
-def list_lengths(array, column):
+def list_lengths(array: pa.Array, column: str) -> np.ndarray:
     """int64 [n]: the length of each row's list; 0 for a missing one.
 
     Raises:
@@ -80,14 +80,14 @@ def list_lengths(array, column):
     return pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def present(keys):
+def present(keys: pa.Array) -> np.ndarray:
     """bool [n]: which of the (flat) keys are neither null nor the missing id."""
     missing = MISSING_STRING_ID if _is_text(keys.type) else MISSING_INT_ID
     known = pc.fill_null(pc.not_equal(keys, pa.scalar(missing, keys.type)), False)
     return known.to_numpy(zero_copy_only=False)
 
 
-def cast(array, dtype, column):
+def cast(array: pa.Array, dtype: tf.DType, column: str) -> pa.Array:
     """A flat array as Arrow's large_string, int64 or float32.
 
     Raises:
@@ -107,14 +107,14 @@ def cast(array, dtype, column):
         raise DataError(message + " Convert it, or declare another feature for it.") from error
 
 
-def _values(array, dtype, column):
+def _values(array: pa.Array, dtype: tf.DType, column: str) -> np.ndarray:
     array = flat(array)
     array = pc.fill_null(cast(array, dtype, column), pa.scalar(_MISSING[dtype], _ARROW[dtype]))
     values = array.to_numpy(zero_copy_only=False)
     return values.astype(object) if dtype == tf.string else values
 
 
-def _vectors(array, dim, column):
+def _vectors(array: pa.Array, dim: int, column: str) -> np.ndarray:
     lengths = list_lengths(array, column)
     given = lengths > 0
     if not (lengths[given] == dim).all():
@@ -126,5 +126,5 @@ def _vectors(array, dim, column):
     return np.nan_to_num(vectors, posinf=0.0, neginf=0.0)
 
 
-def _is_text(kind):
+def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)

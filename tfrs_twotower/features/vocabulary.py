@@ -17,21 +17,21 @@ from tfrs_twotower.features.tensors import present, to_tensor
 _LOWEST = np.iinfo(np.int64).min
 
 
-def fingerprints(values):
+def fingerprints(values: tf.Tensor) -> tf.Tensor:
     """int64 of the shape of `values`: a string's fingerprint (0 … 2⁶³ − 2), an integer itself."""
     if values.dtype == tf.string:
         return tf.strings.to_hash_bucket_fast(values, np.iinfo(np.int64).max)
     return tf.cast(values, tf.int64)
 
 
-def is_missing(values):
+def is_missing(values: tf.Tensor) -> tf.Tensor:
     """bool of the shape of `values`: "" or −1."""
     if values.dtype == tf.string:
         return tf.strings.length(values) == 0
     return values == MISSING_INT_ID
 
 
-def learn_keys(keys, counts, min_count=1, limit=None):
+def learn_keys(keys: pa.Array, counts: np.ndarray, min_count: int = 1, limit: int | None = None) -> np.ndarray:
     """The keys of a vocabulary, most frequent first, ties in the order of the keys.
 
     Args:
@@ -63,7 +63,7 @@ class Vocabulary(tf.__internal__.tracking.AutoTrackable):
       keys: int64 [size] distinct fingerprints, as `learn_keys` returns them.
     """
 
-    def __init__(self, keys):
+    def __init__(self, keys: np.ndarray) -> None:
         self.size = len(keys)
         # The lowest integer stands in front, so that every search finds a key that is not larger.
         keys = np.concatenate([[_LOWEST], keys]).astype(np.int64)
@@ -71,17 +71,17 @@ class Vocabulary(tf.__internal__.tracking.AutoTrackable):
         self._keys = tf.Variable(keys[order], trainable=False, name="vocabulary_keys")
         self._index = tf.Variable(order.astype(np.int32), trainable=False, name="vocabulary_index")
 
-    def keys(self):
+    def keys(self) -> np.ndarray:
         """int64 [size]: the keys in the order of their numbers."""
         order = np.argsort(self._index.numpy())
         return self._keys.numpy()[order][1:]
 
-    def grown(self, keys, limit=None):
+    def grown(self, keys: np.ndarray, limit: int | None = None) -> "Vocabulary":
         """A vocabulary of these keys, numbered as here, and then of those of `keys` that are new."""
         known = self.keys()
         return Vocabulary(np.concatenate([known, keys[~np.isin(keys, known)]])[:limit])
 
-    def lookup(self, values):
+    def lookup(self, values: tf.Tensor) -> tf.Tensor:
         """int32 of the shape of `values` (string or int64): 1 … size, and 0 for unknown and missing."""
         wanted = fingerprints(values)
         # Read once: a gather on the variable itself would make each later read of it a copy.

@@ -6,13 +6,13 @@ blocks with the k largest maxima can hold one of the k best, and `top_k` runs on
 
 import tensorflow as tf
 
-from tfrs_twotower.index.candidate_index import padded
+from tfrs_twotower.index.candidate_index import TopK, padded
 from tfrs_twotower.index.checks import neighbours
 
 BLOCK = 128
 
 
-def top_k(scores, k, size=None):
+def top_k(scores: tf.Tensor, k: int | tf.Tensor, size: int | tf.Tensor | None = None) -> TopK:
     """The k largest of each row, with ties in favour of the lower column.
 
     scores: float32 [batch, n]; −inf means "not a candidate". k: int or scalar tensor ≥ 1, may exceed n.
@@ -43,6 +43,6 @@ def top_k(scores, k, size=None):
     return padded(best.values, tf.gather(column, best.indices, batch_dims=1), k)
 
 
-def masked_top_k(scores, mask, k):
+def masked_top_k(scores: tf.Tensor, mask: tf.Tensor, k: int | tf.Tensor) -> TopK:
     """`top_k` of the columns whose mask is true. scores: float32 [batch, n]; mask: bool, broadcasts to it."""
     return top_k(tf.where(mask, scores, float("-inf")), k)

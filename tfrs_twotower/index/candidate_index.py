@@ -24,7 +24,7 @@ class CandidateIndex(Protocol):
     dim: int
     exact: bool
 
-    def search(self, queries, k) -> TopK:
+    def search(self, queries: tf.Tensor, k: int | tf.Tensor) -> TopK:
         """Returns the k candidates with the largest ⟨query, candidate⟩. Graph code.
 
         queries: float32 [batch, dim]. k: int or int32 scalar tensor, at least 1; it may exceed `size`.
@@ -41,7 +41,7 @@ class CandidateIndex(Protocol):
         ...
 
 
-def padded(scores, rows, k):
+def padded(scores: tf.Tensor, rows: tf.Tensor, k: int | tf.Tensor) -> TopK:
     """Pads found [batch, ≤ k] to k columns and gives row −1 to every score of −inf."""
     missing = tf.maximum(k - tf.shape(scores)[1], 0)
     scores = tf.pad(scores, [[0, 0], [0, missing]], constant_values=float("-inf"))

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tfrs_twotower.errors import IndexingError, invalid
 
 
-def candidate_vectors(vectors):
+def candidate_vectors(vectors: np.ndarray) -> np.ndarray:
     """Returns `vectors` as float32 [n, dim]. Raises `IndexingError` unless n, dim ≥ 1 and all is finite."""
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if vectors.ndim != 2 or 0 in vectors.shape:
@@ -23,7 +23,7 @@ def candidate_vectors(vectors):
     return vectors
 
 
-def query_vectors(queries, dim):
+def query_vectors(queries: np.ndarray | tf.Tensor, dim: int) -> tf.Tensor:
     """Returns `queries` as a float32 tensor [batch, dim]."""
     queries = tf.convert_to_tensor(queries, tf.float32)
     if not queries.shape.is_compatible_with([None, dim]):
@@ -34,7 +34,7 @@ def query_vectors(queries, dim):
     return tf.ensure_shape(queries, [None, dim])
 
 
-def query_matrix(queries, dim):
+def query_matrix(queries: np.ndarray, dim: int) -> np.ndarray:
     """Returns `queries` as float32 [batch, dim], for searches without TensorFlow. They have to be finite."""
     queries = np.ascontiguousarray(queries, np.float32)
     if queries.ndim != 2 or queries.shape[1] != dim:
@@ -47,7 +47,7 @@ def query_matrix(queries, dim):
     return queries
 
 
-def neighbours(k):
+def neighbours(k: int | tf.Tensor) -> int | tf.Tensor:
     """Returns k as an int where it is known, else as an int32 scalar tensor; k ≥ 1."""
     known = tf.get_static_value(k)
     if known is not None:
@@ -61,7 +61,7 @@ def neighbours(k):
         return tf.identity(k)
 
 
-def at_least_one(argument, value):
+def at_least_one(argument: str, value: float) -> int:
     """Returns `value`. Raises `IndexingError` unless it is an integer of at least 1."""
     if int(value) != value or value < 1:
         raise IndexingError(invalid(argument, "be an integer of at least 1", value, "Raise it."))

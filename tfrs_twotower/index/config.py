@@ -28,7 +28,7 @@ class IndexConfig:
     probes: int | None = None
     reorder: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in _KINDS:
             raise ConfigError(f"`IndexConfig.kind` cannot be {self.kind!r}." + nearest(self.kind, _KINDS))
         if not 0 < self.target_recall <= 1:

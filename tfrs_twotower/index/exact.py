@@ -1,5 +1,7 @@
 """Exact search: one matrix product and a block-max top-k."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -15,7 +17,7 @@ class Exact(tf.Module):
 
     exact = True
 
-    def __init__(self, vectors):
+    def __init__(self, vectors: np.ndarray) -> None:
         """vectors: float32 [n, dim], finite. Raises `IndexingError` otherwise."""
         super().__init__()
         vectors = checks.candidate_vectors(vectors)
@@ -23,7 +25,7 @@ class Exact(tf.Module):
         filler = -self.size % block_max.BLOCK
         self.vectors = tf.Variable(np.pad(vectors, [(0, filler), (0, 0)]), trainable=False, name="vectors")
 
-    def search(self, queries, k):
+    def search(self, queries: tf.Tensor, k: int | tf.Tensor) -> TopK:
         """See `CandidateIndex.search`."""
         queries, k = checks.query_vectors(queries, self.dim), checks.neighbours(k)
         part = max(1, _MAX_SCORES // self.vectors.shape[0])
@@ -35,13 +37,13 @@ class Exact(tf.Module):
         shape = [None, k if isinstance(k, int) else None]
         return TopK(*(tf.ensure_shape(values, shape) for values in found))
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         return {"kind": "exact", "size": self.size, "dim": self.dim}
 
-    def _search(self, queries, k):
+    def _search(self, queries: tf.Tensor, k: int | tf.Tensor) -> TopK:
         return block_max.top_k(tf.matmul(queries, self.vectors, transpose_b=True), k, self.size)
 
-    def _search_in_parts(self, queries, k, part):
+    def _search_in_parts(self, queries: tf.Tensor, k: int | tf.Tensor, part: int) -> TopK:
         batch = tf.shape(queries)[0]
         parts = (batch + part - 1) // part
         queries = tf.pad(queries, [[0, parts * part - batch], [0, 0]])

@@ -2,10 +2,10 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.index.candidate_index import padded
+from tfrs_twotower.index.candidate_index import TopK, padded
 
 
-def exclude(found, excluded, k, codes=None):
+def exclude(found: TopK, excluded: tf.Tensor, k: int | tf.Tensor, codes: tf.Tensor | None = None) -> TopK:
     """The k best of `found` that are not in `excluded`.
 
     found: `TopK` [batch, m]; fetch m = k + (number of excluded), so that k remain.
@@ -26,7 +26,7 @@ def exclude(found, excluded, k, codes=None):
     return padded(best.values, tf.gather(found.rows, best.indices, batch_dims=1), k)
 
 
-def contains(ordered, values):
+def contains(ordered: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """bool of the shape of `values`: which of them are in `ordered`, ascending int64 [n], any n ≥ 0; −1 never is."""
     at = tf.searchsorted(ordered, tf.reshape(values, [-1]))
     found = tf.reshape(tf.gather(tf.concat([ordered, [-1]], axis=0), at), tf.shape(values))

@@ -4,12 +4,18 @@ These are not `tf.Module`s: no SavedModel holds them. A `MutableIndex`, a benchm
 searches them by vector, with NumPy arrays in and out. Faiss runs a batch on several threads by itself.
 """
 
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from tfrs_twotower import extras
 from tfrs_twotower.index import checks
 from tfrs_twotower.index.candidate_index import TopK
 from tfrs_twotower.index.leaves import leaves_for, probes_for
+
+if TYPE_CHECKING:
+    from faiss import Index, SearchParameters
 
 _OVER = 4  # candidates by codes, or met in the graph, for one that is returned
 _LEAST_CODED = 39 * 16  # vectors that Faiss wants for the 16 centroids of a code of 4 bits
@@ -21,7 +27,7 @@ class FaissIVF:
 
     exact = False
 
-    def __init__(self, vectors, leaves=None, probes=16):
+    def __init__(self, vectors: np.ndarray, leaves: int | None = None, probes: int = 16) -> None:
         """vectors: float32 [n, dim], finite. leaves: default 4 √n; at most one for 16 vectors.
 
         Raises:
@@ -34,13 +40,13 @@ class FaissIVF:
         self.probes = checks.at_least_one("probes", probes)
         self._index = _trained(self._faiss, f"IVF{self.leaves},Flat", vectors)
 
-    def search(self, queries, k):
+    def search(self, queries: np.ndarray, k: int) -> TopK:
         """See `CandidateIndex.search`; NumPy in and out. A large k probes more leaves; from size / 4 on, all."""
         queries, k = checks.query_matrix(queries, self.dim), checks.neighbours(k)
         probes = probes_for(self.probes, self.leaves, self.size, k)
         return _top_k(self._index, queries, k, self._faiss.SearchParametersIVF(nprobe=probes))
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """See `CandidateIndex.settings`."""
         probes = min(self.probes, self.leaves)
         return {"kind": "faiss_ivf", "size": self.size, "dim": self.dim, "leaves": self.leaves, "probes": probes}
@@ -55,7 +61,7 @@ class FaissIVFPQ:
 
     exact = False
 
-    def __init__(self, vectors, leaves=None, probes=16, reorder=400):
+    def __init__(self, vectors: np.ndarray, leaves: int | None = None, probes: int = 16, reorder: int = 400) -> None:
         """As `FaissIVF`. reorder: candidates of the codes that are ranked by true scores at least.
 
         Fewer than 624 vectors are too few to learn codes from: they are scored one by one.
@@ -71,7 +77,7 @@ class FaissIVFPQ:
         description = f"IVF{self.leaves},PQ{codes}x{self.bits},RFlat" if self.bits else "Flat"
         self._index = _trained(self._faiss, description, vectors)
 
-    def search(self, queries, k):
+    def search(self, queries: np.ndarray, k: int) -> TopK:
         """See `FaissIVF.search`. A large k also ranks more by true scores."""
         queries, k = checks.query_matrix(queries, self.dim), checks.neighbours(k)
         if not self.bits:
@@ -84,7 +90,7 @@ class FaissIVFPQ:
         )
         return _top_k(self._index, queries, k, parameters)
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """See `CandidateIndex.settings`."""
         return {
             "kind": "faiss_ivfpq", "size": self.size, "dim": self.dim, "leaves": self.leaves,
@@ -101,7 +107,7 @@ class FaissHNSW:
 
     exact = False
 
-    def __init__(self, vectors, links=16, build_width=200, width=200):
+    def __init__(self, vectors: np.ndarray, links: int = 16, build_width: int = 200, width: int = 200) -> None:
         """vectors: as in `FaissIVF`. links: of a node. build_width, width: nodes that a walk keeps in sight.
 
         `width` may be changed later.
@@ -115,7 +121,7 @@ class FaissHNSW:
         self._index.hnsw.efConstruction = self.build_width
         self._index.add(vectors)
 
-    def search(self, queries, k):
+    def search(self, queries: np.ndarray, k: int) -> TopK:
         """See `CandidateIndex.search`; NumPy in and out. From k = size / 4 on, it scores all vectors.
 
         A walk does not reach all nodes of a graph of many equal vectors: queries with too few answers are
@@ -132,7 +138,7 @@ class FaissHNSW:
             found.scores[short], found.rows[short] = whole.scores, whole.rows
         return found
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """See `CandidateIndex.settings`."""
         return {
             "kind": "faiss_hnsw", "size": self.size, "dim": self.dim, "links": self.links,
@@ -140,7 +146,7 @@ class FaissHNSW:
         }
 
 
-def _trained(faiss, description, vectors):
+def _trained(faiss: ModuleType, description: str, vectors: np.ndarray) -> "Index":
     index = faiss.index_factory(vectors.shape[1], description, faiss.METRIC_INNER_PRODUCT)
     if description.startswith("IVF"):
         # Leaves hold 16 vectors and more here (`leaves_for`); Faiss would print that it wants 39.
@@ -150,6 +156,6 @@ def _trained(faiss, description, vectors):
     return index
 
 
-def _top_k(index, queries, k, parameters=None):
+def _top_k(index: "Index", queries: np.ndarray, k: int, parameters: "SearchParameters | None" = None) -> TopK:
     scores, rows = index.search(queries, k, params=parameters)
     return TopK(np.where(rows >= 0, scores, -np.inf), rows.astype(np.int32))

@@ -2,10 +2,10 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.index.candidate_index import padded
+from tfrs_twotower.index.candidate_index import CandidateIndex, TopK, padded
 
 
-def search_interests(index, queries, k):
+def search_interests(index: CandidateIndex, queries: tf.Tensor, k: int | tf.Tensor) -> TopK:
     """The k candidates whose best ⟨interest, candidate⟩ is largest, each once: `TopK` [batch, k]. Graph code.
 
     Whatever is among the k best by the maximum is among the k best of the interest that gives it, so the k best of
@@ -23,7 +23,7 @@ def search_interests(index, queries, k):
     return merged(tf.reshape(found.scores, side_by_side), tf.reshape(found.rows, side_by_side), k)
 
 
-def merged(scores, rows, k):
+def merged(scores: tf.Tensor, rows: tf.Tensor, k: int | tf.Tensor) -> TopK:
     """The k best of [batch, m] answers as `TopK`, of answers with the same row the best one; row −1 is none."""
     order = tf.argsort(scores, axis=1, direction="DESCENDING", stable=True)
     scores, rows = tf.gather(scores, order, batch_dims=1), tf.gather(rows, order, batch_dims=1)

@@ -1,6 +1,7 @@
 """What an index by the caller's own item ids is, whatever engine stands behind it."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class ItemIndex(Protocol):
         """The items that a search can return."""
         ...
 
-    def upsert(self, ids, vectors) -> None:
+    def upsert(self, ids: Sequence[Any] | np.ndarray, vectors: np.ndarray) -> None:
         """Adds items, or gives items that are there another vector; it counts from the next search on.
 
         ids: n ids; where one stands twice, the last vector counts. vectors: [n, dim], finite.
@@ -37,11 +38,11 @@ class ItemIndex(Protocol):
         """
         ...
 
-    def delete(self, ids) -> int:
+    def delete(self, ids: Sequence[Any] | np.ndarray) -> int:
         """Removes items; an id that is not there is no error. Returns how many were there. Raises as `upsert`."""
         ...
 
-    def search(self, queries, k) -> Found:
+    def search(self, queries: np.ndarray, k: int) -> Found:
         """The k items with the largest ⟨query, vector⟩.
 
         queries: float32 [batch, dim], finite. k: integer ≥ 1; where fewer items are there, the rest is "" or −1

@@ -1,10 +1,12 @@
 """An inverted-file index of stock TensorFlow ops, so that any TensorFlow Serving runs it."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.index import checks, kmeans
-from tfrs_twotower.index.candidate_index import padded
+from tfrs_twotower.index.candidate_index import TopK, padded
 from tfrs_twotower.index.leaves import leaves_for, probes_for
 
 
@@ -17,7 +19,7 @@ class IVF(tf.Module):
 
     exact = False
 
-    def __init__(self, vectors, leaves=None, probes=16, seed=0):
+    def __init__(self, vectors: np.ndarray, leaves: int | None = None, probes: int = 16, seed: int = 0) -> None:
         """Trains the leaves and sorts the vectors.
 
         vectors: float32 [n, dim], finite. leaves: number of clusters; default 4 √n; at most one for 16
@@ -40,7 +42,7 @@ class IVF(tf.Module):
         self.starts = tf.Variable(ends - counts.astype(np.int32), trainable=False, name="starts")
         self.ends = tf.Variable(ends, trainable=False, name="ends")
 
-    def search(self, queries, k):
+    def search(self, queries: tf.Tensor, k: int | tf.Tensor) -> TopK:
         """See `CandidateIndex.search`. A large k probes more leaves; from k = size / 4 on, all of them."""
         queries, k = checks.query_vectors(queries, self.dim), checks.neighbours(k)
         near = tf.matmul(queries, self.centroids, transpose_b=True)
@@ -49,7 +51,7 @@ class IVF(tf.Module):
         batch = tf.shape(queries)[0]
         return padded(scores[:batch], tf.gather(self.rows, positions[:batch]), k)
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         return {
             "kind": "ivf", "size": self.size, "dim": self.dim,
             "leaves": self.leaves, "probes": min(self.probes, self.leaves),
@@ -61,7 +63,7 @@ class IVF(tf.Module):
         tf.TensorSpec([None, None], tf.int32),
         tf.TensorSpec([], tf.int32),
     ], autograph=False)
-    def _search_leaves(self, queries, leaves, k):
+    def _search_leaves(self, queries: tf.Tensor, leaves: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # An empty batch is searched as one of zeros: map_fn can't stack nothing to [0, k].
         none = [[0, tf.cast(tf.equal(tf.shape(queries)[0], 0), tf.int32)], [0, 0]]
         queries, leaves = tf.pad(queries, none), tf.pad(leaves, none)
@@ -72,7 +74,9 @@ class IVF(tf.Module):
             parallel_iterations=4,
         )
 
-    def _search_slices(self, query, starts, ends, k):
+    def _search_slices(
+        self, query: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor, k: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """One query [dim] over slices of `vectors`: scores [k], positions [k]; else −inf and `size`."""
         positions = tf.ragged.range(starts, ends).flat_values
         scores = tf.linalg.matvec(tf.gather(self.vectors, positions), query)

@@ -7,12 +7,12 @@ _ITERATIONS = 10
 _SAMPLE = 64  # vectors a leaf to train on
 
 
-def is_unit(vectors):
+def is_unit(vectors: np.ndarray) -> bool:
     """True when every row has norm 1 (within 1e-3): then clusters are directions."""
     return bool(np.all(np.abs(np.einsum("nd,nd->n", vectors, vectors) - 1) < 2e-3))
 
 
-def train(vectors, leaves, seed):
+def train(vectors: np.ndarray, leaves: int, seed: int) -> np.ndarray:
     """Lloyd's k-means on a sample of 64 vectors a leaf; spherical when all vectors have norm 1.
 
     vectors: float32 [n, dim]; leaves ≤ n. Returns centroids, float32 [leaves, dim].
@@ -25,7 +25,7 @@ def train(vectors, leaves, seed):
     for _ in range(_ITERATIONS):
         leaf = assign(sample, centroids)
         counts, sums = _sums(sample, leaf, leaves)
-        filled = counts > 0
+        filled: np.ndarray = counts > 0
         centroids[filled] = sums[filled] / counts[filled, np.newaxis]
         # An empty cluster starts again at a random vector, most likely one of a crowded cluster.
         centroids[~filled] = sample[generator.choice(size, np.sum(~filled))]
@@ -34,7 +34,7 @@ def train(vectors, leaves, seed):
     return centroids
 
 
-def assign(vectors, centroids):
+def assign(vectors: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """The nearest centroid (squared distance) of each vector: int32 [n]."""
     half_norm = np.einsum("ld,ld->l", centroids, centroids) / 2
     rows = max(1, _BLOCK // len(centroids))
@@ -44,7 +44,7 @@ def assign(vectors, centroids):
     ])
 
 
-def _sums(vectors, leaf, leaves):
+def _sums(vectors: np.ndarray, leaf: np.ndarray, leaves: int) -> tuple[np.ndarray, np.ndarray]:
     """Count [leaves] and sum [leaves, dim] of each leaf's vectors."""
     counts = np.bincount(leaf, minlength=leaves)
     order = np.argsort(leaf, kind="stable")

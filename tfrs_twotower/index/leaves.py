@@ -12,13 +12,13 @@ _LEAST_LEAF = 16
 _OVER = 4
 
 
-def leaves_for(size, leaves, factor):
+def leaves_for(size: int, leaves: int | None, factor: float) -> int:
     """The number of leaves for `size` vectors: as asked, by default factor · √size; at most size / 16."""
     leaves = round(factor * math.sqrt(size)) if leaves is None else checks.at_least_one("leaves", leaves)
     return max(1, min(leaves, size // _LEAST_LEAF))
 
 
-def probes_for(tuned, leaves, size, k):
+def probes_for(tuned: int, leaves: int, size: int, k: int | tf.Tensor) -> int | tf.Tensor:
     """The number of leaves to visit for k results: `tuned`, or more where k is a large part of `size`.
 
     The visited leaves hold 4 k vectors of average-sized leaves, so all are visited when k ≥ size / 4.

@@ -8,7 +8,7 @@ from tfrs_twotower.errors import IndexingError, invalid
 from tfrs_twotower.index.leaves import leaves_for
 
 
-def estimate_bytes(kind, shape, leaves=None):
+def estimate_bytes(kind: str, shape: tuple[int, int], leaves: int | None = None) -> int:
     """Bytes that a built index of vectors of this shape, (n, dim), takes, without TensorFlow itself.
 
     exact: the vectors. ivf: those, their rows and the leaves. scann: the vectors twice (the saved
@@ -25,7 +25,7 @@ def estimate_bytes(kind, shape, leaves=None):
     return 2 * (vectors + codes + 4 * size + leaves_for(size, leaves, 2.0) * 4 * dim)
 
 
-def check(kind, shape, leaves=None):
+def check(kind: str, shape: tuple[int, int], leaves: int | None = None) -> None:
     """Warns when building is likely not to fit in the free memory; an error when it can't fit at all.
 
     Building needs the given vectors besides, and exact search to measure recall. Free memory leaves
@@ -50,12 +50,12 @@ def check(kind, shape, leaves=None):
         )
 
 
-def _memory(name):
+def _memory(name: str) -> float:
     """Bytes; infinite where the system does not tell (Windows, macOS)."""
     if name not in getattr(os, "sysconf_names", ()):
         return math.inf
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf(name)
 
 
-def _gb(count):
+def _gb(count: float) -> str:
     return f"{count / 1e9:.1f} GB"

@@ -2,6 +2,9 @@
 
 import json
 import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +32,9 @@ class MilvusIndex:
     The collection is called after the embedding space, so that two spaces lie beside each other and never mix.
     """
 
-    def __init__(self, address, collection, dim, id_type=str, space="", token=""):
+    def __init__(
+        self, address: str | Path, collection: str, dim: int, id_type: type = str, space: str = "", token: str = ""
+    ) -> None:
         """Opens the collection, or makes it.
 
         Args:
@@ -56,10 +61,13 @@ class MilvusIndex:
         self._check_fields()
         self._ask(self._client.load_collection, self.collection)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self._count("")
 
-    def upsert(self, ids, vectors, attributes=None):
+    def upsert(
+        self, ids: Sequence[Any] | np.ndarray, vectors: np.ndarray,
+        attributes: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
         """See `ItemIndex.upsert`.
 
         attributes: a dict an item, {name: text, number or bool}, which `search` may filter by. They replace what
@@ -79,7 +87,7 @@ class MilvusIndex:
         for start in range(0, len(rows), step):
             self._ask(self._client.upsert, self.collection, rows[start:start + step])
 
-    def delete(self, ids):
+    def delete(self, ids: Sequence[Any] | np.ndarray) -> int:
         """See `ItemIndex.delete`."""
         keys, there = list(dict.fromkeys(self._keys(ids))), 0
         for start in range(0, len(keys), _MOST):
@@ -88,7 +96,7 @@ class MilvusIndex:
             self._ask(self._client.delete, self.collection, ids=part)
         return there
 
-    def search(self, queries, k, where=None):
+    def search(self, queries: np.ndarray, k: int, where: Mapping[str, Sequence[Any]] | None = None) -> Found:
         """See `ItemIndex.search`; k is at most 16,384.
 
         where: {attribute: list of values, or (lowest, highest) with None for no bound}: only items that fit all.
@@ -109,20 +117,20 @@ class MilvusIndex:
                 ids[row, :len(hits)] = [hit[_ID] for hit in hits]
         return Found(scores, ids)
 
-    def compact(self):
+    def compact(self) -> None:
         """Writes what is in memory as segments, with their graphs, and merges small ones."""
         self._ask(self._client.flush, self.collection)
         self._ask(self._client.compact, self.collection)
 
-    def drop(self):
+    def drop(self) -> None:
         """Removes the collection and all in it, as when its embedding space serves no more."""
         self._ask(self._client.drop_collection, self.collection)
 
-    def close(self):
+    def close(self) -> None:
         """Closes the connection, or the file."""
         self._client.close()
 
-    def _create(self):
+    def _create(self) -> None:
         types = self._milvus.DataType
         schema = self._client.create_schema(auto_id=False, enable_dynamic_field=True)
         if self.id_type is str:
@@ -135,7 +143,7 @@ class MilvusIndex:
                         params={"M": _LINKS, "efConstruction": _BUILD_WIDTH})
         self._ask(self._client.create_collection, self.collection, schema=schema, index_params=graph)
 
-    def _check_fields(self):
+    def _check_fields(self) -> None:
         fields = {f["name"]: f for f in self._ask(self._client.describe_collection, self.collection)["fields"]}
         types = self._milvus.DataType
         wanted = types.VARCHAR if self.id_type is str else types.INT64
@@ -146,7 +154,7 @@ class MilvusIndex:
                 f"{_ID} of {wanted.name} and {_VECTOR} of {self.dim}. Name another collection."
             )
 
-    def _keys(self, ids):
+    def _keys(self, ids: Sequence[Any] | np.ndarray) -> list[Any]:
         keys = arguments.keys(ids, self.id_type)
         for key in keys:
             if self.id_type is str and len(key.encode()) > _LONGEST_ID:
@@ -154,19 +162,19 @@ class MilvusIndex:
                 raise IndexingError(invalid("ids", f"have at most {_LONGEST_ID} bytes", key[:40] + "…", way_out))
         return keys
 
-    def _count(self, expression):
+    def _count(self, expression: str) -> int:
         rows = self._ask(self._client.query, self.collection, filter=expression, output_fields=["count(*)"],
                          consistency_level="Strong")
         return int(rows[0]["count(*)"])
 
-    def _ask(self, call, *args, **kwargs):
+    def _ask(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
             return call(*args, **kwargs)
         except (self._milvus.MilvusException, OSError) as error:
             raise IndexingError(f"Milvus refused ({error}). Look at its address and its log.") from error
 
 
-def _expression(where):
+def _expression(where: Mapping[str, Sequence[Any]]) -> str:
     """Milvus's text of a filter. Values are quoted, so that none of them can be read as code."""
     parts = []
     for name, wanted in where.items():
@@ -179,11 +187,11 @@ def _expression(where):
     return " and ".join(parts)
 
 
-def _literal(value):
+def _literal(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _check_attribute(name):
+def _check_attribute(name: object) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name in (_ID, _VECTOR):
         way_out = f"{_ID} and {_VECTOR} are taken."
         raise IndexingError(invalid("attribute", "be a name of letters, digits and _", name, way_out))

@@ -1,18 +1,25 @@
 """Recall of an index against exact search, and the time of one query."""
 
 import time
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.index.candidate_index import TopK
+from tfrs_twotower.index.candidate_index import CandidateIndex, TopK
 from tfrs_twotower.index.exact import Exact
+from tfrs_twotower.index.item_index import ItemIndex
 from tfrs_twotower.index.mutable import arguments
 
 _PART = 256  # queries searched at a time
 
 
-def per_query(index, truth, vectors, queries, k):
+class _Searched(Protocol):
+    def search(self, queries: np.ndarray, k: int, /) -> TopK: ...
+
+
+def per_query(index: _Searched, truth: np.ndarray, vectors: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
     """The share of the true min(k, n) best that `index` finds, for each query: float64 [q].
 
     truth: float32 [q, ≥ k], the scores of exact search, descending. What counts is the true score of a
@@ -30,7 +37,7 @@ def per_query(index, truth, vectors, queries, k):
     return np.concatenate(found)
 
 
-def of_items(index, ids, vectors, queries, k):
+def of_items(index: ItemIndex, ids: Sequence[Any], vectors: np.ndarray, queries: np.ndarray, k: int) -> float:
     """Recall at k of an `ItemIndex`, averaged over queries: the check of an engine that tunes itself.
 
     ids, vectors: all items that it holds, n and [n, dim]. queries: float32 [q, dim].
@@ -39,7 +46,7 @@ def of_items(index, ids, vectors, queries, k):
     row[arguments.missing(index.id_type)] = -1
 
     class Rows:
-        def search(self, part, count):
+        def search(self, part: np.ndarray, count: int) -> TopK:
             found = index.search(part, count)
             return TopK(found.scores, np.vectorize(row.__getitem__, otypes=[np.int64])(found.ids))
 
@@ -47,14 +54,14 @@ def of_items(index, ids, vectors, queries, k):
     return float(per_query(Rows(), truth, vectors, queries, k).mean())
 
 
-def true_scores(exact, queries, k):
+def true_scores(exact: Exact, queries: np.ndarray, k: int) -> np.ndarray:
     """Scores of exact search, [q, min(k, n)]."""
     k = min(k, exact.size)
     parts = [exact.search(queries[i:i + _PART], k).scores.numpy() for i in range(0, len(queries), _PART)]
     return np.concatenate(parts)
 
 
-def latency(index, queries, k, repeats=200):
+def latency(index: CandidateIndex, queries: np.ndarray, k: int, repeats: int = 200) -> tuple[float, ...]:
     """Milliseconds of one query: (median, 99th percentile), a traced function called from Python."""
     search = tf.function(
         lambda query: index.search(query, k), input_signature=[tf.TensorSpec([1, index.dim], tf.float32)]

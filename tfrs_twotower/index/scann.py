@@ -1,11 +1,17 @@
 """ScaNN's TensorFlow ops as an index: fast, and held by a SavedModel."""
 
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import extras
 from tfrs_twotower.index import checks, kmeans
-from tfrs_twotower.index.candidate_index import padded
+from tfrs_twotower.index.candidate_index import TopK, padded
 from tfrs_twotower.index.leaves import leaves_for, probes_for
+
+if TYPE_CHECKING:
+    from scann.scann_ops.py.scann_ops import ScannSearcher
 
 # Below this, ScaNN scores all vectors: partitions and codes can't be learned from so few.
 _LEAST_PARTITIONED = 256
@@ -27,8 +33,8 @@ class ScaNN(tf.Module):
 
     exact = False
 
-    def __init__(self, vectors, leaves=None, leaves_to_search=20, reorder=400,
-                 anisotropic_threshold=0.2, spherical=None):
+    def __init__(self, vectors: np.ndarray, leaves: int | None = None, leaves_to_search: int = 20, reorder: int = 400,
+                 anisotropic_threshold: float = 0.2, spherical: bool | None = None) -> None:
         """Trains and fills the index.
 
         vectors: float32 [n, dim], finite. leaves: default 2 √n, at most one for 16 vectors.
@@ -52,7 +58,7 @@ class ScaNN(tf.Module):
         # The op's resource outlives its handle, and with it a copy of the vectors.
         tf.raw_ops.DestroyResourceOp(resource=searcher.searcher_handle)
 
-    def search(self, queries, k):
+    def search(self, queries: tf.Tensor, k: int | tf.Tensor) -> TopK:
         """See `CandidateIndex.search`. A large k visits and reorders more; from k = size / 4 on, all."""
         queries, k = checks.query_vectors(queries, self.dim), checks.neighbours(k)
         fetch = tf.minimum(k, self.size)
@@ -67,14 +73,14 @@ class ScaNN(tf.Module):
         scores = tf.where(tf.math.is_nan(found.distances), float("-inf"), found.distances)
         return padded(scores, found.indices, k)
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         return {
             "kind": "scann", "size": self.size, "dim": self.dim, "leaves": self.leaves,
             "leaves_to_search": min(self.leaves_to_search, self.leaves), "reorder": self.reorder,
             "anisotropic_threshold": self.anisotropic_threshold, "spherical": self.spherical,
         }
 
-    def _build(self, vectors):
+    def _build(self, vectors: np.ndarray) -> "ScannSearcher":
         builder = self._ops.builder(vectors, min(self.size, 10), "dot_product")
         if self.size < _LEAST_PARTITIONED:
             return builder.score_brute_force().build()

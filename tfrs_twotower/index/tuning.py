@@ -4,12 +4,17 @@ import dataclasses
 import functools
 import math
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfrs_twotower import extras
 from tfrs_twotower.errors import IndexingError, invalid
 from tfrs_twotower.index import checks, memory, recall
+from tfrs_twotower.index.candidate_index import CandidateIndex
+from tfrs_twotower.index.config import IndexConfig
 from tfrs_twotower.index.exact import Exact
 from tfrs_twotower.index.ivf import IVF
 from tfrs_twotower.index.leaves import probes_for
@@ -47,7 +52,7 @@ class IndexReport:
     memory_bytes: int
     queries: int
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """JSON-ready; recall is named `recall@10` and `recall@<k>`."""
         values = dataclasses.asdict(self)
         return {
@@ -55,7 +60,9 @@ class IndexReport:
         }
 
 
-def build(config, vectors, queries=None, seed=0):
+def build(
+    config: IndexConfig, vectors: np.ndarray, queries: np.ndarray | tf.Tensor | None = None, seed: int = 0
+) -> tuple[CandidateIndex, IndexReport]:
     """Returns (index, IndexReport).
 
     config: IndexConfig. vectors: float32 [n, dim], one row a candidate. queries: float32 [q, dim],
@@ -82,7 +89,7 @@ def build(config, vectors, queries=None, seed=0):
     return index, _report(index, exact, config, vectors, held_out, seconds)
 
 
-def _kind(config, size):
+def _kind(config: IndexConfig, size: int) -> str:
     if config.kind != "auto":
         return config.kind
     if size < config.exact_below:
@@ -90,7 +97,7 @@ def _kind(config, size):
     return "scann" if extras.available("scann") else "ivf"
 
 
-def _halves(vectors, queries, seed):
+def _halves(vectors: np.ndarray, queries: np.ndarray | tf.Tensor | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Two disjoint sets of at most 500 queries each, drawn by the seed."""
     generator = np.random.default_rng(seed)
     if queries is None:
@@ -105,8 +112,11 @@ def _halves(vectors, queries, seed):
     return queries[order[::2]], queries[order[1::2]]
 
 
-def _tuned(kind, config, vectors, queries, truth, seed):
+def _tuned(
+    kind: str, config: IndexConfig, vectors: np.ndarray, queries: np.ndarray, truth: np.ndarray, seed: int
+) -> IVF | ScaNN:
     """An index of this kind with the cheapest reordering and probes that hold the target, else the most."""
+    reorders: tuple[int, ...]
     if kind == "ivf":
         index, reorders = IVF(vectors, config.leaves, seed=seed), (0,)
     else:
@@ -116,7 +126,7 @@ def _tuned(kind, config, vectors, queries, truth, seed):
     least = config.probes or probes_for(1, index.leaves, index.size, config.k)
     most = config.probes or index.leaves
 
-    def holds(probes, reorder):
+    def holds(probes: int, reorder: int) -> bool:
         _set(index, probes, reorder)
         found = recall.per_query(index, truth, vectors, queries, config.k)
         return found.mean() - _MARGIN * found.std() / math.sqrt(len(found)) >= config.target_recall
@@ -130,14 +140,14 @@ def _tuned(kind, config, vectors, queries, truth, seed):
     return index
 
 
-def _set(index, probes, reorder):
+def _set(index: IVF | ScaNN, probes: int, reorder: int) -> None:
     if isinstance(index, IVF):
         index.probes = probes
     else:
         index.leaves_to_search, index.reorder = probes, reorder
 
 
-def _fewest(least, most, holds):
+def _fewest(least: int, most: int, holds: Callable[[int], bool]) -> int | None:
     """The fewest probes in [least, most] that hold the target, within a sixteenth; None if `most` do not."""
     low, high = least - 1, least
     while not holds(min(high, most)):  # doubling: few probes are cheap to try
@@ -151,7 +161,9 @@ def _fewest(least, most, holds):
     return high
 
 
-def _report(index, exact, config, vectors, queries, seconds):
+def _report(
+    index: CandidateIndex, exact: Exact, config: IndexConfig, vectors: np.ndarray, queries: np.ndarray, seconds: float
+) -> IndexReport:
     if index.exact:
         at_10 = at_k = 1.0
     else:

@@ -7,7 +7,10 @@ from tfrs_twotower.losses.loss import Loss
 from tfrs_twotower.losses.reduction import mean_where, positive_and_negatives, weighted_mean
 
 
-def binary_cross_entropy(scores, mask=None, weights=None, positive=None, negatives=3.0):
+def binary_cross_entropy(
+    scores: tf.Tensor, mask: tf.Tensor | None = None, weights: tf.Tensor | None = None,
+    positive: tf.Tensor | None = None, negatives: float = 3.0,
+) -> tf.Tensor:
     """Mean of ( −log σ(s⁺) − n · mean over negatives of log(1 − σ(s⁻)) ) / (1 + n).
 
     The usual practice draws n = 2 or 3 negatives a positive. This is its expectation over the draw from the
@@ -32,9 +35,12 @@ class BinaryCrossEntropy(Loss):
 
     negatives: float = 3.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         above_zero(self, "negatives", "3 is usual.")
 
-    def __call__(self, scores, log_expected, mask, weights, positive):
+    def __call__(
+        self, scores: tf.Tensor, log_expected: tf.Tensor | None, mask: tf.Tensor | None, weights: tf.Tensor | None,
+        positive: tf.Tensor,
+    ) -> tf.Tensor:
         """The loss of uncorrected scores. A pointwise loss has no softmax to correct: `log_expected` is unused."""
         return binary_cross_entropy(scores, mask, weights, positive, self.negatives)

@@ -5,7 +5,10 @@ import tensorflow as tf
 from tfrs_twotower.losses.reduction import weighted_mean
 
 
-def distillation(student, teacher, temperature=1.0, mask=None, weights=None):
+def distillation(
+    student: tf.Tensor, teacher: tf.Tensor, temperature: float = 1.0, mask: tf.Tensor | None = None,
+    weights: tf.Tensor | None = None,
+) -> tf.Tensor:
     """Mean of T² · KL(p ‖ q), p = softmax(teacher / T), q = softmax(student / T), over the same candidates.
 
     Reference: Hinton et al. 2015, "Distilling the knowledge in a neural network". T above 1 softens both, so that
@@ -28,7 +31,7 @@ def distillation(student, teacher, temperature=1.0, mask=None, weights=None):
     return weighted_mean(temperature**2 * tf.reduce_sum(p * (log_p - log_q), axis=1), weights)
 
 
-def _log_softmax(scores, mask):
+def _log_softmax(scores: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """log softmax over the candidates that count; 0 at the others."""
     lowest = tf.constant(float("-inf"), scores.dtype)
     some = tf.reduce_any(mask, axis=1, keepdims=True)

@@ -1,12 +1,17 @@
 """The softmax over the whole catalogue: the yardstick of every sampled loss."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from tfrs_twotower.config import at_least, config
 from tfrs_twotower.losses.loss import Loss
 
 
-def full_softmax(queries, candidates, positive, weights=None, excluded=None, block=256):
+def full_softmax(
+    queries: tf.Tensor, candidates: tf.Tensor, positive: tf.Tensor, weights: tf.Tensor | None = None,
+    excluded: tf.Tensor | None = None, block: int = 256,
+) -> tf.Tensor:
     """Mean of −log( e^{s⁺} / Σ over the catalogue of e^{s} ), s = ⟨query, candidate⟩.
 
     Queries are taken in blocks, and each block's gradients are formed with its loss, so that memory holds
@@ -32,14 +37,18 @@ def full_softmax(queries, candidates, positive, weights=None, excluded=None, blo
         excluded = tf.fill([count, 0], -1)
 
     @tf.custom_gradient
-    def loss(queries, candidates):
+    def loss(
+        queries: tf.Tensor, candidates: tf.Tensor
+    ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
         total, by_query, by_candidate = _in_blocks(queries, candidates, positive, share, excluded, block)
         return total, lambda upstream: (upstream * by_query, upstream * by_candidate)
 
     return loss(queries, candidates)
 
 
-def _in_blocks(queries, candidates, positive, share, excluded, block):
+def _in_blocks(
+    queries: tf.Tensor, candidates: tf.Tensor, positive: tf.Tensor, share: tf.Tensor, excluded: tf.Tensor, block: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """(loss, its gradients by queries and by candidates), a block of queries at a time.
 
     The blocks see e^{s − max} alone: dividing by its sum and taking the positives off are left to the vectors, which
@@ -52,7 +61,9 @@ def _in_blocks(queries, candidates, positive, share, excluded, block):
     gradients = tf.TensorArray(tf.float32, blocks, infer_shape=False, element_shape=[None, queries.shape[1]])
     losses = tf.TensorArray(tf.float32, blocks, infer_shape=False, element_shape=[None])
 
-    def one(i, losses, gradients, by_candidate):
+    def one(
+        i: tf.Tensor, losses: tf.TensorArray, gradients: tf.TensorArray, by_candidate: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.TensorArray, tf.TensorArray, tf.Tensor]:
         part = slice(i * block, tf.minimum((i + 1) * block, count))
         cells = tf.stack([tf.range(tf.shape(queries[part])[0]), positive[part]], axis=1)
         scores = _without(tf.matmul(queries[part], candidates, transpose_b=True), excluded[part])
@@ -75,7 +86,7 @@ def _in_blocks(queries, candidates, positive, share, excluded, block):
     return loss, gradients.concat() - share * of_positive, by_candidate
 
 
-def _without(scores, excluded):
+def _without(scores: tf.Tensor, excluded: tf.Tensor) -> tf.Tensor:
     """Scores with −inf at the excluded columns."""
     at = tf.where(excluded >= 0)
     cells = tf.stack([tf.cast(at[:, 0], tf.int32), tf.gather_nd(excluded, at)], axis=1)
@@ -91,5 +102,5 @@ class FullSoftmax(Loss):
 
     block: int = 256
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "block")

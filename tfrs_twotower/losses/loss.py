@@ -1,10 +1,15 @@
 """What every loss is."""
 
+import tensorflow as tf
+
 
 class Loss:
     """Base of the losses: a frozen dataclass (`config`) that is called with scores."""
 
-    def __call__(self, scores, log_expected, mask, weights, positive):
+    def __call__(
+        self, scores: tf.Tensor, log_expected: tf.Tensor | None, mask: tf.Tensor | None, weights: tf.Tensor | None,
+        positive: tf.Tensor,
+    ) -> tf.Tensor:
         """The mean loss of a batch, a float32 scalar.
 
         Args:

@@ -1,5 +1,7 @@
 """The pairwise losses: the positive above each negative of its row."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from tfrs_twotower.config import above_zero, config
@@ -7,7 +9,10 @@ from tfrs_twotower.losses.loss import Loss
 from tfrs_twotower.losses.reduction import mean_where, positive_and_negatives, weighted_mean
 
 
-def triplet_hinge(scores, mask=None, weights=None, positive=None, margin=0.1):
+def triplet_hinge(
+    scores: tf.Tensor, mask: tf.Tensor | None = None, weights: tf.Tensor | None = None,
+    positive: tf.Tensor | None = None, margin: float = 0.1,
+) -> tf.Tensor:
     """Mean over all pairs of max(0, s⁻ + margin − s⁺). Huang et al. 2020, "Embedding-based retrieval in Facebook
     search".
 
@@ -24,17 +29,26 @@ def triplet_hinge(scores, mask=None, weights=None, positive=None, margin=0.1):
     return _over_pairs(lambda gap: tf.nn.relu(gap + margin), scores, mask, weights, positive)
 
 
-def triplet_logistic(scores, mask=None, weights=None, positive=None, slope=1.0):
+def triplet_logistic(
+    scores: tf.Tensor, mask: tf.Tensor | None = None, weights: tf.Tensor | None = None,
+    positive: tf.Tensor | None = None, slope: float = 1.0,
+) -> tf.Tensor:
     """Mean over all pairs of log(1 + exp(slope · (s⁻ − s⁺))). Huang et al. 2020; arguments as `triplet_hinge`."""
     return _over_pairs(lambda gap: tf.nn.softplus(slope * gap), scores, mask, weights, positive)
 
 
-def bpr(scores, mask=None, weights=None, positive=None):
+def bpr(
+    scores: tf.Tensor, mask: tf.Tensor | None = None, weights: tf.Tensor | None = None,
+    positive: tf.Tensor | None = None,
+) -> tf.Tensor:
     """Mean over all pairs of −log σ(s⁺ − s⁻). Rendle et al. 2009, "BPR: Bayesian personalized ranking"."""
     return triplet_logistic(scores, mask, weights, positive)
 
 
-def _over_pairs(loss, scores, mask, weights, positive):
+def _over_pairs(
+    loss: Callable[[tf.Tensor], tf.Tensor], scores: tf.Tensor, mask: tf.Tensor | None, weights: tf.Tensor | None,
+    positive: tf.Tensor | None,
+) -> tf.Tensor:
     of_positive, negative = positive_and_negatives(scores, mask, positive)
     return weighted_mean(mean_where(loss(scores - of_positive[:, tf.newaxis]), negative), weights)
 
@@ -45,10 +59,13 @@ class TripletHinge(Loss):
 
     margin: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         above_zero(self, "margin", "In units of ⟨u, v⟩ / τ: with τ = 0.05, 2.0 is a cosine of 0.1.")
 
-    def __call__(self, scores, log_expected, mask, weights, positive):
+    def __call__(
+        self, scores: tf.Tensor, log_expected: tf.Tensor | None, mask: tf.Tensor | None, weights: tf.Tensor | None,
+        positive: tf.Tensor,
+    ) -> tf.Tensor:
         """The loss of uncorrected scores. A pair has no softmax to correct: `log_expected` is unused."""
         return triplet_hinge(scores, mask, weights, positive, self.margin)
 
@@ -59,10 +76,13 @@ class TripletLogistic(Loss):
 
     slope: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         above_zero(self, "slope", "1 is BPR.")
 
-    def __call__(self, scores, log_expected, mask, weights, positive):
+    def __call__(
+        self, scores: tf.Tensor, log_expected: tf.Tensor | None, mask: tf.Tensor | None, weights: tf.Tensor | None,
+        positive: tf.Tensor,
+    ) -> tf.Tensor:
         """The loss of uncorrected scores. A pair has no softmax to correct: `log_expected` is unused."""
         return triplet_logistic(scores, mask, weights, positive, self.slope)
 
@@ -71,6 +91,9 @@ class TripletLogistic(Loss):
 class BPR(Loss):
     """Pairwise: −log σ(s⁺ − s⁻) over all pairs of a batch (`bpr`)."""
 
-    def __call__(self, scores, log_expected, mask, weights, positive):
+    def __call__(
+        self, scores: tf.Tensor, log_expected: tf.Tensor | None, mask: tf.Tensor | None, weights: tf.Tensor | None,
+        positive: tf.Tensor,
+    ) -> tf.Tensor:
         """The loss of uncorrected scores. A pair has no softmax to correct: `log_expected` is unused."""
         return bpr(scores, mask, weights, positive)

@@ -3,12 +3,14 @@
 import tensorflow as tf
 
 
-def own_columns(scores, positive):
+def own_columns(scores: tf.Tensor, positive: tf.Tensor | None) -> tf.Tensor:
     """int32 [batch]: the column of each row's positive; None means that row i's is column i."""
     return tf.range(tf.shape(scores)[0]) if positive is None else tf.cast(positive, tf.int32)
 
 
-def positive_and_negatives(scores, mask, positive):
+def positive_and_negatives(
+    scores: tf.Tensor, mask: tf.Tensor | None, positive: tf.Tensor | None
+) -> tuple[tf.Tensor, tf.Tensor]:
     """(positive's score [batch], bool [batch, candidates]: True where a candidate is a negative of the row)."""
     rows = tf.range(tf.shape(scores)[0])
     cells = tf.stack([rows, own_columns(scores, positive)], axis=1)
@@ -16,7 +18,7 @@ def positive_and_negatives(scores, mask, positive):
     return tf.gather_nd(scores, cells), tf.tensor_scatter_nd_update(counted, cells, tf.zeros_like(rows, tf.bool))
 
 
-def mean_where(values, mask):
+def mean_where(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """Mean of each row's values where `mask` is True, [batch]; 0 for a row that has none."""
     mask = tf.cast(mask, values.dtype)
     return tf.math.divide_no_nan(
@@ -24,7 +26,7 @@ def mean_where(values, mask):
     )
 
 
-def weighted_mean(losses, weights):
+def weighted_mean(losses: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
     """Σ w·l / Σ w, a scalar.
 
     Weights that are all 1, or None, give the plain mean. The size of the weights does not change the step,

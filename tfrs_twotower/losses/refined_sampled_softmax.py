@@ -8,7 +8,10 @@ from tfrs_twotower.losses.loss import Loss
 from tfrs_twotower.losses.reduction import positive_and_negatives, weighted_mean
 
 
-def refined_sampled_softmax(scores, log_expected, mask=None, weights=None, positive=None):
+def refined_sampled_softmax(
+    scores: tf.Tensor, log_expected: tf.Tensor, mask: tf.Tensor | None = None, weights: tf.Tensor | None = None,
+    positive: tf.Tensor | None = None,
+) -> tf.Tensor:
     """Mean of sg(1 − p̂) · [ −s⁺ + log Z ], Z = Σ over a row's negatives of e^{s − log Q}.
 
     Reference: Khrylchenko et al. 2025, "Correcting the LogQ correction". The positive is always there and not
@@ -41,7 +44,10 @@ def refined_sampled_softmax(scores, log_expected, mask=None, weights=None, posit
 class RefinedSampledSoftmax(Loss):
     """Listwise, unbiased also with accidental hits removed (`refined_sampled_softmax`)."""
 
-    def __call__(self, scores, log_expected, mask, weights, positive):
+    def __call__(
+        self, scores: tf.Tensor, log_expected: tf.Tensor | None, mask: tf.Tensor | None, weights: tf.Tensor | None,
+        positive: tf.Tensor,
+    ) -> tf.Tensor:
         """The loss of uncorrected scores; `log_expected`: log Q, which it cannot do without."""
         if log_expected is None:
             raise ConfigError(

@@ -1,11 +1,14 @@
 """COLD: a light network on the fields of both sides and their crosses rescores the retrieved top (Wang et al. 2020)."""
 
+from collections.abc import Mapping, Sequence
+
 import tensorflow as tf
 
 from tfrs_twotower.config import at_least, config, layer_of
 from tfrs_twotower.errors import ConfigError, nearest
-from tfrs_twotower.features import SequenceField
+from tfrs_twotower.features import Field, SequenceField
 from tfrs_twotower.rerankers.reranker import Reranker, RerankerConfig, check_settings
+from tfrs_twotower.towers import EnsembleTower, Tower
 from tfrs_twotower.towers.sequence import dense
 
 
@@ -35,7 +38,7 @@ class COLD(RerankerConfig):
     negatives: int = 20
     weight: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_settings(self)
         at_least(1, self, "dim")
 
@@ -50,7 +53,9 @@ class COLDReranker(Reranker):
       seed: from which the weights derive theirs.
     """
 
-    def __init__(self, settings, query_tower, candidate_tower, seed=0):
+    def __init__(
+        self, settings: COLD, query_tower: Tower | EnsembleTower, candidate_tower: Tower | EnsembleTower, seed: int = 0
+    ) -> None:
         super().__init__(settings, seed, name="cold")
         fields = {f"query/{f.name}": f for f in query_tower.fields if not isinstance(f, SequenceField)}
         self._query_fields = _chosen(fields, settings.features, "query")
@@ -60,13 +65,17 @@ class COLDReranker(Reranker):
         self._project = {name: dense(settings.dim, seed, name.replace("/", "_")) for name in self.names}
         self._gate = dense(len(self.names), seed, "gate", activation="sigmoid")
 
-    def query(self, encoded, vectors, training=False):
+    def query(
+        self, encoded: Mapping[str, Mapping[str, tf.Tensor]], vectors: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
         return self._embed(self._query_fields, encoded, training)
 
-    def candidate(self, encoded, vectors, training=False):
+    def candidate(
+        self, encoded: Mapping[str, Mapping[str, tf.Tensor]], vectors: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
         return self._embed(self._candidate_fields, encoded, training)
 
-    def inputs(self, query, candidates):
+    def inputs(self, query: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         query, candidates = self._gated(query, candidates)
         crosses = tf.matmul(query, candidates, transpose_b=True)
         flat = tf.shape(crosses)[:2]
@@ -74,26 +83,28 @@ class COLDReranker(Reranker):
                  (crosses, query.shape[2] * candidates.shape[2])]
         return tf.concat([tf.reshape(part, [*tf.unstack(flat), width]) for part, width in parts], axis=-1)
 
-    def field_weights(self, query, candidates):
+    def field_weights(self, query: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """The gates [batch, m, fields], in the order of `names`."""
         pairs = [tf.shape(candidates)[0], tf.shape(candidates)[1]]
         query = tf.broadcast_to(query[:, tf.newaxis], [*pairs, *query.shape[1:]])
         both = tf.concat([query, candidates], axis=2)
         return self._gate(tf.reshape(both, [*pairs, both.shape[2] * both.shape[3]]))
 
-    def _gated(self, query, candidates):
+    def _gated(self, query: tf.Tensor, candidates: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Query fields [batch, m, F, dim] and candidate fields [batch, m, G, dim], each times its gate."""
         count = query.shape[1]
         gates = self.field_weights(query, candidates)[..., tf.newaxis]
         return query[:, tf.newaxis] * gates[:, :, :count], candidates * gates[:, :, count:]
 
-    def _embed(self, fields, encoded, training):
+    def _embed(
+        self, fields: Mapping[str, Field], encoded: Mapping[str, Mapping[str, tf.Tensor]], training: bool
+    ) -> tf.Tensor:
         """[batch, fields, dim]."""
         parts = [self._project[name](field(encoded[field.name], training=training)) for name, field in fields.items()]
         return tf.stack(parts, axis=1)
 
 
-def _chosen(fields, features, side):
+def _chosen(fields: dict[str, Field], features: Sequence[str], side: str) -> dict[str, Field]:
     """The fields that `features` names, or all.
 
     Raises:

@@ -1,8 +1,13 @@
 """How a reranker is trained, beside the retrieval loss and on its batches."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.losses.reduction import weighted_mean
+from tfrs_twotower.rerankers.reranker import Reranker, RerankerConfig
 from tfrs_twotower.sampling import same_item, user_positives
 
 
@@ -23,7 +28,9 @@ class RerankerLoss(tf.keras.layers.Layer):
       seed: of the draws.
     """
 
-    def __init__(self, settings, reranker, log_popularity, seed=0):
+    def __init__(
+        self, settings: RerankerConfig, reranker: Reranker, log_popularity: np.ndarray, seed: int = 0
+    ) -> None:
         super().__init__(name="reranker_loss")
         self._autocast = False  # scores are float32 under mixed precision too
         self.reranker = reranker
@@ -31,7 +38,11 @@ class RerankerLoss(tf.keras.layers.Layer):
         self._log_popularity = tf.constant(log_popularity, tf.float32)
         self._generator = tf.random.Generator.from_seed(seed, alg="philox")
 
-    def call(self, model, batch, queries, candidates, positives, training=False):
+    # Any: a `TwoTowerModel` and its `Positives`, which are of a layer above; a batch nests dicts of tensors.
+    def call(
+        self, model: Any, batch: Mapping[str, Any], queries: tf.Tensor, candidates: tf.Tensor, positives: Any,
+        training: bool = False,
+    ) -> tf.Tensor:
         """The loss, a scalar."""
         count = tf.shape(positives.rows)[0]
         queries, candidates = tf.stop_gradient(queries), tf.stop_gradient(candidates)
@@ -43,7 +54,10 @@ class RerankerLoss(tf.keras.layers.Layer):
         losses = -tf.nn.log_softmax(added)[:, 0]
         return self._settings.weight * weighted_mean(losses, positives.weight)
 
-    def draw(self, queries, candidates, positives, temperature):
+    # Any: as for `call`.
+    def draw(
+        self, queries: tf.Tensor, candidates: tf.Tensor, positives: Any, temperature: float | tf.Tensor
+    ) -> tf.Tensor:
         """int32 [n, negatives]: places in the batch; never of the row's own item or a known positive of its user.
 
         (Unless nothing else is there, in a very small batch.)

@@ -1,9 +1,12 @@
 """NeuralCF: an MLP on both towers' vectors rescores the retrieved top (He et al. 2017)."""
 
+from collections.abc import Mapping
+
 import tensorflow as tf
 
 from tfrs_twotower.config import config, layer_of
 from tfrs_twotower.rerankers.reranker import Reranker, RerankerConfig, check_settings
+from tfrs_twotower.towers import EnsembleTower, Tower
 
 
 @config
@@ -25,7 +28,7 @@ class NeuralCF(RerankerConfig):
     negatives: int = 20
     weight: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_settings(self)
 
 
@@ -39,16 +42,23 @@ class NeuralCFReranker(Reranker):
       seed: from which the weights derive theirs.
     """
 
-    def __init__(self, settings, query_tower, candidate_tower, seed=0):
+    def __init__(
+        self, settings: NeuralCF, query_tower: Tower | EnsembleTower, candidate_tower: Tower | EnsembleTower,
+        seed: int = 0,
+    ) -> None:
         super().__init__(settings, seed, name="neural_cf")
 
-    def query(self, encoded, vectors, training=False):
+    def query(
+        self, encoded: Mapping[str, Mapping[str, tf.Tensor]], vectors: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
         return vectors
 
-    def candidate(self, encoded, vectors, training=False):
+    def candidate(
+        self, encoded: Mapping[str, Mapping[str, tf.Tensor]], vectors: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
         return vectors
 
-    def inputs(self, query, candidates):
+    def inputs(self, query: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         size = candidates.shape[-1] ** 0.5  # numbers of about 1, where the vectors have length 1
         query = tf.broadcast_to(query[:, tf.newaxis] * size, tf.shape(candidates))
         candidates = candidates * size

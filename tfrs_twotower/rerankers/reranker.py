@@ -1,5 +1,7 @@
 """What every reranker is: a layer that says what is to be added to the retrieval's scores."""
 
+from collections.abc import Mapping
+
 import tensorflow as tf
 
 from tfrs_twotower.config import Layered, above_zero, at_least
@@ -36,13 +38,15 @@ class Reranker(tf.keras.layers.Layer):
       seed: from which the weights derive theirs.
     """
 
-    def __init__(self, settings, seed, name):
+    def __init__(self, settings: RerankerConfig, seed: int, name: str) -> None:
         super().__init__(name=name)
         self.top = settings.top
         self._hidden = MLPEncoder(MLP(widths=settings.widths), derive_seed(seed, "hidden"))
         self._output = tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="output")
 
-    def query(self, encoded, vectors, training=False):
+    def query(
+        self, encoded: Mapping[str, Mapping[str, tf.Tensor]], vectors: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
         """What is read of queries: float32 [batch, any …].
 
         Args:
@@ -51,21 +55,23 @@ class Reranker(tf.keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def candidate(self, encoded, vectors, training=False):
+    def candidate(
+        self, encoded: Mapping[str, Mapping[str, tf.Tensor]], vectors: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
         """The same of candidates. An export keeps it for every item of its catalogue."""
         raise NotImplementedError
 
-    def inputs(self, query, candidates):
+    def inputs(self, query: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """What the dense layers read of each pair: [batch, m, any], of [batch, …] and [batch, m, …]."""
         raise NotImplementedError
 
-    def call(self, query, candidates, training=False):
+    def call(self, query: tf.Tensor, candidates: tf.Tensor, training: bool = False) -> tf.Tensor:
         """What is added to the scores: [batch, m]."""
         hidden = self._hidden([self.inputs(query, candidates)], training=training)
         return tf.cast(tf.squeeze(self._output(hidden), axis=-1), tf.float32)  # as scores are, at any precision
 
 
-def check_settings(settings):
+def check_settings(settings: RerankerConfig) -> None:
     """Raises `ConfigError` unless the settings that all rerankers have are in range."""
     at_least(1, settings, "top", "negatives")
     if any(width < 1 for width in settings.widths):

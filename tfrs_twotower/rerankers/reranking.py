@@ -1,6 +1,11 @@
 """A reranker at work: on the retrieved rows of a catalogue."""
 
+from collections.abc import Mapping
+
+import numpy as np
 import tensorflow as tf
+
+from tfrs_twotower.rerankers.reranker import Reranker
 
 
 class Reranking(tf.Module):
@@ -11,12 +16,12 @@ class Reranking(tf.Module):
       items: float32 [n, …], its `candidate` of the catalogue.
     """
 
-    def __init__(self, reranker, items):
+    def __init__(self, reranker: Reranker, items: np.ndarray | tf.Tensor) -> None:
         super().__init__(name="reranking")
         self.reranker, self.top = reranker, reranker.top
         self.items = tf.Variable(items, trainable=False, name="items")
 
-    def added(self, encoded, vectors, rows):
+    def added(self, encoded: Mapping[str, Mapping[str, tf.Tensor]], vectors: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """What is added to the scores of catalogue rows [batch, m] (−1: any number): [batch, m].
 
         Args:
@@ -26,7 +31,7 @@ class Reranking(tf.Module):
         return self.reranker(query, tf.gather(self.items, tf.maximum(rows, 0)))
 
 
-def reorder(scores, rows, added):
+def reorder(scores: tf.Tensor, rows: tf.Tensor, added: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Retrieved answers in the order of their new scores: (scores, rows), [batch, m] as before.
 
     Only the first N change places among themselves. The others follow as they were; where they would

@@ -32,7 +32,7 @@ class StreamingLogQ:
     buckets: int | None = None
     hashes: int = 2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.alpha <= 1:
             raise ConfigError(invalid("alpha", "be above 0 and at most 1", self.alpha, "0.01 is usual."))
         if self.buckets is not None and self.buckets < 1:

@@ -1,5 +1,7 @@
 """Random numbers that all devices of a training draw alike."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 
@@ -10,12 +12,14 @@ class Draws(tf.Module):
     many devices there are. What a whole batch shares must not. A checkpoint holds the count.
     """
 
-    def __init__(self, seed):
+    def __init__(self, seed: int) -> None:
         super().__init__(name="draws")
         self._seed = seed
         self._count = tf.Variable(0, trainable=False, dtype=tf.int64, name="count")
 
-    def uniform(self, shape, low, high, dtype):
+    def uniform(
+        self, shape: Sequence[int | tf.Tensor] | tf.Tensor, low: float, high: float | tf.Tensor, dtype: tf.DType
+    ) -> tf.Tensor:
         """Numbers from `low` to below `high`, of `shape`; each call gives others."""
         self._count.assign_add(1)
         seed = tf.stack([tf.constant(self._seed, tf.int64), tf.identity(self._count)])

@@ -1,10 +1,17 @@
 """A stream of items whose popularity drifts, and how far an estimator is from the truth on it."""
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.sampling.logq import StaticCorrection
+from tfrs_twotower.sampling.streaming import StreamingCorrection
 
-def drifting_popularity(items, swing, seed=0, mortal=0.0):
+
+def drifting_popularity(
+    items: int, swing: float, seed: int = 0, mortal: float = 0.0
+) -> Callable[[float], np.ndarray]:
     """The probability of each item at a time: a function phase → float64 [items], of sum 1.
 
     On average, item popularity is 1 / rank. The popularity of each item rises and falls around that by a factor of
@@ -22,7 +29,7 @@ def drifting_popularity(items, swing, seed=0, mortal=0.0):
     log_mean = -np.log(np.arange(1, items + 1))
     dies = rng.random(items) < mortal
 
-    def at(phase):
+    def at(phase: float) -> np.ndarray:
         weight = np.exp(log_mean + swing * np.sin(2 * np.pi * (phase + offset)))
         weight[dies & ((phase + offset) % 1 >= 0.5)] = 0.0
         return weight / weight.sum()
@@ -30,7 +37,10 @@ def drifting_popularity(items, swing, seed=0, mortal=0.0):
     return at
 
 
-def tracking_errors(estimators, popularity, batches, batch_size, period, seed=0):
+def tracking_errors(
+    estimators: Mapping[str, StaticCorrection | StreamingCorrection], popularity: Callable[[float], np.ndarray],
+    batches: int, batch_size: int, period: float, seed: int = 0,
+) -> dict[str, np.ndarray]:
     """How far estimates of p(c) are from the truth while a stream goes by.
 
     Args:
@@ -45,25 +55,32 @@ def tracking_errors(estimators, popularity, batches, batch_size, period, seed=0)
       {name: float64 [batches]}: √(Σ_c p(c) · (log p̂(c) − log p(c))²), the root mean square error of log p̂ that a
       batch's examples meet. 0.1 is an estimate that is 10% off.
     """
-    def error(p, log_estimate):
+    def error(p: np.ndarray, log_estimate: np.ndarray) -> float:
         there = p > 0
         return np.sqrt(np.sum(p[there] * (log_estimate[there] - np.log(p[there])) ** 2))
 
     return _measured(error, estimators, popularity, batches, batch_size, period, seed)
 
 
-def believed_of_the_gone(estimators, popularity, batches, batch_size, period, seed=0):
+def believed_of_the_gone(
+    estimators: Mapping[str, StaticCorrection | StreamingCorrection], popularity: Callable[[float], np.ndarray],
+    batches: int, batch_size: int, period: float, seed: int = 0,
+) -> dict[str, np.ndarray]:
     """Probability that estimates give to dead items: {name: float64 [batches]}, Σ p̂(c) over p(c) = 0.
 
     Args: as of `tracking_errors`.
     """
-    def believed(p, log_estimate):
+    def believed(p: np.ndarray, log_estimate: np.ndarray) -> float:
         return np.exp(log_estimate[p == 0]).sum()
 
     return _measured(believed, estimators, popularity, batches, batch_size, period, seed)
 
 
-def _measured(measure, estimators, popularity, batches, batch_size, period, seed):
+def _measured(
+    measure: Callable[[np.ndarray, np.ndarray], float],
+    estimators: Mapping[str, StaticCorrection | StreamingCorrection], popularity: Callable[[float], np.ndarray],
+    batches: int, batch_size: int, period: float, seed: int,
+) -> dict[str, np.ndarray]:
     """{name: measure(p, log p̂) at each batch, before it is learned}."""
     rng = np.random.default_rng(seed)
     every = tf.range(len(popularity(0.0)))
@@ -80,5 +97,7 @@ def _measured(measure, estimators, popularity, batches, batch_size, period, seed
     return found
 
 
-def _compiled(estimator, rows, batch_size, training):
+def _compiled(
+    estimator: StaticCorrection | StreamingCorrection, rows: tf.Tensor | tf.Variable, batch_size: int, training: bool
+) -> Callable[[], tf.Tensor]:
     return tf.function(lambda: estimator.log_expected_count(tf.identity(rows), batch_size, training))

@@ -1,8 +1,10 @@
 """Hard negatives: items that the model itself ranks high for a row, but not at the very top."""
 
+import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.sampling.draws import Draws
+from tfrs_twotower.sampling.negatives import Hard
 
 
 class HardNegatives(tf.keras.layers.Layer):
@@ -18,7 +20,7 @@ class HardNegatives(tf.keras.layers.Layer):
       seed: of the draws.
     """
 
-    def __init__(self, settings, catalogue, dim, seed=0):
+    def __init__(self, settings: Hard, catalogue: np.ndarray, dim: int, seed: int = 0) -> None:
         super().__init__(name="hard_negatives")
         self.refresh_steps = settings.refresh_steps
         self._count = settings.count
@@ -28,11 +30,13 @@ class HardNegatives(tf.keras.layers.Layer):
         self._vectors = tf.Variable(tf.zeros([len(catalogue), dim]), trainable=False, name="vectors")
         self._draws = Draws(seed)
 
-    def refresh(self, vectors):
+    def refresh(self, vectors: np.ndarray | tf.Tensor) -> None:
         """Takes over the catalogue's vectors, float32 [n, dim]."""
         self._vectors.assign(vectors)
 
-    def draw(self, queries, first=0, size=None):
+    def draw(
+        self, queries: tf.Tensor, first: int | tf.Tensor = 0, size: int | tf.Tensor | None = None
+    ) -> tf.Tensor:
         """int32 [rows, count] item rows for queries [rows, dim]; drawn with replacement.
 
         Args:

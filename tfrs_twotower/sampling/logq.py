@@ -8,18 +8,20 @@ It returns log(batch_size · p(c)). The first `batch_size` candidates are the po
 rows, drawn from p; candidates beyond those come from other sources.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.sampling.config import NoLogQ, StaticLogQ
+from tfrs_twotower.sampling.config import NoLogQ, StaticLogQ, StreamingLogQ
 from tfrs_twotower.sampling.streaming import StreamingCorrection
 
 
 class NoCorrection(tf.keras.layers.Layer):
     """No candidate is corrected."""
 
-    def log_expected_count(self, candidate_rows, batch_size, training):
+    def log_expected_count(self, candidate_rows: tf.Tensor, batch_size: int | tf.Tensor, training: bool | None) -> None:
         """None."""
         return None
 
@@ -31,7 +33,7 @@ class StaticCorrection(tf.keras.layers.Layer):
     which are most of a large catalogue.
     """
 
-    def __init__(self, counts, name=None):
+    def __init__(self, counts: np.ndarray | Sequence[int], name: str | None = None) -> None:
         """Args: counts: int [catalogue], how often each row is a positive in the training rows."""
         super().__init__(name=name)
         smoothed = np.asarray(counts, np.float64) + 1
@@ -42,7 +44,9 @@ class StaticCorrection(tf.keras.layers.Layer):
         log_p = np.log(smoothed) - np.log(smoothed.sum())
         self._log_p = tf.Variable(log_p.astype(np.float32), trainable=False, name="log_p")
 
-    def log_expected_count(self, candidate_rows, batch_size, training):
+    def log_expected_count(
+        self, candidate_rows: tf.Tensor, batch_size: int | tf.Tensor, training: bool | None
+    ) -> tf.Tensor:
         """float32 [c]; candidate_rows: int [c], rows of `counts`."""
         if not candidate_rows.dtype.is_integer:
             raise ConfigError(
@@ -56,7 +60,9 @@ class StaticCorrection(tf.keras.layers.Layer):
         return tf.math.log(tf.cast(batch_size, tf.float32)) + tf.gather(self._log_p, tf.maximum(candidate_rows, 0))
 
 
-def build_logq(config, counts, past=()):
+def build_logq(
+    config: NoLogQ | StaticLogQ | StreamingLogQ, counts: np.ndarray, past: np.ndarray | Sequence[int] = ()
+) -> NoCorrection | StaticCorrection | StreamingCorrection:
     """The estimator that a configuration asks for.
 
     Args:

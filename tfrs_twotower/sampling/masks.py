@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfrs_twotower import columns
 
 
-def same_item(candidate_rows, positive_rows):
+def same_item(candidate_rows: tf.Tensor, positive_rows: tf.Tensor) -> tf.Tensor:
     """True where a candidate is the row's positive item, whoever brought it into the batch.
 
     Args:
@@ -20,7 +20,7 @@ def same_item(candidate_rows, positive_rows):
     return tf.equal(positive_rows[:, tf.newaxis], candidate_rows[tf.newaxis, :])
 
 
-def user_positives(candidate_rows, known_positive_rows):
+def user_positives(candidate_rows: tf.Tensor, known_positive_rows: tf.Tensor) -> tf.Tensor:
     """True where a candidate is a known positive of the row's user.
 
     Each known positive is looked up among the batch's distinct items, so the memory is a few times that
@@ -52,7 +52,7 @@ def user_positives(candidate_rows, known_positive_rows):
     return tf.transpose(tf.gather(by_item, tf.searchsorted(items, candidate_rows)))
 
 
-def _as_codes(first, second):
+def _as_codes(first: tf.Tensor, second: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Two string vectors as integers that agree where the strings do."""
     codes = tf.unique(tf.concat([first, second], axis=0)).idx
     return codes[: tf.size(first)], codes[tf.size(first) :]

@@ -1,11 +1,15 @@
 """Where a batch's negatives come from, freely combined, and how often each candidate was to be expected."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.config import at_least, config
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.sampling.draws import Draws
+from tfrs_twotower.sampling.logq import NoCorrection, StaticCorrection
+from tfrs_twotower.sampling.streaming import StreamingCorrection
 
 
 class NegativeSource:
@@ -21,7 +25,7 @@ class Drawn(NegativeSource):
 
     count: int
 
-    def probabilities(self, counts):
+    def probabilities(self, counts: np.ndarray) -> np.ndarray:
         """float64 [n], which sum to 1: how likely each item of the catalogue is in one draw.
 
         Args:
@@ -42,10 +46,10 @@ class Uniform(Drawn):
 
     count: int = 512
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "count")
 
-    def probabilities(self, counts):
+    def probabilities(self, counts: np.ndarray) -> np.ndarray:
         return np.full(len(counts), 1 / len(counts))
 
 
@@ -56,12 +60,12 @@ class Popular(Drawn):
     count: int = 512
     power: float = 0.75
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "count")
         if not 0 <= self.power <= 1:
             raise ConfigError(invalid("Popular.power", "be from 0 to 1", self.power, "0.75 is usual."))
 
-    def probabilities(self, counts):
+    def probabilities(self, counts: np.ndarray) -> np.ndarray:
         weight = (np.asarray(counts, np.float64) + 1) ** self.power
         return weight / weight.sum()
 
@@ -80,7 +84,7 @@ class CrossBatch(NegativeSource):
     size: int = 4096
     warmup_steps: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "size")
         at_least(0, self, "warmup_steps")
 
@@ -98,7 +102,7 @@ class Hard(NegativeSource):
     last: int = 500
     refresh_steps: int = 200
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "count", "first", "refresh_steps")
         at_least(self.first, self, "last")
 
@@ -118,7 +122,7 @@ class Explicit(NegativeSource):
     column: str | None = None
     count: int = 10
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "count")
 
 
@@ -140,7 +144,10 @@ class Negatives(tf.keras.layers.Layer):
       seed: of the draws, which a checkpoint holds.
     """
 
-    def __init__(self, sources, logq, catalogue, counts, dim, seed=0):
+    def __init__(
+        self, sources: Sequence[NegativeSource], logq: NoCorrection | StaticCorrection | StreamingCorrection,
+        catalogue: np.ndarray, counts: np.ndarray, dim: int, seed: int = 0,
+    ) -> None:
         super().__init__(name="negatives")
         kinds = [type(source) for source in sources]
         if len(set(kinds)) < len(kinds):
@@ -158,7 +165,7 @@ class Negatives(tf.keras.layers.Layer):
         self.queue = Queue(queues[0].size, dim, queues[0].warmup_steps) if queues else None
         self._draws = Draws(seed)
 
-    def draw(self):
+    def draw(self) -> tf.Tensor:
         """int32 [m]: item rows of this batch's sampled negatives."""
         if not self._drawn:
             return tf.zeros([0], tf.int32)
@@ -166,7 +173,7 @@ class Negatives(tf.keras.layers.Layer):
             tf.gather(self.catalogue, drawn.positions(self._draws)) for drawn in self._drawn
         ], axis=0)
 
-    def expected_count(self, rows, batch_size, training):
+    def expected_count(self, rows: tf.Tensor, batch_size: int | tf.Tensor, training: bool | None) -> tf.Tensor | None:
         """Q of candidates, float32 [c], or None where nothing corrects.
 
         Args:
@@ -191,7 +198,7 @@ class Negatives(tf.keras.layers.Layer):
 class _Draw:
     """Draws positions of the catalogue as a `Drawn` source says."""
 
-    def __init__(self, source, catalogue, counts):
+    def __init__(self, source: Drawn, catalogue: np.ndarray, counts: np.ndarray) -> None:
         p = np.asarray(source.probabilities(counts), np.float64)
         if p.shape != np.shape(counts) or not (p >= 0).all() or abs(p.sum() - 1) > 1e-6:
             rule = f"be {len(counts)} numbers of at least 0 that sum to 1"
@@ -204,14 +211,14 @@ class _Draw:
         # float32 could not tell the rare items of a large catalogue apart.
         self._ends = tf.constant(np.cumsum(p)) if np.ptp(p) else None
 
-    def positions(self, draws):
+    def positions(self, draws: Draws) -> tf.Tensor:
         """int32 [count]."""
         if self._ends is None:
             return draws.uniform([self._count], 0, self._size, tf.int32)
         u = draws.uniform([self._count], 0, 1, tf.float64)
         return tf.minimum(tf.searchsorted(self._ends, u, side="right"), self._size - 1)
 
-    def expected(self, rows):
+    def expected(self, rows: tf.Tensor) -> tf.Tensor:
         """float32 [c]: how often each item row comes in `count` draws."""
         known = tf.logical_and(rows >= 0, rows < tf.size(self._expected))
         return tf.where(known, tf.gather(self._expected, tf.where(known, rows, 0)), 0.0)
@@ -223,7 +230,7 @@ class Queue(tf.Module):
     While it is empty, it adds nothing to Q: the correction is that of the other sources.
     """
 
-    def __init__(self, size, dim, warmup=0):
+    def __init__(self, size: int, dim: int, warmup: int = 0) -> None:
         super().__init__(name="queue")
         self._size, self._warmup = size, warmup
         self._rows = tf.Variable(tf.fill([size], -1), trainable=False, name="rows")
@@ -232,15 +239,15 @@ class Queue(tf.Module):
         # Only where it is asked for, so that checkpoints of before fit.
         self._pushes = tf.Variable(0, trainable=False, dtype=tf.int64, name="pushes") if warmup else None
 
-    def length(self):
+    def length(self) -> tf.Tensor:
         """How many places are taken, int64 scalar."""
         return tf.minimum(self._seen, self._size)
 
-    def read(self):
+    def read(self) -> tuple[tf.Tensor, tf.Tensor]:
         """(rows int32 [size], −1 where empty; vectors float32 [size, dim])."""
         return tf.identity(self._rows), tf.identity(self._vectors)
 
-    def push(self, rows, vectors):
+    def push(self, rows: tf.Tensor, vectors: tf.Tensor) -> None:
         """Puts a batch in: rows int32 [b], vectors [b, dim]; the oldest make room."""
         kept = tf.minimum(tf.shape(rows)[0], self._size)
         if self._pushes is not None:

@@ -1,5 +1,6 @@
 """Streaming estimate of how often a candidate is a positive, from the gaps between its sights."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +38,7 @@ class StreamingCorrection(tf.keras.layers.Layer):
     The arrays are variables, so a checkpoint holds them (20 bytes a bucket and hash).
     """
 
-    def __init__(self, buckets, alpha=0.01, hashes=1, name=None):
+    def __init__(self, buckets: int, alpha: float = 0.01, hashes: int = 1, name: str | None = None) -> None:
         """Initialises the arrays.
 
         Args:
@@ -61,7 +62,9 @@ class StreamingCorrection(tf.keras.layers.Layer):
         self._gap = tf.Variable(tf.zeros(size), trainable=False, name="mean_gap")
         self._sights = tf.Variable(tf.zeros(size, tf.int64), trainable=False, name="sights")
 
-    def log_expected_count(self, candidate_rows, batch_size, training):
+    def log_expected_count(
+        self, candidate_rows: tf.Tensor, batch_size: int | tf.Tensor, training: bool | None
+    ) -> tf.Tensor:
         """float32 [c]; candidate_rows: int or string [c]. Training first learns the leading `batch_size`."""
         if training is None:
             raise ConfigError(
@@ -75,7 +78,7 @@ class StreamingCorrection(tf.keras.layers.Layer):
         gap = tf.where(tf.gather(self._sights, slots) > 0, gap, tf.cast(self._time + 1, tf.float32))
         return tf.math.log(tf.cast(batch_size, tf.float32)) - tf.math.log(tf.reduce_max(gap, axis=0))
 
-    def start_from(self, candidate_rows):
+    def start_from(self, candidate_rows: np.ndarray | Sequence[int]) -> None:
         """Takes up what an earlier training saw, in its order, as if it had been seen in batches of 8,192.
 
         Without this, an update starts with the same gap of a few examples for all items, which undoes the correction.
@@ -98,7 +101,7 @@ class StreamingCorrection(tf.keras.layers.Layer):
             variable.assign(array)
         self._time.assign(len(candidate_rows))
 
-    def _slots(self, ids):
+    def _slots(self, ids: tf.Tensor) -> tf.Tensor:
         """int64 [hashes, c]: positions in the arrays."""
         if ids.dtype == tf.string:
             ids = tf.strings.to_hash_bucket_fast(ids, 2**63 - 1)
@@ -109,7 +112,7 @@ class StreamingCorrection(tf.keras.layers.Layer):
             [tf.cast(h % buckets, tf.int64) + i * self._buckets for i, h in enumerate(hashed)]
         )
 
-    def _see(self, slots):
+    def _see(self, slots: tf.Tensor) -> None:
         """Updates the arrays with the sights [hashes, n] of n examples, in order."""
         sights = _sights(slots, self._time)
         arrays = self._last, self._gap, self._sights
@@ -118,7 +121,9 @@ class StreamingCorrection(tf.keras.layers.Layer):
             array.scatter_update(tf.IndexedSlices(new, sights.bucket))
         self._time.assign_add(tf.shape(slots, out_type=tf.int64)[1])
 
-    def _after(self, sights, last, gap, number):
+    def _after(
+        self, sights: "_Sights", last: tf.Tensor, gap: tf.Tensor, number: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """(A, B, number of sights) of the buckets of `sights` after them; all three are given as before them."""
         before = tf.where(sights.is_first, tf.gather(last, sights.run), sights.previous)
         gaps = tf.cast(sights.time - before, tf.float32)
@@ -132,7 +137,7 @@ class StreamingCorrection(tf.keras.layers.Layer):
         mean = self._kept(number, new) * gap + tf.math.segment_sum(share * gaps, sights.run)
         return tf.gather(sights.time, sights.start + sights.length - 1), mean, new
 
-    def _kept(self, a, b):
+    def _kept(self, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         """Π_{a<n≤b} (1 − αₙ): αₙ is 1/(n − 1) up to n = 1 + 1/α, where the product telescopes, and α beyond."""
         a, b = (tf.maximum(n - 1, n * 1e-12) for n in (tf.cast(a, tf.float32), tf.cast(b, tf.float32)))  # 1 is no gap
         mean_until = float(int(1 / self._alpha))
@@ -158,7 +163,7 @@ class _Sights(NamedTuple):
     is_first: tf.Tensor
 
 
-def _sights(slots, time):
+def _sights(slots: tf.Tensor, time: tf.Tensor | tf.Variable) -> _Sights:
     """The `_Sights` of n examples, slots int64 [hashes, n], that follow example `time`."""
     hashes, count = tf.unstack(tf.shape(slots))
     order = tf.argsort(tf.reshape(slots, [-1]), stable=True)
@@ -171,7 +176,7 @@ def _sights(slots, time):
     return _Sights(bucket, start, length, run, time, tf.roll(time, 1, axis=0), is_first)
 
 
-def _mix(ids, seed):
+def _mix(ids: tf.Tensor, seed: int) -> tf.Tensor:
     """uint64 → uint64: the finaliser of SplitMix64 (Steele et al. 2014), from another start per seed."""
     x = ids + tf.constant(seed * 0x9E3779B97F4A7C15 % 2**64, tf.uint64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):

@@ -1,5 +1,7 @@
 """CIN: the compressed interaction network (Lian et al. 2018, "xDeepFM")."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from tfrs_twotower.config import at_least, config, layer_of
@@ -25,7 +27,7 @@ class CIN(Encoder):
     maps: tuple[int, ...] = (32, 32)
     dim: int = 16
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.maps or any(count < 1 for count in self.maps):
             rule = "hold one number or more, of at least 1 each"
             raise ConfigError(invalid("CIN.maps", rule, self.maps, "For example (32, 32)."))
@@ -41,11 +43,11 @@ class CINEncoder(tf.keras.layers.Layer):
       seed: from which the weights derive theirs.
     """
 
-    def __init__(self, settings, seed=0):
+    def __init__(self, settings: CIN, seed: int = 0) -> None:
         super().__init__(name="cin")
         self._settings, self._seed = settings, seed
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
         """input_shape: of each field's embedding."""
         fields, before = len(input_shape), len(input_shape)
         self._kernels = [
@@ -57,7 +59,7 @@ class CINEncoder(tf.keras.layers.Layer):
             before = count
         super().build(input_shape)
 
-    def call(self, embeddings, training=False):
+    def call(self, embeddings: Sequence[tf.Tensor], training: bool = False) -> tf.Tensor:
         """list of [batch, dᵢ], one for each field → [batch, Σ maps]."""
         first = values = tf.stack([e @ kernel for e, kernel in zip(embeddings, self._kernels)], axis=1)
         sums = []
@@ -67,6 +69,6 @@ class CINEncoder(tf.keras.layers.Layer):
             sums.append(tf.reduce_sum(values, axis=-1))
         return tf.concat(sums, axis=-1)
 
-    def _weight(self, name, shape):
+    def _weight(self, name: str, shape: tuple[int, int]) -> tf.Variable:
         glorot = tf.keras.initializers.GlorotUniform(seed=derive_seed(self._seed, name))
         return self.add_weight(name, shape, initializer=glorot)

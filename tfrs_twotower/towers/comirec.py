@@ -1,8 +1,11 @@
 """ComiRec-SA: several interests of one user by self-attention (Cen et al. 2020)."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from tfrs_twotower.config import at_least, config, layer_of
+from tfrs_twotower.features import SequenceEmbedding
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.towers.encoder import Encoder
 from tfrs_twotower.towers.interests import PLACES, InterestEncoder
@@ -27,7 +30,7 @@ class ComiRec(Encoder):
     attention: int = 128
     hidden: MLP = MLP(widths=(128,))
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "interests", "attention")
 
 
@@ -40,22 +43,22 @@ class ComiRecEncoder(InterestEncoder):
       seed: from which weights and dropout derive theirs.
     """
 
-    def __init__(self, settings, seed=0):
+    def __init__(self, settings: ComiRec, seed: int = 0) -> None:
         super().__init__(settings.hidden, seed, name="comirec")
         self._settings, self._seed = settings, seed
         self._wide = dense(settings.attention, seed, "wide", use_bias=False, activation="tanh")
         self._narrow = dense(settings.interests, seed, "narrow", use_bias=False)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[tf.TensorShape | SequenceEmbedding]) -> None:
         start = tf.keras.initializers.RandomUniform(-0.05, 0.05, seed=derive_seed(self._seed, "place"))
         dim = split_sequence(input_shape)[0].values[-1]
         self._place = self.add_weight("place", (PLACES, dim), initializer=start)
         super().build(input_shape)
 
-    def extract(self, sequence, training=False):
+    def extract(self, sequence: SequenceEmbedding, training: bool = False) -> tf.Tensor:
         return tf.matmul(self.attention(sequence), sequence.values)
 
-    def attention(self, sequence):
+    def attention(self, sequence: SequenceEmbedding) -> tf.Tensor:
         """The attention of each interest over the past: [batch, interests, length], 0 at padding."""
         count = tf.reduce_sum(tf.cast(sequence.valid, tf.int32), axis=1, keepdims=True)
         place = tf.clip_by_value(count - 1 - tf.range(tf.shape(sequence.values)[1]), 0, PLACES - 1)
@@ -64,5 +67,5 @@ class ComiRecEncoder(InterestEncoder):
         weights = tf.nn.softmax(scores, axis=1) * tf.cast(sequence.valid, scores.dtype)[:, :, tf.newaxis]
         return tf.transpose(weights, [0, 2, 1])
 
-    def attend(self, scores, used=None):
+    def attend(self, scores: tf.Tensor, used: tf.Tensor | None = None) -> tf.Tensor:
         return tf.one_hot(tf.argmax(scores, axis=1), tf.shape(scores)[1], dtype=scores.dtype)

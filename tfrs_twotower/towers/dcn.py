@@ -1,5 +1,7 @@
 """DCN-v2: cross layers (Wang et al. 2021, "DCN V2")."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
@@ -20,7 +22,7 @@ class DCN(Encoder):
     layers: int = 2
     rank: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "layers")
         if self.rank is not None:
             at_least(1, self, "rank")
@@ -35,7 +37,7 @@ class DCNEncoder(tf.keras.layers.Layer):
       seed: from which the weights derive theirs.
     """
 
-    def __init__(self, settings, seed=0):
+    def __init__(self, settings: DCN, seed: int = 0) -> None:
         super().__init__(name="dcn")
         self.keeps_zero = True
         self._layers = []
@@ -45,7 +47,7 @@ class DCNEncoder(tf.keras.layers.Layer):
                 projection_dim=settings.rank, kernel_initializer=start, name=f"cross_{number}"
             ))
 
-    def call(self, embeddings, training=False):
+    def call(self, embeddings: Sequence[tf.Tensor], training: bool = False) -> tf.Tensor:
         """list of [batch, dᵢ], one for each field → [batch, Σ dᵢ]."""
         first = values = tf.concat(embeddings, axis=-1)
         for layer in self._layers:

@@ -14,12 +14,12 @@ class Dropout(tf.keras.layers.Layer):
       seed: of this layer's own `tf.random.Generator`.
     """
 
-    def __init__(self, rate, seed, name=None):
+    def __init__(self, rate: float, seed: int, name: str | None = None) -> None:
         super().__init__(name=name)
         self.rate = rate
         self._generator = tf.random.Generator.from_seed(seed, alg="philox")
 
-    def call(self, values, training=False):
+    def call(self, values: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training or not self.rate:
             return values
         kept = self._generator.uniform(tf.shape(values)) >= self.rate

@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+import tensorflow as tf
+
 from tfrs_twotower.config import Layered
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.towers.vector_encoder import VectorEncoder
@@ -21,7 +23,7 @@ class Encoder(Layered):
     side: ClassVar[str | None] = None
 
 
-def build_encoder(config, seed=0, dim=None):
+def build_encoder(config: Encoder, seed: int = 0, dim: int | None = None) -> tf.keras.layers.Layer:
     """The layer of an encoder's configuration.
 
     Args:
@@ -41,14 +43,14 @@ def build_encoder(config, seed=0, dim=None):
     return config.build(seed, dim)
 
 
-def check_encoder(config, side, where):
+def check_encoder(config: Encoder, side: str | None, where: str) -> None:
     """Raises `ConfigError` unless `config`, named `where` in the message, configures an encoder of this side."""
     _check(config)
     if config.side not in (None, side):
         raise ConfigError(invalid(where, f"be an encoder of the {side}", config, f"This one is of the {config.side}."))
 
 
-def _check(config):
+def _check(config: object) -> None:
     if not isinstance(config, Encoder):
         name, known = type(config).__name__, [cls.__name__ for cls in Encoder.__subclasses__()]
         raise ConfigError(f"`{name}` configures no encoder." + nearest(name, known))

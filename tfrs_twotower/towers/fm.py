@@ -1,5 +1,6 @@
 """Factorisation machine (Rendle 2010) as two towers: the inner product is the score over all fields of both."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import tensorflow as tf
@@ -43,13 +44,13 @@ class FMEncoder(VectorEncoder):
       dim: length of the vector, at least 3.
     """
 
-    def __init__(self, settings, seed=0, dim=64):
+    def __init__(self, settings: FMQuery | FMCandidate, seed: int = 0, dim: int = 64) -> None:
         super().__init__(name="fm")
         if dim < 3:
             raise ConfigError(invalid("dim", "be at least 3 for a factorisation machine", dim, "Raise it."))
         self._query, self._seed, self._factors = settings.side == "query", seed, dim - 2
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
         """input_shape: of each field's embedding."""
         self._kernels = []
         for number, shape in enumerate(input_shape):
@@ -59,12 +60,12 @@ class FMEncoder(VectorEncoder):
             )
         super().build(input_shape)
 
-    def terms(self, embeddings):
+    def terms(self, embeddings: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """(e [batch, fields, dim − 2], l [batch, fields])."""
         mapped = tf.stack([e @ kernel for e, kernel in zip(embeddings, self._kernels)], axis=1)
         return mapped[..., :-1], mapped[..., -1]
 
-    def call(self, embeddings, training=False):
+    def call(self, embeddings: Sequence[tf.Tensor], training: bool = False) -> tf.Tensor:
         """list of [batch, dᵢ], one for each field → [batch, dim]."""
         factors, first_order = self.terms(embeddings)
         total = tf.reduce_sum(factors, axis=1)

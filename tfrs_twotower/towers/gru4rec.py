@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tfrs_twotower.config import config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.features import SequenceEmbedding
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.towers.dropout import Dropout
 from tfrs_twotower.towers.encoder import Encoder
@@ -22,7 +23,7 @@ class GRU4Rec(Encoder):
     units: tuple[int, ...] = (64,)
     dropout: float = 0.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.units or any(units < 1 for units in self.units):
             rule = "hold one number or more, of at least 1 each"
             raise ConfigError(invalid("GRU4Rec.units", rule, self.units, "For example (64,)."))
@@ -39,7 +40,7 @@ class GRU4RecEncoder(SequenceEncoder):
       seed: from which weights and dropout derive theirs.
     """
 
-    def __init__(self, settings, seed=0):
+    def __init__(self, settings: GRU4Rec, seed: int = 0) -> None:
         super().__init__(seed, name="gru4rec")
         self._tokens = Tokens(settings.dropout, seed)
         self._layers = []
@@ -53,7 +54,7 @@ class GRU4RecEncoder(SequenceEncoder):
             dropout = Dropout(settings.dropout, derive_seed(part, "dropout"), name=f"dropout_{number}")
             self._layers.append((gru, dropout))
 
-    def sequence(self, sequence, training=False):
+    def sequence(self, sequence: SequenceEmbedding, training: bool = False) -> tf.Tensor:
         states = self._tokens(sequence, training=training)
         for gru, dropout in self._layers:
             states = dropout(gru(states), training=training)

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tfrs_twotower.config import at_least, config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.features import SequenceEmbedding
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.towers.dropout import Dropout
 from tfrs_twotower.towers.encoder import Encoder
@@ -33,7 +34,7 @@ class HSTU(Encoder):
     dropout: float = 0.2
     length: int = 200
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "blocks", "heads", "width", "length")
         if not 0 <= self.dropout < 1:
             raise ConfigError(invalid("HSTU.dropout", "be in [0, 1)", self.dropout, "0 turns it off."))
@@ -48,12 +49,12 @@ class HSTUEncoder(SequenceEncoder):
       seed: from which weights and dropout derive theirs.
     """
 
-    def __init__(self, settings, seed=0):
+    def __init__(self, settings: HSTU, seed: int = 0) -> None:
         super().__init__(seed, name="hstu")
         self._tokens = Tokens(settings.dropout, seed)
         self._blocks = [_Block(settings, derive_seed(seed, str(i)), f"block_{i}") for i in range(settings.blocks)]
 
-    def sequence(self, sequence, training=False):
+    def sequence(self, sequence: SequenceEmbedding, training: bool = False) -> tf.Tensor:
         states = self._tokens(sequence, training=training)
         buckets = time_buckets(sequence)
         for block in self._blocks:
@@ -62,7 +63,7 @@ class HSTUEncoder(SequenceEncoder):
 
 
 class _Block(tf.keras.layers.Layer):
-    def __init__(self, settings, seed, name):
+    def __init__(self, settings: HSTU, seed: int, name: str) -> None:
         super().__init__(name=name)
         self._heads, self._width, self._length = settings.heads, settings.width, settings.length
         self._norm, self._norm_attended = layer_norm("norm"), layer_norm("norm_attended")
@@ -71,11 +72,11 @@ class _Block(tf.keras.layers.Layer):
         self._dropout = Dropout(settings.dropout, derive_seed(seed, "dropout"), name="dropout")
         self._seed = seed
 
-    def build(self, states_shape):
+    def build(self, states_shape: tf.TensorShape) -> None:
         self._join = dense(states_shape[-1], self._seed, "join")
         super().build(states_shape)
 
-    def call(self, states, buckets, training=False):
+    def call(self, states: tf.Tensor, buckets: tf.Tensor, training: bool = False) -> tf.Tensor:
         """states: [batch, length, dim]; buckets: what `time_buckets` returns."""
         length = tf.shape(states)[1]
         gate, value, query, key = tf.split(self._split(self._norm(states)), 4, axis=-1)
@@ -85,7 +86,7 @@ class _Block(tf.keras.layers.Layer):
         attended = tf.reshape(attended, tf.shape(gate))
         return states + self._join(self._dropout(self._norm_attended(attended) * gate, training=training))
 
-    def _by_head(self, values):
+    def _by_head(self, values: tf.Tensor) -> tf.Tensor:
         """[batch, length, heads·width] → [batch, heads, length, width]."""
         batch, length = tf.unstack(tf.shape(values)[:2])
         return tf.transpose(tf.reshape(values, [batch, length, self._heads, self._width]), [0, 2, 1, 3])

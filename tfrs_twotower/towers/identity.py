@@ -1,5 +1,9 @@
 """The encoder of a tower that one model of one's own makes."""
 
+from collections.abc import Sequence
+
+import tensorflow as tf
+
 from tfrs_twotower.config import config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.towers.encoder import Encoder
@@ -21,11 +25,11 @@ class IdentityEncoder(VectorEncoder):
       dim: length of the vector.
     """
 
-    def __init__(self, settings, seed, dim):
+    def __init__(self, settings: Identity, seed: int, dim: int) -> None:
         super().__init__(name="identity")
         self._dim = dim
 
-    def call(self, embeddings, training=False):
+    def call(self, embeddings: Sequence[tf.Tensor], training: bool = False) -> tf.Tensor:
         """[[batch, dim]] → [batch, dim].
 
         Raises:

@@ -1,10 +1,14 @@
 """What the encoders of several interests share: one vector for each interest, beside the same context."""
 
+from collections.abc import Mapping, Sequence
+
 import tensorflow as tf
 
+from tfrs_twotower.features import SequenceEmbedding
 from tfrs_twotower.features.seeds import derive_seed
-from tfrs_twotower.towers.mlp import MLPEncoder
+from tfrs_twotower.towers.mlp import MLP, MLPEncoder
 from tfrs_twotower.towers.sequence import split_sequence
+from tfrs_twotower.towers.tower import Tower
 
 PLACES = 512  # of a sequence that are told apart
 
@@ -20,16 +24,16 @@ class InterestEncoder(tf.keras.layers.Layer):
       seed: from which its weights and dropout derive theirs.
     """
 
-    def __init__(self, hidden, seed, name):
+    def __init__(self, hidden: MLP, seed: int, name: str) -> None:
         super().__init__(name=name)
         self._hidden = MLPEncoder(hidden, derive_seed(seed, "hidden"))
         self.keeps_zero = self._hidden.keeps_zero
 
-    def extract(self, sequence, training=False):
+    def extract(self, sequence: SequenceEmbedding, training: bool = False) -> tf.Tensor:
         """`SequenceEmbedding` → float32 [batch, interests, any]."""
         raise NotImplementedError
 
-    def attend(self, scores, used=None):
+    def attend(self, scores: tf.Tensor, used: tf.Tensor | None = None) -> tf.Tensor:
         """How much each interest counts for the item that it is trained to find (label-aware attention).
 
         Args:
@@ -41,7 +45,7 @@ class InterestEncoder(tf.keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def used(self, tower, encoded):
+    def used(self, tower: Tower, encoded: Mapping[str, Mapping[str, tf.Tensor]]) -> tf.Tensor | None:
         """bool [batch, interests]: False where an interest is only a copy that fills a place; None: all are used.
 
         Args:
@@ -50,7 +54,7 @@ class InterestEncoder(tf.keras.layers.Layer):
         """
         return None
 
-    def call(self, embeddings, training=False):
+    def call(self, embeddings: Sequence[tf.Tensor | SequenceEmbedding], training: bool = False) -> tf.Tensor:
         """The fields' embeddings → [batch, interests, any]."""
         sequence, others = split_sequence(embeddings)
         interests = self.extract(sequence, training=training)

@@ -1,15 +1,18 @@
 """MIND: several interests of one user by dynamic routing (Li et al. 2019)."""
 
+from collections.abc import Mapping, Sequence
+
 import tensorflow as tf
 
 from tfrs_twotower.config import at_least, config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.features import SequenceField
+from tfrs_twotower.features import SequenceEmbedding, SequenceField
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.towers.encoder import Encoder
 from tfrs_twotower.towers.interests import PLACES, InterestEncoder
 from tfrs_twotower.towers.mlp import MLP
 from tfrs_twotower.towers.sequence import dense, only_sequence, split_sequence
+from tfrs_twotower.towers.tower import Tower
 
 
 @config
@@ -35,7 +38,7 @@ class MIND(Encoder):
     hidden: MLP = MLP(widths=(128,))
     sharpness: float = 5.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "interests", "iterations")
         if not self.sharpness >= 0:
             raise ConfigError(invalid("MIND.sharpness", "be 0 or more", self.sharpness, "For example 5."))
@@ -50,11 +53,11 @@ class MINDEncoder(InterestEncoder):
       seed: from which weights, routing logits and dropout derive theirs.
     """
 
-    def __init__(self, settings, seed=0):
+    def __init__(self, settings: MIND, seed: int = 0) -> None:
         super().__init__(settings.hidden, seed, name="mind")
         self._settings, self._seed = settings, seed
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[tf.TensorShape | SequenceEmbedding]) -> None:
         start = tf.keras.initializers.RandomNormal(stddev=1.0, seed=derive_seed(self._seed, "routing"))
         shape = (self._settings.interests, PLACES)
         self._logits = self.add_weight("routing_logits", shape, initializer=start, trainable=False)
@@ -62,7 +65,7 @@ class MINDEncoder(InterestEncoder):
         self._matrix = dense(dim, self._seed, "matrix", use_bias=False)
         super().build(input_shape)
 
-    def extract(self, sequence, training=False):
+    def extract(self, sequence: SequenceEmbedding, training: bool = False) -> tf.Tensor:
         scale = sequence.values.shape[-1] ** 0.5  # numbers of about 1: else the random start decides, not agreement
         events = self._matrix(sequence.values * scale)
         places = tf.range(tf.shape(events)[1]) % PLACES
@@ -71,24 +74,24 @@ class MINDEncoder(InterestEncoder):
         used = used_interests(count, self._settings.interests)
         return route(events, sequence.valid, logits, used, self._settings.iterations)
 
-    def attend(self, scores, used=None):
+    def attend(self, scores: tf.Tensor, used: tf.Tensor | None = None) -> tf.Tensor:
         scores = self._settings.sharpness * scores
         return tf.nn.softmax(scores if used is None else tf.where(used, scores, scores.dtype.min))
 
-    def used(self, tower, encoded):
+    def used(self, tower: Tower, encoded: Mapping[str, Mapping[str, tf.Tensor]]) -> tf.Tensor:
         field = only_sequence([field for field in tower.fields if isinstance(field, SequenceField)])
         count = tf.reduce_sum(tf.cast(encoded[field.name]["index"] >= 0, tf.int32), axis=1)
         return used_interests(count, self._settings.interests)
 
 
-def used_interests(count, interests):
+def used_interests(count: tf.Tensor, interests: int) -> tf.Tensor:
     """bool [batch, interests]: the first max(1, min(interests, ⌊log₂ count⌋)); count: int32 [batch], events."""
     least = 2 ** tf.range(1, interests + 1)
     used = count[:, tf.newaxis] >= least[tf.newaxis]
     return tf.logical_or(used, tf.range(interests) == 0)
 
 
-def route(events, valid, logits, used, iterations):
+def route(events: tf.Tensor, valid: tf.Tensor, logits: tf.Tensor, used: tf.Tensor, iterations: int) -> tf.Tensor:
     """Dynamic routing: [batch, interests, dim].
 
     Args:
@@ -106,7 +109,7 @@ def route(events, valid, logits, used, iterations):
     return tf.where(used[:, :, tf.newaxis], interests, interests[:, :1])
 
 
-def squash(vectors):
+def squash(vectors: tf.Tensor) -> tf.Tensor:
     """v · ‖v‖ / (1 + ‖v‖²): the direction stays, the length comes below 1 (Sabour et al. 2017)."""
     square = tf.reduce_sum(tf.square(vectors), axis=-1, keepdims=True)
     return vectors * tf.sqrt(square + 1e-12) / (1.0 + square)

@@ -1,5 +1,6 @@
 """The plain encoder: the fields' embeddings side by side, then dense layers."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import tensorflow as tf
@@ -27,7 +28,7 @@ class MLP(Encoder):
     normalisation: Literal["none", "layer", "batch"] = "none"
     dropout: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if any(width < 1 for width in self.widths):
             raise ConfigError(invalid("MLP.widths", "be 1 or more each", self.widths, "Leave it out."))
         if self.normalisation not in _NORMALISATIONS:
@@ -58,7 +59,7 @@ class MLPEncoder(tf.keras.layers.Layer):
       seed: from which weights and dropout derive theirs.
     """
 
-    def __init__(self, settings, seed=0):
+    def __init__(self, settings: MLP, seed: int = 0) -> None:
         super().__init__(name="mlp")
         self.keeps_zero = not settings.widths
         self._layers = []
@@ -74,7 +75,7 @@ class MLPEncoder(tf.keras.layers.Layer):
             dropout_seed = derive_seed(part, "dropout")
             self._layers.append(Dropout(settings.dropout, dropout_seed, name=f"dropout_{number}"))
 
-    def call(self, embeddings, training=False):
+    def call(self, embeddings: Sequence[tf.Tensor], training: bool = False) -> tf.Tensor:
         """list of [batch, dᵢ], one for each field → [batch, last width, or Σ dᵢ]."""
         values = tf.concat(embeddings, axis=-1)
         for layer in self._layers:

@@ -1,5 +1,6 @@
 """Parallel towers: several encoders over the same fields, their products summed by learned weights."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import tensorflow as tf
@@ -17,7 +18,7 @@ from tfrs_twotower.towers.vector_encoder import VectorEncoder
 class _Parallel(Encoder):
     branches: tuple[Any, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         where = f"{type(self).__name__}.branches"
         if not self.branches:
             raise ConfigError(invalid(where, "name an encoder", self.branches, "For example (MLP(), DCN())."))
@@ -59,7 +60,7 @@ class ParallelEncoder(VectorEncoder):
       dim: length of the vector, a multiple of the number of branches.
     """
 
-    def __init__(self, settings, seed=0, dim=64):
+    def __init__(self, settings: ParallelQuery | ParallelCandidate, seed: int = 0, dim: int = 64) -> None:
         super().__init__(name="parallel")
         count = len(settings.branches)
         if dim % count:
@@ -72,25 +73,25 @@ class ParallelEncoder(VectorEncoder):
         if settings.side == "query":
             self.branch_weights = self.add_weight("branch_weights", (dim,), initializer="ones")
 
-    def vectors(self, embeddings, training=False):
+    def vectors(self, embeddings: Sequence[tf.Tensor], training: bool = False) -> list[tf.Tensor]:
         """list of [batch, dᵢ], one for each field → list of [batch, dim / branches], one for each branch."""
         return [branch(embeddings, training=training) for branch in self._branches]
 
-    def call(self, embeddings, training=False):
+    def call(self, embeddings: Sequence[tf.Tensor], training: bool = False) -> tf.Tensor:
         """list of [batch, dᵢ], one for each field → [batch, dim]."""
         vectors = tf.concat(self.vectors(embeddings, training), axis=-1)
         return vectors if self.branch_weights is None else self.branch_weights * vectors
 
 
 class _Branch(tf.keras.layers.Layer):
-    def __init__(self, settings, seed, dim, name):
+    def __init__(self, settings: Encoder, seed: int, dim: int, name: str) -> None:
         super().__init__(name=name)
         self._encoder, self._project = build_encoder(settings, seed, dim), None
         if not isinstance(self._encoder, VectorEncoder):
             glorot = tf.keras.initializers.GlorotUniform(seed=derive_seed(seed, "projection"))
             self._project = tf.keras.layers.Dense(dim, use_bias=False, kernel_initializer=glorot, name="projection")
 
-    def call(self, embeddings, training=False):
+    def call(self, embeddings: Sequence[tf.Tensor], training: bool = False) -> tf.Tensor:
         values = self._encoder(embeddings, training=training)
         if self._project is None:
             return values

@@ -1,11 +1,14 @@
 """What attention adds to its scores for how far apart two events are, in places and in time."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
+from tfrs_twotower.features import SequenceEmbedding
 from tfrs_twotower.towers.sequence import GAPS, log_bucket
 
 
-def time_buckets(sequence):
+def time_buckets(sequence: SequenceEmbedding) -> tf.Tensor:
     """int32 [batch, length, length]: the log bucket of the time from event j to the moment that place i is asked."""
     return log_bucket(sequence.age[:, tf.newaxis, :] - sequence.asked[:, :, tf.newaxis])
 
@@ -21,13 +24,13 @@ class RelativeBias(tf.keras.layers.Layer):
       time: whether there is a bias by time.
     """
 
-    def __init__(self, heads, distances, time, name="bias"):
+    def __init__(self, heads: int, distances: int, time: bool, name: str = "bias") -> None:
         super().__init__(name=name)
         self._position = self.add_weight("position", (heads, distances), initializer="zeros")
         self._time = self.add_weight("time", (heads, GAPS), initializer="zeros") if time else None
         self._distances = distances
 
-    def call(self, length, buckets):
+    def call(self, length: tf.Tensor, buckets: tf.Tensor) -> tf.Tensor:
         """[1 or batch, heads, length, length], for places i (asked) and j (attended to).
 
         Args:
@@ -44,10 +47,12 @@ class RelativeBias(tf.keras.layers.Layer):
 
 
 @tf.custom_gradient
-def _lookup(table, index):
+def _lookup(
+    table: tf.Tensor, index: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, None]]]:
     """`table` [n] at `index` [batch, ...]. Its own gradient: TensorFlow's takes eight times as long on a CPU."""
 
-    def gradient(upstream):
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
         batch = tf.shape(index)[0]
         sums = tf.raw_ops.DenseBincount(
             input=tf.reshape(index, [batch, -1]), size=tf.shape(table)[0], weights=tf.reshape(upstream, [batch, -1])
@@ -57,6 +62,6 @@ def _lookup(table, index):
     return tf.gather(table, index), gradient
 
 
-def causal(length):
+def causal(length: tf.Tensor) -> tf.Tensor:
     """float32 [length, length]: 1 where place i may attend to place j, that is j ≤ i."""
     return tf.linalg.band_part(tf.ones([length, length]), -1, 0)

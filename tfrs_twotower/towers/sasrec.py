@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tfrs_twotower.config import at_least, config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.features import SequenceEmbedding
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.towers.dropout import Dropout
 from tfrs_twotower.towers.encoder import Encoder
@@ -34,7 +35,7 @@ class SASRec(Encoder):
     dropout: float = 0.2
     length: int = 200
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "blocks", "heads", "feed_forward", "length")
         if not 0 <= self.dropout < 1:
             raise ConfigError(invalid("SASRec.dropout", "be in [0, 1)", self.dropout, "0 turns it off."))
@@ -49,20 +50,20 @@ class SASRecEncoder(SequenceEncoder):
       seed: from which weights and dropout derive theirs.
     """
 
-    def __init__(self, settings, seed=0):
+    def __init__(self, settings: SASRec, seed: int = 0) -> None:
         super().__init__(seed, name="sasrec")
         self._tokens = Tokens(settings.dropout, seed)
         self._blocks = [_Block(settings, derive_seed(seed, str(i)), f"block_{i}") for i in range(settings.blocks)]
         self._norm = layer_norm("norm")
 
-    def sequence(self, sequence, training=False):
+    def sequence(self, sequence: SequenceEmbedding, training: bool = False) -> tf.Tensor:
         states = self._tokens(sequence, training=training)
         buckets = time_buckets(sequence)
         for block in self._blocks:
             states = block(states, buckets, training=training)
         return self._norm(states)
 
-    def attention(self, sequence):
+    def attention(self, sequence: SequenceEmbedding) -> list[tf.Tensor]:
         """What each place attends to: a list of [batch, heads, length, length], one for each block."""
         states, buckets, found = self._tokens(sequence), time_buckets(sequence), []
         for block in self._blocks:
@@ -72,7 +73,7 @@ class SASRecEncoder(SequenceEncoder):
 
 
 class _Block(tf.keras.layers.Layer):
-    def __init__(self, settings, seed, name):
+    def __init__(self, settings: SASRec, seed: int, name: str) -> None:
         super().__init__(name=name)
         self._settings, self._seed = settings, seed
         self._norm, self._norm_forward = layer_norm("norm"), layer_norm("norm_forward")
@@ -80,7 +81,7 @@ class _Block(tf.keras.layers.Layer):
         drop = [Dropout(settings.dropout, derive_seed(seed, f"dropout/{i}"), name=f"dropout_{i}") for i in range(2)]
         self._drop_attended, self._drop_forward = drop
 
-    def build(self, states_shape):
+    def build(self, states_shape: tf.TensorShape) -> None:
         dim, heads = states_shape[-1], self._settings.heads
         if dim % heads:
             rule = f"divide the items' dim of {dim}"
@@ -91,23 +92,23 @@ class _Block(tf.keras.layers.Layer):
         self._narrow = dense(dim, self._seed, "narrow")
         super().build(states_shape)
 
-    def call(self, states, buckets, training=False):
+    def call(self, states: tf.Tensor, buckets: tf.Tensor, training: bool = False) -> tf.Tensor:
         """states: [batch, length, dim]; buckets: what `time_buckets` returns."""
         attended = self._attend(states, buckets)
         states += self._drop_attended(self._join(attended), training=training)
         forward = self._narrow(self._wide(self._norm_forward(states)))
         return states + self._drop_forward(forward, training=training)
 
-    def attention(self, states, buckets):
+    def attention(self, states: tf.Tensor, buckets: tf.Tensor) -> tf.Tensor:
         """[batch, heads, length, length]: the weights of the places (last axis) for each place."""
         return self._weighted(states, buckets)[0]
 
-    def _attend(self, states, buckets):
+    def _attend(self, states: tf.Tensor, buckets: tf.Tensor) -> tf.Tensor:
         weights, value = self._weighted(states, buckets)
         attended = tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3])
         return tf.reshape(attended, tf.shape(states))
 
-    def _weighted(self, states, buckets):
+    def _weighted(self, states: tf.Tensor, buckets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(the attention, the values that it weighs)."""
         batch, length = tf.unstack(tf.shape(states)[:2])
         heads, dim = self._settings.heads, states.shape[-1]

@@ -44,7 +44,7 @@ class SearchThenAttend(Encoder):
     recent: int = 50
     found: int = 20
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "recent", "found")
 
 
@@ -57,19 +57,21 @@ class SearchThenAttendEncoder(SequenceEncoder):
       seed: from which weights and dropout derive theirs.
     """
 
-    def __init__(self, settings, seed=0):
+    def __init__(self, settings: SearchThenAttend, seed: int = 0) -> None:
         super().__init__(seed, name="search_then_attend")
         self._recent = settings.recent
         self._encoder = build_encoder(settings.encoder, derive_seed(seed, "recent"))
         self._search = _Search(settings, seed)
 
-    def sequence(self, sequence, training=False):
+    def sequence(self, sequence: SequenceEmbedding, training: bool = False) -> tf.Tensor:
         batch, length = tf.unstack(tf.shape(sequence.valid))
         every = tf.range(batch * length)
         states = self.at(sequence, every // length, every % length, training=training)
         return tf.reshape(states, [batch, length, states.shape[-1]])
 
-    def at(self, sequence, row, place, training=False):
+    def at(
+        self, sequence: SequenceEmbedding, row: tf.Tensor, place: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
         width = tf.minimum(self._recent, tf.shape(sequence.valid)[1])
         first = tf.maximum(place - width + 1, 0)
         places = first[:, tf.newaxis] + tf.range(width)
@@ -80,16 +82,16 @@ class SearchThenAttendEncoder(SequenceEncoder):
 
 
 class _Search(tf.keras.layers.Layer):
-    def __init__(self, settings, seed):
+    def __init__(self, settings: SearchThenAttend, seed: int) -> None:
         super().__init__(name="search")
         self._recent, self._found, self._seed = settings.recent, settings.found, seed
         self._blocks = _BLOCKS + settings.found // _BLOCK
 
-    def build(self, values_shape):
+    def build(self, values_shape: tf.TensorShape) -> None:
         self._looks_for = dense(values_shape[-1], self._seed, "looks_for", use_bias=False)
         super().build(values_shape)
 
-    def call(self, values, states, row, place):
+    def call(self, values: tf.Tensor, states: tf.Tensor, row: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
         """[n, dim], of the vectors of older events; zeros where there are none.
 
         Args:
@@ -111,13 +113,15 @@ class _Search(tf.keras.layers.Layer):
         return tf.einsum("nk,nkd->nd", tf.where(there, weights, 0.0), found)
 
 
-def _gathered(values, row, places):
+def _gathered(values: tf.Tensor, row: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
     """[n, k, ...]: `values` [batch, length, ...] at places [n, k] of rows [n]."""
     row = tf.broadcast_to(row[:, tf.newaxis], tf.shape(places))
     return tf.gather_nd(values, tf.stack([row, places], axis=-1))
 
 
-def _best(looks_for, values, row, places, count):
+def _best(
+    looks_for: tf.Tensor, values: tf.Tensor, row: tf.Tensor, places: tf.Tensor, count: int
+) -> tf.Tensor:
     """int32 [n, ≤ count]: the `places` [n, k] whose vectors score highest; below 0: none."""
     scores = tf.einsum("nd,nkd->nk", looks_for, _gathered(values, row, tf.maximum(places, 0)))
     scores = tf.where(places >= 0, scores, float("-inf"))
@@ -125,7 +129,7 @@ def _best(looks_for, values, row, places, count):
     return tf.gather(places, best, batch_dims=1)
 
 
-def _block_means(values):
+def _block_means(values: tf.Tensor) -> tf.Tensor:
     """[batch, length, dim]: of the `_BLOCK` events that end at each place, or of all up to it where there are fewer."""
     sums = tf.cumsum(tf.cast(values, tf.float32), axis=1)
     length = tf.shape(values)[1]

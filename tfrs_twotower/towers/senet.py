@@ -1,5 +1,6 @@
 """SENet: each example says how much each of its fields counts, before another encoder sees them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -25,7 +26,7 @@ class SENet(Encoder):
     reduction: int = 2
     encoder: Any = MLP()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "reduction")
 
 
@@ -38,29 +39,29 @@ class SENetEncoder(tf.keras.layers.Layer):
       seed: from which weights and dropout derive theirs.
     """
 
-    def __init__(self, settings, seed=0):
+    def __init__(self, settings: SENet, seed: int = 0) -> None:
         super().__init__(name="senet")
         self._reduction, self._seed = settings.reduction, seed
         self._encoder = build_encoder(settings.encoder, derive_seed(seed, "encoder"))
         self.keeps_zero = getattr(self._encoder, "keeps_zero", False)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
         """input_shape: of each field's embedding."""
         fields = len(input_shape)
         self._squeezed = self._dense(max(1, fields // self._reduction), "relu", "squeezed")
         self._excited = self._dense(fields, "sigmoid", "excited")
         super().build(input_shape)
 
-    def _dense(self, units, activation, name):
+    def _dense(self, units: int, activation: str, name: str) -> tf.keras.layers.Dense:
         glorot = tf.keras.initializers.GlorotUniform(seed=derive_seed(self._seed, name))
         return tf.keras.layers.Dense(units, activation, kernel_initializer=glorot, name=name)
 
-    def field_weights(self, embeddings):
+    def field_weights(self, embeddings: Sequence[tf.Tensor]) -> tf.Tensor:
         """list of [batch, dᵢ], one for each field → [batch, fields] in (0, 1): what each field is multiplied by."""
         means = tf.stack([tf.reduce_mean(e, axis=-1) for e in embeddings], axis=1)
         return self._excited(self._squeezed(means))
 
-    def call(self, embeddings, training=False):
+    def call(self, embeddings: Sequence[tf.Tensor], training: bool = False) -> tf.Tensor:
         """list of [batch, dᵢ], one for each field → what the inner encoder returns."""
         weights = tf.split(self.field_weights(embeddings), len(embeddings), axis=1)
         return self._encoder([w * e for w, e in zip(weights, embeddings)], training=training)

@@ -1,5 +1,8 @@
 """What all sequence encoders share: one state for each event of the past, the last one for a request."""
 
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
 import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError
@@ -7,10 +10,12 @@ from tfrs_twotower.features import SequenceEmbedding
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.towers.dropout import Dropout
 
+_T = TypeVar("_T")
+
 GAPS = 64  # log-bucketed spans of time; the last begins after two hundred years
 
 
-def log_bucket(seconds):
+def log_bucket(seconds: tf.Tensor) -> tf.Tensor:
     """int32 of the shape of `seconds` (int32): ⌊2·log₂(1 + s)⌋ for s > 0, and 0 for no time at all.
 
     A bucket for each factor of √2, as people's pauses differ by factors. At most `GAPS` − 1.
@@ -19,7 +24,7 @@ def log_bucket(seconds):
     return tf.minimum(tf.cast(steps, tf.int32), GAPS - 1)
 
 
-def split_sequence(embeddings):
+def split_sequence(embeddings: Sequence[tf.Tensor | SequenceEmbedding]) -> tuple[SequenceEmbedding, list[tf.Tensor]]:
     """(the `SequenceEmbedding`, the other fields' [batch, dᵢ]) of a tower's embeddings.
 
     Raises:
@@ -29,7 +34,7 @@ def split_sequence(embeddings):
     return only_sequence(sequences), [e for e in embeddings if not isinstance(e, SequenceEmbedding)]
 
 
-def only_sequence(sequences):
+def only_sequence(sequences: Sequence[_T]) -> _T:
     """The one element of a list of a query's sequences; `ConfigError` where there are none or more."""
     if len(sequences) != 1:
         raise ConfigError(
@@ -50,29 +55,33 @@ class SequenceEncoder(tf.keras.layers.Layer):
       options: of a Keras layer.
     """
 
-    def __init__(self, seed=0, **options):
+    def __init__(self, seed: int = 0, **options: Any) -> None:
         super().__init__(**options)
         self._start = _Start(derive_seed(seed, "start"))
 
-    def sequence(self, sequence, training=False):
+    def sequence(self, sequence: SequenceEmbedding, training: bool = False) -> tf.Tensor:
         """`SequenceEmbedding` → float32 [batch, length, dim]: the state after each event; at padding anything.
 
         Causal: the state at a place depends on no later event.
         """
         raise NotImplementedError
 
-    def at(self, sequence, row, place, training=False):
+    def at(
+        self, sequence: SequenceEmbedding, row: tf.Tensor, place: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
         """The states at chosen positions, [n, dim]; row, place: int32 [n], row of the batch and position in it."""
         return tf.gather_nd(self.sequence(sequence, training=training), tf.stack([row, place], axis=1))
 
-    def call(self, embeddings, training=False):
+    def call(self, embeddings: Sequence[tf.Tensor | SequenceEmbedding], training: bool = False) -> tf.Tensor:
         """The fields' embeddings → [batch, any]: the state after the last event, or the start state."""
         sequence, others = split_sequence(embeddings)
         count = tf.reduce_sum(tf.cast(sequence.valid, tf.int32), axis=1)
         last = self.at(sequence, tf.range(tf.size(count)), tf.maximum(count - 1, 0), training=training)
         return tf.concat([tf.where(count[:, tf.newaxis] > 0, last, self._start(last)), *others], axis=-1)
 
-    def at_positions(self, embeddings, starts=0, training=False):
+    def at_positions(
+        self, embeddings: Sequence[tf.Tensor | SequenceEmbedding], starts: int | tf.Tensor = 0, training: bool = False
+    ) -> tf.Tensor:
         """As `call`, but after every event, and then for the start of `starts` histories: [events + starts, any].
 
         Events of all sequences follow one another, and the other fields' embeddings are [events + starts, dᵢ].
@@ -87,45 +96,45 @@ class SequenceEncoder(tf.keras.layers.Layer):
 class _Start(tf.keras.layers.Layer):
     """The learned state of a user without a history, of the other states' size."""
 
-    def __init__(self, seed):
+    def __init__(self, seed: int) -> None:
         super().__init__(name="start")
         self._seed = seed
 
-    def build(self, states_shape):
+    def build(self, states_shape: tf.TensorShape) -> None:
         start = tf.keras.initializers.RandomUniform(-0.05, 0.05, seed=self._seed)
         self._state = self.add_weight("state", (1, states_shape[-1]), initializer=start)
         super().build(states_shape)
 
-    def call(self, states):
+    def call(self, states: tf.Tensor) -> tf.Tensor:
         return tf.convert_to_tensor(self._state)
 
 
 class Tokens(tf.keras.layers.Layer):
     """The input of a sequence encoder: √dim · item + a vector for the time until the next event is asked for."""
 
-    def __init__(self, dropout, seed):
+    def __init__(self, dropout: float, seed: int) -> None:
         super().__init__(name="tokens")
         self._seed = seed
         self._dropout = Dropout(dropout, derive_seed(seed, "tokens"), name="dropout")
 
-    def build(self, input_shape):
+    def build(self, input_shape: SequenceEmbedding) -> None:
         start = tf.keras.initializers.RandomUniform(-0.05, 0.05, seed=derive_seed(self._seed, "gap"))
         self._gap = self.add_weight("gap", (GAPS, input_shape.values[-1]), initializer=start)
         super().build(input_shape)
 
-    def call(self, sequence, training=False):
+    def call(self, sequence: SequenceEmbedding, training: bool = False) -> tf.Tensor:
         """`SequenceEmbedding` → [batch, length, dim]."""
         dim = sequence.values.shape[-1]
         waited = log_bucket(sequence.age - sequence.asked)
         return self._dropout(sequence.values * dim**0.5 + tf.gather(self._gap, waited), training=training)
 
 
-def dense(units, seed, name, **options):
+def dense(units: int, seed: int, name: str, **options: Any) -> tf.keras.layers.Dense:
     """A Keras dense layer, seeded by its name."""
     glorot = tf.keras.initializers.GlorotUniform(seed=derive_seed(seed, name))
     return tf.keras.layers.Dense(units, kernel_initializer=glorot, name=name, **options)
 
 
-def layer_norm(name):
+def layer_norm(name: str) -> tf.keras.layers.LayerNormalization:
     """A Keras layer normalisation."""
     return tf.keras.layers.LayerNormalization(epsilon=1e-6, name=name)

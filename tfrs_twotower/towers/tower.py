@@ -1,11 +1,16 @@
 """A tower: embed → encode → project → normalise. A `VectorEncoder` does the last three by itself."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.features.fields.id import is_user_table
+from tfrs_twotower.features import Field, SequenceEmbedding
+from tfrs_twotower.features.fields.id import IdField, is_user_table
 from tfrs_twotower.features.seeds import derive_seed
-from tfrs_twotower.towers.encoder import build_encoder
+from tfrs_twotower.towers.encoder import Encoder, build_encoder
 from tfrs_twotower.towers.vector_encoder import VectorEncoder
 
 
@@ -23,7 +28,10 @@ class Tower(tf.keras.layers.Layer):
       name: name of the layer.
     """
 
-    def __init__(self, fields, encoder, dim, normalise, seed=0, name="tower", start=False):
+    def __init__(
+        self, fields: Iterable[Field], encoder: Encoder, dim: int, normalise: bool, seed: int = 0, name: str = "tower",
+        start: bool = False,
+    ) -> None:
         super().__init__(name=name)
         self.fields = list(fields)
         self.encoder = build_encoder(encoder, derive_seed(seed, "encoder"), dim)
@@ -45,16 +53,16 @@ class Tower(tf.keras.layers.Layer):
         self._project = tf.keras.layers.Dense(dim, use_bias=False, kernel_initializer=init, name="projection")
 
     @property
-    def projection(self):
+    def projection(self) -> tf.keras.layers.Dense | None:
         """The dense layer after the encoder; None if the encoder makes the vector itself."""
         return self._project
 
     @property
-    def user_table(self):
+    def user_table(self) -> IdField | None:
         """The field of the users' ids, if it has a row for each; else None."""
         return next(filter(is_user_table, self.fields), None)
 
-    def inputs(self):
+    def inputs(self) -> dict[str, tf.TensorSpec]:
         """{column: tf.TensorSpec} of the raw inputs of all fields, known after they are adapted.
 
         Raises:
@@ -71,50 +79,54 @@ class Tower(tf.keras.layers.Layer):
                 reader.setdefault(column, field.name)
         return inputs
 
-    def encode(self, raw):
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
         """{column: raw tensor} → {field name: what the field encodes}. Graph code without weights."""
         return {field.name: field.encode(raw) for field in self.fields}
 
-    def call(self, encoded, training=False):
+    def call(self, encoded: Mapping[str, Mapping[str, tf.Tensor]], training: bool = False) -> tf.Tensor:
         """What `encode` returns → [batch, dim], or [batch, interests, dim] if the encoder gives several."""
         return self.vectors(self.embed(encoded, training), training)
 
-    def embed(self, encoded, training=False):
+    def embed(
+        self, encoded: Mapping[str, Mapping[str, tf.Tensor]], training: bool = False
+    ) -> list[tf.Tensor | SequenceEmbedding]:
         """What `encode` returns → the fields' embeddings, in their order: [batch, dᵢ] each, but for a sequence's."""
         return [field(encoded[field.name], training=training) for field in self.fields]
 
-    def vectors(self, embeddings, training=False):
+    def vectors(self, embeddings: Sequence[tf.Tensor | SequenceEmbedding], training: bool = False) -> tf.Tensor:
         """What `embed` returns, changed maybe → what `call` returns."""
         return self._finish(self.encoder(embeddings, training=training))
 
-    def at_positions(self, encoded, starts=0, training=False):
+    def at_positions(
+        self, encoded: Mapping[str, Mapping[str, tf.Tensor]], starts: int | tf.Tensor = 0, training: bool = False
+    ) -> tf.Tensor:
         """As `call`, but after every event of a sequence, and then for the start of `starts` histories: [n, dim].
 
         The encoder must be a sequence encoder, and fields beside the sequence come encoded as [n, ...].
         """
         return self._finish(self.encoder.at_positions(self.embed(encoded, training), starts, training=training))
 
-    def _finish(self, values):
+    def _finish(self, values: tf.Tensor) -> tf.Tensor:
         vectors = tf.cast(values if self._project is None else self._project(values), tf.float32)
         if self._start is not None:
             known = tf.reduce_any(vectors != 0, axis=-1, keepdims=True)
             vectors = tf.where(known, vectors, tf.cast(self._start, tf.float32))
         return tf.math.l2_normalize(vectors, axis=-1) if self.normalise else vectors
 
-    def field_weights(self, encoded):
+    def field_weights(self, encoded: Mapping[str, Mapping[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
         """{field name: [batch]}: what each field is multiplied by; the encoder must weigh fields, as `SENet` does."""
         weights = self.encoder.field_weights(self.embed(encoded, training=False))
         return {field.name: w for field, w in zip(self.fields, tf.unstack(weights, axis=1))}
 
-    def state(self):
+    def state(self) -> dict[str, Mapping[str, np.ndarray | np.number]]:
         """{field name: {name: numpy array}} of what the fields learned."""
         return {field.name: field.state() for field in self.fields}
 
-    def load_state(self, state):
+    def load_state(self, state: Mapping[str, Mapping[str, Any]]) -> None:
         """Takes over what `state` returned. A History needs the candidate tower's state loaded too."""
         for field in self.fields:
             field.load_state(state.get(field.name, {}))
 
 
-def _describe(spec):
+def _describe(spec: tf.TensorSpec) -> str:
     return f"{spec.dtype.name}{list(spec.shape)}"

@@ -177,9 +177,8 @@ class Examples:
         raw = {name: to_tensor(table[name], self._specs[name]) for name in table.column_names}
         if self.past_fields:
             items, times = self.history.before(rows, past_length or self.history_length)
-            raw[c.HISTORY_ITEM_ID] = self._ids(items)
-            raw[c.HISTORY_TIMESTAMP] = tf.constant(times)
-            raw[c.TIMESTAMP] = tf.constant(log.timestamp[rows])
+            past = {c.HISTORY_ITEM_ID: self._ids(items), c.HISTORY_TIMESTAMP: tf.constant(times)}
+            raw.update({name: value for name, value in past.items() if name in self._specs})
         return raw
 
 

@@ -5,7 +5,10 @@ import gc
 import re
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import tensorflow as tf
@@ -13,11 +16,16 @@ import tensorflow as tf
 from tfrs_twotower import runs
 from tfrs_twotower.assembly import assemble, completed
 from tfrs_twotower.config import at_least, config, override, to_dict
+from tfrs_twotower.data import InteractionLog
 from tfrs_twotower.errors import ConfigError, TrainingError, invalid
 from tfrs_twotower.extras import require
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.training import fit
-from tfrs_twotower.tuning.space import checked, default_space, value_at
+from tfrs_twotower.tuning.space import Choice, Range, checked, default_space, value_at
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
 
 STUDY, RECIPE = "study.db", "recipe.json"
 _COUNTED = ("COMPLETE", "PRUNED")  # the states that use up the budget: what a kill cut off is run again
@@ -37,7 +45,7 @@ class Budget:
     trials: int = 20
     minutes: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         at_least(1, self, "trials")
         if self.minutes is not None and not self.minutes > 0:
             raise ConfigError(invalid("Budget.minutes", "be above 0 or None", self.minutes, "None sets no limit."))
@@ -63,7 +71,10 @@ class Tuned:
     trials: pd.DataFrame
 
 
-def tune(recipe, log, directory, space=None, budget=Budget(), verbose=1):
+def tune(
+    recipe: Recipe, log: InteractionLog, directory: str | Path, space: Sequence[Choice | Range] | None = None,
+    budget: Budget = Budget(), verbose: int = 1,
+) -> Tuned:
     """Searches for settings that raise `recipe.training.monitor` on validation; test queries are not looked at.
 
     The recipe's own settings are the first trial, so the outcome is no worse than they are on validation. A trial
@@ -113,11 +124,14 @@ def tune(recipe, log, directory, space=None, budget=Budget(), verbose=1):
 class _Search:
     """One trial: an assembly, a training, its best validation metric."""
 
-    def __init__(self, optuna, recipe, space, log, directory, deadline):
+    def __init__(
+        self, optuna: ModuleType, recipe: Recipe, space: Sequence[Choice | Range], log: InteractionLog, directory: Path,
+        deadline: float,
+    ) -> None:
         self._optuna, self._recipe, self._space = optuna, recipe, space
         self._log, self._directory, self._deadline = log, directory, deadline
 
-    def __call__(self, trial):
+    def __call__(self, trial: "Trial") -> float:
         assignments = [text for dimension in self._space for text in dimension.suggest(trial)]
         trial.set_user_attr("assignments", assignments)
         try:
@@ -131,10 +145,10 @@ class _Search:
             tf.keras.backend.clear_session()
             gc.collect()
 
-    def _train(self, trial, recipe):
+    def _train(self, trial: "Trial", recipe: Recipe) -> float:
         a = assemble(recipe, self._log)
 
-        def validate():
+        def validate() -> dict[str, float]:
             return a.judge(a.split.validation, a.model_scorer(a.split.validation), bootstrap=0).metrics
 
         watch = _Watch(trial, f"val_{recipe.training.monitor}", self._deadline, self._optuna.TrialPruned)
@@ -147,12 +161,12 @@ class _Search:
 class _Watch(tf.keras.callbacks.Callback):
     """Tells the study each epoch's metric; ends what is hopeless, and what is out of time."""
 
-    def __init__(self, trial, metric, deadline, pruned):
+    def __init__(self, trial: "Trial", metric: str, deadline: float, pruned: type[Exception]) -> None:
         super().__init__()
         self._trial, self._metric, self._deadline, self._pruned = trial, metric, deadline, pruned
 
-    def on_epoch_end(self, epoch, logs=None):
-        self._trial.report(float(logs[self._metric]), epoch)
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        self._trial.report(float(logs[self._metric]), epoch)  # type: ignore[index]  # Keras gives them
         self._trial.set_user_attr("epochs", epoch + 1)
         if time.monotonic() > self._deadline:
             self.model.stop_training = True
@@ -160,7 +174,9 @@ class _Watch(tf.keras.callbacks.Callback):
             raise self._pruned()
 
 
-def _study(optuna, path, recipe, space, log):
+def _study(
+    optuna: ModuleType, path: Path, recipe: Recipe, space: Sequence[Choice | Range], log: InteractionLog
+) -> "Study":
     """The study in the file, new or gone on with."""
     asked = {"recipe": to_dict(recipe), "space": to_dict(space), "log": log.fingerprint()}
     seed = recipe.training.seed
@@ -188,27 +204,29 @@ def _study(optuna, path, recipe, space, log):
     return study
 
 
-def _parameters(trial):
+def _parameters(trial: "FrozenTrial") -> dict[str, Any]:
     """What a trial was told to try, or has tried."""
     return trial.system_attrs.get("fixed_params") or trial.params
 
 
-def _reason(error):
+def _reason(error: Exception) -> str:
     """The line that says what is wrong. Keras wraps an error of a layer's in its own, many lines long."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     inner = [line.split("Error: ", 1)[1] for line in lines if re.match(r"\s*\w+Error: ", line)]
     return inner[-1] if inner else lines[0]
 
 
-def _print_line(study, trial):
+def _print_line(study: "Study", trial: "FrozenTrial") -> None:
     value = f"{trial.value:.4f}" if trial.state.name == "COMPLETE" else trial.user_attrs.get("error", "cut short")
-    best = max((t.value for t in study.trials if t.state.name == "COMPLETE"), default=float("nan"))
+    best = max(  # type: ignore[type-var]  # a complete trial has its value
+        (t.value for t in study.trials if t.state.name == "COMPLETE"), default=float("nan")
+    )
     epochs = trial.user_attrs.get("epochs", 0)
     seconds = trial.duration.total_seconds()
     print(f"trial {trial.number}: {value}, {epochs} epochs, {seconds:.0f} s; best so far {best:.4f}", flush=True)
 
 
-def _table(study):
+def _table(study: "Study") -> pd.DataFrame:
     rows = [
         {
             "trial": trial.number,

@@ -1,15 +1,20 @@
 """What a search may change: settings of a recipe, each with the values that it may take."""
 
 import json
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower.config import config, override, to_dict
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import History, Sequence
 from tfrs_twotower.losses import FullSoftmax, SampledSoftmax
 from tfrs_twotower.models import FixedTemperature
+from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import InBatch, Uniform
 from tfrs_twotower.towers import MLP
+
+if TYPE_CHECKING:
+    from optuna import Trial
 
 _FULL_SOFTMAX_ITEMS = 20_000  # above it, the softmax over the whole catalogue is too slow to try
 _SHORT_HISTORY = 10  # shorter ones say what the moment is, and stay as they are
@@ -27,20 +32,20 @@ class Choice:
     fields: tuple[str, ...]
     values: tuple[Any, ...]
 
-    def including(self, value):
+    def including(self, value: Any) -> "Choice":
         """The same with `value` among the values."""
         return self if value in self.values else Choice(self.fields, (value, *self.values))
 
-    def suggest(self, trial):
+    def suggest(self, trial: "Trial") -> list[str]:
         """The assignments that an Optuna trial proposes."""
         label = trial.suggest_categorical(self.fields[0], [_text(value) for value in self.values])
         return [f"{field}={label}" for field in self.fields]
 
-    def parameter(self, value):
+    def parameter(self, value: Any) -> str:
         """What stands for `value` in a trial's parameters."""
         return _text(value)
 
-    def examples(self):
+    def examples(self) -> tuple[Any, ...]:
         """All values."""
         return self.values
 
@@ -60,30 +65,30 @@ class Range:
     high: float
     log: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.low < self.high or (self.log and self.low <= 0):
             rule = f"be below high={self.high}, and above 0 with log=True"
             raise ConfigError(invalid("Range.low", rule, self.low, "Swap the bounds, or use log=False."))
 
-    def including(self, value):
+    def including(self, value: float) -> "Range":
         """The same, made wide enough for `value`."""
         return Range(self.fields, min(self.low, value), max(self.high, value), self.log)
 
-    def suggest(self, trial):
+    def suggest(self, trial: "Trial") -> list[str]:
         """The assignments that an Optuna trial proposes."""
         number = trial.suggest_float(self.fields[0], self.low, self.high, log=self.log)
         return [f"{field}={number!r}" for field in self.fields]
 
-    def parameter(self, value):
+    def parameter(self, value: float) -> float:
         """What stands for `value` in a trial's parameters."""
         return float(value)
 
-    def examples(self):
+    def examples(self) -> tuple[float, float]:
         """The bounds."""
         return self.low, self.high
 
 
-def default_space(recipe, items):
+def default_space(recipe: Recipe, items: int) -> tuple[Choice | Range, ...]:
     """What is worth trying on any recipe: a tuple of `Choice` and `Range`.
 
     Vector size, width and dropout of the towers (where they are MLPs), learning rate, temperature, loss, negatives,
@@ -95,7 +100,7 @@ def default_space(recipe, items):
     """
     model, rate = recipe.model, "training.optimizer.learning_rate"
     losses = (SampledSoftmax(), FullSoftmax()) if items <= _FULL_SOFTMAX_ITEMS else (SampledSoftmax(),)
-    space = [
+    space: list[Choice | Range] = [
         Choice(("model.dim",), (32, 64, 128)),
         Range((rate,), value_at(recipe, rate) / 5, value_at(recipe, rate) * 5, log=True),
         Choice(("model.loss",), losses),
@@ -113,7 +118,7 @@ def default_space(recipe, items):
     return tuple(space)
 
 
-def parse_dimension(text):
+def parse_dimension(text: str) -> Choice | Range:
     """A `Choice` or `Range` from "NAME=[VALUE, ...]" (JSON) or "NAME=LOW..HIGH".
 
     NAME may be several names, with commas between them, that get one value. A range over a factor of ten or more
@@ -144,20 +149,20 @@ class _Holder:
     values: tuple[Any, ...]
 
 
-def _wrong(text):
+def _wrong(text: str) -> str:
     return invalid(
         "--search", "look like name=[value, value] or name=low..high", text, "For example: model.dim=[32, 64]."
     )
 
 
-def value_at(value, path):
+def value_at(value: Any, path: str) -> Any:
     """The setting of a configuration that a dotted name means; a number is a place in a tuple."""
     for name in path.split("."):
         value = value[int(name)] if isinstance(value, tuple) else getattr(value, name)
     return value
 
 
-def checked(space, recipe):
+def checked(space: Iterable[Choice | Range], recipe: Recipe) -> tuple[Choice | Range, ...]:
     """`space` with the recipe's own values in it.
 
     Raises:
@@ -171,6 +176,6 @@ def checked(space, recipe):
     return tuple(found)
 
 
-def _text(value):
+def _text(value: Any) -> str:
     """A value as JSON, as an assignment takes it."""
     return json.dumps(to_dict(value))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from tfrs_twotower import runs
 from tfrs_twotower.assembly import assemble
-from tfrs_twotower.data import Newest, RandomPerUser, Temporal, joined, parts_of
+from tfrs_twotower.data import Newest, RandomPerUser, Source, Temporal, joined, parts_of
 from tfrs_twotower.errors import ConfigError, DataError, invalid
-from tfrs_twotower.evaluation import compare
+from tfrs_twotower.evaluation import Evaluation, compare
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import warm_start
 from tfrs_twotower.updates.gate import TOLERANCE, refusal
@@ -37,7 +37,10 @@ class Update:
     recommender: Recommender = dataclasses.field(repr=False)
 
 
-def update_full(parent, source, held_out=0.1, directory=None, verbose=1, rejected_limit=None):
+def update_full(
+    parent: str | Path, source: Source | None,
+    held_out: float = 0.1, directory: str | Path | None = None, verbose: int = 1, rejected_limit: float | None = None,
+) -> Update:
     """Trains the model of a run further on what came since, and publishes it if it is not worse (`gate.refusal`).
 
     Vocabularies grow at their ends; weights and optimizer slots of known ids are kept. It trains once over the new
@@ -100,7 +103,7 @@ def update_full(parent, source, held_out=0.1, directory=None, verbose=1, rejecte
         return _judged(new, parent, verbose)
 
 
-def _judged(new, parent, verbose):
+def _judged(new: Recommender, parent: Path, verbose: int) -> Update:
     """Publishes, or writes down why not."""
     metrics = new.evaluate()
     monitor = new.recipe.training.monitor
@@ -128,7 +131,7 @@ def _judged(new, parent, verbose):
     )
 
 
-def _serving(new, parent):
+def _serving(new: Recommender, parent: Path) -> Evaluation:
     """The evaluation of the parent's served model on what judges the update."""
     a, folder = new.assembly, runs.weights(parent).folder
     old = assemble(a.recipe, a.log, runs.read_fields(folder))

@@ -3,7 +3,7 @@
 TOLERANCE = 0.01  # share of the serving version's value that an update may be below it
 
 
-def refusal(metric, serving, updated, interval, queries):
+def refusal(metric: str, serving: float, updated: float, interval: tuple[float, float], queries: int) -> str | None:
     """Why an update is refused, in one sentence; None where it is published.
 
     An update is refused if it is more than 1% below the serving version, whatever the interval: with few queries the

@@ -2,7 +2,9 @@
 
 import dataclasses
 import datetime
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tfrs_twotower import runs
 from tfrs_twotower.errors import ExportError, invalid
@@ -26,7 +28,7 @@ class Rollback:
     replaced: int
 
 
-def roll_back(path, to=None):
+def roll_back(path: str | Path, to: int | None = None) -> Rollback:
     """Publishes an earlier version again, under the next number, so that every server that follows takes it up.
 
     The new version has the files of the earlier one (hard links), with its rows of users, and its own manifest, which
@@ -66,7 +68,7 @@ def roll_back(path, to=None):
     return Rollback(root / str(version), wanted, replaced)
 
 
-def _roots(path):
+def _roots(path: Path) -> tuple[Path, list[Path]]:
     """(the folder of versions that serves, all folders of versions that there are to choose from)."""
     if path.name == runs.EXPORT and (path.parent / runs.CONFIG).is_file():
         path = path.parent
@@ -77,11 +79,11 @@ def _roots(path):
     return serving, sorted({root.resolve() for root in path.parent.glob(f"*/{runs.EXPORT}")})
 
 
-def _origin(number, contents):
+def _origin(number: int, contents: Mapping[str, Any]) -> int:
     return contents[RECORD]["copy_of"] if RECORD in contents else number
 
 
-def _previous(versions, origins, replaced):
+def _previous(versions: Iterable[int], origins: Mapping[int, int], replaced: int) -> int:
     """What served before `replaced`: versions pile up as they are published; a rollback takes off what lay above."""
     pile = []
     for number in sorted(versions):
@@ -95,12 +97,12 @@ def _previous(versions, origins, replaced):
     return pile[-1]
 
 
-def _up_to(pile, origin):
+def _up_to(pile: list[int], origin: int) -> list[int]:
     """What lies below `origin`, or all where it does not lie there."""
     return pile[: pile.index(origin)] if origin in pile else pile
 
 
-def _named(origins, to, replaced):
+def _named(origins: Mapping[int, int], to: int, replaced: int) -> int:
     if to not in origins:
         raise ExportError(invalid("to", "be a version that is there", to, f"There are: {sorted(origins)}."))
     if origins[to] == replaced:

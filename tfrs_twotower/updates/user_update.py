@@ -2,18 +2,21 @@
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import runs
-from tfrs_twotower.assembly import assemble
-from tfrs_twotower.data import Queries, Split, ingest, joined, parts_of
+from tfrs_twotower.assembly import Assembly, assemble
+from tfrs_twotower.data import InteractionLog, Queries, Source, Split, ingest, joined, parts_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import manifest, next_version, user_deltas
-from tfrs_twotower.features import is_user_table
+from tfrs_twotower.features import IdField, is_user_table
+from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import StaticLogQ, Uniform
 from tfrs_twotower.training import TrainingBatches, warm_start
 from tfrs_twotower.training.optimizers import build
@@ -22,7 +25,11 @@ _log = logging.getLogger(__name__)
 _NEGATIVES = 1024  # items of the catalogue a step
 
 
-def update_users(directory, source=None, root=None, batch_size=256, learning_rate=None, rejected_limit=None):
+def update_users(
+    directory: str | Path, source: Source | None = None,
+    root: str | Path | None = None, batch_size: int = 256, learning_rate: float | None = None,
+    rejected_limit: float | None = None,
+) -> Path | None:
     """Trains the rows of the user table on new events, in order of time, and publishes them as a delta.
 
     Everything else is frozen, so the embedding space stays, and with it item vectors and index. New users get rows,
@@ -96,24 +103,27 @@ def update_users(directory, source=None, root=None, batch_size=256, learning_rat
     ))
 
 
-def take_back_users(directory, root=None):
+def take_back_users(directory: str | Path, root: str | Path | None = None) -> Path | None:
     """Withdraws the newest delta of the newest version; returns its path, or None where there is none."""
     root = Path(root) if root else Path(directory).resolve() / runs.EXPORT
     return user_deltas.withdraw(root, _newest_version(root))
 
 
-def _moment(seconds):
+def _moment(seconds: int) -> np.datetime64:
     return np.datetime64(int(seconds), "s")
 
 
-def _newest_version(root):
+def _newest_version(root: Path) -> int:
     version = next_version(root) - 1
     if not version:
         raise ConfigError(invalid("root", "hold an exported version", str(root), "Run `twotower export` first."))
     return version
 
 
-def _assembled(recipe, log, since, states, again):
+def _assembled(
+    recipe: Recipe, log: InteractionLog, since: int, states: dict[str, dict[str, dict[str, np.ndarray]]],
+    again: np.ndarray,
+) -> Assembly:
     """The model on the log with the new events, which all train; only the users' vocabulary grows.
 
     `again`: bool [log rows], events that the log has twice: they are left out.
@@ -126,7 +136,7 @@ def _assembled(recipe, log, since, states, again):
     return assemble(recipe, log, states, split=split, grow=is_user_table)
 
 
-def _take_up(field, deltas, known):
+def _take_up(field: IdField, deltas: Sequence[user_deltas.UserDelta], known: int) -> None:
     """Rows of new users start from the row of unknown ones; then earlier deltas, in order."""
     table = field.table.numpy()
     table[known + 1:] = table[0]
@@ -137,7 +147,7 @@ def _take_up(field, deltas, known):
     field.table.assign(table)
 
 
-def _train(a, field, rows, batch_size, learning_rate):
+def _train(a: Assembly, field: IdField, rows: np.ndarray, batch_size: int, learning_rate: float | None) -> None:
     """One pass in the order of time, all events of it; gradients for the user table alone."""
     settings = a.recipe.training.optimizer
     if learning_rate is not None:
@@ -146,7 +156,7 @@ def _train(a, field, rows, batch_size, learning_rate):
     optimizer.build([field.table])
 
     @tf.function(reduce_retracing=True)
-    def step(batch):
+    def step(batch: dict[str, Any]) -> None:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(field.table)
             loss = a.model.compute_loss(batch, training=False)
@@ -161,6 +171,6 @@ def _train(a, field, rows, batch_size, learning_rate):
                 step(batch)
 
 
-def _ids(log, rows):
+def _ids(log: InteractionLog, rows: np.ndarray) -> tf.Tensor:
     ids = log.users[c.USER_ID].take(np.unique(log.user[rows])).to_pylist()
     return tf.constant(ids, tf.string if isinstance(ids[0], str) else tf.int64)

@@ -1,5 +1,9 @@
 """One of a small set of values as a row of a table."""
 
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower.config import layer_of
@@ -12,15 +16,17 @@ from tfrs_twotower.features.kinds import Category
 class CategoryField(Keys, RowField):
     """Field of `schema.Category`. Encoded: {"index": int32 [batch]}, 0 for missing and unknown."""
 
+    feature: Category
+
     @property
-    def rows(self):
+    def rows(self) -> int:
         return 1 + self.size
 
-    def inputs(self):
+    def inputs(self) -> dict[str, tf.TensorSpec]:
         return {self.feature.column: tf.TensorSpec([None], self.key_dtype)}
 
-    def adapt(self, columns, counts):
+    def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         self.learn(columns, self.feature.column, counts, self.feature.min_count)
 
-    def encode(self, raw):
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {"index": self.vocabulary.lookup(raw[self.feature.column])}

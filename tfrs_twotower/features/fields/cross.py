@@ -1,6 +1,10 @@
 """The combination of several categories, hashed."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower.config import layer_of
@@ -17,17 +21,19 @@ _SEPARATOR = "\x1f"
 class CrossField(RowField):
     """Field of `schema.Cross`. Encoded: {"index": int32 [batch]}, 0 where any column is missing."""
 
+    feature: Cross
+
     @property
-    def rows(self):
+    def rows(self) -> int:
         return 1 + self.feature.buckets
 
-    def inputs(self):
+    def inputs(self) -> dict[str, tf.TensorSpec]:
         return {column: tf.TensorSpec([None], dtype) for column, dtype in zip(self.columns, self._dtypes)}
 
-    def adapt(self, columns, counts):
+    def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         self._dtypes = tuple(key_dtype(columns[column], column) for column in self.columns)
 
-    def encode(self, raw):
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         values = [raw[column] for column in self.columns]
         missing = tf.reduce_any(tf.stack([is_missing(v) for v in values]), axis=0)
         texts = [v if v.dtype == tf.string else tf.strings.as_string(v) for v in values]
@@ -35,8 +41,8 @@ class CrossField(RowField):
         bucket = tf.cast(tf.strings.to_hash_bucket_fast(joined, self.feature.buckets), tf.int32)
         return {"index": tf.where(missing, 0, bucket + 1)}
 
-    def state(self):
+    def state(self) -> dict[str, np.ndarray]:
         return {"dtypes": np.array([dtype.name for dtype in self._dtypes])}
 
-    def load_state(self, state):
+    def load_state(self, state: Mapping[str, Any]) -> None:
         self._dtypes = tuple(tf.as_dtype(str(name)) for name in state["dtypes"])

@@ -1,7 +1,13 @@
 """What every field is: a Keras layer in two halves, `encode` (no weights) and `call` (no strings)."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
+from tfrs_twotower.features.kinds import Feature
 from tfrs_twotower.features.seeds import derive_seed
 
 
@@ -13,21 +19,21 @@ class Field(tf.keras.layers.Layer):
       seed: the model's seed; the field derives its own from it and its name.
     """
 
-    def __init__(self, feature, seed=0):
+    def __init__(self, feature: Feature, seed: int = 0) -> None:
         super().__init__(name=feature.name)
         self.feature = feature
         self.seed = derive_seed(seed, feature.name)
 
     @property
-    def columns(self):
+    def columns(self) -> tuple[str, ...]:
         """The columns that the field reads, known before `adapt`."""
         return self.feature.columns
 
-    def inputs(self):
+    def inputs(self) -> dict[str, tf.TensorSpec]:
         """{column: tf.TensorSpec} of the raw inputs, known after `adapt`."""
         raise NotImplementedError
 
-    def adapt(self, columns, counts):
+    def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         """Learns vocabulary or statistics. A later call replaces an earlier one.
 
         Args:
@@ -36,31 +42,35 @@ class Field(tf.keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def grow(self, columns, counts):
+    def grow(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         """Takes up keys that `adapt` did not know, at the end; all else that was learned stays. As `adapt`.
 
         For an update of a trained model. Statistics stay, since the weights go with them.
         """
 
-    def encode(self, raw):
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """{column: raw tensor} → {part: tensor of indices or floats}. Graph code."""
         raise NotImplementedError
 
-    def state(self):
+    def state(self) -> Mapping[str, np.ndarray | np.number]:
         """{name: numpy array} of what `adapt` learned."""
         raise NotImplementedError
 
-    def load_state(self, state):
+    # Any: an array, or one of NumPy's numbers, which a file makes an array of no dimension.
+    def load_state(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state` returned, so that `encode` gives the same."""
         raise NotImplementedError
 
-    def embeddings(self, rows, dim, name="embeddings", initializer=None):
+    def embeddings(
+        self, rows: int, dim: int, name: str = "embeddings",
+        initializer: str | tf.keras.initializers.Initializer | None = None,
+    ) -> tf.Variable:
         """A new weight [rows, dim], uniform in ±0.05 unless an initializer is given."""
         if initializer is None:
             initializer = tf.keras.initializers.RandomUniform(-0.05, 0.05, seed=derive_seed(self.seed, name))
         return self.add_weight(name, (rows, dim), initializer=initializer)
 
-    def kernel(self, rows, dim, name="kernel"):
+    def kernel(self, rows: int, dim: int, name: str = "kernel") -> tf.Variable:
         """A new weight [rows, dim] for a linear map (Glorot uniform)."""
         glorot = tf.keras.initializers.GlorotUniform(seed=derive_seed(self.seed, name))
         return self.add_weight(name, (rows, dim), initializer=glorot)
@@ -70,13 +80,13 @@ class RowField(Field):
     """A field that is one row of a table: encoded as {"index": int32 [batch]}."""
 
     @property
-    def rows(self):
+    def rows(self) -> int:
         """How many rows the table has, with row 0 for missing and unknown."""
         raise NotImplementedError
 
-    def build(self, input_shape):
+    def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
         self.table = self.embeddings(self.rows, self.feature.dim)
         super().build(input_shape)
 
-    def call(self, encoded, training=False):
+    def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         return tf.nn.embedding_lookup(self.table, encoded["index"])

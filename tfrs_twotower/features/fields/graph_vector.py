@@ -1,6 +1,10 @@
 """An item's place in the graph of who took what, as a vector computed once from training events."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower.columns import TAKEN_BY
@@ -16,10 +20,12 @@ from tfrs_twotower.features.tensors import flat, key_dtype, list_lengths, to_ten
 class GraphVectorField(Keys, Field):
     """Field of `schema.GraphVector`. Encoded: {"vector": float32 [batch, factors]}, zeros for an item not learned."""
 
-    def inputs(self):
+    feature: GraphVector
+
+    def inputs(self) -> dict[str, tf.TensorSpec]:
         return {self.feature.column: tf.TensorSpec([None], self.key_dtype)}
 
-    def adapt(self, columns, counts):
+    def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         name = self.feature.column
         self.learn(columns, name, counts)
         lists = flat(columns[TAKEN_BY])
@@ -30,7 +36,7 @@ class GraphVectorField(Keys, Field):
         rows = np.repeat(self.vocabulary.lookup(ids).numpy(), lengths)
         self._set(item_vectors(users, rows - 1, self.feature.factors, self.feature.layers, self.seed))
 
-    def grow(self, columns, counts):
+    def grow(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         """See `Field.grow`. The grown graph is factorised; its vectors are rotated to the earlier basis."""
         known, earlier = self.vocabulary, self._vectors.numpy()[1:]
         self.adapt(columns, counts)
@@ -39,23 +45,23 @@ class GraphVectorField(Keys, Field):
         self.vocabulary = grown
         self._set(aligned(drawn, earlier))
 
-    def _set(self, vectors):
+    def _set(self, vectors: np.ndarray) -> None:
         """vectors: [size, factors], in the vocabulary's order."""
         self._vectors = tf.Variable(np.pad(vectors, [(1, 0), (0, 0)]), trainable=False, name="vectors")
 
-    def encode(self, raw):
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {"vector": tf.gather(self._vectors, self.vocabulary.lookup(raw[self.feature.column]))}
 
-    def build(self, input_shape):
+    def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
         self._kernel = self.kernel(self.feature.factors, self.feature.dim)
         super().build(input_shape)
 
-    def call(self, encoded, training=False):
+    def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         return encoded["vector"] @ self._kernel
 
-    def state(self):
+    def state(self) -> Mapping[str, np.ndarray | np.number]:
         return {**super().state(), "vectors": self._vectors.numpy()[1:]}
 
-    def load_state(self, state):
+    def load_state(self, state: Mapping[str, Any]) -> None:
         super().load_state(state)
         self._set(state["vectors"])

@@ -1,10 +1,12 @@
 """The items of the user's past, pooled; they share the candidate's table."""
 
 import math
+from collections.abc import Mapping
 
 import tensorflow as tf
 
 from tfrs_twotower.config import layer_of
+from tfrs_twotower.features.fields.id import IdField
 from tfrs_twotower.features.fields.past import PastField
 from tfrs_twotower.features.fields.pooling import gather_present, pool_mean, pool_softmax
 from tfrs_twotower.features.past import History
@@ -20,11 +22,15 @@ class HistoryField(PastField):
     no event; "age": float32 [batch, length], days from the event to the request}.
     """
 
-    def __init__(self, feature, items, seed=0):
+    feature: History
+
+    def __init__(self, feature: History, items: IdField, seed: int = 0) -> None:
         super().__init__(feature, items, seed)
         self._generator = tf.random.Generator.from_seed(self.seed, alg="philox")
 
-    def encode_rows(self, item_index, history_timestamp, timestamp):
+    def encode_rows(
+        self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         # Of a longer past the newest `length` events count, so each row starts where these start.
         events = tf.range(1, tf.shape(item_index)[1] + 1) * tf.cast(item_index >= 0, tf.int32)
         count = tf.reduce_max(tf.pad(events, [[0, 0], [1, 0]]), axis=1, keepdims=True)
@@ -37,13 +43,13 @@ class HistoryField(PastField):
         age = tf.cast(tf.maximum(now[:, tf.newaxis] - times, 0), tf.float32) / _DAY
         return {"index": index, "age": tf.where(times > 0, age, 0.0)}
 
-    def build(self, input_shape):
+    def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
         if self.feature.learned:
             start = tf.keras.initializers.Constant(math.log(math.log(2.0) / self.feature.half_life_days))
             self._log_decay = self.add_weight("log_decay", (), initializer=start)
         super().build(input_shape)
 
-    def call(self, encoded, training=False):
+    def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         index = encoded["index"]
         if training and self.feature.dropout:
             drawn = self._generator.uniform([tf.shape(index)[0], 1])
@@ -56,21 +62,21 @@ class HistoryField(PastField):
         scores = -self.decay() * tf.gather_nd(encoded["age"], places)
         return pool_softmax(vectors, places, tf.shape(index)[0], scores)
 
-    def _cut(self, index):
+    def _cut(self, index: tf.Tensor) -> tf.Tensor:
         """The older events alone of a share of the rows: of n events the first 0 to n − 1, equally likely."""
         count = tf.math.count_nonzero(index >= 0, axis=1, keepdims=True, dtype=tf.float32)
         drawn = self._generator.uniform([tf.shape(index)[0], 2])
         kept = tf.where(drawn[:, :1] < self.feature.cut, tf.floor(drawn[:, 1:] * count), count)
         return tf.where(tf.range(tf.shape(index)[1], dtype=tf.float32) < kept, index, -1)
 
-    def decay(self):
+    def decay(self) -> tf.Tensor | float:
         """λ of e^{−λΔt}, a day."""
         if self.feature.learned:
             return tf.exp(self._log_decay)
         return math.log(2.0) / self.feature.half_life_days
 
 
-def _gather(values, place, missing):
+def _gather(values: tf.Tensor, place: tf.Tensor, missing: int) -> tf.Tensor:
     """`values` [batch, any] at `place` [batch, length], also where a row has no values at all."""
     values = tf.pad(values, [[0, 0], [0, 1]], constant_values=missing)
     return tf.gather(values, place, batch_dims=1)

@@ -1,11 +1,15 @@
 """An id as a row of a table; row 0 is trained by leaving out a share of the ids."""
 
+from collections.abc import Mapping
+from typing import Any, TypeGuard
+
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower.columns import USER_ID
 from tfrs_twotower.config import layer_of
-from tfrs_twotower.features.fields.field import RowField
+from tfrs_twotower.features.fields.field import Field, RowField
 from tfrs_twotower.features.fields.keys import Keys
 from tfrs_twotower.features.kinds import Augmented, Id
 from tfrs_twotower.features.tensors import key_dtype
@@ -16,30 +20,32 @@ from tfrs_twotower.features.vocabulary import is_missing
 class IdField(Keys, RowField):
     """Field of `schema.Id`. Encoded: {"index": int32 [batch]}, 0 for missing and unknown."""
 
-    def __init__(self, feature, seed=0):
+    feature: Id
+
+    def __init__(self, feature: Id, seed: int = 0) -> None:
         super().__init__(feature, seed)
         self._generator = tf.random.Generator.from_seed(self.seed, alg="philox")
 
     @property
-    def rows(self):
+    def rows(self) -> int:
         return 1 + (self.feature.buckets or self.size)
 
-    def inputs(self):
+    def inputs(self) -> dict[str, tf.TensorSpec]:
         return {self.feature.column: tf.TensorSpec([None], self.key_dtype)}
 
-    def adapt(self, columns, counts):
+    def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         column = self.feature.column
         if self.feature.buckets:
             self.key_dtype = key_dtype(columns[column], column)
         else:
             self.learn(columns, column, counts, self.feature.min_count)
 
-    def grow(self, columns, counts):
+    def grow(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         """See `Field.grow`; hashed ids have nothing to grow."""
         if not self.feature.buckets:
             super().grow(columns, counts)
 
-    def index(self, ids):
+    def index(self, ids: tf.Tensor) -> tf.Tensor:
         """int32 of the shape of `ids`, raw ids: rows of the table."""
         if self.feature.buckets:
             text = tf.strings.as_string(ids) if ids.dtype == tf.int64 else ids
@@ -47,10 +53,10 @@ class IdField(Keys, RowField):
             return tf.where(is_missing(ids), 0, bucket + 1)
         return self.vocabulary.lookup(ids)
 
-    def encode(self, raw):
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {"index": self.index(raw[self.feature.column])}
 
-    def call(self, encoded, training=False):
+    def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         index = encoded["index"]
         if training and self.feature.dropout:
             drawn = self._generator.uniform(tf.shape(index))
@@ -60,18 +66,18 @@ class IdField(Keys, RowField):
             rows = tf.where(encoded["fresh"][:, tf.newaxis], encoded["row"], rows)
         return rows
 
-    def state(self):
+    def state(self) -> Mapping[str, np.ndarray | np.number]:
         if self.feature.buckets:
             return {"dtype": np.array(self.key_dtype.name)}
         return super().state()
 
-    def load_state(self, state):
+    def load_state(self, state: Mapping[str, Any]) -> None:
         if self.feature.buckets:
             self.key_dtype = tf.as_dtype(str(state["dtype"]))
         else:
             super().load_state(state)
 
 
-def is_user_table(field):
+def is_user_table(field: Field) -> TypeGuard[IdField]:
     """Is this the field of the users' ids, with a vocabulary and so a row for each?"""
     return isinstance(field, IdField) and field.feature.column == USER_ID and not field.feature.buckets

@@ -1,5 +1,9 @@
 """Any number of values of one kind, pooled."""
 
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower.config import layer_of
@@ -19,24 +23,26 @@ from tfrs_twotower.features.kinds import MultiValue
 class MultiValueField(Keys, Field):
     """Field of `schema.MultiValue`. Encoded: {"index": int32 [batch, length]}, −1 where there is nothing."""
 
-    def inputs(self):
+    feature: MultiValue
+
+    def inputs(self) -> dict[str, tf.TensorSpec]:
         return {self.feature.column: tf.TensorSpec([None, None], self.key_dtype)}
 
-    def adapt(self, columns, counts):
+    def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         self.learn(columns, self.feature.column, counts, self.feature.min_count)
 
-    def encode(self, raw):
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         # Values that were not learned are left out, so the table has no row for them.
         index = self.vocabulary.lookup(raw[self.feature.column]) - 1
         return {"index": fixed_width(index, self.feature.length)}
 
-    def build(self, input_shape):
+    def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
         self.table = self.embeddings(max(self.size, 1), self.feature.dim)
         if self.feature.pooling == "attention":
             self._query = self.embeddings(self.feature.dim, 1, "attention_query")
         super().build(input_shape)
 
-    def call(self, encoded, training=False):
+    def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         index = encoded["index"]
         batch = tf.shape(index)[0]
         places, vectors = gather_present(self.table, index)

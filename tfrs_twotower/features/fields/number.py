@@ -1,6 +1,10 @@
 """A number: normalised, or as a bin."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower.config import layer_of
@@ -10,12 +14,14 @@ from tfrs_twotower.features.tensors import to_tensor
 
 
 @layer_of(Number)
-def number_field(feature, seed=0):
+def number_field(feature: Number, seed: int = 0) -> "BinField | NumberField":
     """The field of a `schema.Number`, by its transform."""
     return BinField(feature, seed) if feature.transform == "bucketise" else NumberField(feature, seed)
 
 
-def _training_values(columns, name, counts):
+def _training_values(
+    columns: Mapping[str, pa.Array | pa.ChunkedArray], name: str, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """(finite values, their counts) of the rows that training saw, both float64."""
     values = to_tensor(columns[name], tf.TensorSpec([None], tf.float32), name).numpy().astype(np.float64)
     used = np.isfinite(values) & (counts > 0)
@@ -28,10 +34,12 @@ class NumberField(Field):
     Encoded: {"value": float32 [batch], 0 where missing; "missing": float32 [batch], 1 where missing}.
     """
 
-    def inputs(self):
+    feature: Number
+
+    def inputs(self) -> dict[str, tf.TensorSpec]:
         return {self.feature.column: tf.TensorSpec([None], tf.float32)}
 
-    def adapt(self, columns, counts):
+    def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         values, weights = _training_values(columns, self.feature.column, counts)
         if self.feature.transform == "log1p":
             values = np.sign(values) * np.log1p(np.abs(values))
@@ -40,7 +48,7 @@ class NumberField(Field):
             self._mean = float(np.average(values, weights=weights))
             self._deviation = float(np.sqrt(np.average((values - self._mean) ** 2, weights=weights))) or 1.0
 
-    def encode(self, raw):
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         value = raw[self.feature.column]
         missing = ~tf.math.is_finite(value)
         if self.feature.transform == "log1p":
@@ -48,31 +56,33 @@ class NumberField(Field):
         value = tf.where(missing, 0.0, (value - self._mean) / self._deviation)
         return {"value": value, "missing": tf.cast(missing, tf.float32)}
 
-    def build(self, input_shape):
+    def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
         self._kernel = self.kernel(2, self.feature.dim)
         super().build(input_shape)
 
-    def call(self, encoded, training=False):
+    def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         return tf.stack([encoded["value"], encoded["missing"]], axis=-1) @ self._kernel
 
-    def state(self):
+    def state(self) -> dict[str, np.float64]:
         return {"mean": np.float64(self._mean), "deviation": np.float64(self._deviation)}
 
-    def load_state(self, state):
+    def load_state(self, state: Mapping[str, Any]) -> None:
         self._mean, self._deviation = float(state["mean"]), float(state["deviation"])
 
 
 class BinField(RowField):
     """Field of `schema.Number` with `bucketise`. Encoded: {"index": int32 [batch]}, 0 where missing."""
 
+    feature: Number
+
     @property
-    def rows(self):
+    def rows(self) -> int:
         return 2 + len(self._boundaries)
 
-    def inputs(self):
+    def inputs(self) -> dict[str, tf.TensorSpec]:
         return {self.feature.column: tf.TensorSpec([None], tf.float32)}
 
-    def adapt(self, columns, counts):
+    def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         values, weights = _training_values(columns, self.feature.column, counts)
         self._boundaries = np.zeros(0, np.float32)
         if len(values):
@@ -82,13 +92,13 @@ class BinField(RowField):
             places = np.minimum(np.searchsorted(reached, shares, side="right"), len(values) - 1)
             self._boundaries = np.unique(values[order][places]).astype(np.float32)
 
-    def encode(self, raw):
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         value = raw[self.feature.column]
         bin_ = tf.searchsorted(tf.constant(self._boundaries), value, side="right")
         return {"index": tf.where(tf.math.is_finite(value), bin_ + 1, 0)}
 
-    def state(self):
+    def state(self) -> dict[str, np.ndarray]:
         return {"boundaries": self._boundaries}
 
-    def load_state(self, state):
+    def load_state(self, state: Mapping[str, Any]) -> None:
         self._boundaries = np.asarray(state["boundaries"], np.float32)

@@ -1,9 +1,16 @@
 """What the fields of a user's past share: they read the same inputs and the candidate's table."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower.columns import HISTORY_ITEM_ID, HISTORY_TIMESTAMP, TIMESTAMP
 from tfrs_twotower.features.fields.field import Field
+from tfrs_twotower.features.fields.id import IdField
+from tfrs_twotower.features.past import PastFeature
 from tfrs_twotower.features.vocabulary import is_missing
 
 
@@ -15,16 +22,18 @@ class PastField(Field):
         is adapted, saved and loaded with the candidate tower.
     """
 
-    def __init__(self, feature, items, seed=0):
+    feature: PastFeature
+
+    def __init__(self, feature: PastFeature, items: IdField, seed: int = 0) -> None:
         super().__init__(feature, seed)
         self.items = items
 
     @property
-    def length(self):
+    def length(self) -> int:
         """How many events are read."""
         return self.feature.length
 
-    def inputs(self):
+    def inputs(self) -> dict[str, tf.TensorSpec]:
         specs = {
             HISTORY_ITEM_ID: tf.TensorSpec([None, None], self.items.key_dtype),
             HISTORY_TIMESTAMP: tf.TensorSpec([None, None], tf.int64),
@@ -32,15 +41,17 @@ class PastField(Field):
         }
         return {name: specs[name] for name in self.columns}
 
-    def adapt(self, columns, counts):
+    def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         """Nothing: the vocabulary is the item field's."""
 
-    def encode(self, raw):
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         ids, times = raw[HISTORY_ITEM_ID], raw[HISTORY_TIMESTAMP]
         index = tf.where(is_missing(ids), -1, self.items.index(ids))
         return self.encode_rows(index, times, raw.get(TIMESTAMP, tf.zeros(tf.shape(ids)[:1], tf.int64)))
 
-    def encode_rows(self, item_index, history_timestamp, timestamp):
+    def encode_rows(
+        self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         """The encoded form of a past whose ids are looked up already.
 
         Args:
@@ -51,13 +62,13 @@ class PastField(Field):
         """
         raise NotImplementedError
 
-    def build(self, input_shape):
+    def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
         if not self.items.built:
             self.items.build(None)
         super().build(input_shape)
 
-    def state(self):
+    def state(self) -> dict[str, np.ndarray]:
         return {}
 
-    def load_state(self, state):
+    def load_state(self, state: Mapping[str, Any]) -> None:
         """Nothing: load the item field's state."""

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def gather_present(table, index):
+def gather_present(table: tf.Variable, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The entries of `index` [batch, length] that are not −1.
 
     Returns:
@@ -14,13 +14,15 @@ def gather_present(table, index):
     return places, tf.nn.embedding_lookup(table, tf.gather_nd(index, places))
 
 
-def pool_sum(vectors, places, batch):
+def pool_sum(vectors: tf.Tensor, places: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
     """[batch, dim]: the sum of each batch row's vectors; zeros for a row that has none."""
     sums = tf.math.segment_sum(vectors, places[:, 0])  # ends with the last row that has a vector
     return tf.pad(sums, [[0, batch - tf.shape(sums)[0]], [0, 0]])
 
 
-def pool_mean(vectors, places, batch, weights=None):
+def pool_mean(
+    vectors: tf.Tensor, places: tf.Tensor, batch: tf.Tensor, weights: tf.Tensor | None = None
+) -> tf.Tensor:
     """[batch, dim]: the mean of each row's vectors, by `weights` [n, 1]; zeros for a row that has none."""
     if weights is None:
         weights = tf.ones_like(vectors[:, :1])
@@ -29,7 +31,7 @@ def pool_mean(vectors, places, batch, weights=None):
     return tf.math.divide_no_nan(pool_sum(vectors, places, batch), pool_sum(weights, places, batch))
 
 
-def pool_softmax(vectors, places, batch, scores):
+def pool_softmax(vectors: tf.Tensor, places: tf.Tensor, batch: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
     """[batch, dim]: the mean of each row's vectors, weighted by e^score, with `scores` [n]."""
     row = places[:, 0]
     # The largest score of a row cancels out; without it, e^score could be 0 or infinite for all of them.
@@ -38,7 +40,7 @@ def pool_softmax(vectors, places, batch, scores):
     return pool_mean(vectors, places, batch, weights[:, tf.newaxis])
 
 
-def fixed_width(index, length):
+def fixed_width(index: tf.Tensor, length: int) -> tf.Tensor:
     """`index` [batch, any], cut or padded with −1 to [batch, length]."""
     index = index[:, :length]
     return tf.pad(index, [[0, 0], [0, length - tf.shape(index)[1]]], constant_values=-1)

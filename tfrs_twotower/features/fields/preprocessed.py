@@ -1,5 +1,8 @@
 """A Keras layer of one's own as a field."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
@@ -22,15 +25,17 @@ class PreprocessedField(Field):
     else the raw columns, {column: tensor}.
     """
 
-    def __init__(self, feature, seed=0):
+    feature: Preprocessed
+
+    def __init__(self, feature: Preprocessed, seed: int = 0) -> None:
         super().__init__(feature, seed)
         self.layer = read_layer(feature.layer) if isinstance(feature.layer, str) else copy_of(feature.layer)
-        self._specs = {}
+        self._specs: dict[str, tf.TensorSpec] = {}
 
-    def inputs(self):
+    def inputs(self) -> dict[str, tf.TensorSpec]:
         return dict(self._specs)
 
-    def adapt(self, columns, counts):
+    def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         """Notes the columns' types; the layer was adapted before."""
         known = {HISTORY_TIMESTAMP: tf.TensorSpec([None, None], tf.int64)}
         if HISTORY_ITEM_ID in columns:
@@ -38,7 +43,7 @@ class PreprocessedField(Field):
             known[HISTORY_ITEM_ID] = tf.TensorSpec([None, None], ids)
         self._take({name: known.get(name) or _spec(columns[name], name) for name in self.columns})
 
-    def _take(self, specs):
+    def _take(self, specs: dict[str, tf.TensorSpec]) -> None:
         """Takes over the columns' types, and makes the layer's weights."""
         self._specs = specs
         # Two rows: of a single one, Keras' one-hot encodings return a vector. So the function knows no batch size.
@@ -56,31 +61,31 @@ class PreprocessedField(Field):
             )
         self._fixed = not self.layer.trainable_weights
 
-    def _output(self, raw):
+    def _output(self, raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
         return self.layer(raw[self.feature.inputs] if isinstance(self.feature.inputs, str) else raw)
 
-    def beside_past(self, raw):
+    def beside_past(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The raw columns that are not of the user's past, as `encode` wants them later."""
         return {name: value for name, value in raw.items() if name in self._specs}
 
-    def encode(self, raw):
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         raw = {name: raw[name] for name in self._specs}
         return {"value": tf.cast(self._preprocess(raw), tf.float32)} if self._fixed else raw
 
-    def call(self, encoded, training=False):
+    def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         return encoded["value"] if self._fixed else tf.cast(self._output(encoded), tf.float32)
 
-    def state(self):
+    def state(self) -> dict[str, np.ndarray]:
         kinds = {name: f"{spec.dtype.name} {spec.shape.rank}" for name, spec in self._specs.items()}
         return {name: np.array(kind) for name, kind in kinds.items()}
 
-    def load_state(self, state):
+    def load_state(self, state: Mapping[str, Any]) -> None:
         kinds = {name: str(kind).split() for name, kind in state.items()}
         self._take({name: tf.TensorSpec([None] * int(rank), tf.as_dtype(dtype))
                     for name, (dtype, rank) in kinds.items()})
 
 
-def _spec(array, column):
+def _spec(array: pa.Array | pa.ChunkedArray, column: str) -> tf.TensorSpec:
     """The `tf.TensorSpec` of a raw column, by its Arrow type."""
     array = flat(array)
     kind = array.type.value_type if is_list(array.type) else array.type

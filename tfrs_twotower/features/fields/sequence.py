@@ -1,5 +1,6 @@
 """The items of the user's past as a sequence; they share the candidate's table."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -38,7 +39,11 @@ class SequenceField(PastField):
     longest past of the batch needs, up to `length`, and at least one.
     """
 
-    def encode_rows(self, item_index, history_timestamp, timestamp):
+    feature: Sequence
+
+    def encode_rows(
+        self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         order = tf.argsort(tf.cast(item_index < 0, tf.int32), axis=1, stable=True)  # gaps go to the end
         index = tf.gather(item_index, order, batch_dims=1)
         times = tf.gather(history_timestamp, order, batch_dims=1)
@@ -51,7 +56,7 @@ class SequenceField(PastField):
         times = tf.gather(tf.pad(times, [[0, 0], [0, 1]]), tf.where(there, place, 0), batch_dims=1)
         return self.encode_window(tf.where(there, index, -1), times, timestamp)
 
-    def encode_window(self, index, times, timestamp):
+    def encode_window(self, index: tf.Tensor, times: tf.Tensor, timestamp: tf.Tensor) -> dict[str, tf.Tensor]:
         """As `encode_rows`, for pasts without gaps that are cut to `length` already."""
         times = tf.where(index >= 0, times, 0)
         now = tf.reduce_max(times, axis=1)
@@ -60,7 +65,7 @@ class SequenceField(PastField):
         age = tf.clip_by_value(now[:, tf.newaxis] - times, 0, tf.int32.max)
         return {"index": index, "age": tf.cast(tf.where(times > 0, age, 0), tf.int32)}
 
-    def call(self, encoded, training=False):
+    def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> SequenceEmbedding:
         index, age = encoded["index"], encoded["age"]
         places, vectors = gather_present(self.items.table, index)
         shape = tf.concat([tf.shape(index, tf.int64), [self.items.feature.dim]], axis=0)

@@ -1,5 +1,8 @@
 """A text as the mean of its tokens' vectors."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
@@ -15,7 +18,7 @@ _SPEC = tf.TensorSpec([None], tf.string)
 _BATCH = 8192  # Texts that `adapt` splits at a time, which bounds its memory.
 
 
-def tokenise(texts, analyser):
+def tokenise(texts: tf.Tensor, analyser: str) -> tf.RaggedTensor:
     """string [batch] → ragged string [batch, tokens], by the rules of `schema.Text`. Graph code."""
     lower = tf.strings.lower(texts, encoding="utf-8")
     words = tf.strings.split(tf.strings.regex_replace(lower, r"[^\p{L}\p{M}\p{N}]+", " "))
@@ -32,10 +35,12 @@ def tokenise(texts, analyser):
 class TextField(Field):
     """Field of `schema.Text`. Encoded: {"index": int32 [batch, length]}, −1 where there is nothing."""
 
-    def inputs(self):
+    feature: Text
+
+    def inputs(self) -> dict[str, tf.TensorSpec]:
         return {self.feature.column: _SPEC}
 
-    def adapt(self, columns, counts):
+    def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         name = self.feature.column
         column = flat(columns[name])
         tokens, weights = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
@@ -47,30 +52,30 @@ class TextField(Field):
         keys = learn_keys(keys, np.concatenate(weights), limit=self.feature.max_tokens)
         self._vocabulary = Vocabulary(keys)
 
-    def grow(self, columns, counts):
+    def grow(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         """See `Field.grow`; not beyond `max_tokens`."""
         known = self._vocabulary
         self.adapt(columns, counts)
         self._vocabulary = known.grown(self._vocabulary.keys(), self.feature.max_tokens)
 
-    def encode(self, raw):
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         tokens = tokenise(raw[self.feature.column], self.feature.analyser)
         # Tokens that were not learned are left out, so the table has no row for them.
         index = self._vocabulary.lookup(tokens.flat_values) - 1
         padded = tokens.with_flat_values(index).to_tensor(-1)
         return {"index": fixed_width(padded, self.feature.length)}
 
-    def build(self, input_shape):
+    def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
         self.table = self.embeddings(max(self._vocabulary.size, 1), self.feature.dim)
         super().build(input_shape)
 
-    def call(self, encoded, training=False):
+    def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         index = encoded["index"]
         places, vectors = gather_present(self.table, index)
         return pool_mean(vectors, places, tf.shape(index)[0])
 
-    def state(self):
+    def state(self) -> dict[str, np.ndarray]:
         return {"keys": self._vocabulary.keys()}
 
-    def load_state(self, state):
+    def load_state(self, state: Mapping[str, Any]) -> None:
         self._vocabulary = Vocabulary(state["keys"])

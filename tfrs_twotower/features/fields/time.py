@@ -1,6 +1,10 @@
 """A moment: the hour, the weekday, and how long ago."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower.config import layer_of
@@ -21,15 +25,17 @@ class TimeField(Field):
     "weekday" int32 (0 is Monday), "recency" float32, log(1 + days).
     """
 
-    def inputs(self):
+    feature: Time
+
+    def inputs(self) -> dict[str, tf.TensorSpec]:
         return {self.feature.column: tf.TensorSpec([None], tf.int64)}
 
-    def adapt(self, columns, counts):
+    def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         column = self.feature.column
         times = to_tensor(columns[column], tf.TensorSpec([None], tf.int64), column).numpy()
         self._newest = int(times[np.asarray(counts) > 0].max(initial=0))
 
-    def encode(self, raw):
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         time = raw[self.feature.column]
         present = time > 0
         time = tf.where(present, time, 0)
@@ -41,13 +47,13 @@ class TimeField(Field):
         }
         return {"present": tf.cast(present, tf.float32), **{part: parts[part] for part in self.feature.parts}}
 
-    def build(self, input_shape):
+    def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
         dim = self.feature.dim
         rows = {"hour": 24, "weekday": 7, "recency": 1}
         self._weights = {part: self.embeddings(rows[part], dim, part) for part in self.feature.parts}
         super().build(input_shape)
 
-    def call(self, encoded, training=False):
+    def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         total = 0.0
         for part in self.feature.parts:
             if part == "recency":
@@ -56,8 +62,8 @@ class TimeField(Field):
                 total += tf.gather(self._weights[part], encoded[part])
         return total * encoded["present"][:, tf.newaxis]
 
-    def state(self):
+    def state(self) -> dict[str, np.int64]:
         return {"newest": np.int64(self._newest)}
 
-    def load_state(self, state):
+    def load_state(self, state: Mapping[str, Any]) -> None:
         self._newest = int(state["newest"])

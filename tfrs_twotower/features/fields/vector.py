@@ -1,6 +1,10 @@
 """A vector given with each entity: projected, and corrected for each entity if it may be trained."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower.config import layer_of
@@ -19,13 +23,15 @@ class VectorField(Keys, Field):
     entity's correction, 0 for an entity not learned.
     """
 
-    def inputs(self):
+    feature: Vector
+
+    def inputs(self) -> dict[str, tf.TensorSpec]:
         inputs = {self.feature.column: tf.TensorSpec([None, self._given], tf.float32)}
         if self.feature.trainable:
             inputs[self.feature.id_column] = tf.TensorSpec([None], self.key_dtype)
         return inputs
 
-    def adapt(self, columns, counts):
+    def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         column = self.feature.column
         lengths = list_lengths(flat(columns[column]), column)
         self._given = int(lengths.max(initial=0))
@@ -35,35 +41,35 @@ class VectorField(Keys, Field):
         if self.feature.trainable:
             self.learn(columns, self.feature.id_column, counts)
 
-    def grow(self, columns, counts):
+    def grow(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         """See `Field.grow`; vectors that are not trained have no rows to grow."""
         if self.feature.trainable:
             super().grow(columns, counts)
 
-    def encode(self, raw):
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         vector = raw[self.feature.column]
         encoded = {"vector": tf.where(tf.math.is_finite(vector), vector, 0.0)}
         if self.feature.trainable:
             encoded["index"] = self.vocabulary.lookup(raw[self.feature.id_column])
         return encoded
 
-    def build(self, input_shape):
+    def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
         if self.feature.trainable:
             self._corrections = self.embeddings(1 + self.size, self._given, "corrections", "zeros")
         self._kernel = self.kernel(self._given, self.feature.dim)
         super().build(input_shape)
 
-    def call(self, encoded, training=False):
+    def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         vector = encoded["vector"]
         if self.feature.trainable:
             known = tf.cast(encoded["index"] > 0, tf.float32)[:, tf.newaxis]
             vector += known * tf.nn.embedding_lookup(self._corrections, encoded["index"])
         return vector @ self._kernel
 
-    def state(self):
+    def state(self) -> Mapping[str, np.ndarray | np.number]:
         return {"given": np.int64(self._given), **(super().state() if self.feature.trainable else {})}
 
-    def load_state(self, state):
+    def load_state(self, state: Mapping[str, Any]) -> None:
         self._given = int(state["given"])
         if self.feature.trainable:
             super().load_state(state)

@@ -1,5 +1,8 @@
 """What callers pass to an index that changes: ids as keys of one type, and vectors, all checked."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from tfrs_twotower import columns as c
@@ -10,12 +13,12 @@ _LEAST, _LARGEST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 _WAY_OUT = "Pass a list of the item ids that the index was made for."
 
 
-def missing(id_type):
+def missing(id_type: type) -> str | int:
     """The id that stands where there is no item."""
     return c.MISSING_STRING_ID if id_type is str else c.MISSING_INT_ID
 
 
-def keys(ids, id_type):
+def keys(ids: Sequence[Any] | np.ndarray, id_type: type) -> list[Any]:
     """A flat list of str (from str, bytes or their arrays) or of int.
 
     Raises:
@@ -27,7 +30,7 @@ def keys(ids, id_type):
     return [_key(value, id_type) for value in values]
 
 
-def vectors(values, count, dim):
+def vectors(values: np.ndarray, count: int, dim: int) -> np.ndarray:
     """float32 [count, dim]. Raises `IndexingError` for another shape, NaN or infinity."""
     values = np.asarray(values, np.float32)
     if values.shape != (count, dim) and (count or values.size):
@@ -38,9 +41,9 @@ def vectors(values, count, dim):
     return checks.candidate_vectors(values) if count else values
 
 
-def _key(value, id_type):
+def _key(value: object, id_type: type) -> str | int:
     if id_type is str:
-        key = _text(value)
+        key: str | int = _text(value)
     else:
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not _LEAST <= value <= _LARGEST:
             raise IndexingError(invalid("ids", "be integers of 64 bits", value, _WAY_OUT))
@@ -50,7 +53,7 @@ def _key(value, id_type):
     return key
 
 
-def _text(value):
+def _text(value: Any) -> str:
     try:
         text = value.decode() if isinstance(value, bytes) else value
         text.encode()  # a lone surrogate is no text that a log or a model can hold

@@ -1,6 +1,7 @@
 """Changes of an index, and the bytes that stand for them in a log. No pickle: a log runs no code."""
 
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ class Delete(NamedTuple):
     keys: list
 
 
-def encode(change):
+def encode(change: Upsert | Delete) -> bytes:
     """The bytes of an `Upsert` or a `Delete`."""
     keys = _encode_keys(change.keys)
     if isinstance(change, Delete):
@@ -32,7 +33,7 @@ def encode(change):
     return _HEAD.pack(_UPSERT, len(change.keys)) + keys + change.vectors.astype("<f4").tobytes()
 
 
-def decode(payload, id_type, dim):
+def decode(payload: bytes, id_type: type, dim: int) -> Upsert | Delete:
     """The inverse of `encode`. id_type: str or int. dim: of the vectors.
 
     Raises:
@@ -50,14 +51,14 @@ def decode(payload, id_type, dim):
     raise IndexingError(f"A record of {len(payload)} bytes is no change of {count} items with {dim} dimensions.")
 
 
-def _encode_keys(keys):
+def _encode_keys(keys: Sequence[str | int]) -> bytes:
     if keys and isinstance(keys[0], int):
         return np.array(keys, "<i8").tobytes()
     texts = [key.encode() for key in keys]
     return np.array([len(text) for text in texts], "<u4").tobytes() + b"".join(texts)
 
 
-def _decode_keys(payload, at, count, id_type):
+def _decode_keys(payload: bytes, at: int, count: int, id_type: type) -> tuple[list[str | int], int]:
     """(keys, offset behind them)."""
     if id_type is int:
         return np.frombuffer(payload, "<i8", count, at).tolist(), at + 8 * count

@@ -11,6 +11,9 @@ that does not fit its checksum is the torn end where no whole one follows it, an
 import os
 import struct
 import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
 
 from tfrs_twotower.durable import written_aside
 from tfrs_twotower.errors import IndexingError
@@ -20,14 +23,14 @@ _HEAD = struct.Struct("<4sII")
 _LONGEST = 2**31  # of one record, in bytes
 
 
-def frame(payload):
+def frame(payload: bytes) -> bytes:
     """`payload` (bytes) as a record."""
     if len(payload) > _LONGEST:
         raise IndexingError(f"A record holds at most {_LONGEST} bytes. Received: {len(payload)}. Send it in parts.")
     return _HEAD.pack(_MARK, len(payload), _crc(payload)) + payload
 
 
-def records(path):
+def records(path: str | Path) -> Iterator[tuple[bytes, int]]:
     """Yields (payload, offset behind it) of the whole records of a file, in their order.
 
     Raises:
@@ -45,7 +48,7 @@ def records(path):
             yield payload, offset
 
 
-def write(path, payloads):
+def write(path: str | Path, payloads: Iterable[bytes]) -> None:
     """Writes a whole file of records aside, flushes it and renames it: it is there with all of them or not at all.
 
     payloads: an iterable of bytes.
@@ -63,15 +66,15 @@ class Appender:
       end: where its last whole record ends. What lies behind is cut off.
     """
 
-    def __init__(self, path, end):
+    def __init__(self, path: str | Path, end: int) -> None:
         self.path = path
         self._end = end
-        self._broken = None
+        self._broken: OSError | None = None
         self._descriptor = os.open(path, os.O_WRONLY)
         os.ftruncate(self._descriptor, end)
         os.fsync(self._descriptor)
 
-    def append(self, payload):
+    def append(self, payload: bytes) -> None:
         """Writes one record and flushes it.
 
         Raises:
@@ -93,24 +96,24 @@ class Appender:
             raise IndexingError(f"{self.path} cannot be flushed ({error}). Open it again.") from error
         self._end += len(data)
 
-    def close(self):
+    def close(self) -> None:
         """Closes the file. No record is lost if it is never called."""
         os.close(self._descriptor)
 
-    def _write(self, data):
+    def _write(self, data: bytes) -> None:
         view, at = memoryview(data), self._end
         while view:
             written = os.pwrite(self._descriptor, view, at)
             view, at = view[written:], at + written
 
-    def _cut(self, reason):
+    def _cut(self, reason: OSError) -> None:
         try:
             os.ftruncate(self._descriptor, self._end)
         except OSError:
             self._broken = reason
 
 
-def _payload(file, left):
+def _payload(file: BinaryIO, left: int) -> bytes | None:
     """The next record's payload, or None where what follows is not a whole record."""
     head = file.read(_HEAD.size)
     if len(head) < _HEAD.size:
@@ -122,7 +125,7 @@ def _payload(file, left):
     return payload if _crc(payload) == crc else None
 
 
-def _refuse_damage(path, offset):
+def _refuse_damage(path: str | Path, offset: int) -> None:
     """Raises where a whole record lies behind `offset`: then the one there is no torn end."""
     with open(path, "rb") as file:
         file.seek(offset)
@@ -140,5 +143,5 @@ def _refuse_damage(path, offset):
         at = rest.find(_MARK, at + 1)
 
 
-def _crc(payload):
+def _crc(payload: bytes) -> int:
     return zlib.crc32(payload, zlib.crc32(struct.pack("<I", len(payload))))

@@ -12,7 +12,9 @@ Each file begins with a record that says what space its vectors are of.
 import json
 import os
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from tfrs_twotower.durable import flush, lock
 from tfrs_twotower.errors import IndexingError
@@ -35,7 +37,9 @@ class Journal:
         refuses.
     """
 
-    def __init__(self, folder, identity):
+    _log: frames.Appender | None
+
+    def __init__(self, folder: str | Path, identity: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
         self._identity = {"format": _FORMAT, **identity}
         self._log, self._generation = None, 0
@@ -51,7 +55,7 @@ class Journal:
             self.close()
             raise
 
-    def read(self):
+    def read(self) -> Iterator[bytes]:
         """Yields the payloads to apply, oldest first: the snapshot's, then those of the logs."""
         snapshots, logs = self._files()
         base = max(snapshots, default=0)
@@ -62,13 +66,13 @@ class Journal:
             for payload, _ in payloads:
                 yield payload
 
-    def append(self, payload):
+    def append(self, payload: bytes) -> None:
         """Makes one change durable, whole or not at all. Raises `IndexingError` where the system refuses."""
         if self._log is None:
             raise IndexingError(f"{self.folder} was closed. Make a new object on it.")
         self._log.append(payload)
 
-    def rotate(self):
+    def rotate(self) -> int:
         """Begins a new log. Returns its number, for `publish`."""
         generation = self._generation + 1
         path = self._path("log", generation)
@@ -81,12 +85,12 @@ class Journal:
         self._log, self._generation = log, generation
         return generation
 
-    def publish(self, generation, payloads):
+    def publish(self, generation: int, payloads: Iterable[bytes]) -> None:
         """Writes the snapshot that log `generation` starts from, then removes what is older.
 
         payloads: an iterable of bytes that, applied in order, give what was held when `rotate` returned.
         """
-        def whole():
+        def whole() -> Iterator[bytes]:
             yield self._header()
             yield from payloads
 
@@ -97,14 +101,14 @@ class Journal:
         except OSError as error:
             raise IndexingError(f"{path} cannot be written ({error}). The logs keep all changes.") from error
 
-    def close(self):
+    def close(self) -> None:
         """Lets another process open the folder. Changes are durable whether this is called or not."""
         if self._log:
             self._log.close()
             self._log = None
         self._lock.close()
 
-    def _open(self):
+    def _open(self) -> None:
         snapshots, logs = self._files()
         for path in [*snapshots.values(), *logs.values()]:
             self._check_header(path)
@@ -122,13 +126,13 @@ class Journal:
             torn.unlink()
         self._remove_before(base)
 
-    def _appender(self, path):
+    def _appender(self, path: str) -> frames.Appender:
         end = 0
         for _, end in frames.records(path):
             pass
         return frames.Appender(path, end)
 
-    def _check_header(self, path):
+    def _check_header(self, path: str) -> None:
         payload, _ = next(frames.records(path), (b"", 0))
         try:
             found = json.loads(payload)
@@ -142,13 +146,13 @@ class Journal:
                 "Its changes cannot be used here. Name another folder, or open it for what it belongs to."
             )
 
-    def _header(self):
+    def _header(self) -> bytes:
         return json.dumps(self._identity, sort_keys=True).encode()
 
-    def _path(self, kind, generation):
+    def _path(self, kind: str, generation: int) -> str:
         return str(self.folder / f"{kind}-{generation}")
 
-    def _files(self):
+    def _files(self) -> tuple[dict[int, str], dict[int, str]]:
         """({generation: snapshot}, {generation: log}) as they lie in the folder."""
         found = {"snapshot": {}, "log": {}}
         for path in self.folder.iterdir():
@@ -156,7 +160,7 @@ class Journal:
                 found[name[1]][int(name[2])] = str(path)
         return found["snapshot"], found["log"]
 
-    def _remove_before(self, generation):
+    def _remove_before(self, generation: int) -> None:
         snapshots, logs = self._files()
         for path in [files[g] for files in (snapshots, logs) for g in files if g < generation]:
             os.unlink(path)

@@ -1,13 +1,18 @@
 """The search over one view: the main index without its tombstones, the overlay exactly, and both together."""
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
+
+from tfrs_twotower.index.candidate_index import CandidateIndex, TopK
+from tfrs_twotower.index.mutable.segment import Rows
 
 _SCORES = 1 << 24  # scores of one part of the queries against the overlay: 64 MB
 _SLACK = 16  # fetched besides, so that a few tombstones among the best need no second search
 
 
-def searcher(index):
+def searcher(index: CandidateIndex) -> Callable[[np.ndarray, int], TopK]:
     """(queries, k) → `TopK` of an index, ready to be called often."""
     if not isinstance(index, tf.Module):
         return index.search
@@ -18,7 +23,9 @@ def searcher(index):
     )
 
 
-def main_best(search, rows, moment, dead, queries, k):
+def main_best(
+    search: Callable[[np.ndarray, int], TopK] | None, rows: Rows, moment: int, dead: int, queries: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
     """(scores, row numbers) [batch, ≤ k] of the main index, without what is dead; −inf and −1 behind the last.
 
     search: of an index over `rows`, or None. dead: how many of its rows are dead at `moment`.
@@ -37,7 +44,7 @@ def main_best(search, rows, moment, dead, queries, k):
         fetch = min(rows.count, 4 * fetch)
 
 
-def overlay_best(rows, moment, queries, k):
+def overlay_best(rows: Rows, moment: int, queries: np.ndarray, k: int) -> tuple[np.ndarray, ...]:
     """(scores, row numbers) [batch, ≤ k] of a segment, exactly."""
     batch, count = len(queries), rows.count
     alive = rows.alive(moment)
@@ -48,14 +55,14 @@ def overlay_best(rows, moment, queries, k):
     return tuple(np.concatenate(values) for values in zip(*found))
 
 
-def best(scores, at, k):
+def best(scores: np.ndarray, at: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k largest of each row, descending, the earlier column first among equals; −1 beside −inf."""
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     scores = np.take_along_axis(scores, order, axis=1)
     return scores, np.where(np.isneginf(scores), -1, np.take_along_axis(at, order, axis=1))
 
 
-def _exact(rows, alive, queries, k):
+def _exact(rows: Rows, alive: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     scores = queries @ rows.vectors[:rows.count].T
     if not alive.all():
         scores[:, ~alive] = -np.inf

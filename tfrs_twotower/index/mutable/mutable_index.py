@@ -2,13 +2,15 @@
 
 import dataclasses
 import threading
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tfrs_twotower.errors import IndexingError, invalid
 from tfrs_twotower.index import checks
+from tfrs_twotower.index.candidate_index import CandidateIndex, TopK
 from tfrs_twotower.index.item_index import Found
 from tfrs_twotower.index.mutable import arguments, changes, merging
 from tfrs_twotower.index.mutable.journal import Journal
@@ -54,7 +56,10 @@ class MutableIndex:
     Memory: the vectors once here and once in the main index, and about 200 bytes an item for ids and rows.
     """
 
-    def __init__(self, build, dim, id_type=str, folder=None, space=""):
+    def __init__(
+        self, build: Callable[[np.ndarray], CandidateIndex], dim: int, id_type: type = str,
+        folder: str | Path | None = None, space: str = ""
+    ) -> None:
         """Reads what the folder holds and builds the main index over it.
 
         Args:
@@ -86,29 +91,29 @@ class MutableIndex:
                 self.close()
                 raise
 
-    def __len__(self):
+    def __len__(self) -> int:
         """The items that a search can return."""
         return self._view.size
 
-    def __contains__(self, item_id):
+    def __contains__(self, item_id: object) -> bool:
         return arguments.keys([item_id], self.id_type)[0] in self._rows
 
     @property
-    def moment(self):
+    def moment(self) -> int:
         """A number that grows with each change: while it stays, so does `delta`."""
         return self._view.moment
 
     @property
-    def overlay_rows(self):
+    def overlay_rows(self) -> int:
         """Rows that a search scores one by one; those of items that changed again or went are among them."""
         return self._view.overlay.count
 
     @property
-    def tombstones(self):
+    def tombstones(self) -> int:
         """Rows of the main index that are gone or stand in the overlay."""
         return self._view.dead
 
-    def upsert(self, ids, vectors):
+    def upsert(self, ids: Sequence[Any] | np.ndarray, vectors: np.ndarray) -> None:
         """Adds items, or gives items that are there another vector.
 
         ids: n ids; where one stands twice, the last vector counts. vectors: [n, dim], finite.
@@ -123,7 +128,7 @@ class MutableIndex:
         if last:
             self._change(changes.Upsert(list(last), vectors[list(last.values())]))
 
-    def delete(self, ids):
+    def delete(self, ids: Sequence[Any] | np.ndarray) -> int:
         """Removes items; an id that is not there is no error. Returns how many were there. Raises as `upsert`."""
         named = dict.fromkeys(arguments.keys(ids, self.id_type))
         with self._writing:
@@ -132,7 +137,7 @@ class MutableIndex:
                 self._change(changes.Delete(there))
         return len(there)
 
-    def search(self, queries, k):
+    def search(self, queries: np.ndarray, k: int) -> Found:
         """The k items with the largest ⟨query, vector⟩: `Found`.
 
         queries: float32 [batch, dim], finite. k: integer ≥ 1; where fewer items are there, the rest is "" or −1
@@ -153,11 +158,11 @@ class MutableIndex:
         scores = np.pad(scores, short, constant_values=-np.inf)
         return Found(scores, self._ids(view, np.pad(rows, short, constant_values=-1)))
 
-    def items(self):
+    def items(self) -> tuple[np.ndarray, ...]:
         """(ids [n], vectors [n, dim]) of all items as they are now, as copies."""
         return self._items(self._view)
 
-    def delta(self):
+    def delta(self) -> Delta:
         """What changed since the last rebuild: a `Delta`."""
         with self._writing:  # both are of one moment
             view, withdrawn = self._view, list(self._withdrawn)
@@ -165,7 +170,7 @@ class MutableIndex:
         ids, vectors = view.overlay.ids[:view.overlay.count][alive], view.overlay.vectors[:view.overlay.count][alive]
         return Delta(ids, vectors, np.array(withdrawn, view.main.ids.dtype))
 
-    def rebuild(self):
+    def rebuild(self) -> None:
         """Builds a new main index of all items; the overlay and the tombstones begin anew.
 
         Searches and changes go on meanwhile; what changes is in the new overlay when it ends. An error of
@@ -174,7 +179,7 @@ class MutableIndex:
         with self._rebuilding:
             self._rebuild(self._view)
 
-    def compact(self):
+    def compact(self) -> None:
         """`rebuild`, and shortens the log to a snapshot of the items and what changes from here on.
 
         Killed at any point it loses no change that returned. Without a folder it is `rebuild`.
@@ -185,27 +190,27 @@ class MutableIndex:
                 generation = self._journal.rotate() if self._journal else None
             ids, vectors = self._rebuild(view)
             if self._journal:
-                self._journal.publish(generation, self._payloads(ids, vectors))
+                self._journal.publish(generation, self._payloads(ids, vectors))  # type: ignore[arg-type]  # was begun
 
-    def close(self):
+    def close(self) -> None:
         """Lets another process open the folder. Searches still work, changes do not."""
         if self._journal:
             self._journal.close()
 
-    def _replay(self):
+    def _replay(self) -> None:
         for payload in self._journal.read():
             self._apply(changes.decode(payload, self.id_type, self.dim))
         self._publish()
         self.rebuild()
 
-    def _change(self, change):
+    def _change(self, change: changes.Upsert | changes.Delete) -> None:
         with self._writing:
             if self._journal:
                 self._journal.append(changes.encode(change))
             self._apply(change)
             self._publish()
 
-    def _apply(self, change):
+    def _apply(self, change: changes.Upsert | changes.Delete) -> None:
         """Marks the rows that go and appends those that come; no search sees them before `_publish`."""
         for key in change.keys:
             row = self._rows.pop(key, None)
@@ -218,27 +223,29 @@ class MutableIndex:
             self._rows.update(zip(change.keys, range(first, first + len(change.keys))))
             self._replaced.update(key for key in change.keys if self._withdrawn.pop(key, self) is None)
 
-    def _kill(self, row):
+    def _kill(self, row: int) -> None:
         if row < self._main.count:
             self._main.kill(row, self._moment + 1)
             self._dead += 1
         else:
             self._overlay.kill(row - self._main.count, self._moment + 1)
 
-    def _publish(self):
+    def _publish(self) -> None:
         """All that was applied counts from here on."""
         self._moment += 1
         self._view = _View(
             self._moment, self._search, self._main.rows(), self._overlay.rows(), self._dead, len(self._rows)
         )
 
-    def _begin(self, search, main, rows):
+    def _begin(
+        self, search: Callable[[np.ndarray, int], TopK] | None, main: Segment, rows: dict[str | int, int]
+    ) -> None:
         """All items in `main`, none changed. rows: {id: row}; rows of the overlay come behind those of main."""
         self._search, self._main, self._overlay = search, main, Segment.empty(self.id_type, self.dim)
         self._rows, self._dead = rows, 0
         self._withdrawn, self._replaced = {}, set()  # keys of main: those that are gone, and those that came again
 
-    def _rebuild(self, old):
+    def _rebuild(self, old: _View) -> tuple[np.ndarray, ...]:
         """Builds over the view `old` and applies what changed since. Returns the (ids, vectors) of `old`."""
         ids, vectors = self._items(old)
         search = merging.searcher(self._build(vectors)) if len(ids) else None
@@ -251,12 +258,12 @@ class MutableIndex:
             self._publish()
         return ids, vectors
 
-    def _items(self, view):
+    def _items(self, view: _View) -> tuple[np.ndarray, ...]:
         parts = [(rows.ids[:rows.count], rows.vectors[:rows.count], rows.alive(view.moment))
                  for rows in (view.main, view.overlay)]
         return tuple(np.concatenate([part[i][part[2]] for part in parts]) for i in (0, 1))
 
-    def _ids(self, view, rows):
+    def _ids(self, view: _View, rows: np.ndarray) -> np.ndarray:
         nothing = arguments.missing(self.id_type)
         found = np.full(rows.shape, nothing, object if self.id_type is str else np.int64)
         main, fresh = (rows >= 0) & (rows < view.main.count), rows >= view.main.count
@@ -264,13 +271,13 @@ class MutableIndex:
         found[fresh] = view.overlay.ids[rows[fresh] - view.main.count]
         return found
 
-    def _payloads(self, ids, vectors):
+    def _payloads(self, ids: np.ndarray, vectors: np.ndarray) -> Iterator[bytes]:
         for start in range(0, len(ids), _PART):
             part = slice(start, start + _PART)
             yield changes.encode(changes.Upsert(ids[part].tolist(), vectors[part]))
 
 
-def _since(old, now):
+def _since(old: _View, now: _View) -> list[changes.Upsert | changes.Delete]:
     """The changes that lead from one view to a later one of the same main index: [Delete, Upsert]."""
     gone = []
     for before, after in ((old.main, now.main), (old.overlay, now.overlay)):

@@ -1,6 +1,8 @@
 """Rows that only grow, each with the moment of its death, so that readers need no lock."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,7 @@ class Rows:
     died: np.ndarray     # int64 [≥ count]: the moment from which a row is gone
     count: int
 
-    def alive(self, moment):
+    def alive(self, moment: int) -> np.ndarray:
         """bool [count]: what is there at a moment that is no later than that of this view."""
         return self.died[:self.count] > moment
 
@@ -29,18 +31,18 @@ class Segment:
     and mark deaths at later moments in the same buffers; larger buffers are copies, and old readers keep theirs.
     """
 
-    def __init__(self, ids, vectors):
+    def __init__(self, ids: np.ndarray, vectors: np.ndarray) -> None:
         """ids: object or int64 [n]; vectors: float32 [n, dim]; both are kept, not copied."""
         self._ids, self._vectors = ids, vectors
         self._died = np.full(len(ids), _ALIVE, np.int64)
         self.count = len(ids)
 
     @classmethod
-    def empty(cls, id_type, dim):
+    def empty(cls, id_type: type, dim: int) -> "Segment":
         """One without rows."""
         return cls(np.empty(0, object if id_type is str else np.int64), np.empty((0, dim), np.float32))
 
-    def append(self, ids, vectors):
+    def append(self, ids: Sequence[Any] | np.ndarray, vectors: np.ndarray) -> int:
         """Adds rows; returns the number of the first."""
         first, count = self.count, self.count + len(ids)
         if count > len(self._ids):
@@ -51,15 +53,15 @@ class Segment:
         self.count = count
         return first
 
-    def kill(self, row, moment):
+    def kill(self, row: int, moment: int) -> None:
         """Marks a row as gone from `moment` on, which must be later than that of every view handed out."""
         self._died[row] = moment
 
-    def rows(self):
+    def rows(self) -> Rows:
         """The rows as they are now."""
         return Rows(self._ids, self._vectors, self._died, self.count)
 
-    def _grow(self, size):
+    def _grow(self, size: int) -> None:
         for name in ("_ids", "_vectors", "_died"):
             old = getattr(self, name)
             new = np.empty((size, *old.shape[1:]), old.dtype)
