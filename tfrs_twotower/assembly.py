@@ -255,7 +255,8 @@ def _in_blocks(embed: Callable[[np.ndarray], tf.Tensor], rows: np.ndarray, block
 
 
 def assemble(
-    recipe: Recipe, log: InteractionLog, field_states: Mapping[str, dict[str, dict[str, np.ndarray]]] | None = None,
+    recipe: Recipe, log: InteractionLog,
+    field_states: Mapping[str, Mapping[str, Mapping[str, np.ndarray | np.number]]] | None = None,
     grow: Callable[[Field], bool] | None = None, split: Split | None = None, held_out: bool = True,
 ) -> Assembly:
     """Splits the log, adapts the fields to training rows alone, and builds the model.
@@ -275,7 +276,8 @@ def assemble(
 
 
 def _assemble(
-    recipe: Recipe, log: InteractionLog, field_states: Mapping[str, dict[str, dict[str, np.ndarray]]] | None,
+    recipe: Recipe, log: InteractionLog,
+    field_states: Mapping[str, Mapping[str, Mapping[str, np.ndarray | np.number]]] | None,
     grow: Callable[[Field], bool] | None, split: Split,
 ) -> Assembly:
     tf.keras.utils.set_random_seed(recipe.training.seed)

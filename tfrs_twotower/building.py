@@ -27,7 +27,8 @@ from tfrs_twotower.training import adapt, load_fields
 
 def adapted_towers(
     recipe: Recipe, log: InteractionLog, rows: np.ndarray,
-    field_states: Mapping[str, dict[str, dict[str, np.ndarray]]] | None, grow: Callable[[Field], bool] | None,
+    field_states: Mapping[str, Mapping[str, Mapping[str, np.ndarray | np.number]]] | None,
+    grow: Callable[[Field], bool] | None,
 ) -> list[tuple[Tower, Tower]]:
     """[(query tower, candidate tower)] of the recipe's model and of each further one of its ensemble.
 
@@ -56,7 +57,10 @@ def _build_towers(recipe: Recipe) -> tuple[Tower, Tower]:
     config, names = recipe.model, ("query", "candidate")
     encoders = (config.query_encoder, config.candidate_encoder)
     seeds = (derive_seed(recipe.training.seed, name) for name in names)
-    parts = zip(build_fields(recipe.schema, seed=recipe.training.seed), encoders, seeds, names)
+    parts = zip(
+        build_fields(recipe.schema, seed=recipe.training.seed),  # type: ignore[arg-type]  # it has one
+        encoders, seeds, names,
+    )
     unit = config.similarity == "cosine"
     return tuple(  # type: ignore[return-value]  # two, as there are names
         Tower(fields, encoder, config.dim, unit, seed, name, start=name == "query")

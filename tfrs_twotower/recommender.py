@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import uuid
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ class Recommender:
         other._assembly = other._served = other._index = other._retriever = None
         return other
 
-    def fit(self, verbose: int = 1, callbacks: Iterable[tf.keras.callbacks.Callback] = ()) -> "Recommender":
+    def fit(self, verbose: int = 1, callbacks: Sequence[tf.keras.callbacks.Callback] = ()) -> "Recommender":
         """Reads the data, trains, and keeps the best epoch's weights; returns self.
 
         In the folder of a run that was stopped it goes on from the last checkpoint. In the scope of a
@@ -136,7 +136,7 @@ class Recommender:
                   "one.", flush=True)
         return self
 
-    def refit(self, verbose: int = 1, callbacks: Iterable[tf.keras.callbacks.Callback] = ()) -> "Recommender":
+    def refit(self, verbose: int = 1, callbacks: Sequence[tf.keras.callbacks.Callback] = ()) -> "Recommender":
         """Trains once more, on all events, as many epochs as validation chose; returns self.
 
         `evaluate` still measures the training of `fit`; all other methods use the refit from now on. A refit that was

@@ -288,7 +288,7 @@ def test_metrics(directory: str | Path) -> dict[str, float] | None:
 
 def write_fields(folder: str | Path, model: TwoTowerModel) -> None:
     """Writes the fields' vocabularies and statistics as plain arrays into a training's folder."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for side, tower in (("query", model.query_tower), ("candidate", model.candidate_tower)):
         for field, state in tower.state().items():
             arrays.update({f"{side}/{field}/{key}": value for key, value in state.items()})

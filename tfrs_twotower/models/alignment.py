@@ -103,5 +103,8 @@ def aligned_fields(fields: Sequence[Field]) -> tuple[Field, list[Field]]:
     for field in content:
         if field.feature.dim != ids[0].feature.dim:
             rule = f"be the {ids[0].feature.dim} of Id({ITEM_ID!r}), to be aligned with it"
-            raise ConfigError(invalid(f"Vector({field.feature.column!r}).dim", rule, field.feature.dim, "Set it so."))
+            raise ConfigError(invalid(
+                f"Vector({field.feature.column!r}).dim",  # type: ignore[attr-defined]  # a Vector has it
+                rule, field.feature.dim, "Set it so.",
+            ))
     return ids[0], content

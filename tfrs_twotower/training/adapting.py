@@ -39,7 +39,9 @@ def taken_by(log: InteractionLog, rows: np.ndarray) -> pa.ListArray:
     return pa.ListArray.from_arrays(np.concatenate([[0], ends]).astype(np.int32), log.user[rows][order])
 
 
-def load_fields(towers: tuple[Tower, Tower], states: Mapping[str, dict[str, dict[str, np.ndarray]]]) -> None:
+def load_fields(
+    towers: tuple[Tower, Tower], states: Mapping[str, Mapping[str, Mapping[str, np.ndarray | np.number]]]
+) -> None:
     """Gives (query tower, candidate tower) what fields learned: {"query": …, "candidate": …}, of `Tower.state`."""
     query_tower, candidate_tower = towers
     candidate_tower.load_state(states["candidate"])  # first: a history reads the items' vocabulary

@@ -11,6 +11,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.data import History, InteractionLog, batches
 from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.features import Field, IdField, PastField, fingerprints, key_dtype, to_tensor
+from tfrs_twotower.features.fields.preprocessed import PreprocessedField
 from tfrs_twotower.models import ItemFeatures
 from tfrs_twotower.training.config import TrainingConfig
 from tfrs_twotower.training.distribution import part_of, steps
@@ -85,7 +86,9 @@ class Examples:
             f.name: encode_table(f.encode, log.items, f.inputs()) for f in candidate_fields
         }
         self.items = ItemFeatures(self._candidates)
-        self.past_fields = [f for f in query_fields if c.HISTORY_ITEM_ID in f.columns]
+        self.past_fields: list[PastField | PreprocessedField] = [
+            f for f in query_fields if c.HISTORY_ITEM_ID in f.columns
+        ]
         self.history_length = max([f.feature.length for f in self.past_fields], default=0)
         self._by_user, self._by_event = {}, {}
         for f in query_fields:
