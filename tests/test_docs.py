@@ -70,7 +70,7 @@ def test_every_verb_and_flag_has_a_help_text():
 
 def test_every_configuration_field_is_documented():
     """In its class, or in another class of the same file that explains the field of the same name."""
-    classes = config._CLASSES.values()
+    classes = [cls for cls in config._CLASSES.values() if cls.__module__.startswith("tfrs_twotower.")]
     for cls in classes:
         docs = cls.__doc__ + "".join(c.__doc__ for c in classes if c.__module__ == cls.__module__)
         for field in dataclasses.fields(cls):

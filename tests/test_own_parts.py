@@ -145,3 +145,16 @@ def test_probabilities_that_are_none(loaded):
 
     with pytest.raises(ConfigError, match="Wrong.probabilities.*sum to 1"):
         Negatives([Wrong()], NoCorrection(), np.arange(3), np.ones(3, int), 4)
+
+
+def test_the_pages_example_is_a_recipe(tmp_path):
+    page = Path(__file__).parents[1] / "docs" / "own_parts.md"
+    (tmp_path / "my_parts.py").write_text(page.read_text().split("```python\n")[1].split("```")[0])
+    recipe = recipes.load(str(tmp_path / "my_parts.py"))
+    assert to_dict(recipe)["model"]["loss"] == {"type": "my_parts.Focal", "power": 0.5}
+    assert build_encoder(recipe.model.query_encoder)([tf.ones([2, 3])]).shape == (2, 64)
+    scores, positive = tf.constant([[2.0, 0.0], [0.0, 0.0]]), tf.constant([0, 0])
+    easy, hard = np.log1p(np.exp(-2.0)), np.log(2.0)
+    weights = np.sqrt([1 - 1 / (1 + np.exp(-2.0)), 0.5])
+    found = recipe.model.loss(scores, None, None, None, positive)
+    assert float(found) == pytest.approx((weights @ [easy, hard]) / weights.sum(), rel=1e-5)

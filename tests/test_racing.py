@@ -127,3 +127,10 @@ def test_order_wins_on_a_circle_and_a_stopped_race_goes_on(tmp_path, monkeypatch
     assert recommender.evaluate()["test"]["recall@10"] > 0.8
     again = Recommender.load(tmp_path / "run", interactions=_circle())
     assert again.recommend(0)["item_id"].tolist() == recommender.recommend(0)["item_id"].tolist()
+
+
+def test_the_winner_is_the_better_one_in_head_and_depth_together():
+    found = {"a": {"best": 0.10, "recall": 0.40}, "b": {"best": 0.098, "recall": 0.50}}
+    assert racing._winner(found) == "b"  # 0.98 + 1 against 1 + 0.8
+    assert racing._winner({**found, "c": {"best": 0.13, "recall": 0.41}}) == "c"  # 1 + 0.82 against 0.75 + 1
+    assert racing._winner({"only": {"best": 0.0, "recall": 0.0}}) == "only"

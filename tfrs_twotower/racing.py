@@ -111,7 +111,8 @@ def race(recipe: Recipe, log: InteractionLog, directory: str | Path, verbose: in
     """The winner's recipe; its training so far is in the run's checkpoint folder.
 
     Every candidate trains for its share of the time, or until validation stops it. The winner is the one that ranks
-    validation best, with its best weights in the score. It trains on for as many epochs as fit into its time. A race
+    validation best, with its best weights in the score: by the mean of the monitored metric and of the recall at the
+    largest cut-off, each relative to the best candidate's. It trains on for as many epochs as fit into its time. A race
     that was stopped resumes with the candidate that it was training.
 
     Args:
@@ -136,13 +137,14 @@ def race(recipe: Recipe, log: InteractionLog, directory: str | Path, verbose: in
             settings = to_dict(model)
             result["beside"] = {part: settings[part] for part in BESIDE}
             runs.write_json(file, result)
-    winner = max(result["candidates"], key=lambda name: result["candidates"][name]["best"])
+    winner = _winner(result["candidates"])
     found = result["candidates"][winner]
     more = int(whole * _TRAINING / max(found["seconds_an_epoch"], 0.01))
     epochs = min(recipe.training.epochs, found["epochs"] + max(more, 1))
     runs.write_json(file, {**result, "winner": winner, "epochs": epochs})
     if verbose:
-        shown = ", ".join(f"{name} {value['best']:.4f}" for name, value in result["candidates"].items())
+        shown = ", ".join(f"{name} {found['best']:.4f} (recall {found['recall']:.4f})"
+                          for name, found in result["candidates"].items())
         left = (epochs - found["epochs"]) * found["seconds_an_epoch"] / 60.0
         print(f"{recipe.training.monitor} on validation: {shown}. {winner} goes on, up to epoch {epochs}: at most "
               f"{left:.1f} minutes.", flush=True)
@@ -171,8 +173,17 @@ def _tried(
     a = assemble(recipe, log)
     clock = _Stop(seconds)
     report = fit(a.model, a.batches, recipe.training, Validation(a), folder, verbose, [clock], start=a.start)
-    found = {"best": report.best, "epochs": report.epochs, "seconds_an_epoch": report.seconds_an_epoch}
+    lines = map(json.loads, (folder / "history.jsonl").read_text(encoding="utf-8").splitlines())
+    metrics = next(line for line in lines if line["epoch"] == report.best_epoch)
+    found = {"best": report.best, "recall": metrics[f"recall@{max(recipe.evaluation.ks)}"], "epochs": report.epochs,
+             "seconds_an_epoch": report.seconds_an_epoch}
     return found, a.recipe.model
+
+
+def _winner(candidates):
+    """The name of the best of {name: entry of `race.json`}."""
+    most = {metric: max(found[metric] for found in candidates.values()) for metric in ("best", "recall")}
+    return max(candidates, key=lambda name: sum(candidates[name][m] / max(most[m], 1e-9) for m in most))
 
 
 class _Stop(tf.keras.callbacks.Callback):

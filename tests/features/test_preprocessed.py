@@ -87,6 +87,23 @@ def test_what_was_adapted_is_in_the_file_and_the_feature_names_the_file(tmp_path
     assert made.encode({"year": tf.constant([2001, 5], tf.int64)})["value"].numpy().tolist() == [[0, 0, 1], [1, 0, 0]]
 
 
+def test_a_past_has_its_newest_events_and_one_width():
+    @tf.keras.saving.register_keras_serializable("test_preprocessed")
+    class Joins(layers.Layer):
+        def call(self, raw):
+            both = tf.strings.join([raw["history_item_id"], tf.strings.as_string(raw["history_timestamp"])], ":")
+            return tf.cast(tf.strings.to_hash_bucket_fast(both, 1000), tf.float32)
+
+    made = Preprocessed(("history_item_id", "history_timestamp"), Joins(), length=2).build(0)
+    made.adapt({"history_item_id": pa.array(["a"])}, np.ones(1))
+    raw = {"history_item_id": tf.constant([["a", "b", "", "c"], ["a", "", "", ""], [""] * 4]),
+           "history_timestamp": tf.constant([[1, 2, 0, 3], [4, 0, 0, 0], [0] * 4], tf.int64)}
+    expected = tf.strings.to_hash_bucket_fast([["b:2", "c:3"], ["a:4", ":-1"], [":-1", ":-1"]], 1000)
+    assert made.encode(raw)["value"].numpy().tolist() == expected.numpy().tolist()
+    nobody = {name: values[:1, :0] for name, values in raw.items()}
+    assert made.encode(nobody)["value"].numpy().tolist() == expected[2:].numpy().tolist()
+
+
 def test_its_state_is_the_types_of_its_columns():
     made, other = field(("title", "tags"), Both()), Preprocessed(("title", "tags"), Both()).build(0)
     other.load_state(made.state())
@@ -119,6 +136,7 @@ def test_what_a_layer_cannot_be_is_said(inputs, layer, message):
     (("title", 3), "Preprocessed.layer.*a Keras layer or model"),
     (("title", "model.h5"), "Preprocessed.layer.*.keras file"),
     (("title", layers.Dense(3), 0), "Preprocessed.length.*at least 1"),
+    (("history_timestamp", layers.Dense(3)), "Preprocessed.inputs.*history_item_id too"),
 ])
 def test_settings_are_checked(settings, message):
     with pytest.raises(ConfigError, match=message):

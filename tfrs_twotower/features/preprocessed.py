@@ -14,8 +14,8 @@ class Preprocessed(Feature):
 
     It makes float32 [batch, any] of raw columns: text as string, whole numbers and times as int64, numbers as float32,
     lists padded at the end. A missing value is "", −1 or NaN. What is to be adapted has been adapted; training moves
-    the trainable weights. Of `history_item_id` and `history_timestamp` it reads the newest `length` events of a query's
-    past, [batch, any], oldest first.
+    the trainable weights. `history_item_id` and `history_timestamp` are the newest `length` events of a query's past,
+    [batch, length], oldest first and padded at the end.
 
     Attributes:
       inputs: a column's name: the layer is called with its tensor. A tuple of names: with a dictionary of tensors.
@@ -32,6 +32,9 @@ class Preprocessed(Feature):
         super().__post_init__()
         if not self.columns or not all(self.columns):
             raise ConfigError(invalid("Preprocessed.inputs", "name a column or more", self.inputs, "Name one."))
+        if names.HISTORY_TIMESTAMP in self.columns and not self.reads_past:
+            rule, way_out = "name history_item_id too, whose times they are", "Name both."
+            raise ConfigError(invalid("Preprocessed.inputs", rule, self.inputs, way_out))
         if not callable(self.layer) and not (isinstance(self.layer, str) and self.layer.endswith(".keras")):
             rule = "be a Keras layer or model, or the path of a .keras file"
             raise ConfigError(invalid("Preprocessed.layer", rule, self.layer, "See docs/own_parts.md."))

@@ -148,10 +148,8 @@ class Examples:
             if isinstance(f, PastField):
                 encoded[f.name] = f.encode_rows(past[f.items.name], past["times"], past["now"])
             else:
-                ids, times = self._ids(past["rows"][:, : f.feature.length]), past["times"][:, : f.feature.length]
-                encoded[f.name] = f.encode(
-                    {**encoded[f.name], c.HISTORY_ITEM_ID: ids, c.HISTORY_TIMESTAMP: times, c.TIMESTAMP: past["now"]}
-                )
+                raw = {c.HISTORY_ITEM_ID: self._ids(past["rows"]), c.HISTORY_TIMESTAMP: past["times"]}
+                encoded[f.name] = f.encode({**encoded[f.name], **raw})
         return encoded
 
     def _ids(self, rows: np.ndarray | tf.Tensor) -> tf.Tensor:

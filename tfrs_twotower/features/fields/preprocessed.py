@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfrs_twotower.columns import HISTORY_ITEM_ID, HISTORY_TIMESTAMP, TIMESTAMP
+from tfrs_twotower.columns import HISTORY_ITEM_ID, HISTORY_TIMESTAMP, MISSING_INT_ID, TIMESTAMP
 from tfrs_twotower.config import layer_of
 from tfrs_twotower.data.values import is_list
 from tfrs_twotower.errors import ConfigError
@@ -15,6 +15,9 @@ from tfrs_twotower.features.fields.field import Field
 from tfrs_twotower.features.keras_files import copy_of, read_layer
 from tfrs_twotower.features.preprocessed import Preprocessed
 from tfrs_twotower.features.tensors import flat, key_dtype
+from tfrs_twotower.features.vocabulary import is_missing
+
+_PAST = (HISTORY_ITEM_ID, HISTORY_TIMESTAMP)
 
 
 @layer_of(Preprocessed)
@@ -47,7 +50,9 @@ class PreprocessedField(Field):
         """Takes over the columns' types, and makes the layer's weights."""
         self._specs = specs
         # Two rows: of a single one, Keras' one-hot encodings return a vector. So the function knows no batch size.
-        sample = {name: tf.zeros([2] * spec.shape.rank, spec.dtype) for name, spec in specs.items()}
+        length = self.feature.length
+        sample = {name: tf.zeros([2, length if name in _PAST else 2][: spec.shape.rank], spec.dtype)
+                  for name, spec in specs.items()}
         self._preprocess = tf.function(self._output, input_signature=[specs])
         try:
             found = self._output(sample)
@@ -70,6 +75,8 @@ class PreprocessedField(Field):
 
     def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         raw = {name: raw[name] for name in self._specs}
+        if self.feature.reads_past:
+            raw.update(_newest({name: raw[name] for name in _PAST if name in raw}, self.feature.length))
         return {"value": tf.cast(self._preprocess(raw), tf.float32)} if self._fixed else raw
 
     def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
@@ -83,6 +90,23 @@ class PreprocessedField(Field):
         kinds = {name: str(kind).split() for name, kind in state.items()}
         self._take({name: tf.TensorSpec([None] * int(rank), tf.as_dtype(dtype))
                     for name, (dtype, rank) in kinds.items()})
+
+
+def _newest(past: Mapping[str, tf.Tensor], length: int) -> dict[str, tf.Tensor]:
+    """The newest `length` events of pasts [batch, any], oldest first: [batch, length], padded at the end."""
+    missing = is_missing(past[HISTORY_ITEM_ID])
+    order = tf.argsort(tf.cast(missing, tf.int32), axis=1, stable=True)  # gaps go to the end
+    count = tf.reduce_sum(tf.cast(~missing, tf.int32), axis=1, keepdims=True)
+    place = tf.maximum(count - length, 0) + tf.range(length)
+    there = place < count
+
+    def taken(values: tf.Tensor) -> tf.Tensor:
+        nothing = tf.constant("" if values.dtype == tf.string else MISSING_INT_ID, values.dtype)
+        # One more column, so that a batch without any past can be read too.
+        values = tf.pad(tf.gather(values, order, batch_dims=1), [[0, 0], [0, 1]], constant_values=nothing)
+        return tf.where(there, tf.gather(values, tf.where(there, place, 0), batch_dims=1), nothing)
+
+    return {name: taken(values) for name, values in past.items()}
 
 
 def _spec(array: pa.Array | pa.ChunkedArray, column: str) -> tf.TensorSpec:
