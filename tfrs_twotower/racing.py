@@ -180,7 +180,7 @@ def _tried(
     return found, a.recipe.model
 
 
-def _winner(candidates):
+def _winner(candidates: Mapping[str, Mapping[str, float]]) -> str:
     """The name of the best of {name: entry of `race.json`}."""
     most = {metric: max(found[metric] for found in candidates.values()) for metric in ("best", "recall")}
     return max(candidates, key=lambda name: sum(candidates[name][m] / max(most[m], 1e-9) for m in most))
