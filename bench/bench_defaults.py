@@ -19,7 +19,7 @@ from pathlib import Path
 from bench import common
 from bench.logs import LOGS
 from tfrs_twotower import recipes
-from tfrs_twotower.config import override, to_dict
+from tfrs_twotower.configuration import override, to_dict
 from tfrs_twotower.data import Files
 from tfrs_twotower.evaluation import compare
 from tfrs_twotower.recommender import Recommender

@@ -20,7 +20,7 @@ import numpy as np
 from bench import common, logs
 from tfrs_twotower import recipes, runs
 from tfrs_twotower.assembly import assemble
-from tfrs_twotower.config import override
+from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Frames, Queries, Split, ingest
 from tfrs_twotower.data.queries import QueryBuilder
 from tfrs_twotower.evaluation.bootstrap import intervals

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from bench.bench_index import mixture
 from tfrs_twotower import columns as c
-from tfrs_twotower.config import to_dict
+from tfrs_twotower.configuration import to_dict
 from tfrs_twotower.exporting import Retriever, export
 from tfrs_twotower.features import History, Id, Schema, build_fields
 from tfrs_twotower.index import IndexConfig, build

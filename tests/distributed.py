@@ -13,7 +13,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 import toy  # noqa: E402
 
 from tfrs_twotower.cli.main import main  # noqa: E402
-from tfrs_twotower.config import to_dict  # noqa: E402
+from tfrs_twotower.configuration import to_dict  # noqa: E402
 from tfrs_twotower.data import Columns, Files  # noqa: E402
 from tfrs_twotower.evaluation import EvaluationConfig  # noqa: E402
 from tfrs_twotower.features import Category, History, Id, Number, Schema  # noqa: E402

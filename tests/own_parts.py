@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfrs_twotower.config import config, layer_of
+from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.data import QueryBuilder, Source, Split, Splitter, synthetic
 from tfrs_twotower.evaluation import EvaluationConfig
 from tfrs_twotower.features import Feature, Field, History, Id, Schema

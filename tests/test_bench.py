@@ -11,7 +11,7 @@ import pytest
 import bench
 from bench import bench_defaults, bench_recipes, common, logs, movielens_1m, results_md
 from tfrs_twotower import recipes
-from tfrs_twotower.config import override
+from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Ragged
 from tfrs_twotower.evaluation import DotScorer, Popularity, evaluate
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tfrs_twotower import recipes, runs
-from tfrs_twotower.config import from_dict, override, to_dict
+from tfrs_twotower.configuration import from_dict, override, to_dict
 from tfrs_twotower.data import Files, Temporal, UserHeldOut
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.evaluation import EvaluationConfig

@@ -12,7 +12,7 @@ import pytest
 
 import tfrs_twotower
 import tfrs_twotower.recipe  # noqa: F401  (registers every configuration class)
-from tfrs_twotower import config
+from tfrs_twotower import configuration
 from tfrs_twotower.cli.main import build_parser
 
 ROOT = Path(__file__).parents[1]
@@ -70,7 +70,7 @@ def test_every_verb_and_flag_has_a_help_text():
 
 def test_every_configuration_field_is_documented():
     """In its class, or in another class of the same file that explains the field of the same name."""
-    classes = [cls for cls in config._CLASSES.values() if cls.__module__.startswith("tfrs_twotower.")]
+    classes = [cls for cls in configuration._CLASSES.values() if cls.__module__.startswith("tfrs_twotower.")]
     for cls in classes:
         docs = cls.__doc__ + "".join(c.__doc__ for c in classes if c.__module__ == cls.__module__)
         for field in dataclasses.fields(cls):

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfrs_twotower import recipes
 from tfrs_twotower.cli.main import main
-from tfrs_twotower.config import Layered, config, from_dict, to_dict
+from tfrs_twotower.configuration import Layered, config, from_dict, to_dict
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.towers import Encoder, build_encoder

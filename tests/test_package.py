@@ -178,7 +178,7 @@ def test_the_public_names_are_these_and_each_is_there():
         RowWiseAdagradConfig SASRec SENet SampledSoftmax ScaNN ScheduledTemperature Schema SearchThenAttend Sequence
         Source Split Splitter StaticCorrection StaticLogQ StreamingCorrection StreamingLogQ TFRecords Temporal Text
         Tfds Time TrainingConfig TripletHinge TripletLogistic TwoTowerModel Uniform UserHeldOut Vector compare errors
-        evaluate layer_of load recipes
+        config evaluate layer_of load recipes
     """
     assert tfrs_twotower.__all__ == sorted(public.split())
     for name in tfrs_twotower.__all__:

@@ -10,7 +10,7 @@ import pytest
 
 import tfrs_twotower  # noqa: F401
 from tfrs_twotower import racing, recipes, runs
-from tfrs_twotower.config import override
+from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Columns, Frames, LeaveLastOut, ingest
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import History, Id, Sequence

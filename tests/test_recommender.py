@@ -10,7 +10,7 @@ import pytest
 import toy
 
 from tfrs_twotower import runs
-from tfrs_twotower.config import override
+from tfrs_twotower.configuration import override
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError
 from tfrs_twotower.evaluation import Popularity
 from tfrs_twotower.features import Id, Schema

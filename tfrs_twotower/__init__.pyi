@@ -1,7 +1,8 @@
 # The public names and where they live. `import tfrs_twotower as tt` reads this list and imports each when it is used.
 from tfrs_twotower import errors as errors
 from tfrs_twotower import recipes as recipes
-from tfrs_twotower.config import layer_of as layer_of
+from tfrs_twotower.configuration import config as config
+from tfrs_twotower.configuration import layer_of as layer_of
 from tfrs_twotower.data import Columns as Columns
 from tfrs_twotower.data import Files as Files
 from tfrs_twotower.data import LeaveLastOut as LeaveLastOut

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.assembly import Assembly
-from tfrs_twotower.config import to_dict
+from tfrs_twotower.configuration import to_dict
 from tfrs_twotower.data import Queries
 from tfrs_twotower.data.ragged import ranges
 from tfrs_twotower.errors import ConfigError, EvaluationError, invalid, nearest

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from typing import Literal
 
-from tfrs_twotower.config import above_zero, at_least, config
+from tfrs_twotower.configuration import above_zero, at_least, config
 from tfrs_twotower.data import Source, Splitter, Temporal, TextVectors
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.evaluation import EvaluationConfig
@@ -210,7 +210,7 @@ class Recipe:
             vectors of texts reads those of all text columns of `source`'s items.
         """
         if source is not None and isinstance(self.source, TextVectors):
-            source = TextVectors(source, columns=())  # type: ignore[arg-type]  # it reads any
+            source = TextVectors(source, columns=())
         return dataclasses.replace(self, source=source, schema=None, title=None, index=IndexConfig())
 
     def members(self) -> "list[Recipe]":

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower import runs
 from tfrs_twotower.assembly import Assembly
-from tfrs_twotower.config import to_dict
+from tfrs_twotower.configuration import to_dict
 from tfrs_twotower.data import Columns, Frames, IngestReport, InteractionLog, ingest
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError, nearest
 from tfrs_twotower.evaluation import Evaluation, chosen

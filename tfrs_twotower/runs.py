@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfrs_twotower import __version__
-from tfrs_twotower.config import check_types, from_dict, to_dict
+from tfrs_twotower.configuration import check_types, from_dict, to_dict
 from tfrs_twotower.durable import LOCK, flush, lock
 from tfrs_twotower.errors import ConfigError, TrainingError, invalid
 from tfrs_twotower.exporting import publishing

@@ -202,7 +202,7 @@ def test_a_full_disk_is_said_and_any_other_fault_is_not_hidden(monkeypatch, caps
 
 
 def test_every_recipe_builds_and_survives_json():
-    from tfrs_twotower.config import from_dict, to_dict
+    from tfrs_twotower.configuration import from_dict, to_dict
 
     for name in recipes.names():
         recipe = recipes.load(name)

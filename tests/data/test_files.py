@@ -10,7 +10,7 @@ from fuzz.values import few
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrs_twotower.config import from_dict, override, to_dict
+from tfrs_twotower.configuration import from_dict, override, to_dict
 from tfrs_twotower.data import Columns, Files, ingest
 from tfrs_twotower.data.sources.csv_lines import read_lines
 from tfrs_twotower.data.sources.layout import Layout

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tfrs_twotower.config import from_dict, to_dict
+from tfrs_twotower.configuration import from_dict, to_dict
 from tfrs_twotower.data import LeaveLastOut, Newest, RandomHoldout, RandomPerUser, Temporal, UserHeldOut
 from tfrs_twotower.errors import ConfigError, DataError, NothingNew
 

@@ -13,7 +13,7 @@ import pytest
 from tfrs_twotower import recipes
 from tfrs_twotower.cli.main import build_parser
 from tfrs_twotower.cli.update import source_of
-from tfrs_twotower.config import from_dict, to_dict
+from tfrs_twotower.configuration import from_dict, to_dict
 from tfrs_twotower.data import Columns, Files, Joined, TextVectors, ingest, joined, parts_of, text_vectors
 from tfrs_twotower.errors import ConfigError, DataError, MissingExtraError
 

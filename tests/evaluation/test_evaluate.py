@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tfrs_twotower.config import from_dict, to_dict
+from tfrs_twotower.configuration import from_dict, to_dict
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import ConfigError, EvaluationError
 from tfrs_twotower.evaluation import (

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tfrs_twotower.columns import safe
-from tfrs_twotower.config import from_dict, to_dict
+from tfrs_twotower.configuration import from_dict, to_dict
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import (
     Category,

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfrs_twotower import recipes, runs
-from tfrs_twotower.config import from_dict, to_dict
+from tfrs_twotower.configuration import from_dict, to_dict
 from tfrs_twotower.data import Columns, Files, TFRecords, ingest, write_tfrecords
 from tfrs_twotower.errors import ExportError, TwoTowerError
 from tfrs_twotower.exporting import integrity, manifest, user_deltas

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tfrs_twotower import config, extras
+from tfrs_twotower import configuration, extras
 from tfrs_twotower.errors import ConfigError, IndexingError
 from tfrs_twotower.index import IVF, Exact, IndexConfig, TopK, build, recall, tuning
 
@@ -126,7 +126,7 @@ def test_recall_by_hand():
 
 def test_config_round_trip():
     value = IndexConfig(kind="ivf", probes=7)
-    assert config.from_dict(config.to_dict(value)) == value
+    assert configuration.from_dict(configuration.to_dict(value)) == value
 
 
 @pytest.mark.parametrize(("field", "value"), [

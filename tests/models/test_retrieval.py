@@ -121,6 +121,8 @@ def test_what_is_missing_is_named():
         mean_task()(QUERIES, CANDIDATES)
     with pytest.raises(ConfigError, match="candidate_ids.*logq"):
         mean_task(logq=NoCorrection(), remove_accidental_hits=False)(QUERIES, CANDIDATES)
+    with pytest.raises(ConfigError, match="candidate_ids.*own_embeddings"):
+        Retrieval()(QUERIES, CANDIDATES, own_embeddings=tf.ones([3, 1, 2]), own_ids=tf.constant([[1], [2], [3]]))
     with pytest.raises(ConfigError, match="both correct"):
         mean_task(logq=NoCorrection())(QUERIES, CANDIDATES, None, tf.ones([3]), tf.range(3))
 

@@ -10,7 +10,7 @@ from tfrs_twotower import recipes
 from tfrs_twotower.assembly import assemble
 from tfrs_twotower.cli.main import build_parser
 from tfrs_twotower.cli.training import recipe_of
-from tfrs_twotower.config import override, to_dict
+from tfrs_twotower.configuration import override, to_dict
 from tfrs_twotower.data import Files, Frames, TextVectors, ingest
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import (

@@ -8,7 +8,7 @@ import pytest
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import recipes
-from tfrs_twotower.config import override
+from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Temporal
 from tfrs_twotower.features import Derived
 from tfrs_twotower.losses import FullSoftmax

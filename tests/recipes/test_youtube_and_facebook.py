@@ -8,7 +8,7 @@ import tensorflow as tf
 import toy
 
 from tfrs_twotower import recipes
-from tfrs_twotower.config import from_dict, to_dict
+from tfrs_twotower.configuration import from_dict, to_dict
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import History, Id, Schema, Time
 from tfrs_twotower.index import IndexConfig

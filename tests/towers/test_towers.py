@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tfrs_twotower.config import config, from_dict, to_dict
+from tfrs_twotower.configuration import config, from_dict, to_dict
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import Category, Id, Number, Schema, build_fields
 from tfrs_twotower.towers import MLP, Dropout, Tower, build_encoder

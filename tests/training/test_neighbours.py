@@ -12,7 +12,7 @@ from scipy import sparse
 from tests import toy
 from tfrs_twotower import columns as c
 from tfrs_twotower import runs
-from tfrs_twotower.config import override
+from tfrs_twotower.configuration import override
 from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.evaluation import EASE
 from tfrs_twotower.exporting import Retriever, Similarity, manifest

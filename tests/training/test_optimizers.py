@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_twotower.config import from_dict, override, to_dict
+from tfrs_twotower.configuration import from_dict, override, to_dict
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.training.optimizers import (
     LazyAdam,

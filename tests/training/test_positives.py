@@ -9,7 +9,7 @@ import tensorflow as tf
 import toy
 
 from tfrs_twotower.assembly import assemble
-from tfrs_twotower.config import from_dict, override, to_dict
+from tfrs_twotower.configuration import from_dict, override, to_dict
 from tfrs_twotower.data import Columns, Frames, ingest
 from tfrs_twotower.errors import ConfigError, DataError
 from tfrs_twotower.features import Id, Schema, Sequence, infer_schema

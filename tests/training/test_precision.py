@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 import toy
 
-from tfrs_twotower.config import override
+from tfrs_twotower.configuration import override
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.towers import MLP

@@ -116,7 +116,7 @@ def test_known_positives_are_what_came_before(assembly):
 
 def test_a_history_beside_a_sequence_is_refused():
     log, _ = ingest(Frames(frame()))
-    with pytest.raises(ConfigError, match="Leave the History out"):
+    with pytest.raises(ConfigError, match="Leave that one out"):
         assemble(recipe(GRU4Rec(), (Sequence(length=8), History(length=4))), log)
 
 

@@ -9,7 +9,7 @@ import toy
 from tfrs_twotower import recipes
 from tfrs_twotower.assembly import assemble
 from tfrs_twotower.cli.main import main
-from tfrs_twotower.config import override
+from tfrs_twotower.configuration import override
 from tfrs_twotower.data import ingest, synthetic
 from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.tuning import Budget, Choice, Range, tune

@@ -6,7 +6,7 @@ import pytest
 import toy
 
 from tfrs_twotower import recipes
-from tfrs_twotower.config import override
+from tfrs_twotower.configuration import override
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.losses import FullSoftmax, SampledSoftmax
 from tfrs_twotower.sampling import InBatch, Uniform

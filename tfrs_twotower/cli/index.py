@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
     """Builds and prints the report as JSON."""
     directory = options.run_directory(args.run_directory)
     from tfrs_twotower.cli.training import dump
-    from tfrs_twotower.config import override
+    from tfrs_twotower.configuration import override
     from tfrs_twotower.recommender import Recommender
 
     recommender = Recommender.load(directory)

@@ -76,7 +76,7 @@ def read_as(source: "Files", args: argparse.Namespace) -> "Files":
     Raises:
       ConfigError: a condition or a separator cannot be read, or a value is not one of its kind.
     """
-    from tfrs_twotower.config import check_types
+    from tfrs_twotower.configuration import check_types
     from tfrs_twotower.data.conditions import read_condition
 
     said = {name: value for name, value in vars(args).items() if value is not None}

@@ -17,7 +17,7 @@ from tfrs_twotower.cli import options
 from tfrs_twotower.cli.headline import headline, sentence
 from tfrs_twotower.cli.inspect import print_field_weights
 from tfrs_twotower.cli.reading import given, newest_files, read_as
-from tfrs_twotower.config import override
+from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Files
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.evaluation import metric_table, plot_deciles, slice_table, view_table, write_per_query

@@ -101,7 +101,7 @@ def source_of(args: argparse.Namespace, recipe: "Recipe") -> tuple["Source | Non
 
     The source is None without new files.
     """
-    from tfrs_twotower.config import override
+    from tfrs_twotower.configuration import override
     from tfrs_twotower.data import TFRecords
 
     for assignment in args.overrides:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.coldstart.rules import MOMENTS, ByColumn, ByList, RuleItem, RuleQuery
-from tfrs_twotower.config import to_dict
+from tfrs_twotower.configuration import to_dict
 from tfrs_twotower.exporting import Retriever, export
 from tfrs_twotower.exporting.parity import odd
 from tfrs_twotower.features import Category, Id, MultiValue, Number, Schema, Time, key_dtype, to_tensor

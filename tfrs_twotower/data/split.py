@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from tfrs_twotower.config import config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.data.queries import Queries, QueryBuilder, distinct
 from tfrs_twotower.data.ragged import Ragged

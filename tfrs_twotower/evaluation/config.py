@@ -1,6 +1,6 @@
 """The settings of an evaluation."""
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.configuration import at_least, config
 from tfrs_twotower.errors import ConfigError, invalid
 
 _LEAST = 20  # fewer replicates tell no 95% interval

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.configuration import at_least, config
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exploration.exposures import Exposures
 from tfrs_twotower.exploration.policies import EpsilonGreedy, Thompson

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tfrs_twotower.config import above_zero, config
+from tfrs_twotower.configuration import above_zero, config
 from tfrs_twotower.errors import ConfigError, invalid
 
 

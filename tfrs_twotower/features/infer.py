@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.config import config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.features.kinds import (
     Augmented,

@@ -5,7 +5,7 @@ import typing
 from typing import Literal
 
 from tfrs_twotower import columns as names
-from tfrs_twotower.config import Layered, config
+from tfrs_twotower.configuration import Layered, config
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 
 

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from tfrs_twotower import columns as names
-from tfrs_twotower.config import above_zero, config
+from tfrs_twotower.configuration import above_zero, config
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features.kinds import Feature
 

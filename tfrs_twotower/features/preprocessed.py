@@ -3,7 +3,7 @@
 from typing import Any
 
 from tfrs_twotower import columns as names
-from tfrs_twotower.config import config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features.kinds import Feature
 

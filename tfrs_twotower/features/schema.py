@@ -18,7 +18,7 @@
 from collections.abc import Iterable
 
 from tfrs_twotower import columns as names
-from tfrs_twotower.config import config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.features.kinds import Feature, Id
 from tfrs_twotower.features.past import PastFeature

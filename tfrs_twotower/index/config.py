@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.configuration import at_least, config
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 
 _KINDS = ("auto", "exact", "scann", "ivf")

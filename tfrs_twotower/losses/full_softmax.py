@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.configuration import at_least, config
 from tfrs_twotower.losses.loss import Loss
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfrs_twotower.config import above_zero, config
+from tfrs_twotower.configuration import above_zero, config
 from tfrs_twotower.losses.loss import Loss
 from tfrs_twotower.losses.reduction import mean_where, positive_and_negatives, weighted_mean
 

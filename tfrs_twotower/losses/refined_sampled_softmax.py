@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.config import config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.losses.loss import Loss
 from tfrs_twotower.losses.reduction import positive_and_negatives, weighted_mean

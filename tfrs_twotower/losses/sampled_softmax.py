@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfrs_twotower.config import config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.losses.loss import Loss
 from tfrs_twotower.losses.reduction import own_columns, weighted_mean
 

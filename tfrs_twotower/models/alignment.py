@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_twotower.columns import ITEM_ID
-from tfrs_twotower.config import at_least, config, layer_of
+from tfrs_twotower.configuration import at_least, config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import Field, Id, Vector, derive_seed
 from tfrs_twotower.losses import sampled_softmax

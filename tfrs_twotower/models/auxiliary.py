@@ -1,6 +1,6 @@
 """Losses beside the retrieval loss."""
 
-from tfrs_twotower.config import Layered
+from tfrs_twotower.configuration import Layered
 
 
 class AuxiliaryLoss(Layered):

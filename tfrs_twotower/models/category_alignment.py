@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower.config import config, layer_of
+from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.features import Category, MultiValue
 from tfrs_twotower.models import replicas

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower.config import at_least, config, layer_of
+from tfrs_twotower.configuration import at_least, config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import SequenceField, derive_seed
 from tfrs_twotower.losses import distillation, sampled_softmax

@@ -28,6 +28,7 @@ class EnsembleObjective(tf.keras.layers.Layer):
         super().__init__(name="objective")
         self._autocast = False  # scores are float32 under mixed precision too
         self.members, self._tower = list(members), candidate_tower
+        self.catalogue, self.items = self.members[0].catalogue, self.members[0].items  # for auxiliary losses
         self.temperature = _MeanTemperature([member.temperature for member in members], weights)
 
     def call(

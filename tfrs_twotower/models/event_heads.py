@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower.config import above_zero, config, layer_of
+from tfrs_twotower.configuration import above_zero, config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import fingerprints
 from tfrs_twotower.models.auxiliary import AuxiliaryLoss

@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower.config import config, layer_of
+from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import Augmented
 from tfrs_twotower.losses.reduction import weighted_mean

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.configuration import at_least, config
 from tfrs_twotower.errors import ConfigError, invalid
 
 

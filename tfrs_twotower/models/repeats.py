@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.configuration import at_least, config
 from tfrs_twotower.errors import ConfigError, invalid
 
 NONE = np.iinfo(np.int64).max  # the code of no item: it stands behind all others

@@ -144,6 +144,7 @@ class Retrieval(tfrs.tasks.Retrieval):
             )
             positive = tf.zeros_like(positive)
         if own_embeddings is not None:
+            _require(candidate_ids, "`own_embeddings` are given", "give no `own_embeddings`")
             own = self._scores(queries, tf.cast(own_embeddings, tf.float32))
             hidden = _own_hidden(
                 own_ids, candidate_ids[:batch_size], known_positives  # type: ignore[index]  # goes with `own_ids`

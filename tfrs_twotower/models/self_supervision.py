@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.config import at_least, config, layer_of
+from tfrs_twotower.configuration import at_least, config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import Field, derive_seed
 from tfrs_twotower.losses import sampled_softmax

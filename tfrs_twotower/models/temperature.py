@@ -4,7 +4,7 @@ import math
 
 import tensorflow as tf
 
-from tfrs_twotower.config import above_zero, at_least, config
+from tfrs_twotower.configuration import above_zero, at_least, config
 from tfrs_twotower.errors import ConfigError, invalid
 
 

@@ -5,7 +5,7 @@ import json
 import pkgutil
 from typing import TYPE_CHECKING
 
-from tfrs_twotower.config import from_dict
+from tfrs_twotower.configuration import from_dict
 from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.modules import own_module
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from tfrs_twotower.config import at_least, config, layer_of
+from tfrs_twotower.configuration import at_least, config, layer_of
 from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.features import Field, SequenceField
 from tfrs_twotower.rerankers.reranker import Reranker, RerankerConfig, check_settings

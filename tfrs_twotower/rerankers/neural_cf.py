@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tfrs_twotower.config import config, layer_of
+from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.rerankers.reranker import Reranker, RerankerConfig, check_settings
 from tfrs_twotower.towers import EnsembleTower, Tower
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tfrs_twotower.config import Layered, above_zero, at_least
+from tfrs_twotower.configuration import Layered, above_zero, at_least
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.towers import MLP

@@ -1,6 +1,6 @@
 """Which estimate of the sampling probability p(c) corrects the scores."""
 
-from tfrs_twotower.config import config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import ConfigError, invalid
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.configuration import at_least, config
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.sampling.draws import Draws
 from tfrs_twotower.sampling.logq import NoCorrection, StaticCorrection

@@ -7,7 +7,7 @@ import time
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from tfrs_twotower.config import config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.serving.errors import DeadlineExceeded, Overloaded, Unavailable
 from tfrs_twotower.serving.metrics import Metrics

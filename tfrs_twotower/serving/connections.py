@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from tfrs_twotower import extras
-from tfrs_twotower.config import config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.serving.metrics import Metrics
 

@@ -13,7 +13,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import extras
-from tfrs_twotower.config import from_dict
+from tfrs_twotower.configuration import from_dict
 from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.exporting import items, user_deltas
 from tfrs_twotower.exporting.integrity import SAVED_MODEL

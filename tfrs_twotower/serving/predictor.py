@@ -7,7 +7,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from tfrs_twotower import columns
-from tfrs_twotower.config import config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import invalid
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, ServingError
 from tfrs_twotower.serving.features import Features

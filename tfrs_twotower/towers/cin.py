@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfrs_twotower.config import at_least, config, layer_of
+from tfrs_twotower.configuration import at_least, config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.towers.encoder import Encoder

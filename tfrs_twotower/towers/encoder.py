@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from tfrs_twotower.config import Layered
+from tfrs_twotower.configuration import Layered
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.towers.vector_encoder import VectorEncoder
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfrs_twotower.config import config, layer_of
+from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.towers.encoder import Encoder
 from tfrs_twotower.towers.vector_encoder import VectorEncoder

@@ -5,7 +5,7 @@ from typing import Literal
 
 import tensorflow as tf
 
-from tfrs_twotower.config import config, layer_of
+from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.towers.dropout import Dropout

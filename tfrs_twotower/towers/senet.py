@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower.config import at_least, config, layer_of
+from tfrs_twotower.configuration import at_least, config, layer_of
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.towers.encoder import Encoder, build_encoder
 from tfrs_twotower.towers.mlp import MLP

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.configuration import at_least, config
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.training.optimizers import LazyAdamConfig, RowWiseAdagradConfig
 from tfrs_twotower.training.positives import EventWeights, Resampling

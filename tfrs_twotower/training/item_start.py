@@ -4,7 +4,7 @@ import numpy as np
 import scipy.sparse
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.config import at_least, config
+from tfrs_twotower.configuration import at_least, config
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import IdField, PastField, derive_seed
 from tfrs_twotower.models import TwoTowerModel

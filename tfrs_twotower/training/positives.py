@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.config import above_zero, config
+from tfrs_twotower.configuration import above_zero, config
 from tfrs_twotower.data import InteractionLog
 from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
 from tfrs_twotower.features import derive_seed

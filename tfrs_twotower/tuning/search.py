@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfrs_twotower import runs
 from tfrs_twotower.assembly import assemble, completed
-from tfrs_twotower.config import at_least, config, override, to_dict
+from tfrs_twotower.configuration import at_least, config, override, to_dict
 from tfrs_twotower.data import InteractionLog
 from tfrs_twotower.errors import ConfigError, TrainingError, invalid
 from tfrs_twotower.extras import require

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from tfrs_twotower.config import config, override, to_dict
+from tfrs_twotower.configuration import config, override, to_dict
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import History, Sequence
 from tfrs_twotower.losses import FullSoftmax, SampledSoftmax

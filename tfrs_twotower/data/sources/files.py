@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 
 from tfrs_twotower.columns import ITEM_ID, TIMESTAMP, USER_ID
-from tfrs_twotower.config import config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.data import values
 from tfrs_twotower.data.conditions import check_conditions, columns_of, rows_of
 from tfrs_twotower.data.source import (

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
-from tfrs_twotower.config import config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.data.source import PART, Source, bad_lines, notes_of, with_said
 from tfrs_twotower.errors import ConfigError, invalid
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower.columns import ITEM_ID
-from tfrs_twotower.config import config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.data.source import Columns, Source
 from tfrs_twotower.data.sources import movielens_wheel
 from tfrs_twotower.data.sources.tfds import Tfds, is_prepared, load_builder, prepare

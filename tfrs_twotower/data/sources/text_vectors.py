@@ -10,13 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower.columns import ITEM_ID
-from tfrs_twotower.config import config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.data.source import Source
-from tfrs_twotower.data.sources.files import Files
-from tfrs_twotower.data.sources.joined import Joined
-from tfrs_twotower.data.sources.movielens import MovieLens
-from tfrs_twotower.data.sources.tfds import Tfds
-from tfrs_twotower.data.sources.tfrecord import TFRecords
 from tfrs_twotower.errors import DataError, nearest
 from tfrs_twotower.extras import require
 
@@ -36,7 +31,7 @@ class TextVectors(Source):
       into: the new column's name.
     """
 
-    source: MovieLens | Files | Tfds | TFRecords | Joined
+    source: Source
     columns: tuple[str, ...] = ("title",)
     into: str = "text_vector"
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
-from tfrs_twotower.config import config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.data.source import Columns, Source, canonical, check_columns, entity_table
 from tfrs_twotower.data.sources.tensors import to_arrow
 from tfrs_twotower.errors import DataError

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tfrs_twotower.columns import ITEM_ID, LABEL, TIMESTAMP, USER_ID, WEIGHT
-from tfrs_twotower.config import config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.data.source import FILE, Source, reading
 from tfrs_twotower.data.sources.tensors import to_arrow

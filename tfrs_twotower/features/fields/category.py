@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfrs_twotower.config import layer_of
+from tfrs_twotower.configuration import layer_of
 from tfrs_twotower.features.fields.field import RowField
 from tfrs_twotower.features.fields.keys import Keys
 from tfrs_twotower.features.kinds import Category

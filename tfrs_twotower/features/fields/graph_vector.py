@@ -8,7 +8,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower.columns import TAKEN_BY
-from tfrs_twotower.config import layer_of
+from tfrs_twotower.configuration import layer_of
 from tfrs_twotower.features.fields.field import Field
 from tfrs_twotower.features.fields.keys import Keys
 from tfrs_twotower.features.graph import aligned, item_vectors

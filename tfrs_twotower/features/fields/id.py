@@ -8,7 +8,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower.columns import USER_ID
-from tfrs_twotower.config import layer_of
+from tfrs_twotower.configuration import layer_of
 from tfrs_twotower.features.fields.field import Field, RowField
 from tfrs_twotower.features.fields.keys import Keys
 from tfrs_twotower.features.kinds import Augmented, Id

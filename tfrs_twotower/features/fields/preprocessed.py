@@ -8,7 +8,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower.columns import HISTORY_ITEM_ID, HISTORY_TIMESTAMP, MISSING_INT_ID, TIMESTAMP
-from tfrs_twotower.config import layer_of
+from tfrs_twotower.configuration import layer_of
 from tfrs_twotower.data.values import is_list
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features.fields.field import Field

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfrs_twotower.config import layer_of
+from tfrs_twotower.configuration import layer_of
 from tfrs_twotower.features.fields.past import PastField
 from tfrs_twotower.features.fields.pooling import gather_present
 from tfrs_twotower.features.past import Sequence

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfrs_twotower.config import layer_of
+from tfrs_twotower.configuration import layer_of
 from tfrs_twotower.features.fields.field import Field
 from tfrs_twotower.features.kinds import Time
 from tfrs_twotower.features.tensors import to_tensor

@@ -1,6 +1,6 @@
 """Optimizers and learning-rate schedules as configuration."""
 
-from tfrs_twotower.config import config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import ConfigError, invalid
 
 
