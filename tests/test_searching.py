@@ -1,12 +1,13 @@
 """How validation chooses the weights in the score: by values that are made up."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tfrs_twotower.evaluation import EvaluationConfig
-from tfrs_twotower.models import Neighbours, ScoreWeights
+from tfrs_twotower.models import Neighbours, Repeats, ScoreWeights
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.searching import Validation
 from tfrs_twotower.training import TrainingConfig
@@ -80,3 +81,11 @@ def test_a_query_that_was_dropped_does_not_count():
         return np.where(np.arange(QUERIES) < 50, np.nan, 0.3 + 0.1 * (weights.popularity == 0.0))
 
     assert chosen(ndcg, ndcg) == ScoreWeights(0.0, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("gain, weight, kept", [(0.05, 0.0, 8.0), (0.07, 0.0, 0.0), (0.05, 16.0, 16.0)])
+def test_a_weight_of_repeats_falls_only_for_three_per_cent(gain, weight, kept):
+    """NDCG alone moves, so its gain is halved; it is relative to 0.3 at the first choice."""
+    made = MadeUp(lambda weights: np.full(QUERIES, 0.3 * (1 + gain * (weights.repeats == weight))))
+    made.recipe.model = dataclasses.replace(made.recipe.model, repeats=Repeats(weights=(0.0, 8.0, 16.0)))
+    assert next(iter(Validation(made).by_weights())).repeats == kept
