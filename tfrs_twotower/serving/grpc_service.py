@@ -25,6 +25,7 @@ from tfrs_twotower import extras
 from tfrs_twotower.errors import nearest
 from tfrs_twotower.serving import status_protos, tensor_protos
 from tfrs_twotower.serving.admission import Admission, Lines
+from tfrs_twotower.serving.endpoints import Endpoint
 from tfrs_twotower.serving.errors import (
     RETRY_SECONDS,
     Cancelled,
@@ -37,7 +38,6 @@ from tfrs_twotower.serving.errors import (
 from tfrs_twotower.serving.guard import REQUEST_ID, request_id
 from tfrs_twotower.serving.metrics import Call, Metrics
 from tfrs_twotower.serving.model import Signature
-from tfrs_twotower.serving.posts import Post
 from tfrs_twotower.serving.predictor import Predictor
 from tfrs_twotower.serving.repository import Repository
 
@@ -62,20 +62,21 @@ _log = logging.getLogger(__name__)
 
 
 def add_services(
-    server: Server, predictor: Predictor, posts: Mapping[str, Post], name: str, metrics: Metrics, lines: Lines
+    server: Server, predictor: Predictor, endpoints: Mapping[str, Endpoint], name: str, metrics: Metrics, lines: Lines
 ) -> None:
     """Adds the services of one model to a `grpc.Server`.
 
     Args:
       server: the `grpc.Server`.
       predictor: a `Predictor`.
-      posts: {name in `METHODS`: `Post`}.
+      endpoints: {name in `METHODS`: `Endpoint`}.
       name: the model's name.
       metrics: a `Metrics`.
       lines: `Lines`, in which requests wait for their turn.
     """
     calls = _Calls(name, metrics)
-    server.add_generic_rpc_handlers(tuple(_service(*METHODS[what], post, calls) for what, post in posts.items()))
+    services = (_service(*METHODS[what], endpoint, calls) for what, endpoint in endpoints.items())
+    server.add_generic_rpc_handlers(tuple(services))
     prediction_service.add_PredictionServiceServicer_to_server(
         PredictionService(predictor, calls, lines.predictions), server
     )
@@ -218,13 +219,13 @@ class ModelService:
         return status_protos.status_response(self._repository, self._calls.version(request))
 
 
-def _service(service: str, method: str, post: Post, calls: _Calls) -> GenericRpcHandler:
+def _service(service: str, method: str, endpoint: Endpoint, calls: _Calls) -> GenericRpcHandler:
     def handle(request: bytes, call: Call) -> struct_pb2.Struct:
         try:
             fields = json_format.MessageToDict(struct_pb2.Struct.FromString(request))
         except (DecodeError, ValueError) as error:  # ValueError: a number that JSON has no word for
             raise InvalidArgument(f"The request must be a google.protobuf.Struct of finite numbers: {error}") from error
-        found = post.answer(fields)
+        found = endpoint.answer(fields)
         call.version = found.get("model_version")
         answer = struct_pb2.Struct()
         answer.update(found)
@@ -232,7 +233,7 @@ def _service(service: str, method: str, post: Post, calls: _Calls) -> GenericRpc
 
     return grpc.method_handlers_generic_handler(service, {
         method: grpc.unary_unary_rpc_method_handler(
-            lambda request, context: calls.answer(method, handle, request, context, post.line),
+            lambda request, context: calls.answer(method, handle, request, context, endpoint.line),
             response_serializer=struct_pb2.Struct.SerializeToString,
         )
     })

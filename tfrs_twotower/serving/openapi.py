@@ -50,12 +50,13 @@ _SCHEMAS = {
 }
 
 
-def document(name: str, posts: Iterable[str] = ()) -> dict[str, Any]:
+def document(name: str, endpoints: Iterable[str] = ()) -> dict[str, Any]:
     """The document of a server of one model, JSON-ready.
 
     Args:
       name: the model's.
-      posts: what stands after /v1/ of further requests, such as "recommend": objects, of which their errors say more.
+      endpoints: what stands after /v1/ of further requests, such as "recommend": objects, of which their errors say
+        more.
     """
     model = f"/v1/models/{name}"
     version = {"name": "version", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
@@ -70,7 +71,7 @@ def document(name: str, posts: Iterable[str] = ()) -> dict[str, Any]:
     }
     paths.update({
         f"/v1/{what}": {"post": _operation(f"One request of {what}", "Object", "Object")}
-        for what in posts if what != "events"
+        for what in endpoints if what != "events"
     })
     for path in (f"{model}:predict", model, f"{model}/metadata"):
         method, operation = next(iter(paths[path].items()))

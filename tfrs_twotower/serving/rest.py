@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from tfrs_twotower import extras
 from tfrs_twotower.serving import json_tensors, openapi, status_protos
 from tfrs_twotower.serving.admission import Admission, Lines
+from tfrs_twotower.serving.endpoints import Endpoint
 from tfrs_twotower.serving.errors import (
     RETRY_SECONDS,
     Cancelled,
@@ -25,7 +26,6 @@ from tfrs_twotower.serving.errors import (
     Unimplemented,
 )
 from tfrs_twotower.serving.metrics import Call, Metrics
-from tfrs_twotower.serving.posts import Post
 from tfrs_twotower.serving.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Rest:
 
     Args:
       predictor: a `Predictor`.
-      posts: {what stands after /v1/: `Post`}.
+      endpoints: {what stands after /v1/: `Endpoint`}.
       name: the model's name.
       metrics: a `Metrics`.
       ready: asked by /readyz.
@@ -61,7 +61,7 @@ class Rest:
     def __init__(
         self,
         predictor: Predictor,
-        posts: Mapping[str, Post],
+        endpoints: Mapping[str, Endpoint],
         name: str,
         metrics: Metrics,
         ready: Callable[[], bool],
@@ -69,7 +69,7 @@ class Rest:
         body_seconds: float,
     ) -> None:
         self._predictor = predictor
-        self._posts = posts
+        self._endpoints = endpoints
         self._name = name
         self._metrics = metrics
         self._ready = ready
@@ -89,8 +89,8 @@ class Rest:
                 routing.Route(base + "/metadata", self._metadata),
                 routing.Route(base, self._status),
             ]
-        for what, post in self._posts.items():
-            routes.append(routing.Route(f"/v1/{what}", self._poster(what, post), methods=["POST"]))
+        for what, endpoint in self._endpoints.items():
+            routes.append(routing.Route(f"/v1/{what}", self._handler(what, endpoint), methods=["POST"]))
         routes += [routing.Route(path, self._scrape) for path in _METRICS_PATHS]
         routes.append(routing.Route("/openapi.json", self._openapi))
         routes += [routing.Route("/healthz", self._healthz), routing.Route("/readyz", self._readyz)]
@@ -120,14 +120,14 @@ class Rest:
             outputs = self._predictor.run(model, signature, inputs)
         return responses.Response(json_tensors.encode(outputs, by_row), media_type="application/json")
 
-    def _poster(self, what: str, post: Post) -> Callable[[Request], Awaitable[Response]]:
+    def _handler(self, what: str, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         def answer(request: Request, body: bytes, call: Call) -> Response:
-            found = post.answer(json_tensors.parse(body))
+            found = endpoint.answer(json_tensors.parse(body))
             call.version = found.get("model_version")
             return responses.JSONResponse(found)
 
         async def handle(request: Request) -> Response:
-            return await self._work(request, f"rest:{what}", post.line, answer)
+            return await self._work(request, f"rest:{what}", endpoint.line, answer)
 
         return handle
 
@@ -178,7 +178,7 @@ class Rest:
         return responses.JSONResponse({"model_spec": spec, "metadata": body})
 
     async def _openapi(self, request: Request) -> Response:
-        return responses.JSONResponse(openapi.document(self._name, self._posts))
+        return responses.JSONResponse(openapi.document(self._name, self._endpoints))
 
     async def _scrape(self, request: Request) -> Response:
         text, content_type = self._metrics.text()

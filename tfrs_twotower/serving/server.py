@@ -21,6 +21,7 @@ from tfrs_twotower.serving.admission import Admission, Lines, Load
 from tfrs_twotower.serving.cached_tower import CachedTower
 from tfrs_twotower.serving.connections import Connections, Protocol
 from tfrs_twotower.serving.current_items import ItemChanges
+from tfrs_twotower.serving.endpoints import make_endpoints
 from tfrs_twotower.serving.errors import CannotServe
 from tfrs_twotower.serving.features import Features
 from tfrs_twotower.serving.fresh_answers import FreshAnswers
@@ -28,10 +29,9 @@ from tfrs_twotower.serving.grpc_service import add_services
 from tfrs_twotower.serving.guard import GrpcGuard, Guard
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import LoadedModel, Signature, call
-from tfrs_twotower.serving.patience import Patience
-from tfrs_twotower.serving.posts import make_posts
 from tfrs_twotower.serving.predictor import Limits, Predictor
 from tfrs_twotower.serving.repository import Repository
+from tfrs_twotower.serving.request_timeout import RequestTimeout
 from tfrs_twotower.serving.rest import Rest
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Server:
         self._lines = Lines(
             Admission(load, "predictions", self.metrics), Admission(event_load, "events", self.metrics)
         )
-        self._posts = make_posts(self.predictor, self._lines, self.metrics, stores, fresh, channels)
+        self._endpoints = make_endpoints(self.predictor, self._lines, self.metrics, stores, fresh, channels)
         self._drain_seconds = drain_seconds
         self._access = access
         self._connections = connections
@@ -144,7 +144,7 @@ class Server:
         self._bind()
         self.repository.start()
         self.name = self.name or self._manifest_name()
-        add_services(self._grpc, self.predictor, self._posts, self.name, self.metrics, self._lines)
+        add_services(self._grpc, self.predictor, self._endpoints, self.name, self.metrics, self._lines)
         self._grpc.start()
         self._rest = self._http_server()
         self._rest_thread = threading.Thread(target=self._rest.run, args=([self._socket],), name="rest")
@@ -172,7 +172,7 @@ class Server:
         self._rest.should_exit = True
         self._rest_thread.join()
         grpc_stopped.wait()
-        self._patience.close()
+        self._request_timeout.close()
         self.repository.close()
         return left
 
@@ -194,11 +194,11 @@ class Server:
         # Connections inherit it. asyncio does not set it on them here, and an answer would wait 40 ms.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rest_port = self._socket.getsockname()[1]
-        self._patience = Patience(self._connections.seconds, self.metrics)
+        self._request_timeout = RequestTimeout(self._connections.seconds, self.metrics)
         self._grpc = grpc.server(
             futures.ThreadPoolExecutor(self._grpc_threads(), "grpc"),
             maximum_concurrent_rpcs=self._connections.most,
-            interceptors=[self._patience, *([GrpcGuard(self._keys, self.metrics)] if self._keys else [])],
+            interceptors=[self._request_timeout, *([GrpcGuard(self._keys, self.metrics)] if self._keys else [])],
             options=[
                 ("grpc.max_receive_message_length", self.predictor.limits.max_body_bytes),
                 ("grpc.max_send_message_length", -1),  # answers are bounded by the limits on rows and k
@@ -212,12 +212,12 @@ class Server:
             self.grpc_port = add(address, *filter(None, [credentials]))
         except RuntimeError as error:  # as when `rest_port` is the same
             self._socket.close()
-            self._patience.close()
+            self._request_timeout.close()
             raise self._refused("grpc_port", self.grpc_port, str(error)) from error
 
     def _warm(self, model: LoadedModel) -> None:
-        for post in self._posts.values():
-            post.warm(model)
+        for endpoint in self._endpoints.values():
+            endpoint.warm(model)
 
     def _timed(
         self, model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]
@@ -269,7 +269,7 @@ class Server:
 
     def _http_server(self) -> "HttpServer":
         rest = Rest(
-            self.predictor, self._posts, self.name, self.metrics, self.ready, self._lines, self._connections.seconds
+            self.predictor, self._endpoints, self.name, self.metrics, self.ready, self._lines, self._connections.seconds
         )
         settings = uvicorn.Config(
             Guard(rest.app(), self._keys, self.metrics),

@@ -19,9 +19,9 @@ from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel
 from tfrs_twotower.serving.numeric_ids import as_number
 from tfrs_twotower.serving.predictor import Predictor
-from tfrs_twotower.serving.recommend import strangers
-from tfrs_twotower.serving.recommend.asked import Asked, read_asked
+from tfrs_twotower.serving.recommend import unknown_users
 from tfrs_twotower.serving.recommend.builtin import FRESH, I2I, POPULAR, U2I, Newest, Popular, Similar, Towers
+from tfrs_twotower.serving.recommend.request import RecommendRequest, read_request
 from tfrs_twotower.serving.recommend.selection import Selection
 from tfrs_twotower.serving.seen import leaves_out
 
@@ -58,7 +58,7 @@ class Recommendations:
         """The items for one user.
 
         Args:
-          request: a dict, as `Asked` says.
+          request: a dict, as `RecommendRequest` says.
 
         Returns:
           {"model_version": …, "items": [{"item_id", "score", "channel"}, …]}, k of them while so many may be in the
@@ -70,7 +70,7 @@ class Recommendations:
           Unimplemented: the version is no export of this package.
           Unavailable: nothing is loaded.
         """
-        asked = read_asked(request, self._predictor.limits)
+        asked = read_request(request, self._predictor.limits)
         try:
             quotas = places(asked.channels, asked.k, self._names, U2I)
         except DataError as error:
@@ -102,10 +102,10 @@ class Recommendations:
             attributes.any_of(name, ())
 
     def _answer(
-        self, model: LoadedModel, asked: Asked, quotas: Mapping[str, int], tensors: dict[str, tf.Tensor]
+        self, model: LoadedModel, asked: RecommendRequest, quotas: Mapping[str, int], tensors: dict[str, tf.Tensor]
     ) -> list[tuple[str, str | int, float]]:
         seen = self._seen(model, asked, tensors)
-        known = not strangers.is_stranger(model, tensors, bool(asked.features) or bool(seen))
+        known = not unknown_users.is_unknown_user(model, tensors, bool(asked.features) or bool(seen))
         items = current_items(model, self._changes)
         excluded = _as_ids(asked.exclude_ids, model.catalogue.id_type, c.EXCLUDE_IDS)
         left_out = leaves_out(model) if asked.exclude_seen is None else asked.exclude_seen
@@ -151,7 +151,7 @@ class Recommendations:
         vectors = items.vectors([item for item, _ in pool])
         return [pool[at] for at in mmr(vectors, n, diversity, items.vectors(list(taken)) if taken else None)]
 
-    def _query(self, model: LoadedModel, asked: Asked) -> dict[str, tf.Tensor]:
+    def _query(self, model: LoadedModel, asked: RecommendRequest) -> dict[str, tf.Tensor]:
         """{feature: tensor of one row} of `serving_default`, with what the store has."""
         signature = self._predictor.signature(model, DEFAULT_SIGNATURE)
         for name in asked.features:
@@ -163,12 +163,12 @@ class Recommendations:
             features[c.EXCLUDE_IDS] = [[]]  # each search of the request says itself what it leaves out
         if c.USER_ID in signature.inputs:
             dtype = signature.inputs[c.USER_ID].dtype
-            user = [strangers.nobody(dtype)] if asked.user_id is None else [asked.user_id]
+            user = [unknown_users.missing_id(dtype)] if asked.user_id is None else [asked.user_id]
             features[c.USER_ID] = _as_ids(user, str if dtype == tf.string else int, c.USER_ID)
         inputs, _ = json_tensors.decode({json_tensors.INPUTS: features}, signature)
         return dict(self._predictor.prepare(model, signature, inputs))
 
-    def _seen(self, model: LoadedModel, asked: Asked, tensors: Mapping[str, tf.Tensor]) -> list[str | int]:
+    def _seen(self, model: LoadedModel, asked: RecommendRequest, tensors: Mapping[str, tf.Tensor]) -> list[str | int]:
         """Ids of the items that the user took, newest first, each once: the request's, then all that the store has."""
         found = []
         if c.HISTORY_ITEM_ID in asked.features:

@@ -21,7 +21,7 @@ grpc = extras.require("grpc")
 _LOOKS = 4  # at the open calls in the time that one has
 
 
-class Patience(grpc.ServerInterceptor):  # type: ignore[name-defined]
+class RequestTimeout(grpc.ServerInterceptor):  # type: ignore[name-defined]
     """Cancels calls whose request is not whole in time, and refuses bytes that are none (gRPC itself would call them
     our fault, with a traceback in the log for each). Put it before other interceptors.
 

@@ -13,7 +13,7 @@ from tfrs_twotower.serving.predictor import Limits
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class RecommendRequest:
     """What a request asks for. The names are those of its JSON.
 
     Attributes:
@@ -44,11 +44,11 @@ class Asked:
 
 _MOST = 2**63
 _LARGEST = 1e30  # a float32 holds it, and no NaN is below it
-_NAMES = [field.name for field in dataclasses.fields(Asked)]
+_NAMES = [field.name for field in dataclasses.fields(RecommendRequest)]
 
 
-def read_asked(request: Mapping[str, Any], limits: Limits) -> Asked:
-    """The `Asked` of a parsed request.
+def read_request(request: Mapping[str, Any], limits: Limits) -> RecommendRequest:
+    """The `RecommendRequest` of a parsed request.
 
     Raises:
       InvalidArgument: an unknown name, or a value of the wrong type or out of range.
@@ -58,7 +58,7 @@ def read_asked(request: Mapping[str, Any], limits: Limits) -> Asked:
         if name not in _NAMES:
             raise InvalidArgument(f"The request has no `{str(name)[:40]}`." + nearest(name, _NAMES))
     given = {name: whole(value) for name, value in request.items()}
-    asked = Asked(**given)
+    asked = RecommendRequest(**given)
     _expect("user_id", asked.user_id is None or _is_id(asked.user_id), "be text or a whole number", asked.user_id)
     _expect(c.K, _is_whole(asked.k) and 1 <= asked.k <= limits.max_k,
             f"be a whole number from 1 to {limits.max_k}", asked.k)
@@ -75,7 +75,7 @@ def read_asked(request: Mapping[str, Any], limits: Limits) -> Asked:
     return asked
 
 
-def _check_lists(asked: Asked, most: int) -> None:
+def _check_lists(asked: RecommendRequest, most: int) -> None:
     lists: dict[str, Sized] = {c.EXCLUDE_IDS: asked.exclude_ids}
     for name, rules in (("features", asked.features), ("allow", asked.allow), ("deny", asked.deny)):
         lists[name] = rules  # how many there are counts too

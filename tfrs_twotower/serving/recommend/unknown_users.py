@@ -12,7 +12,7 @@ _EMBED = "embed_query"
 _TOLERANCE = 1e-6
 
 
-def is_stranger(model: LoadedModel, tensors: Mapping[str, tf.Tensor], said: bool) -> bool:
+def is_unknown_user(model: LoadedModel, tensors: Mapping[str, tf.Tensor], said: bool) -> bool:
     """Is nothing known of the user of a query? So it is where all of these hold:
 
     - the request carries no feature of the user, and the store no event;
@@ -33,12 +33,12 @@ def is_stranger(model: LoadedModel, tensors: Mapping[str, tf.Tensor], said: bool
         return True
     both = {name: tf.concat([tensor, tensor], axis=0) for name, tensor in features.items()}
     user = tensors[c.USER_ID]
-    both[c.USER_ID] = tf.concat([user, tf.constant([nobody(user.dtype)], user.dtype)], axis=0)
+    both[c.USER_ID] = tf.concat([user, tf.constant([missing_id(user.dtype)], user.dtype)], axis=0)
     with_id, without = model.signature(_EMBED)(both)[c.EMBEDDING].numpy()
     return bool(np.allclose(with_id, without, rtol=_TOLERANCE, atol=_TOLERANCE))
 
 
-def nobody(dtype: tf.DType) -> str | int:
+def missing_id(dtype: tf.DType) -> str | int:
     """The missing id."""
     return c.MISSING_STRING_ID if dtype == tf.string else c.MISSING_INT_ID
 

@@ -14,7 +14,7 @@ from tfrs_twotower.serving.predictor import Predictor
 from tfrs_twotower.serving.recommend import Recommendations
 
 
-class Post(NamedTuple):
+class Endpoint(NamedTuple):
     """What a POST, or a gRPC method, calls with the request as a dict, and the line that it waits in."""
 
     answer: Callable[[dict], dict]
@@ -22,21 +22,21 @@ class Post(NamedTuple):
     warm: Callable = lambda model: None  # called with each version before it answers
 
 
-def make_posts(
+def make_endpoints(
     predictor: Predictor,
     lines: Lines,
     metrics: Metrics,
     stores: Stores | None = None,
     changes: ItemChanges | None = None,
     channels: Iterable[Channel] = (),
-) -> dict[str, Post]:
-    """{what stands after /v1/: `Post`}. The arguments are those of `Server` and of its parts."""
+) -> dict[str, Endpoint]:
+    """{what stands after /v1/: `Endpoint`}. The arguments are those of `Server` and of its parts."""
     limits = predictor.limits
     recommendations = Recommendations(predictor, metrics, stores, changes, channels)
     # `Stores` are never false.
     events = EventRecorder(stores and stores.history, predictor.repository, limits, metrics)  # type: ignore[arg-type]
     return {
-        "events": Post(events.record, lines.events),
-        "items": Post(ItemRecorder(changes, limits, metrics).record, lines.events),
-        "recommend": Post(recommendations.recommend, lines.predictions, recommendations.warm),
+        "events": Endpoint(events.record, lines.events),
+        "items": Endpoint(ItemRecorder(changes, limits, metrics).record, lines.events),
+        "recommend": Endpoint(recommendations.recommend, lines.predictions, recommendations.warm),
     }
