@@ -57,7 +57,7 @@ def test_a_run_with_models_of_ones_own_is_loaded_from_its_files(guide):
     frames = {"interactions": guide["ratings"], "items": guide["movies"]}
     columns = tt.Columns(item_id="movie_title", context=("user_rating",))
     loaded = tt.load(trained.directory, **frames, columns=columns)
-    assert (trained.directory / "layers" / "query_preprocessed_user_id_timestamp.keras").is_file()
+    assert (trained.directory / "layers" / "query_preprocessed_user_id_and_timestamp.keras").is_file()
     assert loaded.recommend("42", k=3).equals(trained.recommend("42", k=3))
 
 

@@ -1,6 +1,7 @@
 """Classes of one's own, from a module outside the package, all the way from training to an answer."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import tensorflow as tf
 from tfrs_twotower import recipes
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.configuration import Layered, config, from_dict, to_dict
-from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.towers import Encoder, build_encoder
 
@@ -110,7 +111,7 @@ def test_the_encoder_the_losses_and_the_reranker_are_in_the_model(loaded):
 ])
 def test_a_module_that_is_not_there(name, message, capsys):
     assert main(["recommend", "runs/x", "1", "--import", name]) == 1
-    assert __import__("re").search(message, capsys.readouterr().err)
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_a_file_that_has_an_installed_modules_name(tmp_path, capsys):
@@ -119,10 +120,34 @@ def test_a_file_that_has_an_installed_modules_name(tmp_path, capsys):
     assert "has the name of another module" in capsys.readouterr().err
 
 
-def test_a_file_without_a_recipe(tmp_path, capsys):
-    Path(tmp_path / "empty_parts.py").write_text("x = 1\n")
-    assert main(["train", str(tmp_path / "empty_parts.py")]) == 1
-    assert "has no function `recipe`" in capsys.readouterr().err
+@pytest.mark.parametrize(("name", "code", "message"), [
+    ("empty_parts.py", "x = 1", "has no function `recipe`"),
+    ("other_parts.py", "def recipe(): return {'name': 'x'}", "must return a `Recipe`. Received"),
+    ("my.parts.py", "", "must be a file that Python can import.*Rename it"),
+])
+def test_a_file_that_holds_no_recipe(name, code, message, tmp_path, capsys):
+    (tmp_path / name).write_text(code + "\n")
+    assert main(["train", str(tmp_path / name)]) == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_class_that_was_changed_since_the_training_is_refused(run, monkeypatch):
+    """Its weights are not in the checkpoint: it would answer by random ones."""
+    init = own_parts.GatedLayer.__init__
+
+    def renamed(self, settings, seed=0):
+        init(self, settings, seed)
+        self._other_gate = self._gate
+        del self._gate
+
+    def call(self, embeddings, training=False):
+        values = tf.concat(embeddings, axis=-1)
+        return self._dense(values) * self._other_gate(values)
+
+    monkeypatch.setattr(own_parts.GatedLayer, "__init__", renamed)
+    monkeypatch.setattr(own_parts.GatedLayer, "call", call)
+    with pytest.raises(TrainingError, match="does not hold `model/.*encoder/_other_gate.*changed since"):
+        Recommender.load(run)
 
 
 def test_an_encoder_without_a_layer_says_what_it_lacks():

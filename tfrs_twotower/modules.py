@@ -20,6 +20,8 @@ def own_module(name: str) -> ModuleType:
     path = Path(name) if name.endswith(".py") else None
     if path and not path.is_file():
         raise ConfigError(invalid("module", "be a Python file or a module's name", name, "There is no such file."))
+    if path and not path.stem.isidentifier():
+        raise ConfigError(invalid("module", "be a file that Python can import", name, "Rename it: letters, digits, _."))
     folder = str(path.resolve().parent if path else Path.cwd())
     if folder not in sys.path:
         sys.path.append(folder)

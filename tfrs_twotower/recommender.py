@@ -111,14 +111,14 @@ class Recommender:
             print(self.ingest_report, flush=True)
         self._check_title(log)
         if not resumed and is_chief():
-            self.recipe = runs.keep_layers(self.recipe, self.directory)
+            self.recipe = runs.with_layers(self.recipe, self.directory, write=True)
         raced, folder = self.recipe.race is not None, self.directory / runs.CHECKPOINT
         if raced:
             self._keep_config(log, trained_until=0)  # so that a race that is stopped can go on
             self.recipe = race(self.recipe, log, self.directory, verbose)
         new = raced or not resumed
         a = begun(self.recipe, log, folder, new, self._parent)
-        said = chosen(self.recipe.evaluation, a.split.validation)[1]
+        said = chosen(self.recipe.evaluation, a.split.validation, log.timed)[1]
         if verbose and said:
             print(said, flush=True)
         self._log, self._assembly, self.recipe = log, a, a.recipe

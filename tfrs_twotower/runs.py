@@ -208,11 +208,11 @@ def check_passed(directory: str | Path, way_out: str) -> None:
         raise ConfigError(invalid("run", rule, str(directory), f"Refused: {reason} {way_out}"))
 
 
-def keep_layers(recipe: Recipe, directory: str | Path) -> Recipe:
-    """The recipe, whose Keras layers of one's own are files of the run from now on."""
-    folder = Path(directory) / LAYERS
-    schema = None if recipe.schema is None else with_layers_in(folder, recipe.schema)
-    return dataclasses.replace(recipe, schema=schema, derived=with_layers_in(folder, recipe.derived))
+def with_layers(recipe: Recipe, directory: str | Path, write: bool = False) -> Recipe:
+    """The recipe, whose Keras layers of one's own are files of the run; `write`: which are written."""
+    folder = Path(directory).resolve() / LAYERS
+    schema = None if recipe.schema is None else with_layers_in(folder, recipe.schema, write)
+    return dataclasses.replace(recipe, schema=schema, derived=with_layers_in(folder, recipe.derived, write))
 
 
 def write_config(directory: str | Path, config: RunConfig) -> None:
@@ -229,11 +229,11 @@ def read_config(directory: str | Path) -> RunConfig:
     path = Path(directory) / CONFIG
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        config = RunConfig(**{**data, "recipe": keep_layers(from_dict(data["recipe"]), directory)})  # it may have moved
+        config = RunConfig(**{**data, "recipe": from_dict(data["recipe"])})
         check_types(config)
-        return config
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read ({error}). Name a folder that `twotower train` wrote.") from error
+    return dataclasses.replace(config, recipe=with_layers(config.recipe, directory))  # the run may have moved
 
 
 def lineage(directory: str | Path) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
 """A Keras layer of one's own as a feature: what it reads, what it may be, and that a training gets a copy."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -122,7 +124,7 @@ class Both(layers.Layer):
 
 
 @pytest.mark.parametrize(("inputs", "layer", "message"), [
-    ("title", layers.StringLookup(vocabulary=["a"]), "floating.*int64.*End it with an Embedding"),
+    ("title", layers.StringLookup(vocabulary=["a"]), "vector of floats.*int64.*an Embedding"),
     ("price", layers.StringLookup(vocabulary=["a"]), "cannot be called with price: float32"),
     (("title", "price"), layers.Dense(3), "cannot be called with title: string, price: float32"),
 ])
@@ -133,6 +135,8 @@ def test_what_a_layer_cannot_be_is_said(inputs, layer, message):
 
 @pytest.mark.parametrize(("settings", "message"), [
     (((), layers.Dense(3)), "Preprocessed.inputs.*a column or more"),
+    (("title", len), "Preprocessed.layer.*a Keras layer or model"),
+    (("title", layers.StringLookup), "Preprocessed.layer.*a Keras layer or model"),
     (("title", 3), "Preprocessed.layer.*a Keras layer or model"),
     (("title", "model.h5"), "Preprocessed.layer.*.keras file"),
     (("title", layers.Dense(3), 0), "Preprocessed.length.*at least 1"),
@@ -144,7 +148,7 @@ def test_settings_are_checked(settings, message):
 
 
 def test_a_file_that_is_missing_or_of_an_unknown_class(tmp_path):
-    with pytest.raises(ConfigError, match="nowhere.keras cannot be read"):
+    with pytest.raises(ConfigError, match="There is no file .*nowhere.keras"):
         Preprocessed("title", str(tmp_path / "nowhere.keras")).build(0)
 
     class Unheard(layers.Layer):
@@ -153,6 +157,17 @@ def test_a_file_that_is_missing_or_of_an_unknown_class(tmp_path):
 
     with pytest.raises(ConfigError, match="cannot be read.*--import.*register_keras_serializable"):
         Preprocessed("title", Unheard()).build(0)
+    with pytest.raises(ConfigError, match="holds a Lambda layer.*Write a Layer class"):
+        Preprocessed("title", layers.Lambda(lambda x: x)).build(0)
+
+
+def test_a_run_misses_the_file_that_it_had(tmp_path):
+    schema = Schema(query=(Id("user_id"),), candidate=(Preprocessed("title", embedding()), Id("item_id")))
+    kept = with_layers_in(tmp_path / "run", schema)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert Path(with_layers_in(tmp_path / "moved", kept, write=False).candidate[0].layer).parent.name == "moved"
+    with pytest.raises(ConfigError, match="There is no file .*preprocessed_title.keras.*Copy it back"):
+        with_layers_in(tmp_path / "other", kept, write=False)
 
 
 def test_a_class_that_keras_cannot_describe():

@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.losses import FullSoftmax, TripletHinge
 from tfrs_twotower.models import LearnedTemperature, Retrieval
 from tfrs_twotower.sampling import NoCorrection, StaticCorrection, StreamingCorrection
 from tfrs_twotower.training.optimizers import LazyAdam
@@ -255,8 +256,24 @@ def test_sum_and_mean_differ_by_the_weights_alone():
     assert float(by_sum(QUERIES, CANDIDATES, weights)) == pytest.approx(
         float(theirs(QUERIES, CANDIDATES, weights)), rel=1e-6
     )
-    with pytest.raises(ConfigError, match='reduction.*"sum" or "mean".*reduction=\'total\''):
-        Retrieval(reduction="total")
+    column = by_sum(QUERIES, CANDIDATES, weights[:, tf.newaxis])  # a column of a tf.data batch
+    assert float(column) == pytest.approx(float(by_sum(QUERIES, CANDIDATES, weights)), rel=1e-6)
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"reduction": "total"}, 'reduction.*"sum" or "mean".*total'),
+    ({"loss": tf.keras.losses.CategoricalCrossentropy()}, "loss.*subclass of `Loss`"),
+    ({"loss": FullSoftmax()}, "loss.*sampled candidates.*FullSoftmax"),
+    ({"loss": TripletHinge}, "loss.*subclass of `Loss`"),
+])
+def test_what_the_task_cannot_be_is_said_at_once(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Retrieval(**settings)
+
+
+def test_a_temperature_may_be_any_number_or_none_as_in_tfrs():
+    for temperature, value in ((None, 1.0), (np.float32(0.5), 0.5), (2, 2.0)):
+        assert float(Retrieval(temperature=temperature).temperature.value()) == value
 
 
 def test_the_tutorials_model_is_as_good_with_this_task_in_its_place(shared_data):

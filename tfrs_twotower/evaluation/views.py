@@ -49,8 +49,14 @@ def viewed(queries: Queries, view: str) -> tuple[Ragged, Ragged | None]:
     return kept(queries.targets, ~seen), queries.seen
 
 
-def chosen(config: EvaluationConfig, queries: Queries) -> tuple[bool, str | None]:
-    """(`exclude_seen` of an `EvaluationConfig`, chosen by validation's `Queries` if None; a sentence about it)."""
+def chosen(config: EvaluationConfig, queries: Queries, timed: bool = True) -> tuple[bool, str | None]:
+    """(`exclude_seen` of an `EvaluationConfig`, chosen by validation's `Queries` if None; a sentence about it).
+
+    In a log without times, all events of a user with an item are on one side of the split: nothing is known of repeats.
+    """
+    if config.exclude_seen is None and not timed:
+        return True, ("Without times it is not known who comes back to an item: seen items are excluded. If people do, "
+                      "say evaluation.exclude_seen=false.")
     share = repeat_share(queries)
     found = f"{share:.1%} of the validation targets are items that the user had met before"
     if config.exclude_seen is None:

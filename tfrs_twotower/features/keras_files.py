@@ -62,9 +62,14 @@ def read_layer(path: str | Path) -> tf.keras.layers.Layer:
     Raises:
       ConfigError: the file is missing or broken, or a class of it cannot be imported.
     """
+    if not Path(path).is_file():
+        raise ConfigError(f"There is no file {path}, which holds a layer. Name another one, or copy it back.")
     try:
         kept = tf.keras.models.load_model(path, compile=False)
     except (OSError, TypeError, ValueError, ImportError) as error:
+        if "safe_mode" in str(error):
+            rule = f"{path} holds a Lambda layer, whose code is not read from files. Write a Layer class in its place."
+            raise ConfigError(rule) from error
         raise ConfigError(
             f"The layer in {path} cannot be read ({_first(error)}). A class of one's own is found by its module: "
             "name that by --import, in Python import it, or decorate the class with "
@@ -81,12 +86,13 @@ def copy_of(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
         return read_layer(path)
 
 
-def with_layers_in(folder: str | Path, features: _Sides) -> _Sides:
-    """A `Schema` or `Derived` whose layers are files of `folder`, which are written where they are not there.
+def with_layers_in(folder: str | Path, features: _Sides, write: bool = True) -> _Sides:
+    """A `Schema` or `Derived` whose layers are files of `folder`.
 
     Args:
       folder: is made for a layer.
       features: has `query` and `candidate`, tuples of features.
+      write: whether a file that is not there is written; else it is missed.
 
     Raises:
       ConfigError: a layer cannot be written, or its file is missing.
@@ -96,6 +102,8 @@ def with_layers_in(folder: str | Path, features: _Sides) -> _Sides:
         if not isinstance(feature, Preprocessed):
             return feature
         path, given = Path(folder) / f"{side}_{feature.name}.keras", feature.layer
+        if not path.exists() and not write:
+            raise ConfigError(f"There is no file {path}, which holds the layer of `{feature.name}`. Copy it back.")
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(given, str):

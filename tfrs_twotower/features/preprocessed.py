@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import tensorflow as tf
+
 from tfrs_twotower import columns as names
 from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import ConfigError, invalid
@@ -35,7 +37,8 @@ class Preprocessed(Feature):
         if names.HISTORY_TIMESTAMP in self.columns and not self.reads_past:
             rule, way_out = "name history_item_id too, whose times they are", "Name both."
             raise ConfigError(invalid("Preprocessed.inputs", rule, self.inputs, way_out))
-        if not callable(self.layer) and not (isinstance(self.layer, str) and self.layer.endswith(".keras")):
+        named = isinstance(self.layer, str) and self.layer.endswith(".keras")
+        if not named and not isinstance(self.layer, tf.keras.layers.Layer):
             rule = "be a Keras layer or model, or the path of a .keras file"
             raise ConfigError(invalid("Preprocessed.layer", rule, self.layer, "See docs/own_parts.md."))
 
@@ -45,7 +48,7 @@ class Preprocessed(Feature):
 
     @property
     def name(self) -> str:
-        return "preprocessed_" + "_".join(map(names.safe, self.columns))
+        return "preprocessed_" + "_and_".join(map(names.safe, self.columns))
 
     @property
     def reads_past(self) -> bool:

@@ -1,6 +1,7 @@
 """The retrieval task: a loss over sampled candidates, with one correction for sampling, and masks."""
 
 import functools
+import numbers
 from collections.abc import Sequence
 from typing import Literal
 
@@ -8,7 +9,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.losses import Loss, SampledSoftmax
+from tfrs_twotower.losses import FullSoftmax, Loss, SampledSoftmax
 from tfrs_twotower.models.temperature import (
     FixedTemperature,
     LearnedTemperature,
@@ -56,7 +57,7 @@ class Retrieval(tfrs.tasks.Retrieval):
           metrics: `tfrs.metrics.FactorizedTopK`, or a list of them.
           batch_metrics: Keras metrics of (labels [batch, candidates], corrected scores).
           loss_metrics: Keras metrics of the loss.
-          temperature: τ as a number, or `FixedTemperature`, `ScheduledTemperature` or `LearnedTemperature`.
+          temperature: τ: a number, None for 1, `FixedTemperature`, `ScheduledTemperature` or `LearnedTemperature`.
           logq: an estimator of `sampling` (`NoCorrection`, `StaticCorrection`, `StreamingCorrection`); `call`
             must then get `candidate_ids`. None for no correction.
           remove_accidental_hits: leave out other rows' candidates that are this row's positive. `call` must
@@ -80,8 +81,11 @@ class Retrieval(tfrs.tasks.Retrieval):
             name=name,
         )
         self._autocast = False  # under mixed precision, scores are float32
-        if isinstance(temperature, (int, float)):
-            temperature = FixedTemperature(float(temperature))
+        if not isinstance(loss, Loss) or isinstance(loss, FullSoftmax):
+            rule = "be a loss over sampled candidates of this package, or a subclass of `Loss`"
+            raise ConfigError(invalid("loss", rule, loss, "Write for example loss=SampledSoftmax()."))
+        if temperature is None or isinstance(temperature, (numbers.Real, float)):  # NumPy's are Real as well
+            temperature = FixedTemperature(1.0 if temperature is None else float(temperature))
         self.temperature = build_temperature(temperature)
         self.logq = logq
         self.loss = loss
@@ -109,7 +113,7 @@ class Retrieval(tfrs.tasks.Retrieval):
           query_embeddings: [queries, dim], or [queries, interests, dim]: the best interest counts.
           candidate_embeddings: [candidates, dim], candidates ≥ queries. Candidate i is query i's positive;
             those beyond are negatives of all queries.
-          sample_weight: [queries]; see `losses.sampled_softmax`.
+          sample_weight: [queries] or [queries, 1]; see `losses.sampled_softmax`.
           candidate_sampling_probability: [candidates], above 0: how often each candidate is expected, computed
             elsewhere, in place of `logq`.
           candidate_ids: int or string [candidates]. As in TFRS, factorized metrics given ids compare ids.
@@ -129,6 +133,8 @@ class Retrieval(tfrs.tasks.Retrieval):
         """
         queries, candidates = tf.cast(query_embeddings, tf.float32), tf.cast(candidate_embeddings, tf.float32)
         batch_size = tf.shape(queries)[0]
+        if sample_weight is not None:
+            sample_weight = tf.reshape(sample_weight, [batch_size])
         log_expected = self._log_expected_count(
             candidate_sampling_probability, candidate_ids, batch_size, training
         )

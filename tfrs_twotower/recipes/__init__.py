@@ -3,10 +3,11 @@
 import importlib
 import json
 import pkgutil
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower.configuration import from_dict
-from tfrs_twotower.errors import ConfigError, nearest
+from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.modules import own_module
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def load(name: str) -> "Recipe":
         module = own_module(name)
         if not hasattr(module, "recipe"):
             raise ConfigError(f"{name} has no function `recipe`. Give it one that returns a `Recipe`.")
-        return module.recipe()
+        return _checked(module.recipe(), f"`recipe` of {name}")
     known = names()
     if name not in known:
         raise ConfigError(f"There is no recipe `{name}`." + nearest(name, known, most=len(known)))
@@ -38,6 +39,7 @@ def load(name: str) -> "Recipe":
 
 
 def _read(path: str) -> "Recipe":
+    from tfrs_twotower import runs
     from tfrs_twotower.recipe import Recipe  # with it, every configuration class is known
 
     try:
@@ -48,7 +50,16 @@ def _read(path: str) -> "Recipe":
         raise ConfigError(f"{path} cannot be read as a recipe ({error}).") from error
     if not isinstance(recipe, Recipe):
         raise ConfigError(f"{path} holds no recipe. Name a file that `twotower tune` wrote, or a run's config.json.")
-    return recipe
+    folder = Path(path).parent
+    return runs.with_layers(recipe, folder) if (folder / runs.LAYERS).is_dir() else recipe
+
+
+def _checked(found: Any, where: str) -> "Recipe":
+    from tfrs_twotower.recipe import Recipe
+
+    if not isinstance(found, Recipe):
+        raise ConfigError(invalid(where, "return a `Recipe`", found, "See docs/own_parts.md."))
+    return found
 
 
 def summary(name: str) -> str:

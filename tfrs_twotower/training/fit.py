@@ -25,7 +25,7 @@ from tfrs_twotower.training.parameter_servers import asynchronous, check, fit_in
 from tfrs_twotower.training.precision import compiled_dense
 from tfrs_twotower.training.progress import Progress
 from tfrs_twotower.training.sequences import SequenceBatches
-from tfrs_twotower.training.warm_start import warm_start
+from tfrs_twotower.training.warm_start import not_kept, warm_start
 
 # What TensorFlow raises for a checkpoint that is damaged: its reader turns some of its errors into Python's.
 _UNREADABLE = (tf.errors.OpError, ValueError, IndexError, KeyError, RuntimeError)
@@ -252,3 +252,8 @@ def restore_best(model: TwoTowerModel, directory: str | Path) -> None:
         tf.train.Checkpoint(model=model).restore(path).expect_partial()
     except _UNREADABLE as error:
         raise TrainingError(f"{path} cannot be read ({str(error).splitlines()[0]}). Train the run anew.") from error
+    if missing := not_kept(model, path):
+        raise TrainingError(
+            f"{path} does not hold `{missing[0]}`, so that this part would not be trained. A class of the recipe was "
+            "changed since. Load the run with the class as it was, or train anew."
+        )

@@ -50,6 +50,13 @@ def warm_start(model: TwoTowerModel, directory: str | Path) -> None:
         _assign(key, variable, reader.get_tensor(key + _VALUE))
 
 
+def not_kept(model: tf.Module, path: str) -> list[str]:
+    """The weights of a model that a checkpoint of it does not hold: a class was changed since. See `warm_start`."""
+    reader = tf.train.load_checkpoint(path)
+    missing = (key for key, _ in _variables("model", model) if not reader.has_tensor(key + _VALUE))
+    return [key for key in missing if not key.endswith(_NEWER)]
+
+
 def _assign(key: str, variable: tf.Variable, value: np.ndarray) -> None:
     """Sets a variable, or its first rows where it has more of them than the value."""
     if value.shape == tuple(variable.shape):

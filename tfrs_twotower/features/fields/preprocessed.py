@@ -53,7 +53,7 @@ class PreprocessedField(Field):
         length = self.feature.length
         sample = {name: tf.zeros([2, length if name in _PAST else 2][: spec.shape.rank], spec.dtype)
                   for name, spec in specs.items()}
-        self._preprocess = tf.function(self._output, input_signature=[specs])
+        self._preprocess = tf.function(lambda raw: self._output(raw), input_signature=[specs])
         try:
             found = self._output(sample)
         except (ValueError, TypeError, KeyError, tf.errors.OpError) as error:
@@ -61,8 +61,9 @@ class PreprocessedField(Field):
             raise ConfigError(f"The layer of `{self.name}` cannot be called with {types}: {error}") from error
         if found.shape.rank != 2 or not found.dtype.is_floating:
             raise ConfigError(
-                f"The layer of `{self.name}` must return floating [batch, any]. Received: {found.dtype.name} "
-                f"{list(found.shape)} for two rows. End it with an Embedding, a CategoryEncoding or a pooling."
+                f"The layer of `{self.name}` must return a vector of floats for each row. Received: {found.dtype.name} "
+                f"{list(found.shape)} for two rows. End it with Reshape((1,)) where it gives a number a row, with an "
+                "Embedding or CategoryEncoding where it gives a whole number, with a pooling where it gives a list."
             )
         self._fixed = not self.layer.trainable_weights
 
