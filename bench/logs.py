@@ -215,7 +215,7 @@ def renamed(log):
     names = {column: name for name, column in log.columns.mapping().items()}
     frames = {"": log.interactions, ".items": log.items, ".users": log.users}
     frames = {part: frame.rename(columns=names) for part, frame in frames.items() if frame is not None}
-    if log.columns.time_unit != "s":
+    if log.columns.time_unit not in ("s", "auto"):
         frames[""]["timestamp"] = pd.to_datetime(frames[""].timestamp, unit=log.columns.time_unit)
     return frames
 

@@ -128,7 +128,9 @@ def race(recipe: Recipe, log: InteractionLog, directory: str | Path, verbose: in
     entrants = candidates(recipe, log, recipe.split.split(log, seed=recipe.training.seed))
     whole = recipe.race.minutes * 60.0 if recipe.race.minutes else seconds_for(len(log))
     if verbose and not result["candidates"]:
-        print(f"Race of {', '.join(entrants)}: about {whole / 60:.0f} minutes in all (--minutes).", flush=True)
+        minutes = max(round(whole / 60), 1)
+        what = f"Race of {' and '.join(entrants)}" if len(entrants) > 1 else f"One candidate, {next(iter(entrants))}"
+        print(f"{what}: about {minutes} minute{'s' * (minutes > 1)} in all (--minutes).", flush=True)
     for name in entrants:
         if name not in result["candidates"]:
             entrant = _beside(entrants[name], result)

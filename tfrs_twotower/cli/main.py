@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what TensorFlow cannot do is raised, not only logged
     args = build_parser().parse_args(argv)
     try:
-        for name in args.modules:
+        for name in getattr(args, "modules", ()):
             own_module(name)
         return args.run(args) or 0
     except TwoTowerError as error:
