@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train serve test test-chaos lint types check notebooks bench clean
+.PHONY: help setup train serve test test-chaos lint types shape check notebooks bench clean
 
 help:  ## this list
 	@echo 'make <target> [RECIPE=retail] [ARGS="--set training.epochs=3"]'
@@ -34,6 +34,9 @@ lint: $(INSTALLED)  ## flake8, the order of imports, the layers of the package
 
 types: $(INSTALLED)  ## mypy on the package
 	@$(BIN)/python -m mypy
+
+shape: $(INSTALLED)  ## files, functions and what is annotated
+	@$(BIN)/python -m bench.shape $(ARGS)
 
 check: lint types test  ## lint, types and test
 

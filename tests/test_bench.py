@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import bench
-from bench import bench_defaults, bench_recipes, common, logs, movielens_1m, results_md
+from bench import bench_defaults, bench_recipes, common, logs, movielens_1m, results_md, shape
 from tfrs_twotower import recipes
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Ragged
@@ -144,4 +144,18 @@ def test_a_recipe_below_a_baseline_gets_a_note_that_names_it(monkeypatch):
     assert notes == {
         "popularity": None, "EASE": None, "fm": "below popularity, EASE: no crosses",
         "mind": "below popularity, EASE: cause not sought", "sasrec": "below its retrieval alone: cause not sought",
+    }
+
+
+def test_the_shape_of_a_package_counts_files_functions_and_annotations(tmp_path):
+    room = tmp_path / "tfrs_twotower" / "room"
+    room.mkdir(parents=True)
+    (room.parent / "__init__.py").write_text('"""One line."""\n')
+    (room / "one.py").write_text(
+        "def f(x: int, *rest: int) -> int:\n    return x\n\n\nclass A:\n    def g(self, y) -> int:\n        z = y\n"
+        "        return z\n\n    def h(self, y: int):\n        pass\n"
+    )
+    assert shape.shape(tmp_path) == {
+        "files": 2, "lines": 12, "rooms": 2, "median file": 6, "longest file": "room/one.py: 11", "functions": 3,
+        "median function": 2, "longest function": "g: 3", "annotated": "33.3%",
     }
