@@ -3,7 +3,7 @@
     python -m bench.bench_whole_command                                   MovieLens-100K and MovieLens-1M; half an hour
     python -m bench.bench_whole_command --logs "MovieLens-100K"
 
-`minutes allowed` is what the command says it may take, for two cores. Run it on a machine without other work. The rows of
+`minutes allowed` is what the command says it may take, on two cores. Run it on a machine without other work. Rows of
 earlier runs stay, but for those of the same log.
 """
 
