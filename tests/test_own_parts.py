@@ -1,5 +1,6 @@
 """Classes of one's own, from a module outside the package, all the way from training to an answer."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -12,11 +13,15 @@ import own_parts
 import pytest
 import tensorflow as tf
 
+import tfrs_twotower as tt
 from tfrs_twotower import recipes
+from tfrs_twotower.assembly import assemble
 from tfrs_twotower.cli.main import main
-from tfrs_twotower.configuration import Layered, config, from_dict, to_dict
+from tfrs_twotower.configuration import Layered, config, from_dict, override, to_dict
+from tfrs_twotower.data import ingest
 from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.recommender import Recommender
+from tfrs_twotower.sampling import Negatives, NoCorrection
 from tfrs_twotower.towers import Encoder, build_encoder
 
 _FILE = own_parts.__file__
@@ -157,18 +162,30 @@ def test_an_encoder_without_a_layer_says_what_it_lacks():
     assert issubclass(Bare, Layered) and "test_own_parts." in to_dict(Bare())["type"]
     with pytest.raises(ConfigError, match="`Bare` has no layer. Decorate its Keras layer with @layer_of"):
         build_encoder(Bare())
+    recipe = recipes.load(_FILE)
+    recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, query_encoder=Bare()))
+    with pytest.raises(ConfigError, match="`Bare` has no layer"):
+        assemble(recipe, ingest(recipe.source)[0])
 
 
-def test_probabilities_that_are_none(loaded):
+@pytest.mark.parametrize("found", [[1.0, 1.0, 1.0], [1.5, -0.25, -0.25], [np.nan] * 3, [0.5, 0.5]])
+def test_probabilities_that_are_none(found):
     @config
     class Wrong(own_parts.Rare):
         def probabilities(self, counts):
-            return np.ones(len(counts))
-
-    from tfrs_twotower.sampling import Negatives, NoCorrection
+            return np.array(found)
 
     with pytest.raises(ConfigError, match="Wrong.probabilities.*sum to 1"):
         Negatives([Wrong()], NoCorrection(), np.arange(3), np.ones(3, int), 4)
+    with pytest.raises(ConfigError, match="Rare.count.*at least 1"):
+        Negatives([own_parts.Rare(count=0)], NoCorrection(), np.arange(3), np.ones(3, int), 4)
+
+
+@pytest.mark.parametrize(("assignment", "expected"), [("schema=null", None), ("name=other", "other")])
+def test_a_recipe_with_a_live_layer_takes_assignments(assignment, expected):
+    layer = tt.Preprocessed("user_id", tf.keras.layers.StringLookup(vocabulary=["a"], output_mode="one_hot"))
+    recipe = dataclasses.replace(recipes.load(_FILE), schema=tt.Schema(query=(layer,), candidate=(tt.Id("item_id"),)))
+    assert getattr(override(recipe, [assignment]), assignment.partition("=")[0]) == expected
 
 
 def test_the_pages_example_is_a_recipe(tmp_path):

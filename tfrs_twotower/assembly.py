@@ -36,7 +36,7 @@ from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import Explicit
 from tfrs_twotower.score_terms import ScoreTerms
 from tfrs_twotower.second_stage import SecondStage
-from tfrs_twotower.towers import EnsembleTower, SequenceEncoder, Tower
+from tfrs_twotower.towers import EnsembleTower, SequenceEncoder, Tower, makes
 from tfrs_twotower.training import (
     Examples,
     ExplicitNegatives,
@@ -368,7 +368,7 @@ def _with_shown(recipe: Recipe, log: InteractionLog) -> Recipe:
     like all others.
     """
     model, own = recipe.model, Explicit(count=_SHOWN)
-    sequence = issubclass(model.query_encoder.layer_class, SequenceEncoder)
+    sequence = makes(model.query_encoder, SequenceEncoder)
     if not len(log.shown) or sequence or isinstance(model.loss, FullSoftmax):
         return recipe
     if any(isinstance(source, Explicit) and source.column is None for source in model.negatives):

@@ -209,7 +209,8 @@ def _assigned(value: Any, assignments: Sequence[tuple[list[str], Any, str]], hin
             new = from_dict(new, _hint(type(value), name))
             if isinstance(new, int) and not isinstance(new, bool) and _hint(type(value), name) is float:
                 new = float(new)
-            _check_type(new, type(value), name, path, _default(getattr(value, name)))
+            if not _fits(new, _hint(type(value), name)):
+                _check_type(new, type(value), name, path, _default(getattr(value, name)))
             changed[name] = new
             deeper.pop(name, None)
     for name, further in deeper.items():

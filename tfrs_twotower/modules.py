@@ -25,9 +25,10 @@ def own_module(name: str) -> ModuleType:
     folder = str(path.resolve().parent if path else Path.cwd())
     if folder not in sys.path:
         sys.path.append(folder)
+    importlib.invalidate_caches()
     try:
         module = importlib.import_module(path.stem if path else name)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise ConfigError(f"The module {name} cannot be imported ({error}). Install what it lacks, or name a file "
                           "that ends in .py.") from error
     if path and Path(module.__file__ or "").resolve() != path.resolve():

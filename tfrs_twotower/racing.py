@@ -132,7 +132,7 @@ def race(recipe: Recipe, log: InteractionLog, directory: str | Path, verbose: in
         what = f"Race of {' and '.join(entrants)}" if len(entrants) > 1 else f"One candidate, {next(iter(entrants))}"
         print(f"{what}: about {minutes} minute{'s' * (minutes > 1)} in all (--minutes).", flush=True)
     for name in entrants:
-        if name not in result["candidates"]:
+        if "recall" not in result["candidates"].get(name, {}):  # not tried, or by an earlier version
             entrant = _beside(entrants[name], result)
             found, model = _tried(name, entrant, log, folder / name, whole * _RACE / len(entrants), verbose)
             result["candidates"][name] = found

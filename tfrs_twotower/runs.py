@@ -310,7 +310,7 @@ def read_fields(folder: str | Path) -> dict[str, dict[str, dict[str, np.ndarray]
     try:
         with np.load(file, allow_pickle=False) as arrays:
             for path in arrays.files:
-                side, field, key = path.split("/")
+                side, field, key = path.split("/", 2)
                 states[side].setdefault(field, {})[key] = arrays[path]
     except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
         raise TrainingError(f"{file} cannot be read ({error}). Train the run anew.") from error

@@ -2,9 +2,10 @@
 
 import dataclasses
 
+from tfrs_twotower.columns import TIMESTAMP
 from tfrs_twotower.data import RandomPerUser, Temporal
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.features import History, Sequence, Time
+from tfrs_twotower.features import History, Preprocessed, Sequence, Time
 from tfrs_twotower.recipe import Recipe
 
 _WAY_OUT = "Name the time's column (`--timestamp COLUMN`, in Python `Columns(timestamp=...)`), or"
@@ -22,7 +23,8 @@ def without_times(recipe: Recipe) -> Recipe:
     if split.reads_times:
         raise _needs(f"split={type(split).__name__}", "use split=RandomPerUser()")
     for feature in recipe.schema.query if recipe.schema else ():
-        if isinstance(feature, (Sequence, Time)):
+        ordered = isinstance(feature, Preprocessed) and (feature.reads_past or TIMESTAMP in feature.columns)
+        if ordered or isinstance(feature, (Sequence, Time)):
             raise _needs(f"`{feature.name}` of `schema.query`", "train a recipe without it, such as `plain`")
         if isinstance(feature, History) and feature.pooling == "decay":
             raise _needs(f"`{feature.name}` of `schema.query`", "use History(pooling='mean')")

@@ -1,12 +1,14 @@
 """A Keras layer of one's own as a feature: what it reads, what it may be, and that a training gets a copy."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
 
+from tfrs_twotower import runs
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import Id, Preprocessed, Schema, build_fields, with_layers_in
 
@@ -178,3 +180,61 @@ def test_a_class_that_keras_cannot_describe():
 
     with pytest.raises(ConfigError, match="cannot be written.*get_config"):
         Preprocessed("title", NoConfig({"a": object()})).build(0)
+
+
+def test_another_layer_for_the_same_run_is_written_in_its_place(tmp_path):
+    """A first try that failed, in a folder that is named, leaves its file."""
+    def kept(vocabulary):
+        layer = layers.StringLookup(vocabulary=vocabulary, output_mode="one_hot")
+        schema = Schema(query=(Id("user_id"),), candidate=(Preprocessed("title", layer), Id("item_id")))
+        return Preprocessed("title", with_layers_in(tmp_path, schema).candidate[0].layer).build(0)
+
+    assert len(kept(["a"]).layer.get_vocabulary()) == 2
+    assert kept(["b", "c"]).layer.get_vocabulary() == ["[UNK]", "b", "c"]
+    assert [path.name for path in tmp_path.iterdir()] == ["candidate_preprocessed_title.keras"]
+
+
+def test_a_columns_own_name_survives_a_file_of_states(tmp_path):
+    made = Preprocessed("price/eur", layers.Rescaling(2.0)).build(0)
+    with pytest.raises(ConfigError, match=r"vector of floats.*Reshape\(\(1,\)\)"):
+        made.adapt({"price/eur": TABLE["price"]}, np.ones(3))
+    made = Preprocessed("price/eur", tf.keras.Sequential([layers.Rescaling(2.0), layers.Reshape((1,))])).build(0)
+    made.adapt({"price/eur": TABLE["price"]}, np.ones(3))
+    model = SimpleNamespace(query_tower=SimpleNamespace(state=dict),
+                            candidate_tower=SimpleNamespace(state=lambda: {made.name: made.state()}))
+    runs.write_fields(tmp_path, model)
+    other = Preprocessed("price/eur", tf.keras.Sequential([layers.Rescaling(2.0), layers.Reshape((1,))])).build(0)
+    other.load_state(runs.read_fields(tmp_path)["candidate"][made.name])
+    assert other.inputs() == made.inputs()
+
+
+def test_low_precision_does_not_round_raw_numbers():
+    policy = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        layer = layers.Dense(1, kernel_initializer="ones", dtype="float32")
+        made = Preprocessed("price", tf.keras.Sequential([layers.Reshape((1,), dtype="float32"), layer])).build(0)
+    finally:
+        tf.keras.mixed_precision.set_global_policy(policy)
+    made.adapt({"price": TABLE["price"]}, np.ones(3))
+    assert made({"price": tf.constant([1_234_567.0])}).numpy().tolist() == [[1_234_567.0]]
+
+
+def test_a_model_that_was_called_before_keeps_its_weights():
+    @tf.keras.saving.register_keras_serializable("test_preprocessed")
+    class Called(tf.keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.vector = embedding()
+
+        def call(self, raw):
+            return self.vector(raw["title"])
+
+        def get_config(self):
+            return {}
+
+    model, raw = Called(), {"title": tf.constant(["red shoe", "blue shoe"]), "year": tf.constant([1, 2], tf.int64)}
+    model(raw)
+    model.vector.layers[1].embeddings.assign([[9.0, 9.0], [8.0, 8.0], [7.0, 7.0]])
+    made = field(("title", "year"), model)
+    assert made(made.encode(raw)).numpy().tolist() == [[8, 8], [7, 7]]

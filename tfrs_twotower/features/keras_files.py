@@ -1,6 +1,7 @@
 """Keras layers as `.keras` files: no code is in them, classes are found by their import path."""
 
 import dataclasses
+import os
 import shutil
 import tempfile
 import warnings
@@ -67,6 +68,9 @@ def read_layer(path: str | Path) -> tf.keras.layers.Layer:
     try:
         kept = tf.keras.models.load_model(path, compile=False)
     except (OSError, TypeError, ValueError, ImportError) as error:
+        if "expected 0 variables" in str(error):
+            raise ConfigError(f"The layer in {path} cannot be read ({_first(error)}). A class of one's own that adapts "
+                              "or builds its layers does so in its constructor, or has `build`.") from error
         if "safe_mode" in str(error):
             rule = f"{path} holds a Lambda layer, whose code is not read from files. Write a Layer class in its place."
             raise ConfigError(rule) from error
@@ -101,16 +105,12 @@ def with_layers_in(folder: str | Path, features: _Sides, write: bool = True) -> 
     def kept(feature: "Feature", side: str) -> "Feature":
         if not isinstance(feature, Preprocessed):
             return feature
-        path, given = Path(folder) / f"{side}_{feature.name}.keras", feature.layer
-        if not path.exists() and not write:
-            raise ConfigError(f"There is no file {path}, which holds the layer of `{feature.name}`. Copy it back.")
-        if not path.exists():
+        path = Path(folder) / f"{side}_{feature.name}.keras"
+        if write and feature.layer != str(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(given, str):
-                read_layer(given)  # what cannot be read is said here
-                shutil.copyfile(given, path)
-            else:
-                write_layer(given, path)
+            _keep(feature.layer, path)
+        elif not path.exists():
+            raise ConfigError(f"There is no file {path}, which holds the layer of `{feature.name}`. Copy it back.")
         return dataclasses.replace(feature, layer=str(path))
 
     # Any: what `replace` is given by name could be any field's value.
@@ -120,5 +120,16 @@ def with_layers_in(folder: str | Path, features: _Sides, write: bool = True) -> 
     return dataclasses.replace(features, **sides)
 
 
+def _keep(layer: "tf.keras.layers.Layer | str", path: Path) -> None:
+    """Writes a layer, or copies its file, so that `path` is whole or is not there."""
+    aside = path.with_name(f".{os.getpid()}-{path.name}")
+    if isinstance(layer, str):
+        read_layer(layer)  # what cannot be read is said here
+        shutil.copyfile(layer, aside)
+    else:
+        write_layer(layer, aside)
+    os.replace(aside, path)
+
+
 def _first(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

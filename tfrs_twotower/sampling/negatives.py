@@ -199,6 +199,7 @@ class _Draw:
     """Draws positions of the catalogue as a `Drawn` source says."""
 
     def __init__(self, source: Drawn, catalogue: np.ndarray, counts: np.ndarray) -> None:
+        at_least(1, source, "count")
         p = np.asarray(source.probabilities(counts), np.float64)
         if p.shape != np.shape(counts) or not (p >= 0).all() or abs(p.sum() - 1) > 1e-6:
             rule = f"be {len(counts)} numbers of at least 0 that sum to 1"

@@ -4,7 +4,7 @@ from tfrs_twotower.towers.cin import CIN
 from tfrs_twotower.towers.comirec import ComiRec
 from tfrs_twotower.towers.dcn import DCN
 from tfrs_twotower.towers.dropout import Dropout
-from tfrs_twotower.towers.encoder import Encoder, build_encoder, check_encoder
+from tfrs_twotower.towers.encoder import Encoder, build_encoder, check_encoder, makes
 from tfrs_twotower.towers.ensemble import EnsembleTower
 from tfrs_twotower.towers.fm import FMCandidate, FMQuery
 from tfrs_twotower.towers.gru4rec import GRU4Rec
@@ -47,4 +47,5 @@ __all__ = [
     "VectorEncoder",
     "build_encoder",
     "check_encoder",
+    "makes",
 ]

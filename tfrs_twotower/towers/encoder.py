@@ -35,12 +35,17 @@ def build_encoder(config: Encoder, seed: int = 0, dim: int | None = None) -> tf.
       ConfigError: it is no `Encoder`, or a `VectorEncoder` is to stand inside another encoder.
     """
     _check(config)
-    if not (isinstance(config.layer_class, type) and issubclass(config.layer_class, VectorEncoder)):
+    if not makes(config, VectorEncoder):
         return config.build(seed)
     if dim is None:
         name = type(config).__name__
         raise ConfigError(f"`{name}` makes the vector of a tower or a branch; no encoder can stand around it.")
     return config.build(seed, dim)
+
+
+def makes(config: Encoder, layer: type) -> bool:
+    """Whether the layer of an encoder's configuration is of this class; False where a function makes it."""
+    return isinstance(config.layer_class, type) and issubclass(config.layer_class, layer)
 
 
 def check_encoder(config: Encoder, side: str | None, where: str) -> None:

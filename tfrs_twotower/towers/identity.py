@@ -27,6 +27,7 @@ class IdentityEncoder(VectorEncoder):
 
     def __init__(self, settings: Identity, seed: int, dim: int) -> None:
         super().__init__(name="identity")
+        self._autocast = False  # the vector is what one's own model made, whatever the precision
         self._dim = dim
 
     def call(self, embeddings: Sequence[tf.Tensor], training: bool = False) -> tf.Tensor:
@@ -35,7 +36,7 @@ class IdentityEncoder(VectorEncoder):
         Raises:
           ConfigError: there is not one embedding, or it has another length.
         """
-        lengths = [embedding.shape[-1] for embedding in embeddings]
+        lengths = [getattr(embedding, "shape", [None])[-1] for embedding in embeddings]
         if lengths != [self._dim]:
             rule = "be the length of the one feature's embedding with Identity encoders"
             raise ConfigError(invalid("model.dim", rule, self._dim, f"The embeddings' lengths: {lengths}."))

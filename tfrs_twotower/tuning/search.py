@@ -103,6 +103,7 @@ def tune(
     space = checked(default_space(recipe, log.items.num_rows) if space is None else space, recipe)
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
+    recipe = runs.with_layers(recipe, directory, write=True)
     study = _study(optuna, directory / STUDY, recipe, space, log)
     deadline = time.monotonic() + 60 * budget.minutes if budget.minutes else float("inf")
     search = _Search(optuna, recipe, space, log, directory, deadline)

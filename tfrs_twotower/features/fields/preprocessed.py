@@ -32,6 +32,7 @@ class PreprocessedField(Field):
 
     def __init__(self, feature: Preprocessed, seed: int = 0) -> None:
         super().__init__(feature, seed)
+        self._autocast = False  # raw numbers are not rounded under mixed precision
         self.layer = read_layer(feature.layer) if isinstance(feature.layer, str) else copy_of(feature.layer)
         self._specs: dict[str, tf.TensorSpec] = {}
 
@@ -58,7 +59,9 @@ class PreprocessedField(Field):
             found = self._output(sample)
         except (ValueError, TypeError, KeyError, tf.errors.OpError) as error:
             types = ", ".join(f"{name}: {spec.dtype.name}" for name, spec in specs.items())
-            raise ConfigError(f"The layer of `{self.name}` cannot be called with {types}: {error}") from error
+            again = " A model that was called before is built by Keras as one of floats: pass a new one." if (
+                "Cast string" in str(error)) else ""
+            raise ConfigError(f"The layer of `{self.name}` cannot be called with {types}: {error}{again}") from error
         if found.shape.rank != 2 or not found.dtype.is_floating:
             raise ConfigError(
                 f"The layer of `{self.name}` must return a vector of floats for each row. Received: {found.dtype.name} "
