@@ -96,7 +96,7 @@ def with_layers_in(folder: str | Path, features: _Sides, write: bool = True) -> 
     Args:
       folder: is made for a layer.
       features: has `query` and `candidate`, tuples of features.
-      write: whether a file that is not there is written; else it is missed.
+      write: whether layers, and files of other folders, are written there; else they must be there.
 
     Raises:
       ConfigError: a layer cannot be written, or its file is missing.

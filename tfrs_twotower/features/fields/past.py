@@ -1,6 +1,6 @@
 """What the fields of a user's past share: they read the same inputs and the candidate's table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,3 +72,25 @@ class PastField(Field):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Nothing: load the item field's state."""
+
+
+def newest(
+    pasts: Sequence[tuple[tf.Tensor, str | int]], missing: tf.Tensor, length: int, whole: bool = False
+) -> list[tf.Tensor]:
+    """The newest `length` events of each past, oldest first, without gaps: [batch, width] of each tensor.
+
+    Args:
+      pasts: (values [batch, any], what stands where there is no event), oldest first.
+      missing: bool [batch, any], where there is no event.
+      length: the most events.
+      whole: the width is `length`; else it is as many as the longest past of the batch needs, and at least one.
+    """
+    order = tf.argsort(tf.cast(missing, tf.int32), axis=1, stable=True)  # gaps go to the end
+    count = tf.reduce_sum(tf.cast(~missing, tf.int32), axis=1, keepdims=True)
+    width = length if whole else tf.clip_by_value(tf.reduce_max(tf.pad(count, [[0, 1], [0, 0]])), 1, length)
+    place = tf.maximum(count - length, 0) + tf.range(width)
+    there = place < count
+    # One more column, so that a batch without any past can be read too.
+    place = tf.gather(tf.pad(order, [[0, 0], [0, 1]]), tf.where(there, place, 0), batch_dims=1)
+    found = [(tf.gather(tf.pad(v, [[0, 0], [0, 1]]), place, batch_dims=1), nothing) for v, nothing in pasts]
+    return [tf.where(there, values, tf.constant(nothing, values.dtype)) for values, nothing in found]

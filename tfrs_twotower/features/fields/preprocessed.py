@@ -12,6 +12,7 @@ from tfrs_twotower.configuration import layer_of
 from tfrs_twotower.data.values import is_list
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features.fields.field import Field
+from tfrs_twotower.features.fields.past import newest
 from tfrs_twotower.features.keras_files import copy_of, read_layer
 from tfrs_twotower.features.preprocessed import Preprocessed
 from tfrs_twotower.features.tensors import flat, key_dtype
@@ -41,11 +42,7 @@ class PreprocessedField(Field):
 
     def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         """Notes the columns' types; the layer was adapted before."""
-        known = {HISTORY_TIMESTAMP: tf.TensorSpec([None, None], tf.int64)}
-        if HISTORY_ITEM_ID in columns:
-            ids = key_dtype(columns[HISTORY_ITEM_ID], HISTORY_ITEM_ID)
-            known[HISTORY_ITEM_ID] = tf.TensorSpec([None, None], ids)
-        self._take({name: known.get(name) or _spec(columns[name], name) for name in self.columns})
+        self._take({name: _spec(columns, name) for name in self.columns})
 
     def _take(self, specs: dict[str, tf.TensorSpec]) -> None:
         """Takes over the columns' types, and makes the layer's weights."""
@@ -80,7 +77,10 @@ class PreprocessedField(Field):
     def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         raw = {name: raw[name] for name in self._specs}
         if self.feature.reads_past:
-            raw.update(_newest({name: raw[name] for name in _PAST if name in raw}, self.feature.length))
+            names = [name for name in _PAST if name in raw]
+            pasts = [(raw[name], "" if raw[name].dtype == tf.string else MISSING_INT_ID) for name in names]
+            missing = is_missing(raw[HISTORY_ITEM_ID])
+            raw.update(zip(names, newest(pasts, missing, self.feature.length, whole=True)))
         return {"value": tf.cast(self._preprocess(raw), tf.float32)} if self._fixed else raw
 
     def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
@@ -96,30 +96,15 @@ class PreprocessedField(Field):
                     for name, (dtype, rank) in kinds.items()})
 
 
-def _newest(past: Mapping[str, tf.Tensor], length: int) -> dict[str, tf.Tensor]:
-    """The newest `length` events of pasts [batch, any], oldest first: [batch, length], padded at the end."""
-    missing = is_missing(past[HISTORY_ITEM_ID])
-    order = tf.argsort(tf.cast(missing, tf.int32), axis=1, stable=True)  # gaps go to the end
-    count = tf.reduce_sum(tf.cast(~missing, tf.int32), axis=1, keepdims=True)
-    place = tf.maximum(count - length, 0) + tf.range(length)
-    there = place < count
-
-    def taken(values: tf.Tensor) -> tf.Tensor:
-        nothing = tf.constant("" if values.dtype == tf.string else MISSING_INT_ID, values.dtype)
-        # One more column, so that a batch without any past can be read too.
-        values = tf.pad(tf.gather(values, order, batch_dims=1), [[0, 0], [0, 1]], constant_values=nothing)
-        return tf.where(there, tf.gather(values, tf.where(there, place, 0), batch_dims=1), nothing)
-
-    return {name: taken(values) for name, values in past.items()}
-
-
-def _spec(array: pa.Array | pa.ChunkedArray, column: str) -> tf.TensorSpec:
-    """The `tf.TensorSpec` of a raw column, by its Arrow type."""
-    array = flat(array)
+def _spec(columns: Mapping[str, pa.Array | pa.ChunkedArray], name: str) -> tf.TensorSpec:
+    """The `tf.TensorSpec` of a raw column, by its Arrow type; `history_item_id` comes as the items' ids."""
+    if name == HISTORY_TIMESTAMP:
+        return tf.TensorSpec([None, None], tf.int64)
+    array = flat(columns[name])
     kind = array.type.value_type if is_list(array.type) else array.type
-    shape = [None, None] if is_list(array.type) else [None]
-    if pa.types.is_temporal(kind) or column == TIMESTAMP:
+    shape = [None, None] if is_list(array.type) or name == HISTORY_ITEM_ID else [None]
+    if pa.types.is_temporal(kind) or name == TIMESTAMP:
         return tf.TensorSpec(shape, tf.int64)
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return tf.TensorSpec(shape, tf.float32)
-    return tf.TensorSpec(shape, key_dtype(array, column))
+    return tf.TensorSpec(shape, key_dtype(array, name))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfrs_twotower.configuration import layer_of
-from tfrs_twotower.features.fields.past import PastField
+from tfrs_twotower.features.fields.past import PastField, newest
 from tfrs_twotower.features.fields.pooling import gather_present
 from tfrs_twotower.features.past import Sequence
 
@@ -44,17 +44,8 @@ class SequenceField(PastField):
     def encode_rows(
         self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        order = tf.argsort(tf.cast(item_index < 0, tf.int32), axis=1, stable=True)  # gaps go to the end
-        index = tf.gather(item_index, order, batch_dims=1)
-        times = tf.gather(history_timestamp, order, batch_dims=1)
-        count = tf.reduce_sum(tf.cast(index >= 0, tf.int32), axis=1, keepdims=True)
-        width = tf.clip_by_value(tf.reduce_max(tf.pad(count, [[0, 1], [0, 0]])), 1, self.length)
-        place = tf.maximum(count - self.length, 0) + tf.range(width)
-        there = place < count
-        # One more column, so that a batch without any past can be read too.
-        index = tf.gather(tf.pad(index, [[0, 0], [0, 1]]), tf.where(there, place, 0), batch_dims=1)
-        times = tf.gather(tf.pad(times, [[0, 0], [0, 1]]), tf.where(there, place, 0), batch_dims=1)
-        return self.encode_window(tf.where(there, index, -1), times, timestamp)
+        index, times = newest([(item_index, -1), (history_timestamp, 0)], item_index < 0, self.length)
+        return self.encode_window(index, times, timestamp)
 
     def encode_window(self, index: tf.Tensor, times: tf.Tensor, timestamp: tf.Tensor) -> dict[str, tf.Tensor]:
         """As `encode_rows`, for pasts without gaps that are cut to `length` already."""
