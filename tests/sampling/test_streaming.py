@@ -54,6 +54,18 @@ def test_by_hand():
     np.testing.assert_allclose(probabilities(estimator, [3, 5, 6]), [1 / 1.5, 1 / 2, 1 / 5], rtol=1e-6)
 
 
+@pytest.mark.parametrize("last, gap, sights", [(900, 0.0, 1), (900, 50.0, 7), (0, 0.0, 1), (3, 0.0, 0)])
+def test_what_other_workers_have_half_written_leaves_the_correction_finite(last, gap, sights):
+    # Workers of parameter servers see the arrays at different moments: here `last` is ahead of the time, or a gap is
+    # not there yet. A share is above 0 and at most 1, whatever is read.
+    estimator = StreamingCorrection(buckets=2, alpha=0.5)
+    for variable, value in zip(estimator.variables, (3, [last, 0], [gap, 0.0], [sights, 0])):
+        variable.assign(value)
+    for training in (False, True):
+        log_expected = estimator.log_expected_count(tf.constant([0, 1, 0, 0]), 4, training).numpy()
+        assert np.isfinite(log_expected).all() and (log_expected < np.log(4) + 1e-5).all()
+
+
 def test_log_expected_count_is_of_the_batch():
     estimator = StreamingCorrection(buckets=2)
     estimator.log_expected_count(tf.constant([0, 0, 0, 1, 1, 0]), 6, True)

@@ -76,7 +76,8 @@ class StreamingCorrection(tf.keras.layers.Layer):
         gap, since = tf.gather(self._gap, slots), tf.cast(self._time - tf.gather(self._last, slots), tf.float32)
         gap = tf.where(since > _ABSENT * gap, since, gap)
         gap = tf.where(tf.gather(self._sights, slots) > 0, gap, tf.cast(self._time + 1, tf.float32))
-        return tf.math.log(tf.cast(batch_size, tf.float32)) - tf.math.log(tf.reduce_max(gap, axis=0))
+        gap = tf.maximum(tf.reduce_max(gap, axis=0), 1.0)  # see `_after`: what is read may be half written
+        return tf.math.log(tf.cast(batch_size, tf.float32)) - tf.math.log(gap)
 
     def start_from(self, candidate_rows: np.ndarray | Sequence[int]) -> None:
         """Takes up what an earlier training saw, in its order, as if it had been seen in batches of 8,192.
@@ -126,7 +127,9 @@ class StreamingCorrection(tf.keras.layers.Layer):
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """(A, B, number of sights) of the buckets of `sights` after them; all three are given as before them."""
         before = tf.where(sights.is_first, tf.gather(last, sights.run), sights.previous)
-        gaps = tf.cast(sights.time - before, tf.float32)
+        # A gap is at least one example. Workers of parameter servers write without waiting for each other, so that one
+        # may read `last` from after the time that it read, or a number of sights whose gap is not written yet.
+        gaps = tf.maximum(tf.cast(sights.time - before, tf.float32), 1.0)
         returns = tf.logical_and(number > 1, tf.gather(gaps, sights.start) > _ABSENT * gap)
         number = tf.where(returns, tf.zeros_like(number), number)
         # The recursion unrolled: gap j of a run is left with weight αⱼ · Π_{i>j} (1 − αᵢ).
