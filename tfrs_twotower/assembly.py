@@ -335,8 +335,10 @@ def _assemble(
 def completed(recipe: Recipe, log: InteractionLog) -> Recipe:
     """The recipe; where it names no schema or title, with those derived from the log's columns."""
     schema = recipe.schema or infer_schema(log, recipe.derived, outcomes=_outcomes(recipe))
-    texts = (f.name for f in log.items.schema if f.name.casefold() in _TITLES and pa.types.is_string(f.type))
-    return dataclasses.replace(recipe, schema=schema, title=recipe.title or next(texts, None))
+    texts = [f.name for f in log.items.schema if pa.types.is_string(f.type)]
+    titles = [name for name in texts if name.casefold() in _TITLES]
+    titles += [name for name in texts if name.casefold().endswith("_title")]
+    return dataclasses.replace(recipe, schema=schema, title=recipe.title or next(iter(titles), None))
 
 
 def _split(recipe: Recipe, log: InteractionLog) -> Split:

@@ -27,7 +27,7 @@ from tfrs_twotower.towers import HSTU, MLP
 from tfrs_twotower.training import CoVisits, LazyAdamConfig, fit
 from tfrs_twotower.without_times import without_times
 
-FOLDER, RESULT = "race", "race.json"
+FOLDER, RESULT = runs.RACE, runs.RACE_RESULT
 
 _DIM, _WIDE = 64, 128  # of what reads the order, and of pooled vectors, where more of them tell items apart
 _WHOLE_CATALOGUE = 5_000  # items up to which the softmax is over all of them

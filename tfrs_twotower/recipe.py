@@ -149,8 +149,8 @@ class Recipe:
         `RandomPerUser`.
       schema: the features of both towers; None derives them from the columns (`infer_schema`).
       derived: what the system needs in a derived schema.
-      title: the item column that people read; None is a text column called `title` or `name`, or the id where the
-        items have none.
+      title: the item column that people read; None is a text column called `title` or `name`, or else one whose name
+        ends in `_title`; the id where the items have none.
       model, training, evaluation, index: see their classes. `training.monitor` is one of the metrics that
         `evaluation.ks` gives.
       race: candidates are raced, and the winner gives `schema`, `model` and `training`. Of this recipe's own only

@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import json
 import os
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,12 +25,16 @@ from tfrs_twotower.recipe import Recipe
 
 CONFIG, METRICS, REJECTED, REFUSED = "config.json", "metrics.json", "rejected.parquet", "refused.json"
 CHECKPOINT, REFIT, REPORT, EXPORT, POPULARITY = "checkpoint", "refit", "report", "export", "popularity.json"
-LAYERS = "layers"
+LAYERS, LOG = "layers", "log"
+RACE: str = "race"
+RACE_RESULT: str = "race.json"
 _FIELDS, _DONE = "fields.npz", "done.json"
+_TRAINED = (CONFIG, REJECTED, CHECKPOINT, POPULARITY, LAYERS, LOG, RACE, RACE_RESULT)  # what `fit` writes
+_HELD: set[Path] = set()  # the folders that this process writes to
 
 
 def create(root: str | Path, name: str) -> Path:
-    """Makes `root/name/<time>` and points `root/name/latest` to it.
+    """Makes `root/name/<time>`.
 
     Returns:
       The new folder's path.
@@ -56,12 +61,17 @@ def create(root: str | Path, name: str) -> Path:
 def writing(directory: str | Path) -> Iterator[None]:
     """Keeps other processes from writing to a run's folder while the block runs; it is made where it is missing.
 
-    The system lets go of it when the process dies. A folder in which the block wrote nothing is removed.
+    The system lets go of it when the process dies. A folder in which the block wrote nothing is removed. Where a caller
+    in this process keeps the folder already, nothing more is done.
 
     Raises:
       ConfigError: the folder cannot be written.
       TrainingError: another process writes to it.
     """
+    path = Path(directory).resolve()
+    if path in _HELD:
+        yield
+        return
     try:
         held = lock(directory)
     except BlockingIOError as error:
@@ -72,13 +82,29 @@ def writing(directory: str | Path) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(f"{directory} cannot be written ({error}). Name another folder.") from error
     with held:
+        _HELD.add(path)
         try:
             yield
         finally:
+            _HELD.discard(path)
             with contextlib.suppress(OSError):
                 if os.listdir(directory) == [LOCK]:
                     os.unlink(held.name)
                     os.rmdir(directory)
+
+
+@contextlib.contextmanager
+def kept_from_checkpoint_on(directory: str | Path) -> Iterator[None]:
+    """Removes what a training wrote to a run's folder if the block fails before the training's first checkpoint."""
+    directory = Path(directory)
+    new = [path for path in map(directory.joinpath, _TRAINED) if path.name == REJECTED or not path.exists()]
+    try:
+        yield
+    except BaseException:
+        if not [*directory.glob(f"{CHECKPOINT}/last/checkpoint"), *directory.glob(f"{RACE}/*/last/checkpoint")]:
+            for path in new:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        raise
 
 
 def point_latest(directory: str | Path) -> None:
@@ -280,10 +306,10 @@ def has_fields(folder: str | Path) -> bool:
     return (Path(folder) / _FIELDS).is_file()
 
 
-def test_metrics(directory: str | Path) -> dict[str, float] | None:
-    """{metric: value} of a run on its test queries, from `metrics.json`; None if there is no such file."""
+def read_metrics(directory: str | Path) -> dict[str, Any]:
+    """The figures of a run, from `metrics.json`; {} if there is no such file."""
     file = Path(directory) / METRICS
-    return json.loads(file.read_text(encoding="utf-8"))["test"] if file.exists() else None
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
 def write_fields(folder: str | Path, model: TwoTowerModel) -> None:

@@ -46,6 +46,14 @@ def restored(recipe: Recipe, log: InteractionLog, folder: Path, held_out: bool =
     return a
 
 
+def chosen_epochs(directory: Path) -> int | None:
+    """How many epochs validation chose in a run's first training; None where that did not come to its end."""
+    last = tf.train.latest_checkpoint(str(directory / runs.CHECKPOINT / "last"))
+    if last is None or not (directory / runs.POPULARITY).is_file():  # which is written at the end
+        return None
+    return int(tf.train.load_variable(last, "progress/best_epoch/.ATTRIBUTES/VARIABLE_VALUE")) + 1
+
+
 def refit(
     judged: Assembly, directory: Path, parent: Path | None, epochs: int, verbose: int = 1,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
