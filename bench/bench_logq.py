@@ -19,7 +19,7 @@ import tfrs_twotower  # noqa: F401
 from bench import common
 from bench.bench_quality import trained
 from tfrs_twotower import recipes
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower.assembling import assemble
 from tfrs_twotower.data import MovieLens, ingest
 from tfrs_twotower.evaluation.slices import DECILES
 from tfrs_twotower.losses import RefinedSampledSoftmax, SampledSoftmax

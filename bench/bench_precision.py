@@ -10,7 +10,7 @@ import argparse
 import contextlib
 
 from bench.common import interleaved, median, record
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower.assembling import assemble
 from tfrs_twotower.data import ingest, synthetic
 from tfrs_twotower.features import History, Id, Schema
 from tfrs_twotower.recipe import ModelConfig, Recipe

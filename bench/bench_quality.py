@@ -18,7 +18,7 @@ import tempfile
 import tfrs_twotower  # noqa: F401
 from bench import common
 from tfrs_twotower import recipes
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower.assembling import assemble
 from tfrs_twotower.data import LeaveLastOut, Temporal, ingest
 from tfrs_twotower.evaluation import compare
 from tfrs_twotower.sampling import NoLogQ, StaticLogQ, StreamingLogQ

@@ -21,7 +21,7 @@ import functools
 import tfrs_twotower  # noqa: F401
 from bench import common
 from bench.bench_recipes import NAMES, on
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower.assembling import assemble
 from tfrs_twotower.data import ingest
 from tfrs_twotower.training.optimizers import build
 

@@ -22,7 +22,7 @@ import tempfile
 import tfrs_twotower  # noqa: F401
 from bench import common, movielens_1m
 from tfrs_twotower import recipes
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower.assembling import assemble
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Frames, LeaveLastOut, ingest
 from tfrs_twotower.recommender import Recommender

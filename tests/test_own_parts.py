@@ -15,7 +15,7 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tfrs_twotower import recipes
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower.assembling import assemble
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.configuration import Layered, config, from_dict, override, to_dict
 from tfrs_twotower.data import ingest

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import tfrs_twotower  # noqa: F401
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower.assembling import assemble
 from tfrs_twotower.data import Columns, Frames, ingest
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.evaluation import EvaluationConfig

@@ -12,7 +12,7 @@ import tensorflow as tf
 import toy
 
 from tfrs_twotower import runs
-from tfrs_twotower.assembly import completed
+from tfrs_twotower.assembling import completed
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Frames, ingest
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError

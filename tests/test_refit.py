@@ -10,11 +10,12 @@ import toy
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import runs
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower.assembling import assemble
 from tfrs_twotower.data import Frames, LeaveLastOut, RandomHoldout, Temporal, UserHeldOut, ingest
 from tfrs_twotower.evaluation import EvaluationConfig
 from tfrs_twotower.exporting import manifest
 from tfrs_twotower.features import Id, Schema
+from tfrs_twotower.lineage import lineage
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import LazyAdamConfig
 from tfrs_twotower.training.optimizers import WarmupCosine
@@ -125,7 +126,7 @@ def test_a_loaded_run_serves_the_refit_and_its_lineage_says_until_when(run):
     kept, judged = runs.weights(again.directory), runs.read_config(again.directory)
     assert kept.folder.name == runs.REFIT and kept.embedding_space != judged.embedding_space
     assert runs.weights(again.directory, judged.embedding_space).folder.name == runs.CHECKPOINT
-    (link,) = runs.lineage(again.directory)
+    (link,) = lineage(again.directory)
     assert link["trained_until"] == int(again.served.log.timestamp[-1]) > judged.trained_until
     assert link["embedding_space"] == manifest.read(run.path)["embedding_space"] == kept.embedding_space
 

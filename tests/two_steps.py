@@ -15,7 +15,7 @@ import distributed  # noqa: E402
 import numpy as np  # noqa: E402
 import toy  # noqa: E402
 
-from tfrs_twotower.assembly import assemble  # noqa: E402
+from tfrs_twotower.assembling import assemble  # noqa: E402
 from tfrs_twotower.data import Columns, Frames, ingest, synthetic  # noqa: E402
 from tfrs_twotower.features import Augmented, Category, History, Id, Number, Schema, Sequence, Vector  # noqa: E402
 from tfrs_twotower.losses import FullSoftmax, RefinedSampledSoftmax, TripletHinge  # noqa: E402

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import runs
-from tfrs_twotower.assembly import assemble, completed
+from tfrs_twotower.assembling import assemble, completed
 from tfrs_twotower.configuration import from_dict, to_dict
 from tfrs_twotower.data import InteractionLog, Split
 from tfrs_twotower.features import Feature, History, Id, Schema, Sequence

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import toy
 
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower.assembling import assemble
 from tfrs_twotower.data import Frames, Split, Splitter, Temporal, ingest
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import GraphVector, Id, Schema, build_fields

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 import toy
 
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower.assembling import assemble
 from tfrs_twotower.data import Frames, ingest
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import Category, Id, Number, Schema, Text, Vector

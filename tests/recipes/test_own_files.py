@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tfrs_twotower import recipes
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower.assembling import assemble
 from tfrs_twotower.cli.main import build_parser
 from tfrs_twotower.cli.training import recipe_of
 from tfrs_twotower.configuration import override, to_dict

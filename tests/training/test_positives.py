@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 import toy
 
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower.assembling import assemble
 from tfrs_twotower.configuration import from_dict, override, to_dict
 from tfrs_twotower.data import Columns, Frames, ingest
 from tfrs_twotower.errors import ConfigError, DataError

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import toy
 
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower.assembling import assemble
 from tfrs_twotower.data import Frames, LeaveLastOut, Temporal, ingest
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import History, Id, Schema, Sequence

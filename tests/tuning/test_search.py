@@ -7,7 +7,7 @@ import pytest
 import toy
 
 from tfrs_twotower import recipes
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower.assembling import assemble
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import ingest, synthetic

@@ -6,6 +6,7 @@ from typing import Any
 from tfrs_twotower import runs
 from tfrs_twotower.assembly import Assembly
 from tfrs_twotower.configuration import to_dict
+from tfrs_twotower.lineage import lineage
 from tfrs_twotower.models import TwoTowerModel
 from tfrs_twotower.recipe import Recipe
 
@@ -30,7 +31,7 @@ def manifest_fields(
         "recipe": to_dict(recipe),
         "vocabulary": _vocabulary_sizes(a.model),
         "embedding_space": weights.embedding_space,
-        "lineage": runs.lineage(directory),
+        "lineage": lineage(directory),
         "temperature": a.model.temperature,
         "popularity_weight": a.weights.popularity,
         "neighbour_weight": a.weights.neighbours,

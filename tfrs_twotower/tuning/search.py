@@ -14,7 +14,7 @@ import pandas as pd
 import tensorflow as tf
 
 from tfrs_twotower import runs
-from tfrs_twotower.assembly import assemble, completed
+from tfrs_twotower.assembling import assemble, completed
 from tfrs_twotower.configuration import at_least, config, override, to_dict
 from tfrs_twotower.data import InteractionLog
 from tfrs_twotower.errors import ConfigError, TrainingError, invalid

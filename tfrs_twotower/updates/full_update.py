@@ -4,10 +4,11 @@ import dataclasses
 from pathlib import Path
 
 from tfrs_twotower import runs
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower.assembling import assemble
 from tfrs_twotower.data import Newest, RandomPerUser, Source, Temporal, joined, parts_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.evaluation import Evaluation, compare
+from tfrs_twotower.learned_fields import read_fields
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import warm_start
 from tfrs_twotower.updates.gate import TOLERANCE, refusal
@@ -131,7 +132,7 @@ def _judged(new: Recommender, parent: Path, verbose: int) -> Update:
 def _serving(new: Recommender, parent: Path) -> Evaluation:
     """The evaluation of the parent's served model on what judges the update."""
     a, folder = new.assembly, runs.weights(parent).folder
-    old = assemble(a.recipe, a.log, runs.read_fields(folder))
+    old = assemble(a.recipe, a.log, read_fields(folder))
     old.model(next(iter(old.batches.dataset(0, 1))))
     warm_start(old.model, folder)
     old.weigh(runs.score_weights(parent), folder)
