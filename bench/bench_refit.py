@@ -18,13 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from bench import common, logs
-from tfrs_twotower import recipes, runs
-from tfrs_twotower.assembling import assemble
+from tfrs_twotower import recipes
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Frames, Queries, Split, ingest
 from tfrs_twotower.data.queries import QueryBuilder
 from tfrs_twotower.evaluation.bootstrap import intervals
-from tfrs_twotower.learned_fields import read_fields
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.learned_fields import read_fields
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import warm_start
 

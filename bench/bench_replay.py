@@ -37,14 +37,15 @@ import pyarrow.parquet as pq
 import tfrs_twotower  # noqa: F401
 from bench import common
 from tfrs_twotower import columns as c
-from tfrs_twotower import recipes, runs
-from tfrs_twotower.assembling import assemble
+from tfrs_twotower import recipes
 from tfrs_twotower.data import Queries, Split, Temporal, ingest
 from tfrs_twotower.data.queries import QueryBuilder
 from tfrs_twotower.evaluation.bootstrap import resampled_means
 from tfrs_twotower.extras import require
 from tfrs_twotower.index import IndexConfig
-from tfrs_twotower.learned_fields import read_fields
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.learned_fields import read_fields
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.repository import Repository
 from tfrs_twotower.updates import update_full, update_users

@@ -11,16 +11,16 @@ import pytest
 import tensorflow as tf
 import toy
 
-from tfrs_twotower import runs
-from tfrs_twotower.assembling import completed
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Frames, ingest
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError
 from tfrs_twotower.evaluation import Popularity
 from tfrs_twotower.features import Id, Schema
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import completed
+from tfrs_twotower.pipeline.searching import Validation
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.recommender import Recommender
-from tfrs_twotower.searching import Validation
 
 
 def _cluster_of(items, truth):

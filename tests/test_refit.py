@@ -9,13 +9,13 @@ import tensorflow as tf
 import toy
 
 from tfrs_twotower import columns as c
-from tfrs_twotower import runs
-from tfrs_twotower.assembling import assemble
 from tfrs_twotower.data import Frames, LeaveLastOut, RandomHoldout, Temporal, UserHeldOut, ingest
 from tfrs_twotower.evaluation import EvaluationConfig
 from tfrs_twotower.exporting import manifest
 from tfrs_twotower.features import Id, Schema
-from tfrs_twotower.lineage import lineage
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.lineage import lineage
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import LazyAdamConfig
 from tfrs_twotower.training.optimizers import WarmupCosine

@@ -121,7 +121,7 @@ RACED = ("batch_size", "optimizer", "average", "known_positives")  # of the trai
 
 @config
 class Race:
-    """A race: the log and validation choose what is trained, see `racing.py`.
+    """A race: the log and validation choose what is trained, see `pipeline/racing.py`.
 
     Attributes:
       minutes: about how long `twotower train` may take in all, above 0. None: 4 for 100,000 events and 30 for a

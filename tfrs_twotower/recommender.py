@@ -10,15 +10,14 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfrs_twotower import runs
 from tfrs_twotower.exporting import PORTABLE, SCANN, Retriever, export, versions
-from tfrs_twotower.figures import evaluated
 from tfrs_twotower.index import CandidateIndex, IndexConfig, IndexReport
-from tfrs_twotower.pipeline import answers, reporting
+from tfrs_twotower.pipeline import answers, reporting, runs
+from tfrs_twotower.pipeline.figures import evaluated
 from tfrs_twotower.pipeline.manifest_fields import manifest_fields
 from tfrs_twotower.pipeline.reporting import Figures
+from tfrs_twotower.pipeline.searching import retriever, tuned_index
 from tfrs_twotower.pipeline.trained_run import TrainedRun
-from tfrs_twotower.searching import retriever, tuned_index
 from tfrs_twotower.training import is_chief, of_chief
 from tfrs_twotower.training.parameter_servers import asynchronous
 

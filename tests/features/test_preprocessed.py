@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import Id, Preprocessed, Schema, build_fields, with_layers_in
-from tfrs_twotower.learned_fields import read_fields, write_fields
+from tfrs_twotower.pipeline.learned_fields import read_fields, write_fields
 
 layers = tf.keras.layers
 TABLE = {

@@ -12,13 +12,14 @@ from fuzz.values import damaged, few, mutated, reads_or_refuses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrs_twotower import recipes, runs
+from tfrs_twotower import recipes
 from tfrs_twotower.configuration import from_dict, to_dict
 from tfrs_twotower.data import Columns, Files, TFRecords, ingest, write_tfrecords
 from tfrs_twotower.errors import ExportError, TwoTowerError
 from tfrs_twotower.exporting import integrity, manifest, user_deltas
-from tfrs_twotower.learned_fields import read_fields
-from tfrs_twotower.lineage import lineage
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.learned_fields import read_fields
+from tfrs_twotower.pipeline.lineage import lineage
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"  # Arrow says so where a bad line is no UTF-8, and then raises

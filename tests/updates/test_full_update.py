@@ -11,13 +11,13 @@ import tensorflow as tf
 import toy
 
 from tfrs_twotower import columns as c
-from tfrs_twotower import runs
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.data import Columns, Files, Joined, LeaveLastOut, Temporal
 from tfrs_twotower.durable import LOCK
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError
 from tfrs_twotower.exporting import manifest
-from tfrs_twotower.lineage import lineage
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.lineage import lineage
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import LazyAdamConfig, warm_start
 from tfrs_twotower.updates import update_full

@@ -10,14 +10,14 @@ import tensorflow as tf
 import toy
 
 from tfrs_twotower import columns as c
-from tfrs_twotower import runs
-from tfrs_twotower.assembling import assemble
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.data import Files, Temporal
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.exporting import manifest, user_deltas
 from tfrs_twotower.features import History, Id, Schema, fingerprints
-from tfrs_twotower.learned_fields import write_fields
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.learned_fields import write_fields
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.repository import Repository
 from tfrs_twotower.updates import take_back_users, update_users

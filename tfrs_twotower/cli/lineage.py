@@ -25,7 +25,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> None:
     """Prints."""
-    from tfrs_twotower.lineage import lineage
+    from tfrs_twotower.pipeline.lineage import lineage
 
     chain = lineage(options.run_directory(args.run_directory))
     if args.json:

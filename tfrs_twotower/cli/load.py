@@ -28,8 +28,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> None:
     """Loads, and says how much."""
     directory = options.run_directory(args.run_directory)
-    from tfrs_twotower import runs
     from tfrs_twotower.online import load_log, put_table, without_password
+    from tfrs_twotower.pipeline import runs
     from tfrs_twotower.pipeline.reading import read
 
     log, _ = read(runs.read_config(directory).recipe, directory)

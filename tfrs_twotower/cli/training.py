@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_twotower import columns as c
-from tfrs_twotower import recipes, runs
+from tfrs_twotower import recipes
 from tfrs_twotower.cli import options
 from tfrs_twotower.cli.inspect import print_field_weights
 from tfrs_twotower.cli.reading import given, newest_files, read_as
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Files
 from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.reporting import Figures
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.recommender import Recommender

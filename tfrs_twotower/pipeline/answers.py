@@ -8,12 +8,12 @@ import pandas as pd
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.assembly import Assembly
 from tfrs_twotower.data import InteractionLog
 from tfrs_twotower.errors import DataError, nearest
 from tfrs_twotower.exporting import Retriever
 from tfrs_twotower.features import to_tensor
-from tfrs_twotower.requests import as_ids, live_requests, user_rows
+from tfrs_twotower.pipeline.assembly import Assembly
+from tfrs_twotower.pipeline.requests import as_ids, live_requests, user_rows
 
 
 def recommended(

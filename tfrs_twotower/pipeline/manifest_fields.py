@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from tfrs_twotower import runs
-from tfrs_twotower.assembly import Assembly
 from tfrs_twotower.configuration import to_dict
-from tfrs_twotower.lineage import lineage
 from tfrs_twotower.models import TwoTowerModel
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembly import Assembly
+from tfrs_twotower.pipeline.lineage import lineage
 from tfrs_twotower.recipe import Recipe
 
 

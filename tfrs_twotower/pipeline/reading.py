@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tfrs_twotower import runs
 from tfrs_twotower.data import IngestReport, InteractionLog, Source, has_log, ingest, read_log
 from tfrs_twotower.errors import ConfigError, DataError
+from tfrs_twotower.pipeline import runs
 from tfrs_twotower.recipe import Recipe
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfrs_twotower import runs
 from tfrs_twotower.evaluation import (
     Evaluation,
     metric_html,
@@ -16,6 +15,7 @@ from tfrs_twotower.evaluation import (
     write_per_query,
 )
 from tfrs_twotower.extras import available
+from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.headline import headline, sentence
 from tfrs_twotower.recipe import Recipe
 

@@ -12,18 +12,18 @@ import pandas as pd
 import tensorflow as tf
 from typing_extensions import Self
 
-from tfrs_twotower import runs
-from tfrs_twotower.assembly import Assembly
 from tfrs_twotower.data import Columns, Frames, IngestReport, InteractionLog, keep_log
 from tfrs_twotower.errors import ConfigError, TrainingError, nearest
 from tfrs_twotower.evaluation import Evaluation, chosen
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembly import Assembly
+from tfrs_twotower.pipeline.racing import race
 from tfrs_twotower.pipeline.reading import read
 from tfrs_twotower.pipeline.reporting import Figures
-from tfrs_twotower.racing import race
+from tfrs_twotower.pipeline.searching import Validation, choose_weights
+from tfrs_twotower.pipeline.trainings import begun, chosen_epochs, refit, restored
 from tfrs_twotower.recipe import Recipe
-from tfrs_twotower.searching import Validation, choose_weights
 from tfrs_twotower.training import FitReport, fit, is_chief, of_chief
-from tfrs_twotower.trainings import begun, chosen_epochs, refit, restored
 
 
 class TrainedRun:

@@ -3,12 +3,12 @@
 import dataclasses
 from pathlib import Path
 
-from tfrs_twotower import runs
-from tfrs_twotower.assembling import assemble
 from tfrs_twotower.data import Newest, RandomPerUser, Source, Temporal, joined, parts_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.evaluation import Evaluation, compare
-from tfrs_twotower.learned_fields import read_fields
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.learned_fields import read_fields
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import warm_start
 from tfrs_twotower.updates.gate import TOLERANCE, refusal

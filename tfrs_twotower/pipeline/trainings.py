@@ -8,13 +8,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower import runs
-from tfrs_twotower.assembling import assemble
-from tfrs_twotower.assembly import Assembly
 from tfrs_twotower.data import InteractionLog
 from tfrs_twotower.features import Field
-from tfrs_twotower.learned_fields import has_fields, read_fields, write_fields
 from tfrs_twotower.models import ScoreWeights
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.assembly import Assembly
+from tfrs_twotower.pipeline.learned_fields import has_fields, read_fields, write_fields
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.training import fit, is_chief, of_chief, restore_best
 

@@ -6,12 +6,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower import runs
-from tfrs_twotower.assembly import Assembly
 from tfrs_twotower.exporting import PastVectors, Retriever, Similarity, searched_candidates, searched_queries
 from tfrs_twotower.features import key_dtype, to_tensor
 from tfrs_twotower.index import CandidateIndex, IndexConfig, IndexReport, build
 from tfrs_twotower.models import ScoreWeights, middle
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.training import is_chief
 
 _TUNING_QUERIES = 2_000  # queries by which an index is tuned and measured

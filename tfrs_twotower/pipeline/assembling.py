@@ -9,17 +9,18 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.assembly import Assembly
-from tfrs_twotower.building import adapted_towers, as_one, build_model, build_objective
 from tfrs_twotower.data import InteractionLog, Split
 from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.evaluation import chosen
 from tfrs_twotower.features import Field, derive_seed, infer_schema
 from tfrs_twotower.losses import FullSoftmax
+from tfrs_twotower.pipeline.assembly import Assembly
+from tfrs_twotower.pipeline.building import adapted_towers, as_one, build_model, build_objective
+from tfrs_twotower.pipeline.score_terms import ScoreTerms
+from tfrs_twotower.pipeline.second_stage import SecondStage
+from tfrs_twotower.pipeline.without_times import without_times
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import Explicit
-from tfrs_twotower.score_terms import ScoreTerms
-from tfrs_twotower.second_stage import SecondStage
 from tfrs_twotower.towers import EnsembleTower, SequenceEncoder, Tower, makes
 from tfrs_twotower.training import (
     Examples,
@@ -30,7 +31,6 @@ from tfrs_twotower.training import (
     event_weights,
     shown_counts,
 )
-from tfrs_twotower.without_times import without_times
 
 _SHOWN = 4  # items that were shown and not liked, as negatives of an event
 _TITLES = ("title", "name")

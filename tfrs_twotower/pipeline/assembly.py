@@ -24,9 +24,9 @@ from tfrs_twotower.evaluation import (
     viewed,
 )
 from tfrs_twotower.models import Repeats, ScoreWeights, TwoTowerModel
+from tfrs_twotower.pipeline.score_terms import ScoreTerms
+from tfrs_twotower.pipeline.second_stage import SecondStage
 from tfrs_twotower.recipe import Recipe
-from tfrs_twotower.score_terms import ScoreTerms
-from tfrs_twotower.second_stage import SecondStage
 from tfrs_twotower.training import Examples, SequenceBatches, TrainingBatches, start_items
 
 _BLOCK = 4096  # rows embedded at a time

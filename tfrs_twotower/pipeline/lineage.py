@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from tfrs_twotower import runs
 from tfrs_twotower.exporting.rollbacks import rollbacks
+from tfrs_twotower.pipeline import runs
 
 
 def lineage(directory: str | Path) -> list[dict[str, Any]]:
