@@ -161,7 +161,7 @@ def test_a_constructor_writes_nothing_and_what_is_stopped_before_a_checkpoint_le
         run.refit()
     with pytest.raises(KeyboardInterrupt):
         run.fit(verbose=0, callbacks=[Stop("on_train_batch_begin")])
-    assert not list((tmp_path / "runs").iterdir())
+    assert not list((tmp_path / "runs").iterdir()) and repr(run).endswith("not trained. Call fit().")
     with pytest.raises(KeyboardInterrupt):
         run.fit(verbose=0, callbacks=[Stop("on_epoch_end")])
     kept, = (tmp_path / "runs" / "toy").iterdir()

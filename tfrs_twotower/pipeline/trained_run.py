@@ -79,8 +79,8 @@ class TrainedRun:
         where = "without a folder yet" if self._directory is None else f"in {self._directory}"
         if self._log is None:
             return f"Recommender of the recipe {self.recipe.name}, {where}: not trained. Call fit()."
-        log, refit = self._log, self._directory is not None and runs.read_refit(self._directory) is not None
-        kept = "trained on all events" if refit else "trained without the held-out events"
+        log, whole = self._log, self._served is not None and self._served[1].folder.name == runs.REFIT
+        kept = "trained on all events" if whole else "trained without the held-out events"
         return (f"Recommender of the recipe {self.recipe.name}, {where}: {kept}; {len(log):,} events, "
                 f"{log.users.num_rows:,} users, {log.items.num_rows:,} items")
 
@@ -101,16 +101,18 @@ class TrainedRun:
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """`runs.writing` of the run's folder, which is made; one in which nothing was written goes again."""
-        given = self._directory
-        self._directory = given or runs.create(self._root, self.recipe.name)
+        given, recipe = self._directory, self.recipe
+        self._directory = given or runs.create(self._root, recipe.name)
         try:
             with runs.writing(self._directory):
                 yield
         finally:
-            if given is None and not self._directory.exists():
-                with contextlib.suppress(OSError):  # what holds another run is not empty
-                    self._directory.parent.rmdir()
-                self._directory = None
+            if not self._directory.exists():
+                self.recipe, self._log, self._assembly = recipe, None, None  # as before
+                if given is None:
+                    with contextlib.suppress(OSError):  # what holds another run is not empty
+                        self._directory.parent.rmdir()
+                    self._directory = None
 
     def fit(self, verbose: int = 1, callbacks: Sequence[tf.keras.callbacks.Callback] = ()) -> Self:
         """Reads the data, trains, and keeps the best epoch's weights; returns self.
