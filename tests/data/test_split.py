@@ -174,10 +174,10 @@ def test_wrong_fractions_are_errors(strategy, fractions):
 
 
 def test_other_wrong_settings_are_errors():
-    with pytest.raises(ConfigError, match="`Temporal.targets` must be all, last or each"):
+    with pytest.raises(ConfigError, match="`Temporal.targets` must be 'all' or 'last' or 'each'"):
         Temporal(targets="first")
     for known in (0, 1):
-        with pytest.raises(ConfigError, match="`UserHeldOut.known` must be between 0 and 1"):
+        with pytest.raises(ConfigError, match="`UserHeldOut.known` must be a finite number above 0 and below 1"):
             UserHeldOut(known=known)
 
 

@@ -120,7 +120,7 @@ def test_closed_it_refuses_what_comes_and_finishes_what_is_there():
 
 @pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"queue": -1}, {"deadline_seconds": 0}])
 def test_a_load_that_lets_nothing_through_is_refused(wrong):
-    with pytest.raises(ConfigError, match=f"`{next(iter(wrong))}` must be"):
+    with pytest.raises(ConfigError, match=f"{next(iter(wrong))}` must be"):
         Load(**wrong)
 
 

@@ -125,7 +125,7 @@ def test_one_too_many_closes_the_one_that_was_idle_longest_and_is_refused_when_a
 
 @pytest.mark.parametrize("wrong", [{"most": 0}, {"seconds": 0}])
 def test_limits_that_let_nobody_in_are_refused(wrong):
-    with pytest.raises(ConfigError, match=f"`{next(iter(wrong))}` must be"):
+    with pytest.raises(ConfigError, match=f"{next(iter(wrong))}` must be"):
         Connections(**wrong)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -11,7 +11,8 @@ from tfrs_twotower.configuration import config
 from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.data.queries import Queries, QueryBuilder, distinct
 from tfrs_twotower.data.ragged import Ragged
-from tfrs_twotower.errors import ConfigError, DataError, NothingNew, invalid
+from tfrs_twotower.errors import ConfigError, DataError, NothingNew
+from tfrs_twotower.ranges import Above, Below
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,9 +84,6 @@ class Temporal(Splitter):
 
     def __post_init__(self) -> None:
         _check_fractions(self)
-        if self.targets not in ("all", "last", "each"):
-            rule = "be all, last or each"
-            raise ConfigError(invalid("Temporal.targets", rule, self.targets, "The default is all."))
 
     def split(self, log: InteractionLog, seed: int = 0) -> Split:
         """Returns Split; `seed` is not used. Raises `DataError` when no event is left for a part."""
@@ -117,12 +115,8 @@ class Newest(Splitter):
     """
 
     since: int
-    held_out: float = 0.1
+    held_out: Annotated[float, Above(0), Below(1)] = 0.1
     part: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.held_out < 1:
-            raise ConfigError(invalid("Newest.held_out", "be between 0 and 1", self.held_out, "The default is 0.1."))
 
     def split(self, log: InteractionLog, seed: int = 0) -> Split:
         """Returns Split; `seed` is not used. Raises `NothingNew` without new events, `DataError` of too few."""
@@ -183,12 +177,10 @@ class UserHeldOut(Splitter):
 
     validation: float = 0.1
     test: float = 0.1
-    known: float = 0.8
+    known: Annotated[float, Above(0), Below(1)] = 0.8
 
     def __post_init__(self) -> None:
         _check_fractions(self)
-        if not 0 < self.known < 1:
-            raise ConfigError(invalid("UserHeldOut.known", "be between 0 and 1", self.known, "The default is 0.8."))
 
     def split(self, log: InteractionLog, seed: int = 0) -> Split:
         """Returns Split; `seed` draws the users. Raises `DataError` when there are too few users."""

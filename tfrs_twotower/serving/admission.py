@@ -5,10 +5,10 @@ import os
 import threading
 import time
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from tfrs_twotower.configuration import config
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.ranges import Count, Natural, Positive
 from tfrs_twotower.serving.errors import DeadlineExceeded, Overloaded, Unavailable
 from tfrs_twotower.serving.metrics import Metrics
 
@@ -24,17 +24,9 @@ class Load:
       deadline_seconds: a request whose turn has not come by then is refused, as its caller has given up.
     """
 
-    concurrency: int = max(8, 2 * (os.cpu_count() or 0))
-    queue: int = 128
-    deadline_seconds: float = 2.0
-
-    def __post_init__(self) -> None:
-        if self.concurrency < 1:
-            raise ConfigError(invalid("concurrency", "be at least 1", self.concurrency, "Let one request run."))
-        if self.queue < 0:
-            raise ConfigError(invalid("queue", "be at least 0", self.queue, "With 0 nothing waits."))
-        if not self.deadline_seconds > 0:
-            raise ConfigError(invalid("deadline_seconds", "be above 0", self.deadline_seconds, "Say how long to wait."))
+    concurrency: Annotated[Count, "Let one request run."] = max(8, 2 * (os.cpu_count() or 0))
+    queue: Annotated[Natural, "With 0 nothing waits."] = 128
+    deadline_seconds: Annotated[Positive, "Say how long to wait."] = 2.0
 
 
 class Admission:

@@ -2,9 +2,10 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.configuration import at_least, config, layer_of
+from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.features import SequenceEmbedding
 from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.ranges import Count
 from tfrs_twotower.towers.encoder import Encoder, build_encoder
 from tfrs_twotower.towers.gru4rec import GRU4Rec
 from tfrs_twotower.towers.hstu import HSTU
@@ -41,11 +42,8 @@ class SearchThenAttend(Encoder):
     """
 
     encoder: GRU4Rec | SASRec | HSTU = SASRec(length=50)
-    recent: int = 50
-    found: int = 20
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "recent", "found")
+    recent: Count = 50
+    found: Count = 20
 
 
 @layer_of(SearchThenAttend)
