@@ -118,14 +118,14 @@ def test_what_cannot_be_meant_is_refused(make, message):
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    """The folder of a model that `twotower cold` made of files."""
+    """The folder of a model that `twotower cold-start` made of files."""
     folder = tmp_path_factory.mktemp("cold")
     pq.write_table(ITEMS, folder / "items.parquet")
     for rule in (RULES[0], RULES[2]):
         rows = [f"{item},{value}" for value, items in rule.lists.items() for item in items]
         (folder / f"{rule.field}.csv").write_text("\n".join([f"item_id,{rule.field}", *rows, ""]))
     assert main([
-        "cold", str(folder / "items.parquet"), "--name", "shop", "--runs", str(folder), "--order", "sold",
+        "cold-start", str(folder / "items.parquet"), "--name", "shop", "--runs", str(folder), "--order", "sold",
         "--list", f"device={folder}/device.csv", "--by", "country=country", "--list", f"hour={folder}/hour.csv",
         "--input", "age=number",
     ]) == 0
