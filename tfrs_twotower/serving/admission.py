@@ -30,11 +30,11 @@ class Load:
 
 
 class Admission:
-    """The line before one kind of work. Threads share it.
+    """The queue before one kind of work. Threads share it.
 
     Args:
       load: a `Load`.
-      name: the line's name in the metrics.
+      name: the queue's name in the metrics.
       metrics: a `Metrics`.
     """
 
@@ -46,14 +46,14 @@ class Admission:
         self._closed = False
         metrics.queued(name, 0)
 
-    def place(self, seconds: float | None = None) -> AbstractContextManager[object]:
-        """Takes a place in the line, without waiting; a context manager that waits for the turn, and ends it.
+    def acquire(self, seconds: float | None = None) -> AbstractContextManager[object]:
+        """Takes a place in the queue, without waiting; a context manager that waits for the turn, and ends it.
 
         Args:
           seconds: how long the caller waits, where that is less than `deadline_seconds`.
 
         Raises:
-          Overloaded: the line is full.
+          Overloaded: the queue is full.
           Unavailable: the server is stopping.
           DeadlineExceeded: on entering, the turn did not come in time.
         """
@@ -104,15 +104,15 @@ class Admission:
                 self._changed.notify_all()
 
 
-class Lines(NamedTuple):
-    """The lines of one server: predictions and the recording of events do not wait for each other."""
+class Queues(NamedTuple):
+    """The queues of one server: predictions and the recording of events do not wait for each other."""
 
     predictions: Admission
     events: Admission
 
 
 class _Place:
-    """One request's place in the line."""
+    """One request's place in the queue."""
 
     def __init__(self, admission: Admission, turn: threading.Event, seconds: float) -> None:
         self._admission, self._turn, self._seconds = admission, turn, seconds
