@@ -88,7 +88,7 @@ def test_seen_items_are_left_out_and_come_back(trained):
 
 
 def test_unknown_user_is_served(trained):
-    assert len(trained.recommend("nobody", k=7)) == 7
+    assert len(trained.recommend("unknown", k=7)) == 7
 
 
 def test_similar_items_share_the_cluster_and_leave_out_the_item(trained):

@@ -86,11 +86,11 @@ def test_an_unknown_recipe_is_refused_with_all_that_there_are(capsys):
 
 
 def test_recommend_prints_k_rows_a_user(run, capsys):
-    assert main(["recommend", str(run), "u1", "nobody", "-k", "4", "--json"]) == 0
+    assert main(["recommend", str(run), "u1", "unknown", "-k", "4", "--json"]) == 0
     printed = capsys.readouterr()
     rows = json.loads(printed.out)
     assert [r["rank"] for r in rows] == [1, 2, 3, 4] * 2 and rows[0]["title"]
-    assert "answered as anybody new: nobody\n" in printed.err
+    assert "answered as unknown users: unknown\n" in printed.err
 
 
 def test_similar_and_index_and_evaluate(run, capsys):

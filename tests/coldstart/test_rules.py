@@ -149,7 +149,7 @@ def test_the_server_answers_by_the_ordinary_signature(served):
     assert answer["ids"].tolist() == [[b"d", b"e", b"a"], [b"e", b"c", b"a"]]
 
 
-def test_rules_of_the_request_and_strangers(served):
+def test_rules_of_the_request_and_unknown_users(served):
     recommendations = Recommendations(Predictor(served), Metrics())
 
     def ask(**request):
@@ -203,7 +203,7 @@ def test_the_first_training_takes_over_the_same_request(shop, served, tmp_path):
     predictor = Predictor(served, features=Features(stores, Metrics(), clock=lambda: MORNING))
     request = {"user_id": ["u"], "k": np.int32(2)}
     assert predictor.predict("", request)["ids"].tolist() == [[b"c", b"a"]]
-    recommended = Recommendations(predictor, Metrics(), stores).recommend({"user_id": "nobody", "k": 2})["items"]
+    recommended = Recommendations(predictor, Metrics(), stores).recommend({"user_id": "unknown", "k": 2})["items"]
     assert [(found["item_id"], found["channel"]) for found in recommended] == [("c", "u2i"), ("e", "u2i")]
     (shop / "first training" / "export").mkdir(parents=True)
     toy_export.write(shop / "first training" / "export", 8)

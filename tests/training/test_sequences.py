@@ -123,7 +123,7 @@ def test_a_history_beside_a_sequence_is_refused():
 @pytest.mark.parametrize("encoder", [
     GRU4Rec(units=(8,)), SASRec(blocks=1, heads=1), HSTU(blocks=1), SearchThenAttend(recent=2),
 ])
-def test_people_of_one_event_teach_what_a_stranger_is_offered(encoder):
+def test_users_of_one_event_teach_what_an_unknown_user_is_offered(encoder):
     """There is no window at all then, and of two devices one has none where a batch has one."""
     once = pd.DataFrame({"user_id": [f"u{i}" for i in range(40)], "item_id": "a", "timestamp": range(1, 41)})
     a = assemble(dataclasses.replace(recipe(encoder), split=Temporal()), ingest(Frames(once))[0])
