@@ -122,7 +122,7 @@ class Race:
 
 @config
 class Recipe:
-    """What is trained, on what, how it is judged and served.
+    """What is trained, on what, how it is evaluated and served.
 
     Attributes:
       name: the folder under `runs/` and the served model's name: letters, digits, `.`, `_` and `-`, the first

@@ -60,7 +60,7 @@ def test_train_leaves_what_the_help_promises(run):
     assert metrics["training"]["examples_per_second"] > 0 and metrics["training"]["peak_memory_mb"] > 0
     assert metrics["index"]["recall@10"] == 1.0
     manifest = json.loads((run / "export" / "1" / "manifest.json").read_text())
-    assert manifest["metrics"] == metrics["test"]  # of the training that did not see what judged it
+    assert manifest["metrics"] == metrics["test"]  # of the training that did not see what evaluated it
     assert manifest["trained_on"]["refit"] and manifest["trained_on"]["events"] == manifest["training_events"] == 8000
     assert (run / "export" / "1" / "saved_model.pb").is_file()
     popularity = json.loads((run / "popularity.json").read_text())

@@ -57,7 +57,7 @@ def test_a_user_without_a_history_is_offered_what_is_popular(name, tmp_path):
     ids = np.asarray(a.log.items["item_id"].to_pylist())[a.catalogue]
     assert not POPULAR & set(ids[:10])  # or answers without any score would pass
     new = a.examples.history.before(a.split.test.row, 1)[0][:, 0] < 0
-    top = a.judge(a.split.test, a.model_scorer(a.split.test), bootstrap=0).top[new, :3]
+    top = a.evaluate(a.split.test, a.model_scorer(a.split.test), bootstrap=0).top[new, :3]
     assert new.sum() > 20 and all(set(ids[row]) == POPULAR for row in top)
 
     if name == "gru4rec":  # `recommend` runs what an export saves: one of them is enough

@@ -82,7 +82,7 @@ def test_validation_chooses_them(trained):
     assert a.recipe.model.neighbours.penalties == (10.0,)  # with the other one all weights are 0 but for rounding
     queries = a.split.validation
     with_all, without = (
-        a.judge(queries, a.scorer(queries, *a.towers(queries), weights), bootstrap=0).metrics["ndcg@10"]
+        a.evaluate(queries, a.scorer(queries, *a.towers(queries), weights), bootstrap=0).metrics["ndcg@10"]
         for weights in (a.weights, a.weights._replace(neighbours=0.0))
     )
     assert with_all > without + 0.01

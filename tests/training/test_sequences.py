@@ -154,7 +154,7 @@ def test_the_planted_next_item_is_found(encoder, tmp_path):
     made = dataclasses.replace(made, evaluation=evaluation)
     trained = Recommender(made, interactions=cycle(), directory=tmp_path / "run").fit(verbose=0)
     a = trained.assembly
-    top = a.judge(a.split.test, a.model_scorer(a.split.test), bootstrap=0).top[:, 0]
+    top = a.evaluate(a.split.test, a.model_scorer(a.split.test), bootstrap=0).top[:, 0]
     assert (a.catalogue[top] == a.split.test.targets.values).mean() > 0.9
 
 

@@ -103,14 +103,14 @@ class Temporal(Splitter):
 
 @config
 class Newest(Splitter):
-    """What an earlier training has not seen: trained on, but for the newest share, which judges.
+    """What an earlier training has not seen: trained on, but for the newest share, which evaluates.
 
     The split of an update. Each user with events in the newest share is asked once, at the first of them; these
     queries are validation and test alike, since nothing is chosen by them but whether to publish.
 
     Attributes:
       since: seconds since 1970: events from here on are new
-      held_out: the fraction of these, by time, that judges
+      held_out: the fraction of these, by time, that is for evaluation
       part: the part of the `Joined` source of which all is new: what came late trains too; None: there is none
     """
 

@@ -12,7 +12,7 @@ from tfrs_twotower.towers.hstu import HSTU
 from tfrs_twotower.towers.sasrec import SASRec
 from tfrs_twotower.towers.sequence import SequenceEncoder, dense
 
-_BLOCK = 16  # older events that the search first judges by their mean
+_BLOCK = 16  # older events that the search first compares by their mean
 _BLOCKS = 8  # of these are searched one by one; some more where `found` asks for it
 
 

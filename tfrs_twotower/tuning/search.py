@@ -1,4 +1,4 @@
-"""The search: Optuna proposes settings, each is trained, and the validation metric of its best epoch judges."""
+"""The search: Optuna proposes settings, each is trained, and compared by the validation metric of its best epoch."""
 
 import dataclasses
 import gc
@@ -146,7 +146,7 @@ class _Search:
         a = assemble(recipe, self._log)
 
         def validate() -> dict[str, float]:
-            return a.judge(a.split.validation, a.model_scorer(a.split.validation), bootstrap=0).metrics
+            return a.evaluate(a.split.validation, a.model_scorer(a.split.validation), bootstrap=0).metrics
 
         watch = _Watch(trial, f"val_{recipe.training.monitor}", self._deadline, self._optuna.TrialPruned)
         with tempfile.TemporaryDirectory(dir=self._directory) as scratch:
