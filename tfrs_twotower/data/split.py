@@ -207,7 +207,7 @@ class RandomHoldout(Splitter):
 
     It lets a model train on the future of what it is asked; use it only to compare with them. One query
     for each held-out event, for its item. `seen` are all items of the user's training events, later ones
-    too. Histories must show training events only: `History(log, visible=...)`.
+    too. Histories must show training events only: `UserHistories(log, visible=...)`.
 
     Attributes:
       validation, test: fractions of the events
