@@ -72,7 +72,7 @@ def baselines(data):
     a = assemble(recipe, ingest(Frames(*frames.values()) if frames else recipe.source)[0])
     queries = a.split.test
     for name, scorer in a.baselines(queries).items():
-        metrics = a.judge(queries, scorer, bootstrap=0).metrics
+        metrics = a.evaluate(queries, scorer, bootstrap=0).metrics
         yield {"model": name, **{metric: round(metrics[metric], 4) for metric in SHOWN}}
 
 

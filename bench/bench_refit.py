@@ -1,4 +1,4 @@
-"""Whether a model that learned from all of a log is better later on than the one that was judged on its newest part.
+"""Whether a model that learned from all of a log is better later on than the one that was evaluated on its newest part.
 
     .venv/bin/python -m bench.bench_refit                                                    two logs, three seeds
     .venv/bin/python -m bench.bench_refit --seeds 1 --events 20000 --set training.epochs=2   a try
@@ -49,14 +49,14 @@ def later(log, start):
     return builder.build(first, last)
 
 
-def judged(recommender, folder, log, train, queries):
+def evaluated(recommender, folder, log, train, queries):
     """The `Evaluation` of one of a run's models; `train`: the rows of the whole log that it learned from."""
     split = Split(train, Queries.none(), queries)
     a = assemble(recommender.recipe, log, read_fields(folder), split=split)
     a.model(next(iter(a.batches.dataset(0, 1))))
     warm_start(a.model, folder)
     a.weigh(runs.score_weights(recommender.directory), folder)
-    return a.judge(queries, a.model_scorer(queries))
+    return a.evaluate(queries, a.model_scorer(queries))
 
 
 def figures_of(name, recipe, frames, columns, folder):
@@ -69,7 +69,9 @@ def figures_of(name, recipe, frames, columns, folder):
     trained = {
         "held out": (runs.CHECKPOINT, recommender.assembly.split.train), "refit": (runs.REFIT, np.arange(len(early))),
     }
-    found = {model: judged(recommender, folder / kept, log, rows, queries) for model, (kept, rows) in trained.items()}
+    found = {
+        model: evaluated(recommender, folder / kept, log, rows, queries) for model, (kept, rows) in trained.items()
+    }
     lines = []
     for model, evaluation in found.items():
         line = {"log": name, "model": model, "seed": recipe.training.seed, "events": len(trained[model][1]),

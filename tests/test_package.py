@@ -1,5 +1,7 @@
 """The package as a whole: what importing it does, and that its lists agree with what is there."""
 
+import ast
+import collections
 import configparser
 import os
 import re
@@ -195,3 +197,14 @@ def test_importing_the_package_alone_imports_no_tensorflow():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'Recomender'"):
         tfrs_twotower.Recomender
+
+
+def test_no_two_classes_have_one_name():
+    """Public ones, at the top of a module."""
+    files = collections.defaultdict(list)
+    for file in (ROOT / "tfrs_twotower").rglob("*.py"):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                files[node.name].append(file.name)
+    assert "TwoTowerModel" in files
+    assert not {name: found for name, found in files.items() if len(found) > 1}

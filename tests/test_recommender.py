@@ -57,7 +57,7 @@ def test_repeats_count_where_people_come_back_and_both_views_are_told(trained):
     assert repeats["targets"] + discovery["targets"] == found["protocol"]["targets"]
     assert found["protocol"]["repeats"] == pytest.approx(sum(seen) / found["protocol"]["targets"])
     assert set(repeats["metrics"]) == {"model", *found["baselines"]}
-    on_both_sides = a.judge(a.split.test, a.model_scorer(a.split.test), bootstrap=0, view="discovery").metrics
+    on_both_sides = a.evaluate(a.split.test, a.model_scorer(a.split.test), bootstrap=0, view="discovery").metrics
     assert discovery["metrics"]["model"] == on_both_sides
 
 
@@ -66,9 +66,9 @@ def test_validation_chooses_the_weight_of_popularity(trained):
     a.recipe = override(a.recipe, ["model.popularity_weights=[0.0, 1000000.0]"])
     queries, monitor = a.split.validation, a.recipe.training.monitor
     found = {weights.popularity: metrics[monitor] for weights, metrics in Validation(a).by_weights().items()}
-    popularity = a.judge(queries, Popularity(a.train_counts, len(queries)), bootstrap=0).metrics[monitor]
+    popularity = a.evaluate(queries, Popularity(a.train_counts, len(queries)), bootstrap=0).metrics[monitor]
     assert found[1_000_000.0] == pytest.approx(popularity, abs=0.02)  # ties of counts are the towers' to break
-    assert found[0.0] == a.judge(queries, a.model_scorer(queries), bootstrap=0).metrics[monitor] > popularity
+    assert found[0.0] == a.evaluate(queries, a.model_scorer(queries), bootstrap=0).metrics[monitor] > popularity
 
 
 def test_a_run_is_loaded_with_its_weight_of_popularity(trained, tmp_path):
@@ -92,7 +92,7 @@ def test_seen_items_are_left_out_and_come_back(trained):
 
 
 def test_unknown_user_is_served(trained):
-    assert len(trained.recommend("nobody", k=7)) == 7
+    assert len(trained.recommend("unknown", k=7)) == 7
 
 
 def test_similar_items_share_the_cluster_and_leave_out_the_item(trained):

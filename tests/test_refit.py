@@ -45,7 +45,7 @@ class Run:
 
     recommender: Recommender
     before: dict
-    judged: dict
+    evaluated: dict
     path: str
 
 
@@ -54,9 +54,9 @@ def run(tmp_path_factory):
     """A `Run` on `late_log`."""
     recommender = Recommender(recipe(), late_log()[0], directory=tmp_path_factory.mktemp("refit") / "toy" / "run")
     recommender.fit(verbose=0)
-    before, judged = recommender.evaluate(), toy.weights(recommender)
+    before, evaluated = recommender.evaluate(), toy.weights(recommender)
     recommender.refit(verbose=0)
-    return Run(recommender, before, judged, recommender.export())
+    return Run(recommender, before, evaluated, recommender.export())
 
 
 def test_it_trains_on_all_events_for_the_epochs_that_validation_chose(run):
@@ -106,7 +106,7 @@ def test_the_export_has_the_counts_of_all_events(run):
 
 def test_what_is_measured_is_the_training_that_did_not_see_it(run, tmp_path):
     assert run.recommender.evaluate()["test"] == run.before["test"]
-    assert all(np.array_equal(v, run.judged[k]) for k, v in toy.weights(run.recommender).items())
+    assert all(np.array_equal(v, run.evaluated[k]) for k, v in toy.weights(run.recommender).items())
     again = Recommender.load(run.recommender.directory, interactions=late_log()[0])
     judged = again.evaluate()
     assert (judged["test"], judged["training"]) == (run.before["test"], run.before["training"])
@@ -123,11 +123,11 @@ def test_a_loaded_run_serves_the_refit_and_its_lineage_says_until_when(run):
     again, users = Recommender.load(run.recommender.directory, interactions=late_log()[0]), ["u1", "u2"]
     assert again.recommend(users).equals(run.recommender.recommend(users))
     assert again.served is not again.assembly
-    kept, judged = runs.weights(again.directory), runs.read_config(again.directory)
-    assert kept.folder.name == runs.REFIT and kept.embedding_space != judged.embedding_space
-    assert runs.weights(again.directory, judged.embedding_space).folder.name == runs.CHECKPOINT
+    kept, evaluated = runs.weights(again.directory), runs.read_config(again.directory)
+    assert kept.folder.name == runs.REFIT and kept.embedding_space != evaluated.embedding_space
+    assert runs.weights(again.directory, evaluated.embedding_space).folder.name == runs.CHECKPOINT
     (link,) = lineage(again.directory)
-    assert link["trained_until"] == int(again.served.log.timestamp[-1]) > judged.trained_until
+    assert link["trained_until"] == int(again.served.log.timestamp[-1]) > evaluated.trained_until
     assert link["embedding_space"] == manifest.read(run.path)["embedding_space"] == kept.embedding_space
 
 

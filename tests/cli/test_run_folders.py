@@ -27,7 +27,7 @@ def run(tmp_path):
 
 COMMANDS = {
     "": (["train", "plain", "--interactions", "gone.csv", "--folder"], ["train", "--resume"], ["update"]),
-    runs.EXPORT: (["update", "--users-only"], ["update", "--take-back"]),
+    runs.EXPORT: (["update", "--users-only"], ["update", "--revert"], ["update", "--take-back"]),
 }
 
 

@@ -104,8 +104,8 @@ def test_a_past_has_its_newest_events_and_one_width():
            "history_timestamp": tf.constant([[1, 2, 0, 3], [4, 0, 0, 0], [0] * 4], tf.int64)}
     expected = tf.strings.to_hash_bucket_fast([["b:2", "c:3"], ["a:4", ":-1"], [":-1", ":-1"]], 1000)
     assert made.encode(raw)["value"].numpy().tolist() == expected.numpy().tolist()
-    nobody = {name: values[:1, :0] for name, values in raw.items()}
-    assert made.encode(nobody)["value"].numpy().tolist() == expected[2:].numpy().tolist()
+    empty = {name: values[:1, :0] for name, values in raw.items()}
+    assert made.encode(empty)["value"].numpy().tolist() == expected[2:].numpy().tolist()
 
 
 def test_its_state_is_the_types_of_its_columns():

@@ -91,15 +91,15 @@ def test_the_parts_of_the_log_that_train(served, update):
     assert trained.min() > until
     assert trained.max() < a.log.timestamp[a.split.test.row].min() + 1
     assert update.recommender.assembly.batches.steps_per_epoch == len(a.split.train) // a.batches.batch_size
-    # Every event since is trained on or judges.
+    # Every event since is trained on or evaluates.
     assert len(a.split.past) + len(a.split.train) + (a.log.timestamp > trained.max()).sum() == len(a.log)
-    # What is published was trained on what judged, too.
+    # What is published was trained on what evaluated it, too.
     whole = update.recommender.served
     assert np.array_equal(whole.split.past, a.split.past) and len(whole.split.known) == len(a.log)
     assert int(whole.model.optimizer.iterations) == len(whole.split.train) // whole.batches.batch_size
-    found, judged = manifest.read(update.published), len(a.log) - len(a.split.known)
+    found, evaluated = manifest.read(update.published), len(a.log) - len(a.split.known)
     assert found["trained_on"] == {
-        "events": len(a.log), "until": int(a.log.timestamp[-1]), "refit": True, "held_out": judged,
+        "events": len(a.log), "until": int(a.log.timestamp[-1]), "refit": True, "held_out": evaluated,
     }
     assert found["metrics"] == update.recommender.evaluations["model"].metrics
 

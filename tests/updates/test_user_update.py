@@ -20,7 +20,7 @@ from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.pipeline.learned_fields import write_fields
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.repository import Repository
-from tfrs_twotower.updates import take_back_users, update_users
+from tfrs_twotower.updates import revert_users, update_users
 
 NEW = "newcomer"
 
@@ -135,7 +135,7 @@ def test_a_running_server_takes_the_rows_in_and_gives_them_back(run):
     after, changed, same = vector(NEW)
     assert same is loaded  # nothing was loaded anew
     assert changed != identity and np.abs(after - before).max() > 1e-3
-    take_back_users(recommender.directory)
+    revert_users(recommender.directory)
     repository.poll()
     np.testing.assert_array_equal(vector(NEW)[0], before)
     repository.close()
@@ -154,9 +154,9 @@ def test_a_query_tower_without_user_rows_is_refused(run, tmp_path):
         update_users(tmp_path)
 
 
-def test_the_newest_can_be_taken_back(run):
+def test_the_newest_can_be_reverted(run):
     root = run[0].directory / runs.EXPORT
     space = runs.read_config(run[0].directory).embedding_space
     count = len(user_deltas.read(root, 1, space))
-    assert take_back_users(run[0].directory).name == f"{count:06}.npz"
+    assert revert_users(run[0].directory).name == f"{count:06}.npz"
     assert len(user_deltas.read(root, 1, space)) == count - 1

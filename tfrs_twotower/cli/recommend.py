@@ -39,5 +39,5 @@ def run(args: argparse.Namespace) -> None:
     frame = recommender.recommend(args.users, args.k, exclude_seen=args.exclude_seen)
     unknown = [user for user, row in zip(args.users, user_rows(recommender.served.log, args.users)) if row < 0]
     if unknown:
-        print(f"Not in the log, so answered as anybody new: {', '.join(unknown)}", file=sys.stderr)
+        print(f"Not in the log, so answered as unknown users: {', '.join(unknown)}", file=sys.stderr)
     options.print_frame(frame, args.json)

@@ -3,7 +3,7 @@
 Nothing here imports TensorFlow before a source that needs it is read.
 """
 
-from tfrs_twotower.data.history import History
+from tfrs_twotower.data.history import UserHistories
 from tfrs_twotower.data.ingest import IngestReport, ingest
 from tfrs_twotower.data.kept import has_log, keep_log, read_log
 from tfrs_twotower.data.log import InteractionLog, Shown
@@ -35,7 +35,7 @@ __all__ = [
     "Columns",
     "Files",
     "Frames",
-    "History",
+    "UserHistories",
     "IngestReport",
     "InteractionLog",
     "Joined",

@@ -146,7 +146,7 @@ class Assembly:
         """The view of `evaluation.views` that the recipe's evaluation uses."""
         return DISCOVERY if self.recipe.evaluation.exclude_seen else ALL
 
-    def judge(
+    def evaluate(
         self, queries: Queries, scorer: Scorer, bootstrap: int | None = None, view: str | None = None
     ) -> Evaluation:
         """Evaluates a scorer on one set of queries, in the recipe's view or in another `view`."""
@@ -212,7 +212,7 @@ class Assembly:
 
     def _monitored(self, queries: Queries, scorer: Scorer) -> float:
         """The value by which validation chooses."""
-        return self.judge(queries, scorer, bootstrap=0).metrics[self.recipe.training.monitor]
+        return self.evaluate(queries, scorer, bootstrap=0).metrics[self.recipe.training.monitor]
 
     def _histories(self, queries: Queries) -> Ragged:
         """`Ragged`, a row a query: catalogue positions of its user's earlier items, oldest first; −1 outside of it."""

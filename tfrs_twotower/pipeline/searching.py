@@ -43,16 +43,16 @@ class Validation:
         """
         a, queries, model = self._assembly, self._queries, self._assembly.recipe.model
         towers: tuple[np.ndarray, np.ndarray]
-        towers, judged = a.towers(queries), {}
+        towers, evaluated = a.towers(queries), {}
         terms = {"neighbours": model.neighbours, "repeats": model.repeats}
         tried = {"popularity": model.popularity_weights, **{name: t.weights for name, t in terms.items() if t}}
         best = ScoreWeights(**{name: middle(choices) for name, choices in tried.items()})
         wanted = (a.recipe.training.monitor, f"recall@{max(a.recipe.evaluation.ks)}")
 
         def value(weights: ScoreWeights) -> np.ndarray:  # [queries]
-            if weights not in judged:
-                judged[weights] = a.judge(queries, a.scorer(queries, *towers, weights), bootstrap=0)
-            first, this = next(iter(judged.values())).per_query, judged[weights].per_query
+            if weights not in evaluated:
+                evaluated[weights] = a.evaluate(queries, a.scorer(queries, *towers, weights), bootstrap=0)
+            first, this = next(iter(evaluated.values())).per_query, evaluated[weights].per_query
             return sum(this[name] / max(np.nanmean(first[name]), 1e-9) for name in wanted if name in this)
 
         for name in 2 * list(tried):
@@ -62,7 +62,7 @@ class Validation:
             least = 2 * _FEWER_REPEATS if other.repeats < best.repeats else 0.0
             if np.nanmean(more) > max(np.nanstd(more) / np.sqrt(np.isfinite(more).sum()), least):
                 best = other
-        return {weights: judged[weights].metrics for weights in (best, *judged)}
+        return {weights: evaluated[weights].metrics for weights in (best, *evaluated)}
 
     def __call__(self) -> dict[str, float]:
         return next(iter(self.by_weights().values()))

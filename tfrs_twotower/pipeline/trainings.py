@@ -57,7 +57,7 @@ def chosen_epochs(directory: Path) -> int | None:
 
 
 def refit(
-    judged: Assembly, directory: Path, parent: Path | None, epochs: int, verbose: int = 1,
+    evaluated: Assembly, directory: Path, parent: Path | None, epochs: int, verbose: int = 1,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
 ) -> Assembly:
     """Trains once more, from the same start and with the same settings, on the held-out events too.
@@ -66,7 +66,7 @@ def refit(
     events. The learning rate's schedule still spans `training.epochs`, so it ends at the same fraction of it.
 
     Args:
-      judged: the `Assembly` of the training that was evaluated on held-out events.
+      evaluated: the `Assembly` of the training that was evaluated on held-out events.
       directory: its run's folder. A refit that was stopped there goes on, a finished one is restored.
       parent: the run that both start from, or None.
       epochs: as many as validation chose.
@@ -75,13 +75,13 @@ def refit(
     Returns:
       The `Assembly` of the refit, with its weights.
     """
-    folder, log = directory / runs.REFIT, judged.log
+    folder, log = directory / runs.REFIT, evaluated.log
     done = runs.read_refit(directory)
     if of_chief(float(done is not None and done.epochs == epochs)):
-        return restored(judged.recipe, log, folder, held_out=False)
+        return restored(evaluated.recipe, log, folder, held_out=False)
     new = not of_chief(float(has_fields(folder)))
-    a = begun(judged.recipe, log, folder, new, parent, held_out=False)
-    held_out = len(a.split.train) - len(judged.split.train)
+    a = begun(evaluated.recipe, log, folder, new, parent, held_out=False)
+    held_out = len(a.split.train) - len(evaluated.split.train)
     if verbose:
         print(f"Training on all {len(a.split.train):,} events, {held_out:,} of which were held out: {epochs} "
               f"epoch{'s' * (epochs > 1)}, as validation chose.", flush=True)
@@ -90,7 +90,7 @@ def refit(
         start_from=runs.weights(parent).folder if parent else None, start=None if parent else a.start,
         epochs=epochs,
     )
-    a.weights = judged.weights
+    a.weights = evaluated.weights
     if is_chief():
         if a.weights.neighbours:
             a.terms.keep_neighbours(folder)

@@ -19,7 +19,7 @@ from tfrs_twotower.training import TrainingConfig
 
 _POPULARITY = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)
 _HALF_LIVES = (None, 90.0, 30.0, 7.0, 1.0)
-_QUERIES = 2_000  # that judge an epoch
+_QUERIES = 2_000  # that evaluate an epoch
 
 
 def recipe() -> Recipe:

@@ -22,7 +22,7 @@ class Update:
       directory: the new run.
       published: the exported version's path; None where it was refused.
       reason: why it was refused, in one sentence; None where it was published.
-      monitor: the metric that judged.
+      monitor: the metric that decided.
       serving, updated: its value of the serving version and of the update, on the newest events.
       interval: 95% paired bootstrap interval of updated − serving.
       recommender: the trained `Recommender`.
@@ -100,10 +100,10 @@ def update_full(
         finally:
             if not (directory / runs.CONFIG).exists():  # nothing is worth keeping: the folder goes again
                 (directory / runs.REFUSED).unlink()
-        return _judged(new, parent, verbose)
+        return _evaluated(new, parent, verbose)
 
 
-def _judged(new: Recommender, parent: Path, verbose: int) -> Update:
+def _evaluated(new: Recommender, parent: Path, verbose: int) -> Update:
     """Publishes, or writes down why not."""
     metrics = new.evaluate()
     monitor = new.recipe.training.monitor
@@ -130,10 +130,10 @@ def _judged(new: Recommender, parent: Path, verbose: int) -> Update:
 
 
 def _serving(new: Recommender, parent: Path) -> Evaluation:
-    """The evaluation of the parent's served model on what judges the update."""
+    """The evaluation of the parent's served model on the events that evaluate the update."""
     a, folder = new.assembly, runs.weights(parent).folder
     old = assemble(a.recipe, a.log, read_fields(folder))
     old.model(next(iter(old.batches.dataset(0, 1))))
     warm_start(old.model, folder)
     old.weigh(runs.score_weights(parent), folder)
-    return old.judge(old.split.test, old.model_scorer(old.split.test))
+    return old.evaluate(old.split.test, old.model_scorer(old.split.test))

@@ -106,7 +106,7 @@ def update_users(
     ))
 
 
-def take_back_users(directory: str | Path, root: str | Path | None = None) -> Path | None:
+def revert_users(directory: str | Path, root: str | Path | None = None) -> Path | None:
     """Withdraws the newest delta of the newest version; returns its path, or None where there is none."""
     root = Path(root) if root else Path(directory).resolve() / runs.EXPORT
     return user_deltas.withdraw(root, _newest_version(root))

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +11,7 @@ from tfrs_twotower.columns import ITEM_ID, USER_ID
 from tfrs_twotower.configuration import config
 from tfrs_twotower.data.source import PART, Source, bad_lines, notes_of, with_said
 from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.ranges import MinLength
 
 
 @config
@@ -23,12 +24,7 @@ class Joined(Source):
       parts: source configurations, the oldest first. They must agree in the types of their columns.
     """
 
-    parts: tuple[Source, ...]
-
-    def __post_init__(self) -> None:
-        if not self.parts or not all(isinstance(part, Source) for part in self.parts):
-            rule = "hold one source configuration or more"
-            raise ConfigError(invalid("Joined.parts", rule, self.parts, "Write for example (Files(…), TFRecords(…))."))
+    parts: Annotated[tuple[Source, ...], MinLength(1), "Write for example (Files(…), TFRecords(…))."]
 
     @property
     def name(self) -> str:
