@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train serve test test-chaos lint types shape check notebooks bench clean
+.PHONY: help setup train serve test test-chaos lint types shape check docs notebooks bench clean
 
 help:  ## this list
 	@echo 'make <target> [RECIPE=retail] [ARGS="--set training.epochs=3"]'
@@ -39,6 +39,9 @@ shape: $(INSTALLED)  ## files, functions and what is annotated
 	@$(BIN)/python -m bench.shape $(ARGS)
 
 check: lint types test  ## lint, types and test
+
+docs: $(INSTALLED)  ## build the documentation site into build/site; a warning or a dead link is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build $(ARGS)
 
 notebooks: $(INSTALLED)  ## execute the notebooks in place; ARGS="01_quickstart" chooses
 	@$(BIN)/python notebooks/run.py $(ARGS)
