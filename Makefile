@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train serve test test-chaos lint types shape check docs notebooks bench clean
+.PHONY: help setup train serve test test-quick test-chaos lint types shape check docs notebooks bench clean
 
 help:  ## this list
 	@echo 'make <target> [RECIPE=retail] [ARGS="--set training.epochs=3"]'
@@ -23,6 +23,9 @@ serve: $(INSTALLED)  ## serve the newest export of RECIPE on this machine; ARGS 
 test: $(INSTALLED)  ## run all tests; ARGS go to pytest
 	@TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-quick: $(INSTALLED)  ## two minutes: all but the long trainings, which tests/conftest.py names
+	@$(MAKE) test ARGS="-m 'not slow' $(ARGS)"
 
 test-chaos: $(INSTALLED)  ## three minutes of load while versions swap, stores fail and the server is killed
 	@TWOTOWER_CHAOS_SECONDS=$${TWOTOWER_CHAOS_SECONDS:-180} $(BIN)/python -m pytest -s tests/chaos $(ARGS)
