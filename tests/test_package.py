@@ -14,6 +14,7 @@ import pytest
 
 import tfrs_twotower
 from tfrs_twotower import extras
+from tfrs_twotower.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 
@@ -76,7 +77,7 @@ def test_importing_the_package_alone_does_not_load_tensorflow():
 
 def test_the_installed_version_is_the_one_in_the_source():
     assert metadata.version("tfrs_twotower") == tfrs_twotower.__version__
-    assert f"## {tfrs_twotower.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"\n## [{tfrs_twotower.__version__}] - " in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_the_console_command_is_installed_and_helps():
@@ -85,6 +86,13 @@ def test_the_console_command_is_installed_and_helps():
     assert result.returncode == 0, result.stderr
     for verb in ("train", "evaluate", "recommend", "similar", "index", "export", "serve", "load", "consume", "inspect"):
         assert re.search(rf"^\s+{verb}\b", result.stdout, re.MULTILINE), verb
+
+
+def test_the_command_prints_its_version(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"twotower {tfrs_twotower.__version__}\n"
 
 
 def test_every_folder_of_the_package_is_a_package():

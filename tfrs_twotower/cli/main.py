@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from tfrs_twotower import __version__
 from tfrs_twotower.cli import (
     cold_start,
     compare,
@@ -51,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="twotower", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action="version", version=f"twotower {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb in VERBS:
         verb.add_parser(verbs)
