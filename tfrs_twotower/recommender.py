@@ -21,11 +21,11 @@ from tfrs_twotower.evaluation import Evaluation, chosen
 from tfrs_twotower.exporting import PORTABLE, SCANN, Retriever, export, versions
 from tfrs_twotower.features import to_tensor
 from tfrs_twotower.figures import evaluated
-from tfrs_twotower.index import CandidateIndex, IndexConfig, IndexReport
+from tfrs_twotower.index import SAVED_MODEL, CandidateIndex, IndexConfig, IndexReport, chosen_kind
 from tfrs_twotower.racing import race
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.requests import as_ids, live_requests, user_rows
-from tfrs_twotower.searching import Validation, retriever, tuned_index
+from tfrs_twotower.searching import Validation, kept_index, retriever, tuned_index
 from tfrs_twotower.training import FitReport, fit, is_chief, of_chief
 from tfrs_twotower.trainings import begun, refit, restored
 
@@ -211,19 +211,35 @@ class Recommender:
         }
 
     def index(self, config: IndexConfig | None = None) -> IndexReport:
-        """Builds the index that `recommend` and `export` use, tuned to its target recall; returns its report."""
+        """Builds the index that `recommend` and `export` use, tuned to its target recall; returns its report.
+
+        An index of a kind that no SavedModel holds, as "faiss_hnsw", is kept in the run's folder `index`. Then it is
+        the run's index, for those who load the run too, until another one is built by this method.
+        """
         if config is not None:
             self.recipe = dataclasses.replace(self.recipe, index=config)
-        self._index, self._index_report = tuned_index(self.served, self.recipe.index)
+        return self._tune(self.directory / runs.INDEX if is_chief() else None)
+
+    def _tune(self, folder: Path | None = None) -> IndexReport:
+        self._index, self._index_report = tuned_index(self.served, self.recipe.index, folder)
         self._retriever = None
         return self._index_report
+
+    def _find_index(self) -> None:
+        """Makes sure that there is an index: the one that the run keeps, or a new one."""
+        if self._index is None:
+            found = kept_index(self.served, self.directory / runs.INDEX)
+            if found is None:
+                self.index()
+            else:
+                config, self._index, self._index_report = found
+                self.recipe = dataclasses.replace(self.recipe, index=config)
 
     @property
     def retriever(self) -> Retriever:
         """The `Retriever` of this model and index: raw features in, item ids out."""
         if self._retriever is None:
-            if self._index is None:
-                self.index()
+            self._find_index()
             self._retriever = retriever(self.served, self._index)
         return self._retriever
 
@@ -322,6 +338,7 @@ class Recommender:
             self.retriever, root or self.directory / runs.EXPORT, fields, [a.examples.raw_queries(rows, a.past_length)],
             self._index_report, model_name=self.recipe.name, force=force,  # type: ignore[arg-type]  # by `_index_for`
             least_version=1 if root else runs.next_version(self.directory), table=a.log.items.take(a.catalogue),
+            kind=chosen_kind(self.recipe.index, len(a.catalogue)),
         )
         if root is None:
             runs.point_latest(self.directory)
@@ -336,15 +353,20 @@ class Recommender:
 
     def _index_for(self, flavour: str | None) -> None:
         """Makes sure that there is an index, of a kind that the flavour allows."""
-        config = self.recipe.index
-        kind = self._index_report.kind if self._index_report else config.kind
-        if flavour == SCANN and kind != SCANN:
-            self.index(dataclasses.replace(config, kind=SCANN))  # type: ignore[arg-type]  # it is one of the kinds
-        elif flavour == PORTABLE and kind not in ("exact", "ivf"):
-            large = len(self.served.catalogue) >= config.exact_below
-            self.index(dataclasses.replace(config, kind="ivf" if large else "exact"))
-        elif self._index is None:
-            self.index()
+        config, size = self.recipe.index, len(self.served.catalogue)
+        kind = chosen_kind(config, size)
+        portable = kind.place == SAVED_MODEL and kind.op_library is None
+        if flavour == SCANN and kind.op_library != SCANN:
+            self._rebuild(SCANN)
+        elif flavour == PORTABLE and not portable:
+            self._rebuild("ivf" if size >= config.exact_below else "exact")
+        else:
+            self._find_index()
+
+    def _rebuild(self, kind: str) -> None:
+        """An index of another kind, for an export; what the run keeps stays."""
+        self.recipe = dataclasses.replace(self.recipe, index=dataclasses.replace(self.recipe.index, kind=kind))
+        self._tune()
 
     def _ingest(self, fingerprint: str | None = None) -> InteractionLog:
         """The log. With the `fingerprint` of an earlier training, only if it is still the same log."""

@@ -24,7 +24,7 @@ from tfrs_twotower.recipe import Recipe
 
 CONFIG, METRICS, REJECTED, REFUSED = "config.json", "metrics.json", "rejected.parquet", "refused.json"
 CHECKPOINT, REFIT, REPORT, EXPORT, POPULARITY = "checkpoint", "refit", "report", "export", "popularity.json"
-LAYERS = "layers"
+LAYERS, INDEX = "layers", "index"
 _FIELDS, _DONE = "fields.npz", "done.json"
 
 

@@ -16,7 +16,7 @@ from tfrs_twotower.index.mutable import arguments
 
 _ID, _VECTOR = "item_id", "vector"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_MOST = 16_384  # answers of a search and rows of a query, in Milvus
+MOST = 16_384  # answers of a search and rows of a query, in Milvus
 _LONGEST_ID = 512  # bytes
 _PART = 1 << 24  # bytes of vectors in one request: Milvus takes 64 MB
 _QUERIES = 256  # searched in one request
@@ -49,8 +49,8 @@ class MilvusIndex:
           MissingExtraError: pymilvus is not installed. IndexingError: a wrong argument, nothing answers at the
             address, or the collection holds something else.
         """
-        self.dim, self.id_type = checks.at_least_one("dim", dim), id_type
-        self.collection = f"{collection}_{space}" if space else collection
+        self.dim, self.id_type, self.width = checks.at_least_one("dim", dim), id_type, _WIDTH
+        self.space, self.collection = space, f"{collection}_{space}" if space else collection
         if not _NAME.fullmatch(self.collection):
             raise IndexingError(invalid("collection", "be letters, digits and _ alone", self.collection, "Rename it."))
         self._milvus = extras.require("pymilvus")
@@ -92,8 +92,8 @@ class MilvusIndex:
     def delete(self, ids: Sequence[Any] | np.ndarray) -> int:
         """See `ItemIndex.delete`."""
         keys, there = list(dict.fromkeys(self._keys(ids))), 0
-        for start in range(0, len(keys), _MOST):
-            part = keys[start:start + _MOST]
+        for start in range(0, len(keys), MOST):
+            part = keys[start:start + MOST]
             named = self._filter(f"{_ID} in {{ids}}", {"ids": part})  # `ids=part` would go unescaped into a text
             there += self._count(named)
             self._ask(self._client.delete, self.collection, **named)
@@ -105,8 +105,8 @@ class MilvusIndex:
         where: {attribute: list of values, or (lowest, highest) with None for no bound}: only items that fit all.
         """
         queries, k = checks.query_matrix(queries, self.dim), checks.neighbours(k)
-        if k > _MOST:
-            raise IndexingError(invalid("k", f"be at most {_MOST}, as Milvus has it", k, "Lower it."))
+        if k > MOST:
+            raise IndexingError(invalid("k", f"be at most {MOST}, as Milvus has it", k, "Lower it."))
         fitting = self._filter(*_expression(where or {}))
         scores = np.full((len(queries), k), -np.inf, np.float32)
         ids = np.full(scores.shape, arguments.missing(self.id_type), object if self.id_type is str else np.int64)
@@ -114,7 +114,7 @@ class MilvusIndex:
             answers = self._ask(
                 self._client.search, self.collection, data=list(queries[start:start + _QUERIES]), limit=k,
                 anns_field=_VECTOR, **fitting, output_fields=[_ID], consistency_level="Strong",
-                search_params={"metric_type": "IP", "params": {"ef": max(k, _WIDTH)}},
+                search_params={"metric_type": "IP", "params": {"ef": max(k, self.width)}},
             )
             for row, hits in enumerate(answers, start):
                 scores[row, :len(hits)] = [hit["distance"] for hit in hits]
