@@ -227,13 +227,16 @@ class Recommender:
 
     def _find_index(self) -> None:
         """Makes sure that there is an index: the one that the run keeps, or a new one."""
+        self._take_kept()
         if self._index is None:
-            found = kept_index(self.served, self.directory / runs.INDEX)
-            if found is None:
-                self.index()
-            else:
-                config, self._index, self._index_report = found
-                self.recipe = dataclasses.replace(self.recipe, index=config)
+            self.index()
+
+    def _take_kept(self) -> None:
+        """The index that the run keeps, where it has one and none was built here."""
+        found = kept_index(self.served, self.directory / runs.INDEX) if self._index is None else None
+        if found is not None:
+            config, self._index, self._index_report = found
+            self.recipe = dataclasses.replace(self.recipe, index=config)
 
     @property
     def retriever(self) -> Retriever:
@@ -353,6 +356,7 @@ class Recommender:
 
     def _index_for(self, flavour: str | None) -> None:
         """Makes sure that there is an index, of a kind that the flavour allows."""
+        self._take_kept()
         config, size = self.recipe.index, len(self.served.catalogue)
         kind = chosen_kind(config, size)
         portable = kind.place == SAVED_MODEL and kind.op_library is None

@@ -65,11 +65,11 @@ def test_an_export_brings_it_and_a_server_searches_by_it(run, fan, tmp_path):
 
 
 def test_an_export_for_any_runtime_leaves_it_out(run, tmp_path):
-    path = run.export(tmp_path, flavour="portable")
+    again = Recommender.load(run.directory, **toy.planted()[0])
+    path = again.export(tmp_path, flavour="portable")
     manifest = json.loads((path / "manifest.json").read_text())
     assert "index_kind" not in manifest and manifest["index"]["kind"] == "exact"
     assert (run.directory / "index").is_dir()  # what the run keeps stays
-    run.index(IndexConfig(kind=own_index.Blind(row=2), k=10, target_recall=0.8))
 
 
 def test_a_target_that_is_missed_is_not_exported(run, tmp_path):
