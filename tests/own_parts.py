@@ -8,6 +8,7 @@ from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.data import QueryBuilder, Source, Split, Splitter, synthetic
 from tfrs_twotower.evaluation import EvaluationConfig
 from tfrs_twotower.features import Feature, Field, History, Id, Schema
+from tfrs_twotower.index import Exact, IndexConfig, IndexKind, TopK, merged
 from tfrs_twotower.losses import Loss, sampled_softmax
 from tfrs_twotower.models import AuxiliaryLoss
 from tfrs_twotower.recipe import ModelConfig, Recipe
@@ -182,6 +183,35 @@ class ProductReranker(Reranker):
         return query[:, tf.newaxis] * candidates
 
 
+@config
+class Parts(IndexKind):
+    """Exact search of parts of the catalogue, one after the other, in the graph."""
+
+    count: int = 3
+
+    def build(self, vectors, settings, seed=0):
+        return PartsIndex(vectors, self.count)
+
+
+class PartsIndex(tf.Module):
+    exact = False
+
+    def __init__(self, vectors, count):
+        super().__init__()
+        self.size, self.dim = vectors.shape
+        self.starts = [i * self.size // count for i in range(count)]
+        self.parts = [Exact(part) for part in np.split(vectors, self.starts[1:])]
+
+    def search(self, queries, k):
+        found = [part.search(queries, k) for part in self.parts]
+        rows = [tf.where(f.rows >= 0, f.rows + start, -1) for f, start in zip(found, self.starts)]
+        best = merged(tf.concat([f.scores for f in found], axis=1), tf.concat(rows, axis=1), k)
+        return TopK(best.scores, best.rows)
+
+    def settings(self):
+        return {"kind": "parts", "parts": len(self.parts)}
+
+
 def recipe():
     """All of them in one recipe."""
     candidate = (Id("item_id"), Steps("price", steps=(0.5, 1.0)))
@@ -193,5 +223,5 @@ def recipe():
             negatives=(InBatch(), Rare()), auxiliary=(Short(),), reranker=Product(),
         ),
         training=TrainingConfig(epochs=3, batch_size=256, optimizer=LazyAdamConfig(learning_rate=0.01)),
-        evaluation=EvaluationConfig(ks=(5, 10), bootstrap=0),
+        evaluation=EvaluationConfig(ks=(5, 10), bootstrap=0), index=IndexConfig(kind=Parts()),
     )

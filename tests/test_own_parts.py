@@ -1,5 +1,6 @@
 """Classes of one's own, from a module outside the package, all the way from training to an answer."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import own_parts
+import own_store
 import pytest
 import tensorflow as tf
 
@@ -19,9 +21,11 @@ from tfrs_twotower.cli.main import main
 from tfrs_twotower.configuration import Layered, config, from_dict, override, to_dict
 from tfrs_twotower.data import ingest
 from tfrs_twotower.errors import ConfigError, TrainingError
+from tfrs_twotower.online import StoreError, open_cache, open_stores
 from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.sampling import Negatives, NoCorrection
+from tfrs_twotower.serving import Server
 from tfrs_twotower.towers import Encoder, build_encoder
 
 _FILE = own_parts.__file__
@@ -45,6 +49,7 @@ def test_the_run_names_each_class_by_its_module(run):
     model = recipe["model"]
     parts = (recipe["source"], recipe["split"], recipe["schema"]["candidate"][1], model["query_encoder"], model["loss"],
              model["negatives"][1], model["auxiliary"][0], model["reranker"])
+    assert recipe["index"]["kind"] == {"type": "own_parts.Parts", "count": 3}
     names = ["Planted", "LastShare", "Steps", "Gated", "Smoothed", "Rare", "Short", "Product"]
     assert [part["type"] for part in parts] == [f"own_parts.{name}" for name in names]
     assert from_dict(recipe) == recipes.load(_FILE).__class__(**vars(from_dict(recipe)))
@@ -108,6 +113,43 @@ def test_the_encoder_the_losses_and_the_reranker_are_in_the_model(loaded):
     assert isinstance(model.objective.task.loss, own_parts.Smoothed)
     assert type(loaded.assembly.second_stage._reranker) is own_parts.ProductReranker
     assert any(isinstance(layer, own_parts.ShortLoss) for layer in model.auxiliary)
+
+
+def test_the_index_is_in_the_export(run, loaded):
+    (version,) = (run / "export").glob("[0-9]*")
+    found = json.loads((version / "manifest.json").read_text())["index"]
+    assert (found["kind"], found["settings"]) == ("own_parts.Parts", {"kind": "parts", "parts": 3})
+    assert found["recall@10"] == 1.0 and found["memory_bytes"] == 4 * loaded.assembly.candidate_vectors().size
+    assert isinstance(loaded.retriever.index, own_parts.PartsIndex)
+
+
+def test_a_store_by_its_scheme_or_its_class_serves(run, loaded):
+    """`own_store.py` keeps users in this process."""
+    assert main(["load", str(run), "--store", "memory:own", "--import", own_store.__file__]) == 0
+    assert len(own_store.Memory.named["own"][1].users) == 200
+    a = loaded.assembly
+    user = a.log.users["user_id"][0].as_py()
+    seen = {a.log.items["item_id"][int(row)].as_py() for row in a.log.item[a.log.user == 0]}
+    with contextlib.closing(open_stores("own_store.Memory:own")) as stores:
+        assert {event.item_id for event in stores.history.last([user], 1000)[0]} == seen
+        cache, asked = open_cache("memory:own"), {"user_id": [user], "k": np.int32(5)}
+        with Server(run / "export", rest_port=0, grpc_port=0, stores=stores, cache=cache) as server:
+            found = server.predictor.predict("", asked)["ids"][0]
+    assert len(found) == 5 and not seen & {item.decode() for item in found}
+
+
+@pytest.mark.parametrize(("address", "message"), [
+    ("own_store.MemoryCache:x", "must be a subclass of `StoreKind`"), ("own_store.Nothing:x", "cannot be imported"),
+    ("no_such_module.Store:x", "cannot be imported.*--import"), ("ftp://host", "A store's address must be sqlite:PATH"),
+])
+def test_what_is_no_store(address, message):
+    with pytest.raises(StoreError, match=message):
+        open_stores(address)
+
+
+def test_a_store_that_keeps_no_vectors():
+    with pytest.raises(StoreError, match="SqliteStore keeps no vectors"):
+        open_cache("sqlite:x.db")
 
 
 @pytest.mark.parametrize(("name", "message"), [

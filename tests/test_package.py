@@ -182,13 +182,13 @@ def test_the_public_names_are_these_and_each_is_there():
         AuxiliaryLoss Augmented BPR BinaryCrossEntropy CIN COLD Category Columns ComiRec CrossBatch Cross DCN Derived
         Drawn Encoder EvaluationConfig Exact Explicit FMCandidate FMQuery FaissHNSW FaissIVF FaissIVFPQ Feature Field
         Files FixedTemperature FullSoftmax GRU4Rec GraphVector HSTU Hard History IVF Id Identity InBatch IndexConfig
-        IndexTopK LazyAdamConfig LearnedTemperature LeaveLastOut Loss MIND MLP MilvusIndex ModelConfig MovieLens
-        MultiValue NeuralCF NoLogQ Number ParallelCandidate ParallelQuery Popular Preprocessed QueryBuilder Race
-        RandomHoldout RandomPerUser Recipe Recommender RefinedSampledSoftmax Reranker RerankerConfig Retrieval
+        IndexKind IndexTopK LazyAdamConfig LearnedTemperature LeaveLastOut Loss MIND MLP MilvusIndex ModelConfig
+        MovieLens MultiValue NeuralCF NoLogQ Number ParallelCandidate ParallelQuery Popular Preprocessed QueryBuilder
+        Race RandomHoldout RandomPerUser Recipe Recommender RefinedSampledSoftmax Reranker RerankerConfig Retrieval
         RowWiseAdagradConfig SASRec SENet SampledSoftmax ScaNN ScheduledTemperature Schema SearchThenAttend Sequence
-        Source Split Splitter StaticCorrection StaticLogQ StreamingCorrection StreamingLogQ TFRecords Temporal Text
-        Tfds Time TrainingConfig TripletHinge TripletLogistic TwoTowerModel Uniform UserHeldOut Vector compare errors
-        config evaluate layer_of load recipes
+        Source Split Splitter StaticCorrection StoreKind Sweep TopK StaticLogQ StreamingCorrection StreamingLogQ
+        TFRecords Temporal Text Tfds Time TrainingConfig TripletHinge TripletLogistic TwoTowerModel Uniform UserHeldOut
+        Vector compare errors config evaluate layer_of load recipes
     """
     assert tfrs_twotower.__all__ == sorted(public.split())
     for name in tfrs_twotower.__all__:

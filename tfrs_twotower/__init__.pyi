@@ -43,9 +43,12 @@ from tfrs_twotower.index import FaissHNSW as FaissHNSW
 from tfrs_twotower.index import FaissIVF as FaissIVF
 from tfrs_twotower.index import FaissIVFPQ as FaissIVFPQ
 from tfrs_twotower.index import IndexConfig as IndexConfig
+from tfrs_twotower.index import IndexKind as IndexKind
 from tfrs_twotower.index import IndexTopK as IndexTopK
 from tfrs_twotower.index import MilvusIndex as MilvusIndex
 from tfrs_twotower.index import ScaNN as ScaNN
+from tfrs_twotower.index import Sweep as Sweep
+from tfrs_twotower.index import TopK as TopK
 from tfrs_twotower.losses import BPR as BPR
 from tfrs_twotower.losses import BinaryCrossEntropy as BinaryCrossEntropy
 from tfrs_twotower.losses import FullSoftmax as FullSoftmax
@@ -60,6 +63,7 @@ from tfrs_twotower.models import LearnedTemperature as LearnedTemperature
 from tfrs_twotower.models import Retrieval as Retrieval
 from tfrs_twotower.models import ScheduledTemperature as ScheduledTemperature
 from tfrs_twotower.models import TwoTowerModel as TwoTowerModel
+from tfrs_twotower.online import StoreKind as StoreKind
 from tfrs_twotower.recipe import ModelConfig as ModelConfig
 from tfrs_twotower.recipe import Race as Race
 from tfrs_twotower.recipe import Recipe as Recipe

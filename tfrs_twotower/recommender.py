@@ -11,12 +11,12 @@ import pandas as pd
 import tensorflow as tf
 
 from tfrs_twotower.exporting import PORTABLE, SCANN, Retriever, export, versions
-from tfrs_twotower.index import CandidateIndex, IndexConfig, IndexReport
+from tfrs_twotower.index import SAVED_MODEL, CandidateIndex, IndexConfig, IndexReport, chosen_kind
 from tfrs_twotower.pipeline import answers, reporting, runs
 from tfrs_twotower.pipeline.figures import evaluated
 from tfrs_twotower.pipeline.manifest_fields import manifest_fields
 from tfrs_twotower.pipeline.reporting import Figures
-from tfrs_twotower.pipeline.searching import retriever, tuned_index
+from tfrs_twotower.pipeline.searching import kept_index, retriever, tuned_index
 from tfrs_twotower.pipeline.trained_run import TrainedRun
 from tfrs_twotower.training import is_chief, of_chief
 from tfrs_twotower.training.parameter_servers import asynchronous
@@ -123,16 +123,34 @@ class Recommender(TrainedRun):
     def index(self, config: IndexConfig | None = None) -> IndexReport:
         """Builds the index that `recommend` and `export` use, tuned to its target recall; returns its report.
 
-        After `fit` and `evaluate`, `metrics.json` has the report too.
+        After `fit` and `evaluate`, `metrics.json` has the report too. An index of a kind that no SavedModel holds, such
+        as "faiss_hnsw", is kept in the run's folder `index`. It is then the index of those who load the run too, until
+        this method builds another one.
         """
         if config is not None:
             self.recipe = dataclasses.replace(self.recipe, index=config)
+        return self._tune(self.directory / runs.INDEX if is_chief() else None)
+
+    def _tune(self, folder: Path | None = None) -> IndexReport:
         self._forget()
-        self._index, self._index_report = tuned_index(self.served, self.recipe.index)
+        self._index, self._index_report = tuned_index(self.served, self.recipe.index, folder)
         if self._figures is not None:
             self._figures["index"] = self._index_report.to_dict()
             runs.write_json(self.directory / runs.METRICS, self._figures)
         return self._index_report
+
+    def _find_index(self) -> None:
+        """Makes sure that there is an index: the one that the run keeps, or a new one."""
+        self._take_kept()
+        if self._index is None:
+            self.index()
+
+    def _take_kept(self) -> None:
+        """The index that the run keeps, where it has one and none was built here."""
+        found = kept_index(self.served, self.directory / runs.INDEX) if self._index is None else None
+        if found is not None:
+            config, self._index, self._index_report = found
+            self.recipe = dataclasses.replace(self.recipe, index=config)
 
     @property
     def figures(self) -> Figures | None:
@@ -143,8 +161,7 @@ class Recommender(TrainedRun):
     def retriever(self) -> Retriever:
         """The `Retriever` of this model and index: raw features in, item ids out."""
         if self._retriever is None:
-            if self._index is None:
-                self.index()
+            self._find_index()
             self._retriever = retriever(self.served, self._index)
         return self._retriever
 
@@ -205,6 +222,7 @@ class Recommender(TrainedRun):
             [a.examples.raw_queries(rows, a.past_length)],
             self._index_report, model_name=self.recipe.name, force=force,  # type: ignore[arg-type]  # by `_index_for`
             least_version=1 if root else runs.next_version(self.directory), table=a.log.items.take(a.catalogue),
+            kind=chosen_kind(self.recipe.index, len(a.catalogue)),
         )
         if root is None:
             runs.point_latest(self.directory)
@@ -220,15 +238,21 @@ class Recommender(TrainedRun):
 
     def _index_for(self, flavour: str | None) -> None:
         """Makes sure that there is an index, of a kind that the flavour allows."""
-        config = self.recipe.index
-        kind = self._index_report.kind if self._index_report else config.kind
-        if flavour == SCANN and kind != SCANN:
-            self.index(dataclasses.replace(config, kind=SCANN))  # type: ignore[arg-type]  # it is one of the kinds
-        elif flavour == PORTABLE and kind not in ("exact", "ivf"):
-            large = len(self.served.catalogue) >= config.exact_below
-            self.index(dataclasses.replace(config, kind="ivf" if large else "exact"))
-        elif self._index is None:
-            self.index()
+        self._take_kept()
+        config, size = self.recipe.index, len(self.served.catalogue)
+        kind = chosen_kind(config, size)
+        portable = kind.place == SAVED_MODEL and kind.op_library is None
+        if flavour == SCANN and kind.op_library != SCANN:
+            self._rebuild(SCANN)
+        elif flavour == PORTABLE and not portable:
+            self._rebuild("ivf" if size >= config.exact_below else "exact")
+        else:
+            self._find_index()
+
+    def _rebuild(self, kind: str) -> None:
+        """An index of another kind, for an export; what the run keeps stays."""
+        self.recipe = dataclasses.replace(self.recipe, index=dataclasses.replace(self.recipe.index, kind=kind))
+        self._tune()
 
 
 def load(directory: str | Path, **frames: Any) -> Recommender:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.hostile_ids import HOSTILE
 from tfrs_twotower import extras
 from tfrs_twotower.errors import IndexingError
 from tfrs_twotower.index import Exact, ItemIndex, MilvusIndex, MutableIndex, milvus, recall
@@ -104,6 +105,34 @@ def test_a_collection_of_other_items_is_refused(opened):
         opened(dim=5)
     with pytest.raises(IndexingError, match="needed are item_id of INT64"):
         opened(id_type=int)
+
+
+class Cluster:
+    """A client that fills the names of a filter with their values, as a cluster does and milvus-lite does not."""
+
+    def __init__(self, client):
+        self._client, self.texts = client, []
+
+    def __getattr__(self, name):
+        def call(*args, filter="", filter_params=None, **others):
+            self.texts.append(filter)
+            for place, value in (filter_params or {}).items():
+                filter = filter.replace(f"{{{place}}}", milvus._quoted(value))
+            given = {"filter": filter} if name in ("query", "delete", "search") else {}
+            return getattr(self._client, name)(*args, **given, **others)
+
+        return call
+
+
+def test_a_cluster_gets_ids_beside_the_text_of_a_filter(opened):
+    index = opened()
+    index._client, index._in_file = Cluster(index._client), False
+    index.upsert(HOSTILE, unit(len(HOSTILE)), [{"word": item} for item in HOSTILE])
+    asked = {"word": HOSTILE[:3], "price": (1.0, None)}
+    assert index.search(unit(1), 5, {"word": HOSTILE[:3]}).ids[0].tolist().count("") == 2
+    assert index.search(unit(1), 5, asked).ids[0].tolist() == [""] * 5
+    assert index.delete(HOSTILE) == len(HOSTILE) and len(index) == 0
+    assert set(index._client.texts) == {"", "item_id in {ids}", "word in {v0}", "word in {v0} and price >= {v1}"}
 
 
 @pytest.mark.parametrize("call, message", [

@@ -26,7 +26,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Adds the verb."""
     parser = options.verb(subparsers, "export", run, "write a run as a SavedModel", DESCRIPTION)
     options.add_run(parser)
-    parser.add_argument("--flavour", choices=("scann", "portable", "both"), help="default: as the recipe's index says")
+    parser.add_argument("--flavour", choices=("scann", "portable", "both"), help="default: as the run's index")
     parser.add_argument("--to", metavar="ROOT", help="the folder of all versions (default: RUN/export)")
     parser.add_argument("--force", action="store_true",
                         help="export an index that misses its target recall too, and an update that failed its gate")

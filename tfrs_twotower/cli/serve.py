@@ -84,6 +84,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--category-means", metavar="COLUMN",
                         help="with --items-log: an item that the version was not trained with gets the mean vector of "
                         "the items that share its values of this column, in place of that of its features")
+    parser.add_argument("--index", metavar="KIND",
+                        help="search by an index outside of the SavedModel: faiss_ivf, faiss_ivfpq, faiss_hnsw, "
+                        "milvus:FILE.db, milvus:http://HOST:19530 or module.Class. What the export does not bring is "
+                        "built when a version is loaded (default: as the export has it)")
     exploring.add_arguments(parser)
     load = parser.add_argument_group("load")
     load.add_argument("--concurrency", type=options.positive, default=max(8, 2 * (os.cpu_count() or 0)),
@@ -134,7 +138,7 @@ def run(args: argparse.Namespace) -> None:
             poll_seconds=args.poll_seconds, stores=stores, event_types=tuple(args.event_types),
             cold_beta=args.cold_beta, cache=cache, load=load, event_load=load, drain_seconds=args.drain_seconds,
             access=access, connections=Connections(args.connections), fresh=fresh,
-            channels=channels,
+            channels=channels, index=args.index,
         )
     finally:
         opened: Any  # of classes that have `close` alone in common

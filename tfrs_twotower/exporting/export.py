@@ -9,21 +9,22 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.errors import ExportError
+from tfrs_twotower.configuration import to_dict
+from tfrs_twotower.errors import ExportError, invalid
 from tfrs_twotower.exporting import items, manifest, parity, warmup
 from tfrs_twotower.exporting.publishing import new_version
 from tfrs_twotower.exporting.retriever import Retriever
 from tfrs_twotower.exporting.signatures import signatures
-from tfrs_twotower.index import IndexReport
+from tfrs_twotower.index import IndexKind, IndexReport, kind_of
 
 SCANN, PORTABLE = "scann", "portable"
-_CUSTOM_OPS = "Scann"  # the namespace of ScaNN's ops
+INDEX = "index"  # the folder with the files of an index that the SavedModel does not hold
 
 
 def export(
     retriever: Retriever, root: str | Path, fields: Mapping[str, Any], samples: Sequence[Mapping[str, tf.Tensor]],
     index_report: IndexReport, model_name: str = "twotower", force: bool = False, least_version: int = 1,
-    table: pa.Table | None = None,
+    table: pa.Table | None = None, kind: IndexKind | None = None,
 ) -> Path:
     """Saves `retriever` under `root` as the next version.
 
@@ -41,13 +42,14 @@ def export(
       least_version: the version's number is at least this.
       table: pa.Table, a row for each item of the catalogue, in its order: the attributes that requests can ask for
         (see `exporting.items`). None: there are none.
+      kind: the `IndexKind` of the retriever's index; None: the one that the report names.
 
     Returns:
       The path of the new version.
 
     Raises:
-      ExportError: recall below target, a `root` that cannot be written, or the saved model does not answer as
-        the model in memory.
+      ExportError: recall below target, a `root` that cannot be written, the saved model does not answer as the
+        model in memory, or an index outside of the SavedModel beside a reranker.
     """
     report = index_report.to_dict()
     if not report["meets_target"] and not force:
@@ -55,9 +57,13 @@ def export(
             f"The index reaches recall@{report['k']} {index_report.recall_at_k:.3f} where {report['target_recall']} "
             "was asked for. Raise `index.probes` and `index.reorder`, lower `index.target_recall`, or force it."
         )
-    flavour = SCANN if report["kind"] == SCANN else PORTABLE
+    kind = kind or kind_of(report["kind"])
+    if retriever.searches_outside and retriever.reranking is not None:
+        way_out = 'Choose a kind that the SavedModel holds, as "scann", or leave the reranker out.'
+        rule = "lie in the SavedModel where there is a reranker"
+        raise ExportError(invalid("index.kind", rule, report["kind"], way_out))
     with new_version(root, least_version) as (aside, version):
-        options = tf.saved_model.SaveOptions(namespace_whitelist=[_CUSTOM_OPS] if flavour == SCANN else [])
+        options = tf.saved_model.SaveOptions(namespace_whitelist=list(filter(None, [kind.op_namespace])))
         tf.saved_model.save(retriever, str(aside), signatures=signatures(retriever), options=options)
         if table is not None:
             items.write(aside, table)
@@ -68,8 +74,9 @@ def export(
             **_columns(retriever),
             "version": version,
             "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "flavour": flavour,
-            "custom_op_library": SCANN if flavour == SCANN else None,
+            **_outside(retriever, kind, aside),
+            "flavour": kind.op_library or PORTABLE,
+            "custom_op_library": kind.op_library,
             "catalogue": {"items": retriever.size, "dim": retriever.dim},
             "index": report,
             "parity": {"largest_relative_score_difference": worst},
@@ -77,6 +84,16 @@ def export(
             "versions": manifest.versions(),
         })
     return Path(root) / str(version)
+
+
+def _outside(retriever: Retriever, kind: IndexKind, directory: Path) -> dict[str, Any]:
+    """Writes an index that the SavedModel does not hold; what the manifest says of it: {} where there is none."""
+    if not retriever.searches_outside:
+        return {}
+    folder = directory / INDEX
+    folder.mkdir()
+    kind.save(retriever.index, folder)
+    return {"index_kind": to_dict(kind)}
 
 
 def _columns(retriever: Retriever) -> dict[str, dict[str, str]]:

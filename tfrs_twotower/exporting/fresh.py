@@ -27,7 +27,7 @@ class Changes(NamedTuple):
 
 def recommend(
     retriever: Retriever, embedding: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor,
-    popularity_beta: tf.Tensor, changes: Changes, own: Repeated | None = None,
+    popularity_beta: tf.Tensor, changes: Changes, own: Repeated | None = None, found_ids: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """As `Retriever.recommend_by_vector`, over the catalogue with the changes: (ids, scores).
 
@@ -40,7 +40,7 @@ def recommend(
     codes, withdrawn = fingerprints(changes.overlay_ids), _ascending(fingerprints(changes.withdrawn_ids))
     hidden = _ascending(tf.concat([codes, withdrawn], axis=0))
     ids, scores = retriever.recommend_by_vector(
-        embedding, k, exclude_ids, allow_ids, popularity_beta, hidden=hidden, own=own
+        embedding, k, exclude_ids, allow_ids, popularity_beta, hidden=hidden, own=own, found_ids=found_ids
     )
     fresh_ids, fresh_scores = _overlay(
         retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changes, codes, withdrawn, own

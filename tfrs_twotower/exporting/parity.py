@@ -45,14 +45,14 @@ def check(
     Raises:
       ExportError: an id differs, or a score by more than 1e-5.
     """
-    loaded = tf.saved_model.load(str(directory))
+    loaded, outside = tf.saved_model.load(str(directory)), retriever.searches_outside  # the graph searches exactly
     nothing = tf.zeros([1, 0], retriever.item_ids.dtype)
     some = tf.reshape(retriever.item_ids[: min(3, retriever.size)], [1, -1])
     worst = 0.0
     for features in [*samples, odd(retriever.query_tower.inputs())]:
         for name, exact in (("serving_default", False), ("recommend_exact", True)):
             for excluded, allowed, beta in ((nothing, nothing, 0.0), (some, nothing, 0.0), (nothing, some, 0.5)):
-                ids, scores = retriever.recommend(features, k, excluded, allowed, beta, exact=exact)
+                ids, scores = retriever.recommend(features, k, excluded, allowed, beta, exact=exact or outside)
                 answer = loaded.signatures[name](
                     **{c.safe(column): value for column, value in features.items()},
                     **{c.K: tf.constant(k), c.EXCLUDE_IDS: excluded, c.ALLOW_IDS: allowed,

@@ -13,7 +13,7 @@ from tfrs_twotower.exporting.popularity import searched_queries
 from tfrs_twotower.exporting.similarity import Similarity
 from tfrs_twotower.exporting.user_rows import UserRows
 from tfrs_twotower.features import FingerprintLookup, fingerprints, is_missing
-from tfrs_twotower.index import CandidateIndex, TopK, contains, exclude, search_interests, top_k
+from tfrs_twotower.index import CandidateIndex, TopK, contains, exclude, merged, search_interests, top_k
 from tfrs_twotower.models import Repeated, Repeats, repeated
 from tfrs_twotower.models.repeats import NONE
 from tfrs_twotower.rerankers import Reranking, reorder
@@ -56,7 +56,7 @@ class Retriever(tf.Module):
       vectors: float32 [n, dim], the candidate tower's output for the catalogue.
       item_ids: string or int64 [n], the caller's ids of those rows.
       index: a `CandidateIndex` over `vectors`, or over their `searched_candidates` where w is not 0; None for exact
-        search.
+        search. One that is no `tf.Module` is searched in Python alone: a graph is told what it found.
       temperature: τ.
       log_popularity: float32 [n], log p(item) from training counts. Of an item that the catalogue lacks it is
         the median: nothing is known for or against it.
@@ -145,15 +145,23 @@ class Retriever(tf.Module):
     def recommend_by_vector(
         self, embedding: tf.Tensor, k: int | tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor,
         popularity_beta: float | tf.Tensor, exact: bool = False, hidden: tf.Tensor | None = None,
-        own: Repeated | None = None,
+        own: Repeated | None = None, found_ids: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """As `recommend`, of query vectors that `embed_query` gave: [batch, dim]; without a reranker.
 
         hidden: ascending int64 [h], fingerprints of items that no query gets, however many they are; None: no item.
         own: what `repeated` makes of the past of each query; None: no query has one.
+        found_ids: [batch, any]: what another index found, in the place of this one's answers; None: this one searches.
         """
         k = self._checked(k)
-        return self._named(*self._search(embedding, k, exclude_ids, allow_ids, popularity_beta, exact, hidden, own))
+        return self._named(*self._search(
+            embedding, k, exclude_ids, allow_ids, popularity_beta, exact, hidden, own, found_ids
+        ))
+
+    @property
+    def searches_outside(self) -> bool:
+        """Is the index one that no graph holds?"""
+        return self.index is not None and not isinstance(self.index, tf.Module)
 
     def repeated(self, past: Mapping[str, tf.Tensor], batch: tf.Tensor) -> Repeated | None:
         """The `Repeated` of a batch, weighted; None without `repeats`. Its codes are the fingerprints of item ids.
@@ -181,6 +189,7 @@ class Retriever(tf.Module):
     def _search(
         self, embedding: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor,
         popularity_beta: float | tf.Tensor, exact: bool, hidden: tf.Tensor | None = None, own: Repeated | None = None,
+        found_ids: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """(scores, rows) [batch, k] of the retrieval; −inf and any row where there is nothing. own: a `Repeated`."""
         queries = embedding * self.scale
@@ -192,7 +201,8 @@ class Retriever(tf.Module):
         def by_exact() -> tuple[tf.Tensor, tf.Tensor]:
             return self._exact(queries, k, excluded, allowed, beta - self.popularity_weight, hidden, False, own)
 
-        if exact or self.index is None:
+        in_reach = self.index is not None and (tf.executing_eagerly() or not self.searches_outside)
+        if exact or not in_reach and found_ids is None:
             return by_exact()
         plain = tf.logical_and(
             tf.reduce_all(allowed == self.missing_id), tf.reduce_all(beta == 0.0)
@@ -200,7 +210,8 @@ class Retriever(tf.Module):
         searched = searched_queries(embedding) * self.scale if self.popularity_weight else queries
 
         def by_index() -> tuple[tf.Tensor, tf.Tensor]:
-            scores, rows = self._approximate(searched, k, excluded, hidden, by_exact)
+            found = None if found_ids is None else self._among(queries, found_ids)
+            scores, rows = self._approximate(searched, k, excluded, hidden, by_exact, found)
             return (scores, rows) if own is None else self._with_own(scores, rows, queries, excluded, hidden, own)
 
         return tf.cond(plain, by_index, by_exact)
@@ -272,9 +283,9 @@ class Retriever(tf.Module):
 
     def _approximate(
         self, queries: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, hidden: tf.Tensor | None,
-        by_exact: Callable[[], tuple[tf.Tensor, tf.Tensor]],
+        by_exact: Callable[[], tuple[tf.Tensor, tf.Tensor]], found: TopK | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The answer of the index, without what a query's own past adds.
+        """The answer of the index, or what another one `found`, without what a query's own past adds.
 
         It over-fetches by the number of exclusions; falls back to exact search when too few are left.
 
@@ -284,12 +295,21 @@ class Retriever(tf.Module):
         wanted = k + tf.shape(exclude_ids)[1]
         if hidden is not None:
             wanted += tf.minimum(tf.size(hidden), k + _SPARE)
-        found = search_interests(self.index, queries, tf.minimum(wanted, self.size))  # type: ignore[arg-type]  # is set
+        if found is None:
+            found = search_interests(self.index, queries, tf.minimum(wanted, self.size))  # type: ignore[arg-type]
         if hidden is not None:
             codes = fingerprints(tf.gather(self.item_ids, tf.maximum(found.rows, 0)))
             found = found._replace(scores=tf.where(contains(hidden, codes), -np.inf, found.scores))
         scores, rows = exclude(found, self.rows_of(exclude_ids), k)
         return tf.cond(tf.reduce_all(rows >= 0), lambda: (scores, rows), by_exact)
+
+    def _among(self, queries: tf.Tensor, ids: tf.Tensor) -> TopK:
+        """The items of ids [batch, any], each once, at their scores; row −1 for what the catalogue lacks."""
+        rows = self.rows_of(ids)
+        vectors, popular = (tf.gather(v, tf.maximum(rows, 0)) for v in (self.vectors, self.log_popularity))
+        scores = best_of_interests(lambda query: tf.einsum("bd,bwd->bw", query, vectors), queries)
+        scores = tf.where(rows >= 0, scores + self.popularity_weight * popular, -np.inf)
+        return merged(scores, rows, tf.shape(rows)[1])
 
     def _with_own(
         self, scores: tf.Tensor, rows: tf.Tensor, queries: tf.Tensor, exclude_ids: tf.Tensor, hidden: tf.Tensor | None,

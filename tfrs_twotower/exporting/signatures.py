@@ -12,7 +12,8 @@ from tfrs_twotower.exporting.user_rows import UserRows
 from tfrs_twotower.models import Repeated
 
 DEFAULT_K = 10
-BY_VECTOR = ("recommend_by_vector", "recommend_fresh", "recommend_fresh_by_vector")
+FOUND = "recommend_found_by_vector"
+BY_VECTOR = ("recommend_by_vector", "recommend_fresh", "recommend_fresh_by_vector", FOUND)
 
 # Without AutoGraph, which takes its time and has nothing to do here. What calls layers, which may need it, has it.
 _graph = functools.partial(tf.function, autograph=False)
@@ -93,6 +94,19 @@ def signatures(retriever: Retriever) -> dict[str, tf.types.experimental.Polymorp
         ids, scores = fresh.recommend(retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changed)
         return {c.IDS: ids, c.SCORES: scores}
 
+    @_graph(input_signature=[vector, tf.TensorSpec([None, None], id_type, c.FOUND_IDS), *filters, *changes])
+    def recommend_found_by_vector(
+        embedding: tf.Tensor, found_ids: tf.Tensor, k: tf.Tensor = tf.constant(DEFAULT_K),
+        exclude_ids: tf.Tensor = no_ids, allow_ids: tf.Tensor = no_ids, popularity_beta: tf.Tensor = tf.constant(0.0),
+        overlay_ids: tf.Tensor = no_changes.overlay_ids, overlay_vectors: tf.Tensor = no_changes.overlay_vectors,
+        withdrawn_ids: tf.Tensor = no_changes.withdrawn_ids,
+    ) -> dict[str, tf.Tensor]:
+        changed = fresh.Changes(overlay_ids, overlay_vectors, withdrawn_ids)
+        ids, scores = fresh.recommend(
+            retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changed, found_ids=found_ids
+        )
+        return {c.IDS: ids, c.SCORES: scores}
+
     @_graph(input_signature=[candidate])
     def embed_candidate(features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {c.EMBEDDING: retriever.embed_candidate(features)}
@@ -112,6 +126,7 @@ def signatures(retriever: Retriever) -> dict[str, tf.types.experimental.Polymorp
         "recommend_by_vector": recommend_by_vector,
         "recommend_fresh": recommend_fresh,
         "recommend_fresh_by_vector": recommend_fresh_by_vector,
+        FOUND: recommend_found_by_vector,
         "embed_query": embed_query,
         "embed_candidate": embed_candidate,
         "score_pairs": score_pairs,
@@ -128,7 +143,7 @@ def signatures(retriever: Retriever) -> dict[str, tf.types.experimental.Polymorp
 def _told_the_past(
     retriever: Retriever, vector: tf.TensorSpec, filters: Sequence[tf.TensorSpec], changes: Sequence[tf.TensorSpec]
 ) -> dict[str, tf.types.experimental.PolymorphicFunction]:
-    """The two searches by vector, which may be told the history, as it counts; without it the history is empty."""
+    """The searches by vector, which may be told the history, as it counts; without it the history is empty."""
     id_type = retriever.item_ids.dtype
     past = [
         tf.TensorSpec([None, None], id_type, c.HISTORY_ITEM_ID),
@@ -168,7 +183,24 @@ def _told_the_past(
         )
         return {c.IDS: ids, c.SCORES: scores}
 
-    return {"recommend_by_vector": recommend_by_vector, "recommend_fresh_by_vector": recommend_fresh_by_vector}
+    @_graph(input_signature=[vector, tf.TensorSpec([None, None], id_type, c.FOUND_IDS), *filters, *changes, *past])
+    def recommend_found_by_vector(
+        embedding: tf.Tensor, found_ids: tf.Tensor, k: tf.Tensor = tf.constant(DEFAULT_K),
+        exclude_ids: tf.Tensor = no_ids, allow_ids: tf.Tensor = no_ids, popularity_beta: tf.Tensor = tf.constant(0.0),
+        overlay_ids: tf.Tensor = nothing, overlay_vectors: tf.Tensor = no_vectors, withdrawn_ids: tf.Tensor = nothing,
+        history_item_id: tf.Tensor = no_ids, history_timestamp: tf.Tensor = no_times, timestamp: tf.Tensor = now,
+    ) -> dict[str, tf.Tensor]:
+        ids, scores = fresh.recommend(
+            retriever, embedding, k, exclude_ids, allow_ids, popularity_beta,
+            fresh.Changes(overlay_ids, overlay_vectors, withdrawn_ids),
+            own(embedding, history_item_id, history_timestamp, timestamp), found_ids,
+        )
+        return {c.IDS: ids, c.SCORES: scores}
+
+    return {
+        "recommend_by_vector": recommend_by_vector, "recommend_fresh_by_vector": recommend_fresh_by_vector,
+        FOUND: recommend_found_by_vector,
+    }
 
 
 def _user_rows(user_rows: UserRows) -> tf.types.experimental.PolymorphicFunction:

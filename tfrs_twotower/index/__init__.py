@@ -3,21 +3,26 @@
 from tfrs_twotower.index.block_max import masked_top_k, top_k
 from tfrs_twotower.index.candidate_index import CandidateIndex, TopK
 from tfrs_twotower.index.config import IndexConfig
-from tfrs_twotower.index.exact import Exact
+from tfrs_twotower.index.exact import Exact, ExactKind
 from tfrs_twotower.index.exclusion import contains, exclude
-from tfrs_twotower.index.faiss import FaissHNSW, FaissIVF, FaissIVFPQ
-from tfrs_twotower.index.interests import search_interests
+from tfrs_twotower.index.faiss import FaissHNSW, FaissHNSWKind, FaissIVF, FaissIVFKind, FaissIVFPQ, FaissIVFPQKind
+from tfrs_twotower.index.interests import merged, search_interests
 from tfrs_twotower.index.item_index import Found, ItemIndex
-from tfrs_twotower.index.ivf import IVF
+from tfrs_twotower.index.ivf import IVF, IVFKind
+from tfrs_twotower.index.kept import keep, kept, remove
+from tfrs_twotower.index.kind import REMOTE, SAVED_MODEL, SERVER, IndexKind, Sweep, kind_of, op_libraries
 from tfrs_twotower.index.memory import estimate_bytes
 from tfrs_twotower.index.milvus import MilvusIndex
+from tfrs_twotower.index.milvus_kind import MilvusKind, MilvusRows
 from tfrs_twotower.index.mutable import Delta, Journal, MutableIndex
-from tfrs_twotower.index.scann import ScaNN
+from tfrs_twotower.index.scann import ScaNN, ScaNNKind
 from tfrs_twotower.index.tfrs_layers import IndexTopK
-from tfrs_twotower.index.tuning import IndexReport, build
+from tfrs_twotower.index.tuning import IndexReport, build, chosen_kind
 
 __all__ = [
-    "CandidateIndex", "Delta", "Exact", "FaissHNSW", "FaissIVF", "FaissIVFPQ", "Found", "IVF", "IndexConfig",
-    "IndexReport", "IndexTopK", "ItemIndex", "Journal", "MilvusIndex", "MutableIndex", "ScaNN", "TopK", "build",
-    "contains", "estimate_bytes", "exclude", "masked_top_k", "search_interests", "top_k",
+    "CandidateIndex", "Delta", "Exact", "ExactKind", "FaissHNSW", "FaissHNSWKind", "FaissIVF", "FaissIVFKind",
+    "FaissIVFPQ", "FaissIVFPQKind", "Found", "IVF", "IVFKind", "IndexConfig", "IndexKind", "IndexReport", "IndexTopK",
+    "ItemIndex", "Journal", "MilvusIndex", "MilvusKind", "MilvusRows", "MutableIndex", "REMOTE", "SAVED_MODEL",
+    "SERVER", "ScaNN", "ScaNNKind", "Sweep", "TopK", "build", "chosen_kind", "contains", "estimate_bytes", "exclude",
+    "keep", "kept", "kind_of", "masked_top_k", "merged", "op_libraries", "remove", "search_interests", "top_k",
 ]

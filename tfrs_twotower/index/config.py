@@ -1,27 +1,36 @@
 """The configuration of an index."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tfrs_twotower.configuration import config
+from tfrs_twotower.index.kind import IndexKind, kind_of
 from tfrs_twotower.ranges import Above, AtMost, Count, Natural
+
+AUTO = "auto"
 
 
 @config
 class IndexConfig:
     """What index to build and the recall that it must reach. None means: found by measuring.
 
-    kind: "auto" is exact below `exact_below` candidates, else ScaNN where it is installed, else IVF.
+    kind: "auto" is exact below `exact_below` candidates, else ScaNN where it is installed, else IVF. Others are
+      "exact", "ivf", "scann"; "faiss_ivf", "faiss_ivfpq", "faiss_hnsw" and "milvus:ADDRESS", which lie outside of a
+      SavedModel; "module.Class", an `IndexKind` of one's own; or an `IndexKind` with settings of its own.
     target_recall: the share of the true k best that a search must find, averaged over queries.
     k: the k at which recall is measured; the largest k often asked for, exclusions included.
     leaves: clusters of the candidates; by default 2 √n for ScaNN and 4 √n for IVF.
     probes: leaves that a search visits.
-    reorder: ScaNN only: candidates re-scored by true inner products.
+    reorder: ScaNN and Faiss's IVF-PQ: candidates re-scored by true inner products.
     """
 
-    kind: Literal["auto", "exact", "scann", "ivf"] = "auto"
+    kind: str | IndexKind = AUTO
     target_recall: Annotated[float, Above(0), AtMost(1)] = 0.95
     k: Count = 100
     exact_below: Natural = 50_000
     leaves: Count | None = None
     probes: Count | None = None
     reorder: Count | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind != AUTO:
+            kind_of(self.kind)

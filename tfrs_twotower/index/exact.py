@@ -1,12 +1,17 @@
 """Exact search: one matrix product and a block-max top-k."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.configuration import config
 from tfrs_twotower.index import block_max, checks
 from tfrs_twotower.index.candidate_index import TopK
+from tfrs_twotower.index.kind import IndexKind
+
+if TYPE_CHECKING:
+    from tfrs_twotower.index.config import IndexConfig
 
 # The largest score matrix, in floats (256 MB): larger batches of queries are searched in parts.
 _MAX_SCORES = 1 << 26
@@ -54,3 +59,14 @@ class Exact(tf.Module):
             parallel_iterations=1,
         )
         return TopK(*(tf.reshape(values, [parts * part, k])[:batch] for values in found))
+
+
+@config
+class ExactKind(IndexKind):
+    """"exact": stock ops, in the SavedModel."""
+
+    name = "exact"
+
+    def build(self, vectors: np.ndarray, settings: "IndexConfig", seed: int = 0) -> Exact:
+        """See `IndexKind.build`."""
+        return Exact(vectors)

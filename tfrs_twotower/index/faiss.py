@@ -1,25 +1,35 @@
 """Faiss behind the same search: inverted files with and without product codes, and HNSW graphs.
 
-These are not `tf.Module`s: no SavedModel holds them. A `MutableIndex`, a benchmark or a program of one's own
-searches them by vector, with NumPy arrays in and out. Faiss runs a batch on several threads by itself.
+These are not `tf.Module`s: no SavedModel holds them. The server, a `MutableIndex`, a benchmark or a program of one's
+own searches them by vector, with NumPy arrays in and out. Faiss runs a batch on several threads by itself.
 """
 
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfrs_twotower import extras
+from tfrs_twotower.configuration import config
 from tfrs_twotower.index import checks
 from tfrs_twotower.index.candidate_index import TopK
+from tfrs_twotower.index.kind import SERVER, IndexKind, Sweep, leaf_sweeps
 from tfrs_twotower.index.leaves import leaves_for, probes_for
+from tfrs_twotower.index.scann import reorders
+from tfrs_twotower.ranges import Count
 
 if TYPE_CHECKING:
     from faiss import Index, SearchParameters
 
+    from tfrs_twotower.index.config import IndexConfig
+
 _OVER = 4  # candidates by codes, or met in the graph, for one that is returned
 _LEAST_CODED = 39 * 16  # vectors that Faiss wants for the 16 centroids of a code of 4 bits
 _LEAST_FOR_BYTES = 39 * 256  # the same for the 256 centroids of 8 bits
+_INDEX, _SETTINGS = "index.faiss", "settings.json"
 
 
 class FaissIVF:
@@ -144,6 +154,96 @@ class FaissHNSW:
             "kind": "faiss_hnsw", "size": self.size, "dim": self.dim, "links": self.links,
             "build_width": self.build_width, "width": self.width,
         }
+
+
+class _FaissKind(IndexKind):
+    """What the kinds of Faiss share: their files are Faiss's own and the settings."""
+
+    place = SERVER
+    index_class: Any
+
+    def save(self, index: Any, folder: Path) -> None:
+        """See `IndexKind.save`."""
+        extras.require("faiss").write_index(index._index, str(folder / _INDEX))
+        (folder / _SETTINGS).write_text(json.dumps(index.settings()), encoding="utf-8")
+
+    def load(self, folder: Path) -> Any:
+        """See `IndexKind.load`."""
+        index, faiss = self.index_class.__new__(self.index_class), extras.require("faiss")
+        settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
+        vars(index).update({name: value for name, value in settings.items() if name != "kind"})
+        index._faiss, index._index = faiss, faiss.read_index(str(folder / _INDEX))
+        return index
+
+
+@config
+class FaissIVFKind(_FaissKind):
+    """"faiss_ivf": beside the SavedModel. Its probes are tuned."""
+
+    name, index_class = "faiss_ivf", FaissIVF
+
+    def build(self, vectors: np.ndarray, settings: "IndexConfig", seed: int = 0) -> FaissIVF:
+        """See `IndexKind.build`."""
+        return FaissIVF(vectors, settings.leaves)
+
+    def sweeps(self, index: FaissIVF, settings: "IndexConfig") -> Sequence[Sweep]:
+        """See `IndexKind.sweeps`."""
+        return leaf_sweeps(index, settings, lambda probes, reorder: setattr(index, "probes", probes))
+
+    def memory_bytes(self, shape: tuple[int, int], leaves: int | None = None) -> int:
+        """The vectors, eight bytes for each one's row, and the centroids."""
+        size, dim = shape
+        return size * (4 * dim + 8) + leaves_for(size, leaves, 4.0) * 4 * dim
+
+
+@config
+class FaissIVFPQKind(_FaissKind):
+    """"faiss_ivfpq": beside the SavedModel. Its probes and its reordering are tuned."""
+
+    name, index_class = "faiss_ivfpq", FaissIVFPQ
+
+    def build(self, vectors: np.ndarray, settings: "IndexConfig", seed: int = 0) -> FaissIVFPQ:
+        """See `IndexKind.build`."""
+        return FaissIVFPQ(vectors, settings.leaves, reorder=reorders(settings)[0])
+
+    def sweeps(self, index: FaissIVFPQ, settings: "IndexConfig") -> Sequence[Sweep]:
+        """See `IndexKind.sweeps`."""
+
+        def turn(probes: int, reorder: int) -> None:
+            index.probes, index.reorder = probes, reorder
+
+        return leaf_sweeps(index, settings, turn, reorders(settings)) if index.bits else ()
+
+    def memory_bytes(self, shape: tuple[int, int], leaves: int | None = None) -> int:
+        """As `FaissIVFKind`, and the codes: a byte for each two dimensions."""
+        size, dim = shape
+        return size * (4 * dim + 8 + (dim + 1) // 2) + leaves_for(size, leaves, 4.0) * 4 * dim
+
+
+@config
+class FaissHNSWKind(_FaissKind):
+    """"faiss_hnsw": beside the SavedModel. Its width is tuned.
+
+    links: of a node of the graph. build_width: nodes that are kept in sight while it is built.
+    """
+
+    name, index_class = "faiss_hnsw", FaissHNSW
+    links: Count = 16
+    build_width: Count = 200
+
+    def build(self, vectors: np.ndarray, settings: "IndexConfig", seed: int = 0) -> FaissHNSW:
+        """See `IndexKind.build`."""
+        return FaissHNSW(vectors, self.links, self.build_width)
+
+    def sweeps(self, index: FaissHNSW, settings: "IndexConfig") -> Sequence[Sweep]:
+        """See `IndexKind.sweeps`."""
+        least = min(_OVER * settings.k, index.size)  # what a search keeps in sight at least
+        return [Sweep(least, index.size, lambda width: setattr(index, "width", width), float)]
+
+    def memory_bytes(self, shape: tuple[int, int], leaves: int | None = None) -> int:
+        """The vectors, and four bytes for each link: twice as many on the lowest level."""
+        size, dim = shape
+        return size * (4 * dim + 4 * (2 * self.links + 1) + 16)
 
 
 def _trained(faiss: ModuleType, description: str, vectors: np.ndarray) -> "Index":

@@ -1,5 +1,6 @@
 """Search with queries that are several vectors each."""
 
+import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.index.candidate_index import CandidateIndex, TopK, padded
@@ -12,13 +13,16 @@ def search_interests(index: CandidateIndex, queries: tf.Tensor, k: int | tf.Tens
     each are all that is fetched.
 
     Args:
-      index: a `CandidateIndex`.
+      index: a `CandidateIndex`; one that is no `tf.Module` gets NumPy arrays, outside of graphs.
       queries: float32 [batch, interests, dim], or [batch, dim]: `index.search` itself.
       k: int or int32 scalar tensor, at least 1.
     """
-    if queries.shape.rank == 2:
+    if not isinstance(index, tf.Module) and not tf.is_symbolic_tensor(queries):
+        queries, k = np.asarray(queries), int(k)
+    if len(queries.shape) == 2:
         return index.search(queries, k)
-    found = index.search(tf.reshape(queries, [-1, index.dim]), k)
+    flat = queries.reshape(-1, index.dim) if isinstance(queries, np.ndarray) else tf.reshape(queries, [-1, index.dim])
+    found = index.search(flat, k)
     side_by_side = [tf.shape(queries)[0], queries.shape[1] * k]
     return merged(tf.reshape(found.scores, side_by_side), tf.reshape(found.rows, side_by_side), k)
 

@@ -1,13 +1,19 @@
 """An inverted-file index of stock TensorFlow ops, so that any TensorFlow Serving runs it."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.configuration import config
 from tfrs_twotower.index import checks, kmeans
 from tfrs_twotower.index.candidate_index import TopK, padded
+from tfrs_twotower.index.kind import IndexKind, Sweep, leaf_sweeps
 from tfrs_twotower.index.leaves import leaves_for, probes_for
+
+if TYPE_CHECKING:
+    from tfrs_twotower.index.config import IndexConfig
 
 
 class IVF(tf.Module):
@@ -86,3 +92,23 @@ class IVF(tf.Module):
             tf.pad(best.values, missing, constant_values=float("-inf")),
             tf.pad(tf.gather(positions, best.indices), missing, constant_values=self.size),
         )
+
+
+@config
+class IVFKind(IndexKind):
+    """"ivf": stock ops, in the SavedModel. Its probes are tuned."""
+
+    name = "ivf"
+
+    def build(self, vectors: np.ndarray, settings: "IndexConfig", seed: int = 0) -> IVF:
+        """See `IndexKind.build`."""
+        return IVF(vectors, settings.leaves, seed=seed)
+
+    def sweeps(self, index: IVF, settings: "IndexConfig") -> Sequence[Sweep]:
+        """See `IndexKind.sweeps`."""
+        return leaf_sweeps(index, settings, lambda probes, reorder: setattr(index, "probes", probes))
+
+    def memory_bytes(self, shape: tuple[int, int], leaves: int | None = None) -> int:
+        """The vectors, their rows and the leaves."""
+        size, dim = shape
+        return 4 * size * dim + 4 * size + leaves_for(size, leaves, 4.0) * (4 * dim + 8)

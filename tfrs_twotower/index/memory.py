@@ -5,27 +5,18 @@ import os
 import warnings
 
 from tfrs_twotower.errors import IndexingError, invalid
-from tfrs_twotower.index.leaves import leaves_for
+from tfrs_twotower.index.kind import IndexKind, kind_of
 
 
-def estimate_bytes(kind: str, shape: tuple[int, int], leaves: int | None = None) -> int:
+def estimate_bytes(kind: str | IndexKind, shape: tuple[int, int], leaves: int | None = None) -> int:
     """Bytes that a built index of vectors of this shape, (n, dim), takes, without TensorFlow itself.
 
-    exact: the vectors. ivf: those, their rows and the leaves. scann: the vectors twice (the saved
-    state and the searcher that runs), with half a byte for each two dimensions and four for the leaf,
-    and the leaves. One more traced function that searches ScaNN adds one more searcher.
+    kind: as `IndexConfig.kind` names it. See `IndexKind.memory_bytes` of each for what is counted.
     """
-    size, dim = shape
-    vectors = 4 * size * dim
-    if kind == "exact":
-        return vectors
-    if kind == "ivf":
-        return vectors + 4 * size + leaves_for(size, leaves, 4.0) * (4 * dim + 8)
-    codes = size * ((dim + 1) // 2) // 2
-    return 2 * (vectors + codes + 4 * size + leaves_for(size, leaves, 2.0) * 4 * dim)
+    return kind_of(kind).memory_bytes(shape, leaves)
 
 
-def check(kind: str, shape: tuple[int, int], leaves: int | None = None) -> None:
+def check(kind: str | IndexKind, shape: tuple[int, int], leaves: int | None = None) -> None:
     """Warns when building is likely not to fit in the free memory; an error when it can't fit at all.
 
     Building needs the given vectors besides, and exact search to measure recall. Free memory leaves
@@ -35,17 +26,18 @@ def check(kind: str, shape: tuple[int, int], leaves: int | None = None) -> None:
       IndexingError: more is needed than the machine has.
     """
     size, dim = shape
-    needed = estimate_bytes(kind, shape, leaves) + (1 if kind == "exact" else 2) * 4 * size * dim
+    kind = kind_of(kind)
+    needed = kind.memory_bytes(shape, leaves) + (1 if kind.called() == "exact" else 2) * 4 * size * dim
     total, free = _memory("SC_PHYS_PAGES"), _memory("SC_AVPHYS_PAGES")
     way_out = 'Use fewer dimensions, kind="ivf" or "exact" in place of "scann", or more memory.'
     if needed > total:
         raise IndexingError(
-            invalid("vectors", f"fit in memory; a {kind} index needs {_gb(needed)} of {_gb(total)}",
+            invalid("vectors", f"fit in memory; a {kind.called()} index needs {_gb(needed)} of {_gb(total)}",
                     shape, way_out)
         )
     if needed > free:
         warnings.warn(
-            f"Building a {kind} index of {size} x {dim} needs {_gb(needed)}; {_gb(free)} is free. {way_out}",
+            f"Building a {kind.called()} index of {size} x {dim} needs {_gb(needed)}; {_gb(free)} is free. {way_out}",
             ResourceWarning, stacklevel=2,
         )
 

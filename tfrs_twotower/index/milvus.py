@@ -16,10 +16,11 @@ from tfrs_twotower.index.mutable import arguments
 
 _ID, _VECTOR = "item_id", "vector"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_MOST = 16_384  # answers of a search and rows of a query, in Milvus
+MOST = 16_384  # answers of a search and rows of a query, in Milvus
 _LONGEST_ID = 512  # bytes
 _PART = 1 << 24  # bytes of vectors in one request: Milvus takes 64 MB
 _QUERIES = 256  # searched in one request
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 _LINKS, _BUILD_WIDTH, _WIDTH = 16, 200, 200  # of the HNSW graph, as in `FaissHNSW`
 
 
@@ -48,12 +49,13 @@ class MilvusIndex:
           MissingExtraError: pymilvus is not installed. IndexingError: a wrong argument, nothing answers at the
             address, or the collection holds something else.
         """
-        self.dim, self.id_type = checks.at_least_one("dim", dim), id_type
-        self.collection = f"{collection}_{space}" if space else collection
+        self.dim, self.id_type, self.width = checks.at_least_one("dim", dim), id_type, _WIDTH
+        self.space, self.collection = space, f"{collection}_{space}" if space else collection
         if not _NAME.fullmatch(self.collection):
             raise IndexingError(invalid("collection", "be letters, digits and _ alone", self.collection, "Rename it."))
         self._milvus = extras.require("pymilvus")
-        if str(address).endswith(".db"):
+        self._in_file = str(address).endswith(".db")
+        if self._in_file:
             extras.require("milvus_lite")
         self._client = self._ask(self._milvus.MilvusClient, str(address), token=token)
         if not self._ask(self._client.has_collection, self.collection):
@@ -62,7 +64,7 @@ class MilvusIndex:
         self._ask(self._client.load_collection, self.collection)
 
     def __len__(self) -> int:
-        return self._count("")
+        return self._count({})
 
     def upsert(
         self, ids: Sequence[Any] | np.ndarray, vectors: np.ndarray,
@@ -90,10 +92,11 @@ class MilvusIndex:
     def delete(self, ids: Sequence[Any] | np.ndarray) -> int:
         """See `ItemIndex.delete`."""
         keys, there = list(dict.fromkeys(self._keys(ids))), 0
-        for start in range(0, len(keys), _MOST):
-            part = keys[start:start + _MOST]
-            there += self._count(f"{_ID} in {_literal(part)}")
-            self._ask(self._client.delete, self.collection, ids=part)
+        for start in range(0, len(keys), MOST):
+            part = keys[start:start + MOST]
+            named = self._filter(f"{_ID} in {{ids}}", {"ids": part})  # `ids=part` would go unescaped into a text
+            there += self._count(named)
+            self._ask(self._client.delete, self.collection, **named)
         return there
 
     def search(self, queries: np.ndarray, k: int, where: Mapping[str, Sequence[Any]] | None = None) -> Found:
@@ -102,15 +105,16 @@ class MilvusIndex:
         where: {attribute: list of values, or (lowest, highest) with None for no bound}: only items that fit all.
         """
         queries, k = checks.query_matrix(queries, self.dim), checks.neighbours(k)
-        if k > _MOST:
-            raise IndexingError(invalid("k", f"be at most {_MOST}, as Milvus has it", k, "Lower it."))
+        if k > MOST:
+            raise IndexingError(invalid("k", f"be at most {MOST}, as Milvus has it", k, "Lower it."))
+        fitting = self._filter(*_expression(where or {}))
         scores = np.full((len(queries), k), -np.inf, np.float32)
         ids = np.full(scores.shape, arguments.missing(self.id_type), object if self.id_type is str else np.int64)
         for start in range(0, len(queries), _QUERIES):
             answers = self._ask(
                 self._client.search, self.collection, data=list(queries[start:start + _QUERIES]), limit=k,
-                anns_field=_VECTOR, filter=_expression(where or {}), output_fields=[_ID], consistency_level="Strong",
-                search_params={"metric_type": "IP", "params": {"ef": max(k, _WIDTH)}},
+                anns_field=_VECTOR, **fitting, output_fields=[_ID], consistency_level="Strong",
+                search_params={"metric_type": "IP", "params": {"ef": max(k, self.width)}},
             )
             for row, hits in enumerate(answers, start):
                 scores[row, :len(hits)] = [hit["distance"] for hit in hits]
@@ -162,10 +166,16 @@ class MilvusIndex:
                 raise IndexingError(invalid("ids", f"have at most {_LONGEST_ID} bytes", key[:40] + "…", way_out))
         return keys
 
-    def _count(self, expression: str) -> int:
-        rows = self._ask(self._client.query, self.collection, filter=expression, output_fields=["count(*)"],
+    def _count(self, named: Mapping[str, Any]) -> int:
+        rows = self._ask(self._client.query, self.collection, **named, output_fields=["count(*)"],
                          consistency_level="Strong")
         return int(rows[0]["count(*)"])
+
+    def _filter(self, text: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a filter. A cluster gets the values beside its text, typed; milvus-lite has no such way."""
+        if self._in_file:
+            return {"filter": text.format_map({name: _quoted(value) for name, value in values.items()})}
+        return {"filter": text, "filter_params": dict(values)} if values else {"filter": text}
 
     def _ask(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
@@ -174,21 +184,27 @@ class MilvusIndex:
             raise IndexingError(f"Milvus refused ({error}). Look at its address and its log.") from error
 
 
-def _expression(where: Mapping[str, Sequence[Any]]) -> str:
-    """Milvus's text of a filter. Values are quoted, so that none of them can be read as code."""
-    parts = []
+def _expression(where: Mapping[str, Sequence[Any]]) -> tuple[str, dict[str, Any]]:
+    """(Milvus's text of a filter, with a name in braces for each value; {name: value})."""
+    parts, values = [], {}
     for name, wanted in where.items():
         _check_attribute(name)
-        if isinstance(wanted, tuple):
-            low, high = wanted
-            parts += [f"{name} {sign} {_literal(v)}" for sign, v in ((">=", low), ("<=", high)) if v is not None]
-        else:
-            parts.append(f"{name} in {_literal(list(wanted))}")
-    return " and ".join(parts)
+        bounds = [(">=", wanted[0]), ("<=", wanted[1])] if isinstance(wanted, tuple) else [("in", list(wanted))]
+        for sign, value in bounds:
+            if value is not None:
+                place = f"v{len(values)}"
+                parts.append(f"{name} {sign} {{{place}}}")
+                values[place] = value
+    return " and ".join(parts), values
 
 
-def _literal(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+def _quoted(value: Any) -> str:
+    """A value as milvus-lite reads it: it knows these escapes alone, and takes other characters as they are."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_quoted, value))}]"
+    if isinstance(value, str):
+        return '"' + value.translate(_ESCAPES) + '"'
+    return json.dumps(value)
 
 
 def _check_attribute(name: object) -> None:

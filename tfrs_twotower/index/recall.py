@@ -62,13 +62,18 @@ def true_scores(exact: Exact, queries: np.ndarray, k: int) -> np.ndarray:
 
 
 def latency(index: CandidateIndex, queries: np.ndarray, k: int, repeats: int = 200) -> tuple[float, ...]:
-    """Milliseconds of one query: (median, 99th percentile), a traced function called from Python."""
-    search = tf.function(
-        lambda query: index.search(query, k), input_signature=[tf.TensorSpec([1, index.dim], tf.float32)]
-    )
+    """Milliseconds of one query: (median, 99th percentile), called from Python; an index for graphs is traced."""
+    traced = isinstance(index, tf.Module)
+
+    def search(query: np.ndarray | tf.Tensor) -> TopK:
+        return index.search(query, k)
+
+    if traced:
+        search = tf.function(search, input_signature=[tf.TensorSpec([1, index.dim], tf.float32)])
     seconds = []
     for i in range(repeats + 10):
-        query = tf.constant(queries[i % len(queries)][np.newaxis])
+        query = queries[i % len(queries)][np.newaxis]
+        query = tf.constant(query) if traced else query
         start = time.perf_counter()
         search(query)
         seconds.append(time.perf_counter() - start)

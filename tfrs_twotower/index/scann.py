@@ -1,23 +1,30 @@
 """ScaNN's TensorFlow ops as an index: fast, and held by a SavedModel."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import extras
+from tfrs_twotower.configuration import config
 from tfrs_twotower.index import checks, kmeans
 from tfrs_twotower.index.candidate_index import TopK, padded
+from tfrs_twotower.index.kind import IndexKind, Sweep, leaf_sweeps
 from tfrs_twotower.index.leaves import leaves_for, probes_for
 
 if TYPE_CHECKING:
     from scann.scann_ops.py.scann_ops import ScannSearcher
+
+    from tfrs_twotower.index.config import IndexConfig
 
 # Below this, ScaNN scores all vectors: partitions and codes can't be learned from so few.
 _LEAST_PARTITIONED = 256
 # Codes rank about this many times k before true scores rank the rest.
 _OVER = 4
 _SAMPLE = 128  # vectors a leaf to train on
+# Reordering to try, as multiples of k: from what codes mostly need to what poor codes need.
+_REORDER = (4, 8, 16)
 
 
 class ScaNN(tf.Module):
@@ -96,3 +103,34 @@ class ScaNN(tf.Module):
             anisotropic_quantization_threshold=self.anisotropic_threshold,
         )
         return builder.reorder(self.reorder).build()
+
+
+@config
+class ScaNNKind(IndexKind):
+    """"scann": ScaNN's custom op, in the SavedModel. Its probes and its reordering are tuned."""
+
+    name, op_library, op_namespace = "scann", "scann", "Scann"
+
+    def build(self, vectors: np.ndarray, settings: "IndexConfig", seed: int = 0) -> ScaNN:
+        """See `IndexKind.build`."""
+        return ScaNN(vectors, settings.leaves, reorder=reorders(settings)[0])
+
+    def sweeps(self, index: ScaNN, settings: "IndexConfig") -> Sequence[Sweep]:
+        """See `IndexKind.sweeps`."""
+
+        def turn(probes: int, reorder: int) -> None:
+            index.leaves_to_search, index.reorder = probes, reorder
+
+        return leaf_sweeps(index, settings, turn, reorders(settings))
+
+    def memory_bytes(self, shape: tuple[int, int], leaves: int | None = None) -> int:
+        """The vectors twice (the saved state and the searcher that runs), with half a byte for each two dimensions
+        and four for the leaf, and the leaves. One more traced function that searches adds one more searcher."""
+        size, dim = shape
+        codes = size * ((dim + 1) // 2) // 2
+        return 2 * (4 * size * dim + codes + 4 * size + leaves_for(size, leaves, 2.0) * 4 * dim)
+
+
+def reorders(settings: "IndexConfig") -> tuple[int, ...]:
+    """Numbers of vectors to re-score by true inner products that are worth trying, or the one that is set."""
+    return (settings.reorder,) if settings.reorder else tuple(m * settings.k for m in _REORDER)

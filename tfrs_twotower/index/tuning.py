@@ -14,19 +14,13 @@ from tfrs_twotower import extras
 from tfrs_twotower.errors import IndexingError, invalid
 from tfrs_twotower.index import checks, memory, recall
 from tfrs_twotower.index.candidate_index import CandidateIndex
-from tfrs_twotower.index.config import IndexConfig
-from tfrs_twotower.index.exact import Exact
-from tfrs_twotower.index.ivf import IVF
-from tfrs_twotower.index.leaves import probes_for
-from tfrs_twotower.index.scann import ScaNN
+from tfrs_twotower.index.config import AUTO, IndexConfig
+from tfrs_twotower.index.exact import Exact, ExactKind
+from tfrs_twotower.index.kind import IndexKind, Sweep, kind_of
 
 # Queries used of those given: half to choose the settings, half to report the recall.
 _QUERIES = 1000
 _LEAST_QUERIES = 20
-# Reordering to try, as multiples of k: from what codes mostly need to what poor codes need.
-_REORDER = (4, 8, 16)
-# One true score of a vector out of order costs about as much as this many codes in order.
-_REORDER_COST = 16
 # Settings are accepted when the recall less this many standard errors reaches the target.
 _MARGIN = 2.0
 
@@ -72,29 +66,26 @@ def build(
 
     Raises:
       IndexingError: see `checks` and `memory.check`; fewer than 20 queries.
-      MissingExtraError: kind="scann" without scann.
+      MissingExtraError: the kind needs a package that is not installed, as "scann" does.
     """
     vectors = checks.candidate_vectors(vectors)
-    kind = _kind(config, len(vectors))
+    kind = chosen_kind(config, len(vectors))
     chosen, held_out = _halves(vectors, queries, seed)
     memory.check(kind, vectors.shape, config.leaves)
     start = time.perf_counter()
     exact = Exact(vectors)
-    if kind == "exact":
-        index = exact
-    else:
-        truth = recall.true_scores(exact, chosen, config.k)
-        index = _tuned(kind, config, vectors, chosen, truth, seed)
+    index: CandidateIndex = exact
+    if not isinstance(kind, ExactKind):
+        index = _tuned(kind, config, vectors, chosen, exact, seed)
     seconds = time.perf_counter() - start
-    return index, _report(index, exact, config, vectors, held_out, seconds)
+    return index, _report(kind, index, exact, config, vectors, held_out, seconds)
 
 
-def _kind(config: IndexConfig, size: int) -> str:
-    if config.kind != "auto":
-        return config.kind
-    if size < config.exact_below:
-        return "exact"
-    return "scann" if extras.available("scann") else "ivf"
+def chosen_kind(config: IndexConfig, size: int) -> IndexKind:
+    """The `IndexKind` of a configuration, for so many candidates."""
+    if config.kind != AUTO:
+        return kind_of(config.kind)
+    return kind_of("exact" if size < config.exact_below else "scann" if extras.available("scann") else "ivf")
 
 
 def _halves(vectors: np.ndarray, queries: np.ndarray | tf.Tensor | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -113,42 +104,29 @@ def _halves(vectors: np.ndarray, queries: np.ndarray | tf.Tensor | None, seed: i
 
 
 def _tuned(
-    kind: str, config: IndexConfig, vectors: np.ndarray, queries: np.ndarray, truth: np.ndarray, seed: int
-) -> IVF | ScaNN:
-    """An index of this kind with the cheapest reordering and probes that hold the target, else the most."""
-    reorders: tuple[int, ...]
-    if kind == "ivf":
-        index, reorders = IVF(vectors, config.leaves, seed=seed), (0,)
-    else:
-        reorders = (config.reorder,) if config.reorder else tuple(m * config.k for m in _REORDER)
-        index = ScaNN(vectors, config.leaves, reorder=reorders[0])
-    # A search for config.k visits at least so many; were fewer kept, a smaller k would miss the target.
-    least = config.probes or probes_for(1, index.leaves, index.size, config.k)
-    most = config.probes or index.leaves
+    kind: IndexKind, config: IndexConfig, vectors: np.ndarray, queries: np.ndarray, exact: Exact, seed: int
+) -> CandidateIndex:
+    """An index of this kind with the cheapest settings that hold the target, else those that find most."""
+    index = kind.build(vectors, config, seed)
+    sweeps = kind.sweeps(index, config)
+    if not sweeps:
+        return index
+    truth = recall.true_scores(exact, queries, config.k)
 
-    def holds(probes: int, reorder: int) -> bool:
-        _set(index, probes, reorder)
+    def holds(effort: int, sweep: Sweep) -> bool:
+        sweep.turn(effort)
         found = recall.per_query(index, truth, vectors, queries, config.k)
         return found.mean() - _MARGIN * found.std() / math.sqrt(len(found)) >= config.target_recall
 
-    costs = {}
-    for reorder in reorders:
-        probes = _fewest(least, most, functools.partial(holds, reorder=reorder))
-        if probes is not None:
-            costs[probes, reorder] = probes * index.size / index.leaves + _REORDER_COST * reorder
-    _set(index, *min(costs, key=lambda choice: costs[choice], default=(most, reorders[-1])))
+    enough = [(sweep, _fewest(sweep.least, sweep.most, functools.partial(holds, sweep=sweep))) for sweep in sweeps]
+    held = [(sweep, effort) for sweep, effort in enough if effort is not None]
+    sweep, effort = min(held, key=lambda choice: choice[0].cost(choice[1]), default=(sweeps[-1], sweeps[-1].most))
+    sweep.turn(effort)
     return index
 
 
-def _set(index: IVF | ScaNN, probes: int, reorder: int) -> None:
-    if isinstance(index, IVF):
-        index.probes = probes
-    else:
-        index.leaves_to_search, index.reorder = probes, reorder
-
-
 def _fewest(least: int, most: int, holds: Callable[[int], bool]) -> int | None:
-    """The fewest probes in [least, most] that hold the target, within a sixteenth; None if `most` do not."""
+    """The fewest of [least, most] that hold the target, within a sixteenth; None if `most` do not."""
     low, high = least - 1, least
     while not holds(min(high, most)):  # doubling: few probes are cheap to try
         if high >= most:
@@ -162,7 +140,8 @@ def _fewest(least: int, most: int, holds: Callable[[int], bool]) -> int | None:
 
 
 def _report(
-    index: CandidateIndex, exact: Exact, config: IndexConfig, vectors: np.ndarray, queries: np.ndarray, seconds: float
+    kind: IndexKind, index: CandidateIndex, exact: Exact, config: IndexConfig, vectors: np.ndarray,
+    queries: np.ndarray, seconds: float,
 ) -> IndexReport:
     if index.exact:
         at_10 = at_k = 1.0
@@ -173,9 +152,9 @@ def _report(
     p50, p99 = recall.latency(index, queries, config.k)
     settings = index.settings()
     return IndexReport(
-        kind=settings["kind"], settings=settings, k=config.k, recall_at_10=at_10, recall_at_k=at_k,
+        kind=kind.called(), settings=settings, k=config.k, recall_at_10=at_10, recall_at_k=at_k,
         target_recall=config.target_recall, meets_target=at_k >= config.target_recall,
         latency_p50_ms=p50, latency_p99_ms=p99, build_seconds=seconds,
-        memory_bytes=memory.estimate_bytes(settings["kind"], vectors.shape, settings.get("leaves")),
+        memory_bytes=kind.memory_bytes(vectors.shape, settings.get("leaves")),
         queries=len(queries),
     )

@@ -1,7 +1,8 @@
 """What a server knows of its users between two requests: events, profiles, vectors.
 
 A `HistoryStore` keeps events, a `ProfileStore` users' columns, each in a SQLite file or in Redis; `open_stores`
-opens both by an address. A `UserVectorCache` keeps query vectors, in the process or in Redis.
+opens both by an address, whose scheme names a `StoreKind`. A `UserVectorCache` keeps query vectors, in the process or
+in Redis.
 """
 
 from tfrs_twotower.online.address import without_password
@@ -13,6 +14,7 @@ from tfrs_twotower.online.profile_store import ProfileStore, put_table
 from tfrs_twotower.online.sqlite_file import SqliteFile
 from tfrs_twotower.online.sqlite_history import SqliteHistoryStore
 from tfrs_twotower.online.sqlite_profiles import SqliteProfileStore
+from tfrs_twotower.online.store_kind import StoreKind
 from tfrs_twotower.online.stores import Stores, open_cache, open_stores
 from tfrs_twotower.online.vector_cache import LruVectorCache, UserVectorCache, vector_keys
 
@@ -27,6 +29,7 @@ __all__ = [
     "SqliteHistoryStore",
     "SqliteProfileStore",
     "StoreError",
+    "StoreKind",
     "Stores",
     "UserVectorCache",
     "load_log",

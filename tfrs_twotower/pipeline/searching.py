@@ -8,7 +8,17 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.exporting import PastVectors, Retriever, Similarity, searched_candidates, searched_queries
 from tfrs_twotower.features import key_dtype, to_tensor
-from tfrs_twotower.index import CandidateIndex, IndexConfig, IndexReport, build
+from tfrs_twotower.index import (
+    SAVED_MODEL,
+    CandidateIndex,
+    IndexConfig,
+    IndexReport,
+    build,
+    chosen_kind,
+    keep,
+    kept,
+    remove,
+)
 from tfrs_twotower.models import ScoreWeights, middle
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembly import Assembly
@@ -88,19 +98,41 @@ def choose_weights(assembly: Assembly, directory: Path, verbose: int = 1) -> Non
         runs.write_json(directory / runs.POPULARITY, {**weights, "monitor": monitor, "validation": tried})
 
 
-def tuned_index(assembly: Assembly, config: IndexConfig) -> tuple[CandidateIndex, IndexReport]:
-    """(index, report) over the catalogue's vectors, tuned to `config`'s target recall by real queries."""
+def tuned_index(
+    assembly: Assembly, config: IndexConfig, folder: Path | None = None
+) -> tuple[CandidateIndex, IndexReport]:
+    """(index, report) over the catalogue's vectors, tuned to `config`'s target recall by real queries.
+
+    folder: keeps an index that no SavedModel holds, and nothing else; None: nothing is kept.
+    """
     a, seed = assembly, assembly.recipe.training.seed
     rng, held_out = np.random.default_rng(seed), a.split.validation.row
     if len(held_out) < _TUNING_QUERIES:  # training events make it up: what they ask is as real
         held_out = np.concatenate([held_out, rng.permutation(a.split.train)[: _TUNING_QUERIES - len(held_out)]])
-    queries, candidates = a.query_vectors(np.sort(rng.permutation(held_out)[:_TUNING_QUERIES])), a.candidate_vectors()
+    queries, candidates = a.query_vectors(np.sort(rng.permutation(held_out)[:_TUNING_QUERIES])), _candidates(a)
     if a.weights.popularity:
-        weight = a.weights.popularity * a.model.temperature
         queries = searched_queries(queries).numpy()
-        candidates = searched_candidates(candidates, a.log_popularity, weight).numpy()
     queries = queries.reshape(-1, queries.shape[-1])  # of several interests each is searched by itself
-    return build(config, candidates, queries if len(queries) >= _LEAST_QUERIES else None, seed=seed)
+    index, report = build(config, candidates, queries if len(queries) >= _LEAST_QUERIES else None, seed=seed)
+    if folder is not None:
+        kind = chosen_kind(config, len(candidates))
+        remove(folder)
+        if kind.place != SAVED_MODEL:
+            keep(folder, kind, index, report, config, candidates)
+    return index, report
+
+
+def kept_index(assembly: Assembly, folder: Path) -> tuple[IndexConfig, CandidateIndex, IndexReport] | None:
+    """What `tuned_index` kept in the folder; None where that is nothing, or of another training's vectors."""
+    return kept(folder, _candidates(assembly)) if folder.is_dir() else None
+
+
+def _candidates(a: Assembly) -> np.ndarray:
+    """float32 [n, dim]: what an index holds of the catalogue."""
+    if not a.weights.popularity:
+        return a.candidate_vectors()
+    weight = a.weights.popularity * a.model.temperature
+    return searched_candidates(a.candidate_vectors(), a.log_popularity, weight).numpy()
 
 
 def retriever(assembly: Assembly, index: CandidateIndex | None) -> Retriever:

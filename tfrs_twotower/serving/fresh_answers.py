@@ -6,6 +6,7 @@ import pandas as pd
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.exporting import FOUND
 from tfrs_twotower.index.mutable import arguments
 from tfrs_twotower.serving.catalogue import texts
 from tfrs_twotower.serving.current_items import ItemChanges, current_items
@@ -15,7 +16,7 @@ from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel, Runner, 
 _FRESH, _FRESH_BY_VECTOR = "recommend_fresh", "recommend_fresh_by_vector"
 _TWINS = {
     DEFAULT_SIGNATURE: _FRESH, _FRESH: _FRESH, "recommend_by_vector": _FRESH_BY_VECTOR,
-    _FRESH_BY_VECTOR: _FRESH_BY_VECTOR,
+    _FRESH_BY_VECTOR: _FRESH_BY_VECTOR, FOUND: FOUND,
 }
 _OWN = (c.OVERLAY_IDS, c.OVERLAY_VECTORS, c.WITHDRAWN_IDS)
 

@@ -17,9 +17,11 @@ from tfrs_twotower.configuration import from_dict
 from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.exporting import items, user_deltas
 from tfrs_twotower.exporting.integrity import SAVED_MODEL
+from tfrs_twotower.index import IndexKind, op_libraries
 from tfrs_twotower.serving import tensor_protos
 from tfrs_twotower.serving.catalogue import Catalogue
 from tfrs_twotower.serving.errors import InvalidArgument, NotFound, VersionRefused
+from tfrs_twotower.serving.outside_index import opened, searched_outside
 
 if TYPE_CHECKING:
     from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
@@ -139,10 +141,16 @@ def call(model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tens
     return signature(tensors)
 
 
-def load(directory: str, version: int, manifest: dict[str, Any], identity: str | None = "") -> LoadedModel:
+def load(
+    directory: str, version: int, manifest: dict[str, Any], identity: str | None = "", index: IndexKind | None = None
+) -> LoadedModel:
     """Loads a checked version directory: a `LoadedModel`.
 
+    index: the `IndexKind` outside of the SavedModel to search by; None: as the export has it.
+
     Raises:
+      ConfigError: the index of the export is of a kind that cannot be imported, or the export knows no index outside.
+      IndexingError: the index cannot be read or built.
       VersionRefused: it needs an op library that this server does not know, or has no signatures.
       ExportError: its items cannot be read.
       MissingExtraError: it needs ScaNN's ops and scann is not installed.
@@ -159,6 +167,9 @@ def load(directory: str, version: int, manifest: dict[str, Any], identity: str |
     catalogue = None
     if hasattr(loaded, "item_ids"):
         catalogue = Catalogue(loaded, items.read(directory, manifest), manifest.get("training_events"))
+        outside = opened(directory, manifest, catalogue, float(loaded.scale), index)
+        if outside is not None:
+            signatures = searched_outside(outside, signatures, loaded, bool(manifest.get("popularity_weight")))
     # What was checked has a manifest, and so an identity.
     return LoadedModel(version, manifest, identity, protos, signatures, loaded, catalogue)  # type: ignore[arg-type]
 
@@ -171,13 +182,14 @@ def ready(
     call: Runner = call,
     changes: "ItemChanges | None" = None,
     warm: Callable[[LoadedModel], None] = lambda model: None,
+    index: IndexKind | None = None,
 ) -> LoadedModel:
     """`load`, then attached to `ItemChanges`, where there are such, then warmed up by `call` and by `warm`: ready to
     answer.
 
     Raises as `load`; IndexingError: the version cannot follow the changes.
     """
-    model = load(directory, version, manifest, identity)
+    model = load(directory, version, manifest, identity, index)
     if changes is not None:
         changes.attach(model)
     try:
@@ -216,10 +228,11 @@ def with_user_rows(model: LoadedModel, deltas: Sequence[user_deltas.UserDelta], 
 
 
 def _load_ops(library: str | None) -> None:
-    if library == "scann":
-        extras.require("scann")  # registers the ops that the graph names
+    if library in op_libraries():
+        extras.require(library)  # registers the ops that the graph names
     elif library is not None:
-        raise VersionRefused(f"`custom_op_library` must be null or 'scann'. Received: {library!r}.")
+        known = " or ".join(repr(name) for name in sorted(op_libraries()))
+        raise VersionRefused(f"`custom_op_library` must be null or {known}. Received: {library!r}.")
 
 
 def signature_defs(directory: str) -> "dict[str, SignatureDef]":

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from tfrs_twotower.errors import TwoTowerError, invalid
 from tfrs_twotower.exporting import integrity, user_deltas
+from tfrs_twotower.index import IndexKind
 from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.errors import NotFound, Unavailable
 from tfrs_twotower.serving.model import LoadedModel, Runner, call, ready, with_user_rows
@@ -71,6 +72,7 @@ class Repository:
       call: runs a warm-up request as the server runs requests: (model, signature, tensors) → outputs.
       warm: called with each `LoadedModel` after its warm-up requests, before it answers.
       fresh: `ItemChanges` that each version is attached to before it answers and detached from after; or None.
+      index: the `IndexKind` outside of the SavedModel that each version is searched by; None: as each export has it.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Repository:
         call: Runner = call,
         fresh: ItemChanges | None = None,
         warm: Callable[[LoadedModel], None] = lambda model: None,
+        index: IndexKind | None = None,
     ) -> None:
         if keep < 1:
             raise ValueError(invalid("keep", "be at least 1", keep, "Keep one version or more."))
@@ -92,6 +95,7 @@ class Repository:
         self._call = call
         self._fresh = fresh
         self._warm = warm
+        self._index = index
         self._lock = threading.Lock()  # guards what follows
         self._serving = {}
         self._statuses = {}
@@ -217,7 +221,7 @@ class Repository:
             manifest = integrity.check(directory)
             if not reload:
                 self._report(version, State.LOADING)
-            model = ready(directory, version, manifest, identity, self._call, self._fresh, self._warm)
+            model = ready(directory, version, manifest, identity, self._call, self._fresh, self._warm, self._index)
             served = _Served(model, identity)
         except Exception as error:  # a damaged SavedModel can raise anything; the old version must go on
             self._refused[version] = fingerprint

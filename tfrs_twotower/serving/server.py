@@ -29,6 +29,7 @@ from tfrs_twotower.serving.grpc_service import add_services
 from tfrs_twotower.serving.guard import GrpcGuard, Guard
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import LoadedModel, Signature, call
+from tfrs_twotower.serving.outside_index import outside_kind
 from tfrs_twotower.serving.predictor import Limits, Predictor
 from tfrs_twotower.serving.repository import Repository
 from tfrs_twotower.serving.request_timeout import RequestTimeout
@@ -79,6 +80,8 @@ class Server:
         full minute, so that a user's vector is good for a minute where the model reads the time.
       fresh: `ItemChanges`, as `freshness.FreshItems`, or None. With them items can be changed and withdrawn while it
         serves, and versions that cannot take that in are refused. The caller closes them.
+      index: what each version is searched by outside of its SavedModel, as "faiss_hnsw" or "milvus:ADDRESS"; None: as
+        the export has it. An export that brings none of that kind gets one when it is loaded.
       channels: `channels.Channel`s that /v1/recommend has besides its own, or in the place of one of the same name.
     """
 
@@ -103,6 +106,7 @@ class Server:
         connections: Connections = Connections(),
         fresh: ItemChanges | None = None,
         channels: Iterable[Channel] = (),
+        index: str | None = None,
     ) -> None:
         self.name: str = name  # type: ignore[assignment]  # None until `start` names it
         self.host = host
@@ -114,7 +118,8 @@ class Server:
         if fresh is not None:
             warm_up, run = FreshAnswers(fresh, warm_up).call, FreshAnswers(fresh, run).call
         self.repository = Repository(
-            root, keep, poll_seconds, self.metrics.version_changed, warm_up, fresh, self._warm
+            root, keep, poll_seconds, self.metrics.version_changed, warm_up, fresh, self._warm,
+            None if index is None else outside_kind(index),
         )
         step = 1 if cache is None else _CACHED_SECONDS
         features = None if stores is None else Features(stores, self.metrics, event_types, step, cold_beta)

@@ -1,0 +1,78 @@
+"""An index that no SavedModel holds: built and kept by a run, used by it, and written beside its export."""
+
+import json
+
+import numpy as np
+import own_index
+import pytest
+import tensorflow as tf
+import toy
+
+from tfrs_twotower.errors import ExportError
+from tfrs_twotower.index import IndexConfig
+from tfrs_twotower.recommender import Recommender
+from tfrs_twotower.serving import model
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    """The trained run with an index that never finds row 2."""
+    report = trained.index(IndexConfig(kind=own_index.Blind(row=2), k=10, target_recall=0.8))
+    assert report.kind == "own_index.Blind" and 0.8 < report.recall_at_k < 1
+    yield trained
+    trained.index(IndexConfig())
+    assert not (trained.directory / "index").exists()
+
+
+def best(recommender, user):
+    return recommender.recommend(user, k=5, exclude_seen=False)["item_id"].tolist()
+
+
+@pytest.fixture(scope="module")
+def fan(run):
+    """A user whose best item is that of row 2, and the item."""
+    a = run.assembly
+    item = a.log.items["item_id"][int(a.catalogue[2])].as_py()
+    vectors = a.query_vectors(a.split.test.row) @ a.candidate_vectors().T
+    users = a.log.users["user_id"].take(a.split.test.user).to_pylist()
+    row = int(np.argmin((-vectors).argsort(axis=1).argsort(axis=1)[:, 2]))
+    return users[row], item
+
+
+def test_who_loads_the_run_searches_by_what_it_keeps(run, fan):
+    built = own_index.BlindIndex.built
+    again = Recommender.load(run.directory, **toy.planted()[0])
+    assert best(again, fan[0]) == best(run, fan[0]) and fan[1] not in best(again, fan[0])
+    assert own_index.BlindIndex.built == built
+    assert again.recipe.index.kind == own_index.Blind(row=2)
+
+
+def test_an_export_brings_it_and_a_server_searches_by_it(run, fan, tmp_path):
+    path = run.export(tmp_path)
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert manifest["index_kind"] == {"type": "own_index.Blind", "row": 2} and manifest["flavour"] == "portable"
+    assert "index/vectors.npy" in manifest["files"] and manifest["custom_op_library"] is None
+    built, a = own_index.BlindIndex.built, run.assembly
+    served = model.load(str(path), 1, manifest)
+    rows = a.split.test.row[:50]
+    raw = {name: tensor for name, tensor in a.examples.raw_queries(rows).items()}
+    found = served.signature()({**raw, "k": tf.constant(5)})
+    exact = served.signature("recommend_exact")({**raw, "k": tf.constant(6)})
+    lost = fan[1].encode()
+    for got, true in zip(found["ids"].numpy(), exact["ids"].numpy()):
+        assert got.tolist() == [item for item in true if item != lost][:5]
+    assert any(lost in row for row in exact["ids"].numpy()) and own_index.BlindIndex.built == built
+
+
+def test_an_export_for_any_runtime_leaves_it_out(run, tmp_path):
+    again = Recommender.load(run.directory, **toy.planted()[0])
+    path = again.export(tmp_path, flavour="portable")
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert "index_kind" not in manifest and manifest["index"]["kind"] == "exact"
+    assert (run.directory / "index").is_dir()  # what the run keeps stays
+
+
+def test_a_target_that_is_missed_is_not_exported(run, tmp_path):
+    run.index(IndexConfig(kind="own_index.Blind", k=10, target_recall=1.0))
+    with pytest.raises(ExportError, match="where 1.0 was asked for"):
+        run.export(tmp_path)

@@ -1,0 +1,108 @@
+"""Kinds of index outside of a SavedModel: named, tuned to a target, kept in files and read again."""
+
+import numpy as np
+import pytest
+
+from tfrs_twotower import extras
+from tfrs_twotower.configuration import config, from_dict, to_dict
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.index import (
+    REMOTE,
+    SERVER,
+    Exact,
+    ExactKind,
+    FaissHNSWKind,
+    IndexConfig,
+    IndexKind,
+    MilvusKind,
+    TopK,
+    build,
+    kind_of,
+)
+
+KINDS = ("faiss_ivf", "faiss_ivfpq", "faiss_hnsw", "milvus")
+NEEDED = {"faiss": ("faiss",), "milvus": ("pymilvus", "milvus_lite")}
+
+
+@pytest.fixture(scope="module")
+def points():
+    """1,500 candidates and 200 queries in all directions."""
+    points = np.random.default_rng(0).normal(size=(1700, 8)).astype(np.float32)
+    return points[:1500], points[1500:]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_kind_outside_is_tuned_kept_and_read_again(name, points, tmp_path):
+    for package in NEEDED[name.partition("_")[0]]:
+        if not extras.available(package):
+            pytest.skip(f"{package} is not installed")
+    named = f"milvus:{tmp_path}/items.db" if name == "milvus" else name
+    kind, (vectors, queries) = kind_of(named), points
+    index, report = build(IndexConfig(kind=named, k=10), vectors, queries)
+    assert report.kind == name and report.meets_target and report.settings == index.settings()
+    assert kind.place == (REMOTE if name == "milvus" else SERVER)
+    folder = tmp_path / "index"
+    folder.mkdir()
+    kind.save(index, folder)
+    again = kind.load(folder)
+    assert again.settings() == index.settings()
+    found, expected = again.search(queries, 10), index.search(queries, 10)
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    truth = np.argsort(-(queries @ vectors.T), axis=1)[:, :10]
+    assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(truth, found.rows)]) > 0.9
+    if name != "milvus":
+        every, same = (one.search(queries[:2], 1500).rows for one in (again, index))
+        np.testing.assert_array_equal(every, same)
+    if name == "milvus":  # the vectors are there already
+        assert len(kind.build(vectors, IndexConfig()).collection) == 1500
+        assert again.search(queries[:1], 2000).rows.shape == (1, 2000)
+
+
+@config
+class Reversed(IndexKind):
+    """Exact search of the vectors in another order, with a setting of its own."""
+
+    place = SERVER
+    step: int = -1
+
+    def build(self, vectors, settings, seed=0):
+        order = np.arange(len(vectors))[::self.step]
+        exact = Exact(vectors[order])
+
+        class Index:
+            size, dim, exact = len(vectors), vectors.shape[1], False
+
+            def search(self, queries, k):
+                found = self.held.search(queries, k)
+                return TopK(found.scores.numpy(), order[found.rows.numpy()].astype(np.int32))
+
+            def settings(self):
+                return {"kind": "reversed"}
+
+        Index.held = exact
+        return Index()
+
+
+def test_a_kind_of_ones_own_by_its_import_path(points):
+    path = f"{Reversed.__module__}.Reversed"
+    by_name, by_value = IndexConfig(kind=path), IndexConfig(kind=Reversed(step=-1))
+    assert kind_of(path) == Reversed() == kind_of(by_value.kind)
+    assert from_dict(to_dict(by_value)) == by_value and from_dict(to_dict(by_name)) == by_name
+    assert to_dict(by_value)["kind"] == {"type": path, "step": -1}
+    _, report = build(by_value, *points)
+    assert report.kind == path and report.recall_at_k == 1.0 and report.memory_bytes == 1500 * 8 * 4
+
+
+def test_settings_of_a_kind():
+    assert kind_of("exact") == ExactKind() and kind_of("milvus:x.db") == MilvusKind("x.db")
+    hnsw = IndexConfig(kind=FaissHNSWKind(links=8))
+    assert from_dict(to_dict(hnsw)) == hnsw
+
+
+@pytest.mark.parametrize(("kind", "message"), [
+    ("milvus", "say where Milvus is"), ("ivf:there", "have no address"), ("faiss_hnws", "faiss_hnsw"),
+    ("no_such_module.Kind", "cannot be imported.*--import"), ("json.JSONDecoder", "subclass of `IndexKind`"),
+])
+def test_what_is_no_kind(kind, message):
+    with pytest.raises(ConfigError, match=message):
+        IndexConfig(kind=kind)

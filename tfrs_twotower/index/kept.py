@@ -1,0 +1,56 @@
+"""An index that no SavedModel holds, kept in a folder of its own with what it is an index of."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from tfrs_twotower.configuration import from_dict, to_dict
+from tfrs_twotower.durable import flush
+from tfrs_twotower.index.candidate_index import CandidateIndex
+from tfrs_twotower.index.config import IndexConfig
+from tfrs_twotower.index.kind import IndexKind
+from tfrs_twotower.index.tuning import IndexReport
+
+_RECORD = "kept.json"
+
+
+def keep(
+    folder: Path, kind: IndexKind, index: CandidateIndex, report: IndexReport, config: IndexConfig, vectors: np.ndarray
+) -> None:
+    """Writes an index of `vectors` in the place of what the folder holds; the record is written last."""
+    remove(folder)
+    folder.mkdir(parents=True)
+    kind.save(index, folder)
+    record = {"config": to_dict(config), "kind": to_dict(kind), "report": dataclasses.asdict(report),
+              "vectors": _checksum(vectors)}
+    (folder / _RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
+    for path in (*folder.iterdir(), folder):
+        flush(path)
+
+
+def kept(folder: Path, vectors: np.ndarray) -> tuple[IndexConfig, CandidateIndex, IndexReport] | None:
+    """The (configuration, index, report) that `keep` wrote; None where there is none, or it is of other vectors.
+
+    Raises:
+      ConfigError: its kind cannot be imported. IndexingError: its server does not have it.
+    """
+    path = folder / _RECORD
+    if not path.is_file():
+        return None
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if record["vectors"] != _checksum(vectors):
+        return None
+    return from_dict(record["config"]), from_dict(record["kind"]).load(folder), IndexReport(**record["report"])
+
+
+def remove(folder: Path) -> None:
+    """Removes what `keep` wrote."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _checksum(vectors: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(vectors, np.float32).tobytes()).hexdigest()

@@ -1,0 +1,141 @@
+"""What a kind of index is: how it is built, tuned, estimated and kept, and where it is searched."""
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from tfrs_twotower.errors import ConfigError, invalid, nearest
+from tfrs_twotower.index.candidate_index import CandidateIndex
+from tfrs_twotower.index.leaves import probes_for
+
+if TYPE_CHECKING:
+    from tfrs_twotower.index.config import IndexConfig
+
+# Where an index is searched: in the graph of a SavedModel, by the process that serves one, or in another server.
+SAVED_MODEL, SERVER, REMOTE = "saved_model", "server", "remote"
+# One true score of a vector out of order costs about as much as this many codes in order.
+_REORDER_COST = 16
+
+
+class Sweep(NamedTuple):
+    """Settings to try, from the cheapest to the one that finds most.
+
+    least, most: the whole numbers to try, as probes of leaves. turn: sets one of them, for the searches that follow.
+    cost: what a search with it costs, to compare sweeps of the same index.
+    """
+
+    least: int
+    most: int
+    turn: Callable[[int], None]
+    cost: Callable[[int], float]
+
+
+class IndexKind:
+    """A kind of index: what `IndexConfig.kind` names. A subclass is decorated with `config`; its fields are its own.
+
+    Attributes:
+      name: what `IndexConfig.kind` calls it. A class outside of this package is called `module.Class`.
+      place: SAVED_MODEL: a `tf.Module` that searches in graph code, so that exports hold it. SERVER: NumPy in and
+        out, searched by the process that serves. REMOTE: the same, and the vectors lie in another server.
+      op_library: the package that registers the custom ops of its graph; None: there are stock ops alone.
+      op_namespace: the namespace of these ops.
+    """
+
+    name: ClassVar[str] = ""
+    place: ClassVar[str] = SAVED_MODEL
+    op_library: ClassVar[str | None] = None
+    op_namespace: ClassVar[str | None] = None
+
+    def build(self, vectors: np.ndarray, settings: "IndexConfig", seed: int = 0) -> CandidateIndex:
+        """An index over float32 [n, dim], checked and finite; what `settings` name is set, the rest is tuned later."""
+        raise NotImplementedError(f"`{self.called()}` must define `build(vectors, settings, seed)`.")
+
+    def sweeps(self, index: Any, settings: "IndexConfig") -> Sequence[Sweep]:
+        """What the tuning tries on an index that `build` made; () where there is nothing to tune."""
+        return ()
+
+    def memory_bytes(self, shape: tuple[int, int], leaves: int | None = None) -> int:
+        """Bytes that a built index of vectors of this shape, (n, dim), takes in this process. Here: the vectors."""
+        return 4 * shape[0] * shape[1]
+
+    def save(self, index: Any, folder: Path) -> None:
+        """Writes an index that no SavedModel holds as files in an empty folder."""
+        raise NotImplementedError(f"`{self.called()}` must define `save` and `load`, as its place is {self.place!r}.")
+
+    def load(self, folder: Path) -> CandidateIndex:
+        """The index that `save` wrote."""
+        raise NotImplementedError(f"`{self.called()}` must define `save` and `load`, as its place is {self.place!r}.")
+
+    @classmethod
+    def at(cls, address: str) -> "IndexKind":
+        """The kind at an address: what `IndexConfig.kind` says after a colon."""
+        raise ConfigError(invalid("IndexConfig.kind", "have no address", f"{cls.called()}:{address}", "Leave it out."))
+
+    @classmethod
+    def called(cls) -> str:
+        """What names this class: its own name, or its import path outside of this package."""
+        return cls.__dict__.get("name") or f"{cls.__module__}.{cls.__qualname__}"
+
+
+def kind_of(named: "str | IndexKind") -> IndexKind:
+    """The `IndexKind` that a configuration names: "ivf", "milvus:ADDRESS", "module.Class", or an `IndexKind` itself.
+
+    Raises:
+      ConfigError: there is no such kind, or its module cannot be imported.
+    """
+    if isinstance(named, IndexKind):
+        return named
+    known = {cls.called(): cls for cls in _subclasses(IndexKind) if not cls.__name__.startswith("_")}
+    name, separator, address = named.partition(":")
+    cls = known.get(name) or (_imported(name) if "." in name else None)
+    if cls is None:
+        raise ConfigError(f"`IndexConfig.kind` cannot be {named!r}." + nearest(name, ["auto", *known]))
+    return cls.at(address) if separator else cls()
+
+
+def op_libraries() -> set[str]:
+    """The packages whose ops the graphs of the known kinds need."""
+    return {cls.op_library for cls in _subclasses(IndexKind) if cls.op_library}
+
+
+def leaf_sweeps(
+    index: Any, settings: "IndexConfig", turn: Callable[[int, int], None], reorders: Sequence[int] = (0,)
+) -> list[Sweep]:
+    """The sweeps of an index with `leaves` and `size`: the probes, for each number of vectors that are reordered.
+
+    turn: sets (probes, reorder).
+    """
+    # A search for settings.k visits at least so many; were fewer kept, a smaller k would miss the target.
+    least = settings.probes or probes_for(1, index.leaves, index.size, settings.k)
+    most = settings.probes or index.leaves
+
+    def sweep(reorder: int) -> Sweep:
+        return Sweep(
+            least, most, lambda probes: turn(probes, reorder),
+            lambda probes: probes * index.size / index.leaves + _REORDER_COST * reorder,
+        )
+
+    return [sweep(reorder) for reorder in reorders]
+
+
+def _subclasses(cls: type[IndexKind]) -> Iterator[type[IndexKind]]:
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from _subclasses(sub)
+
+
+def _imported(path: str) -> type[IndexKind]:
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"The kind of index `{path}` cannot be imported ({error}). Name its module or file: `--import FILE.py`; in "
+            "Python, import it first."
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, IndexKind)):
+        raise ConfigError(invalid("IndexConfig.kind", "name a subclass of `IndexKind`", path, "Derive it from that."))
+    return found

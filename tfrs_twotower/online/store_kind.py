@@ -1,0 +1,75 @@
+"""What a kind of store is: an address scheme, and what it opens."""
+
+import dataclasses
+import importlib
+from collections.abc import Iterator
+from typing import ClassVar
+
+from tfrs_twotower.online.errors import StoreError
+from tfrs_twotower.online.history_store import HistoryStore, Retention
+from tfrs_twotower.online.profile_store import ProfileStore
+from tfrs_twotower.online.vector_cache import UserVectorCache
+
+
+@dataclasses.dataclass(frozen=True)
+class Stores:
+    """A `HistoryStore` and a `ProfileStore` of the same users; `retention` is the history's."""
+
+    history: HistoryStore
+    profiles: ProfileStore
+    retention: Retention
+
+    def close(self) -> None:
+        """Closes both."""
+        self.profiles.close()
+        self.history.close()
+
+
+class StoreKind:
+    """A kind of store. To add one, derive from this class: an address that begins with one of `schemes` opens it.
+
+    Attributes:
+      schemes: beginnings of addresses, as "sqlite:" or "redis://". A class is found by its import path too,
+        `module.Class:REST`; then its methods get REST.
+    """
+
+    schemes: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def stores(cls, address: str, retention: Retention, allow_loss: bool) -> Stores:
+        """Opens the `Stores` at an address; see `open_stores`."""
+        raise StoreError(f"{cls.__name__} keeps no users. Name another address for the store.")
+
+    @classmethod
+    def cache(cls, address: str) -> UserVectorCache:
+        """Opens the `UserVectorCache` at an address; see `open_cache`."""
+        raise StoreError(f"{cls.__name__} keeps no vectors. Name a number of vectors to keep in this process.")
+
+
+def kind_at(address: str) -> tuple[type[StoreKind], str] | None:
+    """(the `StoreKind` of an address, what its methods get); None where no kind has such addresses.
+
+    Raises:
+      StoreError: the address names a class that cannot be imported or is none.
+    """
+    for cls in _subclasses(StoreKind):
+        if cls.schemes and address.startswith(cls.schemes):
+            return cls, address
+    path, separator, rest = address.partition(":")
+    module, dot, name = path.rpartition(".")
+    if not (separator and dot and all(part.isidentifier() for part in path.split("."))):
+        return None
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        way_out = "Name its module or file: `--import FILE.py`."
+        raise StoreError(f"The store `{path}` cannot be imported ({error}). {way_out}") from error
+    if not (isinstance(found, type) and issubclass(found, StoreKind)):
+        raise StoreError(f"`{path}` must be a subclass of `StoreKind`. Received: {found!r}. Derive it from that.")
+    return found, rest
+
+
+def _subclasses(cls: type[StoreKind]) -> Iterator[type[StoreKind]]:
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from _subclasses(sub)

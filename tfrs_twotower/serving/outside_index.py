@@ -1,0 +1,131 @@
+"""An index that the SavedModel does not hold: it finds items, and the graph scores and filters them."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.configuration import from_dict, to_dict
+from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.exporting import FOUND, INDEX, searched_candidates, searched_queries
+from tfrs_twotower.index import SAVED_MODEL, CandidateIndex, IndexConfig, IndexKind, build, kind_of, search_interests
+from tfrs_twotower.serving.catalogue import Catalogue
+
+_log = logging.getLogger(__name__)
+_EMBED = "embed_query"
+_BY_FEATURES, _BY_VECTOR = ("serving_default", "recommend_fresh"), ("recommend_by_vector", "recommend_fresh_by_vector")
+_SPARE = 50  # beyond k, how many items that are hidden a search makes up for; as in the graph
+
+
+def outside_kind(named: str) -> IndexKind:
+    """The `IndexKind` of `serve --index`. Raises `ConfigError` unless it is searched outside of a SavedModel."""
+    kind = kind_of(named)
+    if kind.place == SAVED_MODEL:
+        way_out = "Export with that kind instead, or choose faiss_hnsw or milvus:ADDRESS."
+        raise ConfigError(invalid("index", "be a kind that is searched outside of a SavedModel", named, way_out))
+    return kind
+
+
+def opened(
+    directory: str, manifest: Mapping[str, Any], catalogue: Catalogue, scale: float, wanted: IndexKind | None
+) -> CandidateIndex | None:
+    """The index of a version outside of its SavedModel: the one that it brings, or `wanted`, built where it brings
+    none of that kind. None: it brings none and none is wanted.
+
+    Raises:
+      ConfigError: its kind cannot be imported. IndexingError: it cannot be read or built.
+    """
+    brought = manifest.get("index_kind")
+    if brought and wanted is None or wanted is not None and brought == to_dict(wanted):
+        return from_dict(brought).load(Path(directory) / INDEX)
+    if wanted is None:
+        return None
+    vectors, weight = catalogue.vectors, manifest.get("popularity_weight") or 0.0
+    if weight:
+        vectors = searched_candidates(vectors, catalogue.log_popularity, weight / scale).numpy()
+    index, report = build(IndexConfig(kind=wanted), vectors)
+    _log.info("%s of %d items: recall@%d %.3f in %.0f s", report.kind, index.size, report.k, report.recall_at_k,
+              report.build_seconds)
+    return index
+
+
+class OutsideIndex:
+    """The signatures of a loaded version, with the searches by an index outside of its graph.
+
+    While the index fails, the graph searches exactly.
+
+    Args:
+      index: a `CandidateIndex`, NumPy in and out, over the rows of `item_ids`.
+      signatures: {name: `Signature`} of the SavedModel, with `recommend_found_by_vector`.
+      item_ids: [n], the catalogue's.
+      weighted: Has the index one more dimension, for the popularity?
+    """
+
+    def __init__(
+        self, index: CandidateIndex, signatures: Mapping[str, Any], item_ids: tf.Tensor, weighted: bool
+    ) -> None:
+        self._index, self._found, self._embed = index, signatures[FOUND], signatures[_EMBED]
+        self._signatures, self._weighted = signatures, weighted
+        self._ids, self._missing = item_ids, tf.zeros([], item_ids.dtype) - 1 if item_ids.dtype != tf.string else ""
+        self._failed = False
+
+    def signatures(self) -> dict[str, Any]:
+        """{name: `Signature`}."""
+        calls = {**dict.fromkeys(_BY_FEATURES, self._by_features), **dict.fromkeys(_BY_VECTOR, self._by_vector)}
+        return {
+            name: dataclasses.replace(signature, function=calls.get(name, signature.function))
+            for name, signature in self._signatures.items()
+        }
+
+    def _by_features(self, **given: tf.Tensor) -> dict[str, tf.Tensor]:
+        """given: all inputs, by their safe names."""
+        safe = {column: name for name, column in self._embed.columns.items()}
+        features = {safe.get(name, name): given[safe.get(name, name)] for name in self._embed.inputs}
+        embedding = self._embed.function(**features)[c.EMBEDDING]
+        rest = {name: tensor for name, tensor in given.items() if name in self._found.inputs}
+        return self._by_vector(**{**rest, c.EMBEDDING: embedding})
+
+    def _by_vector(self, **given: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self._found({**given, c.FOUND_IDS: self._search(given)})
+
+    def _search(self, given: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Ids [batch, any]; none where the graph searches exactly: filters, β, an index that fails."""
+        embedding = given[c.EMBEDDING]
+        nothing = tf.fill([tf.shape(embedding)[0], 0], tf.cast(self._missing, self._ids.dtype))
+        restricted = tf.reduce_any(given[c.ALLOW_IDS] != self._missing)
+        if bool(restricted) or bool(tf.reduce_any(given[c.POPULARITY_BETA] != 0)):
+            return nothing
+        k = int(tf.reduce_max(given[c.K]))
+        hidden = sum(int(tf.size(given[name])) for name in (c.OVERLAY_IDS, c.WITHDRAWN_IDS) if name in given)
+        wanted = min(k + int(tf.shape(given[c.EXCLUDE_IDS])[1]) + min(hidden, k + _SPARE), self._index.size)
+        try:
+            queries = searched_queries(embedding) if self._weighted else embedding
+            rows = np.asarray(search_interests(self._index, queries, max(wanted, 1)).rows)
+        except Exception as error:  # whatever an engine raises: the graph can answer without it
+            if not self._failed:
+                _log.error("The index fails, and exact search takes its place: %s", error)
+            self._failed = True
+            return nothing
+        self._failed = False
+        return tf.where(rows >= 0, tf.gather(self._ids, np.maximum(rows, 0)), self._missing)
+
+
+def searched_outside(
+    index: CandidateIndex, signatures: Mapping[str, Any], root: Any, weighted: bool
+) -> dict[str, Any]:
+    """The signatures of a version with an index outside of its graph: see `OutsideIndex`.
+
+    Raises:
+      ConfigError: the export lacks `recommend_found_by_vector`.
+    """
+    if FOUND not in signatures:
+        raise ConfigError(
+            f"`index` needs an export with the signature `{FOUND}`, which old exports and those with a reranker lack. "
+            "Export it anew without a reranker, or serve it without --index."
+        )
+    return OutsideIndex(index, signatures, root.item_ids.read_value(), weighted).signatures()
