@@ -19,10 +19,10 @@ import tfrs_twotower  # noqa: F401
 from bench import common
 from bench.bench_quality import trained
 from tfrs_twotower import recipes
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import MovieLens, ingest
 from tfrs_twotower.evaluation.slices import DECILES
 from tfrs_twotower.losses import RefinedSampledSoftmax, SampledSoftmax
+from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.sampling import InBatch, NoLogQ, StaticLogQ, StreamingLogQ, Uniform
 
 NEGATIVES = {"in-batch": (InBatch(),), "mixed": (InBatch(), Uniform(512))}

@@ -18,9 +18,9 @@ import tempfile
 import tfrs_twotower  # noqa: F401
 from bench import common
 from tfrs_twotower import recipes
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import LeaveLastOut, Temporal, ingest
 from tfrs_twotower.evaluation import compare
+from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.sampling import NoLogQ, StaticLogQ, StreamingLogQ
 from tfrs_twotower.training import fit
 

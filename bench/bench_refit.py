@@ -18,12 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from bench import common, logs
-from tfrs_twotower import recipes, runs
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower import recipes
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Frames, Queries, Split, ingest
 from tfrs_twotower.data.queries import QueryBuilder
 from tfrs_twotower.evaluation.bootstrap import intervals
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.learned_fields import read_fields
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import warm_start
 
@@ -50,7 +52,7 @@ def later(log, start):
 def evaluated(recommender, folder, log, train, queries):
     """The `Evaluation` of one of a run's models; `train`: the rows of the whole log that it learned from."""
     split = Split(train, Queries.none(), queries)
-    a = assemble(recommender.recipe, log, runs.read_fields(folder), split=split)
+    a = assemble(recommender.recipe, log, read_fields(folder), split=split)
     a.model(next(iter(a.batches.dataset(0, 1))))
     warm_start(a.model, folder)
     a.weigh(runs.score_weights(recommender.directory), folder)

@@ -37,13 +37,15 @@ import pyarrow.parquet as pq
 import tfrs_twotower  # noqa: F401
 from bench import common
 from tfrs_twotower import columns as c
-from tfrs_twotower import recipes, runs
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower import recipes
 from tfrs_twotower.data import Queries, Split, Temporal, ingest
 from tfrs_twotower.data.queries import QueryBuilder
 from tfrs_twotower.evaluation.bootstrap import resampled_means
 from tfrs_twotower.extras import require
 from tfrs_twotower.index import IndexConfig
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.learned_fields import read_fields
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.repository import Repository
 from tfrs_twotower.updates import update_full, update_users
@@ -116,7 +118,7 @@ class Evaluator:
         self._log, self._builder = log, QueryBuilder(log)
         config = runs.read_config(run)
         split = Split(np.arange(len(log)), Queries.none(), Queries.none())
-        self._examples = assemble(config.recipe, log, runs.read_fields(runs.weights(run).folder), split=split).examples
+        self._examples = assemble(config.recipe, log, read_fields(runs.weights(run).folder), split=split).examples
         self._ids = log.items[c.ITEM_ID].to_numpy()
         self.rows = []  # one a query: day, user, and {arm: metrics}
 

@@ -30,10 +30,10 @@ import tfrs_twotower  # noqa: F401
 from bench import common, movielens_1m
 from bench.bare_sequences import BareHSTU, BareSASRec
 from tfrs_twotower import recipes
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Frames, ingest
 from tfrs_twotower.evaluation import DotScorer
+from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.training import fit
 from tfrs_twotower.training.optimizers import build
 

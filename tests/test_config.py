@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tfrs_twotower import recipes, runs
+from tfrs_twotower import recipes
 from tfrs_twotower.configuration import from_dict, override, to_dict
 from tfrs_twotower.data import Files, Temporal, UserHeldOut
 from tfrs_twotower.errors import ConfigError, invalid, nearest
@@ -13,6 +13,7 @@ from tfrs_twotower.features import History
 from tfrs_twotower.index import IndexConfig
 from tfrs_twotower.losses import TripletHinge
 from tfrs_twotower.models import LearnedTemperature
+from tfrs_twotower.pipeline import runs
 from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.sampling import Hard, InBatch, Uniform
 from tfrs_twotower.training import TrainingConfig

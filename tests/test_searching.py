@@ -8,8 +8,8 @@ import pytest
 
 from tfrs_twotower.evaluation import EvaluationConfig
 from tfrs_twotower.models import Neighbours, Repeats, ScoreWeights
+from tfrs_twotower.pipeline.searching import Validation
 from tfrs_twotower.recipe import ModelConfig
-from tfrs_twotower.searching import Validation
 from tfrs_twotower.training import TrainingConfig
 
 QUERIES = 100

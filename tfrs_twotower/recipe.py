@@ -110,7 +110,7 @@ RACED = ("batch_size", "optimizer", "average", "known_positives")  # of the trai
 
 @config
 class Race:
-    """A race: the log and validation choose what is trained, see `racing.py`.
+    """A race: the log and validation choose what is trained, see `pipeline/racing.py`.
 
     Attributes:
       minutes: about how long `twotower train` may take in all, above 0. None: 4 for 100,000 events and 30 for a
@@ -134,8 +134,8 @@ class Recipe:
         `RandomPerUser`.
       schema: the features of both towers; None derives them from the columns (`infer_schema`).
       derived: what the system needs in a derived schema.
-      title: the item column that people read; None is a text column called `title` or `name`, or the id where the
-        items have none.
+      title: the item column that people read; None is a text column called `title` or `name`, or else one whose name
+        ends in `_title`; the id where the items have none.
       model, training, evaluation, index: see their classes. `training.monitor` is one of the metrics that
         `evaluation.ks` gives.
       race: candidates are raced, and the winner gives `schema`, `model` and `training`. Of this recipe's own only

@@ -10,13 +10,14 @@ import pytest
 import tensorflow as tf
 import toy
 
-from tfrs_twotower import recipes, runs
+from tfrs_twotower import recipes
 from tfrs_twotower.cli.inspect import print_field_weights
 from tfrs_twotower.cli.main import build_parser, main
 from tfrs_twotower.cli.training import print_lost, recipe_of
 from tfrs_twotower.cli.update import source_of
 from tfrs_twotower.data import Columns, Files
 from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.pipeline import runs
 
 _QUICK = [
     "--set", "training.epochs=1", "--set", "training.batch_size=256", "--set", "evaluation.bootstrap=50",

@@ -10,13 +10,14 @@ import tensorflow as tf
 
 from tests.serving import toy_export
 from tfrs_twotower import columns as c
-from tfrs_twotower import exporting, runs
+from tfrs_twotower import exporting
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.coldstart import ByColumn, ByList, rule_retriever
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.exporting import manifest, signatures
 from tfrs_twotower.freshness import FreshItems
 from tfrs_twotower.online import open_stores
+from tfrs_twotower.pipeline import runs
 from tfrs_twotower.serving import Predictor, Repository
 from tfrs_twotower.serving.features import Features
 from tfrs_twotower.serving.metrics import Metrics

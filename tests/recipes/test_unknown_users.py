@@ -12,9 +12,9 @@ from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Temporal
 from tfrs_twotower.features import Derived
 from tfrs_twotower.losses import FullSoftmax
+from tfrs_twotower.pipeline.requests import live_requests
 from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.recommender import Recommender
-from tfrs_twotower.requests import live_requests
 from tfrs_twotower.towers import MLP
 
 import tensorflow as tf  # isort: skip

@@ -11,7 +11,6 @@ from scipy import sparse
 
 from tests import toy
 from tfrs_twotower import columns as c
-from tfrs_twotower import runs
 from tfrs_twotower.configuration import override
 from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.evaluation import EASE
@@ -19,6 +18,7 @@ from tfrs_twotower.exporting import Retriever, Similarity, manifest
 from tfrs_twotower.features import History, Id, Schema
 from tfrs_twotower.freshness.category_vectors import CategoryVectors
 from tfrs_twotower.models import Neighbours, NeighbourVectors, Repeats, ScoreWeights
+from tfrs_twotower.pipeline import runs
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.current_items import CurrentItems

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import toy
 
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import Frames, LeaveLastOut, Temporal, ingest
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import History, Id, Schema, Sequence
 from tfrs_twotower.losses import FullSoftmax
 from tfrs_twotower.models import SequenceTwoTower
+from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.towers import HSTU, MLP, GRU4Rec, SASRec, SearchThenAttend

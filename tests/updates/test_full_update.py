@@ -11,12 +11,13 @@ import tensorflow as tf
 import toy
 
 from tfrs_twotower import columns as c
-from tfrs_twotower import runs
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.data import Columns, Files, Joined, LeaveLastOut, Temporal
 from tfrs_twotower.durable import LOCK
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError
 from tfrs_twotower.exporting import manifest
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.lineage import lineage
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import LazyAdamConfig, warm_start
 from tfrs_twotower.updates import update_full
@@ -194,7 +195,7 @@ def test_a_worse_update_is_refused_and_the_serving_version_stays(served, days, t
         refused.recommender.export()
     with pytest.raises(ConfigError, match="fell from.*Update the run that serves"):
         update_full(refused.directory, files(days[0], "third"), directory=root / "third", verbose=0)
-    assert [link["refused"] for link in runs.lineage(refused.directory)] == [True, False]
+    assert [link["refused"] for link in lineage(refused.directory)] == [True, False]
     assert not (refused.directory / runs.EXPORT).exists()
 
 

@@ -10,13 +10,14 @@ import tensorflow as tf
 import toy
 
 from tfrs_twotower import columns as c
-from tfrs_twotower import runs
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.data import Files, Temporal
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.exporting import manifest, user_deltas
 from tfrs_twotower.features import History, Id, Schema, fingerprints
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.learned_fields import write_fields
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.repository import Repository
 from tfrs_twotower.updates import revert_users, update_users
@@ -148,7 +149,7 @@ def test_a_query_tower_without_user_rows_is_refused(run, tmp_path):
     version.mkdir(parents=True)
     manifest.write(version, {"embedding_space": config.embedding_space})
     runs.write_config(tmp_path, dataclasses.replace(config, recipe=recipe))
-    runs.write_fields(tmp_path / runs.CHECKPOINT, assemble(recipe, run[0].assembly.log).model)
+    write_fields(tmp_path / runs.CHECKPOINT, assemble(recipe, run[0].assembly.log).model)
     with pytest.raises(ConfigError, match="Id of `user_id`"):
         update_users(tmp_path)
 

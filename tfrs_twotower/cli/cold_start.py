@@ -62,9 +62,9 @@ def run(args: argparse.Namespace) -> None:
     """Reads the table, writes the version, points `latest` to it."""
     import tensorflow as tf
 
-    from tfrs_twotower import runs
     from tfrs_twotower.coldstart import ByColumn, ByList, export_rules, rule_retriever
     from tfrs_twotower.data import Files
+    from tfrs_twotower.pipeline import runs
 
     source = read_as(Files(""), args)
     items = _table(source)

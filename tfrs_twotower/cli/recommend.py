@@ -32,8 +32,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> None:
     """Recommends."""
     directory = options.run_directory(args.run_directory)
+    from tfrs_twotower.pipeline.requests import user_rows
     from tfrs_twotower.recommender import Recommender
-    from tfrs_twotower.requests import user_rows
 
     recommender = Recommender.load(directory)
     frame = recommender.recommend(args.users, args.k, exclude_seen=args.exclude_seen)

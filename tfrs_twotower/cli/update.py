@@ -63,7 +63,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Updates and reports."""
     directory = options.run_directory(args.run_directory)
-    from tfrs_twotower import runs
+    from tfrs_twotower.pipeline import runs
     from tfrs_twotower.updates import revert_users, update_full, update_users
 
     # Rows of users are written to export/ alone: those of the minutes go on while a full update trains.

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pandas as pd
 import tensorflow as tf
 
-from tfrs_twotower import runs
-from tfrs_twotower.assembly import assemble, completed
 from tfrs_twotower.configuration import config, override, to_dict
 from tfrs_twotower.data import InteractionLog
 from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.extras import require
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import assemble, completed
 from tfrs_twotower.ranges import Count, Positive
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.training import fit

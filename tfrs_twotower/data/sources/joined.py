@@ -59,8 +59,14 @@ def joined(source: Any, new: Any) -> Any:
     If a source wraps another (`TextVectors`), the new events join the inner one, so new rows get its column too.
 
     Raises:
-      ConfigError: a part already has the files of `new`.
+      ConfigError: a part already has the files of `new`, or there is no source: the run was trained on data frames.
     """
+    if source is None:
+        rule, way_out = "have a source, whose log an update goes on with", (
+            "It was trained on data frames. Write them to files and train on these, for example with "
+            "source=Files('log.parquet')."
+        )
+        raise ConfigError(invalid("recipe", rule, source, way_out))
     if new is None:
         return source
     if _events(new) in map(_events, parts_of(source)):

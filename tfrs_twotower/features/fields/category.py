@@ -18,7 +18,9 @@ class CategoryField(Keys, RowField):
     """Field of `schema.Category`. Encoded: {"index": int32 [batch]}, 0 for missing and unknown."""
 
     feature: Category
-    new_lookup = staticmethod(keras_lookup)
+
+    def new_lookup(self, keys: pa.Array | pa.ChunkedArray) -> tf.keras.layers.Layer:
+        return keras_lookup(keys)
 
     @property
     def rows(self) -> int:

@@ -1,7 +1,7 @@
 """What the fields of one column of keys (ids, categories, lists of them) share: dtype and vocabulary."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +16,10 @@ class Keys:
     """Mixin of a field whose feature has one `column` of keys, alone or in lists.
 
     Attributes:
-      new_lookup: makes the lookup of learned keys, an Arrow array.
       key_dtype: `tf.string` or `tf.int64`.
       vocabulary: the lookup: a key's number from 1 on, and 0 for one that was not learned.
     """
 
-    new_lookup: ClassVar[Callable[[pa.Array | pa.ChunkedArray], tf.keras.layers.Layer]] = FingerprintLookup
     # No defaults: Keras tracks no attribute that its class has too.
     key_dtype: tf.DType
     vocabulary: tf.keras.layers.Layer
@@ -42,7 +40,11 @@ class Keys:
             counts = np.repeat(counts, list_lengths(array, name))
             array = flat(pc.list_flatten(array))
         keys = cast(array, self.key_dtype, name)
-        self.vocabulary = type(self).new_lookup(learn_keys(keys, np.asarray(counts), min_count))
+        self.vocabulary = self.new_lookup(learn_keys(keys, np.asarray(counts), min_count))
+
+    def new_lookup(self, keys: pa.Array | pa.ChunkedArray) -> tf.keras.layers.Layer:
+        """The lookup of learned keys: a `FingerprintLookup`, as there may be many."""
+        return FingerprintLookup(keys)
 
     def index(self, keys: tf.Tensor) -> tf.Tensor:
         """int32 of the shape of `keys` (raw): their numbers."""

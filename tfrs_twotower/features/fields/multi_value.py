@@ -25,7 +25,9 @@ class MultiValueField(Keys, Field):
     """Field of `schema.MultiValue`. Encoded: {"index": int32 [batch, length]}, −1 where there is nothing."""
 
     feature: MultiValue
-    new_lookup = staticmethod(keras_lookup)
+
+    def new_lookup(self, keys: pa.Array | pa.ChunkedArray) -> tf.keras.layers.Layer:
+        return keras_lookup(keys)
 
     def inputs(self) -> dict[str, tf.TensorSpec]:
         return {self.feature.column: tf.TensorSpec([None, None], self.key_dtype)}

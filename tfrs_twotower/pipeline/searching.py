@@ -1,14 +1,18 @@
 """From a trained `Assembly` to what searches its catalogue: the weights in the score, the index, the `Retriever`."""
 
+from pathlib import Path
+
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.assembly import Assembly
 from tfrs_twotower.exporting import PastVectors, Retriever, Similarity, searched_candidates, searched_queries
 from tfrs_twotower.features import key_dtype, to_tensor
 from tfrs_twotower.index import CandidateIndex, IndexConfig, IndexReport, build
 from tfrs_twotower.models import ScoreWeights, middle
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembly import Assembly
+from tfrs_twotower.training import is_chief
 
 _TUNING_QUERIES = 2_000  # queries by which an index is tuned and measured
 _FEWER_REPEATS = 0.03  # a gain that takes weight from repeats
@@ -62,6 +66,26 @@ class Validation:
 
     def __call__(self) -> dict[str, float]:
         return next(iter(self.by_weights().values()))
+
+
+def choose_weights(assembly: Assembly, directory: Path, verbose: int = 1) -> None:
+    """Gives a trained model those of the recipe's `ScoreWeights` that rank validation best, and keeps them in its run.
+
+    Of an update there are the parent's alone.
+    """
+    a, monitor = assembly, assembly.recipe.training.monitor
+    found = {weights: metrics[monitor] for weights, metrics in Validation(a).by_weights().items()}
+    a.weights, tried = next(iter(found)), [[*weights, value] for weights, value in found.items()]
+    if verbose and len(found) > 1:
+        w, said = a.weights, f"log p(item) {a.weights.popularity:g}"
+        said += f", neighbours of the past {w.neighbours:g}" if a.recipe.model.neighbours else ""
+        said += f", what was had before {w.repeats:g}" if a.recipe.model.repeats else ""
+        print(f"Weights in the score, chosen by validation: {said} ({monitor} {found[w]:.4f}).", flush=True)
+    if is_chief():
+        if a.weights.neighbours:
+            a.terms.keep_neighbours(directory / runs.CHECKPOINT)
+        weights = {"weight": a.weights.popularity, "neighbours": a.weights.neighbours, "repeats": a.weights.repeats}
+        runs.write_json(directory / runs.POPULARITY, {**weights, "monitor": monitor, "validation": tried})
 
 
 def tuned_index(assembly: Assembly, config: IndexConfig) -> tuple[CandidateIndex, IndexReport]:

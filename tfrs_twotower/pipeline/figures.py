@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.assembly import Assembly
 from tfrs_twotower.configuration import to_dict
 from tfrs_twotower.data import Queries
 from tfrs_twotower.data.ragged import ranges
@@ -29,8 +28,9 @@ from tfrs_twotower.evaluation import (
     repeat_share,
     viewed,
 )
+from tfrs_twotower.pipeline.assembly import Assembly
+from tfrs_twotower.pipeline.requests import as_ids, user_rows
 from tfrs_twotower.recipe import Recipe
-from tfrs_twotower.requests import as_ids, user_rows
 
 
 def evaluated(
