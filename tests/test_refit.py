@@ -108,8 +108,8 @@ def test_what_is_measured_is_the_training_that_did_not_see_it(run, tmp_path):
     assert run.recommender.evaluate()["test"] == run.before["test"]
     assert all(np.array_equal(v, run.evaluated[k]) for k, v in toy.weights(run.recommender).items())
     again = Recommender.load(run.recommender.directory, interactions=late_log()[0])
-    judged = again.evaluate()
-    assert (judged["test"], judged["training"]) == (run.before["test"], run.before["training"])
+    evaluated = again.evaluate()
+    assert (evaluated["test"], evaluated["training"]) == (run.before["test"], run.before["training"])
     found = manifest.read(run.path)
     assert found["metrics"] == run.before["test"]
     log, held_out = again.assembly.log, len(again.assembly.log) - len(again.assembly.split.train)

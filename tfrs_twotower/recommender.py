@@ -215,10 +215,10 @@ class Recommender(TrainedRun):
             runs.check_passed(self.directory, "Run `twotower update` again, or say --force.")
         self._index_for(flavour)
         rows = a.split.test.row[:8] if len(a.split.test.row) else a.split.train[-8:]
-        judged = runs.read_metrics(self.directory).get("test")
+        figures = runs.read_metrics(self.directory).get("test")
         path = export(
             self.retriever, root or self.directory / runs.EXPORT,
-            manifest_fields(self.recipe, a, weights, self.directory, judged),
+            manifest_fields(self.recipe, a, weights, self.directory, figures),
             [a.examples.raw_queries(rows, a.past_length)],
             self._index_report, model_name=self.recipe.name, force=force,  # type: ignore[arg-type]  # by `_index_for`
             least_version=1 if root else runs.next_version(self.directory), table=a.log.items.take(a.catalogue),

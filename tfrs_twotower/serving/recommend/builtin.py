@@ -104,7 +104,7 @@ class PopularChannel:
         return list(zip(catalogue.ids[rows].tolist(), catalogue.log_popularity[rows].tolist()))
 
 
-class FreshChannel:
+class NewestChannel:
     """fresh: items that came since the export, the last changed first; the score of the n-th is −n, from 0.
 
     Args:

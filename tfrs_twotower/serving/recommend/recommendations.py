@@ -25,7 +25,7 @@ from tfrs_twotower.serving.recommend.builtin import (
     I2I,
     POPULAR,
     U2I,
-    FreshChannel,
+    NewestChannel,
     PopularChannel,
     SimilarChannel,
     TowersChannel,
@@ -105,7 +105,7 @@ class Recommendations:
         items, attributes = current_items(model, self._changes), model.catalogue.attributes
         selection = Selection(items, {}, {}, ())
         context = Context("", tuple(model.catalogue.ids[:1].tolist()), selection.admits)
-        for channel in (SimilarChannel(selection), PopularChannel(selection), FreshChannel(items)):
+        for channel in (SimilarChannel(selection), PopularChannel(selection), NewestChannel(items)):
             channel.propose(context, 1)
         for name in attributes.kinds:
             attributes.any_of(name, ())
@@ -125,7 +125,7 @@ class Recommendations:
         execute = functools.partial(self._predictor.execute, model, DEFAULT_SIGNATURE)
         channels: dict[str, Channel] = {
             U2I: TowersChannel(execute, tensors, selection, excluded, known), I2I: SimilarChannel(selection),
-            POPULAR: PopularChannel(selection), FRESH: FreshChannel(items), **self._channels,
+            POPULAR: PopularChannel(selection), FRESH: NewestChannel(items), **self._channels,
         }
         user = "" if asked.user_id is None else str(asked.user_id)
 
