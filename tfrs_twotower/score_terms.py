@@ -10,9 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import History, InteractionLog, Queries, Ragged
+from tfrs_twotower.data import History, InteractionLog, Queries, Ragged, log_popularity
 from tfrs_twotower.evaluation import DotScorer, Popularity, Scorer, TrainingEvents, history_matrix
-from tfrs_twotower.exporting import log_popularity
 from tfrs_twotower.features import fingerprints, key_dtype, to_tensor
 from tfrs_twotower.models import NeighbourVectors, middle, repeated
 from tfrs_twotower.models.repeats import NONE
@@ -76,7 +75,7 @@ class ScoreTerms:
     @functools.cached_property
     def log_popularity(self) -> np.ndarray:
         """float32 [catalogue]: log p(item)."""
-        return log_popularity(self.popular(self.settings.popularity_half_lives[0]))
+        return log_popularity(self.popular(self.settings.popularity_half_lives[0])).astype(np.float32)
 
     @functools.cached_property
     def neighbours(self) -> NeighbourVectors:

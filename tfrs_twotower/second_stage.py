@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.data import Ragged
+from tfrs_twotower.data import Ragged, log_popularity
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.evaluation import DotScorer, RerankedScorer
 from tfrs_twotower.features import derive_seed
@@ -44,10 +44,7 @@ class SecondStage:
             )
         self._towers, self._examples, self._catalogue = (query_tower, candidate_tower), examples, catalogue
         self._reranker = config.build(query_tower, candidate_tower, derive_seed(seed, "reranker"))
-        smoothed = np.asarray(shown) + 1.0
-        self.loss = RerankerLoss(
-            config, self._reranker, np.log(smoothed / smoothed.sum()), derive_seed(seed, "reranker_loss")
-        )
+        self.loss = RerankerLoss(config, self._reranker, log_popularity(shown), derive_seed(seed, "reranker_loss"))
         self._read = tf.function(self._candidate, reduce_retracing=True, autograph=False)
         self._add = tf.function(self._added, reduce_retracing=True, autograph=False)
         self._candidate(examples.candidates(catalogue[:1]))

@@ -6,13 +6,14 @@ import tensorflow as tf
 
 from tests.exporting.given import DIM, Given, unit
 from tfrs_twotower import columns as c
-from tfrs_twotower.exporting import Retriever, log_popularity, searched_candidates, searched_queries, signatures
+from tfrs_twotower.data import log_popularity
+from tfrs_twotower.exporting import Retriever, searched_candidates, searched_queries, signatures
 from tfrs_twotower.index import Exact, ScaNN
 
 ITEMS, TAU, W = 300, 0.05, 0.7
 VECTORS, QUERIES = unit(ITEMS, seed=1), unit(6, seed=2)
 IDS = np.array([f"i{n}" for n in range(ITEMS)], object)
-LOG_P = log_popularity(np.random.default_rng(3).zipf(1.3, ITEMS).clip(max=10_000))
+LOG_P = log_popularity(np.random.default_rng(3).zipf(1.3, ITEMS).clip(max=10_000)).astype(np.float32)
 SCORES = QUERIES @ VECTORS.T / TAU + W * LOG_P
 SEARCHED = searched_candidates(VECTORS, LOG_P, np.float32(TAU * W)).numpy()
 INDEXES = {"exact": lambda: None, "exact index": lambda: Exact(SEARCHED),

@@ -6,14 +6,15 @@ import tensorflow as tf
 
 from tests.exporting.given import Given, unit
 from tfrs_twotower import columns as c
-from tfrs_twotower.exporting import Retriever, log_popularity, searched_candidates, signatures
+from tfrs_twotower.data import log_popularity
+from tfrs_twotower.exporting import Retriever, searched_candidates, signatures
 from tfrs_twotower.index import Exact, ScaNN
 from tfrs_twotower.models import Repeats, repeated
 
 ITEMS, TAU, W, OWN, DAY = 300, 0.05, 0.7, 12.0, 86_400
 VECTORS, QUERIES = unit(ITEMS, seed=1), unit(3, seed=2)
 IDS = np.array([f"i{n}" for n in range(ITEMS)], object)
-LOG_P = log_popularity(np.random.default_rng(3).zipf(1.3, ITEMS).clip(max=10_000))
+LOG_P = log_popularity(np.random.default_rng(3).zipf(1.3, ITEMS).clip(max=10_000)).astype(np.float32)
 NOW = 100 * DAY
 # The newest four events count: i7 twice, one of them ten days old, which is the half-life; an item without a vector.
 PAST = [["i9", "i7", "i8", "new", "i7"], ["i299", "", "", "", ""], [""] * 5]

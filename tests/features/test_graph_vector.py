@@ -106,12 +106,12 @@ def test_a_grown_graph_keeps_its_basis_and_places_new_items_by_their_neighbours(
     graph = planted_graph(12, 0)
     made, _ = adapted(sorted(graph), graph)
     known = sorted(graph)
-    before, keys = vectors(made, known), made.vocabulary.keys()
+    before, keys = vectors(made, known), made.vocabulary.get_vocabulary(False)
     new = {"twin": graph["i6"], "i0": [*graph["i0"], 100]}
     grown = {key: takers for key, takers in {**graph, **new}.items() if key != "i1"}  # the grown graph lacks i1
     _, columns = adapted(sorted(grown), grown)
     made.grow(columns, np.arange(1, 13))
-    np.testing.assert_array_equal(made.vocabulary.keys()[:12], keys)
+    np.testing.assert_array_equal(made.vocabulary.get_vocabulary(False)[:12], keys)
     np.testing.assert_array_equal(vectors(made, ["i1"]), before[known.index("i1")][np.newaxis])
     assert (before * vectors(made, known)).sum(axis=1).min() > 0.9  # cosines; without the rotation some are below 0
     np.testing.assert_allclose(vectors(made, ["twin"]), vectors(made, ["i6"]), atol=1e-5)

@@ -73,7 +73,7 @@ def field(recommender, side, name):
 def test_known_ids_keep_their_rows_and_new_ones_come_after(served, update):
     for side, name in (("query", "id_user_id"), ("candidate", "id_item_id")):
         old, new = field(served, side, name), field(update.recommender, side, name)
-        np.testing.assert_array_equal(new.vocabulary.keys()[:old.size], old.vocabulary.keys())
+        np.testing.assert_array_equal(new.vocabulary.get_vocabulary()[:old.size + 1], old.vocabulary.get_vocabulary())
         assert new.size > old.size
         assert new.table.shape[0] == new.size + 1
 

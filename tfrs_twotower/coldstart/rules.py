@@ -24,7 +24,7 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.coldstart.categories import pairs
 from tfrs_twotower.errors import DataError, invalid
-from tfrs_twotower.features import Vocabulary, fingerprints, key_dtype, to_tensor
+from tfrs_twotower.features import FingerprintLookup, fingerprints, key_dtype, to_tensor
 
 # Context fields that are read from the request's time, as `Time` reads them.
 MOMENTS: tuple[Literal["hour", "weekday"], ...] = ("hour", "weekday")
@@ -132,7 +132,7 @@ class RuleQuery(tf.Module):
         # The lists' numbers among all dimensions; 0 where the context names none, and then −1, which is no dimension.
         start, numbers = 1, [tf.zeros([batch], tf.int32)]
         for one in self._tower.lists:
-            number = one.values.lookup(self._field(one, raw))
+            number = one.values(self._field(one, raw))
             numbers.append(tf.where(number > 0, start + number - 1, -1))
             start += one.size
         return tf.one_hot(tf.stack(numbers, axis=1), self._tower.dim)
@@ -177,10 +177,10 @@ class _ByRow(tf.Module):
         super().__init__()
         ids = _ids(items)
         self.inputs = {c.ITEM_ID: tf.TensorSpec([None], ids.dtype)}
-        self._rows, self._size = Vocabulary(fingerprints(ids).numpy()), items.num_rows
+        self._rows, self._size = FingerprintLookup(ids), items.num_rows
 
     def __call__(self, raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        row = tf.cast(self._rows.lookup(raw[c.ITEM_ID]), tf.float32)
+        row = tf.cast(self._rows(raw[c.ITEM_ID]), tf.float32)
         return tf.where(row > 0, (self._size + 1 - row) / self._size, 0.0)
 
 
@@ -191,14 +191,14 @@ class _OfColumn(tf.Module):
         super().__init__()
         self.field, self._column = rule.field, rule.column
         self.values, self.dtype = _vocabulary(rule.field, pairs(items, rule.column)[1])
-        self.size = self.values.size
+        self.size = self.values.vocabulary_size() - 1
         kind = items[rule.column].type
         shape = [None, None] if hasattr(kind, "value_type") and not hasattr(kind, "index_type") else [None]
         self.inputs = {rule.column: tf.TensorSpec(shape, self.dtype)}
 
     def holds(self, raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
         value = raw[self._column]
-        number = self.values.lookup(value if len(value.shape) == 2 else value[:, tf.newaxis])
+        number = self.values(value if len(value.shape) == 2 else value[:, tf.newaxis])
         return tf.reduce_any(number[:, :, tf.newaxis] == tf.range(1, self.size + 1), axis=1)
 
     def place(self, raw: Mapping[str, tf.Tensor], whole: tf.Tensor) -> tf.Tensor:
@@ -212,37 +212,37 @@ class _OfLists(tf.Module):
         super().__init__()
         self.field = rule.field
         self.values, self.dtype = _vocabulary(rule.field, list(rule.lists))
-        self.size = self.values.size
+        self.size = self.values.vocabulary_size() - 1
         ids = _ids(items)
         row = {str(item): i for i, item in enumerate(items[c.ITEM_ID].to_pylist())}
         places = np.zeros((items.num_rows + 1, self.size), np.float32)
         for value, listed in rule.lists.items():
-            number = int(self.values.lookup(tf.constant([value], self.dtype))[0]) - 1
+            number = int(self.values(tf.constant([value], self.dtype))[0]) - 1
             for place, item in reversed(list(enumerate(listed))):  # of one that is named twice the first counts
                 if str(item) not in row:
                     raise DataError(invalid(f"lists[{value!r}]", "name items of the table", item, "Leave it out."))
                 places[1 + row[str(item)], number] = 1 - place / len(listed)
         self.inputs = {c.ITEM_ID: tf.TensorSpec([None], ids.dtype)}
         listed = np.flatnonzero(places.max(axis=1))
-        self._items = Vocabulary(fingerprints(ids).numpy()[listed - 1])
+        self._items = FingerprintLookup(fingerprints(ids).numpy()[listed - 1])
         self._places = tf.Variable(places[np.concatenate([[0], listed])], trainable=False)
 
     def holds(self, raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
         return self.place(raw, None) > 0
 
     def place(self, raw: Mapping[str, tf.Tensor], whole: tf.Tensor | None) -> tf.Tensor:
-        return tf.gather(self._places, self._items.lookup(raw[c.ITEM_ID]))
+        return tf.gather(self._places, self._items(raw[c.ITEM_ID]))
 
 
-def _vocabulary(field: str, values: Sequence[Any]) -> tuple[Vocabulary, tf.DType]:
-    """(`Vocabulary` of the distinct values, their dtype)."""
+def _vocabulary(field: str, values: Sequence[Any]) -> tuple[FingerprintLookup, tf.DType]:
+    """(`FingerprintLookup` of the distinct values, their dtype)."""
     distinct = list(dict.fromkeys(int(v) if isinstance(v, float) and v.is_integer() else v for v in values))
     kinds = {type(value) for value in distinct}
     if kinds not in ([{int}] if field in MOMENTS else [{int}, {str}]):
         rule = "have values, all of them " + ("whole numbers" if field in MOMENTS else "text or all whole numbers")
         raise DataError(invalid(field, rule, distinct[:5], "Look at the column or the lists."))
     dtype = tf.string if kinds == {str} else tf.int64
-    return Vocabulary(fingerprints(tf.constant(distinct, dtype)).numpy()), dtype
+    return FingerprintLookup(tf.constant(distinct, dtype)), dtype
 
 
 def _ids(items: pa.Table) -> tf.Tensor:

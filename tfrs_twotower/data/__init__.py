@@ -7,6 +7,7 @@ from tfrs_twotower.data.history import History
 from tfrs_twotower.data.ingest import IngestReport, ingest
 from tfrs_twotower.data.log import InteractionLog, Shown
 from tfrs_twotower.data.order import batch_count, batches
+from tfrs_twotower.data.popularity import log_popularity
 from tfrs_twotower.data.queries import Queries, QueryBuilder
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.data.source import Columns, Source
@@ -59,6 +60,7 @@ __all__ = [
     "batches",
     "ingest",
     "joined",
+    "log_popularity",
     "parts_of",
     "synthetic",
     "text_vectors",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tfrs_twotower.data import log_popularity
 from tfrs_twotower.evaluation.ranking import Ranking
 from tfrs_twotower.evaluation.views import query_rows
 
@@ -61,10 +62,9 @@ def asked(ranking: Ranking) -> np.ndarray:
 def novelty(ranking: Ranking, k: int, train_counts: np.ndarray | Sequence[int]) -> np.ndarray:
     """float64 [q]: mean of −log2 p(item) over the first K recommendations; NaN without any, or without a target.
 
-    p(item) = (count + 1) / (all events + n): training counts, smoothed by one event an item.
+    p(item) of `log_popularity`, of training counts.
     """
-    counts = np.asarray(train_counts, np.float64) + 1.0
-    surprise = -np.log2(counts / counts.sum())
+    surprise = -log_popularity(train_counts) / np.log(2)
     top = ranking.top[:, :k]
     given = (top >= 0) & asked(ranking)[:, None]
     total = np.where(given, surprise[top], 0.0).sum(axis=1)

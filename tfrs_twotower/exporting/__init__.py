@@ -3,7 +3,7 @@
 from tfrs_twotower.exporting.export import PORTABLE, SCANN, export
 from tfrs_twotower.exporting.manifest import MANIFEST, checksum, read, versions
 from tfrs_twotower.exporting.past_vectors import PastVectors
-from tfrs_twotower.exporting.popularity import log_popularity, searched_candidates, searched_queries
+from tfrs_twotower.exporting.popularity import searched_candidates, searched_queries
 from tfrs_twotower.exporting.publishing import next_version
 from tfrs_twotower.exporting.retriever import Retriever
 from tfrs_twotower.exporting.signatures import signatures
@@ -18,7 +18,6 @@ __all__ = [
     "Similarity",
     "checksum",
     "export",
-    "log_popularity",
     "next_version",
     "read",
     "searched_candidates",

@@ -7,12 +7,6 @@ import numpy as np
 import tensorflow as tf
 
 
-def log_popularity(counts: np.ndarray) -> np.ndarray:
-    """log p(item), float32 [n], of training counts [n], each raised by one."""
-    smoothed = np.asarray(counts) + 1.0
-    return np.log(smoothed / smoothed.sum()).astype(np.float32)
-
-
 def searched_queries(vectors: np.ndarray | tf.Tensor) -> tf.Tensor:
     """[..., dim] → [..., dim + 1]."""
     return tf.concat([vectors, tf.ones_like(vectors[..., :1])], axis=-1)

@@ -12,8 +12,7 @@ from tfrs_twotower.exporting.past_vectors import PastVectors
 from tfrs_twotower.exporting.popularity import searched_queries
 from tfrs_twotower.exporting.similarity import Similarity
 from tfrs_twotower.exporting.user_rows import UserRows
-from tfrs_twotower.features import Vocabulary, fingerprints
-from tfrs_twotower.features.vocabulary import is_missing
+from tfrs_twotower.features import FingerprintLookup, fingerprints, is_missing
 from tfrs_twotower.index import CandidateIndex, TopK, contains, exclude, search_interests, top_k
 from tfrs_twotower.models import Repeated, Repeats, repeated
 from tfrs_twotower.models.repeats import NONE
@@ -92,7 +91,7 @@ class Retriever(tf.Module):
         self.missing_id = tf.constant(
             c.MISSING_STRING_ID if self.item_ids.dtype == tf.string else c.MISSING_INT_ID, self.item_ids.dtype
         )
-        self._rows = Vocabulary(fingerprints(tf.constant(item_ids)).numpy())
+        self._rows = FingerprintLookup(tf.constant(item_ids))
         self._user = query_tower.user_table
         self.user_rows = UserRows(self._user.feature.dim) if self._user else None
         self.repeats, self.past_vectors = repeats, past_vectors
@@ -112,7 +111,7 @@ class Retriever(tf.Module):
 
     def rows_of(self, ids: tf.Tensor) -> tf.Tensor:
         """Catalogue rows of item ids, int32 of the same shape; −1 for an unknown id."""
-        return self._rows.lookup(ids) - 1
+        return self._rows(ids) - 1
 
     def recommend(
         self, features: Mapping[str, tf.Tensor], k: int | tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor,
@@ -170,7 +169,7 @@ class Retriever(tf.Module):
 
     def _catalogue_rows(self, codes: tf.Tensor) -> tf.Tensor:
         """Rows of the codes of a `Repeated`; −1 for `NONE` and for an item that the catalogue lacks."""
-        return tf.where(codes == NONE, -1, self._rows.lookup(codes) - 1)
+        return tf.where(codes == NONE, -1, self._rows(codes) - 1)
 
     def _past(self, past: Mapping[str, tf.Tensor], batch: tf.Tensor, half_life: float | None, length: int) -> Repeated:
         ids = self._per_query(past[c.HISTORY_ITEM_ID], batch)

@@ -21,12 +21,12 @@ from tfrs_twotower.features.kinds import (
     Time,
     Vector,
 )
+from tfrs_twotower.features.lookup import FingerprintLookup, fingerprints, is_missing
 from tfrs_twotower.features.past import History, PastFeature, Sequence
 from tfrs_twotower.features.preprocessed import Preprocessed
 from tfrs_twotower.features.schema import Schema
 from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.features.tensors import key_dtype, to_tensor
-from tfrs_twotower.features.vocabulary import Vocabulary, fingerprints
 
 __all__ = [
     "Augmented",
@@ -35,6 +35,7 @@ __all__ = [
     "Derived",
     "Feature",
     "Field",
+    "FingerprintLookup",
     "GraphVector",
     "History",
     "HistoryField",
@@ -52,11 +53,11 @@ __all__ = [
     "Text",
     "Time",
     "Vector",
-    "Vocabulary",
     "build_fields",
     "derive_seed",
     "fingerprints",
     "infer_schema",
+    "is_missing",
     "is_user_table",
     "key_dtype",
     "to_tensor",

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.data import log_popularity
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.sampling.config import NoLogQ, StaticLogQ, StreamingLogQ
 from tfrs_twotower.sampling.streaming import StreamingCorrection
@@ -36,13 +37,11 @@ class StaticCorrection(tf.keras.layers.Layer):
     def __init__(self, counts: np.ndarray | Sequence[int], name: str | None = None) -> None:
         """Args: counts: int [catalogue], how often each row is a positive in the training rows."""
         super().__init__(name=name)
-        smoothed = np.asarray(counts, np.float64) + 1
-        if smoothed.ndim != 1 or not np.all(smoothed >= 1):
+        if np.ndim(counts) != 1 or not np.all(np.asarray(counts) >= 0):
             raise ConfigError(
                 invalid("counts", "be a vector of numbers at least 0", counts, "Count the training rows.")
             )
-        log_p = np.log(smoothed) - np.log(smoothed.sum())
-        self._log_p = tf.Variable(log_p.astype(np.float32), trainable=False, name="log_p")
+        self._log_p = tf.Variable(log_popularity(counts).astype(np.float32), trainable=False, name="log_p")
 
     def log_expected_count(
         self, candidate_rows: tf.Tensor, batch_size: int | tf.Tensor, training: bool | None

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.errors import TrainingError
-from tfrs_twotower.features import Field, Vocabulary
+from tfrs_twotower.features import Field, FingerprintLookup
 from tfrs_twotower.models import TwoTowerModel
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -88,7 +88,7 @@ def _variables(name: str, root: tf.Module) -> Iterator[tuple[str, tf.Variable]]:
 
 def _learned_before(node: object, child: object) -> bool:
     """Is this what a field learned before training? `load_state` and `grow` gave it, and may have changed it."""
-    return isinstance(child, Vocabulary) or (
+    return isinstance(child, FingerprintLookup) or (
         isinstance(node, Field) and isinstance(child, tf.Variable) and not child.trainable
     )
 

@@ -96,10 +96,11 @@ def update_users(
     _take_up(field, before, known=len(states["query"][field.name]["keys"]))
     start = field.table.numpy()
     _train(a, field, rows, batch_size, learning_rate)
-    users = np.unique(field.vocabulary.lookup(_ids(a.log, rows)).numpy())
+    users = np.unique(field.vocabulary(_ids(a.log, rows)).numpy())
     users = users[(users > 0) & np.any(field.table.numpy()[users] != start[users], axis=1)]
     return user_deltas.publish(root, version, user_deltas.UserDelta(
-        space, int(a.log.timestamp[a.split.train[-1]]), field.vocabulary.keys()[users - 1], field.table.numpy()[users]
+        space, int(a.log.timestamp[a.split.train[-1]]), field.vocabulary.get_vocabulary()[users],
+        field.table.numpy()[users],
     ))
 
 
@@ -142,7 +143,7 @@ def _take_up(field: IdField, deltas: Sequence[user_deltas.UserDelta], known: int
     table[known + 1:] = table[0]
     if deltas:
         keys, rows = user_deltas.merged(deltas)
-        place = {key: i for i, key in enumerate(field.vocabulary.keys().tolist(), start=1)}
+        place = {key: i for i, key in enumerate(field.vocabulary.get_vocabulary(False).tolist(), start=1)}
         table[[place[key] for key in keys.tolist()]] = rows
     field.table.assign(table)
 

@@ -10,6 +10,7 @@ from tfrs_twotower.configuration import layer_of
 from tfrs_twotower.features.fields.field import RowField
 from tfrs_twotower.features.fields.keys import Keys
 from tfrs_twotower.features.kinds import Category
+from tfrs_twotower.features.lookup import keras_lookup
 
 
 @layer_of(Category)
@@ -17,6 +18,9 @@ class CategoryField(Keys, RowField):
     """Field of `schema.Category`. Encoded: {"index": int32 [batch]}, 0 for missing and unknown."""
 
     feature: Category
+
+    def new_lookup(self, keys: pa.Array | pa.ChunkedArray) -> tf.keras.layers.Layer:
+        return keras_lookup(keys)
 
     @property
     def rows(self) -> int:
@@ -29,4 +33,4 @@ class CategoryField(Keys, RowField):
         self.learn(columns, self.feature.column, counts, self.feature.min_count)
 
     def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {"index": self.vocabulary.lookup(raw[self.feature.column])}
+        return {"index": self.index(raw[self.feature.column])}

@@ -10,8 +10,8 @@ import tensorflow as tf
 from tfrs_twotower.configuration import layer_of
 from tfrs_twotower.features.fields.field import RowField
 from tfrs_twotower.features.kinds import Cross
+from tfrs_twotower.features.lookup import is_missing
 from tfrs_twotower.features.tensors import key_dtype
-from tfrs_twotower.features.vocabulary import is_missing
 
 # Between the values, so that ("a", "bc") and ("ab", "c") differ: the ASCII unit separator.
 _SEPARATOR = "\x1f"
@@ -19,9 +19,16 @@ _SEPARATOR = "\x1f"
 
 @layer_of(Cross)
 class CrossField(RowField):
-    """Field of `schema.Cross`. Encoded: {"index": int32 [batch]}, 0 where any column is missing."""
+    """Field of `schema.Cross`. Encoded: {"index": int32 [batch]}, 0 where any column is missing.
+
+    Keras' `Hashing` of the joined values. `HashedCrossing` has no row for a missing value.
+    """
 
     feature: Cross
+
+    def __init__(self, feature: Cross, seed: int = 0) -> None:
+        super().__init__(feature, seed)
+        self._hashing = tf.keras.layers.Hashing(1 + feature.buckets, mask_value="")
 
     @property
     def rows(self) -> int:
@@ -37,9 +44,8 @@ class CrossField(RowField):
         values = [raw[column] for column in self.columns]
         missing = tf.reduce_any(tf.stack([is_missing(v) for v in values]), axis=0)
         texts = [v if v.dtype == tf.string else tf.strings.as_string(v) for v in values]
-        joined = tf.strings.join(texts, _SEPARATOR)
-        bucket = tf.cast(tf.strings.to_hash_bucket_fast(joined, self.feature.buckets), tf.int32)
-        return {"index": tf.where(missing, 0, bucket + 1)}
+        joined = tf.where(missing, "", tf.strings.join(texts, _SEPARATOR))
+        return {"index": tf.cast(self._hashing(joined), tf.int32)}
 
     def state(self) -> dict[str, np.ndarray]:
         return {"dtypes": np.array([dtype.name for dtype in self._dtypes])}

@@ -61,14 +61,20 @@ class Field(tf.keras.layers.Layer):
         """Takes over what `state` returned, so that `encode` gives the same."""
         raise NotImplementedError
 
-    def embeddings(
+    def new_embedding(
         self, rows: int, dim: int, name: str = "embeddings",
         initializer: str | tf.keras.initializers.Initializer | None = None,
-    ) -> tf.Variable:
-        """A new weight [rows, dim], uniform in ±0.05 unless an initializer is given."""
+    ) -> tf.keras.layers.Embedding:
+        """An `Embedding` of rows 0 … `rows` − 1, built, uniform in ±0.05 unless an initializer is given."""
         if initializer is None:
-            initializer = tf.keras.initializers.RandomUniform(-0.05, 0.05, seed=derive_seed(self.seed, name))
-        return self.add_weight(name, (rows, dim), initializer=initializer)
+            initializer = self.uniform(name)
+        layer = tf.keras.layers.Embedding(rows, dim, initializer, name=name, dtype=self._dtype_policy)
+        layer.build(None)
+        return layer
+
+    def uniform(self, name: str) -> tf.keras.initializers.Initializer:
+        """The start of a table's weight of this name."""
+        return tf.keras.initializers.RandomUniform(-0.05, 0.05, seed=derive_seed(self.seed, name))
 
     def kernel(self, rows: int, dim: int, name: str = "kernel") -> tf.Variable:
         """A new weight [rows, dim] for a linear map (Glorot uniform)."""
@@ -77,7 +83,16 @@ class Field(tf.keras.layers.Layer):
 
 
 class RowField(Field):
-    """A field that is one row of a table: encoded as {"index": int32 [batch]}."""
+    """A field that is one row of a table: encoded as {"index": int32 [batch]}.
+
+    Attributes:
+      embedding: the Keras `Embedding`.
+    """
+
+    @property
+    def table(self) -> tf.Variable:
+        """[rows, dim], the weights of `embedding`."""
+        return self.embeddings
 
     @property
     def rows(self) -> int:
@@ -85,8 +100,9 @@ class RowField(Field):
         raise NotImplementedError
 
     def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
-        self.table = self.embeddings(self.rows, self.feature.dim)
+        self.embedding = self.new_embedding(self.rows, self.feature.dim)
+        self.embeddings = self.embedding.embeddings  # by which checkpoints know them
         super().build(input_shape)
 
     def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
-        return tf.nn.embedding_lookup(self.table, encoded["index"])
+        return self.embedding(encoded["index"])

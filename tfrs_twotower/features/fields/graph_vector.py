@@ -13,6 +13,7 @@ from tfrs_twotower.features.fields.field import Field
 from tfrs_twotower.features.fields.keys import Keys
 from tfrs_twotower.features.graph import aligned, item_vectors
 from tfrs_twotower.features.kinds import GraphVector
+from tfrs_twotower.features.lookup import grown
 from tfrs_twotower.features.tensors import flat, key_dtype, list_lengths, to_tensor
 
 
@@ -33,16 +34,16 @@ class GraphVectorField(Keys, Field):
         kept = np.repeat(np.asarray(counts) > 0, list_lengths(lists, TAKEN_BY))
         users = np.unique(lists.flatten().to_numpy()[kept], return_inverse=True)[1]
         ids = to_tensor(columns[name], tf.TensorSpec([None], key_dtype(columns[name], name)), name)
-        rows = np.repeat(self.vocabulary.lookup(ids).numpy(), lengths)
+        rows = np.repeat(self.index(ids).numpy(), lengths)
         self._set(item_vectors(users, rows - 1, self.feature.factors, self.feature.layers, self.seed))
 
     def grow(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         """See `Field.grow`. The grown graph is factorised; its vectors are rotated to the earlier basis."""
         known, earlier = self.vocabulary, self._vectors.numpy()[1:]
         self.adapt(columns, counts)
-        grown = known.grown(self.vocabulary.keys())
-        drawn = self._vectors.numpy()[self.vocabulary.lookup(tf.constant(grown.keys()))]
-        self.vocabulary = grown
+        both = grown(known, self.vocabulary)
+        drawn = self._vectors.numpy()[self.vocabulary(tf.constant(both.get_vocabulary(False)))]
+        self.vocabulary = both
         self._set(aligned(drawn, earlier))
 
     def _set(self, vectors: np.ndarray) -> None:
@@ -50,7 +51,7 @@ class GraphVectorField(Keys, Field):
         self._vectors = tf.Variable(np.pad(vectors, [(1, 0), (0, 0)]), trainable=False, name="vectors")
 
     def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {"vector": tf.gather(self._vectors, self.vocabulary.lookup(raw[self.feature.column]))}
+        return {"vector": tf.gather(self._vectors, self.index(raw[self.feature.column]))}
 
     def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
         self._kernel = self.kernel(self.feature.factors, self.feature.dim)

@@ -56,7 +56,7 @@ class HistoryField(PastField):
             index = tf.where(drawn < self.feature.dropout, -1, index)
         if training and self.feature.cut:
             index = self._cut(index)
-        places, vectors = gather_present(self.items.table, index)
+        places, vectors = gather_present(self.items.embedding, index)
         if self.feature.pooling == "mean":
             return pool_mean(vectors, places, tf.shape(index)[0])
         scores = -self.decay() * tf.gather_nd(encoded["age"], places)

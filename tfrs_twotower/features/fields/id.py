@@ -7,13 +7,12 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfrs_twotower.columns import USER_ID
+from tfrs_twotower.columns import MISSING_INT_ID, MISSING_STRING_ID, USER_ID
 from tfrs_twotower.configuration import layer_of
 from tfrs_twotower.features.fields.field import Field, RowField
 from tfrs_twotower.features.fields.keys import Keys
 from tfrs_twotower.features.kinds import Augmented, Id
 from tfrs_twotower.features.tensors import key_dtype
-from tfrs_twotower.features.vocabulary import is_missing
 
 
 @layer_of(Id, Augmented)
@@ -36,7 +35,7 @@ class IdField(Keys, RowField):
     def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         column = self.feature.column
         if self.feature.buckets:
-            self.key_dtype = key_dtype(columns[column], column)
+            self._hash(key_dtype(columns[column], column))
         else:
             self.learn(columns, column, counts, self.feature.min_count)
 
@@ -45,13 +44,15 @@ class IdField(Keys, RowField):
         if not self.feature.buckets:
             super().grow(columns, counts)
 
-    def index(self, ids: tf.Tensor) -> tf.Tensor:
-        """int32 of the shape of `ids`, raw ids: rows of the table."""
-        if self.feature.buckets:
-            text = tf.strings.as_string(ids) if ids.dtype == tf.int64 else ids
-            bucket = tf.cast(tf.strings.to_hash_bucket_fast(text, self.feature.buckets), tf.int32)
-            return tf.where(is_missing(ids), 0, bucket + 1)
-        return self.vocabulary.lookup(ids)
+    def _hash(self, dtype: tf.DType) -> None:
+        """Ids of `dtype` are hashed into rows 1 … buckets."""
+        self.key_dtype = dtype
+        missing = MISSING_STRING_ID if dtype == tf.string else MISSING_INT_ID
+        self._hashing = tf.keras.layers.Hashing(1 + self.feature.buckets, mask_value=missing)
+
+    def index(self, keys: tf.Tensor) -> tf.Tensor:
+        """int32 of the shape of `keys`, raw ids: rows of the table."""
+        return tf.cast(self._hashing(keys), tf.int32) if self.feature.buckets else super().index(keys)
 
     def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {"index": self.index(raw[self.feature.column])}
@@ -73,7 +74,7 @@ class IdField(Keys, RowField):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         if self.feature.buckets:
-            self.key_dtype = tf.as_dtype(str(state["dtype"]))
+            self._hash(tf.as_dtype(str(state["dtype"])))
         else:
             super().load_state(state)
 

@@ -43,17 +43,24 @@ class NumberField(Field):
         values, weights = _training_values(columns, self.feature.column, counts)
         if self.feature.transform == "log1p":
             values = np.sign(values) * np.log1p(np.abs(values))
-        self._mean, self._deviation = 0.0, 1.0
+        mean, deviation = 0.0, 1.0
         if len(values):
-            self._mean = float(np.average(values, weights=weights))
-            self._deviation = float(np.sqrt(np.average((values - self._mean) ** 2, weights=weights))) or 1.0
+            mean = float(np.average(values, weights=weights))
+            deviation = float(np.sqrt(np.average((values - mean) ** 2, weights=weights))) or 1.0
+        self._normalise(mean, deviation)
+
+    def _normalise(self, mean: float, deviation: float) -> None:
+        self._mean, self._deviation = mean, deviation
+        self._normalization = tf.keras.layers.Normalization(
+            axis=None, mean=mean, variance=deviation**2, dtype="float32"  # under mixed precision too
+        )
 
     def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         value = raw[self.feature.column]
         missing = ~tf.math.is_finite(value)
         if self.feature.transform == "log1p":
             value = tf.sign(value) * tf.math.log1p(tf.abs(value))
-        value = tf.where(missing, 0.0, (value - self._mean) / self._deviation)
+        value = tf.where(missing, 0.0, self._normalization(value))
         return {"value": value, "missing": tf.cast(missing, tf.float32)}
 
     def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
@@ -67,7 +74,7 @@ class NumberField(Field):
         return {"mean": np.float64(self._mean), "deviation": np.float64(self._deviation)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        self._mean, self._deviation = float(state["mean"]), float(state["deviation"])
+        self._normalise(float(state["mean"]), float(state["deviation"]))
 
 
 class BinField(RowField):
@@ -84,21 +91,25 @@ class BinField(RowField):
 
     def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         values, weights = _training_values(columns, self.feature.column, counts)
-        self._boundaries = np.zeros(0, np.float32)
+        boundaries = np.zeros(0, np.float32)
         if len(values):
             order = np.argsort(values, kind="stable")
             reached = np.cumsum(weights[order])
             shares = reached[-1] * np.arange(1, self.feature.bins) / self.feature.bins
             places = np.minimum(np.searchsorted(reached, shares, side="right"), len(values) - 1)
-            self._boundaries = np.unique(values[order][places]).astype(np.float32)
+            boundaries = np.unique(values[order][places]).astype(np.float32)
+        self._cut(boundaries)
+
+    def _cut(self, boundaries: np.ndarray) -> None:
+        self._boundaries = boundaries
+        self._discretization = tf.keras.layers.Discretization(boundaries.tolist(), dtype="int32")
 
     def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         value = raw[self.feature.column]
-        bin_ = tf.searchsorted(tf.constant(self._boundaries), value, side="right")
-        return {"index": tf.where(tf.math.is_finite(value), bin_ + 1, 0)}
+        return {"index": tf.where(tf.math.is_finite(value), self._discretization(value) + 1, 0)}
 
     def state(self) -> dict[str, np.ndarray]:
         return {"boundaries": self._boundaries}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        self._boundaries = np.asarray(state["boundaries"], np.float32)
+        self._cut(np.asarray(state["boundaries"], np.float32))

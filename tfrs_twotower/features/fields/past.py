@@ -10,8 +10,8 @@ import tensorflow as tf
 from tfrs_twotower.columns import HISTORY_ITEM_ID, HISTORY_TIMESTAMP, TIMESTAMP
 from tfrs_twotower.features.fields.field import Field
 from tfrs_twotower.features.fields.id import IdField
+from tfrs_twotower.features.lookup import is_missing
 from tfrs_twotower.features.past import PastFeature
-from tfrs_twotower.features.vocabulary import is_missing
 
 
 class PastField(Field):

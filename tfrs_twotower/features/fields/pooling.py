@@ -3,15 +3,15 @@
 import tensorflow as tf
 
 
-def gather_present(table: tf.Variable, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def gather_present(embedding: tf.keras.layers.Embedding, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The entries of `index` [batch, length] that are not −1.
 
     Returns:
       places: int64 [n, 2], the entries' places in `index`.
-      vectors: [n, dim], their rows of `table`. The gradient to the table is sparse and holds no padding.
+      vectors: [n, dim], their rows of `embedding`. The gradient to its table is sparse and holds no padding.
     """
     places = tf.where(index >= 0)
-    return places, tf.nn.embedding_lookup(table, tf.gather_nd(index, places))
+    return places, embedding(tf.gather_nd(index, places))
 
 
 def pool_sum(vectors: tf.Tensor, places: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:

@@ -14,9 +14,9 @@ from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features.fields.field import Field
 from tfrs_twotower.features.fields.past import newest
 from tfrs_twotower.features.keras_files import copy_of, read_layer
+from tfrs_twotower.features.lookup import is_missing
 from tfrs_twotower.features.preprocessed import Preprocessed
 from tfrs_twotower.features.tensors import flat, key_dtype
-from tfrs_twotower.features.vocabulary import is_missing
 
 _PAST = (HISTORY_ITEM_ID, HISTORY_TIMESTAMP)
 

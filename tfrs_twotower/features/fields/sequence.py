@@ -58,7 +58,7 @@ class SequenceField(PastField):
 
     def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> SequenceEmbedding:
         index, age = encoded["index"], encoded["age"]
-        places, vectors = gather_present(self.items.table, index)
+        places, vectors = gather_present(self.items.embedding, index)
         shape = tf.concat([tf.shape(index, tf.int64), [self.items.feature.dim]], axis=0)
         values = tf.ensure_shape(tf.scatter_nd(places, vectors, shape), [None, None, self.items.feature.dim])
         asked = tf.pad(age[:, 1:], [[0, 0], [0, 1]]) if self.feature.request_time else age

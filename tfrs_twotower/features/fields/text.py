@@ -5,30 +5,43 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower.configuration import layer_of
 from tfrs_twotower.features.fields.field import Field
 from tfrs_twotower.features.fields.pooling import fixed_width, gather_present, pool_mean
 from tfrs_twotower.features.kinds import Text
+from tfrs_twotower.features.lookup import fingerprints, grown, keras_lookup, learn_keys, lookup_of, lookup_state
 from tfrs_twotower.features.tensors import flat, to_tensor
-from tfrs_twotower.features.vocabulary import Vocabulary, fingerprints, learn_keys
 
 _SPEC = tf.TensorSpec([None], tf.string)
 _BATCH = 8192  # Texts that `adapt` splits at a time, which bounds its memory.
 
 
-def tokenise(texts: tf.Tensor, analyser: str) -> tf.RaggedTensor:
-    """string [batch] → ragged string [batch, tokens], by the rules of `schema.Text`. Graph code."""
+@tf.keras.utils.register_keras_serializable("tfrs_twotower")
+def words(texts: tf.Tensor) -> tf.RaggedTensor:
+    """string [batch] → ragged string [batch, tokens]: lower case, split at all but letters, marks and digits."""
     lower = tf.strings.lower(texts, encoding="utf-8")
-    words = tf.strings.split(tf.strings.regex_replace(lower, r"[^\p{L}\p{M}\p{N}]+", " "))
-    if analyser == "words":
-        return words
-    if analyser == "characters":
-        return tf.strings.unicode_split(tf.strings.reduce_join(words, axis=-1), "UTF-8")
-    marked = tf.strings.join(["#", words.flat_values, "#"])
-    trigrams = tf.strings.ngrams(tf.strings.unicode_split(marked, "UTF-8"), 3, separator="")
-    return words.with_flat_values(trigrams).merge_dims(1, 2)
+    return tf.strings.split(tf.strings.regex_replace(lower, r"[^\p{L}\p{M}\p{N}]+", " "))
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_twotower")
+def characters(texts: tf.Tensor) -> tf.RaggedTensor:
+    """The letters of `words`."""
+    return tf.strings.unicode_split(tf.strings.reduce_join(words(texts), axis=-1), "UTF-8")
+
+
+@tf.keras.utils.register_keras_serializable("tfrs_twotower")
+def trigrams(texts: tf.Tensor) -> tf.RaggedTensor:
+    """Three letters each of `words`, between marks: cat → #ca cat at#."""
+    found = words(texts)
+    marked = tf.strings.join(["#", found.flat_values, "#"])
+    of_word = tf.strings.ngrams(tf.strings.unicode_split(marked, "UTF-8"), 3, separator="")
+    return found.with_flat_values(of_word).merge_dims(1, 2)
+
+
+_SPLIT = {"words": words, "characters": characters, "trigrams": trigrams}
 
 
 @layer_of(Text)
@@ -36,46 +49,59 @@ class TextField(Field):
     """Field of `schema.Text`. Encoded: {"index": int32 [batch, length]}, −1 where there is nothing."""
 
     feature: Text
+    vocabulary: tf.keras.layers.Layer
+
+    def __init__(self, feature: Text, seed: int = 0) -> None:
+        super().__init__(feature, seed)
+        split = _SPLIT[feature.analyser]
+        self.vectorization = tf.keras.layers.TextVectorization(standardize=None, split=split, output_mode=None)
+
+    @property
+    def size(self) -> int:
+        """How many tokens were learned."""
+        return self.vocabulary.vocabulary_size() - 1
 
     def inputs(self) -> dict[str, tf.TensorSpec]:
         return {self.feature.column: _SPEC}
 
     def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         name = self.feature.column
-        column = flat(columns[name])
-        tokens, weights = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        column, counted = flat(columns[name]), []
         for start in range(0, len(column), _BATCH):
-            split = tokenise(to_tensor(column[start:start + _BATCH], _SPEC, name), self.feature.analyser)
-            tokens.append(fingerprints(split.flat_values).numpy())
-            weights.append(np.repeat(counts[start:start + _BATCH], split.row_lengths().numpy()))
-        keys = pa.array(np.concatenate(tokens))
-        keys = learn_keys(keys, np.concatenate(weights), limit=self.feature.max_tokens)
-        self._vocabulary = Vocabulary(keys)
+            split = self.vectorization(to_tensor(column[start:start + _BATCH], _SPEC, name))
+            tokens = pa.array(split.flat_values.numpy(), pa.large_binary()).cast(pa.large_string())
+            weights = np.repeat(counts[start:start + _BATCH], split.row_lengths().numpy())
+            table = pa.table({"token": tokens, "count": weights})
+            counted.append(table.group_by("token").aggregate([("count", "sum")]))
+        table = pa.concat_tables(counted)
+        codes = fingerprints(tf.constant(table["token"].to_numpy())).numpy()  # ties are in their order
+        learned = learn_keys(pa.array(codes), table["count_sum"].to_numpy(), limit=self.feature.max_tokens)
+        self.vocabulary = keras_lookup(table["token"].take(pc.index_in(learned, pa.array(codes))))
 
     def grow(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         """See `Field.grow`; not beyond `max_tokens`."""
-        known = self._vocabulary
+        known = self.vocabulary
         self.adapt(columns, counts)
-        self._vocabulary = known.grown(self._vocabulary.keys(), self.feature.max_tokens)
+        self.vocabulary = grown(known, self.vocabulary, self.feature.max_tokens)
 
     def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        tokens = tokenise(raw[self.feature.column], self.feature.analyser)
+        tokens = self.vectorization(raw[self.feature.column])
         # Tokens that were not learned are left out, so the table has no row for them.
-        index = self._vocabulary.lookup(tokens.flat_values) - 1
-        padded = tokens.with_flat_values(index).to_tensor(-1)
-        return {"index": fixed_width(padded, self.feature.length)}
+        index = tokens.with_flat_values(tf.cast(self.vocabulary(tokens.flat_values), tf.int32) - 1)
+        return {"index": fixed_width(index.to_tensor(-1), self.feature.length)}
 
     def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
-        self.table = self.embeddings(max(self._vocabulary.size, 1), self.feature.dim)
+        self._embedding = self.new_embedding(max(self.size, 1), self.feature.dim)
+        self.embeddings = self._embedding.embeddings  # by which checkpoints know them
         super().build(input_shape)
 
     def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         index = encoded["index"]
-        places, vectors = gather_present(self.table, index)
+        places, vectors = gather_present(self._embedding, index)
         return pool_mean(vectors, places, tf.shape(index)[0])
 
     def state(self) -> dict[str, np.ndarray]:
-        return {"keys": self._vocabulary.keys()}
+        return lookup_state(self.vocabulary)
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        self._vocabulary = Vocabulary(state["keys"])
+        self.vocabulary = lookup_of(state)

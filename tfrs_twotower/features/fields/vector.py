@@ -50,12 +50,13 @@ class VectorField(Keys, Field):
         vector = raw[self.feature.column]
         encoded = {"vector": tf.where(tf.math.is_finite(vector), vector, 0.0)}
         if self.feature.trainable:
-            encoded["index"] = self.vocabulary.lookup(raw[self.feature.id_column])
+            encoded["index"] = self.index(raw[self.feature.id_column])
         return encoded
 
     def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
         if self.feature.trainable:
-            self._corrections = self.embeddings(1 + self.size, self._given, "corrections", "zeros")
+            self._correction = self.new_embedding(1 + self.size, self._given, "corrections", "zeros")
+            self.corrections = self._correction.embeddings  # by which checkpoints know them
         self._kernel = self.kernel(self._given, self.feature.dim)
         super().build(input_shape)
 
@@ -63,7 +64,7 @@ class VectorField(Keys, Field):
         vector = encoded["vector"]
         if self.feature.trainable:
             known = tf.cast(encoded["index"] > 0, tf.float32)[:, tf.newaxis]
-            vector += known * tf.nn.embedding_lookup(self._corrections, encoded["index"])
+            vector += known * self._correction(encoded["index"])
         return vector @ self._kernel
 
     def state(self) -> Mapping[str, np.ndarray | np.number]:
