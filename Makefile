@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train serve test test-chaos lint types shape check notebooks bench clean
+.PHONY: help setup train serve test test-quick test-chaos lint types shape check docs notebooks bench clean
 
 help:  ## this list
 	@echo 'make <target> [RECIPE=retail] [ARGS="--set training.epochs=3"]'
@@ -24,6 +24,9 @@ test: $(INSTALLED)  ## run all tests; ARGS go to pytest
 	@TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+test-quick: $(INSTALLED)  ## two minutes: all but the long trainings, which tests/conftest.py names
+	@$(MAKE) test ARGS="-m 'not slow' $(ARGS)"
+
 test-chaos: $(INSTALLED)  ## three minutes of load while versions swap, stores fail and the server is killed
 	@TWOTOWER_CHAOS_SECONDS=$${TWOTOWER_CHAOS_SECONDS:-180} $(BIN)/python -m pytest -s tests/chaos $(ARGS)
 
@@ -39,6 +42,9 @@ shape: $(INSTALLED)  ## files, functions and what is annotated
 	@$(BIN)/python -m bench.shape $(ARGS)
 
 check: lint types test  ## lint, types and test
+
+docs: $(INSTALLED)  ## build the documentation site into build/site; a warning or a dead link is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build $(ARGS)
 
 notebooks: $(INSTALLED)  ## execute the notebooks in place; ARGS="01_quickstart" chooses
 	@$(BIN)/python notebooks/run.py $(ARGS)

@@ -87,7 +87,7 @@ class ColdUsers:
     def __len__(self):
         return len(self.rows)
 
-    def judge(self, scorer):
+    def evaluate(self, scorer):
         """The `Evaluation` of a scorer."""
         return evaluate(scorer, self._targets, self._exclude, self.a.train_counts, ks=KS)
 
@@ -141,9 +141,9 @@ def of_users(a, dropout):
         "profile + genres picked as past": {"histories": cold.genres()},
         "profile + films picked as past": {"histories": cold.picks},
     }
-    judged = {name: cold.judge(cold.scorer(**request)) for name, request in devices.items()}
-    for name, evaluation in judged.items():
-        yield line("users", name, dropout, evaluation, gain(evaluation, judged["profile"]))
+    evaluated = {name: cold.evaluate(cold.scorer(**request)) for name, request in devices.items()}
+    for name, evaluation in evaluated.items():
+        yield line("users", name, dropout, evaluation, gain(evaluation, evaluated["profile"]))
 
 
 def of_no_training(a):
@@ -152,7 +152,7 @@ def of_no_training(a):
     items, times = a.positions(a.log.item[train]), a.log.timestamp[train]
     counts = {"popularity": a.train_counts, "popularity, last week": recent_counts(items, times, len(a.catalogue))}
     for name, count in counts.items():
-        yield line("users", name, None, cold.judge(Popularity(count, len(cold))))
+        yield line("users", name, None, cold.evaluate(Popularity(count, len(cold))))
     queries, targets, exclude = cold_items(a)
     yield line("items", "popularity", None, evaluate(
         Popularity(a.train_counts, len(queries)), targets, exclude, a.train_counts, ks=KS
@@ -217,7 +217,7 @@ def line(side, device, dropout, evaluation, more=None):
 
 def warm(a, dropout):
     """What the model is worth where nothing is cold: the recall of all test queries."""
-    evaluation = a.judge(a.split.test, a.model_scorer(a.split.test))
+    evaluation = a.evaluate(a.split.test, a.model_scorer(a.split.test))
     return line("(all test queries)", "none", dropout, evaluation)
 
 

@@ -49,12 +49,12 @@ def run(name, log, seed, assignments=()):
         recommender = Recommender(given, directory=Path(folder) / "run").fit(verbose=0)
         trained = time.perf_counter()
         figures = recommender.evaluate()
-        judged = time.perf_counter()
+        evaluated = time.perf_counter()
     evaluations = dict(recommender.evaluations)
     model = evaluations.pop("model")
     shared = {"log": name, "split": type(log.split).__name__, "seed": seed, "queries": model.queries}
     costs = {
-        "seconds": round(trained - start), "judging seconds": round(judged - trained),
+        "seconds": round(trained - start), "judging seconds": round(evaluated - trained),
         "best epoch": figures["training"]["best_epoch"], "popularity weight": figures["popularity_weight"],
         "neighbour weight": figures["neighbour_weight"], "repeat weight": figures["repeat_weight"],
         "chosen": changes(given, recommender.recipe),

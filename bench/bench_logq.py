@@ -19,10 +19,10 @@ import tfrs_twotower  # noqa: F401
 from bench import common
 from bench.bench_quality import trained
 from tfrs_twotower import recipes
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import MovieLens, ingest
 from tfrs_twotower.evaluation.slices import DECILES
 from tfrs_twotower.losses import RefinedSampledSoftmax, SampledSoftmax
+from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.sampling import InBatch, NoLogQ, StaticLogQ, StreamingLogQ, Uniform
 
 NEGATIVES = {"in-batch": (InBatch(),), "mixed": (InBatch(), Uniform(512))}
@@ -75,14 +75,14 @@ def main():
     base = dataclasses.replace(recipes.load("movielens"), source=MovieLens(args.data))
     log, _ = ingest(base.source)
     a = assemble(base, log)
-    judged = {name: a.judge(a.split.test, scorer) for name, scorer in a.baselines(a.split.test).items()}
-    figures = [targets(judged["popularity"])]
-    figures += [row({"negatives": "–", "correction": name}, [evaluation]) for name, evaluation in judged.items()]
+    evaluated = {name: a.evaluate(a.split.test, scorer) for name, scorer in a.baselines(a.split.test).items()}
+    figures = [targets(evaluated["popularity"])]
+    figures += [row({"negatives": "–", "correction": name}, [evaluation]) for name, evaluation in evaluated.items()]
     found = {(negatives, correction): [] for negatives in NEGATIVES for correction in CORRECTIONS}
     for seed in range(args.seeds):
         for negatives, correction in found:
             a = trained(variant(base, negatives, correction, seed), log)
-            evaluation = a.judge(a.split.test, a.model_scorer(a.split.test))
+            evaluation = a.evaluate(a.split.test, a.model_scorer(a.split.test))
             found[negatives, correction].append(evaluation)
             print(seed, row({"negatives": negatives, "correction": correction}, [evaluation]), flush=True)
         rows = [row({"negatives": n, "correction": c}, evaluations) for (n, c), evaluations in found.items()]

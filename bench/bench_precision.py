@@ -10,9 +10,9 @@ import argparse
 import contextlib
 
 from bench.common import interleaved, median, record
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import ingest, synthetic
 from tfrs_twotower.features import History, Id, Schema
+from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.towers import MLP
 from tfrs_twotower.training import TrainingConfig

@@ -18,9 +18,9 @@ import tempfile
 import tfrs_twotower  # noqa: F401
 from bench import common
 from tfrs_twotower import recipes
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import LeaveLastOut, Temporal, ingest
 from tfrs_twotower.evaluation import compare
+from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.sampling import NoLogQ, StaticLogQ, StreamingLogQ
 from tfrs_twotower.training import fit
 
@@ -45,7 +45,7 @@ def trained(recipe, log):
     a = assemble(recipe, log)
 
     def validate():
-        return a.judge(a.split.validation, a.model_scorer(a.split.validation), bootstrap=0).metrics
+        return a.evaluate(a.split.validation, a.model_scorer(a.split.validation), bootstrap=0).metrics
 
     with tempfile.TemporaryDirectory() as folder:
         fit(a.model, a.batches, recipe.training, validate, folder, verbose=0)
@@ -55,7 +55,7 @@ def trained(recipe, log):
 def baselines(a):
     """{name: Evaluation} on the test queries."""
     queries = a.split.test
-    return {name: a.judge(queries, scorer) for name, scorer in a.baselines(queries).items()}
+    return {name: a.evaluate(queries, scorer) for name, scorer in a.baselines(queries).items()}
 
 
 def row(split, name, seed, evaluation, others=()):
@@ -66,8 +66,8 @@ def row(split, name, seed, evaluation, others=()):
         line[metric] = f"{evaluation.metrics[metric]:.4f} [{low:.3f}, {high:.3f}]"
     line["coverage@10"] = round(evaluation.metrics["coverage@10"], 3)
     lost = []
-    for other, judged in dict(others).items():
-        found = compare(evaluation, judged)
+    for other, evaluated in dict(others).items():
+        found = compare(evaluation, evaluated)
         lost += [f"{metric} of {other}{_NOISE if found[metric]['interval'][1] >= 0 else ''}"
                  for metric in SHOWN if found[metric]["difference"] < 0]
         line[f"beats {other} by"] = "; ".join(
@@ -85,13 +85,13 @@ def main():
     log, _ = ingest(base.source)
     figures = []
     for split_name, split in SPLITS.items():
-        judged = baselines(assemble(variant(base, split, NoLogQ(), 0), log))
-        figures += [row(split_name, name, "–", evaluation) for name, evaluation in judged.items()]
+        evaluated = baselines(assemble(variant(base, split, NoLogQ(), 0), log))
+        figures += [row(split_name, name, "–", evaluation) for name, evaluation in evaluated.items()]
         for name, logq in LOGQ.items():
             for seed in range(args.seeds if logq == base.model.logq else 1):
                 a = trained(variant(base, split, logq, seed), log)
-                evaluation = a.judge(a.split.test, a.model_scorer(a.split.test))
-                figures.append(row(split_name, f"logQ {name}", seed, evaluation, judged))
+                evaluation = a.evaluate(a.split.test, a.model_scorer(a.split.test))
+                figures.append(row(split_name, f"logQ {name}", seed, evaluation, evaluated))
                 print(figures[-1], flush=True)
     common.record("quality", figures)
 

@@ -21,8 +21,8 @@ import functools
 import tfrs_twotower  # noqa: F401
 from bench import common
 from bench.bench_recipes import NAMES, on
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import ingest
+from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.training.optimizers import build
 
 import tensorflow as tf  # isort: skip

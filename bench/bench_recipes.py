@@ -22,9 +22,9 @@ import tempfile
 import tfrs_twotower  # noqa: F401
 from bench import common, movielens_1m
 from tfrs_twotower import recipes
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Frames, LeaveLastOut, ingest
+from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.recommender import Recommender
 
 NAMES = [name for name in recipes.names() if name not in ("plain", "retail")]
@@ -72,7 +72,7 @@ def baselines(data):
     a = assemble(recipe, ingest(Frames(*frames.values()) if frames else recipe.source)[0])
     queries = a.split.test
     for name, scorer in a.baselines(queries).items():
-        metrics = a.judge(queries, scorer, bootstrap=0).metrics
+        metrics = a.evaluate(queries, scorer, bootstrap=0).metrics
         yield {"model": name, **{metric: round(metrics[metric], 4) for metric in SHOWN}}
 
 

@@ -1,4 +1,4 @@
-"""Whether a model that learned from all of a log is better later on than the one that was judged on its newest part.
+"""Whether a model that learned from all of a log is better later on than the one that was evaluated on its newest part.
 
     .venv/bin/python -m bench.bench_refit                                                    two logs, three seeds
     .venv/bin/python -m bench.bench_refit --seeds 1 --events 20000 --set training.epochs=2   a try
@@ -18,12 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from bench import common, logs
-from tfrs_twotower import recipes, runs
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower import recipes
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Frames, Queries, Split, ingest
 from tfrs_twotower.data.queries import QueryBuilder
 from tfrs_twotower.evaluation.bootstrap import intervals
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.learned_fields import read_fields
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import warm_start
 
@@ -47,14 +49,14 @@ def later(log, start):
     return builder.build(first, last)
 
 
-def judged(recommender, folder, log, train, queries):
+def evaluated(recommender, folder, log, train, queries):
     """The `Evaluation` of one of a run's models; `train`: the rows of the whole log that it learned from."""
     split = Split(train, Queries.none(), queries)
-    a = assemble(recommender.recipe, log, runs.read_fields(folder), split=split)
+    a = assemble(recommender.recipe, log, read_fields(folder), split=split)
     a.model(next(iter(a.batches.dataset(0, 1))))
     warm_start(a.model, folder)
     a.weigh(runs.score_weights(recommender.directory), folder)
-    return a.judge(queries, a.model_scorer(queries))
+    return a.evaluate(queries, a.model_scorer(queries))
 
 
 def figures_of(name, recipe, frames, columns, folder):
@@ -67,7 +69,9 @@ def figures_of(name, recipe, frames, columns, folder):
     trained = {
         "held out": (runs.CHECKPOINT, recommender.assembly.split.train), "refit": (runs.REFIT, np.arange(len(early))),
     }
-    found = {model: judged(recommender, folder / kept, log, rows, queries) for model, (kept, rows) in trained.items()}
+    found = {
+        model: evaluated(recommender, folder / kept, log, rows, queries) for model, (kept, rows) in trained.items()
+    }
     lines = []
     for model, evaluation in found.items():
         line = {"log": name, "model": model, "seed": recipe.training.seed, "events": len(trained[model][1]),

@@ -37,13 +37,15 @@ import pyarrow.parquet as pq
 import tfrs_twotower  # noqa: F401
 from bench import common
 from tfrs_twotower import columns as c
-from tfrs_twotower import recipes, runs
-from tfrs_twotower.assembly import assemble
+from tfrs_twotower import recipes
 from tfrs_twotower.data import Queries, Split, Temporal, ingest
 from tfrs_twotower.data.queries import QueryBuilder
 from tfrs_twotower.evaluation.bootstrap import resampled_means
 from tfrs_twotower.extras import require
 from tfrs_twotower.index import IndexConfig
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.learned_fields import read_fields
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.repository import Repository
 from tfrs_twotower.updates import update_full, update_users
@@ -104,7 +106,7 @@ class Arm:
             return signature({**features, c.K: np.int32(_K)})["ids"].numpy()
 
 
-class Judge:
+class Evaluator:
     """Asks arms and baselines at log rows, and keeps what each found.
 
     Args:
@@ -116,12 +118,12 @@ class Judge:
         self._log, self._builder = log, QueryBuilder(log)
         config = runs.read_config(run)
         split = Split(np.arange(len(log)), Queries.none(), Queries.none())
-        self._examples = assemble(config.recipe, log, runs.read_fields(runs.weights(run).folder), split=split).examples
+        self._examples = assemble(config.recipe, log, read_fields(runs.weights(run).folder), split=split).examples
         self._ids = log.items[c.ITEM_ID].to_numpy()
         self.rows = []  # one a query: day, user, and {arm: metrics}
 
     def ask(self, start, stop, day, arms):
-        """Judges {name: `Arm`} and the baselines by the events from log row `start` to `stop`."""
+        """Evaluates {name: `Arm`} and the baselines by the events from log row `start` to `stop`."""
         _, first, last = self._builder.spans(np.arange(start, stop))
         queries = self._builder.build(first, last)
         features = self._examples.raw_queries(queries.row)
@@ -171,7 +173,7 @@ class Days:
 
 
 def replay(settings, args, folder):
-    """Runs the simulation; yields (the `Judge`, the arms) after each day."""
+    """Runs the simulation; yields (the `Evaluator`, the arms) after each day."""
     cut, days, cuts = Days(settings.source, folder), args.days, args.cuts
     begin = int(datetime.datetime.fromisoformat(args.start + "+00:00").timestamp())
     oldest = begin - args.weeks * 7 * _DAY
@@ -182,7 +184,7 @@ def replay(settings, args, folder):
         Recommender(first, directory=base).fit(verbose=2).export()
     rates = {TEN: 10 * settings.training.optimizer.learning_rate}
     arms = {name: Arm(base, folder / name, rates.get(name)) for name in ARMS}
-    judge = Judge(log, base)
+    evaluator = Evaluator(log, base)
     since = begin  # which events the newest published full update has not been given
     for day in range(days):
         midnight = begin + day * _DAY
@@ -191,7 +193,7 @@ def replay(settings, args, folder):
             start, stop = (int(np.searchsorted(log.timestamp, midnight + hour * 3600)) for hour in (a, b))
             if start == stop:  # closed
                 continue
-            judge.ask(start, stop, day + 1, arms)
+            evaluator.ask(start, stop, day + 1, arms)
             now = midnight + b * 3600
             for name in ("incremental", TEN):
                 arms[name].update_users(cut.between(begin, now))
@@ -200,7 +202,7 @@ def replay(settings, args, folder):
                 since = now
             else:
                 arms["both"].update_users(cut.between(since, now))
-        yield judge, arms
+        yield evaluator, arms
 
 
 def _full(arms, source, directory):
@@ -233,7 +235,7 @@ def against(rows, name, other):
 
 
 def summary(rows, seeds):
-    """One row an arm or baseline, over all seeds: the rows of their judges, the arms of each."""
+    """One row an arm or baseline, over all seeds: the rows of their evaluators, the arms of each."""
     for name in (*ARMS, *BASELINES):
         row = {"arm": name, "queries": len(rows)}
         for metric, mean, (low, high) in zip(_METRICS, means(rows, name), against(rows, name, "neither")):
@@ -288,11 +290,11 @@ def main():
         for seed in args.seeds:
             folder = (args.folder or Path(aside)).resolve() / f"seed-{seed}"
             folder.mkdir(parents=True, exist_ok=True)
-            for judge, arms in replay(recipe(seed), args, folder):
-                common.record("replay", list(summary(asked + judge.rows, [*seeds, arms])))
-                days = list(by_day(asked + judge.rows))
+            for evaluator, arms in replay(recipe(seed), args, folder):
+                common.record("replay", list(summary(asked + evaluator.rows, [*seeds, arms])))
+                days = list(by_day(asked + evaluator.rows))
                 draw(days, common.record("replay_by_day", days).with_suffix(".png"))
-            asked, seeds = asked + judge.rows, [*seeds, arms]
+            asked, seeds = asked + evaluator.rows, [*seeds, arms]
 
 
 if __name__ == "__main__":

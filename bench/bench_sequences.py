@@ -30,10 +30,10 @@ import tfrs_twotower  # noqa: F401
 from bench import common, movielens_1m
 from bench.bare_sequences import BareHSTU, BareSASRec
 from tfrs_twotower import recipes
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Frames, ingest
 from tfrs_twotower.evaluation import DotScorer
+from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.training import fit
 from tfrs_twotower.training.optimizers import build
 
@@ -86,21 +86,22 @@ def quality(name, seeds, folder, note, settings, all_but_last):
             rows = a.baselines(test)
             if name == "beauty":
                 rows.pop("popularity_last_week", None)  # it has no times
-            figures += [line(model, None, a.judge(test, scorer)) for model, scorer in rows.items()]
+            figures += [line(model, None, a.evaluate(test, scorer)) for model, scorer in rows.items()]
         if a.recipe.schema.query[0].request_time:
             not_told = DotScorer(untimed(a, test), scorers[-1].candidates)
-            figures.append(line("hstu, the moment of the request not told", seed, a.judge(test, not_told)))
-        judged = a.judge(test, scorers[-1])
-        figures.append(line("hstu", seed, judged) | {"epochs": report.epochs})
+            figures.append(line("hstu, the moment of the request not told", seed, a.evaluate(test, not_told)))
+        evaluated = a.evaluate(test, scorers[-1])
+        figures.append(line("hstu", seed, evaluated) | {"epochs": report.epochs})
         if not all_but_last:
             figures[-1] |= {"validation ndcg@10": round(report.best, 4), "best epoch": report.best_epoch + 1}
         figures[-1] |= {
-            "targets sha256": judged.targets_sha256[:16], "checkpoint sha256": checkpoint_hash(kept)[:16], "note": note,
+            "targets sha256": evaluated.targets_sha256[:16], "checkpoint sha256": checkpoint_hash(kept)[:16],
+            "note": note,
         }
     if len(seeds) > 1:  # one inner product, so one index, as in `EnsembleTower`; unit vectors keep their length
         beside = (np.concatenate(side, axis=1) / len(seeds) ** 0.5
                   for side in zip(*((s.queries, s.candidates) for s in scorers)))
-        figures.append(line("hstu, the seeds' vectors side by side", None, a.judge(test, DotScorer(*beside))))
+        figures.append(line("hstu, the seeds' vectors side by side", None, a.evaluate(test, DotScorer(*beside))))
     common.record(f"sequences_{name.replace('-', '_')}{'_all_but_last' * all_but_last}", figures)
 
 
@@ -117,7 +118,7 @@ def trained(name, seed, folder, settings, all_but_last):
     def validate():
         if all_but_last:  # nothing is left to choose an epoch by: the last one counts
             return {a.recipe.training.monitor: float(a.model.optimizer.iterations.numpy())}
-        return a.judge(a.split.validation, a.model_scorer(a.split.validation), bootstrap=0).metrics
+        return a.evaluate(a.split.validation, a.model_scorer(a.split.validation), bootstrap=0).metrics
 
     return a, fit(a.model, a.batches, a.recipe.training, validate, folder, verbose=0), folder
 

@@ -66,7 +66,7 @@ def measures(a):
     }
 
 
-def judged(similar, some):
+def evaluated(similar, some):
     """(recall of each session, lists that each item stands in)."""
     similar = similar.copy()
     np.fill_diagonal(similar, -np.inf)
@@ -88,7 +88,7 @@ def main():
         a = trained(dataclasses.replace(base, training=training), log)
         some, rng = sessions(a), np.random.default_rng(0)
         draws = rng.integers(0, len(some), (_REPLICATES, len(some)))
-        found = {name: judged(similar, some) for name, similar in measures(a).items()}
+        found = {name: evaluated(similar, some) for name, similar in measures(a).items()}
         plain = found["cosine"][0]
         for name, (recall, lists) in found.items():
             low, high = np.quantile((recall - plain)[draws].mean(axis=1), [0.025, 0.975])

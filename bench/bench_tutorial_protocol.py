@@ -26,8 +26,8 @@ K = 100
 
 def accuracy(a, scorer, exclude_seen):
     """Top-100 accuracy with its 95% interval over the held-out ratings."""
-    judged = dataclasses.replace(a, recipe=dataclasses.replace(a.recipe, evaluation=_evaluation(exclude_seen)))
-    found = judged.judge(a.split.test, scorer)
+    evaluated = dataclasses.replace(a, recipe=dataclasses.replace(a.recipe, evaluation=_evaluation(exclude_seen)))
+    found = evaluated.evaluate(a.split.test, scorer)
     low, high = found.intervals[f"hit_rate@{K}"]
     return f"{found.metrics[f'hit_rate@{K}']:.4f} [{low:.3f}, {high:.3f}]"
 

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 
 from bench import common
 from tfrs_twotower import columns as c
-from tfrs_twotower import runs
 from tfrs_twotower.data import Files, Temporal, ingest, joined
 from tfrs_twotower.exporting import manifest
 from tfrs_twotower.features import Id, Schema
+from tfrs_twotower.pipeline import runs
 from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.towers import MLP

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from bench import common
 from bench.logs import LOGS, renamed
-from tfrs_twotower import runs
-from tfrs_twotower.racing import seconds_for
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.racing import seconds_for
 
 
 def run(name, folder):

@@ -1,4 +1,4 @@
-"""The logs on which the defaults are judged: real, public, of many kinds.
+"""The logs on which the defaults are evaluated: real, public, of many kinds.
 
     from bench.logs import LOGS
     log = LOGS["Online Retail"]()          # a `Log`: events, items, users, which column is which, and the split

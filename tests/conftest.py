@@ -15,16 +15,37 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests in folders find the helpers beside this file
 
-# What takes longest. Begun last, one of them would keep a process busy while the other has nothing left to do.
-LONG = (
-    "test_notebooks.py", "test_systems.py", "test_export.py", "test_cli.py", "test_full_update.py", "test_fit.py",
-    "test_distribution.py", "test_chaos.py", "test_auxiliary.py", "test_youtube_and_facebook.py",
+# Files and single tests that train for long or wait, the longest files first; `make test-quick` leaves them out.
+SLOW = (
+    "test_systems.py", "test_notebooks.py", "test_distribution.py", "test_from_tfrs.py", "test_youtube_and_facebook.py",
+    "test_strangers.py", "test_export.py", "test_cli.py", "test_full_update.py", "test_precision.py",
+    "test_recommender.py", "test_sequences.py", "test_search.py", "test_own_parts.py", "test_repeats.py",
+    "test_chaos.py", "test_parameter_servers.py", "test_auxiliary.py", "test_neighbours.py", "test_every_recipe.py",
+    "test_refit.py", "test_user_update.py", "test_names.py", "test_popularity.py", "test_no_leak.py", "test_rules.py",
+    "test_publishing.py", "test_rollback.py", "test_serving_online.py", "test_items.py", "test_racing.py",
+    "test_own_files.py", "test_serving_category_means.py", "test_serving_cache.py", "test_fresh.py", "test_fit.py",
+    "test_serving_server.py", "test_serving_events.py", "test_serving_fuzz.py", "test_serving_repository.py",
+    "test_serving_exploration.py", "test_serving_repeats.py",
+    # of other files
+    "test_eager_and_saved_model_agree", "test_events_that_weigh_little_do_not_lead_the_model_astray",
+    "test_a_head_learns_which_items_are_bought", "test_items_that_are_never_liked_are_not_recommended",
+    "test_training_finds_the_planted_clusters", "test_importing_after_tensorflow_with_legacy_keras_chosen_works",
+    "test_importing_before_tensorflow_chooses_legacy_keras",
+    "test_importing_after_tensorflow_with_keras_3_is_one_line_and_choosing_then_is_too_late",
+    "test_the_tutorials_model_is_as_good_with_this_task_in_its_place", "test_drop_in_for_a_tfrs_model_with_metrics",
+    "test_the_refined_softmax_needs_no_hits_to_be_unbiased",
+    "test_corrected_gradients_approach_those_of_the_full_softmax",
+    "test_a_served_store_is_loaded_asked_and_told",
+    "test_consumers_killed_again_and_again_lose_nothing_and_count_nothing_twice",
 )
 
 
 def pytest_collection_modifyitems(items):
-    """The long files first, in the order of `LONG`; the others stay as they are."""
-    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+    """Marks what is slow. Slow files come first: begun last, one would keep a process busy while the other is idle."""
+    for item in items:
+        if {item.path.name, item.originalname} & set(SLOW):
+            item.add_marker("slow")
+    items.sort(key=lambda item: SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW))
 
 
 @pytest.fixture(autouse=True)

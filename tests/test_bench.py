@@ -105,11 +105,11 @@ def test_a_row_names_the_best_baseline_and_what_is_above_by_more_than_the_interv
     counts, wanted = np.arange(200), np.arange(200)  # each query wants one item
     half = np.eye(200) * (wanted % 2)[:, None]  # finds every second one
 
-    def judged(scorer):
+    def evaluated(scorer):
         return evaluate(scorer, Ragged.from_lists(wanted[:, None]), None, counts, ks=(10, 100))
 
-    perfect, every_second = judged(DotScorer(np.eye(200), np.eye(200))), judged(DotScorer(half, np.eye(200)))
-    popularity = judged(Popularity(counts, 200))
+    perfect, every_second = evaluated(DotScorer(np.eye(200), np.eye(200))), evaluated(DotScorer(half, np.eye(200)))
+    popularity = evaluated(Popularity(counts, 200))
     above = bench_defaults.row("recall@100", perfect, {"popularity": popularity, "every second": every_second})
     assert (above["model"], above["best baseline"], above["against the best"]) == (1.0, "popularity", "above")
     assert above["popularity"].startswith("0.5000: +0.5000 [+0.4")

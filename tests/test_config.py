@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tfrs_twotower import recipes, runs
+from tfrs_twotower import recipes
 from tfrs_twotower.configuration import from_dict, override, to_dict
 from tfrs_twotower.data import Files, Temporal, UserHeldOut
 from tfrs_twotower.errors import ConfigError, invalid, nearest
@@ -13,6 +13,7 @@ from tfrs_twotower.features import History
 from tfrs_twotower.index import IndexConfig
 from tfrs_twotower.losses import TripletHinge
 from tfrs_twotower.models import LearnedTemperature
+from tfrs_twotower.pipeline import runs
 from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.sampling import Hard, InBatch, Uniform
 from tfrs_twotower.training import TrainingConfig
@@ -36,14 +37,14 @@ def refusal(call, *args, **kwargs):
     (TrainingConfig, "checkpoint_steps", 0, "be a whole number of at least 1"),
     (TrainingConfig, "patience", -1, "be a whole number of at least 0"),
     (TrainingConfig, "known_positives", -1, "be a whole number of at least 0"),
-    (TrainingConfig, "seed", -1, "be a whole number of at least 0"),
-    (TrainingConfig, "seed", 2**32, "be below 2**32"),
+    (TrainingConfig, "seed", -1, "be a whole number of at least 0 and below 4294967296"),
+    (TrainingConfig, "seed", 2**32, "be a whole number of at least 0 and below 4294967296"),
     (ModelConfig, "dim", 0, "be a whole number of at least 1"),
     (ModelConfig, "dim", -3, "be a whole number of at least 1"),
-    (TripletHinge, "margin", 0.0, "be above 0"),
-    (History, "half_life_days", -1.0, "be above 0"),
-    (Recipe, "rejected_limit", -0.1, "be a fraction from 0 to 1"),
-    (Recipe, "rejected_limit", 1.1, "be a fraction from 0 to 1"),
+    (TripletHinge, "margin", 0.0, "be a finite number above 0"),
+    (History, "half_life_days", -1.0, "be a finite number above 0"),
+    (Recipe, "rejected_limit", -0.1, "be a finite number of at least 0 and at most 1"),
+    (Recipe, "rejected_limit", 1.1, "be a finite number of at least 0 and at most 1"),
 ])
 def test_a_wrong_setting_is_refused_when_it_is_made(cls, field, value, rule):
     required = {"name": "shop"} if cls is Recipe else {}
@@ -61,7 +62,8 @@ def test_settings_at_their_bounds_are_allowed():
 
 def test_a_similarity_of_another_name():
     assert refusal(ModelConfig, similarity="cosin") == (
-        "`ModelConfig.similarity` cannot be 'cosin'. Did you mean `cosine`?"
+        "`ModelConfig.similarity` must be 'cosine' or 'dot'. Received: ModelConfig.similarity='cosin'. "
+        "Did you mean `cosine`?"
     )
 
 

@@ -55,7 +55,7 @@ def test_make_targets_exist(page):
 @_pages()
 def test_verbs_and_flags_exist(page):
     verbs = _verbs()
-    for verb, rest in re.findall(r"^\s*twotower ([a-z]+)([^#&|;\n]*)", _code(page.read_text()), re.MULTILINE):
+    for verb, rest in re.findall(r"^\s*twotower ([a-z][a-z-]*)([^#&|;\n]*)", _code(page.read_text()), re.MULTILINE):
         assert verb in verbs
         flags = set(re.findall(r"(?<!\S)--[a-z-]+", rest))
         assert flags <= set(verbs[verb]._option_string_actions), f"twotower {verb}{rest}"

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 import toy
 
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import Frames, Split, Splitter, Temporal, ingest
+from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.training.optimizers import build
 
 

@@ -15,11 +15,11 @@ import tensorflow as tf
 
 import tfrs_twotower as tt
 from tfrs_twotower import recipes
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.configuration import Layered, config, from_dict, override, to_dict
 from tfrs_twotower.data import ingest
 from tfrs_twotower.errors import ConfigError, TrainingError
+from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.sampling import Negatives, NoCorrection
 from tfrs_twotower.towers import Encoder, build_encoder

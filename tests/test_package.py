@@ -1,5 +1,7 @@
 """The package as a whole: what importing it does, and that its lists agree with what is there."""
 
+import ast
+import collections
 import configparser
 import os
 import re
@@ -12,6 +14,7 @@ import pytest
 
 import tfrs_twotower
 from tfrs_twotower import extras
+from tfrs_twotower.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 
@@ -74,7 +77,7 @@ def test_importing_the_package_alone_does_not_load_tensorflow():
 
 def test_the_installed_version_is_the_one_in_the_source():
     assert metadata.version("tfrs_twotower") == tfrs_twotower.__version__
-    assert f"## {tfrs_twotower.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"\n## [{tfrs_twotower.__version__}] - " in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_the_console_command_is_installed_and_helps():
@@ -83,6 +86,13 @@ def test_the_console_command_is_installed_and_helps():
     assert result.returncode == 0, result.stderr
     for verb in ("train", "evaluate", "recommend", "similar", "index", "export", "serve", "load", "consume", "inspect"):
         assert re.search(rf"^\s+{verb}\b", result.stdout, re.MULTILINE), verb
+
+
+def test_the_command_prints_its_version(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"twotower {tfrs_twotower.__version__}\n"
 
 
 def test_every_folder_of_the_package_is_a_package():
@@ -195,3 +205,14 @@ def test_importing_the_package_alone_imports_no_tensorflow():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'Recomender'"):
         tfrs_twotower.Recomender
+
+
+def test_no_two_classes_have_one_name():
+    """Public ones, at the top of a module."""
+    files = collections.defaultdict(list)
+    for file in (ROOT / "tfrs_twotower").rglob("*.py"):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                files[node.name].append(file.name)
+    assert "TwoTowerModel" in files
+    assert not {name: found for name, found in files.items() if len(found) > 1}

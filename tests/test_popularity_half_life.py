@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 
 import tfrs_twotower  # noqa: F401
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import Columns, Frames, ingest
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.evaluation import EvaluationConfig
 from tfrs_twotower.features import Id, Schema
+from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.score_terms import ScoreTerms
 from tfrs_twotower.recipe import ModelConfig, Recipe
-from tfrs_twotower.score_terms import ScoreTerms
 
 DAY = 86_400
 SCHEMA = Schema(query=(Id("user_id"),), candidate=(Id("item_id"),))

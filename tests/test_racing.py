@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 
 import tfrs_twotower  # noqa: F401
-from tfrs_twotower import racing, recipes, runs
+from tfrs_twotower import recipes
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Columns, Frames, LeaveLastOut, ingest
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import History, Id, Sequence
 from tfrs_twotower.losses import FullSoftmax, SampledSoftmax
+from tfrs_twotower.pipeline import racing, runs
 from tfrs_twotower.recipe import Race
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.towers import HSTU, MLP

@@ -2,21 +2,25 @@
 
 import copy
 import dataclasses
+import json
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 import toy
 
-from tfrs_twotower import runs
 from tfrs_twotower.configuration import override
+from tfrs_twotower.data import Frames, ingest
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError
 from tfrs_twotower.evaluation import Popularity
 from tfrs_twotower.features import Id, Schema
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import completed
+from tfrs_twotower.pipeline.searching import Validation
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.recommender import Recommender
-from tfrs_twotower.searching import Validation
 
 
 def _cluster_of(items, truth):
@@ -53,7 +57,7 @@ def test_repeats_count_where_people_come_back_and_both_views_are_told(trained):
     assert repeats["targets"] + discovery["targets"] == found["protocol"]["targets"]
     assert found["protocol"]["repeats"] == pytest.approx(sum(seen) / found["protocol"]["targets"])
     assert set(repeats["metrics"]) == {"model", *found["baselines"]}
-    on_both_sides = a.judge(a.split.test, a.model_scorer(a.split.test), bootstrap=0, view="discovery").metrics
+    on_both_sides = a.evaluate(a.split.test, a.model_scorer(a.split.test), bootstrap=0, view="discovery").metrics
     assert discovery["metrics"]["model"] == on_both_sides
 
 
@@ -62,9 +66,9 @@ def test_validation_chooses_the_weight_of_popularity(trained):
     a.recipe = override(a.recipe, ["model.popularity_weights=[0.0, 1000000.0]"])
     queries, monitor = a.split.validation, a.recipe.training.monitor
     found = {weights.popularity: metrics[monitor] for weights, metrics in Validation(a).by_weights().items()}
-    popularity = a.judge(queries, Popularity(a.train_counts, len(queries)), bootstrap=0).metrics[monitor]
+    popularity = a.evaluate(queries, Popularity(a.train_counts, len(queries)), bootstrap=0).metrics[monitor]
     assert found[1_000_000.0] == pytest.approx(popularity, abs=0.02)  # ties of counts are the towers' to break
-    assert found[0.0] == a.judge(queries, a.model_scorer(queries), bootstrap=0).metrics[monitor] > popularity
+    assert found[0.0] == a.evaluate(queries, a.model_scorer(queries), bootstrap=0).metrics[monitor] > popularity
 
 
 def test_a_run_is_loaded_with_its_weight_of_popularity(trained, tmp_path):
@@ -88,7 +92,7 @@ def test_seen_items_are_left_out_and_come_back(trained):
 
 
 def test_unknown_user_is_served(trained):
-    assert len(trained.recommend("nobody", k=7)) == 7
+    assert len(trained.recommend("unknown", k=7)) == 7
 
 
 def test_similar_items_share_the_cluster_and_leave_out_the_item(trained):
@@ -108,6 +112,74 @@ def test_a_loaded_run_answers_as_the_trained_one(trained):
     again = Recommender.load(trained.directory, **frames)
     pd.testing.assert_frame_equal(again.recommend(["u1", "u2"], k=5), trained.recommend(["u1", "u2"], k=5))
     assert toy.same_weights(again, trained)
+
+
+def test_a_run_of_frames_is_loaded_without_them(trained):
+    again = Recommender.load(trained.directory)
+    pd.testing.assert_frame_equal(again.recommend(["u1", "u2"], k=5), trained.recommend(["u1", "u2"], k=5))
+    assert again.ingest_report == trained.ingest_report
+    assert "200 users, 100 items" in repr(again)
+
+
+def test_a_run_that_does_not_keep_its_log_asks_for_the_frames(trained, tmp_path):
+    run = shutil.copytree(trained.directory, tmp_path / "run")
+    shutil.rmtree(run / runs.LOG)
+    with pytest.raises(ConfigError, match="trained on frames, and does not keep their log.*interactions="):
+        Recommender.load(run)
+
+
+def test_figures_are_kept_in_the_run_and_print_as_tables(trained):
+    figures, run = trained.evaluate(), trained.directory
+    assert json.loads((run / runs.METRICS).read_text()) == json.loads(json.dumps(figures))
+    assert {"metrics.txt", "per_query.npz"} <= {path.name for path in (run / runs.REPORT).iterdir()}
+    heading, *_, verdict = str(figures).splitlines()
+    assert heading.split()[:3] == ["metric", "model", *figures["baselines"]][:3]
+    assert verdict.startswith("ndcg@10 ") and "best baseline" in verdict
+    assert figures._repr_html_().startswith("<table><tr><th>metric</th><th>model</th>")
+
+
+class Stop(tf.keras.callbacks.Callback):
+    """Raises KeyboardInterrupt at an event of a training."""
+
+    def __init__(self, event):
+        super().__init__()
+        setattr(self, event, self.stop)
+
+    def stop(self, *_):
+        raise KeyboardInterrupt
+
+
+def test_a_constructor_writes_nothing_and_what_is_stopped_before_a_checkpoint_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frames, _ = toy.planted()
+    ids = Schema(query=(Id("user_id", dim=8),), candidate=(Id("item_id", dim=8),))
+    run = Recommender(dataclasses.replace(toy.recipe(epochs=1), schema=ids), **frames)
+    assert not list(tmp_path.iterdir()) and repr(run).endswith("not trained. Call fit().")
+    with pytest.raises(TrainingError, match="no folder before it is trained"):
+        run.directory
+    with pytest.raises(TrainingError, match="Call `fit\\(\\)` first"):
+        run.refit()
+    with pytest.raises(KeyboardInterrupt):
+        run.fit(verbose=0, callbacks=[Stop("on_train_batch_begin")])
+    assert not list((tmp_path / "runs").iterdir()) and repr(run).endswith("not trained. Call fit().")
+    with pytest.raises(KeyboardInterrupt):
+        run.fit(verbose=0, callbacks=[Stop("on_epoch_end")])
+    kept, = (tmp_path / "runs" / "toy").iterdir()
+    stopped = Recommender.load(kept)
+    with pytest.raises(TrainingError, match="Call `fit\\(\\)` first"):
+        stopped.refit()
+    again = Recommender(run.recipe, directory=kept).fit(verbose=0)  # on the log that the run keeps
+    assert int(again.assembly.model.optimizer.iterations) == again.assembly.batches.steps_per_epoch
+    assert toy.same_weights(again, stopped)  # there was nothing left to do
+
+
+@pytest.mark.parametrize("columns, title", [
+    (["movie_title", "Title"], "Title"), (["brand", "movie_title"], "movie_title"), (["brand"], None),
+])
+def test_the_title_is_the_column_that_is_called_so(columns, title):
+    events = pd.DataFrame({"user_id": ["a"], "item_id": ["x"], "timestamp": [1]})
+    items = pd.DataFrame({"item_id": ["x"], **{name: ["text"] for name in columns}})
+    assert completed(Recipe(name="shop"), ingest(Frames(events, items=items))[0]).title == title
 
 
 def test_latest_points_to_the_run_once_it_is_exported_and_versions_count_over_runs(tmp_path):

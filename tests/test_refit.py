@@ -9,13 +9,13 @@ import tensorflow as tf
 import toy
 
 from tfrs_twotower import columns as c
-from tfrs_twotower import runs
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import Frames, LeaveLastOut, RandomHoldout, Temporal, UserHeldOut, ingest
-from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.evaluation import EvaluationConfig
 from tfrs_twotower.exporting import manifest
 from tfrs_twotower.features import Id, Schema
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.lineage import lineage
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import LazyAdamConfig
 from tfrs_twotower.training.optimizers import WarmupCosine
@@ -46,7 +46,7 @@ class Run:
 
     recommender: Recommender
     before: dict
-    judged: dict
+    evaluated: dict
     path: str
 
 
@@ -55,9 +55,9 @@ def run(tmp_path_factory):
     """A `Run` on `late_log`."""
     recommender = Recommender(recipe(), late_log()[0], directory=tmp_path_factory.mktemp("refit") / "toy" / "run")
     recommender.fit(verbose=0)
-    before, judged = recommender.evaluate(), toy.weights(recommender)
+    before, evaluated = recommender.evaluate(), toy.weights(recommender)
     recommender.refit(verbose=0)
-    return Run(recommender, before, judged, recommender.export())
+    return Run(recommender, before, evaluated, recommender.export())
 
 
 def test_it_trains_on_all_events_for_the_epochs_that_validation_chose(run):
@@ -73,6 +73,15 @@ def test_it_trains_on_all_events_for_the_epochs_that_validation_chose(run):
     # The chosen weight of popularity is kept, its counts are of all events.
     assert whole.weights == held_out.weights
     assert whole.train_counts.sum() == len(whole.log)
+
+
+def test_a_run_from_python_has_the_files_of_the_command(run):
+    folder = run.recommender.directory
+    assert {"config.json", "metrics.json", "popularity.json", "checkpoint", "refit", "report", "export", "log"} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert (folder.parent / "latest").resolve() == folder.resolve()
+    assert json.loads((folder / "metrics.json").read_text())["test"] == run.before["test"]
 
 
 def test_an_item_of_the_newest_events_alone_is_recommended(run):
@@ -98,9 +107,10 @@ def test_the_export_has_the_counts_of_all_events(run):
 
 def test_what_is_measured_is_the_training_that_did_not_see_it(run, tmp_path):
     assert run.recommender.evaluate()["test"] == run.before["test"]
-    assert all(np.array_equal(v, run.judged[k]) for k, v in toy.weights(run.recommender).items())
+    assert all(np.array_equal(v, run.evaluated[k]) for k, v in toy.weights(run.recommender).items())
     again = Recommender.load(run.recommender.directory, interactions=late_log()[0])
-    assert again.evaluate()["test"] == run.before["test"]
+    judged = again.evaluate()
+    assert (judged["test"], judged["training"]) == (run.before["test"], run.before["training"])
     found = manifest.read(run.path)
     assert found["metrics"] == run.before["test"]
     log, held_out = again.assembly.log, len(again.assembly.log) - len(again.assembly.split.train)
@@ -114,11 +124,11 @@ def test_a_loaded_run_serves_the_refit_and_its_lineage_says_until_when(run):
     again, users = Recommender.load(run.recommender.directory, interactions=late_log()[0]), ["u1", "u2"]
     assert again.recommend(users).equals(run.recommender.recommend(users))
     assert again.served is not again.assembly
-    kept, judged = runs.weights(again.directory), runs.read_config(again.directory)
-    assert kept.folder.name == runs.REFIT and kept.embedding_space != judged.embedding_space
-    assert runs.weights(again.directory, judged.embedding_space).folder.name == runs.CHECKPOINT
-    (link,) = runs.lineage(again.directory)
-    assert link["trained_until"] == int(again.served.log.timestamp[-1]) > judged.trained_until
+    kept, evaluated = runs.weights(again.directory), runs.read_config(again.directory)
+    assert kept.folder.name == runs.REFIT and kept.embedding_space != evaluated.embedding_space
+    assert runs.weights(again.directory, evaluated.embedding_space).folder.name == runs.CHECKPOINT
+    (link,) = lineage(again.directory)
+    assert link["trained_until"] == int(again.served.log.timestamp[-1]) > evaluated.trained_until
     assert link["embedding_space"] == manifest.read(run.path)["embedding_space"] == kept.embedding_space
 
 
@@ -130,9 +140,7 @@ def test_one_that_was_not_finished_is_not_served_and_goes_on(run):
     try:
         again = Recommender.load(directory, interactions=late_log()[0])
         assert again.served is again.assembly
-        with pytest.raises(TrainingError, match="Call `fit\\(\\)` first"):
-            again.refit()
-        again.fit(verbose=0).refit(verbose=0)
+        again.refit(verbose=0)  # the run knows how many epochs validation chose
         assert all(np.array_equal(a, b) for a, b in zip(learned, again.served.model.trainable_variables, strict=True))
         assert json.loads(done.read_text()).keys() == json.loads(kept).keys()
         before = done.read_text()

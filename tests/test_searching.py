@@ -8,8 +8,8 @@ import pytest
 
 from tfrs_twotower.evaluation import EvaluationConfig
 from tfrs_twotower.models import Neighbours, Repeats, ScoreWeights
+from tfrs_twotower.pipeline.searching import Validation
 from tfrs_twotower.recipe import ModelConfig
-from tfrs_twotower.searching import Validation
 from tfrs_twotower.training import TrainingConfig
 
 QUERIES = 100
@@ -34,7 +34,7 @@ class MadeUp:
     def scorer(self, queries, vectors, candidates, weights):
         return weights
 
-    def judge(self, queries, weights, bootstrap):
+    def evaluate(self, queries, weights, bootstrap):
         per_query = {name: value(weights) for name, value in self._values.items()}
         return SimpleNamespace(per_query=per_query, metrics={n: float(v.mean()) for n, v in per_query.items()})
 

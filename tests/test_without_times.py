@@ -8,7 +8,6 @@ import pyarrow as pa
 import pytest
 import toy
 
-from tfrs_twotower import runs
 from tfrs_twotower.data import (
     Columns,
     Frames,
@@ -22,12 +21,13 @@ from tfrs_twotower.data import (
 )
 from tfrs_twotower.errors import ConfigError, DataError
 from tfrs_twotower.features import History, Id, Schema, Sequence, Time
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.requests import live_requests
+from tfrs_twotower.pipeline.without_times import without_times
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.recommender import Recommender
-from tfrs_twotower.requests import live_requests
 from tfrs_twotower.training import EventWeights
 from tfrs_twotower.updates import update_full, update_users
-from tfrs_twotower.without_times import without_times
 
 COLUMNS = Columns(timestamp=None)
 

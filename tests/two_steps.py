@@ -15,7 +15,6 @@ import distributed  # noqa: E402
 import numpy as np  # noqa: E402
 import toy  # noqa: E402
 
-from tfrs_twotower.assembly import assemble  # noqa: E402
 from tfrs_twotower.data import Columns, Frames, ingest, synthetic  # noqa: E402
 from tfrs_twotower.features import Augmented, Category, History, Id, Number, Schema, Sequence, Vector  # noqa: E402
 from tfrs_twotower.losses import FullSoftmax, RefinedSampledSoftmax, TripletHinge  # noqa: E402
@@ -30,6 +29,7 @@ from tfrs_twotower.models import (  # noqa: E402
     ScheduledTemperature,
     SelfSupervision,
 )
+from tfrs_twotower.pipeline.assembling import assemble  # noqa: E402
 from tfrs_twotower.recipe import Member, ModelConfig, Recipe  # noqa: E402
 from tfrs_twotower.rerankers import COLD  # noqa: E402
 from tfrs_twotower.sampling import CrossBatch, Hard, InBatch, Popular, Uniform  # noqa: E402

@@ -9,8 +9,6 @@ import dataclasses
 import functools
 import importlib
 import json
-import math
-import numbers
 import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from typing_extensions import dataclass_transform
 
 from tfrs_twotower.errors import ConfigError, invalid, nearest
+from tfrs_twotower.ranges import RULES, choices, fits, ruled, way_out
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -32,13 +31,39 @@ _PACKAGE = __name__.partition(".")[0]
 def config(cls: type[_T]) -> type[_T]:
     """Class decorator: a frozen dataclass that can be written to JSON and read back.
 
-    A class of this package is written by its name, any other by its import path, `module.Class`.
+    A class of this package is written by its name, any other by its import path, `module.Class`. The ranges and the
+    choices of its annotations (see `ranges`) are checked when an object is made, before `__post_init__`.
     """
+    cls.__post_init__ = _checking(getattr(cls, "__post_init__", None))  # type: ignore[attr-defined]
     cls = dataclasses.dataclass(frozen=True)(cls)
     if _CLASSES.get(_type(cls), cls).__module__ != cls.__module__:
         raise ConfigError(f"Two configuration classes are called `{cls.__name__}`. Rename one.")
     _CLASSES[_type(cls)] = cls
     return cls
+
+
+def _checking(inner: Callable[..., None] | None) -> Callable[..., None]:
+    """A `__post_init__` that checks the annotations first, then does what `inner` does."""
+    inner = getattr(inner, "__wrapped__", inner)  # an inherited one checks already
+
+    def __post_init__(self: "DataclassInstance", *values: Any) -> None:
+        check_ranges(self)
+        if inner is not None:
+            inner(self, *values)
+
+    __post_init__.__wrapped__ = inner  # type: ignore[attr-defined]
+    return __post_init__
+
+
+def check_ranges(settings: "DataclassInstance") -> None:
+    """Raises `ConfigError` unless each field of a dataclass keeps the ranges and choices of its annotation."""
+    fields = {field.name: field for field in dataclasses.fields(settings)}
+    for name, hint in ruled(type(settings)):
+        if name in fields and not fits(value := getattr(settings, name), hint):
+            default, known = fields[name].default, choices(hint)
+            usual = "Use another value." if default is dataclasses.MISSING else f"The default is {default!r}."
+            ending = way_out(hint) or nearest(value, known, most=0).strip() or usual
+            raise ConfigError(invalid(f"{type(settings).__name__}.{name}", f"be {_describe(hint)}", value, ending))
 
 
 def _type(cls: type) -> str:
@@ -138,22 +163,6 @@ def _class(name: str, hint: Any) -> type:
     return _CLASSES[name]
 
 
-def at_least(least: int, settings: object, *names: str) -> None:
-    """Raises `ConfigError` unless each of the named fields of `settings` is a whole number of at least `least`."""
-    for name in names:
-        value = getattr(settings, name)
-        if not isinstance(value, numbers.Integral) or value < least:
-            where, rule = f"{type(settings).__name__}.{name}", f"be a whole number of at least {least}"
-            raise ConfigError(invalid(where, rule, value, "Use a larger one."))
-
-
-def above_zero(settings: object, name: str, way_out: str) -> None:
-    """Raises `ConfigError`, which ends with `way_out`, unless the named field of `settings` is above 0."""
-    value = getattr(settings, name)
-    if not value > 0:
-        raise ConfigError(invalid(f"{type(settings).__name__}.{name}", "be above 0", value, way_out))
-
-
 def check_types(settings: "DataclassInstance") -> None:
     """Raises `ConfigError` unless each field of a dataclass fits its annotation."""
     for field in dataclasses.fields(settings):
@@ -209,7 +218,7 @@ def _assigned(value: Any, assignments: Sequence[tuple[list[str], Any, str]], hin
             new = from_dict(new, _hint(type(value), name))
             if isinstance(new, int) and not isinstance(new, bool) and _hint(type(value), name) is float:
                 new = float(new)
-            if not _fits(new, _hint(type(value), name)):
+            if not fits(new, _hint(type(value), name)):
                 _check_type(new, type(value), name, path, _default(getattr(value, name)))
             changed[name] = new
             deeper.pop(name, None)
@@ -256,12 +265,14 @@ def _hint(cls: type, name: str) -> Any:
 
 def _check_type(value: object, cls: type, name: str, where: str, way_out: str = "") -> None:
     hint = _hint(cls, name)
-    if not _fits(value, hint):
+    if not fits(value, hint):
         raise ConfigError(f"`{where}` must be {_describe(hint)}. Received: {where}={value!r}.{way_out}")
 
 
 def _describe(hint: Any) -> str:
-    """An annotation as one reads it: `int`, `"a" or "b"`, `Temporal or LeaveLastOut`."""
+    """An annotation as one reads it: `int`, `a whole number of at least 1`, `"a" or "b"`, `Temporal or Newest`."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return _describe_ruled(*typing.get_args(hint))
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return " or ".join(map(_describe, typing.get_args(hint)))
     if typing.get_origin(hint) is typing.Literal:
@@ -271,33 +282,20 @@ def _describe(hint: Any) -> str:
     if hint is float:
         return "a finite number"
     if typing.get_origin(hint) is tuple:
-        return "a list of " + " or ".join(_describe(h) for h in typing.get_args(hint) if h is not Ellipsis)
+        inner = _describe_elements(hint)
+        return f"a list, each {inner}" if inner.startswith("a ") else f"a list of {inner}"
     if isinstance(hint, type) and hint not in _CLASSES.values() and (classes := _classes(hint)):
         return " or ".join(classes)  # of a base class
     return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint).replace("typing.", "")
 
 
-def _fits(value: object, hint: Any) -> bool:
-    origin = typing.get_origin(hint)
-    if hint is typing.Any:
-        return True
-    if origin is typing.Literal:
-        return value in typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, h) for h in typing.get_args(hint))
-    if hint is None or hint is type(None):
-        return value is None
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and -math.inf < value < math.inf
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if origin is tuple:
-        args = typing.get_args(hint)
-        if not isinstance(value, tuple):
-            return False
-        if len(args) == 2 and args[1] is Ellipsis:
-            return all(_fits(v, args[0]) for v in value)
-        return len(value) == len(args) and all(map(_fits, value, args))
-    if origin is not None:
-        return isinstance(value, origin)
-    return isinstance(value, hint) if isinstance(hint, type) else True
+def _describe_ruled(hint: Any, *beside: Any) -> str:
+    rules = " and ".join(str(rule) for rule in beside if isinstance(rule, RULES))
+    if typing.get_origin(hint) is tuple and rules:
+        return f"a list of {rules}, each {_describe_elements(hint)}"
+    described = "a whole number" if hint is int else _describe(hint)
+    return f"{described} of {rules}" if rules.startswith("at") else f"{described} {rules}".strip()
+
+
+def _describe_elements(hint: Any) -> str:
+    return " or ".join(_describe(h) for h in typing.get_args(hint) if h is not Ellipsis)

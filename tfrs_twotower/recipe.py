@@ -2,9 +2,9 @@
 
 import dataclasses
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
-from tfrs_twotower.configuration import above_zero, at_least, config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.data import Source, Splitter, Temporal, TextVectors
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.evaluation import EvaluationConfig
@@ -19,6 +19,7 @@ from tfrs_twotower.models import (
     Repeats,
     ScheduledTemperature,
 )
+from tfrs_twotower.ranges import Count, HalfLives, Positive, Share, Weights
 from tfrs_twotower.rerankers import RerankerConfig
 from tfrs_twotower.sampling import InBatch, NegativeSource, NoLogQ, StaticLogQ, StreamingLogQ
 from tfrs_twotower.towers import MLP, Encoder, check_encoder
@@ -49,7 +50,7 @@ class ModelConfig:
       auxiliary: losses beside the retrieval loss, such as `Mimic`.
     """
 
-    dim: int = 64
+    dim: Count = 64
     query_encoder: Encoder = MLP(widths=(128,))
     candidate_encoder: Encoder = MLP(widths=(128,))
     similarity: Literal["cosine", "dot"] = "cosine"
@@ -58,15 +59,14 @@ class ModelConfig:
     negatives: tuple[NegativeSource, ...] = (InBatch(),)
     logq: NoLogQ | StaticLogQ | StreamingLogQ = StreamingLogQ()
     auxiliary: tuple[AuxiliaryLoss, ...] = ()
-    popularity_weights: tuple[float, ...] = (0.0,)
-    popularity_half_lives: tuple[float | None, ...] = (None,)
+    popularity_weights: Annotated[Weights, "Write (0.0,) for none."] = (0.0,)
+    popularity_half_lives: HalfLives = (None,)
     neighbours: Neighbours | None = None
     repeats: Repeats | None = None
     item_start: CoVisits | None = None
     reranker: RerankerConfig | None = None
 
     def __post_init__(self) -> None:
-        at_least(1, self, "dim")
         check_encoder(self.query_encoder, "query", "ModelConfig.query_encoder")
         check_encoder(self.candidate_encoder, "candidate", "ModelConfig.candidate_encoder")
         if not self.negatives and not isinstance(self.loss, FullSoftmax):
@@ -78,16 +78,6 @@ class ModelConfig:
         if isinstance(self.loss, RefinedSampledSoftmax) and isinstance(self.logq, NoLogQ):
             rule, way_out = "be StreamingLogQ or StaticLogQ with RefinedSampledSoftmax", "Or use loss=SampledSoftmax()."
             raise ConfigError(invalid("ModelConfig.logq", rule, self.logq, way_out))
-        if not self.popularity_weights or not all(0.0 <= w < float("inf") for w in self.popularity_weights):
-            rule, way_out = "hold numbers that are at least 0", "Write (0.0,) for none."
-            raise ConfigError(invalid("ModelConfig.popularity_weights", rule, self.popularity_weights, way_out))
-        if not self.popularity_half_lives or not all(h is None or h > 0 for h in self.popularity_half_lives):
-            rule, way_out = "hold numbers of days above 0, or null", "Write (None,) for none."
-            raise ConfigError(invalid("ModelConfig.popularity_half_lives", rule, self.popularity_half_lives, way_out))
-        known = ("cosine", "dot")
-        if self.similarity not in known:
-            way_out = nearest(self.similarity, known)
-            raise ConfigError(f"`ModelConfig.similarity` cannot be {self.similarity!r}." + way_out)
 
 
 @config
@@ -101,10 +91,9 @@ class Member:
     """
 
     model: ModelConfig
-    weight: float = 1.0
+    weight: Annotated[Positive, "Leave the member out."] = 1.0
 
     def __post_init__(self) -> None:
-        above_zero(self, "weight", "Leave the member out.")
         if self.model.auxiliary:
             rule, way_out = "be empty: those of `Recipe.model` are the ensemble's", "Move them there."
             raise ConfigError(invalid("Member.model.auxiliary", rule, self.model.auxiliary, way_out))
@@ -121,23 +110,19 @@ RACED = ("batch_size", "optimizer", "average", "known_positives")  # of the trai
 
 @config
 class Race:
-    """A race: the log and validation choose what is trained, see `racing.py`.
+    """A race: the log and validation choose what is trained, see `pipeline/racing.py`.
 
     Attributes:
       minutes: about how long `twotower train` may take in all, above 0. None: 4 for 100,000 events and 30 for a
         million, on two cores.
     """
 
-    minutes: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.minutes is not None:
-            above_zero(self, "minutes", "For the default use null.")
+    minutes: Annotated[Positive | None, "For the default use null."] = None
 
 
 @config
 class Recipe:
-    """What is trained, on what, how it is judged and served.
+    """What is trained, on what, how it is evaluated and served.
 
     Attributes:
       name: the folder under `runs/` and the served model's name: letters, digits, `.`, `_` and `-`, the first
@@ -149,8 +134,8 @@ class Recipe:
         `RandomPerUser`.
       schema: the features of both towers; None derives them from the columns (`infer_schema`).
       derived: what the system needs in a derived schema.
-      title: the item column that people read; None is a text column called `title` or `name`, or the id where the
-        items have none.
+      title: the item column that people read; None is a text column called `title` or `name`, or else one whose name
+        ends in `_title`; the id where the items have none.
       model, training, evaluation, index: see their classes. `training.monitor` is one of the metrics that
         `evaluation.ks` gives.
       race: candidates are raced, and the winner gives `schema`, `model` and `training`. Of this recipe's own only
@@ -162,7 +147,7 @@ class Recipe:
 
     name: str
     source: Source | None = None
-    rejected_limit: float = 0.01
+    rejected_limit: Annotated[Share, "1% is 0.01."] = 0.01
     require_items: bool = False
     split: Splitter = Temporal()
     schema: Schema | None = None
@@ -179,9 +164,6 @@ class Recipe:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
             rule = "be letters, digits, `.`, `_` and `-`, the first a letter or a digit"
             raise ConfigError(invalid("Recipe.name", rule, self.name, "It names a folder under runs/."))
-        if not 0 <= self.rejected_limit <= 1:
-            rule = "be a fraction from 0 to 1"
-            raise ConfigError(invalid("Recipe.rejected_limit", rule, self.rejected_limit, "1% is 0.01."))
         if self.race is not None:
             self._check_race()
         monitor, metrics = self.training.monitor, self.evaluation.metrics()

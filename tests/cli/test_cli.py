@@ -10,13 +10,14 @@ import pytest
 import tensorflow as tf
 import toy
 
-from tfrs_twotower import recipes, runs
+from tfrs_twotower import recipes
 from tfrs_twotower.cli.inspect import print_field_weights
 from tfrs_twotower.cli.main import build_parser, main
 from tfrs_twotower.cli.training import print_lost, recipe_of
 from tfrs_twotower.cli.update import source_of
 from tfrs_twotower.data import Columns, Files
 from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.pipeline import runs
 
 _QUICK = [
     "--set", "training.epochs=1", "--set", "training.batch_size=256", "--set", "evaluation.bootstrap=50",
@@ -60,7 +61,7 @@ def test_train_leaves_what_the_help_promises(run):
     assert metrics["training"]["examples_per_second"] > 0 and metrics["training"]["peak_memory_mb"] > 0
     assert metrics["index"]["recall@10"] == 1.0
     manifest = json.loads((run / "export" / "1" / "manifest.json").read_text())
-    assert manifest["metrics"] == metrics["test"]  # of the training that did not see what judged it
+    assert manifest["metrics"] == metrics["test"]  # of the training that did not see what evaluated it
     assert manifest["trained_on"]["refit"] and manifest["trained_on"]["events"] == manifest["training_events"] == 8000
     assert (run / "export" / "1" / "saved_model.pb").is_file()
     popularity = json.loads((run / "popularity.json").read_text())
@@ -86,11 +87,11 @@ def test_an_unknown_recipe_is_refused_with_all_that_there_are(capsys):
 
 
 def test_recommend_prints_k_rows_a_user(run, capsys):
-    assert main(["recommend", str(run), "u1", "nobody", "-k", "4", "--json"]) == 0
+    assert main(["recommend", str(run), "u1", "unknown", "-k", "4", "--json"]) == 0
     printed = capsys.readouterr()
     rows = json.loads(printed.out)
     assert [r["rank"] for r in rows] == [1, 2, 3, 4] * 2 and rows[0]["title"]
-    assert "answered as anybody new: nobody\n" in printed.err
+    assert "answered as unknown users: unknown\n" in printed.err
 
 
 def test_similar_and_index_and_evaluate(run, capsys):

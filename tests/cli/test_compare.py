@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from tfrs_twotower import runs
-from tfrs_twotower.cli.headline import headline, sentence
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.evaluation import PerQuery, write_per_query
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.headline import headline, sentence
 from tfrs_twotower.recipe import Recipe
 
 METRICS = {

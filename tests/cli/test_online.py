@@ -10,11 +10,11 @@ import httpx
 import pytest
 
 from tests.serving import history_export
-from tfrs_twotower import runs
 from tfrs_twotower.cli.main import build_parser, main
 from tfrs_twotower.data import Columns, Files
 from tfrs_twotower.exploration import Exploration
 from tfrs_twotower.online import Retention, open_stores
+from tfrs_twotower.pipeline import runs
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.serving import Connections, Load, Server
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfrs_twotower.cli import cold
+from tfrs_twotower.cli import cold_start
 from tfrs_twotower.cli.main import build_parser
 from tfrs_twotower.cli.reading import read_as
 from tfrs_twotower.cli.training import recipe_of
@@ -28,7 +28,7 @@ def test_flags_of_reading_are_fields_of_the_source():
 def test_cold_reads_by_the_same_flags(tmp_path, capsys):
     (tmp_path / "items.csv").write_bytes("sku;title;genres\n1;Café;a|b\n2;x\n3;y;a\n".encode("latin-1"))
     path, flags = str(tmp_path / "items.csv"), ["--item-id", "sku", "--encoding", "latin-1", "--delimiter", ";"]
-    items = cold._table(read_as(Files(""), build_parser().parse_args(["cold", path, *flags])))
+    items = cold_start._table(read_as(Files(""), build_parser().parse_args(["cold-start", path, *flags])))
     assert items.to_pydict() == {"item_id": ["1", "3"], "title": ["Café", "y"], "genres": [["a", "b"], ["a"]]}
     said = capsys.readouterr().out
     assert "row 1 cannot be parsed and is left out: 2;x" in said and "cells of `genres` hold several values" in said

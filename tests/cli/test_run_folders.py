@@ -7,10 +7,11 @@ import signal
 
 import pytest
 
-from tfrs_twotower import durable, runs
+from tfrs_twotower import durable
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.data import Files
 from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.pipeline import runs
 from tfrs_twotower.recipe import Recipe
 
 
@@ -26,7 +27,7 @@ def run(tmp_path):
 
 COMMANDS = {
     "": (["train", "plain", "--interactions", "gone.csv", "--folder"], ["train", "--resume"], ["update"]),
-    runs.EXPORT: (["update", "--users-only"], ["update", "--take-back"]),
+    runs.EXPORT: (["update", "--users-only"], ["update", "--revert"], ["update", "--take-back"]),
 }
 
 

@@ -10,13 +10,14 @@ import tensorflow as tf
 
 from tests.serving import toy_export
 from tfrs_twotower import columns as c
-from tfrs_twotower import exporting, runs
+from tfrs_twotower import exporting
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.coldstart import ByColumn, ByList, rule_retriever
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.exporting import manifest, signatures
 from tfrs_twotower.freshness import FreshItems
 from tfrs_twotower.online import open_stores
+from tfrs_twotower.pipeline import runs
 from tfrs_twotower.serving import Predictor, Repository
 from tfrs_twotower.serving.features import Features
 from tfrs_twotower.serving.metrics import Metrics
@@ -118,14 +119,14 @@ def test_what_cannot_be_meant_is_refused(make, message):
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    """The folder of a model that `twotower cold` made of files."""
+    """The folder of a model that `twotower cold-start` made of files."""
     folder = tmp_path_factory.mktemp("cold")
     pq.write_table(ITEMS, folder / "items.parquet")
     for rule in (RULES[0], RULES[2]):
         rows = [f"{item},{value}" for value, items in rule.lists.items() for item in items]
         (folder / f"{rule.field}.csv").write_text("\n".join([f"item_id,{rule.field}", *rows, ""]))
     assert main([
-        "cold", str(folder / "items.parquet"), "--name", "shop", "--runs", str(folder), "--order", "sold",
+        "cold-start", str(folder / "items.parquet"), "--name", "shop", "--runs", str(folder), "--order", "sold",
         "--list", f"device={folder}/device.csv", "--by", "country=country", "--list", f"hour={folder}/hour.csv",
         "--input", "age=number",
     ]) == 0
@@ -149,7 +150,7 @@ def test_the_server_answers_by_the_ordinary_signature(served):
     assert answer["ids"].tolist() == [[b"d", b"e", b"a"], [b"e", b"c", b"a"]]
 
 
-def test_rules_of_the_request_and_strangers(served):
+def test_rules_of_the_request_and_unknown_users(served):
     recommendations = Recommendations(Predictor(served), Metrics())
 
     def ask(**request):
@@ -203,7 +204,7 @@ def test_the_first_training_takes_over_the_same_request(shop, served, tmp_path):
     predictor = Predictor(served, features=Features(stores, Metrics(), clock=lambda: MORNING))
     request = {"user_id": ["u"], "k": np.int32(2)}
     assert predictor.predict("", request)["ids"].tolist() == [[b"c", b"a"]]
-    recommended = Recommendations(predictor, Metrics(), stores).recommend({"user_id": "nobody", "k": 2})["items"]
+    recommended = Recommendations(predictor, Metrics(), stores).recommend({"user_id": "unknown", "k": 2})["items"]
     assert [(found["item_id"], found["channel"]) for found in recommended] == [("c", "u2i"), ("e", "u2i")]
     (shop / "first training" / "export").mkdir(parents=True)
     toy_export.write(shop / "first training" / "export", 8)

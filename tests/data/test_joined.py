@@ -55,3 +55,9 @@ def test_a_file_that_the_log_has_is_no_new_one(tmp_path):
 def test_parts_must_be_sources():
     with pytest.raises(ConfigError, match="one source configuration or more"):
         Joined(())
+
+
+def test_a_run_of_data_frames_has_no_source_to_go_on_with(tmp_path):
+    for new in (None, Files(str(tmp_path / "day.csv"))):
+        with pytest.raises(ConfigError, match="`recipe` must have a source.*Write them to files"):
+            joined(None, new)

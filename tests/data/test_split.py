@@ -174,10 +174,10 @@ def test_wrong_fractions_are_errors(strategy, fractions):
 
 
 def test_other_wrong_settings_are_errors():
-    with pytest.raises(ConfigError, match="`Temporal.targets` must be all, last or each"):
+    with pytest.raises(ConfigError, match="`Temporal.targets` must be 'all' or 'last' or 'each'"):
         Temporal(targets="first")
     for known in (0, 1):
-        with pytest.raises(ConfigError, match="`UserHeldOut.known` must be between 0 and 1"):
+        with pytest.raises(ConfigError, match="`UserHeldOut.known` must be a finite number above 0 and below 1"):
             UserHeldOut(known=known)
 
 
@@ -208,7 +208,7 @@ def test_what_came_late_trains_and_does_not_judge(ten):
     assert late.known.tolist() == usual.known.tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert asked(late.test) == asked(usual.test)
     with pytest.raises(DataError, match="leaves nothing for `train`"):
-        Newest(since=9, part=1).split(log)  # row 9 judges, and what came late alone does not train
+        Newest(since=9, part=1).split(log)  # row 9 evaluates, and what came late alone does not train
 
 
 def test_newest_without_new_events_is_an_error(ten):

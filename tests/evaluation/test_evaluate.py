@@ -140,3 +140,11 @@ def test_wrong_settings_are_refused(field, value):
 def test_the_settings_know_the_names_of_the_metrics():
     outcome = evaluate(PERFECT, TARGETS, None, COUNTS, ks=(2, 10), bootstrap=0)
     assert set(EvaluationConfig(ks=(2, 10)).metrics()) == set(outcome.metrics)
+
+
+def test_it_prints_as_a_table():
+    found = evaluate(np.array([[3.0, 2.0, 1.0]]), [[0]], ks=(1,), bootstrap=0)
+    lines = repr(found).splitlines()
+    assert lines[0].split() == ["metric", "value"] and ["recall@1", "1.000"] in [line.split() for line in lines]
+    assert lines[-1] == "1 queries, 1 targets, 3 candidates"
+    assert "<td>recall@1</td><td>1.000</td>" in found._repr_html_()

@@ -128,7 +128,7 @@ def test_an_item_counts_as_often_as_it_is_in_the_past():
         np.testing.assert_allclose(values, np.where(counts, 1 + np.log1p(counts), 0), rtol=1e-6)
 
 
-def test_nobody_and_nothing():
+def test_an_empty_history_repeats_nothing():
     empty = repeated(tf.zeros([2, 0], tf.int64), tf.zeros([2, 0], tf.int64), tf.zeros([2], tf.int64), 10.0, 5)
     np.testing.assert_array_equal(empty.of(tf.constant([[1], [2]], tf.int64)), [[0], [0]])
 

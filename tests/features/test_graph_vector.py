@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 import toy
 
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import Frames, Split, Splitter, Temporal, ingest
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import GraphVector, Id, Schema, build_fields
 from tfrs_twotower.features.graph import item_vectors
+from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.training.adapting import taken_by
 
 import tensorflow as tf  # isort: skip

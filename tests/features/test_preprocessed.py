@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from tfrs_twotower import runs
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import Id, Preprocessed, Schema, build_fields, with_layers_in
+from tfrs_twotower.pipeline.learned_fields import read_fields, write_fields
 
 layers = tf.keras.layers
 TABLE = {
@@ -104,8 +104,8 @@ def test_a_past_has_its_newest_events_and_one_width():
            "history_timestamp": tf.constant([[1, 2, 0, 3], [4, 0, 0, 0], [0] * 4], tf.int64)}
     expected = tf.strings.to_hash_bucket_fast([["b:2", "c:3"], ["a:4", ":-1"], [":-1", ":-1"]], 1000)
     assert made.encode(raw)["value"].numpy().tolist() == expected.numpy().tolist()
-    nobody = {name: values[:1, :0] for name, values in raw.items()}
-    assert made.encode(nobody)["value"].numpy().tolist() == expected[2:].numpy().tolist()
+    empty = {name: values[:1, :0] for name, values in raw.items()}
+    assert made.encode(empty)["value"].numpy().tolist() == expected[2:].numpy().tolist()
 
 
 def test_its_state_is_the_types_of_its_columns():
@@ -202,9 +202,9 @@ def test_a_columns_own_name_survives_a_file_of_states(tmp_path):
     made.adapt({"price/eur": TABLE["price"]}, np.ones(3))
     model = SimpleNamespace(query_tower=SimpleNamespace(state=dict),
                             candidate_tower=SimpleNamespace(state=lambda: {made.name: made.state()}))
-    runs.write_fields(tmp_path, model)
+    write_fields(tmp_path, model)
     other = Preprocessed("price/eur", tf.keras.Sequential([layers.Rescaling(2.0), layers.Reshape((1,))])).build(0)
-    other.load_state(runs.read_fields(tmp_path)["candidate"][made.name])
+    other.load_state(read_fields(tmp_path)["candidate"][made.name])
     assert other.inputs() == made.inputs()
 
 

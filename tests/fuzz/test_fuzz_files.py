@@ -12,11 +12,14 @@ from fuzz.values import damaged, few, mutated, reads_or_refuses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrs_twotower import recipes, runs
+from tfrs_twotower import recipes
 from tfrs_twotower.configuration import from_dict, to_dict
 from tfrs_twotower.data import Columns, Files, TFRecords, ingest, write_tfrecords
 from tfrs_twotower.errors import ExportError, TwoTowerError
 from tfrs_twotower.exporting import integrity, manifest, user_deltas
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.learned_fields import read_fields
+from tfrs_twotower.pipeline.lineage import lineage
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"  # Arrow says so where a bad line is no UTF-8, and then raises
@@ -144,7 +147,7 @@ def test_damaged_settings_and_fields_of_a_run(tmp_path):
     def check(broken):
         path.write_bytes(broken)
         reads_or_refuses(lambda: runs.read_config(tmp_path))
-        reads_or_refuses(lambda: runs.lineage(tmp_path))
+        reads_or_refuses(lambda: lineage(tmp_path))
 
     check()
     fields = tmp_path / runs.CHECKPOINT / "fields.npz"
@@ -156,7 +159,7 @@ def test_damaged_settings_and_fields_of_a_run(tmp_path):
     @given(damaged(data))
     def check_fields(broken):
         fields.write_bytes(broken)
-        reads_or_refuses(lambda: runs.read_fields(tmp_path / runs.CHECKPOINT))
+        reads_or_refuses(lambda: read_fields(tmp_path / runs.CHECKPOINT))
 
     check_fields()
 

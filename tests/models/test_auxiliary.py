@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 import toy
 
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import Frames, ingest
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import Category, Id, Number, Schema, Text, Vector
@@ -21,6 +20,7 @@ from tfrs_twotower.models import (
 from tfrs_twotower.models.alignment import aligned_fields
 from tfrs_twotower.models.distillation import DistillationLoss
 from tfrs_twotower.models.self_supervision import correlated_masks, mutual_information
+from tfrs_twotower.pipeline.assembling import assemble
 
 SCHEMA = Schema(
     query=(Id("user_id", dim=8), Category("segment", dim=4)),

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from tfrs_twotower import recipes
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.cli.main import build_parser
 from tfrs_twotower.cli.training import recipe_of
 from tfrs_twotower.configuration import override, to_dict
@@ -28,6 +27,7 @@ from tfrs_twotower.features import (
     infer_schema,
 )
 from tfrs_twotower.index import IndexConfig
+from tfrs_twotower.pipeline.assembling import assemble
 
 ITEMS = 40
 PAST = {  # what a recipe reads of the past; `History(50)` by default

@@ -93,8 +93,8 @@ def test_a_system_from_training_to_a_loaded_export(name, tmp_path):
 
     # What was measured is what is served.
     ids, _ = recommender.retriever.recommend(features, tf.constant(10), nothing, nothing, tf.constant(0.0), exact=True)
-    judged = recommender.evaluations["model"].top[:3]
-    np.testing.assert_array_equal(ids, tf.gather(recommender.retriever.item_ids, judged))
+    evaluated = recommender.evaluations["model"].top[:3]
+    np.testing.assert_array_equal(ids, tf.gather(recommender.retriever.item_ids, evaluated))
 
     again = Recommender.load(recommender.directory, **frames)
     assert again.recommend(users[:3], k=5).equals(recommender.recommend(users[:3], k=5))

@@ -70,10 +70,10 @@ def test_a_streaming_estimate_follows_births_and_deaths():
     """Half of the items are there for 60 batches and gone for the next 60."""
     popularity = drifting_popularity(40, swing=0.0, mortal=0.5)
 
-    def judged(measure):
+    def evaluated(measure):
         estimators = {"0.02": StreamingCorrection(40, 0.02)}
         return measure(estimators, popularity, 180, 256, period=120)["0.02"][60:]
 
     # Noise is √(0.02 / 2) = 0.1; the rest is what the first sights of a new life cost.
-    assert np.median(judged(tracking_errors)) < 0.35
-    assert judged(believed_of_the_gone).mean() < 0.05  # by 1/B alone, a third of the probability
+    assert np.median(evaluated(tracking_errors)) < 0.35
+    assert evaluated(believed_of_the_gone).mean() < 0.05  # by 1/B alone, a third of the probability

@@ -59,9 +59,9 @@ def test_turns_come_in_the_order_of_the_line_and_no_more_run_than_may():
             order.append(number)
             running.append(admission._running)
 
-    with admission.place(), contextlib.ExitStack() as second:
-        second.enter_context(admission.place())
-        waiting = [in_thread(lambda n=n, p=admission.place(): work(n, p)) for n in range(5)]
+    with admission.acquire(), contextlib.ExitStack() as second:
+        second.enter_context(admission.acquire())
+        waiting = [in_thread(lambda n=n, p=admission.acquire(): work(n, p)) for n in range(5)]
         assert value(metrics, 'twotower_queue_length{queue="x"}') == 5
         second.close()  # one place goes from each to the next
         for result in waiting:
@@ -75,13 +75,13 @@ def test_turns_come_in_the_order_of_the_line_and_no_more_run_than_may():
 def test_a_full_line_refuses_at_once_and_a_place_comes_back():
     metrics = Metrics()
     admission = Admission(Load(concurrency=1, queue=1, deadline_seconds=30), "x", metrics)
-    with admission.place():
-        result = in_thread(lambda p=admission.place(): p.__enter__())
+    with admission.acquire():
+        result = in_thread(lambda p=admission.acquire(): p.__enter__())
         with pytest.raises(Overloaded, match="1 requests wait already"):
-            admission.place()
+            admission.acquire()
         assert value(metrics, 'twotower_refusals_total{reason="queue_full"}') == 1
     result().__exit__()
-    with admission.place():
+    with admission.acquire():
         pass
 
 
@@ -89,10 +89,10 @@ def test_a_full_line_refuses_at_once_and_a_place_comes_back():
 def test_a_turn_that_does_not_come_in_time_is_given_up(deadline, given):
     metrics = Metrics()
     admission = Admission(Load(concurrency=1, queue=1, deadline_seconds=deadline), "x", metrics)
-    with admission.place():
+    with admission.acquire():
         for _ in range(2):  # the place in the line is free again
             with pytest.raises(DeadlineExceeded, match="did not come within"):
-                with admission.place(given):
+                with admission.acquire(given):
                     pass
     assert value(metrics, 'twotower_refusals_total{reason="deadline"}') == 2
     assert admission.drain(0) == 0
@@ -101,18 +101,18 @@ def test_a_turn_that_does_not_come_in_time_is_given_up(deadline, given):
 def test_a_failure_ends_the_turn():
     admission = Admission(Load(concurrency=1, queue=0), "x", Metrics())
     for _ in range(2):
-        with pytest.raises(KeyError), admission.place():
+        with pytest.raises(KeyError), admission.acquire():
             raise KeyError
     assert admission.drain(0) == 0
 
 
 def test_closed_it_refuses_what_comes_and_finishes_what_is_there():
     admission = Admission(Load(concurrency=1, queue=1, deadline_seconds=30), "x", Metrics())
-    with admission.place():
-        done = in_thread(lambda p=admission.place(): p.__enter__() and p.__exit__())
+    with admission.acquire():
+        done = in_thread(lambda p=admission.acquire(): p.__enter__() and p.__exit__())
         admission.close()
         with pytest.raises(Unavailable, match="stopping"):
-            admission.place()
+            admission.acquire()
         assert admission.drain(0) == 2
     done()
     assert admission.drain(30) == 0
@@ -120,7 +120,7 @@ def test_closed_it_refuses_what_comes_and_finishes_what_is_there():
 
 @pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"queue": -1}, {"deadline_seconds": 0}])
 def test_a_load_that_lets_nothing_through_is_refused(wrong):
-    with pytest.raises(ConfigError, match=f"`{next(iter(wrong))}` must be"):
+    with pytest.raises(ConfigError, match=f"{next(iter(wrong))}` must be"):
         Load(**wrong)
 
 
@@ -158,7 +158,7 @@ def length(server):
 
 
 def test_a_full_queue_is_429_and_resource_exhausted_and_the_rest_answers(small, client, channel):
-    with small._lines.predictions.place():
+    with small._queues.predictions.acquire():
         waiting = in_thread(lambda: httpx.post(str(client.base_url) + PREDICT, json=USER, timeout=30))
         wait_for(lambda: length(small) == 1, "a request in the queue")
         refused = client.post(PREDICT, json=USER)
@@ -182,7 +182,7 @@ def test_a_full_queue_is_429_and_resource_exhausted_and_the_rest_answers(small, 
 def test_a_grpc_client_s_own_deadline_counts(small, channel):
     line = 'twotower_refusals_total{reason="deadline"}'
     before = value(small.metrics, line)
-    with small._lines.predictions.place():
+    with small._queues.predictions.acquire():
         with pytest.raises(grpc.RpcError) as error:
             predict_over(channel, timeout=0.3)
         assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -195,7 +195,7 @@ def test_a_passed_deadline_is_504(tmp_path, publish):
     load = Load(concurrency=1, queue=4, deadline_seconds=0.05)
     with Server(tmp_path, name="toy", rest_port=0, grpc_port=0, load=load, event_load=load) as server:
         url = f"http://127.0.0.1:{server.rest_port}"
-        with server._lines.predictions.place(), server._lines.events.place():
+        with server._queues.predictions.acquire(), server._queues.events.acquire():
             response = httpx.post(url + PREDICT, json=USER)
             assert response.status_code == 504 and "within 0.05 s" in response.json()["error"]
             assert httpx.post(url + "/v1/events", json={"events": []}).status_code == 504
@@ -219,7 +219,7 @@ def test_draining_refuses_what_comes_and_ends_when_the_last_is_answered(tmp_path
     server.start()
     url = f"http://127.0.0.1:{server.rest_port}"
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
-        with server._lines.predictions.place():
+        with server._queues.predictions.acquire():
             waiting = in_thread(lambda: httpx.post(url + PREDICT, json=USER, timeout=30))
             wait_for(lambda: length(server) == 1, "a request in the queue")
             stopped = in_thread(server.stop)
@@ -241,6 +241,6 @@ def test_what_does_not_end_in_time_is_counted_and_cut_off(tmp_path, publish, cap
     publish(tmp_path, 1)
     server = Server(tmp_path, rest_port=0, grpc_port=0, drain_seconds=0.05)
     server.start()
-    with server._lines.predictions.place():
+    with server._queues.predictions.acquire():
         assert server.stop() == 1
     assert "1 requests did not finish within 0.05 s" in caplog.text

@@ -106,7 +106,7 @@ def test_one_too_many_closes_the_one_that_was_idle_longest_and_is_refused_when_a
         idle[1].sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert read_all(idle[1]).startswith(b"HTTP/1.1 200 ")
         statuses = []
-        with server._lines.predictions.place():
+        with server._queues.predictions.acquire():
             busy = [threading.Thread(target=lambda: statuses.append(httpx.post(url + PREDICT, json=USER).status_code))
                     for _ in range(3)]
             for thread in busy:
@@ -125,7 +125,7 @@ def test_one_too_many_closes_the_one_that_was_idle_longest_and_is_refused_when_a
 
 @pytest.mark.parametrize("wrong", [{"most": 0}, {"seconds": 0}])
 def test_limits_that_let_nobody_in_are_refused(wrong):
-    with pytest.raises(ConfigError, match=f"`{next(iter(wrong))}` must be"):
+    with pytest.raises(ConfigError, match=f"{next(iter(wrong))}` must be"):
         Connections(**wrong)
 
 

@@ -1,4 +1,4 @@
-"""Exploration behind a server: a new item by its event, shown by the channel, judged by the users' events."""
+"""Exploration behind a server: a new item by its event, shown by the channel, evaluated by the users' events."""
 
 import argparse
 

@@ -6,7 +6,7 @@ import pytest
 from tfrs_twotower import columns as c
 from tfrs_twotower.index import IndexConfig
 from tfrs_twotower.online import Event, LruVectorCache, load_log, open_stores, put_table
-from tfrs_twotower.requests import live_requests
+from tfrs_twotower.pipeline.requests import live_requests
 from tfrs_twotower.serving import Predictor, Repository
 from tfrs_twotower.serving.cached_tower import CachedTower
 from tfrs_twotower.serving.features import Features

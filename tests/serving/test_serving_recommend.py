@@ -174,7 +174,7 @@ def test_a_withdrawn_item_is_in_no_answer(client):
 
 
 def test_places_are_filled_in_order_and_the_channel_is_named(client):
-    # u3 is unknown to the towers, but not a stranger: scores 0, so rows in their order. Its last items are f and a.
+    # u3 is unknown to the towers, but has a history: scores 0, so rows in their order. Its last items are f and a.
     found = ask(client, "u1", k=4, channels={"popular": 1, "i2i": 1}, exclude_seen=True)
     # popular: a. i2i of c, [3, 0]: b, 6. u2i fills: 4 b is taken, 2 a is taken, 2 f, 0 d.
     assert [(item["item_id"], item["channel"], item["score"]) for item in found] == [
@@ -190,7 +190,7 @@ def test_i2i_starts_from_the_last_items(client):
     assert sorted((-item["score"], item["item_id"]) for item in found) == [(-3, "c"), (-2, "b"), (-2, "d")]
 
 
-def test_a_stranger_gets_what_is_popular(client):
+def test_an_unknown_user_gets_what_is_popular(client):
     for user in ("never seen", None):
         found = ask(client, user, k=3, channels={"i2i": 1, "u2i": 2})
         assert [(item["item_id"], item["channel"]) for item in found] == [(i, "popular") for i in "abc"]

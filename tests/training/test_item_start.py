@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 import tfrs_twotower  # noqa: F401
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import Frames, LeaveLastOut, ingest
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import History, Id, Schema, Sequence
+from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.towers import HSTU, MLP
 from tfrs_twotower.training import CoVisits, start_items

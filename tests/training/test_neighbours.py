@@ -11,7 +11,6 @@ from scipy import sparse
 
 from tests import toy
 from tfrs_twotower import columns as c
-from tfrs_twotower import runs
 from tfrs_twotower.configuration import override
 from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.evaluation import EASE
@@ -19,6 +18,7 @@ from tfrs_twotower.exporting import Retriever, Similarity, manifest
 from tfrs_twotower.features import History, Id, Schema
 from tfrs_twotower.freshness.category_vectors import CategoryVectors
 from tfrs_twotower.models import Neighbours, NeighbourVectors, Repeats, ScoreWeights
+from tfrs_twotower.pipeline import runs
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.current_items import CurrentItems
@@ -56,7 +56,7 @@ def test_rare_items_have_none(visits):
     assert found.items[frequent].any(axis=1).all() and not found.items[:, 5:].any()
 
 
-def test_a_past_has_one_length_and_nobody_has_none():
+def test_a_history_has_one_length_and_an_empty_one_has_none():
     past = np.array([[3.0, 0.0], [0.0, 4.0]], np.float32)
     found = pooled(sparse.csr_matrix([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]]), past)
     np.testing.assert_allclose(found, np.sqrt(2) * np.array([[0.6, 0.8], [1, 0], [0, 0]]), rtol=1e-6)
@@ -82,7 +82,7 @@ def test_validation_chooses_them(trained):
     assert a.recipe.model.neighbours.penalties == (10.0,)  # with the other one all weights are 0 but for rounding
     queries = a.split.validation
     with_all, without = (
-        a.judge(queries, a.scorer(queries, *a.towers(queries), weights), bootstrap=0).metrics["ndcg@10"]
+        a.evaluate(queries, a.scorer(queries, *a.towers(queries), weights), bootstrap=0).metrics["ndcg@10"]
         for weights in (a.weights, a.weights._replace(neighbours=0.0))
     )
     assert with_all > without + 0.01

@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 import toy
 
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.configuration import from_dict, override, to_dict
 from tfrs_twotower.data import Columns, Frames, ingest
 from tfrs_twotower.errors import ConfigError, DataError
 from tfrs_twotower.features import Id, Schema, Sequence, infer_schema
+from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.sampling import StaticLogQ
 from tfrs_twotower.towers import GRU4Rec

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import toy
 
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import Frames, LeaveLastOut, Temporal, ingest
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import History, Id, Schema, Sequence
 from tfrs_twotower.losses import FullSoftmax
 from tfrs_twotower.models import SequenceTwoTower
+from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.towers import HSTU, MLP, GRU4Rec, SASRec, SearchThenAttend
@@ -123,7 +123,7 @@ def test_a_history_beside_a_sequence_is_refused():
 @pytest.mark.parametrize("encoder", [
     GRU4Rec(units=(8,)), SASRec(blocks=1, heads=1), HSTU(blocks=1), SearchThenAttend(recent=2),
 ])
-def test_people_of_one_event_teach_what_a_stranger_is_offered(encoder):
+def test_users_of_one_event_teach_what_an_unknown_user_is_offered(encoder):
     """There is no window at all then, and of two devices one has none where a batch has one."""
     once = pd.DataFrame({"user_id": [f"u{i}" for i in range(40)], "item_id": "a", "timestamp": range(1, 41)})
     a = assemble(dataclasses.replace(recipe(encoder), split=Temporal()), ingest(Frames(once))[0])
@@ -154,7 +154,7 @@ def test_the_planted_next_item_is_found(encoder, tmp_path):
     made = dataclasses.replace(made, evaluation=evaluation)
     trained = Recommender(made, interactions=cycle(), directory=tmp_path / "run").fit(verbose=0)
     a = trained.assembly
-    top = a.judge(a.split.test, a.model_scorer(a.split.test), bootstrap=0).top[:, 0]
+    top = a.evaluate(a.split.test, a.model_scorer(a.split.test), bootstrap=0).top[:, 0]
     assert (a.catalogue[top] == a.split.test.targets.values).mean() > 0.9
 
 

@@ -7,11 +7,11 @@ import pytest
 import toy
 
 from tfrs_twotower import recipes
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import ingest, synthetic
 from tfrs_twotower.errors import ConfigError, TrainingError
+from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.tuning import Budget, Choice, Range, tune
 from tfrs_twotower.tuning.search import _study, _Watch
 

@@ -47,7 +47,8 @@ def test_the_recipes_own_values_are_among_those_searched():
     (Choice(("model.dimm",), (8,)), "Did you mean `dim`?"),
     (Choice(("model.dim",), ("wide",)), "`model.dim` must be int"),
     (Choice(("model.dim",), (0,)), "`ModelConfig.dim` must be"),
-    (Range(("model.query_encoder.dropout",), 0.0, 1.0), "`MLP.dropout` must be in [0, 1)"),
+    (Range(("model.query_encoder.dropout",), 0.0, 1.0),
+     "`MLP.dropout` must be a finite number of at least 0 and below 1"),
 ])
 def test_what_does_not_fit_the_recipe_is_refused(dimension, message):
     with pytest.raises(ConfigError) as error:

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from tfrs_twotower import recipes
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import Frames, Newest, Temporal, ingest
 from tfrs_twotower.features import to_tensor
+from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.training import warm_start
 
 import tensorflow as tf  # isort: skip

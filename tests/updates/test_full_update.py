@@ -11,12 +11,13 @@ import tensorflow as tf
 import toy
 
 from tfrs_twotower import columns as c
-from tfrs_twotower import runs
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.data import Columns, Files, Joined, LeaveLastOut, Temporal
 from tfrs_twotower.durable import LOCK
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError
 from tfrs_twotower.exporting import manifest
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.lineage import lineage
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import LazyAdamConfig, warm_start
 from tfrs_twotower.updates import update_full
@@ -90,15 +91,15 @@ def test_the_parts_of_the_log_that_train(served, update):
     assert trained.min() > until
     assert trained.max() < a.log.timestamp[a.split.test.row].min() + 1
     assert update.recommender.assembly.batches.steps_per_epoch == len(a.split.train) // a.batches.batch_size
-    # Every event since is trained on or judges.
+    # Every event since is trained on or evaluates.
     assert len(a.split.past) + len(a.split.train) + (a.log.timestamp > trained.max()).sum() == len(a.log)
-    # What is published was trained on what judged, too.
+    # What is published was trained on what evaluated it, too.
     whole = update.recommender.served
     assert np.array_equal(whole.split.past, a.split.past) and len(whole.split.known) == len(a.log)
     assert int(whole.model.optimizer.iterations) == len(whole.split.train) // whole.batches.batch_size
-    found, judged = manifest.read(update.published), len(a.log) - len(a.split.known)
+    found, evaluated = manifest.read(update.published), len(a.log) - len(a.split.known)
     assert found["trained_on"] == {
-        "events": len(a.log), "until": int(a.log.timestamp[-1]), "refit": True, "held_out": judged,
+        "events": len(a.log), "until": int(a.log.timestamp[-1]), "refit": True, "held_out": evaluated,
     }
     assert found["metrics"] == update.recommender.evaluations["model"].metrics
 
@@ -194,7 +195,7 @@ def test_a_worse_update_is_refused_and_the_serving_version_stays(served, days, t
         refused.recommender.export()
     with pytest.raises(ConfigError, match="fell from.*Update the run that serves"):
         update_full(refused.directory, files(days[0], "third"), directory=root / "third", verbose=0)
-    assert [link["refused"] for link in runs.lineage(refused.directory)] == [True, False]
+    assert [link["refused"] for link in lineage(refused.directory)] == [True, False]
     assert not (refused.directory / runs.EXPORT).exists()
 
 

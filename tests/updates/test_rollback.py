@@ -10,11 +10,11 @@ import pytest
 import toy
 
 from tests.serving import toy_export
-from tfrs_twotower import runs
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.errors import ExportError
 from tfrs_twotower.exporting import integrity, manifest, user_deltas
 from tfrs_twotower.exporting.publishing import versions_under
+from tfrs_twotower.pipeline import runs
 from tfrs_twotower.serving import Predictor, Repository, State
 from tfrs_twotower.updates import roll_back
 

@@ -10,16 +10,17 @@ import tensorflow as tf
 import toy
 
 from tfrs_twotower import columns as c
-from tfrs_twotower import runs
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.data import Files, Temporal
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.exporting import manifest, user_deltas
 from tfrs_twotower.features import History, Id, Schema, fingerprints
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.learned_fields import write_fields
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.repository import Repository
-from tfrs_twotower.updates import take_back_users, update_users
+from tfrs_twotower.updates import revert_users, update_users
 
 NEW = "newcomer"
 
@@ -134,7 +135,7 @@ def test_a_running_server_takes_the_rows_in_and_gives_them_back(run):
     after, changed, same = vector(NEW)
     assert same is loaded  # nothing was loaded anew
     assert changed != identity and np.abs(after - before).max() > 1e-3
-    take_back_users(recommender.directory)
+    revert_users(recommender.directory)
     repository.poll()
     np.testing.assert_array_equal(vector(NEW)[0], before)
     repository.close()
@@ -148,14 +149,14 @@ def test_a_query_tower_without_user_rows_is_refused(run, tmp_path):
     version.mkdir(parents=True)
     manifest.write(version, {"embedding_space": config.embedding_space})
     runs.write_config(tmp_path, dataclasses.replace(config, recipe=recipe))
-    runs.write_fields(tmp_path / runs.CHECKPOINT, assemble(recipe, run[0].assembly.log).model)
+    write_fields(tmp_path / runs.CHECKPOINT, assemble(recipe, run[0].assembly.log).model)
     with pytest.raises(ConfigError, match="Id of `user_id`"):
         update_users(tmp_path)
 
 
-def test_the_newest_can_be_taken_back(run):
+def test_the_newest_can_be_reverted(run):
     root = run[0].directory / runs.EXPORT
     space = runs.read_config(run[0].directory).embedding_space
     count = len(user_deltas.read(root, 1, space))
-    assert take_back_users(run[0].directory).name == f"{count:06}.npz"
+    assert revert_users(run[0].directory).name == f"{count:06}.npz"
     assert len(user_deltas.read(root, 1, space)) == count - 1

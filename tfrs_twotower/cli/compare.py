@@ -36,8 +36,8 @@ def run(args: argparse.Namespace) -> None:
     if len(args.runs) < 2:
         raise ConfigError(f"`RUN` must name two runs or more. Received: {args.runs[0]}. Add one to compare it with.")
     folders = [options.run_directory(text) for text in args.runs]
-    from tfrs_twotower import runs
     from tfrs_twotower.evaluation import compare, paired_table, read_per_query
+    from tfrs_twotower.pipeline import runs
 
     found = [read_per_query(folder / runs.REPORT) for folder in folders]
     ks = runs.read_config(folders[0]).recipe.evaluation.ks

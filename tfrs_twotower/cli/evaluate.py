@@ -1,11 +1,9 @@
 """`twotower evaluate`: the metrics of a trained run, again."""
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 from tfrs_twotower.cli import options
-from tfrs_twotower.cli.headline import headline, sentence
 from tfrs_twotower.errors import ConfigError, invalid
 
 if TYPE_CHECKING:
@@ -37,22 +35,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> None:
     """Evaluates."""
     directory = options.run_directory(args.run_directory)
-    from tfrs_twotower.cli.training import dump, keep_per_query, outcome_tables, print_skipped
+    from tfrs_twotower.cli.training import dump
     from tfrs_twotower.recommender import Recommender
 
-    recommender = Recommender.load(directory)
-    metrics = recommender.evaluate(args.on, None if args.scores is None else _scores(args.scores))
-    if args.on == "test":
-        try:
-            keep_per_query(recommender, metrics)
-        except OSError as error:
-            print(f"The values of single queries were not kept for `twotower compare`: {error}", file=sys.stderr)
+    figures = Recommender.load(directory).evaluate(args.on, None if args.scores is None else _scores(args.scores))
     if args.json:
-        dump(metrics)
+        dump(figures)
     else:
-        print("\n\n".join(outcome_tables(recommender, metrics)))
-        print_skipped(metrics)
-        print(f"{sentence(headline(metrics, recommender.recipe.training.monitor))}.")
+        print(figures)
 
 
 def _scores(path: str) -> "pd.DataFrame":

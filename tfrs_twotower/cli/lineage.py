@@ -25,9 +25,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> None:
     """Prints."""
-    from tfrs_twotower import runs
+    from tfrs_twotower.pipeline.lineage import lineage
 
-    chain = runs.lineage(options.run_directory(args.run_directory))
+    chain = lineage(options.run_directory(args.run_directory))
     if args.json:
         print(json.dumps(chain, indent=2))
         return

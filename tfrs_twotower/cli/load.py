@@ -28,17 +28,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> None:
     """Loads, and says how much."""
     directory = options.run_directory(args.run_directory)
-    from tfrs_twotower import runs
-    from tfrs_twotower.data import ingest
     from tfrs_twotower.online import load_log, put_table, without_password
+    from tfrs_twotower.pipeline import runs
+    from tfrs_twotower.pipeline.reading import read
 
-    recipe = runs.read_config(directory).recipe
-    if recipe.source is None:
-        raise ConfigError(
-            f"The recipe of {directory} names no source: it was trained on frames. Load them in Python, with "
-            "`online.load_log` and `online.put_table`."
-        )
-    log, _ = ingest(recipe.source, limit=recipe.rejected_limit, require_items=recipe.require_items)
+    log, _ = read(runs.read_config(directory).recipe, directory)
     if not log.timed and args.keep_days:
         raise ConfigError(f"`--keep-days` goes by times; the log has none. Received: {args.keep_days}. Leave it out.")
     stores = options.open_store(args)

@@ -6,8 +6,9 @@ import os
 import sys
 from collections.abc import Sequence
 
+from tfrs_twotower import __version__
 from tfrs_twotower.cli import (
-    cold,
+    cold_start,
     compare,
     consume,
     evaluate,
@@ -29,9 +30,10 @@ from tfrs_twotower.errors import TwoTowerError
 from tfrs_twotower.modules import own_module
 
 VERBS = (
-    cold, train, tune, update, rollback, evaluate, compare, runs, recommend, similar, index, export, serve, load,
-    consume, inspect, lineage,
+    cold_start, train, tune, update, rollback, evaluate, compare, runs, recommend, similar, index, export, serve,
+    load, consume, inspect, lineage,
 )
+_RENAMED = {"cold": "cold-start"}  # verbs of 0.1.0, which scripts may hold
 
 DESCRIPTION = """\
 Trains, evaluates, indexes, exports and serves two-tower retrieval models.
@@ -50,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="twotower", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action="version", version=f"twotower {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb in VERBS:
         verb.add_parser(verbs)
@@ -59,7 +62,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status: 0 done, 1 refused with a message, 2 wrong usage."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what TensorFlow cannot do is raised, not only logged
-    args = build_parser().parse_args(argv)
+    given = [*(sys.argv[1:] if argv is None else argv)]
+    given[:1] = [_RENAMED.get(verb, verb) for verb in given[:1]]
+    args = build_parser().parse_args(given)
     try:
         for name in getattr(args, "modules", ()):
             own_module(name)

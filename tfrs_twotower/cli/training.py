@@ -1,34 +1,31 @@
 """What `twotower train` does, and what it prints at the end."""
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tfrs_twotower import columns as c
-from tfrs_twotower import recipes, runs
+from tfrs_twotower import recipes
 from tfrs_twotower.cli import options
-from tfrs_twotower.cli.headline import headline, sentence
 from tfrs_twotower.cli.inspect import print_field_weights
 from tfrs_twotower.cli.reading import given, newest_files, read_as
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Files
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.evaluation import metric_table, plot_deciles, slice_table, view_table, write_per_query
-from tfrs_twotower.extras import available
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.reporting import Figures
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.recommender import Recommender
-from tfrs_twotower.training import is_chief, is_server, of_chief, serve, strategy
+from tfrs_twotower.training import is_server, serve, strategy
 
 DEFAULT = "movielens"
 _SHOWN_USERS = 3
-_PLOTTED = 5  # the model and the best baselines: a picture has no room for more
 
 
 def run_training(args: argparse.Namespace) -> int:
@@ -41,47 +38,22 @@ def run_training(args: argparse.Namespace) -> int:
     if args.distribute == "servers" and is_server():
         serve()
     devices = strategy(args.distribute)  # TensorFlow wants it before anything else that it is asked
-    recipe, directory = _asked(args)
-    print(f"Recipe {recipe.name} → {_shown(directory)}", flush=True)
-    with devices.scope():
-        alone = is_chief()
-    with _writing(directory, args) if alone else contextlib.nullcontext():  # workers share the folder on purpose
-        with devices.scope():
-            recommender = Recommender(recipe, directory=directory).fit(options.verbosity())
-        # Outside of the scope, in which a new variable, such as an index's, waits for all workers to make it.
-        whole = recommender.gathered() if args.distribute == "servers" else recommender
-        metrics = _evaluated(whole) if alone else None
-        if recommender.recipe.training.refit and not (args.no_export or (directory / runs.REFUSED).exists()):
-            with devices.scope():
-                recommender.refit(options.verbosity())
-        if alone:
-            _export(whole, metrics, args)  # type: ignore[arg-type]  # the chief has evaluated
-    with devices.scope():
-        of_chief(0.0)  # workers stay until the chief is done
+    recommender = _asked(args)
+    exported = recommender.run(devices, not args.no_export, args.force, options.verbosity())
+    if recommender.figures is not None:  # this process is the chief
+        print_outcome(recommender, recommender.figures, exported)
     return 0
 
 
-@contextlib.contextmanager
-def _writing(directory: Path, args: argparse.Namespace) -> Iterator[None]:
-    """`runs.writing`; what was made for a training that is refused goes again."""
-    try:
-        with runs.writing(directory):
-            yield
-    finally:
-        if not (args.resume or args.folder):
-            with contextlib.suppress(OSError):  # what holds a run is not empty
-                directory.parent.rmdir()
-
-
-def _asked(args: argparse.Namespace) -> tuple[Recipe, Path]:
-    """(recipe, the run's folder)."""
+def _asked(args: argparse.Namespace) -> Recommender:
+    """The recommender that the arguments ask for."""
     if args.resume:
         names = ("recipe", "overrides", "minutes", "no_refit")
         other = [name for name in names if getattr(args, name)] + given(args)
         if other:
             raise ConfigError(f"`--resume` goes on with the run as it was; {', '.join(other)} cannot be given with it.")
         directory = Path(args.resume).resolve()
-        return runs.read_config(directory).recipe, directory
+        return Recommender(runs.read_config(directory).recipe, directory=directory)
     recipe = recipe_of(args)
     if args.minutes is not None:
         if recipe.race is None:
@@ -97,24 +69,7 @@ def _asked(args: argparse.Namespace) -> tuple[Recipe, Path]:
         )
     if args.no_refit:
         recipe = override(recipe, ["training.refit=false"])
-    return recipe, Path(args.folder).resolve() if args.folder else runs.create(args.runs, recipe.name)
-
-
-def _evaluated(recommender: Recommender) -> dict[str, Any]:
-    """The figures, which are kept before anything else is trained."""
-    metrics = recommender.evaluate()
-    runs.write_json(recommender.directory / runs.METRICS, metrics)
-    write_report(recommender, metrics)
-    return metrics
-
-
-def _export(recommender: Recommender, metrics: dict[str, Any], args: argparse.Namespace) -> None:
-    """Indexes, exports, and prints the outcome."""
-    metrics["index"] = recommender.index().to_dict()
-    runs.write_json(recommender.directory / runs.METRICS, metrics)
-    exported = None if args.no_export else recommender.export(force=args.force)
-    runs.point_latest(recommender.directory)
-    print_outcome(recommender, metrics, exported)
+    return Recommender(recipe, directory=Path(args.folder).resolve() if args.folder else None, root=args.runs)
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
@@ -147,42 +102,6 @@ def _on(recipe: Recipe, args: argparse.Namespace) -> Recipe:
     return dataclasses.replace(recipe.on(read_as(Files(""), args)), schema=recipe.schema if of_features else None)
 
 
-def write_report(recommender: Recommender, metrics: Mapping[str, Any]) -> None:
-    """Tables and plots of the last evaluation, in the run's `report/`."""
-    report = recommender.directory / runs.REPORT
-    report.mkdir(exist_ok=True)
-    evaluations = recommender.evaluations
-    k = recommender.recipe.evaluation.ks[0]
-    keep_per_query(recommender, metrics)
-    tables = [*outcome_tables(recommender, metrics), slice_table(evaluations, f"recall@{k}")]
-    (report / "metrics.txt").write_text("\n\n".join(tables) + "\n", encoding="utf-8")
-    if available("matplotlib"):
-        others = sorted(evaluations.keys() - {"model"}, key=lambda name: -evaluations[name].metrics[f"recall@{k}"])
-        shown = {name: evaluations[name] for name in ["model", *others[: _PLOTTED - 1]]}
-        plot_deciles(shown, report / "recall_by_popularity.png", metric=f"recall@{k}")
-
-
-def keep_per_query(recommender: Recommender, metrics: Mapping[str, Any]) -> None:
-    """Keeps the test's values of single queries in the run's `report/`, for `twotower compare`."""
-    report = recommender.directory / runs.REPORT
-    report.mkdir(exist_ok=True)
-    write_per_query(report, recommender.evaluations, metrics["protocol"]["asked_sha256"])
-
-
-def outcome_tables(recommender: Recommender, metrics: Mapping[str, Any]) -> list[str]:
-    """The table of metrics and, where users come back to items, the table of repeats and discoveries."""
-    found = [metric_table(recommender.evaluations)]
-    if metrics["views"]:
-        found.append(view_table(metrics["views"], recommender.recipe.evaluation.ks[0]))
-    return found
-
-
-def print_skipped(metrics: Mapping[str, Any]) -> None:
-    """A line for each baseline that did not fit into its time."""
-    for name, reason in metrics["baselines_skipped"].items():
-        print(f"Baseline {name} is left out: {reason} (evaluation.baseline_seconds).")
-
-
 def print_lost(beats: Mapping[str, Mapping[str, Any]], metric: str) -> None:
     """A line for each baseline that is above the model by more than the interval; `beats` is that of metrics.json."""
     for name, found in beats.items():
@@ -195,14 +114,13 @@ def print_lost(beats: Mapping[str, Mapping[str, Any]], metric: str) -> None:
                   f"in metrics.json say for whom.{way_out}\n")
 
 
-def print_outcome(recommender: Recommender, metrics: Mapping[str, Any], exported: Path | None) -> None:
+def print_outcome(recommender: Recommender, metrics: Figures, exported: Path | None) -> None:
     """The metric table, recommendations for three users, and what to do next."""
-    print("\n" + "\n\n".join(outcome_tables(recommender, metrics)) + "\n")
+    print("\n" + "\n\n".join(metrics.tables()) + "\n")
     print_field_weights(metrics["field_weights"])
     if metrics["collapse"]["message"]:
         print(f"Warning: {metrics['collapse']['message']}\n")
-    print_skipped(metrics)
-    print(f"{sentence(headline(metrics, recommender.recipe.training.monitor))}.\n")
+    print("\n".join([*metrics.skipped(), metrics.verdict()]) + "\n")
     print_lost(metrics["beats"], recommender.recipe.training.monitor)
     refit = runs.read_refit(recommender.directory)
     if refit:

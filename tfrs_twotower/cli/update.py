@@ -34,7 +34,7 @@ figures and publish it by `twotower export RUN --force`.
 New ids are added to the vocabularies. The vectors are in a new embedding space, so index and export are built again.
 
 With --users-only, the events train the rows of their users and nothing else, in order of time. The rows are published
-as a small file beside the export, which a running server takes in; `--take-back` withdraws the newest.
+as a small file beside the export, which a running server takes in; `--revert` withdraws the newest.
 """
 
 
@@ -55,22 +55,23 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--learning-rate", type=float, metavar="RATE", help="with --users-only: in place of the recipe's"
     )
-    parser.add_argument("--take-back", action="store_true", help="withdraw the newest update of user rows")
+    parser.add_argument("--revert", action="store_true", help="withdraw the newest update of user rows")
+    parser.add_argument("--take-back", dest="revert", action="store_true", help=argparse.SUPPRESS)  # its name in 0.1.0
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Updates and reports."""
     directory = options.run_directory(args.run_directory)
-    from tfrs_twotower import runs
-    from tfrs_twotower.updates import take_back_users, update_full, update_users
+    from tfrs_twotower.pipeline import runs
+    from tfrs_twotower.updates import revert_users, update_full, update_users
 
     # Rows of users are written to export/ alone: those of the minutes go on while a full update trains.
-    with runs.writing(directory / runs.EXPORT if args.users_only or args.take_back else directory):
-        if args.take_back:
-            taken = take_back_users(directory)
-            print(f"Taken back: {taken}" if taken else "There is no update of user rows to take back.")
-            return 0 if taken else 1
+    with runs.writing(directory / runs.EXPORT if args.users_only or args.revert else directory):
+        if args.revert:
+            reverted = revert_users(directory)
+            print(f"Reverted: {reverted}" if reverted else "There is no update of user rows to revert.")
+            return 0 if reverted else 1
         source, limit = source_of(args, runs.read_config(directory).recipe)
         try:
             if args.users_only:

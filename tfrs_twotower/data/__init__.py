@@ -3,8 +3,9 @@
 Nothing here imports TensorFlow before a source that needs it is read.
 """
 
-from tfrs_twotower.data.history import History
+from tfrs_twotower.data.history import UserHistories
 from tfrs_twotower.data.ingest import IngestReport, ingest
+from tfrs_twotower.data.kept import has_log, keep_log, read_log
 from tfrs_twotower.data.log import InteractionLog, Shown
 from tfrs_twotower.data.order import batch_count, batches
 from tfrs_twotower.data.popularity import log_popularity
@@ -34,7 +35,7 @@ __all__ = [
     "Columns",
     "Files",
     "Frames",
-    "History",
+    "UserHistories",
     "IngestReport",
     "InteractionLog",
     "Joined",
@@ -58,10 +59,13 @@ __all__ = [
     "UserHeldOut",
     "batch_count",
     "batches",
+    "has_log",
     "ingest",
     "joined",
+    "keep_log",
     "log_popularity",
     "parts_of",
+    "read_log",
     "synthetic",
     "text_vectors",
     "write_tfrecords",

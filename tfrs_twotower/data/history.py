@@ -10,7 +10,7 @@ from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.errors import DataError, invalid
 
 
-class History:
+class UserHistories:
     """The users' events in the order (user, time, row order).
 
     In a log without times (`log.timed`), `before` gives the user's other visible items, each once, in random order. The

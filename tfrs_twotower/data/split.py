@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -11,7 +11,8 @@ from tfrs_twotower.configuration import config
 from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.data.queries import Queries, QueryBuilder, distinct
 from tfrs_twotower.data.ragged import Ragged
-from tfrs_twotower.errors import ConfigError, DataError, NothingNew, invalid
+from tfrs_twotower.errors import ConfigError, DataError, NothingNew
+from tfrs_twotower.ranges import Above, Below
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,9 +84,6 @@ class Temporal(Splitter):
 
     def __post_init__(self) -> None:
         _check_fractions(self)
-        if self.targets not in ("all", "last", "each"):
-            rule = "be all, last or each"
-            raise ConfigError(invalid("Temporal.targets", rule, self.targets, "The default is all."))
 
     def split(self, log: InteractionLog, seed: int = 0) -> Split:
         """Returns Split; `seed` is not used. Raises `DataError` when no event is left for a part."""
@@ -105,24 +103,20 @@ class Temporal(Splitter):
 
 @config
 class Newest(Splitter):
-    """What an earlier training has not seen: trained on, but for the newest share, which judges.
+    """What an earlier training has not seen: trained on, but for the newest share, which evaluates.
 
     The split of an update. Each user with events in the newest share is asked once, at the first of them; these
     queries are validation and test alike, since nothing is chosen by them but whether to publish.
 
     Attributes:
       since: seconds since 1970: events from here on are new
-      held_out: the fraction of these, by time, that judges
+      held_out: the fraction of these, by time, that is for evaluation
       part: the part of the `Joined` source of which all is new: what came late trains too; None: there is none
     """
 
     since: int
-    held_out: float = 0.1
+    held_out: Annotated[float, Above(0), Below(1)] = 0.1
     part: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.held_out < 1:
-            raise ConfigError(invalid("Newest.held_out", "be between 0 and 1", self.held_out, "The default is 0.1."))
 
     def split(self, log: InteractionLog, seed: int = 0) -> Split:
         """Returns Split; `seed` is not used. Raises `NothingNew` without new events, `DataError` of too few."""
@@ -183,12 +177,10 @@ class UserHeldOut(Splitter):
 
     validation: float = 0.1
     test: float = 0.1
-    known: float = 0.8
+    known: Annotated[float, Above(0), Below(1)] = 0.8
 
     def __post_init__(self) -> None:
         _check_fractions(self)
-        if not 0 < self.known < 1:
-            raise ConfigError(invalid("UserHeldOut.known", "be between 0 and 1", self.known, "The default is 0.8."))
 
     def split(self, log: InteractionLog, seed: int = 0) -> Split:
         """Returns Split; `seed` draws the users. Raises `DataError` when there are too few users."""
@@ -215,7 +207,7 @@ class RandomHoldout(Splitter):
 
     It lets a model train on the future of what it is asked; use it only to compare with them. One query
     for each held-out event, for its item. `seen` are all items of the user's training events, later ones
-    too. Histories must show training events only: `History(log, visible=...)`.
+    too. Histories must show training events only: `UserHistories(log, visible=...)`.
 
     Attributes:
       validation, test: fractions of the events

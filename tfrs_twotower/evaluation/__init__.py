@@ -21,7 +21,7 @@ from tfrs_twotower.evaluation.per_query import PerQuery, read_per_query, write_p
 from tfrs_twotower.evaluation.plain import SCORE, PairScorer
 from tfrs_twotower.evaluation.plots import plot_deciles
 from tfrs_twotower.evaluation.ranking import Ranking, rank
-from tfrs_twotower.evaluation.report import metric_table, paired_table, slice_table, view_table
+from tfrs_twotower.evaluation.report import metric_html, metric_table, paired_table, slice_table, view_table
 from tfrs_twotower.evaluation.reranked import RerankedScorer
 from tfrs_twotower.evaluation.scorers import DotScorer, Scorer
 from tfrs_twotower.evaluation.views import ALL, DISCOVERY, MANY, REPEATS, VIEWS, chosen, kept, repeat_share, viewed
@@ -59,6 +59,7 @@ __all__ = [
     "interests",
     "item_counts",
     "kept",
+    "metric_html",
     "metric_table",
     "paired_table",
     "plot_deciles",

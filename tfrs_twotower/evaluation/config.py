@@ -1,7 +1,8 @@
 """The settings of an evaluation."""
 
-from tfrs_twotower.configuration import at_least, config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.ranges import Counts, Natural
 
 _LEAST = 20  # fewer replicates tell no 95% interval
 
@@ -23,19 +24,13 @@ class EvaluationConfig:
         item-kNN untuned.
     """
 
-    ks: tuple[int, ...] = (10, 50, 100)
+    ks: Counts = (10, 50, 100)
     exclude_seen: bool | None = None
-    validation_queries: int = 0
-    bootstrap: int = 1000
-    baseline_seconds: int | None = None
+    validation_queries: Natural = 0
+    bootstrap: Natural = 1000
+    baseline_seconds: Natural | None = None
 
     def __post_init__(self) -> None:
-        if not self.ks or any(k < 1 for k in self.ks):
-            rule, way_out = "be one or more numbers of at least 1", "Pass for example (10, 100)."
-            raise ConfigError(invalid("EvaluationConfig.ks", rule, self.ks, way_out))
-        at_least(0, self, "bootstrap", "validation_queries")
-        if self.baseline_seconds is not None:
-            at_least(0, self, "baseline_seconds")
         if 0 < self.bootstrap < _LEAST:
             rule = f"be at least {_LEAST}, or 0"
             raise ConfigError(invalid("EvaluationConfig.bootstrap", rule, self.bootstrap, "0 gives no intervals."))

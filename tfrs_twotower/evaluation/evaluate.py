@@ -15,13 +15,16 @@ from tfrs_twotower.evaluation.bootstrap import intervals
 from tfrs_twotower.evaluation.per_query import PerQuery
 from tfrs_twotower.evaluation.plain import as_asked
 from tfrs_twotower.evaluation.ranking import rank
+from tfrs_twotower.evaluation.report import metric_html, metric_table
 from tfrs_twotower.evaluation.scorers import Scorer
 from tfrs_twotower.evaluation.slices import slice_masks
+
+_VALUE = "value"  # of the table's column
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The outcome of `evaluate`.
+    """The outcome of `evaluate`, which prints as a table.
 
     Attributes:
       metrics: {"recall@10": mean over queries, …, "mrr", "coverage@10", "novelty@10"}.
@@ -52,6 +55,15 @@ class Evaluation:
         """JSON-ready: all but the recommendations and the values of single queries."""
         names = ("metrics", "intervals", "slices", "queries", "dropped", "targets", "candidates", "targets_sha256")
         return {name: getattr(self, name) for name in names}
+
+    def __repr__(self) -> str:
+        return f"{metric_table({_VALUE: self})}\n{self._asked()}"
+
+    def _repr_html_(self) -> str:
+        return f"{metric_html({_VALUE: self})}<p>{self._asked()}</p>"
+
+    def _asked(self) -> str:
+        return f"{self.queries:,} queries, {self.targets:,} targets, {self.candidates:,} candidates"
 
 
 def evaluate(

@@ -1,9 +1,13 @@
-"""Plain-text tables for the terminal: a model never stands without its baselines."""
+"""Tables for the terminal and for notebooks: a model never stands without its baselines."""
 
+from __future__ import annotations
+
+import html
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tfrs_twotower.evaluation.evaluate import Evaluation
+if TYPE_CHECKING:
+    from tfrs_twotower.evaluation.evaluate import Evaluation
 
 _BOUNDED = 3  # evaluations of which all intervals fit into a line
 
@@ -17,6 +21,18 @@ def metric_table(evaluations: Mapping[str, Evaluation]) -> str:
     Returns:
       Aligned text, without a newline at the end.
     """
+    return _aligned(*_metrics(evaluations))
+
+
+def metric_html(evaluations: Mapping[str, Evaluation]) -> str:
+    """`metric_table` as HTML, for a notebook."""
+    heading, rows = _metrics(evaluations)
+    lines = [f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows]
+    return f"<table><tr>{''.join(f'<th>{html.escape(cell)}</th>' for cell in heading)}</tr>{''.join(lines)}</table>"
+
+
+def _metrics(evaluations: Mapping[str, Evaluation]) -> tuple[list[str], list[list[str]]]:
+    """(heading, rows) of `metric_table`."""
     names = next(iter(evaluations.values())).metrics
     bounded = evaluations if len(evaluations) <= _BOUNDED else list(evaluations)[:1]
     rows = [
@@ -24,7 +40,7 @@ def metric_table(evaluations: Mapping[str, Evaluation]) -> str:
                  for heading, e in evaluations.items())]
         for name in names
     ]
-    return _aligned(["metric", *evaluations], rows)
+    return ["metric", *evaluations], rows
 
 
 def slice_table(evaluations: Mapping[str, Evaluation], metric: str) -> str:

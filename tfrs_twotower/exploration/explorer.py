@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Callable
+from typing import Annotated
 
 import numpy as np
 
-from tfrs_twotower.configuration import at_least, config
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.configuration import config
 from tfrs_twotower.exploration.exposures import Exposures
 from tfrs_twotower.exploration.policies import EpsilonGreedy, Thompson
+from tfrs_twotower.ranges import Count, Share
 
 
 @config
@@ -22,13 +23,8 @@ class Exploration:
     """
 
     policy: Thompson | EpsilonGreedy = Thompson()
-    share: float = 0.05
-    cap: int = 1000
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise ConfigError(invalid("Exploration.share", "be from 0 to 1", self.share, "0.05 is one in twenty."))
-        at_least(1, self, "cap")
+    share: Annotated[Share, "0.05 is one in twenty."] = 0.05
+    cap: Count = 1000
 
 
 class Explorer:

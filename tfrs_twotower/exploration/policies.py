@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from tfrs_twotower.configuration import above_zero, config
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.configuration import config
+from tfrs_twotower.ranges import Positive, Share
 
 
 class Policy(Protocol):
@@ -41,14 +41,9 @@ class EpsilonGreedy:
         that items have in general, say 2%, write (1, 49).
     """
 
-    epsilon: float = 0.1
-    prior_clicks: float = 1.0
-    prior_misses: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.epsilon <= 1:
-            raise ConfigError(invalid("EpsilonGreedy.epsilon", "be from 0 to 1", self.epsilon, "0.1 is usual."))
-        _check_prior(self)
+    epsilon: Share = 0.1
+    prior_clicks: Positive = 1.0
+    prior_misses: Positive = 1.0
 
     def order(
         self, shown: np.ndarray, clicked: np.ndarray, random: np.random.Generator
@@ -72,11 +67,8 @@ class Thompson:
       prior_clicks, prior_misses: see `EpsilonGreedy`.
     """
 
-    prior_clicks: float = 1.0
-    prior_misses: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_prior(self)
+    prior_clicks: Positive = 1.0
+    prior_misses: Positive = 1.0
 
     def order(
         self, shown: np.ndarray, clicked: np.ndarray, random: np.random.Generator
@@ -90,8 +82,3 @@ class Thompson:
 def posterior_mean(policy: EpsilonGreedy | Thompson, shown: np.ndarray, clicked: np.ndarray) -> np.ndarray:
     """float64 [m]: (prior_clicks + clicked) / (prior_clicks + prior_misses + shown)."""
     return (policy.prior_clicks + clicked) / (policy.prior_clicks + policy.prior_misses + shown)
-
-
-def _check_prior(policy: EpsilonGreedy | Thompson) -> None:
-    for name in ("prior_clicks", "prior_misses"):
-        above_zero(policy, name, "1 is usual.")

@@ -151,7 +151,7 @@ class Retriever(tf.Module):
         """As `recommend`, of query vectors that `embed_query` gave: [batch, dim]; without a reranker.
 
         hidden: ascending int64 [h], fingerprints of items that no query gets, however many they are; None: no item.
-        own: what `repeated` makes of the past of each query; None: nobody has one.
+        own: what `repeated` makes of the past of each query; None: no query has one.
         """
         k = self._checked(k)
         return self._named(*self._search(embedding, k, exclude_ids, allow_ids, popularity_beta, exact, hidden, own))

@@ -128,7 +128,7 @@ def signatures(retriever: Retriever) -> dict[str, tf.types.experimental.Polymorp
 def _told_the_past(
     retriever: Retriever, vector: tf.TensorSpec, filters: Sequence[tf.TensorSpec], changes: Sequence[tf.TensorSpec]
 ) -> dict[str, tf.types.experimental.PolymorphicFunction]:
-    """The two searches by vector, which may be told the past, as it counts; without it nobody had anything before."""
+    """The two searches by vector, which may be told the history, as it counts; without it the history is empty."""
     id_type = retriever.item_ids.dtype
     past = [
         tf.TensorSpec([None, None], id_type, c.HISTORY_ITEM_ID),

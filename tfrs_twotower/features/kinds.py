@@ -1,16 +1,16 @@
 """The kinds of features, each a frozen dataclass. What reads the user's past is in `past.py`."""
 
-import dataclasses
 import typing
-from typing import Literal
+from typing import Annotated, Literal
 
 from tfrs_twotower import columns as names
 from tfrs_twotower.configuration import Layered, config
-from tfrs_twotower.errors import ConfigError, invalid, nearest
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.ranges import Count, DropoutRate, MinLength, Natural
 
 
 class Feature(Layered):
-    """Base of the features' configurations; it checks choices, sizes and dropout on creation.
+    """Base of the features' configurations.
 
     Its layer is a `Field`, made as `layer(configuration, seed)`.
 
@@ -20,7 +20,7 @@ class Feature(Layered):
       dim: size of its embedding.
     """
 
-    dim: int
+    dim: Count
 
     if typing.TYPE_CHECKING:  # a subclass has them as fields or as properties
 
@@ -29,18 +29,6 @@ class Feature(Layered):
 
         @property
         def name(self) -> str: ...
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            where, value = f"{type(self).__name__}.{field.name}", getattr(self, field.name)
-            choices = typing.get_args(field.type)
-            if typing.get_origin(field.type) is Literal and value not in choices:
-                raise ConfigError(f"`{where}` cannot be {value!r}." + nearest(value, choices))
-            vocabulary = isinstance(self, Id) and (field.name, value) == ("buckets", 0)
-            if field.type is int and value < 1 and not vocabulary:
-                raise ConfigError(invalid(where, "be at least 1", value, "Use a larger number."))
-            if field.name == "dropout" and not 0 <= value < 1:
-                raise ConfigError(invalid(where, "be in [0, 1)", value, "0 turns it off."))
 
 
 class _OneColumn(Feature):
@@ -64,13 +52,12 @@ class Id(_OneColumn):
     """
 
     column: str
-    dim: int = 32
-    dropout: float = 0.05
-    min_count: int = 1
-    buckets: int = 0
+    dim: Count = 32
+    dropout: DropoutRate = 0.05
+    min_count: Count = 1
+    buckets: Natural = 0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.buckets and self.min_count > 1:
             raise ConfigError("`Id.min_count` means nothing with `buckets`: a hash has no counts. Drop one.")
 
@@ -89,7 +76,7 @@ class Augmented(Id):
       dim: the length of the model's vectors.
     """
 
-    dim: int = 64
+    dim: Count = 64
 
     @property
     def name(self) -> str:
@@ -101,8 +88,8 @@ class Category(_OneColumn):
     """One of a small set of values, text or int64, as one row of a table."""
 
     column: str
-    dim: int = 8
-    min_count: int = 1
+    dim: Count = 8
+    min_count: Count = 1
 
     @property
     def name(self) -> str:
@@ -119,15 +106,9 @@ class Cross(Feature):
       dim: size of the embedding.
     """
 
-    columns: tuple[str, ...]
-    buckets: int = 10_000
-    dim: int = 8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if len(self.columns) < 2:
-            way_out = "Use Category for one."
-            raise ConfigError(invalid("Cross.columns", "name two columns or more", self.columns, way_out))
+    columns: Annotated[tuple[str, ...], MinLength(2), "Use Category for one."]
+    buckets: Count = 10_000
+    dim: Count = 8
 
     @property
     def name(self) -> str:
@@ -145,8 +126,8 @@ class Number(_OneColumn):
 
     column: str
     transform: Literal["normalise", "log1p", "bucketise"] = "normalise"
-    bins: int = 10
-    dim: int = 8
+    bins: Count = 10
+    dim: Count = 8
 
     @property
     def name(self) -> str:
@@ -164,17 +145,8 @@ class Time(_OneColumn):
     """
 
     column: str
-    parts: tuple[Literal["hour", "weekday", "recency"], ...] = ("hour", "weekday")
-    dim: int = 8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        known = ("hour", "weekday", "recency")
-        for part in self.parts:
-            if part not in known:
-                raise ConfigError(f"`Time.parts` cannot hold {part!r}." + nearest(part, known))
-        if not self.parts:
-            raise ConfigError(invalid("Time.parts", "name a part", self.parts, "Name hour, for example."))
+    parts: Annotated[tuple[Literal["hour", "weekday", "recency"], ...], MinLength(1)] = ("hour", "weekday")
+    dim: Count = 8
 
     @property
     def name(self) -> str:
@@ -193,9 +165,9 @@ class MultiValue(_OneColumn):
 
     column: str
     pooling: Literal["mean", "sum", "attention"] = "mean"
-    dim: int = 8
-    min_count: int = 1
-    length: int = 20
+    dim: Count = 8
+    min_count: Count = 1
+    length: Count = 20
 
     @property
     def name(self) -> str:
@@ -215,9 +187,9 @@ class Text(_OneColumn):
 
     column: str
     analyser: Literal["words", "trigrams", "characters"] = "words"
-    max_tokens: int = 20_000
-    dim: int = 32
-    length: int = 64
+    max_tokens: Count = 20_000
+    dim: Count = 32
+    length: Count = 64
 
     @property
     def name(self) -> str:
@@ -236,7 +208,7 @@ class Vector(Feature):
 
     column: str
     trainable: bool = False
-    dim: int = 32
+    dim: Count = 32
     id_column: str = names.ITEM_ID
 
     @property
@@ -261,9 +233,9 @@ class GraphVector(_OneColumn):
     """
 
     column: str = names.ITEM_ID
-    factors: int = 64
-    layers: int = 3
-    dim: int = 32
+    factors: Count = 64
+    layers: Count = 3
+    dim: Count = 32
 
     @property
     def columns(self) -> tuple[str, ...]:

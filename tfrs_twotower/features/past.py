@@ -1,11 +1,11 @@
 """Features of the user's past, which share the table of the candidate's `Id` of `item_id`."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from tfrs_twotower import columns as names
-from tfrs_twotower.configuration import above_zero, config
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.configuration import config
 from tfrs_twotower.features.kinds import Feature
+from tfrs_twotower.ranges import Count, DropoutRate, Positive, Share
 
 
 class PastFeature(Feature):
@@ -16,7 +16,7 @@ class PastFeature(Feature):
       length: the newest events that are read.
     """
 
-    length: int
+    length: Count
 
 
 @config
@@ -35,18 +35,12 @@ class History(PastFeature):
         is learned is then what comes later, not only what comes next: the past of a request may have ended long ago.
     """
 
-    length: int = 50
+    length: Count = 50
     pooling: Literal["mean", "decay"] = "mean"
-    half_life_days: float = 30.0
+    half_life_days: Annotated[Positive, "For no decay use pooling='mean'."] = 30.0
     learned: bool = False
-    dropout: float = 0.0
-    cut: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.cut <= 1:
-            raise ConfigError(invalid("History.cut", "be from 0 to 1", self.cut, "0 turns it off."))
-        above_zero(self, "half_life_days", "For no decay use pooling='mean'.")
+    dropout: DropoutRate = 0.0
+    cut: Annotated[Share, "0 turns it off."] = 0.0
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from tfrs_twotower import columns as names
 from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features.kinds import Feature
+from tfrs_twotower.ranges import Count
 
 
 @config
@@ -28,10 +29,9 @@ class Preprocessed(Feature):
 
     inputs: str | tuple[str, ...]
     layer: Any
-    length: int = 50
+    length: Count = 50
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if not self.columns or not all(self.columns):
             raise ConfigError(invalid("Preprocessed.inputs", "name a column or more", self.inputs, "Name one."))
         if names.HISTORY_TIMESTAMP in self.columns and not self.reads_past:

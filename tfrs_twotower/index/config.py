@@ -1,11 +1,9 @@
 """The configuration of an index."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from tfrs_twotower.configuration import at_least, config
-from tfrs_twotower.errors import ConfigError, invalid, nearest
-
-_KINDS = ("auto", "exact", "scann", "ivf")
+from tfrs_twotower.configuration import config
+from tfrs_twotower.ranges import Above, AtMost, Count, Natural
 
 
 @config
@@ -21,19 +19,9 @@ class IndexConfig:
     """
 
     kind: Literal["auto", "exact", "scann", "ivf"] = "auto"
-    target_recall: float = 0.95
-    k: int = 100
-    exact_below: int = 50_000
-    leaves: int | None = None
-    probes: int | None = None
-    reorder: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.kind not in _KINDS:
-            raise ConfigError(f"`IndexConfig.kind` cannot be {self.kind!r}." + nearest(self.kind, _KINDS))
-        if not 0 < self.target_recall <= 1:
-            rule = "be above 0 and at most 1"
-            raise ConfigError(invalid("IndexConfig.target_recall", rule, self.target_recall, "0.95 is usual."))
-        at_least(1, self, "k")
-        at_least(0, self, "exact_below")
-        at_least(1, self, *(n for n in ("leaves", "probes", "reorder") if getattr(self, n) is not None))
+    target_recall: Annotated[float, Above(0), AtMost(1)] = 0.95
+    k: Count = 100
+    exact_below: Natural = 50_000
+    leaves: Count | None = None
+    probes: Count | None = None
+    reorder: Count | None = None

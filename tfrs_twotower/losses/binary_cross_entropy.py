@@ -2,9 +2,10 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.configuration import above_zero, config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.losses.loss import Loss
 from tfrs_twotower.losses.reduction import mean_where, positive_and_negatives, weighted_mean
+from tfrs_twotower.ranges import Positive
 
 
 def binary_cross_entropy(
@@ -33,10 +34,7 @@ def binary_cross_entropy(
 class BinaryCrossEntropy(Loss):
     """Pointwise: `negatives` weighs the negatives of a row against its positive, 2 or 3 as a rule."""
 
-    negatives: float = 3.0
-
-    def __post_init__(self) -> None:
-        above_zero(self, "negatives", "3 is usual.")
+    negatives: Positive = 3.0
 
     def __call__(
         self, scores: tf.Tensor, log_expected: tf.Tensor | None, mask: tf.Tensor | None, weights: tf.Tensor | None,

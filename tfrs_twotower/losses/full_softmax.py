@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfrs_twotower.configuration import at_least, config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.losses.loss import Loss
+from tfrs_twotower.ranges import Count
 
 
 def full_softmax(
@@ -100,7 +101,4 @@ class FullSoftmax(Loss):
     It draws no negatives and needs no correction. `block` bounds the memory: block × catalogue scores.
     """
 
-    block: int = 256
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "block")
+    block: Count = 256

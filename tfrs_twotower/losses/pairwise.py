@@ -1,12 +1,14 @@
 """The pairwise losses: the positive above each negative of its row."""
 
 from collections.abc import Callable
+from typing import Annotated
 
 import tensorflow as tf
 
-from tfrs_twotower.configuration import above_zero, config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.losses.loss import Loss
 from tfrs_twotower.losses.reduction import mean_where, positive_and_negatives, weighted_mean
+from tfrs_twotower.ranges import Positive
 
 
 def triplet_hinge(
@@ -57,10 +59,7 @@ def _over_pairs(
 class TripletHinge(Loss):
     """Pairwise, over all pairs of a batch (`triplet_hinge`). The margin is in units of ⟨u, v⟩ / τ."""
 
-    margin: float = 0.1
-
-    def __post_init__(self) -> None:
-        above_zero(self, "margin", "In units of ⟨u, v⟩ / τ: with τ = 0.05, 2.0 is a cosine of 0.1.")
+    margin: Annotated[Positive, "In units of ⟨u, v⟩ / τ: with τ = 0.05, 2.0 is a cosine of 0.1."] = 0.1
 
     def __call__(
         self, scores: tf.Tensor, log_expected: tf.Tensor | None, mask: tf.Tensor | None, weights: tf.Tensor | None,
@@ -74,10 +73,7 @@ class TripletHinge(Loss):
 class TripletLogistic(Loss):
     """Pairwise, smooth (`triplet_logistic`). With slope 1 it is BPR."""
 
-    slope: float = 1.0
-
-    def __post_init__(self) -> None:
-        above_zero(self, "slope", "1 is BPR.")
+    slope: Annotated[Positive, "1 is BPR."] = 1.0
 
     def __call__(
         self, scores: tf.Tensor, log_expected: tf.Tensor | None, mask: tf.Tensor | None, weights: tf.Tensor | None,

@@ -2,18 +2,19 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import tensorflow as tf
 
 from tfrs_twotower.columns import ITEM_ID
-from tfrs_twotower.configuration import at_least, config, layer_of
+from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import Field, Id, Vector, derive_seed
 from tfrs_twotower.losses import sampled_softmax
 from tfrs_twotower.models.auxiliary import AuxiliaryLoss
 from tfrs_twotower.models.objectives import Positives
 from tfrs_twotower.models.two_tower import TwoTowerModel
+from tfrs_twotower.ranges import AtLeast, NotNegative, Positive
 from tfrs_twotower.sampling import same_item
 from tfrs_twotower.sampling.draws import Draws
 
@@ -33,15 +34,9 @@ class ContentAlignment(AuxiliaryLoss):
       weight: of this loss beside the retrieval loss.
     """
 
-    items: int = 256
-    temperature: float = 0.1
-    weight: float = 0.3
-
-    def __post_init__(self) -> None:
-        at_least(2, self, "items")
-        if not self.temperature > 0 or self.weight < 0:
-            rule, received = "be above 0, and `weight` at least 0", (self.temperature, self.weight)
-            raise ConfigError(invalid("ContentAlignment.temperature", rule, received, "0.1 and 0.3 are usual."))
+    items: Annotated[int, AtLeast(2)] = 256
+    temperature: Positive = 0.1
+    weight: NotNegative = 0.3
 
 
 @layer_of(ContentAlignment)

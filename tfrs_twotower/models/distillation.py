@@ -5,13 +5,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower.configuration import at_least, config, layer_of
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.configuration import config, layer_of
+from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import SequenceField, derive_seed
 from tfrs_twotower.losses import distillation, sampled_softmax
 from tfrs_twotower.models.auxiliary import AuxiliaryLoss
 from tfrs_twotower.models.objectives import Positives
 from tfrs_twotower.models.two_tower import TwoTowerModel
+from tfrs_twotower.ranges import Count, Counts, NotNegative, Positive
 from tfrs_twotower.sampling import same_item, user_positives
 from tfrs_twotower.sampling.draws import Draws
 from tfrs_twotower.towers import EnsembleTower, Tower
@@ -32,19 +33,10 @@ class Distillation(AuxiliaryLoss):
       weight: of the soft labels in the loss; the teacher's own loss has weight 1.
     """
 
-    candidates: int = 64
-    widths: tuple[int, ...] = (64, 32)
-    temperature: float = 1.0
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "candidates")
-        if not self.widths or min(self.widths) < 1:
-            rule = "hold one width or more, each at least 1"
-            raise ConfigError(invalid("Distillation.widths", rule, self.widths, "(64, 32) is usual."))
-        if not self.temperature > 0 or self.weight < 0:
-            rule, received = "be above 0, and `weight` at least 0", (self.temperature, self.weight)
-            raise ConfigError(invalid("Distillation.temperature", rule, received, "1.0 is usual for both."))
+    candidates: Count = 64
+    widths: Counts = (64, 32)
+    temperature: Positive = 1.0
+    weight: NotNegative = 1.0
 
 
 @layer_of(Distillation)

@@ -1,15 +1,16 @@
 """Several kinds of events as tasks: a head for each, beside the retrieval loss."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import tensorflow as tf
 
-from tfrs_twotower.configuration import above_zero, config, layer_of
+from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import fingerprints
 from tfrs_twotower.models.auxiliary import AuxiliaryLoss
 from tfrs_twotower.models.objectives import Positives
 from tfrs_twotower.models.two_tower import TwoTowerModel
+from tfrs_twotower.ranges import Positive
 
 
 @config
@@ -26,12 +27,11 @@ class EventHeads(AuxiliaryLoss):
     """
 
     kinds: tuple[str, ...]
-    weight: float = 0.1
+    weight: Annotated[Positive, "Without it leave the heads out."] = 0.1
 
     def __post_init__(self) -> None:
         if not self.kinds or len(set(self.kinds)) < len(self.kinds):
             raise ConfigError(invalid("EventHeads.kinds", "name a kind or more, each once", self.kinds, "Name them."))
-        above_zero(self, "weight", "Without it leave the heads out.")
 
 
 @layer_of(EventHeads)

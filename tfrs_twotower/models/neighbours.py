@@ -1,11 +1,13 @@
 """What goes with the items of a past, as a part of the score that has a closed form."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from tfrs_twotower.configuration import at_least, config
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.configuration import config
+from tfrs_twotower.ranges import Count, MinLength, Positive, Weights
+
+_LEAVE_OUT = "For no such term write neighbours=null."
 
 
 @config
@@ -24,21 +26,11 @@ class Neighbours:
       items: the most frequent so many items have such vectors: the work grows with the cube of their number.
     """
 
-    dim: int = 128
-    penalties: tuple[float, ...] = (30.0, 300.0, 3000.0)
-    weights: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 4.0)
-    length: int = 500
-    items: int = 5_000
-
-    def __post_init__(self) -> None:
-        for name in ("dim", "length", "items"):
-            at_least(1, self, name)
-        if not self.penalties or not all(0.0 < p < float("inf") for p in self.penalties):
-            rule = "hold numbers above 0"
-            raise ConfigError(invalid("Neighbours.penalties", rule, self.penalties, "For no such term: null."))
-        if not self.weights or not all(0.0 <= w < float("inf") for w in self.weights):
-            rule, way_out = "hold numbers that are at least 0", "For no such term write neighbours=null."
-            raise ConfigError(invalid("Neighbours.weights", rule, self.weights, way_out))
+    dim: Count = 128
+    penalties: Annotated[tuple[Positive, ...], MinLength(1), _LEAVE_OUT] = (30.0, 300.0, 3000.0)
+    weights: Annotated[Weights, _LEAVE_OUT] = (0.0, 0.5, 1.0, 2.0, 4.0)
+    length: Count = 500
+    items: Count = 5_000
 
 
 class NeighbourVectors(NamedTuple):

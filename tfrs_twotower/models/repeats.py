@@ -4,13 +4,13 @@ n is the number of the user's past events with the item; an event that is `half_
 few hundred numbers cannot hold all that a person had: this term holds it exactly.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.configuration import at_least, config
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.configuration import config
+from tfrs_twotower.ranges import Count, HalfLives, Weights
 
 NONE = np.iinfo(np.int64).max  # the code of no item: it stands behind all others
 _DAY = 86_400.0
@@ -30,18 +30,9 @@ class Repeats:
         popularity alone rank validation best is kept.
     """
 
-    length: int = 500
-    weights: tuple[float, ...] = (0.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-    half_lives: tuple[float | None, ...] = (None, 180.0, 90.0, 45.0)
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "length")
-        if not self.weights or not all(0.0 <= w < float("inf") for w in self.weights):
-            rule = "hold numbers that are at least 0"
-            raise ConfigError(invalid("Repeats.weights", rule, self.weights, "For no such term write repeats=null."))
-        if not self.half_lives or not all(h is None or h > 0 for h in self.half_lives):
-            rule, way_out = "hold numbers of days above 0, or null", "Write (None,) for none."
-            raise ConfigError(invalid("Repeats.half_lives", rule, self.half_lives, way_out))
+    length: Count = 500
+    weights: Annotated[Weights, "For no such term write repeats=null."] = (0.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+    half_lives: HalfLives = (None, 180.0, 90.0, 45.0)
 
 
 class Repeated(NamedTuple):

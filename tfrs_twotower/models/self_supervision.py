@@ -1,18 +1,19 @@
 """Two views of one item, each with some features masked, must be known as the same item."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.configuration import at_least, config, layer_of
+from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import Field, derive_seed
 from tfrs_twotower.losses import sampled_softmax
 from tfrs_twotower.models.auxiliary import AuxiliaryLoss
 from tfrs_twotower.models.objectives import Positives
 from tfrs_twotower.models.two_tower import TwoTowerModel
+from tfrs_twotower.ranges import AtLeast, DropoutRate, NotNegative, Positive
 from tfrs_twotower.sampling import same_item
 from tfrs_twotower.sampling.draws import Draws
 from tfrs_twotower.towers import EnsembleTower, Tower
@@ -37,18 +38,10 @@ class SelfSupervision(AuxiliaryLoss):
       weight: of this loss beside the retrieval loss.
     """
 
-    items: int = 256
-    dropout: float = 0.1
-    temperature: float = 0.1
-    weight: float = 0.3
-
-    def __post_init__(self) -> None:
-        at_least(2, self, "items")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(invalid("SelfSupervision.dropout", "be in [0, 1)", self.dropout, "0 turns it off."))
-        if not self.temperature > 0 or self.weight < 0:
-            rule, received = "be above 0, and `weight` at least 0", (self.temperature, self.weight)
-            raise ConfigError(invalid("SelfSupervision.temperature", rule, received, "0.1 and 0.3 are usual."))
+    items: Annotated[int, AtLeast(2)] = 256
+    dropout: DropoutRate = 0.1
+    temperature: Positive = 0.1
+    weight: NotNegative = 0.3
 
 
 @layer_of(SelfSupervision)

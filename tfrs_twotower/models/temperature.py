@@ -1,36 +1,29 @@
 """The temperature τ of the score ⟨u, v⟩ / τ: fixed, scheduled, or learned within bounds."""
 
 import math
+from typing import Annotated
 
 import tensorflow as tf
 
-from tfrs_twotower.configuration import above_zero, at_least, config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.ranges import Count, Positive
 
 
 @config
 class FixedTemperature:
     """τ stays at `value` (above 0)."""
 
-    value: float = 0.05
-
-    def __post_init__(self) -> None:
-        above_zero(self, "value", "0.05 suits unit vectors.")
+    value: Annotated[Positive, "0.05 suits unit vectors."] = 0.05
 
 
 @config
 class ScheduledTemperature:
     """τ goes from `start` to `end` (both above 0) in `steps` training steps, by the same factor in each, and stays."""
 
-    start: float = 0.2
-    end: float = 0.05
-    steps: int = 1000
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "steps")
-        if not (self.start > 0 and self.end > 0):
-            received, way_out = (self.start, self.end), "0.2 and 0.05 suit unit vectors."
-            raise ConfigError(invalid("ScheduledTemperature.start and .end", "be above 0", received, way_out))
+    start: Annotated[Positive, "0.2 and 0.05 suit unit vectors."] = 0.2
+    end: Annotated[Positive, "0.2 and 0.05 suit unit vectors."] = 0.05
+    steps: Count = 1000
 
 
 @config
@@ -38,18 +31,14 @@ class LearnedTemperature:
     """τ starts at `initial` and is learned between `low` and `high` (0 < low < initial < high)."""
 
     initial: float = 0.05
-    low: float = 0.01
+    low: Positive = 0.01
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.low < self.initial < self.high:
-            raise ConfigError(
-                invalid(
-                    "LearnedTemperature.initial",
-                    f"lie strictly between low={self.low} and high={self.high}, all above 0",
-                    self.initial, "Widen the bounds or start within them.",
-                )
-            )
+        if not self.low < self.initial < self.high:
+            rule = f"lie strictly between low={self.low} and high={self.high}"
+            way_out = "Widen the bounds or start within them."
+            raise ConfigError(invalid("LearnedTemperature.initial", rule, self.initial, way_out))
 
 
 class Temperature(tf.keras.layers.Layer):

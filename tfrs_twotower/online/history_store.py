@@ -3,8 +3,9 @@
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from tfrs_twotower.configuration import at_least, config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.online.events import Event
+from tfrs_twotower.ranges import Count
 
 
 @config
@@ -16,13 +17,8 @@ class Retention:
       seconds: events not older than this; None: whatever their age.
     """
 
-    events: int = 1000
-    seconds: int | None = None
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "events")
-        if self.seconds is not None:
-            at_least(1, self, "seconds")
+    events: Count = 1000
+    seconds: Count | None = None
 
     def oldest(self, now: float) -> int:
         """The earliest time, in seconds since 1970, that is still kept."""

@@ -39,7 +39,7 @@ def load(name: str) -> "Recipe":
 
 
 def _read(path: str) -> "Recipe":
-    from tfrs_twotower import runs
+    from tfrs_twotower.pipeline import runs
     from tfrs_twotower.recipe import Recipe  # with it, every configuration class is known
 
     try:

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from tfrs_twotower.configuration import at_least, config, layer_of
+from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.features import Field, SequenceField
-from tfrs_twotower.rerankers.reranker import Reranker, RerankerConfig, check_settings
+from tfrs_twotower.ranges import Count, Positive
+from tfrs_twotower.rerankers.reranker import Reranker, RerankerConfig
 from tfrs_twotower.towers import EnsembleTower, Tower
 from tfrs_twotower.towers.sequence import dense
 
@@ -31,16 +32,12 @@ class COLD(RerankerConfig):
       weight: of its loss beside the retrieval loss.
     """
 
-    widths: tuple[int, ...] = (64, 32)
-    dim: int = 16
+    widths: tuple[Count, ...] = (64, 32)
+    dim: Count = 16
     features: tuple[str, ...] = ()
-    top: int = 100
-    negatives: int = 20
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-        at_least(1, self, "dim")
+    top: Count = 100
+    negatives: Count = 20
+    weight: Positive = 1.0
 
 
 @layer_of(COLD)

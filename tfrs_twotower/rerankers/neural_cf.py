@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from tfrs_twotower.configuration import config, layer_of
-from tfrs_twotower.rerankers.reranker import Reranker, RerankerConfig, check_settings
+from tfrs_twotower.ranges import Count, Positive
+from tfrs_twotower.rerankers.reranker import Reranker, RerankerConfig
 from tfrs_twotower.towers import EnsembleTower, Tower
 
 
@@ -23,13 +24,10 @@ class NeuralCF(RerankerConfig):
       weight: of its loss beside the retrieval loss.
     """
 
-    widths: tuple[int, ...] = (64, 32)
-    top: int = 100
-    negatives: int = 20
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_settings(self)
+    widths: tuple[Count, ...] = (64, 32)
+    top: Count = 100
+    negatives: Count = 20
+    weight: Positive = 1.0
 
 
 @layer_of(NeuralCF)

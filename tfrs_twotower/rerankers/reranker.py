@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tfrs_twotower.configuration import Layered, above_zero, at_least
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.configuration import Layered
 from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.ranges import Count, Positive
 from tfrs_twotower.towers import MLP
 from tfrs_twotower.towers.mlp import MLPEncoder
 
@@ -21,10 +21,10 @@ class RerankerConfig(Layered):
       negatives, weight: of its training; see `RerankerLoss`.
     """
 
-    widths: tuple[int, ...]
-    top: int
-    negatives: int
-    weight: float
+    widths: tuple[Count, ...]
+    top: Count
+    negatives: Count
+    weight: Positive
 
 
 class Reranker(tf.keras.layers.Layer):
@@ -69,12 +69,3 @@ class Reranker(tf.keras.layers.Layer):
         """What is added to the scores: [batch, m]."""
         hidden = self._hidden([self.inputs(query, candidates)], training=training)
         return tf.cast(tf.squeeze(self._output(hidden), axis=-1), tf.float32)  # as scores are, at any precision
-
-
-def check_settings(settings: RerankerConfig) -> None:
-    """Raises `ConfigError` unless the settings that all rerankers have are in range."""
-    at_least(1, settings, "top", "negatives")
-    if any(width < 1 for width in settings.widths):
-        where = f"{type(settings).__name__}.widths"
-        raise ConfigError(invalid(where, "be 1 or more each", settings.widths, "Leave it out."))
-    above_zero(settings, "weight", "1 is usual.")

@@ -1,7 +1,9 @@
 """Which estimate of the sampling probability p(c) corrects the scores."""
 
+from typing import Annotated
+
 from tfrs_twotower.configuration import config
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.ranges import Above, AtMost, Count
 
 
 @config
@@ -28,16 +30,6 @@ class StreamingLogQ:
         collisions only ever raise it.
     """
 
-    alpha: float = 0.01
-    buckets: int | None = None
-    hashes: int = 2
-
-    def __post_init__(self) -> None:
-        if not 0 < self.alpha <= 1:
-            raise ConfigError(invalid("alpha", "be above 0 and at most 1", self.alpha, "0.01 is usual."))
-        if self.buckets is not None and self.buckets < 1:
-            raise ConfigError(
-                invalid("buckets", "be at least 1 or None", self.buckets, "None takes one a catalogue row.")
-            )
-        if self.hashes < 1:
-            raise ConfigError(invalid("hashes", "be at least 1", self.hashes, "2 is usual."))
+    alpha: Annotated[float, Above(0), AtMost(1)] = 0.01
+    buckets: Annotated[Count | None, "None takes one a catalogue row."] = None
+    hashes: Count = 2

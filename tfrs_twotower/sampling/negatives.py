@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.configuration import at_least, config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.ranges import Count, Natural, Share
 from tfrs_twotower.sampling.draws import Draws
 from tfrs_twotower.sampling.logq import NoCorrection, StaticCorrection
 from tfrs_twotower.sampling.streaming import StreamingCorrection
@@ -23,7 +24,7 @@ class Drawn(NegativeSource):
       count: how many are drawn for a batch.
     """
 
-    count: int
+    count: Count
 
     def probabilities(self, counts: np.ndarray) -> np.ndarray:
         """float64 [n], which sum to 1: how likely each item of the catalogue is in one draw.
@@ -44,10 +45,7 @@ class Uniform(Drawn):
     """`count` items of the catalogue, all equally likely, shared by the batch (mixed negative sampling, Yang et
     al. 2020)."""
 
-    count: int = 512
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "count")
+    count: Count = 512
 
     def probabilities(self, counts: np.ndarray) -> np.ndarray:
         return np.full(len(counts), 1 / len(counts))
@@ -57,13 +55,8 @@ class Uniform(Drawn):
 class Popular(Drawn):
     """`count` items of the catalogue, likely in proportion to (training events + 1)^power, shared by the batch."""
 
-    count: int = 512
-    power: float = 0.75
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "count")
-        if not 0 <= self.power <= 1:
-            raise ConfigError(invalid("Popular.power", "be from 0 to 1", self.power, "0.75 is usual."))
+    count: Count = 512
+    power: Share = 0.75
 
     def probabilities(self, counts: np.ndarray) -> np.ndarray:
         weight = (np.asarray(counts, np.float64) + 1) ** self.power
@@ -81,12 +74,8 @@ class CrossBatch(NegativeSource):
         from 0 again.
     """
 
-    size: int = 4096
-    warmup_steps: int = 0
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "size")
-        at_least(0, self, "warmup_steps")
+    size: Count = 4096
+    warmup_steps: Natural = 0
 
 
 @config
@@ -97,14 +86,15 @@ class Hard(NegativeSource):
     `refresh_steps` steps. Better ranks than `first` are left out: they are often positives not seen yet.
     """
 
-    count: int = 1
-    first: int = 101
-    last: int = 500
-    refresh_steps: int = 200
+    count: Count = 1
+    first: Count = 101
+    last: Count = 500
+    refresh_steps: Count = 200
 
     def __post_init__(self) -> None:
-        at_least(1, self, "count", "first", "refresh_steps")
-        at_least(self.first, self, "last")
+        if self.last < self.first:
+            rule = f"be at least first={self.first}"
+            raise ConfigError(invalid("Hard.last", rule, self.last, "Use a larger one."))
 
 
 @config
@@ -120,10 +110,7 @@ class Explicit(NegativeSource):
     """
 
     column: str | None = None
-    count: int = 10
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "count")
+    count: Count = 10
 
 
 class Negatives(tf.keras.layers.Layer):
@@ -199,7 +186,6 @@ class _Draw:
     """Draws positions of the catalogue as a `Drawn` source says."""
 
     def __init__(self, source: Drawn, catalogue: np.ndarray, counts: np.ndarray) -> None:
-        at_least(1, source, "count")
         p = np.asarray(source.probabilities(counts), np.float64)
         if p.shape != np.shape(counts) or not (p >= 0).all() or abs(p.sum() - 1) > 1e-6:
             rule = f"be {len(counts)} numbers of at least 0 that sum to 1"

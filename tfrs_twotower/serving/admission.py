@@ -5,10 +5,10 @@ import os
 import threading
 import time
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from tfrs_twotower.configuration import config
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.ranges import Count, Natural, Positive
 from tfrs_twotower.serving.errors import DeadlineExceeded, Overloaded, Unavailable
 from tfrs_twotower.serving.metrics import Metrics
 
@@ -24,25 +24,17 @@ class Load:
       deadline_seconds: a request whose turn has not come by then is refused, as its caller has given up.
     """
 
-    concurrency: int = max(8, 2 * (os.cpu_count() or 0))
-    queue: int = 128
-    deadline_seconds: float = 2.0
-
-    def __post_init__(self) -> None:
-        if self.concurrency < 1:
-            raise ConfigError(invalid("concurrency", "be at least 1", self.concurrency, "Let one request run."))
-        if self.queue < 0:
-            raise ConfigError(invalid("queue", "be at least 0", self.queue, "With 0 nothing waits."))
-        if not self.deadline_seconds > 0:
-            raise ConfigError(invalid("deadline_seconds", "be above 0", self.deadline_seconds, "Say how long to wait."))
+    concurrency: Annotated[Count, "Let one request run."] = max(8, 2 * (os.cpu_count() or 0))
+    queue: Annotated[Natural, "With 0 nothing waits."] = 128
+    deadline_seconds: Annotated[Positive, "Say how long to wait."] = 2.0
 
 
 class Admission:
-    """The line before one kind of work. Threads share it.
+    """The queue before one kind of work. Threads share it.
 
     Args:
       load: a `Load`.
-      name: the line's name in the metrics.
+      name: the queue's name in the metrics.
       metrics: a `Metrics`.
     """
 
@@ -54,14 +46,14 @@ class Admission:
         self._closed = False
         metrics.queued(name, 0)
 
-    def place(self, seconds: float | None = None) -> AbstractContextManager[object]:
-        """Takes a place in the line, without waiting; a context manager that waits for the turn, and ends it.
+    def acquire(self, seconds: float | None = None) -> AbstractContextManager[object]:
+        """Takes a place in the queue, without waiting; a context manager that waits for the turn, and ends it.
 
         Args:
           seconds: how long the caller waits, where that is less than `deadline_seconds`.
 
         Raises:
-          Overloaded: the line is full.
+          Overloaded: the queue is full.
           Unavailable: the server is stopping.
           DeadlineExceeded: on entering, the turn did not come in time.
         """
@@ -112,15 +104,15 @@ class Admission:
                 self._changed.notify_all()
 
 
-class Lines(NamedTuple):
-    """The lines of one server: predictions and the recording of events do not wait for each other."""
+class Queues(NamedTuple):
+    """The queues of one server: predictions and the recording of events do not wait for each other."""
 
     predictions: Admission
     events: Admission
 
 
 class _Place:
-    """One request's place in the line."""
+    """One request's place in the queue."""
 
     def __init__(self, admission: Admission, turn: threading.Event, seconds: float) -> None:
         self._admission, self._turn, self._seconds = admission, turn, seconds

@@ -1,11 +1,11 @@
 """Connections of the REST server: how many, and how long one may keep the server waiting."""
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
 from tfrs_twotower import extras
 from tfrs_twotower.configuration import config
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.ranges import Count, Positive
 from tfrs_twotower.serving.metrics import Metrics
 
 uvicorn_http = extras.require("uvicorn.protocols.http.auto")
@@ -27,14 +27,8 @@ class Connections:
       seconds: by then the headers of a request must have come, then its body; and then some of the answer be read.
     """
 
-    most: int = 1000
-    seconds: float = 10.0
-
-    def __post_init__(self) -> None:
-        if self.most < 1:
-            raise ConfigError(invalid("most", "be at least 1", self.most, "Let one connection in."))
-        if not self.seconds > 0:
-            raise ConfigError(invalid("seconds", "be above 0", self.seconds, "Say how long to wait."))
+    most: Annotated[Count, "Let one connection in."] = 1000
+    seconds: Annotated[Positive, "Say how long to wait."] = 10.0
 
 
 class Protocol(uvicorn_http.AutoHTTPProtocol):  # type: ignore[name-defined]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from tfrs_twotower.channels import Channel
 from tfrs_twotower.online import Stores
-from tfrs_twotower.serving.admission import Admission, Lines
+from tfrs_twotower.serving.admission import Admission, Queues
 from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.events import EventRecorder
 from tfrs_twotower.serving.item_recorder import ItemRecorder
@@ -15,16 +15,16 @@ from tfrs_twotower.serving.recommend import Recommendations
 
 
 class Endpoint(NamedTuple):
-    """What a POST, or a gRPC method, calls with the request as a dict, and the line that it waits in."""
+    """What a POST, or a gRPC method, calls with the request as a dict, and the queue that it waits in."""
 
     answer: Callable[[dict], dict]
-    line: Admission
+    queue: Admission
     warm: Callable = lambda model: None  # called with each version before it answers
 
 
 def make_endpoints(
     predictor: Predictor,
-    lines: Lines,
+    queues: Queues,
     metrics: Metrics,
     stores: Stores | None = None,
     changes: ItemChanges | None = None,
@@ -36,7 +36,7 @@ def make_endpoints(
     # `Stores` are never false.
     events = EventRecorder(stores and stores.history, predictor.repository, limits, metrics)  # type: ignore[arg-type]
     return {
-        "events": Endpoint(events.record, lines.events),
-        "items": Endpoint(ItemRecorder(changes, limits, metrics).record, lines.events),
-        "recommend": Endpoint(recommendations.recommend, lines.predictions, recommendations.warm),
+        "events": Endpoint(events.record, queues.events),
+        "items": Endpoint(ItemRecorder(changes, limits, metrics).record, queues.events),
+        "recommend": Endpoint(recommendations.recommend, queues.predictions, recommendations.warm),
     }

@@ -24,7 +24,7 @@ from google.protobuf.message import DecodeError
 from tfrs_twotower import extras
 from tfrs_twotower.errors import nearest
 from tfrs_twotower.serving import status_protos, tensor_protos
-from tfrs_twotower.serving.admission import Admission, Lines
+from tfrs_twotower.serving.admission import Admission, Queues
 from tfrs_twotower.serving.endpoints import Endpoint
 from tfrs_twotower.serving.errors import (
     RETRY_SECONDS,
@@ -62,7 +62,7 @@ _log = logging.getLogger(__name__)
 
 
 def add_services(
-    server: Server, predictor: Predictor, endpoints: Mapping[str, Endpoint], name: str, metrics: Metrics, lines: Lines
+    server: Server, predictor: Predictor, endpoints: Mapping[str, Endpoint], name: str, metrics: Metrics, queues: Queues
 ) -> None:
     """Adds the services of one model to a `grpc.Server`.
 
@@ -72,13 +72,13 @@ def add_services(
       endpoints: {name in `METHODS`: `Endpoint`}.
       name: the model's name.
       metrics: a `Metrics`.
-      lines: `Lines`, in which requests wait for their turn.
+      queues: `Queues`, in which requests wait for their turn.
     """
     calls = _Calls(name, metrics)
     services = (_service(*METHODS[what], endpoint, calls) for what, endpoint in endpoints.items())
     server.add_generic_rpc_handlers(tuple(services))
     prediction_service.add_PredictionServiceServicer_to_server(
-        PredictionService(predictor, calls, lines.predictions), server
+        PredictionService(predictor, calls, queues.predictions), server
     )
     model_service.add_ModelServiceServicer_to_server(ModelService(predictor.repository, calls), server)
 
@@ -96,14 +96,14 @@ class _Calls:
         handler: Callable[[Any, Call], Message],
         request: Message | bytes | None,
         context: ServicerContext,
-        line: Admission | None = None,
+        queue: Admission | None = None,
     ) -> Message:
-        """Answers by `handler(request, call)`, in the turn that `line` gives; without a line, at once."""
+        """Answers by `handler(request, call)`, in the turn that `queue` gives; without a queue, at once."""
         name = request_id(dict(context.invocation_metadata()).get(REQUEST_ID, ""))
         context.set_trailing_metadata(((REQUEST_ID, name),))
         try:
             with self._metrics.call(f"grpc:{method}", name) as call:
-                with line.place(context.time_remaining()) if line else contextlib.nullcontext():
+                with queue.acquire(context.time_remaining()) if queue else contextlib.nullcontext():
                     if not context.is_active():
                         raise Cancelled("The client went away.")
                     return handler(request, call)
@@ -141,13 +141,13 @@ class PredictionService:
     The methods on tf.Examples are UNIMPLEMENTED.
     """
 
-    def __init__(self, predictor: Predictor, calls: _Calls, line: Admission) -> None:
+    def __init__(self, predictor: Predictor, calls: _Calls, queue: Admission) -> None:
         self._predictor = predictor
         self._calls = calls
-        self._line = line
+        self._queue = queue
 
     def Predict(self, request: PredictRequest, context: ServicerContext) -> PredictResponse:
-        return self._calls.answer("Predict", self._predict, request, context, self._line)
+        return self._calls.answer("Predict", self._predict, request, context, self._queue)
 
     def GetModelMetadata(self, request: GetModelMetadataRequest, context: ServicerContext) -> GetModelMetadataResponse:
         return self._calls.answer("GetModelMetadata", self._metadata, request, context)
@@ -233,7 +233,7 @@ def _service(service: str, method: str, endpoint: Endpoint, calls: _Calls) -> Ge
 
     return grpc.method_handlers_generic_handler(service, {
         method: grpc.unary_unary_rpc_method_handler(
-            lambda request, context: calls.answer(method, handle, request, context, endpoint.line),
+            lambda request, context: calls.answer(method, handle, request, context, endpoint.queue),
             response_serializer=struct_pb2.Struct.SerializeToString,
         )
     })

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tfrs_twotower import extras
 from tfrs_twotower.serving import json_tensors, openapi, status_protos
-from tfrs_twotower.serving.admission import Admission, Lines
+from tfrs_twotower.serving.admission import Admission, Queues
 from tfrs_twotower.serving.endpoints import Endpoint
 from tfrs_twotower.serving.errors import (
     RETRY_SECONDS,
@@ -54,7 +54,7 @@ class Rest:
       name: the model's name.
       metrics: a `Metrics`.
       ready: asked by /readyz.
-      lines: `Lines`, in which requests wait for their turn.
+      queues: `Queues`, in which requests wait for their turn.
       body_seconds: a body has to be whole by then.
     """
 
@@ -65,7 +65,7 @@ class Rest:
         name: str,
         metrics: Metrics,
         ready: Callable[[], bool],
-        lines: Lines,
+        queues: Queues,
         body_seconds: float,
     ) -> None:
         self._predictor = predictor
@@ -73,10 +73,10 @@ class Rest:
         self._name = name
         self._metrics = metrics
         self._ready = ready
-        self._lines = lines
+        self._queues = queues
         self._body_seconds = body_seconds
-        # As many threads as requests may run or wait: a request with a place in a line never waits for a thread.
-        self._threads = {line: anyio.CapacityLimiter(line.load.concurrency + line.load.queue) for line in lines}
+        # As many threads as requests may run or wait: a request with a place in a queue never waits for a thread.
+        self._threads = {queue: anyio.CapacityLimiter(queue.load.concurrency + queue.load.queue) for queue in queues}
 
     def app(self) -> Starlette:
         """The ASGI application. `Guard` goes around it, which gives each request its id."""
@@ -104,7 +104,7 @@ class Rest:
         )
 
     async def _predict(self, request: Request) -> Response:
-        return await self._work(request, "rest:predict", self._lines.predictions, self._answer)
+        return await self._work(request, "rest:predict", self._queues.predictions, self._answer)
 
     def _answer(self, request: Request, body: bytes, call: Call) -> Response:
         version = self._version(request.path_params)
@@ -127,27 +127,27 @@ class Rest:
             return responses.JSONResponse(found)
 
         async def handle(request: Request) -> Response:
-            return await self._work(request, f"rest:{what}", endpoint.line, answer)
+            return await self._work(request, f"rest:{what}", endpoint.queue, answer)
 
         return handle
 
     async def _work(
-        self, request: Request, method: str, line: Admission, answer: Callable[[Request, bytes, Call], Response]
+        self, request: Request, method: str, queue: Admission, answer: Callable[[Request, bytes, Call], Response]
     ) -> Response:
-        """Reads the body, waits in `line`, and answers in a thread by `answer(request, body, call)`.
+        """Reads the body, waits in `queue`, and answers in a thread by `answer(request, body, call)`.
 
         TensorFlow, JSON and stores take their time: in a thread, so that other requests are read meanwhile.
         """
         with self._metrics.call(method, request.state.request_id) as call:
             body = await self._body(request)
             call.begin()
-            place = line.place()
+            place = queue.acquire()
 
             def turn() -> Response:
                 with place:
                     return answer(request, body, call)
 
-            return await anyio.to_thread.run_sync(turn, limiter=self._threads[line])
+            return await anyio.to_thread.run_sync(turn, limiter=self._threads[queue])
 
     async def _body(self, request: Request) -> bytes:
         try:

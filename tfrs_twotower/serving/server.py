@@ -17,7 +17,7 @@ from tfrs_twotower.channels import Channel
 from tfrs_twotower.errors import invalid
 from tfrs_twotower.online import StoreError, Stores, UserVectorCache
 from tfrs_twotower.serving.access import Access
-from tfrs_twotower.serving.admission import Admission, Lines, Load
+from tfrs_twotower.serving.admission import Admission, Load, Queues
 from tfrs_twotower.serving.cached_tower import CachedTower
 from tfrs_twotower.serving.connections import Connections, Protocol
 from tfrs_twotower.serving.current_items import ItemChanges
@@ -41,7 +41,7 @@ grpc = extras.require("grpc")
 uvicorn = extras.require("uvicorn")
 
 _KEEP_ALIVE_SECONDS = 75  # longer than clients and proxies keep idle connections, so that they close first
-_SPARE_THREADS = 8  # of gRPC, for what does not wait in a line: status, metadata, refusals
+_SPARE_THREADS = 8  # of gRPC, for what does not wait in a queue: status, metadata, refusals
 _LAST_SECONDS = 1.0  # for answers that are on their way when the last request has ended
 _MAX_PORT = 65535
 _DEFAULT_NAME = "twotower"
@@ -67,7 +67,7 @@ class Server:
       keep: how many versions to serve.
       drain_seconds: how long `stop` waits for requests that run or wait.
       load: a `Load`: how many predictions run, wait, and how long.
-      event_load: a `Load`: the same of the recording of events, which has a line of its own.
+      event_load: a `Load`: the same of the recording of events, which has a queue of its own.
       access: an `Access`: API keys and TLS.
       connections: a `Connections`: how many, and how long one may keep the server waiting.
       stores: `online.Stores` of what users did and are: requests then need no more than a `user_id`, and events can
@@ -119,10 +119,10 @@ class Server:
         step = 1 if cache is None else _CACHED_SECONDS
         features = None if stores is None else Features(stores, self.metrics, event_types, step, cold_beta)
         self.predictor = Predictor(self.repository, limits, features, run)
-        self._lines = Lines(
+        self._queues = Queues(
             Admission(load, "predictions", self.metrics), Admission(event_load, "events", self.metrics)
         )
-        self._endpoints = make_endpoints(self.predictor, self._lines, self.metrics, stores, fresh, channels)
+        self._endpoints = make_endpoints(self.predictor, self._queues, self.metrics, stores, fresh, channels)
         self._drain_seconds = drain_seconds
         self._access = access
         self._connections = connections
@@ -144,7 +144,7 @@ class Server:
         self._bind()
         self.repository.start()
         self.name = self.name or self._manifest_name()
-        add_services(self._grpc, self.predictor, self._endpoints, self.name, self.metrics, self._lines)
+        add_services(self._grpc, self.predictor, self._endpoints, self.name, self.metrics, self._queues)
         self._grpc.start()
         self._rest = self._http_server()
         self._rest_thread = threading.Thread(target=self._rest.run, args=([self._socket],), name="rest")
@@ -162,10 +162,10 @@ class Server:
           How many requests had not finished after `drain_seconds`; they are cut off.
         """
         self._stopping.set()
-        for line in self._lines:
-            line.close()
+        for queue in self._queues:
+            queue.close()
         deadline = time.monotonic() + self._drain_seconds
-        left = sum(line.drain(deadline - time.monotonic()) for line in self._lines)
+        left = sum(queue.drain(deadline - time.monotonic()) for queue in self._queues)
         if left:
             _log.error("%d requests did not finish within %g s", left, self._drain_seconds)
         grpc_stopped = self._grpc.stop(_LAST_SECONDS)
@@ -227,7 +227,7 @@ class Server:
 
     def _grpc_threads(self) -> int:
         """A request that waits takes a thread."""
-        return sum(line.load.concurrency + line.load.queue for line in self._lines) + _SPARE_THREADS
+        return sum(queue.load.concurrency + queue.load.queue for queue in self._queues) + _SPARE_THREADS
 
     def _check_address(self, address: str) -> None:
         try:
@@ -269,7 +269,8 @@ class Server:
 
     def _http_server(self) -> "HttpServer":
         rest = Rest(
-            self.predictor, self._endpoints, self.name, self.metrics, self.ready, self._lines, self._connections.seconds
+            self.predictor, self._endpoints, self.name, self.metrics, self.ready, self._queues,
+            self._connections.seconds,
         )
         settings = uvicorn.Config(
             Guard(rest.app(), self._keys, self.metrics),

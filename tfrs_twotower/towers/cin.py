@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfrs_twotower.configuration import at_least, config, layer_of
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.ranges import Count, Counts
 from tfrs_twotower.towers.encoder import Encoder
 
 
@@ -24,14 +24,8 @@ class CIN(Encoder):
       dim: dimensions of a field in X⁰.
     """
 
-    maps: tuple[int, ...] = (32, 32)
-    dim: int = 16
-
-    def __post_init__(self) -> None:
-        if not self.maps or any(count < 1 for count in self.maps):
-            rule = "hold one number or more, of at least 1 each"
-            raise ConfigError(invalid("CIN.maps", rule, self.maps, "For example (32, 32)."))
-        at_least(1, self, "dim")
+    maps: Counts = (32, 32)
+    dim: Count = 16
 
 
 @layer_of(CIN)

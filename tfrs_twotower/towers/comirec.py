@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfrs_twotower.configuration import at_least, config, layer_of
+from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.features import SequenceEmbedding
 from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.ranges import Count
 from tfrs_twotower.towers.encoder import Encoder
 from tfrs_twotower.towers.interests import PLACES, InterestEncoder
 from tfrs_twotower.towers.mlp import MLP
@@ -26,12 +27,9 @@ class ComiRec(Encoder):
       hidden: dense layers after an interest is joined to the other features.
     """
 
-    interests: int = 4
-    attention: int = 128
+    interests: Count = 4
+    attention: Count = 128
     hidden: MLP = MLP(widths=(128,))
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "interests", "attention")
 
 
 @layer_of(ComiRec)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from tfrs_twotower.configuration import at_least, config, layer_of
+from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.ranges import Count
 from tfrs_twotower.towers.encoder import Encoder
 
 
@@ -19,13 +20,8 @@ class DCN(Encoder):
       rank: of W, which is then two thin matrices; None for a full one.
     """
 
-    layers: int = 2
-    rank: int | None = None
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "layers")
-        if self.rank is not None:
-            at_least(1, self, "rank")
+    layers: Count = 2
+    rank: Count | None = None
 
 
 @layer_of(DCN)

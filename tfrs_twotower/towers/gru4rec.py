@@ -3,9 +3,9 @@
 import tensorflow as tf
 
 from tfrs_twotower.configuration import config, layer_of
-from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import SequenceEmbedding
 from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.ranges import Counts, DropoutRate
 from tfrs_twotower.towers.dropout import Dropout
 from tfrs_twotower.towers.encoder import Encoder
 from tfrs_twotower.towers.sequence import SequenceEncoder, Tokens
@@ -20,15 +20,8 @@ class GRU4Rec(Encoder):
       dropout: share of the numbers that training drops, at the input and after each layer.
     """
 
-    units: tuple[int, ...] = (64,)
-    dropout: float = 0.2
-
-    def __post_init__(self) -> None:
-        if not self.units or any(units < 1 for units in self.units):
-            rule = "hold one number or more, of at least 1 each"
-            raise ConfigError(invalid("GRU4Rec.units", rule, self.units, "For example (64,)."))
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(invalid("GRU4Rec.dropout", "be in [0, 1)", self.dropout, "0 turns it off."))
+    units: Counts = (64,)
+    dropout: DropoutRate = 0.2
 
 
 @layer_of(GRU4Rec)

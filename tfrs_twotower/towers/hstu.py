@@ -2,10 +2,10 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.configuration import at_least, config, layer_of
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.features import SequenceEmbedding
 from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.ranges import Count, DropoutRate
 from tfrs_twotower.towers.dropout import Dropout
 from tfrs_twotower.towers.encoder import Encoder
 from tfrs_twotower.towers.relative_bias import RelativeBias, causal, time_buckets
@@ -27,17 +27,12 @@ class HSTU(Encoder):
       length: places apart that have a bias of their own, and the divisor of A: the sequence's length.
     """
 
-    blocks: int = 2
-    heads: int = 1
-    width: int = 64
+    blocks: Count = 2
+    heads: Count = 1
+    width: Count = 64
     time_bias: bool = True
-    dropout: float = 0.2
-    length: int = 200
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "blocks", "heads", "width", "length")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(invalid("HSTU.dropout", "be in [0, 1)", self.dropout, "0 turns it off."))
+    dropout: DropoutRate = 0.2
+    length: Count = 200
 
 
 @layer_of(HSTU)

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from tfrs_twotower.configuration import at_least, config, layer_of
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.features import SequenceEmbedding, SequenceField
 from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.ranges import Count, NotNegative
 from tfrs_twotower.towers.encoder import Encoder
 from tfrs_twotower.towers.interests import PLACES, InterestEncoder
 from tfrs_twotower.towers.mlp import MLP
@@ -33,15 +33,10 @@ class MIND(Encoder):
         limits; our scores may be negative.)
     """
 
-    interests: int = 4
-    iterations: int = 3
+    interests: Count = 4
+    iterations: Count = 3
     hidden: MLP = MLP(widths=(128,))
-    sharpness: float = 5.0
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "interests", "iterations")
-        if not self.sharpness >= 0:
-            raise ConfigError(invalid("MIND.sharpness", "be 0 or more", self.sharpness, "For example 5."))
+    sharpness: NotNegative = 5.0
 
 
 @layer_of(MIND)

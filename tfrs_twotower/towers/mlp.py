@@ -1,13 +1,14 @@
 """The plain encoder: the fields' embeddings side by side, then dense layers."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import tensorflow as tf
 
 from tfrs_twotower.configuration import config, layer_of
-from tfrs_twotower.errors import ConfigError, invalid, nearest
+from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.ranges import Count, DropoutRate
 from tfrs_twotower.towers.dropout import Dropout
 from tfrs_twotower.towers.encoder import Encoder
 
@@ -23,19 +24,12 @@ class MLP(Encoder):
       dropout: share of each layer's outputs that training drops.
     """
 
-    widths: tuple[int, ...] = (128,)
+    widths: Annotated[tuple[Count, ...], "Leave it out."] = (128,)
     activation: str = "relu"
     normalisation: Literal["none", "layer", "batch"] = "none"
-    dropout: float = 0.0
+    dropout: DropoutRate = 0.0
 
     def __post_init__(self) -> None:
-        if any(width < 1 for width in self.widths):
-            raise ConfigError(invalid("MLP.widths", "be 1 or more each", self.widths, "Leave it out."))
-        if self.normalisation not in _NORMALISATIONS:
-            way_out = nearest(self.normalisation, _NORMALISATIONS)
-            raise ConfigError(f"`MLP.normalisation` cannot be {self.normalisation!r}." + way_out)
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(invalid("MLP.dropout", "be in [0, 1)", self.dropout, "0 turns it off."))
         try:
             tf.keras.activations.get(self.activation)
         except ValueError as error:

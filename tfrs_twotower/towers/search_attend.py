@@ -2,16 +2,17 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.configuration import at_least, config, layer_of
+from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.features import SequenceEmbedding
 from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.ranges import Count
 from tfrs_twotower.towers.encoder import Encoder, build_encoder
 from tfrs_twotower.towers.gru4rec import GRU4Rec
 from tfrs_twotower.towers.hstu import HSTU
 from tfrs_twotower.towers.sasrec import SASRec
 from tfrs_twotower.towers.sequence import SequenceEncoder, dense
 
-_BLOCK = 16  # older events that the search first judges by their mean
+_BLOCK = 16  # older events that the search first compares by their mean
 _BLOCKS = 8  # of these are searched one by one; some more where `found` asks for it
 
 
@@ -41,11 +42,8 @@ class SearchThenAttend(Encoder):
     """
 
     encoder: GRU4Rec | SASRec | HSTU = SASRec(length=50)
-    recent: int = 50
-    found: int = 20
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "recent", "found")
+    recent: Count = 50
+    found: Count = 20
 
 
 @layer_of(SearchThenAttend)

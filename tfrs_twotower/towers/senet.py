@@ -5,8 +5,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower.configuration import at_least, config, layer_of
+from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.ranges import Count
 from tfrs_twotower.towers.encoder import Encoder, build_encoder
 from tfrs_twotower.towers.mlp import MLP
 
@@ -23,11 +24,8 @@ class SENet(Encoder):
       encoder: configuration of the encoder that sees the weighted fields.
     """
 
-    reduction: int = 2
+    reduction: Count = 2
     encoder: Any = MLP()
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "reduction")
 
 
 @layer_of(SENet)

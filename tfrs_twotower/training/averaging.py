@@ -1,4 +1,4 @@
-"""The running average of the weights: what a training that still moves is judged by and ends with."""
+"""The running average of the weights: what a training that still moves is evaluated by and ends with."""
 
 import contextlib
 from collections.abc import Iterable, Iterator

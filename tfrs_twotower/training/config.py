@@ -1,9 +1,9 @@
 """How a model is trained."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from tfrs_twotower.configuration import at_least, config
-from tfrs_twotower.errors import ConfigError, invalid, nearest
+from tfrs_twotower.configuration import config
+from tfrs_twotower.ranges import AtLeast, Below, Count, Natural
 from tfrs_twotower.training.optimizers import LazyAdamConfig, RowWiseAdagradConfig
 from tfrs_twotower.training.positives import EventWeights, Resampling
 
@@ -36,32 +36,19 @@ class TrainingConfig:
       seed: of the weights, the order of the rows, dropout and ID dropout; from 0 to 2³² − 1.
     """
 
-    batch_size: int = 1024
-    epochs: int = 20
+    batch_size: Count = 1024
+    epochs: Count = 20
     optimizer: LazyAdamConfig | RowWiseAdagradConfig = LazyAdamConfig()
     monitor: str = "ndcg@10"
-    patience: int = 3
-    average: float = 0.0
-    known_positives: int = 100
-    shuffle_buffer: int = 1_000_000
+    patience: Natural = 3
+    average: Annotated[float, AtLeast(0), Below(1), "0 averages nothing."] = 0.0
+    known_positives: Natural = 100
+    shuffle_buffer: Count = 1_000_000
     order: Literal["shuffled", "time"] = "shuffled"
     events: EventWeights = EventWeights()
     resampling: Resampling | None = None
-    checkpoint_steps: int = 1000
+    checkpoint_steps: Count = 1000
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     refit: bool = True
     xla: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "batch_size", "epochs", "shuffle_buffer", "checkpoint_steps")
-        at_least(0, self, "patience", "known_positives", "seed")
-        if self.order not in ("shuffled", "time"):
-            way_out = nearest(self.order, ("shuffled", "time"))
-            raise ConfigError(f"`TrainingConfig.order` cannot be {self.order!r}." + way_out)
-        if not 0 <= self.average < 1:
-            rule = "be in [0, 1)"
-            raise ConfigError(invalid("TrainingConfig.average", rule, self.average, "0 averages nothing."))
-        if self.seed >= 2**32:
-            rule = "be below 2**32"
-            raise ConfigError(invalid("TrainingConfig.seed", rule, self.seed, "Use a smaller one."))
+    seed: Annotated[int, AtLeast(0), Below(2**32)] = 0

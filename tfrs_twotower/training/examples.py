@@ -8,7 +8,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import History, InteractionLog, batches
+from tfrs_twotower.data import InteractionLog, UserHistories, batches
 from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.features import Field, IdField, PastField, fingerprints, key_dtype, to_tensor
 from tfrs_twotower.features.fields.preprocessed import PreprocessedField
@@ -81,7 +81,7 @@ class Examples:
     ) -> None:
         self.log = log
         self.weight = log.weight if weight is None else weight
-        self.history = History(log, visible=visible)
+        self.history = UserHistories(log, visible=visible)
         self._candidates = {
             f.name: encode_table(f.encode, log.items, f.inputs()) for f in candidate_fields
         }

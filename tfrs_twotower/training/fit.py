@@ -144,12 +144,12 @@ def _fit(
     def keep() -> None:
         best.save(checkpoint_number=int(progress.step.numpy()))
 
-    judge = [] if evaluate is None else [FullCatalogueEvaluation(
+    evaluations = [] if evaluate is None else [FullCatalogueEvaluation(
         evaluate, config.monitor, config.patience, progress, keep, written / "history.jsonl", average
     )]
     stack = [
         clock,
-        *judge,
+        *evaluations,
         Checkpoints(last, progress, config.checkpoint_steps, per_epoch, average),
         tf.keras.callbacks.TensorBoard(str(written / "tensorboard"), write_graph=False, profile_batch=0),
         *callbacks,
@@ -169,7 +169,9 @@ def _fit(
         best_epoch=int(progress.best_epoch.numpy()),
         best=float(progress.best.numpy()),
         seconds=round(time.perf_counter() - started, 3),
-        seconds_an_epoch=round(per_epoch * clock.seconds / max(clock.steps, 1) + sum(j.seconds for j in judge), 3),
+        seconds_an_epoch=round(
+            per_epoch * clock.seconds / max(clock.steps, 1) + sum(e.seconds for e in evaluations), 3
+        ),
         examples_per_second=round(clock.steps * data.batch_size / clock.seconds, 1) if clock.steps else 0.0,
         peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     )

@@ -1,13 +1,16 @@
 """Start vectors of items, from the items near them in the users' histories, in place of random ones."""
 
+from typing import Annotated
+
 import numpy as np
 import scipy.sparse
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.configuration import at_least, config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import IdField, PastField, derive_seed
 from tfrs_twotower.models import TwoTowerModel
+from tfrs_twotower.ranges import Above, AtMost, Count
 from tfrs_twotower.towers import EnsembleTower, MLPEncoder, SequenceEncoder, Tower
 from tfrs_twotower.training.examples import Examples
 
@@ -32,13 +35,8 @@ class CoVisits:
       decay: above 0, at most 1. 1 suits histories whose order means nothing.
     """
 
-    window: int = 10
-    decay: float = 0.7
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "window")
-        if not 0 < self.decay <= 1:
-            raise ConfigError(invalid("CoVisits.decay", "be above 0 and at most 1", self.decay, "0.7 is the default."))
+    window: Count = 10
+    decay: Annotated[float, Above(0), AtMost(1)] = 0.7
 
 
 def start_items(model: TwoTowerModel, examples: Examples, rows: np.ndarray, settings: CoVisits, seed: int) -> None:

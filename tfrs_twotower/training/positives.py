@@ -1,16 +1,18 @@
 """What a training event is worth, and how often an epoch shows it."""
 
 from collections.abc import Iterable
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.configuration import above_zero, config
+from tfrs_twotower.configuration import config
 from tfrs_twotower.data import InteractionLog
 from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
 from tfrs_twotower.features import derive_seed
+from tfrs_twotower.ranges import AtLeast, Count, Positive, Share
 
 _DAY = 86400.0
 
@@ -34,17 +36,14 @@ class EventWeights:
 
     kinds: tuple[tuple[str, float], ...] = ()
     dwell: str | None = None
-    full_dwell_seconds: float = 60.0
-    half_life_days: float | None = None
+    full_dwell_seconds: Positive = 60.0
+    half_life_days: Annotated[Positive | None, "For no decay use null."] = None
 
     def __post_init__(self) -> None:
         names = [kind for kind, _ in self.kinds]
         if len(set(names)) < len(names) or not all(weight >= 0 for _, weight in self.kinds):
             rule = "name each kind once, its weight at least 0"
             raise ConfigError(invalid("EventWeights.kinds", rule, self.kinds, "0 leaves a kind out."))
-        above_zero(self, "full_dwell_seconds", "60.0 is the default.")
-        if self.half_life_days is not None:
-            above_zero(self, "half_life_days", "For no decay use null.")
 
 
 @config
@@ -62,19 +61,10 @@ class Resampling:
       least, most: bounds of the times that an event is shown, in an epoch's mean.
     """
 
-    pivot: int = 10
-    power: float = 0.75
-    least: float = 0.0
-    most: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.pivot < 1:
-            raise ConfigError(invalid("Resampling.pivot", "be at least 1", self.pivot, "It counts events."))
-        if not 0 <= self.power <= 1:
-            raise ConfigError(invalid("Resampling.power", "be from 0 to 1", self.power, "0.75 is usual."))
-        if not 0 <= self.least <= 1 <= self.most:
-            rule, received = "have least ≤ 1 ≤ most, and least at least 0", (self.least, self.most)
-            raise ConfigError(invalid("Resampling.least, most", rule, received, "Use 0 and 1, or 1 and 4."))
+    pivot: Annotated[Count, "It counts events."] = 10
+    power: Share = 0.75
+    least: Share = 0.0
+    most: Annotated[float, AtLeast(1)] = 1.0
 
     def times(self, items: np.ndarray) -> np.ndarray:
         """float64 [n]: how often each of n events is shown; items: int [n], the item rows of all positives."""

@@ -1,4 +1,4 @@
-"""Tuning: a search for better settings of a recipe, judged on its validation queries alone."""
+"""Tuning: a search for better settings of a recipe, evaluated on its validation queries alone."""
 
 from tfrs_twotower.tuning.search import Budget, Tuned, tune
 from tfrs_twotower.tuning.space import Choice, Range, default_space, parse_dimension

@@ -1,4 +1,4 @@
-"""The search: Optuna proposes settings, each is trained, and the validation metric of its best epoch judges."""
+"""The search: Optuna proposes settings, each is trained, and compared by the validation metric of its best epoch."""
 
 import dataclasses
 import gc
@@ -8,17 +8,18 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pandas as pd
 import tensorflow as tf
 
-from tfrs_twotower import runs
-from tfrs_twotower.assembly import assemble, completed
-from tfrs_twotower.configuration import at_least, config, override, to_dict
+from tfrs_twotower.configuration import config, override, to_dict
 from tfrs_twotower.data import InteractionLog
-from tfrs_twotower.errors import ConfigError, TrainingError, invalid
+from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.extras import require
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import assemble, completed
+from tfrs_twotower.ranges import Count, Positive
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.training import fit
 from tfrs_twotower.tuning.space import Choice, Range, checked, default_space, value_at
@@ -42,13 +43,8 @@ class Budget:
       minutes: of this call, or None. A training that is under way then ends with its epoch, and counts.
     """
 
-    trials: int = 20
-    minutes: float | None = None
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "trials")
-        if self.minutes is not None and not self.minutes > 0:
-            raise ConfigError(invalid("Budget.minutes", "be above 0 or None", self.minutes, "None sets no limit."))
+    trials: Count = 20
+    minutes: Annotated[Positive | None, "None sets no limit."] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +146,7 @@ class _Search:
         a = assemble(recipe, self._log)
 
         def validate() -> dict[str, float]:
-            return a.judge(a.split.validation, a.model_scorer(a.split.validation), bootstrap=0).metrics
+            return a.evaluate(a.split.validation, a.model_scorer(a.split.validation), bootstrap=0).metrics
 
         watch = _Watch(trial, f"val_{recipe.training.monitor}", self._deadline, self._optuna.TrialPruned)
         with tempfile.TemporaryDirectory(dir=self._directory) as scratch:

@@ -2,6 +2,6 @@
 
 from tfrs_twotower.updates.full_update import Update, update_full
 from tfrs_twotower.updates.rollback import Rollback, roll_back
-from tfrs_twotower.updates.user_update import take_back_users, update_users
+from tfrs_twotower.updates.user_update import revert_users, update_users
 
-__all__ = ["Rollback", "Update", "roll_back", "take_back_users", "update_full", "update_users"]
+__all__ = ["Rollback", "Update", "roll_back", "revert_users", "update_full", "update_users"]

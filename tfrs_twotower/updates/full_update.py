@@ -3,11 +3,12 @@
 import dataclasses
 from pathlib import Path
 
-from tfrs_twotower import runs
-from tfrs_twotower.assembly import assemble
 from tfrs_twotower.data import Newest, RandomPerUser, Source, Temporal, joined, parts_of
-from tfrs_twotower.errors import ConfigError, DataError, invalid
+from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.evaluation import Evaluation, compare
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.learned_fields import read_fields
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import warm_start
 from tfrs_twotower.updates.gate import TOLERANCE, refusal
@@ -21,7 +22,7 @@ class Update:
       directory: the new run.
       published: the exported version's path; None where it was refused.
       reason: why it was refused, in one sentence; None where it was published.
-      monitor: the metric that judged.
+      monitor: the metric that decided.
       serving, updated: its value of the serving version and of the update, on the newest events.
       interval: 95% paired bootstrap interval of updated − serving.
       recommender: the trained `Recommender`.
@@ -96,14 +97,13 @@ def update_full(
         new = Recommender(recipe, directory=directory, parent=parent)
         try:
             new.fit(verbose)
-        except DataError:
-            if not (directory / runs.CONFIG).exists():  # nothing was begun: the folder goes again
+        finally:
+            if not (directory / runs.CONFIG).exists():  # nothing is worth keeping: the folder goes again
                 (directory / runs.REFUSED).unlink()
-            raise
-        return _judged(new, parent, verbose)
+        return _evaluated(new, parent, verbose)
 
 
-def _judged(new: Recommender, parent: Path, verbose: int) -> Update:
+def _evaluated(new: Recommender, parent: Path, verbose: int) -> Update:
     """Publishes, or writes down why not."""
     metrics = new.evaluate()
     monitor = new.recipe.training.monitor
@@ -115,9 +115,7 @@ def _judged(new: Recommender, parent: Path, verbose: int) -> Update:
     reason = refusal(monitor, serving.metrics[monitor], updated.metrics[monitor], (low, high), updated.queries)
     if reason is None and new.recipe.training.refit:
         new.refit(verbose)
-    index = new.index()
-    metrics["index"] = index.to_dict()
-    runs.write_json(new.directory / runs.METRICS, metrics)
+    index = new.index()  # with which the figures are written, the gate's too
     if reason is None and not index.meets_target:
         reason = f"the index reaches a recall of {index.recall_at_k:.3f} where {index.target_recall} was asked for."
     published = None
@@ -132,10 +130,10 @@ def _judged(new: Recommender, parent: Path, verbose: int) -> Update:
 
 
 def _serving(new: Recommender, parent: Path) -> Evaluation:
-    """The evaluation of the parent's served model on what judges the update."""
+    """The evaluation of the parent's served model on the events that evaluate the update."""
     a, folder = new.assembly, runs.weights(parent).folder
-    old = assemble(a.recipe, a.log, runs.read_fields(folder))
+    old = assemble(a.recipe, a.log, read_fields(folder))
     old.model(next(iter(old.batches.dataset(0, 1))))
     warm_start(old.model, folder)
     old.weigh(runs.score_weights(parent), folder)
-    return old.judge(old.split.test, old.model_scorer(old.split.test))
+    return old.evaluate(old.split.test, old.model_scorer(old.split.test))

@@ -10,12 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower import runs
-from tfrs_twotower.assembly import Assembly, assemble
 from tfrs_twotower.data import InteractionLog, Queries, Source, Split, ingest, joined, parts_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import manifest, next_version, user_deltas
 from tfrs_twotower.features import IdField, is_user_table
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.assembly import Assembly
+from tfrs_twotower.pipeline.learned_fields import read_fields
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import StaticLogQ, Uniform
 from tfrs_twotower.training import TrainingBatches, warm_start
@@ -79,7 +81,7 @@ def update_users(
         _log.warning("Of %d events none is later than %s UTC, when the newest one came that is learned already. Name "
                      "a file with later ones by --interactions.", len(log), _moment(since - 1))
         return None
-    states = runs.read_fields(served.folder)
+    states = read_fields(served.folder)
     a = _assembled(config.recipe, log, since, states, again)
     field = a.model.query_tower.user_table
     if field is None:
@@ -104,7 +106,7 @@ def update_users(
     ))
 
 
-def take_back_users(directory: str | Path, root: str | Path | None = None) -> Path | None:
+def revert_users(directory: str | Path, root: str | Path | None = None) -> Path | None:
     """Withdraws the newest delta of the newest version; returns its path, or None where there is none."""
     root = Path(root) if root else Path(directory).resolve() / runs.EXPORT
     return user_deltas.withdraw(root, _newest_version(root))

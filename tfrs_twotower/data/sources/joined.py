@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +11,7 @@ from tfrs_twotower.columns import ITEM_ID, USER_ID
 from tfrs_twotower.configuration import config
 from tfrs_twotower.data.source import PART, Source, bad_lines, notes_of, with_said
 from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.ranges import MinLength
 
 
 @config
@@ -23,12 +24,7 @@ class Joined(Source):
       parts: source configurations, the oldest first. They must agree in the types of their columns.
     """
 
-    parts: tuple[Source, ...]
-
-    def __post_init__(self) -> None:
-        if not self.parts or not all(isinstance(part, Source) for part in self.parts):
-            rule = "hold one source configuration or more"
-            raise ConfigError(invalid("Joined.parts", rule, self.parts, "Write for example (Files(…), TFRecords(…))."))
+    parts: Annotated[tuple[Source, ...], MinLength(1), "Write for example (Files(…), TFRecords(…))."]
 
     @property
     def name(self) -> str:
@@ -63,8 +59,14 @@ def joined(source: Any, new: Any) -> Any:
     If a source wraps another (`TextVectors`), the new events join the inner one, so new rows get its column too.
 
     Raises:
-      ConfigError: a part already has the files of `new`.
+      ConfigError: a part already has the files of `new`, or there is no source: the run was trained on data frames.
     """
+    if source is None:
+        rule, way_out = "have a source, whose log an update goes on with", (
+            "It was trained on data frames. Write them to files and train on these, for example with "
+            "source=Files('log.parquet')."
+        )
+        raise ConfigError(invalid("recipe", rule, source, way_out))
     if new is None:
         return source
     if _events(new) in map(_events, parts_of(source)):

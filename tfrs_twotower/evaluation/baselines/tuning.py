@@ -14,7 +14,7 @@ class OutOfTime(Exception):
 
 
 @dataclasses.dataclass
-class Tuned:
+class TunedBaseline:
     """A fitted baseline, and the weighting of its queries' histories.
 
     Attributes:
@@ -35,7 +35,7 @@ class Tuned:
 def tune(
     fit: Callable[..., Any], grid: Mapping[str, Sequence[float]], start: Mapping[str, float], history: str,
     measure: Callable[[Any, str], float] | None, deadline: float,
-) -> Tuned:
+) -> TunedBaseline:
     """Starts at `start` and moves along one setting of the grid after another while `measure` rises.
 
     Args:
@@ -47,13 +47,13 @@ def tune(
       deadline: a time of `time.monotonic`. No fit begins that would end later if it took as long as the slowest.
 
     Returns:
-      The best `Tuned`.
+      The best `TunedBaseline`.
 
     Raises:
       OutOfTime: not even the first fit could be made.
     """
     begun = time.monotonic()
-    best = Tuned(fit(**start), history, dict(start))
+    best = TunedBaseline(fit(**start), history, dict(start))
     if measure is None:
         return best
     slowest = time.monotonic() - begun
@@ -82,7 +82,7 @@ def tune(
     return best
 
 
-def _choose_history(best: Tuned, measure: Callable[[Any, str], float]) -> None:
+def _choose_history(best: TunedBaseline, measure: Callable[[Any, str], float]) -> None:
     values = {kind: measure(best.fit, kind) for kind in HISTORIES if kind != best.history}
     kind = max(values, key=lambda k: values[k])
     if values[kind] > best.validation:  # type: ignore[operator]  # `tune` has measured it

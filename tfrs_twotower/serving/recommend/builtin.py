@@ -17,7 +17,7 @@ _OVERFETCH = 2
 _SEEDS = 5  # last items of a user that i2i starts from
 
 
-class Towers:
+class TowersChannel:
     """u2i: what the query tower retrieves. Scores are those of `serving_default`; an unknown user gets nothing.
 
     Args:
@@ -67,7 +67,7 @@ class Towers:
         return tf.constant([ids], self._dtype, [1, len(ids)])
 
 
-class Similar:
+class SimilarChannel:
     """i2i: the items most like one of the user's last five; the score is that of `similar_items` with it.
 
     Args:
@@ -85,7 +85,7 @@ class Similar:
         return selection.items.nearest(context.recent[:_SEEDS], n, selection.catalogue, selection.overlay)
 
 
-class Popular:
+class PopularChannel:
     """popular: what training saw most; the score is log p(item). Items that the export lacks are not in it.
 
     Args:
@@ -104,7 +104,7 @@ class Popular:
         return list(zip(catalogue.ids[rows].tolist(), catalogue.log_popularity[rows].tolist()))
 
 
-class Newest:
+class FreshChannel:
     """fresh: items that came since the export, the last changed first; the score of the n-th is −n, from 0.
 
     Args:

@@ -20,7 +20,16 @@ from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel
 from tfrs_twotower.serving.numeric_ids import as_number
 from tfrs_twotower.serving.predictor import Predictor
 from tfrs_twotower.serving.recommend import unknown_users
-from tfrs_twotower.serving.recommend.builtin import FRESH, I2I, POPULAR, U2I, Newest, Popular, Similar, Towers
+from tfrs_twotower.serving.recommend.builtin import (
+    FRESH,
+    I2I,
+    POPULAR,
+    U2I,
+    FreshChannel,
+    PopularChannel,
+    SimilarChannel,
+    TowersChannel,
+)
 from tfrs_twotower.serving.recommend.request import RecommendRequest, read_request
 from tfrs_twotower.serving.recommend.selection import Selection
 from tfrs_twotower.serving.seen import leaves_out
@@ -96,7 +105,7 @@ class Recommendations:
         items, attributes = current_items(model, self._changes), model.catalogue.attributes
         selection = Selection(items, {}, {}, ())
         context = Context("", tuple(model.catalogue.ids[:1].tolist()), selection.admits)
-        for channel in (Similar(selection), Popular(selection), Newest(items)):
+        for channel in (SimilarChannel(selection), PopularChannel(selection), FreshChannel(items)):
             channel.propose(context, 1)
         for name in attributes.kinds:
             attributes.any_of(name, ())
@@ -115,8 +124,8 @@ class Recommendations:
             tensors[c.POPULARITY_BETA] = tf.constant(asked.popularity_beta, tf.float32)
         execute = functools.partial(self._predictor.execute, model, DEFAULT_SIGNATURE)
         channels: dict[str, Channel] = {
-            U2I: Towers(execute, tensors, selection, excluded, known), I2I: Similar(selection),
-            POPULAR: Popular(selection), FRESH: Newest(items), **self._channels,
+            U2I: TowersChannel(execute, tensors, selection, excluded, known), I2I: SimilarChannel(selection),
+            POPULAR: PopularChannel(selection), FRESH: FreshChannel(items), **self._channels,
         }
         user = "" if asked.user_id is None else str(asked.user_id)
 

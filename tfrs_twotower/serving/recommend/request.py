@@ -17,7 +17,7 @@ class RecommendRequest:
     """What a request asks for. The names are those of its JSON.
 
     Attributes:
-      user_id: text or a whole number; None: nobody.
+      user_id: text or a whole number; None: an unknown user.
       k: items in the answer, where so many may be in it.
       features: {raw query feature: value}; what is left out comes from the store.
       exclude_seen: leave out the items of the user's history in the store and in the request; None: as in the model's

@@ -1,7 +1,9 @@
 """Optimizers and learning-rate schedules as configuration."""
 
+from typing import Annotated
+
 from tfrs_twotower.configuration import config
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.ranges import AtLeast, Below, NotNegative, Positive, Share
 
 
 @config
@@ -18,14 +20,8 @@ class WarmupCosine:
       final: the part of the learning rate that is left at the end, in [0, 1].
     """
 
-    warmup: float = 0.05
-    final: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.warmup < 1:
-            raise ConfigError(invalid("warmup", "be at least 0 and below 1", self.warmup, "0.05 is usual."))
-        if not 0 <= self.final <= 1:
-            raise ConfigError(invalid("final", "lie between 0 and 1", self.final, "0 is usual."))
+    warmup: Annotated[float, AtLeast(0), Below(1)] = 0.05
+    final: Share = 0.0
 
 
 @config
@@ -40,16 +36,13 @@ class LazyAdamConfig:
       global_clipnorm: longest norm of all gradients together; None does not clip.
     """
 
-    learning_rate: float = 0.001
+    learning_rate: Positive = 0.001
     schedule: ConstantRate | WarmupCosine = ConstantRate()
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-7
-    weight_decay: float = 0.0
-    global_clipnorm: float | None = None
-
-    def __post_init__(self) -> None:
-        _check(self)
+    weight_decay: Annotated[NotNegative, "0 is no decay."] = 0.0
+    global_clipnorm: Annotated[Positive | None, "None does not clip."] = None
 
 
 @config
@@ -62,25 +55,9 @@ class RowWiseAdagradConfig:
       epsilon: is added to the sum, under the root.
     """
 
-    learning_rate: float = 0.05
+    learning_rate: Positive = 0.05
     schedule: ConstantRate | WarmupCosine = ConstantRate()
     initial_accumulator_value: float = 0.0
     epsilon: float = 1e-10
-    weight_decay: float = 0.0
-    global_clipnorm: float | None = None
-
-    def __post_init__(self) -> None:
-        _check(self)
-
-
-def _check(optimizer: LazyAdamConfig | RowWiseAdagradConfig) -> None:
-    if not optimizer.learning_rate > 0:
-        raise ConfigError(
-            invalid("learning_rate", "be above 0", optimizer.learning_rate, "Start from the class's default.")
-        )
-    if optimizer.weight_decay < 0:
-        raise ConfigError(invalid("weight_decay", "be at least 0", optimizer.weight_decay, "0 is no decay."))
-    if optimizer.global_clipnorm is not None and not optimizer.global_clipnorm > 0:
-        raise ConfigError(
-            invalid("global_clipnorm", "be above 0 or None", optimizer.global_clipnorm, "None does not clip.")
-        )
+    weight_decay: Annotated[NotNegative, "0 is no decay."] = 0.0
+    global_clipnorm: Annotated[Positive | None, "None does not clip."] = None

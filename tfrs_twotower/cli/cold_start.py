@@ -1,4 +1,4 @@
-"""`twotower cold`: a first version to serve, made of an item table before there is an event."""
+"""`twotower cold-start`: a first version to serve, made of an item table before there is an event."""
 
 import argparse
 import dataclasses
@@ -20,8 +20,8 @@ Writes a first version of a model from an item table alone: lists in place of tr
 export, so `twotower serve` and TF Serving answer with it, filters and fresh items included, and a server that follows
 `latest` goes over to the first training without a change of the callers.
 
-  twotower cold items.csv --name shop --item-id sku --order sold
-  twotower cold items.csv --name shop --item-id sku --order added --by country=sold_in --list hour=by_hour.csv
+  twotower cold-start items.csv --name shop --item-id sku --order sold
+  twotower cold-start items.csv --name shop --item-id sku --order added --by country=sold_in --list hour=by_hour.csv
   twotower serve runs/shop/latest/export
 
 An answer has, in the order of the rules given, the list of each rule that the request's context names, and then the
@@ -40,7 +40,7 @@ _SEPARATOR = "|"
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
-    parser = options.verb(subparsers, "cold", run, "a first version to serve, before there is data", DESCRIPTION)
+    parser = options.verb(subparsers, "cold-start", run, "a first version to serve, before there is data", DESCRIPTION)
     parser.add_argument("items", metavar="ITEMS", help="the item table: Parquet or CSV, a file, a folder or a pattern")
     parser.add_argument("--name", default="cold", help="the model's name, that of the recipe to come (default: cold)")
     parser.add_argument("--item-id", default="item_id", metavar="COLUMN", help="the id's column (default: item_id)")
@@ -62,9 +62,9 @@ def run(args: argparse.Namespace) -> None:
     """Reads the table, writes the version, points `latest` to it."""
     import tensorflow as tf
 
-    from tfrs_twotower import runs
     from tfrs_twotower.coldstart import ByColumn, ByList, export_rules, rule_retriever
     from tfrs_twotower.data import Files
+    from tfrs_twotower.pipeline import runs
 
     source = read_as(Files(""), args)
     items = _table(source)

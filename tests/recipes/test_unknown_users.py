@@ -1,4 +1,4 @@
-"""Someone without a past is offered what is popular: by recipes that read a past, in memory, measured and exported."""
+"""A user without a history is offered what is popular: by recipes that read one, in memory, measured and exported."""
 
 import dataclasses
 
@@ -12,9 +12,9 @@ from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Temporal
 from tfrs_twotower.features import Derived
 from tfrs_twotower.losses import FullSoftmax
+from tfrs_twotower.pipeline.requests import live_requests
 from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.recommender import Recommender
-from tfrs_twotower.requests import live_requests
 from tfrs_twotower.towers import MLP
 
 import tensorflow as tf  # isort: skip
@@ -49,20 +49,20 @@ def recipe(name):
 
 
 @pytest.mark.parametrize("name", ["gru4rec", "sasrec", "hstu", "mind", "history"])
-def test_someone_without_a_past_is_offered_what_is_popular(name, tmp_path):
+def test_a_user_without_a_history_is_offered_what_is_popular(name, tmp_path):
     trained = Recommender(recipe(name), interactions=frame(), directory=tmp_path / "run").fit(verbose=0)
     a = trained.assembly
-    assert set(trained.recommend("nobody", k=3)["item_id"]) == POPULAR
+    assert set(trained.recommend("unknown", k=3)["item_id"]) == POPULAR
 
     ids = np.asarray(a.log.items["item_id"].to_pylist())[a.catalogue]
     assert not POPULAR & set(ids[:10])  # or answers without any score would pass
     new = a.examples.history.before(a.split.test.row, 1)[0][:, 0] < 0
-    top = a.judge(a.split.test, a.model_scorer(a.split.test), bootstrap=0).top[new, :3]
+    top = a.evaluate(a.split.test, a.model_scorer(a.split.test), bootstrap=0).top[new, :3]
     assert new.sum() > 20 and all(set(ids[row]) == POPULAR for row in top)
 
     if name == "gru4rec":  # `recommend` runs what an export saves: one of them is enough
         served = tf.saved_model.load(str(trained.export(tmp_path / "export"))).signatures["serving_default"]
-        features, nothing = live_requests(a, ["nobody"])[0], tf.constant([], tf.string, [1, 0])
+        features, nothing = live_requests(a, ["unknown"])[0], tf.constant([], tf.string, [1, 0])
         assert features[c.HISTORY_ITEM_ID].shape == (1, 0)
         answer = served(**features, **{
             c.K: tf.constant(3), c.EXCLUDE_IDS: nothing, c.ALLOW_IDS: nothing, c.POPULARITY_BETA: tf.constant(0.0),

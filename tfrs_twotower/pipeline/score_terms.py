@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import History, InteractionLog, Queries, Ragged, log_popularity
+from tfrs_twotower.data import InteractionLog, Queries, Ragged, UserHistories, log_popularity
 from tfrs_twotower.evaluation import DotScorer, Popularity, Scorer, TrainingEvents, history_matrix
 from tfrs_twotower.features import fingerprints, key_dtype, to_tensor
 from tfrs_twotower.models import NeighbourVectors, middle, repeated
@@ -33,7 +33,7 @@ class ScoreTerms:
       known: int64, the log rows that were learned from.
       catalogue: int32, the item rows that can be recommended.
       counts: int64 [catalogue]: training events of each.
-      history: a `data.History` of the log.
+      history: a `UserHistories` of the log.
       request_time: whether a query says when it is made.
       settings: a `ModelConfig`. Of several half-lives and penalties the first count, until `choose`.
       seed: of the neighbours' factorisation.
@@ -43,7 +43,7 @@ class ScoreTerms:
     """
 
     def __init__(
-        self, log: InteractionLog, known: np.ndarray, catalogue: np.ndarray, counts: np.ndarray, history: History,
+        self, log: InteractionLog, known: np.ndarray, catalogue: np.ndarray, counts: np.ndarray, history: UserHistories,
         request_time: bool, settings: ModelConfig, seed: int,
     ) -> None:
         self._log, self._known, self._catalogue, self._counts = log, known, catalogue, counts

@@ -1,14 +1,18 @@
 """From a trained `Assembly` to what searches its catalogue: the weights in the score, the index, the `Retriever`."""
 
+from pathlib import Path
+
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.assembly import Assembly
 from tfrs_twotower.exporting import PastVectors, Retriever, Similarity, searched_candidates, searched_queries
 from tfrs_twotower.features import key_dtype, to_tensor
 from tfrs_twotower.index import CandidateIndex, IndexConfig, IndexReport, build
 from tfrs_twotower.models import ScoreWeights, middle
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembly import Assembly
+from tfrs_twotower.training import is_chief
 
 _TUNING_QUERIES = 2_000  # queries by which an index is tuned and measured
 _FEWER_REPEATS = 0.03  # a gain that takes weight from repeats
@@ -39,16 +43,16 @@ class Validation:
         """
         a, queries, model = self._assembly, self._queries, self._assembly.recipe.model
         towers: tuple[np.ndarray, np.ndarray]
-        towers, judged = a.towers(queries), {}
+        towers, evaluated = a.towers(queries), {}
         terms = {"neighbours": model.neighbours, "repeats": model.repeats}
         tried = {"popularity": model.popularity_weights, **{name: t.weights for name, t in terms.items() if t}}
         best = ScoreWeights(**{name: middle(choices) for name, choices in tried.items()})
         wanted = (a.recipe.training.monitor, f"recall@{max(a.recipe.evaluation.ks)}")
 
         def value(weights: ScoreWeights) -> np.ndarray:  # [queries]
-            if weights not in judged:
-                judged[weights] = a.judge(queries, a.scorer(queries, *towers, weights), bootstrap=0)
-            first, this = next(iter(judged.values())).per_query, judged[weights].per_query
+            if weights not in evaluated:
+                evaluated[weights] = a.evaluate(queries, a.scorer(queries, *towers, weights), bootstrap=0)
+            first, this = next(iter(evaluated.values())).per_query, evaluated[weights].per_query
             return sum(this[name] / max(np.nanmean(first[name]), 1e-9) for name in wanted if name in this)
 
         for name in 2 * list(tried):
@@ -58,10 +62,30 @@ class Validation:
             least = 2 * _FEWER_REPEATS if other.repeats < best.repeats else 0.0
             if np.nanmean(more) > max(np.nanstd(more) / np.sqrt(np.isfinite(more).sum()), least):
                 best = other
-        return {weights: judged[weights].metrics for weights in (best, *judged)}
+        return {weights: evaluated[weights].metrics for weights in (best, *evaluated)}
 
     def __call__(self) -> dict[str, float]:
         return next(iter(self.by_weights().values()))
+
+
+def choose_weights(assembly: Assembly, directory: Path, verbose: int = 1) -> None:
+    """Gives a trained model those of the recipe's `ScoreWeights` that rank validation best, and keeps them in its run.
+
+    Of an update there are the parent's alone.
+    """
+    a, monitor = assembly, assembly.recipe.training.monitor
+    found = {weights: metrics[monitor] for weights, metrics in Validation(a).by_weights().items()}
+    a.weights, tried = next(iter(found)), [[*weights, value] for weights, value in found.items()]
+    if verbose and len(found) > 1:
+        w, said = a.weights, f"log p(item) {a.weights.popularity:g}"
+        said += f", neighbours of the past {w.neighbours:g}" if a.recipe.model.neighbours else ""
+        said += f", what was had before {w.repeats:g}" if a.recipe.model.repeats else ""
+        print(f"Weights in the score, chosen by validation: {said} ({monitor} {found[w]:.4f}).", flush=True)
+    if is_chief():
+        if a.weights.neighbours:
+            a.terms.keep_neighbours(directory / runs.CHECKPOINT)
+        weights = {"weight": a.weights.popularity, "neighbours": a.weights.neighbours, "repeats": a.weights.repeats}
+        runs.write_json(directory / runs.POPULARITY, {**weights, "monitor": monitor, "validation": tried})
 
 
 def tuned_index(assembly: Assembly, config: IndexConfig) -> tuple[CandidateIndex, IndexReport]:

@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.assembly import Assembly
 from tfrs_twotower.data import InteractionLog
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.features import key_dtype, to_tensor
+from tfrs_twotower.pipeline.assembly import Assembly
 
 
 def as_ids(values: Collection[Any], table: pa.Table, name: str) -> pa.Array:

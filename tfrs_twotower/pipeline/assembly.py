@@ -1,19 +1,14 @@
-"""From a recipe and its log to everything that training and evaluation need, adapted but not trained."""
+"""The parts of one training, and what is computed by them: vectors, scores, evaluations, baselines."""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import tensorflow as tf
 
-from tfrs_twotower import columns as c
-from tfrs_twotower.building import adapted_towers, as_one, build_model, build_objective
 from tfrs_twotower.data import InteractionLog, Queries, Ragged, Split
-from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.evaluation import (
     ALL,
     DISCOVERY,
@@ -23,37 +18,20 @@ from tfrs_twotower.evaluation import (
     Evaluation,
     RerankedScorer,
     Scorer,
-    chosen,
     evaluate,
     kept,
     repeat_share,
     viewed,
 )
-from tfrs_twotower.features import Field, derive_seed, infer_schema
-from tfrs_twotower.losses import FullSoftmax
 from tfrs_twotower.models import Repeats, ScoreWeights, TwoTowerModel
+from tfrs_twotower.pipeline.score_terms import ScoreTerms
+from tfrs_twotower.pipeline.second_stage import SecondStage
 from tfrs_twotower.recipe import Recipe
-from tfrs_twotower.sampling import Explicit
-from tfrs_twotower.score_terms import ScoreTerms
-from tfrs_twotower.second_stage import SecondStage
-from tfrs_twotower.towers import EnsembleTower, SequenceEncoder, Tower, makes
-from tfrs_twotower.training import (
-    Examples,
-    ExplicitNegatives,
-    SequenceBatches,
-    TrainingBatches,
-    computing_in,
-    event_weights,
-    shown_counts,
-    start_items,
-)
-from tfrs_twotower.without_times import without_times
+from tfrs_twotower.training import Examples, SequenceBatches, TrainingBatches, start_items
 
 _BLOCK = 4096  # rows embedded at a time
 _CELLS = 2**23  # rows × events × events of one attention at a time
 _TUNING_QUERIES = 2_000  # validation queries that choose the baselines' settings
-_SHOWN = 4  # items that were shown and not liked, as negatives of an event
-_TITLES = ("title", "name")
 
 
 @dataclasses.dataclass
@@ -168,7 +146,7 @@ class Assembly:
         """The view of `evaluation.views` that the recipe's evaluation uses."""
         return DISCOVERY if self.recipe.evaluation.exclude_seen else ALL
 
-    def judge(
+    def evaluate(
         self, queries: Queries, scorer: Scorer, bootstrap: int | None = None, view: str | None = None
     ) -> Evaluation:
         """Evaluates a scorer on one set of queries, in the recipe's view or in another `view`."""
@@ -234,7 +212,7 @@ class Assembly:
 
     def _monitored(self, queries: Queries, scorer: Scorer) -> float:
         """The value by which validation chooses."""
-        return self.judge(queries, scorer, bootstrap=0).metrics[self.recipe.training.monitor]
+        return self.evaluate(queries, scorer, bootstrap=0).metrics[self.recipe.training.monitor]
 
     def _histories(self, queries: Queries) -> Ragged:
         """`Ragged`, a row a query: catalogue positions of its user's earlier items, oldest first; −1 outside of it."""
@@ -252,145 +230,3 @@ class Assembly:
 def _in_blocks(embed: Callable[[np.ndarray], tf.Tensor], rows: np.ndarray, block: int = _BLOCK) -> np.ndarray:
     rows = np.asarray(rows)
     return np.concatenate([embed(rows[i: i + block]).numpy() for i in range(0, len(rows), block)])
-
-
-def assemble(
-    recipe: Recipe, log: InteractionLog,
-    field_states: Mapping[str, Mapping[str, Mapping[str, np.ndarray | np.number]]] | None = None,
-    grow: Callable[[Field], bool] | None = None, split: Split | None = None, held_out: bool = True,
-) -> Assembly:
-    """Splits the log, adapts the fields to training rows alone, and builds the model.
-
-    Args:
-      recipe: a `Recipe`, which is `completed`.
-      log: an `InteractionLog`.
-      field_states: {side: {field name: state}} of an earlier training, instead of adapting.
-      grow: field → bool: whether the field's vocabulary takes up new values; None: none does.
-      split: a `Split` in place of the recipe's.
-      held_out: False trains on the events that the split holds out too; there are then no queries.
-    """
-    with computing_in(recipe.training.precision):
-        recipe = _with_shown(recipe if log.timed else without_times(recipe), log)
-        split = split or _split(recipe, log)
-        return _assemble(recipe, log, field_states, grow, split if held_out else split.whole(len(log)))
-
-
-def _assemble(
-    recipe: Recipe, log: InteractionLog,
-    field_states: Mapping[str, Mapping[str, Mapping[str, np.ndarray | np.number]]] | None,
-    grow: Callable[[Field], bool] | None, split: Split,
-) -> Assembly:
-    tf.keras.utils.set_random_seed(recipe.training.seed)
-    recipe = completed(recipe, log)
-    exclude_seen = chosen(recipe.evaluation, split.validation)[0]
-    repeats = None if exclude_seen or not log.timed else recipe.model.repeats
-    recipe = dataclasses.replace(
-        recipe, evaluation=dataclasses.replace(recipe.evaluation, exclude_seen=exclude_seen),
-        model=dataclasses.replace(recipe.model, repeats=repeats),
-    )
-    recipe.schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
-    towers = adapted_towers(recipe, log, split.known, field_states, grow)
-    counts = log.item_counts(split.known)
-    visible = None
-    if recipe.split.mixed:
-        visible = np.zeros(len(log), bool)
-        visible[split.train] = True
-    weight = event_weights(log, split.train, recipe.training.events)
-    query_tower, candidate_tower = towers[0]
-    for name, term in (("repeats", repeats), ("neighbours", recipe.model.neighbours)):
-        if term and c.HISTORY_ITEM_ID not in query_tower.inputs():
-            rule, way_out = "be null where `schema.query` has no past", "Or add History() to it."
-            raise ConfigError(invalid(f"model.{name}", rule, term, way_out))
-    labels = dict.fromkeys(name for loss in recipe.model.auxiliary for name in loss.labels())
-    examples = Examples(log, query_tower.fields, candidate_tower.fields, visible, weight, labels)
-    positives = split.train[weight[split.train] > 0]
-    catalogue = _catalogue_rows(log, split.known, counts)
-    shown = shown_counts(log, positives, recipe.training.resampling)
-    past = log.item[split.past] if split.past is not None else ()
-    objectives = [
-        build_objective(member, candidate_tower, examples.items, catalogue, counts, shown, past)
-        for member, (_, candidate_tower) in zip(recipe.members(), towers)
-    ]
-    query_tower, candidate_tower, objective = as_one(recipe, towers, objectives)
-    auxiliary = [
-        loss.build(derive_seed(recipe.training.seed, f"auxiliary/{i}"))
-        for i, loss in enumerate(recipe.model.auxiliary)
-    ]
-    stage, reranker, seed = None, recipe.model.reranker, recipe.training.seed
-    if reranker is not None:
-        stage = SecondStage(reranker, query_tower, candidate_tower, examples, catalogue, shown, seed)
-        auxiliary.append(stage.loss)
-    known = positives if split.past is None else np.concatenate([split.past, positives])
-    model = build_model(recipe, query_tower, candidate_tower, objective, auxiliary)
-    explicit = ExplicitNegatives(log, recipe.model.negatives, split, catalogue, recipe.training.seed)
-    batches = _batches(recipe, query_tower, examples, positives, known, explicit)
-    counts = counts[catalogue]
-    timed = c.TIMESTAMP in query_tower.inputs()
-    terms = ScoreTerms(log, split.known, catalogue, counts, examples.history, timed, recipe.model, recipe.training.seed)
-    a = Assembly(recipe, log, split, model, examples, batches, catalogue, counts, terms, stage)
-    a.choose_terms()
-    return a
-
-
-def completed(recipe: Recipe, log: InteractionLog) -> Recipe:
-    """The recipe; where it names no schema or title, with those derived from the log's columns."""
-    schema = recipe.schema or infer_schema(log, recipe.derived, outcomes=_outcomes(recipe))
-    texts = (f.name for f in log.items.schema if f.name.casefold() in _TITLES and pa.types.is_string(f.type))
-    return dataclasses.replace(recipe, schema=schema, title=recipe.title or next(texts, None))
-
-
-def _split(recipe: Recipe, log: InteractionLog) -> Split:
-    split = recipe.split.split(log, seed=recipe.training.seed)
-    if not len(split.train):
-        raise DataError("The split leaves no training row. Use more data or a smaller `split.test`.")
-    if not len(split.validation):
-        raise DataError(
-            "`split.validation` must leave some queries: they choose the epoch. Received: none. Raise it, for example "
-            "split.validation=0.1."
-        )
-    return split
-
-
-def _batches(
-    recipe: Recipe, query_tower: Tower | EnsembleTower, examples: Examples, positives: np.ndarray, known: np.ndarray,
-    explicit: ExplicitNegatives,
-) -> TrainingBatches | SequenceBatches:
-    """What the query's encoder learns from; `known`: log rows that are no negatives of their users."""
-    if isinstance(query_tower.encoder, SequenceEncoder):
-        return SequenceBatches(examples, positives, recipe.training, query_tower.fields)
-    return TrainingBatches(examples, positives, recipe.training, explicit, known)
-
-
-def _with_shown(recipe: Recipe, log: InteractionLog) -> Recipe:
-    """The recipe with a source of `Explicit` negatives where the log says what users were shown and did not like.
-
-    Models with a loss over the whole catalogue, or with a sequence encoder, get none: there these items are negatives
-    like all others.
-    """
-    model, own = recipe.model, Explicit(count=_SHOWN)
-    sequence = makes(model.query_encoder, SequenceEncoder)
-    if not len(log.shown) or sequence or isinstance(model.loss, FullSoftmax):
-        return recipe
-    if any(isinstance(source, Explicit) and source.column is None for source in model.negatives):
-        return recipe
-    return dataclasses.replace(recipe, model=dataclasses.replace(model, negatives=(*model.negatives, own)))
-
-
-def _outcomes(recipe: Recipe) -> list[str | None]:
-    """The context columns that are known only after an event, and so are no features of a query."""
-    explicit = [source.column for source in recipe.model.negatives if isinstance(source, Explicit)]
-    labels = [name for loss in recipe.model.auxiliary for name in loss.labels()]
-    return [*explicit, *labels, recipe.training.events.dwell]
-
-
-def _catalogue_rows(log: InteractionLog, rows: np.ndarray, train_counts: np.ndarray) -> np.ndarray:
-    """int32: item rows that can be recommended: items of the known log `rows`, and items of the item table.
-
-    An item that is in no table, and only in validation or test events, is unknown when the model is trained. If no
-    event is held out, all items are known.
-    """
-    known = (train_counts > 0) | (len(rows) == len(log))
-    for name in log.items.column_names:
-        if name != c.ITEM_ID:
-            known |= pc.is_valid(log.items[name]).to_numpy()
-    return np.flatnonzero(known).astype(np.int32)

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.assembly import Assembly
 from tfrs_twotower.configuration import to_dict
 from tfrs_twotower.data import Queries
 from tfrs_twotower.data.ragged import ranges
@@ -29,8 +28,9 @@ from tfrs_twotower.evaluation import (
     repeat_share,
     viewed,
 )
+from tfrs_twotower.pipeline.assembly import Assembly
+from tfrs_twotower.pipeline.requests import as_ids, user_rows
 from tfrs_twotower.recipe import Recipe
-from tfrs_twotower.requests import as_ids, user_rows
 
 
 def evaluated(
@@ -54,13 +54,13 @@ def evaluated(
         known = ("test", "validation")
         raise ConfigError(f"`on` must be test or validation. Received: on={on!r}." + nearest(on, known))
     scorer = a.model_scorer(queries)
-    model = a.judge(queries, scorer)
+    model = a.evaluate(queries, scorer)
     others = a.baselines(queries)
     if scores is not None:
         others = {"scores": _frame_scorer(a, queries, scores), **others}
     if a.second_stage is not None:
         others = {"retrieval": scorer.retrieval, **others}
-    baselines = {name: a.judge(queries, other) for name, other in others.items()}
+    baselines = {name: a.evaluate(queries, other) for name, other in others.items()}
     return {"model": model, **baselines}, {
         "protocol": {**_protocol(a.recipe, model, on), "repeats": repeat_share(queries),
                      "asked_sha256": _asked_sha256(a, queries)},
@@ -88,19 +88,19 @@ def evaluated(
 
 
 def _views(
-    a: Assembly, queries: Queries, scorers: Mapping[str, Scorer], judged: dict[str, Evaluation]
+    a: Assembly, queries: Queries, scorers: Mapping[str, Scorer], own: dict[str, Evaluation]
 ) -> dict[str, dict[str, Any]]:
     """{view: {"queries", "targets", "metrics" and "intervals" by name}} of repeats and of discovery; {} without both.
 
-    `judged` are the evaluations by the recipe's protocol, which may be one of the views.
+    `own` are the evaluations by the recipe's protocol, which may be one of the views.
     """
     if not 0 < repeat_share(queries) < 1:
         return {}
-    found = {a.view: judged}
+    found = {a.view: own}
     for view in set(VIEWS) - {a.view}:
         if a.second_stage is not None:  # what is not retrieved takes no place among what is rescored
             scorers = {**scorers, "model": a.model_scorer(queries, view)}
-        found[view] = {name: a.judge(queries, scorer, view=view) for name, scorer in scorers.items()}
+        found[view] = {name: a.evaluate(queries, scorer, view=view) for name, scorer in scorers.items()}
     return {view: {
         "queries": found[view]["model"].queries,
         "targets": found[view]["model"].targets,

@@ -12,22 +12,22 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower import runs
-from tfrs_twotower.assembly import assemble, completed
 from tfrs_twotower.configuration import from_dict, to_dict
 from tfrs_twotower.data import InteractionLog, Split
 from tfrs_twotower.features import Feature, History, Id, Schema, Sequence
 from tfrs_twotower.features.past import PastFeature
 from tfrs_twotower.losses import FullSoftmax, SampledSoftmax
 from tfrs_twotower.models import FixedTemperature
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import assemble, completed
+from tfrs_twotower.pipeline.searching import Validation
+from tfrs_twotower.pipeline.without_times import without_times
 from tfrs_twotower.recipe import BESIDE, ModelConfig, Recipe
 from tfrs_twotower.sampling import NoLogQ, StaticLogQ, Uniform
-from tfrs_twotower.searching import Validation
 from tfrs_twotower.towers import HSTU, MLP
 from tfrs_twotower.training import CoVisits, LazyAdamConfig, fit
-from tfrs_twotower.without_times import without_times
 
-FOLDER, RESULT = "race", "race.json"
+FOLDER, RESULT = runs.RACE, runs.RACE_RESULT
 
 _DIM, _WIDE = 64, 128  # of what reads the order, and of pooled vectors, where more of them tell items apart
 _WHOLE_CATALOGUE = 5_000  # items up to which the softmax is over all of them

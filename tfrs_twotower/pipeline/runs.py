@@ -5,31 +5,32 @@ import dataclasses
 import datetime
 import json
 import os
-import zipfile
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tfrs_twotower import __version__
 from tfrs_twotower.configuration import check_types, from_dict, to_dict
 from tfrs_twotower.durable import LOCK, flush, lock
 from tfrs_twotower.errors import ConfigError, TrainingError, invalid
 from tfrs_twotower.exporting import publishing
-from tfrs_twotower.exporting.rollbacks import rollbacks
 from tfrs_twotower.features import with_layers_in
-from tfrs_twotower.models import ScoreWeights, TwoTowerModel
+from tfrs_twotower.models import ScoreWeights
 from tfrs_twotower.recipe import Recipe
 
 CONFIG, METRICS, REJECTED, REFUSED = "config.json", "metrics.json", "rejected.parquet", "refused.json"
 CHECKPOINT, REFIT, REPORT, EXPORT, POPULARITY = "checkpoint", "refit", "report", "export", "popularity.json"
-LAYERS = "layers"
-_FIELDS, _DONE = "fields.npz", "done.json"
+LAYERS, LOG = "layers", "log"
+RACE: str = "race"
+RACE_RESULT: str = "race.json"
+_DONE = "done.json"
+_TRAINED = (CONFIG, REJECTED, CHECKPOINT, POPULARITY, LAYERS, LOG, RACE, RACE_RESULT)  # what `fit` writes
+_HELD: set[Path] = set()  # the folders that this process writes to
 
 
 def create(root: str | Path, name: str) -> Path:
-    """Makes `root/name/<time>` and points `root/name/latest` to it.
+    """Makes `root/name/<time>`.
 
     Returns:
       The new folder's path.
@@ -56,12 +57,17 @@ def create(root: str | Path, name: str) -> Path:
 def writing(directory: str | Path) -> Iterator[None]:
     """Keeps other processes from writing to a run's folder while the block runs; it is made where it is missing.
 
-    The system lets go of it when the process dies. A folder in which the block wrote nothing is removed.
+    The system lets go of it when the process dies. A folder in which the block wrote nothing is removed. Where a caller
+    in this process keeps the folder already, nothing more is done.
 
     Raises:
       ConfigError: the folder cannot be written.
       TrainingError: another process writes to it.
     """
+    path = Path(directory).resolve()
+    if path in _HELD:
+        yield
+        return
     try:
         held = lock(directory)
     except BlockingIOError as error:
@@ -72,13 +78,29 @@ def writing(directory: str | Path) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(f"{directory} cannot be written ({error}). Name another folder.") from error
     with held:
+        _HELD.add(path)
         try:
             yield
         finally:
+            _HELD.discard(path)
             with contextlib.suppress(OSError):
                 if os.listdir(directory) == [LOCK]:
                     os.unlink(held.name)
                     os.rmdir(directory)
+
+
+@contextlib.contextmanager
+def kept_from_checkpoint_on(directory: str | Path) -> Iterator[None]:
+    """Removes what a training wrote to a run's folder if the block fails before the training's first checkpoint."""
+    directory = Path(directory)
+    new = [path for path in map(directory.joinpath, _TRAINED) if path.name == REJECTED or not path.exists()]
+    try:
+        yield
+    except BaseException:
+        if not [*directory.glob(f"{CHECKPOINT}/last/checkpoint"), *directory.glob(f"{RACE}/*/last/checkpoint")]:
+            for path in new:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        raise
 
 
 def point_latest(directory: str | Path) -> None:
@@ -236,38 +258,6 @@ def read_config(directory: str | Path) -> RunConfig:
     return dataclasses.replace(config, recipe=with_layers(config.recipe, directory))  # the run may have moved
 
 
-def lineage(directory: str | Path) -> list[dict[str, Any]]:
-    """The ancestry of a run: a list of dicts, from this run back to the first training.
-
-    Each has run (its folder's name), code, data (SHA-256 of the log), seed, trained_until and embedding_space (of the
-    `weights` that are served), parent (a name or None), refused (true of an update that did not pass its gate) and
-    rollbacks (those that made it serve again: `exporting.rollbacks`). Where a parent's folder is gone, the chain ends
-    with {"run": name, "missing": True}.
-
-    Raises:
-      ConfigError: `directory` is not a run.
-    """
-    chain: list[dict] = []
-    following: Path | None = Path(directory).resolve()
-    while following:
-        if chain and not (following / CONFIG).is_file():
-            return [*chain, {"run": following.name, "missing": True}]
-        config, served = read_config(following), weights(following)
-        chain.append({
-            "run": following.name,
-            "code": config.code,
-            "data": config.fingerprint,
-            "seed": config.recipe.training.seed,
-            "trained_until": served.trained_until,
-            "embedding_space": served.embedding_space,
-            "parent": Path(config.parent).name if config.parent else None,
-            "refused": (following / REFUSED).exists(),
-            "rollbacks": rollbacks(following / EXPORT),
-        })
-        following = Path(config.parent) if config.parent else None
-    return chain
-
-
 def score_weights(directory: str | Path) -> ScoreWeights:
     """The `ScoreWeights` of a run; zeros of a run that stopped before they were chosen."""
     file = Path(directory) / POPULARITY
@@ -275,43 +265,14 @@ def score_weights(directory: str | Path) -> ScoreWeights:
     return ScoreWeights(kept["weight"], kept.get("neighbours", 0.0), kept.get("repeats", 0.0))
 
 
-def has_fields(folder: str | Path) -> bool:
-    """Whether a training has begun in the folder of its checkpoints."""
-    return (Path(folder) / _FIELDS).is_file()
-
-
-def test_metrics(directory: str | Path) -> dict[str, float] | None:
-    """{metric: value} of a run on its test queries, from `metrics.json`; None if there is no such file."""
-    file = Path(directory) / METRICS
-    return json.loads(file.read_text(encoding="utf-8"))["test"] if file.exists() else None
-
-
-def write_fields(folder: str | Path, model: TwoTowerModel) -> None:
-    """Writes the fields' vocabularies and statistics as plain arrays into a training's folder."""
-    arrays: dict[str, Any] = {}
-    for side, tower in (("query", model.query_tower), ("candidate", model.candidate_tower)):
-        for field, state in tower.state().items():
-            arrays.update({f"{side}/{field}/{key}": value for key, value in state.items()})
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f".{_FIELDS}", "wb") as f:
-        np.savez(f, **arrays)
-    os.replace(folder / f".{_FIELDS}", folder / _FIELDS)
-
-
-def read_fields(folder: str | Path) -> dict[str, dict[str, dict[str, np.ndarray]]]:
-    """The states that `write_fields` kept: {side: what `Tower.state` returned}.
+def read_metrics(directory: str | Path) -> dict[str, Any]:
+    """The figures of a run, from `metrics.json`; {} if there is no such file.
 
     Raises:
-      TrainingError: they cannot be read.
+      ConfigError: it cannot be read.
     """
-    file = Path(folder) / _FIELDS
-    states: dict[str, dict] = {"query": {}, "candidate": {}}
+    file = Path(directory) / METRICS
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            for path in arrays.files:
-                side, field, key = path.split("/", 2)
-                states[side].setdefault(field, {})[key] = arrays[path]
-    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise TrainingError(f"{file} cannot be read ({error}). Train the run anew.") from error
-    return states
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read ({error}). Remove it, and evaluate the run again.") from error

@@ -8,11 +8,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower import runs
-from tfrs_twotower.assembly import Assembly, assemble
 from tfrs_twotower.data import InteractionLog
 from tfrs_twotower.features import Field
 from tfrs_twotower.models import ScoreWeights
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.assembly import Assembly
+from tfrs_twotower.pipeline.learned_fields import has_fields, read_fields, write_fields
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.training import fit, is_chief, of_chief, restore_best
 
@@ -30,24 +32,32 @@ def begun(
     """
     recipe = recipe if parent is None else _weighing_as(recipe, runs.score_weights(parent))
     source = folder if not new else runs.weights(parent).folder if parent else None
-    states = runs.read_fields(source) if source else None
+    states = read_fields(source) if source else None
     a = assemble(recipe, log, states, grow=_every if new and states else None, held_out=held_out)
     if new and is_chief():
-        runs.write_fields(folder, a.model)
+        write_fields(folder, a.model)
     return a
 
 
 def restored(recipe: Recipe, log: InteractionLog, folder: Path, held_out: bool = True) -> Assembly:
     """The `Assembly` of a training of the run `folder.parent`, with the weights that it ended with."""
-    a = assemble(recipe, log, runs.read_fields(folder), held_out=held_out)
+    a = assemble(recipe, log, read_fields(folder), held_out=held_out)
     a.model(next(iter(a.batches.dataset(0, 1))))
     restore_best(a.model, folder)
     a.weigh(runs.score_weights(folder.parent), folder)
     return a
 
 
+def chosen_epochs(directory: Path) -> int | None:
+    """How many epochs validation chose in a run's first training; None where that did not come to its end."""
+    last = tf.train.latest_checkpoint(str(directory / runs.CHECKPOINT / "last"))
+    if last is None or not (directory / runs.POPULARITY).is_file():  # which is written at the end
+        return None
+    return int(tf.train.load_variable(last, "progress/best_epoch/.ATTRIBUTES/VARIABLE_VALUE")) + 1
+
+
 def refit(
-    judged: Assembly, directory: Path, parent: Path | None, epochs: int, verbose: int = 1,
+    evaluated: Assembly, directory: Path, parent: Path | None, epochs: int, verbose: int = 1,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
 ) -> Assembly:
     """Trains once more, from the same start and with the same settings, on the held-out events too.
@@ -56,7 +66,7 @@ def refit(
     events. The learning rate's schedule still spans `training.epochs`, so it ends at the same fraction of it.
 
     Args:
-      judged: the `Assembly` of the training that was evaluated on held-out events.
+      evaluated: the `Assembly` of the training that was evaluated on held-out events.
       directory: its run's folder. A refit that was stopped there goes on, a finished one is restored.
       parent: the run that both start from, or None.
       epochs: as many as validation chose.
@@ -65,13 +75,13 @@ def refit(
     Returns:
       The `Assembly` of the refit, with its weights.
     """
-    folder, log = directory / runs.REFIT, judged.log
+    folder, log = directory / runs.REFIT, evaluated.log
     done = runs.read_refit(directory)
     if of_chief(float(done is not None and done.epochs == epochs)):
-        return restored(judged.recipe, log, folder, held_out=False)
-    new = not of_chief(float(runs.has_fields(folder)))
-    a = begun(judged.recipe, log, folder, new, parent, held_out=False)
-    held_out = len(a.split.train) - len(judged.split.train)
+        return restored(evaluated.recipe, log, folder, held_out=False)
+    new = not of_chief(float(has_fields(folder)))
+    a = begun(evaluated.recipe, log, folder, new, parent, held_out=False)
+    held_out = len(a.split.train) - len(evaluated.split.train)
     if verbose:
         print(f"Training on all {len(a.split.train):,} events, {held_out:,} of which were held out: {epochs} "
               f"epoch{'s' * (epochs > 1)}, as validation chose.", flush=True)
@@ -80,7 +90,7 @@ def refit(
         start_from=runs.weights(parent).folder if parent else None, start=None if parent else a.start,
         epochs=epochs,
     )
-    a.weights = judged.weights
+    a.weights = evaluated.weights
     if is_chief():
         if a.weights.neighbours:
             a.terms.keep_neighbours(folder)

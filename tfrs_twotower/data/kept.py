@@ -1,0 +1,83 @@
+"""An interaction log as files, so that a run made of data frames can be read without them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from tfrs_twotower.data.ingest import IngestReport
+from tfrs_twotower.data.log import InteractionLog, Shown
+from tfrs_twotower.durable import written_aside
+from tfrs_twotower.errors import DataError
+
+_MOST = 2**28  # bytes of a log in memory, up to which it is kept: about ten million events
+_REPORT = "report.json"  # is written last: without it the log is not whole
+_TABLES = ("context", "users", "items")
+_EVENTS, _SHOWN = ("user", "item", "timestamp", "weight"), ("user", "item", "timestamp")
+
+
+def keep_log(log: InteractionLog, report: IngestReport, folder: str | os.PathLike[str], most: int = _MOST) -> bool:
+    """Writes a log and what its reading met as Arrow files; returns whether it did.
+
+    Args:
+      log, report: what `ingest` returned
+      folder: is made
+      most: bytes; a log that takes more in memory is not written
+    """
+    events = {"events": pa.table({name: getattr(log, name) for name in _EVENTS})}
+    if log.part is not None:
+        events["events"] = events["events"].append_column("part", pa.array(log.part))
+    shown = {"shown": pa.table({name: getattr(log.shown, name) for name in _SHOWN})}
+    tables = {**events, **shown, **{name: getattr(log, name) for name in _TABLES}}
+    if sum(table.nbytes for table in tables.values()) > most:
+        return False
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    for name, table in tables.items():
+        with written_aside(folder / f"{name}.arrow") as file, pa.ipc.new_file(
+            file, table.schema, options=options
+        ) as writer:
+            writer.write_table(table)
+    with written_aside(folder / _REPORT) as file:
+        file.write(json.dumps(dataclasses.asdict(report)).encode())
+    return True
+
+
+def has_log(folder: str | os.PathLike[str]) -> bool:
+    """Whether `keep_log` wrote a log into the folder."""
+    return (Path(folder) / _REPORT).is_file()
+
+
+def read_log(folder: str | os.PathLike[str]) -> tuple[InteractionLog, IngestReport]:
+    """What `keep_log` wrote.
+
+    Raises:
+      DataError: a file is missing or damaged.
+    """
+    folder = Path(folder)
+    try:
+        found = {name: _read(folder / f"{name}.arrow") for name in ("events", "shown", *_TABLES)}
+        report = json.loads((folder / _REPORT).read_text(encoding="utf-8"))
+        arrays = {name: _array(found["events"], name) for name in found["events"].column_names}
+        shown = Shown(*(_array(found["shown"], name) for name in _SHOWN))
+        log = InteractionLog(**arrays, **{name: found[name] for name in _TABLES}, shown=shown)
+        return log, IngestReport(**{**report, "notes": tuple(report["notes"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:  # Arrow's errors are among these
+        raise DataError(f"The log in {folder} cannot be read ({error}). Pass the data frames again.") from error
+
+
+def _read(path: Path) -> pa.Table:
+    with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
+        table = reader.read_all()
+    table.validate(full=True)
+    return table
+
+
+def _array(table: pa.Table, name: str) -> np.ndarray:
+    return np.array(table[name].to_numpy())  # a copy: what Arrow gives may be read-only

@@ -1,0 +1,87 @@
+"""What a trained model answers about users and items of its log, as frames that a person reads."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.data import InteractionLog
+from tfrs_twotower.errors import DataError, nearest
+from tfrs_twotower.exporting import Retriever
+from tfrs_twotower.features import to_tensor
+from tfrs_twotower.pipeline.assembly import Assembly
+from tfrs_twotower.pipeline.requests import as_ids, live_requests, user_rows
+
+
+def recommended(
+    assembly: Assembly, retriever: Retriever, user_ids: Sequence[Any], k: int, exclude_seen: bool
+) -> pd.DataFrame:
+    """The frame of `Recommender.recommend`, of one user or more.
+
+    Raises:
+      DataError: no user is named, or `k` is below 1.
+    """
+    if not user_ids or k < 1:
+        raise DataError(f"`user_ids` must name a user and `k` be at least 1. Received: {user_ids!r}, k={k!r}.")
+    features, seen = live_requests(assembly, user_ids)
+    ids, scores = retriever.recommend(
+        features, tf.constant(k), seen if exclude_seen else seen[:, :0], seen[:1, :0], tf.constant(0.0)
+    )
+    rows = [
+        {c.USER_ID: user, "rank": r + 1, c.ITEM_ID: item, "score": float(score)}
+        for user, found, values in zip(user_ids, _plain(ids.numpy()), scores.numpy())
+        for r, (item, score) in enumerate(zip(found, values)) if score > tf.float32.min
+    ]
+    frame = pd.DataFrame(rows, columns=[c.USER_ID, "rank", c.ITEM_ID, "score"])
+    return titled(frame, assembly.log, assembly.recipe.title)
+
+
+def similar(assembly: Assembly, retriever: Retriever, item_id: Any, k: int) -> pd.DataFrame:
+    """The frame of `Recommender.similar`.
+
+    Raises:
+      DataError: the catalogue has no such item.
+    """
+    spec = tf.TensorSpec([None], retriever.item_ids.dtype)
+    item = to_tensor(as_ids([item_id], assembly.log.items, c.ITEM_ID), spec)
+    if int(retriever.rows_of(item)[0]) < 0:
+        known = _plain(retriever.item_ids.numpy()[:1000])[0]
+        raise DataError(
+            f"`item_id` must be in the catalogue. Received: item_id={item_id!r}." + nearest(item_id, known)
+        )
+    ids, scores = retriever.similar_items(item, tf.constant(k))
+    frame = pd.DataFrame({"rank": np.arange(1, len(ids[0]) + 1), c.ITEM_ID: _plain(ids.numpy())[0],
+                          "score": scores.numpy()[0]})
+    return titled(frame[frame["score"] > tf.float32.min], assembly.log, assembly.recipe.title)
+
+
+def watched(log: InteractionLog, title: str | None, user_id: Any, n: int) -> pd.DataFrame:
+    """The frame of `Recommender.watched`."""
+    items = log.item[log.user == user_rows(log, [user_id])[0]][::-1][:n]
+    return titled(pd.DataFrame({c.ITEM_ID: log.items[c.ITEM_ID].take(items).to_pylist()}), log, title)
+
+
+def active_users(assembly: Assembly, n: int) -> list[Any]:
+    """Ids of n users with test events where there are such, spread over the log."""
+    a = assembly
+    users = np.unique(a.split.test.user if len(a.split.test.user) else a.log.user)
+    chosen = users[np.linspace(0, len(users) - 1, min(n, len(users))).astype(int)]
+    return a.log.users[c.USER_ID].take(chosen).to_pylist()
+
+
+def titled(frame: pd.DataFrame, log: InteractionLog, title: str | None) -> pd.DataFrame:
+    """The frame with a column `title` beside its `item_id`: the items' column `title`; as it is where that is None."""
+    if title is None:
+        return frame
+    titles = dict(zip(log.items[c.ITEM_ID].to_pylist(), log.items[title].to_pylist()))
+    return frame.assign(title=[titles.get(i) or str(i) for i in frame[c.ITEM_ID]])
+
+
+def _plain(ids: np.ndarray) -> list[list[str | int]]:
+    """Ids as Python values: bytes become text."""
+    return [
+        [i.decode("utf-8", "replace") if isinstance(i, bytes) else int(i) for i in row] for row in np.atleast_2d(ids)
+    ]

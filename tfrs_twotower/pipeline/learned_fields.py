@@ -1,0 +1,49 @@
+"""The vocabularies and statistics that the fields of a training learned, as a file of plain arrays."""
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrs_twotower.errors import TrainingError
+from tfrs_twotower.models import TwoTowerModel
+
+_FIELDS = "fields.npz"
+
+
+def has_fields(folder: str | Path) -> bool:
+    """Whether a training has begun in the folder of its checkpoints."""
+    return (Path(folder) / _FIELDS).is_file()
+
+
+def write_fields(folder: str | Path, model: TwoTowerModel) -> None:
+    """Writes the fields' vocabularies and statistics as plain arrays into a training's folder."""
+    arrays: dict[str, Any] = {}
+    for side, tower in (("query", model.query_tower), ("candidate", model.candidate_tower)):
+        for field, state in tower.state().items():
+            arrays.update({f"{side}/{field}/{key}": value for key, value in state.items()})
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f".{_FIELDS}", "wb") as f:
+        np.savez(f, **arrays)
+    os.replace(folder / f".{_FIELDS}", folder / _FIELDS)
+
+
+def read_fields(folder: str | Path) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """The states that `write_fields` kept: {side: what `Tower.state` returned}.
+
+    Raises:
+      TrainingError: they cannot be read.
+    """
+    file = Path(folder) / _FIELDS
+    states: dict[str, dict] = {"query": {}, "candidate": {}}
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            for path in arrays.files:
+                side, field, key = path.split("/", 2)
+                states[side].setdefault(field, {})[key] = arrays[path]
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise TrainingError(f"{file} cannot be read ({error}). Train the run anew.") from error
+    return states
