@@ -223,5 +223,5 @@ def recipe():
             negatives=(InBatch(), Rare()), auxiliary=(Short(),), reranker=Product(),
         ),
         training=TrainingConfig(epochs=3, batch_size=256, optimizer=LazyAdamConfig(learning_rate=0.01)),
-        evaluation=EvaluationConfig(ks=(5, 10), bootstrap=0), index=IndexConfig(kind=Parts()),
+        evaluation=EvaluationConfig(ks=(5, 10), bootstrap=0, baseline_seconds=0), index=IndexConfig(kind=Parts()),
     )

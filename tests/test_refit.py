@@ -36,7 +36,8 @@ def recipe(**training):
     falling = LazyAdamConfig(learning_rate=0.02, schedule=WarmupCosine(0.1))
     plain = toy.recipe(**{"epochs": EPOCHS, "optimizer": falling, **training})
     schema = Schema(query=(Id(c.USER_ID, dim=8),), candidate=(Id(c.ITEM_ID, dim=8),))
-    return dataclasses.replace(plain, schema=schema, evaluation=EvaluationConfig(ks=(5, 10), bootstrap=0))
+    evaluation = EvaluationConfig(ks=(5, 10), bootstrap=0, baseline_seconds=0)
+    return dataclasses.replace(plain, schema=schema, evaluation=evaluation)
 
 
 @dataclasses.dataclass

@@ -21,7 +21,7 @@ def recipe(**training):
         name="toy",
         model=ModelConfig(dim=16, query_encoder=MLP(widths=(32,), dropout=0.1), candidate_encoder=MLP(widths=(32,))),
         training=TrainingConfig(**settings),
-        evaluation=EvaluationConfig(ks=(5, 10), bootstrap=200),
+        evaluation=EvaluationConfig(ks=(5, 10), bootstrap=200, baseline_seconds=0),  # tests/evaluation tunes them
     )
 
 

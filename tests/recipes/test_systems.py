@@ -69,7 +69,7 @@ def test_a_system_from_training_to_a_loaded_export(name, tmp_path):
     kind = "ivf" if name in ("mind", "comirec") else "exact"  # several interests are searched in another way
     recipe = dataclasses.replace(
         toy.recipe(epochs=3), model=model, schema=schema, index=IndexConfig(kind=kind, k=10),
-        evaluation=EvaluationConfig(ks=(10,), exclude_seen=False, bootstrap=200),
+        evaluation=EvaluationConfig(ks=(10,), exclude_seen=False, bootstrap=200, baseline_seconds=0),
     )
     recommender = Recommender(recipe, directory=tmp_path / "run", **frames).fit(verbose=0)
 

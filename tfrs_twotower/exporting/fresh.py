@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.exporting.retriever import Retriever, best_of_interests
+from tfrs_twotower.exporting.retriever import Retriever, best_of_interests, shared
 from tfrs_twotower.features import fingerprints
 from tfrs_twotower.index import contains, exclude, top_k
 from tfrs_twotower.models import Repeated
@@ -25,6 +25,7 @@ class Changes(NamedTuple):
     withdrawn_ids: tf.Tensor
 
 
+@shared
 def recommend(
     retriever: Retriever, embedding: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor,
     popularity_beta: tf.Tensor, changes: Changes, own: Repeated | None = None, found_ids: tf.Tensor | None = None,

@@ -1,5 +1,6 @@
 """The parity check: a loaded SavedModel answers as the Python model does, on ordinary and odd inputs."""
 
+import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -50,15 +51,17 @@ def check(
     some = tf.reshape(retriever.item_ids[: min(3, retriever.size)], [1, -1])
     worst = 0.0
     for features in [*samples, odd(retriever.query_tower.inputs())]:
-        for name, exact in (("serving_default", False), ("recommend_exact", True)):
-            for excluded, allowed, beta in ((nothing, nothing, 0.0), (some, nothing, 0.0), (nothing, some, 0.5)):
-                ids, scores = retriever.recommend(features, k, excluded, allowed, beta, exact=exact or outside)
-                answer = loaded.signatures[name](
-                    **{c.safe(column): value for column, value in features.items()},
-                    **{c.K: tf.constant(k), c.EXCLUDE_IDS: excluded, c.ALLOW_IDS: allowed,
-                       c.POPULARITY_BETA: tf.constant(beta)},
-                )
-                worst = max(worst, _difference(name, ids, scores, answer))
+        for excluded, allowed, beta in ((nothing, nothing, 0.0), (some, nothing, 0.0), (nothing, some, 0.5)):
+            request = {
+                **{c.safe(column): value for column, value in features.items()},
+                c.K: tf.constant(k), c.EXCLUDE_IDS: excluded, c.ALLOW_IDS: allowed,
+                c.POPULARITY_BETA: tf.constant(beta),
+            }
+            asked = functools.partial(retriever.recommend, features, k, excluded, allowed, beta)
+            exact = asked(exact=True)
+            found = exact if retriever.index is None or outside else asked()
+            for name, (ids, scores) in (("serving_default", found), ("recommend_exact", exact)):
+                worst = max(worst, _difference(name, ids, scores, loaded.signatures[name](**request)))
     return worst
 
 

@@ -26,10 +26,11 @@ LOWEST = tf.float32.min  # the score beside a missing id; finite, because JSON h
 _Answer = TypeVar("_Answer")
 
 
-def _shared(method: Callable[..., _Answer]) -> Callable[..., _Answer]:
+def shared(method: Callable[..., _Answer]) -> Callable[..., _Answer]:
     """Makes a method, in a graph, one function that all signatures call, instead of a copy in each of them.
 
-    In Python the method runs as it is: a trace for every shape would be slow.
+    In Python the method runs as it is: a trace for every shape would be slow. A function whose first argument is a
+    `Retriever` is shared in the same way.
     """
     traced = tf.function(method, autograph=False)
 
@@ -185,7 +186,7 @@ class Retriever(tf.Module):
         codes = tf.where(is_missing(ids), tf.constant(-1, tf.int64), fingerprints(ids))
         return repeated(codes, times, now, half_life, length)
 
-    @_shared
+    @shared
     def _search(
         self, embedding: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor,
         popularity_beta: float | tf.Tensor, exact: bool, hidden: tf.Tensor | None = None, own: Repeated | None = None,
@@ -251,7 +252,7 @@ class Retriever(tf.Module):
             scores += self._added(encoded, embedding, rows)
         return tf.where(rows >= 0, scores, LOWEST)
 
-    @_shared
+    @shared
     def _embed(self, features: Mapping[str, tf.Tensor]) -> tuple[dict[str, Any], tf.Tensor]:
         """(what the query tower's fields encode, with the rows of users newer than the export; its vectors)."""
         encoded = self.query_tower.encode(features)
@@ -264,7 +265,7 @@ class Retriever(tf.Module):
             vectors = tf.concat([vectors, self.past_vectors(self._catalogue_rows(past.codes))], axis=-1)
         return encoded, vectors
 
-    @_shared
+    @shared
     def _added(self, encoded: dict[str, Any], embedding: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         return self.reranking.added(encoded, embedding, rows)
 
@@ -331,7 +332,7 @@ class Retriever(tf.Module):
         best = tf.math.top_k(scores, k)
         return best.values, tf.gather(rows, best.indices, batch_dims=1)
 
-    @_shared
+    @shared
     def _exact(
         self, queries: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor, beta: tf.Tensor,
         hidden: tf.Tensor | None = None, similar: bool = False, own: Repeated | None = None,
@@ -383,7 +384,9 @@ class Retriever(tf.Module):
             _, scores, rows = tf.while_loop(lambda i, *_: i < blocks, block, (0, scores, rows))
             return scores.concat(), rows.concat()
 
-        scores, rows = tf.cond(blocks == 1, lambda: tuple(search(0, batch)), many)
+        if not tf.executing_eagerly():  # both branches call it: one trace, not one in each
+            search = tf.function(search, autograph=False)
+        scores, rows = tf.cond(blocks == 1, lambda: tuple(search(tf.constant(0), batch)), many)
         return tf.ensure_shape(scores, [None, None]), tf.ensure_shape(rows, [None, None])
 
     def _offered(self, hidden: tf.Tensor) -> tf.Tensor:
