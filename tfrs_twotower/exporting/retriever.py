@@ -35,8 +35,10 @@ def shared(method: Callable[..., _Answer]) -> Callable[..., _Answer]:
     traced = tf.function(method, autograph=False)
 
     @functools.wraps(method)
-    def run(self: "Retriever", *args: Any) -> _Answer:
-        return method(self, *args) if tf.executing_eagerly() else traced.__get__(self, type(self))(*args)
+    def run(self: "Retriever", *args: Any, **named: Any) -> _Answer:
+        if tf.executing_eagerly():
+            return method(self, *args, **named)
+        return traced.__get__(self, type(self))(*args, **named)
 
     return run
 

@@ -69,7 +69,7 @@ def latency(index: CandidateIndex, queries: np.ndarray, k: int, repeats: int = 2
         return index.search(query, k)
 
     if traced:
-        search = tf.function(search, input_signature=[tf.TensorSpec([1, index.dim], tf.float32)])
+        search = tf.function(search, input_signature=[tf.TensorSpec([1, index.dim], tf.float32)], autograph=False)
     seconds = []
     for i in range(repeats + 10):
         query = queries[i % len(queries)][np.newaxis]

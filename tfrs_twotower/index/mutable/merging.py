@@ -19,7 +19,7 @@ def searcher(index: CandidateIndex) -> Callable[[np.ndarray, int], TopK]:
     # Traced once for every k. Outside of a graph, ScaNN would make its searcher anew in each call.
     return tf.function(
         lambda queries, k: index.search(queries, k),
-        input_signature=[tf.TensorSpec([None, index.dim]), tf.TensorSpec([], tf.int32)],
+        input_signature=[tf.TensorSpec([None, index.dim]), tf.TensorSpec([], tf.int32)], autograph=False,
     )
 
 
