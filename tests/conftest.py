@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # so that tests in folders find 
 # Files and single tests that train for long or wait, the longest files first; `make test-quick` leaves them out.
 SLOW = (
     "test_systems.py", "test_notebooks.py", "test_distribution.py", "test_from_tfrs.py", "test_youtube_and_facebook.py",
-    "test_strangers.py", "test_export.py", "test_cli.py", "test_full_update.py", "test_precision.py",
+    "test_unknown_users.py", "test_export.py", "test_cli.py", "test_full_update.py", "test_precision.py",
     "test_recommender.py", "test_sequences.py", "test_search.py", "test_own_parts.py", "test_repeats.py",
     "test_chaos.py", "test_parameter_servers.py", "test_auxiliary.py", "test_neighbours.py", "test_every_recipe.py",
     "test_refit.py", "test_user_update.py", "test_names.py", "test_popularity.py", "test_no_leak.py", "test_rules.py",

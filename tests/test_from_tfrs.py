@@ -28,9 +28,7 @@ def guide(tmp_path_factory):
         patch.chdir(tmp_path_factory.mktemp("guide"))
         for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "from_tfrs.md").read_text(), re.DOTALL):
             exec(block, names)
-        for name in _MODELS:
-            names[name].directory = names[name].directory.resolve()
-    return names
+        yield names  # still in the guide's folder, where its runs are
 
 
 @pytest.mark.parametrize("name", _MODELS)

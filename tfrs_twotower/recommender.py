@@ -129,21 +129,24 @@ class Recommender(TrainedRun):
         """
         if config is not None:
             self.recipe = dataclasses.replace(self.recipe, index=config)
-        return self._tune(self.directory / runs.INDEX if is_chief() else None)
+        with self.writing() if is_chief() else contextlib.nullcontext():
+            report = self._tune(self.directory / runs.INDEX if is_chief() else None)
+            if self._figures is not None:
+                self._figures["index"] = report.to_dict()
+                runs.write_json(self.directory / runs.METRICS, self._figures)
+        return report
 
     def _tune(self, folder: Path | None = None) -> IndexReport:
+        """Builds an index; it is kept in `folder` where no SavedModel holds it. None: nothing is written."""
         self._forget()
         self._index, self._index_report = tuned_index(self.served, self.recipe.index, folder)
-        if self._figures is not None:
-            self._figures["index"] = self._index_report.to_dict()
-            runs.write_json(self.directory / runs.METRICS, self._figures)
         return self._index_report
 
     def _find_index(self) -> None:
         """Makes sure that there is an index: the one that the run keeps, or a new one."""
         self._take_kept()
         if self._index is None:
-            self.index()
+            self._tune()
 
     def _take_kept(self) -> None:
         """The index that the run keeps, where it has one and none was built here."""
@@ -238,7 +241,8 @@ class Recommender(TrainedRun):
 
     def _index_for(self, flavour: str | None) -> None:
         """Makes sure that there is an index, of a kind that the flavour allows."""
-        self._take_kept()
+        if flavour is None:
+            return self._find_index()
         config, size = self.recipe.index, len(self.served.catalogue)
         kind = chosen_kind(config, size)
         portable = kind.place == SAVED_MODEL and kind.op_library is None
@@ -246,8 +250,8 @@ class Recommender(TrainedRun):
             self._rebuild(SCANN)
         elif flavour == PORTABLE and not portable:
             self._rebuild("ivf" if size >= config.exact_below else "exact")
-        else:
-            self._find_index()
+        elif self._index is None:
+            self._tune()
 
     def _rebuild(self, kind: str) -> None:
         """An index of another kind, for an export; what the run keeps stays."""

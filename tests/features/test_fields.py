@@ -118,6 +118,12 @@ def test_number_normalised_by_training_events():
     np.testing.assert_allclose(vectors[2], kernel[1])
 
 
+@pytest.mark.parametrize("unit", [1e-30, 1e-9, 1e9, 1e25])
+def test_a_number_of_any_unit_is_normalised(unit):
+    made = field(Number("p"), {"p": [unit, 3 * unit]})  # mean 2, deviation 1
+    np.testing.assert_allclose(encode(made, p=[unit, 2 * unit, 5 * unit])["value"], [-1, 0, 3], atol=1e-5)
+
+
 def test_a_number_of_texts_is_an_error_that_names_the_column():
     with pytest.raises(DataError, match="`p`.*string.*float32"):
         field(Number("p"), {"p": ["cheap"]})

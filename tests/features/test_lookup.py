@@ -99,6 +99,19 @@ def test_new_keys_come_after_those_that_are_known(known, found):
     assert both(tf.constant([5, 2, 9, -1], tf.int64)).numpy().tolist() == [1, 2, 3, 0]
 
 
+def test_a_new_key_that_keras_cannot_tell_apart_comes_after_the_others_too():
+    both = grown(keras_lookup(pa.array(["b", "a"])), keras_lookup(pa.array(["a\0", "a"])))
+    assert both(tf.constant(["b", "a", "a\0", "c"])).numpy().tolist() == [1, 2, 3, 0]
+
+
+def test_a_checkpoint_knows_the_keys_by_the_names_of_0_1_0(tmp_path):
+    module = tf.Module()
+    module.vocabulary = FingerprintLookup(["b", "a"])
+    path = tf.train.Checkpoint(root=module).save(tmp_path / "ckpt")
+    names = [name for name, _ in tf.train.list_variables(path) if "vocabulary" in name]
+    assert names == [f"vocabulary/{name}/.ATTRIBUTES/VARIABLE_VALUE" for name in ("_index", "_keys")]
+
+
 @pytest.mark.parametrize("data, size", [
     (["b", "a", "b", ""], 2), ([[4, 9], [9, -1]], 2), (tf.constant(["x"]), 1),
     (tf.data.Dataset.from_tensor_slices(["b", "a", "b"]).batch(2), 2),

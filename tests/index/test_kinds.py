@@ -106,3 +106,9 @@ def test_settings_of_a_kind():
 def test_what_is_no_kind(kind, message):
     with pytest.raises(ConfigError, match=message):
         IndexConfig(kind=kind)
+
+
+@pytest.mark.parametrize("kind", [None, 3, ".x", "x.", "no.such"])
+def test_what_names_no_kind_is_refused(kind):
+    with pytest.raises(ConfigError, match="kind"):
+        IndexConfig(kind=kind)

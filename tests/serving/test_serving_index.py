@@ -1,5 +1,7 @@
 """A server that searches by an index outside of the SavedModel: of one's own, which never finds item "c", and Faiss."""
 
+import sys
+
 import own_index
 import pytest
 import tensorflow as tf
@@ -8,7 +10,7 @@ from tfrs_twotower import extras
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.freshness import FreshItems
 from tfrs_twotower.online import LruVectorCache
-from tfrs_twotower.serving import Server
+from tfrs_twotower.serving import Server, outside_index
 
 U1 = {"user_id": ["u1"], "history_item_id": [[]], "mood": [[0, 0]]}
 TYPES = {"k": tf.int32, "mood": tf.float32, "embedding": tf.float32, "popularity_beta": tf.float32}
@@ -77,3 +79,12 @@ def test_faiss(shop_root):
 def test_what_is_no_index_outside(shop_root):
     with pytest.raises(ConfigError, match="searched outside of a SavedModel"):
         Server(shop_root, index="ivf")
+
+
+@pytest.mark.parametrize("brought", [
+    {"type": "this.Kind"}, {"type": "MilvusKind", "address": "http://elsewhere:19530"}, {"type": "MLP"},
+])
+def test_an_export_makes_a_server_import_nothing_and_ask_nobody(brought):
+    with pytest.raises(ConfigError, match="The export's index is"):
+        outside_index.opened("", {"index_kind": brought}, None, 1.0, None)
+    assert "this" not in sys.modules

@@ -22,6 +22,9 @@ class Feature(Layered):
 
     dim: Count
 
+    def __post_init__(self) -> None:
+        """Nothing; features of your own may call it."""
+
     if typing.TYPE_CHECKING:  # a subclass has them as fields or as properties
 
         @property

@@ -77,6 +77,9 @@ def grown(
     Args:
       limit: the most keys in all.
     """
+    odd = isinstance(found, FingerprintLookup) and found.vocabulary_size() > 1  # see `keras_lookup`
+    if odd and not isinstance(known, FingerprintLookup):
+        known = FingerprintLookup(known.get_vocabulary(False))  # the numbers stay
     if isinstance(known, FingerprintLookup):
         old, new = known.get_vocabulary(False), found.get_vocabulary(False)
         if not isinstance(found, FingerprintLookup):  # a run of 0.1.0 kept fingerprints of categories too
@@ -113,15 +116,6 @@ def _arrow(lookup: tf.keras.layers.Layer) -> pa.DataType:
     return pa.int64() if isinstance(lookup, tf.keras.layers.IntegerLookup) else pa.large_string()
 
 
-# Not the layer's weights, though a checkpoint and a SavedModel hold them.
-class _Keys(tf.__internal__.tracking.AutoTrackable):
-    """The keys in ascending order, and the number of each."""
-
-    def __init__(self, keys: np.ndarray, numbers: np.ndarray) -> None:
-        self.keys = tf.Variable(keys, trainable=False, name="vocabulary_keys")
-        self.numbers = tf.Variable(numbers, trainable=False, name="vocabulary_numbers")
-
-
 @tf.keras.utils.register_keras_serializable("tfrs_twotower")
 class FingerprintLookup(tf.keras.layers.Layer):
     """Keras' `StringLookup` and `IntegerLookup` for many ids: the same methods, without a hash table.
@@ -138,6 +132,9 @@ class FingerprintLookup(tf.keras.layers.Layer):
     def __init__(self, vocabulary: np.ndarray | Sequence[Any] | tf.Tensor = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.set_vocabulary(vocabulary)
+
+    _keys: tf.Variable  # ascending
+    _index: tf.Variable  # the number of each
 
     def adapt(self, data: np.ndarray | Sequence[Any] | tf.Tensor | pa.Array | tf.data.Dataset) -> None:
         """Learns the keys of `data` (strings or integers of any shape), most frequent first."""
@@ -160,27 +157,33 @@ class FingerprintLookup(tf.keras.layers.Layer):
         # The lowest integer stands in front, so that every search finds a key that is not larger.
         keys = np.concatenate([[_LOWEST], keys[np.sort(first)]]).astype(np.int64)
         order = np.argsort(keys, kind="stable")
-        self._sorted = _Keys(keys[order], order.astype(np.int32))
+        self._keep("_keys", keys[order])
+        self._keep("_index", order.astype(np.int32))
+
+    def _keep(self, name: str, values: np.ndarray) -> None:
+        """A variable that a checkpoint and a SavedModel hold, and that is not among the layer's weights."""
+        variable = tf.Variable(values, trainable=False, name=f"vocabulary{name}")
+        self.__dict__[name] = self._track_trackable(variable, name, overwrite=True)
 
     def get_vocabulary(self, include_special_tokens: bool = True) -> np.ndarray:
         """int64 [size + 1]: the keys' fingerprints by their numbers. In front stands −1, or nothing: [size]."""
-        keys = self._sorted.keys.numpy()[np.argsort(self._sorted.numbers.numpy())]
+        keys = self._keys.numpy()[np.argsort(self._index.numpy())]
         keys[0] = MISSING_INT_ID
         return keys if include_special_tokens else keys[1:]
 
     def vocabulary_size(self) -> int:
         """How many numbers there are: the keys', and 0."""
-        return int(self._sorted.keys.shape[0])
+        return int(self._keys.shape[0])
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """int32 of the shape of `inputs` (string or int64): 1 … size, and 0 for unknown and missing."""
         wanted = fingerprints(inputs)
         # Read once: a gather on the variable itself would make each later read of it a copy.
-        keys = self._sorted.keys.read_value()
+        keys = self._keys.read_value()
         place = tf.searchsorted(keys, tf.reshape(wanted, [-1]), side="right") - 1
         place = tf.reshape(place, tf.shape(wanted))
         known = (tf.gather(keys, place) == wanted) & ~is_missing(inputs)
-        return tf.where(known, tf.gather(self._sorted.numbers, place), 0)
+        return tf.where(known, tf.gather(self._index, place), 0)
 
     def save_own_variables(self, store: dict[str, np.ndarray]) -> None:
         """The keys, for a `.keras` file."""

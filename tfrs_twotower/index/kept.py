@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tfrs_twotower.index.config import IndexConfig
 from tfrs_twotower.index.kind import IndexKind
 from tfrs_twotower.index.tuning import IndexReport
 
+_log = logging.getLogger(__name__)
 _RECORD = "kept.json"
 
 
@@ -41,10 +43,17 @@ def kept(folder: Path, vectors: np.ndarray) -> tuple[IndexConfig, CandidateIndex
     path = folder / _RECORD
     if not path.is_file():
         return None
-    record = json.loads(path.read_text(encoding="utf-8"))
-    if record["vectors"] != _checksum(vectors):
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        config, kind, report = from_dict(record["config"]), from_dict(record["kind"]), IndexReport(**record["report"])
+        other = record["vectors"] != _checksum(vectors)
+    except (ValueError, KeyError, TypeError) as error:
+        _log.warning("%s cannot be read (%s). Build the index again by `twotower index`.", path, error)
         return None
-    return from_dict(record["config"]), from_dict(record["kind"]).load(folder), IndexReport(**record["report"])
+    if other:
+        _log.warning("The index in %s is of other vectors. Build it again by `twotower index`.", folder)
+        return None
+    return config, kind.load(folder), report
 
 
 def remove(folder: Path) -> None:

@@ -88,6 +88,8 @@ def kind_of(named: "str | IndexKind") -> IndexKind:
     """
     if isinstance(named, IndexKind):
         return named
+    if not isinstance(named, str):
+        raise ConfigError(invalid("IndexConfig.kind", "be a name or an `IndexKind`", named, 'Write kind="auto".'))
     known = {cls.called(): cls for cls in _subclasses(IndexKind) if not cls.__name__.startswith("_")}
     name, separator, address = named.partition(":")
     cls = known.get(name) or (_imported(name) if "." in name else None)
@@ -131,7 +133,7 @@ def _imported(path: str) -> type[IndexKind]:
     module, _, name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:  # the last of a name such as ".x"
         raise ConfigError(
             f"The kind of index `{path}` cannot be imported ({error}). Name its module or file: `--import FILE.py`; in "
             "Python, import it first."

@@ -62,7 +62,7 @@ def kind_at(address: str) -> tuple[type[StoreKind], str] | None:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        way_out = "Name its module or file: `--import FILE.py`."
+        way_out = "Name its module or file: `--import FILE.py`; a server of Redis is redis://HOST:PORT."
         raise StoreError(f"The store `{path}` cannot be imported ({error}). {way_out}") from error
     if not (isinstance(found, type) and issubclass(found, StoreKind)):
         raise StoreError(f"`{path}` must be a subclass of `StoreKind`. Received: {found!r}. Derive it from that.")

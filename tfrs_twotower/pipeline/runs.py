@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ RACE: str = "race"
 RACE_RESULT: str = "race.json"
 _DONE = "done.json"
 _TRAINED = (CONFIG, REJECTED, CHECKPOINT, POPULARITY, LAYERS, LOG, RACE, RACE_RESULT)  # what `fit` writes
-_HELD: set[Path] = set()  # the folders that this process writes to
+_HELD: set[tuple[Path, int]] = set()  # (folder, thread) of those that this process writes to
 
 
 def create(root: str | Path, name: str) -> Path:
@@ -58,13 +59,13 @@ def writing(directory: str | Path) -> Iterator[None]:
     """Keeps other processes from writing to a run's folder while the block runs; it is made where it is missing.
 
     The system lets go of it when the process dies. A folder in which the block wrote nothing is removed. Where a caller
-    in this process keeps the folder already, nothing more is done.
+    in this thread keeps the folder already, nothing more is done.
 
     Raises:
       ConfigError: the folder cannot be written.
       TrainingError: another process writes to it.
     """
-    path = Path(directory).resolve()
+    path = Path(directory).resolve(), threading.get_ident()
     if path in _HELD:
         yield
         return

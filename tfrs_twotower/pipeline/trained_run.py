@@ -1,7 +1,6 @@
 """A recipe and its data in a run's folder: trained, trained on all events, and restored."""
 
 import contextlib
-import copy
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -225,16 +224,6 @@ class TrainedRun:
         if self._log is None:
             raise TrainingError("This recommender is not trained. Call `fit()`, or `Recommender.load(run)`.")
         return self._log
-
-    def gathered(self) -> Self:
-        """This recommender with all its weights on this machine, for an evaluation, an index and an export.
-
-        For a recommender that was trained with parameter servers. It reads the weights when they are first needed, so
-        use it outside of the strategy's scope.
-        """
-        other = copy.copy(self)
-        other._forget(weights=True)
-        return other
 
     def _forget(self, weights: bool = False) -> None:
         """Forgets what was made of the weights, and with it the weights if `weights`: all is made again when needed."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,16 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.configuration import from_dict, to_dict
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import FOUND, INDEX, searched_candidates, searched_queries
-from tfrs_twotower.index import SAVED_MODEL, CandidateIndex, IndexConfig, IndexKind, build, kind_of, search_interests
+from tfrs_twotower.index import (
+    REMOTE,
+    SAVED_MODEL,
+    CandidateIndex,
+    IndexConfig,
+    IndexKind,
+    build,
+    kind_of,
+    search_interests,
+)
 from tfrs_twotower.serving.catalogue import Catalogue
 
 _log = logging.getLogger(__name__)
@@ -42,7 +52,7 @@ def opened(
     """
     brought = manifest.get("index_kind")
     if brought and wanted is None or wanted is not None and brought == to_dict(wanted):
-        return from_dict(brought).load(Path(directory) / INDEX)
+        return _trusted(brought, wanted).load(Path(directory) / INDEX)
     if wanted is None:
         return None
     vectors, weight = catalogue.vectors, manifest.get("popularity_weight") or 0.0
@@ -52,6 +62,18 @@ def opened(
     _log.info("%s of %d items: recall@%d %.3f in %.0f s", report.kind, index.size, report.k, report.recall_at_k,
               report.build_seconds)
     return index
+
+
+def _trusted(brought: Mapping[str, Any], wanted: IndexKind | None) -> IndexKind:
+    """The kind that a manifest names: no file of an export makes the server import a module or ask another machine."""
+    named = str(brought.get("type"))
+    if "." in named and named.rpartition(".")[0] not in sys.modules:
+        raise ConfigError(f"The export's index is a `{named}`, whose module is not imported. Name it by --import.")
+    kind = from_dict(brought)
+    if not isinstance(kind, IndexKind) or kind.place == REMOTE and wanted is None:
+        way_out = "Name the address by --index, if you trust it."
+        raise ConfigError(f"The export's index is {brought!r}, which is not on this machine. {way_out}")
+    return kind
 
 
 class OutsideIndex:
@@ -71,7 +93,7 @@ class OutsideIndex:
     ) -> None:
         self._index, self._found, self._embed = index, signatures[FOUND], signatures[_EMBED]
         self._signatures, self._weighted = signatures, weighted
-        self._ids, self._missing = item_ids, tf.zeros([], item_ids.dtype) - 1 if item_ids.dtype != tf.string else ""
+        self._ids, self._missing = item_ids.numpy(), -1 if item_ids.dtype != tf.string else b""
         self._failed = False
 
     def signatures(self) -> dict[str, Any]:
@@ -96,7 +118,7 @@ class OutsideIndex:
     def _search(self, given: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Ids [batch, any]; none where the graph searches exactly: filters, β, an index that fails."""
         embedding = given[c.EMBEDDING]
-        nothing = tf.fill([tf.shape(embedding)[0], 0], tf.cast(self._missing, self._ids.dtype))
+        nothing = tf.zeros([tf.shape(embedding)[0], 0], given[c.ALLOW_IDS].dtype)
         restricted = tf.reduce_any(given[c.ALLOW_IDS] != self._missing)
         if bool(restricted) or bool(tf.reduce_any(given[c.POPULARITY_BETA] != 0)):
             return nothing
@@ -106,13 +128,14 @@ class OutsideIndex:
         try:
             queries = searched_queries(embedding) if self._weighted else embedding
             rows = np.asarray(search_interests(self._index, queries, max(wanted, 1)).rows)
+            found = np.where(rows >= 0, self._ids[np.maximum(rows, 0)], self._missing)
         except Exception as error:  # whatever an engine raises: the graph can answer without it
             if not self._failed:
                 _log.error("The index fails, and exact search takes its place: %s", error)
             self._failed = True
             return nothing
         self._failed = False
-        return tf.where(rows >= 0, tf.gather(self._ids, np.maximum(rows, 0)), self._missing)
+        return tf.constant(found, nothing.dtype)
 
 
 def searched_outside(

@@ -10,7 +10,7 @@ import re
 import threading
 from collections.abc import Callable, Collection, Iterator
 
-from tfrs_twotower.errors import TwoTowerError, invalid
+from tfrs_twotower.errors import IndexingError, TwoTowerError, invalid
 from tfrs_twotower.exporting import integrity, user_deltas
 from tfrs_twotower.index import IndexKind
 from tfrs_twotower.serving.current_items import ItemChanges
@@ -224,7 +224,8 @@ class Repository:
             model = ready(directory, version, manifest, identity, self._call, self._fresh, self._warm, self._index)
             served = _Served(model, identity)
         except Exception as error:  # a damaged SavedModel can raise anything; the old version must go on
-            self._refused[version] = fingerprint
+            if not isinstance(error, IndexingError):  # an index on another machine may come back: the next poll asks
+                self._refused[version] = fingerprint
             reason = str(error) if isinstance(error, TwoTowerError) else f"{type(error).__name__}: {error}"
             self._report(version, State.AVAILABLE if reload else State.END, reason)
             _log.error("Version %d refused: %s", version, reason)

@@ -51,8 +51,11 @@ class NumberField(Field):
 
     def _normalise(self, mean: float, deviation: float) -> None:
         self._mean, self._deviation = mean, deviation
+        # Keras takes a deviation below 1e-7 for 1e-7, and the square of one above 1e19 overflows: these are the unit.
+        self._unit = 1.0 if 1e-6 < deviation < 1e18 else deviation
         self._normalization = tf.keras.layers.Normalization(
-            axis=None, mean=mean, variance=deviation**2, dtype="float32"  # under mixed precision too
+            axis=None, mean=mean / self._unit, variance=(deviation / self._unit) ** 2,
+            dtype="float32",  # under mixed precision too
         )
 
     def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -60,7 +63,7 @@ class NumberField(Field):
         missing = ~tf.math.is_finite(value)
         if self.feature.transform == "log1p":
             value = tf.sign(value) * tf.math.log1p(tf.abs(value))
-        value = tf.where(missing, 0.0, self._normalization(value))
+        value = tf.where(missing, 0.0, self._normalization(value / self._unit))
         return {"value": value, "missing": tf.cast(missing, tf.float32)}
 
     def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:

@@ -67,7 +67,7 @@ class TextField(Field):
     def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
         name = self.feature.column
         column, counted = flat(columns[name]), []
-        for start in range(0, len(column), _BATCH):
+        for start in range(0, max(len(column), 1), _BATCH):
             split = self.vectorization(to_tensor(column[start:start + _BATCH], _SPEC, name))
             tokens = pa.array(split.flat_values.numpy(), pa.large_binary()).cast(pa.large_string())
             weights = np.repeat(counts[start:start + _BATCH], split.row_lengths().numpy())
