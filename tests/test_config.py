@@ -145,7 +145,7 @@ def test_a_number_names_a_place_of_a_tuple():
     ('model.negatives.0={"type": "Zzz"}', "Unknown configuration class `Zzz`. Known: `InBatch`, `Uniform`,"),
     ('model.query_encoder={"type": "GRU4Re"}', "Unknown configuration class `GRU4Re`. Did you mean `GRU4Rec`?"),
     ('split={"type": ["Temporal"]}', "Unknown configuration class `['Temporal']`."),
-    ("index.kind=scan", "`index.kind` must be 'auto' or 'exact' or 'scann' or 'ivf'. Received: index.kind='scan'."),
+    ("index.kind=scan", "`IndexConfig.kind` cannot be 'scan'. Did you mean `scann`?"),
     ("title=3", "`title` must be str or null. Received: title=3."),
     ("evaluation.ks=5", "`evaluation.ks` must be a list of int. Received: evaluation.ks=5."),
     ("index.target_recall=NaN", "`index.target_recall` must be a finite number."),

@@ -53,7 +53,7 @@ def test_a_file_that_the_log_has_is_no_new_one(tmp_path):
 
 
 def test_parts_must_be_sources():
-    with pytest.raises(ConfigError, match="one source configuration or more"):
+    with pytest.raises(ConfigError, match="`Joined.parts` must be a list of 1 or more"):
         Joined(())
 
 
