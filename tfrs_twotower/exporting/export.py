@@ -55,7 +55,7 @@ def export(
     if not report["meets_target"] and not force:
         raise ExportError(
             f"The index reaches recall@{report['k']} {index_report.recall_at_k:.3f} where {report['target_recall']} "
-            "was asked for. Raise `index.probes` and `index.reorder`, lower `index.target_recall`, or force it."
+            "was asked for. Choose another `index.kind` or other settings, lower `index.target_recall`, or force it."
         )
     kind = kind or kind_of(report["kind"])
     if retriever.searches_outside and retriever.reranking is not None:
