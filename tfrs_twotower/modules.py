@@ -2,10 +2,38 @@
 
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.errors import ConfigError, TwoTowerError, invalid
+
+_T = TypeVar("_T")
+
+
+def subclasses(base: type[_T]) -> Iterator[type[_T]]:
+    """All classes that derive from `base`, also by way of another one."""
+    for cls in base.__subclasses__():
+        yield cls
+        yield from subclasses(cls)
+
+
+def own_class(path: str, base: type[_T], error: type[TwoTowerError], what: str, hint: str = "") -> type[_T]:
+    """The class at an import path, `module.Class`; `what` it is to be, for messages.
+
+    Raises:
+      error: it cannot be imported, or does not derive from `base`. `hint` ends the first message.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as reason:  # the last of a name such as ".x"
+        way_out = f"Name its module or file: `--import FILE.py`; in Python, import it first.{hint}"
+        raise error(f"{what} `{path}` cannot be imported ({reason}). {way_out}") from reason
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise error(invalid(path, f"be a subclass of `{base.__name__}`", found, "Derive it from that."))
+    return found
 
 
 def own_module(name: str) -> ModuleType:

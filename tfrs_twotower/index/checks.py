@@ -1,5 +1,7 @@
 """The checks that all indexes share."""
 
+import hashlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -66,3 +68,8 @@ def at_least_one(argument: str, value: float) -> int:
     if int(value) != value or value < 1:
         raise IndexingError(invalid(argument, "be an integer of at least 1", value, "Raise it."))
     return int(value)
+
+
+def checksum(vectors: np.ndarray) -> str:
+    """SHA-256 of vectors, as 64 hex digits."""
+    return hashlib.sha256(np.ascontiguousarray(vectors, np.float32).tobytes()).hexdigest()

@@ -1,7 +1,6 @@
 """An index that no SavedModel holds, kept in a folder of its own with what it is an index of."""
 
 import dataclasses
-import hashlib
 import json
 import logging
 import shutil
@@ -11,6 +10,7 @@ import numpy as np
 
 from tfrs_twotower.configuration import from_dict, to_dict
 from tfrs_twotower.durable import flush
+from tfrs_twotower.index import checks
 from tfrs_twotower.index.candidate_index import CandidateIndex
 from tfrs_twotower.index.config import IndexConfig
 from tfrs_twotower.index.kind import IndexKind
@@ -28,7 +28,7 @@ def keep(
     folder.mkdir(parents=True)
     kind.save(index, folder)
     record = {"config": to_dict(config), "kind": to_dict(kind), "report": dataclasses.asdict(report),
-              "vectors": _checksum(vectors)}
+              "vectors": checks.checksum(vectors)}
     (folder / _RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
     for path in (*folder.iterdir(), folder):
         flush(path)
@@ -46,7 +46,7 @@ def kept(folder: Path, vectors: np.ndarray) -> tuple[IndexConfig, CandidateIndex
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         config, kind, report = from_dict(record["config"]), from_dict(record["kind"]), IndexReport(**record["report"])
-        other = record["vectors"] != _checksum(vectors)
+        other = record["vectors"] != checks.checksum(vectors)
     except (ValueError, KeyError, TypeError) as error:
         _log.warning("%s cannot be read (%s). Build the index again by `twotower index`.", path, error)
         return None
@@ -59,7 +59,3 @@ def kept(folder: Path, vectors: np.ndarray) -> tuple[IndexConfig, CandidateIndex
 def remove(folder: Path) -> None:
     """Removes what `keep` wrote."""
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _checksum(vectors: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(vectors, np.float32).tobytes()).hexdigest()

@@ -1,7 +1,6 @@
 """What a kind of index is: how it is built, tuned, estimated and kept, and where it is searched."""
 
-import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.index.candidate_index import CandidateIndex
 from tfrs_twotower.index.leaves import probes_for
+from tfrs_twotower.modules import own_class, subclasses
 
 if TYPE_CHECKING:
     from tfrs_twotower.index.config import IndexConfig
@@ -90,9 +90,9 @@ def kind_of(named: "str | IndexKind") -> IndexKind:
         return named
     if not isinstance(named, str):
         raise ConfigError(invalid("IndexConfig.kind", "be a name or an `IndexKind`", named, 'Write kind="auto".'))
-    known = {cls.called(): cls for cls in _subclasses(IndexKind) if not cls.__name__.startswith("_")}
+    known = {cls.called(): cls for cls in subclasses(IndexKind) if not cls.__name__.startswith("_")}
     name, separator, address = named.partition(":")
-    cls = known.get(name) or (_imported(name) if "." in name else None)
+    cls = known.get(name) or (own_class(name, IndexKind, ConfigError, "The kind of index") if "." in name else None)
     if cls is None:
         raise ConfigError(f"`IndexConfig.kind` cannot be {named!r}." + nearest(name, ["auto", *known]))
     return cls.at(address) if separator else cls()
@@ -100,7 +100,7 @@ def kind_of(named: "str | IndexKind") -> IndexKind:
 
 def op_libraries() -> set[str]:
     """The packages whose ops the graphs of the known kinds need."""
-    return {cls.op_library for cls in _subclasses(IndexKind) if cls.op_library}
+    return {cls.op_library for cls in subclasses(IndexKind) if cls.op_library}
 
 
 def leaf_sweeps(
@@ -121,23 +121,3 @@ def leaf_sweeps(
         )
 
     return [sweep(reorder) for reorder in reorders]
-
-
-def _subclasses(cls: type[IndexKind]) -> Iterator[type[IndexKind]]:
-    for sub in cls.__subclasses__():
-        yield sub
-        yield from _subclasses(sub)
-
-
-def _imported(path: str) -> type[IndexKind]:
-    module, _, name = path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:  # the last of a name such as ".x"
-        raise ConfigError(
-            f"The kind of index `{path}` cannot be imported ({error}). Name its module or file: `--import FILE.py`; in "
-            "Python, import it first."
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, IndexKind)):
-        raise ConfigError(invalid("IndexConfig.kind", "name a subclass of `IndexKind`", path, "Derive it from that."))
-    return found

@@ -1,6 +1,5 @@
 """Milvus as a kind of index: the vectors of a catalogue, by their rows, in a collection of their own."""
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ import numpy as np
 
 from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import ConfigError, IndexingError, invalid
+from tfrs_twotower.index import checks
 from tfrs_twotower.index.candidate_index import TopK
 from tfrs_twotower.index.kind import REMOTE, IndexKind, Sweep
 from tfrs_twotower.index.milvus import MOST, MilvusIndex
@@ -77,7 +77,7 @@ class MilvusKind(IndexKind):
 
     def build(self, vectors: np.ndarray, settings: "IndexConfig", seed: int = 0) -> MilvusRows:
         """Fills the collection of these vectors, unless it is filled."""
-        digest = hashlib.sha256(np.ascontiguousarray(vectors, np.float32).tobytes()).hexdigest()[:16]
+        digest = checks.checksum(vectors)[:16]
         index = self._opened(digest, *vectors.shape)
         if len(index.collection) != len(vectors):
             index.collection.upsert(np.arange(len(vectors)), vectors)

@@ -1,10 +1,9 @@
 """What a kind of store is: an address scheme, and what it opens."""
 
 import dataclasses
-import importlib
-from collections.abc import Iterator
 from typing import ClassVar
 
+from tfrs_twotower.modules import own_class, subclasses
 from tfrs_twotower.online.errors import StoreError
 from tfrs_twotower.online.history_store import HistoryStore, Retention
 from tfrs_twotower.online.profile_store import ProfileStore
@@ -52,24 +51,10 @@ def kind_at(address: str) -> tuple[type[StoreKind], str] | None:
     Raises:
       StoreError: the address names a class that cannot be imported or is none.
     """
-    for cls in _subclasses(StoreKind):
+    for cls in subclasses(StoreKind):
         if cls.schemes and address.startswith(cls.schemes):
             return cls, address
     path, separator, rest = address.partition(":")
-    module, dot, name = path.rpartition(".")
-    if not (separator and dot and all(part.isidentifier() for part in path.split("."))):
+    if not (separator and "." in path and all(part.isidentifier() for part in path.split("."))):
         return None
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        way_out = "Name its module or file: `--import FILE.py`; a server of Redis is redis://HOST:PORT."
-        raise StoreError(f"The store `{path}` cannot be imported ({error}). {way_out}") from error
-    if not (isinstance(found, type) and issubclass(found, StoreKind)):
-        raise StoreError(f"`{path}` must be a subclass of `StoreKind`. Received: {found!r}. Derive it from that.")
-    return found, rest
-
-
-def _subclasses(cls: type[StoreKind]) -> Iterator[type[StoreKind]]:
-    for sub in cls.__subclasses__():
-        yield sub
-        yield from _subclasses(sub)
+    return own_class(path, StoreKind, StoreError, "The store", " A server of Redis is redis://HOST:PORT."), rest

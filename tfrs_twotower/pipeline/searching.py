@@ -116,8 +116,9 @@ def tuned_index(
     index, report = build(config, candidates, queries if len(queries) >= _LEAST_QUERIES else None, seed=seed)
     if folder is not None:
         kind = chosen_kind(config, len(candidates))
-        remove(folder)
-        if kind.place != SAVED_MODEL:
+        if kind.place == SAVED_MODEL:
+            remove(folder)
+        else:
             keep(folder, kind, index, report, config, candidates)
     return index, report
 
