@@ -88,6 +88,22 @@ def test_validation_chooses_them(trained):
     assert with_all > without + 0.01
 
 
+@pytest.mark.parametrize("gain, kept", [(0.5, 16), (0.01, 4)])  # beside a standard error of about .1
+def test_longer_vectors_have_to_be_better_by_more_than_a_standard_error(trained, gain, kept):
+    terms, queries = copy.copy(trained.assembly.terms), trained.assembly.split.validation
+    neighbours = Neighbours(dim=(16, 4), penalties=(1.0, 10.0, 100.0), weights=(0.0, 3.0))
+    terms.settings = dataclasses.replace(terms.settings, neighbours=neighbours)
+    noise = np.random.default_rng(0).normal(size=[2, 100])
+
+    def measure(scorer):
+        long = scorer.candidates.shape[1] == 16
+        return noise[int(long)] - noise[int(long)].mean() + (gain if long else 0.0)
+
+    terms.choose(queries, measure)
+    assert terms.settings.neighbours.dims == (kept,) and terms.settings.neighbours.penalties == (10.0,)
+    assert terms.neighbours.items.shape[1] == kept
+
+
 def test_the_export_scores_as_the_evaluation(trained, tmp_path):
     trained = copy.copy(trained)
     trained._assembly = a = copy.copy(trained.assembly)

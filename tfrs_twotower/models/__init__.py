@@ -12,7 +12,7 @@ from tfrs_twotower.models.neighbours import Neighbours, NeighbourVectors
 from tfrs_twotower.models.objectives import CatalogueObjective, ItemFeatures, Positives, SampledObjective
 from tfrs_twotower.models.repeats import Repeated, Repeats, repeated
 from tfrs_twotower.models.retrieval import Retrieval
-from tfrs_twotower.models.score_weights import ScoreWeights, middle
+from tfrs_twotower.models.score_weights import ScoreWeights, clearly_better, climbed, middle
 from tfrs_twotower.models.self_supervision import SelfSupervision
 from tfrs_twotower.models.sequence_model import SequenceTwoTower
 from tfrs_twotower.models.temperature import (
@@ -51,6 +51,8 @@ __all__ = [
     "Temperature",
     "TwoTowerModel",
     "build_temperature",
+    "clearly_better",
+    "climbed",
     "middle",
     "repeated",
 ]

@@ -1,12 +1,35 @@
-"""What stands in the score beside the towers' ⟨u, v⟩ / τ, and how much each weighs."""
+"""What stands in the score beside the towers' ⟨u, v⟩ / τ, how much each weighs, and how validation chooses."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 
 def middle(choices: Sequence[float]) -> float:
     """The one of several weights from which validation's choice starts."""
     return choices[len(choices) // 2]
+
+
+def climbed(choices: Sequence[float], value: Callable[[float], float]) -> float:
+    """One of several, ascending, whose `value` is above those beside it. The search climbs from the middle one."""
+    value, at = functools.cache(value), len(choices) // 2
+    while True:
+        beside = range(max(at - 1, 0), min(at + 2, len(choices)))
+        highest = max((at, *beside), key=lambda place: value(choices[place]))
+        if highest == at:
+            return choices[at]
+        at = highest
+
+
+def clearly_better(one: np.ndarray, other: np.ndarray, least: float = 0.0) -> bool:
+    """Whether the mean of `one` is above that of `other` by more than a standard error, and than `least`.
+
+    one, other: float [q], of the same queries; NaN where a query says nothing.
+    """
+    more = one - other
+    return bool(np.nanmean(more) > max(np.nanstd(more) / np.sqrt(np.isfinite(more).sum()), least))
 
 
 class ScoreWeights(NamedTuple):

@@ -120,9 +120,9 @@ class Assembly:
         return self._drawn_of_validation(self.recipe.evaluation.validation_queries or None)
 
     def choose_terms(self) -> None:
-        """Puts those half-lives and that penalty into the recipe that rank validation best without the towers."""
+        """Puts what ranks validation best without the towers into the recipe: half-lives, penalty, length."""
         queries = self.validation_queries()
-        self.terms.choose(queries, functools.partial(self._monitored, queries))
+        self.terms.choose(queries, functools.partial(self._monitored_each, queries))
         self.recipe = dataclasses.replace(self.recipe, model=self.terms.settings)
 
     @property
@@ -212,7 +212,11 @@ class Assembly:
 
     def _monitored(self, queries: Queries, scorer: Scorer) -> float:
         """The value by which validation chooses."""
-        return self.evaluate(queries, scorer, bootstrap=0).metrics[self.recipe.training.monitor]
+        return float(np.nanmean(self._monitored_each(queries, scorer)))
+
+    def _monitored_each(self, queries: Queries, scorer: Scorer) -> np.ndarray:
+        """float [queries]: the values whose mean is `_monitored`."""
+        return self.evaluate(queries, scorer, bootstrap=0).per_query[self.recipe.training.monitor]
 
     def _histories(self, queries: Queries) -> Ragged:
         """`Ragged`, a row a query: catalogue positions of its user's earlier items, oldest first; −1 outside of it."""

@@ -13,7 +13,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.data import InteractionLog, Queries, Ragged, UserHistories, log_popularity
 from tfrs_twotower.evaluation import DotScorer, Popularity, Scorer, TrainingEvents, history_matrix
 from tfrs_twotower.features import fingerprints, key_dtype, to_tensor
-from tfrs_twotower.models import NeighbourVectors, middle, repeated
+from tfrs_twotower.models import Neighbours, NeighbourVectors, clearly_better, climbed, middle, repeated
 from tfrs_twotower.models.repeats import NONE
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.training import NeighbourFit, neighbours, pooled
@@ -35,7 +35,7 @@ class ScoreTerms:
       counts: int64 [catalogue]: training events of each.
       history: a `UserHistories` of the log.
       request_time: whether a query says when it is made.
-      settings: a `ModelConfig`. Of several half-lives and penalties the first count, until `choose`.
+      settings: a `ModelConfig`. Of several half-lives, penalties and lengths the first count, until `choose`.
       seed: of the neighbours' factorisation.
 
     Attributes:
@@ -80,7 +80,8 @@ class ScoreTerms:
     @functools.cached_property
     def neighbours(self) -> NeighbourVectors:
         """The `NeighbourVectors`."""
-        return self._fit().vectors(self.settings.neighbours.penalties[0], self.settings.neighbours.dim, self._seed)
+        n = self.settings.neighbours
+        return self._fit().vectors(n.penalties[0], n.dims[0], self._seed)
 
     def keep_neighbours(self, folder: str | Path) -> None:
         """Writes them beside the checkpoints of their training."""
@@ -135,20 +136,20 @@ class ScoreTerms:
             lengths.append(there.sum(axis=1))
         return Ragged.from_lengths(np.concatenate(codes), np.concatenate(lengths)), np.concatenate(values)
 
-    def choose(self, queries: Queries, measure: Callable[[Scorer], float]) -> None:
-        """Keeps, of several half-lives and penalties, those that rank `queries` best without the towers.
+    def choose(self, queries: Queries, measure: Callable[[Scorer], np.ndarray]) -> None:
+        """Keeps, of several half-lives, penalties and lengths, those that rank `queries` best without the towers.
 
-        Popularity's half-life is chosen by popularity alone; then that of repeats, and the penalty of neighbours, each
-        beside popularity. Of equal ones the first.
+        Popularity's half-life is chosen by popularity alone; then that of repeats, and the penalty and the length of
+        neighbours, each beside popularity. Of equal half-lives the first.
 
         Args:
           queries: `Queries`.
-          measure: `Scorer` of these queries → a value, larger is better.
+          measure: `Scorer` of these queries → float [queries], larger is better; NaN where a query says nothing.
         """
         nothing, settings = np.zeros([len(queries), 1]), self.settings
 
         def best(choices: Sequence[_Value], scorer: Callable[[_Value], Scorer]) -> _Value:
-            return max(choices, key=lambda choice: measure(scorer(choice)))
+            return max(choices, key=lambda choice: np.nanmean(measure(scorer(choice))))
 
         if len(settings.popularity_half_lives) > 1:
             half_life = best(
@@ -164,18 +165,32 @@ class ScoreTerms:
 
             half_lives = (best(settings.repeats.half_lives, had),)
             self._keep(repeats=dataclasses.replace(settings.repeats, half_lives=half_lives))
-        if settings.neighbours and len(settings.neighbours.penalties) > 1:
-            fit, found, weight = self._fit(), {}, middle(settings.neighbours.weights)
+        if settings.neighbours and max(len(settings.neighbours.penalties), len(settings.neighbours.dims)) > 1:
+            self._choose_neighbours(settings.neighbours, queries, measure)
 
-            def near(penalty: float) -> DotScorer:
-                self._last.clear()
-                self.neighbours = found[penalty] = fit.vectors(penalty, settings.neighbours.dim, self._seed)
-                return DotScorer(weight * self.pooled(queries), self.neighbours.items, self.log_popularity)
+    def _choose_neighbours(
+        self, settings: Neighbours, queries: Queries, measure: Callable[[Scorer], np.ndarray]
+    ) -> None:
+        """The penalty by the shortest vectors; then longer ones where they are better by more than a standard error."""
+        fit = self._fit()
 
-            penalty = best(settings.neighbours.penalties, near)
+        def value(penalty: float, dim: int) -> np.ndarray:
             self._last.clear()
-            self.neighbours = found[penalty]
-            self._keep(neighbours=dataclasses.replace(settings.neighbours, penalties=(penalty,)))
+            self.neighbours = fit.vectors(penalty, dim, self._seed)
+            pooled = max(settings.weights) * self.pooled(queries)  # little is left of popularity, as beside the towers
+            return measure(DotScorer(pooled, self.neighbours.items, self.log_popularity))
+
+        shortest, *longer = settings.dims
+        penalty = climbed(settings.penalties, lambda penalty: float(np.nanmean(value(penalty, shortest))))
+        kept, best = shortest, value(penalty, shortest)
+        vectors = self.neighbours
+        for dim in longer:
+            found = value(penalty, dim)
+            if clearly_better(found, best):
+                kept, best, vectors = dim, found, self.neighbours
+        self._last.clear()
+        self.neighbours = vectors
+        self._keep(neighbours=dataclasses.replace(settings, penalties=(penalty,), dim=kept))
 
     def _keep(self, **settings: Any) -> None:
         self.settings = dataclasses.replace(self.settings, **settings)

@@ -19,7 +19,7 @@ from tfrs_twotower.index import (
     kept,
     remove,
 )
-from tfrs_twotower.models import ScoreWeights, middle
+from tfrs_twotower.models import ScoreWeights, clearly_better, middle
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.training import is_chief
@@ -68,9 +68,8 @@ class Validation:
         for name in 2 * list(tried):
             choices = [best._replace(**{name: weight}) for weight in tried[name]]
             other = max(choices, key=lambda weights: np.nanmean(value(weights)))
-            more = value(other) - value(best)
             least = 2 * _FEWER_REPEATS if other.repeats < best.repeats else 0.0
-            if np.nanmean(more) > max(np.nanstd(more) / np.sqrt(np.isfinite(more).sum()), least):
+            if clearly_better(value(other), value(best), least):
                 best = other
         return {weights: evaluated[weights].metrics for weights in (best, *evaluated)}
 
