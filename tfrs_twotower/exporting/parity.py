@@ -60,7 +60,7 @@ def check(
             asked = functools.partial(retriever.recommend, features, k, excluded, allowed, beta)
             exact = asked(exact=True)
             found = exact if retriever.index is None or outside else asked()
-            for name, (ids, scores) in (("serving_default", found), ("recommend_exact", exact)):
+            for name, (ids, scores) in ((c.SERVING_DEFAULT, found), (c.RECOMMEND_EXACT, exact)):
                 worst = max(worst, _difference(name, ids, scores, loaded.signatures[name](**request)))
     return worst
 

@@ -8,7 +8,6 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.serving.model import LoadedModel
 
-_EMBED = "embed_query"
 _TOLERANCE = 1e-6
 
 
@@ -34,7 +33,7 @@ def is_unknown_user(model: LoadedModel, tensors: Mapping[str, tf.Tensor], said: 
     both = {name: tf.concat([tensor, tensor], axis=0) for name, tensor in features.items()}
     user = tensors[c.USER_ID]
     both[c.USER_ID] = tf.concat([user, tf.constant([missing_id(user.dtype)], user.dtype)], axis=0)
-    with_id, without = model.signature(_EMBED)(both)[c.EMBEDDING].numpy()
+    with_id, without = model.signature(c.EMBED_QUERY)(both)[c.EMBEDDING].numpy()
     return bool(np.allclose(with_id, without, rtol=_TOLERANCE, atol=_TOLERANCE))
 
 
