@@ -13,6 +13,7 @@ from tfrs_twotower.exporting.popularity import searched_queries
 from tfrs_twotower.exporting.similarity import Similarity
 from tfrs_twotower.exporting.user_rows import UserRows
 from tfrs_twotower.features import FingerprintLookup, fingerprints, is_missing
+from tfrs_twotower.ids import missing_id
 from tfrs_twotower.index import CandidateIndex, TopK, contains, exclude, merged, search_interests, top_k
 from tfrs_twotower.models import Repeated, Repeats, repeated
 from tfrs_twotower.models.repeats import NONE
@@ -91,9 +92,7 @@ class Retriever(tf.Module):
         self.size, self.dim = int(vectors.shape[0]), int(vectors.shape[1])
         self._tower_dim = self.dim - (past_vectors.dim if past_vectors else 0)
         self.tower_dim = tf.Variable(self._tower_dim, trainable=False, name="tower_dim")  # for who loads the export
-        self.missing_id = tf.constant(
-            c.MISSING_STRING_ID if self.item_ids.dtype == tf.string else c.MISSING_INT_ID, self.item_ids.dtype
-        )
+        self.missing_id = tf.constant(missing_id(self.item_ids.dtype), self.item_ids.dtype)
         self._rows = FingerprintLookup(tf.constant(item_ids))
         self._user = query_tower.user_table
         self.user_rows = UserRows(self._user.feature.dim) if self._user else None

@@ -14,6 +14,8 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.configuration import from_dict, to_dict
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import INDEX, searched_candidates, searched_queries
+from tfrs_twotower.features import is_missing
+from tfrs_twotower.ids import missing_id
 from tfrs_twotower.index import (
     REMOTE,
     SAVED_MODEL,
@@ -93,7 +95,7 @@ class OutsideIndex:
     ) -> None:
         self._index, self._signatures, self._weighted = index, signatures, weighted
         self._found, self._embed = signatures[c.RECOMMEND_FOUND_BY_VECTOR], signatures[c.EMBED_QUERY]
-        self._ids, self._missing = item_ids.numpy(), -1 if item_ids.dtype != tf.string else b""
+        self._ids, self._missing = item_ids.numpy(), missing_id(item_ids.dtype)
         self._failed = False
 
     def signatures(self) -> dict[str, Any]:
@@ -119,7 +121,7 @@ class OutsideIndex:
         """Ids [batch, any]; none where the graph searches exactly: filters, β, an index that fails."""
         embedding = given[c.EMBEDDING]
         nothing = tf.zeros([tf.shape(embedding)[0], 0], given[c.ALLOW_IDS].dtype)
-        restricted = tf.reduce_any(given[c.ALLOW_IDS] != self._missing)
+        restricted = tf.reduce_any(~is_missing(given[c.ALLOW_IDS]))
         if bool(restricted) or bool(tf.reduce_any(given[c.POPULARITY_BETA] != 0)):
             return nothing
         k = int(tf.reduce_max(given[c.K]))
