@@ -38,7 +38,7 @@ lint: $(INSTALLED)  ## flake8, the order of imports, the layers of the package
 types: $(INSTALLED)  ## mypy on the package
 	@$(BIN)/python -m mypy
 
-shape: $(INSTALLED)  ## files, functions and what is annotated
+shape: $(INSTALLED)  ## files, functions, rooms, and the files on two walks; ARGS="--files" names these
 	@$(BIN)/python -m bench.shape $(ARGS)
 
 check: lint types test  ## lint, types and test

@@ -33,7 +33,7 @@ def measure(fresh, model, queries, further, nothing):
 
     nothing: the inputs of a search where nothing has changed.
     """
-    search = model.signature("recommend_fresh_by_vector")
+    search = model.signature(c.RECOMMEND_FRESH_BY_VECTOR)
     seconds = {"inputs": [], "view": [], "search": [], "without": []}
 
     def timed(what, call):

@@ -48,7 +48,7 @@ class Askers:
 
     def __init__(self, model, features, vectors, index, rest_port, grpc_port, faiss_port):
         self._features, self._vectors, self._index = features, vectors, index
-        self._default, self._by_vector = model.signature(), model.signature("recommend_by_vector")
+        self._default, self._by_vector = model.signature(), model.signature(c.RECOMMEND_BY_VECTOR)
         self._ports = rest_port, grpc_port, faiss_port
         self._seeds = itertools.count()
         self._once = itertools.count(HOT)  # next() is one step of the interpreter, so threads may share it
@@ -56,7 +56,7 @@ class Askers:
             "REST, user id": self._rest,
             "gRPC, user id": self._grpc,
             "gRPC, user id, each user once": self._grpc_once,
-            "gRPC, vector": lambda: self._vector_over(self._ports[1], "recommend_by_vector"),
+            "gRPC, vector": lambda: self._vector_over(self._ports[1], c.RECOMMEND_BY_VECTOR),
             "Faiss over gRPC, vector": lambda: self._vector_over(self._ports[2]),
             _SIGNATURE: self._signature,
             "signature by vector, in process": self._search,
@@ -182,10 +182,10 @@ def main(args, folder):
         repository = Repository(f"{folder}/export")
         repository.poll()
         model = stack.enter_context(repository.lease())
-        embedded = model.signature("embed_query")({n: tf.constant(v) for n, v in features.items()})["embedding"].numpy()
+        embedded = model.signature(c.EMBED_QUERY)({n: tf.constant(v) for n, v in features.items()})["embedding"].numpy()
         asked = embedded[-200:]  # none of the thousand that tuned the index
         truth = exact(vectors, asked)
-        ids = model.signature("recommend_by_vector")({c.EMBEDDING: tf.constant(asked), c.K: tf.constant(K)})["ids"]
+        ids = model.signature(c.RECOMMEND_BY_VECTOR)({c.EMBEDDING: tf.constant(asked), c.K: tf.constant(K)})["ids"]
         recall = shared(ids.numpy(), truth)
         index, of_faiss = plain_faiss(vectors, asked, truth, recall)
         faiss.write_index(index, f"{folder}/faiss")

@@ -1,15 +1,20 @@
-"""The shape of the package: files, their lengths, functions, what is annotated, rooms: `make shape`.
+"""The shape of the package: files, functions, what is annotated, rooms, the files on two walks: `make shape`.
 
-    python -m bench.shape                  of this checkout
+    python -m bench.shape                  of this checkout; ARGS="--files" of make is --files
     python -m bench.shape ../other         of another one, to compare before with after
+    python -m bench.shape --files          names the files on the walks
 
 A room is a folder of the package, or the package itself. A function is annotated if all its parameters but `self` and
-`cls`, and what it returns, are.
+`cls`, and what it returns, are. What a walk is says `bench/walks.py`, which takes some twenty seconds.
 """
 
 import argparse
 import ast
+import json
+import os
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 from bench import common
@@ -43,10 +48,26 @@ def annotated(function):
     return function.returns is not None and all(arg.annotation for arg in given if arg.arg not in ("self", "cls"))
 
 
+def walks(root):
+    """{walk: the package's files on it, in their order}, of the package in a checkout; see `bench/walks.py`."""
+    script, paths = Path(__file__).with_name("walks.py"), [str(Path(root).resolve()), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    found = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True)
+    if found.returncode:
+        raise SystemExit(f"The walks of {root} failed:\n{found.stderr}")
+    return json.loads(found.stdout.splitlines()[-1])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", nargs="?", default=Path(__file__).parents[1])
-    print(common.table([{"": name, "value": str(value)} for name, value in shape(parser.parse_args().root).items()]))
+    parser.add_argument("--files", action="store_true", help="name the files on the walks")
+    args = parser.parse_args()
+    on_walks = walks(args.root)
+    figures = {**shape(args.root), **{f"files, walk of {name}": len(files) for name, files in on_walks.items()}}
+    print(common.table([{"": name, "value": str(value)} for name, value in figures.items()]))
+    for name, files in on_walks.items() if args.files else ():
+        print(f"\nThe walk of {name}:", *files, sep="\n  ")
 
 
 if __name__ == "__main__":

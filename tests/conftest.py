@@ -36,6 +36,7 @@ SLOW = (
     "test_the_refined_softmax_needs_no_hits_to_be_unbiased",
     "test_corrected_gradients_approach_those_of_the_full_softmax",
     "test_a_served_store_is_loaded_asked_and_told",
+    "test_the_walks_of_this_package_begin_and_end_where_they_should",
     "test_consumers_killed_again_and_again_lose_nothing_and_count_nothing_twice",
 )
 

@@ -3,14 +3,17 @@
 import importlib
 import json
 import pkgutil
+import sys
+import threading
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import bench
-from bench import bench_defaults, bench_recipes, common, logs, movielens_1m, results_md, shape
-from tfrs_twotower import recipes
+from bench import bench_defaults, bench_recipes, common, logs, movielens_1m, results_md, shape, walks
+from tfrs_twotower import columns, errors, recipes
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Ragged
 from tfrs_twotower.evaluation import DotScorer, Popularity, evaluate
@@ -159,3 +162,27 @@ def test_the_shape_of_a_package_counts_files_functions_and_annotations(tmp_path)
         "files": 2, "lines": 12, "rooms": 2, "median file": 6, "longest file": "room/one.py: 11", "functions": 3,
         "median function": 2, "longest function": "g: 3", "annotated": "33.3%",
     }
+
+
+def test_a_walk_has_the_files_whose_functions_are_called_in_all_threads_and_no_others():
+    try:
+        trace = walks.Trace()
+        with trace.on():
+            thread = threading.Thread(target=errors.invalid, args=("k", "be 1", 2, "Send 1."))
+            thread.start()
+            thread.join()
+            columns.safe("a b")
+            errors.nearest("a", ["b"])
+        recipes.names()
+        assert trace.take() == ["errors.py", "columns.py"] and trace.take() == []
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+
+
+def test_the_walks_of_this_package_begin_and_end_where_they_should():
+    found = shape.walks(Path(bench.__file__).parents[1])
+    assert list(found) == ["a vector", "an answer"]
+    assert found["a vector"][0] == "data/ingest.py" and "exporting/signatures.py" in found["a vector"]
+    assert {"serving/rest.py", "serving/predictor.py", "serving/model.py"} <= set(found["an answer"])
+    assert not any(name.startswith(("features/", "towers/", "losses/")) for name in found["an answer"])

@@ -1,4 +1,4 @@
-"""The names of the fields of the interaction contract. They are written here and nowhere else."""
+"""The names of the fields of the interaction contract and of the exported signatures. They are written here alone."""
 
 import keyword
 import re
@@ -18,6 +18,19 @@ HISTORY_TIMESTAMP = "history_timestamp"
 
 # What training derives of an item: a list of the users who took it, rows of the user table. Never served.
 TAKEN_BY = "taken_by"
+
+# The exported signatures. What each takes and gives is said in ARCHITECTURE.md, "Export".
+SERVING_DEFAULT = "serving_default"
+RECOMMEND_EXACT = "recommend_exact"
+RECOMMEND_BY_VECTOR = "recommend_by_vector"
+RECOMMEND_FRESH = "recommend_fresh"
+RECOMMEND_FRESH_BY_VECTOR = "recommend_fresh_by_vector"
+RECOMMEND_FOUND_BY_VECTOR = "recommend_found_by_vector"
+EMBED_QUERY = "embed_query"
+EMBED_CANDIDATE = "embed_candidate"
+SCORE_PAIRS = "score_pairs"
+SIMILAR_ITEMS = "similar_items"
+UPDATE_USER_ROWS = "update_user_rows"
 
 # Inputs of the exported signatures that are not features.
 K = "k"

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tfrs_twotower.data.values import is_list
+from tfrs_twotower.data.values import is_list, is_text
 
 TEXT, NUMBER, TRUTH = "text", "number", "truth value"
 
@@ -101,7 +101,7 @@ def _single(kind: pa.DataType) -> pa.DataType:
 
 
 def _kind(kind: pa.DataType) -> str | None:
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if is_text(kind):
         return TEXT
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return NUMBER

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.data.values import is_list
 from tfrs_twotower.errors import DataError, nearest
 
 
@@ -22,7 +23,7 @@ def pairs(items: pa.Table, column: str) -> tuple[np.ndarray, list[Any]]:
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     rows = np.arange(len(array))
-    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+    if is_list(array.type):
         lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
         rows, array = np.repeat(rows, lengths), array.flatten()
     there = array.is_valid().to_numpy(zero_copy_only=False)

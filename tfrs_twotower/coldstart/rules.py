@@ -24,7 +24,8 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.coldstart.categories import pairs
 from tfrs_twotower.errors import DataError, invalid
-from tfrs_twotower.features import FingerprintLookup, fingerprints, key_dtype, to_tensor
+from tfrs_twotower.features import FingerprintLookup, fingerprints, key_tensor, to_tensor
+from tfrs_twotower.ids import is_missing_id, missing_id
 
 # Context fields that are read from the request's time, as `Time` reads them.
 MOMENTS: tuple[Literal["hour", "weekday"], ...] = ("hour", "weekday")
@@ -143,7 +144,7 @@ class RuleQuery(tf.Module):
         time = raw[c.TIMESTAMP]
         days, seconds = time // 86_400, time % 86_400
         part = seconds // 3600 if one.field == "hour" else (days + 3) % 7  # 1 January 1970 was a Thursday
-        return tf.where(time > 0, part, c.MISSING_INT_ID)
+        return tf.where(time > 0, part, missing_id(int))
 
 
 class _ByNumber(tf.Module):
@@ -175,7 +176,7 @@ class _ByRow(tf.Module):
 
     def __init__(self, items: pa.Table) -> None:
         super().__init__()
-        ids = _ids(items)
+        ids = key_tensor(items[c.ITEM_ID], c.ITEM_ID)
         self.inputs = {c.ITEM_ID: tf.TensorSpec([None], ids.dtype)}
         self._rows, self._size = FingerprintLookup(ids), items.num_rows
 
@@ -213,7 +214,7 @@ class _OfLists(tf.Module):
         self.field = rule.field
         self.values, self.dtype = _vocabulary(rule.field, list(rule.lists))
         self.size = self.values.vocabulary_size() - 1
-        ids = _ids(items)
+        ids = key_tensor(items[c.ITEM_ID], c.ITEM_ID)
         row = {str(item): i for i, item in enumerate(items[c.ITEM_ID].to_pylist())}
         places = np.zeros((items.num_rows + 1, self.size), np.float32)
         for value, listed in rule.lists.items():
@@ -245,15 +246,10 @@ def _vocabulary(field: str, values: Sequence[Any]) -> tuple[FingerprintLookup, t
     return FingerprintLookup(tf.constant(distinct, dtype)), dtype
 
 
-def _ids(items: pa.Table) -> tf.Tensor:
-    array = items[c.ITEM_ID]
-    return to_tensor(array, tf.TensorSpec([None], key_dtype(array, c.ITEM_ID)), c.ITEM_ID)
-
-
 def _check_ids(items: pa.Table) -> None:
     ids = items[c.ITEM_ID].to_pylist()
     if not ids:
         raise DataError("The item table has no rows. Nothing can be recommended.")
     for item, count in collections.Counter(ids).items():
-        if item in (None, c.MISSING_STRING_ID, c.MISSING_INT_ID) or count > 1:
+        if is_missing_id(item) or count > 1:
             raise DataError(invalid(c.ITEM_ID, "be there for every item, and once", item, "Look at the item table."))

@@ -13,7 +13,7 @@ from tfrs_twotower.coldstart.rules import MOMENTS, ByColumn, ByList, RuleItem, R
 from tfrs_twotower.configuration import to_dict
 from tfrs_twotower.exporting import Retriever, export
 from tfrs_twotower.exporting.parity import odd
-from tfrs_twotower.features import Category, Id, MultiValue, Number, Schema, Time, key_dtype, to_tensor
+from tfrs_twotower.features import Category, Id, MultiValue, Number, Schema, Time, key_tensor, to_tensor
 from tfrs_twotower.index import IndexConfig, build
 
 _PART = 4096  # items at a time
@@ -46,10 +46,9 @@ def rule_retriever(
         tower({name: values[start:start + _PART] for name, values in raw.items()}).numpy()
         for start in range(0, items.num_rows, _PART)
     ])
-    ids = items[c.ITEM_ID]
     place = np.maximum(vectors[:, 0], 0.5 / items.num_rows)
     return Retriever(
-        RuleQuery(tower, ignored), tower, vectors, to_tensor(ids, tf.TensorSpec([None], key_dtype(ids, c.ITEM_ID))),
+        RuleQuery(tower, ignored), tower, vectors, key_tensor(items[c.ITEM_ID], c.ITEM_ID),
         index=None, temperature=1.0, log_popularity=np.log(place / place.sum()).astype(np.float32),
     )
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tfrs_twotower.columns import MISSING_INT_ID
 from tfrs_twotower.errors import DataError
+from tfrs_twotower.ids import missing_id
 
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _SECONDS = {"h": 3600, "d": 86_400}
@@ -57,6 +57,11 @@ def is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Is this Arrow type one of the text types?"""
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
 def _plain_list(array: pa.Array, label: str) -> pa.ListArray:
     lengths = pc.list_value_length(array)
     offsets = np.zeros(len(array) + 1, np.int32)
@@ -71,9 +76,8 @@ def _target(kind: pa.DataType) -> pa.DataType | None:
         return pa.int64()
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return pa.float64()
-    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary,
-             pa.types.is_string_view, pa.types.is_null)
-    return pa.string() if any(test(kind) for test in texts) else None
+    other = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_null(kind)
+    return pa.string() if is_text(kind) or other else None
 
 
 def one(array: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -112,7 +116,7 @@ def ids(array: pa.Array | pa.ChunkedArray, label: str) -> tuple[pa.Array, np.nda
     if pa.types.is_string(array.type):
         none = pc.is_in(pc.utf8_trim_whitespace(array), value_set=pa.array(_NO_IDS))
         return pc.if_else(none, pa.scalar(None, pa.string()), array), malformed
-    missing = pc.equal(array, MISSING_INT_ID)
+    missing = pc.equal(array, missing_id(int))
     return pc.if_else(missing, pa.scalar(None, pa.int64()), array), malformed
 
 

@@ -9,10 +9,11 @@ from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import EvaluationError, invalid
 from tfrs_twotower.evaluation.scorers import Scorer, check_scorer, finite_rows, pairs
 from tfrs_twotower.evaluation.views import is_in, kept, query_rows
+from tfrs_twotower.scores import block_top_k
 
 _BLOCK_BYTES = 256 * 2**20
 _BYTES_PER_SCORE = 20  # scores, masked copy, padded copy, comparison and its integers
-_GROUP = 16  # scores per block maximum
+_GROUP = 16  # scores per block maximum: `depth` may be a part of a small catalogue
 
 
 @dataclass(frozen=True)
@@ -142,28 +143,11 @@ def _search(
     own = tf.gather_nd(scores, positives)
     nothing = tf.fill([tf.shape(excluded)[0]], -np.inf)
     scores = tf.tensor_scatter_nd_update(scores, excluded, nothing)
-    values, top = _top_k(scores, depth)
+    values, top = block_top_k(scores, depth, block=_GROUP)
     best = tf.math.unsorted_segment_max(own, positives[:, 0], tf.shape(scores)[0])
     threshold = tf.minimum(best, values[:, -1])
     at_least = tf.reduce_sum(tf.cast(scores >= threshold[:, None], tf.int32), axis=1)
     return own, values, top, threshold, at_least
-
-
-def _top_k(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Exact top-k of [b, n] through the maxima of small groups; equal scores by position.
-
-    The k groups with the largest maxima hold the k best scores; groups are compared in position order,
-    so the first of equal scores wins here too.
-    """
-    rows, size = tf.shape(scores)[0], tf.shape(scores)[1]
-    groups = (size + _GROUP - 1) // _GROUP
-    padded = tf.pad(scores, [[0, 0], [0, groups * _GROUP - size]], constant_values=-np.inf)
-    padded = tf.reshape(padded, [rows, groups, _GROUP])
-    chosen = tf.math.top_k(tf.reduce_max(padded, axis=2), tf.minimum(k, groups), sorted=False).indices
-    chosen = tf.sort(chosen, axis=1)
-    near = tf.reshape(tf.gather(padded, chosen, batch_dims=1), [rows, -1])
-    values, at = tf.math.top_k(near, k)
-    return values, tf.gather(chosen, at // _GROUP, batch_dims=1) * _GROUP + at % _GROUP
 
 
 def _as_good(

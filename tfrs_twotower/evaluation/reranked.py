@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.evaluation.ranking import pairs
 from tfrs_twotower.evaluation.scorers import DotScorer
+from tfrs_twotower.rerankers import overlap
 
 
 class RerankedScorer:
@@ -37,9 +38,7 @@ class RerankedScorer:
         behind, values, positions = values[:, self._top:], values[:, : self._top], positions[:, : self._top]
         found = values > float("-inf")
         values += self._rescore(start, stop, positions)
-        lowest = tf.reduce_min(tf.where(found, values, float("inf")), axis=1)
-        highest = tf.reduce_max(tf.pad(behind, [[0, 0], [0, 1]], constant_values=float("-inf")), axis=1)
-        values += tf.maximum(highest - lowest + 1.0, 0.0)[:, tf.newaxis]
+        values += tf.maximum(overlap(values, behind) + 1.0, 0.0)  # a tie would count against the model
         rows = tf.broadcast_to(tf.range(stop - start)[:, tf.newaxis], tf.shape(positions))
         cells = tf.boolean_mask(tf.stack([rows, positions], axis=2), found)
         return tf.tensor_scatter_nd_update(scores, cells, tf.boolean_mask(values, found))

@@ -1,6 +1,5 @@
 """What can be evaluated: anything that scores the whole catalogue for a range of queries."""
 
-import functools
 from typing import Protocol
 
 import numpy as np
@@ -8,6 +7,7 @@ import tensorflow as tf
 
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import EvaluationError
+from tfrs_twotower.scores import best_of_interests
 
 
 class Scorer(Protocol):
@@ -58,9 +58,9 @@ class DotScorer:
 
     def scores(self, start: int, stop: int) -> tf.Tensor:
         """float32 [stop - start, n]."""
-        block = self.queries[start:stop]
-        interests = [block] if block.ndim == 2 else [block[:, i] for i in range(block.shape[1])]
-        best = functools.reduce(tf.maximum, (tf.matmul(one, self._table, transpose_b=True) for one in interests))
+        best = best_of_interests(
+            lambda query: tf.matmul(query, self._table, transpose_b=True), self.queries[start:stop]
+        )
         best += self._bias
         if self._own is None:
             return best

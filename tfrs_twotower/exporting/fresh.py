@@ -5,10 +5,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.exporting.retriever import Retriever, best_of_interests, shared
+from tfrs_twotower.exporting.retriever import Retriever, shared
 from tfrs_twotower.features import fingerprints
 from tfrs_twotower.index import contains, exclude, top_k
 from tfrs_twotower.models import Repeated
+from tfrs_twotower.scores import best, best_of_interests
 
 
 class Changes(NamedTuple):
@@ -47,8 +48,8 @@ def recommend(
         retriever, embedding, k, exclude_ids, allow_ids, popularity_beta, changes, codes, withdrawn, own
     )
     scores, ids = tf.concat([scores, fresh_scores], axis=1), tf.concat([ids, fresh_ids], axis=1)
-    best = tf.math.top_k(scores, tf.minimum(tf.reduce_max(k), tf.shape(scores)[1]))
-    return tf.gather(ids, best.indices, batch_dims=1), best.values
+    scores, ids = best(scores, ids, tf.reduce_max(k))
+    return ids, scores
 
 
 def _overlay(
@@ -86,9 +87,9 @@ def _overlay(
     )
     found = top_k(tf.where(there, scores, -np.inf), tf.maximum(k + tf.shape(exclude_ids)[1], 1))
     padded = tf.concat([codes, [-1]], axis=0)  # row −1 is none, and gets the last
-    best = exclude(found, fingerprints(exclude_ids), k, tf.gather(padded, tf.where(found.rows < 0, size, found.rows)))
-    named = tf.gather(tf.concat([ids, [retriever.missing_id]], axis=0), tf.where(best.rows < 0, size, best.rows))
-    return named, tf.maximum(best.scores, tf.float32.min)
+    left = exclude(found, fingerprints(exclude_ids), k, tf.gather(padded, tf.where(found.rows < 0, size, found.rows)))
+    named = tf.gather(tf.concat([ids, [retriever.missing_id]], axis=0), tf.where(left.rows < 0, size, left.rows))
+    return named, tf.maximum(left.scores, tf.float32.min)
 
 
 def _ascending(codes: tf.Tensor) -> tf.Tensor:

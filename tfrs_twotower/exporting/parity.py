@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.errors import ExportError
 from tfrs_twotower.exporting.retriever import Retriever
+from tfrs_twotower.ids import missing_value
 
 TOLERANCE = 1e-5  # relative to the larger of 1 and the score
 
@@ -22,9 +23,7 @@ def odd(specs: Mapping[str, tf.TensorSpec], rows: int = 3) -> dict[str, tf.Tenso
         if spec.dtype == tf.string:
             return tf.reshape(tf.constant(["", "never seen before", "né\u4eba"][:rows]), shape) if len(shape) == 1 \
                 else tf.zeros(shape, tf.string)
-        if spec.dtype.is_floating:
-            return tf.fill(shape, tf.constant(np.nan, spec.dtype))
-        return tf.fill(shape, tf.constant(c.MISSING_INT_ID, spec.dtype))
+        return tf.fill(shape, tf.constant(missing_value(spec.dtype), spec.dtype))
 
     return {name: value(spec) for name, spec in specs.items()}
 
@@ -60,7 +59,7 @@ def check(
             asked = functools.partial(retriever.recommend, features, k, excluded, allowed, beta)
             exact = asked(exact=True)
             found = exact if retriever.index is None or outside else asked()
-            for name, (ids, scores) in (("serving_default", found), ("recommend_exact", exact)):
+            for name, (ids, scores) in ((c.SERVING_DEFAULT, found), (c.RECOMMEND_EXACT, exact)):
                 worst = max(worst, _difference(name, ids, scores, loaded.signatures[name](**request)))
     return worst
 

@@ -13,10 +13,12 @@ from tfrs_twotower.exporting.popularity import searched_queries
 from tfrs_twotower.exporting.similarity import Similarity
 from tfrs_twotower.exporting.user_rows import UserRows
 from tfrs_twotower.features import FingerprintLookup, fingerprints, is_missing
+from tfrs_twotower.ids import missing_id
 from tfrs_twotower.index import CandidateIndex, TopK, contains, exclude, merged, search_interests, top_k
 from tfrs_twotower.models import Repeated, Repeats, repeated
 from tfrs_twotower.models.repeats import NONE
 from tfrs_twotower.rerankers import Reranking, reorder
+from tfrs_twotower.scores import best, best_of_interests
 from tfrs_twotower.towers import EnsembleTower, Tower
 
 _BLOCK_SCORES = 2**25  # scores of one block of queries in exact search: 128 MiB of float32
@@ -90,9 +92,7 @@ class Retriever(tf.Module):
         self.size, self.dim = int(vectors.shape[0]), int(vectors.shape[1])
         self._tower_dim = self.dim - (past_vectors.dim if past_vectors else 0)
         self.tower_dim = tf.Variable(self._tower_dim, trainable=False, name="tower_dim")  # for who loads the export
-        self.missing_id = tf.constant(
-            c.MISSING_STRING_ID if self.item_ids.dtype == tf.string else c.MISSING_INT_ID, self.item_ids.dtype
-        )
+        self.missing_id = tf.constant(missing_id(self.item_ids.dtype), self.item_ids.dtype)
         self._rows = FingerprintLookup(tf.constant(item_ids))
         self._user = query_tower.user_table
         self.user_rows = UserRows(self._user.feature.dim) if self._user else None
@@ -244,9 +244,7 @@ class Retriever(tf.Module):
         encoded, embedding = self._embed(features)
         queries = embedding * self.scale
         rows = self.rows_of(self._per_query(candidate_ids, tf.shape(queries)[0]))
-        vectors = tf.gather(self.vectors, tf.maximum(rows, 0))
-        scores = best_of_interests(lambda query: tf.einsum("bd,bcd->bc", query, vectors), queries)
-        scores += self.popularity_weight * tf.gather(self.log_popularity, tf.maximum(rows, 0))
+        scores = self._scores_of(queries, rows)
         own = self.repeated(features, tf.shape(queries)[0])
         if own is not None:
             scores += own.of(fingerprints(self._per_query(candidate_ids, tf.shape(queries)[0])))
@@ -309,10 +307,13 @@ class Retriever(tf.Module):
     def _among(self, queries: tf.Tensor, ids: tf.Tensor) -> TopK:
         """The items of ids [batch, any], each once, at their scores; row −1 for what the catalogue lacks."""
         rows = self.rows_of(ids)
-        vectors, popular = (tf.gather(v, tf.maximum(rows, 0)) for v in (self.vectors, self.log_popularity))
+        return merged(tf.where(rows >= 0, self._scores_of(queries, rows), -np.inf), rows, tf.shape(rows)[1])
+
+    def _scores_of(self, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """float32 [batch, any]: the scores of catalogue rows [batch, any] but for repeats; of −1 any number."""
+        vectors, popular = (tf.gather(values, tf.maximum(rows, 0)) for values in (self.vectors, self.log_popularity))
         scores = best_of_interests(lambda query: tf.einsum("bd,bwd->bw", query, vectors), queries)
-        scores = tf.where(rows >= 0, scores + self.popularity_weight * popular, -np.inf)
-        return merged(scores, rows, tf.shape(rows)[1])
+        return scores + self.popularity_weight * popular
 
     def _with_own(
         self, scores: tf.Tensor, rows: tf.Tensor, queries: tf.Tensor, exclude_ids: tf.Tensor, hidden: tf.Tensor | None,
@@ -320,9 +321,7 @@ class Retriever(tf.Module):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """(scores, rows) of the best, with the items of the query's past at their whole score."""
         past = self._catalogue_rows(own.codes)
-        vectors, popular = (tf.gather(values, tf.maximum(past, 0)) for values in (self.vectors, self.log_popularity))
-        known = best_of_interests(lambda query: tf.einsum("bd,bwd->bw", query, vectors), queries)
-        known += self.popularity_weight * popular + own.values
+        known = self._scores_of(queries, past) + own.values
         there = past >= 0
         if hidden is not None:
             there &= ~contains(hidden, own.codes)
@@ -331,8 +330,7 @@ class Retriever(tf.Module):
         left = exclude(out, self.rows_of(exclude_ids), k)
         others = exclude(TopK(scores, rows), tf.where(there, past, -1), k)
         scores, rows = (tf.concat([getattr(part, name) for part in (left, others)], axis=1) for name in TopK._fields)
-        best = tf.math.top_k(scores, k)
-        return best.values, tf.gather(rows, best.indices, batch_dims=1)
+        return best(scores, rows, k)
 
     @shared
     def _exact(
@@ -422,10 +420,3 @@ class Retriever(tf.Module):
             return tf.where(tf.logical_or(mask, free[:, tf.newaxis]), scores, -np.inf)
 
         return tf.cond(tf.size(ids) > 0, masked, lambda: scores)
-
-
-def best_of_interests(score: Callable[[tf.Tensor], tf.Tensor], queries: tf.Tensor) -> tf.Tensor:
-    """`score(queries)` of queries [b, dim]; of queries [b, interests, dim] the largest of the interests' scores."""
-    if queries.shape.rank == 2:
-        return score(queries)
-    return functools.reduce(tf.maximum, [score(queries[:, i]) for i in range(queries.shape[1])])

@@ -12,8 +12,8 @@ from tfrs_twotower.exporting.user_rows import UserRows
 from tfrs_twotower.models import Repeated
 
 DEFAULT_K = 10
-FOUND = "recommend_found_by_vector"
-BY_VECTOR = ("recommend_by_vector", "recommend_fresh", "recommend_fresh_by_vector", FOUND)
+FOUND = c.RECOMMEND_FOUND_BY_VECTOR
+BY_VECTOR = (c.RECOMMEND_BY_VECTOR, c.RECOMMEND_FRESH, c.RECOMMEND_FRESH_BY_VECTOR, c.RECOMMEND_FOUND_BY_VECTOR)
 
 # Without AutoGraph, which takes its time and has nothing to do here. What calls layers, which may need it, has it.
 _graph = functools.partial(tf.function, autograph=False)
@@ -121,21 +121,21 @@ def signatures(retriever: Retriever) -> dict[str, tf.types.experimental.Polymorp
         return {c.IDS: ids, c.SCORES: scores}
 
     found = {
-        "serving_default": recommender(exact=False),
-        "recommend_exact": recommender(exact=True),
-        "recommend_by_vector": recommend_by_vector,
-        "recommend_fresh": recommend_fresh,
-        "recommend_fresh_by_vector": recommend_fresh_by_vector,
-        FOUND: recommend_found_by_vector,
-        "embed_query": embed_query,
-        "embed_candidate": embed_candidate,
-        "score_pairs": score_pairs,
-        "similar_items": similar_items,
+        c.SERVING_DEFAULT: recommender(exact=False),
+        c.RECOMMEND_EXACT: recommender(exact=True),
+        c.RECOMMEND_BY_VECTOR: recommend_by_vector,
+        c.RECOMMEND_FRESH: recommend_fresh,
+        c.RECOMMEND_FRESH_BY_VECTOR: recommend_fresh_by_vector,
+        c.RECOMMEND_FOUND_BY_VECTOR: recommend_found_by_vector,
+        c.EMBED_QUERY: embed_query,
+        c.EMBED_CANDIDATE: embed_candidate,
+        c.SCORE_PAIRS: score_pairs,
+        c.SIMILAR_ITEMS: similar_items,
     }
     if retriever.repeats is not None:
         found.update(_told_the_past(retriever, vector, filters, changes))
     if retriever.user_rows is not None:
-        found["update_user_rows"] = _user_rows(retriever.user_rows)
+        found[c.UPDATE_USER_ROWS] = _user_rows(retriever.user_rows)
     # By vector there is the retrieval alone: with a reranker, other answers than everywhere else.
     return found if retriever.reranking is None else {n: f for n, f in found.items() if n not in BY_VECTOR}
 

@@ -36,8 +36,8 @@ def write(
     path.parent.mkdir(parents=True, exist_ok=True)
     k = {c.K: tf.constant(10)}
     asked = [request for features in ({c.safe(name): value for name, value in batch.items()} for batch in batches)
-             for request in (("serving_default", {**features, **k}), ("embed_query", features))]
-    asked.append(("similar_items", {c.ITEM_ID: item_id, **k}))
+             for request in ((c.SERVING_DEFAULT, {**features, **k}), (c.EMBED_QUERY, features))]
+    asked.append((c.SIMILAR_ITEMS, {c.ITEM_ID: item_id, **k}))
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, inputs in asked:
             request = predict_pb2.PredictRequest()

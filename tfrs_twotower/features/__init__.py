@@ -26,7 +26,7 @@ from tfrs_twotower.features.past import History, PastFeature, Sequence
 from tfrs_twotower.features.preprocessed import Preprocessed
 from tfrs_twotower.features.schema import Schema
 from tfrs_twotower.features.seeds import derive_seed
-from tfrs_twotower.features.tensors import key_dtype, to_tensor
+from tfrs_twotower.features.tensors import key_dtype, key_tensor, to_tensor
 
 __all__ = [
     "Augmented",
@@ -60,6 +60,7 @@ __all__ = [
     "is_missing",
     "is_user_table",
     "key_dtype",
+    "key_tensor",
     "to_tensor",
     "with_layers_in",
 ]

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from tfrs_twotower import columns as c
 from tfrs_twotower.configuration import config
 from tfrs_twotower.data.log import InteractionLog
+from tfrs_twotower.data.values import is_list
 from tfrs_twotower.features.kinds import (
     Augmented,
     Category,
@@ -92,7 +93,7 @@ def _feature(
     name: str, column: pa.ChunkedArray, analyser: Literal["words", "trigrams", "characters"]
 ) -> Feature | None:
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if is_list(kind):
         if pa.types.is_floating(kind.value_type):
             return Vector(name)
         return MultiValue(name, pooling="mean")

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
-from tfrs_twotower.columns import MISSING_INT_ID, MISSING_STRING_ID
-from tfrs_twotower.features.tensors import present, to_tensor
+from tfrs_twotower.features.tensors import key_tensor, present
+from tfrs_twotower.ids import missing_id
 
 _LOWEST = np.iinfo(np.int64).min
 
@@ -28,9 +28,7 @@ def fingerprints(values: tf.Tensor) -> tf.Tensor:
 
 def is_missing(values: tf.Tensor) -> tf.Tensor:
     """bool of the shape of `values`: "" or −1."""
-    if values.dtype == tf.string:
-        return tf.strings.length(values) == 0
-    return values == MISSING_INT_ID
+    return values == missing_id(values.dtype)
 
 
 def learn_keys(keys: pa.Array, counts: np.ndarray, min_count: int = 1, limit: int | None = None) -> pa.Array:
@@ -62,10 +60,10 @@ def keras_lookup(keys: pa.Array | pa.ChunkedArray) -> tf.keras.layers.Layer:
         return FingerprintLookup(keys)
     values = keys.to_numpy(zero_copy_only=False) if isinstance(keys, pa.Array) else keys.to_numpy()
     if pa.types.is_integer(keys.type):
-        layer, first = tf.keras.layers.IntegerLookup(oov_token=MISSING_INT_ID), np.array([MISSING_INT_ID])
+        missing, layer = missing_id(int), tf.keras.layers.IntegerLookup(oov_token=missing_id(int))
     else:
-        layer, first = tf.keras.layers.StringLookup(oov_token=MISSING_STRING_ID), np.array([MISSING_STRING_ID], object)
-    layer.set_vocabulary(np.concatenate([first, values]))
+        missing, layer = missing_id(str), tf.keras.layers.StringLookup(oov_token=missing_id(str))
+    layer.set_vocabulary(np.concatenate([np.array([missing], values.dtype), values]))
     return layer
 
 
@@ -148,11 +146,10 @@ class FingerprintLookup(tf.keras.layers.Layer):
     def set_vocabulary(self, vocabulary: np.ndarray | Sequence[Any] | tf.Tensor | pa.Array | pa.ChunkedArray) -> None:
         """Takes keys, strings or integers; a fingerprint stands for its string. Of equal ones the first counts."""
         if isinstance(vocabulary, (pa.Array, pa.ChunkedArray)):
-            dtype = tf.int64 if pa.types.is_integer(vocabulary.type) else tf.string
-            vocabulary = to_tensor(vocabulary, tf.TensorSpec([None], dtype))
+            vocabulary = key_tensor(vocabulary, "vocabulary")
         keys = tf.zeros([0], tf.int64) if len(vocabulary) == 0 else tf.convert_to_tensor(vocabulary)
         keys = fingerprints(keys).numpy()
-        keys = keys[keys != MISSING_INT_ID]  # the first that `get_vocabulary` gives
+        keys = keys[keys != missing_id(int)]  # the first that `get_vocabulary` gives
         _, first = np.unique(keys, return_index=True)
         # The lowest integer stands in front, so that every search finds a key that is not larger.
         keys = np.concatenate([[_LOWEST], keys[np.sort(first)]]).astype(np.int64)
@@ -168,7 +165,7 @@ class FingerprintLookup(tf.keras.layers.Layer):
     def get_vocabulary(self, include_special_tokens: bool = True) -> np.ndarray:
         """int64 [size + 1]: the keys' fingerprints by their numbers. In front stands −1, or nothing: [size]."""
         keys = self._keys.numpy()[np.argsort(self._index.numpy())]
-        keys[0] = MISSING_INT_ID
+        keys[0] = missing_id(int)
         return keys if include_special_tokens else keys[1:]
 
     def vocabulary_size(self) -> int:

@@ -5,12 +5,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
-from tfrs_twotower.columns import MISSING_INT_ID, MISSING_STRING_ID
-from tfrs_twotower.data.values import is_list
+from tfrs_twotower.data.values import is_list, is_text
 from tfrs_twotower.errors import DataError
+from tfrs_twotower.ids import missing_id, missing_value
 
 _ARROW = {tf.string: pa.large_string(), tf.int64: pa.int64(), tf.float32: pa.float32()}
-_MISSING = {tf.string: MISSING_STRING_ID, tf.int64: MISSING_INT_ID, tf.float32: float("nan")}
 
 
 def to_tensor(array: pa.Array | pa.ChunkedArray, spec: tf.TensorSpec, column: str = "?") -> tf.Tensor:
@@ -38,9 +37,15 @@ def to_tensor(array: pa.Array | pa.ChunkedArray, spec: tf.TensorSpec, column: st
     lengths = list_lengths(array, column)
     width = int(lengths.max(initial=0))
     values = _values(array.flatten(), spec.dtype, column)
-    padded = np.full((len(array), width), _MISSING[spec.dtype], values.dtype)
+    padded = np.full((len(array), width), missing_value(spec.dtype), values.dtype)
     padded[np.arange(width) < lengths[:, None]] = values
     return tf.constant(padded, spec.dtype)
+
+
+def key_tensor(array: pa.Array | pa.ChunkedArray, column: str) -> tf.Tensor:
+    """A column of ids or categories as a raw tensor of its `key_dtype`: [n], or [n, longest list] of lists of them."""
+    shape = [None, None] if is_list(array.type) else [None]
+    return to_tensor(array, tf.TensorSpec(shape, key_dtype(array, column)), column)
 
 
 def flat(array: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -61,7 +66,7 @@ def key_dtype(array: pa.Array | pa.ChunkedArray, column: str) -> tf.DType:
         kind = kind.value_type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    if _is_text(kind) or pa.types.is_null(kind):
+    if is_text(kind) or pa.types.is_null(kind):
         return tf.string
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
         return tf.int64
@@ -82,8 +87,8 @@ def list_lengths(array: pa.Array, column: str) -> np.ndarray:
 
 def present(keys: pa.Array) -> np.ndarray:
     """bool [n]: which of the (flat) keys are neither null nor the missing id."""
-    missing = MISSING_STRING_ID if _is_text(keys.type) else MISSING_INT_ID
-    known = pc.fill_null(pc.not_equal(keys, pa.scalar(missing, keys.type)), False)
+    missing = pa.scalar(missing_id(str if is_text(keys.type) else int), keys.type)
+    known = pc.fill_null(pc.not_equal(keys, missing), False)
     return known.to_numpy(zero_copy_only=False)
 
 
@@ -109,7 +114,7 @@ def cast(array: pa.Array, dtype: tf.DType, column: str) -> pa.Array:
 
 def _values(array: pa.Array, dtype: tf.DType, column: str) -> np.ndarray:
     array = flat(array)
-    array = pc.fill_null(cast(array, dtype, column), pa.scalar(_MISSING[dtype], _ARROW[dtype]))
+    array = pc.fill_null(cast(array, dtype, column), pa.scalar(missing_value(dtype), _ARROW[dtype]))
     values = array.to_numpy(zero_copy_only=False)
     return values.astype(object) if dtype == tf.string else values
 
@@ -124,7 +129,3 @@ def _vectors(array: pa.Array, dim: int, column: str) -> np.ndarray:
     vectors = np.zeros((len(array), dim), np.float32)
     vectors[given] = _values(array.flatten(), tf.float32, column).reshape(-1, dim)
     return np.nan_to_num(vectors, posinf=0.0, neginf=0.0)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)

@@ -1,7 +1,6 @@
 """Indexes over candidate vectors, tuned to a measured recall; one that changes; Faiss and Milvus by the same calls."""
 
-from tfrs_twotower.index.block_max import masked_top_k, top_k
-from tfrs_twotower.index.candidate_index import CandidateIndex, TopK
+from tfrs_twotower.index.candidate_index import CandidateIndex, TopK, masked_top_k, top_k
 from tfrs_twotower.index.config import IndexConfig
 from tfrs_twotower.index.exact import Exact, ExactKind
 from tfrs_twotower.index.exclusion import contains, exclude

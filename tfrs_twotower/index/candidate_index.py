@@ -4,6 +4,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import tensorflow as tf
 
+from tfrs_twotower.index.checks import neighbours
+from tfrs_twotower.scores import block_top_k
+
 
 class TopK(NamedTuple):
     """The k best candidates of each query.
@@ -50,3 +53,18 @@ def padded(scores: tf.Tensor, rows: tf.Tensor, k: int | tf.Tensor) -> TopK:
     columns = tf.get_static_value(k)
     shape = [None, None if columns is None else int(columns)]
     return TopK(tf.ensure_shape(scores, shape), tf.ensure_shape(rows, shape))
+
+
+def top_k(scores: tf.Tensor, k: int | tf.Tensor, size: int | tf.Tensor | None = None) -> TopK:
+    """The k largest of each row, with ties in favour of the lower column: a `TopK` whose rows are columns of `scores`.
+
+    scores: float32 [batch, n]; −inf means "not a candidate". k: int or scalar tensor ≥ 1, may exceed n.
+    size: as in `scores.block_top_k`.
+    """
+    k = neighbours(k)
+    return padded(*block_top_k(scores, k, size), k)
+
+
+def masked_top_k(scores: tf.Tensor, mask: tf.Tensor, k: int | tf.Tensor) -> TopK:
+    """`top_k` of the columns whose mask is true. scores: float32 [batch, n]; mask: bool, broadcasts to it."""
+    return top_k(tf.where(mask, scores, float("-inf")), k)

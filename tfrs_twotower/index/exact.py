@@ -6,9 +6,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.configuration import config
-from tfrs_twotower.index import block_max, checks
-from tfrs_twotower.index.candidate_index import TopK
+from tfrs_twotower.index import checks
+from tfrs_twotower.index.candidate_index import TopK, top_k
 from tfrs_twotower.index.kind import IndexKind
+from tfrs_twotower.scores import BLOCK
 
 if TYPE_CHECKING:
     from tfrs_twotower.index.config import IndexConfig
@@ -27,7 +28,7 @@ class Exact(tf.Module):
         super().__init__()
         vectors = checks.candidate_vectors(vectors)
         self.size, self.dim = vectors.shape
-        filler = -self.size % block_max.BLOCK
+        filler = -self.size % BLOCK
         self.vectors = tf.Variable(np.pad(vectors, [(0, filler), (0, 0)]), trainable=False, name="vectors")
 
     def search(self, queries: tf.Tensor, k: int | tf.Tensor) -> TopK:
@@ -46,7 +47,7 @@ class Exact(tf.Module):
         return {"kind": "exact", "size": self.size, "dim": self.dim}
 
     def _search(self, queries: tf.Tensor, k: int | tf.Tensor) -> TopK:
-        return block_max.top_k(tf.matmul(queries, self.vectors, transpose_b=True), k, self.size)
+        return top_k(tf.matmul(queries, self.vectors, transpose_b=True), k, self.size)
 
     def _search_in_parts(self, queries: tf.Tensor, k: int | tf.Tensor, part: int) -> TopK:
         batch = tf.shape(queries)[0]

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tfrs_twotower.index.candidate_index import TopK, padded
+from tfrs_twotower.scores import best
 
 
 def exclude(found: TopK, excluded: tf.Tensor, k: int | tf.Tensor, codes: tf.Tensor | None = None) -> TopK:
@@ -22,8 +23,7 @@ def exclude(found: TopK, excluded: tf.Tensor, k: int | tf.Tensor, codes: tf.Tens
     at = tf.minimum(tf.searchsorted(excluded, codes), width)
     hit = tf.equal(tf.gather(excluded, at, batch_dims=1), codes)
     scores = tf.where(hit, float("-inf"), found.scores)
-    best = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
-    return padded(best.values, tf.gather(found.rows, best.indices, batch_dims=1), k)
+    return padded(*best(scores, found.rows, k), k)
 
 
 def contains(ordered: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

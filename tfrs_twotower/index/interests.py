@@ -4,13 +4,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.index.candidate_index import CandidateIndex, TopK, padded
+from tfrs_twotower.scores import best
 
 
 def search_interests(index: CandidateIndex, queries: tf.Tensor, k: int | tf.Tensor) -> TopK:
     """The k candidates whose best ⟨interest, candidate⟩ is largest, each once: `TopK` [batch, k]. Graph code.
 
-    Whatever is among the k best by the maximum is among the k best of the interest that gives it, so the k best of
-    each are all that is fetched.
+    The rule is that of `scores.best_of_interests`; but an index has answers, not the scores of all. Whatever is among
+    the k best by the maximum is among the k best of the interest that gives it, so the k best of each are all that is
+    fetched.
 
     Args:
       index: a `CandidateIndex`; one that is no `tf.Module` gets NumPy arrays, outside of graphs.
@@ -34,5 +36,4 @@ def merged(scores: tf.Tensor, rows: tf.Tensor, k: int | tf.Tensor) -> TopK:
     order = tf.argsort(rows, axis=1, stable=True)  # equal rows side by side, the best score first
     scores, rows = tf.gather(scores, order, batch_dims=1), tf.gather(rows, order, batch_dims=1)
     again = tf.pad(rows[:, 1:] == rows[:, :-1], [[0, 0], [1, 0]])
-    best = tf.math.top_k(tf.where(again, float("-inf"), scores), tf.minimum(k, tf.shape(scores)[1]))
-    return padded(best.values, tf.gather(rows, best.indices, batch_dims=1), k)
+    return padded(*best(tf.where(again, float("-inf"), scores), rows, k), k)

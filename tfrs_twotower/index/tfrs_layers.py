@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from tfrs_twotower.columns import MISSING_INT_ID, MISSING_STRING_ID
 from tfrs_twotower.errors import IndexingError, invalid
+from tfrs_twotower.ids import missing_id
 from tfrs_twotower.index import tuning
 from tfrs_twotower.index.candidate_index import CandidateIndex, TopK
 from tfrs_twotower.index.config import IndexConfig
@@ -92,9 +92,8 @@ class IndexTopK(tfrs.layers.factorized_top_k.TopK):
         return index.search(queries if self.query_model is None else self.query_model(queries), k)
 
     def _named(self, found: TopK) -> tuple[tf.Tensor, tf.Tensor]:
-        missing = MISSING_STRING_ID if self._identifiers.dtype == tf.string else MISSING_INT_ID
         ids = tf.gather(self._identifiers, tf.maximum(found.rows, 0))
-        ids = tf.where(found.rows < 0, tf.constant(missing, self._identifiers.dtype), ids)
+        ids = tf.where(found.rows < 0, tf.constant(missing_id(ids.dtype), ids.dtype), ids)
         return tf.maximum(found.scores, tf.float32.min), ids
 
 

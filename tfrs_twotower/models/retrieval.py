@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.features import is_missing
 from tfrs_twotower.losses import FullSoftmax, Loss, SampledSoftmax
 from tfrs_twotower.models.temperature import (
     FixedTemperature,
@@ -237,8 +238,7 @@ class Retrieval(tfrs.tasks.Retrieval):
 
 def _own_hidden(own_ids: tf.Tensor, positive_ids: tf.Tensor, known_positives: tf.Tensor | None) -> tf.Tensor:
     """bool [queries, own]: padding, the row's own positive, and what its user is known to like."""
-    missing = "" if own_ids.dtype == tf.string else -1
-    hidden = tf.logical_or(own_ids == missing, own_ids == positive_ids[:, tf.newaxis])
+    hidden = tf.logical_or(is_missing(own_ids), own_ids == positive_ids[:, tf.newaxis])
     if known_positives is not None:
         liked = tf.reduce_any(own_ids[:, :, tf.newaxis] == known_positives[:, tf.newaxis], axis=2)
         hidden = tf.logical_or(hidden, liked)

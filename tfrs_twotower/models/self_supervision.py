@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import Field, derive_seed
+from tfrs_twotower.ids import missing_value
 from tfrs_twotower.losses import sampled_softmax
 from tfrs_twotower.models.auxiliary import AuxiliaryLoss
 from tfrs_twotower.models.objectives import Positives
@@ -149,9 +150,7 @@ def _missing(field: Field) -> dict[str, tf.Tensor]:
     raw = {}
     for column, spec in field.inputs().items():
         shape = [1, *(1 if size is None else size for size in spec.shape[1:])]
-        if spec.dtype == tf.float32:  # a missing number is NaN, a missing vector zeros
-            value: float | str = float("nan") if len(shape) == 1 else 0.0
-        else:
-            value = "" if spec.dtype == tf.string else -1
+        # A missing number is NaN, but a missing vector zeros.
+        value = 0.0 if spec.dtype == tf.float32 and len(shape) > 1 else missing_value(spec.dtype)
         raw[column] = tf.fill(shape, tf.constant(value, spec.dtype))
     return raw

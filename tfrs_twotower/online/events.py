@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.errors import DataError, invalid, nearest
+from tfrs_twotower.ids import is_missing_id, missing_id
 
 MAX_ID_BYTES = 512  # of an event's, a user's or an item's id
 MAX_TYPE_BYTES = 64
@@ -66,11 +67,11 @@ def _id(name: str, value: object) -> str:
     value = _whole(value)
     if isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value <= _MOST:
-            way_out = f"{c.MISSING_INT_ID} means a missing id. Send any other as text."
+            way_out = f"{missing_id(int)} means a missing id. Send any other as text."
             raise DataError(invalid(name, f"be between 0 and {_MOST} as a number", value, way_out))
         return str(value)
     text = _text(name, value, MAX_ID_BYTES, "text or a whole number")
-    if text in (c.MISSING_STRING_ID, str(c.MISSING_INT_ID)):
+    if is_missing_id(text):
         raise DataError(invalid(name, "not be the missing id", text, "Leave the event out."))
     return text
 

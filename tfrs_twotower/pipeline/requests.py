@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import InteractionLog
 from tfrs_twotower.errors import DataError
-from tfrs_twotower.features import key_dtype, to_tensor
+from tfrs_twotower.features import key_tensor, to_tensor
 from tfrs_twotower.pipeline.assembly import Assembly
 
 
@@ -69,7 +69,7 @@ def live_requests(assembly: Assembly, user_ids: Collection[Any]) -> tuple[dict[s
 
     features = {name: to_tensor(column(name), spec) for name, spec in specs.items()}
     seen = _lists([item_ids.take(np.unique(log.item[e])) for e in events], item_ids.type)
-    return features, to_tensor(seen, tf.TensorSpec([None, None], key_dtype(item_ids, c.ITEM_ID)))
+    return features, key_tensor(seen, c.ITEM_ID)
 
 
 def _events(log: InteractionLog, user: int) -> np.ndarray:

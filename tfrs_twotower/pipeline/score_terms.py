@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import InteractionLog, Queries, Ragged, UserHistories, log_popularity
 from tfrs_twotower.evaluation import DotScorer, Popularity, Scorer, TrainingEvents, history_matrix
-from tfrs_twotower.features import fingerprints, key_dtype, to_tensor
+from tfrs_twotower.features import fingerprints, key_tensor
 from tfrs_twotower.models import Neighbours, NeighbourVectors, clearly_better, climbed, middle, repeated
 from tfrs_twotower.models.repeats import NONE
 from tfrs_twotower.recipe import ModelConfig
@@ -210,7 +209,7 @@ class ScoreTerms:
     def _item_keys(self) -> np.ndarray:
         """int64 [catalogue]: fingerprints of the items' ids, which name them in another run."""
         ids = self._log.items[c.ITEM_ID].take(self._catalogue)
-        return fingerprints(to_tensor(ids, tf.TensorSpec([None], key_dtype(ids, c.ITEM_ID)))).numpy()
+        return fingerprints(key_tensor(ids, c.ITEM_ID)).numpy()
 
 
 def _blocks(rows: np.ndarray, length: int) -> list[np.ndarray]:

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.exporting import PastVectors, Retriever, Similarity, searched_candidates, searched_queries
-from tfrs_twotower.features import key_dtype, to_tensor
+from tfrs_twotower.features import key_tensor
 from tfrs_twotower.index import (
     SAVED_MODEL,
     CandidateIndex,
@@ -144,7 +143,7 @@ def retriever(assembly: Assembly, index: CandidateIndex | None) -> Retriever:
     item_ids, vectors = a.log.items[c.ITEM_ID].take(a.catalogue), a.candidate_vectors()
     return Retriever(
         a.model.query_tower, a.model.candidate_tower, vectors,
-        to_tensor(item_ids, tf.TensorSpec([None], key_dtype(item_ids, c.ITEM_ID)), c.ITEM_ID), index,
+        key_tensor(item_ids, c.ITEM_ID), index,
         a.model.temperature, a.log_popularity,
         None if a.second_stage is None else a.second_stage.reranking(), a.weights.popularity,
         Similarity(vectors[:, : vectors.shape[1] - (past.dim if past else 0)], a.recipe.training.seed), a.repeats, past,

@@ -9,7 +9,7 @@ from tfrs_twotower.data import Ragged, log_popularity
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.evaluation import DotScorer, RerankedScorer
 from tfrs_twotower.features import derive_seed
-from tfrs_twotower.rerankers import RerankerConfig, RerankerLoss, Reranking
+from tfrs_twotower.rerankers import RerankerConfig, RerankerLoss, Reranking, added
 from tfrs_twotower.towers import EnsembleTower, InterestEncoder, Tower
 from tfrs_twotower.training import Examples
 
@@ -47,8 +47,8 @@ class SecondStage:
         self.loss = RerankerLoss(config, self._reranker, log_popularity(shown), derive_seed(seed, "reranker_loss"))
         self._read = tf.function(self._candidate, reduce_retracing=True, autograph=False)
         self._add = tf.function(self._added, reduce_retracing=True, autograph=False)
-        self._candidate(examples.candidates(catalogue[:1]))
-        self._added(examples.queries(np.zeros(1, np.int64)), self._candidate(examples.candidates(catalogue[:1]))[None])
+        items = self._candidate(examples.candidates(catalogue[:1]))  # both calls make the reranker's weights
+        self._added(examples.queries(np.zeros(1, np.int64)), items, tf.zeros([1, 1], tf.int32))
 
     def reranking(self) -> Reranking:
         """The `Reranking` of the catalogue, by the weights as they are."""
@@ -63,14 +63,14 @@ class SecondStage:
           retrieval: its scores are ⟨u, v⟩ / τ, to which the reranker learned to add.
           exclude: as in `RerankedScorer`.
         """
-        items = self.reranking().items
+        items = self.reranking().items.read_value()
 
         def rescore(start: int, stop: int, positions: tf.Tensor) -> tf.Tensor:
             step, parts = max(1, _PAIRS // positions.shape[1]), []
             for i in range(start, stop, step):
                 part = slice(i, min(i + step, stop))
-                found = tf.gather(items, positions[part.start - start: part.stop - start])
-                parts.append(self._add(self._examples.queries(rows[part]), found))
+                found = positions[part.start - start: part.stop - start]
+                parts.append(self._add(self._examples.queries(rows[part]), items, found))
             return tf.concat(parts, axis=0)
 
         return RerankedScorer(retrieval, rescore, self._reranker.top, exclude)
@@ -93,5 +93,5 @@ class SecondStage:
     def _candidate(self, encoded: dict[str, Any]) -> tf.Tensor:
         return self._reranker.candidate(encoded, self._towers[1](encoded))
 
-    def _added(self, encoded: dict[str, Any], candidates: tf.Tensor) -> tf.Tensor:
-        return self._reranker(self._reranker.query(encoded, self._towers[0](encoded)), candidates)
+    def _added(self, encoded: dict[str, Any], items: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        return added(self._reranker, items, encoded, self._towers[0](encoded), rows)

@@ -1,4 +1,4 @@
-"""A reranker at work: on the retrieved rows of a catalogue."""
+"""A reranker at work: on the retrieved rows of a catalogue, in an export and in an evaluation."""
 
 from collections.abc import Mapping
 
@@ -27,8 +27,27 @@ class Reranking(tf.Module):
         Args:
           encoded, vectors: of the queries; see `Reranker.query`.
         """
-        query = self.reranker.query(encoded, vectors)
-        return self.reranker(query, tf.gather(self.items, tf.maximum(rows, 0)))
+        return added(self.reranker, self.items, encoded, vectors, rows)
+
+
+def added(
+    reranker: Reranker, items: tf.Tensor, encoded: Mapping[str, Mapping[str, tf.Tensor]], vectors: tf.Tensor,
+    rows: tf.Tensor,
+) -> tf.Tensor:
+    """What a reranker adds to the scores of rows of `items`; see `Reranking`, of which an evaluation has the parts."""
+    return reranker(reranker.query(encoded, vectors), tf.gather(items, tf.maximum(rows, 0)))
+
+
+def overlap(head: tf.Tensor, behind: tf.Tensor) -> tf.Tensor:
+    """float32 [batch, 1]: how far the best of the scores `behind` is above the lowest of the rescored `head`.
+
+    Both are [batch, any]. It is 0 or less, down to −inf, where nothing is in the way. In the head what is not finite is
+    nothing. An export lowers what stands behind by it (`reorder`). An evaluation has the scores of all and raises the
+    head (`RerankedScorer`).
+    """
+    lowest = tf.reduce_min(tf.where(tf.math.is_finite(head), head, float("inf")), axis=1, keepdims=True)
+    highest = tf.reduce_max(tf.pad(behind, [[0, 0], [0, 1]], constant_values=float("-inf")), axis=1, keepdims=True)
+    return highest - lowest
 
 
 def reorder(scores: tf.Tensor, rows: tf.Tensor, added: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -45,7 +64,5 @@ def reorder(scores: tf.Tensor, rows: tf.Tensor, added: tf.Tensor) -> tuple[tf.Te
     head, tail = scores[:, :count] + added, scores[:, count:]
     order = tf.argsort(head, axis=1, direction="DESCENDING", stable=True)
     head, first = tf.gather(head, order, batch_dims=1), tf.gather(rows[:, :count], order, batch_dims=1)
-    lowest = tf.reduce_min(tf.where(tf.math.is_finite(head), head, float("inf")), axis=1, keepdims=True)
-    highest = tf.reduce_max(tf.pad(tail, [[0, 0], [0, 1]], constant_values=float("-inf")), axis=1, keepdims=True)
-    tail -= tf.maximum(highest - lowest, 0.0)
+    tail -= tf.maximum(overlap(head, tail), 0.0)
     return tf.concat([head, tail], axis=1), tf.concat([first, rows[:, count:]], axis=1)

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfrs_twotower import columns
+from tfrs_twotower.features import is_missing
 
 
 def same_item(candidate_rows: tf.Tensor, positive_rows: tf.Tensor) -> tf.Tensor:
@@ -35,11 +35,10 @@ def user_positives(candidate_rows: tf.Tensor, known_positive_rows: tf.Tensor) ->
     """
     batch, width = tf.unstack(tf.shape(known_positive_rows))
     known = tf.reshape(known_positive_rows, [-1])
+    real = ~is_missing(known)
     if candidate_rows.dtype == tf.string:
-        real = known != columns.MISSING_STRING_ID
         candidate_rows, known = _as_codes(candidate_rows, known)
     else:
-        real = known != columns.MISSING_INT_ID
         candidate_rows, known = tf.cast(candidate_rows, tf.int64), tf.cast(known, tf.int64)
     items = tf.unique(tf.sort(candidate_rows)).y
     place = tf.minimum(tf.searchsorted(items, known), tf.size(items) - 1)

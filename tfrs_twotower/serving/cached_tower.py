@@ -9,11 +9,10 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.online import StoreError, UserVectorCache, vector_keys
 from tfrs_twotower.serving.metrics import Metrics
-from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel, Signature
+from tfrs_twotower.serving.model import LoadedModel, Signature
 
 _T = TypeVar("_T")
-_EMBED = "embed_query"
-_SEARCH = {DEFAULT_SIGNATURE: "recommend_by_vector", "recommend_fresh": "recommend_fresh_by_vector"}
+_SEARCH = {c.SERVING_DEFAULT: c.RECOMMEND_BY_VECTOR, c.RECOMMEND_FRESH: c.RECOMMEND_FRESH_BY_VECTOR}
 
 
 class CachedTower:
@@ -33,7 +32,7 @@ class CachedTower:
         memory of an index.
         """
         search = _SEARCH.get(signature.name)
-        if not {_EMBED, search} <= set(model.signatures):
+        if not {c.EMBED_QUERY, search} <= set(model.signatures):
             return signature(tensors)  # another one, or an older export without a search by vector
         features = {name: tensors[name] for name in model.query_inputs if name in tensors}
         if len(features) < len(model.query_inputs) or len({len(tensor) for tensor in features.values()}) > 1:
@@ -53,7 +52,7 @@ class CachedTower:
         self._metrics.looked_up(len(keys) - len(absent), len(absent))
         if absent:
             some = features if len(absent) == len(keys) else {n: tf.gather(t, absent) for n, t in features.items()}
-            made = model.signatures[_EMBED](some)[c.EMBEDDING].numpy()
+            made = model.signatures[c.EMBED_QUERY](some)[c.EMBEDDING].numpy()
             self._ask(lambda: self._cache.put([keys[row] for row in absent], made))
             for row, vector in zip(absent, made):
                 found[row] = vector

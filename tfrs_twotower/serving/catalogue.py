@@ -11,6 +11,7 @@ import pyarrow as pa
 from tfrs_twotower import columns as c
 from tfrs_twotower.channels import Attributes
 from tfrs_twotower.exporting.similarity import Similarity
+from tfrs_twotower.ids import id_type
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -29,7 +30,7 @@ class Catalogue:
 
     def __init__(self, root: Any, table: pa.Table | None, events: int | None = None) -> None:
         self._root, self._table, self._events = root, table, events
-        self.id_type: type[str] | type[int] = str if root.item_ids.dtype == "string" else int
+        self.id_type = id_type(root.item_ids.dtype)
         self.dim = int(root.vectors.shape[1])
         self.tower_dim = int(getattr(root, "tower_dim", self.dim))
         self.view: tuple[dict[str, tf.Tensor], CurrentItems] | None = None  # what `current_items` made of it last

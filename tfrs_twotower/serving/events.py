@@ -6,11 +6,11 @@ from typing import Any
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.errors import DataError, invalid
+from tfrs_twotower.ids import as_number, is_missing_id, missing_id
 from tfrs_twotower.online import Event, HistoryStore, StoreError, read_event
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import DEFAULT_SIGNATURE
-from tfrs_twotower.serving.numeric_ids import as_number
 from tfrs_twotower.serving.predictor import Limits
 from tfrs_twotower.serving.repository import Repository
 
@@ -97,11 +97,11 @@ def _as_numbers(event: Event, names: Iterable[str]) -> Event:
     for name in names:
         text = getattr(event, name)
         try:
-            number = as_number(text)
+            number: str | int = as_number(text)
         except ValueError:
-            number = c.MISSING_INT_ID
-        if number == c.MISSING_INT_ID:
-            rule = f"be a whole number, as in the model, of 64 bits and not {c.MISSING_INT_ID}"
+            number = missing_id(int)
+        if is_missing_id(number):
+            rule = f"be a whole number, as in the model, of 64 bits and not {number}"
             raise DataError(invalid(name, rule, text[:80], "Send the id that the log has."))
         event = event._replace(**{name: str(number)})  # type: ignore[arg-type]  # an id, which is text
     return event

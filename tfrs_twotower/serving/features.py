@@ -10,14 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.features import is_missing
+from tfrs_twotower.ids import missing_value
 from tfrs_twotower.online import Event, StoreError, Stores
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import LoadedModel, Signature
 from tfrs_twotower.serving.seen import is_left_out, with_seen
 
-_MISSING: dict[tf.DType, Any] = {  # of the type that the key says
-    tf.string: c.MISSING_STRING_ID.encode(), tf.int64: c.MISSING_INT_ID, tf.float32: np.nan
-}
 _T = TypeVar("_T")
 _QUIET_SECONDS = 10.0  # between two log lines that the store fails
 _log = logging.getLogger(__name__)
@@ -83,8 +82,7 @@ class Features:
         if is_left_out(model, signature, filled):
             filled = with_seen(model, signature, filled, self._seen(users, signature.inputs[c.EXCLUDE_IDS].dtype))
         if self._cold_beta and c.POPULARITY_BETA in signature.inputs and c.HISTORY_ITEM_ID in filled:
-            past = filled[c.HISTORY_ITEM_ID]
-            cold = tf.reduce_all(past == tf.constant(_MISSING[past.dtype], past.dtype), axis=1)
+            cold = tf.reduce_all(is_missing(filled[c.HISTORY_ITEM_ID]), axis=1)
             filled.setdefault(c.POPULARITY_BETA, tf.where(cold, self._cold_beta, 0.0))
         return filled
 
@@ -104,7 +102,7 @@ class Features:
             arrays.update(_histories(histories, absent))
         elif c.HISTORY_TIMESTAMP in absent:  # the times of items that the request brought are not known
             shape = tensors[c.HISTORY_ITEM_ID].shape
-            arrays[c.HISTORY_TIMESTAMP] = np.full(shape, c.MISSING_INT_ID, np.int64)
+            arrays[c.HISTORY_TIMESTAMP] = np.full(shape, missing_value(tf.int64), np.int64)
         if c.TIMESTAMP in absent:
             now = int(self._clock() // self._time_step * self._time_step)
             arrays[c.TIMESTAMP] = np.full(len(users), now, np.int64)
@@ -159,7 +157,7 @@ def column(values: Sequence[Any], spec: tf.TensorSpec) -> np.ndarray:
 def _histories(histories: list[list[Event]], absent: Mapping[str, tf.TensorSpec]) -> dict[str, np.ndarray]:
     """The two arrays of a past. An item that the model cannot have, a text where ids are numbers, is left out."""
     dtype = absent[c.HISTORY_ITEM_ID].dtype
-    read, missing = _READ[dtype], _MISSING[dtype]
+    read, missing = _READ[dtype], _missing(dtype)
     pasts = [[(read(e.item_id), e.timestamp) for e in events] for events in histories]
     pasts = [[(item, at) for item, at in past if item != missing] for past in pasts]
     arrays = {c.HISTORY_ITEM_ID: _padded([[item for item, _ in past] for past in pasts], dtype)}
@@ -168,8 +166,14 @@ def _histories(histories: list[list[Event]], absent: Mapping[str, tf.TensorSpec]
     return arrays
 
 
+def _missing(dtype: tf.DType) -> Any:
+    """The missing value of a type, as arrays have it: text is bytes there."""
+    value = missing_value(dtype)
+    return value.encode() if isinstance(value, str) else value
+
+
 def _bytes(value: object) -> bytes:
-    return value.encode() if isinstance(value, str) else _MISSING[tf.string]
+    return value.encode() if isinstance(value, str) else _missing(tf.string)
 
 
 def _whole(value: Any) -> int:
@@ -177,8 +181,8 @@ def _whole(value: Any) -> int:
     try:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
-        return c.MISSING_INT_ID
-    return number if -(2**63) <= number < 2**63 else c.MISSING_INT_ID
+        return _missing(tf.int64)
+    return number if -(2**63) <= number < 2**63 else _missing(tf.int64)
 
 
 def _number(value: Any) -> float:
@@ -193,7 +197,7 @@ _READ: dict[tf.DType, Callable[[Any], bytes | int | float]] = {tf.string: _bytes
 
 def _padded(rows: Sequence[Sequence[bytes | int | float]], dtype: tf.DType) -> np.ndarray:
     width = max(map(len, rows), default=0)
-    values = [value for row in rows for value in [*row, *[_MISSING[dtype]] * (width - len(row))]]
+    values = [value for row in rows for value in [*row, *[_missing(dtype)] * (width - len(row))]]
     return _array(values, dtype).reshape(len(rows), width)
 
 

@@ -15,8 +15,8 @@ from typing import Any, TypeGuard
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower import columns as c
 from tfrs_twotower.errors import invalid
+from tfrs_twotower.ids import missing_value
 from tfrs_twotower.serving.errors import InvalidArgument
 from tfrs_twotower.serving.model import Signature
 
@@ -26,7 +26,6 @@ PREDICTIONS, OUTPUTS = "predictions", "outputs"
 _B64 = "b64"
 _BYTES_SUFFIX = "_bytes"  # TF Serving writes outputs with this ending as base64
 _MAX_RANK = 8
-_MISSING = {tf.string: c.MISSING_STRING_ID, tf.int64: c.MISSING_INT_ID, tf.float32: math.nan}
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -146,7 +145,7 @@ def _flatten(name: str, value: object, shape: Sequence[int], leaves: list[Any]) 
 
 
 def _convert(name: str, leaves: list[Any], dtype: tf.DType) -> np.ndarray:
-    leaves = [_MISSING.get(dtype) if leaf is None else leaf for leaf in leaves]
+    leaves = [missing_value(dtype) if leaf is None else leaf for leaf in leaves]
     if dtype == tf.string:
         array = np.empty(len(leaves), object)
         array[:] = [_bytes(name, leaf) for leaf in leaves]

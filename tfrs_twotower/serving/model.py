@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 
     from tfrs_twotower.serving.current_items import ItemChanges
 
-DEFAULT_SIGNATURE = "serving_default"
+DEFAULT_SIGNATURE = c.SERVING_DEFAULT
 
 _TAG = "serve"
-_USER_ROWS = "update_user_rows"
 _WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 _WARMUP_LIMIT = 1000  # as in TF Serving
 _HISTORY = 50  # events of a history, where the manifest has no schema
@@ -216,11 +215,11 @@ def with_user_rows(model: LoadedModel, deltas: Sequence[user_deltas.UserDelta], 
     Raises:
       VersionRefused: the version has no table of user ids.
     """
-    signature = model.signatures.get(_USER_ROWS)
+    signature = model.signatures.get(c.UPDATE_USER_ROWS)
     if signature is None:
         if not deltas:
             return model
-        raise VersionRefused(f"the version has no signature `{_USER_ROWS}`: it has no table of user ids.")
+        raise VersionRefused(f"the version has no signature `{c.UPDATE_USER_ROWS}`: it has no table of user ids.")
     dim = signature.inputs[c.ROWS].shape[1]
     keys, rows = user_deltas.merged(deltas) if deltas else (np.zeros(0, np.int64), np.zeros([0, dim], np.float32))
     signature({c.KEYS: tf.constant(keys), c.ROWS: tf.constant(rows)})

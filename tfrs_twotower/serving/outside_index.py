@@ -13,7 +13,9 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.configuration import from_dict, to_dict
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.exporting import FOUND, INDEX, searched_candidates, searched_queries
+from tfrs_twotower.exporting import INDEX, searched_candidates, searched_queries
+from tfrs_twotower.features import is_missing
+from tfrs_twotower.ids import missing_id
 from tfrs_twotower.index import (
     REMOTE,
     SAVED_MODEL,
@@ -27,8 +29,8 @@ from tfrs_twotower.index import (
 from tfrs_twotower.serving.catalogue import Catalogue
 
 _log = logging.getLogger(__name__)
-_EMBED = "embed_query"
-_BY_FEATURES, _BY_VECTOR = ("serving_default", "recommend_fresh"), ("recommend_by_vector", "recommend_fresh_by_vector")
+_BY_FEATURES = (c.SERVING_DEFAULT, c.RECOMMEND_FRESH)
+_BY_VECTOR = (c.RECOMMEND_BY_VECTOR, c.RECOMMEND_FRESH_BY_VECTOR)
 _SPARE = 50  # beyond k, how many items that are hidden a search makes up for; as in the graph
 
 
@@ -91,9 +93,9 @@ class OutsideIndex:
     def __init__(
         self, index: CandidateIndex, signatures: Mapping[str, Any], item_ids: tf.Tensor, weighted: bool
     ) -> None:
-        self._index, self._found, self._embed = index, signatures[FOUND], signatures[_EMBED]
-        self._signatures, self._weighted = signatures, weighted
-        self._ids, self._missing = item_ids.numpy(), -1 if item_ids.dtype != tf.string else b""
+        self._index, self._signatures, self._weighted = index, signatures, weighted
+        self._found, self._embed = signatures[c.RECOMMEND_FOUND_BY_VECTOR], signatures[c.EMBED_QUERY]
+        self._ids, self._missing = item_ids.numpy(), missing_id(item_ids.dtype)
         self._failed = False
 
     def signatures(self) -> dict[str, Any]:
@@ -119,7 +121,7 @@ class OutsideIndex:
         """Ids [batch, any]; none where the graph searches exactly: filters, β, an index that fails."""
         embedding = given[c.EMBEDDING]
         nothing = tf.zeros([tf.shape(embedding)[0], 0], given[c.ALLOW_IDS].dtype)
-        restricted = tf.reduce_any(given[c.ALLOW_IDS] != self._missing)
+        restricted = tf.reduce_any(~is_missing(given[c.ALLOW_IDS]))
         if bool(restricted) or bool(tf.reduce_any(given[c.POPULARITY_BETA] != 0)):
             return nothing
         k = int(tf.reduce_max(given[c.K]))
@@ -146,9 +148,9 @@ def searched_outside(
     Raises:
       ConfigError: the export lacks `recommend_found_by_vector`.
     """
-    if FOUND not in signatures:
+    if c.RECOMMEND_FOUND_BY_VECTOR not in signatures:
         raise ConfigError(
-            f"`index` needs an export with the signature `{FOUND}`, which old exports and those with a reranker lack. "
-            "Export it anew without a reranker, or serve it without --index."
+            f"`index` needs an export with the signature `{c.RECOMMEND_FOUND_BY_VECTOR}`, which old exports and "
+            "those with a reranker lack. Export it anew without a reranker, or serve it without --index."
         )
     return OutsideIndex(index, signatures, root.item_ids.read_value(), weighted).signatures()

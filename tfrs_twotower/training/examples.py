@@ -10,8 +10,9 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import InteractionLog, UserHistories, batches
 from tfrs_twotower.errors import ConfigError, nearest
-from tfrs_twotower.features import Field, IdField, PastField, fingerprints, key_dtype, to_tensor
+from tfrs_twotower.features import Field, IdField, PastField, fingerprints, key_tensor, to_tensor
 from tfrs_twotower.features.fields.preprocessed import PreprocessedField
+from tfrs_twotower.ids import missing_id
 from tfrs_twotower.models import ItemFeatures
 from tfrs_twotower.training.config import TrainingConfig
 from tfrs_twotower.training.distribution import part_of, steps
@@ -102,8 +103,7 @@ class Examples:
                 self._by_event[f.name] = encode_table(encode, event_table(log, specs), specs)
         self._specs = {name: spec for f in query_fields for name, spec in f.inputs().items()}
         if self.past_fields:
-            ids = log.items[c.ITEM_ID]
-            self._item_ids = to_tensor(ids, tf.TensorSpec([None], key_dtype(ids, c.ITEM_ID)))
+            self._item_ids = key_tensor(log.items[c.ITEM_ID], c.ITEM_ID)
         number = tf.TensorSpec([None], tf.float32)
         self._labels = {name: to_tensor(_context(log, name), number, name).numpy() for name in labels}
 
@@ -154,9 +154,8 @@ class Examples:
 
     def _ids(self, rows: np.ndarray | tf.Tensor) -> tf.Tensor:
         """The ids of item rows, of any shape; the missing id of −1."""
-        missing = c.MISSING_STRING_ID if self._item_ids.dtype == tf.string else c.MISSING_INT_ID
         known = tf.gather(self._item_ids, tf.maximum(rows, 0))
-        return tf.where(rows >= 0, known, tf.constant(missing, known.dtype))
+        return tf.where(rows >= 0, known, tf.constant(missing_id(known.dtype), known.dtype))
 
     def queries(self, rows: np.ndarray | Sequence[int]) -> dict[str, Any]:
         """Encoded query features at log rows; the history ends just before each row."""

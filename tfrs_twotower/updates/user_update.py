@@ -13,7 +13,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.data import InteractionLog, Queries, Source, Split, ingest, joined, parts_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import manifest, next_version, user_deltas
-from tfrs_twotower.features import IdField, is_user_table
+from tfrs_twotower.features import IdField, is_user_table, key_tensor
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.pipeline.assembly import Assembly
@@ -175,5 +175,4 @@ def _train(a: Assembly, field: IdField, rows: np.ndarray, batch_size: int, learn
 
 
 def _ids(log: InteractionLog, rows: np.ndarray) -> tf.Tensor:
-    ids = log.users[c.USER_ID].take(np.unique(log.user[rows])).to_pylist()
-    return tf.constant(ids, tf.string if isinstance(ids[0], str) else tf.int64)
+    return key_tensor(log.users[c.USER_ID].take(np.unique(log.user[rows])), c.USER_ID)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tfrs_twotower.data.values import MISSING, is_list
+from tfrs_twotower.data.values import MISSING, is_list, is_text
 
 SEPARATOR = "|"
 _ORDER = ("null", "bool", "int64", "double")
@@ -74,8 +74,7 @@ def split_cells(
     notes = []
     for place, name in enumerate(table.column_names):
         column = table[name]
-        text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-        if name == id_name or not text or separators.get(name) == "":
+        if name == id_name or not is_text(column.type) or separators.get(name) == "":
             continue
         if separators.get(name):
             found, how = split(column, separators[name]), None

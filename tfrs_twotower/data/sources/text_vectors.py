@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from tfrs_twotower.columns import ITEM_ID
 from tfrs_twotower.configuration import config
 from tfrs_twotower.data.source import Source
+from tfrs_twotower.data.values import is_list, is_text
 from tfrs_twotower.errors import DataError, nearest
 from tfrs_twotower.extras import require
 
@@ -82,12 +83,12 @@ class TextVectors(Source):
 def _texts(table: pa.Table) -> list[str]:
     """The names of the columns that hold text, without the id."""
     kinds = {f.name: f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in table.schema}
-    texts = {name for name, kind in kinds.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)}
+    texts = {name for name, kind in kinds.items() if is_text(kind)}
     return [name for name in table.column_names if name in texts and name != ITEM_ID]
 
 
 def _is_vector(kind: pa.DataType) -> bool:
-    return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and pa.types.is_floating(kind.value_type)
+    return is_list(kind) and pa.types.is_floating(kind.value_type)
 
 
 def text_vectors(texts: Iterable[str]) -> np.ndarray:

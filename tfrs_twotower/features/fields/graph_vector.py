@@ -14,7 +14,7 @@ from tfrs_twotower.features.fields.keys import Keys
 from tfrs_twotower.features.graph import aligned, item_vectors
 from tfrs_twotower.features.kinds import GraphVector
 from tfrs_twotower.features.lookup import grown
-from tfrs_twotower.features.tensors import flat, key_dtype, list_lengths, to_tensor
+from tfrs_twotower.features.tensors import flat, key_tensor, list_lengths
 
 
 @layer_of(GraphVector)
@@ -33,7 +33,7 @@ class GraphVectorField(Keys, Field):
         lengths = np.where(np.asarray(counts) > 0, list_lengths(lists, TAKEN_BY), 0)
         kept = np.repeat(np.asarray(counts) > 0, list_lengths(lists, TAKEN_BY))
         users = np.unique(lists.flatten().to_numpy()[kept], return_inverse=True)[1]
-        ids = to_tensor(columns[name], tf.TensorSpec([None], key_dtype(columns[name], name)), name)
+        ids = key_tensor(columns[name], name)
         rows = np.repeat(self.index(ids).numpy(), lengths)
         self._set(item_vectors(users, rows - 1, self.feature.factors, self.feature.layers, self.seed))
 

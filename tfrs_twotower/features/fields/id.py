@@ -7,12 +7,13 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfrs_twotower.columns import MISSING_INT_ID, MISSING_STRING_ID, USER_ID
+from tfrs_twotower.columns import USER_ID
 from tfrs_twotower.configuration import layer_of
 from tfrs_twotower.features.fields.field import Field, RowField
 from tfrs_twotower.features.fields.keys import Keys
 from tfrs_twotower.features.kinds import Augmented, Id
 from tfrs_twotower.features.tensors import key_dtype
+from tfrs_twotower.ids import missing_id
 
 
 @layer_of(Id, Augmented)
@@ -47,8 +48,7 @@ class IdField(Keys, RowField):
     def _hash(self, dtype: tf.DType) -> None:
         """Ids of `dtype` are hashed into rows 1 … buckets."""
         self.key_dtype = dtype
-        missing = MISSING_STRING_ID if dtype == tf.string else MISSING_INT_ID
-        self._hashing = tf.keras.layers.Hashing(1 + self.feature.buckets, mask_value=missing)
+        self._hashing = tf.keras.layers.Hashing(1 + self.feature.buckets, mask_value=missing_id(dtype))
 
     def index(self, keys: tf.Tensor) -> tf.Tensor:
         """int32 of the shape of `keys`, raw ids: rows of the table."""

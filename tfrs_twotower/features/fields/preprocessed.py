@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfrs_twotower.columns import HISTORY_ITEM_ID, HISTORY_TIMESTAMP, MISSING_INT_ID, TIMESTAMP
+from tfrs_twotower.columns import HISTORY_ITEM_ID, HISTORY_TIMESTAMP, TIMESTAMP
 from tfrs_twotower.configuration import layer_of
 from tfrs_twotower.data.values import is_list
 from tfrs_twotower.errors import ConfigError
@@ -17,6 +17,7 @@ from tfrs_twotower.features.keras_files import copy_of, read_layer
 from tfrs_twotower.features.lookup import is_missing
 from tfrs_twotower.features.preprocessed import Preprocessed
 from tfrs_twotower.features.tensors import flat, key_dtype
+from tfrs_twotower.ids import missing_id
 
 _PAST = (HISTORY_ITEM_ID, HISTORY_TIMESTAMP)
 
@@ -78,7 +79,7 @@ class PreprocessedField(Field):
         raw = {name: raw[name] for name in self._specs}
         if self.feature.reads_past:
             names = [name for name in _PAST if name in raw]
-            pasts = [(raw[name], "" if raw[name].dtype == tf.string else MISSING_INT_ID) for name in names]
+            pasts = [(raw[name], missing_id(raw[name].dtype)) for name in names]
             missing = is_missing(raw[HISTORY_ITEM_ID])
             raw.update(zip(names, newest(pasts, missing, self.feature.length, whole=True)))
         return {"value": tf.cast(self._preprocess(raw), tf.float32)} if self._fixed else raw

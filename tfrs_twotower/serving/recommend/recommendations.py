@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.channels import Channel, Context, admitted, blend, mmr, places
 from tfrs_twotower.errors import DataError, invalid
+from tfrs_twotower.ids import as_number, id_type, is_missing_id, missing_id
 from tfrs_twotower.online import StoreError, Stores
 from tfrs_twotower.serving import json_tensors
 from tfrs_twotower.serving.catalogue import texts
@@ -17,7 +18,6 @@ from tfrs_twotower.serving.current_items import CurrentItems, ItemChanges, curre
 from tfrs_twotower.serving.errors import InvalidArgument, Unimplemented
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel
-from tfrs_twotower.serving.numeric_ids import as_number
 from tfrs_twotower.serving.predictor import Predictor
 from tfrs_twotower.serving.recommend import unknown_users
 from tfrs_twotower.serving.recommend.builtin import (
@@ -172,8 +172,8 @@ class Recommendations:
             features[c.EXCLUDE_IDS] = [[]]  # each search of the request says itself what it leaves out
         if c.USER_ID in signature.inputs:
             dtype = signature.inputs[c.USER_ID].dtype
-            user = [unknown_users.missing_id(dtype)] if asked.user_id is None else [asked.user_id]
-            features[c.USER_ID] = _as_ids(user, str if dtype == tf.string else int, c.USER_ID)
+            user = [missing_id(dtype)] if asked.user_id is None else [asked.user_id]
+            features[c.USER_ID] = _as_ids(user, id_type(dtype), c.USER_ID)
         inputs, _ = json_tensors.decode({json_tensors.INPUTS: features}, signature)
         return dict(self._predictor.prepare(model, signature, inputs))
 
@@ -207,4 +207,4 @@ def _as_ids(values: Iterable[Any], id_type: type[str] | type[int], argument: str
 
 def _items(ids: Iterable[str | int]) -> list[str | int]:
     """Each id once, without the missing one."""
-    return [item for item in dict.fromkeys(ids) if item not in (c.MISSING_STRING_ID, c.MISSING_INT_ID)]
+    return [item for item in dict.fromkeys(ids) if not is_missing_id(item)]

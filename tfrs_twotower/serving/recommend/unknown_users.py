@@ -6,9 +6,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.features import is_missing
+from tfrs_twotower.ids import missing_id
 from tfrs_twotower.serving.model import LoadedModel
 
-_EMBED = "embed_query"
 _TOLERANCE = 1e-6
 
 
@@ -34,20 +35,13 @@ def is_unknown_user(model: LoadedModel, tensors: Mapping[str, tf.Tensor], said: 
     both = {name: tf.concat([tensor, tensor], axis=0) for name, tensor in features.items()}
     user = tensors[c.USER_ID]
     both[c.USER_ID] = tf.concat([user, tf.constant([missing_id(user.dtype)], user.dtype)], axis=0)
-    with_id, without = model.signature(_EMBED)(both)[c.EMBEDDING].numpy()
+    with_id, without = model.signature(c.EMBED_QUERY)(both)[c.EMBEDDING].numpy()
     return bool(np.allclose(with_id, without, rtol=_TOLERANCE, atol=_TOLERANCE))
 
 
-def missing_id(dtype: tf.DType) -> str | int:
-    """The missing id."""
-    return c.MISSING_STRING_ID if dtype == tf.string else c.MISSING_INT_ID
-
-
 def _has_value(tensor: tf.Tensor) -> bool:
+    if not tensor.dtype.is_floating:
+        return not bool(tf.reduce_all(is_missing(tensor)))
     values = tensor.numpy()
-    if tensor.dtype == tf.string:
-        return bool(np.any(values != b""))
-    if tensor.dtype.is_integer:
-        return bool(np.any(values != c.MISSING_INT_ID))
     there = ~np.isnan(values)
     return bool(np.any(values[there] != 0) if values.ndim > 1 else there.any())
