@@ -172,7 +172,7 @@ def test_a_new_item_takes_its_place_at_once(served, tmp_path, category_means):
         fresh.change([{"item_id": item, "sold": sold, "country": ["DE"]} for item, sold in (("new", 10), ("a", 7))])
         request = {"user_id": "u", "age": 1.0, "device": "", "country": "DE", "timestamp": -1}
         raw = {name: tf.constant([value], model.signature().inputs[name].dtype) for name, value in request.items()}
-        answer = model.signature("recommend_fresh")({**raw, **fresh.inputs(model), c.K: tf.constant(4)})
+        answer = model.signature("recommend_fresh")({**raw, **fresh.items(model).inputs, c.K: tf.constant(4)})
         assert answer[c.IDS].numpy().tolist() == [[b"new", b"a", b"b", b"e"]]
         fresh.close()
 
@@ -190,8 +190,8 @@ def test_an_item_event_names_a_time_as_iso_text_or_as_seconds(tmp_path):
     fresh.change([{"item_id": item, "added": added} for item, added in (
         ("day", "2026-01-25"), ("moment", "2026-01-20T01:30:00+02:00"), ("number", 1_768_003_200), ("none", None)
     )])  # the moment is 19 January in UTC, the number 10 January
-    found = dict(zip(fresh.inputs(model)[c.OVERLAY_IDS].numpy().tolist(),
-                     fresh.inputs(model)[c.OVERLAY_VECTORS].numpy()[:, 0].tolist()))
+    found = dict(zip(fresh.items(model).inputs[c.OVERLAY_IDS].numpy().tolist(),
+                     fresh.items(model).inputs[c.OVERLAY_VECTORS].numpy()[:, 0].tolist()))
     assert found == pytest.approx({b"day": 2 / 3, b"moment": 1 / 3, b"number": 1 / 3, b"none": 0})
     with pytest.raises(DataError, match="Item 'x': `added` must be a time: seconds since 1970, UTC, or text as 2026"):
         fresh.change([{"item_id": "x", "added": "yesterday"}])

@@ -9,7 +9,6 @@ from tfrs_twotower.exporting import Retriever, Similarity
 from tfrs_twotower.exporting.similarity import measured, unit
 from tfrs_twotower.serving.catalogue import Catalogue
 from tfrs_twotower.serving.current_items import CurrentItems
-from tfrs_twotower.serving.overlay_ids import OverlayIds
 
 THREE = np.array([[2, 0], [0, 1], [0.6, 0.8]], np.float32)  # cosines: 0, .6 and .8
 
@@ -77,16 +76,9 @@ def test_the_signature_and_a_server_with_changed_items_agree(items):
     assert ids.astype(str).tolist() == sorted(expected, key=expected.get, reverse=True)
     np.testing.assert_allclose(found, sorted(expected.values(), reverse=True), atol=1e-5)
 
-    none = OverlayIds.none()
-    unchanged = CurrentItems(catalogue, none, np.zeros((0, 4), np.float32), [], {})
+    unchanged = CurrentItems(catalogue)
     assert [i for i, _ in unchanged.similar("i3", 29)] == ids.astype(str).tolist()
-    new = np.array([[1, 2, 3, 4]], np.float32)
-    overlay = none.followed_by(np.array([b"new"], object), catalogue)
-    changed = dict(CurrentItems(catalogue, overlay, new, ["i5"], {"new": {}}).similar("i3", 40))
-    assert "i5" not in changed and changed["new"] == pytest.approx(scores(vectors[3], new[0], sample), abs=1e-5)
-    more = none.followed_by(np.array([b"a", b"new", b"z"], object), catalogue)
-    moved = CurrentItems(catalogue, overlay, new, [], {})
-    moved = CurrentItems(catalogue, more, np.concatenate([-new, new, 2 * new + 1]), [], {}, moved.overlay_measured)
-    for part, whole in zip(moved.overlay_measured[1:], measured(moved.overlay_vectors, sample)):
-        np.testing.assert_allclose(part, whole, atol=1e-6)
+    new = np.array([1, 2, 3, 4], np.float32)
+    changed = dict(unchanged.after({"new": ({}, new), "i5": None}).similar("i3", 40))
+    assert "i5" not in changed and changed["new"] == pytest.approx(scores(vectors[3], new, sample), abs=1e-5)
     assert all(changed[i] == pytest.approx(s, abs=1e-5) for i, s in expected.items() if i != "i5")

@@ -11,7 +11,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.errors import DataError, IndexingError
 from tfrs_twotower.exporting import Retriever, manifest, signatures
 from tfrs_twotower.freshness import FreshItems
-from tfrs_twotower.index import ItemIndex, MutableIndex
+from tfrs_twotower.online import StoreError
 from tfrs_twotower.serving.model import load
 
 QUERY = {"vector": np.array([[1.0, 1.0]], np.float32)}
@@ -75,19 +75,20 @@ def fresh(tmp_path, versions):
 
 
 def answer(fresh, model, k=9):
-    """{item: ⟨u, v⟩} by `recommend_fresh`, which has to agree with the index itself."""
+    """{item: ⟨u, v⟩} by `recommend_fresh`, which has to agree with the vectors of the items that it may return."""
     signature = model.signature("recommend_fresh")
-    found = signature({"vector": tf.constant(QUERY["vector"]), c.K: tf.constant(k), **fresh.inputs(model)})
+    found = signature({"vector": tf.constant(QUERY["vector"]), c.K: tf.constant(k), **fresh.items(model).inputs})
     ids, scores = found[c.IDS].numpy()[0], found[c.SCORES].numpy()[0]
     served = {i.decode(): float(s) / 2 for i, s in zip(ids, scores) if i}
-    direct = fresh.index(model).search(QUERY["vector"], k)
-    assert dict(zip([i for i in direct.ids[0] if i], direct.scores[0].tolist())) == served
+    items = fresh.items(model)
+    there = items.catalogue.ids[items.exported].tolist() + items.overlay_ids
+    direct = sorted(zip((items.vectors(there) @ QUERY["vector"][0]).tolist(), there), reverse=True)
+    assert {item: score for score, item in direct[:k]} == served
     return served
 
 
 def test_new_edited_and_withdrawn_items(fresh, versions):
     model = versions[0]
-    assert isinstance(fresh.index(model), ItemIndex) and fresh.index(model).space == "space 1.0"
     assert answer(fresh, model) == {"c": 3, "b": 2, "a": 1}
     fresh.change([{"item_id": "new", "price": 5, "tags": ["x", "y"]}, {"item_id": "b", "price": 0.5}])
     assert answer(fresh, model) == {"new": 7, "c": 3, "a": 1, "b": 0.5}
@@ -109,9 +110,8 @@ def test_a_restart_and_another_version_know_all_events(fresh, versions, tmp_path
     assert answer(fresh, versions[1]) == {"b": 14, "né": 8, "c": 6} and answer(fresh, versions[0]) == before
     fresh.detach(versions[0])
     with pytest.raises(IndexingError, match="not attached"):
-        fresh.inputs(versions[0])
+        fresh.items(versions[0])
     for _ in range(2):
-        fresh.compact()
         fresh.withdraw(["c"])
         fresh.close()
         fresh = FreshItems(tmp_path)
@@ -121,10 +121,11 @@ def test_a_restart_and_another_version_know_all_events(fresh, versions, tmp_path
 
 
 def test_inputs_are_made_once_for_a_change(fresh, versions):
-    first = fresh.inputs(versions[0])
-    assert fresh.inputs(versions[0]) is first
+    first = fresh.items(versions[0])
+    assert fresh.items(versions[0]) is first and first.inputs is first.inputs
     fresh.withdraw(["a"])
-    assert fresh.inputs(versions[0])[c.WITHDRAWN_IDS].numpy().tolist() == [b"a"]
+    assert first.inputs[c.WITHDRAWN_IDS].numpy().tolist() == []  # as it was
+    assert fresh.items(versions[0]).inputs[c.WITHDRAWN_IDS].numpy().tolist() == [b"a"]
 
 
 REFUSED = [
@@ -161,7 +162,7 @@ def test_a_vector_that_is_not_finite_is_refused_for_every_version(fresh, version
     fresh.attach(versions[1])  # it doubles the price, beyond float32
     with pytest.raises(DataError, match="vector of item 'x' is not finite"):
         fresh.change([{"item_id": "x", "price": 3e38}])
-    assert "x" not in fresh.index(versions[0]) and "x" not in fresh.index(versions[1])
+    assert fresh.items(versions[0]).overlay_ids == fresh.items(versions[1]).overlay_ids == []
 
 
 def test_events_before_any_version_are_kept(tmp_path, versions):
@@ -211,21 +212,5 @@ def test_ids_of_another_type_are_refused(tmp_path, versions):
     with pytest.raises(IndexingError, match="`model` must have int ids"):
         fresh.attach(versions[0])
     fresh.close()
-    with pytest.raises(IndexingError, match="'ids': 'int'"):
+    with pytest.raises(StoreError, match="'ids': 'int'"):
         FreshItems(tmp_path)
-
-
-def test_any_index_can_follow(tmp_path, versions):
-    index = MutableIndex(lambda vectors: None, 2)
-    fresh = FreshItems(tmp_path, index_of=lambda model: index)
-    fresh.attach(versions[0])
-    fresh.change([{"item_id": "new", "price": 5}])
-    assert "new" in index and fresh.index(versions[0]) is index
-    fresh.close()
-
-
-def test_a_served_catalogue_cannot_be_rebuilt(fresh, versions):
-    fresh.withdraw(["a"])
-    with pytest.raises(IndexingError, match="cannot be rebuilt"):
-        fresh.index(versions[0]).rebuild()
-    assert answer(fresh, versions[0]) == {"c": 3, "b": 2}

@@ -69,7 +69,7 @@ def test_new_items_stand_where_their_category_does_after_a_swap_and_a_restart_to
         again = open_items(folder, root, "category")
         with server.repository.lease() as model:
             again.attach(model)
-            inputs = again.inputs(model)
+            inputs = again.items(model).inputs
         again.close()
     kept = dict(zip(texts(inputs["overlay_ids"].numpy()), inputs["overlay_vectors"].numpy().tolist()))
     assert {item: tuple(vector) for item, vector in kept.items()} == LATER

@@ -114,13 +114,19 @@ def test_changes_in_a_request_are_refused(client):
     assert response.status_code == 400 and "Leave ['withdrawn_ids'] out" in response.json()["error"]
 
 
-def test_a_disk_that_fails_is_503(server, client, monkeypatch):
-    def fail(payload):
-        raise IndexingError("The disk is full.")
-
-    monkeypatch.setattr(server.repository._fresh._journal, "append", fail)
-    response = client.post("/v1/items", json={"withdrawn": ["a"]})
-    assert response.status_code == 503 and response.json()["error"].startswith("The disk is full. Send the same")
+def test_a_full_disk_is_503(server, client):
+    kept = server.repository._fresh._events._file
+    large = {"changed": [{"item_id": "a", "price": 9}, {"item_id": "large", "price": 8, "tags": ["x" * 9999]}]}
+    with kept.transaction() as connection:  # as a full disk: SQLite may not make the file any larger
+        connection.execute("PRAGMA max_page_count = 1")
+    response = client.post("/v1/items", json=large)
+    with kept.transaction() as connection:
+        connection.execute("PRAGMA max_page_count = 100000")
+    assert response.status_code == 503, response.text
+    assert "full. Send the same items again" in response.json()["error"]
+    assert ask(client, **U1) == START
+    assert client.post("/v1/items", json=large).status_code == 200
+    client.post("/v1/items", json={"changed": [{"item_id": "a", "price": 1}], "withdrawn": ["large"]})
     assert ask(client, **U1) == START
 
 

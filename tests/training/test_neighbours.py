@@ -23,7 +23,6 @@ from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.current_items import CurrentItems
 from tfrs_twotower.serving.model import load
-from tfrs_twotower.serving.overlay_ids import OverlayIds
 from tfrs_twotower.training import NeighbourFit, neighbours, pooled
 
 
@@ -175,13 +174,12 @@ def test_a_server_measures_items_by_the_towers_alone(trained, tmp_path):
     model = load(str(version), 1, manifest.read(version))
     catalogue, vectors = model.catalogue, trained.served.candidate_vectors()
     first, dim = catalogue.ids[0], trained.recipe.model.dim
-    items = CurrentItems(catalogue, OverlayIds.none(), np.zeros([0, catalogue.dim], np.float32), [], {})
+    items = CurrentItems(catalogue)
     expected = trained.retriever.similar_items(trained.retriever.item_ids[:1], tf.constant(3))
     assert [item for item, _ in items.similar(first, 3)] == expected[0].numpy().astype(str)[0].tolist()
     np.testing.assert_allclose(items.vectors([first])[0], vectors[0, :dim], rtol=1e-4)
-    changed = OverlayIds.none().followed_by(np.array([b"twin"], object), catalogue)
-    twin = np.concatenate([vectors[:1, :dim], -vectors[:1, dim:]], axis=1)  # alike by the towers, not by the rest
-    items = CurrentItems(catalogue, changed, twin, [], {"twin": {}})
+    twin = np.concatenate([vectors[0, :dim], -vectors[0, dim:]])  # alike by the towers, not by the rest
+    items = items.after({"twin": ({}, twin)})
     assert items.similar(first, 1)[0][0] == "twin"
     cold = np.float32([[0.5] * dim + [7.0] * (catalogue.dim - dim)])
     category = catalogue.attributes.table["category"][0].as_py()

@@ -9,9 +9,7 @@ from tfrs_twotower.exploration.exposures import Exposures
 from tfrs_twotower.online import StoreError
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
-    from tfrs_twotower.serving.current_items import ItemChanges
+    from tfrs_twotower.serving.current_items import CurrentItems, ItemChanges
     from tfrs_twotower.serving.model import LoadedModel
 
 _log = logging.getLogger(__name__)
@@ -36,7 +34,7 @@ class ExploredItems:
         """See `ItemChanges`. Puts in what came while no version was attached, or while the pool failed."""
         self._changes.attach(model)
         self._catalogues[id(model.root)] = model.catalogue
-        self._add([item for item, features in self._changes.latest().items() if features is not None])
+        self._add(self._changes.items(model).newest[::-1])
 
     def detach(self, model: "LoadedModel") -> None:
         """See `ItemChanges`."""
@@ -48,13 +46,9 @@ class ExploredItems:
         self._changes.record(changed, withdrawn)
         self._add([item[c.ITEM_ID] for item in changed])
 
-    def inputs(self, model: "LoadedModel") -> "dict[str, tf.Tensor]":
+    def items(self, model: "LoadedModel") -> "CurrentItems":
         """See `ItemChanges`."""
-        return self._changes.inputs(model)
-
-    def latest(self) -> dict[str | int, dict[str, Any] | None]:
-        """See `ItemChanges`."""
-        return self._changes.latest()
+        return self._changes.items(model)
 
     def close(self) -> None:
         """Closes what keeps the events; the exposures stay open."""

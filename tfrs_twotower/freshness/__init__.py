@@ -1,8 +1,7 @@
 """Freshness: what changes while a version serves."""
 
-from tfrs_twotower.freshness.catalogue import ServedCatalogue, catalogue_index
 from tfrs_twotower.freshness.category_vectors import CategoryVectors
 from tfrs_twotower.freshness.items import FreshItems
 from tfrs_twotower.freshness.opening import open_items
 
-__all__ = ["CategoryVectors", "FreshItems", "ServedCatalogue", "catalogue_index", "open_items"]
+__all__ = ["CategoryVectors", "FreshItems", "open_items"]

@@ -17,7 +17,7 @@ from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, signature_defs
 
 
 def open_items(folder: str | Path, root: str | Path, category_means: str | None = None) -> FreshItems:
-    """`FreshItems` of a folder, with ids of the type that the newest version has. The folder is compacted.
+    """`FreshItems` of a folder, with ids of the type that the newest version has.
 
     Args:
       folder: where the events are kept; made where it is missing.
@@ -25,19 +25,13 @@ def open_items(folder: str | Path, root: str | Path, category_means: str | None 
       category_means: see `FreshItems`.
 
     Raises:
-      IndexingError: there is no version, its items have no attribute `category_means`, or the folder cannot be used:
-        see `FreshItems`.
+      IndexingError: there is no version, or its items have no attribute `category_means`.
+      StoreError: the folder cannot be used: see `FreshItems`.
     """
     newest, id_type = _newest(root)
     if category_means:
         _check_column(category_means, newest)
-    fresh = FreshItems(folder, id_type, category_means=category_means)
-    try:
-        fresh.compact()
-    except BaseException:
-        fresh.close()
-        raise
-    return fresh
+    return FreshItems(folder, id_type, category_means)
 
 
 def _check_column(column: str, folder: str) -> None:

@@ -10,9 +10,8 @@ import numpy as np
 
 from tfrs_twotower import extras
 from tfrs_twotower.errors import IndexingError, invalid
-from tfrs_twotower.index import checks
+from tfrs_twotower.index import arguments, checks
 from tfrs_twotower.index.item_index import Found
-from tfrs_twotower.index.mutable import arguments
 
 _ID, _VECTOR = "item_id", "vector"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

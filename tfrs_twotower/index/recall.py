@@ -7,10 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.index import arguments
 from tfrs_twotower.index.candidate_index import CandidateIndex, TopK
 from tfrs_twotower.index.exact import Exact
 from tfrs_twotower.index.item_index import ItemIndex
-from tfrs_twotower.index.mutable import arguments
 
 _PART = 256  # queries searched at a time
 

@@ -39,7 +39,8 @@ class SqliteFile:
             found = self._writer.execute("PRAGMA user_version").fetchone()[0]
             if found not in (0, _FORMAT):
                 raise StoreError(f"{self.path} is a store of format {found}; this version reads {_FORMAT}.")
-            self._writer.execute(f"PRAGMA user_version={_FORMAT}")
+            if not found:
+                self._writer.execute(f"PRAGMA user_version={_FORMAT}")
             self._reader = self._connect()
 
     @contextlib.contextmanager

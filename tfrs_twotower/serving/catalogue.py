@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,11 +12,6 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.channels import Attributes
 from tfrs_twotower.exporting.similarity import Similarity
 from tfrs_twotower.ids import id_type
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-
-    from tfrs_twotower.serving.current_items import CurrentItems
 
 
 class Catalogue:
@@ -33,7 +28,6 @@ class Catalogue:
         self.id_type = id_type(root.item_ids.dtype)
         self.dim = int(root.vectors.shape[1])
         self.tower_dim = int(getattr(root, "tower_dim", self.dim))
-        self.view: tuple[dict[str, tf.Tensor], CurrentItems] | None = None  # what `current_items` made of it last
 
     def __len__(self) -> int:
         return int(self._root.vectors.shape[0])

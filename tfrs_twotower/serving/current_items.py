@@ -1,8 +1,8 @@
-"""The items that a version can answer with now: its catalogue, and what became of items since."""
+"""The items that a version can answer with now: its catalogue, and what became of items since the export."""
 
 import functools
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -10,13 +10,11 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.channels import Attributes
 from tfrs_twotower.exporting.similarity import measured
-from tfrs_twotower.serving.catalogue import Catalogue, texts
-from tfrs_twotower.serving.overlay_ids import OverlayIds, alike
+from tfrs_twotower.features import fingerprints
+from tfrs_twotower.serving.catalogue import Catalogue
 
 if TYPE_CHECKING:
     from tfrs_twotower.serving.model import LoadedModel
-
-_NOTHING: dict = {}
 
 
 class ItemChanges(Protocol):
@@ -33,62 +31,124 @@ class ItemChanges(Protocol):
 
     def record(self, changed: Collection[dict[str, Any]], withdrawn: Collection[str | int]) -> None:
         """Takes in new or edited items (features by name, with `item_id`) and ids that are withdrawn, all or nothing;
-        they are on the disk when it returns. Raises `DataError` for what is wrong, `IndexingError` where the disk
+        they are on the disk when it returns. Raises `DataError` for what is wrong, `StoreError` where the disk
         refuses."""
 
-    def inputs(self, model: "LoadedModel") -> dict[str, tf.Tensor]:
-        """What `recommend_fresh` of an attached version takes besides the request: tensors by name. The same object
-        while nothing changes."""
-
-    def latest(self) -> dict[str | int, dict[str, Any] | None]:
-        """{item id: its features, or None where it is withdrawn}, the last changed at the end."""
+    def items(self, model: "LoadedModel") -> "CurrentItems":
+        """The items of an attached version. The same object while nothing changes."""
 
     def close(self) -> None:
         """Lets another process open what keeps the events."""
 
 
+class _Overlay(NamedTuple):
+    """m items that are new or edited, in the order of their fingerprints: a row for each in every array."""
+
+    codes: np.ndarray     # int64: fingerprints of the ids, ascending
+    ids: np.ndarray       # object (str) or int64
+    vectors: np.ndarray   # float32 [m, dim], of the version's candidate tower
+    rows: np.ndarray      # int64, of the catalogue; −1 for a new item
+    features: np.ndarray  # object: dicts
+    moments: np.ndarray   # int64: the last changed has the largest
+
+
 class CurrentItems:
-    """The items of a version at one moment.
+    """The items of a version at one moment: its catalogue, and what is new, edited or withdrawn since the export.
+
+    It does not change; `after` gives the items of a later moment. It holds the vectors of changed items alone: the
+    others are the catalogue's own.
 
     Args:
-      catalogue: a `Catalogue`.
-      overlay: `OverlayIds` of m items that are new or edited.
-      overlay_vectors: float32 [m, dim].
-      withdrawn: ids of the catalogue's items that are gone.
-      features: {item id: features}, the last changed at the end; of the overlay's items at least.
-      before: the `overlay_measured` of an earlier moment; entries of unchanged items are reused.
+      catalogue: a `Catalogue`. Nothing has changed yet.
 
     Attributes:
-      exported: bool [n]: rows of the catalogue whose item is there, with the vector that it was exported with.
+      withdrawn: list of ids of the catalogue's items that are gone.
     """
 
-    def __init__(
-        self,
-        catalogue: Catalogue,
-        overlay: OverlayIds,
-        overlay_vectors: np.ndarray,
-        withdrawn: Sequence[str | int],
-        features: dict[str | int, dict[str, Any] | None],
-        before: tuple[np.ndarray, ...] | None = None,
-    ) -> None:
-        self.catalogue, self.overlay = catalogue, overlay
-        self.overlay_vectors = overlay_vectors[:, : catalogue.tower_dim]
-        self.overlay_ids, self.place, self.overlay_rows = overlay.ids, overlay.place, overlay.rows
-        self.exported = np.ones(len(catalogue), bool)
-        for rows in (self.overlay_rows, catalogue.rows(withdrawn)):
-            self.exported[rows[rows >= 0]] = False
-        self._features, self._before = features, before
+    def __init__(self, catalogue: Catalogue) -> None:
+        kind, none = object if catalogue.id_type is str else np.int64, np.zeros(0, np.int64)
+        vectors = np.zeros((0, catalogue.dim), np.float32)
+        self.catalogue, self.withdrawn = catalogue, list[str | int]()
+        self._overlay = _Overlay(none, np.zeros(0, kind), vectors, none, np.zeros(0, object), none)
+
+    def after(self, changes: Mapping[str | int, tuple[dict[str, Any], np.ndarray] | None]) -> "CurrentItems":
+        """The items once these changed too.
+
+        What did not change is taken over: of tens of thousands of changed items one more is looked up alone.
+
+        changes: {item id: (its features, its vector [dim]), or None where it is withdrawn}, the last changed last.
+        """
+        later, old = CurrentItems(self.catalogue), self._overlay
+        there = {item: change for item, change in changes.items() if change is not None}
+        gone = [item for item in changes if item not in there]
+        known = self.catalogue.rows(gone).tolist()
+        later.withdrawn = [item for item in self.withdrawn if item not in changes]
+        later.withdrawn += [item for item, row in zip(gone, known) if row >= 0]
+        keep = np.ones(len(old.ids), bool)
+        keep[[self.place[item] for item in changes if item in self.place]] = False
+        new = self._rows_of(there)
+        at = np.searchsorted(old.codes[keep], new.codes)
+        later._overlay = _Overlay(*(np.insert(have[keep], at, come, axis=0) for have, come in zip(old, new)))
+        if "overlay_measured" in vars(self):  # it was asked for
+            come = measured(new.vectors[:, : self.catalogue.tower_dim], self.catalogue.similarity.sample.numpy())
+            later.overlay_measured = tuple(
+                np.insert(have[keep], at, values) for have, values in zip(self.overlay_measured, come)
+            )
+        return later
 
     @functools.cached_property
-    def newest(self) -> list[str | int]:
-        """Ids of the overlay's items that the catalogue lacks, the last changed first."""
-        rows = self.overlay_rows.tolist()
-        return [item for item in reversed(self._features) if item in self.place and rows[self.place[item]] < 0]
+    def inputs(self) -> dict[str, tf.Tensor]:
+        """What `recommend_fresh` takes besides the request: tensors by name."""
+        dtype = tf.string if self.catalogue.id_type is str else tf.int64
+        return {
+            c.OVERLAY_IDS: tf.constant(self.overlay_ids, dtype, [len(self.overlay_ids)]),
+            c.OVERLAY_VECTORS: tf.constant(self._overlay.vectors),
+            c.WITHDRAWN_IDS: tf.constant(self.withdrawn, dtype, [len(self.withdrawn)]),
+        }
+
+    @functools.cached_property
+    def overlay_ids(self) -> list[str | int]:
+        """Ids of the m items that are new or edited, in the order of their fingerprints."""
+        return self._overlay.ids.tolist()
+
+    @functools.cached_property
+    def place(self) -> dict[str | int, int]:
+        """{id: its place in `overlay_ids`}."""
+        return {item: place for place, item in enumerate(self.overlay_ids)}
+
+    @property
+    def overlay_rows(self) -> np.ndarray:
+        """int64 [m]: rows of the catalogue; −1 for a new item."""
+        return self._overlay.rows
+
+    @property
+    def overlay_vectors(self) -> np.ndarray:
+        """float32 [m, tower_dim]: the candidate tower's part of their vectors."""
+        return self._overlay.vectors[:, : self.catalogue.tower_dim]
 
     @functools.cached_property
     def overlay_attributes(self) -> Attributes:
-        """`channels.Attributes` of the overlay's items."""
-        return self.catalogue.attributes.like([self._features.get(item) or {} for item in self.overlay_ids])
+        """`channels.Attributes` of them."""
+        return self.catalogue.attributes.like(self._overlay.features.tolist())
+
+    @functools.cached_property
+    def overlay_measured(self) -> tuple[np.ndarray, ...]:
+        """(lengths, density), float32 [m] each, as `Similarity` measures items."""
+        return measured(self.overlay_vectors, self.catalogue.similarity.sample.numpy())
+
+    @functools.cached_property
+    def newest(self) -> list[str | int]:
+        """Ids of those that the catalogue lacks, the last changed first."""
+        new = np.flatnonzero(self.overlay_rows < 0)
+        return self._overlay.ids[new[np.argsort(-self._overlay.moments[new])]].tolist()
+
+    @functools.cached_property
+    def exported(self) -> np.ndarray:
+        """bool [n]: rows of the catalogue whose item is there, with the vector that it was exported with."""
+        exported = np.ones(len(self.catalogue), bool)
+        for rows in (self.overlay_rows, self.catalogue.rows(self.withdrawn)):
+            exported[rows[rows >= 0]] = False
+        return exported
 
     def vectors(self, ids: Sequence[str | int]) -> np.ndarray:
         """float32 [len(ids), tower_dim]: the newest vector of each item; zeros for one that is not known."""
@@ -138,59 +198,36 @@ class CurrentItems:
         """float32 [m, seeds]: the similarity of items to seeds, from their inner products with the seeds' vectors."""
         if self.catalogue.similarity is None:
             return products
-        main, overlay = self.catalogue.measured, self.overlay_measured[1:]
+        main, overlay = self.catalogue.measured, self.overlay_measured
         lengths, density = (np.concatenate([a[rows], b[places]]) for a, b in zip(main, overlay))
         of_seeds, near_seeds = measured(seeds, self.catalogue.similarity.sample.numpy())
         return 2 * products / lengths[:, np.newaxis] / of_seeds - density[:, np.newaxis] - near_seeds
-
-    @functools.cached_property
-    def overlay_measured(self) -> tuple[np.ndarray, ...]:
-        """(the overlay's vectors, their lengths, their density), as `Similarity` measures items."""
-        vectors, before = self.overlay_vectors, self._before
-        self._before = None
-        if before is None:
-            return vectors, *measured(vectors, self.catalogue.similarity.sample.numpy())
-        head = alike(before[0], vectors)
-        tail = alike(before[0][head:][::-1], vectors[head:][::-1])
-        new = measured(vectors[head:len(vectors) - tail], self.catalogue.similarity.sample.numpy())
-        old = len(before[0]) - tail
-        return vectors, *(np.concatenate([b[:head], n, b[old:]]) for b, n in zip(before[1:], new))
 
     def _id(self, at: int) -> str | int:
         size = len(self.catalogue)
         return self.overlay_ids[at - size] if at >= size else self.catalogue.ids.item(at)
 
+    def _rows_of(self, there: Mapping[str | int, tuple[dict[str, Any], np.ndarray]]) -> _Overlay:
+        """The rows of items, each once."""
+        ids, empty = list(there), self._overlay
+        dtype = tf.string if self.catalogue.id_type is str else tf.int64
+        codes = fingerprints(tf.constant(ids, dtype, [len(ids)])).numpy()
+        order = np.argsort(codes, kind="stable")
+        features = np.fromiter((features for features, _ in there.values()), object, len(ids))
+        vectors = np.stack([vector for _, vector in there.values()]) if there else empty.vectors[:0]
+        moments = np.arange(len(ids)) + 1 + empty.moments.max(initial=0)
+        named = np.fromiter(ids, empty.ids.dtype, len(ids))
+        new = _Overlay(codes, named, vectors, self.catalogue.rows(ids), features, moments)
+        return _Overlay(*(values[order] for values in new))
+
 
 def current_items(model: "LoadedModel", changes: ItemChanges | None = None) -> CurrentItems:
-    """The `CurrentItems` of a loaded version, made once for each change.
+    """The `CurrentItems` of a loaded version.
 
     Args:
       model: a `LoadedModel` with a catalogue.
       changes: `ItemChanges` that it is attached to, or None.
     """
-    inputs = _NOTHING if changes is None else changes.inputs(model)
-    held = model.catalogue.view
-    if held is None or held[0] is not inputs:
-        features = {} if changes is None else changes.latest()
-        before = None if held is None else held[1]
-        held = model.catalogue.view = (
-            inputs,
-            _view(model.catalogue, inputs, features, before),  # type: ignore[arg-type]  # it has one, see `model`
-        )
-    return held[1]
-
-
-def _view(
-    catalogue: Catalogue,
-    inputs: Mapping[str, tf.Tensor],
-    features: dict[str | int, dict[str, Any] | None],
-    before: CurrentItems | None,
-) -> CurrentItems:
-    if not inputs:
-        return CurrentItems(catalogue, OverlayIds.none(), np.zeros((0, catalogue.dim), np.float32), [], {})
-    overlay = (OverlayIds.none() if before is None else before.overlay).followed_by(
-        inputs[c.OVERLAY_IDS].numpy(), catalogue
-    )
-    measures = None if before is None else vars(before).get("overlay_measured")  # where it was asked for
-    withdrawn = texts(inputs[c.WITHDRAWN_IDS].numpy()).tolist()
-    return CurrentItems(catalogue, overlay, inputs[c.OVERLAY_VECTORS].numpy(), withdrawn, features, measures)
+    if changes is not None:
+        return changes.items(model)
+    return CurrentItems(model.catalogue)  # type: ignore[arg-type]  # it has one, see above

@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.exporting import FOUND
-from tfrs_twotower.index.mutable import arguments
+from tfrs_twotower.index import arguments
 from tfrs_twotower.serving.catalogue import texts
-from tfrs_twotower.serving.current_items import ItemChanges, current_items
+from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.errors import InvalidArgument
 from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel, Runner, Signature
 
@@ -54,7 +54,7 @@ class FreshAnswers:
         own = [name for name in _OWN if name in tensors]
         if own:
             raise InvalidArgument(f"The server itself knows which items changed. Leave {own} out.")
-        return self._call(model, model.signatures[twin], {**tensors, **self._changes.inputs(model)})
+        return self._call(model, model.signatures[twin], {**tensors, **self._changes.items(model).inputs})
 
     def _exact(
         self, model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]
@@ -62,7 +62,7 @@ class FreshAnswers:
         missing = arguments.missing(model.catalogue.id_type)
         if c.ALLOW_IDS in tensors and bool(tf.reduce_any(tensors[c.ALLOW_IDS] != missing)):
             return self._fresh(model, _FRESH, tensors)  # exact, as any search with an allow-list
-        changes = self._changes.inputs(model)
+        changes = self._changes.items(model).inputs
         excluded = tensors.get(c.EXCLUDE_IDS, signature.defaults[c.EXCLUDE_IDS])
         hidden = tf.concat([changes[c.OVERLAY_IDS], changes[c.WITHDRAWN_IDS]], axis=0)
         hidden = tf.repeat(hidden[tf.newaxis], tf.shape(excluded)[0], axis=0)
@@ -76,7 +76,7 @@ class FreshAnswers:
     def _similar(
         self, model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        items = current_items(model, self._changes)
+        items = self._changes.items(model)
         size = int(items.exported.sum()) + len(items.overlay_ids)
         k = min(int(tf.reduce_max(tensors.get(c.K, signature.defaults[c.K]))), max(size, 1))
         asked, missing = texts(tensors[c.ITEM_ID].numpy()).tolist(), arguments.missing(model.catalogue.id_type)
@@ -93,7 +93,7 @@ class FreshAnswers:
     ) -> dict[str, tf.Tensor]:
         scores = self._call(model, signature, tensors)[c.SCORES]
         candidates = tensors[c.CANDIDATE_IDS].numpy()
-        gone = pd.Index(candidates.ravel()).isin(self._changes.inputs(model)[c.WITHDRAWN_IDS].numpy())
+        gone = pd.Index(candidates.ravel()).isin(self._changes.items(model).inputs[c.WITHDRAWN_IDS].numpy())
         return {c.SCORES: tf.where(gone.reshape(candidates.shape), tf.float32.min, scores)}
 
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tfrs_twotower.errors import DataError, IndexingError, invalid
+from tfrs_twotower.errors import DataError, invalid
+from tfrs_twotower.online import StoreError
 from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
 from tfrs_twotower.serving.metrics import Metrics
@@ -48,7 +49,7 @@ class ItemRecorder:
             self._changes.record(changed, withdrawn)
         except DataError as error:
             raise InvalidArgument(str(error)) from error
-        except IndexingError as error:
+        except StoreError as error:
             self._metrics.store_failed("items")
             raise Unavailable(f"{error} Send the same items again: that changes nothing twice.") from error
         self._metrics.items_changed(len(changed), len(withdrawn))

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfrs_twotower.errors import IndexingError, invalid
-from tfrs_twotower.index import checks
+from tfrs_twotower.index import arguments, checks
 from tfrs_twotower.index.candidate_index import CandidateIndex, TopK
 from tfrs_twotower.index.item_index import Found
-from tfrs_twotower.index.mutable import arguments, changes, merging
+from tfrs_twotower.index.mutable import changes, merging
 from tfrs_twotower.index.mutable.journal import Journal
 from tfrs_twotower.index.mutable.segment import Rows, Segment
 

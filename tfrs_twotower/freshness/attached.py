@@ -1,0 +1,124 @@
+"""A version that serves, and its items as they are now."""
+
+import datetime
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.errors import DataError, IndexingError, invalid
+from tfrs_twotower.freshness.category_vectors import CategoryVectors
+from tfrs_twotower.serving.current_items import CurrentItems
+from tfrs_twotower.serving.features import column
+from tfrs_twotower.serving.model import LoadedModel
+
+_PART = 256  # items encoded at a time
+_NEEDED = {"recommend_by_vector", "recommend_fresh"}
+_EMBED = "embed_candidate"
+
+
+class AttachedVersion:
+    """Encodes changed items with the candidate tower of one version, and holds its `CurrentItems`.
+
+    Args:
+      model: a `LoadedModel`.
+      category_means: an attribute of items, or None: see `FreshItems`.
+
+    Raises:
+      IndexingError: the version cannot merge changes in, or its items have no such attribute.
+    """
+
+    def __init__(self, model: LoadedModel, category_means: str | None) -> None:
+        if not _NEEDED <= set(model.signatures) or model.catalogue is None:
+            raise IndexingError(
+                f"Version {model.version} cannot take in items that change: it lacks the signature `recommend_fresh`, "
+                "as do exports with a reranker and old ones. Export it anew without a reranker, or serve it without an "
+                "items log."
+            )
+        self.model, self.catalogue = model, model.catalogue
+        self._means = CategoryVectors(model.catalogue, category_means) if category_means else None
+        self._items = CurrentItems(model.catalogue)
+        self._changed: dict[str | int, tuple[dict[str, Any], np.ndarray] | None] = {}  # what `_items` does not have yet
+        self._lock = threading.Lock()
+
+    @property
+    def names(self) -> set[str]:
+        """What an event of an item may name."""
+        return {*self.model.signature(_EMBED).inputs, *self.catalogue.columns}
+
+    def items(self) -> CurrentItems:
+        """The items with all that `take` was told before this call. It waits for no event that is being recorded."""
+        if self._changed:  # emptied last, so that who finds it empty has the newest items
+            with self._lock:
+                self._items, self._changed = self._items.after(self._changed), {}
+        return self._items
+
+    def take(self, latest: Mapping[str | int, dict[str, Any] | None], vectors: np.ndarray) -> None:
+        """Has the items change. latest: as of `encode`. vectors: what `encode` made of it."""
+        rows = iter(vectors)
+        with self._lock:
+            for item, features in latest.items():
+                self._changed.pop(item, None)  # the last changed is the last
+                self._changed[item] = None if features is None else (features, next(rows))
+
+    def encode(self, latest: Mapping[str | int, dict[str, Any] | None]) -> np.ndarray:
+        """float32 [n, dim]: the vectors of the n items that are not withdrawn.
+
+        latest: {item id: features, or None where it is withdrawn}.
+
+        Raises:
+          DataError: a value is of another type than the model reads, or its vector is not finite.
+        """
+        signature, times = self.model.signature(_EMBED), self.catalogue.times
+        items = [features for features in latest.values() if features is not None]
+        parts = [np.zeros((0, self.catalogue.dim), np.float32)]
+        for start in range(0, len(items), _PART):
+            rows = items[start:start + _PART]
+            raw = {name: _tensor(rows, name, spec, name in times) for name, spec in signature.inputs.items()}
+            parts.append(signature(raw)[c.EMBEDDING].numpy())
+        vectors = np.concatenate(parts)
+        finite = np.isfinite(vectors).all(axis=1)
+        if not finite.all():
+            broken = items[int(np.argmin(finite))][c.ITEM_ID]
+            raise DataError(f"The vector of item {broken!r} is not finite. Look at its features.")
+        if self._means is not None and items:
+            self._means.put(items, vectors)
+        return vectors
+
+
+def _tensor(rows: Sequence[Mapping[str, Any]], name: str, spec: tf.TensorSpec, is_time: bool) -> tf.Tensor:
+    lists = len(spec.shape) == 2
+    values = [_seconds(row[c.ITEM_ID], name, row.get(name)) if is_time else row.get(name) for row in rows]
+    for row, value in zip(rows, values):
+        singles = [value] if value is None or not lists else value
+        if not isinstance(singles, list) or not all(_fits(single, spec.dtype) for single in singles):
+            rule = f"be {'a list of ' if lists else ''}{spec.dtype.name}, or null"
+            message = invalid(name, rule, value, "Send the feature as in training.")
+            raise DataError(f"Item {row[c.ITEM_ID]!r}: {message}")
+    return tf.constant(column(values, spec), spec.dtype)
+
+
+def _seconds(item: str | int, name: str, value: object) -> object:
+    """Seconds since 1970 of a time as ISO text, UTC where it names no zone; of anything else that itself."""
+    if not isinstance(value, str):
+        return value
+    try:
+        at = datetime.datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except ValueError as error:
+        rule = "be a time: seconds since 1970, UTC, or text as 2026-11-22 or 2026-11-22T09:30:00Z"
+        raise DataError(f"Item {item!r}: " + invalid(name, rule, value, "Send it in this form.")) from error
+    return int((at if at.tzinfo else at.replace(tzinfo=datetime.timezone.utc)).timestamp())
+
+
+def _fits(value: Any, dtype: tf.DType) -> bool:
+    if value is None:
+        return True
+    if dtype == tf.string:
+        return isinstance(value, str)
+    if isinstance(value, bool):  # the category that a truth value is
+        return dtype.is_integer
+    number = isinstance(value, int if dtype.is_integer else (int, float))
+    return number and float(dtype.min) <= value <= float(dtype.max)

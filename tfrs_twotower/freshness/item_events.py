@@ -1,0 +1,185 @@
+"""The durable item events: the last one of each item that changed, in one SQLite file."""
+
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.durable import flush, lock
+from tfrs_twotower.errors import DataError
+from tfrs_twotower.freshness import old_log
+from tfrs_twotower.online import SqliteFile, StoreError
+from tfrs_twotower.online.sqlite_wal import check
+
+_FILE, _TAKEN = "items.db", ".taken-over"
+_SCHEMA = (
+    "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    # `place` grows with each event: the last changed is the last. An id is text or a number, as the model's are.
+    "CREATE TABLE items (place INTEGER PRIMARY KEY, item_id NOT NULL UNIQUE, features TEXT, crc INTEGER NOT NULL)",
+)
+_PUT = "INSERT OR REPLACE INTO items (place, item_id, features, crc) VALUES (?, ?, ?, ?)"
+_ALL = "SELECT place, item_id, features, crc FROM items ORDER BY place"
+
+
+class ItemEvents:
+    """What became of items since an export: {item id: its features, or None where it is withdrawn}.
+
+    What `write` was told is on the disk when it returns, whole; it survives a kill and a power failure. SQLite drops
+    the torn end of a transaction that did not return. What else is damaged is an error, when the folder is opened.
+
+    Args:
+      folder: made where it is missing; one process has it open. It holds `items.db`. Files of version 0.2.0 that lie
+        there are read into it and get names that end in `.taken-over`.
+      id_type: str or int, of the item ids.
+
+    Raises:
+      StoreError: another process has it open, it is of another type of ids, a file is damaged, or the system refuses.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], id_type: type[str] | type[int]) -> None:
+        self.folder, self._ids = Path(folder), id_type
+        self._file: SqliteFile | None = None
+        try:
+            self._lock = lock(self.folder)
+        except BlockingIOError as error:
+            raise StoreError(f"{self.folder} is open in another process or object. Close it there.") from error
+        except OSError as error:
+            raise StoreError(f"{self.folder} cannot be written ({error}). Name another folder.") from error
+        try:
+            self._file = self._opened()
+            self._last = self._read("SELECT coalesce(max(place), 0) FROM items", self._file)[0][0]
+        except OSError as error:
+            self.close()
+            raise StoreError(f"{self.folder} cannot be used ({error}). Name another folder.") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self) -> dict[str | int, dict[str, Any] | None]:
+        """All of them, the last changed at the end. Raises `StoreError` where one is damaged."""
+        file = self._is_open()
+        latest: dict[str | int, dict[str, Any] | None] = {}
+        for place, item, features, crc in self._read(_ALL, file):
+            if crc != _crc(place, item, features) or not isinstance(item, self._ids):
+                raise self._damage(f"the event of item {item!r} does not fit its checksum")
+            latest[item] = None if features is None else {c.ITEM_ID: item, **json.loads(features)}
+        return latest
+
+    def write(self, latest: Mapping[str | int, dict[str, Any] | None]) -> None:
+        """Keeps what became of some items, all of it or nothing.
+
+        Raises:
+          DataError: features are no JSON. StoreError: the disk refuses.
+        """
+        rows = _rows(latest, self._last + 1)
+        with self._is_open().transaction() as connection:
+            connection.executemany(_PUT, rows)
+        self._last += len(rows)
+
+    def close(self) -> None:
+        """Lets another process open the folder. No event is lost if it is never called."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._lock.close()
+
+    def _is_open(self) -> SqliteFile:
+        if self._file is None:
+            raise StoreError(f"{self.folder} was closed. Make a new object on it.")
+        return self._file
+
+    def _opened(self) -> SqliteFile:
+        path = self.folder / _FILE
+        if not path.exists():
+            self._make(path)
+        check(path)
+        try:
+            file = SqliteFile(path)
+        except StoreError as error:
+            raise self._damage(str(error)) from error
+        try:
+            self._check(file)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def _make(self, path: Path) -> None:
+        """Writes the file aside, with what earlier files hold: it is there with all of it, or not at all."""
+        aside = Path(f"{path}.writing")
+        if Path(f"{path}-wal").exists():
+            raise self._damage("it is missing, and what was written last lies in its -wal")
+        for left in self.folder.glob(f"{aside.name}*"):
+            left.unlink()
+        latest = old_log.read(self.folder, self._ids)
+        taken = {old.name: _checksum(old) for old in old_log.files(self.folder)}
+        file = SqliteFile(aside)
+        try:
+            with file.transaction() as connection:
+                for statement in _SCHEMA:
+                    connection.execute(statement)
+                connection.executemany("INSERT INTO about VALUES (?, ?)", {**self._about(), **taken}.items())
+                connection.executemany(_PUT, _rows(latest, 1))
+        finally:
+            file.close()
+        if Path(f"{aside}-wal").exists():  # SQLite removes it once the file itself has it all
+            raise StoreError(f"{aside} cannot be written. Is the disk full?")
+        flush(aside)
+        os.rename(aside, path)
+        flush(self.folder)
+
+    def _check(self, file: SqliteFile) -> None:
+        problem = self._read("PRAGMA integrity_check(1)", file)[0][0]
+        if problem != "ok":
+            raise self._damage(problem)
+        about, wanted = dict(self._read("SELECT name, value FROM about", file)), self._about()
+        found = {name: about.get(name) for name in wanted}
+        if found != wanted:
+            raise StoreError(
+                f"{file.path} belongs to {found}; asked for was {wanted}. Its events cannot be used here. Name another "
+                "folder, or open it for what it belongs to."
+            )
+        for old in old_log.files(self.folder):
+            if about.get(old.name) != _checksum(old):
+                raise StoreError(
+                    f"{old} was written by version 0.2.0 after {_FILE} was made, which does not hold it. Move one of "
+                    "them to another folder: the one that stays is used."
+                )
+            os.rename(old, f"{old}{_TAKEN}")
+
+    def _read(self, query: str, file: SqliteFile) -> list[tuple[Any, ...]]:
+        try:
+            return file.read(query, [()])[0]
+        except StoreError as error:
+            raise self._damage(str(error)) from error
+
+    def _about(self) -> dict[str, str]:
+        return {"holds": "item events", "ids": self._ids.__name__}
+
+    def _damage(self, what: str) -> StoreError:
+        return StoreError(
+            f"{self.folder / _FILE} is damaged: {what}. Restore it from a copy, or remove the folder and send the "
+            "items again."
+        )
+
+
+def _rows(latest: Mapping[str | int, dict[str, Any] | None], place: int) -> list[tuple[Any, ...]]:
+    try:
+        features = [
+            None if of is None else json.dumps({n: v for n, v in of.items() if n != c.ITEM_ID}, allow_nan=False)
+            for of in latest.values()
+        ]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"An item event must be JSON ({error}). Send text, numbers, lists or null.") from error
+    return [(at, item, of, _crc(at, item, of)) for at, (item, of) in enumerate(zip(latest, features), place)]
+
+
+def _checksum(old: Path) -> str:
+    return f"crc32 {zlib.crc32(old.read_bytes())}"
+
+
+def _crc(place: int, item: str | int, features: str | None) -> int:
+    return zlib.crc32(f"{place}\0{item}\0{features}".encode(errors="replace"))
