@@ -150,6 +150,7 @@ def test_bad_requests_have_a_status_and_a_reason(prediction, inputs, code, messa
 def test_what_is_not_there_is_not_found(prediction):
     assert refused(prediction.Predict, request({"user_id": ["u"]}, name="other"))[0] is Code.NOT_FOUND
     assert refused(prediction.Predict, request({"user_id": ["u"]}, "embed"))[0] is Code.NOT_FOUND
+    assert refused(prediction.Predict, request({"by": np.float32(1)}, "shift"))[0] is Code.NOT_FOUND
     message = request({"user_id": ["u"]})
     message.model_spec.version.value = 4
     assert refused(prediction.Predict, message)[0] is Code.NOT_FOUND
