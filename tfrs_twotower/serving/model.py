@@ -109,7 +109,7 @@ class LoadedModel:
         name = name or DEFAULT_SIGNATURE
         if name not in self.signatures:
             raise NotFound(
-                f"Signature `{name}` not found in version {self.version}." + nearest(name, self.signatures)
+                f"Signature `{name[:80]}` not found in version {self.version}." + nearest(name, self.signatures)
             )
         return self.signatures[name]
 
