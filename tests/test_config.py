@@ -7,7 +7,7 @@ import pytest
 from tfrs_twotower import recipes
 from tfrs_twotower.configuration import from_dict, override, to_dict
 from tfrs_twotower.data import Files, Temporal, UserHeldOut
-from tfrs_twotower.errors import ConfigError, invalid, nearest
+from tfrs_twotower.errors import ConfigError, brief, invalid, nearest
 from tfrs_twotower.evaluation import EvaluationConfig
 from tfrs_twotower.features import History
 from tfrs_twotower.index import IndexConfig
@@ -195,6 +195,22 @@ def test_a_list_of_known_names_ends_after_ten():
 def test_a_value_is_quoted_up_to_500_characters():
     assert invalid("k", "be 3", "x" * 498, "Do.") == f"`k` must be 3. Received: k='{'x' * 498}'. Do."
     assert invalid("k", "be 3", "x" * 499, "Do.") == f"`k` must be 3. Received: k='{'x' * 499}…. Do."
+
+
+def test_of_a_large_value_only_what_is_quoted_is_formatted():
+    class Counted(list):
+        """Counts how often it is formatted."""
+
+        formatted = 0
+
+        def __repr__(self):
+            Counted.formatted += 1
+            return "[]"
+
+    assert brief([1, ["a'b", None], {"c": 1.5}, b"d"]) == """[1, ["a'b", None], {'c': 1.5}, b'd']"""
+    assert brief([Counted()] * 10**6, 9) == "[[], [], …" and Counted.formatted == 3
+    assert brief({i: Counted() for i in range(1000)}, 9) == "{0: [], 1…"
+    assert brief(["x" * 10**6], 5) == "['xxx…"
 
 
 def test_runs_that_cannot_be_made_are_refused(tmp_path):

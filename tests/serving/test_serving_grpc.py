@@ -105,6 +105,14 @@ def _too_many_values():
     return proto
 
 
+def _claims(shape, **values):
+    """Of that shape, with these fields, however many values they hold."""
+    proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, **values)
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    return proto
+
+
 def _of_type(number):
     proto = tensor_pb2.TensorProto(dtype=number, half_val=[70000], int_val=[70000])
     proto.tensor_shape.dim.add(size=1)
@@ -128,6 +136,12 @@ def test_no_type_of_tensor_is_a_failure_of_the_server(prediction, name, number):
         ({"user_id": [["u"]]}, Code.INVALID_ARGUMENT, "must have the shape"),
         ({"user_id": _unknown_shape()}, Code.INVALID_ARGUMENT, "whole shape"),
         ({"user_id": _too_many_values()}, Code.INVALID_ARGUMENT, "do not fit"),
+        ({"user_id": _claims([3], string_val=[b"u"])}, Code.INVALID_ARGUMENT, "needs 3 in its field, and 1 came"),
+        ({"user_id": _claims([3])}, Code.INVALID_ARGUMENT, "needs 3 in its field, and 0 came"),
+        (
+            {"user_id": ["u"], "k": tensor_pb2.TensorProto(dtype=types_pb2.DT_INT32, tensor_content=b"\1\0\0")},
+            Code.INVALID_ARGUMENT, "needs 4 in its field, and 3 came",
+        ),
         ({"user_id": _of_type(types_pb2.DT_VARIANT)}, Code.INVALID_ARGUMENT, "Received: variant"),
         ({"user_id": ["u"], "popularity_beta": np.float32("nan")}, Code.INVALID_ARGUMENT, "be finite"),
         ({"user_id": ["u"], "popularity_beta": np.float32("inf")}, Code.INVALID_ARGUMENT, "be finite"),
@@ -150,6 +164,7 @@ def test_bad_requests_have_a_status_and_a_reason(prediction, inputs, code, messa
 def test_what_is_not_there_is_not_found(prediction):
     assert refused(prediction.Predict, request({"user_id": ["u"]}, name="other"))[0] is Code.NOT_FOUND
     assert refused(prediction.Predict, request({"user_id": ["u"]}, "embed"))[0] is Code.NOT_FOUND
+    assert refused(prediction.Predict, request({"by": np.float32(1)}, "shift"))[0] is Code.NOT_FOUND
     message = request({"user_id": ["u"]})
     message.model_spec.version.value = 4
     assert refused(prediction.Predict, message)[0] is Code.NOT_FOUND

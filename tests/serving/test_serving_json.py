@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfrs_twotower.serving import json_tensors
-from tfrs_twotower.serving.errors import InvalidArgument
+from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted
 from tfrs_twotower.serving.model import Signature
 
 
@@ -40,3 +40,30 @@ def test_a_column_has_its_own_name_and_the_one_that_tensorflow_knows(signature):
     assert signature({"Product Type": 1, "n": 2}) == {"Product_Type": 1, "n": 2}
     with pytest.raises(InvalidArgument, match="no input `Product Typ`. Did you mean `Product Type`"):
         signature.spec("Product Typ")
+
+
+@pytest.mark.parametrize("request_of", [lambda rows: {"instances": rows}, lambda rows: {"inputs": {"tags": rows}}])
+def test_a_size_is_checked_before_the_values_are_looked_at(signature, request_of):
+    class Unread(list):
+        """Fails whoever goes through it."""
+
+        def __len__(self):
+            return 10**9
+
+        def __iter__(self):
+            yield []
+            raise AssertionError("looked at")
+
+    def check(spec, shape):
+        assert shape[0] == 10**9
+        raise ResourceExhausted(spec.name)
+
+    with pytest.raises(ResourceExhausted, match="tags|instances"):
+        json_tensors.decode(request_of(Unread()), signature, check)
+
+
+@pytest.mark.parametrize("many", [b"[[],[],[]]", b"[[[[[[]]]]]]", b'{"a":1,"b":2,"c":3,"d":4,"e":5}'])
+def test_a_body_of_many_small_values_is_refused_unread(many):
+    assert list(json_tensors.parse(b'{"x":' + many + b"}", 7)) == ["x"]
+    with pytest.raises(ResourceExhausted, match="at most 5 values"):
+        json_tensors.parse(b'{"x":' + many + b"}", 5)

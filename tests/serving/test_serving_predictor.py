@@ -70,7 +70,9 @@ def test_a_beta_that_overflows_is_refused_where_the_largest_finds_items(predicto
 
 
 def test_limits_are_the_documented_ones():
-    assert Limits() == Limits(max_batch=1024, max_k=1000, max_width=10_000, max_body_bytes=8 * 1024 * 1024)
+    assert Limits() == Limits(
+        max_batch=1024, max_k=1000, max_width=10_000, max_values=2**20, max_body_bytes=8 * 1024 * 1024
+    )
 
 
 def test_threads_share_a_predictor(predictor):
@@ -87,3 +89,12 @@ def test_threads_share_a_predictor(predictor):
 def test_predictor_of_its_own_limits(server):
     with pytest.raises(InvalidArgument, match="between 1 and 3"):
         Predictor(server.repository, Limits(max_k=3)).predict("", {"user_id": ["u"], "k": np.int32(4)})
+
+
+def test_many_rows_of_long_lists_are_refused_and_the_message_says_how_many_rows_are_not(server):
+    predictor = Predictor(server.repository, Limits(max_values=20))
+    users, candidates = np.array(["u"] * 7), np.full([7, 3], "a")
+    with pytest.raises(ResourceExhausted, match=r"at most 20 values.*\[7, 3\].*or 6 rows at a time\.$"):
+        predictor.predict("score_pairs", {"user_id": users, "candidate_ids": candidates})
+    scores = predictor.predict("score_pairs", {"user_id": users[:6], "candidate_ids": candidates[:6]})["scores"]
+    assert scores.shape == (6, 3)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.serving import toy_export
 from tfrs_twotower.serving import NotFound, Predictor, Repository, State, Unavailable
+from tfrs_twotower.serving.model import call
 
 
 def top_score(repository, version=None):
@@ -72,9 +73,15 @@ def test_several_versions_can_be_kept(tmp_path, publish):
 
 def test_warm_up_requests_run_before_a_version_is_available(tmp_path, publish):
     publish(tmp_path, 1)
-    repository = Repository(tmp_path)
+    called = []
+
+    def counting(model, signature, tensors):
+        called.append((signature.name, repository.available()))
+        return call(model, signature, tensors)
+
+    repository = Repository(tmp_path, call=counting)
     repository.poll()
-    assert Predictor(repository).predict("count", {"x": [1]})["calls"].tolist() == [2]
+    assert called == [("serving_default", [])] * 2 and repository.available() == [1]
 
 
 def test_a_broken_warm_up_request_refuses_the_version(tmp_path, publish):

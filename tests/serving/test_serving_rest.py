@@ -156,6 +156,7 @@ def test_bad_requests_are_400_and_say_why(client, body, message):
         ("/v1/models/toy/versions/4:predict", {"inputs": ["u"]}, "Version 4 is not loaded"),
         ("/v1/models/toy/versions/x:predict", {"inputs": ["u"]}, "Versions are integers"),
         (PREDICT, {"inputs": ["u"], "signature_name": "embed_querry"}, "Did you mean `embed_query`?"),
+        (PREDICT, {"inputs": {"by": 1e30}, "signature_name": "shift"}, "Signature `shift` not found"),  # it writes
         ("/v1/models/toy:guess", {}, "Unknown method"),
     ],
 )
@@ -220,6 +221,8 @@ def test_metadata_shows_signatures_and_defaults(client):
         assert signature["inputs"]["k"]["tensor_shape"]["unknown_rank"] is True
         assert signature["defaults"]["k"]["int_val"] == [2]
         assert sorted(signature["outputs"]) == ["ids", "scores"]
+    assert "shift" not in body["metadata"]["signature_def"]["signature_def"]
+    assert "shift" not in client.get("/openapi.json").text
     assert client.get("/v1/models/toy/versions/4/metadata").status_code == 404
 
 

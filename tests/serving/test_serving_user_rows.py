@@ -1,14 +1,30 @@
 """Rows of users beside a version that cannot have them."""
 
 import dataclasses
+from pathlib import Path
 
+import httpx
 import numpy as np
 
 from tests.serving import toy_export
 from tests.serving.test_serving_repository import error_of, top_score
 from tfrs_twotower.exporting import user_deltas
 from tfrs_twotower.exporting.user_deltas import UserDelta
-from tfrs_twotower.serving import Repository, State
+from tfrs_twotower.serving import Repository, Server, State
+from tfrs_twotower.serving.signature_defs import signature_defs, state_changing
+
+EXPORTED = Path(__file__).parents[1] / "fixtures" / "run" / "export"
+
+
+def test_no_client_can_write_rows_of_users():
+    version = EXPORTED / "1"
+    assert state_changing(version) == {"update_user_rows"} < set(signature_defs(version))
+    asked = {"signature_name": "update_user_rows", "inputs": {"keys": [1], "rows": [[1e30] * 32]}}
+    with Server(EXPORTED, name="run", rest_port=0, grpc_port=0) as server:
+        url = f"http://127.0.0.1:{server.rest_port}/v1/models/run"
+        answer = httpx.post(url + ":predict", json=asked, timeout=60)
+        assert answer.status_code == 404 and "update_user_rows` not found" in answer.json()["error"]
+        assert "update_user_rows" not in httpx.get(url + "/metadata").text
 
 
 def test_rows_of_users_of_another_space_are_refused_and_the_status_says_why(tmp_path, publish):

@@ -47,7 +47,6 @@ class Toy(tf.Module):
         exclude_ids=tf.constant([], tf.string, [1, 0]),
         popularity_beta=tf.constant(0.0),
     ):
-        self.calls.assign_add(1)
         excluded = tf.reduce_any(self.ids[None, :, None] == exclude_ids[:, None, :], axis=2)
         allowed = tf.ones([tf.size(user_id), 1], tf.bool) & ~excluded
         beta = tf.reshape(popularity_beta, [-1, 1])
@@ -83,6 +82,17 @@ class Toy(tf.Module):
         with tf.control_dependencies(looks):
             return {"path": tf.identity(path)}
 
+    @tf.function(input_signature=[tf.TensorSpec([], tf.float32, "by")])
+    def shift(self, by):
+        """Changes every answer: no request may call it."""
+        with tf.control_dependencies([self.move(by)]):
+            return {"version": self.version.read_value()}
+
+    @tf.function
+    def move(self, by):
+        """A function inside, as in a real export."""
+        return tf.cond(by > 0, lambda: self.version.assign_add(by), lambda: self.version.read_value())
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "x")])
     def count(self, x):
         return {"calls": tf.reshape(self.calls, [1]), "flag": x > 0, "half": tf.cast(x, tf.float64) / 2}
@@ -91,7 +101,7 @@ class Toy(tf.Module):
 def write(root, version):
     """Writes `root`/`version` and returns its path."""
     toy = Toy(version)
-    names = ("embed_query", "score_pairs", "odd_outputs", "held", "count")
+    names = ("embed_query", "score_pairs", "odd_outputs", "held", "count", "shift")
     signatures = {"serving_default": toy.recommend, **{name: getattr(toy, name) for name in names}}
     return _publish(toy, signatures, root, version)
 

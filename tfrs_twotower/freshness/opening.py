@@ -13,7 +13,8 @@ from tfrs_twotower.exporting import items, manifest
 from tfrs_twotower.exporting.publishing import versions_under
 from tfrs_twotower.freshness.category_vectors import check_column
 from tfrs_twotower.freshness.items import FreshItems
-from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, signature_defs
+from tfrs_twotower.serving.model import DEFAULT_SIGNATURE
+from tfrs_twotower.serving.signature_defs import signature_defs
 
 
 def open_items(folder: str | Path, root: str | Path, category_means: str | None = None) -> FreshItems:

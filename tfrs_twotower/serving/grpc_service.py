@@ -22,7 +22,7 @@ from google.protobuf import json_format, struct_pb2
 from google.protobuf.message import DecodeError
 
 from tfrs_twotower import extras
-from tfrs_twotower.errors import nearest
+from tfrs_twotower.errors import brief, nearest
 from tfrs_twotower.serving import status_protos, tensor_protos
 from tfrs_twotower.serving.admission import Admission, Queues
 from tfrs_twotower.serving.endpoints import Endpoint
@@ -129,7 +129,7 @@ class _Calls:
             raise InvalidArgument("Missing ModelSpec.")
         spec = request.model_spec
         if spec.name != self._name:
-            raise NotFound(f"Model `{spec.name}` not found. This server serves `{self._name}`.")
+            raise NotFound(f"Model `{spec.name[:80]}` not found. This server serves `{self._name}`.")
         if spec.version_label:
             raise InvalidArgument("Version labels are not served. Name the version by its number.")
         return spec.version.value if spec.HasField("version") else None
@@ -189,7 +189,7 @@ class PredictionService:
         if list(request.metadata_field) != [status_protos.SIGNATURE_DEF]:
             raise InvalidArgument(
                 f"`metadata_field` must be ['{status_protos.SIGNATURE_DEF}']. "
-                f"Received: {list(request.metadata_field)}."
+                f"Received: {brief(list(request.metadata_field), 80)}."
             )
         response = status_protos.metadata.GetModelMetadataResponse()
         with self._predictor.repository.lease(version) as model:
@@ -243,8 +243,8 @@ def _wanted(output_filter: Sequence[str], signature: Signature) -> list[str]:
     for name in output_filter:
         if name not in signature.outputs:
             raise InvalidArgument(
-                f"Signature `{signature.name}` has no output `{name}`." + nearest(name, signature.outputs)
+                f"Signature `{signature.name}` has no output `{name[:80]}`." + nearest(name, signature.outputs)
             )
     if len(set(output_filter)) != len(output_filter):
-        raise InvalidArgument(f"`output_filter` names an output twice: {list(output_filter)}.")
+        raise InvalidArgument(f"`output_filter` names an output twice: {brief(list(output_filter), 80)}.")
     return list(output_filter) or list(signature.outputs)

@@ -9,7 +9,7 @@ for them.
 import base64
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from tfrs_twotower.errors import invalid
 from tfrs_twotower.ids import missing_value
-from tfrs_twotower.serving.errors import InvalidArgument
+from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted
 from tfrs_twotower.serving.model import Signature
 
 INSTANCES, INPUTS = "instances", "inputs"
@@ -28,8 +28,13 @@ _BYTES_SUFFIX = "_bytes"  # TF Serving writes outputs with this ending as base64
 _MAX_RANK = 8
 
 
-def parse(body: bytes) -> dict[str, Any]:
-    """The JSON object of a request body, in bytes. Raises `InvalidArgument`."""
+def parse(body: bytes, most: int = 2**20) -> dict[str, Any]:
+    """The JSON object of a request body, in bytes. Raises `InvalidArgument`, `ResourceExhausted`.
+
+    most: values in it. They are counted by what stands before each, so that many small ones cost no time.
+    """
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > most:
+        raise ResourceExhausted(f"The body must hold at most {most} values and lists. Send smaller batches.")
     try:
         request = json.loads(body)
         if b"\\u" in body or not body.isascii():  # half a surrogate pair, which no tensor, log or answer can hold
@@ -41,8 +46,17 @@ def parse(body: bytes) -> dict[str, Any]:
     return request
 
 
-def decode(request: Mapping[str, Any], signature: Signature) -> tuple[dict[str, np.ndarray], bool]:
+def decode(
+    request: Mapping[str, Any],
+    signature: Signature,
+    check: Callable[[tf.TensorSpec, Sequence[int]], None] = lambda spec, shape: None,
+) -> tuple[dict[str, np.ndarray], bool]:
     """Arrays by input name, from a parsed request.
+
+    Args:
+      request: an object.
+      signature: a `Signature`.
+      check: raises for an input's shape over the limits, before the values are looked at: `Predictor.check_size`.
 
     Returns:
       (arrays, whether the request came in rows and is to be answered in rows).
@@ -54,10 +68,12 @@ def decode(request: Mapping[str, Any], signature: Signature) -> tuple[dict[str, 
         raise InvalidArgument(f"The request must hold either '{INSTANCES}' or '{INPUTS}'.")
     by_row = INSTANCES in request
     if by_row:
-        values = _columns_of_rows(request[INSTANCES], signature)
+        rows = request[INSTANCES]
+        check(tf.TensorSpec([None], name=INSTANCES), [len(rows)] if isinstance(rows, list) else [])
+        values = _columns_of_rows(rows, signature)
     else:
         values = _columns(request[INPUTS], signature)
-    return {name: _array(name, value, signature.spec(name).dtype) for name, value in values.items()}, by_row
+    return {name: _array(name, value, signature.spec(name), check) for name, value in values.items()}, by_row
 
 
 def encode(outputs: Mapping[str, np.ndarray], by_row: bool) -> bytes:
@@ -113,16 +129,19 @@ def _only_input(signature: Signature, key: str) -> str:
     return signature.required[0]
 
 
-def _array(name: str, value: object, dtype: tf.DType) -> np.ndarray:
+def _array(
+    name: str, value: object, spec: tf.TensorSpec, check: Callable[[tf.TensorSpec, Sequence[int]], None]
+) -> np.ndarray:
     shape, leaf = [], value
     while isinstance(leaf, list):
         shape.append(len(leaf))
         leaf = next((part for part in leaf if part is not None), None)
     if len(shape) > _MAX_RANK:
         raise InvalidArgument(f"`{name}` is nested deeper than {_MAX_RANK} lists.")
+    check(spec, shape)
     leaves = []
     _flatten(name, value, shape, leaves)
-    return _convert(name, leaves, dtype).reshape(shape)
+    return _convert(name, leaves, spec.dtype).reshape(shape)
 
 
 def _flatten(name: str, value: object, shape: Sequence[int], leaves: list[Any]) -> None:

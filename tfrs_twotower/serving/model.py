@@ -2,26 +2,25 @@
 
 import dataclasses
 import functools
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf import saved_model_pb2
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import extras
 from tfrs_twotower.configuration import from_dict
 from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.exporting import items, user_deltas
-from tfrs_twotower.exporting.integrity import SAVED_MODEL
 from tfrs_twotower.index import IndexKind, op_libraries
 from tfrs_twotower.serving import tensor_protos
 from tfrs_twotower.serving.catalogue import Catalogue
 from tfrs_twotower.serving.errors import InvalidArgument, NotFound, VersionRefused
 from tfrs_twotower.serving.outside_index import opened, searched_outside
+from tfrs_twotower.serving.signature_defs import TAG, signature_defs, state_changing
 
 if TYPE_CHECKING:
     from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SIGNATURE = c.SERVING_DEFAULT
 
-_TAG = "serve"
+_log = logging.getLogger(__name__)
 _WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 _WARMUP_LIMIT = 1000  # as in TF Serving
 _HISTORY = 50  # events of a history, where the manifest has no schema
@@ -89,7 +88,9 @@ class LoadedModel:
 
     Attributes:
       identity: the checksum of its manifest: names its weights.
-      signature_defs: the SavedModel's own protos, for metadata.
+      signature_defs: the SavedModel's own protos of `signatures`, for metadata.
+      signatures: {name: `Signature`} of those that requests may name.
+      internal: {name: `Signature`} of those that change state: for this process alone.
       catalogue: what the export holds of its items; None where it is not one of ours.
     """
 
@@ -100,13 +101,14 @@ class LoadedModel:
     signatures: dict
     root: Any  # the loaded object: its variables and tables live as long as it does
     catalogue: Catalogue | None = None
+    internal: dict = dataclasses.field(default_factory=dict)
 
     def signature(self, name: str = "") -> Signature:
         """The signature of that name; "" means `serving_default`. Raises `NotFound`."""
         name = name or DEFAULT_SIGNATURE
         if name not in self.signatures:
             raise NotFound(
-                f"Signature `{name}` not found in version {self.version}." + nearest(name, self.signatures)
+                f"Signature `{name[:80]}` not found in version {self.version}." + nearest(name, self.signatures)
             )
         return self.signatures[name]
 
@@ -155,22 +157,28 @@ def load(
       MissingExtraError: it needs ScaNN's ops and scann is not installed.
     """
     _load_ops(manifest.get("custom_op_library"))
-    protos = signature_defs(directory)
-    loaded = tf.saved_model.load(directory, tags=[_TAG])
+    protos, changing = signature_defs(directory), state_changing(directory)
+    loaded = tf.saved_model.load(directory, tags=[TAG])
     signatures = {
         name: _signature(name, protos[name], function, manifest.get("columns") or {})
         for name, function in loaded.signatures.items()
     }
+    internal = {name: signatures.pop(name) for name in changing & signatures.keys()}
+    for name in internal.keys() - {c.UPDATE_USER_ROWS}:
+        _log.warning("Signature `%s` changes variables, tables or files, so no request may call it", name)
     if not signatures:
-        raise VersionRefused("the SavedModel has no signatures.")
+        raise VersionRefused("the SavedModel has no signatures that change nothing.")
     catalogue = None
     if hasattr(loaded, "item_ids"):
         catalogue = Catalogue(loaded, items.read(directory, manifest), manifest.get("training_events"))
         outside = opened(directory, manifest, catalogue, float(loaded.scale), index)
         if outside is not None:
             signatures = searched_outside(outside, signatures, loaded, bool(manifest.get("popularity_weight")))
+    protos = {name: proto for name, proto in protos.items() if name not in changing}
     # What was checked has a manifest, and so an identity.
-    return LoadedModel(version, manifest, identity, protos, signatures, loaded, catalogue)  # type: ignore[arg-type]
+    return LoadedModel(
+        version, manifest, identity, protos, signatures, loaded, catalogue, internal,  # type: ignore[arg-type]
+    )
 
 
 def ready(
@@ -215,7 +223,7 @@ def with_user_rows(model: LoadedModel, deltas: Sequence[user_deltas.UserDelta], 
     Raises:
       VersionRefused: the version has no table of user ids.
     """
-    signature = model.signatures.get(c.UPDATE_USER_ROWS)
+    signature = model.internal.get(c.UPDATE_USER_ROWS)
     if signature is None:
         if not deltas:
             return model
@@ -232,27 +240,6 @@ def _load_ops(library: str | None) -> None:
     elif library is not None:
         known = " or ".join(repr(name) for name in sorted(op_libraries()))
         raise VersionRefused(f"`custom_op_library` must be null or {known}. Received: {library!r}.")
-
-
-def signature_defs(directory: str) -> "dict[str, SignatureDef]":
-    """{signature name: SignatureDef} of a version directory, without loading it. Raises `VersionRefused`."""
-    saved_model = saved_model_pb2.SavedModel()
-    try:
-        with open(os.path.join(directory, SAVED_MODEL), "rb") as file:
-            saved_model.ParseFromString(file.read())
-    except DecodeError as error:
-        raise VersionRefused(f"{SAVED_MODEL} is damaged: {error}.") from error
-    for meta_graph in saved_model.meta_graphs:
-        if _TAG in meta_graph.meta_info_def.tags:
-            # Copies: a reference into the message would keep the whole graph in memory.
-            return {name: _copy(proto) for name, proto in meta_graph.signature_def.items()}
-    raise VersionRefused(f"the SavedModel has no graph tagged '{_TAG}'.")
-
-
-def _copy(proto: "SignatureDef") -> "SignatureDef":
-    copy = type(proto)()
-    copy.CopyFrom(proto)
-    return copy
 
 
 def _signature(

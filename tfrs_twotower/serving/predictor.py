@@ -1,5 +1,6 @@
 """Requests to a loaded model, whatever transport they came by."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -33,6 +34,8 @@ class Limits:
       max_batch: rows of any input.
       max_k: candidates a row.
       max_width: length of the lists in a row (history, exclusions, candidates).
+      max_values: values of the lists of an input, rows times their length, and of a body of JSON in all. Each may
+        become a vector in memory: a million are 256 MB of 64 float32 each.
       max_events: events, or changes of items, that it records.
       max_body_bytes: of a request, as it comes over the wire.
     """
@@ -40,6 +43,7 @@ class Limits:
     max_batch: int = 1024
     max_k: int = 1000
     max_width: int = 10_000
+    max_values: int = 2**20
     max_events: int = 1000
     max_body_bytes: int = 8 * 1024 * 1024
 
@@ -146,12 +150,21 @@ class Predictor:
         elif not spec.shape.is_compatible_with(shape):
             expected = ["any" if size is None else size for size in spec.shape]
             raise InvalidArgument(invalid(name, f"have the shape {expected}", list(shape), "Reshape it."))
-        if len(shape) and shape[0] > self.limits.max_batch:
-            rule = f"have at most {self.limits.max_batch} rows"
+        self.check_size(spec, shape)
+
+    def check_size(self, spec: tf.TensorSpec, shape: Sequence[int]) -> None:
+        """Raises `ResourceExhausted` for a shape over the limits."""
+        limits, name = self.limits, spec.name
+        if len(shape) and shape[0] > limits.max_batch:
+            rule = f"have at most {limits.max_batch} rows"
             raise ResourceExhausted(invalid(name, rule, list(shape), "Send smaller batches."))
-        if max(shape[1:], default=0) > self.limits.max_width:
-            rule = f"have lists of at most {self.limits.max_width} values"
+        if max(shape[1:], default=0) > limits.max_width:
+            rule = f"have lists of at most {limits.max_width} values"
             raise ResourceExhausted(invalid(name, rule, list(shape), "Send shorter lists."))
+        if _has_lists(spec) and math.prod(shape) > limits.max_values:
+            rule = f"have at most {limits.max_values} values, rows times length of a list"
+            way_out = f"Send shorter lists, or {limits.max_values // math.prod(shape[1:])} rows at a time."
+            raise ResourceExhausted(invalid(name, rule, list(shape), way_out))
 
     def _tensor(self, spec: tf.TensorSpec, value: ArrayLike | tf.Tensor) -> tf.Tensor:
         if not isinstance(value, tf.Tensor):
@@ -171,6 +184,11 @@ class Predictor:
             raise InvalidArgument(
                 invalid(columns.K, f"be between 1 and {self.limits.max_k}", received, "Change k.")
             )
+
+
+def _has_lists(spec: tf.TensorSpec) -> bool:
+    """Is the length of a row up to the request? A vector's is the model's."""
+    return spec.shape.rank is None or None in spec.shape[1:]
 
 
 def _array(tensor: tf.Tensor) -> np.ndarray:

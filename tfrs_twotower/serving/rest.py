@@ -108,7 +108,7 @@ class Rest:
 
     def _answer(self, request: Request, body: bytes, call: Call) -> Response:
         version = self._version(request.path_params)
-        asked = json_tensors.parse(body)
+        asked = json_tensors.parse(body, self._predictor.limits.max_values)
         signature_name = asked.get("signature_name", "")
         if not isinstance(signature_name, str):
             raise InvalidArgument("'signature_name' must be a string.")
@@ -116,13 +116,13 @@ class Rest:
             call.version = model.version
             signature = self._predictor.signature(model, signature_name)
             call.signature = signature.name
-            inputs, by_row = json_tensors.decode(asked, signature)
+            inputs, by_row = json_tensors.decode(asked, signature, self._predictor.check_size)
             outputs = self._predictor.run(model, signature, inputs)
         return responses.Response(json_tensors.encode(outputs, by_row), media_type="application/json")
 
     def _handler(self, what: str, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         def answer(request: Request, body: bytes, call: Call) -> Response:
-            found = endpoint.answer(json_tensors.parse(body))
+            found = endpoint.answer(json_tensors.parse(body, self._predictor.limits.max_values))
             call.version = found.get("model_version")
             return responses.JSONResponse(found)
 
@@ -162,7 +162,7 @@ class Rest:
         verb = request.path_params["verb"]
         if verb in ("classify", "regress"):
             raise Unimplemented(f":{verb} takes tf.Examples, which these models do not. Use :predict.")
-        raise NotFound(f"Unknown method :{verb}. Use :predict.")
+        raise NotFound(f"Unknown method :{verb[:80]}. Use :predict.")
 
     async def _status(self, request: Request) -> Response:
         version = self._version(request.path_params)
@@ -197,7 +197,7 @@ class Rest:
         if ":" in (version or name):
             raise exceptions.HTTPException(405, "Use POST.", {"Allow": "POST"})
         if name != self._name:
-            raise NotFound(f"Model `{name}` not found. This server serves `{self._name}`.")
+            raise NotFound(f"Model `{name[:80]}` not found. This server serves `{self._name}`.")
         if version is not None and not _VERSION.fullmatch(version):
             raise NotFound(f"`{version[:40]}` is not a version. Versions are integers.")
         return None if version is None else int(version)

@@ -1,5 +1,7 @@
 """NumPy arrays and TensorProtos, as TF Serving writes them on the wire."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
@@ -20,6 +22,7 @@ _FIELDS = {
     tf.bool: "bool_val",
     tf.string: "string_val",
 }
+_READ = {**_FIELDS, tf.float16: "half_val", tf.bfloat16: "half_val"}
 
 
 def shape_of(proto: tensor_pb2.TensorProto) -> list[int]:
@@ -30,14 +33,25 @@ def shape_of(proto: tensor_pb2.TensorProto) -> list[int]:
 
 
 def to_array(proto: tensor_pb2.TensorProto) -> np.ndarray:
-    """The array of a TensorProto. Raises `InvalidArgument` when it has none, or its values do not fit its shape."""
+    """The array of a TensorProto. Raises `InvalidArgument` when it has none, or its values do not fit its shape.
+
+    TensorFlow would repeat the last value of one that carries too few: 86 bytes could claim any memory.
+    """
     try:
+        dtype, size = tf.as_dtype(proto.dtype), math.prod(shape_of(proto))
+        field = _READ.get(dtype)
+        if field is None:  # variants, resources, and what no signature of ours takes
+            raise InvalidArgument(f"A tensor must hold numbers, booleans or strings. Received: {dtype.name}.")
+        given, whole = len(getattr(proto, field)), size
+        if proto.tensor_content:
+            given, whole = len(proto.tensor_content), size * dtype.size
+        if given != whole:
+            raise ValueError(f"a shape of {size} values needs {whole} in its field, and {given} came")
         return tf.make_ndarray(proto)
-    except KeyError as error:  # variants and resources
-        name = tf.as_dtype(proto.dtype).name
-        raise InvalidArgument(f"A tensor must hold numbers, booleans or strings. Received: {name}.") from error
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidArgument(f"A tensor's values do not fit its type and shape: {error}") from error
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, InvalidArgument):  # it is a ValueError
+            raise
+        raise InvalidArgument(f"A tensor's values do not fit its type and shape: {error}. Send each value.") from error
 
 
 def from_array(array: np.ndarray, dtype: tf.DType) -> tensor_pb2.TensorProto:

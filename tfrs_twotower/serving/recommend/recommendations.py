@@ -174,7 +174,8 @@ class Recommendations:
             dtype = signature.inputs[c.USER_ID].dtype
             user = [missing_id(dtype)] if asked.user_id is None else [asked.user_id]
             features[c.USER_ID] = _as_ids(user, id_type(dtype), c.USER_ID)
-        inputs, _ = json_tensors.decode({json_tensors.INPUTS: features}, signature)
+        check = self._predictor.check_size
+        inputs, _ = json_tensors.decode({json_tensors.INPUTS: features}, signature, check)
         return dict(self._predictor.prepare(model, signature, inputs))
 
     def _seen(self, model: LoadedModel, asked: RecommendRequest, tensors: Mapping[str, tf.Tensor]) -> list[str | int]:

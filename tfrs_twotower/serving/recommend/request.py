@@ -6,7 +6,7 @@ from typing import Any, TypeGuard
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.channels.attributes import TEXT, fits
-from tfrs_twotower.errors import invalid, nearest
+from tfrs_twotower.errors import brief, invalid, nearest
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted
 from tfrs_twotower.serving.item_recorder import whole
 from tfrs_twotower.serving.predictor import Limits
@@ -44,6 +44,7 @@ class RecommendRequest:
 
 _MOST = 2**63
 _LARGEST = 1e30  # a float32 holds it, and no NaN is below it
+_QUOTED = 80  # characters of a value in an error
 _NAMES = [field.name for field in dataclasses.fields(RecommendRequest)]
 
 
@@ -88,8 +89,8 @@ def _check_lists(asked: RecommendRequest, most: int) -> None:
 
 def _expect(name: str, good: bool, rule: str, value: object) -> None:
     if not good:
-        shown = value if len(repr(value)) <= 80 else f"{repr(value)[:80]}…"
-        raise InvalidArgument(invalid(name, rule, shown, "Correct it, or leave it out."))
+        shown = brief(value, _QUOTED)
+        raise InvalidArgument(f"`{name}` must {rule}. Received: {name}={shown}. Correct it, or leave it out.")
 
 
 def _is_whole(value: object) -> TypeGuard[int]:
