@@ -18,8 +18,8 @@ class Neighbours:
     index finds the sum. The towers learn what is common; these weights remember rare pairs, and all of a long past.
 
     Attributes:
-      dim: length of the vectors. Of several, a longer one is kept where it ranks validation better by more than a
-        standard error: it takes more of the weights, and more room in the index.
+      dim: length of the vectors. Of several, the next longer one is kept if it ranks validation better by more than a
+        standard error: it keeps more of the weights, and takes more room in the index.
       penalties: λ of EASE, ascending, each above 0. Of several, the one with which this term and popularity alone rank
         validation best is kept, as a climb from the middle one finds it.
       weights: w, each at least 0. Of several, validation chooses one after the training. An update keeps its parent's.
@@ -27,7 +27,7 @@ class Neighbours:
       items: the most frequent so many items have such vectors: the work grows with the cube of their number.
     """
 
-    dim: Annotated[Count | Counts, _LEAVE_OUT] = (128, 512)
+    dim: Annotated[Count | Counts, _LEAVE_OUT] = (128, 512, 1024)
     penalties: Annotated[tuple[Positive, ...], MinLength(1), _LEAVE_OUT] = (30.0, 100.0, 300.0, 1000.0, 3000.0)
     weights: Annotated[Weights, _LEAVE_OUT] = (0.0, 0.5, 1.0, 2.0, 4.0)
     length: Count = 500

@@ -185,8 +185,9 @@ class ScoreTerms:
         vectors = self.neighbours
         for dim in longer:
             found = value(penalty, dim)
-            if clearly_better(found, best):
-                kept, best, vectors = dim, found, self.neighbours
+            if not clearly_better(found, best):
+                break
+            kept, best, vectors = dim, found, self.neighbours
         self._last.clear()
         self.neighbours = vectors
         self._keep(neighbours=dataclasses.replace(settings, penalties=(penalty,), dim=kept))
