@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tfrs_twotower.online import Event, Retention, SqliteFile, SqliteHistoryStore, redis_history, sqlite_history
+from tfrs_twotower.online import Event, Retention, SqliteFile, SqliteHistoryStore, redis_stores, sqlite
 
 NOW = 1_700_000_000
 
@@ -35,7 +35,7 @@ def open_store(request, tmp_path, clock):
         if request.param == "sqlite":
             store = SqliteHistoryStore(SqliteFile(tmp_path / "store.db"), Retention(**retention), clock)
         else:
-            store = redis_history.RedisHistoryStore(request.getfixturevalue("redis").url, Retention(**retention), clock)
+            store = redis_stores.RedisHistoryStore(request.getfixturevalue("redis").url, Retention(**retention), clock)
         opened.append(store)
         return store
 
@@ -123,7 +123,7 @@ def test_old_events_are_not_shown_and_trim_removes_them(open_store, clock):
 
 
 def test_trim_goes_over_all_users(open_store, monkeypatch):
-    for engine, least in ((sqlite_history, "_AT_ONCE"), (redis_history, "_USERS")):
+    for engine, least in ((sqlite, "_AT_ONCE"), (redis_stores, "_USERS")):
         monkeypatch.setattr(engine, least, 3)  # fewer than there are users
     open_store().append([event(n, NOW + n, user=f"user{n % 7}") for n in range(70)])
     store = open_store(events=4)

@@ -14,7 +14,7 @@ def store(request, tmp_path):
     if request.param == "sqlite":
         store = SqliteProfileStore(SqliteFile(tmp_path / "store.db"))
     else:
-        from tfrs_twotower.online.redis_profiles import RedisProfileStore
+        from tfrs_twotower.online.redis_stores import RedisProfileStore
 
         store = RedisProfileStore(request.getfixturevalue("redis").url)
     yield store

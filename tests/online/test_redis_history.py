@@ -3,7 +3,7 @@
 import pytest
 
 from tfrs_twotower.online import Event, Retention
-from tfrs_twotower.online.redis_history import RedisHistoryStore
+from tfrs_twotower.online.redis_stores import RedisHistoryStore
 
 NOW = 1_700_000_000
 

@@ -12,8 +12,7 @@ from tfrs_twotower.configuration import override
 from tfrs_twotower.data import ingest, synthetic
 from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.pipeline.assembling import assemble
-from tfrs_twotower.tuning import Budget, Choice, Range, tune
-from tfrs_twotower.tuning.search import _study, _Watch
+from tfrs_twotower.tuning import Budget, Choice, Range, _study, _Watch, tune
 
 optuna = pytest.importorskip("optuna", reason="needs the extra tune")
 
@@ -75,7 +74,7 @@ def test_a_trial_that_was_cut_off_is_run_again(log, tiny, tmp_path, monkeypatch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("tfrs_twotower.tuning.search.fit", stopped)
+        patched.setattr("tfrs_twotower.tuning.fit", stopped)
         tune(tiny, log, tmp_path, SPACE, Budget(trials=1), verbose=0)
     study = optuna.load_study(study_name="toy", storage=f"sqlite:///{tmp_path}/study.db")
     study.ask({"killed": optuna.distributions.FloatDistribution(0, 1)})  # as a process killed at once leaves it

@@ -11,7 +11,7 @@ from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.losses import FullSoftmax, SampledSoftmax
 from tfrs_twotower.sampling import InBatch, Uniform
 from tfrs_twotower.tuning import Choice, Range, default_space, parse_dimension
-from tfrs_twotower.tuning.space import checked
+from tfrs_twotower.tuning_space import checked
 
 
 def test_the_default_space_of_movielens():

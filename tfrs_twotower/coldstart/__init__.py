@@ -1,12 +1,23 @@
-"""Cold start: answers before there is data, and of users and items that nothing is known of yet."""
+"""Cold start: answers before there is data, and of users and items that nothing is known of yet.
+
+Exploration gives new items a share of the traffic; they are evaluated by what people do with them.
+"""
 
 from tfrs_twotower.coldstart.categories import representatives
 from tfrs_twotower.coldstart.category_means import CategoryMeans
+from tfrs_twotower.coldstart.clicks import ClickedHistory
+from tfrs_twotower.coldstart.explored_items import ExploredItems
+from tfrs_twotower.coldstart.explorer import Exploration, Explorer
+from tfrs_twotower.coldstart.exposures import Exposures
+from tfrs_twotower.coldstart.fresh_channel import FreshChannel
 from tfrs_twotower.coldstart.interests import InterestHistory
+from tfrs_twotower.coldstart.policies import EpsilonGreedy, Policy, Thompson
 from tfrs_twotower.coldstart.rules import MOMENTS, ByColumn, ByList, RuleItem, RuleQuery
+from tfrs_twotower.coldstart.simulation import simulate
 from tfrs_twotower.coldstart.system import USER_ID, export_rules, rule_retriever
 
 __all__ = [
-    "ByColumn", "ByList", "CategoryMeans", "InterestHistory", "MOMENTS", "RuleItem", "RuleQuery", "USER_ID",
-    "export_rules", "representatives", "rule_retriever",
+    "ByColumn", "ByList", "CategoryMeans", "ClickedHistory", "EpsilonGreedy", "Exploration", "ExploredItems",
+    "Explorer", "Exposures", "FreshChannel", "InterestHistory", "MOMENTS", "Policy", "RuleItem", "RuleQuery",
+    "Thompson", "USER_ID", "export_rules", "representatives", "rule_retriever", "simulate",
 ]

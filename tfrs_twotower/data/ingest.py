@@ -16,6 +16,7 @@ from tfrs_twotower.columns import EVENT, ITEM_ID, LABEL, SESSION, TIMESTAMP, USE
 from tfrs_twotower.data import values
 from tfrs_twotower.data.entities import Entities
 from tfrs_twotower.data.log import InteractionLog, Shown
+from tfrs_twotower.data.notes import suspicious_notes, unread_notes
 from tfrs_twotower.data.rejects import Checks, Rejects
 from tfrs_twotower.data.source import (
     FILE,
@@ -29,9 +30,7 @@ from tfrs_twotower.data.source import (
     check_columns,
     notes_of,
 )
-from tfrs_twotower.data.suspicious import suspicious_notes
 from tfrs_twotower.data.times import Times
-from tfrs_twotower.data.unread import unread_notes
 from tfrs_twotower.errors import DataError, invalid
 
 YEAR_2100 = 4_102_444_800

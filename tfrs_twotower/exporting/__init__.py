@@ -1,9 +1,8 @@
 """Exporting: one SavedModel directory per version, checked against the model in memory."""
 
+from tfrs_twotower.exporting.behind import PastVectors, searched_candidates, searched_queries
 from tfrs_twotower.exporting.export import INDEX, PORTABLE, SCANN, export
 from tfrs_twotower.exporting.manifest import MANIFEST, checksum, read, versions
-from tfrs_twotower.exporting.past_vectors import PastVectors
-from tfrs_twotower.exporting.popularity import searched_candidates, searched_queries
 from tfrs_twotower.exporting.publishing import next_version
 from tfrs_twotower.exporting.retriever import Retriever
 from tfrs_twotower.exporting.signatures import FOUND, signatures

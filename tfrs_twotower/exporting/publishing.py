@@ -1,14 +1,17 @@
-"""A folder of versions: each appears in one step, whole."""
+"""A folder of versions: each appears in one step, whole. What manifests say of those made to serve again."""
 
 import contextlib
 import os
 import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from tfrs_twotower.durable import flush
 from tfrs_twotower.errors import ExportError, invalid
-from tfrs_twotower.exporting import user_deltas
+from tfrs_twotower.exporting import manifest, user_deltas
+
+RECORD = "rollback"  # the manifest's field: {"copy_of", "replaced", "at"}; numbers are those of first publication
 
 
 def versions_under(root: str | Path) -> list[int]:
@@ -94,3 +97,24 @@ def link_tree(source: str | Path, target: Path, leave_out: Collection[str] = ())
                 os.link(path, target / name)
             except OSError:  # another file system, or one without links
                 shutil.copyfile(path, target / name)
+
+
+def manifests(root: str | Path) -> dict[int, dict[str, Any]]:
+    """{version: manifest} of the versions under `root`, ascending, whose manifest can be read."""
+    found = {}
+    for version in versions_under(root):
+        try:
+            found[version] = manifest.read(Path(root) / str(version))
+        except ExportError:
+            continue
+    return found
+
+
+def rollbacks(root: str | Path) -> list[dict[str, Any]]:
+    """The rollbacks under `root`, the oldest first.
+
+    Each is a dict: version, its number; copy_of, the version whose files it has; replaced, the version that served
+    before; at, the time, as ISO 8601 in UTC.
+    """
+    return [{"version": version, **contents[RECORD]} for version, contents in manifests(root).items()
+            if RECORD in contents]

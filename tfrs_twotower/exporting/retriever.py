@@ -8,8 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.exporting.past_vectors import PastVectors
-from tfrs_twotower.exporting.popularity import searched_queries
+from tfrs_twotower.exporting.behind import PastVectors, searched_queries
 from tfrs_twotower.exporting.similarity import Similarity
 from tfrs_twotower.exporting.user_rows import UserRows
 from tfrs_twotower.features import FingerprintLookup, fingerprints, is_missing

@@ -1,7 +1,7 @@
 """Features: declared by frozen dataclasses, computed by Keras layers inside the model."""
 
 from tfrs_twotower.features.build import build_fields
-from tfrs_twotower.features.fields.field import Field
+from tfrs_twotower.features.fields.field import Field, derive_seed
 from tfrs_twotower.features.fields.history import HistoryField
 from tfrs_twotower.features.fields.id import IdField, is_user_table
 from tfrs_twotower.features.fields.past import PastField
@@ -25,7 +25,6 @@ from tfrs_twotower.features.lookup import FingerprintLookup, fingerprints, is_mi
 from tfrs_twotower.features.past import History, PastFeature, Sequence
 from tfrs_twotower.features.preprocessed import Preprocessed
 from tfrs_twotower.features.schema import Schema
-from tfrs_twotower.features.seeds import derive_seed
 from tfrs_twotower.features.tensors import key_dtype, key_tensor, to_tensor
 
 __all__ = [

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from tfrs_twotower.features.fields.field import derive_seed
 from tfrs_twotower.features.past import PastFeature
-from tfrs_twotower.features.seeds import derive_seed
 
 if TYPE_CHECKING:
     from tfrs_twotower.features.fields.field import Field

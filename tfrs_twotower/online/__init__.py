@@ -5,16 +5,12 @@ opens both by an address, whose scheme names a `StoreKind`. A `UserVectorCache` 
 in Redis.
 """
 
-from tfrs_twotower.online.address import without_password
-from tfrs_twotower.online.errors import StoreError
 from tfrs_twotower.online.events import MAX_ID_BYTES, Event, read_event
 from tfrs_twotower.online.history_store import HistoryStore, Retention
 from tfrs_twotower.online.load import load_log
 from tfrs_twotower.online.profile_store import ProfileStore, put_table
-from tfrs_twotower.online.sqlite_file import SqliteFile
-from tfrs_twotower.online.sqlite_history import SqliteHistoryStore
-from tfrs_twotower.online.sqlite_profiles import SqliteProfileStore
-from tfrs_twotower.online.store_kind import StoreKind
+from tfrs_twotower.online.sqlite import SqliteFile, SqliteHistoryStore, SqliteProfileStore
+from tfrs_twotower.online.store_kind import StoreError, StoreKind, without_password
 from tfrs_twotower.online.stores import Stores, open_cache, open_stores
 from tfrs_twotower.online.vector_cache import LruVectorCache, UserVectorCache, vector_keys
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower import extras
-from tfrs_twotower.online.address import without_password
-from tfrs_twotower.online.errors import StoreError
+from tfrs_twotower.online.store_kind import StoreError, without_password
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -1,13 +1,20 @@
-"""What a kind of store is: an address scheme, and what it opens."""
+"""What a kind of store is: an address scheme, what it opens, and the error where it cannot."""
 
 import dataclasses
 from typing import ClassVar
 
+from tfrs_twotower.errors import TwoTowerError
 from tfrs_twotower.modules import own_class, subclasses
-from tfrs_twotower.online.errors import StoreError
 from tfrs_twotower.online.history_store import HistoryStore, Retention
 from tfrs_twotower.online.profile_store import ProfileStore
 from tfrs_twotower.online.vector_cache import UserVectorCache
+
+SQLITE = "sqlite:"
+REDIS = ("redis://", "rediss://", "unix://")
+
+
+class StoreError(TwoTowerError, RuntimeError):
+    """A store cannot be opened, read or written, or would not keep what it acknowledges."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,3 +65,11 @@ def kind_at(address: str) -> tuple[type[StoreKind], str] | None:
     if not (separator and "." in path and all(part.isidentifier() for part in path.split("."))):
         return None
     return own_class(path, StoreKind, StoreError, "The store", " A server of Redis is redis://HOST:PORT."), rest
+
+
+def without_password(address: str) -> str:
+    """The address as a message or a log may show it."""
+    if not address.startswith(REDIS):
+        return address
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}".partition("?")[0]

@@ -1,13 +1,32 @@
 """What a server asks about its users, opened by an address."""
 
-from tfrs_twotower.online import redis_store, sqlite_store  # noqa: F401  (their schemes)
-from tfrs_twotower.online.address import REDIS
-from tfrs_twotower.online.errors import StoreError
+from tfrs_twotower.online import sqlite  # noqa: F401  (its scheme)
 from tfrs_twotower.online.history_store import Retention
-from tfrs_twotower.online.store_kind import StoreKind, Stores, kind_at
+from tfrs_twotower.online.store_kind import REDIS, StoreError, StoreKind, Stores, kind_at
 from tfrs_twotower.online.vector_cache import LruVectorCache, UserVectorCache
 
 __all__ = ["StoreKind", "Stores", "open_cache", "open_stores"]
+
+
+class RedisStore(StoreKind):
+    """`redis://HOST`: users and query vectors in a Redis server. The package redis is imported when one is opened."""
+
+    schemes = REDIS
+
+    @classmethod
+    def stores(cls, address: str, retention: Retention, allow_loss: bool) -> Stores:
+        """See `StoreKind.stores`."""
+        from tfrs_twotower.online.redis_stores import RedisHistoryStore, RedisProfileStore
+
+        history = RedisHistoryStore(address, retention, allow_loss=allow_loss)
+        return Stores(history, RedisProfileStore(address), retention)
+
+    @classmethod
+    def cache(cls, address: str) -> UserVectorCache:
+        """See `StoreKind.cache`."""
+        from tfrs_twotower.online.redis_vector_cache import RedisVectorCache
+
+        return RedisVectorCache(address)
 
 
 def open_stores(address: str, retention: Retention = Retention(), allow_loss: bool = False) -> Stores:

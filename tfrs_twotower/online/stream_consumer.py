@@ -8,10 +8,10 @@ from typing import Any
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.errors import DataError
-from tfrs_twotower.online.errors import StoreError
 from tfrs_twotower.online.events import Event, read_event
 from tfrs_twotower.online.history_store import HistoryStore
 from tfrs_twotower.online.redis_connection import connect, errors, redis
+from tfrs_twotower.online.store_kind import StoreError
 
 _WAIT_MILLISECONDS = 1000  # for new entries: how long a stop may take
 _ABANDONED_MILLISECONDS = 60_000  # entries that a consumer took so long ago and did not finish go to another

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from tfrs_twotower.configuration import Layered
-from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.features import derive_seed
 from tfrs_twotower.ranges import Count, Positive
 from tfrs_twotower.towers import MLP
 from tfrs_twotower.towers.mlp import MLPEncoder

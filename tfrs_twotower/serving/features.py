@@ -1,4 +1,7 @@
-"""Fills in what a request leaves out of its users: between the transports and the predictor."""
+"""Fills in what a request leaves out of its users: between the transports and the predictor.
+
+Answers leave seen items out if the evaluation did, unless the request says what to leave out.
+"""
 
 import dataclasses
 import logging
@@ -15,7 +18,6 @@ from tfrs_twotower.ids import missing_value
 from tfrs_twotower.online import Event, StoreError, Stores
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import LoadedModel, Signature
-from tfrs_twotower.serving.seen import is_left_out, with_seen
 
 _T = TypeVar("_T")
 _QUIET_SECONDS = 10.0  # between two log lines that the store fails
@@ -23,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class Features:
-    """Joins a user's profile and history, the time, and what was seen (`seen`), to requests that carry a `user_id`.
+    """Joins a user's profile and history, the time, and what was seen to requests that carry a `user_id`.
 
     What a request carries stays as it is. A column that neither the request nor the store has is a missing value. So
     are all columns of an unknown user, and of every user while the store fails. A request is answered in any case.
@@ -209,3 +211,32 @@ def _array(values: Sequence[bytes | int | float], dtype: tf.DType) -> np.ndarray
 
 def _text(user: object) -> str:
     return user.decode("utf-8", "replace") if isinstance(user, bytes) else str(user)
+
+
+def leaves_out(model: LoadedModel) -> bool:
+    """Whether the model's evaluation excluded seen items; its answers then do so too, by default."""
+    return bool(model.manifest.get("exclude_seen"))
+
+
+def is_left_out(model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]) -> bool:
+    """Whether the server adds the seen items to the exclusions: not if a request has `exclude_ids`, even if empty."""
+    return leaves_out(model) and c.EXCLUDE_IDS in signature.inputs and c.EXCLUDE_IDS not in tensors
+
+
+def with_seen(
+    model: LoadedModel, signature: Signature, tensors: dict[str, tf.Tensor], known: tf.Tensor | None = None
+) -> dict[str, tf.Tensor]:
+    """`tensors` with the seen items as `exclude_ids`, if `is_left_out`.
+
+    Args:
+      model: a `LoadedModel`.
+      signature: one of its signatures.
+      tensors: {input name: tensor}: the history in them counts as seen.
+      known: [batch, any] of item ids that count too, or None.
+    """
+    if not is_left_out(model, signature, tensors):
+        return tensors
+    parts = [ids for ids in (tensors.get(c.HISTORY_ITEM_ID), known) if ids is not None]
+    if not parts or any(ids.dtype != signature.inputs[c.EXCLUDE_IDS].dtype for ids in parts):
+        return tensors
+    return {**tensors, c.EXCLUDE_IDS: tf.concat(parts, axis=1)}

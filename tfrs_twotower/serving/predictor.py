@@ -11,10 +11,9 @@ from tfrs_twotower import columns
 from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import invalid
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, ServingError
-from tfrs_twotower.serving.features import Features
+from tfrs_twotower.serving.features import Features, with_seen
 from tfrs_twotower.serving.model import LoadedModel, Runner, Signature, call
 from tfrs_twotower.serving.repository import Repository
-from tfrs_twotower.serving.seen import with_seen
 
 _FINITE = {
     columns.POPULARITY_BETA: "Send 0 for no correction.",

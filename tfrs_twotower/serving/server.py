@@ -6,11 +6,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from concurrent import futures
 from typing import TYPE_CHECKING
-
-import tensorflow as tf
 
 from tfrs_twotower import extras
 from tfrs_twotower.channels import Channel
@@ -28,7 +26,7 @@ from tfrs_twotower.serving.fresh_answers import FreshAnswers
 from tfrs_twotower.serving.grpc_service import add_services
 from tfrs_twotower.serving.guard import GrpcGuard, Guard
 from tfrs_twotower.serving.metrics import Metrics
-from tfrs_twotower.serving.model import LoadedModel, Signature, call
+from tfrs_twotower.serving.model import LoadedModel, call
 from tfrs_twotower.serving.outside_index import outside_kind
 from tfrs_twotower.serving.predictor import Limits, Predictor
 from tfrs_twotower.serving.repository import Repository
@@ -114,7 +112,7 @@ class Server:
         self.grpc_port = grpc_port
         self.metrics = Metrics()
         tower = None if cache is None else CachedTower(cache, self.metrics)
-        warm_up, run = (tower.call, tower.call) if tower else (call, self._timed)
+        warm_up, run = (tower.call, tower.call) if tower else (call, self.metrics.stage("model")(call))
         if fresh is not None:
             warm_up, run = FreshAnswers(fresh, warm_up).call, FreshAnswers(fresh, run).call
         self.repository = Repository(
@@ -223,12 +221,6 @@ class Server:
     def _warm(self, model: LoadedModel) -> None:
         for endpoint in self._endpoints.values():
             endpoint.warm(model)
-
-    def _timed(
-        self, model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]
-    ) -> dict[str, tf.Tensor]:
-        with self.metrics.stage("model"):
-            return call(model, signature, tensors)
 
     def _grpc_threads(self) -> int:
         """A request that waits takes a thread."""

@@ -3,8 +3,7 @@
 from tfrs_twotower.towers.cin import CIN
 from tfrs_twotower.towers.comirec import ComiRec
 from tfrs_twotower.towers.dcn import DCN
-from tfrs_twotower.towers.dropout import Dropout
-from tfrs_twotower.towers.encoder import Encoder, build_encoder, check_encoder, makes
+from tfrs_twotower.towers.encoder import Encoder, VectorEncoder, build_encoder, check_encoder, makes
 from tfrs_twotower.towers.ensemble import EnsembleTower
 from tfrs_twotower.towers.fm import FMCandidate, FMQuery
 from tfrs_twotower.towers.gru4rec import GRU4Rec
@@ -12,14 +11,13 @@ from tfrs_twotower.towers.hstu import HSTU
 from tfrs_twotower.towers.identity import Identity
 from tfrs_twotower.towers.interests import InterestEncoder
 from tfrs_twotower.towers.mind import MIND
-from tfrs_twotower.towers.mlp import MLP, MLPEncoder
+from tfrs_twotower.towers.mlp import MLP, Dropout, MLPEncoder
 from tfrs_twotower.towers.parallel import ParallelCandidate, ParallelQuery
 from tfrs_twotower.towers.sasrec import SASRec
 from tfrs_twotower.towers.search_attend import SearchThenAttend
 from tfrs_twotower.towers.senet import SENet
 from tfrs_twotower.towers.sequence import SequenceEncoder
 from tfrs_twotower.towers.tower import Tower
-from tfrs_twotower.towers.vector_encoder import VectorEncoder
 
 __all__ = [
     "CIN",

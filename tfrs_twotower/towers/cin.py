@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tfrs_twotower.configuration import config, layer_of
-from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.features import derive_seed
 from tfrs_twotower.ranges import Count, Counts
 from tfrs_twotower.towers.encoder import Encoder
 

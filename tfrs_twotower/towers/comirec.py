@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tfrs_twotower.configuration import config, layer_of
-from tfrs_twotower.features import SequenceEmbedding
-from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.features import SequenceEmbedding, derive_seed
 from tfrs_twotower.ranges import Count
 from tfrs_twotower.towers.encoder import Encoder
 from tfrs_twotower.towers.interests import PLACES, InterestEncoder

@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_twotower.configuration import config, layer_of
-from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.features import derive_seed
 from tfrs_twotower.ranges import Count
 from tfrs_twotower.towers.encoder import Encoder
 

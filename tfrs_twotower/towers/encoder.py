@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from tfrs_twotower.configuration import Layered
 from tfrs_twotower.errors import ConfigError, invalid, nearest
-from tfrs_twotower.towers.vector_encoder import VectorEncoder
 
 
 class Encoder(Layered):
@@ -21,6 +20,16 @@ class Encoder(Layered):
     """
 
     side: ClassVar[str | None] = None
+
+
+class VectorEncoder(tf.keras.layers.Layer):
+    """Base of the encoders whose output is the tower's vector: no projection and no normalisation follow.
+
+    Their inner product has a meaning number by number, which a projection would distort. They are made as
+    `layer(configuration, seed, dim)`, and their call returns [batch, dim].
+
+    The configuration of one that differs between the two sides says its `side`: "query" or "candidate".
+    """
 
 
 def build_encoder(config: Encoder, seed: int = 0, dim: int | None = None) -> tf.keras.layers.Layer:

@@ -6,8 +6,7 @@ import tensorflow as tf
 
 from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.towers.encoder import Encoder
-from tfrs_twotower.towers.vector_encoder import VectorEncoder
+from tfrs_twotower.towers.encoder import Encoder, VectorEncoder
 
 
 @config

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from tfrs_twotower.features import SequenceEmbedding
-from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.features import SequenceEmbedding, derive_seed
 from tfrs_twotower.towers.mlp import MLP, MLPEncoder
 from tfrs_twotower.towers.sequence import split_sequence
 from tfrs_twotower.towers.tower import Tower

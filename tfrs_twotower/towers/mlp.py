@@ -7,9 +7,8 @@ import tensorflow as tf
 
 from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.features import derive_seed
 from tfrs_twotower.ranges import Count, DropoutRate
-from tfrs_twotower.towers.dropout import Dropout
 from tfrs_twotower.towers.encoder import Encoder
 
 
@@ -42,6 +41,29 @@ _NORMALISATIONS = {
     "layer": tf.keras.layers.LayerNormalization,
     "batch": tf.keras.layers.BatchNormalization,
 }
+
+
+class Dropout(tf.keras.layers.Layer):
+    """In training sets a share of the values to 0 and scales the others by 1 / (1 − rate).
+
+    Keras's own layer draws from a state that a checkpoint does not hold; a resumed run would differ from
+    an uninterrupted one.
+
+    Args:
+      rate: the share, in [0, 1).
+      seed: of this layer's own `tf.random.Generator`.
+    """
+
+    def __init__(self, rate: float, seed: int, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.rate = rate
+        self._generator = tf.random.Generator.from_seed(seed, alg="philox")
+
+    def call(self, values: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if not training or not self.rate:
+            return values
+        kept = self._generator.uniform(tf.shape(values)) >= self.rate
+        return tf.where(kept, values / (1.0 - self.rate), 0.0)
 
 
 @layer_of(MLP)

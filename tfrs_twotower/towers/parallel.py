@@ -7,12 +7,11 @@ import tensorflow as tf
 
 from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.features import derive_seed
 from tfrs_twotower.towers.dcn import DCN
-from tfrs_twotower.towers.encoder import Encoder, build_encoder, check_encoder
+from tfrs_twotower.towers.encoder import Encoder, VectorEncoder, build_encoder, check_encoder
 from tfrs_twotower.towers.fm import FMCandidate, FMQuery
 from tfrs_twotower.towers.mlp import MLP
-from tfrs_twotower.towers.vector_encoder import VectorEncoder
 
 
 class _Parallel(Encoder):

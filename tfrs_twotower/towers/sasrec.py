@@ -4,11 +4,10 @@ import tensorflow as tf
 
 from tfrs_twotower.configuration import config, layer_of
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.features import SequenceEmbedding
-from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.features import SequenceEmbedding, derive_seed
 from tfrs_twotower.ranges import Count, DropoutRate
-from tfrs_twotower.towers.dropout import Dropout
 from tfrs_twotower.towers.encoder import Encoder
+from tfrs_twotower.towers.mlp import Dropout
 from tfrs_twotower.towers.relative_bias import RelativeBias, causal, time_buckets
 from tfrs_twotower.towers.sequence import SequenceEncoder, Tokens, dense, layer_norm
 

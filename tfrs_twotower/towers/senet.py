@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_twotower.configuration import config, layer_of
-from tfrs_twotower.features.seeds import derive_seed
+from tfrs_twotower.features import derive_seed
 from tfrs_twotower.ranges import Count
 from tfrs_twotower.towers.encoder import Encoder, build_encoder
 from tfrs_twotower.towers.mlp import MLP

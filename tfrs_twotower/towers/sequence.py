@@ -6,9 +6,8 @@ from typing import Any, TypeVar
 import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.features import SequenceEmbedding
-from tfrs_twotower.features.seeds import derive_seed
-from tfrs_twotower.towers.dropout import Dropout
+from tfrs_twotower.features import SequenceEmbedding, derive_seed
+from tfrs_twotower.towers.mlp import Dropout
 
 _T = TypeVar("_T")
 

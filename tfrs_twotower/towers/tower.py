@@ -7,11 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.features import Field, SequenceEmbedding
+from tfrs_twotower.features import Field, SequenceEmbedding, derive_seed
 from tfrs_twotower.features.fields.id import IdField, is_user_table
-from tfrs_twotower.features.seeds import derive_seed
-from tfrs_twotower.towers.encoder import Encoder, build_encoder
-from tfrs_twotower.towers.vector_encoder import VectorEncoder
+from tfrs_twotower.towers.encoder import Encoder, VectorEncoder, build_encoder
 
 
 class Tower(tf.keras.layers.Layer):

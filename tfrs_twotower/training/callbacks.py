@@ -13,7 +13,17 @@ from tfrs_twotower.errors import ConfigError, TrainingError, nearest
 from tfrs_twotower.models import EnsembleObjective, SampledObjective
 from tfrs_twotower.training.averaging import WeightAverage
 from tfrs_twotower.training.distribution import of_chief
-from tfrs_twotower.training.progress import Progress
+
+
+class Progress(tf.Module):
+    """Step counter and early-stopping state, in variables, so that a checkpoint holds them beside the weights."""
+
+    def __init__(self) -> None:
+        super().__init__(name="progress")
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        self.best = tf.Variable(float("-inf"), dtype=tf.float64, trainable=False, name="best")
+        self.best_epoch = tf.Variable(-1, dtype=tf.int64, trainable=False, name="best_epoch")
+        self.done = tf.Variable(False, trainable=False, name="done")
 
 
 class FullCatalogueEvaluation(tf.keras.callbacks.Callback):

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.models.two_tower import NOT_FINITE, TwoTowerModel
 from tfrs_twotower.training.averaging import WeightAverage
-from tfrs_twotower.training.callbacks import Checkpoints, FullCatalogueEvaluation, HardNegativesRefresh
+from tfrs_twotower.training.callbacks import Checkpoints, FullCatalogueEvaluation, HardNegativesRefresh, Progress
 from tfrs_twotower.training.config import TrainingConfig
 from tfrs_twotower.training.diagnosis import culprit
 from tfrs_twotower.training.distribution import distributed, is_chief, of_chief
@@ -23,7 +23,6 @@ from tfrs_twotower.training.examples import TrainingBatches
 from tfrs_twotower.training.optimizers import build
 from tfrs_twotower.training.parameter_servers import asynchronous, check, fit_in_turn, servers_needed
 from tfrs_twotower.training.precision import compiled_dense
-from tfrs_twotower.training.progress import Progress
 from tfrs_twotower.training.sequences import SequenceBatches
 from tfrs_twotower.training.warm_start import not_kept, warm_start
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from tfrs_twotower.errors import ExportError, invalid
 from tfrs_twotower.exporting import MANIFEST, integrity, manifest, user_deltas
-from tfrs_twotower.exporting.publishing import link_tree, new_version
-from tfrs_twotower.exporting.rollbacks import RECORD, manifests
+from tfrs_twotower.exporting.publishing import RECORD, link_tree, manifests, new_version
 from tfrs_twotower.pipeline import runs
 
 

@@ -1,5 +1,6 @@
 """What every field is: a Keras layer in two halves, `encode` (no weights) and `call` (no strings)."""
 
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,11 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower.features.kinds import Feature
-from tfrs_twotower.features.seeds import derive_seed
+
+
+def derive_seed(seed: int, name: str) -> int:
+    """A seed in [0, 2³¹) that depends on `seed` and on the part's name, not on the order of building."""
+    return zlib.crc32(f"{seed}/{name}".encode()) & 0x7FFFFFFF
 
 
 class Field(tf.keras.layers.Layer):

@@ -16,6 +16,7 @@ from tfrs_twotower.serving import json_tensors
 from tfrs_twotower.serving.catalogue import texts
 from tfrs_twotower.serving.current_items import CurrentItems, ItemChanges, current_items
 from tfrs_twotower.serving.errors import InvalidArgument, Unimplemented
+from tfrs_twotower.serving.features import leaves_out
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel
 from tfrs_twotower.serving.predictor import Predictor
@@ -32,7 +33,6 @@ from tfrs_twotower.serving.recommend.builtin import (
 )
 from tfrs_twotower.serving.recommend.request import RecommendRequest, read_request
 from tfrs_twotower.serving.recommend.selection import Selection
-from tfrs_twotower.serving.seen import leaves_out
 
 _BUILTIN = (U2I, I2I, POPULAR, FRESH)
 _RESERVES = (U2I, POPULAR)

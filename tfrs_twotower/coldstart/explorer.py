@@ -6,9 +6,9 @@ from typing import Annotated
 
 import numpy as np
 
+from tfrs_twotower.coldstart.exposures import Exposures
+from tfrs_twotower.coldstart.policies import EpsilonGreedy, Thompson
 from tfrs_twotower.configuration import config
-from tfrs_twotower.exploration.exposures import Exposures
-from tfrs_twotower.exploration.policies import EpsilonGreedy, Thompson
 from tfrs_twotower.ranges import Count, Share
 
 

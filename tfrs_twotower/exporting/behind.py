@@ -1,4 +1,8 @@
-"""The query's side of `Neighbours` in an exported model."""
+"""What stands behind the towers' vectors in an exported model, so that an index finds by it.
+
+Of `Neighbours` it is the query's past. Of popularity it is one more dimension: ⟨[u, 1], [v, τ·w·log p(item)]⟩ / τ is
+the score ⟨u, v⟩ / τ + w · log p(item).
+"""
 
 import numpy as np
 import tensorflow as tf
@@ -27,3 +31,13 @@ class PastVectors(tf.Module):
         vectors = tf.gather(self.past, tf.gather_nd(rows, there))
         sums = tf.math.unsorted_segment_sum(vectors, there[:, 0], tf.shape(rows, tf.int64)[0])
         return self._weight * self.dim**0.5 * sums / tf.maximum(tf.norm(sums, axis=-1, keepdims=True), _NOTHING)
+
+
+def searched_queries(vectors: np.ndarray | tf.Tensor) -> tf.Tensor:
+    """[..., dim] → [..., dim + 1]."""
+    return tf.concat([vectors, tf.ones_like(vectors[..., :1])], axis=-1)
+
+
+def searched_candidates(vectors: np.ndarray, log_popularity: np.ndarray, weight: float) -> tf.Tensor:
+    """[n, dim] → [n, dim + 1]; `weight` is τ·w."""
+    return tf.concat([vectors, weight * log_popularity[:, np.newaxis]], axis=-1)

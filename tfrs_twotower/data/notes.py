@@ -1,8 +1,11 @@
-"""Columns that leak the answer: statistics of the whole log, or values that give the item away."""
+"""What `ingest` tells of the columns: those that leak the answer, and those not read that say what an event is worth.
+
+A column leaks if it has statistics of the whole log, or values that give the item away.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -12,10 +15,26 @@ from tfrs_twotower.columns import EVENT, ITEM_ID, LABEL, SESSION, USER_ID
 from tfrs_twotower.data import values
 from tfrs_twotower.data.log import InteractionLog
 
+_OUTCOMES = ("rating", "ratings", "score", "stars", "star_rating", "grade")
+_LABELS = ("label", "target", "click", "clicked", "is_click", "is_clicked", "like", "liked", "is_like", "is_liked",
+           "converted", "conversion", "is_positive", "watched", "purchased", "bought")
+_WEIGHTS = ("count", "counts", "play_count", "playcount", "plays", "listens", "weight", "quantity", "qty", "frequency",
+            "times", "amount")
+_EVENTS = ("event", "event_type", "action", "action_type", "behavior", "behaviour", "behavior_type", "interaction_type")
+_FOUND = (
+    (_OUTCOMES, "every event is a like. `--positive \"{0} >= 4\"` (or another bound) makes the other events negatives, "
+                "`--weight {0}` lets a high one count more"),
+    (_LABELS, "every event is a like. `--label {0}` makes events with 0 or less negatives of their users"),
+    (_WEIGHTS, "all events have the same weight. `--weight {0}` weights them by it, `--where \"{0} > 0\"` leaves out "
+               "returns"),
+    (_EVENTS, "all kinds of events are likes. `--where \"{0} == KIND\"` keeps one kind, `--positive \"{0} == KIND\"` "
+              "makes the other kinds negatives"),
+)
+
 _CORRELATION = 0.95  # of ranks, from which a column is suspicious
 _TOLD = 0.5  # share of the events whose item a column tells, from which it is
 _LEAST = 20  # entities or distinct values below which nothing is said
-_EVENTS = 200_000  # looked at
+_LOOKED_AT = 200_000  # events
 
 
 def suspicious_notes(log: InteractionLog) -> Iterator[str]:
@@ -59,7 +78,7 @@ def _told(log: InteractionLog, name: str) -> float:
     column = values.one(log.context[name])
     if values.is_list(column.type) or len(log) < 2 * _LEAST:
         return 0.0
-    rows = np.arange(0, len(log), max(len(log) // _EVENTS, 1))
+    rows = np.arange(0, len(log), max(len(log) // _LOOKED_AT, 1))
     events = pd.DataFrame({"value": values.numpy(column.take(pa.array(rows)).dictionary_encode().indices),
                            "item": log.item[rows]}).dropna()
     learned, asked = events[::2], events[1::2]
@@ -69,3 +88,12 @@ def _told(log: InteractionLog, name: str) -> float:
     guess = pairs.drop_duplicates("value", keep="last").set_index("value")["item"]
     told = float((asked["value"].map(guess) == asked["item"]).mean())
     return told if told > 2 * float((asked["item"] == learned["item"].mode()[0]).mean()) else 0.0
+
+
+def unread_notes(names: Iterable[str]) -> Iterator[str]:
+    """A line for each unread column that may say what an event is worth, with the option that reads it."""
+    for name in names:
+        word = name.lower().strip().replace(" ", "_").replace("-", "_")
+        for words, found in _FOUND:
+            if word in words:
+                yield f"`{name}` is not read: " + found.format(name)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tfrs_twotower.exploration.explorer import Explorer
+from tfrs_twotower.coldstart.explorer import Explorer
 
 if TYPE_CHECKING:
     from tfrs_twotower.channels import Context

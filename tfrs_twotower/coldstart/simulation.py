@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tfrs_twotower.exploration.policies import Policy
+from tfrs_twotower.coldstart.policies import Policy
 
 
 def simulate(

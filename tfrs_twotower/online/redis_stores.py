@@ -1,4 +1,4 @@
-"""A `HistoryStore` in Redis.
+"""A `HistoryStore` and a `ProfileStore` in Redis; a profile is one JSON text.
 
 Three keys hold a user's events: a sorted set by time, whose members begin with the number of arrival, so that equal
 times stay in that order; the set of their ids; and the count of arrivals. One script changes all three at once.
@@ -131,3 +131,31 @@ def _events(user: str, rows: Iterable[tuple[str, float]], n: int, types: Collect
         if not types or kind in types:
             events.append(Event(event_id, user, item, int(timestamp), kind))
     return events[:n][::-1]
+
+
+class RedisProfileStore:
+    """See `ProfileStore`. Argument: a URL as for `RedisHistoryStore`. Raises `StoreError`."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._redis = url, connect(url, decode_responses=True)
+
+    def put(self, profiles: dict[str, dict]) -> None:
+        """See `ProfileStore`."""
+        if profiles:
+            with errors(self._url):
+                self._redis.mset({_profile_key(u): json.dumps(v, allow_nan=False) for u, v in profiles.items()})
+
+    def get(self, user_ids: Sequence[str]) -> list[dict]:
+        """See `ProfileStore`."""
+        if not user_ids:
+            return []
+        with errors(self._url):
+            return [json.loads(text) if text else {} for text in self._redis.mget([_profile_key(u) for u in user_ids])]
+
+    def close(self) -> None:
+        """See `ProfileStore`."""
+        self._redis.close()
+
+
+def _profile_key(user: str) -> str:
+    return f"{PREFIX}:{{{user}}}:profile"

@@ -1,4 +1,7 @@
-"""The search: Optuna proposes settings, each is trained, and compared by the validation metric of its best epoch."""
+"""Tuning: a search for better settings of a recipe, evaluated on its validation queries alone.
+
+Optuna proposes settings, each is trained, and compared by the validation metric of its best epoch.
+"""
 
 import dataclasses
 import gc
@@ -22,11 +25,13 @@ from tfrs_twotower.pipeline.assembling import assemble, completed
 from tfrs_twotower.ranges import Count, Positive
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.training import fit
-from tfrs_twotower.tuning.space import Choice, Range, checked, default_space, value_at
+from tfrs_twotower.tuning_space import Choice, Range, checked, default_space, parse_dimension, value_at
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
+
+__all__ = ["Budget", "Choice", "Range", "Tuned", "default_space", "parse_dimension", "tune"]
 
 STUDY, RECIPE = "study.db", "recipe.json"
 _COUNTED = ("COMPLETE", "PRUNED")  # the states that use up the budget: what a kill cut off is run again

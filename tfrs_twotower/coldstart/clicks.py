@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from tfrs_twotower.exploration.exposures import Exposures
+from tfrs_twotower.coldstart.exposures import Exposures
 from tfrs_twotower.online import Event, HistoryStore
 
 

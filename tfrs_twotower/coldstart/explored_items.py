@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.exploration.exposures import Exposures
+from tfrs_twotower.coldstart.exposures import Exposures
 from tfrs_twotower.online import StoreError
 
 if TYPE_CHECKING:

@@ -1,7 +1,0 @@
-"""What can go wrong with a store."""
-
-from tfrs_twotower.errors import TwoTowerError
-
-
-class StoreError(TwoTowerError, RuntimeError):
-    """A store cannot be opened, read or written, or would not keep what it acknowledges."""

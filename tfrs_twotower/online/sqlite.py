@@ -1,0 +1,197 @@
+"""`sqlite:PATH`: users in a file, which is made where there is none. Threads and processes share it."""
+
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any
+
+from tfrs_twotower.online.events import Event
+from tfrs_twotower.online.history_store import Retention
+from tfrs_twotower.online.store_kind import SQLITE, StoreError, StoreKind, Stores
+
+_FORMAT = 1  # PRAGMA user_version
+_BUSY_SECONDS = 10.0  # how long a writer waits for another process's
+
+_COLUMNS = "event_id, user_id, item_id, timestamp, event"
+_EVENTS = (
+    "CREATE TABLE IF NOT EXISTS events (arrival INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL, "
+    "user_id TEXT NOT NULL, item_id TEXT NOT NULL, timestamp INTEGER NOT NULL, event TEXT NOT NULL, "
+    "UNIQUE (user_id, event_id))",
+    "CREATE INDEX IF NOT EXISTS events_in_order ON events (user_id, timestamp, arrival)",
+)
+_PUT = f"INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?) ON CONFLICT (user_id, event_id) DO NOTHING"
+_TOO_MANY = (
+    "DELETE FROM events WHERE arrival IN "
+    "(SELECT arrival FROM events WHERE user_id = ? ORDER BY timestamp DESC, arrival DESC LIMIT -1 OFFSET ?)"
+)
+_TOO_OLD = "DELETE FROM events WHERE user_id = ? AND timestamp < ?"
+_USERS = "SELECT DISTINCT user_id FROM events WHERE user_id > ? ORDER BY user_id LIMIT ?"
+_AT_ONCE = 1000  # users trimmed in one transaction
+_LAST = (
+    f"SELECT {_COLUMNS} FROM events WHERE user_id = ? AND timestamp >= ? {{types}}"
+    "ORDER BY timestamp DESC, arrival DESC LIMIT ?"
+)
+
+_PROFILES = "CREATE TABLE IF NOT EXISTS profiles (user_id TEXT PRIMARY KEY, columns TEXT NOT NULL) WITHOUT ROWID"
+_PUT_PROFILE = "INSERT INTO profiles VALUES (?, ?) ON CONFLICT (user_id) DO UPDATE SET columns = excluded.columns"
+_GET_PROFILE = "SELECT columns FROM profiles WHERE user_id = ?"
+
+
+class SqliteFile:
+    """A database in WAL mode with `synchronous=FULL`: a transaction is on disk when it ends.
+
+    One connection writes, one reads, each for one thread at a time: readers do not wait for the disk.
+
+    Args:
+      path: the file; it is made where there is none. Beside it SQLite keeps `-wal` and `-shm`.
+
+    Raises:
+      StoreError: the path cannot be opened, is no database, or is one of another format.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self._writing, self._reading = threading.Lock(), threading.Lock()
+        with self._errors("opened"):
+            self._writer = self._connect()
+            mode = self._writer.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            if mode != "wal":
+                raise StoreError(
+                    f"The store {self.path} must be a file on a local disk, where SQLite has its WAL mode. It has: "
+                    f"{mode}. Name another path."
+                )
+            found = self._writer.execute("PRAGMA user_version").fetchone()[0]
+            if found not in (0, _FORMAT):
+                raise StoreError(f"{self.path} is a store of format {found}; this version reads {_FORMAT}.")
+            if not found:
+                self._writer.execute(f"PRAGMA user_version={_FORMAT}")
+            self._reader = self._connect()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Yields the writing connection; what the block did is on disk when it ends, or undone when it raises."""
+        with self._writing, self._errors("written"):
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    def read(self, query: str, many: Iterable[tuple[Any, ...]]) -> list[list[tuple[Any, ...]]]:
+        """The rows of one query for each of many tuples of parameters: a list of lists."""
+        with self._reading, self._errors("read"):
+            return [self._reader.execute(query, parameters).fetchall() for parameters in many]
+
+    def close(self) -> None:
+        """Closes both connections, once what they do is done."""
+        with self._writing, self._reading:
+            self._reader.close()
+            self._writer.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA synchronous=FULL")
+        return connection
+
+    @contextlib.contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"The store {self.path} cannot be {what}: {error}.") from error
+
+
+class SqliteHistoryStore:
+    """See `HistoryStore`. Arguments: a `SqliteFile`; a `Retention`; the clock, in seconds since 1970."""
+
+    def __init__(
+        self, file: SqliteFile, retention: Retention = Retention(), clock: Callable[[], float] = time.time
+    ) -> None:
+        self._file, self._retention, self._clock = file, retention, clock
+        with file.transaction() as connection:
+            for statement in _EVENTS:
+                connection.execute(statement)
+
+    def append(self, events: Sequence[Event]) -> int:
+        """See `HistoryStore`. All events are kept, or none."""
+        with self._file.transaction() as connection:
+            added = connection.executemany(_PUT, events).rowcount
+            self._prune(connection, {event.user_id for event in events})
+        return max(added, 0)  # −1: there were no events
+
+    def last(self, user_ids: Sequence[str], n: int, types: Collection[str] = ()) -> list[list[Event]]:
+        """See `HistoryStore`."""
+        types = tuple(types)
+        chosen = f"AND event IN ({', '.join('?' * len(types))}) " if types else ""
+        oldest = self._retention.oldest(self._clock())
+        found = self._file.read(_LAST.format(types=chosen), [(user, oldest, *types, n) for user in user_ids])
+        return [[Event._make(row) for row in reversed(rows)] for rows in found]
+
+    def trim(self) -> int:
+        """See `HistoryStore`. It lets others write in between."""
+        removed, user = 0, ""
+        while True:
+            with self._file.transaction() as connection:
+                users = [found for found, in connection.execute(_USERS, (user, _AT_ONCE))]
+                removed += self._prune(connection, users)
+            if not users:
+                return removed
+            user = users[-1]
+
+    def close(self) -> None:
+        """See `HistoryStore`."""
+        self._file.close()
+
+    def _prune(self, connection: sqlite3.Connection, users: Collection[str]) -> int:
+        oldest = self._retention.oldest(self._clock())
+        removed = connection.executemany(_TOO_MANY, [(user, self._retention.events) for user in users]).rowcount
+        if self._retention.seconds is not None:
+            removed = max(removed, 0)
+            removed += max(connection.executemany(_TOO_OLD, [(user, oldest) for user in users]).rowcount, 0)
+        return max(removed, 0)
+
+
+class SqliteProfileStore:
+    """See `ProfileStore`. Argument: a `SqliteFile`."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+        with file.transaction() as connection:
+            connection.execute(_PROFILES)
+
+    def put(self, profiles: dict[str, dict]) -> None:
+        """See `ProfileStore`. All are kept, or none."""
+        with self._file.transaction() as connection:
+            connection.executemany(
+                _PUT_PROFILE, [(user, json.dumps(columns, allow_nan=False)) for user, columns in profiles.items()]
+            )
+
+    def get(self, user_ids: Sequence[str]) -> list[dict]:
+        """See `ProfileStore`."""
+        found = self._file.read(_GET_PROFILE, [(user,) for user in user_ids])
+        return [json.loads(rows[0][0]) if rows else {} for rows in found]
+
+    def close(self) -> None:
+        """See `ProfileStore`. Closes the file, whatever else uses it."""
+        self._file.close()
+
+
+class SqliteStore(StoreKind):
+    """Users in an SQLite file."""
+
+    schemes = (SQLITE,)
+
+    @classmethod
+    def stores(cls, address: str, retention: Retention, allow_loss: bool) -> Stores:
+        """See `StoreKind.stores`."""
+        file = SqliteFile(address.removeprefix(SQLITE))
+        return Stores(SqliteHistoryStore(file, retention), SqliteProfileStore(file), retention)
