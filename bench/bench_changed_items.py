@@ -145,7 +145,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--events-only", action="store_true", help="the second table alone")
     args = parser.parse_args()
+    if not args.events_only:
+        common.record("changed_items", searches(args))
+    common.record("item_events", events(KINDS, args.rows))
+
+
+def searches(args):
+    """The rows of the first table."""
     with tempfile.TemporaryDirectory() as root, tempfile.TemporaryDirectory() as log:
         vectors, _, _ = online_export.write(root, args.rows, 1000, "scann", 0.95)
         model = load(f"{root}/1", 1, manifest.read(f"{root}/1"))
@@ -163,8 +171,7 @@ def main():
             further = ids[count:count + args.rounds] if count else none
             figures.append({"changed": count, **measure(fresh, model, vectors, further, nothing)})
         fresh.close()
-    common.record("changed_items", figures)
-    common.record("item_events", events(KINDS, args.rows))
+    return figures
 
 
 if __name__ == "__main__":

@@ -5,11 +5,12 @@ import pytest
 import tensorflow as tf
 
 from tests.exporting.given import DIM, Given, unit
+from tests.items_in_memory import ItemsInMemory
 from tfrs_twotower import columns as c
 from tfrs_twotower import extras
 from tfrs_twotower.exporting import Retriever, signatures
 from tfrs_twotower.features import fingerprints
-from tfrs_twotower.index import IVF, Exact, MutableIndex, ScaNN
+from tfrs_twotower.index import IVF, Exact, ScaNN
 
 LOWEST = tf.float32.min
 ITEMS = 300
@@ -37,23 +38,24 @@ def features():
     return {"vector": tf.constant(unit(6, seed=2))}
 
 
+def catalogue(served):
+    return ItemsInMemory([item.decode() for item in served.item_ids.numpy()], served.vectors.numpy())
+
+
 @pytest.fixture(scope="module")
 def index(served):
     """The export's catalogue, changed: two items moved, two withdrawn, three new ones, one of them gone again."""
-    index = MutableIndex(Exact, DIM)
-    index.upsert(served.item_ids.numpy(), served.vectors.numpy())
-    index.rebuild()
+    index = catalogue(served)
     index.upsert(["i3", "i4", "new 1", "né", "gone"], unit(5, seed=3))
     index.delete(["gone", "i7", "i8"])
     return index
 
 
 def changes(index):
-    delta = index.delta()
+    ids, vectors, gone = index.changed()
     return {
-        c.OVERLAY_IDS: tf.constant(delta.ids.tolist(), tf.string),
-        c.OVERLAY_VECTORS: tf.constant(delta.vectors),
-        c.WITHDRAWN_IDS: tf.constant(delta.withdrawn.tolist(), tf.string),
+        c.OVERLAY_IDS: tf.constant(ids), c.OVERLAY_VECTORS: tf.constant(vectors),
+        c.WITHDRAWN_IDS: tf.constant(gone, tf.string),
     }
 
 
@@ -93,9 +95,7 @@ def test_it_answers_as_the_changed_index_does(served, index, features, k):
 @pytest.mark.parametrize("k", [1, 10, 90])
 def test_most_of_the_catalogue_may_be_changed(served, features, k, ordered):
     """The order of the fresh items changes nothing."""
-    index = MutableIndex(Exact, DIM)
-    index.upsert(served.item_ids.numpy(), served.vectors.numpy())
-    index.rebuild()
+    index = catalogue(served)
     index.upsert([f"i{n}" for n in range(150)] + ["new"], unit(151, seed=4))
     index.delete([f"i{n}" for n in range(140, 260)])
     changed = changes(index)
@@ -114,9 +114,7 @@ def test_most_of_the_catalogue_may_be_changed(served, features, k, ordered):
 @pytest.mark.parametrize("k", [1, 10, 40])
 def test_most_of_the_catalogue_may_be_withdrawn(served, features, k):
     """Then the index finds too few that are not hidden, and nothing fresh stands in for them."""
-    index = MutableIndex(Exact, DIM)
-    index.upsert(served.item_ids.numpy(), served.vectors.numpy())
-    index.rebuild()
+    index = catalogue(served)
     index.upsert(["new"], unit(1, seed=4))
     index.delete([f"i{n}" for n in range(260)])
     ids, scores = ask(served, features, k, **changes(index))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.hostile_ids import HOSTILE
 from tfrs_twotower import columns as c
 from tfrs_twotower.errors import DataError, IndexingError
 from tfrs_twotower.exporting import Retriever, manifest, signatures
@@ -118,6 +119,23 @@ def test_a_restart_and_another_version_know_all_events(fresh, versions, tmp_path
         fresh.attach(versions[0])
         assert answer(fresh, versions[0]) == {"b": 7, "né": 4}
     fresh.close()
+
+
+def test_ids_that_look_like_code_come_and_go_and_no_other_with_them(fresh, versions, tmp_path):
+    fresh.change([{"item_id": item, "price": 10 + place} for place, item in enumerate(HOSTILE) if item != "b"])
+    new = {item: 10 + place for place, item in enumerate(HOSTILE) if item != "b"}
+    assert answer(fresh, versions[0], 99) == {**new, "c": 3, "b": 2, "a": 1}
+    for item in HOSTILE[::2]:
+        fresh.withdraw([item])
+        new.pop(item, None)
+        assert item not in answer(fresh, versions[0], 99)
+    left = {**new, "c": 3, "a": 1, **({} if "b" in HOSTILE[::2] else {"b": 2})}
+    assert answer(fresh, versions[0], 99) == left
+    fresh.close()
+    again = FreshItems(tmp_path)
+    again.attach(versions[0])
+    assert answer(again, versions[0], 99) == left
+    again.close()
 
 
 def test_inputs_are_made_once_for_a_change(fresh, versions):

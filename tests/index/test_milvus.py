@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from tests.hostile_ids import HOSTILE
+from tests.items_in_memory import ItemsInMemory
 from tfrs_twotower import extras
 from tfrs_twotower.errors import IndexingError
-from tfrs_twotower.index import Exact, ItemIndex, MilvusIndex, MutableIndex, milvus, recall
+from tfrs_twotower.index import MilvusIndex, milvus, recall
 
 DIM = 4
 
@@ -34,9 +35,8 @@ def unit(rows, seed=0):
 
 
 @pytest.mark.parametrize("id_type", [str, int])
-def test_random_changes_equal_those_of_a_mutable_index(opened, id_type):
-    index, same = opened(id_type=id_type), MutableIndex(Exact, DIM, id_type)
-    assert isinstance(index, ItemIndex) and isinstance(same, ItemIndex)
+def test_random_changes_equal_those_in_memory(opened, id_type):
+    index, same = opened(id_type=id_type), ItemsInMemory([], [])
     generator, queries = np.random.default_rng(0), unit(5, seed=1)
     for step in range(12):
         ids = [int(n) for n in generator.integers(0, 30, 6)]
@@ -133,6 +133,22 @@ def test_a_cluster_gets_ids_beside_the_text_of_a_filter(opened):
     assert index.search(unit(1), 5, asked).ids[0].tolist() == [""] * 5
     assert index.delete(HOSTILE) == len(HOSTILE) and len(index) == 0
     assert set(index._client.texts) == {"", "item_id in {ids}", "word in {v0}", "word in {v0} and price >= {v1}"}
+
+
+def test_ids_that_look_like_code_are_found_and_deleted_and_no_other_with_them(opened):
+    index, every = opened(), len(HOSTILE)
+    vectors = np.random.default_rng(0).normal(size=(every, DIM)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index.upsert(HOSTILE, vectors)
+    index.compact()
+    assert index.search(vectors, every).ids[:, 0].tolist() == HOSTILE
+    for place, item in enumerate(HOSTILE[::2], 1):
+        assert [index.delete([item]), index.delete([item])] == [1, 0], item
+        assert len(index) == every - place
+    left = HOSTILE[1::2]
+    assert sorted(filter(None, index.search(vectors[:1], every).ids[0])) == sorted(left)
+    index.upsert(HOSTILE[:1], vectors[:1])
+    assert index.delete(HOSTILE) == len(left) + 1 and len(index) == 0
 
 
 @pytest.mark.parametrize("call, message", [

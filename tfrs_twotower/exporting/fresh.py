@@ -13,7 +13,7 @@ from tfrs_twotower.scores import best, best_of_interests
 
 
 class Changes(NamedTuple):
-    """What changed since an export, as inputs of a request; `MutableIndex.delta` gives it.
+    """What changed since an export, as inputs of a request; a server has it of its `CurrentItems`.
 
     overlay_ids: string or int64 [m], distinct: items that are new or have another vector than in the catalogue;
       the missing id is padding.

@@ -1,4 +1,4 @@
-"""Indexes over candidate vectors, tuned to a measured recall; one that changes; Faiss and Milvus by the same calls."""
+"""Indexes over candidate vectors, tuned to a measured recall; Faiss and Milvus by the same calls."""
 
 from tfrs_twotower.index.candidate_index import CandidateIndex, TopK, masked_top_k, top_k
 from tfrs_twotower.index.config import IndexConfig
@@ -6,22 +6,20 @@ from tfrs_twotower.index.exact import Exact, ExactKind
 from tfrs_twotower.index.exclusion import contains, exclude
 from tfrs_twotower.index.faiss import FaissHNSW, FaissHNSWKind, FaissIVF, FaissIVFKind, FaissIVFPQ, FaissIVFPQKind
 from tfrs_twotower.index.interests import merged, search_interests
-from tfrs_twotower.index.item_index import Found, ItemIndex
 from tfrs_twotower.index.ivf import IVF, IVFKind
 from tfrs_twotower.index.kept import keep, kept, remove
 from tfrs_twotower.index.kind import REMOTE, SAVED_MODEL, SERVER, IndexKind, Sweep, kind_of, op_libraries
 from tfrs_twotower.index.memory import estimate_bytes
-from tfrs_twotower.index.milvus import MilvusIndex
+from tfrs_twotower.index.milvus import Found, MilvusIndex
 from tfrs_twotower.index.milvus_kind import MilvusKind, MilvusRows
-from tfrs_twotower.index.mutable import Delta, Journal, MutableIndex
 from tfrs_twotower.index.scann import ScaNN, ScaNNKind
 from tfrs_twotower.index.tfrs_layers import IndexTopK
 from tfrs_twotower.index.tuning import IndexReport, build, chosen_kind
 
 __all__ = [
-    "CandidateIndex", "Delta", "Exact", "ExactKind", "FaissHNSW", "FaissHNSWKind", "FaissIVF", "FaissIVFKind",
-    "FaissIVFPQ", "FaissIVFPQKind", "Found", "IVF", "IVFKind", "IndexConfig", "IndexKind", "IndexReport", "IndexTopK",
-    "ItemIndex", "Journal", "MilvusIndex", "MilvusKind", "MilvusRows", "MutableIndex", "REMOTE", "SAVED_MODEL",
-    "SERVER", "ScaNN", "ScaNNKind", "Sweep", "TopK", "build", "chosen_kind", "contains", "estimate_bytes", "exclude",
-    "keep", "kept", "kind_of", "masked_top_k", "merged", "op_libraries", "remove", "search_interests", "top_k",
+    "CandidateIndex", "Exact", "ExactKind", "FaissHNSW", "FaissHNSWKind", "FaissIVF", "FaissIVFKind", "FaissIVFPQ",
+    "FaissIVFPQKind", "Found", "IVF", "IVFKind", "IndexConfig", "IndexKind", "IndexReport", "IndexTopK", "MilvusIndex",
+    "MilvusKind", "MilvusRows", "REMOTE", "SAVED_MODEL", "SERVER", "ScaNN", "ScaNNKind", "Sweep", "TopK", "build",
+    "chosen_kind", "contains", "estimate_bytes", "exclude", "keep", "kept", "kind_of", "masked_top_k", "merged",
+    "op_libraries", "remove", "search_interests", "top_k",
 ]

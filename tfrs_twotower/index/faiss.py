@@ -1,7 +1,7 @@
 """Faiss behind the same search: inverted files with and without product codes, and HNSW graphs.
 
-These are not `tf.Module`s: no SavedModel holds them. The server, a `MutableIndex`, a benchmark or a program of one's
-own searches them by vector, with NumPy arrays in and out. Faiss runs a batch on several threads by itself.
+These are not `tf.Module`s: no SavedModel holds them. The server, a benchmark or a program of one's own
+searches them by vector, with NumPy arrays in and out. Faiss runs a batch on several threads by itself.
 """
 
 import json

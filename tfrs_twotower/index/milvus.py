@@ -4,14 +4,13 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tfrs_twotower import extras
 from tfrs_twotower.errors import IndexingError, invalid
 from tfrs_twotower.index import arguments, checks
-from tfrs_twotower.index.item_index import Found
 
 _ID, _VECTOR = "item_id", "vector"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -23,11 +22,23 @@ _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\
 _LINKS, _BUILD_WIDTH, _WIDTH = 16, 200, 200  # of the HNSW graph, as in `FaissHNSW`
 
 
-class MilvusIndex:
-    """See `ItemIndex`. Milvus itself takes changes in, keeps them and builds its graphs (HNSW, inner product).
+class Found(NamedTuple):
+    """The k best items of each query.
 
-    Searches are strongly consistent: they see every change whose call has returned. A large upsert goes in
-    several requests, and a search meanwhile may see some of them.
+    scores: float32 [batch, k], descending; −inf where there is nothing.
+    ids: object (str) or int64 [batch, k], the caller's ids; "" or −1 where there is nothing.
+    """
+
+    scores: np.ndarray
+    ids: np.ndarray
+
+
+class MilvusIndex:
+    """Upserts, deletes and searches by item id, NumPy in and out. A program searches it by vector.
+
+    Milvus itself takes changes in, keeps them and builds its graphs (HNSW, inner product). Searches are strongly
+    consistent: they see every change whose call has returned. A large upsert goes in several requests, and a search
+    meanwhile may see some of them.
 
     The collection is called after the embedding space, so that two spaces lie beside each other and never mix.
     """
@@ -63,16 +74,21 @@ class MilvusIndex:
         self._ask(self._client.load_collection, self.collection)
 
     def __len__(self) -> int:
+        """The items that a search can return."""
         return self._count({})
 
     def upsert(
         self, ids: Sequence[Any] | np.ndarray, vectors: np.ndarray,
         attributes: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
-        """See `ItemIndex.upsert`.
+        """Adds items, or gives items that are there another vector; it counts from the next search on.
 
+        ids: n ids; where one stands twice, the last vector counts. vectors: [n, dim], finite.
         attributes: a dict an item, {name: text, number or bool}, which `search` may filter by. They replace what
         the item had.
+
+        Raises:
+          IndexingError: an id or a vector is not as it should be, or the change cannot be stored.
         """
         keys = self._keys(ids)
         vectors = arguments.vectors(vectors, len(keys), self.dim)
@@ -89,7 +105,7 @@ class MilvusIndex:
             self._ask(self._client.upsert, self.collection, rows[start:start + step])
 
     def delete(self, ids: Sequence[Any] | np.ndarray) -> int:
-        """See `ItemIndex.delete`."""
+        """Removes items; an id that is not there is no error. Returns how many were there. Raises as `upsert`."""
         keys, there = list(dict.fromkeys(self._keys(ids))), 0
         for start in range(0, len(keys), MOST):
             part = keys[start:start + MOST]
@@ -99,9 +115,14 @@ class MilvusIndex:
         return there
 
     def search(self, queries: np.ndarray, k: int, where: Mapping[str, Sequence[Any]] | None = None) -> Found:
-        """See `ItemIndex.search`; k is at most 16,384.
+        """The k items with the largest ⟨query, vector⟩.
 
+        queries: float32 [batch, dim], finite. k: 1 to 16,384; where fewer items are there, the rest is "" or −1 with
+        the score −inf.
         where: {attribute: list of values, or (lowest, highest) with None for no bound}: only items that fit all.
+
+        Raises:
+          IndexingError: an argument is not as it should be, or Milvus refuses.
         """
         queries, k = checks.query_matrix(queries, self.dim), checks.neighbours(k)
         if k > MOST:

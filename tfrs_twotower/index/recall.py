@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfrs_twotower.index import arguments
 from tfrs_twotower.index.candidate_index import CandidateIndex, TopK
 from tfrs_twotower.index.exact import Exact
-from tfrs_twotower.index.item_index import ItemIndex
+from tfrs_twotower.index.milvus import MilvusIndex
 
 _PART = 256  # queries searched at a time
 
@@ -37,8 +37,8 @@ def per_query(index: _Searched, truth: np.ndarray, vectors: np.ndarray, queries:
     return np.concatenate(found)
 
 
-def of_items(index: ItemIndex, ids: Sequence[Any], vectors: np.ndarray, queries: np.ndarray, k: int) -> float:
-    """Recall at k of an `ItemIndex`, averaged over queries: the check of an engine that tunes itself.
+def of_items(index: MilvusIndex, ids: Sequence[Any], vectors: np.ndarray, queries: np.ndarray, k: int) -> float:
+    """Recall at k of an index by item id, averaged over queries: the check of an engine that tunes itself.
 
     ids, vectors: all items that it holds, n and [n, dim]. queries: float32 [q, dim].
     """
