@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tfrs_twotower import extras
 from tfrs_twotower.serving import json_tensors, openapi, status_protos
-from tfrs_twotower.serving.admission import Admission, Queues
+from tfrs_twotower.serving.admission import Admission, Place, Queues
 from tfrs_twotower.serving.endpoints import Endpoint
 from tfrs_twotower.serving.errors import (
     RETRY_SECONDS,
@@ -117,7 +117,7 @@ class Rest:
             signature = self._predictor.signature(model, signature_name)
             call.signature = signature.name
             inputs, by_row = json_tensors.decode(asked, signature, self._predictor.check_size)
-            outputs = self._predictor.run(model, signature, inputs)
+            outputs = self._predictor.run(model, signature, inputs, call.pause)
         return responses.Response(json_tensors.encode(outputs, by_row), media_type="application/json")
 
     def _handler(self, what: str, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
@@ -142,12 +142,17 @@ class Rest:
             body = await self._body(request)
             call.begin()
             place = queue.acquire()
+            call.pause = place.pause
 
             def turn() -> Response:
                 with place:
                     return answer(request, body, call)
 
-            return await anyio.to_thread.run_sync(turn, limiter=self._threads[queue])
+            watch = asyncio.create_task(_gone(request, place))
+            try:
+                return await anyio.to_thread.run_sync(turn, limiter=self._threads[queue])
+            finally:
+                watch.cancel()
 
     async def _body(self, request: Request) -> bytes:
         try:
@@ -201,6 +206,13 @@ class Rest:
         if version is not None and not _VERSION.fullmatch(version):
             raise NotFound(f"`{version[:40]}` is not a version. Versions are integers.")
         return None if version is None else int(version)
+
+
+async def _gone(request: Request, place: Place) -> None:
+    """Cancels a request whose client closes its connection: after the body nothing else comes."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    place.cancel()
 
 
 async def _read(request: Request, limit: int) -> bytes:
