@@ -74,7 +74,7 @@ def _clear_abandoned(root: Path) -> None:
         try:
             pid = int(path.name.rpartition("-")[2])
             os.kill(pid, 0)
-            if pid == os.getpid() and path not in _open:  # of one that had this number, as in every start of a container
+            if pid == os.getpid() and path not in _open:  # of one that had this number, as in a container
                 shutil.rmtree(path, ignore_errors=True)
         except (ProcessLookupError, ValueError):
             shutil.rmtree(path, ignore_errors=True)

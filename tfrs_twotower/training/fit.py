@@ -33,7 +33,6 @@ from tfrs_twotower.training.warm_start import not_kept, warm_start
 _log = logging.getLogger(__name__)
 
 
-
 @dataclasses.dataclass(frozen=True)
 class FitReport:
     """What a training cost and where it ended; `best_epoch` is −1 without validation.
