@@ -57,7 +57,8 @@ def test_a_run_on_frames_says_what_to_do(tmp_path, capsys):
 
 def test_serve_has_the_librarys_defaults():
     args, library = build_parser().parse_args(["serve", "export"]), inspect.signature(Server).parameters
-    assert (args.concurrency, args.queue, args.deadline) == dataclasses.astuple(Load())
+    given = (args.concurrency, args.queue, args.deadline, args.execution_deadline)
+    assert given == dataclasses.astuple(Load())
     assert (args.explore_share, args.explore_cap) == (Exploration().share, Exploration().cap)
     assert args.connections == Connections().most and args.keep_events == Retention().events
     for name in ("host", "rest_port", "grpc_port", "poll_seconds", "drain_seconds", "cold_beta", "event_types"):

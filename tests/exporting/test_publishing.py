@@ -35,11 +35,15 @@ def test_the_next_version_is_written_and_what_a_killed_export_left_is_cleared(re
     dead = subprocess.Popen(["true"])
     dead.wait()
     (tmp_path / "1").mkdir()
-    for pid in (dead.pid, os.getppid()):
-        (tmp_path / f".writing-1-{pid}").mkdir()
+    published = tmp_path / "1" / "saved_model.pb"
+    published.write_text("published")
+    for pid in (dead.pid, os.getppid(), os.getpid()):
+        (tmp_path / f".writing-2-{pid}").mkdir()
+    os.link(published, tmp_path / f".writing-2-{os.getpid()}" / published.name)  # as a rollback that was killed does
     path = write(retriever, tmp_path)
     assert path == tmp_path / "2" and read(path)["version"] == 2 and next_version(tmp_path) == 3
-    assert {p.name for p in tmp_path.iterdir()} == {"1", "2", f".writing-1-{os.getppid()}"}  # one that still runs
+    assert {p.name for p in tmp_path.iterdir()} == {"1", "2", f".writing-2-{os.getppid()}"}  # one that still runs
+    assert published.read_text() == "published"
 
 
 def test_a_failed_parity_check_publishes_nothing(retriever, tmp_path, monkeypatch):

@@ -1,13 +1,16 @@
 """What is acknowledged survives SIGKILL, and a store that could not promise it is refused."""
 
 import logging
+import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import redis_server
 
 from tfrs_twotower.online import Event, SqliteFile, SqliteHistoryStore, StoreError, open_stores
+from tfrs_twotower.online.redis_connection import connect
 
 APPEND = """
 import sys
@@ -113,3 +116,25 @@ def test_a_full_disk_refuses_and_keeps_what_was_there(tmp_path):
         connection.execute("PRAGMA max_page_count = 100000")
     assert store.append([Event("2", "u", "i", 2)]) == 1
     store.close()
+
+
+def test_a_password_comes_from_the_environment_or_a_file(tmp_path, monkeypatch):
+    folder = tempfile.mkdtemp()  # the path of a socket must be short
+    server = redis_server.RedisServer(folder).start()
+    secret = tmp_path / "secret"
+    secret.write_text("of the store\n")
+    server.client.config_set("requirepass", "of the store")
+    try:
+        with pytest.raises(StoreError, match="fails"):
+            connect(server.url)
+        monkeypatch.setenv("TWOTOWER_REDIS_PASSWORD", "of the store")
+        connect(server.url).close()
+        monkeypatch.setenv("TWOTOWER_REDIS_PASSWORD_FILE", str(secret))
+        monkeypatch.setenv("TWOTOWER_REDIS_PASSWORD", "wrong")
+        connect(server.url).close()
+        monkeypatch.setenv("TWOTOWER_REDIS_PASSWORD_FILE", str(tmp_path / "none"))
+        with pytest.raises(StoreError, match="TWOTOWER_REDIS_PASSWORD_FILE cannot be read"):
+            connect(server.url)
+    finally:
+        server.stop()
+        shutil.rmtree(folder)

@@ -5,8 +5,11 @@ import json
 import logging
 import os
 import shutil
+import socket
 import ssl
 import subprocess
+import threading
+import time
 
 import grpc
 import httpx
@@ -20,7 +23,7 @@ from tensorflow_serving.apis import (
 )
 
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.serving import Access, CannotServe, Server, logs
+from tfrs_twotower.serving import Access, CannotServe, Connections, Server, logs
 from tfrs_twotower.serving.access import ApiKeys
 
 FIRST, SECOND = "0123456789abcdef", "fedcba9876543210"
@@ -227,3 +230,26 @@ def test_an_exception_is_one_line_too():
     assert "\n" not in line
     assert json.loads(line)["message"] == "it broke" and "KeyError" in json.loads(line)["exception"]
     assert logs.TextFormatter().format(logging.makeLogRecord({"msg": "m", "fields": {"a": 1}})) == "m a=1"
+
+
+def test_a_call_without_a_key_is_refused_before_its_message_comes(guarded, channel):
+    silence = threading.Event()
+
+    def nothing():
+        silence.wait(60)
+        yield from ()
+
+    calls = [channel.stream_unary("/tensorflow.serving.PredictionService/Predict").future(nothing()) for _ in range(9)]
+    begun = time.monotonic()
+    assert {call.code() for call in calls} == {grpc.StatusCode.UNAUTHENTICATED}
+    assert time.monotonic() - begun < 9  # it would be cancelled after 10 s without a message
+    silence.set()
+
+
+def test_a_tls_handshake_that_does_not_come_is_closed(tmp_path, publish, certificate):
+    publish(tmp_path, 3)
+    access, limits = Access(None, *certificate), Connections(seconds=0.5)
+    with Server(tmp_path, name="toy", rest_port=0, grpc_port=0, access=access, connections=limits) as server:
+        for port in (server.rest_port, server.grpc_port):
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+                assert connection.recv(1) == b""  # asyncio alone waits for a minute, gRPC for two

@@ -1,6 +1,8 @@
 """Who runs, who waits, who is refused: with the turns held by the test itself, so that nothing depends on speed."""
 
 import contextlib
+import json
+import socket
 import threading
 import time
 
@@ -18,7 +20,9 @@ from tensorflow_serving.apis import (
 
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.serving import DeadlineExceeded, Load, Overloaded, Server, Unavailable
+from tfrs_twotower.serving import admission as admission_module
 from tfrs_twotower.serving.admission import Admission
+from tfrs_twotower.serving.errors import Cancelled
 from tfrs_twotower.serving.metrics import Metrics
 
 PREDICT = "/v1/models/toy:predict"
@@ -244,3 +248,92 @@ def test_what_does_not_end_in_time_is_counted_and_cut_off(tmp_path, publish, cap
     with server._queues.predictions.acquire():
         assert server.stop() == 1
     assert "1 requests did not finish within 0.05 s" in caplog.text
+
+
+def test_small_requests_go_before_large_ones_and_few_large_ones_run(monkeypatch):
+    monkeypatch.setattr(admission_module, "_LARGE", 1)
+    admission, order = Admission(Load(concurrency=2, queue=9, deadline_seconds=30), "x", Metrics()), []
+    with admission.acquire() as first, admission.acquire() as second:
+        first.pause()  # nobody waits: it comes back at once, as the one large request that runs
+        paused = in_thread(lambda: (second.pause(), order.append("second")))
+        wait_for(lambda: len(admission._paused) == 1, "the second to wait")
+        with admission.acquire():  # it has the free turn, a small one
+            order.append("small")
+            line = [admission.acquire() for _ in range(2)]
+            waiting = [in_thread(lambda p=p, n=n: (p.__enter__(), order.append(n))) for n, p in enumerate(line)]
+            assert admission._length() == 3
+        wait_for(lambda: order[1:] == [0], "the one that waited first")
+        line[0].__exit__()
+        wait_for(lambda: order[1:] == [0, 1], "the other small one")
+        line[1].__exit__()
+        assert admission._length() == 1 and "second" not in order  # there is room, but not for a large one
+        first.__exit__()
+        paused()
+        for done in waiting:
+            done()
+    assert order == ["small", 0, 1, "second"] and admission.drain(0) == 0
+
+
+def test_large_requests_leave_half_of_the_queue_to_small_ones(monkeypatch):
+    monkeypatch.setattr(admission_module, "_LARGE", 1)
+    metrics = Metrics()
+    admission = Admission(Load(concurrency=3, queue=4, deadline_seconds=30), "x", metrics)
+    with contextlib.ExitStack() as stack:
+        first, second, third = [stack.enter_context(admission.acquire()) for _ in range(3)]
+        first.pause()
+        waiting = in_thread(second.pause)
+        wait_for(lambda: len(admission._paused) == 1, "the second to wait")
+        with pytest.raises(Overloaded, match="2 large requests run already"):
+            third.pause()
+        first.__exit__()
+        waiting()
+    assert admission.drain(0) == 0 and value(metrics, 'twotower_refusals_total{reason="queue_full"}') == 1
+
+
+def test_a_large_request_is_stopped_when_it_takes_too_long():
+    metrics = Metrics()
+    admission = Admission(Load(concurrency=1, queue=2, deadline_seconds=30, execution_seconds=0.05), "x", metrics)
+    with pytest.raises(DeadlineExceeded, match="not answered within 0.05.* fewer rows"), admission.acquire() as place:
+        place.pause()
+        time.sleep(0.1)
+        place.pause()
+    assert admission.drain(0) == 0 and value(metrics, 'twotower_refusals_total{reason="deadline"}') == 1
+
+
+def test_who_goes_away_leaves_the_line_and_ends_before_the_next_block():
+    admission = Admission(Load(concurrency=1, queue=2, deadline_seconds=30), "x", Metrics())
+
+    def refused(work):
+        with pytest.raises(Cancelled, match="went away"):
+            work()
+        return True
+
+    with pytest.raises(Cancelled), admission.acquire() as running:
+        place = admission.acquire()
+        waiting = in_thread(lambda: refused(place.__enter__))
+        place.cancel()
+        assert waiting() and admission._length() == 0
+        gone = admission.acquire()
+        gone.cancel()
+        assert refused(gone.__enter__)
+        running.cancel()
+        running.pause()
+    assert admission.drain(0) == 0
+
+
+def test_a_client_that_closes_its_connection_leaves_the_line(small, client, channel):
+    body = json.dumps(USER).encode()
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with small._queues.predictions.acquire():
+        with socket.create_connection(("127.0.0.1", small.rest_port)) as connection:
+            connection.sendall(head + body)
+            wait_for(lambda: length(small) == 1, "a request in the queue")
+        wait_for(lambda: length(small) == 0, "the queue to be left")
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "toy"
+        request.inputs["user_id"].CopyFrom(tf.make_tensor_proto(["u"]))
+        call = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict.future(request, timeout=30)
+        wait_for(lambda: length(small) == 1, "a call in the queue")
+        call.cancel()
+        wait_for(lambda: length(small) == 0, "the queue to be left")
+    assert client.post(PREDICT, json=USER).status_code == 200

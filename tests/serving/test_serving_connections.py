@@ -1,6 +1,8 @@
 """Clients that connect and do nothing, or little: closed after a while, without harm to the others."""
 
+import errno
 import json
+import resource
 import socket
 import threading
 
@@ -8,11 +10,13 @@ import grpc
 import httpx
 import pytest
 import tensorflow as tf
+import uvicorn
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.serving.test_serving_admission import USER, value, wait_for
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.serving import Connections, Load, Server
+from tfrs_twotower.serving.connections import HttpServer
 
 PREDICT = "/v1/models/toy:predict"
 HEADERS = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n".encode()
@@ -151,3 +155,76 @@ def test_grpc_calls_that_are_opened_and_not_sent_are_cancelled(root):
             silence.set()
             call = channel.stream_unary("/tensorflow.serving.PredictionService/Predict").future(iter(()))
             assert call.code() is grpc.StatusCode.INVALID_ARGUMENT and "without a message" in call.details()
+
+
+def test_headers_without_an_end_are_refused(root):
+    with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60) as server, connect(server) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+        received = b""
+        try:
+            for _ in range(1000):
+                connection.sendall(b"X-Filler: " + b"x" * 1000 + b"\r\n")
+        except OSError:  # closed
+            pass
+        received = read_all(connection)
+        assert received.startswith(b"HTTP/1.1 431 ") or not received  # a reset takes the answer away
+        assert value(server.metrics, 'twotower_refusals_total{reason="headers"}') == 1
+        with connect(server) as kept:  # the headers of one request after another are not added up
+            for _ in range(20):
+                kept.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Filler: " + b"x" * 8000)
+                kept.sendall(b"\r\n\r\n")
+                received = b""
+                while not received.endswith(b"ok\n"):
+                    received += kept.recv(4096)
+                assert received.startswith(b"HTTP/1.1 200 ")
+        body = b'{"inputs": {"user_id": ["' + b"u" * 200_000 + b'"]}}'  # a body is no header
+        assert httpx.post(f"http://127.0.0.1:{server.rest_port}{PREDICT}", content=body).status_code == 200
+
+
+def test_bodies_that_do_not_end_take_a_bounded_part_of_the_memory(root):
+    limits = Connections(body_bytes=150_000, seconds=30)
+    with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60, connections=limits) as server:
+        url = f"http://127.0.0.1:{server.rest_port}{PREDICT}"
+        with connect(server) as connection:
+            connection.sendall(HEADERS.replace(b"100", b"200000") + b" " * 100_000)
+            wait_for(lambda: server._rest_app._body_bytes == 100_000, "the body's first part")
+            refused = httpx.post(url, content=b" " * 60_000)
+            assert refused.status_code == 429 and refused.headers["retry-after"] == "1"
+            assert httpx.post(url, json=USER).status_code == 200
+        wait_for(lambda: server._rest_app._body_bytes == 0, "the bytes to be free again")
+        assert value(server.metrics, 'twotower_refusals_total{reason="bodies"}') == 1
+
+
+def test_grpc_connections_that_say_nothing_are_closed_and_no_more_than_may_be_open(root):
+    limits = Connections(most=3, seconds=1)
+    with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60, connections=limits) as server:
+        silent = [socket.create_connection(("127.0.0.1", server.grpc_port), timeout=30) for _ in range(6)]
+        for connection in silent:
+            read_all(connection)  # ends, as the server closes it
+            connection.close()
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "toy"
+        request.inputs["user_id"].CopyFrom(tf.make_tensor_proto(["somebody"]))
+        with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            assert stub.Predict(request, timeout=30, wait_for_ready=True).model_spec.version.value == 3
+
+
+def test_the_process_may_open_as_many_files_as_the_system_lets_it(caplog):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before[1] // 2, before[1]))
+        Connections().allow_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+        assert not caplog.text
+        Connections(most=before[1]).allow_files()
+        assert f"{before[1]} open files" in caplog.text and "--connections" in caplog.text
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_that_no_file_can_be_opened_is_said_once_in_a_while(caplog):
+    server = HttpServer(uvicorn.Config(None, log_config=None), Connections())
+    for _ in range(1000):
+        server._tell(None, {"message": "", "exception": OSError(errno.EMFILE, "Too many open files")})
+    assert caplog.text.count("Too many open files") == 1

@@ -169,14 +169,40 @@ def test_killed_at_any_point_one_of_the_two_serves_and_it_can_be_run_again(syste
         seen.add(state)
         if not died:
             break
-        if state == (7, 7):
-            roll_back(folder / "latest")
-            assert serving(folder)[1] == 6
+        published = versions_under(folder / "run-6" / "export")[-1]
+        done = roll_back(folder / "latest")  # whatever was done already, it goes back once
+        assert (done.copy_of, done.replaced) == (6, 7) and serving(folder) == (8, 6)
+        assert published == 6 or versions_under(done.published.parent)[-1] == published
+        assert not (done.published.parent / ".rollback-begun").exists()
         root = folder / "latest" / "export"
         assert len(user_deltas.read(root, serving(folder)[0], "space-6")) == 1
         assert not list(root.glob(".writing-*"))
         shutil.rmtree(folder)
     assert steps > 20 and seen == {(7, 7), (8, 6)}
+
+
+def test_a_rollback_that_was_killed_and_is_run_again_goes_back_once_without_runs_too(tmp_path):
+    steps, seen = 0, set()
+    while True:
+        steps += 1
+        root = tmp_path / str(steps)
+        for version in (1, 2, 3):
+            write(root, version)
+        if not _dies_at(steps, lambda: roll_back(root)):
+            break
+        seen.add(max(versions_under(root)))
+        done = roll_back(root)
+        assert (done.published, done.copy_of, done.replaced) == (root / "4", 2, 3)
+    assert seen == {3, 4}
+    done = roll_back(root)  # one that came to its end does not count
+    assert (done.published, done.copy_of, done.replaced) == (root / "5", 1, 2)
+
+
+def test_a_published_version_that_shares_files_with_another_is_read_only(system):
+    roll_back(system / "latest")
+    files = [path for number in ("6", "8") for path in (system / "run-6" / "export" / number).rglob("*")
+             if path.is_file() and path.name != "manifest.json"]
+    assert len(files) == 4 and {path.stat().st_mode & 0o222 for path in files} == {0}
 
 
 def test_the_command_and_lineage_say_what_happened(system, capsys):

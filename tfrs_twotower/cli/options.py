@@ -40,7 +40,8 @@ def add_store(parser: argparse.ArgumentParser, required: bool) -> None:
     """Adds `--store` and what says how it is kept."""
     parser.add_argument("--store", metavar="STORE", required=required,
                         help="users' events and columns: sqlite:PATH, a file that is made where there is none, or a "
-                        "Redis server's URL, redis://HOST:PORT/DB; or a store of your own, module.Class:REST")
+                        "Redis server's URL, redis://HOST:PORT/DB, whose password is TWOTOWER_REDIS_PASSWORD or in the "
+                        "file that TWOTOWER_REDIS_PASSWORD_FILE names; or a store of your own, module.Class:REST")
     parser.add_argument("--keep-events", type=positive, default=1000, metavar="N",
                         help="how many events a user keeps, the newest (default: 1000)")
     parser.add_argument("--keep-days", type=positive, metavar="DAYS",

@@ -40,6 +40,7 @@ JSON as google.protobuf.Struct. `twotower consume` records from a Redis stream.
 
 Under load, --concurrency requests run and --queue wait. One more is refused with 429 (gRPC: RESOURCE_EXHAUSTED), and
 one whose turn does not come by --deadline with 504 (DEADLINE_EXCEEDED). Events have a line of their own, as long.
+A request of many rows runs in blocks, and others run in between. It ends when its client goes away.
 On SIGTERM /readyz says 503, new requests are refused with 503 (UNAVAILABLE), those that run or wait are answered.
 
 With an items log, items come, change and go while it serves; a withdrawn item is in no answer that begins later:
@@ -95,6 +96,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     load.add_argument("--queue", type=int, default=128, metavar="N", help="requests that wait (default: %(default)s)")
     load.add_argument("--deadline", type=float, default=2.0, metavar="SECONDS",
                       help="how long a request waits for its turn (default: %(default)s)")
+    load.add_argument("--execution-deadline", type=float, default=30.0, metavar="SECONDS",
+                      help="how long a large request, which runs in blocks, may take (default: %(default)s)")
     load.add_argument("--connections", type=options.positive, default=1000, metavar="N",
                       help="open REST connections, and open gRPC calls (default: %(default)s)")
     load.add_argument("--drain-seconds", type=float, default=10.0, metavar="SECONDS",
@@ -126,7 +129,7 @@ def run(args: argparse.Namespace) -> None:
     if args.interests and stores:
         stores = dataclasses.replace(stores, history=InterestHistory(stores.history, stores.profiles, args.interests))
     cache = open_cache(args.cache) if args.cache else None
-    load = Load(args.concurrency, args.queue, args.deadline)
+    load = Load(args.concurrency, args.queue, args.deadline, args.execution_deadline)
     if args.category_means and not args.items_log:
         raise ConfigError("`--category-means` is of items that come while it serves, and needs --items-log. Name both.")
     fresh: "FreshItems | ExploredItems | None"

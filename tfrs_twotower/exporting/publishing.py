@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import uuid
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from tfrs_twotower.errors import ExportError, invalid
 from tfrs_twotower.exporting import manifest, user_deltas
 
 RECORD = "rollback"  # the manifest's field: {"copy_of", "replaced", "at"}; numbers are those of first publication
+
+_open: set[Path] = set()  # the folders that this process writes in
 
 
 def versions_under(root: str | Path) -> list[int]:
@@ -45,8 +48,10 @@ def new_version(root: str | Path, least: int = 1) -> Iterator[tuple[Path, int]]:
         root.mkdir(parents=True, exist_ok=True)
         _clear_abandoned(root)
         version = max(next_version(root), least)
-        aside = root / f".writing-{version}-{os.getpid()}"
-        aside.mkdir(exist_ok=True)
+        # Never one that was there: what was killed may have linked files of a published version into it.
+        aside = root / f".writing-{version}-{uuid.uuid4().hex[:12]}-{os.getpid()}"
+        aside.mkdir()
+        _open.add(aside)
         user_deltas.clear(root, version)  # a number that is free has none, but for those of one who was killed
     except OSError as error:
         rule, way_out = "be a folder that can be written", f"The system says: {error}."
@@ -62,13 +67,18 @@ def new_version(root: str | Path, least: int = 1) -> Iterator[tuple[Path, int]]:
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+    finally:
+        _open.discard(aside)
 
 
 def _clear_abandoned(root: Path) -> None:
     """Removes what exports that were killed left behind; one that still runs keeps its folder."""
     for path in root.glob(".writing-*"):
         try:
-            os.kill(int(path.name.rpartition("-")[2]), 0)
+            pid = int(path.name.rpartition("-")[2])
+            os.kill(pid, 0)
+            if pid == os.getpid() and path not in _open:  # of one that had this number, as in a container
+                shutil.rmtree(path, ignore_errors=True)
         except (ProcessLookupError, ValueError):
             shutil.rmtree(path, ignore_errors=True)
         except PermissionError:  # somebody else's, alive
@@ -86,7 +96,8 @@ def flush_tree(directory: str | Path) -> None:
 def link_tree(source: str | Path, target: Path, leave_out: Collection[str] = ()) -> None:
     """Gives `target` the files of `source` under the same names: by hard links, or copies where they cannot be made.
 
-    A published file never changes, so one of two names costs no disk and no time.
+    A published file never changes, so one of two names costs no disk and no time. Linked files are made read-only:
+    who writes to one would change both versions.
     """
     for path in sorted(Path(source).rglob("*")):
         name = path.relative_to(source)
@@ -94,6 +105,7 @@ def link_tree(source: str | Path, target: Path, leave_out: Collection[str] = ())
             (target / name).mkdir()
         elif str(name) not in leave_out:
             try:
+                os.chmod(path, path.stat().st_mode & ~0o222)
                 os.link(path, target / name)
             except OSError:  # another file system, or one without links
                 shutil.copyfile(path, target / name)

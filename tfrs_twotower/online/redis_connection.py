@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +30,18 @@ _log = logging.getLogger(__name__)
 def connect(url: str, **settings: Any) -> "Redis":
     """A `redis.Redis` of a `redis://`, `rediss://` or `unix://` URL, which has answered a PING.
 
+    The password is that of the URL, or where it has none that of the environment: TWOTOWER_REDIS_PASSWORD, or the first
+    line of the file that TWOTOWER_REDIS_PASSWORD_FILE names. Command lines are seen by other users of a machine.
+
     A command that fails is tried once more: all that is sent may be repeated.
 
     Raises:
-      StoreError: the URL is wrong, or nothing answers there.
+      StoreError: the URL is wrong, the file cannot be read, or nothing answers there.
     """
     with errors(url):
         try:
+            if (password := _password()) is not None:
+                settings["password"] = password  # that of a URL takes its place
             client = redis.Redis.from_url(
                 url, socket_connect_timeout=_CONNECT_SECONDS, socket_timeout=_ANSWER_SECONDS,
                 retry=_retry.Retry(_backoff.NoBackoff(), 1), health_check_interval=30, **settings,
@@ -44,6 +50,17 @@ def connect(url: str, **settings: Any) -> "Redis":
             raise StoreError(f"The store's address cannot be read: {error}") from error
         client.ping()
     return client
+
+
+def _password() -> str | None:
+    path = os.environ.get("TWOTOWER_REDIS_PASSWORD_FILE")
+    if not path:
+        return os.environ.get("TWOTOWER_REDIS_PASSWORD") or None
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.readline().strip() or None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"TWOTOWER_REDIS_PASSWORD_FILE cannot be read: {error}. Name a file of one line.") from error
 
 
 def check_durable(client: "Redis", url: str, allow_loss: bool = False) -> None:

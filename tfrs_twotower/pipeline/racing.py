@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.configuration import from_dict, to_dict
 from tfrs_twotower.data import InteractionLog, Split
+from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.features import Feature, History, Id, Schema, Sequence
 from tfrs_twotower.features.past import PastFeature
 from tfrs_twotower.losses import FullSoftmax, SampledSoftmax
@@ -123,7 +124,7 @@ def race(recipe: Recipe, log: InteractionLog, directory: str | Path, verbose: in
     """
     directory = Path(directory)
     folder, file = directory / FOLDER, directory / RESULT
-    result = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"candidates": {}}
+    result = _read(file) if file.exists() else {"candidates": {}}
     recipe = recipe if log.timed else without_times(recipe)
     entrants = candidates(recipe, log, recipe.split.split(log, seed=recipe.training.seed))
     whole = recipe.race.minutes * 60.0 if recipe.race.minutes else seconds_for(len(log))
@@ -175,11 +176,23 @@ def _tried(
     a = assemble(recipe, log)
     clock = _Stop(seconds)
     report = fit(a.model, a.batches, recipe.training, Validation(a), folder, verbose, [clock], start=a.start)
-    lines = map(json.loads, (folder / "history.jsonl").read_text(encoding="utf-8").splitlines())
-    metrics = next(line for line in lines if line["epoch"] == report.best_epoch)
+    history = folder / "history.jsonl"
+    lines = map(json.loads, history.read_text(encoding="utf-8").splitlines())
+    metrics = next((line for line in lines if line["epoch"] == report.best_epoch), None)
+    if metrics is None:
+        raise TrainingError(f"{history} lacks epoch {report.best_epoch}. Remove {folder}, and race again.")
     found = {"best": report.best, "recall": metrics[f"recall@{max(recipe.evaluation.ks)}"], "epochs": report.epochs,
              "seconds_an_epoch": report.seconds_an_epoch}
     return found, a.recipe.model
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        result = json.loads(file.read_text(encoding="utf-8"))
+        result["candidates"].items()
+        return result
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"{file} cannot be read ({error!r}). Remove it: the candidates race again.") from error
 
 
 def _winner(candidates: Mapping[str, Mapping[str, float]]) -> str:

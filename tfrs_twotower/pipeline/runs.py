@@ -227,7 +227,10 @@ def check_passed(directory: str | Path, way_out: str) -> None:
     file = Path(directory) / REFUSED
     if file.exists():
         rule = "have passed its gate, to be published"
-        reason = json.loads(file.read_text())["reason"]
+        try:
+            reason = json.loads(file.read_text(encoding="utf-8"))["reason"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:  # refused is refused
+            reason = f"{file}, which says why, cannot be read ({error})."
         raise ConfigError(invalid("run", rule, str(directory), f"Refused: {reason} {way_out}"))
 
 
@@ -260,10 +263,18 @@ def read_config(directory: str | Path) -> RunConfig:
 
 
 def score_weights(directory: str | Path) -> ScoreWeights:
-    """The `ScoreWeights` of a run; zeros of a run that stopped before they were chosen."""
+    """The `ScoreWeights` of a run; zeros of a run that stopped before they were chosen.
+
+    Raises:
+      ConfigError: their file cannot be read.
+    """
     file = Path(directory) / POPULARITY
-    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"weight": 0.0}
-    return ScoreWeights(kept["weight"], kept.get("neighbours", 0.0), kept.get("repeats", 0.0))
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"weight": 0.0}
+        return ScoreWeights(float(kept["weight"]), *(float(kept.get(name, 0.0)) for name in ("neighbours", "repeats")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        way_out = "Remove it: `twotower train --resume` chooses the weights anew."
+        raise ConfigError(f"{file} cannot be read ({error!r}). {way_out}") from error
 
 
 def read_metrics(directory: str | Path) -> dict[str, Any]:

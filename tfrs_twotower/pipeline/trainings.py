@@ -1,5 +1,6 @@
 """The trainings in a run's folder: one is evaluated on held-out events; the refit on all events is served."""
 
+import contextlib
 import dataclasses
 import uuid
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.learned_fields import has_fields, read_fields, write_fields
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.training import fit, is_chief, of_chief, restore_best
+from tfrs_twotower.training.kept_checkpoints import UNREADABLE, kept_checkpoints
 
 
 def begun(
@@ -50,10 +52,12 @@ def restored(recipe: Recipe, log: InteractionLog, folder: Path, held_out: bool =
 
 def chosen_epochs(directory: Path) -> int | None:
     """How many epochs validation chose in a run's first training; None where that did not come to its end."""
-    last = tf.train.latest_checkpoint(str(directory / runs.CHECKPOINT / "last"))
-    if last is None or not (directory / runs.POPULARITY).is_file():  # which is written at the end
+    if not (directory / runs.POPULARITY).is_file():  # which is written at the end
         return None
-    return int(tf.train.load_variable(last, "progress/best_epoch/.ATTRIBUTES/VARIABLE_VALUE")) + 1
+    for last in reversed(kept_checkpoints(directory / runs.CHECKPOINT / "last")):
+        with contextlib.suppress(*UNREADABLE):
+            return int(tf.train.load_variable(last, "progress/best_epoch/.ATTRIBUTES/VARIABLE_VALUE")) + 1
+    return None
 
 
 def refit(

@@ -1,16 +1,22 @@
-"""How many requests run at a time, how many wait, and how long: the others are refused at once."""
+"""How many requests run at a time, how many wait, and how long: the others are refused at once.
+
+A large request runs in blocks. Before each it gives its turn away (`Place.pause`) and waits behind all that have not
+run yet. Few large ones run at a time, so that small requests neither wait for them nor lack processors.
+"""
 
 import collections
+import math
 import os
 import threading
 import time
-from contextlib import AbstractContextManager
 from typing import Annotated, NamedTuple
 
 from tfrs_twotower.configuration import config
 from tfrs_twotower.ranges import Count, Natural, Positive
-from tfrs_twotower.serving.errors import DeadlineExceeded, Overloaded, Unavailable
+from tfrs_twotower.serving.errors import Cancelled, DeadlineExceeded, Overloaded, Unavailable
 from tfrs_twotower.serving.metrics import Metrics
+
+_LARGE = max((os.cpu_count() or 0) // 2, 1)  # large requests that run at a time
 
 
 @config
@@ -22,11 +28,13 @@ class Load:
         waits for a store others use the processors; many more only take time from each other.
       queue: requests that wait for their turn, first come first served. One more is refused.
       deadline_seconds: a request whose turn has not come by then is refused, as its caller has given up.
+      execution_seconds: a large request that is not answered so long after its first turn is stopped.
     """
 
     concurrency: Annotated[Count, "Let one request run."] = max(8, 2 * (os.cpu_count() or 0))
     queue: Annotated[Natural, "With 0 nothing waits."] = 128
     deadline_seconds: Annotated[Positive, "Say how long to wait."] = 2.0
+    execution_seconds: Annotated[Positive, "Say how long a request may run."] = 30.0
 
 
 class Admission:
@@ -41,38 +49,33 @@ class Admission:
     def __init__(self, load: Load, name: str, metrics: Metrics) -> None:
         self.load, self.name, self._metrics = load, name, metrics
         self._changed = threading.Condition()  # guards what follows; notified when a request ends
-        self._running = 0
-        self._waiting = collections.deque()
+        self._running = self._large = 0  # of those that run, how many are large
+        self._waiting: collections.deque["Place"] = collections.deque()  # for their first turn
+        self._paused: collections.deque["Place"] = collections.deque()  # large ones, for their next
         self._closed = False
         metrics.queued(name, 0)
 
-    def acquire(self, seconds: float | None = None) -> AbstractContextManager[object]:
-        """Takes a place in the queue, without waiting; a context manager that waits for the turn, and ends it.
+    def acquire(self, seconds: float | None = None) -> "Place":
+        """Takes a place in the queue, without waiting.
 
         Args:
-          seconds: how long the caller waits, where that is less than `deadline_seconds`.
+          seconds: how long the caller waits for the answer, where that is less than the `Load` says.
 
         Raises:
           Overloaded: the queue is full.
           Unavailable: the server is stopping.
-          DeadlineExceeded: on entering, the turn did not come in time.
         """
-        wait = self.load.deadline_seconds if seconds is None else min(seconds, self.load.deadline_seconds)
         with self._changed:
             if self._closed:
                 self._metrics.refused("stopping")
                 raise Unavailable("The server is stopping. Ask another one, or this one again when it is back.")
-            turn = threading.Event()
-            if self._running < self.load.concurrency:
-                self._running += 1
-                turn.set()
-            elif len(self._waiting) < self.load.queue:
-                self._waiting.append(turn)
-                self._metrics.queued(self.name, len(self._waiting))
-            else:
+            if self._running >= self.load.concurrency and self._length() >= self.load.queue:
                 self._metrics.refused("queue_full")
                 raise Overloaded(f"{self.load.queue} requests wait already. Send this one again in a while.")
-        return _Place(self, turn, wait)
+            place = Place(self, seconds)
+            self._waiting.append(place)
+            self._fill()
+        return place
 
     def close(self) -> None:
         """Refuses new requests; those that run or wait go on."""
@@ -83,25 +86,56 @@ class Admission:
         """Waits until nothing runs or waits any more, but not longer than `seconds`; returns how many are left."""
         with self._changed:
             self._changed.wait_for(lambda: not self._running, max(seconds, 0))
-            return self._running + len(self._waiting)
+            return self._running + self._length()
 
-    def _give_up(self, turn: threading.Event) -> bool:
-        """True where the place was left; False where the turn came after all."""
-        with self._changed:
-            if turn.is_set():
-                return False
-            self._waiting.remove(turn)
-            self._metrics.queued(self.name, len(self._waiting))
-            return True
+    def _length(self) -> int:
+        return len(self._waiting) + len(self._paused)
 
-    def _end(self) -> None:
+    def _leave(self, place: "Place") -> bool:
+        """True where it stood in a line, and does no more; False where its turn came after all, or it left before."""
         with self._changed:
-            if self._waiting:
-                self._waiting.popleft().set()  # the next one runs in its stead
-                self._metrics.queued(self.name, len(self._waiting))
-            else:
-                self._running -= 1
+            for line in (self._waiting, self._paused):
+                if place in line:
+                    line.remove(place)
+                    self._metrics.queued(self.name, self._length())
+                    return True
+            return False
+
+    def _pause(self, place: "Place") -> None:
+        """Puts one that runs behind all that wait. Raises `Overloaded`."""
+        with self._changed:
+            most = max(self.load.queue // 2, _LARGE)  # the rest is for small ones
+            if not place.large and len(self._paused) + self._large >= most:
+                self._metrics.refused("queue_full")
+                raise Overloaded(f"{most} large requests run already. Send this one again in a while, or fewer rows.")
+            self._stop(place)
+            place.large = True
+            if not place.gone:
+                self._paused.append(place)
+            self._fill()
+
+    def _end(self, place: "Place") -> None:
+        with self._changed:
+            self._stop(place)
+            self._fill()
+            if not self._running:
                 self._changed.notify_all()
+
+    def _stop(self, place: "Place") -> None:
+        place.turn.clear()
+        place.runs = False
+        self._running -= 1
+        self._large -= place.large
+
+    def _fill(self) -> None:
+        """Starts those that wait, while there is room; `_changed` is held."""
+        while self._running < self.load.concurrency and (self._waiting or self._paused and self._large < _LARGE):
+            place = (self._waiting or self._paused).popleft()
+            self._running += 1
+            self._large += place.large
+            place.runs = True
+            place.turn.set()
+        self._metrics.queued(self.name, self._length())
 
 
 class Queues(NamedTuple):
@@ -111,23 +145,62 @@ class Queues(NamedTuple):
     events: Admission
 
 
-class _Place:
-    """One request's place in the queue."""
+class Place:
+    """One request's place: a context manager that waits for its turn, and ends it.
 
-    def __init__(self, admission: Admission, turn: threading.Event, seconds: float) -> None:
-        self._admission, self._turn, self._seconds = admission, turn, seconds
+    Args:
+      admission: an `Admission`. Under its lock it says in `turn` and `runs` that this one may run, and in `large` that
+        it runs in blocks.
+      seconds: how long the caller waits for the answer; None: as long as the `Load` says.
+
+    Raises, on entering:
+      DeadlineExceeded: the turn did not come in time.
+      Cancelled: the client went away.
+    """
+
+    def __init__(self, admission: Admission, seconds: float | None) -> None:
+        self._admission, self._seconds = admission, math.inf if seconds is None else seconds
+        self.turn, self.runs, self.large, self.gone = threading.Event(), False, False, False
         self._taken = time.monotonic()
 
-    def __enter__(self) -> "_Place":
-        admission = self._admission
-        left = self._seconds - (time.monotonic() - self._taken)
-        if not self._turn.wait(max(left, 0)) and admission._give_up(self._turn):
-            admission._metrics.refused("deadline")
-            raise DeadlineExceeded(
-                f"The turn of this request did not come within {self._seconds:.3g} s. Send it again in a while."
-            )
-        admission._metrics.waited(admission.name, time.monotonic() - self._taken)
+    def __enter__(self) -> "Place":
+        admission, load = self._admission, self._admission.load
+        try:
+            self._wait(min(self._seconds, load.deadline_seconds), "The turn of this request did not come within {} s.")
+        except BaseException:
+            self.__exit__()
+            raise
+        waited = time.monotonic() - self._taken
+        admission._metrics.waited(admission.name, waited)
+        self._whole = min(waited + load.execution_seconds, self._seconds)
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._admission._end()
+        if self.runs:
+            self._admission._end(self)
+
+    def pause(self) -> None:
+        """Before each block of a large request: lets those that wait go first, and comes back.
+
+        Raises:
+          DeadlineExceeded: the answer would come too late.
+          Cancelled: the client went away.
+          Overloaded: too many large requests run.
+        """
+        self._admission._pause(self)
+        self._wait(self._whole, "This request was not answered within {} s. Send fewer rows at a time.")
+
+    def cancel(self) -> None:
+        """The client went away: the request leaves the line, or ends before its next block. Any thread may call it."""
+        self.gone = True
+        if self._admission._leave(self):
+            self.turn.set()
+
+    def _wait(self, seconds: float, message: str) -> None:
+        left = self._taken + seconds - time.monotonic()
+        late = not self.gone and not self.turn.wait(max(left, 0)) and self._admission._leave(self)
+        if late or left < 0 and self.large:
+            self._admission._metrics.refused("deadline")
+            raise DeadlineExceeded(message.format(f"{seconds:.3g}") + " Send it again in a while.")
+        if self.gone:
+            raise Cancelled("The client went away.")

@@ -1,6 +1,11 @@
 """Connections of the REST server: how many, and how long one may keep the server waiting."""
 
 import asyncio
+import errno
+import functools
+import logging
+import resource
+import time
 from typing import Annotated, Any
 
 from tfrs_twotower import extras
@@ -8,13 +13,19 @@ from tfrs_twotower.configuration import config
 from tfrs_twotower.ranges import Count, Positive
 from tfrs_twotower.serving.metrics import Metrics
 
+uvicorn = extras.require("uvicorn")
 uvicorn_http = extras.require("uvicorn.protocols.http.auto")
 
+_OTHER_FILES = 200  # descriptors besides connections: libraries, stores, a version that loads
+_HEADER_BYTES = 64 * 1024  # of a request: its first line and headers
+_QUIET_SECONDS = 10.0  # between two log lines that descriptors are used up
+_log = logging.getLogger(__name__)
+
 _FULL = b'{"error": "Too many connections are open. Send this request again in a while."}'
-_REFUSAL = (
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Type: application/json\r\n"
-    b"Content-Length: %d\r\n\r\n%b" % (len(_FULL), _FULL)
-)
+_LONG = b'{"error": "The headers must have at most %d bytes. Send fewer or shorter ones."}' % _HEADER_BYTES
+_ANSWER = b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+_REFUSAL = _ANSWER % (b"503 Service Unavailable\r\nRetry-After: 1", len(_FULL), _FULL)
+_TOO_LONG = _ANSWER % (b"431 Request Header Fields Too Large", len(_LONG), _LONG)
 
 
 @config
@@ -23,12 +34,70 @@ class Connections:
 
     Attributes:
       most: connections that are open at a time. One more closes the one that has been idle longest; where all are
-        busy, it is answered with 503. For gRPC: calls that are open at a time.
-      seconds: by then the headers of a request must have come, then its body; and then some of the answer be read.
+        busy, it is answered with 503. For gRPC: connections, and calls that are open at a time.
+      seconds: by then a handshake must be done and the headers of a request have come, then its body; and then some
+        of the answer be read.
+      body_bytes: of all REST requests whose bodies arrive or that are not answered yet. One more is refused with 429.
     """
 
     most: Annotated[Count, "Let one connection in."] = 1000
     seconds: Annotated[Positive, "Say how long to wait."] = 10.0
+    body_bytes: Annotated[Count, "Let a request come."] = 256 * 1024 * 1024
+
+    def allow_files(self) -> None:
+        """Raises the process's limit on open files as far as it may, and warns where connections can use them up."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        wanted = 2 * self.most + _OTHER_FILES  # REST's and gRPC's
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            _log.warning(
+                "The system allows this process %d open files, and %d connections can take %d. Raise the limit "
+                "(`ulimit -Hn`, LimitNOFILE), or lower --connections.", hard, self.most, wanted,
+            )
+
+    def grpc_options(self) -> list[tuple[str, int]]:
+        """gRPC's settings: how many connections, and when one that does nothing is closed."""
+        milliseconds = int(1000 * self.seconds)
+        return [
+            ("grpc.max_allowed_incoming_connections", self.most),
+            ("grpc.server_handshake_timeout_ms", milliseconds),  # TLS, and the first frames of HTTP/2
+            ("grpc.max_connection_idle_ms", 300_000),  # without a call; clients connect anew by themselves
+            ("grpc.keepalive_time_ms", 60_000),  # a peer that vanished answers no ping
+            ("grpc.keepalive_timeout_ms", milliseconds),
+        ]
+
+
+class HttpServer(uvicorn.Server):  # type: ignore[name-defined]
+    """uvicorn's, whose TLS handshakes end in time, and which says in few lines that descriptors are used up.
+
+    Args:
+      settings: uvicorn's.
+      limits: a `Connections`.
+    """
+
+    def __init__(self, settings: Any, limits: Connections) -> None:
+        super().__init__(settings)
+        self._limits, self._said = limits, -_QUIET_SECONDS
+
+    async def startup(self, sockets: Any = None) -> None:
+        """uvicorn's."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._tell)
+        if self.config.ssl is not None:
+            seconds = self._limits.seconds
+            loop.create_server = functools.partial(  # type: ignore[method-assign]
+                loop.create_server, ssl_handshake_timeout=seconds
+            )
+        await super().startup(sockets)
+
+    def _tell(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in (errno.EMFILE, errno.ENFILE):
+            loop.default_exception_handler(context)
+        elif time.monotonic() - self._said > _QUIET_SECONDS:
+            self._said = time.monotonic()
+            _log.error("No connection can be accepted: %s. Raise `ulimit -n`, or lower --connections.", error.strerror)
 
 
 class Protocol(uvicorn_http.AutoHTTPProtocol):  # type: ignore[name-defined]
@@ -44,7 +113,7 @@ class Protocol(uvicorn_http.AutoHTTPProtocol):  # type: ignore[name-defined]
         super().__init__(**settings)
         self._limits, self._metrics = limits, metrics
         self._heard = False  # anything at all
-        self._unread = 0
+        self._unread = self._header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -57,9 +126,16 @@ class Protocol(uvicorn_http.AutoHTTPProtocol):  # type: ignore[name-defined]
         self._active, self._heard = self.loop.time(), True
         if self._owed_since is None and self._is_idle():
             self._owed_since = self._active
+        self._header_bytes = self._header_bytes + len(data) if self._reads_headers() else 0
         super().data_received(data)
         if not self._is_idle():
             self._owed_since = None
+        if not self._reads_headers():
+            self._header_bytes = 0
+        elif self._header_bytes > _HEADER_BYTES:
+            self._metrics.refused("headers")
+            self.transport.write(_TOO_LONG)
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
@@ -67,6 +143,9 @@ class Protocol(uvicorn_http.AutoHTTPProtocol):  # type: ignore[name-defined]
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
+
+    def _reads_headers(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete and not self.cycle.more_body  # else of a body
 
     def _check(self) -> None:
         """Looks every `seconds`: are headers owed that long, has nothing of an answer been read since the last look?"""

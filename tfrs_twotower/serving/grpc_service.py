@@ -13,7 +13,6 @@ A number in a Struct is a float: send an id above 2**53 as text.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -28,7 +27,6 @@ from tfrs_twotower.serving.admission import Admission, Queues
 from tfrs_twotower.serving.endpoints import Endpoint
 from tfrs_twotower.serving.errors import (
     RETRY_SECONDS,
-    Cancelled,
     InvalidArgument,
     NotFound,
     Overloaded,
@@ -103,9 +101,13 @@ class _Calls:
         context.set_trailing_metadata(((REQUEST_ID, name),))
         try:
             with self._metrics.call(f"grpc:{method}", name) as call:
-                with queue.acquire(context.time_remaining()) if queue else contextlib.nullcontext():
-                    if not context.is_active():
-                        raise Cancelled("The client went away.")
+                if queue is None:
+                    return handler(request, call)
+                place = queue.acquire(context.time_remaining())
+                if not context.add_callback(place.cancel):  # called when the call ends, by whomever
+                    place.cancel()
+                call.pause = place.pause
+                with place:
                     return handler(request, call)
         except ServingError as error:
             code, message = error.code, str(error)
@@ -169,7 +171,7 @@ class PredictionService:
             call.signature = signature.name
             wanted = _wanted(request.output_filter, signature)
             inputs = {name: self._array(signature, name, proto) for name, proto in request.inputs.items()}
-            outputs = self._predictor.run(model, signature, inputs)
+            outputs = self._predictor.run(model, signature, inputs, call.pause)
         response = predict_pb2.PredictResponse()
         response.model_spec.name = request.model_spec.name
         response.model_spec.signature_name = signature.name

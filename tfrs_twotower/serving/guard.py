@@ -67,8 +67,8 @@ class GrpcGuard:
 
     def __init__(self, keys: ApiKeys, metrics: Metrics) -> None:
         self._keys, self._metrics = keys, metrics
-        self._refusal = grpc.unary_unary_rpc_method_handler(
-            lambda request, context: context.abort(grpc.StatusCode[Unauthenticated.code], _REASON)
+        self._refusal = grpc.stream_unary_rpc_method_handler(  # of a stream: that does not wait for a message
+            lambda requests, context: context.abort(grpc.StatusCode[Unauthenticated.code], _REASON)
         )
 
     def intercept_service(

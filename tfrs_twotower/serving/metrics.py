@@ -4,7 +4,7 @@ import contextlib
 import functools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tfrs_twotower import extras
 from tfrs_twotower.serving import logs
@@ -14,7 +14,7 @@ from tfrs_twotower.serving.repository import State, VersionStatus
 prometheus = extras.require("prometheus_client")
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
-REFUSALS = ("queue_full", "deadline", "stopping", "connections", "slow", "unauthenticated")
+REFUSALS = ("queue_full", "deadline", "stopping", "connections", "slow", "unauthenticated", "headers", "bodies")
 
 
 class Call:
@@ -23,6 +23,7 @@ class Call:
     Attributes:
       request_id: by which its caller knows it.
       version: of the model that answered, where one did.
+      pause: to be called before each block of a large request.
     """
 
     signature = ""
@@ -30,6 +31,7 @@ class Call:
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
+        self.pause: Callable[[], None] = lambda: None
         self.begin()
 
     def begin(self) -> None:

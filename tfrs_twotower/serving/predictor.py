@@ -1,7 +1,7 @@
 """Requests to a loaded model, whatever transport they came by."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from tfrs_twotower import columns
 from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import invalid
+from tfrs_twotower.serving.blocks import blocks, together
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, ServingError
 from tfrs_twotower.serving.features import Features, with_seen
 from tfrs_twotower.serving.model import LoadedModel, Runner, Signature, call
@@ -94,10 +95,17 @@ class Predictor:
         return signature if self._features is None else self._features.asked(model, signature)
 
     def run(
-        self, model: LoadedModel, asked: Signature, inputs: Mapping[str, ArrayLike | tf.Tensor]
+        self,
+        model: LoadedModel,
+        asked: Signature,
+        inputs: Mapping[str, ArrayLike | tf.Tensor],
+        pause: Callable[[], None] = lambda: None,
     ) -> dict[str, np.ndarray]:
-        """`predict` for a `signature` of a model that is already held by `repository.lease`."""
-        return self.execute(model, asked.name, self.prepare(model, asked, inputs))
+        """`predict` for a `signature` of a model that is already held by `repository.lease`.
+
+        pause: called before each block of a large request; what it raises ends the request.
+        """
+        return self.execute(model, asked.name, self.prepare(model, asked, inputs), pause)
 
     def prepare(
         self, model: LoadedModel, asked: Signature, inputs: Mapping[str, ArrayLike | tf.Tensor]
@@ -129,11 +137,21 @@ class Predictor:
         _check_history(tensors)
         return tensors
 
-    def execute(self, model: LoadedModel, name: str, tensors: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
+    def execute(
+        self,
+        model: LoadedModel,
+        name: str,
+        tensors: Mapping[str, tf.Tensor],
+        pause: Callable[[], None] = lambda: None,
+    ) -> dict[str, np.ndarray]:
         """Runs a signature on tensors as `prepare` gives them: arrays by name."""
+        signature = model.signature(name)
+
+        def run(part: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
+            return {name: _array(value) for name, value in self._call(model, signature, part).items()}
+
         try:
-            outputs = self._call(model, model.signature(name), tensors)
-            return {name: _array(value) for name, value in outputs.items()}
+            return together(blocks(model, name, tensors), run, pause)
         except tf.errors.InvalidArgumentError as error:
             raise InvalidArgument(f"The model refused the request: {_reason(error)}") from error
         except tf.errors.OpError as error:

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 from tfrs_twotower.serving.access import Access
+from tfrs_twotower.serving.connections import Connections
 from tfrs_twotower.serving.server import Server
 
 
@@ -15,6 +16,7 @@ def serve(root: str | os.PathLike[str], **settings: Any) -> int:
     Returns:
       How many requests had not finished when `drain_seconds` were over.
     """
+    settings.get("connections", Connections()).allow_files()
     server = Server(root, **settings)
     stop = threading.Event()
     previous = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGTERM, signal.SIGINT)}

@@ -6,13 +6,15 @@ Reference: https://www.tensorflow.org/tfx/serving/api_rest
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
 from tfrs_twotower import extras
 from tfrs_twotower.serving import json_tensors, openapi, status_protos
-from tfrs_twotower.serving.admission import Admission, Queues
+from tfrs_twotower.serving.admission import Admission, Place, Queues
+from tfrs_twotower.serving.connections import Connections
 from tfrs_twotower.serving.endpoints import Endpoint
 from tfrs_twotower.serving.errors import (
     RETRY_SECONDS,
@@ -55,7 +57,7 @@ class Rest:
       metrics: a `Metrics`.
       ready: asked by /readyz.
       queues: `Queues`, in which requests wait for their turn.
-      body_seconds: a body has to be whole by then.
+      connections: `Connections`: how long a body may take, and how much bodies may take in all.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class Rest:
         metrics: Metrics,
         ready: Callable[[], bool],
         queues: Queues,
-        body_seconds: float,
+        connections: Connections,
     ) -> None:
         self._predictor = predictor
         self._endpoints = endpoints
@@ -74,7 +76,7 @@ class Rest:
         self._metrics = metrics
         self._ready = ready
         self._queues = queues
-        self._body_seconds = body_seconds
+        self._connections, self._body_bytes = connections, 0
         # As many threads as requests may run or wait: a request with a place in a queue never waits for a thread.
         self._threads = {queue: anyio.CapacityLimiter(queue.load.concurrency + queue.load.queue) for queue in queues}
 
@@ -117,7 +119,7 @@ class Rest:
             signature = self._predictor.signature(model, signature_name)
             call.signature = signature.name
             inputs, by_row = json_tensors.decode(asked, signature, self._predictor.check_size)
-            outputs = self._predictor.run(model, signature, inputs)
+            outputs = self._predictor.run(model, signature, inputs, call.pause)
         return responses.Response(json_tensors.encode(outputs, by_row), media_type="application/json")
 
     def _handler(self, what: str, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
@@ -138,23 +140,46 @@ class Rest:
 
         TensorFlow, JSON and stores take their time: in a thread, so that other requests are read meanwhile.
         """
-        with self._metrics.call(method, request.state.request_id) as call:
-            body = await self._body(request)
+        with self._metrics.call(method, request.state.request_id) as call, self._held() as hold:
+            body = await self._body(request, hold)
             call.begin()
             place = queue.acquire()
+            call.pause = place.pause
 
             def turn() -> Response:
                 with place:
                     return answer(request, body, call)
 
-            return await anyio.to_thread.run_sync(turn, limiter=self._threads[queue])
+            watch = asyncio.create_task(_gone(request, place))
+            try:
+                return await anyio.to_thread.run_sync(turn, limiter=self._threads[queue])
+            finally:
+                watch.cancel()
 
-    async def _body(self, request: Request) -> bytes:
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[Callable[[int], None]]:
+        """A function that counts bytes of a body, until the block ends. It raises `Overloaded`."""
+        mine = 0
+
+        def hold(size: int) -> None:
+            nonlocal mine
+            mine, self._body_bytes = mine + size, self._body_bytes + size
+            if self._body_bytes > self._connections.body_bytes:
+                self._metrics.refused("bodies")
+                raise Overloaded("The bodies of other requests take all the memory. Send this one again in a while.")
+
         try:
-            return await asyncio.wait_for(_read(request, self._predictor.limits.max_body_bytes), self._body_seconds)
+            yield hold
+        finally:
+            self._body_bytes -= mine
+
+    async def _body(self, request: Request, hold: Callable[[int], None]) -> bytes:
+        seconds = self._connections.seconds
+        try:
+            return await asyncio.wait_for(_read(request, self._predictor.limits.max_body_bytes, hold), seconds)
         except asyncio.TimeoutError:
             self._metrics.refused("slow")
-            raise SlowBody(f"The body did not arrive within {self._body_seconds:.3g} s. Send it again.") from None
+            raise SlowBody(f"The body did not arrive within {seconds:.3g} s. Send it again.") from None
         except requests.ClientDisconnect:
             raise Cancelled("The client went away.") from None
 
@@ -203,7 +228,14 @@ class Rest:
         return None if version is None else int(version)
 
 
-async def _read(request: Request, limit: int) -> bytes:
+async def _gone(request: Request, place: Place) -> None:
+    """Cancels a request whose client closes its connection: after the body nothing else comes."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    place.cancel()
+
+
+async def _read(request: Request, limit: int, hold: Callable[[int], None]) -> bytes:
     declared = request.headers.get("content-length", "0")
     too_large = ResourceExhausted(f"The body must have at most {limit} bytes. Send smaller batches.")
     if int(declared) > limit:
@@ -212,6 +244,7 @@ async def _read(request: Request, limit: int) -> bytes:
     async for chunk in request.stream():
         size += len(chunk)
         if size <= limit:
+            hold(len(chunk))
             body.append(chunk)
         else:
             body.clear()

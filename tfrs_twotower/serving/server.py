@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Collection, Iterable
 from concurrent import futures
-from typing import TYPE_CHECKING
 
 from tfrs_twotower import extras
 from tfrs_twotower.channels import Channel
@@ -17,7 +16,7 @@ from tfrs_twotower.online import StoreError, Stores, UserVectorCache
 from tfrs_twotower.serving.access import Access
 from tfrs_twotower.serving.admission import Admission, Load, Queues
 from tfrs_twotower.serving.cached_tower import CachedTower
-from tfrs_twotower.serving.connections import Connections, Protocol
+from tfrs_twotower.serving.connections import Connections, HttpServer, Protocol
 from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.endpoints import make_endpoints
 from tfrs_twotower.serving.errors import CannotServe
@@ -32,9 +31,6 @@ from tfrs_twotower.serving.predictor import Limits, Predictor
 from tfrs_twotower.serving.repository import Repository
 from tfrs_twotower.serving.request_timeout import RequestTimeout
 from tfrs_twotower.serving.rest import Rest
-
-if TYPE_CHECKING:
-    from uvicorn import Server as HttpServer
 
 grpc = extras.require("grpc")
 uvicorn = extras.require("uvicorn")
@@ -206,6 +202,7 @@ class Server:
                 ("grpc.max_receive_message_length", self.predictor.limits.max_body_bytes),
                 ("grpc.max_send_message_length", -1),  # answers are bounded by the limits on rows and k
                 ("grpc.so_reuseport", 0),  # else a second server would share the port in silence
+                *self._connections.grpc_options(),
             ],
         )
         address = f"[{self.host}]" if ":" in self.host else self.host
@@ -264,14 +261,15 @@ class Server:
         with self.repository.lease() as model:
             return model.manifest.get("model", _DEFAULT_NAME)
 
-    def _http_server(self) -> "HttpServer":
-        rest = Rest(
+    def _http_server(self) -> HttpServer:
+        self._rest_app = rest = Rest(
             self.predictor, self._endpoints, self.name, self.metrics, self.ready, self._queues,
-            self._connections.seconds,
+            self._connections,
         )
         settings = uvicorn.Config(
             Guard(rest.app(), self._keys, self.metrics),
             http=functools.partial(Protocol, self._connections, self.metrics),
+            h11_max_incomplete_event_size=2**20,  # `Protocol` refuses sooner, and httptools would not
             ws="none",
             ssl_certfile=self._access.tls_cert,
             ssl_keyfile=self._access.tls_key,
@@ -286,4 +284,4 @@ class Server:
         settings.load()
         if settings.ssl is not None:
             self._access.follow(settings.ssl)
-        return uvicorn.Server(settings)
+        return HttpServer(settings, self._connections)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import logging
 import resource
 import tempfile
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_twotower.durable import written_aside
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.models.two_tower import NOT_FINITE, TwoTowerModel
 from tfrs_twotower.training.averaging import WeightAverage
@@ -20,14 +22,14 @@ from tfrs_twotower.training.config import TrainingConfig
 from tfrs_twotower.training.diagnosis import culprit
 from tfrs_twotower.training.distribution import distributed, is_chief, of_chief
 from tfrs_twotower.training.examples import TrainingBatches
+from tfrs_twotower.training.kept_checkpoints import UNREADABLE, kept_checkpoints, newest_checkpoint
 from tfrs_twotower.training.optimizers import build
 from tfrs_twotower.training.parameter_servers import asynchronous, check, fit_in_turn, servers_needed
 from tfrs_twotower.training.precision import compiled_dense
 from tfrs_twotower.training.sequences import SequenceBatches
 from tfrs_twotower.training.warm_start import not_kept, warm_start
 
-# What TensorFlow raises for a checkpoint that is damaged: its reader turns some of its errors into Python's.
-_UNREADABLE = (tf.errors.OpError, ValueError, IndexError, KeyError, RuntimeError)
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,12 +132,12 @@ def _fit(
     start_from, start = begin
     if start_from is not None:  # what a checkpoint of this run holds then takes its place
         warm_start(model, start_from)
-    if start is not None and tf.train.latest_checkpoint(str(directory / "last")) is None:
+    if start is not None and not kept_checkpoints(directory / "last"):
         start()
     average = WeightAverage(model.trainable_variables, config.average) if config.average else None
     parts = {"average": average} if average is not None else {}
     state = tf.train.Checkpoint(model=model, optimizer=model.optimizer, progress=progress, **parts)
-    _restore_last(tf.train.CheckpointManager(state, str(directory / "last"), max_to_keep=2))
+    _restore_last(state, directory / "last")
     last = tf.train.CheckpointManager(state, str(written / "last"), max_to_keep=2)
     best = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(written / "best"), max_to_keep=1)
     _forget_later_epochs(written / "history.jsonl", int(progress.step.numpy()))
@@ -222,19 +224,27 @@ def _not_finite_message(
 
 def _forget_later_epochs(path: Path, step: int) -> None:
     """Drops history lines of epochs that the restored checkpoint has not seen: they will be run again."""
-    if path.exists():
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step]
-        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    if not path.exists():
+        return
+    kept, lines = [], path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:  # as after a crash: figures, no weights
+            _log.warning("%s: line %d cannot be read (%s), and is left out.", path, number, error)
+    with written_aside(path) as file:
+        file.write("".join(line + "\n" for line in kept).encode())
 
 
-def _restore_last(manager: tf.train.CheckpointManager) -> None:
+def _restore_last(state: tf.train.Checkpoint, folder: Path) -> None:
     """Goes on from the newest checkpoint that can be read; from the start where there is none at all."""
     errors = []
-    for path in reversed(manager.checkpoints):
+    for path in reversed(kept_checkpoints(folder)):
         try:
-            manager.checkpoint.restore(path).assert_existing_objects_matched()
+            state.restore(path).assert_existing_objects_matched()
             return
-        except (*_UNREADABLE, AssertionError) as error:
+        except (*UNREADABLE, AssertionError) as error:
             errors.append(f"{path}: {str(error).splitlines()[0]}")
     if errors:
         raise TrainingError(f"No checkpoint can be read: {'; '.join(errors)}. Train the run anew.")
@@ -246,12 +256,12 @@ def restore_best(model: TwoTowerModel, directory: str | Path) -> None:
     Raises:
       TrainingError: there are none, or they cannot be read.
     """
-    path = tf.train.latest_checkpoint(str(Path(directory) / "best"))
+    path = newest_checkpoint(Path(directory) / "best")
     if path is None:
         raise TrainingError(f"There is no checkpoint in {directory}. Run `twotower train` first.")
     try:
         tf.train.Checkpoint(model=model).restore(path).expect_partial()
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise TrainingError(f"{path} cannot be read ({str(error).splitlines()[0]}). Train the run anew.") from error
     if missing := not_kept(model, path):
         raise TrainingError(

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.features import Field, FingerprintLookup
 from tfrs_twotower.models import TwoTowerModel
+from tfrs_twotower.training.kept_checkpoints import UNREADABLE, newest_checkpoint
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 # What an update starts anew: arrays as long as the item table, which `assemble` makes from the whole log, and the
@@ -36,10 +37,13 @@ def warm_start(model: TwoTowerModel, directory: str | Path) -> None:
     Raises:
       TrainingError: there is no checkpoint, or a weight of the model is not in it, or has another shape.
     """
-    path = tf.train.latest_checkpoint(str(Path(directory) / "best"))
+    path = newest_checkpoint(Path(directory) / "best")
     if path is None:
         raise TrainingError(f"There is no checkpoint in {directory}/best. Name the folder of a finished training.")
-    reader = tf.train.load_checkpoint(path)
+    try:
+        reader = tf.train.load_checkpoint(path)
+    except UNREADABLE as error:
+        raise TrainingError(f"{path} cannot be read ({str(error).splitlines()[0]}). Train that run anew.") from error
     for key, variable in _variables("model", model):
         if _ANEW.match(key):
             continue

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tfrs_twotower.durable import written_aside
 from tfrs_twotower.errors import ExportError, invalid
 from tfrs_twotower.exporting import MANIFEST, integrity, manifest, user_deltas
 from tfrs_twotower.exporting.publishing import RECORD, link_tree, manifests, new_version
 from tfrs_twotower.pipeline import runs
+
+_BEGUN = ".rollback-begun"  # holds the number that a rollback publishes, until it is done
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +35,8 @@ def roll_back(path: str | Path, to: int | None = None) -> Rollback:
 
     The new version has the files of the earlier one (hard links), with its rows of users, and its own manifest, which
     says what it is. For a run, `latest` then points to the run that it comes from, so that updates go on from there.
-    Stopped at any point, either the version that served still does or the earlier one does, and it can be run again.
+    Stopped at any point, either the version that served still does or the earlier one does, and it can be run again:
+    that ends what was begun, and does not go back once more.
 
     Args:
       path: a run, whose neighbours are searched too and `latest` among which serves; or a folder of versions.
@@ -50,6 +54,9 @@ def roll_back(path: str | Path, to: int | None = None) -> Rollback:
     current = max(manifests(serving), default=None)
     if current is None:
         raise ExportError(invalid("path", "hold an exported version", str(serving), "Name a run or an export root."))
+    stopped = _stopped(versions, to)
+    if stopped is not None:
+        return _done(stopped)
     origins = {number: _origin(number, contents) for number, (_, contents) in versions.items()}
     replaced = origins[current]
     wanted = _previous(versions, origins, replaced) if to is None else _named(origins, to, replaced)
@@ -62,9 +69,31 @@ def roll_back(path: str | Path, to: int | None = None) -> Rollback:
         record = {"copy_of": wanted, "replaced": replaced, "at": now}
         manifest.write(aside, {**contents, "version": version, RECORD: record}, contents["files"])
         user_deltas.copy(root, source, version)
+        with written_aside(root / _BEGUN) as file:
+            file.write(str(version).encode())
+    return _done(Rollback(root / str(version), wanted, replaced))
+
+
+def _stopped(versions: Mapping[int, tuple[Path, Mapping[str, Any]]], to: int | None) -> Rollback | None:
+    """The rollback that was stopped after it had published the newest version, if that is the one asked for."""
+    version = max(versions)
+    root, contents = versions[version]
+    record = contents.get(RECORD)
+    try:
+        begun = (root / _BEGUN).read_text(encoding="utf-8") == str(version)
+    except (OSError, ValueError):
+        begun = False
+    if record is None or not begun or to not in (None, record["copy_of"]):
+        return None
+    return Rollback(root / str(version), record["copy_of"], record["replaced"])
+
+
+def _done(rollback: Rollback) -> Rollback:
+    root = rollback.published.parent
     if (root.parent / runs.CONFIG).is_file():
         runs.point_latest(root.parent)
-    return Rollback(root / str(version), wanted, replaced)
+    (root / _BEGUN).unlink(missing_ok=True)
+    return rollback
 
 
 def _roots(path: Path) -> tuple[Path, list[Path]]:

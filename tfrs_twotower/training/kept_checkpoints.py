@@ -1,0 +1,25 @@
+"""Which checkpoints lie in a folder: told by their files, not by TensorFlow's list of them, which can be torn."""
+
+import re
+from pathlib import Path
+
+import tensorflow as tf
+
+# What TensorFlow raises for a checkpoint that is damaged: its reader turns some of its errors into Python's.
+UNREADABLE = (tf.errors.OpError, ValueError, IndexError, KeyError, RuntimeError)
+_INDEX = re.compile(r"ckpt-([0-9]+)\.index")
+
+
+def kept_checkpoints(folder: str | Path) -> list[str]:
+    """Paths of the checkpoints in a folder, as TensorFlow names them, the oldest first; [] where there are none.
+
+    The list that TensorFlow keeps, a file `checkpoint`, counts for nothing: where that is torn, a training would begin
+    anew beside checkpoints that are whole.
+    """
+    found = {int(match[1]): path for path in Path(folder).glob("ckpt-*") if (match := _INDEX.fullmatch(path.name))}
+    return [str(found[number].with_suffix("")) for number in sorted(found)]
+
+
+def newest_checkpoint(folder: str | Path) -> str | None:
+    """The path of the newest checkpoint in a folder, or None."""
+    return next(reversed(kept_checkpoints(folder)), None)
