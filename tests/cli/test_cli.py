@@ -269,7 +269,7 @@ def test_a_log_is_read_by_the_same_options_in_every_verb_that_reads_one():
 @pytest.mark.parametrize(("options", "message"), [
     (["--where", "n"], "`--where` must look like COLUMN OPERATOR VALUE"),
     (["--time-unit", "days"], "`Columns.time_unit` must be"),
-    (["--set", "model.dim=3"], "`--set` must be of source. or rejected_limit"),
+    (["--set", "model.dim=3"], "`--set` must name a field of source, or rejected_limit"),
 ])
 def test_an_update_refuses_what_it_cannot_read(options, message):
     args = build_parser().parse_args(["update", "RUN", "--interactions", "new.csv", *options])
