@@ -1,4 +1,4 @@
-"""Columns of the events that are not read although their names suggest what an event is worth."""
+"""Columns of the events that are not read, although their names suggest labels or weights."""
 
 from collections.abc import Iterable, Iterator
 
@@ -11,7 +11,7 @@ _EVENTS = ("event", "event_type", "action", "action_type", "behavior", "behaviou
 
 
 def unread_notes(names: Iterable[str]) -> Iterator[str]:
-    """A line for each unread column that may say what an event is worth, with the option that reads it."""
+    """A line for each unread column that may hold a label or weight, with the option that reads it."""
     for name in names:
         word = name.lower().strip().replace(" ", "_").replace("-", "_")
         for words, found in _FOUND:
