@@ -1,11 +1,11 @@
-"""What stands in the score beside the towers' ⟨u, v⟩ / τ, and how much each weighs."""
+"""The weights of the terms of the score beside the towers' ⟨u, v⟩ / τ."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 
 def middle(choices: Sequence[float]) -> float:
-    """The one of several weights from which validation's choice starts."""
+    """The weight from which validation's choice among several starts."""
     return choices[len(choices) // 2]
 
 

@@ -6,8 +6,8 @@ import tensorflow as tf
 class Dropout(tf.keras.layers.Layer):
     """In training sets a share of the values to 0 and scales the others by 1 / (1 − rate).
 
-    Keras's own layer draws from a state that a checkpoint does not hold; a resumed run would differ from
-    an uninterrupted one.
+    Keras's own layer draws from a state that a checkpoint does not hold. With it, a resumed run would differ
+    from an uninterrupted one.
 
     Args:
       rate: the share, in [0, 1).

@@ -50,7 +50,7 @@ class MLPEncoder(tf.keras.layers.Layer):
 
     Args:
       settings: an `MLP`.
-      seed: from which weights and dropout derive theirs.
+      seed: of weights and dropout.
     """
 
     def __init__(self, settings: MLP, seed: int = 0) -> None:

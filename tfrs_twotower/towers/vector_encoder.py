@@ -1,4 +1,4 @@
-"""What the encoders are that make a tower's vector themselves."""
+"""The base of encoders that make a tower's vector themselves."""
 
 import tensorflow as tf
 
@@ -6,8 +6,8 @@ import tensorflow as tf
 class VectorEncoder(tf.keras.layers.Layer):
     """Base of the encoders whose output is the tower's vector: no projection and no normalisation follow.
 
-    Their inner product has a meaning number by number, which a projection would distort. They are made as
+    Each number of their vectors has a meaning of its own, which a projection would destroy. They are made as
     `layer(configuration, seed, dim)`, and their call returns [batch, dim].
 
-    The configuration of one that differs between the two sides says its `side`: "query" or "candidate".
+    If an encoder differs between the two sides, its configuration has a `side`: "query" or "candidate".
     """
