@@ -9,8 +9,8 @@ from tfrs_twotower.index.candidate_index import CandidateIndex, TopK, padded
 def search_interests(index: CandidateIndex, queries: tf.Tensor, k: int | tf.Tensor) -> TopK:
     """The k candidates whose best ⟨interest, candidate⟩ is largest, each once: `TopK` [batch, k]. Graph code.
 
-    Whatever is among the k best by the maximum is among the k best of the interest that gives it, so the k best of
-    each are all that is fetched.
+    A candidate among the k best by the maximum is also among the k best of the interest with that maximum. So the k
+    best of each interest are enough.
 
     Args:
       index: a `CandidateIndex`; one that is no `tf.Module` gets NumPy arrays, outside of graphs.

@@ -1,4 +1,4 @@
-"""What an index by the caller's own item ids is, whatever engine stands behind it."""
+"""The interface of an index by the caller's own item ids, for any engine."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -9,8 +9,8 @@ import numpy as np
 class Found(NamedTuple):
     """The k best items of each query.
 
-    scores: float32 [batch, k], descending; −inf where there is nothing.
-    ids: object (str) or int64 [batch, k], the caller's ids; "" or −1 where there is nothing.
+    scores: float32 [batch, k], descending; −inf pads.
+    ids: object (str) or int64 [batch, k], the caller's ids; "" or −1 pads.
     """
 
     scores: np.ndarray
@@ -29,34 +29,34 @@ class ItemIndex(Protocol):
         ...
 
     def upsert(self, ids: Sequence[Any] | np.ndarray, vectors: np.ndarray) -> None:
-        """Adds items, or gives items that are there another vector; it counts from the next search on.
+        """Adds items, or replaces the vectors of items; searches that begin later see it.
 
-        ids: n ids; where one stands twice, the last vector counts. vectors: [n, dim], finite.
+        ids: n ids; if one comes twice, the last vector counts. vectors: [n, dim], finite.
 
         Raises:
-          IndexingError: an id or a vector is not as it should be, or the change cannot be stored.
+          IndexingError: an id or a vector is wrong, or the change cannot be stored.
         """
         ...
 
     def delete(self, ids: Sequence[Any] | np.ndarray) -> int:
-        """Removes items; an id that is not there is no error. Returns how many were there. Raises as `upsert`."""
+        """Removes items; an unknown id is no error. Returns the number of removed items. Raises as `upsert`."""
         ...
 
     def search(self, queries: np.ndarray, k: int) -> Found:
         """The k items with the largest ⟨query, vector⟩.
 
-        queries: float32 [batch, dim], finite. k: integer ≥ 1; where fewer items are there, the rest is "" or −1
+        queries: float32 [batch, dim], finite. k: integer ≥ 1; if there are fewer items, the rest is "" or −1
         with the score −inf.
 
         Raises:
-          IndexingError: the queries or k are not as they should be.
+          IndexingError: the queries or k are wrong.
         """
         ...
 
     def compact(self) -> None:
-        """Takes in what changed, so that searches and the storage are as after a fresh start."""
+        """Merges the changes, so that searches and storage are as after a fresh start."""
         ...
 
     def close(self) -> None:
-        """Lets go of files and connections."""
+        """Closes files and connections."""
         ...

@@ -25,12 +25,12 @@ _LINKS, _BUILD_WIDTH, _WIDTH = 16, 200, 200  # of the HNSW graph, as in `FaissHN
 
 
 class MilvusIndex:
-    """See `ItemIndex`. Milvus itself takes changes in, keeps them and builds its graphs (HNSW, inner product).
+    """See `ItemIndex`. Milvus itself keeps the changes and builds its graphs (HNSW, inner product).
 
     Searches are strongly consistent: they see every change whose call has returned. A large upsert goes in
     several requests, and a search meanwhile may see some of them.
 
-    The collection is called after the embedding space, so that two spaces lie beside each other and never mix.
+    The collection's name has the embedding space, so that two spaces never mix.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class MilvusIndex:
           collection: the start of its name: a letter, then letters, digits and "_".
           dim: of the vectors. id_type: str (at most 512 bytes each) or int (64 bits).
           space: the id of the embedding space, the rest of the name.
-          token: "user:password" or an API key, where the cluster asks for one.
+          token: "user:password" or an API key, if the cluster needs one.
 
         Raises:
           MissingExtraError: pymilvus is not installed. IndexingError: a wrong argument, nothing answers at the
@@ -72,14 +72,14 @@ class MilvusIndex:
     ) -> None:
         """See `ItemIndex.upsert`.
 
-        attributes: a dict an item, {name: text, number or bool}, which `search` may filter by. They replace what
-        the item had.
+        attributes: one dict per item, {name: text, number or bool}, which `search` may filter by. They replace the
+        item's earlier ones.
         """
         keys = self._keys(ids)
         vectors = arguments.vectors(vectors, len(keys), self.dim)
         attributes = [{}] * len(keys) if attributes is None else list(attributes)
         if len(attributes) != len(keys):
-            way_out = "Pass one dict an id."
+            way_out = "Pass one dict per id."
             raise IndexingError(invalid("attributes", f"have {len(keys)} rows", len(attributes), way_out))
         for name in {name for given in attributes for name in given}:
             _check_attribute(name)
@@ -106,7 +106,7 @@ class MilvusIndex:
         """
         queries, k = checks.query_matrix(queries, self.dim), checks.neighbours(k)
         if k > MOST:
-            raise IndexingError(invalid("k", f"be at most {MOST}, as Milvus has it", k, "Lower it."))
+            raise IndexingError(invalid("k", f"be at most {MOST}, the limit of Milvus", k, "Lower it."))
         fitting = self._filter(*_expression(where or {}))
         scores = np.full((len(queries), k), -np.inf, np.float32)
         ids = np.full(scores.shape, arguments.missing(self.id_type), object if self.id_type is str else np.int64)
@@ -127,7 +127,7 @@ class MilvusIndex:
         self._ask(self._client.compact, self.collection)
 
     def drop(self) -> None:
-        """Removes the collection and all in it, as when its embedding space serves no more."""
+        """Removes the collection with its contents, for example when its embedding space is no longer served."""
         self._ask(self._client.drop_collection, self.collection)
 
     def close(self) -> None:
@@ -199,7 +199,7 @@ def _expression(where: Mapping[str, Sequence[Any]]) -> tuple[str, dict[str, Any]
 
 
 def _quoted(value: Any) -> str:
-    """A value as milvus-lite reads it: it knows these escapes alone, and takes other characters as they are."""
+    """A value as milvus-lite reads it: it knows only these escapes, and reads other characters literally."""
     if isinstance(value, list):
         return f"[{', '.join(map(_quoted, value))}]"
     if isinstance(value, str):
