@@ -1,4 +1,4 @@
-"""Where a training stands, in variables, so that a checkpoint holds it beside the weights."""
+"""The progress of a training, in variables, so that a checkpoint holds it beside the weights."""
 
 import tensorflow as tf
 
