@@ -1,4 +1,4 @@
-"""Cold start: answers before there is data, and of users and items that nothing is known of yet."""
+"""Cold start: answers before there is data, and for new users and new items."""
 
 from tfrs_twotower.coldstart.categories import representatives
 from tfrs_twotower.coldstart.category_means import CategoryMeans

@@ -1,4 +1,4 @@
-"""Exploration: new items get a share of the traffic, and are evaluated by what people do with them."""
+"""Exploration: new items get a share of the traffic, and their clicks are counted."""
 
 from tfrs_twotower.exploration.channel import FreshChannel
 from tfrs_twotower.exploration.clicks import ClickedHistory

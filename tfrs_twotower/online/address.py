@@ -1,4 +1,4 @@
-"""What an address of a store may be, and how it is shown."""
+"""Addresses of stores, and their form in messages."""
 
 SQLITE = "sqlite:"
 REDIS = ("redis://", "rediss://", "unix://")

@@ -1,4 +1,4 @@
-"""What can go wrong with a store."""
+"""The errors of stores."""
 
 from tfrs_twotower.errors import TwoTowerError
 

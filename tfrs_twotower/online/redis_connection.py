@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 def connect(url: str, **settings: Any) -> "Redis":
     """A `redis.Redis` of a `redis://`, `rediss://` or `unix://` URL, which has answered a PING.
 
-    A command that fails is tried once more: all that is sent may be repeated.
+    A command that fails is tried once more, as all commands may be repeated.
 
     Raises:
       StoreError: the URL is wrong, or nothing answers there.
@@ -50,7 +50,7 @@ def connect(url: str, **settings: Any) -> "Redis":
 def check_durable(client: "Redis", url: str, allow_loss: bool = False) -> None:
     """Refuses a server that may lose what it acknowledged when it dies or runs out of memory.
 
-    Where the server does not tell its settings, a warning is logged.
+    If the server does not tell its settings, a warning is logged.
 
     Raises:
       StoreError: it may lose events, and `allow_loss` is False.
@@ -76,7 +76,7 @@ def check_durable(client: "Redis", url: str, allow_loss: bool = False) -> None:
 
 @contextlib.contextmanager
 def errors(url: str) -> Iterator[None]:
-    """Turns what redis-py raises into a `StoreError`."""
+    """Turns errors of redis-py into a `StoreError`."""
     try:
         yield
     except redis.RedisError as error:

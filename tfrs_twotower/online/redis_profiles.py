@@ -1,4 +1,4 @@
-"""A `ProfileStore` in Redis: one JSON text a user."""
+"""A `ProfileStore` in Redis: one JSON text per user."""
 
 import json
 from collections.abc import Sequence

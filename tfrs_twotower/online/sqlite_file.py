@@ -10,7 +10,7 @@ from typing import Any
 from tfrs_twotower.online.errors import StoreError
 
 _FORMAT = 1  # PRAGMA user_version
-_BUSY_SECONDS = 10.0  # how long a writer waits for another process's
+_BUSY_SECONDS = 10.0  # the time that a writer waits for another process
 
 
 class SqliteFile:
@@ -19,7 +19,7 @@ class SqliteFile:
     One connection writes, one reads, each for one thread at a time: readers do not wait for the disk.
 
     Args:
-      path: the file; it is made where there is none. Beside it SQLite keeps `-wal` and `-shm`.
+      path: the file; a missing one is made. Beside it SQLite keeps `-wal` and `-shm`.
 
     Raises:
       StoreError: the path cannot be opened, is no database, or is one of another format.
@@ -44,7 +44,7 @@ class SqliteFile:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Yields the writing connection; what the block did is on disk when it ends, or undone when it raises."""
+        """Yields the writing connection. At its end the block's changes are on disk; if it raises, they are undone."""
         with self._writing, self._errors("written"):
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -61,7 +61,7 @@ class SqliteFile:
             return [self._reader.execute(query, parameters).fetchall() for parameters in many]
 
     def close(self) -> None:
-        """Closes both connections, once what they do is done."""
+        """Closes both connections after their current work."""
         with self._writing, self._reading:
             self._reader.close()
             self._writer.close()

@@ -31,5 +31,5 @@ class SqliteProfileStore:
         return [json.loads(rows[0][0]) if rows else {} for rows in found]
 
     def close(self) -> None:
-        """See `ProfileStore`. Closes the file, whatever else uses it."""
+        """See `ProfileStore`. Closes the file, even if others use it."""
         self._file.close()

@@ -1,4 +1,4 @@
-"""`sqlite:PATH`: users in a file, which is made where there is none."""
+"""`sqlite:PATH`: users in a file, which is made if it is missing."""
 
 from tfrs_twotower.online.address import SQLITE
 from tfrs_twotower.online.history_store import Retention
