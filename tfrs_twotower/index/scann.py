@@ -76,7 +76,7 @@ class ScaNN(tf.Module):
             pre_reorder_num_neighbors=tf.maximum(_OVER * fetch, self.reorder),
             leaves_to_search=probes_for(self.leaves_to_search, self.leaves, self.size, k),
         )
-        # What ScaNN did not find comes back as row 0 with a NaN score.
+        # ScaNN returns row 0 with a NaN score if it finds too few.
         scores = tf.where(tf.math.is_nan(found.distances), float("-inf"), found.distances)
         return padded(scores, found.indices, k)
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfrs_twotower.errors import ConfigError, invalid
 
 _ABSENT = 10  # mean gaps; a longer open gap means death: of a living item, only e⁻¹⁰ of the gaps are as long
-_BATCH = 8192  # of a past that is taken up
+_BATCH = 8192  # positives of an earlier training, learned at a time
 
 
 class StreamingCorrection(tf.keras.layers.Layer):
