@@ -1,4 +1,4 @@
-"""Frozen vectors of an item's text in the item tower, aligned with its id, so that a new item has a good vector at once.
+"""Frozen vectors of an item's text in the item tower, aligned with its id, so that a new item has a vector at once.
 
     pip install 'tfrs_twotower[text]'
     twotower train multimodal
