@@ -12,7 +12,17 @@ import pandas as pd
 import pytest
 
 import bench
-from bench import bench_defaults, bench_recipes, common, logs, movielens_1m, results_md, shape, walks
+from bench import (
+    bench_defaults,
+    bench_recipes,
+    common,
+    logs,
+    movielens_1m,
+    results_md,
+    results_summary,
+    shape,
+    walks,
+)
 from tfrs_twotower import columns, errors, recipes
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Ragged
@@ -86,6 +96,29 @@ def test_the_page_has_one_section_a_record_in_the_order_of_names():
         "2026-01-02; some CPU, 2 cores, 24.0 GiB; python 3.11.7.\n\n"
         "| what | n |\n| --- | --- |\n| x\\|y | 1,234 |\n"
     )
+
+
+def test_the_summary_counts_the_worst_seed_of_each_case():
+    def row(log, seed, verdict, metric="ndcg@10"):
+        return {"log": log, "split": "Temporal", "seed": seed, "metric": metric, "against the best": verdict}
+
+    figures = [row("a", 0, "above"), row("a", 1, "above"), row("b", 0, "above"), row("b", 1, "below"),
+               row("c", 0, "within the interval"), row("c", 0, "above", "recall@100")]
+    result = {"name": "defaults", "command": "python -m bench.bench_defaults --seeds 2", "figures": figures}
+    lines = results_summary.summary([result, {"name": "unknown"}])
+    assert [line for line in lines if line.startswith("| Is `twotower train plain`")] == [
+        "| Is `twotower train plain` better than the best of six baselines, on public logs? | NDCG@10: above in 1 of 3 "
+        "cases, level in 1, below in 1. Recall@100: above in 1 of 1 cases, level in 0, below in 0 (the worst seed "
+        "counts) | [defaults](#defaults): `python -m bench.bench_defaults` |"
+    ]
+    assert results_summary.summary([{"name": "unknown"}]) == []
+
+
+def test_the_page_on_disk_is_the_one_of_the_records():
+    records = [json.loads(path.read_text()) for path in common.RESULTS.glob("*.json")]
+    page = (common.RESULTS.parent / "RESULTS.md").read_text()
+    assert page == results_md.markdown(records)
+    assert page.index("## Summary") < page.index("## How to read") < 8000
 
 
 def test_five_core_takes_out_what_becomes_rare_on_the_way():

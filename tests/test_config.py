@@ -122,7 +122,7 @@ def test_a_number_names_a_place_of_a_tuple():
     assert override(RECIPE, ["evaluation.ks.1=70"]).evaluation.ks[1] == 70
     for name in ("2", "x", "-1"):
         assert refusal(override, both, [f"model.negatives.{name}.count=3"]) == (
-            f"`model.negatives.{name}.count`: there are places 0 to 1, and no `{name}`."
+            f"`model.negatives.{name}.count`: there are elements 0 to 1, and no `{name}`."
         )
     assert "must be a list of" in refusal(override, both, ["model.negatives.0=3"])
 
@@ -154,7 +154,7 @@ def test_a_number_names_a_place_of_a_tuple():
     ('model.negatives=["InBatch"]', "`model.negatives` must be a list of InBatch or "),
     ("model.temperature=0.1", "`model.temperature` must be FixedTemperature or ScheduledTemperature or "
      "LearnedTemperature. Received: model.temperature=0.1. It is {\"type\": \"FixedTemperature\", \"value\": 0.05}"),
-    ("name.first=x", "`name.first` goes deeper than the configuration does, at `first`."),
+    ("name.first=x", "`name.first` goes deeper than the configuration, at `first`."),
     ("training.epoch=3", "`training.epoch`: `TrainingConfig` has no field `epoch`. Did you mean `epochs`?"),
     ('model={"type": "ModelConfig", "loss": {"type": "RefinedSampledSoftmax"}, "logq": {"type": "NoLogQ"}}',
      "`ModelConfig.logq` must be StreamingLogQ or StaticLogQ with RefinedSampledSoftmax. Received: "),

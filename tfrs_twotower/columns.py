@@ -12,11 +12,11 @@ LABEL = "label"
 SESSION = "session"
 EVENT_ID = "event_id"
 
-# What a query request carries of the user's past, oldest first, padded at the end.
+# Inputs of a query request with the user's history, oldest first, padded at the end.
 HISTORY_ITEM_ID = "history_item_id"
 HISTORY_TIMESTAMP = "history_timestamp"
 
-# What training derives of an item: a list of the users who took it, rows of the user table. Never served.
+# Derived by training for an item: the list of its users, as rows of the user table. Never served.
 TAKEN_BY = "taken_by"
 
 # The exported signatures. What each takes and gives is said in ARCHITECTURE.md, "Export".
@@ -62,7 +62,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_]")
 
 
 def safe(column: str) -> str:
-    """A column's name in TensorFlow, which allows few characters in layers and wants Python identifiers in signatures.
+    """A column's name in TensorFlow, which allows few characters in layers, and only identifiers in signatures.
 
     ASCII letters, digits and `_` stay, a space becomes `_`, any other character becomes `u` and its code point in hex.
     A name gets an `x` in front if it does not begin with a letter, is a Python keyword, or an option of the signatures:

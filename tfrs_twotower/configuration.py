@@ -1,8 +1,8 @@
 """Frozen dataclasses as configuration: read from JSON, written to JSON, overridden by dotted name.
 
 A configuration class is a frozen dataclass decorated with `@config`. Its JSON form carries the
-class name under "type", so a tuple of different features or one encoder of several reads back as
-what it was.
+class name under "type", so that a tuple of different features, or one of several encoders, is read
+back as the same classes.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ def config(cls: type[_T]) -> type[_T]:
 
 
 def _checking(inner: Callable[..., None] | None) -> Callable[..., None]:
-    """A `__post_init__` that checks the annotations first, then does what `inner` does."""
+    """A `__post_init__` that checks the annotations first, then calls `inner`."""
     inner = getattr(inner, "__wrapped__", inner)  # an inherited one checks already
 
     def __post_init__(self: "DataclassInstance", *values: Any) -> None:
@@ -72,7 +72,7 @@ def _type(cls: type) -> str:
 
 
 class Layered:
-    """Base of the configurations that stand for a Keras layer.
+    """Base of the configurations of Keras layers.
 
     Attributes:
       layer_class: the layer, made as `layer(configuration, seed, ...)`; see `layer_of`.
@@ -81,7 +81,7 @@ class Layered:
     layer_class: ClassVar[Any] = None
 
     def build(self, *args: Any, **options: Any) -> Any:
-        """The layer of this configuration, made with further arguments. Raises `ConfigError` where there is none."""
+        """The layer of this configuration, made with further arguments. Raises `ConfigError` if it has none."""
         if self.layer_class is None:
             name = type(self).__name__
             raise ConfigError(f"`{name}` has no layer. Decorate its Keras layer with @layer_of({name}).")
@@ -89,7 +89,7 @@ class Layered:
 
 
 def layer_of(*configs: type[Layered]) -> Callable[[_T], _T]:
-    """Class decorator: the Keras layer that these configurations stand for."""
+    """Class decorator of a Keras layer: connects it with its configuration classes."""
 
     def decorate(layer: _T) -> _T:
         for cls in configs:
@@ -117,7 +117,7 @@ def to_dict(value: object) -> Any:
 
 
 def from_dict(data: Any, hint: Any = typing.Any) -> Any:
-    """The inverse of `to_dict`; `hint` is the annotation of the field that it is for.
+    """The inverse of `to_dict`; `hint` is the annotation of the field that gets the value.
 
     Raises:
       ConfigError: a class or a field is unknown, a field that has no default is missing, a value has another
@@ -146,7 +146,7 @@ def from_dict(data: Any, hint: Any = typing.Any) -> Any:
 
 
 def _class(name: str, hint: Any) -> type:
-    """The configuration class of a "type", imported where it lies outside the package."""
+    """The configuration class of a "type", imported if it lies outside the package."""
     if name not in _CLASSES and "." in name:
         try:
             importlib.import_module(name.rpartition(".")[0])
@@ -175,9 +175,9 @@ def override(value: _T, assignments: Iterable[str]) -> _T:
 
     Values are read as JSON where they parse as JSON (3, 0.5, true, null, [1, 2], {"type": ...}),
     else as text. A value must fit the field's annotation; an unknown name is an error that offers
-    the nearest. In a tuple a number names the place: `schema.query.1.length=20`. Every object is made once, with
-    all that is assigned to it, so that settings which must agree may come in any order. Of two assignments to one
-    field the later one counts.
+    the nearest. In a tuple a number names the element: `schema.query.1.length=20`. Every object is made once, with
+    all of its assignments, so that settings which must agree may come in any order. If a field is assigned twice,
+    the later assignment counts.
     """
     return _assigned(value, [_parsed(assignment) for assignment in assignments])
 
@@ -204,7 +204,7 @@ def _assigned(value: Any, assignments: Sequence[tuple[list[str], Any, str]], hin
     if isinstance(value, tuple):
         return _assigned_places(value, assignments, hint)
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        raise ConfigError(f"`{path}` goes deeper than the configuration does, at `{names[0]}`.")
+        raise ConfigError(f"`{path}` goes deeper than the configuration, at `{names[0]}`.")
     fields = [f.name for f in dataclasses.fields(value)]
     changed, deeper = {}, {}
     for (name, *rest), new, path in assignments:
@@ -235,12 +235,12 @@ def _default(value: object) -> str:
 def _assigned_places(
     values: tuple[Any, ...], assignments: Sequence[tuple[list[str], Any, str]], hint: Any
 ) -> tuple[Any, ...]:
-    """A tuple with assignments to its places, which numbers from 0 name."""
+    """A tuple with assignments to its elements, which are numbered from 0."""
     changed, deeper = dict(enumerate(values)), {}
     for (name, *rest), new, path in assignments:
         place = int(name) if name.isdecimal() else -1
         if place not in changed:
-            raise ConfigError(f"`{path}`: there are places 0 to {len(values) - 1}, and no `{name}`.")
+            raise ConfigError(f"`{path}`: there are elements 0 to {len(values) - 1}, and no `{name}`.")
         if rest:
             deeper.setdefault(place, []).append((rest, new, path))
         else:
@@ -270,7 +270,7 @@ def _check_type(value: object, cls: type, name: str, where: str, way_out: str = 
 
 
 def _describe(hint: Any) -> str:
-    """An annotation as one reads it: `int`, `a whole number of at least 1`, `"a" or "b"`, `Temporal or Newest`."""
+    """An annotation in words: `int`, `a whole number of at least 1`, `"a" or "b"`, `Temporal or Newest`."""
     if typing.get_origin(hint) is typing.Annotated:
         return _describe_ruled(*typing.get_args(hint))
     if typing.get_origin(hint) in (typing.Union, types.UnionType):

@@ -1,4 +1,4 @@
-"""Files that are whole on the disk, or not there at all, and folders that one process writes to."""
+"""Files that are whole on disk or not there at all, and folders with one writing process."""
 
 import contextlib
 import fcntl
@@ -10,7 +10,7 @@ LOCK = "lock"
 
 
 def lock(folder: str | os.PathLike[str]) -> TextIO:
-    """The open file `lock` of a folder, which is made where it is missing. Until it is closed, nobody else gets it.
+    """Opens the file `lock` of a folder, which is made if it is missing. Until it is closed, no other process gets it.
 
     The system closes it when the process dies.
 
@@ -30,7 +30,7 @@ def lock(folder: str | os.PathLike[str]) -> TextIO:
 
 @contextlib.contextmanager
 def written_aside(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Gives a binary file to write; it is flushed and takes the place of `path` when the block ends without error."""
+    """Gives a binary file to write. If the block ends without error, it is flushed and replaces `path`."""
     aside = f"{path}.writing"
     with open(aside, "wb") as file:
         yield file
@@ -41,7 +41,7 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def flush(path: str | os.PathLike[str]) -> None:
-    """Makes a file durable, or the names in a directory: what was created, renamed or removed there."""
+    """Flushes a file to disk, or the names in a directory: files created, renamed or removed there."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

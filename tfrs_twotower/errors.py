@@ -34,7 +34,7 @@ class EvaluationError(TwoTowerError, ValueError):
 
 
 class IndexingError(TwoTowerError, ValueError):
-    """An index cannot be built or searched as asked."""
+    """An index cannot be built, or cannot be searched with these arguments."""
 
 
 class ExportError(TwoTowerError, RuntimeError):
@@ -81,7 +81,7 @@ def _pieces(value: object, most: int) -> Iterator[str]:
 
 
 def nearest(name: object, known: Iterable[Any], most: int = 10) -> str:
-    """Returns " Did you mean `x`?" for the nearest known name, or lists the first `most` that are known."""
+    """Returns " Did you mean `x`?" for the nearest known name, or lists the first `most` known names."""
     known = [str(k) for k in known]
     close = difflib.get_close_matches(str(name)[:_LONGEST], known, n=1, cutoff=0.5)
     if close:

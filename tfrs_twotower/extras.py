@@ -1,11 +1,11 @@
-"""Optional dependencies: imported on use, with one line that says how to get them."""
+"""Optional dependencies: imported on use; an error says how to install them."""
 
 import importlib
 from types import ModuleType
 
 from tfrs_twotower.errors import MissingExtraError
 
-# module: (extra of setup.cfg, what it is for)
+# module: (extra of setup.cfg, its purpose)
 _EXTRAS = {
     "scann": ("scann", "the ScaNN index (Linux; without it use an exact or IVF index)"),
     "starlette": ("serve", "the local server"),
@@ -27,7 +27,7 @@ def require(module: str) -> ModuleType:
     """Imports and returns `module` (a dotted name).
 
     Raises:
-      MissingExtraError: the module is not installed; says which extra brings it.
+      MissingExtraError: the module is not installed; the message names its extra.
     """
     try:
         return importlib.import_module(module)

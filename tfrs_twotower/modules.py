@@ -20,7 +20,7 @@ def subclasses(base: type[_T]) -> Iterator[type[_T]]:
 
 
 def own_class(path: str, base: type[_T], error: type[TwoTowerError], what: str, hint: str = "") -> type[_T]:
-    """The class at an import path, `module.Class`; `what` it is to be, for messages.
+    """The class at an import path, `module.Class`; `what` names the kind of class in messages.
 
     Raises:
       error: it cannot be imported, or does not derive from `base`. `hint` ends the first message.

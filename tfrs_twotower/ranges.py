@@ -1,6 +1,6 @@
 """Ranges of settings, in the annotation of a field: `count: Annotated[int, AtLeast(1)] = 512`, or `Count` for short.
 
-`@config` checks them when an object is made. A text beside them is the way out that the error ends with:
+`@config` checks them when an object is made. A text beside them is the way out at the end of the error:
 `rate: Annotated[Share, "0 turns it off."] = 0.1`.
 """
 
@@ -85,7 +85,7 @@ DropoutRate = Annotated[float, AtLeast(0), Below(1), "0 turns it off."]
 
 
 def fits(value: object, hint: Any) -> bool:
-    """Whether a value is what an annotation says. A list stands for a tuple."""
+    """Whether a value fits an annotation. A list counts as a tuple."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return True
@@ -116,7 +116,7 @@ def fits(value: object, hint: Any) -> bool:
 def ruled(cls: type) -> tuple[tuple[str, Any], ...]:
     """(field, annotation) of the annotations that hold a rule or a choice.
 
-    What a base class asks of a field holds too where a subclass annotates the field anew.
+    The rules of a base class also hold if a subclass annotates the field anew.
 
     Raises:
       ConfigError: an annotation is a text whose names are not known where the class is defined.
@@ -125,7 +125,7 @@ def ruled(cls: type) -> tuple[tuple[str, Any], ...]:
         hints = [typing.get_type_hints(base, include_extras=True) for base in cls.__mro__]
     except NameError as error:
         raise ConfigError(
-            f"The annotations of `{cls.__name__}` cannot be read ({error}). Import what they name at the top of its "
+            f"The annotations of `{cls.__name__}` cannot be read ({error}). Import their names at the top of its "
             "module, not for type checks alone."
         ) from error
     found = [pair for names in hints for pair in names.items() if choices(pair[1]) or any(_rules(pair[1]))]

@@ -32,21 +32,21 @@ class ModelConfig:
 
     Attributes:
       dim: length of the query and candidate vectors.
-      query_encoder, candidate_encoder: what stands between the fields and the linear projection; see `towers`.
+      query_encoder, candidate_encoder: the layers between the fields and the linear projection; see `towers`.
       similarity: "cosine" (unit vectors) or "dot".
       temperature: τ of ⟨u, v⟩ / τ, fixed, scheduled or learned within bounds.
-      loss: one of `losses`. `FullSoftmax` takes the whole catalogue and leaves `negatives` and `logq` aside.
+      loss: one of `losses`. `FullSoftmax` takes the whole catalogue and ignores `negatives` and `logq`.
       negatives: the sources of negatives, combined; see `sampling.negatives`.
-      logq: how the share of an item among the positives is known, for the correction of sampled negatives:
+      logq: the estimate of an item's share among the positives, for the correction of sampled negatives:
         `NoLogQ` (no correction), `StaticLogQ` or `StreamingLogQ`.
-      popularity_weights: w of the score ⟨u, v⟩ / τ + w · log p(item), each at least 0. Of several, validation
-        chooses one after the training. An update keeps its parent's.
-      popularity_half_lives: days after which an event counts half in p(item), each above 0; None: all count alike. Of
-        several, the one with which popularity alone ranks validation best is kept.
-      neighbours: what goes with the items of the past scores higher, see `Neighbours`; None: it does not.
-      repeats: what the user had before scores higher, see `Repeats`; None: it does not.
+      popularity_weights: w of the score ⟨u, v⟩ / τ + w · log p(item), each at least 0. If there are several,
+        validation chooses one after the training. An update keeps its parent's.
+      popularity_half_lives: days after which an event counts half in p(item), each above 0; None: all count alike. If
+        there are several, the one is kept with which popularity alone ranks validation best.
+      neighbours: a term for the similarity to the items of the history, see `Neighbours`; None: no such term.
+      repeats: a term for the items that the user had before, see `Repeats`; None: no such term.
       item_start: `CoVisits`: the item vectors start from the training log's pairs of items; None: at random.
-      reranker: what rescores the retrieved top, in evaluation and in an export, such as `NeuralCF`; None: nothing.
+      reranker: rescores the retrieved top, in evaluation and in an export, such as `NeuralCF`; None: no reranking.
       auxiliary: losses beside the retrieval loss, such as `Mimic`.
     """
 
@@ -87,7 +87,7 @@ class Member:
     Attributes:
       model: it shares no weights with the others; without `auxiliary` losses, `popularity_weights`,
         `neighbours` and `repeats`.
-      weight: of its score, above 0; that of `Recipe.model` is 1.
+      weight: of its score, above 0; the weight of `Recipe.model` is 1.
     """
 
     model: ModelConfig
@@ -95,12 +95,12 @@ class Member:
 
     def __post_init__(self) -> None:
         if self.model.auxiliary:
-            rule, way_out = "be empty: those of `Recipe.model` are the ensemble's", "Move them there."
+            rule, way_out = "be empty: the ensemble uses those of `Recipe.model`", "Move them there."
             raise ConfigError(invalid("Member.model.auxiliary", rule, self.model.auxiliary, way_out))
         for name, default in (("popularity_weights", (0.0,)), ("neighbours", None), ("repeats", None)):
             given = getattr(self.model, name)
             if given != default:
-                rule, way_out = "be left as it is: that of `Recipe.model` is the ensemble's", "Set it there."
+                rule, way_out = "keep its default: the ensemble uses that of `Recipe.model`", "Set it there."
                 raise ConfigError(invalid(f"Member.model.{name}", rule, given, way_out))
 
 
@@ -110,10 +110,10 @@ RACED = ("batch_size", "optimizer", "average", "known_positives")  # of the trai
 
 @config
 class Race:
-    """A race: the log and validation choose what is trained, see `pipeline/racing.py`.
+    """A race: candidates are trained briefly, and validation keeps the best one; see `pipeline/racing.py`.
 
     Attributes:
-      minutes: about how long `twotower train` may take in all, above 0. None: 4 for 100,000 events and 30 for a
+      minutes: roughly the time of the whole `twotower train`, above 0. None: 4 for 100,000 events and 30 for a
         million, on two cores.
     """
 
@@ -122,27 +122,27 @@ class Race:
 
 @config
 class Recipe:
-    """What is trained, on what, how it is evaluated and served.
+    """Everything that makes a recommender: data, split, features, model, training, evaluation, index.
 
     Attributes:
       name: the folder under `runs/` and the served model's name: letters, digits, `.`, `_` and `-`, the first
         a letter or a digit.
-      source: where the log comes from; None when data frames are handed to the `Recommender`.
+      source: of the log; None if the `Recommender` gets data frames.
       rejected_limit: the fraction of bad rows at which training stops.
       require_items: True rejects events whose item is missing from the item table.
-      split: how training, validation and test are told apart. On a log without times `Temporal` becomes
+      split: divides the log into training, validation and test. On a log without times `Temporal` becomes
         `RandomPerUser`.
       schema: the features of both towers; None derives them from the columns (`infer_schema`).
-      derived: what the system needs in a derived schema.
-      title: the item column that people read; None is a text column called `title` or `name`, or else one whose name
-        ends in `_title`; the id where the items have none.
+      derived: further features of a derived schema, which the system needs.
+      title: the item column with readable names. None: a text column called `title` or `name`, else one whose name
+        ends in `_title`, else the id.
       model, training, evaluation, index: see their classes. `training.monitor` is one of the metrics that
         `evaluation.ks` gives.
-      race: candidates are raced, and the winner gives `schema`, `model` and `training`. Of this recipe's own only
-        what stands beside the towers in the score, the seed, the monitor and the most epochs are used. None: nothing
-        is raced.
+      race: candidates are raced, and the winner gives `schema`, `model` and `training`. The race uses only these
+        settings of the recipe's own: the terms beside the towers in the score, the seed, the monitor and the
+        largest number of epochs. None: no race.
       ensemble: models that are trained beside `model`, on the same batches, and served with it as one: their
-        vectors are weighted and put one after the other, so that the score is the weighted mean of their scores.
+        weighted vectors are concatenated, so that the score is the weighted mean of their scores.
     """
 
     name: str
@@ -188,15 +188,15 @@ class Recipe:
         """This recipe on another log: its features are derived from the columns, and the log's size chooses the index.
 
         Args:
-          source: where the log comes from; None when data frames are handed to the `Recommender`. A recipe that reads
-            vectors of texts reads those of all text columns of `source`'s items.
+          source: of the log; None if the `Recommender` gets data frames. A recipe with vectors of texts reads those of
+            all text columns of `source`'s items.
         """
         if source is not None and isinstance(self.source, TextVectors):
             source = TextVectors(source, columns=())
         return dataclasses.replace(self, source=source, schema=None, title=None, index=IndexConfig())
 
     def members(self) -> "list[Recipe]":
-        """A recipe for each model of the ensemble, of seeds of their own. The first, or only one, is this one."""
+        """A recipe for each model of the ensemble, with its own seed. The first, or only one, is this recipe."""
         found = [self]
         for i, member in enumerate(self.ensemble):
             seed = derive_seed(self.training.seed, f"member/{i}")

@@ -35,10 +35,10 @@ class Recommender(TrainedRun):
       interactions, users, items: pandas frames, when the recipe names no source; their columns are named as in
         `columns.py`, or as `columns` says. The run keeps their log, unless it takes more than 256 MB.
       columns: a `Columns` that maps the canonical names to the frames' columns.
-      directory: the run's folder. The folder of an earlier run goes on where that run stopped. By default `fit` makes
-        a new one, `runs/<recipe>/<time>`.
-      parent: the folder of a finished run of the same recipe, from whose served weights and vocabularies this one
-        starts.
+      directory: the run's folder. In the folder of an earlier run, training continues where that run stopped. By
+        default `fit` makes a new one, `runs/<recipe>/<time>`.
+      parent: the folder of a finished run of the same recipe. This run starts from its served weights and
+        vocabularies.
       root: the folder of all runs, in place of `runs`.
     """
 
@@ -49,11 +49,11 @@ class Recommender(TrainedRun):
     def run(
         self, devices: tf.distribute.Strategy | None = None, export: bool = True, force: bool = False, verbose: int = 1
     ) -> Path | None:
-        """The whole way, as `twotower train` goes it: `fit`, `evaluate`, `refit`, `index`, `export`.
+        """All steps of `twotower train`: `fit`, `evaluate`, `refit`, `index`, `export`.
 
         Args:
-          devices: a `tf.distribute` strategy, in all of whose processes this is called; None: one device.
-          export: False stops after evaluation and index: nothing is refit or exported.
+          devices: a `tf.distribute` strategy; all of its processes must call this method. None: one device.
+          export: False stops after evaluation and index, without refit and export.
           force: as in `export`.
           verbose: as Keras'.
 
@@ -66,7 +66,7 @@ class Recommender(TrainedRun):
         with self.writing() if alone else contextlib.nullcontext():  # workers share the folder on purpose
             with scope():
                 self.fit(verbose)
-            # Outside of the scope, in which a new variable, such as an index's, waits for all workers to make it.
+            # Outside of the scope: inside, a new variable, such as an index's, would wait for all workers.
             self._forget(weights=gather)
             if alone:
                 self.evaluate()
@@ -84,20 +84,19 @@ class Recommender(TrainedRun):
         return path
 
     def evaluate(self, on: str = "test", scores: pd.DataFrame | None = None) -> Figures:
-        """Ranks the whole catalogue for every query of `on`: by the model of `fit` and by the baselines.
+        """Ranks the whole catalogue for every query of `on`: with the model of `fit` and with the baselines.
 
-        After a `refit` it still ranks by the model of `fit`, as the refit was trained on the targets. The figures of
-        the test are kept in the run, as `metrics.json` and in `report/`; where a run that was loaded has them already,
-        they stay as they are.
+        After a `refit` it still uses the model of `fit`, as the refit was trained on the targets. The run keeps the
+        figures of the test as `metrics.json` and in `report/`. If a loaded run has them already, they are not replaced.
 
         Args:
           on: "test" or "validation".
-          scores: a frame with user_id, item_id and score of another model, which is evaluated by the same rules.
+          scores: a frame with user_id, item_id and score of another model, to be evaluated by the same rules.
 
         Returns:
-          `Figures`: a dict, as it stands in `metrics.json`, that prints as tables. Its keys: `protocol`, `test` (or
-          `validation`), `slices`, `baselines`, …. With a reranker, `test` is of the reranked answers, and `retrieval`
-          stands among the baselines.
+          `Figures`: the dict of `metrics.json`, which prints as tables. Its keys: `protocol`, `test` (or
+          `validation`), `slices`, `baselines`, …. With a reranker, `test` measures the reranked answers, and
+          `retrieval` is among the baselines.
         """
         self.evaluations, figures = evaluated(self.assembly, on, scores)
         a, kept = self.assembly, runs.read_metrics(self.directory)
@@ -123,9 +122,9 @@ class Recommender(TrainedRun):
     def index(self, config: IndexConfig | None = None) -> IndexReport:
         """Builds the index that `recommend` and `export` use, tuned to its target recall; returns its report.
 
-        After `fit` and `evaluate`, `metrics.json` has the report too. An index of a kind that no SavedModel holds, such
-        as "faiss_hnsw", is kept in the run's folder `index`. It is then the index of those who load the run too, until
-        this method builds another one.
+        After `fit` and `evaluate`, `metrics.json` has the report too. An index that a SavedModel cannot hold, such as
+        "faiss_hnsw", is kept in the run's folder `index`. A program that loads the run then uses it, until this method
+        builds another one.
         """
         if config is not None:
             self.recipe = dataclasses.replace(self.recipe, index=config)
@@ -137,19 +136,19 @@ class Recommender(TrainedRun):
         return report
 
     def _tune(self, folder: Path | None = None) -> IndexReport:
-        """Builds an index; it is kept in `folder` where no SavedModel holds it. None: nothing is written."""
+        """Builds an index. If a SavedModel cannot hold it, it is kept in `folder`. None: nothing is written."""
         self._forget()
         self._index, self._index_report = tuned_index(self.served, self.recipe.index, folder)
         return self._index_report
 
     def _find_index(self) -> None:
-        """Makes sure that there is an index: the one that the run keeps, or a new one."""
+        """Makes sure that there is an index: the run's own, or a new one."""
         self._take_kept()
         if self._index is None:
             self._tune()
 
     def _take_kept(self) -> None:
-        """The index that the run keeps, where it has one and none was built here."""
+        """The index that the run keeps, if it has one and none was built here."""
         found = kept_index(self.served, self.directory / runs.INDEX) if self._index is None else None
         if found is not None:
             config, self._index, self._index_report = found
@@ -157,7 +156,7 @@ class Recommender(TrainedRun):
 
     @property
     def figures(self) -> Figures | None:
-        """What `metrics.json` keeps of this training; None before `fit` and `evaluate`."""
+        """The figures of this training in `metrics.json`; None before `fit` and `evaluate`."""
         return self._figures
 
     @property
@@ -169,14 +168,14 @@ class Recommender(TrainedRun):
         return self._retriever
 
     def recommend(self, user_ids: Any, k: int = 10, exclude_seen: bool | None = None) -> pd.DataFrame:
-        """The top k items of each user, from all that the log knows of them, as of just after its last event.
+        """The top k items of each user, from all events of the log; the request is just after the last one.
 
-        An unknown user is served too.
+        An unknown user gets an answer too.
 
         Args:
           user_ids: one id or a list.
-          k: items a user.
-          exclude_seen: whether what a user already has is left out; None: as the recipe's evaluation does.
+          k: items per user.
+          exclude_seen: whether seen items are left out; None: as in the recipe's evaluation.
 
         Returns:
           A frame with `user_id`, `rank`, `item_id`, `score` and, where the items have one, the title.
@@ -187,7 +186,7 @@ class Recommender(TrainedRun):
         return answers.recommended(self.served, self.retriever, user_ids, k, bool(exclude_seen))
 
     def similar(self, item_id: Any, k: int = 10) -> pd.DataFrame:
-        """The k items most like an item, by `Similarity`: a frame with `rank`, `item_id`, `score`, title.
+        """The k items nearest to an item, by `Similarity`: a frame with `rank`, `item_id`, `score`, title.
 
         Raises:
           DataError: the catalogue has no such item.
@@ -204,18 +203,18 @@ class Recommender(TrainedRun):
         Args:
           root: the folder of all versions.
           flavour: "scann", "portable" (no custom op: exact search, or stock-op IVF for a large catalogue), or None:
-            as the recipe's index says.
-          force: True exports an index below its target recall too, and an update that did not pass its gate.
+            the flavour of the recipe's index.
+          force: True exports even an index below its target recall, or an update that did not pass its gate.
 
         Returns:
-          The version's path. Without `root`, `latest` points to this run from now on, and what serves it takes it in.
+          The version's path. Without `root`, `latest` points to this run from now on, and its servers load the version.
 
         Raises:
           ConfigError: the run is an update that was refused, or stopped before its gate.
         """
         a, weights = self._serving()
         if not force:
-            runs.check_passed(self.directory, "Run `twotower update` again, or say --force.")
+            runs.check_passed(self.directory, "Run `twotower update` again, or add --force.")
         self._index_for(flavour)
         rows = a.split.test.row[:8] if len(a.split.test.row) else a.split.train[-8:]
         figures = runs.read_metrics(self.directory).get("test")
@@ -232,7 +231,7 @@ class Recommender(TrainedRun):
         return path
 
     def active_users(self, n: int) -> list[Any]:
-        """Ids of n users with test events where there are such, spread over the log."""
+        """Ids of n users spread over the log, with test events if there are any."""
         return answers.active_users(self.assembly, n)
 
     def _forget(self, weights: bool = False) -> None:
@@ -254,7 +253,7 @@ class Recommender(TrainedRun):
             self._tune()
 
     def _rebuild(self, kind: str) -> None:
-        """An index of another kind, for an export; what the run keeps stays."""
+        """An index of another kind, for an export; the run's own index is not replaced."""
         self.recipe = dataclasses.replace(self.recipe, index=dataclasses.replace(self.recipe.index, kind=kind))
         self._tune()
 

@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 __all__ = ["Budget", "Choice", "Range", "Tuned", "default_space", "parse_dimension", "tune"]
 
 STUDY, RECIPE = "study.db", "recipe.json"
-_COUNTED = ("COMPLETE", "PRUNED")  # the states that use up the budget: what a kill cut off is run again
+_COUNTED = ("COMPLETE", "PRUNED")  # the states that use up the budget; a killed trial is run again
 _STATES = {"COMPLETE": "done", "PRUNED": "cut short", "FAIL": "interrupted"}
-_WARMUP_TRIALS, _WARMUP_EPOCHS = 4, 2  # before these, nothing is cut short
+_WARMUP_TRIALS, _WARMUP_EPOCHS = 4, 2  # no trial is stopped early before these
 
 
 @config
 class Budget:
-    """When a search ends.
+    """The end of a search.
 
     Attributes:
-      trials: trainings in the study, those of earlier calls included.
-      minutes: of this call, or None. A training that is under way then ends with its epoch, and counts.
+      trials: trainings in the study, with those of earlier calls.
+      minutes: of this call, or None. The running training then ends after its epoch, and counts.
     """
 
     trials: Count = 20
@@ -60,8 +60,8 @@ class Tuned:
       recipe: the best `Recipe`, called `<name>-tuned`.
       path: its file, for `twotower train`.
       best: the number of its trial.
-      value: the monitored metric on validation that it reached.
-      trials: a frame, one row a trial in the order in which they ran: number, state, value (the monitored
+      value: its monitored metric on validation.
+      trials: a frame, one row per trial in the order in which they ran: number, state, value (the monitored
         metric on validation), epochs, seconds, the settings tried, and why a trial failed.
     """
 
@@ -76,26 +76,26 @@ def tune(
     recipe: Recipe, log: InteractionLog, directory: str | Path, space: Sequence[Choice | Range] | None = None,
     budget: Budget = Budget(), verbose: int = 1,
 ) -> Tuned:
-    """Searches for settings that raise `recipe.training.monitor` on validation; test queries are not looked at.
+    """Searches for settings that raise `recipe.training.monitor` on validation; test queries are not used.
 
-    The recipe's own settings are the first trial, so the outcome is no worse than they are on validation. A trial
-    whose metric after an epoch is below the median of the earlier trials' is cut short. The study is a file in
-    `directory`: the same call goes on with it, and runs again what was interrupted.
+    The recipe's own settings are the first trial, so on validation the outcome is no worse. A trial whose metric
+    after an epoch is below the median of the earlier trials is stopped early. The study is a file in `directory`:
+    the same call continues it, and runs interrupted trials again.
 
     Args:
       recipe: a `Recipe`; without a schema it gets one of the log's columns.
       log: an `InteractionLog`.
-      directory: where the study and the best recipe are kept. One process at a time.
+      directory: the folder of the study and the best recipe. One process at a time.
       space: a tuple of `Choice` and `Range`; None is `default_space`.
       budget: a `Budget`.
-      verbose: 1 prints a line a trial, 0 nothing.
+      verbose: 1 prints a line per trial, 0 nothing.
 
     Returns:
       A `Tuned`.
 
     Raises:
       ConfigError: the folder holds a study of another recipe, space or log.
-      TrainingError: no trial came to an end.
+      TrainingError: no trial finished.
       MissingExtraError: Optuna is not installed.
     """
     optuna = require("optuna")
@@ -140,7 +140,7 @@ class _Search:
             return self._train(trial, override(self._recipe, assignments))
         except self._optuna.TrialPruned:
             raise
-        except Exception as error:  # settings that do not go together, a loss that is not finite, no memory left
+        except Exception as error:  # settings that cannot be combined, a loss that is not finite, no memory left
             trial.set_user_attr("error", _reason(error))
             raise self._optuna.TrialPruned() from error
         finally:
@@ -161,7 +161,7 @@ class _Search:
 
 
 class _Watch(tf.keras.callbacks.Callback):
-    """Tells the study each epoch's metric; ends what is hopeless, and what is out of time."""
+    """Reports each epoch's metric to the study; stops trials that are hopeless, or out of time."""
 
     def __init__(self, trial: "Trial", metric: str, deadline: float, pruned: type[Exception]) -> None:
         super().__init__()
@@ -179,14 +179,14 @@ class _Watch(tf.keras.callbacks.Callback):
 def _study(
     optuna: ModuleType, path: Path, recipe: Recipe, space: Sequence[Choice | Range], log: InteractionLog
 ) -> "Study":
-    """The study in the file, new or gone on with."""
+    """The study in the file, new or continued."""
     asked = {"recipe": to_dict(recipe), "space": to_dict(space), "log": log.fingerprint()}
     seed = recipe.training.seed
     study = optuna.create_study(
         storage=f"sqlite:///{path}", study_name=recipe.name, direction="maximize", load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(_WARMUP_TRIALS, _WARMUP_EPOCHS),
     )
-    # Another seed for each call: a call that goes on must not propose what was proposed already.
+    # Another seed for each call, so that a continued study does not propose the same settings again.
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
     known = study.user_attrs
     if not known:
@@ -207,12 +207,12 @@ def _study(
 
 
 def _parameters(trial: "FrozenTrial") -> dict[str, Any]:
-    """What a trial was told to try, or has tried."""
+    """The settings of a trial."""
     return trial.system_attrs.get("fixed_params") or trial.params
 
 
 def _reason(error: Exception) -> str:
-    """The line that says what is wrong. Keras wraps an error of a layer's in its own, many lines long."""
+    """The line of an error that names the fault. Keras wraps errors of layers in texts of many lines."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     inner = [line.split("Error: ", 1)[1] for line in lines if re.match(r"\s*\w+Error: ", line)]
     return inner[-1] if inner else lines[0]

@@ -1,4 +1,4 @@
-"""What a search may change: settings of a recipe, each with the values that it may take."""
+"""The space of a search: settings of a recipe, each with its possible values."""
 
 import json
 from collections.abc import Iterable
@@ -57,7 +57,7 @@ class Range:
     Attributes:
       fields: dotted names of the settings that get the number, as in `--set`.
       low, high: the bounds; both can be reached.
-      log: whether equal factors are equally likely, not equal distances. `low` is then above 0.
+      log: whether equal factors are equally likely, instead of equal distances. `low` is then above 0.
     """
 
     fields: tuple[str, ...]
@@ -89,7 +89,7 @@ class Range:
 
 
 def default_space(recipe: Recipe, items: int) -> tuple[Choice | Range, ...]:
-    """What is worth trying on any recipe: a tuple of `Choice` and `Range`.
+    """The default space for any recipe: a tuple of `Choice` and `Range`.
 
     Vector size, width and dropout of the towers (where they are MLPs), learning rate, temperature, loss, negatives,
     and the length of the history.
@@ -121,8 +121,8 @@ def default_space(recipe: Recipe, items: int) -> tuple[Choice | Range, ...]:
 def parse_dimension(text: str) -> Choice | Range:
     """A `Choice` or `Range` from "NAME=[VALUE, ...]" (JSON) or "NAME=LOW..HIGH".
 
-    NAME may be several names, with commas between them, that get one value. A range over a factor of ten or more
-    is searched by factors.
+    NAME may be several names, separated by commas, that get the same value. A range over a factor of ten or more is
+    searched by factors.
     """
     names, _, values = text.partition("=")
     fields = tuple(name.strip() for name in names.split(","))
@@ -156,7 +156,7 @@ def _wrong(text: str) -> str:
 
 
 def value_at(value: Any, path: str) -> Any:
-    """The setting of a configuration that a dotted name means; a number is a place in a tuple."""
+    """The setting of a configuration that a dotted name means; a number is a position in a tuple."""
     for name in path.split("."):
         value = value[int(name)] if isinstance(value, tuple) else getattr(value, name)
     return value

@@ -21,7 +21,7 @@ def test_places_that_nobody_reserved_go_to_the_rest():
     ({"u2i": -1}, "`channels.u2i` must be a whole number"),
     ({"u2i": True}, "`channels.u2i` must be a whole number"),
     ({"u2i": 1.5}, "`channels.u2i` must be a whole number"),
-    ({"u2i": 3, "i2i": 2}, "at most k=4 places. Received: channels=5"),
+    ({"u2i": 3, "i2i": 2}, "at most k=4 items. Received: channels=5"),
 ])
 def test_places_that_cannot_be_are_refused(quotas, message):
     with pytest.raises(DataError) as error:

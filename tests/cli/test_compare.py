@@ -56,8 +56,8 @@ def test_runs_are_listed_with_their_headline(root, capsys):
     (root / "plain" / "1" / runs.REFUSED).write_text("{}")
     assert main(["runs", "--runs", str(root)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "  plain/3  was not evaluated: it trains, or was stopped",
-        "* plain/2  was not evaluated: it trains, or was stopped",
+        "  plain/3  was not evaluated: it is training, or was stopped",
+        "* plain/2  was not evaluated: it is training, or was stopped",
         "  plain/1  did not pass its gate: ndcg@10 .1230, best baseline ease .1190: +.0040 [-.0020, +.0100], "
         "within chance",
     ]

@@ -81,4 +81,4 @@ def test_inspect_tells_of_files_that_are_gone(tmp_path, capsys):
     (tmp_path / "manifest.json").write_text(json.dumps({"files": {"saved_model.pb": "0", "manifest.json": "0"}}))
     for options in ((), ("--json",)):
         assert main(["inspect", str(tmp_path), *options]) == 1
-        assert "files in its manifest, saved_model.pb cannot be found" in capsys.readouterr().err
+        assert "manifest names saved_model.pb, which cannot be found" in capsys.readouterr().err

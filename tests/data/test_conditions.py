@@ -51,7 +51,7 @@ def test_conditions_are_true_false_or_unknown(column, text, true):
 def test_what_cannot_be_compared_is_an_error_with_the_column():
     with pytest.raises(DataError, match="log: column `x` is int64 and cannot be compared with 'DE'"):
         fulfilled(pa.table({"x": [1]}), ("x", "==", "DE"), "log")
-    with pytest.raises(DataError, match="`where` must ask by == or != for a value to be missing"):
+    with pytest.raises(DataError, match="`where` must use == or != to test for a missing value"):
         ingest(Frames(RATED, where=(("rating", ">", None),)))
     with pytest.raises(DataError, match="`positive` has no operator '=>'"):
         ingest(Frames(RATED, positive=(("rating", "=>", 4),)))

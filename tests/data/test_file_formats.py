@@ -115,7 +115,7 @@ def test_json_of_items(tmp_path):
     }
     (bad,) = pq.read_table(tmp_path / "bad").to_pylist()
     assert (bad["row"], bad["value"]) == (2, "{broken")
-    with pytest.raises(DataError, match="holds no JSON object a line, but .*Write one object a line"):
+    with pytest.raises(DataError, match="holds no JSON object per line, but .*Write one object per line"):
         ingest(Files(write(tmp_path / "items.json", json.dumps({"50": [1]}, indent=1))))
 
 
@@ -125,7 +125,7 @@ def test_one_line_a_user(tmp_path, format):
     got, report = events(Files(path, format=format))
     assert sorted(got) == [("1", "10", 0), ("1", "10", 2), ("1", "20", 1), ("2", "20", 1), ("2", "30", 0)]
     (note,) = report.notes  # and no guess at what its places count
-    assert "one line a user" in note
+    assert "one line per user" in note
     assert not ingest(Files(path, columns=Columns(timestamp=None), format=format))[0].timed
     path = write(tmp_path / "named.txt", "ann tea,rum\nbob rum\ncid\n".replace(",", " "))
     got, report = events(Files(path, format="sequences"), limit=0.5)

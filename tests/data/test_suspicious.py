@@ -24,7 +24,7 @@ def test_a_statistic_over_the_whole_log_is_named():
         "price": rng.random(60), "year": rng.integers(1990, 2020, 60), "kind": ["a", "b"] * 30,
     }) == []
     (note,) = notes(items=lambda counts, rng: {"sold": counts * 10 + rng.integers(0, 5, 60), "price": rng.random(60)})
-    assert "the item column `sold` orders as the items' events in all of the log do (rank correlation 1.00)" in note
+    assert "the item column `sold` is ordered like the items' event counts in the log (rank correlation 1.00)" in note
     (note,) = notes(items=lambda counts, rng: {"sales_rank": -np.sqrt(counts)})
     assert "`sales_rank`" in note and "-1.00" in note
     (note,) = notes(users=lambda events: {"n": events["user_id"].value_counts().reindex(range(80)).to_numpy()})

@@ -55,7 +55,7 @@ def test_a_date_is_its_midnight():
     ([str(NOON * 1000), f"{NOON * 1000}.0"], [NOON] * 2, "are read as milliseconds since 1970"),
     ([NOON * 1e6, NOON * 1e6], [NOON] * 2, "are read as microseconds since 1970"),
     ([NOON * 10**9, NOON * 10**9], [NOON] * 2, "are read as nanoseconds since 1970"),
-    ([1, 2], [1, 2], "such as 1 are no dates; they are taken as seconds, for their order"),
+    ([1, 2], [1, 2], "such as 1 are no dates; they are read as seconds, for their order"),
 ])
 def test_what_numbers_count_is_found_by_their_size_and_said(times, seconds, said):
     log, report = ingest(Frames(events(times)))
@@ -115,9 +115,9 @@ def test_a_date_that_the_calendar_lacks_is_a_bad_row():
 
 
 def test_times_of_two_units_are_not_taken_for_one():
-    with pytest.raises(DataError, match="Some of the times look like ms, and the others do not: bring them to one"):
+    with pytest.raises(DataError, match="Some of the times look like ms, and the others do not: convert them to one"):
         ingest(Frames(events([NOON * 1000, NOON])))
-    with pytest.raises(DataError, match="The times look like ms: say `--time-unit ms`"):
+    with pytest.raises(DataError, match="The times look like ms: add `--time-unit ms`"):
         ingest(Frames(events([NOON * 1000, NOON * 1000]), columns=Columns(time_unit="s")))
 
 

@@ -143,7 +143,7 @@ def test_products_that_overflow_are_an_error():
 @pytest.mark.parametrize(
     "targets, exclude, message",
     [
-        ([[], []], None, "must leave something to find. Received: nothing for all 2 queries"),
+        ([[], []], None, "must have at least one target. Received: none for all 2 queries"),
         ([[0]], None, "`targets` must have one row for each of the 2 queries"),
         ([[0], [3]], None, "`targets` must hold candidate positions below 3.*Received: 3"),
         ([[0], [-2]], None, "Received: -2"),

@@ -74,7 +74,7 @@ def test_a_query_whose_targets_were_all_seen_is_dropped_and_counted():
 
 def test_where_all_was_seen_the_way_out_is_said():
     everything = Ragged.from_lists([[0], [1]])
-    with pytest.raises(EvaluationError, match="all 2 queries, once what was seen is left out.*exclude_seen=False"):
+    with pytest.raises(EvaluationError, match="all 2 queries without the seen items.*exclude_seen=False"):
         evaluate(Table(np.zeros((2, 4))), everything, everything, np.ones(4))
 
 

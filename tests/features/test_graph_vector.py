@@ -160,5 +160,5 @@ def test_who_took_an_item():
 
 def test_a_query_has_no_such_column():
     schema = Schema(query=(GraphVector("user_id"),), candidate=(Id("item_id"),))
-    with pytest.raises(ConfigError, match="`graph_user_id` of the query reads column `taken_by`"):
+    with pytest.raises(ConfigError, match="`graph_user_id` of the query reads the column `taken_by`"):
         schema.validate(["user_id"], ["item_id"])

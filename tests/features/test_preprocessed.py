@@ -142,7 +142,7 @@ def test_what_a_layer_cannot_be_is_said(inputs, layer, message):
     (("title", 3), "Preprocessed.layer.*a Keras layer or model"),
     (("title", "model.h5"), "Preprocessed.layer.*.keras file"),
     (("title", layers.Dense(3), 0), "Preprocessed.length.*at least 1"),
-    (("history_timestamp", layers.Dense(3)), "Preprocessed.inputs.*history_item_id too"),
+    (("history_timestamp", layers.Dense(3)), "Preprocessed.inputs.*also name history_item_id"),
 ])
 def test_settings_are_checked(settings, message):
     with pytest.raises(ConfigError, match=message):

@@ -65,7 +65,7 @@ def test_an_item_that_was_not_learned_is_an_event_all_the_same():
 
 
 def test_a_candidate_has_no_sequence():
-    with pytest.raises(ConfigError, match="items have no past"):
+    with pytest.raises(ConfigError, match="items have no history"):
         Schema(query=(Id("user_id"),), candidate=(Id("item_id"), Sequence()))
     with pytest.raises(ConfigError, match="shares the candidate's table"):
         Schema(query=(Sequence(),), candidate=(Id("brand"),))

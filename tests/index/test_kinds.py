@@ -100,7 +100,7 @@ def test_settings_of_a_kind():
 
 
 @pytest.mark.parametrize(("kind", "message"), [
-    ("milvus", "say where Milvus is"), ("ivf:there", "have no address"), ("faiss_hnws", "faiss_hnsw"),
+    ("milvus", "have the address of Milvus"), ("ivf:there", "have no address"), ("faiss_hnws", "faiss_hnsw"),
     ("no_such_module.Kind", "cannot be imported.*--import"), ("json.JSONDecoder", "subclass of `IndexKind`"),
 ])
 def test_what_is_no_kind(kind, message):

@@ -115,5 +115,5 @@ def test_a_member_that_cannot_be_one_is_refused():
         Member(model, weight=0.0)
     with pytest.raises(ConfigError, match="Member.model.auxiliary"):
         Member(dataclasses.replace(model, auxiliary=(EventHeads(("buy",)),)))
-    with pytest.raises(ConfigError, match="popularity_weights.*left as it is"):
+    with pytest.raises(ConfigError, match="popularity_weights.*keep its default"):
         Member(dataclasses.replace(model, popularity_weights=(0.5,)))

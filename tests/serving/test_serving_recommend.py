@@ -273,7 +273,7 @@ REFUSED = [
     ({"popularity_beta": "x"}, 400, "`popularity_beta` must be a number"),
     ({"popularity_beta": 1e300}, 400, "`popularity_beta` must be a number"),
     ({"channels": {"populr": 1}}, 400, "no channel `populr`. Did you mean `popular`?"),
-    ({"channels": {"u2i": 5, "i2i": 6}}, 400, "at most k=10 places"),
+    ({"channels": {"u2i": 5, "i2i": 6}}, 400, "at most k=10 items"),
     ({"diversity": 1.1}, 400, "`diversity` must be from 0 to 1"),
     ({"diversity": None}, 400, "`diversity` must be from 0 to 1"),
 ]

@@ -187,5 +187,5 @@ def test_a_sequence_model_refuses_what_orders_or_repeats_single_events():
     for training in ({"order": "time"}, {"resampling": Resampling()}):
         recipe = toy.recipe(**training)
         model = dataclasses.replace(recipe.model, query_encoder=GRU4Rec(units=(8,)))
-        with pytest.raises(ConfigError, match="a sequence model learns from pasts"):
+        with pytest.raises(ConfigError, match="a sequence model learns from histories"):
             assemble(dataclasses.replace(recipe, model=model, schema=schema), log)

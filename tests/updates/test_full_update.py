@@ -258,7 +258,7 @@ def test_an_empty_file_and_one_that_is_learned_change_nothing(served, days, tmp_
         command = ["update", str(served.directory), "--interactions", str(tmp_path / f"{name}.parquet")]
         assert main([*command, *["--users-only"] * users_only]) == 0
         said = capsys.readouterr().out + caplog.text
-        assert "new events none is new" in said and "Nothing was published" in said
+        assert "new events already. Name others" in said and "Nothing was published" in said
     assert files_of() == before
 
 

@@ -111,8 +111,8 @@ def test_a_folder_of_versions_without_runs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "to, message", [(9, r"`to` must be a version that is there. Received: to=9. There are: \[5, 6, 7\]"),
-                    (7, "another version than the one that serves")],
+    "to, message", [(9, r"`to` must be an existing version. Received: to=9. There are: \[5, 6, 7\]"),
+                    (7, "not be the serving version")],
 )
 def test_what_cannot_be_rolled_back_to_is_refused(system, to, message):
     with pytest.raises(ExportError, match=message):

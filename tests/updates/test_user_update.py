@@ -112,7 +112,7 @@ def test_a_second_update_goes_on_from_the_first_and_nothing_new_gives_nothing(ru
     assert main(command) == 0
     until = np.datetime64(second.trained_until, "s")
     assert capsys.readouterr().out.splitlines()[-1] == "Nothing was published."
-    assert f"none is later than {until} UTC" in caplog.text
+    assert f"is later than {until} UTC, the time of the newest learned event" in caplog.text
 
 
 def test_a_running_server_takes_the_rows_in_and_gives_them_back(run):

@@ -1,4 +1,4 @@
-"""Channels: what one answer is made of, and the rules that hold for all of it. NumPy alone; no model, no server."""
+"""Channels: the sources of the items of an answer, and the rules for all of them. NumPy only; no model, no server."""
 
 from tfrs_twotower.channels.attributes import Attributes
 from tfrs_twotower.channels.blend import blend, interleave

@@ -1,4 +1,4 @@
-"""Attributes of items as columns that a rule is checked against in one step."""
+"""Attributes of items as columns. A rule is checked for a whole column at once."""
 
 import functools
 import sys
@@ -36,8 +36,8 @@ class Attributes:
     def like(self, rows: Sequence[Mapping[str, Any]]) -> "Attributes":
         """`Attributes` of other items with the same columns. A value of another type counts as missing.
 
-        rows: list of {attribute: value}. Numbers are kept as floats: rules compare them so, and events may bring
-          larger ones, and more exact ones, than the table's type holds. A column is read when it is asked for.
+        rows: list of {attribute: value}. Numbers are kept as floats, because rules compare floats, and numbers of
+          events may not fit the table's type. A column is made at its first use.
         """
         schema = pa.schema([(f.name, _wide(f.type)) for f in self.table.schema if f.name in self.kinds])
         return _OfRows(schema, rows)
@@ -48,12 +48,12 @@ class Attributes:
         return pa.array([], column.type) if isinstance(column, pa.ChunkedArray) else column  # of no chunk
 
     def any_of(self, name: str, values: Sequence[str | float]) -> np.ndarray:
-        """bool [n]: is a value of the item among these? False where it has none."""
+        """bool [n]: is a value of the item among these? False for an item without a value."""
         codes, dictionary, rows = self._column(name)
         if dictionary is None:
             return self._of_rows(np.isin(codes, np.array(values, float)), rows)
         wanted = pc.index_in(pa.array(values, dictionary.type), value_set=dictionary).drop_null().to_numpy()
-        hit = np.zeros(len(dictionary) + 1, bool)  # the last is for what is missing, whose code is −1
+        hit = np.zeros(len(dictionary) + 1, bool)  # the last is for missing values, whose code is −1
         hit[wanted] = True
         return self._of_rows(hit[codes], rows)
 
@@ -70,7 +70,7 @@ class Attributes:
         return found
 
     def _encoded(self, name: str) -> tuple[np.ndarray, pa.Array | None, np.ndarray | None]:
-        """(codes or numbers, dictionary or None, rows of the items where they are lists or None)."""
+        """(codes or numbers, dictionary or None, the items' rows if the values are lists, or None)."""
         column, rows = self.values(name), None
         if is_list(column.type):
             rows, column = pc.list_parent_indices(column).to_numpy(), column.flatten()
@@ -82,7 +82,7 @@ class Attributes:
 
 
 class _OfRows(Attributes):
-    """Attributes of rows as JSON has them."""
+    """Attributes of rows as JSON values."""
 
     def __init__(self, schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> None:
         super().__init__(schema.empty_table())
@@ -126,7 +126,7 @@ def _plain(value: Any, kind: str | None) -> str | float | None:
 
 
 def fits(value: object, kind: str | None) -> bool:
-    """Is this value, as JSON has it, of the kind of an attribute? A number has to be one that a float can hold."""
+    """Is this JSON value of the kind of an attribute? A number must fit a float."""
     if kind == TEXT:
         return isinstance(value, str) and _is_utf8(value)
     if kind == TRUTH or isinstance(value, bool):

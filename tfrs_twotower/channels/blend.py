@@ -1,4 +1,4 @@
-"""One answer out of the proposals of several channels."""
+"""One answer made of the proposals of several channels."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
@@ -8,18 +8,18 @@ def blend(
     reserves: Iterable[str],
     propose: Callable[[str, int, Collection[str | int]], list[tuple[str | int, float]]],
 ) -> list[tuple[str, str | int, float]]:
-    """Fills the places of an answer: first each channel its own, in their order, then what is left over.
+    """Fills an answer: first the share of each channel, in their order, then the rest.
 
-    An item that several channels propose stays with the one that comes first. A place that its channel cannot fill
-    goes to the first of `reserves` that can.
+    An item that several channels propose stays with the first one. If a channel cannot fill its share, the first of
+    `reserves` that can fills it.
 
     Args:
-      places: {channel: places}.
+      places: {channel: number of items}.
       reserves: names of channels.
-      propose: {channel, n, items that are taken} → at most n (item, score) that are not taken, best first.
+      propose: (channel, n, items already in the answer) → at most n further (item, score), best first.
 
     Returns:
-      [(channel, item, score)], mixed as `interleave` does.
+      [(channel, item, score)], in the order of `interleave`.
     """
     picked, taken = {name: [] for name in places}, {}
 
@@ -38,8 +38,8 @@ def blend(
 def interleave(picked: Mapping[str, Sequence[tuple[str | int, float]]]) -> list[tuple[str, str | int, float]]:
     """[(channel, item, score)] of {channel: [(item, score)]}, each channel spread evenly over the whole.
 
-    The item j of n of a channel, from 0, stands at (j + ½) / n of the way; where two stand at the same place, the
-    one whose channel comes first.
+    Item j of n of a channel, counted from 0, has the relative position (j + ½) / n. Of equal positions, the one of the
+    first channel comes first.
     """
     places = [
         ((j + 0.5) / len(found), order, (name, *pair))

@@ -1,4 +1,4 @@
-"""One way to propose items, and what it is told about the request."""
+"""One way to propose items, and the request that it gets."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ _GROWTH = 4
 
 @dataclass(frozen=True)
 class Context:
-    """A request, as a channel sees it.
+    """A request for a channel.
 
     Attributes:
-      user_id: as text; "" where the request names no user.
-      recent: ids of the items that the user took last, newest first, each once; () for an unknown user.
-      admits: {item ids} → list of bool: may they be in the answer? False for what the rules of the request forbid,
-        for what is withdrawn, for what another channel brought, and for an id that is not known.
+      user_id: as text; "" in a request without a user.
+      recent: ids of the user's last items, newest first, each once; () for an unknown user.
+      admits: (item ids) → list of bool: may they be in the answer? False for items that the rules of the request
+        forbid, withdrawn items, items of another channel, and unknown ids.
     """
 
     user_id: str
@@ -26,21 +26,21 @@ class Context:
 class Channel(Protocol):
     """One way to propose items. Threads share a channel.
 
-    name: stands beside each item of it in an answer.
+    name: shown beside each of its items in an answer.
     """
 
     name: str
 
     def propose(self, context: Context, n: int) -> list[tuple]:
-        """The best n items as (item id, score), best first; fewer only where it has no more.
+        """The best n items as (item id, score), best first; fewer only if it has no more.
 
-        The caller leaves out what `context.admits` refuses, and asks again for more where too few are left. A channel
-        that leaves that out by itself is asked once, for no more than will be shown.
+        The caller drops items that `context.admits` refuses, and calls again for more if too few are left. A channel
+        that drops them itself is called once, for no more than the answer needs.
         """
 
 
 def admitted(propose: Callable[[Context, int], list[tuple]], context: Context, n: int) -> list[tuple]:
-    """The best n of what a channel's `propose` brings that the context admits; fewer only where there are no more."""
+    """The best n items of a channel that the context admits; fewer only if there are no more."""
     asked = n
     while True:
         found = propose(context, asked)

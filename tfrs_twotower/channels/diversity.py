@@ -4,22 +4,22 @@ import numpy as np
 
 
 def mmr(vectors: np.ndarray, n: int, diversity: float, chosen: np.ndarray | None = None) -> list[int]:
-    """Which n of the items to take, in order: at each step the item with the largest
+    """Chooses n of the items, in order: at each step the item with the largest
 
-        (1 − diversity) · relevance − diversity · (largest cosine with an item that was taken)
+        (1 − diversity) · relevance − diversity · (largest cosine with a chosen item)
 
-    The relevance of item r of m is 1 − r / m, by its place alone: scores of different models have no common scale.
-    The first term is in (0, 1], the second in [−1, 1], 0 while nothing was taken. Of equal values the better place
+    The relevance of item r of m is 1 − r / m, by its rank alone: scores of different models have no common scale.
+    The first term is in (0, 1], the second in [−1, 1], and 0 while nothing is chosen. Of equal values the better rank
     wins. Carbonell and Goldstein, "The use of MMR, diversity-based reranking", SIGIR 1998 (their λ is 1 − diversity).
 
     Args:
-      vectors: float [m, dim], best item first; a vector of zeros is like nothing.
-      n: at most m are taken.
-      diversity: from 0, the order as it is, to 1, the most unlike.
-      chosen: float [c, dim], items that were taken before, or None.
+      vectors: float [m, dim], best item first; a vector of zeros is similar to none.
+      n: at most m are chosen.
+      diversity: from 0, the given order, to 1, the least similar items.
+      chosen: float [c, dim], items that were chosen before, or None.
 
     Returns:
-      list of min(n, m) places.
+      list of min(n, m) positions.
     """
     units, order = _units(vectors), []
     worth = (1 - diversity) * (1 - np.arange(len(units)) / max(len(units), 1))

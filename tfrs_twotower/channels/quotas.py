@@ -1,4 +1,4 @@
-"""How many places of an answer each channel has."""
+"""The number of items of an answer that each channel gets."""
 
 from collections.abc import Collection
 
@@ -6,25 +6,25 @@ from tfrs_twotower.errors import DataError, invalid, nearest
 
 
 def places(quotas: object, k: int, known: Collection[str], rest: str) -> dict[str, int]:
-    """{channel: places} of a request, in its order; they add up to k.
+    """{channel: number of items} of a request, in its order; they add up to k.
 
     Args:
-      quotas: {channel: places ≥ 0} as a request has it.
-      k: places in all.
+      quotas: {channel: number ≥ 0} of the request.
+      k: items of the answer.
       known: names of channels.
-      rest: the channel that gets the places that nobody reserved.
+      rest: the channel that gets the rest.
 
     Raises:
-      DataError: an unknown name, a number that is none, or more places than k.
+      DataError: an unknown name, a value that is no number, or more than k in all.
     """
     if not isinstance(quotas, dict):
-        raise DataError(invalid("channels", "be an object of places by channel", quotas, 'As {"u2i": 8, "i2i": 2}.'))
+        raise DataError(invalid("channels", "be an object of numbers by channel", quotas, 'As {"u2i": 8, "i2i": 2}.'))
     for name, number in quotas.items():
         if name not in known:
             raise DataError(f"There is no channel `{str(name)[:40]}`." + nearest(name, known))
         if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-            raise DataError(invalid(f"channels.{name}", "be a whole number of places", number, "Send 0 or more."))
+            raise DataError(invalid(f"channels.{name}", "be a whole number of items", number, "Send 0 or more."))
     free = k - sum(quotas.values())
     if free < 0:
-        raise DataError(invalid("channels", f"reserve at most k={k} places", k - free, "Raise k or reserve fewer."))
+        raise DataError(invalid("channels", f"reserve at most k={k} items", k - free, "Raise k or reserve fewer."))
     return {**quotas, rest: quotas.get(rest, 0) + free} if free else dict(quotas)

@@ -1,4 +1,4 @@
-"""Which items a request allows and denies, by their attributes."""
+"""The items that a request allows and denies, by their attributes."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ _LEAST, _MOST = "min", "max"
 
 
 class Rule(NamedTuple):
-    """An item satisfies it by a value that is one of `values`; without these, by a number from `least` to `most`."""
+    """Satisfied by an item with one of `values`; without `values`, by one with a number from `least` to `most`."""
 
     attribute: str
     values: tuple[str | float, ...] = ()
@@ -26,11 +26,11 @@ def read_rules(argument: str, given: object, kinds: Mapping[str, str]) -> list[R
 
     Args:
       argument: for messages.
-      given: {attribute: value, list of values, or {"min": number, "max": number}}, one of the two or both.
+      given: {attribute: a value, a list of values, or {"min": number, "max": number} with one or both}.
       kinds: {attribute: kind}, of `Attributes`.
 
     Raises:
-      DataError: an unknown attribute, a value of another kind than the attribute has, or no value at all.
+      DataError: an unknown attribute, a value of another kind than the attribute's, or no value.
     """
     if not isinstance(given, dict):
         raise DataError(invalid(argument, "be an object of rules by attribute", given, 'As {"category": ["a", "b"]}.'))
@@ -65,10 +65,10 @@ def _rule(argument: str, name: str, rule: Any, kind: str) -> Rule:
         return _band(argument, name, rule, kind)
     values = rule if isinstance(rule, list) else [rule]
     if not values:
-        raise DataError(invalid(argument, "hold a value", rule, "Leave the attribute out where any value will do."))
+        raise DataError(invalid(argument, "hold a value", rule, "Leave the attribute out if any value will do."))
     for value in values:
         if not fits(value, kind):
-            raise DataError(invalid(argument, f"be a {kind}, or a list of them", value, "Send what the items have."))
+            raise DataError(invalid(argument, f"be a {kind}, or a list of them", value, "Send values of the items."))
     return Rule(name, tuple(values))
 
 

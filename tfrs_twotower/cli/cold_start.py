@@ -1,4 +1,4 @@
-"""`twotower cold-start`: a first version to serve, made of an item table before there is an event."""
+"""`twotower cold-start`: a first version to serve, made of an item table, before there are events."""
 
 import argparse
 import dataclasses
@@ -16,23 +16,24 @@ if TYPE_CHECKING:
     from tfrs_twotower.data import Files
 
 DESCRIPTION = """\
-Writes a first version of a model from an item table alone: lists in place of trained towers. It is an ordinary
-export, so `twotower serve` and TF Serving answer with it, filters and fresh items included, and a server that follows
-`latest` goes over to the first training without a change of the callers.
+Writes a first version of a model from an item table alone. It answers with lists of items in place of trained towers.
+It is an ordinary export: `twotower serve` and TF Serving serve it, with filters and fresh items. A server that follows
+`latest` later swaps to the first training, and callers need no change.
 
   twotower cold-start items.csv --name shop --item-id sku --order sold
   twotower cold-start items.csv --name shop --item-id sku --order added --by country=sold_in --list hour=by_hour.csv
   twotower serve runs/shop/latest/export
 
-An answer has, in the order of the rules given, the list of each rule that the request's context names, and then the
-whole catalogue by --order. An item stands where it comes first. `hour` (0 to 23) and `weekday` (0 is Monday), in UTC,
-are read from the request's `timestamp`; any other FIELD is an input of its own.
+Each --by and --list is a rule. A rule gives a list of items for the request's value of FIELD. An answer begins with
+these lists, in the order of the rules, and goes on with the whole catalogue by --order. An item in several lists stands
+in the first one. `hour` (0 to 23) and `weekday` (0 is Monday), in UTC, are read from the request's `timestamp`; any
+other FIELD is an input of its own.
 
-Text such as DE|FR in a column of --by is two values. A file of --list has the columns FIELD and the item id;
-its rows are the lists, best first.
+Text such as DE|FR in a column of --by is two values. A file of --list has the columns FIELD and the item id; its rows
+are the lists, best first.
 
-Requests bring `user_id` (text) and the fields. Name by --input what they will bring for the trained model besides,
-so that they are good for both, and with `user_id=whole` that user ids are numbers.
+Requests bring `user_id` (text) and the fields. --input names further inputs that the trained model will read, so that
+the same requests fit both versions. `--input user_id=whole` says that user ids are numbers.
 """
 _TYPES = ("text", "whole", "number", "texts", "wholes")
 _SEPARATOR = "|"
@@ -40,19 +41,19 @@ _SEPARATOR = "|"
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
-    parser = options.verb(subparsers, "cold-start", run, "a first version to serve, before there is data", DESCRIPTION)
+    parser = options.verb(subparsers, "cold-start", run, "write a first version, before there are events", DESCRIPTION)
     parser.add_argument("items", metavar="ITEMS", help="the item table: Parquet or CSV, a file, a folder or a pattern")
-    parser.add_argument("--name", default="cold", help="the model's name, that of the recipe to come (default: cold)")
+    parser.add_argument("--name", default="cold", help="the name of the model and its later recipe (default: cold)")
     parser.add_argument("--item-id", default="item_id", metavar="COLUMN", help="the id's column (default: item_id)")
     parser.add_argument("--order", metavar="COLUMN",
                         help="the global order: numbers or times, the largest first (default: as in the table)")
     parser.add_argument("--ascending", action="store_true", help="the smallest of --order first")
     parser.add_argument("--by", dest="rules", action="append", type=_rule("by"), default=[], metavar="FIELD=COLUMN",
-                        help="items whose COLUMN holds the request's FIELD come before the rest; may be repeated")
+                        help="items whose COLUMN holds the request's FIELD come first; may be repeated")
     parser.add_argument("--list", dest="rules", action="append", type=_rule("list"), metavar="FIELD=FILE",
-                        help="a list by hand for each value of FIELD; may be repeated")
+                        help="a file with a list of items for each value of FIELD; may be repeated")
     parser.add_argument("--input", dest="inputs", action="append", type=_input, default=[], metavar="NAME=TYPE",
-                        help="what requests bring besides and lists do not read; TYPE is one of " + ", ".join(_TYPES))
+                        help="a further input of requests, not read by lists; TYPE is one of " + ", ".join(_TYPES))
     add_layout(parser)
     parser.add_argument("--runs", default=str(options.RUNS), metavar="FOLDER", help="where runs are (default: runs)")
     return parser
@@ -95,7 +96,7 @@ def _table(source: "Files") -> "pa.Table":
 
 
 def _split(items: "pa.Table", field: str, column: str) -> "pa.Table":
-    """The table with the texts of a column that stand for several values as lists."""
+    """The table, with a column's texts of several values as lists."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

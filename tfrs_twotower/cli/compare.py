@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from tfrs_twotower.evaluation import PerQuery
 
 DESCRIPTION = """\
-Prints the metrics of two runs or more, and the difference of each to the first, with the 95% interval of a paired
-bootstrap. All runs must have been evaluated on the same queries; others are refused.
+Prints the metrics of two or more runs, and the difference of each from the first, with the 95% interval of a paired
+bootstrap. The runs must have been evaluated on the same queries; others are refused.
 
   twotower compare runs/movielens/20261120-101500 runs/movielens/latest
   twotower compare runs/plain/latest runs/hstu/latest --metric ndcg@10 --metric mrr
@@ -23,8 +23,8 @@ bootstrap. All runs must have been evaluated on the same queries; others are ref
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
-    parser = options.verb(subparsers, "compare", run, "runs side by side, with paired intervals", DESCRIPTION)
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="two runs or more; the others are compared to the first")
+    parser = options.verb(subparsers, "compare", run, "print runs side by side, with paired intervals", DESCRIPTION)
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="two or more runs; all are compared with the first")
     parser.add_argument("--metric", action="append", metavar="NAME",
                         help="a metric to show; may be repeated (default: NDCG at the first K, recall at the last)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -58,7 +58,8 @@ def _row(
     for metric in metrics:
         if metric not in found.per_query:
             raise ConfigError(
-                f"`--metric` must be kept per query. Received: {metric}." + nearest(metric, found.per_query, most=20)
+                f"`--metric` must be a metric that is kept per query. Received: {metric}."
+                + nearest(metric, found.per_query, most=20)
             )
     row = {"run": name, "queries": int(np.isfinite(found.per_query[metrics[0]]).sum())}
     for metric in metrics:

@@ -8,36 +8,36 @@ import threading
 from tfrs_twotower.cli import options
 
 DESCRIPTION = """\
-Reads events from a Redis stream, as one of a consumer group, and puts them into the store of `twotower serve`.
-It goes on until it is stopped. Killed at any point it loses nothing and counts nothing twice.
+Reads events from a Redis stream, as a member of a consumer group, and puts them into the store of `twotower serve`. It
+runs until it is stopped. If it is killed, no event is lost and none counts twice.
 
   twotower consume redis://localhost:6379/0 --store sqlite:store.db
   redis-cli XADD events '*' user_id 42 item_id 50 event view
 
-The fields of an entry are those of an event: user_id, item_id; and event_id (default: the entry's own id), timestamp
-(seconds since 1970; default: the entry's own time), event (its type). An entry that is no event goes to the
-stream STREAM:rejected with the reason.
+An entry has the fields of an event: user_id and item_id; optional are event_id (default: the entry's own id), timestamp
+(seconds since 1970; default: the entry's own time) and event (its type). An entry that is no event goes to the stream
+STREAM:rejected with the reason.
 
-Several consumers, each under a name of its own, share the work of one group. An entry that one of them took and did
-not finish within a minute goes to another.
+Several consumers, each with a name of its own, share the work of one group. If a consumer does not finish an entry
+within a minute, another one takes it over.
 """
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "consume", run, "record events from a Redis stream", DESCRIPTION)
-    parser.add_argument("url", metavar="REDIS", help="the server of the stream, as redis://localhost:6379/0")
+    parser.add_argument("url", metavar="REDIS", help="the stream's server, such as redis://localhost:6379/0")
     options.add_store(parser, required=True)
     parser.add_argument("--stream", default="events", help="the stream's key (default: events)")
-    parser.add_argument("--group", default="twotower", help="the consumer group (default: twotower); made if missing, "
-                        "to read the stream from its start")
+    parser.add_argument("--group", default="twotower", help="the consumer group (default: twotower). A missing group "
+                        "is made, and reads the stream from its start")
     parser.add_argument("--name", default="1", help="this consumer's name in its group (default: 1)")
     parser.add_argument("--batch", type=options.positive, default=500, help="entries taken at a time (default: 500)")
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
-    """Consumes until SIGTERM or SIGINT; what was taken is finished first."""
+    """Consumes until SIGTERM or SIGINT; the entries at hand are finished first."""
     from tfrs_twotower.online import without_password
     from tfrs_twotower.online.stream_consumer import StreamConsumer
 

@@ -1,4 +1,4 @@
-"""`twotower evaluate`: the metrics of a trained run, again."""
+"""`twotower evaluate`: measures a trained run again."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DESCRIPTION = """\
-Ranks the whole catalogue for every validation or test query of a run, beside its baselines. This measures the run's
-first training, which did not see these queries. The served model may have been trained on them since, by `train`.
+Ranks the whole catalogue for every validation or test query of a run, and prints the metrics beside its baselines. It
+measures the run's first training, which did not see these queries. The served model may have been trained on them.
 
   twotower evaluate runs/movielens/latest
   twotower evaluate runs/movielens/latest --on validation --json
   twotower evaluate runs/movielens/latest --scores theirs.parquet
 
---scores evaluates another model's scores by the same rules, beside the run's model: a Parquet or CSV file with the
-columns user_id, item_id and score. Items without a score rank after all items with one.
+--scores also evaluates another model, by the same rules: its scores are a Parquet or CSV file with the columns user_id,
+item_id and score. Items without a score rank after all items with one.
 """
 
 

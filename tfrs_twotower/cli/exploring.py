@@ -1,4 +1,4 @@
-"""What `twotower serve` needs to explore new items."""
+"""The options of `twotower serve` that explore new items."""
 
 import argparse
 import dataclasses
@@ -18,20 +18,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("exploration of new items (docs/cold_start.md)")
     group.add_argument("--explore", metavar="FILE",
                        help="with --store and --items-log: the channel `fresh` of /v1/recommend shows new items by "
-                       "Thompson sampling, and learns from events; FILE (SQLite) keeps what was shown and clicked")
+                       "Thompson sampling, and learns from events; FILE (SQLite) counts showings and clicks")
     group.add_argument("--explore-share", type=float, default=0.05, metavar="SHARE",
-                       help="of the requests that name the channel, so many are shown new items (default: %(default)s)")
+                       help="the share of its requests that show new items (default: %(default)s)")
     group.add_argument("--explore-cap", type=options.positive, default=1000, metavar="N",
-                       help="an item is shown at most so often (default: %(default)s)")
+                       help="how often the channel shows an item at most (default: %(default)s)")
     group.add_argument("--explore-rate", type=float, default=0.05, metavar="RATE",
-                       help="the share of what is shown that people take in general: the prior's mean "
-                       "(default: %(default)s)")
+                       help="the usual click rate of shown items: the prior's mean (default: %(default)s)")
 
 
 def explored(
     args: argparse.Namespace, stores: "Stores | None", fresh: "FreshItems | None"
 ) -> "tuple[Stores | None, FreshItems | ExploredItems | None, tuple[FreshChannel, ...], tuple[Exposures, ...]]":
-    """(stores, fresh, channels, what to close) for `Server`, with exploration where it is asked for.
+    """(stores, fresh, channels, objects to close) for `Server`, with exploration if the arguments ask for it.
 
     Raises:
       ConfigError: there is no store or no items log, or a figure is out of range.
@@ -39,7 +38,7 @@ def explored(
     if not args.explore:
         return stores, fresh, (), ()
     if stores is None or fresh is None:
-        raise ConfigError("`--explore` needs --store, for what people take, and --items-log, for new items. Name both.")
+        raise ConfigError("`--explore` needs --store, for clicks, and --items-log, for new items. Name both.")
     if not 0 < args.explore_rate < 1:
         rule, way_out = "be between 0 and 1", "2% is 0.02."
         raise ConfigError(invalid("--explore-rate", rule, args.explore_rate, way_out))

@@ -9,15 +9,15 @@ from tfrs_twotower.errors import ConfigError
 DESCRIPTION = """\
 Writes the next version of a run's SavedModel and checks it against the model in memory.
 
-  twotower export runs/movielens/latest                              as the recipe's index says
+  twotower export runs/movielens/latest                              the flavour of the recipe's index
   twotower export runs/movielens/latest --flavour portable --to out  for an unmodified TF Serving
   twotower export runs/movielens/latest --flavour both --to out      out/scann/1 and out/portable/1
 
-Without --to it goes into RUN/export, and `latest` points to RUN from now on: a server of runs/NAME/latest/export takes
-it in within seconds, also where RUN is an older one. With --to nothing that serves changes.
+Without --to the version goes into RUN/export, and `latest` then points to RUN, even if RUN is an older run. A server of
+runs/NAME/latest/export loads it within seconds. With --to, running servers do not change.
 
 Flavours:
-  scann      searches by ScaNN's custom op; served by `twotower serve`, or a TF Serving built with that op
+  scann      searches by ScaNN's custom op, for `twotower serve`, or a TF Serving built with that op
   portable   stock TensorFlow ops alone: exact search, or IVF from 50,000 items on
 """
 
@@ -26,10 +26,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Adds the verb."""
     parser = options.verb(subparsers, "export", run, "write a run as a SavedModel", DESCRIPTION)
     options.add_run(parser)
-    parser.add_argument("--flavour", choices=("scann", "portable", "both"), help="default: as the run's index")
+    parser.add_argument("--flavour", choices=("scann", "portable", "both"), help="default: that of the run's index")
     parser.add_argument("--to", metavar="ROOT", help="the folder of all versions (default: RUN/export)")
     parser.add_argument("--force", action="store_true",
-                        help="export an index that misses its target recall too, and an update that failed its gate")
+                        help="export even if the index misses its target recall, or the update failed its gate")
     return parser
 
 

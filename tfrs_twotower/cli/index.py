@@ -11,10 +11,10 @@ Builds the index of a trained run and measures it against exact search on held-o
   twotower index runs/movielens/latest --set kind=ivf --set target_recall=0.99
   twotower index runs/movielens/latest --set kind=faiss_hnsw
 
-The names of --set are the fields of the recipe's `index`. The run's export stays as it is.
+The names of --set are the fields of the recipe's `index`. The run's export does not change.
 
-An index that no SavedModel holds (faiss_ivf, faiss_ivfpq, faiss_hnsw, milvus:ADDRESS, or one of your own) is kept in
-RUN/index: `recommend` and `export` use it from then on, until this verb builds another one.
+An index that a SavedModel cannot hold (faiss_ivf, faiss_ivfpq, faiss_hnsw, milvus:ADDRESS, or one of your own) is kept
+in RUN/index. `recommend` and `export` then use it, until this verb builds another one.
 """
 
 

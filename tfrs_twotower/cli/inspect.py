@@ -1,4 +1,4 @@
-"""`twotower inspect`: what a run or an export holds, without loading TensorFlow."""
+"""`twotower inspect`: the contents of a run or an export, without loading TensorFlow."""
 
 import argparse
 import datetime
@@ -11,7 +11,7 @@ from tfrs_twotower.cli import options
 from tfrs_twotower.errors import ConfigError
 
 DESCRIPTION = """\
-Prints what a run or an exported version is: features, sizes, index, metrics, versions.
+Prints the contents of a run or an exported version: features, sizes, index, metrics, versions.
 
   twotower inspect runs/movielens/latest
   twotower inspect runs/movielens/latest/export/1 --json
@@ -20,7 +20,7 @@ Prints what a run or an exported version is: features, sizes, index, metrics, ve
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
-    parser = options.verb(subparsers, "inspect", run, "what a run or an export holds", DESCRIPTION)
+    parser = options.verb(subparsers, "inspect", run, "print the contents of a run or an export", DESCRIPTION)
     parser.add_argument("path", metavar="PATH", help="a run's folder, or a version's folder of an export")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     return parser
@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> None:
     missing = [name for name in found.get("manifest", {}).get("files", ()) if not (path / name).is_file()]
     if missing:
         raise ConfigError(
-            f"{path} is not whole: of the files in its manifest, {', '.join(missing[:3])}{' …' * (len(missing) > 3)} "
-            "cannot be found, and no server takes it. Export again."
+            f"{path} is not whole: its manifest names {', '.join(missing[:3])}{' …' * (len(missing) > 3)}, which "
+            "cannot be found. A server would refuse it. Export again."
         )
     if args.json:
         print(json.dumps(found, indent=2))
@@ -95,7 +95,7 @@ def _print_recipe(recipe: Mapping[str, Any], metrics: Mapping[str, Any] | None) 
 
 
 def print_field_weights(weights: Mapping[str, Mapping[str, float]]) -> None:
-    """Prints {side: {field: mean weight}}, the largest first; nothing where no encoder weighs its fields."""
+    """Prints {side: {field: mean weight}}, the largest first; nothing if no encoder weighs its fields."""
     for side, fields in weights.items():
         if fields:
             ranked = sorted(fields.items(), key=lambda field: -field[1])

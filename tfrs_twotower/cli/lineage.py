@@ -1,4 +1,4 @@
-"""`twotower lineage`: which data, code, seed and parent a run comes from."""
+"""`twotower lineage`: the data, code, seed and parent of a run."""
 
 import argparse
 import datetime
@@ -7,8 +7,8 @@ import json
 from tfrs_twotower.cli import options
 
 DESCRIPTION = """\
-Prints the chain of a run, the newest first: each line is one training, and the next one is what it started from.
-A line under it says when `twotower rollback` made it serve again.
+Prints a run and its ancestors, the newest first. Each line is one training; the next line is the one that it started
+from. An indented line says when `twotower rollback` made a training serve again.
 
   twotower lineage runs/movielens/latest
   twotower lineage runs/movielens/latest --json
@@ -17,7 +17,7 @@ A line under it says when `twotower rollback` made it serve again.
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
-    parser = options.verb(subparsers, "lineage", run, "where a run comes from", DESCRIPTION)
+    parser = options.verb(subparsers, "lineage", run, "print the data, code, seed and parent of a run", DESCRIPTION)
     options.add_run(parser)
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     return parser

@@ -1,4 +1,4 @@
-"""`twotower load`: a run's log into a store."""
+"""`twotower load`: puts a run's log into a store."""
 
 import argparse
 
@@ -6,14 +6,14 @@ from tfrs_twotower.cli import options
 from tfrs_twotower.errors import ConfigError
 
 DESCRIPTION = """\
-Puts what a run's log knows of its users into a store: their newest events, and the columns of their table.
-A server that has the store open sees them at once.
+Puts the users of a run's log into a store: their newest events, and the columns of the user table. A server that has
+the store open sees them at once.
 
   twotower load runs/retail/latest --store sqlite:store.db
   twotower load runs/retail/latest --store redis://localhost:6379/0
 
-Loading a log twice adds nothing. Events that came to the store by themselves too are there twice, unless the log
-names them by the same ids, in a context column `event_id`.
+Loading a log twice adds nothing. An event that a server recorded in the store too is then there twice, unless the log
+has its id, in a context column `event_id`.
 """
 
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
 
     log, _ = read(runs.read_config(directory).recipe, directory)
     if not log.timed and args.keep_days:
-        raise ConfigError(f"`--keep-days` goes by times; the log has none. Received: {args.keep_days}. Leave it out.")
+        raise ConfigError(f"`--keep-days` needs times, and the log has none. Received: {args.keep_days}. Leave it out.")
     stores = options.open_store(args)
     try:
         users, events = put_table(stores.profiles, log.users), load_log(stores.history, log)

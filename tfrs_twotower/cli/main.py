@@ -1,4 +1,4 @@
-"""`twotower`: from an interaction log to a served candidate generator. One file a verb."""
+"""`twotower`: from an interaction log to a served candidate generator. One file per verb."""
 
 import argparse
 import errno
@@ -40,7 +40,7 @@ Trains, evaluates, indexes, exports and serves two-tower retrieval models.
 
 A first walk:
   twotower train retail                       train on the sample that comes with the package
-  twotower recommend runs/retail/latest 1     what would household 1 buy next?
+  twotower recommend runs/retail/latest 1     print what household 1 may buy next
   twotower serve runs/retail/latest/export    answer over REST and gRPC on this machine
 
 Every verb has its own help: twotower VERB --help
@@ -61,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status: 0 done, 1 refused with a message, 2 wrong usage."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what TensorFlow cannot do is raised, not only logged
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow raises its errors; its log adds nothing
     given = [*(sys.argv[1:] if argv is None else argv)]
     given[:1] = [_RENAMED.get(verb, verb) for verb in given[:1]]
     args = build_parser().parse_args(given)
@@ -73,13 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"twotower: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("twotower: stopped. `twotower train --resume RUN` goes on from the last checkpoint.", file=sys.stderr)
+        print("twotower: stopped. `twotower train --resume RUN` continues from the last checkpoint.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 141
     except Exception as error:  # from Python, Arrow or TensorFlow, each with a class of its own
         if os.strerror(errno.ENOSPC) not in str(error):
             raise
-        print("twotower: the disk is full. What was written whole is kept. Make room and run it again; a training goes "
-              "on by `twotower train --resume RUN`.", file=sys.stderr)
+        print("twotower: the disk is full. Complete files are kept. Make room and run the command again; "
+              "`twotower train --resume RUN` continues a training.", file=sys.stderr)
         return 1

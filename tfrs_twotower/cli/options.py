@@ -1,4 +1,4 @@
-"""What several verbs share: where runs live, and how a help text looks."""
+"""Options and helpers that several verbs share."""
 
 import argparse
 import sys
@@ -37,17 +37,17 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def add_store(parser: argparse.ArgumentParser, required: bool) -> None:
-    """Adds `--store` and what says how it is kept."""
+    """Adds `--store` and its options."""
     parser.add_argument("--store", metavar="STORE", required=required,
-                        help="users' events and columns: sqlite:PATH, a file that is made where there is none, or a "
-                        "Redis server's URL, redis://HOST:PORT/DB, whose password is TWOTOWER_REDIS_PASSWORD or in the "
-                        "file that TWOTOWER_REDIS_PASSWORD_FILE names; or a store of your own, module.Class:REST")
+                        help="where users' events and columns are kept: sqlite:PATH (the file is made if it is "
+                        "missing), redis://HOST:PORT/DB, or a store of your own, module.Class:REST. The password of "
+                        "Redis is TWOTOWER_REDIS_PASSWORD, or in the file that TWOTOWER_REDIS_PASSWORD_FILE names")
     parser.add_argument("--keep-events", type=positive, default=1000, metavar="N",
-                        help="how many events a user keeps, the newest (default: 1000)")
+                        help="keep the newest N events of each user (default: 1000)")
     parser.add_argument("--keep-days", type=positive, metavar="DAYS",
-                        help="forget events that are older (default: never)")
+                        help="drop events that are older than DAYS (default: never)")
     parser.add_argument("--allow-loss", action="store_true",
-                        help="accept a Redis that does not keep on disk what it acknowledges")
+                        help="accept a Redis server that acknowledges events before they are on disk")
 
 
 def open_store(args: argparse.Namespace) -> "Stores":
@@ -59,7 +59,7 @@ def open_store(args: argparse.Namespace) -> "Stores":
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
-    """Adds what says which recipe is meant, on which data."""
+    """Adds the options that name a recipe and its data."""
     parser.add_argument("recipe", nargs="?", help="a recipe's name, its .json file, or a .py file whose function "
                         "`recipe` makes it (default: movielens)")
     parser.add_argument(
@@ -85,7 +85,7 @@ def run_directory(text: str) -> Path:
 
 
 def verbosity() -> int:
-    """Keras' `verbose`: a progress bar on a terminal, a line an epoch in a file."""
+    """Keras' `verbose`: a progress bar on a terminal, a line per epoch in a file."""
     return 1 if sys.stdout.isatty() else 2
 
 

@@ -1,4 +1,4 @@
-"""How files are read: the same options in every verb that reads them, and the `Files` that they ask for."""
+"""The options of every verb that reads files, and the `Files` that they give."""
 
 import argparse
 import dataclasses
@@ -29,29 +29,30 @@ def add_reading(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--timestamp", metavar="COLUMN", help="the time's column; none: the log has no times")
     group.add_argument("--time-unit", metavar="UNIT", help="the unit of times that are numbers: s, ms, us, ns, h, d, "
                        "calendar (20231114) or excel (default: detected by their size)")
-    group.add_argument("--label", metavar="COLUMN", help="events with 0 or less in it were shown and not liked")
+    group.add_argument("--label", metavar="COLUMN",
+                       help="labels: an event with 0 or less was shown and not chosen, and is no interaction")
     group.add_argument("--positive", action="append", metavar="CONDITION",
-                       help="events for which this is not true were shown and not liked, such as \"rating >= 4\"; may "
-                       "be repeated")
+                       help="a condition for interactions, such as \"rating >= 4\"; other events count as shown and "
+                       "not chosen; may be repeated")
     group.add_argument("--where", action="append", metavar="CONDITION",
-                       help="events for which this is not true are left out, such as \"quantity > 0\"; may be repeated")
+                       help="keep only events that fulfil this condition, such as \"quantity > 0\"; may be repeated")
     group.add_argument("--weight", metavar="COLUMN",
-                       help="weights of the events, such as play counts, quantities or ratings: log(1 + weight)")
-    group.add_argument("--weight-scale", choices=("log", "linear"), help="linear: the weight itself")
+                       help="weights of events: play counts, quantities or ratings; used as log(1 + weight)")
+    group.add_argument("--weight-scale", choices=("log", "linear"), help="linear: use the weight itself (default: log)")
     group.add_argument("--format", choices=("csv", "json", "sequences"),
-                       help="of the events; sequences: lines `user item item ...` (default: detected)")
+                       help="the format of the events; sequences: lines `user item item ...` (default: detected)")
     group.add_argument("--header", metavar="A,B,C", help="names for events without a header (default: detected)")
     add_layout(group)
 
 
 def add_layout(group: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """Adds the options that set the layout of any file, where it is not detected: see docs/files.md."""
+    """Adds the options that set the layout of any file in place of the detected one: see docs/files.md."""
     group.add_argument("--delimiter", metavar="TEXT",
-                       help="what separates fields: one character or :: (default: detected)")
+                       help="the separator of fields: one character or :: (default: detected)")
     group.add_argument("--encoding", metavar="NAME", help="such as latin-1 or cp1252 (default: detected)")
     group.add_argument("--skip", metavar="COLUMN", action="append", help="do not read this column; may be repeated")
     group.add_argument("--separator", metavar="COLUMN=TEXT", action="append",
-                       help="what separates several values in a cell of a table; empty: a cell is one value; may "
+                       help="the separator of several values in a cell of a table; empty: a cell is one value; may "
                        "be repeated (default: detected)")
 
 
@@ -69,9 +70,9 @@ def newest_files(source: "Source | None") -> "Files":
 
 
 def read_as(source: "Files", args: argparse.Namespace) -> "Files":
-    """A `Files` with the options that were given, of those that the verb has, in place of its own.
+    """A `Files` with the given options in place of its own.
 
-    Conditions, skipped columns and separators come to its own.
+    Conditions, skipped columns and separators are added to its own.
 
     Raises:
       ConfigError: a condition or a separator cannot be read, or a value is not one of its kind.
@@ -93,7 +94,7 @@ def read_as(source: "Files", args: argparse.Namespace) -> "Files":
     source = dataclasses.replace(
         source,
         **{field: os.path.abspath(said[name]) for name, field in _PATHS.items() if name in said},
-        # mypy does not see that these names are of fields that hold tuples.
+        # mypy does not see that these fields hold tuples.
         **{name: (*getattr(source, name), *values) for name, values in more.items()},  # type: ignore[arg-type]
         **layout,
         columns=dataclasses.replace(source.columns, **columns),

@@ -6,8 +6,8 @@ import sys
 from tfrs_twotower.cli import options
 
 DESCRIPTION = """\
-Prints what a trained run recommends to users of its log, from all that they did, as of just after the log's
-last event: a server asks as of now. An unknown user is served too.
+Prints the recommendations of a trained run for users of its log. All their events are the history, and the time of the
+request is just after the log's last event. (A server uses the present time.) An unknown user gets an answer too.
 
   twotower recommend runs/movielens/latest 42
   twotower recommend runs/movielens/latest 42 43 -k 20 --include-seen --json
@@ -16,15 +16,15 @@ last event: a server asks as of now. An unknown user is served too.
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
-    parser = options.verb(subparsers, "recommend", run, "the top K of some users", DESCRIPTION)
+    parser = options.verb(subparsers, "recommend", run, "print the top K of some users", DESCRIPTION)
     options.add_run(parser)
     parser.add_argument("users", metavar="USER", nargs="+", help="user ids, as in the log")
-    parser.add_argument("-k", type=options.positive, default=10, help="items a user (default: 10)")
+    parser.add_argument("-k", type=options.positive, default=10, help="items per user (default: 10)")
     seen = parser.add_mutually_exclusive_group()
     seen.add_argument("--include-seen", dest="exclude_seen", action="store_false", default=None,
-                      help="recommend what the user already has too")
+                      help="recommend seen items too")
     seen.add_argument("--exclude-seen", dest="exclude_seen", action="store_true",
-                      help="leave out what the user already has (default: as the recipe's evaluation does)")
+                      help="leave out seen items (default: as in the recipe's evaluation)")
     parser.add_argument("--json", action="store_true", help="print records as JSON")
     return parser
 

@@ -7,9 +7,8 @@ from tfrs_twotower.cli import options
 from tfrs_twotower.pipeline.listing import listed
 
 DESCRIPTION = """\
-Lists the runs of a folder, the newest first. Each has the metric that chose its epoch, measured on the test queries,
-beside that of its best baseline.
-`*` marks the run that `latest` points to.
+Lists the runs of a folder, the newest first. A line has the run's main metric (the one that chose its epoch) on the
+test queries, beside that of its best baseline. `*` marks the run that `latest` points to.
 
   twotower runs
   twotower runs --runs elsewhere --json
@@ -18,7 +17,7 @@ beside that of its best baseline.
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
-    parser = options.verb(subparsers, "runs", run, "lists what was trained", DESCRIPTION)
+    parser = options.verb(subparsers, "runs", run, "list the runs, each with its main metric", DESCRIPTION)
     parser.add_argument("--runs", default=str(options.RUNS), help="where runs are kept (default: runs)")
     parser.add_argument("--json", action="store_true", help="print the list as JSON")
     return parser

@@ -13,7 +13,7 @@ Prints the items whose vectors are nearest to an item's.
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
-    parser = options.verb(subparsers, "similar", run, "the nearest items of an item", DESCRIPTION)
+    parser = options.verb(subparsers, "similar", run, "print the nearest items of an item", DESCRIPTION)
     options.add_run(parser)
     parser.add_argument("item", metavar="ITEM", help="an item id, as in the log")
     parser.add_argument("-k", type=options.positive, default=10, help="how many items (default: 10)")

@@ -1,4 +1,4 @@
-"""What `twotower train` does, and what it prints at the end."""
+"""The work of `twotower train`, and its printed outcome."""
 
 import argparse
 import dataclasses
@@ -37,7 +37,7 @@ def run_training(args: argparse.Namespace) -> int:
         )
     if args.distribute == "servers" and is_server():
         serve()
-    devices = strategy(args.distribute)  # TensorFlow wants it before anything else that it is asked
+    devices = strategy(args.distribute)  # before TensorFlow does anything else
     recommender = _asked(args)
     exported = recommender.run(devices, not args.no_export, args.force, options.verbosity())
     if recommender.figures is not None:  # this process is the chief
@@ -51,21 +51,24 @@ def _asked(args: argparse.Namespace) -> Recommender:
         names = ("recipe", "overrides", "minutes", "no_refit")
         other = [name for name in names if getattr(args, name)] + given(args)
         if other:
-            raise ConfigError(f"`--resume` goes on with the run as it was; {', '.join(other)} cannot be given with it.")
+            raise ConfigError(
+                f"`--resume` continues the run with its own settings. Received also: {', '.join(other)}. Leave these "
+                "out, or start a new run without `--resume`."
+            )
         directory = Path(args.resume).resolve()
         return Recommender(runs.read_config(directory).recipe, directory=directory)
     recipe = recipe_of(args)
     if args.minutes is not None:
         if recipe.race is None:
             raise ConfigError(
-                f"`--minutes` is for a recipe that is raced, such as plain. Received: recipe `{recipe.name}`. Set "
-                "training.epochs in its place."
+                f"`--minutes` needs a recipe with a race, such as plain. Received: recipe `{recipe.name}`. Set "
+                "training.epochs instead."
             )
         recipe = override(recipe, [f"race.minutes={args.minutes}"])
     if recipe.race is not None and args.distribute in ("workers", "servers"):
         raise ConfigError(
-            f"A cluster trains a recipe whose settings are known. Received: `{recipe.name}`, which is raced. Race on "
-            "one machine, and name that run's config.json; or add --set race=null."
+            f"`--distribute {args.distribute}` needs a recipe without a race. Received: `{recipe.name}`, which has "
+            "one. Race on one machine, and name that run's config.json; or add --set race=null."
         )
     if args.no_refit:
         recipe = override(recipe, ["training.refit=false"])
@@ -87,7 +90,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
 
 
 def _on(recipe: Recipe, args: argparse.Namespace) -> Recipe:
-    """The recipe on files as the arguments say them.
+    """The recipe on the files of the arguments.
 
     A recipe from a .json file reads other files as it reads its own. A recipe by name derives its features from their
     columns, unless features are given.
@@ -103,7 +106,7 @@ def _on(recipe: Recipe, args: argparse.Namespace) -> Recipe:
 
 
 def print_lost(beats: Mapping[str, Mapping[str, Any]], metric: str) -> None:
-    """A line for each baseline that is above the model by more than the interval; `beats` is that of metrics.json."""
+    """Prints a line for each baseline above the model by more than the interval; `beats` as in metrics.json."""
     for name, found in beats.items():
         if metric not in found:  # coverage is no mean over queries
             continue
@@ -111,7 +114,7 @@ def print_lost(beats: Mapping[str, Mapping[str, Any]], metric: str) -> None:
         if high < 0:
             way_out = " A request's `popularity_beta` below 0 adds popularity." if name == "popularity" else ""
             print(f"Warning: {name} is above the model: {metric} {difference:+.4f} [{low:.4f}, {high:.4f}]. The slices "
-                  f"in metrics.json say for whom.{way_out}\n")
+                  f"in metrics.json show for which users and items.{way_out}\n")
 
 
 def print_outcome(recommender: Recommender, metrics: Figures, exported: Path | None) -> None:
@@ -124,8 +127,8 @@ def print_outcome(recommender: Recommender, metrics: Figures, exported: Path | N
     print_lost(metrics["beats"], recommender.recipe.training.monitor)
     refit = runs.read_refit(recommender.directory)
     if refit:
-        print(f"The figures above are of a training without the {refit.held_out:,} held-out events. The exported model "
-              "was trained on these too.\n")
+        print(f"The figures above are those of a model that did not see the {refit.held_out:,} held-out events. The "
+              "exported model was trained on these too.\n")
     index = metrics["index"]
     recall = f"recall@{index['k']}"
     print(f"Index: {index['kind']}, recall@{index['k']} {index[recall]:.3f} against exact search, "
@@ -154,7 +157,7 @@ def _print_user(recommender: Recommender, user: Any) -> None:
 
 
 def _shown(path: str | Path) -> str:
-    """A path as one would type it from here."""
+    """A path relative to this folder, if it lies below it."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
 

@@ -1,12 +1,12 @@
-"""`twotower tune`: a search for better settings of a recipe, within a budget."""
+"""`twotower tune`: searches for better settings of a recipe, within a budget."""
 
 import argparse
 
 from tfrs_twotower.cli import options
 
 DESCRIPTION = """\
-Searches for settings that raise the recipe's validation metric (training.monitor), and writes the best recipe.
-Test queries are not looked at. The recipe's own settings are the first trial.
+Searches for settings that raise the recipe's validation metric (training.monitor), and writes the best recipe. It does
+not use the test queries. The recipe's own settings are the first trial.
 
   twotower tune movielens --trials 20 --minutes 60
   twotower train runs/movielens/tuning/recipe.json
@@ -14,7 +14,7 @@ Test queries are not looked at. The recipe's own settings are the first trial.
   twotower tune plain --interactions log.parquet --user-id customer --item-id sku --timestamp bought_at
   twotower tune movielens --search 'model.dim=[32, 64]' --search training.optimizer.learning_rate=0.0003..0.01
 
-The study is runs/RECIPE/tuning/study.db: the same command goes on with it, also after a kill.
+The study is kept in runs/RECIPE/tuning/study.db. The same command continues it, also after a kill.
 """
 
 
@@ -23,15 +23,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = options.verb(subparsers, "tune", run, "search for better settings of a recipe", DESCRIPTION)
     options.add_recipe(parser)
     parser.add_argument(
-        "--trials", type=options.positive, default=20, help="trainings in the study, earlier calls' included "
+        "--trials", type=options.positive, default=20, help="trainings in the study, with those of earlier calls "
         "(default: 20)",
     )
     parser.add_argument(
-        "--minutes", type=float, help="stop after so long, the training under way at the end of its epoch",
+        "--minutes", type=float, help="stop after this time; the running training ends after its epoch",
     )
     parser.add_argument(
         "--search", action="append", default=[], metavar="NAME=VALUES",
-        help="search this setting, in [value, value] or low..high, in place of the usual ones; may be repeated",
+        help="a setting to search, in [value, value] or low..high, in place of the usual ones; may be repeated",
     )
     parser.add_argument("--to", metavar="FOLDER", help="where study and recipe are kept (default: runs/RECIPE/tuning)")
     return parser

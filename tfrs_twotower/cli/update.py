@@ -1,4 +1,4 @@
-"""`twotower update`: trains a run further on what happened since, and publishes it if it is not worse."""
+"""`twotower update`: trains a run further on new events, and publishes it if it is not worse."""
 
 import argparse
 import dataclasses
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from tfrs_twotower.updates import Update
 
 DESCRIPTION = """\
-Starts from a run's weights and trains once over the new events, except the newest. On these it is compared with the
-serving version. If it is not worse, it trains from the same start over all new events (unless the run was trained with
---no-refit), and is published as the next version. A refused update stays in its folder, with the reason in
-refused.json; `latest` then still points to the serving run.
+Starts from a run's weights and trains once over the new events, except the newest. On these newest events the gate
+compares it with the serving version. If it is not worse, a second training from the same start takes all new events
+(unless the run was trained with --no-refit), and is published as the next version. A refused update stays in its
+folder, with the reason in refused.json; `latest` still points to the serving run.
 
-  twotower update runs/shop/latest --interactions 2026-11-22.parquet     a day's file, named as the log's was
+  twotower update runs/shop/latest --interactions 2026-11-22.parquet     a day's file, with the log's columns
   twotower update runs/shop/latest --interactions day/ --items items.csv a folder of Parquet, CSV or TFRecord
   twotower update runs/shop/latest                                       the run's own source has grown
   twotower update runs/shop/latest --interactions day.csv --user-id client   its columns have other names
-  twotower update runs/shop/latest --users-only --interactions hour.parquet   the update of minutes
+  twotower update runs/shop/latest --users-only --interactions hour.parquet   every few minutes
 
 An update is worse if its metric is more than 1% below the serving version's, or if the 95% interval of the paired
-difference lies below zero. With few queries a good update may be refused by chance: raise --held-out, or look at the
+difference lies below zero. With few queries a good update may be refused by chance. Then raise --held-out, or read the
 figures and publish it by `twotower export RUN --force`.
 
 New ids are added to the vocabularies. The vectors are in a new embedding space, so index and export are built again.
 
-With --users-only, the events train the rows of their users and nothing else, in order of time. The rows are published
-as a small file beside the export, which a running server takes in; `--revert` withdraws the newest.
+With --users-only, the events train only the embeddings of their users, in order of time. These rows are published as a
+small file beside the export, and a running server loads it. `--revert` withdraws the newest file.
 """
 
 
@@ -45,15 +45,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     add_reading(parser.add_argument_group("the new events (default of each option: as in the run's own files)"))
     parser.add_argument(
         "--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE",
-        help="how the new events are read: source.delimiter=; and the like, or rejected_limit; may be repeated",
+        help="a setting of how the new events are read, such as source.delimiter=; or rejected_limit=0.05; "
+        "may be repeated",
     )
     parser.add_argument(
         "--held-out", type=float, default=0.1, metavar="SHARE",
-        help="share of the new events, the newest, to evaluate on (default 0.1)",
+        help="the newest share of the new events, for the evaluation (default: 0.1)",
     )
-    parser.add_argument("--users-only", action="store_true", help="move the rows of users with new events alone")
+    parser.add_argument("--users-only", action="store_true", help="train only the embeddings of users with new events")
     parser.add_argument(
-        "--learning-rate", type=float, metavar="RATE", help="with --users-only: in place of the recipe's"
+        "--learning-rate", type=float, metavar="RATE", help="with --users-only: a rate in place of the recipe's"
     )
     parser.add_argument("--revert", action="store_true", help="withdraw the newest update of user rows")
     parser.add_argument("--take-back", dest="revert", action="store_true", help=argparse.SUPPRESS)  # its name in 0.1.0
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from tfrs_twotower.pipeline import runs
     from tfrs_twotower.updates import revert_users, update_full, update_users
 
-    # Rows of users are written to export/ alone: those of the minutes go on while a full update trains.
+    # Rows of users are written to export/ alone, so such updates may run while a full update trains.
     with runs.writing(directory / runs.EXPORT if args.users_only or args.revert else directory):
         if args.revert:
             reverted = revert_users(directory)
@@ -86,19 +87,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(update: "Update") -> int:
-    """Prints what became of a full update. Returns the exit status."""
+    """Prints the outcome of a full update. Returns the exit status."""
     low, high = update.interval
     print(f"\n{update.monitor} on the newest events: {update.serving:.4f} serving, {update.updated:.4f} updated "
           f"(difference within [{low:+.4f}, {high:+.4f}])")
     if update.reason:
-        print(f"Refused: {update.reason}\nIt stays in {update.directory}; the serving version stays as it was.")
+        print(f"Refused: {update.reason}\nIts folder is {update.directory}; the serving version does not change.")
         return 1
     print(f"Published: {update.published}")
     return 0
 
 
 def source_of(args: argparse.Namespace, recipe: "Recipe") -> tuple["Source | None", float]:
-    """(source of the new events, read as the run's own files but for what the options say; limit of bad rows).
+    """(source of the new events, limit of bad rows). Files are read as the run's own, unless the options differ.
 
     The source is None without new files.
     """
@@ -107,7 +108,7 @@ def source_of(args: argparse.Namespace, recipe: "Recipe") -> tuple["Source | Non
 
     for assignment in args.overrides:
         if not assignment.startswith(("source.", "rejected_limit=")):
-            rule = "be of source. or rejected_limit"
+            rule = "name a field of source, or rejected_limit"
             raise ConfigError(invalid("--set", rule, assignment, "An update keeps the recipe; train anew."))
     limits = [assignment for assignment in args.overrides if not assignment.startswith("source.")]
     limit = override(recipe, limits).rejected_limit

@@ -1,6 +1,6 @@
-"""Cold start: answers before there is data, and of users and items that nothing is known of yet.
+"""Cold start: answers before there is data, and for new users and new items.
 
-Exploration gives new items a share of the traffic; they are evaluated by what people do with them.
+Exploration gives new items a share of the traffic, and counts their clicks.
 """
 
 from tfrs_twotower.coldstart.categories import representatives

@@ -31,16 +31,16 @@ def pairs(items: pa.Table, column: str) -> tuple[np.ndarray, list[Any]]:
 
 
 def representatives(items: pa.Table, column: str, counts: np.ndarray, n: int = 5) -> dict[str, list[str]]:
-    """The items that stand for a category where a person picked it and nothing else is known of them.
+    """The items that represent a category, for users who picked it and of whom nothing else is known.
 
-    They are the n items of the category with the most events; of equal ones, those further up in the table. An item
-    without events stands for nothing.
+    They are the n items of the category with the most events; of equal ones, the first in the table. Items without
+    events are left out.
 
     Args:
       items: `pa.Table` with `item_id` and `column`, a value or a list of values an item.
-      column: what people pick from, such as a category or genres.
+      column: the picked values, such as a category or genres.
       counts: int64 [items], training events of each.
-      n: how many for each category.
+      n: items for each category.
 
     Returns:
       {value as text: [item id as text]}.

@@ -1,4 +1,4 @@
-"""The vector that stands for a category."""
+"""The mean vector of a category."""
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +12,8 @@ class CategoryMeans:
     Args:
       vectors: float32 [items, dim], of the candidate tower.
       items: `pa.Table` of those rows.
-      column: of `items`, a category or a list of them an item.
-      known: bool [items]: whose vectors count; those of items with training events.
+      column: of `items`, a category or a list of them per item.
+      known: bool [items]: the items whose vectors count, those with training events.
     """
 
     def __init__(self, vectors: np.ndarray, items: pa.Table, column: str, known: np.ndarray) -> None:
@@ -26,8 +26,8 @@ class CategoryMeans:
         self.means /= np.bincount(code[kept], minlength=len(self.means))[:, np.newaxis]
 
     def vectors(self, items: pa.Table, column: str, unit: bool) -> np.ndarray:
-        """float32 [m, dim] of the rows of a table: the mean over the item's categories, of length 1 where `unit`;
-        zeros where none of them is known.
+        """float32 [m, dim] of the rows of a table: the mean over the item's categories, of length 1 if `unit`;
+        zeros if none of them is known.
         """
         rows, values = pairs(items, column)
         found = np.zeros((items.num_rows, self.means.shape[1]), np.float32)

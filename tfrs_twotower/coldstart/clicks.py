@@ -1,4 +1,4 @@
-"""What people do is what exploration learns from."""
+"""Events as clicks, from which exploration learns."""
 
 from collections.abc import Collection, Sequence
 
@@ -7,10 +7,10 @@ from tfrs_twotower.online import Event, HistoryStore
 
 
 class ClickedHistory:
-    """A `HistoryStore` whose events count as clicks where exploration showed that item to that user.
+    """A `HistoryStore` whose events count as clicks if exploration showed that item to that user.
 
-    An append that fails may have kept the events and not the clicks; sent again, as after any failure, both are there
-    once.
+    An append that fails may have kept the events and not the clicks. Send it again, as after any failure: then both are
+    there once.
 
     Args:
       history: the `HistoryStore` that keeps the events.

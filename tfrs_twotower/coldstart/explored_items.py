@@ -16,10 +16,10 @@ _log = logging.getLogger(__name__)
 
 
 class ExploredItems:
-    """`serving.ItemChanges` that puts into a pool what the catalogue of the newest attached version lacks.
+    """`serving.ItemChanges` that adds items to a pool if the catalogue of the newest attached version lacks them.
 
-    An item stays in the pool when a later version knows it, up to its cap. What is withdrawn stays too: no request
-    admits it.
+    An item stays in the pool up to its cap, even if a later version knows it. A withdrawn item stays too, but no
+    request admits it.
 
     Args:
       changes: the `ItemChanges` that keep the events.
@@ -31,7 +31,7 @@ class ExploredItems:
         self._catalogues = {}  # id of a version's SavedModel: its catalogue; the newest is the last
 
     def attach(self, model: "LoadedModel") -> None:
-        """See `ItemChanges`. Puts in what came while no version was attached, or while the pool failed."""
+        """See `ItemChanges`. Adds the items that came while no version was attached, or while the pool failed."""
         self._changes.attach(model)
         self._catalogues[id(model.root)] = model.catalogue
         self._add(self._changes.items(model).newest[::-1])
@@ -51,7 +51,7 @@ class ExploredItems:
         return self._changes.items(model)
 
     def close(self) -> None:
-        """Closes what keeps the events; the exposures stay open."""
+        """Closes the events; the exposures stay open."""
         self._changes.close()
 
     def _add(self, items: Sequence[str | int]) -> None:

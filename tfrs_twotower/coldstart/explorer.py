@@ -1,4 +1,4 @@
-"""New items shown to a share of the traffic, so that it becomes known which of them are good."""
+"""Shows new items to a share of the traffic, to learn which of them are good."""
 
 import threading
 from collections.abc import Callable
@@ -14,12 +14,12 @@ from tfrs_twotower.ranges import Count, Share
 
 @config
 class Exploration:
-    """How much is explored, and how.
+    """The settings of exploration.
 
     Attributes:
       policy: `Thompson` or `EpsilonGreedy`.
-      share: of the requests, from 0 to 1, that are shown new items at all.
-      cap: how often an item is shown at most, to all users together. After that only the towers can recommend it.
+      share: the share of the requests that explore, from 0 to 1.
+      cap: the largest number of showings of an item, to all users together. After it only the towers recommend it.
     """
 
     policy: Thompson | EpsilonGreedy = Thompson()
@@ -31,7 +31,7 @@ class Explorer:
     """Proposes new items. Threads may share one; processes may share its `Exposures`.
 
     Of the first t requests of a process exactly ⌊t · share⌋ explore, and no item is proposed more often than `cap`
-    over all processes. Every proposal counts as shown, so ask for no more than are shown.
+    over all processes. Every proposal counts as shown, so request only as many as will be shown.
 
     Args:
       exposures: an `Exposures`.
@@ -51,9 +51,9 @@ class Explorer:
         """At most n new items for one request: a list of (item id, score); [] for a request that does not explore.
 
         Args:
-          n: places that will be shown.
-          user_id: to whom, as clicks will name them.
-          admits: {list of item ids} → list of bool: may they be shown here? What may not is neither proposed nor
+          n: the number of items that will be shown.
+          user_id: the user, by the same id as in the clicks.
+          admits: (list of item ids) → list of bool: may they be shown here? Other items are neither proposed nor
             counted. None: all may.
 
         Raises:

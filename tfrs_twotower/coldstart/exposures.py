@@ -1,4 +1,4 @@
-"""How often each new item was shown and clicked, in a SQLite file that processes share."""
+"""The counts of showings and clicks of each new item, in a SQLite file that processes share."""
 
 import os
 from collections.abc import Callable, Collection, Iterable
@@ -22,7 +22,7 @@ UPDATE new_items SET tried = (SELECT COUNT(*) FROM shown_to WHERE shown_to.item_
 
 
 class Exposures:
-    """The pool of new items, with what happened to each. What a call did is on disk when it returns.
+    """The pool of new items, with their counts. The changes of a call are on disk when it returns.
 
     All showings of an item to one user are one trial, and all clicks of that user on it are one click. So the click
     rate is the share of users who clicked the item among those to whom it was shown. If the user is not known, every
@@ -31,7 +31,7 @@ class Exposures:
     Threads and processes may share one. Every method may raise `StoreError`.
 
     Args:
-      path: the file; it is made where there is none. It may be a store's own.
+      path: the file; a missing one is made. It may be the file of a store.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -44,12 +44,12 @@ class Exposures:
                     connection.execute(statement)
 
     def add(self, item_ids: Iterable[str]) -> None:
-        """Takes items into the pool; one that is there keeps its counts."""
+        """Adds items to the pool; an item that is already there keeps its counts."""
         with self._file.transaction() as connection:
             connection.executemany("INSERT OR IGNORE INTO new_items (item_id) VALUES (?)", [(i,) for i in item_ids])
 
     def remove(self, item_ids: Collection[str]) -> None:
-        """Takes items out of the pool, with all that is known of them."""
+        """Removes items from the pool, with their counts."""
         with self._file.transaction() as connection:
             for table in ("new_items", "shown_to"):
                 connection.executemany(f"DELETE FROM {table} WHERE item_id = ?", [(i,) for i in item_ids])
@@ -60,12 +60,12 @@ class Exposures:
         """Chooses among the items that were shown fewer than `cap` times, and counts the chosen as shown: one step.
 
         Args:
-          user_id: to whom; "" if not known; clicks are then not known either.
-          cap: how often an item is shown at most, also with concurrent callers.
+          user_id: the user; "" if not known: then clicks cannot be counted.
+          cap: the largest number of showings of an item, also with concurrent callers.
           choose: (ids: list of m, tried: int64 [m], clicked: int64 [m]) → rows of the items to show.
 
         Returns:
-          What `choose` returned.
+          The result of `choose`.
         """
         with self._file.transaction() as connection:
             pool = connection.execute(
@@ -84,10 +84,10 @@ class Exposures:
         return rows
 
     def click(self, pairs: Iterable[tuple[str, str]]) -> int:
-        """Counts clicks on what was shown; returns how many counted.
+        """Counts clicks on shown items; returns the number that counted.
 
-        A click counts once a user and item, so that it can be reported again, and only where the pool showed that
-        item to that user: what people find by themselves says nothing of how they take a proposal.
+        A click counts once per user and item, so that it can be reported again. It counts only if the pool showed that
+        item to that user: clicks on items that users find by themselves do not measure a proposal.
 
         Args:
           pairs: list of (user id, item id).

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 class FreshChannel:
     """A `channels.Channel` that proposes new items by an `Explorer`.
 
-    Its proposals count as shown. What the context does not admit it leaves out by itself, so that no showing is spent
-    on it. A request that names no user explores nothing: no click could be told from it.
+    Its proposals count as shown. So it leaves out items that the context does not admit itself, and wastes no showing.
+    A request without a user explores nothing, as its clicks could not be assigned.
 
     Args:
       explorer: an `Explorer`.
-      id_type: str or int, of the item ids that the server has.
+      id_type: str or int, of the server's item ids.
     """
 
     name = "fresh"

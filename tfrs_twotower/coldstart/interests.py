@@ -1,4 +1,4 @@
-"""What a person picked at sign-up, in place of the past that they do not have yet."""
+"""Items that a user picked at sign-up, in place of a history."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -7,19 +7,19 @@ from tfrs_twotower.online import Event, HistoryStore, ProfileStore
 
 
 class InterestHistory:
-    """A `HistoryStore` that answers for users without events with what they picked.
+    """A `HistoryStore` that returns the picks of users without events.
 
-    Picks are a column of the user's profile, a list of item ids: the model reads the first n of them as events without
-    a time, of age 0. From the first event on they count no more. They are not kept as events, so that no training takes
-    them for one.
+    Picks are a column of the user's profile, a list of item ids. The model reads the first n of them as events without
+    a time, of age 0. After the first event they are not used any more. They are not kept as events, so that no training
+    learns from them.
 
     Args:
       history: the `HistoryStore` of the events.
       profiles: the `ProfileStore` of the picks.
-      column: of the profiles. What is not a list counts as no picks.
+      column: of the profiles. Values that are no lists count as no picks.
       standing: {pick: item ids}, for picks that are not items, as `representatives` gives them for categories. Measure
-        it first: on MovieLens people who picked films were served better than by their profile alone, and people whose
-        genres stood for films worse (docs/cold_start.md).
+        it first: on MovieLens, picked films gave better recommendations than the profile alone, and picked genres gave
+        worse ones (docs/cold_start.md).
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """Policies that choose the new item to show next, by its clicks so far and their uncertainty.
 
-Of each item a policy knows to how many users it was shown, and how many of these clicked it. Its click rate has the
+For each item a policy knows the number of users who were shown it, and of those who clicked it. Its click rate has the
 posterior Beta(prior_clicks + clicked, prior_misses + shown − clicked).
 """
 
@@ -13,7 +13,7 @@ from tfrs_twotower.ranges import Positive, Share
 
 
 class Policy(Protocol):
-    """Orders items by how much it wants to show each of them now."""
+    """Orders items by the value of showing each of them now."""
 
     def order(
         self, shown: np.ndarray, clicked: np.ndarray, random: np.random.Generator
@@ -33,12 +33,12 @@ class Policy(Protocol):
 
 @config
 class EpsilonGreedy:
-    """At every place a random item with probability ε, else the one of the highest posterior mean.
+    """Shows a random item with probability ε, else the one with the highest posterior mean.
 
     Attributes:
       epsilon: ε, from 0 (never random) to 1 (always: uniform exploration).
-      prior_clicks, prior_misses: of the Beta prior, above 0. (1, 1) takes every new item for a good one; for the rate
-        that items have in general, say 2%, write (1, 49).
+      prior_clicks, prior_misses: of the Beta prior, above 0. With (1, 1) every new item counts as a good one. If the
+        usual click rate is 2%, write (1, 49).
     """
 
     epsilon: Share = 0.1

@@ -1,15 +1,15 @@
 """Lists of items in place of trained towers: the same interface, and scores that put the lists one after the other.
 
-The answer to a request is, in the order of the rules, each list that its context names, and then the whole catalogue
-in its global order; an item stands where it comes first. As vectors: dimension 0 is the global order, and every list
-has a dimension of its own. An item's value there is
+An answer begins with the lists that the request's context names, in the order of the rules, and goes on with the whole
+catalogue in its global order. An item in several lists stands in the first one. As vectors: dimension 0 is the global
+order, and every list has its own dimension. An item's value there is
 
-    0                            where the list does not hold it,
-    (rules − r) + place          in a list of rule r (the first is 0), place in (0, 1] falling from the front on,
-    place                        in the global order.
+    0                            if the list does not hold it,
+    (rules − r) + position       in a list of rule r (the first is 0), position in (0, 1], falling along the list,
+    position                     in the global order.
 
 A query has one interest for the global order and one for each rule: the unit vector of the list that the context names.
-The best interest counts, so the score tells the rule (its whole part) and the place.
+The best interest counts, so the score tells the rule (by its whole part) and the position.
 """
 
 import collections
@@ -63,13 +63,13 @@ class RuleItem(tf.Module):
 
     Args:
       items: `pa.Table` with `item_id` and the columns that the rules and `order` name.
-      rules: a sequence of `ByColumn` and `ByList`, the first one first.
+      rules: a sequence of `ByColumn` and `ByList`.
       order: a column of numbers or times, the largest first; items without a value come last. None: the order of the
-        table, in which items that it does not have come last.
+        table; items outside of it come last.
       ascending: the smallest first.
 
     Raises:
-      DataError: a column that is not there, an item in a list that the table does not have, or an id twice.
+      DataError: a column is missing, a list has an item that the table lacks, or an id comes twice.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class RuleItem(tf.Module):
         return {name: spec for part in (self._whole, *self.lists) for name, spec in part.inputs.items()}
 
     def encode(self, raw: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
-        """The raw columns, as they are."""
+        """The raw columns, unchanged."""
         return raw
 
     def __call__(self, raw: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
@@ -107,7 +107,7 @@ class RuleQuery(tf.Module):
 
     Args:
       tower: the `RuleItem`.
-      ignored: {input name: tf.TensorSpec}: what requests bring for the model that will be trained.
+      ignored: {input name: tf.TensorSpec}: further inputs of requests, for the later trained model.
     """
 
     user_table = None
@@ -125,7 +125,7 @@ class RuleQuery(tf.Module):
         return {**self._ignored, **read}
 
     def encode(self, raw: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
-        """The raw fields, as they are."""
+        """The raw fields, unchanged."""
         return raw
 
     def __call__(self, raw: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
@@ -148,7 +148,7 @@ class RuleQuery(tf.Module):
 
 
 class _ByNumber(tf.Module):
-    """1 less the share of the items that stand before this one; 0 for one without a value."""
+    """1 minus the share of the items before this one; 0 for an item without a value."""
 
     def __init__(self, items: pa.Table, column: str, ascending: bool) -> None:
         super().__init__()
@@ -219,7 +219,7 @@ class _OfLists(tf.Module):
         places = np.zeros((items.num_rows + 1, self.size), np.float32)
         for value, listed in rule.lists.items():
             number = int(self.values(tf.constant([value], self.dtype))[0]) - 1
-            for place, item in reversed(list(enumerate(listed))):  # of one that is named twice the first counts
+            for place, item in reversed(list(enumerate(listed))):  # if an item comes twice, the first counts
                 if str(item) not in row:
                     raise DataError(invalid(f"lists[{value!r}]", "name items of the table", item, "Leave it out."))
                 places[1 + row[str(item)], number] = 1 - place / len(listed)
@@ -252,4 +252,4 @@ def _check_ids(items: pa.Table) -> None:
         raise DataError("The item table has no rows. Nothing can be recommended.")
     for item, count in collections.Counter(ids).items():
         if is_missing_id(item) or count > 1:
-            raise DataError(invalid(c.ITEM_ID, "be there for every item, and once", item, "Look at the item table."))
+            raise DataError(invalid(c.ITEM_ID, "be given for every item, and unique", item, "Look at the item table."))

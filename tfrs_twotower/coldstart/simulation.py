@@ -1,4 +1,4 @@
-"""Exploration on planted click rates, where the right answer is known: what not knowing it costs."""
+"""Exploration on planted click rates: the regret against an oracle that knows them."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,16 +9,16 @@ from tfrs_twotower.coldstart.policies import Policy
 def simulate(
     policy: Policy, rates: ArrayLike, rounds: int, cap: int | None = None, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Regret of a policy that shows one item a round.
+    """Regret of a policy that shows one item per round.
 
-    The oracle knows the rates and shows the best item, or with a cap the best one that has showings left. The regret
-    after t rounds is the sum of the oracle's rates less the sum of the rates of what the policy showed.
+    The oracle knows the rates and shows the best item, or with a cap the best one with showings left. The regret after
+    t rounds is the sum of the oracle's rates minus the sum of the rates of the policy's items.
 
     Args:
       policy: a `Policy`.
       rates: float [m], the click rate of each item.
-      rounds: how many; with a cap at most m · cap.
-      cap: showings of an item at most; None: any number.
+      rounds: their number; with a cap at most m · cap.
+      cap: the largest number of showings of an item; None: no limit.
       seed: of clicks and draws.
 
     Returns:

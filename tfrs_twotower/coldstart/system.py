@@ -1,4 +1,4 @@
-"""The first version of a model, made of an item table before there is an event."""
+"""The first version of a model, made of an item table before there are events."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -29,13 +29,13 @@ def rule_retriever(
 ) -> Retriever:
     """A `Retriever` that answers with lists: see `rules`.
 
-    An item counts as popular, for β, by its place in the global order: log p falls with it.
+    For β, an item's popularity is given by its position in the global order: log p falls along it.
 
     Args:
-      items: `pa.Table` with `item_id`, one row an item.
+      items: `pa.Table` with `item_id`, one row per item.
       rules, order, ascending: see `RuleItem`.
-      ignored: {input name: tf.TensorSpec}: what requests bring and rules do not read, so that the model that is trained
-        later takes the same requests.
+      ignored: {input name: tf.TensorSpec}: inputs of requests that rules do not read, so that the later trained model
+        accepts the same requests.
 
     Raises:
       DataError: see `RuleItem`.
@@ -71,7 +71,7 @@ def export_rules(retriever: Retriever, root: str | Path, name: str, items: pa.Ta
 
 
 def _schema(tower: RuleItem) -> Schema:
-    """What requests and items are asked for, in the words of a schema."""
+    """The inputs of requests and items, in the form of a schema."""
     fields = dict.fromkeys(one.field for one in tower.lists)
     parts = tuple(field for field in fields if field in MOMENTS)
     query = [Category(field) for field in fields if field not in MOMENTS]

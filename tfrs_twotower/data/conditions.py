@@ -48,7 +48,7 @@ def check_conditions(conditions: Iterable[tuple[str, str, Any]], argument: str) 
         if operator not in _OPERATORS:
             raise DataError(f"`{argument}` has no operator {operator!r}.{nearest(operator, _OPERATORS)}")
         if value is None and operator not in ("==", "!="):
-            rule = "ask by == or != for a value to be missing or there"
+            rule = "use == or != to test for a missing value"
             raise DataError(invalid(argument, rule, f"{column} {operator} none", "Name a number."))
 
 
@@ -58,7 +58,7 @@ def columns_of(conditions: Iterable[tuple[str, str, Any]]) -> list[str]:
 
 
 def fulfilled(batch: pa.RecordBatch | pa.Table, condition: tuple[str, str, Any], where: str) -> pa.BooleanArray:
-    """pa.BooleanArray [n]: whether a condition is true of each row; null where the value is missing.
+    """pa.BooleanArray [n]: whether each row fulfils a condition; null where the value is missing.
 
     Args:
       batch: a pa.RecordBatch or pa.Table with the source's column names.
@@ -98,8 +98,8 @@ def rows_of(
 ) -> tuple[pa.RecordBatch | pa.Table, Columns]:
     """The rows that `where` keeps, with a label column made of `positive`.
 
-    A label is 1 where all conditions of `positive` are true and the source's own label, if it has one, is above 0. It
-    is null where a value that decides is missing; `ingest` counts that as a bad row.
+    A label is 1 if all conditions of `positive` are true and the source's own label, if it has one, is above 0. It is
+    null if a value that one of these reads is missing; `ingest` counts that as a bad row.
 
     Args:
       batch: a pa.RecordBatch or pa.Table with the source's column names.

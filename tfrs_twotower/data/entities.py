@@ -1,4 +1,4 @@
-"""Ids of users or items coded as rows of their table; ids met only in the log get rows with null features."""
+"""Ids of users or items coded as rows of their table; ids that only the log has get rows with null features."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Entities:
       id_type: Arrow type of the ids in the log; a table with the other kind of id is cast to it
       table: pa.Table with `id_name`, or None
       where: for messages
-      rejects: takes rows with a missing or repeated id
-      limit: the fraction of such rows that is an error
-      notes: list that gets a line for what was changed without rejecting a row
+      rejects: gets rows with a missing or repeated id
+      limit: the largest fraction of such rows that is no error
+      notes: list that gets a line for each change that rejects no row
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Entities:
         for name in table.column_names:
             try:
                 array = values.plain(table.column(name), f"{self._where}: column `{name}`")
-            except DataError as error:  # nobody may want it; who does is told that there is no such column
+            except DataError as error:  # a feature that names it gets the error of a missing column
                 if name == self.id_name:
                     raise
                 notes.append(f"{error} It is left out; `--skip {name}` says so without reading it")
@@ -131,10 +131,10 @@ class Entities:
         return values.numpy(pc.fill_null(encoded.indices, -1)), encoded.dictionary.to_pylist()
 
     def lacking(self, rows: np.ndarray) -> list[str]:
-        """A list with a note, when ids of the log have no row in the table that was given; else an empty one.
+        """A list with a note if ids of the log have no row in the given table; else an empty list.
 
         Args:
-          rows: int32 [n], what `code` gave for the whole log.
+          rows: int32 [n], the codes of the whole log.
         """
         known = len(self._rows) if self._features is None else len(self._features)
         if len(self._rows) == known:
@@ -157,7 +157,7 @@ class Entities:
 
 
 def _repeated(ids: pa.Array) -> np.ndarray:
-    """bool [n]: the same id stands further up."""
+    """bool [n]: an earlier row has the same id."""
     encoded = ids.dictionary_encode()
     index = values.numpy(pc.fill_null(encoded.indices, -1))
     repeated = np.ones(len(ids), bool)

@@ -1,4 +1,4 @@
-"""What a user did before a moment, or, without times, the user's other items; for training rows and queries."""
+"""Histories of training rows and queries: a user's earlier events, or without times the user's other items."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class UserHistories:
         pairs, first = np.unique(pair[at], return_index=True)
         first = at[first]
         kept = np.sort(first)
-        self._own = np.full(len(order), -1, np.int64)  # place among the shown events, −1: the item is not there
+        self._own = np.full(len(order), -1, np.int64)  # position among the visible events, −1: the item is not there
         if len(pairs):
             found = np.minimum(np.searchsorted(pairs, pair), len(pairs) - 1)
             self._own[order] = np.where(pairs[found] == pair, np.searchsorted(kept, first)[found], -1)
@@ -77,7 +77,7 @@ class UserHistories:
         return self._read(at, np.arange(length) < (count - here)[:, None], length)
 
     def latest(self, users: np.ndarray | Sequence[int], length: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `before`, for a request after all of the log: the last `length` visible events of each user.
+        """The last `length` visible events of each user: `before` for a request after the whole log.
 
         Args:
           users: int32 [r]: rows of the user table

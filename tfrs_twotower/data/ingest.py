@@ -43,14 +43,14 @@ _TEXT = (EVENT, SESSION)
 
 @dataclasses.dataclass(frozen=True)
 class IngestReport:
-    """What `ingest` met.
+    """The counts and notes of an `ingest`.
 
     Attributes:
-      rows: rows read from the log; accepted: rows kept, those that were shown and not liked included
+      rows: rows read from the log; accepted: rows kept, also events that were shown and not liked
       rejected: {reason: rows} of the log and of the entity tables
-      rejected_path: where the rejected rows were written, or None
+      rejected_path: the file of the rejected rows, or None
       users, items: rows of the entity tables, including ids that only the log has
-      notes: remarks about what was read; they reject nothing
+      notes: remarks about the data; they reject nothing
     """
 
     rows: int
@@ -137,11 +137,11 @@ def _ingest(
 
 
 def _floats(name: str, ids: pa.ChunkedArray) -> Iterator[str]:
-    """A note where text ids look as pandas writes whole numbers once one was missing."""
+    """A note if text ids look like whole numbers in a pandas column with a missing value, such as "7.0"."""
     first = ids.slice(0, _LOOKED_AT)
     if pa.types.is_string(ids.type) and pc.all(pc.match_substring_regex(first, r"^\d+\.0$")).as_py():
         yield (f"{name}: these look like whole numbers written as floats, such as {first[0].as_py()!r}; they are kept "
-               "as they are, so requests and tables must write them so too. Better store whole numbers")
+               "as they are, so requests and tables must have the same text. Better store whole numbers")
 
 
 class _Reader:
@@ -188,7 +188,7 @@ class _Reader:
 
     @property
     def hint(self) -> str:
-        """What bad rows look like, and what leaves them out: sentences with a space after them, or ""."""
+        """Hints about bad rows and the options that leave them out: sentences with a space after them, or ""."""
         out = " leaves them out. "
         ways = [(f"{WEIGHT}: not", f"`--where \"COLUMN > 0\"` of the weight's column{out}"),
                 (f"{LABEL}: missing", f"`--where \"COLUMN != none\"` of the label's column{out}")]
@@ -276,7 +276,7 @@ class _Reader:
         )
 
     def _liked(self, name: str) -> np.ndarray:
-        """bool [rows kept]: which events are likes; notes what the labels say."""
+        """bool [rows kept]: which events are likes. It also adds the notes about the labels."""
         label = np.concatenate(self.label)
         liked = label > 0
         if not liked.any():
@@ -302,7 +302,7 @@ class _Reader:
 
 
 def _sorted(chunks: list[np.ndarray], order: np.ndarray) -> np.ndarray:
-    """The chunks as one array in the given order; they are given up on the way, to keep the peak low."""
+    """The chunks as one array in the given order. It frees them on the way, to keep the peak of memory low."""
     whole = np.concatenate(chunks)
     chunks.clear()
     return whole[order]

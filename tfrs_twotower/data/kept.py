@@ -16,18 +16,18 @@ from tfrs_twotower.durable import written_aside
 from tfrs_twotower.errors import DataError
 
 _MOST = 2**28  # bytes of a log in memory, up to which it is kept: about ten million events
-_REPORT = "report.json"  # is written last: without it the log is not whole
+_REPORT = "report.json"  # written last: without it the log is not whole
 _TABLES = ("context", "users", "items")
 _EVENTS, _SHOWN = ("user", "item", "timestamp", "weight"), ("user", "item", "timestamp")
 
 
 def keep_log(log: InteractionLog, report: IngestReport, folder: str | os.PathLike[str], most: int = _MOST) -> bool:
-    """Writes a log and what its reading met as Arrow files; returns whether it did.
+    """Writes a log and its report as Arrow files; returns whether it did.
 
     Args:
-      log, report: what `ingest` returned
-      folder: is made
-      most: bytes; a log that takes more in memory is not written
+      log, report: the result of `ingest`
+      folder: made here
+      most: bytes; a log that needs more memory is not written
     """
     events = {"events": pa.table({name: getattr(log, name) for name in _EVENTS})}
     if log.part is not None:
@@ -55,7 +55,7 @@ def has_log(folder: str | os.PathLike[str]) -> bool:
 
 
 def read_log(folder: str | os.PathLike[str]) -> tuple[InteractionLog, IngestReport]:
-    """What `keep_log` wrote.
+    """The log and report that `keep_log` wrote.
 
     Raises:
       DataError: a file is missing or damaged.
@@ -80,4 +80,4 @@ def _read(path: Path) -> pa.Table:
 
 
 def _array(table: pa.Table, name: str) -> np.ndarray:
-    return np.array(table[name].to_numpy())  # a copy: what Arrow gives may be read-only
+    return np.array(table[name].to_numpy())  # a copy: Arrow's arrays may be read-only

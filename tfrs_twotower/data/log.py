@@ -1,4 +1,4 @@
-"""The interaction log: who met what when, with ids coded as rows of two entity tables."""
+"""The interaction log: which user met which item when, with ids coded as rows of two entity tables."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _DTYPES = {"user": np.int32, "item": np.int32, "timestamp": np.int64, "weight": 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Shown:
-    """What users were shown and did not like: events with a label of 0 or less, in time order.
+    """Items that users saw and did not like: events with a label of 0 or less, in time order.
 
-    They are not events of the log, so they are never positives or targets, and not part of a history, a count or
-    `seen`: an item that was shown may be offered again. Training uses them as negatives of their user.
+    They are not events of the log. So they are never positives or targets, and not part of a history, a count or
+    `seen`. An item that was shown may be recommended again. Training uses them as negatives of their user.
 
     Attributes:
       user, item: int32 [m]: rows of the log's `users` and `items`
@@ -56,10 +56,10 @@ class InteractionLog:
       timestamp: int64 [n]: seconds since 1970, UTC, ascending; all 0 in a log without times
       weight: float32 [n]: 1 where the source has none
       context: n rows: the declared context columns and event, label and session, raw values
-      users: one row a user: `user_id` (string or int64) and the feature columns
-      items: one row an item: `item_id` and the feature columns; a catalogue may hold unsold items
-      part: uint16 [n]: which part of a `Joined` source the event is of; None: not known, and not in the fingerprint
-      shown: what users were shown and did not like
+      users: one row per user: `user_id` (string or int64) and the feature columns
+      items: one row per item: `item_id` and the feature columns; also items without events
+      part: uint16 [n]: the part of a `Joined` source that has the event; None: not known. The fingerprint ignores it
+      shown: items that users saw and did not like
     """
 
     user: np.ndarray
@@ -88,7 +88,7 @@ class InteractionLog:
                 )
         # A table without columns has no rows to count.
         if self.context.num_columns and self.context.num_rows != n:
-            raise DataError(f"`context` must have {n} rows, one an event. Received: {self.context.num_rows}.")
+            raise DataError(f"`context` must have {n} rows, one per event. Received: {self.context.num_rows}.")
         for name, table, id_name in (("user", self.users, USER_ID), ("item", self.items, ITEM_ID)):
             rows = getattr(self, name)
             if id_name not in table.column_names:
@@ -105,7 +105,7 @@ class InteractionLog:
         return len(self.timestamp)
 
     def new_in(self, part: int) -> np.ndarray:
-        """bool [n]: the events of a part of a `Joined` source that no other part has (same user, item and time)."""
+        """bool [n]: the events of one part of a `Joined` source that no other part has (by user, item and time)."""
         new: np.ndarray = self.part == part  # type: ignore[assignment]  # asked only where the parts are known
         if new.any():
             rows = np.flatnonzero(new)
@@ -115,11 +115,11 @@ class InteractionLog:
         return new
 
     def item_counts(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """int64 [items]: events of each item, in all of the log or in the log rows given."""
+        """int64 [items]: events of each item, in the whole log or in the given log rows."""
         return np.bincount(self.item if rows is None else self.item[rows], minlength=len(self.items))
 
     def fingerprint(self) -> str:
-        """SHA-256 of everything that the log holds, as 64 hex digits. Equal logs have equal fingerprints."""
+        """SHA-256 of the log's contents, as 64 hex digits. Equal logs have equal fingerprints."""
         digest = hashlib.sha256()
         for name in _DTYPES:
             digest.update(np.ascontiguousarray(getattr(self, name)).data)
@@ -132,7 +132,7 @@ class InteractionLog:
         return digest.hexdigest()
 
 
-# Any: a hash of hashlib. NumPy's types say only of Python 3.12 on that arrays are buffers, which it takes.
+# Any: a hash of hashlib. NumPy's types declare arrays as buffers only from Python 3.12 on.
 def _update(digest: Any, array: pa.Array) -> None:
     """Hashes an Arrow array by value: buffers may differ in padding, slices and validity for equal values."""
     kind = array.type

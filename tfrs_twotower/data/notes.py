@@ -1,4 +1,4 @@
-"""What `ingest` tells of the columns: those that leak the answer, and those not read that say what an event is worth.
+"""Notes of `ingest` on columns: those that leak the target, and unread ones that may hold labels or weights.
 
 A column leaks if it has statistics of the whole log, or values that give the item away.
 """
@@ -31,17 +31,17 @@ _FOUND = (
               "makes the other kinds negatives"),
 )
 
-_CORRELATION = 0.95  # of ranks, from which a column is suspicious
-_TOLD = 0.5  # share of the events whose item a column tells, from which it is
-_LEAST = 20  # entities or distinct values below which nothing is said
+_CORRELATION = 0.95  # rank correlation from which a column is suspicious
+_TOLD = 0.5  # share of the events whose item a column gives away, from which it is suspicious
+_LEAST = 20  # with fewer entities or distinct values, no line is written
 _LOOKED_AT = 200_000  # events
 
 
 def suspicious_notes(log: InteractionLog) -> Iterator[str]:
-    """A line for each column of a log that may know what evaluation asks.
+    """A line for each column of a log that may give evaluation's targets away.
 
-    In the tables: a number that ranks users or items as their event counts in the whole log do, test events included.
-    In the events: a column from which the event's item can be told. No request could know it.
+    In the tables: a number that ranks users or items like their event counts in the whole log, test events included. In
+    the events: a column that gives away the event's item. No request could have it.
     """
     for what, table, key, counts in (
         ("item", log.items, ITEM_ID, log.item_counts()),
@@ -49,7 +49,7 @@ def suspicious_notes(log: InteractionLog) -> Iterator[str]:
     ):
         for name in table.column_names:
             if name != key and abs(rank := _rank_correlation(table[name], counts)) >= _CORRELATION:
-                yield (f"Suspicious: the {what} column `{name}` orders as the {what}s' events in all of the log do "
+                yield (f"Suspicious: the {what} column `{name}` is ordered like the {what}s' event counts in the log "
                        f"(rank correlation {rank:.2f}). If it was counted over the whole log, it leaks the future into "
                        "evaluation: count it up to the split, or leave it out")
     for name in log.context.column_names:
@@ -59,7 +59,7 @@ def suspicious_notes(log: InteractionLog) -> Iterator[str]:
 
 
 def _rank_correlation(column: pa.ChunkedArray, counts: np.ndarray) -> float:
-    """Spearman's ρ of a column of numbers and counts above 0; 0 where there is too little to say."""
+    """Spearman's ρ of a column of numbers and counts above 0; 0 if there are too few values."""
     kind = column.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         return 0.0
@@ -73,7 +73,7 @@ def _rank_correlation(column: pa.ChunkedArray, counts: np.ndarray) -> float:
 def _told(log: InteractionLog, name: str) -> float:
     """The share of events whose item is the most frequent item of the other events with the same value.
 
-    0 where guessing the most frequent item of the log is right at least half as often.
+    0 if the log's most frequent item is right for at least half as many events.
     """
     column = values.one(log.context[name])
     if values.is_list(column.type) or len(log) < 2 * _LEAST:
@@ -91,7 +91,7 @@ def _told(log: InteractionLog, name: str) -> float:
 
 
 def unread_notes(names: Iterable[str]) -> Iterator[str]:
-    """A line for each unread column that may say what an event is worth, with the option that reads it."""
+    """A line for each unread column that may hold a label or weight, with the option that reads it."""
     for name in names:
         word = name.lower().strip().replace(" ", "_").replace("-", "_")
         for words, found in _FOUND:

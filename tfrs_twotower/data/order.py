@@ -23,9 +23,8 @@ def batches(
     """Yields int64 arrays of row numbers, the batches of one epoch from batch `start` on.
 
     Blocks of rows are permuted; then rows are shuffled within windows of `buffer` rows. With
-    n <= buffer that is one uniform shuffle. A row comes at most once an epoch. Memory is in
-    proportion to `buffer` and the number of blocks, and batch `start` is reached without
-    drawing the ones before it.
+    n <= buffer that is one uniform shuffle. A row comes at most once per epoch. Memory grows with
+    `buffer` and the number of blocks. Batch `start` is computed without the batches before it.
 
     Args:
       n: rows
@@ -35,7 +34,7 @@ def batches(
       start: the first batch to yield
       worker, workers: this worker gets its slice of each batch; the workers' slices, one after the
         other, are the batch
-      in_order: True leaves the blocks where they are, so that rows move within their window only
+      in_order: True keeps the order of the blocks, so that rows move only within their window
     """
     at_least = {"n": (n, 0), "batch_size": (batch_size, 1), "buffer": (buffer, 1), "seed": (seed, 0),
                 "epoch": (epoch, 0), "start": (start, 0), "workers": (workers, 1)}

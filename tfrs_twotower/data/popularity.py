@@ -1,4 +1,4 @@
-"""How often each item is taken, smoothed: one event more for every item."""
+"""Smoothed popularity: each item's share of the events, with one more event for every item."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Queries: one user at one moment, what they did before, and what is to be found."""
+"""Queries: one user at one moment, with seen items and targets."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tfrs_twotower.data.ragged import Ragged, ranges
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Queries:
-    """What a split asks.
+    """The queries of a split.
 
     Attributes:
       user: int32 [q]
       timestamp: int64 [q]: the moment of the request, seconds since 1970
-      row: int64 [q]: the log row whose context the request carries and before which the history ends
-      targets: Ragged, q rows: item rows to be found, distinct, in the order of the events
-      seen: Ragged, q rows: item rows that the user met before the request, distinct
+      row: int64 [q]: a log row. The request has its context, and the history ends before it
+      targets: Ragged, a list per query: item rows that the model should retrieve, distinct, in the order of the events
+      seen: Ragged, a list per query: item rows of the user's events before the request, distinct
     """
 
     user: np.ndarray
@@ -30,7 +30,7 @@ class Queries:
 
     @classmethod
     def none(cls) -> Queries:
-        """No queries, as of a split that is all training."""
+        """No queries, for a split that only trains."""
         ids, nothing = np.zeros(0, np.int64), Ragged.from_lists([])
         return cls(ids.astype(np.int32), ids, ids, nothing, nothing)
 
@@ -52,7 +52,7 @@ class QueryBuilder:
     Attributes:
       order: int64 [n]: log rows by user, each user's in time order
       starts: int64 [users + 1]: user u's events are `order[starts[u]:starts[u + 1]]`
-      place: int64 [n]: where in `order` a log row stands
+      place: int64 [n]: the position in `order` of each log row
     """
 
     def __init__(self, log: InteractionLog) -> None:
@@ -64,7 +64,7 @@ class QueryBuilder:
         self.place[self.order] = np.arange(len(log))
 
     def spans(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """First and last row of `rows` of each user who has any, as (users, first rows, last rows)."""
+        """(users, first rows, last rows): the first and the last of `rows` of each user who has any."""
         mask = np.zeros(len(self._log), bool)
         mask[rows] = True
         mine = self.order[mask[self.order]]
@@ -73,7 +73,7 @@ class QueryBuilder:
         return users, mine[first], mine[last] if len(mine) else mine[first]
 
     def build(self, first: np.ndarray, last: np.ndarray, at: np.ndarray | None = None) -> Queries:
-        """One query for each pair of rows of one user.
+        """One query for each pair of log rows of one user.
 
         Args:
           first, last: int64 [q]: the targets are the items of the user's events from `first` to `last`

@@ -56,7 +56,7 @@ class Ragged:
         return self.values[self.offsets[i]:self.offsets[i + 1]]
 
     def take(self, rows: np.ndarray) -> Ragged:
-        """Ragged: the rows of the given numbers, in their order; a row may come several times."""
+        """Ragged: the rows with the given numbers, in this order; a row may come several times."""
         begin, lengths = self.offsets[rows], self.lengths[rows]
         return Ragged.from_lengths(self.values[ranges(begin, begin + lengths)], lengths)
 

@@ -1,4 +1,4 @@
-"""Bad rows: counted by reason, written to a file, and too many of them an error."""
+"""Bad rows: counted by reason and written to a file; too many are an error."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Rejects:
             self.path.unlink(missing_ok=True)
 
     def add(self, checks: Checks, file: str, rows: np.ndarray) -> None:
-        """Takes over the failed rows of a batch; `rows` int64 [n] are their numbers in `file`."""
+        """Adds the failed rows of a batch; `rows` int64 [n] are the numbers of the batch's rows in `file`."""
         for code, (reason, values) in enumerate(checks.reasons):
             index = np.flatnonzero(checks.code == code)
             if code and len(index):
@@ -83,7 +83,7 @@ class Rejects:
 
         Args:
           counts: {reason: rows}
-          hint: a sentence on what the failed rows look like
+          hint: a sentence about the failed rows
         """
         bad = sum(counts.values())
         if bad > limit * total:
@@ -95,7 +95,7 @@ class Rejects:
             less = f", or raise `rejected_limit` (`--set rejected_limit={raised}`; an argument of `ingest`: `limit`)"
             raise DataError(
                 f"{what}: {bad} of {total} rows are bad ({bad / total:.1%}; the limit is {limit:.1%}). "
-                f"{reasons}. {where}. {hint}Mend the data{less if bad < total else ''}."
+                f"{reasons}. {where}. {hint}Correct the data{less if bad < total else ''}."
             )
 
     def _example(self, reason: str) -> str:

@@ -1,4 +1,4 @@
-"""What a source of interactions is, and how its columns are named."""
+"""The base of sources of interactions, and the names of their columns."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ ROW = "_row"            # int64: the row's number in its file, counted from 0, a
 INVALID = "_invalid"    # string: the text of a line that could not be parsed, else null
 
 # Keys of a batch's schema metadata and of a field's metadata.
-PART = b"part"          # of the schema: which part of a `Joined` the batch is of, as text
+PART = b"part"          # of the schema: the number of the batch's part of a `Joined`, as text
 FILE = b"file"          # of the schema: the file that the batch was read from
-NOTES = b"notes"        # of the schema: JSON, a list of lines: how the file was taken where it did not say it itself
-BAD_LINES = b"bad lines"  # of the schema of a table: JSON, a list of [file, row, text]: what could not be parsed
+NOTES = b"notes"        # of the schema: JSON, a list of lines: uncertain guesses about the file
+BAD_LINES = b"bad lines"  # of the schema of a table: JSON, a list of [file, row, text]: lines that could not be parsed
 UNREAD = b"unread"      # of the schema: JSON, the source's columns that are not read
 UNIT = b"unit"          # of the field `timestamp`: the unit of its numbers, or auto
 SCALE = b"scale"        # of the field `weight`: "log" where it is to be log(1 + weight)
-PARSE_AS = b"parse_as"  # of a text field: what its text stands for: int64, double or timestamp
+PARSE_AS = b"parse_as"  # of a text field: the type of its values: int64, double or timestamp
 
 # Of a missing column.
 _WAYS_OUT = {
-    name: f" Say which one it is: `--{name.replace('_', '-')} COLUMN`, in Python `Columns({name}=...)`."
+    name: f" Name it: `--{name.replace('_', '-')} COLUMN`, in Python `Columns({name}=...)`."
     for name in (USER_ID, ITEM_ID, TIMESTAMP)
 }
 _WAYS_OUT[TIMESTAMP] += " A log without times: `--timestamp none`, in Python `Columns(timestamp=None)`."
 
 
 class Source:
-    """Base of the sources: gives Arrow data under the canonical names of `columns.py`; `ingest` checks the values.
+    """Base of the sources: Arrow data under the canonical names of `columns.py`, whose values `ingest` checks.
 
-    A numeric `timestamp` is in seconds since 1970, unless the field's metadata gives another `unit`. Batches without
-    a `timestamp` are of a log without times. A source that a recipe names is a frozen dataclass (`config`).
+    A numeric `timestamp` is in seconds since 1970, unless the field's metadata gives another `unit`. A log without
+    times has batches without a `timestamp`. A source that a recipe names is a frozen dataclass (`config`).
 
     Attributes:
-      name: for messages: the file, or what else it reads.
+      name: of the file or data set, for messages.
     """
 
     if TYPE_CHECKING:  # a subclass has it as a field or as a property
@@ -59,24 +59,24 @@ class Source:
         raise NotImplementedError
 
     def users(self) -> pa.Table | None:
-        """One row a user with `user_id` and features, or None."""
+        """A table with one row per user, with `user_id` and features, or None."""
         return None
 
     def items(self) -> pa.Table | None:
-        """One row an item with `item_id` and features, or None."""
+        """A table with one row per item, with `item_id` and features, or None."""
         return None
 
 
 @config
 class Columns:
-    """Says which column of the source is which.
+    """The names of the canonical columns in a source.
 
     Attributes:
       user_id, item_id: names in the source; the tables of users and items name their ids the same
-      timestamp: name in the source, or None for a log without times: nothing then depends on an order
+      timestamp: name in the source, or None for a log without times; nothing then depends on an order
       event, weight, label, session: names in the source, or None where it has none. A label is true or above 0 if
         the user liked the item; any other label means shown and not liked, see `Shown`
-      context: further columns of an event to be kept under their own names, for example the price paid
+      context: further columns of the events, kept under their own names, for example the price paid
       time_unit: the unit of numeric timestamps, which count from 1970 except for "calendar" (20231114, 20231114093000)
         and "excel" (days). "auto": detected by their size, with a note. Dates, times and ISO 8601 text need no unit;
         without a zone they are UTC.
@@ -110,7 +110,7 @@ class Columns:
 def with_said(
     table: pa.RecordBatch | pa.Table, notes: Iterable[str] = (), bad: Iterable[tuple[str, int, str]] = ()
 ) -> pa.RecordBatch | pa.Table:
-    """The batch or table with notes and bad lines in its schema, where `notes_of` and `bad_lines` find them."""
+    """The batch or table with notes and bad lines in its schema, for `notes_of` and `bad_lines`."""
     said = {NOTES: json.dumps(list(notes)).encode(), BAD_LINES: json.dumps(list(bad)).encode()}
     return table.replace_schema_metadata({**(table.schema.metadata or {}), **said})
 
@@ -127,7 +127,7 @@ def bad_lines(schema: pa.Schema) -> list[tuple[str, int, str]]:
 
 @contextlib.contextmanager
 def reading(path: str | os.PathLike[str]) -> Iterator[None]:
-    """What Arrow and the system raise inside, on a damaged or unreadable file, becomes a `DataError` with its path."""
+    """Turns errors of Arrow or the system about an unreadable file into a `DataError` with its path."""
     try:
         yield
     except UnicodeDecodeError as error:
@@ -137,7 +137,7 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def check_columns(wanted: Mapping[str, str], present: Collection[str], where: str, hint: str = "") -> None:
-    """Raises `DataError` when a column of `wanted` ({canonical name: name in the source}) is not there, or is twice.
+    """Raises `DataError` if a column of `wanted` ({canonical name: name in the source}) is missing or comes twice.
 
     Args:
       present: the list of the source's names
@@ -153,7 +153,7 @@ def check_columns(wanted: Mapping[str, str], present: Collection[str], where: st
 
 
 def check_unique(names: Sequence[str], where: str) -> None:
-    """Raises `DataError` when two columns have one name: which of them is meant cannot be known."""
+    """Raises `DataError` if two columns have the same name."""
     for column in dict.fromkeys(names):
         if (n := names.count(column)) > 1:
             raise DataError(f"{where}: {n} columns are called `{column}`. Give each a name of its own, or keep one.")
@@ -168,7 +168,7 @@ def canonical(
       batch: pa.RecordBatch or pa.Table with the source's column names; `_row` and `_invalid` are kept
       columns: Columns
       where: the file or data set, for messages
-      parse_as: {source column: "int64", "double" or "timestamp"} for text that stands for something else
+      parse_as: {source column: "int64", "double" or "timestamp"} for text that is read as another type
     """
     mapping = columns.mapping()
     check_columns(mapping, batch.schema.names, where)

@@ -1,4 +1,4 @@
-"""Splits: which events train, and what is asked of the model."""
+"""Splits: the events that train, and the queries that evaluate."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Split:
     Attributes:
       train: int64: log rows, ascending
       validation, test: Queries
-      past: int64: log rows, ascending, that an earlier training learned from; vocabularies, item counts and
-        the catalogue are of both. None where there was no earlier training
-      left_out: int64: log rows that nothing may learn from: events that the log has twice
+      past: int64: log rows, ascending, that an earlier training learned from. Vocabularies, item counts and the
+        catalogue are those of `past` and `train`. None without an earlier training
+      left_out: int64: log rows that no training uses: second copies of events
     """
 
     train: np.ndarray
@@ -35,11 +35,11 @@ class Split:
 
     @property
     def known(self) -> np.ndarray:
-        """int64: all log rows that may be learned from, ascending."""
+        """int64: all log rows that training may use, ascending."""
         return self.train if self.past is None else np.union1d(self.past, self.train)
 
     def whole(self, events: int) -> Split:
-        """The split of a refit: all of the log's `events` that are not `past` train, and there are no queries."""
+        """The split of a refit: all `events` of the log but the `past` ones train, and there are no queries."""
         past = () if self.past is None else self.past
         train = np.setdiff1d(np.arange(events), np.union1d(past, self.left_out))
         return dataclasses.replace(self, train=train, validation=Queries.none(), test=Queries.none())
@@ -49,7 +49,7 @@ class Splitter:
     """Base of the splits.
 
     Attributes:
-      reads_times: whether it needs times or their order, which some logs lack.
+      reads_times: whether it needs times or their order. Some logs have none.
       mixed: whether held-out events lie among the training events in time. Histories then show training events alone.
     """
 
@@ -57,7 +57,7 @@ class Splitter:
     mixed: ClassVar[bool] = False
 
     def split(self, log: InteractionLog, seed: int = 0) -> Split:
-        """A `Split` of an `InteractionLog`; `seed` is of what is drawn.
+        """Splits an `InteractionLog`; returns a `Split`. `seed` is that of random draws.
 
         Raises:
           DataError: the log is too small to split.
@@ -69,13 +69,13 @@ class Splitter:
 class Temporal(Splitter):
     """Two moments cut the log for all users alike: train | validation | test.
 
-    Every event before the first cut trains; events of a cut's own second are all after it. Each user
-    with events in a window is asked once, at the first of them.
+    Every event before the first cut trains. Events of a cut's own second are all after it. Each user with
+    events in a window gives one query, at the first of them.
 
     Attributes:
       validation, test: fractions of the events, by time
-      targets: "all": the user's distinct items in the window; "last": asked at the user's last event of the
-        window, for that one item; "each": one query for every event of the window, for its item
+      targets: "all": the user's distinct items in the window; "last": one query at the user's last event of the
+        window, with its item; "each": one query for every event of the window, with its item
     """
 
     validation: float = 0.1
@@ -103,15 +103,15 @@ class Temporal(Splitter):
 
 @config
 class Newest(Splitter):
-    """What an earlier training has not seen: trained on, but for the newest share, which evaluates.
+    """The split of an update: the new events train, except the newest share, which evaluates.
 
-    The split of an update. Each user with events in the newest share is asked once, at the first of them; these
-    queries are validation and test alike, since nothing is chosen by them but whether to publish.
+    Each user with events in the newest share gives one query, at the first of them. These queries are both validation
+    and test: they decide only whether to publish.
 
     Attributes:
       since: seconds since 1970: events from here on are new
-      held_out: the fraction of these, by time, that is for evaluation
-      part: the part of the `Joined` source of which all is new: what came late trains too; None: there is none
+      held_out: the newest fraction of these, for evaluation
+      part: the part of the `Joined` source whose events are all new, so that late ones train too; None: no such part
     """
 
     since: int
@@ -122,25 +122,25 @@ class Newest(Splitter):
         """Returns Split; `seed` is not used. Raises `NothingNew` without new events, `DataError` of too few."""
         rows = np.arange(len(log))
         start = int(np.searchsorted(log.timestamp, self.since))
-        again = np.zeros(len(log), bool)  # events that the earlier training has from another part
+        again = np.zeros(len(log), bool)  # events that another part has too, so that the earlier training knows them
         late = rows[:0]
         if self.part is not None:
             new, of_part = log.new_in(self.part), log.part == self.part
             if not new.any():
-                raise NothingNew(f"Of the {of_part.sum()} new events none is new: the log has them all. Name others.")
+                raise NothingNew(f"The log has all of the {of_part.sum()} new events already. Name others.")
             again, late = of_part & ~new, rows[:start][new[:start]]
         since = rows[start:][~again[start:]]
         if not len(since):
             raise (DataError if len(late) else NothingNew)(
-                f"There are no events later than those that were learned from, that is from `since` {self.since} on. "
+                f"There are no events from `since` {self.since} on, that is after the events of the earlier training. "
                 f"Received: {len(log)} events, the last at {log.timestamp[-1] if len(log) else 'none'}. Name the new "
-                "events. Where a time is only the place of an event in its user's order, train anew on all of them."
+                "events. If a time is only the position of an event in its user's order, train anew on all of them."
             )
         cut = _cut(log.timestamp[since], 1 - self.held_out)
         builder = QueryBuilder(log)
         _, first, last = builder.spans(since[cut:])
         queries = builder.build(first, last)
-        # What came late alone would end before what the earlier training knows.
+        # Late events alone would end before the events of the earlier training.
         train = np.concatenate([late, since[:cut]]) if cut else rows[:0]
         past = np.setdiff1d(rows[:start][~again[:start]], late)
         return _checked(Split(train, queries, queries, past, np.flatnonzero(again)), self)
@@ -167,12 +167,12 @@ class LeaveLastOut(Splitter):
 class UserHeldOut(Splitter):
     """Some users train with all their events, the others with none.
 
-    A held-out user is asked at a point of their own history: the first part of it is known (it is the
-    query's history), the items after it are to be found.
+    A held-out user gives one query, at a point of their own events: the events before it are the query's history, and
+    the items after it are the targets.
 
     Attributes:
       validation, test: fractions of the users that have at least two events
-      known: the fraction of a held-out user's events before the query; at least one, and one is left to find
+      known: the fraction of a held-out user's events before the query; at least one event is before it and one after it
     """
 
     validation: float = 0.1
@@ -205,9 +205,9 @@ class UserHeldOut(Splitter):
 class RandomHoldout(Splitter):
     """Random events are held out, whatever their time: the protocol of the TFRS tutorials.
 
-    It lets a model train on the future of what it is asked; use it only to compare with them. One query
-    for each held-out event, for its item. `seen` are all items of the user's training events, later ones
-    too. Histories must show training events only: `UserHistories(log, visible=...)`.
+    It lets a model train on events after a query, so use it only to compare with them. Each held-out event gives
+    one query, whose target is its item. `seen` are all items of the user's training events, also of later ones.
+    Histories must show training events only: `UserHistories(log, visible=...)`.
 
     Attributes:
       validation, test: fractions of the events
@@ -297,7 +297,7 @@ def _items_of_users(log: InteractionLog, rows: np.ndarray) -> Ragged:
 
 
 def _cut(timestamp: np.ndarray, fraction: float) -> int:
-    """The first row of the second in which the fraction of the events is passed."""
+    """The first log row of the second in which the fraction of the events is exceeded."""
     row = min(round(fraction * len(timestamp)), len(timestamp) - 1)
     return int(np.searchsorted(timestamp, timestamp[row], side="left"))
 

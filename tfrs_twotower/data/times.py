@@ -14,7 +14,7 @@ from tfrs_twotower.errors import DataError
 
 UNITS = ("s", "ms", "us", "ns", "h", "d", "calendar", "excel")
 _1973, _2100 = 1e8, 4.1e9  # seconds
-_MOST = 0.99  # of the numbers that must fit
+_MOST = 0.99  # of the numbers must fit a unit
 _SCALES = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _READ_AS = {
     "ms": "milliseconds since 1970", "us": "microseconds since 1970", "ns": "nanoseconds since 1970",
@@ -24,7 +24,7 @@ _READ_AS = {
 
 
 def numbers_of(times: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """float64 [any]: those of the times that are finite numbers, or text of such."""
+    """float64 [any]: the times that are finite numbers, or text of such."""
     times = values.one(times)
     if pa.types.is_temporal(times.type) or pa.types.is_date(times.type):
         return np.zeros(0)
@@ -54,12 +54,12 @@ def found_unit(numbers: np.ndarray, where: str) -> tuple[str, str | None]:
     if ((numbers >= 1900) & (numbers <= 2100) & (numbers == np.floor(numbers))).mean() >= _MOST:
         raise DataError(
             f"{where}: the times look like years, such as {example}, which do not order events within a year. Name a "
-            "column of dates or times by `--timestamp COLUMN`, or say `--timestamp none`. If they are no years, say "
+            "column of dates or times by `--timestamp COLUMN`, or add `--timestamp none`. If they are no years, add "
             "`--time-unit s`."
         )
     if numbers.max() < _1973:
-        return "s", (f"timestamp: numbers such as {example} are no dates; they are taken as seconds, for their order. "
-                     "For days say `--time-unit d`, for hours h; if they give no order, `--timestamp none`")
+        return "s", (f"timestamp: numbers such as {example} are no dates; they are read as seconds, for their order. "
+                     "For days add `--time-unit d`, for hours h; if they give no order, `--timestamp none`")
     return "s", None
 
 
@@ -82,7 +82,7 @@ class Times:
         self._finer, self._too_large, self._none = "", 0, False
 
     def read(self, checks: Checks, batch: pa.RecordBatch, file: str) -> np.ndarray:
-        """int64 [n], seconds since 1970, 0 where there is none; a row whose time is bad fails its check."""
+        """int64 [n], seconds since 1970, 0 without a time; a row with a bad time fails its check."""
         there = TIMESTAMP in batch.schema.names
         if self.there not in (None, there):
             raise DataError(f"{file}: {'has' if there else 'has no'} times, unlike what was read before. "
@@ -121,10 +121,10 @@ class Times:
         return ""
 
     def hint(self, rows: int) -> str:
-        """What the bad times look like: sentences with a space after them, or ""."""
+        """Hints about the bad times: sentences with a space after them, or ""."""
         if self._finer and self._too_large > 0.9 * rows:
             unit = self._finer
-            return f"The times look like {unit}: say `--time-unit {unit}`, in Python `Columns(time_unit={unit!r})`. "
+            return f"The times look like {unit}: add `--time-unit {unit}`, in Python `Columns(time_unit={unit!r})`. "
         if self._finer:
-            return f"Some of the times look like {self._finer}, and the others do not: bring them to one unit. "
+            return f"Some of the times look like {self._finer}, and the others do not: convert them to one unit. "
         return f"A time is {values.TIMES}. " if self._none else ""

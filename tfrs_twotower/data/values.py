@@ -1,4 +1,4 @@
-"""Arrow values brought to a few plain types: string, int64, float64, bool and lists of these.
+"""Arrow values converted to a few plain types: string, int64, float64, bool and lists of these.
 
 A value that cannot be converted is marked, not raised, so that the rows can be counted.
 """
@@ -66,7 +66,7 @@ def _plain_list(array: pa.Array, label: str) -> pa.ListArray:
     lengths = pc.list_value_length(array)
     offsets = np.zeros(len(array) + 1, np.int32)
     np.cumsum(numpy(pc.fill_null(lengths, 0)), out=offsets[1:])
-    # `flatten` leaves out what stands under a null list, as the lengths above do.
+    # `flatten` leaves out the values under a null list, as the lengths above do.
     values = plain(array.flatten(), label)
     return pa.ListArray.from_arrays(pa.array(offsets), values, mask=array.is_null())
 
@@ -88,7 +88,7 @@ def one(array: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def numpy(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """An Arrow array as a NumPy array, copied where Arrow packs it otherwise."""
+    """An Arrow array as a NumPy array, copied if Arrow packs it differently."""
     return array.to_numpy(zero_copy_only=False)
 
 
@@ -99,8 +99,8 @@ def ids(array: pa.Array | pa.ChunkedArray, label: str) -> tuple[pa.Array, np.nda
     and the words of `MISSING` are missing ids.
 
     Returns:
-      (pa.Array of string or int64, null where missing or malformed; bool [n]: malformed, for example 1.5, and
-      floats from 2^53 on, which cannot tell neighbours apart)
+      (pa.Array of string or int64, null where missing or malformed; bool [n]: malformed: for example 1.5, and floats
+      from 2^53 on, where neighbours share one float)
     """
     raw = one(array)
     if pa.types.is_boolean(raw.type) or pa.types.is_temporal(raw.type) or is_list(raw.type):
@@ -130,7 +130,7 @@ def missing(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def numbers(array: pa.Array | pa.ChunkedArray, label: str) -> np.ndarray:
-    """Numbers, or text that stands for numbers, as float64 [n]: NaN where missing or not a number."""
+    """Numbers, or numbers as text, as float64 [n]: NaN where missing or not a number."""
     array = plain(array, label)
     if is_list(array.type):
         raise DataError(f"{label} has the type {array.type}. It must be a number.")
@@ -144,7 +144,7 @@ def numbers(array: pa.Array | pa.ChunkedArray, label: str) -> np.ndarray:
 
 
 def labels(array: pa.Array | pa.ChunkedArray, label: str) -> np.ndarray:
-    """Labels, also as text, as float64 [n]: 1 and 0 for true and false, NaN for what is no label."""
+    """Labels, also as text, as float64 [n]: 1 and 0 for true and false, NaN for other values."""
     array = plain(array, label)
     if pa.types.is_string(array.type):
         words = pc.utf8_lower(pc.utf8_trim_whitespace(array))
@@ -208,7 +208,7 @@ def _seconds_of_floats(values: np.ndarray, unit: str) -> tuple[np.ndarray, np.nd
         values = np.round((values - _EXCEL_1970) * 86_400)
     else:
         values = np.floor(values * _SECONDS[unit] if unit in _SECONDS else values / _PER_SECOND[unit])
-    # 2^62 s is far outside of any range that is accepted and still fits int64.
+    # 2^62 s is far outside of every accepted range and still fits int64.
     ok = np.isfinite(values) & (np.abs(values) < 2.0**62)
     return np.where(ok, values, 0).astype(np.int64), ok
 
@@ -229,7 +229,7 @@ def _seconds_of_text(array: pa.Array, unit: str) -> tuple[np.ndarray, np.ndarray
 
 
 def parse_text(array: pa.Array | pa.ChunkedArray, parse_as: str, label: str) -> tuple[pa.Array, np.ndarray]:
-    """Text of a context column as what it stands for.
+    """Text of a context column as numbers or times.
 
     Args:
       parse_as: "int64", "double" or "timestamp"

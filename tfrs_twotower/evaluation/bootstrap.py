@@ -1,4 +1,4 @@
-"""Percentile bootstrap over queries (Efron 1979): how far a mean would move with other queries."""
+"""Percentile bootstrap over queries (Efron 1979): how much a mean would change with other queries."""
 
 import numpy as np
 
@@ -9,12 +9,12 @@ def resampled_means(values: np.ndarray, replicates: int, seed: int) -> np.ndarra
     """float64 [replicates, m]: means of `values` over queries drawn with replacement.
 
     Args:
-      values: float [q, m]; NaN where the query does not belong to that metric (left out of its mean).
+      values: float [q, m]; NaN if the query does not count for that metric.
       replicates: number of draws of q queries.
-      seed: the same seed and q draw the same queries, so two models' means pair up.
+      seed: the same seed and q draw the same queries, so the means of two models can be paired.
 
     Returns:
-      NaN in a replicate that drew no query of a metric.
+      NaN in a replicate without a query of the metric.
     """
     values = np.asarray(values, np.float64)
     size = len(values)

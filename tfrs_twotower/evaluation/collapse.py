@@ -1,4 +1,4 @@
-"""The collapse alarm: vectors that all point one way, or one list for everybody."""
+"""The collapse alarm: all vectors have one direction, or all users get the same list."""
 
 from dataclasses import dataclass
 
@@ -15,11 +15,11 @@ class Collapse:
     """The figures behind the alarm.
 
     Attributes:
-      query_cosine, candidate_cosine: mean cosine of two different vectors; 0: spread evenly, 1: one way.
+      query_cosine, candidate_cosine: mean cosine of two different vectors; 0: spread evenly, 1: one direction.
       candidate_rank: effective rank (Roy and Vetterli 2007) of the centred unit candidate vectors: e to the
         entropy of the eigenvalues' shares; at most dim.
       distinct: distinct items in all queries' first ten.
-      message: what is wrong in one sentence, or None.
+      message: the fault in one sentence, or None.
     """
 
     query_cosine: float
@@ -35,7 +35,7 @@ def collapse(queries: np.ndarray, candidates: np.ndarray, top: np.ndarray) -> Co
     Args:
       queries: [q, dim] or [q, interests, dim].
       candidates: [n, dim].
-      top: int [q, k]: recommended candidate positions, best first, −1 for nothing; the first ten count.
+      top: int [q, k]: recommended candidate positions, best first, −1 pads; the first ten count.
     """
     candidates = _unit(np.asarray(candidates))
     queries = _unit(np.asarray(queries).reshape(-1, candidates.shape[1]))

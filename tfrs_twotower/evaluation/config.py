@@ -4,7 +4,7 @@ from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.ranges import Counts, Natural
 
-_LEAST = 20  # fewer replicates tell no 95% interval
+_LEAST = 20  # too few replicates for a 95% interval
 
 
 @config
@@ -13,15 +13,15 @@ class EvaluationConfig:
 
     Attributes:
       ks: the cut-offs K of the metrics, each at least 1.
-      exclude_seen: True: items that the user met before the request are neither ranked nor targets; a query that has no
-        target left is not counted. False: everything is ranked, and repeats count. None: chosen from the data: False
-        if more than 5% of the validation targets are repeats, else True.
-      validation_queries: how many of the validation queries, drawn at random, measure an epoch and choose the
+      exclude_seen: True: items that the user met before the request are neither ranked nor targets; a query without
+        other targets does not count. False: all items are ranked, and repeats count. None: chosen from the data:
+        False if more than 5% of the validation targets are repeats, else True.
+      validation_queries: the number of validation queries, drawn at random, that measure an epoch and choose the
         popularity weight; 0: all.
-      bootstrap: replicates behind each interval, at least 20; 0 leaves the intervals out.
-      baseline_seconds: how long fitting and tuning the baselines may take. A baseline that does not fit in is left out
-        and named. None: 40, plus 20 for every 100,000 training events. 0: popularity, what users had before, and
-        item-kNN untuned.
+      bootstrap: replicates of each interval, at least 20; 0 leaves the intervals out.
+      baseline_seconds: the time for fitting and tuning the baselines. A baseline that needs more is left out, and a
+        line says so. None: 40, plus 20 for every 100,000 training events. 0: popularity, the users' own earlier
+        items, and item-kNN untuned.
     """
 
     ks: Counts = (10, 50, 100)
@@ -40,6 +40,6 @@ class EvaluationConfig:
         return 40 + events // 5_000 if self.baseline_seconds is None else self.baseline_seconds
 
     def metrics(self) -> list[str]:
-        """The names of all metrics that an evaluation gives."""
+        """The names of all metrics of an evaluation."""
         at_k = ("recall", "hit_rate", "ndcg", "novelty", "coverage")
         return [f"{name}@{k}" for k in self.ks for name in at_k] + ["mrr"]

@@ -1,4 +1,4 @@
-"""The one call: exact metrics, their intervals and slices, of a model or a baseline."""
+"""`evaluate`: exact metrics of a model or a baseline, with intervals and slices."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,15 +29,15 @@ class Evaluation:
     Attributes:
       metrics: {"recall@10": mean over queries, …, "mrr", "coverage@10", "novelty@10"}.
       intervals: {metric: [low, high]}: 95% percentile bootstrap over queries; none for coverage, which is
-        no mean. Empty if no bootstrap was asked for.
+        no mean. Empty without a bootstrap.
       slices: {slice: {metric: value, "targets": count, "queries": count, "intervals": {metric: [low, high]}}}
-        for recall, hit rate and NDCG. In a slice only its targets count, and only queries that have one are
-        averaged. `slices.slice_masks` defines the slices.
-      top: int32 [q, largest K]: recommended candidate positions, best first; −1 where nothing is left.
-      queries, targets, candidates: how many counted.
-      dropped: queries that did not count, as the user had met all targets before.
+        for recall, hit rate and NDCG. In a slice only its targets count, and only queries with such a target
+        are averaged. `slices.slice_masks` defines the slices.
+      top: int32 [q, largest K]: recommended candidate positions, best first; −1 pads.
+      queries, targets, candidates: their numbers.
+      dropped: the number of queries that do not count, as the user has seen all targets.
       targets_sha256: of the targets, query by query: equal for two models that had the same queries.
-      per_query: {metric: float64 [q]}, behind every mean; NaN for a query that was dropped.
+      per_query: {metric: float64 [q]}, the values of each mean; NaN for a dropped query.
     """
 
     metrics: dict
@@ -52,7 +52,7 @@ class Evaluation:
     per_query: dict = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: all but the recommendations and the values of single queries."""
+        """JSON-ready, without the recommendations and the values of single queries."""
         names = ("metrics", "intervals", "slices", "queries", "dropped", "targets", "candidates", "targets_sha256")
         return {name: getattr(self, name) for name in names}
 
@@ -76,9 +76,9 @@ def evaluate(
 
     Args:
       scores: a `Scorer` of q queries and n candidates; or an array [q, n]; or a frame with user_id, item_id and
-        score, a row a pair: its items are the catalogue, and items without a score rank last.
-      targets: `Ragged` or lists, q rows of candidate positions to be found; −1 is an item outside the catalogue. With
-        a frame of scores a frame with user_id and item_id; an item that is in no row of the scores is a miss.
+        score, one row per pair: its items are the catalogue, and items without a score rank last.
+      targets: `Ragged` or lists: candidate positions of each query's targets; −1 is an item outside the catalogue.
+        With a frame of scores, a frame with user_id and item_id; an item without any score is a miss.
       exclude: like `targets`: items that are neither ranked nor targets (seen items); or None.
       train_counts: [n]: training events of each candidate; None leaves out novelty and the slices by item.
       ks: cut-offs, each at least 1.
@@ -124,14 +124,14 @@ def evaluate(
 def compare(
     a: Evaluation | PerQuery, b: Evaluation | PerQuery, seed: int = 0, bootstrap: int = 1000
 ) -> dict[str, dict[str, Any]]:
-    """How much `a` is better than `b`, by a paired bootstrap over the same queries.
+    """The difference of `a` and `b`, by a paired bootstrap over the same queries.
 
     Returns:
       {metric: {"difference": mean of a − b, "interval": [low, high]}} for each metric that both have per
-      query. `a` beats `b` by more than the interval where `low` is above 0.
+      query. `a` is better than `b` by more than the interval if `low` is above 0.
 
     Raises:
-      EvaluationError: the two were not asked for the same targets.
+      EvaluationError: the two have different queries or targets.
     """
     if a.targets_sha256 != b.targets_sha256:
         raise EvaluationError(

@@ -1,4 +1,4 @@
-"""How much each field of a tower counts, where the encoder weighs its fields."""
+"""The weights of a tower's fields, if the encoder weighs them."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -8,18 +8,18 @@ import numpy as np
 if TYPE_CHECKING:
     from tfrs_twotower.towers import Tower
 
-_ROWS = 4096  # a mean over more says no more
+_ROWS = 4096  # more rows would not change the mean
 
 
 def field_weights(
     tower: "Tower", gather: Callable[[np.ndarray], dict[str, Any]], rows: np.ndarray | Sequence[int]
 ) -> dict[str, float]:
-    """{field name: the mean of its weights}; empty for an encoder that weighs none (`SENet` does).
+    """{field name: the mean of its weights}; empty for an encoder without such weights (`SENet` has them).
 
     Args:
       tower: a `Tower`.
       gather: function from rows to encoded features.
-      rows: int [n], of which at most 4,096 are looked at, spread evenly.
+      rows: int [n]; at most 4,096 of them are read, spread evenly.
     """
     if not hasattr(tower.encoder, "field_weights") or not len(rows):
         return {}

@@ -1,10 +1,10 @@
-"""How different the interests of one query are."""
+"""The difference of the interests of one query."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-_FIRST = 10  # answers of an interest that are compared
+_FIRST = 10  # items of each interest that are compared
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,7 @@ class Interests:
     """Means over queries and over pairs of their interests.
 
     Attributes:
-      cosine: of the two vectors; 1 is one interest said twice.
+      cosine: of the two vectors; 1: the interests are the same.
       overlap: share of the first ten items of one interest that are among those of the other.
     """
 

@@ -12,20 +12,19 @@ from tfrs_twotower.evaluation.views import query_rows
 def per_query(ranking: Ranking, ks: Sequence[int], counted: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Relevance metrics of each query at each K.
 
-    `recall@K`: targets found among the first K over the number of targets (not over min(K, targets)).
-    `hit_rate@K`: 1 where at least one target is among the first K.
-    `ndcg@K`: Σ 1/log2(1 + rank) over the targets found, over the same sum for ranks 1 … min(K, targets)
-    (Järvelin and Kekäläinen 2002, binary gain).
-    A target outside the catalogue is a target that is never found.
+    `recall@K`: the number of targets among the first K, divided by the number of targets (not by min(K, targets)).
+    `hit_rate@K`: 1 if at least one target is among the first K.
+    `ndcg@K`: Σ 1/log2(1 + rank) over the targets among the first K, divided by the same sum for ranks
+    1 … min(K, targets) (Järvelin and Kekäläinen 2002, binary gain).
+    A target outside the catalogue is always a miss.
 
     Args:
       ranking: a `Ranking` at least as deep as the largest K.
       ks: the cut-offs.
-      counted: bool [targets] or None: only these count as targets; all others are ignored, but keep the
-        places that they took.
+      counted: bool [targets] or None: only these count as targets. The others are ignored, but keep their ranks.
 
     Returns:
-      {name: float64 [q]}; NaN where a query has no counted target.
+      {name: float64 [q]}; NaN for a query without a counted target.
     """
     rows, size = query_rows(ranking.targets), len(ranking.first_rank)
     if counted is None:
@@ -48,7 +47,7 @@ def per_query(ranking: Ranking, ks: Sequence[int], counted: np.ndarray | None = 
 def reciprocal_rank(ranking: Ranking) -> np.ndarray:
     """float64 [q]: 1 / rank of the best target at any depth; 0 if none is in the catalogue. Mean: MRR.
 
-    NaN where a query has no target.
+    NaN for a query without a target.
     """
     first = ranking.first_rank
     return np.where(asked(ranking), np.where(first > 0, 1.0 / np.maximum(first, 1), 0.0), np.nan)

@@ -19,7 +19,7 @@ _TARGETS = "targets_sha256"
 
 @dataclasses.dataclass(frozen=True)
 class PerQuery:
-    """What `compare` needs of an evaluation.
+    """The values of single queries that `compare` needs.
 
     Attributes:
       per_query: {metric: float64 [q]}.

@@ -20,7 +20,7 @@ class ArrayScorer:
         self._scores = np.asarray(scores, np.float32)
         if self._scores.ndim != 2:
             rule = "be an array [queries, candidates], or a frame with user_id, item_id and score"
-            raise EvaluationError(invalid("scores", rule, np.shape(scores), "Pass one row a query."))
+            raise EvaluationError(invalid("scores", rule, np.shape(scores), "Pass one row per query."))
         self.size, self.catalogue = self._scores.shape
 
     def scores(self, start: int, stop: int) -> np.ndarray:
@@ -29,7 +29,7 @@ class ArrayScorer:
 
 
 class PairScorer:
-    """A `Scorer` of single pairs; a candidate that has no score in a row comes after all that have one.
+    """A `Scorer` of single pairs; candidates without a score in a row rank after all others.
 
     Args:
       rows, positions: int [pairs]: query and candidate of each score, no pair twice.
@@ -50,11 +50,11 @@ class PairScorer:
                 "`scores` must have one score for each pair. Received: two for query "
                 f"{self._cells[twice] // catalogue} and candidate {self._cells[twice] % catalogue}. Keep one."
             )
-        # Ranks in place of scores, so that something below the lowest is always there.
+        # Ranks in place of scores, so that there is always a number below the lowest.
         self._places = np.unique(self._scores, return_inverse=True)[1].astype(np.float32) + 1.0
 
     def scores(self, start: int, stop: int) -> np.ndarray:
-        """float32 [stop - start, n]: the rank of each score among all, 1 for the lowest; 0 where there is none."""
+        """float32 [stop - start, n]: the rank of each score among all, 1 for the lowest; 0 without a score."""
         found = np.zeros((stop - start) * self.catalogue, np.float32)
         first, end = np.searchsorted(self._cells, [start * self.catalogue, stop * self.catalogue])
         found[self._cells[first:end] - start * self.catalogue] = self._places[first:end]
@@ -65,7 +65,7 @@ def as_asked(
     scores: Scorer | np.ndarray | pd.DataFrame, targets: Ragged | Sequence[Sequence[int]] | pd.DataFrame,
     exclude: Ragged | Sequence[Sequence[int]] | pd.DataFrame | None = None,
 ) -> tuple[Scorer, Ragged, Ragged | None]:
-    """What `evaluate` takes, as (`Scorer`, `Ragged` targets, `Ragged` exclude or None).
+    """The arguments of `evaluate` as (`Scorer`, `Ragged` targets, `Ragged` exclude or None).
 
     Args:
       scores: a `Scorer`; an array [q, n]; or a frame with user_id, item_id and score, whose items are the catalogue.
@@ -101,7 +101,7 @@ def _ragged(rows: Ragged | Iterable[Sequence[int]]) -> Ragged:
 
 
 def _grouped(frame: pd.DataFrame, users: pd.Index, items: pd.Index) -> Ragged:
-    """`Ragged`, a row a user: positions of the frame's items; −1 for one that has no score at all."""
+    """`Ragged`, one list per user: positions of the frame's items; −1 for items without any score."""
     rows = users.get_indexer(frame[c.USER_ID])
     order = np.argsort(rows, kind="stable")
     positions = items.get_indexer(frame[c.ITEM_ID])[order]

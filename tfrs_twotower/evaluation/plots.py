@@ -14,12 +14,12 @@ _COLOURS = ("#1f5fa8", "#d9822b", "#3c8d5a", "#8a5aa8", "#6b6b6b")
 def plot_deciles(
     evaluations: Mapping[str, Evaluation], path: str | os.PathLike[str], metric: str = "recall@10"
 ) -> None:
-    """Writes bars of `metric` by the target's popularity decile, a group a decile, a bar an evaluation.
+    """Writes bars of `metric` by the target's popularity decile: a group per decile, a bar per evaluation.
 
     Args:
       evaluations: {legend entry: `Evaluation`}, the model first; at most five.
       path: the PNG to write; its folder is made.
-      metric: a metric that the slices have.
+      metric: a metric of the slices.
 
     Raises:
       MissingExtraError: matplotlib is not installed.

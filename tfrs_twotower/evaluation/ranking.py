@@ -18,14 +18,14 @@ _GROUP = 16  # scores per block maximum: `depth` may be a part of a small catalo
 
 @dataclass(frozen=True)
 class Ranking:
-    """Where the targets of each query came out.
+    """The ranks of the targets of each query.
 
     Attributes:
-      targets: distinct candidate positions of each query, −1 where an item is not in the catalogue. Excluded items
-        are no targets, so a query may have none.
+      targets: distinct candidate positions of each query, −1 for an item outside the catalogue. Excluded items are
+        no targets, so a query may have none.
       ranks: int32 [targets]: 1 is best; `max_k + 1` means beyond `max_k` or not in the catalogue.
       first_rank: int64 [q]: rank of the best target at any depth; 0 if there is none in the catalogue.
-      top: int32 [q, max_k]: recommended positions, best first, equal scores by position; −1: nothing left.
+      top: int32 [q, max_k]: recommended positions, best first, equal scores by position; −1 pads.
       catalogue: number of candidates.
       max_k: the depth of `ranks` and `top`.
     """
@@ -44,16 +44,16 @@ def rank(
     """Ranks the targets of each query among all candidates.
 
     The rank of a target is 1 + the number of candidates that score higher + the number of candidates that
-    are no target and score the same; targets that tie follow one another. So a model that scores
-    everything alike finds nothing.
+    are no target and have the same score. Targets with the same score get successive ranks. So a model that gives
+    all items the same score ranks all targets last.
 
     Args:
       scorer: a `Scorer` of q queries and n candidates.
-      targets: q rows of candidate positions; −1 is an item outside the catalogue and counts as a miss.
-        A position named twice in a row counts once.
-      exclude: q rows of candidate positions that are not ranked (−1 is ignored), or None. They are no
+      targets: candidate positions of each query; −1 is an item outside the catalogue and counts as a miss.
+        A position that comes twice in a query counts once.
+      exclude: candidate positions of each query that are not ranked (−1 is ignored), or None. They are no
         targets either.
-      max_k: depth to which ranks and recommendations are wanted; may exceed n.
+      max_k: the depth of ranks and recommendations; may exceed n.
       block: queries at a time; by default as many as fit in about 256 MB.
 
     Raises:
@@ -65,7 +65,7 @@ def rank(
             "The split left nothing to evaluate."
         )
     if max_k < 1:
-        raise EvaluationError(invalid("max_k", "be at least 1", max_k, "Ask for one recommendation or more."))
+        raise EvaluationError(invalid("max_k", "be at least 1", max_k, "Give at least 1."))
     check_scorer(scorer, "targets", targets)
     targets = _distinct(targets)
     if exclude is not None:
@@ -73,8 +73,8 @@ def rank(
         targets = kept(targets, ~is_in(targets, exclude))
     if not len(targets.values):
         raise EvaluationError(
-            f"`targets` must leave something to find. Received: nothing for all {scorer.size:,} queries"
-            + (", once what was seen is left out. Count repeats: exclude_seen=False." if exclude is not None else ".")
+            f"`targets` must have at least one target. Received: none for all {scorer.size:,} queries"
+            + (" without the seen items. Count repeats: exclude_seen=False." if exclude is not None else ".")
         )
     block = block or max(1, _BLOCK_BYTES // (_BYTES_PER_SCORE * scorer.catalogue))
     ranks = np.full(len(targets.values), max_k + 1, np.int32)
@@ -91,7 +91,7 @@ def rank(
 
 
 def _distinct(targets: Ragged) -> Ragged:
-    """Sorts each row and drops repeated positions; −1 stays as often as it stands."""
+    """Sorts each row and drops repeated positions, but not repeated −1."""
     rows = query_rows(targets)
     order = np.lexsort((targets.values, rows))
     values, rows = np.asarray(targets.values)[order], rows[order]
@@ -109,7 +109,7 @@ def _rank_block(
     if scores.shape != (stop - start, scorer.catalogue):
         raise EvaluationError(
             f"`scorer.scores({start}, {stop})` must be [{stop - start}, {scorer.catalogue}]. "
-            f"Received: shape {tuple(scores.shape)}. Return one row a query, one column a candidate."
+            f"Received: shape {tuple(scores.shape)}. Return one row per query, one column per candidate."
         )
     if not np.isfinite(tf.reduce_sum(scores, axis=1)).all():  # only then can a score be NaN or infinite
         finite_rows("scores", scores.numpy(), first_row=start)
@@ -137,8 +137,8 @@ def _search(
 
     Returns:
       scores of the positives; the `depth` best scores and positions [b, depth];
-      threshold [b], the smaller of the best positive and the last of the best scores; and how many
-      candidates reach that threshold [b].
+      threshold [b], the smaller of the best positive and the last of the best scores; and the number of
+      candidates that reach that threshold [b].
     """
     own = tf.gather_nd(scores, positives)
     nothing = tf.fill([tf.shape(excluded)[0]], -np.inf)
@@ -155,8 +155,8 @@ def _as_good(
 ) -> np.ndarray:
     """int64 [positives]: candidates that score at least as high, itself included.
 
-    Exact where the positive lies above the last of the best scores or on the row's threshold. Elsewhere
-    more candidates than `values` holds score higher, and the catalogue's size stands for "deep".
+    Exact if the positive lies above the last of the best scores or on the row's threshold. Otherwise more
+    candidates than `values` holds score higher, and the result is the catalogue's size.
     """
     low, high = np.zeros(len(own), np.int64), np.full(len(own), values.shape[1], np.int64)
     for _ in range(values.shape[1].bit_length()):  # binary search in each positive's own row

@@ -1,4 +1,4 @@
-"""Tables for the terminal and for notebooks: a model never stands without its baselines."""
+"""Tables for the terminal and for notebooks, always with the baselines beside the model."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tfrs_twotower.evaluation.evaluate import Evaluation
 
-_BOUNDED = 3  # evaluations of which all intervals fit into a line
+_BOUNDED = 3  # evaluations whose intervals fit into one line
 
 
 def metric_table(evaluations: Mapping[str, Evaluation]) -> str:
-    """One row a metric, one column an evaluation. Values have intervals; of more than three columns, the first alone.
+    """One row per metric, one column per evaluation. Values have intervals; of more than three, only the first.
 
     Args:
       evaluations: {column heading: `Evaluation`}, the model first.
@@ -44,7 +44,7 @@ def _metrics(evaluations: Mapping[str, Evaluation]) -> tuple[list[str], list[lis
 
 
 def slice_table(evaluations: Mapping[str, Evaluation], metric: str) -> str:
-    """One row a slice with its number of targets, and `metric` of each evaluation."""
+    """One row per slice with its number of targets, and `metric` of each evaluation."""
     first = next(iter(evaluations.values()))
     rows = []
     for name, values in first.slices.items():
@@ -57,7 +57,7 @@ def slice_table(evaluations: Mapping[str, Evaluation], metric: str) -> str:
 
 
 def view_table(views: Mapping[str, Mapping[str, Any]], k: int) -> str:
-    """Rows for NDCG and recall at `k` in each view, one column an evaluation.
+    """Rows for NDCG and recall at `k` in each view, one column per evaluation.
 
     Args:
       views: the entry `views` of `metrics.json`.
@@ -71,10 +71,10 @@ def view_table(views: Mapping[str, Mapping[str, Any]], k: int) -> str:
 
 
 def paired_table(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> str:
-    """One row a run, one column a metric: its value and its difference to the first run, with the interval.
+    """One row per run, one column per metric: its value and its difference from the first run, with the interval.
 
     Args:
-      rows: dicts of "run", "queries" and, by metric, "value", and "difference" and "interval" but for the first.
+      rows: dicts of "run", "queries" and, by metric, "value", and except for the first "difference" and "interval".
     """
     def cell(found: Mapping[str, Any]) -> str:
         text = f"{found['value']:.4f}"

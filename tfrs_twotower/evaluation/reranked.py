@@ -1,4 +1,4 @@
-"""A retrieval whose first answers are put in another order, as a scorer."""
+"""A retrieval with a reranked top, as a scorer."""
 
 from collections.abc import Callable
 
@@ -11,13 +11,13 @@ from tfrs_twotower.rerankers import overlap
 
 
 class RerankedScorer:
-    """A `Scorer` in whose rows the best `top` candidates have new scores, above those of all others.
+    """A `Scorer` that gives the best `top` candidates of each query new scores, above those of all others.
 
     Args:
       retrieval: a `DotScorer`.
       rescore: (start, stop, positions [stop − start, top]) → float32 of that shape, added to the scores of those
         candidates for the queries start … stop − 1.
-      top: how many are rescored.
+      top: the number of candidates to rescore.
       exclude: `Ragged`, positions that are not retrieved, or None.
     """
 
@@ -44,6 +44,6 @@ class RerankedScorer:
         return tf.tensor_scatter_nd_update(scores, cells, tf.boolean_mask(values, found))
 
     def _open(self, scores: tf.Tensor, start: int, stop: int) -> tf.Tensor:
-        """`scores`, −inf where nothing is retrieved."""
+        """`scores`, −inf for candidates that are not retrieved."""
         excluded = pairs(self._exclude, start, stop)
         return tf.tensor_scatter_nd_update(scores, excluded, tf.fill([len(excluded)], float("-inf")))

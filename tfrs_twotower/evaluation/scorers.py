@@ -1,4 +1,4 @@
-"""What can be evaluated: anything that scores the whole catalogue for a range of queries."""
+"""Scorers: objects that score the whole catalogue for a range of queries, and so can be evaluated."""
 
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from tfrs_twotower.scores import best_of_interests
 
 
 class Scorer(Protocol):
-    """A model or a baseline, seen by the evaluation."""
+    """The interface of models and baselines for an evaluation."""
 
     size: int  # queries
     catalogue: int  # candidates
@@ -27,8 +27,8 @@ class DotScorer:
       queries: float [q, dim] or [q, interests, dim].
       candidates: float [n, dim], row i is the candidate at position i.
       bias: float [n], added to every query's scores; or None.
-      own: (`Ragged`, q rows of positions without −1, no position twice in a row; float32 [positions]), added to the
-        scores of these positions of the query; or None.
+      own: (`Ragged`, distinct positions of each query, without −1; float32 [positions]), numbers added to the scores
+        of these positions of the query; or None.
 
     Raises:
       EvaluationError: a vector is NaN or infinite, or the shapes do not agree.
@@ -92,7 +92,7 @@ def finite_rows(argument: str, values: np.ndarray, first_row: int = 0) -> np.nda
 
 
 def check_scorer(scorer: Scorer, name: str, ragged: Ragged) -> None:
-    """`EvaluationError` unless `ragged` has one row a query and holds positions of the catalogue or −1."""
+    """`EvaluationError` unless `ragged` has one row per query and holds positions of the catalogue or −1."""
     rows = len(ragged.offsets) - 1
     if rows != scorer.size:
         raise EvaluationError(

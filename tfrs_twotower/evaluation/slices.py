@@ -1,4 +1,4 @@
-"""Which targets belong to which slice: popular or rare, cold or warm items, cold or warm users."""
+"""The slices of targets: by the item's popularity, cold or warm items, cold or warm users."""
 
 from collections.abc import Sequence
 
@@ -39,7 +39,7 @@ def slice_masks(
         size = len(targets.offsets) - 1
         if cold_users.shape != (size,):
             raise EvaluationError(
-                invalid("cold_users", f"have shape ({size},)", cold_users.shape, "Pass one flag a query.")
+                invalid("cold_users", f"have shape ({size},)", cold_users.shape, "Pass one flag per query.")
             )
         cold = cold_users[query_rows(targets)]
         masks.update(cold_users=cold, warm_users=~cold)

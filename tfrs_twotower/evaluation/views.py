@@ -1,4 +1,4 @@
-"""Views of an evaluation where people come back to items: all targets, repeats, or discoveries."""
+"""Views of an evaluation for users who repeat items: all targets, repeats, or discoveries."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from tfrs_twotower.evaluation.config import EvaluationConfig
 
 ALL, REPEATS, DISCOVERY = "all", "repeats", "discovery"
 VIEWS = (REPEATS, DISCOVERY)
-MANY = 0.05  # share of repeats among the targets from which on they are part of the task
+MANY = 0.05  # repeats count from this share of the targets on
 
 
 def query_rows(ragged: Ragged) -> np.ndarray:

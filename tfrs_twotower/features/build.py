@@ -18,7 +18,7 @@ def build_fields(schema: "Schema", seed: int = 0) -> tuple[list["Field"], list["
       seed: the model's seed, from which each field derives its own.
 
     Returns:
-      (query fields, candidate fields), in the schema's order. Fields of the past hold the candidate's
+      (query fields, candidate fields), in the schema's order. Fields of the history hold the candidate's
       item field, so both towers train one table.
     """
     candidate = [f.build(derive_seed(seed, "candidate")) for f in schema.candidate]

@@ -1,4 +1,4 @@
-"""Vectors of items from the graph of who took what, by LightGCN's propagation."""
+"""Vectors of items from the graph of users and items, by LightGCN's propagation."""
 
 import numpy as np
 import scipy.linalg
@@ -10,19 +10,19 @@ def item_vectors(users: np.ndarray, items: np.ndarray, factors: int, layers: int
     """The items' vectors after the propagation of start vectors over the graph.
 
     Reference: He et al. 2020, "LightGCN: simplifying and powering graph convolution network for recommendation". Of
-    the matrix R of users and items with 1 where a user took an item, Ã = D_u^−½ R D_i^−½ is normalised by degrees.
-    Layer k + 1 is E_u ← Ã E_i, E_i ← Ãᵀ E_u; the result is the mean of layers 0 … K. Layer 0 is not learned, as
-    LightGCN's is, but made of the leading singular vectors of Ã: so component j comes out weighted by the mean of
+    the matrix R of users and items with 1 where a user met an item, Ã = D_u^−½ R D_i^−½ is normalised by degrees.
+    Layer k + 1 is E_u ← Ã E_i, E_i ← Ãᵀ E_u; the result is the mean of layers 0 … K. Layer 0 is not
+    learned as in LightGCN: it is made of the leading singular vectors of Ã. So component j is weighted by the mean of
     σⱼ⁰ … σⱼᴷ, a low-pass filter on the graph (Shen et al. 2021).
 
     Args:
-      users, items: int [n], rows of the pairs; from 0, each row at least once, in any order, repeats count once.
-      factors: length of the vectors; where the graph has fewer singular vectors, the rest are zeros.
+      users, items: int [n], user and item of each pair, numbered from 0. Each number occurs; repeats count once.
+      factors: length of the vectors; if the graph has fewer singular vectors, the rest are zeros.
       layers: K, at least 0.
-      seed: of the start of the search for singular vectors.
+      seed: of the search for singular vectors.
 
     Returns:
-      float32 [items, factors], of length 1 each, so that a rarely taken item's says as much as a popular one's.
+      float32 [items, factors], each of length 1, so that vectors of rare and popular items have the same size.
     """
     shape = int(users.max()) + 1, int(items.max()) + 1
     matrix = scipy.sparse.csr_matrix((np.ones(len(users)), (users, items)), shape)

@@ -24,7 +24,7 @@ from tfrs_twotower.features.kinds import (
 from tfrs_twotower.features.past import History, PastFeature
 from tfrs_twotower.features.schema import Schema
 
-_CATEGORY_ROWS = 100_000  # rows looked at to tell a category from text
+_CATEGORY_ROWS = 100_000  # rows read to tell a category from text
 _CATEGORY_LIMIT = 1_000  # more distinct values than this, and half the rows, is text
 _HISTORY_LENGTH = 50
 _UNKNOWN = 0.2
@@ -32,7 +32,7 @@ _UNKNOWN = 0.2
 
 @config
 class Derived:
-    """What a recipe needs of a schema that is derived from the columns of a log.
+    """A recipe's further features of a schema that is derived from the columns of a log.
 
     Attributes:
       query, candidate: given features. Each replaces the derived feature of its column. A `History` or a `Sequence`
@@ -54,11 +54,10 @@ def infer_schema(log: InteractionLog, derived: Derived = Derived(), outcomes: It
     text are multi-valued features, and lists of floats are pre-trained vectors. Booleans, text with few distinct values
     and whole numbers called *_id are categories. Other text is split into words.
 
-    Training drops a fifth of the user ids and of the histories: in a split by time many users are new, and a user of
-    whom nothing is known should get popular items. Training also cuts the newest events off histories, as in a split by
-    time a history often ends long before the targets. Without times nothing is cut. The hour of the request is no
-    feature: where people act in sessions, a model learns from it to tell one user's training rows apart, which does not
-    generalise.
+    Training drops a fifth of the user ids and of the histories. In a split by time many users are new, and an unknown
+    user should get popular items. Training also cuts the newest events off histories, because in a split by time a
+    history often ends long before the targets. Without times nothing is cut. The hour of the request is no feature: if
+    people act in sessions, a model learns from it to tell one user's training rows apart, which does not generalise.
 
     Args:
       log: an `InteractionLog`.

@@ -1,4 +1,4 @@
-"""Keras layers as `.keras` files: no code is in them, classes are found by their import path."""
+"""Keras layers as `.keras` files. The files hold no code; classes are found by their import path."""
 
 import dataclasses
 import os
@@ -31,7 +31,7 @@ class Kept(tf.keras.Model):
         self.layer = layer
 
     def call(self, inputs: tf.Tensor | dict[str, tf.Tensor]) -> tf.Tensor:
-        """What the layer makes of its inputs."""
+        """The layer's output."""
         return self.layer(inputs)
 
     def get_config(self) -> dict[str, Any]:
@@ -58,13 +58,13 @@ def write_layer(layer: tf.keras.layers.Layer, path: str | Path) -> None:
 
 
 def read_layer(path: str | Path) -> tf.keras.layers.Layer:
-    """The layer of a file, with the vocabularies and weights that it had.
+    """The layer of a file, with its vocabularies and weights.
 
     Raises:
       ConfigError: the file is missing or broken, or a class of it cannot be imported.
     """
     if not Path(path).is_file():
-        raise ConfigError(f"There is no file {path}, which holds a layer. Name another one, or copy it back.")
+        raise ConfigError(f"There is no file {path} of a layer. Name another one, or copy it back.")
     try:
         kept = tf.keras.models.load_model(path, compile=False)
     except (OSError, TypeError, ValueError, ImportError) as error:
@@ -83,7 +83,7 @@ def read_layer(path: str | Path) -> tf.keras.layers.Layer:
 
 
 def copy_of(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
-    """A layer of its own with the same vocabularies and weights: each training starts from what it was given."""
+    """A copy of a layer with the same vocabularies and weights, so that each training starts from the given layer."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "layer.keras"
         write_layer(layer, path)
@@ -94,9 +94,9 @@ def with_layers_in(folder: str | Path, features: _Sides, write: bool = True) -> 
     """A `Schema` or `Derived` whose layers are files of `folder`.
 
     Args:
-      folder: is made for a layer.
+      folder: made if a layer is written.
       features: has `query` and `candidate`, tuples of features.
-      write: whether layers, and files of other folders, are written there; else they must be there.
+      write: whether layers, and files of other folders, are written there; if not, they must be there already.
 
     Raises:
       ConfigError: a layer cannot be written, or its file is missing.
@@ -121,7 +121,7 @@ def with_layers_in(folder: str | Path, features: _Sides, write: bool = True) -> 
 
 
 def _keep(layer: "tf.keras.layers.Layer | str", path: Path) -> None:
-    """Writes a layer, or copies its file, so that `path` is whole or is not there."""
+    """Writes a layer, or copies its file; `path` is then whole, or missing."""
     aside = path.with_name(f".{os.getpid()}-{path.name}")
     if isinstance(layer, str):
         read_layer(layer)  # what cannot be read is said here

@@ -1,4 +1,4 @@
-"""The kinds of features, each a frozen dataclass. What reads the user's past is in `past.py`."""
+"""The kinds of features, each a frozen dataclass. Features of the user's history are in `past.py`."""
 
 import typing
 from typing import Annotated, Literal
@@ -16,14 +16,14 @@ class Feature(Layered):
 
     Attributes:
       columns: the names of the columns that it reads.
-      name: of the feature, distinct within its tower, in letters, digits and `_`; its field is called so.
+      name: of the feature and its field, distinct within its tower, in letters, digits and `_`.
       dim: size of its embedding.
     """
 
     dim: Count
 
     def __post_init__(self) -> None:
-        """Nothing; features of your own may call it."""
+        """Does nothing; features of your own may call it."""
 
     if typing.TYPE_CHECKING:  # a subclass has them as fields or as properties
 
@@ -44,14 +44,14 @@ class _OneColumn(Feature):
 
 @config
 class Id(_OneColumn):
-    """An id, as one row of a table. String or int64, as the column is.
+    """An id, as one table row. String or int64, like the column.
 
     Attributes:
       column: name of the column.
       dim: size of the embedding.
       dropout: share of the ids that training replaces by row 0, so that row 0 means "someone unknown".
       min_count: ids with fewer training events are not learned.
-      buckets: 0 for a vocabulary; else ids are hashed into so many rows.
+      buckets: 0 for a vocabulary; else ids are hashed into this number of rows.
     """
 
     column: str
@@ -71,9 +71,9 @@ class Id(_OneColumn):
 
 @config
 class Augmented(Id):
-    """A second vector of an id, which a `Mimic` loss pulls towards what the id is paired with (DAT, Yu et al. 2021).
+    """A second vector of an id, which a `Mimic` loss pulls towards the vectors of its positives (DAT, Yu et al. 2021).
 
-    On either side a tower gets by it what the other tower made of the id's positives. See `Id` for the attributes.
+    So each tower reads a summary of the other tower's vectors for this id. See `Id` for the attributes.
 
     Attributes:
       dim: the length of the model's vectors.
@@ -105,7 +105,7 @@ class Cross(Feature):
 
     Attributes:
       columns: their names, two or more.
-      buckets: combinations are hashed into so many rows.
+      buckets: combinations are hashed into this number of rows.
       dim: size of the embedding.
     """
 
@@ -163,7 +163,7 @@ class MultiValue(_OneColumn):
     Attributes:
       pooling: `mean`, `sum`, or `attention` (softmax of the product with one learned vector).
       min_count: values with fewer training events are not learned.
-      length: values past the first `length` are left out.
+      length: values after the first `length` are left out.
     """
 
     column: str
@@ -185,7 +185,7 @@ class Text(_OneColumn):
       analyser: `words` (lower case, split at all but letters, marks and digits); `trigrams` of a word's
         letters, cat → #ca cat at# (Huang et al. 2013); `characters`, for scripts without spaces.
       max_tokens: at most so many tokens are learned, the most frequent.
-      length: tokens past the first `length` are left out.
+      length: tokens after the first `length` are left out.
     """
 
     column: str
@@ -225,14 +225,14 @@ class Vector(Feature):
 
 @config
 class GraphVector(_OneColumn):
-    """An item's place in the graph of who took what, projected to `dim`: see `features/graph.py`.
+    """An item's vector from the graph of users and items, projected to `dim`: see `features/graph.py`.
 
-    Computed once, before training, from training events alone, and not trained.
+    It is computed once, before training, from training events alone. It is not trained.
 
     Attributes:
       column: the item's id.
       factors: length of the vectors.
-      layers: how often vectors are passed on along the graph's edges.
+      layers: how often vectors are propagated along the graph's edges.
     """
 
     column: str = names.ITEM_ID

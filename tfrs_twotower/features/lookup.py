@@ -37,8 +37,8 @@ def learn_keys(keys: pa.Array, counts: np.ndarray, min_count: int = 1, limit: in
     Args:
       keys: flat `pa.Array` [n] of large_string or int64; null, "" and −1 are no keys.
       counts: int64 [n], the training events of each row.
-      min_count: a key with fewer events is left out; at least 1, so a key that training never met is too.
-      limit: at most so many keys.
+      min_count: a key with fewer events is left out; at least 1, so keys without training events are always left out.
+      limit: the largest number of keys.
 
     Returns:
       `pa.ChunkedArray` [size] of the type of `keys`.
@@ -54,7 +54,7 @@ def learn_keys(keys: pa.Array, counts: np.ndarray, min_count: int = 1, limit: in
 def keras_lookup(keys: pa.Array | pa.ChunkedArray) -> tf.keras.layers.Layer:
     """A `StringLookup` or `IntegerLookup` of distinct keys, numbered from 1 in their order; 0 is any other key.
 
-    Keras takes no empty vocabulary, and no two keys that differ in a NUL at the end: these get a `FingerprintLookup`.
+    Keras accepts no empty vocabulary, and no two keys that differ in a NUL at the end; these get a `FingerprintLookup`.
     """
     if not len(keys) or not pa.types.is_integer(keys.type) and pc.any(pc.ends_with(keys, "\0")).as_py():
         return FingerprintLookup(keys)
@@ -70,10 +70,10 @@ def keras_lookup(keys: pa.Array | pa.ChunkedArray) -> tf.keras.layers.Layer:
 def grown(
     known: tf.keras.layers.Layer, found: tf.keras.layers.Layer, limit: int | None = None
 ) -> tf.keras.layers.Layer:
-    """A lookup of the keys of `known`, numbered as there, and then of those that `found` has besides.
+    """A lookup of the keys of `known`, with the same numbers, and then of the further keys of `found`.
 
     Args:
-      limit: the most keys in all.
+      limit: the largest number of keys in all.
     """
     odd = isinstance(found, FingerprintLookup) and found.vocabulary_size() > 1  # see `keras_lookup`
     if odd and not isinstance(known, FingerprintLookup):
@@ -90,7 +90,7 @@ def grown(
 
 
 def lookup_state(lookup: tf.keras.layers.Layer) -> dict[str, np.ndarray]:
-    """The keys of a lookup as arrays, of which `lookup_of` makes it again."""
+    """The keys of a lookup as arrays, for `lookup_of`."""
     if isinstance(lookup, FingerprintLookup):
         return {"keys": lookup.get_vocabulary(include_special_tokens=False)}
     keys = pa.array(lookup.get_vocabulary(include_special_tokens=False), _arrow(lookup))
@@ -101,7 +101,7 @@ def lookup_state(lookup: tf.keras.layers.Layer) -> dict[str, np.ndarray]:
 
 
 def lookup_of(state: Mapping[str, np.ndarray]) -> tf.keras.layers.Layer:
-    """The lookup that `lookup_state` wrote down."""
+    """The lookup of a `lookup_state`."""
     if "keys" in state:
         return FingerprintLookup(state["keys"])
     if "integers" in state:
@@ -144,38 +144,38 @@ class FingerprintLookup(tf.keras.layers.Layer):
         self.set_vocabulary(learn_keys(data, np.ones(len(data), np.int64)))
 
     def set_vocabulary(self, vocabulary: np.ndarray | Sequence[Any] | tf.Tensor | pa.Array | pa.ChunkedArray) -> None:
-        """Takes keys, strings or integers; a fingerprint stands for its string. Of equal ones the first counts."""
+        """Sets the keys, strings or integers. Strings are kept as fingerprints. Of equal keys the first counts."""
         if isinstance(vocabulary, (pa.Array, pa.ChunkedArray)):
             vocabulary = key_tensor(vocabulary, "vocabulary")
         keys = tf.zeros([0], tf.int64) if len(vocabulary) == 0 else tf.convert_to_tensor(vocabulary)
         keys = fingerprints(keys).numpy()
-        keys = keys[keys != missing_id(int)]  # the first that `get_vocabulary` gives
+        keys = keys[keys != missing_id(int)]  # the first in `get_vocabulary`
         _, first = np.unique(keys, return_index=True)
-        # The lowest integer stands in front, so that every search finds a key that is not larger.
+        # The lowest integer comes first, so that every search finds a key that is not larger.
         keys = np.concatenate([[_LOWEST], keys[np.sort(first)]]).astype(np.int64)
         order = np.argsort(keys, kind="stable")
         self._keep("_keys", keys[order])
         self._keep("_index", order.astype(np.int32))
 
     def _keep(self, name: str, values: np.ndarray) -> None:
-        """A variable that a checkpoint and a SavedModel hold, and that is not among the layer's weights."""
+        """A variable that checkpoints and SavedModels hold, but that is none of the layer's weights."""
         variable = tf.Variable(values, trainable=False, name=f"vocabulary{name}")
         self.__dict__[name] = self._track_trackable(variable, name, overwrite=True)
 
     def get_vocabulary(self, include_special_tokens: bool = True) -> np.ndarray:
-        """int64 [size + 1]: the keys' fingerprints by their numbers. In front stands −1, or nothing: [size]."""
+        """int64 [size + 1]: the keys' fingerprints by their numbers, with −1 first; or [size] without it."""
         keys = self._keys.numpy()[np.argsort(self._index.numpy())]
         keys[0] = missing_id(int)
         return keys if include_special_tokens else keys[1:]
 
     def vocabulary_size(self) -> int:
-        """How many numbers there are: the keys', and 0."""
+        """The count of numbers: those of the keys, and 0."""
         return int(self._keys.shape[0])
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """int32 of the shape of `inputs` (string or int64): 1 … size, and 0 for unknown and missing."""
         wanted = fingerprints(inputs)
-        # Read once: a gather on the variable itself would make each later read of it a copy.
+        # Read once: after a gather on the variable itself, each later read of it would copy.
         keys = self._keys.read_value()
         place = tf.searchsorted(keys, tf.reshape(wanted, [-1]), side="right") - 1
         place = tf.reshape(place, tf.shape(wanted))
@@ -187,5 +187,5 @@ class FingerprintLookup(tf.keras.layers.Layer):
         store["vocabulary"] = self.get_vocabulary(include_special_tokens=False)
 
     def load_own_variables(self, store: dict[str, np.ndarray]) -> None:
-        """Takes the keys of a `.keras` file."""
+        """Sets the keys from a `.keras` file."""
         self.set_vocabulary(np.asarray(store["vocabulary"]))

@@ -1,4 +1,4 @@
-"""Features of the user's past, which share the table of the candidate's `Id` of `item_id`."""
+"""Features of the user's history, which share the table of the candidate's `Id` of `item_id`."""
 
 from typing import Annotated, Literal
 
@@ -9,8 +9,9 @@ from tfrs_twotower.ranges import Count, DropoutRate, Positive, Share
 
 
 class PastFeature(Feature):
-    """Base of the features that read the user's past. Its layer, a `PastField`, is made as `layer(configuration, items,
-    seed)`, with the candidate's field of `item_id`.
+    """Base of the features that read the user's history.
+
+    Its layer, a `PastField`, is made as `layer(configuration, items, seed)`, with the candidate's field of `item_id`.
 
     Attributes:
       length: the newest events that are read.
@@ -21,18 +22,19 @@ class PastFeature(Feature):
 
 @config
 class History(PastFeature):
-    """The items of the user's past, from the same table as the candidate's `Id` of `item_id`.
+    """The items of the user's history, pooled, from the same table as the candidate's `Id` of `item_id`.
 
     Attributes:
       length: the newest events that are read.
-      pooling: `mean`, or `decay`: the mean weighted by e^{−λΔt}, Δt the event's age in days when the
-        request is made. A missing time counts as age 0.
+      pooling: `mean`, or `decay`: the mean weighted by e^{−λΔt}. Δt is the event's age in days at the
+        request. A missing time counts as age 0.
       half_life_days: ln 2 / λ, for `decay`.
-      learned: whether training moves λ from there.
-      dropout: share of the pasts that training empties, so that a person without one is no rare case: with
-        `Id.dropout`, it trains the vector of someone of whom nothing is known.
-      cut: share of the pasts of which training leaves the newest events out, any number of them equally likely. What
-        is learned is then what comes later, not only what comes next: the past of a request may have ended long ago.
+      learned: whether training changes λ.
+      dropout: share of the histories that training empties, so that a user without a history is no rare case.
+        Together with `Id.dropout` it trains the vector of an unknown user.
+      cut: share of the histories off which training cuts the newest events, any number of them equally likely. So the
+        model also learns to predict later items, not only the next one: at a request, the history may have ended long
+        ago.
     """
 
     length: Count = 50
@@ -53,12 +55,12 @@ class History(PastFeature):
 
 @config
 class Sequence(PastFeature):
-    """The items of the user's past one by one, for a sequence encoder (`GRU4Rec`, `SASRec`, `HSTU`).
+    """The items of the user's history one by one, for a sequence encoder (`GRU4Rec`, `SASRec`, `HSTU`).
 
     Attributes:
       length: the newest events that are read.
-      request_time: whether the query knows the moment of the request. Without it, the newest event's time
-        stands for it. Papers differ in this, and it is worth a lot where people act in sessions: report the two apart.
+      request_time: whether the query has the moment of the request. If not, the newest event's time replaces it.
+        Papers differ in this, and it matters a lot if people act in sessions: report the two separately.
     """
 
     length: int = 200

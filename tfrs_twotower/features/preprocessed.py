@@ -1,4 +1,4 @@
-"""A feature that is a Keras layer or model of one's own."""
+"""A feature that is a user's own Keras layer or model."""
 
 from typing import Any
 
@@ -13,18 +13,18 @@ from tfrs_twotower.ranges import Count
 
 @config
 class Preprocessed(Feature):
-    """Columns through a Keras layer or model of one's own, such as `StringLookup` and then `Embedding`.
+    """Columns through a Keras layer or model of your own, such as `StringLookup` and then `Embedding`.
 
-    It makes float32 [batch, any] of raw columns: text as string, whole numbers and times as int64, numbers as float32,
-    lists padded at the end. A missing value is "", −1 or NaN. What is to be adapted has been adapted; training moves
-    the trainable weights. `history_item_id` and `history_timestamp` are the newest `length` events of a query's past,
-    [batch, length], oldest first and padded at the end.
+    The layer turns raw columns into float32 [batch, any]. It gets text as string, whole numbers and times as int64,
+    numbers as float32, and lists padded at the end. A missing value is "", −1 or NaN. Adapt its preprocessing layers
+    before you pass it; training changes the trainable weights. `history_item_id` and `history_timestamp` are the newest
+    `length` events of a query's history, [batch, length], oldest first and padded at the end.
 
     Attributes:
       inputs: a column's name: the layer is called with its tensor. A tuple of names: with a dictionary of tensors.
       layer: a `tf.keras.layers.Layer` or `tf.keras.Model`, or the path of a `.keras` file of one. A run keeps it as a
-        file. A class of one's own must be importable, or be registered with Keras.
-      length: the events of the past that it reads.
+        file. A class of your own must be importable, or be registered with Keras.
+      length: the number of the newest events that it reads.
     """
 
     inputs: str | tuple[str, ...]
@@ -35,7 +35,7 @@ class Preprocessed(Feature):
         if not self.columns or not all(self.columns):
             raise ConfigError(invalid("Preprocessed.inputs", "name a column or more", self.inputs, "Name one."))
         if names.HISTORY_TIMESTAMP in self.columns and not self.reads_past:
-            rule, way_out = "name history_item_id too, whose times they are", "Name both."
+            rule, way_out = "also name history_item_id, the items of these times", "Name both."
             raise ConfigError(invalid("Preprocessed.inputs", rule, self.inputs, way_out))
         named = isinstance(self.layer, str) and self.layer.endswith(".keras")
         if not named and not isinstance(self.layer, tf.keras.layers.Layer):
@@ -52,5 +52,5 @@ class Preprocessed(Feature):
 
     @property
     def reads_past(self) -> bool:
-        """Whether it reads the user's past."""
+        """Whether it reads the user's history."""
         return names.HISTORY_ITEM_ID in self.columns

@@ -1,8 +1,8 @@
-"""What a model knows of a query and of a candidate.
+"""The features of queries and candidates.
 
 | feature | a missing value is | and means |
 | --- | --- | --- |
-| `Id`, `Augmented` | "" or −1, or an id not learned | row 0, which training shows in place of a share of the ids |
+| `Id`, `Augmented` | "" or −1, or an id not learned | row 0; training replaces a share of the ids by it |
 | `Category` | "" or −1, or a value not learned | row 0, which missing and rare training values train |
 | `Cross` | any of its columns "" or −1 | row 0 |
 | `Number` | NaN (or infinite) | the mean, and an indicator that says so; `bucketise`: a bin of its own |
@@ -28,7 +28,8 @@ from tfrs_twotower.features.past import PastFeature
 class Schema:
     """The features of the two towers.
 
-    A query reads user table, context columns, event time and the user's past; a candidate the item table.
+    A query reads the user table, context columns, the event's time and the user's history. A candidate reads the item
+    table.
 
     Raises:
       ConfigError: a side has no feature, two features of one side have one name, or a history without
@@ -51,7 +52,7 @@ class Schema:
                     raise ConfigError(f"`Schema.{side}` reads `{other}` and `{column}`, both of which TensorFlow would "
                                       f"know as `{names.safe(column)}`. Give one another name, or leave it out.")
         if any(isinstance(f, PastFeature) for f in self.candidate):
-            raise ConfigError("`Schema.candidate` cannot hold a History or Sequence: items have no past.")
+            raise ConfigError("`Schema.candidate` cannot hold a History or Sequence: items have no history.")
         if any(isinstance(f, PastFeature) for f in self.query) and self.item_id is None:
             way_out = f"Add Id(column={names.ITEM_ID!r}) to `Schema.candidate`."
             raise ConfigError(f"A History or Sequence shares the candidate's table. {way_out}")
@@ -62,8 +63,8 @@ class Schema:
         return next((f for f in self.candidate if type(f) is Id and f.column == names.ITEM_ID), None)
 
     def validate(self, query_columns: Iterable[str], candidate_columns: Iterable[str]) -> None:
-        """Checks that every column exists. A query may always read the time and the user's past, and a candidate who
-        took it in training.
+        """Checks that every column exists. A query may always read the time and the user's history, and a candidate
+        its users in training.
 
         Raises:
           ConfigError: names the feature, the column, and the nearest column that exists.
@@ -74,7 +75,7 @@ class Schema:
                 for column in feature.columns:
                     if column not in known:
                         raise ConfigError(
-                            f"`{feature.name}` of the {side} reads column `{column}`, which is not there."
+                            f"`{feature.name}` of the {side} reads the column `{column}`, which does not exist."
                             + nearest(column, [name for name in known if name != names.TAKEN_BY])
-                            + f" Give `schema.{side}` features of your columns, or no schema: they give one then."
+                            + f" Give `schema.{side}` features of your columns, or leave the schema out."
                         )

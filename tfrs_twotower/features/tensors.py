@@ -1,4 +1,4 @@
-"""Arrow columns → the raw tensors that a served model would receive, with the same signs for "missing"."""
+"""Arrow columns → the raw tensors that a served model would receive, with the same missing values."""
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +17,8 @@ def to_tensor(array: pa.Array | pa.ChunkedArray, spec: tf.TensorSpec, column: st
 
     Args:
       array: `pa.Array` or `pa.ChunkedArray` of n rows.
-      spec: a `tf.TensorSpec` of `Field.inputs`: shape [None] for a value a row, [None, None] for a list
-        a row, [None, d] float32 for a vector a row.
+      spec: a `tf.TensorSpec` of `Field.inputs`: shape [None] for one value per row, [None, None] for one
+        list per row, [None, d] float32 for one vector per row.
       column: the column's name, for messages.
 
     Returns:
@@ -56,7 +56,7 @@ def flat(array: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def key_dtype(array: pa.Array | pa.ChunkedArray, column: str) -> tf.DType:
-    """`tf.string` or `tf.int64`: how a column of ids or categories (or of lists of them) is read.
+    """`tf.string` or `tf.int64`: the dtype of a column of ids or categories (or of lists of them).
 
     Raises:
       DataError: neither text nor whole numbers.

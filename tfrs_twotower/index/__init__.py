@@ -1,4 +1,4 @@
-"""Indexes over candidate vectors, tuned to a measured recall; Faiss and Milvus by the same calls."""
+"""Indexes over candidate vectors, tuned to a measured recall; Faiss and Milvus alike."""
 
 from tfrs_twotower.index.candidate_index import CandidateIndex, TopK, masked_top_k, top_k
 from tfrs_twotower.index.config import IndexConfig

@@ -1,4 +1,4 @@
-"""What an index over candidate vectors is, and the answer that it gives."""
+"""The interface of an index over candidate vectors, and its answer."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -11,8 +11,8 @@ from tfrs_twotower.scores import block_top_k
 class TopK(NamedTuple):
     """The k best candidates of each query.
 
-    scores: float32 [batch, k], descending; −inf where there is nothing.
-    rows: int32 [batch, k]; the candidate's row in the indexed matrix; −1 where there is nothing.
+    scores: float32 [batch, k], descending; −inf pads.
+    rows: int32 [batch, k]; the candidate's row in the indexed matrix; −1 pads.
     """
 
     scores: tf.Tensor
@@ -34,13 +34,13 @@ class CandidateIndex(Protocol):
         An approximate index may find fewer than min(k, size): the rest is row −1, score −inf.
 
         Raises:
-          IndexingError: k or the queries' shape is wrong. Where k is known only when the graph
-            runs, `tf.errors.InvalidArgumentError` instead.
+          IndexingError: k or the queries' shape is wrong. If k is known only when the graph runs, it is a
+            `tf.errors.InvalidArgumentError`.
         """
         ...
 
     def settings(self) -> dict:
-        """JSON-ready: the kind, the size and what it was built and is searched with."""
+        """JSON-ready: the kind, the size, and the settings of building and searching."""
         ...
 
 

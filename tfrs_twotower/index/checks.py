@@ -14,7 +14,7 @@ def candidate_vectors(vectors: np.ndarray) -> np.ndarray:
     if vectors.ndim != 2 or 0 in vectors.shape:
         raise IndexingError(
             invalid("vectors", "be a matrix [candidates, dim] with at least one row and column",
-                    vectors.shape, "Pass one embedding a row.")
+                    vectors.shape, "Pass one embedding per row.")
         )
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if bad.size:
@@ -50,7 +50,7 @@ def query_matrix(queries: np.ndarray, dim: int) -> np.ndarray:
 
 
 def neighbours(k: int | tf.Tensor) -> int | tf.Tensor:
-    """Returns k as an int where it is known, else as an int32 scalar tensor; k ≥ 1."""
+    """Returns k as an int if it is known, else as an int32 scalar tensor; k ≥ 1."""
     known = tf.get_static_value(k)
     if known is not None:
         if np.ndim(known) or int(known) != known or known < 1:

@@ -11,13 +11,13 @@ AUTO = "auto"
 
 @config
 class IndexConfig:
-    """What index to build and the recall that it must reach. None means: found by measuring.
+    """The index to build and the recall that it must reach. None means: found by measuring.
 
-    kind: "auto" is exact below `exact_below` candidates, else ScaNN where it is installed, else IVF. Others are
+    kind: "auto" is exact below `exact_below` candidates, else ScaNN if it is installed, else IVF. Others are
       "exact", "ivf", "scann"; "faiss_ivf", "faiss_ivfpq", "faiss_hnsw" and "milvus:ADDRESS", which lie outside of a
-      SavedModel; "module.Class", an `IndexKind` of one's own; or an `IndexKind` with settings of its own.
+      SavedModel; "module.Class", an `IndexKind` of your own; or an `IndexKind` with settings of its own.
     target_recall: the share of the true k best that a search must find, averaged over queries.
-    k: the k at which recall is measured; the largest k often asked for, exclusions included.
+    k: the k at which recall is measured. Take the largest usual k, with exclusions.
     leaves: clusters of the candidates; by default 2 √n for ScaNN and 4 √n for IVF.
     probes: leaves that a search visits.
     reorder: ScaNN and Faiss's IVF-PQ: candidates re-scored by true inner products.

@@ -1,4 +1,4 @@
-"""Takes excluded candidates out of an answer, at a cost that hardly grows with their number."""
+"""Removes excluded candidates from an answer, at a cost that hardly grows with their number."""
 
 import tensorflow as tf
 
@@ -11,9 +11,9 @@ def exclude(found: TopK, excluded: tf.Tensor, k: int | tf.Tensor, codes: tf.Tens
 
     found: `TopK` [batch, m]; fetch m = k + (number of excluded), so that k remain.
     excluded: int32 or int64 [batch or 1, e], any e ≥ 0; −1 excludes nothing.
-    codes: [batch, m], what `excluded` names each found candidate by, in its dtype; default `found.rows`.
+    codes: [batch, m], the code of each found candidate in `excluded`, in its dtype; default `found.rows`.
 
-    Membership is a binary search in the sorted exclusions: O(m log e) a query, not O(m · e).
+    Membership is a binary search in the sorted exclusions: O(m log e) per query, not O(m · e).
     """
     codes = found.rows if codes is None else codes
     batch, width = tf.shape(codes)[0], tf.shape(excluded)[1]

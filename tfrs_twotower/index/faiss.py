@@ -1,7 +1,7 @@
 """Faiss behind the same search: inverted files with and without product codes, and HNSW graphs.
 
-These are not `tf.Module`s: no SavedModel holds them. The server, a benchmark or a program of one's own
-searches them by vector, with NumPy arrays in and out. Faiss runs a batch on several threads by itself.
+These are not `tf.Module`s, so no SavedModel can hold them. The server, a benchmark or a user's program searches them by
+vector, with NumPy arrays in and out. Faiss itself runs a batch on several threads.
 """
 
 import json
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tfrs_twotower.index.config import IndexConfig
 
 _OVER = 4  # candidates by codes, or met in the graph, for one that is returned
-_LEAST_CODED = 39 * 16  # vectors that Faiss wants for the 16 centroids of a code of 4 bits
+_LEAST_CODED = 39 * 16  # vectors that Faiss needs for the 16 centroids of a code of 4 bits
 _LEAST_FOR_BYTES = 39 * 256  # the same for the 256 centroids of 8 bits
 _INDEX, _SETTINGS = "index.faiss", "settings.json"
 
@@ -118,7 +118,7 @@ class FaissHNSW:
     exact = False
 
     def __init__(self, vectors: np.ndarray, links: int = 16, build_width: int = 200, width: int = 200) -> None:
-        """vectors: as in `FaissIVF`. links: of a node. build_width, width: nodes that a walk keeps in sight.
+        """vectors: as in `FaissIVF`. links: of a node. build_width, width: candidate nodes of a walk.
 
         `width` may be changed later.
         """
@@ -134,7 +134,7 @@ class FaissHNSW:
     def search(self, queries: np.ndarray, k: int) -> TopK:
         """See `CandidateIndex.search`; NumPy in and out. From k = size / 4 on, it scores all vectors.
 
-        A walk does not reach all nodes of a graph of many equal vectors: queries with too few answers are
+        In a graph of many equal vectors, a walk does not reach all nodes. Queries with too few answers are
         searched exactly.
         """
         queries, k = checks.query_matrix(queries, self.dim), checks.neighbours(k)
@@ -157,7 +157,7 @@ class FaissHNSW:
 
 
 class _FaissKind(IndexKind):
-    """What the kinds of Faiss share: their files are Faiss's own and the settings."""
+    """Base of the kinds of Faiss: their files are Faiss's own and the settings."""
 
     place = SERVER
     index_class: Any
@@ -224,7 +224,7 @@ class FaissIVFPQKind(_FaissKind):
 class FaissHNSWKind(_FaissKind):
     """"faiss_hnsw": beside the SavedModel. Its width is tuned.
 
-    links: of a node of the graph. build_width: nodes that are kept in sight while it is built.
+    links: of a node of the graph. build_width: candidate nodes while it is built.
     """
 
     name, index_class = "faiss_hnsw", FaissHNSW
@@ -237,7 +237,7 @@ class FaissHNSWKind(_FaissKind):
 
     def sweeps(self, index: FaissHNSW, settings: "IndexConfig") -> Sequence[Sweep]:
         """See `IndexKind.sweeps`."""
-        least = min(_OVER * settings.k, index.size)  # what a search keeps in sight at least
+        least = min(_OVER * settings.k, index.size)  # smallest number of candidate nodes of a search
         return [Sweep(least, index.size, lambda width: setattr(index, "width", width), float)]
 
     def memory_bytes(self, shape: tuple[int, int], leaves: int | None = None) -> int:
@@ -249,7 +249,7 @@ class FaissHNSWKind(_FaissKind):
 def _trained(faiss: ModuleType, description: str, vectors: np.ndarray) -> "Index":
     index = faiss.index_factory(vectors.shape[1], description, faiss.METRIC_INNER_PRODUCT)
     if description.startswith("IVF"):
-        # Leaves hold 16 vectors and more here (`leaves_for`); Faiss would print that it wants 39.
+        # Leaves hold 16 vectors and more here (`leaves_for`); Faiss would print a warning below 39.
         faiss.extract_index_ivf(index).cp.min_points_per_centroid = 1
     index.train(vectors)
     index.add(vectors)

@@ -10,9 +10,9 @@ from tfrs_twotower.scores import best
 def search_interests(index: CandidateIndex, queries: tf.Tensor, k: int | tf.Tensor) -> TopK:
     """The k candidates whose best ⟨interest, candidate⟩ is largest, each once: `TopK` [batch, k]. Graph code.
 
-    The rule is that of `scores.best_of_interests`; but an index has answers, not the scores of all. Whatever is among
-    the k best by the maximum is among the k best of the interest that gives it, so the k best of each are all that is
-    fetched.
+    The rule is that of `scores.best_of_interests`, but an index returns its answers and not the scores of all. A
+    candidate among the k best by the maximum is also among the k best of the interest with that maximum. So the k best
+    of each interest are enough.
 
     Args:
       index: a `CandidateIndex`; one that is no `tf.Module` gets NumPy arrays, outside of graphs.

@@ -1,4 +1,4 @@
-"""An index that no SavedModel holds, kept in a folder of its own with what it is an index of."""
+"""An index that no SavedModel can hold, kept in its own folder with the checksum of its vectors."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ _RECORD = "kept.json"
 def keep(
     folder: Path, kind: IndexKind, index: CandidateIndex, report: IndexReport, config: IndexConfig, vectors: np.ndarray
 ) -> None:
-    """Writes an index of `vectors` in the place of what the folder holds; the record is written last."""
+    """Writes an index of `vectors` in place of the folder's contents; the record is written last."""
     remove(folder)
     folder.mkdir(parents=True)
     kind.save(index, folder)
@@ -35,7 +35,7 @@ def keep(
 
 
 def kept(folder: Path, vectors: np.ndarray) -> tuple[IndexConfig, CandidateIndex, IndexReport] | None:
-    """The (configuration, index, report) that `keep` wrote; None where there is none, or it is of other vectors.
+    """The (configuration, index, report) that `keep` wrote; None if there is none, or it is of other vectors.
 
     Raises:
       ConfigError: its kind cannot be imported. IndexingError: its server does not have it.
@@ -57,5 +57,5 @@ def kept(folder: Path, vectors: np.ndarray) -> tuple[IndexConfig, CandidateIndex
 
 
 def remove(folder: Path) -> None:
-    """Removes what `keep` wrote."""
+    """Removes the files of `keep`."""
     shutil.rmtree(folder, ignore_errors=True)

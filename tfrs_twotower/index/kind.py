@@ -1,4 +1,4 @@
-"""What a kind of index is: how it is built, tuned, estimated and kept, and where it is searched."""
+"""The base of the kinds of index: how each is built, tuned, estimated, kept and searched."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,10 +21,10 @@ _REORDER_COST = 16
 
 
 class Sweep(NamedTuple):
-    """Settings to try, from the cheapest to the one that finds most.
+    """Settings to try, from the cheapest to the most thorough.
 
     least, most: the whole numbers to try, as probes of leaves. turn: sets one of them, for the searches that follow.
-    cost: what a search with it costs, to compare sweeps of the same index.
+    cost: the cost of a search with it, to compare sweeps of the same index.
     """
 
     least: int
@@ -34,13 +34,13 @@ class Sweep(NamedTuple):
 
 
 class IndexKind:
-    """A kind of index: what `IndexConfig.kind` names. A subclass is decorated with `config`; its fields are its own.
+    """A kind of index, as `IndexConfig.kind` names it. A subclass is decorated with `config` and may have fields.
 
     Attributes:
-      name: what `IndexConfig.kind` calls it. A class outside of this package is called `module.Class`.
+      name: its name in `IndexConfig.kind`. The name of a class outside of this package is `module.Class`.
       place: SAVED_MODEL: a `tf.Module` that searches in graph code, so that exports hold it. SERVER: NumPy in and
         out, searched by the process that serves. REMOTE: the same, and the vectors lie in another server.
-      op_library: the package that registers the custom ops of its graph; None: there are stock ops alone.
+      op_library: the package that registers the custom ops of its graph; None: stock ops only.
       op_namespace: the namespace of these ops.
     """
 
@@ -50,11 +50,11 @@ class IndexKind:
     op_namespace: ClassVar[str | None] = None
 
     def build(self, vectors: np.ndarray, settings: "IndexConfig", seed: int = 0) -> CandidateIndex:
-        """An index over float32 [n, dim], checked and finite; what `settings` name is set, the rest is tuned later."""
+        """An index over float32 [n, dim], checked and finite. Settings that are None are tuned later."""
         raise NotImplementedError(f"`{self.called()}` must define `build(vectors, settings, seed)`.")
 
     def sweeps(self, index: Any, settings: "IndexConfig") -> Sequence[Sweep]:
-        """What the tuning tries on an index that `build` made; () where there is nothing to tune."""
+        """The sweeps that the tuning tries on an index of `build`; () if there is nothing to tune."""
         return ()
 
     def memory_bytes(self, shape: tuple[int, int], leaves: int | None = None) -> int:
@@ -62,7 +62,7 @@ class IndexKind:
         return 4 * shape[0] * shape[1]
 
     def save(self, index: Any, folder: Path) -> None:
-        """Writes an index that no SavedModel holds as files in an empty folder."""
+        """Writes an index that no SavedModel can hold as files in an empty folder."""
         raise NotImplementedError(f"`{self.called()}` must define `save` and `load`, as its place is {self.place!r}.")
 
     def load(self, folder: Path) -> CandidateIndex:
@@ -71,12 +71,12 @@ class IndexKind:
 
     @classmethod
     def at(cls, address: str) -> "IndexKind":
-        """The kind at an address: what `IndexConfig.kind` says after a colon."""
+        """The kind at an address, the text after a colon in `IndexConfig.kind`."""
         raise ConfigError(invalid("IndexConfig.kind", "have no address", f"{cls.called()}:{address}", "Leave it out."))
 
     @classmethod
     def called(cls) -> str:
-        """What names this class: its own name, or its import path outside of this package."""
+        """The name of this class, or its import path outside of this package."""
         return cls.__dict__.get("name") or f"{cls.__module__}.{cls.__qualname__}"
 
 
@@ -110,7 +110,7 @@ def leaf_sweeps(
 
     turn: sets (probes, reorder).
     """
-    # A search for settings.k visits at least so many; were fewer kept, a smaller k would miss the target.
+    # The least probes of a search for settings.k. With fewer, a smaller k would miss the target.
     least = settings.probes or probes_for(1, index.leaves, index.size, settings.k)
     most = settings.probes or index.leaves
 

@@ -13,7 +13,7 @@ def is_unit(vectors: np.ndarray) -> bool:
 
 
 def train(vectors: np.ndarray, leaves: int, seed: int) -> np.ndarray:
-    """Lloyd's k-means on a sample of 64 vectors a leaf; spherical when all vectors have norm 1.
+    """Lloyd's k-means on a sample of 64 vectors per leaf; spherical if all vectors have norm 1.
 
     vectors: float32 [n, dim]; leaves ≤ n. Returns centroids, float32 [leaves, dim].
     """
@@ -27,7 +27,7 @@ def train(vectors: np.ndarray, leaves: int, seed: int) -> np.ndarray:
         counts, sums = _sums(sample, leaf, leaves)
         filled: np.ndarray = counts > 0
         centroids[filled] = sums[filled] / counts[filled, np.newaxis]
-        # An empty cluster starts again at a random vector, most likely one of a crowded cluster.
+        # An empty cluster restarts at a random vector, most likely one of a crowded cluster.
         centroids[~filled] = sample[generator.choice(size, np.sum(~filled))]
         if spherical:
             centroids /= np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-12)

@@ -1,4 +1,4 @@
-"""How many leaves an index has and how many of them a search visits."""
+"""The number of leaves of an index, and the number that a search visits."""
 
 import math
 
@@ -8,18 +8,18 @@ from tfrs_twotower.index import checks
 
 # A leaf holds at least this many vectors on average: smaller leaves cost more to choose than to scan.
 _LEAST_LEAF = 16
-# The leaves visited hold, on average, at least this many times the k asked for.
+# The visited leaves hold, on average, at least this many times k vectors.
 _OVER = 4
 
 
 def leaves_for(size: int, leaves: int | None, factor: float) -> int:
-    """The number of leaves for `size` vectors: as asked, by default factor · √size; at most size / 16."""
+    """The number of leaves for `size` vectors: the given one, or factor · √size; at most size / 16."""
     leaves = round(factor * math.sqrt(size)) if leaves is None else checks.at_least_one("leaves", leaves)
     return max(1, min(leaves, size // _LEAST_LEAF))
 
 
 def probes_for(tuned: int, leaves: int, size: int, k: int | tf.Tensor) -> int | tf.Tensor:
-    """The number of leaves to visit for k results: `tuned`, or more where k is a large part of `size`.
+    """The number of leaves to visit for k results: `tuned`, or more if k is a large part of `size`.
 
     The visited leaves hold 4 k vectors of average-sized leaves, so all are visited when k ≥ size / 4.
     k: int or scalar tensor. Returns the same, at least 1 and at most `leaves`.

@@ -1,4 +1,4 @@
-"""How much memory an index takes, known before it is built."""
+"""An estimate of an index's memory before it is built."""
 
 import math
 import os
@@ -11,16 +11,16 @@ from tfrs_twotower.index.kind import IndexKind, kind_of
 def estimate_bytes(kind: str | IndexKind, shape: tuple[int, int], leaves: int | None = None) -> int:
     """Bytes that a built index of vectors of this shape, (n, dim), takes, without TensorFlow itself.
 
-    kind: as `IndexConfig.kind` names it. See `IndexKind.memory_bytes` of each for what is counted.
+    kind: as in `IndexConfig.kind`. `IndexKind.memory_bytes` of each kind says what is counted.
     """
     return kind_of(kind).memory_bytes(shape, leaves)
 
 
 def check(kind: str | IndexKind, shape: tuple[int, int], leaves: int | None = None) -> None:
-    """Warns when building is likely not to fit in the free memory; an error when it can't fit at all.
+    """Warns if the index may not fit in the free memory; raises an error if it cannot fit at all.
 
-    Building needs the given vectors besides, and exact search to measure recall. Free memory leaves
-    out what the system would give back from its caches, so that alone is no reason to refuse.
+    Building also needs the given vectors, and exact search to measure recall. Free memory does not count the
+    system's caches, which could be freed. So too little free memory is only a warning.
 
     Raises:
       IndexingError: more is needed than the machine has.
@@ -43,7 +43,7 @@ def check(kind: str | IndexKind, shape: tuple[int, int], leaves: int | None = No
 
 
 def _memory(name: str) -> float:
-    """Bytes; infinite where the system does not tell (Windows, macOS)."""
+    """Bytes; infinite on systems that do not tell (Windows, macOS)."""
     if name not in getattr(os, "sysconf_names", ()):
         return math.inf
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf(name)

@@ -25,8 +25,8 @@ _LINKS, _BUILD_WIDTH, _WIDTH = 16, 200, 200  # of the HNSW graph, as in `FaissHN
 class Found(NamedTuple):
     """The k best items of each query.
 
-    scores: float32 [batch, k], descending; −inf where there is nothing.
-    ids: object (str) or int64 [batch, k], the caller's ids; "" or −1 where there is nothing.
+    scores: float32 [batch, k], descending; −inf pads.
+    ids: object (str) or int64 [batch, k], the caller's ids; "" or −1 pads.
     """
 
     scores: np.ndarray
@@ -40,7 +40,7 @@ class MilvusIndex:
     consistent: they see every change whose call has returned. A large upsert goes in several requests, and a search
     meanwhile may see some of them.
 
-    The collection is called after the embedding space, so that two spaces lie beside each other and never mix.
+    The collection's name has the embedding space, so that two spaces never mix.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class MilvusIndex:
           collection: the start of its name: a letter, then letters, digits and "_".
           dim: of the vectors. id_type: str (at most 512 bytes each) or int (64 bits).
           space: the id of the embedding space, the rest of the name.
-          token: "user:password" or an API key, where the cluster asks for one.
+          token: "user:password" or an API key, if the cluster needs one.
 
         Raises:
           MissingExtraError: pymilvus is not installed. IndexingError: a wrong argument, nothing answers at the
@@ -81,20 +81,20 @@ class MilvusIndex:
         self, ids: Sequence[Any] | np.ndarray, vectors: np.ndarray,
         attributes: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
-        """Adds items, or gives items that are there another vector; it counts from the next search on.
+        """Adds items, or replaces the vectors of items; searches that begin later see it.
 
-        ids: n ids; where one stands twice, the last vector counts. vectors: [n, dim], finite.
-        attributes: a dict an item, {name: text, number or bool}, which `search` may filter by. They replace what
-        the item had.
+        ids: n ids; if one comes twice, the last vector counts. vectors: [n, dim], finite.
+        attributes: one dict per item, {name: text, number or bool}, which `search` may filter by. They replace the
+        item's earlier ones.
 
         Raises:
-          IndexingError: an id or a vector is not as it should be, or the change cannot be stored.
+          IndexingError: an id or a vector is wrong, or the change cannot be stored.
         """
         keys = self._keys(ids)
         vectors = arguments.vectors(vectors, len(keys), self.dim)
         attributes = [{}] * len(keys) if attributes is None else list(attributes)
         if len(attributes) != len(keys):
-            way_out = "Pass one dict an id."
+            way_out = "Pass one dict per id."
             raise IndexingError(invalid("attributes", f"have {len(keys)} rows", len(attributes), way_out))
         for name in {name for given in attributes for name in given}:
             _check_attribute(name)
@@ -105,7 +105,7 @@ class MilvusIndex:
             self._ask(self._client.upsert, self.collection, rows[start:start + step])
 
     def delete(self, ids: Sequence[Any] | np.ndarray) -> int:
-        """Removes items; an id that is not there is no error. Returns how many were there. Raises as `upsert`."""
+        """Removes items; an unknown id is no error. Returns the number of removed items. Raises as `upsert`."""
         keys, there = list(dict.fromkeys(self._keys(ids))), 0
         for start in range(0, len(keys), MOST):
             part = keys[start:start + MOST]
@@ -117,16 +117,16 @@ class MilvusIndex:
     def search(self, queries: np.ndarray, k: int, where: Mapping[str, Sequence[Any]] | None = None) -> Found:
         """The k items with the largest ⟨query, vector⟩.
 
-        queries: float32 [batch, dim], finite. k: 1 to 16,384; where fewer items are there, the rest is "" or −1 with
-        the score −inf.
+        queries: float32 [batch, dim], finite. k: 1 to 16,384; if there are fewer items, the rest is "" or −1 with the
+        score −inf.
         where: {attribute: list of values, or (lowest, highest) with None for no bound}: only items that fit all.
 
         Raises:
-          IndexingError: an argument is not as it should be, or Milvus refuses.
+          IndexingError: an argument is wrong, or Milvus refuses.
         """
         queries, k = checks.query_matrix(queries, self.dim), checks.neighbours(k)
         if k > MOST:
-            raise IndexingError(invalid("k", f"be at most {MOST}, as Milvus has it", k, "Lower it."))
+            raise IndexingError(invalid("k", f"be at most {MOST}, the limit of Milvus", k, "Lower it."))
         fitting = self._filter(*_expression(where or {}))
         scores = np.full((len(queries), k), -np.inf, np.float32)
         ids = np.full(scores.shape, arguments.missing(self.id_type), object if self.id_type is str else np.int64)
@@ -147,7 +147,7 @@ class MilvusIndex:
         self._ask(self._client.compact, self.collection)
 
     def drop(self) -> None:
-        """Removes the collection and all in it, as when its embedding space serves no more."""
+        """Removes the collection with its contents, for example when its embedding space is no longer served."""
         self._ask(self._client.drop_collection, self.collection)
 
     def close(self) -> None:
@@ -219,7 +219,7 @@ def _expression(where: Mapping[str, Sequence[Any]]) -> tuple[str, dict[str, Any]
 
 
 def _quoted(value: Any) -> str:
-    """A value as milvus-lite reads it: it knows these escapes alone, and takes other characters as they are."""
+    """A value as milvus-lite reads it: it knows only these escapes, and reads other characters literally."""
     if isinstance(value, list):
         return f"[{', '.join(map(_quoted, value))}]"
     if isinstance(value, str):

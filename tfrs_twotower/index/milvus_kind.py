@@ -24,7 +24,7 @@ TOKEN = "TWOTOWER_MILVUS_TOKEN"  # the environment variable with a cluster's "us
 class MilvusRows:
     """A `CandidateIndex`, NumPy in and out, over a collection whose ids are the rows of a matrix that does not change.
 
-    The collection is called after the checksum of the vectors, so what is found there is of these vectors.
+    The collection's name has the checksum of the vectors, so it always holds these vectors.
     """
 
     exact = False
@@ -34,7 +34,7 @@ class MilvusRows:
 
     @property
     def width(self) -> int:
-        """Nodes that a walk keeps in sight."""
+        """The number of candidate nodes of a walk."""
         return self.collection.width
 
     def search(self, queries: np.ndarray, k: int) -> TopK:
@@ -68,7 +68,7 @@ class MilvusKind(IndexKind):
     def __post_init__(self) -> None:
         if not self.address:
             way_out = "Write for example milvus:items.db or milvus:http://localhost:19530"
-            raise ConfigError(invalid("IndexConfig.kind", "say where Milvus is", "milvus", way_out))
+            raise ConfigError(invalid("IndexConfig.kind", "have the address of Milvus", "milvus", way_out))
 
     @classmethod
     def at(cls, address: str) -> "MilvusKind":
@@ -90,16 +90,16 @@ class MilvusKind(IndexKind):
         return [Sweep(least, min(index.size, MOST), lambda width: setattr(index.collection, "width", width), float)]
 
     def memory_bytes(self, shape: tuple[int, int], leaves: int | None = None) -> int:
-        """None of this process."""
+        """0: the vectors are not in this process."""
         return 0
 
     def save(self, index: MilvusRows, folder: Path) -> None:
-        """Writes what finds the collection again; the vectors stay where they are."""
+        """Writes the collection's name and address; the vectors stay in Milvus."""
         said = {"space": index.collection.space, "size": index.size, "dim": index.dim, "width": index.width}
         (folder / "collection.json").write_text(json.dumps(said), encoding="utf-8")
 
     def load(self, folder: Path) -> MilvusRows:
-        """Opens the collection. Raises `IndexingError` where it does not hold all that it held."""
+        """Opens the collection. Raises `IndexingError` if vectors are missing in it."""
         said = json.loads((folder / "collection.json").read_text(encoding="utf-8"))
         index = self._opened(said["space"], said["size"], said["dim"])
         index.collection.width = said["width"]

@@ -22,8 +22,8 @@ class _Searched(Protocol):
 def per_query(index: _Searched, truth: np.ndarray, vectors: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
     """The share of the true min(k, n) best that `index` finds, for each query: float64 [q].
 
-    truth: float32 [q, ≥ k], the scores of exact search, descending. What counts is the true score of a
-    found row, computed here, so that duplicates and ties may stand in for one another.
+    truth: float32 [q, ≥ k], the scores of exact search, descending. The true score of a found row decides, computed
+    here, so that a duplicate or a tie counts as found.
     """
     k = min(k, len(vectors), truth.shape[1])
     found = []

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from tfrs_twotower.index.config import IndexConfig
 
-# Below this, ScaNN scores all vectors: partitions and codes can't be learned from so few.
+# With fewer vectors, ScaNN scores all: partitions and codes cannot be learned from them.
 _LEAST_PARTITIONED = 256
 # Codes rank about this many times k before true scores rank the rest.
 _OVER = 4
 _SAMPLE = 128  # vectors a leaf to train on
-# Reordering to try, as multiples of k: from what codes mostly need to what poor codes need.
+# Reordering to try, as multiples of k: from the usual need to that of poor codes.
 _REORDER = (4, 8, 16)
 
 
@@ -76,7 +76,7 @@ class ScaNN(tf.Module):
             pre_reorder_num_neighbors=tf.maximum(_OVER * fetch, self.reorder),
             leaves_to_search=probes_for(self.leaves_to_search, self.leaves, self.size, k),
         )
-        # What ScaNN did not find comes back as row 0 with a NaN score.
+        # ScaNN returns row 0 with a NaN score if it finds too few.
         scores = tf.where(tf.math.is_nan(found.distances), float("-inf"), found.distances)
         return padded(scores, found.indices, k)
 

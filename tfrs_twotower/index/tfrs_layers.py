@@ -1,4 +1,4 @@
-"""Our indexes behind the interface of `tfrs.layers.factorized_top_k`, for code that is written to it."""
+"""Our indexes with the interface of `tfrs.layers.factorized_top_k`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,12 +18,12 @@ from tfrs_twotower.index.exclusion import exclude
 class IndexTopK(tfrs.layers.factorized_top_k.TopK):
     """A drop-in for TFRS's `BruteForce` and `ScaNN` layers, backed by the index of an `IndexConfig`.
 
-    Where fewer than k candidates are found, the rest is the missing id ("" or −1) with the lowest
-    float32: finite, because TFRS's metrics subtract scores.
+    If fewer than k candidates are found, the rest is the missing id ("" or −1) with the lowest float32. That is finite,
+    because TFRS's metrics subtract scores.
 
     config: IndexConfig. query_model: turns raw features into query vectors; none: `call` takes vectors.
     k: the default of `call`. queries: float32 [q, dim], held-out query vectors to tune an approximate
-    index with; by default candidates stand in for them.
+    index with; by default candidates are used as queries.
     """
 
     _candidates: CandidateIndex | None
@@ -53,12 +53,12 @@ class IndexTopK(tfrs.layers.factorized_top_k.TopK):
         if identifiers.dtype not in (tf.string, tf.int32, tf.int64) or identifiers.shape != [len(candidates)]:
             raise IndexingError(
                 invalid("identifiers", f"be string, int32 or int64 of shape [{len(candidates)}]",
-                        (identifiers.dtype.name, tuple(identifiers.shape)), "Pass one id a candidate.")
+                        (identifiers.dtype.name, tuple(identifiers.shape)), "Pass one id per candidate.")
             )
         self._candidates, report = tuning.build(self._config, candidates, self._queries, self._seed)
         self.report = report.to_dict()
         codes = _codes(identifiers).numpy()
-        # So many rows an excluded id can take from the answer.
+        # The largest number of rows with one id, which an exclusion removes from the answer.
         self._repeats = int(np.unique(codes, return_counts=True)[1].max())
         self._identifiers = tf.Variable(identifiers, trainable=False, name="identifiers")
         self._codes = tf.Variable(codes, trainable=False, name="codes")

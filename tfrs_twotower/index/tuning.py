@@ -1,4 +1,4 @@
-"""Builds the index that a configuration asks for: the cheapest setting that holds the target recall."""
+"""Builds the index of a configuration, with the cheapest setting that reaches the target recall."""
 
 import dataclasses
 import functools
@@ -18,7 +18,7 @@ from tfrs_twotower.index.config import AUTO, IndexConfig
 from tfrs_twotower.index.exact import Exact, ExactKind
 from tfrs_twotower.index.kind import IndexKind, Sweep, kind_of
 
-# Queries used of those given: half to choose the settings, half to report the recall.
+# The largest number of queries: half to choose the settings, half to report the recall.
 _QUERIES = 1000
 _LEAST_QUERIES = 20
 # Settings are accepted when the recall less this many standard errors reaches the target.
@@ -27,10 +27,10 @@ _MARGIN = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class IndexReport:
-    """What was built and how good it is on queries that chose no setting.
+    """The index that was built, and its recall on queries that chose no setting.
 
     recall_at_10, recall_at_k: against exact search. latency_*: one query, milliseconds, from Python.
-    memory_bytes: an estimate. queries: how many were held out for this report.
+    memory_bytes: an estimate. queries: the number that was held out for this report.
     """
 
     kind: str
@@ -61,8 +61,8 @@ def build(
 
     config: IndexConfig. vectors: float32 [n, dim], one row a candidate. queries: float32 [q, dim],
     q ≥ 20, held-out outputs of the query tower; by default a sample of the candidates themselves, whose
-    recall may differ from that of real queries. A target that can't be reached is no error:
-    the report says `meets_target=False`.
+    recall may differ from that of real queries. If the target cannot be reached, there is no error: the report has
+    `meets_target=False`.
 
     Raises:
       IndexingError: see `checks` and `memory.check`; fewer than 20 queries.
@@ -82,7 +82,7 @@ def build(
 
 
 def chosen_kind(config: IndexConfig, size: int) -> IndexKind:
-    """The `IndexKind` of a configuration, for so many candidates."""
+    """The `IndexKind` of a configuration, for a number of candidates."""
     if config.kind != AUTO:
         return kind_of(config.kind)
     return kind_of("exact" if size < config.exact_below else "scann" if extras.available("scann") else "ivf")

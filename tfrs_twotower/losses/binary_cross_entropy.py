@@ -14,13 +14,13 @@ def binary_cross_entropy(
 ) -> tf.Tensor:
     """Mean of ( −log σ(s⁺) − n · mean over negatives of log(1 − σ(s⁻)) ) / (1 + n).
 
-    The usual practice draws n = 2 or 3 negatives a positive. This is its expectation over the draw from the
-    row's candidates, with less noise: each counts n / their number.
+    The usual practice draws n = 2 or 3 negatives per positive. This is the expectation of that draw from the row's
+    candidates, with less noise: each candidate has the weight n / their number.
 
     Args:
       scores: float32 [batch, candidates].
       mask, weights, positive: see `sampled_softmax`.
-      negatives: n, how much a row's negatives weigh together.
+      negatives: n, the total weight of a row's negatives.
 
     Returns:
       float32 scalar.
@@ -32,7 +32,7 @@ def binary_cross_entropy(
 
 @config
 class BinaryCrossEntropy(Loss):
-    """Pointwise: `negatives` weighs the negatives of a row against its positive, 2 or 3 as a rule."""
+    """Pointwise. `negatives` is the total weight of a row's negatives against its positive; 2 or 3 is usual."""
 
     negatives: Positive = 3.0
 

@@ -12,16 +12,16 @@ def distillation(
     """Mean of T² · KL(p ‖ q), p = softmax(teacher / T), q = softmax(student / T), over the same candidates.
 
     Reference: Hinton et al. 2015, "Distilling the knowledge in a neural network". T above 1 softens both, so that
-    also the order of unlikely candidates is taught; T² keeps the gradient's size.
+    the student also learns the order of unlikely candidates. T² keeps the gradient's size.
 
     Args:
       student, teacher: float32 [batch, candidates], scores. No gradient goes to the teacher's.
       temperature: T, above 0.
-      mask: bool [batch, candidates] or None; True where the candidate counts. A row without any adds 0.
+      mask: bool [batch, candidates] or None; True where the candidate counts. A row without candidates adds 0.
       weights: [batch] or None; see `weighted_mean`.
 
     Returns:
-      float32 scalar, 0 where both agree.
+      float32 scalar, 0 if both agree.
     """
     teacher = tf.stop_gradient(teacher)
     if mask is None:

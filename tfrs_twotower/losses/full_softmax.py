@@ -21,7 +21,7 @@ def full_softmax(
     Args:
       queries: float32 [n, dim], divided by the temperature.
       candidates: float32 [catalogue, dim].
-      positive: int32 [n], the row of `candidates` that is right.
+      positive: int32 [n], the row of each query's positive in `candidates`.
       weights: [n] or None; see `weighted_mean`.
       excluded: int32 [n, any] or None: rows of `candidates` that are no negatives of the query; −1 pads. The
         positive counts, even if it is among them.
@@ -52,8 +52,8 @@ def _in_blocks(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """(loss, its gradients by queries and by candidates), a block of queries at a time.
 
-    The blocks see e^{s − max} alone: dividing by its sum and taking the positives off are left to the vectors, which
-    are smaller than the scores.
+    The blocks hold only e^{s − max}. The division by its sum, and the subtraction of the positives, are done on the
+    vectors, which are smaller than the scores.
     """
     count, share = tf.shape(queries)[0], share[:, tf.newaxis]
     blocks = (count + block - 1) // block

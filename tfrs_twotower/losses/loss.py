@@ -1,4 +1,4 @@
-"""What every loss is."""
+"""The base of the losses."""
 
 import tensorflow as tf
 
@@ -14,8 +14,8 @@ class Loss:
 
         Args:
           scores: float32 [batch, candidates], not corrected for sampling: ⟨u, v⟩ / τ.
-          log_expected: float32 [candidates] or [batch, candidates]: log Q, how often each candidate is expected; a
-            softmax subtracts it. None: there is no correction.
+          log_expected: float32 [candidates] or [batch, candidates]: log Q, the log of the expected counts; a
+            softmax subtracts it. None: no correction.
           mask: bool [batch, candidates] or None; True where the candidate counts for that row.
           weights: [batch] or None; see `weighted_mean`.
           positive: int32 [batch], the column of each row's positive.

@@ -1,4 +1,4 @@
-"""What all losses share: where the positive stands, and means that weights and masks decide."""
+"""Shared by all losses: the positive's column, and means with weights and masks."""
 
 import tensorflow as tf
 
@@ -19,7 +19,7 @@ def positive_and_negatives(
 
 
 def mean_where(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Mean of each row's values where `mask` is True, [batch]; 0 for a row that has none."""
+    """Mean of each row's values where `mask` is True, [batch]; 0 for a row without such values."""
     mask = tf.cast(mask, values.dtype)
     return tf.math.divide_no_nan(
         tf.reduce_sum(tf.math.multiply_no_nan(values, mask), axis=1), tf.reduce_sum(mask, axis=1)
@@ -29,8 +29,8 @@ def mean_where(values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
 def weighted_mean(losses: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
     """Σ w·l / Σ w, a scalar.
 
-    Weights that are all 1, or None, give the plain mean. The size of the weights does not change the step,
-    only their proportions do. Weight 0 leaves out even an infinite loss; weights that sum to zero give a loss
+    Weights that are all 1, or None, give the plain mean. Only the proportions of the weights change the step,
+    not their size. Weight 0 leaves out even an infinite loss; weights that sum to zero give a loss
     and a gradient of zero.
     """
     if weights is None:

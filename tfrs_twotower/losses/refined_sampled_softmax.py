@@ -1,4 +1,4 @@
-"""The sampled softmax whose positive is left out of the correction."""
+"""The sampled softmax that does not correct its positive."""
 
 import tensorflow as tf
 
@@ -14,19 +14,19 @@ def refined_sampled_softmax(
 ) -> tf.Tensor:
     """Mean of sg(1 − p̂) · [ −s⁺ + log Z ], Z = Σ over a row's negatives of e^{s − log Q}.
 
-    Reference: Khrylchenko et al. 2025, "Correcting the LogQ correction". The positive is always there and not
-    sampled, so it is neither corrected nor part of the sampled sum; sg(1 − p̂), with p̂ = e^{s⁺} / (e^{s⁺} + Z)
-    and no gradient, gives the pair the weight that it has in the full softmax.
+    Reference: Khrylchenko et al. 2025, "Correcting the LogQ correction". The positive is always present, not
+    sampled. So it is neither corrected nor part of the sampled sum. sg(1 − p̂), with p̂ = e^{s⁺} / (e^{s⁺} + Z)
+    and no gradient, gives the pair its weight in the full softmax.
 
-    Q(n) is how often n is expected among the candidates, before the positive's own hits are masked. Then Z is
-    an unbiased estimate of Σ_{c ≠ ⁺} e^{s(c)}: the paper's number of negatives and its 1 − Q(⁺), which stands
-    for the hits left out, are both within Q.
+    Q(n) is the expected count of n among the candidates, before the positive's own hits are masked. Then Z is an
+    unbiased estimate of Σ_{c ≠ ⁺} e^{s(c)}. Q includes two factors of the paper: the number of negatives, and
+    1 − Q(⁺) for the hits that are left out.
 
     Args:
       scores: float32 [batch, candidates], uncorrected: ⟨u, v⟩ / τ.
       log_expected: float32 [candidates] or [batch, candidates], log Q.
       mask: bool [batch, candidates] or None; True where the candidate counts. It must leave out the row's own
-        item, whoever brought it.
+        item, from every source.
       weights, positive: see `sampled_softmax`.
 
     Returns:
@@ -42,13 +42,13 @@ def refined_sampled_softmax(
 
 @config
 class RefinedSampledSoftmax(Loss):
-    """Listwise, unbiased also with accidental hits removed (`refined_sampled_softmax`)."""
+    """Listwise; unbiased even if accidental hits are removed (`refined_sampled_softmax`)."""
 
     def __call__(
         self, scores: tf.Tensor, log_expected: tf.Tensor | None, mask: tf.Tensor | None, weights: tf.Tensor | None,
         positive: tf.Tensor,
     ) -> tf.Tensor:
-        """The loss of uncorrected scores; `log_expected`: log Q, which it cannot do without."""
+        """The loss of uncorrected scores; it needs `log_expected`: log Q."""
         if log_expected is None:
             raise ConfigError(
                 "`loss=RefinedSampledSoftmax()` needs the expected counts. Received: logq=NoLogQ(). Use "

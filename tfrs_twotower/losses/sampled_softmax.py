@@ -16,12 +16,12 @@ def sampled_softmax(
     """Mean of −log( e^{s⁺} / (e^{s⁺} + Σⱼ e^{sⱼ}) ) over the rows of a batch.
 
     Reference: Yi et al. 2019, "Sampling-bias-corrected neural modeling for large corpus item
-    recommendations". Scores come corrected for sampling: s' = ⟨u, v⟩ / τ − log Q.
+    recommendations". Scores are already corrected for sampling: s' = ⟨u, v⟩ / τ − log Q.
 
     Args:
       scores: float32 [batch, candidates].
       mask: bool [batch, candidates] or None; True where the candidate counts for that row. A row's positive
-        counts whatever the mask says.
+        always counts.
       weights: [batch] or None; see `weighted_mean`.
       positive: int [batch] or None; the column of each row's positive. Default: row i's is column i.
 

@@ -1,4 +1,4 @@
-"""What an item is made of must tell which item it is."""
+"""Aligns the content vectors of items with the embeddings of their ids."""
 
 import functools
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ from tfrs_twotower.sampling.draws import Draws
 class ContentAlignment(AuxiliaryLoss):
     """InfoNCE between the content of an item (its `Vector` features, as projected) and the embedding of its id.
 
-    Both directions, for each `Vector` of the item tower: text, image, or any other. So the content of an item that
-    training never met stands where its id would. The loss is that of van den Oord et al. 2018, as CLIP (Radford et
-    al. 2021) aligns two modalities. Items are drawn uniformly from the catalogue; those without the content, or whose
-    id was not learned, do not count.
+    Both directions, for each `Vector` of the item tower: text, image, or any other. So the content vector of an item
+    without training events lies where the embedding of its id would. The loss is that of van den Oord et al. 2018, as
+    CLIP (Radford et al. 2021) aligns two modalities. Items are drawn uniformly from the catalogue. Items without the
+    content, or whose id was not learned, do not count.
 
     Attributes:
       items: items drawn for each step.
@@ -64,7 +64,7 @@ class ContentAlignmentLoss(tf.keras.layers.Layer):
         places = self._draws.uniform([settings.items], 0, tf.size(objective.catalogue), tf.int32)
         rows = tf.gather(objective.catalogue, places)
         encoded = objective.items.rows(rows)
-        ids = id_field(encoded[id_field.name], training=False)  # without its dropout, which takes another id's row
+        ids = id_field(encoded[id_field.name], training=False)  # without its dropout, which would read another row
         losses = []
         for field in content:
             given = encoded[field.name]
@@ -93,7 +93,7 @@ def aligned_fields(fields: Sequence[Field]) -> tuple[Field, list[Field]]:
     content = [field for field in fields if isinstance(field.feature, Vector)]
     if not ids or not content:
         rule = f"hold Id({ITEM_ID!r}) and a Vector for ContentAlignment"
-        way_out = "Add what is missing: a Vector reads an item column of lists of numbers."
+        way_out = "Add the missing one; a Vector reads an item column of lists of numbers."
         raise ConfigError(invalid("Schema.candidate", rule, [field.name for field in fields], way_out))
     for field in content:
         if field.feature.dim != ids[0].feature.dim:

@@ -10,12 +10,12 @@ class AuxiliaryLoss(Layered):
 
         layer(model, batch, queries, candidates, positives, training=...) -> scalar, weighted already
 
-    with the `TwoTowerModel`, its batch, and what `TwoTowerModel.pairs` returns.
+    with the `TwoTowerModel`, its batch, and the result of `TwoTowerModel.pairs`.
     """
 
     def labels(self) -> tuple[str, ...]:
-        """Context columns that it reads, as `batch["labels"][column]`: float32 [n], a number of each positive's event.
+        """Context columns that it reads, as `batch["labels"][column]`: float32 [n], one number per positive's event.
 
-        They are known only after the event, so a schema that is derived leaves them out.
+        They are known only after the event, so a derived schema leaves them out.
         """
         return ()

@@ -18,11 +18,11 @@ _log = logging.getLogger(__name__)
 
 @config
 class CategoryAlignment(AuxiliaryLoss):
-    """Makes the items of rare categories spread like those of the batch's most frequent one.
+    """Makes the item vectors of rare categories spread like those of the batch's most frequent category.
 
     Attributes:
-      column: of a `Category` or `MultiValue` among the candidate's features; of several values the first counts. None:
-        the first such feature. If there is none, this loss is left out, with a warning.
+      column: of a `Category` or `MultiValue` among the candidate's features; of several values in a cell the first
+        counts. None: the first such feature. If there is none, this loss is left out, with a warning.
       weight: of the loss.
     """
 
@@ -69,7 +69,7 @@ class CategoryAlignmentLoss(tf.keras.layers.Layer):
 
     def _warn(self) -> None:
         if not self._warned:
-            _log.warning("CategoryAlignment is left out: no column of the items is a category. An item table "
+            _log.warning("CategoryAlignment is left out, as no column of the items is a category. An item table "
                          "(`--items`) with one, such as a genre or a brand, makes it possible.")
         self._warned = True
 

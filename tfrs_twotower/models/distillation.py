@@ -1,4 +1,4 @@
-"""A ranker that teaches the towers: it sees both sides at once, which no index could search."""
+"""A ranker that teaches the towers. It reads both sides at once, so no index could search with it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ from tfrs_twotower.towers import EnsembleTower, Tower
 
 @config
 class Distillation(AuxiliaryLoss):
-    """A teacher, trained beside the towers, whose soft labels they learn. What is served is the towers alone.
+    """A teacher, trained beside the towers, whose soft labels they learn. Only the towers are served.
 
     The teacher is an MLP over [u's fields, v's fields, u ⊙ v]. Teacher and towers score the same candidates: the
     row's positive, and items drawn uniformly, which a sampled softmax need not correct. The teacher's own loss
@@ -41,11 +41,11 @@ class Distillation(AuxiliaryLoss):
 
 @layer_of(Distillation)
 class DistillationLoss(tf.keras.layers.Layer):
-    """Auxiliary loss of `Distillation`: the teacher's own loss and what it teaches.
+    """Auxiliary loss of `Distillation`: the teacher's own loss, and the loss of the towers by its soft labels.
 
     Args:
       settings: a `Distillation`.
-      seed: from which weights and draws derive theirs.
+      seed: of weights and draws.
     """
 
     def __init__(self, settings: Distillation, seed: int = 0) -> None:
@@ -81,7 +81,7 @@ class DistillationLoss(tf.keras.layers.Layer):
 class Teacher(tf.keras.layers.Layer):
     """An MLP over [u's fields, v's fields, u ⊙ v], for each row's positive and for candidates that all rows share.
 
-    The first layer is a sum of three, so that what belongs to a row or a candidate alone is computed once.
+    The first layer is a sum of three, so that the parts of a row alone or a candidate alone are computed once.
     """
 
     def __init__(self, widths: Sequence[int], seed: int = 0) -> None:
@@ -116,7 +116,7 @@ class Teacher(tf.keras.layers.Layer):
 def _products(queries: tf.Tensor, candidates: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
     """u ⊙ v of each row with its own positive, and with all of `others`: [n, 1 + c, dim]."""
     if queries.shape.rank != 2:
-        raise ConfigError("`Distillation` needs one vector a query. Received: several. Leave it out of `auxiliary`.")
+        raise ConfigError("`Distillation` needs one vector per query. Received: several. Leave it out of `auxiliary`.")
     return tf.concat([(queries * candidates)[:, tf.newaxis], queries[:, tf.newaxis] * others[tf.newaxis]], axis=1)
 
 

@@ -13,11 +13,11 @@ from tfrs_twotower.towers import EnsembleTower
 class EnsembleObjective(tf.keras.layers.Layer):
     """The sum of the members' losses, each of its own part of the ensemble's vectors.
 
-    The members share no weights, so each is trained as if it were alone, by its own loss and negatives.
+    The members share no weights, so each is trained as if it were alone, with its own loss and negatives.
 
     Args:
       members: a `SampledObjective` or `CatalogueObjective` each.
-      candidate_tower: the `EnsembleTower` of the candidates; it knows which part is whose.
+      candidate_tower: the `EnsembleTower` of the candidates; it knows each member's part.
       weights: the members' weights in the score, above 0.
     """
 
@@ -40,7 +40,7 @@ class EnsembleObjective(tf.keras.layers.Layer):
 
     @property
     def hard(self) -> HardNegatives | None:
-        """The `HardNegatives` of the first member that has some, or None: it says when all are refreshed."""
+        """The `HardNegatives` of the first member that has some, or None. Its settings time the refresh of all."""
         return next((member.hard for member in self._with_hard()), None)
 
     def refresh_hard(self) -> None:

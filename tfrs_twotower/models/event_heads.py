@@ -17,9 +17,9 @@ from tfrs_twotower.ranges import Positive
 class EventHeads(AuxiliaryLoss):
     """Whether an event is of some kind, given that it happened: a head for each kind (cart, purchase, …).
 
-    Head e says P(e | u, v) = σ(⟨u ⊙ w_e, v⟩ / τ + b_e), with a weight for each dimension and a bias. It is trained
-    on the positives of the batch: 1 where the event's kind is e, else 0. So of two items that are clicked as often,
-    the towers learn which one is bought. The heads start at 0 and are not served; what they teach the towers is.
+    Head e computes P(e | u, v) = σ(⟨u ⊙ w_e, v⟩ / τ + b_e), with a weight for each dimension and a bias. It is trained
+    on the positives of the batch: 1 if the event's kind is e, else 0. So if two items have as many clicks, the towers
+    learn which one is bought. The heads start at 0 and are not served, but they train the towers.
 
     Attributes:
       kinds: values of the log's `event` column.
@@ -52,7 +52,7 @@ class EventHeadsLoss(tf.keras.layers.Layer):
         """See `models/auxiliary.py`; queries: [n, dim]."""
         if "event" not in batch:
             raise ConfigError(
-                "`EventHeads` needs one positive a row, and the batches of a sequence model have more. Leave it out."
+                "`EventHeads` needs one positive per row, and the batches of a sequence model have more. Leave it out."
             )
         logits = self.logits(queries, candidates) / model.objective.temperature.value() + self._bias
         of_kind = tf.cast(batch["event"][:, tf.newaxis] == self._kinds, tf.float32)

@@ -12,7 +12,7 @@ class MultiInterestTwoTower(TwoTowerModel):
     """A `TwoTowerModel` whose query tower gives [batch, interests, dim].
 
     In training, a row's interests become one vector by label-aware attention: the encoder's `attend` weighs
-    them by their scores with the row's positive (Li et al. 2019). When searching, the best interest counts.
+    them by their scores with the row's positive (Li et al. 2019). In search, the best interest counts.
     """
 
     def pairs(self, batch: dict[str, Any], training: bool = False) -> tuple[tf.Tensor, tf.Tensor, Positives]:

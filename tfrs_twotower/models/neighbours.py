@@ -1,4 +1,4 @@
-"""What goes with the items of a past, as a part of the score that has a closed form."""
+"""The similarity to the items of the history, as a term of the score in closed form."""
 
 from typing import Annotated, NamedTuple
 
@@ -12,19 +12,21 @@ _LEAVE_OUT = "For no such term write neighbours=null."
 
 @config
 class Neighbours:
-    """+ w · ⟨h, q⟩ in the score: h has the direction of the sum of a vector for each item of the user's past.
+    """+ w · ⟨h, q⟩ in the score: h has the direction of the sum of a vector for each item of the user's history.
 
-    The vectors factorise EASE's weights (`training.neighbours`). They stand beside the towers' vectors, so that one
-    index finds the sum. The towers learn what is common; these weights remember rare pairs, and all of a long past.
+    The vectors factorise EASE's weights (`training.neighbours`). They are appended to the towers' vectors, so that one
+    index searches by the sum of both terms. The towers learn frequent patterns. These weights keep rare pairs of items,
+    and all of a long history.
 
     Attributes:
-      dim: length of the vectors. Of several, the next longer one is kept if it ranks validation better by more than a
-        standard error: it keeps more of the weights, and takes more room in the index.
-      penalties: λ of EASE, ascending, each above 0. Of several, the one with which this term and popularity alone rank
-        validation best is kept, as a climb from the middle one finds it.
-      weights: w, each at least 0. Of several, validation chooses one after the training. An update keeps its parent's.
-      length: the newest events of a past that count.
-      items: the most frequent so many items have such vectors: the work grows with the cube of their number.
+      dim: length of the vectors. If there are several, the next longer one is kept if it ranks validation better by
+        more than a standard error. A longer one keeps more of the weights, and takes more room in the index.
+      penalties: λ of EASE, ascending, each above 0. If there are several, the one is kept with which this term and
+        popularity alone rank validation best. A climb from the middle one finds it.
+      weights: w, each at least 0. If there are several, validation chooses one after the training. An update keeps
+        its parent's.
+      length: the number of newest events of a history that count.
+      items: only this number of the most frequent items have such vectors. The work grows with its cube.
     """
 
     dim: Annotated[Count | Counts, _LEAVE_OUT] = (128, 512, 1024)
@@ -40,9 +42,9 @@ class Neighbours:
 
 
 class NeighbourVectors(NamedTuple):
-    """The closed form's vectors, a row for each item of the catalogue; zeros for rare items.
+    """The closed form's vectors, one for each item of the catalogue; zeros for rare items.
 
-    past: float32 [n, dim], summed over the items of a past; the sum is scaled to the length √dim.
+    past: float32 [n, dim], summed over the items of a history; the sum is scaled to the length √dim.
     items: float32 [n, dim], of the items that are ranked.
     """
 

@@ -1,4 +1,4 @@
-"""What a batch of queries and positives is trained against: sampled negatives, or the whole catalogue."""
+"""The objectives of a batch of queries and positives: against sampled negatives, or the whole catalogue."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -17,12 +17,12 @@ _BLOCK = 4096  # items embedded at a time
 
 
 class Positives(NamedTuple):
-    """Whose candidates they are: one row a query.
+    """The positives of a batch, one row per query.
 
     Attributes:
       rows: int32 [n], the item row of each positive.
       weight: float32 [n].
-      known: int32 [n, any], other item rows that the query's user took; −1 pads.
+      known: int32 [n, any], other item rows that the query's user met; −1 pads.
       explicit: int32 [n, any], item rows that are known negatives of the query; −1 pads.
     """
 
@@ -33,7 +33,7 @@ class Positives(NamedTuple):
 
 
 class ItemFeatures:
-    """The encoded features of all items, so that a step can embed items that no batch brought.
+    """The encoded features of all items, so that a step can embed items that are not in the batch.
 
     Args:
       encoded: {field name: {part: array [items, ...]}}.
@@ -48,10 +48,10 @@ class ItemFeatures:
 
 
 class SampledObjective(tf.keras.layers.Layer):
-    """A loss against candidates that the negative sources bring.
+    """A loss against the candidates of the negative sources.
 
     Args:
-      task: a `Retrieval` task, without `logq`; its `in_batch` as the sources say.
+      task: a `Retrieval` task, without `logq`; its `in_batch` agrees with the sources.
       negatives: a `Negatives`.
       items: an `ItemFeatures`.
       candidate_tower: embeds drawn items.
@@ -88,9 +88,9 @@ class SampledObjective(tf.keras.layers.Layer):
           queries: [n, dim] or [n, interests, dim].
           candidates: [n, dim], the positives' vectors.
           positives: a `Positives`.
-          training: whether queue and streaming estimate move on.
+          training: whether queue and streaming estimate are updated.
 
-        Under a `tf.distribute` strategy all of these are this replica's rows of the batch, and so is the loss; the
+        Under a `tf.distribute` strategy all of these are this replica's rows of the batch. So is the loss, but its
         candidates are those of all replicas.
         """
         count = tf.shape(positives.rows)[0]
@@ -126,9 +126,9 @@ class SampledObjective(tf.keras.layers.Layer):
     def _own_first(
         self, values: tf.Tensor | None, first: int | tf.Tensor, count: tf.Tensor, size: tf.Tensor
     ) -> tf.Tensor | None:
-        """Candidates as the task wants them: this replica's positives, the other replicas', and the rest.
+        """Candidates in the task's order: this replica's positives, the other replicas', and the rest.
 
-        Where other rows' positives are no negatives, those of other replicas are left out.
+        If other rows' positives are no negatives, the other replicas' positives are left out.
         """
         if values is None:
             return None
@@ -139,14 +139,14 @@ class SampledObjective(tf.keras.layers.Layer):
     def _own(
         self, queries: tf.Tensor, positives: Positives, first: int | tf.Tensor, size: tf.Tensor
     ) -> tf.Tensor | None:
-        """int32 [n, any]: negatives of one row each, explicit and hard; None where there are no such sources."""
+        """int32 [n, any]: negatives of one batch row each, explicit and hard; None without such sources."""
         own = [positives.explicit] if self._explicit else []
         if self.hard is not None:
             own.append(self.hard.draw(queries, first, size))
         return tf.concat(own, axis=1) if own else None
 
     def _filled(self, rows: tf.Tensor, queries: tf.Tensor) -> tf.Tensor | None:
-        """Leaves the queue's empty places out."""
+        """Leaves the queue's empty entries out."""
         if self.negatives.queue is None:
             return None
         return tf.broadcast_to(rows >= 0, [tf.shape(queries)[0], tf.size(rows)])
@@ -183,7 +183,7 @@ class CatalogueObjective(tf.keras.layers.Layer):
     def call(
         self, queries: tf.Tensor, candidates: tf.Tensor, positives: Positives, training: bool = False
     ) -> tf.Tensor:
-        """The loss, a scalar; `candidates` are not needed, being part of the catalogue. See `SampledObjective`."""
+        """The loss, a scalar; `candidates` are not read, as the catalogue has them. See `SampledObjective`."""
         vectors = self._tower(self.items.rows(self.catalogue), training=training)
         last = tf.size(self._places) - 1
         known = tf.where(positives.known < 0, last, tf.minimum(positives.known, last))

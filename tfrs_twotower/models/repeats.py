@@ -1,7 +1,7 @@
-"""What people come back to, as a part of the score: + w · (1 + log(1 + n)) for an item that the user had before.
+"""A term of the score for items that users come back to: + w · (1 + log(1 + n)) for an item that the user had before.
 
-n is the number of the user's past events with the item; an event that is `half_life` days old counts half. Vectors of a
-few hundred numbers cannot hold all that a person had: this term holds it exactly.
+n is the number of the user's earlier events with the item; an event that is `half_life` days old counts half. A vector
+of a few hundred numbers cannot hold all of a user's items. This term holds them exactly.
 """
 
 from typing import Annotated, NamedTuple
@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfrs_twotower.configuration import config
 from tfrs_twotower.ranges import Count, HalfLives, Weights
 
-NONE = np.iinfo(np.int64).max  # the code of no item: it stands behind all others
+NONE = np.iinfo(np.int64).max  # the code of no item, larger than all others
 _DAY = 86_400.0
 
 
@@ -20,14 +20,15 @@ _DAY = 86_400.0
 class Repeats:
     """The weights and half-lives of the term; validation chooses among several.
 
-    It counts only where the evaluation counts repeats (`EvaluationConfig.exclude_seen`) and the log has times. The
-    query needs a feature of the past.
+    It is used only if the evaluation counts repeats (`EvaluationConfig.exclude_seen`) and the log has times. The
+    query needs a feature of the history.
 
     Attributes:
-      length: the newest events of a past that count.
-      weights: w, each at least 0. Of several, validation chooses one after the training. An update keeps its parent's.
-      half_lives: days, each above 0; None: all events count alike. Of several, the one with which the term and
-        popularity alone rank validation best is kept.
+      length: the number of newest events of a history that count.
+      weights: w, each at least 0. If there are several, validation chooses one after the training. An update keeps
+        its parent's.
+      half_lives: days, each above 0; None: all events count alike. If there are several, the one is kept with which
+        the term and popularity alone rank validation best.
     """
 
     length: Count = 500
@@ -36,9 +37,9 @@ class Repeats:
 
 
 class Repeated(NamedTuple):
-    """The items of each query's past, each once.
+    """The items of each query's history, each once.
 
-    codes: int64 [batch, any], ascending in a row, `NONE` behind them.
+    codes: int64 [batch, any], ascending in a row, padded with `NONE`.
     values: float32 [batch, any]: 1 + log(1 + n), 0 beside `NONE`.
     """
 
@@ -46,7 +47,7 @@ class Repeated(NamedTuple):
     values: tf.Tensor
 
     def of(self, codes: tf.Tensor) -> tf.Tensor:
-        """float32 [batch, m]: the values of items `codes`, int64 [batch, m]; 0 for those that are not in the past."""
+        """float32 [batch, m]: the values of items `codes`, int64 [batch, m]; 0 for items outside of the history."""
         ordered = tf.pad(self.codes, [[0, 0], [0, 1]], constant_values=NONE)
         at = tf.minimum(tf.searchsorted(ordered, codes), tf.shape(ordered)[1] - 1)
         found = tf.gather(ordered, at, batch_dims=1) == codes
@@ -58,14 +59,14 @@ def repeated(
     codes: np.ndarray | tf.Tensor, times: np.ndarray | tf.Tensor, now: np.ndarray | tf.Tensor, half_life: float | None,
     length: int,
 ) -> Repeated:
-    """The `Repeated` of pasts.
+    """The `Repeated` of histories.
 
     Args:
-      codes: int64 [batch, n], what names an item, oldest event first; −1: no event.
-      times: int64 [batch, n], seconds since 1970; 0 or less: unknown, it counts as now.
-      now: int64 [batch], when the request is made; 0 or less: at the newest event.
+      codes: int64 [batch, n], the code of each event's item, oldest first; −1: no event.
+      times: int64 [batch, n], seconds since 1970; 0 or less: unknown, counts as now.
+      now: int64 [batch], the time of the request; 0 or less: that of the newest event.
       half_life: days, or None.
-      length: the newest events that count.
+      length: the number of newest events that count.
     """
     there = codes != -1
     place = tf.range(1, tf.shape(codes)[1] + 1)
@@ -73,7 +74,7 @@ def repeated(
     there &= place > last - length
     number = tf.cast(there, tf.float32)
     if half_life is not None:
-        newest = tf.reduce_max(times, axis=1)  # also of an event whose item nobody knows
+        newest = tf.reduce_max(times, axis=1)  # also of an event with an unknown item
         now = tf.where(now > 0, now, newest)[:, tf.newaxis]
         age = tf.cast(tf.where(times > 0, tf.maximum(now - times, 0), 0), tf.float32)
         number *= 0.5 ** (age / (half_life * _DAY))

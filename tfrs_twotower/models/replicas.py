@@ -1,29 +1,29 @@
 """A batch that several devices share.
 
-Under a `tf.distribute` strategy a training step runs once on every replica, each with some rows of the batch. What
-a row is compared with, what is drawn, counted and remembered, and the loss, are those of the whole batch
-nevertheless, so that many devices train what one would. Where there is one replica, all of this is the identity.
+Under a `tf.distribute` strategy a training step runs once on every replica, each with some rows of the batch. But
+candidates, draws, counts, queues and the loss are those of the whole batch, so that many devices train the same
+model as one. With one replica, all functions here are the identity.
 """
 
 import tensorflow as tf
 
 
 def count() -> int:
-    """How many replicas share the batch: an int. Outside of a step, as when weights are made, nobody shares it."""
+    """The number of replicas that share the batch: an int. It is 1 outside of a step, as when weights are made."""
     return 1 if tf.distribute.in_cross_replica_context() else tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def gather(values: tf.Tensor) -> tf.Tensor:
     """[rows of all replicas, ...]: the rows of all replicas, in the order of the replicas.
 
-    The gradient of what each replica makes of them goes back to the replica that owns the row, and is summed there.
+    The gradients of all replicas go back to the replica that owns the row, and are summed there.
 
     Args:
       values: a tensor [rows, ...].
     """
     if count() == 1:
         return values
-    # The identity is on this device; what comes from the input pipeline may be on none, which TensorFlow refuses.
+    # The identity puts it on this device; a tensor of the input pipeline may be on none, which TensorFlow refuses.
     return tf.distribute.get_replica_context().all_gather(tf.identity(values), axis=0)
 
 
@@ -35,10 +35,10 @@ def total(value: tf.Tensor) -> tf.Tensor:
 
 
 def place(rows: tf.Tensor) -> tuple[int | tf.Tensor, tf.Tensor]:
-    """(the row of the whole batch at which this replica's begin, rows of the whole batch): int32 scalars.
+    """(the first row of this replica in the whole batch, rows of the whole batch): int32 scalars.
 
     Args:
-      rows: int32 scalar, how many this replica has.
+      rows: int32 scalar, the number of this replica's rows.
     """
     if count() == 1:
         return 0, rows
@@ -48,7 +48,7 @@ def place(rows: tf.Tensor) -> tuple[int | tf.Tensor, tf.Tensor]:
 
 
 def share(weight: tf.Tensor) -> float | tf.Tensor:
-    """The part that this replica's rows have in the weights of the whole batch: a float32 scalar.
+    """The share of this replica's rows in the weight of the whole batch: a float32 scalar.
 
     A weighted mean over the whole batch is the sum over the replicas of share · weighted mean of their rows.
 

@@ -23,19 +23,19 @@ from tfrs_twotower.sampling import NoCorrection, StaticCorrection, StreamingCorr
 class Retrieval(tfrs.tasks.Retrieval):
     """`tfrs.tasks.Retrieval` with any loss, a correction that holds for any catalogue size, and masks.
 
-    It takes the place of TFRS's task in any `tfrs.Model`: `call` has the same positional arguments, and
-    `Retrieval(metrics=...)` trains what TFRS's task does. What differs:
+    It replaces TFRS's task in any `tfrs.Model`: `call` has the same positional arguments, and `Retrieval(metrics=...)`
+    trains like TFRS's task. The differences:
 
-    - the score is s' = ⟨u, v⟩ / τ − log Q, for the positive as for the negatives (Yi et al. 2019). Q is how
-      often the candidate is expected in the batch; there is no floor under it (TFRS clips at 1e-6);
+    - the score is s' = ⟨u, v⟩ / τ − log Q, for positives and negatives (Yi et al. 2019). Q is the expected count
+      of the candidate in the batch; there is no floor under it (TFRS clips at 1e-6);
     - masked candidates are left out by a boolean mask. A row's own positive always counts;
-    - there is no label matrix unless a batch metric asks for one;
-    - any loss of `losses` can take the softmax's place, and the other rows' positives need not be negatives.
+    - there is no label matrix unless a batch metric needs one;
+    - any loss of `losses` can replace the softmax, and the other rows' positives need not be negatives.
 
-    With accidental hits removed, the gradient of the sampled softmax points where the full softmax's does (for
-    many negatives), but is scaled by (1 − P')/(1 − P): P and P' are the positive's probability under the full
-    and the sampled softmax (Khrylchenko et al. 2025). With hits left in, or by `RefinedSampledSoftmax`, it
-    approaches the full softmax's.
+    With accidental hits removed and many negatives, the gradient of the sampled softmax has the direction of the full
+    softmax's. But it is scaled by (1 − P')/(1 − P): P and P' are the positive's probability under the full and the
+    sampled softmax (Khrylchenko et al. 2025). With hits left in, or by `RefinedSampledSoftmax`, it approaches the full
+    softmax's.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class Retrieval(tfrs.tasks.Retrieval):
             then get `candidate_ids`.
           loss: a configuration of `losses`, such as `SampledSoftmax()` or `TripletHinge(margin=0.2)`.
           in_batch: whether the other rows' positives are negatives of a row.
-          reduction: "sum" of the rows' weighted losses, as in TFRS, or "mean", Σ w·l / Σ w. A learning rate of
-            Adagrad or SGD that suits one is wrong by the batch size for the other.
+          reduction: "sum" of the rows' weighted losses, as in TFRS, or "mean", Σ w·l / Σ w. The learning rates of
+            Adagrad or SGD for the two differ by a factor of the batch size.
           name: the layer's name.
 
         Raises:
@@ -113,21 +113,21 @@ class Retrieval(tfrs.tasks.Retrieval):
         Args:
           query_embeddings: [queries, dim], or [queries, interests, dim]: the best interest counts.
           candidate_embeddings: [candidates, dim], candidates ≥ queries. Candidate i is query i's positive;
-            those beyond are negatives of all queries.
+            further candidates are negatives of all queries.
           sample_weight: [queries] or [queries, 1]; see `losses.sampled_softmax`.
-          candidate_sampling_probability: [candidates], above 0: how often each candidate is expected, computed
+          candidate_sampling_probability: [candidates], above 0: the expected count of each candidate, computed
             elsewhere, in place of `logq`.
           candidate_ids: int or string [candidates]. As in TFRS, factorized metrics given ids compare ids.
           compute_metrics: whether to update the factorized metrics (slow).
           compute_batch_metrics: whether to update the batch metrics.
           score_mask: bool [queries, candidates], True where the candidate may count for the query.
-          known_positives: [queries, any] ids of the same type as `candidate_ids`, padded with −1 or "": what
-            else the query's user is known to like, left out of the query's negatives.
-          training: True or False; a streaming `logq` must be told, and learns when True, as a scheduled temperature
-            goes on when True.
-          own_embeddings: [queries, own, dim]: further negatives, each of one query alone. They are chosen for
-            it, not sampled, so they are not corrected.
-          own_ids: [queries, own], of the same type as `candidate_ids`; −1 or "" where there is none.
+          known_positives: [queries, any] ids of the same type as `candidate_ids`, padded with −1 or "": other
+            items that the query's user likes. They are no negatives of the query.
+          training: True or False; a streaming `logq` needs it. If True, the streaming `logq` learns and a
+            scheduled temperature advances.
+          own_embeddings: [queries, own, dim]: further negatives, each of one query alone. They are chosen, not
+            sampled, so they are not corrected.
+          own_ids: [queries, own], of the same type as `candidate_ids`; −1 or "" pads.
 
         Returns:
           float32 scalar.
@@ -186,7 +186,7 @@ class Retrieval(tfrs.tasks.Retrieval):
         return loss
 
     def _scores(self, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        """⟨u, v⟩ / τ, [queries, candidates]; candidates: [candidates, dim], or [queries, any, dim]: each its own."""
+        """⟨u, v⟩ / τ, [queries, candidates]; candidates: [candidates, dim], or [queries, any, dim] per query."""
         queries = queries / self.temperature.value()  # [queries, dim] is smaller than the scores
         if queries.shape.rank == 3:
             product = "qid,qcd->qic" if candidates.shape.rank == 3 else "qid,cd->qic"
@@ -199,7 +199,7 @@ class Retrieval(tfrs.tasks.Retrieval):
         self, probability: tf.Tensor | None, candidate_ids: tf.Tensor | None, batch_size: tf.Tensor,
         training: bool | None,
     ) -> tf.Tensor | None:
-        """log Q [candidates], or None where nothing corrects."""
+        """log Q [candidates], or None without a correction."""
         if probability is not None:
             if self.logq is not None:
                 raise ConfigError(
@@ -217,7 +217,7 @@ class Retrieval(tfrs.tasks.Retrieval):
         self, candidate_ids: tf.Tensor | None, known_positives: tf.Tensor | None, score_mask: tf.Tensor | None,
         batch_size: tf.Tensor, columns: slice,
     ) -> tf.Tensor | None:
-        """bool [queries, candidates of `columns`], True where a candidate counts; None where all do."""
+        """bool [queries, candidates of `columns`], True where a candidate counts; None if all count."""
         hidden = []
         if self._remove_accidental_hits:
             _require(candidate_ids, "`remove_accidental_hits` is on", "construct the task without it")
@@ -237,7 +237,7 @@ class Retrieval(tfrs.tasks.Retrieval):
 
 
 def _own_hidden(own_ids: tf.Tensor, positive_ids: tf.Tensor, known_positives: tf.Tensor | None) -> tf.Tensor:
-    """bool [queries, own]: padding, the row's own positive, and what its user is known to like."""
+    """bool [queries, own]: padding, the row's own positive, and other items that its user likes."""
     hidden = tf.logical_or(is_missing(own_ids), own_ids == positive_ids[:, tf.newaxis])
     if known_positives is not None:
         liked = tf.reduce_any(own_ids[:, :, tf.newaxis] == known_positives[:, tf.newaxis], axis=2)

@@ -1,4 +1,4 @@
-"""What stands in the score beside the towers' ⟨u, v⟩ / τ, how much each weighs, and how validation chooses."""
+"""The weights of the terms of the score beside the towers' ⟨u, v⟩ / τ, and how validation chooses them."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def middle(choices: Sequence[float]) -> float:
-    """The one of several weights from which validation's choice starts."""
+    """The weight from which validation's choice among several starts."""
     return choices[len(choices) // 2]
 
 

@@ -1,4 +1,4 @@
-"""Two views of one item, each with some features masked, must be known as the same item."""
+"""A loss that makes the item tower recognise an item from two views, each with some features masked."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -27,10 +27,10 @@ class SelfSupervision(AuxiliaryLoss):
     """Contrastive learning of the item tower by correlated feature masking and dropout.
 
     Reference: Yao et al. 2021, "Self-supervised learning for large-scale item recommendations". In each step one
-    feature is drawn; it and those most correlated with it (by mutual information), half of all, are masked in one
-    view, and the others in the other view. Of features with several values (words, genres) each value is also
-    dropped with a probability. InfoNCE then finds each item's other view among those of the step's other items. The
-    items are drawn uniformly from the catalogue, so that the tail is seen as often as the head.
+    feature is drawn. It and the features most correlated with it (by mutual information), half of all, are masked in
+    one view, the others in the other view. In features with several values (words, genres), each value is also dropped
+    with a probability. InfoNCE then recognises each item's other view among those of the step's other items. The items
+    are drawn uniformly from the catalogue, so that rare items are trained as often as popular ones.
 
     Attributes:
       items: items drawn for each step.
@@ -82,7 +82,7 @@ class SelfSupervisionLoss(tf.keras.layers.Layer):
     def _view(
         self, tower: Tower | EnsembleTower, encoded: dict[str, Any], masked: tf.Tensor, training: bool
     ) -> tf.Tensor:
-        """[items, dim] of length 1; masked: bool [fields]: those that are taken as missing."""
+        """[items, dim] of length 1; masked: bool [fields]: the fields to treat as missing."""
         encoded = tf.nest.map_structure(self._drop, encoded)
         whole, missing = tower.embed(encoded, training), tower.embed(self._views.missing)
         parts = [tf.where(masked[i], lost, kept) for i, (kept, lost) in enumerate(zip(whole, missing))]
@@ -97,7 +97,7 @@ class SelfSupervisionLoss(tf.keras.layers.Layer):
 
 
 class _Views:
-    """What views are made with: masks, and each field's encoded missing value. No part of a checkpoint."""
+    """The masks of the views, and each field's encoded missing value. No part of a checkpoint."""
 
     def __init__(self, fields: Sequence[Field], encoded: Mapping[str, Mapping[str, tf.Tensor]]) -> None:
         self.masks = correlated_masks(fields, encoded)
@@ -140,13 +140,13 @@ def _entropy(codes: np.ndarray) -> float:
 
 
 def _codes(parts: Mapping[str, np.ndarray]) -> np.ndarray:
-    """int [n]: equal where all that a field encodes is equal."""
+    """int [n]: codes that are equal if all parts of a field's encoding are equal."""
     flat = np.concatenate([part.reshape(len(part), -1).astype(np.float64) for part in parts.values()], axis=1)
     return np.unique(flat, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _missing(field: Field) -> dict[str, tf.Tensor]:
-    """{column: raw tensor} of one item of which the field's columns say nothing."""
+    """{column: raw tensor} of one item whose values of the field's columns are all missing."""
     raw = {}
     for column, spec in field.inputs().items():
         shape = [1, *(1 if size is None else size for size in spec.shape[1:])]

@@ -14,20 +14,20 @@ from tfrs_twotower.towers import EnsembleTower, Tower
 class SequenceTwoTower(TwoTowerModel):
     """A `TwoTowerModel` whose query tower has a sequence encoder: after each event, the next one is the positive.
 
-    Before the first event, the first event is the positive. So the start state learns what to offer to a user without a
+    For the start state, the first event is the positive. So the start state learns to recommend to users without a
     history.
 
     A training batch is a dict, of b windows with e events in all, and of n = e + s positives:
       query: {field name: encoded} for the query tower: the sequence [b, length], the other fields [n, ...]
       past_id: int32 [b, length], the item row of each event; −1 pads at the end
-      candidate: {field name: encoded} for the candidate tower, [n, ...]: of the successor of each event, then of the
-        first events of s histories, which may be other histories than those of the windows
+      candidate: {field name: encoded} for the candidate tower, [n, ...]: the successor of each event, then the first
+        events of s histories, which may be others than those of the windows
       candidate_id: int32 [n], its item row
       weight: float32 [n]
 
     Args:
       query_tower, candidate_tower, objective, auxiliary: as in `TwoTowerModel`.
-      known_positives: how many of the newest events up to a position are masked as its negatives; 0: none.
+      known_positives: the number of newest events up to a position that are no negatives of it.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class SequenceTwoTower(TwoTowerModel):
         return queries, candidates, positives
 
     def _known(self, past: tf.Tensor) -> tf.Tensor:
-        """int32 [n, any]: what the user took up to each event of `past` [b, length]; −1 pads."""
+        """int32 [n, any]: the user's items up to each event of `past` [b, length]; −1 pads."""
         events = tf.where(past >= 0)
         row, place = events[:, 0], tf.cast(events[:, 1], tf.int32)
         before = tf.range(tf.minimum(self._known_positives, tf.shape(past)[1]))

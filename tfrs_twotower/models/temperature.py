@@ -19,7 +19,7 @@ class FixedTemperature:
 
 @config
 class ScheduledTemperature:
-    """τ goes from `start` to `end` (both above 0) in `steps` training steps, by the same factor in each, and stays."""
+    """τ goes from `start` to `end` (both above 0) in `steps` training steps, by the same factor in each, then stays."""
 
     start: Annotated[Positive, "0.2 and 0.05 suit unit vectors."] = 0.2
     end: Annotated[Positive, "0.2 and 0.05 suit unit vectors."] = 0.05
@@ -42,7 +42,7 @@ class LearnedTemperature:
 
 
 class Temperature(tf.keras.layers.Layer):
-    """Holds τ; `build_temperature` makes the one of a configuration."""
+    """Holds τ; `build_temperature` makes it from a configuration."""
 
     def __init__(self, config: FixedTemperature | ScheduledTemperature | LearnedTemperature) -> None:
         super().__init__(name="temperature", dtype="float32")
@@ -53,8 +53,8 @@ class Temperature(tf.keras.layers.Layer):
         raise NotImplementedError
 
     def advance(self) -> None:
-        """A training step has used τ."""
-        return  # AutoGraph takes the docstring away, and warns where nothing is left
+        """Called after each training step."""
+        return  # AutoGraph removes the docstring, and warns about an empty function
 
 
 class _Fixed(Temperature):
@@ -63,7 +63,7 @@ class _Fixed(Temperature):
 
 
 class _Scheduled(Temperature):
-    """log τ goes in a straight line. The step is a weight, so that a resumed training goes on where it was."""
+    """log τ changes linearly. The step is a weight, so that a resumed training continues from it."""
 
     def __init__(self, config: ScheduledTemperature) -> None:
         super().__init__(config)
@@ -79,8 +79,10 @@ class _Scheduled(Temperature):
 
 
 class _Learned(Temperature):
-    """log τ = log low + (log high − log low) · σ(x) with one weight x, so that τ never leaves its bounds and, unlike
-    with clipping, always has a gradient."""
+    """log τ = log low + (log high − log low) · σ(x) with one weight x.
+
+    So τ never leaves its bounds and, unlike with clipping, always has a gradient.
+    """
 
     def __init__(self, config: LearnedTemperature) -> None:
         super().__init__(config)

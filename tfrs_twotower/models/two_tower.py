@@ -16,17 +16,17 @@ NOT_FINITE = "two-tower-step-not-finite"
 
 
 class TwoTowerModel(tfrs.Model):
-    """A query tower and a candidate tower, trained so that ⟨u, v⟩ ranks what the user took next.
+    """A query tower and a candidate tower, trained so that ⟨u, v⟩ ranks the user's next items first.
 
     A training batch is a dict:
       query: {field name: encoded} for the query tower, [batch, ...]
       candidate: {field name: encoded} for the candidate tower, [batch, ...]
       candidate_id: int32 [batch], the item row of each positive
-      known_positives: int32 [batch, any], other item rows that the row's user took; −1 pads
+      known_positives: int32 [batch, any], other item rows that the row's user met; −1 pads
       explicit_negatives: int32 [batch, any], item rows that are negatives of this row; −1 pads
       weight: float32 [batch]
 
-    The optimizer's step is refused, with nothing written, when the loss or a gradient is not finite.
+    If the loss or a gradient is not finite, the optimizer's step is refused and writes nothing.
 
     Args:
       query_tower, candidate_tower: `Tower`s.
@@ -59,9 +59,9 @@ class TwoTowerModel(tfrs.Model):
         )
 
     def pairs(self, batch: dict[str, Any], training: bool = False) -> tuple[tf.Tensor, tf.Tensor, Positives]:
-        """What the objective compares: (queries [n, dim], candidates [n, dim], `Positives`).
+        """The input of the objective: (queries [n, dim], candidates [n, dim], `Positives`).
 
-        A model whose batches hold other than one positive a row makes its own.
+        A model whose batches do not hold one positive per row overrides it.
         """
         queries, candidates = self(batch, training=training)
         positives = Positives(
@@ -82,11 +82,11 @@ class TwoTowerModel(tfrs.Model):
         """
         queries, candidates, positives = self.pairs(batch, training)
         losses = [layer(self, batch, queries, candidates, positives, training=training) for layer in self.auxiliary]
-        # The objective last: it moves a scheduled temperature on, which the others read too.
+        # The objective last: it advances a scheduled temperature, which the others read too.
         losses.append(self.objective(queries, candidates, positives, training=training))
         return tf.add_n(losses) * replicas.share(positives.weight)
 
-    @tf.autograph.experimental.do_not_convert  # no layer here needs AutoGraph, which took most of a trace's time
+    @tf.autograph.experimental.do_not_convert  # no layer here needs AutoGraph, which takes most of a trace's time
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         """One optimizer step. Layers of your own branch on tensors by `tf.cond`, not by `if`."""
         with tf.GradientTape() as tape:

@@ -1,4 +1,4 @@
-"""What a server knows of its users between two requests: events, profiles, vectors.
+"""The data of users that a server keeps between requests: events, profiles, vectors.
 
 A `HistoryStore` keeps events, a `ProfileStore` users' columns, each in a SQLite file or in Redis; `open_stores`
 opens both by an address, whose scheme names a `StoreKind`. A `UserVectorCache` keeps query vectors, in the process or

@@ -1,4 +1,4 @@
-"""What a user did: one event, as clients and streams send it and as stores keep it."""
+"""An event of a user, as clients and streams send it and as stores keep it."""
 
 from typing import NamedTuple
 
@@ -20,11 +20,11 @@ class Event(NamedTuple):
     """One event. Ids are text: "42" where a log has the number 42.
 
     Attributes:
-      event_id: names the event among its user's: the same id twice counts once.
-      user_id: who.
-      item_id: what.
-      timestamp: when, in whole seconds since 1970, UTC.
-      event: its type, such as "view" or "buy"; "" where there are no types.
+      event_id: unique among the user's events: the same id twice counts once.
+      user_id: the user.
+      item_id: the item.
+      timestamp: whole seconds since 1970, UTC.
+      event: its type, such as "view" or "buy"; "" without types.
     """
 
     event_id: str
@@ -39,11 +39,11 @@ def read_event(fields: object, now: float) -> Event:
 
     Args:
       fields: `event_id`, `user_id`, `item_id`: text or whole numbers; `timestamp`: a whole number, by default `now`;
-        `event`: text, by default "". None stands for the default.
+        `event`: text, by default "". None means the default.
       now: seconds since 1970.
 
     Raises:
-      DataError: a name is missing or unknown, or a value is not what it has to be.
+      DataError: a name is missing or unknown, or a value is wrong.
     """
     if not isinstance(fields, dict):
         raise DataError(f"An event must be an object with {list(_REQUIRED)}. Received: a {type(fields).__name__}.")

@@ -1,4 +1,4 @@
-"""Where events are kept so that a request finds what its user did a moment ago."""
+"""Stores of events, so that a request finds its user's latest events."""
 
 from collections.abc import Collection, Sequence
 from typing import Protocol
@@ -10,11 +10,11 @@ from tfrs_twotower.ranges import Count
 
 @config
 class Retention:
-    """What a store keeps of each user.
+    """The events that a store keeps of each user.
 
     Attributes:
-      events: the newest so many events.
-      seconds: events not older than this; None: whatever their age.
+      events: the number of newest events.
+      seconds: the largest age of an event; None: no limit.
     """
 
     events: Count = 1000
@@ -28,22 +28,22 @@ class Retention:
 class HistoryStore(Protocol):
     """Events by user, in the order of their times; of equal times, in the order of arrival.
 
-    What is past its `Retention` is never returned, and is removed when its user's next event comes, or by `trim`.
+    Events beyond the `Retention` are never returned. They are removed at the user's next event, or by `trim`.
     Threads and processes may share one. Every method may raise `StoreError`.
     """
 
     def append(self, events: Sequence[Event]) -> int:
-        """Keeps the events; they are on disk when it returns. Returns how many were new.
+        """Keeps the events; they are on disk when it returns. Returns the number of new ones.
 
-        An event whose id its user's history holds already changes nothing, so that a call that failed, or whose
-        answer was lost, can be made again.
+        An event whose id is already in its user's history changes nothing. So a call that failed, or whose answer was
+        lost, can be repeated.
         """
 
     def last(self, user_ids: Sequence[str], n: int, types: Collection[str] = ()) -> list[list[Event]]:
-        """The newest n events of each user, oldest first; `types`: events of these types alone, () for all."""
+        """The newest n events of each user, oldest first; `types`: only events of these types, () for all."""
 
     def trim(self) -> int:
-        """Removes what is past its `Retention` for all users. Returns how many events it removed."""
+        """Removes events beyond the `Retention` for all users. Returns the number of removed events."""
 
     def close(self) -> None:
-        """Lets go of files and connections."""
+        """Closes files and connections."""

@@ -17,15 +17,15 @@ _BLOCK = 10_000  # events appended at a time
 def load_log(store: HistoryStore, log: "InteractionLog") -> int:
     """Appends the events of an `InteractionLog` to a `HistoryStore`, in time order.
 
-    An event's id is the log's context column `event_id`. Where there is none it is made of time, item, and a count of
-    equal events of the user, so that loading a log twice adds nothing; but an event that came to the store under an
-    id of its own too is then there twice.
+    An event's id is the log's context column `event_id`. Without that column it is made of time, item, and a count of
+    equal events of the user, so that loading a log twice adds nothing. But an event that the store also got under
+    another id is then there twice.
 
     Returns:
-      How many events were new.
+      The number of new events.
 
     Raises:
-      StoreError: the store fails. What was appended stays; load again.
+      StoreError: the store fails. Appended events stay; load again.
     """
     users, items = log.users[c.USER_ID].to_pylist(), log.items[c.ITEM_ID].to_pylist()
     repeats = _repeats(log)
@@ -50,7 +50,7 @@ def _column(log: "InteractionLog", name: str, part: slice) -> list[str]:
 
 
 def _repeats(log: "InteractionLog") -> np.ndarray:
-    """int64 [n]: how many equal events (user, item, time) of the log come before each."""
+    """int64 [n]: the number of equal events (user, item, time) before each event of the log."""
     order = np.lexsort((log.item, log.user, log.timestamp))  # stable
     first = np.ones(len(log), bool)
     for key in (log.timestamp[order], log.user[order], log.item[order]):

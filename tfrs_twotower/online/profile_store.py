@@ -1,4 +1,4 @@
-"""Where users' columns are kept, so that a request need not carry them."""
+"""Stores of users' columns, so that requests need not have them."""
 
 import math
 from collections.abc import Sequence
@@ -16,25 +16,25 @@ class ProfileStore(Protocol):
     """The columns of each user. Threads and processes may share one. Every method may raise `StoreError`."""
 
     def put(self, profiles: dict[str, dict]) -> None:
-        """Keeps {user id: {column: value}}; a user's new columns take the place of all old ones.
+        """Keeps {user id: {column: value}}; a user's new columns replace all old ones.
 
-        Values are what JSON has, without null and without numbers that are not finite.
+        Values are JSON values, without null and without numbers that are not finite.
         """
 
     def get(self, user_ids: Sequence[str]) -> list[dict]:
-        """{column: value} of each user; {} for one that is not known."""
+        """{column: value} of each user; {} for an unknown user."""
 
     def close(self) -> None:
-        """Lets go of files and connections."""
+        """Closes files and connections."""
 
 
 def put_table(store: ProfileStore, users: pa.Table) -> int:
     """Puts a users table (`user_id` and feature columns, as in an `InteractionLog`) into a `ProfileStore`.
 
-    Times become seconds since 1970, UTC; what is missing is left out.
+    Times become seconds since 1970, UTC; missing values are left out.
 
     Returns:
-      How many users it put.
+      The number of users.
 
     Raises:
       DataError: there is no `user_id`.

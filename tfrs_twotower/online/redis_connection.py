@@ -30,10 +30,10 @@ _log = logging.getLogger(__name__)
 def connect(url: str, **settings: Any) -> "Redis":
     """A `redis.Redis` of a `redis://`, `rediss://` or `unix://` URL, which has answered a PING.
 
-    The password is that of the URL, or where it has none that of the environment: TWOTOWER_REDIS_PASSWORD, or the first
-    line of the file that TWOTOWER_REDIS_PASSWORD_FILE names. Command lines are seen by other users of a machine.
+    The password is that of the URL. If it has none, it is that of the environment: TWOTOWER_REDIS_PASSWORD, or the
+    first line of the file that TWOTOWER_REDIS_PASSWORD_FILE names. Other users of a machine can read command lines.
 
-    A command that fails is tried once more: all that is sent may be repeated.
+    A command that fails is tried once more, as all commands may be repeated.
 
     Raises:
       StoreError: the URL is wrong, the file cannot be read, or nothing answers there.
@@ -66,7 +66,7 @@ def _password() -> str | None:
 def check_durable(client: "Redis", url: str, allow_loss: bool = False) -> None:
     """Refuses a server that may lose what it acknowledged when it dies or runs out of memory.
 
-    Where the server does not tell its settings, a warning is logged.
+    If the server does not tell its settings, a warning is logged.
 
     Raises:
       StoreError: it may lose events, and `allow_loss` is False.
@@ -92,7 +92,7 @@ def check_durable(client: "Redis", url: str, allow_loss: bool = False) -> None:
 
 @contextlib.contextmanager
 def errors(url: str) -> Iterator[None]:
-    """Turns what redis-py raises into a `StoreError`."""
+    """Turns errors of redis-py into a `StoreError`."""
     try:
         yield
     except redis.RedisError as error:

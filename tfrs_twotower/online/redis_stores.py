@@ -46,7 +46,7 @@ return {added, removed}
 
 
 class RedisHistoryStore:
-    """See `HistoryStore`. With `Retention.seconds`, Redis itself forgets a user of whom nothing is left.
+    """See `HistoryStore`. With `Retention.seconds`, Redis itself removes a user without events.
 
     Args:
       url: `redis://host:port/db`, `rediss://…` or `unix://path`.

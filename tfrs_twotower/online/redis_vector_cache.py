@@ -11,12 +11,11 @@ _SECONDS = 3600
 
 
 class RedisVectorCache:
-    """See `UserVectorCache`. A vector goes an hour after it was made; give the server a `maxmemory` besides.
+    """See `UserVectorCache`. A vector is removed an hour after it was made. Also set the server's `maxmemory`.
 
     Args:
-      url: as for `RedisHistoryStore`. A server that keeps events should not be the one that caches: it may not
-        evict.
-      seconds: how long a vector is kept.
+      url: as for `RedisHistoryStore`. Use another server than for events, as that one may not evict.
+      seconds: the time that a vector is kept.
 
     Raises:
       StoreError: nothing answers there.

@@ -1,4 +1,4 @@
-"""`sqlite:PATH`: users in a file, which is made where there is none. Threads and processes share it."""
+"""`sqlite:PATH`: users in a file, which is made if it is missing. Threads and processes share it."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from tfrs_twotower.online.history_store import Retention
 from tfrs_twotower.online.store_kind import SQLITE, StoreError, StoreKind, Stores
 
 _FORMAT = 1  # PRAGMA user_version
-_BUSY_SECONDS = 10.0  # how long a writer waits for another process's
+_BUSY_SECONDS = 10.0  # the time that a writer waits for another process
 
 _COLUMNS = "event_id, user_id, item_id, timestamp, event"
 _EVENTS = (
@@ -47,7 +47,7 @@ class SqliteFile:
     One connection writes, one reads, each for one thread at a time: readers do not wait for the disk.
 
     Args:
-      path: the file; it is made where there is none. Beside it SQLite keeps `-wal` and `-shm`.
+      path: the file; a missing one is made. Beside it SQLite keeps `-wal` and `-shm`.
 
     Raises:
       StoreError: the path cannot be opened, is no database, or is one of another format.
@@ -73,7 +73,7 @@ class SqliteFile:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Yields the writing connection; what the block did is on disk when it ends, or undone when it raises."""
+        """Yields the writing connection. At its end the block's changes are on disk; if it raises, they are undone."""
         with self._writing, self._errors("written"):
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -90,7 +90,7 @@ class SqliteFile:
             return [self._reader.execute(query, parameters).fetchall() for parameters in many]
 
     def close(self) -> None:
-        """Closes both connections, once what they do is done."""
+        """Closes both connections after their current work."""
         with self._writing, self._reading:
             self._reader.close()
             self._writer.close()
@@ -181,7 +181,7 @@ class SqliteProfileStore:
         return [json.loads(rows[0][0]) if rows else {} for rows in found]
 
     def close(self) -> None:
-        """See `ProfileStore`. Closes the file, whatever else uses it."""
+        """See `ProfileStore`. Closes the file, even if others use it."""
         self._file.close()
 
 

@@ -1,4 +1,4 @@
-"""What a kind of store is: an address scheme, what it opens, and the error where it cannot."""
+"""The base of kinds of stores: address schemes, the stores that they open, and the error of all stores."""
 
 import dataclasses
 from typing import ClassVar
@@ -35,8 +35,8 @@ class StoreKind:
     """A kind of store. To add one, derive from this class: an address that begins with one of `schemes` opens it.
 
     Attributes:
-      schemes: beginnings of addresses, as "sqlite:" or "redis://". A class is found by its import path too,
-        `module.Class:REST`; then its methods get REST.
+      schemes: beginnings of addresses, such as "sqlite:" or "redis://". A class is also found by its import path,
+        `module.Class:REST`; its methods then get REST.
     """
 
     schemes: ClassVar[tuple[str, ...]] = ()
@@ -53,7 +53,7 @@ class StoreKind:
 
 
 def kind_at(address: str) -> tuple[type[StoreKind], str] | None:
-    """(the `StoreKind` of an address, what its methods get); None where no kind has such addresses.
+    """(the `StoreKind` of an address, the argument of its methods); None if no kind has such addresses.
 
     Raises:
       StoreError: the address names a class that cannot be imported or is none.

@@ -1,4 +1,4 @@
-"""What a server asks about its users, opened by an address."""
+"""Opens the stores and caches of users by an address."""
 
 from tfrs_twotower.online import sqlite  # noqa: F401  (its scheme)
 from tfrs_twotower.online.history_store import Retention
@@ -33,13 +33,13 @@ def open_stores(address: str, retention: Retention = Retention(), allow_loss: bo
     """The `Stores` at `sqlite:PATH`, or at the URL of a Redis server: `redis://`, `rediss://` or `unix://`.
 
     Args:
-      address: where they are; a file is made where there is none. `module.Class:REST`, or a scheme of a `StoreKind` of
-        one's own, opens that.
-      retention: what the history store keeps.
+      address: of the stores; a missing file is made. `module.Class:REST`, or the scheme of a `StoreKind` of your own,
+        opens your store.
+      retention: the `Retention` of the history store.
       allow_loss: True accepts a Redis that may lose acknowledged events.
 
     Raises:
-      StoreError: the address is none of these, or there is no store to be had.
+      StoreError: the address is none of these, or the store cannot be opened.
       MissingExtraError: the address is a Redis server's and redis is not installed.
     """
     found = kind_at(address)
@@ -55,7 +55,7 @@ def open_stores(address: str, retention: Retention = Retention(), allow_loss: bo
 def open_cache(address: str) -> UserVectorCache:
     """The `UserVectorCache` of an address: a number of vectors to keep in this process, or a Redis server's URL.
 
-    A `StoreKind` of one's own is opened by its scheme or by `module.Class:REST`.
+    A `StoreKind` of your own is opened by its scheme or by `module.Class:REST`.
 
     Raises:
       ConfigError: the number is below 1.

@@ -1,4 +1,4 @@
-"""Events from a Redis stream: taken at least once, kept once."""
+"""Events from a Redis stream: read at least once, kept once."""
 
 import logging
 import threading
@@ -13,8 +13,8 @@ from tfrs_twotower.online.history_store import HistoryStore
 from tfrs_twotower.online.redis_connection import connect, errors, redis
 from tfrs_twotower.online.store_kind import StoreError
 
-_WAIT_MILLISECONDS = 1000  # for new entries: how long a stop may take
-_ABANDONED_MILLISECONDS = 60_000  # entries that a consumer took so long ago and did not finish go to another
+_WAIT_MILLISECONDS = 1000  # for new entries: the longest time that a stop takes
+_ABANDONED_MILLISECONDS = 60_000  # entries that a consumer did not finish within this time go to another
 _RETRY_SECONDS = 1.0
 _NONE_LEFT = ">"
 _log = logging.getLogger(__name__)
@@ -23,23 +23,23 @@ _log = logging.getLogger(__name__)
 class StreamConsumer:
     """One consumer of a consumer group, which writes into a `HistoryStore`.
 
-    An entry is acknowledged after the store has it on disk. So a consumer that dies, at whatever point, leaves its
-    entries with the group, and they are written again by the next of its name, or by another after a minute;
-    the store knows by their ids those that it has.
+    An entry is acknowledged after the store has it on disk. So a consumer that dies at any point leaves its entries
+    with the group. The next consumer of its name writes them again, or another one after a minute. The store knows by
+    the ids which events it already has.
 
     Args:
       store: a `HistoryStore`.
       url: the Redis server of the stream.
       stream: its key.
       group: the group's name; a new group starts at the stream's first entry.
-      name: the consumer's name; no two that run may have the same.
+      name: the consumer's name, unique among running consumers.
       batch: entries taken at a time.
 
     Raises:
       StoreError: nothing answers there, or the key holds no stream.
     """
 
-    _own: str | None  # the last entry read of those left from before; None: the group is to be looked for again
+    _own: str | None  # the last entry read of the unfinished ones; None: the group must be looked up again
 
     def __init__(
         self,
@@ -68,10 +68,10 @@ class StreamConsumer:
         self._redis.close()
 
     def step(self) -> int:
-        """Takes one batch: first what is left from before, then what others abandoned, then what is new.
+        """Handles one batch: first its own unfinished entries, then those that others abandoned, then new ones.
 
         Returns:
-          How many entries it took; 0 when there was nothing to take for a second.
+          The number of entries; 0 if there were none for a second.
         """
         try:
             with errors(self._url):
@@ -84,12 +84,12 @@ class StreamConsumer:
         return len(entries)
 
     def _start_over(self) -> None:
-        """Makes the group where it is missing, and begins with what this consumer left unfinished."""
+        """Makes the group if it is missing, and begins with this consumer's unfinished entries."""
         with errors(self._url):
             try:
                 self._redis.xgroup_create(self._stream, self._group, id="0", mkstream=True)
             except redis.ResponseError as error:
-                if not str(error).startswith("BUSYGROUP"):  # it is there already
+                if not str(error).startswith("BUSYGROUP"):  # it exists already
                     raise
         self._own = "0"
 

@@ -14,19 +14,19 @@ _DIGEST_BYTES = 16
 
 
 class UserVectorCache(Protocol):
-    """Vectors by `vector_keys`. A key never means two vectors, so nothing is ever taken back, only let go.
+    """Vectors by `vector_keys`. A key never means two vectors, so vectors are never invalidated, only dropped.
 
     Threads and processes may share one. Every method may raise `StoreError`.
     """
 
     def get(self, keys: Sequence[bytes]) -> list[np.ndarray | None]:
-        """float32 [dim] of each key; None where there is none."""
+        """float32 [dim] of each key; None for a key without a vector."""
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
         """Keeps one row of `vectors` [keys, dim] under each key."""
 
     def close(self) -> None:
-        """Lets go of connections."""
+        """Closes connections."""
 
 
 class LruVectorCache:
@@ -34,7 +34,7 @@ class LruVectorCache:
 
     def __init__(self, size: int) -> None:
         if size < 1:
-            raise ConfigError(invalid("size", "be at least 1", size, "Without a cache give none."))
+            raise ConfigError(invalid("size", "be at least 1", size, "To use no cache, leave it out."))
         self._size, self._lock = size, threading.Lock()
         self._vectors: collections.OrderedDict[bytes, np.ndarray] = collections.OrderedDict()
 
@@ -62,13 +62,13 @@ class LruVectorCache:
 
 
 def vector_keys(model: str, features: Mapping[str, np.ndarray]) -> list[bytes]:
-    """A key for each row of a request: of the model, and of all that its query tower reads.
+    """A key for each query of a request, made of the model and of all inputs of its query tower.
 
-    These are the user, the user's history and profile, and the context. So another event, another profile, and
-    another model or space have other keys, and there is nothing that could be out of date.
+    These are the user, the user's history and profile, and the context. So after a new event, with another profile,
+    model or space, the key is another one, and no vector can be out of date.
 
     Args:
-      model: text that names the weights, such as the checksum of an export's manifest.
+      model: text that identifies the weights, such as the checksum of an export's manifest.
       features: {input name: array [batch, ...]}. Missing values at the end of a row of a list do not count.
 
     Returns:

@@ -1,1 +1,1 @@
-"""From a recipe and its log to a run: what it holds, what is measured, what it answers and exports."""
+"""From a recipe and its log to a run: its contents, evaluation, answers and exports."""

@@ -1,4 +1,4 @@
-"""What a trained model answers about users and items of its log, as frames that a person reads."""
+"""Answers of a trained model about users and items of its log, as readable frames."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -65,7 +65,7 @@ def watched(log: InteractionLog, title: str | None, user_id: Any, n: int) -> pd.
 
 
 def active_users(assembly: Assembly, n: int) -> list[Any]:
-    """Ids of n users with test events where there are such, spread over the log."""
+    """Ids of n users spread over the log, with test events if there are any."""
     a = assembly
     users = np.unique(a.split.test.user if len(a.split.test.user) else a.log.user)
     chosen = users[np.linspace(0, len(users) - 1, min(n, len(users))).astype(int)]
@@ -73,7 +73,7 @@ def active_users(assembly: Assembly, n: int) -> list[Any]:
 
 
 def titled(frame: pd.DataFrame, log: InteractionLog, title: str | None) -> pd.DataFrame:
-    """The frame with a column `title` beside its `item_id`: the items' column `title`; as it is where that is None."""
+    """The frame with a column `title` beside its `item_id`: the items' column `title`; unchanged if that is None."""
     if title is None:
         return frame
     titles = dict(zip(log.items[c.ITEM_ID].to_pylist(), log.items[title].to_pylist()))

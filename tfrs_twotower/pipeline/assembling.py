@@ -1,4 +1,4 @@
-"""From a recipe and its log to everything that training and evaluation need, adapted but not trained."""
+"""From a recipe and its log to the parts that training and evaluation need, adapted but not trained."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -47,7 +47,7 @@ def assemble(
       recipe: a `Recipe`, which is `completed`.
       log: an `InteractionLog`.
       field_states: {side: {field name: state}} of an earlier training, instead of adapting.
-      grow: field → bool: whether the field's vocabulary takes up new values; None: none does.
+      grow: field → bool: whether the field's vocabulary grows by new values; None: none does.
       split: a `Split` in place of the recipe's.
       held_out: False trains on the events that the split holds out too; there are then no queries.
     """
@@ -81,7 +81,7 @@ def _assemble(
     query_tower, candidate_tower = towers[0]
     for name, term in (("repeats", repeats), ("neighbours", recipe.model.neighbours)):
         if term and c.HISTORY_ITEM_ID not in query_tower.inputs():
-            rule, way_out = "be null where `schema.query` has no past", "Or add History() to it."
+            rule, way_out = "be null if `schema.query` has no history feature", "Or add History() to it."
             raise ConfigError(invalid(f"model.{name}", rule, term, way_out))
     labels = dict.fromkeys(name for loss in recipe.model.auxiliary for name in loss.labels())
     examples = Examples(log, query_tower.fields, candidate_tower.fields, visible, weight, labels)
@@ -115,7 +115,7 @@ def _assemble(
 
 
 def completed(recipe: Recipe, log: InteractionLog) -> Recipe:
-    """The recipe; where it names no schema or title, with those derived from the log's columns."""
+    """The recipe; a missing schema or title is derived from the log's columns."""
     schema = recipe.schema or infer_schema(log, recipe.derived, outcomes=_outcomes(recipe))
     texts = [f.name for f in log.items.schema if pa.types.is_string(f.type)]
     titles = [name for name in texts if name.casefold() in _TITLES]
@@ -139,17 +139,17 @@ def _batches(
     recipe: Recipe, query_tower: Tower | EnsembleTower, examples: Examples, positives: np.ndarray, known: np.ndarray,
     explicit: ExplicitNegatives,
 ) -> TrainingBatches | SequenceBatches:
-    """What the query's encoder learns from; `known`: log rows that are no negatives of their users."""
+    """The training batches for the query's encoder; `known`: log rows that are no negatives of their users."""
     if isinstance(query_tower.encoder, SequenceEncoder):
         return SequenceBatches(examples, positives, recipe.training, query_tower.fields)
     return TrainingBatches(examples, positives, recipe.training, explicit, known)
 
 
 def _with_shown(recipe: Recipe, log: InteractionLog) -> Recipe:
-    """The recipe with a source of `Explicit` negatives where the log says what users were shown and did not like.
+    """The recipe with a source of `Explicit` negatives, if the log has items that users saw and did not like.
 
-    Models with a loss over the whole catalogue, or with a sequence encoder, get none: there these items are negatives
-    like all others.
+    Models with a loss over the whole catalogue, or with a sequence encoder, get none: in these, such items are
+    negatives like all others.
     """
     model, own = recipe.model, Explicit(count=_SHOWN)
     sequence = makes(model.query_encoder, SequenceEncoder)

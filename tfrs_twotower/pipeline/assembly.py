@@ -1,4 +1,4 @@
-"""The parts of one training, and what is computed by them: vectors, scores, evaluations, baselines."""
+"""The parts of one training, and their results: vectors, scores, evaluations, baselines."""
 
 import dataclasses
 import functools
@@ -40,13 +40,13 @@ class Assembly:
 
     Attributes:
       recipe: the `Recipe`, its schema, title and `evaluation.exclude_seen` filled in.
-      log, split: the data, and which rows train and which are queries.
+      log, split: the data, and its division into training rows and queries.
       model: a `TwoTowerModel`.
       examples, batches: encoded features; training batches.
       catalogue: int32, the item rows that can be recommended.
       train_counts: int64 [catalogue]: training events of each.
       terms: the `ScoreTerms`.
-      second_stage: what rescores the retrieved top, or None.
+      second_stage: the `SecondStage` that rescores the retrieved top, or None.
       weights: the `ScoreWeights`.
     """
 
@@ -73,17 +73,17 @@ class Assembly:
         )
 
     def start(self) -> None:
-        """Sets the item vectors of a new model, whose weights exist, to the start vectors that the recipe asks for."""
+        """Sets the item vectors of a new model, whose weights exist, to the recipe's start vectors."""
         settings = self.recipe.model.item_start
         if settings is not None:
             start_items(self.model, self.examples, self.split.known, settings, self.recipe.training.seed)
 
     def query_vectors(self, rows: np.ndarray) -> np.ndarray:
-        """float32 [rows, dim], or [rows, interests, dim]: the query tower at log rows, and what stands behind it."""
+        """float32 [rows, dim], or [rows, interests, dim]: query vectors at log rows, with those of `neighbours`."""
         return self._behind(self._tower_vectors(rows), lambda: self.terms.pooled_at(rows), self.weights.neighbours)
 
     def candidate_vectors(self) -> np.ndarray:
-        """float32 [catalogue, dim]: the candidate tower over the catalogue, and what stands behind it."""
+        """float32 [catalogue, dim]: the catalogue's vectors, with those of `neighbours`."""
         vectors = self._catalogue_vectors()
         return np.concatenate([vectors, self.terms.neighbours.items], axis=1) if self.weights.neighbours else vectors
 
@@ -99,13 +99,13 @@ class Assembly:
         return _in_blocks(lambda part: self._candidate(self.examples.candidates(part)), self.catalogue)
 
     def _behind(self, vectors: np.ndarray, pooled: Callable[[], np.ndarray], weight: float) -> np.ndarray:
-        """The vectors of queries, with those of their pasts behind them where these weigh anything."""
+        """The vectors of queries, with those of their histories appended if these have a weight."""
         if not weight:
             return vectors
         return np.concatenate([vectors, np.float32(weight * self.model.temperature) * pooled()], axis=1)
 
     def weigh(self, weights: ScoreWeights, folder: str | Path) -> None:
-        """Takes over the `ScoreWeights` of a training, and the neighbours that were kept in its folder."""
+        """Sets the `ScoreWeights` of a training, and loads the neighbours from its folder."""
         self.weights = weights
         if weights.neighbours:
             self.terms.read_neighbours(folder)
@@ -120,20 +120,20 @@ class Assembly:
         return self._drawn_of_validation(self.recipe.evaluation.validation_queries or None)
 
     def choose_terms(self) -> None:
-        """Puts what ranks validation best without the towers into the recipe: half-lives, penalty, length."""
+        """Sets the recipe's half-lives, penalty and length to those that rank validation best without the towers."""
         queries = self.validation_queries()
         self.terms.choose(queries, functools.partial(self._monitored_each, queries))
         self.recipe = dataclasses.replace(self.recipe, model=self.terms.settings)
 
     @property
     def repeats(self) -> Repeats | None:
-        """The recipe's `Repeats` with the weight of this model; None where they have no part in the score."""
+        """The recipe's `Repeats` with the weight of this model; None if they have no part in the score."""
         weight, settings = self.weights.repeats, self.recipe.model.repeats
         return dataclasses.replace(settings, weights=(weight,)) if settings and weight else None
 
     @property
     def past_length(self) -> int:
-        """Events of a user's past that a request carries: as many as a feature, the repeats or the neighbours read."""
+        """The number of history events of a request: the most that a feature, the repeats or the neighbours read."""
         neighbours = self.recipe.model.neighbours if self.weights.neighbours else None
         return max([self.examples.history_length, *(part.length for part in (self.repeats, neighbours) if part)])
 
@@ -206,7 +206,7 @@ class Assembly:
         )
 
     def _drawn_of_validation(self, most: int | None) -> Queries:
-        """So many of validation's `Queries`, drawn by the seed; all where there are no more, or `most` is None."""
+        """At most `most` of validation's `Queries`, drawn by the seed; None: all."""
         queries, rng = self.split.validation, np.random.default_rng(self.recipe.training.seed)
         return queries.take(np.sort(rng.permutation(len(queries))[:most]))
 
@@ -219,7 +219,7 @@ class Assembly:
         return self.evaluate(queries, scorer, bootstrap=0).per_query[self.recipe.training.monitor]
 
     def _histories(self, queries: Queries) -> Ragged:
-        """`Ragged`, a row a query: catalogue positions of its user's earlier items, oldest first; −1 outside of it."""
+        """`Ragged`, one list per query: catalogue positions of its user's earlier items, oldest first; −1 outside."""
         return self.terms.histories(queries.row, max(int(np.bincount(self.log.user).max()), 1))
 
     def _cold_users(self, queries: Queries) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The towers, the objective and the model of a recipe: which class of each its settings ask for."""
+"""The towers, the objective and the model of a recipe, with the classes that its settings choose."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -36,7 +36,7 @@ def adapted_towers(
       recipe: a `Recipe` with a schema.
       log: an `InteractionLog`.
       rows: int64, the log rows that the fields may learn from.
-      field_states, grow: as `assemble` takes them.
+      field_states, grow: as in `assemble`.
     """
     towers = [_build_towers(member) for member in recipe.members()]
     query_fields, candidate_fields = (tower.fields for tower in towers[0])
@@ -85,7 +85,7 @@ def build_objective(
     recipe: Recipe, candidate_tower: Tower, items: ItemFeatures, catalogue: np.ndarray, counts: np.ndarray,
     shown: np.ndarray, past: np.ndarray | Sequence[int] = (),
 ) -> SampledObjective | CatalogueObjective:
-    """What the recipe trains against: the whole catalogue, or what its negative sources bring.
+    """The recipe's objective: against the whole catalogue, or against its negative sources.
 
     Args:
       recipe: a `Recipe`.
@@ -119,7 +119,7 @@ def build_model(
     recipe: Recipe, query_tower: Tower | EnsembleTower, candidate_tower: Tower | EnsembleTower,
     objective: SampledObjective | CatalogueObjective | EnsembleObjective, auxiliary: Iterable[tf.keras.layers.Layer],
 ) -> TwoTowerModel:
-    """The `TwoTowerModel` that the query's encoder wants."""
+    """The `TwoTowerModel` for the query's encoder."""
     if isinstance(query_tower.encoder, SequenceEncoder):
         known = recipe.training.known_positives
         return SequenceTwoTower(query_tower, candidate_tower, objective, auxiliary, known_positives=known)

@@ -1,4 +1,4 @@
-"""What an evaluation says of a trained model, beside its baselines."""
+"""The figures of an evaluation of a trained model, beside its baselines."""
 
 import dataclasses
 import hashlib
@@ -98,7 +98,7 @@ def _views(
         return {}
     found = {a.view: own}
     for view in set(VIEWS) - {a.view}:
-        if a.second_stage is not None:  # what is not retrieved takes no place among what is rescored
+        if a.second_stage is not None:  # items that are not retrieved are not among the rescored ones
             scorers = {**scorers, "model": a.model_scorer(queries, view)}
         found[view] = {name: a.evaluate(queries, scorer, view=view) for name, scorer in scorers.items()}
     return {view: {
@@ -138,7 +138,7 @@ def _frame_scorer(a: Assembly, queries: Queries, frame: pd.DataFrame) -> PairSco
     if not len(kept):
         rule = "name users and items of the log"
         raise EvaluationError(invalid("scores", rule, frame.head(3).to_dict("records"), "Use the log's own ids."))
-    # One user may be asked several times: each query has all of the user's scores.
+    # A user may have several queries: each query has all of the user's scores.
     kept = kept[np.argsort(users[kept], kind="stable")]
     first, end = (np.searchsorted(users[kept], queries.user, side=side) for side in ("left", "right"))
     taken = kept[ranges(first, end)]

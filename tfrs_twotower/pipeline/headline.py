@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-_OWN = ("retrieval", "scores")  # stand among the baselines and are none: the model's own first stage, anybody's scores
+_OWN = ("retrieval", "scores")  # listed among the baselines, but none: the model's own first stage, and given scores
 
 
 def headline(metrics: Mapping[str, Any], metric: str) -> dict[str, Any]:
@@ -14,8 +14,8 @@ def headline(metrics: Mapping[str, Any], metric: str) -> dict[str, Any]:
       metric: its name.
 
     Returns:
-      "baseline" is the one with the largest value, None where there is none; "interval" is None for a metric that is
-      no mean over queries.
+      "baseline" is the one with the largest value, None without baselines; "interval" is None for a metric that is no
+      mean over queries.
     """
     on = metrics["protocol"]["on"]
     others = {name: found[metric] for name, found in metrics["baselines"].items() if name not in _OWN}

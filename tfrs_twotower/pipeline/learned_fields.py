@@ -32,7 +32,7 @@ def write_fields(folder: str | Path, model: TwoTowerModel) -> None:
 
 
 def read_fields(folder: str | Path) -> dict[str, dict[str, dict[str, np.ndarray]]]:
-    """The states that `write_fields` kept: {side: what `Tower.state` returned}.
+    """The states that `write_fields` kept: {side: result of `Tower.state`}.
 
     Raises:
       TrainingError: they cannot be read.

@@ -1,4 +1,4 @@
-"""Which runs a run comes from."""
+"""The ancestors of a run."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ def lineage(directory: str | Path) -> list[dict[str, Any]]:
 
     Each has run (its folder's name), code, data (SHA-256 of the log), seed, trained_until and embedding_space (of the
     `weights` that are served), parent (a name or None), refused (true of an update that did not pass its gate) and
-    rollbacks (those that made it serve again: `publishing.rollbacks`). Where a parent's folder is gone, the chain ends
+    rollbacks (those that made it serve again: `publishing.rollbacks`). If a parent's folder is gone, the chain ends
     with {"run": name, "missing": True}.
 
     Raises:

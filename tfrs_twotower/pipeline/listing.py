@@ -16,8 +16,8 @@ class Listed:
     Attributes:
       run: `recipe/time`, its folder.
       latest: whether `latest` points to it.
-      state: why it has no figures to show, or has not passed its gate; None: it is as it should be.
-      headline: what `headline` says of its `metrics.json`; None without one.
+      state: why it has no figures, or has not passed its gate; None: it has both.
+      headline: the `headline` of its `metrics.json`; None without one.
     """
 
     run: str
@@ -26,11 +26,11 @@ class Listed:
     headline: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; `headline` is left out where there is none."""
+        """JSON-ready; `headline` is left out if there is none."""
         return {name: value for name, value in vars(self).items() if name != "headline" or value is not None}
 
     def line(self, width: int = 0) -> str:
-        """One line, in which the name takes at least `width` characters."""
+        """One line, with the name padded to `width` characters."""
         said = self.state or sentence(self.headline)  # type: ignore[arg-type]  # without a state there is a headline
         return f"{'*' if self.latest else ' '} {self.run.ljust(width)}  {said}"
 
@@ -54,7 +54,7 @@ def _described(folder: Path) -> Listed:
         refused = f"did not pass its gate: {sentence(found)}" if (folder / "refused.json").exists() else None
         return Listed(name, is_latest, refused, found)
     except FileNotFoundError:
-        state = "was not evaluated: it trains, or was stopped"
+        state = "was not evaluated: it is training, or was stopped"
     except (OSError, ValueError, KeyError, TypeError) as error:
         state = f"its files cannot be read ({error!r})"
     return Listed(name, is_latest, state, found)

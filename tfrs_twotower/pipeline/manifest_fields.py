@@ -1,4 +1,4 @@
-"""What the manifest of an export says of the run that it comes from."""
+"""The fields of an export's manifest about its run."""
 
 from pathlib import Path
 from typing import Any

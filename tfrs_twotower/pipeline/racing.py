@@ -1,4 +1,4 @@
-"""The race: the log and validation choose what is trained."""
+"""The race: candidates are trained briefly, and validation chooses one."""
 
 import dataclasses
 import json
@@ -30,28 +30,28 @@ from tfrs_twotower.training import CoVisits, LazyAdamConfig, fit
 
 FOLDER, RESULT = runs.RACE, runs.RACE_RESULT
 
-_DIM, _WIDE = 64, 128  # of what reads the order, and of pooled vectors, where more of them tell items apart
+_DIM, _WIDE = 64, 128  # dimensions: of a sequence tower, and of pooled vectors, where more of them tell items apart
 _WHOLE_CATALOGUE = 5_000  # items up to which the softmax is over all of them
-_NEGATIVES = 1024  # of a larger catalogue, a step
+_NEGATIVES = 1024  # per step, in a larger catalogue
 _SEQUENCE = (10, 100)  # events that a sequence tower reads, at least and at most
 _AVERAGED = 10_000_000  # numbers of the tables up to which an average passes over them in every step
 _PAST = 100  # events that are pooled, at most
-_NEIGHBOURS = 50_000  # items up to which neighbours stand beside the towers: they triple the length of the vectors
-_SCORES = 60_000_000  # of an epoch's validation with one choice of weights, which are about twenty
+_NEIGHBOURS = 50_000  # items up to which the score has neighbours: they triple the length of the vectors
+_SCORES = 60_000_000  # scores of an epoch's validation for one choice of weights; there are about twenty choices
 _LEAST_QUERIES = 500
 _RACE, _TRAINING = 0.3, 0.12  # shares of the time, for all candidates and for the winner; a refit takes as long again
 
 
 def seconds_for(events: int) -> float:
-    """How long the whole command may take: 4 minutes for 100,000 events, 30 for a million, on two cores."""
+    """The default time of the whole command: 4 minutes for 100,000 events, 30 for a million, on two cores."""
     return 240.0 * max(events / 100_000, 0.25) ** 0.875
 
 
 def candidates(recipe: Recipe, log: InteractionLog, split: Split) -> dict[str, Recipe]:
     """{name: recipe} of the candidates, which depend on the log.
 
-    "sequence" reads the events in order; a log without times does not have it. "pooled" takes a mean of the events'
-    vectors, in which newer events weigh more where there are times, and has a vector for each user; its towers have no
+    "sequence" reads the events in order; a log without times has no such candidate. "pooled" has a vector for each user
+    and the mean of the events' vectors. If the log has times, newer events weigh more in the mean. Its towers have no
     hidden layer. Both start from the pairs of items in the training events (`CoVisits`).
     """
     recipe = completed(dataclasses.replace(recipe, race=None), log)
@@ -111,10 +111,10 @@ def _candidate(recipe: Recipe, log: InteractionLog, schema: Schema) -> Recipe:
 def race(recipe: Recipe, log: InteractionLog, directory: str | Path, verbose: int = 1) -> Recipe:
     """The winner's recipe; its training so far is in the run's checkpoint folder.
 
-    Every candidate trains for its share of the time, or until validation stops it. The winner is the one that ranks
-    validation best, with its best weights in the score: by the mean of the monitored metric and of the recall at the
-    largest cut-off, each relative to the best candidate's. It trains on for as many epochs as fit into its time. A race
-    that was stopped resumes with the candidate that it was training.
+    Every candidate trains for its share of the time, or until validation stops it. The winner ranks validation best,
+    with its best weights in the score: by the mean of the monitored metric and of the recall at the largest cut-off,
+    each relative to the best candidate's. It then trains for as many more epochs as fit into its time. A stopped race
+    resumes with the candidate that it was training.
 
     Args:
       recipe: a `Recipe` with `race`.
@@ -159,7 +159,7 @@ def race(recipe: Recipe, log: InteractionLog, directory: str | Path, verbose: in
 
 
 def _beside(recipe: Recipe, result: Mapping[str, Any]) -> Recipe:
-    """The recipe with what the first candidate's assembly chose of what stands beside the towers in the score."""
+    """The recipe with the terms of the score that the first candidate's assembly chose."""
     if "beside" not in result:
         return recipe
     settings = from_dict({"type": ModelConfig.__name__, **result["beside"]})

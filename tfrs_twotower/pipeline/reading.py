@@ -1,4 +1,4 @@
-"""The log of a run: from its source, from data frames, or as the run keeps it."""
+"""The log of a run: from its source, from data frames, or from the run's folder."""
 
 from pathlib import Path
 
@@ -12,14 +12,14 @@ def read(
     recipe: Recipe, directory: Path, frames: Source | None = None, rejected: bool = False,
     fingerprint: str | None = None,
 ) -> tuple[InteractionLog, IngestReport]:
-    """The log of a run and what its reading met.
+    """The log of a run and the report of its reading.
 
     Args:
-      recipe: a `Recipe`; it names the source, or none.
+      recipe: a `Recipe`, with or without a source.
       directory: the run's folder.
-      frames: in place of the recipe's source. Without both, it is the log that the run keeps.
+      frames: in place of the recipe's source. Without both, the run's kept log is read.
       rejected: whether bad rows are written to the run.
-      fingerprint: of the log that the run was trained on; None: it was not trained.
+      fingerprint: of the log that the run was trained on; None: the run is not trained yet.
 
     Raises:
       ConfigError: there is neither a source nor a log that the run keeps.

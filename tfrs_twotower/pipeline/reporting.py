@@ -1,4 +1,4 @@
-"""The figures of an evaluation: as they are printed, and as a run keeps them."""
+"""The figures of an evaluation: printed, and kept in a run."""
 
 import html
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.headline import headline, sentence
 from tfrs_twotower.recipe import Recipe
 
-_PLOTTED = 5  # the model and the best baselines: a picture has no room for more
+_PLOTTED = 5  # the model and the best baselines; more do not fit into a picture
 
 
 class Figures(dict[str, Any]):
-    """What `Recommender.evaluate` returns: the dict that `metrics.json` keeps. It prints as tables.
+    """The result of `Recommender.evaluate`: the dict of `metrics.json`. It prints as tables.
 
     Args:
       figures: the dict.
@@ -36,14 +36,14 @@ class Figures(dict[str, Any]):
         self.evaluations, self.recipe = evaluations, recipe
 
     def tables(self) -> list[str]:
-        """The table of metrics and, where users come back to items, the table of repeats and discoveries."""
+        """The table of metrics and, if users repeat items, the table of repeats and discoveries."""
         found = [metric_table(self.evaluations)]
         if self["views"]:
             found.append(view_table(self["views"], self.recipe.evaluation.ks[0]))
         return found
 
     def skipped(self) -> list[str]:
-        """A line for each baseline that did not fit into its time."""
+        """A line for each baseline that needed more than its time."""
         return [f"Baseline {name} is left out: {reason} (evaluation.baseline_seconds)."
                 for name, reason in self["baselines_skipped"].items()]
 

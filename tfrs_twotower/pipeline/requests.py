@@ -1,4 +1,4 @@
-"""What a served request would carry for a user of the log, now."""
+"""The inputs of a served request for a user of the log."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from tfrs_twotower.pipeline.assembly import Assembly
 
 
 def as_ids(values: Collection[Any], table: pa.Table, name: str) -> pa.Array:
-    """Ids as the log has them, text or whole numbers: "42" from a command line becomes 42 where ids are numbers.
+    """Ids in the log's type, text or whole numbers: "42" from a command line becomes 42 if ids are numbers.
 
     Raises:
       DataError: the log's ids are whole numbers and a value is none.
@@ -38,7 +38,7 @@ def user_rows(log: InteractionLog, user_ids: Collection[Any]) -> np.ndarray:
 
 
 def live_requests(assembly: Assembly, user_ids: Collection[Any]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Raw query features of users after the log's last event, and what they have seen.
+    """Raw query features of users after the log's last event, and their seen items.
 
     An unknown user gets missing values and an empty history; context columns are missing for everyone.
 

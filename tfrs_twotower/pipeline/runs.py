@@ -27,7 +27,7 @@ RACE: str = "race"
 RACE_RESULT: str = "race.json"
 _DONE = "done.json"
 _TRAINED = (CONFIG, REJECTED, CHECKPOINT, POPULARITY, LAYERS, LOG, RACE, RACE_RESULT)  # what `fit` writes
-_HELD: set[tuple[Path, int]] = set()  # (folder, thread) of those that this process writes to
+_HELD: set[tuple[Path, int]] = set()  # (folder, thread): the folders that this process writes to
 
 
 def create(root: str | Path, name: str) -> Path:
@@ -56,10 +56,10 @@ def create(root: str | Path, name: str) -> Path:
 
 @contextlib.contextmanager
 def writing(directory: str | Path) -> Iterator[None]:
-    """Keeps other processes from writing to a run's folder while the block runs; it is made where it is missing.
+    """Locks a run's folder against other processes while the block runs. A missing folder is made.
 
-    The system lets go of it when the process dies. A folder in which the block wrote nothing is removed. Where a caller
-    in this thread keeps the folder already, nothing more is done.
+    The system releases the lock when the process dies. A folder in which the block wrote nothing is removed. If a
+    caller in this thread holds the lock already, nothing more is done.
 
     Raises:
       ConfigError: the folder cannot be written.
@@ -92,7 +92,7 @@ def writing(directory: str | Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def kept_from_checkpoint_on(directory: str | Path) -> Iterator[None]:
-    """Removes what a training wrote to a run's folder if the block fails before the training's first checkpoint."""
+    """Removes a training's files from a run's folder if the block fails before the first checkpoint."""
     directory = Path(directory)
     new = [path for path in map(directory.joinpath, _TRAINED) if path.name == REJECTED or not path.exists()]
     try:
@@ -115,13 +115,15 @@ def point_latest(directory: str | Path) -> None:
 
 
 def next_version(directory: str | Path) -> int:
-    """The number of a run's next version: versions count up over all runs of a recipe, so that a server that follows
-    `latest` sees a new number."""
+    """The number of a run's next version.
+
+    Versions count up over all runs of a recipe, so that a server that follows `latest` sees a new number.
+    """
     return max(map(publishing.next_version, Path(directory).parent.glob(f"*/{EXPORT}")), default=1)
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Writes JSON beside the file and renames it, so that a reader never meets half a file."""
+    """Writes JSON beside the file and renames it, so that a reader never sees half a file."""
     path = Path(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -130,11 +132,11 @@ def write_json(path: str | Path, value: Any) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """What `config.json` keeps.
+    """The contents of `config.json`.
 
     Attributes:
       recipe: the recipe as run.
-      embedding_space: the id of the space that its training makes; vectors of two spaces cannot be compared.
+      embedding_space: the id of its training's space; vectors of two spaces cannot be compared.
       fingerprint: of the log that it was trained on.
       trained_until: seconds since 1970, the time of the last event that it trained on. A refit has its own time and
         its own space (`Refit`).
@@ -156,8 +158,8 @@ class Refit:
 
     Attributes:
       embedding_space, trained_until: as in `RunConfig`, of the refit.
-      epochs: how many it trained.
-      held_out: how many of its training events were held out in the run's first training.
+      epochs: the number that it trained.
+      held_out: the number of its training events that were held out in the run's first training.
     """
 
     embedding_space: str
@@ -200,7 +202,7 @@ def weights(directory: str | Path, space: str | None = None) -> Weights:
 
 
 def write_refit(directory: str | Path, refit: Refit) -> None:
-    """Writes a `Refit`; from now on its weights are served."""
+    """Writes a `Refit`; from then on its weights are served."""
     write_json(Path(directory) / REFIT / _DONE, vars(refit))
 
 
@@ -235,7 +237,7 @@ def check_passed(directory: str | Path, way_out: str) -> None:
 
 
 def with_layers(recipe: Recipe, directory: str | Path, write: bool = False) -> Recipe:
-    """The recipe, whose Keras layers of one's own are files of the run; `write`: which are written."""
+    """The recipe, with the user's own Keras layers as files of the run; `write`: whether they are written."""
     folder = Path(directory).resolve() / LAYERS
     schema = None if recipe.schema is None else with_layers_in(folder, recipe.schema, write)
     return dataclasses.replace(recipe, schema=schema, derived=with_layers_in(folder, recipe.derived, write))

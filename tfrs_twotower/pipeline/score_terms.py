@@ -1,4 +1,4 @@
-"""What stands beside the towers in the score: popularity, neighbours, repeats (ARCHITECTURE, "The score")."""
+"""The terms of the score beside the towers: popularity, neighbours, repeats (ARCHITECTURE, "The score")."""
 
 import dataclasses
 import functools
@@ -17,9 +17,9 @@ from tfrs_twotower.models.repeats import NONE
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.training import NeighbourFit, neighbours, pooled
 
-_EVENTS = 5_000_000  # the newest so many say what is near what
+_EVENTS = 5_000_000  # the number of newest events from which neighbours are learned
 _SETTINGS: Any = object()  # in place of a half-life
-_PAST = 2**22  # events of pasts read at a time
+_PAST = 2**22  # events of histories read at a time
 
 _Value = TypeVar("_Value")
 
@@ -29,12 +29,12 @@ class ScoreTerms:
 
     Args:
       log: an `InteractionLog`.
-      known: int64, the log rows that were learned from.
+      known: int64, the log rows that training uses.
       catalogue: int32, the item rows that can be recommended.
       counts: int64 [catalogue]: training events of each.
       history: a `UserHistories` of the log.
-      request_time: whether a query says when it is made.
-      settings: a `ModelConfig`. Of several half-lives, penalties and lengths the first count, until `choose`.
+      request_time: whether a query has the time of the request.
+      settings: a `ModelConfig`. Until `choose`, the first half-life, penalty and length are used.
       seed: of the neighbours' factorisation.
 
     Attributes:
@@ -50,7 +50,7 @@ class ScoreTerms:
         self.settings, self._seed = settings, seed
         self._places = np.full(log.items.num_rows, -1, np.int32)
         self._places[catalogue] = np.arange(len(catalogue), dtype=np.int32)
-        self._last = {}  # what was last asked of the pasts of queries
+        self._last = {}  # the last results about histories of queries
         self.events = TrainingEvents(log.user[known], self.positions(log.item[known]), log.timestamp[known],
                                      len(catalogue))
 
@@ -61,7 +61,7 @@ class ScoreTerms:
     def popular(self, half_life: float | None) -> np.ndarray:
         """float64 [catalogue]: training events of each item; one `half_life` days older than the newest counts half.
 
-        They sum to the number of events; then an item with any event is raised to 1 at least. None: all count alike.
+        They sum to the number of events. Then an item with any event is raised to at least 1. None: all count alike.
         """
         counts = self._counts.astype(np.float64)
         if half_life is None:
@@ -87,15 +87,15 @@ class ScoreTerms:
         neighbours.keep(folder, self._item_keys, self.neighbours)
 
     def read_neighbours(self, folder: str | Path) -> None:
-        """Takes those that `keep_neighbours` wrote, in this run or in another one of the same items."""
+        """Loads the vectors that `keep_neighbours` wrote, in this run or in another one with the same items."""
         self.neighbours = neighbours.kept(folder, self._item_keys)
 
     def pooled(self, queries: Queries) -> np.ndarray:
-        """As `pooled_at`, of `Queries`; it is kept until others are asked for."""
+        """As `pooled_at`, for `Queries`; the last result is kept."""
         return self._kept("pooled", queries, None, lambda: self.pooled_at(queries.row))
 
     def pooled_at(self, rows: np.ndarray) -> np.ndarray:
-        """float32 [rows, dim]: the vector of what the users had before log rows."""
+        """float32 [rows, dim]: the vectors of the users' histories before log rows."""
         length, size = self.settings.neighbours.length, len(self._catalogue)
         return np.concatenate([
             pooled(history_matrix(self.histories(part, length), size, "all"), self.neighbours.past)
@@ -103,7 +103,7 @@ class ScoreTerms:
         ])
 
     def histories(self, rows: np.ndarray, length: int) -> Ragged:
-        """`Ragged`, a row each: catalogue positions of the newest `length` items before log rows, oldest first.
+        """`Ragged`: for each log row, catalogue positions of the newest `length` items before it, oldest first.
 
         −1 stands for an item outside the catalogue.
         """
@@ -115,7 +115,7 @@ class ScoreTerms:
         return Ragged.from_lengths(self.positions(np.concatenate(items)), np.concatenate(lengths))
 
     def repeated(self, queries: Queries, half_life: float | None = _SETTINGS) -> tuple[Ragged, np.ndarray]:
-        """(`Ragged` of catalogue positions, float32 values): what each query's user had before; kept as `pooled`.
+        """(`Ragged` of catalogue positions, float32 values): each query's earlier items; kept as in `pooled`.
 
         half_life: days or None; by default that of the settings.
         """
@@ -136,10 +136,10 @@ class ScoreTerms:
         return Ragged.from_lengths(np.concatenate(codes), np.concatenate(lengths)), np.concatenate(values)
 
     def choose(self, queries: Queries, measure: Callable[[Scorer], np.ndarray]) -> None:
-        """Keeps, of several half-lives, penalties and lengths, those that rank `queries` best without the towers.
+        """Keeps the half-lives, the penalty and the length that rank `queries` best without the towers.
 
-        Popularity's half-life is chosen by popularity alone; then that of repeats, and the penalty and the length of
-        neighbours, each beside popularity. Of equal half-lives the first.
+        Popularity's half-life is chosen with popularity alone. Then the half-life of repeats, and the penalty and the
+        length of neighbours are chosen, each together with popularity. Of equal half-lives the first is kept.
 
         Args:
           queries: `Queries`.

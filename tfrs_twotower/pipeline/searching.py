@@ -1,4 +1,4 @@
-"""From a trained `Assembly` to what searches its catalogue: the weights in the score, the index, the `Retriever`."""
+"""From a trained `Assembly` to search: the weights in the score, the index, the `Retriever`."""
 
 from pathlib import Path
 
@@ -23,9 +23,9 @@ from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.training import is_chief
 
-_TUNING_QUERIES = 2_000  # queries by which an index is tuned and measured
-_FEWER_REPEATS = 0.03  # a gain that takes weight from repeats
-_LEAST_QUERIES = 20  # with fewer, the candidates stand in
+_TUNING_QUERIES = 2_000  # the largest number of queries to tune and measure an index
+_FEWER_REPEATS = 0.03  # the least gain for a smaller weight of repeats
+_LEAST_QUERIES = 20  # with fewer, candidates are used as queries
 
 
 class Validation:
@@ -41,14 +41,14 @@ class Validation:
     def by_weights(self) -> dict[ScoreWeights, dict[str, float]]:
         """{`ScoreWeights`: metrics} of those of the recipe that were tried, the best ones first.
 
-        One weight after the other is chosen, in two rounds, each from its middle value: another one must be better by
-        more than the standard error of the difference, as few queries say little. What counts is the mean of the
-        monitored metric and of the recall at the largest cut-off, each relative to the first choice: a candidate
-        generator is asked for a good head and for a deep list.
+        The weights are chosen one after the other, in two rounds. Each starts from its middle value. Another value must
+        be better by more than the standard error of the difference, because few queries prove little. Two metrics
+        decide, each relative to the first choice: the mean of the monitored metric and of the recall at the largest
+        cut-off. A candidate generator needs a good head and a good long list.
 
-        A smaller weight of repeats must be better by 3% as well. Validation says too little of it: the model was
-        trained on nearly all that a user had before then, and ranks it high by itself. What a user took since the
-        training it does not know.
+        A smaller weight of repeats must also be better by 3%, as validation undervalues it. The model was trained on
+        nearly all of a user's events before validation, and ranks these items high by itself. It will not know the
+        events after its training.
         """
         a, queries, model = self._assembly, self._queries, self._assembly.recipe.model
         towers: tuple[np.ndarray, np.ndarray]
@@ -77,17 +77,17 @@ class Validation:
 
 
 def choose_weights(assembly: Assembly, directory: Path, verbose: int = 1) -> None:
-    """Gives a trained model those of the recipe's `ScoreWeights` that rank validation best, and keeps them in its run.
+    """Sets the `ScoreWeights` of a trained model to those that rank validation best, and keeps them in its run.
 
-    Of an update there are the parent's alone.
+    An update has only its parent's.
     """
     a, monitor = assembly, assembly.recipe.training.monitor
     found = {weights: metrics[monitor] for weights, metrics in Validation(a).by_weights().items()}
     a.weights, tried = next(iter(found)), [[*weights, value] for weights, value in found.items()]
     if verbose and len(found) > 1:
         w, said = a.weights, f"log p(item) {a.weights.popularity:g}"
-        said += f", neighbours of the past {w.neighbours:g}" if a.recipe.model.neighbours else ""
-        said += f", what was had before {w.repeats:g}" if a.recipe.model.repeats else ""
+        said += f", neighbours {w.neighbours:g}" if a.recipe.model.neighbours else ""
+        said += f", repeats {w.repeats:g}" if a.recipe.model.repeats else ""
         print(f"Weights in the score, chosen by validation: {said} ({monitor} {found[w]:.4f}).", flush=True)
     if is_chief():
         if a.weights.neighbours:
@@ -101,16 +101,16 @@ def tuned_index(
 ) -> tuple[CandidateIndex, IndexReport]:
     """(index, report) over the catalogue's vectors, tuned to `config`'s target recall by real queries.
 
-    folder: keeps an index that no SavedModel holds, and nothing else; None: nothing is kept.
+    folder: for an index that no SavedModel can hold; None: nothing is kept.
     """
     a, seed = assembly, assembly.recipe.training.seed
     rng, held_out = np.random.default_rng(seed), a.split.validation.row
-    if len(held_out) < _TUNING_QUERIES:  # training events make it up: what they ask is as real
+    if len(held_out) < _TUNING_QUERIES:  # training events fill up: their queries are as real
         held_out = np.concatenate([held_out, rng.permutation(a.split.train)[: _TUNING_QUERIES - len(held_out)]])
     queries, candidates = a.query_vectors(np.sort(rng.permutation(held_out)[:_TUNING_QUERIES])), _candidates(a)
     if a.weights.popularity:
         queries = searched_queries(queries).numpy()
-    queries = queries.reshape(-1, queries.shape[-1])  # of several interests each is searched by itself
+    queries = queries.reshape(-1, queries.shape[-1])  # each of several interests is a query by itself
     index, report = build(config, candidates, queries if len(queries) >= _LEAST_QUERIES else None, seed=seed)
     if folder is not None:
         kind = chosen_kind(config, len(candidates))
@@ -122,12 +122,12 @@ def tuned_index(
 
 
 def kept_index(assembly: Assembly, folder: Path) -> tuple[IndexConfig, CandidateIndex, IndexReport] | None:
-    """What `tuned_index` kept in the folder; None where that is nothing, or of another training's vectors."""
+    """The index that `tuned_index` kept in the folder; None if there is none, or it has other vectors."""
     return kept(folder, _candidates(assembly)) if folder.is_dir() else None
 
 
 def _candidates(a: Assembly) -> np.ndarray:
-    """float32 [n, dim]: what an index holds of the catalogue."""
+    """float32 [n, dim]: the catalogue's vectors in an index."""
     if not a.weights.popularity:
         return a.candidate_vectors()
     weight = a.weights.popularity * a.model.temperature

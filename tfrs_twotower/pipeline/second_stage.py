@@ -19,7 +19,7 @@ _SHOWN = 256  # queries whose pairs' field weights are averaged
 
 
 class SecondStage:
-    """What rescores the retrieved top of one model.
+    """The reranker of the retrieved top of one model.
 
     Args:
       config: a `RerankerConfig`.
@@ -27,7 +27,7 @@ class SecondStage:
       examples: an `Examples`.
       catalogue: int32 [n], the item rows that can be recommended.
       shown: float64 [items], how often an epoch shows each as a positive.
-      seed: from which weights and draws derive theirs.
+      seed: of weights and draws.
 
     Raises:
       ConfigError: the query tower gives several vectors.
@@ -39,7 +39,7 @@ class SecondStage:
     ) -> None:
         if isinstance(query_tower.encoder, InterestEncoder):
             raise ConfigError(
-                "A reranker reads one vector of a query, and this query encoder gives several interests. Leave "
+                "A reranker reads one vector per query, and this query encoder gives several interests. Leave "
                 "`ModelConfig.reranker` out, or use another encoder."
             )
         self._towers, self._examples, self._catalogue = (query_tower, candidate_tower), examples, catalogue
@@ -51,7 +51,7 @@ class SecondStage:
         self._added(examples.queries(np.zeros(1, np.int64)), items, tf.zeros([1, 1], tf.int32))
 
     def reranking(self) -> Reranking:
-        """The `Reranking` of the catalogue, by the weights as they are."""
+        """The `Reranking` of the catalogue, with the current weights."""
         blocks = range(0, len(self._catalogue), _BLOCK)
         parts = [self._read(self._examples.candidates(self._catalogue[i: i + _BLOCK])) for i in blocks]
         return Reranking(self._reranker, np.concatenate(parts))
@@ -76,11 +76,11 @@ class SecondStage:
         return RerankedScorer(retrieval, rescore, self._reranker.top, exclude)
 
     def field_weights(self, rows: np.ndarray, top: np.ndarray) -> dict[str, float] | None:
-        """{field: mean weight} over what is retrieved for queries; None for a reranker that weighs no fields.
+        """{field: mean weight} over the retrieved items of queries; None for a reranker that weighs no fields.
 
         Args:
           rows: int64 [q], the queries' log rows; the first 256 count.
-          top: int [q, any], catalogue positions; −1 is none.
+          top: int [q, any], catalogue positions; −1 pads.
         """
         if not hasattr(self._reranker, "field_weights"):
             return None

@@ -26,10 +26,10 @@ from tfrs_twotower.training import FitReport, fit, is_chief, of_chief
 
 
 class TrainedRun:
-    """What a `Recommender` is trained by: its log, its run's folder, and the models that the run holds.
+    """The training of a `Recommender`: its log, its run's folder, and the models of the run.
 
     Args:
-      recipe, interactions, users, items, columns, directory, parent, root: as `Recommender` takes them.
+      recipe, interactions, users, items, columns, directory, parent, root: as in `Recommender`.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class TrainedRun:
 
         Args:
           directory: the folder.
-          frames: as in the constructor, of a run that was made of data frames and does not keep their log.
+          frames: as in the constructor, for a run of data frames that does not keep their log.
 
         Raises:
           ConfigError: the frames are needed and not given, or a file of the run cannot be read.
@@ -99,7 +99,7 @@ class TrainedRun:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """`runs.writing` of the run's folder, which is made; one in which nothing was written goes again."""
+        """`runs.writing` of the run's folder, which is made. If nothing was written, it is removed."""
         given, recipe = self._directory, self.recipe
         self._directory = given or runs.create(self._root, recipe.name)
         try:
@@ -116,7 +116,7 @@ class TrainedRun:
     def fit(self, verbose: int = 1, callbacks: Sequence[tf.keras.callbacks.Callback] = ()) -> Self:
         """Reads the data, trains, and keeps the best epoch's weights; returns self.
 
-        In the folder of a run that was stopped it goes on from the last checkpoint. In the scope of a
+        In the folder of a stopped run it continues from the last checkpoint. In the scope of a
         `tf.distribute` strategy it trains on that strategy's devices; see docs/distributed.md. A training that fails
         before its first checkpoint leaves no folder.
 
@@ -141,7 +141,7 @@ class TrainedRun:
     def _train(
         self, log: InteractionLog, space: str | None, verbose: int, callbacks: Sequence[tf.keras.callbacks.Callback]
     ) -> None:
-        """`fit` from the log on; `space`: of a run that goes on, its embedding space."""
+        """`fit` after the log is read; `space`: the embedding space of a run that continues."""
         self._check_title(log)
         new, space = space is None, space or uuid.uuid4().hex
         if new and is_chief():
@@ -150,7 +150,7 @@ class TrainedRun:
                 keep_log(log, self.ingest_report, self.directory / runs.LOG)  # type: ignore[arg-type]  # it was read
         raced, folder = self.recipe.race is not None, self.directory / runs.CHECKPOINT
         if raced:
-            self._keep_config(log, space, trained_until=0)  # so that a race that is stopped can go on
+            self._keep_config(log, space, trained_until=0)  # so that a stopped race can continue
             self.recipe = race(self.recipe, log, self.directory, verbose)
         new = raced or new
         a = begun(self.recipe, log, folder, new, self._parent)
@@ -173,20 +173,20 @@ class TrainedRun:
                   "one.", flush=True)
 
     def refit(self, verbose: int = 1, callbacks: Sequence[tf.keras.callbacks.Callback] = ()) -> Self:
-        """Trains once more, on all events, as many epochs as validation chose; returns self.
+        """Trains once more, on all events, for the number of epochs that validation chose; returns self.
 
-        `evaluate` still measures the training of `fit`; all other methods use the refit from now on. A refit that was
-        stopped in this run's folder goes on. In the scope of a strategy it trains as `fit` does.
+        `evaluate` still measures the training of `fit`; all other methods use the refit from then on. A stopped refit
+        in this run's folder continues. In the scope of a strategy it trains as `fit` does.
 
         Raises:
-          TrainingError: `fit` was not called before, or did not come to its end.
+          TrainingError: `fit` was not called before, or did not finish.
         """
         epochs = self._fit_report.best_epoch + 1 if self._fit_report else None
         if epochs is None and self._log is not None:
             epochs = chosen_epochs(self.directory)
         if epochs is None:
             raise TrainingError(
-                "`refit` trains for the number of epochs that `fit` chose. Received: no training that came to its end. "
+                "`refit` trains for the number of epochs that `fit` chose. Received: no finished training. "
                 "Call `fit()` first: it does not train a finished run again."
             )
         with self.writing() if is_chief() else contextlib.nullcontext():
@@ -208,7 +208,7 @@ class TrainedRun:
 
     @property
     def served(self) -> Assembly:
-        """The `Assembly` of what is served: the refit's where the run has one, else `assembly`."""
+        """The `Assembly` that is served: that of the refit if the run has one, else `assembly`."""
         return self._serving()[0]
 
     def _serving(self) -> tuple[Assembly, runs.Weights]:
@@ -226,7 +226,7 @@ class TrainedRun:
         return self._log
 
     def _forget(self, weights: bool = False) -> None:
-        """Forgets what was made of the weights, and with it the weights if `weights`: all is made again when needed."""
+        """Drops all results of the weights, and the weights too if `weights`. They are made again when needed."""
         if weights:
             self._assembly = self._served = None
 

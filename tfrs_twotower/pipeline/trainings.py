@@ -24,11 +24,11 @@ from tfrs_twotower.training.kept_checkpoints import UNREADABLE, kept_checkpoints
 def begun(
     recipe: Recipe, log: InteractionLog, folder: Path, new: bool, parent: Path | None = None, held_out: bool = True
 ) -> Assembly:
-    """The `Assembly` of a training that begins in a folder, or goes on there.
+    """The `Assembly` of a training that begins in a folder, or continues there.
 
     Args:
-      recipe, log, held_out: as `assemble` takes them.
-      folder: of its checkpoints. What its fields learn is kept there.
+      recipe, log, held_out: as in `assemble`.
+      folder: of its checkpoints and its fields' state.
       new: whether it begins. Its fields then learn from the log, or grow from the fields of `parent`.
       parent: the run whose served weights it starts from, or None. Its `ScoreWeights` are kept.
     """
@@ -42,7 +42,7 @@ def begun(
 
 
 def restored(recipe: Recipe, log: InteractionLog, folder: Path, held_out: bool = True) -> Assembly:
-    """The `Assembly` of a training of the run `folder.parent`, with the weights that it ended with."""
+    """The `Assembly` of a training of the run `folder.parent`, with its final weights."""
     a = assemble(recipe, log, read_fields(folder), held_out=held_out)
     a.model(next(iter(a.batches.dataset(0, 1))))
     restore_best(a.model, folder)
@@ -51,7 +51,7 @@ def restored(recipe: Recipe, log: InteractionLog, folder: Path, held_out: bool =
 
 
 def chosen_epochs(directory: Path) -> int | None:
-    """How many epochs validation chose in a run's first training; None where that did not come to its end."""
+    """The number of epochs that validation chose in a run's first training; None if that did not finish."""
     if not (directory / runs.POPULARITY).is_file():  # which is written at the end
         return None
     for last in reversed(kept_checkpoints(directory / runs.CHECKPOINT / "last")):
@@ -71,10 +71,10 @@ def refit(
 
     Args:
       evaluated: the `Assembly` of the training that was evaluated on held-out events.
-      directory: its run's folder. A refit that was stopped there goes on, a finished one is restored.
+      directory: its run's folder. A stopped refit there continues, a finished one is restored.
       parent: the run that both start from, or None.
-      epochs: as many as validation chose.
-      verbose, callbacks: as Keras'.
+      epochs: the number that validation chose.
+      verbose, callbacks: as in Keras.
 
     Returns:
       The `Assembly` of the refit, with its weights.
@@ -104,7 +104,7 @@ def refit(
 
 
 def _weighing_as(recipe: Recipe, weights: ScoreWeights) -> Recipe:
-    """The recipe with these `ScoreWeights` alone to choose from; a term without weight goes."""
+    """The recipe with these `ScoreWeights` as the only choice; a term without weight is removed."""
     model = recipe.model
     terms: dict[str, Any] = {"popularity_weights": (weights.popularity,)}
     for name in ("neighbours", "repeats"):

@@ -36,4 +36,4 @@ def without_times(recipe: Recipe) -> Recipe:
 
 
 def _needs(what: str, otherwise: str) -> ConfigError:
-    return ConfigError(f"The log has no times, and {what} goes by them. {_WAY_OUT} {otherwise}.")
+    return ConfigError(f"The log has no times, and {what} needs them. {_WAY_OUT} {otherwise}.")

@@ -4,8 +4,8 @@
 
 The towers are those of the recipe `movielens`. The network reads each field of both sides, weighed by a gate, and the
 inner products of person's and film's fields, such as the watched films' with the genres. About three minutes on
-two cores. The table at the end has the retrieval alone beside the reranked answers, and `metrics.json` the mean
-gate of each field, `reranker_weights`. To read only the fields that matter:
+two cores. The table at the end lists the retrieval alone beside the reranked answers. `metrics.json` has the mean
+gate of each field, `reranker_weights`. To read only the most important fields:
 
     twotower train cold --set 'model.reranker.features=["query/id_user_id", "candidate/id_item_id"]'
 """

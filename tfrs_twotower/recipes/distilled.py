@@ -2,10 +2,10 @@
 
     twotower train distilled
 
-MovieLens-100K, as the recipe `movielens`, and beside the towers an MLP over both sides' features and u ⊙ v, which no
-index could search. It is trained with them, on the row's positive and 64 items drawn uniformly; the towers learn its
-scores of the same items by their divergence (Hinton et al. 2015), in the manner of ranking distillation (Tang and
-Wang 2018). Some minutes on two cores. What comes out is at the level of `movielens`.
+MovieLens-100K, as the recipe `movielens`. Beside the towers there is an MLP over both sides' features and u ⊙ v, with
+which no index could search. It is trained with the towers, on the row's positive and 64 items drawn uniformly. The
+towers learn its scores of the same items by their divergence (Hinton et al. 2015), in the manner of ranking
+distillation (Tang and Wang 2018). Some minutes on two cores. The result is at the level of `movielens`.
 """
 
 import dataclasses

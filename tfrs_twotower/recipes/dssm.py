@@ -2,9 +2,9 @@
 
     twotower train dssm
 
-One to three minutes on two cores. Two tanh layers in each tower and a softmax of the cosine over the positive and
-shared random negatives, as in the paper; a trigram that a title shares with others is what tells of a film that
-nobody has watched yet. For a script without spaces use Text(..., analyser="characters").
+One to three minutes on two cores. As in the paper, each tower has two tanh layers, and the loss is a softmax of the
+cosine over the positive and shared random negatives. A new film without events gets its vector from the trigrams that
+its title shares with others. For a script without spaces use Text(..., analyser="characters").
 """
 
 import dataclasses

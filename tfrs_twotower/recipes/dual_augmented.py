@@ -1,4 +1,4 @@
-"""Dual augmented towers on MovieLens-100K: each tower gets a vector of what the other made of its positives (DAT).
+"""Dual augmented towers on MovieLens-100K: each tower also reads a summary of the other tower's vectors (DAT).
 
     twotower train dual_augmented
 

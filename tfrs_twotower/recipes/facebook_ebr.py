@@ -2,10 +2,10 @@
 
     twotower train facebook_ebr
 
-Two models are trained side by side, both by the triplet hinge: one against random films, the other also against films
-that it ranks 101 to 500 itself, one for about a hundred random ones, found anew every 100 steps. Their vectors,
-weighted, are put one after the other, so that one index serves the ensemble. It takes about four minutes on two
-cores. A hinge asks for an order within a margin and for no probabilities: expect less than by `movielens`.
+Two models are trained side by side, both by the triplet hinge. One has random films as negatives. The other also has
+films that it ranks 101 to 500 itself: one for about a hundred random ones, found anew every 100 steps. Their weighted
+vectors are concatenated, so that one index serves the ensemble. It takes about four minutes on two cores. A hinge
+learns an order within a margin and no probabilities, so expect less than by `movielens`.
 """
 
 import dataclasses

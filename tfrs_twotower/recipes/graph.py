@@ -1,9 +1,9 @@
-"""Item vectors from the graph of who watched what (LightGCN's propagation), as a feature of the item tower.
+"""Item vectors from the graph of users and items (LightGCN's propagation), as a feature of the item tower.
 
     twotower train graph
 
-MovieLens-100K, as the recipe `movielens`, and one more item feature: vectors that are made before training, from
-training events alone, by passing vectors of users and items on along the graph's edges three times. Some minutes on
+MovieLens-100K, as the recipe `movielens`, with one more item feature. Its vectors are made before training, from
+training events alone: vectors of users and items are propagated along the graph's edges three times. Some minutes on
 two cores. A film without training events has none.
 """
 

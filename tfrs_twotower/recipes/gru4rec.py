@@ -1,4 +1,4 @@
-"""GRU4Rec over the user's past (Hidasi et al. 2016): what will a person rate next, given what they rated one by one.
+"""GRU4Rec over the user's history (Hidasi et al. 2016): what will a person rate next, given their ratings in order.
 
     make train RECIPE=gru4rec                        or: twotower train gru4rec
 

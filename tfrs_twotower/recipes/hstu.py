@@ -1,11 +1,11 @@
-"""HSTU over the user's past (Zhai et al. 2024): what will a person rate next, given what they rated one by one.
+"""HSTU over the user's history (Zhai et al. 2024): what will a person rate next, given their ratings in order.
 
     make train RECIPE=hstu                                  or: twotower train hstu
 
 MovieLens-100K, leave-last-out as in the papers; `--set 'source.version="1m"'` takes the million (hours, not
 minutes). The query is the state of a causal encoder after the last event. It knows the pauses between events and the
-moment of the request; `--set schema.query.0.request_time=false` takes that moment away. Training asks at every event
-of every past, against all films at once.
+moment of the request; `--set schema.query.0.request_time=false` removes that moment. Every event of every history
+is a training target, against all films at once.
 """
 
 from tfrs_twotower.data import LeaveLastOut, MovieLens
@@ -41,7 +41,7 @@ def recipe() -> Recipe:
             optimizer=LazyAdamConfig(learning_rate=0.002, beta_2=0.98),
             average=0.99,
             patience=4,
-            known_positives=200,  # evaluation leaves out what a user has met, so training does
+            known_positives=200,  # evaluation leaves out seen items, and so does training
         ),
         evaluation=EvaluationConfig(ks=(10, 50, 100, 200)),
     )

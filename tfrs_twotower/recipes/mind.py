@@ -2,12 +2,12 @@
 
     twotower train mind
 
-A query is four vectors, and a film's score is that of the best. ComiRec (Cen et al. 2020), where self-attention
-takes the place of routing, is one setting away:
+A query is four vectors, and a film's score is that of the best. ComiRec (Cen et al. 2020), with self-attention
+in place of routing, is one setting:
 
     twotower train mind --set 'model.query_encoder={"type": "ComiRec", "interests": 4}'
 
-About two minutes on two cores. `metrics.json` says how different the interests are: `interests.cosine` of two
+About two minutes on two cores. `metrics.json` has the similarity of the interests: `interests.cosine` of two
 vectors, and `interests.overlap` of their first ten films.
 """
 

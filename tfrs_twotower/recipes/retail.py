@@ -2,7 +2,7 @@
 
     make train RECIPE=retail                                or: twotower train retail
 
-Repeat purchases are the rule here, so what a household bought before is not left out of its recommendations.
+Repeat purchases are the rule here, so a household's earlier products are not left out of its recommendations.
 The whole Complete Journey, or Online Retail, runs by the same recipe with other paths: see data/README.md.
 """
 

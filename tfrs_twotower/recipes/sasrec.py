@@ -1,8 +1,8 @@
-"""SASRec over the user's past (Kang and McAuley 2018): what will a person rate next, given what they rated one by one.
+"""SASRec over the user's history (Kang and McAuley 2018): what will a person rate next, given their ratings in order.
 
     make train RECIPE=sasrec                         or: twotower train sasrec
 
-The `hstu` recipe with another encoder: a causal Transformer, pre-norm, with biases for places and pauses.
+The `hstu` recipe with another encoder: a causal Transformer, pre-norm, with biases for positions and pauses.
 """
 
 import dataclasses

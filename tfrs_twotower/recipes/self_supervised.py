@@ -1,10 +1,10 @@
-"""The item tower also learns to know an item by half of its features (Yao et al. 2021), for the tail's sake.
+"""The item tower also learns to recognise an item from half of its features (Yao et al. 2021), which helps rare items.
 
     twotower train self_supervised
 
-MovieLens-100K, as the recipe `movielens`, and beside it a contrastive loss: two views of an item, in each of which
-features that go together are masked, must be nearer to each other than to other items' views. The items of this loss
-are drawn uniformly, so that rarely watched films are learned from as often as popular ones. Some minutes on two cores.
+MovieLens-100K, as the recipe `movielens`, with a contrastive loss: two views of an item must be nearer to each other
+than to other items' views. In each view, correlated features are masked. The items of this loss are drawn uniformly,
+so that it trains rare films as often as popular ones. Some minutes on two cores.
 """
 
 import dataclasses

@@ -3,11 +3,11 @@
     twotower train youtube_dnn
 
 The query tower reads the mean of the films watched, the profile and the *example age*: the time from the event to
-the end of training, 0 when serving and in the evaluation of a split by time. So the model can tell what was popular
-then from what is popular now. There is no user id. The candidate side is one vector a film: the weights of a softmax
-over the catalogue, sampled by popularity and corrected for it. The paper's other history, searches, MovieLens does
-not have. In its place are the last five films: fifty of them, in one mean, do not tell what a person is at just now.
-It takes about two minutes on two cores.
+the end of training, 0 when serving and in the evaluation of a split by time. So the model can tell earlier
+popularity from the present one. There is no user id. The candidate side is one vector per film: the weights of a
+softmax over the catalogue, sampled by popularity and corrected for it. The paper also has a history of searches, which
+MovieLens lacks. The mean of the last five films replaces it: a mean of fifty films does not show the interest of the
+moment. It takes about two minutes on two cores.
 """
 
 import dataclasses

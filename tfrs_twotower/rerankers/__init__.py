@@ -1,4 +1,4 @@
-"""Rerankers: what no index can search by, applied to the retrieved top alone, inside the SavedModel."""
+"""Rerankers: models that rescore the retrieved top, inside the SavedModel. No index can search with them."""
 
 from tfrs_twotower.rerankers.cold import COLD
 from tfrs_twotower.rerankers.loss import RerankerLoss

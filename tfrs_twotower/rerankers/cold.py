@@ -25,10 +25,10 @@ class COLD(RerankerConfig):
     Attributes:
       widths: units of the MLP's layers.
       dim: of a projected field.
-      features: names of the fields that are read, such as `query/id_user_id`; none reads all. A Sequence has no one
+      features: names of the fields to read, such as `query/id_user_id`; () reads all. A Sequence has no single
         embedding and is left out.
-      top: how many retrieved candidates are rescored.
-      negatives: a row, in training; see `RerankerLoss`.
+      top: the number of retrieved candidates to rescore.
+      negatives: per row, in training; see `RerankerLoss`.
       weight: of its loss beside the retrieval loss.
     """
 
@@ -46,8 +46,8 @@ class COLDReranker(Reranker):
 
     Args:
       settings: a `COLD`.
-      query_tower, candidate_tower: whose fields it reads, and trains with them.
-      seed: from which the weights derive theirs.
+      query_tower, candidate_tower: their fields are its input, and are trained with it.
+      seed: of the weights.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class COLDReranker(Reranker):
 
 
 def _chosen(fields: dict[str, Field], features: Sequence[str], side: str) -> dict[str, Field]:
-    """The fields that `features` names, or all.
+    """The fields in `features`, or all.
 
     Raises:
       ConfigError: a name is unknown, or no field of this side is named.

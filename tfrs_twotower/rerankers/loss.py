@@ -1,4 +1,4 @@
-"""How a reranker is trained, beside the retrieval loss and on its batches."""
+"""The loss of a reranker, beside the retrieval loss and on its batches."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,17 +12,17 @@ from tfrs_twotower.sampling import same_item, user_positives
 
 
 class RerankerLoss(tf.keras.layers.Layer):
-    """An auxiliary loss (see `models/auxiliary.py`): a softmax of what the reranker adds, over what is retrieved.
+    """An auxiliary loss (see `models/auxiliary.py`): a softmax of the numbers h that the reranker adds to scores.
 
-    Each row gets negatives that the retrieval itself would bring: other rows' positives c, drawn in proportion to
-    e^{s(c)} / p(c). Those are draws from the retrieval's softmax over the catalogue, because c comes into the batch
-    with p(c). Between the positive and draws from e^{s}, the added number h that is best is log p(positive) − s, but
-    for a constant (noise-contrastive estimation, Gutmann and Hyvärinen 2010): what s misses. So s + h is right, and h
-    alone is in this loss. No gradient goes through the vectors into the towers, so that a reranker of vectors alone
-    leaves the retrieval as it is; the fields that a reranker reads do learn from it.
+    Each row gets negatives like those that retrieval would give it: other rows' positives c, drawn in proportion to
+    e^{s(c)} / p(c). As c is in the batch with probability p(c), these are draws from the retrieval's softmax over the
+    catalogue. Against draws from e^{s}, the best h is log p(positive) − s, up to a constant (noise-contrastive
+    estimation, Gutmann and Hyvärinen 2010). That is the error of s. So s + h is right, and this loss needs h alone.
+    No gradient goes through the vectors into the towers. So a reranker that reads only vectors does not change the
+    retrieval. The fields that a reranker reads do learn from it.
 
     Args:
-      settings: a `RerankerConfig`, of which it reads `negatives`, a row's, and `weight`, of this loss.
+      settings: a `RerankerConfig`; it reads `negatives` (per row) and `weight` (of this loss).
       reranker: a `Reranker`.
       log_popularity: float32 [items], log p of every item among the positives.
       seed: of the draws.
@@ -38,7 +38,7 @@ class RerankerLoss(tf.keras.layers.Layer):
         self._log_popularity = tf.constant(log_popularity, tf.float32)
         self._generator = tf.random.Generator.from_seed(seed, alg="philox")
 
-    # Any: a `TwoTowerModel` and its `Positives`, which are of a layer above; a batch nests dicts of tensors.
+    # Any: a `TwoTowerModel` and its `Positives`, from a layer above; a batch nests dicts of tensors.
     def call(
         self, model: Any, batch: Mapping[str, Any], queries: tf.Tensor, candidates: tf.Tensor, positives: Any,
         training: bool = False,
@@ -58,9 +58,9 @@ class RerankerLoss(tf.keras.layers.Layer):
     def draw(
         self, queries: tf.Tensor, candidates: tf.Tensor, positives: Any, temperature: float | tf.Tensor
     ) -> tf.Tensor:
-        """int32 [n, negatives]: places in the batch; never of the row's own item or a known positive of its user.
+        """int32 [n, negatives]: batch rows, without the row's own item and known positives of its user.
 
-        (Unless nothing else is there, in a very small batch.)
+        A very small batch may have no others; then these are used.
         """
         scores = tf.matmul(tf.cast(queries, tf.float32), tf.cast(candidates, tf.float32), transpose_b=True)
         scores = scores / temperature - tf.gather(self._log_popularity, positives.rows)

@@ -14,13 +14,13 @@ from tfrs_twotower.towers import EnsembleTower, Tower
 class NeuralCF(RerankerConfig):
     """Score ⟨u, v⟩ / τ + MLP([u, v, u ⊙ v]): NeuMF, with the retrieval's score for its linear part.
 
-    In the paper linear part and MLP have tables of their own and score all items. Here both read the towers'
-    vectors, and the MLP scores the retrieved top alone.
+    In the paper, linear part and MLP have their own tables and score all items. Here both read the towers'
+    vectors, and the MLP scores only the retrieved top.
 
     Attributes:
       widths: units of the MLP's layers.
-      top: how many retrieved candidates are rescored.
-      negatives: a row, in training; see `RerankerLoss`.
+      top: the number of retrieved candidates to rescore.
+      negatives: per row, in training; see `RerankerLoss`.
       weight: of its loss beside the retrieval loss.
     """
 
@@ -36,8 +36,8 @@ class NeuralCFReranker(Reranker):
 
     Args:
       settings: a `NeuralCF`.
-      query_tower, candidate_tower: not read; a reranker is made with them.
-      seed: from which the weights derive theirs.
+      query_tower, candidate_tower: not used; every reranker is made with them.
+      seed: of the weights.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class NeuralCFReranker(Reranker):
         return vectors
 
     def inputs(self, query: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        size = candidates.shape[-1] ** 0.5  # numbers of about 1, where the vectors have length 1
+        size = candidates.shape[-1] ** 0.5  # scales numbers to about 1, as the vectors have length 1
         query = tf.broadcast_to(query[:, tf.newaxis] * size, tf.shape(candidates))
         candidates = candidates * size
         return tf.concat([query, candidates, query * candidates], axis=-1)

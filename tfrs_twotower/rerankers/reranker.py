@@ -1,4 +1,4 @@
-"""What every reranker is: a layer that says what is to be added to the retrieval's scores."""
+"""The base of rerankers: layers whose output is added to the retrieval's scores."""
 
 from collections.abc import Mapping
 
@@ -12,12 +12,13 @@ from tfrs_twotower.towers.mlp import MLPEncoder
 
 
 class RerankerConfig(Layered):
-    """Base of the rerankers' configurations. Its layer, a `Reranker`, is made as `layer(configuration, query tower,
-    candidate tower, seed)`.
+    """Base of the rerankers' configurations.
+
+    Its layer, a `Reranker`, is made as `layer(configuration, query tower, candidate tower, seed)`.
 
     Attributes:
       widths: units of the dense layers.
-      top: how many retrieved candidates are rescored.
+      top: the number of retrieved candidates to rescore.
       negatives, weight: of its training; see `RerankerLoss`.
     """
 
@@ -28,14 +29,14 @@ class RerankerConfig(Layered):
 
 
 class Reranker(tf.keras.layers.Layer):
-    """Base of the rerankers: a subclass gives `query`, `candidate` and `inputs`.
+    """Base of the rerankers: a subclass defines `query`, `candidate` and `inputs`.
 
-    The score is the retrieval's plus the output of dense layers, which begins at 0 for all: so training starts from
+    The score is the retrieval's plus the output of dense layers. That output is 0 at first, so training starts from
     the retrieval's order.
 
     Args:
       settings: a `RerankerConfig`.
-      seed: from which the weights derive theirs.
+      seed: of the weights.
     """
 
     def __init__(self, settings: RerankerConfig, seed: int, name: str) -> None:
@@ -47,25 +48,25 @@ class Reranker(tf.keras.layers.Layer):
     def query(
         self, encoded: Mapping[str, Mapping[str, tf.Tensor]], vectors: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
-        """What is read of queries: float32 [batch, any …].
+        """The reranker's input from queries: float32 [batch, any …].
 
         Args:
-          encoded: what the query tower's `encode` returns.
-          vectors: [batch, dim], what the query tower returns.
+          encoded: the result of the query tower's `encode`.
+          vectors: [batch, dim], the query tower's output.
         """
         raise NotImplementedError
 
     def candidate(
         self, encoded: Mapping[str, Mapping[str, tf.Tensor]], vectors: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
-        """The same of candidates. An export keeps it for every item of its catalogue."""
+        """The same for candidates. An export keeps it for every item of its catalogue."""
         raise NotImplementedError
 
     def inputs(self, query: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        """What the dense layers read of each pair: [batch, m, any], of [batch, …] and [batch, m, …]."""
+        """The dense layers' input for each pair: [batch, m, any], from [batch, …] and [batch, m, …]."""
         raise NotImplementedError
 
     def call(self, query: tf.Tensor, candidates: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """What is added to the scores: [batch, m]."""
+        """The numbers that are added to the scores: [batch, m]."""
         hidden = self._hidden([self.inputs(query, candidates)], training=training)
         return tf.cast(tf.squeeze(self._output(hidden), axis=-1), tf.float32)  # as scores are, at any precision

@@ -1,4 +1,4 @@
-"""A reranker at work: on the retrieved rows of a catalogue, in an export and in an evaluation."""
+"""A reranker applied to the retrieved rows of a catalogue, in an export and in an evaluation."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from tfrs_twotower.rerankers.reranker import Reranker
 
 
 class Reranking(tf.Module):
-    """A trained `Reranker`, and what it reads of every item of the catalogue.
+    """A trained `Reranker`, and its input for every item of the catalogue.
 
     Args:
       reranker: a `Reranker`.
@@ -22,7 +22,7 @@ class Reranking(tf.Module):
         self.items = tf.Variable(items, trainable=False, name="items")
 
     def added(self, encoded: Mapping[str, Mapping[str, tf.Tensor]], vectors: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """What is added to the scores of catalogue rows [batch, m] (−1: any number): [batch, m].
+        """The numbers to add to the scores of catalogue rows [batch, m] (−1: any number): [batch, m].
 
         Args:
           encoded, vectors: of the queries; see `Reranker.query`.
@@ -53,11 +53,11 @@ def overlap(head: tf.Tensor, behind: tf.Tensor) -> tf.Tensor:
 def reorder(scores: tf.Tensor, rows: tf.Tensor, added: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Retrieved answers in the order of their new scores: (scores, rows), [batch, m] as before.
 
-    Only the first N change places among themselves. The others follow as they were; where they would
-    score higher than the last of the N, their scores are lowered together until they do not.
+    Only the first N are reordered, among themselves. The others follow in their order. If they would score higher
+    than the last of the N, all their scores are lowered by the same number.
 
     Args:
-      scores, rows: [batch, m], best first; −inf where there is nothing.
+      scores, rows: [batch, m], best first; −inf pads.
       added: [batch, N], N ≤ m, to the scores of the first N.
     """
     count = tf.shape(added)[1]

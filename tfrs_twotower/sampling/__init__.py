@@ -1,4 +1,4 @@
-"""Sampling: where negatives come from, how often each is expected, and which candidates are none."""
+"""Sampling: the sources of negatives, the expected count of each candidate, and masks of false negatives."""
 
 from tfrs_twotower.sampling.config import NoLogQ, StaticLogQ, StreamingLogQ
 from tfrs_twotower.sampling.hard import HardNegatives

@@ -1,4 +1,4 @@
-"""A stream of items whose popularity drifts, and how far an estimator is from the truth on it."""
+"""A stream of items whose popularity drifts, and the errors of estimators on it."""
 
 from collections.abc import Callable, Mapping
 
@@ -19,7 +19,7 @@ def drifting_popularity(
     of each phase their popularity is 0.
 
     Args:
-      items: how many there are.
+      items: the number of items.
       swing: 0 for no drift; with ln 3 an item's popularity goes from a third to 3 times its average.
       seed: of the items' times.
       mortal: the share of the items that are born, die and come back, from 0 to 1.
@@ -41,14 +41,14 @@ def tracking_errors(
     estimators: Mapping[str, StaticCorrection | StreamingCorrection], popularity: Callable[[float], np.ndarray],
     batches: int, batch_size: int, period: float, seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """How far estimates of p(c) are from the truth while a stream goes by.
+    """The errors of estimates of p(c) during a stream.
 
     Args:
-      estimators: {name: an estimator of `sampling.logq`}. Each learns every batch, after it was asked.
-      popularity: what `drifting_popularity` returns.
+      estimators: {name: an estimator of `sampling.logq`}. Each one first estimates a batch, then learns it.
+      popularity: the result of `drifting_popularity`.
       batches: length of the stream.
       batch_size: items of a batch, each drawn by the popularity of that moment.
-      period: batches in which the popularity turns once.
+      period: batches of one cycle of the popularity.
       seed: of the stream.
 
     Returns:
@@ -66,7 +66,7 @@ def believed_of_the_gone(
     estimators: Mapping[str, StaticCorrection | StreamingCorrection], popularity: Callable[[float], np.ndarray],
     batches: int, batch_size: int, period: float, seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Probability that estimates give to dead items: {name: float64 [batches]}, Σ p̂(c) over p(c) = 0.
+    """The probability that estimates give to dead items: {name: float64 [batches]}, Σ p̂(c) over p(c) = 0.
 
     Args: as of `tracking_errors`.
     """

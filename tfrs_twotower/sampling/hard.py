@@ -10,11 +10,11 @@ from tfrs_twotower.sampling.negatives import Hard
 class HardNegatives(tf.keras.layers.Layer):
     """Draws from the ranks `first` to `last` of an exact search in the catalogue's vectors.
 
-    The vectors are those of the last refresh. A step costs one product of the batch with the catalogue, so it
+    The vectors are those of the last refresh. A step computes one product of the batch with the catalogue, so it
     suits catalogues up to some hundred thousand items.
 
     Args:
-      settings: a `Hard`. Where the catalogue is small, ranks beyond its end are taken as its last ones.
+      settings: a `Hard`. In a small catalogue, ranks beyond its end count as its last ones.
       catalogue: int32 [n], item rows.
       dim: size of the candidate vectors.
       seed: of the draws.
@@ -31,7 +31,7 @@ class HardNegatives(tf.keras.layers.Layer):
         self._draws = Draws(seed)
 
     def refresh(self, vectors: np.ndarray | tf.Tensor) -> None:
-        """Takes over the catalogue's vectors, float32 [n, dim]."""
+        """Sets the catalogue's vectors, float32 [n, dim]."""
         self._vectors.assign(vectors)
 
     def draw(
@@ -41,7 +41,7 @@ class HardNegatives(tf.keras.layers.Layer):
 
         Args:
           queries: a batch, or a part of one.
-          first, size: where the part begins in the batch, and the rows of the whole batch.
+          first, size: the first row of the part, and the number of rows of the whole batch.
         """
         rows = tf.shape(queries)[0]
         size = rows if size is None else size

@@ -1,11 +1,11 @@
-"""How often a candidate is expected among a batch's candidates: the Q of the correction s − log Q.
+"""The expected count of a candidate among a batch's candidates: the Q of the correction s − log Q.
 
 An estimator is a layer with one method:
 
     log_expected_count(candidate_rows [c], batch_size, training) -> float32 [c], or None for no correction
 
 It returns log(batch_size · p(c)). The first `batch_size` candidates are the positives of the batch's
-rows, drawn from p; candidates beyond those come from other sources.
+rows, drawn from p. The other candidates come from other sources.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class StaticCorrection(tf.keras.layers.Layer):
     """
 
     def __init__(self, counts: np.ndarray | Sequence[int], name: str | None = None) -> None:
-        """Args: counts: int [catalogue], how often each row is a positive in the training rows."""
+        """Args: counts: int [catalogue], the training rows in which each catalogue row is the positive."""
         super().__init__(name=name)
         if np.ndim(counts) != 1 or not np.all(np.asarray(counts) >= 0):
             raise ConfigError(
@@ -62,12 +62,12 @@ class StaticCorrection(tf.keras.layers.Layer):
 def build_logq(
     config: NoLogQ | StaticLogQ | StreamingLogQ, counts: np.ndarray, past: np.ndarray | Sequence[int] = ()
 ) -> NoCorrection | StaticCorrection | StreamingCorrection:
-    """The estimator that a configuration asks for.
+    """The estimator of a configuration.
 
     Args:
       config: NoLogQ, StaticLogQ or StreamingLogQ.
       counts: int [catalogue], training rows per catalogue row.
-      past: int [n], the catalogue rows that an earlier training saw as positives, in their order.
+      past: int [n], catalogue rows: the positives of an earlier training, in their order.
     """
     if isinstance(config, NoLogQ):
         return NoCorrection()

@@ -1,4 +1,4 @@
-"""Which of a batch's candidates are no negatives of a row. True marks the candidates to leave out."""
+"""Masks of a batch's candidates that are no negatives of a row. True marks the candidates to leave out."""
 
 import tensorflow as tf
 
@@ -6,7 +6,7 @@ from tfrs_twotower.features import is_missing
 
 
 def same_item(candidate_rows: tf.Tensor, positive_rows: tf.Tensor) -> tf.Tensor:
-    """True where a candidate is the row's positive item, whoever brought it into the batch.
+    """True where a candidate is the row's positive item, from whichever source.
 
     Args:
       candidate_rows: int or string [c].
@@ -23,8 +23,8 @@ def same_item(candidate_rows: tf.Tensor, positive_rows: tf.Tensor) -> tf.Tensor:
 def user_positives(candidate_rows: tf.Tensor, known_positive_rows: tf.Tensor) -> tf.Tensor:
     """True where a candidate is a known positive of the row's user.
 
-    Each known positive is looked up among the batch's distinct items, so the memory is a few times that
-    of the answer; there is no [b, c, m] comparison.
+    Each known positive is looked up among the batch's distinct items. So the memory is a few times that of the
+    result; there is no [b, c, m] comparison.
 
     Args:
       candidate_rows: int or string [c].
@@ -47,11 +47,11 @@ def user_positives(candidate_rows: tf.Tensor, known_positive_rows: tf.Tensor) ->
     by_item = tf.tensor_scatter_nd_update(
         tf.zeros([tf.size(items), batch], tf.bool), cells, tf.ones(tf.shape(found), tf.bool)
     )
-    # Rows are gathered and turned: gathering columns takes twice as long.
+    # Rows are gathered and transposed: gathering columns takes twice as long.
     return tf.transpose(tf.gather(by_item, tf.searchsorted(items, candidate_rows)))
 
 
 def _as_codes(first: tf.Tensor, second: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Two string vectors as integers that agree where the strings do."""
+    """Two string vectors as integers: equal integers for equal strings."""
     codes = tf.unique(tf.concat([first, second], axis=0)).idx
     return codes[: tf.size(first)], codes[tf.size(first) :]

@@ -1,4 +1,4 @@
-"""Where a batch's negatives come from, freely combined, and how often each candidate was to be expected."""
+"""The sources of a batch's negatives, freely combined, and the expected count of each candidate."""
 
 from collections.abc import Sequence
 
@@ -21,13 +21,13 @@ class Drawn(NegativeSource):
     """Base of the sources that draw items of the catalogue, with replacement, for all rows of a batch together.
 
     Attributes:
-      count: how many are drawn for a batch.
+      count: items drawn for a batch.
     """
 
     count: Count
 
     def probabilities(self, counts: np.ndarray) -> np.ndarray:
-        """float64 [n], which sum to 1: how likely each item of the catalogue is in one draw.
+        """float64 [n] with the sum 1: the probability of each item of the catalogue in one draw.
 
         Args:
           counts: int64 [n], training events of each.
@@ -53,7 +53,7 @@ class Uniform(Drawn):
 
 @config
 class Popular(Drawn):
-    """`count` items of the catalogue, likely in proportion to (training events + 1)^power, shared by the batch."""
+    """`count` items of the catalogue, with probabilities in proportion to (training events + 1)^power."""
 
     count: Count = 512
     power: Share = 0.75
@@ -71,7 +71,7 @@ class CrossBatch(NegativeSource):
       size: positives that are kept.
       warmup_steps: training steps before the first positive is kept; until then only the other sources give negatives.
         At first vectors change so fast that old ones mislead. The authors wait some thousand steps. An update counts
-        from 0 again.
+        these steps again.
     """
 
     size: Count = 4096
@@ -80,10 +80,10 @@ class CrossBatch(NegativeSource):
 
 @config
 class Hard(NegativeSource):
-    """`count` items a row, drawn from ranks `first` to `last` of the row's own retrieval (Huang et al. 2020).
+    """`count` items per row, drawn from ranks `first` to `last` of the row's own retrieval (Huang et al. 2020).
 
-    The retrieval searches the candidate tower's vectors of all items, which are made anew every
-    `refresh_steps` steps. Better ranks than `first` are left out: they are often positives not seen yet.
+    The retrieval searches the candidate tower's vectors of all items, which are computed anew every
+    `refresh_steps` steps. Better ranks than `first` are left out: such items are often future positives.
     """
 
     count: Count = 1
@@ -105,8 +105,8 @@ class Explicit(NegativeSource):
 
     Attributes:
       column: a context column of lists of item ids; None: the items of the user's events with a label of 0 or less.
-      count: how many a row at most. From a column it takes the first ones; from the user's events it draws new ones in
-        each step.
+      count: the largest number per row. From a column it takes the first ones; from the user's events it draws new
+        ones in each step.
     """
 
     column: str | None = None
@@ -114,12 +114,11 @@ class Explicit(NegativeSource):
 
 
 class Negatives(tf.keras.layers.Layer):
-    """Draws the candidates that all rows of a batch share, and counts how often each was to be expected.
+    """Draws the candidates that all rows of a batch share, and computes the expected count of each.
 
-    For a candidate c, Q(c) = Σ over the sources of the number of times that c is expected among a batch's
-    candidates: in-batch B·p(c), uniform M / |catalogue|, popular M·p_power(c), queue (its length)·p(c). One
-    correction s − log Q(c) serves them all, whichever source brought c. `Hard` and `Explicit` negatives are
-    chosen for their row, not sampled: they stand outside of it (Q = 1).
+    Q(c) is the expected count of candidate c in a batch, summed over the sources: in-batch B·p(c), uniform
+    M / |catalogue|, popular M·p_power(c), queue (its length)·p(c). So one correction s − log Q(c) is right for all
+    sources of c. `Hard` and `Explicit` negatives are chosen for their row, not sampled. They are not corrected (Q = 1).
 
     Args:
       sources: `InBatch`, `CrossBatch` and `Drawn` ones, each class at most once.
@@ -146,7 +145,7 @@ class Negatives(tf.keras.layers.Layer):
         self._drawn = [_Draw(s, catalogue, counts) for s in sources if isinstance(s, Drawn)]
         queues = [source for source in sources if isinstance(source, CrossBatch)]
         if queues and queues[0].warmup_steps and len(kinds) == 1:
-            rule = "be 0 where nothing else brings negatives"
+            rule = "be 0 if there is no other source of negatives"
             way_out = "Add InBatch() to `negatives`."
             raise ConfigError(invalid("CrossBatch.warmup_steps", rule, queues[0].warmup_steps, way_out))
         self.queue = Queue(queues[0].size, dim, queues[0].warmup_steps) if queues else None
@@ -161,7 +160,7 @@ class Negatives(tf.keras.layers.Layer):
         ], axis=0)
 
     def expected_count(self, rows: tf.Tensor, batch_size: int | tf.Tensor, training: bool | None) -> tf.Tensor | None:
-        """Q of candidates, float32 [c], or None where nothing corrects.
+        """Q of candidates, float32 [c], or None without a correction.
 
         Args:
           rows: int32 [c], item rows; the first `batch_size` are the batch's positives.
@@ -178,12 +177,12 @@ class Negatives(tf.keras.layers.Layer):
         expected += draws * tf.exp(log_in_batch)
         for drawn in self._drawn:
             expected += drawn.expected(rows)
-        # What no source can bring, as while the queue is still empty, is there as a positive alone: once.
+        # An item that no source can give, as while the queue is empty, is there only as a positive: once.
         return tf.stop_gradient(tf.where(expected > 0, expected, 1.0))
 
 
 class _Draw:
-    """Draws positions of the catalogue as a `Drawn` source says."""
+    """Draws positions of the catalogue for a `Drawn` source."""
 
     def __init__(self, source: Drawn, catalogue: np.ndarray, counts: np.ndarray) -> None:
         p = np.asarray(source.probabilities(counts), np.float64)
@@ -206,7 +205,7 @@ class _Draw:
         return tf.minimum(tf.searchsorted(self._ends, u, side="right"), self._size - 1)
 
     def expected(self, rows: tf.Tensor) -> tf.Tensor:
-        """float32 [c]: how often each item row comes in `count` draws."""
+        """float32 [c]: the expected count of each item row in `count` draws."""
         known = tf.logical_and(rows >= 0, rows < tf.size(self._expected))
         return tf.where(known, tf.gather(self._expected, tf.where(known, rows, 0)), 0.0)
 
@@ -223,11 +222,11 @@ class Queue(tf.Module):
         self._rows = tf.Variable(tf.fill([size], -1), trainable=False, name="rows")
         self._vectors = tf.Variable(tf.zeros([size, dim]), trainable=False, name="vectors")
         self._seen = tf.Variable(0, trainable=False, dtype=tf.int64, name="seen")
-        # Only where it is asked for, so that checkpoints of before fit.
+        # Only if it is set, so that earlier checkpoints fit.
         self._pushes = tf.Variable(0, trainable=False, dtype=tf.int64, name="pushes") if warmup else None
 
     def length(self) -> tf.Tensor:
-        """How many places are taken, int64 scalar."""
+        """The number of entries in use, int64 scalar."""
         return tf.minimum(self._seen, self._size)
 
     def read(self) -> tuple[tf.Tensor, tf.Tensor]:
@@ -235,7 +234,7 @@ class Queue(tf.Module):
         return tf.identity(self._rows), tf.identity(self._vectors)
 
     def push(self, rows: tf.Tensor, vectors: tf.Tensor) -> None:
-        """Puts a batch in: rows int32 [b], vectors [b, dim]; the oldest make room."""
+        """Adds a batch: rows int32 [b], vectors [b, dim]. It replaces the oldest entries."""
         kept = tf.minimum(tf.shape(rows)[0], self._size)
         if self._pushes is not None:
             kept = tf.where(self._pushes < self._warmup, 0, kept)

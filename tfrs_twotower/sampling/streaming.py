@@ -1,4 +1,4 @@
-"""Streaming estimate of how often a candidate is a positive, from the gaps between its sights."""
+"""Streaming estimate of a candidate's share among the positives, from the gaps between its sights."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError, invalid
 
-_ABSENT = 10  # an open gap of so many mean gaps is no chance: e⁻¹⁰ of the gaps of what still comes are as long
-_BATCH = 8192  # of a past that is taken up
+_ABSENT = 10  # mean gaps; a longer open gap means death: of a living item, only e⁻¹⁰ of the gaps are as long
+_BATCH = 8192  # positives of an earlier training, learned at a time
 
 
 class StreamingCorrection(tf.keras.layers.Layer):
@@ -30,12 +30,12 @@ class StreamingCorrection(tf.keras.layers.Layer):
     - Returns: a sight after a gap longer than 10·B is the first of a new life, n = 1. (This is checked once a batch,
       for the gap that begins before the batch.)
 
-    A bucket not yet seen at time t has B = t + 1. The estimate uses the largest B over the hashes, as collisions can
-    only shorten gaps.
+    A bucket without a sight until time t has B = t + 1. The estimate uses the largest B over the hashes, as collisions
+    can only shorten gaps.
 
     Time counts examples, not batches: by batches, the gap of a popular item cannot fall below 1. The sights
     within a batch are taken in the order of its rows, exactly as if they came one by one.
-    The arrays are variables, so a checkpoint holds them (20 bytes a bucket and hash).
+    The arrays are variables, so a checkpoint holds them (20 bytes per bucket and hash).
     """
 
     def __init__(self, buckets: int, alpha: float = 0.01, hashes: int = 1, name: str | None = None) -> None:
@@ -43,7 +43,7 @@ class StreamingCorrection(tf.keras.layers.Layer):
 
         Args:
           buckets: buckets per hash function. The first function is `id mod buckets`: with ids that are
-            catalogue rows and a bucket each, nothing collides and one function is enough.
+            catalogue rows and as many buckets, nothing collides and one function is enough.
           alpha: weight of the newest gap, in (0, 1].
           hashes: number of hash functions.
         """
@@ -51,7 +51,7 @@ class StreamingCorrection(tf.keras.layers.Layer):
         if not 0 < alpha <= 1:
             raise ConfigError(invalid("alpha", "be above 0 and at most 1", alpha, "0.01 is usual."))
         if buckets < 1 or hashes < 1:
-            way_out = "One bucket an item is best."
+            way_out = "One bucket per item is best."
             raise ConfigError(invalid("buckets, hashes", "be at least 1", (buckets, hashes), way_out))
         self._buckets = buckets
         self._alpha = alpha
@@ -76,20 +76,20 @@ class StreamingCorrection(tf.keras.layers.Layer):
         gap, since = tf.gather(self._gap, slots), tf.cast(self._time - tf.gather(self._last, slots), tf.float32)
         gap = tf.where(since > _ABSENT * gap, since, gap)
         gap = tf.where(tf.gather(self._sights, slots) > 0, gap, tf.cast(self._time + 1, tf.float32))
-        gap = tf.maximum(tf.reduce_max(gap, axis=0), 1.0)  # see `_after`: what is read may be half written
+        gap = tf.maximum(tf.reduce_max(gap, axis=0), 1.0)  # see `_after`: the values that are read may be half written
         return tf.math.log(tf.cast(batch_size, tf.float32)) - tf.math.log(gap)
 
     def start_from(self, candidate_rows: np.ndarray | Sequence[int]) -> None:
-        """Takes up what an earlier training saw, in its order, as if it had been seen in batches of 8,192.
+        """Learns the positives of an earlier training, in their order, as batches of 8,192.
 
-        Without this, an update starts with the same gap of a few examples for all items, which undoes the correction.
+        Without it, an update would start with the same short gap for all items, which disables the correction.
 
         Args:
           candidate_rows: int or string [n].
         """
         size = self._last.shape[0]
         arrays = [np.zeros(size, np.int64), np.zeros(size, np.float32), np.zeros(size, np.int64)]
-        # Not by `_see`: under a `tf.distribute` strategy nothing but a step may change single places of a variable.
+        # Not by `_see`: under a `tf.distribute` strategy only a step may change single elements of a variable.
         seen = tf.function(lambda rows, time: _sights(self._slots(rows), time), autograph=False, reduce_retracing=True)
         after = tf.function(self._after, autograph=False, reduce_retracing=True)
         for start in range(0, len(candidate_rows), _BATCH):
@@ -125,7 +125,7 @@ class StreamingCorrection(tf.keras.layers.Layer):
     def _after(
         self, sights: "_Sights", last: tf.Tensor, gap: tf.Tensor, number: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """(A, B, number of sights) of the buckets of `sights` after them; all three are given as before them."""
+        """(A, B, number of sights) of the buckets after `sights`; the arguments are the values before."""
         before = tf.where(sights.is_first, tf.gather(last, sights.run), sights.previous)
         # A gap is at least one example. Workers of parameter servers write without waiting for each other, so that one
         # may read `last` from after the time that it read, or a number of sights whose gap is not written yet.
@@ -149,12 +149,12 @@ class StreamingCorrection(tf.keras.layers.Layer):
 
 
 class _Sights(NamedTuple):
-    """The sights of a batch, in one run a bucket, each run in time order.
+    """The sights of a batch, in one run per bucket, each run in time order.
 
     Attributes:
-      bucket, start, length: int64 [runs]; where a run starts, and how many sights it has.
+      bucket, start, length: int64 [runs]: bucket, first position and number of sights of each run.
       run, time, previous: int64 [sights], in the order of the runs; `previous` is the time of the sight before.
-      is_first: bool [sights], of its run.
+      is_first: bool [sights]: whether it is the first of its run.
     """
 
     bucket: tf.Tensor

@@ -15,7 +15,7 @@ class CIN(Encoder):
     """Elementwise products of the fields' embeddings; each layer raises the degree by one.
 
     Layer k makes feature map h of its products X^k_h = Σ_{i,j} W^{k,h}_{ij} (X^{k−1}_i ∘ X⁰_j), with X⁰ the fields'
-    embeddings, each brought to `dim` dimensions by a linear map of its own. The output is the sum over `dim` of every
+    embeddings, each mapped to `dim` dimensions by its own linear map. The output is the sum over `dim` of every
     feature map of every layer. This is as published, except for the linear maps: in the paper all embeddings have the
     same length. No activation follows a layer, which the authors found best.
 
@@ -34,7 +34,7 @@ class CINEncoder(tf.keras.layers.Layer):
 
     Args:
       settings: a `CIN`.
-      seed: from which the weights derive theirs.
+      seed: of the weights.
     """
 
     def __init__(self, settings: CIN, seed: int = 0) -> None:

@@ -15,10 +15,10 @@ from tfrs_twotower.towers.sequence import dense, split_sequence
 
 @config
 class ComiRec(Encoder):
-    """Each interest is a mean of the past, by attention weights of its own: softmax(W₂ tanh(W₁ (e + place))).
+    """Each interest is a mean of the history, with its own attention weights: softmax(W₂ tanh(W₁ (e + position))).
 
-    Places are counted from the newest event. In training, only the interest that scores the item to be found
-    highest is trained on it.
+    Positions are counted from the newest event. In training, each positive trains only the interest that scores it
+    highest.
 
     Attributes:
       interests: vectors of a query.
@@ -37,7 +37,7 @@ class ComiRecEncoder(InterestEncoder):
 
     Args:
       settings: a `ComiRec`.
-      seed: from which weights and dropout derive theirs.
+      seed: of weights and dropout.
     """
 
     def __init__(self, settings: ComiRec, seed: int = 0) -> None:
@@ -56,7 +56,7 @@ class ComiRecEncoder(InterestEncoder):
         return tf.matmul(self.attention(sequence), sequence.values)
 
     def attention(self, sequence: SequenceEmbedding) -> tf.Tensor:
-        """The attention of each interest over the past: [batch, interests, length], 0 at padding."""
+        """The attention of each interest over the history: [batch, interests, length], 0 at padding."""
         count = tf.reduce_sum(tf.cast(sequence.valid, tf.int32), axis=1, keepdims=True)
         place = tf.clip_by_value(count - 1 - tf.range(tf.shape(sequence.values)[1]), 0, PLACES - 1)
         scores = self._narrow(self._wide(sequence.values + tf.gather(self._place, place)))

@@ -30,7 +30,7 @@ class DCNEncoder(tf.keras.layers.Layer):
 
     Args:
       settings: a `DCN`.
-      seed: from which the weights derive theirs.
+      seed: of the weights.
     """
 
     def __init__(self, settings: DCN, seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What the encoders of a tower have in common."""
+"""The base of the encoders of a tower."""
 
 from typing import ClassVar
 
@@ -9,11 +9,11 @@ from tfrs_twotower.errors import ConfigError, invalid, nearest
 
 
 class Encoder(Layered):
-    """Base of the encoders' configurations: what stands between a tower's fields and its linear projection.
+    """Base of the encoders' configurations. An encoder lies between a tower's fields and its linear projection.
 
     Its layer is made as `layer(configuration, seed)`. The layer's call takes a list of [batch, dᵢ] field embeddings and
-    `training`, and returns [batch, any]; `SequenceEncoder`, `InterestEncoder` and `VectorEncoder` say what else there
-    is. A layer that makes zeros of zeros says so by `keeps_zero = True`.
+    `training`, and returns [batch, any]. `SequenceEncoder`, `InterestEncoder` and `VectorEncoder` have other contracts.
+    A layer that maps zeros to zeros sets `keeps_zero = True`.
 
     Attributes:
       side: "query" or "candidate", of an encoder that is for one side alone.
@@ -25,10 +25,10 @@ class Encoder(Layered):
 class VectorEncoder(tf.keras.layers.Layer):
     """Base of the encoders whose output is the tower's vector: no projection and no normalisation follow.
 
-    Their inner product has a meaning number by number, which a projection would distort. They are made as
+    Each number of their vectors has a meaning of its own, which a projection would destroy. They are made as
     `layer(configuration, seed, dim)`, and their call returns [batch, dim].
 
-    The configuration of one that differs between the two sides says its `side`: "query" or "candidate".
+    If an encoder differs between the two sides, its configuration has a `side`: "query" or "candidate".
     """
 
 
@@ -37,23 +37,23 @@ def build_encoder(config: Encoder, seed: int = 0, dim: int | None = None) -> tf.
 
     Args:
       config: an `Encoder`.
-      seed: from which weights and dropout derive theirs.
+      seed: of weights and dropout.
       dim: length of the vector, for a `VectorEncoder`.
 
     Raises:
-      ConfigError: it is no `Encoder`, or a `VectorEncoder` is to stand inside another encoder.
+      ConfigError: it is no `Encoder`, or it is a `VectorEncoder` inside another encoder.
     """
     _check(config)
     if not makes(config, VectorEncoder):
         return config.build(seed)
     if dim is None:
         name = type(config).__name__
-        raise ConfigError(f"`{name}` makes the vector of a tower or a branch; no encoder can stand around it.")
+        raise ConfigError(f"`{name}` makes the vector of a tower or a branch; no encoder can be put around it.")
     return config.build(seed, dim)
 
 
 def makes(config: Encoder, layer: type) -> bool:
-    """Whether the layer of an encoder's configuration is of this class; False where a function makes it."""
+    """Whether the layer of an encoder's configuration is of this class; False if a function makes the layer."""
     return isinstance(config.layer_class, type) and issubclass(config.layer_class, layer)
 
 

@@ -12,7 +12,7 @@ from tfrs_twotower.towers.tower import Tower
 
 
 class EnsembleTower(tf.keras.layers.Layer):
-    """The vectors of several towers of one side, weighted, one after the other.
+    """The concatenated, weighted vectors of several towers of one side.
 
     Reference: Huang et al. 2020, "Embedding-based retrieval in Facebook search", embedding ensemble by weighted
     concatenation. Each part is multiplied by √w in both ensembles, with Σ w = 1, so the inner product of two
@@ -20,7 +20,7 @@ class EnsembleTower(tf.keras.layers.Layer):
 
     Args:
       towers: `Tower`s over the same features, which share no weights.
-      weights: above 0, one each.
+      weights: above 0, one per tower.
       name: name of the layer.
     """
 
@@ -34,7 +34,7 @@ class EnsembleTower(tf.keras.layers.Layer):
 
     @property
     def fields(self) -> list[Field]:
-        """The fields of the first tower; those of the others encode as they do."""
+        """The fields of the first tower; the other towers' fields encode in the same way."""
         return self.towers[0].fields
 
     def inputs(self) -> dict[str, tf.TensorSpec]:
@@ -46,10 +46,10 @@ class EnsembleTower(tf.keras.layers.Layer):
         return self.towers[0].encode(raw)
 
     def call(self, encoded: Mapping[str, Mapping[str, tf.Tensor]], training: bool = False) -> tf.Tensor:
-        """What `encode` returns → [batch, Σ dim]."""
+        """Result of `encode` → [batch, Σ dim]."""
         vectors = [tower(encoded, training=training) for tower in self.towers]
         if any(vector.shape.rank != 2 for vector in vectors):
-            raise ConfigError("A member of an ensemble must give one vector a row. Use another encoder for it.")
+            raise ConfigError("A member of an ensemble must give one vector per query. Use another encoder for it.")
         return tf.concat([root * vector for root, vector in zip(self._roots, vectors)], axis=-1)
 
     def split(self, vectors: tf.Tensor) -> list[tf.Tensor]:

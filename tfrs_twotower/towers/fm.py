@@ -34,12 +34,12 @@ class FMEncoder(VectorEncoder):
 
         ⟨u, v⟩ = Σ_f l_f + Σ_{f<g} ⟨e_f, e_g⟩ over the fields of both towers,
 
-    the factorisation machine without its constant, which no ranking sees. a_u is the same for all candidates of a
-    query: it changes no ranking either, but it makes the score whole, for losses that need its level.
+    the factorisation machine without its constant, which changes no ranking. a_u is the same for all candidates of a
+    query, so it changes no ranking either; but losses that depend on the score's level need it.
 
     Args:
       settings: an `FMQuery` or `FMCandidate`.
-      seed: from which the weights derive theirs.
+      seed: of the weights.
       dim: length of the vector, at least 3.
     """
 

@@ -1,4 +1,4 @@
-"""GRU4Rec: a recurrent network over the user's past (Hidasi et al. 2016)."""
+"""GRU4Rec: a recurrent network over the user's history (Hidasi et al. 2016)."""
 
 import tensorflow as tf
 
@@ -15,7 +15,7 @@ class GRU4Rec(Encoder):
     """Gated recurrent layers; the state after an event is the last layer's.
 
     Attributes:
-      units: of each layer, the first one first.
+      units: of each layer, from the first to the last.
       dropout: share of the numbers that training drops, at the input and after each layer.
     """
 
@@ -29,7 +29,7 @@ class GRU4RecEncoder(SequenceEncoder):
 
     Args:
       settings: a `GRU4Rec`.
-      seed: from which weights and dropout derive theirs.
+      seed: of weights and dropout.
     """
 
     def __init__(self, settings: GRU4Rec, seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""HSTU: pointwise attention over the user's past (Zhai et al. 2024, "Actions speak louder than words")."""
+"""HSTU: pointwise attention over the user's history (Zhai et al. 2024, "Actions speak louder than words")."""
 
 import tensorflow as tf
 
@@ -15,15 +15,15 @@ from tfrs_twotower.towers.sequence import SequenceEncoder, Tokens, dense, layer_
 class HSTU(Encoder):
     """Blocks of x + f₂( norm(A·V) ⊙ U ), A = silu(Q·Kᵀ + bias) / length, [U V Q K] = silu(f₁(norm(x))).
 
-    Without a softmax the attention keeps how *much* of the past is alike, not only which part.
+    Without a softmax the attention keeps *how many* events are alike, not only which ones.
 
     Attributes:
       blocks: blocks, one after the other.
       heads: attention heads of a block; each has `width` numbers.
       width: of U, V, Q and K of a head.
-      time_bias: whether attention knows the time between events, beside their distance in places.
+      time_bias: whether attention knows the time between events, beside their distance in positions.
       dropout: share of the numbers that training drops, at the input and before each f₂.
-      length: places apart that have a bias of their own, and the divisor of A: the sequence's length.
+      length: the sequence's length: distances with a bias of their own, and the divisor of A.
     """
 
     blocks: Count = 2
@@ -40,7 +40,7 @@ class HSTUEncoder(SequenceEncoder):
 
     Args:
       settings: an `HSTU`.
-      seed: from which weights and dropout derive theirs.
+      seed: of weights and dropout.
     """
 
     def __init__(self, settings: HSTU, seed: int = 0) -> None:
@@ -71,7 +71,7 @@ class _Block(tf.keras.layers.Layer):
         super().build(states_shape)
 
     def call(self, states: tf.Tensor, buckets: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """states: [batch, length, dim]; buckets: what `time_buckets` returns."""
+        """states: [batch, length, dim]; buckets: the result of `time_buckets`."""
         length = tf.shape(states)[1]
         gate, value, query, key = tf.split(self._split(self._norm(states)), 4, axis=-1)
         scores = tf.matmul(self._by_head(query), self._by_head(key), transpose_b=True)

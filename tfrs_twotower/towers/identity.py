@@ -1,4 +1,4 @@
-"""The encoder of a tower that one model of one's own makes."""
+"""The encoder of a tower that is one model of the user's own."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ class IdentityEncoder(VectorEncoder):
 
     def __init__(self, settings: Identity, seed: int, dim: int) -> None:
         super().__init__(name="identity")
-        self._autocast = False  # the vector is what one's own model made, whatever the precision
+        self._autocast = False  # the vector is the output of the user's model, in its precision
         self._dim = dim
 
     def call(self, embeddings: Sequence[tf.Tensor], training: bool = False) -> tf.Tensor:

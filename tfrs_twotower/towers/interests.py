@@ -1,4 +1,4 @@
-"""What the encoders of several interests share: one vector for each interest, beside the same context."""
+"""The base of encoders of several interests: one vector for each interest, joined to the same context."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,18 +9,18 @@ from tfrs_twotower.towers.mlp import MLP, MLPEncoder
 from tfrs_twotower.towers.sequence import split_sequence
 from tfrs_twotower.towers.tower import Tower
 
-PLACES = 512  # of a sequence that are told apart
+PLACES = 512  # positions of a sequence that are told apart
 
 
 class InterestEncoder(tf.keras.layers.Layer):
-    """Base of the multi-interest encoders: a subclass gives `extract`, `attend` and, if interests may lack, `used`.
+    """Base of the multi-interest encoders: a subclass defines `extract`, `attend` and, if some may be missing, `used`.
 
     Every interest is joined to the other fields' embeddings (profile, context of the request) and goes through
     the same dense layers.
 
     Args:
       hidden: an `MLP`.
-      seed: from which its weights and dropout derive theirs.
+      seed: of weights and dropout.
     """
 
     def __init__(self, hidden: MLP, seed: int, name: str) -> None:
@@ -33,11 +33,11 @@ class InterestEncoder(tf.keras.layers.Layer):
         raise NotImplementedError
 
     def attend(self, scores: tf.Tensor, used: tf.Tensor | None = None) -> tf.Tensor:
-        """How much each interest counts for the item that it is trained to find (label-aware attention).
+        """The weight of each interest for the row's positive, in training (label-aware attention).
 
         Args:
           scores: [batch, interests], of the interests with that item.
-          used: what `used` returns; an unused interest counts nothing.
+          used: the result of `used`; an unused interest has weight 0.
 
         Returns:
           [batch, interests], with a sum of 1.
@@ -45,11 +45,11 @@ class InterestEncoder(tf.keras.layers.Layer):
         raise NotImplementedError
 
     def used(self, tower: Tower, encoded: Mapping[str, Mapping[str, tf.Tensor]]) -> tf.Tensor | None:
-        """bool [batch, interests]: False where an interest is only a copy that fills a place; None: all are used.
+        """bool [batch, interests]: False for a copy that only fills the shape; None: all are used.
 
         Args:
           tower: the `Tower` of this encoder.
-          encoded: what its `encode` returned.
+          encoded: the result of its `encode`.
         """
         return None
 

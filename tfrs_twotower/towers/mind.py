@@ -16,20 +16,20 @@ from tfrs_twotower.towers.tower import Tower
 
 @config
 class MIND(Encoder):
-    """Capsules over the past: events are routed to interests, by agreement, in a few rounds.
+    """Capsules over the history: events are routed to interests, by agreement, in a few rounds.
 
     The start values of the routing logits b are random and fixed (σ = 1). Each round computes, with e an event's vector
     and S one matrix for all interests: w = softmax of b over the interests, u = squash(Σ w · S e), b += ⟨u, S e⟩. A
-    history of n events has max(1, min(interests, ⌊log₂ n⌋)) interests. Copies of the first fill the other places; they
-    change no maximum, and count nothing in training. Events are multiplied by √dim.
+    history of n events has max(1, min(interests, ⌊log₂ n⌋)) interests. Copies of the first fill the shape up; they
+    change no maximum, and have no weight in training. Events are multiplied by √dim.
 
     Attributes:
       interests: vectors of a query, at most.
       iterations: rounds of routing.
       hidden: dense layers after an interest is joined to the other features.
-      sharpness: in training, interests are mixed by the softmax of `sharpness` × their scores with the item to be
-        found: 0 mixes all alike, a large one picks the best. (The paper raises the scores to a power, with the same
-        limits; our scores may be negative.)
+      sharpness: in training, interests are mixed by the softmax of `sharpness` × their scores with the positive.
+        With 0 all weigh the same; a large value picks the best. (The paper raises the scores to a power, with the
+        same limits; our scores may be negative.)
     """
 
     interests: Count = 4
@@ -44,7 +44,7 @@ class MINDEncoder(InterestEncoder):
 
     Args:
       settings: a `MIND`.
-      seed: from which weights, routing logits and dropout derive theirs.
+      seed: of weights, routing logits and dropout.
     """
 
     def __init__(self, settings: MIND, seed: int = 0) -> None:
@@ -60,7 +60,7 @@ class MINDEncoder(InterestEncoder):
         super().build(input_shape)
 
     def extract(self, sequence: SequenceEmbedding, training: bool = False) -> tf.Tensor:
-        scale = sequence.values.shape[-1] ** 0.5  # numbers of about 1: else the random start decides, not agreement
+        scale = sequence.values.shape[-1] ** 0.5  # about 1; with smaller numbers the random start would decide
         events = self._matrix(sequence.values * scale)
         places = tf.range(tf.shape(events)[1]) % PLACES
         logits = tf.gather(self._logits, places, axis=1)[tf.newaxis]
@@ -90,8 +90,8 @@ def route(events: tf.Tensor, valid: tf.Tensor, logits: tf.Tensor, used: tf.Tenso
 
     Args:
       events: float32 [batch, length, dim], mapped by S.
-      valid: bool [batch, length], False at padding, which is routed nowhere.
-      logits: float32, broadcasts to [batch, interests, length]: where the routing starts.
+      valid: bool [batch, length], False at padding, which is not routed.
+      logits: float32, broadcasts to [batch, interests, length]: the start of the routing.
       used: bool [batch, interests]. The others are copies of the first.
       iterations: at least 1. Only the last one has a gradient.
     """
@@ -104,6 +104,6 @@ def route(events: tf.Tensor, valid: tf.Tensor, logits: tf.Tensor, used: tf.Tenso
 
 
 def squash(vectors: tf.Tensor) -> tf.Tensor:
-    """v · ‖v‖ / (1 + ‖v‖²): the direction stays, the length comes below 1 (Sabour et al. 2017)."""
+    """v · ‖v‖ / (1 + ‖v‖²): the same direction, with a length below 1 (Sabour et al. 2017)."""
     square = tf.reduce_sum(tf.square(vectors), axis=-1, keepdims=True)
     return vectors * tf.sqrt(square + 1e-12) / (1.0 + square)

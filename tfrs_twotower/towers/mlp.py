@@ -46,8 +46,8 @@ _NORMALISATIONS = {
 class Dropout(tf.keras.layers.Layer):
     """In training sets a share of the values to 0 and scales the others by 1 / (1 − rate).
 
-    Keras's own layer draws from a state that a checkpoint does not hold; a resumed run would differ from
-    an uninterrupted one.
+    Keras's own layer draws from a state that a checkpoint does not hold. With it, a resumed run would differ
+    from an uninterrupted one.
 
     Args:
       rate: the share, in [0, 1).
@@ -72,7 +72,7 @@ class MLPEncoder(tf.keras.layers.Layer):
 
     Args:
       settings: an `MLP`.
-      seed: from which weights and dropout derive theirs.
+      seed: of weights and dropout.
     """
 
     def __init__(self, settings: MLP, seed: int = 0) -> None:

@@ -50,12 +50,13 @@ class ParallelEncoder(VectorEncoder):
     """Encoder of `ParallelQuery` and `ParallelCandidate`: u = w ⊙ [u₁, u₂, …] and v = [v₁, v₂, …].
 
     So ⟨u, v⟩ = Σ_b ⟨w_b, u_b ⊙ v_b⟩, with one learned weight for each dimension of each branch; the weights start at 1.
-    QQ Browser's linear layer over the products of all branches does the same. One index searches it. Each branch gets
-    an equal part of `dim`. A branch that is no `VectorEncoder` ends like a tower: with a projection, at length 1.
+    QQ Browser's linear layer over the products of all branches does the same. One index searches the vectors. Each
+    branch gets an equal part of `dim`. A branch that is no `VectorEncoder` ends like a tower: with a projection, and
+    length 1.
 
     Args:
       settings: a `ParallelQuery` or `ParallelCandidate`.
-      seed: from which the branches derive theirs.
+      seed: of the branches.
       dim: length of the vector, a multiple of the number of branches.
     """
 

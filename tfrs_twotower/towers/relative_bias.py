@@ -1,4 +1,4 @@
-"""What attention adds to its scores for how far apart two events are, in places and in time."""
+"""The bias of attention scores by the distance of two events, in positions and in time."""
 
 from collections.abc import Callable
 
@@ -9,18 +9,18 @@ from tfrs_twotower.towers.sequence import GAPS, log_bucket
 
 
 def time_buckets(sequence: SequenceEmbedding) -> tf.Tensor:
-    """int32 [batch, length, length]: the log bucket of the time from event j to the moment that place i is asked."""
+    """int32 [batch, length, length]: the log bucket of the time from event j to the prediction at position i."""
     return log_bucket(sequence.age[:, tf.newaxis, :] - sequence.asked[:, :, tf.newaxis])
 
 
 class RelativeBias(tf.keras.layers.Layer):
-    """One learned number a head for each distance in places, and one for each log bucket of time.
+    """One learned number per head for each distance in positions, and one for each log bucket of time.
 
-    Reference: Shaw et al. 2018 and Raffel et al. 2020 (places); Zhai et al. 2024 (time).
+    Reference: Shaw et al. 2018 and Raffel et al. 2020 (positions); Zhai et al. 2024 (time).
 
     Args:
       heads: heads of the attention.
-      distances: places apart that have a number of their own; longer distances share the last.
+      distances: how many distances have a number of their own; longer ones share the last.
       time: whether there is a bias by time.
     """
 
@@ -31,11 +31,11 @@ class RelativeBias(tf.keras.layers.Layer):
         self._distances = distances
 
     def call(self, length: tf.Tensor, buckets: tf.Tensor) -> tf.Tensor:
-        """[1 or batch, heads, length, length], for places i (asked) and j (attended to).
+        """[1 or batch, heads, length, length], for positions i (of the prediction) and j (attended to).
 
         Args:
           length: of the sequences.
-          buckets: what `time_buckets` returns; not read where there is no bias by time.
+          buckets: the result of `time_buckets`; not read without a bias by time.
         """
         place = tf.range(length)
         apart = tf.clip_by_value(place[:, tf.newaxis] - place[tf.newaxis, :], 0, self._distances - 1)
@@ -63,5 +63,5 @@ def _lookup(
 
 
 def causal(length: tf.Tensor) -> tf.Tensor:
-    """float32 [length, length]: 1 where place i may attend to place j, that is j ≤ i."""
+    """float32 [length, length]: 1 where position i may attend to position j, that is j ≤ i."""
     return tf.linalg.band_part(tf.ones([length, length]), -1, 0)

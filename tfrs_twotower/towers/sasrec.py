@@ -1,4 +1,4 @@
-"""SASRec: a causal Transformer over the user's past (Kang and McAuley 2018), pre-norm."""
+"""SASRec: a causal Transformer over the user's history (Kang and McAuley 2018), pre-norm."""
 
 import tensorflow as tf
 
@@ -16,16 +16,16 @@ from tfrs_twotower.towers.sequence import SequenceEncoder, Tokens, dense, layer_
 class SASRec(Encoder):
     """Blocks of x + attention(norm(x)), then x + feed-forward(norm(x)); a normalisation at the end.
 
-    Places are told apart by a learned bias for their distance, not by absolute position: so a window cut
-    out of a long past looks like any other.
+    A learned bias tells positions apart by their distance, not by absolute position. So a window cut out of a
+    long history looks like any other.
 
     Attributes:
       blocks: blocks, one after the other.
       heads: attention heads of a block; they divide the items' dim.
       feed_forward: hidden units of the feed-forward layers, in multiples of the items' dim.
-      time_bias: whether attention knows the time between events, beside their distance in places.
+      time_bias: whether attention knows the time between events, beside their distance in positions.
       dropout: share of the numbers that training drops, at the input and after each half of a block.
-      length: places apart that have a bias of their own: the sequence's length.
+      length: the sequence's length: distances with a bias of their own.
     """
 
     blocks: Count = 2
@@ -42,7 +42,7 @@ class SASRecEncoder(SequenceEncoder):
 
     Args:
       settings: a `SASRec`.
-      seed: from which weights and dropout derive theirs.
+      seed: of weights and dropout.
     """
 
     def __init__(self, settings: SASRec, seed: int = 0) -> None:
@@ -59,7 +59,7 @@ class SASRecEncoder(SequenceEncoder):
         return self._norm(states)
 
     def attention(self, sequence: SequenceEmbedding) -> list[tf.Tensor]:
-        """What each place attends to: a list of [batch, heads, length, length], one for each block."""
+        """The attention of each position: a list of [batch, heads, length, length], one for each block."""
         states, buckets, found = self._tokens(sequence), time_buckets(sequence), []
         for block in self._blocks:
             found.append(block.attention(states, buckets))
@@ -88,14 +88,14 @@ class _Block(tf.keras.layers.Layer):
         super().build(states_shape)
 
     def call(self, states: tf.Tensor, buckets: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """states: [batch, length, dim]; buckets: what `time_buckets` returns."""
+        """states: [batch, length, dim]; buckets: the result of `time_buckets`."""
         attended = self._attend(states, buckets)
         states += self._drop_attended(self._join(attended), training=training)
         forward = self._narrow(self._wide(self._norm_forward(states)))
         return states + self._drop_forward(forward, training=training)
 
     def attention(self, states: tf.Tensor, buckets: tf.Tensor) -> tf.Tensor:
-        """[batch, heads, length, length]: the weights of the places (last axis) for each place."""
+        """[batch, heads, length, length]: for each position, the weights of all positions (last axis)."""
         return self._weighted(states, buckets)[0]
 
     def _attend(self, states: tf.Tensor, buckets: tf.Tensor) -> tf.Tensor:

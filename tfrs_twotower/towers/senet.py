@@ -1,4 +1,4 @@
-"""SENet: each example says how much each of its fields counts, before another encoder sees them."""
+"""SENet: weighs the fields of each example, before another encoder reads them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,12 +16,12 @@ from tfrs_twotower.towers.mlp import MLP
 class SENet(Encoder):
     """Fields weighted by σ(W₂ relu(W₁ z)), z the mean of each field's embedding.
 
-    Squeeze-and-excitation (Hu et al. 2018) over fields as in FiBiNET (Huang et al. 2019), with the sigmoid of the
-    former outside, so that no field is lost for good and the weights can be read as shares.
+    Squeeze-and-excitation (Hu et al. 2018) over fields as in FiBiNET (Huang et al. 2019). The outer function is the
+    former's sigmoid, so that no field is lost for good and the weights can be read as shares.
 
     Attributes:
-      reduction: the inner layer has so many times fewer units than there are fields, and at least one.
-      encoder: configuration of the encoder that sees the weighted fields.
+      reduction: the inner layer has the number of fields divided by this, and at least one unit.
+      encoder: configuration of the encoder that reads the weighted fields.
     """
 
     reduction: Count = 2
@@ -34,7 +34,7 @@ class SENetEncoder(tf.keras.layers.Layer):
 
     Args:
       settings: a `SENet`.
-      seed: from which weights and dropout derive theirs.
+      seed: of weights and dropout.
     """
 
     def __init__(self, settings: SENet, seed: int = 0) -> None:
@@ -55,11 +55,11 @@ class SENetEncoder(tf.keras.layers.Layer):
         return tf.keras.layers.Dense(units, activation, kernel_initializer=glorot, name=name)
 
     def field_weights(self, embeddings: Sequence[tf.Tensor]) -> tf.Tensor:
-        """list of [batch, dᵢ], one for each field → [batch, fields] in (0, 1): what each field is multiplied by."""
+        """list of [batch, dᵢ], one for each field → [batch, fields] in (0, 1): the factor of each field."""
         means = tf.stack([tf.reduce_mean(e, axis=-1) for e in embeddings], axis=1)
         return self._excited(self._squeezed(means))
 
     def call(self, embeddings: Sequence[tf.Tensor], training: bool = False) -> tf.Tensor:
-        """list of [batch, dᵢ], one for each field → what the inner encoder returns."""
+        """list of [batch, dᵢ], one for each field → the inner encoder's output."""
         weights = tf.split(self.field_weights(embeddings), len(embeddings), axis=1)
         return self._encoder([w * e for w, e in zip(weights, embeddings)], training=training)

@@ -1,4 +1,4 @@
-"""What all sequence encoders share: one state for each event of the past, the last one for a request."""
+"""The base of sequence encoders: one state for each event of the history; a request uses the last one."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -11,13 +11,13 @@ from tfrs_twotower.towers.mlp import Dropout
 
 _T = TypeVar("_T")
 
-GAPS = 64  # log-bucketed spans of time; the last begins after two hundred years
+GAPS = 64  # log buckets of time; the last begins after two hundred years
 
 
 def log_bucket(seconds: tf.Tensor) -> tf.Tensor:
-    """int32 of the shape of `seconds` (int32): ⌊2·log₂(1 + s)⌋ for s > 0, and 0 for no time at all.
+    """int32 of the shape of `seconds` (int32): ⌊2·log₂(1 + s)⌋ for s > 0, and 0 for s = 0.
 
-    A bucket for each factor of √2, as people's pauses differ by factors. At most `GAPS` − 1.
+    There is a bucket for each factor of √2, as people's pauses differ by factors. At most `GAPS` − 1.
     """
     steps = tf.math.log1p(tf.cast(tf.maximum(seconds, 0), tf.float32)) * (2.0 / 0.6931472)
     return tf.minimum(tf.cast(steps, tf.int32), GAPS - 1)
@@ -34,7 +34,7 @@ def split_sequence(embeddings: Sequence[tf.Tensor | SequenceEmbedding]) -> tuple
 
 
 def only_sequence(sequences: Sequence[_T]) -> _T:
-    """The one element of a list of a query's sequences; `ConfigError` where there are none or more."""
+    """The one element of a list of a query's sequences; raises `ConfigError` if there are none, or more."""
     if len(sequences) != 1:
         raise ConfigError(
             f"A sequence encoder needs one Sequence among the query's features. Received: {len(sequences)}. "
@@ -44,13 +44,13 @@ def only_sequence(sequences: Sequence[_T]) -> _T:
 
 
 class SequenceEncoder(tf.keras.layers.Layer):
-    """Base of the sequence encoders: a subclass gives `sequence`.
+    """Base of the sequence encoders: a subclass defines `sequence`.
 
-    The other fields' embeddings (profile, context of the request) are put beside the state, for the tower's projection.
-    For an empty history the state is a learned one.
+    The other fields' embeddings (profile, context of the request) are concatenated with the state, for the tower's
+    projection. An empty history has a learned state.
 
     Args:
-      seed: from which the start state derives its own.
+      seed: of the start state.
       options: of a Keras layer.
     """
 
@@ -61,7 +61,7 @@ class SequenceEncoder(tf.keras.layers.Layer):
     def sequence(self, sequence: SequenceEmbedding, training: bool = False) -> tf.Tensor:
         """`SequenceEmbedding` → float32 [batch, length, dim]: the state after each event; at padding anything.
 
-        Causal: the state at a place depends on no later event.
+        Causal: the state at a position depends on no later event.
         """
         raise NotImplementedError
 
@@ -93,7 +93,7 @@ class SequenceEncoder(tf.keras.layers.Layer):
 
 
 class _Start(tf.keras.layers.Layer):
-    """The learned state of a user without a history, of the other states' size."""
+    """The learned state of a user without a history, with the size of other states."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(name="start")
@@ -109,7 +109,7 @@ class _Start(tf.keras.layers.Layer):
 
 
 class Tokens(tf.keras.layers.Layer):
-    """The input of a sequence encoder: √dim · item + a vector for the time until the next event is asked for."""
+    """The input of a sequence encoder: √dim · item + a vector for the time until the prediction of the next event."""
 
     def __init__(self, dropout: float, seed: int) -> None:
         super().__init__(name="tokens")

@@ -17,12 +17,12 @@ class Tower(tf.keras.layers.Layer):
 
     Args:
       fields: `Field`s, as `build_fields` returns them for one side.
-      encoder: configuration of the encoder, such as `MLP()`, which sees the list of the fields' embeddings.
+      encoder: configuration of the encoder, such as `MLP()`, which reads the list of the fields' embeddings.
       dim: size of the vectors.
       normalise: whether vectors get length 1 (cosine similarity). A zero vector stays zero.
       start: whether a learned vector replaces the zero vector, which an encoder without a bias (`keeps_zero`) makes if
-        nothing is known. For queries it decides what a new user is offered.
-      seed: from which encoder and projection derive theirs.
+        nothing is known. A new user's recommendations come from it.
+      seed: of encoder and projection.
       name: name of the layer.
     """
 
@@ -45,8 +45,8 @@ class Tower(tf.keras.layers.Layer):
                 rule, way_out = f"be 'dot' with {type(encoder).__name__}", "Its score is the inner product as it is."
                 raise ConfigError(invalid("similarity", rule, "cosine", way_out))
             return
-        # No bias: hidden layers have theirs, and so a zero input, which has no direction, stays zero and
-        # sends no gradient through the normalisation, whose slope there is steep.
+        # No bias, as hidden layers have theirs. So a zero input stays zero, and sends no gradient through the
+        # normalisation, which is steep there.
         init = tf.keras.initializers.GlorotUniform(seed=derive_seed(seed, "projection"))
         self._project = tf.keras.layers.Dense(dim, use_bias=False, kernel_initializer=init, name="projection")
 
@@ -57,14 +57,14 @@ class Tower(tf.keras.layers.Layer):
 
     @property
     def user_table(self) -> IdField | None:
-        """The field of the users' ids, if it has a row for each; else None."""
+        """The field of the user ids, if it has a table row per user; else None."""
         return next(filter(is_user_table, self.fields), None)
 
     def inputs(self) -> dict[str, tf.TensorSpec]:
         """{column: tf.TensorSpec} of the raw inputs of all fields, known after they are adapted.
 
         Raises:
-          ConfigError: two fields read one column in two ways.
+          ConfigError: two fields read the same column in different ways.
         """
         inputs, reader = {}, {}
         for field in self.fields:
@@ -78,27 +78,27 @@ class Tower(tf.keras.layers.Layer):
         return inputs
 
     def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
-        """{column: raw tensor} → {field name: what the field encodes}. Graph code without weights."""
+        """{column: raw tensor} → {field name: encoded}. Graph code without weights."""
         return {field.name: field.encode(raw) for field in self.fields}
 
     def call(self, encoded: Mapping[str, Mapping[str, tf.Tensor]], training: bool = False) -> tf.Tensor:
-        """What `encode` returns → [batch, dim], or [batch, interests, dim] if the encoder gives several."""
+        """Result of `encode` → [batch, dim], or [batch, interests, dim] if the encoder gives several."""
         return self.vectors(self.embed(encoded, training), training)
 
     def embed(
         self, encoded: Mapping[str, Mapping[str, tf.Tensor]], training: bool = False
     ) -> list[tf.Tensor | SequenceEmbedding]:
-        """What `encode` returns → the fields' embeddings, in their order: [batch, dᵢ] each, but for a sequence's."""
+        """Result of `encode` → the fields' embeddings, in their order: [batch, dᵢ] each, except for a sequence."""
         return [field(encoded[field.name], training=training) for field in self.fields]
 
     def vectors(self, embeddings: Sequence[tf.Tensor | SequenceEmbedding], training: bool = False) -> tf.Tensor:
-        """What `embed` returns, changed maybe → what `call` returns."""
+        """Result of `embed`, changed or not → the vectors of `call`."""
         return self._finish(self.encoder(embeddings, training=training))
 
     def at_positions(
         self, encoded: Mapping[str, Mapping[str, tf.Tensor]], starts: int | tf.Tensor = 0, training: bool = False
     ) -> tf.Tensor:
-        """As `call`, but after every event of a sequence, and then for the start of `starts` histories: [n, dim].
+        """The vectors after every event of a sequence, and then for the start of `starts` histories: [n, dim].
 
         The encoder must be a sequence encoder, and fields beside the sequence come encoded as [n, ...].
         """
@@ -112,16 +112,16 @@ class Tower(tf.keras.layers.Layer):
         return tf.math.l2_normalize(vectors, axis=-1) if self.normalise else vectors
 
     def field_weights(self, encoded: Mapping[str, Mapping[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
-        """{field name: [batch]}: what each field is multiplied by; the encoder must weigh fields, as `SENet` does."""
+        """{field name: [batch]}: the factor of each field; the encoder must weigh fields, as `SENet` does."""
         weights = self.encoder.field_weights(self.embed(encoded, training=False))
         return {field.name: w for field, w in zip(self.fields, tf.unstack(weights, axis=1))}
 
     def state(self) -> dict[str, Mapping[str, np.ndarray | np.number]]:
-        """{field name: {name: numpy array}} of what the fields learned."""
+        """{field name: {name: numpy array}}: the fields' state."""
         return {field.name: field.state() for field in self.fields}
 
     def load_state(self, state: Mapping[str, Mapping[str, Any]]) -> None:
-        """Takes over what `state` returned. A History needs the candidate tower's state loaded too."""
+        """Loads the result of `state`. A History also needs the candidate tower's state."""
         for field in self.fields:
             field.load_state(state.get(field.name, {}))
 

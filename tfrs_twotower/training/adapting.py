@@ -1,4 +1,4 @@
-"""What the fields of two towers learn before training, or take over from an earlier one."""
+"""The state of the fields of two towers: learned before training, or loaded from an earlier one."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -16,7 +16,7 @@ def adapt(
     log: InteractionLog, rows: np.ndarray, query_fields: Iterable[Field], candidate_fields: Iterable[Field],
     learn: Callable[[Field], Callable[[dict[str, pa.ChunkedArray], np.ndarray], None]] = lambda field: field.adapt,
 ) -> None:
-    """Lets fields learn vocabularies and statistics from training rows alone; `learn` gives a field's method."""
+    """Lets fields learn vocabularies and statistics from training rows alone; `learn` chooses a field's method."""
     users = np.bincount(log.user[rows], minlength=log.users.num_rows).astype(np.int64)
     items = log.item_counts(rows)
     table = log.items.append_column(c.TAKEN_BY, taken_by(log, rows))
@@ -33,7 +33,7 @@ def adapt(
 
 
 def taken_by(log: InteractionLog, rows: np.ndarray) -> pa.ListArray:
-    """`pa.ListArray` [items]: the user rows of each item's events among the log rows given."""
+    """`pa.ListArray` [items]: the user rows of each item's events among the given log rows."""
     order = np.argsort(log.item[rows], kind="stable")
     ends = np.cumsum(log.item_counts(rows))
     return pa.ListArray.from_arrays(np.concatenate([[0], ends]).astype(np.int32), log.user[rows][order])
@@ -42,7 +42,7 @@ def taken_by(log: InteractionLog, rows: np.ndarray) -> pa.ListArray:
 def load_fields(
     towers: tuple[Tower, Tower], states: Mapping[str, Mapping[str, Mapping[str, np.ndarray | np.number]]]
 ) -> None:
-    """Gives (query tower, candidate tower) what fields learned: {"query": …, "candidate": …}, of `Tower.state`."""
+    """Loads the fields' state, {"query": …, "candidate": …} of `Tower.state`, into (query tower, candidate tower)."""
     query_tower, candidate_tower = towers
     candidate_tower.load_state(states["candidate"])  # first: a history reads the items' vocabulary
     query_tower.load_state(states["query"])

@@ -1,4 +1,4 @@
-"""The running average of the weights: what a training that still moves is evaluated by and ends with."""
+"""The running average of the weights, which is evaluated and kept in place of the weights."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -9,12 +9,12 @@ import tensorflow as tf
 class WeightAverage(tf.Module):
     """avg ← avg + (1 − m)·(w − avg) after each step, with m = min(momentum, (1 + n) / (10 + n)) in step n.
 
-    The second term lets the average forget where training began. It passes over all weights in every step, large
-    tables too.
+    The second term lets the average forget the start of training. Every step passes over all weights, large tables
+    too.
 
     Args:
       weights: the variables to average.
-      momentum: the share of itself that the average keeps; 0.998 averages over some five hundred steps.
+      momentum: the share of itself that the average keeps; 0.998 averages over about five hundred steps.
     """
 
     def __init__(self, weights: Iterable[tf.Variable], momentum: float) -> None:
@@ -25,7 +25,7 @@ class WeightAverage(tf.Module):
 
     @tf.function
     def update(self) -> None:
-        """Takes in the weights as they are after a step."""
+        """Adds the weights after a step."""
         momentum = tf.minimum(self._momentum, (1.0 + self.steps) / (10.0 + self.steps))
         self.steps.assign_add(1.0)
         for average, weight in zip(self.averages, self._weights):
@@ -33,7 +33,7 @@ class WeightAverage(tf.Module):
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Within it, the weights are their averages."""
+        """A context in which the weights are replaced by their averages."""
         own = [weight.numpy() for weight in self._weights]
         for weight, average in zip(self._weights, self.averages):
             weight.assign(average)

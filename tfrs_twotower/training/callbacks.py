@@ -32,11 +32,11 @@ class FullCatalogueEvaluation(tf.keras.callbacks.Callback):
     Args:
       evaluate: () -> {metric: value}, over the whole catalogue.
       monitor: the metric that decides.
-      patience: epochs without a better one before stopping; 0 never stops.
+      patience: epochs without a better one before it stops; 0 never stops.
       progress: the `Progress` of this training.
       save_best: () -> None, called when the weights are the best so far.
-      history: a JSON-lines file that gets one line an epoch.
-      average: a `WeightAverage`, which is then what is evaluated and kept, or None.
+      history: a JSON-lines file that gets one line per epoch.
+      average: a `WeightAverage`, which is then evaluated and kept, or None.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class FullCatalogueEvaluation(tf.keras.callbacks.Callback):
         elif self._patience and epoch - int(progress.best_epoch.numpy()) >= self._patience:
             progress.done.assign(True)
             self.model.stop_training = True
-        logs[f"val_{self._monitor}"] = value  # the progress bar has room for one; the file has them all
+        logs[f"val_{self._monitor}"] = value  # the progress bar shows one; the file has them all
         self.seconds = round(time.perf_counter() - started, 3)
         line = {"epoch": epoch, "step": int(progress.step.numpy()), "loss": float(logs["loss"]), **metrics,
                 "evaluation_seconds": self.seconds}
@@ -80,15 +80,15 @@ class FullCatalogueEvaluation(tf.keras.callbacks.Callback):
 class Checkpoints(tf.keras.callbacks.Callback):
     """Counts steps; saves a checkpoint every `every` steps and at each epoch's end, finite weights only.
 
-    Put it after `FullCatalogueEvaluation`, so that a checkpoint of an epoch holds that epoch's verdict: the
-    one at an epoch's last step is therefore left to the epoch's end.
+    Put it after `FullCatalogueEvaluation`, so that an epoch's checkpoint holds the result of its evaluation. So the
+    checkpoint of an epoch's last step is saved at the epoch's end.
 
     Args:
       manager: a `tf.train.CheckpointManager` over model, optimizer and progress.
       progress: the `Progress` of this training.
       every: steps between two checkpoints.
       per_epoch: steps of an epoch.
-      average: a `WeightAverage` that takes in the weights of each step, or None.
+      average: a `WeightAverage` that gets the weights of each step, or None.
     """
 
     def __init__(

@@ -13,23 +13,23 @@ class TrainingConfig:
     """Batches, epochs, optimizer, early stopping, checkpoints.
 
     Attributes:
-      batch_size: rows of a batch; each row's positive is a negative of the others. Lowered to the number
-        of training rows where there are fewer.
-      epochs: at most so many passes over the training rows.
+      batch_size: rows of a batch; each row's positive is a negative of the others. If there are fewer training
+        rows, it is lowered to their number.
+      epochs: the largest number of passes over the training rows.
       optimizer: `LazyAdamConfig` or `RowWiseAdagradConfig`; both touch only the embedding rows of the batch.
       monitor: the validation metric that decides which epoch is kept, e.g. "ndcg@10".
-      patience: stop after so many epochs without a better `monitor`; 0 runs all epochs and keeps the best.
+      patience: stop after this number of epochs without a better `monitor`; 0 runs all epochs and keeps the best.
       average: a running average of the weights is evaluated and kept. In each step it keeps this share of itself: 0.998
         averages over about five hundred steps. 0 averages nothing.
-      known_positives: at most so many of the user's latest training items are masked as negatives.
+      known_positives: the number of the user's latest training items that are masked as negatives, at most.
       shuffle_buffer: rows that are shuffled at a time.
       order: "shuffled", or "time": the batches of an epoch come in the order of the log, as from a stream. Rows
         are then shuffled within windows of `shuffle_buffer` rows, so make it a few batches; 1 shuffles nothing.
-      events: what an event weighs as a positive.
+      events: the weight of an event as a positive.
       resampling: how often an epoch shows an event; None shows each once.
-      checkpoint_steps: a checkpoint every so many steps, besides the one of each epoch.
+      checkpoint_steps: steps between two checkpoints, besides the one of each epoch.
       precision: of the towers' arithmetic. Weights, vectors, scores and loss are float32 always. Measure
-        16 bits on your hardware first (`python -m bench.bench_precision`); float16 scales the loss as it goes along.
+        16 bits on your hardware first (`python -m bench.bench_precision`). With float16 the loss is scaled.
       refit: whether `twotower train` and `twotower update` train once more, on the held-out events too, before they
         export (`Recommender.refit`).
       xla: whether XLA compiles the dense part of a step: encoders and loss.

@@ -1,4 +1,4 @@
-"""After a step that was not finite: which batch, and which feature brought it."""
+"""After a step that was not finite: finds the batch and the feature of the fault."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Training on several devices: which rows are whose, who is the chief, and how all decide alike."""
+"""Training on several devices: each device's rows, the chief, and common decisions."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from tfrs_twotower.training import parameter_servers
 
 
 def strategy(kind: str | None) -> tf.distribute.Strategy:
-    """The `tf.distribute` strategy of a kind. It must be made before anything else is asked of TensorFlow.
+    """The `tf.distribute` strategy of a kind. It must be made before TensorFlow does anything else.
 
     Args:
       kind: "mirrored" (all GPUs of this machine), "workers" (this process is a worker of the cluster in the
@@ -25,11 +25,11 @@ def strategy(kind: str | None) -> tf.distribute.Strategy:
 
 
 def steps(start: int, stop: int, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
-    """A dataset of (step, part, parts): what the replicas that this process feeds read, in the order of the replicas.
+    """A dataset of (step, part, parts) for the replicas that this process feeds, in the order of the replicas.
 
     Args:
       start, stop: global steps start … stop − 1.
-      context: a `tf.distribute.InputContext`; None where one device takes whole batches.
+      context: a `tf.distribute.InputContext`; None if one device takes whole batches.
     """
     parts = context.num_replicas_in_sync if context else 1
     mine = parts // context.num_input_pipelines if context else 1
@@ -41,7 +41,7 @@ def steps(start: int, stop: int, context: tf.distribute.InputContext | None = No
 def distributed(
     dataset_of: Callable[[tf.distribute.InputContext | None], tf.data.Dataset]
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-    """What `model.fit` reads: the dataset, or one for each process under a strategy.
+    """The input of `model.fit`: the dataset, or one for each process under a strategy.
 
     Args:
       dataset_of: (`tf.distribute.InputContext` or None) -> `tf.data.Dataset`.
@@ -52,12 +52,12 @@ def distributed(
 
 
 def part_of(rows: np.ndarray, part: int, parts: int) -> np.ndarray:
-    """Part number `part` of `parts`: they follow each other, and their sizes differ by one row at most."""
+    """Part number `part` of `parts` consecutive parts, whose sizes differ by one row at most."""
     return rows[len(rows) * part // parts: len(rows) * (part + 1) // parts]
 
 
 def is_chief() -> bool:
-    """Whether this process keeps the run: the only one, the cluster's chief, or its first worker if it has none."""
+    """Whether this process writes the run: the only one, the cluster's chief, or its first worker if it has none."""
     resolver = tf.distribute.get_strategy().cluster_resolver
     if resolver is None or not resolver.task_type:
         return True
@@ -67,7 +67,7 @@ def is_chief() -> bool:
 
 
 def of_chief(value: float) -> float:
-    """The chief's value (a float), in every process. It returns when all have come here."""
+    """The chief's value (a float), in every process. It returns when all processes have called it."""
     strategy = tf.distribute.get_strategy()
     if strategy.num_replicas_in_sync == 1:
         return value

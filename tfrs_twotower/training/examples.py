@@ -21,7 +21,7 @@ from tfrs_twotower.training.positives import Resampler
 
 _HISTORY_INPUTS = (c.HISTORY_ITEM_ID, c.HISTORY_TIMESTAMP)
 _PAST = "past"  # the key of the raw histories in a gathered batch
-_ENCODE_ROWS = 65_536  # rows encoded at a time, so that a large table never stands in memory as strings
+_ENCODE_ROWS = 65_536  # rows encoded at a time, so that a large table is never in memory as strings
 
 
 def encode_table(
@@ -37,7 +37,7 @@ def encode_table(
 
 
 def _join(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Concatenates arrays whose second axis (a padded list) may differ in width; pads with the last value's kind."""
+    """Concatenates arrays whose second axis (a padded list) may differ in width; it pads with the padding value."""
     if arrays[0].ndim < 2:
         return np.concatenate(arrays)
     width = max(a.shape[1] for a in arrays)
@@ -52,7 +52,7 @@ def _join(arrays: Sequence[np.ndarray]) -> np.ndarray:
 def event_table(
     log: InteractionLog, names: Iterable[str], rows: np.ndarray | Sequence[int] | None = None
 ) -> pa.Table:
-    """Query columns as they stand at log rows (all of them by default): an Arrow table."""
+    """The query columns of log rows (all of them by default): an Arrow table."""
     rows = np.arange(len(log.user)) if rows is None else np.asarray(rows)
 
     def column(name: str) -> pa.Array | pa.ChunkedArray:
@@ -66,14 +66,14 @@ def event_table(
 
 
 class Examples:
-    """The log as encoded numbers: what a training step and an evaluation read.
+    """The log as encoded numbers, for training steps and evaluations.
 
     Args:
       log: an `InteractionLog`.
       query_fields, candidate_fields: adapted fields.
-      visible: bool [log rows] or None: which events a history may show.
-      weight: float32 [log rows] or None: what each event weighs as a positive; None is the log's own weight.
-      labels: context columns of numbers that batches carry.
+      visible: bool [log rows] or None: the events that a history may show.
+      weight: float32 [log rows] or None: each event's weight as a positive; None is the log's own weight.
+      labels: context columns of numbers that batches have.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Examples:
         self._labels = {name: to_tensor(_context(log, name), number, name).numpy() for name in labels}
 
     def context(self, rows: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-        """Encoded query features at log rows, without those of the past: numpy alone."""
+        """Encoded query features at log rows, without those of the history: numpy only."""
         users = self.log.user[rows]
         encoded = {name: {k: a[users] for k, a in table.items()} for name, table in self._by_user.items()}
         return encoded | {name: {k: a[rows] for k, a in table.items()} for name, table in self._by_event.items()}
@@ -122,12 +122,12 @@ class Examples:
         return np.asarray(self._candidates[field.name]["index"])
 
     def item_index(self, field: PastField, items: np.ndarray) -> np.ndarray:
-        """What a field of the past reads for item rows (−1 is none): int32, rows of its table."""
+        """The encoding of item rows (−1 pads) for a history field: int32, rows of its table."""
         index = self._candidates[field.items.name]["index"]
         return np.where(items >= 0, index[items], -1).astype(np.int32)
 
     def gather(self, rows: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-        """Query features at log rows, all but the histories encoded: numpy alone, for `finish` to complete."""
+        """Query features at log rows, encoded except for the histories (see `finish`): numpy only."""
         encoded = self.context(rows)
         if not self.past_fields:
             return encoded
@@ -168,9 +168,9 @@ class Examples:
     def raw_queries(
         self, rows: np.ndarray | Sequence[int], past_length: int | None = None
     ) -> dict[str, tf.Tensor]:
-        """Query features at log rows as a served request carries them: {input name: tensor [rows, ...]}.
+        """Query features at log rows in the form of a served request: {input name: tensor [rows, ...]}.
 
-        past_length: events of the past that it carries; None: as many as the towers read.
+        past_length: the number of its history events; None: as many as the towers read.
         """
         rows, log = np.asarray(rows), self.log
         table = event_table(log, [n for n in self._specs if n not in _HISTORY_INPUTS], rows)
@@ -191,7 +191,7 @@ class TrainingBatches:
       config: a `TrainingConfig`.
       explicit: an `ExplicitNegatives` or None: item rows that are negatives of an event.
       known: int64, the log rows whose items are no negatives of their users: by default `rows`; in an update also
-        those that were learned from before.
+        those of the earlier training.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ class TrainingBatches:
         if self._order[0] != epoch:
             rows = self._rows[self._resampler.draw(epoch)] if self._resampler else self._rows
             in_order = self._config.order == "time"
-            if in_order:  # what fills no batch is left out where it is oldest
+            if in_order:  # the oldest rows that fill no batch are left out
                 rows = rows[len(rows) - self.steps_per_epoch * self.batch_size:]
             order = batches(
                 len(rows), self.batch_size, self._config.seed, epoch, self._config.shuffle_buffer, in_order=in_order
@@ -225,7 +225,7 @@ class TrainingBatches:
     def batch(self, step: int, part: int = 0, parts: int = 1) -> dict[str, Any]:
         """The batch of a global step (counted from 0), as nested dicts of arrays, without what `dataset` adds.
 
-        Of `parts` devices the one of number `part` gets its rows of the batch.
+        The device number `part` of `parts` gets its rows of the batch.
         """
         epoch, at = divmod(int(step), self.steps_per_epoch)
         rows = part_of(self._epoch(epoch)[at], part, parts)
@@ -245,7 +245,7 @@ class TrainingBatches:
     def dataset(self, start: int, stop: int, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
         """`tf.data.Dataset` of the batches of steps start … stop − 1, histories and candidates encoded, prefetched.
 
-        With a `tf.distribute.InputContext`: of the parts of them that this process trains on.
+        With a `tf.distribute.InputContext`: only the parts that this process trains on.
         """
         def finish(batch: dict[str, Any]) -> dict[str, Any]:
             candidate = self._examples.candidates(batch["candidate_id"])
@@ -262,9 +262,9 @@ def batch_dataset(
 
     Args:
       batch: (step, part, parts) → nested dicts of arrays; numpy code.
-      start, stop, context: as `TrainingBatches.dataset` takes them.
-      finish: makes of such a batch, as tensors, what the model takes; graph code.
-      rows: first size of every array, where it is the same in every batch.
+      start, stop, context: as in `TrainingBatches.dataset`.
+      finish: turns such a batch, as tensors, into the model's input; graph code.
+      rows: first size of every array, if it is the same in every batch.
     """
     example = batch(start)
     flat = tf.nest.flatten(example)
@@ -280,7 +280,7 @@ def batch_dataset(
 
 
 def _context(log: InteractionLog, name: str) -> pa.ChunkedArray:
-    """A context column of the log. Raises `ConfigError` where there is none."""
+    """A context column of the log. Raises `ConfigError` if there is no such column."""
     if name not in log.context.column_names:
         raise ConfigError(f"A loss reads the label `{name}`, which is no context column." + nearest(
             name, log.context.column_names) + " Name it in Columns(context=...).")
@@ -288,7 +288,7 @@ def _context(log: InteractionLog, name: str) -> pa.ChunkedArray:
 
 
 def _event_codes(log: InteractionLog) -> np.ndarray:
-    """int64 [log rows]: the fingerprint of each event's kind; of "" where the log has no kinds."""
+    """int64 [log rows]: the fingerprint of each event's kind; of "" if the log has no kinds."""
     if c.EVENT not in log.context.column_names:
         return np.full(len(log), fingerprints(tf.constant([""])).numpy()[0])
     kinds = log.context[c.EVENT].combine_chunks().dictionary_encode()

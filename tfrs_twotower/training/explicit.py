@@ -1,4 +1,4 @@
-"""Explicit negatives: from a column of the events, or items that users were shown and did not like."""
+"""Explicit negatives: from a column of the events, or items that users saw and did not like."""
 
 from collections.abc import Iterable
 
@@ -15,13 +15,13 @@ from tfrs_twotower.sampling import Explicit, NegativeSource
 class ExplicitNegatives:
     """The explicit negatives of log rows, for the `Explicit` sources of a model.
 
-    From the items that its user was shown, a row gets `count` items, drawn again in each step; from a column, its first
-    ones.
+    From the items that its user saw, a row gets `count` items, drawn again in each step. From a column it gets the
+    first ones.
 
     Args:
       log: an `InteractionLog`.
       sources: the model's negatives; other sources than `Explicit` are ignored.
-      split: a `Split`: items shown after its training, or after the user's first query, are not read.
+      split: a `Split`: items shown after its training events, or after the user's first query, are not used.
       catalogue: int32, the item rows that can be recommended; other shown items are left out.
       seed: of the draws.
 
@@ -64,9 +64,9 @@ class ExplicitNegatives:
 
 
 def shown_before(log: InteractionLog, split: Split) -> np.ndarray:
-    """bool [shown]: whether it was shown before any query, and the user is not known to like the item.
+    """bool [shown]: whether the item was shown before any query, and the user is not known to like it.
 
-    That is not after the newest training event, and before the user's first query. A log without times has no before.
+    That is: not after the newest training event, and before the user's first query. Without times, all count.
     """
     shown, size = log.shown, np.int64(len(log.items))
     liked = np.unique(log.user[split.known] * size + log.item[split.known])

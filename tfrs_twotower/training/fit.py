@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class FitReport:
-    """What a training cost and where it ended; `best_epoch` is −1 without validation.
+    """The times and the end of a training; `best_epoch` is −1 without validation.
 
     An epoch's seconds are those of its steps and its evaluation.
     """
@@ -54,7 +54,7 @@ class FitReport:
 
 
 class _StepClock(tf.keras.callbacks.Callback):
-    """Seconds spent in training steps, the first (which traces the graph) left out."""
+    """Seconds of the training steps, without the first one, which traces the graph."""
 
     _last: float | None
 
@@ -84,9 +84,9 @@ def fit(
     Under a `tf.distribute` strategy (call it in the strategy's scope, in every worker's process) the devices share each
     batch. The chief writes to `directory`; all read it, to resume and at the end.
 
-    A run that is killed at any point and started again ends with the weights of a run left alone: the
-    order of the rows is a function of the seed and the step, and all else that a step reads (weights,
-    slots, random generators, streaming counts, early stopping) is in the checkpoint.
+    A run that is killed at any point and started again ends with the weights of an uninterrupted run. The
+    order of the rows is a function of the seed and the step. All else that a step reads (weights, slots,
+    random generators, streaming counts, early stopping) is in the checkpoint.
 
     Args:
       model: a `TwoTowerModel`.
@@ -107,7 +107,7 @@ def fit(
     Raises:
       TrainingError: loss, gradients or weights are not finite; names the batch and the feature.
     """
-    with tempfile.TemporaryDirectory() as aside:  # TensorFlow wants all workers to save; one is to be kept
+    with tempfile.TemporaryDirectory() as aside:  # TensorFlow needs all workers to save; only one copy is kept
         written = Path(directory) if is_chief() else Path(aside)
         written.mkdir(parents=True, exist_ok=True)
         epochs = config.epochs if epochs is None else epochs
@@ -121,7 +121,7 @@ def _fit(
     callbacks: Iterable[tf.keras.callbacks.Callback], begin: tuple[str | Path | None, Callable[[], None] | None],
     epochs: int,
 ) -> FitReport:
-    """As `fit`; what it reads is in `directory`, what it writes goes to `written`."""
+    """As `fit`; it reads from `directory` and writes to `written`."""
     if asynchronous():
         check(config)
     per_epoch, started = data.steps_per_epoch, time.perf_counter()
@@ -130,7 +130,7 @@ def _fit(
     model.optimizer.build(model.trainable_variables)
     progress, clock = Progress(), _StepClock()
     start_from, start = begin
-    if start_from is not None:  # what a checkpoint of this run holds then takes its place
+    if start_from is not None:  # a checkpoint of this run then replaces it
         warm_start(model, start_from)
     if start is not None and not kept_checkpoints(directory / "last"):
         start()
@@ -162,7 +162,7 @@ def _fit(
     if evaluate is None:
         with average.applied() if average is not None else contextlib.nullcontext():
             keep()
-    of_chief(0.0)  # its checkpoints are written when all have come here
+    of_chief(0.0)  # its checkpoints are written when all workers have arrived here
     restore_best(model, directory)
     return FitReport(
         steps=int(progress.step.numpy()),
@@ -182,7 +182,7 @@ def _run(
     model: TwoTowerModel, data: TrainingBatches | SequenceBatches, config: TrainingConfig, total: int,
     progress: Progress, stack: Sequence[tf.keras.callbacks.Callback], last: tf.train.CheckpointManager, verbose: int,
 ) -> None:
-    """Calls `model.fit`: once for the rest of an epoch that was cut short, once for the whole epochs after it."""
+    """Calls `model.fit`: once for the rest of an interrupted epoch, once for the whole epochs after it."""
     per_epoch = data.steps_per_epoch
     while int(progress.step.numpy()) < total and not bool(progress.done.numpy()):
         step = int(progress.step.numpy())
@@ -223,7 +223,7 @@ def _not_finite_message(
 
 
 def _forget_later_epochs(path: Path, step: int) -> None:
-    """Drops history lines of epochs that the restored checkpoint has not seen: they will be run again."""
+    """Drops history lines of epochs after the restored checkpoint, which will be run again."""
     if not path.exists():
         return
     kept, lines = [], path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -238,7 +238,7 @@ def _forget_later_epochs(path: Path, step: int) -> None:
 
 
 def _restore_last(state: tf.train.Checkpoint, folder: Path) -> None:
-    """Goes on from the newest checkpoint that can be read; from the start where there is none at all."""
+    """Continues from the newest checkpoint that can be read; without any checkpoint, from the start."""
     errors = []
     for path in reversed(kept_checkpoints(folder)):
         try:

@@ -15,10 +15,10 @@ from tfrs_twotower.towers import EnsembleTower, MLPEncoder, SequenceEncoder, Tow
 from tfrs_twotower.training.examples import Examples
 
 _LENGTH = 0.25  # of a start vector; random ones are about as long
-_NOISE = 0.1  # of a projection beside the identity, so that what stands beside the item's vector is read too
+_NOISE = 0.1  # of a projection beside the identity, so that inputs beside the item's vector count too
 _SMOOTHING = 0.75  # of the counts of contexts, as in word2vec
-_EVENTS = 5_000_000  # the newest so many events are counted
-_PAIRS = 10_000_000  # the largest so many values are factorised
+_EVENTS = 5_000_000  # only this number of newest events is counted
+_PAIRS = 10_000_000  # only this number of the largest values is factorised
 _OVERSAMPLING, _ITERATIONS = 10, 5
 
 
@@ -28,11 +28,11 @@ class CoVisits:
 
     A pair counts `decay`^(events between the two), up to `window` events apart. The positive pointwise mutual
     information of these counts is factorised; word2vec does this implicitly, by sampling (Levy and Goldberg 2014).
-    Training continues from there, and needs a fraction of the epochs.
+    Training starts from these vectors, and needs a fraction of the epochs.
 
     Attributes:
       window: the largest distance of a pair, in events.
-      decay: above 0, at most 1. 1 suits histories whose order means nothing.
+      decay: above 0, at most 1. 1 suits histories without a meaningful order.
     """
 
     window: Count = 10
@@ -52,7 +52,7 @@ def start_items(model: TwoTowerModel, examples: Examples, rows: np.ndarray, sett
       seed: of the factorisation.
 
     Raises:
-      ConfigError: the candidate tower is none of one model, or reads no table of item ids.
+      ConfigError: the candidate tower is that of an ensemble, or reads no table of item ids.
     """
     towers = (model.query_tower, model.candidate_tower)
     fields = [f for tower in towers[1:] if isinstance(tower, Tower) for f in tower.fields if isinstance(f, IdField)]
@@ -82,7 +82,7 @@ def co_visit_vectors(
 
     Args:
       users, items: int [n], the events, each user's one after the other in order; items are below `size`.
-      size: how many items there are.
+      size: the number of items.
       dim: length of the vectors.
       settings: a `CoVisits`.
       seed: of the factorisation.
@@ -94,7 +94,7 @@ def co_visit_vectors(
 
 
 def co_visits(users: np.ndarray, items: np.ndarray, size: int, settings: CoVisits) -> scipy.sparse.csr_matrix:
-    """float32 CSR [size, size], symmetric: how near two items stand to each other, summed over all histories."""
+    """float32 CSR [size, size], symmetric: the nearness of two items, summed over all histories."""
     counts = scipy.sparse.csr_matrix((size, size), dtype=np.float32)
     for apart in range(1, settings.window + 1):
         both = users[apart:] == users[:-apart]
@@ -150,7 +150,7 @@ def _pass_on(tower: Tower | EnsembleTower, field: IdField) -> None:
 
 
 def _place(tower: Tower | EnsembleTower, field: IdField) -> int | None:
-    """Where the items' vectors begin in the input of a tower's projection; None if a layer is between."""
+    """The position of the items' vectors in the input of a tower's projection; None if a layer is between."""
     if tower.projection is None:
         return None
     if isinstance(tower.encoder, SequenceEncoder):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-# What TensorFlow raises for a checkpoint that is damaged: its reader turns some of its errors into Python's.
+# The errors of a damaged checkpoint: TensorFlow's reader turns some of its own into Python's.
 UNREADABLE = (tf.errors.OpError, ValueError, IndexError, KeyError, RuntimeError)
 _INDEX = re.compile(r"ckpt-([0-9]+)\.index")
 

@@ -20,13 +20,13 @@ class NeighbourFit:
     """`NeighbourVectors` of training events, for any penalty.
 
     B are EASE's weights for the most frequent items (Steck 2019), V the r leading eigenvectors of (X B)ᵀ X B. Of all
-    matrices C of rank r, C = B V Vᵀ makes |X B − X C| smallest (Eckart and Young). So a past has the sum of rows of
-    B V, and an item has a row of V. As V's columns are orthonormal, |x B V| is the size of the scores of a history x:
-    its direction alone gives everybody scores of one size.
+    matrices C of rank r, C = B V Vᵀ minimises |X B − X C| (Eckart and Young). So the vector of a history is a sum of
+    rows of B V, and that of an item is a row of V. As V's columns are orthonormal, |x B V| is the size of the scores
+    of a history x. With its direction alone, all users' scores have the same size.
 
     Args:
       visits: float32 CSR [users, n] X: 1 for each pair of a user and an item.
-      items: the most frequent so many items have vectors.
+      items: the number of most frequent items that have vectors.
     """
 
     def __init__(self, visits: sparse.csr_matrix, items: int) -> None:
@@ -40,8 +40,8 @@ class NeighbourFit:
         """The `NeighbourVectors`.
 
         Args:
-          penalty: λ of EASE. It is raised tenfold where the weights would not be exact.
-          dim: length of the vectors; where fewer items are known, the rest is zeros.
+          penalty: λ of EASE. It is raised tenfold if the weights would not be exact.
+          dim: length of the vectors; if fewer items are known, the rest is zeros.
           seed: of the eigenvectors' start.
         """
         past, found = (np.zeros([self._catalogue, dim], np.float32) for _ in range(2))
@@ -64,7 +64,7 @@ class NeighbourFit:
 
 
 def keep(folder: str | Path, keys: np.ndarray, vectors: NeighbourVectors) -> None:
-    """Writes `NeighbourVectors` into a training's folder. keys: int64 [n], which name their items in another run."""
+    """Writes `NeighbourVectors` into a training's folder. keys: int64 [n], the items' keys in other runs."""
     known, folder = vectors.items.any(axis=1), Path(folder)
     with open(folder / f".{_FILE}", "wb") as f:
         np.savez(f, keys=keys[known], past=vectors.past[known], items=vectors.items[known])
@@ -85,7 +85,7 @@ def kept(folder: str | Path, keys: np.ndarray) -> NeighbourVectors:
         raise TrainingError(f"{file} cannot be read ({error}). Train the run anew.") from error
     order = np.argsort(names)
     place = np.searchsorted(names[order], keys)
-    at = np.append(order, len(names))[place]  # a row of zeros stands at the end
+    at = np.append(order, len(names))[place]  # a row of zeros is at the end
     at[np.append(names, 0)[at] != keys] = len(names)
     return NeighbourVectors(*(np.pad(part, [(0, 1), (0, 0)])[at] for part in parts))
 
@@ -94,7 +94,7 @@ def pooled(history: sparse.csr_matrix, past: np.ndarray) -> np.ndarray:
     """float32 [q, dim]: each row's sum of `past` vectors, scaled to the length √dim; zeros without a known item.
 
     Args:
-      history: float CSR [q, n], a row for each past: 1 for each of its items.
+      history: float CSR [q, n], a row for each history: 1 for each of its items.
       past: as in `NeighbourVectors`.
     """
     sums = np.asarray(history @ past, np.float32)

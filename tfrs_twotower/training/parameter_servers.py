@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # they import this module
     from tfrs_twotower.training.sequences import SequenceBatches
 
 _PART_BYTES = 256 * 1024
-_AHEAD = 64  # steps handed out before all are waited for: so many batches stand in memory at most
+_AHEAD = 64  # steps handed out before all are waited for: the largest number of batches in memory
 
 
 def strategy() -> tf.distribute.ParameterServerStrategy:
@@ -41,15 +41,15 @@ def in_parts(servers: int) -> Callable[..., list[int]]:
 
 
 def is_server() -> bool:
-    """Whether this process is a `ps` or a `worker` of the cluster in TF_CONFIG, which do what its `chief` says."""
+    """Whether this process is a `ps` or a `worker` of the cluster in TF_CONFIG, which work for its `chief`."""
     return tf.distribute.cluster_resolver.TFConfigClusterResolver().task_type in ("ps", "worker")
 
 
 def serve() -> None:
-    """Makes this process the `ps` or `worker` that TF_CONFIG says it is. It does not return: end the process."""
+    """Runs this process as the `ps` or `worker` of TF_CONFIG. It does not return: end the process."""
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     cluster = resolver.cluster_spec()
-    # A server answers its workers and the chief at once; with fewer threads than they are, they wait for each other.
+    # A server answers its workers and the chief at once; with too few threads, they would wait for each other.
     threads = max(os.cpu_count() or 1, len(cluster.as_dict().get("worker", ())) + 2)
     settings = tf.compat.v1.ConfigProto(inter_op_parallelism_threads=threads)
     tf.distribute.Server(cluster, resolver.task_type, resolver.task_id, protocol="grpc", config=settings).join()
@@ -61,7 +61,7 @@ def asynchronous() -> bool:
 
 
 def check(config: TrainingConfig) -> None:
-    """Refuses what needs to see every step.
+    """Refuses settings that follow the weights from step to step.
 
     Args:
       config: a `TrainingConfig`.
@@ -80,10 +80,10 @@ def check(config: TrainingConfig) -> None:
 
 @contextlib.contextmanager
 def servers_needed() -> Iterator[None]:
-    """Says what to do when a parameter server is gone. A worker is not missed: its step goes to another one.
+    """Turns the loss of a parameter server into an error with a way out. The step of a lost worker goes to another one.
 
     Raises:
-      TrainingError: a server died, or came back without what it held.
+      TrainingError: a server died, or came back without its weights.
     """
     try:
         yield
@@ -101,7 +101,7 @@ def fit_in_turn(
 ) -> None:
     """Trains steps `step` … `stop` − 1, as `model.fit` would: each by the next worker that is free.
 
-    This process, the chief, reads the batches and hands them out; what is random or of the data is as on one device.
+    This process, the chief, reads the batches and hands them out; draws and data are those of one device.
     Workers don't wait for each other: a step may begin with weights that lack the latest steps of others, and a row's
     in-batch negatives are those of its own batch. All handed-out steps are done when a checkpoint is written and
     when an epoch ends.
@@ -112,7 +112,7 @@ def fit_in_turn(
       step, stop: global steps.
       checkpoint_steps: of the `TrainingConfig`.
       verbose: Keras' verbosity.
-      callbacks: Keras callbacks; they hear of a step when it was handed out.
+      callbacks: Keras callbacks; they are called for a step when it is handed out.
     """
     devices, per_epoch = tf.distribute.get_strategy(), data.steps_per_epoch
     coordinator = tf.distribute.coordinator.ClusterCoordinator(devices)

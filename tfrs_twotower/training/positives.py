@@ -1,4 +1,4 @@
-"""What a training event is worth, and how often an epoch shows it."""
+"""The weight of a training event, and how often an epoch shows it."""
 
 from collections.abc import Iterable
 from typing import Annotated
@@ -19,19 +19,19 @@ _DAY = 86400.0
 
 @config
 class EventWeights:
-    """What a training event weighs in the loss: a product of all that is given here and the log's own weight.
+    """The weight of a training event in the loss: the product of the factors given here and the log's own weight.
 
-    The loss of a batch is the mean that these weights weigh, so only their proportions within a batch count. An
+    The loss of a batch is the weighted mean, so only the proportions within a batch count. An
     event of weight 0 is no positive, and no in-batch negative of others; histories still show it.
 
     Attributes:
-      kinds: ((kind, weight), …) by the log's `event` column, as (("click", 0.2), ("purchase", 1.0)). Kinds that
-        are not named weigh 1.
+      kinds: ((kind, weight), …) by the log's `event` column, such as (("click", 0.2), ("purchase", 1.0)). Other
+        kinds weigh 1.
       dwell: a context column of seconds spent, or None. An event weighs min(dwell / full_dwell_seconds, 1); one
         without a dwell time, as a purchase, weighs 1. It is known only after the event: no feature of a query.
-      full_dwell_seconds: from here on a dwell time weighs 1.
-      half_life_days: an event weighs half of one that many days newer, or None. With `order="time"` a batch
-        holds events of one time, so it changes little.
+      full_dwell_seconds: from this dwell time on an event weighs 1.
+      half_life_days: an event weighs half of one that is this many days newer; or None. With `order="time"` a
+        batch holds events of one time, so it changes little.
     """
 
     kinds: tuple[tuple[str, float], ...] = ()
@@ -51,12 +51,12 @@ class Resampling:
     """How often an epoch shows an event, by n, the training events of its item: (pivot / n)^power times.
 
     With the defaults, events of popular items are shown less often, in proportion to n^−0.75 for each event.
-    With `most` above 1, events of items rarer than `pivot` are shown several times; with `least` of 1 none is
-    left out. What is no whole number is drawn anew each epoch. The model then learns the popularity that it is
-    shown, and logQ corrects by it.
+    With `most` above 1, events of items rarer than `pivot` are shown several times. With `least` of 1 no event is
+    left out. The fraction of a whole number is drawn anew each epoch. The model then learns the popularity in the
+    shown events, and logQ corrects by it.
 
     Attributes:
-      pivot: events of an item with so many training events are shown once.
+      pivot: events of an item with this number of training events are shown once.
       power: 0 changes nothing; 1 shows all items equally often, within the bounds.
       least, most: bounds of the times that an event is shown, in an epoch's mean.
     """
@@ -125,24 +125,24 @@ def _by_kind(events: pa.Array, kinds: Iterable[tuple[str, float]]) -> np.ndarray
     weight = np.ones(len(events))
     for kind, factor in kinds:
         if kind not in known:
-            raise ConfigError(f"`EventWeights.kinds` names {kind!r}, which no event is." + nearest(kind, known))
+            raise ConfigError(f"`EventWeights.kinds` names {kind!r}, the kind of no event." + nearest(kind, known))
         weight[pc.equal(events, kind).fill_null(False).to_numpy(zero_copy_only=False)] = factor
     return weight
 
 
 class Resampler:
-    """Draws the events of an epoch, each `times` often in the mean and as evenly as that can be (systematically).
+    """Draws the events of an epoch, each `times` often in the mean and as evenly as possible (systematic sampling).
 
     Args:
-      times: float64 [rows], at least 0: how often each row is to come in an epoch's mean.
-      seed: with the epoch, it makes the draw.
+      times: float64 [rows], at least 0: the mean count of each row in an epoch.
+      seed: together with the epoch, it determines the draw.
     """
 
     def __init__(self, times: np.ndarray, seed: int) -> None:
         self._times, self._seed = times, derive_seed(seed, "resampling")
         self.size = int(times.sum())  # rows of every epoch
         if self.size == 0:
-            raise DataError("`training.resampling` leaves less than one event an epoch. Raise its `pivot`.")
+            raise DataError("`training.resampling` leaves less than one event per epoch. Raise its `pivot`.")
 
     def draw(self, epoch: int) -> np.ndarray:
         """int64 [size], ascending: the rows of an epoch; a row comes ⌊times⌋ or ⌈times⌉ times."""

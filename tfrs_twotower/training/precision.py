@@ -13,7 +13,7 @@ _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mix
 
 @contextlib.contextmanager
 def computing_in(precision: str) -> Iterator[None]:
-    """Layers that are made within compute in `precision`, a `TrainingConfig.precision`; weights stay float32."""
+    """A context: layers made in it compute in `precision`, a `TrainingConfig.precision`; weights stay float32."""
     before = tf.keras.mixed_precision.global_policy()
     tf.keras.mixed_precision.set_global_policy(_POLICIES[precision])
     try:
@@ -24,11 +24,11 @@ def computing_in(precision: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def compiled_dense(model: TwoTowerModel) -> Iterator[None]:
-    """Lets XLA compile what is dense in a training step: each encoder, and the loss from scores on.
+    """Lets XLA compile the dense parts of a training step: each encoder, and the loss from scores on.
 
     Lookups, masks, estimates and the optimizer's sparse rows stay outside: `tf.unique`, which they need, has no XLA
-    kernel. So does what learns from every event of a sequence, whose count changes from batch to batch. Enter it when
-    the model has its weights. On leaving, the model is as it was, so that exports are not compiled.
+    kernel. Sequence models stay outside too, as their number of events changes from batch to batch. Enter the context
+    when the model has its weights. At its end the model is as before, so that exports are not compiled.
     """
     encoders = [part.encoder for part in model.submodules if isinstance(part, Tower)]
     losses = [(part, part.loss) for part in model.submodules if isinstance(part, Retrieval)]

@@ -1,4 +1,4 @@
-"""Batches of windows of the users' pasts, for models that learn from every event of a window."""
+"""Batches of windows of the users' histories, for models that learn from every event of a window."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -17,17 +17,17 @@ _BUCKETS = 4  # lengths of windows: the field's, and halves of it
 
 
 class SequenceBatches:
-    """Batches of windows in an order that is a function of (seed, epoch, step); it stands in for `TrainingBatches`.
+    """Batches of windows in an order that is a function of (seed, epoch, step); it replaces `TrainingBatches`.
 
-    A window is some of a user's training events in a row; after each of them, the next one is to be found. A
-    past of no more than the field's length is one window. A longer one gives ⌈pairs / length⌉ windows an
-    epoch: the newest, and others from places drawn anew each epoch, so that in time every event is a target.
+    A window is a run of consecutive training events of a user. The target after each event is the next event. A
+    history up to the field's length is one window. A longer one gives ⌈pairs / length⌉ windows per epoch: the newest
+    one, and others from positions drawn anew each epoch, so that over time every event is a target.
 
-    A batch holds windows of like length, padded to the longest that its bucket allows (the field's length, a
-    half, a quarter or an eighth of it), and about `batch_size` targets: short pasts come many at a time.
+    A batch holds windows of similar length, padded to the longest of its bucket (the field's length, a half, a
+    quarter or an eighth of it), and about `batch_size` targets. So a batch of short histories has many of them.
 
-    A user's first event has no event before it: it is the target of a query without a history. These targets are spread
-    evenly over an epoch's batches, and need no window.
+    A user's first event is the target of a query without a history. These targets are spread evenly over an epoch's
+    batches, and need no window.
 
     Args:
       examples: an `Examples`.
@@ -41,13 +41,13 @@ class SequenceBatches:
         self._field = only_sequence([f for f in fields if isinstance(f, SequenceField)])
         if len(examples.past_fields) > 1:
             raise ConfigError(
-                "A Sequence cannot stand beside another feature of the past: training at every event would need a "
-                "history for each. Leave that one out of `Schema.query`."
+                "A Sequence cannot stand beside another feature of the history: training at every event would need a "
+                "history for each event. Leave that one out of `Schema.query`."
             )
         if config.order == "time" or config.resampling is not None:
             raise ConfigError(
-                "`training.order` and `training.resampling` are for models with one event a row, and a sequence "
-                f"model learns from pasts. Received: order={config.order!r}, resampling={config.resampling!r}. "
+                "`training.order` and `training.resampling` are for models with one event per row, and a sequence "
+                f"model learns from histories. Received: order={config.order!r}, resampling={config.resampling!r}. "
                 "Leave them at their defaults."
             )
         users = examples.log.user[rows]
@@ -71,12 +71,12 @@ class SequenceBatches:
         self._epoch: tuple = (-1, None, None, None)
 
     def _plan(self, epoch: int) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
-        """(the windows of each batch, where each window begins in its user's history, each batch's first events)."""
+        """(the windows of each batch, the start of each window in its user's history, each batch's first events)."""
         if self._epoch[0] != epoch:
             rng = np.random.default_rng((self._config.seed, epoch))
             batches = [part for bucket, n in zip(self._buckets, self._batches) if n
                        for part in np.array_split(rng.permutation(bucket), n)]
-            batches = batches or [np.zeros(0, np.int64)] * self.steps_per_epoch  # nobody has a second event
+            batches = batches or [np.zeros(0, np.int64)] * self.steps_per_epoch  # no user has a second event
             order = rng.permutation(len(batches))
             slack = self._pairs - self._size
             place = (self._number + rng.random(len(slack))) / np.maximum(self._windows - 1, 1)
@@ -89,7 +89,7 @@ class SequenceBatches:
     def batch(self, step: int, part: int = 0, parts: int = 1) -> dict[str, Any]:
         """The batch of a global step (counted from 0), as nested dicts of arrays, without what `dataset` adds.
 
-        Of `parts` devices the one of number `part` gets its windows of the batch.
+        The device number `part` of `parts` gets its windows of the batch.
         """
         epoch, at = divmod(int(step), self.steps_per_epoch)
         batches, begin, firsts = self._plan(epoch)
@@ -117,7 +117,7 @@ class SequenceBatches:
     def dataset(self, start: int, stop: int, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
         """`tf.data.Dataset` of the batches of steps start … stop − 1, sequences and candidates encoded, prefetched.
 
-        With a `tf.distribute.InputContext`: of the parts of them that this process trains on.
+        With a `tf.distribute.InputContext`: only the parts that this process trains on.
         """
         def finish(batch: dict[str, Any]) -> dict[str, Any]:
             past = batch.pop("past")

@@ -13,25 +13,25 @@ from tfrs_twotower.models import TwoTowerModel
 from tfrs_twotower.training.kept_checkpoints import UNREADABLE, newest_checkpoint
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-# What an update starts anew: arrays as long as the item table, which `assemble` makes from the whole log, and the
-# optimizer's clock. Of an ensemble, each member has its own.
+# An update starts these anew: arrays as long as the item table, which `assemble` makes from the whole log, and the
+# optimizer's clock. Each member of an ensemble has its own.
 _ANEW = re.compile(
     r"model/(objective/(members/\d+/)?(negatives|hard)/|mean_loss/|optimizer/(_iterations|_learning_rate))"
 )
 
-# What runs of 0.1.0 do not have: it stays as it is initialised.
+# Missing in runs of 0.1.0: it keeps its initial value.
 _NEWER = ("encoder/_start/state", "query_tower/start")
 
 
 def warm_start(model: TwoTowerModel, directory: str | Path) -> None:
     """Copies the best weights of an earlier training into `model`, and its slots into the optimizer if it has one.
 
-    A table that has grown keeps its old rows, which a vocabulary's growth leaves where they were; the rows
-    beyond stay as they were initialised, their slots zero. What is left as it is: step counter, learning rate, the
-    streaming estimate of the candidates' frequencies (`assemble` takes it from the past), the queue of negatives.
+    A grown table gets its old rows, at their old positions. New rows keep their initial values, with slots of zero.
+    These are not copied: step counter, learning rate, the streaming estimate of the candidates' frequencies
+    (`assemble` computes it from earlier events), the queue of negatives.
 
     Args:
-      model: a `TwoTowerModel` with its weights made, and its optimizer built where there is one.
+      model: a `TwoTowerModel` with its weights made, and its optimizer built if it has one.
       directory: the other training's checkpoint folder, with `best/`.
 
     Raises:
@@ -55,14 +55,14 @@ def warm_start(model: TwoTowerModel, directory: str | Path) -> None:
 
 
 def not_kept(model: tf.Module, path: str) -> list[str]:
-    """The weights of a model that a checkpoint of it does not hold: a class was changed since. See `warm_start`."""
+    """The weights of a model that its checkpoint lacks, as a class was changed since. See `warm_start`."""
     reader = tf.train.load_checkpoint(path)
     missing = (key for key, _ in _variables("model", model) if not reader.has_tensor(key + _VALUE))
     return [key for key in missing if not key.endswith(_NEWER)]
 
 
 def _assign(key: str, variable: tf.Variable, value: np.ndarray) -> None:
-    """Sets a variable, or its first rows where it has more of them than the value."""
+    """Sets a variable, or its first rows if it has more rows than the value."""
     if value.shape == tuple(variable.shape):
         variable.assign(value)
     elif value.ndim and value.shape[1:] == tuple(variable.shape[1:]) and len(value) < variable.shape[0]:
@@ -91,7 +91,7 @@ def _variables(name: str, root: tf.Module) -> Iterator[tuple[str, tf.Variable]]:
 
 
 def _learned_before(node: object, child: object) -> bool:
-    """Is this what a field learned before training? `load_state` and `grow` gave it, and may have changed it."""
+    """Is this a part of a field's state? `load_state` and `grow` set it already, and may have changed it."""
     return isinstance(child, FingerprintLookup) or (
         isinstance(node, Field) and isinstance(child, tf.Variable) and not child.trainable
     )

@@ -1,4 +1,4 @@
-"""Updates: a run that is trained further on what happened since, and the way back."""
+"""Updates: a run that is trained further on new events, and the rollback."""
 
 from tfrs_twotower.updates.full_update import Update, update_full
 from tfrs_twotower.updates.rollback import Rollback, roll_back

@@ -16,12 +16,12 @@ from tfrs_twotower.updates.gate import TOLERANCE, refusal
 
 @dataclasses.dataclass(frozen=True)
 class Update:
-    """What became of an update.
+    """The outcome of an update.
 
     Attributes:
       directory: the new run.
-      published: the exported version's path; None where it was refused.
-      reason: why it was refused, in one sentence; None where it was published.
+      published: the exported version's path; None if it was refused.
+      reason: why it was refused, in one sentence; None if it was published.
       monitor: the metric that decided.
       serving, updated: its value of the serving version and of the update, on the newest events.
       interval: 95% paired bootstrap interval of updated − serving.
@@ -42,7 +42,7 @@ def update_full(
     parent: str | Path, source: Source | None,
     held_out: float = 0.1, directory: str | Path | None = None, verbose: int = 1, rejected_limit: float | None = None,
 ) -> Update:
-    """Trains the model of a run further on what came since, and publishes it if it is not worse (`gate.refusal`).
+    """Trains the model of a run further on new events, and publishes it if it is not worse (`gate.refusal`).
 
     Vocabularies grow at their ends; weights and optimizer slots of known ids are kept. It trains once over the new
     events, in shuffled order, without the newest share `held_out`, on which it is then evaluated. An update that passes
@@ -51,9 +51,9 @@ def update_full(
 
     Args:
       parent: the folder of the run that serves.
-      source: the configuration of the source of the new events; None where the parent's own has grown.
-      held_out: the fraction of the new events, the newest, on which the update is evaluated.
-      directory: the new run's folder; by default a new one beside the parent's. One that was stopped goes on.
+      source: the configuration of the source of the new events; None if the parent's own source has grown.
+      held_out: the newest fraction of the new events, on which the update is evaluated.
+      directory: the new run's folder; by default a new one beside the parent's. A stopped update there continues.
       verbose: as Keras'.
       rejected_limit: the fraction of bad rows at which it stops; None: the parent's.
 
@@ -61,11 +61,11 @@ def update_full(
     events later than that one are used to evaluate.
 
     Returns:
-      An `Update`. A refused one stays in its folder with the reason in `refused.json`, and `latest` stays as it was.
+      An `Update`. A refused one stays in its folder with the reason in `refused.json`, and `latest` does not move.
 
     Raises:
-      ConfigError: the parent's split is not by time and it was not refit, so it is not known which events are new; or
-        the parent is itself an update that did not pass its gate, and was not exported.
+      ConfigError: the parent's split is not by time and it was not refit, so the new events are not known; or the
+        parent is itself an update that did not pass its gate, and was not exported.
       NothingNew: there are no new events.
       TrainingError: another process writes to `directory`.
     """
@@ -73,13 +73,13 @@ def update_full(
     config, served = runs.read_config(parent), runs.weights(parent)
     split = config.recipe.split
     if isinstance(split, RandomPerUser):
-        rule, way_out = "be split by time, which says what is new, not at random", "Train anew, on all of the log."
+        rule, way_out = "be split by time, not at random, to know the new events", "Train anew, on all of the log."
         raise ConfigError(invalid("parent", rule, split, way_out))
     if served.folder.name != runs.REFIT and not isinstance(split, (Temporal, Newest)):
         rule = "be trained on all events, or be split by time (Temporal, or an earlier update)"
         way_out = "Train the first run without --no-refit, or with split=Temporal()."
         raise ConfigError(invalid("parent", rule, split, way_out))
-    if not list((parent / runs.EXPORT).glob("[0-9]*")):  # else it was published all the same, by --force
+    if not list((parent / runs.EXPORT).glob("[0-9]*")):  # otherwise it was published by --force
         runs.check_passed(parent, "Update the run that serves.")
     old = config.recipe
     new = joined(old.source, source)
@@ -92,19 +92,19 @@ def update_full(
     )
     directory = Path(directory or runs.create(parent.parent.parent, recipe.name))
     with runs.writing(directory):
-        # Until it has passed, so that a run that was stopped before its gate is not exported around it.
+        # Until it has passed, so that a run that was stopped before its gate cannot be exported.
         runs.write_json(directory / runs.REFUSED, {"reason": "it was stopped before its gate."})
         new = Recommender(recipe, directory=directory, parent=parent)
         try:
             new.fit(verbose)
         finally:
-            if not (directory / runs.CONFIG).exists():  # nothing is worth keeping: the folder goes again
+            if not (directory / runs.CONFIG).exists():  # there is nothing to keep: the folder is removed
                 (directory / runs.REFUSED).unlink()
         return _evaluated(new, parent, verbose)
 
 
 def _evaluated(new: Recommender, parent: Path, verbose: int) -> Update:
-    """Publishes, or writes down why not."""
+    """Publishes the update, or writes the reason of a refusal."""
     metrics = new.evaluate()
     monitor = new.recipe.training.monitor
     updated, serving = new.evaluations["model"], _serving(new, parent)
@@ -117,7 +117,7 @@ def _evaluated(new: Recommender, parent: Path, verbose: int) -> Update:
         new.refit(verbose)
     index = new.index()  # with which the figures are written, the gate's too
     if reason is None and not index.meets_target:
-        reason = f"the index reaches a recall of {index.recall_at_k:.3f} where {index.target_recall} was asked for."
+        reason = f"the index reaches a recall of {index.recall_at_k:.3f} below the target of {index.target_recall}."
     published = None
     if reason is None:
         (new.directory / runs.REFUSED).unlink()
@@ -130,7 +130,7 @@ def _evaluated(new: Recommender, parent: Path, verbose: int) -> Update:
 
 
 def _serving(new: Recommender, parent: Path) -> Evaluation:
-    """The evaluation of the parent's served model on the events that evaluate the update."""
+    """The evaluation of the parent's served model on the update's held-out events."""
     a, folder = new.assembly, runs.weights(parent).folder
     old = assemble(a.recipe, a.log, read_fields(folder))
     old.model(next(iter(old.batches.dataset(0, 1))))

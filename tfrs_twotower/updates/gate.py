@@ -1,10 +1,10 @@
-"""Whether an update is good enough to be published."""
+"""The gate: whether an update is good enough to be published."""
 
-TOLERANCE = 0.01  # share of the serving version's value that an update may be below it
+TOLERANCE = 0.01  # an update may be worse by this share of the serving version's value
 
 
 def refusal(metric: str, serving: float, updated: float, interval: tuple[float, float], queries: int) -> str | None:
-    """Why an update is refused, in one sentence; None where it is published.
+    """Why an update is refused, in one sentence; None if it may be published.
 
     An update is refused if it is more than 1% below the serving version, whatever the interval: with few queries the
     interval contains zero for almost any loss. It is also refused if the whole interval lies below zero, even at less
@@ -15,7 +15,7 @@ def refusal(metric: str, serving: float, updated: float, interval: tuple[float, 
       metric: its name.
       serving, updated: its values on the same queries; larger is better.
       interval: 95% paired bootstrap interval of updated − serving.
-      queries: how many there were.
+      queries: the number of queries.
     """
     low, high = interval
     fell = f"{metric} of the newest {queries:,} queries fell from {serving:.4f} to {updated:.4f}"

@@ -1,4 +1,4 @@
-"""Makes an earlier version serve again, under the next number."""
+"""Publishes an earlier version again, under the next number."""
 
 import dataclasses
 import datetime
@@ -17,12 +17,12 @@ _BEGUN = ".rollback-begun"  # holds the number that a rollback publishes, until 
 
 @dataclasses.dataclass(frozen=True)
 class Rollback:
-    """What a rollback did.
+    """The outcome of a rollback.
 
     Attributes:
       published: the new version's path.
-      copy_of: the number of the version whose files it has, as that was first published.
-      replaced: the number of the version that served before, as that was first published; rolling back to it undoes.
+      copy_of: the first number of the version whose files it has.
+      replaced: the first number of the version that served before; rolling back to it undoes this rollback.
     """
 
     published: Path
@@ -31,17 +31,17 @@ class Rollback:
 
 
 def roll_back(path: str | Path, to: int | None = None) -> Rollback:
-    """Publishes an earlier version again, under the next number, so that every server that follows takes it up.
+    """Publishes an earlier version again, under the next number, so that all servers that follow `latest` load it.
 
-    The new version has the files of the earlier one (hard links), with its rows of users, and its own manifest, which
-    says what it is. For a run, `latest` then points to the run that it comes from, so that updates go on from there.
-    Stopped at any point, either the version that served still does or the earlier one does, and it can be run again:
-    that ends what was begun, and does not go back once more.
+    The new version has the files of the earlier one (hard links), with its rows of users, and its own manifest with
+    the field `rollback`. For a run, `latest` then points to the version's run, so that updates continue from there. If
+    it is stopped at any point, one of the two versions serves, and it can be run again: that finishes what was begun,
+    and does not go back once more.
 
     Args:
-      path: a run, whose neighbours are searched too and `latest` among which serves; or a folder of versions.
-      to: the number of the version that is to serve again. By default the one that served before this one, leaving
-        aside what was rolled back from since.
+      path: a run or a folder of versions. For a run, all runs beside it are searched, and `latest` among them serves.
+      to: the number of the version to serve again. By default the previous version, without versions that were rolled
+        back since.
 
     Returns:
       A `Rollback`.
@@ -97,7 +97,7 @@ def _done(rollback: Rollback) -> Rollback:
 
 
 def _roots(path: Path) -> tuple[Path, list[Path]]:
-    """(the folder of versions that serves, all folders of versions that there are to choose from)."""
+    """(the folder of the serving version, all folders of versions to choose from)."""
     if path.name == runs.EXPORT and (path.parent / runs.CONFIG).is_file():
         path = path.parent
     if not (path / runs.CONFIG).is_file():
@@ -112,7 +112,7 @@ def _origin(number: int, contents: Mapping[str, Any]) -> int:
 
 
 def _previous(versions: Iterable[int], origins: Mapping[int, int], replaced: int) -> int:
-    """What served before `replaced`: versions pile up as they are published; a rollback takes off what lay above."""
+    """The version before `replaced`. Versions form a stack; a rollback removes those above its target."""
     pile = []
     for number in sorted(versions):
         pile = [*_up_to(pile, origins[number]), origins[number]]
@@ -126,13 +126,13 @@ def _previous(versions: Iterable[int], origins: Mapping[int, int], replaced: int
 
 
 def _up_to(pile: list[int], origin: int) -> list[int]:
-    """What lies below `origin`, or all where it does not lie there."""
+    """The stack below `origin`, or all of it if `origin` is not there."""
     return pile[: pile.index(origin)] if origin in pile else pile
 
 
 def _named(origins: Mapping[int, int], to: int, replaced: int) -> int:
     if to not in origins:
-        raise ExportError(invalid("to", "be a version that is there", to, f"There are: {sorted(origins)}."))
+        raise ExportError(invalid("to", "be an existing version", to, f"There are: {sorted(origins)}."))
     if origins[to] == replaced:
-        raise ExportError(invalid("to", "be another version than the one that serves", to, "Nothing has to be done."))
+        raise ExportError(invalid("to", "not be the serving version", to, "There is nothing to do."))
     return origins[to]

@@ -1,4 +1,4 @@
-"""The update of minutes: new events move the rows of their users, and nothing else."""
+"""The update of user rows: new events train only the table rows of their users."""
 
 import dataclasses
 import logging
@@ -34,22 +34,22 @@ def update_users(
 ) -> Path | None:
     """Trains the rows of the user table on new events, in order of time, and publishes them as a delta.
 
-    Everything else is frozen, so the embedding space stays, and with it item vectors and index. New users get rows,
-    which start from the row of unknown users. The delta belongs to the newest version under `root`, and a running
-    server takes it in without loading the version anew. Events of items that the version does not know wait for
-    the full update.
+    All other weights are frozen, so the embedding space, item vectors and index do not change. New users get rows,
+    which start from the row of unknown users. The delta belongs to the newest version under `root`. A running server
+    applies it without loading the version again. Events of items that the version does not know wait for the full
+    update.
 
     Args:
       directory: the run that serves.
-      source: the configuration of the source of the new events; None where the run's own has grown.
+      source: the configuration of the source of the new events; None if the run's own source has grown.
       root: the folder of all versions; by default the run's `export/`.
       batch_size: events of a step.
-      learning_rate: of the recipe's optimizer in this update; None: the recipe's. A pass over few events takes only a
-        few steps a row, so a larger rate can pay: `bench/bench_replay.py` measures it.
+      learning_rate: of the recipe's optimizer in this update; None: the recipe's. A pass over few events makes only a
+        few steps per row, so a larger rate can help: `bench/bench_replay.py` measures it.
       rejected_limit: the fraction of bad rows at which it stops; None: the recipe's.
 
     Returns:
-      The delta's path; None where there is nothing to learn from.
+      The delta's path; None if there is nothing to learn from.
 
     Raises:
       ConfigError: the query tower has no table of user ids, nothing is exported, or not by this run, or the log has no
@@ -63,14 +63,14 @@ def update_users(
     whole = joined(config.recipe.source, source)
     log, _ = ingest(whole, limit=limit)
     if not log.timed:
-        rule, way_out = "be a run on a log with times, which say what is new", "Train anew, on all of the log."
+        rule, way_out = "be a run on a log with times, to know the new events", "Train anew, on all of the log."
         raise ConfigError(invalid("directory", rule, str(directory), way_out))
     again = np.zeros(len(log), bool)
     if source is not None:
         new = log.new_in(part := len(parts_of(whole)) - 1)
         again = (log.part == part) & ~new
         if not new.any():
-            _log.warning("Of the %d new events none is new: the log has them all. Name others by --interactions.",
+            _log.warning("The log has all of the %d new events already. Name others by --interactions.",
                          again.sum())
             return None
     version = _newest_version(root)
@@ -78,7 +78,7 @@ def update_users(
     before, served = user_deltas.read(root, version, space), runs.weights(directory, space)
     since = (before[-1].trained_until if before else served.trained_until) + 1
     if log.timestamp[-1] < since:
-        _log.warning("Of %d events none is later than %s UTC, when the newest one came that is learned already. Name "
+        _log.warning("None of the %d events is later than %s UTC, the time of the newest learned event. Name "
                      "a file with later ones by --interactions.", len(log), _moment(since - 1))
         return None
     states = read_fields(served.folder)
@@ -90,7 +90,7 @@ def update_users(
                                   "Without one, users have no rows of their own: run a full update."))
     rows = a.split.train[a.positions(a.log.item[a.split.train]) >= 0]
     if not len(rows):
-        _log.warning("No event later than %s UTC is of an item that the version has: such events wait for the full "
+        _log.warning("No event later than %s UTC has an item that the version knows: such events wait for the full "
                      "update.", _moment(since - 1))
         return None
     a.model(next(iter(a.batches.dataset(0, 1))))
@@ -107,7 +107,7 @@ def update_users(
 
 
 def revert_users(directory: str | Path, root: str | Path | None = None) -> Path | None:
-    """Withdraws the newest delta of the newest version; returns its path, or None where there is none."""
+    """Withdraws the newest delta of the newest version; returns its path, or None if there is none."""
     root = Path(root) if root else Path(directory).resolve() / runs.EXPORT
     return user_deltas.withdraw(root, _newest_version(root))
 
@@ -127,11 +127,11 @@ def _assembled(
     recipe: Recipe, log: InteractionLog, since: int, states: dict[str, dict[str, dict[str, np.ndarray]]],
     again: np.ndarray,
 ) -> Assembly:
-    """The model on the log with the new events, which all train; only the users' vocabulary grows.
+    """The model on the log with the new events, which all train; only the vocabulary of users grows.
 
-    `again`: bool [log rows], events that the log has twice: they are left out.
+    `again`: bool [log rows], second copies of events, which are left out.
     """
-    # The events of minutes are too few, and of too few users, to be each other's negatives.
+    # A few minutes have too few events, of too few users, for in-batch negatives.
     model = dataclasses.replace(recipe.model, negatives=(Uniform(_NEGATIVES),), logq=StaticLogQ())
     recipe = dataclasses.replace(recipe, model=model)
     rows, later = np.arange(len(log)), log.timestamp >= since
@@ -151,7 +151,7 @@ def _take_up(field: IdField, deltas: Sequence[user_deltas.UserDelta], known: int
 
 
 def _train(a: Assembly, field: IdField, rows: np.ndarray, batch_size: int, learning_rate: float | None) -> None:
-    """One pass in the order of time, all events of it; gradients for the user table alone."""
+    """One pass over all events in the order of time; gradients only for the user table."""
     settings = a.recipe.training.optimizer
     if learning_rate is not None:
         settings = dataclasses.replace(settings, learning_rate=learning_rate)

@@ -14,14 +14,14 @@ from tfrs_twotower.data.values import MISSING, is_list, is_text
 SEPARATOR = "|"
 _ORDER = ("null", "bool", "int64", "double")
 _WHOLE, _PADDED = r"^\s*[-+]?\d+\s*$", r"^\s*[-+]?0\d"
-_RARE = 0.01  # less of the cells with a separator are an accident
-_MANY = 0.2  # so many, without a blank beside it, are none
-_DISTINCT = 0.8  # with fewer, more distinct values than this share are no list of categories
+_RARE = 0.01  # a smaller share of cells with the character is chance
+_MANY = 0.2  # a larger share, without a blank beside it, is a separator
+_DISTINCT = 0.8  # above this share of distinct values, cells are no lists of categories
 _LOOKED_AT = 1000
 
 
 def kind_of(array: pa.Array | pa.ChunkedArray) -> str:
-    """"null", "bool", "int64", "double", "timestamp" or "string": the type that fits all text of an array.
+    """"null", "bool", "int64", "double", "timestamp" or "string": the first type that fits all text of an array.
 
     Digits with a leading zero are text, as they are a code, such as a postal code.
     """
@@ -39,7 +39,7 @@ def kind_of(array: pa.Array | pa.ChunkedArray) -> str:
 
 
 def widest(kinds: Iterable[str]) -> str:
-    """The kind as which texts of all these kinds can be read."""
+    """The kind that fits texts of all these kinds."""
     kinds = set(kinds) - {"null"}
     if len(kinds) < 2:
         return kinds.pop() if kinds else "null"

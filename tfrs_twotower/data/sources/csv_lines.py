@@ -65,7 +65,7 @@ class _Records:
         self._fields(line, lines)  # type: ignore[arg-type]  # there is one: its names are the layout's
 
     def are_plain(self, data: bytes) -> bool:
-        """Whether in these bytes, whole lines, each line is a record, with quotes around whole fields alone."""
+        """Whether each line of these bytes (whole lines) is a record, with quotes only around whole fields."""
         if _STAND_IN.encode() in data or not is_utf8(data):
             return False
         return not self._layout.quoting or b'"' not in data or _are_closed(data, self._layout.delimiter)
@@ -138,7 +138,7 @@ class _Records:
         return self._alone(text), text
 
     def _swallows(self, fields: list[str], taken: list[str]) -> bool:
-        """Whether the further lines of a record are records of their own, which an unclosed quote took in.
+        """Whether an unclosed quote swallowed lines that are records of their own.
 
         A line of quoted text may have as many delimiters as a record by accident, and its last line is followed by
         fields. These are no accident: a line between has numbers where all records have them; all of several such lines
@@ -184,7 +184,7 @@ class _Lines:
         return self._waiting.popleft() if self._waiting else None
 
     def put_back(self, lines: Sequence[bytes]) -> None:
-        """These lines come next."""
+        """Puts lines back, to be returned next."""
         self._waiting.extendleft(reversed(lines))
 
 

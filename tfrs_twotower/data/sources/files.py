@@ -45,12 +45,12 @@ _READERS: dict[str, Callable[[str, Sequence[str], Layout], Iterator[pa.RecordBat
 }
 _DELIMITERS = (",", ";", "\t", "|")
 _PARSED = ("int64", "double", "timestamp")
-_INDEX = "__index_level_0__"  # what pandas writes of a frame's index; nobody's feature
+_INDEX = "__index_level_0__"  # a frame's index, as pandas writes it; no feature
 
 
 @config
 class Files(Source):
-    """Parquet, CSV, JSON lines, or one line a user: a file, a folder or a glob.
+    """Parquet, CSV, JSON lines, or one line per user: a file, a folder or a glob.
 
     Text may be compressed by gzip, bzip2, xz or zip. Folders are searched recursively; Parquet folders called
     `name=value` give a column. The layout of a text file (delimiter, header, encoding) is detected, see docs/files.md;
@@ -64,10 +64,10 @@ class Files(Source):
       columns: Columns
       delimiter: of the fields in all files; None: detected
       types: ((column of a text file, "string" | "int64" | "double" | "timestamp"), ...)
-      where: ((column, operator, value), ...) with == != < <= > >=: events for which one of these is not true
-        are left out and not counted; ("x", "!=", None) drops events without a value
-      positive: as `where`: events for which one of these is not true were shown and not liked, see `Shown`
-      format: of the events: "csv" (any delimiter), "json" (an object a line, or a list of them), "sequences" (lines
+      where: ((column, operator, value), ...) with == != < <= > >=: only events that fulfil all of these are kept and
+        counted; ("x", "!=", None) drops events without a value
+      positive: as `where`: events that do not fulfil all of these were shown and not liked, see `Shown`
+      format: of the events: "csv" (any delimiter), "json" (an object per line, or a list of them), "sequences" (lines
         `user item item …`, oldest first; an event's time is then its position in the line); None: detected
       encoding: Python's name of the files' encoding; None: UTF-8, or detected
       header: the column names of events without a header; None: detected
@@ -142,7 +142,7 @@ class Files(Source):
             _check_header(self._wanted(), present, file, layout)
             read = _READERS[layout.kind]
             parse_as = self._parse_as(file, layout, read)
-            # The times of sequences are places.
+            # The times of sequences are positions.
             columns = dataclasses.replace(self.columns, time_unit="s") if layout.kind == SEQUENCES else self.columns
             for batch in read(file, wanted, layout):
                 yield file, self._with_unread(with_said(batch, layout.notes), present), columns, parse_as
@@ -252,7 +252,7 @@ def _fragment_schema(fragment: pyarrow.dataset.ParquetFileFragment, dataset_sche
 def _batches(
     fragment: pyarrow.dataset.ParquetFileFragment, schema: pa.Schema, columns: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    """Yields the fragment's record batches. Arrow trusts the bytes of a page: what it made of them is checked."""
+    """Yields the fragment's record batches. Arrow trusts the bytes of a page, so the batches are checked."""
     with reading(fragment.path):
         # A small read-ahead: else Arrow decodes whole files ahead of the reader.
         for batch in fragment.to_batches(
@@ -275,7 +275,7 @@ def _names(file: str, layout: Layout, most: int | None = 1000) -> Sequence[str]:
 
 
 def _check_header(wanted: Mapping[str, str], present: Sequence[str], path: str, layout: Layout) -> None:
-    """`check_columns`, with a way out if the file seems to have no header or another delimiter."""
+    """`check_columns`; its error has a hint if the file seems to have no header or another delimiter."""
     hint = ""
     if len(present) == 1 and layout.kind == DELIMITED:
         (line,) = present

@@ -21,12 +21,12 @@ class Frames(Source):
     """Tables in memory.
 
     Args:
-      interactions: pd.DataFrame or pa.Table, one row an event
+      interactions: pd.DataFrame or pa.Table, one row per event
       users, items: pd.DataFrame or pa.Table with the id column and feature columns, or None
       columns: Columns
       name: for error messages
-      separators: of cells with several values, as `Files` has them
-      where, positive: conditions on the events, as `Files` has them
+      separators: of cells with several values, as in `Files`
+      where, positive: conditions on the events, as in `Files`
     """
 
     def __init__(

@@ -16,9 +16,9 @@ from tfrs_twotower.ranges import MinLength
 
 @config
 class Joined(Source):
-    """The events of all parts. Of a user or item that several parts describe, the last description counts.
+    """The events of all parts. If several parts describe a user or item, the last description counts.
 
-    A column that the last part's table lacks keeps the value that an earlier one gave.
+    A column that the last part's table lacks keeps the value of an earlier part.
 
     Attributes:
       parts: source configurations, the oldest first. They must agree in the types of their columns.
@@ -54,7 +54,7 @@ def parts_of(source: Source | None) -> tuple[Source | None, ...]:
 
 # Any: a `Source` that is a dataclass as well. No annotation can say both.
 def joined(source: Any, new: Any) -> Any:
-    """A source and a newer one as one; the source itself where `new` is None.
+    """A source and a newer one as one; the source itself if `new` is None.
 
     If a source wraps another (`TextVectors`), the new events join the inner one, so new rows get its column too.
 
@@ -62,7 +62,7 @@ def joined(source: Any, new: Any) -> Any:
       ConfigError: a part already has the files of `new`, or there is no source: the run was trained on data frames.
     """
     if source is None:
-        rule, way_out = "have a source, whose log an update goes on with", (
+        rule, way_out = "have a source, whose log the update continues", (
             "It was trained on data frames. Write them to files and train on these, for example with "
             "source=Files('log.parquet')."
         )
@@ -72,8 +72,8 @@ def joined(source: Any, new: Any) -> Any:
     if _events(new) in map(_events, parts_of(source)):
         rule = "be new events in a place of their own"
         raise ConfigError(invalid("interactions", rule, new.name, (
-            "The log has these already: they would count twice, and if the file was written anew, its earlier events "
-            "would be lost to the log. Name each file by its time. If the log's own files have grown, name none."
+            "The log has these already: they would count twice. If the file was overwritten, earlier events would be "
+            "missing. Name each file by its time. If the log's own files have grown, name none."
         )))
     grown = Joined((*parts_of(source), new))  # type: ignore[arg-type]  # `Joined` refuses a part that is None
     return dataclasses.replace(source, source=grown) if hasattr(source, "source") else grown
@@ -85,7 +85,7 @@ def _events(part: Any) -> Any:
 
 
 def _newest(tables: Sequence[pa.Table | None], id_name: str) -> pa.Table | None:
-    """One row an id, in order of first appearance. Each cell is from the last table that has the id and the column."""
+    """One row per id, in order of first appearance. A cell is from the last table with the id and the column."""
     tables = [table for table in tables if table is not None]
     if len(tables) < 2:
         return tables[0] if tables else None

@@ -21,16 +21,16 @@ _LOOKED_AT = 1000  # objects
 
 
 def json_names(path: str, layout: Layout, most: int | None = _LOOKED_AT) -> tuple[str, ...]:
-    """The names that the first objects of a file have.
+    """The names in the first objects of a file.
 
     Raises:
-      DataError: it does not begin with an object a line, or is no list of objects.
+      DataError: it does not begin with one object per line, and is no list of objects.
     """
     names: dict = {}
     with open_file(path) as file:
         for number, (value, text) in enumerate(itertools.islice(_objects(file, path, layout.encoding), most)):
             if value is None and not number:
-                raise DataError(f"{path}: holds no JSON object a line, but {text[:80]!r}. Write one object a line, "
+                raise DataError(f"{path}: holds no JSON object per line, but {text[:80]!r}. Write one object per line, "
                                 "or a list of objects.")
             names.update(dict.fromkeys(value or ()))
     return tuple(names)
@@ -59,7 +59,7 @@ def read_sequences(path: str, columns: Sequence[str], layout: Layout) -> Iterato
 
     Each item is an event; its time is its position in the line, from 0.
     """
-    events: list[tuple[Any, ...]]  # (user, item, place, row)
+    events: list[tuple[Any, ...]]  # (user, item, position, row)
     bad: list[tuple[Any, ...]]  # (row, text)
     with open_file(path) as file:
         lines = enumerate(line for line in _text_lines(file, layout.encoding) if line.strip())
@@ -89,7 +89,7 @@ def _objects(
     if first.lstrip().startswith("["):
         values = _loaded("".join([first, *lines]))
         if not isinstance(values, list):
-            raise DataError(f"{path}: no list of JSON objects. Write it anew, or one object a line.")
+            raise DataError(f"{path}: no list of JSON objects. Write it anew, or one object per line.")
         yield from ((value if isinstance(value, dict) else None, json.dumps(value)) for value in values)
         return
     for line in itertools.chain([first], lines):

@@ -21,10 +21,10 @@ FORMATS = (DELIMITED, JSON, SEQUENCES)
 
 _DELIMITERS = ("::", "\t", ",", ";", "|")
 LARGEST = 1 << 24  # characters of a record in quotes
-_SAMPLE, _LINES = 1 << 16, 200  # bytes and lines that are looked at
+_SAMPLE, _LINES = 1 << 16, 200  # bytes and lines that the detection reads
 _BLOCK = 1 << 20
 _BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-_WESTERN = "cp1252"  # Latin-1, with what Windows added
+_WESTERN = "cp1252"  # Latin-1, with the characters that Windows added
 _BESIDE_A_LETTER = re.compile(rb"[A-Za-z][\x80-\xff]|[\x80-\xff][A-Za-z]")
 _TYPED = re.compile(r"^(.+):(token|float|token_seq|float_seq)$")
 _OLDEST = 1e8  # seconds; a number of a headerless file that is smaller is no time, unless its digits are a date's
@@ -33,7 +33,7 @@ _DATE = re.compile(r"^\d{4}-\d\d-\d\d")
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """What `find_layout` finds.
+    """The layout of a text file, as `find_layout` detects it.
 
     Attributes:
       kind: one of `FORMATS`
@@ -60,7 +60,7 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """What is needed of a file, and what the caller set.
+    """The columns that are needed of a file, and the caller's settings.
 
     Attributes:
       ids: names of the id columns: (user, item) of events, one of a table; the first columns without a header
@@ -77,7 +77,7 @@ class Wanted:
 
 
 def find_layout(path: str, wanted: Wanted) -> Layout:
-    """The `Layout` of a file, by its first lines.
+    """The `Layout` of a file, detected from its first lines.
 
     Raises:
       DataError: it is empty, no text, or in no known encoding.
@@ -88,7 +88,7 @@ def find_layout(path: str, wanted: Wanted) -> Layout:
     if kind == JSON:
         return Layout(JSON, encoding, notes=notes)
     if kind == SEQUENCES:
-        said = f"{path}: read as one line a user: the user, then their items in the order of time"
+        said = f"{path}: read as one line per user: the user, then their items in the order of time"
         names = (*wanted.ids[:2], *([wanted.time] if wanted.time else []))
         return Layout(
             SEQUENCES, encoding, names, wanted.delimiter,  # type: ignore[arg-type]  # None: at blanks
@@ -109,11 +109,11 @@ def _first_lines(path: str, encoding: str) -> list[str]:
     try:
         lines = split_lines(data, encoding)
     except (LookupError, UnicodeError) as error:
-        raise DataError(f"{path}: cannot be read as {encoding}: {error}. Say its encoding: `--encoding`.") from error
+        raise DataError(f"{path}: cannot be read as {encoding}: {error}. Name its encoding: `--encoding`.") from error
     text = "".join(lines)
     if sum(text.count(chr(code)) for code in range(9)) > max(len(text) // 100, 1):
         raise DataError(f"{path}: neither text nor Parquet. Save it as CSV, JSON lines or Parquet; "
-                        "of UTF-16 without its mark say `--encoding utf-16`.")
+                        "for UTF-16 without its byte order mark add `--encoding utf-16`.")
     lines[0] = lines[0].removeprefix("\ufeff")
     lines = lines if whole or len(lines) == 1 else lines[:-1]
     lines = [line for line in lines if line.strip()][:_LINES]
@@ -160,7 +160,7 @@ def _delimited(
 
 
 def _delimiter(lines: Sequence[str], ids: tuple[str, ...]) -> str:
-    """The delimiter that splits most lines into as many fields as the first line; of equals, that with more fields."""
+    """The delimiter that splits most lines into as many fields as the first; of equals, the one with more fields."""
     found: dict = {}
     for delimiter in _DELIMITERS:
         first, *rest = _rows(lines, delimiter, len(delimiter) == 1)
@@ -204,7 +204,7 @@ def _names(rows: Sequence[Sequence[str]], wanted: Wanted) -> tuple[str, ...]:
 
 
 def is_number(text: str) -> bool:
-    """Does the text stand for a number?"""
+    """Is the text a number?"""
     try:
         float(text)
     except ValueError:

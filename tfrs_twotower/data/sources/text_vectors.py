@@ -22,11 +22,11 @@ class TextVectors(Source):
     """Another source, with one more item column: vectors of 256 numbers of the items' texts, for a `Vector` feature.
 
     The model is WordLlama's: the mean of pre-trained token vectors. Its weights come with the package (extra `text`),
-    so nothing is downloaded, and a thousand titles take a second. Vectors of other models, or of images, are item
-    columns of lists of numbers, and need no such source.
+    so nothing is downloaded. A thousand titles take a second. Vectors of other models, or of images, need no such
+    source: they are item columns of lists of numbers.
 
     Attributes:
-      source: where events, users and items come from.
+      source: of the events, users and items.
       columns: text columns of the items; several are joined. Empty: all of them; items with a column of vectors then
         need no text.
       into: the new column's name.
@@ -98,7 +98,7 @@ def text_vectors(texts: Iterable[str]) -> np.ndarray:
       MissingExtraError: the extra `text` is not installed.
     """
     wordllama = require("wordllama")
-    # It looks for its tokenizer in a folder of another name than it ships it in: here its own folder is its cache.
+    # It looks for its tokenizer under another folder name than it ships; its own folder as the cache has both.
     folder = os.path.dirname(wordllama.__file__)  # type: ignore[type-var]  # a package of files has one
     model = wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
     vectors = np.asarray(model.embed(list(texts)), np.float32)

@@ -37,7 +37,7 @@ class Tfds(Source):
         event of each gives the row of the table
       items_builder: a builder whose examples are items, all its features kept; instead of item_features
       split: of the builders
-      data_dir: where TFDS prepares data sets; None: where it does by default
+      data_dir: the folder where TFDS prepares data sets; None: its default
     """
 
     builder: str
@@ -142,7 +142,7 @@ def _flatten(
 
 
 def _ragged(stored: object, label: str) -> tf.io.FixedLenFeature | tf.io.RaggedFeature:
-    """How a stored scalar or list of any length is parsed."""
+    """The parsing rule of a stored scalar, or list of any length."""
     import tensorflow as tf
 
     if isinstance(stored, tf.io.FixedLenFeature) and not stored.shape:

@@ -30,15 +30,15 @@ _TYPES = {str(kind): kind for kind in (pa.string(), pa.int64(), pa.float64(), pa
 
 
 def write_tfrecords(log: InteractionLog, folder: str | os.PathLike[str], shards: int = 1) -> list[str]:
-    """Writes a log as `interactions-00000-of-0000N.tfrecord`: tf.train.Example, one an event, in time order.
+    """Writes a log as `interactions-00000-of-0000N.tfrecord`: one tf.train.Example per event, in time order.
 
     Items that users were shown and did not like come last, with a label of 0. A missing value is an absent feature; an
-    empty list reads back as missing. TFRecord has 32-bit floats, so float64 context is rounded. Users and items lie
+    empty list reads back as missing. TFRecord has 32-bit floats, so float64 context is rounded. Users and items are
     beside them in `users.parquet` and `items.parquet`, the columns' types in `schema.json`.
 
     Args:
       log: InteractionLog
-      folder: is made; files of the same names are replaced
+      folder: made if missing; files of the same names are replaced
       shards: files of the events, each a stretch of time
 
     Returns:
@@ -176,7 +176,7 @@ def _schema(path: Path) -> dict[str, str]:
 def _next(
     records: Iterator[dict[str, tf.RaggedTensor]], path: Path, tf: ModuleType
 ) -> dict[str, tf.RaggedTensor] | None:
-    """The next batch of a file, or None; what TensorFlow says of a damaged one is an error with its path."""
+    """The next batch of a file, or None. Raises `DataError` with the file's path if it is damaged."""
     try:
         return next(records, None)
     except (tf.errors.OpError, UnicodeError) as error:

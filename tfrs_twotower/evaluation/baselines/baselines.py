@@ -21,7 +21,7 @@ _IALS = {"alpha": (1, 4, 16, 64), "regularization": (0.1, 1, 10, 100), "iteratio
 
 
 class Baselines:
-    """Popularity, last week's popularity, what the user had before, item-kNN, EASE and iALS.
+    """Popularity, last week's popularity, the user's own earlier items, item-kNN, EASE and iALS.
 
     Last week's popularity is a baseline if the training events span more than a week.
 
@@ -29,8 +29,8 @@ class Baselines:
       events: `TrainingEvents`.
       seconds: how long fitting and tuning may take. Popularity and one item-kNN are always fitted; other baselines are
         left out if they do not fit into this time.
-      repeats: whether what the user had before is a baseline.
-      histories: `Ragged` of the validation queries that choose the settings; None: nothing is chosen.
+      repeats: whether the user's own earlier items are a baseline.
+      histories: `Ragged` of the validation queries that choose the settings; None: no choice, the defaults are used.
       measure: `Scorer` of these queries → the metric on validation, larger is better.
       seed: of iALS.
 
@@ -73,7 +73,7 @@ class Baselines:
         self, name: str, fit: Callable[..., EASE | IALS | ItemKNN], grid: Mapping[str, Sequence[float]],
         start: Mapping[str, float], deadline: float, share: float,
     ) -> None:
-        """Tunes one baseline in its share of the time that is left."""
+        """Tunes one baseline in its share of the remaining time."""
         begun = time.monotonic()
         self._until = begun + share * (deadline - begun)
         try:

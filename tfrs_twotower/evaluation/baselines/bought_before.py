@@ -1,4 +1,4 @@
-"""What the user had before: a baseline for logs in which people come back to items."""
+"""The user's own earlier items: a baseline for logs in which users repeat items."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""EASE: the linear item-item model that has a closed form."""
+"""EASE: a linear item-item model in closed form."""
 
 import time
 
@@ -11,7 +11,7 @@ from tfrs_twotower.errors import EvaluationError
 LIMIT = 20_000  # items: their weights take 1.6 GB
 _DOUBLE_UP_TO = 5_000  # items: more are inverted in single precision, in half the memory and time
 _BLOCK = 1024  # rows mirrored at a time
-_PROBE = 1_000  # items of the inversion by which others are timed
+_PROBE = 1_000  # items of the small fit, from whose time that of others is estimated
 
 
 class EASE:
@@ -61,7 +61,7 @@ class _Scorer:
 
 
 def expected_seconds(items: int) -> float:
-    """Estimated seconds of a fit of so many items, from the time of a small fit."""
+    """Estimated seconds of a fit of this many items, from the time of a small fit."""
     precision = np.float64 if items <= _DOUBLE_UP_TO else np.float32
     matrix = np.eye(_PROBE, dtype=precision) + 0.5 / _PROBE
     begun = time.perf_counter()

@@ -11,7 +11,7 @@ from tfrs_twotower.evaluation.views import query_rows
 
 WEEK = 7 * 24 * 3600
 _HALF_LIFE = 10.0  # events after which one of a "decayed" history counts half
-_WEIGHTS = {  # of an event, by how many events came after it
+_WEIGHTS = {  # the weight of an event, by the number of later events
     "last_5": lambda since: since < 5,
     "last_10": lambda since: since < 10,
     "last_20": lambda since: since < 20,
@@ -23,7 +23,7 @@ HISTORIES = tuple(_WEIGHTS)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainingEvents:
-    """The events that baselines may learn from.
+    """The training events of baselines.
 
     Attributes:
       users: int [events].
@@ -50,7 +50,7 @@ class TrainingEvents:
 
 
 def item_counts(items: np.ndarray | Sequence[int], catalogue: int) -> np.ndarray:
-    """int64 [catalogue]: events of each candidate. `items`: a candidate position an event, −1 is ignored."""
+    """int64 [catalogue]: events of each candidate. `items`: a candidate position per event, −1 is ignored."""
     items = np.asarray(items)
     return np.bincount(items[items >= 0], minlength=catalogue)
 
@@ -70,7 +70,7 @@ def history_matrix(histories: Ragged, catalogue: int, kind: str) -> sparse.csr_m
       histories: `Ragged`, q rows of candidate positions, oldest first (−1 is ignored).
       catalogue: number of candidates n.
       kind: one of `HISTORIES`: "last_N": how often an item stands among the last N events; "decayed": the sum of
-        2^(−events since / 10); "all": 1 for each item.
+        2^(−later events / 10); "all": 1 for each item.
     """
     values = np.asarray(histories.values)
     since = np.repeat(histories.offsets[1:], histories.lengths) - 1 - np.arange(len(values))

@@ -19,9 +19,9 @@ class IALS:
       visits: float32 CSR [users, n]: 1 for each pair.
       alpha: confidence, at least 1.
       regularization: of both sides' factors.
-      iterations: of both sides each.
+      iterations: updates of each side.
       seed: of the first factors.
-      watch: called after every iteration; what it raises ends the fit.
+      watch: called after every iteration; an error that it raises ends the fit.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class IALS:
         from implicit.cpu.als import AlternatingLeastSquares
         from threadpoolctl import threadpool_limits
 
-        with threadpool_limits(1, "blas"):  # the package has threads of its own, and warns of others
+        with threadpool_limits(1, "blas"):  # the package has its own threads, and warns about others
             self._model = AlternatingLeastSquares(
                 FACTORS, regularization=regularization, alpha=alpha, iterations=iterations, random_state=seed
             )
@@ -41,7 +41,7 @@ class IALS:
     def scorer(self, history: sparse.csr_matrix) -> DotScorer:
         """A `Scorer` for `history`, CSR [q, n]: solves for its user's factors; an empty history gets popularity."""
         users = self._model.recalculate_user(np.arange(history.shape[0]), history)
-        # One more factor: popularity, which counts where there is no history.
+        # One more factor: popularity, used for an empty history.
         empty = np.diff(history.indptr) == 0
         users = np.concatenate([np.where(empty[:, None], 0.0, users), empty[:, None]], axis=1)
         items = np.concatenate([self._model.item_factors, self._popularity[:, None]], axis=1)

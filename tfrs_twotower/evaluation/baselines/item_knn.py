@@ -32,7 +32,7 @@ class ItemKNN:
 
 
 class _Scorer:
-    """A candidate's score is the sum of its similarities with the history, weighted as the history is.
+    """A candidate's score is the sum of its similarities with the items of the history, by the history's weights.
 
     Candidates with no similarity come after all others, by popularity: −1 / (1 + users).
     """

@@ -12,5 +12,5 @@ class Popularity:
         self._counts = np.asarray(counts, np.float32)
 
     def scores(self, start: int, stop: int) -> np.ndarray:
-        """float32 [stop - start, n]: the counts, one row a query."""
+        """float32 [stop - start, n]: the counts, one row per query."""
         return np.broadcast_to(self._counts, (stop - start, self.catalogue))

@@ -18,11 +18,11 @@ class TunedBaseline:
     """A fitted baseline, and the weighting of its queries' histories.
 
     Attributes:
-      fit: what has `scorer(history matrix)`.
+      fit: an object with `scorer(history matrix)`.
       history: one of `HISTORIES`.
       settings: {name: value} of the fit.
-      validation: the metric that chose, or None where nothing was chosen.
-      fits: how many were tried.
+      validation: the metric of the choice, or None without a choice.
+      fits: the number of fits that were tried.
     """
 
     fit: Any
@@ -39,18 +39,18 @@ def tune(
     """Starts at `start` and moves along one setting of the grid after another while `measure` rises.
 
     Args:
-      fit: called with the settings by name; gives what has `scorer`. It may raise `OutOfTime`.
+      fit: called with the settings by name; returns an object with `scorer`. It may raise `OutOfTime`.
       grid: {setting: values, ascending}.
       start: {setting: one of its values}.
       history: the first of `HISTORIES` to use.
-      measure: (fit, history) → the metric on validation, larger is better; None: `start` is taken as it is.
-      deadline: a time of `time.monotonic`. No fit begins that would end later if it took as long as the slowest.
+      measure: (fit, history) → the metric on validation, larger is better; None: `start` is used.
+      deadline: a time of `time.monotonic`. A fit begins only if it would end before, at the speed of the slowest one.
 
     Returns:
       The best `TunedBaseline`.
 
     Raises:
-      OutOfTime: not even the first fit could be made.
+      OutOfTime: there was no time for the first fit.
     """
     begun = time.monotonic()
     best = TunedBaseline(fit(**start), history, dict(start))

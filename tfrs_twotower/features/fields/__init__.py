@@ -1,4 +1,4 @@
-"""The fields of the features. Importing them tells each feature's class its layer."""
+"""The fields of the features. Importing them connects each feature's class with its layer."""
 
 from tfrs_twotower.features.fields import (  # noqa: F401
     category,

@@ -1,4 +1,4 @@
-"""What every field is: a Keras layer in two halves, `encode` (no weights) and `call` (no strings)."""
+"""The base of the fields: a Keras layer in two halves, `encode` (no weights) and `call` (no strings)."""
 
 import zlib
 from collections.abc import Mapping
@@ -43,14 +43,14 @@ class Field(tf.keras.layers.Layer):
 
         Args:
           columns: {column: Arrow array [n]}, at least the field's own.
-          counts: int64 [n], how many training events each row has; rows with 0 are ignored.
+          counts: int64 [n], the training events of each row; rows with 0 are ignored.
         """
         raise NotImplementedError
 
     def grow(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
-        """Takes up keys that `adapt` did not know, at the end; all else that was learned stays. As `adapt`.
+        """Adds keys that `adapt` did not know, at the end of the vocabulary. Arguments as in `adapt`.
 
-        For an update of a trained model. Statistics stay, since the weights go with them.
+        For an update of a trained model. Statistics do not change, since the weights fit them.
         """
 
     def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -58,12 +58,12 @@ class Field(tf.keras.layers.Layer):
         raise NotImplementedError
 
     def state(self) -> Mapping[str, np.ndarray | np.number]:
-        """{name: numpy array} of what `adapt` learned."""
+        """{name: numpy array}: the state that `adapt` learned."""
         raise NotImplementedError
 
-    # Any: an array, or one of NumPy's numbers, which a file makes an array of no dimension.
+    # Any: an array, or a NumPy number, which a file turns into an array of no dimension.
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state` returned, so that `encode` gives the same."""
+        """Loads the result of `state`, so that `encode` gives the same."""
         raise NotImplementedError
 
     def new_embedding(
@@ -78,7 +78,7 @@ class Field(tf.keras.layers.Layer):
         return layer
 
     def uniform(self, name: str) -> tf.keras.initializers.Initializer:
-        """The start of a table's weight of this name."""
+        """The initial values of the table with this name."""
         return tf.keras.initializers.RandomUniform(-0.05, 0.05, seed=derive_seed(self.seed, name))
 
     def kernel(self, rows: int, dim: int, name: str = "kernel") -> tf.Variable:
@@ -88,7 +88,7 @@ class Field(tf.keras.layers.Layer):
 
 
 class RowField(Field):
-    """A field that is one row of a table: encoded as {"index": int32 [batch]}.
+    """A field whose value is one row of a table: encoded as {"index": int32 [batch]}.
 
     Attributes:
       embedding: the Keras `Embedding`.
@@ -101,12 +101,12 @@ class RowField(Field):
 
     @property
     def rows(self) -> int:
-        """How many rows the table has, with row 0 for missing and unknown."""
+        """The number of table rows, with row 0 for missing and unknown."""
         raise NotImplementedError
 
     def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
         self.embedding = self.new_embedding(self.rows, self.feature.dim)
-        self.embeddings = self.embedding.embeddings  # by which checkpoints know them
+        self.embeddings = self.embedding.embeddings  # the names in checkpoints
         super().build(input_shape)
 
     def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""An item's place in the graph of who took what, as a vector computed once from training events."""
+"""A vector of an item in the graph of users and items, computed once from training events."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The items of the user's past, pooled; they share the candidate's table."""
+"""The items of the user's history, pooled; they share the candidate's table."""
 
 import math
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class HistoryField(PastField):
     def encode_rows(
         self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        # Of a longer past the newest `length` events count, so each row starts where these start.
+        # Only the newest `length` events count, so each row starts where these start.
         events = tf.range(1, tf.shape(item_index)[1] + 1) * tf.cast(item_index >= 0, tf.int32)
         count = tf.reduce_max(tf.pad(events, [[0, 0], [1, 0]]), axis=1, keepdims=True)
         place = tf.maximum(count - self.length, 0) + tf.range(self.length)
@@ -63,20 +63,20 @@ class HistoryField(PastField):
         return pool_softmax(vectors, places, tf.shape(index)[0], scores)
 
     def _cut(self, index: tf.Tensor) -> tf.Tensor:
-        """The older events alone of a share of the rows: of n events the first 0 to n − 1, equally likely."""
+        """Cuts the newest events off a share of the rows: of n events the first 0 to n − 1 stay, equally likely."""
         count = tf.math.count_nonzero(index >= 0, axis=1, keepdims=True, dtype=tf.float32)
         drawn = self._generator.uniform([tf.shape(index)[0], 2])
         kept = tf.where(drawn[:, :1] < self.feature.cut, tf.floor(drawn[:, 1:] * count), count)
         return tf.where(tf.range(tf.shape(index)[1], dtype=tf.float32) < kept, index, -1)
 
     def decay(self) -> tf.Tensor | float:
-        """λ of e^{−λΔt}, a day."""
+        """λ of e^{−λΔt}, per day."""
         if self.feature.learned:
             return tf.exp(self._log_decay)
         return math.log(2.0) / self.feature.half_life_days
 
 
 def _gather(values: tf.Tensor, place: tf.Tensor, missing: int) -> tf.Tensor:
-    """`values` [batch, any] at `place` [batch, length], also where a row has no values at all."""
+    """`values` [batch, any] at the positions `place` [batch, length], also if a row has no values."""
     values = tf.pad(values, [[0, 0], [0, 1]], constant_values=missing)
     return tf.gather(values, place, batch_dims=1)

@@ -51,7 +51,7 @@ class IdField(Keys, RowField):
         self._hashing = tf.keras.layers.Hashing(1 + self.feature.buckets, mask_value=missing_id(dtype))
 
     def index(self, keys: tf.Tensor) -> tf.Tensor:
-        """int32 of the shape of `keys`, raw ids: rows of the table."""
+        """int32 of the shape of `keys` (raw ids): table rows."""
         return tf.cast(self._hashing(keys), tf.int32) if self.feature.buckets else super().index(keys)
 
     def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -63,7 +63,7 @@ class IdField(Keys, RowField):
             drawn = self._generator.uniform(tf.shape(index))
             index = tf.where(drawn < self.feature.dropout, 0, index)
         rows = super().call({"index": index})
-        if "fresh" in encoded:  # rows that a server was given since the export
+        if "fresh" in encoded:  # rows of users that a server got after the export
             rows = tf.where(encoded["fresh"][:, tf.newaxis], encoded["row"], rows)
         return rows
 
@@ -80,5 +80,5 @@ class IdField(Keys, RowField):
 
 
 def is_user_table(field: Field) -> TypeGuard[IdField]:
-    """Is this the field of the users' ids, with a vocabulary and so a row for each?"""
+    """Is this the field of the user ids, with a vocabulary and so with a table row per user?"""
     return isinstance(field, IdField) and field.feature.column == USER_ID and not field.feature.buckets

@@ -1,4 +1,4 @@
-"""What the fields of one column of keys (ids, categories, lists of them) share: dtype and vocabulary."""
+"""The base of fields of one column of keys (ids, categories, lists of them): dtype and vocabulary."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,17 +17,17 @@ class Keys:
 
     Attributes:
       key_dtype: `tf.string` or `tf.int64`.
-      vocabulary: the lookup: a key's number from 1 on, and 0 for one that was not learned.
+      vocabulary: the lookup: a key's number from 1 on, and 0 for a key that was not learned.
     """
 
-    # No defaults: Keras tracks no attribute that its class has too.
+    # No defaults: Keras does not track an attribute that is also in its class.
     key_dtype: tf.DType
     vocabulary: tf.keras.layers.Layer
     adapt: Callable[[Mapping[str, pa.Array | pa.ChunkedArray], np.ndarray], None]
 
     @property
     def size(self) -> int:
-        """How many keys were learned."""
+        """The number of learned keys."""
         return self.vocabulary.vocabulary_size() - 1
 
     def learn(

@@ -22,7 +22,7 @@ from tfrs_twotower.features.lookup import keras_lookup
 
 @layer_of(MultiValue)
 class MultiValueField(Keys, Field):
-    """Field of `schema.MultiValue`. Encoded: {"index": int32 [batch, length]}, −1 where there is nothing."""
+    """Field of `schema.MultiValue`. Encoded: {"index": int32 [batch, length]}, −1 at padding."""
 
     feature: MultiValue
 
@@ -42,7 +42,7 @@ class MultiValueField(Keys, Field):
 
     def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
         self._embedding = self.new_embedding(max(self.size, 1), self.feature.dim)
-        self.embeddings = self._embedding.embeddings  # by which checkpoints know them
+        self.embeddings = self._embedding.embeddings  # the names in checkpoints
         if self.feature.pooling == "attention":
             self.attention_query = self.add_weight(
                 "attention_query", (self.feature.dim, 1), initializer=self.uniform("attention_query")

@@ -51,7 +51,8 @@ class NumberField(Field):
 
     def _normalise(self, mean: float, deviation: float) -> None:
         self._mean, self._deviation = mean, deviation
-        # Keras takes a deviation below 1e-7 for 1e-7, and the square of one above 1e19 overflows: these are the unit.
+        # Keras raises a deviation below 1e-7 to 1e-7, and the square of one above 1e19 overflows. Such a deviation
+        # becomes the unit.
         self._unit = 1.0 if 1e-6 < deviation < 1e18 else deviation
         self._normalization = tf.keras.layers.Normalization(
             axis=None, mean=mean / self._unit, variance=(deviation / self._unit) ** 2,

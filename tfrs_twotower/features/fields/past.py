@@ -1,4 +1,4 @@
-"""What the fields of a user's past share: they read the same inputs and the candidate's table."""
+"""The base of the fields of a user's history: the same inputs, and the candidate's table."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,7 +30,7 @@ class PastField(Field):
 
     @property
     def length(self) -> int:
-        """How many events are read."""
+        """The number of events that the field reads."""
         return self.feature.length
 
     def inputs(self) -> dict[str, tf.TensorSpec]:
@@ -42,7 +42,7 @@ class PastField(Field):
         return {name: specs[name] for name in self.columns}
 
     def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
-        """Nothing: the vocabulary is the item field's."""
+        """Does nothing: the item field has the vocabulary."""
 
     def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         ids, times = raw[HISTORY_ITEM_ID], raw[HISTORY_TIMESTAMP]
@@ -52,13 +52,13 @@ class PastField(Field):
     def encode_rows(
         self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """The encoded form of a past whose ids are looked up already.
+        """The encoded form of a history whose ids are looked up already.
 
         Args:
-          item_index: int32 [batch, any], what the item field encodes an id to, oldest first, padded at
+          item_index: int32 [batch, any], the ids as encoded by the item field, oldest first, padded at
             the end with −1.
           history_timestamp: int64 [batch, any], seconds; 0 or less is a missing time, and of age 0.
-          timestamp: int64 [batch], the moment of the request; 0 or less counts as the newest event's.
+          timestamp: int64 [batch], the moment of the request; 0 or less counts as the newest event's time.
         """
         raise NotImplementedError
 
@@ -71,26 +71,26 @@ class PastField(Field):
         return {}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Nothing: load the item field's state."""
+        """Does nothing: load the item field's state."""
 
 
 def newest(
     pasts: Sequence[tuple[tf.Tensor, str | int]], missing: tf.Tensor, length: int, whole: bool = False
 ) -> list[tf.Tensor]:
-    """The newest `length` events of each past, oldest first, without gaps: [batch, width] of each tensor.
+    """The newest `length` events of each history, oldest first, without gaps: [batch, width] of each tensor.
 
     Args:
-      pasts: (values [batch, any], what stands where there is no event), oldest first.
+      pasts: (values [batch, any], padding value), oldest first.
       missing: bool [batch, any], where there is no event.
-      length: the most events.
-      whole: the width is `length`; else it is as many as the longest past of the batch needs, and at least one.
+      length: the largest number of events.
+      whole: the width is `length`; else it is that of the batch's longest history, and at least one.
     """
     order = tf.argsort(tf.cast(missing, tf.int32), axis=1, stable=True)  # gaps go to the end
     count = tf.reduce_sum(tf.cast(~missing, tf.int32), axis=1, keepdims=True)
     width = length if whole else tf.clip_by_value(tf.reduce_max(tf.pad(count, [[0, 1], [0, 0]])), 1, length)
     place = tf.maximum(count - length, 0) + tf.range(width)
     there = place < count
-    # One more column, so that a batch without any past can be read too.
+    # One more column, so that a batch without any history can be read too.
     place = tf.gather(tf.pad(order, [[0, 0], [0, 1]]), tf.where(there, place, 0), batch_dims=1)
     found = [(tf.gather(tf.pad(v, [[0, 0], [0, 1]]), place, batch_dims=1), nothing) for v, nothing in pasts]
     return [tf.where(there, values, tf.constant(nothing, values.dtype)) for values, nothing in found]

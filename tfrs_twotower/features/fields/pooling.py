@@ -1,4 +1,4 @@
-"""From a padded list of rows of a table to one vector, touching only the rows that are there."""
+"""From a padded list of table rows to one vector, without touching padding."""
 
 import tensorflow as tf
 
@@ -7,7 +7,7 @@ def gather_present(embedding: tf.keras.layers.Embedding, index: tf.Tensor) -> tu
     """The entries of `index` [batch, length] that are not −1.
 
     Returns:
-      places: int64 [n, 2], the entries' places in `index`.
+      places: int64 [n, 2], the entries' positions in `index`.
       vectors: [n, dim], their rows of `embedding`. The gradient to its table is sparse and holds no padding.
     """
     places = tf.where(index >= 0)
@@ -15,7 +15,7 @@ def gather_present(embedding: tf.keras.layers.Embedding, index: tf.Tensor) -> tu
 
 
 def pool_sum(vectors: tf.Tensor, places: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-    """[batch, dim]: the sum of each batch row's vectors; zeros for a row that has none."""
+    """[batch, dim]: the sum of each batch row's vectors; zeros for a row without vectors."""
     sums = tf.math.segment_sum(vectors, places[:, 0])  # ends with the last row that has a vector
     return tf.pad(sums, [[0, batch - tf.shape(sums)[0]], [0, 0]])
 
@@ -23,7 +23,7 @@ def pool_sum(vectors: tf.Tensor, places: tf.Tensor, batch: tf.Tensor) -> tf.Tens
 def pool_mean(
     vectors: tf.Tensor, places: tf.Tensor, batch: tf.Tensor, weights: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """[batch, dim]: the mean of each row's vectors, by `weights` [n, 1]; zeros for a row that has none."""
+    """[batch, dim]: the mean of each row's vectors, by `weights` [n, 1]; zeros for a row without vectors."""
     if weights is None:
         weights = tf.ones_like(vectors[:, :1])
     else:

@@ -1,4 +1,4 @@
-"""A Keras layer of one's own as a field."""
+"""A user's own Keras layer as a field."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,8 +26,8 @@ _PAST = (HISTORY_ITEM_ID, HISTORY_TIMESTAMP)
 class PreprocessedField(Field):
     """Field of `schema.Preprocessed`.
 
-    Encoded: {"value": float32 [batch, dim]} of a layer without trainable weights, which then runs once before training;
-    else the raw columns, {column: tensor}.
+    Encoded: {"value": float32 [batch, dim]} for a layer without trainable weights, which then runs once before
+    training; else the raw columns, {column: tensor}.
     """
 
     feature: Preprocessed
@@ -42,11 +42,11 @@ class PreprocessedField(Field):
         return dict(self._specs)
 
     def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
-        """Notes the columns' types; the layer was adapted before."""
+        """Stores the columns' types; the layer itself was adapted before."""
         self._take({name: _spec(columns, name) for name in self.columns})
 
     def _take(self, specs: dict[str, tf.TensorSpec]) -> None:
-        """Takes over the columns' types, and makes the layer's weights."""
+        """Loads the columns' types, and makes the layer's weights."""
         self._specs = specs
         # Two rows: of a single one, Keras' one-hot encodings return a vector. So the function knows no batch size.
         length = self.feature.length
@@ -57,14 +57,14 @@ class PreprocessedField(Field):
             found = self._output(sample)
         except (ValueError, TypeError, KeyError, tf.errors.OpError) as error:
             types = ", ".join(f"{name}: {spec.dtype.name}" for name, spec in specs.items())
-            again = " A model that was called before is built by Keras as one of floats: pass a new one." if (
+            again = " Keras builds a model that was called before as a model of floats: pass a new one." if (
                 "Cast string" in str(error)) else ""
             raise ConfigError(f"The layer of `{self.name}` cannot be called with {types}: {error}{again}") from error
         if found.shape.rank != 2 or not found.dtype.is_floating:
             raise ConfigError(
                 f"The layer of `{self.name}` must return a vector of floats for each row. Received: {found.dtype.name} "
-                f"{list(found.shape)} for two rows. End it with Reshape((1,)) where it gives a number a row, with an "
-                "Embedding or CategoryEncoding where it gives a whole number, with a pooling where it gives a list."
+                f"{list(found.shape)} for two rows. End it with Reshape((1,)) if it gives one number per row, with an "
+                "Embedding or CategoryEncoding if it gives a whole number, with a pooling if it gives a list."
             )
         self._fixed = not self.layer.trainable_weights
 
@@ -72,7 +72,7 @@ class PreprocessedField(Field):
         return self.layer(raw[self.feature.inputs] if isinstance(self.feature.inputs, str) else raw)
 
     def beside_past(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The raw columns that are not of the user's past, as `encode` wants them later."""
+        """The raw columns without those of the user's history, as `encode` needs them later."""
         return {name: value for name, value in raw.items() if name in self._specs}
 
     def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -1,4 +1,4 @@
-"""The items of the user's past as a sequence; they share the candidate's table."""
+"""The items of the user's history as a sequence; they share the candidate's table."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -12,16 +12,16 @@ from tfrs_twotower.features.past import Sequence
 
 
 class SequenceEmbedding(NamedTuple):
-    """What a sequence encoder reads. Events come first, oldest first, and padding after them.
+    """The input of a sequence encoder: events, oldest first, then padding.
 
     Attributes:
       values: float32 [batch, length, dim], the items' vectors; zeros at padding.
       valid: bool [batch, length], False at padding.
-      age: int32 [batch, length], seconds from the event to the request, or to the newest event where the
-        request's time is not known.
-      asked: int32 [batch, length], the same of the moment at which each place is asked what comes next: the time
-        of the event after it, and of the request at the last place; the event's own time where the
-        request's is not known.
+      age: int32 [batch, length], seconds from the event to the request, or to the newest event if the request's
+        time is not known.
+      asked: int32 [batch, length], the same for the moment of each position's prediction: the time of the next event,
+        and at the last position the time of the request. If the request's time is not known, it is the event's own
+        time.
     """
 
     values: tf.Tensor
@@ -34,9 +34,9 @@ class SequenceEmbedding(NamedTuple):
 class SequenceField(PastField):
     """Field of `schema.Sequence`; its `call` returns a `SequenceEmbedding`, not [batch, dim].
 
-    Encoded: {"index": int32 [batch, places], rows of the items' table, 0 for an unknown item and −1 for
-    no event; "age": int32 [batch, places], as in `SequenceEmbedding`}. There are as many places as the
-    longest past of the batch needs, up to `length`, and at least one.
+    Encoded: {"index": int32 [batch, width], rows of the items' table, 0 for an unknown item and −1 for no
+    event; "age": int32 [batch, width], as in `SequenceEmbedding`}. The width is that of the batch's longest
+    history, up to `length`, and at least one.
     """
 
     feature: Sequence
@@ -48,7 +48,7 @@ class SequenceField(PastField):
         return self.encode_window(index, times, timestamp)
 
     def encode_window(self, index: tf.Tensor, times: tf.Tensor, timestamp: tf.Tensor) -> dict[str, tf.Tensor]:
-        """As `encode_rows`, for pasts without gaps that are cut to `length` already."""
+        """As `encode_rows`, for histories without gaps that are cut to `length` already."""
         times = tf.where(index >= 0, times, 0)
         now = tf.reduce_max(times, axis=1)
         if self.feature.request_time:

@@ -34,7 +34,7 @@ def characters(texts: tf.Tensor) -> tf.RaggedTensor:
 
 @tf.keras.utils.register_keras_serializable("tfrs_twotower")
 def trigrams(texts: tf.Tensor) -> tf.RaggedTensor:
-    """Three letters each of `words`, between marks: cat → #ca cat at#."""
+    """The trigrams of `words`, with marks around each word: cat → #ca cat at#."""
     found = words(texts)
     marked = tf.strings.join(["#", found.flat_values, "#"])
     of_word = tf.strings.ngrams(tf.strings.unicode_split(marked, "UTF-8"), 3, separator="")
@@ -46,7 +46,7 @@ _SPLIT = {"words": words, "characters": characters, "trigrams": trigrams}
 
 @layer_of(Text)
 class TextField(Field):
-    """Field of `schema.Text`. Encoded: {"index": int32 [batch, length]}, −1 where there is nothing."""
+    """Field of `schema.Text`. Encoded: {"index": int32 [batch, length]}, −1 at padding."""
 
     feature: Text
     vocabulary: tf.keras.layers.Layer
@@ -58,7 +58,7 @@ class TextField(Field):
 
     @property
     def size(self) -> int:
-        """How many tokens were learned."""
+        """The number of learned tokens."""
         return self.vocabulary.vocabulary_size() - 1
 
     def inputs(self) -> dict[str, tf.TensorSpec]:
@@ -92,7 +92,7 @@ class TextField(Field):
 
     def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
         self._embedding = self.new_embedding(max(self.size, 1), self.feature.dim)
-        self.embeddings = self._embedding.embeddings  # by which checkpoints know them
+        self.embeddings = self._embedding.embeddings  # the names in checkpoints
         super().build(input_shape)
 
     def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:

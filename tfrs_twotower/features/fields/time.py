@@ -50,7 +50,7 @@ class TimeField(Field):
     def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
         dim = self.feature.dim
         rows = {"hour": 24, "weekday": 7, "recency": 1}
-        # Not `Embedding`s: Keras would sort their weights, and an optimizer's slots go by the weights' order.
+        # Not `Embedding`s: Keras would sort their weights, and an optimizer's slots follow the weights' order.
         self._weights = {
             part: self.add_weight(part, (rows[part], dim), initializer=self.uniform(part))
             for part in self.feature.parts

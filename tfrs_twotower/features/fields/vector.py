@@ -1,4 +1,4 @@
-"""A vector given with each entity: projected, and corrected for each entity if it may be trained."""
+"""A vector given with each entity: projected, and if trainable corrected for each entity."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -56,7 +56,7 @@ class VectorField(Keys, Field):
     def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
         if self.feature.trainable:
             self._correction = self.new_embedding(1 + self.size, self._given, "corrections", "zeros")
-            self.corrections = self._correction.embeddings  # by which checkpoints know them
+            self.corrections = self._correction.embeddings  # the names in checkpoints
         self._kernel = self.kernel(self._given, self.feature.dim)
         super().build(input_shape)
 

@@ -1,4 +1,4 @@
-"""Optimizers whose step costs what the batch touches, not what the table holds."""
+"""Optimizers whose cost per step depends on the rows of the batch, not on the size of the table."""
 
 from tfrs_twotower.training.optimizers.build import build
 from tfrs_twotower.training.optimizers.config import (

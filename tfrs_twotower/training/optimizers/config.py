@@ -8,7 +8,7 @@ from tfrs_twotower.ranges import AtLeast, Below, NotNegative, Positive, Share
 
 @config
 class ConstantRate:
-    """The learning rate stays as it is."""
+    """A constant learning rate."""
 
 
 @config
@@ -16,8 +16,8 @@ class WarmupCosine:
     """Linear warm-up to the learning rate, then a cosine down to `final` times it at the last step.
 
     Attributes:
-      warmup: the part of all steps that the warm-up takes, in [0, 1).
-      final: the part of the learning rate that is left at the end, in [0, 1].
+      warmup: the share of the warm-up in all steps, in [0, 1).
+      final: the share of the learning rate that is left at the end, in [0, 1].
     """
 
     warmup: Annotated[float, AtLeast(0), Below(1)] = 0.05
@@ -29,11 +29,11 @@ class LazyAdamConfig:
     """Adam that touches only the embedding rows of the batch.
 
     Attributes:
-      learning_rate: the step size; the highest one where a schedule changes it.
+      learning_rate: the step size; with a schedule, the highest one.
       schedule: `ConstantRate` or `WarmupCosine`.
       beta_1, beta_2, epsilon: as in Adam.
-      weight_decay: decoupled; for embedding tables it meets the touched rows alone. 0 is none.
-      global_clipnorm: longest norm of all gradients together; None does not clip.
+      weight_decay: decoupled; in embedding tables it changes only the rows of the batch. 0 is none.
+      global_clipnorm: the largest norm of all gradients together; None does not clip.
     """
 
     learning_rate: Positive = 0.001
@@ -51,8 +51,8 @@ class RowWiseAdagradConfig:
 
     Attributes:
       learning_rate, schedule, weight_decay, global_clipnorm: as in `LazyAdamConfig`.
-      initial_accumulator_value: start of the sums of squared gradients; holds back the first steps.
-      epsilon: is added to the sum, under the root.
+      initial_accumulator_value: start of the sums of squared gradients; it makes the first steps smaller.
+      epsilon: added to the sum, under the root.
     """
 
     learning_rate: Positive = 0.05

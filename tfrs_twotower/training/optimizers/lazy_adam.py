@@ -1,4 +1,4 @@
-"""Adam whose step costs what the batch touches."""
+"""Adam that updates only the rows of the batch."""
 
 from typing import Any
 
@@ -9,13 +9,12 @@ from tfrs_twotower.training.optimizers.sparse import SparseRows
 
 @tf.keras.utils.register_keras_serializable("tfrs_twotower")
 class LazyAdam(SparseRows, tf.keras.optimizers.Adam):
-    """Adam (Kingma & Ba 2015) that leaves rows alone that the batch does not touch.
+    """Adam (Kingma & Ba 2015) that updates only the table rows of the batch.
 
     Dense gradients: exactly Keras' Adam. Sparse gradients: exactly Adam's rule on the touched rows, with the
-    bias correction of the global step. An untouched row differs from dense Adam: there its moments decay in
-    every step and go on moving the row; here row and moments stay as they are until it is next touched. So
-    both agree where every step touches every row, and a rare row keeps its momentum rather than spending
-    it while it is away.
+    bias correction of the global step. In dense Adam, the moments of an untouched row decay in every step and
+    still move the row. Here, row and moments do not change until the row is touched again. So both agree if
+    every step touches every row, and a rare row keeps its momentum between its steps.
     """
 
     def __init__(
@@ -30,7 +29,7 @@ class LazyAdam(SparseRows, tf.keras.optimizers.Adam):
         global_clipnorm: float | None = None,
         name: str = "LazyAdam",
     ) -> None:
-        """Arguments as Keras' Adam, but for AMSGrad, weight averages and XLA, which go over whole tables."""
+        """Arguments as in Keras' Adam, without AMSGrad, weight averages and XLA, which pass over whole tables."""
         super().__init__(
             learning_rate=learning_rate,
             beta_1=beta_1,

@@ -16,14 +16,13 @@ class RowWiseAdagrad(SparseRows, tf.keras.optimizers.Optimizer):
 
     A table of dim 32 needs 1/32 of its own size as optimizer state; Adam needs twice its size. It is the rule
     for variables of two or more dimensions whose gradient is sparse (`tf.IndexedSlices`); all others get
-    plain Adagrad, one accumulator per weight, as Keras computes it. Untouched rows stay as they are.
+    plain Adagrad, one accumulator per weight, as Keras computes it. Untouched rows do not change.
 
-    Which variables those are is only seen from gradients: accumulators are made by the first
-    `apply_gradients`, and `build` on its own makes none. A checkpoint restored before that is
-    read when they are made.
+    Only gradients show which variables these are. So the first `apply_gradients` makes the accumulators, and
+    `build` alone makes none. A checkpoint that is restored before is read when they are made.
 
-    ε and the start value default to almost nothing, as the gradients of a mean loss are small: with
-    Keras' 0.1 the first thousands of steps would go by a rate that has nothing to do with the gradients.
+    ε and the start value are almost 0 by default, as the gradients of a mean loss are small. With Keras' 0.1,
+    the first thousands of steps would have a rate that does not depend on the gradients.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the optimizers for embedding tables share: a step costs what the batch touches."""
+"""The base of optimizers for embedding tables: a step updates only the rows of the batch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,11 +10,11 @@ class SparseRows:
     """Mix-in for Keras optimizers: a sparse gradient (`tf.IndexedSlices`) changes its own rows alone.
 
     - Duplicate rows are summed before clipping (Keras sums after), so a norm is that of the true gradient.
-    - Weight decay (decoupled, as in Keras: w ← w − lr·decay·w) meets the rows that the step touches, not the
-      whole table; weights with dense gradients decay as usual.
+    - Weight decay (decoupled, as in Keras: w ← w − lr·decay·w) changes the rows of the step, not the whole
+      table; weights with dense gradients decay as usual.
     """
 
-    # What the Keras optimizer beside it brings.
+    # Attributes of the Keras optimizer that it is mixed into.
     weight_decay: Any
     learning_rate: Any
     _use_weight_decay: Any
@@ -30,7 +30,7 @@ class SparseRows:
         return grads  # done before clipping
 
     def _apply_weight_decay(self, variables: Sequence[tf.Variable]) -> None:
-        """Nothing: Keras would read and write whole tables here. `_descend` decays."""
+        """Does nothing: Keras would read and write whole tables here. `_descend` decays."""
 
     def _descend(self, variable: tf.Variable, step: tf.Tensor, rows: tf.Tensor | None = None) -> None:
         """w ← w − lr·decay·w − step, for the given rows, or for all where `rows` is None."""

@@ -1,0 +1,170 @@
+"""The summary on top of bench/RESULTS.md: which question, which answer, which command.
+
+The answers are computed from the records.
+"""
+
+import collections
+
+_INTRO = """## Summary
+
+Each row is one benchmark: its question, its answer, and the command that measures it again. The answers are computed
+from the tables below, which have all figures. All runs used two CPU cores; no GPU was measured.
+
+- **Recall@K** is the share of a user's later items that stand among the first K. **NDCG@10** is like it for the first
+  10, and counts higher ranks more. 1 is perfect. [The glossary](../docs/glossary.md) has all words.
+- **Above**, **level**, **below**: the 95% interval of the paired difference lies above zero, around it, or below it.
+- Compare figures within a row only. Logs, splits and machines differ between rows.
+"""
+
+
+def summary(results):
+    """The summary as Markdown lines, a row for each question whose record is among `results`; [] without any."""
+    records = {result["name"]: result for result in results}
+    rows = [_row(records[name], question, answer) for name, question, answer in _QUESTIONS if name in records]
+    if not rows:
+        return []
+    return [_INTRO, "| question | answer | section and command |", "| --- | --- | --- |", *rows, ""]
+
+
+def _row(record, question, answer):
+    module = " ".join(record["command"].split()[:3])  # the section has the options
+    return f"| {question} | {answer(record['figures'])} | [{record['name']}](#{record['name']}): `{module}` |"
+
+
+def _find(figures, **wanted):
+    """The first row with these values."""
+    return next(row for row in figures if all(row.get(key) == value for key, value in wanted.items()))
+
+
+def _value(cell):
+    """The number of a cell such as "0.2539 [0.204, 0.307]"."""
+    return float(str(cell).split()[0])
+
+
+def _short(number):
+    """.254 of 0.2539."""
+    return f"{_value(number):.3f}".removeprefix("0")
+
+
+def _defaults(figures):
+    order, parts = ("below", "within the interval", "above"), []
+    for metric, name in (("ndcg@10", "NDCG@10"), ("recall@100", "Recall@100")):
+        cases = collections.defaultdict(list)
+        for row in figures:
+            if row["metric"] == metric:
+                cases[row["log"], row["split"]].append(order.index(row["against the best"]))
+        worst = collections.Counter(min(verdicts) for verdicts in cases.values())
+        parts.append(f"{name}: above in {worst[2]} of {len(cases)} cases, level in {worst[1]}, below in {worst[0]}")
+    return ". ".join(parts) + " (the worst seed counts)"
+
+
+def _recipes(figures):
+    baselines = ("popularity", "popularity, last week", "item_knn", "EASE", "iALS")
+    best = max((row for row in figures if row["model"] not in baselines), key=lambda row: row["ndcg@10"])
+    beaten = max((row for row in figures if row["model"] in baselines), key=lambda row: row["ndcg@10"])
+    return (f"`{best['model']}`, NDCG@10 {_short(best['ndcg@10'])}; the best baseline, {beaten['model']}, has "
+            f"{_short(beaten['ndcg@10'])}. One seed")
+
+
+def _tutorial(figures):
+    shares = [f"{row['model']} {_short(row['top-100 accuracy, unfiltered'])}" for row in reversed(figures)]
+    return "Top-100 accuracy: " + ", ".join(shares)
+
+
+def _logq(figures):
+    none, streaming = (
+        _find(figures, negatives="in-batch", correction=name)["ndcg@10"] for name in ("none", "streaming")
+    )
+    return f"NDCG@10 {_short(streaming)} with it, {_short(none)} without (in-batch negatives, three seeds)"
+
+
+def _refit(figures):
+    rows = [row for row in figures if row["model"] == "refit"]
+    gains = [f"+{_short(row['ndcg@10 better by'])} on {row['log']}" for row in rows]
+    return "NDCG@10 on later events rises by " + ", ".join(gains)
+
+
+def _whole_command(figures):
+    ordered = sorted(figures, key=lambda row: row["events"])
+    return ", ".join(f"{row['minutes']:.1f} minutes for {row['events']:,} events" for row in ordered)
+
+
+def _ingest(figures):
+    row = figures[-1]
+    return f"{row['rows']:,} rows in {row['seconds']:.0f} s"
+
+
+def _training(figures):
+    ours, stock = (_find(figures, ids=1_000_000, model=name)["examples_per_second"]
+                   for name in ("ours LazyAdam, ids encoded", "stock Adam, no metrics"))
+    return f"{ours:,.0f} examples a second with a million ids; Keras' Adam: {stock:,.0f}"
+
+
+def _evaluation(figures):
+    times = [row["times as fast"] for row in figures if row["what"] == "ours"]
+    return f"{min(times):.0f} to {max(times):.0f} times as fast as TFRS's, with the same result"
+
+
+def _index(figures):
+    scann, exact = _find(figures, index="ours, ScaNN"), _find(figures, index="ours, exact")
+    return (f"ScaNN: {scann['ms_p50']:.2f} ms a query and {_short(scann['recall@100'])} of the best 100; exact search: "
+            f"{exact['ms_p50']:.1f} ms ({scann['vectors']})")
+
+
+def _online(figures):
+    rest, process = _find(figures, path="REST, user id"), _find(figures, path="signature by vector, in process")
+    return (f"{rest['ms_p50']:.1f} ms over REST, {process['ms_p50']:.1f} ms in process by vector (medians; a million "
+            f"items, recall@100 of the index {_short(rest['recall@100'])})")
+
+
+def _changed(figures):
+    rows = figures[len(figures) // 2], figures[-1]
+    times = [f"{row['ratio']:.1f} times as long with {row['changed']:,}" for row in rows]
+    return "A search takes " + ", ".join(times)
+
+
+def _cold_start(figures):
+    profile, picks = (_find(figures, cold="users", device=name, **{"ids dropped": "0.05"})["recall@50"]
+                      for name in ("profile", "profile + films picked as past"))
+    return f"Films picked at sign-up: recall@50 {_short(picks)}, with the profile alone {_short(profile)}"
+
+
+def _exploration(figures):
+    best = {}
+    for row in figures:
+        if row["cap"] not in best or row["regret"] < best[row["cap"]]["regret"]:
+            best[row["cap"]] = row
+    named = [f"{row['policy']} ({'no cap' if cap == 'none' else f'cap of {cap} showings'}): {row['of_uniform']:.2f}"
+             for cap, row in best.items()]
+    return "; ".join(named) + " of the regret of random choice"
+
+
+def _replay(figures):
+    without, full = _find(figures, arm="neither"), _find(figures, arm="full")
+    return (f"Recall@100 {_short(without['recall@100'])} → {_short(full['recall@100'])}, recall@10 "
+            f"{_short(without['recall@10'])} → {_short(full['recall@10'])}: little, on this log")
+
+
+def _user_update(figures):
+    row = figures[-1]
+    return f"{row['update_s']:.1f} s for {row['new_events']:,} new events and {row['users']:,} users"
+
+
+_QUESTIONS = (  # (record, question, answer)
+    ("defaults", "Is `twotower train plain` better than the best of six baselines, on public logs?", _defaults),
+    ("recipes", "Which recipe is best on MovieLens-100K, leave-last-out?", _recipes),
+    ("tutorial_protocol", "What does the protocol of the TFRS tutorial give?", _tutorial),
+    ("logq", "What does the logQ correction gain (MovieLens-100K)?", _logq),
+    ("refit", "What does the second training, on all events, gain?", _refit),
+    ("whole_command", "How long does `twotower train plain` take?", _whole_command),
+    ("ingest", "How fast is a log read and checked?", _ingest),
+    ("training", "How fast is training?", _training),
+    ("evaluation", "How fast is exact evaluation?", _evaluation),
+    ("index", "How fast is the index?", _index),
+    ("online", "How long does a request take?", _online),
+    ("changed_items", "What do items that changed since the export cost?", _changed),
+    ("cold_start", "What helps new users (MovieLens-100K)?", _cold_start),
+    ("exploration", "Which policy shows new items with the least regret?", _exploration),
+    ("replay", "What does a daily full update gain (grocery log, 14 days)?", _replay),
+    ("user_update", "How long does an update of user rows take?", _user_update),
+)
