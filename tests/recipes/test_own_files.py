@@ -118,4 +118,4 @@ def test_what_a_recipe_lacks_is_said_in_one_line(name, message):
 def test_items_without_a_category_are_not_aligned_and_that_is_said(caplog):
     recipe = recipes.load("dual_augmented").on(None)
     assert np.isfinite(loss(assemble(recipe, ingest(Frames(interactions()))[0])))
-    assert [record.message[:35] for record in caplog.records] == ["CategoryAlignment is left out, as no c"]
+    assert [record.message[:38] for record in caplog.records] == ["CategoryAlignment is left out, as no c"]
