@@ -9,7 +9,7 @@ import os
 import struct
 from pathlib import Path
 
-from tfrs_twotower.online.errors import StoreError
+from tfrs_twotower.online.store_kind import StoreError
 
 _HEAD, _FRAME = struct.Struct(">IIII8s2I"), struct.Struct(">II8s2I")
 _LITTLE, _BIG = 0x377F0682, 0x377F0683  # the byte order of the checksums
