@@ -198,7 +198,7 @@ def _told_the_past(
         return {c.IDS: ids, c.SCORES: scores}
 
     return {
-        "recommend_by_vector": recommend_by_vector, "recommend_fresh_by_vector": recommend_fresh_by_vector,
+        c.RECOMMEND_BY_VECTOR: recommend_by_vector, c.RECOMMEND_FRESH_BY_VECTOR: recommend_fresh_by_vector,
         FOUND: recommend_found_by_vector,
     }
 

@@ -16,7 +16,7 @@ from tfrs_twotower.serving.features import column
 from tfrs_twotower.serving.model import LoadedModel
 
 _PART = 256  # items encoded at a time
-_NEEDED = {"recommend_by_vector", "recommend_fresh"}
+_NEEDED = {c.RECOMMEND_BY_VECTOR, c.RECOMMEND_FRESH}
 _EMBED = "embed_candidate"
 
 

@@ -14,10 +14,10 @@ _LIST_NUMBERS = 2**24  # 64 MB of float32: vectors of the ids in the lists of a 
 _SEARCHED_NUMBERS = 2**29  # of vectors and scores in a search of the whole catalogue: 0.3 s of one processor
 _PER_ITEM = 64  # what the choice of the best costs, in such numbers
 _SEARCHES = frozenset((
-    DEFAULT_SIGNATURE, "recommend_exact", "recommend_by_vector", "recommend_fresh", "recommend_fresh_by_vector",
-    "recommend_found_by_vector", "similar_items",
+    DEFAULT_SIGNATURE, c.RECOMMEND_EXACT, c.RECOMMEND_BY_VECTOR, c.RECOMMEND_FRESH, c.RECOMMEND_FRESH_BY_VECTOR,
+    c.RECOMMEND_FOUND_BY_VECTOR, c.SIMILAR_ITEMS,
 ))
-_BY_ROW = _SEARCHES | {"embed_query", "embed_candidate", "score_pairs"}  # a row's answer does not depend on others
+_BY_ROW = _SEARCHES | {c.EMBED_QUERY, c.EMBED_CANDIDATE, c.SCORE_PAIRS}  # a row's answer does not depend on others
 _WHOLE = (c.OVERLAY_IDS, c.OVERLAY_VECTORS, c.WITHDRAWN_IDS)  # inputs without a row for each row of the answer
 
 

@@ -13,7 +13,7 @@ from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.errors import InvalidArgument
 from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel, Runner, Signature
 
-_FRESH, _FRESH_BY_VECTOR = "recommend_fresh", "recommend_fresh_by_vector"
+_FRESH, _FRESH_BY_VECTOR = c.RECOMMEND_FRESH, c.RECOMMEND_FRESH_BY_VECTOR
 _TWINS = {
     DEFAULT_SIGNATURE: _FRESH, _FRESH: _FRESH, "recommend_by_vector": _FRESH_BY_VECTOR,
     _FRESH_BY_VECTOR: _FRESH_BY_VECTOR, FOUND: FOUND,
@@ -36,7 +36,7 @@ class FreshAnswers:
     def __init__(self, changes: ItemChanges, call: Runner) -> None:
         self._changes, self._call = changes, call
         self._others = {
-            "recommend_exact": self._exact, "similar_items": self._similar, "score_pairs": self._score,
+            c.RECOMMEND_EXACT: self._exact, c.SIMILAR_ITEMS: self._similar, c.SCORE_PAIRS: self._score,
         }
 
     def call(self, model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
