@@ -226,3 +226,9 @@ def test_last_week_needs_more_than_a_week():
     short = many()
     short = events(short.users, short.items, 30, short.timestamps // 2)
     assert "popularity_last_week" not in Baselines(short, seconds=0).scorers(Ragged.from_lists([[1]]))
+
+
+def test_one_slow_probe_does_not_leave_ease_out(monkeypatch):
+    clock = iter([0.0, 9.0, 10.0, 11.0, 20.0, 22.0])  # probes of 9, 1 and 2 seconds
+    monkeypatch.setattr(ease.time, "perf_counter", lambda: next(clock))
+    assert ease.expected_seconds(3 * 1000) == pytest.approx(1.0 * 3**3)

@@ -12,6 +12,7 @@ LIMIT = 20_000  # items: their weights take 1.6 GB
 _DOUBLE_UP_TO = 5_000  # items: more are inverted in single precision, in half the memory and time
 _BLOCK = 1024  # rows mirrored at a time
 _PROBE = 1_000  # items of the small fit, from whose time that of others is estimated
+_PROBES = 3
 
 
 class EASE:
@@ -61,12 +62,18 @@ class _Scorer:
 
 
 def expected_seconds(items: int) -> float:
-    """Estimated seconds of a fit of this many items, from the time of a small fit."""
+    """Estimated seconds of a fit of so many items, from the quickest of a few small fits.
+
+    Other work on the machine makes a fit slower and never quicker: one slow fit must not leave the baseline out.
+    """
     precision = np.float64 if items <= _DOUBLE_UP_TO else np.float32
-    matrix = np.eye(_PROBE, dtype=precision) + 0.5 / _PROBE
-    begun = time.perf_counter()
-    _inverse(matrix, 1.0)
-    return (time.perf_counter() - begun) * (items / _PROBE) ** 3
+    seconds = []
+    for _ in range(_PROBES):
+        matrix = np.eye(_PROBE, dtype=precision) + precision(0.5 / _PROBE)
+        begun = time.perf_counter()
+        _inverse(matrix, 1.0)
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds) * (items / _PROBE) ** 3
 
 
 def _inverse(matrix: np.ndarray, penalty: float) -> np.ndarray:
