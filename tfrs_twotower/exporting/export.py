@@ -54,13 +54,13 @@ def export(
     report = index_report.to_dict()
     if not report["meets_target"] and not force:
         raise ExportError(
-            f"The index reaches recall@{report['k']} {index_report.recall_at_k:.3f} where {report['target_recall']} "
-            "was asked for. Choose another `index.kind` or other settings, lower `index.target_recall`, or force it."
+            f"The index reaches recall@{report['k']} {index_report.recall_at_k:.3f}, below {report['target_recall']}, "
+            "its target. Choose another `index.kind` or other settings, lower `index.target_recall`, or force it."
         )
     kind = kind or kind_of(report["kind"])
     if retriever.searches_outside and retriever.reranking is not None:
         way_out = 'Choose a kind that the SavedModel holds, as "scann", or leave the reranker out.'
-        rule = "lie in the SavedModel where there is a reranker"
+        rule = "be inside the SavedModel if there is a reranker"
         raise ExportError(invalid("index.kind", rule, report["kind"], way_out))
     with new_version(root, least_version) as (aside, version):
         options = tf.saved_model.SaveOptions(namespace_whitelist=list(filter(None, [kind.op_namespace])))
