@@ -114,7 +114,7 @@ class ItemEvents:
         """Writes a temporary file with the events of version 0.2.0's files, and renames it: it appears whole or not."""
         aside = Path(f"{path}.writing")
         if Path(f"{path}-wal").exists():
-            raise self._damage("it is missing, and what was written last lies in its -wal")
+            raise self._damage("it is missing, and its -wal holds the newest events")
         for left in self.folder.glob(f"{aside.name}*"):
             left.unlink()
         latest = old_log.read(self.folder, self._ids)
@@ -142,8 +142,8 @@ class ItemEvents:
         found = {name: about.get(name) for name in wanted}
         if found != wanted:
             raise StoreError(
-                f"{file.path} belongs to {found}; asked for was {wanted}. Its events cannot be used here. Name another "
-                "folder, or open it for what it belongs to."
+                f"{file.path} holds {found}; it must hold {wanted} to be opened here. Name another folder, or open "
+                "this one for the model that it was made for."
             )
         for old in old_log.files(self.folder):
             if about.get(old.name) != _checksum(old):

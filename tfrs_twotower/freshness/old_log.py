@@ -40,7 +40,7 @@ def read(folder: Path, id_type: type[str] | type[int]) -> dict[str | int, dict[s
         payloads = _records(path)
         wanted = {"format": 1, "holds": "item events", "ids": id_type.__name__}
         if (found := _header(path, next(payloads, b""))) != wanted:
-            raise StoreError(f"{path} holds {found}; asked for was {wanted}. Name another folder.")
+            raise StoreError(f"{path} holds {found}; it must hold {wanted} to be opened here. Name another folder.")
         for payload in payloads:
             event = json.loads(payload)
             changed = {id_type(item[c.ITEM_ID]): item for item in event.get("changed", ())}
@@ -62,7 +62,7 @@ def _in_order(folder: Path) -> list[Path]:
     base, last = max(snapshots, default=0), max([0, *snapshots, *logs])
     missing = [f"log-{number}" for number in range(base, last + 1) if number not in logs]
     if missing:
-        raise StoreError(f"{folder / missing[0]} is missing, and with it what changed then. {_WAY_OUT}")
+        raise StoreError(f"{folder / missing[0]} is missing, and its events with it. {_WAY_OUT}")
     return [*([snapshots[base]] if snapshots else []), *(logs[number] for number in range(base, last + 1))]
 
 
