@@ -34,10 +34,10 @@ class PastVectors(tf.Module):
 
 
 def searched_queries(vectors: np.ndarray | tf.Tensor) -> tf.Tensor:
-    """[..., dim] → [..., dim + 1]."""
+    """Query vectors [..., dim] with a 1 appended: [..., dim + 1]."""
     return tf.concat([vectors, tf.ones_like(vectors[..., :1])], axis=-1)
 
 
 def searched_candidates(vectors: np.ndarray, log_popularity: np.ndarray, weight: float) -> tf.Tensor:
-    """[n, dim] → [n, dim + 1]; `weight` is τ·w."""
+    """Candidate vectors [n, dim] with τ·w·log p(item) appended: [n, dim + 1]. `weight` is τ·w."""
     return tf.concat([vectors, weight * log_popularity[:, np.newaxis]], axis=-1)
