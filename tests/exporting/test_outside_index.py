@@ -74,5 +74,5 @@ def test_an_export_for_any_runtime_leaves_it_out(run, tmp_path):
 
 def test_a_target_that_is_missed_is_not_exported(run, tmp_path):
     run.index(IndexConfig(kind="own_index.Blind", k=10, target_recall=1.0))
-    with pytest.raises(ExportError, match="where 1.0 was asked for"):
+    with pytest.raises(ExportError, match="below 1.0, its target"):
         run.export(tmp_path)

@@ -128,7 +128,7 @@ def test_a_byte_changed_in_the_file_loses_nothing_silently(left, tmp_path):
 def test_a_file_that_is_gone_while_its_log_is_there_is_noticed(left, tmp_path):
     shutil.copytree(left[0], tmp_path / "copy")
     (tmp_path / "copy" / "items.db").unlink()
-    with pytest.raises(StoreError, match="it is missing, and what was written last lies in its -wal"):
+    with pytest.raises(StoreError, match="it is missing, and its -wal holds the newest events"):
         held(tmp_path / "copy")
 
 
@@ -149,7 +149,7 @@ def test_ids_of_both_types_and_those_that_look_like_code(tmp_path):
         events.close()
         expected = [(item, {"item_id": item, "name": str(item)}) for item in ids[1:]]
         assert held(folder, id_type) == [*expected, (ids[0], None)]
-    with pytest.raises(StoreError, match="belongs to .*'ids': 'int'.*asked for was .*'ids': 'str'"):
+    with pytest.raises(StoreError, match="holds .*'ids': 'int'.*must hold .*'ids': 'str'"):
         held(tmp_path / "int")
 
 

@@ -122,7 +122,7 @@ def test_new_keys_and_certificates_need_no_restart(publish, tmp_path, certificat
         (tmp_path / "keys").write_text("short")
         shutil.copy(newer[1], files[1])  # no pair yet
         assert ask(certificate[0], SECOND) == 200 and ask(certificate[0], SECOND) == 200
-        assert "at least 16" in caplog.text and "stays the one before" in caplog.text
+        assert "at least 16" in caplog.text and "The earlier certificate stays in use" in caplog.text
         shutil.copy(newer[0], files[0])
         with contextlib.suppress(httpx.ConnectError):
             ask(newer[0], SECOND)

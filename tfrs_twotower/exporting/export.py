@@ -28,39 +28,39 @@ def export(
 ) -> Path:
     """Saves `retriever` under `root` as the next version.
 
-    It is written aside, checked against the model in memory, flushed to disk and renamed: a crash at any point
-    leaves the versions that were there.
+    The version is written to a temporary folder, checked against the model in memory, flushed to disk and renamed.
+    A crash at any point leaves the earlier versions as they were.
 
     Args:
       retriever: a `Retriever`.
       root: the folder of all versions, as TF Serving takes it.
-      fields: what the manifest is to hold besides: schema, vocabulary, embedding_space, metrics.
+      fields: further fields of the manifest: schema, vocabulary, embedding_space, metrics.
       samples: list of {input name: tensor}: raw query features for the parity check and the warm-up.
       index_report: an `IndexReport`.
-      model_name: the name that warm-up requests carry.
-      force: True exports an index whose measured recall is below its target too.
+      model_name: the model's name in the warm-up requests.
+      force: True also exports an index whose measured recall is below its target.
       least_version: the version's number is at least this.
-      table: pa.Table, a row for each item of the catalogue, in its order: the attributes that requests can ask for
-        (see `exporting.items`). None: there are none.
-      kind: the `IndexKind` of the retriever's index; None: the one that the report names.
+      table: pa.Table with one table row for each catalogue row, in the same order: the attributes that requests can
+        filter by (see `exporting.items`). None: no attributes.
+      kind: the `IndexKind` of the retriever's index; None: the kind that the report names.
 
     Returns:
       The path of the new version.
 
     Raises:
-      ExportError: recall below target, a `root` that cannot be written, the saved model does not answer as the
-        model in memory, or an index outside of the SavedModel beside a reranker.
+      ExportError: the recall is below its target, `root` cannot be written, the saved model does not answer as the
+        model in memory, or there are both a reranker and an index outside the SavedModel.
     """
     report = index_report.to_dict()
     if not report["meets_target"] and not force:
         raise ExportError(
-            f"The index reaches recall@{report['k']} {index_report.recall_at_k:.3f} where {report['target_recall']} "
-            "was asked for. Choose another `index.kind` or other settings, lower `index.target_recall`, or force it."
+            f"The index reaches recall@{report['k']} {index_report.recall_at_k:.3f}, below {report['target_recall']}, "
+            "its target. Choose another `index.kind` or other settings, lower `index.target_recall`, or force it."
         )
     kind = kind or kind_of(report["kind"])
     if retriever.searches_outside and retriever.reranking is not None:
         way_out = 'Choose a kind that the SavedModel holds, as "scann", or leave the reranker out.'
-        rule = "lie in the SavedModel where there is a reranker"
+        rule = "be inside the SavedModel if there is a reranker"
         raise ExportError(invalid("index.kind", rule, report["kind"], way_out))
     with new_version(root, least_version) as (aside, version):
         options = tf.saved_model.SaveOptions(namespace_whitelist=list(filter(None, [kind.op_namespace])))
@@ -87,7 +87,7 @@ def export(
 
 
 def _outside(retriever: Retriever, kind: IndexKind, directory: Path) -> dict[str, Any]:
-    """Writes an index that the SavedModel does not hold; what the manifest says of it: {} where there is none."""
+    """Writes an index that the SavedModel does not hold. Returns its manifest fields; {} if there is no such index."""
     if not retriever.searches_outside:
         return {}
     folder = directory / INDEX

@@ -1,4 +1,4 @@
-"""Fresh and withdrawn items beside an exported catalogue: both merged in the graph, so that any runtime serves them."""
+"""Merges fresh and withdrawn items into an exported catalogue, inside the graph, so that any runtime can serve them."""
 
 from typing import NamedTuple
 
@@ -13,12 +13,12 @@ from tfrs_twotower.scores import best, best_of_interests
 
 
 class Changes(NamedTuple):
-    """What changed since an export, as inputs of a request; a server has it of its `CurrentItems`.
+    """The changes since an export, as inputs of a request. A server takes them from its `CurrentItems`.
 
-    overlay_ids: string or int64 [m], distinct: items that are new or have another vector than in the catalogue;
-      the missing id is padding.
-    overlay_vectors: float32 [m, dim], of the candidate tower of that export.
-    withdrawn_ids: [w]: items that are never returned, in the overlay or not.
+    overlay_ids: string or int64 [m], distinct: items that are new, or whose vector differs from the catalogue's.
+      The missing id is padding.
+    overlay_vectors: float32 [m, dim], from the candidate tower of that export.
+    withdrawn_ids: [w]: items that are never returned, whether the overlay holds them or not.
     """
 
     overlay_ids: tf.Tensor
@@ -31,11 +31,11 @@ def recommend(
     retriever: Retriever, embedding: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor,
     popularity_beta: tf.Tensor, changes: Changes, own: Repeated | None = None, found_ids: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """As `Retriever.recommend_by_vector`, over the catalogue with the changes: (ids, scores).
+    """Does the same as `Retriever.recommend_by_vector`, over the catalogue with the changes: (ids, scores).
 
-    The catalogue's part is searched without what the overlay holds and what is withdrawn; the overlay's part is
-    exact. An item that the catalogue lacks counts as popular as its median item. It is fastest where
-    `overlay_ids` come in the order of their fingerprints, as a server sends them.
+    The search of the catalogue leaves out the overlay's items and the withdrawn items. The search of the overlay is
+    exact. An item that the catalogue lacks has the median popularity of the catalogue's items. The search is fastest
+    if `overlay_ids` are sorted by their fingerprints, as a server sends them.
 
     Returns [batch, min(k, catalogue + overlay)].
     """
@@ -58,7 +58,8 @@ def _overlay(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """(ids, scores) [batch, min(k, m)] of the overlay alone.
 
-    codes: int64 [m]; withdrawn: ascending int64 [w]; own: the `Repeated` of the queries, or None.
+    codes: int64 [m], fingerprints of `overlay_ids`; withdrawn: ascending int64 [w], fingerprints of `withdrawn_ids`;
+    own: the `Repeated` of the queries, or None.
     """
     ids, vectors = changes.overlay_ids, changes.overlay_vectors
     batch, size = tf.shape(embedding)[0], tf.size(ids)
@@ -68,7 +69,7 @@ def _overlay(
         scores = best_of_interests(
             lambda query: tf.matmul(query, vectors, transpose_b=True), embedding * retriever.scale
         )
-    beta = tf.reshape(tf.cast(popularity_beta, tf.float32), [-1, 1])  # one value, or one a query
+    beta = tf.reshape(tf.cast(popularity_beta, tf.float32), [-1, 1])  # one value for all queries, or one for each
     beta -= retriever.popularity_weight
     scores = tf.cond(
         tf.reduce_any(beta != 0.0), lambda: scores - beta * _log_popularity(retriever, codes), lambda: scores
@@ -86,15 +87,15 @@ def _overlay(
         lambda: there & _allowed(retriever, tf.broadcast_to(codes, [batch, size]), allow_ids),
     )
     found = top_k(tf.where(there, scores, -np.inf), tf.maximum(k + tf.shape(exclude_ids)[1], 1))
-    padded = tf.concat([codes, [-1]], axis=0)  # row −1 is none, and gets the last
+    padded = tf.concat([codes, [-1]], axis=0)  # overlay row −1 is padding, and takes the last code
     left = exclude(found, fingerprints(exclude_ids), k, tf.gather(padded, tf.where(found.rows < 0, size, found.rows)))
     named = tf.gather(tf.concat([ids, [retriever.missing_id]], axis=0), tf.where(left.rows < 0, size, left.rows))
     return named, tf.maximum(left.scores, tf.float32.min)
 
 
 def _ascending(codes: tf.Tensor) -> tf.Tensor:
-    """`codes` in their order; what is in order already costs a look."""
-    ordered = tf.reduce_all(codes[1:] >= codes[:-1])  # no difference: that of two int64 may be none
+    """`codes`, ascending. Codes that are ascending already are only checked, not sorted."""
+    ordered = tf.reduce_all(codes[1:] >= codes[:-1])  # no subtraction: the difference of two int64 may overflow
     return tf.cond(ordered, lambda: codes, lambda: tf.sort(codes))
 
 
@@ -105,7 +106,7 @@ def _log_popularity(retriever: Retriever, codes: tf.Tensor) -> tf.Tensor:
 
 
 def _allowed(retriever: Retriever, codes: tf.Tensor, allow_ids: tf.Tensor) -> tf.Tensor:
-    """bool [batch, m]: in the query's list, which restricts nothing where it holds nothing but missing ids."""
+    """bool [batch, m]: Is the item in the query's allow-list? A list of missing ids alone restricts nothing."""
     batch = tf.shape(codes)[0]
     lists = tf.pad(_rows(allow_ids, batch), [[0, 0], [0, 1]], constant_values=retriever.missing_id)
     ordered = tf.sort(fingerprints(lists), axis=1)

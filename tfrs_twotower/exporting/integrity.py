@@ -1,4 +1,4 @@
-"""Is a version directory whole? Its manifest lists the checksum of every file that will be loaded."""
+"""Checks that a version directory is whole. The manifest lists the checksum of every file that will be loaded."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from tfrs_twotower.errors import ExportError
 from tfrs_twotower.exporting import manifest
 
 SAVED_MODEL = "saved_model.pb"
-_LOADED = (SAVED_MODEL, "variables" + os.sep, "assets" + os.sep)  # what TensorFlow reads
+_LOADED = (SAVED_MODEL, "variables" + os.sep, "assets" + os.sep)  # the files that TensorFlow reads
 
 
 def check(directory: str | Path) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def check(directory: str | Path) -> dict[str, Any]:
 
 
 def identity(directory: str | Path) -> str | None:
-    """The checksum of the manifest, which lists all others'; None when there is no manifest."""
+    """The checksum of the manifest, which lists the checksums of all other files; None if there is no manifest."""
     try:
         return manifest.checksum(os.path.join(directory, manifest.MANIFEST))
     except OSError:
@@ -49,7 +49,7 @@ def identity(directory: str | Path) -> str | None:
 
 
 def fingerprint(directory: str | Path) -> tuple[tuple[str, int, int], ...]:
-    """Path, size and modification time of every file: changes when somebody works in the directory."""
+    """Path, size and modification time of every file. The result changes when a file of the directory changes."""
     entries = []
     for name in _walk(directory):
         try:

@@ -1,4 +1,4 @@
-"""What an export says of its items besides their vectors: the attributes that a request can allow or deny."""
+"""The attributes of an export's items, by which a request can allow or deny items."""
 
 import os
 from collections.abc import Mapping
@@ -14,11 +14,12 @@ _FILE = os.path.join("assets.extra", "items.parquet")
 
 
 def write(directory: str | Path, table: pa.Table) -> None:
-    """Writes the columns of an items table that hold no vectors, a row for each item of the catalogue, in its order.
+    """Writes the columns of an items table that hold no vectors.
 
     Args:
-      directory: of the version.
-      table: pa.Table with `item_id`, as in an `InteractionLog`.
+      directory: the folder of the version.
+      table: pa.Table with `item_id`, as in an `InteractionLog`: one table row for each catalogue row, in the same
+        order.
     """
     path = os.path.join(directory, _FILE)
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -26,10 +27,10 @@ def write(directory: str | Path, table: pa.Table) -> None:
 
 
 def read(directory: str | Path, manifest: Mapping[str, Any]) -> pa.Table | None:
-    """The pa.Table that `write` wrote; None where the manifest lists none.
+    """The pa.Table that `write` wrote; None if the manifest does not list its file.
 
     Raises:
-      ExportError: it cannot be read.
+      ExportError: the file cannot be read.
     """
     if _FILE not in manifest.get("files", ()):
         return None
@@ -41,7 +42,7 @@ def read(directory: str | Path, manifest: Mapping[str, Any]) -> pa.Table | None:
 
 
 def _is_vector(kind: pa.DataType) -> bool:
-    """Is it a list of floats, or nested deeper? No request asks for these, and they are large."""
+    """Is the type a list of floats, or nested deeper? No request filters by such columns, and they are large."""
     if not pa.types.is_nested(kind):
         return False
     inner = getattr(kind, "value_type", None)

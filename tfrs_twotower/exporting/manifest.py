@@ -1,4 +1,4 @@
-"""`manifest.json`: what an export is, how well it searches, and the checksum of each of its files."""
+"""`manifest.json`: the description of an export, the recall of its index, and the checksums of its files."""
 
 import hashlib
 import importlib.metadata
@@ -16,7 +16,7 @@ _PACKAGES = ("tfrs_twotower", "tensorflow", "tf-keras", "tensorflow-recommenders
 
 
 def versions() -> dict[str, str]:
-    """{package: version} of what made a run or an export."""
+    """{package: version} of the packages that make a run or an export."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -39,7 +39,7 @@ def write(directory: str | Path, fields: Mapping[str, Any], files: Mapping[str, 
     """Writes the manifest of an export: `fields`, the format number, and the checksums of all its files.
 
     Args:
-      files: {path: checksum} where that is known; otherwise each file is read.
+      files: {path: checksum}, if the checksums are known; None: each file is read.
     """
     directory = Path(directory)
     if files is None:
@@ -56,7 +56,7 @@ def read(directory: str | Path) -> dict[str, Any]:
     """The manifest of an export.
 
     Raises:
-      ExportError: there is none, or it is not one that this version reads.
+      ExportError: there is no manifest, or its format is not one that this version reads.
     """
     path = Path(directory) / MANIFEST
     try:

@@ -1,4 +1,4 @@
-"""The parity check: a loaded SavedModel answers as the Python model does, on ordinary and odd inputs."""
+"""The parity check: a loaded SavedModel must give the Python model's answers, on ordinary and on odd inputs."""
 
 import functools
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ TOLERANCE = 1e-5  # relative to the larger of 1 and the score
 
 
 def odd(specs: Mapping[str, tf.TensorSpec], rows: int = 3) -> dict[str, tf.Tensor]:
-    """Query features that real logs hold too: unknown and missing ids, NaN, zero times, empty lists."""
+    """Odd query features, which real logs also hold: unknown and missing ids, NaN, zero times, empty lists."""
 
     def value(spec: tf.TensorSpec) -> tf.Tensor:
         shape = [rows] if len(spec.shape) == 1 else [rows, 0] if spec.shape[1] is None else [rows, spec.shape[1]]
@@ -35,15 +35,15 @@ def check(
 
     Args:
       retriever: the `Retriever` that was saved.
-      directory: the export.
-      samples: list of {input name: tensor}, batches of raw query features; odd ones are added.
-      k: answers compared.
+      directory: the folder of the export.
+      samples: list of {input name: tensor}, batches of raw query features; a batch of `odd` features is added.
+      k: the number of items that are compared for each query.
 
     Returns:
-      The largest relative difference of a score.
+      The largest difference of a score, relative to the larger of 1 and the score.
 
     Raises:
-      ExportError: an id differs, or a score by more than 1e-5.
+      ExportError: an id differs, or a score differs by more than 1e-5.
     """
     loaded, outside = tf.saved_model.load(str(directory)), retriever.searches_outside  # the graph searches exactly
     nothing = tf.zeros([1, 0], retriever.item_ids.dtype)

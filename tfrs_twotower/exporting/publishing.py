@@ -1,4 +1,4 @@
-"""A folder of versions: each appears in one step, whole. What manifests say of those made to serve again."""
+"""Publishes versions in a folder: each appears in one step, whole. Lists the rollbacks that manifests record."""
 
 import contextlib
 import os
@@ -12,47 +12,48 @@ from tfrs_twotower.durable import flush
 from tfrs_twotower.errors import ExportError, invalid
 from tfrs_twotower.exporting import manifest, user_deltas
 
-RECORD = "rollback"  # the manifest's field: {"copy_of", "replaced", "at"}; numbers are those of first publication
+RECORD = "rollback"  # the manifest's field: {"copy_of", "replaced", "at"}; a version has the number it was exported as
 
-_open: set[Path] = set()  # the folders that this process writes in
+_open: set[Path] = set()  # the temporary folders that this process writes in
 
 
 def versions_under(root: str | Path) -> list[int]:
-    """The numbers of the versions under `root`, ascending; [] where there is no such folder."""
+    """The numbers of the versions under `root`, ascending; [] if there is no such folder."""
     return sorted(int(p.name) for p in Path(root).glob("*") if p.name.isdecimal()) if Path(root).is_dir() else []
 
 
 def next_version(root: str | Path) -> int:
-    """One more than the highest version under `root`; 1 where there is none."""
+    """One more than the highest version under `root`; 1 if there is none."""
     return max(versions_under(root), default=0) + 1
 
 
 @contextlib.contextmanager
 def new_version(root: str | Path, least: int = 1) -> Iterator[tuple[Path, int]]:
-    """Gives a folder to write in, which becomes the next version under `root` when the block ends without error.
+    """Gives a folder to write in. It becomes the next version under `root` when the block ends without error.
 
-    It is written aside, flushed to disk and renamed: a crash at any point leaves the versions that were there.
+    The folder is temporary at first, is flushed to disk and then renamed. A crash at any point leaves the earlier
+    versions as they were.
 
     Args:
-      root: the folder of all versions; made where there is none.
+      root: the folder of all versions; created if it is missing.
       least: the version's number is at least this.
 
     Yields:
       (the folder to write in, the version's number)
 
     Raises:
-      ExportError: `root` cannot be written, or somebody else took the number meanwhile.
+      ExportError: `root` cannot be written, or another process took the number meanwhile.
     """
     root = Path(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
         _clear_abandoned(root)
         version = max(next_version(root), least)
-        # Never one that was there: what was killed may have linked files of a published version into it.
+        # The folder is always new: a killed process may have linked files of a published version into an old one.
         aside = root / f".writing-{version}-{uuid.uuid4().hex[:12]}-{os.getpid()}"
         aside.mkdir()
         _open.add(aside)
-        user_deltas.clear(root, version)  # a number that is free has none, but for those of one who was killed
+        user_deltas.clear(root, version)  # a free number has deltas only if a killed process left them
     except OSError as error:
         rule, way_out = "be a folder that can be written", f"The system says: {error}."
         raise ExportError(invalid("root", rule, str(root), way_out)) from error
@@ -72,21 +73,21 @@ def new_version(root: str | Path, least: int = 1) -> Iterator[tuple[Path, int]]:
 
 
 def _clear_abandoned(root: Path) -> None:
-    """Removes what exports that were killed left behind; one that still runs keeps its folder."""
+    """Removes the temporary folders that killed exports left behind. An export that still runs keeps its folder."""
     for path in root.glob(".writing-*"):
         try:
             pid = int(path.name.rpartition("-")[2])
             os.kill(pid, 0)
-            if pid == os.getpid() and path not in _open:  # of one that had this number, as in a container
+            if pid == os.getpid() and path not in _open:  # an earlier process had this id, as in a container
                 shutil.rmtree(path, ignore_errors=True)
         except (ProcessLookupError, ValueError):
             shutil.rmtree(path, ignore_errors=True)
-        except PermissionError:  # somebody else's, alive
+        except PermissionError:  # a living process of another user
             continue
 
 
 def flush_tree(directory: str | Path) -> None:
-    """Makes all of a folder durable."""
+    """Flushes a folder and all its files to disk."""
     for path in [p for p in Path(directory).rglob("*") if p.is_file()]:
         flush(path)
     for path in [Path(directory), *(p for p in Path(directory).rglob("*") if p.is_dir())]:
@@ -94,10 +95,10 @@ def flush_tree(directory: str | Path) -> None:
 
 
 def link_tree(source: str | Path, target: Path, leave_out: Collection[str] = ()) -> None:
-    """Gives `target` the files of `source` under the same names: by hard links, or copies where they cannot be made.
+    """Gives `target` the files of `source` under the same names, by hard links; by copies if links cannot be made.
 
-    A published file never changes, so one of two names costs no disk and no time. Linked files are made read-only:
-    who writes to one would change both versions.
+    A published file never changes, so a link saves disk space and time. Linked files are made read-only, because
+    writing to one would change both versions.
     """
     for path in sorted(Path(source).rglob("*")):
         name = path.relative_to(source)
@@ -112,7 +113,8 @@ def link_tree(source: str | Path, target: Path, leave_out: Collection[str] = ())
 
 
 def manifests(root: str | Path) -> dict[int, dict[str, Any]]:
-    """{version: manifest} of the versions under `root`, ascending, whose manifest can be read."""
+    """{version: manifest} of the versions under `root`, ascending. A version whose manifest is unreadable is left out.
+    """
     found = {}
     for version in versions_under(root):
         try:
@@ -125,8 +127,8 @@ def manifests(root: str | Path) -> dict[int, dict[str, Any]]:
 def rollbacks(root: str | Path) -> list[dict[str, Any]]:
     """The rollbacks under `root`, the oldest first.
 
-    Each is a dict: version, its number; copy_of, the version whose files it has; replaced, the version that served
-    before; at, the time, as ISO 8601 in UTC.
+    Each is a dict. version: its number; copy_of: the version whose files it has; replaced: the version that served
+    before; at: the time, in ISO 8601, UTC.
     """
     return [{"version": version, **contents[RECORD]} for version, contents in manifests(root).items()
             if RECORD in contents]

@@ -1,4 +1,4 @@
-"""The whole retrieval as one `tf.Module`: raw query features in, the caller's own item ids out."""
+"""The whole retrieval as one `tf.Module`. It takes raw query features and returns the caller's own item ids."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -21,17 +21,17 @@ from tfrs_twotower.scores import best, best_of_interests
 from tfrs_twotower.towers import EnsembleTower, Tower
 
 _BLOCK_SCORES = 2**25  # scores of one block of queries in exact search: 128 MiB of float32
-_SPARE = 50  # beyond k, how many hidden items a search by the index makes up for
-LOWEST = tf.float32.min  # the score beside a missing id; finite, because JSON has no infinity
+_SPARE = 50  # a search by the index fetches at most k + this many items in place of hidden ones
+LOWEST = tf.float32.min  # the score of a missing id; finite, because JSON has no infinity
 
 _Answer = TypeVar("_Answer")
 
 
 def shared(method: Callable[..., _Answer]) -> Callable[..., _Answer]:
-    """Makes a method, in a graph, one function that all signatures call, instead of a copy in each of them.
+    """Makes a method one function of the graph, which all signatures call, instead of one copy in each signature.
 
-    In Python the method runs as it is: a trace for every shape would be slow. A function whose first argument is a
-    `Retriever` is shared in the same way.
+    Called from Python, the method runs eagerly: a trace for every shape would be slow. A function whose first argument
+    is a `Retriever` is shared in the same way.
     """
     traced = tf.function(method, autograph=False)
 
@@ -47,29 +47,28 @@ def shared(method: Callable[..., _Answer]) -> Callable[..., _Answer]:
 class Retriever(tf.Module):
     """Towers, catalogue and index together.
 
-    It answers the same in Python and, saved, in any TensorFlow runtime. Scores are
-    ⟨u, v⟩ / τ + (w − β) · log p(item), with β = 0 unless a request says otherwise. `past_vectors` stand behind u, and
-    `repeats` adds to the items of the query's past. Of a query with several interests the one with the largest ⟨u, v⟩
-    counts, and its vector is [interests, dim] wherever [dim] is said.
+    A `Retriever` gives the same answers in Python and, saved, in any TensorFlow runtime. Scores are
+    ⟨u, v⟩ / τ + (w − β) · log p(item). β is 0 unless a request sets it. `past_vectors` are appended to u, and `repeats`
+    adds to the scores of the items in the query's history. If a query has several interests, the one with the largest
+    ⟨u, v⟩ counts, and its vector is [interests, dim] where this text says [dim].
 
-    With a reranker, the first N answers of every request that brings features are rescored: filters and β
-    count before, so nothing that they left out comes back. A search by vector is the retrieval alone.
+    With a reranker, the first N items of every answer to raw features are rescored. Filters and β apply before, so a
+    filtered item does not come back. A search by vector does not rerank.
 
     Args:
       query_tower, candidate_tower: `Tower`s, adapted and trained.
       vectors: float32 [n, dim], the candidate tower's output for the catalogue.
-      item_ids: string or int64 [n], the caller's ids of those rows.
-      index: a `CandidateIndex` over `vectors`, or over their `searched_candidates` where w is not 0; None for exact
-        search. One that is no `tf.Module` is searched in Python alone: a graph is told what it found.
+      item_ids: string or int64 [n], the caller's item ids of those catalogue rows.
+      index: a `CandidateIndex` over `vectors`, or over their `searched_candidates` if w is not 0; None for exact
+        search. An index that is not a `tf.Module` is searched in Python alone; a graph takes its results as an input.
       temperature: τ.
-      log_popularity: float32 [n], log p(item) from training counts. Of an item that the catalogue lacks it is
-        the median: nothing is known for or against it.
+      log_popularity: float32 [n], log p(item) from training counts. An item that the catalogue lacks has the median.
       reranking: a `Reranking` of the same catalogue, or None.
       popularity_weight: w, at least 0.
       similarity: the `Similarity` of `vectors`, for similar items; None: ⟨v, v'⟩.
-      repeats: a `Repeats` with one weight and one half-life, or None. The query tower then reads the past.
-      past_vectors: the `PastVectors` of the same catalogue, or None. `vectors` are then longer than the candidate
-        tower's output: `NeighbourVectors.items` stand behind it.
+      repeats: a `Repeats` with one weight and one half-life, or None. With it, the query tower reads the history.
+      past_vectors: the `PastVectors` of the same catalogue, or None. With it, `vectors` are longer than the candidate
+        tower's output: `NeighbourVectors.items` are appended.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class Retriever(tf.Module):
         self.reranking, self.similarity = reranking, similarity
         self.size, self.dim = int(vectors.shape[0]), int(vectors.shape[1])
         self._tower_dim = self.dim - (past_vectors.dim if past_vectors else 0)
-        self.tower_dim = tf.Variable(self._tower_dim, trainable=False, name="tower_dim")  # for who loads the export
+        self.tower_dim = tf.Variable(self._tower_dim, trainable=False, name="tower_dim")  # read from a loaded export
         self.missing_id = tf.constant(missing_id(self.item_ids.dtype), self.item_ids.dtype)
         self._rows = FingerprintLookup(tf.constant(item_ids))
         self._user = query_tower.user_table
@@ -98,11 +97,11 @@ class Retriever(tf.Module):
         self.repeats, self.past_vectors = repeats, past_vectors
 
     def embed_query(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """{input name: [batch, ...]} → [batch, dim]."""
+        """The query vectors [batch, dim] of features {input name: [batch, ...]}."""
         return self._embed(features)[1]
 
     def embed_candidate(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """{input name: [batch, ...]} → [batch, dim]."""
+        """The candidate vectors [batch, dim] of features {input name: [batch, ...]}."""
         vectors = self.candidate_tower(self.candidate_tower.encode(features), training=False)
         if self.past_vectors is None:
             return vectors
@@ -122,16 +121,17 @@ class Retriever(tf.Module):
 
         Args:
           features: {input name: [batch, ...]}.
-          k: int32 of any shape; its largest value counts. At most the catalogue is returned.
-          exclude_ids: [batch or 1, any]: never returned. They do not shorten the answer while others remain.
-          allow_ids: [batch or 1, any]: nothing else is returned. A row of padding alone restricts nothing.
-          popularity_beta: float of any shape: one value, or one a query.
-          exact: True searches exactly; False uses the index, except where filters leave it too few answers or
-            β reorders the whole catalogue.
+          k: int32 of any shape; its largest value counts. An answer has at most as many items as the catalogue.
+          exclude_ids: [batch or 1, any]: these items are never returned. They do not shorten the answer while other
+            items remain.
+          allow_ids: [batch or 1, any]: no other items are returned. A batch row of padding alone restricts nothing.
+          popularity_beta: float of any shape: one value for all queries, or one for each.
+          exact: True searches exactly. False searches by the index, unless filters leave it too few items or β
+            reorders the whole catalogue.
 
         Returns:
-          (ids, scores): [batch, min(k, catalogue)], best first; the missing id and the lowest float32 where
-          fewer remain.
+          (ids, scores): [batch, min(k, catalogue)], best first. If fewer items remain, the missing id and the lowest
+          float32 are padding.
         """
         encoded, embedding = self._embed(features)
         own = self.repeated(features, tf.shape(embedding)[0])
@@ -149,11 +149,12 @@ class Retriever(tf.Module):
         popularity_beta: float | tf.Tensor, exact: bool = False, hidden: tf.Tensor | None = None,
         own: Repeated | None = None, found_ids: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """As `recommend`, of query vectors that `embed_query` gave: [batch, dim]; without a reranker.
+        """Does the same as `recommend` for query vectors [batch, dim] from `embed_query`, without the reranker.
 
-        hidden: ascending int64 [h], fingerprints of items that no query gets, however many they are; None: no item.
-        own: what `repeated` makes of the past of each query; None: no query has one.
-        found_ids: [batch, any]: what another index found, in the place of this one's answers; None: this one searches.
+        hidden: ascending int64 [h], fingerprints of items that no query gets; h has no limit. None: no item is hidden.
+        own: the output of `repeated` for the history of each query; None: no query has a history.
+        found_ids: [batch, any]: items that another index found, in place of this index's search; None: this index
+          searches.
         """
         k = self._checked(k)
         return self._named(*self._search(
@@ -162,13 +163,14 @@ class Retriever(tf.Module):
 
     @property
     def searches_outside(self) -> bool:
-        """Is the index one that no graph holds?"""
+        """Is the index outside the graph?"""
         return self.index is not None and not isinstance(self.index, tf.Module)
 
     def repeated(self, past: Mapping[str, tf.Tensor], batch: tf.Tensor) -> Repeated | None:
         """The `Repeated` of a batch, weighted; None without `repeats`. Its codes are the fingerprints of item ids.
 
-        past: {input name: [batch or 1, ...]}: the past's items and times; the request's time where the model reads it.
+        past: {input name: [batch or 1, ...]}: the items and times of the history, and the request's time if the model
+          reads it.
         """
         if self.repeats is None:
             return None
@@ -177,7 +179,7 @@ class Retriever(tf.Module):
         return found._replace(values=weight * found.values)
 
     def _catalogue_rows(self, codes: tf.Tensor) -> tf.Tensor:
-        """Rows of the codes of a `Repeated`; −1 for `NONE` and for an item that the catalogue lacks."""
+        """Catalogue rows of the codes of a `Repeated`; −1 for `NONE` and for an item that the catalogue lacks."""
         return tf.where(codes == NONE, -1, self._rows(codes) - 1)
 
     def _past(self, past: Mapping[str, tf.Tensor], batch: tf.Tensor, half_life: float | None, length: int) -> Repeated:
@@ -193,7 +195,7 @@ class Retriever(tf.Module):
         popularity_beta: float | tf.Tensor, exact: bool, hidden: tf.Tensor | None = None, own: Repeated | None = None,
         found_ids: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """(scores, rows) [batch, k] of the retrieval; −inf and any row where there is nothing. own: a `Repeated`."""
+        """(scores, catalogue rows) [batch, k] of the retrieval. A score of −inf is padding. own: a `Repeated`."""
         queries = embedding * self.scale
         batch = tf.shape(queries)[0]
         excluded = self._per_query(exclude_ids, batch)
@@ -221,7 +223,7 @@ class Retriever(tf.Module):
     def similar_items(self, item_id: tf.Tensor, k: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The k catalogue items most like each item, without the item itself: (ids, scores), scores by `similarity`.
 
-        What stands behind the candidate tower's vectors has no part in it.
+        The dimensions appended to the candidate tower's vectors do not count.
         """
         rows, measure = self.rows_of(item_id), self.similarity
         at = tf.maximum(rows, 0)
@@ -239,7 +241,7 @@ class Retriever(tf.Module):
         return self._named(tf.where(known, scores, -np.inf), tf.where(known, found, -1))
 
     def score_pairs(self, features: Mapping[str, tf.Tensor], candidate_ids: tf.Tensor) -> tf.Tensor:
-        """Scores of given candidates, all of them rescored: [batch, any]; the lowest float32 for an unknown id."""
+        """Scores of given candidates, with the reranker's part: [batch, any]; the lowest float32 for an unknown id."""
         encoded, embedding = self._embed(features)
         queries = embedding * self.scale
         rows = self.rows_of(self._per_query(candidate_ids, tf.shape(queries)[0]))
@@ -253,7 +255,7 @@ class Retriever(tf.Module):
 
     @shared
     def _embed(self, features: Mapping[str, tf.Tensor]) -> tuple[dict[str, Any], tf.Tensor]:
-        """(what the query tower's fields encode, with the rows of users newer than the export; its vectors)."""
+        """(the encoded fields of the query tower, with user table rows newer than the export; the query vectors)."""
         encoded = self.query_tower.encode(features)
         if self._user is not None:
             fresh = self.user_rows.overlay(features[c.USER_ID])
@@ -285,12 +287,13 @@ class Retriever(tf.Module):
         self, queries: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, hidden: tf.Tensor | None,
         by_exact: Callable[[], tuple[tf.Tensor, tf.Tensor]], found: TopK | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The answer of the index, or what another one `found`, without what a query's own past adds.
+        """The items that this index finds, or those that another index `found`, without the scores of repeats.
 
-        It over-fetches by the number of exclusions; falls back to exact search when too few are left.
+        The search fetches as many more items as there are exclusions. If too few items are left, an exact search takes
+        its place.
 
-        Of what is hidden it makes up for k + `_SPARE`: fetching them all costs more than the exact search of the
-        few queries most of whose best items are hidden.
+        The search fetches at most k + `_SPARE` more items for the hidden ones. Fetching more costs more than the exact
+        search of the few queries most of whose best items are hidden.
         """
         wanted = k + tf.shape(exclude_ids)[1]
         if hidden is not None:
@@ -304,12 +307,13 @@ class Retriever(tf.Module):
         return tf.cond(tf.reduce_all(rows >= 0), lambda: (scores, rows), by_exact)
 
     def _among(self, queries: tf.Tensor, ids: tf.Tensor) -> TopK:
-        """The items of ids [batch, any], each once, at their scores; row −1 for what the catalogue lacks."""
+        """The items of ids [batch, any], each once, with their scores. An item that the catalogue lacks has row −1."""
         rows = self.rows_of(ids)
         return merged(tf.where(rows >= 0, self._scores_of(queries, rows), -np.inf), rows, tf.shape(rows)[1])
 
     def _scores_of(self, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """float32 [batch, any]: the scores of catalogue rows [batch, any] but for repeats; of −1 any number."""
+        """float32 [batch, any]: scores of catalogue rows [batch, any], without repeats. Row −1 gets an arbitrary score.
+        """
         vectors, popular = (tf.gather(values, tf.maximum(rows, 0)) for values in (self.vectors, self.log_popularity))
         scores = best_of_interests(lambda query: tf.einsum("bd,bwd->bw", query, vectors), queries)
         return scores + self.popularity_weight * popular
@@ -318,7 +322,7 @@ class Retriever(tf.Module):
         self, scores: tf.Tensor, rows: tf.Tensor, queries: tf.Tensor, exclude_ids: tf.Tensor, hidden: tf.Tensor | None,
         own: Repeated,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """(scores, rows) of the best, with the items of the query's past at their whole score."""
+        """(scores, catalogue rows) of the best items, with the whole score of the items in the query's history."""
         past = self._catalogue_rows(own.codes)
         known = self._scores_of(queries, past) + own.values
         there = past >= 0
@@ -336,10 +340,10 @@ class Retriever(tf.Module):
         self, queries: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor, beta: tf.Tensor,
         hidden: tf.Tensor | None = None, similar: bool = False, own: Repeated | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """(scores, rows) [batch, k] by exact search, in blocks of queries so that memory stays bounded.
+        """(scores, catalogue rows) [batch, k] by exact search, in blocks of queries so that memory stays bounded.
 
         similar: True turns inner products with 2v / |v| into the part of `similarity` that depends on the other item.
-        own: a `Repeated`, added to the scores; None: nothing is.
+        own: a `Repeated`, which is added to the scores; None: nothing is added.
         """
         batch = tf.shape(queries)[0]
         step = max(1, _BLOCK_SCORES // self.size)
@@ -383,7 +387,7 @@ class Retriever(tf.Module):
             _, scores, rows = tf.while_loop(lambda i, *_: i < blocks, block, (0, scores, rows))
             return scores.concat(), rows.concat()
 
-        if not tf.executing_eagerly():  # both branches call it: one trace, not one in each
+        if not tf.executing_eagerly():  # both branches call it, and share one trace
             search = tf.function(search, autograph=False)
         scores, rows = tf.cond(blocks == 1, lambda: tuple(search(tf.constant(0), batch)), many)
         return tf.ensure_shape(scores, [None, None]), tf.ensure_shape(rows, [None, None])
@@ -397,7 +401,7 @@ class Retriever(tf.Module):
         )
 
     def _cells(self, ids: tf.Tensor) -> tf.Tensor:
-        """[m, 2] (query, catalogue row) of the known ids of [b, w] ids."""
+        """[m, 2]: (query, catalogue row) of each known id among ids [b, w]."""
         rows = self.rows_of(ids)
         at = tf.where(rows >= 0)
         return tf.stack([tf.cast(at[:, 0], tf.int32), tf.gather_nd(rows, at)], axis=1)

@@ -1,4 +1,4 @@
-"""The signatures of an exported model, with their defaults, as TF Serving reads them."""
+"""The signatures of an exported model and the defaults of their inputs, as TF Serving reads them."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ DEFAULT_K = 10
 FOUND = c.RECOMMEND_FOUND_BY_VECTOR
 BY_VECTOR = (c.RECOMMEND_BY_VECTOR, c.RECOMMEND_FRESH, c.RECOMMEND_FRESH_BY_VECTOR, c.RECOMMEND_FOUND_BY_VECTOR)
 
-# Without AutoGraph, which takes its time and has nothing to do here. What calls layers, which may need it, has it.
+# AutoGraph is off: it takes time, and no function here needs it.
 _graph = functools.partial(tf.function, autograph=False)
 
 
@@ -24,7 +24,7 @@ def signatures(retriever: Retriever) -> dict[str, tf.types.experimental.Polymorp
 
     An input has the safe name of its column (`columns.safe`).
 
-    Those that search by vector are left out where there is a reranker.
+    The signatures that search by vector are left out if there is a reranker.
     """
     query = _named(retriever.query_tower.inputs())
     candidate = _named(retriever.candidate_tower.inputs())
@@ -136,14 +136,14 @@ def signatures(retriever: Retriever) -> dict[str, tf.types.experimental.Polymorp
         found.update(_told_the_past(retriever, vector, filters, changes))
     if retriever.user_rows is not None:
         found[c.UPDATE_USER_ROWS] = _user_rows(retriever.user_rows)
-    # By vector there is the retrieval alone: with a reranker, other answers than everywhere else.
+    # A search by vector does not rerank. With a reranker its answers would differ from those of the other signatures.
     return found if retriever.reranking is None else {n: f for n, f in found.items() if n not in BY_VECTOR}
 
 
 def _told_the_past(
     retriever: Retriever, vector: tf.TensorSpec, filters: Sequence[tf.TensorSpec], changes: Sequence[tf.TensorSpec]
 ) -> dict[str, tf.types.experimental.PolymorphicFunction]:
-    """The searches by vector, which may be told the history, as it counts; without it the history is empty."""
+    """The searches by vector with the history as an optional input, because repeats count. By default it is empty."""
     id_type = retriever.item_ids.dtype
     past = [
         tf.TensorSpec([None, None], id_type, c.HISTORY_ITEM_ID),

@@ -1,7 +1,9 @@
-"""Small files of new user rows beside an export's versions: numbered, checked, applied in order.
+"""Deltas: small files with new rows of the user table, beside an export's versions. They are numbered and checked, and
+applied in order.
 
-`<export root>/deltas/<version>/000001.npz` and `000001.json`. The JSON file comes last and holds the checksum of
-the other, so a delta that was cut short does not count. NumPy alone: a server reads it between requests.
+A delta is the files `<export root>/deltas/<version>/000001.npz` and `000001.json`. The JSON file is written last and
+holds the checksum of the other, so an incomplete delta does not count. The format needs NumPy alone, so that a server
+can read a delta between requests.
 """
 
 import dataclasses
@@ -25,10 +27,10 @@ class UserDelta:
     """New rows of the user table.
 
     Attributes:
-      embedding_space: of the version that it belongs to.
-      trained_until: seconds since 1970, the time of the last event that it learned from.
+      embedding_space: the embedding space of the version that the delta belongs to.
+      trained_until: the time of the last event that the rows were trained on, in seconds since 1970.
       keys: int64 [n], fingerprints of user ids.
-      rows: float32 [n, dim].
+      rows: float32 [n, dim], the table row of each user.
     """
 
     embedding_space: str
@@ -38,11 +40,11 @@ class UserDelta:
 
 
 def publish(root: str | Path, version: int, delta: UserDelta) -> Path:
-    """Writes a delta as the next of a version, aside first; returns its path.
+    """Writes the next delta of a version, to a temporary file first; returns its path.
 
     Args:
       root: the folder of all versions.
-      version: the number of the one that it belongs to.
+      version: the number of the version that the delta belongs to.
       delta: a `UserDelta`.
     """
     folder = _folder(root, version)
@@ -60,7 +62,8 @@ def read(root: str | Path, version: int, embedding_space: str | None) -> list[Us
     """The deltas of a version, in order: a list of `UserDelta`.
 
     Raises:
-      ExportError: one is damaged, missing or of another embedding space; names it. None is given then.
+      ExportError: a delta is damaged, missing or of another embedding space; the message names it. No delta is
+        returned then.
     """
     folder, deltas = _folder(root, version), []
     for number in _numbers(folder):
@@ -75,7 +78,7 @@ def read(root: str | Path, version: int, embedding_space: str | None) -> list[Us
                 raise ExportError(f"{path} is of another embedding space. Publish deltas for this version.")
             with np.load(path, allow_pickle=False) as arrays:
                 delta = UserDelta(
-                    embedding_space,  # type: ignore[arg-type]  # that of the delta's file
+                    embedding_space,  # type: ignore[arg-type]  # equal to the one in the delta's file
                     int(about["trained_until"]), arrays["keys"], arrays["rows"],
                 )
         except (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
@@ -85,13 +88,13 @@ def read(root: str | Path, version: int, embedding_space: str | None) -> list[Us
 
 
 def stamp(root: str | Path, version: int) -> tuple[tuple[str, int], ...]:
-    """What changes when the deltas of a version do: (name, time of change) of each."""
+    """(name, modification time) of each delta of a version. It changes when the deltas change."""
     folder = _folder(root, version)
     return tuple((path.name, path.stat().st_mtime_ns) for path in sorted(folder.glob("[0-9]*.json")))
 
 
 def merged(deltas: Sequence[UserDelta]) -> tuple[np.ndarray, np.ndarray]:
-    """(keys int64 [n], rows float32 [n, dim]) of deltas in order: the last row of each user."""
+    """(keys int64 [n], rows float32 [n, dim]) of deltas in order. A user has the row of the last delta that has one."""
     keys = np.concatenate([delta.keys for delta in deltas])
     rows = np.concatenate([delta.rows for delta in deltas])
     distinct, last = np.unique(keys[::-1], return_index=True)
@@ -99,13 +102,13 @@ def merged(deltas: Sequence[UserDelta]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def withdraw(root: str | Path, version: int) -> Path | None:
-    """Takes back the newest delta of a version; returns its path, or None where there is none."""
+    """Takes back the newest delta of a version; returns its path, or None if there is none."""
     folder = _folder(root, version)
     numbers = _numbers(folder)
     if not numbers:
         return None
     path = folder / f"{numbers[-1]:06}.npz"
-    path.with_suffix(".json").unlink()  # first: without it the other does not count
+    path.with_suffix(".json").unlink()  # first: without it the `.npz` file does not count
     path.unlink()
     return path
 
@@ -118,7 +121,7 @@ def clear(root: str | Path, version: int) -> None:
 
 
 def copy(root: str | Path, version: int, to: int) -> None:
-    """Gives another version the deltas of this one. The other one is not published yet, so nobody reads half of it."""
+    """Copies the deltas of `version` to the version `to`, which is not published yet: no server reads half a copy."""
     source, target = (_folder(root, number) for number in (version, to))
     if _numbers(source):
         shutil.copytree(source, target)
@@ -131,5 +134,5 @@ def _folder(root: str | Path, version: int) -> Path:
 
 
 def _numbers(folder: Path) -> list[int]:
-    """Numbers of the whole deltas, ascending."""
+    """The numbers of the complete deltas, ascending."""
     return sorted(int(path.stem) for path in folder.glob("[0-9]*.json"))

@@ -1,18 +1,20 @@
-"""Rows of the user table that are newer than the export: an overlay that a running server can be given."""
+"""Rows of the user table that are newer than the export. A running server takes them in as an overlay."""
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.features import fingerprints
 
-_LOWEST = np.iinfo(np.int64).min  # stands in front, so that every search finds a key that is not larger
+_LOWEST = np.iinfo(np.int64).min  # the first key, so that every search finds a key that is not larger
 
 
 class UserRows(tf.Module):
-    """Rows by the fingerprint of the user's id. They win over the rows of the table, and users may be new.
+    """Table rows by the fingerprint of the user's id. They replace the rows of the exported table.
+
+    A user may be new.
 
     Args:
-      dim: length of a row.
+      dim: the length of a table row.
     """
 
     def __init__(self, dim: int) -> None:
@@ -22,7 +24,7 @@ class UserRows(tf.Module):
         self._rows = tf.Variable(tf.zeros([1, dim]), trainable=False, shape=[None, dim], name="rows")
 
     def replace(self, keys: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """Takes these rows in place of all before; returns how many. Later ones of a key count.
+        """Replaces all earlier rows by these; returns their number. If a key occurs twice, its last row counts.
 
         Args:
           keys: int64 [n], fingerprints of user ids.
@@ -37,7 +39,7 @@ class UserRows(tf.Module):
         return count
 
     def overlay(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
-        """{"fresh": bool [b], "row": float32 [b, dim]} of user ids [b]: a row counts where `fresh`."""
+        """{"fresh": bool [b], "row": float32 [b, dim]} for user ids [b]. `row` is valid only where `fresh` is True."""
         keys, wanted = self._keys.read_value(), fingerprints(ids)
         place = tf.minimum(tf.searchsorted(keys, wanted), tf.size(keys) - 1)
         return {"fresh": tf.gather(keys, place) == wanted, "row": tf.gather(self._rows.read_value(), place)}

@@ -13,17 +13,17 @@ def write(
     directory: str | Path, model_name: str, batches: Sequence[Mapping[str, tf.Tensor]], item_id: tf.Tensor
 ) -> int:
     """Writes one `serving_default` and one `embed_query` request for each batch of raw query features, and one
-    `similar_items`.
+    `similar_items` request.
 
-    A signature is made ready for the machine at its first call, which takes seconds on a busy one.
+    The first call of a signature takes seconds on a busy machine.
 
     Args:
       directory: the version's folder.
-      model_name: the name that the requests carry.
+      model_name: the model's name in the requests.
       batches: a list of {input name: [batch, …]}.
       item_id: [1], an item of the catalogue.
 
-    Needs tensorflow-serving-api for its protos; without it nothing is written.
+    The protos come from tensorflow-serving-api. Nothing is written if it is not installed.
 
     Returns:
       The number of requests written.

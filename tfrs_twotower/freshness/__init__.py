@@ -1,4 +1,4 @@
-"""Freshness: what changes while a version serves."""
+"""Freshness: items that are new, edited or withdrawn while a version serves."""
 
 from tfrs_twotower.freshness.category_vectors import CategoryVectors
 from tfrs_twotower.freshness.items import FreshItems

@@ -1,4 +1,4 @@
-"""A version that serves, and its items as they are now."""
+"""A version that serves, with its current items."""
 
 import datetime
 import threading
@@ -25,10 +25,10 @@ class AttachedVersion:
 
     Args:
       model: a `LoadedModel`.
-      category_means: an attribute of items, or None: see `FreshItems`.
+      category_means: an attribute of items, or None; see `FreshItems`.
 
     Raises:
-      IndexingError: the version cannot merge changes in, or its items have no such attribute.
+      IndexingError: the version cannot merge changes in, or its items have no attribute `category_means`.
     """
 
     def __init__(self, model: LoadedModel, category_means: str | None) -> None:
@@ -41,36 +41,36 @@ class AttachedVersion:
         self.model, self.catalogue = model, model.catalogue
         self._means = CategoryVectors(model.catalogue, category_means) if category_means else None
         self._items = CurrentItems(model.catalogue)
-        self._changed: dict[str | int, tuple[dict[str, Any], np.ndarray] | None] = {}  # what `_items` does not have yet
+        self._changed: dict[str | int, tuple[dict[str, Any], np.ndarray] | None] = {}  # changes that `_items` lacks
         self._lock = threading.Lock()
 
     @property
     def names(self) -> set[str]:
-        """What an event of an item may name."""
+        """The feature names that an item event may have."""
         return {*self.model.signature(_EMBED).inputs, *self.catalogue.columns}
 
     def items(self) -> CurrentItems:
-        """The items with all that `take` was told before this call. It waits for no event that is being recorded."""
-        if self._changed:  # emptied last, so that who finds it empty has the newest items
+        """The items after all earlier calls of `take`. This call does not wait for an event that is being recorded."""
+        if self._changed:  # emptied last: a thread that finds it empty has the newest items
             with self._lock:
                 self._items, self._changed = self._items.after(self._changed), {}
         return self._items
 
     def take(self, latest: Mapping[str | int, dict[str, Any] | None], vectors: np.ndarray) -> None:
-        """Has the items change. latest: as of `encode`. vectors: what `encode` made of it."""
+        """Changes the items. latest: the argument of `encode`. vectors: the vectors that `encode` returned for it."""
         rows = iter(vectors)
         with self._lock:
             for item, features in latest.items():
-                self._changed.pop(item, None)  # the last changed is the last
+                self._changed.pop(item, None)  # the item changed last comes last
                 self._changed[item] = None if features is None else (features, next(rows))
 
     def encode(self, latest: Mapping[str | int, dict[str, Any] | None]) -> np.ndarray:
         """float32 [n, dim]: the vectors of the n items that are not withdrawn.
 
-        latest: {item id: features, or None where it is withdrawn}.
+        latest: {item id: features, or None if the item is withdrawn}.
 
         Raises:
-          DataError: a value is of another type than the model reads, or its vector is not finite.
+          DataError: a value has another type than the model reads, or an item's vector is not finite.
         """
         signature, times = self.model.signature(_EMBED), self.catalogue.times
         items = [features for features in latest.values() if features is not None]
@@ -102,7 +102,7 @@ def _tensor(rows: Sequence[Mapping[str, Any]], name: str, spec: tf.TensorSpec, i
 
 
 def _seconds(item: str | int, name: str, value: object) -> object:
-    """Seconds since 1970 of a time as ISO text, UTC where it names no zone; of anything else that itself."""
+    """Seconds since 1970 for a time as ISO text, in UTC if it names no zone. Any other value is returned unchanged."""
     if not isinstance(value, str):
         return value
     try:
@@ -118,7 +118,7 @@ def _fits(value: Any, dtype: tf.DType) -> bool:
         return True
     if dtype == tf.string:
         return isinstance(value, str)
-    if isinstance(value, bool):  # the category that a truth value is
+    if isinstance(value, bool):  # a truth value is a category
         return dtype.is_integer
     number = isinstance(value, int if dtype.is_integer else (int, float))
     return number and float(dtype.min) <= value <= float(dtype.max)

@@ -1,4 +1,4 @@
-"""Vectors of items that a version was not trained with, by their category alone."""
+"""Vectors for items without training events, from their category alone."""
 
 from typing import Any
 
@@ -13,23 +13,23 @@ from tfrs_twotower.serving.catalogue import Catalogue
 
 
 def check_column(column: str, attributes: Attributes) -> None:
-    """Raises `IndexingError` where items have no such attribute."""
+    """Raises `IndexingError` if the items have no attribute `column`."""
     if column not in attributes.kinds:
         raise IndexingError(f"`category_means`: items have no attribute `{column}`.{nearest(column, attributes.kinds)}")
 
 
 class CategoryVectors:
-    """The mean vector of the trained items of an item's category, for items that training did not meet.
+    """Gives items without training events the mean vector of the trained items in their category.
 
-    Trained items are those of the exported catalogue with training events. Where all of its vectors have length 1,
-    means are brought to it too.
+    A trained item is an item of the exported catalogue that has training events. If all vectors of the catalogue have
+    length 1, the means are scaled to length 1 too.
 
     Args:
-      catalogue: a `serving` `Catalogue`.
-      column: an attribute of items, a category or a list of them an item.
+      catalogue: a `serving.catalogue.Catalogue`.
+      column: an attribute of items: one category for each item, or a list of categories.
 
     Raises:
-      IndexingError: the items have no such attribute.
+      IndexingError: the items have no attribute `column`.
     """
 
     def __init__(self, catalogue: Catalogue, column: str) -> None:
@@ -41,11 +41,11 @@ class CategoryVectors:
         self._means = CategoryMeans(vectors, self._attributes.table, column, catalogue.trained)
 
     def put(self, items: list[dict[str, Any]], vectors: np.ndarray) -> None:
-        """Writes the means into the towers' part of `vectors` [n, dim].
+        """Writes the means into the tower's part of `vectors` [n, dim].
 
-        An item whose categories no trained item has keeps its own.
+        An item keeps its own vector if no trained item has one of its categories.
 
-        items: list of n {"item_id": …, attribute: value}; a value of another type than the attribute's is no category.
+        items: list of n {"item_id": …, attribute: value}. A value whose type is not the attribute's is no category.
         """
         rows = self._catalogue.rows([item[c.ITEM_ID] for item in items])
         cold = np.flatnonzero((rows < 0) | ~self._catalogue.trained[rows])

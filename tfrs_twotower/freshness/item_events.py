@@ -1,4 +1,4 @@
-"""The durable item events: the last one of each item that changed, in one SQLite file."""
+"""The durable item events: the last event of each changed item, in one SQLite file."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tfrs_twotower.online.sqlite_wal import check
 _FILE, _TAKEN = "items.db", ".taken-over"
 _SCHEMA = (
     "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    # `place` grows with each event: the last changed is the last. An id is text or a number, as the model's are.
+    # `place` grows with each event: the item changed last comes last. An id is text or a number, as in the model.
     "CREATE TABLE items (place INTEGER PRIMARY KEY, item_id NOT NULL UNIQUE, features TEXT, crc INTEGER NOT NULL)",
 )
 _PUT = "INSERT OR REPLACE INTO items (place, item_id, features, crc) VALUES (?, ?, ?, ?)"
@@ -25,18 +25,20 @@ _ALL = "SELECT place, item_id, features, crc FROM items ORDER BY place"
 
 
 class ItemEvents:
-    """What became of items since an export: {item id: its features, or None where it is withdrawn}.
+    """The changes of items since an export: {item id: its features, or None if the item is withdrawn}.
 
-    What `write` was told is on the disk when it returns, whole; it survives a kill and a power failure. SQLite drops
-    the torn end of a transaction that did not return. What else is damaged is an error, when the folder is opened.
+    The events of a call of `write` are on the disk when it returns, all of them. They survive a kill and a power
+    failure. SQLite drops the torn end of a transaction that did not return. Any other damage is an error when the
+    folder is opened.
 
     Args:
-      folder: made where it is missing; one process has it open. It holds `items.db`. Files of version 0.2.0 that lie
-        there are read into it and get names that end in `.taken-over`.
-      id_type: str or int, of the item ids.
+      folder: created if it is missing. One process at a time has it open. It holds `items.db`. Files of version 0.2.0
+        in the folder are read into `items.db` and get names that end in `.taken-over`.
+      id_type: str or int, the type of the item ids.
 
     Raises:
-      StoreError: another process has it open, it is of another type of ids, a file is damaged, or the system refuses.
+      StoreError: another process has the folder open, its ids have another type, a file is damaged, or the system
+        refuses.
     """
 
     def __init__(self, folder: str | os.PathLike[str], id_type: type[str] | type[int]) -> None:
@@ -59,7 +61,7 @@ class ItemEvents:
             raise
 
     def read(self) -> dict[str | int, dict[str, Any] | None]:
-        """All of them, the last changed at the end. Raises `StoreError` where one is damaged."""
+        """All events, with the item changed last at the end. Raises `StoreError` if an event is damaged."""
         file = self._is_open()
         latest: dict[str | int, dict[str, Any] | None] = {}
         for place, item, features, crc in self._read(_ALL, file):
@@ -69,10 +71,11 @@ class ItemEvents:
         return latest
 
     def write(self, latest: Mapping[str | int, dict[str, Any] | None]) -> None:
-        """Keeps what became of some items, all of it or nothing.
+        """Keeps the changes of some items, either all of them or none.
 
         Raises:
-          DataError: features are no JSON. StoreError: the disk refuses.
+          DataError: features cannot be written as JSON.
+          StoreError: the disk refuses.
         """
         rows = _rows(latest, self._last + 1)
         with self._is_open().transaction() as connection:
@@ -80,7 +83,7 @@ class ItemEvents:
         self._last += len(rows)
 
     def close(self) -> None:
-        """Lets another process open the folder. No event is lost if it is never called."""
+        """Closes the folder, so that another process can open it. No event is lost without this call."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -108,10 +111,10 @@ class ItemEvents:
         return file
 
     def _make(self, path: Path) -> None:
-        """Writes the file aside, with what earlier files hold: it is there with all of it, or not at all."""
+        """Writes a temporary file with the events of version 0.2.0's files, and renames it: it appears whole or not."""
         aside = Path(f"{path}.writing")
         if Path(f"{path}-wal").exists():
-            raise self._damage("it is missing, and what was written last lies in its -wal")
+            raise self._damage("it is missing, and its -wal holds the newest events")
         for left in self.folder.glob(f"{aside.name}*"):
             left.unlink()
         latest = old_log.read(self.folder, self._ids)
@@ -125,7 +128,7 @@ class ItemEvents:
                 connection.executemany(_PUT, _rows(latest, 1))
         finally:
             file.close()
-        if Path(f"{aside}-wal").exists():  # SQLite removes it once the file itself has it all
+        if Path(f"{aside}-wal").exists():  # SQLite removes it when the file itself holds all transactions
             raise StoreError(f"{aside} cannot be written. Is the disk full?")
         flush(aside)
         os.rename(aside, path)
@@ -139,8 +142,8 @@ class ItemEvents:
         found = {name: about.get(name) for name in wanted}
         if found != wanted:
             raise StoreError(
-                f"{file.path} belongs to {found}; asked for was {wanted}. Its events cannot be used here. Name another "
-                "folder, or open it for what it belongs to."
+                f"{file.path} holds {found}; it must hold {wanted} to be opened here. Name another folder, or open "
+                "this one for the model that it was made for."
             )
         for old in old_log.files(self.folder):
             if about.get(old.name) != _checksum(old):

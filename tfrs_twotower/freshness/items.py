@@ -1,4 +1,5 @@
-"""Items that are new, edited or withdrawn while a version serves: in its answers as soon as it is acknowledged."""
+"""Items that are new, edited or withdrawn while a version serves. Answers have a change as soon as it is acknowledged.
+"""
 
 import threading
 from collections.abc import Collection
@@ -18,22 +19,22 @@ _CHANGED, _WITHDRAWN = "changed", "withdrawn"
 
 
 class FreshItems:
-    """Takes item events, keeps them, and has the items of every attached version follow. An `ItemChanges`.
+    """Takes item events, keeps them, and applies them to every attached version. An `ItemChanges`.
 
-    A new or edited item is encoded by the version's own candidate tower, so that all vectors of an index are of
-    one space. Events are kept as they came: a version that is attached later encodes them with its own tower.
+    Each version encodes a new or edited item with its own candidate tower, so that all vectors of an index are in one
+    embedding space. Events are kept as they came: a version that is attached later encodes them with its own tower.
 
-    Threads may share one; events take turns. An event that was acknowledged is on the disk and counts in the
-    searches that begin after it.
+    Threads may share one object; events take turns. An acknowledged event is on the disk, and every search that begins
+    later has it.
 
     Args:
-      folder: where the events are kept (see `ItemEvents`); one process has it open.
-      id_type: str or int, of the item ids.
-      category_means: an attribute of items: those that a version was not trained with get the mean vector of their
-        category in place of the tower's, see `CategoryVectors`. None: the tower's, of their features.
+      folder: the folder of the events (see `ItemEvents`). One process at a time has it open.
+      id_type: str or int, the type of the item ids.
+      category_means: an attribute of items. Items without training events get the mean vector of their category in
+        place of the tower's vector, see `CategoryVectors`. None: all items get the tower's vector of their features.
 
     Raises:
-      StoreError: the folder cannot be used: see `ItemEvents`.
+      StoreError: the folder cannot be used; see `ItemEvents`.
     """
 
     def __init__(
@@ -44,17 +45,18 @@ class FreshItems:
         self._attached: dict[int, AttachedVersion] = {}  # by the id of a model's SavedModel
         self._events = ItemEvents(folder, id_type)
         try:
-            self._latest = self._events.read()  # the last changed is the last
+            self._latest = self._events.read()  # the item changed last comes last
         except BaseException:
             self.close()
             raise
 
     def attach(self, model: LoadedModel) -> None:
-        """Begins to follow a loaded version; call it before the version answers requests.
+        """Applies all events to a loaded version, now and later. Call it before the version answers requests.
 
         Raises:
-          IndexingError: the version has other ids, cannot merge changes in, or has no attribute `category_means`.
-          DataError: it cannot encode an event; none of its answers would be right.
+          IndexingError: the version's ids have another type, it cannot merge changes in, or its items have no attribute
+            `category_means`.
+          DataError: the version cannot encode an event, so that its answers would be wrong.
         """
         version = AttachedVersion(model, self._category_means)
         if version.catalogue.id_type is not self.id_type:
@@ -65,30 +67,31 @@ class FreshItems:
             self._attached[id(model.root)] = version
 
     def detach(self, model: LoadedModel) -> None:
-        """Forgets a version that answers no more."""
+        """Stops applying events to a version that no longer answers requests."""
         with self._lock:
             self._attached.pop(id(model.root), None)
 
     def change(self, items: Collection[dict[str, Any]]) -> None:
-        """Takes in items that are new or edited: `record(changed=items)`."""
+        """Records new or edited items: `record(changed=items)`."""
         self.record(changed=items)
 
     def withdraw(self, ids: Collection[str | int]) -> None:
-        """Takes items out of all answers, until `change` brings them back: `record(withdrawn=ids)`."""
+        """Removes items from all answers, until `change` brings them back: `record(withdrawn=ids)`."""
         self.record(withdrawn=ids)
 
     def record(self, changed: Collection[dict[str, Any]] = (), withdrawn: Collection[str | int] = ()) -> None:
-        """Takes in what became of items, all of it or nothing.
+        """Records the changes of items, either all of them or none.
 
         Args:
-          changed: list of {"item_id": …, raw feature: value}, new or edited items; a feature that is left out is
-            missing. A name is one that an attached version reads or that its item table has: these are kept for later
-            models. Values are text, numbers, lists of them or None; a time is seconds since 1970, UTC, or ISO text.
+          changed: list of {"item_id": …, raw feature: value}, new or edited items. A feature that is left out is
+            missing. An attached version must read the name of each feature, or have it in its item table; the latter
+            are kept for later models. Values are text, numbers, lists of them, or None. A time is seconds since 1970
+            in UTC, or ISO text.
           withdrawn: list of ids.
 
         Raises:
-          DataError: an item has no id or stands in both lists, no attached version knows the name of a feature, or a
-            value is of another type than the model reads.
+          DataError: an item has no id or is in both lists, no attached version knows the name of a feature, or a value
+            has another type than the model reads.
           StoreError: the disk refuses.
         """
         latest: dict[str | int, dict[str, Any] | None] = {}
@@ -114,14 +117,14 @@ class FreshItems:
                 version.take(latest, vectors)
 
     def items(self, model: LoadedModel) -> CurrentItems:
-        """The `CurrentItems` of an attached version. The same object while nothing changes."""
+        """The `CurrentItems` of an attached version. The object stays the same until an item changes."""
         attached = self._attached.get(id(model.root))
         if attached is None:
             raise IndexingError(f"Version {model.version} is not attached. Call `attach` first.")
         return attached.items()
 
     def close(self) -> None:
-        """Lets another process open the folder."""
+        """Closes the folder, so that another process can open it."""
         self._events.close()
 
     def _check_names(self, where: str, item: dict[str, Any]) -> None:

@@ -1,11 +1,11 @@
-"""Item events as version 0.2.0 kept them, read once: a snapshot and the logs since, as files of records.
+"""Reads the item events of version 0.2.0, once. They are files of records: a snapshot and the logs since.
 
-    snapshot-<g>   what log g and later ones are applied to
-    log-<g>        events since snapshot g, in their order, up to where log g + 1 begins
+    snapshot-<g>   the state to which log g and later logs are applied
+    log-<g>        the events from snapshot g to the beginning of log g + 1, in order
 
-A record is "TTRC" | uint32 length | uint32 crc32(length and payload) | payload, little-endian; the first of a file says
-what it holds. A record that does not fit its checksum is the torn end where no whole one follows, and damage where one
-does.
+A record is "TTRC" | uint32 length | uint32 crc32(length and payload) | payload, little-endian. The first record of a
+file says what the file holds. A record that does not fit its checksum is a torn end if no whole record follows. It is
+damage if one follows.
 """
 
 import json
@@ -25,12 +25,12 @@ _WAY_OUT = "Restore it from a copy, or remove the folder and send the items agai
 
 
 def files(folder: Path) -> list[Path]:
-    """The files of the old form in a folder."""
+    """The files of version 0.2.0 in a folder."""
     return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
 
 
 def read(folder: Path, id_type: type[str] | type[int]) -> dict[str | int, dict[str, Any] | None]:
-    """{item id: its features, or None where it is withdrawn}, the last changed at the end; {} without such files.
+    """{item id: its features, or None if withdrawn}, with the item changed last at the end; {} without such files.
 
     Raises:
       StoreError: a file is damaged or missing, or holds something else.
@@ -40,7 +40,7 @@ def read(folder: Path, id_type: type[str] | type[int]) -> dict[str | int, dict[s
         payloads = _records(path)
         wanted = {"format": 1, "holds": "item events", "ids": id_type.__name__}
         if (found := _header(path, next(payloads, b""))) != wanted:
-            raise StoreError(f"{path} holds {found}; asked for was {wanted}. Name another folder.")
+            raise StoreError(f"{path} holds {found}; it must hold {wanted} to be opened here. Name another folder.")
         for payload in payloads:
             event = json.loads(payload)
             changed = {id_type(item[c.ITEM_ID]): item for item in event.get("changed", ())}
@@ -51,7 +51,7 @@ def read(folder: Path, id_type: type[str] | type[int]) -> dict[str | int, dict[s
 
 
 def _in_order(folder: Path) -> list[Path]:
-    """The last snapshot, and the logs from it on."""
+    """The last snapshot and the logs since it, in order."""
     found: dict[str, dict[int, Path]] = {"snapshot": {}, "log": {}}
     for path in files(folder):
         kind, _, number = path.name.partition("-")
@@ -62,7 +62,7 @@ def _in_order(folder: Path) -> list[Path]:
     base, last = max(snapshots, default=0), max([0, *snapshots, *logs])
     missing = [f"log-{number}" for number in range(base, last + 1) if number not in logs]
     if missing:
-        raise StoreError(f"{folder / missing[0]} is missing, and with it what changed then. {_WAY_OUT}")
+        raise StoreError(f"{folder / missing[0]} is missing, and its events with it. {_WAY_OUT}")
     return [*([snapshots[base]] if snapshots else []), *(logs[number] for number in range(base, last + 1))]
 
 
@@ -91,7 +91,7 @@ def _records(path: Path) -> Iterator[bytes]:
 
 
 def _record(data: bytes, at: int) -> bytes | None:
-    """The payload of the record that begins there; None where no whole one does."""
+    """The payload of the record that begins at byte `at`; None if no whole record begins there."""
     if len(data) - at < _HEAD.size:
         return None
     mark, length, crc = _HEAD.unpack_from(data, at)

@@ -1,4 +1,4 @@
-"""The item events beside a folder of versions."""
+"""Opens the item events for a folder of versions."""
 
 import os
 from pathlib import Path
@@ -18,16 +18,16 @@ from tfrs_twotower.serving.signature_defs import signature_defs
 
 
 def open_items(folder: str | Path, root: str | Path, category_means: str | None = None) -> FreshItems:
-    """`FreshItems` of a folder, with ids of the type that the newest version has.
+    """`FreshItems` of a folder. Its ids have the type of the newest version's ids.
 
     Args:
-      folder: where the events are kept; made where it is missing.
-      root: the folder of the version folders; one of them has to be readable.
+      folder: the folder of the events; created if it is missing.
+      root: the folder of the version folders. At least one version must be readable.
       category_means: see `FreshItems`.
 
     Raises:
       IndexingError: there is no version, or its items have no attribute `category_means`.
-      StoreError: the folder cannot be used: see `FreshItems`.
+      StoreError: the folder cannot be used; see `FreshItems`.
     """
     newest, id_type = _newest(root)
     if category_means:
@@ -38,13 +38,13 @@ def open_items(folder: str | Path, root: str | Path, category_means: str | None 
 def _check_column(column: str, folder: str) -> None:
     try:
         table = items.read(folder, manifest.read(folder))
-    except ExportError:  # the server says so, and serves an older one
+    except ExportError:  # the server logs it and serves an older version
         return
     check_column(column, Attributes(pa.table({}) if table is None else table))
 
 
 def _newest(root: str | Path) -> tuple[str, type[str] | type[int]]:
-    """(folder, type of the ids) of the newest version that can be read."""
+    """(folder, type of the item ids) of the newest readable version."""
     for version in reversed(versions_under(root)):
         try:
             folder = os.path.join(root, str(version))

@@ -1,8 +1,8 @@
-"""Whether the `-wal` of a SQLite file lost what was acknowledged, before SQLite itself opens it.
+"""Checks, before SQLite opens a file, whether its `-wal` lost acknowledged transactions.
 
-After a kill SQLite takes in the `-wal` up to its first frame that does not fit its checksum, and says nothing. A torn
-end is that of the last transaction, which nobody acknowledged. Where others follow, what is damaged had been
-acknowledged, and they had too. https://www.sqlite.org/fileformat2.html#walformat
+After a kill, SQLite reads the `-wal` up to the first frame that does not fit its checksum, and reports no error. If the
+damage is in the last transaction, it is a torn end: that transaction was never acknowledged. If other transactions
+follow, both they and the damaged one were acknowledged. Reference: https://www.sqlite.org/fileformat2.html#walformat
 """
 
 import os
@@ -16,9 +16,9 @@ _LITTLE, _BIG = 0x377F0682, 0x377F0683  # the byte order of the checksums
 
 
 def check(path: str | os.PathLike[str]) -> None:
-    """Raises `StoreError` where the `-wal` of a SQLite file is damaged before its last transaction.
+    """Raises `StoreError` if the `-wal` of a SQLite file is damaged before its last transaction.
 
-    path: of the database; nobody has it open.
+    path: the database file. No process has it open.
     """
     log = Path(f"{os.fspath(path)}-wal")
     data = log.read_bytes() if log.exists() else b""
@@ -36,7 +36,7 @@ def check(path: str | os.PathLike[str]) -> None:
         if data[at + 8:at + 16] != salt or _FRAME.unpack_from(data, at)[3:] != total:
             bad = number
             break
-    # A frame of an earlier round of the file has other salts, both of them.
+    # In a frame from an earlier use of the file, both salts differ.
     ends = [at for at in starts[bad:] if _ends(data, at) and any(
         data[at + 8 + i:at + 12 + i] == salt[i:i + 4] for i in (0, 4)
     )]
@@ -45,7 +45,7 @@ def check(path: str | os.PathLike[str]) -> None:
 
 
 def _ends(data: bytes, at: int) -> bool:
-    """Does the frame end a transaction? It then says how many pages the database has."""
+    """Does the frame end a transaction? Such a frame holds the number of pages of the database."""
     return _FRAME.unpack_from(data, at)[1] != 0
 
 
@@ -59,6 +59,6 @@ def _added(sums: tuple[int, ...], data: bytes, order: str) -> tuple[int, ...]:
 
 def _damage(log: Path, at: int) -> StoreError:
     return StoreError(
-        f"{log} is damaged at byte {at}: what was acknowledged cannot be read. Restore it and the file beside it from "
-        "a copy, or remove both and send again what they held."
+        f"{log} is damaged at byte {at}: acknowledged data cannot be read. Restore it and the file beside it from a "
+        "copy, or remove both and send their data again."
     )

@@ -1,7 +1,7 @@
 """A local server that speaks TF Serving's REST and gRPC.
 
-`repository` follows a folder of versions, `admission` is the line before the work, `predictor` checks and runs
-requests and knows no transport, `rest` and `grpc_service` are the two transports, `server` puts them together.
+`repository` follows a folder of versions. `admission` is the queue of requests. `predictor` checks and runs requests
+and knows no transport. `rest` and `grpc_service` are the two transports. `server` puts them together.
 """
 
 from tfrs_twotower.serving.access import Access

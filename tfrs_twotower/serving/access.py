@@ -1,4 +1,4 @@
-"""Who may ask a server, and how what is said stays between the two."""
+"""API keys and TLS: which clients may send requests, and the encryption of connections."""
 
 import functools
 import hashlib
@@ -21,19 +21,20 @@ if TYPE_CHECKING:
 grpc = extras.require("grpc")
 
 _log = logging.getLogger(__name__)
-_LEAST = 16  # characters of a key: less can be guessed
+_LEAST = 16  # characters of a key: a shorter one can be guessed
 
 
 @config
 class Access:
-    """The door of a server.
+    """API keys and TLS of a server.
 
     Attributes:
-      api_key_file: a file with one key a line; requests carry one as `Authorization: Bearer KEY`, or as gRPC metadata
-        of that name. Empty lines and lines that begin with # do not count. None: whoever can connect may ask.
-      tls_cert: a PEM file with the certificate and those that sign it. With it REST and gRPC are encrypted.
+      api_key_file: a file with one key in each line. A request carries one as `Authorization: Bearer KEY`, or as gRPC
+        metadata of that name. Empty lines and lines that begin with # do not count. None: any client that can connect
+        may send requests.
+      tls_cert: a PEM file with the certificate and the certificates that sign it. With it, REST and gRPC are encrypted.
       tls_key: a PEM file with the certificate's private key, without a password.
-      insecure: True allows an address that other machines reach without an API key.
+      insecure: True allows an address that other machines can reach, without an API key.
     """
 
     api_key_file: str | None = None
@@ -48,11 +49,11 @@ class Access:
             raise ConfigError(f"`{given}` needs `{missing}` beside it. Name the certificate and its key.")
 
     def keys(self) -> "ApiKeys | None":
-        """The `ApiKeys`, or None. Raises `CannotServe` for a file that holds none."""
+        """The `ApiKeys`, or None without a file. Raises `CannotServe` if the file holds no key."""
         return None if self.api_key_file is None else ApiKeys(self.api_key_file)
 
     def check_tls(self) -> None:
-        """Raises `CannotServe` for a certificate and a key that are no pair."""
+        """Raises `CannotServe` if the certificate and the key cannot be read or do not belong together."""
         if self.tls_cert is None or self.tls_key is None:
             return
         try:
@@ -64,15 +65,15 @@ class Access:
             ) from error
 
     def credentials(self) -> "ServerCredentials | None":
-        """gRPC's form of the certificate, which follows its files; None without one."""
+        """gRPC's form of the certificate, which is read again when its files change; None without a certificate."""
         if self.tls_cert is None or self.tls_key is None:
             return None
         pair, newer = functools.partial(_pair, self.tls_cert, self.tls_key), self._newer()
         return grpc.dynamic_ssl_server_credentials(pair(), lambda: pair() if newer() else None)
 
     def follow(self, context: ssl.SSLContext) -> None:
-        """Has an `ssl.SSLContext` take a new certificate up: it is looked for when a client connects, and shown to the
-        clients after that one."""
+        """Makes an `ssl.SSLContext` load a new certificate. The files are checked when a client connects, and the
+        clients after that one see the new certificate."""
         newer = self._newer()
 
         def look(*hello: object) -> None:
@@ -82,8 +83,8 @@ class Access:
         context.sni_callback = look
 
     def _newer(self) -> Callable[[], bool]:
-        """A function: are there other files than at its last call, and a certificate and its key?"""
-        changed = Changed(self.tls_cert, self.tls_key)  # type: ignore[arg-type]  # asked for TLS alone, which has both
+        """A function: Have the files changed since its last call, and do they hold a certificate and its key?"""
+        changed = Changed(self.tls_cert, self.tls_key)  # type: ignore[arg-type]  # called with TLS alone: it has both
 
         def newer() -> bool:
             try:
@@ -91,7 +92,7 @@ class Access:
                     return False
                 self.check_tls()
             except CannotServe as error:
-                _log.error("The certificate stays the one before. %s", error)
+                _log.error("The earlier certificate stays in use. %s", error)
                 return False
             _log.info("A new certificate is in use, from %s", self.tls_cert)
             return True
@@ -99,23 +100,23 @@ class Access:
         return newer
 
     def check_address(self, address: str) -> None:
-        """Raises `CannotServe` where other machines could ask without a key; warns where they could read one.
+        """Raises `CannotServe` if other machines could send requests without a key. Warns if they could read a key.
 
         Args:
-          address: the IP address that is listened on.
+          address: the IP address that the server listens on.
         """
         if not (ipaddress.ip_address(address).is_loopback or self.api_key_file or self.insecure):
             raise CannotServe(
-                f"{address} can be reached from other machines, and nothing says who may ask. Name a file of keys by "
-                "--api-key-file (Access.api_key_file), listen on 127.0.0.1, or say --insecure where a network or a "
-                "proxy keeps others out."
+                f"{address} can be reached from other machines, and no API key is required. Name a file of keys by "
+                "--api-key-file (Access.api_key_file), listen on 127.0.0.1, or say --insecure if a network or a proxy "
+                "keeps strangers out."
             )
         if self.api_key_file and self.tls_cert is None and not ipaddress.ip_address(address).is_loopback:
-            _log.warning("API keys come over %s unencrypted: name a certificate, or put a proxy before it", address)
+            _log.warning("API keys come over %s unencrypted. Name a certificate, or put a proxy before it.", address)
 
 
 class Changed:
-    """Called, says whether one of the files is another one than at the last call, or there or gone again."""
+    """A callable that says whether one of the files has changed, appeared or vanished since its last call."""
 
     def __init__(self, *paths: str | os.PathLike[str]) -> None:
         self._paths = paths
@@ -131,13 +132,13 @@ class Changed:
 
 
 class ApiKeys:
-    """The keys of a file, which is read again when it changes; where it can't be used, the keys of before stay.
+    """The keys of a file, which is read again when it changes. If the new file cannot be used, the earlier keys stay.
 
     Args:
-      path: the file, see `Access`.
+      path: the file; see `Access`.
 
     Raises:
-      CannotServe: it cannot be read, holds no key, or one that is too short or no plain text.
+      CannotServe: the file cannot be read, holds no key, or holds a key that is too short, has a space or is not ASCII.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -145,7 +146,7 @@ class ApiKeys:
         self._digests = self._read()
 
     def know(self, authorization: str) -> bool:
-        """Does the value of an `Authorization` header carry one of the keys? Takes equally long for any wrong one."""
+        """Does the value of an `Authorization` header carry one of the keys? All wrong keys take the same time."""
         self._follow()
         scheme, _, key = authorization.partition(" ")
         given = _digest(key.strip())
@@ -159,7 +160,7 @@ class ApiKeys:
             self._digests = self._read()
             _log.info("%d API keys are known now, from %s", len(self._digests), self._path)
         except CannotServe as error:
-            _log.error("The API keys stay those of before. %s", error)
+            _log.error("The earlier API keys stay in use. %s", error)
 
     def _read(self) -> list[bytes]:
         try:

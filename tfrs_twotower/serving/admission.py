@@ -1,7 +1,8 @@
-"""How many requests run at a time, how many wait, and how long: the others are refused at once.
+"""The queue of requests. It bounds how many run at a time, how many wait, and how long; further requests are refused.
 
-A large request runs in blocks. Before each it gives its turn away (`Place.pause`) and waits behind all that have not
-run yet. Few large ones run at a time, so that small requests neither wait for them nor lack processors.
+A large request runs in blocks. Before each block it gives up its turn (`Place.pause`) and waits behind all requests
+that have not run yet. Few large requests run at a time, so that small requests neither wait for them nor lack
+processors.
 """
 
 import collections
@@ -21,14 +22,14 @@ _LARGE = max((os.cpu_count() or 0) // 2, 1)  # large requests that run at a time
 
 @config
 class Load:
-    """How much work is taken on at a time.
+    """How many requests a server takes on at a time.
 
     Attributes:
-      concurrency: requests that run; by default twice as many as there are processors, and at least 8. While one
-        waits for a store others use the processors; many more only take time from each other.
-      queue: requests that wait for their turn, first come first served. One more is refused.
-      deadline_seconds: a request whose turn has not come by then is refused, as its caller has given up.
-      execution_seconds: a large request that is not answered so long after its first turn is stopped.
+      concurrency: requests that run at a time; by default twice the number of processors, and at least 8. While one
+        request waits for a store, others use the processors. Many more would only slow each other down.
+      queue: requests that wait for their turn, in the order of arrival. One more is refused.
+      deadline_seconds: a request is refused if its turn has not come after this time.
+      execution_seconds: a large request is stopped if it is not answered this long after its first turn.
     """
 
     concurrency: Annotated[Count, "Let one request run."] = max(8, 2 * (os.cpu_count() or 0))
@@ -48,10 +49,10 @@ class Admission:
 
     def __init__(self, load: Load, name: str, metrics: Metrics) -> None:
         self.load, self.name, self._metrics = load, name, metrics
-        self._changed = threading.Condition()  # guards what follows; notified when a request ends
-        self._running = self._large = 0  # of those that run, how many are large
-        self._waiting: collections.deque["Place"] = collections.deque()  # for their first turn
-        self._paused: collections.deque["Place"] = collections.deque()  # large ones, for their next
+        self._changed = threading.Condition()  # guards the attributes below; notified when a request ends
+        self._running = self._large = 0  # requests that run, and how many of them are large
+        self._waiting: collections.deque["Place"] = collections.deque()  # requests before their first turn
+        self._paused: collections.deque["Place"] = collections.deque()  # large requests before their next block
         self._closed = False
         metrics.queued(name, 0)
 
@@ -59,7 +60,7 @@ class Admission:
         """Takes a place in the queue, without waiting.
 
         Args:
-          seconds: how long the caller waits for the answer, where that is less than the `Load` says.
+          seconds: how long the caller waits for the answer; it counts if it is less than the `Load` allows.
 
         Raises:
           Overloaded: the queue is full.
@@ -78,12 +79,12 @@ class Admission:
         return place
 
     def close(self) -> None:
-        """Refuses new requests; those that run or wait go on."""
+        """Refuses new requests. Requests that run or wait go on."""
         with self._changed:
             self._closed = True
 
     def drain(self, seconds: float) -> int:
-        """Waits until nothing runs or waits any more, but not longer than `seconds`; returns how many are left."""
+        """Waits until no request runs or waits, but at most `seconds`; returns how many requests are left."""
         with self._changed:
             self._changed.wait_for(lambda: not self._running, max(seconds, 0))
             return self._running + self._length()
@@ -92,7 +93,7 @@ class Admission:
         return len(self._waiting) + len(self._paused)
 
     def _leave(self, place: "Place") -> bool:
-        """True where it stood in a line, and does no more; False where its turn came after all, or it left before."""
+        """Takes a request out of the queue: True. False if its turn has come meanwhile, or if it has left before."""
         with self._changed:
             for line in (self._waiting, self._paused):
                 if place in line:
@@ -102,9 +103,9 @@ class Admission:
             return False
 
     def _pause(self, place: "Place") -> None:
-        """Puts one that runs behind all that wait. Raises `Overloaded`."""
+        """Puts a running request behind all that wait. Raises `Overloaded`."""
         with self._changed:
-            most = max(self.load.queue // 2, _LARGE)  # the rest is for small ones
+            most = max(self.load.queue // 2, _LARGE)  # the other places are for small requests
             if not place.large and len(self._paused) + self._large >= most:
                 self._metrics.refused("queue_full")
                 raise Overloaded(f"{most} large requests run already. Send this one again in a while, or fewer rows.")
@@ -128,7 +129,7 @@ class Admission:
         self._large -= place.large
 
     def _fill(self) -> None:
-        """Starts those that wait, while there is room; `_changed` is held."""
+        """Starts waiting requests, as many as may run. The caller holds `_changed`."""
         while self._running < self.load.concurrency and (self._waiting or self._paused and self._large < _LARGE):
             place = (self._waiting or self._paused).popleft()
             self._running += 1
@@ -146,12 +147,12 @@ class Queues(NamedTuple):
 
 
 class Place:
-    """One request's place: a context manager that waits for its turn, and ends it.
+    """One request's place in the queue: a context manager that waits for the request's turn, and ends it.
 
     Args:
-      admission: an `Admission`. Under its lock it says in `turn` and `runs` that this one may run, and in `large` that
-        it runs in blocks.
-      seconds: how long the caller waits for the answer; None: as long as the `Load` says.
+      admission: an `Admission`. Under its lock it sets `turn` and `runs` when this request may run, and `large` when it
+        runs in blocks.
+      seconds: how long the caller waits for the answer; None: as long as the `Load` allows.
 
     Raises, on entering:
       DeadlineExceeded: the turn did not come in time.
@@ -180,7 +181,7 @@ class Place:
             self._admission._end(self)
 
     def pause(self) -> None:
-        """Before each block of a large request: lets those that wait go first, and comes back.
+        """Gives up the turn before a block of a large request, and returns when the turn comes again.
 
         Raises:
           DeadlineExceeded: the answer would come too late.
@@ -191,7 +192,8 @@ class Place:
         self._wait(self._whole, "This request was not answered within {} s. Send fewer rows at a time.")
 
     def cancel(self) -> None:
-        """The client went away: the request leaves the line, or ends before its next block. Any thread may call it."""
+        """Takes the request out of the queue, or ends it before its next block, as its client went away. Any thread may
+        call it."""
         self.gone = True
         if self._admission._leave(self):
             self.turn.set()

@@ -1,4 +1,4 @@
-"""`serving_default` in two steps, so that the first can be left out: the query's vector, and the search by it."""
+"""Runs `serving_default` in two steps: the query's vector, and the search by it. A cached vector saves the first."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -16,9 +16,9 @@ _SEARCH = {c.SERVING_DEFAULT: c.RECOMMEND_BY_VECTOR, c.RECOMMEND_FRESH: c.RECOMM
 
 
 class CachedTower:
-    """Answers with the query vectors that a `UserVectorCache` holds, and puts the others in.
+    """Answers with the query vectors that a `UserVectorCache` holds, and adds the vectors that it lacks.
 
-    A vector is found by all that the query tower would read, and by the model's identity. While the cache fails
+    The key of a vector is made of all inputs of the query tower and of the model's identity. While the cache fails,
     every vector is computed.
     """
 
@@ -26,26 +26,26 @@ class CachedTower:
         self._cache, self._metrics = cache, metrics
 
     def call(self, model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Runs a signature of a model: in two steps where it is `serving_default` or `recommend_fresh`, else as it is.
+        """Runs a signature of a model: `serving_default` and `recommend_fresh` in two steps, others as they are.
 
-        Warm-up requests come this way too, so that of `serving_default` and the search by vector only one takes the
+        Warm-up requests run here too, so that only the search by vector, and not also `serving_default`, takes the
         memory of an index.
         """
         search = _SEARCH.get(signature.name)
         if not {c.EMBED_QUERY, search} <= set(model.signatures):
-            return signature(tensors)  # another one, or an older export without a search by vector
+            return signature(tensors)  # another signature, or an older export without a search by vector
         features = {name: tensors[name] for name in model.query_inputs if name in tensors}
         if len(features) < len(model.query_inputs) or len({len(tensor) for tensor in features.values()}) > 1:
-            return signature(tensors)  # a feature that has a default was left out
+            return signature(tensors)  # a feature with a default was left out
         with self._metrics.stage("tower"):
             embedding = self._vectors(model, features)
-        searched = model.signatures[search]  # of the features it takes the past, where repeats count
+        searched = model.signatures[search]  # if repeats count, it takes the history features too
         options = {name: t for name, t in tensors.items() if name not in features or name in searched.inputs}
         with self._metrics.stage("search"):
             return searched({c.EMBEDDING: tf.constant(embedding), **options})
 
     def _vectors(self, model: LoadedModel, features: Mapping[str, tf.Tensor]) -> np.ndarray:
-        """float32 [batch, dim]."""
+        """The query vectors, float32 [batch, dim]."""
         keys = vector_keys(model.identity, {name: tensor.numpy() for name, tensor in features.items()})
         found = self._ask(lambda: self._cache.get(keys)) or [None] * len(keys)
         absent = [row for row, vector in enumerate(found) if vector is None]
@@ -56,7 +56,7 @@ class CachedTower:
             self._ask(lambda: self._cache.put([keys[row] for row in absent], made))
             for row, vector in zip(absent, made):
                 found[row] = vector
-        return np.stack(found)  # type: ignore[arg-type]  # none is absent any more
+        return np.stack(found)  # type: ignore[arg-type]  # no vector is absent any more
 
     def _ask(self, question: Callable[[], _T]) -> _T | None:
         try:

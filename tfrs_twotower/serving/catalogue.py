@@ -1,4 +1,4 @@
-"""What a loaded export says of its items: ids, vectors, popularity, attributes."""
+"""The items of a loaded export: ids, vectors, popularity, attributes."""
 
 import functools
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from tfrs_twotower.ids import id_type
 
 
 class Catalogue:
-    """The n items of an export, by row. What takes time is made when it is first asked for.
+    """The n items of an export, by catalogue row. Values that take time are computed at their first use.
 
     Args:
       root: the loaded SavedModel of a `Retriever`.
-      table: pa.Table of n rows with the items' attributes, or None.
-      events: how many events the model was trained with, or None where the export does not say.
+      table: pa.Table with the items' attributes, one table row for each catalogue row; or None.
+      events: the number of the model's training events, or None if the export does not say.
     """
 
     def __init__(self, root: Any, table: pa.Table | None, events: int | None = None) -> None:
@@ -34,22 +34,22 @@ class Catalogue:
 
     @functools.cached_property
     def ids(self) -> np.ndarray:
-        """object (str) or int64 [n]."""
+        """The item ids, object (str) or int64 [n]."""
         return texts(self._root.item_ids.numpy())
 
     @functools.cached_property
     def vectors(self) -> np.ndarray:
-        """float32 [n, dim], the SavedModel's own memory: not to be written."""
+        """float32 [n, dim]: the SavedModel's own memory. Do not write to it."""
         return np.asarray(self._root.vectors.read_value())
 
     @property
     def tower_vectors(self) -> np.ndarray:
-        """float32 [n, tower_dim]: the candidate tower's part of `vectors`, by which items are alike."""
+        """float32 [n, tower_dim]: the candidate tower's part of `vectors`. The similarity of items uses it alone."""
         return self.vectors[:, : self.tower_dim]
 
     @functools.cached_property
     def similarity(self) -> Similarity | None:
-        """The export's `Similarity`; None if it has none: the similarity of items is then ⟨v, v'⟩."""
+        """The export's `Similarity`, or None. Without one, the similarity of two items is ⟨v, v'⟩."""
         return getattr(self._root, "similarity", None)
 
     @functools.cached_property
@@ -64,35 +64,36 @@ class Catalogue:
 
     @functools.cached_property
     def trained(self) -> np.ndarray:
-        """bool [n]: has the item training events? All have, where the export does not say how many there were."""
+        """bool [n]: Does the item have training events? True for all if the export does not say how many events it has.
+        """
         if not self._events:
             return np.full(len(self), self._events is None)
-        smoothed = np.exp(self.log_popularity.astype(float)) * (self._events + len(self))  # one more than there were
+        smoothed = np.exp(self.log_popularity.astype(float)) * (self._events + len(self))  # the item's events plus 1
         return smoothed > 1.5
 
     @functools.cached_property
     def by_popularity(self) -> np.ndarray:
-        """int64 [n]: rows, the most popular first; of equal ones in the order of the rows."""
+        """int64 [n]: catalogue rows, the most popular first; equally popular ones in catalogue order."""
         return np.argsort(-self.log_popularity, kind="stable")
 
     @functools.cached_property
     def attributes(self) -> Attributes:
-        """`channels.Attributes` of n items; of an export without them the id alone."""
+        """`channels.Attributes` of the n items. An export without attributes has the id alone."""
         return Attributes(self._table if self._table is not None else pa.table({c.ITEM_ID: self.ids}))
 
     @functools.cached_property
     def columns(self) -> frozenset[str]:
-        """frozenset: what an event of an item may name besides what the candidate tower reads."""
+        """frozenset: the names that an item event may have besides the features that the candidate tower reads."""
         return frozenset([c.ITEM_ID, *(self._table.column_names if self._table is not None else ())])
 
     @functools.cached_property
     def times(self) -> frozenset[str]:
-        """frozenset: the columns that hold times, which the candidate tower reads as seconds since 1970, UTC."""
+        """frozenset: the columns that hold times. The candidate tower reads them as seconds since 1970, UTC."""
         schema = self._table.schema if self._table is not None else ()
         return frozenset(f.name for f in schema if pa.types.is_timestamp(f.type) or pa.types.is_date(f.type))
 
     def rows(self, ids: Sequence[str | int]) -> np.ndarray:
-        """int64 [len(ids)]: rows of ids; −1 for one that is not there."""
+        """int64 [len(ids)]: the catalogue row of each id; −1 for an id that the catalogue lacks."""
         return self._index.get_indexer(ids) if len(ids) else np.zeros(0, np.int64)
 
     @functools.cached_property
@@ -101,7 +102,7 @@ class Catalogue:
 
 
 def texts(ids: np.ndarray) -> np.ndarray:
-    """An array of ids as tensors have them, with text as str; of what is no UTF-8, as no log has it, a replacement."""
+    """An array of ids from a tensor, with text as str. Bytes that are not UTF-8, which no log has, are replaced."""
     if ids.dtype != object:
         return ids
     return np.array([i.decode("utf-8", "replace") for i in ids.ravel().tolist()], object).reshape(ids.shape)

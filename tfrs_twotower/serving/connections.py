@@ -1,4 +1,4 @@
-"""Connections of the REST server: how many, and how long one may keep the server waiting."""
+"""The limits on connections: how many there may be, and how long one may keep the server waiting."""
 
 import asyncio
 import errno
@@ -17,8 +17,8 @@ uvicorn = extras.require("uvicorn")
 uvicorn_http = extras.require("uvicorn.protocols.http.auto")
 
 _OTHER_FILES = 200  # descriptors besides connections: libraries, stores, a version that loads
-_HEADER_BYTES = 64 * 1024  # of a request: its first line and headers
-_QUIET_SECONDS = 10.0  # between two log lines that descriptors are used up
+_HEADER_BYTES = 64 * 1024  # the most that a request's first line and headers may take
+_QUIET_SECONDS = 10.0  # between two log lines about a lack of descriptors
 _log = logging.getLogger(__name__)
 
 _FULL = b'{"error": "Too many connections are open. Send this request again in a while."}'
@@ -30,14 +30,16 @@ _TOO_LONG = _ANSWER % (b"431 Request Header Fields Too Large", len(_LONG), _LONG
 
 @config
 class Connections:
-    """What clients may take by doing nothing.
+    """Limits on open connections, on slow clients, and on the memory of bodies.
 
     Attributes:
-      most: connections that are open at a time. One more closes the one that has been idle longest; where all are
-        busy, it is answered with 503. For gRPC: connections, and calls that are open at a time.
-      seconds: by then a handshake must be done and the headers of a request have come, then its body; and then some
-        of the answer be read.
-      body_bytes: of all REST requests whose bodies arrive or that are not answered yet. One more is refused with 429.
+      most: the most REST connections that may be open at a time. One more closes the connection that has been idle
+        longest. If all are busy, the new one is answered with 503. For gRPC: the most connections, and the most open
+        calls.
+      seconds: the time that a client has for the handshake and the headers of a request, then again for the body, and
+        then again for reading some of the answer.
+      body_bytes: the bytes of all REST bodies that are arriving or are not answered yet. A request beyond them is
+        refused with 429.
     """
 
     most: Annotated[Count, "Let one connection in."] = 1000
@@ -45,11 +47,11 @@ class Connections:
     body_bytes: Annotated[Count, "Let a request come."] = 256 * 1024 * 1024
 
     def allow_files(self) -> None:
-        """Raises the process's limit on open files as far as it may, and warns where connections can use them up."""
+        """Raises the process's limit on open files as far as allowed. Warns if connections can use up the files."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        wanted = 2 * self.most + _OTHER_FILES  # REST's and gRPC's
+        wanted = 2 * self.most + _OTHER_FILES  # both REST and gRPC have `most` connections
         if hard != resource.RLIM_INFINITY and hard < wanted:
             _log.warning(
                 "The system allows this process %d open files, and %d connections can take %d. Raise the limit "
@@ -57,22 +59,22 @@ class Connections:
             )
 
     def grpc_options(self) -> list[tuple[str, int]]:
-        """gRPC's settings: how many connections, and when one that does nothing is closed."""
+        """gRPC's settings: the number of connections, and when an idle one is closed."""
         milliseconds = int(1000 * self.seconds)
         return [
             ("grpc.max_allowed_incoming_connections", self.most),
             ("grpc.server_handshake_timeout_ms", milliseconds),  # TLS, and the first frames of HTTP/2
-            ("grpc.max_connection_idle_ms", 300_000),  # without a call; clients connect anew by themselves
-            ("grpc.keepalive_time_ms", 60_000),  # a peer that vanished answers no ping
+            ("grpc.max_connection_idle_ms", 300_000),  # without a call; clients reconnect by themselves
+            ("grpc.keepalive_time_ms", 60_000),  # a peer that vanished does not answer the ping
             ("grpc.keepalive_timeout_ms", milliseconds),
         ]
 
 
 class HttpServer(uvicorn.Server):  # type: ignore[name-defined]
-    """uvicorn's, whose TLS handshakes end in time, and which says in few lines that descriptors are used up.
+    """uvicorn's server with a time limit for TLS handshakes. It logs a lack of descriptors at most every 10 s.
 
     Args:
-      settings: uvicorn's.
+      settings: a `uvicorn.Config`.
       limits: a `Connections`.
     """
 
@@ -81,7 +83,7 @@ class HttpServer(uvicorn.Server):  # type: ignore[name-defined]
         self._limits, self._said = limits, -_QUIET_SECONDS
 
     async def startup(self, sockets: Any = None) -> None:
-        """uvicorn's."""
+        """Starts uvicorn's server with the error handler and the time limit."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._tell)
         if self.config.ssl is not None:
@@ -101,23 +103,23 @@ class HttpServer(uvicorn.Server):  # type: ignore[name-defined]
 
 
 class Protocol(uvicorn_http.AutoHTTPProtocol):  # type: ignore[name-defined]
-    """uvicorn's, with the limits that it does not have.
+    """uvicorn's protocol with the limits that uvicorn lacks.
 
     Args:
       limits: a `Connections`.
       metrics: a `Metrics`.
-      settings: uvicorn's.
+      settings: uvicorn's arguments.
     """
 
     def __init__(self, limits: Connections, metrics: Metrics, **settings: Any) -> None:
         super().__init__(**settings)
         self._limits, self._metrics = limits, metrics
-        self._heard = False  # anything at all
+        self._heard = False  # True after the first byte
         self._unread = self._header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
-        self._active = self._owed_since = self.loop.time()  # a request is owed that has begun and is not whole
+        self._active = self._owed_since = self.loop.time()  # since when the headers of a request are awaited
         self._timer = self.loop.call_later(self._limits.seconds, self._check)
         if len(self.connections) > self._limits.most:
             self._make_room()
@@ -145,17 +147,18 @@ class Protocol(uvicorn_http.AutoHTTPProtocol):  # type: ignore[name-defined]
         return self.cycle is None or self.cycle.response_complete
 
     def _reads_headers(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete and not self.cycle.more_body  # else of a body
+        return self.cycle is None or self.cycle.response_complete and not self.cycle.more_body  # else a body
 
     def _check(self) -> None:
-        """Looks every `seconds`: are headers owed that long, has nothing of an answer been read since the last look?"""
+        """Aborts a connection whose headers are late, or whose client has read nothing since the last call. It runs
+        every `seconds`."""
         owed = self._is_idle() and self._owed_since is not None
         late = owed and self.loop.time() - self._owed_since >= self._limits.seconds
         unread = self.transport.get_write_buffer_size()
         stuck = unread and unread == self._unread
         self._unread = unread
         if late or stuck:
-            if self._heard:  # others connect to see whether somebody listens
+            if self._heard:  # a connection without any data may only test whether the port is open
                 self._metrics.refused("slow")
             self.transport.abort()
         else:

@@ -1,4 +1,4 @@
-"""The items that a version can answer with now: its catalogue, and what became of items since the export."""
+"""The items that a version can recommend now: its catalogue, with the changes since the export."""
 
 import functools
 from collections.abc import Collection, Mapping, Sequence
@@ -18,51 +18,56 @@ if TYPE_CHECKING:
 
 
 class ItemChanges(Protocol):
-    """Items that are new, edited or withdrawn while a server runs; `freshness.FreshItems` is one.
+    """Items that are new, edited or withdrawn while a server runs. `freshness.FreshItems` implements it.
 
-    Threads share one. What `record` acknowledged counts in every later call of the others.
+    Threads may share one object. After `record` returns, every later call of the other methods has the changes.
     """
 
     def attach(self, model: "LoadedModel") -> None:
-        """Begins to follow a loaded version, before it answers."""
+        """Applies the changes to a loaded version from now on. The server calls it before the version answers."""
 
     def detach(self, model: "LoadedModel") -> None:
-        """Forgets a version that answers no more, or that was never attached."""
+        """Stops applying changes to a version that no longer answers. The version may never have been attached."""
 
     def record(self, changed: Collection[dict[str, Any]], withdrawn: Collection[str | int]) -> None:
-        """Takes in new or edited items (features by name, with `item_id`) and ids that are withdrawn, all or nothing;
-        they are on the disk when it returns. Raises `DataError` for what is wrong, `StoreError` where the disk
-        refuses."""
+        """Records new or edited items (features by name, with `item_id`) and withdrawn ids, either all or none.
+
+        They are on the disk when it returns.
+
+        Raises:
+          DataError: an item or an id is wrong.
+          StoreError: the disk refuses.
+        """
 
     def items(self, model: "LoadedModel") -> "CurrentItems":
-        """The items of an attached version. The same object while nothing changes."""
+        """The items of an attached version. The object stays the same until an item changes."""
 
     def close(self) -> None:
-        """Lets another process open what keeps the events."""
+        """Closes the place where the events are kept, so that another process can open it."""
 
 
 class _Overlay(NamedTuple):
-    """m items that are new or edited, in the order of their fingerprints: a row for each in every array."""
+    """The overlay: m items that are new or edited, in the order of their fingerprints. Every array has m rows."""
 
     codes: np.ndarray     # int64: fingerprints of the ids, ascending
     ids: np.ndarray       # object (str) or int64
-    vectors: np.ndarray   # float32 [m, dim], of the version's candidate tower
-    rows: np.ndarray      # int64, of the catalogue; −1 for a new item
+    vectors: np.ndarray   # float32 [m, dim], from the version's candidate tower
+    rows: np.ndarray      # int64: catalogue rows; −1 for a new item
     features: np.ndarray  # object: dicts
-    moments: np.ndarray   # int64: the last changed has the largest
+    moments: np.ndarray   # int64: the item changed last has the largest
 
 
 class CurrentItems:
-    """The items of a version at one moment: its catalogue, and what is new, edited or withdrawn since the export.
+    """The items of a version at one moment: its catalogue, and the items that are new, edited or withdrawn since.
 
-    It does not change; `after` gives the items of a later moment. It holds the vectors of changed items alone: the
-    others are the catalogue's own.
+    The object does not change; `after` returns the items of a later moment. It holds the vectors of changed items
+    alone. The others are the catalogue's own.
 
     Args:
-      catalogue: a `Catalogue`. Nothing has changed yet.
+      catalogue: a `Catalogue`. A new object has no changes.
 
     Attributes:
-      withdrawn: list of ids of the catalogue's items that are gone.
+      withdrawn: list of the ids of the catalogue's withdrawn items.
     """
 
     def __init__(self, catalogue: Catalogue) -> None:
@@ -72,11 +77,13 @@ class CurrentItems:
         self._overlay = _Overlay(none, np.zeros(0, kind), vectors, none, np.zeros(0, object), none)
 
     def after(self, changes: Mapping[str | int, tuple[dict[str, Any], np.ndarray] | None]) -> "CurrentItems":
-        """The items once these changed too.
+        """The items after further changes.
 
-        What did not change is taken over: of tens of thousands of changed items one more is looked up alone.
+        The result takes over the earlier changes. Only the ids of `changes` are looked up, however many items had
+        changed before.
 
-        changes: {item id: (its features, its vector [dim]), or None where it is withdrawn}, the last changed last.
+        changes: {item id: (its features, its vector [dim]), or None if it is withdrawn}, with the item changed last at
+          the end.
         """
         later, old = CurrentItems(self.catalogue), self._overlay
         there = {item: change for item, change in changes.items() if change is not None}
@@ -89,7 +96,7 @@ class CurrentItems:
         new = self._rows_of(there)
         at = np.searchsorted(old.codes[keep], new.codes)
         later._overlay = _Overlay(*(np.insert(have[keep], at, come, axis=0) for have, come in zip(old, new)))
-        if "overlay_measured" in vars(self):  # it was asked for
+        if "overlay_measured" in vars(self):  # it has been computed before
             come = measured(new.vectors[:, : self.catalogue.tower_dim], self.catalogue.similarity.sample.numpy())
             later.overlay_measured = tuple(
                 np.insert(have[keep], at, values) for have, values in zip(self.overlay_measured, come)
@@ -98,7 +105,7 @@ class CurrentItems:
 
     @functools.cached_property
     def inputs(self) -> dict[str, tf.Tensor]:
-        """What `recommend_fresh` takes besides the request: tensors by name."""
+        """The inputs of `recommend_fresh` besides the request's: tensors by name."""
         dtype = tf.string if self.catalogue.id_type is str else tf.int64
         return {
             c.OVERLAY_IDS: tf.constant(self.overlay_ids, dtype, [len(self.overlay_ids)]),
@@ -108,7 +115,7 @@ class CurrentItems:
 
     @functools.cached_property
     def overlay_ids(self) -> list[str | int]:
-        """Ids of the m items that are new or edited, in the order of their fingerprints."""
+        """The ids of the m items that are new or edited, in the order of their fingerprints."""
         return self._overlay.ids.tolist()
 
     @functools.cached_property
@@ -118,17 +125,17 @@ class CurrentItems:
 
     @property
     def overlay_rows(self) -> np.ndarray:
-        """int64 [m]: rows of the catalogue; −1 for a new item."""
+        """int64 [m]: the catalogue rows of the overlay's items; −1 for a new item."""
         return self._overlay.rows
 
     @property
     def overlay_vectors(self) -> np.ndarray:
-        """float32 [m, tower_dim]: the candidate tower's part of their vectors."""
+        """float32 [m, tower_dim]: the candidate tower's part of the overlay's vectors."""
         return self._overlay.vectors[:, : self.catalogue.tower_dim]
 
     @functools.cached_property
     def overlay_attributes(self) -> Attributes:
-        """`channels.Attributes` of them."""
+        """`channels.Attributes` of the overlay's items."""
         return self.catalogue.attributes.like(self._overlay.features.tolist())
 
     @functools.cached_property
@@ -138,20 +145,20 @@ class CurrentItems:
 
     @functools.cached_property
     def newest(self) -> list[str | int]:
-        """Ids of those that the catalogue lacks, the last changed first."""
+        """The ids of the items that the catalogue lacks, with the item changed last at the front."""
         new = np.flatnonzero(self.overlay_rows < 0)
         return self._overlay.ids[new[np.argsort(-self._overlay.moments[new])]].tolist()
 
     @functools.cached_property
     def exported(self) -> np.ndarray:
-        """bool [n]: rows of the catalogue whose item is there, with the vector that it was exported with."""
+        """bool [n]: catalogue rows whose item is neither withdrawn nor edited, so that its exported vector is valid."""
         exported = np.ones(len(self.catalogue), bool)
         for rows in (self.overlay_rows, self.catalogue.rows(self.withdrawn)):
             exported[rows[rows >= 0]] = False
         return exported
 
     def vectors(self, ids: Sequence[str | int]) -> np.ndarray:
-        """float32 [len(ids), tower_dim]: the newest vector of each item; zeros for one that is not known."""
+        """float32 [len(ids), tower_dim]: the newest vector of each item; zeros for an unknown item."""
         rows = self.catalogue.rows(ids)
         found = np.where((rows >= 0)[:, np.newaxis], self.catalogue.tower_vectors[np.maximum(rows, 0)], np.float32(0))
         for at, item in enumerate(ids):
@@ -168,20 +175,21 @@ class CurrentItems:
     ) -> list[tuple[str | int, float]]:
         """The k items most like one of several seeds, without the seeds: [(id, largest score)], best first.
 
-        The search is exact. The score is that of the signature `similar_items`. Without a known seed it is [].
+        The search is exact. The scores are those of the signature `similar_items`. Without a known seed the result
+        is [].
 
         Args:
           seeds: item ids.
-          k: items at most.
-          catalogue: bool [n]: rows of the catalogue that count.
-          overlay: bool [m]: items of the overlay that count.
+          k: the most items to return.
+          catalogue: bool [n]: the catalogue rows that may be returned.
+          overlay: bool [m]: the overlay's items that may be returned.
         """
         vectors = self.vectors(seeds)
         vectors = vectors[vectors.any(axis=1)]
         main, rows, places = self.catalogue.tower_vectors, np.flatnonzero(catalogue), np.flatnonzero(overlay)
         if not len(vectors) or not len(rows) + len(places):
             return []
-        if 2 * len(rows) < len(main):  # few are sooner copied than all scored
+        if 2 * len(rows) < len(main):  # copying few vectors is faster than scoring all
             scores = main[rows] @ vectors.T
         else:
             scores = (main @ vectors.T)[rows]
@@ -195,7 +203,8 @@ class CurrentItems:
         return [pair for pair in found if pair[0] not in seeds][:k]
 
     def _alike(self, products: np.ndarray, seeds: np.ndarray, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """float32 [m, seeds]: the similarity of items to seeds, from their inner products with the seeds' vectors."""
+        """float32 [items, seeds]: the similarity of items to seeds, from their inner products with the seeds' vectors.
+        """
         if self.catalogue.similarity is None:
             return products
         main, overlay = self.catalogue.measured, self.overlay_measured
@@ -208,7 +217,7 @@ class CurrentItems:
         return self.overlay_ids[at - size] if at >= size else self.catalogue.ids.item(at)
 
     def _rows_of(self, there: Mapping[str | int, tuple[dict[str, Any], np.ndarray]]) -> _Overlay:
-        """The rows of items, each once."""
+        """The overlay rows of new or edited items."""
         ids, empty = list(there), self._overlay
         dtype = tf.string if self.catalogue.id_type is str else tf.int64
         codes = fingerprints(tf.constant(ids, dtype, [len(ids)])).numpy()
@@ -226,8 +235,8 @@ def current_items(model: "LoadedModel", changes: ItemChanges | None = None) -> C
 
     Args:
       model: a `LoadedModel` with a catalogue.
-      changes: `ItemChanges` that it is attached to, or None.
+      changes: the `ItemChanges` that the model is attached to, or None.
     """
     if changes is not None:
         return changes.items(model)
-    return CurrentItems(model.catalogue)  # type: ignore[arg-type]  # it has one, see above
+    return CurrentItems(model.catalogue)  # type: ignore[arg-type]  # the model has a catalogue, see Args

@@ -1,4 +1,4 @@
-"""What a server answers besides predictions: JSON in, JSON out, alike over REST and gRPC."""
+"""The requests of a server besides predictions: JSON in and JSON out, the same over REST and gRPC."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -15,11 +15,11 @@ from tfrs_twotower.serving.recommend import Recommendations
 
 
 class Endpoint(NamedTuple):
-    """What a POST, or a gRPC method, calls with the request as a dict, and the queue that it waits in."""
+    """The function that a POST or a gRPC method calls with the request as a dict, and the request's queue."""
 
     answer: Callable[[dict], dict]
     queue: Admission
-    warm: Callable = lambda model: None  # called with each version before it answers
+    warm: Callable = lambda model: None  # called with each version before the version answers
 
 
 def make_endpoints(
@@ -30,7 +30,7 @@ def make_endpoints(
     changes: ItemChanges | None = None,
     channels: Iterable[Channel] = (),
 ) -> dict[str, Endpoint]:
-    """{what stands after /v1/: `Endpoint`}. The arguments are those of `Server` and of its parts."""
+    """{path after /v1/: `Endpoint`}. `Server` and its parts describe the arguments."""
     limits = predictor.limits
     recommendations = Recommendations(predictor, metrics, stores, changes, channels)
     # `Stores` are never false.

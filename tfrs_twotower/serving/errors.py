@@ -1,12 +1,12 @@
-"""What a request can be refused for. Each kind has one gRPC status and one HTTP status."""
+"""The errors of a server. Each class has one gRPC status and one HTTP status."""
 
 from tfrs_twotower.errors import TwoTowerError
 
-RETRY_SECONDS = 1  # after which an overloaded server may be asked again
+RETRY_SECONDS = 1  # a client may send a request again after this time, if the server was overloaded
 
 
 class ServingError(TwoTowerError):
-    """Base: a failure of the server itself."""
+    """A failure of the server itself; the base of the other classes."""
 
     code = "INTERNAL"
     http = 500
@@ -20,21 +20,21 @@ class InvalidArgument(ServingError, ValueError):
 
 
 class NotFound(ServingError, LookupError):
-    """No such model, version or signature."""
+    """The model, version or signature does not exist."""
 
     code = "NOT_FOUND"
     http = 404
 
 
 class Unauthenticated(ServingError):
-    """The request carries no key, or not one that the server knows."""
+    """The request carries no key, or an unknown one."""
 
     code = "UNAUTHENTICATED"
     http = 401
 
 
 class ResourceExhausted(ServingError):
-    """The request is larger than the server's limits. Not 429: sending it again later cannot help."""
+    """The request is larger than the server's limits. The status is not 429, as sending it again later cannot help."""
 
     code = "RESOURCE_EXHAUSTED"
     http = 413
@@ -48,7 +48,7 @@ class Overloaded(ServingError):
 
 
 class DeadlineExceeded(ServingError):
-    """The request waited for its turn until its deadline."""
+    """The turn of the request did not come in time, or the request ran too long."""
 
     code = "DEADLINE_EXCEEDED"
     http = 504
@@ -69,23 +69,23 @@ class Cancelled(ServingError):
 
 
 class Unimplemented(ServingError):
-    """A method of TF Serving's API that this server does not have, or something that it was started without: the
-    message names the option. Not 503, after which callers try again."""
+    """The server lacks this method of TF Serving's API, or was started without this ability; the message then names the
+    option. The status is not 503, as callers would try again."""
 
     code = "UNIMPLEMENTED"
     http = 501
 
 
 class Unavailable(ServingError):
-    """Nothing is loaded yet, or the server is stopping."""
+    """No version is loaded yet, the server is stopping, or a store fails."""
 
     code = "UNAVAILABLE"
     http = 503
 
 
 class CannotServe(TwoTowerError, OSError):
-    """The server cannot start: a port, an address or the folder is not to be had."""
+    """The server cannot start, because a port, an address, a key file, a certificate or the folder cannot be used."""
 
 
 class VersionRefused(TwoTowerError):
-    """A version directory is incomplete, damaged, or needs what is not installed."""
+    """A version directory is incomplete or damaged, or needs a library that is not installed."""

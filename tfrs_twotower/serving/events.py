@@ -1,4 +1,4 @@
-"""Records what users did: one request, by whatever transport."""
+"""Records a request's events of users. It does not depend on the transport."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -21,11 +21,11 @@ class EventRecorder:
     """Checks events and puts them into the history store.
 
     Args:
-      history: a `HistoryStore`, or None: every request is refused.
-      repository: a `Repository`; ids are checked against the newest model's, where one is loaded.
+      history: a `HistoryStore`. None: every request is refused.
+      repository: a `Repository`. The type of the ids is checked against the newest model, if one is loaded.
       limits: a `Limits`.
       metrics: a `Metrics`.
-      clock: seconds since 1970.
+      clock: a function that returns the seconds since 1970.
     """
 
     def __init__(
@@ -40,16 +40,16 @@ class EventRecorder:
         self._metrics, self._clock = metrics, clock
 
     def record(self, request: dict[str, Any]) -> dict[str, int]:
-        """Keeps the events of a request; they are on disk when it returns. All are recorded, or none.
+        """Records the events of a request, either all or none. They are on disk when it returns.
 
         Args:
           request: {"events": [{"event_id", "user_id", "item_id", "timestamp", "event"}, …]}: see `online.read_event`.
 
         Returns:
-          {"recorded": how many were new, "known": how many the store had already}.
+          {"recorded": the number of new events, "known": the number that the store had already}.
 
         Raises:
-          InvalidArgument: something is not an event; the message says which and why.
+          InvalidArgument: an event is wrong; the message says which and why.
           ResourceExhausted: there are more than `max_events`.
           Unimplemented: there is no store.
           Unavailable: the store fails. The same request can be sent again.
@@ -82,7 +82,7 @@ class EventRecorder:
         return events
 
     def _numbers(self) -> Sequence[str]:
-        """Which of `user_id` and `item_id` are whole numbers to the newest model."""
+        """The names among `user_id` and `item_id` whose ids are whole numbers in the newest model."""
         try:
             with self._repository.lease() as model:
                 inputs = model.signature(DEFAULT_SIGNATURE).inputs
@@ -93,7 +93,7 @@ class EventRecorder:
 
 
 def _as_numbers(event: Event, names: Iterable[str]) -> Event:
-    """The event with these ids as numbers are written, "7" for "007", so that a request's number finds them."""
+    """The event with the named ids written as numbers, "7" for "007", so that the number in a request matches them."""
     for name in names:
         text = getattr(event, name)
         try:

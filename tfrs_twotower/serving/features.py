@@ -1,6 +1,6 @@
-"""Fills in what a request leaves out of its users: between the transports and the predictor.
+"""Fills in the features of users that a request leaves out. It stands between the transports and the predictor.
 
-Answers leave seen items out if the evaluation did, unless the request says what to leave out.
+Answers leave out seen items if the evaluation did, unless the request names its exclusions itself.
 """
 
 import dataclasses
@@ -20,25 +20,26 @@ from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import LoadedModel, Signature
 
 _T = TypeVar("_T")
-_QUIET_SECONDS = 10.0  # between two log lines that the store fails
+_QUIET_SECONDS = 10.0  # between two log lines about a failing store
 _log = logging.getLogger(__name__)
 
 
 class Features:
-    """Joins a user's profile and history, the time, and what was seen to requests that carry a `user_id`.
+    """Adds a user's profile, history and seen items, and the time, to requests that carry a `user_id`.
 
-    What a request carries stays as it is. A column that neither the request nor the store has is a missing value. So
-    are all columns of an unknown user, and of every user while the store fails. A request is answered in any case.
+    The columns that a request carries stay as they are. A column that neither the request nor the store has gets the
+    missing value. So do all columns of an unknown user, and of every user while the store fails. A request is answered
+    in any case.
 
     Args:
       stores: `online.Stores`.
       metrics: a `Metrics`.
-      types: the types of events that a history holds; () for all.
-      time_step: the time of a request is rounded down to so many seconds. 1 but for a cache of vectors, which hits
-        only while the time is the same.
-      cold_beta: the `popularity_beta` of those whose history, as the model reads it, holds no event, where the request
-        names none. Below 0 it brings popular items to the front; 0 changes nothing.
-      clock: seconds since 1970.
+      types: the types of events that make a history; () for all.
+      time_step: the time of a request is rounded down to a multiple of this many seconds. Use 1 without a cache of
+        vectors; a cache hits only while the time stays the same.
+      cold_beta: the `popularity_beta` of users whose history, as the model reads it, is empty. It applies if the
+        request sets none. Below 0 it ranks popular items higher; 0 changes nothing.
+      clock: a function that returns the seconds since 1970.
     """
 
     def __init__(
@@ -56,16 +57,16 @@ class Features:
         self._said = -_QUIET_SECONDS
 
     def asked(self, model: LoadedModel, signature: Signature) -> Signature:
-        """The signature as requests see it: of a query's features only `user_id` has to be there."""
+        """The signature as requests see it: `user_id` is the only required feature of a query."""
         if not model.is_query(signature):
             return signature
         inputs = signature.inputs
-        if c.USER_ID not in inputs:  # the towers do not read it, the store does
+        if c.USER_ID not in inputs:  # the towers do not read it; the store does
             inputs = {c.USER_ID: tf.TensorSpec([None], tf.string, c.USER_ID), **inputs}
         return dataclasses.replace(signature, inputs=inputs, joined=frozenset(model.query_inputs) - {c.USER_ID})
 
     def join(self, model: LoadedModel, signature: Signature, tensors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """`tensors` with every feature of a query. Without `user_id`, as they came.
+        """`tensors` with every feature of a query. Without `user_id` they are returned unchanged.
 
         Args:
           model: a `LoadedModel`.
@@ -102,7 +103,7 @@ class Features:
                 lambda: self._stores.history.last(users, length, types), users, []
             )
             arrays.update(_histories(histories, absent))
-        elif c.HISTORY_TIMESTAMP in absent:  # the times of items that the request brought are not known
+        elif c.HISTORY_TIMESTAMP in absent:  # the request has the items of a history without their times
             shape = tensors[c.HISTORY_ITEM_ID].shape
             arrays[c.HISTORY_TIMESTAMP] = np.full(shape, missing_value(tf.int64), np.int64)
         if c.TIMESTAMP in absent:
@@ -116,7 +117,7 @@ class Features:
         return arrays
 
     def _seen(self, users: list[str], dtype: tf.DType) -> tf.Tensor:
-        """[users, any]: the distinct items of all events that the store keeps, of any type."""
+        """[users, any]: each user's distinct items, from all events of any type that the store keeps."""
         histories: list[list[Event]] = self._ask(
             lambda: self._stores.history.last(users, self._stores.retention.events), users, []
         )
@@ -135,13 +136,13 @@ class Features:
 
 
 def column(values: Sequence[Any], spec: tf.TensorSpec) -> np.ndarray:
-    """Values that JSON can hold, None where there is none, as the array that a request would carry.
+    """The array that a request would carry for a list of JSON values.
 
     A value that does not fit the spec counts as missing: it was kept for another model.
 
     Args:
-      values: list of n.
-      spec: TensorSpec of shape [None], or [None, None] for a list a row, or [None, d] for a vector a row.
+      values: list of n values; None is a missing one.
+      spec: TensorSpec of shape [None] for single values, [None, None] for lists, or [None, d] for vectors.
 
     Returns:
       [n], [n, longest list] padded at the end with missing values, or [n, d].
@@ -157,7 +158,7 @@ def column(values: Sequence[Any], spec: tf.TensorSpec) -> np.ndarray:
 
 
 def _histories(histories: list[list[Event]], absent: Mapping[str, tf.TensorSpec]) -> dict[str, np.ndarray]:
-    """The two arrays of a past. An item that the model cannot have, a text where ids are numbers, is left out."""
+    """The two arrays of the histories. An item is left out if its id is text and the model's ids are numbers."""
     dtype = absent[c.HISTORY_ITEM_ID].dtype
     read, missing = _READ[dtype], _missing(dtype)
     pasts = [[(read(e.item_id), e.timestamp) for e in events] for events in histories]
@@ -169,7 +170,7 @@ def _histories(histories: list[list[Event]], absent: Mapping[str, tf.TensorSpec]
 
 
 def _missing(dtype: tf.DType) -> Any:
-    """The missing value of a type, as arrays have it: text is bytes there."""
+    """The missing value of a type, as arrays hold it: text as bytes."""
     value = missing_value(dtype)
     return value.encode() if isinstance(value, str) else value
 
@@ -179,7 +180,7 @@ def _bytes(value: object) -> bytes:
 
 
 def _whole(value: Any) -> int:
-    """An id is text in a store and may be a number in a model."""
+    """The id as a number: an id is text in a store and may be a number in a model."""
     try:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
@@ -214,12 +215,12 @@ def _text(user: object) -> str:
 
 
 def leaves_out(model: LoadedModel) -> bool:
-    """Whether the model's evaluation excluded seen items; its answers then do so too, by default."""
+    """Did the model's evaluation exclude seen items? By default the model's answers then exclude them too."""
     return bool(model.manifest.get("exclude_seen"))
 
 
 def is_left_out(model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]) -> bool:
-    """Whether the server adds the seen items to the exclusions: not if a request has `exclude_ids`, even if empty."""
+    """Does the server exclude the seen items? It does not if the request has `exclude_ids`, even an empty list."""
     return leaves_out(model) and c.EXCLUDE_IDS in signature.inputs and c.EXCLUDE_IDS not in tensors
 
 
@@ -231,8 +232,8 @@ def with_seen(
     Args:
       model: a `LoadedModel`.
       signature: one of its signatures.
-      tensors: {input name: tensor}: the history in them counts as seen.
-      known: [batch, any] of item ids that count too, or None.
+      tensors: {input name: tensor}; the items of the history count as seen.
+      known: [batch, any]: further item ids that count as seen, or None.
     """
     if not is_left_out(model, signature, tensors):
         return tensors

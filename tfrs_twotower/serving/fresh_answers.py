@@ -1,4 +1,4 @@
-"""Answers with the items that changed since the export: new and edited ones in, withdrawn ones out."""
+"""Applies the changes of items since the export to answers: new and edited items are in, withdrawn items are out."""
 
 from collections.abc import Mapping
 
@@ -22,11 +22,11 @@ _OWN = (c.OVERLAY_IDS, c.OVERLAY_VECTORS, c.WITHDRAWN_IDS)
 
 
 class FreshAnswers:
-    """Runs signatures so that no answer holds a withdrawn item, and new and edited ones stand where they belong.
+    """Runs signatures so that no answer holds a withdrawn item, and new and edited items have their true rank.
 
     `serving_default` and `recommend_by_vector` run as `recommend_fresh` and `recommend_fresh_by_vector`.
     `recommend_exact` and `similar_items` have no such twin: their answers are merged here, exactly.
-    `score_pairs` gives a withdrawn item the score of an unknown one; others it scores as the export has them.
+    `score_pairs` gives a withdrawn item the score of an unknown item. It scores the others by their exported vectors.
 
     Args:
       changes: `ItemChanges`.
@@ -43,7 +43,7 @@ class FreshAnswers:
         """Runs a signature of an attached model.
 
         Raises:
-          InvalidArgument: the request brings changes of its own.
+          InvalidArgument: the request has inputs for changes of items.
         """
         twin = _TWINS.get(signature.name)
         if twin is not None:
@@ -61,7 +61,7 @@ class FreshAnswers:
     ) -> dict[str, tf.Tensor]:
         missing = arguments.missing(model.catalogue.id_type)
         if c.ALLOW_IDS in tensors and bool(tf.reduce_any(tensors[c.ALLOW_IDS] != missing)):
-            return self._fresh(model, _FRESH, tensors)  # exact, as any search with an allow-list
+            return self._fresh(model, _FRESH, tensors)  # a search with an allow-list is always exact
         changes = self._changes.items(model).inputs
         excluded = tensors.get(c.EXCLUDE_IDS, signature.defaults[c.EXCLUDE_IDS])
         hidden = tf.concat([changes[c.OVERLAY_IDS], changes[c.WITHDRAWN_IDS]], axis=0)

@@ -1,6 +1,6 @@
-"""TF Serving's gRPC API, PredictionService and ModelService; and services of our own.
+"""TF Serving's gRPC API, PredictionService and ModelService, and three services of our own.
 
-Their messages are of protobuf's own type Struct, which is JSON: what REST's POST of the same thing takes and gives.
+The messages of our own services have protobuf's type Struct, which is JSON. Their fields are those of the REST POSTs.
 
     import "google/protobuf/struct.proto";
     package twotower;
@@ -82,7 +82,7 @@ def add_services(
 
 
 class _Calls:
-    """What every method does: check the model's name, count, and turn errors into statuses."""
+    """The common part of all methods: checks the model's name, counts the call, and turns errors into statuses."""
 
     def __init__(self, name: str, metrics: Metrics) -> None:
         self._name = name
@@ -96,7 +96,7 @@ class _Calls:
         context: ServicerContext,
         queue: Admission | None = None,
     ) -> Message:
-        """Answers by `handler(request, call)`, in the turn that `queue` gives; without a queue, at once."""
+        """Answers by `handler(request, call)` when the request's turn in `queue` comes; at once without a queue."""
         name = request_id(dict(context.invocation_metadata()).get(REQUEST_ID, ""))
         context.set_trailing_metadata(((REQUEST_ID, name),))
         try:
@@ -104,14 +104,14 @@ class _Calls:
                 if queue is None:
                     return handler(request, call)
                 place = queue.acquire(context.time_remaining())
-                if not context.add_callback(place.cancel):  # called when the call ends, by whomever
+                if not context.add_callback(place.cancel):  # called when the client or the server ends the call
                     place.cancel()
                 call.pause = place.pause
                 with place:
                     return handler(request, call)
         except ServingError as error:
             code, message = error.code, str(error)
-            if isinstance(error, Overloaded):  # this one may be sent again, what is too large may not
+            if isinstance(error, Overloaded):  # it may be sent again; a request that is too large may not
                 pushback = ("grpc-retry-pushback-ms", str(1000 * RETRY_SECONDS))
                 context.set_trailing_metadata(((REQUEST_ID, name), pushback))
         except Exception as error:
@@ -126,7 +126,7 @@ class _Calls:
         self.answer(method, unimplemented, None, context)
 
     def version(self, request: Message) -> int | None:
-        """Checks the model spec; returns the version asked for, None for the newest."""
+        """Checks the model spec; returns the version that it names, or None for the newest."""
         if not request.HasField("model_spec"):
             raise InvalidArgument("Missing ModelSpec.")
         spec = request.model_spec
@@ -140,7 +140,7 @@ class _Calls:
 class PredictionService:
     """The servicer of TF Serving's PredictionService: Predict and GetModelMetadata.
 
-    The methods on tf.Examples are UNIMPLEMENTED.
+    The methods that take tf.Examples are UNIMPLEMENTED.
     """
 
     def __init__(self, predictor: Predictor, calls: _Calls, queue: Admission) -> None:
@@ -182,7 +182,7 @@ class PredictionService:
         return response
 
     def _array(self, signature: Signature, name: str, proto: TensorProto) -> np.ndarray:
-        # Before the values are read: a tensor may claim a huge shape and carry one value.
+        # This check comes before the values are read: a tensor may claim a huge shape and carry one value.
         self._predictor.check_shape(signature.spec(name), tensor_protos.shape_of(proto))
         return tensor_protos.to_array(proto)
 
@@ -225,7 +225,7 @@ def _service(service: str, method: str, endpoint: Endpoint, calls: _Calls) -> Ge
     def handle(request: bytes, call: Call) -> struct_pb2.Struct:
         try:
             fields = json_format.MessageToDict(struct_pb2.Struct.FromString(request))
-        except (DecodeError, ValueError) as error:  # ValueError: a number that JSON has no word for
+        except (DecodeError, ValueError) as error:  # ValueError: a number that JSON cannot express
             raise InvalidArgument(f"The request must be a google.protobuf.Struct of finite numbers: {error}") from error
         found = endpoint.answer(fields)
         call.version = found.get("model_version")

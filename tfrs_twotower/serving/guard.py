@@ -1,4 +1,4 @@
-"""Before the handlers: the key of a request, and the id by which its caller finds it in the log."""
+"""Checks the API key of a request, and gives it the id by which its caller finds it in the log, before the handlers."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ grpc = extras.require("grpc")
 responses = extras.require("starlette.responses")
 
 REQUEST_ID = "x-request-id"
-_OPEN_PATHS = ("/healthz", "/readyz")  # what restarts a server and what sends it requests have no key
+_OPEN_PATHS = ("/healthz", "/readyz")  # supervisors and load balancers have no key
 _PLAIN = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _REASON = "The request carries no key that this server knows. Send `Authorization: Bearer KEY`."
 
 
 def request_id(given: str) -> str:
-    """The id that a request brought, where that is a plain word; else a new one."""
+    """The id that a request carries, if it is a plain word; else a new id."""
     return given if _PLAIN.fullmatch(given) else uuid.uuid4().hex
 
 
 class Guard:
-    """ASGI middleware: asks for the key but on /healthz and /readyz, and writes `X-Request-Id` into every answer.
+    """ASGI middleware that requires a key, except on /healthz and /readyz, and adds `X-Request-Id` to every answer.
 
     Args:
-      app: the ASGI application, which finds the id as `request.state.request_id`.
-      keys: `ApiKeys`, or None: no key is asked for.
+      app: the ASGI application. It finds the id in `request.state.request_id`.
+      keys: `ApiKeys`. None: no key is required.
       metrics: a `Metrics`.
     """
 
@@ -63,11 +63,11 @@ class Guard:
 
 
 class GrpcGuard:
-    """A `grpc.ServerInterceptor` that asks for the key of every call."""
+    """A `grpc.ServerInterceptor` that requires a key for every call."""
 
     def __init__(self, keys: ApiKeys, metrics: Metrics) -> None:
         self._keys, self._metrics = keys, metrics
-        self._refusal = grpc.stream_unary_rpc_method_handler(  # of a stream: that does not wait for a message
+        self._refusal = grpc.stream_unary_rpc_method_handler(  # a stream's handler does not wait for a message
             lambda requests, context: context.abort(grpc.StatusCode[Unauthenticated.code], _REASON)
         )
 
@@ -76,7 +76,7 @@ class GrpcGuard:
         continuation: Callable[[HandlerCallDetails], RpcMethodHandler | None],
         handler_call_details: HandlerCallDetails,
     ) -> RpcMethodHandler | None:
-        """gRPC's: the handler of a call, or the one that refuses it."""
+        """gRPC calls it for each call: returns the call's handler, or the handler that refuses it."""
         metadata = dict(handler_call_details.invocation_metadata)
         if self._keys.know(metadata.get("authorization", "")):
             return continuation(handler_call_details)

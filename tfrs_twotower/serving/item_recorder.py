@@ -1,4 +1,4 @@
-"""Records what became of items: one request, by whatever transport."""
+"""Records a request's changes of items. It does not depend on the transport."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.predictor import Limits
 
 CHANGED, WITHDRAWN = "changed", "withdrawn"
-_EXACT = 2**53  # up to here a float is exact
-_DEEPEST = 32  # lists and objects around a value
+_EXACT = 2**53  # whole numbers up to this one are exact as floats
+_DEEPEST = 32  # lists and objects around a value, at most
 
 
 class ItemRecorder:
-    """Checks item events and has `ItemChanges` keep them.
+    """Checks item events and gives them to `ItemChanges`.
 
     Args:
-      changes: `ItemChanges`, or None: every request is refused.
+      changes: `ItemChanges`. None: every request is refused.
       limits: a `Limits`.
       metrics: a `Metrics`.
     """
@@ -27,17 +27,17 @@ class ItemRecorder:
         self._changes, self._limits, self._metrics = changes, limits, metrics
 
     def record(self, request: dict[str, Any]) -> dict[str, int]:
-        """Takes in new, edited and withdrawn items, all or nothing. They are on the disk when it returns, and every
+        """Records new, edited and withdrawn items, either all or none. They are on the disk when it returns, and every
         answer that begins later has them.
 
         Args:
           request: {"changed": [{"item_id", feature: value, …}, …], "withdrawn": [ids]}, one of the two or both.
 
         Returns:
-          {"changed": how many, "withdrawn": how many}.
+          {"changed": the number of changed items, "withdrawn": the number of withdrawn items}.
 
         Raises:
-          InvalidArgument: something is no item or no id; the message says which and why.
+          InvalidArgument: an item or an id is wrong; the message says which and why.
           ResourceExhausted: there are more than `max_events`.
           Unimplemented: the server keeps no item events.
           Unavailable: the disk fails. The same request can be sent again.
@@ -51,7 +51,7 @@ class ItemRecorder:
             raise InvalidArgument(str(error)) from error
         except StoreError as error:
             self._metrics.store_failed("items")
-            raise Unavailable(f"{error} Send the same items again: that changes nothing twice.") from error
+            raise Unavailable(f"{error} Send the same items again: a change counts once.") from error
         self._metrics.items_changed(len(changed), len(withdrawn))
         return {CHANGED: len(changed), WITHDRAWN: len(withdrawn)}
 
@@ -69,9 +69,9 @@ class ItemRecorder:
 
 
 def whole(value: Any, deeper: int = _DEEPEST) -> Any:
-    """5 for 5.0 at any depth, which is how a `google.protobuf.Struct` writes 5.
+    """The value with whole floats as int at any depth: a `google.protobuf.Struct` writes 5 as 5.0.
 
-    Raises `InvalidArgument` where there are more than `deeper` lists and objects around a value.
+    Raises `InvalidArgument` if more than `deeper` lists and objects enclose a value.
     """
     if isinstance(value, (list, dict)) and not deeper:
         raise InvalidArgument(f"A value is nested deeper than {_DEEPEST} lists and objects. Send it flatter.")

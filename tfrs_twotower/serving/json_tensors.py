@@ -1,9 +1,8 @@
 """TF Serving's JSON of tensors: rows ("instances", "predictions") and columns ("inputs", "outputs").
 
-The formats are those of https://www.tensorflow.org/tfx/serving/api_rest. Some things differ: inputs
-that have a default may be left out, null in a request is a missing value, true and false are 1 and 0
-where a whole number is expected, and NaN and infinities are written as null, because JSON has no word
-for them.
+https://www.tensorflow.org/tfx/serving/api_rest defines the formats. There are four differences. Inputs that have a
+default may be left out. null in a request is a missing value. true and false are 1 and 0 where a whole number is
+expected. NaN and infinities are written as null, because JSON cannot express them.
 """
 
 import base64
@@ -29,9 +28,10 @@ _MAX_RANK = 8
 
 
 def parse(body: bytes, most: int = 2**20) -> dict[str, Any]:
-    """The JSON object of a request body, in bytes. Raises `InvalidArgument`, `ResourceExhausted`.
+    """Parses a request body, bytes of a JSON object. Raises `InvalidArgument`, `ResourceExhausted`.
 
-    most: values in it. They are counted by what stands before each, so that many small ones cost no time.
+    most: the most values and lists that it may hold. Before the body is parsed, the characters "," "[" and "{" are
+      counted for them, so that a refusal costs little time.
     """
     if body.count(b",") + body.count(b"[") + body.count(b"{") > most:
         raise ResourceExhausted(f"The body must hold at most {most} values and lists. Send smaller batches.")
@@ -54,15 +54,16 @@ def decode(
     """Arrays by input name, from a parsed request.
 
     Args:
-      request: an object.
+      request: the parsed JSON object.
       signature: a `Signature`.
-      check: raises for an input's shape over the limits, before the values are looked at: `Predictor.check_size`.
+      check: a function that raises if an input's shape is over the limits: `Predictor.check_size`. It is called before
+        the values are read.
 
     Returns:
-      (arrays, whether the request came in rows and is to be answered in rows).
+      (arrays, whether the request came in rows, so that the answer must too).
 
     Raises:
-      InvalidArgument: the request does not follow the format, or a value is not of its input's type.
+      InvalidArgument: the request does not follow the format, or a value does not have its input's type.
     """
     if (INSTANCES in request) == (INPUTS in request):
         raise InvalidArgument(f"The request must hold either '{INSTANCES}' or '{INPUTS}'.")
@@ -80,7 +81,7 @@ def encode(outputs: Mapping[str, np.ndarray], by_row: bool) -> bytes:
     """The response body of arrays by output name, in bytes.
 
     Raises:
-      InvalidArgument: the answer is asked for in rows and the outputs do not have the same rows.
+      InvalidArgument: the answer must come in rows, and the outputs do not have the same number of rows.
     """
     names = sorted(outputs)
     values = {name: _values(name, outputs[name]) for name in names}
@@ -148,7 +149,7 @@ def _flatten(name: str, value: object, shape: Sequence[int], leaves: list[Any]) 
     if not shape:
         leaves.append(value)
         return
-    if value is None:  # a missing list is one of missing values
+    if value is None:  # a missing list becomes a list of missing values
         leaves.extend([None] * math.prod(shape))
         return
     if not isinstance(value, list) or len(value) != shape[0]:
@@ -170,7 +171,7 @@ def _convert(name: str, leaves: list[Any], dtype: tf.DType) -> np.ndarray:
         array[:] = [_bytes(name, leaf) for leaf in leaves]
         return array
     kinds = {bool} if dtype.is_bool else {int} if dtype.is_integer else {int, float}
-    if dtype == tf.int64:  # that of a feature
+    if dtype == tf.int64:  # the type of features
         kinds = {int, bool}
     wrong = set(map(type, leaves)) - kinds
     if wrong:
@@ -205,7 +206,8 @@ def _is_b64(value: object) -> TypeGuard[dict[str, str]]:
 
 
 def single(value: float) -> float:
-    """A float; of one that a float32 holds the one with the shortest text: 0.2 for 0.20000000298023224."""
+    """The float with the shortest text among those with the same float32: 0.2 for 0.20000000298023224. A value that is
+    no float32 is returned unchanged."""
     with np.errstate(over="ignore"):
         narrow = np.float32(value)
     return float(str(narrow)) if narrow == value else value
@@ -218,7 +220,7 @@ def _values(name: str, array: np.ndarray) -> Any:
         return _nested([_text(name, value) for value in array.ravel()], array.shape)
     if kind in "biu":
         return array.tolist()
-    # As `single` does it, of all at once.
+    # The same as `single`, for all values at once.
     exact = array if array.dtype == np.float64 else array.astype(np.float32).astype("U").astype(np.float64)
     if np.isfinite(exact).all():
         return exact.tolist()

@@ -1,7 +1,7 @@
-"""What a server writes to its log: for people, or one JSON object a line.
+"""The log of a server: text for people, or one JSON object in each line.
 
-A line on a request says who asked for it (its id), what was called and how it went; never what was in it: no user ids,
-no bodies. A failure of the server itself is logged with its traceback.
+The line of a request holds its id, the method and the status. It never holds user ids or bodies. A failure of the
+server itself is logged with its traceback.
 """
 
 import datetime
@@ -18,7 +18,7 @@ _requests = logging.getLogger("tfrs_twotower.serving.requests")
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time (ISO 8601, UTC), level, logger, message, what `extra={"fields": …}` gave, exception."""
+    """One object in each line: time (ISO 8601, UTC), level, logger, message, the `extra={"fields": …}`, exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.datetime.fromtimestamp(record.created, datetime.timezone.utc)
@@ -35,7 +35,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """The message, and the fields as name=value."""
+    """The message, followed by the fields as name=value."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = getattr(record, "fields", {})
@@ -47,8 +47,8 @@ def set_up(kind: str = TEXT, level: str = "info") -> None:
 
     Args:
       kind: "text", or "json".
-      level: the least that is written, such as "debug". Requests are told one by one at "info" in JSON, which machines
-        read, and at "debug" in text.
+      level: the lowest level that is written, such as "debug". Each request has a line from "info" on in JSON, which
+        machines read, and at "debug" in text.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if kind == JSON else TextFormatter())
@@ -62,10 +62,10 @@ def tell(method: str, call: "Call", status: str, seconds: float) -> None:
     """Writes one request's line.
 
     Args:
-      method: such as "rest:predict".
+      method: for example "rest:predict".
       call: a `metrics.Call`.
-      status: its gRPC name.
-      seconds: from the whole request to its answer.
+      status: the gRPC name of the status.
+      seconds: the time from the arrival of the whole request to its answer.
     """
     if _requests.isEnabledFor(logging.INFO):
         fields = {"request_id": call.request_id, "method": method, "signature": call.signature, "status": status,

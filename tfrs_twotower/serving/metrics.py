@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus."""
+"""The server's metrics, for Prometheus."""
 
 import contextlib
 import functools
@@ -18,12 +18,12 @@ REFUSALS = ("queue_full", "deadline", "stopping", "connections", "slow", "unauth
 
 
 class Call:
-    """A request being counted. Set `signature` once it is known to exist: a made-up name is no label.
+    """A request that is being counted. Set `signature` when it is known to exist: an unknown name must not be a label.
 
     Attributes:
-      request_id: by which its caller knows it.
-      version: of the model that answered, where one did.
-      pause: to be called before each block of a large request.
+      request_id: the id by which the caller knows the request.
+      version: the version that answered, or None.
+      pause: a function to call before each block of a large request.
     """
 
     signature = ""
@@ -35,7 +35,7 @@ class Call:
         self.begin()
 
     def begin(self) -> None:
-        """The request is whole: its time counts from now on."""
+        """Starts the clock of the request. Call it when the whole request has arrived."""
         self.start = time.perf_counter()
 
 
@@ -43,7 +43,7 @@ class Metrics:
     """Counters of one server. `method` is for example "rest:predict" or "grpc:Predict"."""
 
     def __init__(self) -> None:
-        self._newest, self._inside = 0, threading.local()  # of each thread: seconds of parts inside the one that runs
+        self._newest, self._inside = 0, threading.local()  # per thread: seconds of the inner parts
         self._registry = prometheus.CollectorRegistry()
         kinds = (prometheus.Counter, prometheus.Gauge, functools.partial(prometheus.Histogram, buckets=_SECONDS))
         counter, gauge, histogram = (functools.partial(kind, registry=self._registry) for kind in kinds)
@@ -60,12 +60,12 @@ class Metrics:
         self._stages = histogram(
             "twotower_stage_seconds",
             "Time of a part of a request, without the parts inside it: features (from the stores), model (tower and "
-            "search at once, or tower and search where vectors are kept), channels (proposals but for these), filter "
-            "(business rules: what was seen, allow and deny, places, diversity)",
+            "search in one step; tower and search if vectors are cached), channels (proposals without these), filter "
+            "(business rules: seen items, allow and deny, places, diversity)",
             ["stage"],
         )
         self._lookups = counter(
-            "twotower_vector_cache_lookups", "Query vectors asked of the cache; its hit rate is hit / (hit + miss)",
+            "twotower_vector_cache_lookups", "Lookups of query vectors in the cache; hit rate = hit / (hit + miss)",
             ["result"],
         )
         self._events = counter("twotower_events", "Events recorded, and events that were recorded before", ["result"])
@@ -74,14 +74,14 @@ class Metrics:
         self._waits = histogram("twotower_queue_seconds", "Time that a request waited for its turn", ["queue"])
         self._queue = gauge("twotower_queue_length", "Requests that wait for their turn", ["queue"])
         self._refusals = counter(
-            "twotower_refusals", "Requests refused for what the server is, not what they ask", ["reason"]
+            "twotower_refusals", "Requests refused by limits, a missing key or a stop", ["reason"]
         )
         for reason in REFUSALS:
             self._refusals.labels(reason)
 
     @contextlib.contextmanager
     def call(self, method: str, request_id: str = "") -> Iterator[Call]:
-        """Counts, times and logs the block as one request; a `ServingError` inside it gives the status."""
+        """Counts, times and logs the block as one request. A `ServingError` inside it sets the status."""
         call, status = Call(request_id), "OK"
         self._in_flight.inc()
         try:
@@ -101,7 +101,7 @@ class Metrics:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Times the block as one part of a request; the parts inside it count for themselves alone."""
+        """Times the block as one part of a request, without the time of the parts inside it."""
         outside = getattr(self._inside, "seconds", 0.0)
         self._inside.seconds, start = 0.0, time.perf_counter()
         try:
@@ -131,11 +131,11 @@ class Metrics:
         self._failures.labels(what).inc()
 
     def queued(self, queue: str, length: int) -> None:
-        """Takes how many requests wait in a queue."""
+        """Sets the number of requests that wait in a queue."""
         self._queue.labels(queue).set(length)
 
     def waited(self, queue: str, seconds: float) -> None:
-        """Takes how long a request waited whose turn came."""
+        """Records how long a request waited for its turn."""
         self._waits.labels(queue).observe(seconds)
 
     def refused(self, reason: str) -> None:
@@ -143,7 +143,7 @@ class Metrics:
         self._refusals.labels(reason).inc()
 
     def version_changed(self, status: VersionStatus) -> None:
-        """Takes a `VersionStatus` from the repository."""
+        """Records a `VersionStatus` of the repository."""
         if status.error:
             self._loads.labels("refused").inc()
         elif status.state is State.AVAILABLE:

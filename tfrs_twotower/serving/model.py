@@ -1,4 +1,4 @@
-"""One loaded version: its signatures, their defaults, and how to call them."""
+"""One loaded version: its signatures, their defaults, and functions to load and call it."""
 
 import dataclasses
 import functools
@@ -32,20 +32,20 @@ DEFAULT_SIGNATURE = c.SERVING_DEFAULT
 _log = logging.getLogger(__name__)
 _WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 _WARMUP_LIMIT = 1000  # as in TF Serving
-_HISTORY = 50  # events of a history, where the manifest has no schema
-_OPTIONS = (c.K, c.EXCLUDE_IDS, c.ALLOW_IDS, c.POPULARITY_BETA)  # inputs of `serving_default` that are no features
+_HISTORY = 50  # events of a history, if the manifest has no schema
+_OPTIONS = (c.K, c.EXCLUDE_IDS, c.ALLOW_IDS, c.POPULARITY_BETA)  # inputs of `serving_default` besides features
 
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """A callable of the SavedModel. A feature has the name of its column here; the SavedModel knows it by a safe one.
+    """A callable of the SavedModel. A feature has its column's name here, and a safe name in the SavedModel.
 
     Attributes:
       inputs: TensorSpec by name.
       outputs: dtype by name.
       defaults: the value of each input that may be left out, by name.
-      function: takes tensors by name, returns tensors by name.
-      joined: names of inputs that may be left out because the server has them.
+      function: a function that takes tensors by name and returns tensors by name.
+      joined: names of inputs that may be left out because the server fills them in.
       columns: {safe name: column} of the inputs whose column has another name.
     """
 
@@ -62,7 +62,7 @@ class Signature:
         return [name for name in self.inputs if name not in self.defaults and name not in self.joined]
 
     def spec(self, name: str) -> tf.TensorSpec:
-        """The TensorSpec of an input, by its column's name or its safe one. Raises `InvalidArgument` for an unknown
+        """The TensorSpec of an input, by its column's name or its safe name. Raises `InvalidArgument` for an unknown
         name."""
         name = self.columns.get(name, name)
         if name not in self.inputs:
@@ -73,7 +73,7 @@ class Signature:
         return self.inputs[name]
 
     def __call__(self, tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Runs the signature on tensors by name; the inputs that are left out take their defaults."""
+        """Runs the signature on tensors by name. Inputs that are left out take their defaults."""
         # The Python loader ignores SignatureDef.defaults, which TF Serving applies.
         given = {**self.defaults, **tensors}
         if self.columns:
@@ -87,11 +87,11 @@ class LoadedModel:
     """A version that can be called.
 
     Attributes:
-      identity: the checksum of its manifest: names its weights.
+      identity: the checksum of the manifest. It identifies the weights.
       signature_defs: the SavedModel's own protos of `signatures`, for metadata.
-      signatures: {name: `Signature`} of those that requests may name.
-      internal: {name: `Signature`} of those that change state: for this process alone.
-      catalogue: what the export holds of its items; None where it is not one of ours.
+      signatures: {name: `Signature`}: the signatures that requests may call.
+      internal: {name: `Signature`}: the signatures that change state, for this process alone.
+      catalogue: the items of the export; None if this package did not write it.
     """
 
     version: int
@@ -104,7 +104,7 @@ class LoadedModel:
     internal: dict = dataclasses.field(default_factory=dict)
 
     def signature(self, name: str = "") -> Signature:
-        """The signature of that name; "" means `serving_default`. Raises `NotFound`."""
+        """The signature of a name; "" means `serving_default`. Raises `NotFound`."""
         name = name or DEFAULT_SIGNATURE
         if name not in self.signatures:
             raise NotFound(
@@ -114,31 +114,31 @@ class LoadedModel:
 
     @functools.cached_property
     def query_inputs(self) -> tuple[str, ...]:
-        """Names of the features of a query; () where there is no `serving_default`."""
+        """The names of a query's features; () if there is no `serving_default`."""
         asked = self.signatures.get(DEFAULT_SIGNATURE)
         return tuple(name for name in asked.inputs if name not in _OPTIONS) if asked else ()
 
     @functools.cached_property
     def history_length(self) -> int:
-        """How many events of a user's past the model reads at most."""
+        """The number of events of a history that the model reads at most."""
         if "history_events" in self.manifest:
             return max(self.manifest["history_events"], 1)
         try:
             query = from_dict(self.manifest["schema"]).query
-        except (KeyError, AttributeError, ConfigError):  # not one of ours, or of another version
+        except (KeyError, AttributeError, ConfigError):  # an export of another package or version
             return _HISTORY
         return max([feature.length for feature in query if c.HISTORY_ITEM_ID in feature.columns], default=1)
 
     def is_query(self, signature: Signature) -> bool:
-        """Does this signature read the features of a query?"""
+        """Does the signature read the features of a query?"""
         return bool(self.query_inputs) and set(self.query_inputs) <= set(signature.inputs)
 
 
-Runner = Callable[[LoadedModel, Signature, Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]  # as `call`
+Runner = Callable[[LoadedModel, Signature, Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]  # like `call`
 
 
 def call(model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Runs a signature of a model; `CachedTower.call` does it in other steps."""
+    """Runs a signature of a model in one step; `CachedTower.call` takes two."""
     return signature(tensors)
 
 
@@ -147,14 +147,15 @@ def load(
 ) -> LoadedModel:
     """Loads a checked version directory: a `LoadedModel`.
 
-    index: the `IndexKind` outside of the SavedModel to search by; None: as the export has it.
+    index: the `IndexKind` of an index outside the SavedModel; None: the export's own index.
 
     Raises:
-      ConfigError: the index of the export is of a kind that cannot be imported, or the export knows no index outside.
+      ConfigError: the kind of the export's index cannot be imported, or the export cannot be searched by an index
+        outside the SavedModel.
       IndexingError: the index cannot be read or built.
-      VersionRefused: it needs an op library that this server does not know, or has no signatures.
-      ExportError: its items cannot be read.
-      MissingExtraError: it needs ScaNN's ops and scann is not installed.
+      VersionRefused: the export needs an op library that this server does not know, or has no signatures.
+      ExportError: the items of the export cannot be read.
+      MissingExtraError: the export needs ScaNN's ops, and scann is not installed.
     """
     _load_ops(manifest.get("custom_op_library"))
     protos, changing = signature_defs(directory), state_changing(directory)
@@ -175,7 +176,7 @@ def load(
         if outside is not None:
             signatures = searched_outside(outside, signatures, loaded, bool(manifest.get("popularity_weight")))
     protos = {name: proto for name, proto in protos.items() if name not in changing}
-    # What was checked has a manifest, and so an identity.
+    # A checked version has a manifest, and so an identity.
     return LoadedModel(
         version, manifest, identity, protos, signatures, loaded, catalogue, internal,  # type: ignore[arg-type]
     )
@@ -191,10 +192,13 @@ def ready(
     warm: Callable[[LoadedModel], None] = lambda model: None,
     index: IndexKind | None = None,
 ) -> LoadedModel:
-    """`load`, then attached to `ItemChanges`, where there are such, then warmed up by `call` and by `warm`: ready to
-    answer.
+    """Loads a version by `load`, attaches it to `changes`, if given, and warms it up by `call` and by `warm`.
 
-    Raises as `load`; IndexingError: the version cannot follow the changes.
+    The version is then ready to answer.
+
+    Raises:
+      The errors of `load`.
+      IndexingError: the version cannot take in the changes.
     """
     model = load(directory, version, manifest, identity, index)
     if changes is not None:
@@ -210,15 +214,15 @@ def ready(
 
 
 def with_user_rows(model: LoadedModel, deltas: Sequence[user_deltas.UserDelta], identity: str) -> LoadedModel:
-    """Gives a loaded version newer rows of users, while it serves; returns it under its new identity.
+    """Gives a loaded version newer rows of its user table, while it serves. Returns it with its new identity.
 
-    The identity, by which vectors are kept, changes after the rows: a vector that is kept meanwhile under the old
-    one is never asked for again.
+    The identity is part of the keys of cached vectors. It changes after the rows, so a vector that is cached meanwhile
+    under the old identity is never used again.
 
     Args:
       model: a `LoadedModel`.
-      deltas: a list of `UserDelta`, all that count; [] takes them all back.
-      identity: of the model with these rows.
+      deltas: a list of all `UserDelta`s that apply; [] takes all earlier ones back.
+      identity: the identity of the model with these rows.
 
     Raises:
       VersionRefused: the version has no table of user ids.

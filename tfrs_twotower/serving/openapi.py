@@ -1,4 +1,4 @@
-"""What the server answers over HTTP, as an OpenAPI document: `/openapi.json`, for clients and for tests made of it."""
+"""The server's HTTP interface as an OpenAPI document: `/openapi.json`, for clients and for generated tests."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -17,8 +17,8 @@ _SCHEMAS = {
     "Object": {"type": "object"},
     "Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}},
     "Predict": {
-        "description": "TF Serving's request: `inputs` by column, or `instances` by row. What has a default may be "
-                       "left out; /metadata names the inputs of each signature.",
+        "description": "TF Serving's request: `inputs` by column, or `instances` by row. An input with a default may "
+                       "be left out; /metadata names the inputs of each signature.",
         "type": "object",
         "properties": {"signature_name": {"type": "string"}, "inputs": {}, "instances": {"type": "array"}},
         "oneOf": [{"required": ["inputs"]}, {"required": ["instances"]}],
@@ -54,9 +54,9 @@ def document(name: str, endpoints: Iterable[str] = ()) -> dict[str, Any]:
     """The document of a server of one model, JSON-ready.
 
     Args:
-      name: the model's.
-      endpoints: what stands after /v1/ of further requests, such as "recommend": objects, of which their errors say
-        more.
+      name: the model's name.
+      endpoints: the paths after /v1/ of further requests, such as "recommend". The document calls their bodies objects;
+        the server's errors say more about them.
     """
     model = f"/v1/models/{name}"
     version = {"name": "version", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
@@ -64,7 +64,7 @@ def document(name: str, endpoints: Iterable[str] = ()) -> dict[str, Any]:
         f"{model}:predict": {"post": _operation("Ask the newest version", "Prediction", "Predict")},
         model: {"get": _operation("Which versions are there, and in what state")},
         f"{model}/metadata": {"get": _operation("Signatures, their inputs, outputs and defaults")},
-        "/v1/events": {"post": _operation("Record what users did; durable once it is answered", "Recorded", "Events")},
+        "/v1/events": {"post": _operation("Record events; they are on disk when it answers", "Recorded", "Events")},
         "/healthz": {"get": _text("The process is alive")},
         "/readyz": {"get": _text("Requests can be answered")},
         "/metrics": {"get": _text("Metrics, for Prometheus")},

@@ -1,4 +1,4 @@
-"""An index that the SavedModel does not hold: it finds items, and the graph scores and filters them."""
+"""An index outside the SavedModel. The index finds items, and the graph scores and filters them."""
 
 import dataclasses
 import logging
@@ -31,11 +31,11 @@ from tfrs_twotower.serving.catalogue import Catalogue
 _log = logging.getLogger(__name__)
 _BY_FEATURES = (c.SERVING_DEFAULT, c.RECOMMEND_FRESH)
 _BY_VECTOR = (c.RECOMMEND_BY_VECTOR, c.RECOMMEND_FRESH_BY_VECTOR)
-_SPARE = 50  # beyond k, how many items that are hidden a search makes up for; as in the graph
+_SPARE = 50  # a search fetches at most k + this many items in place of hidden ones, as in the graph
 
 
 def outside_kind(named: str) -> IndexKind:
-    """The `IndexKind` of `serve --index`. Raises `ConfigError` unless it is searched outside of a SavedModel."""
+    """The `IndexKind` of `serve --index`. Raises `ConfigError` if it is searched inside the SavedModel."""
     kind = kind_of(named)
     if kind.place == SAVED_MODEL:
         way_out = "Export with that kind instead, or choose faiss_hnsw or milvus:ADDRESS."
@@ -46,11 +46,14 @@ def outside_kind(named: str) -> IndexKind:
 def opened(
     directory: str, manifest: Mapping[str, Any], catalogue: Catalogue, scale: float, wanted: IndexKind | None
 ) -> CandidateIndex | None:
-    """The index of a version outside of its SavedModel: the one that it brings, or `wanted`, built where it brings
-    none of that kind. None: it brings none and none is wanted.
+    """The index of a version outside its SavedModel, or None.
+
+    The version's own index is loaded if its kind is `wanted`, or if `wanted` is None. Otherwise an index of the kind
+    `wanted` is built. The result is None if the version has none and `wanted` is None.
 
     Raises:
-      ConfigError: its kind cannot be imported. IndexingError: it cannot be read or built.
+      ConfigError: the kind of the version's index cannot be imported.
+      IndexingError: the index cannot be read or built.
     """
     brought = manifest.get("index_kind")
     if brought and wanted is None or wanted is not None and brought == to_dict(wanted):
@@ -67,7 +70,7 @@ def opened(
 
 
 def _trusted(brought: Mapping[str, Any], wanted: IndexKind | None) -> IndexKind:
-    """The kind that a manifest names: no file of an export makes the server import a module or ask another machine."""
+    """The kind that a manifest names. A manifest cannot make the server import a module or ask another machine."""
     named = str(brought.get("type"))
     if "." in named and named.rpartition(".")[0] not in sys.modules:
         raise ConfigError(f"The export's index is a `{named}`, whose module is not imported. Name it by --import.")
@@ -79,15 +82,15 @@ def _trusted(brought: Mapping[str, Any], wanted: IndexKind | None) -> IndexKind:
 
 
 class OutsideIndex:
-    """The signatures of a loaded version, with the searches by an index outside of its graph.
+    """The signatures of a loaded version, searched by an index outside its graph.
 
     While the index fails, the graph searches exactly.
 
     Args:
-      index: a `CandidateIndex`, NumPy in and out, over the rows of `item_ids`.
+      index: a `CandidateIndex` over the catalogue rows, with NumPy arrays in and out.
       signatures: {name: `Signature`} of the SavedModel, with `recommend_found_by_vector`.
-      item_ids: [n], the catalogue's.
-      weighted: Has the index one more dimension, for the popularity?
+      item_ids: [n], the item ids of the catalogue rows.
+      weighted: True if the index has one more dimension, for the popularity.
     """
 
     def __init__(
@@ -99,7 +102,7 @@ class OutsideIndex:
         self._failed = False
 
     def signatures(self) -> dict[str, Any]:
-        """{name: `Signature`}."""
+        """{name: `Signature`}: those that search use the index; the others are unchanged."""
         calls = {**dict.fromkeys(_BY_FEATURES, self._by_features), **dict.fromkeys(_BY_VECTOR, self._by_vector)}
         return {
             name: dataclasses.replace(signature, function=calls.get(name, signature.function))
@@ -118,7 +121,10 @@ class OutsideIndex:
         return self._found({**given, c.FOUND_IDS: self._search(given)})
 
     def _search(self, given: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Ids [batch, any]; none where the graph searches exactly: filters, β, an index that fails."""
+        """Ids [batch, any] that the index finds.
+
+        The width is 0 if the graph must search exactly: with an allow-list, with β, or while the index fails.
+        """
         embedding = given[c.EMBEDDING]
         nothing = tf.zeros([tf.shape(embedding)[0], 0], given[c.ALLOW_IDS].dtype)
         restricted = tf.reduce_any(~is_missing(given[c.ALLOW_IDS]))
@@ -131,7 +137,7 @@ class OutsideIndex:
             queries = searched_queries(embedding) if self._weighted else embedding
             rows = np.asarray(search_interests(self._index, queries, max(wanted, 1)).rows)
             found = np.where(rows >= 0, self._ids[np.maximum(rows, 0)], self._missing)
-        except Exception as error:  # whatever an engine raises: the graph can answer without it
+        except Exception as error:  # an engine may raise anything; the graph can answer without it
             if not self._failed:
                 _log.error("The index fails, and exact search takes its place: %s", error)
             self._failed = True
@@ -143,7 +149,7 @@ class OutsideIndex:
 def searched_outside(
     index: CandidateIndex, signatures: Mapping[str, Any], root: Any, weighted: bool
 ) -> dict[str, Any]:
-    """The signatures of a version with an index outside of its graph: see `OutsideIndex`.
+    """The signatures of a version with an index outside its graph; see `OutsideIndex`.
 
     Raises:
       ConfigError: the export lacks `recommend_found_by_vector`.

@@ -1,4 +1,4 @@
-"""Requests to a loaded model, whatever transport they came by."""
+"""Checks and runs requests to a loaded model. It does not depend on the transport."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -22,22 +22,22 @@ _FINITE = {
 }
 _LISTS = (columns.EXCLUDE_IDS, columns.ALLOW_IDS)
 _STORE = " Send them, or start the server with a store that has them: twotower serve --store …."
-_LARGEST = 1e15  # products of larger ones overflow float32, and nothing would be found
-_UNKNOWN_RANK_LIMIT = 2  # an input of unknown rank (`k`) is a scalar or one value a row
+_LARGEST = 1e15  # products of larger numbers overflow float32, and no item would be found
+_UNKNOWN_RANK_LIMIT = 2  # an input of unknown rank (`k`) is a scalar or one value for each batch row
 
 
 @config
 class Limits:
-    """What one request may ask for.
+    """The limits on one request.
 
     Attributes:
-      max_batch: rows of any input.
-      max_k: candidates a row.
-      max_width: length of the lists in a row (history, exclusions, candidates).
-      max_values: values of the lists of an input, rows times their length, and of a body of JSON in all. Each may
-        become a vector in memory: a million are 256 MB of 64 float32 each.
-      max_events: events, or changes of items, that it records.
-      max_body_bytes: of a request, as it comes over the wire.
+      max_batch: batch rows of any input.
+      max_k: items in the answer of each batch row.
+      max_width: length of the lists of a batch row (history, exclusions, candidates).
+      max_values: values in the lists of an input (batch rows times length), and values in a whole JSON body. Each value
+        may become a vector in memory: a million vectors of 64 float32 take 256 MB.
+      max_events: events, or changes of items, that a request may record.
+      max_body_bytes: bytes of a request, as it comes over the wire.
     """
 
     max_batch: int = 1024
@@ -49,13 +49,14 @@ class Limits:
 
 
 class Predictor:
-    """Checks requests, fills in what they leave out, and runs them. Threads may share one.
+    """Checks requests, fills in inputs that they leave out, and runs them. Threads may share one object.
 
     Args:
       repository: a `Repository`.
       limits: a `Limits`.
-      features: a `Features` that joins what the server knows of users; None: requests carry it all.
-      call: runs a signature: (model, signature, tensors) → tensors. A `CachedTower`'s keeps query vectors.
+      features: a `Features` that adds the stored features of users; None: requests must carry all features.
+      call: a function that runs a signature: (model, signature, tensors) → tensors. That of a `CachedTower` caches
+        query vectors.
     """
 
     def __init__(
@@ -73,24 +74,24 @@ class Predictor:
 
         Args:
           signature_name: "" means `serving_default`.
-          inputs: arrays or tensors by name; inputs that have a default may be left out.
+          inputs: arrays or tensors by name. Inputs that have a default may be left out.
           version: an integer; None means the newest.
 
         Returns:
           Arrays by name; strings are `bytes`.
 
         Raises:
-          InvalidArgument: an unknown or missing name, a wrong type or rank, a `k` out of range, a `popularity_beta`
-            that is not finite, a history whose items and times differ in length.
-          NotFound: no such version or signature.
-          ResourceExhausted: more rows or longer lists than the limits allow.
-          Unavailable: nothing is loaded.
+          InvalidArgument: a name is unknown or missing, a type or rank is wrong, `k` is out of range,
+            `popularity_beta` is not finite, or the items and times of a history differ in length.
+          NotFound: there is no such version or signature.
+          ResourceExhausted: there are more batch rows or longer lists than the limits allow.
+          Unavailable: no version is loaded.
         """
         with self.repository.lease(version) as model:
             return self.run(model, self.signature(model, signature_name), inputs)
 
     def signature(self, model: LoadedModel, name: str) -> Signature:
-        """The signature of that name as requests see it: what the server fills in is not required."""
+        """The signature of a name as requests see it: inputs that the server fills in are not required."""
         signature = model.signature(name)
         return signature if self._features is None else self._features.asked(model, signature)
 
@@ -101,20 +102,20 @@ class Predictor:
         inputs: Mapping[str, ArrayLike | tf.Tensor],
         pause: Callable[[], None] = lambda: None,
     ) -> dict[str, np.ndarray]:
-        """`predict` for a `signature` of a model that is already held by `repository.lease`.
+        """Does the same as `predict`, for a `signature` of a model that `repository.lease` holds already.
 
-        pause: called before each block of a large request; what it raises ends the request.
+        pause: a function that is called before each block of a large request. An error that it raises ends the request.
         """
         return self.execute(model, asked.name, self.prepare(model, asked, inputs), pause)
 
     def prepare(
         self, model: LoadedModel, asked: Signature, inputs: Mapping[str, ArrayLike | tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """The tensors by name that `run` gives to the signature: checked, with what the server knows."""
+        """The tensors by name that `run` gives to the signature: checked, with the inputs that the server fills in."""
         signature = model.signature(asked.name)
         inputs = {signature.columns.get(name, name): value for name, value in inputs.items()}
         tensors = {name: self._tensor(asked.spec(name), value) for name, value in inputs.items()}
-        # Before the server fills in the rest: a message names what the caller sent.
+        # These checks come before the server fills in the rest, so that a message names inputs that the caller sent.
         asking = {name: tensors[name].shape for name in inputs if name in (*signature.required, columns.USER_ID)}
         _check_rows(asking)
         _check_lists({name: tensors[name].shape[0] for name in _LISTS if name in inputs}, asking)
@@ -144,7 +145,7 @@ class Predictor:
         tensors: Mapping[str, tf.Tensor],
         pause: Callable[[], None] = lambda: None,
     ) -> dict[str, np.ndarray]:
-        """Runs a signature on tensors as `prepare` gives them: arrays by name."""
+        """Runs a signature on tensors from `prepare`; returns arrays by name."""
         signature = model.signature(name)
 
         def run(part: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
@@ -158,7 +159,7 @@ class Predictor:
             raise ServingError(f"The model failed: {_reason(error)}") from error
 
     def check_shape(self, spec: tf.TensorSpec, shape: Sequence[int]) -> None:
-        """Raises `InvalidArgument` for a wrong rank or size, `ResourceExhausted` for one over the limits."""
+        """Raises `InvalidArgument` for a wrong rank or size, `ResourceExhausted` for a shape over the limits."""
         name = spec.name
         if spec.shape.rank is None:
             if len(shape) > _UNKNOWN_RANK_LIMIT:
@@ -204,19 +205,19 @@ class Predictor:
 
 
 def _has_lists(spec: tf.TensorSpec) -> bool:
-    """Is the length of a row up to the request? A vector's is the model's."""
+    """Does the request choose the length of a batch row? The model chooses the length of a vector."""
     return spec.shape.rank is None or None in spec.shape[1:]
 
 
 def _array(tensor: tf.Tensor) -> np.ndarray:
-    """A text alone comes as bytes, which have neither shape nor dtype."""
+    """The tensor as an array. A string scalar comes as bytes, which have neither shape nor dtype."""
     value = tensor.numpy()
     return np.array(value, object) if isinstance(value, bytes) else value
 
 
 def _check_rows(shapes: Mapping[str, tf.TensorShape]) -> None:
     batched = {name: shape[0] for name, shape in shapes.items() if shape.rank}
-    first: str = next(iter(batched), None)  # type: ignore[assignment]  # None only where nothing is compared
+    first: str = next(iter(batched), None)  # type: ignore[assignment]  # None only if nothing is compared
     for name, rows in batched.items():
         if rows != batched[first]:
             rule = f"have as many rows as `{first}`, which has {batched[first]}"
@@ -249,7 +250,7 @@ def _check_history(tensors: Mapping[str, tf.Tensor]) -> None:
 
 
 def _reason(error: tf.errors.OpError) -> str:
-    """The line of a graph's error that says what was wrong; around it is a trace of the graph."""
+    """The line of a graph's error message that says what was wrong, without the trace of the graph around it."""
     return (error.message.partition("\n\t [[")[0].splitlines() or [type(error).__name__])[-1]
 
 

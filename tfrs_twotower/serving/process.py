@@ -1,4 +1,4 @@
-"""A server as a process of its own: until a signal."""
+"""Runs a server as a process, until a signal."""
 
 import os
 import signal
@@ -11,10 +11,10 @@ from tfrs_twotower.serving.server import Server
 
 
 def serve(root: str | os.PathLike[str], **settings: Any) -> int:
-    """Serves `root` until SIGTERM or SIGINT, then drains. `settings` are those of `Server`.
+    """Serves `root` until SIGTERM or SIGINT, then waits for running requests. `settings` are arguments of `Server`.
 
     Returns:
-      How many requests had not finished when `drain_seconds` were over.
+      The number of requests that had not finished after `drain_seconds`.
     """
     settings.get("connections", Connections()).allow_files()
     server = Server(root, **settings)

@@ -1,4 +1,4 @@
-"""The versions of one model: found on disk, checked, loaded aside, swapped in, and let go."""
+"""The versions of one model. Finds them on disk, checks and loads them, swaps them in, and unloads old ones."""
 
 import contextlib
 import dataclasses
@@ -33,10 +33,10 @@ class State(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class VersionStatus:
-    """Where a version stands. `error` says why what is on disk was refused; "" otherwise.
+    """The state of a version. `error` says why its files on disk were refused; "" otherwise.
 
-    AVAILABLE with an error: the files of a version changed and were refused, or newer rows of users were; what was
-    loaded before goes on.
+    AVAILABLE with an error: the files of a version changed and were refused, or newer rows of its user table were. The
+    version then serves as it was loaded before.
     """
 
     version: int
@@ -47,9 +47,9 @@ class VersionStatus:
 @dataclasses.dataclass
 class _Served:
     model: LoadedModel
-    identity: str | None  # of the files it came from
-    user_rows: tuple = ()  # stamp of the deltas of user rows that were looked at last
-    rows_error: str = ""  # why they were refused
+    identity: str | None  # the identity of its files
+    user_rows: tuple = ()  # the stamp of the deltas that were read last
+    rows_error: str = ""  # why these deltas were refused
     in_flight: int = 0
     retired: bool = False
 
@@ -57,22 +57,23 @@ class _Served:
 class Repository:
     """Serves the newest `keep` whole versions under `root`, and follows the folder.
 
-    A version is a folder whose name is an integer. It is loaded once its manifest and checksums are
-    right; what is wrong is refused, with the reason in the log and in `statuses`, and looked at again
-    when its files change. A version whose manifest changes, as when the root is a link that moves to
-    another run, is loaded aside and swapped in like a new one. To take back an answer, publish a higher
-    number (`updates.roll_back` does): a lower one never replaces it. A version keeps serving when its
-    folder vanishes, until a newer one replaces it.
+    A version is a folder whose name is an integer. It is loaded when its manifest and checksums are right. A wrong
+    version is refused, with the reason in the log and in `statuses`, and is checked again when its files change. The
+    manifest of a version can change, for example if the root is a link that moves to another run. The version is then
+    loaded beside the old one and swapped in, like a new version. A lower number never replaces a higher one: to go back
+    to an earlier version, publish it under a higher number, as `updates.roll_back` does. If the folder of a version
+    vanishes, the version serves until a newer one replaces it.
 
     Args:
       root: the folder of the version folders. It may be empty or missing at first.
-      keep: how many versions to serve. One more is in memory while a new one loads.
-      poll_seconds: how often to look.
-      on_status: called with each new `VersionStatus`, under a lock: it must be quick and not call back.
-      call: runs a warm-up request as the server runs requests: (model, signature, tensors) → outputs.
-      warm: called with each `LoadedModel` after its warm-up requests, before it answers.
-      fresh: `ItemChanges` that each version is attached to before it answers and detached from after; or None.
-      index: the `IndexKind` outside of the SavedModel that each version is searched by; None: as each export has it.
+      keep: the number of versions to serve. One more is in memory while a new one loads.
+      poll_seconds: the time between two looks at the folder.
+      on_status: a function that is called with each new `VersionStatus`, under a lock. It must be quick and must not
+        call the repository.
+      call: a function that runs a warm-up request as the server runs requests: (model, signature, tensors) → outputs.
+      warm: a function that is called with each `LoadedModel` after its warm-up requests, before it answers.
+      fresh: `ItemChanges`, or None. Each version is attached to it before it answers, and detached when it is unloaded.
+      index: the `IndexKind` of an index outside the SavedModel, for each version; None: each export's own index.
     """
 
     def __init__(
@@ -99,15 +100,15 @@ class Repository:
         self._lock = threading.Lock()  # guards what follows
         self._serving = {}
         self._statuses = {}
-        self._garbage = []  # models that answer no more
-        self._refused = {}  # version: fingerprint; touched by `poll` only
+        self._garbage = []  # models that no longer answer
+        self._refused = {}  # version: fingerprint; only `poll` uses it
         self._root_error: str | None = None
         self._polling = threading.Lock()  # one poll at a time
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Loads what is there, then follows the folder in a thread until `close`."""
+        """Loads the versions in the folder, then follows the folder in a thread until `close`."""
         self.poll()
         self._thread = threading.Thread(target=self._follow, name="repository", daemon=True)
         self._thread.start()
@@ -123,7 +124,7 @@ class Repository:
         self._collect()
 
     def poll(self) -> None:
-        """Looks at the folder once: loads what is new and whole, newest first; unloads what it replaces."""
+        """Looks at the folder once. Loads new and whole versions, newest first, and unloads those that they replace."""
         with self._polling:
             found = self._find()
             for version in sorted(found, reverse=True):
@@ -144,20 +145,20 @@ class Repository:
             return [self._statuses[v] for v in sorted(self._statuses)]
 
     def available(self) -> list[int]:
-        """The versions that can be asked, oldest first."""
+        """The versions that can answer, oldest first."""
         with self._lock:
             return sorted(self._serving)
 
     @contextlib.contextmanager
     def lease(self, version: int | None = None) -> Iterator[LoadedModel]:
-        """Holds a version (the newest by default) for one request; it is not unloaded meanwhile.
+        """Holds a version (the newest by default) for one request. It is not unloaded meanwhile.
 
         Yields:
-          Its `LoadedModel`.
+          The version's `LoadedModel`.
 
         Raises:
           Unavailable: no version is loaded.
-          NotFound: that version is not loaded.
+          NotFound: the version is not loaded.
         """
         with self._lock:
             if not self._serving:
@@ -179,12 +180,12 @@ class Repository:
         while not self._stop.wait(self.poll_seconds):
             try:
                 self.poll()
-            except Exception:  # the thread must outlive anything: what is loaded goes on serving
+            except Exception:  # the thread must survive any error; loaded versions go on serving
                 _log.exception("Looking for versions in %s failed", self.root)
 
     def _find(self) -> dict[int, str]:
         try:
-            # Links are followed once, here: one that moves while a version loads must not mix two versions.
+            # Links are resolved once, here: a link that moves while a version loads must not mix two versions.
             with os.scandir(os.path.realpath(self.root)) as entries:
                 found = {
                     int(e.name): os.path.realpath(e.path)
@@ -200,12 +201,12 @@ class Repository:
         return found
 
     def _unchanged(self, version: int, directory: str) -> bool:
-        """Is what serves what lies there? So it is too while the files are not all there, or gone."""
+        """Is the loaded version the one on disk? Also True while there is no manifest on disk."""
         identity = integrity.identity(directory)
         if identity not in (None, self._serving[version].identity):
             return False
         with self._lock:
-            if identity is not None:  # a change that was refused may have been taken back
+            if identity is not None:  # a refused change may have been undone
                 self._statuses[version] = VersionStatus(version, State.AVAILABLE, self._serving[version].rows_error)
         return True
 
@@ -213,8 +214,8 @@ class Repository:
         fingerprint = integrity.fingerprint(directory)
         if self._refused.get(version) == fingerprint:
             return
-        identity = integrity.identity(directory)  # before the rest: a change meanwhile shows at the next poll
-        reload = version in self._serving  # then it stays AVAILABLE all the while
+        identity = integrity.identity(directory)  # read first: the next poll notices a change during the load
+        reload = version in self._serving  # such a version stays AVAILABLE during the load
         try:
             if not reload:
                 self._report(version, State.START)
@@ -223,15 +224,15 @@ class Repository:
                 self._report(version, State.LOADING)
             model = ready(directory, version, manifest, identity, self._call, self._fresh, self._warm, self._index)
             served = _Served(model, identity)
-        except Exception as error:  # a damaged SavedModel can raise anything; the old version must go on
-            if not isinstance(error, IndexingError):  # an index on another machine may come back: the next poll asks
+        except Exception as error:  # a damaged SavedModel can raise anything; the old version must go on serving
+            if not isinstance(error, IndexingError):  # an index on another machine may return: the next poll tries
                 self._refused[version] = fingerprint
             reason = str(error) if isinstance(error, TwoTowerError) else f"{type(error).__name__}: {error}"
             self._report(version, State.AVAILABLE if reload else State.END, reason)
             _log.error("Version %d refused: %s", version, reason)
             return
         self._refused.pop(version, None)
-        self._take_user_rows(served, version, os.path.dirname(directory))  # it never answers without them
+        self._take_user_rows(served, version, os.path.dirname(directory))  # before its first answer
         with self._lock:
             replaced = self._serving.get(version)
             self._serving[version] = served
@@ -255,7 +256,7 @@ class Repository:
                 self._statuses[version] = VersionStatus(version, State.AVAILABLE)
 
     def _take_user_rows(self, served: _Served, version: int, root: str) -> None:
-        """Gives a loaded version the rows of users that were published beside it since, if they changed."""
+        """Gives a loaded version the rows of its user table that were published since its export, if they changed."""
         stamp = user_deltas.stamp(root, version)
         if stamp == served.user_rows:
             return
@@ -264,7 +265,7 @@ class Repository:
                 served.model, user_deltas.read(root, version, served.model.manifest.get("embedding_space")),
                 f"{served.identity}+{stamp}",
             )
-        except Exception as error:  # the rows that it has go on serving
+        except Exception as error:  # the earlier rows go on serving
             served.rows_error = f"Rows of users refused: {error}"
             _log.error("Rows of users of version %d refused: %s", version, error)
         else:
@@ -284,10 +285,10 @@ class Repository:
             self._end(served)
 
     def _end(self, served: _Served) -> None:
-        if served.model.version not in self._serving:  # else other files of the same version replaced it
+        if served.model.version not in self._serving:  # otherwise new files of the same version replaced it
             self._set(served.model.version, State.END)
         self._garbage.append(served.model)
-        served.model = None  # type: ignore[assignment]  # nobody asks it any more
+        served.model = None  # type: ignore[assignment]  # no request uses it any more
 
     def _collect(self) -> None:
         with self._lock:
@@ -296,7 +297,7 @@ class Repository:
             while garbage and self._fresh is not None:
                 self._fresh.detach(garbage.pop())
             garbage.clear()
-            gc.collect()  # a loaded SavedModel holds cycles; its tables and vectors are to be freed now
+            gc.collect()  # a loaded SavedModel has reference cycles; this frees its tables and vectors now
 
     def _forget(self, found: Collection[int]) -> None:
         self._refused = {v: f for v, f in self._refused.items() if v in found}

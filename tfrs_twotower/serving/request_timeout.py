@@ -1,4 +1,4 @@
-"""gRPC calls whose request does not come: each would hold a thread for as long as its client likes."""
+"""Cancels gRPC calls whose request does not arrive. Each would hold a thread for as long as its client likes."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
 grpc = extras.require("grpc")
 
-_LOOKS = 4  # at the open calls in the time that one has
+_LOOKS = 4  # checks of the open calls within the time that a call has
 
 
 class RequestTimeout(grpc.ServerInterceptor):  # type: ignore[name-defined]
-    """Cancels calls whose request is not whole in time, and refuses bytes that are none (gRPC itself would call them
-    our fault, with a traceback in the log for each). Put it before other interceptors.
+    """Cancels calls whose request is not whole in time, and refuses bytes that are no request. gRPC itself would report
+    such bytes as the server's fault, each with a traceback in the log. Put this interceptor before others.
 
-    gRPC gives a call a thread, in which it waits for the one message of the request; what the handler does comes after
-    that. On the wire a call with one message is a stream that has one, so the handlers are given to gRPC as those of
-    streams: then this code is called before the message is there.
+    gRPC gives a call a thread, in which it waits for the request's one message before it calls the handler. On the wire
+    a call with one message is a stream of one message. So this class declares its handlers to gRPC as handlers of
+    streams: they are called before the message has arrived.
 
     Args:
-      seconds: from when a call has its thread.
-      metrics: a `Metrics`, which counts what is cancelled.
+      seconds: the time that a message may take after the call has its thread.
+      metrics: a `Metrics`, which counts the cancelled calls.
     """
 
     def __init__(self, seconds: float, metrics: Metrics) -> None:
         self._seconds, self._metrics = seconds, metrics
-        self._waiting = {}  # a call's context: until when; the first to be cancelled is the first
+        self._waiting = {}  # {a call's context: its deadline}, the earliest deadline first
         self._stop = threading.Event()
         threading.Thread(target=self._watch, name="patience", daemon=True).start()
 
@@ -45,7 +45,7 @@ class RequestTimeout(grpc.ServerInterceptor):  # type: ignore[name-defined]
         continuation: Callable[[HandlerCallDetails], RpcMethodHandler | None],
         handler_call_details: HandlerCallDetails,
     ) -> RpcMethodHandler | None:
-        """gRPC's: the handler of a call."""
+        """gRPC calls it for each call: returns the call's handler."""
         handler = continuation(handler_call_details)
         if handler is None or handler.unary_unary is None:
             return handler
@@ -68,7 +68,7 @@ class RequestTimeout(grpc.ServerInterceptor):  # type: ignore[name-defined]
         return grpc.stream_unary_rpc_method_handler(handle, None, handler.response_serializer)
 
     def close(self) -> None:
-        """Looks at calls no more."""
+        """Stops checking the open calls."""
         self._stop.set()
 
     def _watch(self) -> None:

@@ -1,4 +1,4 @@
-"""TF Serving's REST API: predict, status, metadata; and events, items, recommendations, health and metrics.
+"""TF Serving's REST API (predict, status, metadata), and events, items, recommendations, health and metrics.
 
 Reference: https://www.tensorflow.org/tfx/serving/api_rest
 """
@@ -44,7 +44,7 @@ responses = extras.require("starlette.responses")
 routing = extras.require("starlette.routing")
 
 _VERSION = re.compile(r"[0-9]{1,18}")
-_METRICS_PATHS = ("/monitoring/prometheus/metrics", "/metrics")  # TF Serving's, and the usual one
+_METRICS_PATHS = ("/monitoring/prometheus/metrics", "/metrics")  # TF Serving's path, and the usual one
 
 
 class Rest:
@@ -52,12 +52,12 @@ class Rest:
 
     Args:
       predictor: a `Predictor`.
-      endpoints: {what stands after /v1/: `Endpoint`}.
+      endpoints: {path after /v1/: `Endpoint`}.
       name: the model's name.
       metrics: a `Metrics`.
-      ready: asked by /readyz.
+      ready: a function that /readyz calls.
       queues: `Queues`, in which requests wait for their turn.
-      connections: `Connections`: how long a body may take, and how much bodies may take in all.
+      connections: `Connections`: the time that a body may take, and the memory of all bodies.
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class Rest:
         self._ready = ready
         self._queues = queues
         self._connections, self._body_bytes = connections, 0
-        # As many threads as requests may run or wait: a request with a place in a queue never waits for a thread.
+        # There are as many threads as requests that may run or wait: a request in a queue never waits for a thread.
         self._threads = {queue: anyio.CapacityLimiter(queue.load.concurrency + queue.load.queue) for queue in queues}
 
     def app(self) -> Starlette:
-        """The ASGI application. `Guard` goes around it, which gives each request its id."""
+        """The ASGI application. It needs a `Guard` around it, which gives each request its id."""
         model, version = "/v1/models/{name}", "/v1/models/{name}/versions/{version}"
         routes = []
-        for base in (version, model):  # the first that matches answers
+        for base in (version, model):  # the first route that matches answers
             routes += [
                 routing.Route(base + ":predict", self._predict, methods=["POST"]),
                 routing.Route(base + ":{verb}", self._unimplemented, methods=["POST"]),
@@ -138,7 +138,7 @@ class Rest:
     ) -> Response:
         """Reads the body, waits in `queue`, and answers in a thread by `answer(request, body, call)`.
 
-        TensorFlow, JSON and stores take their time: in a thread, so that other requests are read meanwhile.
+        TensorFlow, JSON and stores take time. They run in a thread, so that other requests can be read meanwhile.
         """
         with self._metrics.call(method, request.state.request_id) as call, self._held() as hold:
             body = await self._body(request, hold)
@@ -158,7 +158,10 @@ class Rest:
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[Callable[[int], None]]:
-        """A function that counts bytes of a body, until the block ends. It raises `Overloaded`."""
+        """A function that counts the bytes of a body, and raises `Overloaded` if all bodies together have too many.
+
+        The bytes count until the block ends.
+        """
         mine = 0
 
         def hold(size: int) -> None:
@@ -217,7 +220,7 @@ class Rest:
         return responses.PlainTextResponse("ready\n" if ready else "not ready\n", 200 if ready else 503)
 
     def _version(self, path: Mapping[str, str]) -> int | None:
-        """Checks the model's name; returns the version asked for, None for the newest."""
+        """Checks the model's name; returns the version that the path names, or None for the newest."""
         name, version = path["name"], path.get("version")
         if ":" in (version or name):
             raise exceptions.HTTPException(405, "Use POST.", {"Allow": "POST"})
@@ -229,7 +232,7 @@ class Rest:
 
 
 async def _gone(request: Request, place: Place) -> None:
-    """Cancels a request whose client closes its connection: after the body nothing else comes."""
+    """Cancels a request whose client closes its connection. After the body, no other message arrives."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
     place.cancel()
@@ -239,7 +242,7 @@ async def _read(request: Request, limit: int, hold: Callable[[int], None]) -> by
     declared = request.headers.get("content-length", "0")
     too_large = ResourceExhausted(f"The body must have at most {limit} bytes. Send smaller batches.")
     if int(declared) > limit:
-        raise too_large  # what still comes of it is read and dropped
+        raise too_large  # the rest of the body is read and dropped
     body, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
@@ -248,7 +251,7 @@ async def _read(request: Request, limit: int, hold: Callable[[int], None]) -> by
             body.append(chunk)
         else:
             body.clear()
-            # Reading on, up to a point, lets a client that only reads after writing see the answer.
+            # Some clients read the answer only after writing the body, so the server reads on, up to a limit.
             if size > 4 * limit:
                 break
     if size > limit:
@@ -257,7 +260,7 @@ async def _read(request: Request, limit: int, hold: Callable[[int], None]) -> by
 
 
 def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    message = message.encode(errors="backslashreplace").decode()  # what it quotes may hold half a surrogate pair
+    message = message.encode(errors="backslashreplace").decode()  # a quoted value may hold half a surrogate pair
     return responses.JSONResponse({"error": message}, status, headers)
 
 

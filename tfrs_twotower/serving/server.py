@@ -36,12 +36,12 @@ grpc = extras.require("grpc")
 uvicorn = extras.require("uvicorn")
 
 _KEEP_ALIVE_SECONDS = 75  # longer than clients and proxies keep idle connections, so that they close first
-_SPARE_THREADS = 8  # of gRPC, for what does not wait in a queue: status, metadata, refusals
-_LAST_SECONDS = 1.0  # for answers that are on their way when the last request has ended
+_SPARE_THREADS = 8  # gRPC threads for calls that do not wait in a queue: status, metadata, refusals
+_LAST_SECONDS = 1.0  # for sending the last answers after the last request has ended
 _MAX_PORT = 65535
 _DEFAULT_NAME = "twotower"
 _TRIM_SECONDS = 3600.0
-_CACHED_SECONDS = 60  # a vector that is kept is not computed anew because so little time has passed
+_CACHED_SECONDS = 60  # a cached vector stays valid for up to this time, although the request's time changes
 
 _log = logging.getLogger(__name__)
 
@@ -49,34 +49,35 @@ _log = logging.getLogger(__name__)
 class Server:
     """Serves `root` until `stop`. A context manager.
 
-    Whoever can connect may ask, and nothing is encrypted, unless `access` says otherwise.
+    Without `access`, any client that can connect may send requests, and connections are not encrypted.
 
     Args:
-      root: the folder of the version folders. It must be there; it may be empty at first.
-      name: the model's name in URLs and model specs. By default the newest manifest's `model`, as it is
-        when the server starts, or "twotower" where there is none.
-      host: address to listen on.
-      rest_port, grpc_port: 0 takes any free port; the attributes then hold the real ones.
+      root: the folder of the version folders. It must exist; it may be empty at first.
+      name: the model's name in URLs and model specs. The default is the `model` of the newest manifest when the server
+        starts, or "twotower" if there is no version.
+      host: the address to listen on.
+      rest_port, grpc_port: 0 takes any free port; the attributes then hold the real ports.
       limits: a `Limits`.
-      poll_seconds: how often to look for a new version.
-      keep: how many versions to serve.
+      poll_seconds: the time between two looks for a new version.
+      keep: the number of versions to serve.
       drain_seconds: how long `stop` waits for requests that run or wait.
-      load: a `Load`: how many predictions run, wait, and how long.
-      event_load: a `Load`: the same of the recording of events, which has a queue of its own.
+      load: a `Load` for predictions: how many run, how many wait, and how long.
+      event_load: a `Load` for the recording of events and items, which has its own queue.
       access: an `Access`: API keys and TLS.
-      connections: a `Connections`: how many, and how long one may keep the server waiting.
-      stores: `online.Stores` of what users did and are: requests then need no more than a `user_id`, and events can
-        be recorded. What is past their retention is removed every hour. The caller closes them. None: requests
-        carry it all.
+      connections: a `Connections`: the limits on connections.
+      stores: `online.Stores` with the users' histories and profiles. With them a request needs a `user_id` alone, and
+        events can be recorded. Events past their retention are removed every hour. The caller closes the stores. None:
+        requests must carry all features.
       event_types: the types of events that make a history; () for all.
-      cold_beta: the `popularity_beta` of users without a history, see `Features`.
-      cache: a `UserVectorCache`, or None. With one, the time that the server gives a request is that of the
-        full minute, so that a user's vector is good for a minute where the model reads the time.
-      fresh: `ItemChanges`, as `freshness.FreshItems`, or None. With them items can be changed and withdrawn while it
-        serves, and versions that cannot take that in are refused. The caller closes them.
-      index: what each version is searched by outside of its SavedModel, as "faiss_hnsw" or "milvus:ADDRESS"; None: as
-        the export has it. An export that brings none of that kind gets one when it is loaded.
-      channels: `channels.Channel`s that /v1/recommend has besides its own, or in the place of one of the same name.
+      cold_beta: the `popularity_beta` of users without a history; see `Features`.
+      cache: a `UserVectorCache`, or None. With one, the server rounds the time of a request down to the minute. If the
+        model reads the time, a user's vector is then valid for a minute.
+      fresh: `ItemChanges`, for example `freshness.FreshItems`, or None. With it, items can be changed and withdrawn
+        while the server runs, and versions that cannot take changes in are refused. The caller closes it.
+      index: the kind of an index outside the SavedModel for each version, for example "faiss_hnsw" or
+        "milvus:ADDRESS". An export without an index of that kind gets one when it is loaded. None: the export's own
+        index.
+      channels: further `channels.Channel`s of /v1/recommend. One with the name of a built-in channel replaces it.
     """
 
     def __init__(
@@ -129,11 +130,11 @@ class Server:
         self._stopping = threading.Event()
 
     def start(self) -> None:
-        """Takes its ports, loads what is there, then answers.
+        """Opens the ports, loads the versions in the folder, then answers requests.
 
         Raises:
-          CannotServe: there is no such folder, a port is taken or out of range, the host is unknown, other machines
-            could ask without a key, or a file of keys or a certificate cannot be used.
+          CannotServe: the folder does not exist, a port is taken or out of range, the host is unknown, other machines
+            could send requests without a key, or a file of keys or a certificate cannot be used.
         """
         if not os.path.isdir(self.repository.root):
             way_out = "Export first (`twotower train` does), or name the folder that holds the version folders."
@@ -152,13 +153,13 @@ class Server:
             threading.Thread(target=self._trim, name="trim", daemon=True).start()
 
     def stop(self) -> int:
-        """Refuses new requests, lets those that run or wait finish, closes its ports and unloads.
+        """Refuses new requests, lets requests that run or wait finish, closes the ports and unloads the versions.
 
-        Until they have finished it goes on listening: /readyz says 503 and new requests get theirs, so that whoever
-        spreads the load learns it from an answer.
+        The server listens until they have finished: /readyz and new requests are answered with 503, so that a load
+        balancer learns from an answer that the server stops.
 
         Returns:
-          How many requests had not finished after `drain_seconds`; they are cut off.
+          The number of requests that had not finished after `drain_seconds`; they are cut off.
         """
         self._stopping.set()
         for queue in self._queues:
@@ -187,10 +188,10 @@ class Server:
         self.stop()
 
     def _bind(self) -> None:
-        self._listen("grpc_port", self.grpc_port).close()  # gRPC itself says less, and takes 70000 for 4464
+        self._listen("grpc_port", self.grpc_port).close()  # gRPC's own errors say less, and it takes 70000 for 4464
         self._socket = self._listen("rest_port", self.rest_port)
         self._check_address(self._socket.getsockname()[0])
-        # Connections inherit it. asyncio does not set it on them here, and an answer would wait 40 ms.
+        # Connections inherit this option. asyncio does not set it on them here, and an answer would wait 40 ms.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rest_port = self._socket.getsockname()[1]
         self._request_timeout = RequestTimeout(self._connections.seconds, self.metrics)
@@ -201,7 +202,7 @@ class Server:
             options=[
                 ("grpc.max_receive_message_length", self.predictor.limits.max_body_bytes),
                 ("grpc.max_send_message_length", -1),  # answers are bounded by the limits on rows and k
-                ("grpc.so_reuseport", 0),  # else a second server would share the port in silence
+                ("grpc.so_reuseport", 0),  # otherwise a second server could share the port without an error
                 *self._connections.grpc_options(),
             ],
         )
@@ -210,7 +211,7 @@ class Server:
             credentials, address = self._access.credentials(), f"{address}:{self.grpc_port}"
             add = self._grpc.add_secure_port if credentials else self._grpc.add_insecure_port
             self.grpc_port = add(address, *filter(None, [credentials]))
-        except RuntimeError as error:  # as when `rest_port` is the same
+        except RuntimeError as error:  # for example if `rest_port` is the same
             self._socket.close()
             self._request_timeout.close()
             raise self._refused("grpc_port", self.grpc_port, str(error)) from error
@@ -220,7 +221,7 @@ class Server:
             endpoint.warm(model)
 
     def _grpc_threads(self) -> int:
-        """A request that waits takes a thread."""
+        """The number of gRPC threads: a waiting request takes one too."""
         return sum(queue.load.concurrency + queue.load.queue for queue in self._queues) + _SPARE_THREADS
 
     def _check_address(self, address: str) -> None:
@@ -237,7 +238,7 @@ class Server:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
             return socket.create_server((self.host, port), family=family)
-        except (OSError, TypeError) as error:  # TypeError: a host that cannot be a name
+        except (OSError, TypeError) as error:  # TypeError: the host cannot be a name
             reason = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
             raise self._refused(argument, port, reason) from error
 
@@ -248,7 +249,7 @@ class Server:
         )
 
     def _trim(self) -> None:
-        """Redis forgets by itself those who do nothing any more; a file does not."""
+        """Removes old events every hour. Redis drops the histories of inactive users by itself; a file does not."""
         while not self._stopping.wait(_TRIM_SECONDS):
             try:
                 self._stores.history.trim()
@@ -269,12 +270,12 @@ class Server:
         settings = uvicorn.Config(
             Guard(rest.app(), self._keys, self.metrics),
             http=functools.partial(Protocol, self._connections, self.metrics),
-            h11_max_incomplete_event_size=2**20,  # `Protocol` refuses sooner, and httptools would not
+            h11_max_incomplete_event_size=2**20,  # `Protocol` refuses sooner; httptools has no such limit
             ws="none",
             ssl_certfile=self._access.tls_cert,
             ssl_keyfile=self._access.tls_key,
             lifespan="off",
-            log_config=None,  # as the process's other logs
+            log_config=None,  # the process's own logging
             log_level="warning",
             access_log=False,
             server_header=False,

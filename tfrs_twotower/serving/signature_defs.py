@@ -1,4 +1,4 @@
-"""What a SavedModel's file says of its signatures, read without loading it."""
+"""Reads a SavedModel's signatures from its file, without loading it."""
 
 import os
 import re
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 
 TAG = "serve"
-_CHANGES = re.compile(  # ops that leave something behind: in variables, tables, or files
+_CHANGES = re.compile(  # ops that change variables, tables or files
     r"Assign|Resource(Scatter|Apply|SparseApply|StridedSliceAssign|Count)|Scatter(Add|Sub|Mul|Div|Min|Max|Update|Nd.+)"
     r"|(LookupTable|MutableHash|MutableDense).*(Insert|Remove|Import)|WriteFile|Save"
 )
@@ -22,12 +22,12 @@ _CHANGES = re.compile(  # ops that leave something behind: in variables, tables,
 
 def signature_defs(directory: str) -> "dict[str, SignatureDef]":
     """{signature name: SignatureDef} of a version directory, without loading it. Raises `VersionRefused`."""
-    # Copies: a reference into the message would keep the whole graph in memory.
+    # The protos are copied: a reference into the message would keep the whole graph in memory.
     return {name: _copy(proto) for name, proto in _meta_graph(directory).signature_def.items()}
 
 
 def state_changing(directory: str) -> frozenset[str]:
-    """Names of the signatures of a version directory that change the model or the machine when they are called.
+    """The names of the signatures of a version directory that change variables, tables or files when they are called.
 
     Raises `VersionRefused`.
     """
@@ -36,7 +36,7 @@ def state_changing(directory: str) -> frozenset[str]:
 
 
 def _changes(graph: "MetaGraphDef", signature: "SignatureDef") -> bool:
-    """Does the signature reach an op that leaves something behind? Functions call functions, each by its name."""
+    """Does the signature reach an op that changes state? Functions call other functions by name."""
     functions = {function.signature.name: function for function in graph.graph_def.library.function}
     outputs = {output.name.partition(":")[0] for output in signature.outputs.values()}
     nodes, met = [node for node in graph.graph_def.node if node.name in outputs], set()

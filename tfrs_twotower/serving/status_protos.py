@@ -1,4 +1,4 @@
-"""Status and metadata of the model as TF Serving's messages, which REST prints as JSON."""
+"""The status and metadata of a model as TF Serving's messages. REST prints them as JSON."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ def signature_def_map(model: LoadedModel) -> "SignatureDefMap":
 
 
 def to_json(message: Message, keep_names: bool = False) -> dict[str, Any]:
-    """The dict that TF Serving prints for a message: fields that are not set are written too."""
+    """The dict that TF Serving prints for a message. It has the unset fields too."""
     return json_format.MessageToDict(
         message, always_print_fields_with_no_presence=True, preserving_proto_field_name=keep_names
     )

@@ -1,4 +1,4 @@
-"""NumPy arrays and TensorProtos, as TF Serving writes them on the wire."""
+"""Converts between NumPy arrays and TensorProtos as TF Serving writes them on the wire."""
 
 import math
 
@@ -8,7 +8,7 @@ from tensorflow.core.framework import tensor_pb2
 
 from tfrs_twotower.serving.errors import InvalidArgument
 
-# TF Serving answers with typed fields, not with `tensor_content`, and clients read them by name.
+# TF Serving answers with typed fields, not with `tensor_content`. Clients read the fields by name.
 _FIELDS = {
     tf.float32: "float_val",
     tf.float64: "double_val",
@@ -26,21 +26,21 @@ _READ = {**_FIELDS, tf.float16: "half_val", tf.bfloat16: "half_val"}
 
 
 def shape_of(proto: tensor_pb2.TensorProto) -> list[int]:
-    """The shape that a TensorProto claims, as a list. Raises `InvalidArgument` when it claims none."""
+    """The shape that a TensorProto claims, as a list. Raises `InvalidArgument` if it claims none."""
     if proto.tensor_shape.unknown_rank or any(d.size < 0 for d in proto.tensor_shape.dim):
         raise InvalidArgument("A tensor must state its whole shape. Received a tensor of unknown shape.")
     return [d.size for d in proto.tensor_shape.dim]
 
 
 def to_array(proto: tensor_pb2.TensorProto) -> np.ndarray:
-    """The array of a TensorProto. Raises `InvalidArgument` when it has none, or its values do not fit its shape.
+    """The array of a TensorProto. Raises `InvalidArgument` if it has none, or its values do not fit its shape.
 
-    TensorFlow would repeat the last value of one that carries too few: 86 bytes could claim any memory.
+    TensorFlow would repeat the last value of a TensorProto with too few values: 86 bytes could claim any memory.
     """
     try:
         dtype, size = tf.as_dtype(proto.dtype), math.prod(shape_of(proto))
         field = _READ.get(dtype)
-        if field is None:  # variants, resources, and what no signature of ours takes
+        if field is None:  # variants, resources, and types that no signature of ours takes
             raise InvalidArgument(f"A tensor must hold numbers, booleans or strings. Received: {dtype.name}.")
         given, whole = len(getattr(proto, field)), size
         if proto.tensor_content:

@@ -1,7 +1,7 @@
-"""One user's answer by the rules of the request: POST /v1/recommend.
+"""Recommends items to one user by the rules of the request: POST /v1/recommend.
 
-`asked` reads the request, `selection` says which items may be in its answer, `builtin` holds the server's own channels,
-`recommendations` puts them together.
+`request` reads the request. `selection` says which items may be in the answer. `builtin` holds the server's own
+channels. `unknown_users` finds users without any data. `recommendations` puts them together.
 """
 
 from tfrs_twotower.serving.recommend.recommendations import Recommendations

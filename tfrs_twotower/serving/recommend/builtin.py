@@ -1,4 +1,4 @@
-"""The server's own channels, as one request sees them."""
+"""The server's own channels, made for one request."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -12,20 +12,20 @@ from tfrs_twotower.serving.current_items import CurrentItems
 from tfrs_twotower.serving.recommend.selection import Selection
 
 U2I, I2I, POPULAR, FRESH = "u2i", "i2i", "popular", "fresh"
-_ALLOWED_BY_NAME = 20_000  # of so many items each is named to the search; of more, the search fetches too many
+_ALLOWED_BY_NAME = 20_000  # up to this many items go to the search as an allow-list; beyond, the search over-fetches
 _OVERFETCH = 2
-_SEEDS = 5  # last items of a user that i2i starts from
+_SEEDS = 5  # the user's newest items, whose similar items i2i proposes
 
 
 class TowersChannel:
-    """u2i: what the query tower retrieves. Scores are those of `serving_default`; an unknown user gets nothing.
+    """u2i: the items that the query tower retrieves. Scores are those of `serving_default`. An unknown user gets none.
 
     Args:
-      execute: {tensors of `serving_default`} → arrays of its answer.
+      execute: a function from the tensors of `serving_default` to the arrays of its answer.
       tensors: the query's features and `popularity_beta`.
       selection: a `Selection`.
-      excluded: ids that the search leaves out by itself.
-      known: False for a user of whom nothing is known.
+      excluded: item ids that the search itself leaves out.
+      known: False for an unknown user.
     """
 
     name = U2I
@@ -43,7 +43,7 @@ class TowersChannel:
         self._excluded = list(excluded)
 
     def propose(self, context: Context, n: int) -> list[tuple[str | int, float]]:
-        """See `Channel`. Where rules leave few items these are named to the search, which is exact then."""
+        """See `Channel`. If the rules leave few items, these are the search's allow-list, and the search is exact."""
         if not self._known:
             return []
         options, fetched = {c.EXCLUDE_IDS: self._ids(self._excluded)}, n
@@ -53,7 +53,7 @@ class TowersChannel:
                 return []
             if left <= _ALLOWED_BY_NAME:
                 options[c.ALLOW_IDS] = self._ids(self._selection.ids())
-            else:  # as many as hold n of the admitted ones, were they spread evenly, and some more
+            else:  # enough to contain n admitted items if these are spread evenly, times `_OVERFETCH`
                 fetched = -(-_OVERFETCH * n * len(self._selection.items.catalogue) // left)
         return self._search(options, fetched)
 
@@ -68,7 +68,7 @@ class TowersChannel:
 
 
 class SimilarChannel:
-    """i2i: the items most like one of the user's last five; the score is that of `similar_items` with it.
+    """i2i: the items most like one of the user's newest five. The score is that of `similar_items`.
 
     Args:
       selection: a `Selection`.
@@ -80,13 +80,14 @@ class SimilarChannel:
         self._selection = selection
 
     def propose(self, context: Context, n: int) -> list[tuple[str | int, float]]:
-        """See `Channel`; exact."""
+        """See `Channel`. The search is exact."""
         selection = self._selection
         return selection.items.nearest(context.recent[:_SEEDS], n, selection.catalogue, selection.overlay)
 
 
 class PopularChannel:
-    """popular: what training saw most; the score is log p(item). Items that the export lacks are not in it.
+    """popular: the items with the most training events. The score is log p(item). Items that the export lacks are left
+    out.
 
     Args:
       selection: a `Selection`.
@@ -105,7 +106,7 @@ class PopularChannel:
 
 
 class NewestChannel:
-    """fresh: items that came since the export, the last changed first; the score of the n-th is −n, from 0.
+    """fresh: items that are new since the export, the one changed last first. The score of item n is −n, from n = 0.
 
     Args:
       items: `CurrentItems`.

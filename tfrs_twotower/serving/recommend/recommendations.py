@@ -36,19 +36,19 @@ from tfrs_twotower.serving.recommend.selection import Selection
 
 _BUILTIN = (U2I, I2I, POPULAR, FRESH)
 _RESERVES = (U2I, POPULAR)
-_POOL = 4  # candidates a place, of which diversity chooses
+_POOL = 4  # proposals for each place, among which diversity chooses
 _log = logging.getLogger(__name__)
 
 
 class Recommendations:
-    """Recommends to one user at a time. Threads share one.
+    """Recommends to one user at a time. Threads may share one object.
 
     Args:
       predictor: a `Predictor`.
       metrics: a `Metrics`.
-      stores: `online.Stores` of what users did, or None: requests carry it all.
+      stores: `online.Stores` with the users' histories. None: requests must carry all features.
       changes: `ItemChanges`, or None.
-      channels: `Channel`s besides u2i, i2i, popular and fresh, or in the place of one of the same name.
+      channels: further `Channel`s besides u2i, i2i, popular and fresh. One with such a name replaces it.
     """
 
     def __init__(
@@ -67,17 +67,17 @@ class Recommendations:
         """The items for one user.
 
         Args:
-          request: a dict, as `RecommendRequest` says.
+          request: a dict with the attributes of `RecommendRequest`.
 
         Returns:
-          {"model_version": …, "items": [{"item_id", "score", "channel"}, …]}, k of them while so many may be in the
-          answer. A score is that of its channel; scores of different channels do not compare.
+          {"model_version": …, "items": [{"item_id", "score", "channel"}, …]}: k items, or fewer if the rules admit
+          fewer. Each channel has its own scores; scores of different channels cannot be compared.
 
         Raises:
           InvalidArgument: the request is wrong; the message says what.
-          ResourceExhausted: it is larger than the limits.
-          Unimplemented: the version is no export of this package.
-          Unavailable: nothing is loaded.
+          ResourceExhausted: the request is larger than the limits.
+          Unimplemented: this package did not export the version.
+          Unavailable: no version is loaded.
         """
         asked = read_request(request, self._predictor.limits)
         try:
@@ -99,7 +99,7 @@ class Recommendations:
             }
 
     def warm(self, model: LoadedModel) -> None:
-        """Makes what the first request to a version would wait for: it is called before the version answers."""
+        """Computes values that the first request to a version would wait for. Call it before the version answers."""
         if model.catalogue is None:
             return
         items, attributes = current_items(model, self._changes), model.catalogue.attributes
@@ -146,9 +146,9 @@ class Recommendations:
         diversity: float,
         items: CurrentItems,
     ) -> list[tuple[str | int, float]]:
-        """n proposals of a channel that are admitted, by `mmr` where diversity is asked for."""
+        """The first n admitted proposals of a channel; with diversity, n that `mmr` chooses."""
         try:
-            # A channel of others may count what it proposes as shown: no more is asked of it than is shown.
+            # A channel from outside may count its proposals as shown, so it is asked for no more than will be shown.
             wanted = n if not diversity or channel.name in self._channels else n * _POOL
             pool = admitted(self._metrics.stage("channels")(channel.propose), context, wanted)
         except StoreError as error:
@@ -161,15 +161,15 @@ class Recommendations:
         return [pool[at] for at in mmr(vectors, n, diversity, items.vectors(list(taken)) if taken else None)]
 
     def _query(self, model: LoadedModel, asked: RecommendRequest) -> dict[str, tf.Tensor]:
-        """{feature: tensor of one row} of `serving_default`, with what the store has."""
+        """{feature: tensor of one batch row} of `serving_default`, with the features from the store."""
         signature = self._predictor.signature(model, DEFAULT_SIGNATURE)
         for name in asked.features:
             if name not in model.query_inputs or name == c.USER_ID:
-                signature.spec(name)  # which knows the nearest name
+                signature.spec(name)  # raises with the nearest name if the name is unknown
                 raise InvalidArgument(invalid("features", "be features of a query", name, "Send it beside `features`."))
         features = {name: [value] for name, value in asked.features.items()}
         if c.EXCLUDE_IDS in signature.inputs:
-            features[c.EXCLUDE_IDS] = [[]]  # each search of the request says itself what it leaves out
+            features[c.EXCLUDE_IDS] = [[]]  # each search of the request has its own exclusions
         if c.USER_ID in signature.inputs:
             dtype = signature.inputs[c.USER_ID].dtype
             user = [missing_id(dtype)] if asked.user_id is None else [asked.user_id]
@@ -179,7 +179,7 @@ class Recommendations:
         return dict(self._predictor.prepare(model, signature, inputs))
 
     def _seen(self, model: LoadedModel, asked: RecommendRequest, tensors: Mapping[str, tf.Tensor]) -> list[str | int]:
-        """Ids of the items that the user took, newest first, each once: the request's, then all that the store has."""
+        """The ids of the items in the user's history, newest first, each once: the request's, then all in the store."""
         found = []
         if c.HISTORY_ITEM_ID in asked.features:
             found = texts(tensors[c.HISTORY_ITEM_ID].numpy()[0]).tolist()[::-1]
@@ -194,7 +194,7 @@ class Recommendations:
 
 
 def _as_ids(values: Iterable[Any], id_type: type[str] | type[int], argument: str | None = None) -> list[str | int]:
-    """Values as ids, text or numbers. What cannot be one is left out; with `argument`, for messages, it is refused."""
+    """Values as ids, text or numbers. A value that is no id is left out; if `argument` names it, it is an error."""
     ids = []
     for value in values:
         try:
@@ -207,5 +207,5 @@ def _as_ids(values: Iterable[Any], id_type: type[str] | type[int], argument: str
 
 
 def _items(ids: Iterable[str | int]) -> list[str | int]:
-    """Each id once, without the missing one."""
+    """Each id once, without the missing id."""
     return [item for item in dict.fromkeys(ids) if not is_missing_id(item)]

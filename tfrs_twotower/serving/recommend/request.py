@@ -1,4 +1,4 @@
-"""A request of `/v1/recommend`, read and checked as far as that goes without a model."""
+"""Reads a request of `/v1/recommend`, and makes the checks that need no model."""
 
 import dataclasses
 from collections.abc import Mapping, Sized
@@ -14,19 +14,19 @@ from tfrs_twotower.serving.predictor import Limits
 
 @dataclasses.dataclass(frozen=True)
 class RecommendRequest:
-    """What a request asks for. The names are those of its JSON.
+    """The fields of a request. Their names are those of its JSON.
 
     Attributes:
       user_id: text or a whole number; None: an unknown user.
-      k: items in the answer, where so many may be in it.
-      features: {raw query feature: value}; what is left out comes from the store.
-      exclude_seen: leave out the items of the user's history in the store and in the request; None: as in the model's
-        evaluation.
+      k: the number of items in the answer, which has fewer if the rules admit fewer.
+      features: {raw query feature: value}. A feature that is left out comes from the store.
+      exclude_seen: True leaves out the items of the user's history in the store and in the request. None: as in the
+        model's evaluation.
       exclude_ids: item ids to leave out.
-      allow: {attribute: rule}; an item has to satisfy all of them. See `channels.read_rules`.
-      deny: {attribute: rule}; an item must not satisfy any.
-      popularity_beta: β of the towers' score, as in `serving_default`; None: as there.
-      channels: {channel: places}; places that are left over are u2i's.
+      allow: {attribute: rule}. An item must satisfy every rule; see `channels.read_rules`.
+      deny: {attribute: rule}. An item must not satisfy any rule.
+      popularity_beta: β of the towers' score, as in `serving_default`; None: the default there.
+      channels: {channel: places}. u2i gets the places that are left over.
       diversity: from 0 to 1; see `channels.mmr`.
     """
 
@@ -43,7 +43,7 @@ class RecommendRequest:
 
 
 _MOST = 2**63
-_LARGEST = 1e30  # a float32 holds it, and no NaN is below it
+_LARGEST = 1e30  # a float32 can hold it; a comparison with it also refuses NaN
 _QUOTED = 80  # characters of a value in an error
 _NAMES = [field.name for field in dataclasses.fields(RecommendRequest)]
 
@@ -79,7 +79,7 @@ def read_request(request: Mapping[str, Any], limits: Limits) -> RecommendRequest
 def _check_lists(asked: RecommendRequest, most: int) -> None:
     lists: dict[str, Sized] = {c.EXCLUDE_IDS: asked.exclude_ids}
     for name, rules in (("features", asked.features), ("allow", asked.allow), ("deny", asked.deny)):
-        lists[name] = rules  # how many there are counts too
+        lists[name] = rules  # the number of entries is limited too
         lists.update({f"{name}.{of}": rule for of, rule in rules.items() if isinstance(rule, list)})
     for name, values in lists.items():
         if len(values) > most:

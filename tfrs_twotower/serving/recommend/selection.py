@@ -1,4 +1,4 @@
-"""Which items of a version may be in an answer."""
+"""The items of a version that may be in an answer."""
 
 import functools
 from collections.abc import Collection, Sequence
@@ -17,15 +17,15 @@ class Selection:
 
     Args:
       items: `CurrentItems`.
-      allow, deny: rules by attribute, as the request has them.
-      excluded: item ids.
+      allow, deny: rules by attribute, as in the request.
+      excluded: ids of excluded items.
 
     Attributes:
-      catalogue: bool [n]: rows of the catalogue whose item has the vector that it was exported with.
-      overlay: bool [m]: items of the overlay.
+      catalogue: bool [n]: the catalogue rows whose item is admitted and still has its exported vector.
+      overlay: bool [m]: the overlay's items that are admitted.
 
     Raises:
-      InvalidArgument: an unknown attribute, or a value of another type than it has.
+      InvalidArgument: an attribute is unknown, or a value does not have the attribute's type.
     """
 
     def __init__(
@@ -49,19 +49,19 @@ class Selection:
         return int(self.catalogue.sum()) + int(self.overlay.sum())
 
     def ids(self) -> list[str | int]:
-        """Ids of all of them."""
+        """The ids of all admitted items."""
         fresh = [item for item, good in zip(self.items.overlay_ids, self.overlay) if good]
         return self.items.catalogue.ids[self.catalogue].tolist() + fresh
 
     @functools.cached_property
     def known(self) -> np.ndarray:
-        """bool [n]: rows of the catalogue whose item is admitted, with whatever vector."""
+        """bool [n]: the catalogue rows whose item is admitted, with its exported vector or a new one."""
         known, rows = self.catalogue.copy(), self.items.overlay_rows
         known[rows[rows >= 0]] = self.overlay[rows >= 0]
         return known
 
     def admits(self, ids: Sequence[str | int]) -> list[bool]:
-        """list of bool: is this item admitted?"""
+        """For each id: Is the item admitted?"""
         rows, place = self.items.catalogue.rows(ids), self.items.place
         return [
             bool(self.known[row]) if row >= 0 else item in place and bool(self.overlay[place[item]])

@@ -1,4 +1,4 @@
-"""Users of whom nothing is known: the towers have nothing to say of them but what they say of everybody."""
+"""Finds unknown users: users without any data, for whom the towers give everybody's answer."""
 
 from collections.abc import Mapping
 
@@ -14,19 +14,19 @@ _TOLERANCE = 1e-6
 
 
 def is_unknown_user(model: LoadedModel, tensors: Mapping[str, tf.Tensor], said: bool) -> bool:
-    """Is nothing known of the user of a query? So it is where all of these hold:
+    """Is the user of a query unknown? A user is unknown if all of these hold:
 
-    - the request carries no feature of the user, and the store no event;
-    - no feature but the id and the time has a value, so that the store has no profile that the model reads;
-    - the query tower makes the same vector without the id: the id was not in training, nor in an update since.
+    - the request carries no feature of the user, and the store has no event;
+    - no feature besides the id and the time has a value, so the store has no profile that the model reads;
+    - the query tower gives the same vector without the id, so the id was neither in training nor in a later update.
 
     Args:
       model: a `LoadedModel`.
-      tensors: {name: tensor of one row}, all features of a query at least.
-      said: bool: the request carries features, or the store has events.
+      tensors: {name: tensor of one batch row}, with at least all features of a query.
+      said: True if the request carries features or the store has events.
     """
     features = {name: tensors[name] for name in model.query_inputs}
-    if "rules" in model.manifest:  # lists by context (`coldstart`): they answer for everybody, by the hour too
+    if "rules" in model.manifest:  # lists by context (`coldstart`) have an answer for every user
         return False
     if said or any(_has_value(t) for name, t in features.items() if name not in (c.USER_ID, c.TIMESTAMP)):
         return False
