@@ -66,7 +66,7 @@ def vectors(a):
 def test_what_is_served_is_what_the_catalogue_holds(name, tmp_path):
     old = assemble(small(name), log(OLD))
     vectors(old)
-    tf.train.Checkpoint(model=old.model).save(str(tmp_path / "best" / "checkpoint"))
+    tf.train.Checkpoint(model=old.model).save(str(tmp_path / "best" / "ckpt"))
     since = int(old.log.timestamp[old.split.train[-1]]) + 1
     recipe = dataclasses.replace(old.recipe, split=Newest(since, 0.1))
     new = assemble(recipe, log(EVENTS, order=-1), states(old.model), grow=lambda field: True)
