@@ -55,7 +55,7 @@ def recipe(folder):
     source = Files(
         str(folder / "events.parquet"), items_path=str(folder / "items.parquet"), columns=Columns(weight="weight")
     )
-    evaluation = EvaluationConfig(ks=(5, 10), bootstrap=0)
+    evaluation = EvaluationConfig(ks=(5, 10), bootstrap=0, baseline_seconds=0)
     return dataclasses.replace(plain, source=source, schema=schema, model=model, evaluation=evaluation)
 
 
