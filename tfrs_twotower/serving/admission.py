@@ -48,7 +48,7 @@ class Admission:
 
     def __init__(self, load: Load, name: str, metrics: Metrics) -> None:
         self.load, self.name, self._metrics = load, name, metrics
-        self._changed = threading.Condition()  # guards what follows; notified when a request ends
+        self._changed = threading.Condition()  # guards what follows; notified when nothing runs
         self._running = self._large = 0  # of those that run, how many are large
         self._waiting: collections.deque["Place"] = collections.deque()  # for their first turn
         self._paused: collections.deque["Place"] = collections.deque()  # large ones, for their next
@@ -118,8 +118,6 @@ class Admission:
         with self._changed:
             self._stop(place)
             self._fill()
-            if not self._running:
-                self._changed.notify_all()
 
     def _stop(self, place: "Place") -> None:
         place.turn.clear()
@@ -135,6 +133,8 @@ class Admission:
             self._large += place.large
             place.runs = True
             place.turn.set()
+        if not self._running:
+            self._changed.notify_all()
         self._metrics.queued(self.name, self._length())
 
 
