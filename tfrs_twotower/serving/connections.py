@@ -87,7 +87,7 @@ class HttpServer(uvicorn.Server):  # type: ignore[name-defined]
         if self.config.ssl is not None:
             seconds = self._limits.seconds
             loop.create_server = functools.partial(  # type: ignore[method-assign]
-                loop.create_server, ssl_handshake_timeout=seconds
+                loop.create_server, ssl_handshake_timeout=seconds, ssl_shutdown_timeout=seconds
             )
         await super().startup(sockets)
 
@@ -144,6 +144,11 @@ class Protocol(uvicorn_http.AutoHTTPProtocol):  # type: ignore[name-defined]
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
+    def _can_go(self) -> bool:
+        """Is it idle with its answers written, and does not go already? One that goes stays in the list for a while."""
+        transport = self.transport
+        return self._is_idle() and not transport.is_closing() and not transport.get_write_buffer_size()
+
     def _reads_headers(self) -> bool:
         return self.cycle is None or self.cycle.response_complete and not self.cycle.more_body  # else of a body
 
@@ -162,9 +167,9 @@ class Protocol(uvicorn_http.AutoHTTPProtocol):  # type: ignore[name-defined]
             self._timer = self.loop.call_later(self._limits.seconds, self._check)
 
     def _make_room(self) -> None:
-        idle = [other for other in self.connections if other is not self and other._is_idle()]
+        idle = [other for other in self.connections if other is not self and other._can_go()]
         if idle:
-            min(idle, key=lambda other: other._active).transport.close()
+            min(idle, key=lambda other: other._active).transport.abort()  # with TLS, `close` waits
         else:
             self._metrics.refused("connections")
             self.transport.write(_REFUSAL)
