@@ -220,8 +220,17 @@ def test_bodies_that_do_not_end_take_a_bounded_part_of_the_memory(root):
         assert value(server.metrics, 'twotower_refusals_total{reason="bodies"}') == 1
 
 
-def test_grpc_connections_that_say_nothing_are_closed_and_no_more_than_may_be_open(root):
-    limits = Connections(most=3, seconds=1)
+def test_no_more_grpc_connections_are_open_than_may(root):
+    limits = Connections(most=3, seconds=60)
+    with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60, connections=limits) as server:
+        clients = [socket.create_connection(("127.0.0.1", server.grpc_port), timeout=30) for _ in range(6)]
+        wait_for(lambda: sum(map(is_closed, clients)) == 3, "three to be closed")
+        for client in clients:
+            client.close()
+
+
+def test_grpc_connections_that_say_nothing_are_closed(root):
+    limits = Connections(most=6, seconds=1)
     with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60, connections=limits) as server:
         silent = [socket.create_connection(("127.0.0.1", server.grpc_port), timeout=30) for _ in range(6)]
         for connection in silent:
