@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.exporting import FOUND
-from tfrs_twotower.index import arguments
+from tfrs_twotower.ids import missing_id
 from tfrs_twotower.scores import best
 from tfrs_twotower.serving.catalogue import texts
 from tfrs_twotower.serving.current_items import ItemChanges
@@ -60,7 +60,7 @@ class FreshAnswers:
     def _exact(
         self, model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        missing = arguments.missing(model.catalogue.id_type)
+        missing = missing_id(model.catalogue.id_type)
         if c.ALLOW_IDS in tensors and bool(tf.reduce_any(tensors[c.ALLOW_IDS] != missing)):
             return self._fresh(model, _FRESH, tensors)  # exact, as any search with an allow-list
         changes = self._changes.items(model).inputs
@@ -80,7 +80,7 @@ class FreshAnswers:
         items = self._changes.items(model)
         size = int(items.exported.sum()) + len(items.overlay_ids)
         k = min(int(tf.reduce_max(tensors.get(c.K, signature.defaults[c.K]))), max(size, 1))
-        asked, missing = texts(tensors[c.ITEM_ID].numpy()).tolist(), arguments.missing(model.catalogue.id_type)
+        asked, missing = texts(tensors[c.ITEM_ID].numpy()).tolist(), missing_id(model.catalogue.id_type)
         answers = [items.similar(item, k) for item in asked]
         padded = [answer + [(missing, float(tf.float32.min))] * (k - len(answer)) for answer in answers]
         return {
