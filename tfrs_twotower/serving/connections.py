@@ -146,8 +146,13 @@ class Protocol(uvicorn_http.AutoHTTPProtocol):  # type: ignore[name-defined]
 
     def _can_go(self) -> bool:
         """Is it idle with its answers written, and does not go already? One that goes stays in the list for a while."""
-        transport = self.transport
-        return self._is_idle() and not transport.is_closing() and not transport.get_write_buffer_size()
+        return self._is_idle() and not self.transport.is_closing() and not self._unwritten()
+
+    def _unwritten(self) -> int:
+        """Bytes of answers that wait for the client. TLS hands them on to a transport of its own, and counts them no
+        more."""
+        below = getattr(getattr(self.transport, "_ssl_protocol", None), "_transport", None)
+        return self.transport.get_write_buffer_size() + (below.get_write_buffer_size() if below else 0)
 
     def _reads_headers(self) -> bool:
         return self.cycle is None or self.cycle.response_complete and not self.cycle.more_body  # else of a body
@@ -156,7 +161,7 @@ class Protocol(uvicorn_http.AutoHTTPProtocol):  # type: ignore[name-defined]
         """Looks every `seconds`: are headers owed that long, has nothing of an answer been read since the last look?"""
         owed = self._is_idle() and self._owed_since is not None
         late = owed and self.loop.time() - self._owed_since >= self._limits.seconds
-        unread = self.transport.get_write_buffer_size()
+        unread = self._unwritten()
         stuck = unread and unread == self._unread
         self._unread = unread
         if late or stuck:
