@@ -37,7 +37,7 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         file.flush()
         os.fsync(file.fileno())
     os.rename(aside, path)
-    flush(os.path.dirname(path))
+    flush(os.path.dirname(path) or ".")
 
 
 def flush(path: str | os.PathLike[str]) -> None:

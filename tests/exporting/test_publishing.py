@@ -11,6 +11,7 @@ import tensorflow as tf
 from tests.exporting.given import Given, unit
 from tfrs_twotower.errors import ExportError
 from tfrs_twotower.exporting import Retriever, export, next_version, read
+from tfrs_twotower.exporting.publishing import new_version
 from tfrs_twotower.index import IndexConfig, build
 
 ITEMS = 400
@@ -44,6 +45,15 @@ def test_the_next_version_is_written_and_what_a_killed_export_left_is_cleared(re
     assert path == tmp_path / "2" and read(path)["version"] == 2 and next_version(tmp_path) == 3
     assert {p.name for p in tmp_path.iterdir()} == {"1", "2", f".writing-2-{os.getppid()}"}  # one that still runs
     assert published.read_text() == "published"
+
+
+def test_what_this_process_still_writes_stays_however_its_folder_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with new_version(tmp_path / "exports") as (folder, _):
+        (folder / "file").touch()
+        with pytest.raises(KeyError), new_version("exports"):
+            raise KeyError  # nothing of the second one is kept
+    assert [p.name for p in (tmp_path / "exports" / "1").iterdir()] == ["file"]
 
 
 def test_a_failed_parity_check_publishes_nothing(retriever, tmp_path, monkeypatch):

@@ -250,3 +250,13 @@ def test_the_file_is_a_database_that_others_can_read(tmp_path):
     events.close()
     rows = sqlite3.connect(tmp_path / "items.db").execute("SELECT item_id, features FROM items").fetchall()
     assert rows == [("a", '{"price": 1, "tags": ["%s"]}' % ("x" * 50)), ("é", '{"price": 2.5}')]
+
+
+def test_a_file_of_a_later_format_is_whole_and_not_called_damaged(tmp_path):
+    ItemEvents(tmp_path, str).close()
+    database = sqlite3.connect(tmp_path / "items.db")
+    database.execute("PRAGMA user_version=9")
+    database.close()
+    with pytest.raises(StoreError, match="format 9") as error:
+        ItemEvents(tmp_path, str)
+    assert "damaged" not in str(error.value)

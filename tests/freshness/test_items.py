@@ -12,6 +12,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.errors import DataError, IndexingError
 from tfrs_twotower.exporting import Retriever, manifest, signatures
 from tfrs_twotower.freshness import FreshItems
+from tfrs_twotower.freshness.attached import _fits
 from tfrs_twotower.online import StoreError
 from tfrs_twotower.serving.model import load
 
@@ -100,6 +101,12 @@ def test_new_edited_and_withdrawn_items(fresh, versions):
     assert answer(fresh, model, k=1) == {"new": 1.5}
 
 
+def test_an_item_named_twice_is_as_new_as_its_last_change(fresh, versions):
+    fresh.change([{"item_id": "x", "price": 1}, {"item_id": "y", "price": 2}, {"item_id": "x", "price": 3}])
+    assert answer(fresh, versions[0])["x"] == 3
+    assert fresh.items(versions[0]).newest[:2] == ["x", "y"]
+
+
 def test_a_restart_and_another_version_know_all_events(fresh, versions, tmp_path):
     fresh.change([{"item_id": "né", "price": 4}, {"item_id": "b", "price": 7}])
     fresh.withdraw(["a", "gone"])
@@ -174,6 +181,11 @@ def test_a_refused_event_changes_nothing(fresh, versions, tmp_path):
     again.attach(versions[0])
     assert answer(again, versions[0]) == {"c": 3, "b": 2, "a": 1}
     again.close()
+
+
+@pytest.mark.parametrize("value, fits", [(2**63 - 1, True), (2**63, False), (-2**63, True), (-2**63 - 1, False)])
+def test_a_number_beyond_64_bits_is_none(value, fits):
+    assert _fits(value, tf.int64) is fits
 
 
 def test_a_vector_that_is_not_finite_is_refused_for_every_version(fresh, versions):

@@ -22,6 +22,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from tests.serving.test_serving_admission import value, wait_for
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.serving import Access, CannotServe, Connections, Server, logs
 from tfrs_twotower.serving.access import ApiKeys
@@ -244,6 +245,23 @@ def test_a_call_without_a_key_is_refused_before_its_message_comes(guarded, chann
     assert {call.code() for call in calls} == {grpc.StatusCode.UNAUTHENTICATED}
     assert time.monotonic() - begun < 9  # it would be cancelled after 10 s without a message
     silence.set()
+
+
+def test_an_answer_that_nobody_reads_closes_a_tls_connection(tmp_path, publish, certificate):
+    publish(tmp_path, 3)
+    access, limits = Access(None, *certificate), Connections(seconds=0.5)
+    body = json.dumps({"signature_name": "odd_outputs", "inputs": ["x" * 6_000_000]}).encode()
+    trust = ssl.create_default_context(cafile=certificate[0])
+    with Server(tmp_path, name="toy", rest_port=0, grpc_port=0, access=access, connections=limits) as server:
+        with socket.socket() as plain:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            plain.settimeout(60)
+            plain.connect(("127.0.0.1", server.rest_port))
+            with trust.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
+                head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+                connection.sendall(head.encode() + body)
+                slow = 'twotower_refusals_total{reason="slow"}'
+                wait_for(lambda: value(server.metrics, slow) == 1, "the server to give up")
 
 
 def test_a_tls_handshake_that_does_not_come_is_closed(tmp_path, publish, certificate):

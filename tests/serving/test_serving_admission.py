@@ -321,6 +321,25 @@ def test_who_goes_away_leaves_the_line_and_ends_before_the_next_block():
     assert admission.drain(0) == 0
 
 
+def test_draining_ends_when_the_last_one_goes_away_before_its_next_block():
+    admission = Admission(Load(concurrency=1), "x", Metrics())
+    place, draining = admission.acquire(), threading.Event()
+
+    def drain():
+        draining.set()
+        return admission.drain(30), time.monotonic()
+
+    with pytest.raises(Cancelled), place:
+        drained = in_thread(drain)
+        draining.wait(30)
+        time.sleep(0.1)  # so that it waits
+        place.cancel()
+        ended = time.monotonic()
+        place.pause()
+    left, at = drained()
+    assert left == 0 and at - ended < 15
+
+
 def test_a_client_that_closes_its_connection_leaves_the_line(small, client, channel):
     body = json.dumps(USER).encode()
     head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()

@@ -46,6 +46,11 @@ def test_the_answer_is_that_of_all_rows_at_once(predictor, monkeypatch, name, op
         np.testing.assert_array_equal(found[output], values)
 
 
+def test_many_k_make_no_more_rows(predictor):
+    found = ask(predictor, "", {**query(1), "k": np.full(ROWS, 2, np.int32)})
+    assert found["ids"].shape == (1, 2)
+
+
 def test_similar_items_in_blocks(predictor):
     found = ask(predictor, "similar_items", {"item_id": ["a", "d"] * 300, "k": np.int32(2)})
     assert found["ids"].tolist() == [[b"c", b"b"], [b"e", b"f"]] * 300

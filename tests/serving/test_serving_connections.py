@@ -5,6 +5,7 @@ import json
 import resource
 import socket
 import threading
+import time
 
 import grpc
 import httpx
@@ -35,6 +36,16 @@ def read_all(connection):
     except ConnectionResetError:
         pass
     return received
+
+
+def is_closed(connection):
+    connection.setblocking(False)
+    try:
+        return connection.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
 
 
 def slow(server):
@@ -127,6 +138,20 @@ def test_one_too_many_closes_the_one_that_was_idle_longest_and_is_refused_when_a
         assert read_all(idle[2]) == b""  # made room for one of the three
 
 
+def test_of_many_that_come_at_once_no_more_stay_than_may(root):
+    """Each closes another one, though those that it closes are still in the list."""
+    with Server(root, name="toy", rest_port=0, grpc_port=0, connections=Connections(most=3, seconds=30)) as server:
+        known = server._rest.server_state.connections
+        clients = [connect(server)]
+        wait_for(lambda: len(known) == 1, "the connection")
+        next(iter(known)).loop.call_soon_threadsafe(time.sleep, 0.5)  # the server accepts the others in one go
+        clients += [connect(server) for _ in range(20)]
+        wait_for(lambda: sum(map(is_closed, clients)) == 18, "all but three to be closed")
+        assert len(known) == 3
+        for client in clients:
+            client.close()
+
+
 @pytest.mark.parametrize("wrong", [{"most": 0}, {"seconds": 0}])
 def test_limits_that_let_nobody_in_are_refused(wrong):
     with pytest.raises(ConfigError, match=f"{next(iter(wrong))}` must be"):
@@ -195,8 +220,17 @@ def test_bodies_that_do_not_end_take_a_bounded_part_of_the_memory(root):
         assert value(server.metrics, 'twotower_refusals_total{reason="bodies"}') == 1
 
 
-def test_grpc_connections_that_say_nothing_are_closed_and_no_more_than_may_be_open(root):
-    limits = Connections(most=3, seconds=1)
+def test_no_more_grpc_connections_are_open_than_may(root):
+    limits = Connections(most=3, seconds=60)
+    with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60, connections=limits) as server:
+        clients = [socket.create_connection(("127.0.0.1", server.grpc_port), timeout=30) for _ in range(6)]
+        wait_for(lambda: sum(map(is_closed, clients)) == 3, "three to be closed")
+        for client in clients:
+            client.close()
+
+
+def test_grpc_connections_that_say_nothing_are_closed(root):
+    limits = Connections(most=6, seconds=1)
     with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60, connections=limits) as server:
         silent = [socket.create_connection(("127.0.0.1", server.grpc_port), timeout=30) for _ in range(6)]
         for connection in silent:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -46,6 +47,13 @@ def test_lines_of_a_history_that_are_torn_are_left_out_and_said(tmp_path, caplog
     assert [f"{path}: line {n} cannot be read" in record.message for n, record in zip((2, 3, 6), caplog.records)] == (
         [True] * 3
     )
+
+
+def test_a_history_in_the_current_folder_is_rewritten_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("history.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
+    _forget_later_epochs(Path("history.jsonl"), 1)
+    assert Path("history.jsonl").read_text() == '{"step": 1}\n'
 
 
 @pytest.mark.parametrize("broken", [b"", b"{", b"[]", b"{}", b'{"weight": "x"}', b"\xff"])

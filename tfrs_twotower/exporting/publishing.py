@@ -14,7 +14,7 @@ from tfrs_twotower.exporting import manifest, user_deltas
 
 RECORD = "rollback"  # the manifest's field: {"copy_of", "replaced", "at"}; a version has the number it was exported as
 
-_open: set[Path] = set()  # the temporary folders that this process writes in
+_open: set[str] = set()  # names of the folders that this process writes in; no two are alike
 
 
 def versions_under(root: str | Path) -> list[int]:
@@ -51,8 +51,8 @@ def new_version(root: str | Path, least: int = 1) -> Iterator[tuple[Path, int]]:
         version = max(next_version(root), least)
         # The folder is always new: a killed process may have linked files of a published version into an old one.
         aside = root / f".writing-{version}-{uuid.uuid4().hex[:12]}-{os.getpid()}"
+        _open.add(aside.name)  # before it is there: other threads clear too
         aside.mkdir()
-        _open.add(aside)
         user_deltas.clear(root, version)  # a free number has deltas only if a killed process left them
     except OSError as error:
         rule, way_out = "be a folder that can be written", f"The system says: {error}."
@@ -69,7 +69,7 @@ def new_version(root: str | Path, least: int = 1) -> Iterator[tuple[Path, int]]:
         shutil.rmtree(aside, ignore_errors=True)
         raise
     finally:
-        _open.discard(aside)
+        _open.discard(aside.name)
 
 
 def _clear_abandoned(root: Path) -> None:
@@ -78,7 +78,7 @@ def _clear_abandoned(root: Path) -> None:
         try:
             pid = int(path.name.rpartition("-")[2])
             os.kill(pid, 0)
-            if pid == os.getpid() and path not in _open:  # an earlier process had this id, as in a container
+            if pid == os.getpid() and path.name not in _open:  # an earlier process had this id, as in a container
                 shutil.rmtree(path, ignore_errors=True)
         except (ProcessLookupError, ValueError):
             shutil.rmtree(path, ignore_errors=True)

@@ -17,7 +17,6 @@ from tfrs_twotower.serving.model import LoadedModel
 
 _PART = 256  # items encoded at a time
 _NEEDED = {c.RECOMMEND_BY_VECTOR, c.RECOMMEND_FRESH}
-_EMBED = "embed_candidate"
 
 
 class AttachedVersion:
@@ -47,7 +46,7 @@ class AttachedVersion:
     @property
     def names(self) -> set[str]:
         """The feature names that an item event may have."""
-        return {*self.model.signature(_EMBED).inputs, *self.catalogue.columns}
+        return {*self.model.signature(c.EMBED_CANDIDATE).inputs, *self.catalogue.columns}
 
     def items(self) -> CurrentItems:
         """The items after all earlier calls of `take`. This call does not wait for an event that is being recorded."""
@@ -72,7 +71,7 @@ class AttachedVersion:
         Raises:
           DataError: a value has another type than the model reads, or an item's vector is not finite.
         """
-        signature, times = self.model.signature(_EMBED), self.catalogue.times
+        signature, times = self.model.signature(c.EMBED_CANDIDATE), self.catalogue.times
         items = [features for features in latest.values() if features is not None]
         parts = [np.zeros((0, self.catalogue.dim), np.float32)]
         for start in range(0, len(items), _PART):
@@ -120,5 +119,5 @@ def _fits(value: Any, dtype: tf.DType) -> bool:
         return isinstance(value, str)
     if isinstance(value, bool):  # a truth value is a category
         return dtype.is_integer
-    number = isinstance(value, int if dtype.is_integer else (int, float))
-    return number and float(dtype.min) <= value <= float(dtype.max)
+    kind = int if dtype.is_integer else float
+    return isinstance(value, (int, kind)) and kind(dtype.min) <= value <= kind(dtype.max)

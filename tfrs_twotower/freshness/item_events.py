@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -102,7 +103,10 @@ class ItemEvents:
         try:
             file = SqliteFile(path)
         except StoreError as error:
-            raise self._damage(str(error)) from error
+            reason = error.__cause__  # a locked file, or one of another format, is whole
+            if isinstance(reason, sqlite3.DatabaseError) and not isinstance(reason, sqlite3.OperationalError):
+                raise self._damage(str(error)) from error
+            raise
         try:
             self._check(file)
         except BaseException:

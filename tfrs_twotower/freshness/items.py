@@ -101,6 +101,7 @@ class FreshItems:
                 raise DataError(invalid(where, f"be an object with `{c.ITEM_ID}`", item, "Name the item that changed."))
             self._check_names(where, item)
             key = self._key(f"{where}.{c.ITEM_ID}", item[c.ITEM_ID])
+            latest.pop(key, None)  # the last of several changes of an item is the newest
             latest[key] = {**item, c.ITEM_ID: key}
         gone = [self._key(f"{_WITHDRAWN}[{place}]", item) for place, item in enumerate(withdrawn)]
         both = [key for key in gone if key in latest]

@@ -5,17 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from tfrs_twotower import columns as c
 from tfrs_twotower.errors import IndexingError, invalid
+from tfrs_twotower.ids import missing_id
 from tfrs_twotower.index import checks
 
 _LEAST, _LARGEST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 _WAY_OUT = "Pass a list of the item ids that the index was made for."
-
-
-def missing(id_type: type) -> str | int:
-    """The id that stands where there is no item."""
-    return c.MISSING_STRING_ID if id_type is str else c.MISSING_INT_ID
 
 
 def keys(ids: Sequence[Any] | np.ndarray, id_type: type) -> list[Any]:
@@ -48,7 +43,7 @@ def _key(value: object, id_type: type) -> str | int:
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not _LEAST <= value <= _LARGEST:
             raise IndexingError(invalid("ids", "be integers of 64 bits", value, _WAY_OUT))
         key = int(value)
-    if key == missing(id_type):
+    if key == missing_id(id_type):
         raise IndexingError(invalid("ids", "not hold the missing id", value, "It stands for no item: leave it out."))
     return key
 

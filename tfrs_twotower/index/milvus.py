@@ -10,6 +10,7 @@ import numpy as np
 
 from tfrs_twotower import extras
 from tfrs_twotower.errors import IndexingError, invalid
+from tfrs_twotower.ids import missing_id
 from tfrs_twotower.index import arguments, checks
 
 _ID, _VECTOR = "item_id", "vector"
@@ -129,7 +130,7 @@ class MilvusIndex:
             raise IndexingError(invalid("k", f"be at most {MOST}, the limit of Milvus", k, "Lower it."))
         fitting = self._filter(*_expression(where or {}))
         scores = np.full((len(queries), k), -np.inf, np.float32)
-        ids = np.full(scores.shape, arguments.missing(self.id_type), object if self.id_type is str else np.int64)
+        ids = np.full(scores.shape, missing_id(self.id_type), object if self.id_type is str else np.int64)
         for start in range(0, len(queries), _QUERIES):
             answers = self._ask(
                 self._client.search, self.collection, data=list(queries[start:start + _QUERIES]), limit=k,

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.index import arguments
+from tfrs_twotower.ids import missing_id
 from tfrs_twotower.index.candidate_index import CandidateIndex, TopK
 from tfrs_twotower.index.exact import Exact
 from tfrs_twotower.index.milvus import MilvusIndex
@@ -43,7 +43,7 @@ def of_items(index: MilvusIndex, ids: Sequence[Any], vectors: np.ndarray, querie
     ids, vectors: all items that it holds, n and [n, dim]. queries: float32 [q, dim].
     """
     row = {key: i for i, key in enumerate(ids)}
-    row[arguments.missing(index.id_type)] = -1
+    row[missing_id(index.id_type)] = -1
 
     class Rows:
         def search(self, part: np.ndarray, count: int) -> TopK:

@@ -180,7 +180,7 @@ class ScoreTerms:
             return measure(DotScorer(pooled, self.neighbours.items, self.log_popularity))
 
         shortest, *longer = settings.dims
-        penalty = climbed(settings.penalties, lambda penalty: float(np.nanmean(value(penalty, shortest))))
+        penalty = climbed(sorted(settings.penalties), lambda penalty: float(np.nanmean(value(penalty, shortest))))
         kept, best = shortest, value(penalty, shortest)
         vectors = self.neighbours
         for dim in longer:

@@ -49,7 +49,7 @@ class Admission:
 
     def __init__(self, load: Load, name: str, metrics: Metrics) -> None:
         self.load, self.name, self._metrics = load, name, metrics
-        self._changed = threading.Condition()  # guards the attributes below; notified when a request ends
+        self._changed = threading.Condition()  # guards the attributes below; notified when nothing runs
         self._running = self._large = 0  # requests that run, and how many of them are large
         self._waiting: collections.deque["Place"] = collections.deque()  # requests before their first turn
         self._paused: collections.deque["Place"] = collections.deque()  # large requests before their next block
@@ -105,7 +105,7 @@ class Admission:
     def _pause(self, place: "Place") -> None:
         """Puts a running request behind all that wait. Raises `Overloaded`."""
         with self._changed:
-            most = max(self.load.queue // 2, _LARGE)  # the other places are for small requests
+            most = min(max(self.load.queue // 2, _LARGE), 8 * _LARGE)  # each keeps its inputs and its answers so far
             if not place.large and len(self._paused) + self._large >= most:
                 self._metrics.refused("queue_full")
                 raise Overloaded(f"{most} large requests run already. Send this one again in a while, or fewer rows.")
@@ -119,8 +119,6 @@ class Admission:
         with self._changed:
             self._stop(place)
             self._fill()
-            if not self._running:
-                self._changed.notify_all()
 
     def _stop(self, place: "Place") -> None:
         place.turn.clear()
@@ -136,6 +134,8 @@ class Admission:
             self._large += place.large
             place.runs = True
             place.turn.set()
+        if not self._running:
+            self._changed.notify_all()
         self._metrics.queued(self.name, self._length())
 
 

@@ -29,13 +29,12 @@ def blocks(model: LoadedModel, name: str, tensors: Mapping[str, tf.Tensor]) -> l
       name: the signature's name.
       tensors: {input name: tensor}, checked. A tensor of one row applies to all batch rows.
     """
-    batched = {n: len(t) for n, t in tensors.items() if t.shape.rank and n not in _WHOLE}
+    batched = {n: len(t) for n, t in tensors.items() if t.shape.rank and n not in (*_WHOLE, c.K)}
     rows, size = max(batched.values(), default=1), _rows(model, name, tensors)
     if rows <= size:
         return [tensors]
     if c.K in tensors:  # the largest k applies to all batch rows
         tensors = {**tensors, c.K: tf.reduce_max(tensors[c.K])}
-        batched.pop(c.K, None)
     cut = [n for n, length in batched.items() if length == rows]
     return [{**tensors, **{n: tensors[n][start:start + size] for n in cut}} for start in range(0, rows, size)]
 

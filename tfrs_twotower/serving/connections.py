@@ -89,7 +89,7 @@ class HttpServer(uvicorn.Server):  # type: ignore[name-defined]
         if self.config.ssl is not None:
             seconds = self._limits.seconds
             loop.create_server = functools.partial(  # type: ignore[method-assign]
-                loop.create_server, ssl_handshake_timeout=seconds
+                loop.create_server, ssl_handshake_timeout=seconds, ssl_shutdown_timeout=seconds
             )
         await super().startup(sockets)
 
@@ -146,6 +146,16 @@ class Protocol(uvicorn_http.AutoHTTPProtocol):  # type: ignore[name-defined]
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
+    def _can_go(self) -> bool:
+        """Is it idle with its answers written, and does not go already? One that goes stays in the list for a while."""
+        return self._is_idle() and not self.transport.is_closing() and not self._unwritten()
+
+    def _unwritten(self) -> int:
+        """Bytes of answers that wait for the client. TLS hands them on to a transport of its own, and counts them no
+        more."""
+        below = getattr(getattr(self.transport, "_ssl_protocol", None), "_transport", None)
+        return self.transport.get_write_buffer_size() + (below.get_write_buffer_size() if below else 0)
+
     def _reads_headers(self) -> bool:
         return self.cycle is None or self.cycle.response_complete and not self.cycle.more_body  # else a body
 
@@ -154,7 +164,7 @@ class Protocol(uvicorn_http.AutoHTTPProtocol):  # type: ignore[name-defined]
         every `seconds`."""
         owed = self._is_idle() and self._owed_since is not None
         late = owed and self.loop.time() - self._owed_since >= self._limits.seconds
-        unread = self.transport.get_write_buffer_size()
+        unread = self._unwritten()
         stuck = unread and unread == self._unread
         self._unread = unread
         if late or stuck:
@@ -165,9 +175,9 @@ class Protocol(uvicorn_http.AutoHTTPProtocol):  # type: ignore[name-defined]
             self._timer = self.loop.call_later(self._limits.seconds, self._check)
 
     def _make_room(self) -> None:
-        idle = [other for other in self.connections if other is not self and other._is_idle()]
+        idle = [other for other in self.connections if other is not self and other._can_go()]
         if idle:
-            min(idle, key=lambda other: other._active).transport.close()
+            min(idle, key=lambda other: other._active).transport.abort()  # with TLS, `close` waits
         else:
             self._metrics.refused("connections")
             self.transport.write(_REFUSAL)

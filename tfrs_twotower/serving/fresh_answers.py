@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.exporting import FOUND
-from tfrs_twotower.index import arguments
+from tfrs_twotower.ids import missing_id
+from tfrs_twotower.scores import best
 from tfrs_twotower.serving.catalogue import texts
 from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.errors import InvalidArgument
@@ -15,7 +16,7 @@ from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel, Runner, 
 
 _FRESH, _FRESH_BY_VECTOR = c.RECOMMEND_FRESH, c.RECOMMEND_FRESH_BY_VECTOR
 _TWINS = {
-    DEFAULT_SIGNATURE: _FRESH, _FRESH: _FRESH, "recommend_by_vector": _FRESH_BY_VECTOR,
+    DEFAULT_SIGNATURE: _FRESH, _FRESH: _FRESH, c.RECOMMEND_BY_VECTOR: _FRESH_BY_VECTOR,
     _FRESH_BY_VECTOR: _FRESH_BY_VECTOR, FOUND: FOUND,
 }
 _OWN = (c.OVERLAY_IDS, c.OVERLAY_VECTORS, c.WITHDRAWN_IDS)
@@ -59,7 +60,7 @@ class FreshAnswers:
     def _exact(
         self, model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        missing = arguments.missing(model.catalogue.id_type)
+        missing = missing_id(model.catalogue.id_type)
         if c.ALLOW_IDS in tensors and bool(tf.reduce_any(tensors[c.ALLOW_IDS] != missing)):
             return self._fresh(model, _FRESH, tensors)  # a search with an allow-list is always exact
         changes = self._changes.items(model).inputs
@@ -79,7 +80,7 @@ class FreshAnswers:
         items = self._changes.items(model)
         size = int(items.exported.sum()) + len(items.overlay_ids)
         k = min(int(tf.reduce_max(tensors.get(c.K, signature.defaults[c.K]))), max(size, 1))
-        asked, missing = texts(tensors[c.ITEM_ID].numpy()).tolist(), arguments.missing(model.catalogue.id_type)
+        asked, missing = texts(tensors[c.ITEM_ID].numpy()).tolist(), missing_id(model.catalogue.id_type)
         answers = [items.similar(item, k) for item in asked]
         padded = [answer + [(missing, float(tf.float32.min))] * (k - len(answer)) for answer in answers]
         return {
@@ -99,5 +100,5 @@ class FreshAnswers:
 
 def _merged(first: Mapping[str, tf.Tensor], second: Mapping[str, tf.Tensor], k: tf.Tensor) -> dict[str, tf.Tensor]:
     ids, scores = (tf.concat([first[name], second[name]], axis=1) for name in (c.IDS, c.SCORES))
-    best = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
-    return {c.IDS: tf.gather(ids, best.indices, batch_dims=1), c.SCORES: best.values}
+    scores, ids = best(scores, ids, k)
+    return {c.IDS: ids, c.SCORES: scores}

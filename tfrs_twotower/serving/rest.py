@@ -119,6 +119,7 @@ class Rest:
             signature = self._predictor.signature(model, signature_name)
             call.signature = signature.name
             inputs, by_row = json_tensors.decode(asked, signature, self._predictor.check_size)
+            del asked, body  # a large request may wait long between its blocks
             outputs = self._predictor.run(model, signature, inputs, call.pause)
         return responses.Response(json_tensors.encode(outputs, by_row), media_type="application/json")
 

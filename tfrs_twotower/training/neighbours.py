@@ -35,6 +35,7 @@ class NeighbourFit:
         self._kept, self._catalogue = most[counts[most] > 0], visits.shape[1]
         self._visits = sparse.csr_matrix(visits[:, self._kept])
         self._gram = (self._visits.T @ self._visits).toarray()
+        self._last: tuple[float, np.ndarray] | None = None
 
     def vectors(self, penalty: float, dim: int, seed: int = 0) -> NeighbourVectors:
         """The `NeighbourVectors`.
@@ -56,11 +57,13 @@ class NeighbourFit:
         return NeighbourVectors(past, found)
 
     def _weights(self, penalty: float) -> np.ndarray:
-        while True:
+        """EASE's weights. The last ones are kept: one penalty is tried with vectors of several lengths."""
+        while self._last is None or self._last[0] != penalty:
             try:
-                return EASE(self._visits, penalty, self._gram).weights
+                self._last = penalty, EASE(self._visits, penalty, self._gram).weights
             except EvaluationError:
                 penalty *= 10.0
+        return self._last[1]
 
 
 def keep(folder: str | Path, keys: np.ndarray, vectors: NeighbourVectors) -> None:
