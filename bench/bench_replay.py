@@ -46,6 +46,7 @@ from tfrs_twotower.index import IndexConfig
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.pipeline.learned_fields import read_fields
+from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.repository import Repository
 from tfrs_twotower.updates import update_full, update_users
@@ -59,10 +60,11 @@ _METRICS = ("recall@10", "recall@100", "ndcg@10")
 
 
 def recipe(seed):
-    """The recipe `retail`, with smaller batches for small days, and an index that costs nothing to build."""
+    """`retail` with towers alone, smaller batches for small days, and an index that costs nothing to build."""
     found = recipes.load("retail")
     return dataclasses.replace(
         found,
+        model=ModelConfig(),  # what ages is what the towers learned
         split=Temporal(0.005, 0.005),  # what it holds out is learned by the first update; so it is little
         index=IndexConfig(kind="exact"),
         training=dataclasses.replace(found.training, batch_size=256, epochs=5, patience=2, seed=seed),

@@ -2,7 +2,8 @@
 
     make train RECIPE=retail                                or: twotower train retail
 
-Repeat purchases are the rule here, so a household's earlier products are not left out of its recommendations.
+Repeat purchases are the rule here, so a household's earlier products are not left out of its recommendations, and
+`repeats` adds to their scores: the towers alone rank far below the list of what the household bought before.
 The whole Complete Journey, or Online Retail, runs by the same recipe with other paths: see data/README.md.
 """
 
@@ -10,7 +11,8 @@ from pathlib import Path
 
 from tfrs_twotower.data import Columns, Files
 from tfrs_twotower.evaluation import EvaluationConfig
-from tfrs_twotower.recipe import Recipe
+from tfrs_twotower.models import Repeats
+from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.training import TrainingConfig
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -33,6 +35,7 @@ def recipe() -> Recipe:
             columns=Columns("household_id", "product_id", "timestamp", session="basket_id"),
         ),
         title="product_type",
+        model=ModelConfig(popularity_weights=(0.0, 0.5, 1.0), repeats=Repeats()),
         evaluation=EvaluationConfig(exclude_seen=False),
         training=TrainingConfig(batch_size=1024, epochs=20),
     )
