@@ -5,13 +5,14 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 
 from tests.serving import toy_export
 from tests.serving.test_serving_repository import error_of, top_score
 from tfrs_twotower.exporting import user_deltas
 from tfrs_twotower.exporting.user_deltas import UserDelta
 from tfrs_twotower.serving import Repository, Server, State
-from tfrs_twotower.serving.signature_defs import signature_defs, state_changing
+from tfrs_twotower.serving.signature_defs import _CHANGES, signature_defs, state_changing
 
 EXPORTED = Path(__file__).parents[1] / "fixtures" / "run" / "export"
 
@@ -48,3 +49,13 @@ def test_rows_of_users_of_another_space_are_refused_and_the_status_says_why(tmp_
     assert "no table of user ids" in error_of(repository, 1)
     repository.poll()
     assert len([error for _, error in said if error]) == 2
+
+
+@pytest.mark.parametrize("op, changes", [
+    ("AssignVariableOp", True), ("ResourceScatterUpdate", True), ("ScatterNdUpdate", True), ("ResourceApplyAdam", True),
+    ("LookupTableInsertV2", True), ("MutableHashTableV2", False), ("WriteFile", True), ("SaveV2", True),
+    ("MergeV2Checkpoints", True), ("QueueEnqueueV2", True), ("StackPushV2", True), ("DestroyResourceOp", True),
+    ("ScatterNd", False), ("ScatterNdNonAliasingAdd", False), ("ReadVariableOp", False), ("LookupTableFindV2", False),
+])
+def test_ops_that_change_what_outlives_a_request_are_known(op, changes):
+    assert bool(_CHANGES.match(op)) is changes

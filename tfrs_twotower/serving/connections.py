@@ -14,7 +14,7 @@ from tfrs_twotower.ranges import Count, Positive
 from tfrs_twotower.serving.metrics import Metrics
 
 uvicorn = extras.require("uvicorn")
-uvicorn_http = extras.require("uvicorn.protocols.http.auto")
+uvicorn_http = extras.require("uvicorn.protocols.http.h11_impl")
 
 _OTHER_FILES = 200  # descriptors besides connections: libraries, stores, a version that loads
 _HEADER_BYTES = 64 * 1024  # the most that a request's first line and headers may take
@@ -102,7 +102,7 @@ class HttpServer(uvicorn.Server):  # type: ignore[name-defined]
             _log.error("No connection can be accepted: %s. Raise `ulimit -n`, or lower --connections.", error.strerror)
 
 
-class Protocol(uvicorn_http.AutoHTTPProtocol):  # type: ignore[name-defined]
+class Protocol(uvicorn_http.H11Protocol):  # type: ignore[name-defined]
     """uvicorn's protocol with the limits that uvicorn lacks.
 
     Args:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 TAG = "serve"
 _CHANGES = re.compile(  # ops that change variables, tables or files
-    r"Assign|Resource(Scatter|Apply|SparseApply|StridedSliceAssign|Count)|Scatter(Add|Sub|Mul|Div|Min|Max|Update|Nd.+)"
-    r"|(LookupTable|MutableHash|MutableDense).*(Insert|Remove|Import)|WriteFile|Save"
+    r"Assign|Resource(Scatter|Apply|SparseApply|StridedSliceAssign|Count)"
+    r"|Scatter(Add|Sub|Mul|Div|Min|Max|Update|Nd(?!NonAliasing).+)"
+    r"|(LookupTable|MutableHash|MutableDense).*(Insert|Remove|Import)|WriteFile|WriteSummary|Save|MergeV2"
+    r"|DestroyResource|QueueEnqueue|StackPush"
 )
 
 
