@@ -2,12 +2,14 @@
 
 import os
 import signal
-import threading
+import socket
 from typing import Any
 
 from tfrs_twotower.serving.access import Access
 from tfrs_twotower.serving.connections import Connections
 from tfrs_twotower.serving.server import Server
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve(root: str | os.PathLike[str], **settings: Any) -> int:
@@ -18,8 +20,12 @@ def serve(root: str | os.PathLike[str], **settings: Any) -> int:
     """
     settings.get("connections", Connections()).allow_files()
     server = Server(root, **settings)
-    stop = threading.Event()
-    previous = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGTERM, signal.SIGINT)}
+    # The signal's number comes through a socket, whichever thread the signal met: an Event that a handler sets can be
+    # locked by the thread that it interrupts, or leave that thread asleep.
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+    previous = {s: signal.signal(s, lambda *_: None) for s in _SIGNALS}
+    before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
     try:
         server.start()
         try:
@@ -31,10 +37,14 @@ def serve(root: str | os.PathLike[str], **settings: Any) -> int:
                 f"and gRPC {server.host}:{server.grpc_port}",
                 flush=True,
             )
-            stop.wait()
+            while heard.recv(1)[0] not in _SIGNALS:
+                pass
         finally:
             left = server.stop()
         return left
     finally:
+        signal.set_wakeup_fd(before)
         for number, handler in previous.items():
             signal.signal(number, handler)
+        heard.close()
+        told.close()
