@@ -173,23 +173,22 @@ class ScoreTerms:
         """The penalty by the shortest vectors; then longer ones where they are better by more than a standard error."""
         fit = self._fit()
 
-        def value(penalty: float, dim: int) -> np.ndarray:
+        @functools.cache
+        def tried(penalty: float, dim: int) -> tuple[np.ndarray, NeighbourVectors]:
             self._last.clear()
             self.neighbours = fit.vectors(penalty, dim, self._seed)
             pooled = max(settings.weights) * self.pooled(queries)  # little is left of popularity, as beside the towers
-            return measure(DotScorer(pooled, self.neighbours.items, self.log_popularity))
+            return measure(DotScorer(pooled, self.neighbours.items, self.log_popularity)), self.neighbours
 
         shortest, *longer = settings.dims
-        penalty = climbed(sorted(settings.penalties), lambda penalty: float(np.nanmean(value(penalty, shortest))))
-        kept, best = shortest, value(penalty, shortest)
-        vectors = self.neighbours
+        penalty = climbed(sorted(settings.penalties), lambda penalty: float(np.nanmean(tried(penalty, shortest)[0])))
+        kept = shortest
         for dim in longer:
-            found = value(penalty, dim)
-            if not clearly_better(found, best):
+            if not clearly_better(tried(penalty, dim)[0], tried(penalty, kept)[0]):
                 break
-            kept, best, vectors = dim, found, self.neighbours
+            kept = dim
         self._last.clear()
-        self.neighbours = vectors
+        self.neighbours = tried(penalty, kept)[1]
         self._keep(neighbours=dataclasses.replace(settings, penalties=(penalty,), dim=kept))
 
     def _keep(self, **settings: Any) -> None:
