@@ -12,14 +12,15 @@ from tests.serving.test_serving_repository import error_of, top_score
 from tfrs_twotower.exporting import user_deltas
 from tfrs_twotower.exporting.user_deltas import UserDelta
 from tfrs_twotower.serving import Repository, Server, State
-from tfrs_twotower.serving.signature_defs import _CHANGES, signature_defs, state_changing
+from tfrs_twotower.serving.signature_defs import _CHANGES, meta_graph, signature_defs, state_changing
 
 EXPORTED = Path(__file__).parents[1] / "fixtures" / "run" / "export"
 
 
 def test_no_client_can_write_rows_of_users():
     version = EXPORTED / "1"
-    assert state_changing(version) == {"update_user_rows"} < set(signature_defs(version))
+    graph = meta_graph(version)
+    assert state_changing(graph) == {"update_user_rows"} < set(signature_defs(graph))
     asked = {"signature_name": "update_user_rows", "inputs": {"keys": [1], "rows": [[1e30] * 32]}}
     with Server(EXPORTED, name="run", rest_port=0, grpc_port=0) as server:
         url = f"http://127.0.0.1:{server.rest_port}/v1/models/run"

@@ -14,7 +14,7 @@ from tfrs_twotower.exporting.publishing import versions_under
 from tfrs_twotower.freshness.category_vectors import check_column
 from tfrs_twotower.freshness.items import FreshItems
 from tfrs_twotower.serving.model import DEFAULT_SIGNATURE
-from tfrs_twotower.serving.signature_defs import signature_defs
+from tfrs_twotower.serving.signature_defs import meta_graph, signature_defs
 
 
 def open_items(folder: str | Path, root: str | Path, category_means: str | None = None) -> FreshItems:
@@ -48,7 +48,7 @@ def _newest(root: str | Path) -> tuple[str, type[str] | type[int]]:
     for version in reversed(versions_under(root)):
         try:
             folder = os.path.join(root, str(version))
-            inputs = signature_defs(folder)[DEFAULT_SIGNATURE].inputs
+            inputs = signature_defs(meta_graph(folder))[DEFAULT_SIGNATURE].inputs
             return folder, str if inputs[c.EXCLUDE_IDS].dtype == tf.string.as_datatype_enum else int
         except (OSError, TwoTowerError, LookupError):
             continue

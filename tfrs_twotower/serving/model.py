@@ -20,7 +20,7 @@ from tfrs_twotower.serving import tensor_protos
 from tfrs_twotower.serving.catalogue import Catalogue
 from tfrs_twotower.serving.errors import InvalidArgument, NotFound, VersionRefused
 from tfrs_twotower.serving.outside_index import opened, searched_outside
-from tfrs_twotower.serving.signature_defs import TAG, signature_defs, state_changing
+from tfrs_twotower.serving.signature_defs import TAG, meta_graph, signature_defs, state_changing
 
 if TYPE_CHECKING:
     from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
@@ -158,7 +158,9 @@ def load(
       MissingExtraError: the export needs ScaNN's ops, and scann is not installed.
     """
     _load_ops(manifest.get("custom_op_library"))
-    protos, changing = signature_defs(directory), state_changing(directory)
+    graph = meta_graph(directory)
+    protos, changing = signature_defs(graph), state_changing(graph)
+    del graph  # it is as large as the SavedModel's file
     loaded = tf.saved_model.load(directory, tags=[TAG])
     signatures = {
         name: _signature(name, protos[name], function, manifest.get("columns") or {})

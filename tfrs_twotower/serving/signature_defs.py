@@ -22,18 +22,14 @@ _CHANGES = re.compile(  # ops that change variables, tables or files
 )
 
 
-def signature_defs(directory: str) -> "dict[str, SignatureDef]":
-    """{signature name: SignatureDef} of a version directory, without loading it. Raises `VersionRefused`."""
+def signature_defs(graph: "MetaGraphDef") -> "dict[str, SignatureDef]":
+    """{signature name: SignatureDef} of a `meta_graph`."""
     # The protos are copied: a reference into the message would keep the whole graph in memory.
-    return {name: _copy(proto) for name, proto in _meta_graph(directory).signature_def.items()}
+    return {name: _copy(proto) for name, proto in graph.signature_def.items()}
 
 
-def state_changing(directory: str) -> frozenset[str]:
-    """The names of the signatures of a version directory that change variables, tables or files when they are called.
-
-    Raises `VersionRefused`.
-    """
-    graph = _meta_graph(directory)
+def state_changing(graph: "MetaGraphDef") -> frozenset[str]:
+    """The names of a `meta_graph`'s signatures that change variables, tables or files when they are called."""
     return frozenset(name for name, proto in graph.signature_def.items() if _changes(graph, proto))
 
 
@@ -54,7 +50,8 @@ def _changes(graph: "MetaGraphDef", signature: "SignatureDef") -> bool:
     return False
 
 
-def _meta_graph(directory: str) -> "MetaGraphDef":
+def meta_graph(directory: str) -> "MetaGraphDef":
+    """The graph and signatures of a version directory, without loading it. Raises `VersionRefused`."""
     saved_model = saved_model_pb2.SavedModel()
     try:
         with open(os.path.join(directory, SAVED_MODEL), "rb") as file:
