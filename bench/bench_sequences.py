@@ -8,6 +8,7 @@
     --folder FOLDER    where checkpoints are kept: a stopped training goes on from its last epoch
     --seeds 0 1        trains each, and ranks by their vectors side by side as well
     --all-but-last     of leave-last-out: the validation events train as well, for the epochs that were chosen without
+    --baselines        trains nothing: fits the record's baselines again, beside the models' rows that stand there
 
 Quality is the `hstu` recipe with the settings below (some hours on 2 cores for ml-1m). The whole catalogue is ranked,
 what the user has met is left out. Validation chooses the epoch; test is ranked once, when training has ended.
@@ -32,7 +33,7 @@ from bench.bare_sequences import BareHSTU, BareSASRec
 from tfrs_twotower import recipes
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Frames, ingest
-from tfrs_twotower.evaluation import DotScorer
+from tfrs_twotower.evaluation import EASE, IALS, DotScorer, ItemKNN, Popularity, history_matrix
 from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.training import fit
 from tfrs_twotower.training.optimizers import build
@@ -40,6 +41,10 @@ from tfrs_twotower.training.optimizers import build
 import tensorflow as tf  # isort: skip
 
 BEAUTY = Path(__file__).parents[2] / "shared" / "data" / "amazon-beauty" / "Beauty.txt"
+CLASSIC = {  # baseline: its class and the settings that validation chooses
+    "item_knn": (ItemKNN, ["neighbours"]), "ease": (EASE, ["penalty"]),
+    "ials": (IALS, ["alpha", "regularization", "iterations"]),
+}
 COSINE = 'training.optimizer.schedule={"type": "WarmupCosine", "warmup": 0.0, "final": 0.0}'
 LONG = ["training.batch_size=6400", "training.epochs=42", "training.patience=0", "training.average=0.998", COSINE]
 NO_REQUEST_TIME = "schema.query.0.request_time=false"
@@ -83,10 +88,7 @@ def quality(name, seeds, folder, note, settings, all_but_last):
         test = a.split.test
         scorers.append(a.model_scorer(test))
         if len(scorers) == 1:
-            rows = a.baselines(test)
-            if name == "beauty":
-                rows.pop("popularity_last_week", None)  # it has no times
-            figures += [line(model, None, a.evaluate(test, scorer)) for model, scorer in rows.items()]
+            figures += baseline_lines(a, name, all_but_last)[0]
         if a.recipe.schema.query[0].request_time:
             not_told = DotScorer(untimed(a, test), scorers[-1].candidates)
             figures.append(line("hstu, the moment of the request not told", seed, a.evaluate(test, not_told)))
@@ -102,17 +104,58 @@ def quality(name, seeds, folder, note, settings, all_but_last):
         beside = (np.concatenate(side, axis=1) / len(seeds) ** 0.5
                   for side in zip(*((s.queries, s.candidates) for s in scorers)))
         figures.append(line("hstu, the seeds' vectors side by side", None, a.evaluate(test, DotScorer(*beside))))
-    common.record(f"sequences_{name.replace('-', '_')}{'_all_but_last' * all_but_last}", figures)
+    common.record(record_name(name, all_but_last), figures)
 
 
-def trained(name, seed, folder, settings, all_but_last):
-    """(the assembly with the kept epoch's weights, the training's report, its folder)."""
+def record_name(name, all_but_last):
+    """Of a protocol."""
+    return f"sequences_{name.replace('-', '_')}{'_all_but_last' * all_but_last}"
+
+
+def baselines(name, all_but_last):
+    """Fits the baselines of a record again. The models' rows stay; they must be of the same targets."""
+    models = [row for row in common.recorded(record_name(name, all_but_last)) if row["model"].startswith("hstu")]
+    lines, targets = baseline_lines(assembled(name, 0, (), all_but_last), name, all_but_last)
+    if any(row.get("targets sha256", targets) != targets for row in models):
+        raise SystemExit(f"The models of the record ranked other targets than {targets}. Train them again.")
+    common.record(record_name(name, all_but_last), lines + models)
+
+
+def baseline_lines(a, name, all_but_last):
+    """(lines of the baselines, the targets' hash). Where validation trains as well, a split without it chooses."""
+    test = a.split.test
+    scorers = retuned(a, name) if all_but_last else a.baselines(test)
+    if name == "beauty":
+        scorers.pop("popularity_last_week", None)  # it has no times
+    evaluated = {model: a.evaluate(test, scorer) for model, scorer in scorers.items()}
+    hashes = {e.targets_sha256[:16] for e in evaluated.values()}
+    return [line(model, None, e) for model, e in evaluated.items()], *hashes
+
+
+def retuned(a, name):
+    """{baseline: scorer}, with the settings that validation chose while it did not train, fitted on all that trains."""
+    histories, visits = a.terms.histories(a.split.test.row, len(a.log)), a.terms.events.visits()
+    found = {"popularity": Popularity(a.terms.events.counts(), len(histories))}
+    for model, chosen in assembled(name, 0, (), False).fitted_baselines.settings.items():
+        fit, names = CLASSIC[model]
+        matrix = history_matrix(histories, len(a.catalogue), chosen["history"])
+        found[model] = fit(visits, **{key: chosen[key] for key in names}).scorer(matrix)
+    return found
+
+
+def assembled(name, seed, settings, all_but_last):
+    """The assembly of a protocol, not trained."""
     recipe = override(recipes.load("hstu"), [*QUALITY[name], f"training.seed={seed}", *settings])
     log, _ = ingest(source(name))
     split = recipe.split.split(log)
     if all_but_last:
         split = dataclasses.replace(split, train=np.union1d(split.train, split.validation.row))
-    a = assemble(recipe, log, split=split)
+    return assemble(recipe, log, split=split)
+
+
+def trained(name, seed, folder, settings, all_but_last):
+    """(the assembly with the kept epoch's weights, the training's report, its folder)."""
+    a = assembled(name, seed, settings, all_but_last)
     folder = Path(folder) / f"{name}{'-all-but-last' * all_but_last}-{seed}"
 
     def validate():
@@ -193,12 +236,15 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--all-but-last", action="store_true")
+    parser.add_argument("--baselines", action="store_true")
     parser.add_argument("--folder", default="runs/bench_sequences")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as in `twotower train`")
     parser.add_argument("--note", default="", help="what else to say of the training, for the record")
     args = parser.parse_args()
     if args.what == "speed":
         speed(args.rounds)
+    elif args.baselines:
+        baselines(args.what, args.all_but_last)
     else:
         quality(args.what, args.seeds, args.folder, args.note, args.set, args.all_but_last)
 

@@ -39,6 +39,16 @@ def test_all_dimensions_give_the_weights_of_ease(visits):
     np.testing.assert_allclose(found.past @ found.items.T, EASE(visits, 10.0).weights, atol=1e-4)
 
 
+def test_powers_weigh_users_and_items(visits):
+    found = NeighbourFit(visits, 24, user_power=0.5).vectors(10.0, 24, item_power=0.2)
+    sizes, counts = (np.asarray(visits.sum(axis=axis)).ravel() for axis in (1, 0))
+    seldom = np.maximum(sizes, 1) ** -0.25
+    seldom *= np.sqrt(sizes.sum() / (seldom**2 * sizes).sum())
+    weighted = sparse.csr_matrix(visits.multiply(seldom[:, np.newaxis]).astype(np.float32))
+    expected = EASE(weighted, 10.0).weights * (counts / counts.mean()) ** -0.2
+    np.testing.assert_allclose(found.past @ found.items.T, expected, atol=1e-4)
+
+
 def test_fewer_dimensions_are_nearest_on_the_histories(visits):
     found = NeighbourFit(visits, 24).vectors(10.0, 4)
     scores = visits @ EASE(visits, 10.0).weights
@@ -68,7 +78,7 @@ def trained(tmp_path_factory):
     base = toy.recipe(epochs=1)
     schema = Schema(query=(History(length=3), Id(c.USER_ID)), candidate=(Id(c.ITEM_ID),))
     model = ModelConfig(
-        dim=8, popularity_weights=(0.0, 1.0), neighbours=Neighbours(dim=16, penalties=(10.0, 1e6), weights=(0.0, 3.0)),
+        dim=8, popularity_weights=(0.0, 1.0), neighbours=Neighbours(dim=16, penalties=(10.0, 1e9), weights=(0.0, 3.0)),
         repeats=Repeats(length=20, weights=(0.0, 2.0), half_lives=(None, 5.0)),
     )
     recipe = override(dataclasses.replace(base, schema=schema, model=model), ["evaluation.exclude_seen=false"])

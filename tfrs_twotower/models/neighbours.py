@@ -5,7 +5,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 
 from tfrs_twotower.configuration import config
-from tfrs_twotower.ranges import Count, Counts, MinLength, Positive, Weights
+from tfrs_twotower.ranges import Count, Counts, MinLength, NotNegative, Positive, Weights
 
 _LEAVE_OUT = "For no such term write neighbours=null."
 
@@ -21,8 +21,11 @@ class Neighbours:
     Attributes:
       dim: length of the vectors. If there are several, the next longer one is kept if it ranks validation better by
         more than a standard error. A longer one keeps more of the weights, and takes more room in the index.
-      penalties: λ of EASE, ascending, each above 0. If there are several, the one is kept with which this term and
-        popularity alone rank validation best. A climb from the middle one finds it.
+      penalties: λ of EASE, ascending, each above 0. If there are several, the one is kept with which this term ranks
+        validation best, by itself or with popularity. A climb from the middle one finds it.
+      user_power: p of the weight m^−p of a user with m items.
+      item_powers: p of the factor c^−p of an item that c users have, ascending. Above 0, frequent items get smaller
+        scores. If there are several, the next larger one is kept if it is better as a longer `dim` must be.
       weights: w, each at least 0. If there are several, validation chooses one after the training. An update keeps
         its parent's.
       length: the number of newest events of a history that count.
@@ -31,6 +34,8 @@ class Neighbours:
 
     dim: Annotated[Count | Counts, _LEAVE_OUT] = (128, 512, 1024)
     penalties: Annotated[tuple[Positive, ...], MinLength(1), _LEAVE_OUT] = (30.0, 100.0, 300.0, 1000.0, 3000.0)
+    user_power: NotNegative = 0.5
+    item_powers: Annotated[Weights, _LEAVE_OUT] = (0.0, 0.1, 0.2)
     weights: Annotated[Weights, _LEAVE_OUT] = (0.0, 0.5, 1.0, 2.0, 4.0)
     length: Count = 500
     items: Count = 5_000
@@ -39,6 +44,11 @@ class Neighbours:
     def dims(self) -> tuple[int, ...]:
         """The lengths, ascending."""
         return tuple(sorted(self.dim)) if isinstance(self.dim, tuple) else (self.dim,)
+
+    @property
+    def has_choices(self) -> bool:
+        """Whether a setting has several values, of which validation chooses one."""
+        return max(len(self.penalties), len(self.item_powers), len(self.dims)) > 1
 
 
 class NeighbourVectors(NamedTuple):

@@ -80,7 +80,7 @@ class ScoreTerms:
     def neighbours(self) -> NeighbourVectors:
         """The `NeighbourVectors`."""
         n = self.settings.neighbours
-        return self._fit().vectors(n.penalties[0], n.dims[0], self._seed)
+        return self._fit().vectors(n.penalties[0], n.dims[0], self._seed, n.item_powers[0])
 
     def keep_neighbours(self, folder: str | Path) -> None:
         """Writes them beside the checkpoints of their training."""
@@ -164,32 +164,36 @@ class ScoreTerms:
 
             half_lives = (best(settings.repeats.half_lives, had),)
             self._keep(repeats=dataclasses.replace(settings.repeats, half_lives=half_lives))
-        if settings.neighbours and max(len(settings.neighbours.penalties), len(settings.neighbours.dims)) > 1:
+        if settings.neighbours and settings.neighbours.has_choices:
             self._choose_neighbours(settings.neighbours, queries, measure)
 
     def _choose_neighbours(
         self, settings: Neighbours, queries: Queries, measure: Callable[[Scorer], np.ndarray]
     ) -> None:
-        """The penalty by the shortest vectors; then longer ones where they are better by more than a standard error."""
+        """The penalty by the shortest vectors. Then a larger power of the items, and longer vectors.
+
+        The next larger power or length is kept if it is better by more than a standard error.
+        """
         fit = self._fit()
 
         @functools.cache
-        def tried(penalty: float, dim: int) -> tuple[np.ndarray, NeighbourVectors]:
+        def made(penalty: float, power: float, dim: int) -> tuple[np.ndarray, NeighbourVectors]:
             self._last.clear()
-            self.neighbours = fit.vectors(penalty, dim, self._seed)
+            self.neighbours = vectors = fit.vectors(penalty, dim, self._seed, power)
             pooled = max(settings.weights) * self.pooled(queries)  # little is left of popularity, as beside the towers
-            return measure(DotScorer(pooled, self.neighbours.items, self.log_popularity)), self.neighbours
+            values = [measure(DotScorer(pooled, vectors.items, bias)) for bias in (None, self.log_popularity)]
+            return max(values, key=np.nanmean), vectors
 
-        shortest, *longer = settings.dims
-        penalty = climbed(sorted(settings.penalties), lambda penalty: float(np.nanmean(tried(penalty, shortest)[0])))
-        kept = shortest
-        for dim in longer:
-            if not clearly_better(tried(penalty, dim)[0], tried(penalty, kept)[0]):
-                break
-            kept = dim
+        def tried(penalty: float, power: float, dim: int) -> np.ndarray:
+            return made(penalty, power, dim)[0]
+
+        power, dim = settings.item_powers[0], settings.dims[0]
+        penalty = climbed(sorted(settings.penalties), lambda value: float(np.nanmean(tried(value, power, dim))))
+        power = _while_better(settings.item_powers, lambda value: tried(penalty, value, dim))
+        dim = _while_better(settings.dims, lambda value: tried(penalty, power, value))
         self._last.clear()
-        self.neighbours = tried(penalty, kept)[1]
-        self._keep(neighbours=dataclasses.replace(settings, penalties=(penalty,), dim=kept))
+        self.neighbours = made(penalty, power, dim)[1]
+        self._keep(neighbours=dataclasses.replace(settings, penalties=(penalty,), item_powers=(power,), dim=dim))
 
     def _keep(self, **settings: Any) -> None:
         self.settings = dataclasses.replace(self.settings, **settings)
@@ -197,7 +201,8 @@ class ScoreTerms:
     def _fit(self) -> NeighbourFit:
         users, items = self.events.users[-_EVENTS:], self.events.items[-_EVENTS:]
         newest = dataclasses.replace(self.events, users=users, items=items)
-        return NeighbourFit(newest.visits(), self.settings.neighbours.items)
+        settings = self.settings.neighbours
+        return NeighbourFit(newest.visits(), settings.items, settings.user_power)
 
     def _kept(self, name: str, queries: Queries, setting: float | None, make: Callable[[], _Value]) -> _Value:
         last = self._last.get(name)
@@ -210,6 +215,16 @@ class ScoreTerms:
         """int64 [catalogue]: fingerprints of the items' ids, which name them in another run."""
         ids = self._log.items[c.ITEM_ID].take(self._catalogue)
         return fingerprints(key_tensor(ids, c.ITEM_ID)).numpy()
+
+
+def _while_better(choices: Sequence[_Value], tried: Callable[[_Value], np.ndarray]) -> _Value:
+    """The first choice, or a later one if each up to it is better than that before by more than a standard error."""
+    kept, *others = choices
+    for other in others:
+        if not clearly_better(tried(other), tried(kept)):
+            break
+        kept = other
+    return kept
 
 
 def _blocks(rows: np.ndarray, length: int) -> list[np.ndarray]:

@@ -24,31 +24,42 @@ class NeighbourFit:
     rows of B V, and that of an item is a row of V. As V's columns are orthonormal, |x B V| is the size of the scores
     of a history x. With its direction alone, all users' scores have the same size.
 
+    Users and items have weights (Park et al. 2025, "Why is Normalization Necessary for Linear Recommenders?"). A user
+    with m items counts m^−`user_power` times in XᵀX, so that a few users with thousands of items do not decide. The
+    scores of an item that c users have are multiplied by c^−`item_power`, before the eigenvectors are computed.
+
     Args:
       visits: float32 CSR [users, n] X: 1 for each pair of a user and an item.
       items: the number of most frequent items that have vectors.
+      user_power: 0 or more; 0: each user counts once.
     """
 
-    def __init__(self, visits: sparse.csr_matrix, items: int) -> None:
+    def __init__(self, visits: sparse.csr_matrix, items: int, user_power: float = 0.0) -> None:
         counts = np.asarray(visits.sum(axis=0)).ravel()
         most = np.argsort(-counts, kind="stable")[:items]
         self._kept, self._catalogue = most[counts[most] > 0], visits.shape[1]
-        self._visits = sparse.csr_matrix(visits[:, self._kept])
+        self._counts = counts[self._kept]
+        visits = sparse.csr_matrix(visits[:, self._kept])
+        sizes = np.maximum(np.asarray(visits.sum(axis=1)).ravel(), 1.0)
+        weights = sizes**-user_power
+        weights *= sizes.sum() / (weights * sizes).sum()  # so that a penalty means the same for all powers
+        self._visits = sparse.csr_matrix(sparse.diags(np.sqrt(weights).astype(np.float32)) @ visits)
         self._gram = (self._visits.T @ self._visits).toarray()
         self._last: tuple[float, np.ndarray] | None = None
 
-    def vectors(self, penalty: float, dim: int, seed: int = 0) -> NeighbourVectors:
+    def vectors(self, penalty: float, dim: int, seed: int = 0, item_power: float = 0.0) -> NeighbourVectors:
         """The `NeighbourVectors`.
 
         Args:
           penalty: λ of EASE. It is raised tenfold if the weights would not be exact.
+          item_power: 0 or more; above 0 frequent items get smaller scores.
           dim: length of the vectors; if fewer items are known, the rest is zeros.
           seed: of the eigenvectors' start.
         """
         past, found = (np.zeros([self._catalogue, dim], np.float32) for _ in range(2))
         rank = min(dim, len(self._kept))
         if rank > 1:
-            weights = self._weights(penalty)
+            weights = self._weights(penalty) * (self._counts / self._counts.mean()) ** np.float32(-item_power)
             basis = _leading(weights, self._gram, rank, seed)
             rows = weights @ basis
             rows[np.linalg.norm(rows, axis=1) < _NOTHING] = 0.0
