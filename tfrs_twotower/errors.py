@@ -17,6 +17,10 @@ class DataError(TwoTowerError, ValueError):
     """The interaction log, a user table or an item table breaks its contract."""
 
 
+class NoEvents(DataError):
+    """A source has no events, or none that can be used."""
+
+
 class NothingNew(DataError):
     """There is nothing to update from: no new events, or only events that were learned before."""
 

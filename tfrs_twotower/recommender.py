@@ -33,7 +33,7 @@ class Recommender(TrainedRun):
     Args:
       recipe: a `Recipe`.
       interactions, users, items: pandas frames, when the recipe names no source; their columns are named as in
-        `columns.py`, or as `columns` says. The run keeps their log, unless it takes more than 256 MB.
+        `columns.py`, or as `columns` says. The run keeps their log.
       columns: a `Columns` that maps the canonical names to the frames' columns.
       directory: the run's folder. In the folder of an earlier run, training continues where that run stopped. By
         default `fit` makes a new one, `runs/<recipe>/<time>`.

@@ -3,6 +3,7 @@
 Nothing here imports TensorFlow before a source that needs it is read.
 """
 
+from tfrs_twotower.data.appending import append
 from tfrs_twotower.data.history import UserHistories
 from tfrs_twotower.data.ingest import IngestReport, ingest
 from tfrs_twotower.data.kept import has_log, keep_log, read_log
@@ -14,7 +15,7 @@ from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.data.source import Columns, Source
 from tfrs_twotower.data.sources.files import Files
 from tfrs_twotower.data.sources.frames import Frames
-from tfrs_twotower.data.sources.joined import Joined, joined, parts_of
+from tfrs_twotower.data.sources.joined import Joined, joined, last_part, parts_of
 from tfrs_twotower.data.sources.movielens import MovieLens
 from tfrs_twotower.data.sources.synthetic import Planted, synthetic
 from tfrs_twotower.data.sources.text_vectors import TextVectors, text_vectors
@@ -57,12 +58,14 @@ __all__ = [
     "TextVectors",
     "Tfds",
     "UserHeldOut",
+    "append",
     "batch_count",
     "batches",
     "has_log",
     "ingest",
     "joined",
     "keep_log",
+    "last_part",
     "log_popularity",
     "parts_of",
     "read_log",

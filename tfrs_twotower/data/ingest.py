@@ -31,7 +31,7 @@ from tfrs_twotower.data.source import (
     notes_of,
 )
 from tfrs_twotower.data.times import Times
-from tfrs_twotower.errors import DataError, invalid
+from tfrs_twotower.errors import DataError, NoEvents, invalid
 
 YEAR_2100 = 4_102_444_800
 _NO_TIMES = ("The log has no times: its events are in random order. Random items of each user are held out, a history "
@@ -90,7 +90,8 @@ def ingest(
       (InteractionLog, IngestReport)
 
     Raises:
-      DataError: a column is absent or has an unusable type, too many rows are bad, or none is left.
+      DataError: a column is absent or has an unusable type, or too many rows are bad.
+      NoEvents: no row is left.
     """
     if not 0 <= limit <= 1:
         raise DataError(invalid("limit", "be a fraction from 0 to 1", limit, "1% is limit=0.01."))
@@ -107,7 +108,7 @@ def _ingest(
     batches = iter(source.interactions())
     first = next(batches, None)
     if first is None:
-        raise DataError(f"{source.name}: there are no interactions.")
+        raise NoEvents(f"{source.name}: there are no interactions.")
     check_columns({name: name for name in (USER_ID, ITEM_ID)}, first.schema.names, source.name)
     notes = []
     users, items = (
@@ -254,7 +255,7 @@ class _Reader:
         """The events so far, in time order; without times, in random order."""
         timestamp = np.concatenate(self.timestamp)
         if len(timestamp) == 0:
-            raise DataError(f"{name}: no interactions are left of {self.rows} rows read.")
+            raise NoEvents(f"{name}: no interactions are left of {self.rows} rows read.")
         self.timestamp.clear()
         if self.times.there:
             order = np.argsort(timestamp, kind="stable")

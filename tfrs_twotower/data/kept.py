@@ -1,4 +1,4 @@
-"""An interaction log as files, so that a run made of data frames can be read without them."""
+"""An interaction log as files. A run keeps the log it was trained on, and reads it in place of its source."""
 
 from __future__ import annotations
 
@@ -15,38 +15,30 @@ from tfrs_twotower.data.log import InteractionLog, Shown
 from tfrs_twotower.durable import written_aside
 from tfrs_twotower.errors import DataError
 
-_MOST = 2**28  # bytes of a log in memory, up to which it is kept: about ten million events
 _REPORT = "report.json"  # written last: without it the log is not whole
 _TABLES = ("context", "users", "items")
 _EVENTS, _SHOWN = ("user", "item", "timestamp", "weight"), ("user", "item", "timestamp")
 
 
-def keep_log(log: InteractionLog, report: IngestReport, folder: str | os.PathLike[str], most: int = _MOST) -> bool:
-    """Writes a log and its report as Arrow files; returns whether it did.
+def keep_log(log: InteractionLog, report: IngestReport, folder: str | os.PathLike[str]) -> None:
+    """Writes a log and its report as Arrow files. They are not compressed, so that `read_log` can map them.
 
     Args:
       log, report: the result of `ingest`
       folder: made here
-      most: bytes; a log that needs more memory is not written
     """
     events = {"events": pa.table({name: getattr(log, name) for name in _EVENTS})}
     if log.part is not None:
         events["events"] = events["events"].append_column("part", pa.array(log.part))
     shown = {"shown": pa.table({name: getattr(log.shown, name) for name in _SHOWN})}
     tables = {**events, **shown, **{name: getattr(log, name) for name in _TABLES}}
-    if sum(table.nbytes for table in tables.values()) > most:
-        return False
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
     for name, table in tables.items():
-        with written_aside(folder / f"{name}.arrow") as file, pa.ipc.new_file(
-            file, table.schema, options=options
-        ) as writer:
+        with written_aside(folder / f"{name}.arrow") as file, pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table)
     with written_aside(folder / _REPORT) as file:
         file.write(json.dumps(dataclasses.asdict(report)).encode())
-    return True
 
 
 def has_log(folder: str | os.PathLike[str]) -> bool:
@@ -55,7 +47,7 @@ def has_log(folder: str | os.PathLike[str]) -> bool:
 
 
 def read_log(folder: str | os.PathLike[str]) -> tuple[InteractionLog, IngestReport]:
-    """The log and report that `keep_log` wrote.
+    """The log and report that `keep_log` wrote. The log's arrays are maps of the files: they can be read, not changed.
 
     Raises:
       DataError: a file is missing or damaged.
@@ -69,15 +61,15 @@ def read_log(folder: str | os.PathLike[str]) -> tuple[InteractionLog, IngestRepo
         log = InteractionLog(**arrays, **{name: found[name] for name in _TABLES}, shown=shown)
         return log, IngestReport(**{**report, "notes": tuple(report["notes"])})
     except (OSError, ValueError, TypeError, KeyError) as error:  # Arrow's errors are among these
-        raise DataError(f"The log in {folder} cannot be read ({error}). Pass the data frames again.") from error
+        raise DataError(f"The log in {folder} cannot be read ({error}). If the run has a source, remove this folder: the source is then read. Else pass the data frames again.") from error
 
 
 def _read(path: Path) -> pa.Table:
-    with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
+    with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
         table = reader.read_all()
     table.validate(full=True)
     return table
 
 
 def _array(table: pa.Table, name: str) -> np.ndarray:
-    return np.array(table[name].to_numpy())  # a copy: Arrow's arrays may be read-only
+    return table[name].to_numpy()  # of one chunk, so nothing is copied

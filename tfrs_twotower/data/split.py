@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -33,7 +34,7 @@ class Split:
     past: np.ndarray | None = None
     left_out: np.ndarray | tuple = ()
 
-    @property
+    @functools.cached_property
     def known(self) -> np.ndarray:
         """int64: all log rows that training may use, ascending."""
         return self.train if self.past is None else np.union1d(self.past, self.train)

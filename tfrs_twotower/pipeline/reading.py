@@ -1,8 +1,18 @@
-"""The log of a run: from its source, from data frames, or from the run's folder."""
+"""The log of a run: the one that it keeps, its parent's with newer events, or that of its source or frames."""
 
 from pathlib import Path
 
-from tfrs_twotower.data import IngestReport, InteractionLog, Source, has_log, ingest, read_log
+from tfrs_twotower.data import (
+    IngestReport,
+    InteractionLog,
+    Source,
+    append,
+    has_log,
+    ingest,
+    last_part,
+    parts_of,
+    read_log,
+)
 from tfrs_twotower.errors import ConfigError, DataError
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.recipe import Recipe
@@ -10,40 +20,60 @@ from tfrs_twotower.recipe import Recipe
 
 def read(
     recipe: Recipe, directory: Path, frames: Source | None = None, rejected: bool = False,
-    fingerprint: str | None = None,
+    fingerprint: str | None = None, parent: Path | None = None,
 ) -> tuple[InteractionLog, IngestReport]:
     """The log of a run and the report of its reading.
 
     Args:
       recipe: a `Recipe`, with or without a source.
-      directory: the run's folder.
-      frames: in place of the recipe's source. Without both, the run's kept log is read.
+      directory: the run's folder. If it keeps the log, nothing else is read.
+      frames: in place of the recipe's source.
       rejected: whether bad rows are written to the run.
       fingerprint: of the log that the run was trained on; None: the run is not trained yet.
+      parent: the folder of the run that this one updates. If it keeps its log, only newer events are read.
 
     Raises:
       ConfigError: there is neither a source nor a log that the run keeps.
       DataError: the log cannot be read, or is not the one that the run was trained on.
     """
-    source = frames or recipe.source
-    if source is not None:
-        log, report = ingest(
-            source, limit=recipe.rejected_limit, rejected_to=directory / runs.REJECTED if rejected else None,
-            require_items=recipe.require_items,
-        )
-    elif has_log(directory / runs.LOG):
-        log, report = read_log(directory / runs.LOG)
-    else:
+    source, kept = frames or recipe.source, directory / runs.LOG
+    if frames is None and has_log(kept):
+        log, report = read_log(kept)
+    elif source is None:
         raise ConfigError(
-            f"The run in {directory} was trained on frames, and does not keep their log: it takes more than 256 MB, or "
-            "an earlier version trained it. Pass the frames again, in Python: "
-            "`tt.load(run, interactions=..., users=..., items=..., columns=...)`; into a store they come by "
-            "`online.load_log` and `online.put_table`."
+            f"The run in {directory} was trained on frames, and does not keep their log: an earlier version trained "
+            "it. Pass the frames again, in Python: `tt.load(run, interactions=..., users=..., items=..., "
+            "columns=...)`; into a store they come by `online.load_log` and `online.put_table`."
+        )
+    else:
+        log, report = _read_source(
+            source, parent, recipe.rejected_limit, directory / runs.REJECTED if rejected else None,
+            recipe.require_items,
         )
     if fingerprint is not None and log.fingerprint() != fingerprint:
-        name = directory / runs.LOG if source is None else source.name
+        name = kept if source is None else source.name
         raise DataError(
             f"The log of {name} is not the one that {directory} was trained on: its split and figures would be others. "
             "Train a new run, or name the log as it was."
         )
     return log, report
+
+
+def read_behind(
+    directory: Path, source: Source, limit: float, rejected_to: Path | None = None, require_items: bool = False
+) -> tuple[InteractionLog, IngestReport]:
+    """The log of a run with the events of the last part of `source`, which has one part more than the run's source.
+
+    If the run keeps its log, only the last part is read.
+    """
+    if not has_log(directory / runs.LOG):
+        return ingest(source, limit, rejected_to, require_items)
+    return append(read_log(directory / runs.LOG)[0], last_part(source), limit, rejected_to, require_items)
+
+
+def _read_source(
+    source: Source, parent: Path | None, limit: float, rejected_to: Path | None, require_items: bool
+) -> tuple[InteractionLog, IngestReport]:
+    if parent is not None and parts_of(source)[:-1] == parts_of(runs.read_config(parent).recipe.source):
+        return read_behind(parent, source, limit, rejected_to, require_items)
+    return ingest(source, limit, rejected_to, require_items)

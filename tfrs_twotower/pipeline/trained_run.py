@@ -146,8 +146,7 @@ class TrainedRun:
         new, space = space is None, space or uuid.uuid4().hex
         if new and is_chief():
             self.recipe = runs.with_layers(self.recipe, self.directory, write=True)
-            if self._frames is not None:
-                keep_log(log, self.ingest_report, self.directory / runs.LOG)  # type: ignore[arg-type]  # it was read
+            keep_log(log, self.ingest_report, self.directory / runs.LOG)  # type: ignore[arg-type]  # it was read
         raced, folder = self.recipe.race is not None, self.directory / runs.CHECKPOINT
         if raced:
             self._keep_config(log, space, trained_until=0)  # so that a stopped race can continue
@@ -232,7 +231,9 @@ class TrainedRun:
 
     def _read(self, fingerprint: str | None = None) -> InteractionLog:
         """The log. With the `fingerprint` of an earlier training, only if it is still the same log."""
-        log, self.ingest_report = read(self.recipe, self.directory, self._frames, is_chief(), fingerprint)
+        log, self.ingest_report = read(
+            self.recipe, self.directory, self._frames, is_chief(), fingerprint, self._parent
+        )
         return log
 
     def _keep_config(self, log: InteractionLog, space: str, trained_until: int) -> None:

@@ -18,6 +18,7 @@ from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.learned_fields import read_fields
+from tfrs_twotower.pipeline.reading import read_behind
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import StaticLogQ, Uniform
 from tfrs_twotower.training import TrainingBatches, warm_start
@@ -61,7 +62,7 @@ def update_users(
     config = runs.read_config(directory)
     limit = config.recipe.rejected_limit if rejected_limit is None else rejected_limit
     whole = joined(config.recipe.source, source)
-    log, _ = ingest(whole, limit=limit)
+    log, _ = ingest(whole, limit=limit) if source is None else read_behind(directory, whole, limit)
     if not log.timed:
         rule, way_out = "be a run on a log with times, to know the new events", "Train anew, on all of the log."
         raise ConfigError(invalid("directory", rule, str(directory), way_out))

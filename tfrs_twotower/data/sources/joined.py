@@ -39,17 +39,25 @@ class Joined(Source):
 
     def users(self) -> pa.Table | None:
         """pa.Table or None."""
-        return _newest([part.users() for part in self.parts], USER_ID)
+        return newest([part.users() for part in self.parts], USER_ID)
 
     def items(self) -> pa.Table | None:
         """pa.Table or None."""
-        return _newest([part.items() for part in self.parts], ITEM_ID)
+        return newest([part.items() for part in self.parts], ITEM_ID)
 
 
 def parts_of(source: Source | None) -> tuple[Source | None, ...]:
     """The parts of a `Joined`, also of one inside another source (`TextVectors`); any other source alone."""
     inner = getattr(source, "source", source)
     return inner.parts if isinstance(inner, Joined) else (inner,)
+
+
+def last_part(source: Source) -> Source:
+    """The newest part of a `Joined`, wrapped as the source wraps it if the part describes items."""
+    part = parts_of(source)[-1]
+    if not hasattr(source, "source") or part.items() is None:  # type: ignore[union-attr]  # a source has no None
+        return part  # type: ignore[return-value]
+    return dataclasses.replace(source, source=part)  # type: ignore[type-var]  # it is a dataclass
 
 
 # Any: a `Source` that is a dataclass as well. No annotation can say both.
@@ -84,7 +92,7 @@ def _events(part: Any) -> Any:
     return dataclasses.replace(part, **{name: None for name in ("users_path", "items_path") if hasattr(part, name)})
 
 
-def _newest(tables: Sequence[pa.Table | None], id_name: str) -> pa.Table | None:
+def newest(tables: Sequence[pa.Table | None], id_name: str) -> pa.Table | None:
     """One row per id, in order of first appearance. A cell is from the last table with the id and the column."""
     tables = [table for table in tables if table is not None]
     if len(tables) < 2:

@@ -1,0 +1,65 @@
+"""Events behind a log that was read before: the same as reading all of it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tfrs_twotower.data import Columns, Frames, Joined, append, ingest, keep_log, read_log
+from tfrs_twotower.errors import DataError
+
+COLUMNS = Columns(label="label", weight="weight", context=("place",))
+
+
+def days():
+    """Two days; the second has an event older than the first's last, new users and items, and describes "b" again."""
+    first = pd.DataFrame({"user_id": ["a", "b", "a", "c"], "item_id": [3, 1, 2, 9], "timestamp": [30, 10, 20, 30],
+                          "label": [1, 0, 1, 1], "weight": [2.0, 1.0, 3.0, 1.0], "place": ["x", None, "y", "x"]})
+    second = pd.DataFrame({"user_id": ["d", "a", "b", "d"], "item_id": [9, 7, 3, 8], "timestamp": [50, 25, 30, 40],
+                           "label": [1, 1, 1, 0], "weight": [1.0, 1.0, 4.0, 1.0], "place": ["z", "x", None, "y"]})
+    users = pd.DataFrame({"user_id": ["b", "a"], "age": [30, 20]})
+    again = pd.DataFrame({"user_id": ["e", "b"], "age": [50, 31]})
+    return Frames(first, users, columns=COLUMNS), Frames(second, again, columns=COLUMNS)
+
+
+def events(log):
+    """The log's events and descriptions by id, as frames."""
+    users, items = log.users.to_pandas(), log.items.to_pandas()
+    rows = log.context.to_pandas().assign(
+        user=users.user_id.to_numpy()[log.user], item=items.item_id.to_numpy()[log.item], time=log.timestamp,
+        weight=log.weight, part=log.part,
+    )
+    shown = pd.DataFrame({"user": users.user_id.to_numpy()[log.shown.user], "time": log.shown.timestamp,
+                          "item": items.item_id.to_numpy()[log.shown.item]})
+    return rows, shown, users.set_index("user_id").sort_index(), sorted(items.item_id)
+
+
+def test_appending_gives_the_same_as_reading_both(tmp_path):
+    first, second = days()
+    keep_log(*ingest(first), tmp_path)
+    log, report = append(read_log(tmp_path)[0], second)
+    for found, expected in zip(events(log), events(ingest(Joined((first, second)))[0])):
+        if isinstance(found, pd.DataFrame):
+            pd.testing.assert_frame_equal(found, expected)
+        else:
+            assert found == expected
+    assert report.rows == 4 and "behind 3 events" in report.notes[0]
+
+
+def test_what_was_read_keeps_its_rows():
+    first, second = days()
+    before, _ = ingest(first)
+    log, _ = append(before, second)
+    assert log.users["user_id"].to_pylist()[: len(before.users)] == before.users["user_id"].to_pylist()
+    assert log.items["item_id"].to_pylist()[: len(before.items)] == before.items["item_id"].to_pylist()
+    np.testing.assert_array_equal(log.part, [0, 1, 0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("day, message", [
+    ({"user_id": ["a"], "item_id": ["x"], "timestamp": [50]}, "column `item_id` is string here and int64 in the log"),
+    ({"user_id": ["a"], "item_id": [1]}, "the log before has times and data frames has none"),
+])
+def test_another_kind_of_log_is_refused(day, message):
+    before, _ = ingest(Frames(pd.DataFrame({"user_id": ["a"], "item_id": [1], "timestamp": [30]})))
+    columns = Columns() if "timestamp" in day else Columns(timestamp=None)
+    with pytest.raises(DataError, match=message):
+        append(before, Frames(pd.DataFrame(day), columns=columns))

@@ -1,0 +1,91 @@
+"""New events behind a log that was read before."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from tfrs_twotower.columns import ITEM_ID, USER_ID
+from tfrs_twotower.data.ingest import IngestReport, ingest
+from tfrs_twotower.data.log import InteractionLog, Shown
+from tfrs_twotower.data.source import Source
+from tfrs_twotower.data.sources.joined import newest
+from tfrs_twotower.errors import DataError, NoEvents
+
+
+def append(
+    log: InteractionLog, source: Source, limit: float = 0.01, rejected_to: str | os.PathLike[str] | None = None,
+    require_items: bool = False,
+) -> tuple[InteractionLog, IngestReport]:
+    """The log with the events of a newer source. Only the source is read.
+
+    The result has the same events as `ingest` of both sources joined. Users and items of the log keep their rows, and
+    new ones follow. If the source describes a user or item again, its description counts.
+
+    Args:
+      log: what was read before
+      source: a Source of new events, with the same types of columns
+      limit, rejected_to, require_items: as in `ingest`, of the new events
+
+    Returns:
+      (InteractionLog, IngestReport of the source). Without new events it is the log itself.
+
+    Raises:
+      DataError: as in `ingest`; or a column has another type than in the log, or only one of the two has times.
+    """
+    try:
+        day, report = ingest(_Behind(log, source), limit, rejected_to, require_items)
+    except NoEvents:
+        return log, IngestReport(0, 0, {}, None, len(log.users), len(log.items), (f"{source.name} has no events",))
+    for name, before, now in ((USER_ID, log.users, day.users), (ITEM_ID, log.items, day.items)):
+        if before[name].type != now[name].type:
+            raise DataError(f"{source.name}: column `{name}` is {now[name].type} here and {before[name].type} in the "
+                            "log before. Store it as one type.")
+    if log.timed != day.timed:
+        having, lacking = ("the log before", source.name) if log.timed else (source.name, "the log before")
+        raise DataError(f"{having} has times and {lacking} has none. Name the column of times of both, or of none.")
+    try:
+        context = pa.concat_tables([log.context, day.context], promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise DataError(f"{source.name}: a context column has another type in the log before: {error}") from error
+    part = np.zeros(len(log), np.uint16) if log.part is None else log.part
+    order = np.argsort(np.concatenate([log.timestamp, day.timestamp]), kind="stable")
+    events = {name: np.concatenate([getattr(log, name), getattr(day, name)])[order]
+              for name in ("user", "item", "timestamp", "weight")}
+    whole = InteractionLog(
+        **events, context=context.take(pa.array(order)), users=day.users, items=day.items,
+        part=np.concatenate([part, np.full(len(day), part.max(initial=0) + 1, np.uint16)])[order],
+        shown=_both(log.shown, day.shown),
+    )
+    return whole, dataclasses.replace(report, notes=(f"behind {len(log):,} events that were read before", *report.notes))
+
+
+class _Behind(Source):
+    """A source whose tables begin with the rows of a log."""
+
+    def __init__(self, log: InteractionLog, source: Source) -> None:
+        self._log, self._source = log, source
+
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    def interactions(self) -> Iterator[pa.RecordBatch]:
+        return self._source.interactions()
+
+    def users(self) -> pa.Table | None:
+        return newest([self._log.users, self._source.users()], USER_ID)
+
+    def items(self) -> pa.Table | None:
+        return newest([self._log.items, self._source.items()], ITEM_ID)
+
+
+def _both(before: Shown, after: Shown) -> Shown:
+    names = [field.name for field in dataclasses.fields(Shown)]
+    arrays = {name: np.concatenate([getattr(before, name), getattr(after, name)]) for name in names}
+    order = np.argsort(arrays["timestamp"], kind="stable")
+    return Shown(**{name: array[order] for name, array in arrays.items()})
