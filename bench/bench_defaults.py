@@ -38,6 +38,7 @@ def recipe_for(log, seed, folder, assignments=()):
     return override(dataclasses.replace(
         plain, source=Files(**files, columns=log.columns), split=log.split,
         training=dataclasses.replace(plain.training, seed=seed),
+        evaluation=dataclasses.replace(plain.evaluation, test_queries=0),  # all
     ), assignments)
 
 

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 import toy
 
+from tfrs_twotower.cli.main import main
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Frames, ingest
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError
@@ -61,6 +62,26 @@ def test_repeats_count_where_people_come_back_and_both_views_are_told(trained):
     assert discovery["metrics"]["model"] == on_both_sides
 
 
+def test_a_sample_of_the_test_queries_is_the_same_for_all_and_all_are_asked_by_a_flag(trained, tmp_path, capsys):
+    whole, run = len(trained.assembly.split.test), shutil.copytree(trained.directory, tmp_path / "run")
+    config = runs.read_config(run)
+    recipe = override(config.recipe, ["evaluation.test_queries=50"])
+    runs.write_config(run, dataclasses.replace(config, recipe=recipe))
+    loaded = Recommender.load(run)
+    found = loaded.evaluate()
+    assert found["protocol"]["sample"] == {"queries": 50, "of": whole, "seed": 0} and whole > 100
+    assert f"50 of {whole} test queries, drawn by seed 0" in str(found)
+    assert {len(e.per_query["mrr"]) for e in loaded.evaluations.values()} == {50}
+    assert len({e.targets_sha256 for e in loaded.evaluations.values()}) == 1
+    other = copy.copy(loaded.assembly)
+    other.recipe = override(recipe, ["training.seed=7"])  # runs of two seeds can be compared
+    assert other.asked().row.tolist() == loaded.assembly.asked().row.tolist()
+    assert set(other.asked().row) < set(other.split.test.row) and len(other.asked("validation")) == 50
+    assert main(["evaluate", str(run), "--all-queries", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["protocol"]["sample"] is None and printed["test"] == pytest.approx(trained.evaluate()["test"])
+
+
 def test_validation_chooses_the_weight_of_popularity(trained):
     a = copy.copy(trained.assembly)
     a.recipe = override(a.recipe, ["model.popularity_weights=[0.0, 1000000.0]"])
@@ -68,7 +89,8 @@ def test_validation_chooses_the_weight_of_popularity(trained):
     found = {weights.popularity: metrics[monitor] for weights, metrics in Validation(a).by_weights().items()}
     popularity = a.evaluate(queries, Popularity(a.train_counts, len(queries)), bootstrap=0).metrics[monitor]
     assert found[1_000_000.0] == pytest.approx(popularity, abs=0.02)  # ties of counts are the towers' to break
-    assert found[0.0] == a.evaluate(queries, a.model_scorer(queries), bootstrap=0).metrics[monitor] > popularity
+    alone = a.evaluate(queries, a.model_scorer(queries), bootstrap=0).metrics[monitor]
+    assert found[0.0] == pytest.approx(alone) and alone > popularity
 
 
 def test_a_run_is_loaded_with_its_weight_of_popularity(trained, tmp_path):

@@ -28,13 +28,13 @@ class MadeUp:
     def validation_queries(self):
         return None
 
-    def towers(self, queries):
-        return None, None
+    def weighing(self, queries):
+        return lambda weights: weights
 
-    def scorer(self, queries, vectors, candidates, weights):
-        return weights
+    def evaluate_each(self, queries, asked, bootstrap):
+        return {name: self._evaluated(weights) for name, (weights, _) in asked.items()}
 
-    def evaluate(self, queries, weights, bootstrap):
+    def _evaluated(self, weights):
         per_query = {name: value(weights) for name, value in self._values.items()}
         return SimpleNamespace(per_query=per_query, metrics={n: float(v.mean()) for n, v in per_query.items()})
 

@@ -83,8 +83,10 @@ class Recommender(TrainedRun):
             of_chief(0.0)  # workers stay until the chief is done
         return path
 
-    def evaluate(self, on: str = "test", scores: pd.DataFrame | None = None) -> Figures:
-        """Ranks the whole catalogue for every query of `on`: with the model of `fit` and with the baselines.
+    def evaluate(
+        self, on: str = "test", scores: pd.DataFrame | None = None, all_queries: bool = False
+    ) -> Figures:
+        """Ranks the whole catalogue for the queries of `on`: with the model of `fit` and with the baselines.
 
         After a `refit` it still uses the model of `fit`, as the refit was trained on the targets. The run keeps the
         figures of the test as `metrics.json` and in `report/`. If a loaded run has them already, they are not replaced.
@@ -92,13 +94,14 @@ class Recommender(TrainedRun):
         Args:
           on: "test" or "validation".
           scores: a frame with user_id, item_id and score of another model, to be evaluated by the same rules.
+          all_queries: True asks all queries, even if there are more than the recipe's `evaluation.test_queries`.
 
         Returns:
           `Figures`: the dict of `metrics.json`, which prints as tables. Its keys: `protocol`, `test` (or
           `validation`), `slices`, `baselines`, …. With a reranker, `test` measures the reranked answers, and
           `retrieval` is among the baselines.
         """
-        self.evaluations, figures = evaluated(self.assembly, on, scores)
+        self.evaluations, figures = evaluated(self.assembly, on, scores, all_queries)
         a, kept = self.assembly, runs.read_metrics(self.directory)
         found = Figures({
             **figures,

@@ -149,9 +149,10 @@ class _Search:
 
     def _train(self, trial: "Trial", recipe: Recipe) -> float:
         a = assemble(recipe, self._log)
+        queries = a.validation_queries()
 
         def validate() -> dict[str, float]:
-            return a.evaluate(a.split.validation, a.model_scorer(a.split.validation), bootstrap=0).metrics
+            return a.evaluate(queries, a.model_scorer(queries), bootstrap=0).metrics
 
         watch = _Watch(trial, f"val_{recipe.training.monitor}", self._deadline, self._optuna.TrialPruned)
         with tempfile.TemporaryDirectory(dir=self._directory) as scratch:

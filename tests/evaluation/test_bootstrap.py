@@ -1,5 +1,7 @@
 """Intervals of known distributions."""
 
+import tracemalloc
+
 import numpy as np
 
 from tfrs_twotower.evaluation import bootstrap
@@ -46,5 +48,18 @@ def test_seeded_and_the_same_queries_for_every_column(monkeypatch):
     np.testing.assert_allclose(means[:, 1], 2 * means[:, 0])
     np.testing.assert_array_equal(means, bootstrap.resampled_means(values, 50, seed=5))
     assert not np.array_equal(means, bootstrap.resampled_means(values, 50, seed=6))
-    monkeypatch.setattr(bootstrap, "_WEIGHTS_AT_ONCE", 300 * 7)  # blocks of 7 draws, the last one shorter
-    np.testing.assert_allclose(bootstrap.resampled_means(values, 50, seed=5), means)
+    for weights in (300 * 7, 10):  # blocks of 7 draws, the last one shorter; a draw that is larger than a block
+        monkeypatch.setattr(bootstrap, "_WEIGHTS_AT_ONCE", weights)
+        np.testing.assert_allclose(bootstrap.resampled_means(values, 50, seed=5), means)
+
+
+def test_memory_does_not_grow_with_the_replicates(monkeypatch):
+    monkeypatch.setattr(bootstrap, "_WEIGHTS_AT_ONCE", 100_000)
+    values = np.random.default_rng(0).random((20_000, 2))
+    tracemalloc.start()
+    try:
+        bootstrap.resampled_means(values, 300, seed=0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 12e6  # all weights at once would be 300 · 20,000 numbers of 8 bytes: 48 MB

@@ -5,7 +5,9 @@ import pytest
 
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import EvaluationError
-from tfrs_twotower.evaluation import DotScorer, rank
+from tfrs_twotower.evaluation import DotScorer, LastBlock, SumScorer, rank
+from tfrs_twotower.evaluation.largest import largest
+from tfrs_twotower.evaluation.ranking import rank_each
 
 
 class Table:
@@ -16,6 +18,7 @@ class Table:
         self.size, self.catalogue = self._rows.shape
 
     def scores(self, start, stop):
+        self.blocks = [*getattr(self, "blocks", []), (start, stop)]
         return self._rows[start:stop]
 
 
@@ -103,6 +106,42 @@ def test_equals_the_definition_for_any_ties_and_any_block(levels, max_k):
         assert ranking.ranks.tolist() == expected
         assert ranking.first_rank.tolist() == firsts
         assert ranking.top.tolist() == tops
+
+
+@pytest.mark.parametrize("levels", [1, 4, 10**6])
+@pytest.mark.parametrize("size, depth", [(1, 1), (50, 50), (700, 11), (5003, 101)])
+def test_the_largest_scores_with_ties_by_position(levels, size, depth):
+    """A stable sort of whole rows; 700 and 5,003 columns are cut into groups, and 5,003 leave a rest."""
+    scores = np.random.default_rng(size).integers(0, levels, (6, size)).astype(np.float32)
+    scores[0], scores[1, size // 2:], scores[2, : size // 2] = -np.inf, -np.inf, -np.inf
+    values, columns = largest(scores, depth)
+    expected = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
+    assert columns.tolist() == expected.tolist()
+    assert values.tolist() == np.take_along_axis(scores, expected, axis=1).tolist()
+
+
+def test_two_views_of_a_scorer_are_ranked_as_alone_and_scored_once():
+    rng = np.random.default_rng(0)
+    one, other = (Table(rng.integers(0, 9, (10, 40))) for _ in range(2))
+    targets, seen = (Ragged.from_lists(rng.permuted(np.tile(np.arange(40), (10, 1)), axis=1)[:, :5]) for _ in range(2))
+    asked = [(one, targets, None), (one, targets, seen), (other, seen, None)]
+    together = rank_each(asked, max_k=7, block=4)
+    assert one.blocks == other.blocks == [(0, 4), (4, 8), (8, 10)]
+    for found, alone in zip(together, (rank(*each, max_k=7) for each in asked)):
+        for name in ("ranks", "first_rank", "top"):
+            assert getattr(found, name).tolist() == getattr(alone, name).tolist()
+
+
+def test_a_sum_of_scorers_by_hand_and_its_parts_are_scored_once():
+    part = Table([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    first, second = LastBlock(part), LastBlock(Table([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
+    own = Ragged.from_lists([[2], [0, 1]]), np.array([100.0, 200.0, 300.0], np.float32)
+    all_terms = SumScorer([(first, 1.0), (second, 10.0)], np.array([0.5, 0.0, 0.0], np.float32), own)
+    for _ in range(2):
+        assert all_terms.scores(0, 2).tolist() == [[11.5, 2.0, 103.0], [204.5, 315.0, 6.0]]
+        assert SumScorer([(first, 1.0)]).scores(0, 2).tolist() == [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+    assert part.blocks == [(0, 2)]
+    assert all_terms.scores(1, 2).tolist() == [[204.5, 315.0, 6.0]]
 
 
 def test_dot_scorer_takes_the_best_interest():

@@ -19,6 +19,7 @@ from tfrs_twotower.features import History, Id, Schema
 from tfrs_twotower.freshness.category_vectors import CategoryVectors
 from tfrs_twotower.models import Neighbours, NeighbourVectors, Repeats, ScoreWeights
 from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.searching import Validation
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.current_items import CurrentItems
@@ -95,6 +96,15 @@ def test_validation_chooses_them(trained):
         for weights in (a.weights, a.weights._replace(neighbours=0.0))
     )
     assert with_all > without + 0.01
+
+
+def test_weights_tried_in_one_pass_have_the_figures_of_an_evaluation_of_each(trained):
+    a = trained.assembly
+    queries, found = a.split.validation, Validation(a).by_weights()
+    assert len(found) > 3 and {w.neighbours for w in found} == {0.0, 3.0} and {w.repeats for w in found} == {0.0, 2.0}
+    for weights, metrics in found.items():
+        alone = a.evaluate(queries, a.scorer(queries, *a.towers(queries), weights), bootstrap=0).metrics
+        assert metrics == pytest.approx(alone, abs=0.003)  # sums in another order may swap two near scores
 
 
 @pytest.mark.parametrize("gain, kept", [(0.5, 16), (0.01, 4)])  # beside a standard error of about .1

@@ -10,11 +10,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DESCRIPTION = """\
-Ranks the whole catalogue for every validation or test query of a run, and prints the metrics beside its baselines. It
+Ranks the whole catalogue for the validation or test queries of a run, and prints the metrics beside its baselines. It
 measures the run's first training, which did not see these queries. The served model may have been trained on them.
+If there are more than evaluation.test_queries (20,000), a random sample of them is asked: the same one for all runs on
+this log and split.
 
   twotower evaluate runs/movielens/latest
   twotower evaluate runs/movielens/latest --on validation --json
+  twotower evaluate runs/movielens/latest --all-queries
   twotower evaluate runs/movielens/latest --scores theirs.parquet
 
 --scores also evaluates another model, by the same rules: its scores are a Parquet or CSV file with the columns user_id,
@@ -28,6 +31,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     options.add_run(parser)
     parser.add_argument("--on", choices=("test", "validation"), default="test", help="which queries (default: test)")
     parser.add_argument("--scores", metavar="PATH", help="a file of user_id, item_id, score to evaluate as well")
+    parser.add_argument("--all-queries", action="store_true", help="ask all of them, not a sample")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON")
     return parser
 
@@ -38,7 +42,8 @@ def run(args: argparse.Namespace) -> None:
     from tfrs_twotower.cli.training import dump
     from tfrs_twotower.recommender import Recommender
 
-    figures = Recommender.load(directory).evaluate(args.on, None if args.scores is None else _scores(args.scores))
+    scores = None if args.scores is None else _scores(args.scores)
+    figures = Recommender.load(directory).evaluate(args.on, scores, args.all_queries)
     if args.json:
         dump(figures)
     else:

@@ -123,7 +123,7 @@ def print_outcome(recommender: Recommender, metrics: Figures, exported: Path | N
     print_field_weights(metrics["field_weights"])
     if metrics["collapse"]["message"]:
         print(f"Warning: {metrics['collapse']['message']}\n")
-    print("\n".join([*metrics.skipped(), metrics.verdict()]) + "\n")
+    print("\n".join([*metrics.sampled(), *metrics.skipped(), metrics.verdict()]) + "\n")
     print_lost(metrics["beats"], recommender.recipe.training.monitor)
     refit = runs.read_refit(recommender.directory)
     if refit:

@@ -14,7 +14,7 @@ from tfrs_twotower.evaluation.baselines import (
 )
 from tfrs_twotower.evaluation.collapse import Collapse, collapse
 from tfrs_twotower.evaluation.config import EvaluationConfig
-from tfrs_twotower.evaluation.evaluate import Evaluation, compare, evaluate
+from tfrs_twotower.evaluation.evaluate import Evaluation, compare, evaluate, evaluate_each
 from tfrs_twotower.evaluation.field_weights import field_weights
 from tfrs_twotower.evaluation.interests import Interests, interests
 from tfrs_twotower.evaluation.per_query import PerQuery, read_per_query, write_per_query
@@ -23,7 +23,7 @@ from tfrs_twotower.evaluation.plots import plot_deciles
 from tfrs_twotower.evaluation.ranking import Ranking, rank
 from tfrs_twotower.evaluation.report import metric_html, metric_table, paired_table, slice_table, view_table
 from tfrs_twotower.evaluation.reranked import RerankedScorer
-from tfrs_twotower.evaluation.scorers import DotScorer, Scorer
+from tfrs_twotower.evaluation.scorers import DotScorer, LastBlock, Scorer, SumScorer
 from tfrs_twotower.evaluation.views import ALL, DISCOVERY, MANY, REPEATS, VIEWS, chosen, kept, repeat_share, viewed
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "IALS",
     "Interests",
     "ItemKNN",
+    "LastBlock",
     "MANY",
     "PairScorer",
     "PerQuery",
@@ -48,12 +49,14 @@ __all__ = [
     "RerankedScorer",
     "SCORE",
     "Scorer",
+    "SumScorer",
     "TrainingEvents",
     "VIEWS",
     "chosen",
     "collapse",
     "compare",
     "evaluate",
+    "evaluate_each",
     "history_matrix",
     "field_weights",
     "interests",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-_WEIGHTS_AT_ONCE = 4_000_000
+_WEIGHTS_AT_ONCE = 4_000_000  # of a block of replicates; one replicate of more queries is a block by itself
 
 
 def resampled_means(values: np.ndarray, replicates: int, seed: int) -> np.ndarray:
@@ -20,7 +20,8 @@ def resampled_means(values: np.ndarray, replicates: int, seed: int) -> np.ndarra
     size = len(values)
     member = ~np.isnan(values)
     complete = member.all()
-    values = np.where(member, values, 0.0)
+    if not complete:
+        values = np.where(member, values, 0.0)
     generator = np.random.default_rng(seed)
     step = max(1, _WEIGHTS_AT_ONCE // size)
     means = []

@@ -16,8 +16,11 @@ class EvaluationConfig:
       exclude_seen: True: items that the user met before the request are neither ranked nor targets; a query without
         other targets does not count. False: all items are ranked, and repeats count. None: chosen from the data:
         False if more than 5% of the validation targets are repeats, else True.
-      validation_queries: the number of validation queries, drawn at random, that measure an epoch and choose the
-        popularity weight; 0: all.
+      test_queries: the largest number of queries of a final evaluation. If there are more, a sample is drawn at
+        random; the intervals say what it costs. The sample depends on nothing but the number of queries, so two runs on
+        one log and split have the same one. 0: all.
+      validation_queries: the largest number of validation queries, drawn at random, that measure an epoch and choose
+        the weights in the score; 0: all.
       bootstrap: replicates of each interval, at least 20; 0 leaves the intervals out.
       baseline_seconds: the time for fitting and tuning the baselines. A baseline that needs more is left out, and a
         line says so. None: 40, plus 20 for every 100,000 training events. 0: popularity, the users' own earlier
@@ -26,7 +29,8 @@ class EvaluationConfig:
 
     ks: Counts = (10, 50, 100)
     exclude_seen: bool | None = None
-    validation_queries: Natural = 0
+    test_queries: Natural = 20_000
+    validation_queries: Natural = 10_000
     bootstrap: Natural = 1000
     baseline_seconds: Natural | None = None
 

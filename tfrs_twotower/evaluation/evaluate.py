@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,13 @@ from tfrs_twotower.evaluation import metrics as measures
 from tfrs_twotower.evaluation.bootstrap import intervals
 from tfrs_twotower.evaluation.per_query import PerQuery
 from tfrs_twotower.evaluation.plain import as_asked
-from tfrs_twotower.evaluation.ranking import rank
+from tfrs_twotower.evaluation.ranking import Asked, Ranking, rank_each
 from tfrs_twotower.evaluation.report import metric_html, metric_table
 from tfrs_twotower.evaluation.scorers import Scorer
 from tfrs_twotower.evaluation.slices import slice_masks
 
 _VALUE = "value"  # of the table's column
+_Name = TypeVar("_Name")
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,32 @@ def evaluate(
     Raises:
       EvaluationError: scores are not finite, no query has a target, or shapes do not agree.
     """
-    scorer, targets, exclude = as_asked(scores, targets, exclude)
-    ks = _checked(scorer, train_counts, ks)
-    ranking = rank(scorer, targets, exclude, ks[-1])
+    asked = {_VALUE: as_asked(scores, targets, exclude)}
+    return evaluate_each(asked, train_counts, ks, cold_users, seed, bootstrap)[_VALUE]
+
+
+def evaluate_each(
+    asked: Mapping[_Name, Asked], train_counts: np.ndarray | Sequence[int] | None = None,
+    ks: Iterable[int] = (10, 50, 100), cold_users: np.ndarray | Sequence[bool] | None = None, seed: int = 0,
+    bootstrap: int = 1000,
+) -> dict[_Name, Evaluation]:
+    """`evaluate` of each {name: (scorer, targets, exclude)}, in one pass over blocks of queries.
+
+    A scorer that comes several times in a row, with other targets or exclusions, scores a block once.
+    """
+    for scorer, _, _ in asked.values():
+        ks = _checked(scorer, train_counts, ks)
+    rankings = rank_each(list(asked.values()), ks[-1])  # type: ignore[index]  # `_checked` made a tuple
+    return {
+        name: _evaluation(ranking, train_counts, ks, cold_users, seed, bootstrap)  # type: ignore[arg-type]  # as above
+        for name, ranking in zip(asked, rankings)
+    }
+
+
+def _evaluation(
+    ranking: Ranking, train_counts: np.ndarray | Sequence[int] | None, ks: Sequence[int],
+    cold_users: np.ndarray | Sequence[bool] | None, seed: int, bootstrap: int,
+) -> Evaluation:
     per_query = measures.per_query(ranking, ks)
     per_query["mrr"] = measures.reciprocal_rank(ranking)
     if train_counts is not None:
@@ -115,7 +139,7 @@ def evaluate(
         queries=int(measures.asked(ranking).sum()),
         dropped=int((~measures.asked(ranking)).sum()),
         targets=len(ranking.targets.values),
-        candidates=scorer.catalogue,
+        candidates=ranking.catalogue,
         targets_sha256=_fingerprint(ranking.targets),
         per_query=per_query,
     )
@@ -136,7 +160,7 @@ def compare(
     if a.targets_sha256 != b.targets_sha256:
         raise EvaluationError(
             "`a` and `b` must be evaluations of the same queries and targets. Received: two different sets. "
-            "Evaluate both with the same split."
+            "Evaluate both with the same split and the same evaluation.test_queries."
         )
     names = [name for name in a.per_query if name in b.per_query]
     differences = np.stack([a.per_query[name] - b.per_query[name] for name in names], axis=1)

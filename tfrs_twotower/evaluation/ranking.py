@@ -1,19 +1,20 @@
 """Exact ranks over the whole catalogue, in blocks of queries; ties count against the model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import EvaluationError, invalid
+from tfrs_twotower.evaluation.largest import largest
 from tfrs_twotower.evaluation.scorers import Scorer, check_scorer, finite_rows, pairs
 from tfrs_twotower.evaluation.views import is_in, kept, query_rows
-from tfrs_twotower.scores import block_top_k
 
-_BLOCK_BYTES = 256 * 2**20
-_BYTES_PER_SCORE = 20  # scores, masked copy, padded copy, comparison and its integers
-_GROUP = 16  # scores per block maximum: `depth` may be a part of a small catalogue
+_BLOCK_SCORES = 8_000_000
+_LEAST_ROWS = 32  # with fewer queries at a time, a product spends its time on reading the candidates' vectors
+
+Asked = tuple[Scorer, Ragged, Ragged | None]  # a scorer, the targets, and what is excluded
 
 
 @dataclass(frozen=True)
@@ -54,40 +55,69 @@ def rank(
       exclude: candidate positions of each query that are not ranked (−1 is ignored), or None. They are no
         targets either.
       max_k: the depth of ranks and recommendations; may exceed n.
-      block: queries at a time; by default as many as fit in about 256 MB.
+      block: queries at a time; by default 32, or more if these have fewer than 8 million scores.
 
     Raises:
       EvaluationError: a score is NaN or infinite, no query has a target, or shapes do not agree.
     """
-    if scorer.size < 1 or scorer.catalogue < 1:
-        raise EvaluationError(
-            f"`scorer` must have queries and candidates. Received: {scorer.size} and {scorer.catalogue}. "
-            "The split left nothing to evaluate."
-        )
+    return rank_each([(scorer, targets, exclude)], max_k, block)[0]
+
+
+def rank_each(asked: Sequence[Asked], max_k: int = 100, block: int | None = None) -> list[Ranking]:
+    """`rank` of each (scorer, targets, exclude), in one pass over blocks of queries.
+
+    A scorer that comes several times in a row scores a block once.
+    """
     if max_k < 1:
         raise EvaluationError(invalid("max_k", "be at least 1", max_k, "Give at least 1."))
-    check_scorer(scorer, "targets", targets)
-    targets = _distinct(targets)
-    if exclude is not None:
-        check_scorer(scorer, "exclude", exclude)
-        targets = kept(targets, ~is_in(targets, exclude))
-    if not len(targets.values):
-        raise EvaluationError(
-            f"`targets` must have at least one target. Received: none for all {scorer.size:,} queries"
-            + (" without the seen items. Count repeats: exclude_seen=False." if exclude is not None else ".")
+    passes = [_Pass(*one, max_k) for one in asked]
+    size, catalogue = (max(getattr(p.scorer, name) for p in passes) for name in ("size", "catalogue"))
+    block = block or max(_LEAST_ROWS, _BLOCK_SCORES // catalogue)
+    for start in range(0, size, block):
+        last, scores = None, np.zeros([0, 0], np.float32)
+        for one in passes:
+            stop = min(start + block, one.scorer.size)
+            if start >= stop:
+                continue
+            if one.scorer is not last:
+                last, scores = one.scorer, _scores(one.scorer, start, stop)
+            one.rank(scores, start, stop)
+    return [one.ranking for one in passes]
+
+
+class _Pass:
+    """One scorer's way through the blocks; fills its `ranking`."""
+
+    def __init__(self, scorer: Scorer, targets: Ragged, exclude: Ragged | None, max_k: int) -> None:
+        if scorer.size < 1 or scorer.catalogue < 1:
+            raise EvaluationError(
+                f"`scorer` must have queries and candidates. Received: {scorer.size} and {scorer.catalogue}. "
+                "The split left nothing to evaluate."
+            )
+        check_scorer(scorer, "targets", targets)
+        targets = _distinct(targets)
+        if exclude is not None:
+            check_scorer(scorer, "exclude", exclude)
+            targets = kept(targets, ~is_in(targets, exclude))
+        if not len(targets.values):
+            raise EvaluationError(
+                f"`targets` must have at least one target. Received: none for all {scorer.size:,} queries"
+                + (" without the seen items. Count repeats: exclude_seen=False." if exclude is not None else ".")
+            )
+        self.scorer, self._exclude = scorer, exclude
+        self.ranking = Ranking(
+            targets, np.full(len(targets.values), max_k + 1, np.int32), np.zeros(scorer.size, np.int64),
+            np.full((scorer.size, max_k), -1, np.int32), scorer.catalogue, max_k,
         )
-    block = block or max(1, _BLOCK_BYTES // (_BYTES_PER_SCORE * scorer.catalogue))
-    ranks = np.full(len(targets.values), max_k + 1, np.int32)
-    first_rank = np.zeros(scorer.size, np.int64)
-    top = np.full((scorer.size, max_k), -1, np.int32)
-    for start in range(0, scorer.size, block):
-        stop = min(start + block, scorer.size)
+
+    def rank(self, scores: np.ndarray, start: int, stop: int) -> None:
+        """Fills the rows start to stop by their `scores`, which stay as they are."""
+        found, targets = self.ranking, self.ranking.targets
         span = slice(targets.offsets[start], targets.offsets[stop])
-        positives, excluded = pairs(targets, start, stop), pairs(exclude, start, stop)
-        found, first_rank[start:stop], best = _rank_block(scorer, start, stop, positives, excluded, max_k)
-        ranks[span][targets.values[span] >= 0] = found
-        top[start:stop, : best.shape[1]] = best
-    return Ranking(targets, ranks, first_rank, top, scorer.catalogue, max_k)
+        positives, excluded = pairs(targets, start, stop), pairs(self._exclude, start, stop)
+        ranks, found.first_rank[start:stop], best = _rank_block(scores, positives, excluded, found.max_k)
+        found.ranks[span][targets.values[span] >= 0] = ranks
+        found.top[start:stop, : best.shape[1]] = best
 
 
 def _distinct(targets: Ragged) -> Ragged:
@@ -101,53 +131,38 @@ def _distinct(targets: Ragged) -> Ragged:
     return Ragged.from_lengths(values[keep], counts)
 
 
-def _rank_block(
-    scorer: Scorer, start: int, stop: int, positives: np.ndarray, excluded: np.ndarray, max_k: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns ranks [positives], first rank [rows] and recommended positions [rows, ≤ max_k]."""
-    scores = tf.convert_to_tensor(scorer.scores(start, stop), tf.float32)
+def _scores(scorer: Scorer, start: int, stop: int) -> np.ndarray:
+    """float32 [stop − start, catalogue]: the scorer's, checked."""
+    scores = np.asarray(scorer.scores(start, stop), np.float32)
     if scores.shape != (stop - start, scorer.catalogue):
         raise EvaluationError(
             f"`scorer.scores({start}, {stop})` must be [{stop - start}, {scorer.catalogue}]. "
-            f"Received: shape {tuple(scores.shape)}. Return one row per query, one column per candidate."
+            f"Received: shape {scores.shape}. Return one row per query, one column per candidate."
         )
-    if not np.isfinite(tf.reduce_sum(scores, axis=1)).all():  # only then can a score be NaN or infinite
-        finite_rows("scores", scores.numpy(), first_row=start)
-    depth = min(max_k + 1, scorer.catalogue)
-    own, values, top, threshold, at_least = (t.numpy() for t in _search(scores, excluded, positives, depth))
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = scores.sum(axis=1)
+    if not np.isfinite(sums).all():  # only then can a score be NaN or infinite
+        finite_rows("scores", scores, first_row=start)
+    return scores
+
+
+def _rank_block(
+    scores: np.ndarray, positives: np.ndarray, excluded: np.ndarray, max_k: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns ranks [positives], first rank [rows] and recommended positions [rows, ≤ max_k]."""
     rows = positives[:, 0]
+    own = scores[rows, positives[:, 1]]
+    if len(excluded):
+        scores = scores.copy()
+        scores[excluded[:, 0], excluded[:, 1]] = -np.inf
+    values, top = largest(scores, min(max_k + 1, scores.shape[1]))
+    threshold = np.full(len(scores), -np.inf, np.float32)
+    np.maximum.at(threshold, rows, own)
+    threshold = np.minimum(threshold, values[:, -1])
+    at_least = np.count_nonzero(scores >= threshold[:, None], axis=1)
     reached = _as_good(values, at_least, threshold, rows, own)
-    ranks, first_rank = _resolve_ties(rows, own, reached, stop - start)
+    ranks, first_rank = _resolve_ties(rows, own, reached, len(scores))
     return np.minimum(ranks, max_k + 1), first_rank, np.where(values > -np.inf, top, -1)[:, :max_k]
-
-
-@tf.function(
-    input_signature=[
-        tf.TensorSpec([None, None], tf.float32),
-        tf.TensorSpec([None, 2], tf.int32),
-        tf.TensorSpec([None, 2], tf.int32),
-        tf.TensorSpec([], tf.int32),
-    ],
-    autograph=False,
-)
-def _search(
-    scores: tf.Tensor, excluded: tf.Tensor, positives: tf.Tensor, depth: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The passes over a block of scores.
-
-    Returns:
-      scores of the positives; the `depth` best scores and positions [b, depth];
-      threshold [b], the smaller of the best positive and the last of the best scores; and the number of
-      candidates that reach that threshold [b].
-    """
-    own = tf.gather_nd(scores, positives)
-    nothing = tf.fill([tf.shape(excluded)[0]], -np.inf)
-    scores = tf.tensor_scatter_nd_update(scores, excluded, nothing)
-    values, top = block_top_k(scores, depth, block=_GROUP)
-    best = tf.math.unsorted_segment_max(own, positives[:, 0], tf.shape(scores)[0])
-    threshold = tf.minimum(best, values[:, -1])
-    at_least = tf.reduce_sum(tf.cast(scores >= threshold[:, None], tf.int32), axis=1)
-    return own, values, top, threshold, at_least
 
 
 def _as_good(

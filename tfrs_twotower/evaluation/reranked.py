@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.evaluation.ranking import pairs
-from tfrs_twotower.evaluation.scorers import DotScorer
+from tfrs_twotower.evaluation.scorers import DotScorer, SumScorer
 from tfrs_twotower.rerankers import overlap
 
 
@@ -14,7 +14,7 @@ class RerankedScorer:
     """A `Scorer` that gives the best `top` candidates of each query new scores, above those of all others.
 
     Args:
-      retrieval: a `DotScorer`.
+      retrieval: a `DotScorer`, or another `Scorer` without `queries` and `candidates`.
       rescore: (start, stop, positions [stop − start, top]) → float32 of that shape, added to the scores of those
         candidates for the queries start … stop − 1.
       top: the number of candidates to rescore.
@@ -22,12 +22,11 @@ class RerankedScorer:
     """
 
     def __init__(
-        self, retrieval: DotScorer, rescore: Callable[[int, int, tf.Tensor], tf.Tensor], top: int,
+        self, retrieval: DotScorer | SumScorer, rescore: Callable[[int, int, tf.Tensor], tf.Tensor], top: int,
         exclude: Ragged | None = None,
     ) -> None:
         self.retrieval, self._rescore = retrieval, rescore
         self.size, self.catalogue = retrieval.size, retrieval.catalogue
-        self.queries, self.candidates = retrieval.queries, retrieval.candidates
         self._top = min(top, self.catalogue)
         self._exclude = exclude
 

@@ -1,5 +1,6 @@
 """Scorers: objects that score the whole catalogue for a range of queries, and so can be evaluated."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -52,14 +53,14 @@ class DotScorer:
             )
         self.size = len(self.queries)
         self.catalogue = len(self.candidates)
-        self._table = tf.constant(self.candidates)
+        self._table = tf.transpose(self.candidates)  # a product with it is faster
         self._own = own
         self._bias = tf.zeros([]) if bias is None else tf.constant(bias, tf.float32)
 
     def scores(self, start: int, stop: int) -> tf.Tensor:
         """float32 [stop - start, n]."""
         best = best_of_interests(
-            lambda query: tf.matmul(query, self._table, transpose_b=True), self.queries[start:stop]
+            lambda query: tf.matmul(query, self._table), self.queries[start:stop]
         )
         best += self._bias
         if self._own is None:
@@ -67,6 +68,48 @@ class DotScorer:
         positions, values = self._own
         span = slice(positions.offsets[start], positions.offsets[stop])
         return tf.tensor_scatter_nd_add(best, pairs(positions, start, stop), values[span])
+
+
+class LastBlock:
+    """A `Scorer` that keeps the scores of its last block, for the `SumScorer`s that add to them."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.size, self.catalogue, self._scorer = scorer.size, scorer.catalogue, scorer
+        self._at, self._last = (0, 0), np.zeros([0, scorer.catalogue], np.float32)
+
+    def scores(self, start: int, stop: int) -> np.ndarray:
+        """float32 [stop - start, n]; not to be changed."""
+        if self._at != (start, stop):
+            self._at, self._last = (start, stop), np.asarray(self._scorer.scores(start, stop), np.float32)
+        return self._last
+
+
+class SumScorer:
+    """A weighted sum of other scorers' scores.
+
+    Args:
+      parts: (scorer, weight) of each, the first with the weight 1.
+      bias, own: as in `DotScorer`.
+    """
+
+    def __init__(
+        self, parts: Sequence[tuple[Scorer, float]], bias: np.ndarray | None = None,
+        own: tuple[Ragged, np.ndarray] | None = None,
+    ) -> None:
+        self.size, self.catalogue = parts[0][0].size, parts[0][0].catalogue
+        self._parts, self._bias, self._own = parts, bias, own
+
+    def scores(self, start: int, stop: int) -> np.ndarray:
+        """float32 [stop - start, n]."""
+        bias = np.float32(0.0) if self._bias is None else self._bias
+        total = np.asarray(self._parts[0][0].scores(start, stop)) + bias
+        for scorer, weight in self._parts[1:]:
+            total += np.float32(weight) * np.asarray(scorer.scores(start, stop))
+        if self._own is not None:
+            positions, values = self._own
+            rows, columns = pairs(positions, start, stop).T
+            total[rows, columns] += values[positions.offsets[start]:positions.offsets[stop]]
+        return total
 
 
 def pairs(ragged: Ragged | None, start: int, stop: int) -> np.ndarray:

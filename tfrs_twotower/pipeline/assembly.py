@@ -2,8 +2,9 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -16,9 +17,11 @@ from tfrs_twotower.evaluation import (
     Baselines,
     DotScorer,
     Evaluation,
+    LastBlock,
     RerankedScorer,
     Scorer,
-    evaluate,
+    SumScorer,
+    evaluate_each,
     kept,
     repeat_share,
     viewed,
@@ -32,6 +35,10 @@ from tfrs_twotower.training import Examples, SequenceBatches, TrainingBatches, s
 _BLOCK = 4096  # rows embedded at a time
 _CELLS = 2**23  # rows × events × events of one attention at a time
 _TUNING_QUERIES = 2_000  # validation queries that choose the baselines' settings
+SAMPLE_SEED = 0  # of the queries of a final evaluation
+
+_Name = TypeVar("_Name")
+_Own = tuple[Ragged, np.ndarray]  # positions of each query, and what is added to their scores
 
 
 @dataclasses.dataclass
@@ -116,8 +123,18 @@ class Assembly:
         return self.terms.log_popularity
 
     def validation_queries(self) -> Queries:
-        """Validation's `Queries`, or a sample of `evaluation.validation_queries` of them, drawn by the seed."""
+        """Validation's `Queries`, or a sample of `evaluation.validation_queries` of them, drawn by the training's seed.
+        """
         return self._drawn_of_validation(self.recipe.evaluation.validation_queries or None)
+
+    def asked(self, on: str = "test", all_queries: bool = False) -> Queries:
+        """The `Queries` of a final evaluation on "test" or "validation": at most `evaluation.test_queries`, or all.
+
+        The sample is the same for all runs with so many queries, whatever their seeds: so two runs can be compared.
+        """
+        queries = self.split.test if on == "test" else self.split.validation
+        most = self.recipe.evaluation.test_queries
+        return _drawn(queries, most, SAMPLE_SEED) if 0 < most < len(queries) and not all_queries else queries
 
     def choose_terms(self) -> None:
         """Sets the recipe's half-lives, penalty and length to those that rank validation best without the towers."""
@@ -150,17 +167,29 @@ class Assembly:
         self, queries: Queries, scorer: Scorer, bootstrap: int | None = None, view: str | None = None
     ) -> Evaluation:
         """Evaluates a scorer on one set of queries, in the recipe's view or in another `view`."""
+        return self.evaluate_each(queries, {view or self.view: (scorer, view)}, bootstrap)[view or self.view]
+
+    def evaluate_each(
+        self, queries: Queries, asked: Mapping[_Name, tuple[Scorer, str | None]], bootstrap: int | None = None
+    ) -> dict[_Name, Evaluation]:
+        """`evaluate` of each {name: (scorer, view or None)}, in one pass.
+
+        A scorer that comes several times in a row, in other views, scores a block of queries once.
+        """
         config = self.recipe.evaluation
-        targets, seen = viewed(queries, view or self.view)
-        return evaluate(
-            scorer,
-            self._at_positions(targets),
-            self._at_positions(seen, known_only=True) if seen is not None else None,
+        sides = {view: self._at_view(queries, view or self.view) for view in {view for _, view in asked.values()}}
+        return evaluate_each(
+            {name: (scorer, *sides[view]) for name, (scorer, view) in asked.items()},
             self.train_counts,
             ks=config.ks,
             cold_users=self._cold_users(queries),
             bootstrap=config.bootstrap if bootstrap is None else bootstrap,
         )
+
+    def _at_view(self, queries: Queries, view: str) -> tuple[Ragged, Ragged | None]:
+        """(targets, excluded items or None) of a view, as catalogue positions."""
+        targets, seen = viewed(queries, view)
+        return self._at_positions(targets), None if seen is None else self._at_positions(seen, known_only=True)
 
     def model_scorer(self, queries: Queries, view: str | None = None) -> DotScorer | RerankedScorer:
         """A `Scorer` of the model as it is served, for an evaluation in `view`."""
@@ -175,16 +204,38 @@ class Assembly:
         if weights.neighbours:
             vectors = self._behind(vectors, lambda: self.terms.pooled(queries), weights.neighbours)
             candidates = np.concatenate([candidates, self.terms.neighbours.items], axis=1)
+        retrieval = DotScorer(vectors / self.model.temperature, candidates, *self._beside(queries, weights))
+        return retrieval if self.second_stage is None else self._reranked(queries, view)(retrieval)
+
+    def weighing(self, queries: Queries) -> Callable[[ScoreWeights], Scorer]:
+        """`ScoreWeights` → `Scorer` of the model as it is now; its products of a block are made once for all weights.
+        """
+        vectors, candidates = self.towers(queries)
+        towers = LastBlock(DotScorer(vectors / self.model.temperature, candidates))
+        reranked = None if self.second_stage is None else self._reranked(queries)
+
+        @functools.cache
+        def neighbours() -> LastBlock:
+            return LastBlock(DotScorer(self.terms.pooled(queries), self.terms.neighbours.items))
+
+        def scorer(weights: ScoreWeights) -> Scorer:
+            more = [(neighbours(), weights.neighbours)] if weights.neighbours else []
+            retrieval = SumScorer([(towers, 1.0), *more], *self._beside(queries, weights))
+            return retrieval if reranked is None else reranked(retrieval)
+
+        return scorer
+
+    def _beside(self, queries: Queries, weights: ScoreWeights) -> tuple[np.ndarray | None, _Own | None]:
+        """(bias, own) of a `DotScorer`: popularity and repeats."""
         bias = weights.popularity * self.log_popularity if weights.popularity else None
-        own = None
-        if weights.repeats:
-            positions, values = self.terms.repeated(queries)
-            own = positions, weights.repeats * values
-        retrieval = DotScorer(vectors / self.model.temperature, candidates, bias, own)
-        if self.second_stage is None:
-            return retrieval
+        if not weights.repeats:
+            return bias, None
+        positions, values = self.terms.repeated(queries)
+        return bias, (positions, weights.repeats * values)
+
+    def _reranked(self, queries: Queries, view: str | None = None) -> Callable[[DotScorer | SumScorer], RerankedScorer]:
         seen = self._at_positions(queries.seen, known_only=True) if (view or self.view) == DISCOVERY else None
-        return self.second_stage.scorer(retrieval, queries.row, seen)
+        return self.second_stage.scorers(queries.row, seen)
 
     def baselines(self, queries: Queries) -> dict[str, Scorer]:
         """{name: scorer} of `fitted_baselines`, given the history of each query's user."""
@@ -207,8 +258,7 @@ class Assembly:
 
     def _drawn_of_validation(self, most: int | None) -> Queries:
         """At most `most` of validation's `Queries`, drawn by the seed; None: all."""
-        queries, rng = self.split.validation, np.random.default_rng(self.recipe.training.seed)
-        return queries.take(np.sort(rng.permutation(len(queries))[:most]))
+        return _drawn(self.split.validation, most, self.recipe.training.seed)
 
     def _monitored(self, queries: Queries, scorer: Scorer) -> float:
         """The value by which validation chooses."""
@@ -229,6 +279,11 @@ class Assembly:
     def _at_positions(self, ragged: Ragged, known_only: bool = False) -> Ragged:
         found = Ragged(self.positions(ragged.values), ragged.offsets)
         return kept(found, found.values >= 0) if known_only else found
+
+
+def _drawn(queries: Queries, most: int | None, seed: int) -> Queries:
+    """At most `most` of the `Queries`, in their order; None: all."""
+    return queries.take(np.sort(np.random.default_rng(seed).permutation(len(queries))[:most]))
 
 
 def _in_blocks(embed: Callable[[np.ndarray], tf.Tensor], rows: np.ndarray, block: int = _BLOCK) -> np.ndarray:

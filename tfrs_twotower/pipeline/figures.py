@@ -28,18 +28,21 @@ from tfrs_twotower.evaluation import (
     repeat_share,
     viewed,
 )
-from tfrs_twotower.pipeline.assembly import Assembly
+from tfrs_twotower.pipeline.assembly import SAMPLE_SEED, Assembly
 from tfrs_twotower.pipeline.requests import as_ids, user_rows
 from tfrs_twotower.recipe import Recipe
 
 
 def evaluated(
-    assembly: Assembly, on: str, scores: pd.DataFrame | None = None
+    assembly: Assembly, on: str, scores: pd.DataFrame | None = None, all_queries: bool = False
 ) -> tuple[dict[str, Evaluation], dict[str, Any]]:
-    """Ranks the whole catalogue for every query of `on` ("test" or "validation") by the model and by each baseline.
+    """Ranks the whole catalogue for the queries of `on` ("test" or "validation") by the model and by each baseline.
+
+    All of them have the same queries, `Assembly.asked`, and are ranked in one pass.
 
     Args:
       scores: a frame with user_id, item_id and score of another model, evaluated too under the name "scores"; or None.
+      all_queries: whether to ask more than the recipe's `evaluation.test_queries`.
 
     Returns:
       ({"model" or a baseline's name: Evaluation}, the figures of `metrics.json`).
@@ -49,25 +52,27 @@ def evaluated(
       EvaluationError: `scores` lacks a column, has none of the queries' users, or scores a pair twice.
     """
     a = assembly
-    queries = {"test": a.split.test, "validation": a.split.validation}.get(on)
-    if queries is None:
-        known = ("test", "validation")
+    known = ("test", "validation")
+    if on not in known:
         raise ConfigError(f"`on` must be test or validation. Received: on={on!r}." + nearest(on, known))
+    queries = a.asked(on, all_queries)
     scorer = a.model_scorer(queries)
-    model = a.evaluate(queries, scorer)
+    first = scorer if a.second_stage is None else scorer.retrieval
     others = a.baselines(queries)
     if scores is not None:
         others = {"scores": _frame_scorer(a, queries, scores), **others}
     if a.second_stage is not None:
-        others = {"retrieval": scorer.retrieval, **others}
-    baselines = {name: a.evaluate(queries, other) for name, other in others.items()}
-    return {"model": model, **baselines}, {
-        "protocol": {**_protocol(a.recipe, model, on), "repeats": repeat_share(queries),
-                     "asked_sha256": _asked_sha256(a, queries)},
+        others = {"retrieval": first, **others}
+    found = _in_views(a, queries, {"model": scorer, **others})
+    evaluations = found[a.view]
+    model, baselines = evaluations["model"], {name: evaluations[name] for name in others}
+    return evaluations, {
+        "protocol": {**_protocol(a.recipe, model, on), "sample": _sample(a, queries, on),
+                     "repeats": repeat_share(queries), "asked_sha256": _asked_sha256(a, queries)},
         on: model.metrics,
         "intervals": model.intervals,
         "slices": model.slices,
-        "views": _views(a, queries, {"model": scorer, **others}, {"model": model, **baselines}),
+        "views": {view: _view_figures(found[view]) for view in VIEWS if len(found) > 1},
         "baselines": {name: e.metrics for name, e in baselines.items()},
         "baseline_settings": a.fitted_baselines.settings,
         "baselines_skipped": a.fitted_baselines.skipped,
@@ -75,10 +80,10 @@ def evaluated(
         "reranker_weights": (
             a.second_stage.field_weights(queries.row, model.top) if a.second_stage is not None else None
         ),
-        "collapse": dataclasses.asdict(collapse(scorer.queries, scorer.candidates, model.top)),
+        "collapse": dataclasses.asdict(collapse(first.queries, first.candidates, model.top)),
         "interests": (
-            dataclasses.asdict(interests(scorer.queries, scorer.candidates))
-            if scorer.queries.ndim == 3 and scorer.queries.shape[1] > 1 else None
+            dataclasses.asdict(interests(first.queries, first.candidates))
+            if first.queries.ndim == 3 and first.queries.shape[1] > 1 else None
         ),
         "field_weights": {
             "query": field_weights(a.model.query_tower, a.examples.queries, queries.row),
@@ -87,26 +92,32 @@ def evaluated(
     }
 
 
-def _views(
-    a: Assembly, queries: Queries, scorers: Mapping[str, Scorer], own: dict[str, Evaluation]
-) -> dict[str, dict[str, Any]]:
-    """{view: {"queries", "targets", "metrics" and "intervals" by name}} of repeats and of discovery; {} without both.
+def _in_views(a: Assembly, queries: Queries, scorers: Mapping[str, Scorer]) -> dict[str, dict[str, Evaluation]]:
+    """{view: {name: Evaluation}}: of the recipe's own view, and of repeats and discoveries if there are both."""
+    views = list(dict.fromkeys((a.view, *VIEWS))) if 0 < repeat_share(queries) < 1 else [a.view]
+    asked: dict[tuple[str, str], tuple[Scorer, str | None]] = {}
+    for name, scorer in scorers.items():
+        for view in views:
+            if name == "model" and a.second_stage is not None and view != a.view:
+                scorer = a.model_scorer(queries, view)  # items that are not retrieved are not among the rescored ones
+            asked[view, name] = scorer, view
+    found = a.evaluate_each(queries, asked)
+    return {view: {name: found[view, name] for name in scorers} for view in views}
 
-    `own` are the evaluations by the recipe's protocol, which may be one of the views.
-    """
-    if not 0 < repeat_share(queries) < 1:
-        return {}
-    found = {a.view: own}
-    for view in set(VIEWS) - {a.view}:
-        if a.second_stage is not None:  # items that are not retrieved are not among the rescored ones
-            scorers = {**scorers, "model": a.model_scorer(queries, view)}
-        found[view] = {name: a.evaluate(queries, scorer, view=view) for name, scorer in scorers.items()}
-    return {view: {
-        "queries": found[view]["model"].queries,
-        "targets": found[view]["model"].targets,
-        "metrics": {name: e.metrics for name, e in found[view].items()},
-        "intervals": {name: e.intervals for name, e in found[view].items()},
-    } for view in VIEWS}
+
+def _view_figures(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
+    return {
+        "queries": evaluations["model"].queries,
+        "targets": evaluations["model"].targets,
+        "metrics": {name: e.metrics for name, e in evaluations.items()},
+        "intervals": {name: e.intervals for name, e in evaluations.items()},
+    }
+
+
+def _sample(a: Assembly, queries: Queries, on: str) -> dict[str, int] | None:
+    """{"queries", "of", "seed"}: how many were drawn, of how many, by which seed; None if all are asked."""
+    whole = len(a.split.test if on == "test" else a.split.validation)
+    return None if len(queries) == whole else {"queries": len(queries), "of": whole, "seed": SAMPLE_SEED}
 
 
 def _protocol(recipe: Recipe, evaluation: Evaluation, on: str) -> dict[str, Any]:

@@ -42,6 +42,15 @@ class Figures(dict[str, Any]):
             found.append(view_table(self["views"], self.recipe.evaluation.ks[0]))
         return found
 
+    def sampled(self) -> list[str]:
+        """A line about the sample of queries; none if all were asked."""
+        sample = self["protocol"]["sample"]
+        if sample is None:
+            return []
+        return [f"{sample['queries']:,} of {sample['of']:,} {self['protocol']['on']} queries, drawn by seed "
+                f"{sample['seed']}; the intervals say what the sample costs (all: evaluation.test_queries=0, or "
+                "`twotower evaluate RUN --all-queries`)."]
+
     def skipped(self) -> list[str]:
         """A line for each baseline that needed more than its time."""
         return [f"Baseline {name} is left out: {reason} (evaluation.baseline_seconds)."
@@ -52,12 +61,12 @@ class Figures(dict[str, Any]):
         return f"{sentence(headline(self, self.recipe.training.monitor))}."
 
     def __repr__(self) -> str:
-        return "\n".join(["\n\n".join(self.tables()), *self.skipped(), self.verdict()])
+        return "\n".join(["\n\n".join(self.tables()), *self.sampled(), *self.skipped(), self.verdict()])
 
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
-        lines = "".join(f"<p>{html.escape(line)}</p>" for line in (*self.skipped(), self.verdict()))
+        lines = "".join(f"<p>{html.escape(line)}</p>" for line in (*self.sampled(), *self.skipped(), self.verdict()))
         return metric_html(self.evaluations) + lines
 
 
@@ -66,7 +75,7 @@ def keep(figures: Figures, directory: Path) -> None:
     runs.write_json(directory / runs.METRICS, figures)
     keep_per_query(figures, directory)
     report, evaluations, metric = directory / runs.REPORT, figures.evaluations, f"recall@{_first_k(figures)}"
-    tables = [*figures.tables(), slice_table(evaluations, metric)]
+    tables = [*figures.tables(), *figures.sampled(), slice_table(evaluations, metric)]
     (report / "metrics.txt").write_text("\n\n".join(tables) + "\n", encoding="utf-8")
     if available("matplotlib"):
         others = sorted(evaluations.keys() - {"model"}, key=lambda name: -evaluations[name].metrics[metric])

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.evaluation import Evaluation
 from tfrs_twotower.exporting import PastVectors, Retriever, Similarity, searched_candidates, searched_queries
 from tfrs_twotower.features import key_tensor
 from tfrs_twotower.index import (
@@ -51,21 +52,22 @@ class Validation:
         events after its training.
         """
         a, queries, model = self._assembly, self._queries, self._assembly.recipe.model
-        towers: tuple[np.ndarray, np.ndarray]
-        towers, evaluated = a.towers(queries), {}
+        scorer = a.weighing(queries)
+        evaluated: dict[ScoreWeights, Evaluation] = {}
         terms = {"neighbours": model.neighbours, "repeats": model.repeats}
         tried = {"popularity": model.popularity_weights, **{name: t.weights for name, t in terms.items() if t}}
         best = ScoreWeights(**{name: middle(choices) for name, choices in tried.items()})
         wanted = (a.recipe.training.monitor, f"recall@{max(a.recipe.evaluation.ks)}")
 
         def value(weights: ScoreWeights) -> np.ndarray:  # [queries]
-            if weights not in evaluated:
-                evaluated[weights] = a.evaluate(queries, a.scorer(queries, *towers, weights), bootstrap=0)
             first, this = next(iter(evaluated.values())).per_query, evaluated[weights].per_query
             return sum(this[name] / max(np.nanmean(first[name]), 1e-9) for name in wanted if name in this)
 
         for name in 2 * list(tried):
             choices = [best._replace(**{name: weight}) for weight in tried[name]]
+            new = {weights: (scorer(weights), None) for weights in choices if weights not in evaluated}
+            if new:
+                evaluated.update(a.evaluate_each(queries, new, bootstrap=0))
             other = max(choices, key=lambda weights: np.nanmean(value(weights)))
             least = 2 * _FEWER_REPEATS if other.repeats < best.repeats else 0.0
             if clearly_better(value(other), value(best), least):

@@ -1,5 +1,6 @@
 """The reranker of a model in training and in evaluation: its loss, its scores, and its weights."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import tensorflow as tf
 
 from tfrs_twotower.data import Ragged, log_popularity
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.evaluation import DotScorer, RerankedScorer
+from tfrs_twotower.evaluation import DotScorer, RerankedScorer, SumScorer
 from tfrs_twotower.features import derive_seed
 from tfrs_twotower.rerankers import RerankerConfig, RerankerLoss, Reranking, added
 from tfrs_twotower.towers import EnsembleTower, InterestEncoder, Tower
@@ -56,11 +57,15 @@ class SecondStage:
         parts = [self._read(self._examples.candidates(self._catalogue[i: i + _BLOCK])) for i in blocks]
         return Reranking(self._reranker, np.concatenate(parts))
 
-    def scorer(self, retrieval: DotScorer, rows: np.ndarray, exclude: Ragged | None) -> RerankedScorer:
-        """The `RerankedScorer` of a `DotScorer` whose queries are log rows, by the current weights.
+    def scorers(
+        self, rows: np.ndarray, exclude: Ragged | None
+    ) -> Callable[[DotScorer | SumScorer], RerankedScorer]:
+        """Retrieval → its `RerankedScorer`, by the current weights.
+
+        The retrieval's scores are ⟨u, v⟩ / τ, to which the reranker learned to add.
 
         Args:
-          retrieval: its scores are ⟨u, v⟩ / τ, to which the reranker learned to add.
+          rows: int64 [q], the queries' log rows.
           exclude: as in `RerankedScorer`.
         """
         items = self.reranking().items.read_value()
@@ -73,7 +78,7 @@ class SecondStage:
                 parts.append(self._add(self._examples.queries(rows[part]), items, found))
             return tf.concat(parts, axis=0)
 
-        return RerankedScorer(retrieval, rescore, self._reranker.top, exclude)
+        return lambda retrieval: RerankedScorer(retrieval, rescore, self._reranker.top, exclude)
 
     def field_weights(self, rows: np.ndarray, top: np.ndarray) -> dict[str, float] | None:
         """{field: mean weight} over the retrieved items of queries; None for a reranker that weighs no fields.

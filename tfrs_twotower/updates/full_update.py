@@ -136,4 +136,5 @@ def _serving(new: Recommender, parent: Path) -> Evaluation:
     old.model(next(iter(old.batches.dataset(0, 1))))
     warm_start(old.model, folder)
     old.weigh(runs.score_weights(parent), folder)
-    return old.evaluate(old.split.test, old.model_scorer(old.split.test))
+    queries = old.asked()  # the sample of the update's own evaluation
+    return old.evaluate(queries, old.model_scorer(queries))
