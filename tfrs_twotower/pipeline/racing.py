@@ -37,7 +37,7 @@ _SEQUENCE = (10, 100)  # events that a sequence tower reads, at least and at mos
 _AVERAGED = 10_000_000  # numbers of the tables up to which an average passes over them in every step
 _PAST = 100  # events that are pooled, at most
 _NEIGHBOURS = 50_000  # items up to which the score has neighbours: they triple the length of the vectors
-_SCORES = 30_000_000  # scores of an epoch's validation for one choice of weights; up to thirty are tried
+_SCORES = 60_000_000  # scores of an epoch's validation for one choice of weights; there are about twenty choices
 _LEAST_QUERIES = 500
 _RACE, _TRAINING = 0.3, 0.12  # shares of the time, for all candidates and for the winner; a refit takes as long again
 
