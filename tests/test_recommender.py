@@ -19,6 +19,7 @@ from tfrs_twotower.evaluation import Popularity
 from tfrs_twotower.features import Id, Schema
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import completed
+from tfrs_twotower.pipeline.requests import live_requests
 from tfrs_twotower.pipeline.searching import Validation
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.recommender import Recommender
@@ -148,6 +149,48 @@ def test_a_run_that_does_not_keep_its_log_asks_for_the_frames(trained, tmp_path)
     shutil.rmtree(run / runs.LOG)
     with pytest.raises(ConfigError, match="trained on frames, and does not keep their log.*interactions="):
         Recommender.load(run)
+
+
+def test_a_batch_has_the_answers_of_all_users_and_goes_on_where_it_stopped(trained, tmp_path):
+    users = trained.served.log.users["user_id"].to_pylist()
+    folder = trained.batch(tmp_path / "out", k=5, shard=64, verbose=0)
+    parts = sorted(folder.glob("part-*.parquet"))
+    assert [len(pd.read_parquet(part)) for part in parts] == [64, 64, 64, 8] and (folder / "_SUCCESS").is_file()
+    found = pd.read_parquet(folder)
+    expected = trained.recommend(users, k=5).groupby("user_id", sort=False)
+    assert found["user_id"].tolist() == users
+    for column, one in (("item_ids", "item_id"), ("scores", "score")):
+        for row, (_, group) in zip(found[column], expected):
+            np.testing.assert_array_equal(row, group[one].to_numpy(row.dtype))
+    before = {part: part.stat().st_mtime_ns for part in parts}
+    parts[1].unlink()
+    (folder / "_SUCCESS").unlink()
+    trained.batch(folder, k=5, shard=64, verbose=0)
+    assert [part.stat().st_mtime_ns == before[part] for part in parts] == [True, False, True, True]
+    assert pd.read_parquet(folder).equals(found) and (folder / "_SUCCESS").is_file()
+    with pytest.raises(ConfigError, match="hold the same batch"):
+        trained.batch(folder, k=6, shard=64, verbose=0)
+
+
+def test_a_batch_of_vectors_has_those_of_the_towers(trained, tmp_path):
+    a = trained.served
+    items = pd.read_parquet(trained.batch(tmp_path / "items", "item-vectors", shard=30, verbose=0))
+    np.testing.assert_array_equal(np.stack(items["vector"]), a.candidate_vectors())
+    assert items["item_id"].tolist() == a.log.items["item_id"].take(a.catalogue).to_pylist()
+    users = pd.read_parquet(trained.batch(tmp_path / "users", "user-vectors", verbose=0))
+    features, _ = live_requests(a, users["user_id"].tolist()[:3])
+    found = np.stack(users["vector"])
+    np.testing.assert_allclose(found[:3], trained.retriever.embed_query(features), rtol=1e-5, atol=1e-6)
+    assert len(found) == 200
+
+
+@pytest.mark.parametrize("settings, message", [
+    ({"what": "users"}, "`what` must be one of"), ({"k": 0}, "must be at least 1"), ({"shard": 0}, "must be at least 1"),
+])
+def test_a_batch_of_something_else_is_refused(trained, tmp_path, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        trained.batch(tmp_path / "out", **settings)
+    assert not (tmp_path / "out").exists()
 
 
 def test_figures_are_kept_in_the_run_and_print_as_tables(trained):

@@ -4,15 +4,17 @@ import contextlib
 import dataclasses
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import PORTABLE, SCANN, Retriever, export, versions
 from tfrs_twotower.index import SAVED_MODEL, CandidateIndex, IndexConfig, IndexReport, chosen_kind
 from tfrs_twotower.pipeline import answers, reporting, runs
+from tfrs_twotower.pipeline.batch import Batch, What, write_batch
 from tfrs_twotower.pipeline.figures import evaluated
 from tfrs_twotower.pipeline.manifest_fields import manifest_fields
 from tfrs_twotower.pipeline.reporting import Figures
@@ -187,6 +189,34 @@ class Recommender(TrainedRun):
         if exclude_seen is None:
             exclude_seen = self.recipe.evaluation.exclude_seen
         return answers.recommended(self.served, self.retriever, user_ids, k, bool(exclude_seen))
+
+    def batch(
+        self, folder: str | Path, what: What = "recommendations", k: int = 100, exclude_seen: bool | None = None,
+        shard: int = 50_000, verbose: int = 1,
+    ) -> Path:
+        """Writes the answers for all users of the log, or all vectors, as Parquet files; returns the folder.
+
+        The files' columns are those of `pipeline.batch.Batch`. A stopped batch continues in its folder.
+
+        Args:
+          folder: of the files; made if it is missing.
+          what: "recommendations", "user-vectors" or "item-vectors".
+          k: items per user.
+          exclude_seen: as in `recommend`.
+          shard: users or items of a file.
+          verbose: 0 shows no progress bar.
+
+        Raises:
+          ConfigError: the folder holds another batch, or another process writes to it.
+        """
+        if what not in get_args(What):
+            raise ConfigError(invalid("what", f"be one of {get_args(What)}", what, 'Write "recommendations".'))
+        if min(k, shard) < 1:
+            raise ConfigError(invalid("k and shard", "be at least 1", (k, shard), "Leave them out for the defaults."))
+        seen = self.recipe.evaluation.exclude_seen if exclude_seen is None else exclude_seen
+        a, weights = self._serving()
+        settings = Batch(what, k, bool(seen), shard)
+        return write_batch(a, self.retriever, weights.embedding_space, settings, folder, bool(verbose))
 
     def similar(self, item_id: Any, k: int = 10) -> pd.DataFrame:
         """The k items nearest to an item, by `Similarity`: a frame with `rank`, `item_id`, `score`, title.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from tfrs_twotower import __version__
 from tfrs_twotower.cli import (
+    batch,
     cold_start,
     compare,
     consume,
@@ -30,8 +31,8 @@ from tfrs_twotower.errors import TwoTowerError
 from tfrs_twotower.modules import own_module
 
 VERBS = (
-    cold_start, train, tune, update, rollback, evaluate, compare, runs, recommend, similar, index, export, serve,
-    load, consume, inspect, lineage,
+    cold_start, train, tune, update, rollback, evaluate, compare, runs, recommend, similar, batch, index, export,
+    serve, load, consume, inspect, lineage,
 )
 _RENAMED = {"cold": "cold-start"}  # verbs of 0.1.0, which scripts may hold
 

@@ -1,0 +1,42 @@
+"""`twotower batch`: the answers for all users, or all vectors, as Parquet files."""
+
+import argparse
+
+from tfrs_twotower.cli import options
+
+DESCRIPTION = """\
+Writes the recommendations of all users of the log, the vectors of all users, or those of all items, as Parquet files:
+for a key-value store, a mail, another engine. All of a user's events are the history, and the time of the request is
+just after the log's last event. A stopped batch continues if the command is repeated. When all files are there, it
+writes the file `_SUCCESS`.
+
+  twotower batch runs/retail/latest --out answers -k 50
+  twotower batch runs/retail/latest --what item-vectors --out vectors
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
+    """Adds the verb."""
+    parser = options.verb(subparsers, "batch", run, "write the answers for all users, or all vectors", DESCRIPTION)
+    options.add_run(parser)
+    parser.add_argument("--out", metavar="FOLDER", required=True, help="where the files are written; made if missing")
+    parser.add_argument("--what", choices=("recommendations", "user-vectors", "item-vectors"),
+                        default="recommendations", help="what is written (default: recommendations)")
+    parser.add_argument("-k", type=options.positive, default=100, help="items per user (default: 100)")
+    parser.add_argument("--shard", type=options.positive, default=50_000, metavar="N",
+                        help="users or items of a file (default: 50000)")
+    seen = parser.add_mutually_exclusive_group()
+    seen.add_argument("--include-seen", dest="exclude_seen", action="store_false", default=None,
+                      help="recommend seen items too")
+    seen.add_argument("--exclude-seen", dest="exclude_seen", action="store_true",
+                      help="leave out seen items (default: as in the recipe's evaluation)")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Writes."""
+    directory = options.run_directory(args.run_directory)
+    from tfrs_twotower.recommender import Recommender
+
+    folder = Recommender.load(directory).batch(args.out, args.what, args.k, args.exclude_seen, args.shard)
+    print(f"Written: {folder}")

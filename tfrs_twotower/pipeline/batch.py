@@ -1,0 +1,167 @@
+"""Answers for all users, or all vectors, as Parquet files: one a shard, each written once."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.durable import lock, written_aside
+from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.exporting import Retriever
+from tfrs_twotower.pipeline.assembly import Assembly
+from tfrs_twotower.pipeline.requests import live_requests
+
+_ROWS = 512  # users or items of one call of the model
+_SETTINGS, _DONE, _LOCK = "_batch.json", "_SUCCESS", "_lock"  # readers of Parquet folders skip names with _
+
+What = Literal["recommendations", "user-vectors", "item-vectors"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """What a folder of shards holds. It stands in its file `_batch.json`.
+
+    Attributes:
+      what: "recommendations": `user_id`, `item_ids` and `scores`, best first. "user-vectors": `user_id` and `vector`.
+        "item-vectors": `item_id` and `vector`.
+      k: items of a user.
+      exclude_seen: whether a user's seen items are left out.
+      shard: rows of a file.
+    """
+
+    what: What
+    k: int
+    exclude_seen: bool
+    shard: int
+
+
+def write_batch(
+    assembly: Assembly, retriever: Retriever, space: str, batch: Batch, folder: str | Path, progress: bool = True
+) -> Path:
+    """Writes all shards that are missing, then the file `_SUCCESS`; returns the folder.
+
+    The request of a user is just after the log's last event, as in `Recommender.recommend`. A shard is written aside
+    and renamed, so a stopped batch continues with the first missing one.
+
+    Args:
+      assembly, retriever: of the served model.
+      space: its embedding space.
+      batch: a `Batch`.
+      folder: made here, or one of the same batch that was stopped.
+      progress: True shows a progress bar.
+
+    Raises:
+      ConfigError: the folder holds another batch, or another process writes to it.
+    """
+    folder, log = Path(folder), assembly.log
+    of_items = batch.what == "item-vectors"
+    name, ids = (c.ITEM_ID, log.items[c.ITEM_ID].take(assembly.catalogue)) if of_items else (
+        c.USER_ID, log.users[c.USER_ID])
+    compute = _COMPUTE[batch.what]
+    settings = {**dataclasses.asdict(batch), "rows": len(ids), "embedding_space": space}
+    try:
+        held = lock(folder / _LOCK)
+    except BlockingIOError as error:
+        raise ConfigError(invalid("folder", "be written by one process", str(folder), "Name another one.")) from error
+    with held, tqdm(total=len(ids), unit=" items" if of_items else " users", disable=not progress) as bar:
+        _check(folder, settings)
+        for number, start in enumerate(range(0, len(ids), batch.shard)):
+            shard, path = ids.slice(start, batch.shard), folder / f"part-{number:05d}.parquet"
+            if not path.exists():
+                _write(path, name, shard, compute(assembly, retriever, batch, start, len(shard)), bar.update)
+            bar.n, _ = start + len(shard), bar.refresh()
+        with written_aside(folder / _DONE):
+            pass
+    return folder
+
+
+def _check(folder: Path, settings: dict[str, Any]) -> None:
+    """Writes `_batch.json`, or compares it with the one that is there."""
+    path = folder / _SETTINGS
+    if not path.exists():
+        others = [p.name for p in folder.glob("*.parquet")]
+        if others:
+            raise ConfigError(invalid("folder", "hold no other Parquet files", others[:3], "Name an empty folder."))
+        with written_aside(path) as file:
+            file.write(json.dumps(settings, indent=2).encode())
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON: {error}. Name an empty folder.") from error
+    if before != settings:
+        rule, way_out = f"hold the same batch: {before}", "Name an empty folder, or remove this one."
+        raise ConfigError(invalid("folder", rule, settings, way_out))
+
+
+def _write(
+    path: Path, name: str, ids: pa.ChunkedArray, blocks: Iterator[dict[str, pa.Array]], advance: Callable[[int], Any]
+) -> None:
+    """One shard: the ids beside the columns of the blocks, in their order."""
+    start, writer = 0, None
+    with written_aside(path) as file:
+        for block in blocks:
+            size = len(next(iter(block.values())))
+            table = pa.table({name: ids.slice(start, size), **block})
+            writer = writer or pq.ParquetWriter(file, table.schema)
+            writer.write_table(table)
+            start += size
+            advance(size)
+        writer.close()  # type: ignore[union-attr]  # a shard has a row
+
+
+def _recommendations(
+    a: Assembly, retriever: Retriever, batch: Batch, start: int, size: int
+) -> Iterator[dict[str, pa.Array]]:
+    k, kind = tf.constant(batch.k), a.log.items[c.ITEM_ID].type
+    for features, seen in _requests(a, start, size):
+        found, scores = (t.numpy() for t in retriever.recommend(
+            features, k, seen if batch.exclude_seen else seen[:, :0], seen[:1, :0], tf.constant(0.0)
+        ))
+        there = scores > tf.float32.min
+        offsets = pa.array(np.concatenate([[0], np.cumsum(there.sum(axis=1))]), pa.int32())
+        ids = found[there]
+        flat = pa.array(ids, pa.binary()).cast(kind) if ids.dtype == object else pa.array(ids, kind)
+        yield {"item_ids": pa.ListArray.from_arrays(offsets, flat),
+               "scores": pa.ListArray.from_arrays(offsets, pa.array(scores[there], pa.float32()))}
+
+
+def _user_vectors(
+    a: Assembly, retriever: Retriever, batch: Batch, start: int, size: int
+) -> Iterator[dict[str, pa.Array]]:
+    for features, _ in _requests(a, start, size):
+        yield {"vector": _vectors(retriever.embed_query(features).numpy())}
+
+
+def _item_vectors(
+    a: Assembly, retriever: Retriever, batch: Batch, start: int, size: int
+) -> Iterator[dict[str, pa.Array]]:
+    yield {"vector": _vectors(a.candidate_vectors()[start: start + size])}
+
+
+def _requests(a: Assembly, start: int, size: int) -> Iterator[tuple[dict[str, tf.Tensor], tf.Tensor]]:
+    """`live_requests` of the users from row `start` on, block after block."""
+    ids = a.log.users[c.USER_ID].slice(start, size)
+    for at in range(0, size, _ROWS):
+        yield live_requests(a, ids.slice(at, _ROWS).to_pylist())
+
+
+def _vectors(values: np.ndarray) -> pa.Array:
+    """float32 [n, dim], or [n, interests, dim], as lists."""
+    found = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
+    for size in values.shape[:0:-1]:
+        found = pa.FixedSizeListArray.from_arrays(found, size)
+    return found
+
+
+_COMPUTE: dict[str, Callable[..., Iterator[dict[str, pa.Array]]]] = {
+    "recommendations": _recommendations, "user-vectors": _user_vectors, "item-vectors": _item_vectors,
+}
