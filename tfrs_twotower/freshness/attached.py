@@ -39,7 +39,7 @@ class AttachedVersion:
             )
         self.model, self.catalogue = model, model.catalogue
         self._means = CategoryVectors(model.catalogue, category_means) if category_means else None
-        self._items = CurrentItems(model.catalogue)
+        self._items = model.exported_items
         self._changed: dict[str | int, tuple[dict[str, Any], np.ndarray] | None] = {}  # changes that `_items` lacks
         self._lock = threading.Lock()
 
