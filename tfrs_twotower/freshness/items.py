@@ -10,6 +10,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.errors import DataError, IndexingError, invalid, nearest
 from tfrs_twotower.freshness.attached import AttachedVersion
 from tfrs_twotower.freshness.item_events import ItemEvents
+from tfrs_twotower.ids import is_missing_id
 from tfrs_twotower.index import arguments
 from tfrs_twotower.online import MAX_ID_BYTES
 from tfrs_twotower.serving.current_items import CurrentItems
@@ -101,6 +102,9 @@ class FreshItems:
                 raise DataError(invalid(where, f"be an object with `{c.ITEM_ID}`", item, "Name the item that changed."))
             self._check_names(where, item)
             key = self._key(f"{where}.{c.ITEM_ID}", item[c.ITEM_ID])
+            if is_missing_id(key):
+                way_out = "Send the id that the item table has."
+                raise DataError(invalid(f"{where}.{c.ITEM_ID}", "be no missing id", key, way_out))
             latest.pop(key, None)  # the last of several changes of an item is the newest
             latest[key] = {**item, c.ITEM_ID: key}
         gone = [self._key(f"{_WITHDRAWN}[{place}]", item) for place, item in enumerate(withdrawn)]
