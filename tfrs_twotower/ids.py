@@ -1,8 +1,8 @@
 """Ids: of which type they are, and what stands where there is none.
 
 An id is text or a whole number of 64 bits. No id is text that means a missing one, such as "-1" or "NULL": ingestion
-leaves it out of logs and tables, and a server refuses it. Where there is none, an Arrow column has null, and a tensor, a request or an
-answer has "" or −1. `features/tensors.py` makes tensors of Arrow columns, by these rules.
+leaves it out of logs and tables, and a server refuses it. Where there is none, an Arrow column has null, and a tensor,
+a request or an answer has "" or −1. `features/tensors.py` makes tensors of Arrow columns, by these rules.
 """
 
 import math
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _MISSING: dict[str, str | int | float] = {"string": MISSING_STRING_ID, "int64": MISSING_INT_ID, "float32": math.nan}
-MISSING_TEXTS = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "\\N", "n/a", "<NA>")  # as programs write
+MISSING_TEXTS = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "\\N", "n/a", "<NA>")  # of any column
 NO_IDS = (*MISSING_TEXTS, "-1", "-1.0")
 _WHOLE = re.compile(r"\s*-?[0-9]+\s*")
 _BEYOND = 2**63

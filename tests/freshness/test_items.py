@@ -129,6 +129,20 @@ def test_a_restart_and_another_version_know_all_events(fresh, versions, tmp_path
     fresh.close()
 
 
+def test_an_event_that_a_version_cannot_read_is_left_out_alone(versions, tmp_path, caplog):
+    fresh = FreshItems(tmp_path)  # no version is attached that could check
+    fresh.change([{"item_id": "new", "price": 5}, {"item_id": "b", "price": "dear"}, {"item_id": "odd", "tags": "x"}])
+    fresh.withdraw(["a"])
+    fresh.attach(versions[0])
+    assert answer(fresh, versions[0]) == {"new": 5, "c": 3, "b": 2}
+    lines = [record.message for record in caplog.records]
+    assert len(lines) == 2 and "Version 1 leaves out a kept event. Item 'b': `price` must be float32" in lines[0]
+    assert "Item 'odd': `tags` must be a list of string" in lines[1] and "Send the item again." in lines[1]
+    fresh.change([{"item_id": "b", "price": 7}])
+    assert answer(fresh, versions[0]) == {"b": 7, "new": 5, "c": 3}
+    fresh.close()
+
+
 def test_ids_that_look_like_code_come_and_go_and_no_other_with_them(fresh, versions, tmp_path):
     ids = [item for item in HOSTILE if not is_missing_id(item)]
     fresh.change([{"item_id": item, "price": 10 + place} for place, item in enumerate(ids) if item != "b"])

@@ -54,17 +54,18 @@ class FreshItems:
     def attach(self, model: LoadedModel) -> None:
         """Applies all events to a loaded version, now and later. Call it before the version answers requests.
 
+        An event that the version cannot read is left out, and logged as an error.
+
         Raises:
           IndexingError: the version's ids have another type, it cannot merge changes in, or its items have no attribute
             `category_means`.
-          DataError: the version cannot encode an event, so that its answers would be wrong.
         """
         version = AttachedVersion(model, self._category_means)
         if version.catalogue.id_type is not self.id_type:
             rule, way_out = f"have {self.id_type.__name__} ids", "Keep the events of another model in another folder."
             raise IndexingError(invalid("model", rule, version.catalogue.id_type.__name__, way_out))
         with self._lock:
-            version.take(self._latest, version.encode(self._latest))
+            version.take_kept(self._latest)
             self._attached[id(model.root)] = version
 
     def detach(self, model: LoadedModel) -> None:
@@ -92,7 +93,7 @@ class FreshItems:
 
         Raises:
           DataError: an item has no id or is in both lists, no attached version knows the name of a feature, or a value
-            has another type than the model reads.
+            has another type than the model reads, or than its column of the item table has.
           StoreError: the disk refuses.
         """
         latest: dict[str | int, dict[str, Any] | None] = {}
@@ -113,6 +114,8 @@ class FreshItems:
             raise DataError(invalid("items", "be changed or withdrawn, not both", both[0], "Leave it out of one list."))
         latest.update(dict.fromkeys(gone))
         with self._lock:
+            for version in self._attached.values():
+                version.check([features for features in latest.values() if features is not None])
             encoded = [(version, version.encode(latest)) for version in self._attached.values()]
             self._events.write(latest)
             for key, features in latest.items():
