@@ -96,10 +96,12 @@ def link_tree(source: str | Path, target: Path, leave_out: Collection[str] = ())
         if path.is_dir():
             (target / name).mkdir()
         elif str(name) not in leave_out:
+            mode = path.stat().st_mode
             try:
-                os.chmod(path, path.stat().st_mode & ~0o222)
+                if mode & 0o222:
+                    os.chmod(path, mode & ~0o222)
                 os.link(path, target / name)
-            except OSError:  # another file system, or one without links
+            except OSError:  # a file system without links; or another user's file, which stays writable
                 shutil.copyfile(path, target / name)
 
 
