@@ -198,7 +198,7 @@ class Server:
         # Connections inherit this option. asyncio does not set it on them here, and an answer would wait 40 ms.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rest_port = self._socket.getsockname()[1]
-        self._request_timeout = RequestTimeout(self._connections.seconds, self.metrics)
+        self._request_timeout = RequestTimeout(self._connections, self.metrics)
         undo.callback(self._request_timeout.close)
         self._grpc = grpc.server(
             futures.ThreadPoolExecutor(self._grpc_threads(), "grpc"),
