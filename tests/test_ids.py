@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
+from tfrs_twotower.data import values
 from tfrs_twotower.features import is_missing, key_tensor
 from tfrs_twotower.features.tensors import present, to_tensor
 from tfrs_twotower.ids import as_number, id_type, is_missing_id, missing_id, missing_value
@@ -21,7 +22,8 @@ def test_the_missing_value_of_each_type_of_a_feature():
 
 
 @pytest.mark.parametrize("value, none", [
-    (None, True), ("", True), (-1, True), ("-1", True), (0, False), ("0", False), (" ", False), (-2, False),
+    (None, True), ("", True), (-1, True), ("-1", True), (0, False), ("0", False), (" ", True), (-2, False),
+    ("-1.0", True), (" -1", True), ("NULL", True), ("nan", True), ("-2", False), ("Nan", False), (-1.0, True),
 ])
 def test_what_is_no_id_in_python(value, none):
     assert is_missing_id(value) is none
@@ -44,6 +46,12 @@ def test_lists_of_ids_are_padded_with_the_missing_one():
     assert key_tensor(pa.array([[1, 2], None, [3]]), "x").numpy().tolist() == [[1, 2], [-1, -1], [3, -1]]
     numbers = to_tensor(pa.array([1.5, None]), tf.TensorSpec([None], tf.float32)).numpy()
     assert numbers[0] == 1.5 and np.isnan(numbers[1])
+
+
+def test_ingestion_keeps_exactly_the_texts_that_are_ids():
+    texts = ["a", "-1", "-1.0", " -1 ", "-2", "", " ", "NULL", "None", "none", "nan", "0", "NA ", "\\N"]
+    kept = values.ids(pa.array(texts), "item_id")[0].to_pylist()
+    assert kept == [None if is_missing_id(text) else text for text in texts]
 
 
 def test_numbers_as_text():

@@ -30,13 +30,18 @@ def lock(folder: str | os.PathLike[str]) -> TextIO:
 
 @contextlib.contextmanager
 def written_aside(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Gives a binary file to write. If the block ends without error, it is flushed and replaces `path`."""
+    """Gives a binary file to write. It is flushed and replaces `path`; if the block raises, it is removed."""
     aside = f"{path}.writing"
-    with open(aside, "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(aside, path)
+    try:
+        with open(aside, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(aside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            os.unlink(aside)
+        raise
     flush(os.path.dirname(path) or ".")
 
 

@@ -1,7 +1,8 @@
 """Ids: of which type they are, and what stands where there is none.
 
-An id is text or a whole number of 64 bits. Where there is none, an Arrow column has null, and a tensor, a request or an
-answer has "" or −1. `features/tensors.py` makes tensors of Arrow columns, by these rules.
+An id is text or a whole number of 64 bits. No id is text that means a missing one, such as "-1" or "NULL": ingestion
+leaves it out of logs and tables, and a server refuses it. Where there is none, an Arrow column has null, and a tensor,
+a request or an answer has "" or −1. `features/tensors.py` makes tensors of Arrow columns, by these rules.
 """
 
 import math
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _MISSING: dict[str, str | int | float] = {"string": MISSING_STRING_ID, "int64": MISSING_INT_ID, "float32": math.nan}
+MISSING_TEXTS = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "\\N", "n/a", "<NA>")  # of any column
+NO_IDS = (*MISSING_TEXTS, "-1", "-1.0")
 _WHOLE = re.compile(r"\s*-?[0-9]+\s*")
 _BEYOND = 2**63
 
@@ -29,8 +32,8 @@ def missing_id(kind: "tf.DType | type[str] | type[int]") -> str | int:
 
 
 def is_missing_id(value: object) -> bool:
-    """Is a Python value no id? So are None, "", −1, and "-1", as a store of texts has it."""
-    return value is None or value in (MISSING_STRING_ID, MISSING_INT_ID, str(MISSING_INT_ID))
+    """Is a Python value no id? None, −1 and the texts of `NO_IDS` are none, with spaces around them too."""
+    return value.strip() in NO_IDS if isinstance(value, str) else value is None or value == MISSING_INT_ID
 
 
 def id_type(dtype: "tf.DType") -> type[str] | type[int]:

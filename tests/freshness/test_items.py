@@ -13,6 +13,7 @@ from tfrs_twotower.errors import DataError, IndexingError
 from tfrs_twotower.exporting import Retriever, manifest, signatures
 from tfrs_twotower.freshness import FreshItems
 from tfrs_twotower.freshness.attached import _fits
+from tfrs_twotower.ids import is_missing_id
 from tfrs_twotower.online import StoreError
 from tfrs_twotower.serving.model import load
 
@@ -128,15 +129,30 @@ def test_a_restart_and_another_version_know_all_events(fresh, versions, tmp_path
     fresh.close()
 
 
+def test_an_event_that_a_version_cannot_read_is_left_out_alone(versions, tmp_path, caplog):
+    fresh = FreshItems(tmp_path)  # no version is attached that could check
+    fresh.change([{"item_id": "new", "price": 5}, {"item_id": "b", "price": "dear"}, {"item_id": "odd", "tags": "x"}])
+    fresh.withdraw(["a"])
+    fresh.attach(versions[0])
+    assert answer(fresh, versions[0]) == {"new": 5, "c": 3, "b": 2}
+    lines = [record.message for record in caplog.records]
+    assert len(lines) == 2 and "Version 1 leaves out a kept event. Item 'b': `price` must be float32" in lines[0]
+    assert "Item 'odd': `tags` must be a list of string" in lines[1] and "Send the item again." in lines[1]
+    fresh.change([{"item_id": "b", "price": 7}])
+    assert answer(fresh, versions[0]) == {"b": 7, "new": 5, "c": 3}
+    fresh.close()
+
+
 def test_ids_that_look_like_code_come_and_go_and_no_other_with_them(fresh, versions, tmp_path):
-    fresh.change([{"item_id": item, "price": 10 + place} for place, item in enumerate(HOSTILE) if item != "b"])
-    new = {item: 10 + place for place, item in enumerate(HOSTILE) if item != "b"}
+    ids = [item for item in HOSTILE if not is_missing_id(item)]
+    fresh.change([{"item_id": item, "price": 10 + place} for place, item in enumerate(ids) if item != "b"])
+    new = {item: 10 + place for place, item in enumerate(ids) if item != "b"}
     assert answer(fresh, versions[0], 99) == {**new, "c": 3, "b": 2, "a": 1}
-    for item in HOSTILE[::2]:
+    for item in ids[::2]:
         fresh.withdraw([item])
         new.pop(item, None)
         assert item not in answer(fresh, versions[0], 99)
-    left = {**new, "c": 3, "a": 1, **({} if "b" in HOSTILE[::2] else {"b": 2})}
+    left = {**new, "c": 3, "a": 1, **({} if "b" in ids[::2] else {"b": 2})}
     assert answer(fresh, versions[0], 99) == left
     fresh.close()
     again = FreshItems(tmp_path)
@@ -157,6 +173,7 @@ REFUSED = [
     ([{"price": 1}], r"`changed\[1\]` must be an object with `item_id`"),
     (["a"], r"`changed\[1\]` must be an object"),
     ([{"item_id": 7}], r"`changed\[1\].item_id` must be text in UTF-8, not empty. Received: .*=7\. Send the id"),
+    ([{"item_id": "-1"}], r"`changed\[1\].item_id` must be no missing id. Received: .*='-1'"),
     ([{"item_id": ""}], r"`changed\[1\].item_id` must be text in UTF-8, not empty"),
     ([{"item_id": "x" * 513}], "at most 512 bytes"),
     ([{"item_id": "x", "price": "dear"}], "Item 'x': `price` must be float32"),

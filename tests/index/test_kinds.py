@@ -5,7 +5,7 @@ import pytest
 
 from tfrs_twotower import extras
 from tfrs_twotower.configuration import config, from_dict, to_dict
-from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.errors import ConfigError, IndexingError
 from tfrs_twotower.index import (
     REMOTE,
     SERVER,
@@ -45,6 +45,18 @@ def test_a_kind_outside_is_tuned_kept_and_read_again(name, points, tmp_path):
     folder.mkdir()
     kind.save(index, folder)
     again = kind.load(folder)
+    for file in folder.iterdir():
+        whole = file.read_bytes()
+        for broken in (None, b"", whole[: len(whole) // 2], b"[]", b"{}", whole.replace(b"1500", b'"x"')):
+            if broken is None:
+                file.unlink()
+            elif broken == whole:
+                continue
+            else:
+                file.write_bytes(broken)
+            with pytest.raises(IndexingError, match=f"{file.name} must hold .* `twotower index RUN`"):
+                kind.load(folder)
+            file.write_bytes(whole)
     assert again.settings() == index.settings()
     found, expected = again.search(queries, 10), index.search(queries, 10)
     np.testing.assert_array_equal(found.rows, expected.rows)

@@ -56,6 +56,12 @@ def test_what_is_no_event_is_put_aside_with_the_reason(redis, store):
     assert b"`timestamp`" in aside[0][b"reason"] and b"needs `item_id`" in aside[1][b"reason"]
 
 
+def test_a_name_in_an_entry_begins_no_line_of_the_log(redis, store, caplog):
+    add(redis, **{"x\nERROR forged": "1", "y\u2028z": "1", "user_id": "7", "item_id": "a"})
+    StreamConsumer(store, redis.url).step()
+    assert len(caplog.records) == 1 and len(caplog.records[0].getMessage().splitlines()) == 1
+
+
 def test_bytes_that_are_no_text_are_put_aside_as_they_came(redis, store, caplog):
     for fields in ({b"user_id": b"\xff\xfe", b"item_id": b"x"}, {b"\xff": b"1", b"user_id": b"7", b"item_id": b"b"}):
         redis.client.xadd("events", fields)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tfrs_twotower.exporting import BY_ROW
 from tfrs_twotower.serving import Predictor, Repository, blocks
 from tfrs_twotower.serving.errors import Cancelled
 
@@ -80,3 +81,8 @@ def test_what_pause_raises_ends_the_request(predictor):
     with pytest.raises(Cancelled):
         ask(predictor, "", query(ROWS), pause)
     assert len(pauses) == 2
+
+
+def test_every_signature_of_an_export_runs_in_blocks(predictor):
+    with predictor.repository.lease() as model:
+        assert set(model.signatures) == set(BY_ROW)

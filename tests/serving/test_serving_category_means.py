@@ -25,13 +25,12 @@ CHANGED = [
     {"item_id": "new bread", "price": 9, "category": "bread"},
     {"item_id": "new milk", "price": 9, "category": "milk"},
     {"item_id": "no category", "price": 8},
-    {"item_id": "odd", "price": 7, "category": ["fruit"]},  # of another type than the attribute
     {"item_id": "b", "price": 5, "category": "bread"},  # training met it
     {"item_id": "e", "price": 6, "tags": ["x"], "category": "bread"},  # in the catalogue, without events in version 1
 ]
 USERS = {"u1": [1, 0], "u2": [0, 1]}
-COLD = {"new fruit": (1.5, 0), "new bread": (1.5, 1), "new milk": (9, 0), "no category": (8, 0), "odd": (7, 0),
-        "b": (5, 0), "e": (1.5, 1)}
+COLD = {"new fruit": (1.5, 0), "new bread": (1.5, 1), "new milk": (9, 0), "no category": (8, 0), "b": (5, 0),
+        "e": (1.5, 1)}
 LATER = {**COLD, "new milk": (0, 1), "e": (6, 1)}
 
 

@@ -220,6 +220,26 @@ def test_bodies_that_do_not_end_take_a_bounded_part_of_the_memory(root):
         assert value(server.metrics, 'twotower_refusals_total{reason="bodies"}') == 1
 
 
+def test_messages_of_grpc_calls_take_a_bounded_part_of_the_memory(root):
+    limits = Connections(body_bytes=150_000)
+    with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60, connections=limits) as server:
+        with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+            predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = "toy"
+            for size in (100_000, 100_000, 200_000, 100_000):  # those that were answered take none
+                request.inputs["user_id"].CopyFrom(tf.make_tensor_proto(["u" * size]))
+                if size < 150_000:
+                    assert predict(request).outputs
+                else:
+                    with pytest.raises(grpc.RpcError) as refused:
+                        predict(request)
+                    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                    assert "take all the memory" in refused.value.details()
+                    assert ("grpc-retry-pushback-ms", "1000") in [tuple(m) for m in refused.value.trailing_metadata()]
+        assert value(server.metrics, 'twotower_refusals_total{reason="bodies"}') == 1
+
+
 def test_no_more_grpc_connections_are_open_than_may(root):
     limits = Connections(most=3, seconds=60)
     with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60, connections=limits) as server:

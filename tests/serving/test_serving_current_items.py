@@ -12,7 +12,8 @@ from tfrs_twotower.exporting import Similarity
 from tfrs_twotower.exporting.similarity import measured
 from tfrs_twotower.features import fingerprints
 from tfrs_twotower.serving.catalogue import Catalogue
-from tfrs_twotower.serving.current_items import CurrentItems
+from tfrs_twotower.serving.current_items import CurrentItems, current_items
+from tfrs_twotower.serving.model import LoadedModel
 
 DIM = 3
 VECTORS = np.random.default_rng(0).normal(size=(8, DIM)).astype(np.float32)
@@ -90,3 +91,10 @@ def test_the_vectors_of_the_catalogue_are_not_copied():
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < size * dim * 4 / 4  # of the 8 MB that they are
+
+
+def test_a_version_without_changes_has_one_object_for_all_requests():
+    model = LoadedModel(1, {}, "", {}, {}, None, catalogue(list("abcdefgh")))
+    items = current_items(model)
+    assert items.exported.tolist() == [True] * 8
+    assert current_items(model) is items

@@ -91,6 +91,8 @@ REFUSED = [
     ({"removed": ["a"]}, 400, "two lists"),
     ({"withdrawn": ["a"], "changed": [{"price": 1}]}, 400, "`changed[0]` must be an object with `item_id`"),
     ({"withdrawn": ["a"], "changed": [{"item_id": "new", "price": "dear"}]}, 400, "`price` must be float32"),
+    ({"changed": [{"item_id": "a", "category": 7}]}, 400, "Item 'a': `category` must be string, or null"),
+    ({"changed": [{"item_id": "a", "category": ["milk"]}]}, 400, "`category` must be string, or null"),
     ({"changed": [{"item_id": "a", "prise": 1}]}, 400, "`prise` of items. Did you mean `price`?"),
     ({"changed": [{"item_id": "a", "kategory": "milk"}]}, 400, "Did you mean `category`?"),
     ({"withdrawn": ["a", 7]}, 400, "`withdrawn[1]` must be text"),

@@ -15,7 +15,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.serving import toy_export
 from tfrs_twotower.cli.main import main
-from tfrs_twotower.serving import CannotServe, Server
+from tfrs_twotower.serving import CannotServe, Connections, Server
 
 PREDICT = "/v1/models/twotower:predict"
 
@@ -154,6 +154,24 @@ def test_one_port_for_both_is_an_error(server):
     with pytest.raises(CannotServe, match=f"port {port}: .* Choose another `grpc_port`"):
         Server(server.repository.root, rest_port=port, grpc_port=port).start()
     socket.create_server(("127.0.0.1", port)).close()  # what was taken is given back
+
+
+def test_a_start_that_is_broken_off_leaves_no_port_and_no_thread(tmp_path, publish):
+    class Interrupted:  # as by Ctrl-C while a version loads
+        def attach(self, model):
+            raise KeyboardInterrupt
+
+        def detach(self, model):
+            pass
+
+    publish(tmp_path, 1)
+    before = set(threading.enumerate())
+    server = Server(tmp_path, rest_port=0, grpc_port=0, fresh=Interrupted(), connections=Connections(seconds=0.1))
+    with pytest.raises(KeyboardInterrupt):
+        server.start()
+    for port in (server.rest_port, server.grpc_port):
+        socket.create_server(("127.0.0.1", port)).close()
+    wait_for(lambda: not [t for t in threading.enumerate() if t not in before and t.name == "patience"], "the thread")
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "é..b"])

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.pipeline import racing, runs
-from tfrs_twotower.training.fit import _forget_later_epochs, _restore_last
+from tfrs_twotower.training import epoch_lines
+from tfrs_twotower.training.fit import _restore_last
 from tfrs_twotower.training.kept_checkpoints import kept_checkpoints, newest_checkpoint
 
 
@@ -42,7 +43,9 @@ def test_lines_of_a_history_that_are_torn_are_left_out_and_said(tmp_path, caplog
     lines = [whole[0].encode(), b"\xff\x00", b"[1]", whole[1].encode(), whole[3].encode(), b'{"st']
     path.write_bytes(b"\n".join(lines))
     with caplog.at_level(logging.WARNING):
-        _forget_later_epochs(path, 20)
+        assert [line["epoch"] for line in epoch_lines.read(path)] == [0, 1, 3]
+        caplog.clear()
+        epoch_lines.forget_later(path, 20)
     assert path.read_text() == whole[0] + "\n" + whole[1] + "\n"
     assert [f"{path}: line {n} cannot be read" in record.message for n, record in zip((2, 3, 6), caplog.records)] == (
         [True] * 3
@@ -51,9 +54,9 @@ def test_lines_of_a_history_that_are_torn_are_left_out_and_said(tmp_path, caplog
 
 def test_a_history_in_the_current_folder_is_rewritten_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("history.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
-    _forget_later_epochs(Path("history.jsonl"), 1)
-    assert Path("history.jsonl").read_text() == '{"step": 1}\n'
+    Path("history.jsonl").write_text('{"epoch": 0, "step": 1}\n{"epoch": 1, "step": 2}\n')
+    epoch_lines.forget_later(Path("history.jsonl"), 1)
+    assert Path("history.jsonl").read_text() == '{"epoch": 0, "step": 1}\n'
 
 
 @pytest.mark.parametrize("broken", [b"", b"{", b"[]", b"{}", b'{"weight": "x"}', b"\xff"])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from tfrs_twotower.data import Columns, Files, Joined, LeaveLastOut, Temporal
 from tfrs_twotower.durable import LOCK, lock
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError
 from tfrs_twotower.exporting import manifest
+from tfrs_twotower.index import IndexConfig
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.lineage import lineage
 from tfrs_twotower.recommender import Recommender
@@ -133,6 +135,16 @@ def test_an_update_is_published_as_the_next_version_of_a_new_space(served, updat
     assert [link["run"] for link in found["lineage"]] == ["day-2", "day-1"]
     assert found["lineage"][1]["data"] == before["lineage"][0]["data"]
     assert found["catalogue"]["items"] >= before["catalogue"]["items"]
+
+
+def test_an_index_that_was_chosen_after_the_training_is_kept(served, days, tmp_path):
+    parent = tmp_path / "toy" / "day-1"
+    shutil.copytree(served.directory, parent)
+    Recommender.load(parent).index(IndexConfig(kind="faiss_hnsw", target_recall=0.5))
+    update = update_full(parent, files(days[0], "second"), directory=tmp_path / "toy" / "day-2", verbose=0)
+    found = json.loads((update.published / "manifest.json").read_text())
+    assert found["index_kind"]["type"] == "FaissHNSWKind" and found["index"]["target_recall"] == 0.5
+    assert Recommender.load(update.directory).recipe.index.target_recall == 0.5  # so that of the next update is too
 
 
 def test_new_users_are_served_by_their_own_rows(update, days):

@@ -11,13 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower.errors import DataError
-from tfrs_twotower.ids import missing_id
+from tfrs_twotower.ids import MISSING_TEXTS, NO_IDS, missing_id
 
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _SECONDS = {"h": 3600, "d": 86_400}
 _EXCEL_1970 = 25_569  # Excel's number of 1970-01-01
-MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "\\N", "n/a", "<NA>")  # as programs write it
-_NO_IDS = [*MISSING, "-1", "-1.0"]
 NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 
 
@@ -95,8 +93,8 @@ def numpy(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
 def ids(array: pa.Array | pa.ChunkedArray, label: str) -> tuple[pa.Array, np.ndarray]:
     """Ids as string or int64.
 
-    Whole numbers stored as floats (as pandas stores a column with gaps) become int64. Null, -1, empty and blank text,
-    and the words of `MISSING` are missing ids.
+    Whole numbers stored as floats (as pandas stores a column with gaps) become int64. Null, -1 and the texts of
+    `NO_IDS` are missing ids.
 
     Returns:
       (pa.Array of string or int64, null where missing or malformed; bool [n]: malformed: for example 1.5, and floats
@@ -114,7 +112,7 @@ def ids(array: pa.Array | pa.ChunkedArray, label: str) -> tuple[pa.Array, np.nda
         malformed = ~np.isnan(numbers) & ~whole
         array = pa.array(np.where(whole, numbers, 0).astype(np.int64), mask=~whole)
     if pa.types.is_string(array.type):
-        none = pc.is_in(pc.utf8_trim_whitespace(array), value_set=pa.array(_NO_IDS))
+        none = pc.is_in(pc.utf8_trim_whitespace(array), value_set=pa.array(NO_IDS))
         return pc.if_else(none, pa.scalar(None, pa.string()), array), malformed
     missing = pc.equal(array, missing_id(int))
     return pc.if_else(missing, pa.scalar(None, pa.int64()), array), malformed
@@ -238,7 +236,7 @@ def parse_text(array: pa.Array | pa.ChunkedArray, parse_as: str, label: str) -> 
       (pa.Array of int64 or float64, null where missing or unparsable; bool [n]: unparsable)
     """
     array = plain(array, label)
-    null = pc.is_in(pc.utf8_trim_whitespace(array), value_set=pa.array(MISSING))
+    null = pc.is_in(pc.utf8_trim_whitespace(array), value_set=pa.array(MISSING_TEXTS))
     array = pc.if_else(null, pa.scalar(None, pa.string()), array)
     gone = numpy(array.is_null())
     if parse_as == "timestamp":

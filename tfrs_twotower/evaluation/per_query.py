@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfrs_twotower.durable import written_aside
 from tfrs_twotower.errors import EvaluationError
 
 if TYPE_CHECKING:
@@ -35,10 +36,8 @@ def write_per_query(
 ) -> None:
     """Keeps the values of {name: `Evaluation`} in a folder's `per_query.npz`."""
     arrays = {f"{name}/{metric}": v for name, e in evaluations.items() for metric, v in e.per_query.items()}
-    aside = Path(folder) / f".{FILE}"
-    with open(aside, "wb") as file:
+    with written_aside(Path(folder) / FILE) as file:
         np.savez_compressed(file, **arrays, **{_TARGETS: targets_sha256})  # type: ignore[arg-type]  # none is an option
-    os.replace(aside, Path(folder) / FILE)
 
 
 def read_per_query(folder: str | os.PathLike[str], name: str = "model") -> PerQuery:

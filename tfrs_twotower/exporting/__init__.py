@@ -5,17 +5,18 @@ from tfrs_twotower.exporting.export import INDEX, PORTABLE, SCANN, export
 from tfrs_twotower.exporting.manifest import MANIFEST, checksum, read, versions
 from tfrs_twotower.exporting.publishing import next_version
 from tfrs_twotower.exporting.retriever import Retriever
-from tfrs_twotower.exporting.signatures import FOUND, signatures
+from tfrs_twotower.exporting.signatures import BY_ROW, SEARCHES, signatures
 from tfrs_twotower.exporting.similarity import Similarity
 
 __all__ = [
-    "FOUND",
+    "BY_ROW",
     "INDEX",
     "MANIFEST",
     "PORTABLE",
     "PastVectors",
     "Retriever",
     "SCANN",
+    "SEARCHES",
     "Similarity",
     "checksum",
     "export",

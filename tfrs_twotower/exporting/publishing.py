@@ -8,13 +8,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from tfrs_twotower.durable import flush
+from tfrs_twotower.durable import flush, lock
 from tfrs_twotower.errors import ExportError, invalid
 from tfrs_twotower.exporting import manifest, user_deltas
 
 RECORD = "rollback"  # the manifest's field: {"copy_of", "replaced", "at"}; a version has the number it was exported as
-
-_open: set[str] = set()  # names of the folders that this process writes in; no two are alike
 
 
 def versions_under(root: str | Path) -> list[int]:
@@ -32,7 +30,7 @@ def new_version(root: str | Path, least: int = 1) -> Iterator[tuple[Path, int]]:
     """Gives a folder to write in. It becomes the next version under `root` when the block ends without error.
 
     The folder is temporary at first, is flushed to disk and then renamed. A crash at any point leaves the earlier
-    versions as they were.
+    versions as they were. One process at a time publishes under `root`: it holds a lock on the file `lock` there.
 
     Args:
       root: the folder of all versions; created if it is missing.
@@ -42,48 +40,41 @@ def new_version(root: str | Path, least: int = 1) -> Iterator[tuple[Path, int]]:
       (the folder to write in, the version's number)
 
     Raises:
-      ExportError: `root` cannot be written, or another process took the number meanwhile.
+      ExportError: `root` cannot be written, or another process publishes there.
     """
     root = Path(root)
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        _clear_abandoned(root)
-        version = max(next_version(root), least)
-        # The folder is always new: a killed process may have linked files of a published version into an old one.
-        aside = root / f".writing-{version}-{uuid.uuid4().hex[:12]}-{os.getpid()}"
-        _open.add(aside.name)  # before it is there: other threads clear too
-        aside.mkdir()
-        user_deltas.clear(root, version)  # a free number has deltas only if a killed process left them
+        held = lock(root)
+    except BlockingIOError as error:
+        raise ExportError(f"Another process publishes in {root}. Run this again when that one has ended.") from error
     except OSError as error:
-        rule, way_out = "be a folder that can be written", f"The system says: {error}."
-        raise ExportError(invalid("root", rule, str(root), way_out)) from error
-    try:
-        yield aside, version
-        flush_tree(aside)
+        raise _unwritable(root, error) from error
+    with held:
         try:
-            os.rename(aside, root / str(version))
+            for left in root.glob(".writing-*"):  # by a killed process: a living one would hold the lock
+                shutil.rmtree(left, ignore_errors=True)
+            version = max(next_version(root), least)
+            # The folder is always new: a killed process may have linked files of a published version into an old one.
+            aside = root / f".writing-{version}-{uuid.uuid4().hex}"
+            aside.mkdir()
+            user_deltas.clear(root, version)  # a free number has deltas only if a killed process left them
         except OSError as error:
-            raise ExportError(f"{root / str(version)} cannot be published: {error}. Run it again.") from error
-        flush(root)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    finally:
-        _open.discard(aside.name)
-
-
-def _clear_abandoned(root: Path) -> None:
-    """Removes the temporary folders that killed exports left behind. An export that still runs keeps its folder."""
-    for path in root.glob(".writing-*"):
+            raise _unwritable(root, error) from error
         try:
-            pid = int(path.name.rpartition("-")[2])
-            os.kill(pid, 0)
-            if pid == os.getpid() and path.name not in _open:  # an earlier process had this id, as in a container
-                shutil.rmtree(path, ignore_errors=True)
-        except (ProcessLookupError, ValueError):
-            shutil.rmtree(path, ignore_errors=True)
-        except PermissionError:  # a living process of another user
-            continue
+            yield aside, version
+            flush_tree(aside)
+            try:
+                os.rename(aside, root / str(version))
+            except OSError as error:
+                raise ExportError(f"{root / str(version)} cannot be published: {error}. Run it again.") from error
+            flush(root)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+
+
+def _unwritable(root: Path, error: OSError) -> ExportError:
+    return ExportError(invalid("root", "be a folder that can be written", str(root), f"The system says: {error}."))
 
 
 def flush_tree(directory: str | Path) -> None:
@@ -105,10 +96,12 @@ def link_tree(source: str | Path, target: Path, leave_out: Collection[str] = ())
         if path.is_dir():
             (target / name).mkdir()
         elif str(name) not in leave_out:
+            mode = path.stat().st_mode
             try:
-                os.chmod(path, path.stat().st_mode & ~0o222)
+                if mode & 0o222:
+                    os.chmod(path, mode & ~0o222)
                 os.link(path, target / name)
-            except OSError:  # another file system, or one without links
+            except OSError:  # a file system without links; or another user's file, which stays writable
                 shutil.copyfile(path, target / name)
 
 

@@ -12,8 +12,9 @@ from tfrs_twotower.exporting.user_rows import UserRows
 from tfrs_twotower.models import Repeated
 
 DEFAULT_K = 10
-FOUND = c.RECOMMEND_FOUND_BY_VECTOR
 BY_VECTOR = (c.RECOMMEND_BY_VECTOR, c.RECOMMEND_FRESH, c.RECOMMEND_FRESH_BY_VECTOR, c.RECOMMEND_FOUND_BY_VECTOR)
+SEARCHES = (c.SERVING_DEFAULT, c.RECOMMEND_EXACT, *BY_VECTOR, c.SIMILAR_ITEMS)
+BY_ROW = (*SEARCHES, c.EMBED_QUERY, c.EMBED_CANDIDATE, c.SCORE_PAIRS)  # batch rows do not depend on each other
 
 # AutoGraph is off: it takes time, and no function here needs it.
 _graph = functools.partial(tf.function, autograph=False)
@@ -199,7 +200,7 @@ def _told_the_past(
 
     return {
         c.RECOMMEND_BY_VECTOR: recommend_by_vector, c.RECOMMEND_FRESH_BY_VECTOR: recommend_fresh_by_vector,
-        FOUND: recommend_found_by_vector,
+        c.RECOMMEND_FOUND_BY_VECTOR: recommend_found_by_vector,
     }
 
 

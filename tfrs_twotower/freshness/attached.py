@@ -1,6 +1,7 @@
 """A version that serves, with its current items."""
 
 import datetime
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +16,9 @@ from tfrs_twotower.serving.current_items import CurrentItems
 from tfrs_twotower.serving.features import column
 from tfrs_twotower.serving.model import LoadedModel
 
+_log = logging.getLogger(__name__)
 _PART = 256  # items encoded at a time
+_UNREADABLE = (DataError, tf.errors.OpError)
 _NEEDED = {c.RECOMMEND_BY_VECTOR, c.RECOMMEND_FRESH}
 
 
@@ -39,14 +42,14 @@ class AttachedVersion:
             )
         self.model, self.catalogue = model, model.catalogue
         self._means = CategoryVectors(model.catalogue, category_means) if category_means else None
-        self._items = CurrentItems(model.catalogue)
+        self._items = model.exported_items
         self._changed: dict[str | int, tuple[dict[str, Any], np.ndarray] | None] = {}  # changes that `_items` lacks
         self._lock = threading.Lock()
 
     @property
     def names(self) -> set[str]:
         """The feature names that an item event may have."""
-        return {*self.model.signature(c.EMBED_CANDIDATE).inputs, *self.catalogue.columns}
+        return {*self.model.signature(c.EMBED_CANDIDATE).inputs, *self.catalogue.columns, c.ITEM_ID}
 
     def items(self) -> CurrentItems:
         """The items after all earlier calls of `take`. This call does not wait for an event that is being recorded."""
@@ -62,6 +65,34 @@ class AttachedVersion:
             for item, features in latest.items():
                 self._changed.pop(item, None)  # the item changed last comes last
                 self._changed[item] = None if features is None else (features, next(rows))
+
+    def take_kept(self, latest: Mapping[str | int, dict[str, Any] | None]) -> None:
+        """Changes the items by kept events, which another version took.
+
+        An event that this version cannot read is logged and left out: its item stays as in the export.
+
+        latest: the argument of `encode`.
+        """
+        entries = list(latest.items())
+        for start in range(0, len(entries), _PART):
+            part = dict(entries[start:start + _PART])
+            try:
+                self.take(part, self.encode(part))
+            except _UNREADABLE:
+                for item, features in part.items():
+                    try:
+                        self.take({item: features}, self.encode({item: features}))
+                    except _UNREADABLE as error:
+                        _log.error("Version %d leaves out a kept event. %s Send the item again.", self.model.version,
+                                   error)
+
+    def check(self, items: Sequence[Mapping[str, Any]]) -> None:
+        """Raises `DataError` for a value that has another type than its column of the item table.
+
+        The candidate tower may not read the column. That of a later version may.
+        """
+        for name in {name for item in items for name in item} & self.catalogue.columns.keys() - {c.ITEM_ID}:
+            _values(items, name, self.catalogue.columns[name], name in self.catalogue.times)
 
     def encode(self, latest: Mapping[str | int, dict[str, Any] | None]) -> np.ndarray:
         """float32 [n, dim]: the vectors of the n items that are not withdrawn.
@@ -89,6 +120,11 @@ class AttachedVersion:
 
 
 def _tensor(rows: Sequence[Mapping[str, Any]], name: str, spec: tf.TensorSpec, is_time: bool) -> tf.Tensor:
+    return tf.constant(column(_values(rows, name, spec, is_time), spec), spec.dtype)
+
+
+def _values(rows: Sequence[Mapping[str, Any]], name: str, spec: tf.TensorSpec, is_time: bool) -> list[Any]:
+    """The values of a feature. Raises `DataError` for one of another type."""
     lists = len(spec.shape) == 2
     values = [_seconds(row[c.ITEM_ID], name, row.get(name)) if is_time else row.get(name) for row in rows]
     for row, value in zip(rows, values):
@@ -97,7 +133,7 @@ def _tensor(rows: Sequence[Mapping[str, Any]], name: str, spec: tf.TensorSpec, i
             rule = f"be {'a list of ' if lists else ''}{spec.dtype.name}, or null"
             message = invalid(name, rule, value, "Send the feature as in training.")
             raise DataError(f"Item {row[c.ITEM_ID]!r}: {message}")
-    return tf.constant(column(values, spec), spec.dtype)
+    return values
 
 
 def _seconds(item: str | int, name: str, value: object) -> object:

@@ -10,6 +10,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.errors import DataError, IndexingError, invalid, nearest
 from tfrs_twotower.freshness.attached import AttachedVersion
 from tfrs_twotower.freshness.item_events import ItemEvents
+from tfrs_twotower.ids import is_missing_id
 from tfrs_twotower.index import arguments
 from tfrs_twotower.online import MAX_ID_BYTES
 from tfrs_twotower.serving.current_items import CurrentItems
@@ -53,17 +54,18 @@ class FreshItems:
     def attach(self, model: LoadedModel) -> None:
         """Applies all events to a loaded version, now and later. Call it before the version answers requests.
 
+        An event that the version cannot read is left out, and logged as an error.
+
         Raises:
           IndexingError: the version's ids have another type, it cannot merge changes in, or its items have no attribute
             `category_means`.
-          DataError: the version cannot encode an event, so that its answers would be wrong.
         """
         version = AttachedVersion(model, self._category_means)
         if version.catalogue.id_type is not self.id_type:
             rule, way_out = f"have {self.id_type.__name__} ids", "Keep the events of another model in another folder."
             raise IndexingError(invalid("model", rule, version.catalogue.id_type.__name__, way_out))
         with self._lock:
-            version.take(self._latest, version.encode(self._latest))
+            version.take_kept(self._latest)
             self._attached[id(model.root)] = version
 
     def detach(self, model: LoadedModel) -> None:
@@ -91,7 +93,7 @@ class FreshItems:
 
         Raises:
           DataError: an item has no id or is in both lists, no attached version knows the name of a feature, or a value
-            has another type than the model reads.
+            has another type than the model reads, or than its column of the item table has.
           StoreError: the disk refuses.
         """
         latest: dict[str | int, dict[str, Any] | None] = {}
@@ -101,6 +103,9 @@ class FreshItems:
                 raise DataError(invalid(where, f"be an object with `{c.ITEM_ID}`", item, "Name the item that changed."))
             self._check_names(where, item)
             key = self._key(f"{where}.{c.ITEM_ID}", item[c.ITEM_ID])
+            if is_missing_id(key):
+                way_out = "Send the id that the item table has."
+                raise DataError(invalid(f"{where}.{c.ITEM_ID}", "be no missing id", key, way_out))
             latest.pop(key, None)  # the last of several changes of an item is the newest
             latest[key] = {**item, c.ITEM_ID: key}
         gone = [self._key(f"{_WITHDRAWN}[{place}]", item) for place, item in enumerate(withdrawn)]
@@ -109,6 +114,8 @@ class FreshItems:
             raise DataError(invalid("items", "be changed or withdrawn, not both", both[0], "Leave it out of one list."))
         latest.update(dict.fromkeys(gone))
         with self._lock:
+            for version in self._attached.values():
+                version.check([features for features in latest.values() if features is not None])
             encoded = [(version, version.encode(latest)) for version in self._attached.values()]
             self._events.write(latest)
             for key, features in latest.items():

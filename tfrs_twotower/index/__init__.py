@@ -7,7 +7,7 @@ from tfrs_twotower.index.exclusion import contains, exclude
 from tfrs_twotower.index.faiss import FaissHNSW, FaissHNSWKind, FaissIVF, FaissIVFKind, FaissIVFPQ, FaissIVFPQKind
 from tfrs_twotower.index.interests import merged, search_interests
 from tfrs_twotower.index.ivf import IVF, IVFKind
-from tfrs_twotower.index.kept import keep, kept, remove
+from tfrs_twotower.index.kept import keep, kept, kept_config, remove
 from tfrs_twotower.index.kind import REMOTE, SAVED_MODEL, SERVER, IndexKind, Sweep, kind_of, op_libraries
 from tfrs_twotower.index.memory import estimate_bytes
 from tfrs_twotower.index.milvus import Found, MilvusIndex
@@ -20,6 +20,6 @@ __all__ = [
     "CandidateIndex", "Exact", "ExactKind", "FaissHNSW", "FaissHNSWKind", "FaissIVF", "FaissIVFKind", "FaissIVFPQ",
     "FaissIVFPQKind", "Found", "IVF", "IVFKind", "IndexConfig", "IndexKind", "IndexReport", "IndexTopK", "MilvusIndex",
     "MilvusKind", "MilvusRows", "REMOTE", "SAVED_MODEL", "SERVER", "ScaNN", "ScaNNKind", "Sweep", "TopK", "build",
-    "chosen_kind", "contains", "estimate_bytes", "exclude", "keep", "kept", "kind_of", "masked_top_k", "merged",
-    "op_libraries", "remove", "search_interests", "top_k",
+    "chosen_kind", "contains", "estimate_bytes", "exclude", "keep", "kept", "kept_config", "kind_of", "masked_top_k",
+    "merged", "op_libraries", "remove", "search_interests", "top_k",
 ]

@@ -1,6 +1,9 @@
 """The checks that all indexes share."""
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -73,3 +76,19 @@ def at_least_one(argument: str, value: float) -> int:
 def checksum(vectors: np.ndarray) -> str:
     """SHA-256 of vectors, as 64 hex digits."""
     return hashlib.sha256(np.ascontiguousarray(vectors, np.float32).tobytes()).hexdigest()
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Says of an index's file or folder that it cannot be read, if the block, which reads it, fails.
+
+    Raises:
+      IndexingError: the block raises what broken files raise.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise IndexingError(
+            f"{path} must hold an index as it was saved. It cannot be read: {error!r}. Build the index again by "
+            "`twotower index RUN`, or the export by `twotower export RUN`."
+        ) from error

@@ -170,9 +170,15 @@ class _FaissKind(IndexKind):
     def load(self, folder: Path) -> Any:
         """See `IndexKind.load`."""
         index, faiss = self.index_class.__new__(self.index_class), extras.require("faiss")
-        settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
-        vars(index).update({name: value for name, value in settings.items() if name != "kind"})
-        index._faiss, index._index = faiss, faiss.read_index(str(folder / _INDEX))
+        with checks.readable(folder / _SETTINGS):
+            settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
+            vars(index).update({name: int(value) for name, value in settings.items() if name != "kind"})
+            if index.settings() != settings:
+                raise ValueError(f"settings of {settings['kind']}, which differ from {index.settings()}")
+        with checks.readable(folder / _INDEX):
+            index._faiss, index._index = faiss, faiss.read_index(str(folder / _INDEX))
+            if (index._index.ntotal, index._index.d) != (index.size, index.dim):
+                raise ValueError(f"{index._index.ntotal} vectors of {index._index.d} numbers, not as in {_SETTINGS}")
         return index
 
 

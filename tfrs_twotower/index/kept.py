@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,20 +41,43 @@ def kept(folder: Path, vectors: np.ndarray) -> tuple[IndexConfig, CandidateIndex
     Raises:
       ConfigError: its kind cannot be imported. IndexingError: its server does not have it.
     """
+    record = _read(folder)
+    if record is None:
+        return None
+    if record.vectors != checks.checksum(vectors):
+        _log.warning("The index in %s is of other vectors. Build it again by `twotower index`.", folder)
+        return None
+    return record.config, record.kind.load(folder), record.report
+
+
+def kept_config(folder: Path) -> IndexConfig | None:
+    """The configuration of the index that `keep` wrote; None if there is none, or it cannot be read.
+
+    Raises:
+      ConfigError: its kind cannot be imported.
+    """
+    record = _read(folder)
+    return None if record is None else record.config
+
+
+class _Record(NamedTuple):
+    config: IndexConfig
+    kind: IndexKind
+    report: IndexReport
+    vectors: str  # the checksum
+
+
+def _read(folder: Path) -> _Record | None:
     path = folder / _RECORD
     if not path.is_file():
         return None
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        config, kind, report = from_dict(record["config"]), from_dict(record["kind"]), IndexReport(**record["report"])
-        other = record["vectors"] != checks.checksum(vectors)
+        report = IndexReport(**record["report"])
+        return _Record(from_dict(record["config"]), from_dict(record["kind"]), report, record["vectors"])
     except (ValueError, KeyError, TypeError) as error:
         _log.warning("%s cannot be read (%s). Build the index again by `twotower index`.", path, error)
         return None
-    if other:
-        _log.warning("The index in %s is of other vectors. Build it again by `twotower index`.", folder)
-        return None
-    return config, kind.load(folder), report
 
 
 def remove(folder: Path) -> None:

@@ -18,6 +18,7 @@ from tfrs_twotower.index.milvus import MOST, MilvusIndex
 if TYPE_CHECKING:
     from tfrs_twotower.index.config import IndexConfig
 
+_COLLECTION = "collection.json"
 TOKEN = "TWOTOWER_MILVUS_TOKEN"  # the environment variable with a cluster's "user:password" or API key
 
 
@@ -96,13 +97,16 @@ class MilvusKind(IndexKind):
     def save(self, index: MilvusRows, folder: Path) -> None:
         """Writes the collection's name and address; the vectors stay in Milvus."""
         said = {"space": index.collection.space, "size": index.size, "dim": index.dim, "width": index.width}
-        (folder / "collection.json").write_text(json.dumps(said), encoding="utf-8")
+        (folder / _COLLECTION).write_text(json.dumps(said), encoding="utf-8")
 
     def load(self, folder: Path) -> MilvusRows:
-        """Opens the collection. Raises `IndexingError` if vectors are missing in it."""
-        said = json.loads((folder / "collection.json").read_text(encoding="utf-8"))
-        index = self._opened(said["space"], said["size"], said["dim"])
-        index.collection.width = said["width"]
+        """Opens the collection. Raises `IndexingError` if vectors are missing in it, or its file is broken."""
+        path = folder / _COLLECTION
+        with checks.readable(path):
+            said = json.loads(path.read_text(encoding="utf-8"))
+            space, size, dim, width = str(said["space"]), *(int(said[name]) for name in ("size", "dim", "width"))
+        index = self._opened(space, size, dim)
+        index.collection.width = width
         if len(index.collection) != index.size:
             raise IndexingError(
                 f"The collection {index.collection.collection} at {self.address} holds {len(index.collection)} of "

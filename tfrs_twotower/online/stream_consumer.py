@@ -123,7 +123,8 @@ class StreamConsumer:
         with errors(self._url):
             pipeline = self._redis.pipeline(transaction=True)
             for entry_id, fields, reason in rejected:
-                reason = reason.encode(errors="backslashreplace").decode()  # a log that is UTF-8 takes no half pairs
+                # A log that is UTF-8 takes no half pairs, and a name in the entry must not begin a line of it.
+                reason = " ".join(reason.encode(errors="backslashreplace").decode().splitlines())
                 _log.warning("Entry %s of %s is no event: %s", entry_id, self._stream, reason)
                 pipeline.xadd(f"{self._stream}:rejected", {**fields, "entry": entry_id, "reason": reason})
             pipeline.xack(self._stream, self._group, *(entry_id for entry_id, _ in entries))

@@ -1,12 +1,12 @@
 """The vocabularies and statistics that the fields of a training learned, as a file of plain arrays."""
 
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tfrs_twotower.durable import written_aside
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.models import TwoTowerModel
 
@@ -26,9 +26,8 @@ def write_fields(folder: str | Path, model: TwoTowerModel) -> None:
             arrays.update({f"{side}/{field}/{key}": value for key, value in state.items()})
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f".{_FIELDS}", "wb") as f:
+    with written_aside(folder / _FIELDS) as f:
         np.savez(f, **arrays)
-    os.replace(folder / f".{_FIELDS}", folder / _FIELDS)
 
 
 def read_fields(folder: str | Path) -> dict[str, dict[str, dict[str, np.ndarray]]]:

@@ -26,7 +26,7 @@ from tfrs_twotower.pipeline.without_times import without_times
 from tfrs_twotower.recipe import BESIDE, ModelConfig, Recipe
 from tfrs_twotower.sampling import NoLogQ, StaticLogQ, Uniform
 from tfrs_twotower.towers import HSTU, MLP
-from tfrs_twotower.training import CoVisits, LazyAdamConfig, fit
+from tfrs_twotower.training import CoVisits, LazyAdamConfig, epoch_lines, fit
 
 FOLDER, RESULT = runs.RACE, runs.RACE_RESULT
 
@@ -176,11 +176,10 @@ def _tried(
     a = assemble(recipe, log)
     clock = _Stop(seconds)
     report = fit(a.model, a.batches, recipe.training, Validation(a), folder, verbose, [clock], start=a.start)
-    history = folder / "history.jsonl"
-    lines = map(json.loads, history.read_text(encoding="utf-8").splitlines())
-    metrics = next((line for line in lines if line["epoch"] == report.best_epoch), None)
+    path = folder / epoch_lines.FILE
+    metrics = next((figures for figures in epoch_lines.read(path) if figures["epoch"] == report.best_epoch), None)
     if metrics is None:
-        raise TrainingError(f"{history} lacks epoch {report.best_epoch}. Remove {folder}, and race again.")
+        raise TrainingError(f"{path} lacks epoch {report.best_epoch}. Remove {folder}, and race again.")
     found = {"best": report.best, "recall": metrics[f"recall@{max(recipe.evaluation.ks)}"], "epochs": report.epochs,
              "seconds_an_epoch": report.seconds_an_epoch}
     return found, a.recipe.model

@@ -13,7 +13,7 @@ from typing import Any
 
 from tfrs_twotower import __version__
 from tfrs_twotower.configuration import check_types, from_dict, to_dict
-from tfrs_twotower.durable import LOCK, flush, lock
+from tfrs_twotower.durable import LOCK, flush, lock, written_aside
 from tfrs_twotower.errors import ConfigError, TrainingError, invalid
 from tfrs_twotower.exporting import publishing
 from tfrs_twotower.features import with_layers_in
@@ -123,11 +123,9 @@ def next_version(directory: str | Path) -> int:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Writes JSON beside the file and renames it, so that a reader never sees half a file."""
-    path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+    """Writes JSON; a reader never sees half a file."""
+    with written_aside(path) as file:
+        file.write((json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -107,7 +107,7 @@ class ScoreTerms:
 
         −1 stands for an item outside the catalogue.
         """
-        items, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
+        items, lengths = [], []
         for part in _blocks(rows, length):
             past = self._history.before(part, length)[0]
             items.append(past[past >= 0])
@@ -228,5 +228,6 @@ def _while_better(choices: Sequence[_Value], tried: Callable[[_Value], np.ndarra
 
 
 def _blocks(rows: np.ndarray, length: int) -> list[np.ndarray]:
+    """Log rows in parts, whose histories are read one after the other: at least one part, if it is empty."""
     step = max(_PAST // length, 1)
-    return [rows[i: i + step] for i in range(0, len(rows), step)]
+    return [rows[i: i + step] for i in range(0, max(len(rows), 1), step)]

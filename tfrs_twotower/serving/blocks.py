@@ -7,17 +7,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel
+from tfrs_twotower.exporting import BY_ROW, SEARCHES
+from tfrs_twotower.serving.model import LoadedModel
 
 _ROWS = 256  # batch rows of a block at most
 _LIST_NUMBERS = 2**24  # 64 MB of float32: numbers in the vectors of the ids in the lists of a block
 _SEARCHED_NUMBERS = 2**29  # numbers in the vectors and scores of an exact search: 0.3 s of one processor
 _PER_ITEM = 64  # the cost of choosing the top K, for each item, in the unit of _SEARCHED_NUMBERS
-_SEARCHES = frozenset((
-    DEFAULT_SIGNATURE, c.RECOMMEND_EXACT, c.RECOMMEND_BY_VECTOR, c.RECOMMEND_FRESH, c.RECOMMEND_FRESH_BY_VECTOR,
-    c.RECOMMEND_FOUND_BY_VECTOR, c.SIMILAR_ITEMS,
-))
-_BY_ROW = _SEARCHES | {c.EMBED_QUERY, c.EMBED_CANDIDATE, c.SCORE_PAIRS}  # batch rows do not depend on each other
 _WHOLE = (c.OVERLAY_IDS, c.OVERLAY_VECTORS, c.WITHDRAWN_IDS)  # inputs that are not one row for each batch row
 
 
@@ -60,9 +56,9 @@ def together(
 
 def _rows(model: LoadedModel, name: str, tensors: Mapping[str, tf.Tensor]) -> int:
     """The number of batch rows of a block; unlimited if batch rows may depend on each other."""
-    if model.catalogue is None or name not in _BY_ROW:
+    if model.catalogue is None or name not in BY_ROW:
         return sys.maxsize
     lists = sum(t.shape[1] for n, t in tensors.items() if t.shape.rank == 2 and n not in _WHOLE)
     dim = model.catalogue.dim
-    searched = len(model.catalogue) * (dim + _PER_ITEM) if name in _SEARCHES else 1
+    searched = len(model.catalogue) * (dim + _PER_ITEM) if name in SEARCHES else 1
     return max(min(_ROWS, _LIST_NUMBERS // max(lists * dim, 1), _SEARCHED_NUMBERS // searched), 1)

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.channels import Attributes
+from tfrs_twotower.data.values import is_list
 from tfrs_twotower.exporting.similarity import Similarity
 from tfrs_twotower.ids import id_type
 
@@ -82,15 +84,16 @@ class Catalogue:
         return Attributes(self._table if self._table is not None else pa.table({c.ITEM_ID: self.ids}))
 
     @functools.cached_property
-    def columns(self) -> frozenset[str]:
-        """frozenset: the names that an item event may have besides the features that the candidate tower reads."""
-        return frozenset([c.ITEM_ID, *(self._table.column_names if self._table is not None else ())])
+    def columns(self) -> dict[str, tf.TensorSpec]:
+        """{name: TensorSpec as a candidate tower reads it} of the item table's columns: names of an item event."""
+        schema = self._table.schema if self._table is not None else ()
+        return {field.name: _spec(field.type) for field in schema}
 
     @functools.cached_property
     def times(self) -> frozenset[str]:
         """frozenset: the columns that hold times. The candidate tower reads them as seconds since 1970, UTC."""
         schema = self._table.schema if self._table is not None else ()
-        return frozenset(f.name for f in schema if pa.types.is_timestamp(f.type) or pa.types.is_date(f.type))
+        return frozenset(f.name for f in schema if _is_time(f.type))
 
     def rows(self, ids: Sequence[str | int]) -> np.ndarray:
         """int64 [len(ids)]: the catalogue row of each id; −1 for an id that the catalogue lacks."""
@@ -99,6 +102,19 @@ class Catalogue:
     @functools.cached_property
     def _index(self) -> pd.Index:
         return pd.Index(self.ids)
+
+
+def _is_time(kind: pa.DataType) -> bool:
+    return pa.types.is_timestamp(kind) or pa.types.is_date(kind)
+
+
+def _spec(kind: pa.DataType) -> tf.TensorSpec:
+    shape = [None, None] if is_list(kind) else [None]
+    kind = kind.value_type if is_list(kind) or pa.types.is_dictionary(kind) else kind
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return tf.TensorSpec(shape, tf.float32)
+    whole = pa.types.is_integer(kind) or pa.types.is_boolean(kind) or _is_time(kind)
+    return tf.TensorSpec(shape, tf.int64 if whole else tf.string)
 
 
 def texts(ids: np.ndarray) -> np.ndarray:

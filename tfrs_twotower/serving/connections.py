@@ -36,10 +36,12 @@ class Connections:
       most: the most REST connections that may be open at a time. One more closes the connection that has been idle
         longest. If all are busy, the new one is answered with 503. For gRPC: the most connections, and the most open
         calls.
-      seconds: the time that a client has for the handshake and the headers of a request, then again for the body, and
-        then again for reading some of the answer.
-      body_bytes: the bytes of all REST bodies that are arriving or are not answered yet. A request beyond them is
-        refused with 429.
+      seconds: the time that a client has for the handshake, for the headers of a request, for the body, and for reading
+        some of the answer. The server looks once in this time, so late headers and unread answers may take twice as
+        long.
+      body_bytes: the bytes of all REST bodies that are arriving or are not answered yet, and again those of all gRPC
+        messages that have arrived and are not answered. A request beyond them is refused with 429, or
+        RESOURCE_EXHAUSTED.
     """
 
     most: Annotated[Count, "Let one connection in."] = 1000

@@ -237,6 +237,4 @@ def current_items(model: "LoadedModel", changes: ItemChanges | None = None) -> C
       model: a `LoadedModel` with a catalogue.
       changes: the `ItemChanges` that the model is attached to, or None.
     """
-    if changes is not None:
-        return changes.items(model)
-    return CurrentItems(model.catalogue)  # type: ignore[arg-type]  # the model has a catalogue, see Args
+    return model.exported_items if changes is None else changes.items(model)

@@ -6,7 +6,6 @@ import pandas as pd
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.exporting import FOUND
 from tfrs_twotower.ids import missing_id
 from tfrs_twotower.scores import best
 from tfrs_twotower.serving.catalogue import texts
@@ -17,7 +16,7 @@ from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel, Runner, 
 _FRESH, _FRESH_BY_VECTOR = c.RECOMMEND_FRESH, c.RECOMMEND_FRESH_BY_VECTOR
 _TWINS = {
     DEFAULT_SIGNATURE: _FRESH, _FRESH: _FRESH, c.RECOMMEND_BY_VECTOR: _FRESH_BY_VECTOR,
-    _FRESH_BY_VECTOR: _FRESH_BY_VECTOR, FOUND: FOUND,
+    _FRESH_BY_VECTOR: _FRESH_BY_VECTOR, c.RECOMMEND_FOUND_BY_VECTOR: c.RECOMMEND_FOUND_BY_VECTOR,
 }
 _OWN = (c.OVERLAY_IDS, c.OVERLAY_VECTORS, c.WITHDRAWN_IDS)
 

@@ -26,7 +26,7 @@ from tfrs_twotower.serving import status_protos, tensor_protos
 from tfrs_twotower.serving.admission import Admission, Queues
 from tfrs_twotower.serving.endpoints import Endpoint
 from tfrs_twotower.serving.errors import (
-    RETRY_SECONDS,
+    PUSHBACK,
     InvalidArgument,
     NotFound,
     Overloaded,
@@ -112,8 +112,7 @@ class _Calls:
         except ServingError as error:
             code, message = error.code, str(error)
             if isinstance(error, Overloaded):  # it may be sent again; a request that is too large may not
-                pushback = ("grpc-retry-pushback-ms", str(1000 * RETRY_SECONDS))
-                context.set_trailing_metadata(((REQUEST_ID, name), pushback))
+                context.set_trailing_metadata(((REQUEST_ID, name), PUSHBACK))
         except Exception as error:
             _log.exception("%s failed", method)
             code, message = ServingError.code, f"{type(error).__name__}: see the server's log."

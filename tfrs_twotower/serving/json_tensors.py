@@ -27,7 +27,7 @@ _BYTES_SUFFIX = "_bytes"  # TF Serving writes outputs with this ending as base64
 _MAX_RANK = 8
 
 
-def parse(body: bytes, most: int = 2**20) -> dict[str, Any]:
+def parse(body: bytes, most: int) -> dict[str, Any]:
     """Parses a request body, bytes of a JSON object. Raises `InvalidArgument`, `ResourceExhausted`.
 
     most: the most values and lists that it may hold. Before the body is parsed, the characters "," "[" and "{" are

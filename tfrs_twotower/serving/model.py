@@ -18,6 +18,7 @@ from tfrs_twotower.exporting import items, user_deltas
 from tfrs_twotower.index import IndexKind, op_libraries
 from tfrs_twotower.serving import tensor_protos
 from tfrs_twotower.serving.catalogue import Catalogue
+from tfrs_twotower.serving.current_items import CurrentItems
 from tfrs_twotower.serving.errors import InvalidArgument, NotFound, VersionRefused
 from tfrs_twotower.serving.outside_index import opened, searched_outside
 from tfrs_twotower.serving.signature_defs import TAG, meta_graph, signature_defs, state_changing
@@ -111,6 +112,11 @@ class LoadedModel:
                 f"Signature `{name[:80]}` not found in version {self.version}." + nearest(name, self.signatures)
             )
         return self.signatures[name]
+
+    @functools.cached_property
+    def exported_items(self) -> CurrentItems:
+        """The items of a version with a catalogue, without any change since the export."""
+        return CurrentItems(self.catalogue)  # type: ignore[arg-type]  # there is a catalogue
 
     @functools.cached_property
     def query_inputs(self) -> tuple[str, ...]:

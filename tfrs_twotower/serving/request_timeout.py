@@ -1,7 +1,8 @@
-"""Cancels gRPC calls whose request does not arrive. Each would hold a thread for as long as its client likes."""
+"""Bounds what gRPC requests hold: a thread while they arrive, and memory until they are answered."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 
 from tfrs_twotower import extras
+from tfrs_twotower.serving.connections import Connections
+from tfrs_twotower.serving.errors import PUSHBACK
 from tfrs_twotower.serving.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -22,20 +25,24 @@ _LOOKS = 4  # checks of the open calls within the time that a call has
 
 
 class RequestTimeout(grpc.ServerInterceptor):  # type: ignore[name-defined]
-    """Cancels calls whose request is not whole in time, and refuses bytes that are no request. gRPC itself would report
-    such bytes as the server's fault, each with a traceback in the log. Put this interceptor before others.
+    """Cancels calls whose request is not whole in time, and refuses those that would take too much memory together.
+
+    It also refuses bytes that are no request. gRPC itself would report such bytes as the server's fault, each with a
+    traceback in the log. Put this interceptor before others.
 
     gRPC gives a call a thread, in which it waits for the request's one message before it calls the handler. On the wire
     a call with one message is a stream of one message. So this class declares its handlers to gRPC as handlers of
     streams: they are called before the message has arrived.
 
     Args:
-      seconds: the time that a message may take after the call has its thread.
-      metrics: a `Metrics`, which counts the cancelled calls.
+      limits: a `Connections`: the time that a message may take after the call has its thread, and the bytes of all
+        messages that are not answered yet.
+      metrics: a `Metrics`, which counts the calls that are cancelled or refused.
     """
 
-    def __init__(self, seconds: float, metrics: Metrics) -> None:
-        self._seconds, self._metrics = seconds, metrics
+    def __init__(self, limits: Connections, metrics: Metrics) -> None:
+        self._seconds, self._most, self._metrics = limits.seconds, limits.body_bytes, metrics
+        self._held, self._lock = 0, threading.Lock()  # bytes of messages
         self._waiting = {}  # {a call's context: its deadline}, the earliest deadline first
         self._stop = threading.Event()
         threading.Thread(target=self._watch, name="patience", daemon=True).start()
@@ -58,18 +65,37 @@ class RequestTimeout(grpc.ServerInterceptor):  # type: ignore[name-defined]
                 self._waiting.pop(context, None)
             if request is None:
                 context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The call ended without a message. Send one.")
-            if handler.request_deserializer is not None:
-                try:
-                    request = handler.request_deserializer(request)
-                except DecodeError as error:
-                    context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"The request is no message of this call: {error}")
-            return handler.unary_unary(request, context)
+            with self._memory(len(request), context):
+                if handler.request_deserializer is not None:
+                    try:
+                        request = handler.request_deserializer(request)
+                    except DecodeError as error:
+                        said = f"The request is no message of this call: {error}"
+                        context.abort(grpc.StatusCode.INVALID_ARGUMENT, said)
+                return handler.unary_unary(request, context)
 
         return grpc.stream_unary_rpc_method_handler(handle, None, handler.response_serializer)
 
     def close(self) -> None:
         """Stops checking the open calls."""
         self._stop.set()
+
+    @contextlib.contextmanager
+    def _memory(self, size: int, context: ServicerContext) -> Iterator[None]:
+        """Counts the bytes of a message until the block ends. Ends the call if all messages together have too many."""
+        with self._lock:
+            fits = self._held + size <= self._most
+            self._held += size if fits else 0
+        if not fits:
+            self._metrics.refused("bodies")
+            context.set_trailing_metadata((PUSHBACK,))
+            said = "The messages of other calls take all the memory. Send this one again in a while."
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, said)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held -= size
 
     def _watch(self) -> None:
         while not self._stop.wait(self._seconds / _LOOKS):

@@ -1,5 +1,6 @@
 """One process that serves one model over REST and gRPC."""
 
+import contextlib
 import functools
 import logging
 import os
@@ -141,12 +142,15 @@ class Server:
             raise CannotServe(invalid("root", "be a folder", self.repository.root, way_out))
         self._keys = self._access.keys()
         self._access.check_tls()
-        self._bind()
-        self.repository.start()
-        self.name = self.name or self._manifest_name()
-        add_services(self._grpc, self.predictor, self._endpoints, self.name, self.metrics, self._queues)
+        with contextlib.ExitStack() as undo:  # if a step raises, no port stays taken and no thread stays
+            self._bind(undo)
+            undo.callback(self.repository.close)
+            self.repository.start()
+            self.name = self.name or self._manifest_name()
+            add_services(self._grpc, self.predictor, self._endpoints, self.name, self.metrics, self._queues)
+            self._rest = self._http_server()
+            undo.pop_all()
         self._grpc.start()
-        self._rest = self._http_server()
         self._rest_thread = threading.Thread(target=self._rest.run, args=([self._socket],), name="rest")
         self._rest_thread.start()
         if self._stores is not None and self._stores.retention.seconds is not None:
@@ -187,14 +191,15 @@ class Server:
     def __exit__(self, *error: object) -> None:
         self.stop()
 
-    def _bind(self) -> None:
+    def _bind(self, undo: contextlib.ExitStack) -> None:
         self._listen("grpc_port", self.grpc_port).close()  # gRPC's own errors say less, and it takes 70000 for 4464
-        self._socket = self._listen("rest_port", self.rest_port)
-        self._check_address(self._socket.getsockname()[0])
+        self._socket = undo.enter_context(self._listen("rest_port", self.rest_port))
+        self._access.check_address(self._socket.getsockname()[0])
         # Connections inherit this option. asyncio does not set it on them here, and an answer would wait 40 ms.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rest_port = self._socket.getsockname()[1]
-        self._request_timeout = RequestTimeout(self._connections.seconds, self.metrics)
+        self._request_timeout = RequestTimeout(self._connections, self.metrics)
+        undo.callback(self._request_timeout.close)
         self._grpc = grpc.server(
             futures.ThreadPoolExecutor(self._grpc_threads(), "grpc"),
             maximum_concurrent_rpcs=self._connections.most,
@@ -212,9 +217,12 @@ class Server:
             add = self._grpc.add_secure_port if credentials else self._grpc.add_insecure_port
             self.grpc_port = add(address, *filter(None, [credentials]))
         except RuntimeError as error:  # for example if `rest_port` is the same
-            self._socket.close()
-            self._request_timeout.close()
             raise self._refused("grpc_port", self.grpc_port, str(error)) from error
+        undo.callback(self._free_grpc_port)
+
+    def _free_grpc_port(self) -> None:
+        self._grpc.start()  # gRPC closes the port of a server that has started, and of no other
+        self._grpc.stop(None).wait()
 
     def _warm(self, model: LoadedModel) -> None:
         for endpoint in self._endpoints.values():
@@ -223,13 +231,6 @@ class Server:
     def _grpc_threads(self) -> int:
         """The number of gRPC threads: a waiting request takes one too."""
         return sum(queue.load.concurrency + queue.load.queue for queue in self._queues) + _SPARE_THREADS
-
-    def _check_address(self, address: str) -> None:
-        try:
-            self._access.check_address(address)
-        except CannotServe:
-            self._socket.close()
-            raise
 
     def _listen(self, argument: str, port: int) -> socket.socket:
         if not 0 <= port <= _MAX_PORT:

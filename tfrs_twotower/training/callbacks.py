@@ -1,7 +1,6 @@
 """Keras callbacks: full-catalogue evaluation with early stopping, checkpoints, hard negatives."""
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError, TrainingError, nearest
 from tfrs_twotower.models import EnsembleObjective, SampledObjective
+from tfrs_twotower.training import epoch_lines
 from tfrs_twotower.training.averaging import WeightAverage
 from tfrs_twotower.training.distribution import of_chief
 
@@ -73,8 +73,7 @@ class FullCatalogueEvaluation(tf.keras.callbacks.Callback):
         self.seconds = round(time.perf_counter() - started, 3)
         line = {"epoch": epoch, "step": int(progress.step.numpy()), "loss": float(logs["loss"]), **metrics,
                 "evaluation_seconds": self.seconds}
-        with open(self._history, "a", encoding="utf-8") as f:
-            f.write(json.dumps(line) + "\n")
+        epoch_lines.add(self._history, line)
 
 
 class Checkpoints(tf.keras.callbacks.Callback):

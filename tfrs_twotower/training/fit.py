@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
-import logging
 import resource
 import tempfile
 import time
@@ -13,9 +11,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower.durable import written_aside
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.models.two_tower import NOT_FINITE, TwoTowerModel
+from tfrs_twotower.training import epoch_lines
 from tfrs_twotower.training.averaging import WeightAverage
 from tfrs_twotower.training.callbacks import Checkpoints, FullCatalogueEvaluation, HardNegativesRefresh, Progress
 from tfrs_twotower.training.config import TrainingConfig
@@ -28,8 +26,6 @@ from tfrs_twotower.training.parameter_servers import asynchronous, check, fit_in
 from tfrs_twotower.training.precision import compiled_dense
 from tfrs_twotower.training.sequences import SequenceBatches
 from tfrs_twotower.training.warm_start import not_kept, warm_start
-
-_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,13 +136,13 @@ def _fit(
     _restore_last(state, directory / "last")
     last = tf.train.CheckpointManager(state, str(written / "last"), max_to_keep=2)
     best = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(written / "best"), max_to_keep=1)
-    _forget_later_epochs(written / "history.jsonl", int(progress.step.numpy()))
+    epoch_lines.forget_later(written / epoch_lines.FILE, int(progress.step.numpy()))
 
     def keep() -> None:
         best.save(checkpoint_number=int(progress.step.numpy()))
 
     evaluations = [] if evaluate is None else [FullCatalogueEvaluation(
-        evaluate, config.monitor, config.patience, progress, keep, written / "history.jsonl", average
+        evaluate, config.monitor, config.patience, progress, keep, written / epoch_lines.FILE, average
     )]
     stack = [
         clock,
@@ -220,21 +216,6 @@ def _not_finite_message(
         f"finite. {culprit(model, batch)} No weight was changed by this step; the last good checkpoint is "
         f"{last.latest_checkpoint}. Check that feature's values, or lower the learning rate."
     )
-
-
-def _forget_later_epochs(path: Path, step: int) -> None:
-    """Drops history lines of epochs after the restored checkpoint, which will be run again."""
-    if not path.exists():
-        return
-    kept, lines = [], path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:  # as after a crash: figures, no weights
-            _log.warning("%s: line %d cannot be read (%s), and is left out.", path, number, error)
-    with written_aside(path) as file:
-        file.write("".join(line + "\n" for line in kept).encode())
 
 
 def _restore_last(state: tf.train.Checkpoint, folder: Path) -> None:

@@ -1,12 +1,12 @@
 """EASE's weights between the most frequent items, factorised into vectors for an inner product."""
 
-import os
 import zipfile
 from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
+from tfrs_twotower.durable import written_aside
 from tfrs_twotower.errors import EvaluationError, TrainingError
 from tfrs_twotower.evaluation import EASE
 from tfrs_twotower.models import NeighbourVectors
@@ -80,9 +80,8 @@ class NeighbourFit:
 def keep(folder: str | Path, keys: np.ndarray, vectors: NeighbourVectors) -> None:
     """Writes `NeighbourVectors` into a training's folder. keys: int64 [n], the items' keys in other runs."""
     known, folder = vectors.items.any(axis=1), Path(folder)
-    with open(folder / f".{_FILE}", "wb") as f:
+    with written_aside(folder / _FILE) as f:
         np.savez(f, keys=keys[known], past=vectors.past[known], items=vectors.items[known])
-    os.replace(folder / f".{_FILE}", folder / _FILE)
 
 
 def kept(folder: str | Path, keys: np.ndarray) -> NeighbourVectors:

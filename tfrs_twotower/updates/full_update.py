@@ -6,6 +6,7 @@ from pathlib import Path
 from tfrs_twotower.data import Newest, RandomPerUser, Source, Temporal, joined, parts_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.evaluation import Evaluation, compare
+from tfrs_twotower.index import kept_config
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.pipeline.learned_fields import read_fields
@@ -47,7 +48,8 @@ def update_full(
     Vocabularies grow at their ends; weights and optimizer slots of known ids are kept. It trains once over the new
     events, in shuffled order, without the newest share `held_out`, on which it is then evaluated. An update that passes
     is trained once more from the same start, on these events too, and published; with `training.refit=False` the first
-    training is published. The vectors are in a new embedding space, so index and item vectors are computed again.
+    training is published. The vectors are in a new embedding space, so index and item vectors are computed again. The
+    index is of the kind that the parent keeps.
 
     Args:
       parent: the folder of the run that serves.
@@ -82,10 +84,12 @@ def update_full(
     if not list((parent / runs.EXPORT).glob("[0-9]*")):  # otherwise it was published by --force
         runs.check_passed(parent, "Update the run that serves.")
     old = config.recipe
+    chosen = kept_config(parent / runs.INDEX) or old.index  # by `twotower index`, after the training
     new = joined(old.source, source)
     recipe = dataclasses.replace(
         old,
         source=new,
+        index=chosen,
         split=Newest(served.trained_until + 1, held_out, part=None if source is None else len(parts_of(new)) - 1),
         training=dataclasses.replace(old.training, epochs=1, patience=0),
         rejected_limit=old.rejected_limit if rejected_limit is None else rejected_limit,

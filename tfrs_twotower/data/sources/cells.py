@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tfrs_twotower.data.values import MISSING, is_list, is_text
+from tfrs_twotower.data.values import is_list, is_text
+from tfrs_twotower.ids import MISSING_TEXTS
 
 SEPARATOR = "|"
 _ORDER = ("null", "bool", "int64", "double")
@@ -127,7 +128,7 @@ def _literals(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 
 def _without_missing(array: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    missing = pc.is_in(pc.utf8_trim_whitespace(array), pa.array(MISSING))
+    missing = pc.is_in(pc.utf8_trim_whitespace(array), pa.array(MISSING_TEXTS))
     return pc.if_else(missing, pa.scalar(None, pa.string()), array)
 
 
