@@ -185,7 +185,8 @@ def test_a_batch_of_vectors_has_those_of_the_towers(trained, tmp_path):
 
 
 @pytest.mark.parametrize("settings, message", [
-    ({"what": "users"}, "`what` must be one of"), ({"k": 0}, "must be at least 1"), ({"shard": 0}, "must be at least 1"),
+    ({"what": "users"}, "`what` must be one of"), ({"k": 0}, "must be at least 1"),
+    ({"shard": 0}, "must be at least 1"),
 ])
 def test_a_batch_of_something_else_is_refused(trained, tmp_path, settings, message):
     with pytest.raises(ConfigError, match=message):

@@ -61,7 +61,8 @@ def append(
         part=np.concatenate([part, np.full(len(day), part.max(initial=0) + 1, np.uint16)])[order],
         shown=_both(log.shown, day.shown),
     )
-    return whole, dataclasses.replace(report, notes=(f"behind {len(log):,} events that were read before", *report.notes))
+    notes = (f"behind {len(log):,} events that were read before", *report.notes)
+    return whole, dataclasses.replace(report, notes=notes)
 
 
 class _Behind(Source):

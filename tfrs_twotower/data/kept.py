@@ -61,7 +61,10 @@ def read_log(folder: str | os.PathLike[str]) -> tuple[InteractionLog, IngestRepo
         log = InteractionLog(**arrays, **{name: found[name] for name in _TABLES}, shown=shown)
         return log, IngestReport(**{**report, "notes": tuple(report["notes"])})
     except (OSError, ValueError, TypeError, KeyError) as error:  # Arrow's errors are among these
-        raise DataError(f"The log in {folder} cannot be read ({error}). If the run has a source, remove this folder: the source is then read. Else pass the data frames again.") from error
+        raise DataError(
+            f"The log in {folder} cannot be read ({error}). If the run has a source, remove this folder: the source is "
+            "then read. Else pass the data frames again."
+        ) from error
 
 
 def _read(path: Path) -> pa.Table:

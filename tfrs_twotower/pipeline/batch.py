@@ -115,7 +115,7 @@ def _write(
             writer.write_table(table)
             start += size
             advance(size)
-        writer.close()  # type: ignore[union-attr]  # a shard has a row
+        writer.close()
 
 
 def _recommendations(

@@ -65,7 +65,7 @@ class RequestTimeout(grpc.ServerInterceptor):  # type: ignore[name-defined]
                 self._waiting.pop(context, None)
             if request is None:
                 context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The call ended without a message. Send one.")
-            with self._memory(len(request), context):
+            with self._memory(len(request), context):  # type: ignore[arg-type]  # `abort` raises
                 if handler.request_deserializer is not None:
                     try:
                         request = handler.request_deserializer(request)

@@ -57,7 +57,7 @@ def last_part(source: Source) -> Source:
     part = parts_of(source)[-1]
     if not hasattr(source, "source") or part.items() is None:  # type: ignore[union-attr]  # a source has no None
         return part  # type: ignore[return-value]
-    return dataclasses.replace(source, source=part)  # type: ignore[type-var]  # it is a dataclass
+    return dataclasses.replace(source, source=part)
 
 
 # Any: a `Source` that is a dataclass as well. No annotation can say both.
