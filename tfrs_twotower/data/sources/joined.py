@@ -52,12 +52,11 @@ def parts_of(source: Source | None) -> tuple[Source | None, ...]:
     return inner.parts if isinstance(inner, Joined) else (inner,)
 
 
-def last_part(source: Source) -> Source:
+def last_part(source: Any) -> Source:
     """The newest part of a `Joined`, wrapped as the source wraps it if the part describes items."""
-    part = parts_of(source)[-1]
-    if not hasattr(source, "source") or part.items() is None:  # type: ignore[union-attr]  # a source has no None
-        return part  # type: ignore[return-value]
-    return dataclasses.replace(source, source=part)
+    part: Any = parts_of(source)[-1]
+    wrapped = hasattr(source, "source") and part.items() is not None
+    return dataclasses.replace(source, source=part) if wrapped else part
 
 
 # Any: a `Source` that is a dataclass as well. No annotation can say both.
