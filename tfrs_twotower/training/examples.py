@@ -270,6 +270,7 @@ def batch_dataset(
     flat = tf.nest.flatten(example)
     dtypes = [tf.as_dtype(a.dtype) for a in flat]
 
+    @tf.autograph.experimental.do_not_convert  # as in `TwoTowerModel.train_step`
     def read(*place: tf.Tensor) -> dict[str, Any]:
         values = tf.numpy_function(lambda *p: tf.nest.flatten(batch(*p)), place, dtypes, stateful=False)
         for value, array in zip(values, flat):

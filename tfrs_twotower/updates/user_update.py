@@ -159,7 +159,7 @@ def _train(a: Assembly, field: IdField, rows: np.ndarray, batch_size: int, learn
     optimizer = build(settings, -(-len(rows) // batch_size))
     optimizer.build([field.table])
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)  # as in `TwoTowerModel.train_step`
     def step(batch: dict[str, Any]) -> None:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(field.table)
