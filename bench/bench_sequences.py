@@ -46,6 +46,7 @@ CLASSIC = {  # baseline: its class and the settings that validation chooses
     "item_knn": (ItemKNN, ["neighbours"]), "ease": (EASE, ["penalty"]),
     "ials": (IALS, ["alpha", "regularization", "iterations"]),
 }
+ENOUGH = ("evaluation.baseline_seconds=1200",)
 COSINE = 'training.optimizer.schedule={"type": "WarmupCosine", "warmup": 0.0, "final": 0.0}'
 LONG = ["training.batch_size=6400", "training.epochs=42", "training.patience=0", "training.average=0.998", COSINE]
 NO_REQUEST_TIME = "schema.query.0.request_time=false"
@@ -118,7 +119,7 @@ def baselines(name, all_but_last):
     path = common.RESULTS / f"{record_name(name, all_but_last)}.json"
     record = json.loads(path.read_text())
     models = [row for row in record["figures"] if row["model"].startswith("hstu")]
-    lines, targets = baseline_lines(assembled(name, 0, (), all_but_last), name, all_but_last)
+    lines, targets = baseline_lines(assembled(name, 0, ENOUGH, all_but_last), name, all_but_last)
     if any(row.get("targets sha256", targets) != targets for row in models):
         raise SystemExit(f"The models of the record ranked other targets than {targets}. Train them again.")
     note = f"--baselines, {datetime.date.today()}"
@@ -142,7 +143,7 @@ def retuned(a, name):
     """{baseline: scorer}, with the settings that validation chose while it did not train, fitted on all that trains."""
     histories, visits = a.terms.histories(a.split.test.row, len(a.log)), a.terms.events.visits()
     found = {"popularity": Popularity(a.terms.events.counts(), len(histories))}
-    for model, chosen in assembled(name, 0, (), False).fitted_baselines.settings.items():
+    for model, chosen in assembled(name, 0, ENOUGH, False).fitted_baselines.settings.items():
         fit, names = CLASSIC[model]
         matrix = history_matrix(histories, len(a.catalogue), chosen["history"])
         found[model] = fit(visits, **{key: chosen[key] for key in names}).scorer(matrix)
