@@ -54,9 +54,54 @@ def test_what_was_read_keeps_its_rows():
     np.testing.assert_array_equal(log.part, [0, 1, 0, 0, 1, 1])
 
 
+@pytest.mark.parametrize("make", [
+    lambda texts: pd.Series(texts, dtype="category"), pd.to_datetime, lambda texts: pd.to_datetime(texts).date,
+], ids=["category", "datetime", "date"])
+def test_a_table_of_the_new_day_may_have_any_type_that_a_log_reads(make):
+    """A log holds text and seconds in place of categories and dates."""
+    events = pd.DataFrame({"user_id": ["a"], "item_id": [1], "timestamp": [30]})
+    first, second = (
+        Frames(events.assign(timestamp=time), items=pd.DataFrame({"item_id": [1, item], "since": make(since)}))
+        for time, item, since in ((30, 2, ["2020-01-01", "2021-01-01"]), (40, 3, ["2022-01-01", "2023-01-01"]))
+    )
+    log, _ = append(ingest(first)[0], second)
+    assert log.items.equals(ingest(Joined((first, second)))[0].items)
+    assert log.items["since"].null_count == 0
+
+
+def test_ids_of_a_table_are_read_as_those_of_the_events():
+    """As `ingest` does it: whole numbers written as text are numbers if the events have numbers."""
+    first, second = (
+        Frames(pd.DataFrame({"user_id": ["a"], "item_id": [1], "timestamp": [time]}),
+               items=pd.DataFrame({"item_id": ["1", "2"], "price": [price, price]}))
+        for time, price in ((30, 5), (40, 6))
+    )
+    log, _ = append(ingest(first)[0], second)
+    assert log.items.to_pydict() == {"item_id": [1, 2], "price": [6, 6]}
+
+
+@pytest.mark.parametrize("join", [lambda a, b: ingest(Joined((a, b))), lambda a, b: append(ingest(a)[0], b)])
+def test_a_column_of_two_types_is_refused(join):
+    events = pd.DataFrame({"user_id": ["a"], "item_id": [1], "timestamp": [30]})
+    first, second = (Frames(events, items=pd.DataFrame({"item_id": [1], "size": [size]})) for size in (7, "large"))
+    with pytest.raises(DataError, match="column of the items changes its type .* size .* Store it as one type"):
+        join(first, second)
+
+
+def test_a_day_of_dislikes_alone_adds_no_events():
+    first, second = (
+        Frames(pd.DataFrame({"user_id": ["a"], "item_id": [1], "timestamp": [time], "label": [label]}), columns=Columns(
+            label="label")) for time, label in ((30, 1), (40, 0))
+    )
+    before, _ = ingest(first)
+    log, report = append(before, second)
+    assert log is before
+    assert "none of the 1 labels is above 0" in report.notes[0]
+
+
 @pytest.mark.parametrize("day, message", [
     ({"user_id": ["a"], "item_id": ["x"], "timestamp": [50]}, "column `item_id` is string here and int64 in the log"),
-    ({"user_id": ["a"], "item_id": [1]}, "the log before has times and data frames has none"),
+    ({"user_id": ["a"], "item_id": [1]}, "the log before has times and frames has none"),
 ])
 def test_another_kind_of_log_is_refused(day, message):
     before, _ = ingest(Frames(pd.DataFrame({"user_id": ["a"], "item_id": [1], "timestamp": [30]})))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
+from tfrs_twotower.data import values
 from tfrs_twotower.data.ingest import IngestReport, ingest
 from tfrs_twotower.data.log import InteractionLog, Shown
 from tfrs_twotower.data.source import Source
@@ -19,7 +21,7 @@ from tfrs_twotower.errors import DataError, NoEvents
 
 def append(
     log: InteractionLog, source: Source, limit: float = 0.01, rejected_to: str | os.PathLike[str] | None = None,
-    require_items: bool = False,
+    require_items: bool = False, part: int | None = None,
 ) -> tuple[InteractionLog, IngestReport]:
     """The log with the events of a newer source. Only the source is read.
 
@@ -30,6 +32,7 @@ def append(
       log: what was read before
       source: a Source of new events, with the same types of columns
       limit, rejected_to, require_items: as in `ingest`, of the new events
+      part: the number of the new events' part; None: one more than the largest of the log
 
     Returns:
       (InteractionLog, IngestReport of the source). Without new events it is the log itself.
@@ -39,8 +42,8 @@ def append(
     """
     try:
         day, report = ingest(_Behind(log, source), limit, rejected_to, require_items)
-    except NoEvents:
-        return log, IngestReport(0, 0, {}, None, len(log.users), len(log.items), (f"{source.name} has no events",))
+    except NoEvents as error:
+        return log, IngestReport(0, 0, {}, None, len(log.users), len(log.items), (str(error),))
     for name, before, now in ((USER_ID, log.users, day.users), (ITEM_ID, log.items, day.items)):
         if before[name].type != now[name].type:
             raise DataError(f"{source.name}: column `{name}` is {now[name].type} here and {before[name].type} in the "
@@ -52,13 +55,14 @@ def append(
         context = pa.concat_tables([log.context, day.context], promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise DataError(f"{source.name}: a context column has another type in the log before: {error}") from error
-    part = np.zeros(len(log), np.uint16) if log.part is None else log.part
+    parts = np.zeros(len(log), np.uint16) if log.part is None else log.part
+    part = parts.max(initial=0) + 1 if part is None else part
     order = np.argsort(np.concatenate([log.timestamp, day.timestamp]), kind="stable")
     events = {name: np.concatenate([getattr(log, name), getattr(day, name)])[order]
               for name in ("user", "item", "timestamp", "weight")}
     whole = InteractionLog(
         **events, context=context.take(pa.array(order)), users=day.users, items=day.items,
-        part=np.concatenate([part, np.full(len(day), part.max(initial=0) + 1, np.uint16)])[order],
+        part=np.concatenate([parts, np.full(len(day), part, np.uint16)])[order],
         shown=_both(log.shown, day.shown),
     )
     notes = (f"behind {len(log):,} events that were read before", *report.notes)
@@ -79,10 +83,28 @@ class _Behind(Source):
         return self._source.interactions()
 
     def users(self) -> pa.Table | None:
-        return newest([self._log.users, self._source.users()], USER_ID)
+        return _described(self._log.users, self._source.users(), USER_ID, self.name)
 
     def items(self) -> pa.Table | None:
-        return newest([self._log.items, self._source.items()], ITEM_ID)
+        return _described(self._log.items, self._source.items(), ITEM_ID, self.name)
+
+
+def _described(before: pa.Table, now: pa.Table | None, id_name: str, where: str) -> pa.Table | None:
+    """`newest` of a log's table and a source's, whose columns first get the types that a log has."""
+    return newest([before, None if now is None else _plain(now, id_name, before[id_name].type, where)], id_name)
+
+
+def _plain(table: pa.Table, id_name: str, id_type: pa.DataType, where: str) -> pa.Table:
+    columns = {}
+    for name in table.column_names:
+        columns[name], label = table[name], f"{where}: column `{name}`"
+        with contextlib.suppress(DataError):  # `ingest` says which columns it leaves out
+            columns[name] = values.plain(table[name], label)
+    ids, malformed = values.ids(table[id_name], f"{where}: column `{id_name}`")
+    if ids.type != id_type and not malformed.any():
+        with contextlib.suppress(pa.ArrowInvalid):  # text that is no number: `newest` says that the types differ
+            columns[id_name] = ids.cast(id_type)
+    return pa.table(columns, metadata=table.schema.metadata)
 
 
 def _both(before: Shown, after: Shown) -> Shown:

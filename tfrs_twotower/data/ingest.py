@@ -91,7 +91,7 @@ def ingest(
 
     Raises:
       DataError: a column is absent or has an unusable type, or too many rows are bad.
-      NoEvents: no row is left.
+      NoEvents: no row is left, or no event is a like.
     """
     if not 0 <= limit <= 1:
         raise DataError(invalid("limit", "be a fraction from 0 to 1", limit, "1% is limit=0.01."))
@@ -281,8 +281,8 @@ class _Reader:
         label = np.concatenate(self.label)
         liked = label > 0
         if not liked.any():
-            raise DataError(f"{name}: none of the {len(liked):,} labels is above 0, so no event is a like. Name "
-                            "another column as the label, or none.")
+            raise NoEvents(f"{name}: none of the {len(liked):,} labels is above 0, so no event is a like. Name "
+                           "another column as the label, or none.")
         if not liked.all():
             self.notes.append(f"{(~liked).sum():,} events have a label of 0 or less: shown and not liked. They are "
                               "negatives of their users, and not events")

@@ -68,12 +68,14 @@ def read_behind(
     """
     if not has_log(directory / runs.LOG):
         return ingest(source, limit, rejected_to, require_items)
-    return append(read_log(directory / runs.LOG)[0], last_part(source), limit, rejected_to, require_items)
+    part = len(parts_of(source)) - 1
+    return append(read_log(directory / runs.LOG)[0], last_part(source), limit, rejected_to, require_items, part)
 
 
 def _read_source(
     source: Source, parent: Path | None, limit: float, rejected_to: Path | None, require_items: bool
 ) -> tuple[InteractionLog, IngestReport]:
-    if parent is not None and parts_of(source)[:-1] == parts_of(runs.read_config(parent).recipe.source):
-        return read_behind(parent, source, limit, rejected_to, require_items)
+    if parent is not None and has_log(parent / runs.LOG):  # an older run's parent may be gone
+        if parts_of(source)[:-1] == parts_of(runs.read_config(parent).recipe.source):
+            return read_behind(parent, source, limit, rejected_to, require_items)
     return ingest(source, limit, rejected_to, require_items)

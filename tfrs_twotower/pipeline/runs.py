@@ -104,6 +104,12 @@ def kept_from_checkpoint_on(directory: str | Path) -> Iterator[None]:
         raise
 
 
+def forget_unused_log(directory: str | Path) -> None:
+    """Removes the log of a training that was killed before it wrote `config.json`. The next one reads its own."""
+    if not (Path(directory) / CONFIG).is_file():
+        shutil.rmtree(Path(directory) / LOG, ignore_errors=True)
+
+
 def point_latest(directory: str | Path) -> None:
     """Points `latest` beside `directory` to it, in one step."""
     directory = Path(directory)

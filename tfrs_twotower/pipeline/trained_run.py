@@ -126,6 +126,8 @@ class TrainedRun:
         with self.writing() if is_chief() else contextlib.nullcontext():
             if verbose:
                 print(f"Recipe {self.recipe.name} → {os.path.relpath(self.directory)}", flush=True)
+            if is_chief():
+                runs.forget_unused_log(self.directory)
             resumed = bool(of_chief(float((self.directory / runs.CONFIG).is_file())))
             if resumed:
                 config = runs.read_config(self.directory)

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from tfrs_twotower.columns import ITEM_ID, USER_ID
 from tfrs_twotower.configuration import config
 from tfrs_twotower.data.source import PART, Source, bad_lines, notes_of, with_said
-from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.ranges import MinLength
 
 
@@ -92,7 +92,11 @@ def _events(part: Any) -> Any:
 
 
 def newest(tables: Sequence[pa.Table | None], id_name: str) -> pa.Table | None:
-    """One row per id, in order of first appearance. A cell is from the last table with the id and the column."""
+    """One row per id, in order of first appearance. A cell is from the last table with the id and the column.
+
+    Raises:
+      DataError: a column has two types that cannot be one.
+    """
     tables = [table for table in tables if table is not None]
     if len(tables) < 2:
         return tables[0] if tables else None
@@ -114,4 +118,9 @@ def newest(tables: Sequence[pa.Table | None], id_name: str) -> pa.Table | None:
 
 
 def _together(tables: Iterable[pa.Table], names: Sequence[str]) -> pa.Table:
-    return pa.concat_tables([t.select(names) for t in tables], promote_options="permissive").combine_chunks()
+    try:
+        return pa.concat_tables([t.select(names) for t in tables], promote_options="permissive").combine_chunks()
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        what = "users" if USER_ID in names else "items"
+        rule = f"A column of the {what} changes its type between files: {error}. Store it as one type."
+        raise DataError(rule) from error
