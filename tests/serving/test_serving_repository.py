@@ -289,16 +289,3 @@ def test_close_unloads(tmp_path, publish):
     assert states(repository) == {1: State.END}
     with pytest.raises(Unavailable):
         top_score(repository)
-
-
-def test_scann_exports_load_their_ops_first(tmp_path):
-    pytest.importorskip("scann", reason="scann has no wheel here")
-    import numpy as np
-
-    vectors = np.eye(16, 8, dtype=np.float32) + np.eye(16, 8, k=-8, dtype=np.float32) / 2
-    toy_export.write_scann(tmp_path, 1, vectors)
-    repository = Repository(tmp_path)
-    repository.poll()
-    found = Predictor(repository).predict("", {"query": vectors[:2], "k": np.int32(2)})
-    assert found["ids"].tolist() == [[b"0", b"8"], [b"1", b"9"]]
-    np.testing.assert_allclose(found["scores"], [[1.0, 0.5], [1.0, 0.5]])

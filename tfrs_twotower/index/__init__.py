@@ -12,7 +12,7 @@ from tfrs_twotower.index.kind import REMOTE, SAVED_MODEL, SERVER, IndexKind, Swe
 from tfrs_twotower.index.memory import estimate_bytes
 from tfrs_twotower.index.milvus import Found, MilvusIndex
 from tfrs_twotower.index.milvus_kind import MilvusKind, MilvusRows
-from tfrs_twotower.index.scann import ScaNN, ScaNNKind
+from tfrs_twotower.index.scann import ScaNN, ScaNNKind, searchers_end_with
 from tfrs_twotower.index.tfrs_layers import IndexTopK
 from tfrs_twotower.index.tuning import IndexReport, build, chosen_kind
 
@@ -21,5 +21,5 @@ __all__ = [
     "FaissIVFPQKind", "Found", "IVF", "IVFKind", "IndexConfig", "IndexKind", "IndexReport", "IndexTopK", "MilvusIndex",
     "MilvusKind", "MilvusRows", "REMOTE", "SAVED_MODEL", "SERVER", "ScaNN", "ScaNNKind", "Sweep", "TopK", "build",
     "chosen_kind", "contains", "estimate_bytes", "exclude", "keep", "kept", "kept_config", "kind_of", "masked_top_k",
-    "merged", "op_libraries", "remove", "search_interests", "top_k",
+    "merged", "op_libraries", "remove", "search_interests", "searchers_end_with", "top_k",
 ]

@@ -1,7 +1,8 @@
 """ScaNN's TensorFlow ops as an index: fast, and held by a SavedModel."""
 
+import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +27,8 @@ _SAMPLE = 128  # vectors a leaf to train on
 # Reordering to try, as multiples of k: from the usual need to that of poor codes.
 _REORDER = (4, 8, 16)
 
+_Loaded = TypeVar("_Loaded")
+
 
 class ScaNN(tf.Module):
     """Partition, score by anisotropic codes, reorder by true inner products.
@@ -33,7 +36,8 @@ class ScaNN(tf.Module):
     TFRS's own layer keeps ScaNN's defaults (100k training vectors, partitions of 50 or more, no
     reordering, no anisotropic loss), which cost most of the recall.
 
-    Save with `tf.saved_model.SaveOptions(namespace_whitelist=["Scann"])`; load after `import scann`.
+    Save with `tf.saved_model.SaveOptions(namespace_whitelist=["Scann"])`; load after `import scann`. A process that
+    loads again and again frees the searchers by `searchers_end_with`.
     Each traced function that calls `search` holds one copy of the searcher from its first run on.
     Reference: Guo et al., Accelerating Large-Scale Inference with Anisotropic Vector Quantization, 2020.
     """
@@ -63,7 +67,7 @@ class ScaNN(tf.Module):
         searcher = self._build(vectors)
         self.state = searcher.serialize_to_module()
         # The op's resource outlives its handle, and with it a copy of the vectors.
-        tf.raw_ops.DestroyResourceOp(resource=searcher.searcher_handle)
+        _destroy(searcher.searcher_handle)
 
     def search(self, queries: tf.Tensor, k: int | tf.Tensor) -> TopK:
         """See `CandidateIndex.search`. A large k visits and reorders more; from k = size / 4 on, all."""
@@ -129,6 +133,31 @@ class ScaNNKind(IndexKind):
         size, dim = shape
         codes = size * ((dim + 1) // 2) // 2
         return 2 * (4 * size * dim + codes + 4 * size + leaves_for(size, leaves, 2.0) * 4 * dim)
+
+
+def searchers_end_with(loaded: _Loaded) -> _Loaded:
+    """Frees ScaNN's searchers of a loaded SavedModel when `loaded` is no longer used, as its variables are.
+
+    TensorFlow's loader gives each searcher a name that all functions of the SavedModel share. By this name it stays in
+    the process, with a copy of the vectors, until it is destroyed. The searchers are built here, not at the first
+    search.
+
+    Args:
+      loaded: the result of `tf.saved_model.load`, with or without searchers.
+
+    Returns:
+      `loaded`
+    """
+    for part in tf.train.TrackableView(loaded).descendants():
+        if hasattr(part, "recreate_handle"):  # a `ScannState`
+            weakref.finalize(loaded, _destroy, part.recreate_handle()).atexit = False
+    return loaded
+
+
+def _destroy(searcher: tf.Tensor) -> None:
+    """Frees the searcher of a handle. A search that has begun ends first."""
+    with tf.init_scope():  # the garbage collector may run while a graph is traced
+        tf.raw_ops.DestroyResourceOp(resource=searcher, ignore_lookup_error=True)
 
 
 def reorders(settings: "IndexConfig") -> tuple[int, ...]:

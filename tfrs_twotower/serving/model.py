@@ -15,7 +15,7 @@ from tfrs_twotower import extras
 from tfrs_twotower.configuration import from_dict
 from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.exporting import items, user_deltas
-from tfrs_twotower.index import IndexKind, op_libraries
+from tfrs_twotower.index import IndexKind, op_libraries, searchers_end_with
 from tfrs_twotower.serving import tensor_protos
 from tfrs_twotower.serving.catalogue import Catalogue
 from tfrs_twotower.serving.current_items import CurrentItems
@@ -100,7 +100,7 @@ class LoadedModel:
     identity: str
     signature_defs: dict
     signatures: dict
-    root: Any  # the loaded object: its variables and tables live as long as it does
+    root: Any  # the loaded object: its variables, tables and searchers live as long as it does
     catalogue: Catalogue | None = None
     internal: dict = dataclasses.field(default_factory=dict)
 
@@ -167,7 +167,7 @@ def load(
     graph = meta_graph(directory)
     protos, changing = signature_defs(graph), state_changing(graph)
     del graph  # it is as large as the SavedModel's file
-    loaded = tf.saved_model.load(directory, tags=[TAG])
+    loaded = searchers_end_with(tf.saved_model.load(directory, tags=[TAG]))
     signatures = {
         name: _signature(name, protos[name], function, manifest.get("columns") or {})
         for name, function in loaded.signatures.items()
