@@ -35,9 +35,11 @@ def test_reciprocal_rank_beyond_k_and_without_a_known_target():
     assert reciprocal_rank(ranking).tolist() == [1 / 4, 0]
 
 
-def test_a_constant_model_has_recall_zero():
-    ranking = rank(table(np.zeros((3, 100))), Ragged.from_lists([[0], [50], [99]]), max_k=99)
-    assert per_query(ranking, (10, 99))["recall@99"].tolist() == [0, 0, 0]
+def test_a_constant_model_has_the_recall_of_chance():
+    targets = Ragged.from_lists([[row % 100] for row in range(3000)])
+    found = per_query(rank(table(np.zeros((3000, 100))), targets, max_k=99), (10, 99))
+    assert found["recall@10"].mean() == pytest.approx(0.1, abs=0.025)
+    assert found["recall@99"].mean() == pytest.approx(0.99, abs=0.01)
 
 
 def test_only_counted_targets_count():

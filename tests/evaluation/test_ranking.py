@@ -22,16 +22,13 @@ class Table:
         return self._rows[start:stop]
 
 
-def ranks_by_definition(scores, targets, excluded):
-    """One query: {target: rank}, and the best rank."""
+def places_by_definition(scores, targets, excluded):
+    """One query: {target: (candidates that score higher, candidates of the same score)}."""
     ranked = [c for c in range(len(scores)) if c not in excluded]
-    targets, ranks = targets - excluded, {}
-    for target in sorted(targets):
-        higher = sum(scores[c] > scores[target] for c in ranked)
-        tied = sum(scores[c] == scores[target] for c in ranked if c not in targets)
-        earlier = sum(scores[c] == scores[target] for c in targets if c < target)
-        ranks[target] = 1 + higher + tied + earlier
-    return ranks
+    return {
+        target: (sum(scores[c] > scores[target] for c in ranked), sum(scores[c] == scores[target] for c in ranked))
+        for target in sorted(targets - excluded)
+    }
 
 
 def test_ranks_by_hand():
@@ -42,25 +39,42 @@ def test_ranks_by_hand():
     assert ranking.top.tolist() == [[1, 3, 2], [0, 1, 2]]
 
 
-def test_a_constant_model_comes_last():
-    ranking = rank(Table(np.ones((2, 50))), Ragged.from_lists([[0], [7]]), max_k=10)
-    assert ranking.ranks.tolist() == [11, 11]
-    assert ranking.first_rank.tolist() == [50, 50]
+def test_a_constant_model_ranks_as_chance_does():
+    queries, catalogue = 4000, 50
+    targets = np.random.default_rng(0).integers(0, catalogue, queries)
+    ranking = rank(Table(np.ones((queries, catalogue))), Ragged.from_lists(targets[:, None]), max_k=10)
+    assert np.mean(ranking.ranks <= 10) == pytest.approx(0.2, abs=4 * (0.2 * 0.8 / queries) ** 0.5)
+    assert np.bincount(ranking.first_rank, minlength=51)[1:] == pytest.approx(80, abs=4.5 * 80 ** 0.5)
     assert ranking.top[0].tolist() == list(range(10))
 
 
-def test_ties_with_negatives_count_against_the_model_and_targets_follow_one_another():
+def test_counts_of_noise_rank_as_chance_does():
+    """Popularity of few events has many ties. They are no disadvantage beside scores without ties."""
+    rng = np.random.default_rng(1)
+    queries, catalogue = 3000, 300
+    counts = np.bincount(rng.integers(0, catalogue, 200), minlength=catalogue)
+    targets = Ragged.from_lists(rng.integers(0, catalogue, (queries, 2)))
+    ranking = rank(Table(np.tile(counts, (queries, 1))), targets, max_k=100)
+    found = np.mean(ranking.ranks <= 100)
+    assert found == pytest.approx(1 / 3, abs=4 * (2 / 9 / (2 * queries)) ** 0.5)
+
+
+def test_targets_that_tie_share_the_places_of_their_score():
     #         target, target, negative, negative, above
-    scores = [[2.0, 2.0, 2.0, 1.0, 3.0]]
-    ranking = rank(Table(scores), Ragged.from_lists([[0, 1]]), max_k=5)
-    assert ranking.ranks.tolist() == [3, 4]
+    scores = np.tile([2.0, 2.0, 2.0, 1.0, 3.0], (3000, 1))
+    ranks = rank(Table(scores), Ragged.from_lists([[0, 1]] * 3000), max_k=5).ranks.reshape(-1, 2)
+    pairs, times = np.unique(ranks, axis=0, return_counts=True)
+    assert pairs.tolist() == [[2, 3], [2, 4], [3, 2], [3, 4], [4, 2], [4, 3]]
+    assert times == pytest.approx(500, abs=4.5 * 500 ** 0.5)
 
 
 def test_targets_that_tie_at_the_edge_of_k():
     ranking = rank(Table([[5.0, 5.0, 1.0]]), Ragged.from_lists([[0, 1]]), max_k=1)
-    assert ranking.ranks.tolist() == [1, 2]
-    ranking = rank(Table([[5.0, 5.0, 5.0]]), Ragged.from_lists([[0, 1]]), max_k=1)
-    assert ranking.ranks.tolist() == [2, 2] and ranking.first_rank.tolist() == [2]
+    assert sorted(ranking.ranks) == [1, 2] and ranking.first_rank.tolist() == [1]
+    ranking = rank(Table([[5.0, 5.0, 5.0]] * 900), Ragged.from_lists([[0, 1]] * 900), max_k=1)
+    hits = (ranking.ranks.reshape(-1, 2) == 1).sum(axis=1)
+    assert set(hits) == {0, 1} and hits.mean() == pytest.approx(2 / 3, abs=0.07)
+    assert (ranking.first_rank[hits == 0] == 2).all()
 
 
 def test_seen_items_are_neither_ranked_nor_targets():
@@ -93,19 +107,33 @@ def test_equals_the_definition_for_any_ties_and_any_block(levels, max_k):
     scores = generator.integers(0, levels, (queries, catalogue)).astype(np.float32)
     targets = [generator.choice(catalogue, generator.integers(1, 9), replace=False) for _ in range(queries)]
     seen = [generator.choice(catalogue, generator.integers(0, 60), replace=False) for _ in range(queries)]
-    expected, firsts, tops = [], [], []
+    places, tops = [], []
     for row, wanted, known in zip(scores, targets, seen):
-        ranks = ranks_by_definition(row, set(wanted), set(known))
-        expected += [min(r, max_k + 1) for r in ranks.values()]
-        firsts.append(min(ranks.values(), default=0))
+        places.append(list(places_by_definition(row, set(wanted), set(known)).values()))
         left = [c for c in range(catalogue) if c not in known]
         best = sorted(left, key=lambda c: (-row[c], c))[:max_k]
         tops.append(best + [-1] * (max_k - len(best)))
-    for block in (None, 1, 7):
-        ranking = rank(Table(scores), Ragged.from_lists(targets), Ragged.from_lists(seen), max_k, block)
-        assert ranking.ranks.tolist() == expected
-        assert ranking.first_rank.tolist() == firsts
+    rankings = [
+        rank(Table(scores), Ragged.from_lists(targets), Ragged.from_lists(seen), max_k, block) for block in (None, 1, 7)
+    ]
+    first = rankings[0]
+    for ranking in rankings:
+        assert ranking.ranks.tolist() == first.ranks.tolist()
+        assert ranking.first_rank.tolist() == first.first_rank.tolist()
         assert ranking.top.tolist() == tops
+    for query, expected in enumerate(places):
+        ranks = first.ranks[first.targets.offsets[query]: first.targets.offsets[query + 1]]
+        for found, (higher, tied) in zip(ranks, expected, strict=True):
+            assert min(higher + 1, max_k + 1) <= found <= min(higher + tied, max_k + 1)
+        inside = ranks[ranks <= max_k]
+        assert len(set(inside)) == len(inside)
+        higher = min((place[0] for place in expected), default=0)
+        best = [tied for at, tied in expected if at == higher]
+        # Of n targets on the best score, one has a place that leaves n − 1 places behind it.
+        assert (higher < first.first_rank[query] <= higher + best[0] - len(best) + 1) if best else (
+            first.first_rank[query] == 0)
+        if len(inside):
+            assert first.first_rank[query] == inside.min()
 
 
 @pytest.mark.parametrize("levels", [1, 4, 10**6])

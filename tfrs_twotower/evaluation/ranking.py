@@ -1,5 +1,6 @@
-"""Exact ranks over the whole catalogue, in blocks of queries; ties count against the model."""
+"""Exact ranks over the whole catalogue, in blocks of queries; candidates of equal score stand in random order."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,9 +45,9 @@ def rank(
 ) -> Ranking:
     """Ranks the targets of each query among all candidates.
 
-    The rank of a target is 1 + the number of candidates that score higher + the number of candidates that
-    are no target and have the same score. Targets with the same score get successive ranks. So a model that gives
-    all items the same score ranks all targets last.
+    The rank of a target is its place after a sort by score, in which candidates of equal score stand in random order.
+    The order is drawn by a fixed seed for each query and target, and does not depend on the scorer. So a model that
+    gives all items the same score ranks as chance does, and whole numbers, such as counts, are no disadvantage.
 
     Args:
       scorer: a `Scorer` of q queries and n candidates.
@@ -115,7 +116,7 @@ class _Pass:
         found, targets = self.ranking, self.ranking.targets
         span = slice(targets.offsets[start], targets.offsets[stop])
         positives, excluded = pairs(targets, start, stop), pairs(self._exclude, start, stop)
-        ranks, found.first_rank[start:stop], best = _rank_block(scores, positives, excluded, found.max_k)
+        ranks, found.first_rank[start:stop], best = _rank_block(scores, positives, excluded, found.max_k, start)
         found.ranks[span][targets.values[span] >= 0] = ranks
         found.top[start:stop, : best.shape[1]] = best
 
@@ -147,7 +148,7 @@ def _scores(scorer: Scorer, start: int, stop: int) -> np.ndarray:
 
 
 def _rank_block(
-    scores: np.ndarray, positives: np.ndarray, excluded: np.ndarray, max_k: int
+    scores: np.ndarray, positives: np.ndarray, excluded: np.ndarray, max_k: int, start: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns ranks [positives], first rank [rows] and recommended positions [rows, ≤ max_k]."""
     rows = positives[:, 0]
@@ -156,47 +157,64 @@ def _rank_block(
         scores = scores.copy()
         scores[excluded[:, 0], excluded[:, 1]] = -np.inf
     values, top = largest(scores, min(max_k + 1, scores.shape[1]))
-    threshold = np.full(len(scores), -np.inf, np.float32)
-    np.maximum.at(threshold, rows, own)
-    threshold = np.minimum(threshold, values[:, -1])
+    best = np.full(len(scores), -np.inf, np.float32)
+    np.maximum.at(best, rows, own)
+    threshold = np.minimum(best, values[:, -1])
     at_least = np.count_nonzero(scores >= threshold[:, None], axis=1)
-    reached = _as_good(values, at_least, threshold, rows, own)
-    ranks, first_rank = _resolve_ties(rows, own, reached, len(scores))
+    above, deep = np.zeros(len(scores), np.int64), best < values[:, -1]
+    above[deep] = np.count_nonzero(scores[deep] > threshold[deep, None], axis=1)
+    as_good = _number(np.greater_equal, values, at_least, threshold, rows, own)
+    better = _number(np.greater, values, above, np.where(deep, threshold, -np.inf), rows, own)
+    ranks = better + 1 + _drawn(rows, positives[:, 1], own, as_good - better, start)
+    first_rank = np.full(len(scores), np.iinfo(np.int64).max)
+    np.minimum.at(first_rank, rows, ranks)
+    first_rank[np.bincount(rows, minlength=len(scores)) == 0] = 0
     return np.minimum(ranks, max_k + 1), first_rank, np.where(values > -np.inf, top, -1)[:, :max_k]
 
 
-def _as_good(
-    values: np.ndarray, at_least: np.ndarray, threshold: np.ndarray, rows: np.ndarray, own: np.ndarray
+def _number(
+    compare: np.ufunc, values: np.ndarray, at_threshold: np.ndarray, threshold: np.ndarray, rows: np.ndarray,
+    own: np.ndarray,
 ) -> np.ndarray:
-    """int64 [positives]: candidates that score at least as high, itself included.
+    """int64 [positives]: candidates whose score compares so with the positive's.
 
-    Exact if the positive lies above the last of the best scores or on the row's threshold. Otherwise more
-    candidates than `values` holds score higher, and the result is the catalogue's size.
+    Exact if the positive is not below the last of the best `values`, or on the row's threshold, whose number is given.
+    Otherwise more candidates than `values` holds score higher, and the result is a number beyond any catalogue's size.
     """
     low, high = np.zeros(len(own), np.int64), np.full(len(own), values.shape[1], np.int64)
     for _ in range(values.shape[1].bit_length()):  # binary search in each positive's own row
         middle = (low + high) // 2
         inside = low < high
-        above = inside & (values[rows, np.minimum(middle, values.shape[1] - 1)] >= own)
-        low, high = np.where(above, middle + 1, low), np.where(inside & ~above, middle, high)
-    deep = np.where(own == threshold[rows], at_least[rows], np.iinfo(np.int32).max)
-    return np.where(own > values[rows, -1], low, deep)
+        over = inside & compare(values[rows, np.minimum(middle, values.shape[1] - 1)], own)
+        low, high = np.where(over, middle + 1, low), np.where(inside & ~over, middle, high)
+    far = np.where(own == threshold[rows], at_threshold[rows], np.iinfo(np.int32).max)
+    known = own > values[rows, -1] if compare is np.greater_equal else own >= values[rows, -1]
+    return np.where(known, low, far)
 
 
-def _resolve_ties(
-    rows: np.ndarray, own: np.ndarray, reached: np.ndarray, size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks [positives] and the first rank [size] from the number of candidates as good as each positive."""
-    order = np.lexsort((-own, rows))
-    row, score = rows[order], own[order]
+def _drawn(rows: np.ndarray, columns: np.ndarray, own: np.ndarray, tied: np.ndarray, start: int) -> np.ndarray:
+    """int64 [positives]: places from 0 on among the `tied` candidates of the same score, different for each positive.
+
+    rows, columns: of each positive; start: the query of row 0.
+    """
+    drawn = _hashed(rows + start, columns)
+    places = (drawn * np.maximum(tied, 1)).astype(np.int64)
+    order = np.lexsort((own, rows))
     fresh = np.ones(len(order), bool)
-    fresh[1:] = (row[1:] != row[:-1]) | (score[1:] != score[:-1])
-    group = np.cumsum(fresh) - 1
-    before = np.arange(len(order)) - np.flatnonzero(fresh)[group]
-    ranks = np.empty(len(order), np.int64)
-    ranks[order] = reached[order] - np.bincount(group)[group] + 1 + before
-    first = np.zeros(size, np.int64)
-    leading = np.ones(len(order), bool)
-    leading[1:] = row[1:] != row[:-1]
-    first[row[leading]] = ranks[order][leading]
-    return ranks, first
+    fresh[1:] = (rows[order][1:] != rows[order][:-1]) | (own[order][1:] != own[order][:-1])
+    begins = np.append(np.flatnonzero(fresh), len(order))
+    for group in np.flatnonzero(np.diff(begins) > 1):  # several targets of the same score
+        members = order[begins[group]: begins[group + 1]]
+        if tied[members[0]]:  # 0: all are beyond the best `values`
+            sample = random.Random(float(drawn[members[0]])).sample(range(tied[members[0]]), len(members))
+            places[members] = sample
+    return places
+
+
+def _hashed(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """float64 in [0, 1) of each pair, by SplitMix64 (Steele et al. 2014)."""
+    with np.errstate(over="ignore"):
+        x = rows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + columns.astype(np.uint64) + np.uint64(1)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
+        return ((x ^ (x >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53

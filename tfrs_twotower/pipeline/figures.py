@@ -130,7 +130,7 @@ def _protocol(recipe: Recipe, evaluation: Evaluation, on: str) -> dict[str, Any]
         "catalogue": evaluation.candidates,
         "exclude_seen": recipe.evaluation.exclude_seen,
         "targets_sha256": evaluation.targets_sha256,
-        "ranking": "the whole catalogue, ties against the model",
+        "ranking": "the whole catalogue, ties in random order",
         "seed": recipe.training.seed,
     }
 
