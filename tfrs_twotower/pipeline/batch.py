@@ -28,7 +28,7 @@ What = Literal["recommendations", "user-vectors", "item-vectors"]
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """What a folder of shards holds. It stands in its file `_batch.json`.
+    """What a folder of shards holds; written to its file `_batch.json`.
 
     Attributes:
       what: "recommendations": `user_id`, `item_ids` and `scores`, best first. "user-vectors": `user_id` and `vector`.
