@@ -2,11 +2,14 @@
 
 import copy
 import dataclasses
+import gc
 import json
 import shutil
+import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 import toy
@@ -19,6 +22,7 @@ from tfrs_twotower.evaluation import Popularity
 from tfrs_twotower.features import Id, Schema
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import completed
+from tfrs_twotower.pipeline.batch import _write
 from tfrs_twotower.pipeline.requests import live_requests
 from tfrs_twotower.pipeline.searching import Validation
 from tfrs_twotower.recipe import Recipe
@@ -170,6 +174,21 @@ def test_a_batch_has_the_answers_of_all_users_and_goes_on_where_it_stopped(train
     assert pd.read_parquet(folder).equals(found) and (folder / "_SUCCESS").is_file()
     with pytest.raises(ConfigError, match="hold the same batch"):
         trained.batch(folder, k=6, shard=64, verbose=0)
+    with pytest.raises(ConfigError, match="`folder` must be a folder that can be written"):
+        trained.batch(parts[0], verbose=0)
+
+
+def test_a_batch_that_is_broken_off_says_nothing_more(tmp_path, monkeypatch):
+    def blocks():
+        yield {"vector": pa.array([0.5])}
+        raise KeyboardInterrupt
+
+    said = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)  # what Python says of an error while it removes an object
+    with pytest.raises(KeyboardInterrupt):
+        _write(tmp_path / "part.parquet", "item_id", pa.chunked_array([[7, 8]]), blocks(), lambda rows: None)
+    gc.collect()
+    assert not said and not list(tmp_path.iterdir())
 
 
 def test_a_batch_of_vectors_has_those_of_the_towers(trained, tmp_path):

@@ -13,6 +13,7 @@ from tfrs_twotower.data import Frames, LeaveLastOut, RandomHoldout, Temporal, Us
 from tfrs_twotower.evaluation import EvaluationConfig
 from tfrs_twotower.exporting import manifest
 from tfrs_twotower.features import Id, Schema
+from tfrs_twotower.models import Neighbours
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.pipeline.lineage import lineage
@@ -186,3 +187,22 @@ def test_it_ends_with_the_average_of_the_weights(tmp_path):
         )
         np.testing.assert_array_equal(weight.numpy(), average)
         assert not np.array_equal(average, of_last_step)
+
+
+def test_a_refit_of_0_2_0_loads_with_the_neighbours_that_it_was_trained_with(tmp_path):
+    """Its settings have no powers. Those of today are several, and a refit has no queries to choose by."""
+    settings = toy.recipe(epochs=1)
+    model = dataclasses.replace(settings.model, neighbours=Neighbours(dim=8, penalties=(10.0,), weights=(1.0,)))
+    neighbours = dataclasses.replace(model.neighbours, user_power=0.0, item_powers=(0.0,))
+    new = dataclasses.replace(settings, model=dataclasses.replace(model, neighbours=neighbours))
+    frames = toy.planted()[0]
+    log = ingest(Frames(**frames))[0]
+    runs.write_config(tmp_path, runs.RunConfig(new, "space", log.fingerprint(), 0, None))
+    file = tmp_path / runs.CONFIG
+    config = json.loads(file.read_text())
+    for name in ("user_power", "item_powers"):
+        del config["recipe"]["model"]["neighbours"][name]
+    file.write_text(json.dumps(config))
+    assert runs.read_config(tmp_path).recipe == new
+    a = assemble(dataclasses.replace(settings, model=model), log, held_out=False)
+    assert a.recipe.model.neighbours == model.neighbours  # nothing chooses

@@ -17,8 +17,8 @@ class EvaluationConfig:
         other targets does not count. False: all items are ranked, and repeats count. None: chosen from the data:
         False if more than 5% of the validation targets are repeats, else True.
       test_queries: the largest number of queries of a final evaluation. If there are more, a sample is drawn at
-        random; the intervals say what it costs. The sample depends on nothing but the number of queries, so two runs on
-        one log and split have the same one. 0: all.
+        random. The intervals are those of the sample. It depends on the number of queries alone, so two runs on one
+        log and split have the same sample. 0: all.
       validation_queries: the largest number of validation queries, drawn at random, that measure an epoch and choose
         the weights in the score; 0: all.
       bootstrap: replicates of each interval, at least 20; 0 leaves the intervals out.

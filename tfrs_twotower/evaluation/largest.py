@@ -8,9 +8,9 @@ _GROUP = 16  # scores of a group
 def largest(scores: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
     """(float32 values, int64 columns) [b, depth]: the largest scores of each row, best first, ties by column.
 
-    A row is cut into groups whose maxima are compared first. A group takes every (n / 16)-th column, so that the maxima
-    of all groups come from 16 comparisons of long vectors. No more than `depth` groups can hold a score above the last
-    of the best. All other columns matter only where a score ties with that last one.
+    A row is cut into n / 16 groups, whose maxima are compared first. A group takes every (n / 16)-th column, so that
+    all maxima come from 16 comparisons of long vectors. The best `depth` scores lie in the `depth` groups with the
+    largest maxima, except where scores tie. A row with a tie at the last of the best is searched as a whole.
 
     Args:
       scores: float32 [b, n], without NaN; −inf is allowed.

@@ -139,7 +139,8 @@ class Assembly:
     def choose_terms(self) -> None:
         """Sets the recipe's half-lives, penalty and length to those that rank validation best without the towers."""
         queries = self.validation_queries()
-        self.terms.choose(queries, functools.partial(self._monitored_each, queries))
+        if len(queries):  # else all events train, with what was chosen before
+            self.terms.choose(queries, functools.partial(self._monitored_each, queries))
         self.recipe = dataclasses.replace(self.recipe, model=self.terms.settings)
 
     @property

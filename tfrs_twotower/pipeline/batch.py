@@ -1,5 +1,6 @@
 """Answers for all users, or all vectors, as Parquet files: one a shard, each written once."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ What = Literal["recommendations", "user-vectors", "item-vectors"]
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """What a folder of shards holds. It stands in its file `_batch.json`.
+    """What a folder of shards holds; written to its file `_batch.json`.
 
     Attributes:
       what: "recommendations": `user_id`, `item_ids` and `scores`, best first. "user-vectors": `user_id` and `vector`.
@@ -59,7 +60,7 @@ def write_batch(
       progress: True shows a progress bar.
 
     Raises:
-      ConfigError: the folder holds another batch, or another process writes to it.
+      ConfigError: the folder holds another batch, cannot be written, or another process writes to it.
     """
     folder, log = Path(folder), assembly.log
     of_items = batch.what == "item-vectors"
@@ -71,6 +72,9 @@ def write_batch(
         held = lock(folder / _LOCK)
     except BlockingIOError as error:
         raise ConfigError(invalid("folder", "be written by one process", str(folder), "Name another one.")) from error
+    except OSError as error:
+        way_out = f"The system says: {error}."
+        raise ConfigError(invalid("folder", "be a folder that can be written", str(folder), way_out)) from error
     with held, tqdm(total=len(ids), unit=" items" if of_items else " users", disable=not progress) as bar:
         _check(folder, settings)
         for number, start in enumerate(range(0, len(ids), batch.shard)):
@@ -107,15 +111,14 @@ def _write(
 ) -> None:
     """One shard: the ids beside the columns of the blocks, in their order."""
     start, writer = 0, None
-    with written_aside(path) as file:
+    with written_aside(path) as file, contextlib.ExitStack() as opened:
         for block in blocks:
             size = len(next(iter(block.values())))
             table = pa.table({name: ids.slice(start, size), **block})
-            writer = writer or pq.ParquetWriter(file, table.schema)
+            writer = writer or opened.enter_context(pq.ParquetWriter(file, table.schema))
             writer.write_table(table)
             start += size
             advance(size)
-        writer.close()
 
 
 def _recommendations(

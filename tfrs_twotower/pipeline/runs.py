@@ -261,9 +261,12 @@ def read_config(directory: str | Path) -> RunConfig:
     path = Path(directory) / CONFIG
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
+        neighbours = data["recipe"]["model"].get("neighbours")
+        if neighbours:  # of a run of 0.2.0, which had no powers
+            data["recipe"]["model"]["neighbours"] = {"user_power": 0.0, "item_powers": [0.0], **neighbours}
         config = RunConfig(**{**data, "recipe": from_dict(data["recipe"])})
         check_types(config)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read ({error}). Name a folder that `twotower train` wrote.") from error
     return dataclasses.replace(config, recipe=with_layers(config.recipe, directory))  # the run may have moved
 
