@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
 from tfrs_twotower.configuration import config
+from tfrs_twotower.data import wide
 from tfrs_twotower.data.source import PART, Source, bad_lines, notes_of, with_said
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.ranges import MinLength
@@ -115,4 +116,4 @@ def newest(tables: Sequence[pa.Table | None], id_name: str) -> pa.Table | None:
 
 
 def _together(tables: Iterable[pa.Table], names: Sequence[str]) -> pa.Table:
-    return pa.concat_tables([t.select(names) for t in tables], promote_options="permissive").combine_chunks()
+    return wide.whole(pa.concat_tables([t.select(names) for t in tables], promote_options="permissive"))
