@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
-from tfrs_twotower.data import values
+from tfrs_twotower.data import values, wide
 from tfrs_twotower.data.ingest import IngestReport, ingest
 from tfrs_twotower.data.log import InteractionLog, Shown
 from tfrs_twotower.data.source import Source
@@ -45,7 +45,7 @@ def append(
     except NoEvents as error:
         return log, IngestReport(0, 0, {}, None, len(log.users), len(log.items), (str(error),))
     for name, before, now in ((USER_ID, log.users, day.users), (ITEM_ID, log.items, day.items)):
-        if before[name].type != now[name].type:
+        if values.is_text(before[name].type) != values.is_text(now[name].type):
             raise DataError(f"{source.name}: column `{name}` is {now[name].type} here and {before[name].type} in the "
                             "log before. Store it as one type.")
     if log.timed != day.timed:
@@ -61,8 +61,8 @@ def append(
     events = {name: np.concatenate([getattr(log, name), getattr(day, name)])[order]
               for name in ("user", "item", "timestamp", "weight")}
     whole = InteractionLog(
-        **events, context=context.take(pa.array(order)), users=day.users, items=day.items,
-        part=np.concatenate([parts, np.full(len(day), part, np.uint16)])[order],
+        **events, context=pa.table({name: wide.take(context[name], order) for name in context.column_names}),
+        users=day.users, items=day.items, part=np.concatenate([parts, np.full(len(day), part, np.uint16)])[order],
         shown=_both(log.shown, day.shown),
     )
     notes = (f"behind {len(log):,} events that were read before", *report.notes)

@@ -79,7 +79,7 @@ def fulfilled(batch: pa.RecordBatch | pa.Table, condition: tuple[str, str, Any],
     if isinstance(value, bool) or pa.types.is_boolean(array.type):
         array = pa.array(values.labels(array, label), from_pandas=True)
         value = float(value) if isinstance(value, (bool, int, float)) else value
-    elif isinstance(value, (int, float)) and pa.types.is_string(array.type):
+    elif isinstance(value, (int, float)) and values.is_text(array.type):
         found = values.numbers(array, label)
         array = pc.if_else(array.is_valid(), pa.array(found), pa.scalar(None, pa.float64()))  # NaN equals no number
     try:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tfrs_twotower.data import values
+from tfrs_twotower.data import values, wide
 from tfrs_twotower.data.rejects import Checks, Rejects
 from tfrs_twotower.data.source import bad_lines, notes_of
 from tfrs_twotower.errors import DataError
@@ -45,7 +45,7 @@ class Entities:
         raw = table.column(self.id_name)
         ids, malformed = values.ids(raw, f"{self._where}: column `{self.id_name}`")
         log_ids, _ = values.ids(pa.array([], id_type), f"{self._where}: column `{self.id_name}` of the log")
-        if not pa.types.is_null(id_type) and log_ids.type != ids.type:
+        if not pa.types.is_null(id_type) and values.is_text(log_ids.type) != values.is_text(ids.type):
             try:
                 ids = ids.cast(log_ids.type)
             except pa.ArrowInvalid as error:
@@ -120,7 +120,7 @@ class Entities:
         """(index into the distinct ids, -1 for null; list of them): Python touches the distinct ones only."""
         if self._type is None:
             self._type = ids.type
-        if ids.type != self._type:
+        if values.is_text(ids.type) != values.is_text(self._type):
             if ids.null_count < len(ids):
                 raise DataError(
                     f"{file}: column `{self.id_name}` is {ids.type} here and {self._type} elsewhere. "
@@ -153,7 +153,7 @@ class Entities:
                 if name != self.id_name:
                     known = self._features.column(name)
                     columns[name] = pa.chunked_array([*known.chunks, pa.nulls(new, known.type)], known.type)
-        return pa.table(columns).combine_chunks()
+        return wide.whole(pa.table(columns))
 
 
 def _repeated(ids: pa.Array) -> np.ndarray:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower.columns import EVENT, ITEM_ID, LABEL, SESSION, TIMESTAMP, USER_ID, WEIGHT
-from tfrs_twotower.data import values
+from tfrs_twotower.data import values, wide
 from tfrs_twotower.data.entities import Entities
 from tfrs_twotower.data.log import InteractionLog, Shown
 from tfrs_twotower.data.notes import suspicious_notes, unread_notes
@@ -140,7 +140,7 @@ def _ingest(
 def _floats(name: str, ids: pa.ChunkedArray) -> Iterator[str]:
     """A note if text ids look like whole numbers in a pandas column with a missing value, such as "7.0"."""
     first = ids.slice(0, _LOOKED_AT)
-    if pa.types.is_string(ids.type) and pc.all(pc.match_substring_regex(first, r"^\d+\.0$")).as_py():
+    if values.is_text(ids.type) and pc.all(pc.match_substring_regex(first, r"^\d+\.0$")).as_py():
         yield (f"{name}: these look like whole numbers written as floats, such as {first[0].as_py()!r}; they are kept "
                "as they are, so requests and tables must have the same text. Better store whole numbers")
 
@@ -245,7 +245,7 @@ class _Reader:
                 array = pa.array(label, from_pandas=True)
             else:
                 array = values.plain(raw, where)
-                if name in _TEXT and not pa.types.is_string(array.type):
+                if name in _TEXT and not values.is_text(array.type):
                     array = array.cast(pa.string())
             checks.fail(values.infinite(array), f"{name}: not finite", raw)
             arrays.append(array)
@@ -299,7 +299,7 @@ class _Reader:
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise DataError(f"{name}: a context column changes its type between files: {error}") from error
         self.context = []
-        return context.take(pa.array(order))
+        return pa.table({name: wide.take(context[name], order) for name in context.column_names})
 
 
 def _sorted(chunks: list[np.ndarray], order: np.ndarray) -> np.ndarray:

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
-from tfrs_twotower.data import values
 from tfrs_twotower.errors import DataError
 
 _DTYPES = {"user": np.int32, "item": np.int32, "timestamp": np.int64, "weight": np.float32}
@@ -128,33 +127,42 @@ class InteractionLog:
         for table in (self.context, self.users, self.items):
             for name in table.column_names:
                 digest.update(f"{name}:{table.num_rows};".encode())
-                _update(digest, values.one(table.column(name)))
+                _update(digest, table.column(name))
         return digest.hexdigest()
 
 
 # Any: a hash of hashlib. NumPy's types declare arrays as buffers only from Python 3.12 on.
-def _update(digest: Any, array: pa.Array) -> None:
-    """Hashes an Arrow array by value: buffers may differ in padding, slices and validity for equal values."""
+def _update(digest: Any, array: pa.ChunkedArray) -> None:
+    """Hashes an Arrow column by value: buffers may differ in chunks, padding, slices, validity and width of offsets."""
     kind = array.type
-    digest.update(str(kind).encode())
-    digest.update(np.packbits(array.is_null().to_numpy(zero_copy_only=False)))
+    digest.update(str(kind).replace("large_", "").encode())
+    digest.update(np.packbits(array.is_null().to_numpy()))
     if pa.types.is_dictionary(kind):
-        _update(digest, array.dictionary_decode())
+        _update(digest, array.cast(kind.value_type))
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        digest.update(_values(pc.list_value_length(array)))
-        _update(digest, array.flatten())
+        digest.update(_values(pc.list_value_length(array).cast(pa.int32())))
+        _update(digest, pc.list_flatten(array))
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        # `take` makes fresh, unsliced buffers: [validity, offsets, text].
-        text = array.drop_null().cast(pa.large_string())
-        text = text.take(pa.array(np.arange(len(text))))
-        digest.update(np.frombuffer(text.buffers()[1], np.int64)[:len(text) + 1] if len(text) else b"")
-        digest.update((text.buffers()[2] or b"") if len(text) else b"")
+        text = array.drop_null()
+        if len(text):
+            digest.update(np.concatenate([[0], np.cumsum(pc.binary_length(text).to_numpy(), dtype=np.int64)]))
+        for chunk in text.chunks:
+            if len(chunk):
+                digest.update(_text(chunk))
     else:
         digest.update(_values(array))
 
 
-def _values(array: pa.Array) -> np.ndarray:
+def _text(array: pa.Array) -> memoryview:
+    """The bytes of an array of text without nulls."""
+    _, offsets, text = array.buffers()
+    offsets = np.frombuffer(offsets, np.int32 if pa.types.is_string(array.type) else np.int64)
+    begin, end = offsets[array.offset], offsets[array.offset + len(array)]
+    return memoryview(text or b"")[begin:end]
+
+
+def _values(array: pa.ChunkedArray) -> np.ndarray:
     kind = array.type
     if pa.types.is_temporal(kind):
         array = array.cast(pa.int64())
-    return np.ascontiguousarray(array.drop_null().to_numpy(zero_copy_only=False))
+    return np.ascontiguousarray(array.drop_null().to_numpy())

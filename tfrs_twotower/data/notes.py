@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tfrs_twotower.columns import EVENT, ITEM_ID, LABEL, SESSION, USER_ID
-from tfrs_twotower.data import values
+from tfrs_twotower.data import values, wide
 from tfrs_twotower.data.log import InteractionLog
 
 _OUTCOMES = ("rating", "ratings", "score", "stars", "star_rating", "grade")
@@ -75,11 +75,11 @@ def _told(log: InteractionLog, name: str) -> float:
 
     0 if the log's most frequent item is right for at least half as many events.
     """
-    column = values.one(log.context[name])
+    column = log.context[name]
     if values.is_list(column.type) or len(log) < 2 * _LEAST:
         return 0.0
     rows = np.arange(0, len(log), max(len(log) // _LOOKED_AT, 1))
-    events = pd.DataFrame({"value": values.numpy(column.take(pa.array(rows)).dictionary_encode().indices),
+    events = pd.DataFrame({"value": values.numpy(values.one(wide.take(column, rows)).dictionary_encode().indices),
                            "item": log.item[rows]}).dropna()
     learned, asked = events[::2], events[1::2]
     if learned["value"].nunique() < _LEAST or not len(asked):

@@ -29,7 +29,7 @@ def numbers_of(times: pa.Array | pa.ChunkedArray) -> np.ndarray:
     if pa.types.is_temporal(times.type) or pa.types.is_date(times.type):
         return np.zeros(0)
     times = values.plain(times, "timestamp")
-    if pa.types.is_string(times.type):
+    if values.is_text(times.type):
         times = times.filter(pc.fill_null(pc.match_substring_regex(times, values.NUMBER), False))
     found = values.numbers(times, "timestamp")
     return found[np.isfinite(found)]

@@ -1,5 +1,7 @@
 """Arrow values converted to a few plain types: string, int64, float64, bool and lists of these.
 
+A column of 2 GiB or more has `large_string` or `large_list` in place of string or list: see `wide`.
+
 A value that cannot be converted is marked, not raised, so that the rows can be counted.
 """
 
@@ -10,6 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tfrs_twotower.data import wide
+from tfrs_twotower.data.wide import one
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.ids import MISSING_TEXTS, NO_IDS, missing_id
 
@@ -40,7 +44,7 @@ def plain(array: pa.Array | pa.ChunkedArray, label: str) -> pa.Array:
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         values, ok = seconds(array, "s")
         return pa.array(values, mask=~ok)
-    target = _target(kind)
+    target = _target(kind, array.nbytes)
     if target is None:
         raise DataError(f"{label} has the type {kind}. Use text, numbers, booleans, times or lists of these.")
     try:
@@ -60,29 +64,24 @@ def is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
-def _plain_list(array: pa.Array, label: str) -> pa.ListArray:
+def _plain_list(array: pa.Array, label: str) -> pa.ListArray | pa.LargeListArray:
     lengths = pc.list_value_length(array)
-    offsets = np.zeros(len(array) + 1, np.int32)
+    offsets = np.zeros(len(array) + 1, np.int64)
     np.cumsum(numpy(pc.fill_null(lengths, 0)), out=offsets[1:])
     # `flatten` leaves out the values under a null list, as the lengths above do.
     values = plain(array.flatten(), label)
-    return pa.ListArray.from_arrays(pa.array(offsets), values, mask=array.is_null())
+    if offsets[-1] >= wide.MOST:
+        return pa.LargeListArray.from_arrays(pa.array(offsets), values, mask=array.is_null())
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values, mask=array.is_null())
 
 
-def _target(kind: pa.DataType) -> pa.DataType | None:
+def _target(kind: pa.DataType, nbytes: int) -> pa.DataType | None:
     if pa.types.is_integer(kind):
         return pa.int64()
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return pa.float64()
     other = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_null(kind)
-    return pa.string() if is_text(kind) or other else None
-
-
-def one(array: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """A single pa.Array."""
-    if isinstance(array, pa.ChunkedArray):
-        return pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
-    return array
+    return (pa.string() if nbytes < wide.MOST else pa.large_string()) if is_text(kind) or other else None
 
 
 def numpy(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
@@ -111,9 +110,9 @@ def ids(array: pa.Array | pa.ChunkedArray, label: str) -> tuple[pa.Array, np.nda
             whole = (numbers == np.floor(numbers)) & (np.abs(numbers) < 2**53)
         malformed = ~np.isnan(numbers) & ~whole
         array = pa.array(np.where(whole, numbers, 0).astype(np.int64), mask=~whole)
-    if pa.types.is_string(array.type):
+    if is_text(array.type):
         none = pc.is_in(pc.utf8_trim_whitespace(array), value_set=pa.array(NO_IDS))
-        return pc.if_else(none, pa.scalar(None, pa.string()), array), malformed
+        return pc.if_else(none, pa.scalar(None, array.type), array), malformed
     missing = pc.equal(array, missing_id(int))
     return pc.if_else(missing, pa.scalar(None, pa.int64()), array), malformed
 
@@ -122,7 +121,7 @@ def missing(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """bool [n]: null or empty."""
     array = one(array)
     mask = numpy(array.is_null(nan_is_null=True))
-    if pa.types.is_string(array.type):
+    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
         mask = mask | numpy(pc.fill_null(pc.equal(array, ""), False))
     return mask
 
@@ -132,7 +131,7 @@ def numbers(array: pa.Array | pa.ChunkedArray, label: str) -> np.ndarray:
     array = plain(array, label)
     if is_list(array.type):
         raise DataError(f"{label} has the type {array.type}. It must be a number.")
-    if pa.types.is_string(array.type):
+    if is_text(array.type):
         try:
             array = array.cast(pa.float64())
         except pa.ArrowInvalid:
@@ -144,7 +143,7 @@ def numbers(array: pa.Array | pa.ChunkedArray, label: str) -> np.ndarray:
 def labels(array: pa.Array | pa.ChunkedArray, label: str) -> np.ndarray:
     """Labels, also as text, as float64 [n]: 1 and 0 for true and false, NaN for other values."""
     array = plain(array, label)
-    if pa.types.is_string(array.type):
+    if is_text(array.type):
         words = pc.utf8_lower(pc.utf8_trim_whitespace(array))
         array = pc.if_else(pc.is_in(words, value_set=pa.array(["true", "false"])),
                            pc.if_else(pc.equal(words, "true"), "1", "0"), array)
@@ -175,7 +174,7 @@ def seconds(array: pa.Array | pa.ChunkedArray, unit: str) -> tuple[np.ndarray, n
         ok = numpy(array.is_valid())
         return numpy(pc.fill_null(array.cast(pa.int64()), 0)) // _PER_SECOND[unit], ok
     array = plain(array, "timestamp")
-    if pa.types.is_string(array.type):
+    if is_text(array.type):
         return _seconds_of_text(array, unit)
     return _seconds_of_floats(numbers(array, "timestamp"), unit)
 
@@ -237,7 +236,7 @@ def parse_text(array: pa.Array | pa.ChunkedArray, parse_as: str, label: str) -> 
     """
     array = plain(array, label)
     null = pc.is_in(pc.utf8_trim_whitespace(array), value_set=pa.array(MISSING_TEXTS))
-    array = pc.if_else(null, pa.scalar(None, pa.string()), array)
+    array = pc.if_else(null, pa.scalar(None, array.type), array)
     gone = numpy(array.is_null())
     if parse_as == "timestamp":
         values, ok = seconds(array, "s")

@@ -6,6 +6,7 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower.data.values import is_list, is_text
+from tfrs_twotower.data.wide import one
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.ids import missing_id, missing_value
 
@@ -50,8 +51,7 @@ def key_tensor(array: pa.Array | pa.ChunkedArray, column: str) -> tf.Tensor:
 
 def flat(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     """The column as one array, without dictionary encoding."""
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
+    array = one(array)
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 

@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import InteractionLog, Split
+from tfrs_twotower.data.values import is_text
 from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.evaluation import chosen
 from tfrs_twotower.features import Field, derive_seed, infer_schema
@@ -117,7 +117,7 @@ def _assemble(
 def completed(recipe: Recipe, log: InteractionLog) -> Recipe:
     """The recipe; a missing schema or title is derived from the log's columns."""
     schema = recipe.schema or infer_schema(log, recipe.derived, outcomes=_outcomes(recipe))
-    texts = [f.name for f in log.items.schema if pa.types.is_string(f.type)]
+    texts = [f.name for f in log.items.schema if is_text(f.type)]
     titles = [name for name in texts if name.casefold() in _TITLES]
     titles += [name for name in texts if name.casefold().endswith("_title")]
     return dataclasses.replace(recipe, schema=schema, title=recipe.title or next(iter(titles), None))

@@ -32,11 +32,11 @@ def adapt(
             learn(field)({**past, **{name: table[name] for name in names}}, np.ones(len(rows), np.int64))
 
 
-def taken_by(log: InteractionLog, rows: np.ndarray) -> pa.ListArray:
-    """`pa.ListArray` [items]: the user rows of each item's events among the given log rows."""
+def taken_by(log: InteractionLog, rows: np.ndarray) -> pa.LargeListArray:
+    """`pa.LargeListArray` [items]: the user rows of each item's events among the given log rows."""
     order = np.argsort(log.item[rows], kind="stable")
     ends = np.cumsum(log.item_counts(rows))
-    return pa.ListArray.from_arrays(np.concatenate([[0], ends]).astype(np.int32), log.user[rows][order])
+    return pa.LargeListArray.from_arrays(np.concatenate([[0], ends]).astype(np.int64), log.user[rows][order])
 
 
 def load_fields(

@@ -8,7 +8,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import InteractionLog, UserHistories, batches
+from tfrs_twotower.data import InteractionLog, UserHistories, batches, wide
 from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.features import Field, IdField, PastField, fingerprints, key_tensor, to_tensor
 from tfrs_twotower.features.fields.preprocessed import PreprocessedField
@@ -59,8 +59,8 @@ def event_table(
         if name == c.TIMESTAMP:
             return pa.array(log.timestamp[rows])
         if name in log.users.column_names:
-            return log.users[name].take(log.user[rows])
-        return log.context[name].take(rows)
+            return wide.take(log.users[name], log.user[rows])
+        return wide.take(log.context[name], rows)
 
     return pa.table({name: column(name) for name in names})
 
@@ -292,7 +292,7 @@ def _event_codes(log: InteractionLog) -> np.ndarray:
     """int64 [log rows]: the fingerprint of each event's kind; of "" if the log has no kinds."""
     if c.EVENT not in log.context.column_names:
         return np.full(len(log), fingerprints(tf.constant([""])).numpy()[0])
-    kinds = log.context[c.EVENT].combine_chunks().dictionary_encode()
+    kinds = wide.one(log.context[c.EVENT]).dictionary_encode()
     names = tf.constant([*kinds.dictionary.to_pylist(), ""], tf.string)
     return fingerprints(names).numpy()[kinds.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)]
 

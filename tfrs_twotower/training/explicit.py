@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import InteractionLog, Split
+from tfrs_twotower.data import InteractionLog, Split, wide
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.features import derive_seed
 from tfrs_twotower.sampling import Explicit, NegativeSource
@@ -85,8 +85,7 @@ def _item_lists(log: InteractionLog, source: Explicit) -> np.ndarray:
     if source.column not in known:
         rule = "name a context column of the events"
         raise ConfigError(invalid("Explicit.column", rule, source.column, nearest(source.column, known)))
-    lists = log.context[source.column].combine_chunks()
-    ids = log.items[c.ITEM_ID].combine_chunks()
+    lists, ids = wide.one(log.context[source.column]), wide.one(log.items[c.ITEM_ID])
     found = pc.index_in(lists.flatten().cast(ids.type), value_set=ids).fill_null(-1).to_numpy().astype(np.int32)
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
     row = np.repeat(np.arange(len(lists)), lengths)

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.configuration import config
-from tfrs_twotower.data import InteractionLog
+from tfrs_twotower.data import InteractionLog, wide
 from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
 from tfrs_twotower.features import derive_seed
 from tfrs_twotower.ranges import AtLeast, Count, Positive, Share
@@ -117,7 +117,7 @@ def _column(log: InteractionLog, name: str, argument: str) -> pa.Array:
     if name not in known:
         way_out = "Declare it in the source's `columns`." + nearest(name, known)
         raise ConfigError(invalid(argument, f"find the column `{name}` in the events", known, way_out))
-    return log.context[name].combine_chunks()
+    return wide.one(log.context[name])
 
 
 def _by_kind(events: pa.Array, kinds: Iterable[tuple[str, float]]) -> np.ndarray:

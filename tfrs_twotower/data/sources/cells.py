@@ -97,9 +97,13 @@ def _share(mask: pa.Array | pa.ChunkedArray) -> float:
 
 def split(column: pa.Array | pa.ChunkedArray, separator: str, kind: pa.DataType = pa.string()) -> pa.ChunkedArray:
     """A text column as lists of the stripped, non-empty values between the separators, of Arrow type `kind`."""
-    parts = pc.split_pattern(column, separator).to_pylist()
-    values = [None if row is None else [v.strip() for v in row if v.strip()] for row in parts]
-    return pa.chunked_array([pa.array(values, pa.list_(pa.string())).cast(pa.list_(kind))])
+    def lists(chunk: pa.Array) -> pa.Array:
+        parts = pc.split_pattern(chunk, separator).to_pylist()
+        values = [None if row is None else [v.strip() for v in row if v.strip()] for row in parts]
+        return pa.array(values, pa.list_(pa.string())).cast(pa.list_(kind))
+
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    return pa.chunked_array([lists(chunk) for chunk in chunks], pa.list_(kind))
 
 
 def _categories(column: pa.ChunkedArray) -> pa.ChunkedArray | None:

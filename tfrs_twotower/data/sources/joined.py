@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
 from tfrs_twotower.configuration import config
+from tfrs_twotower.data import wide
 from tfrs_twotower.data.source import PART, Source, bad_lines, notes_of, with_said
 from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.ranges import MinLength
@@ -119,7 +120,7 @@ def newest(tables: Sequence[pa.Table | None], id_name: str) -> pa.Table | None:
 
 def _together(tables: Iterable[pa.Table], names: Sequence[str]) -> pa.Table:
     try:
-        return pa.concat_tables([t.select(names) for t in tables], promote_options="permissive").combine_chunks()
+        return wide.whole(pa.concat_tables([t.select(names) for t in tables], promote_options="permissive"))
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         what = "users" if USER_ID in names else "items"
         rule = f"A column of the {what} changes its type between files: {error}. Store it as one type."

@@ -20,6 +20,8 @@ from tfrs_twotower.configuration import config
 from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.data.source import FILE, Source, reading
 from tfrs_twotower.data.sources.tensors import to_arrow
+from tfrs_twotower.data.values import is_list, is_text
+from tfrs_twotower.data.wide import take
 from tfrs_twotower.errors import DataError, invalid
 
 if TYPE_CHECKING:
@@ -68,8 +70,8 @@ def write_tfrecords(log: InteractionLog, folder: str | os.PathLike[str], shards:
 
 def _events(log: InteractionLog) -> pa.Table:
     columns = {
-        USER_ID: log.users.column(USER_ID).take(pa.array(log.user)),
-        ITEM_ID: log.items.column(ITEM_ID).take(pa.array(log.item)),
+        USER_ID: take(log.users[USER_ID], log.user),
+        ITEM_ID: take(log.items[ITEM_ID], log.item),
         **({TIMESTAMP: pa.array(log.timestamp)} if log.timed else {}),
         WEIGHT: pa.array(log.weight),
     }
@@ -80,20 +82,21 @@ def _events(log: InteractionLog) -> pa.Table:
     if not len(log.shown):
         return events
     shown = {
-        USER_ID: log.users.column(USER_ID).take(pa.array(log.shown.user)),
-        ITEM_ID: log.items.column(ITEM_ID).take(pa.array(log.shown.item)),
+        USER_ID: take(log.users[USER_ID], log.shown.user),
+        ITEM_ID: take(log.items[ITEM_ID], log.shown.item),
         **({TIMESTAMP: pa.array(log.shown.timestamp)} if log.timed else {}),
         WEIGHT: pa.array(np.ones(len(log.shown), np.float32)),
         LABEL: pa.array(np.zeros(len(log.shown)), events.schema.field(LABEL).type),
     }
-    return pa.concat_tables([events, pa.table(shown)], promote_options="default").combine_chunks()
+    return pa.concat_tables([events, pa.table(shown)], promote_options="permissive").combine_chunks()
 
 
 def _type_name(field: pa.Field) -> str:
-    kind = field.type.value_type if pa.types.is_list(field.type) else field.type
-    if str(kind) not in _TYPES:
+    kind = field.type.value_type if is_list(field.type) else field.type
+    name = str(kind).removeprefix("large_")
+    if name not in _TYPES:
         raise DataError(f"`{field.name}` has the type {field.type}, which TFRecord cannot hold.")
-    return f"list<{kind}>" if pa.types.is_list(field.type) else str(kind)
+    return f"list<{name}>" if is_list(field.type) else name
 
 
 def _examples(batch: pa.RecordBatch, train: ModuleType) -> Iterator[tf.train.Example]:
@@ -105,14 +108,14 @@ def _examples(batch: pa.RecordBatch, train: ModuleType) -> Iterator[tf.train.Exa
 
 
 def _maker(kind: pa.DataType, train: ModuleType) -> Callable[[Any], tf.train.Feature]:
-    if pa.types.is_list(kind):
+    if is_list(kind):
         return _maker_of_lists(kind.value_type, train)
     many = _maker_of_lists(kind, train)
     return lambda value: many([value])
 
 
 def _maker_of_lists(kind: pa.DataType, train: ModuleType) -> Callable[[Sequence[Any]], tf.train.Feature]:
-    if pa.types.is_string(kind):
+    if is_text(kind):
         return lambda texts: train.Feature(bytes_list=train.BytesList(value=[t.encode() for t in texts]))
     if pa.types.is_floating(kind):
         return lambda numbers: train.Feature(float_list=train.FloatList(value=numbers))
