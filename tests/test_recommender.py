@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 import toy
 
+from tfrs_twotower import recipes
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Frames, ingest
@@ -127,6 +128,15 @@ def test_similar_items_share_the_cluster_and_leave_out_the_item(trained):
     found = trained.similar("i5", k=5)["item_id"].tolist()
     assert "i5" not in found
     assert (_cluster_of(found, truth) == truth.item_cluster[5]).mean() >= 0.8
+
+
+def test_a_recipe_by_name_or_with_a_source_of_its_own_is_refused_with_a_way_out():
+    frames, _ = toy.planted()
+    with pytest.raises(ConfigError, match=r"`recipe` must be a Recipe.*tt.recipes.load"):
+        Recommender("plain", **frames)
+    with pytest.raises(ConfigError, match=r"source=MovieLens.*`recipe.on\(None\)` is a recipe for frames"):
+        Recommender(recipes.load("gru4rec"), **frames)
+    assert Recommender(recipes.load("gru4rec").on(None), **frames).recipe.schema is None
 
 
 def test_unknown_item_offers_the_nearest(trained):

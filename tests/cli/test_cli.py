@@ -137,6 +137,28 @@ def test_resume_refuses_what_it_would_not_do(run, capsys):
     assert "Received also: no_refit. Leave" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("change, message", [
+    (["train", "gru4rec"], "`recipe.name` must be that of the run in the folder: 'plain'"),
+    (["--interactions", "items.parquet"], "`recipe.source` must be that of the run in the folder"),
+    (["--set", "race=null", "--set", "model.dim=8"], "whose run was started without --set model.dim=8"),
+])
+def test_the_folder_of_a_run_takes_no_other_training(run, files, capsys, change, message):
+    before = {path: path.stat().st_mtime_ns for path in run.resolve().iterdir()}
+    command = ["train", "plain"] if change[0] != "train" else change
+    log = str(files / ("items.parquet" if "--interactions" in change else "log.csv"))
+    command += ["--interactions", log, "--items", str(files / "items.parquet"), "--user-id", "customer",
+                "--item-id", "sku", "--timestamp", "bought_at", "--folder", str(run)]
+    command += change if change[0] == "--set" else []
+    assert main(command) == 1
+    assert message in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in run.resolve().iterdir()} == before
+
+
+def test_serving_a_run_in_place_of_its_versions_is_refused(run, capsys):
+    assert main(["serve", str(run)]) == 1
+    assert f"Serve {run / 'export'}" in capsys.readouterr().err
+
+
 def test_a_wrong_title_stops_before_training(files, tmp_path, capsys):
     argv = ["train", "plain", "--interactions", str(files / "log.csv"), "--user-id", "customer", "--item-id", "sku",
             "--timestamp", "bought_at", "--runs", str(tmp_path), "--set", "title=titel"]

@@ -100,5 +100,7 @@ def test_columns_that_say_what_an_event_is_worth_are_named_where_they_are_left_u
         notes = [note for note in ingest(source)[1].notes if "is not read" in note]
         assert [note.partition(":")[0] for note in notes] == ["`rating` is not read", "`liked` is not read"]
         assert '`--positive "rating >= 4"`' in notes[0] and "`--label liked`" in notes[1]
+    for source in sources(tmp_path, columns=Columns(label="liked")):
+        assert not [note for note in ingest(source)[1].notes if "every event is a like" in note]  # there are labels
     for source in sources(tmp_path, columns=Columns(label="liked", weight="rating"), where=(("rating", ">", 0),)):
         assert not [note for note in ingest(source)[1].notes if "is not read" in note]

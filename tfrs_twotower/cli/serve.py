@@ -4,10 +4,11 @@ import argparse
 import dataclasses
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower.cli import exploring, options
-from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.errors import ConfigError, invalid
 
 if TYPE_CHECKING:
     from tfrs_twotower.exploration import ExploredItems
@@ -127,6 +128,9 @@ def run(args: argparse.Namespace) -> None:
     from tfrs_twotower.online import open_cache
     from tfrs_twotower.serving import Access, Connections, Load, logs, serve
 
+    if (Path(args.root) / "config.json").is_file():
+        rule, way_out = "be the folder of a run's versions, not the run's", f"Serve {Path(args.root) / 'export'}."
+        raise ConfigError(invalid("EXPORT_ROOT", rule, args.root, way_out))
     logs.set_up(args.log, args.log_level)
     access = Access(args.api_key_file, args.tls_cert, args.tls_key, args.insecure)
     stores = options.open_store(args) if args.store else None

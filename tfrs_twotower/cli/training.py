@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,20 @@ def _asked(args: argparse.Namespace) -> Recommender:
         )
     if args.no_refit:
         recipe = override(recipe, ["training.refit=false"])
-    return Recommender(recipe, directory=Path(args.folder).resolve() if args.folder else None, root=args.runs)
+    folder = Path(args.folder).resolve() if args.folder else None
+    if folder is not None and (folder / runs.CONFIG).is_file():  # a worker that is started again
+        _check_overrides(runs.read_config(folder).recipe, args.overrides, folder)
+    return Recommender(recipe, directory=folder, root=args.runs)
+
+
+def _check_overrides(kept: Recipe, assignments: Sequence[str], folder: Path) -> None:
+    """Raises `ConfigError` if an assignment differs from the settings of the run in the folder."""
+    for assignment in assignments:
+        if not assignment.startswith("race") and override(kept, [assignment]) != kept:  # the race is over
+            raise ConfigError(
+                f"`--folder` must be new, or hold a run with the same settings. Received: {folder}, whose run was "
+                f"started without --set {assignment}. Name another folder, or continue that run: --resume {folder}"
+            )
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:

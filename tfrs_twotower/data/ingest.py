@@ -112,7 +112,7 @@ def _ingest(
     check_columns({name: name for name in (USER_ID, ITEM_ID)}, first.schema.names, source.name)
     notes = []
     users, items = (
-        Entities(id_name, first.column(id_name).type, table, f"{source.name} ({what})", rejects, limit, notes)
+        Entities(id_name, first.column(id_name).type, table, source.table_name(what), rejects, limit, notes)
         for id_name, what, table in ((USER_ID, "users", source.users()), (ITEM_ID, "items", source.items()))
     )
     if require_items and not items.known:
@@ -128,7 +128,7 @@ def _ingest(
     log = reader.log(source.name)
     path = str(rejects.path) if rejects.path and rejects.counts else None
     notes += [] if log.timed else [_NO_TIMES]
-    notes += [*unread_notes(reader.unread), *suspicious_notes(log)]
+    notes += [*unread_notes(reader.unread, reader.labelled), *suspicious_notes(log)]
     notes += [*users.lacking(log.user), *items.lacking(log.item)]
     notes += [*_floats(USER_ID, log.users[USER_ID]), *_floats(ITEM_ID, log.items[ITEM_ID])]
     notes += [f"{source.name}: {before} rows of the tables were left out"] if before else []
@@ -157,7 +157,7 @@ class _Reader:
         self.rows = 0
         self.next_row = {}
         self.user, self.item, self.timestamp, self.weight, self.context, self.part = [], [], [], [], [], []
-        self.label, self.unread = [], {}
+        self.label, self.unread, self.labelled = [], {}, False
 
     def read(self, batch: pa.RecordBatch, name: str) -> None:
         file = (batch.schema.metadata or {}).get(FILE, name.encode()).decode()
@@ -173,6 +173,7 @@ class _Reader:
         timestamp = self.times.read(checks, batch, file)
         weight = self._weights(checks, batch, file)
         label = self._labels(checks, batch, file)
+        self.labelled |= label is not None
         context = self._context(checks, batch, file, label)
         self.unread.update(dict.fromkeys(json.loads((batch.schema.metadata or {}).get(UNREAD, b"[]"))))
         self.rejects.add(checks, file, self._row_numbers(batch, file))
@@ -282,10 +283,12 @@ class _Reader:
         liked = label > 0
         if not liked.any():
             raise NoEvents(f"{name}: none of the {len(liked):,} labels is above 0, so no event is a like. Name "
-                           "another column as the label, or none.")
+                           "another column as the label, or none. With `--positive`: no event fulfils it.")
         if not liked.all():
-            self.notes.append(f"{(~liked).sum():,} events have a label of 0 or less: shown and not liked. They are "
-                              "negatives of their users, and not events")
+            self.notes.append(
+                f"{(~liked).sum():,} events are shown and not liked: their label is 0 or less, or they do not fulfil "
+                "`--positive`. They are negatives of their users, and not events"
+            )
         elif label.min() < label.max():
             self.notes.append(f"{LABEL}: all are above 0, from {label.min():g} to {label.max():g}, so every event is a "
                               "like. To tell likes from the rest: `--positive \"COLUMN >= NUMBER\"`")

@@ -90,10 +90,13 @@ def _told(log: InteractionLog, name: str) -> float:
     return told if told > 2 * float((asked["item"] == learned["item"].mode()[0]).mean()) else 0.0
 
 
-def unread_notes(names: Iterable[str]) -> Iterator[str]:
-    """A line for each unread column that may hold a label or weight, with the option that reads it."""
+def unread_notes(names: Iterable[str], labelled: bool) -> Iterator[str]:
+    """A line for each unread column that may hold a label or weight, with the option that reads it.
+
+    labelled: whether the events have labels already, so that no other column is one.
+    """
     for name in names:
         word = name.lower().strip().replace(" ", "_").replace("-", "_")
         for words, found in _FOUND:
-            if word in words:
+            if word in words and not (labelled and words in (_OUTCOMES, _LABELS)):
                 yield f"`{name}` is not read: " + found.format(name)

@@ -94,7 +94,7 @@ class Rejects:
             raised = f"{max(0.05, math.ceil(100 * bad / total) / 100):g}"
             less = f", or raise `rejected_limit` (`--set rejected_limit={raised}`; an argument of `ingest`: `limit`)"
             raise DataError(
-                f"{what}: {bad} of {total} rows are bad ({bad / total:.1%}; the limit is {limit:.1%}). "
+                f"{what}: {bad} of {total} rows are bad ({100 * bad / total:.3g}%; the limit is {100 * limit:.3g}%). "
                 f"{reasons}. {where}. {hint}Correct the data{less if bad < total else ''}."
             )
 

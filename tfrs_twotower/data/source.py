@@ -54,6 +54,10 @@ class Source:
         @property
         def name(self) -> str: ...
 
+    def table_name(self, what: str) -> str:
+        """The name of the table of "users" or "items", for messages."""
+        return f"{self.name} ({what})"
+
     def interactions(self) -> Iterator[pa.RecordBatch]:
         """The events, streamed."""
         raise NotImplementedError
@@ -144,11 +148,12 @@ def check_columns(wanted: Mapping[str, str], present: Collection[str], where: st
       hint: a further sentence of the message, with a space before it
     """
     check_unique([column for column in present if column in wanted.values()], where)
+    free = [column for column in present if column not in wanted.values()]
     for name, column in wanted.items():
         if column not in present:
             way_out = _WAYS_OUT.get(name, "")
             raise DataError(
-                f"{where}: there is no column `{column}` (for {name}).{nearest(column, present)}{way_out}{hint}"
+                f"{where}: there is no column `{column}` (for {name}).{nearest(column, free)}{way_out}{hint}"
             )
 
 

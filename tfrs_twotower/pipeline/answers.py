@@ -50,7 +50,8 @@ def similar(assembly: Assembly, retriever: Retriever, item_id: Any, k: int) -> p
     if int(retriever.rows_of(item)[0]) < 0:
         known = _plain(retriever.item_ids.numpy()[:1000])[0]
         raise DataError(
-            f"`item_id` must be in the catalogue. Received: item_id={item_id!r}." + nearest(item_id, known)
+            f"`item_id` must be in the catalogue. Received: item_id={item_id!r}."
+            + (nearest(item_id, known) if isinstance(known[0], str) else "")  # a near number is no typing error
         )
     ids, scores = retriever.similar_items(item, tf.constant(k))
     frame = pd.DataFrame({"rank": np.arange(1, len(ids[0]) + 1), c.ITEM_ID: _plain(ids.numpy())[0],

@@ -12,7 +12,7 @@ import tensorflow as tf
 from typing_extensions import Self
 
 from tfrs_twotower.data import Columns, Frames, IngestReport, InteractionLog, keep_log
-from tfrs_twotower.errors import ConfigError, TrainingError, nearest
+from tfrs_twotower.errors import ConfigError, TrainingError, invalid, nearest
 from tfrs_twotower.evaluation import Evaluation, chosen
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembly import Assembly
@@ -37,11 +37,15 @@ class TrainedRun:
         items: pd.DataFrame | None = None, columns: Columns | None = None, directory: str | Path | None = None,
         parent: str | Path | None = None, root: str | Path = "runs",
     ) -> None:
+        if not isinstance(recipe, Recipe):
+            way_out = "Write for example tt.recipes.load('plain')."
+            raise ConfigError(invalid("recipe", "be a Recipe", recipe, way_out))
         begun = interactions is None and directory is not None and (Path(directory) / runs.CONFIG).is_file()
         if (interactions is None) == (recipe.source is None) and not begun:
             raise ConfigError(
                 f"`interactions` must be given when the recipe has no source, and only then. Received: recipe "
-                f"`{recipe.name}` with source={type(recipe.source).__name__}. Pass a frame, or a recipe with a source."
+                f"`{recipe.name}` with source={type(recipe.source).__name__}. Pass a frame, or a recipe with a source. "
+                "`recipe.on(None)` is a recipe for frames: it derives features from their columns."
             )
         frames: dict[str, Any] = {"columns": columns} if columns is not None else {}
         self._frames = None if interactions is None else Frames(interactions, users, items, **frames)
@@ -131,6 +135,7 @@ class TrainedRun:
             resumed = bool(of_chief(float((self.directory / runs.CONFIG).is_file())))
             if resumed:
                 config = runs.read_config(self.directory)
+                self._check_same(config.recipe)
                 self.recipe, self._parent = config.recipe, Path(config.parent) if config.parent else None
             log = self._read(config.fingerprint if resumed else None)
             if verbose:
@@ -139,6 +144,16 @@ class TrainedRun:
             with runs.kept_from_checkpoint_on(self.directory) if own else contextlib.nullcontext():
                 self._train(log, config.embedding_space if resumed else None, verbose, callbacks)
         return self
+
+    def _check_same(self, kept: Recipe) -> None:
+        """Raises `ConfigError` if the folder holds a run of another recipe or source than the one that is asked for."""
+        for name in ("name", "source"):
+            asked, there = getattr(self.recipe, name), getattr(kept, name)
+            if asked != there:
+                raise ConfigError(invalid(f"recipe.{name}", f"be that of the run in the folder: {there!r}", asked, (
+                    f"{self.directory} holds a run already. Name another folder, or continue that run with its own "
+                    "settings: twotower train --resume RUN."
+                )))
 
     def _train(
         self, log: InteractionLog, space: str | None, verbose: int, callbacks: Sequence[tf.keras.callbacks.Callback]

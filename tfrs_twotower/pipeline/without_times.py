@@ -8,6 +8,7 @@ from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import History, Preprocessed, Sequence, Time
 from tfrs_twotower.recipe import Recipe
 
+_RANDOM = """use the split RandomPerUser: --set 'split={"type": "RandomPerUser"}'"""
 _WAY_OUT = "Name the time's column (`--timestamp COLUMN`, in Python `Columns(timestamp=...)`), or"
 
 
@@ -21,7 +22,7 @@ def without_times(recipe: Recipe) -> Recipe:
     if isinstance(split, Temporal):
         split = RandomPerUser(split.validation, split.test)
     if split.reads_times:
-        raise _needs(f"split={type(split).__name__}", "use split=RandomPerUser()")
+        raise _needs(f"split={type(split).__name__}", _RANDOM)
     for feature in recipe.schema.query if recipe.schema else ():
         ordered = isinstance(feature, Preprocessed) and (feature.reads_past or TIMESTAMP in feature.columns)
         if ordered or isinstance(feature, (Sequence, Time)):

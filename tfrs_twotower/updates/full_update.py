@@ -94,7 +94,8 @@ def update_full(
         training=dataclasses.replace(old.training, epochs=1, patience=0),
         rejected_limit=old.rejected_limit if rejected_limit is None else rejected_limit,
     )
-    directory = Path(directory or runs.create(parent.parent.parent, recipe.name))
+    usual = parent.parent.name == recipe.name  # RUNS/RECIPE/TIME, and no folder of one's own
+    directory = Path(directory or runs.create(parent.parent.parent if usual else parent.parent, recipe.name))
     with runs.writing(directory):
         # Until it has passed, so that a run that was stopped before its gate cannot be exported.
         runs.write_json(directory / runs.REFUSED, {"reason": "it was stopped before its gate."})

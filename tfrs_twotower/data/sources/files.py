@@ -108,6 +108,10 @@ class Files(Source):
         """The path of the events."""
         return self.path
 
+    def table_name(self, what: str) -> str:
+        """The table's path and what it holds."""
+        return f"{getattr(self, what + '_path') or self.path} ({what})"
+
     def interactions(self) -> Iterator[pa.RecordBatch]:
         """Yields pa.RecordBatch, file after file in the order of their names."""
         check_conditions(self.where, "where")

@@ -41,6 +41,10 @@ class TextVectors(Source):
         """For messages."""
         return self.source.name
 
+    def table_name(self, what: str) -> str:
+        """For messages."""
+        return self.source.table_name(what)
+
     def interactions(self) -> Iterator[pa.RecordBatch]:
         """Yields pa.RecordBatch."""
         return self.source.interactions()
