@@ -19,6 +19,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Adds the verb."""
     parser = options.verb(subparsers, "batch", run, "write the answers for all users, or all vectors", DESCRIPTION)
     options.add_run(parser)
+    parser.set_defaults(continued=" The same command continues.")
     parser.add_argument("--out", metavar="FOLDER", required=True, help="where the files are written; made if missing")
     parser.add_argument("--what", choices=("recommendations", "user-vectors", "item-vectors"),
                         default="recommendations", help="what is written (default: recommendations)")

@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"twotower: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("twotower: stopped. `twotower train --resume RUN` continues from the last checkpoint.", file=sys.stderr)
+        print(f"twotower: stopped.{getattr(args, 'continued', '')}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 141

@@ -187,9 +187,9 @@ class ScoreTerms:
         def tried(penalty: float, power: float, dim: int) -> np.ndarray:
             return made(penalty, power, dim)[0]
 
-        power, dim = settings.item_powers[0], settings.dims[0]
+        power, dim = min(settings.item_powers), settings.dims[0]
         penalty = climbed(sorted(settings.penalties), lambda value: float(np.nanmean(tried(value, power, dim))))
-        power = _while_better(settings.item_powers, lambda value: tried(penalty, value, dim))
+        power = _while_better(sorted(settings.item_powers), lambda value: tried(penalty, value, dim))
         dim = _while_better(settings.dims, lambda value: tried(penalty, power, value))
         self._last.clear()
         self.neighbours = made(penalty, power, dim)[1]
