@@ -139,7 +139,7 @@ def test_a_log_that_is_not_here_says_where_to_put_it(tmp_path, monkeypatch):
 
 def test_a_row_names_the_best_baseline_and_what_is_above_by_more_than_the_interval():
     counts, wanted = np.arange(200), np.arange(200)  # each query wants one item
-    half = np.eye(200) * (wanted % 2)[:, None]  # finds every second one
+    half = np.eye(200) * np.where(wanted % 2, 1, -1)[:, None]  # finds every second one, and ranks the others last
 
     def evaluated(scorer):
         return evaluate(scorer, Ragged.from_lists(wanted[:, None]), None, counts, ks=(10, 100))
