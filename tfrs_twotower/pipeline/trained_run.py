@@ -38,7 +38,7 @@ class TrainedRun:
         parent: str | Path | None = None, root: str | Path = "runs",
     ) -> None:
         if not isinstance(recipe, Recipe):
-            way_out = "Write for example tt.recipes.load('plain')."
+            way_out = "Write for example tt.recipes.load('plain')."  # type: ignore[unreachable]  # by its annotation
             raise ConfigError(invalid("recipe", "be a Recipe", recipe, way_out))
         begun = interactions is None and directory is not None and (Path(directory) / runs.CONFIG).is_file()
         if (interactions is None) == (recipe.source is None) and not begun:
