@@ -26,11 +26,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("-k", type=options.positive, default=100, help="items per user (default: 100)")
     parser.add_argument("--shard", type=options.positive, default=50_000, metavar="N",
                         help="users or items of a file (default: 50000)")
-    seen = parser.add_mutually_exclusive_group()
-    seen.add_argument("--include-seen", dest="exclude_seen", action="store_false", default=None,
-                      help="recommend seen items too")
-    seen.add_argument("--exclude-seen", dest="exclude_seen", action="store_true",
-                      help="leave out seen items (default: as in the recipe's evaluation)")
+    options.add_seen(parser)
     return parser
 
 

@@ -36,6 +36,15 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_directory", metavar="RUN", help="a run's folder, such as runs/movielens/latest")
 
 
+def add_seen(parser: argparse.ArgumentParser) -> None:
+    """Adds `--include-seen` and `--exclude-seen`: `exclude_seen` is None if neither is given."""
+    seen = parser.add_mutually_exclusive_group()
+    seen.add_argument("--include-seen", dest="exclude_seen", action="store_false", default=None,
+                      help="recommend seen items too")
+    seen.add_argument("--exclude-seen", dest="exclude_seen", action="store_true",
+                      help="leave out seen items (default: as in the recipe's evaluation)")
+
+
 def add_store(parser: argparse.ArgumentParser, required: bool) -> None:
     """Adds `--store` and its options."""
     parser.add_argument("--store", metavar="STORE", required=required,

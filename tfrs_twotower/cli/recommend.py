@@ -20,11 +20,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     options.add_run(parser)
     parser.add_argument("users", metavar="USER", nargs="+", help="user ids, as in the log")
     parser.add_argument("-k", type=options.positive, default=10, help="items per user (default: 10)")
-    seen = parser.add_mutually_exclusive_group()
-    seen.add_argument("--include-seen", dest="exclude_seen", action="store_false", default=None,
-                      help="recommend seen items too")
-    seen.add_argument("--exclude-seen", dest="exclude_seen", action="store_true",
-                      help="leave out seen items (default: as in the recipe's evaluation)")
+    options.add_seen(parser)
     parser.add_argument("--json", action="store_true", help="print records as JSON")
     return parser
 

@@ -37,7 +37,7 @@ class RerankedScorer:
         behind, values, positions = values[:, self._top:], values[:, : self._top], positions[:, : self._top]
         found = values > float("-inf")
         values += self._rescore(start, stop, positions)
-        values += tf.maximum(overlap(values, behind) + 1.0, 0.0)  # a tie would count against the model
+        values += tf.maximum(overlap(values, behind) + 1.0, 0.0)  # a tie would be drawn at random
         rows = tf.broadcast_to(tf.range(stop - start)[:, tf.newaxis], tf.shape(positions))
         cells = tf.boolean_mask(tf.stack([rows, positions], axis=2), found)
         return tf.tensor_scatter_nd_update(scores, cells, tf.boolean_mask(values, found))

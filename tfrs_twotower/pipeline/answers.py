@@ -26,10 +26,7 @@ def recommended(
     """
     if not user_ids or k < 1:
         raise DataError(f"`user_ids` must name a user and `k` be at least 1. Received: {user_ids!r}, k={k!r}.")
-    features, seen = live_requests(assembly, user_ids)
-    ids, scores = retriever.recommend(
-        features, tf.constant(k), seen if exclude_seen else seen[:, :0], seen[:1, :0], tf.constant(0.0)
-    )
+    ids, scores = best(retriever, *live_requests(assembly, user_ids), k, exclude_seen)
     rows = [
         {c.USER_ID: user, "rank": r + 1, c.ITEM_ID: item, "score": float(score)}
         for user, found, values in zip(user_ids, _plain(ids.numpy()), scores.numpy())
@@ -37,6 +34,15 @@ def recommended(
     ]
     frame = pd.DataFrame(rows, columns=[c.USER_ID, "rank", c.ITEM_ID, "score"])
     return titled(frame, assembly.log, assembly.recipe.title)
+
+
+def best(
+    retriever: Retriever, features: dict[str, tf.Tensor], seen: tf.Tensor, k: int, exclude_seen: bool
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """(ids, scores) [users, k] of `live_requests`. A place without an item has the least float32 as its score."""
+    return retriever.recommend(
+        features, tf.constant(k), seen if exclude_seen else seen[:, :0], seen[:1, :0], tf.constant(0.0)
+    )
 
 
 def similar(assembly: Assembly, retriever: Retriever, item_id: Any, k: int) -> pd.DataFrame:

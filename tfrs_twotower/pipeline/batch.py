@@ -17,8 +17,9 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.durable import lock, written_aside
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import Retriever
+from tfrs_twotower.pipeline.answers import best
 from tfrs_twotower.pipeline.assembly import Assembly
-from tfrs_twotower.pipeline.requests import live_requests
+from tfrs_twotower.pipeline.requests import live_blocks
 
 _ROWS = 512  # users or items of one call of the model
 _SETTINGS, _DONE, _LOCK = "_batch.json", "_SUCCESS", "_lock"  # readers of Parquet folders skip names with _
@@ -124,11 +125,9 @@ def _write(
 def _recommendations(
     a: Assembly, retriever: Retriever, batch: Batch, start: int, size: int
 ) -> Iterator[dict[str, pa.Array]]:
-    k, kind = tf.constant(batch.k), a.log.items[c.ITEM_ID].type
-    for features, seen in _requests(a, start, size):
-        found, scores = (t.numpy() for t in retriever.recommend(
-            features, k, seen if batch.exclude_seen else seen[:, :0], seen[:1, :0], tf.constant(0.0)
-        ))
+    kind = a.log.items[c.ITEM_ID].type
+    for features, seen in live_blocks(a, start, size, _ROWS):
+        found, scores = (t.numpy() for t in best(retriever, features, seen, batch.k, batch.exclude_seen))
         there = scores > tf.float32.min
         offsets = pa.array(np.concatenate([[0], np.cumsum(there.sum(axis=1))]), pa.int32())
         ids = found[there]
@@ -140,21 +139,14 @@ def _recommendations(
 def _user_vectors(
     a: Assembly, retriever: Retriever, batch: Batch, start: int, size: int
 ) -> Iterator[dict[str, pa.Array]]:
-    for features, _ in _requests(a, start, size):
+    for features, _ in live_blocks(a, start, size, _ROWS):
         yield {"vector": _vectors(retriever.embed_query(features).numpy())}
 
 
 def _item_vectors(
     a: Assembly, retriever: Retriever, batch: Batch, start: int, size: int
 ) -> Iterator[dict[str, pa.Array]]:
-    yield {"vector": _vectors(a.candidate_vectors()[start: start + size])}
-
-
-def _requests(a: Assembly, start: int, size: int) -> Iterator[tuple[dict[str, tf.Tensor], tf.Tensor]]:
-    """`live_requests` of the users from row `start` on, block after block."""
-    ids = a.log.users[c.USER_ID].slice(start, size)
-    for at in range(0, size, _ROWS):
-        yield live_requests(a, ids.slice(at, _ROWS).to_pylist())
+    yield {"vector": _vectors(retriever.vectors[start: start + size].numpy())}
 
 
 def _vectors(values: np.ndarray) -> pa.Array:

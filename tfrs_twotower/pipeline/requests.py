@@ -1,6 +1,6 @@
 """The inputs of a served request for a user of the log."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,15 +45,32 @@ def live_requests(assembly: Assembly, user_ids: Collection[Any]) -> tuple[dict[s
     Returns:
       ({input name: tensor [users, ...]}, item ids [users, any], padded).
     """
+    rows = user_rows(assembly.log, user_ids)
+    return _requests(assembly, as_ids(user_ids, assembly.log.users, c.USER_ID), rows, _events(assembly.log, rows))
+
+
+def live_blocks(
+    assembly: Assembly, start: int, size: int, block: int
+) -> Iterator[tuple[dict[str, tf.Tensor], tf.Tensor]]:
+    """`live_requests` of the users in some rows of the user table, `block` at a time. The log is searched once."""
+    rows = np.arange(start, start + size)
+    ids, events = assembly.log.users[c.USER_ID].slice(start, size), _events(assembly.log, rows)
+    for at in range(0, size, block):
+        part = slice(at, at + block)
+        yield _requests(assembly, ids.slice(at, block), rows[part], events[part])
+
+
+def _requests(
+    assembly: Assembly, ids: pa.Array | pa.ChunkedArray, rows: np.ndarray, events: Sequence[np.ndarray]
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """`live_requests` of users of these ids, rows of the user table (−1: unknown) and log rows."""
     log, specs = assembly.log, assembly.model.query_tower.inputs()
-    rows = user_rows(log, user_ids)
-    events = _events(log, rows)
     taken = pa.array(np.where(rows >= 0, rows, 0), mask=rows < 0)
     item_ids = log.items[c.ITEM_ID].combine_chunks()
 
     def column(name: str) -> pa.Array | pa.ChunkedArray:
         if name == c.USER_ID:
-            return as_ids(user_ids, log.users, name)
+            return ids
         if name == c.TIMESTAMP:
             return pa.array([int(log.timestamp[-1]) + 1 if log.timed else 0] * len(rows))
         if name == c.HISTORY_ITEM_ID:
