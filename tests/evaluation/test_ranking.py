@@ -6,8 +6,8 @@ import pytest
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import EvaluationError
 from tfrs_twotower.evaluation import DotScorer, LastBlock, SumScorer, rank
-from tfrs_twotower.evaluation.largest import largest
 from tfrs_twotower.evaluation.ranking import rank_each
+from tfrs_twotower.scores import block_top_k
 
 
 class Table:
@@ -142,7 +142,7 @@ def test_the_largest_scores_with_ties_by_position(levels, size, depth):
     """A stable sort of whole rows; 700 and 5,003 columns are cut into groups, and 5,003 leave a rest."""
     scores = np.random.default_rng(size).integers(0, levels, (6, size)).astype(np.float32)
     scores[0], scores[1, size // 2:], scores[2, : size // 2] = -np.inf, -np.inf, -np.inf
-    values, columns = largest(scores, depth)
+    values, columns = (t.numpy() for t in block_top_k(scores, depth, block=16))
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
     assert columns.tolist() == expected.tolist()
     assert values.tolist() == np.take_along_axis(scores, expected, axis=1).tolist()

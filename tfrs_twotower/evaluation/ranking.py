@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import tensorflow as tf
 
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import EvaluationError, invalid
-from tfrs_twotower.evaluation.largest import largest
 from tfrs_twotower.evaluation.scorers import Scorer, check_scorer, finite_rows, pairs
 from tfrs_twotower.evaluation.views import is_in, kept, query_rows
+from tfrs_twotower.scores import block_top_k
 
 _BLOCK_SCORES = 8_000_000
+_GROUP = 16  # scores per block maximum: `depth` may be a part of a small catalogue
 _LEAST_ROWS = 32  # with fewer queries at a time, a product spends its time on reading the candidates' vectors
 
 Asked = tuple[Scorer, Ragged, Ragged | None]  # a scorer, the targets, and what is excluded
@@ -156,7 +158,7 @@ def _rank_block(
     if len(excluded):
         scores = scores.copy()
         scores[excluded[:, 0], excluded[:, 1]] = -np.inf
-    values, top = largest(scores, min(max_k + 1, scores.shape[1]))
+    values, top = (t.numpy() for t in _top_k(scores, min(max_k + 1, scores.shape[1])))
     best = np.full(len(scores), -np.inf, np.float32)
     np.maximum.at(best, rows, own)
     threshold = np.minimum(best, values[:, -1])
@@ -170,6 +172,13 @@ def _rank_block(
     np.minimum.at(first_rank, rows, ranks)
     first_rank[np.bincount(rows, minlength=len(scores)) == 0] = 0
     return np.minimum(ranks, max_k + 1), first_rank, np.where(values > -np.inf, top, -1)[:, :max_k]
+
+
+@tf.function(
+    input_signature=[tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([], tf.int32)], autograph=False
+)
+def _top_k(scores: tf.Tensor, depth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return block_top_k(scores, depth, block=_GROUP)
 
 
 def _number(
