@@ -13,6 +13,7 @@ from tfrs_twotower.data import (
     Frames,
     LeaveLastOut,
     RandomPerUser,
+    Source,
     Temporal,
     TFRecords,
     UserHeldOut,
@@ -52,17 +53,12 @@ def test_the_report_says_it_and_the_order_of_the_rows_means_nothing():
 
 
 def test_a_part_with_times_and_one_without_are_refused():
-    class Two:
+    class Two(Source):
         name = "two"
 
         def interactions(self):
             yield pa.RecordBatch.from_pydict({"user_id": ["a"], "item_id": ["x"], "timestamp": [5]})
             yield pa.RecordBatch.from_pydict({"user_id": ["a"], "item_id": ["x"]})
-
-        def users(self):
-            return None
-
-        items = users
 
     with pytest.raises(DataError, match="two: has no times, unlike what was read before"):
         ingest(Two())

@@ -77,7 +77,7 @@ def test_an_unclosed_quote_of_an_item_is_counted_and_named(tmp_path):
     rows[10] = 'i10,G0,"Heroes'
     items = write_csv(tmp_path / "items.csv", "\n".join(["item_id,genre,title", *rows]))
     got, report = ingest(Files(log, items_path=items), rejected_to=tmp_path / "bad")
-    assert report.rejected == {f"{log} (items): line cannot be parsed": 1} and len(got.items) == 99
+    assert report.rejected == {f"{items} (items): line cannot be parsed": 1} and len(got.items) == 99
     (bad,) = pq.read_table(tmp_path / "bad").to_pylist()
     assert (bad["file"], bad["row"], bad["value"]) == (items, 10, 'i10,G0,"Heroes')
     with pytest.raises(DataError, match="1 of 100 rows are bad.*line cannot be parsed: 1, such as 'i10,G0,\"Heroes'"):

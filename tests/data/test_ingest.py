@@ -108,7 +108,7 @@ def test_over_the_limit_it_stops_and_says_counts_and_place(tmp_path):
     with pytest.raises(DataError) as error:
         ingest(source, rejected_to=path)
     message = str(error.value)
-    assert f"shop: {bad} of {rows} rows are bad" in message and "the limit is 1.0%" in message
+    assert f"shop: {bad} of {rows} rows are bad" in message and "the limit is 1%" in message
     assert "user_id: missing: 3" in message and str(path) in message
     assert "timestamp: not a time: 4, such as 'yesterday'; " in message
     assert pq.read_metadata(path).num_rows == bad

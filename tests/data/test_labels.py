@@ -27,7 +27,7 @@ def test_a_label_of_0_or_less_was_shown_and_is_no_event(labels):
     assert names[log.shown.item].tolist() == ["i2", "i1"] and log.shown.timestamp.tolist() == [2, 3]
     assert log.context["price"].to_pylist() == [4, 1] and len(log.weight) == len(log.part) == 2
     assert report.rejected == {} and report.accepted == 4
-    assert "2 events have a label of 0 or less: shown and not liked" in str(report)
+    assert "2 events are shown and not liked: their label is 0 or less" in str(report)
 
 
 def test_what_was_shown_is_part_of_the_fingerprint():
