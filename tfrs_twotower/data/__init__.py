@@ -8,7 +8,7 @@ from tfrs_twotower.data.history import UserHistories
 from tfrs_twotower.data.ingest import IngestReport, ingest
 from tfrs_twotower.data.kept import has_log, keep_log, read_log
 from tfrs_twotower.data.log import InteractionLog, Shown
-from tfrs_twotower.data.order import batch_count, batches
+from tfrs_twotower.data.order import Batches, batch_count
 from tfrs_twotower.data.popularity import log_popularity
 from tfrs_twotower.data.queries import Queries, QueryBuilder
 from tfrs_twotower.data.ragged import Ragged
@@ -33,6 +33,7 @@ from tfrs_twotower.data.split import (
 )
 
 __all__ = [
+    "Batches",
     "Columns",
     "Files",
     "Frames",
@@ -60,7 +61,6 @@ __all__ = [
     "UserHeldOut",
     "append",
     "batch_count",
-    "batches",
     "has_log",
     "ingest",
     "joined",

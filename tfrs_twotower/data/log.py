@@ -97,7 +97,7 @@ class InteractionLog:
                     f"`{name}` must hold rows of `{name}s`, from 0 to {len(table) - 1}. "
                     f"Received: {rows.min()} to {rows.max()}. Let `ingest` build the log."
                 )
-        if np.any(np.diff(self.timestamp) < 0):
+        if not _ascends(self.timestamp):
             raise DataError("`timestamp` must ascend. Sort the events with a stable sort, or use `ingest`.")
 
     def __len__(self) -> int:
@@ -129,6 +129,11 @@ class InteractionLog:
                 digest.update(f"{name}:{table.num_rows};".encode())
                 _update(digest, table.column(name))
         return digest.hexdigest()
+
+
+def _ascends(values: np.ndarray, block: int = 1_000_000) -> bool:
+    """Whether no value is below the one before it. In blocks, as the log may be larger than the memory."""
+    return all(np.all(np.diff(values[begin:begin + block + 1]) >= 0) for begin in range(0, len(values), block))
 
 
 # Any: a hash of hashlib. NumPy's types declare arrays as buffers only from Python 3.12 on.
