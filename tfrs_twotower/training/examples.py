@@ -133,6 +133,8 @@ class Examples:
         if not self.past_fields:
             return encoded
         items, times = self.history.before(rows, self.history_length)
+        longest = max(int((items >= 0).any(axis=0).sum()), 1)  # events come first, then padding
+        items, times = items[:, :longest], times[:, :longest]
         past = {"times": times, "now": self.log.timestamp[rows]}
         for f in self.past_fields:
             if isinstance(f, PastField):
@@ -147,7 +149,8 @@ class Examples:
         for f in self.past_fields:
             past = gathered[_PAST]
             if isinstance(f, PastField):
-                encoded[f.name] = f.encode_rows(past[f.items.name], past["times"], past["now"])
+                encode = f.encode_window if f.length == self.history_length else f.encode_rows
+                encoded[f.name] = encode(past[f.items.name], past["times"], past["now"])
             else:
                 raw = {c.HISTORY_ITEM_ID: self._ids(past["rows"]), c.HISTORY_TIMESTAMP: past["times"]}
                 encoded[f.name] = f.encode({**encoded[f.name], **raw})
@@ -277,9 +280,11 @@ def batch_dataset(
         values = tf.numpy_function(lambda *p: tf.nest.flatten(batch(*p)), place, dtypes, stateful=False)
         for value, array in zip(values, flat):
             value.set_shape([rows] + [None] * (array.ndim - 1))
-        return finish(tf.nest.pack_sequence_as(example, values))
+        return tf.nest.pack_sequence_as(example, values)
 
-    return steps(start, stop, context).map(read).prefetch(2)
+    # Two stages, so that one batch is read by NumPy while another is finished by TensorFlow.
+    finish = tf.autograph.experimental.do_not_convert(finish)
+    return steps(start, stop, context).map(read).prefetch(2).map(finish).prefetch(2)
 
 
 def _context(log: InteractionLog, name: str) -> pa.ChunkedArray:
