@@ -4,8 +4,9 @@ Nothing here imports TensorFlow before a source that needs it is read.
 """
 
 from tfrs_twotower.data.appending import append
+from tfrs_twotower.data.checking import IngestReport
 from tfrs_twotower.data.history import UserHistories
-from tfrs_twotower.data.ingest import IngestReport, ingest
+from tfrs_twotower.data.ingest import ingest
 from tfrs_twotower.data.kept import has_log, keep_log, read_log
 from tfrs_twotower.data.log import InteractionLog, Shown
 from tfrs_twotower.data.order import batch_count, batches

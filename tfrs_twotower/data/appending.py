@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
 from tfrs_twotower.data import values, wide
-from tfrs_twotower.data.ingest import IngestReport, ingest
+from tfrs_twotower.data.checking import IngestReport
+from tfrs_twotower.data.ingest import ingest
 from tfrs_twotower.data.log import InteractionLog, Shown
 from tfrs_twotower.data.source import Source
 from tfrs_twotower.data.sources.joined import newest

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tfrs_twotower.data.ingest import IngestReport
+from tfrs_twotower.data.checking import IngestReport
 from tfrs_twotower.data.log import InteractionLog, Shown
 from tfrs_twotower.durable import written_aside
 from tfrs_twotower.errors import DataError
