@@ -63,10 +63,29 @@ def given(args: argparse.Namespace) -> list[str]:
 
 def newest_files(source: "Source | None") -> "Files":
     """The newest `Files` of a recipe's source without the tables of users and items, as a pattern for new events."""
-    from tfrs_twotower.data import Files, parts_of
+    from tfrs_twotower.data import Files, Prepared, parts_of
 
-    own = next((part for part in reversed(parts_of(source)) if isinstance(part, Files)), Files(""))
+    parts = [of for part in parts_of(source) for of in (part.sources() if isinstance(part, Prepared) else [part])]
+    own = next((part for part in reversed(parts) if isinstance(part, Files)), Files(""))
     return dataclasses.replace(own, users_path=None, items_path=None)
+
+
+def read_from(source: "Files", args: argparse.Namespace) -> "Source":
+    """The prepared dataset that the events are, or what `read_as` gives.
+
+    Raises:
+      ConfigError: as `read_as`, or a prepared dataset is given with other options.
+    """
+    from tfrs_twotower.data import Prepared, is_prepared
+
+    if args.interactions is None or not is_prepared(args.interactions):
+        return read_as(source, args)
+    if other := [name for name in given(args) if name != "interactions"]:
+        raise ConfigError(
+            f"`--interactions {args.interactions}` is a prepared dataset, whose events are read as they are. "
+            f"Received also: {', '.join(other)}. Give these to `twotower prepare` and a new folder."
+        )
+    return Prepared(os.path.abspath(args.interactions))
 
 
 def read_as(source: "Files", args: argparse.Namespace) -> "Files":

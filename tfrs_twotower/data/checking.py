@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 import json
@@ -233,6 +234,33 @@ class Reader:
                 (f"{LABEL}: missing", f"`--where \"COLUMN != none\"` of the label's column{out}")]
         met = [way for reason, way in ways if any(r.startswith(reason) for r in self.rejects.counts)]
         return self.times.hint(self.rows) + "".join(met)
+
+    def apart(self, rejects: Rejects) -> Reader:
+        """A reader that begins where this one began, for a part of the batches; `take` adds what it counted.
+
+        It knows what this one found out: the unit of times, the types of ids, and the ids of the tables.
+        """
+        other = copy.copy(self)
+        other.rejects, other.notes, other.of_tables = rejects, [], {}
+        other.rows, other.unread, other._next_row = 0, {}, {}
+        other.times = self.times.apart(other.notes)
+        other.users, other.items = self.users.without_features(), self.items.without_features()
+        return other
+
+    def ended(self) -> Reader:
+        """This reader, to be sent back to the one that it is apart from: without the ids."""
+        self.rejects.close()
+        self.users = self.items = None  # type: ignore[assignment]  # it reads no more
+        return self
+
+    def take(self, other: Reader) -> None:
+        """Adds the counts, notes and rejected rows of a reader that was apart and has ended."""
+        self.rows += other.rows
+        self.notes += [note for note in other.notes if note not in self.notes]
+        self.unread.update(other.unread)
+        self.labelled |= other.labelled
+        self.times.take(other.times)
+        self.rejects.take(other.rejects)
 
     def _row_numbers(self, batch: pa.RecordBatch, file: str) -> np.ndarray:
         if ROW in batch.schema.names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 from collections.abc import Sequence
@@ -104,6 +105,13 @@ class Entities:
         """The ids of the table, which have the first rows; empty without one."""
         return self._ids
 
+    def without_features(self) -> Entities:
+        """Another, which knows the ids of the table alone."""
+        other = copy.copy(self)
+        other._features = None
+        other.__dict__.pop("_rows", None)
+        return other
+
     @functools.cached_property
     def _rows(self) -> dict[Any, int]:
         """{id: row} of the table, and of the ids that `code` met."""
@@ -168,8 +176,8 @@ class Entities:
         if new is None:
             columns = {self.id_name: pa.array(list(self._rows), self._type)}
         else:
-            parts = [self._ids.cast(self._type), *new.cast(self._type).chunks]
-            columns = {self.id_name: pa.chunked_array(parts, self._type)}
+            parts = [self._ids.cast(new.type), *new.chunks]
+            columns = {self.id_name: pa.chunked_array(parts, new.type)}
         if self._features is not None:
             more = len(columns[self.id_name]) - len(self._features)
             for name in self._features.column_names:

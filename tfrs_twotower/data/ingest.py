@@ -75,7 +75,7 @@ class _Coded:
         timestamp, label = np.concatenate(self._timestamp), np.concatenate(self._label)
         self._timestamp.clear()
         liked = label > 0
-        self._reader.check_labels(len(label), np.count_nonzero(liked), label.min(initial=np.inf),
+        self._reader.check_labels(len(label), int(np.count_nonzero(liked)), label.min(initial=np.inf),
                                   label.max(initial=-np.inf))
         if self._reader.times.there:
             order = np.argsort(timestamp, kind="stable")

@@ -97,7 +97,7 @@ class InteractionLog:
                     f"`{name}` must hold rows of `{name}s`, from 0 to {len(table) - 1}. "
                     f"Received: {rows.min()} to {rows.max()}. Let `ingest` build the log."
                 )
-        if np.any(np.diff(self.timestamp) < 0):
+        if np.any(self.timestamp[1:] < self.timestamp[:-1]):
             raise DataError("`timestamp` must ascend. Sort the events with a stable sort, or use `ingest`.")
 
     def __len__(self) -> int:

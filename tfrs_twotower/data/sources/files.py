@@ -114,11 +114,22 @@ class Files(Source):
 
     def interactions(self) -> Iterator[pa.RecordBatch]:
         """Yields pa.RecordBatch, file after file in the order of their names."""
+        return self._read(slice(None))
+
+    def shards(self) -> int:
+        """The number of files."""
+        return len(data_files("path", self.path)[0])
+
+    def shard(self, number: int) -> Iterator[pa.RecordBatch]:
+        """Yields pa.RecordBatch of one file."""
+        return self._read(slice(number, number + 1))
+
+    def _read(self, chosen: slice) -> Iterator[pa.RecordBatch]:
         check_conditions(self.where, "where")
         check_conditions(self.positive, "positive")
         files, is_parquet = data_files("path", self.path)
         wanted = list(dict.fromkeys(self._wanted().values()))
-        batches = self._parquet(files, wanted) if is_parquet else self._text(files, wanted)
+        batches = self._parquet(files, chosen, wanted) if is_parquet else self._text(files[chosen], wanted)
         for file, batch, columns, parse_as in batches:
             batch, columns = rows_of(batch, columns, self.where, self.positive, file)
             yield canonical(batch, columns, file, parse_as)
@@ -169,14 +180,14 @@ class Files(Source):
         return {column: kind for column, kind in {**found, **of_others}.items() if kind in _PARSED}
 
     def _parquet(
-        self, files: Sequence[str], wanted: Sequence[str]
+        self, files: Sequence[str], chosen: slice, wanted: Sequence[str]
     ) -> Iterator[tuple[str, pa.RecordBatch, Columns, dict[str, str] | None]]:
         folder = self.path if Path(self.path).is_dir() else None
         with reading(self.path):
             dataset = pyarrow.dataset.dataset(
                 files, format="parquet", partitioning="hive" if folder else None, partition_base_dir=folder
             )
-        for fragment in dataset.get_fragments():
+        for fragment in [*dataset.get_fragments()][chosen]:
             file = fragment.path
             with reading(file):
                 schema = _fragment_schema(fragment, dataset.schema)

@@ -35,8 +35,19 @@ class Joined(Source):
     def interactions(self) -> Iterator[pa.RecordBatch]:
         """Yields pa.RecordBatch, part after part."""
         for number, part in enumerate(self.parts):
-            for batch in part.interactions():
-                yield batch.replace_schema_metadata({**(batch.schema.metadata or {}), PART: str(number)})
+            yield from _numbered(part.interactions(), number)
+
+    def shards(self) -> int:
+        """Those of all parts."""
+        return sum(part.shards() for part in self.parts)
+
+    def shard(self, number: int) -> Iterator[pa.RecordBatch]:
+        """Yields pa.RecordBatch."""
+        for i, part in enumerate(self.parts):
+            if number < (there := part.shards()):
+                return _numbered(part.shard(number), i)
+            number -= there
+        raise IndexError(number)
 
     def users(self) -> pa.Table | None:
         """pa.Table or None."""
@@ -45,6 +56,11 @@ class Joined(Source):
     def items(self) -> pa.Table | None:
         """pa.Table or None."""
         return newest([part.items() for part in self.parts], ITEM_ID)
+
+
+def _numbered(batches: Iterable[pa.RecordBatch], part: int) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch.replace_schema_metadata({**(batch.schema.metadata or {}), PART: str(part)})
 
 
 def parts_of(source: Source | None) -> tuple[Source | None, ...]:
