@@ -63,9 +63,9 @@ def given(args: argparse.Namespace) -> list[str]:
 
 def newest_files(source: "Source | None") -> "Files":
     """The newest `Files` of a recipe's source without the tables of users and items, as a pattern for new events."""
-    from tfrs_twotower.data import Files, Prepared, parts_of
+    from tfrs_twotower.data import Files, parts_of
 
-    parts = [of for part in parts_of(source) for of in (part.sources() if isinstance(part, Prepared) else [part])]
+    parts = [of for part in parts_of(source) if part is not None for of in part.sources()]
     own = next((part for part in reversed(parts) if isinstance(part, Files)), Files(""))
     return dataclasses.replace(own, users_path=None, items_path=None)
 

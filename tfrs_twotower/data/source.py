@@ -70,6 +70,10 @@ class Source:
         """The events of one part, streamed."""
         return self.interactions()
 
+    def sources(self) -> list[Source]:
+        """Where the events came from, the oldest first: this source, or those that it was made of."""
+        return [self]
+
     def users(self) -> pa.Table | None:
         """A table with one row per user, with `user_id` and features, or None."""
         return None

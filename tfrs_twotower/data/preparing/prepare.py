@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from tfrs_twotower.data.appending import append
 from tfrs_twotower.data.checking import IngestReport, Reader, Rules, begun
-from tfrs_twotower.data.kept import keep_log
+from tfrs_twotower.data.kept import empty_array, keep_log
 from tfrs_twotower.data.log import InteractionLog, Shown
 from tfrs_twotower.data.preparing import statements
 from tfrs_twotower.data.preparing.dataset import is_prepared, read_dataset, read_manifest, write_manifest
@@ -93,7 +93,7 @@ def append_prepared(folder: str | os.PathLike[str], source: Source, rules: Rules
     """
     folder = Path(folder)
     read_manifest(folder)  # before the folder is made
-    with _writing(folder):
+    with _writing(folder) as work:
         manifest = read_manifest(folder)
         before = [part for i in range(len(manifest.sources)) if (part := manifest.source(i)) is not None]
         if before:
@@ -102,7 +102,7 @@ def append_prepared(folder: str | os.PathLike[str], source: Source, rules: Rules
         name = str(int(manifest.log) + 1)
         target = _empty(folder / name)
         past, _ = read_dataset(folder)
-        log, report = append(past, source, rules.limit, target / _REJECTED, rules.require_items)
+        log, report = append(past, source, rules.limit, target / _REJECTED, rules.require_items, work=work)
         if len(log) == len(past) and len(log.shown) == len(past.shown):
             shutil.rmtree(target)
             return report
@@ -192,8 +192,8 @@ def _sorted(
     session: Session, query: str, schema: pa.Schema, liked: int, disliked: int, work: Path
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], pa.Table]:
     """The rows of the query in files: (events, shown: {name: array}; the events' context, of the schema)."""
-    events = {name: _map(work / f"events-{name}", kind, liked) for name, kind in _EVENTS.items()}
-    shown = {name: _map(work / f"shown-{name}", kind, disliked) for name, kind in _SHOWN.items()}
+    events = {name: empty_array(work, f"events-{name}", kind, liked) for name, kind in _EVENTS.items()}
+    shown = {name: empty_array(work, f"shown-{name}", kind, disliked) for name, kind in _SHOWN.items()}
     done = [0, 0]
     path = work / "context.arrow"
     with pa.ipc.new_file(str(path), schema) as writer:
@@ -211,8 +211,3 @@ def _sorted(
                 writer.write(pa.record_batch(columns, schema=schema))
     with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
         return events, shown, reader.read_all() if len(schema) else pa.table({})
-
-
-def _map(path: Path, kind: type, n: int) -> np.ndarray:
-    """An array in a file, int or float [n]."""
-    return np.memmap(path, kind, "w+", shape=(n,)) if n else np.zeros(0, kind)

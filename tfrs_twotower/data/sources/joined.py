@@ -49,6 +49,10 @@ class Joined(Source):
             number -= there
         raise IndexError(number)
 
+    def sources(self) -> list[Source]:
+        """Those of all parts."""
+        return [of for part in self.parts for of in part.sources()]
+
     def users(self) -> pa.Table | None:
         """pa.Table or None."""
         return newest([part.users() for part in self.parts], USER_ID)
@@ -93,7 +97,7 @@ def joined(source: Any, new: Any) -> Any:
         raise ConfigError(invalid("recipe", rule, source, way_out))
     if new is None:
         return source
-    if _events(new) in map(_events, parts_of(source)):
+    if _events(new) in [_events(of) for part in parts_of(source) if part is not None for of in part.sources()]:
         rule = "be new events in a place of their own"
         raise ConfigError(invalid("interactions", rule, new.name, (
             "The log has these already: they would count twice. If the file was overwritten, earlier events would be "

@@ -16,7 +16,7 @@ from tfrs_twotower.data import wide
 from tfrs_twotower.data.checking import IngestReport, Rules
 from tfrs_twotower.data.kept import read_log
 from tfrs_twotower.data.log import InteractionLog
-from tfrs_twotower.data.preparing.dataset import Manifest, read_dataset, read_manifest
+from tfrs_twotower.data.preparing.dataset import Manifest, is_prepared, read_dataset, read_manifest
 from tfrs_twotower.data.source import Source
 
 _BATCH = 1 << 16
@@ -43,7 +43,9 @@ class Prepared(Source):
         return read_manifest(self.folder)
 
     def sources(self) -> list[Source]:
-        """What it was made of, the oldest first, as far as these were configurations."""
+        """What it was made of, as far as that has a configuration; itself if the dataset is gone."""
+        if not is_prepared(self.folder):
+            return [self]
         manifest = self.manifest
         return [part for i in range(len(manifest.sources)) if (part := manifest.source(i)) is not None]
 
