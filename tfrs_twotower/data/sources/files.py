@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
+from pyarrow.fs import FileType
 
 from tfrs_twotower.columns import ITEM_ID, TIMESTAMP, USER_ID
 from tfrs_twotower.configuration import config
@@ -33,6 +34,7 @@ from tfrs_twotower.data.source import (
     with_unread,
 )
 from tfrs_twotower.data.sources import cells
+from tfrs_twotower.data.sources.addresses import is_address, place
 from tfrs_twotower.data.sources.csv_lines import read_lines
 from tfrs_twotower.data.sources.json_lines import json_names, read_json, read_sequences
 from tfrs_twotower.data.sources.layout import DELIMITED, FORMATS, JSON, SEQUENCES, Layout, Wanted, find_layout
@@ -50,7 +52,7 @@ _INDEX = "__index_level_0__"  # a frame's index, as pandas writes it; no feature
 
 @config
 class Files(Source):
-    """Parquet, CSV, JSON lines, or one line per user: a file, a folder or a glob.
+    """Parquet, CSV, JSON lines, or one line per user: a file, a folder or a glob, here or at an address.
 
     Text may be compressed by gzip, bzip2, xz or zip. Folders are searched recursively; Parquet folders called
     `name=value` give a column. The layout of a text file (delimiter, header, encoding) is detected, see docs/files.md;
@@ -59,7 +61,8 @@ class Files(Source):
     In tables, cells of several values become lists.
 
     Attributes:
-      path: file, folder or glob of the events; archive.zip/name is one file of an archive
+      path: file, folder or glob of the events; archive.zip/name is one file of an archive. Also an address of object
+        storage, HDFS, or another file system of fsspec: s3://bucket/log, hdfs://host:8020/log, gs://bucket/*.parquet
       users_path, items_path: the same for the tables with features, or None
       columns: Columns
       delimiter: of the fields in all files; None: detected
@@ -182,10 +185,13 @@ class Files(Source):
     def _parquet(
         self, files: Sequence[str], chosen: slice, wanted: Sequence[str]
     ) -> Iterator[tuple[str, pa.RecordBatch, Columns, dict[str, str] | None]]:
-        folder = self.path if Path(self.path).is_dir() else None
         with reading(self.path):
+            system, folder = place(self.path) if is_address(self.path) else (None, self.path)
+            inner = [place(file)[1] for file in files] if system else files
+            hive = system.get_file_info(folder).type == FileType.Directory if system else Path(folder).is_dir()
             dataset = pyarrow.dataset.dataset(
-                files, format="parquet", partitioning="hive" if folder else None, partition_base_dir=folder
+                inner, filesystem=system, format="parquet", partitioning="hive" if hive else None,
+                partition_base_dir=folder if hive else None,
             )
         for fragment in [*dataset.get_fragments()][chosen]:
             file = fragment.path
@@ -279,7 +285,8 @@ def _batches(
 
 def _parquet_table(file: str) -> pa.Table:
     with reading(file):
-        table = pyarrow.dataset.dataset(file, format="parquet").to_table()
+        system, inner = place(file) if is_address(file) else (None, file)
+        table = pyarrow.dataset.dataset(inner, filesystem=system, format="parquet").to_table()
         table.validate(full=True)
         table.column_names  # raises where a name is no text
         return table
