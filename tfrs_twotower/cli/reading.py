@@ -22,8 +22,8 @@ _TAB = (r"\t", "tab")
 def add_reading(group: argparse._ArgumentGroup) -> None:
     """Adds the options for a log's files, its columns, which events count, and the layout of its files."""
     group.add_argument("--interactions", metavar="PATH",
-                       help="the events: a file, a folder or a pattern, here or at an address such as s3://bucket/log; or "
-                       "the folder of a prepared dataset")
+                       help="the events: a file, a folder or a pattern, here or at an address such as s3://bucket/log; "
+                       "or the folder of a prepared dataset")
     group.add_argument("--users", metavar="PATH", help="the user table, if there is one")
     group.add_argument("--items", metavar="PATH", help="the item table, if there is one")
     group.add_argument("--user-id", metavar="COLUMN", help="the user id's column")
