@@ -50,17 +50,15 @@ def run(args: argparse.Namespace) -> int:
     """Prepares or appends, and prints the report."""
     if args.interactions is None:
         raise ConfigError("`--interactions` must name your log. Received: none. Give a Parquet or CSV path.")
-    report = _append(args) if args.append else _prepare(args)
-    print(report)
+    print(_append(args) if args.append else _prepare(args))
+    print(f"Prepared: {args.folder}. Train on it: twotower train plain --interactions {args.folder}")
     return 0
 
 
 def _prepare(args: argparse.Namespace) -> "IngestReport":
     from tfrs_twotower.data import Files, Rules, prepare
 
-    report = prepare(read_from(Files(""), args), args.folder, _engine(args), Rules(**_rules(args)), progress=True)
-    print(f"Prepared: {args.folder}. Train on it: twotower train plain --interactions {args.folder}")
-    return report
+    return prepare(read_from(Files(""), args), args.folder, _engine(args), Rules(**_rules(args)), progress=True)
 
 
 def _append(args: argparse.Namespace) -> "IngestReport":

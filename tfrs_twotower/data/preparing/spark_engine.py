@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,8 @@ class _Session:
         known = context.broadcast(first.apart(Rejects(None)))
 
         def read(shard: int) -> tuple[Spilled, Reader]:
-            own = known.value.apart(Rejects(folder / f"{shard:06}.rejected"))
+            # Two attempts at a task may overlap, so each has a file of its own.
+            own = known.value.apart(Rejects(folder / f"{uuid.uuid4().hex}.rejected"))
             spilled = spill(own, source.shard(shard), folder, shard)
             return spilled, own.ended()
 
