@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfrs_twotower.cli import options
-from tfrs_twotower.cli.reading import add_reading, given, newest_files, read_as
+from tfrs_twotower.cli.reading import add_reading, given, newest_files, read_from
 from tfrs_twotower.errors import ConfigError, NothingNew, invalid
 
 if TYPE_CHECKING:
@@ -120,6 +120,6 @@ def source_of(args: argparse.Namespace, recipe: "Recipe") -> tuple["Source | Non
     path = os.path.abspath(args.interactions)
     if (Path(path) / "schema.json").is_file():
         return TFRecords(path), limit
-    source = read_as(newest_files(recipe.source), args)
+    source = read_from(newest_files(recipe.source), args)
     changes = [assignment for assignment in args.overrides if assignment.startswith("source.")]
     return override(dataclasses.replace(recipe, source=source), changes).source, limit

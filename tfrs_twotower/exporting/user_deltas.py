@@ -15,9 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrs_twotower.durable import flush, written_aside
+from tfrs_twotower.durable import checksum, flush, written_aside
 from tfrs_twotower.errors import ExportError
-from tfrs_twotower.exporting.manifest import checksum
 
 _FOLDER = "deltas"
 
