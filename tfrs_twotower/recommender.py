@@ -11,7 +11,7 @@ import pandas as pd
 import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.exporting import PORTABLE, SCANN, Retriever, export, versions
+from tfrs_twotower.exporting import PORTABLE, SCANN, Key, Retriever, export, versions
 from tfrs_twotower.index import SAVED_MODEL, CandidateIndex, IndexConfig, IndexReport, chosen_kind
 from tfrs_twotower.pipeline import answers, reporting, runs
 from tfrs_twotower.pipeline.batch import Batch, What, write_batch
@@ -49,7 +49,8 @@ class Recommender(TrainedRun):
     _retriever: Retriever | None = None
 
     def run(
-        self, devices: tf.distribute.Strategy | None = None, export: bool = True, force: bool = False, verbose: int = 1
+        self, devices: tf.distribute.Strategy | None = None, export: bool = True, force: bool = False, verbose: int = 1,
+        key: Key | None = None,
     ) -> Path | None:
         """All steps of `twotower train`: `fit`, `evaluate`, `refit`, `index`, `export`.
 
@@ -58,6 +59,7 @@ class Recommender(TrainedRun):
           export: False stops after evaluation and index, without refit and export.
           force: as in `export`.
           verbose: as Keras'.
+          key: as in `export`.
 
         Returns:
           The exported version's path; None without one, and in a process that is not the chief.
@@ -79,7 +81,7 @@ class Recommender(TrainedRun):
             if alone:
                 self.index()
                 if export:
-                    path = self.export(force=force)
+                    path = self.export(force=force, key=key)
                 runs.point_latest(self.directory)
         with scope():
             of_chief(0.0)  # workers stay until the chief is done
@@ -230,7 +232,9 @@ class Recommender(TrainedRun):
         """The user's last n items, newest first: a frame with `item_id` and the title."""
         return answers.watched(self._known_log(), self.recipe.title, user_id, n)
 
-    def export(self, root: str | Path | None = None, flavour: str | None = None, force: bool = False) -> Path:
+    def export(
+        self, root: str | Path | None = None, flavour: str | None = None, force: bool = False, key: Key | None = None
+    ) -> Path:
         """Writes the next version of the SavedModel under `root` (the run's `export/` by default).
 
         Args:
@@ -238,6 +242,7 @@ class Recommender(TrainedRun):
           flavour: "scann", "portable" (no custom op: exact search, or stock-op IVF for a large catalogue), or None:
             the flavour of the recipe's index.
           force: True exports even an index below its target recall, or an update that did not pass its gate.
+          key: the `exporting.Key` that signs the version, for servers that ask for it; None: it is not signed.
 
         Returns:
           The version's path. Without `root`, `latest` points to this run from now on, and its servers load the version.
@@ -257,7 +262,7 @@ class Recommender(TrainedRun):
             [a.examples.raw_queries(rows, a.past_length)],
             self._index_report, model_name=self.recipe.name, force=force,  # type: ignore[arg-type]  # by `_index_for`
             least_version=1 if root else runs.next_version(self.directory), table=a.log.items.take(a.catalogue),
-            kind=chosen_kind(self.recipe.index, len(a.catalogue)),
+            kind=chosen_kind(self.recipe.index, len(a.catalogue)), key=key,
         )
         if root is None:
             runs.point_latest(self.directory)

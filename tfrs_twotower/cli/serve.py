@@ -112,6 +112,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
                         "`Authorization: Bearer KEY` (gRPC: metadata), except for /healthz and /readyz")
     access.add_argument("--tls-cert", metavar="FILE", help="PEM: the certificate, for REST and gRPC both")
     access.add_argument("--tls-key", metavar="FILE", help="PEM: its private key, without a password")
+    access.add_argument("--verify-key", metavar="FILE", help="serve only what was published with --sign-key and the "
+                        "key in this file: versions and rows of users. Anything else is refused")
     access.add_argument("--insecure", action="store_true", help="accept requests of other machines without a key")
     log = parser.add_argument_group("log, on standard error")
     log.add_argument("--log", choices=("text", "json"), default="text", help="json: one object per line, also for each "
@@ -124,6 +126,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> None:
     """Serves until it is stopped; logs the versions that it loads."""
     from tfrs_twotower.coldstart import InterestHistory
+    from tfrs_twotower.exporting import Key
     from tfrs_twotower.freshness import open_items
     from tfrs_twotower.online import open_cache
     from tfrs_twotower.serving import Access, Connections, Load, logs, serve
@@ -133,6 +136,7 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(invalid("EXPORT_ROOT", rule, args.root, way_out))
     logs.set_up(args.log, args.log_level)
     access = Access(args.api_key_file, args.tls_cert, args.tls_key, args.insecure)
+    key = Key.read(args.verify_key) if args.verify_key else None
     stores = options.open_store(args) if args.store else None
     if args.interests and stores:
         stores = dataclasses.replace(stores, history=InterestHistory(stores.history, stores.profiles, args.interests))
@@ -150,7 +154,7 @@ def run(args: argparse.Namespace) -> None:
             poll_seconds=args.poll_seconds, stores=stores, event_types=tuple(args.event_types),
             cold_beta=args.cold_beta, cache=cache, load=load, event_load=load, drain_seconds=args.drain_seconds,
             access=access, connections=Connections(args.connections), fresh=fresh,
-            channels=channels, index=args.index,
+            channels=channels, index=args.index, verify_key=key,
         )
     finally:
         opened: Any  # of classes that share only `close`

@@ -30,7 +30,8 @@ _TOO_MANY = (
 )
 _TOO_OLD = "DELETE FROM events WHERE user_id = ? AND timestamp < ?"
 _USERS = "SELECT DISTINCT user_id FROM events WHERE user_id > ? ORDER BY user_id LIMIT ?"
-_AT_ONCE = 1000  # users trimmed in one transaction
+_COUNT = "SELECT coalesce(sum(timestamp >= ?), 0), count(*) FROM events WHERE user_id BETWEEN ? AND ?"
+_AT_ONCE = 1000  # users counted in one query, and trimmed in one transaction
 _LAST = (
     f"SELECT {_COLUMNS} FROM events WHERE user_id = ? AND timestamp >= ? {{types}}"
     "ORDER BY timestamp DESC, arrival DESC LIMIT ?"
@@ -137,27 +138,31 @@ class SqliteHistoryStore:
         return [[Event._make(row) for row in reversed(rows)] for rows in found]
 
     def trim(self) -> int:
-        """See `HistoryStore`. It lets others write in between."""
-        removed, user = 0, ""
-        while True:
+        """See `HistoryStore`. It lets others read and write in between."""
+        before, removed = self._retention.removed_before(self._clock(), self._count), 0
+        for users in self._users():
             with self._file.transaction() as connection:
-                users = [found for found, in connection.execute(_USERS, (user, _AT_ONCE))]
                 removed += self._prune(connection, users)
-            if not users:
-                return removed
-            user = users[-1]
+                removed += max(connection.executemany(_TOO_OLD, [(user, before) for user in users]).rowcount, 0)
+        return removed
 
     def close(self) -> None:
         """See `HistoryStore`."""
         self._file.close()
 
+    def _users(self) -> Iterator[list[str]]:
+        """All users, some at a time."""
+        users = [""]
+        while users := [user for user, in self._file.read(_USERS, [(users[-1], _AT_ONCE)])[0]]:
+            yield users
+
+    def _count(self, since: int) -> tuple[int, int]:
+        counts = [self._file.read(_COUNT, [(since, users[0], users[-1])])[0][0] for users in self._users()]
+        return sum(recent for recent, _ in counts), sum(total for _, total in counts)
+
     def _prune(self, connection: sqlite3.Connection, users: Collection[str]) -> int:
-        oldest = self._retention.oldest(self._clock())
-        removed = connection.executemany(_TOO_MANY, [(user, self._retention.events) for user in users]).rowcount
-        if self._retention.seconds is not None:
-            removed = max(removed, 0)
-            removed += max(connection.executemany(_TOO_OLD, [(user, oldest) for user in users]).rowcount, 0)
-        return max(removed, 0)
+        too_many = [(user, self._retention.events) for user in users]
+        return max(connection.executemany(_TOO_MANY, too_many).rowcount, 0)
 
 
 class SqliteProfileStore:

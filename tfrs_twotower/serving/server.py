@@ -13,6 +13,7 @@ from concurrent import futures
 from tfrs_twotower import extras
 from tfrs_twotower.channels import Channel
 from tfrs_twotower.errors import invalid
+from tfrs_twotower.exporting import Key
 from tfrs_twotower.online import StoreError, Stores, UserVectorCache
 from tfrs_twotower.serving.access import Access
 from tfrs_twotower.serving.admission import Admission, Load, Queues
@@ -78,6 +79,8 @@ class Server:
       index: the kind of an index outside the SavedModel for each version, for example "faiss_hnsw" or
         "milvus:ADDRESS". An export without an index of that kind gets one when it is loaded. None: the export's own
         index.
+      verify_key: the `exporting.Key` that has to have signed what is served, see `Repository`; None: no signature is
+        needed.
       channels: further `channels.Channel`s of /v1/recommend. One with the name of a built-in channel replaces it.
     """
 
@@ -103,6 +106,7 @@ class Server:
         fresh: ItemChanges | None = None,
         channels: Iterable[Channel] = (),
         index: str | None = None,
+        verify_key: Key | None = None,
     ) -> None:
         self.name: str = name  # type: ignore[assignment]  # None until `start` names it
         self.host = host
@@ -115,7 +119,7 @@ class Server:
             warm_up, run = FreshAnswers(fresh, warm_up).call, FreshAnswers(fresh, run).call
         self.repository = Repository(
             root, keep, poll_seconds, self.metrics.version_changed, warm_up, fresh, self._warm,
-            None if index is None else outside_kind(index),
+            None if index is None else outside_kind(index), verify_key,
         )
         step = 1 if cache is None else _CACHED_SECONDS
         features = None if stores is None else Features(stores, self.metrics, event_types, step, cold_beta)
