@@ -113,6 +113,22 @@ def test_a_served_store_is_loaded_asked_and_told(run, tmp_path, history_root):
         process.stderr.close()
 
 
+def test_serve_starts_while_store_and_cache_are_down(history_root):
+    command = [sys.executable, "-m", "tfrs_twotower", "serve", str(history_root), "--rest-port", "0", "--grpc-port",
+               "0", "--store", "redis://127.0.0.1:1/0", "--cache", "redis://127.0.0.1:1/1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        base = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
+        response = httpx.get(base + "/readyz")
+        assert (response.status_code, response.text) == (200, "degraded: cache, profiles, store\n")
+        body = {"inputs": {"user_id": [7], "k": 1}}
+        assert httpx.post(base + "/v1/models/twotower:predict", json=body, timeout=60).status_code == 200
+    finally:
+        process.terminate()
+        said = process.communicate(timeout=30)[1]
+    assert process.returncode == 0 and said.count("Degraded: store fails: The Redis server at") == 1
+
+
 @pytest.fixture(scope="module")
 def history_root(tmp_path_factory):
     root = tmp_path_factory.mktemp("exports")

@@ -60,12 +60,12 @@ def add_store(parser: argparse.ArgumentParser, required: bool) -> None:
                         help="accept a Redis server that acknowledges events before they are on disk")
 
 
-def open_store(args: argparse.Namespace) -> "Stores":
-    """The `online.Stores` that `add_store`'s arguments name."""
+def open_store(args: argparse.Namespace, late: bool = False) -> "Stores":
+    """The `online.Stores` that `add_store`'s arguments name; `late`: also if they do not answer yet."""
     from tfrs_twotower.online import Retention, open_stores
 
     seconds = None if args.keep_days is None else args.keep_days * 86_400
-    return open_stores(args.store, Retention(args.keep_events, seconds), args.allow_loss)
+    return open_stores(args.store, Retention(args.keep_events, seconds), args.allow_loss, late)
 
 
 def add_sign_key(parser: argparse.ArgumentParser) -> None:

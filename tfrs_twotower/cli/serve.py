@@ -39,6 +39,9 @@ An event is on disk before the server answers. An event_id counts once, so a req
 `timestamp` (seconds since 1970; default: now) and `event` (its type). Over gRPC: twotower.Events/Record, the same JSON
 as google.protobuf.Struct. `twotower consume` records from a Redis stream.
 
+If a store, a cache or the items log fails, also at the start, requests are answered without it: users as unknown ones.
+/readyz then says `degraded: store`, with status 200. When it works again, nothing has to be restarted.
+
 Under load, --concurrency requests run and --queue requests wait. A further one is refused with 429 (gRPC:
 RESOURCE_EXHAUSTED). One that waits longer than --deadline gets 504 (DEADLINE_EXCEEDED). Events have a queue of their
 own with the same limits. A request of many rows runs in blocks, and others run in between. It ends when its client
@@ -137,10 +140,10 @@ def run(args: argparse.Namespace) -> None:
     logs.set_up(args.log, args.log_level)
     access = Access(args.api_key_file, args.tls_cert, args.tls_key, args.insecure)
     key = Key.read(args.verify_key) if args.verify_key else None
-    stores = options.open_store(args) if args.store else None
+    stores = options.open_store(args, late=True) if args.store else None
     if args.interests and stores:
         stores = dataclasses.replace(stores, history=InterestHistory(stores.history, stores.profiles, args.interests))
-    cache = open_cache(args.cache) if args.cache else None
+    cache = open_cache(args.cache, late=True) if args.cache else None
     load = Load(args.concurrency, args.queue, args.deadline, args.execution_deadline)
     if args.category_means and not args.items_log:
         raise ConfigError("`--category-means` is for items that come while the server runs, so it needs --items-log. "

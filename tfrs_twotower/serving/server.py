@@ -26,6 +26,7 @@ from tfrs_twotower.serving.features import Features
 from tfrs_twotower.serving.fresh_answers import FreshAnswers
 from tfrs_twotower.serving.grpc_service import add_services
 from tfrs_twotower.serving.guard import GrpcGuard, Guard
+from tfrs_twotower.serving.health import Health
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import LoadedModel, call
 from tfrs_twotower.serving.outside_index import outside_kind
@@ -113,6 +114,8 @@ class Server:
         self.rest_port = rest_port
         self.grpc_port = grpc_port
         self.metrics = Metrics()
+        self.health = Health(self.metrics)
+        stores, cache, fresh, channels = self.health.watched_all(stores, cache, fresh, channels)
         tower = None if cache is None else CachedTower(cache, self.metrics)
         warm_up, run = (tower.call, tower.call) if tower else (call, self.metrics.stage("model")(call))
         if fresh is not None:
@@ -147,6 +150,8 @@ class Server:
         self._keys = self._access.keys()
         self._access.check_tls()
         with contextlib.ExitStack() as undo:  # if a step raises, no port stays taken and no thread stays
+            undo.callback(self.health.close)
+            self.health.start()
             self._bind(undo)
             undo.callback(self.repository.close)
             self.repository.start()
@@ -182,6 +187,7 @@ class Server:
         grpc_stopped.wait()
         self._request_timeout.close()
         self.repository.close()
+        self.health.close()
         return left
 
     def ready(self) -> bool:
@@ -270,7 +276,7 @@ class Server:
     def _http_server(self) -> HttpServer:
         self._rest_app = rest = Rest(
             self.predictor, self._endpoints, self.name, self.metrics, self.ready, self._queues,
-            self._connections,
+            self._connections, self.health.degraded,
         )
         settings = uvicorn.Config(
             Guard(rest.app(), self._keys, self.metrics),
