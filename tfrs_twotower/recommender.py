@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import PORTABLE, SCANN, Key, Retriever, export, versions
-from tfrs_twotower.index import SAVED_MODEL, CandidateIndex, IndexConfig, IndexReport, chosen_kind
+from tfrs_twotower.index import SAVED_MODEL, CandidateIndex, IndexConfig, IndexKind, IndexReport, chosen_kind
 from tfrs_twotower.pipeline import answers, reporting, runs
 from tfrs_twotower.pipeline.batch import Batch, What, write_batch
 from tfrs_twotower.pipeline.figures import evaluated
@@ -135,8 +135,10 @@ class Recommender(TrainedRun):
         """
         if config is not None:
             self.recipe = dataclasses.replace(self.recipe, index=config)
-        with self.writing() if is_chief() else contextlib.nullcontext():
-            report = self._tune(self.directory / runs.INDEX if is_chief() else None)
+        folder, outside = self.directory / runs.INDEX, self._kind().place != SAVED_MODEL
+        writes = is_chief() and (outside or folder.exists() or self._figures is not None)
+        with self.writing() if writes else contextlib.nullcontext():  # otherwise a run may be read-only
+            report = self._tune(folder if writes else None)
             if self._figures is not None:
                 self._figures["index"] = report.to_dict()
                 runs.write_json(self.directory / runs.METRICS, self._figures)
@@ -262,7 +264,7 @@ class Recommender(TrainedRun):
             [a.examples.raw_queries(rows, a.past_length)],
             self._index_report, model_name=self.recipe.name, force=force,  # type: ignore[arg-type]  # by `_index_for`
             least_version=1 if root else runs.next_version(self.directory), table=a.log.items.take(a.catalogue),
-            kind=chosen_kind(self.recipe.index, len(a.catalogue)), key=key,
+            kind=self._kind(), key=key,
         )
         if root is None:
             runs.point_latest(self.directory)
@@ -280,8 +282,7 @@ class Recommender(TrainedRun):
         """Makes sure that there is an index, of a kind that the flavour allows."""
         if flavour is None:
             return self._find_index()
-        config, size = self.recipe.index, len(self.served.catalogue)
-        kind = chosen_kind(config, size)
+        config, size, kind = self.recipe.index, len(self.served.catalogue), self._kind()
         portable = kind.place == SAVED_MODEL and kind.op_library is None
         if flavour == SCANN and kind.op_library != SCANN:
             self._rebuild(SCANN)
@@ -289,6 +290,9 @@ class Recommender(TrainedRun):
             self._rebuild("ivf" if size >= config.exact_below else "exact")
         elif self._index is None:
             self._tune()
+
+    def _kind(self) -> IndexKind:
+        return chosen_kind(self.recipe.index, len(self.served.catalogue))
 
     def _rebuild(self, kind: str) -> None:
         """An index of another kind, for an export; the run's own index is not replaced."""
