@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tfrs_twotower.durable import checksum
 from tfrs_twotower.errors import ExportError, invalid
 from tfrs_twotower.exporting import manifest
 from tfrs_twotower.exporting.signing import Key
@@ -45,7 +46,7 @@ def check(directory: str | Path, key: Key | None = None, version: int | None = N
             raise ExportError(f"{name!r} is listed in {manifest.MANIFEST} and lies outside its directory.")
         if not os.path.isfile(path):
             raise ExportError(f"{name} is listed in {manifest.MANIFEST} and missing.")
-        if manifest.checksum(path) != expected:
+        if checksum(path) != expected:
             raise ExportError(f"{name} does not have the checksum that {manifest.MANIFEST} states.")
     for name in _walk(directory):
         if name.startswith(_LOADED) and name not in files:
@@ -85,7 +86,7 @@ def checked(directory: str, version: int, key: Key | None = None) -> Iterator[tu
 def identity(directory: str | Path) -> str | None:
     """The checksum of the manifest, which lists the checksums of all other files; None if there is no manifest."""
     try:
-        return manifest.checksum(os.path.join(directory, manifest.MANIFEST))
+        return checksum(os.path.join(directory, manifest.MANIFEST))
     except OSError:
         return None
 

@@ -1,6 +1,5 @@
 """`manifest.json`: the description of an export, the recall of its index, and the checksums of its files."""
 
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -8,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tfrs_twotower.durable import checksum
 from tfrs_twotower.errors import ExportError
 from tfrs_twotower.exporting.signing import Key, signature
 
@@ -26,15 +26,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def checksum(path: str | Path) -> str:
-    """SHA-256 of a file, as hex."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def write(directory: str | Path, fields: Mapping[str, Any], files: Mapping[str, str] | None = None) -> None:

@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from tfrs_twotower.durable import flush, written_aside
+from tfrs_twotower.durable import checksum, flush, written_aside
 from tfrs_twotower.errors import ExportError
-from tfrs_twotower.exporting.manifest import checksum
 from tfrs_twotower.exporting.signing import Key, signature
 
 _FOLDER = "deltas"
