@@ -50,6 +50,11 @@ class ExploredItems:
         """See `ItemChanges`."""
         return self._changes.items(model)
 
+    def check(self) -> None:
+        """See `FreshItems.check`; for the pool, too."""
+        self._changes.check()
+        self._exposures.check()
+
     def close(self) -> None:
         """Closes the events; the exposures stay open."""
         self._changes.close()

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 
 from tfrs_twotower.errors import IndexingError, TwoTowerError, invalid
-from tfrs_twotower.exporting import integrity, user_deltas
+from tfrs_twotower.exporting import Key, integrity, user_deltas
 from tfrs_twotower.index import IndexKind
 from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.errors import NotFound, Unavailable
@@ -74,6 +74,8 @@ class Repository:
       warm: a function that is called with each `LoadedModel` after its warm-up requests, before it answers.
       fresh: `ItemChanges`, or None. Each version is attached to it before it answers, and detached when it is unloaded.
       index: the `IndexKind` of an index outside the SavedModel, for each version; None: each export's own index.
+      key: the `exporting.Key` that has to have signed each version and each update of user rows; others are refused.
+        None: no signature is needed.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Repository:
         fresh: ItemChanges | None = None,
         warm: Callable[[LoadedModel], None] = lambda model: None,
         index: IndexKind | None = None,
+        key: Key | None = None,
     ) -> None:
         if keep < 1:
             raise ValueError(invalid("keep", "be at least 1", keep, "Keep one version or more."))
@@ -96,7 +99,7 @@ class Repository:
         self._call = call
         self._fresh = fresh
         self._warm = warm
-        self._index = index
+        self._index, self._key = index, key
         self._lock = threading.Lock()  # guards what follows
         self._serving = {}
         self._statuses = {}
@@ -219,10 +222,10 @@ class Repository:
         try:
             if not reload:
                 self._report(version, State.START)
-            manifest = integrity.check(directory)
-            if not reload:
-                self._report(version, State.LOADING)
-            model = ready(directory, version, manifest, identity, self._call, self._fresh, self._warm, self._index)
+            with integrity.checked(directory, version, self._key) as (files, manifest):
+                if not reload:
+                    self._report(version, State.LOADING)
+                model = ready(files, version, manifest, identity, self._call, self._fresh, self._warm, self._index)
             served = _Served(model, identity)
         except Exception as error:  # a damaged SavedModel can raise anything; the old version must go on serving
             if not isinstance(error, IndexingError):  # an index on another machine may return: the next poll tries
@@ -262,7 +265,7 @@ class Repository:
             return
         try:
             model = with_user_rows(
-                served.model, user_deltas.read(root, version, served.model.manifest.get("embedding_space")),
+                served.model, user_deltas.read(root, version, served.model.manifest.get("embedding_space"), self._key),
                 f"{served.identity}+{stamp}",
             )
         except Exception as error:  # the earlier rows go on serving

@@ -13,6 +13,7 @@ from concurrent import futures
 from tfrs_twotower import extras
 from tfrs_twotower.channels import Channel
 from tfrs_twotower.errors import invalid
+from tfrs_twotower.exporting import Key
 from tfrs_twotower.online import StoreError, Stores, UserVectorCache
 from tfrs_twotower.serving.access import Access
 from tfrs_twotower.serving.admission import Admission, Load, Queues
@@ -25,6 +26,7 @@ from tfrs_twotower.serving.features import Features
 from tfrs_twotower.serving.fresh_answers import FreshAnswers
 from tfrs_twotower.serving.grpc_service import add_services
 from tfrs_twotower.serving.guard import GrpcGuard, Guard
+from tfrs_twotower.serving.health import Health
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import LoadedModel, call
 from tfrs_twotower.serving.outside_index import outside_kind
@@ -78,6 +80,8 @@ class Server:
       index: the kind of an index outside the SavedModel for each version, for example "faiss_hnsw" or
         "milvus:ADDRESS". An export without an index of that kind gets one when it is loaded. None: the export's own
         index.
+      verify_key: the `exporting.Key` that has to have signed what is served, see `Repository`; None: no signature is
+        needed.
       channels: further `channels.Channel`s of /v1/recommend. One with the name of a built-in channel replaces it.
     """
 
@@ -103,19 +107,22 @@ class Server:
         fresh: ItemChanges | None = None,
         channels: Iterable[Channel] = (),
         index: str | None = None,
+        verify_key: Key | None = None,
     ) -> None:
         self.name: str = name  # type: ignore[assignment]  # None until `start` names it
         self.host = host
         self.rest_port = rest_port
         self.grpc_port = grpc_port
         self.metrics = Metrics()
+        self.health = Health(self.metrics)
+        stores, cache, fresh, channels = self.health.watched_all(stores, cache, fresh, channels)
         tower = None if cache is None else CachedTower(cache, self.metrics)
         warm_up, run = (tower.call, tower.call) if tower else (call, self.metrics.stage("model")(call))
         if fresh is not None:
             warm_up, run = FreshAnswers(fresh, warm_up).call, FreshAnswers(fresh, run).call
         self.repository = Repository(
             root, keep, poll_seconds, self.metrics.version_changed, warm_up, fresh, self._warm,
-            None if index is None else outside_kind(index),
+            None if index is None else outside_kind(index), verify_key,
         )
         step = 1 if cache is None else _CACHED_SECONDS
         features = None if stores is None else Features(stores, self.metrics, event_types, step, cold_beta)
@@ -143,6 +150,8 @@ class Server:
         self._keys = self._access.keys()
         self._access.check_tls()
         with contextlib.ExitStack() as undo:  # if a step raises, no port stays taken and no thread stays
+            undo.callback(self.health.close)
+            self.health.start()
             self._bind(undo)
             undo.callback(self.repository.close)
             self.repository.start()
@@ -178,6 +187,7 @@ class Server:
         grpc_stopped.wait()
         self._request_timeout.close()
         self.repository.close()
+        self.health.close()
         return left
 
     def ready(self) -> bool:
@@ -266,7 +276,7 @@ class Server:
     def _http_server(self) -> HttpServer:
         self._rest_app = rest = Rest(
             self.predictor, self._endpoints, self.name, self.metrics, self.ready, self._queues,
-            self._connections,
+            self._connections, self.health.degraded,
         )
         settings = uvicorn.Config(
             Guard(rest.app(), self._keys, self.metrics),
