@@ -1,11 +1,11 @@
-"""Recall and latency of the indexes: ours, TFRS's layers, and raw ScaNN (TensorFlow op and pybind).
+"""Recall and latency of the indexes: ours, Faiss's, TFRS's layers, and raw ScaNN (TensorFlow op and pybind).
 
     python -m bench.bench_index                   # 200,000 x 64, about five minutes on two cores
     python -m bench.bench_index --rows 1000000
 
 Vectors are a mixture of 1,000 anisotropic Gaussians, scaled to norm 1; queries are drawn from it too.
-Ours run as loaded from a SavedModel with k as an input, the others as traced functions, pybind as it
-is. Times are medians of calls from Python that take turns. `op_ratio` divides by ScaNN's TensorFlow op
+Ours run as loaded from a SavedModel with k as an input, the others as traced functions, pybind and Faiss
+as they are. Times are medians of calls from Python that take turns. `op_ratio` divides by ScaNN's TensorFlow op
 on the same index with the same settings.
 """
 
@@ -25,6 +25,10 @@ import tensorflow_recommenders as tfrs  # isort: skip
 
 K = 100
 RAW_OP = "ScaNN's TensorFlow op"
+OURS = {"scann": "ours, ScaNN", "ivf": "ours, IVF of stock ops", "faiss_ivf": "ours, Faiss IVF",
+        "faiss_ivfpq": "ours, Faiss IVF-PQ", "faiss_hnsw": "ours, Faiss HNSW"}
+PYTHON = {"ScaNN pybind", *(name for kind, name in OURS.items() if kind.startswith("faiss"))}  # NumPy in and out
+SETTINGS = ("leaves", "leaves_to_search", "probes", "reorder", "width")
 
 
 def mixture(rows, dim, queries, seed=0):
@@ -50,6 +54,11 @@ def saved(index):
         tf.saved_model.save(module, folder, options=options)
         loaded = tf.saved_model.load(folder)
     return lambda queries, k: loaded.search(queries, k)  # holds on to the variables, as `.search` does not
+
+
+def called(index):
+    """`index.search` of an index that no SavedModel holds: (queries, k) -> (rows, scores)."""
+    return lambda queries, k: index.search(np.asarray(queries), int(k))[::-1]
 
 
 def raw_op(index):
@@ -98,13 +107,12 @@ def searches(vectors, queries, target):
         "TFRS BruteForce": (tfrs_layer(layers.BruteForce(k=K), vectors), "defaults"),
     }
     approximate = {}
-    for kind in ("scann", "ivf"):
+    for kind, name in OURS.items():
         index, report = build(IndexConfig(kind=kind, k=K, target_recall=target), vectors, queries)
-        name = "ours, ScaNN" if kind == "scann" else "ours, IVF of stock ops"
-        settings = {key: report.settings[key] for key in ("leaves", "leaves_to_search", "probes", "reorder")
-                    if key in report.settings}
-        text = ", ".join(f"{key} {value}" for key, value in settings.items())
-        approximate[name] = (saved(index), f"{text}; built in {report.build_seconds:.0f} s")
+        text = ", ".join(f"{key} {report.settings[key]}" for key in SETTINGS if key in report.settings)
+        search = called(index) if name in PYTHON else saved(index)
+        approximate[name] = (search, f"{text}; built in {report.build_seconds:.0f} s")
+        print(name, approximate[name][1], flush=True)
         if kind == "scann":
             approximate[RAW_OP] = (raw_op(index), text)
             approximate["ScaNN pybind"] = (pybind(vectors, report.settings), text)
@@ -129,7 +137,7 @@ def times(group, queries, batch, rounds):
     k = tf.constant(K)
 
     def caller(name, search):
-        python = name == "ScaNN pybind"
+        python = name in PYTHON
         turn = itertools.cycle(batches if python else [tf.constant(b) for b in batches])
         return lambda: search(next(turn), K if python else k)
 
