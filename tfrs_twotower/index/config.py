@@ -4,6 +4,7 @@ from typing import Annotated
 
 from tfrs_twotower.configuration import config
 from tfrs_twotower.index.kind import IndexKind, kind_of
+from tfrs_twotower.index.sharded import ShardedKind
 from tfrs_twotower.ranges import Above, AtMost, Count, Natural
 
 AUTO = "auto"
@@ -21,6 +22,8 @@ class IndexConfig:
     leaves: clusters of the candidates; by default 2 √n for ScaNN and 4 √n for IVF.
     probes: leaves that a search visits.
     reorder: ScaNN and Faiss's IVF-PQ: candidates re-scored by true inner products.
+    shards: parts of the index, each over a range of the rows and with files of its own. With more than one, the index
+      lies outside of the SavedModel, and `leaves`, `probes` and `reorder` are those of a part.
     """
 
     kind: str | IndexKind = AUTO
@@ -30,7 +33,12 @@ class IndexConfig:
     leaves: Count | None = None
     probes: Count | None = None
     reorder: Count | None = None
+    shards: Count = 1
 
     def __post_init__(self) -> None:
         if self.kind != AUTO:
-            kind_of(self.kind)
+            self.whole(kind_of(self.kind))
+
+    def whole(self, kind: IndexKind) -> IndexKind:
+        """The kind of the index, from the kind of its parts."""
+        return kind if self.shards == 1 else ShardedKind(kind, self.shards)
