@@ -81,8 +81,8 @@ def test_parts_are_tuned_as_one_kept_and_read_again(name, points, tmp_path):
     np.testing.assert_array_equal(again.search(queries, 10).rows, found.rows)
     np.testing.assert_allclose(again.search(queries, 10).scores, found.scores, rtol=1e-6)
     second = kind.load_part(folder, 2)
-    assert (second.start, second.of, second.index.size) == (500, 3, 500)
-    alone = np.asarray(second.index.search(queries, 1).rows)[:, 0] + 500
+    assert (second.start, second.of, second.held.size) == (500, 3, 500)
+    alone = np.asarray(second.held.search(queries, 1).rows)[:, 0] + 500
     assert set(alone) <= set(range(500, 1000)) and np.isin(alone, found.rows).any()
 
 

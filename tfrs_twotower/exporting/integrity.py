@@ -1,6 +1,7 @@
 """Checks that a version directory is whole. The manifest lists the checksum of every file that will be loaded."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ SAVED_MODEL = "saved_model.pb"
 _LOADED = (SAVED_MODEL, "variables" + os.sep, "assets" + os.sep)  # the files that TensorFlow reads
 
 
-def check(directory: str | Path) -> dict[str, Any]:
-    """Reads the manifest of `directory` and compares every file with its sha256.
+def check(directory: str | Path, needed: Callable[[str], bool] = lambda file: True) -> dict[str, Any]:
+    """Reads the manifest of `directory` and compares every file that is `needed` with its sha256.
 
     Returns:
       The manifest, a dict.
@@ -27,6 +28,8 @@ def check(directory: str | Path) -> dict[str, Any]:
         raise ExportError(f"{manifest.MANIFEST} has no checksums under `files`. Export again.")
     inside = os.path.realpath(directory) + os.sep
     for name, expected in files.items():
+        if not needed(name):
+            continue
         path = os.path.realpath(os.path.join(directory, name))
         if not path.startswith(inside):
             raise ExportError(f"{name!r} is listed in {manifest.MANIFEST} and lies outside its directory.")

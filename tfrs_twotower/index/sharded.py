@@ -64,9 +64,9 @@ def best_of_parts(answers: Sequence[TopK], k: int) -> TopK:
 
 
 class Part(NamedTuple):
-    """One part of an index in shards, `start`: its first row, and `of`: the number of parts."""
+    """One part of an index in shards. held: its index. start: its first row. of: the number of parts."""
 
-    index: CandidateIndex
+    held: CandidateIndex
     start: int
     of: int
 
@@ -119,12 +119,12 @@ class ShardedKind(IndexKind):
 
     def load(self, folder: Path) -> Sharded:
         """All parts."""
-        count = len(_read(folder)["starts"])
-        return Sharded([self.load_part(folder, number).index for number in range(1, count + 1)])
+        count = len(self.read_parts(folder)["starts"])
+        return Sharded([self.load_part(folder, number).held for number in range(1, count + 1)])
 
     def load_part(self, folder: Path, number: int) -> Part:
         """The part of a number, from 1 on. Raises `IndexingError`: there is no such part, or it cannot be read."""
-        said = _read(folder)
+        said = self.read_parts(folder)
         starts, size = said["starts"], said["size"]
         if not 1 <= number <= len(starts):
             raise IndexingError(invalid("shard", f"be one of the index's {len(starts)} parts", number, "Choose one."))
@@ -134,6 +134,21 @@ class ShardedKind(IndexKind):
             if (part.size, part.dim) != (ends[number - 1] - starts[number - 1], said["dim"]):
                 raise ValueError(f"{part.size} vectors of {part.dim} numbers, not as in {PARTS}")
         return Part(part, starts[number - 1], len(starts))
+
+    @staticmethod
+    def read_parts(folder: Path) -> dict[str, Any]:
+        """{"starts": the first row of each part, "size": rows, "dim": numbers of a vector} of a folder of `save`.
+
+        Raises:
+          IndexingError: the file cannot be read.
+        """
+        path = folder / PARTS
+        with checks.readable(path):
+            said = json.loads(path.read_text(encoding="utf-8"))
+            size, dim, starts = int(said["size"]), int(said["dim"]), [int(start) for start in said["starts"]]
+            if not starts or starts[0] != 0 or [*starts, size] != sorted({*starts, size}):
+                raise ValueError(f"parts that begin at {starts} of {size} rows")
+        return {"starts": starts, "size": size, "dim": dim}
 
 
 def _together(sweeps: Sequence[Sweep]) -> Sweep:
@@ -145,14 +160,3 @@ def _together(sweeps: Sequence[Sweep]) -> Sweep:
         return sum(sweep.cost(effort) for sweep in sweeps)
 
     return Sweep(max(sweep.least for sweep in sweeps), max(sweep.most for sweep in sweeps), turn, cost)
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    path = folder / PARTS
-    with checks.readable(path):
-        said = json.loads(path.read_text(encoding="utf-8"))
-        read = {"starts": [int(start) for start in said["starts"]], "size": int(said["size"]), "dim": int(said["dim"])}
-        ends = [*read["starts"], read["size"]]
-        if len(ends) < 2 or ends[0] != 0 or ends != sorted(set(ends)):
-            raise ValueError(f"parts that begin at {read['starts']} of {read['size']} rows")
-    return read

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import enum
+import functools
 import gc
 import logging
 import os
@@ -15,7 +16,8 @@ from tfrs_twotower.exporting import integrity, user_deltas
 from tfrs_twotower.index import IndexKind
 from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.errors import NotFound, Unavailable
-from tfrs_twotower.serving.model import LoadedModel, Runner, call, ready, with_user_rows
+from tfrs_twotower.serving.model import LoadedModel, Runner, call, load, ready, with_user_rows
+from tfrs_twotower.serving.shard import Shard
 
 _log = logging.getLogger(__name__)
 _VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -74,6 +76,8 @@ class Repository:
       warm: a function that is called with each `LoadedModel` after its warm-up requests, before it answers.
       fresh: `ItemChanges`, or None. Each version is attached to it before it answers, and detached when it is unloaded.
       index: the `IndexKind` of an index outside the SavedModel, for each version; None: each export's own index.
+      shard: the `Shard` to load of each version, in place of its SavedModel, and the only one whose files are checked;
+        None: the whole version.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class Repository:
         fresh: ItemChanges | None = None,
         warm: Callable[[LoadedModel], None] = lambda model: None,
         index: IndexKind | None = None,
+        shard: Shard | None = None,
     ) -> None:
         if keep < 1:
             raise ValueError(invalid("keep", "be at least 1", keep, "Keep one version or more."))
@@ -96,7 +101,8 @@ class Repository:
         self._call = call
         self._fresh = fresh
         self._warm = warm
-        self._index = index
+        self._load = shard.load if shard else functools.partial(load, index=index)
+        self._needed = shard.needs if shard else lambda file: True
         self._lock = threading.Lock()  # guards what follows
         self._serving = {}
         self._statuses = {}
@@ -219,10 +225,10 @@ class Repository:
         try:
             if not reload:
                 self._report(version, State.START)
-            manifest = integrity.check(directory)
+            manifest = integrity.check(directory, self._needed)
             if not reload:
                 self._report(version, State.LOADING)
-            model = ready(directory, version, manifest, identity, self._call, self._fresh, self._warm, self._index)
+            model = ready(directory, version, manifest, identity, self._call, self._fresh, self._warm, self._load)
             served = _Served(model, identity)
         except Exception as error:  # a damaged SavedModel can raise anything; the old version must go on serving
             if not isinstance(error, IndexingError):  # an index on another machine may return: the next poll tries
