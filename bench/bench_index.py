@@ -1,7 +1,7 @@
 """Recall and latency of the indexes: ours, Faiss's, TFRS's layers, and raw ScaNN (TensorFlow op and pybind).
 
     python -m bench.bench_index                   # 200,000 x 64, about five minutes on two cores
-    python -m bench.bench_index --rows 1000000
+    python -m bench.bench_index --rows 1000000 --kinds scann ivf faiss_ivf
 
 Vectors are a mixture of 1,000 anisotropic Gaussians, scaled to norm 1; queries are drawn from it too.
 Ours run as loaded from a SavedModel with k as an input, the others as traced functions, pybind and Faiss
@@ -99,7 +99,7 @@ def tfrs_layer(layer, vectors):
     )
 
 
-def searches(vectors, queries, target):
+def searches(vectors, queries, target, kinds):
     """Two groups that are timed apart, as a scan of all vectors empties the cache for its successor."""
     layers = tfrs.layers.factorized_top_k
     exact = {
@@ -107,7 +107,7 @@ def searches(vectors, queries, target):
         "TFRS BruteForce": (tfrs_layer(layers.BruteForce(k=K), vectors), "defaults"),
     }
     approximate = {}
-    for kind, name in OURS.items():
+    for kind, name in ((kind, OURS[kind]) for kind in kinds):
         index, report = build(IndexConfig(kind=kind, k=K, target_recall=target), vectors, queries)
         text = ", ".join(f"{key} {report.settings[key]}" for key in SETTINGS if key in report.settings)
         search = called(index) if name in PYTHON else saved(index)
@@ -146,10 +146,10 @@ def times(group, queries, batch, rounds):
     return {name: np.quantile(s, [0.5, 0.99]) * 1e3 for name, s in seconds.items()}
 
 
-def main(rows, dim, target):
+def main(rows, dim, target, kinds):
     vectors, queries = mixture(rows, dim, 2000)
     tuning, held_out = queries[:1000], queries[1000:]
-    groups = searches(vectors, tuning, target)
+    groups = searches(vectors, tuning, target, kinds)
     truth = np.asarray(groups[0]["ours, exact"][0](held_out, tf.constant(K))[0])
     figures = []
     for group, (single, batched) in zip(groups, ((100, 20), (600, 60))):
@@ -173,5 +173,8 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=int, default=200_000, help="candidates (default: %(default)s)")
     parser.add_argument("--dim", type=int, default=64, help="of a vector (default: %(default)s)")
     parser.add_argument("--target", type=float, default=0.95, help="recall@100 (default: %(default)s)")
+    parser.add_argument("--kinds", nargs="+", choices=OURS, default=tuple(OURS), help="ours (default: %(default)s)")
     arguments = parser.parse_args()
-    common.record("index", main(arguments.rows, arguments.dim, arguments.target))
+    if "scann" not in arguments.kinds:
+        parser.error("--kinds needs scann, whose op is the measure of op_ratio.")
+    common.record("index", main(arguments.rows, arguments.dim, arguments.target, arguments.kinds))

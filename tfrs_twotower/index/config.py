@@ -16,7 +16,8 @@ class IndexConfig:
 
     kind: "auto" is exact below `exact_below` candidates, else ScaNN if it is installed, else IVF. Others are
       "exact", "ivf", "scann"; "faiss_ivf", "faiss_ivfpq", "faiss_hnsw" and "milvus:ADDRESS", which lie outside of a
-      SavedModel; "module.Class", an `IndexKind` of your own; or an `IndexKind` with settings of its own.
+      SavedModel; "faiss_ivf:int8" or "faiss_hnsw:bfloat16", which store each number in fewer bytes; "module.Class", an
+      `IndexKind` of your own; or an `IndexKind` with settings of its own.
     target_recall: the share of the true k best that a search must find, averaged over queries.
     k: the k at which recall is measured. Take the largest usual k, with exclusions.
     leaves: clusters of the candidates; by default 2 √n for ScaNN and 4 √n for IVF.

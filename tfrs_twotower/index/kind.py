@@ -76,7 +76,7 @@ class IndexKind:
 
     @classmethod
     def at(cls, address: str) -> "IndexKind":
-        """The kind at an address, the text after a colon in `IndexConfig.kind`."""
+        """The kind with the text after a colon in `IndexConfig.kind`: an address, or a store."""
         raise ConfigError(invalid("IndexConfig.kind", "have no address", f"{cls.called()}:{address}", "Leave it out."))
 
     @classmethod
