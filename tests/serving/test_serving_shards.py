@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import httpx
@@ -22,7 +23,7 @@ from tfrs_twotower.configuration import to_dict
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.freshness import FreshItems
 from tfrs_twotower.index import ExactKind, ShardedKind
-from tfrs_twotower.serving import InvalidArgument, Server, ShardsKind, State, outside_index
+from tfrs_twotower.serving import Access, InvalidArgument, Server, ShardsKind, State, outside_index
 from tfrs_twotower.serving.shard import Shard
 
 U1 = {"user_id": ["u1"], "history_item_id": [[]], "mood": [[0, 0]]}
@@ -140,6 +141,16 @@ def test_a_shard_of_another_export_is_not_merged(root, started, tmp_path, caplog
         first.predictor.predict("search", wrong)
 
 
+def test_shards_that_ask_for_a_key(root, started, tmp_path, monkeypatch):
+    (tmp_path / "keys").write_text("a-key-of-sixteen-letters\n")
+    shards = [started(root, shard=f"{i}/2", access=Access(str(tmp_path / "keys"))) for i in (1, 2)]
+    front = started(root, index=front_of(*shards))
+    assert "UNAUTHENTICATED" in front.repository.statuses()[0].error
+    monkeypatch.setenv("TWOTOWER_SHARDS_KEY", "a-key-of-sixteen-letters")
+    front.repository.poll()
+    assert ask(front.rest_port) == (WHOLE, None)
+
+
 def test_a_new_version_is_taken_when_every_shard_has_it(root, started, tmp_path):
     shutil.copytree(root / "1", tmp_path / "1")
     shards = [started(tmp_path, shard=f"{i}/2") for i in (1, 2)]
@@ -196,6 +207,12 @@ def test_an_export_makes_a_server_import_nothing_in_its_parts():
     assert "this" not in sys.modules
 
 
+def took(call):
+    start = time.monotonic()
+    call()
+    return time.monotonic() - start
+
+
 def serve(*arguments):
     """(process, REST port, gRPC port) of `twotower serve`."""
     command = [sys.executable, "-m", "tfrs_twotower", "serve", *map(str, arguments)]
@@ -229,6 +246,10 @@ def test_a_shard_that_is_killed_or_hangs_is_missed_and_comes_back(root):
             quick.append(time.monotonic())
             assert ask(front) == (FIRST, "2/2")
         assert quick[-1] - quick[0] < 0.9  # while it rests, nobody waits for it
+        time.sleep(1.0)
+        with ThreadPoolExecutor(6) as threads:
+            waits = list(threads.map(lambda _: took(lambda: ask(front)), range(6)))
+        assert sum(wait > 0.9 for wait in waits) <= 1  # then one request asks it, and the others do not wait
         os.kill(processes[1][0].pid, signal.SIGCONT)
         assert until(lambda: ask(front) == (WHOLE, None))
     finally:

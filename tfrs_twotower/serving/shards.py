@@ -32,7 +32,7 @@ predict_pb2 = extras.require("tensorflow_serving.apis.predict_pb2")
 prediction_service = extras.require("tensorflow_serving.apis.prediction_service_pb2_grpc")
 
 KEY = "TWOTOWER_SHARDS_KEY"  # the environment variable with the API key of the shards' servers
-_REST_SECONDS = 1.0  # a shard that failed is not asked for this time: a hanging one delays a request a second
+_REST_SECONDS = 1.0  # a shard that failed is not asked for this time; then one request asks, and waits for it
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),  # bounded by the front's own limits on rows and k
     ("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000),
@@ -53,9 +53,12 @@ class _Remote:
         self._rests_until, self._failed = 0.0, False
 
     def begin(self, request: "PredictRequest", seconds: float) -> Any:
-        """The call's future, or None while the shard rests."""
-        if time.monotonic() < self._rests_until:
+        """The call's future, or None while the shard rests. Of a shard that failed, one request at a time finds out."""
+        now = time.monotonic()
+        if now < self._rests_until:
             return None
+        if self._failed:
+            self._rests_until = now + seconds + _REST_SECONDS
         key = os.environ.get(KEY)
         return self._stub.Predict.future(request, seconds, [("authorization", f"Bearer {key}")] if key else [])
 
@@ -115,7 +118,8 @@ class Shards:
             if error is None:
                 continue
             if not isinstance(error, grpc.RpcError) or error.code().name not in _ABSENT:
-                raise IndexingError(f"Shard {remote.name} at {remote.address} does not have it yet: {_said(error)}")
+                where = f"Shard {remote.name} at {remote.address}"
+                raise IndexingError(f"{where} does not serve this version: {_said(error)}")
             away.append(remote.name)
         if len(away) == len(self._remotes):
             raise IndexingError(f"No shard answers. Start them: twotower serve EXPORT --shard 1/{len(away)} ….")
