@@ -1,7 +1,7 @@
 """An index in 1, 2 and 4 shards: recall, latency, and the memory of all parts and of one part.
 
-    python -m bench.bench_index_shards                            # 200,000 x 64
-    python -m bench.bench_index_shards --rows 1000000 --shards 1 2 4
+    python -m bench.bench_index_shards                            # 200,000 x 64, with ScaNN parts
+    python -m bench.bench_index_shards --rows 1000000 --kinds faiss_ivf
 
 The vectors are those of `bench_index`. All run as a server runs them: read from the files of an export, searched with
 NumPy arrays, parts in threads of this process. Times are medians of calls that take turns; `to_one` divides by the
@@ -97,8 +97,8 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=int, default=200_000, help="candidates (default: %(default)s)")
     parser.add_argument("--dim", type=int, default=64, help="of a vector (default: %(default)s)")
     parser.add_argument("--target", type=float, default=0.95, help="recall@100 (default: %(default)s)")
-    parser.add_argument("--kinds", nargs="+", default=["scann", "faiss_ivf", "faiss_ivf:int8"],
-                        help="of the parts (default: %(default)s)")
+    parser.add_argument("--kinds", nargs="+", default=["scann"],
+                        help="of the parts (default: %(default)s); they name the record")
     parser.add_argument("--shards", nargs="+", type=int, default=[1, 2, 4],
                         help="counts; to_one divides by the first (default: %(default)s)")
     parser.add_argument("--held", nargs=4, help=argparse.SUPPRESS)  # what a process of its own measures
@@ -107,5 +107,5 @@ if __name__ == "__main__":
         of, count, where, which = arguments.held
         print(held(ShardedKind(kind_of(of), int(count)), Path(where), int(which)))
     else:
-        common.record("index_shards", main(arguments.rows, arguments.dim, arguments.target, arguments.kinds,
-                                           arguments.shards))
+        record = "_".join(["index_shards", *arguments.kinds]).replace(":", "_")
+        common.record(record, main(arguments.rows, arguments.dim, arguments.target, arguments.kinds, arguments.shards))
