@@ -5,9 +5,9 @@
 
 Vectors are a mixture of 1,000 anisotropic Gaussians, scaled to norm 1; queries are drawn from it too.
 Ours run as loaded from a SavedModel with k as an input, the others as traced functions, pybind and Faiss
-as they are. Faiss's OpenBLAS takes its slowest kernels for a processor that it does not know: the environment variable
-OPENBLAS_CORETYPE names better ones, and the settings then say so. Times are medians of calls from Python that take turns. `op_ratio` divides by ScaNN's TensorFlow op
-on the same index with the same settings.
+as they are. Faiss's OpenBLAS takes its slowest kernels on a processor that it does not know; OPENBLAS_CORETYPE
+in the environment names better ones, and the settings then say so. Times are medians of calls from Python that
+take turns. `op_ratio` divides by ScaNN's TensorFlow op on the same index with the same settings.
 """
 
 import argparse

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import common
-from bench.bench_index import SETTINGS, K, mixture
+from bench.bench_index import K, mixture, settings_of
 from tfrs_twotower import extras
 from tfrs_twotower.index import Exact, IndexConfig, ShardedKind, build, kind_of
 
@@ -60,8 +60,7 @@ def main(rows, dim, target, kinds, counts):
                 del index
                 memory = [_held_elsewhere(named, shards, folder, number) for number in (0, 1)]
                 indexes[shards] = kind.load(folder)
-                part = report.settings["parts"][0]
-                text = ", ".join(f"{key} {part[key]}" for key in SETTINGS if key in part)
+                text = settings_of(named, report.settings["parts"][0])
                 rows_of[shards] = {"mb_all": memory[0], "mb_part": memory[1],
                                    "settings": f"{text}; built in {report.build_seconds:.0f} s"}
                 print(named, shards, rows_of[shards], flush=True)
