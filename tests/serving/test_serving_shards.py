@@ -21,6 +21,7 @@ from tests.serving import sharded_export
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.configuration import to_dict
 from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.exporting import integrity
 from tfrs_twotower.freshness import FreshItems
 from tfrs_twotower.index import ExactKind, ShardedKind
 from tfrs_twotower.serving import Access, InvalidArgument, Server, ShardsKind, State, outside_index
@@ -136,9 +137,17 @@ def test_a_shard_of_another_export_is_not_merged(root, started, tmp_path, caplog
     started(tmp_path / "other", shard="2/2", grpc_port=port)
     assert until(lambda: "another manifest" in caplog.text and ask(front.rest_port)[1] == "2/2")
     assert set(ask(front.rest_port, 3)[0]) == set(FIRST)
-    wrong = {"queries": np.zeros([1, 2], np.float32), "k": np.int32(1), "manifest": "x"}
-    with pytest.raises(InvalidArgument, match="another manifest"):
-        first.predictor.predict("search", wrong)
+    right = {"queries": np.zeros([1, 2], np.float32), "k": np.int32(9), "manifest": integrity.identity(root / "1")}
+    assert first.predictor.predict("search", right)["rows"].tolist() == [[0, 1, 2]]
+    assert first.predictor.predict("search", {**right, "queries": np.zeros([0, 2], np.float32)})["rows"].shape == (0, 3)
+    for wrong, reason in (
+        ({"manifest": "x"}, "another manifest"), ({"manifest": np.array(b"\xff")}, "another manifest"),
+        ({"queries": np.zeros([1, 3], np.float32)}, "shape"),
+        ({"queries": np.array([[np.nan, 0]], np.float32)}, "finite"),
+        ({"k": np.int32(0)}, "`k` must be"), ({"k": np.int32(10**6)}, "`k` must be"),
+    ):
+        with pytest.raises(InvalidArgument, match=reason):
+            first.predictor.predict("search", {**right, **wrong})
 
 
 def test_shards_that_ask_for_a_key(root, started, tmp_path, monkeypatch):

@@ -19,10 +19,6 @@ from tfrs_twotower.serving.outside_index import trusted
 
 SEARCH = "search"
 QUERIES, MANIFEST = "queries", "manifest"  # its inputs, beside `k`
-_INPUTS = {
-    QUERIES: tf.TensorSpec([None, None], tf.float32, QUERIES), c.K: tf.TensorSpec([], tf.int32, c.K),
-    MANIFEST: tf.TensorSpec([], tf.string, MANIFEST),
-}
 _OUTPUTS = {c.ROWS: tf.int32, c.SCORES: tf.float32}
 
 
@@ -72,14 +68,20 @@ class Shard:
             raise VersionRefused(f"its index is in {of} shards, not in {self.of}. Serve it with --shard i/{of}.")
 
         def search(queries: tf.Tensor, k: tf.Tensor, manifest: tf.Tensor) -> dict[str, Any]:
-            if manifest.numpy().decode() != identity:
+            if manifest.numpy() != (identity or "").encode():
                 raise InvalidArgument(f"This is shard {self.number}/{of} of an export with another manifest, "
                                       f"{identity}. Serve the same export everywhere.")
+            if not np.isfinite(queries).all():
+                raise InvalidArgument(invalid(QUERIES, "be finite", "NaN or infinity", "Look at the query's features."))
             found = in_whole(part.search(queries.numpy(), min(int(k), part.size)), start)
             return {c.ROWS: tf.constant(found.rows), c.SCORES: tf.constant(found.scores)}
 
         part.search(np.zeros([1, part.dim], np.float32), 1)  # the first search is slow
-        signature = Signature(SEARCH, _INPUTS, _OUTPUTS, {}, search)
+        inputs = {
+            QUERIES: tf.TensorSpec([None, part.dim], tf.float32, QUERIES), c.K: tf.TensorSpec([], tf.int32, c.K),
+            MANIFEST: tf.TensorSpec([], tf.string, MANIFEST),
+        }
+        signature = Signature(SEARCH, inputs, _OUTPUTS, {}, search)
         return LoadedModel(version, manifest, identity or "", {}, {SEARCH: signature}, None)
 
 
