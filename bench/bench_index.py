@@ -1,16 +1,18 @@
-"""Recall and latency of the indexes: ours, TFRS's layers, and raw ScaNN (TensorFlow op and pybind).
+"""Recall and latency of the indexes: ours, Faiss's, TFRS's layers, and raw ScaNN (TensorFlow op and pybind).
 
     python -m bench.bench_index                   # 200,000 x 64, about five minutes on two cores
-    python -m bench.bench_index --rows 1000000
+    python -m bench.bench_index --rows 1000000 --kinds scann ivf faiss_ivf
 
 Vectors are a mixture of 1,000 anisotropic Gaussians, scaled to norm 1; queries are drawn from it too.
-Ours run as loaded from a SavedModel with k as an input, the others as traced functions, pybind as it
-is. Times are medians of calls from Python that take turns. `op_ratio` divides by ScaNN's TensorFlow op
-on the same index with the same settings.
+Ours run as loaded from a SavedModel with k as an input, the others as traced functions, pybind and Faiss
+as they are. Faiss's OpenBLAS takes its slowest kernels on a processor that it does not know; OPENBLAS_CORETYPE
+in the environment names better ones, and the settings then say so. Times are medians of calls from Python that
+take turns. `op_ratio` divides by ScaNN's TensorFlow op on the same index with the same settings.
 """
 
 import argparse
 import itertools
+import os
 import tempfile
 
 import numpy as np
@@ -25,6 +27,10 @@ import tensorflow_recommenders as tfrs  # isort: skip
 
 K = 100
 RAW_OP = "ScaNN's TensorFlow op"
+OURS = {"scann": "ours, ScaNN", "ivf": "ours, IVF of stock ops", "faiss_ivf": "ours, Faiss IVF",
+        "faiss_ivfpq": "ours, Faiss IVF-PQ", "faiss_hnsw": "ours, Faiss HNSW"}
+PYTHON = {"ScaNN pybind", *(name for kind, name in OURS.items() if kind.startswith("faiss"))}  # NumPy in and out
+SETTINGS = ("leaves", "leaves_to_search", "probes", "reorder", "width")
 
 
 def mixture(rows, dim, queries, seed=0):
@@ -50,6 +56,18 @@ def saved(index):
         tf.saved_model.save(module, folder, options=options)
         loaded = tf.saved_model.load(folder)
     return lambda queries, k: loaded.search(queries, k)  # holds on to the variables, as `.search` does not
+
+
+def settings_of(kind, settings):
+    """The settings of an index of ours as text."""
+    text = ", ".join(f"{key} {settings[key]}" for key in SETTINGS if key in settings)
+    core = os.environ.get("OPENBLAS_CORETYPE") if kind.startswith("faiss") else None
+    return f"{text}, {core}" if core else text
+
+
+def called(index):
+    """`index.search` of an index that no SavedModel holds: (queries, k) -> (rows, scores)."""
+    return lambda queries, k: index.search(np.asarray(queries), int(k))[::-1]
 
 
 def raw_op(index):
@@ -90,7 +108,7 @@ def tfrs_layer(layer, vectors):
     )
 
 
-def searches(vectors, queries, target):
+def searches(vectors, queries, target, kinds):
     """Two groups that are timed apart, as a scan of all vectors empties the cache for its successor."""
     layers = tfrs.layers.factorized_top_k
     exact = {
@@ -98,13 +116,12 @@ def searches(vectors, queries, target):
         "TFRS BruteForce": (tfrs_layer(layers.BruteForce(k=K), vectors), "defaults"),
     }
     approximate = {}
-    for kind in ("scann", "ivf"):
+    for kind, name in ((kind, OURS[kind]) for kind in kinds):
         index, report = build(IndexConfig(kind=kind, k=K, target_recall=target), vectors, queries)
-        name = "ours, ScaNN" if kind == "scann" else "ours, IVF of stock ops"
-        settings = {key: report.settings[key] for key in ("leaves", "leaves_to_search", "probes", "reorder")
-                    if key in report.settings}
-        text = ", ".join(f"{key} {value}" for key, value in settings.items())
-        approximate[name] = (saved(index), f"{text}; built in {report.build_seconds:.0f} s")
+        text = settings_of(kind, report.settings)
+        search = called(index) if name in PYTHON else saved(index)
+        approximate[name] = (search, f"{text}; built in {report.build_seconds:.0f} s")
+        print(name, approximate[name][1], flush=True)
         if kind == "scann":
             approximate[RAW_OP] = (raw_op(index), text)
             approximate["ScaNN pybind"] = (pybind(vectors, report.settings), text)
@@ -129,7 +146,7 @@ def times(group, queries, batch, rounds):
     k = tf.constant(K)
 
     def caller(name, search):
-        python = name == "ScaNN pybind"
+        python = name in PYTHON
         turn = itertools.cycle(batches if python else [tf.constant(b) for b in batches])
         return lambda: search(next(turn), K if python else k)
 
@@ -138,10 +155,10 @@ def times(group, queries, batch, rounds):
     return {name: np.quantile(s, [0.5, 0.99]) * 1e3 for name, s in seconds.items()}
 
 
-def main(rows, dim, target):
+def main(rows, dim, target, kinds):
     vectors, queries = mixture(rows, dim, 2000)
     tuning, held_out = queries[:1000], queries[1000:]
-    groups = searches(vectors, tuning, target)
+    groups = searches(vectors, tuning, target, kinds)
     truth = np.asarray(groups[0]["ours, exact"][0](held_out, tf.constant(K))[0])
     figures = []
     for group, (single, batched) in zip(groups, ((100, 20), (600, 60))):
@@ -165,5 +182,8 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=int, default=200_000, help="candidates (default: %(default)s)")
     parser.add_argument("--dim", type=int, default=64, help="of a vector (default: %(default)s)")
     parser.add_argument("--target", type=float, default=0.95, help="recall@100 (default: %(default)s)")
+    parser.add_argument("--kinds", nargs="+", choices=OURS, default=tuple(OURS), help="ours (default: %(default)s)")
     arguments = parser.parse_args()
-    common.record("index", main(arguments.rows, arguments.dim, arguments.target))
+    if "scann" not in arguments.kinds:
+        parser.error("--kinds needs scann, whose op is the measure of op_ratio.")
+    common.record("index", main(arguments.rows, arguments.dim, arguments.target, arguments.kinds))

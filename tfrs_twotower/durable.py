@@ -46,15 +46,6 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     flush(os.path.dirname(path) or ".")
 
 
-def checksum(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, as hex."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def flush(path: str | os.PathLike[str]) -> None:
     """Flushes a file to disk, or the names in a directory: files created, renamed or removed there."""
     descriptor = os.open(path, os.O_RDONLY)

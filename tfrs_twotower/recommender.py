@@ -296,7 +296,8 @@ class Recommender(TrainedRun):
 
     def _rebuild(self, kind: str) -> None:
         """An index of another kind, for an export; the run's own index is not replaced."""
-        self.recipe = dataclasses.replace(self.recipe, index=dataclasses.replace(self.recipe.index, kind=kind))
+        config = dataclasses.replace(self.recipe.index, kind=kind, shards=1)
+        self.recipe = dataclasses.replace(self.recipe, index=config)
         self._tune()
 
 

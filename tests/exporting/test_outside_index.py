@@ -72,6 +72,24 @@ def test_an_export_for_any_runtime_leaves_it_out(run, tmp_path):
     assert (run.directory / "index").is_dir()  # what the run keeps stays
 
 
+def test_a_run_in_shards_answers_as_one_index(run, fan, tmp_path):
+    """Kept, exported and served: in two exact parts, whose answers are those of the exact search."""
+    report = run.index(IndexConfig(kind="exact", shards=2, k=10))
+    assert report.kind == "sharded" and report.recall_at_k > 0.99  # rounding decides near 0
+    again = Recommender.load(run.directory, **toy.planted()[0])
+    assert fan[1] in best(again, fan[0]) and again.recipe.index.shards == 2
+    path = again.export(tmp_path)
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert manifest["index_kind"]["kind"] == {"type": "ExactKind"} and manifest["flavour"] == "portable"
+    assert {"index/parts.json", "index/2/settings.json", "index/2/model/saved_model.pb"} <= manifest["files"].keys()
+    served, a = model.load(str(path), 1, manifest), run.assembly
+    raw = {**a.examples.raw_queries(a.split.test.row[:50]), "k": tf.constant(5)}
+    found, exact = (served.signature(name)(raw)["ids"].numpy() for name in ("", "recommend_exact"))
+    np.testing.assert_array_equal(found, exact)
+    portable = json.loads((again.export(tmp_path, flavour="portable") / "manifest.json").read_text())
+    assert "index_kind" not in portable and portable["index"]["kind"] == "exact"
+
+
 def test_a_target_that_is_missed_is_not_exported(run, tmp_path):
     run.index(IndexConfig(kind="own_index.Blind", k=10, target_recall=1.0))
     with pytest.raises(ExportError, match="below 1.0, its target"):

@@ -21,7 +21,7 @@ from tfrs_twotower.index import (
 )
 from tfrs_twotower.index.kept import keep, kept
 
-KINDS = ("faiss_ivf", "faiss_ivfpq", "faiss_hnsw", "milvus")
+KINDS = ("faiss_ivf", "faiss_ivfpq", "faiss_hnsw", "milvus", "faiss_ivf:int8", "faiss_hnsw:bfloat16")
 NEEDED = {"faiss": ("faiss",), "milvus": ("pymilvus", "milvus_lite")}
 
 
@@ -40,7 +40,7 @@ def test_a_kind_outside_is_tuned_kept_and_read_again(name, points, tmp_path):
     named = f"milvus:{tmp_path}/items.db" if name == "milvus" else name
     kind, (vectors, queries) = kind_of(named), points
     index, report = build(IndexConfig(kind=named, k=10), vectors, queries)
-    assert report.kind == name and report.meets_target and report.settings == index.settings()
+    assert report.kind == name.partition(":")[0] and report.meets_target and report.settings == index.settings()
     assert kind.place == (REMOTE if name == "milvus" else SERVER)
     folder = tmp_path / "index"
     folder.mkdir()
@@ -106,6 +106,25 @@ def test_a_kind_of_ones_own_by_its_import_path(points):
     assert report.kind == path and report.recall_at_k == 1.0 and report.memory_bytes == 1500 * 8 * 4
 
 
+@pytest.mark.parametrize("kind", ["faiss_ivf", "faiss_hnsw"])
+def test_a_store_of_fewer_bytes_is_measured(kind, points, tmp_path):
+    """The file is smaller by the bytes that the vectors save, and the recall is nearly that of float32."""
+    if not extras.available("faiss"):
+        pytest.skip("faiss is not installed")
+    vectors, queries = points
+    truth, sizes = np.argsort(-(queries @ vectors.T), axis=1)[:, :10], {}
+    for store, bytes_of, least in (("float32", 4, 0.999), ("bfloat16", 2, 0.97), ("int8", 1, 0.95)):
+        one = kind_of(kind if store == "float32" else f"{kind}:{store}")
+        index = one.build(vectors, IndexConfig(leaves=4))
+        found = index.search(queries, 400).rows[:, :10]  # all leaves, all nodes
+        assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(truth, found)]) > least
+        one.save(index, tmp_path)
+        sizes[store] = (tmp_path / "index.faiss").stat().st_size
+        assert one.memory_bytes(vectors.shape) - kind_of(kind).memory_bytes(vectors.shape) == 1500 * 8 * (bytes_of - 4)
+    assert sizes["float32"] - sizes["bfloat16"] == pytest.approx(1500 * 8 * 2, abs=300)
+    assert sizes["float32"] - sizes["int8"] == pytest.approx(1500 * 8 * 3, abs=300)
+
+
 def test_settings_of_a_kind():
     assert kind_of("exact") == ExactKind() and kind_of("milvus:x.db") == MilvusKind("x.db")
     hnsw = IndexConfig(kind=FaissHNSWKind(links=8))
@@ -113,7 +132,9 @@ def test_settings_of_a_kind():
 
 
 @pytest.mark.parametrize(("kind", "message"), [
-    ("milvus", "have the address of Milvus"), ("ivf:there", "have no address"), ("faiss_hnws", "faiss_hnsw"),
+    ("faiss_ivf:int4", "'bfloat16' or 'int8'"), ("faiss_ivfpq:int8", "have no address"),
+    ("faiss_hnsw:", "FaissHNSWKind.store"), ("milvus", "have the address of Milvus"),
+    ("ivf:there", "have no address"), ("faiss_hnws", "faiss_hnsw"),
     ("no_such_module.Kind", "cannot be imported.*--import"), ("json.JSONDecoder", "subclass of `IndexKind`"),
 ])
 def test_what_is_no_kind(kind, message):

@@ -96,7 +96,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--index", metavar="KIND",
                         help="search by an index outside of the SavedModel: faiss_ivf, faiss_ivfpq, faiss_hnsw, "
                         "milvus:FILE.db, milvus:http://HOST:19530 or module.Class. An index that the export does not "
-                        "bring is built when a version is loaded (default: the export's index)")
+                        "bring is built when a version is loaded; shards:HOST:PORT,HOST:PORT asks the servers of an "
+                        "export's shards, by their gRPC ports (default: the export's index)")
+    parser.add_argument("--shard", metavar="I/N",
+                        help="of an export whose index is in N shards, hold part I (from 1 on) in place of the model, "
+                        "and answer the searches of a server with --index shards:…")
     exploring.add_arguments(parser)
     load = parser.add_argument_group("load")
     load.add_argument("--concurrency", type=options.positive, default=max(8, 2 * (os.cpu_count() or 0)),
@@ -157,7 +161,7 @@ def run(args: argparse.Namespace) -> None:
             poll_seconds=args.poll_seconds, stores=stores, event_types=tuple(args.event_types),
             cold_beta=args.cold_beta, cache=cache, load=load, event_load=load, drain_seconds=args.drain_seconds,
             access=access, connections=Connections(args.connections), fresh=fresh,
-            channels=channels, index=args.index, verify_key=key,
+            channels=channels, index=args.index, shard=args.shard, verify_key=key,
         )
     finally:
         opened: Any  # of classes that share only `close`

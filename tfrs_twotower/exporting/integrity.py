@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,11 @@ SAVED_MODEL = "saved_model.pb"
 _LOADED = (SAVED_MODEL, "variables" + os.sep, "assets" + os.sep)  # the files that TensorFlow reads
 
 
-def check(directory: str | Path, key: Key | None = None, version: int | None = None) -> dict[str, Any]:
-    """Reads the manifest of `directory` and compares every file with its sha256.
+def check(
+    directory: str | Path, key: Key | None = None, version: int | None = None,
+    needed: Callable[[str], bool] = lambda file: True,
+) -> dict[str, Any]:
+    """Reads the manifest of `directory` and compares every file that is `needed` with its sha256.
 
     Args:
       directory: of a version.
@@ -41,6 +44,8 @@ def check(directory: str | Path, key: Key | None = None, version: int | None = N
         raise ExportError(f"{manifest.MANIFEST} has no checksums under `files`. Export again.")
     inside = os.path.realpath(directory) + os.sep
     for name, expected in files.items():
+        if not needed(name):
+            continue
         path = os.path.realpath(os.path.join(directory, name))
         if not path.startswith(inside):
             raise ExportError(f"{name!r} is listed in {manifest.MANIFEST} and lies outside its directory.")
@@ -55,20 +60,22 @@ def check(directory: str | Path, key: Key | None = None, version: int | None = N
 
 
 @contextlib.contextmanager
-def checked(directory: str, version: int, key: Key | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+def checked(
+    directory: str, version: int, key: Key | None = None, needed: Callable[[str], bool] = lambda file: True
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields (the folder to load a version from, its manifest).
 
-    Without a key it is the checked folder itself. With a key it is a temporary copy of the files that the signed
-    manifest lists, checked after they were copied: who can write to `directory` could change it between the check and
-    the load.
+    Without a key it is the checked folder itself. With a key it is a temporary copy of the `needed` files that the
+    signed manifest lists. They are checked after they were copied: who can write to `directory` could change it between
+    the check and the load.
 
     Raises:
       ExportError: as in `check`, or the files cannot be copied.
     """
     if key is None:
-        yield directory, check(directory)
+        yield directory, check(directory, needed=needed)
         return
-    names = [manifest.MANIFEST, manifest.SIGNATURE, *manifest.read(directory, key)["files"]]
+    names = [manifest.MANIFEST, manifest.SIGNATURE, *filter(needed, manifest.read(directory, key)["files"])]
     with tempfile.TemporaryDirectory(prefix="twotower-") as copy:  # no other user can read it
         try:
             for name in names:
@@ -80,7 +87,7 @@ def checked(directory: str, version: int, key: Key | None = None) -> Iterator[tu
                 f"{directory} cannot be copied to be verified ({error}). Make room in {copy}, or let TMPDIR name "
                 "another folder."
             ) from error
-        yield copy, check(copy, key, version)
+        yield copy, check(copy, key, version, needed)
 
 
 def identity(directory: str | Path) -> str | None:

@@ -13,13 +13,15 @@ from tfrs_twotower.index.memory import estimate_bytes
 from tfrs_twotower.index.milvus import Found, MilvusIndex
 from tfrs_twotower.index.milvus_kind import MilvusKind, MilvusRows
 from tfrs_twotower.index.scann import ScaNN, ScaNNKind, searchers_end_with
+from tfrs_twotower.index.sharded import Part, Sharded, ShardedKind, best_of_parts, in_whole
 from tfrs_twotower.index.tfrs_layers import IndexTopK
 from tfrs_twotower.index.tuning import IndexReport, build, chosen_kind
 
 __all__ = [
     "CandidateIndex", "Exact", "ExactKind", "FaissHNSW", "FaissHNSWKind", "FaissIVF", "FaissIVFKind", "FaissIVFPQ",
     "FaissIVFPQKind", "Found", "IVF", "IVFKind", "IndexConfig", "IndexKind", "IndexReport", "IndexTopK", "MilvusIndex",
-    "MilvusKind", "MilvusRows", "REMOTE", "SAVED_MODEL", "SERVER", "ScaNN", "ScaNNKind", "Sweep", "TopK", "build",
-    "chosen_kind", "contains", "estimate_bytes", "exclude", "keep", "kept", "kept_config", "kind_of", "masked_top_k",
-    "merged", "op_libraries", "remove", "search_interests", "searchers_end_with", "top_k",
+    "MilvusKind", "MilvusRows", "Part", "REMOTE", "SAVED_MODEL", "SERVER", "ScaNN", "ScaNNKind", "Sharded",
+    "ShardedKind", "Sweep", "TopK", "best_of_parts", "build", "chosen_kind", "contains", "estimate_bytes", "exclude",
+    "in_whole", "keep", "kept", "kept_config", "kind_of", "masked_top_k", "merged", "op_libraries", "remove",
+    "search_interests", "searchers_end_with", "top_k",
 ]

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -30,6 +30,9 @@ _OVER = 4  # candidates by codes, or met in the graph, for one that is returned
 _LEAST_CODED = 39 * 16  # vectors that Faiss needs for the 16 centroids of a code of 4 bits
 _LEAST_FOR_BYTES = 39 * 256  # the same for the 256 centroids of 8 bits
 _INDEX, _SETTINGS = "index.faiss", "settings.json"
+# {how an index stores its vectors: (Faiss's name of it, bytes of a number)}
+_STORES = {"float32": ("Flat", 4), "bfloat16": ("SQbf16", 2), "int8": ("SQ8", 1)}
+Store = Literal["float32", "bfloat16", "int8"]
 
 
 class FaissIVF:
@@ -37,8 +40,10 @@ class FaissIVF:
 
     exact = False
 
-    def __init__(self, vectors: np.ndarray, leaves: int | None = None, probes: int = 16) -> None:
-        """vectors: float32 [n, dim], finite. leaves: default 4 √n; at most one for 16 vectors.
+    def __init__(
+        self, vectors: np.ndarray, leaves: int | None = None, probes: int = 16, store: Store = "float32"
+    ) -> None:
+        """vectors: float32 [n, dim], finite. leaves: default 4 √n; at most one for 16 vectors. store: of a number.
 
         Raises:
           MissingExtraError: Faiss is not installed. IndexingError: see `checks`.
@@ -47,8 +52,8 @@ class FaissIVF:
         vectors = checks.candidate_vectors(vectors)
         self.size, self.dim = vectors.shape
         self.leaves = leaves_for(self.size, leaves, 4.0)
-        self.probes = checks.at_least_one("probes", probes)
-        self._index = _trained(self._faiss, f"IVF{self.leaves},Flat", vectors)
+        self.probes, self.store = checks.at_least_one("probes", probes), store
+        self._index = _trained(self._faiss, f"IVF{self.leaves},{_STORES[store][0]}", vectors)
 
     def search(self, queries: np.ndarray, k: int) -> TopK:
         """See `CandidateIndex.search`; NumPy in and out. A large k probes more leaves; from size / 4 on, all."""
@@ -59,7 +64,8 @@ class FaissIVF:
     def settings(self) -> dict[str, Any]:
         """See `CandidateIndex.settings`."""
         probes = min(self.probes, self.leaves)
-        return {"kind": "faiss_ivf", "size": self.size, "dim": self.dim, "leaves": self.leaves, "probes": probes}
+        return {"kind": "faiss_ivf", "size": self.size, "dim": self.dim, "leaves": self.leaves, "probes": probes,
+                **_said(self.store)}
 
 
 class FaissIVFPQ:
@@ -117,8 +123,10 @@ class FaissHNSW:
 
     exact = False
 
-    def __init__(self, vectors: np.ndarray, links: int = 16, build_width: int = 200, width: int = 200) -> None:
-        """vectors: as in `FaissIVF`. links: of a node. build_width, width: candidate nodes of a walk.
+    def __init__(
+        self, vectors: np.ndarray, links: int = 16, build_width: int = 200, width: int = 200, store: Store = "float32"
+    ) -> None:
+        """vectors, store: as in `FaissIVF`. links: of a node. build_width, width: candidate nodes of a walk.
 
         `width` may be changed later.
         """
@@ -126,9 +134,11 @@ class FaissHNSW:
         vectors = checks.candidate_vectors(vectors)
         self.size, self.dim = vectors.shape
         self.links, self.build_width = checks.at_least_one("links", links), checks.at_least_one("width", build_width)
-        self.width = checks.at_least_one("width", width)
-        self._index = self._faiss.IndexHNSWFlat(self.dim, self.links, self._faiss.METRIC_INNER_PRODUCT)
+        self.width, self.store = checks.at_least_one("width", width), store
+        description = f"HNSW{self.links},{_STORES[store][0]}"
+        self._index = self._faiss.index_factory(self.dim, description, self._faiss.METRIC_INNER_PRODUCT)
         self._index.hnsw.efConstruction = self.build_width
+        self._index.train(vectors)
         self._index.add(vectors)
 
     def search(self, queries: np.ndarray, k: int) -> TopK:
@@ -152,7 +162,7 @@ class FaissHNSW:
         """See `CandidateIndex.settings`."""
         return {
             "kind": "faiss_hnsw", "size": self.size, "dim": self.dim, "links": self.links,
-            "build_width": self.build_width, "width": self.width,
+            "build_width": self.build_width, "width": self.width, **_said(self.store),
         }
 
 
@@ -172,7 +182,8 @@ class _FaissKind(IndexKind):
         index, faiss = self.index_class.__new__(self.index_class), extras.require("faiss")
         with checks.readable(folder / _SETTINGS):
             settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
-            vars(index).update({name: int(value) for name, value in settings.items() if name != "kind"})
+            numbers = {name: int(value) for name, value in settings.items() if name not in ("kind", "store")}
+            vars(index).update(numbers, store=settings.get("store", "float32"))
             if index.settings() != settings:
                 raise ValueError(f"settings of {settings['kind']}, which differ from {index.settings()}")
         with checks.readable(folder / _INDEX):
@@ -182,15 +193,28 @@ class _FaissKind(IndexKind):
         return index
 
 
+class _StoredKind(_FaissKind):
+    """Base of the kinds whose vectors are stored in one of several ways."""
+
+    @classmethod
+    def at(cls, address: str) -> "IndexKind":
+        """The kind with a store, as in "faiss_ivf:int8"."""
+        return cls(store=address)  # type: ignore[call-arg]  # a field of the kinds
+
+
 @config
-class FaissIVFKind(_FaissKind):
-    """"faiss_ivf": beside the SavedModel. Its probes are tuned."""
+class FaissIVFKind(_StoredKind):
+    """"faiss_ivf": beside the SavedModel. Its probes are tuned.
+
+    store: how a number of a vector is stored. Fewer bytes take less memory and find a little less: "faiss_ivf:int8".
+    """
 
     name, index_class = "faiss_ivf", FaissIVF
+    store: Store = "float32"
 
     def build(self, vectors: np.ndarray, settings: "IndexConfig", seed: int = 0) -> FaissIVF:
         """See `IndexKind.build`."""
-        return FaissIVF(vectors, settings.leaves)
+        return FaissIVF(vectors, settings.leaves, store=self.store)
 
     def sweeps(self, index: FaissIVF, settings: "IndexConfig") -> Sequence[Sweep]:
         """See `IndexKind.sweeps`."""
@@ -199,7 +223,7 @@ class FaissIVFKind(_FaissKind):
     def memory_bytes(self, shape: tuple[int, int], leaves: int | None = None) -> int:
         """The vectors, eight bytes for each one's row, and the centroids."""
         size, dim = shape
-        return size * (4 * dim + 8) + leaves_for(size, leaves, 4.0) * 4 * dim
+        return size * (_STORES[self.store][1] * dim + 8) + leaves_for(size, leaves, 4.0) * 4 * dim
 
 
 @config
@@ -227,19 +251,20 @@ class FaissIVFPQKind(_FaissKind):
 
 
 @config
-class FaissHNSWKind(_FaissKind):
+class FaissHNSWKind(_StoredKind):
     """"faiss_hnsw": beside the SavedModel. Its width is tuned.
 
-    links: of a node of the graph. build_width: candidate nodes while it is built.
+    links: of a node of the graph. build_width: candidate nodes while it is built. store: as in `FaissIVFKind`.
     """
 
     name, index_class = "faiss_hnsw", FaissHNSW
     links: Count = 16
     build_width: Count = 200
+    store: Store = "float32"
 
     def build(self, vectors: np.ndarray, settings: "IndexConfig", seed: int = 0) -> FaissHNSW:
         """See `IndexKind.build`."""
-        return FaissHNSW(vectors, self.links, self.build_width)
+        return FaissHNSW(vectors, self.links, self.build_width, store=self.store)
 
     def sweeps(self, index: FaissHNSW, settings: "IndexConfig") -> Sequence[Sweep]:
         """See `IndexKind.sweeps`."""
@@ -249,7 +274,7 @@ class FaissHNSWKind(_FaissKind):
     def memory_bytes(self, shape: tuple[int, int], leaves: int | None = None) -> int:
         """The vectors, and four bytes for each link: twice as many on the lowest level."""
         size, dim = shape
-        return size * (4 * dim + 4 * (2 * self.links + 1) + 16)
+        return size * (_STORES[self.store][1] * dim + 4 * (2 * self.links + 1) + 16)
 
 
 def _trained(faiss: ModuleType, description: str, vectors: np.ndarray) -> "Index":
@@ -260,6 +285,11 @@ def _trained(faiss: ModuleType, description: str, vectors: np.ndarray) -> "Index
     index.train(vectors)
     index.add(vectors)
     return index
+
+
+def _said(store: str) -> dict[str, str]:
+    """The store among an index's settings; files of earlier versions have none, and it is float32."""
+    return {} if store == "float32" else {"store": store}
 
 
 def _top_k(index: "Index", queries: np.ndarray, k: int, parameters: "SearchParameters | None" = None) -> TopK:

@@ -32,7 +32,7 @@ def keep(
     record = {"config": to_dict(config), "kind": to_dict(kind), "report": dataclasses.asdict(report),
               "vectors": checks.checksum(vectors), "files": _checksums(folder)}
     (folder / _RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
-    for path in (*folder.iterdir(), folder):
+    for path in (*folder.rglob("*"), folder):
         flush(path)
 
 

@@ -1,11 +1,12 @@
 """The base of the kinds of index: how each is built, tuned, estimated, kept and searched."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from tfrs_twotower.configuration import to_dict
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.index.candidate_index import CandidateIndex
 from tfrs_twotower.index.leaves import probes_for
@@ -69,9 +70,13 @@ class IndexKind:
         """The index that `save` wrote."""
         raise NotImplementedError(f"`{self.called()}` must define `save` and `load`, as its place is {self.place!r}.")
 
+    def reads(self, brought: Mapping[str, Any]) -> bool:
+        """Can `load` open the index that an export brings? `brought` is its kind, as `to_dict` writes it."""
+        return brought == to_dict(self)
+
     @classmethod
     def at(cls, address: str) -> "IndexKind":
-        """The kind at an address, the text after a colon in `IndexConfig.kind`."""
+        """The kind with the text after a colon in `IndexConfig.kind`: an address, or a store."""
         raise ConfigError(invalid("IndexConfig.kind", "have no address", f"{cls.called()}:{address}", "Leave it out."))
 
     @classmethod

@@ -84,8 +84,9 @@ def build(
 def chosen_kind(config: IndexConfig, size: int) -> IndexKind:
     """The `IndexKind` of a configuration, for a number of candidates."""
     if config.kind != AUTO:
-        return kind_of(config.kind)
-    return kind_of("exact" if size < config.exact_below else "scann" if extras.available("scann") else "ivf")
+        return config.whole(kind_of(config.kind))
+    chosen = "exact" if size < config.exact_below else "scann" if extras.available("scann") else "ivf"
+    return config.whole(kind_of(chosen))
 
 
 def _halves(vectors: np.ndarray, queries: np.ndarray | tf.Tensor | None, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -23,6 +23,7 @@ from tfrs_twotower.serving.predictor import Limits, Predictor
 from tfrs_twotower.serving.process import serve
 from tfrs_twotower.serving.repository import Repository, State, VersionStatus
 from tfrs_twotower.serving.server import Server
+from tfrs_twotower.serving.shards import ShardsKind
 
 __all__ = [
     "Access",
@@ -39,6 +40,7 @@ __all__ = [
     "ResourceExhausted",
     "Server",
     "ServingError",
+    "ShardsKind",
     "State",
     "Unavailable",
     "Unimplemented",

@@ -108,7 +108,9 @@ class _Calls:
                     place.cancel()
                 call.pause = place.pause
                 with place:
-                    return handler(request, call)
+                    answer = handler(request, call)
+                context.set_trailing_metadata(((REQUEST_ID, name), *call.partial()))
+                return answer
         except ServingError as error:
             code, message = error.code, str(error)
             if isinstance(error, Overloaded):  # it may be sent again; a request that is too large may not

@@ -1,10 +1,11 @@
 """The server's metrics, for Prometheus."""
 
 import contextlib
+import contextvars
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from tfrs_twotower import extras
 from tfrs_twotower.serving import logs
@@ -17,6 +18,9 @@ _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 
 REFUSALS = ("queue_full", "deadline", "stopping", "connections", "slow", "unauthenticated", "headers", "bodies")
 
 
+PARTIAL = "x-twotower-partial"  # the header of an answer that lacks shards of the index
+
+
 class Call:
     """A request that is being counted. Set `signature` when it is known to exist: an unknown name must not be a label.
 
@@ -24,6 +28,7 @@ class Call:
       request_id: the id by which the caller knows the request.
       version: the version that answered, or None.
       pause: a function to call before each block of a large request.
+      missing: the shards of the index, as "2/4", without which the answer was made.
     """
 
     signature = ""
@@ -32,11 +37,28 @@ class Call:
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
         self.pause: Callable[[], None] = lambda: None
+        self.missing: set[str] = set()
         self.begin()
+
+    def lacks(self, shards: Sequence[str]) -> None:
+        """Notes shards that did not answer."""
+        self.missing.update(shards)
+
+    def partial(self) -> tuple[tuple[str, str], ...]:
+        """The header of an answer that lacks shards; () if it lacks none."""
+        return ((PARTIAL, " ".join(sorted(self.missing))),) if self.missing else ()
 
     def begin(self) -> None:
         """Starts the clock of the request. Call it when the whole request has arrived."""
         self.start = time.perf_counter()
+
+
+_current: contextvars.ContextVar[Call] = contextvars.ContextVar("call")
+
+
+def current() -> Call:
+    """The request that this thread answers; one that nobody reads, outside of a request."""
+    return _current.get(Call(""))
 
 
 class Metrics:
@@ -81,12 +103,15 @@ class Metrics:
         )
         for reason in REFUSALS:
             self._refusals.labels(reason)
+        self._partial = counter("twotower_partial_answers", "Answers without a shard of the index that failed")
+        self._shards = counter("twotower_shard_failures", "Answers that lack this shard of the index", ["shard"])
 
     @contextlib.contextmanager
     def call(self, method: str, request_id: str = "") -> Iterator[Call]:
         """Counts, times and logs the block as one request. A `ServingError` inside it sets the status."""
         call, status = Call(request_id), "OK"
         self._in_flight.inc()
+        token = _current.set(call)
         try:
             yield call
         except ServingError as error:
@@ -96,8 +121,12 @@ class Metrics:
             status = ServingError.code
             raise
         finally:
+            _current.reset(token)
             seconds = time.perf_counter() - call.start
             self._in_flight.dec()
+            self._partial.inc(bool(call.missing))
+            for shard in call.missing:
+                self._shards.labels(shard).inc()
             self._requests.labels(method, call.signature, status).inc()
             self._seconds.labels(method, call.signature).observe(seconds)
             logs.tell(method, call, status, seconds)

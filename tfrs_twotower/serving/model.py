@@ -100,7 +100,7 @@ class LoadedModel:
     identity: str
     signature_defs: dict
     signatures: dict
-    root: Any  # the loaded object: its variables, tables and searchers live as long as it does
+    root: Any  # the loaded object: its variables, tables and searchers live as long as it does; None: no SavedModel
     catalogue: Catalogue | None = None
     internal: dict = dataclasses.field(default_factory=dict)
 
@@ -198,17 +198,17 @@ def ready(
     call: Runner = call,
     changes: "ItemChanges | None" = None,
     warm: Callable[[LoadedModel], None] = lambda model: None,
-    index: IndexKind | None = None,
+    load: Callable[..., LoadedModel] = load,
 ) -> LoadedModel:
     """Loads a version by `load`, attaches it to `changes`, if given, and warms it up by `call` and by `warm`.
 
-    The version is then ready to answer.
+    The version is then ready to answer. `load` takes the first four arguments.
 
     Raises:
       The errors of `load`.
       IndexingError: the version cannot take in the changes.
     """
-    model = load(directory, version, manifest, identity, index)
+    model = load(directory, version, manifest, identity)
     if changes is not None:
         changes.attach(model)
     try:
@@ -237,7 +237,7 @@ def with_user_rows(model: LoadedModel, deltas: Sequence[user_deltas.UserDelta], 
     """
     signature = model.internal.get(c.UPDATE_USER_ROWS)
     if signature is None:
-        if not deltas:
+        if not deltas or model.root is None:  # a shard of an index has no users
             return model
         raise VersionRefused(f"the version has no signature `{c.UPDATE_USER_ROWS}`: it has no table of user ids.")
     dim = signature.inputs[c.ROWS].shape[1]
@@ -271,7 +271,7 @@ def _signature(
 
 def _warm_up(model: LoadedModel, directory: str, call: Runner) -> None:
     path = os.path.join(directory, _WARMUP_FILE)
-    if not os.path.exists(path):
+    if model.root is None or not os.path.exists(path):
         return
     logs = extras.require("tensorflow_serving.apis.prediction_log_pb2")
     for record in tf.data.TFRecordDataset(path).take(_WARMUP_LIMIT).as_numpy_iterator():

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.configuration import from_dict, to_dict
+from tfrs_twotower.configuration import from_dict
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import INDEX, searched_candidates, searched_queries
 from tfrs_twotower.features import is_missing
@@ -34,7 +34,7 @@ _BY_VECTOR = (c.RECOMMEND_BY_VECTOR, c.RECOMMEND_FRESH_BY_VECTOR)
 _SPARE = 50  # a search fetches at most k + this many items in place of hidden ones, as in the graph
 
 
-def outside_kind(named: str) -> IndexKind:
+def outside_kind(named: str | IndexKind) -> IndexKind:
     """The `IndexKind` of `serve --index`. Raises `ConfigError` if it is searched inside the SavedModel."""
     kind = kind_of(named)
     if kind.place == SAVED_MODEL:
@@ -48,7 +48,7 @@ def opened(
 ) -> CandidateIndex | None:
     """The index of a version outside its SavedModel, or None.
 
-    The version's own index is loaded if its kind is `wanted`, or if `wanted` is None. Otherwise an index of the kind
+    The version's own index is loaded if `wanted` reads it, or if `wanted` is None. Otherwise an index of the kind
     `wanted` is built. The result is None if the version has none and `wanted` is None.
 
     Raises:
@@ -56,8 +56,8 @@ def opened(
       IndexingError: the index cannot be read or built.
     """
     brought = manifest.get("index_kind")
-    if brought and wanted is None or wanted is not None and brought == to_dict(wanted):
-        return _trusted(brought, wanted).load(Path(directory) / INDEX)
+    if brought and (wanted is None or wanted.reads(brought)):
+        return (wanted or trusted(brought)).load(Path(directory) / INDEX)
     if wanted is None:
         return None
     vectors, weight = catalogue.vectors, manifest.get("popularity_weight") or 0.0
@@ -69,16 +69,28 @@ def opened(
     return index
 
 
-def _trusted(brought: Mapping[str, Any], wanted: IndexKind | None) -> IndexKind:
-    """The kind that a manifest names. A manifest cannot make the server import a module or ask another machine."""
-    named = str(brought.get("type"))
-    if "." in named and named.rpartition(".")[0] not in sys.modules:
-        raise ConfigError(f"The export's index is a `{named}`, whose module is not imported. Name it by --import.")
+def trusted(brought: Mapping[str, Any]) -> IndexKind:
+    """The kind that a manifest names. A manifest cannot make the server import a module or ask another machine.
+
+    Raises:
+      ConfigError: it would.
+    """
+    for named in _types(brought):
+        if "." in named and named.rpartition(".")[0] not in sys.modules:
+            raise ConfigError(f"The export's index is a `{named}`, whose module is not imported. Name it by --import.")
     kind = from_dict(brought)
-    if not isinstance(kind, IndexKind) or kind.place == REMOTE and wanted is None:
+    if not isinstance(kind, IndexKind) or kind.place == REMOTE:
         way_out = "Name the address by --index, if you trust it."
         raise ConfigError(f"The export's index is {brought!r}, which is not on this machine. {way_out}")
     return kind
+
+
+def _types(value: Any) -> Iterator[str]:
+    """The classes that a configuration names, in any depth."""
+    if isinstance(value, Mapping):
+        yield from [str(value["type"])] if "type" in value else []
+    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        yield from _types(inner)
 
 
 class OutsideIndex:

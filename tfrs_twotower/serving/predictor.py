@@ -1,5 +1,6 @@
 """Checks and runs requests to a loaded model. It does not depend on the transport."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -23,6 +24,8 @@ _FINITE = {
 _LISTS = (columns.EXCLUDE_IDS, columns.ALLOW_IDS)
 _STORE = " Send them, or start the server with a store that has them: twotower serve --store …."
 _LARGEST = 1e15  # products of larger numbers overflow float32, and no item would be found
+_INTERESTS = 16  # vectors of a query at most
+_SPARE = 100  # more than `OutsideIndex` asks for in place of hidden items, beside k
 _UNKNOWN_RANK_LIMIT = 2  # an input of unknown rank (`k`) is a scalar or one value for each batch row
 
 
@@ -46,6 +49,11 @@ class Limits:
     max_values: int = 2**20
     max_events: int = 1000
     max_body_bytes: int = 8 * 1024 * 1024
+
+    def of_searches(self) -> "Limits":
+        """The limits on searches that a front with these limits sends to its shards: with room for what it filters."""
+        most = 2 * self.max_k + self.max_width + _SPARE
+        return dataclasses.replace(self, max_batch=_INTERESTS * self.max_batch, max_k=most)
 
 
 class Predictor:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import enum
+import functools
 import gc
 import logging
 import os
@@ -15,7 +16,8 @@ from tfrs_twotower.exporting import Key, integrity, user_deltas
 from tfrs_twotower.index import IndexKind
 from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.errors import NotFound, Unavailable
-from tfrs_twotower.serving.model import LoadedModel, Runner, call, ready, with_user_rows
+from tfrs_twotower.serving.model import LoadedModel, Runner, call, load, ready, with_user_rows
+from tfrs_twotower.serving.shard import Shard
 
 _log = logging.getLogger(__name__)
 _VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -76,6 +78,8 @@ class Repository:
       index: the `IndexKind` of an index outside the SavedModel, for each version; None: each export's own index.
       key: the `exporting.Key` that has to have signed each version and each update of user rows; others are refused.
         None: no signature is needed.
+      shard: the `Shard` to load of each version, in place of its SavedModel, and the only one whose files are checked;
+        None: the whole version.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class Repository:
         warm: Callable[[LoadedModel], None] = lambda model: None,
         index: IndexKind | None = None,
         key: Key | None = None,
+        shard: Shard | None = None,
     ) -> None:
         if keep < 1:
             raise ValueError(invalid("keep", "be at least 1", keep, "Keep one version or more."))
@@ -99,7 +104,9 @@ class Repository:
         self._call = call
         self._fresh = fresh
         self._warm = warm
-        self._index, self._key = index, key
+        self._key = key
+        self._load = shard.load if shard else functools.partial(load, index=index)
+        self._needed = shard.needs if shard else lambda file: True
         self._lock = threading.Lock()  # guards what follows
         self._serving = {}
         self._statuses = {}
@@ -222,10 +229,10 @@ class Repository:
         try:
             if not reload:
                 self._report(version, State.START)
-            with integrity.checked(directory, version, self._key) as (files, manifest):
+            with integrity.checked(directory, version, self._key, self._needed) as (files, manifest):
                 if not reload:
                     self._report(version, State.LOADING)
-                model = ready(files, version, manifest, identity, self._call, self._fresh, self._warm, self._index)
+                model = ready(files, version, manifest, identity, self._call, self._fresh, self._warm, self._load)
             served = _Served(model, identity)
         except Exception as error:  # a damaged SavedModel can raise anything; the old version must go on serving
             if not isinstance(error, IndexingError):  # an index on another machine may return: the next poll tries

@@ -155,7 +155,9 @@ class Rest:
 
             watch = asyncio.create_task(_gone(request, place))
             try:
-                return await anyio.to_thread.run_sync(turn, limiter=self._threads[queue])
+                response = await anyio.to_thread.run_sync(turn, limiter=self._threads[queue])
+                response.headers.update(dict(call.partial()))
+                return response
             finally:
                 watch.cancel()
 

@@ -12,8 +12,9 @@ from concurrent import futures
 
 from tfrs_twotower import extras
 from tfrs_twotower.channels import Channel
-from tfrs_twotower.errors import invalid
-from tfrs_twotower.exporting import Key
+from tfrs_twotower.errors import ConfigError, ExportError, invalid
+from tfrs_twotower.exporting import Key, manifest
+from tfrs_twotower.index import IndexKind
 from tfrs_twotower.online import StoreError, Stores, UserVectorCache
 from tfrs_twotower.serving.access import Access
 from tfrs_twotower.serving.admission import Admission, Load, Queues
@@ -34,6 +35,7 @@ from tfrs_twotower.serving.predictor import Limits, Predictor
 from tfrs_twotower.serving.repository import Repository
 from tfrs_twotower.serving.request_timeout import RequestTimeout
 from tfrs_twotower.serving.rest import Rest
+from tfrs_twotower.serving.shard import Shard
 
 grpc = extras.require("grpc")
 uvicorn = extras.require("uvicorn")
@@ -57,7 +59,7 @@ class Server:
     Args:
       root: the folder of the version folders. It must exist; it may be empty at first.
       name: the model's name in URLs and model specs. The default is the `model` of the newest manifest when the server
-        starts, or "twotower" if there is no version.
+        starts, or "twotower" if there is none.
       host: the address to listen on.
       rest_port, grpc_port: 0 takes any free port; the attributes then hold the real ports.
       limits: a `Limits`.
@@ -78,8 +80,10 @@ class Server:
       fresh: `ItemChanges`, for example `freshness.FreshItems`, or None. With it, items can be changed and withdrawn
         while the server runs, and versions that cannot take changes in are refused. The caller closes it.
       index: the kind of an index outside the SavedModel for each version, for example "faiss_hnsw" or
-        "milvus:ADDRESS". An export without an index of that kind gets one when it is loaded. None: the export's own
-        index.
+        "milvus:ADDRESS". An export without an index of that kind gets one when it is loaded. "shards:HOST:PORT,…"
+        asks the servers of an export's shards. None: the export's own index.
+      shard: the part of the export's index, as "1/4", that this server holds in place of the model; it answers the
+        searches of a server with `index="shards:…"`, and nothing else.
       verify_key: the `exporting.Key` that has to have signed what is served, see `Repository`; None: no signature is
         needed.
       channels: further `channels.Channel`s of /v1/recommend. One with the name of a built-in channel replaces it.
@@ -106,7 +110,8 @@ class Server:
         connections: Connections = Connections(),
         fresh: ItemChanges | None = None,
         channels: Iterable[Channel] = (),
-        index: str | None = None,
+        index: str | IndexKind | None = None,
+        shard: str | None = None,
         verify_key: Key | None = None,
     ) -> None:
         self.name: str = name  # type: ignore[assignment]  # None until `start` names it
@@ -114,6 +119,12 @@ class Server:
         self.rest_port = rest_port
         self.grpc_port = grpc_port
         self.metrics = Metrics()
+        part = None if shard is None else Shard.read(shard)
+        if part is not None:
+            if any(given is not None for given in (stores, cache, fresh, index)):
+                raise ConfigError(f"A server of shard {shard} only searches its part. Give stores, cache, fresh and "
+                                  "index to the server in front of the shards.")
+            keep, limits = max(keep, 2), limits.of_searches()
         self.health = Health(self.metrics)
         stores, cache, fresh, channels = self.health.watched_all(stores, cache, fresh, channels)
         tower = None if cache is None else CachedTower(cache, self.metrics)
@@ -122,7 +133,7 @@ class Server:
             warm_up, run = FreshAnswers(fresh, warm_up).call, FreshAnswers(fresh, run).call
         self.repository = Repository(
             root, keep, poll_seconds, self.metrics.version_changed, warm_up, fresh, self._warm,
-            None if index is None else outside_kind(index), verify_key,
+            None if index is None else outside_kind(index), verify_key, part,
         )
         step = 1 if cache is None else _CACHED_SECONDS
         features = None if stores is None else Features(stores, self.metrics, event_types, step, cold_beta)
@@ -268,10 +279,14 @@ class Server:
                 _log.error("Old events stay for another hour: %s", error)
 
     def _manifest_name(self) -> str:
-        if not self.repository.available():
-            return _DEFAULT_NAME
-        with self.repository.lease() as model:
-            return model.manifest.get("model", _DEFAULT_NAME)
+        if self.repository.available():
+            with self.repository.lease() as model:
+                return model.manifest.get("model", _DEFAULT_NAME)
+        for status in reversed(self.repository.statuses()):  # refused for now: a front may start before its shards
+            with contextlib.suppress(ExportError):
+                return manifest.read(os.path.join(self.repository.root, str(status.version))).get(
+                    "model", _DEFAULT_NAME)
+        return _DEFAULT_NAME
 
     def _http_server(self) -> HttpServer:
         self._rest_app = rest = Rest(
