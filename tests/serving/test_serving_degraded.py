@@ -18,6 +18,8 @@ from tfrs_twotower.cli import exploring
 from tfrs_twotower.freshness import FreshItems
 from tfrs_twotower.online import Event, StoreError, StoreUnavailable, open_cache, open_stores
 from tfrs_twotower.serving import Server
+from tfrs_twotower.serving.health import Health
+from tfrs_twotower.serving.metrics import Metrics
 
 
 @pytest.fixture
@@ -197,3 +199,31 @@ def test_exploration_on_a_full_disk_proposes_nothing_until_there_is_room(shop_ro
         wait_until_ready(client)
     for opened in (stores, fresh, *others):
         opened.close()
+
+
+def test_a_part_without_a_probe_works_again_with_its_next_good_call_of_that_method(caplog):
+    class Flaky:
+        name, bad = "flaky", True
+
+        def propose(self):
+            if self.bad:
+                raise StoreUnavailable("away")
+            return "items"
+
+        def other(self):
+            return 1
+
+    health = Health(Metrics())
+    flaky = Flaky()
+    watched = health.watched("channel flaky", flaky)
+    health.start()
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            watched.propose()
+    assert watched.other() == 1 and watched.name == "flaky"
+    time.sleep(1.2)  # longer than between two looks
+    assert health.degraded() == ["channel flaky"]
+    flaky.bad = False
+    assert watched.propose() == "items" and health.degraded() == []
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+    health.close()

@@ -51,8 +51,8 @@ class ExploredItems:
         return self._changes.items(model)
 
     def check(self) -> None:
-        """See `FreshItems.check`; for the pool, too."""
-        self._changes.check()
+        """Raises `StoreError` if changes cannot be recorded now, or the pool cannot be read."""
+        getattr(self._changes, "check", lambda: None)()
         self._exposures.check()
 
     def close(self) -> None:

@@ -42,9 +42,6 @@ class ItemChanges(Protocol):
     def items(self, model: "LoadedModel") -> "CurrentItems":
         """The items of an attached version. The object stays the same until an item changes."""
 
-    def check(self) -> None:
-        """Raises `StoreError` if changes cannot be recorded now."""
-
     def close(self) -> None:
         """Closes the place where the events are kept, so that another process can open it."""
 

@@ -39,17 +39,18 @@ class Health:
         self._thread: threading.Thread | None = None
 
     def watched(
-        self, part: str, thing: _T, probe: Callable[[], object] = lambda: None, methods: Collection[str] = ()
+        self, part: str, thing: _T, probe: Callable[[], object] | None = None, methods: Collection[str] = ()
     ) -> _T:
         """`thing`, with each call noted as one of `part`.
 
         Args:
           part: its name in /readyz and in the log.
           thing: an object whose methods may raise `StoreError`.
-          probe: raises `StoreError` while the part fails.
+          probe: raises `StoreError` while the part fails. None: only the next call tells that it works again.
           methods: the methods that work if `probe` does.
         """
-        self._probes[part] = _Probe(probe, methods)
+        if probe is not None:
+            self._probes[part] = _Probe(probe, methods)
         self._metrics.degraded(part, False)
         return cast(_T, _Watched(self, part, thing))
 
@@ -69,7 +70,8 @@ class Health:
             get = cache.get
             cache = self.watched("cache", cache, lambda: get([b""]), ("get", "put"))
         if fresh is not None:
-            fresh = self.watched("items", fresh, fresh.check, ("record", "check"))
+            check = getattr(fresh, "check", None)  # of `FreshItems`; one of the caller's own may have none
+            fresh = self.watched("items", fresh, check, ("record", "check"))
         return stores, cache, fresh, [self.watched(f"channel {channel.name}", channel) for channel in channels]
 
     def degraded(self) -> list[str]:
@@ -114,7 +116,7 @@ class Health:
 
     def _follow(self) -> None:
         while not self._stop.wait(_PROBE_SECONDS):
-            self._probe(self.degraded())
+            self._probe([part for part in self.degraded() if part in self._probes])
 
     def _probe(self, parts: Collection[str]) -> None:
         for part in parts:
