@@ -1,14 +1,16 @@
 """What a log of a million events and more costs on one machine: seconds and memory of each stage, from files to export.
 
     python -m bench.bench_scale                         # 1, 5 and 20 million events
-    python -m bench.bench_scale --events 100000000      # prepared, and an epoch trained: --stages train
+    python -m bench.bench_scale --events 100000000 --stages train --large
 
 The log is synthetic: eleven events a user, twenty an item, popularity by a power of 4. The recipe is the one of `plain`
 that pools a user's history, for one epoch: id tables of 64 numbers, uniform negatives, 2,000 validation queries, 20,000
 test queries, 30 seconds for the baselines. Every size is a process of its own. `anonymous_gib` is the peak of memory
 that no file backs, sampled twenty times a second: a process needs it. `resident_gib` is the peak with the files that
 are mapped; the system takes these pages back when it needs them. `exponent` compares CPU seconds with the size before:
-1 is proportional. Rows of other sizes stay in the record.
+1 is proportional. `--large` is what docs/scale.md advises for logs of this size: id tables of 32 numbers, batches of
+8,192, and row-wise Adagrad, which keeps one number a row beside the weights, where Adam keeps two a weight. Rows of
+other sizes stay in the record.
 """
 
 import argparse
@@ -35,22 +37,24 @@ from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.sampling import NoLogQ, Uniform
 from tfrs_twotower.towers import MLP
-from tfrs_twotower.training import LazyAdamConfig, TrainingConfig
+from tfrs_twotower.training import LazyAdamConfig, RowWiseAdagradConfig, TrainingConfig
 from tfrs_twotower.updates import update_users
 
 NAME, SIZES = "scale", (1_000_000, 5_000_000, 20_000_000)
 _CHUNK, _NEW, _DIM = 5_000_000, 1_000, 64
 
 
-def recipe_of(folder):
+def recipe_of(folder, large):
     """The recipe, on a prepared dataset."""
+    dim = 32 if large else _DIM
+    optimizer = RowWiseAdagradConfig(learning_rate=0.1) if large else LazyAdamConfig(learning_rate=0.002)
     return Recipe(
         name="scale", source=Prepared(str(folder)), split=Temporal(0.01, 0.01),
-        schema=Schema(query=(History(length=20, pooling="decay"), Id(c.USER_ID, dim=_DIM, dropout=0.2)),
-                      candidate=(Id(c.ITEM_ID, dim=_DIM),)),
-        model=ModelConfig(dim=_DIM, query_encoder=MLP(widths=()), candidate_encoder=MLP(widths=()),
+        schema=Schema(query=(History(length=20, pooling="decay"), Id(c.USER_ID, dim=dim, dropout=0.2)),
+                      candidate=(Id(c.ITEM_ID, dim=dim),)),
+        model=ModelConfig(dim=dim, query_encoder=MLP(widths=()), candidate_encoder=MLP(widths=()),
                           loss=SampledSoftmax(), negatives=(Uniform(1024),), logq=NoLogQ()),
-        training=TrainingConfig(epochs=1, batch_size=1024, optimizer=LazyAdamConfig(learning_rate=0.002)),
+        training=TrainingConfig(epochs=1, batch_size=8192 if large else 1024, optimizer=optimizer),
         evaluation=EvaluationConfig(validation_queries=2_000, bootstrap=100, baseline_seconds=30),
     )
 
@@ -97,13 +101,13 @@ class Meter:
         print(self.rows[-1], flush=True)
 
 
-def measured(folder, events, stages):
+def measured(folder, events, stages, large):
     """The rows of one size."""
     meter = Meter()
     files = write(folder / "log", events)
     with meter.stage("prepare"):
         prepare(files, folder / "dataset", DuckDB())
-    trained = Recommender(recipe_of(folder / "dataset"), directory=folder / "run")
+    trained = Recommender(recipe_of(folder / "dataset", large), directory=folder / "run")
     with meter.stage("fit, one epoch"):
         trained.fit(verbose=2)
     if stages == "all":
@@ -116,14 +120,16 @@ def measured(folder, events, stages):
         day = write(folder / "day", _NEW, start=1_700_000_000 + 86_400 * 100, days=1, seed=1, known=events)
         with meter.stage(f"update_users, {_NEW:,} events"):
             update_users(folder / "run", day)
-    size = {"events": events, "users": len(trained.served.log.users), "items": len(trained.served.log.items)}
+    log, settings = trained.served.log, "large" if large else "as plain"
+    size = {"events": events, "settings": settings, "users": len(log.users), "items": len(log.items)}
     return [{**size, **row} for row in meter.rows]
 
 
 def exponents(rows):
     """Adds `exponent` to each row: against the next smaller size of its stage."""
     for row in rows:
-        smaller = [r for r in rows if r["stage"] == row["stage"] and r["events"] < row["events"]]
+        same = [r for r in rows if all(r[key] == row[key] for key in ("stage", "settings"))]
+        smaller = [r for r in same if r["events"] < row["events"]]
         before = max(smaller, key=lambda r: r["events"], default=None)
         row["exponent"] = before and math.log(row["cpu_seconds"] / before["cpu_seconds"]) / math.log(
             row["events"] / before["events"])
@@ -136,18 +142,20 @@ def main():
     parser.add_argument("--events", type=int, nargs="+", default=SIZES)
     parser.add_argument("--stages", choices=("all", "train"), default="all")
     parser.add_argument("--folder", help="for the files; default: a temporary one")
+    parser.add_argument("--large", action="store_true", help="settings for large logs")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if not args.one:
         for events in args.events:
-            folder = ["--folder", args.folder] if args.folder else []
+            more = [*(["--folder", args.folder] if args.folder else []), *(["--large"] if args.large else [])]
             subprocess.run([sys.executable, "-m", "bench.bench_scale", "--one", "--events", str(events), "--stages",
-                            args.stages, *folder], check=True)
+                            args.stages, *more], check=True)
         return
     (events,) = args.events
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        rows = measured(Path(folder), events, args.stages)
-    kept = [row for row in common.recorded(NAME) if row["events"] != events]
+        rows = measured(Path(folder), events, args.stages, args.large)
+    key = events, rows[0]["settings"]
+    kept = [row for row in common.recorded(NAME) if (row["events"], row["settings"]) != key]
     common.record(NAME, exponents(sorted([*kept, *rows], key=lambda row: row["events"])))
 
 
