@@ -98,6 +98,7 @@ def test_a_day_is_appended_and_the_past_is_not_read_again(dataset, tmp_path):
     expected = ingest(Joined((first, second)))[0]
     Path(first.path).unlink()
     mapped = dataset.read()[0]
+    (Path(dataset.folder) / "0").mkdir()  # of a process that was killed before it could remove it
     report = append_prepared(dataset.folder, second)
     assert dataset.read()[0].fingerprint() == expected.fingerprint() and report.rows == 3
     assert [source["rows"] for source in dataset.manifest.sources] == [2, 3]
