@@ -58,7 +58,7 @@ def prepare(
       DataError: as in `ingest`; or the folder holds a dataset, or another process is preparing it.
       MissingExtraError: the engine is not installed.
     """
-    folder = Path(folder)
+    folder = Path(folder).absolute()  # executors work in folders of their own
     with _writing(folder) as work:
         if is_prepared(folder):
             raise DataError(f"{folder} holds a prepared dataset already. Name another folder, or append to it: "
