@@ -94,6 +94,13 @@ def _ingest(figures):
     return f"{row['rows']:,} rows in {row['seconds']:.0f} s"
 
 
+def _prepare(figures):
+    rows = figures[-1]["rows"]
+    ours, ingest = (_find(figures, rows=rows, way=way) for way in ("prepare", "ingest"))
+    return (f"{rows:,} rows in {ours['seconds']:.0f} s and {ours['own_peak_mib']:.0f} MiB; read into memory: "
+            f"{ingest['seconds']:.0f} s and {ingest['own_peak_mib']:.0f} MiB")
+
+
 def _training(figures):
     ours, stock = (_find(figures, ids=1_000_000, model=name)["examples_per_second"]
                    for name in ("ours LazyAdam, ids encoded", "stock Adam, no metrics"))
@@ -158,6 +165,7 @@ _QUESTIONS = (  # (record, question, answer)
     ("refit", "What does the second training, on all events, gain?", _refit),
     ("whole_command", "How long does `twotower train plain` take?", _whole_command),
     ("ingest", "How fast is a log read and checked?", _ingest),
+    ("prepare", "What does it take to prepare a log on disk?", _prepare),
     ("training", "How fast is training?", _training),
     ("evaluation", "How fast is exact evaluation?", _evaluation),
     ("index", "How fast is the index?", _index),

@@ -71,6 +71,7 @@ def test_an_update_of_a_run_on_it_reads_new_files_as_its_own(folder, day):
     (["--interactions", "x", "--spark", "a=b"], "`--spark` does not belong to `--engine duckdb`"),
     (["--interactions", "x", "--engine", "spark", "--memory", "1GB"], "`--memory` does not belong to `--engine spark`"),
     (["--interactions", "x", "--engine", "spark", "--spark", "ab"], "`--spark` must look like NAME=VALUE"),
+    (["--interactions", "x", "--append", "--memory", "1GB"], "`--append` reads the new events in memory, by no engine"),
     (["--interactions", "x", "--append"], "is no prepared dataset"),
     (["--interactions", "nothing-there"], "There are none: check the path"),
 ])

@@ -4,8 +4,11 @@ import hashlib
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -41,6 +44,36 @@ def test_it_is_the_log_that_ingest_gives(source, tmp_path):
     expected = ingest(source, limit=1, rejected_to=tmp_path / "rejected.parquet")
     assert report == kept and not log.user.flags.writeable
     assert_same((log, kept), expected)
+
+
+rows = st.tuples(
+    st.sampled_from(["a", "A", "é", "b", "NULL"]), st.sampled_from([1, 2, 3, -1]),
+    st.sampled_from([NOON, NOON, NOON + 1, -5]), st.sampled_from([1, 2, 1, 0, -1, None]),
+    st.sampled_from([0.5, 1, 2, -1]), st.sampled_from(["x", "y", None]),
+)
+
+
+@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.given(st.lists(rows, min_size=1, max_size=12), st.lists(rows, min_size=1, max_size=4), st.booleans())
+def test_whatever_the_rows_are(first, second, timed):
+    """Also in the error where nothing is left."""
+    names = ("user_id", "item_id", "timestamp", "label", "weight", "place")
+    kinds = (pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.float64(), pa.string())
+    columns = Columns(label="label", weight="weight", context=("place",), timestamp="timestamp" if timed else None)
+    parts = [Frames(pa.table([pa.array(column, kind) for column, kind in zip(zip(*part), kinds)], names),
+                    columns=columns) for part in (first, second)]
+    with tempfile.TemporaryDirectory() as folder:
+        found, expected = [], []
+        for result, act in ((expected, lambda: ingest(Joined(tuple(parts)), 1, f"{folder}/rejected.parquet")),
+                            (found, lambda: prepare(Joined(tuple(parts)), f"{folder}/set", rules=Rules(1)))):
+            try:
+                result.append(act())
+            except DataError as error:
+                result.append(str(error))
+        if isinstance(expected[0], str):
+            assert found == expected and not is_prepared(f"{folder}/set")
+        else:
+            assert_same(Prepared(f"{folder}/set").read(), expected[0])
 
 
 @pytest.fixture
@@ -98,6 +131,7 @@ def test_a_day_is_appended_and_the_past_is_not_read_again(dataset, tmp_path):
     expected = ingest(Joined((first, second)))[0]
     Path(first.path).unlink()
     mapped = dataset.read()[0]
+    (Path(dataset.folder) / "0").mkdir()  # of a process that was killed before it could remove it
     report = append_prepared(dataset.folder, second)
     assert dataset.read()[0].fingerprint() == expected.fingerprint() and report.rows == 3
     assert [source["rows"] for source in dataset.manifest.sources] == [2, 3]

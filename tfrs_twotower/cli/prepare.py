@@ -64,6 +64,9 @@ def _prepare(args: argparse.Namespace) -> "IngestReport":
 def _append(args: argparse.Namespace) -> "IngestReport":
     from tfrs_twotower.data import Prepared, append_prepared
 
+    if args.memory or args.spark or args.engine != "duckdb":
+        raise ConfigError("`--append` reads the new events in memory, by no engine. Leave out --engine, --memory and "
+                          "--spark.")
     dataset = Prepared(args.folder)
     rules = dataclasses.replace(dataset.rules(), **_rules(args))
     return append_prepared(args.folder, read_from(newest_files(dataset), args), rules)

@@ -58,7 +58,7 @@ def prepare(
       DataError: as in `ingest`; or the folder holds a dataset, or another process is preparing it.
       MissingExtraError: the engine is not installed.
     """
-    folder = Path(folder)
+    folder = Path(folder).absolute()  # executors work in folders of their own
     with _writing(folder) as work:
         if is_prepared(folder):
             raise DataError(f"{folder} holds a prepared dataset already. Name another folder, or append to it: "
@@ -108,14 +108,16 @@ def append_prepared(folder: str | os.PathLike[str], source: Source, rules: Rules
             return report
         keep_log(log, report, target)
         write_manifest(folder, name, log, report, source, rules, manifest.sources)
-        shutil.rmtree(folder / manifest.log)
+        for other in folder.iterdir():  # also what a killed process left
+            if other.name.isdigit() and other.name != name:
+                shutil.rmtree(other)
     return report
 
 
 @contextlib.contextmanager
 def _writing(folder: Path) -> Iterator[Path]:
     """Gives an empty folder for files at work. No other process writes the dataset meanwhile."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / LOCK).exists():
+    if folder.is_dir() and any(folder.iterdir()) and not is_prepared(folder) and not (folder / LOCK).exists():
         raise DataError(f"{folder} holds files that are no prepared dataset. Name a new folder.")
     try:
         held = lock(folder)

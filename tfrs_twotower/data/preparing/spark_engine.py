@@ -18,6 +18,7 @@ from tfrs_twotower.data.checking import Reader
 from tfrs_twotower.data.preparing.shards import Spilled, spill
 from tfrs_twotower.data.rejects import Rejects
 from tfrs_twotower.data.source import Source
+from tfrs_twotower.errors import TwoTowerError
 from tfrs_twotower.extras import require
 
 _ROWS = 1 << 17  # of a batch
@@ -25,7 +26,8 @@ _ROWS = 1 << 17  # of a batch
 
 @config
 class Spark:
-    """Prepares a log on a cluster. All executors need this package, the source's files, and the folder of the result.
+    """Prepares a log on a cluster. All executors need this package, and under the same absolute paths the source's
+    files and the folder of the result.
 
     Attributes:
       settings: ((name, value), ...) of Spark, such as ("spark.master", "spark://host:7077"). What `spark-submit` gave
@@ -65,17 +67,23 @@ class _Session:
         context = self._spark.sparkContext
         known = context.broadcast(first.apart(Rejects(None)))
 
-        def read(shard: int) -> tuple[Spilled, Reader]:
+        def read(shard: int) -> tuple[Spilled, Reader] | TwoTowerError:
             # Two attempts at a task may overlap, so each has a file of its own.
             own = known.value.apart(Rejects(folder / f"{uuid.uuid4().hex}.rejected"))
-            spilled = spill(own, source.shard(shard), folder, shard)
-            return spilled, own.ended()
+            try:
+                return spill(own, source.shard(shard), folder, shard), own.ended()
+            except TwoTowerError as error:  # raised, it would be tried again, and come as Spark's error
+                return error
 
         n = source.shards()
         found = context.parallelize(range(n), n).map(read).collect()
-        for _, own in found:
-            reader.take(own)
-        return [spilled for spilled, _ in found]
+        spilled = []
+        for result in found:
+            if isinstance(result, TwoTowerError):
+                raise result
+            spilled.append(result[0])
+            reader.take(result[1])
+        return spilled
 
     def table(self, name: str, files: Sequence[str]) -> None:
         self._spark.read.parquet(*(Path(file).absolute().as_uri() for file in files)).createOrReplaceTempView(name)
