@@ -183,12 +183,12 @@ def test_the_public_names_are_these_and_each_is_there():
         Drawn Encoder EvaluationConfig Exact Explicit FMCandidate FMQuery FaissHNSW FaissIVF FaissIVFPQ Feature Field
         Files FixedTemperature FullSoftmax GRU4Rec GraphVector HSTU Hard History IVF Id Identity InBatch IndexConfig
         IndexKind IndexTopK LazyAdamConfig LearnedTemperature LeaveLastOut Loss MIND MLP MilvusIndex ModelConfig
-        MovieLens MultiValue NeuralCF NoLogQ Number ParallelCandidate ParallelQuery Popular Preprocessed QueryBuilder
-        Race RandomHoldout RandomPerUser Recipe Recommender RefinedSampledSoftmax Reranker RerankerConfig Retrieval
-        RowWiseAdagradConfig SASRec SENet SampledSoftmax ScaNN ScheduledTemperature Schema SearchThenAttend Sequence
-        Source Split Splitter StaticCorrection StoreKind Sweep TopK StaticLogQ StreamingCorrection StreamingLogQ
-        TFRecords Temporal Text Tfds Time TrainingConfig TripletHinge TripletLogistic TwoTowerModel Uniform UserHeldOut
-        Vector compare errors config evaluate layer_of load recipes
+        MovieLens MultiValue NeuralCF NoLogQ Number ParallelCandidate ParallelQuery Popular Prepared Preprocessed
+        QueryBuilder Race RandomHoldout RandomPerUser Recipe Recommender RefinedSampledSoftmax Reranker RerankerConfig
+        Retrieval RowWiseAdagradConfig SASRec SENet SampledSoftmax ScaNN ScheduledTemperature Schema SearchThenAttend
+        Sequence Source Split Splitter StaticCorrection StoreKind Sweep TopK StaticLogQ StreamingCorrection
+        StreamingLogQ TFRecords Temporal Text Tfds Time TrainingConfig TripletHinge TripletLogistic TwoTowerModel
+        Uniform UserHeldOut Vector compare errors config evaluate layer_of load recipes
     """
     assert tfrs_twotower.__all__ == sorted(public.split())
     for name in tfrs_twotower.__all__:

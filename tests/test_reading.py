@@ -1,15 +1,16 @@
 """What a run reads: its own log, its parent's with newer events, or its source."""
 
 import dataclasses
+import shutil
 
 import pandas as pd
 import pytest
 import toy
 
-from tfrs_twotower.data import Columns, Files, Joined, ingest, keep_log
+from tfrs_twotower.data import Columns, Files, Joined, Prepared, append_prepared, ingest, keep_log, prepare, read_log
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.pipeline import runs
-from tfrs_twotower.pipeline.reading import read
+from tfrs_twotower.pipeline.reading import keep, read
 from tfrs_twotower.recommender import Recommender
 
 
@@ -58,3 +59,38 @@ def test_a_new_training_does_not_read_the_log_of_one_that_was_killed(day, tmp_pa
     with pytest.raises(ConfigError, match="`title` must be a column"):  # found once the log is read
         new.fit(verbose=0)
     assert new.ingest_report.rows == 1
+
+
+@pytest.fixture
+def prepared(day, tmp_path):
+    prepare(day("monday", 1), tmp_path / "prepared")
+    return Prepared(f"{tmp_path}/prepared")
+
+
+def test_a_prepared_dataset_is_mapped_and_linked_into_the_run(prepared, tmp_path):
+    log, report = read(recipe(prepared), tmp_path / "run")
+    assert not log.user.flags.owndata and not log.user.flags.writeable and report.rows == 1
+    keep(log, report, prepared, tmp_path / "run")
+    kept = tmp_path / "run" / runs.LOG
+    assert (kept / "events.arrow").samefile(f"{prepared.folder}/1/events.arrow")
+    assert read_log(kept)[0].fingerprint() == log.fingerprint()
+
+
+def test_a_dataset_that_has_grown_meanwhile_is_not_linked(prepared, day, tmp_path):
+    log, report = read(recipe(prepared), tmp_path / "run")
+    append_prepared(prepared.folder, day("tuesday", 2))
+    keep(log, report, prepared, tmp_path / "run")
+    assert read_log(tmp_path / "run" / runs.LOG)[0].fingerprint() == log.fingerprint() != prepared.manifest.fingerprint
+
+
+def test_an_update_reads_the_day_behind_the_dataset_that_its_parent_keeps(prepared, day, tmp_path):
+    parent = run(tmp_path / "parent", prepared)
+    both = Joined((prepared, day("tuesday", 2)))
+    expected = ingest(both)[0].fingerprint()
+    shutil.rmtree(prepared.folder)
+    assert read(recipe(both), tmp_path / "run", parent=parent)[0].fingerprint() == expected
+
+
+def test_a_dataset_was_prepared_with_the_rule_of_the_recipe(prepared, tmp_path):
+    with pytest.raises(ConfigError, match="was prepared without it.*prepare --require-items"):
+        read(recipe(prepared, require_items=True), tmp_path / "run")

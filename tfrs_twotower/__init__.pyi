@@ -7,6 +7,7 @@ from tfrs_twotower.data import Columns as Columns
 from tfrs_twotower.data import Files as Files
 from tfrs_twotower.data import LeaveLastOut as LeaveLastOut
 from tfrs_twotower.data import MovieLens as MovieLens
+from tfrs_twotower.data import Prepared as Prepared
 from tfrs_twotower.data import QueryBuilder as QueryBuilder
 from tfrs_twotower.data import RandomHoldout as RandomHoldout
 from tfrs_twotower.data import RandomPerUser as RandomPerUser

@@ -19,6 +19,8 @@ _EXTRAS = {
     "redis": ("redis", "a store or a cache in Redis"),
     "optuna": ("tune", "the search for better settings"),
     "wordllama": ("text", "vectors of texts"),
+    "duckdb": ("prepare", "a prepared dataset (small logs need none: train on the files)"),
+    "pyspark": ("spark", "a dataset prepared on a cluster"),
     "matplotlib": ("plots", "the pictures of a report"),
 }
 

@@ -11,8 +11,8 @@ import pandas as pd
 import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.exporting import PORTABLE, SCANN, Retriever, export, versions
-from tfrs_twotower.index import SAVED_MODEL, CandidateIndex, IndexConfig, IndexReport, chosen_kind
+from tfrs_twotower.exporting import PORTABLE, SCANN, Key, Retriever, export, versions
+from tfrs_twotower.index import SAVED_MODEL, CandidateIndex, IndexConfig, IndexKind, IndexReport, chosen_kind
 from tfrs_twotower.pipeline import answers, reporting, runs
 from tfrs_twotower.pipeline.batch import Batch, What, write_batch
 from tfrs_twotower.pipeline.figures import evaluated
@@ -49,7 +49,8 @@ class Recommender(TrainedRun):
     _retriever: Retriever | None = None
 
     def run(
-        self, devices: tf.distribute.Strategy | None = None, export: bool = True, force: bool = False, verbose: int = 1
+        self, devices: tf.distribute.Strategy | None = None, export: bool = True, force: bool = False, verbose: int = 1,
+        key: Key | None = None,
     ) -> Path | None:
         """All steps of `twotower train`: `fit`, `evaluate`, `refit`, `index`, `export`.
 
@@ -58,6 +59,7 @@ class Recommender(TrainedRun):
           export: False stops after evaluation and index, without refit and export.
           force: as in `export`.
           verbose: as Keras'.
+          key: as in `export`.
 
         Returns:
           The exported version's path; None without one, and in a process that is not the chief.
@@ -79,7 +81,7 @@ class Recommender(TrainedRun):
             if alone:
                 self.index()
                 if export:
-                    path = self.export(force=force)
+                    path = self.export(force=force, key=key)
                 runs.point_latest(self.directory)
         with scope():
             of_chief(0.0)  # workers stay until the chief is done
@@ -133,8 +135,10 @@ class Recommender(TrainedRun):
         """
         if config is not None:
             self.recipe = dataclasses.replace(self.recipe, index=config)
-        with self.writing() if is_chief() else contextlib.nullcontext():
-            report = self._tune(self.directory / runs.INDEX if is_chief() else None)
+        folder, outside = self.directory / runs.INDEX, self._kind().place != SAVED_MODEL
+        writes = is_chief() and (outside or folder.exists() or self._figures is not None)
+        with self.writing() if writes else contextlib.nullcontext():  # otherwise a run may be read-only
+            report = self._tune(folder if writes else None)
             if self._figures is not None:
                 self._figures["index"] = report.to_dict()
                 runs.write_json(self.directory / runs.METRICS, self._figures)
@@ -230,7 +234,9 @@ class Recommender(TrainedRun):
         """The user's last n items, newest first: a frame with `item_id` and the title."""
         return answers.watched(self._known_log(), self.recipe.title, user_id, n)
 
-    def export(self, root: str | Path | None = None, flavour: str | None = None, force: bool = False) -> Path:
+    def export(
+        self, root: str | Path | None = None, flavour: str | None = None, force: bool = False, key: Key | None = None
+    ) -> Path:
         """Writes the next version of the SavedModel under `root` (the run's `export/` by default).
 
         Args:
@@ -238,6 +244,7 @@ class Recommender(TrainedRun):
           flavour: "scann", "portable" (no custom op: exact search, or stock-op IVF for a large catalogue), or None:
             the flavour of the recipe's index.
           force: True exports even an index below its target recall, or an update that did not pass its gate.
+          key: the `exporting.Key` that signs the version, for servers that ask for it; None: it is not signed.
 
         Returns:
           The version's path. Without `root`, `latest` points to this run from now on, and its servers load the version.
@@ -257,7 +264,7 @@ class Recommender(TrainedRun):
             [a.examples.raw_queries(rows, a.past_length)],
             self._index_report, model_name=self.recipe.name, force=force,  # type: ignore[arg-type]  # by `_index_for`
             least_version=1 if root else runs.next_version(self.directory), table=a.log.items.take(a.catalogue),
-            kind=chosen_kind(self.recipe.index, len(a.catalogue)),
+            kind=self._kind(), key=key,
         )
         if root is None:
             runs.point_latest(self.directory)
@@ -275,8 +282,7 @@ class Recommender(TrainedRun):
         """Makes sure that there is an index, of a kind that the flavour allows."""
         if flavour is None:
             return self._find_index()
-        config, size = self.recipe.index, len(self.served.catalogue)
-        kind = chosen_kind(config, size)
+        config, size, kind = self.recipe.index, len(self.served.catalogue), self._kind()
         portable = kind.place == SAVED_MODEL and kind.op_library is None
         if flavour == SCANN and kind.op_library != SCANN:
             self._rebuild(SCANN)
@@ -284,6 +290,9 @@ class Recommender(TrainedRun):
             self._rebuild("ivf" if size >= config.exact_below else "exact")
         elif self._index is None:
             self._tune()
+
+    def _kind(self) -> IndexKind:
+        return chosen_kind(self.recipe.index, len(self.served.catalogue))
 
     def _rebuild(self, kind: str) -> None:
         """An index of another kind, for an export; the run's own index is not replaced."""

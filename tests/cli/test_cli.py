@@ -17,6 +17,7 @@ from tfrs_twotower.cli.training import print_lost, recipe_of
 from tfrs_twotower.cli.update import source_of
 from tfrs_twotower.data import Columns, Files
 from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.exporting import Key, integrity
 from tfrs_twotower.pipeline import runs
 
 _QUICK = [
@@ -43,10 +44,11 @@ def files(tmp_path_factory):
 def run(files, tmp_path_factory):
     """A run of `twotower train plain` on those files, in a folder of its own."""
     root = tmp_path_factory.mktemp("runs")
+    (root / "sign.key").write_text("k" * 32)
     status = main([
         "train", "plain", "--interactions", str(files / "log.csv"), "--items", str(files / "items.parquet"),
         "--user-id", "customer", "--item-id", "sku", "--timestamp", "bought_at", "--runs", str(root),
-        *_QUICK, "--set", "title=category",
+        *_QUICK, "--set", "title=category", "--sign-key", str(root / "sign.key"),
     ])
     assert status == 0
     return root / "plain" / "latest"
@@ -64,6 +66,7 @@ def test_train_leaves_what_the_help_promises(run):
     assert manifest["metrics"] == metrics["test"]  # of the training that did not see what evaluated it
     assert manifest["trained_on"]["refit"] and manifest["trained_on"]["events"] == manifest["training_events"] == 8000
     assert (run / "export" / "1" / "saved_model.pb").is_file()
+    assert integrity.check(run / "export" / "1", Key.read(run.parents[1] / "sign.key"), 1) == manifest
     popularity = json.loads((run / "popularity.json").read_text())
     tried = {tuple(weights): value for *weights, value in popularity["validation"]}
     chosen = popularity["weight"], popularity["neighbours"], popularity["repeats"]

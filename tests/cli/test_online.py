@@ -41,12 +41,23 @@ def test_load_puts_a_runs_users_into_a_store(run, tmp_path, capsys):
     stores.close()
 
 
-def test_load_keeps_what_it_is_told_to_keep(run, tmp_path):
+def test_load_keeps_what_it_is_told_to_keep_and_says_what_did_not_stay(run, tmp_path, capsys):
     address = f"sqlite:{tmp_path}/store.db"
-    assert main(["load", str(run), "--store", address, "--keep-events", "1"]) == 0
+    for _ in range(2):
+        assert main(["load", str(run), "--store", address, "--keep-events", "1"]) == 0
+        assert capsys.readouterr().out == (
+            f"3 users' columns and 2 events of 3 are in {address}.\nLeft out: 1. The store keeps each user's newest "
+            "events, at most 1 (--keep-events), and none that lies more than a day ahead.\n"
+        )
     stores = open_stores(address)
     assert [e.item_id for e in stores.history.last(["7"], 9)[0]] == ["2"]
     stores.close()
+
+
+def test_load_says_how_many_events_are_too_old(run, tmp_path, capsys):
+    assert main(["load", str(run), "--store", f"sqlite:{tmp_path}/store.db", "--keep-days", "30"]) == 0
+    said = capsys.readouterr().out
+    assert "0 events of 3 are in" in said and "Left out: 3." in said and "of the last 30 days (--keep-days)" in said
 
 
 def test_a_run_on_frames_says_what_to_do(tmp_path, capsys):
@@ -100,6 +111,22 @@ def test_a_served_store_is_loaded_asked_and_told(run, tmp_path, history_root):
         assert process.wait(30) == 0
         process.stdout.close()
         process.stderr.close()
+
+
+def test_serve_starts_while_store_and_cache_are_down(history_root):
+    command = [sys.executable, "-m", "tfrs_twotower", "serve", str(history_root), "--rest-port", "0", "--grpc-port",
+               "0", "--store", "redis://127.0.0.1:1/0", "--cache", "redis://127.0.0.1:1/1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        base = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
+        response = httpx.get(base + "/readyz")
+        assert (response.status_code, response.text) == (200, "degraded: cache, profiles, store\n")
+        body = {"inputs": {"user_id": [7], "k": 1}}
+        assert httpx.post(base + "/v1/models/twotower:predict", json=body, timeout=60).status_code == 200
+    finally:
+        process.terminate()
+        said = process.communicate(timeout=30)[1]
+    assert process.returncode == 0 and said.count("Degraded: store fails: The Redis server at") == 1
 
 
 @pytest.fixture(scope="module")

@@ -82,3 +82,21 @@ def test_inspect_tells_of_files_that_are_gone(tmp_path, capsys):
     for options in ((), ("--json",)):
         assert main(["inspect", str(tmp_path), *options]) == 1
         assert "manifest names saved_model.pb, which cannot be found" in capsys.readouterr().err
+
+
+def test_what_a_process_left_that_was_killed_before_it_trained_is_removed(tmp_path):
+    def left(name, *files):
+        for file in files:
+            path = tmp_path / "toy" / name / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("{}")
+
+    left("killed", "lock", "refused.json", "log/events.arrow", "config.json.writing")
+    left("alive", "lock", "log/events.arrow")
+    left("stopped", "lock", "config.json", "refused.json", "checkpoint/ckpt-1.index")
+    left("cold", "export/1/manifest.json")
+    left("foreign", "lock", "notes.txt")
+    left("new")
+    with runs.writing(tmp_path / "toy" / "alive"):
+        made = runs.create(tmp_path, "toy")
+    assert {p.name for p in (tmp_path / "toy").iterdir()} == {"alive", "stopped", "cold", "foreign", made.name}

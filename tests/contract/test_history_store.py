@@ -8,7 +8,7 @@ import pytest
 
 from tfrs_twotower.online import Event, Retention, SqliteFile, SqliteHistoryStore, redis_stores, sqlite
 
-NOW = 1_700_000_000
+NOW, DAY = 1_700_000_000, 86_400
 
 
 class Clock:
@@ -116,10 +116,53 @@ def test_old_events_are_not_shown_and_trim_removes_them(open_store, clock):
     assert ids(store) == ["1", "2", "3"]
     clock.now += 60
     assert ids(store) == ["3"] and ids(store, types=[""]) == ["3"]
-    assert store.trim() == 2
+    assert store.trim() == 3
     assert store.trim() == 0
     clock.now -= 60
     assert ids(store) == ["3"]
+
+
+@pytest.mark.parametrize("jump", [40, 400, 40_000])  # days
+def test_a_clock_that_jumped_forward_removes_nothing(open_store, clock, caplog, jump):
+    """99 events of the last 30 days, which is the retention; then the clock jumps, and stamps one more."""
+    store = open_store(seconds=30 * DAY)
+    store.append([event(n, NOW - n * DAY * 30 // 100, user=f"u{n % 3}") for n in range(99)])
+    clock.now += jump * DAY
+    assert store.trim() == 0 and "the clock may have jumped forward" in caplog.text
+    store.append([event("jumped", clock.now, user="u0")])
+    assert store.trim() == 0
+    assert ids(store, "u0") == ["jumped"]  # what is too old by the clock is not shown
+    clock.now = NOW
+    assert sum(len(ids(store, f"u{n}")) for n in range(3)) == 100
+    assert store.trim() == 0
+
+
+def test_a_clock_that_is_a_little_ahead_removes_no_event_much_too_early(open_store, clock):
+    store = open_store(seconds=30 * DAY)
+    store.append([event(n, NOW - n * DAY) for n in range(31)])
+    clock.now += 2 * DAY
+    assert store.trim() == 2  # of 29 and 30 days; a tenth of 30 days vouches for the clock
+    clock.now += 2 * DAY
+    assert store.trim() == 0
+
+
+def test_new_events_vouch_for_the_clock_after_a_long_pause(open_store, clock):
+    store = open_store(seconds=30 * DAY)
+    store.append([event(n) for n in range(300)])
+    clock.now += 60 * DAY
+    store.append([event(f"new{n}", clock.now, user="v") for n in range(3)])
+    assert store.trim() == 0  # 3 of 303 are no more than 1%
+    store.append([event("one more", clock.now, user="v")])
+    assert store.trim() == 300
+    assert ids(store) == [] and len(ids(store, "v")) == 4
+
+
+def test_an_event_of_the_far_future_pushes_out_one_other(open_store):
+    store = open_store(events=3, seconds=30 * DAY)
+    store.append([event(n, NOW + n) for n in range(3)])
+    store.append([event("far", NOW + 10_000 * DAY)])
+    assert ids(store) == ["1", "2", "far"]
+    assert store.trim() == 0
 
 
 def test_trim_goes_over_all_users(open_store, monkeypatch):
@@ -175,7 +218,7 @@ def test_random_appends_equal_a_plain_list(open_store, clock, seed):
                 if e.event_id not in {k.event_id for k in kept}:
                     kept.append(e)
             kept.sort(key=lambda e: e.timestamp)
-            kept[:] = [e for e in kept[-8:] if e.timestamp >= clock.now - 50]
+            kept[:] = kept[-8:]
         clock.now += rng.randrange(5)
         for user in ("u0", "u1", "u2"):
             shown = [e for e in plain.get(user, []) if e.timestamp >= clock.now - 50]

@@ -3,14 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrs_twotower.data import batch_count, batches
+from tfrs_twotower.data import Batches, batch_count
 from tfrs_twotower.errors import DataError
 
 N, BATCH_SIZE, BUFFER = st.integers(1, 300), st.integers(1, 40), st.integers(1, 80)
 
 
 def rows(*args, **kwargs):
-    return [batch.tolist() for batch in batches(*args, **kwargs)]
+    return [batch.tolist() for batch in Batches(*args, **kwargs)]
 
 
 @settings(max_examples=60, deadline=None)
@@ -24,17 +24,13 @@ def test_every_row_at_most_once_and_only_the_remainder_is_dropped(n, batch_size,
 
 
 @settings(max_examples=60, deadline=None)
-@given(n=N, batch_size=BATCH_SIZE, buffer=BUFFER, start=st.integers(0, 40))
-def test_starting_late_gives_the_rest_of_the_same_epoch(n, batch_size, buffer, start):
-    assert rows(n, batch_size, 5, 1, buffer, start=start) == rows(n, batch_size, 5, 1, buffer)[start:]
-
-
-@settings(max_examples=60, deadline=None)
-@given(n=N, batch_size=BATCH_SIZE, buffer=BUFFER, workers=st.integers(1, 5))
-def test_the_workers_slices_one_after_the_other_are_the_batch(n, batch_size, buffer, workers):
-    whole = rows(n, batch_size, 5, 1, buffer)
-    parts = [rows(n, batch_size, 5, 1, buffer, worker=w, workers=workers) for w in range(workers)]
-    assert [sum(slices, []) for slices in zip(*parts)] == whole
+@given(n=N, batch_size=BATCH_SIZE, buffer=BUFFER, data=st.data())
+def test_batches_may_be_read_in_any_order(n, batch_size, buffer, data):
+    whole, order = rows(n, batch_size, 5, 1, buffer), Batches(n, batch_size, 5, 1, buffer)
+    for i in data.draw(st.permutations(range(len(whole)))):
+        assert order[i].tolist() == whole[i]
+    with pytest.raises(IndexError, match="`i` must be a batch"):
+        order[len(whole)]
 
 
 def test_equal_seeds_and_epochs_give_equal_orders_and_others_do_not():
@@ -64,13 +60,12 @@ def test_a_small_buffer_still_mixes_far_rows_and_holds_only_a_window():
 
 
 @pytest.mark.parametrize("wrong", [
-    {"n": -1}, {"batch_size": 0}, {"buffer": 0}, {"seed": -1}, {"epoch": -1}, {"start": -1}, {"workers": 0},
-    {"worker": 2, "workers": 2}, {"worker": -1},
+    {"n": -1}, {"batch_size": 0}, {"buffer": 0}, {"seed": -1}, {"epoch": -1},
 ])
 def test_arguments_are_checked_before_the_first_batch(wrong):
     arguments = {"n": 10, "batch_size": 2, "seed": 0, "epoch": 0, "buffer": 4, **wrong}
     with pytest.raises(DataError, match=next(iter(wrong))):
-        batches(**arguments)
+        Batches(**arguments)
 
 
 def test_no_rows_no_batches():

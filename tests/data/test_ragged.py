@@ -20,8 +20,14 @@ def test_take_repeats_and_reorders():
     assert [taken.row(i).tolist() for i in range(4)] == [[7], [4, 2], [], [4, 2]]
 
 
+def test_padded_to_a_width():
+    ragged = Ragged.from_lists([[4, 2, 9], [], [7]])
+    assert ragged.padded(np.array([2, 0, 1]), 2).tolist() == [[7, -1], [4, 2], [-1, -1]]
+
+
 def test_no_rows():
     assert len(Ragged.from_lists([])) == 0
+    assert Ragged.from_lists([[], []]).padded(np.array([1]), 2).tolist() == [[-1, -1]]
 
 
 def test_offsets_must_fit_the_values():

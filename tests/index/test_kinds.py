@@ -19,6 +19,7 @@ from tfrs_twotower.index import (
     build,
     kind_of,
 )
+from tfrs_twotower.index.kept import keep, kept
 
 KINDS = ("faiss_ivf", "faiss_ivfpq", "faiss_hnsw", "milvus", "faiss_ivf:int8", "faiss_hnsw:bfloat16")
 NEEDED = {"faiss": ("faiss",), "milvus": ("pymilvus", "milvus_lite")}
@@ -145,3 +146,17 @@ def test_what_is_no_kind(kind, message):
 def test_what_names_no_kind_is_refused(kind):
     with pytest.raises(ConfigError, match="kind"):
         IndexConfig(kind=kind)
+
+
+def test_a_byte_changed_in_a_kept_index_is_an_error(points, tmp_path):
+    """Faiss itself reads such a file, and answers with other rows."""
+    folder, config = tmp_path / "index", IndexConfig(kind="faiss_ivf", k=10, target_recall=0.5)
+    index, report = build(config, *points)
+    keep(folder, kind_of("faiss_ivf"), index, report, config, points[0])
+    assert kept(folder, points[0]) is not None
+    file, = (path for path in folder.iterdir() if path.suffix != ".json")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 64
+    file.write_bytes(content)
+    with pytest.raises(IndexingError, match=f"{file.name} does not have the checksum.*`twotower index`"):
+        kept(folder, points[0])

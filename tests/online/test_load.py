@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from tfrs_twotower.data import InteractionLog
-from tfrs_twotower.online import Event, SqliteFile, SqliteHistoryStore, load_log
+from tfrs_twotower.online import Event, Retention, SqliteFile, SqliteHistoryStore, count_kept, load_log
 
 
 def log(**context):
@@ -45,3 +45,22 @@ def test_the_logs_own_ids_and_types_are_kept(store):
     assert [e.event_id for e in store.last(["20"], 10)[0]] == ["e3", "e1", "e2", "e5"]
     first = [Event("e0", "10", "a", 5, "view"), Event("log:8:c:0", "10", "c", 8, "view")]
     assert store.last(["10"], 10, ["view"])[0] == first
+
+
+def test_what_retention_drops_is_counted_whatever_else_is_in_the_store(tmp_path, monkeypatch):
+    from tfrs_twotower.online import load
+
+    monkeypatch.setattr(load, "_USERS", 1)
+    store = SqliteHistoryStore(SqliteFile(tmp_path / "store.db"), Retention(events=2))
+    assert count_kept(store, log()) == 0
+    load_log(store, log())
+    assert count_kept(store, log()) == 4  # both of user 10, the last two of user 20's four
+    store.append([Event("later", "20", "a", 10)])
+    assert count_kept(store, log()) == 3
+    store.close()
+
+
+def test_events_of_the_future_are_left_out(store):
+    assert load_log(store, log(), clock=lambda: 8 - 86_400) == 5  # of the times 5, 7, 7, 7, 8, 9
+    assert count_kept(store, log()) == 5
+    assert [e.timestamp for e in store.last(["20"], 9)[0]] == [7, 7, 7]

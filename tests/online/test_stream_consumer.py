@@ -4,6 +4,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -194,7 +195,30 @@ def test_sigterm_ends_a_consumer_well(redis, tmp_path):
         assert process.wait(30) == 0 and process.stderr.read() == ""
 
 
-def test_the_command_refuses_in_one_line(tmp_path, capsys):
-    assert main(["consume", "redis://127.0.0.1:1/0", "--store", f"sqlite:{tmp_path}/s.db"]) == 1
+def test_the_command_refuses_in_one_line(tmp_path, capsys, redis):
+    redis.client.set("events", "text")
+    assert main(["consume", redis.url, "--store", f"sqlite:{tmp_path}/s.db"]) == 1
     err = capsys.readouterr().err
-    assert err.startswith("twotower: The Redis server at redis://127.0.0.1:1/0 fails") and err.count("\n") == 1
+    assert err.startswith(f"twotower: The Redis server at {redis.url} fails") and err.count("\n") == 1
+
+
+def test_the_command_starts_before_redis_and_consumes_when_it_is_there(tmp_path):
+    """The stream and the store are in the same server, which starts last."""
+    with tempfile.TemporaryDirectory(prefix="redis") as folder:
+        server = redis_server.RedisServer(folder)
+        command = [sys.executable, "-m", "tfrs_twotower", "consume", server.url, "--store", server.url]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            assert "Consuming events" in process.stdout.readline()
+            assert "fails" in process.stderr.readline()
+            server.start()
+            add(server, user_id="7", item_id="a")
+            store = open_stores(server.url).history
+            wait_for(lambda: items(store) == ["a"])
+            store.close()
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+            process.stdout.close()
+            process.stderr.close()
+            server.stop()

@@ -103,7 +103,8 @@ def test_old_events_are_removed_while_it_serves(history_root, tmp_path, monkeypa
     monkeypatch.setattr("tfrs_twotower.serving.server._TRIM_SECONDS", 0.02)
     address, old = f"sqlite:{tmp_path}/store.db", Event("e", "7", "2", 1)
     forever, month = open_stores(address), open_stores(address, Retention(seconds=2_592_000))
-    forever.history.append([old])
+    now = int(time.time())
+    forever.history.append([old, *(Event(f"new{n}", "8", "2", now) for n in range(2))])  # they vouch for the clock
     with Server(history_root, rest_port=0, grpc_port=0, stores=month):
         deadline = time.monotonic() + 30
         while forever.history.last(["7"], 1) == [[old]]:

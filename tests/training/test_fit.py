@@ -132,8 +132,7 @@ def test_known_positives_are_the_users_latest_training_items(trained):
     a = trained.assembly
     user = int(a.log.user[a.split.train[0]])
     mine = [int(a.log.item[r]) for r in a.split.train if a.log.user[r] == user]
-    row = a.batches._positives[user]
-    assert row[row >= 0].tolist() == mine[::-1][: a.recipe.training.known_positives]
+    assert a.batches._positives.row(user).tolist() == mine[::-1][: a.recipe.training.known_positives]
 
 
 def test_histories_end_before_the_event(trained):

@@ -16,7 +16,7 @@ from tfrs_twotower.cli.main import main
 from tfrs_twotower.data import Columns, Files, Joined, LeaveLastOut, Temporal
 from tfrs_twotower.durable import LOCK, lock
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError
-from tfrs_twotower.exporting import manifest
+from tfrs_twotower.exporting import Key, integrity, manifest
 from tfrs_twotower.index import IndexConfig
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.lineage import lineage
@@ -141,7 +141,10 @@ def test_an_index_that_was_chosen_after_the_training_is_kept(served, days, tmp_p
     parent = tmp_path / "toy" / "day-1"
     shutil.copytree(served.directory, parent)
     Recommender.load(parent).index(IndexConfig(kind="faiss_hnsw", target_recall=0.5))
-    update = update_full(parent, files(days[0], "second"), directory=tmp_path / "toy" / "day-2", verbose=0)
+    (tmp_path / "key").write_text("k" * 32)
+    key = Key.read(tmp_path / "key")
+    update = update_full(parent, files(days[0], "second"), directory=tmp_path / "toy" / "day-2", verbose=0, key=key)
+    integrity.check(update.published, key, int(update.published.name))
     found = json.loads((update.published / "manifest.json").read_text())
     assert found["index_kind"]["type"] == "FaissHNSWKind" and found["index"]["target_recall"] == 0.5
     assert Recommender.load(update.directory).recipe.index.target_recall == 0.5  # so that of the next update is too

@@ -13,7 +13,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.data import Files, Temporal
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.exporting import manifest, user_deltas
+from tfrs_twotower.exporting import Key, manifest, user_deltas
 from tfrs_twotower.features import History, Id, Schema, fingerprints
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import assemble
@@ -160,3 +160,20 @@ def test_the_newest_can_be_reverted(run):
     count = len(user_deltas.read(root, 1, space))
     assert revert_users(run[0].directory).name == f"{count:06}.npz"
     assert len(user_deltas.read(root, 1, space)) == count - 1
+
+
+def test_rows_are_signed_if_those_before_them_are(run, tmp_path, capsys):
+    recommender, folder = run
+    root, space = recommender.directory / runs.EXPORT, runs.read_config(recommender.directory).embedding_space
+    (tmp_path / "key").write_text("k" * 32)
+    log, key = recommender.assembly.log, Key.read(tmp_path / "key")
+    start = int(log.timestamp[-1]) + 1_000
+    day = events(folder, "signed.parquet", [NEW] * 5, log.items[c.ITEM_ID].to_pylist()[:5], start)
+    command = ["update", str(recommender.directory), "--users-only", "--interactions", day.path, "--sign-key", key.path]
+    if user_deltas.read(root, 1, space):
+        assert main(command) == 1 and "is not signed" in capsys.readouterr().err
+    while revert_users(recommender.directory):
+        pass
+    assert main(command) == 0
+    assert len(user_deltas.read(root, 1, space, key)) == 1
+    revert_users(recommender.directory)

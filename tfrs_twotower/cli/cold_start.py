@@ -56,6 +56,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
                         help="a further input of requests, not read by lists; TYPE is one of " + ", ".join(_TYPES))
     add_layout(parser)
     parser.add_argument("--runs", default=str(options.RUNS), metavar="FOLDER", help="where runs are (default: runs)")
+    options.add_sign_key(parser)
     return parser
 
 
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> None:
     from tfrs_twotower.data import Files
     from tfrs_twotower.pipeline import runs
 
+    key = options.sign_key(args)
     source = read_as(Files(""), args)
     items = _table(source)
     rules: list = []
@@ -79,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
     inputs = {name: tf.TensorSpec(*_spec(kind)) for name, kind in {c.USER_ID: "text", **dict(args.inputs)}.items()}
     retriever = rule_retriever(items, rules, args.order, args.ascending, inputs)
     directory = runs.create(args.runs, args.name)
-    path = export_rules(retriever, directory / runs.EXPORT, args.name, items, runs.next_version(directory))
+    path = export_rules(retriever, directory / runs.EXPORT, args.name, items, runs.next_version(directory), key)
     runs.point_latest(directory)
     print(f"{items.num_rows:,} items, {retriever.dim - 1:,} lists by context: {path}")
 

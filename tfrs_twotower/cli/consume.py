@@ -18,6 +18,8 @@ An entry has the fields of an event: user_id and item_id; optional are event_id 
 (seconds since 1970; default: the entry's own time) and event (its type). An entry that is no event goes to the stream
 STREAM:rejected with the reason.
 
+If the store or the stream's server does not answer, also at the start, it tries again every second.
+
 Several consumers, each with a name of its own, share the work of one group. If a consumer does not finish an entry
 within a minute, another one takes it over.
 """
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     from tfrs_twotower.online.stream_consumer import StreamConsumer
 
     logging.basicConfig(format="%(message)s")
-    stores = options.open_store(args)
+    stores = options.open_store(args, late=True)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -51,10 +51,11 @@ def explored(
         FreshChannel,
         Thompson,
     )
+    from tfrs_twotower.online.late import Late
 
     policy = Thompson(1.0, 1 / args.explore_rate - 1)
     settings = Exploration(policy, args.explore_share, args.explore_cap)
-    exposures = Exposures(args.explore)
+    exposures = Late(lambda: Exposures(args.explore)).part()
     channel = FreshChannel(Explorer(exposures, settings), fresh.id_type)
     history = ClickedHistory(stores.history, exposures, args.event_types)
     stores = dataclasses.replace(stores, history=history)

@@ -30,6 +30,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--to", metavar="ROOT", help="the folder of all versions (default: RUN/export)")
     parser.add_argument("--force", action="store_true",
                         help="export even if the index misses its target recall, or the update failed its gate")
+    options.add_sign_key(parser)
     return parser
 
 
@@ -38,11 +39,12 @@ def run(args: argparse.Namespace) -> None:
     directory = options.run_directory(args.run_directory)
     from tfrs_twotower.recommender import Recommender
 
+    key = options.sign_key(args)
     if args.flavour != "both":
-        print(Recommender.load(directory).export(args.to, flavour=args.flavour, force=args.force))
+        print(Recommender.load(directory).export(args.to, flavour=args.flavour, force=args.force, key=key))
         return
     if args.to is None:
         raise ConfigError("`--to` must name a folder for two flavours. Received: none. Write for example --to out.")
     recommender = Recommender.load(directory)
     for flavour in ("scann", "portable"):
-        print(recommender.export(Path(args.to) / flavour, flavour=flavour, force=args.force))
+        print(recommender.export(Path(args.to) / flavour, flavour=flavour, force=args.force, key=key))

@@ -7,7 +7,8 @@ from tfrs_twotower.errors import ConfigError
 
 DESCRIPTION = """\
 Puts the users of a run's log into a store: their newest events, and the columns of the user table. A server that has
-the store open sees them at once.
+the store open sees them at once. It says how many events the store does not keep, by --keep-events and --keep-days.
+Events more than a day in the future are left out.
 
   twotower load runs/retail/latest --store sqlite:store.db
   twotower load runs/retail/latest --store redis://localhost:6379/0
@@ -28,7 +29,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> None:
     """Loads, and says how much."""
     directory = options.run_directory(args.run_directory)
-    from tfrs_twotower.online import load_log, put_table, without_password
+    from tfrs_twotower.online import count_kept, load_log, put_table, without_password
     from tfrs_twotower.pipeline import runs
     from tfrs_twotower.pipeline.reading import read
 
@@ -37,7 +38,13 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(f"`--keep-days` needs times, and the log has none. Received: {args.keep_days}. Leave it out.")
     stores = options.open_store(args)
     try:
-        users, events = put_table(stores.profiles, log.users), load_log(stores.history, log)
+        users, new = put_table(stores.profiles, log.users), load_log(stores.history, log)
+        kept = count_kept(stores.history, log)
     finally:
         stores.close()
-    print(f"{users:,} users' columns and {events:,} new events of {len(log):,} are in {without_password(args.store)}.")
+    events = f"{new:,} new events of {len(log):,}" if kept == len(log) else f"{kept:,} events of {len(log):,}"
+    print(f"{users:,} users' columns and {events} are in {without_password(args.store)}.")
+    if kept < len(log):
+        age = f", of the last {args.keep_days:,} days (--keep-days)" if args.keep_days else ""
+        print(f"Left out: {len(log) - kept:,}. The store keeps each user's newest events, at most {args.keep_events:,} "
+              f"(--keep-events){age}, and none that lies more than a day ahead.")

@@ -12,6 +12,7 @@ from tfrs_twotower.errors import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tfrs_twotower.exporting import Key
     from tfrs_twotower.online import Stores
 
 RUNS = Path("runs")
@@ -59,12 +60,25 @@ def add_store(parser: argparse.ArgumentParser, required: bool) -> None:
                         help="accept a Redis server that acknowledges events before they are on disk")
 
 
-def open_store(args: argparse.Namespace) -> "Stores":
-    """The `online.Stores` that `add_store`'s arguments name."""
+def open_store(args: argparse.Namespace, late: bool = False) -> "Stores":
+    """The `online.Stores` that `add_store`'s arguments name; `late`: also if they do not answer yet."""
     from tfrs_twotower.online import Retention, open_stores
 
     seconds = None if args.keep_days is None else args.keep_days * 86_400
-    return open_stores(args.store, Retention(args.keep_events, seconds), args.allow_loss)
+    return open_stores(args.store, Retention(args.keep_events, seconds), args.allow_loss, late)
+
+
+def add_sign_key(parser: argparse.ArgumentParser) -> None:
+    """Adds `--sign-key`."""
+    parser.add_argument("--sign-key", metavar="FILE", help="sign what is published with the key in this file, at least "
+                        "32 bytes, for servers with --verify-key")
+
+
+def sign_key(args: argparse.Namespace) -> "Key | None":
+    """The `exporting.Key` of `add_sign_key`'s argument."""
+    from tfrs_twotower.exporting import Key
+
+    return Key.read(args.sign_key) if args.sign_key else None
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,9 @@ _TAB = (r"\t", "tab")
 
 def add_reading(group: argparse._ArgumentGroup) -> None:
     """Adds the options for a log's files, its columns, which events count, and the layout of its files."""
-    group.add_argument("--interactions", metavar="PATH", help="the events: a file, a folder or a pattern")
+    group.add_argument("--interactions", metavar="PATH",
+                       help="the events: a file, a folder or a pattern, here or at an address such as s3://bucket/log; "
+                       "or the folder of a prepared dataset")
     group.add_argument("--users", metavar="PATH", help="the user table, if there is one")
     group.add_argument("--items", metavar="PATH", help="the item table, if there is one")
     group.add_argument("--user-id", metavar="COLUMN", help="the user id's column")
@@ -65,8 +67,27 @@ def newest_files(source: "Source | None") -> "Files":
     """The newest `Files` of a recipe's source without the tables of users and items, as a pattern for new events."""
     from tfrs_twotower.data import Files, parts_of
 
-    own = next((part for part in reversed(parts_of(source)) if isinstance(part, Files)), Files(""))
+    parts = [of for part in parts_of(source) if part is not None for of in part.sources()]
+    own = next((part for part in reversed(parts) if isinstance(part, Files)), Files(""))
     return dataclasses.replace(own, users_path=None, items_path=None)
+
+
+def read_from(source: "Files", args: argparse.Namespace) -> "Source":
+    """The prepared dataset that the events are, or what `read_as` gives.
+
+    Raises:
+      ConfigError: as `read_as`, or a prepared dataset is given with other options.
+    """
+    from tfrs_twotower.data import Prepared, is_prepared
+
+    if args.interactions is None or not is_prepared(args.interactions):
+        return read_as(source, args)
+    if other := [name for name in given(args) if name != "interactions"]:
+        raise ConfigError(
+            f"`--interactions {args.interactions}` is a prepared dataset, whose events are read as they are. "
+            f"Received also: {', '.join(other)}. Give these to `twotower prepare` and a new folder."
+        )
+    return Prepared(os.path.abspath(args.interactions))
 
 
 def read_as(source: "Files", args: argparse.Namespace) -> "Files":
@@ -89,11 +110,12 @@ def read_as(source: "Files", args: argparse.Namespace) -> "Files":
     layout: dict[str, Any] = {name: said[name] for name in ("format", "delimiter", "encoding") if name in said}
     if layout.get("delimiter") in _TAB:
         layout["delimiter"] = "\t"
+    paths: dict[str, Any] = {field: _whole(said[name]) for name, field in _PATHS.items() if name in said}
     if "header" in said:
         layout["header"] = tuple(said["header"].split(","))
     source = dataclasses.replace(
         source,
-        **{field: os.path.abspath(said[name]) for name, field in _PATHS.items() if name in said},
+        **paths,
         # mypy does not see that these fields hold tuples.
         **{name: (*getattr(source, name), *values) for name, values in more.items()},  # type: ignore[arg-type]
         **layout,
@@ -101,6 +123,11 @@ def read_as(source: "Files", args: argparse.Namespace) -> "Files":
     )
     check_types(source.columns)
     return source
+
+
+def _whole(path: str) -> str:
+    """A path that is the same in every folder; an address is."""
+    return path if "://" in path else os.path.abspath(path)
 
 
 def _separator(text: str) -> tuple[str, str]:

@@ -25,6 +25,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
                         "folder of versions")
     parser.add_argument("--to", type=int, metavar="VERSION", help="the version to serve (default: the newest before "
                         "the serving one that was not rolled back)")
+    options.add_sign_key(parser)
     return parser
 
 
@@ -32,6 +33,6 @@ def run(args: argparse.Namespace) -> None:
     """Rolls back and prints how to undo it."""
     from tfrs_twotower.updates import roll_back
 
-    done = roll_back(args.path, args.to)
+    done = roll_back(args.path, args.to, options.sign_key(args))
     print(f"Published: {done.published}, version {done.copy_of} again in place of {done.replaced}.\n"
           f"To undo it: twotower rollback {args.path} --to {done.replaced}")

@@ -39,6 +39,9 @@ An event is on disk before the server answers. An event_id counts once, so a req
 `timestamp` (seconds since 1970; default: now) and `event` (its type). Over gRPC: twotower.Events/Record, the same JSON
 as google.protobuf.Struct. `twotower consume` records from a Redis stream.
 
+If a store, a cache or the items log fails, also at the start, requests are answered without it: users as unknown ones.
+/readyz then says `degraded: store`, with status 200. When it works again, nothing has to be restarted.
+
 Under load, --concurrency requests run and --queue requests wait. A further one is refused with 429 (gRPC:
 RESOURCE_EXHAUSTED). One that waits longer than --deadline gets 504 (DEADLINE_EXCEEDED). Events have a queue of their
 own with the same limits. A request of many rows runs in blocks, and others run in between. It ends when its client
@@ -116,6 +119,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
                         "`Authorization: Bearer KEY` (gRPC: metadata), except for /healthz and /readyz")
     access.add_argument("--tls-cert", metavar="FILE", help="PEM: the certificate, for REST and gRPC both")
     access.add_argument("--tls-key", metavar="FILE", help="PEM: its private key, without a password")
+    access.add_argument("--verify-key", metavar="FILE", help="serve only what was published with --sign-key and the "
+                        "key in this file: versions and rows of users. Anything else is refused")
     access.add_argument("--insecure", action="store_true", help="accept requests of other machines without a key")
     log = parser.add_argument_group("log, on standard error")
     log.add_argument("--log", choices=("text", "json"), default="text", help="json: one object per line, also for each "
@@ -128,6 +133,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> None:
     """Serves until it is stopped; logs the versions that it loads."""
     from tfrs_twotower.coldstart import InterestHistory
+    from tfrs_twotower.exporting import Key
     from tfrs_twotower.freshness import open_items
     from tfrs_twotower.online import open_cache
     from tfrs_twotower.serving import Access, Connections, Load, logs, serve
@@ -137,10 +143,11 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(invalid("EXPORT_ROOT", rule, args.root, way_out))
     logs.set_up(args.log, args.log_level)
     access = Access(args.api_key_file, args.tls_cert, args.tls_key, args.insecure)
-    stores = options.open_store(args) if args.store else None
+    key = Key.read(args.verify_key) if args.verify_key else None
+    stores = options.open_store(args, late=True) if args.store else None
     if args.interests and stores:
         stores = dataclasses.replace(stores, history=InterestHistory(stores.history, stores.profiles, args.interests))
-    cache = open_cache(args.cache) if args.cache else None
+    cache = open_cache(args.cache, late=True) if args.cache else None
     load = Load(args.concurrency, args.queue, args.deadline, args.execution_deadline)
     if args.category_means and not args.items_log:
         raise ConfigError("`--category-means` is for items that come while the server runs, so it needs --items-log. "
@@ -154,7 +161,7 @@ def run(args: argparse.Namespace) -> None:
             poll_seconds=args.poll_seconds, stores=stores, event_types=tuple(args.event_types),
             cold_beta=args.cold_beta, cache=cache, load=load, event_load=load, drain_seconds=args.drain_seconds,
             access=access, connections=Connections(args.connections), fresh=fresh,
-            channels=channels, index=args.index, shard=args.shard,
+            channels=channels, index=args.index, shard=args.shard, verify_key=key,
         )
     finally:
         opened: Any  # of classes that share only `close`

@@ -45,6 +45,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
                         help="do not train on the held-out events: export the evaluated model; updates do the same")
     parser.add_argument("--no-export", action="store_true", help="stop after evaluation")
     parser.add_argument("--force", action="store_true", help="export the index even if it misses its target recall")
+    options.add_sign_key(parser)
     return parser
 
 

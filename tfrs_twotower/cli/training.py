@@ -14,7 +14,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower import recipes
 from tfrs_twotower.cli import options
 from tfrs_twotower.cli.inspect import print_field_weights
-from tfrs_twotower.cli.reading import given, newest_files, read_as
+from tfrs_twotower.cli.reading import given, newest_files, read_from
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Files
 from tfrs_twotower.errors import ConfigError
@@ -37,9 +37,10 @@ def run_training(args: argparse.Namespace) -> int:
         )
     if args.distribute == "servers" and is_server():
         serve()
+    key = options.sign_key(args)
     devices = strategy(args.distribute)  # before TensorFlow does anything else
     recommender = _asked(args)
-    exported = recommender.run(devices, not args.no_export, args.force, options.verbosity())
+    exported = recommender.run(devices, not args.no_export, args.force, options.verbosity(), key)
     if recommender.figures is not None:  # this process is the chief
         print_outcome(recommender, recommender.figures, exported)
     return 0
@@ -111,11 +112,11 @@ def _on(recipe: Recipe, args: argparse.Namespace) -> Recipe:
     if args.interactions is None:
         if not isinstance(recipe.source, Files):
             raise ConfigError("`--interactions` must name your log. Received: none. Give a Parquet or CSV path.")
-        return dataclasses.replace(recipe, source=read_as(recipe.source, args))
+        return dataclasses.replace(recipe, source=read_from(recipe.source, args))
     if (args.recipe or DEFAULT).endswith(".json"):
-        return dataclasses.replace(recipe, source=read_as(newest_files(recipe.source), args), title=None)
+        return dataclasses.replace(recipe, source=read_from(newest_files(recipe.source), args), title=None)
     of_features = any(assignment.startswith("schema.") for assignment in args.overrides)
-    return dataclasses.replace(recipe.on(read_as(Files(""), args)), schema=recipe.schema if of_features else None)
+    return dataclasses.replace(recipe.on(read_from(Files(""), args)), schema=recipe.schema if of_features else None)
 
 
 def print_lost(beats: Mapping[str, Mapping[str, Any]], metric: str) -> None:

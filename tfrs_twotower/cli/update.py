@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfrs_twotower.cli import options
-from tfrs_twotower.cli.reading import add_reading, given, newest_files, read_as
+from tfrs_twotower.cli.reading import add_reading, given, newest_files, read_from
 from tfrs_twotower.errors import ConfigError, NothingNew, invalid
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--revert", action="store_true", help="withdraw the newest update of user rows")
     parser.add_argument("--take-back", dest="revert", action="store_true", help=argparse.SUPPRESS)  # its name in 0.1.0
+    options.add_sign_key(parser)
     return parser
 
 
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from tfrs_twotower.pipeline import runs
     from tfrs_twotower.updates import revert_users, update_full, update_users
 
+    key = options.sign_key(args)
     # Rows of users are written to export/ alone, so such updates may run while a full update trains.
     with runs.writing(directory / runs.EXPORT if args.users_only or args.revert else directory):
         if args.revert:
@@ -76,11 +78,13 @@ def run(args: argparse.Namespace) -> int:
         source, limit = source_of(args, runs.read_config(directory).recipe)
         try:
             if args.users_only:
-                published = update_users(directory, source, learning_rate=args.learning_rate, rejected_limit=limit)
+                published = update_users(
+                    directory, source, learning_rate=args.learning_rate, rejected_limit=limit, key=key
+                )
                 print(f"Published: {published}" if published else "Nothing was published.")  # a warning said why
                 return 0
             return _report(update_full(directory, source, args.held_out, verbose=options.verbosity(),
-                                       rejected_limit=limit))
+                                       rejected_limit=limit, key=key))
         except NothingNew as nothing:
             print(f"{nothing} Nothing was published.")
             return 0
@@ -120,6 +124,6 @@ def source_of(args: argparse.Namespace, recipe: "Recipe") -> tuple["Source | Non
     path = os.path.abspath(args.interactions)
     if (Path(path) / "schema.json").is_file():
         return TFRecords(path), limit
-    source = read_as(newest_files(recipe.source), args)
+    source = read_from(newest_files(recipe.source), args)
     changes = [assignment for assignment in args.overrides if assignment.startswith("source.")]
     return override(dataclasses.replace(recipe, source=source), changes).source, limit

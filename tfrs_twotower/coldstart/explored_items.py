@@ -50,6 +50,11 @@ class ExploredItems:
         """See `ItemChanges`."""
         return self._changes.items(model)
 
+    def check(self) -> None:
+        """Raises `StoreError` if changes cannot be recorded now, or the pool cannot be read."""
+        getattr(self._changes, "check", lambda: None)()
+        self._exposures.check()
+
     def close(self) -> None:
         """Closes the events; the exposures stay open."""
         self._changes.close()

@@ -36,7 +36,7 @@ class Exposures:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._file = SqliteFile(path)
-        with self._file.transaction() as connection:
+        with self._file.transaction("opened") as connection:
             for statement in _SCHEMA.split(";"):
                 connection.execute(statement)
             if "tried" not in [column[1] for column in connection.execute("PRAGMA table_info(new_items)")]:
@@ -106,6 +106,10 @@ class Exposures:
         """{item id: (tried, clicked)} of the pool: the number of users who were shown it, and who clicked it."""
         rows, = self._file.read("SELECT item_id, tried, clicked FROM new_items ORDER BY item_id", [()])
         return {item: (tried, clicked) for item, tried, clicked in rows}
+
+    def check(self) -> None:
+        """Raises `StoreError` if the file cannot be read."""
+        self._file.read("SELECT 1 FROM new_items LIMIT 1", [()])
 
     def close(self) -> None:
         """Closes the file."""

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.coldstart.rules import MOMENTS, ByColumn, ByList, RuleItem, RuleQuery
 from tfrs_twotower.configuration import to_dict
-from tfrs_twotower.exporting import Retriever, export
+from tfrs_twotower.exporting import Key, Retriever, export
 from tfrs_twotower.exporting.parity import odd
 from tfrs_twotower.features import Category, Id, MultiValue, Number, Schema, Time, key_tensor, to_tensor
 from tfrs_twotower.index import IndexConfig, build
@@ -53,9 +53,11 @@ def rule_retriever(
     )
 
 
-def export_rules(retriever: Retriever, root: str | Path, name: str, items: pa.Table, least_version: int = 1) -> Path:
+def export_rules(
+    retriever: Retriever, root: str | Path, name: str, items: pa.Table, least_version: int = 1, key: Key | None = None
+) -> Path:
     """Writes a retriever of `rule_retriever`, of the same items, as the next version under `root`, as
-    `exporting.export` does; returns its path."""
+    `exporting.export` does, which has the same arguments; returns its path."""
     _, report = build(IndexConfig(kind="exact"), retriever.vectors.numpy())
     fields = {
         "model": name,
@@ -67,7 +69,9 @@ def export_rules(retriever: Retriever, root: str | Path, name: str, items: pa.Ta
         "rules": [one.field for one in retriever.candidate_tower.lists],
     }
     samples = [odd(retriever.query_tower.inputs(), rows=1)]
-    return export(retriever, root, fields, samples, report, model_name=name, least_version=least_version, table=items)
+    return export(
+        retriever, root, fields, samples, report, model_name=name, least_version=least_version, table=items, key=key
+    )
 
 
 def _schema(tower: RuleItem) -> Schema:

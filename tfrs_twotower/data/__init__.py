@@ -4,12 +4,15 @@ Nothing here imports TensorFlow before a source that needs it is read.
 """
 
 from tfrs_twotower.data.appending import append
+from tfrs_twotower.data.checking import IngestReport, Rules
 from tfrs_twotower.data.history import UserHistories
-from tfrs_twotower.data.ingest import IngestReport, ingest
+from tfrs_twotower.data.ingest import ingest
 from tfrs_twotower.data.kept import has_log, keep_log, read_log
 from tfrs_twotower.data.log import InteractionLog, Shown
-from tfrs_twotower.data.order import batch_count, batches
+from tfrs_twotower.data.order import Batches, batch_count
 from tfrs_twotower.data.popularity import log_popularity
+from tfrs_twotower.data.preparing import DuckDB, Engine, Spark, append_prepared, prepare
+from tfrs_twotower.data.preparing.dataset import is_prepared
 from tfrs_twotower.data.queries import Queries, QueryBuilder
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.data.source import Columns, Source
@@ -17,6 +20,7 @@ from tfrs_twotower.data.sources.files import Files
 from tfrs_twotower.data.sources.frames import Frames
 from tfrs_twotower.data.sources.joined import Joined, joined, last_part, parts_of
 from tfrs_twotower.data.sources.movielens import MovieLens
+from tfrs_twotower.data.sources.prepared import Prepared
 from tfrs_twotower.data.sources.synthetic import Planted, synthetic
 from tfrs_twotower.data.sources.text_vectors import TextVectors, text_vectors
 from tfrs_twotower.data.sources.tfds import Tfds
@@ -33,7 +37,10 @@ from tfrs_twotower.data.split import (
 )
 
 __all__ = [
+    "Batches",
     "Columns",
+    "DuckDB",
+    "Engine",
     "Files",
     "Frames",
     "UserHistories",
@@ -44,13 +51,16 @@ __all__ = [
     "MovieLens",
     "Newest",
     "Planted",
+    "Prepared",
     "Queries",
     "QueryBuilder",
     "Ragged",
     "RandomHoldout",
     "RandomPerUser",
+    "Rules",
     "Shown",
     "Source",
+    "Spark",
     "Split",
     "Splitter",
     "TFRecords",
@@ -59,15 +69,17 @@ __all__ = [
     "Tfds",
     "UserHeldOut",
     "append",
+    "append_prepared",
     "batch_count",
-    "batches",
     "has_log",
     "ingest",
+    "is_prepared",
     "joined",
     "keep_log",
     "last_part",
     "log_popularity",
     "parts_of",
+    "prepare",
     "read_log",
     "synthetic",
     "text_vectors",

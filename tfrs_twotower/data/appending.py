@@ -6,13 +6,16 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
 from tfrs_twotower.data import values, wide
-from tfrs_twotower.data.ingest import IngestReport, ingest
+from tfrs_twotower.data.checking import IngestReport
+from tfrs_twotower.data.ingest import ingest
+from tfrs_twotower.data.kept import empty_array
 from tfrs_twotower.data.log import InteractionLog, Shown
 from tfrs_twotower.data.source import Source
 from tfrs_twotower.data.sources.joined import newest
@@ -21,7 +24,7 @@ from tfrs_twotower.errors import DataError, NoEvents
 
 def append(
     log: InteractionLog, source: Source, limit: float = 0.01, rejected_to: str | os.PathLike[str] | None = None,
-    require_items: bool = False, part: int | None = None,
+    require_items: bool = False, part: int | None = None, work: Path | None = None,
 ) -> tuple[InteractionLog, IngestReport]:
     """The log with the events of a newer source. Only the source is read.
 
@@ -33,6 +36,7 @@ def append(
       source: a Source of new events, with the same types of columns
       limit, rejected_to, require_items: as in `ingest`, of the new events
       part: the number of the new events' part; None: one more than the largest of the log
+      work: a folder for the arrays of the result, so that they need not fit the memory; None: they are in memory
 
     Returns:
       (InteractionLog, IngestReport of the source). Without new events it is the log itself.
@@ -57,13 +61,12 @@ def append(
         raise DataError(f"{source.name}: a context column has another type in the log before: {error}") from error
     parts = np.zeros(len(log), np.uint16) if log.part is None else log.part
     part = parts.max(initial=0) + 1 if part is None else part
-    order = np.argsort(np.concatenate([log.timestamp, day.timestamp]), kind="stable")
-    events = {name: np.concatenate([getattr(log, name), getattr(day, name)])[order]
-              for name in ("user", "item", "timestamp", "weight")}
+    merged = _Merged(log.timestamp, day.timestamp, work)
     whole = InteractionLog(
-        **events, context=pa.table({name: wide.take(context[name], order) for name in context.column_names}),
-        users=day.users, items=day.items, part=np.concatenate([parts, np.full(len(day), part, np.uint16)])[order],
-        shown=_both(log.shown, day.shown),
+        **{name: merged.array(name, getattr(log, name), getattr(day, name))
+           for name in ("user", "item", "timestamp", "weight")},
+        context=merged.table(context), users=day.users, items=day.items,
+        part=merged.array("part", parts, np.full(len(day), part, np.uint16)), shown=_both(log.shown, day.shown, work),
     )
     notes = (f"behind {len(log):,} events that were read before", *report.notes)
     return whole, dataclasses.replace(report, notes=notes)
@@ -107,8 +110,37 @@ def _plain(table: pa.Table, id_name: str, id_type: pa.DataType, where: str) -> p
     return pa.table(columns, metadata=table.schema.metadata)
 
 
-def _both(before: Shown, after: Shown) -> Shown:
+class _Merged:
+    """The order in which events stand behind others, both in the order of their times.
+
+    What is earlier than all that is new stays as it is.
+
+    Args:
+      before, now: int64 [n], int64 [m], the times
+      work: a folder for the arrays; None: they are in memory
+    """
+
+    def __init__(self, before: np.ndarray, now: np.ndarray, work: Path | None) -> None:
+        self._start = int(np.searchsorted(before, now[0], side="right")) if len(now) else len(before)
+        self._order = np.argsort(np.concatenate([before[self._start:], now]), kind="stable")
+        self._work = work
+
+    def array(self, name: str, before: np.ndarray, now: np.ndarray) -> np.ndarray:
+        """[n + m]; `name` is that of its file."""
+        array = empty_array(self._work, name, before.dtype, len(before) + len(now))
+        array[: self._start] = before[: self._start]
+        array[self._start:] = np.concatenate([before[self._start:], now])[self._order]
+        return array
+
+    def table(self, table: pa.Table) -> pa.Table:
+        """A table [n + m] of the rows before and the new ones."""
+        rest = {name: wide.take(table[name].slice(self._start), self._order) for name in table.column_names}
+        return pa.table({name: pa.chunked_array(
+            [*table[name].slice(0, self._start).cast(column.type).chunks, *column.chunks], column.type
+        ) for name, column in rest.items()})
+
+
+def _both(before: Shown, now: Shown, work: Path | None) -> Shown:
+    merged = _Merged(before.timestamp, now.timestamp, work)
     names = [field.name for field in dataclasses.fields(Shown)]
-    arrays = {name: np.concatenate([getattr(before, name), getattr(after, name)]) for name in names}
-    order = np.argsort(arrays["timestamp"], kind="stable")
-    return Shown(**{name: array[order] for name, array in arrays.items()})
+    return Shown(**{name: merged.array(f"shown-{name}", getattr(before, name), getattr(now, name)) for name in names})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -35,7 +37,7 @@ class Entities:
     ) -> None:
         self.id_name, self.known = id_name, table is not None
         self._where = where
-        self._rows = {}
+        self._ids: pa.Array = pa.nulls(0)  # of the table
         self._type: pa.DataType | None = None
         self._features: pa.Table | None = None
         if table is not None:
@@ -64,7 +66,7 @@ class Entities:
         bad = self._reject_lines(bad_lines(table.schema), rejects, reasons)
         rejects.check(self._where, max(len(table) + bad, 1), limit, reasons)
         keep = pa.array(checks.ok)
-        self._rows = {value: row for row, value in enumerate(ids.filter(keep).to_pylist())}
+        self._ids = ids.filter(keep)
         self._features = self._plain(table, notes).filter(keep)
 
     def _reject_lines(
@@ -98,14 +100,48 @@ class Entities:
             columns[name] = array
         return pa.table(columns)
 
-    def find(self, ids: pa.Array, file: str) -> np.ndarray:
+    @property
+    def ids(self) -> pa.Array:
+        """The ids of the table, which have the first rows; empty without one."""
+        return self._ids
+
+    def without_features(self) -> Entities:
+        """Another, which knows the ids of the table alone."""
+        other = copy.copy(self)
+        other._features = None
+        other.__dict__.pop("_rows", None)
+        return other
+
+    @functools.cached_property
+    def _rows(self) -> dict[Any, int]:
+        """{id: row} of the table, and of the ids that `code` met."""
+        return {value: row for row, value in enumerate(self._ids.to_pylist())}
+
+    def agreed(self, ids: pa.Array, file: str) -> pa.Array:
+        """The ids, all null if they are of the other type and missing.
+
+        Raises:
+          DataError: they are text where earlier ones are numbers, or the reverse.
+        """
+        if self._type is None:
+            self._type = ids.type
+        if values.is_text(ids.type) != values.is_text(self._type):
+            if ids.null_count < len(ids):
+                raise DataError(
+                    f"{file}: column `{self.id_name}` is {ids.type} here and {self._type} elsewhere. "
+                    "Store it as one type."
+                )
+            return pa.nulls(len(ids), self._type)
+        return ids
+
+    def find(self, ids: pa.Array) -> np.ndarray:
         """int32 [n]: rows of known ids, -1 for others and for null."""
-        index, distinct = self._encoded(ids, file)
+        index, distinct = _encoded(ids)
         return np.append(self._known(distinct), np.int32(-1))[index]
 
-    def code(self, ids: pa.Array, file: str) -> np.ndarray:
+    def code(self, ids: pa.Array) -> np.ndarray:
         """int32 [n]: rows of the ids; a new id gets the next row."""
-        index, distinct = self._encoded(ids, file)
+        index, distinct = _encoded(ids)
         rows = self._known(distinct)
         new = np.flatnonzero(rows < 0)
         rows[new] = np.arange(len(self._rows), len(self._rows) + len(new))
@@ -116,44 +152,45 @@ class Entities:
     def _known(self, distinct: Sequence[Any]) -> np.ndarray:
         return np.fromiter(map(self._rows.get, distinct, itertools.repeat(-1)), np.int32, len(distinct))
 
-    def _encoded(self, ids: pa.Array, file: str) -> tuple[np.ndarray, list[Any]]:
-        """(index into the distinct ids, -1 for null; list of them): Python touches the distinct ones only."""
-        if self._type is None:
-            self._type = ids.type
-        if values.is_text(ids.type) != values.is_text(self._type):
-            if ids.null_count < len(ids):
-                raise DataError(
-                    f"{file}: column `{self.id_name}` is {ids.type} here and {self._type} elsewhere. "
-                    "Store it as one type."
-                )
-            ids = pa.nulls(len(ids), self._type)
-        encoded = ids.dictionary_encode()
-        return values.numpy(pc.fill_null(encoded.indices, -1)), encoded.dictionary.to_pylist()
-
-    def lacking(self, rows: np.ndarray) -> list[str]:
+    def lacking(self, table: pa.Table, rows: np.ndarray) -> list[str]:
         """A list with a note if ids of the log have no row in the given table; else an empty list.
 
         Args:
+          table: of the log: the given one, and the ids that only the log has
           rows: int32 [n], the codes of the whole log.
         """
-        known = len(self._rows) if self._features is None else len(self._features)
-        if len(self._rows) == known:
+        ids, known = table[self.id_name], len(self._ids)
+        if self._features is None or len(ids) == known:
             return []
-        ids, met = list(self._rows), np.count_nonzero(np.bincount(rows))
-        beside = f", while the table has ids such as {ids[0]!r}" if known else ""
+        met = np.count_nonzero(np.bincount(rows))
+        beside = f", while the table has ids such as {ids[0].as_py()!r}" if known else ""
         return [f"{self._where}: {len(ids) - known:,} of the {met:,} ids that the log has are not in the table, "
-                f"such as {ids[known]!r}{beside}. They are without features."]
+                f"such as {ids[known].as_py()!r}{beside}. They are without features."]
 
-    def table(self) -> pa.Table:
-        """pa.Table: known rows in their table's order, then ids of the log in order of appearance."""
-        columns = {self.id_name: pa.array(list(self._rows), self._type)}
+    def table(self, new: pa.ChunkedArray | None = None) -> pa.Table:
+        """pa.Table: known rows in their table's order, then ids of the log in order of appearance.
+
+        Args:
+          new: the ids of the log that the table lacks; None: those that `code` met.
+        """
+        if new is None:
+            columns = {self.id_name: pa.array(list(self._rows), self._type)}
+        else:
+            parts = [self._ids.cast(new.type), *new.chunks]
+            columns = {self.id_name: pa.chunked_array(parts, new.type)}
         if self._features is not None:
-            new = len(self._rows) - len(self._features)
+            more = len(columns[self.id_name]) - len(self._features)
             for name in self._features.column_names:
                 if name != self.id_name:
                     known = self._features.column(name)
-                    columns[name] = pa.chunked_array([*known.chunks, pa.nulls(new, known.type)], known.type)
+                    columns[name] = pa.chunked_array([*known.chunks, pa.nulls(more, known.type)], known.type)
         return wide.whole(pa.table(columns))
+
+
+def _encoded(ids: pa.Array) -> tuple[np.ndarray, list[Any]]:
+    """(index into the distinct ids, -1 for null; list of them): Python touches the distinct ones only."""
+    encoded = ids.dictionary_encode()
+    return values.numpy(pc.fill_null(encoded.indices, -1)), encoded.dictionary.to_pylist()
 
 
 def _repeated(ids: pa.Array) -> np.ndarray:

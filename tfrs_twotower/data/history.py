@@ -31,12 +31,12 @@ class UserHistories:
         order = np.argsort(log.user, kind="stable")
         if self._timed:
             # Visible events before each row in the sorted order: where the row's history ends.
-            self._ends = np.empty(n, np.int64)
+            self._ends = np.empty(n, np.int32 if n < 2**31 else np.int64)  # of a large log, memory counts
             self._ends[order] = np.cumsum(visible[order]) - visible[order]
             shown = order[visible[order]]
         else:
             shown = order[self._once(log, order, visible)]
-        self._items, self._timestamps = log.item[shown], log.timestamp[shown]
+        self._items, self._timestamps = log.item[shown], _small(log.timestamp)[shown]
         self._starts = np.zeros(len(log.users) + 1, np.int64)
         np.cumsum(np.bincount(log.user[shown], minlength=len(log.users)), out=self._starts[1:])
 
@@ -96,7 +96,13 @@ class UserHistories:
         at = np.where(real, at, 0)
         if len(self._items) == 0:
             return np.full(at.shape, -1, np.int32), np.zeros(at.shape, np.int64)
-        items, timestamps = self._items[at], self._timestamps[at]
+        items, timestamps = self._items[at], self._timestamps[at].astype(np.int64)
         items[~real] = -1
         timestamps[~real] = 0
         return items, timestamps
+
+
+def _small(timestamp: np.ndarray) -> np.ndarray:
+    """Ascending seconds as uint32 where all fit (1970 to 2106), else as they are."""
+    fits = not len(timestamp) or (timestamp[0] >= 0 and timestamp[-1] < 2**32)
+    return timestamp.astype(np.uint32) if fits else timestamp

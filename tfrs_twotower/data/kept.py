@@ -8,9 +8,10 @@ import os
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from tfrs_twotower.data.ingest import IngestReport
+from tfrs_twotower.data.checking import IngestReport
 from tfrs_twotower.data.log import InteractionLog, Shown
 from tfrs_twotower.durable import written_aside
 from tfrs_twotower.errors import DataError
@@ -39,6 +40,13 @@ def keep_log(log: InteractionLog, report: IngestReport, folder: str | os.PathLik
             writer.write_table(table)
     with written_aside(folder / _REPORT) as file:
         file.write(json.dumps(dataclasses.asdict(report)).encode())
+
+
+def empty_array(folder: Path | None, name: str, kind: npt.DTypeLike, n: int) -> np.ndarray:
+    """An array [n] to be filled: in memory, or as a new file of the folder, so that it need not fit the memory."""
+    if folder is None or not n:  # no file of 0 bytes can be mapped
+        return np.empty(n, kind)
+    return np.memmap(folder / name, kind, "w+", shape=(n,))
 
 
 def has_log(folder: str | os.PathLike[str]) -> bool:

@@ -97,7 +97,7 @@ class InteractionLog:
                     f"`{name}` must hold rows of `{name}s`, from 0 to {len(table) - 1}. "
                     f"Received: {rows.min()} to {rows.max()}. Let `ingest` build the log."
                 )
-        if np.any(np.diff(self.timestamp) < 0):
+        if np.any(self.timestamp[1:] < self.timestamp[:-1]):
             raise DataError("`timestamp` must ascend. Sort the events with a stable sort, or use `ingest`.")
 
     def __len__(self) -> int:
@@ -140,17 +140,19 @@ def _update(digest: Any, array: pa.ChunkedArray) -> None:
     if pa.types.is_dictionary(kind):
         _update(digest, array.cast(kind.value_type))
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        digest.update(_values(pc.list_value_length(array).cast(pa.int32())))
+        _update_values(digest, pc.list_value_length(array).cast(pa.int32()))
         _update(digest, pc.list_flatten(array))
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        text = array.drop_null()
-        if len(text):
-            digest.update(np.concatenate([[0], np.cumsum(pc.binary_length(text).to_numpy(), dtype=np.int64)]))
-        for chunk in text.chunks:
-            if len(chunk):
-                digest.update(_text(chunk))
+        texts = [text for chunk in array.chunks if len(text := chunk.drop_null())]
+        ends = np.zeros(1, np.int64)
+        digest.update(ends if texts else b"")
+        for text in texts:
+            ends = ends[-1] + np.cumsum(pc.binary_length(text).to_numpy(), dtype=np.int64)
+            digest.update(ends)
+        for text in texts:
+            digest.update(_text(text))
     else:
-        digest.update(_values(array))
+        _update_values(digest, array)
 
 
 def _text(array: pa.Array) -> memoryview:
@@ -161,8 +163,9 @@ def _text(array: pa.Array) -> memoryview:
     return memoryview(text or b"")[begin:end]
 
 
-def _values(array: pa.ChunkedArray) -> np.ndarray:
-    kind = array.type
-    if pa.types.is_temporal(kind):
-        array = array.cast(pa.int64())
-    return np.ascontiguousarray(array.drop_null().to_numpy())
+# Any: as in `_update`.
+def _update_values(digest: Any, array: pa.ChunkedArray) -> None:
+    """Hashes the values chunk by chunk: the column may be larger than the memory."""
+    for chunk in array.chunks:
+        chunk = chunk.cast(pa.int64()) if pa.types.is_temporal(chunk.type) else chunk
+        digest.update(np.ascontiguousarray(chunk.drop_null().to_numpy(zero_copy_only=False)))

@@ -60,6 +60,14 @@ class Ragged:
         begin, lengths = self.offsets[rows], self.lengths[rows]
         return Ragged.from_lengths(self.values[ranges(begin, begin + lengths)], lengths)
 
+    def padded(self, rows: np.ndarray, width: int) -> np.ndarray:
+        """int32 [r, width]: the first `width` values of the rows with the given numbers; −1 pads."""
+        at = self.offsets[rows][:, None] + np.arange(width)
+        real = at < self.offsets[np.asarray(rows) + 1][:, None]
+        if not len(self.values):
+            return np.full(at.shape, -1, np.int32)
+        return np.where(real, self.values[np.where(real, at, 0)], -1)
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

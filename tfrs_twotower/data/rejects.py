@@ -71,12 +71,25 @@ class Rejects:
                     self._write(reason, file, rows[index], values.take(pa.array(index)).to_pylist())
 
     def _write(self, reason: str, file: str, rows: np.ndarray, values: Sequence[Any]) -> None:
+        n = len(rows)
+        texts = [None if value is None else str(value) for value in values]
+        self._write_table(pa.table([[reason] * n, [file] * n, rows, texts], schema=SCHEMA))
+
+    def _write_table(self, table: pa.Table) -> None:
         if self._writer is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = pq.ParquetWriter(self.path, SCHEMA)
-        n = len(rows)
-        texts = [None if value is None else str(value) for value in values]
-        self._writer.write(pa.table([[reason] * n, [file] * n, rows, texts], schema=SCHEMA))
+        self._writer.write(table)
+
+    def take(self, other: Rejects) -> None:
+        """Adds the counts of another, and the rows of its file, which is removed."""
+        for reason, n in other.counts.items():
+            self.counts[reason] = self.counts.get(reason, 0) + n
+            self._examples.setdefault(reason, other._examples[reason])
+        if other.path and other.counts:
+            if self.path:
+                self._write_table(pq.read_table(other.path))
+            other.path.unlink()
 
     def check(self, what: str, total: int, limit: float, counts: Mapping[str, int], hint: str = "") -> None:
         """Raises `DataError` when more than `limit` (a fraction) of `total` rows failed.

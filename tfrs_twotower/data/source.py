@@ -62,6 +62,18 @@ class Source:
         """The events, streamed."""
         raise NotImplementedError
 
+    def shards(self) -> int:
+        """How many parts of the events can be read apart. All of them, in their order, are `interactions`."""
+        return 1
+
+    def shard(self, number: int) -> Iterator[pa.RecordBatch]:
+        """The events of one part, streamed."""
+        return self.interactions()
+
+    def sources(self) -> list[Source]:
+        """Where the events came from, the oldest first: this source, or those that it was made of."""
+        return [self]
+
     def users(self) -> pa.Table | None:
         """A table with one row per user, with `user_id` and features, or None."""
         return None

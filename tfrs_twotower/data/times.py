@@ -105,6 +105,19 @@ class Times:
             self._finer = self._finer_unit(values.one(raw).filter(pa.array(outside)))
         return seconds
 
+    def apart(self, notes: list[str]) -> Times:
+        """Another, which knows the unit and has counted nothing."""
+        other = Times((self._start, self._end), notes)
+        other.there, other._unit = self.there, self._unit
+        return other
+
+    def take(self, other: Times) -> None:
+        """Adds what another has met."""
+        self.there = other.there
+        self._finer = self._finer or other._finer
+        self._too_large += other._too_large
+        self._none |= other._none
+
     def _found_unit(self, raw: pa.Array, file: str) -> str:
         """The unit of numbers, by the first batch that has some."""
         if self._unit is None and len(numbers := numbers_of(raw)):

@@ -1,16 +1,19 @@
 """Exporting: one SavedModel directory per version, checked against the model in memory."""
 
+from tfrs_twotower.durable import checksum
 from tfrs_twotower.exporting.behind import PastVectors, searched_candidates, searched_queries
 from tfrs_twotower.exporting.export import INDEX, PORTABLE, SCANN, export
-from tfrs_twotower.exporting.manifest import MANIFEST, checksum, read, versions
+from tfrs_twotower.exporting.manifest import MANIFEST, read, versions
 from tfrs_twotower.exporting.publishing import next_version
 from tfrs_twotower.exporting.retriever import Retriever
 from tfrs_twotower.exporting.signatures import BY_ROW, SEARCHES, signatures
+from tfrs_twotower.exporting.signing import Key
 from tfrs_twotower.exporting.similarity import Similarity
 
 __all__ = [
     "BY_ROW",
     "INDEX",
+    "Key",
     "MANIFEST",
     "PORTABLE",
     "PastVectors",

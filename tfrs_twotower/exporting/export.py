@@ -15,6 +15,7 @@ from tfrs_twotower.exporting import items, manifest, parity, warmup
 from tfrs_twotower.exporting.publishing import new_version
 from tfrs_twotower.exporting.retriever import Retriever
 from tfrs_twotower.exporting.signatures import signatures
+from tfrs_twotower.exporting.signing import Key
 from tfrs_twotower.index import IndexKind, IndexReport, kind_of
 
 SCANN, PORTABLE = "scann", "portable"
@@ -24,7 +25,7 @@ INDEX = "index"  # the folder with the files of an index that the SavedModel doe
 def export(
     retriever: Retriever, root: str | Path, fields: Mapping[str, Any], samples: Sequence[Mapping[str, tf.Tensor]],
     index_report: IndexReport, model_name: str = "twotower", force: bool = False, least_version: int = 1,
-    table: pa.Table | None = None, kind: IndexKind | None = None,
+    table: pa.Table | None = None, kind: IndexKind | None = None, key: Key | None = None,
 ) -> Path:
     """Saves `retriever` under `root` as the next version.
 
@@ -43,6 +44,7 @@ def export(
       table: pa.Table with one table row for each catalogue row, in the same order: the attributes that requests can
         filter by (see `exporting.items`). None: no attributes.
       kind: the `IndexKind` of the retriever's index; None: the kind that the report names.
+      key: the `Key` that signs the version; None: it is not signed.
 
     Returns:
       The path of the new version.
@@ -62,7 +64,7 @@ def export(
         way_out = 'Choose a kind that the SavedModel holds, as "scann", or leave the reranker out.'
         rule = "be inside the SavedModel if there is a reranker"
         raise ExportError(invalid("index.kind", rule, report["kind"], way_out))
-    with new_version(root, least_version) as (aside, version):
+    with new_version(root, least_version, key) as (aside, version):
         options = tf.saved_model.SaveOptions(namespace_whitelist=list(filter(None, [kind.op_namespace])))
         tf.saved_model.save(retriever, str(aside), signatures=signatures(retriever), options=options)
         if table is not None:

@@ -1,28 +1,44 @@
 """Checks that a version directory is whole. The manifest lists the checksum of every file that will be loaded."""
 
+import contextlib
 import os
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tfrs_twotower.errors import ExportError
+from tfrs_twotower.durable import checksum
+from tfrs_twotower.errors import ExportError, invalid
 from tfrs_twotower.exporting import manifest
+from tfrs_twotower.exporting.signing import Key
 
 SAVED_MODEL = "saved_model.pb"
 _LOADED = (SAVED_MODEL, "variables" + os.sep, "assets" + os.sep)  # the files that TensorFlow reads
 
 
-def check(directory: str | Path, needed: Callable[[str], bool] = lambda file: True) -> dict[str, Any]:
+def check(
+    directory: str | Path, key: Key | None = None, version: int | None = None,
+    needed: Callable[[str], bool] = lambda file: True,
+) -> dict[str, Any]:
     """Reads the manifest of `directory` and compares every file that is `needed` with its sha256.
+
+    Args:
+      directory: of a version.
+      key: the `Key` that has to have signed the manifest; None: no signature is needed.
+      version: with a key: the number that the signed manifest must have.
 
     Returns:
       The manifest, a dict.
 
     Raises:
       ExportError: the manifest is missing or unreadable, a file is missing, differs or lies outside the directory,
-        or a file that TensorFlow would read is not listed.
+        or a file that TensorFlow would read is not listed. With a key: the signature or the number is wrong.
     """
-    contents = manifest.read(directory)
+    contents = manifest.read(directory, key)
+    if key is not None and contents.get("version") != version:
+        rule, way_out = f"be that of the folder, {version}", "Publish it under its number."
+        raise ExportError(invalid("version", rule, contents.get("version"), way_out))
     files = contents.get("files")
     if not isinstance(files, dict):
         raise ExportError(f"{manifest.MANIFEST} has no checksums under `files`. Export again.")
@@ -35,7 +51,7 @@ def check(directory: str | Path, needed: Callable[[str], bool] = lambda file: Tr
             raise ExportError(f"{name!r} is listed in {manifest.MANIFEST} and lies outside its directory.")
         if not os.path.isfile(path):
             raise ExportError(f"{name} is listed in {manifest.MANIFEST} and missing.")
-        if manifest.checksum(path) != expected:
+        if checksum(path) != expected:
             raise ExportError(f"{name} does not have the checksum that {manifest.MANIFEST} states.")
     for name in _walk(directory):
         if name.startswith(_LOADED) and name not in files:
@@ -43,10 +59,41 @@ def check(directory: str | Path, needed: Callable[[str], bool] = lambda file: Tr
     return contents
 
 
+@contextlib.contextmanager
+def checked(
+    directory: str, version: int, key: Key | None = None, needed: Callable[[str], bool] = lambda file: True
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields (the folder to load a version from, its manifest).
+
+    Without a key it is the checked folder itself. With a key it is a temporary copy of the `needed` files that the
+    signed manifest lists. They are checked after they were copied: who can write to `directory` could change it between
+    the check and the load.
+
+    Raises:
+      ExportError: as in `check`, or the files cannot be copied.
+    """
+    if key is None:
+        yield directory, check(directory, needed=needed)
+        return
+    names = [manifest.MANIFEST, manifest.SIGNATURE, *filter(needed, manifest.read(directory, key)["files"])]
+    with tempfile.TemporaryDirectory(prefix="twotower-") as copy:  # no other user can read it
+        try:
+            for name in names:
+                os.makedirs(os.path.dirname(os.path.join(copy, name)), exist_ok=True)
+                if os.path.isfile(os.path.join(directory, name)):  # no pipe or device, which has no end
+                    shutil.copyfile(os.path.join(directory, name), os.path.join(copy, name))
+        except OSError as error:
+            raise ExportError(
+                f"{directory} cannot be copied to be verified ({error}). Make room in {copy}, or let TMPDIR name "
+                "another folder."
+            ) from error
+        yield copy, check(copy, key, version, needed)
+
+
 def identity(directory: str | Path) -> str | None:
     """The checksum of the manifest, which lists the checksums of all other files; None if there is no manifest."""
     try:
-        return manifest.checksum(os.path.join(directory, manifest.MANIFEST))
+        return checksum(os.path.join(directory, manifest.MANIFEST))
     except OSError:
         return None
 

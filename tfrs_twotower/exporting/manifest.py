@@ -1,6 +1,5 @@
 """`manifest.json`: the description of an export, the recall of its index, and the checksums of its files."""
 
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -8,9 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tfrs_twotower.durable import checksum
 from tfrs_twotower.errors import ExportError
+from tfrs_twotower.exporting.signing import Key, signature
 
 MANIFEST = "manifest.json"
+SIGNATURE = signature(Path(MANIFEST)).name
 FORMAT = 1
 _PACKAGES = ("tfrs_twotower", "tensorflow", "tf-keras", "tensorflow-recommenders", "scann", "numpy")
 
@@ -26,15 +28,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def checksum(path: str | Path) -> str:
-    """SHA-256 of a file, as hex."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def write(directory: str | Path, fields: Mapping[str, Any], files: Mapping[str, str] | None = None) -> None:
     """Writes the manifest of an export: `fields`, the format number, and the checksums of all its files.
 
@@ -46,21 +39,24 @@ def write(directory: str | Path, fields: Mapping[str, Any], files: Mapping[str, 
         files = {
             str(p.relative_to(directory)): checksum(p)
             for p in sorted(directory.rglob("*"))
-            if p.is_file() and p.name != MANIFEST
+            if p.is_file() and p.name not in (MANIFEST, SIGNATURE)
         }
     text = json.dumps({"format": FORMAT, **fields, "files": files}, indent=2, sort_keys=True, allow_nan=False)
     (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
-def read(directory: str | Path) -> dict[str, Any]:
-    """The manifest of an export.
+def read(directory: str | Path, key: Key | None = None) -> dict[str, Any]:
+    """The manifest of an export; with a `key`, only if that signed it.
 
     Raises:
-      ExportError: there is no manifest, or its format is not one that this version reads.
+      ExportError: there is no manifest, its format is not one that this version reads, or its signature is wrong.
     """
     path = Path(directory) / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        if key is not None:
+            key.verify(path, content)
+        manifest = json.loads(content)
     except (OSError, ValueError, RecursionError) as error:
         raise ExportError(f"{path} cannot be read ({error}). Name a version's folder, as `twotower export` wrote it.")
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:

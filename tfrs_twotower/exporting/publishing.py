@@ -11,6 +11,7 @@ from typing import Any
 from tfrs_twotower.durable import flush, lock
 from tfrs_twotower.errors import ExportError, invalid
 from tfrs_twotower.exporting import manifest, user_deltas
+from tfrs_twotower.exporting.signing import Key
 
 RECORD = "rollback"  # the manifest's field: {"copy_of", "replaced", "at"}; a version has the number it was exported as
 
@@ -26,7 +27,7 @@ def next_version(root: str | Path) -> int:
 
 
 @contextlib.contextmanager
-def new_version(root: str | Path, least: int = 1) -> Iterator[tuple[Path, int]]:
+def new_version(root: str | Path, least: int = 1, key: Key | None = None) -> Iterator[tuple[Path, int]]:
     """Gives a folder to write in. It becomes the next version under `root` when the block ends without error.
 
     The folder is temporary at first, is flushed to disk and then renamed. A crash at any point leaves the earlier
@@ -35,6 +36,7 @@ def new_version(root: str | Path, least: int = 1) -> Iterator[tuple[Path, int]]:
     Args:
       root: the folder of all versions; created if it is missing.
       least: the version's number is at least this.
+      key: the `Key` that signs the manifest; None: it is not signed.
 
     Yields:
       (the folder to write in, the version's number)
@@ -62,6 +64,9 @@ def new_version(root: str | Path, least: int = 1) -> Iterator[tuple[Path, int]]:
             raise _unwritable(root, error) from error
         try:
             yield aside, version
+            if key is not None:
+                written = aside / manifest.MANIFEST
+                key.sign(written, written.read_bytes())
             flush_tree(aside)
             try:
                 os.rename(aside, root / str(version))

@@ -1,23 +1,27 @@
 """Deltas: small files with new rows of the user table, beside an export's versions. They are numbered and checked, and
 applied in order.
 
-A delta is the files `<export root>/deltas/<version>/000001.npz` and `000001.json`. The JSON file is written last and
-holds the checksum of the other, so an incomplete delta does not count. The format needs NumPy alone, so that a server
-can read a delta between requests.
+A delta is the files `<export root>/deltas/<version>/000001.npz` and `000001.json`, and `000001.sig` if it is signed.
+The JSON file is written last and holds the checksum of the first, so an incomplete delta does not count. It also holds
+the delta's version and number, so that a signed delta counts nowhere else. The format needs NumPy alone, so that a
+server can read a delta between requests.
 """
 
 import dataclasses
+import hashlib
+import io
 import json
 import shutil
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tfrs_twotower.durable import flush, written_aside
+from tfrs_twotower.durable import checksum, flush, written_aside
 from tfrs_twotower.errors import ExportError
-from tfrs_twotower.exporting.manifest import checksum
+from tfrs_twotower.exporting.signing import Key, signature
 
 _FOLDER = "deltas"
 
@@ -39,31 +43,45 @@ class UserDelta:
     rows: np.ndarray = dataclasses.field(repr=False)
 
 
-def publish(root: str | Path, version: int, delta: UserDelta) -> Path:
+def publish(root: str | Path, version: int, delta: UserDelta, key: Key | None = None) -> Path:
     """Writes the next delta of a version, to a temporary file first; returns its path.
 
     Args:
       root: the folder of all versions.
       version: the number of the version that the delta belongs to.
       delta: a `UserDelta`.
+      key: the `Key` that signs it; None: it is not signed.
     """
     folder = _folder(root, version)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{len(_numbers(folder)) + 1:06}.npz"
+    number = len(_numbers(folder)) + 1
+    path = folder / f"{number:06}.npz"
     with written_aside(path) as file:
         np.savez(file, keys=delta.keys, rows=delta.rows)
-    about = {"embedding_space": delta.embedding_space, "trained_until": delta.trained_until, "sha256": checksum(path)}
-    with written_aside(path.with_suffix(".json")) as file:
-        file.write(json.dumps(about).encode())
+    _describe(path.with_suffix(".json"), {
+        "embedding_space": delta.embedding_space, "trained_until": delta.trained_until, "sha256": checksum(path),
+        "version": version, "number": number,
+    }, key)
     return path
 
 
-def read(root: str | Path, version: int, embedding_space: str | None) -> list[UserDelta]:
-    """The deltas of a version, in order: a list of `UserDelta`.
+def _describe(path: Path, about: dict[str, Any], key: Key | None) -> None:
+    """Writes the JSON file of a delta, after its signature."""
+    content = json.dumps(about).encode()
+    if key is not None:
+        key.sign(path, content)
+    with written_aside(path) as file:
+        file.write(content)
+
+
+def read(
+    root: str | Path, version: int, embedding_space: str | None, key: Key | None = None
+) -> list[UserDelta]:
+    """The deltas of a version, in order: a list of `UserDelta`. With a `key`, only if that signed each.
 
     Raises:
-      ExportError: a delta is damaged, missing or of another embedding space; the message names it. No delta is
-        returned then.
+      ExportError: a delta is damaged, missing or of another embedding space, or its signature is wrong; the message
+        names it. No delta is returned then.
     """
     folder, deltas = _folder(root, version), []
     for number in _numbers(folder):
@@ -71,12 +89,17 @@ def read(root: str | Path, version: int, embedding_space: str | None) -> list[Us
         if number != len(deltas) + 1:
             raise ExportError(f"{folder}: delta {len(deltas) + 1} is missing. Publish the users' update again.")
         try:
-            about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            if checksum(path) != about["sha256"]:
+            described, content = path.with_suffix(".json").read_bytes(), path.read_bytes()
+            if key is not None:
+                key.verify(path.with_suffix(".json"), described)
+            about = json.loads(described)
+            if key is not None and (about["version"], about["number"]) != (version, number):
+                raise ExportError(f"{path} was signed for another version or place. Publish the users' update again.")
+            if hashlib.sha256(content).hexdigest() != about["sha256"]:
                 raise ExportError(f"{path} does not have the checksum that it was written with. Publish it again.")
             if about["embedding_space"] != embedding_space:
                 raise ExportError(f"{path} is of another embedding space. Publish deltas for this version.")
-            with np.load(path, allow_pickle=False) as arrays:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 delta = UserDelta(
                     embedding_space,  # type: ignore[arg-type]  # equal to the one in the delta's file
                     int(about["trained_until"]), arrays["keys"], arrays["rows"],
@@ -87,10 +110,13 @@ def read(root: str | Path, version: int, embedding_space: str | None) -> list[Us
     return deltas
 
 
-def stamp(root: str | Path, version: int) -> tuple[tuple[str, int], ...]:
-    """(name, modification time) of each delta of a version. It changes when the deltas change."""
+def stamp(root: str | Path, version: int) -> tuple[tuple[str, int, int], ...]:
+    """(name, modification times of the delta and its signature) of each delta. It changes when the deltas change."""
     folder = _folder(root, version)
-    return tuple((path.name, path.stat().st_mtime_ns) for path in sorted(folder.glob("[0-9]*.json")))
+    return tuple(
+        (path.name, path.stat().st_mtime_ns, signed.stat().st_mtime_ns if (signed := signature(path)).exists() else 0)
+        for path in sorted(folder.glob("[0-9]*.json"))
+    )
 
 
 def merged(deltas: Sequence[UserDelta]) -> tuple[np.ndarray, np.ndarray]:
@@ -109,6 +135,7 @@ def withdraw(root: str | Path, version: int) -> Path | None:
         return None
     path = folder / f"{numbers[-1]:06}.npz"
     path.with_suffix(".json").unlink()  # first: without it the `.npz` file does not count
+    signature(path).unlink(missing_ok=True)
     path.unlink()
     return path
 
@@ -120,11 +147,16 @@ def clear(root: str | Path, version: int) -> None:
         shutil.rmtree(folder)
 
 
-def copy(root: str | Path, version: int, to: int) -> None:
-    """Copies the deltas of `version` to the version `to`, which is not published yet: no server reads half a copy."""
+def copy(root: str | Path, version: int, to: int, key: Key | None = None) -> None:
+    """Copies the deltas of `version` to the version `to`, which is not published yet: no server reads half a copy.
+
+    The caller has read the deltas of `version`, with the same `key` if the copies are to be signed.
+    """
     source, target = (_folder(root, number) for number in (version, to))
     if _numbers(source):
-        shutil.copytree(source, target)
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.sig"))
+        for path in target.glob("[0-9]*.json"):
+            _describe(path, {**json.loads(path.read_bytes()), "version": to, "number": int(path.stem)}, key)
         for path in [*target.iterdir(), target, target.parent]:
             flush(path)
 

@@ -2,17 +2,19 @@
 
 import json
 import os
+import shutil
 import sqlite3
+import tempfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.durable import flush, lock
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.freshness import old_log
-from tfrs_twotower.online import SqliteFile, StoreError
+from tfrs_twotower.online import SqliteFile, StoreError, StoreUnavailable
 from tfrs_twotower.online.sqlite_wal import check
 
 _FILE, _TAKEN = "items.db", ".taken-over"
@@ -36,33 +38,33 @@ class ItemEvents:
       folder: created if it is missing. One process at a time has it open. It holds `items.db`. Files of version 0.2.0
         in the folder are read into `items.db` and get names that end in `.taken-over`.
       id_type: str or int, the type of the item ids.
+      or_copy: False raises `StoreUnavailable` on a full or read-only disk.
+
+    If the disk is full or read-only, `items.db` is read from a temporary copy, so that withdrawn items stay withdrawn.
+    `write` and `check` then try to open the folder again, and raise `StoreUnavailable` if that fails.
 
     Raises:
       StoreError: another process has the folder open, its ids have another type, a file is damaged, or the system
-        refuses.
+        refuses and there is no `items.db`, or no room for its copy.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], id_type: type[str] | type[int]) -> None:
+    _lock: TextIO | None = None
+    _file: SqliteFile | None = None
+    _copied: dict[str | int, dict[str, Any] | None] | None = None  # the events while the folder cannot be opened
+
+    def __init__(self, folder: str | os.PathLike[str], id_type: type[str] | type[int], or_copy: bool = True) -> None:
         self.folder, self._ids = Path(folder), id_type
-        self._file: SqliteFile | None = None
         try:
-            self._lock = lock(self.folder)
-        except BlockingIOError as error:
-            raise StoreError(f"{self.folder} is open in another process or object. Close it there.") from error
-        except OSError as error:
-            raise StoreError(f"{self.folder} cannot be written ({error}). Name another folder.") from error
-        try:
-            self._file = self._opened()
-            self._last = self._read("SELECT coalesce(max(place), 0) FROM items", self._file)[0][0]
-        except OSError as error:
-            self.close()
-            raise StoreError(f"{self.folder} cannot be used ({error}). Name another folder.") from error
-        except BaseException:
-            self.close()
-            raise
+            self._last = self._open()
+        except StoreUnavailable as error:
+            if not (or_copy and (self.folder / _FILE).is_file()):
+                raise
+            self._copied, self._last = self._from_copy(error)
 
     def read(self) -> dict[str | int, dict[str, Any] | None]:
         """All events, with the item changed last at the end. Raises `StoreError` if an event is damaged."""
+        if self._copied is not None:
+            return dict(self._copied)
         file = self._is_open()
         latest: dict[str | int, dict[str, Any] | None] = {}
         for place, item, features, crc in self._read(_ALL, file):
@@ -79,16 +81,72 @@ class ItemEvents:
           StoreError: the disk refuses.
         """
         rows = _rows(latest, self._last + 1)
+        self._reopen()
         with self._is_open().transaction() as connection:
             connection.executemany(_PUT, rows)
         self._last += len(rows)
+
+    def check(self) -> None:
+        """Raises `StoreError` if the disk takes no events: writes what is there already."""
+        self._reopen()
+        with self._is_open().transaction() as connection:
+            connection.execute("UPDATE about SET value = value")
 
     def close(self) -> None:
         """Closes the folder, so that another process can open it. No event is lost without this call."""
         if self._file is not None:
             self._file.close()
-            self._file = None
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
+        self._file = self._lock = self._copied = None
+
+    def _open(self) -> int:
+        """Locks and opens the folder; returns the place of the last event."""
+        try:
+            self._lock = lock(self.folder)
+        except BlockingIOError as error:
+            raise StoreError(f"{self.folder} is open in another process or object. Close it there.") from error
+        except OSError as error:
+            raise StoreUnavailable(f"{self.folder} cannot be written ({error}). Name another folder.") from error
+        copied = self._copied
+        try:
+            self._file = self._opened()
+            return self._read("SELECT coalesce(max(place), 0) FROM items", self._file)[0][0]
+        except OSError as error:
+            self.close()
+            raise StoreUnavailable(f"{self.folder} cannot be used ({error}). Name another folder.") from error
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self._copied = copied
+
+    def _reopen(self) -> None:
+        if self._copied is None:
+            return
+        last = self._open()
+        if last != self._last:
+            self.close()
+            raise StoreError(f"Another process wrote to {self.folder} meanwhile. Start the server again.")
+        self._copied = None
+
+    def _from_copy(self, reason: StoreError) -> tuple[dict[str | int, dict[str, Any] | None], int]:
+        """(the events, the place of the last one) of a copy of the file, with its -wal."""
+        try:
+            with tempfile.TemporaryDirectory(prefix="twotower-") as folder:
+                for path in (self.folder / _FILE, self.folder / f"{_FILE}-wal"):
+                    if path.exists():
+                        shutil.copyfile(path, Path(folder) / path.name)
+                copy = ItemEvents(folder, self._ids, or_copy=False)
+                try:
+                    return copy.read(), copy._last
+                finally:
+                    copy.close()
+        except StoreUnavailable:  # it is not the disk
+            raise reason from None
+        except OSError as error:
+            raise StoreError(f"{reason} It cannot be read from a copy either ({error}). Make room, or let TMPDIR name "
+                             "another folder.") from error
 
     def _is_open(self) -> SqliteFile:
         if self._file is None:

@@ -35,7 +35,8 @@ class FreshItems:
         place of the tower's vector, see `CategoryVectors`. None: all items get the tower's vector of their features.
 
     Raises:
-      StoreError: the folder cannot be used; see `ItemEvents`.
+      StoreError: the folder cannot be used; see `ItemEvents`. On a full or read-only disk its events still count, and
+        `record` raises the error until the disk takes changes.
     """
 
     def __init__(
@@ -130,6 +131,10 @@ class FreshItems:
         if attached is None:
             raise IndexingError(f"Version {model.version} is not attached. Call `attach` first.")
         return attached.items()
+
+    def check(self) -> None:
+        """Raises `StoreError` if changes cannot be recorded now."""
+        self._events.check()
 
     def close(self) -> None:
         """Closes the folder, so that another process can open it."""

@@ -7,6 +7,7 @@ from tfrs_twotower.losses.loss import Loss
 from tfrs_twotower.losses.pairwise import BPR, TripletHinge, TripletLogistic, bpr, triplet_hinge, triplet_logistic
 from tfrs_twotower.losses.refined_sampled_softmax import RefinedSampledSoftmax, refined_sampled_softmax
 from tfrs_twotower.losses.sampled_softmax import SampledSoftmax, sampled_softmax
+from tfrs_twotower.losses.softmax_blocks import softmax_in_blocks
 
 __all__ = [
     "BPR",
@@ -23,6 +24,7 @@ __all__ = [
     "full_softmax",
     "refined_sampled_softmax",
     "sampled_softmax",
+    "softmax_in_blocks",
     "triplet_hinge",
     "triplet_logistic",
 ]

@@ -2,7 +2,7 @@
 
 import functools
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import tensorflow as tf
@@ -10,7 +10,7 @@ import tensorflow_recommenders as tfrs
 
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import is_missing
-from tfrs_twotower.losses import FullSoftmax, Loss, SampledSoftmax
+from tfrs_twotower.losses import FullSoftmax, Loss, SampledSoftmax, softmax_in_blocks
 from tfrs_twotower.models.temperature import (
     FixedTemperature,
     LearnedTemperature,
@@ -18,6 +18,8 @@ from tfrs_twotower.models.temperature import (
     build_temperature,
 )
 from tfrs_twotower.sampling import NoCorrection, StaticCorrection, StreamingCorrection, same_item, user_positives
+
+_BLOCK_SCORES = 2**20  # scores of a block: 4 MB, which a processor's cache holds
 
 
 class Retrieval(tfrs.tasks.Retrieval):
@@ -29,7 +31,7 @@ class Retrieval(tfrs.tasks.Retrieval):
     - the score is s' = ⟨u, v⟩ / τ − log Q, for positives and negatives (Yi et al. 2019). Q is the expected count
       of the candidate in the batch; there is no floor under it (TFRS clips at 1e-6);
     - masked candidates are left out by a boolean mask. A row's own positive always counts;
-    - there is no label matrix unless a batch metric needs one;
+    - there is no label matrix unless a batch metric needs one, and the softmax takes queries in blocks;
     - any loss of `losses` can replace the softmax, and the other rows' positives need not be negatives.
 
     With accidental hits removed and many negatives, the gradient of the sampled softmax has the direction of the full
@@ -139,27 +141,23 @@ class Retrieval(tfrs.tasks.Retrieval):
         log_expected = self._log_expected_count(
             candidate_sampling_probability, candidate_ids, batch_size, training
         )
-        columns = slice(0 if self._in_batch else batch_size, None)  # the candidates that all queries share
-        scores = self._scores(queries, candidates[columns])
-        mask = self._mask(candidate_ids, known_positives, score_mask, batch_size, columns)
-        positive = tf.range(batch_size)
-        if not self._in_batch:  # each query's positive is then the first column
-            of_positive = self._scores(queries, candidates[:batch_size, tf.newaxis])
-            scores, mask, log_expected = _beside(
-                of_positive, None, None if log_expected is None else log_expected[:batch_size, tf.newaxis],
-                scores, mask, None if log_expected is None else log_expected[batch_size:],
-            )
-            positive = tf.zeros_like(positive)
-        if own_embeddings is not None:
-            _require(candidate_ids, "`own_embeddings` are given", "give no `own_embeddings`")
-            own = self._scores(queries, tf.cast(own_embeddings, tf.float32))
-            hidden = _own_hidden(
-                own_ids, candidate_ids[:batch_size], known_positives  # type: ignore[index]  # goes with `own_ids`
-            )
-            scores, mask, log_expected = _beside(
-                scores, mask, log_expected, own, tf.logical_not(hidden), None if log_expected is None else 0.0
-            )
-        loss = self.loss(scores, log_expected, mask, sample_weight, positive)  # a mean
+        hidden = self._hidden(candidate_ids, known_positives, score_mask, batch_size)
+        batch_metrics = self._batch_metrics if compute_batch_metrics else ()
+        plain = queries.shape.rank == 2 and own_embeddings is None and not batch_metrics
+        if plain and type(self.loss) is SampledSoftmax:  # a subclass is to be called with scores
+            loss = self._in_blocks(queries, candidates, log_expected, hidden, sample_weight)
+        else:
+            scores, log_expected, mask, positive = self._all_scores(queries, candidates, log_expected, hidden)
+            if own_embeddings is not None:
+                _require(candidate_ids, "`own_embeddings` are given", "give no `own_embeddings`")
+                own = self._scores(queries, tf.cast(own_embeddings, tf.float32))
+                own_hidden = _own_hidden(
+                    own_ids, candidate_ids[:batch_size], known_positives  # type: ignore[index]  # goes with `own_ids`
+                )
+                scores, mask, log_expected = _beside(
+                    scores, mask, log_expected, own, tf.logical_not(own_hidden), None if log_expected is None else 0.0
+                )
+            loss = self.loss(scores, log_expected, mask, sample_weight, positive)  # a mean
         if self._reduction == "sum":
             weights = tf.ones([batch_size]) if sample_weight is None else sample_weight
             loss *= tf.reduce_sum(tf.cast(weights, loss.dtype))
@@ -175,15 +173,56 @@ class Retrieval(tfrs.tasks.Retrieval):
                     true_candidate_ids=None if candidate_ids is None else candidate_ids[:batch_size],
                     sample_weight=sample_weight,
                 )
-        if compute_batch_metrics and self._batch_metrics:
+        if batch_metrics:
             labels = tf.one_hot(positive, tf.shape(scores)[1])
             if log_expected is not None:
                 scores -= log_expected
             if mask is not None:  # not with −inf, which Keras' top-k metrics refuse
                 scores = tf.where(tf.logical_or(mask, labels > 0), scores, scores.dtype.min)
-            for metric in self._batch_metrics:
+            for metric in batch_metrics:
                 metric.update_state(labels, scores, sample_weight=sample_weight)
         return loss
+
+    def _in_blocks(
+        self, queries: tf.Tensor, candidates: tf.Tensor, log_expected: tf.Tensor | None,
+        hidden: Callable[[slice, slice], tf.Tensor] | None, sample_weight: tf.Tensor | None,
+    ) -> tf.Tensor:
+        """The sampled softmax, without ever holding all scores."""
+        count = tf.shape(queries)[0]
+        columns = self._columns(count)
+
+        def hide(part: slice, scores: tf.Tensor) -> tf.Tensor:
+            return tf.where(hidden(part, columns), float("-inf"), scores)  # type: ignore[misc]  # only if there are
+
+        return softmax_in_blocks(
+            queries / self.temperature.value(), candidates[:count], candidates[columns],
+            block=tf.clip_by_value(_BLOCK_SCORES // tf.shape(candidates)[0], 16, 1024),
+            own=tf.range(count) if self._in_batch else None, weights=sample_weight,
+            log_expected=None if log_expected is None else (log_expected[:count], log_expected[columns]),
+            hide=None if hidden is None else hide,
+        )
+
+    def _all_scores(
+        self, queries: tf.Tensor, candidates: tf.Tensor, log_expected: tf.Tensor | None,
+        hidden: Callable[[slice, slice], tf.Tensor] | None,
+    ) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor | None, tf.Tensor]:
+        """(scores, log Q, mask, the column of each query's positive)"""
+        count = tf.shape(queries)[0]
+        columns, positive = self._columns(count), tf.range(count)
+        scores = self._scores(queries, candidates[columns])
+        mask = None if hidden is None else tf.logical_not(hidden(slice(None), columns))
+        if not self._in_batch:  # each query's positive is then the first column
+            of_positive = self._scores(queries, candidates[:count, tf.newaxis])
+            scores, mask, log_expected = _beside(
+                of_positive, None, None if log_expected is None else log_expected[:count, tf.newaxis],
+                scores, mask, None if log_expected is None else log_expected[count:],
+            )
+            positive = tf.zeros_like(positive)
+        return scores, log_expected, mask, positive
+
+    def _columns(self, batch_size: tf.Tensor) -> slice:
+        """The candidates that all queries share."""
+        return slice(0 if self._in_batch else batch_size, None)
 
     def _scores(self, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """⟨u, v⟩ / τ, [queries, candidates]; candidates: [candidates, dim], or [queries, any, dim] per query."""
@@ -213,27 +252,27 @@ class Retrieval(tfrs.tasks.Retrieval):
         log_expected = self.logq.log_expected_count(candidate_ids, batch_size, training)
         return None if log_expected is None else tf.stop_gradient(log_expected)
 
-    def _mask(
+    def _hidden(
         self, candidate_ids: tf.Tensor | None, known_positives: tf.Tensor | None, score_mask: tf.Tensor | None,
-        batch_size: tf.Tensor, columns: slice,
-    ) -> tf.Tensor | None:
-        """bool [queries, candidates of `columns`], True where a candidate counts; None if all count."""
-        hidden = []
+        batch_size: tf.Tensor,
+    ) -> Callable[[slice, slice], tf.Tensor] | None:
+        """(queries, candidates) → bool, True where a candidate does not count for a query; None if all count."""
+        masks: list[Callable[[slice, slice], tf.Tensor]] = []
         if self._remove_accidental_hits:
             _require(candidate_ids, "`remove_accidental_hits` is on", "construct the task without it")
-            hidden.append(same_item(
-                candidate_ids[columns], candidate_ids[:batch_size]  # type: ignore[index]  # required above
+            masks.append(lambda rows, columns: same_item(
+                candidate_ids[columns], candidate_ids[:batch_size][rows]  # type: ignore[index]  # required above
             ))
         if known_positives is not None:
             _require(candidate_ids, "`known_positives` are given", "give no `known_positives`")
-            hidden.append(user_positives(
-                candidate_ids[columns], known_positives  # type: ignore[index]  # required above
+            masks.append(lambda rows, columns: user_positives(
+                candidate_ids[columns], known_positives[rows]  # type: ignore[index]  # required above
             ))
         if score_mask is not None:
-            hidden.append(tf.logical_not(score_mask[:, columns]))
-        if not hidden:
+            masks.append(lambda rows, columns: tf.logical_not(score_mask[rows, columns]))
+        if not masks:
             return None
-        return tf.logical_not(functools.reduce(tf.logical_or, hidden))
+        return lambda rows, columns: functools.reduce(tf.logical_or, [mask(rows, columns) for mask in masks])
 
 
 def _own_hidden(own_ids: tf.Tensor, positive_ids: tf.Tensor, known_positives: tf.Tensor | None) -> tf.Tensor:

@@ -7,10 +7,10 @@ in Redis.
 
 from tfrs_twotower.online.events import MAX_ID_BYTES, Event, read_event
 from tfrs_twotower.online.history_store import HistoryStore, Retention
-from tfrs_twotower.online.load import load_log
+from tfrs_twotower.online.load import count_kept, load_log
 from tfrs_twotower.online.profile_store import ProfileStore, put_table
 from tfrs_twotower.online.sqlite import SqliteFile, SqliteHistoryStore, SqliteProfileStore
-from tfrs_twotower.online.store_kind import StoreError, StoreKind, without_password
+from tfrs_twotower.online.store_kind import StoreError, StoreKind, StoreUnavailable, without_password
 from tfrs_twotower.online.stores import Stores, open_cache, open_stores
 from tfrs_twotower.online.vector_cache import LruVectorCache, UserVectorCache, vector_keys
 
@@ -26,8 +26,10 @@ __all__ = [
     "SqliteProfileStore",
     "StoreError",
     "StoreKind",
+    "StoreUnavailable",
     "Stores",
     "UserVectorCache",
+    "count_kept",
     "load_log",
     "open_cache",
     "open_stores",

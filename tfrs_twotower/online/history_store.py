@@ -1,11 +1,15 @@
 """Stores of events, so that a request finds its user's latest events."""
 
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from tfrs_twotower.configuration import config
 from tfrs_twotower.online.events import Event
 from tfrs_twotower.ranges import Count
+
+_DAY = 86_400
+_log = logging.getLogger(__name__)
 
 
 @config
@@ -14,7 +18,8 @@ class Retention:
 
     Attributes:
       events: the number of newest events.
-      seconds: the largest age of an event; None: no limit.
+      seconds: the largest age of an event; None: no limit. An event past it is not shown. `trim` removes it, unless
+        the clock disagrees with the events; see `removed_before`.
     """
 
     events: Count = 1000
@@ -24,11 +29,37 @@ class Retention:
         """The earliest time, in seconds since 1970, that is still kept."""
         return 0 if self.seconds is None else int(now) - self.seconds
 
+    def removed_before(self, now: float, count: Callable[[int], tuple[int, int]]) -> int:
+        """The time before which `trim` removes events, in seconds since 1970; 0: none is removed for its age.
+
+        To a clock that jumped forward all events look old. So events vouch for the clock: more than one of them, and
+        more than 1% of all, must be of the last tenth of `seconds`, and at least of the last day, before `now`. If
+        fewer than these have a wrong time, no event is removed that is younger than nine tenths of `seconds`, or than
+        `seconds` less a day, however wrong the clock is.
+
+        Args:
+          now: the clock, in seconds since 1970.
+          count: time → (the number of events of the store from that time on, the number of all its events).
+        """
+        if self.seconds is None:
+            return 0
+        since = int(now) - max(_DAY, self.seconds // 10)
+        recent, total = count(since)
+        if recent > max(1, total // 100):
+            return self.oldest(now)
+        if total:
+            _log.warning(
+                "No event is removed for its age: only %d of %d are from %d (seconds since 1970) or later, so the "
+                "clock may have jumped forward. If it is right, new events will end this.", recent, total, since,
+            )
+        return 0
+
 
 class HistoryStore(Protocol):
     """Events by user, in the order of their times; of equal times, in the order of arrival.
 
-    Events beyond the `Retention` are never returned. They are removed at the user's next event, or by `trim`.
+    Events beyond the `Retention` are never returned. The user's next event removes those beyond the newest N. `trim`
+    removes these and, by `Retention.removed_before`, those that are too old.
     Threads and processes may share one. Every method may raise `StoreError`.
     """
 

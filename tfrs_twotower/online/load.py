@@ -1,52 +1,78 @@
 """Fills a store from an interaction log."""
 
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.online.events import Event
+from tfrs_twotower.online.events import MAX_AHEAD_SECONDS, Event
 from tfrs_twotower.online.history_store import HistoryStore
 
 if TYPE_CHECKING:
     from tfrs_twotower.data import InteractionLog
 
 _BLOCK = 10_000  # events appended at a time
+_USERS, _ALL = 1000, 2**31 - 1  # users whose events are counted at a time, and how many of each
 
 
-def load_log(store: HistoryStore, log: "InteractionLog") -> int:
+def load_log(store: HistoryStore, log: "InteractionLog", clock: Callable[[], float] = time.time) -> int:
     """Appends the events of an `InteractionLog` to a `HistoryStore`, in time order.
 
     An event's id is the log's context column `event_id`. Without that column it is made of time, item, and a count of
     equal events of the user, so that loading a log twice adds nothing. But an event that the store also got under
-    another id is then there twice.
+    another id is then there twice. An event that lies more than a day ahead of the `clock` is left out, as a server
+    refuses it too: it would be the user's newest one for ever.
 
     Returns:
-      The number of new events.
+      The number of new events. The store's `Retention` may have removed some of them again: see `count_kept`.
 
     Raises:
       StoreError: the store fails. Appended events stay; load again.
     """
-    users, items = log.users[c.USER_ID].to_pylist(), log.items[c.ITEM_ID].to_pylist()
-    repeats = _repeats(log)
-    added = 0
+    latest, repeats, added = clock() + MAX_AHEAD_SECONDS, _repeats(log), 0
     for start in range(0, len(log), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        rows = zip(
-            _column(log, c.EVENT_ID, part), log.user[part].tolist(), log.item[part].tolist(),
-            log.timestamp[part].tolist(), _column(log, c.EVENT, part), repeats[part].tolist(),
-        )
-        added += store.append([
-            Event(event_id or f"log:{when}:{items[item]}:{repeat}", str(users[user]), str(items[item]), when, kind)
-            for event_id, user, item, when, kind, repeat in rows
-        ])
+        rows = np.arange(start, min(start + _BLOCK, len(log)))
+        added += store.append(_events(log, rows[log.timestamp[rows] <= latest], repeats))
     return added
 
 
-def _column(log: "InteractionLog", name: str, part: slice) -> list[str]:
+def count_kept(store: HistoryStore, log: "InteractionLog") -> int:
+    """The number of events of a log that the store returns: those of `load_log` that its `Retention` keeps.
+
+    Raises:
+      StoreError: the store fails.
+    """
+    order, repeats, kept = np.argsort(log.user, kind="stable"), _repeats(log), 0
+    counts = np.bincount(log.user, minlength=log.users.num_rows)
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    for start in range(0, len(counts), _USERS):
+        users = range(start, min(start + _USERS, len(counts)))
+        names = [str(user) for user in log.users[c.USER_ID].slice(start, _USERS).to_pylist()]
+        loaded = {(e.user_id, e.event_id) for e in _events(log, order[ends[start]:ends[users.stop]], repeats)}
+        for user, events in zip(names, store.last(names, _ALL)):
+            kept += len(loaded.intersection((user, event.event_id) for event in events))
+    return kept
+
+
+def _events(log: "InteractionLog", rows: np.ndarray, repeats: np.ndarray) -> list[Event]:
+    """The events of some log rows."""
+    columns = zip(
+        _column(log, c.EVENT_ID, rows), log.users[c.USER_ID].take(log.user[rows]).to_pylist(),
+        log.items[c.ITEM_ID].take(log.item[rows]).to_pylist(), log.timestamp[rows].tolist(),
+        _column(log, c.EVENT, rows), repeats[rows].tolist(),
+    )
+    return [
+        Event(event_id or f"log:{when}:{item}:{repeat}", str(user), str(item), when, kind)
+        for event_id, user, item, when, kind, repeat in columns
+    ]
+
+
+def _column(log: "InteractionLog", name: str, rows: np.ndarray) -> list[str]:
     if name not in log.context.column_names:
-        return [""] * len(log.timestamp[part])
-    return ["" if v is None else str(v) for v in log.context[name].slice(part.start, _BLOCK).to_pylist()]
+        return [""] * len(rows)
+    return ["" if v is None else str(v) for v in log.context[name].take(rows).to_pylist()]
 
 
 def _repeats(log: "InteractionLog") -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower import extras
-from tfrs_twotower.online.store_kind import StoreError, without_password
+from tfrs_twotower.online.store_kind import StoreError, StoreUnavailable, without_password
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -27,8 +27,8 @@ _LOSES = (
 _log = logging.getLogger(__name__)
 
 
-def connect(url: str, **settings: Any) -> "Redis":
-    """A `redis.Redis` of a `redis://`, `rediss://` or `unix://` URL, which has answered a PING.
+def connect(url: str, ping: bool = True, **settings: Any) -> "Redis":
+    """A `redis.Redis` of a `redis://`, `rediss://` or `unix://` URL, which has answered a PING if `ping`.
 
     The password is that of the URL. If it has none, it is that of the environment: TWOTOWER_REDIS_PASSWORD, or the
     first line of the file that TWOTOWER_REDIS_PASSWORD_FILE names. Other users of a machine can read command lines.
@@ -36,7 +36,8 @@ def connect(url: str, **settings: Any) -> "Redis":
     A command that fails is tried once more, as all commands may be repeated.
 
     Raises:
-      StoreError: the URL is wrong, the file cannot be read, or nothing answers there.
+      StoreError: the URL is wrong, or the file cannot be read.
+      StoreUnavailable: nothing answers there.
     """
     with errors(url):
         try:
@@ -48,7 +49,8 @@ def connect(url: str, **settings: Any) -> "Redis":
             )
         except ValueError as error:
             raise StoreError(f"The store's address cannot be read: {error}") from error
-        client.ping()
+        if ping:
+            client.ping()
     return client
 
 
@@ -92,8 +94,13 @@ def check_durable(client: "Redis", url: str, allow_loss: bool = False) -> None:
 
 @contextlib.contextmanager
 def errors(url: str) -> Iterator[None]:
-    """Turns errors of redis-py into a `StoreError`."""
+    """Turns errors of redis-py into a `StoreError`, or a `StoreUnavailable`."""
     try:
         yield
     except redis.RedisError as error:
-        raise StoreError(f"The Redis server at {without_password(url)} fails: {error}.") from error
+        refused = isinstance(error, (redis.AuthenticationError, redis.exceptions.AuthorizationError))
+        away = isinstance(error, (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterDownError))
+        full = str(error).startswith("MISCONF")  # it cannot write to its disk, and answers no PING
+        raise (StoreUnavailable if (away or full) and not refused else StoreError)(
+            f"The Redis server at {without_password(url)} fails: {error}."
+        ) from error

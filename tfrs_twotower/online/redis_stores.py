@@ -4,9 +4,10 @@ Three keys hold a user's events: a sorted set by time, whose members begin with 
 times stay in that order; the set of their ids; and the count of arrivals. One script changes all three at once.
 """
 
+import itertools
 import json
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from tfrs_twotower.online.events import Event
 from tfrs_twotower.online.history_store import Retention
@@ -15,11 +16,11 @@ from tfrs_twotower.online.redis_connection import PREFIX, check_durable, connect
 _ARRIVAL = 16  # digits
 _USERS = 1000  # that one round trip serves when all are trimmed
 
-# KEYS: events, ids, arrivals. ARGV: how many events are kept, the oldest time kept, 1 if that moves with the clock,
-# then for each event its id, time and content. Returns {events added, events removed}.
+# KEYS: events, ids, arrivals. ARGV: how many events are kept, the oldest time kept, then for each event its id, time
+# and content. Returns {events added, events removed}. Keys of version 0.2.0 expire by Redis' clock: that is undone.
 _CHANGE = """
 local added, removed = 0, 0
-for i = 4, #ARGV, 3 do
+for i = 3, #ARGV, 3 do
   if redis.call('SADD', KEYS[2], ARGV[i]) == 1 then
     local arrival = string.format('%016d', redis.call('INCR', KEYS[3]))
     redis.call('ZADD', KEYS[1], ARGV[i + 1], arrival .. ARGV[i + 2])
@@ -35,18 +36,18 @@ local function remove(members)
 end
 remove(redis.call('ZRANGE', KEYS[1], 0, -1 - tonumber(ARGV[1])))
 remove(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[2]))
-local newest = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
-if ARGV[3] == '1' and newest[2] then
-  for _, key in ipairs(KEYS) do
-    redis.call('EXPIRE', key, tonumber(newest[2]) - tonumber(ARGV[2]) + 1)
-  end
+for _, key in ipairs(KEYS) do
+  redis.call('PERSIST', key)
+end
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  redis.call('DEL', KEYS[3])
 end
 return {added, removed}
 """
 
 
 class RedisHistoryStore:
-    """See `HistoryStore`. With `Retention.seconds`, Redis itself removes a user without events.
+    """See `HistoryStore`.
 
     Args:
       url: `redis://host:port/db`, `rediss://…` or `unix://path`.
@@ -72,7 +73,7 @@ class RedisHistoryStore:
 
     def append(self, events: Sequence[Event]) -> int:
         """See `HistoryStore`. Each user's events are kept all or not at all."""
-        by_user = {}
+        by_user: dict[str, list[str | int]] = {}
         for event in events:
             content = json.dumps([event.event_id, event.item_id, event.event], ensure_ascii=False)
             by_user.setdefault(event.user_id, []).extend([event.event_id, event.timestamp, content])
@@ -92,28 +93,42 @@ class RedisHistoryStore:
 
     def trim(self) -> int:
         """See `HistoryStore`."""
-        removed, users = 0, {}
-        start, end = _keys("\0")[0].split("\0")
-        with errors(self._url):
-            for key in self._redis.scan_iter(f"{start}*{end}", _USERS):
-                users[key[len(start): -len(end)]] = []
-                if len(users) == _USERS:
-                    removed += self._changed(users)[1]
-                    users = {}
-        return removed + self._changed(users)[1]
+        before = self._retention.removed_before(self._clock(), self._count)
+        return sum(self._changed(dict.fromkeys(users, ()), before)[1] for users in self._users())
 
     def close(self) -> None:
         """See `HistoryStore`."""
         self._redis.close()
 
-    def _changed(self, by_user: Mapping[str, list[str | int]]) -> tuple[int, int]:
-        """(events added, events removed) over all users; `by_user`: the script's arguments for events to add."""
-        retention = self._retention
-        settings = [retention.events, retention.oldest(self._clock()), int(retention.seconds is not None)]
+    def _users(self) -> Iterator[list[str]]:
+        """All users, some at a time; a few may come twice."""
+        start, end = _keys("\0")[0].split("\0")
+        with errors(self._url):
+            found = self._redis.scan_iter(f"{start}*{end}", _USERS)
+            while keys := list(itertools.islice(found, _USERS)):
+                yield [key[len(start): -len(end)] for key in keys]
+
+    def _count(self, since: int) -> tuple[int, int]:
+        recent = total = 0
+        for users in self._users():
+            with errors(self._url):
+                pipeline = self._redis.pipeline(transaction=False)
+                for user in users:
+                    pipeline.zcount(_keys(user)[0], since, "+inf")
+                    pipeline.zcard(_keys(user)[0])
+                counts = pipeline.execute()
+            recent, total = recent + sum(counts[::2]), total + sum(counts[1::2])
+        return recent, total
+
+    def _changed(self, by_user: Mapping[str, Sequence[str | int]], before: int = 0) -> tuple[int, int]:
+        """(events added, events removed) over all users.
+
+        by_user: the script's arguments for events to add; before: the time before which events are removed.
+        """
         with errors(self._url):
             pipeline = self._redis.pipeline(transaction=False)
             for user, arguments in by_user.items():
-                self._change(_keys(user), [*settings, *arguments], pipeline)
+                self._change(_keys(user), [self._retention.events, before, *arguments], pipeline)
             changes = pipeline.execute()
         return sum(added for added, _ in changes), sum(removed for _, removed in changes)
 

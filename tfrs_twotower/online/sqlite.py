@@ -11,7 +11,7 @@ from typing import Any
 
 from tfrs_twotower.online.events import Event
 from tfrs_twotower.online.history_store import Retention
-from tfrs_twotower.online.store_kind import SQLITE, StoreError, StoreKind, Stores
+from tfrs_twotower.online.store_kind import SQLITE, StoreError, StoreKind, Stores, StoreUnavailable
 
 _FORMAT = 1  # PRAGMA user_version
 _BUSY_SECONDS = 10.0  # the time that a writer waits for another process
@@ -30,7 +30,8 @@ _TOO_MANY = (
 )
 _TOO_OLD = "DELETE FROM events WHERE user_id = ? AND timestamp < ?"
 _USERS = "SELECT DISTINCT user_id FROM events WHERE user_id > ? ORDER BY user_id LIMIT ?"
-_AT_ONCE = 1000  # users trimmed in one transaction
+_COUNT = "SELECT coalesce(sum(timestamp >= ?), 0), count(*) FROM events WHERE user_id BETWEEN ? AND ?"
+_AT_ONCE = 1000  # users counted in one query, and trimmed in one transaction
 _LAST = (
     f"SELECT {_COLUMNS} FROM events WHERE user_id = ? AND timestamp >= ? {{types}}"
     "ORDER BY timestamp DESC, arrival DESC LIMIT ?"
@@ -50,14 +51,16 @@ class SqliteFile:
       path: the file; a missing one is made. Beside it SQLite keeps `-wal` and `-shm`.
 
     Raises:
-      StoreError: the path cannot be opened, is no database, or is one of another format.
+      StoreError: the folder does not exist, the file is no database, or it is one of another format.
+      StoreUnavailable: the file cannot be opened, for example on a full disk.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         self._writing, self._reading = threading.Lock(), threading.Lock()
-        with self._errors("opened"):
+        with self._errors("opened"), contextlib.ExitStack() as undo:
             self._writer = self._connect()
+            undo.callback(self._writer.close)
             mode = self._writer.execute("PRAGMA journal_mode=WAL").fetchone()[0]
             if mode != "wal":
                 raise StoreError(
@@ -70,11 +73,15 @@ class SqliteFile:
             if not found:
                 self._writer.execute(f"PRAGMA user_version={_FORMAT}")
             self._reader = self._connect()
+            undo.pop_all()
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Yields the writing connection. At its end the block's changes are on disk; if it raises, they are undone."""
-        with self._writing, self._errors("written"):
+    def transaction(self, what: str = "written") -> Iterator[sqlite3.Connection]:
+        """Yields the writing connection. At its end the block's changes are on disk; if it raises, they are undone.
+
+        what: cannot be done if it fails: "written", or "opened" for the tables without which the file is of no use.
+        """
+        with self._writing, self._errors(what):
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
@@ -107,7 +114,10 @@ class SqliteFile:
         try:
             yield
         except sqlite3.Error as error:
-            raise StoreError(f"The store {self.path} cannot be {what}: {error}.") from error
+            there = os.path.isdir(os.path.dirname(self.path) or ".")
+            later = what == "opened" and there and isinstance(error, sqlite3.OperationalError)
+            kind = StoreUnavailable if later else StoreError
+            raise kind(f"The store {self.path} cannot be {what}: {error}.") from error
 
 
 class SqliteHistoryStore:
@@ -117,7 +127,7 @@ class SqliteHistoryStore:
         self, file: SqliteFile, retention: Retention = Retention(), clock: Callable[[], float] = time.time
     ) -> None:
         self._file, self._retention, self._clock = file, retention, clock
-        with file.transaction() as connection:
+        with file.transaction("opened") as connection:
             for statement in _EVENTS:
                 connection.execute(statement)
 
@@ -137,27 +147,31 @@ class SqliteHistoryStore:
         return [[Event._make(row) for row in reversed(rows)] for rows in found]
 
     def trim(self) -> int:
-        """See `HistoryStore`. It lets others write in between."""
-        removed, user = 0, ""
-        while True:
+        """See `HistoryStore`. It lets others read and write in between."""
+        before, removed = self._retention.removed_before(self._clock(), self._count), 0
+        for users in self._users():
             with self._file.transaction() as connection:
-                users = [found for found, in connection.execute(_USERS, (user, _AT_ONCE))]
                 removed += self._prune(connection, users)
-            if not users:
-                return removed
-            user = users[-1]
+                removed += max(connection.executemany(_TOO_OLD, [(user, before) for user in users]).rowcount, 0)
+        return removed
 
     def close(self) -> None:
         """See `HistoryStore`."""
         self._file.close()
 
+    def _users(self) -> Iterator[list[str]]:
+        """All users, some at a time."""
+        users = [""]
+        while users := [user for user, in self._file.read(_USERS, [(users[-1], _AT_ONCE)])[0]]:
+            yield users
+
+    def _count(self, since: int) -> tuple[int, int]:
+        counts = [self._file.read(_COUNT, [(since, users[0], users[-1])])[0][0] for users in self._users()]
+        return sum(recent for recent, _ in counts), sum(total for _, total in counts)
+
     def _prune(self, connection: sqlite3.Connection, users: Collection[str]) -> int:
-        oldest = self._retention.oldest(self._clock())
-        removed = connection.executemany(_TOO_MANY, [(user, self._retention.events) for user in users]).rowcount
-        if self._retention.seconds is not None:
-            removed = max(removed, 0)
-            removed += max(connection.executemany(_TOO_OLD, [(user, oldest) for user in users]).rowcount, 0)
-        return max(removed, 0)
+        too_many = [(user, self._retention.events) for user in users]
+        return max(connection.executemany(_TOO_MANY, too_many).rowcount, 0)
 
 
 class SqliteProfileStore:
@@ -165,7 +179,7 @@ class SqliteProfileStore:
 
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
-        with file.transaction() as connection:
+        with file.transaction("opened") as connection:
             connection.execute(_PROFILES)
 
     def put(self, profiles: dict[str, dict]) -> None:

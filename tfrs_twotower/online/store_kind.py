@@ -17,6 +17,10 @@ class StoreError(TwoTowerError, RuntimeError):
     """A store cannot be opened, read or written, or would not keep what it acknowledges."""
 
 
+class StoreUnavailable(StoreError):
+    """A store does not answer, or its disk refuses. It may work later: a server may start without it."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Stores:
     """A `HistoryStore` and a `ProfileStore` of the same users; `retention` is the history's."""

@@ -2,6 +2,7 @@
 
 from tfrs_twotower.online import sqlite  # noqa: F401  (its scheme)
 from tfrs_twotower.online.history_store import Retention
+from tfrs_twotower.online.late import Late
 from tfrs_twotower.online.store_kind import REDIS, StoreError, StoreKind, Stores, kind_at
 from tfrs_twotower.online.vector_cache import LruVectorCache, UserVectorCache
 
@@ -29,7 +30,9 @@ class RedisStore(StoreKind):
         return RedisVectorCache(address)
 
 
-def open_stores(address: str, retention: Retention = Retention(), allow_loss: bool = False) -> Stores:
+def open_stores(
+    address: str, retention: Retention = Retention(), allow_loss: bool = False, late: bool = False
+) -> Stores:
     """The `Stores` at `sqlite:PATH`, or at the URL of a Redis server: `redis://`, `rediss://` or `unix://`.
 
     Args:
@@ -37,6 +40,8 @@ def open_stores(address: str, retention: Retention = Retention(), allow_loss: bo
         opens your store.
       retention: the `Retention` of the history store.
       allow_loss: True accepts a Redis that may lose acknowledged events.
+      late: True also returns stores that are unavailable. They are opened when they answer, and each use before that
+        raises `StoreUnavailable`.
 
     Raises:
       StoreError: the address is none of these, or the store cannot be opened.
@@ -49,13 +54,16 @@ def open_stores(address: str, retention: Retention = Retention(), allow_loss: bo
             f"of your own, module.Class:REST. Received: {address!r}. Write for example sqlite:store.db"
         )
     kind, rest = found
-    return kind.stores(rest, retention, allow_loss)
+    if not late:
+        return kind.stores(rest, retention, allow_loss)
+    opening = Late(lambda: kind.stores(rest, retention, allow_loss))
+    return Stores(opening.part("history"), opening.part("profiles"), retention)
 
 
-def open_cache(address: str) -> UserVectorCache:
+def open_cache(address: str, late: bool = False) -> UserVectorCache:
     """The `UserVectorCache` of an address: a number of vectors to keep in this process, or a Redis server's URL.
 
-    A `StoreKind` of your own is opened by its scheme or by `module.Class:REST`.
+    A `StoreKind` of your own is opened by its scheme or by `module.Class:REST`. `late`: as in `open_stores`.
 
     Raises:
       ConfigError: the number is below 1.
@@ -71,4 +79,4 @@ def open_cache(address: str) -> UserVectorCache:
             f"Received: {address!r}. Write for example 100000"
         )
     kind, rest = found
-    return kind.cache(rest)
+    return Late(lambda: kind.cache(rest)).part() if late else kind.cache(rest)

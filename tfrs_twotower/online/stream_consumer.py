@@ -1,5 +1,6 @@
 """Events from a Redis stream: read at least once, kept once."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -11,7 +12,7 @@ from tfrs_twotower.errors import DataError
 from tfrs_twotower.online.events import Event, read_event
 from tfrs_twotower.online.history_store import HistoryStore
 from tfrs_twotower.online.redis_connection import connect, errors, redis
-from tfrs_twotower.online.store_kind import StoreError
+from tfrs_twotower.online.store_kind import StoreError, StoreUnavailable
 
 _WAIT_MILLISECONDS = 1000  # for new entries: the longest time that a stop takes
 _ABANDONED_MILLISECONDS = 60_000  # entries that a consumer did not finish within this time go to another
@@ -36,7 +37,7 @@ class StreamConsumer:
       batch: entries taken at a time.
 
     Raises:
-      StoreError: nothing answers there, or the key holds no stream.
+      StoreError: the URL is wrong, or the key holds no stream. While nothing answers there, `step` raises it.
     """
 
     _own: str | None  # the last entry read of the unfinished ones; None: the group must be looked up again
@@ -54,8 +55,10 @@ class StreamConsumer:
         self._group, self._name, self._batch = group, name, batch
         # Bytes that are no UTF-8 come as half surrogate pairs, which no event may have, and go aside as they came.
         # Any: the types that redis-py gives its answers are of all settings at once.
-        self._redis: Any = connect(url, decode_responses=True, encoding_errors="surrogateescape")
-        self._start_over()
+        self._redis: Any = connect(url, False, decode_responses=True, encoding_errors="surrogateescape")
+        self._own = None
+        with contextlib.suppress(StoreUnavailable):
+            self._start_over()
 
     def run(self, stop: threading.Event) -> None:
         """Consumes until `stop`, a `threading.Event`, is set. While a server fails it tries again and again."""

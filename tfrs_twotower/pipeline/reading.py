@@ -5,10 +5,12 @@ from pathlib import Path
 from tfrs_twotower.data import (
     IngestReport,
     InteractionLog,
+    Prepared,
     Source,
     append,
     has_log,
     ingest,
+    keep_log,
     last_part,
     parts_of,
     read_log,
@@ -59,6 +61,14 @@ def read(
     return log, report
 
 
+def keep(log: InteractionLog, report: IngestReport, source: Source | None, directory: Path) -> None:
+    """Keeps the log in a run's folder. Files of a prepared dataset are linked, not copied."""
+    if isinstance(source, Prepared) and source.manifest.fingerprint == log.fingerprint():  # else it has grown meanwhile
+        source.link(directory / runs.LOG)
+    else:
+        keep_log(log, report, directory / runs.LOG)
+
+
 def read_behind(
     directory: Path, source: Source, limit: float, rejected_to: Path | None = None, require_items: bool = False
 ) -> tuple[InteractionLog, IngestReport]:
@@ -78,4 +88,11 @@ def _read_source(
     if parent is not None and has_log(parent / runs.LOG):  # an older run's parent may be gone
         if parts_of(source)[:-1] == parts_of(runs.read_config(parent).recipe.source):
             return read_behind(parent, source, limit, rejected_to, require_items)
+    if isinstance(source, Prepared):
+        if require_items and not source.rules().require_items:
+            raise ConfigError(
+                f"The recipe has `require_items`, and the dataset {source.folder} was prepared without it. Prepare it "
+                "by `twotower prepare --require-items`, or leave it out: --set require_items=false."
+            )
+        return source.read()
     return ingest(source, limit, rejected_to, require_items)

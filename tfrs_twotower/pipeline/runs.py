@@ -31,7 +31,7 @@ _HELD: set[tuple[Path, int]] = set()  # (folder, thread): the folders that this 
 
 
 def create(root: str | Path, name: str) -> Path:
-    """Makes `root/name/<time>`.
+    """Makes `root/name/<time>`. Removes what trainings and updates beside it left that were killed before they trained.
 
     Returns:
       The new folder's path.
@@ -40,6 +40,7 @@ def create(root: str | Path, name: str) -> Path:
       ConfigError: `root` is a file, or cannot be written.
     """
     parent = Path(root) / name
+    _remove_unused(parent)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     for attempt in range(1000):
         directory = parent / (stamp if not attempt else f"{stamp}-{attempt}")
@@ -52,6 +53,18 @@ def create(root: str | Path, name: str) -> Path:
             rule, way_out = "be a folder that can be written", f"The system says: {error}."
             raise ConfigError(invalid("runs", rule, str(root), way_out)) from error
     return directory
+
+
+def _remove_unused(parent: Path) -> None:
+    """Removes folders without `config.json` that a killed process left: nothing can go on there."""
+    for marker in parent.glob(f"*/{LOCK}"):
+        folder = marker.parent
+        names = {name for name in os.listdir(folder) if not name.endswith(".writing")}
+        if folder.is_symlink() or not names <= {LOCK, REFUSED, REJECTED, LOG, LAYERS}:
+            continue
+        with contextlib.suppress(OSError), lock(folder):  # one that lives holds the lock
+            if not (folder / CONFIG).exists():
+                shutil.rmtree(folder)
 
 
 @contextlib.contextmanager

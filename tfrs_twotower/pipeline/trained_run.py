@@ -11,13 +11,13 @@ import pandas as pd
 import tensorflow as tf
 from typing_extensions import Self
 
-from tfrs_twotower.data import Columns, Frames, IngestReport, InteractionLog, keep_log
+from tfrs_twotower.data import Columns, Frames, IngestReport, InteractionLog
 from tfrs_twotower.errors import ConfigError, TrainingError, invalid, nearest
 from tfrs_twotower.evaluation import Evaluation, chosen
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.racing import race
-from tfrs_twotower.pipeline.reading import read
+from tfrs_twotower.pipeline.reading import keep, read
 from tfrs_twotower.pipeline.reporting import Figures
 from tfrs_twotower.pipeline.searching import Validation, choose_weights
 from tfrs_twotower.pipeline.trainings import begun, chosen_epochs, refit, restored
@@ -163,7 +163,8 @@ class TrainedRun:
         new, space = space is None, space or uuid.uuid4().hex
         if new and is_chief():
             self.recipe = runs.with_layers(self.recipe, self.directory, write=True)
-            keep_log(log, self.ingest_report, self.directory / runs.LOG)  # type: ignore[arg-type]  # it was read
+            source = self._frames or self.recipe.source
+            keep(log, self.ingest_report, source, self.directory)  # type: ignore[arg-type]  # it was read
         raced, folder = self.recipe.race is not None, self.directory / runs.CHECKPOINT
         if raced:
             self._keep_config(log, space, trained_until=0)  # so that a stopped race can continue

@@ -93,6 +93,9 @@ class Metrics:
         self._events = counter("twotower_events", "Events recorded, and events that were recorded before", ["result"])
         self._items = counter("twotower_item_events", "Items that were changed or withdrawn", ["result"])
         self._failures = counter("twotower_store_failures", "Times that a store or the cache failed", ["what"])
+        self._degraded = gauge(
+            "twotower_degraded", "1 while a part fails: store, profiles, cache, items, or a channel", ["part"]
+        )
         self._waits = histogram("twotower_queue_seconds", "Time that a request waited for its turn", ["queue"])
         self._queue = gauge("twotower_queue_length", "Requests that wait for their turn", ["queue"])
         self._refusals = counter(
@@ -158,6 +161,10 @@ class Metrics:
     def store_failed(self, what: str) -> None:
         """Counts a failure: "read", "append", "cache" or "items"."""
         self._failures.labels(what).inc()
+
+    def degraded(self, part: str, degraded: bool) -> None:
+        """Sets whether a part fails; see `Health`."""
+        self._degraded.labels(part).set(degraded)
 
     def queued(self, queue: str, length: int) -> None:
         """Sets the number of requests that wait in a queue."""

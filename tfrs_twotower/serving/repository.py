@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 
 from tfrs_twotower.errors import IndexingError, TwoTowerError, invalid
-from tfrs_twotower.exporting import integrity, user_deltas
+from tfrs_twotower.exporting import Key, integrity, user_deltas
 from tfrs_twotower.index import IndexKind
 from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.errors import NotFound, Unavailable
@@ -76,6 +76,8 @@ class Repository:
       warm: a function that is called with each `LoadedModel` after its warm-up requests, before it answers.
       fresh: `ItemChanges`, or None. Each version is attached to it before it answers, and detached when it is unloaded.
       index: the `IndexKind` of an index outside the SavedModel, for each version; None: each export's own index.
+      key: the `exporting.Key` that has to have signed each version and each update of user rows; others are refused.
+        None: no signature is needed.
       shard: the `Shard` to load of each version, in place of its SavedModel, and the only one whose files are checked;
         None: the whole version.
     """
@@ -90,6 +92,7 @@ class Repository:
         fresh: ItemChanges | None = None,
         warm: Callable[[LoadedModel], None] = lambda model: None,
         index: IndexKind | None = None,
+        key: Key | None = None,
         shard: Shard | None = None,
     ) -> None:
         if keep < 1:
@@ -101,6 +104,7 @@ class Repository:
         self._call = call
         self._fresh = fresh
         self._warm = warm
+        self._key = key
         self._load = shard.load if shard else functools.partial(load, index=index)
         self._needed = shard.needs if shard else lambda file: True
         self._lock = threading.Lock()  # guards what follows
@@ -225,10 +229,10 @@ class Repository:
         try:
             if not reload:
                 self._report(version, State.START)
-            manifest = integrity.check(directory, self._needed)
-            if not reload:
-                self._report(version, State.LOADING)
-            model = ready(directory, version, manifest, identity, self._call, self._fresh, self._warm, self._load)
+            with integrity.checked(directory, version, self._key, self._needed) as (files, manifest):
+                if not reload:
+                    self._report(version, State.LOADING)
+                model = ready(files, version, manifest, identity, self._call, self._fresh, self._warm, self._load)
             served = _Served(model, identity)
         except Exception as error:  # a damaged SavedModel can raise anything; the old version must go on serving
             if not isinstance(error, IndexingError):  # an index on another machine may return: the next poll tries
@@ -268,7 +272,7 @@ class Repository:
             return
         try:
             model = with_user_rows(
-                served.model, user_deltas.read(root, version, served.model.manifest.get("embedding_space")),
+                served.model, user_deltas.read(root, version, served.model.manifest.get("embedding_space"), self._key),
                 f"{served.identity}+{stamp}",
             )
         except Exception as error:  # the earlier rows go on serving

@@ -58,6 +58,7 @@ class Rest:
       ready: a function that /readyz calls.
       queues: `Queues`, in which requests wait for their turn.
       connections: `Connections`: the time that a body may take, and the memory of all bodies.
+      degraded: a function that /readyz calls: the parts without which the server answers.
     """
 
     def __init__(
@@ -69,12 +70,13 @@ class Rest:
         ready: Callable[[], bool],
         queues: Queues,
         connections: Connections,
+        degraded: Callable[[], list[str]],
     ) -> None:
         self._predictor = predictor
         self._endpoints = endpoints
         self._name = name
         self._metrics = metrics
-        self._ready = ready
+        self._ready, self._degraded = ready, degraded
         self._queues = queues
         self._connections, self._body_bytes = connections, 0
         # There are as many threads as requests that may run or wait: a request in a queue never waits for a thread.
@@ -219,8 +221,10 @@ class Rest:
         return responses.PlainTextResponse("ok\n")
 
     async def _readyz(self, request: Request) -> Response:
-        ready = self._ready()
-        return responses.PlainTextResponse("ready\n" if ready else "not ready\n", 200 if ready else 503)
+        if not self._ready():
+            return responses.PlainTextResponse("not ready\n", 503)
+        parts = self._degraded()  # it answers all the same, so a load balancer goes on sending requests
+        return responses.PlainTextResponse(f"degraded: {', '.join(parts)}\n" if parts else "ready\n")
 
     def _version(self, path: Mapping[str, str]) -> int | None:
         """Checks the model's name; returns the version that the path names, or None for the newest."""

@@ -13,7 +13,7 @@ from concurrent import futures
 from tfrs_twotower import extras
 from tfrs_twotower.channels import Channel
 from tfrs_twotower.errors import ConfigError, ExportError, invalid
-from tfrs_twotower.exporting import manifest
+from tfrs_twotower.exporting import Key, manifest
 from tfrs_twotower.index import IndexKind
 from tfrs_twotower.online import StoreError, Stores, UserVectorCache
 from tfrs_twotower.serving.access import Access
@@ -27,6 +27,7 @@ from tfrs_twotower.serving.features import Features
 from tfrs_twotower.serving.fresh_answers import FreshAnswers
 from tfrs_twotower.serving.grpc_service import add_services
 from tfrs_twotower.serving.guard import GrpcGuard, Guard
+from tfrs_twotower.serving.health import Health
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import LoadedModel, call
 from tfrs_twotower.serving.outside_index import outside_kind
@@ -83,6 +84,8 @@ class Server:
         asks the servers of an export's shards. None: the export's own index.
       shard: the part of the export's index, as "1/4", that this server holds in place of the model; it answers the
         searches of a server with `index="shards:…"`, and nothing else.
+      verify_key: the `exporting.Key` that has to have signed what is served, see `Repository`; None: no signature is
+        needed.
       channels: further `channels.Channel`s of /v1/recommend. One with the name of a built-in channel replaces it.
     """
 
@@ -109,6 +112,7 @@ class Server:
         channels: Iterable[Channel] = (),
         index: str | IndexKind | None = None,
         shard: str | None = None,
+        verify_key: Key | None = None,
     ) -> None:
         self.name: str = name  # type: ignore[assignment]  # None until `start` names it
         self.host = host
@@ -121,13 +125,15 @@ class Server:
                 raise ConfigError(f"A server of shard {shard} only searches its part. Give stores, cache, fresh and "
                                   "index to the server in front of the shards.")
             keep, limits = max(keep, 2), limits.of_searches()
+        self.health = Health(self.metrics)
+        stores, cache, fresh, channels = self.health.watched_all(stores, cache, fresh, channels)
         tower = None if cache is None else CachedTower(cache, self.metrics)
         warm_up, run = (tower.call, tower.call) if tower else (call, self.metrics.stage("model")(call))
         if fresh is not None:
             warm_up, run = FreshAnswers(fresh, warm_up).call, FreshAnswers(fresh, run).call
         self.repository = Repository(
             root, keep, poll_seconds, self.metrics.version_changed, warm_up, fresh, self._warm,
-            None if index is None else outside_kind(index), part,
+            None if index is None else outside_kind(index), verify_key, part,
         )
         step = 1 if cache is None else _CACHED_SECONDS
         features = None if stores is None else Features(stores, self.metrics, event_types, step, cold_beta)
@@ -155,6 +161,8 @@ class Server:
         self._keys = self._access.keys()
         self._access.check_tls()
         with contextlib.ExitStack() as undo:  # if a step raises, no port stays taken and no thread stays
+            undo.callback(self.health.close)
+            self.health.start()
             self._bind(undo)
             undo.callback(self.repository.close)
             self.repository.start()
@@ -190,6 +198,7 @@ class Server:
         grpc_stopped.wait()
         self._request_timeout.close()
         self.repository.close()
+        self.health.close()
         return left
 
     def ready(self) -> bool:
@@ -282,7 +291,7 @@ class Server:
     def _http_server(self) -> HttpServer:
         self._rest_app = rest = Rest(
             self.predictor, self._endpoints, self.name, self.metrics, self.ready, self._queues,
-            self._connections,
+            self._connections, self.health.degraded,
         )
         settings = uvicorn.Config(
             Guard(rest.app(), self._keys, self.metrics),

@@ -8,7 +8,8 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import InteractionLog, UserHistories, batches, wide
+from tfrs_twotower.data import Batches, InteractionLog, Ragged, UserHistories, wide
+from tfrs_twotower.data.ragged import ranges
 from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.features import Field, IdField, PastField, fingerprints, key_tensor, to_tensor
 from tfrs_twotower.features.fields.preprocessed import PreprocessedField
@@ -132,6 +133,8 @@ class Examples:
         if not self.past_fields:
             return encoded
         items, times = self.history.before(rows, self.history_length)
+        longest = max(int((items >= 0).any(axis=0).sum()), 1)  # events come first, then padding
+        items, times = items[:, :longest], times[:, :longest]
         past = {"times": times, "now": self.log.timestamp[rows]}
         for f in self.past_fields:
             if isinstance(f, PastField):
@@ -146,7 +149,8 @@ class Examples:
         for f in self.past_fields:
             past = gathered[_PAST]
             if isinstance(f, PastField):
-                encoded[f.name] = f.encode_rows(past[f.items.name], past["times"], past["now"])
+                encode = f.encode_window if f.length == self.history_length else f.encode_rows
+                encoded[f.name] = encode(past[f.items.name], past["times"], past["now"])
             else:
                 raw = {c.HISTORY_ITEM_ID: self._ids(past["rows"]), c.HISTORY_TIMESTAMP: past["times"]}
                 encoded[f.name] = f.encode({**encoded[f.name], **raw})
@@ -206,20 +210,20 @@ class TrainingBatches:
         self.batch_size = min(config.batch_size, shown)
         self.steps_per_epoch = shown // self.batch_size
         self._positives = _latest_positives(log, self._rows if known is None else known, config.known_positives)
-        self._event = _event_codes(log)
-        self._order: tuple[int, list[np.ndarray]] = (-1, [])
+        self._known = max(int(self._positives.lengths.max(initial=0)), 1)
+        self._codes, self._event = _event_codes(log)
+        self._order: tuple[int, Any] = (-1, None)
 
-    def _epoch(self, epoch: int) -> list[np.ndarray]:
-        """The log rows of each batch of an epoch."""
+    def _epoch(self, epoch: int) -> tuple[np.ndarray, Batches]:
+        """(log rows, the places in them of each batch) of an epoch."""
         if self._order[0] != epoch:
             rows = self._rows[self._resampler.draw(epoch)] if self._resampler else self._rows
             in_order = self._config.order == "time"
             if in_order:  # the oldest rows that fill no batch are left out
                 rows = rows[len(rows) - self.steps_per_epoch * self.batch_size:]
-            order = batches(
-                len(rows), self.batch_size, self._config.seed, epoch, self._config.shuffle_buffer, in_order=in_order
-            )
-            self._order = (epoch, [rows[places] for places in order])
+            settings = self._config
+            order = Batches(len(rows), self.batch_size, settings.seed, epoch, settings.shuffle_buffer, in_order)
+            self._order = epoch, (rows, order)
         return self._order[1]
 
     def batch(self, step: int, part: int = 0, parts: int = 1) -> dict[str, Any]:
@@ -228,16 +232,17 @@ class TrainingBatches:
         The device number `part` of `parts` gets its rows of the batch.
         """
         epoch, at = divmod(int(step), self.steps_per_epoch)
-        rows = part_of(self._epoch(epoch)[at], part, parts)
+        rows, order = self._epoch(epoch)
+        rows = part_of(rows[order[at]], part, parts)
         log, examples = self._examples.log, self._examples
         return {
             "query": examples.gather(rows),
             "candidate_id": log.item[rows],
-            "known_positives": self._positives[log.user[rows]],
+            "known_positives": self._positives.padded(log.user[rows], self._known),
             "explicit_negatives": (
                 np.zeros([len(rows), 0], np.int32) if self._explicit is None else self._explicit.of(rows, step)
             ),
-            "event": self._event[rows],
+            "event": self._codes[self._event[rows]],
             "weight": examples.weight[rows],
             "labels": examples.labels(rows),
         }
@@ -275,9 +280,11 @@ def batch_dataset(
         values = tf.numpy_function(lambda *p: tf.nest.flatten(batch(*p)), place, dtypes, stateful=False)
         for value, array in zip(values, flat):
             value.set_shape([rows] + [None] * (array.ndim - 1))
-        return finish(tf.nest.pack_sequence_as(example, values))
+        return tf.nest.pack_sequence_as(example, values)
 
-    return steps(start, stop, context).map(read).prefetch(2)
+    # Two stages, so that one batch is read by NumPy while another is finished by TensorFlow.
+    finish = tf.autograph.experimental.do_not_convert(finish)
+    return steps(start, stop, context).map(read).prefetch(2).map(finish).prefetch(2)
 
 
 def _context(log: InteractionLog, name: str) -> pa.ChunkedArray:
@@ -288,25 +295,19 @@ def _context(log: InteractionLog, name: str) -> pa.ChunkedArray:
     return log.context[name]
 
 
-def _event_codes(log: InteractionLog) -> np.ndarray:
-    """int64 [log rows]: the fingerprint of each event's kind; of "" if the log has no kinds."""
+def _event_codes(log: InteractionLog) -> tuple[np.ndarray, np.ndarray]:
+    """(int64 [kinds], the fingerprint of each kind of event; [log rows], each event's kind): "" without kinds."""
     if c.EVENT not in log.context.column_names:
-        return np.full(len(log), fingerprints(tf.constant([""])).numpy()[0])
+        return fingerprints(tf.constant([""])).numpy(), np.broadcast_to(np.int8(0), len(log))
     kinds = wide.one(log.context[c.EVENT]).dictionary_encode()
     names = tf.constant([*kinds.dictionary.to_pylist(), ""], tf.string)
-    return fingerprints(names).numpy()[kinds.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)]
+    return fingerprints(names).numpy(), kinds.indices.fill_null(len(names) - 1).to_numpy(zero_copy_only=False)
 
 
-def _latest_positives(log: InteractionLog, rows: np.ndarray, width: int) -> np.ndarray:
-    """int32 [users, 1 … width]: each user's latest training items, −1 pads."""
-    users, items = log.user[rows], log.item[rows]
-    order = np.argsort(users, kind="stable")
-    users, items = users[order], items[order]
-    counts = np.bincount(users, minlength=log.users.num_rows)
-    ends = np.cumsum(counts)
-    from_end = ends[users] - 1 - np.arange(len(users))
-    width = min(width, int(counts.max()))
-    table = np.full((log.users.num_rows, max(width, 1)), -1, np.int32)
-    kept = from_end < width
-    table[users[kept], from_end[kept]] = items[kept]
-    return table
+def _latest_positives(log: InteractionLog, rows: np.ndarray, width: int) -> Ragged:
+    """Each user's latest training items, the newest first, `width` at most; one row per user."""
+    order = rows[np.argsort(log.user[rows], kind="stable")[::-1]]  # by user from the last; of a user, the newest first
+    counts = np.bincount(log.user[rows], minlength=log.users.num_rows)
+    kept = np.minimum(counts, width)
+    begin = len(rows) - np.cumsum(counts)  # of each user, in `order`
+    return Ragged.from_lengths(log.item[order[ranges(begin, begin + kept)]], kept)

@@ -6,6 +6,7 @@ from pathlib import Path
 from tfrs_twotower.data import Newest, RandomPerUser, Source, Temporal, joined, parts_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.evaluation import Evaluation, compare
+from tfrs_twotower.exporting import Key
 from tfrs_twotower.index import kept_config
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import assemble
@@ -42,6 +43,7 @@ class Update:
 def update_full(
     parent: str | Path, source: Source | None,
     held_out: float = 0.1, directory: str | Path | None = None, verbose: int = 1, rejected_limit: float | None = None,
+    key: Key | None = None,
 ) -> Update:
     """Trains the model of a run further on new events, and publishes it if it is not worse (`gate.refusal`).
 
@@ -58,6 +60,7 @@ def update_full(
       directory: the new run's folder; by default a new one beside the parent's. A stopped update there continues.
       verbose: as Keras'.
       rejected_limit: the fraction of bad rows at which it stops; None: the parent's.
+      key: the `Key` that signs the published version; None: it is not signed.
 
     An event of `source` is new if the log does not have it, even if it is older than the parent's last event. Only
     events later than that one are used to evaluate.
@@ -105,10 +108,10 @@ def update_full(
         finally:
             if not (directory / runs.CONFIG).exists():  # there is nothing to keep: the folder is removed
                 (directory / runs.REFUSED).unlink()
-        return _evaluated(new, parent, verbose)
+        return _evaluated(new, parent, verbose, key)
 
 
-def _evaluated(new: Recommender, parent: Path, verbose: int) -> Update:
+def _evaluated(new: Recommender, parent: Path, verbose: int, key: Key | None) -> Update:
     """Publishes the update, or writes the reason of a refusal."""
     metrics = new.evaluate()
     monitor = new.recipe.training.monitor
@@ -126,7 +129,7 @@ def _evaluated(new: Recommender, parent: Path, verbose: int) -> Update:
     published = None
     if reason is None:
         (new.directory / runs.REFUSED).unlink()
-        published = new.export()  # checks that the saved model answers as the one in memory
+        published = new.export(key=key)  # checks that the saved model answers as the one in memory
     else:
         runs.write_json(new.directory / runs.REFUSED, {"reason": reason, **metrics["gate"]})
     return Update(

@@ -8,7 +8,7 @@ from typing import Any
 
 from tfrs_twotower.durable import written_aside
 from tfrs_twotower.errors import ExportError, invalid
-from tfrs_twotower.exporting import MANIFEST, integrity, manifest, user_deltas
+from tfrs_twotower.exporting import MANIFEST, Key, integrity, manifest, user_deltas
 from tfrs_twotower.exporting.publishing import RECORD, link_tree, manifests, new_version
 from tfrs_twotower.pipeline import runs
 
@@ -30,7 +30,7 @@ class Rollback:
     replaced: int
 
 
-def roll_back(path: str | Path, to: int | None = None) -> Rollback:
+def roll_back(path: str | Path, to: int | None = None, key: Key | None = None) -> Rollback:
     """Publishes an earlier version again, under the next number, so that all servers that follow `latest` load it.
 
     The new version has the files of the earlier one (hard links), with its rows of users, and its own manifest with
@@ -42,12 +42,13 @@ def roll_back(path: str | Path, to: int | None = None) -> Rollback:
       path: a run or a folder of versions. For a run, all runs beside it are searched, and `latest` among them serves.
       to: the number of the version to serve again. By default the previous version, without versions that were rolled
         back since.
+      key: the `Key` that signs the new version. It must have signed the earlier one, and its rows of users.
 
     Returns:
       A `Rollback`.
 
     Raises:
-      ExportError: there is no such version, it serves already, or its files are damaged.
+      ExportError: there is no such version, it serves already, its files are damaged, or `key` did not sign them.
     """
     serving, roots = _roots(Path(path).resolve())
     versions = {number: (root, contents) for root in roots for number, contents in manifests(root).items()}
@@ -61,14 +62,16 @@ def roll_back(path: str | Path, to: int | None = None) -> Rollback:
     replaced = origins[current]
     wanted = _previous(versions, origins, replaced) if to is None else _named(origins, to, replaced)
     source = max(number for number, origin in origins.items() if origin == wanted)  # has the newest rows of users
-    root, contents = versions[source]
-    integrity.check(root / str(source))
-    with new_version(root, max(versions) + 1) as (aside, version):
-        link_tree(root / str(source), aside, leave_out=[MANIFEST])
+    root = versions[source][0]
+    contents = integrity.check(root / str(source), key, source)
+    if key is not None:
+        user_deltas.read(root, source, contents.get("embedding_space"), key)
+    with new_version(root, max(versions) + 1, key) as (aside, version):
+        link_tree(root / str(source), aside, leave_out=[MANIFEST, manifest.SIGNATURE])
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         record = {"copy_of": wanted, "replaced": replaced, "at": now}
         manifest.write(aside, {**contents, "version": version, RECORD: record}, contents["files"])
-        user_deltas.copy(root, source, version)
+        user_deltas.copy(root, source, version, key)
         with written_aside(root / _BEGUN) as file:
             file.write(str(version).encode())
     return _done(Rollback(root / str(version), wanted, replaced))

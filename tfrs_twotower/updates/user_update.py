@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import InteractionLog, Queries, Source, Split, ingest, joined, parts_of
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.exporting import manifest, next_version, user_deltas
+from tfrs_twotower.exporting import Key, manifest, next_version, user_deltas
 from tfrs_twotower.features import IdField, is_user_table, key_tensor
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import assemble
@@ -31,7 +31,7 @@ _NEGATIVES = 1024  # items of the catalogue a step
 def update_users(
     directory: str | Path, source: Source | None = None,
     root: str | Path | None = None, batch_size: int = 256, learning_rate: float | None = None,
-    rejected_limit: float | None = None,
+    rejected_limit: float | None = None, key: Key | None = None,
 ) -> Path | None:
     """Trains the rows of the user table on new events, in order of time, and publishes them as a delta.
 
@@ -48,6 +48,7 @@ def update_users(
       learning_rate: of the recipe's optimizer in this update; None: the recipe's. A pass over few events makes only a
         few steps per row, so a larger rate can help: `bench/bench_replay.py` measures it.
       rejected_limit: the fraction of bad rows at which it stops; None: the recipe's.
+      key: the `Key` that signs the delta. It must have signed the earlier ones. None: the delta is not signed.
 
     Returns:
       The delta's path; None if there is nothing to learn from.
@@ -55,7 +56,7 @@ def update_users(
     Raises:
       ConfigError: the query tower has no table of user ids, nothing is exported, or not by this run, or the log has no
         times.
-      ExportError: an earlier delta cannot be read.
+      ExportError: an earlier delta cannot be read, or `key` did not sign it.
     """
     directory = Path(directory).resolve()
     root = Path(root) if root else directory / runs.EXPORT
@@ -76,7 +77,7 @@ def update_users(
             return None
     version = _newest_version(root)
     space = manifest.read(root / str(version))["embedding_space"]
-    before, served = user_deltas.read(root, version, space), runs.weights(directory, space)
+    before, served = user_deltas.read(root, version, space, key), runs.weights(directory, space)
     since = (before[-1].trained_until if before else served.trained_until) + 1
     if log.timestamp[-1] < since:
         _log.warning("None of the %d events is later than %s UTC, the time of the newest learned event. Name "
@@ -104,7 +105,7 @@ def update_users(
     return user_deltas.publish(root, version, user_deltas.UserDelta(
         space, int(a.log.timestamp[a.split.train[-1]]), field.vocabulary.get_vocabulary()[users],
         field.table.numpy()[users],
-    ))
+    ), key)
 
 
 def revert_users(directory: str | Path, root: str | Path | None = None) -> Path | None:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
+from pyarrow.fs import FileType
 
 from tfrs_twotower.columns import ITEM_ID, TIMESTAMP, USER_ID
 from tfrs_twotower.configuration import config
@@ -33,6 +34,7 @@ from tfrs_twotower.data.source import (
     with_unread,
 )
 from tfrs_twotower.data.sources import cells
+from tfrs_twotower.data.sources.addresses import is_address, place
 from tfrs_twotower.data.sources.csv_lines import read_lines
 from tfrs_twotower.data.sources.json_lines import json_names, read_json, read_sequences
 from tfrs_twotower.data.sources.layout import DELIMITED, FORMATS, JSON, SEQUENCES, Layout, Wanted, find_layout
@@ -50,7 +52,7 @@ _INDEX = "__index_level_0__"  # a frame's index, as pandas writes it; no feature
 
 @config
 class Files(Source):
-    """Parquet, CSV, JSON lines, or one line per user: a file, a folder or a glob.
+    """Parquet, CSV, JSON lines, or one line per user: a file, a folder or a glob, here or at an address.
 
     Text may be compressed by gzip, bzip2, xz or zip. Folders are searched recursively; Parquet folders called
     `name=value` give a column. The layout of a text file (delimiter, header, encoding) is detected, see docs/files.md;
@@ -59,7 +61,8 @@ class Files(Source):
     In tables, cells of several values become lists.
 
     Attributes:
-      path: file, folder or glob of the events; archive.zip/name is one file of an archive
+      path: file, folder or glob of the events; archive.zip/name is one file of an archive. Also an address of object
+        storage, HDFS, or another file system of fsspec: s3://bucket/log, hdfs://host:8020/log, gs://bucket/*.parquet
       users_path, items_path: the same for the tables with features, or None
       columns: Columns
       delimiter: of the fields in all files; None: detected
@@ -114,11 +117,22 @@ class Files(Source):
 
     def interactions(self) -> Iterator[pa.RecordBatch]:
         """Yields pa.RecordBatch, file after file in the order of their names."""
+        return self._read(slice(None))
+
+    def shards(self) -> int:
+        """The number of files."""
+        return len(data_files("path", self.path)[0])
+
+    def shard(self, number: int) -> Iterator[pa.RecordBatch]:
+        """Yields pa.RecordBatch of one file."""
+        return self._read(slice(number, number + 1))
+
+    def _read(self, chosen: slice) -> Iterator[pa.RecordBatch]:
         check_conditions(self.where, "where")
         check_conditions(self.positive, "positive")
         files, is_parquet = data_files("path", self.path)
         wanted = list(dict.fromkeys(self._wanted().values()))
-        batches = self._parquet(files, wanted) if is_parquet else self._text(files, wanted)
+        batches = self._parquet(files, chosen, wanted) if is_parquet else self._text(files[chosen], wanted)
         for file, batch, columns, parse_as in batches:
             batch, columns = rows_of(batch, columns, self.where, self.positive, file)
             yield canonical(batch, columns, file, parse_as)
@@ -169,14 +183,17 @@ class Files(Source):
         return {column: kind for column, kind in {**found, **of_others}.items() if kind in _PARSED}
 
     def _parquet(
-        self, files: Sequence[str], wanted: Sequence[str]
+        self, files: Sequence[str], chosen: slice, wanted: Sequence[str]
     ) -> Iterator[tuple[str, pa.RecordBatch, Columns, dict[str, str] | None]]:
-        folder = self.path if Path(self.path).is_dir() else None
         with reading(self.path):
+            system, folder = place(self.path) if is_address(self.path) else (None, self.path)
+            inner = [place(file)[1] for file in files] if system else files
+            hive = system.get_file_info(folder).type == FileType.Directory if system else Path(folder).is_dir()
             dataset = pyarrow.dataset.dataset(
-                files, format="parquet", partitioning="hive" if folder else None, partition_base_dir=folder
+                inner, filesystem=system, format="parquet", partitioning="hive" if hive else None,
+                partition_base_dir=folder if hive else None,
             )
-        for fragment in dataset.get_fragments():
+        for fragment in [*dataset.get_fragments()][chosen]:
             file = fragment.path
             with reading(file):
                 schema = _fragment_schema(fragment, dataset.schema)
@@ -268,7 +285,8 @@ def _batches(
 
 def _parquet_table(file: str) -> pa.Table:
     with reading(file):
-        table = pyarrow.dataset.dataset(file, format="parquet").to_table()
+        system, inner = place(file) if is_address(file) else (None, file)
+        table = pyarrow.dataset.dataset(inner, filesystem=system, format="parquet").to_table()
         table.validate(full=True)
         table.column_names  # raises where a name is no text
         return table

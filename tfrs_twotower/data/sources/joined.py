@@ -35,8 +35,23 @@ class Joined(Source):
     def interactions(self) -> Iterator[pa.RecordBatch]:
         """Yields pa.RecordBatch, part after part."""
         for number, part in enumerate(self.parts):
-            for batch in part.interactions():
-                yield batch.replace_schema_metadata({**(batch.schema.metadata or {}), PART: str(number)})
+            yield from _numbered(part.interactions(), number)
+
+    def shards(self) -> int:
+        """Those of all parts."""
+        return sum(part.shards() for part in self.parts)
+
+    def shard(self, number: int) -> Iterator[pa.RecordBatch]:
+        """Yields pa.RecordBatch."""
+        for i, part in enumerate(self.parts):
+            if number < (there := part.shards()):
+                return _numbered(part.shard(number), i)
+            number -= there
+        raise IndexError(number)
+
+    def sources(self) -> list[Source]:
+        """Those of all parts."""
+        return [of for part in self.parts for of in part.sources()]
 
     def users(self) -> pa.Table | None:
         """pa.Table or None."""
@@ -45,6 +60,11 @@ class Joined(Source):
     def items(self) -> pa.Table | None:
         """pa.Table or None."""
         return newest([part.items() for part in self.parts], ITEM_ID)
+
+
+def _numbered(batches: Iterable[pa.RecordBatch], part: int) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch.replace_schema_metadata({**(batch.schema.metadata or {}), PART: str(part)})
 
 
 def parts_of(source: Source | None) -> tuple[Source | None, ...]:
@@ -77,7 +97,7 @@ def joined(source: Any, new: Any) -> Any:
         raise ConfigError(invalid("recipe", rule, source, way_out))
     if new is None:
         return source
-    if _events(new) in map(_events, parts_of(source)):
+    if _events(new) in [_events(of) for part in parts_of(source) if part is not None for of in part.sources()]:
         rule = "be new events in a place of their own"
         raise ConfigError(invalid("interactions", rule, new.name, (
             "The log has these already: they would count twice. If the file was overwritten, earlier events would be "

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from tfrs_twotower.data.source import reading
+from tfrs_twotower.data.sources.addresses import files_at, is_address, place
 from tfrs_twotower.errors import DataError, invalid
 
 _PARQUET = (".parquet", ".pq")
@@ -38,12 +39,16 @@ def data_files(argument: str, path: str) -> tuple[list[str], bool]:
 
     Args:
       argument: `path`, `users_path` or `items_path`, for messages
-      path: a file, a folder, a pattern, or a member of a zip archive: archive.zip/folder/name
+      path: a file, a folder, a pattern, or an address of these such as s3://bucket/log; or a member of a zip archive:
+        archive.zip/folder/name
 
     Raises:
       DataError: there is none, or there are both Parquet and text files.
     """
-    if os.path.isfile(path) or _archive_of(path):
+    if is_address(path):
+        with reading(path):
+            files = files_at(path)
+    elif os.path.isfile(path) or _archive_of(path):
         files = [path]
     elif os.path.isdir(path):
         files = [str(file) for file in Path(path).rglob("*") if file.is_file()]
@@ -55,7 +60,7 @@ def data_files(argument: str, path: str) -> tuple[list[str], bool]:
         rule = f"name files that are there and end in {', '.join(_PARQUET + _TEXT[:8] + _JSON)}, packed or not"
         raise DataError(invalid(argument, rule, path, "There are none: check the path."))
     for file in files:
-        if kind := _FOREIGN.get(Path(file).suffix.lower()):
+        if kind := _FOREIGN.get(Path(_bare(file)).suffix.lower()):
             raise DataError(invalid(argument, "name Parquet, CSV or JSON lines", file,
                                     f"It is {kind}: save its content as CSV or Parquet."))
     kinds = {is_parquet(file) for file in files}
@@ -66,23 +71,23 @@ def data_files(argument: str, path: str) -> tuple[list[str], bool]:
 
 
 def _chosen(argument: str, files: list[str]) -> list[str]:
-    of_role = [file for file in files if file.lower().endswith(_ROLES[argument])]
-    known = [file for file in files if file.lower().endswith(_PARQUET + _TEXT)]
+    of_role = [file for file in files if _bare(file).lower().endswith(_ROLES[argument])]
+    known = [file for file in files if _bare(file).lower().endswith(_PARQUET + _TEXT)]
     return of_role or known or [file for file in files if plain_ending(file) in _JSON] or files
 
 
 def plain_ending(path: str) -> str:
     """The ending of a file's name in small letters, without a compression's ending: log.CSV.gz → .csv."""
-    path = Path(path.lower())  # type: ignore[assignment]  # a Path from here on
+    path = Path(_bare(path).lower())  # type: ignore[assignment]  # a Path from here on
     return path.with_suffix("").suffix if path.suffix in _PACKED else path.suffix  # type: ignore[attr-defined]
 
 
 def is_parquet(path: str) -> bool:
     """Whether a file is Parquet: by its name, or else by its first bytes."""
-    ending = Path(path).suffix.lower()
+    ending = Path(_bare(path)).suffix.lower()
     if ending in _PARQUET + _TEXT + _JSON or _archive_of(path):
         return ending in _PARQUET
-    with reading(path), open(path, "rb") as file:
+    with reading(path), _opened(path) as file:
         return file.read(4) == b"PAR1"
 
 
@@ -95,12 +100,24 @@ def open_file(path: str) -> Iterator[IO[bytes]]:
     """
     with contextlib.ExitStack() as stack, reading(path):
         archive = _archive_of(path)
-        file: IO[bytes] = stack.enter_context(open(archive or path, "rb"))
+        file: IO[bytes] = stack.enter_context(_opened(archive or path))
         if archive:
             file = stack.enter_context(_member(file, path, os.path.relpath(path, archive)))
         while unpack := _packing(file):
             file = stack.enter_context(unpack(file, path))
         yield file
+
+
+def _opened(path: str) -> IO[bytes]:
+    if is_address(path):
+        system, inner = place(path)
+        return system.open_input_file(inner)
+    return open(path, "rb")
+
+
+def _bare(path: str) -> str:
+    """A path, or an address without its options."""
+    return path.partition("?")[0] if is_address(path) else path
 
 
 def _packing(file: IO[bytes]) -> Callable[[IO[bytes], str], IO[bytes]] | None:
@@ -111,7 +128,7 @@ def _packing(file: IO[bytes]) -> Callable[[IO[bytes], str], IO[bytes]] | None:
 
 def _archive_of(path: str) -> str | None:
     """The zip archive in a path, or None."""
-    if os.path.exists(path):
+    if is_address(path) or os.path.exists(path):
         return None
     return next((str(up) for up in Path(path).parents if up.suffix.lower() == ".zip" and up.is_file()), None)
 

@@ -18,8 +18,8 @@ _DAY = 86400.0
 class HistoryField(PastField):
     """Field of `schema.History`.
 
-    Encoded: {"index": int32 [batch, length], rows of the items' table, 0 for an unknown item and −1 for
-    no event; "age": float32 [batch, length], days from the event to the request}.
+    Encoded: {"index": int32 [batch, any], rows of the items' table, 0 for an unknown item and −1 for
+    no event; "age": float32 [batch, any], days from the event to the request}.
     """
 
     feature: History
@@ -38,10 +38,15 @@ class HistoryField(PastField):
         there = place < count
         place = tf.where(there, place, 0)
         index = tf.where(there, _gather(item_index, place, -1), -1)
-        times = tf.where(index >= 0, _gather(history_timestamp, place, 0), 0)
+        return self.encode_window(index, _gather(history_timestamp, place, 0), timestamp)
+
+    def encode_window(
+        self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        times = tf.where(item_index >= 0, history_timestamp, 0)
         now = tf.where(timestamp > 0, timestamp, tf.reduce_max(times, axis=1))
         age = tf.cast(tf.maximum(now[:, tf.newaxis] - times, 0), tf.float32) / _DAY
-        return {"index": index, "age": tf.where(times > 0, age, 0.0)}
+        return {"index": item_index, "age": tf.where(times > 0, age, 0.0)}
 
     def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
         if self.feature.learned:

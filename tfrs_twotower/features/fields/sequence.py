@@ -47,14 +47,15 @@ class SequenceField(PastField):
         index, times = newest([(item_index, -1), (history_timestamp, 0)], item_index < 0, self.length)
         return self.encode_window(index, times, timestamp)
 
-    def encode_window(self, index: tf.Tensor, times: tf.Tensor, timestamp: tf.Tensor) -> dict[str, tf.Tensor]:
-        """As `encode_rows`, for histories without gaps that are cut to `length` already."""
-        times = tf.where(index >= 0, times, 0)
+    def encode_window(
+        self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        times = tf.where(item_index >= 0, history_timestamp, 0)
         now = tf.reduce_max(times, axis=1)
         if self.feature.request_time:
             now = tf.where(timestamp > 0, timestamp, now)
         age = tf.clip_by_value(now[:, tf.newaxis] - times, 0, tf.int32.max)
-        return {"index": index, "age": tf.cast(tf.where(times > 0, age, 0), tf.int32)}
+        return {"index": item_index, "age": tf.cast(tf.where(times > 0, age, 0), tf.int32)}
 
     def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> SequenceEmbedding:
         index, age = encoded["index"], encoded["age"]

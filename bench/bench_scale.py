@@ -1,0 +1,155 @@
+"""What a log of a million events and more costs on one machine: seconds and memory of each stage, from files to export.
+
+    python -m bench.bench_scale                         # 1, 5 and 20 million events
+    python -m bench.bench_scale --events 100000000      # prepared, and an epoch trained: --stages train
+
+The log is synthetic: eleven events a user, twenty an item, popularity by a power of 4. The recipe is the one of `plain`
+that pools a user's history, for one epoch: id tables of 64 numbers, uniform negatives, 2,000 validation queries, 20,000
+test queries, 30 seconds for the baselines. Every size is a process of its own. `anonymous_gib` is the peak of memory
+that no file backs, sampled twenty times a second: a process needs it. `resident_gib` is the peak with the files that
+are mapped; the system takes these pages back when it needs them. `exponent` compares CPU seconds with the size before:
+1 is proportional. Rows of other sizes stay in the record.
+"""
+
+import argparse
+import contextlib
+import math
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench import common
+from tfrs_twotower import columns as c
+from tfrs_twotower.data import DuckDB, Files, Prepared, Temporal, prepare
+from tfrs_twotower.evaluation import EvaluationConfig
+from tfrs_twotower.features import History, Id, Schema
+from tfrs_twotower.losses import SampledSoftmax
+from tfrs_twotower.recipe import ModelConfig, Recipe
+from tfrs_twotower.recommender import Recommender
+from tfrs_twotower.sampling import NoLogQ, Uniform
+from tfrs_twotower.towers import MLP
+from tfrs_twotower.training import LazyAdamConfig, TrainingConfig
+from tfrs_twotower.updates import update_users
+
+NAME, SIZES = "scale", (1_000_000, 5_000_000, 20_000_000)
+_CHUNK, _NEW, _DIM = 5_000_000, 1_000, 64
+
+
+def recipe_of(folder):
+    """The recipe, on a prepared dataset."""
+    return Recipe(
+        name="scale", source=Prepared(str(folder)), split=Temporal(0.01, 0.01),
+        schema=Schema(query=(History(length=20, pooling="decay"), Id(c.USER_ID, dim=_DIM, dropout=0.2)),
+                      candidate=(Id(c.ITEM_ID, dim=_DIM),)),
+        model=ModelConfig(dim=_DIM, query_encoder=MLP(widths=()), candidate_encoder=MLP(widths=()),
+                          loss=SampledSoftmax(), negatives=(Uniform(1024),), logq=NoLogQ()),
+        training=TrainingConfig(epochs=1, batch_size=1024, optimizer=LazyAdamConfig(learning_rate=0.002)),
+        evaluation=EvaluationConfig(validation_queries=2_000, bootstrap=100, baseline_seconds=30),
+    )
+
+
+def write(path, events, start=1_700_000_000, days=100, seed=0, known=None):
+    """Parquet files of about so many events, in a folder. known: the events of the log whose users and items come."""
+    known = known or events
+    users, items, rng = known // 11, known // 20, np.random.default_rng(seed)
+    path.mkdir()
+    for number, begin in enumerate(range(0, events, _CHUNK)):
+        n = min(_CHUNK, events - begin)
+        item = (items * rng.random(n) ** 4).astype(np.int64)
+        moment = start + rng.integers(0, 86_400 * days, n)
+        table = {c.USER_ID: rng.integers(0, users, n), c.ITEM_ID: item, c.TIMESTAMP: moment}
+        pq.write_table(pa.table(table), path / f"{number}.parquet")
+    return Files(str(path))
+
+
+class Meter:
+    """Wall and CPU seconds and peak memory of stages, in the order that they end."""
+
+    def __init__(self):
+        self.rows, self._peak, self._done = [], [0, 0], False
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self):
+        while True:
+            lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+            found = [int(lines[name].split()[0]) / 2**20 for name in ("RssAnon", "VmRSS")]
+            self._peak = [max(pair) for pair in zip(self._peak, found)]
+            time.sleep(0.05)
+
+    @contextlib.contextmanager
+    def stage(self, name):
+        self._peak = [0, 0]
+        time.sleep(0.1)
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        seconds, used = time.perf_counter() - wall, time.process_time() - cpu
+        time.sleep(0.1)
+        anonymous, resident = self._peak
+        self.rows.append({"stage": name, "seconds": seconds, "cpu_seconds": used, "anonymous_gib": anonymous,
+                          "resident_gib": resident})
+        print(self.rows[-1], flush=True)
+
+
+def measured(folder, events, stages):
+    """The rows of one size."""
+    meter = Meter()
+    files = write(folder / "log", events)
+    with meter.stage("prepare"):
+        prepare(files, folder / "dataset", DuckDB())
+    trained = Recommender(recipe_of(folder / "dataset"), directory=folder / "run")
+    with meter.stage("fit, one epoch"):
+        trained.fit(verbose=2)
+    if stages == "all":
+        with meter.stage("evaluate"):
+            trained.evaluate()
+        with meter.stage("index"):
+            trained.index()
+        with meter.stage("export"):
+            trained.export()
+        day = write(folder / "day", _NEW, start=1_700_000_000 + 86_400 * 100, days=1, seed=1, known=events)
+        with meter.stage(f"update_users, {_NEW:,} events"):
+            update_users(folder / "run", day)
+    size = {"events": events, "users": len(trained.served.log.users), "items": len(trained.served.log.items)}
+    return [{**size, **row} for row in meter.rows]
+
+
+def exponents(rows):
+    """Adds `exponent` to each row: against the next smaller size of its stage."""
+    for row in rows:
+        smaller = [r for r in rows if r["stage"] == row["stage"] and r["events"] < row["events"]]
+        before = max(smaller, key=lambda r: r["events"], default=None)
+        row["exponent"] = before and math.log(row["cpu_seconds"] / before["cpu_seconds"]) / math.log(
+            row["events"] / before["events"])
+    return rows
+
+
+def main():
+    """Measures each size in a process of its own, and records it when it is done."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--stages", choices=("all", "train"), default="all")
+    parser.add_argument("--folder", help="for the files; default: a temporary one")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if not args.one:
+        for events in args.events:
+            folder = ["--folder", args.folder] if args.folder else []
+            subprocess.run([sys.executable, "-m", "bench.bench_scale", "--one", "--events", str(events), "--stages",
+                            args.stages, *folder], check=True)
+        return
+    (events,) = args.events
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        rows = measured(Path(folder), events, args.stages)
+    kept = [row for row in common.recorded(NAME) if row["events"] != events]
+    common.record(NAME, exponents(sorted([*kept, *rows], key=lambda row: row["events"])))
+
+
+if __name__ == "__main__":
+    main()

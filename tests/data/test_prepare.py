@@ -1,0 +1,208 @@
+"""A prepared dataset: the same log, report and rejected rows as `ingest` gives, from files that are mapped."""
+
+import hashlib
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from prepared_sources import NOON, SOURCES, assert_same, without_times
+
+from tfrs_twotower.data import (
+    Columns,
+    DuckDB,
+    Files,
+    Frames,
+    Joined,
+    Prepared,
+    Rules,
+    append_prepared,
+    ingest,
+    is_prepared,
+    prepare,
+    read_log,
+)
+from tfrs_twotower.durable import lock
+from tfrs_twotower.errors import ConfigError, DataError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_it_is_the_log_that_ingest_gives(source, tmp_path):
+    source = source(tmp_path)
+    report = prepare(source, tmp_path / "prepared", rules=Rules(limit=1))
+    log, kept = Prepared(f"{tmp_path}/prepared").read()
+    expected = ingest(source, limit=1, rejected_to=tmp_path / "rejected.parquet")
+    assert report == kept and not log.user.flags.writeable
+    assert_same((log, kept), expected)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """A day's file as a dataset of two events, one of which is a like."""
+    day(tmp_path, "monday", [1, 0])
+    source = Files(f"{tmp_path}/monday.csv", columns=Columns(label="label", context=("place",)))
+    prepare(source, tmp_path / "prepared")
+    return Prepared(f"{tmp_path}/prepared")
+
+
+def day(folder, name, labels, start=NOON):
+    """Writes a file of events of the user `name`; returns its path."""
+    n = len(labels)
+    rows = {"user_id": [name] * n, "item_id": [f"i{i}" for i in range(n)], "timestamp": np.arange(n) + start,
+            "label": labels, "place": ["x", None, "y"][:n]}
+    pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
+    return f"{folder}/{name}.csv"
+
+
+def test_the_manifest_says_what_the_dataset_is(dataset):
+    said = dataset.manifest
+    assert said.format == 1 and said.fingerprint == dataset.read()[0].fingerprint()
+    assert said.statistics == {
+        "events": 1, "shown": 1, "users": 1, "items": 2, "first": NOON, "last": NOON,
+        "events_per_user": {"least": 1, "median": 1, "most": 1},
+        "events_per_item": {"least": 1, "median": 1, "most": 1},
+        "missing": {"events": {"label": 0, "place": 0}, "users": {}, "items": {}},
+    }
+    assert said.sources[0]["rows"] == 2 and dataset.sources()[0].columns.label == "label"
+    log = Path(dataset.folder) / said.log
+    assert {path.name for path in log.iterdir()} == set(said.files)
+    assert said.files["events.arrow"]["sha256"] == hashlib.sha256((log / "events.arrow").read_bytes()).hexdigest()
+
+
+def test_its_events_are_a_source_again(dataset, tmp_path):
+    assert ingest(dataset)[0].fingerprint() == dataset.read()[0].fingerprint()
+    source = without_times(tmp_path)
+    prepare(source, tmp_path / "untimed")
+    log = ingest(Prepared(f"{tmp_path}/untimed"))[0]
+    assert not log.timed and (len(log), len(log.shown)) == tuple(map(len, (ingest(source)[0], ingest(source)[0].shown)))
+
+
+def test_a_run_has_links_to_its_files(dataset, tmp_path):
+    dataset.link(tmp_path / "log")
+    kept, own = tmp_path / "log" / "events.arrow", Path(dataset.folder) / "1" / "events.arrow"
+    assert kept.samefile(own) and read_log(tmp_path / "log")[0].fingerprint() == dataset.manifest.fingerprint
+    append_prepared(dataset.folder, Files(day(tmp_path, "tuesday", [1]), columns=dataset.sources()[0].columns))
+    assert not own.exists() and len(read_log(tmp_path / "log")[0]) == 1
+
+
+def test_a_day_is_appended_and_the_past_is_not_read_again(dataset, tmp_path):
+    first, second = dataset.sources()[0], Files(day(tmp_path, "tuesday", [1, 1, 0], NOON - 1), columns=Columns(
+        label="label", context=("place",)))
+    expected = ingest(Joined((first, second)))[0]
+    Path(first.path).unlink()
+    mapped = dataset.read()[0]
+    report = append_prepared(dataset.folder, second)
+    assert dataset.read()[0].fingerprint() == expected.fingerprint() and report.rows == 3
+    assert [source["rows"] for source in dataset.manifest.sources] == [2, 3]
+    assert sorted(path.name for path in Path(dataset.folder).iterdir()) == ["2", "lock", "manifest.json"]
+    assert len(mapped) == 1 and mapped.timestamp[0] == NOON  # who mapped it before still has it
+    with pytest.raises(ConfigError, match="The log has these already"):
+        append_prepared(dataset.folder, second)
+
+
+def test_without_new_events_nothing_is_written(dataset, tmp_path):
+    before = dataset.manifest
+    empty = Files(day(tmp_path, "tuesday", [0]), columns=Columns(label="label"))
+    assert "none of the 1 labels is above 0" in append_prepared(dataset.folder, empty).notes[0]
+    assert dataset.manifest == before and dataset.read()
+
+
+def test_a_damaged_file_is_refused(dataset):
+    path = Path(dataset.folder) / "1" / "events.arrow"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(DataError, match="events.arrow is damaged.*Prepare the dataset again"):
+        dataset.read()
+
+
+@pytest.mark.parametrize("text, message", [('{"format": 2, "made_by": "9.0"}', "format 2, which is newer than 1"),
+                                           ("{", "is no prepared dataset"), ("[]", "is no prepared dataset")])
+def test_a_manifest_that_cannot_be_read_is_refused(dataset, text, message):
+    (Path(dataset.folder) / "manifest.json").write_text(text)
+    with pytest.raises(DataError, match=message):
+        dataset.read()
+
+
+def test_a_folder_of_others_is_left_alone(dataset, tmp_path):
+    with pytest.raises(DataError, match="holds a prepared dataset already"):
+        prepare(dataset.sources()[0], dataset.folder)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "work").write_text("precious")
+    with pytest.raises(DataError, match="holds files that are no prepared dataset"):
+        prepare(dataset.sources()[0], tmp_path / "mine")
+    with lock(tmp_path / "taken"), pytest.raises(DataError, match="another process is writing"):
+        prepare(dataset.sources()[0], tmp_path / "taken")
+    with pytest.raises(DataError, match="is no prepared dataset"):
+        append_prepared(tmp_path / "new", dataset.sources()[0])
+
+
+@pytest.mark.parametrize("rows, message", [
+    ({"user_id": [None, "a"], "label": [1, 1]}, "1 of 2 rows are bad"),
+    ({"user_id": ["a", "a"], "label": [0, 0]}, "none of the 2 labels is above 0"),
+    ({"user_id": [None, None], "label": [1, 1]}, "no interactions are left of 2 rows read"),
+])
+def test_what_ingest_refuses_is_refused(rows, message, tmp_path):
+    """And the folder can be prepared again."""
+    rows = pa.table({"item_id": ["x", "y"], "timestamp": [NOON] * 2, "user_id": pa.array(rows["user_id"], pa.string()),
+                     "label": rows["label"]})
+    source, limit = Frames(rows, columns=Columns(label="label")), 0.4 if "bad" in message else 1
+    for act in (lambda: ingest(source, limit), lambda: prepare(source, tmp_path / "p", rules=Rules(limit))):
+        with pytest.raises(DataError, match=message):
+            act()
+    good = rows.set_column(2, "user_id", pa.array(["a", "b"])).set_column(3, "label", pa.array([1, 1]))
+    assert prepare(Frames(good, columns=Columns(label="label")), tmp_path / "p").accepted == 2
+
+
+def test_items_have_to_be_in_the_table(tmp_path):
+    rows = pa.table({"user_id": ["a", "a"], "item_id": ["x", "y"], "timestamp": [NOON] * 2})
+    source, rules = Frames(rows, items=pa.table({"item_id": ["y"]})), Rules(0.5, require_items=True)
+    assert prepare(source, tmp_path / "p", rules=rules).rejected == {"item_id: not in the item table": 1}
+    assert Prepared(f"{tmp_path}/p").read()[0].items.to_pydict() == {"item_id": ["y"]}
+
+
+def test_types_that_do_not_agree_are_refused(tmp_path):
+    parts = [Frames(pa.table({"user_id": ["a"], "item_id": ["x"], "timestamp": [NOON], "place": [place]}),
+                    columns=Columns(context=("place",))) for place in ("x", 1)]
+    with pytest.raises(DataError, match="a context column changes its type between files"):
+        prepare(Joined(tuple(parts)), tmp_path / "p")
+
+
+def test_a_memory_that_is_no_size(dataset, tmp_path):
+    with pytest.raises(DataError, match="`memory` must be a size that DuckDB knows"):
+        prepare(dataset, tmp_path / "p", DuckDB("much"))
+
+
+def test_a_log_beyond_the_memory_of_duckdb(tmp_path):
+    """1.2 million rows of 50 bytes, in 48 MB."""
+    n = 1_200_000
+    rng = np.random.default_rng(0)
+    rows = {"user_id": rng.integers(0, 5000, n), "item_id": rng.integers(0, 900, n),
+            "timestamp": rng.integers(NOON, NOON + 10**6, n), "price": rng.random(n)}
+    pq.write_table(pa.table(rows), tmp_path / "log.parquet")
+    source = Files(f"{tmp_path}/log.parquet", columns=Columns(context=("price",)))
+    with pytest.raises(DataError, match="`memory` must be enough for the joins and the sorting"):
+        prepare(source, tmp_path / "p", DuckDB("5MB"))
+    prepare(source, tmp_path / "p", DuckDB("48MB"))
+    assert Prepared(f"{tmp_path}/p").manifest.fingerprint == ingest(source)[0].fingerprint()
+
+
+def test_a_killed_process_leaves_no_dataset_and_can_be_repeated(tmp_path):
+    """It is killed at each of the steps, by the names that it asks the file system for."""
+    source = f"Files({day(tmp_path, 'monday', [1, 1])!r}, columns=Columns(label='label'))"
+    for step in ("os.rename", "pyarrow.parquet.write_table", "pyarrow.ipc.new_file", "os.fsync"):
+        code = f"""
+import os, signal, pyarrow.parquet
+from tfrs_twotower.data import Columns, Files, prepare
+{step} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
+prepare({source}, {str(tmp_path / "p")!r})
+"""
+        assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == -signal.SIGKILL, step
+        assert not is_prepared(tmp_path / "p") and (tmp_path / "p" / "work").exists()
+    assert prepare(eval(source), tmp_path / "p").accepted == 2
+    assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["1", "lock", "manifest.json"]

@@ -1,0 +1,230 @@
+"""Signed versions and rows of users: who signs, and what a server with a key refuses."""
+
+import hashlib
+import hmac
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.serving import toy_export
+from tests.serving.test_serving_repository import error_of, top_score
+from tfrs_twotower.cli.main import main
+from tfrs_twotower.errors import ConfigError, ExportError
+from tfrs_twotower.exporting import Key, integrity, user_deltas
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.serving import Repository, Server, State
+from tfrs_twotower.updates import roll_back
+
+SECRET = b"0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def key(tmp_path):
+    path = tmp_path / "sign.key"
+    path.write_bytes(SECRET + b"\n")
+    path.chmod(0o600)
+    return Key.read(path)
+
+
+@pytest.fixture
+def other(tmp_path):
+    path = tmp_path / "other.key"
+    path.write_bytes(SECRET[::-1])
+    return Key.read(path)
+
+
+def signed(folder, version, key, **fields):
+    """Gives a toy export its number and a signature."""
+    toy_export.write_manifest(folder, version=version, embedding_space="s", **fields)
+    manifest = folder / "manifest.json"
+    key.sign(manifest, manifest.read_bytes())
+    return folder
+
+
+def delta(value):
+    return user_deltas.UserDelta("s", 1, np.array([value]), np.ones([1, 2], np.float32))
+
+
+def right(path):
+    """The signature that a file has to have, by hand."""
+    return hmac.new(SECRET, path.read_bytes(), hashlib.sha256).hexdigest() + "\n"
+
+
+def test_a_key_file_must_be_there_and_long_enough_and_all_users_should_not_read_it(tmp_path, caplog):
+    with pytest.raises(ConfigError, match="cannot be read .* Make one: .*openssl"):
+        Key.read(tmp_path / "none")
+    path = tmp_path / "key"
+    path.write_bytes(SECRET[1:] + b"\r\n")
+    with pytest.raises(ConfigError, match="at least 32 bytes. Received: 31 bytes. Make one"):
+        Key.read(path)
+    path.write_bytes(SECRET + b"\r\n")
+    path.chmod(0o640)
+    assert Key.read(path).secret == SECRET and not caplog.text
+    path.chmod(0o644)
+    Key.read(path)
+    assert f"chmod 600 {path}" in caplog.text
+    assert SECRET.decode() not in repr(Key.read(path))
+
+
+def test_a_server_with_a_key_refuses_what_it_did_not_sign_and_keeps_the_version_before(
+    tmp_path, publish, key, other, caplog
+):
+    root = tmp_path / "root"
+    root.mkdir()
+    signed(publish(root, 1), 1, key)
+    repository = Repository(root, key=key)
+    repository.poll()
+    assert top_score(repository) == 5.0
+    assert (root / "1" / "manifest.sig").read_text() == right(root / "1" / "manifest.json")
+
+    publish(root, 2)
+    repository.poll()
+    assert top_score(repository) == 5.0 and "is not signed" in error_of(repository, 2)
+    assert "--sign-key" in error_of(repository, 2) and "Version 2 refused" in caplog.text
+    signed(root / "2", 2, other)
+    repository.poll()
+    assert "manifest.sig is not the signature of manifest.json by the key" in error_of(repository, 2)
+    signed(root / "2", 1, key)
+    repository.poll()
+    assert "`version` must be that of the folder, 2. Received: version=1" in error_of(repository, 2)
+    signed(root / "2", 2, key)
+    file = root / "2" / "saved_model.pb"
+    whole = file.read_bytes()
+    file.write_bytes(whole + b"\0")
+    repository.poll()
+    assert "saved_model.pb does not have the checksum" in error_of(repository, 2)
+    manifest = root / "2" / "manifest.json"
+    contents = json.loads(manifest.read_text())
+    contents["files"]["saved_model.pb"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(contents))  # a whole version, by its own words
+    repository.poll()
+    assert "is not the signature" in error_of(repository, 2) and top_score(repository) == 5.0
+    file.write_bytes(whole)
+    signed(root / "2", 2, key)
+    repository.poll()
+    assert top_score(repository) == 6.0 and error_of(repository, 2) == ""
+
+    (root / "2" / "manifest.json").write_text(json.dumps(contents))  # of the version that serves
+    repository.poll()
+    assert top_score(repository) == 6.0
+    assert {s.version: s.state for s in repository.statuses()}[2] is State.AVAILABLE
+    assert "is not the signature" in error_of(repository, 2)
+    repository.close()
+
+
+def test_without_a_key_signatures_do_not_matter(tmp_path, publish, other):
+    signed(publish(tmp_path, 1), 1, other)
+    with Server(tmp_path, name="toy", rest_port=0, grpc_port=0) as server:
+        assert server.repository.available() == [1]
+
+
+def test_a_file_that_changes_after_the_check_is_not_loaded(tmp_path, publish, key):
+    folder = signed(publish(tmp_path, 1), 1, key)
+    (folder / "assets").mkdir(exist_ok=True)
+    (folder / "assets" / "unlisted").write_text("not signed")
+    with integrity.checked(str(folder), 1, key) as (files, manifest):
+        (folder / "saved_model.pb").write_bytes(b"another")
+        for name, checksum in manifest["files"].items():
+            with open(f"{files}/{name}", "rb") as file:
+                assert hashlib.sha256(file.read()).hexdigest() == checksum
+        with pytest.raises(FileNotFoundError):
+            open(f"{files}/assets/unlisted")
+    with pytest.raises(FileNotFoundError):
+        open(f"{files}/manifest.json")
+
+
+def test_a_version_that_needs_a_device_of_no_end_is_refused(tmp_path, publish, key):
+    folder = signed(publish(tmp_path, 1), 1, key)
+    (folder / "saved_model.pb").unlink()
+    (folder / "saved_model.pb").symlink_to("/dev/zero")
+    with pytest.raises(ExportError, match="saved_model.pb is listed in manifest.json and missing"):
+        with integrity.checked(str(folder), 1, key):
+            pass
+
+
+def test_rows_of_users_are_signed_for_their_version_and_place(tmp_path, key, other):
+    folder = tmp_path / "deltas" / "3"
+    for value in (1, 2):
+        user_deltas.publish(tmp_path, 3, delta(value), key)
+    assert (folder / "000001.sig").read_text() == right(folder / "000001.json")
+    assert [d.keys.tolist() for d in user_deltas.read(tmp_path, 3, "s", key)] == [[1], [2]]
+    assert len(user_deltas.read(tmp_path, 3, "s")) == 2
+    with pytest.raises(ExportError, match="000001.sig is not the signature of 000001.json"):
+        user_deltas.read(tmp_path, 3, "s", other)
+
+    shutil.copytree(folder, tmp_path / "deltas" / "4")
+    with pytest.raises(ExportError, match="signed for another version or place"):
+        user_deltas.read(tmp_path, 4, "s", key)
+    for end in ("npz", "json", "sig"):
+        shutil.copyfile(folder / f"000001.{end}", folder / f"000002.{end}")
+    with pytest.raises(ExportError, match="000002.npz was signed for another version or place"):
+        user_deltas.read(tmp_path, 3, "s", key)
+
+    assert user_deltas.withdraw(tmp_path, 3)
+    assert sorted(p.name for p in folder.iterdir()) == ["000001.json", "000001.npz", "000001.sig"]
+    user_deltas.publish(tmp_path, 3, delta(2))
+    with pytest.raises(ExportError, match="000002.json is not signed"):
+        user_deltas.read(tmp_path, 3, "s", key)
+    shutil.copyfile(folder / "000002.npz", folder / "000001.npz")
+    with pytest.raises(ExportError, match="000001.npz does not have the checksum"):
+        user_deltas.read(tmp_path, 3, "s", key)
+
+
+def test_a_server_with_a_key_refuses_rows_of_users_until_they_are_signed(tmp_path, publish, key):
+    signed(publish(tmp_path, 1), 1, key)
+    user_deltas.publish(tmp_path, 1, delta(1))
+    repository = Repository(tmp_path, key=key)
+    repository.poll()
+    assert "Rows of users refused" in error_of(repository, 1) and "000001.json is not signed" in error_of(repository, 1)
+    user_deltas.withdraw(tmp_path, 1)
+    user_deltas.publish(tmp_path, 1, delta(1), key)
+    repository.poll()
+    assert "no table of user ids" in error_of(repository, 1)  # they were read: the toy has none
+    repository.close()
+
+
+def test_a_rollback_signs_only_what_the_key_signed_before(tmp_path, publish, key, other):
+    root = tmp_path / "root"
+    root.mkdir()
+    for version in (1, 2):
+        signed(publish(root, version), version, key)
+    user_deltas.publish(root, 1, delta(1), key)
+    with pytest.raises(ExportError, match="is not the signature"):
+        roll_back(root, key=other)
+    user_deltas.publish(root, 1, delta(2))
+    with pytest.raises(ExportError, match="000002.json is not signed"):
+        roll_back(root, key=key)
+    user_deltas.withdraw(root, 1)
+    assert main(["rollback", str(root), "--sign-key", key.path]) == 0
+    assert integrity.check(root / "3", key, 3)["rollback"]["copy_of"] == 1
+    assert [d.keys.tolist() for d in user_deltas.read(root, 3, "s", key)] == [[1]]
+    assert roll_back(root, 2).published == root / "4"
+    with pytest.raises(ExportError, match="is not signed"):  # not with the signature of the version before
+        integrity.check(root / "4", key, 4)
+
+
+def test_an_export_and_a_cold_start_are_signed(tmp_path, key, trained):
+    run, option = tmp_path / "runs" / "toy" / "1", ["--sign-key", key.path]
+    shutil.copytree(trained.directory, run)
+    runs.point_latest(run)
+    assert main(["export", str(run), "--flavour", "portable", *option]) == 0
+    assert integrity.check(run / "export" / "1", key, 1)
+
+    (tmp_path / "items.csv").write_text("item_id\n1\n2\n3\n")
+    cold = ["cold-start", str(tmp_path / "items.csv"), "--name", "cold", "--runs", str(tmp_path / "runs"), *option]
+    assert main(cold) == 0
+    assert integrity.check(tmp_path / "runs" / "cold" / "latest" / "export" / "1", key, 1)
+
+
+def test_a_key_that_cannot_be_read_stops_before_the_work(tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{}")
+    none = str(tmp_path / "none")
+    for verb in (["train", "toy.json"], ["export", str(tmp_path)], ["update", str(tmp_path)],
+                 ["rollback", str(tmp_path)], ["cold-start", "items.csv"]):
+        assert main([*verb, "--sign-key", none]) == 1, verb
+        assert "The key file" in capsys.readouterr().err, verb
+    assert main(["serve", str(tmp_path / "root"), "--verify-key", none]) == 1
+    assert "The key file" in capsys.readouterr().err
+    assert not list(tmp_path.glob("lock"))

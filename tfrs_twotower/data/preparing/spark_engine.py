@@ -1,0 +1,89 @@
+"""Spark: many machines, each of which reads some of the source's files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tfrs_twotower.configuration import config
+from tfrs_twotower.data.checking import Reader
+from tfrs_twotower.data.preparing.shards import Spilled, spill
+from tfrs_twotower.data.rejects import Rejects
+from tfrs_twotower.data.source import Source
+from tfrs_twotower.extras import require
+
+_ROWS = 1 << 17  # of a batch
+
+
+@config
+class Spark:
+    """Prepares a log on a cluster. All executors need this package, the source's files, and the folder of the result.
+
+    Attributes:
+      settings: ((name, value), ...) of Spark, such as ("spark.master", "spark://host:7077"). What `spark-submit` gave
+        counts where it is not set here.
+    """
+
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @contextlib.contextmanager
+    def session(self, work: Path) -> Iterator[_Session]:
+        """Starts or joins a Spark session. One that was started here is stopped at the end."""
+        sql = require("pyspark.sql")
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        running = sql.SparkSession.getActiveSession() is not None
+        builder = sql.SparkSession.builder.appName("twotower prepare")
+        for name, value in self.settings:
+            builder = builder.config(name, value)
+        spark = builder.getOrCreate()
+        try:
+            yield _Session(spark, work)
+        finally:
+            if not running:
+                spark.stop()
+
+
+class _Session:
+    def __init__(self, spark: Any, work: Path) -> None:
+        self._spark, self._work, self._queries = spark, work, 0
+
+    def spill(
+        self, source: Source, reader: Reader, batches: Iterator[pa.RecordBatch], folder: Path
+    ) -> list[Spilled]:
+        """Each shard is a task. All of them take the unit of times and the types of ids from the first batch."""
+        first = reader.apart(Rejects(None))
+        first.read(next(batches))
+        reader.notes += first.notes
+        context = self._spark.sparkContext
+        known = context.broadcast(first.apart(Rejects(None)))
+
+        def read(shard: int) -> tuple[Spilled, Reader]:
+            # Two attempts at a task may overlap, so each has a file of its own.
+            own = known.value.apart(Rejects(folder / f"{uuid.uuid4().hex}.rejected"))
+            spilled = spill(own, source.shard(shard), folder, shard)
+            return spilled, own.ended()
+
+        n = source.shards()
+        found = context.parallelize(range(n), n).map(read).collect()
+        for _, own in found:
+            reader.take(own)
+        return [spilled for spilled, _ in found]
+
+    def table(self, name: str, files: Sequence[str]) -> None:
+        self._spark.read.parquet(*(Path(file).absolute().as_uri() for file in files)).createOrReplaceTempView(name)
+
+    def rows(self, query: str) -> Iterator[pa.RecordBatch]:
+        folder = self._work / f"query-{self._queries}"
+        self._queries += 1
+        self._spark.sql(query).write.parquet(folder.absolute().as_uri())
+        for path in sorted(folder.glob("part-*.parquet")):  # sorting gave each a range of its own
+            with pq.ParquetFile(path) as file:
+                yield from file.iter_batches(_ROWS)

@@ -1,0 +1,99 @@
+"""A prepared dataset as a source."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from tfrs_twotower.columns import ITEM_ID, LABEL, TIMESTAMP, USER_ID, WEIGHT
+from tfrs_twotower.configuration import config
+from tfrs_twotower.data import wide
+from tfrs_twotower.data.checking import IngestReport, Rules
+from tfrs_twotower.data.kept import read_log
+from tfrs_twotower.data.log import InteractionLog
+from tfrs_twotower.data.preparing.dataset import Manifest, is_prepared, read_dataset, read_manifest
+from tfrs_twotower.data.source import Source
+
+_BATCH = 1 << 16
+
+
+@config
+class Prepared(Source):
+    """A folder that `twotower prepare` wrote. A run maps its files, and neither reads nor copies what they came from.
+
+    Attributes:
+      folder: of the dataset
+    """
+
+    folder: str
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return self.folder
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the dataset says of itself. Raises `DataError` if it is none."""
+        return read_manifest(self.folder)
+
+    def sources(self) -> list[Source]:
+        """What it was made of, as far as that has a configuration; itself if the dataset is gone."""
+        if not is_prepared(self.folder):
+            return [self]
+        manifest = self.manifest
+        return [part for i in range(len(manifest.sources)) if (part := manifest.source(i)) is not None]
+
+    def rules(self) -> Rules:
+        """The rules that its newest events fulfil."""
+        return Rules(**self.manifest.sources[-1]["rules"])
+
+    def read(self) -> tuple[InteractionLog, IngestReport]:
+        """The log, mapped, and its report. Raises `DataError` if a file is damaged."""
+        return read_dataset(self.folder)
+
+    def link(self, folder: str | os.PathLike[str]) -> None:
+        """Puts the files of the log into a folder, made here, where `read_log` finds them: as links, or as copies where
+        the file system has no links. A file of a dataset is never changed, so they stay whole.
+        """
+        own, folder = Path(self.folder) / self.manifest.log, Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in sorted(self.manifest.files, key=lambda name: name.endswith(".json")):  # the report last
+            (folder / name).unlink(missing_ok=True)
+            try:
+                os.link(own / name, folder / name)
+            except OSError:
+                shutil.copyfile(own / name, folder / name)
+
+    def interactions(self) -> Iterator[pa.RecordBatch]:
+        """Yields the events in time order, and then what was shown, as pa.RecordBatch."""
+        log = self._log()
+        shown = {LABEL: np.zeros(len(log.shown), np.int64)}
+        for part, context in ((log, log.context), (log.shown, pa.table(shown))):
+            columns = {USER_ID: wide.take(log.users[USER_ID], part.user),
+                       ITEM_ID: wide.take(log.items[ITEM_ID], part.item)}
+            if log.timed:
+                columns[TIMESTAMP] = pa.array(part.timestamp)
+            if part is log:
+                columns[WEIGHT] = pa.array(log.weight)
+            for name in log.context.column_names:
+                kind = log.context.schema.field(name).type
+                there = name in context.column_names
+                columns[name] = context[name].cast(kind) if there else pa.nulls(len(part), kind)
+            yield from pa.table(columns).to_batches(_BATCH)
+
+    def users(self) -> pa.Table | None:
+        """pa.Table: all users of the log."""
+        return self._log().users
+
+    def items(self) -> pa.Table | None:
+        """pa.Table: all items of the log."""
+        return self._log().items
+
+    def _log(self) -> InteractionLog:
+        return read_log(Path(self.folder) / self.manifest.log)[0]
