@@ -232,3 +232,10 @@ def test_versions_count_up_over_the_runs_of_a_recipe_and_nothing_else(tmp_path, 
     (tmp_path / "runs" / "shop" / "a" / runs.EXPORT / "6").mkdir(parents=True)
     (tmp_path / "runs" / "other" / "a" / runs.EXPORT / "9").mkdir(parents=True)
     assert runs.next_version(run) == 7
+
+
+@pytest.mark.parametrize("items, most", [(100, 20_000), (100_000, 20_000), (250_000, 8_000), (5_000_000, 2_000)])
+def test_a_large_catalogue_is_ranked_for_fewer_queries_unless_a_number_is_given(items, most):
+    default, given = EvaluationConfig(), EvaluationConfig(test_queries=0, validation_queries=7)
+    assert (default.most_test_queries(items), default.most_validation_queries(items)) == (most, most // 2)
+    assert (given.most_test_queries(items), given.most_validation_queries(items)) == (0, 7)

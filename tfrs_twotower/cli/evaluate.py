@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Ranks the whole catalogue for the validation or test queries of a run, and prints the metrics beside its baselines. It
 measures the run's first training, which did not see these queries. The served model may have been trained on them.
-If there are more than evaluation.test_queries (20,000), a random sample of them is asked: the same one for all runs on
-this log and split.
+If there are more than evaluation.test_queries (20,000; fewer with more than 100,000 items), a random sample of them is
+asked: the same one for all runs on this log and split.
 
   twotower evaluate runs/movielens/latest
   twotower evaluate runs/movielens/latest --on validation --json

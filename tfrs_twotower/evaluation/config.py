@@ -1,9 +1,13 @@
 """The settings of an evaluation."""
 
+import dataclasses
+
 from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.ranges import Counts, Natural
 
+_QUERIES, _LEAST_QUERIES = 20_000, 2_000
+_SCORES = 2_000_000_000  # of one ranking of a large catalogue
 _LEAST = 20  # too few replicates for a 95% interval
 
 
@@ -17,10 +21,10 @@ class EvaluationConfig:
         other targets does not count. False: all items are ranked, and repeats count. None: chosen from the data:
         False if more than 5% of the validation targets are repeats, else True.
       test_queries: the largest number of queries of a final evaluation. If there are more, a sample is drawn at
-        random. The intervals are those of the sample. It depends on the number of queries alone, so two runs on one
-        log and split have the same sample. 0: all.
+        random. The intervals are those of the sample. Two runs on one log and split have the same sample. 0: all.
+        None: 20,000, and with more than 100,000 items fewer: as many as have two billion scores, but at least 2,000.
       validation_queries: the largest number of validation queries, drawn at random, that measure an epoch and choose
-        the weights in the score; 0: all.
+        the weights in the score; 0: all. None: half as many as of the test.
       bootstrap: replicates of each interval, at least 20; 0 leaves the intervals out.
       baseline_seconds: the time for fitting and tuning the baselines. A baseline that needs more is left out, and a
         line says so. None: 40, plus 20 for every 100,000 training events. 0: popularity, the users' own earlier
@@ -29,8 +33,8 @@ class EvaluationConfig:
 
     ks: Counts = (10, 50, 100)
     exclude_seen: bool | None = None
-    test_queries: Natural = 20_000
-    validation_queries: Natural = 10_000
+    test_queries: Natural | None = None
+    validation_queries: Natural | None = None
     bootstrap: Natural = 1000
     baseline_seconds: Natural | None = None
 
@@ -42,6 +46,16 @@ class EvaluationConfig:
     def seconds(self, events: int) -> int:
         """`baseline_seconds` for a number of training events."""
         return 40 + events // 5_000 if self.baseline_seconds is None else self.baseline_seconds
+
+    def most_test_queries(self, items: int) -> int:
+        """`test_queries` in a log of so many items."""
+        default = min(_QUERIES, max(_SCORES // max(items, 1), _LEAST_QUERIES))
+        return default if self.test_queries is None else self.test_queries
+
+    def most_validation_queries(self, items: int) -> int:
+        """`validation_queries` in a log of so many items."""
+        half = dataclasses.replace(self, test_queries=None).most_test_queries(items) // 2
+        return half if self.validation_queries is None else self.validation_queries
 
     def metrics(self) -> list[str]:
         """The names of all metrics of an evaluation."""

@@ -125,7 +125,8 @@ class Assembly:
     def validation_queries(self) -> Queries:
         """Validation's `Queries`, or a sample of `evaluation.validation_queries` of them, drawn by the training's seed.
         """
-        return self._drawn_of_validation(self.recipe.evaluation.validation_queries or None)
+        most = self.recipe.evaluation.most_validation_queries(self.log.items.num_rows)
+        return self._drawn_of_validation(most or None)
 
     def asked(self, on: str = "test", all_queries: bool = False) -> Queries:
         """The `Queries` of a final evaluation on "test" or "validation": at most `evaluation.test_queries`, or all.
@@ -133,7 +134,7 @@ class Assembly:
         The sample is the same for all runs with so many queries, whatever their seeds: so two runs can be compared.
         """
         queries = self.split.test if on == "test" else self.split.validation
-        most = self.recipe.evaluation.test_queries
+        most = self.recipe.evaluation.most_test_queries(self.log.items.num_rows)
         return _drawn(queries, most, SAMPLE_SEED) if 0 < most < len(queries) and not all_queries else queries
 
     def choose_terms(self) -> None:

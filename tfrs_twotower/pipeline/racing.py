@@ -103,7 +103,8 @@ def _candidate(recipe: Recipe, log: InteractionLog, schema: Schema) -> Recipe:
         average=0.99 if rows * dim <= _AVERAGED else 0.0,
         known_positives=0 if sequence else 100,
     )
-    queries = min(recipe.evaluation.validation_queries or _SCORES, max(_SCORES // catalogue, _LEAST_QUERIES))
+    most = recipe.evaluation.most_validation_queries(catalogue) or _SCORES
+    queries = min(most, max(_SCORES // catalogue, _LEAST_QUERIES))
     evaluation = dataclasses.replace(recipe.evaluation, validation_queries=queries)
     return dataclasses.replace(recipe, schema=schema, model=model, training=training, evaluation=evaluation)
 
