@@ -63,6 +63,6 @@ def test_a_run_with_models_of_ones_own_is_loaded_from_its_files(guide):
 def test_a_label_reaches_the_loss_and_no_feature(guide):
     a = guide["both"].assembly
     batch = a.batches.batch(0)
-    rows = a.batches._epoch(0)[0]
+    rows = a.batches.rows(0)
     assert batch["labels"]["user_rating"].tolist() == a.log.context["user_rating"].to_numpy()[rows].tolist()
     assert "user_rating" not in a.model.query_tower.inputs()

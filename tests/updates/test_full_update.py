@@ -118,7 +118,7 @@ def test_what_a_user_took_before_the_update_is_no_negative(update):
     """Else an update pushes down what its users are known to like."""
     a = update.recommender.assembly
     rows, batch = a.split.known, a.batches.batch(0)
-    first = a.batches._epoch(0)[0][0]
+    first = a.batches.rows(0)[0]
     mine = a.log.item[rows[a.log.user[rows] == a.log.user[first]]]
     row = batch["known_positives"][0]
     assert row[row >= 0].tolist() == mine[::-1][: a.recipe.training.known_positives].tolist()

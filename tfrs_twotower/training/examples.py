@@ -226,14 +226,18 @@ class TrainingBatches:
             self._order = epoch, (rows, order)
         return self._order[1]
 
+    def rows(self, step: int) -> np.ndarray:
+        """int64: the log rows of the batch of a global step, counted from 0."""
+        epoch, at = divmod(int(step), self.steps_per_epoch)
+        rows, order = self._epoch(epoch)
+        return rows[order[at]]
+
     def batch(self, step: int, part: int = 0, parts: int = 1) -> dict[str, Any]:
         """The batch of a global step (counted from 0), as nested dicts of arrays, without what `dataset` adds.
 
         The device number `part` of `parts` gets its rows of the batch.
         """
-        epoch, at = divmod(int(step), self.steps_per_epoch)
-        rows, order = self._epoch(epoch)
-        rows = part_of(rows[order[at]], part, parts)
+        rows = part_of(self.rows(step), part, parts)
         log, examples = self._examples.log, self._examples
         return {
             "query": examples.gather(rows),
