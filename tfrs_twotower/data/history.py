@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.errors import DataError, invalid
 
@@ -28,7 +29,7 @@ class UserHistories:
             received = f"{visible.dtype} {list(visible.shape)}"
             raise DataError(invalid("visible", f"be bool [{n}]", received, "Give one truth value an event."))
         self._timed, self._user = log.timed, log.user
-        order = np.argsort(log.user, kind="stable")
+        order = grouped(log.user, len(log.users))
         if self._timed:
             # Visible events before each row in the sorted order: where the row's history ends.
             self._ends = np.empty(n, np.int32 if n < 2**31 else np.int64)  # of a large log, memory counts

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.data.ragged import Ragged, ranges
 
@@ -57,7 +58,7 @@ class QueryBuilder:
 
     def __init__(self, log: InteractionLog) -> None:
         self._log = log
-        self.order = np.argsort(log.user, kind="stable")
+        self.order = grouped(log.user, len(log.users)).astype(np.int64)
         self.starts = np.zeros(len(log.users) + 1, np.int64)
         np.cumsum(np.bincount(log.user, minlength=len(log.users)), out=self.starts[1:])
         self.place = np.empty(len(log), np.int64)

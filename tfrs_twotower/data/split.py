@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 
 from tfrs_twotower.configuration import config
+from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.data.queries import Queries, QueryBuilder, distinct
 from tfrs_twotower.data.ragged import Ragged
@@ -294,7 +295,7 @@ class RandomPerUser(Splitter):
 
 def _items_of_users(log: InteractionLog, rows: np.ndarray) -> Ragged:
     """Distinct items of the log rows, in their order, as Ragged with a row for each user of the user table."""
-    mine = rows[np.argsort(log.user[rows], kind="stable")]
+    mine = rows[grouped(log.user[rows], len(log.users))]
     counts = np.bincount(log.user[rows], minlength=len(log.users))
     return distinct(log.item[mine], counts, len(log.items))
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import InteractionLog
+from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.features import Field
 from tfrs_twotower.towers import Tower
 from tfrs_twotower.training.examples import event_table
@@ -34,7 +35,7 @@ def adapt(
 
 def taken_by(log: InteractionLog, rows: np.ndarray) -> pa.LargeListArray:
     """`pa.LargeListArray` [items]: the user rows of each item's events among the given log rows."""
-    order = np.argsort(log.item[rows], kind="stable")
+    order = grouped(log.item[rows], log.items.num_rows)
     ends = np.cumsum(log.item_counts(rows))
     return pa.LargeListArray.from_arrays(np.concatenate([[0], ends]).astype(np.int64), log.user[rows][order])
 

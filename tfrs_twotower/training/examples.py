@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import Batches, InteractionLog, Ragged, UserHistories, wide
+from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.data.ragged import ranges
 from tfrs_twotower.errors import ConfigError, nearest
 from tfrs_twotower.features import Field, IdField, PastField, fingerprints, key_tensor, to_tensor
@@ -209,7 +210,12 @@ class TrainingBatches:
         shown = self._resampler.size if self._resampler else len(self._rows)
         self.batch_size = min(config.batch_size, shown)
         self.steps_per_epoch = shown // self.batch_size
-        self._positives = _latest_positives(log, self._rows if known is None else known, config.known_positives)
+        known = self._rows if known is None else known
+        if len(known) > len(self._rows):  # in an update of few users, sorting all events would take most of its time
+            asked = np.zeros(log.users.num_rows, bool)
+            asked[log.user[self._rows]] = True
+            known = known[asked[log.user[known]]]
+        self._positives = _latest_positives(log, known, config.known_positives)
         self._known = max(int(self._positives.lengths.max(initial=0)), 1)
         self._codes, self._event = _event_codes(log)
         self._order: tuple[int, Any] = (-1, None)
@@ -310,7 +316,8 @@ def _event_codes(log: InteractionLog) -> tuple[np.ndarray, np.ndarray]:
 
 def _latest_positives(log: InteractionLog, rows: np.ndarray, width: int) -> Ragged:
     """Each user's latest training items, the newest first, `width` at most; one row per user."""
-    order = rows[np.argsort(log.user[rows], kind="stable")[::-1]]  # by user from the last; of a user, the newest first
+    # By user from the last; of a user, the newest first.
+    order = rows[grouped(log.user[rows], log.users.num_rows)[::-1]]
     counts = np.bincount(log.user[rows], minlength=log.users.num_rows)
     kept = np.minimum(counts, width)
     begin = len(rows) - np.cumsum(counts)  # of each user, in `order`

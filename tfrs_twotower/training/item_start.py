@@ -7,6 +7,7 @@ import scipy.sparse
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.configuration import config
+from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import IdField, PastField, derive_seed
 from tfrs_twotower.models import TwoTowerModel
@@ -62,7 +63,7 @@ def start_items(model: TwoTowerModel, examples: Examples, rows: np.ndarray, sett
         raise ConfigError(invalid("model.item_start", rule, settings, way_out))
     log = examples.log
     newest = np.asarray(rows)[-_EVENTS:]
-    order = newest[np.argsort(log.user[newest], kind="stable")]
+    order = newest[grouped(log.user[newest], log.users.num_rows)]
     items = examples.item_rows(field)
     vectors = co_visit_vectors(
         log.user[order], items[log.item[order]], field.rows, field.feature.dim, settings, derive_seed(seed, "start")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import Field, SequenceField
 from tfrs_twotower.towers.sequence import only_sequence
@@ -51,7 +52,7 @@ class SequenceBatches:
                 "Leave them at their defaults."
             )
         users = examples.log.user[rows]
-        self._order = np.asarray(rows)[np.argsort(users, kind="stable")]
+        self._order = np.asarray(rows)[grouped(users, examples.log.users.num_rows)]
         counts = np.bincount(users)
         pairs, starts = np.maximum(counts - 1, 0), np.cumsum(counts) - counts
         windows = -(-pairs // self._field.length)

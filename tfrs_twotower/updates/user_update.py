@@ -160,20 +160,27 @@ def _train(a: Assembly, field: IdField, rows: np.ndarray, batch_size: int, learn
     optimizer = build(settings, -(-len(rows) // batch_size))
     optimizer.build([field.table])
 
-    @tf.function(reduce_retracing=True, autograph=False)  # as in `TwoTowerModel.train_step`
     def step(batch: dict[str, Any]) -> None:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(field.table)
             loss = a.model.compute_loss(batch, training=False)
         optimizer.apply_gradients([(tape.gradient(loss, field.table), field.table)])
 
-    whole = len(rows) - len(rows) % batch_size
+    traced, whole = None, len(rows) - len(rows) % batch_size
     for part in (rows[:whole], rows[whole:]):
         if len(part):
             config = dataclasses.replace(a.recipe.training, batch_size=batch_size, order="time", resampling=None)
             batches = TrainingBatches(a.examples, part, config, known=a.split.known)
-            for batch in batches.dataset(0, batches.steps_per_epoch):
-                step(batch)
+            dataset = batches.dataset(0, batches.steps_per_epoch)
+            if traced is None:  # once for batches of all sizes, as a trace takes longer than all steps
+                any_size = tf.nest.map_structure(_of_any_size, dataset.element_spec)
+                traced = tf.function(step, [any_size], autograph=False)  # as in `TwoTowerModel.train_step`
+            for batch in dataset:
+                traced(batch)
+
+
+def _of_any_size(spec: tf.TensorSpec) -> tf.TensorSpec:
+    return tf.TensorSpec([None] * spec.shape.rank, spec.dtype)
 
 
 def _ids(log: InteractionLog, rows: np.ndarray) -> tf.Tensor:
