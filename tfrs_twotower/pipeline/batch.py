@@ -45,7 +45,7 @@ class Batch:
     shard: int
 
 
-class Engine(Protocol):
+class ShardWriter(Protocol):
     """Where the shards are made."""
 
     def write(self, batch: Batch, folder: Path, numbers: Sequence[int], advance: Callable[[int], Any]) -> None:
@@ -54,19 +54,19 @@ class Engine(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Here:
-    """The `Engine` of this process."""
+    """The `ShardWriter` of this process."""
 
     live: Live
     retriever: Retriever
 
     def write(self, batch: Batch, folder: Path, numbers: Sequence[int], advance: Callable[[int], Any]) -> None:
-        """As `Engine` says."""
+        """As `ShardWriter` says."""
         for number in numbers:
             write_shard(self.live, self.retriever, batch, folder, number, advance)
 
 
 def write_batch(
-    engine: Engine, batch: Batch, rows: int, space: str, folder: str | Path, progress: bool = True
+    writer: ShardWriter, batch: Batch, rows: int, space: str, folder: str | Path, progress: bool = True
 ) -> Path:
     """Writes all shards that are missing, then the file `_SUCCESS`; returns the folder.
 
@@ -74,7 +74,7 @@ def write_batch(
     and renamed, so a stopped batch continues with those that are missing, on any engine.
 
     Args:
-      engine: an `Engine` of the served model.
+      writer: a `ShardWriter` of the served model.
       batch: a `Batch`.
       rows: users, or items, of all shards.
       space: the model's embedding space.
@@ -101,7 +101,7 @@ def write_batch(
         unit = " items" if batch.what == "item-vectors" else " users"
         with tqdm(total=rows, initial=done, unit=unit, disable=not progress) as bar:
             if missing:
-                engine.write(batch, folder, missing, bar.update)
+                writer.write(batch, folder, missing, bar.update)
         with written_aside(folder / _DONE):
             pass
     return folder

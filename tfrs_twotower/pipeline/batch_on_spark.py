@@ -24,7 +24,7 @@ _MODEL = "_model"  # the export, in the batch's folder until the batch is whole
 
 @dataclasses.dataclass(frozen=True)
 class OnSpark:
-    """The `Engine` of a cluster.
+    """The `ShardWriter` of a cluster.
 
     Attributes:
       spark: its configuration.
@@ -37,7 +37,7 @@ class OnSpark:
     export: Callable[[Path], Path]
 
     def write(self, batch: Batch, folder: Path, numbers: Sequence[int], advance: Callable[[int], Any]) -> None:
-        """As `Engine` says. It advances once, at the end: Spark shows the progress of its tasks itself.
+        """As `ShardWriter` says. It advances once, at the end: Spark shows the progress of its tasks itself.
 
         Raises:
           ConfigError: the run does not keep its log.
