@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import os
+import shutil
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,6 +15,7 @@ import tensorflow as tf
 
 from tfrs_twotower.data import Spark
 from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.evaluation import Parts
 from tfrs_twotower.exporting import PORTABLE, SCANN, Key, Retriever, export, versions
 from tfrs_twotower.index import SAVED_MODEL, CandidateIndex, IndexConfig, IndexKind, IndexReport, chosen_kind
 from tfrs_twotower.pipeline import answers, reporting, runs
@@ -103,13 +106,18 @@ class Recommender(TrainedRun):
           on: "test" or "validation".
           scores: a frame with user_id, item_id and score of another model, to be evaluated by the same rules.
           all_queries: True asks all queries, even if there are more than the recipe's `evaluation.test_queries`.
+            Without `scores`, the run keeps the ranks of each 20,000 queries until the end: a stopped call continues.
 
         Returns:
           `Figures`: the dict of `metrics.json`, which prints as tables. Its keys: `protocol`, `test` (or
           `validation`), `slices`, `baselines`, …. With a reranker, `test` measures the reranked answers, and
           `retrieval` is among the baselines.
         """
-        self.evaluations, figures = evaluated(self.assembly, on, scores, all_queries)
+        resumable = all_queries and scores is None and os.access(self.directory, os.W_OK)
+        parts = Parts(self.directory / runs.RANKS) if resumable else None
+        self.evaluations, figures = evaluated(self.assembly, on, scores, all_queries, parts)
+        if parts is not None:
+            shutil.rmtree(parts.folder, ignore_errors=True)
         a, kept = self.assembly, runs.read_metrics(self.directory)
         found = Figures({
             **figures,
