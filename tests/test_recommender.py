@@ -86,6 +86,7 @@ def test_a_sample_of_the_test_queries_is_the_same_for_all_and_all_are_asked_by_a
     assert main(["evaluate", str(run), "--all-queries", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["protocol"]["sample"] is None and printed["test"] == pytest.approx(trained.evaluate()["test"])
+    assert not (run / runs.RANKS).exists()  # what is ranked is kept until all is
 
 
 def test_validation_chooses_the_weight_of_popularity(trained):

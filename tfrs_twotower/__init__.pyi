@@ -86,6 +86,7 @@ from tfrs_twotower.sampling import StaticLogQ as StaticLogQ
 from tfrs_twotower.sampling import StreamingCorrection as StreamingCorrection
 from tfrs_twotower.sampling import StreamingLogQ as StreamingLogQ
 from tfrs_twotower.sampling import Uniform as Uniform
+from tfrs_twotower.serving import load_export as load_export
 from tfrs_twotower.towers import CIN as CIN
 from tfrs_twotower.towers import DCN as DCN
 from tfrs_twotower.towers import HSTU as HSTU

@@ -30,9 +30,14 @@ def lock(folder: str | os.PathLike[str]) -> TextIO:
 
 
 @contextlib.contextmanager
-def written_aside(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Gives a binary file to write. It is flushed and replaces `path`; if the block raises, it is removed."""
-    aside = f"{path}.writing"
+def written_aside(
+    path: str | os.PathLike[str], aside: str | os.PathLike[str] | None = None
+) -> Iterator[BinaryIO]:
+    """Gives a binary file to write. It is flushed and replaces `path`; if the block raises, it is removed.
+
+    aside: the file's path until then; None: `path` and ".writing". Two processes that may write at once need two.
+    """
+    aside = aside or f"{path}.writing"
     try:
         with open(aside, "wb") as file:
             yield file

@@ -20,7 +20,7 @@ _EXTRAS = {
     "optuna": ("tune", "the search for better settings"),
     "wordllama": ("text", "vectors of texts"),
     "duckdb": ("prepare", "a prepared dataset (small logs need none: train on the files)"),
-    "pyspark": ("spark", "a dataset prepared on a cluster"),
+    "pyspark": ("spark", "a dataset prepared or a batch answered on a cluster"),
     "matplotlib": ("plots", "the pictures of a report"),
 }
 

@@ -2,7 +2,10 @@
 
 import contextlib
 import dataclasses
+import functools
 import logging
+import os
+import shutil
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,14 +13,18 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from tfrs_twotower.data import Spark
 from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.evaluation import Parts
 from tfrs_twotower.exporting import PORTABLE, SCANN, Key, Retriever, export, versions
 from tfrs_twotower.index import SAVED_MODEL, CandidateIndex, IndexConfig, IndexKind, IndexReport, chosen_kind
 from tfrs_twotower.pipeline import answers, reporting, runs
-from tfrs_twotower.pipeline.batch import Batch, What, write_batch
+from tfrs_twotower.pipeline.batch import Batch, Here, What, write_batch
+from tfrs_twotower.pipeline.batch_on_spark import OnSpark
 from tfrs_twotower.pipeline.figures import evaluated
 from tfrs_twotower.pipeline.manifest_fields import manifest_fields
 from tfrs_twotower.pipeline.reporting import Figures
+from tfrs_twotower.pipeline.requests import Live
 from tfrs_twotower.pipeline.searching import kept_index, retriever, tuned_index
 from tfrs_twotower.pipeline.trained_run import TrainedRun
 from tfrs_twotower.training import is_chief, of_chief
@@ -99,13 +106,18 @@ class Recommender(TrainedRun):
           on: "test" or "validation".
           scores: a frame with user_id, item_id and score of another model, to be evaluated by the same rules.
           all_queries: True asks all queries, even if there are more than the recipe's `evaluation.test_queries`.
+            Without `scores`, the run keeps the ranks of each 20,000 queries until the end: a stopped call continues.
 
         Returns:
           `Figures`: the dict of `metrics.json`, which prints as tables. Its keys: `protocol`, `test` (or
           `validation`), `slices`, `baselines`, …. With a reranker, `test` measures the reranked answers, and
           `retrieval` is among the baselines.
         """
-        self.evaluations, figures = evaluated(self.assembly, on, scores, all_queries)
+        resumable = all_queries and scores is None and os.access(self.directory, os.W_OK)
+        parts = Parts(self.directory / runs.RANKS) if resumable else None
+        self.evaluations, figures = evaluated(self.assembly, on, scores, all_queries, parts)
+        if parts is not None:
+            shutil.rmtree(parts.folder, ignore_errors=True)
         a, kept = self.assembly, runs.read_metrics(self.directory)
         found = Figures({
             **figures,
@@ -196,7 +208,7 @@ class Recommender(TrainedRun):
 
     def batch(
         self, folder: str | Path, what: What = "recommendations", k: int = 100, exclude_seen: bool | None = None,
-        shard: int = 50_000, verbose: int = 1,
+        shard: int = 50_000, verbose: int = 1, engine: Spark | None = None,
     ) -> Path:
         """Writes the answers for all users of the log, or all vectors, as Parquet files; returns the folder.
 
@@ -209,6 +221,8 @@ class Recommender(TrainedRun):
           exclude_seen: as in `recommend`.
           shard: users or items of a file.
           verbose: 0 shows no progress bar.
+          engine: a `data.Spark` whose tasks write a file each; they read the run's folder and write to `folder`. None:
+            this process writes all files. Either continues what the other began.
 
         Raises:
           ConfigError: the folder holds another batch, or another process writes to it.
@@ -220,7 +234,10 @@ class Recommender(TrainedRun):
         seen = self.recipe.evaluation.exclude_seen if exclude_seen is None else exclude_seen
         a, weights = self._serving()
         settings = Batch(what, k, bool(seen), shard)
-        return write_batch(a, self.retriever, weights.embedding_space, settings, folder, bool(verbose))
+        where = Here(Live.of(a), self.retriever) if engine is None else OnSpark(
+            engine, self.directory / runs.LOG, functools.partial(self.export, force=True))
+        rows = len(a.catalogue) if what == "item-vectors" else a.log.users.num_rows
+        return write_batch(where, settings, rows, weights.embedding_space, folder, bool(verbose))
 
     def similar(self, item_id: Any, k: int = 10) -> pd.DataFrame:
         """The k items nearest to an item, by `Similarity`: a frame with `rank`, `item_id`, `score`, title.

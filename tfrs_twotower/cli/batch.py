@@ -8,10 +8,11 @@ DESCRIPTION = """\
 Writes the recommendations of all users of the log, the vectors of all users, or those of all items, as Parquet files:
 for a key-value store, a mail, another engine. All of a user's events are the history, and the time of the request is
 just after the log's last event. A stopped batch continues if the command is repeated. When all files are there, it
-writes the file `_SUCCESS`.
+writes the file `_SUCCESS`. With --engine spark each file is a task of a cluster.
 
   twotower batch runs/retail/latest --out answers -k 50
   twotower batch runs/retail/latest --what item-vectors --out vectors
+  twotower batch runs/retail/latest --out answers --engine spark --spark spark.master=spark://host:7077
 """
 
 
@@ -27,13 +28,17 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--shard", type=options.positive, default=50_000, metavar="N",
                         help="users or items of a file (default: 50000)")
     options.add_seen(parser)
+    parser.add_argument("--engine", choices=("here", "spark"), default="here",
+                        help="here: this machine; spark: a cluster, which shares the run and FOLDER (default: here)")
+    options.add_spark(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
     """Writes."""
-    directory = options.run_directory(args.run_directory)
+    directory, engine = options.run_directory(args.run_directory), options.spark(args)
     from tfrs_twotower.recommender import Recommender
 
-    folder = Recommender.load(directory).batch(args.out, args.what, args.k, args.exclude_seen, args.shard)
+    run = Recommender.load(directory)
+    folder = run.batch(args.out, args.what, args.k, args.exclude_seen, args.shard, engine=engine)
     print(f"Written: {folder}")

@@ -21,7 +21,8 @@ asked: the same one for all runs on this log and split.
   twotower evaluate runs/movielens/latest --scores theirs.parquet
 
 --scores also evaluates another model, by the same rules: its scores are a Parquet or CSV file with the columns user_id,
-item_id and score. Items without a score rank after all items with one.
+item_id and score. Items without a score rank after all items with one. Without --scores, --all-queries keeps what it
+ranked in the run until it is done: if the command stops, the same command continues.
 """
 
 

@@ -12,6 +12,7 @@ from tfrs_twotower.errors import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tfrs_twotower.data import Spark
     from tfrs_twotower.exporting import Key
     from tfrs_twotower.online import Stores
 
@@ -44,6 +45,27 @@ def add_seen(parser: argparse.ArgumentParser) -> None:
                       help="recommend seen items too")
     seen.add_argument("--exclude-seen", dest="exclude_seen", action="store_true",
                       help="leave out seen items (default: as in the recipe's evaluation)")
+
+
+def add_spark(parser: argparse.ArgumentParser) -> None:
+    """Adds `--spark`."""
+    parser.add_argument("--spark", action="append", default=[], metavar="NAME=VALUE",
+                        help="a setting of Spark, such as spark.master=spark://host:7077; may be repeated")
+
+
+def spark(args: argparse.Namespace) -> "Spark | None":
+    """The `Spark` of `--engine spark` and `add_spark`'s arguments; None for another engine."""
+    if args.engine != "spark":
+        if args.spark:
+            raise ConfigError(f"`--spark` does not belong to `--engine {args.engine}`. Leave one of them out.")
+        return None
+    from tfrs_twotower.data import Spark
+
+    pairs = [text.partition("=") for text in args.spark]
+    if bad := [name for name, parted, _ in pairs if not parted]:
+        raise ConfigError(f"`--spark` must look like NAME=VALUE. Received: {bad[0]}. For example: "
+                          "spark.master=spark://host:7077")
+    return Spark(tuple((name, value) for name, _, value in pairs))
 
 
 def add_store(parser: argparse.ArgumentParser, required: bool) -> None:

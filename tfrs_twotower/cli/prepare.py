@@ -36,8 +36,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--engine", choices=("duckdb", "spark"), default="duckdb",
                         help="duckdb: this machine; spark: a cluster (default: duckdb)")
     parser.add_argument("--memory", metavar="SIZE", help="of DuckDB; beyond it the disk is used (default: 1GB)")
-    parser.add_argument("--spark", action="append", default=[], metavar="NAME=VALUE",
-                        help="a setting of Spark, such as spark.master=spark://host:7077; may be repeated")
+    options.add_spark(parser)
     parser.add_argument("--rejected-limit", type=float, metavar="SHARE",
                         help="the share of bad rows above which it stops (default: 0.01)")
     parser.add_argument("--require-items", action="store_true", default=None,
@@ -78,16 +77,9 @@ def _rules(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _engine(args: argparse.Namespace) -> "Engine":
-    from tfrs_twotower.data import DuckDB, Spark
+    from tfrs_twotower.data import DuckDB
 
-    wrong = "--spark" if args.engine == "duckdb" and args.spark else "--memory" if (
-        args.engine == "spark" and args.memory) else None
-    if wrong:
-        raise ConfigError(f"`{wrong}` does not belong to `--engine {args.engine}`. Leave one of them out.")
-    if args.engine == "duckdb":
-        return DuckDB(args.memory) if args.memory else DuckDB()
-    pairs = [text.partition("=") for text in args.spark]
-    if bad := [name for name, parted, _ in pairs if not parted]:
-        raise ConfigError(f"`--spark` must look like NAME=VALUE. Received: {bad[0]}. For example: "
-                          "spark.master=spark://host:7077")
-    return Spark(tuple((name, value) for name, _, value in pairs))
+    spark = options.spark(args)
+    if spark and args.memory:
+        raise ConfigError("`--memory` does not belong to `--engine spark`. Leave one of them out.")
+    return spark or (DuckDB(args.memory) if args.memory else DuckDB())

@@ -17,6 +17,7 @@ from tfrs_twotower.evaluation.config import EvaluationConfig
 from tfrs_twotower.evaluation.evaluate import Evaluation, compare, evaluate, evaluate_each
 from tfrs_twotower.evaluation.field_weights import field_weights
 from tfrs_twotower.evaluation.interests import Interests, interests
+from tfrs_twotower.evaluation.parts import Parts
 from tfrs_twotower.evaluation.per_query import PerQuery, read_per_query, write_per_query
 from tfrs_twotower.evaluation.plain import SCORE, PairScorer
 from tfrs_twotower.evaluation.plots import plot_deciles
@@ -42,6 +43,7 @@ __all__ = [
     "LastBlock",
     "MANY",
     "PairScorer",
+    "Parts",
     "PerQuery",
     "Popularity",
     "REPEATS",

@@ -12,6 +12,7 @@ from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import EvaluationError, invalid
 from tfrs_twotower.evaluation import metrics as measures
 from tfrs_twotower.evaluation.bootstrap import intervals
+from tfrs_twotower.evaluation.parts import Parts
 from tfrs_twotower.evaluation.per_query import PerQuery
 from tfrs_twotower.evaluation.plain import as_asked
 from tfrs_twotower.evaluation.ranking import Asked, Ranking, rank_each
@@ -97,15 +98,16 @@ def evaluate(
 def evaluate_each(
     asked: Mapping[_Name, Asked], train_counts: np.ndarray | Sequence[int] | None = None,
     ks: Iterable[int] = (10, 50, 100), cold_users: np.ndarray | Sequence[bool] | None = None, seed: int = 0,
-    bootstrap: int = 1000,
+    bootstrap: int = 1000, parts: Parts | None = None,
 ) -> dict[_Name, Evaluation]:
     """`evaluate` of each {name: (scorer, targets, exclude)}, in one pass over blocks of queries.
 
-    A scorer that comes several times in a row, with other targets or exclusions, scores a block once.
+    A scorer that comes several times in a row, with other targets or exclusions, scores a block once. parts: keep what
+    is ranked, so that a stopped evaluation continues.
     """
     for scorer, _, _ in asked.values():
         ks = _checked(scorer, train_counts, ks)
-    rankings = rank_each(list(asked.values()), ks[-1])  # type: ignore[index]  # `_checked` made a tuple
+    rankings = rank_each(list(asked.values()), ks[-1], parts=parts)  # type: ignore[index]  # `_checked` made a tuple
     return {
         name: _evaluation(ranking, train_counts, ks, cold_users, seed, bootstrap)  # type: ignore[arg-type]  # as above
         for name, ranking in zip(asked, rankings)

@@ -1,5 +1,6 @@
 """Exact ranks over the whole catalogue, in blocks of queries; candidates of equal score stand in random order."""
 
+import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import EvaluationError, invalid
+from tfrs_twotower.evaluation.parts import Parts
 from tfrs_twotower.evaluation.scorers import Scorer, check_scorer, finite_rows, pairs
 from tfrs_twotower.evaluation.views import is_in, kept, query_rows
 from tfrs_twotower.scores import block_top_k
@@ -66,26 +68,61 @@ def rank(
     return rank_each([(scorer, targets, exclude)], max_k, block)[0]
 
 
-def rank_each(asked: Sequence[Asked], max_k: int = 100, block: int | None = None) -> list[Ranking]:
+def rank_each(
+    asked: Sequence[Asked], max_k: int = 100, block: int | None = None, parts: Parts | None = None
+) -> list[Ranking]:
     """`rank` of each (scorer, targets, exclude), in one pass over blocks of queries.
 
-    A scorer that comes several times in a row scores a block once.
+    A scorer that comes several times in a row scores a block once. With `parts`, what a part of the queries gave is
+    read from its file, or kept there.
     """
     if max_k < 1:
         raise EvaluationError(invalid("max_k", "be at least 1", max_k, "Give at least 1."))
     passes = [_Pass(*one, max_k) for one in asked]
     size, catalogue = (max(getattr(p.scorer, name) for p in passes) for name in ("size", "catalogue"))
     block = block or max(_LEAST_ROWS, _BLOCK_SCORES // catalogue)
-    for start in range(0, size, block):
+    if parts is None:
+        _rank_range(passes, 0, size, block)
+    else:
+        digests = _digests(passes, block)
+        for start, stop in parts.ranges(size, block):
+            missing = [
+                (one, digest) for one, digest in zip(passes, digests)
+                if not parts.read(digest, start, stop, one.rows(start, stop))
+            ]
+            _rank_range([one for one, _ in missing], start, stop, block)
+            for one, digest in missing:
+                parts.write(digest, start, stop, one.rows(start, stop))
+    return [one.ranking for one in passes]
+
+
+def _rank_range(passes: "Sequence[_Pass]", first: int, end: int, block: int) -> None:
+    """Fills the rankings for the queries from `first` to `end`."""
+    for start in range(first, end, block):
         last, scores = None, np.zeros([0, 0], np.float32)
         for one in passes:
-            stop = min(start + block, one.scorer.size)
+            stop = min(start + block, one.scorer.size, end)
             if start >= stop:
                 continue
             if one.scorer is not last:
                 last, scores = one.scorer, _scores(one.scorer, start, stop)
             one.rank(scores, start, stop)
-    return [one.ranking for one in passes]
+
+
+def _digests(passes: "Sequence[_Pass]", block: int) -> list[str]:
+    """One of each: of its targets and exclusions, and of its scores of the first and the last block of queries."""
+    last, scored, found = None, b"", []
+    for one in passes:
+        if one.scorer is not last:
+            last, size = one.scorer, one.scorer.size
+            ends = (_scores(last, 0, min(block, size)), _scores(last, max(size - block, 0), size))
+            scored = hashlib.sha256(b"".join(scores.tobytes() for scores in ends)).digest()
+        digest = hashlib.sha256(scored + f"{block} {one.ranking.max_k}".encode())
+        for ragged in (one.ranking.targets, one.exclude):
+            if ragged is not None:
+                digest.update(np.asarray(ragged.offsets).tobytes() + np.asarray(ragged.values).tobytes())
+        found.append(digest.hexdigest()[:24])
+    return found
 
 
 class _Pass:
@@ -107,7 +144,7 @@ class _Pass:
                 f"`targets` must have at least one target. Received: none for all {scorer.size:,} queries"
                 + (" without the seen items. Count repeats: exclude_seen=False." if exclude is not None else ".")
             )
-        self.scorer, self._exclude = scorer, exclude
+        self.scorer, self.exclude = scorer, exclude
         self.ranking = Ranking(
             targets, np.full(len(targets.values), max_k + 1, np.int32), np.zeros(scorer.size, np.int64),
             np.full((scorer.size, max_k), -1, np.int32), scorer.catalogue, max_k,
@@ -117,10 +154,17 @@ class _Pass:
         """Fills the rows start to stop by their `scores`, which stay as they are."""
         found, targets = self.ranking, self.ranking.targets
         span = slice(targets.offsets[start], targets.offsets[stop])
-        positives, excluded = pairs(targets, start, stop), pairs(self._exclude, start, stop)
+        positives, excluded = pairs(targets, start, stop), pairs(self.exclude, start, stop)
         ranks, found.first_rank[start:stop], best = _rank_block(scores, positives, excluded, found.max_k, start)
         found.ranks[span][targets.values[span] >= 0] = ranks
         found.top[start:stop, : best.shape[1]] = best
+
+    def rows(self, start: int, stop: int) -> dict[str, np.ndarray]:
+        """The arrays of the ranking for these queries; they can be filled."""
+        found, offsets = self.ranking, self.ranking.targets.offsets
+        start, stop = min(start, self.scorer.size), min(stop, self.scorer.size)
+        return {"ranks": found.ranks[offsets[start]:offsets[stop]],
+                "first_rank": found.first_rank[start:stop], "top": found.top[start:stop]}
 
 
 def _distinct(targets: Ragged) -> Ragged:

@@ -1,7 +1,7 @@
 """Answers of a trained model about users and items of its log, as readable frames."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,26 @@ from tfrs_twotower.exporting import Retriever
 from tfrs_twotower.features import to_tensor
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.requests import as_ids, live_requests, user_rows
+
+
+class Answerer(Protocol):
+    """What answers: a `Retriever`, or an export with the same methods.
+
+    Attributes:
+      item_ids, vectors: of the catalogue.
+    """
+
+    item_ids: tf.Tensor
+    vectors: tf.Tensor
+
+    def embed_query(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """As `Retriever.embed_query`."""
+
+    def recommend(
+        self, features: Mapping[str, tf.Tensor], k: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor,
+        popularity_beta: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `Retriever.recommend`."""
 
 
 def recommended(
@@ -37,10 +57,10 @@ def recommended(
 
 
 def best(
-    retriever: Retriever, features: dict[str, tf.Tensor], seen: tf.Tensor, k: int, exclude_seen: bool
+    answerer: Answerer, features: dict[str, tf.Tensor], seen: tf.Tensor, k: int, exclude_seen: bool
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """(ids, scores) [users, k] of `live_requests`. A place without an item has the least float32 as its score."""
-    return retriever.recommend(
+    return answerer.recommend(
         features, tf.constant(k), seen if exclude_seen else seen[:, :0], seen[:1, :0], tf.constant(0.0)
     )
 

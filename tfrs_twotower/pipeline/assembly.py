@@ -18,6 +18,7 @@ from tfrs_twotower.evaluation import (
     DotScorer,
     Evaluation,
     LastBlock,
+    Parts,
     RerankedScorer,
     Scorer,
     SumScorer,
@@ -172,7 +173,8 @@ class Assembly:
         return self.evaluate_each(queries, {view or self.view: (scorer, view)}, bootstrap)[view or self.view]
 
     def evaluate_each(
-        self, queries: Queries, asked: Mapping[_Name, tuple[Scorer, str | None]], bootstrap: int | None = None
+        self, queries: Queries, asked: Mapping[_Name, tuple[Scorer, str | None]], bootstrap: int | None = None,
+        parts: Parts | None = None,
     ) -> dict[_Name, Evaluation]:
         """`evaluate` of each {name: (scorer, view or None)}, in one pass.
 
@@ -186,6 +188,7 @@ class Assembly:
             ks=config.ks,
             cold_users=self._cold_users(queries),
             bootstrap=config.bootstrap if bootstrap is None else bootstrap,
+            parts=parts,
         )
 
     def _at_view(self, queries: Queries, view: str) -> tuple[Ragged, Ragged | None]:

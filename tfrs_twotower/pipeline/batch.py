@@ -3,9 +3,10 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +18,8 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.durable import lock, written_aside
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import Retriever
-from tfrs_twotower.pipeline.answers import best
-from tfrs_twotower.pipeline.assembly import Assembly
-from tfrs_twotower.pipeline.requests import live_blocks
+from tfrs_twotower.pipeline.answers import Answerer, best
+from tfrs_twotower.pipeline.requests import Live, live_blocks
 
 _ROWS = 512  # users or items of one call of the model
 _SETTINGS, _DONE, _LOCK = "_batch.json", "_SUCCESS", "_lock"  # readers of Parquet folders skip names with _
@@ -45,30 +45,46 @@ class Batch:
     shard: int
 
 
+class ShardWriter(Protocol):
+    """Where the shards are made."""
+
+    def write(self, batch: Batch, folder: Path, numbers: Sequence[int], advance: Callable[[int], Any]) -> None:
+        """Writes the shards of these numbers by `write_shard`. It calls `advance` with rows that are done."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Here:
+    """The `ShardWriter` of this process."""
+
+    live: Live
+    retriever: Retriever
+
+    def write(self, batch: Batch, folder: Path, numbers: Sequence[int], advance: Callable[[int], Any]) -> None:
+        """As `ShardWriter` says."""
+        for number in numbers:
+            write_shard(self.live, self.retriever, batch, folder, number, advance)
+
+
 def write_batch(
-    assembly: Assembly, retriever: Retriever, space: str, batch: Batch, folder: str | Path, progress: bool = True
+    writer: ShardWriter, batch: Batch, rows: int, space: str, folder: str | Path, progress: bool = True
 ) -> Path:
     """Writes all shards that are missing, then the file `_SUCCESS`; returns the folder.
 
     The request of a user is just after the log's last event, as in `Recommender.recommend`. A shard is written aside
-    and renamed, so a stopped batch continues with the first missing one.
+    and renamed, so a stopped batch continues with those that are missing, on any engine.
 
     Args:
-      assembly, retriever: of the served model.
-      space: its embedding space.
+      writer: a `ShardWriter` of the served model.
       batch: a `Batch`.
+      rows: users, or items, of all shards.
+      space: the model's embedding space.
       folder: made here, or one of the same batch that was stopped.
       progress: True shows a progress bar.
 
     Raises:
       ConfigError: the folder holds another batch, cannot be written, or another process writes to it.
     """
-    folder, log = Path(folder), assembly.log
-    of_items = batch.what == "item-vectors"
-    name, ids = (c.ITEM_ID, log.items[c.ITEM_ID].take(assembly.catalogue)) if of_items else (
-        c.USER_ID, log.users[c.USER_ID])
-    compute = _COMPUTE[batch.what]
-    settings = {**dataclasses.asdict(batch), "rows": len(ids), "embedding_space": space}
+    folder = Path(folder).absolute()
     try:
         held = lock(folder / _LOCK)
     except BlockingIOError as error:
@@ -76,16 +92,37 @@ def write_batch(
     except OSError as error:
         way_out = f"The system says: {error}."
         raise ConfigError(invalid("folder", "be a folder that can be written", str(folder), way_out)) from error
-    with held, tqdm(total=len(ids), unit=" items" if of_items else " users", disable=not progress) as bar:
-        _check(folder, settings)
-        for number, start in enumerate(range(0, len(ids), batch.shard)):
-            shard, path = ids.slice(start, batch.shard), folder / f"part-{number:05d}.parquet"
-            if not path.exists():
-                _write(path, name, shard, compute(assembly, retriever, batch, start, len(shard)), bar.update)
-            bar.n, _ = start + len(shard), bar.refresh()
+    with held:
+        _check(folder, {**dataclasses.asdict(batch), "rows": rows, "embedding_space": space})
+        for left in folder.glob("_part-*"):  # by a process that was killed
+            left.unlink()
+        missing = [n for n in range(-(-rows // batch.shard)) if not _part(folder, n).exists()]
+        done = rows - sum(min(batch.shard, rows - n * batch.shard) for n in missing)
+        unit = " items" if batch.what == "item-vectors" else " users"
+        with tqdm(total=rows, initial=done, unit=unit, disable=not progress) as bar:
+            if missing:
+                writer.write(batch, folder, missing, bar.update)
         with written_aside(folder / _DONE):
             pass
     return folder
+
+
+def write_shard(
+    live: Live, answerer: Answerer, batch: Batch, folder: Path, number: int,
+    advance: Callable[[int], Any] = lambda rows: None,
+) -> int:
+    """Writes one shard, aside and then by its name, and returns its rows."""
+    start, kind = number * batch.shard, live.log.items[c.ITEM_ID].type
+    if batch.what == "item-vectors":
+        name, ids = c.ITEM_ID, pa.chunked_array([_ids(answerer.item_ids[start: start + batch.shard].numpy(), kind)])
+    else:
+        name, ids = c.USER_ID, live.log.users[c.USER_ID].slice(start, batch.shard)
+    _write(_part(folder, number), name, ids, _COMPUTE[batch.what](live, answerer, batch, start, len(ids)), advance)
+    return len(ids)
+
+
+def _part(folder: Path, number: int) -> Path:
+    return folder / f"part-{number:05d}.parquet"
 
 
 def _check(folder: Path, settings: dict[str, Any]) -> None:
@@ -112,7 +149,8 @@ def _write(
 ) -> None:
     """One shard: the ids beside the columns of the blocks, in their order."""
     start, writer = 0, None
-    with written_aside(path) as file, contextlib.ExitStack() as opened:
+    aside = path.with_name(f"_{path.stem}.{uuid.uuid4().hex}")  # a task may run twice at once
+    with written_aside(path, aside) as file, contextlib.ExitStack() as opened:
         for block in blocks:
             size = len(next(iter(block.values())))
             table = pa.table({name: ids.slice(start, size), **block})
@@ -123,30 +161,33 @@ def _write(
 
 
 def _recommendations(
-    a: Assembly, retriever: Retriever, batch: Batch, start: int, size: int
+    live: Live, answerer: Answerer, batch: Batch, start: int, size: int
 ) -> Iterator[dict[str, pa.Array]]:
-    kind = a.log.items[c.ITEM_ID].type
-    for features, seen in live_blocks(a, start, size, _ROWS):
-        found, scores = (t.numpy() for t in best(retriever, features, seen, batch.k, batch.exclude_seen))
+    kind = live.log.items[c.ITEM_ID].type
+    for features, seen in live_blocks(live, start, size, _ROWS):
+        found, scores = (t.numpy() for t in best(answerer, features, seen, batch.k, batch.exclude_seen))
         there = scores > tf.float32.min
         offsets = pa.array(np.concatenate([[0], np.cumsum(there.sum(axis=1))]), pa.int32())
-        ids = found[there]
-        flat = pa.array(ids, pa.binary()).cast(kind) if ids.dtype == object else pa.array(ids, kind)
-        yield {"item_ids": pa.ListArray.from_arrays(offsets, flat),
+        yield {"item_ids": pa.ListArray.from_arrays(offsets, _ids(found[there], kind)),
                "scores": pa.ListArray.from_arrays(offsets, pa.array(scores[there], pa.float32()))}
 
 
 def _user_vectors(
-    a: Assembly, retriever: Retriever, batch: Batch, start: int, size: int
+    live: Live, answerer: Answerer, batch: Batch, start: int, size: int
 ) -> Iterator[dict[str, pa.Array]]:
-    for features, _ in live_blocks(a, start, size, _ROWS):
-        yield {"vector": _vectors(retriever.embed_query(features).numpy())}
+    for features, _ in live_blocks(live, start, size, _ROWS):
+        yield {"vector": _vectors(answerer.embed_query(features).numpy())}
 
 
 def _item_vectors(
-    a: Assembly, retriever: Retriever, batch: Batch, start: int, size: int
+    live: Live, answerer: Answerer, batch: Batch, start: int, size: int
 ) -> Iterator[dict[str, pa.Array]]:
-    yield {"vector": _vectors(retriever.vectors[start: start + size].numpy())}
+    yield {"vector": _vectors(answerer.vectors[start: start + size].numpy())}
+
+
+def _ids(ids: np.ndarray, kind: pa.DataType) -> pa.Array:
+    """Ids as TensorFlow has them, in the log's type."""
+    return pa.array(ids, pa.binary()).cast(kind) if ids.dtype == object else pa.array(ids, kind)
 
 
 def _vectors(values: np.ndarray) -> pa.Array:

@@ -20,6 +20,7 @@ from tfrs_twotower.evaluation import (
     VIEWS,
     Evaluation,
     PairScorer,
+    Parts,
     Scorer,
     collapse,
     compare,
@@ -34,7 +35,8 @@ from tfrs_twotower.recipe import Recipe
 
 
 def evaluated(
-    assembly: Assembly, on: str, scores: pd.DataFrame | None = None, all_queries: bool = False
+    assembly: Assembly, on: str, scores: pd.DataFrame | None = None, all_queries: bool = False,
+    parts: Parts | None = None,
 ) -> tuple[dict[str, Evaluation], dict[str, Any]]:
     """Ranks the whole catalogue for the queries of `on` ("test" or "validation") by the model and by each baseline.
 
@@ -43,6 +45,7 @@ def evaluated(
     Args:
       scores: a frame with user_id, item_id and score of another model, evaluated too under the name "scores"; or None.
       all_queries: whether to ask more than the recipe's `evaluation.test_queries`.
+      parts: the `Parts` that keep what is ranked; None: nothing is kept.
 
     Returns:
       ({"model" or a baseline's name: Evaluation}, the figures of `metrics.json`).
@@ -63,7 +66,7 @@ def evaluated(
         others = {"scores": _frame_scorer(a, queries, scores), **others}
     if a.second_stage is not None:
         others = {"retrieval": first, **others}
-    found = _in_views(a, queries, {"model": scorer, **others})
+    found = _in_views(a, queries, {"model": scorer, **others}, parts)
     evaluations = found[a.view]
     model, baselines = evaluations["model"], {name: evaluations[name] for name in others}
     return evaluations, {
@@ -92,7 +95,9 @@ def evaluated(
     }
 
 
-def _in_views(a: Assembly, queries: Queries, scorers: Mapping[str, Scorer]) -> dict[str, dict[str, Evaluation]]:
+def _in_views(
+    a: Assembly, queries: Queries, scorers: Mapping[str, Scorer], parts: Parts | None
+) -> dict[str, dict[str, Evaluation]]:
     """{view: {name: Evaluation}}: of the recipe's own view, and of repeats and discoveries if there are both."""
     views = list(dict.fromkeys((a.view, *VIEWS))) if 0 < repeat_share(queries) < 1 else [a.view]
     asked: dict[tuple[str, str], tuple[Scorer, str | None]] = {}
@@ -101,7 +106,7 @@ def _in_views(a: Assembly, queries: Queries, scorers: Mapping[str, Scorer]) -> d
             if name == "model" and a.second_stage is not None and view != a.view:
                 scorer = a.model_scorer(queries, view)  # items that are not retrieved are not among the rescored ones
             asked[view, name] = scorer, view
-    found = a.evaluate_each(queries, asked)
+    found = a.evaluate_each(queries, asked, parts=parts)
     return {view: {name: found[view, name] for name in scorers} for view in views}
 
 

@@ -1,6 +1,7 @@
 """The inputs of a served request for a user of the log."""
 
-from collections.abc import Collection, Iterator, Sequence
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,26 @@ from tfrs_twotower.data import InteractionLog
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.features import key_tensor, to_tensor
 from tfrs_twotower.pipeline.assembly import Assembly
+
+
+@dataclasses.dataclass(frozen=True)
+class Live:
+    """What the requests of users just after the log's last event are made of.
+
+    Attributes:
+      log: their events and columns.
+      inputs: {input name: TensorSpec} of the query tower.
+      past_length: events of a history, at most.
+    """
+
+    log: InteractionLog
+    inputs: Mapping[str, tf.TensorSpec]
+    past_length: int
+
+    @classmethod
+    def of(cls, assembly: Assembly) -> "Live":
+        """That of a model in memory."""
+        return cls(assembly.log, assembly.model.query_tower.inputs(), assembly.past_length)
 
 
 def as_ids(values: Collection[Any], table: pa.Table, name: str) -> pa.Array:
@@ -46,25 +67,24 @@ def live_requests(assembly: Assembly, user_ids: Collection[Any]) -> tuple[dict[s
       ({input name: tensor [users, ...]}, item ids [users, any], padded).
     """
     rows = user_rows(assembly.log, user_ids)
-    return _requests(assembly, as_ids(user_ids, assembly.log.users, c.USER_ID), rows, _events(assembly.log, rows))
+    ids = as_ids(user_ids, assembly.log.users, c.USER_ID)
+    return _requests(Live.of(assembly), ids, rows, _events(assembly.log, rows))
 
 
-def live_blocks(
-    assembly: Assembly, start: int, size: int, block: int
-) -> Iterator[tuple[dict[str, tf.Tensor], tf.Tensor]]:
+def live_blocks(live: Live, start: int, size: int, block: int) -> Iterator[tuple[dict[str, tf.Tensor], tf.Tensor]]:
     """`live_requests` of the users in some rows of the user table, `block` at a time. The log is searched once."""
     rows = np.arange(start, start + size)
-    ids, events = assembly.log.users[c.USER_ID].slice(start, size), _events(assembly.log, rows)
+    ids, events = live.log.users[c.USER_ID].slice(start, size), _events(live.log, rows)
     for at in range(0, size, block):
         part = slice(at, at + block)
-        yield _requests(assembly, ids.slice(at, block), rows[part], events[part])
+        yield _requests(live, ids.slice(at, block), rows[part], events[part])
 
 
 def _requests(
-    assembly: Assembly, ids: pa.Array | pa.ChunkedArray, rows: np.ndarray, events: Sequence[np.ndarray]
+    live: Live, ids: pa.Array | pa.ChunkedArray, rows: np.ndarray, events: Sequence[np.ndarray]
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
     """`live_requests` of users of these ids, rows of the user table (−1: unknown) and log rows."""
-    log, specs = assembly.log, assembly.model.query_tower.inputs()
+    log = live.log
     taken = pa.array(np.where(rows >= 0, rows, 0), mask=rows < 0)
     item_ids = log.items[c.ITEM_ID].combine_chunks()
 
@@ -82,9 +102,9 @@ def _requests(
         return pa.nulls(len(rows), log.context[name].type)
 
     def _last(e: np.ndarray) -> np.ndarray:
-        return e[-assembly.past_length:]
+        return e[-live.past_length:]
 
-    features = {name: to_tensor(column(name), spec) for name, spec in specs.items()}
+    features = {name: to_tensor(column(name), spec) for name, spec in live.inputs.items()}
     seen = _lists([item_ids.take(np.unique(log.item[e])) for e in events], item_ids.type)
     return features, key_tensor(seen, c.ITEM_ID)
 

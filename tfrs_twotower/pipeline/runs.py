@@ -22,7 +22,7 @@ from tfrs_twotower.recipe import Recipe
 
 CONFIG, METRICS, REJECTED, REFUSED = "config.json", "metrics.json", "rejected.parquet", "refused.json"
 CHECKPOINT, REFIT, REPORT, EXPORT, POPULARITY = "checkpoint", "refit", "report", "export", "popularity.json"
-LAYERS, LOG, INDEX = "layers", "log", "index"
+LAYERS, LOG, INDEX, RANKS = "layers", "log", "index", "ranks"
 RACE: str = "race"
 RACE_RESULT: str = "race.json"
 _DONE = "done.json"

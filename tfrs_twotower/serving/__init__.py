@@ -19,6 +19,7 @@ from tfrs_twotower.serving.errors import (
     Unimplemented,
     VersionRefused,
 )
+from tfrs_twotower.serving.load_export import load_export
 from tfrs_twotower.serving.predictor import Limits, Predictor
 from tfrs_twotower.serving.process import serve
 from tfrs_twotower.serving.repository import Repository, State, VersionStatus
@@ -46,5 +47,6 @@ __all__ = [
     "Unimplemented",
     "VersionRefused",
     "VersionStatus",
+    "load_export",
     "serve",
 ]

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower import extras
 from tfrs_twotower.configuration import from_dict
-from tfrs_twotower.errors import ConfigError, nearest
+from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.exporting import items, user_deltas
 from tfrs_twotower.index import IndexKind, op_libraries, searchers_end_with
 from tfrs_twotower.serving import tensor_protos
@@ -103,6 +103,26 @@ class LoadedModel:
     root: Any  # the loaded object: its variables, tables and searchers live as long as it does; None: no SavedModel
     catalogue: Catalogue | None = None
     internal: dict = dataclasses.field(default_factory=dict)
+
+    def __call__(self, name: str = "", /, **inputs: Any) -> dict[str, tf.Tensor]:
+        """Runs a signature on values by name: tensors, arrays or lists. Inputs that are left out take their defaults.
+
+        Raises:
+          NotFound: there is no signature of this name; "" means `serving_default`.
+          InvalidArgument: an input is unknown, has values of another type, or is missing and has no default.
+        """
+        signature, tensors = self.signature(name), {}
+        for column, value in inputs.items():
+            spec = signature.spec(column)
+            try:
+                tensors[spec.name] = tf.convert_to_tensor(value, spec.dtype)
+            except (TypeError, ValueError) as error:
+                rule = f"be {spec.dtype.name}, {spec.shape}"
+                raise InvalidArgument(invalid(column, rule, value, str(error))) from error
+        if missing := set(signature.required) - tensors.keys():
+            raise InvalidArgument(f"Signature `{signature.name}` needs {sorted(missing)} too. Received: "
+                                  f"{sorted(inputs)}.")
+        return signature(tensors)
 
     def signature(self, name: str = "") -> Signature:
         """The signature of a name; "" means `serving_default`. Raises `NotFound`."""

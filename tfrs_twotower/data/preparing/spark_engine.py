@@ -1,4 +1,4 @@
-"""Spark: many machines, each of which reads some of the source's files."""
+"""Spark: many machines, each of which does some of the tasks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import contextlib
 import os
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,11 +23,14 @@ from tfrs_twotower.extras import require
 
 _ROWS = 1 << 17  # of a batch
 
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
+
 
 @config
 class Spark:
-    """Prepares a log on a cluster. All executors need this package, and under the same absolute paths the source's
-    files and the folder of the result.
+    """A cluster that prepares a log or answers a batch. All executors need this package, and under the same absolute
+    paths the folders that are read and written.
 
     Attributes:
       settings: ((name, value), ...) of Spark, such as ("spark.master", "spark://host:7077"). What `spark-submit` gave
@@ -38,16 +41,31 @@ class Spark:
 
     @contextlib.contextmanager
     def session(self, work: Path) -> Iterator[_Session]:
+        """A session that prepares a log."""
+        with self._started() as spark:
+            yield _Session(spark, work)
+
+    def each(self, function: Callable[[_Task], _Result], tasks: Sequence[_Task]) -> list[_Result]:
+        """`function` of each task, in their order; Spark runs them at once, and may try one again or run it twice.
+
+        Raises:
+          TwoTowerError: a task raised it.
+        """
+        with self._started() as spark:
+            return _each(spark, function, tasks)
+
+    @contextlib.contextmanager
+    def _started(self) -> Iterator[Any]:
         """Starts or joins a Spark session. One that was started here is stopped at the end."""
         sql = require("pyspark.sql")
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         running = sql.SparkSession.getActiveSession() is not None
-        builder = sql.SparkSession.builder.appName("twotower prepare")
+        builder = sql.SparkSession.builder.appName("twotower")
         for name, value in self.settings:
             builder = builder.config(name, value)
         spark = builder.getOrCreate()
         try:
-            yield _Session(spark, work)
+            yield spark
         finally:
             if not running:
                 spark.stop()
@@ -64,26 +82,17 @@ class _Session:
         first = reader.apart(Rejects(None))
         first.read(next(batches))
         reader.notes += first.notes
-        context = self._spark.sparkContext
-        known = context.broadcast(first.apart(Rejects(None)))
+        known = self._spark.sparkContext.broadcast(first.apart(Rejects(None)))
 
-        def read(shard: int) -> tuple[Spilled, Reader] | TwoTowerError:
+        def read(shard: int) -> tuple[Spilled, Reader]:
             # Two attempts at a task may overlap, so each has a file of its own.
             own = known.value.apart(Rejects(folder / f"{uuid.uuid4().hex}.rejected"))
-            try:
-                return spill(own, source.shard(shard), folder, shard), own.ended()
-            except TwoTowerError as error:  # raised, it would be tried again, and come as Spark's error
-                return error
+            return spill(own, source.shard(shard), folder, shard), own.ended()
 
-        n = source.shards()
-        found = context.parallelize(range(n), n).map(read).collect()
-        spilled = []
-        for result in found:
-            if isinstance(result, TwoTowerError):
-                raise result
-            spilled.append(result[0])
-            reader.take(result[1])
-        return spilled
+        found = _each(self._spark, read, range(source.shards()))
+        for _, ended in found:
+            reader.take(ended)
+        return [spilled for spilled, _ in found]
 
     def table(self, name: str, files: Sequence[str]) -> None:
         self._spark.read.parquet(*(Path(file).absolute().as_uri() for file in files)).createOrReplaceTempView(name)
@@ -95,3 +104,17 @@ class _Session:
         for path in sorted(folder.glob("part-*.parquet")):  # sorting gave each a range of its own
             with pq.ParquetFile(path) as file:
                 yield from file.iter_batches(_ROWS)
+
+
+def _each(spark: Any, function: Callable[[_Task], _Result], tasks: Sequence[_Task]) -> list[_Result]:
+    def run(task: _Task) -> _Result | TwoTowerError:
+        try:
+            return function(task)
+        except TwoTowerError as error:  # raised, it would be tried again, and come as Spark's error
+            return error
+
+    found = spark.sparkContext.parallelize(tasks, len(tasks)).map(run).collect()
+    for result in found:
+        if isinstance(result, TwoTowerError):
+            raise result
+    return found

@@ -1,0 +1,93 @@
+"""A batch on executors that are processes of their own has the files that one machine writes."""
+
+import threading
+from typing import get_args
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from spark_cluster import MASTER, spark
+
+from tfrs_twotower.cli.main import main
+from tfrs_twotower.data import Spark
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.batch import Batch, What, write_batch, write_shard
+from tfrs_twotower.pipeline.batch_on_spark import OnSpark
+from tfrs_twotower.pipeline.requests import Live
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with spark() as session:
+        assert session.sparkContext.master == MASTER
+        yield session
+
+
+def assert_same(folder, other):
+    """The same files, columns, ids and, up to rounding, numbers."""
+    assert sorted(p.name for p in folder.iterdir()) == sorted(p.name for p in other.iterdir())
+    for part in folder.glob("part-*"):
+        one, two = pq.read_table(part), pq.read_table(other / part.name)
+        assert one.schema == two.schema
+        for name in one.column_names:
+            a, b = one[name].combine_chunks(), two[name].combine_chunks()
+            if name in ("scores", "vector"):
+                np.testing.assert_allclose(a.flatten(), b.flatten(), rtol=1e-5, atol=1e-6)
+                assert name == "vector" or a.offsets.equals(b.offsets)
+            else:
+                assert a.equals(b)
+
+
+@pytest.mark.parametrize("what", get_args(What))
+def test_it_is_the_batch_of_one_machine(what, trained, tmp_path, cluster):
+    here = trained.batch(tmp_path / "here", what, k=5, shard=64, verbose=0)
+    assert_same(trained.batch(tmp_path / "there", what, k=5, shard=64, verbose=0, engine=Spark()), here)
+
+
+def test_it_goes_on_where_either_engine_stopped_with_the_export_that_it_began_with(trained, tmp_path, cluster):
+    here = trained.batch(tmp_path / "here", k=5, shard=64, exclude_seen=True, verbose=0)
+    there = trained.batch(tmp_path / "there", k=5, shard=64, exclude_seen=True, verbose=0)
+    kept = {part: part.stat().st_mtime_ns for part in there.glob("part-*")}
+    for gone in ("part-00001.parquet", "part-00003.parquet", "_SUCCESS"):
+        (there / gone).unlink()
+    trained.export(there / "_model", force=True)
+    (there / "_part-00001.killed").write_bytes(b"half")
+    args = ["batch", str(trained.directory), "--out", str(there), "-k", "5", "--shard", "64", "--exclude-seen"]
+    assert main([*args, "--engine", "spark", "--spark", "spark.ui.enabled=false"]) == 0
+    assert [p.stat().st_mtime_ns == kept[p] for p in sorted(kept)] == [True, False, True, False]
+    assert_same(there, here)
+
+
+def test_a_whole_batch_asks_no_engine_and_another_export_is_not_made(trained, tmp_path, cluster):
+    def export(root):
+        raise AssertionError("there is an export")
+
+    batch, log = Batch("item-vectors", 1, False, 64), trained.directory / runs.LOG
+    space, folder = trained._serving()[1].embedding_space, tmp_path / "out"
+    trained.export(folder / "_model", force=True)
+    write_batch(OnSpark(Spark(), log, export), batch, 100, space, folder, progress=False)
+    assert [pq.read_metadata(part).num_rows for part in sorted(folder.glob("part-*"))] == [64, 36]
+    write_batch(None, batch, 100, space, folder, progress=False)
+
+
+def test_a_shard_that_two_tasks_write_at_once_is_whole(trained, tmp_path):
+    live, batch = Live.of(trained.served), Batch("recommendations", 5, False, 64)
+    tasks = [threading.Thread(target=write_shard, args=(live, trained.retriever, batch, tmp_path, 3)) for _ in "ab"]
+    for task in tasks:
+        task.start()
+    for task in tasks:
+        task.join()
+    assert [p.name for p in tmp_path.iterdir()] == ["part-00003.parquet"]
+    assert pq.read_table(tmp_path)["user_id"].to_pylist() == live.log.users["user_id"].to_pylist()[192:]
+
+
+def test_a_run_without_its_log_is_refused(tmp_path):
+    engine = OnSpark(Spark(), tmp_path / "log", lambda root: root)
+    with pytest.raises(ConfigError, match="`engine` must have the log in the run's folder"):
+        write_batch(engine, Batch("user-vectors", 1, False, 10), 10, "space", tmp_path / "out", progress=False)
+
+
+def test_settings_of_spark_belong_to_spark(trained, tmp_path, capsys):
+    assert main(["batch", str(trained.directory), "--out", f"{tmp_path}/out", "--spark", "a=b"]) == 1
+    assert "`--spark` does not belong to `--engine here`" in capsys.readouterr().err
