@@ -95,7 +95,8 @@ class Recommender(TrainedRun):
         return path
 
     def evaluate(
-        self, on: str = "test", scores: pd.DataFrame | None = None, all_queries: bool = False
+        self, on: str = "test", scores: pd.DataFrame | None = None, all_queries: bool = False,
+        engine: Spark | None = None,
     ) -> Figures:
         """Ranks the whole catalogue for the queries of `on`: with the model of `fit` and with the baselines.
 
@@ -107,14 +108,18 @@ class Recommender(TrainedRun):
           scores: a frame with user_id, item_id and score of another model, to be evaluated by the same rules.
           all_queries: True asks all queries, even if there are more than the recipe's `evaluation.test_queries`.
             Without `scores`, the run keeps the ranks of each 20,000 queries until the end: a stopped call continues.
+          engine: a `data.Spark` whose tasks rank 20,000 queries each. They need the run's folder. None: this process.
 
         Returns:
           `Figures`: the dict of `metrics.json`, which prints as tables. Its keys: `protocol`, `test` (or
           `validation`), `slices`, `baselines`, …. With a reranker, `test` measures the reranked answers, and
           `retrieval` is among the baselines.
         """
-        resumable = all_queries and scores is None and os.access(self.directory, os.W_OK)
-        parts = Parts(self.directory / runs.RANKS) if resumable else None
+        if engine is not None and (scores is not None or self.recipe.model.reranker is not None):
+            way_out = "Evaluate them on this machine."
+            raise ConfigError(invalid("engine", "have neither `scores` nor a reranker to rank", engine, way_out))
+        resumable = engine or all_queries and scores is None and os.access(self.directory, os.W_OK)
+        parts = Parts(self.directory / runs.RANKS, spark=engine) if resumable else None
         self.evaluations, figures = evaluated(self.assembly, on, scores, all_queries, parts)
         if parts is not None:
             shutil.rmtree(parts.folder, ignore_errors=True)

@@ -22,7 +22,8 @@ asked: the same one for all runs on this log and split.
 
 --scores also evaluates another model, by the same rules: its scores are a Parquet or CSV file with the columns user_id,
 item_id and score. Items without a score rank after all items with one. Without --scores, --all-queries keeps what it
-ranked in the run until it is done: if the command stops, the same command continues.
+ranked in the run until it is done: if the command stops, the same command continues. With --engine spark each 20,000
+queries are a task of a cluster, which shares the run's folder.
 """
 
 
@@ -33,18 +34,21 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--on", choices=("test", "validation"), default="test", help="which queries (default: test)")
     parser.add_argument("--scores", metavar="PATH", help="a file of user_id, item_id, score to evaluate as well")
     parser.add_argument("--all-queries", action="store_true", help="ask all of them, not a sample")
+    parser.add_argument("--engine", choices=("here", "spark"), default="here",
+                        help="here: this machine; spark: a cluster (default: here)")
+    options.add_spark(parser)
     parser.add_argument("--json", action="store_true", help="print all figures as JSON")
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates."""
-    directory = options.run_directory(args.run_directory)
+    directory, engine = options.run_directory(args.run_directory), options.spark(args)
     from tfrs_twotower.cli.training import dump
     from tfrs_twotower.recommender import Recommender
 
     scores = None if args.scores is None else _scores(args.scores)
-    figures = Recommender.load(directory).evaluate(args.on, scores, args.all_queries)
+    figures = Recommender.load(directory).evaluate(args.on, scores, args.all_queries, engine)
     if args.json:
         dump(figures)
     else:

@@ -22,6 +22,7 @@ def resampled_means(values: np.ndarray, replicates: int, seed: int) -> np.ndarra
     complete = member.all()
     if not complete:
         values = np.where(member, values, 0.0)
+        member = member.astype(np.float64)
     generator = np.random.default_rng(seed)
     step = max(1, _WEIGHTS_AT_ONCE // size)
     means = []
@@ -29,9 +30,10 @@ def resampled_means(values: np.ndarray, replicates: int, seed: int) -> np.ndarra
         rows = min(step, replicates - start)
         drawn = generator.integers(0, size, (rows, size)) + np.arange(rows)[:, None] * size
         weights = np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
-        drawn_members = float(size) if complete else weights @ member
+        # Few replicates of many queries: BLAS takes several times as long for `weights @ values`.
+        drawn_members = float(size) if complete else (member.T @ weights.T).T
         with np.errstate(invalid="ignore"):
-            means.append(weights @ values / drawn_members)
+            means.append((values.T @ weights.T).T / drawn_members)
     return np.concatenate(means)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfrs_twotower.data import Spark
 from tfrs_twotower.durable import written_aside
 
 
@@ -20,10 +21,12 @@ class Parts:
     Attributes:
       folder: made if it is missing.
       queries: of a part, at least. A part ends where a block of queries ends, so scores are rounded as without parts.
+      spark: the `Spark` whose tasks rank a part each, and write to the folder; None: this process ranks them.
     """
 
     folder: Path
     queries: int = 20_000
+    spark: Spark | None = None
 
     def ranges(self, size: int, block: int) -> Iterator[tuple[int, int]]:
         """(start, stop) of each part of `size` queries that are scored `block` at a time."""
@@ -47,6 +50,10 @@ class Parts:
         self.folder.mkdir(parents=True, exist_ok=True)
         with written_aside(path, f"{path}.{uuid.uuid4().hex}") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]  # none is an option
+
+    def has(self, digest: str, start: int, stop: int) -> bool:
+        """Whether there is a file of the part."""
+        return self._path(digest, start, stop).exists()
 
     def _path(self, digest: str, start: int, stop: int) -> Path:
         return self.folder / f"{digest}-{start:010d}-{stop:010d}.npz"

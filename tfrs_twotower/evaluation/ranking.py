@@ -1,5 +1,7 @@
 """Exact ranks over the whole catalogue, in blocks of queries; candidates of equal score stand in random order."""
 
+import dataclasses
+import functools
 import hashlib
 import random
 from collections.abc import Sequence
@@ -84,16 +86,34 @@ def rank_each(
     if parts is None:
         _rank_range(passes, 0, size, block)
     else:
-        digests = _digests(passes, block)
-        for start, stop in parts.ranges(size, block):
-            missing = [
-                (one, digest) for one, digest in zip(passes, digests)
-                if not parts.read(digest, start, stop, one.rows(start, stop))
-            ]
-            _rank_range([one for one, _ in missing], start, stop, block)
-            for one, digest in missing:
-                parts.write(digest, start, stop, one.rows(start, stop))
+        digests, ranges = _digests(passes, block), list(parts.ranges(size, block))
+        if parts.spark is not None:
+            left = [part for part in ranges if not all(parts.has(digest, *part) for digest in digests)]
+            here = dataclasses.replace(parts, spark=None, folder=parts.folder.absolute())
+            if left:
+                parts.spark.each(functools.partial(_rank_part, asked, max_k, block, here, digests), left)
+        for part in ranges:
+            _fill_part(passes, block, parts, digests, part)
     return [one.ranking for one in passes]
+
+
+def _rank_part(
+    asked: Sequence[Asked], max_k: int, block: int, parts: Parts, digests: Sequence[str], part: tuple[int, int]
+) -> None:
+    """Keeps a part, as a task."""
+    _fill_part([_Pass(*one, max_k) for one in asked], block, parts, digests, part)
+
+
+def _fill_part(
+    passes: "Sequence[_Pass]", block: int, parts: Parts, digests: Sequence[str], part: tuple[int, int]
+) -> None:
+    """Fills the rankings for a part: from its files, or else by ranking it, and writes those."""
+    missing = [
+        (one, digest) for one, digest in zip(passes, digests) if not parts.read(digest, *part, one.rows(*part))
+    ]
+    _rank_range([one for one, _ in missing], *part, block)
+    for one, digest in missing:
+        parts.write(digest, *part, one.rows(*part))
 
 
 def _rank_range(passes: "Sequence[_Pass]", first: int, end: int, block: int) -> None:

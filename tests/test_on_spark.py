@@ -1,5 +1,8 @@
-"""A batch on executors that are processes of their own has the files that one machine writes."""
+"""Executors that are processes of their own write the files of a batch, and find the figures, that one machine does."""
 
+import dataclasses
+import json
+import shutil
 import threading
 from typing import get_args
 
@@ -9,8 +12,19 @@ import pytest
 from spark_cluster import MASTER, spark
 
 from tfrs_twotower.cli.main import main
-from tfrs_twotower.data import Spark
+from tfrs_twotower.data import Ragged, Spark
 from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.evaluation import (
+    EASE,
+    IALS,
+    BoughtBefore,
+    DotScorer,
+    ItemKNN,
+    Parts,
+    Popularity,
+    evaluate_each,
+    history_matrix,
+)
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.batch import Batch, What, write_batch, write_shard
 from tfrs_twotower.pipeline.batch_on_spark import OnSpark
@@ -91,3 +105,32 @@ def test_a_run_without_its_log_is_refused(tmp_path):
 def test_settings_of_spark_belong_to_spark(trained, tmp_path, capsys):
     assert main(["batch", str(trained.directory), "--out", f"{tmp_path}/out", "--spark", "a=b"]) == 1
     assert "`--spark` does not belong to `--engine here`" in capsys.readouterr().err
+
+
+def test_an_evaluation_in_tasks_has_the_figures_of_one_pass(tmp_path, cluster, monkeypatch):
+    monkeypatch.setattr("tfrs_twotower.evaluation.ranking._BLOCK_SCORES", 32 * 40)
+    generator = np.random.default_rng(0)
+    vectors = [generator.normal(size=(n, 8)) for n in (300, 40)]
+    histories, targets = (Ragged.from_lists(generator.integers(0, 40, (300, n))) for n in (6, 2))
+    visits, counts = history_matrix(histories, 40, "all"), np.bincount(histories.values, minlength=40)
+    scorers = {
+        "dot": DotScorer(*vectors, np.ones(40)), "popularity": Popularity(counts, 300),
+        "bought": BoughtBefore(histories, counts),
+        "ease": EASE(visits, 10.0).scorer(visits), "knn": ItemKNN(visits, 10).scorer(visits),
+        "ials": IALS(visits, 2.0, 0.1, 2).scorer(visits),
+    }
+    asked = {name: (scorer, targets, None) for name, scorer in scorers.items()}
+    found = evaluate_each(asked, counts, (5,), bootstrap=20, parts=Parts(tmp_path, 128, Spark()))
+    assert len(list(tmp_path.iterdir())) == 3 * len(scorers)
+    for name, expected in evaluate_each(asked, counts, (5,), bootstrap=20).items():
+        for field in dataclasses.fields(expected):
+            np.testing.assert_equal(getattr(found[name], field.name), getattr(expected, field.name))
+
+
+def test_a_run_is_evaluated_by_a_task(trained, tmp_path, cluster, capsys):
+    run = shutil.copytree(trained.directory, tmp_path / "run")
+    assert main(["evaluate", str(run), "--engine", "spark", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["test"] == pytest.approx(trained.evaluate()["test"])
+    assert not (run / runs.RANKS).exists()
+    with pytest.raises(ConfigError, match="`engine` must have neither `scores`"):
+        trained.evaluate(scores=trained.recommend(["u1"]), engine=Spark())
