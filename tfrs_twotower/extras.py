@@ -13,6 +13,7 @@ _EXTRAS = {
     "grpc": ("serve", "the gRPC endpoint"),
     "tensorflow_serving": ("serve", "the gRPC endpoint and warm-up requests"),
     "prometheus_client": ("serve", "the server's metrics"),
+    "orjson": ("serve", "the JSON of the server's answers"),
     "faiss": ("faiss", "the Faiss indexes"),
     "pymilvus": ("milvus", "the Milvus index"),
     "milvus_lite": ("milvus", "a Milvus index in a local file"),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 BLOCK = 128
+_FEW = 16  # blocks of a row that is not cut
 
 
 def best_of_interests(score: Callable[[tf.Tensor], tf.Tensor], queries: tf.Tensor) -> tf.Tensor:
@@ -25,8 +26,9 @@ def block_top_k(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """(scores, columns) [batch, min(k, n)]: the k largest of each row, ties in favour of the lower column.
 
-    `tf.math.top_k` walks a row with a heap on one core. Here the row is cut into blocks, only the blocks with the k
-    largest maxima can hold one of the k best, and `tf.math.top_k` runs on those alone.
+    `tf.math.top_k` walks a row with a heap on one core. So a long row is cut into blocks, only the blocks with the k
+    largest maxima can hold one of the k best, and `tf.math.top_k` runs on those alone. A short row is not cut: the ops
+    that choose blocks would take longer than the walk.
 
     Args:
       scores: float32 [batch, n]. Where a score is −inf, the column means nothing, and may be n or more.
@@ -35,6 +37,9 @@ def block_top_k(
         `block` columns saves a copy of the scores, which is what the filler is for.
       block: columns of a block. Short ones are better where k blocks would be most of the row.
     """
+    if scores.shape[1] is not None and scores.shape[1] <= _FEW * block:
+        scores = scores if size is None else scores[:, :size]
+        return tuple(tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1])))
     batch, columns = tf.shape(scores)[0], tf.shape(scores)[1]
     blocks = (columns + block - 1) // block
     if scores.shape[1] is None or scores.shape[1] % block:

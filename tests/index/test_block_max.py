@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from tfrs_twotower.errors import IndexingError
 from tfrs_twotower.index import masked_top_k, top_k
 
+LENGTHS = st.integers(1, 700) | st.integers(2048, 2400)  # from 2,049 on, rows are cut into blocks
+
 
 def expected(scores, k):
     rows = np.argsort(-scores, axis=1, kind="stable")[:, :k]
@@ -23,7 +25,7 @@ def test_by_hand():
 
 @settings(max_examples=40, deadline=None)
 @given(
-    columns=st.integers(1, 700), k=st.integers(1, 800), batch=st.integers(0, 3), levels=st.integers(1, 1000),
+    columns=LENGTHS, k=st.integers(1, 800), batch=st.integers(0, 3), levels=st.integers(1, 1000),
     seed=st.integers(0, 99),
 )
 def test_equals_a_stable_sort(columns, k, batch, levels, seed):
@@ -38,7 +40,7 @@ def test_equals_a_stable_sort(columns, k, batch, levels, seed):
 
 
 @settings(max_examples=20, deadline=None)
-@given(size=st.integers(1, 300), k=st.integers(1, 40), seed=st.integers(0, 99))
+@given(size=LENGTHS, k=st.integers(1, 40), seed=st.integers(0, 99))
 def test_filler_is_never_returned_and_hides_nothing(size, k, seed):
     scores = -np.random.default_rng(seed).random((2, size)).astype(np.float32)
     filled = np.pad(scores, [(0, 0), (0, -size % 128)])  # zeros: above every real score

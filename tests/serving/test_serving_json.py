@@ -67,3 +67,28 @@ def test_a_body_of_many_small_values_is_refused_unread(many):
     assert list(json_tensors.parse(b'{"x":' + many + b"}", 7)) == ["x"]
     with pytest.raises(ResourceExhausted, match="at most 5 values"):
         json_tensors.parse(b'{"x":' + many + b"}", 5)
+
+
+@pytest.mark.parametrize("by_row, expected", [
+    (False, b'{"outputs":{"count":[7,-1],"ids":[["a",{"b64":"/w=="}],["\xc3\xa9",""]],'
+            b'"scores":[[0.2,null],[-3.5,null]]}}'),
+    (True, b'{"predictions":[{"count":7,"ids":["a",{"b64":"/w=="}],"scores":[0.2,null]},'
+           b'{"count":-1,"ids":["\xc3\xa9",""],"scores":[-3.5,null]}]}'),
+])
+def test_an_answer_by_hand(by_row, expected):
+    """A float32 has the digits of a float32, broken text is base64, and what is not finite is null."""
+    ids = np.array([[b"a", b"\xff"], ["é".encode(), b""]], object)
+    scores = np.array([[0.2, np.nan], [-3.5, np.inf]], np.float32)
+    outputs = {"scores": scores, "ids": ids, "count": np.array([7, -1], np.int64)}
+    assert json_tensors.encode(outputs, by_row) == expected
+
+
+@pytest.mark.parametrize("array, expected", [
+    (np.float32(0.1), b"0.1"), (np.array(0.1, np.float32), b"0.1"), (np.array(5), b"5"), (np.array(True), b"true"),
+    (np.array(b"x", object), b'"x"'), (np.zeros((1, 0), np.float32), b"[[]]"), (np.zeros((0, 2), np.int64), b"[]"),
+    (np.array([0.1]), b"[0.1]"), (np.array([0.1], np.float16), b"[0.099975586]"),
+    (np.array([2**63 - 1, -(2**63)]), b"[9223372036854775807,-9223372036854775808]"),
+    (np.arange(6, dtype=np.float32).reshape(2, 3)[:, ::2], b"[[0.0,2.0],[3.0,5.0]]"),
+])
+def test_an_answer_of_any_shape_and_type(array, expected):
+    assert json_tensors.encode({"x": np.asarray(array)}, by_row=False) == b'{"outputs":%b}' % expected

@@ -351,28 +351,25 @@ class Retriever(tf.Module):
         alone = queries.shape[-1] == self._tower_dim < self.dim
         vectors = self.vectors[:, : self._tower_dim] if alone else self.vectors
         offered = None if hidden is None else self._offered(hidden)
-        past = None if own is None else self._catalogue_rows(own.codes)
+        asked = [queries, exclude_ids, allow_ids, beta]
+        if own is not None:
+            asked += [self._catalogue_rows(own.codes), own.values]
 
-        def search(start: int | tf.Tensor, stop: int | tf.Tensor) -> TopK:
-            scores = best_of_interests(
-                lambda query: tf.matmul(query, vectors, transpose_b=True), queries[start:stop]
-            )
+        def search(
+            queries: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor, beta: tf.Tensor,
+            past: tf.Tensor | None = None, added: tf.Tensor | None = None,
+        ) -> TopK:
+            scores = best_of_interests(lambda query: tf.matmul(query, vectors, transpose_b=True), queries)
             if similar:
                 scores = scores / self.similarity.lengths - self.similarity.density
-            weights = beta[start:stop]
-            scores = tf.cond(
-                tf.reduce_any(weights != 0.0),
-                lambda: scores - weights[:, tf.newaxis] * self.log_popularity,
-                lambda: scores,
-            )
+            scores = self._by_options(scores, exclude_ids, allow_ids, beta)
             if past is not None:
-                at = tf.where(past[start:stop] >= 0)
-                cells = tf.stack([tf.cast(at[:, 0], tf.int32), tf.gather_nd(past[start:stop], at)], axis=1)
-                scores = tf.tensor_scatter_nd_add(scores, cells, tf.gather_nd(own.values[start:stop], at))
+                at = tf.where(past >= 0)
+                cells = tf.stack([tf.cast(at[:, 0], tf.int32), tf.gather_nd(past, at)], axis=1)
+                scores = tf.tensor_scatter_nd_add(scores, cells, tf.gather_nd(added, at))
             if offered is not None:
                 scores = tf.where(offered, scores, -np.inf)
-            scores = self._without(scores, exclude_ids[start:stop])
-            return top_k(self._only(scores, allow_ids[start:stop]), k)
+            return top_k(scores, k)
 
         def many() -> tuple[tf.Tensor, tf.Tensor]:
             scores = tf.TensorArray(tf.float32, blocks, infer_shape=False, element_shape=[None, None])
@@ -381,16 +378,30 @@ class Retriever(tf.Module):
             def block(
                 i: tf.Tensor, scores: tf.TensorArray, rows: tf.TensorArray
             ) -> tuple[tf.Tensor, tf.TensorArray, tf.TensorArray]:
-                found = search(i * step, tf.minimum((i + 1) * step, batch))
+                found = search(*(values[i * step:(i + 1) * step] for values in asked))
                 return i + 1, scores.write(i, found[0]), rows.write(i, found[1])
 
             _, scores, rows = tf.while_loop(lambda i, *_: i < blocks, block, (0, scores, rows))
             return scores.concat(), rows.concat()
 
         if not tf.executing_eagerly():  # both branches call it, and share one trace
-            search = tf.function(search, autograph=False)
-        scores, rows = tf.cond(blocks == 1, lambda: tuple(search(tf.constant(0), batch)), many)
+            search = tf.function(search, [tf.TensorSpec([None, *v.shape[1:]], v.dtype) for v in asked], autograph=False)
+        scores, rows = tf.cond(blocks == 1, lambda: tuple(search(*asked)), many)
         return tf.ensure_shape(scores, [None, None]), tf.ensure_shape(rows, [None, None])
+
+    def _by_options(
+        self, scores: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor, beta: tf.Tensor
+    ) -> tf.Tensor:
+        """Scores [batch, n] of all items, by the options of the requests. Most have none, which costs one condition."""
+        biased = tf.reduce_any(beta != 0.0)
+
+        def changed() -> tf.Tensor:
+            shifted = tf.cond(biased, lambda: scores - beta[:, tf.newaxis] * self.log_popularity, lambda: scores)
+            cells = self._cells(exclude_ids)
+            left = tf.tensor_scatter_nd_update(shifted, cells, tf.fill([tf.shape(cells)[0]], -np.inf))
+            return tf.cond(tf.size(allow_ids) > 0, lambda: self._only(left, allow_ids), lambda: left)
+
+        return tf.cond(biased | (tf.size(exclude_ids) + tf.size(allow_ids) > 0), changed, lambda: scores)
 
     def _offered(self, hidden: tf.Tensor) -> tf.Tensor:
         """bool [n]: the catalogue rows that are not hidden."""
@@ -406,20 +417,10 @@ class Retriever(tf.Module):
         at = tf.where(rows >= 0)
         return tf.stack([tf.cast(at[:, 0], tf.int32), tf.gather_nd(rows, at)], axis=1)
 
-    def _without(self, scores: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
-        def masked() -> tf.Tensor:
-            cells = self._cells(ids)
-            return tf.tensor_scatter_nd_update(scores, cells, tf.fill([tf.shape(cells)[0]], -np.inf))
-
-        return tf.cond(tf.size(ids) > 0, masked, lambda: scores)
-
     def _only(self, scores: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
-        def masked() -> tf.Tensor:
-            cells = self._cells(ids)
-            free = tf.reduce_all(ids == self.missing_id, axis=1)
-            mask = tf.tensor_scatter_nd_update(
-                tf.zeros_like(scores, tf.bool), cells, tf.ones([tf.shape(cells)[0]], tf.bool)
-            )
-            return tf.where(tf.logical_or(mask, free[:, tf.newaxis]), scores, -np.inf)
-
-        return tf.cond(tf.size(ids) > 0, masked, lambda: scores)
+        cells = self._cells(ids)
+        free = tf.reduce_all(ids == self.missing_id, axis=1)
+        mask = tf.tensor_scatter_nd_update(
+            tf.zeros_like(scores, tf.bool), cells, tf.ones([tf.shape(cells)[0]], tf.bool)
+        )
+        return tf.where(tf.logical_or(mask, free[:, tf.newaxis]), scores, -np.inf)

@@ -286,7 +286,25 @@ def _signature(
     }
     defaults = {key: tf.constant(tf.make_ndarray(value)) for key, value in proto.defaults.items()}
     outputs = {key: tf.as_dtype(proto.outputs[key].dtype) for key in sorted(proto.outputs)}
+    function = _quick(function, dict(zip(proto.inputs, specs.values())), list(outputs))
     return Signature(name, specs, outputs, defaults, function, columns=columns)
+
+
+def _quick(
+    function: Callable[..., dict[str, tf.Tensor]], specs: Mapping[str, tf.TensorSpec], outputs: Sequence[str]
+) -> Callable[..., dict[str, tf.Tensor]]:
+    """The function of a loaded signature with less Python around each call.
+
+    TensorFlow's own binds and casts its inputs by name at each call. That takes a third of a millisecond, as long as
+    many a search. A wrapped function takes its inputs by position.
+    """
+
+    def by_position(*tensors: tf.Tensor) -> list[tf.Tensor]:
+        answer = function(**dict(zip(specs, tensors)))
+        return [answer[name] for name in outputs]
+
+    wrapped = tf.compat.v1.wrap_function(by_position, list(specs.values()))
+    return lambda **tensors: dict(zip(outputs, wrapped(*(tensors[name] for name in specs))))
 
 
 def _warm_up(model: LoadedModel, directory: str, call: Runner) -> None:

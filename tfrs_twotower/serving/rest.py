@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent import futures
 from typing import TYPE_CHECKING, NoReturn
 
 from tfrs_twotower import extras
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-anyio = extras.require("anyio")
 applications = extras.require("starlette.applications")
 exceptions = extras.require("starlette.exceptions")
 requests = extras.require("starlette.requests")
@@ -80,7 +81,9 @@ class Rest:
         self._queues = queues
         self._connections, self._body_bytes = connections, 0
         # There are as many threads as requests that may run or wait: a request in a queue never waits for a thread.
-        self._threads = {queue: anyio.CapacityLimiter(queue.load.concurrency + queue.load.queue) for queue in queues}
+        self._threads = {
+            queue: futures.ThreadPoolExecutor(queue.load.concurrency + queue.load.queue, "rest") for queue in queues
+        }
 
     def app(self) -> Starlette:
         """The ASGI application. It needs a `Guard` around it, which gives each request its id."""
@@ -155,11 +158,17 @@ class Rest:
 
             watch = asyncio.create_task(_gone(request, place))
             try:
-                response = await anyio.to_thread.run_sync(turn, limiter=self._threads[queue])
+                context = contextvars.copy_context()  # says which call this is
+                response = await asyncio.get_running_loop().run_in_executor(self._threads[queue], context.run, turn)
                 response.headers.update(dict(call.partial()))
                 return response
             finally:
                 watch.cancel()
+
+    def close(self) -> None:
+        """Lets the threads end when they have answered."""
+        for threads in self._threads.values():
+            threads.shutdown(wait=False)
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[Callable[[int], None]]:

@@ -195,6 +195,7 @@ class Server:
         grpc_stopped = self._grpc.stop(_LAST_SECONDS)
         self._rest.should_exit = True
         self._rest_thread.join()
+        self._rest_app.close()
         grpc_stopped.wait()
         self._request_timeout.close()
         self.repository.close()
