@@ -135,7 +135,7 @@ def test_a_day_is_appended_and_the_past_is_not_read_again(dataset, tmp_path):
     report = append_prepared(dataset.folder, second)
     assert dataset.read()[0].fingerprint() == expected.fingerprint() and report.rows == 3
     assert [source["rows"] for source in dataset.manifest.sources] == [2, 3]
-    assert sorted(path.name for path in Path(dataset.folder).iterdir()) == ["2", "lock", "manifest.json"]
+    assert sorted(path.name for path in Path(dataset.folder).iterdir()) == ["2", "manifest.json", "prepare.lock"]
     assert len(mapped) == 1 and mapped.timestamp[0] == NOON  # who mapped it before still has it
     with pytest.raises(ConfigError, match="The log has these already"):
         append_prepared(dataset.folder, second)
@@ -170,10 +170,22 @@ def test_a_folder_of_others_is_left_alone(dataset, tmp_path):
     (tmp_path / "mine" / "work").write_text("precious")
     with pytest.raises(DataError, match="holds files that are no prepared dataset"):
         prepare(dataset.sources()[0], tmp_path / "mine")
-    with lock(tmp_path / "taken"), pytest.raises(DataError, match="another process is writing"):
+    with lock(tmp_path / "taken", "prepare.lock"), pytest.raises(DataError, match="another process is writing"):
         prepare(dataset.sources()[0], tmp_path / "taken")
     with pytest.raises(DataError, match="is no prepared dataset"):
         append_prepared(tmp_path / "new", dataset.sources()[0])
+
+
+@pytest.mark.parametrize("beside, precious", [("lock", "1"), ("manifest.json", "work")])
+def test_a_folder_that_looks_like_a_dataset_loses_nothing(beside, precious, dataset, tmp_path):
+    """A folder of exported versions has `lock` and `1`; many a folder has a `manifest.json`."""
+    kept = tmp_path / "others" / precious / "saved_model.pb"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    (tmp_path / "others" / beside).touch()
+    with pytest.raises(DataError, match="holds"):
+        prepare(dataset.sources()[0], tmp_path / "others")
+    assert kept.exists()
 
 
 @pytest.mark.parametrize("rows, message", [
@@ -239,4 +251,4 @@ prepare({source}, {str(tmp_path / "p")!r})
         assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == -signal.SIGKILL, step
         assert not is_prepared(tmp_path / "p") and (tmp_path / "p" / "work").exists()
     assert prepare(eval(source), tmp_path / "p").accepted == 2
-    assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["1", "lock", "manifest.json"]
+    assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["1", "manifest.json", "prepare.lock"]
