@@ -141,6 +141,17 @@ def test_a_day_is_appended_and_the_past_is_not_read_again(dataset, tmp_path):
         append_prepared(dataset.folder, second)
 
 
+def test_appended_events_keep_to_the_rules(dataset, tmp_path):
+    """To the given ones, and then without any to those of the last source."""
+    columns, rules = Columns(label="label"), Rules(limit=1, max_time=NOON + 1)
+    for name in ("tuesday", "wednesday"):
+        found = append_prepared(dataset.folder, Files(day(tmp_path, name, [1, 1, 1]), columns=columns), rules)
+        assert found.accepted == 1 and sum(found.rejected.values()) == 2
+        assert dataset.rules() == Rules(limit=1, max_time=NOON + 1)
+        rules = None
+    assert len(dataset.read()[0]) == 3
+
+
 def test_without_new_events_nothing_is_written(dataset, tmp_path):
     before = dataset.manifest
     empty = Files(day(tmp_path, "tuesday", [0]), columns=Columns(label="label"))
