@@ -152,6 +152,18 @@ def test_appended_events_keep_to_the_rules(dataset, tmp_path):
     assert len(dataset.read()[0]) == 3
 
 
+def test_a_day_that_is_appended_while_the_dataset_is_read(dataset, tmp_path, monkeypatch):
+    """It comes after the first checksum, and removes the files that were about to be read."""
+    def checksum(path):
+        monkeypatch.undo()
+        append_prepared(dataset.folder, tuesday)
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+
+    tuesday = Files(day(tmp_path, "tuesday", [1, 1]), columns=Columns(label="label"))
+    monkeypatch.setattr("tfrs_twotower.data.preparing.dataset.checksum", checksum)
+    assert len(dataset.read()[0]) == 3
+
+
 def test_without_new_events_nothing_is_written(dataset, tmp_path):
     before = dataset.manifest
     empty = Files(day(tmp_path, "tuesday", [0]), columns=Columns(label="label"))
