@@ -118,11 +118,13 @@ def test_its_events_are_a_source_again(dataset, tmp_path):
 
 
 def test_a_run_has_links_to_its_files(dataset, tmp_path):
-    dataset.link(tmp_path / "log")
+    fingerprint = dataset.manifest.fingerprint
+    assert dataset.link(tmp_path / "log", fingerprint)
     kept, own = tmp_path / "log" / "events.arrow", Path(dataset.folder) / "1" / "events.arrow"
     assert kept.samefile(own) and read_log(tmp_path / "log")[0].fingerprint() == dataset.manifest.fingerprint
     append_prepared(dataset.folder, Files(day(tmp_path, "tuesday", [1]), columns=dataset.sources()[0].columns))
     assert not own.exists() and len(read_log(tmp_path / "log")[0]) == 1
+    assert not dataset.link(tmp_path / "later", fingerprint) and not (tmp_path / "later").exists()
 
 
 def test_a_day_is_appended_and_the_past_is_not_read_again(dataset, tmp_path):
