@@ -10,8 +10,8 @@ from typing import BinaryIO, TextIO
 LOCK = "lock"
 
 
-def lock(folder: str | os.PathLike[str]) -> TextIO:
-    """Opens the file `lock` of a folder, which is made if it is missing. Until it is closed, no other process gets it.
+def lock(folder: str | os.PathLike[str], name: str = LOCK) -> TextIO:
+    """Opens the file `name` of a folder, which is made if it is missing. Until it is closed, no other process gets it.
 
     The system closes it when the process dies.
 
@@ -20,7 +20,7 @@ def lock(folder: str | os.PathLike[str]) -> TextIO:
       OSError: the system refuses.
     """
     os.makedirs(folder, exist_ok=True)
-    file = open(os.path.join(folder, LOCK), "a")
+    file = open(os.path.join(folder, name), "a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException:

@@ -118,11 +118,13 @@ def test_its_events_are_a_source_again(dataset, tmp_path):
 
 
 def test_a_run_has_links_to_its_files(dataset, tmp_path):
-    dataset.link(tmp_path / "log")
+    fingerprint = dataset.manifest.fingerprint
+    assert dataset.link(tmp_path / "log", fingerprint)
     kept, own = tmp_path / "log" / "events.arrow", Path(dataset.folder) / "1" / "events.arrow"
     assert kept.samefile(own) and read_log(tmp_path / "log")[0].fingerprint() == dataset.manifest.fingerprint
     append_prepared(dataset.folder, Files(day(tmp_path, "tuesday", [1]), columns=dataset.sources()[0].columns))
     assert not own.exists() and len(read_log(tmp_path / "log")[0]) == 1
+    assert not dataset.link(tmp_path / "later", fingerprint) and not (tmp_path / "later").exists()
 
 
 def test_a_day_is_appended_and_the_past_is_not_read_again(dataset, tmp_path):
@@ -135,10 +137,33 @@ def test_a_day_is_appended_and_the_past_is_not_read_again(dataset, tmp_path):
     report = append_prepared(dataset.folder, second)
     assert dataset.read()[0].fingerprint() == expected.fingerprint() and report.rows == 3
     assert [source["rows"] for source in dataset.manifest.sources] == [2, 3]
-    assert sorted(path.name for path in Path(dataset.folder).iterdir()) == ["2", "lock", "manifest.json"]
+    assert sorted(path.name for path in Path(dataset.folder).iterdir()) == ["2", "manifest.json", "prepare.lock"]
     assert len(mapped) == 1 and mapped.timestamp[0] == NOON  # who mapped it before still has it
     with pytest.raises(ConfigError, match="The log has these already"):
         append_prepared(dataset.folder, second)
+
+
+def test_appended_events_keep_to_the_rules(dataset, tmp_path):
+    """To the given ones, and then without any to those of the last source."""
+    columns, rules = Columns(label="label"), Rules(limit=1, max_time=NOON + 1)
+    for name in ("tuesday", "wednesday"):
+        found = append_prepared(dataset.folder, Files(day(tmp_path, name, [1, 1, 1]), columns=columns), rules)
+        assert found.accepted == 1 and sum(found.rejected.values()) == 2
+        assert dataset.rules() == Rules(limit=1, max_time=NOON + 1)
+        rules = None
+    assert len(dataset.read()[0]) == 3
+
+
+def test_a_day_that_is_appended_while_the_dataset_is_read(dataset, tmp_path, monkeypatch):
+    """It comes after the first checksum, and removes the files that were about to be read."""
+    def checksum(path):
+        monkeypatch.undo()
+        append_prepared(dataset.folder, tuesday)
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+
+    tuesday = Files(day(tmp_path, "tuesday", [1, 1]), columns=Columns(label="label"))
+    monkeypatch.setattr("tfrs_twotower.data.preparing.dataset.checksum", checksum)
+    assert len(dataset.read()[0]) == 3
 
 
 def test_without_new_events_nothing_is_written(dataset, tmp_path):
@@ -170,10 +195,22 @@ def test_a_folder_of_others_is_left_alone(dataset, tmp_path):
     (tmp_path / "mine" / "work").write_text("precious")
     with pytest.raises(DataError, match="holds files that are no prepared dataset"):
         prepare(dataset.sources()[0], tmp_path / "mine")
-    with lock(tmp_path / "taken"), pytest.raises(DataError, match="another process is writing"):
+    with lock(tmp_path / "taken", "prepare.lock"), pytest.raises(DataError, match="another process is writing"):
         prepare(dataset.sources()[0], tmp_path / "taken")
     with pytest.raises(DataError, match="is no prepared dataset"):
         append_prepared(tmp_path / "new", dataset.sources()[0])
+
+
+@pytest.mark.parametrize("beside, precious", [("lock", "1"), ("manifest.json", "work")])
+def test_a_folder_that_looks_like_a_dataset_loses_nothing(beside, precious, dataset, tmp_path):
+    """A folder of exported versions has `lock` and `1`; many a folder has a `manifest.json`."""
+    kept = tmp_path / "others" / precious / "saved_model.pb"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    (tmp_path / "others" / beside).touch()
+    with pytest.raises(DataError, match="holds"):
+        prepare(dataset.sources()[0], tmp_path / "others")
+    assert kept.exists()
 
 
 @pytest.mark.parametrize("rows, message", [
@@ -239,4 +276,4 @@ prepare({source}, {str(tmp_path / "p")!r})
         assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == -signal.SIGKILL, step
         assert not is_prepared(tmp_path / "p") and (tmp_path / "p" / "work").exists()
     assert prepare(eval(source), tmp_path / "p").accepted == 2
-    assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["1", "lock", "manifest.json"]
+    assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["1", "manifest.json", "prepare.lock"]

@@ -21,9 +21,9 @@ def cluster():
 def test_it_is_the_log_that_ingest_gives(source, tmp_path, cluster, monkeypatch):
     source = source(tmp_path)
     monkeypatch.chdir(tmp_path)  # the executors have folders of their own
-    prepare(source, "prepared", Spark(), Rules(limit=1))
+    prepare(source, "prépared set", Spark(), Rules(limit=1))
     expected = ingest(source, limit=1, rejected_to=tmp_path / "rejected.parquet")
-    assert_same(Prepared(f"{tmp_path}/prepared").read(), expected)
+    assert_same(Prepared(f"{tmp_path}/prépared set").read(), expected)
 
 
 def test_what_a_task_refuses_is_refused_in_its_words(tmp_path, cluster):

@@ -20,12 +20,13 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from tests.serving import sharded_export
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.configuration import to_dict
-from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.errors import ConfigError, IndexingError
 from tfrs_twotower.exporting import integrity
 from tfrs_twotower.freshness import FreshItems
 from tfrs_twotower.index import ExactKind, ShardedKind
 from tfrs_twotower.serving import Access, InvalidArgument, Server, ShardsKind, State, outside_index
 from tfrs_twotower.serving.shard import Shard
+from tfrs_twotower.serving.shards import Shards
 
 U1 = {"user_id": ["u1"], "history_item_id": [[]], "mood": [[0, 0]]}
 WHOLE, FIRST, SECOND = {"c": 6, "b": 4, "a": 2}, {"c": 6, "b": 4, "a": 2}, {"f": 2, "d": 0, "e": 0}
@@ -148,6 +149,15 @@ def test_a_shard_of_another_export_is_not_merged(root, started, tmp_path, caplog
     ):
         with pytest.raises(InvalidArgument, match=reason):
             first.predictor.predict("search", {**right, **wrong})
+
+
+def test_a_query_that_is_not_finite_puts_no_shard_to_rest(root, started):
+    shard = started(root, shard="1/2")
+    said = {"model": "shop", "version": 1, "catalogue": {"items": 6}}
+    front = Shards([f"127.0.0.1:{shard.grpc_port}"], said, integrity.identity(root / "1"), 2, seconds=30)
+    with pytest.raises(IndexingError, match="`queries` must be finite"):
+        front.search(np.array([[np.nan, 0]], np.float32), 1)
+    assert front.search(np.array([[1, 0]], np.float32), 1).rows.shape == (1, 1)
 
 
 def test_shards_that_ask_for_a_key(root, started, tmp_path, monkeypatch):

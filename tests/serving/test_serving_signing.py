@@ -159,7 +159,7 @@ def test_rows_of_users_are_signed_for_their_version_and_place(tmp_path, key, oth
         user_deltas.read(tmp_path, 4, "s", key)
     for end in ("npz", "json", "sig"):
         shutil.copyfile(folder / f"000001.{end}", folder / f"000002.{end}")
-    with pytest.raises(ExportError, match="000002.npz was signed for another version or place"):
+    with pytest.raises(ExportError, match="000002.json was signed for another version or place"):
         user_deltas.read(tmp_path, 3, "s", key)
 
     assert user_deltas.withdraw(tmp_path, 3)
@@ -170,6 +170,19 @@ def test_rows_of_users_are_signed_for_their_version_and_place(tmp_path, key, oth
     shutil.copyfile(folder / "000002.npz", folder / "000001.npz")
     with pytest.raises(ExportError, match="000001.npz does not have the checksum"):
         user_deltas.read(tmp_path, 3, "s", key)
+
+
+def test_a_copy_signs_no_rows_that_changed_since_they_were_read(tmp_path, key):
+    first, second = (user_deltas.publish(tmp_path, 3, delta(value), key) for value in (1, 2))
+    user_deltas.copy(tmp_path, 3, 4, key)
+    assert [d.keys.tolist() for d in user_deltas.read(tmp_path, 4, "s", key)] == [[1], [2]]
+    for end in (".json", ".sig"):
+        shutil.copyfile(first.with_suffix(end), second.with_suffix(end))
+    with pytest.raises(ExportError, match="signed for another version or place"):
+        user_deltas.copy(tmp_path, 3, 5, key)
+    first.with_suffix(".json").write_text('{"sha256": "of other rows"}')
+    with pytest.raises(ExportError, match="is not the signature"):
+        user_deltas.copy(tmp_path, 3, 6, key)
 
 
 def test_a_server_with_a_key_refuses_rows_of_users_until_they_are_signed(tmp_path, publish, key):

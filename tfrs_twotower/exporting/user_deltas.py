@@ -74,6 +74,16 @@ def _describe(path: Path, about: dict[str, Any], key: Key | None) -> None:
         file.write(content)
 
 
+def _said(path: Path, content: bytes, version: int, key: Key | None) -> dict[str, Any]:
+    """What the JSON file at `path` says; with a `key`, only if that signed it for this version and place."""
+    if key is not None:
+        key.verify(path, content)
+    about: dict[str, Any] = json.loads(content)
+    if key is not None and (about["version"], about["number"]) != (version, int(path.stem)):
+        raise ExportError(f"{path} was signed for another version or place. Publish the users' update again.")
+    return about
+
+
 def read(
     root: str | Path, version: int, embedding_space: str | None, key: Key | None = None
 ) -> list[UserDelta]:
@@ -90,11 +100,7 @@ def read(
             raise ExportError(f"{folder}: delta {len(deltas) + 1} is missing. Publish the users' update again.")
         try:
             described, content = path.with_suffix(".json").read_bytes(), path.read_bytes()
-            if key is not None:
-                key.verify(path.with_suffix(".json"), described)
-            about = json.loads(described)
-            if key is not None and (about["version"], about["number"]) != (version, number):
-                raise ExportError(f"{path} was signed for another version or place. Publish the users' update again.")
+            about = _said(path.with_suffix(".json"), described, version, key)
             if hashlib.sha256(content).hexdigest() != about["sha256"]:
                 raise ExportError(f"{path} does not have the checksum that it was written with. Publish it again.")
             if about["embedding_space"] != embedding_space:
@@ -150,13 +156,18 @@ def clear(root: str | Path, version: int) -> None:
 def copy(root: str | Path, version: int, to: int, key: Key | None = None) -> None:
     """Copies the deltas of `version` to the version `to`, which is not published yet: no server reads half a copy.
 
-    The caller has read the deltas of `version`, with the same `key` if the copies are to be signed.
+    The caller has read the deltas of `version`, with the same `key` if the copies are to be signed. With a key, they
+    are verified again: who can write to `root` must not get a signature of what changed since.
+
+    Raises:
+      ExportError: `key` did not sign a delta, or signed it for another version or place.
     """
     source, target = (_folder(root, number) for number in (version, to))
     if _numbers(source):
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.sig"))
-        for path in target.glob("[0-9]*.json"):
-            _describe(path, {**json.loads(path.read_bytes()), "version": to, "number": int(path.stem)}, key)
+        for path in sorted(target.glob("[0-9]*.json")):
+            about = _said(source / path.name, path.read_bytes(), version, key)
+            _describe(path, {**about, "version": to, "number": int(path.stem)}, key)
         for path in [*target.iterdir(), target, target.parent]:
             flush(path)
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast
 
-from tfrs_twotower.online.store_kind import StoreUnavailable
+from tfrs_twotower.online.store_kind import StoreError, StoreUnavailable
 
 _T = TypeVar("_T")
 _RETRY_SECONDS = 1.0
@@ -15,8 +15,8 @@ class Late(Generic[_T]):
     """Opens an object now or, if it is unavailable, when it is needed: at most once a second.
 
     Args:
-      open: makes the object. If it raises `StoreUnavailable`, it is called again later. Other errors that it raises in
-        the constructor are errors of the address or of the settings, and go through.
+      open: makes the object. If it raises `StoreUnavailable`, it is called again later. Other errors go through: in the
+        constructor they are errors of the address or of the settings.
     """
 
     def __init__(self, open: Callable[[], _T]) -> None:
@@ -48,9 +48,12 @@ class Late(Generic[_T]):
     def _try(self) -> None:
         try:
             self._opened = self._open()
-        except StoreUnavailable as error:
+        except StoreError as error:
             self._failure = str(error)
-        self._tried = time.monotonic()
+            if not isinstance(error, StoreUnavailable):
+                raise
+        finally:
+            self._tried = time.monotonic()
 
 
 class _Part:

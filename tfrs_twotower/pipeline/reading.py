@@ -63,9 +63,8 @@ def read(
 
 def keep(log: InteractionLog, report: IngestReport, source: Source | None, directory: Path) -> None:
     """Keeps the log in a run's folder. Files of a prepared dataset are linked, not copied."""
-    if isinstance(source, Prepared) and source.manifest.fingerprint == log.fingerprint():  # else it has grown meanwhile
-        source.link(directory / runs.LOG)
-    else:
+    linked = isinstance(source, Prepared) and source.link(directory / runs.LOG, log.fingerprint())
+    if not linked:  # a dataset that has grown meanwhile has other files
         keep_log(log, report, directory / runs.LOG)
 
 

@@ -16,7 +16,7 @@ from tfrs_twotower import extras
 from tfrs_twotower.configuration import config, to_dict
 from tfrs_twotower.errors import ConfigError, IndexingError, invalid
 from tfrs_twotower.exporting import integrity, manifest
-from tfrs_twotower.index import REMOTE, CandidateIndex, IndexKind, ShardedKind, TopK, best_of_parts
+from tfrs_twotower.index import REMOTE, CandidateIndex, IndexKind, ShardedKind, TopK, best_of_parts, checks
 from tfrs_twotower.ranges import Above
 from tfrs_twotower.serving import tensor_protos
 from tfrs_twotower.serving.metrics import current
@@ -98,8 +98,9 @@ class Shards:
         """See `CandidateIndex.search`. Shards that do not answer are told to the request, by `metrics.current`.
 
         Raises:
-          IndexingError: no shard answers.
+          IndexingError: no shard answers, or the queries are not finite.
         """
+        queries = checks.query_matrix(queries, self.dim)  # a query that all shards refuse must not put them to rest
         request = self._request(queries, k)
         calls = [remote.begin(request, self._seconds) for remote in self._remotes]
         answers = [call and remote.end(call) for remote, call in zip(self._remotes, calls)]

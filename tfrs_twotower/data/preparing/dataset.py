@@ -84,16 +84,23 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
 def read_dataset(folder: str | os.PathLike[str]) -> tuple[InteractionLog, IngestReport]:
     """The log and the report of a prepared dataset, once the checksums of its files are right. The log is mapped.
 
+    If events are appended meanwhile, which removes the files, the new ones are read.
+
     Raises:
       DataError: it is no dataset, or it is damaged.
     """
     folder, manifest = Path(folder), read_manifest(folder)
-    for name, said in manifest.files.items():
-        path = folder / manifest.log / name
-        if not path.is_file() or path.stat().st_size != said["bytes"] or checksum(path) != said["sha256"]:
-            raise DataError(f"{path} is damaged: it does not have the checksum of {folder / MANIFEST}. Prepare the "
-                            "dataset again.")
-    return read_log(folder / manifest.log)
+    try:
+        for name, said in manifest.files.items():
+            path = folder / manifest.log / name
+            if not path.is_file() or path.stat().st_size != said["bytes"] or checksum(path) != said["sha256"]:
+                raise DataError(f"{path} is damaged: it does not have the checksum of {folder / MANIFEST}. Prepare the "
+                                "dataset again.")
+        return read_log(folder / manifest.log)
+    except (DataError, OSError):
+        if read_manifest(folder).log == manifest.log:
+            raise
+    return read_dataset(folder)
 
 
 def write_manifest(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 from collections.abc import Iterator
@@ -25,10 +26,11 @@ from tfrs_twotower.data.preparing.shards import Spilled, agreed, context_fields
 from tfrs_twotower.data.rejects import Rejects
 from tfrs_twotower.data.source import Source
 from tfrs_twotower.data.sources.joined import Joined, joined
-from tfrs_twotower.durable import LOCK, lock
+from tfrs_twotower.durable import lock
 from tfrs_twotower.errors import DataError
 
 _WORK, _FIRST, _REJECTED = "work", "1", "rejected.parquet"
+_LOCK = "prepare.lock"  # by this name a folder is known as one of `prepare`: it may be emptied
 _EVENTS = {"user": np.int32, "item": np.int32, "timestamp": np.int64, "weight": np.float32, "part": np.uint16}
 _SHOWN = {"user": np.int32, "item": np.int32, "timestamp": np.int64}
 _IN_SQL = {"user": "user_code", "item": "item_code", "timestamp": "seconds"}  # others have their own names
@@ -59,10 +61,9 @@ def prepare(
       MissingExtraError: the engine is not installed.
     """
     folder = Path(folder).absolute()  # executors work in folders of their own
+    _check_new(folder)  # before anything in it is removed
     with _writing(folder) as work:
-        if is_prepared(folder):
-            raise DataError(f"{folder} holds a prepared dataset already. Name another folder, or append to it: "
-                            f"`twotower prepare {folder} --append --interactions PATH`.")
+        _check_new(folder)  # another process may have made one meanwhile
         target = _empty(folder / _FIRST)
         rejects = Rejects(target / _REJECTED)
         try:
@@ -102,7 +103,7 @@ def append_prepared(folder: str | os.PathLike[str], source: Source, rules: Rules
         name = str(int(manifest.log) + 1)
         target = _empty(folder / name)
         past, _ = read_dataset(folder)
-        log, report = append(past, source, rules.limit, target / _REJECTED, rules.require_items, work=work)
+        log, report = append(past, source, **dataclasses.asdict(rules), rejected_to=target / _REJECTED, work=work)
         if len(log) == len(past) and len(log.shown) == len(past.shown):
             shutil.rmtree(target)
             return report
@@ -114,13 +115,20 @@ def append_prepared(folder: str | os.PathLike[str], source: Source, rules: Rules
     return report
 
 
+def _check_new(folder: Path) -> None:
+    """Raises `DataError` if the folder holds a dataset, or files that are not of `prepare`."""
+    if is_prepared(folder):
+        raise DataError(f"{folder} holds a prepared dataset already. Name another folder, or append to it: "
+                        f"`twotower prepare {folder} --append --interactions PATH`.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / _LOCK).exists():
+        raise DataError(f"{folder} holds files that are no prepared dataset. Name a new folder.")
+
+
 @contextlib.contextmanager
 def _writing(folder: Path) -> Iterator[Path]:
     """Gives an empty folder for files at work. No other process writes the dataset meanwhile."""
-    if folder.is_dir() and any(folder.iterdir()) and not is_prepared(folder) and not (folder / LOCK).exists():
-        raise DataError(f"{folder} holds files that are no prepared dataset. Name a new folder.")
     try:
-        held = lock(folder)
+        held = lock(folder, _LOCK)
     except BlockingIOError:
         raise DataError(f"{folder}: another process is writing this dataset. Wait for it, or name another "
                         "folder.") from None

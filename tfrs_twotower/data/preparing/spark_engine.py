@@ -95,15 +95,19 @@ class _Session:
         return [spilled for spilled, _ in found]
 
     def table(self, name: str, files: Sequence[str]) -> None:
-        self._spark.read.parquet(*(Path(file).absolute().as_uri() for file in files)).createOrReplaceTempView(name)
+        self._spark.read.parquet(*(_address(Path(file)) for file in files)).createOrReplaceTempView(name)
 
     def rows(self, query: str) -> Iterator[pa.RecordBatch]:
         folder = self._work / f"query-{self._queries}"
         self._queries += 1
-        self._spark.sql(query).write.parquet(folder.absolute().as_uri())
+        self._spark.sql(query).write.parquet(_address(folder))
         for path in sorted(folder.glob("part-*.parquet")):  # sorting gave each a range of its own
             with pq.ParquetFile(path) as file:
                 yield from file.iter_batches(_ROWS)
+
+
+def _address(path: Path) -> str:
+    return f"file://{path.absolute()}"  # Spark reads the %20 of a URI as these three characters
 
 
 def _each(spark: Any, function: Callable[[_Task], _Result], tasks: Sequence[_Task]) -> list[_Result]:

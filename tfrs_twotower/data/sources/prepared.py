@@ -57,18 +57,27 @@ class Prepared(Source):
         """The log, mapped, and its report. Raises `DataError` if a file is damaged."""
         return read_dataset(self.folder)
 
-    def link(self, folder: str | os.PathLike[str]) -> None:
+    def link(self, folder: str | os.PathLike[str], fingerprint: str) -> bool:
         """Puts the files of the log into a folder, made here, where `read_log` finds them: as links, or as copies where
         the file system has no links. A file of a dataset is never changed, so they stay whole.
+
+        Returns:
+          False if the log has another fingerprint by now, as events were appended; the folder then has no whole log.
         """
-        own, folder = Path(self.folder) / self.manifest.log, Path(folder)
+        manifest, folder = self.manifest, Path(folder)
+        if manifest.fingerprint != fingerprint:
+            return False
         folder.mkdir(parents=True, exist_ok=True)
-        for name in sorted(self.manifest.files, key=lambda name: name.endswith(".json")):  # the report last
+        for name in sorted(manifest.files, key=lambda name: name.endswith(".json")):  # the report last
+            own = Path(self.folder) / manifest.log / name
             (folder / name).unlink(missing_ok=True)
             try:
-                os.link(own / name, folder / name)
+                os.link(own, folder / name)
+            except FileNotFoundError:
+                return False
             except OSError:
-                shutil.copyfile(own / name, folder / name)
+                shutil.copyfile(own, folder / name)
+        return True
 
     def interactions(self) -> Iterator[pa.RecordBatch]:
         """Yields the events in time order, and then what was shown, as pa.RecordBatch."""
