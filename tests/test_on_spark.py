@@ -7,12 +7,14 @@ import threading
 from typing import get_args
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from spark_cluster import MASTER, spark
 
+from tests.serving import shop_export
 from tfrs_twotower.cli.main import main
-from tfrs_twotower.data import Ragged, Spark
+from tfrs_twotower.data import Frames, Ragged, Spark, ingest, keep_log
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.evaluation import (
     EASE,
@@ -83,6 +85,25 @@ def test_a_whole_batch_asks_no_engine_and_another_export_is_not_made(trained, tm
     write_batch(OnSpark(Spark(), log, export), batch, 100, space, folder, progress=False)
     assert [pq.read_metadata(part).num_rows for part in sorted(folder.glob("part-*"))] == [64, 36]
     write_batch(None, batch, 100, space, folder, progress=False)
+
+
+class SameProcess:
+    """An engine whose one executor outlives each batch, as Spark's do in a session that goes on."""
+
+    def each(self, function, tasks):
+        """See `Spark`."""
+        return [function(task) for task in tasks]
+
+
+def test_an_executor_that_lives_on_takes_the_model_of_each_batch(tmp_path, monkeypatch):
+    rows = pa.table({"user_id": ["u1"] * 6, "item_id": list("abcdef"), "timestamp": [1_600_000_000] * 6})
+    keep_log(*ingest(Frames(rows)), tmp_path / "log")
+    engine = OnSpark(SameProcess(), tmp_path / "log", lambda root: shop_export.write(root, 1))
+    for first in ([1, 0], [7, 0]):
+        monkeypatch.setattr(shop_export, "VECTORS", np.array([first, *shop_export.VECTORS[1:]], np.float32))
+        folder = write_batch(engine, Batch("item-vectors", 1, False, 6), 6, "s", tmp_path / "out", progress=False)
+        assert pq.read_table(folder / "part-00000.parquet")["vector"][0].as_py() == first
+        shutil.rmtree(folder)
 
 
 def test_a_shard_that_two_tasks_write_at_once_is_whole(trained, tmp_path):

@@ -27,6 +27,7 @@ from tfrs_twotower.data import (
     append_prepared,
     ingest,
     is_prepared,
+    joined,
     prepare,
     read_log,
 )
@@ -141,6 +142,15 @@ def test_a_day_is_appended_and_the_past_is_not_read_again(dataset, tmp_path):
     assert len(mapped) == 1 and mapped.timestamp[0] == NOON  # who mapped it before still has it
     with pytest.raises(ConfigError, match="The log has these already"):
         append_prepared(dataset.folder, second)
+
+
+def test_a_dataset_of_the_same_files_is_not_appended(dataset, tmp_path):
+    prepare(dataset.sources()[0], tmp_path / "again")
+    for folder in (dataset.folder, f"{tmp_path}/again"):
+        with pytest.raises(ConfigError, match="The log has these already"):
+            append_prepared(dataset.folder, Prepared(folder))
+    with pytest.raises(ConfigError, match="The log has these already"):
+        joined(dataset, dataset)
 
 
 def test_appended_events_keep_to_the_rules(dataset, tmp_path):

@@ -1,13 +1,19 @@
 """The file of item events: cut, corrupted, refused by the disk or taken over, it keeps what was acknowledged."""
 
+import contextlib
 import shutil
 import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.hostile_ids import HOSTILE
+from tfrs_twotower.durable import lock
 from tfrs_twotower.errors import DataError
+from tfrs_twotower.freshness import FreshItems, item_events
 from tfrs_twotower.freshness.item_events import ItemEvents
 from tfrs_twotower.online import StoreError
 
@@ -260,3 +266,32 @@ def test_a_file_of_a_later_format_is_whole_and_not_called_damaged(tmp_path):
     with pytest.raises(StoreError, match="format 9") as error:
         ItemEvents(tmp_path, str)
     assert "damaged" not in str(error.value)
+
+
+def test_the_folder_is_opened_again_by_one_thread_while_another_records(tmp_path, monkeypatch):
+    """A disk that refused takes changes again; a server asks for it each second, beside the requests."""
+    def refuses(folder):
+        if folder == tmp_path:
+            raise OSError("read-only file system")
+        return lock(folder)  # of the copy
+
+    def slow(folder):
+        held = lock(folder)
+        opening.set()
+        time.sleep(0.5)
+        return held
+
+    with contextlib.closing(FreshItems(tmp_path)) as items:
+        items.withdraw(["a"])
+    monkeypatch.setattr(item_events, "lock", refuses)
+    with contextlib.closing(FreshItems(tmp_path)) as items, ThreadPoolExecutor() as pool:
+        with pytest.raises(StoreError, match="read-only"):
+            items.check()
+        opening = threading.Event()
+        monkeypatch.setattr(item_events, "lock", slow)
+        checked = pool.submit(items.check)
+        opening.wait(10)
+        items.withdraw(["b"])
+        checked.result()
+    monkeypatch.undo()
+    assert held(tmp_path) == [("a", None), ("b", None)]

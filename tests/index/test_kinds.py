@@ -125,6 +125,14 @@ def test_a_store_of_fewer_bytes_is_measured(kind, points, tmp_path):
     assert sizes["float32"] - sizes["int8"] == pytest.approx(1500 * 8 * 3, abs=300)
 
 
+def test_a_kind_reads_the_index_of_an_earlier_version():
+    """An export of a version without `store` brings a kind without it."""
+    brought = {"type": "FaissHNSWKind", "links": 16, "build_width": 200}
+    assert kind_of("faiss_hnsw").reads(brought) and kind_of("faiss_hnsw").reads({**brought, "store": "float32"})
+    assert not kind_of("faiss_hnsw:int8").reads(brought) and not kind_of("faiss_hnsw").reads({**brought, "links": 8})
+    assert not kind_of("faiss_ivf").reads(brought) and not kind_of("faiss_hnsw").reads({**brought, "later": 1})
+
+
 def test_settings_of_a_kind():
     assert kind_of("exact") == ExactKind() and kind_of("milvus:x.db") == MilvusKind("x.db")
     hnsw = IndexConfig(kind=FaissHNSWKind(links=8))

@@ -1,11 +1,16 @@
 """An export in Python: calls by name, whose defaults are those of the signatures."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import tfrs_twotower as tt
 from tfrs_twotower.errors import ExportError
+from tfrs_twotower.exporting import user_deltas
+from tfrs_twotower.features import fingerprints
 from tfrs_twotower.serving import InvalidArgument, NotFound
 
 
@@ -21,6 +26,18 @@ def test_what_is_left_out_takes_its_default(root):
     assert found["ids"].numpy().tolist() == [[b"a", b"b"]]  # k is 2 by default, and 3 the newest version
     assert found["scores"].numpy().tolist() == [[7.0, 6.0]]
     assert tt.load_export(root / "2")(user_id=["u"])["scores"].numpy().tolist() == [[6.0, 5.0]]
+
+
+def test_rows_of_users_that_were_published_since_count(tmp_path):
+    shutil.copytree(Path(__file__).parents[1] / "fixtures" / "run" / "export", tmp_path / "export")
+    inputs = {"user_id": ["one", "two"], "age": [30.0, 30.0], "segment": ["", ""], "timestamp": [0, 0],
+              "history_item_id": [[""], [""]], "history_timestamp": [[0], [0]]}
+    before = tt.load_export(tmp_path / "export")
+    keys, space = fingerprints(tf.constant(["one"])).numpy(), before.manifest["embedding_space"]
+    user_deltas.publish(tmp_path / "export", 1, user_deltas.UserDelta(space, 1, keys, np.full([1, 32], 5, np.float32)))
+    after = tt.load_export(tmp_path / "export")
+    old, new = (model("embed_query", **inputs)["embedding"].numpy() for model in (before, after))
+    assert np.abs(new[0] - old[0]).max() > 0.01 and np.array_equal(new[1], old[1])
 
 
 @pytest.mark.parametrize("value", [["u", "v"], np.array(["u", "v"]), tf.constant(["u", "v"])])

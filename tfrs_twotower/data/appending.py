@@ -40,7 +40,8 @@ def append(
       work: a folder for the arrays of the result, so that they need not fit the memory; None: they are in memory
 
     Returns:
-      (InteractionLog, IngestReport of the source). Without new events it is the log itself.
+      (InteractionLog, IngestReport of the source). Without new events it is the log itself: if none of the source's
+      events is a like, what was shown is not taken in either.
 
     Raises:
       DataError: as in `ingest`; or a column has another type than in the log, or only one of the two has times.

@@ -134,7 +134,8 @@ class FreshItems:
 
     def check(self) -> None:
         """Raises `StoreError` if changes cannot be recorded now."""
-        self._events.check()
+        with self._lock:  # both open the folder again after its disk refused, and one of them can
+            self._events.check()
 
     def close(self) -> None:
         """Closes the folder, so that another process can open it."""

@@ -1,5 +1,6 @@
 """The base of the kinds of index: how each is built, tuned, estimated, kept and searched."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -71,8 +72,14 @@ class IndexKind:
         raise NotImplementedError(f"`{self.called()}` must define `save` and `load`, as its place is {self.place!r}.")
 
     def reads(self, brought: Mapping[str, Any]) -> bool:
-        """Can `load` open the index that an export brings? `brought` is its kind, as `to_dict` writes it."""
-        return brought == to_dict(self)
+        """Can `load` open the index that an export brings?
+
+        brought: its kind, as `to_dict` writes it; what an earlier version did not write has its default.
+        """
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]  # a subclass is a dataclass
+        defaults = {field.name: field.default for field in fields}
+        own = to_dict(self).items()
+        return brought == {name: value for name, value in own if name in brought or value != defaults.get(name)}
 
     @classmethod
     def at(cls, address: str) -> "IndexKind":

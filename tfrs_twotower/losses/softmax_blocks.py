@@ -14,7 +14,8 @@ def softmax_in_blocks(
     """Mean of −log( e^{s⁺} / (e^{s⁺} + Σⱼ e^{sⱼ}) ), s = ⟨query, candidate⟩ − log Q.
 
     A block's gradients are formed with its loss. So memory holds block × candidates scores at a time, no product is
-    done twice, and a block that fits into the processor's cache is several times as fast as all scores at once.
+    done twice, and a block that fits into the processor's cache is several times as fast as all scores at once. Only
+    the three matrices get gradients.
 
     Args:
       queries: float32 [n, dim], divided by the temperature.

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import Spark, has_log, read_log
 from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.exporting import integrity
 from tfrs_twotower.exporting.publishing import versions_under
 from tfrs_twotower.pipeline.batch import Batch, write_shard
 from tfrs_twotower.pipeline.requests import Live
@@ -48,7 +49,10 @@ class OnSpark:
         root = folder / _MODEL
         if not versions_under(root):
             self.export(root)
-        task = functools.partial(_shard, str(self.log.absolute()), str(root), batch, str(folder))
+        model = root / str(versions_under(root)[-1])
+        task = functools.partial(
+            _shard, str(self.log.absolute()), str(model), str(integrity.identity(model)), batch, str(folder)
+        )
         advance(sum(self.spark.each(task, numbers)))
         shutil.rmtree(root)
 
@@ -73,8 +77,11 @@ class _Exported:
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(log: str, model: str) -> tuple[Live, _Exported]:
-    """The log and the model, once in a process of an executor."""
+def _loaded(log: str, model: str, identity: str) -> tuple[Live, _Exported]:
+    """The log and the model, once in a process of an executor.
+
+    identity: the model's. A process may outlive its batch, and meet another model in the same folder.
+    """
     from tfrs_twotower.serving import load_export  # imports the server, whose extra the driver may lack
 
     found = load_export(model)
@@ -83,5 +90,5 @@ def _loaded(log: str, model: str) -> tuple[Live, _Exported]:
     return Live(read_log(log)[0], inputs, found.history_length), _Exported(found)
 
 
-def _shard(log: str, model: str, batch: Batch, folder: str, number: int) -> int:
-    return write_shard(*_loaded(log, model), batch, Path(folder), number)
+def _shard(log: str, model: str, identity: str, batch: Batch, folder: str, number: int) -> int:
+    return write_shard(*_loaded(log, model, identity), batch, Path(folder), number)

@@ -3,13 +3,14 @@
 import os
 from pathlib import Path
 
-from tfrs_twotower.exporting import Key, integrity
+from tfrs_twotower.exporting import Key, integrity, user_deltas
 from tfrs_twotower.exporting.publishing import versions_under
-from tfrs_twotower.serving.model import LoadedModel, load
+from tfrs_twotower.serving.model import LoadedModel, load, with_user_rows
 
 
 def load_export(directory: str | Path, key: Key | None = None) -> LoadedModel:
-    """Loads a version of an export, with an index outside of its SavedModel if it brings one.
+    """Loads a version of an export as a server has it: with the rows of users that were published since, and with an
+    index outside of its SavedModel if it brings one.
 
         export = tt.load_export("runs/retail/latest/export")
         export(user_id=[1, 2], k=5)["ids"]
@@ -19,10 +20,10 @@ def load_export(directory: str | Path, key: Key | None = None) -> LoadedModel:
 
     Args:
       directory: of a version, or of all versions: the newest.
-      key: the `Key` that has to have signed it; None: no signature is needed.
+      key: the `Key` that has to have signed it, and the rows; None: no signature is needed.
 
     Raises:
-      ExportError: it is no export, is damaged, or its signature is wrong.
+      ExportError: it is no export, it or a row is damaged, or a signature is wrong.
       VersionRefused, IndexingError, MissingExtraError, ConfigError: what it needs is not there.
     """
     folder = os.path.realpath(directory)
@@ -32,4 +33,6 @@ def load_export(directory: str | Path, key: Key | None = None) -> LoadedModel:
     name = os.path.basename(folder)
     version = int(name) if name.isdecimal() else 0
     with integrity.checked(folder, version, key) as (files, manifest):
-        return load(files, version, manifest, integrity.identity(folder))
+        model = load(files, version, manifest, integrity.identity(files))
+    deltas = user_deltas.read(os.path.dirname(folder), version, manifest.get("embedding_space"), key)
+    return with_user_rows(model, deltas, model.identity) if deltas else model

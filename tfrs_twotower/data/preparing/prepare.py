@@ -219,5 +219,7 @@ def _sorted(
                 columns = [batch.column(first + i).filter(pa.array(like)).cast(field.type)
                            for i, field in enumerate(schema)]
                 writer.write(pa.record_batch(columns, schema=schema))
+    if done != [liked, disliked]:  # zeros would stand for the rows that a faulty engine loses
+        raise DataError(f"The engine gave {sum(done):,} of {liked + disliked:,} rows. Prepare the log again.")
     with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
         return events, shown, reader.read_all() if len(schema) else pa.table({})

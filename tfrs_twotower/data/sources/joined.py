@@ -87,7 +87,7 @@ def joined(source: Any, new: Any) -> Any:
     If a source wraps another (`TextVectors`), the new events join the inner one, so new rows get its column too.
 
     Raises:
-      ConfigError: a part already has the files of `new`, or there is no source: the run was trained on data frames.
+      ConfigError: a part already has files of `new`, or there is no source: the run was trained on data frames.
     """
     if source is None:
         rule, way_out = "have a source, whose log the update continues", (
@@ -97,7 +97,8 @@ def joined(source: Any, new: Any) -> Any:
         raise ConfigError(invalid("recipe", rule, source, way_out))
     if new is None:
         return source
-    if _events(new) in [_events(of) for part in parts_of(source) if part is not None for of in part.sources()]:
+    had = [_events(of) for part in parts_of(source) if part is not None for of in part.sources()]
+    if any(_events(of) in had for of in new.sources()):
         rule = "be new events in a place of their own"
         raise ConfigError(invalid("interactions", rule, new.name, (
             "The log has these already: they would count twice. If the file was overwritten, earlier events would be "
