@@ -63,14 +63,11 @@ class _Remote:
         return self._stub.Predict.future(request, seconds, [("authorization", f"Bearer {key}")] if key else [])
 
     def end(self, future: Any) -> TopK | None:
-        """The answer of a call, with rows of the whole; None if it failed. A shard that is away rests then."""
+        """The answer of a call, with rows of the whole; None if it failed, and then the shard rests."""
         try:
             found = future.result().outputs
             answer = TopK(tensor_protos.to_array(found[c.SCORES]), tensor_protos.to_array(found[c.ROWS]))
         except (grpc.RpcError, grpc.FutureCancelledError, ValueError) as error:
-            if isinstance(error, grpc.RpcError) and error.code().name not in _ABSENT:
-                _log.error("Shard %s at %s refuses a search: %s", self.name, self.address, _said(error))
-                return None  # it is there, and other requests may suit it
             self._rests_until = time.monotonic() + _REST_SECONDS
             if not self._failed:
                 _log.error("Shard %s at %s is left out: %s", self.name, self.address, _said(error))
