@@ -75,3 +75,10 @@ def test_a_log_at_an_address_is_prepared_as_a_local_one(bucket, tmp_path):
 def test_an_address_of_no_known_file_system_is_refused():
     with pytest.raises(DataError, match="nowhere://x/: Arrow has no such file system .* Install fsspec"):
         users("nowhere://x/log.csv")
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated():
+    """Else the run's config.json and a dataset's manifest would hold it."""
+    with pytest.raises(DataError, match="must hold no password.*AWS_SECRET_ACCESS_KEY") as error:
+        ingest(Files("s3://me:s3cret@bucket/log.parquet"))
+    assert "s3cret" not in str(error.value)

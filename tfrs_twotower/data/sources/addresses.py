@@ -6,7 +6,7 @@ import functools
 import importlib
 import os
 import re
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as arrow_fs
@@ -28,14 +28,14 @@ def place(address: str) -> tuple[arrow_fs.FileSystem, str]:
     Raises:
       DataError: neither Arrow nor fsspec has such a file system, or it cannot be reached.
     """
-    parts = urlsplit(address, allow_fragments=False)
+    parts = _parts(address)
     system, root = _system(parts.scheme, parts.netloc, parts.query)
     return system, root + parts.path
 
 
 def files_at(address: str) -> list[str]:
     """The addresses of the files that an address names: a file, all below a folder, or those of a pattern with *."""
-    parts = urlsplit(address, allow_fragments=False)
+    parts = _parts(address)
     system, path = place(address)
     head = path.partition("*")[0]
     if system.get_file_info(path).type == arrow_fs.FileType.File:
@@ -50,6 +50,17 @@ def files_at(address: str) -> list[str]:
     _, root = _system(parts.scheme, parts.netloc, parts.query)
     query = f"?{parts.query}" if parts.query else ""
     return [f"{parts.scheme}://{parts.netloc}{name[len(root):]}{query}" for name in found]
+
+
+def _parts(address: str) -> SplitResult:
+    parts = urlsplit(address, allow_fragments=False)
+    if parts.password is not None:  # runs, datasets and messages would keep it
+        raise DataError(
+            f"An address must hold no password. Received: {parts.scheme}://{parts.username}:…@{parts.hostname}. Give "
+            "credentials where the file system's client finds them, such as AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY in the environment."
+        )
+    return parts
 
 
 @functools.lru_cache  # a client of object storage asks for the bucket's region first
