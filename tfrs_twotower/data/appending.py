@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
 from tfrs_twotower.data import values, wide
-from tfrs_twotower.data.checking import YEAR_2100, IngestReport
+from tfrs_twotower.data.checking import IngestReport, Rules
 from tfrs_twotower.data.ingest import ingest
 from tfrs_twotower.data.kept import empty_array
 from tfrs_twotower.data.log import InteractionLog, Shown
@@ -23,9 +23,8 @@ from tfrs_twotower.errors import DataError, NoEvents
 
 
 def append(
-    log: InteractionLog, source: Source, limit: float = 0.01, rejected_to: str | os.PathLike[str] | None = None,
-    require_items: bool = False, part: int | None = None, work: Path | None = None,
-    min_time: float = 0, max_time: float = YEAR_2100,
+    log: InteractionLog, source: Source, rules: Rules = Rules(), rejected_to: str | os.PathLike[str] | None = None,
+    part: int | None = None, work: Path | None = None,
 ) -> tuple[InteractionLog, IngestReport]:
     """The log with the events of a newer source. Only the source is read.
 
@@ -35,7 +34,8 @@ def append(
     Args:
       log: what was read before
       source: a Source of new events, with the same types of columns
-      limit, rejected_to, require_items, min_time, max_time: as in `ingest`, of the new events
+      rules: what the new rows have to fulfil
+      rejected_to: as in `ingest`
       part: the number of the new events' part; None: one more than the largest of the log
       work: a folder for the arrays of the result, so that they need not fit the memory; None: they are in memory
 
@@ -47,7 +47,7 @@ def append(
       DataError: as in `ingest`; or a column has another type than in the log, or only one of the two has times.
     """
     try:
-        day, report = ingest(_Behind(log, source), limit, rejected_to, require_items, min_time, max_time)
+        day, report = ingest(_Behind(log, source), rejected_to=rejected_to, **dataclasses.asdict(rules))
     except NoEvents as error:
         return log, IngestReport(0, 0, {}, None, len(log.users), len(log.items), (str(error),))
     for name, before, now in ((USER_ID, log.users, day.users), (ITEM_ID, log.items, day.items)):

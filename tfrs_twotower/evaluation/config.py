@@ -1,7 +1,5 @@
 """The settings of an evaluation."""
 
-import dataclasses
-
 from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.ranges import Counts, Natural
@@ -49,15 +47,17 @@ class EvaluationConfig:
 
     def most_test_queries(self, items: int) -> int:
         """`test_queries` in a log of so many items."""
-        default = min(_QUERIES, max(_SCORES // max(items, 1), _LEAST_QUERIES))
-        return default if self.test_queries is None else self.test_queries
+        return _queries(items) if self.test_queries is None else self.test_queries
 
     def most_validation_queries(self, items: int) -> int:
         """`validation_queries` in a log of so many items."""
-        half = dataclasses.replace(self, test_queries=None).most_test_queries(items) // 2
-        return half if self.validation_queries is None else self.validation_queries
+        return _queries(items) // 2 if self.validation_queries is None else self.validation_queries
 
     def metrics(self) -> list[str]:
         """The names of all metrics of an evaluation."""
         at_k = ("recall", "hit_rate", "ndcg", "novelty", "coverage")
         return [f"{name}@{k}" for k in self.ks for name in at_k] + ["mrr"]
+
+
+def _queries(items: int) -> int:
+    return min(_QUERIES, max(_SCORES // max(items, 1), _LEAST_QUERIES))

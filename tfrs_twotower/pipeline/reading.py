@@ -6,6 +6,7 @@ from tfrs_twotower.data import (
     IngestReport,
     InteractionLog,
     Prepared,
+    Rules,
     Source,
     append,
     has_log,
@@ -78,7 +79,8 @@ def read_behind(
     if not has_log(directory / runs.LOG):
         return ingest(source, limit, rejected_to, require_items)
     part = len(parts_of(source)) - 1
-    return append(read_log(directory / runs.LOG)[0], last_part(source), limit, rejected_to, require_items, part)
+    before, _ = read_log(directory / runs.LOG)
+    return append(before, last_part(source), Rules(limit, require_items), rejected_to, part)
 
 
 def _read_source(

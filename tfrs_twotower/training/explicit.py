@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import InteractionLog, Split, wide
+from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.features import derive_seed
 from tfrs_twotower.sampling import Explicit, NegativeSource
@@ -44,8 +45,7 @@ class ExplicitNegatives:
         if self._count:
             kept = shown_before(log, split) & np.isin(log.shown.item, catalogue)
             user, self._items = log.shown.user[kept], log.shown.item[kept]
-            order = np.argsort(user, kind="stable")
-            self._items = self._items[order]
+            self._items = self._items[grouped(user, len(log.users))]
             self._starts = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=len(log.users)))])
 
     def of(self, rows: np.ndarray, step: int) -> np.ndarray:

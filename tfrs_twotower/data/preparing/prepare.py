@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import shutil
 from collections.abc import Iterator
@@ -103,7 +102,7 @@ def append_prepared(folder: str | os.PathLike[str], source: Source, rules: Rules
         name = str(int(manifest.log) + 1)
         target = _empty(folder / name)
         past, _ = read_dataset(folder)
-        log, report = append(past, source, **dataclasses.asdict(rules), rejected_to=target / _REJECTED, work=work)
+        log, report = append(past, source, rules, target / _REJECTED, work=work)
         if len(log) == len(past) and len(log.shown) == len(past.shown):
             shutil.rmtree(target)
             return report
