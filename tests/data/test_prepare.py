@@ -1,5 +1,6 @@
 """A prepared dataset: the same log, report and rejected rows as `ingest` gives, from files that are mapped."""
 
+import contextlib
 import hashlib
 import signal
 import subprocess
@@ -287,3 +288,21 @@ prepare({source}, {str(tmp_path / "p")!r})
         assert not is_prepared(tmp_path / "p") and (tmp_path / "p" / "work").exists()
     assert prepare(eval(source), tmp_path / "p").accepted == 2
     assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["1", "manifest.json", "prepare.lock"]
+
+
+class LosesARow(DuckDB):
+    """An engine that gives one event less than there are."""
+
+    @contextlib.contextmanager
+    def session(self, work):
+        with super().session(work) as session:
+            rows = session.rows
+            session.rows = lambda query: (b.slice(1) if "liked" in b.schema.names else b for b in rows(query))
+            yield session
+
+
+def test_an_engine_that_loses_rows_makes_no_dataset(tmp_path):
+    log = Frames(pd.DataFrame({"user_id": ["a", "b", "a"], "item_id": ["x", "y", "y"], "timestamp": [NOON] * 3}))
+    with pytest.raises(DataError, match="gave 2 of 3 rows"):
+        prepare(log, tmp_path / "prepared", LosesARow())
+    assert not is_prepared(tmp_path / "prepared")
