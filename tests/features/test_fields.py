@@ -8,6 +8,8 @@ import pytest
 
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.features import Category, Cross, Id, Number, Schema, Time, Vector, build_fields
+from tfrs_twotower.features.fields import field as fields
+from tfrs_twotower.features.fields.field import Uniform
 
 import tensorflow as tf  # isort: skip
 
@@ -190,3 +192,20 @@ def test_vector_trained_starts_as_given_and_moves_only_its_entity():
 def test_vector_column_without_vectors():
     with pytest.raises(DataError, match="`v` must hold vectors"):
         field(Vector("v"), {"v": pa.array([None, None], pa.list_(pa.float32()))})
+
+
+def test_a_large_table_is_drawn_in_place(monkeypatch):
+    monkeypatch.setattr(fields, "LARGE", 8)
+    table, same, other = (
+        field(Id("item_id"), {"item_id": ["a"]}, seed=seed).new_embedding(1000, 4).embeddings.numpy()
+        for seed in (3, 3, 4)
+    )
+    assert abs(table).max() <= 0.05 and 0.027 < table.std() < 0.031  # 0.05 / √3 = .029
+    np.testing.assert_array_equal(table, same)
+    assert (table != other).any(axis=1).all()
+
+
+def test_a_part_of_a_large_table_is_drawn_for_itself():
+    draw = Uniform(3)
+    part = draw((1000, 4), tf.float32, partition_shape=(500, 4), partition_offset=(500, 0))
+    assert part.shape == (500, 4) and (part.numpy() != draw((1000, 4)).numpy()[:500]).all()

@@ -14,7 +14,7 @@ import toy
 
 from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.recommender import Recommender
-from tfrs_twotower.training import LazyAdamConfig
+from tfrs_twotower.training import LazyAdamConfig, callbacks
 
 _TESTS = Path(__file__).parents[1]
 
@@ -141,3 +141,10 @@ def test_histories_end_before_the_event(trained):
     rows = a.split.train[::37]
     times = a.examples.history.before(rows, 50)[1]
     assert (times.max(axis=1) <= a.log.timestamp[rows]).all() and (times > 0).any()
+
+
+def test_a_table_is_checked_in_parts_of_rows(monkeypatch):
+    monkeypatch.setattr(callbacks, "_AT_ONCE", 4)
+    table = np.arange(10.0).reshape(5, 2)
+    parts = [part.numpy().tolist() for part in callbacks._parts(tf.Variable(table))]
+    assert parts == [[[0, 1], [2, 3]], [[4, 5], [6, 7]], [[8, 9]]]

@@ -19,6 +19,7 @@ from tfrs_twotower.scores import block_top_k
 
 _BLOCK_SCORES = 8_000_000
 _GROUP = 16  # scores per block maximum: `depth` may be a part of a small catalogue
+_MOST_SCORES = 64_000_000  # memory: 256 MB an array
 _LEAST_ROWS = 32  # with fewer queries at a time, a product spends its time on reading the candidates' vectors
 
 Asked = tuple[Scorer, Ragged, Ragged | None]  # a scorer, the targets, and what is excluded
@@ -82,7 +83,7 @@ def rank_each(
         raise EvaluationError(invalid("max_k", "be at least 1", max_k, "Give at least 1."))
     passes = [_Pass(*one, max_k) for one in asked]
     size, catalogue = (max(getattr(p.scorer, name) for p in passes) for name in ("size", "catalogue"))
-    block = block or max(_LEAST_ROWS, _BLOCK_SCORES // catalogue)
+    block = block or max(min(_LEAST_ROWS, _MOST_SCORES // catalogue), _BLOCK_SCORES // catalogue, 1)
     if parts is None:
         _rank_range(passes, 0, size, block)
     else:

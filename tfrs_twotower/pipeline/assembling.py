@@ -85,7 +85,8 @@ def _assemble(
             raise ConfigError(invalid(f"model.{name}", rule, term, way_out))
     labels = dict.fromkeys(name for loss in recipe.model.auxiliary for name in loss.labels())
     examples = Examples(log, query_tower.fields, candidate_tower.fields, visible, weight, labels)
-    positives = split.train[weight[split.train] > 0]
+    counted = weight[split.train] > 0
+    positives = split.train if counted.all() else split.train[counted]
     catalogue = _catalogue_rows(log, split.known, counts)
     shown = shown_counts(log, positives, recipe.training.resampling)
     past = log.item[split.past] if split.past is not None else ()

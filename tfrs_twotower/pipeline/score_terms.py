@@ -36,9 +36,6 @@ class ScoreTerms:
       request_time: whether a query has the time of the request.
       settings: a `ModelConfig`. Until `choose`, the first half-life, penalty and length are used.
       seed: of the neighbours' factorisation.
-
-    Attributes:
-      events: the `TrainingEvents`.
     """
 
     def __init__(
@@ -51,8 +48,13 @@ class ScoreTerms:
         self._places = np.full(log.items.num_rows, -1, np.int32)
         self._places[catalogue] = np.arange(len(catalogue), dtype=np.int32)
         self._last = {}  # the last results about histories of queries
-        self.events = TrainingEvents(log.user[known], self.positions(log.item[known]), log.timestamp[known],
-                                     len(catalogue))
+
+    @functools.cached_property
+    def events(self) -> TrainingEvents:
+        """The training events; of a large log they take much memory."""
+        log, known = self._log, self._known
+        items = self.positions(log.item[known])
+        return TrainingEvents(log.user[known], items, log.timestamp[known], len(self._catalogue))
 
     def positions(self, items: np.ndarray) -> np.ndarray:
         """Catalogue positions of item rows; −1 outside the catalogue."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from tfrs_twotower.models import EnsembleObjective, SampledObjective
 from tfrs_twotower.training import epoch_lines
 from tfrs_twotower.training.averaging import WeightAverage
 from tfrs_twotower.training.distribution import of_chief
+
+_AT_ONCE = 2**22  # numbers of a table
 
 
 class Progress(tf.Module):
@@ -112,12 +114,22 @@ class Checkpoints(tf.keras.callbacks.Callback):
     def save(self) -> None:
         """Saves, unless a weight is not finite."""
         for variable in self.model.trainable_variables:
-            if not np.isfinite(float(tf.reduce_sum(tf.abs(variable)))):
+            if not all(np.isfinite(float(tf.reduce_sum(tf.abs(part)))) for part in _parts(variable)):
                 raise TrainingError(
                     f"The weights `{variable.name}` are not finite after step {int(self._progress.step.numpy())}. "
                     f"The last good checkpoint is {self._manager.latest_checkpoint}. Lower the learning rate."
                 )
         self._manager.save(checkpoint_number=int(self._progress.step.numpy()))
+
+
+def _parts(variable: tf.Variable) -> Iterator[tf.Tensor | tf.Variable]:
+    """Its rows, some at a time: to read a table as a whole takes its memory once more."""
+    if variable.shape.num_elements() <= _AT_ONCE or variable.shape.rank < 2:
+        yield variable
+        return
+    rows = max(_AT_ONCE // variable.shape[1:].num_elements(), 1)
+    for start in range(0, variable.shape[0], rows):
+        yield tf.gather(variable, tf.range(start, min(start + rows, variable.shape[0])))
 
 
 class HardNegativesRefresh(tf.keras.callbacks.Callback):

@@ -97,6 +97,8 @@ def event_weights(log: InteractionLog, train: np.ndarray, settings: EventWeights
       ConfigError: the log lacks a column or a kind that the settings name.
       DataError: no training row is left with a weight above 0.
     """
+    if settings == EventWeights():  # of a large log, memory counts: those of the log are mapped
+        return _checked(log.weight, train)
     weight = log.weight.astype(np.float64)
     if settings.kinds:
         weight *= _by_kind(_column(log, c.EVENT, "EventWeights.kinds"), settings.kinds)
@@ -107,9 +109,13 @@ def event_weights(log: InteractionLog, train: np.ndarray, settings: EventWeights
     if settings.half_life_days is not None:
         days = np.maximum(log.timestamp[train].max() - log.timestamp, 0) / _DAY
         weight *= 0.5 ** (days / settings.half_life_days)
+    return _checked(weight.astype(np.float32), train)
+
+
+def _checked(weight: np.ndarray, train: np.ndarray) -> np.ndarray:
     if not weight[train].any():
         raise DataError("Every training event weighs 0. Give the log's `weight` or `training.events` other values.")
-    return weight.astype(np.float32)
+    return weight
 
 
 def _column(log: InteractionLog, name: str, argument: str) -> pa.Array:
