@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train serve test test-quick test-chaos lint types shape check docs notebooks bench clean
+.PHONY: help setup train serve test test-quick test-chaos lint types shape check docs notebooks lab bench clean
 
 help:  ## this list
 	@echo 'make <target> [RECIPE=retail] [ARGS="--set training.epochs=3"]'
@@ -48,6 +48,9 @@ docs: $(INSTALLED)  ## build the documentation site into build/site; a warning o
 
 notebooks: $(INSTALLED)  ## execute the notebooks in place; ARGS="01_quickstart" chooses
 	@$(BIN)/python notebooks/run.py $(ARGS)
+
+lab: $(INSTALLED)  ## open the notebooks in JupyterLab, on this machine alone
+	@$(BIN)/jupyter lab --notebook-dir notebooks $(ARGS)
 
 bench: $(INSTALLED)  ## run every benchmark and write bench/RESULTS.md
 	@set -e; for file in bench/bench_*.py; do \

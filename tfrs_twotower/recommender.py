@@ -65,7 +65,7 @@ class Recommender(TrainedRun):
           devices: a `tf.distribute` strategy; all of its processes must call this method. None: one device.
           export: False stops after evaluation and index, without refit and export.
           force: as in `export`.
-          verbose: as Keras'.
+          verbose: 0 prints nothing.
           key: as in `export`.
 
         Returns:

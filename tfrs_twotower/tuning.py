@@ -226,7 +226,9 @@ def _print_line(study: "Study", trial: "FrozenTrial") -> None:
     )
     epochs = trial.user_attrs.get("epochs", 0)
     seconds = trial.duration.total_seconds()
-    print(f"trial {trial.number}: {value}, {epochs} epochs, {seconds:.0f} s; best so far {best:.4f}", flush=True)
+    settings = " ".join(trial.user_attrs.get("assignments", ()))
+    print(f"trial {trial.number}: {value}, {epochs} epochs, {seconds:.0f} s; best so far {best:.4f}; {settings}",
+          flush=True)
 
 
 def _table(study: "Study") -> pd.DataFrame:

@@ -2,9 +2,12 @@
 
 import argparse
 import errno
+import logging
 import os
 import sys
 from collections.abc import Sequence
+
+import absl.logging
 
 from tfrs_twotower import __version__
 from tfrs_twotower.cli import (
@@ -61,9 +64,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _quiet() -> None:
+    """Leaves out TensorFlow's and Keras' log lines, unless TF_CPP_MIN_LOG_LEVEL is set: errors are raised anyway."""
+    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        absl.logging.set_verbosity(absl.logging.ERROR)
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status: 0 done, 1 refused with a message, 2 wrong usage."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow raises its errors; its log adds nothing
+    _quiet()
     given = [*(sys.argv[1:] if argv is None else argv)]
     given[:1] = [_RENAMED.get(verb, verb) for verb in given[:1]]
     args = build_parser().parse_args(given)

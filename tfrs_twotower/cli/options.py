@@ -1,7 +1,6 @@
 """Options and helpers that several verbs share."""
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,11 +126,6 @@ def run_directory(text: str) -> Path:
             f"`RUN` must be a folder that `twotower train` wrote. Received: {text}. Runs here: {known}."
         )
     return path.resolve()
-
-
-def verbosity() -> int:
-    """Keras' `verbose`: a progress bar on a terminal, a line per epoch in a file."""
-    return 1 if sys.stdout.isatty() else 2
 
 
 def positive(text: str) -> int:

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 def _prepare(args: argparse.Namespace) -> "IngestReport":
     from tfrs_twotower.data import Files, Rules, prepare
 
-    return prepare(read_from(Files(""), args), args.folder, _engine(args), Rules(**_rules(args)), progress=True)
+    return prepare(read_from(Files(""), args), args.folder, _engine(args), Rules(**_rules(args)))
 
 
 def _append(args: argparse.Namespace) -> "IngestReport":

@@ -40,7 +40,7 @@ def run_training(args: argparse.Namespace) -> int:
     key = options.sign_key(args)
     devices = strategy(args.distribute)  # before TensorFlow does anything else
     recommender = _asked(args)
-    exported = recommender.run(devices, not args.no_export, args.force, options.verbosity(), key)
+    exported = recommender.run(devices, not args.no_export, args.force, key=key)
     if recommender.figures is not None:  # this process is the chief
         print_outcome(recommender, recommender.figures, exported)
     return 0

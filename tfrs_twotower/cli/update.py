@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
                 )
                 print(f"Published: {published}" if published else "Nothing was published.")  # a warning said why
                 return 0
-            return _report(update_full(directory, source, args.held_out, verbose=options.verbosity(),
+            return _report(update_full(directory, source, args.held_out,
                                        rejected_limit=limit, key=key))
         except NothingNew as nothing:
             print(f"{nothing} Nothing was published.")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower import progress
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import EvaluationError, invalid
 from tfrs_twotower.evaluation.parts import Parts
@@ -119,15 +120,21 @@ def _fill_part(
 
 def _rank_range(passes: "Sequence[_Pass]", first: int, end: int, block: int) -> None:
     """Fills the rankings for the queries from `first` to `end`."""
-    for start in range(first, end, block):
-        last, scores = None, np.zeros([0, 0], np.float32)
-        for one in passes:
-            stop = min(start + block, one.scorer.size, end)
-            if start >= stop:
-                continue
-            if one.scorer is not last:
-                last, scores = one.scorer, _scores(one.scorer, start, stop)
-            one.rank(scores, start, stop)
+    with progress.bar("Ranking queries", end - first) as advance:
+        for start in range(first, end, block):
+            _rank_passes(passes, start, min(start + block, end))
+            advance(block)
+
+
+def _rank_passes(passes: "Sequence[_Pass]", start: int, end: int) -> None:
+    last, scores = None, np.zeros([0, 0], np.float32)
+    for one in passes:
+        stop = min(end, one.scorer.size)
+        if start >= stop:
+            continue
+        if one.scorer is not last:
+            last, scores = one.scorer, _scores(one.scorer, start, stop)
+        one.rank(scores, start, stop)
 
 
 def _digests(passes: "Sequence[_Pass]", block: int) -> list[str]:

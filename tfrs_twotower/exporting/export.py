@@ -9,6 +9,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
+from tfrs_twotower import progress
 from tfrs_twotower.configuration import to_dict
 from tfrs_twotower.errors import ExportError, invalid
 from tfrs_twotower.exporting import items, manifest, parity, warmup
@@ -64,7 +65,7 @@ def export(
         way_out = 'Choose a kind that the SavedModel holds, as "scann", or leave the reranker out.'
         rule = "be inside the SavedModel if there is a reranker"
         raise ExportError(invalid("index.kind", rule, report["kind"], way_out))
-    with new_version(root, least_version, key) as (aside, version):
+    with progress.bar("Exporting"), new_version(root, least_version, key) as (aside, version):
         options = tf.saved_model.SaveOptions(namespace_whitelist=list(filter(None, [kind.op_namespace])))
         tf.saved_model.save(retriever, str(aside), signatures=signatures(retriever), options=options)
         if table is not None:

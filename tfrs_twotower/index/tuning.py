@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower import extras
+from tfrs_twotower import extras, progress
 from tfrs_twotower.errors import IndexingError, invalid
 from tfrs_twotower.index import checks, memory, recall
 from tfrs_twotower.index.candidate_index import CandidateIndex
@@ -76,7 +76,8 @@ def build(
     exact = Exact(vectors)
     index: CandidateIndex = exact
     if not isinstance(kind, ExactKind):
-        index = _tuned(kind, config, vectors, chosen, exact, seed)
+        with progress.bar("Tuning the index"):
+            index = _tuned(kind, config, vectors, chosen, exact, seed)
     seconds = time.perf_counter() - start
     return index, _report(kind, index, exact, config, vectors, held_out, seconds)
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower import progress
 from tfrs_twotower.data import InteractionLog, Queries, Ragged, Split
 from tfrs_twotower.evaluation import (
     ALL,
@@ -142,7 +143,8 @@ class Assembly:
         """Sets the recipe's half-lives, penalty and length to those that rank validation best without the towers."""
         queries = self.validation_queries()
         if len(queries):  # else all events train, with what was chosen before
-            self.terms.choose(queries, functools.partial(self._monitored_each, queries))
+            with progress.bar("Choosing the terms of the score"):
+                self.terms.choose(queries, functools.partial(self._monitored_each, queries))
         self.recipe = dataclasses.replace(self.recipe, model=self.terms.settings)
 
     @property

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
-from tqdm import tqdm
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.durable import lock, written_aside
@@ -20,6 +19,7 @@ from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import Retriever
 from tfrs_twotower.pipeline.answers import Answerer, best
 from tfrs_twotower.pipeline.requests import Live, live_blocks
+from tfrs_twotower.progress import bar, unseen
 
 _ROWS = 512  # users or items of one call of the model
 _SETTINGS, _DONE, _LOCK = "_batch.json", "_SUCCESS", "_lock"  # readers of Parquet folders skip names with _
@@ -79,7 +79,7 @@ def write_batch(
       rows: users, or items, of all shards.
       space: the model's embedding space.
       folder: made here, or one of the same batch that was stopped.
-      progress: True shows a progress bar.
+      progress: True shows a progress bar on a terminal.
 
     Raises:
       ConfigError: the folder holds another batch, cannot be written, or another process writes to it.
@@ -98,10 +98,12 @@ def write_batch(
             left.unlink()
         missing = [n for n in range(-(-rows // batch.shard)) if not _part(folder, n).exists()]
         done = rows - sum(min(batch.shard, rows - n * batch.shard) for n in missing)
-        unit = " items" if batch.what == "item-vectors" else " users"
-        with tqdm(total=rows, initial=done, unit=unit, disable=not progress) as bar:
+        unit = "items" if batch.what == "item-vectors" else "users"
+        shown = bar(f"Writing {rows:,} {unit}", rows, unit) if progress else contextlib.nullcontext(unseen)
+        with shown as advance:
+            advance(done)
             if missing:
-                writer.write(batch, folder, missing, bar.update)
+                writer.write(batch, folder, missing, advance)
         with written_aside(folder / _DONE):
             pass
     return folder

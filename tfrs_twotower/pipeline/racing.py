@@ -121,7 +121,7 @@ def race(recipe: Recipe, log: InteractionLog, directory: str | Path, verbose: in
       recipe: a `Recipe` with `race`.
       log: an `InteractionLog`.
       directory: the run's folder.
-      verbose: Keras' verbosity.
+      verbose: 0 prints nothing.
     """
     directory = Path(directory)
     folder, file = directory / FOLDER, directory / RESULT

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tfrs_twotower import progress
 from tfrs_twotower.data import (
     IngestReport,
     InteractionLog,
@@ -49,10 +50,9 @@ def read(
             "columns=...)`; into a store they come by `online.load_log` and `online.put_table`."
         )
     else:
-        log, report = _read_source(
-            source, parent, recipe.rejected_limit, directory / runs.REJECTED if rejected else None,
-            recipe.require_items,
-        )
+        aside = directory / runs.REJECTED if rejected else None
+        with progress.bar("Reading the log"):
+            log, report = _read_source(source, parent, recipe.rejected_limit, aside, recipe.require_items)
     if fingerprint is not None and log.fingerprint() != fingerprint:
         name = kept if source is None else source.name
         raise DataError(

@@ -74,7 +74,8 @@ def refit(
       directory: its run's folder. A stopped refit there continues, a finished one is restored.
       parent: the run that both start from, or None.
       epochs: the number that validation chose.
-      verbose, callbacks: as in Keras.
+      verbose: 0 prints nothing.
+      callbacks: as in Keras.
 
     Returns:
       The `Assembly` of the refit, with its weights.

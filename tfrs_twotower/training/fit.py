@@ -19,6 +19,7 @@ from tfrs_twotower.training.callbacks import Checkpoints, FullCatalogueEvaluatio
 from tfrs_twotower.training.config import TrainingConfig
 from tfrs_twotower.training.diagnosis import culprit
 from tfrs_twotower.training.distribution import distributed, is_chief, of_chief
+from tfrs_twotower.training.epoch_bar import EpochBar
 from tfrs_twotower.training.examples import TrainingBatches
 from tfrs_twotower.training.kept_checkpoints import UNREADABLE, kept_checkpoints, newest_checkpoint
 from tfrs_twotower.training.optimizers import build
@@ -90,7 +91,7 @@ def fit(
       config: a `TrainingConfig`.
       evaluate: () -> {metric: value}, on the validation queries. None validates nothing and keeps the last weights.
       directory: a folder for checkpoints (`last/`, `best/`), `history.jsonl` and TensorBoard's logs.
-      verbose: Keras' verbosity: 1 a progress bar, 0 silent.
+      verbose: 0 is silent; otherwise a line for each epoch, and on a terminal a bar.
       callbacks: further Keras callbacks.
       start_from: the checkpoint folder of another training, whose weights and slots this one starts with; see
         `warm_start`.
@@ -149,15 +150,19 @@ def _fit(
         *evaluations,
         Checkpoints(last, progress, config.checkpoint_steps, per_epoch, average),
         tf.keras.callbacks.TensorBoard(str(written / "tensorboard"), write_graph=False, profile_batch=0),
+        *([EpochBar(epochs, per_epoch, config.monitor)] if verbose else []),
         *callbacks,
     ]
     if getattr(model.objective, "hard", None) is not None:
         stack.append(HardNegativesRefresh(model.objective, progress))
     with compiled_dense(model) if config.xla else contextlib.nullcontext():
-        _run(model, data, config, per_epoch * epochs, progress, stack, last, verbose)
+        _run(model, data, config, per_epoch * epochs, progress, stack, last)
     if evaluate is None:
         with average.applied() if average is not None else contextlib.nullcontext():
             keep()
+    elif verbose:
+        stopped = ", stopped" if bool(progress.done.numpy()) else ""
+        print(f"Best epoch: {int(progress.best_epoch.numpy()) + 1} of {epochs}{stopped}.", flush=True)
     of_chief(0.0)  # its checkpoints are written when all workers have arrived here
     restore_best(model, directory)
     return FitReport(
@@ -176,7 +181,7 @@ def _fit(
 
 def _run(
     model: TwoTowerModel, data: TrainingBatches | SequenceBatches, config: TrainingConfig, total: int,
-    progress: Progress, stack: Sequence[tf.keras.callbacks.Callback], last: tf.train.CheckpointManager, verbose: int,
+    progress: Progress, stack: Sequence[tf.keras.callbacks.Callback], last: tf.train.CheckpointManager,
 ) -> None:
     """Calls `model.fit`: once for the rest of an interrupted epoch, once for the whole epochs after it."""
     per_epoch = data.steps_per_epoch
@@ -187,14 +192,14 @@ def _run(
         try:
             if asynchronous():
                 with servers_needed():
-                    fit_in_turn(model, data, step, total, config.checkpoint_steps, verbose, stack)
+                    fit_in_turn(model, data, step, total, config.checkpoint_steps, stack)
             else:
                 model.fit(
                     distributed(lambda context: data.dataset(step, stop, context)),
                     initial_epoch=epoch,
                     epochs=stop // per_epoch,
                     steps_per_epoch=min(per_epoch, stop - step),
-                    verbose=verbose,
+                    verbose=0,
                     callbacks=stack,
                 )
         except tf.errors.InvalidArgumentError as error:

@@ -97,7 +97,7 @@ def servers_needed() -> Iterator[None]:
 
 def fit_in_turn(
     model: TwoTowerModel, data: "TrainingBatches | SequenceBatches", step: int, stop: int, checkpoint_steps: int,
-    verbose: int, callbacks: Sequence[tf.keras.callbacks.Callback],
+    callbacks: Sequence[tf.keras.callbacks.Callback],
 ) -> None:
     """Trains steps `step` … `stop` − 1, as `model.fit` would: each by the next worker that is free.
 
@@ -111,7 +111,6 @@ def fit_in_turn(
       data: a `TrainingBatches` or `SequenceBatches`.
       step, stop: global steps.
       checkpoint_steps: of the `TrainingConfig`.
-      verbose: Keras' verbosity.
       callbacks: Keras callbacks; they are called for a step when it is handed out.
     """
     devices, per_epoch = tf.distribute.get_strategy(), data.steps_per_epoch
@@ -137,6 +136,4 @@ def fit_in_turn(
             tell("on_train_batch_end", at - 1)
         logs = {"loss": float(model.mean_loss.result())}
         tell("on_epoch_end", epoch, logs)
-        if verbose:
-            print(f"Epoch {epoch + 1}: " + ", ".join(f"{name} {value:.4f}" for name, value in logs.items()), flush=True)
     tell("on_train_end")

@@ -58,7 +58,7 @@ def update_full(
       source: the configuration of the source of the new events; None if the parent's own source has grown.
       held_out: the newest fraction of the new events, on which the update is evaluated.
       directory: the new run's folder; by default a new one beside the parent's. A stopped update there continues.
-      verbose: as Keras'.
+      verbose: 0 prints nothing.
       rejected_limit: the fraction of bad rows at which it stops; None: the parent's.
       key: the `Key` that signs the published version; None: it is not signed.
 

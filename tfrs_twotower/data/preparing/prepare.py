@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from tfrs_twotower.data.appending import append
 from tfrs_twotower.data.checking import IngestReport, Reader, Rules, begun
@@ -27,6 +26,7 @@ from tfrs_twotower.data.source import Source
 from tfrs_twotower.data.sources.joined import Joined, joined
 from tfrs_twotower.durable import lock
 from tfrs_twotower.errors import DataError
+from tfrs_twotower.progress import bar
 
 _WORK, _FIRST, _REJECTED = "work", "1", "rejected.parquet"
 _LOCK = "prepare.lock"  # by this name a folder is known as one of `prepare`: it may be emptied
@@ -37,7 +37,6 @@ _IN_SQL = {"user": "user_code", "item": "item_code", "timestamp": "seconds"}  # 
 
 def prepare(
     source: Source, folder: str | os.PathLike[str], engine: Engine = DuckDB(), rules: Rules = Rules(),
-    progress: bool = False,
 ) -> IngestReport:
     """Writes a source as a prepared dataset: the log that `ingest` would give, as files that are mapped to be read.
 
@@ -50,7 +49,6 @@ def prepare(
       folder: of the dataset, made here; it also holds the files at work, about as much as the dataset
       engine: `DuckDB`, or `Spark`
       rules: what the rows have to fulfil
-      progress: whether a bar is shown on a terminal
 
     Returns:
       The report of `ingest`. Bad rows are in FOLDER/1/rejected.parquet.
@@ -67,7 +65,7 @@ def prepare(
         rejects = Rejects(target / _REJECTED)
         try:
             reader, batches = begun(source, rules, rejects)
-            log = _prepared(source, reader, _counted(batches, progress), engine, work)
+            log = _prepared(source, reader, _counted(batches), engine, work)
         finally:
             rejects.close()
         report = reader.report(log)
@@ -147,11 +145,13 @@ def _empty(folder: Path) -> Path:
     return folder
 
 
-def _counted(batches: Iterator[pa.RecordBatch], progress: bool) -> Iterator[pa.RecordBatch]:
-    with tqdm(desc="Reading", unit=" rows", unit_scale=True, disable=None if progress else True) as bar:
+def _counted(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    rows = 0
+    with bar("Reading") as advance:
         for batch in batches:
             yield batch
-            bar.update(len(batch))
+            rows += len(batch)
+            advance(len(batch), f"{rows:,} rows")
 
 
 def _prepared(

@@ -4,6 +4,7 @@ import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from tfrs_twotower import progress
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.evaluation.baselines import ease
 from tfrs_twotower.evaluation.baselines.bought_before import BoughtBefore
@@ -51,10 +52,13 @@ class Baselines:
         )
         deadline = time.monotonic() + seconds
         knn = functools.partial(ItemKNN, self._visits)
-        self._fit("item_knn", knn, _KNN, {"neighbours": 100}, deadline, share=1 / 4)
-        self._fit("ease", self._ease, _EASE, {"penalty": 200}, deadline, share=1 / 2)
-        start = {"alpha": 4, "regularization": 10, "iterations": 16}
-        self._fit("ials", self._ials, _IALS, start, deadline, share=1)
+        with progress.bar("Fitting baselines", 3) as advance:
+            self._fit("item_knn", knn, _KNN, {"neighbours": 100}, deadline, share=1 / 4)
+            advance()
+            self._fit("ease", self._ease, _EASE, {"penalty": 200}, deadline, share=1 / 2)
+            advance()
+            start = {"alpha": 4, "regularization": 10, "iterations": 16}
+            self._fit("ials", self._ials, _IALS, start, deadline, share=1)
 
     def scorers(self, histories: Ragged) -> dict[str, Scorer]:
         """{name: `Scorer`} for queries of these histories: `Ragged` of candidate positions, oldest first."""
