@@ -74,7 +74,8 @@ class InteractionLog:
     @property
     def timed(self) -> bool:
         """Whether the log has times. If not, `timestamp` is all 0 and the events are in random order."""
-        return len(self) == 0 or bool(self.timestamp[-1] > 0)
+        times = self.timestamp if len(self) else self.shown.timestamp
+        return not len(times) or bool(times[-1] > 0)
 
     def __post_init__(self) -> None:
         n = len(self.timestamp)
