@@ -116,7 +116,7 @@ def append_prepared(folder: str | os.PathLike[str], source: Source, rules: Rules
 
 def _check_more(past: InteractionLog, log: InteractionLog, source: Source) -> None:
     """Raises `ConfigError` if all events of the last part are in the log before. Events without times may repeat."""
-    if log.timed and len(log) > len(past) and not log.new_in(int(log.part.max())).any():  # type: ignore[union-attr]
+    if log.timed and len(log) > len(past) and not log.new_in(int(log.part.max())).any():
         rule = "have events that the dataset lacks"
         raise ConfigError(invalid("interactions", rule, source.name, "All of them are there already. Name others."))
 
