@@ -13,7 +13,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.data import Files, Temporal
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.exporting import Key, manifest, user_deltas
+from tfrs_twotower.exporting import Key, Seal, integrity, manifest, user_deltas
 from tfrs_twotower.features import History, Id, Schema, fingerprints
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import assemble
@@ -170,10 +170,14 @@ def test_rows_are_signed_if_those_before_them_are(run, tmp_path, capsys):
     start = int(log.timestamp[-1]) + 1_000
     day = events(folder, "signed.parquet", [NEW] * 5, log.items[c.ITEM_ID].to_pylist()[:5], start)
     command = ["update", str(recommender.directory), "--users-only", "--interactions", day.path, "--sign-key", key.path]
+    assert main(command) == 1 and "manifest.json is not signed" in capsys.readouterr().err
+    key.sign(root / "1" / "manifest.json")
     if user_deltas.read(root, 1, space):
-        assert main(command) == 1 and "is not signed" in capsys.readouterr().err
+        assert main(command) == 1 and "000001.json is not signed" in capsys.readouterr().err
     while revert_users(recommender.directory):
         pass
     assert main(command) == 0
-    assert len(user_deltas.read(root, 1, space, key)) == 1
-    revert_users(recommender.directory)
+    assert len(user_deltas.read(root, 1, space, Seal(key, integrity.identity(root / "1")))) == 1
+    revert = ["update", str(recommender.directory), "--revert"]
+    assert main(revert) == 1 and "Take them back with the key: --sign-key" in capsys.readouterr().err
+    assert main([*revert, "--sign-key", key.path]) == 0 and user_deltas.read(root, 1, space) == []

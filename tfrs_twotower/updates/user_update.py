@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import InteractionLog, Queries, Source, Split, ingest, joined, parts_of
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.exporting import Key, manifest, next_version, user_deltas
+from tfrs_twotower.exporting import Key, Seal, manifest, next_version, user_deltas
 from tfrs_twotower.features import IdField, is_user_table, key_tensor
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import assemble
@@ -48,7 +48,8 @@ def update_users(
       learning_rate: of the recipe's optimizer in this update; None: the recipe's. A pass over few events makes only a
         few steps per row, so a larger rate can help: `bench/bench_replay.py` measures it.
       rejected_limit: the fraction of bad rows at which it stops; None: the recipe's.
-      key: the `Key` that signs the delta. It must have signed the earlier ones. None: the delta is not signed.
+      key: the `Key` that signs the delta. It must have signed the version and the earlier deltas. None: the delta is
+        not signed.
 
     Returns:
       The delta's path; None if there is nothing to learn from.
@@ -72,12 +73,14 @@ def update_users(
         new = log.new_in(part := len(parts_of(whole)) - 1)
         again = (log.part == part) & ~new
         if not new.any():
-            _log.warning("The log has all of the %d new events already. Name others by --interactions.",
-                         again.sum())
+            said = (f"The log has all of the {again.sum()} new events already" if again.any() else
+                    f"None of the events of {source.name} is a like")
+            _log.warning("%s. Name others by --interactions.", said)
             return None
     version = _newest_version(root)
-    space = manifest.read(root / str(version))["embedding_space"]
-    before, served = user_deltas.read(root, version, space, key), runs.weights(directory, space)
+    contents, identity = manifest.identified(root / str(version), key)
+    space, seal = contents["embedding_space"], None if key is None else Seal(key, identity)
+    before, served = user_deltas.read(root, version, space, seal), runs.weights(directory, space)
     since = (before[-1].trained_until if before else served.trained_until) + 1
     if log.timestamp[-1] < since:
         _log.warning("None of the %d events is later than %s UTC, the time of the newest learned event. Name "
@@ -105,13 +108,18 @@ def update_users(
     return user_deltas.publish(root, version, user_deltas.UserDelta(
         space, int(a.log.timestamp[a.split.train[-1]]), field.vocabulary.get_vocabulary()[users],
         field.table.numpy()[users],
-    ), key)
+    ), seal)
 
 
-def revert_users(directory: str | Path, root: str | Path | None = None) -> Path | None:
-    """Withdraws the newest delta of the newest version; returns its path, or None if there is none."""
+def revert_users(directory: str | Path, root: str | Path | None = None, key: Key | None = None) -> Path | None:
+    """Withdraws the newest delta of the newest version; returns its path, or None if there is none.
+
+    key: the `Key` that signed the deltas; None: they are not signed.
+    """
     root = Path(root) if root else Path(directory).resolve() / runs.EXPORT
-    return user_deltas.withdraw(root, _newest_version(root))
+    version = _newest_version(root)
+    seal = None if key is None else Seal(key, manifest.identified(root / str(version), key)[1])
+    return user_deltas.withdraw(root, version, seal)
 
 
 def _moment(seconds: int) -> np.datetime64:
