@@ -11,7 +11,7 @@ import toy
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.cli.main import main
-from tfrs_twotower.data import Files, Temporal
+from tfrs_twotower.data import Files, InteractionLog, Temporal
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.exporting import Key, Seal, integrity, manifest, user_deltas
 from tfrs_twotower.features import History, Id, Schema, fingerprints
@@ -113,6 +113,27 @@ def test_a_second_update_goes_on_from_the_first_and_nothing_new_gives_nothing(ru
     until = np.datetime64(second.trained_until, "s")
     assert capsys.readouterr().out.splitlines()[-1] == "Nothing was published."
     assert f"is later than {until} UTC, the time of the newest learned event" in caplog.text
+
+
+def test_the_events_of_other_users_change_nothing(run, monkeypatch):
+    """The update reads the events of its own users alone; on the whole log it gives the same rows."""
+    recommender, folder = run
+    log, root = recommender.assembly.log, recommender.directory / runs.EXPORT
+    space = runs.read_config(recommender.directory).embedding_space
+    before = user_deltas.read(root, 1, space)
+    start = max([int(log.timestamp[-1]), *(delta.trained_until for delta in before)]) + 1
+    users, items = log.users[c.USER_ID].to_pylist(), log.items[c.ITEM_ID].to_pylist()
+    day = events(folder, "few.parquet", [users[7], "another", users[2]] * 3, items[3:12], start)
+    found = []
+    for whole in (False, True):
+        if whole:
+            monkeypatch.setattr(InteractionLog, "of_users", lambda log, users: (log, np.arange(len(log))))
+        update_users(recommender.directory, day)
+        delta = user_deltas.read(root, 1, space)[-1]
+        found.append(dict(zip(delta.keys.tolist(), delta.rows)))
+        revert_users(recommender.directory)
+    assert len(found[0]) == 3
+    np.testing.assert_equal(*found)
 
 
 def test_a_running_server_takes_the_rows_in_and_gives_them_back(run):

@@ -15,7 +15,7 @@ from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import Key, Seal, manifest, next_version, user_deltas
 from tfrs_twotower.features import IdField, is_user_table, key_tensor
 from tfrs_twotower.pipeline import runs
-from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.assembling import assemble, known_items
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.learned_fields import read_fields
 from tfrs_twotower.pipeline.reading import read_behind
@@ -82,12 +82,13 @@ def update_users(
     space, seal = contents["embedding_space"], None if key is None else Seal(key, identity)
     before, served = user_deltas.read(root, version, space, seal), runs.weights(directory, space)
     since = (before[-1].trained_until if before else served.trained_until) + 1
-    if log.timestamp[-1] < since:
+    new = (log.timestamp >= since) & ~again
+    if not new.any():
         _log.warning("None of the %d events is later than %s UTC, the time of the newest learned event. Name "
                      "a file with later ones by --interactions.", len(log), _moment(since - 1))
         return None
     states = read_fields(served.folder)
-    a = _assembled(config.recipe, log, since, states, again)
+    a = _assembled(config.recipe, log, new, states, again)
     field = a.model.query_tower.user_table
     if field is None:
         rule = "have an Id of `user_id` with a vocabulary among its query features"
@@ -134,19 +135,21 @@ def _newest_version(root: Path) -> int:
 
 
 def _assembled(
-    recipe: Recipe, log: InteractionLog, since: int, states: dict[str, dict[str, dict[str, np.ndarray]]],
+    recipe: Recipe, log: InteractionLog, new: np.ndarray, states: dict[str, dict[str, dict[str, np.ndarray]]],
     again: np.ndarray,
 ) -> Assembly:
-    """The model on the log with the new events, which all train; only the vocabulary of users grows.
+    """The model on the events of the users with new ones, which all train; only the vocabulary of users grows.
 
-    `again`: bool [log rows], second copies of events, which are left out.
+    `new`, `again`: bool [log rows]. Second copies of events are left out. Items are counted in the whole log.
     """
     # A few minutes have too few events, of too few users, for in-batch negatives.
     model = dataclasses.replace(recipe.model, negatives=(Uniform(_NEGATIVES),), logq=StaticLogQ())
     recipe = dataclasses.replace(recipe, model=model)
-    rows, later = np.arange(len(log)), log.timestamp >= since
-    split = Split(rows[later & ~again], Queries.none(), Queries.none(), past=rows[~later & ~again])
-    return assemble(recipe, log, states, split=split, grow=is_user_table)
+    items = known_items(log, np.flatnonzero(~again))
+    log, rows = log.of_users(np.unique(log.user[new]))
+    train, past = (np.flatnonzero(chosen[rows]) for chosen in (new, ~new & ~again))
+    split = Split(train, Queries.none(), Queries.none(), past=past)
+    return assemble(recipe, log, states, split=split, grow=is_user_table, items=items)
 
 
 def _take_up(field: IdField, deltas: Sequence[user_deltas.UserDelta], known: int) -> None:
@@ -155,8 +158,8 @@ def _take_up(field: IdField, deltas: Sequence[user_deltas.UserDelta], known: int
     table[known + 1:] = table[0]
     if deltas:
         keys, rows = user_deltas.merged(deltas)
-        place = {key: i for i, key in enumerate(field.vocabulary.get_vocabulary(False).tolist(), start=1)}
-        table[[place[key] for key in keys.tolist()]] = rows
+        _, own, at = np.intersect1d(field.vocabulary.get_vocabulary(False), keys, True, return_indices=True)
+        table[own + 1] = rows[at]  # users without new events may be in no vocabulary
     field.table.assign(table)
 
 
