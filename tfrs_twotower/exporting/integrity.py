@@ -42,7 +42,7 @@ def check(
         rule, way_out = f"be that of the folder, {version}", "Publish it under its number."
         raise ExportError(invalid("version", rule, contents.get("version"), way_out))
     if key is not None and model is not None and contents.get("model") != model:
-        way_out = "The key signed it as a version of another model. Serve it by itself, or give each model its own key."
+        way_out = "The key signed it for another model. If that is the one to serve, name it: serve --name."
         raise ExportError(invalid("model", f"be {model!r}", contents.get("model"), way_out))
     files = contents.get("files")
     if not isinstance(files, dict):
