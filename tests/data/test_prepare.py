@@ -199,6 +199,7 @@ def test_events_of_frames_are_appended_once(tmp_path):
     prepare(Frames(rows), folder)
     with pytest.raises(ConfigError, match="All of them are there already"):
         append_prepared(folder, Frames(rows[::-1]))
+    assert not (tmp_path / "prepared" / "2").exists()
     (tmp_path / "link").symlink_to(folder)
     prepare(Prepared(folder), tmp_path / "again")
     for target, source in ((folder, folder), (folder, f"{tmp_path}/link"), (f"{tmp_path}/again", folder)):

@@ -105,20 +105,17 @@ def append_prepared(folder: str | os.PathLike[str], source: Source, rules: Rules
         if len(log) == len(past) and len(log.shown) == len(past.shown):
             shutil.rmtree(target)
             return report
-        _check_more(past, log, source)
+        # Events without times may repeat.
+        if log.timed and len(log) > len(past) and not log.new_in(int(log.part.max())).any():
+            shutil.rmtree(target)
+            rule = "have events that the dataset lacks"
+            raise ConfigError(invalid("interactions", rule, source.name, "All of them are there already. Name others."))
         keep_log(log, report, target)
         write_manifest(folder, name, log, report, source, rules, manifest.sources)
         for other in folder.iterdir():  # also what a killed process left
             if other.name.isdigit() and other.name != name:
                 shutil.rmtree(other)
     return report
-
-
-def _check_more(past: InteractionLog, log: InteractionLog, source: Source) -> None:
-    """Raises `ConfigError` if all events of the last part are in the log before. Events without times may repeat."""
-    if log.timed and len(log) > len(past) and not log.new_in(int(log.part.max())).any():
-        rule = "have events that the dataset lacks"
-        raise ConfigError(invalid("interactions", rule, source.name, "All of them are there already. Name others."))
 
 
 def _check_new(folder: Path) -> None:
