@@ -20,7 +20,7 @@ from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.pipeline.learned_fields import write_fields
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.repository import Repository
-from tfrs_twotower.updates import revert_users, update_users
+from tfrs_twotower.updates import revert_users, update_users, user_update
 
 NEW = "newcomer"
 
@@ -128,6 +128,8 @@ def test_the_events_of_other_users_change_nothing(run, monkeypatch):
     for whole in (False, True):
         if whole:
             monkeypatch.setattr(InteractionLog, "of_users", lambda log, users: (log, np.arange(len(log))))
+            monkeypatch.setattr(user_update, "_of_users", lambda recipe, states, log: (
+                states, np.arange(1 + len(states["query"]["id_user_id"]["keys"]))))
         update_users(recommender.directory, day)
         delta = user_deltas.read(root, 1, space)[-1]
         found.append(dict(zip(delta.keys.tolist(), delta.rows)))

@@ -13,9 +13,9 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.data import InteractionLog, Queries, Source, Split, ingest, joined, parts_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import Key, Seal, manifest, next_version, user_deltas
-from tfrs_twotower.features import IdField, is_user_table, key_tensor
+from tfrs_twotower.features import Id, IdField, fingerprints, is_user_table, key_tensor
 from tfrs_twotower.pipeline import runs
-from tfrs_twotower.pipeline.assembling import assemble, known_items
+from tfrs_twotower.pipeline.assembling import assemble, completed, known_items
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.learned_fields import read_fields
 from tfrs_twotower.pipeline.reading import read_behind
@@ -26,6 +26,7 @@ from tfrs_twotower.training.optimizers import build
 
 _log = logging.getLogger(__name__)
 _NEGATIVES = 1024  # items of the catalogue a step
+_States = dict[str, dict[str, dict[str, np.ndarray]]]  # {side: {field name: state}}
 
 
 def update_users(
@@ -88,7 +89,7 @@ def update_users(
                      "a file with later ones by --interactions.", len(log), _moment(since - 1))
         return None
     states = read_fields(served.folder)
-    a = _assembled(config.recipe, log, new, states, again)
+    a, place = _assembled(config.recipe, log, new, states, again)
     field = a.model.query_tower.user_table
     if field is None:
         rule = "have an Id of `user_id` with a vocabulary among its query features"
@@ -100,8 +101,8 @@ def update_users(
                      "update.", _moment(since - 1))
         return None
     a.model(next(iter(a.batches.dataset(0, 1))))
-    warm_start(a.model, served.folder)
-    _take_up(field, before, known=len(states["query"][field.name]["keys"]))
+    warm_start(a.model, served.folder, (field.table, place))
+    _take_up(field, before, known=len(place) - 1)
     start = field.table.numpy()
     _train(a, field, rows, batch_size, learning_rate)
     users = np.unique(field.vocabulary(_ids(a.log, rows)).numpy())
@@ -135,10 +136,10 @@ def _newest_version(root: Path) -> int:
 
 
 def _assembled(
-    recipe: Recipe, log: InteractionLog, new: np.ndarray, states: dict[str, dict[str, dict[str, np.ndarray]]],
-    again: np.ndarray,
-) -> Assembly:
-    """The model on the events of the users with new ones, which all train; only the vocabulary of users grows.
+    recipe: Recipe, log: InteractionLog, new: np.ndarray, states: _States, again: np.ndarray,
+) -> tuple[Assembly, np.ndarray]:
+    """(the model on the events of the users with new ones, which all train; the rows of the served table that its own
+    begins with: row 0, and those of these users). Only the vocabulary of users grows.
 
     `new`, `again`: bool [log rows]. Second copies of events are left out. Items are counted in the whole log.
     """
@@ -149,7 +150,22 @@ def _assembled(
     log, rows = log.of_users(np.unique(log.user[new]))
     train, past = (np.flatnonzero(chosen[rows]) for chosen in (new, ~new & ~again))
     split = Split(train, Queries.none(), Queries.none(), past=past)
-    return assemble(recipe, log, states, split=split, grow=is_user_table, items=items)
+    states, place = _of_users(recipe, states, log)
+    return assemble(recipe, log, states, split=split, grow=is_user_table, items=items), place
+
+
+def _of_users(recipe: Recipe, states: _States, log: InteractionLog) -> tuple[_States, np.ndarray]:
+    """(the states, with the keys of the log's users alone in the field of user ids; see `_assembled`)."""
+    schema = recipe.schema or completed(recipe, log).schema
+    ids = (f.name for f in schema.query if isinstance(f, Id) and f.column == c.USER_ID and not f.buckets)
+    name = next(ids, None)  # that of `Tower.user_table`
+    if name is None:  # an error says that there is no table
+        return states, np.zeros(1, np.int64)
+    field = states["query"][name]
+    asked = fingerprints(key_tensor(log.users[c.USER_ID], c.USER_ID)).numpy()
+    rows = np.flatnonzero(np.isin(field["keys"], asked))
+    query = {**states["query"], name: {**field, "keys": field["keys"][rows]}}
+    return {**states, "query": query}, np.concatenate([[0], rows + 1])
 
 
 def _take_up(field: IdField, deltas: Sequence[user_deltas.UserDelta], known: int) -> None:
