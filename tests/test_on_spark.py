@@ -84,7 +84,9 @@ def test_a_whole_batch_asks_no_engine_and_another_export_is_not_made(trained, tm
     trained.export(folder / "_model", force=True)
     write_batch(OnSpark(Spark(), log, export), batch, 100, space, folder, progress=False)
     assert [pq.read_metadata(part).num_rows for part in sorted(folder.glob("part-*"))] == [64, 36]
+    trained.export(folder / "_model", force=True)  # as a process leaves it that is killed after its last file
     write_batch(None, batch, 100, space, folder, progress=False)
+    assert not (folder / "_model").exists()
 
 
 class SameProcess:
@@ -121,6 +123,14 @@ def test_a_run_without_its_log_is_refused(tmp_path):
     engine = OnSpark(Spark(), tmp_path / "log", lambda root: root)
     with pytest.raises(ConfigError, match="`engine` must have the log in the run's folder"):
         write_batch(engine, Batch("user-vectors", 1, False, 10), 10, "space", tmp_path / "out", progress=False)
+
+
+def test_an_index_in_another_server_is_refused_before_the_work(trained, tmp_path, monkeypatch):
+    index = dataclasses.replace(trained.recipe.index, kind="milvus:http://localhost:1")
+    monkeypatch.setattr(trained, "recipe", dataclasses.replace(trained.recipe, index=index))
+    with pytest.raises(ConfigError, match="`engine` must have an index that its tasks can hold.*twotower index RUN"):
+        trained.batch(tmp_path / "out", engine=Spark())
+    assert not (tmp_path / "out").exists()
 
 
 def test_settings_of_spark_belong_to_spark(trained, tmp_path, capsys):

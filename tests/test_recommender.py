@@ -214,12 +214,33 @@ def test_a_batch_of_vectors_has_those_of_the_towers(trained, tmp_path):
     assert len(found) == 200
 
 
+def test_a_batch_has_the_items_that_its_rules_admit(trained, tmp_path, capsys):
+    """As all items by rank, without those that the rules leave out; by the verb from text and from a file."""
+    group, first = trained.served.log.items["category"], trained.served.log.items["item_id"][0].as_py()
+    wanted = group[0].as_py()
+    admitted = {i for i, g in zip(trained.served.log.items["item_id"].to_pylist(), group.to_pylist())
+                if g == wanted and i != first}
+    everything = pd.read_parquet(trained.batch(tmp_path / "all", k=100, exclude_seen=False, verbose=0))
+    (tmp_path / "denied.json").write_text(json.dumps({"item_id": [first]}))
+    args = ["batch", str(trained.directory), "--out", str(tmp_path / "some"), "-k", "5", "--include-seen"]
+    assert main([*args, "--allow", json.dumps({"category": wanted}), "--deny", str(tmp_path / "denied.json")]) == 0
+    some = pd.read_parquet(tmp_path / "some")
+    assert len(admitted) > 5 and len(some) == 200
+    for found, ranked in zip(some["item_ids"], everything["item_ids"]):
+        assert found.tolist() == [item for item in ranked if item in admitted][:5]
+    assert main([*args, "--allow", "{}"]) == 1 and "hold the same batch" in capsys.readouterr().err
+    for wrong in ("[1]", "{", str(tmp_path / "none"), "[1, 2"):
+        assert main([*args, "--allow", wrong]) == 1 and "`--allow` must be a JSON object" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("settings, message", [
     ({"what": "users"}, "`what` must be one of"), ({"k": 0}, "must be at least 1"),
-    ({"shard": 0}, "must be at least 1"),
+    ({"shard": 0}, "must be at least 1"), ({"allow": {"categry": "a"}}, "no attribute `categry`"),
+    ({"deny": {"price": {"min": 0}}}, "`allow and deny` must admit an item"),
+    ({"what": "item-vectors", "deny": {"price": 1}}, "`what` must be recommendations, to have rules"),
 ])
 def test_a_batch_of_something_else_is_refused(trained, tmp_path, settings, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises((ConfigError, DataError), match=message):
         trained.batch(tmp_path / "out", **settings)
     assert not (tmp_path / "out").exists()
 

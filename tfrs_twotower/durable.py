@@ -1,9 +1,11 @@
 """Files that are whole on disk or not there at all, and folders with one writing process."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from typing import BinaryIO, TextIO
 
@@ -20,13 +22,18 @@ def lock(folder: str | os.PathLike[str], name: str = LOCK) -> TextIO:
       OSError: the system refuses.
     """
     os.makedirs(folder, exist_ok=True)
-    file = open(os.path.join(folder, name), "a")
+    file = open(os.path.join(folder, name), "a", opener=_unless_it_waits)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException:
         file.close()
         raise
     return file
+
+
+def _unless_it_waits(path: str, flags: int) -> int:
+    """Opens a file; a pipe, which would wait for its other end, is an `OSError`."""
+    return os.open(path, flags | os.O_NONBLOCK, 0o666)
 
 
 @contextlib.contextmanager
@@ -60,10 +67,28 @@ def flush(path: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
+def opened(path: str | os.PathLike[str]) -> BinaryIO:
+    """Opens a file to read its bytes. Raises `OSError` for a pipe or a device, which may have no end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe that nobody writes would block
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "It is no regular file", os.fspath(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def content(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file; see `opened`."""
+    with opened(path) as file:
+        return file.read()
+
+
 def checksum(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, as hex."""
+    """SHA-256 of a file, as hex; see `opened`."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with opened(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,7 +18,15 @@ from tfrs_twotower.data import Spark
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.evaluation import Parts
 from tfrs_twotower.exporting import PORTABLE, SCANN, Key, Retriever, export, versions
-from tfrs_twotower.index import SAVED_MODEL, CandidateIndex, IndexConfig, IndexKind, IndexReport, chosen_kind
+from tfrs_twotower.index import (
+    REMOTE,
+    SAVED_MODEL,
+    CandidateIndex,
+    IndexConfig,
+    IndexKind,
+    IndexReport,
+    chosen_kind,
+)
 from tfrs_twotower.pipeline import answers, reporting, runs
 from tfrs_twotower.pipeline.batch import Batch, Here, What, write_batch
 from tfrs_twotower.pipeline.batch_on_spark import OnSpark
@@ -214,6 +223,7 @@ class Recommender(TrainedRun):
     def batch(
         self, folder: str | Path, what: What = "recommendations", k: int = 100, exclude_seen: bool | None = None,
         shard: int = 50_000, verbose: int = 1, engine: Spark | None = None,
+        allow: Mapping[str, Any] | None = None, deny: Mapping[str, Any] | None = None,
     ) -> Path:
         """Writes the answers for all users of the log, or all vectors, as Parquet files; returns the folder.
 
@@ -228,17 +238,27 @@ class Recommender(TrainedRun):
           verbose: 0 shows no progress bar.
           engine: a `data.Spark` whose tasks write a file each; they read the run's folder and write to `folder`. None:
             this process writes all files. Either continues what the other began.
+          allow, deny: rules of the recommended items by attribute, as `{"category": ["a", "b"], "price": {"max": 5}}`:
+            those of /v1/recommend. An item has to satisfy all of `allow` and none of `deny`; the search is then exact.
 
         Raises:
-          ConfigError: the folder holds another batch, or another process writes to it.
+          ConfigError: the folder holds another batch, or another process writes to it; or the index is in another
+            server, such as Milvus, and there is an `engine`; or there are rules for vectors.
+          DataError: a rule cannot be read, or no item satisfies all.
         """
         if what not in get_args(What):
             raise ConfigError(invalid("what", f"be one of {get_args(What)}", what, 'Write "recommendations".'))
         if min(k, shard) < 1:
             raise ConfigError(invalid("k and shard", "be at least 1", (k, shard), "Leave them out for the defaults."))
+        if engine is not None and self._kind().place == REMOTE:
+            way_out = 'Choose another by `twotower index RUN --set index.kind="auto"`, or write it on this machine.'
+            raise ConfigError(invalid("engine", "have an index that its tasks can hold", self._kind(), way_out))
         seen = self.recipe.evaluation.exclude_seen if exclude_seen is None else exclude_seen
+        if (allow or deny) and what != "recommendations":
+            raise ConfigError(invalid("what", "be recommendations, to have rules", what, "Leave out allow and deny."))
         a, weights = self._serving()
-        settings = Batch(what, k, bool(seen), shard)
+        settings = Batch(what, k, bool(seen), shard, dict(allow or {}), dict(deny or {}))
+        answers.allowed_items(a.log.items, settings.allow, settings.deny)  # a wrong rule makes no folder
         where = Here(Live.of(a), self.retriever) if engine is None else OnSpark(
             engine, self.directory / runs.LOG, functools.partial(self.export, force=True))
         rows = len(a.catalogue) if what == "item-vectors" else a.log.users.num_rows

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfrs_twotower.data import Columns, Frames, Joined, append, ingest, keep_log, read_log
+from tfrs_twotower.data import Columns, Frames, Joined, Rules, append, ingest, keep_log, read_log
 from tfrs_twotower.errors import DataError
 
 COLUMNS = Columns(label="label", weight="weight", context=("place",))
@@ -88,15 +88,24 @@ def test_a_column_of_two_types_is_refused(join):
         join(first, second)
 
 
-def test_a_day_of_dislikes_alone_adds_no_events():
+@pytest.mark.parametrize("timed", [True, False])
+def test_a_day_of_dislikes_alone_adds_what_was_shown(timed):
+    columns = Columns(label="label", timestamp="timestamp" if timed else None)
     first, second = (
-        Frames(pd.DataFrame({"user_id": ["a"], "item_id": [1], "timestamp": [time], "label": [label]}), columns=Columns(
-            label="label")) for time, label in ((30, 1), (40, 0))
+        Frames(pd.DataFrame({"user_id": [user], "item_id": [1], "timestamp": [time], "label": [label]}),
+               columns=columns) for user, time, label in (("a", 30, 1), ("b", 40, 0))
     )
-    before, _ = ingest(first)
-    log, report = append(before, second)
-    assert log is before
-    assert "none of the 1 labels is above 0" in report.notes[0]
+    log, report = append(ingest(first)[0], second)
+    assert log.fingerprint() == ingest(Joined((first, second)))[0].fingerprint()
+    assert (len(log), log.shown.user.tolist(), report.accepted) == (1, [1], 1)
+    assert ingest(second, shown_alone=True)[0].timed == timed
+
+
+def test_a_day_without_a_good_row_adds_nothing():
+    before, _ = ingest(Frames(pd.DataFrame({"user_id": ["a"], "item_id": [1], "timestamp": [30]})))
+    bad = Frames(pd.DataFrame({"user_id": [None], "item_id": [1], "timestamp": [40]}))
+    log, report = append(before, bad, Rules(limit=1))
+    assert log is before and "no interactions are left of 1 rows" in report.notes[0]
 
 
 @pytest.mark.parametrize("day, message", [

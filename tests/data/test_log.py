@@ -1,9 +1,11 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
+from tfrs_twotower.data import Columns, Frames, ingest
 from tfrs_twotower.errors import DataError
 
 
@@ -56,3 +58,15 @@ def test_a_log_out_of_order_or_with_rows_out_of_its_tables_is_refused(make_log):
         dataclasses.replace(log, item=np.array([0, 2], np.int32))
     with pytest.raises(DataError, match="`user` must be int32"):
         dataclasses.replace(log, user=log.user.astype(np.int64))
+
+
+def test_the_log_of_some_users_has_their_events_and_all_items():
+    frame = pd.DataFrame({"user_id": ["a", "b", "c", "b", "a"], "item_id": [1, 2, 3, 1, 2],
+                          "timestamp": [1, 2, 3, 4, 5], "label": [1, 1, 1, 0, 1], "place": ["x", "y", "z", "y", None]})
+    log, _ = ingest(Frames(frame, pd.DataFrame({"user_id": ["a", "b", "c"], "age": [1, 2, 3]}),
+                           columns=Columns(label="label", context=("place",))))
+    some, rows = log.of_users(np.array([1, 2]))
+    assert rows.tolist() == [1, 2] and some.user.tolist() == [0, 1] and some.timestamp.tolist() == [2, 3]
+    assert some.users.to_pydict() == {"user_id": ["b", "c"], "age": [2, 3]} and some.items is log.items
+    assert some.context["place"].to_pylist() == ["y", "z"] and some.part.tolist() == [0, 0]
+    assert (some.shown.user.tolist(), some.shown.timestamp.tolist()) == ([0], [4])

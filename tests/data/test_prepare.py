@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import pickle
 import signal
 import subprocess
 import sys
@@ -179,9 +180,44 @@ def test_a_day_that_is_appended_while_the_dataset_is_read(dataset, tmp_path, mon
 
 def test_without_new_events_nothing_is_written(dataset, tmp_path):
     before = dataset.manifest
-    empty = Files(day(tmp_path, "tuesday", [0]), columns=Columns(label="label"))
-    assert "none of the 1 labels is above 0" in append_prepared(dataset.folder, empty).notes[0]
+    bad = Files(day(tmp_path, "tuesday", [1], -5), columns=Columns(label="label"))
+    assert "no interactions are left" in append_prepared(dataset.folder, bad, Rules(limit=1)).notes[0]
     assert dataset.manifest == before and dataset.read()
+
+
+def test_a_day_of_dislikes_alone_is_kept(dataset, tmp_path):
+    append_prepared(dataset.folder, Files(day(tmp_path, "tuesday", [0]), columns=Columns(label="label")))
+    log = dataset.read()[0]
+    assert (len(log), log.users["user_id"].to_pylist()) == (1, ["monday", "tuesday"])
+    assert dict(zip(log.shown.user.tolist(), log.shown.item.tolist())) == {0: 1, 1: 0}
+
+
+def test_events_of_frames_are_appended_once(tmp_path):
+    """Frames have no configuration by which they are known again."""
+    rows = pd.DataFrame({"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": [NOON, NOON + 1]})
+    folder = str(tmp_path / "prepared")
+    prepare(Frames(rows), folder)
+    with pytest.raises(ConfigError, match="All of them are there already"):
+        append_prepared(folder, Frames(rows[::-1]))
+    assert not (tmp_path / "prepared" / "2").exists()
+    (tmp_path / "link").symlink_to(folder)
+    prepare(Prepared(folder), tmp_path / "again")
+    for target, source in ((folder, folder), (folder, f"{tmp_path}/link"), (f"{tmp_path}/again", folder)):
+        with pytest.raises(ConfigError, match="The log has these already"):
+            append_prepared(target, Prepared(source))
+    append_prepared(folder, Frames(rows.assign(item_id="z")))
+    assert len(Prepared(folder).read()[0]) == 4
+
+
+def test_a_source_gives_the_tables_of_its_events(dataset, tmp_path):
+    """Although a day is appended between the two, which removes the files."""
+    events = dataset.interactions()
+    first = next(events)
+    append_prepared(dataset.folder, Files(day(tmp_path, "tuesday", [1]), columns=Columns(label="label")))
+    assert dataset.users().to_pydict() == {"user_id": ["monday"]} and dataset.items().num_rows == 2
+    assert first["user_id"].to_pylist() + next(events)["user_id"].to_pylist() == ["monday"] * 2
+    assert vars(pickle.loads(pickle.dumps(dataset))) == {"folder": dataset.folder}
+    assert len(ingest(dataset)[0]) == 2
 
 
 def test_a_damaged_file_is_refused(dataset):

@@ -55,6 +55,39 @@ def test_scores_beyond_the_range_of_exp():
     assert float(loss) == pytest.approx((0 + 600) / 2)
 
 
+def test_a_batch_of_no_queries_has_the_loss_zero():
+    def loss():
+        return softmax_in_blocks(QUERIES[:0], POSITIVES[:0], OTHERS, 4, weights=WEIGHTS[:0])
+
+    for found in (gradients(loss), tf.function(lambda: gradients(loss))()):
+        assert all(not np.any(value.numpy()) for value in found)
+
+
+def test_a_weight_has_a_gradient():
+    """d mean / d w = (the query's loss − the mean) / Σ w."""
+    losses = [float(softmax_in_blocks(QUERIES[i: i + 1], POSITIVES[i: i + 1], OTHERS, 1)) for i in range(7)]
+    weights = tf.Variable(WEIGHTS)
+    with tf.GradientTape() as tape:
+        mean = softmax_in_blocks(QUERIES, POSITIVES, OTHERS, 3, weights=weights)
+    expected = (losses - mean.numpy()) / np.sum(WEIGHTS)
+    np.testing.assert_allclose(tape.gradient(mean, weights), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("broken", [np.inf, -np.inf, np.nan, 3e38])
+def test_a_query_of_weight_0_adds_nothing_even_with_infinite_scores(broken):
+    def loss(queries, weights):
+        with tf.GradientTape() as tape:
+            tape.watch([queries, weights])
+            value = softmax_in_blocks(queries, tf.constant([[1.0, 2]] * 2), tf.constant([[3.0, 4], [1, 1]]), 2,
+                                      weights=weights)
+        return value, *tape.gradient(value, [queries, weights])
+
+    value, by_query, by_weight = loss(tf.constant([[0.1, 0.2], [broken, 1]]), tf.constant([1.0, 0]))
+    alone, by_query_alone, _ = loss(tf.constant([[0.1, 0.2], [0, 0]]), tf.constant([1.0, 0]))
+    assert float(value) == float(alone) and np.isfinite(by_weight).all()
+    np.testing.assert_array_equal(by_query, by_query_alone)
+
+
 CASES = list(itertools.product([False, True], [False, True], [False, True], ["sum", "mean"]))
 
 

@@ -150,9 +150,23 @@ def _broken_graph(path):
     toy_export.write_manifest(path)
 
 
+def _pipe(*names):
+    """A pipe in place of a file: whoever opens it waits for a writer."""
+    def damage(path):
+        name = os.path.join(path, *names)
+        if os.path.exists(name):
+            os.remove(name)
+        os.mkfifo(name)
+
+    return damage
+
+
 @pytest.mark.parametrize(
     "damage, reason",
     [
+        (_pipe("manifest.json"), "no regular file"),
+        (_pipe("saved_model.pb"), "saved_model.pb is listed in manifest.json and missing"),
+        (_pipe("assets.extra", "more"), "assets.extra/more is no regular file"),
         (_flip_a_byte, "does not have the checksum"),
         (_truncate_manifest, "cannot be read"),
         (_no_manifest, "cannot be read"),

@@ -24,7 +24,8 @@ from tfrs_twotower.errors import ConfigError, IndexingError
 from tfrs_twotower.exporting import integrity
 from tfrs_twotower.freshness import FreshItems
 from tfrs_twotower.index import ExactKind, ShardedKind
-from tfrs_twotower.serving import Access, InvalidArgument, Server, ShardsKind, State, outside_index
+from tfrs_twotower.serving import Access, InvalidArgument, Limits, Server, ShardsKind, State, outside_index
+from tfrs_twotower.serving.errors import FailedPrecondition
 from tfrs_twotower.serving.shard import Shard
 from tfrs_twotower.serving.shards import Shards
 
@@ -141,8 +142,10 @@ def test_a_shard_of_another_export_is_not_merged(root, started, tmp_path, caplog
     right = {"queries": np.zeros([1, 2], np.float32), "k": np.int32(9), "manifest": integrity.identity(root / "1")}
     assert first.predictor.predict("search", right)["rows"].tolist() == [[0, 1, 2]]
     assert first.predictor.predict("search", {**right, "queries": np.zeros([0, 2], np.float32)})["rows"].shape == (0, 3)
+    for other in ("x", np.array(b"\xff")):
+        with pytest.raises(FailedPrecondition, match="another manifest"):
+            first.predictor.predict("search", {**right, "manifest": other})
     for wrong, reason in (
-        ({"manifest": "x"}, "another manifest"), ({"manifest": np.array(b"\xff")}, "another manifest"),
         ({"queries": np.zeros([1, 3], np.float32)}, "shape"),
         ({"queries": np.array([[np.nan, 0]], np.float32)}, "finite"),
         ({"k": np.int32(0)}, "`k` must be"), ({"k": np.int32(10**6)}, "`k` must be"),
@@ -158,6 +161,19 @@ def test_a_query_that_is_not_finite_puts_no_shard_to_rest(root, started):
     with pytest.raises(IndexingError, match="`queries` must be finite"):
         front.search(np.array([[np.nan, 0]], np.float32), 1)
     assert front.search(np.array([[1, 0]], np.float32), 1).rows.shape == (1, 1)
+
+
+@pytest.mark.parametrize("rows, k", [(1, 10**6), (10**5, 1)])
+def test_a_search_over_the_limits_puts_no_shard_to_rest(rows, k, root, started):
+    """One shard has lower limits than the other. A part of an answer would be wrong each time, so there is none."""
+    few = Limits(max_k=1, max_width=2, max_batch=1)
+    shards = [started(root, shard="1/2", limits=few), started(root, shard="2/2")]
+    said = {"model": "shop", "version": 1, "catalogue": {"items": 6}}
+    addresses = [f"127.0.0.1:{shard.grpc_port}" for shard in shards]
+    front = Shards(addresses, said, integrity.identity(root / "1"), 2, seconds=30)
+    with pytest.raises(IndexingError, match="Shard 1/2 .* refuses the search"):
+        front.search(np.zeros([rows, 2], np.float32), k)
+    assert sorted(front.search(np.array([[1, 0]], np.float32), 6).rows[0].tolist()) == [0, 1, 2, 3, 4, 5]
 
 
 def test_shards_that_ask_for_a_key(root, started, tmp_path, monkeypatch):

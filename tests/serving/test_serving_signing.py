@@ -12,7 +12,8 @@ from tests.serving import toy_export
 from tests.serving.test_serving_repository import error_of, top_score
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.errors import ConfigError, ExportError
-from tfrs_twotower.exporting import Key, integrity, user_deltas
+from tfrs_twotower.exporting import Key, Seal, integrity, user_deltas
+from tfrs_twotower.exporting.publishing import new_version
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.serving import Repository, Server, State
 from tfrs_twotower.updates import roll_back
@@ -38,18 +39,22 @@ def other(tmp_path):
 def signed(folder, version, key, **fields):
     """Gives a toy export its number and a signature."""
     toy_export.write_manifest(folder, version=version, embedding_space="s", **fields)
-    manifest = folder / "manifest.json"
-    key.sign(manifest, manifest.read_bytes())
+    key.sign(folder / "manifest.json")
     return folder
+
+
+def seal(root, version, key):
+    """The `Seal` of the rows of a version's users."""
+    return Seal(key, integrity.identity(root / str(version)) or "none")
 
 
 def delta(value):
     return user_deltas.UserDelta("s", 1, np.array([value]), np.ones([1, 2], np.float32))
 
 
-def right(path):
-    """The signature that a file has to have, by hand."""
-    return hmac.new(SECRET, path.read_bytes(), hashlib.sha256).hexdigest() + "\n"
+def right(what, content):
+    """The signature that a content has to have, by hand."""
+    return hmac.new(SECRET, what + b"\n" + content, hashlib.sha256).hexdigest().encode()
 
 
 def test_a_key_file_must_be_there_and_long_enough_and_all_users_should_not_read_it(tmp_path, caplog):
@@ -77,7 +82,8 @@ def test_a_server_with_a_key_refuses_what_it_did_not_sign_and_keeps_the_version_
     repository = Repository(root, key=key)
     repository.poll()
     assert top_score(repository) == 5.0
-    assert (root / "1" / "manifest.sig").read_text() == right(root / "1" / "manifest.json")
+    manifest = root / "1" / "manifest.json"
+    assert manifest.with_suffix(".sig").read_bytes() == right(b"twotower manifest", manifest.read_bytes()) + b"\n"
 
     publish(root, 2)
     repository.poll()
@@ -144,45 +150,108 @@ def test_a_version_that_needs_a_device_of_no_end_is_refused(tmp_path, publish, k
             pass
 
 
-def test_rows_of_users_are_signed_for_their_version_and_place(tmp_path, key, other):
-    folder = tmp_path / "deltas" / "3"
+def test_a_key_for_two_models_signs_each_for_its_own(tmp_path, publish, key):
+    """A version of the other model, whole and signed, does not serve in its place: by name, or after the first one."""
+    (tmp_path / "root").mkdir()
+    for name, served in (("mine", [1]), ("others", []), (None, [1])):
+        signed(publish(tmp_path / "root", 1), 1, key, model="mine")
+        repository = Repository(tmp_path / "root", key=key, model=name)
+        repository.poll()
+        assert repository.available() == served
+        if served:
+            signed(publish(tmp_path / "root", 2), 2, key, model="theirs")
+            repository.poll()
+            assert repository.available() == [1] and "`model` must be 'mine'" in error_of(repository, 2)
+        repository.close()
+        shutil.rmtree(tmp_path / "root" / "1")
+        shutil.rmtree(tmp_path / "root" / "2", ignore_errors=True)
+    signed(publish(tmp_path / "root", 1), 1, key, model="mine")
+    with Server(tmp_path / "root", name="mine", rest_port=0, grpc_port=0, verify_key=key) as server:
+        assert server.repository.available() == [1]
+
+
+def test_a_server_takes_no_name_from_a_manifest_that_is_not_signed(tmp_path, publish, key):
+    toy_export.write_manifest(publish(tmp_path, 1), version=1, model="theirs")
+    with Server(tmp_path, rest_port=0, grpc_port=0, verify_key=key) as server:
+        assert server.name == "twotower" and not server.ready()
+
+
+def test_a_file_that_others_change_before_it_is_signed_is_not_signed(tmp_path, publish, key):
+    """The folder of a version that is being written cannot be found under the root, and no other user may enter it."""
+    root = tmp_path / "root"
+    with new_version(root, key=key) as (folder, version):
+        assert [p.name for p in root.iterdir()] == ["lock"] and root not in folder.parents
+        assert folder.parent.stat().st_mode & 0o777 == 0o700
+        toy_export.write_manifest(folder, version=version)
+    assert not folder.exists() and sorted(p.name for p in root.iterdir()) == ["1", "lock"]
+    assert integrity.check(root / "1", key, 1)["version"] == 1
+
+
+def test_rows_of_users_are_signed_for_their_version(tmp_path, key, other):
+    mine, theirs, folder = Seal(key, "mine"), Seal(other, "mine"), tmp_path / "deltas" / "3"
+    assert user_deltas.read(tmp_path, 3, "s", mine) == []
     for value in (1, 2):
-        user_deltas.publish(tmp_path, 3, delta(value), key)
-    assert (folder / "000001.sig").read_text() == right(folder / "000001.json")
-    assert [d.keys.tolist() for d in user_deltas.read(tmp_path, 3, "s", key)] == [[1], [2]]
+        user_deltas.publish(tmp_path, 3, delta(value), mine)
+    signature, content = (folder / "signed").read_bytes().split(b"\n", 1)
+    assert signature == right(b"twotower rows of users", content)
+    assert [d.keys.tolist() for d in user_deltas.read(tmp_path, 3, "s", mine)] == [[1], [2]]
     assert len(user_deltas.read(tmp_path, 3, "s")) == 2
-    with pytest.raises(ExportError, match="000001.sig is not the signature of 000001.json"):
-        user_deltas.read(tmp_path, 3, "s", other)
+    with pytest.raises(ExportError, match="signed is not signed by the key"):
+        user_deltas.read(tmp_path, 3, "s", theirs)
+    with pytest.raises(ExportError, match="signed is not signed by the key"):
+        user_deltas.publish(tmp_path, 3, delta(3), theirs)
 
     shutil.copytree(folder, tmp_path / "deltas" / "4")
-    with pytest.raises(ExportError, match="signed for another version or place"):
-        user_deltas.read(tmp_path, 4, "s", key)
-    for end in ("npz", "json", "sig"):
-        shutil.copyfile(folder / f"000001.{end}", folder / f"000002.{end}")
-    with pytest.raises(ExportError, match="000002.json was signed for another version or place"):
-        user_deltas.read(tmp_path, 3, "s", key)
+    with pytest.raises(ExportError, match="signed for another version"):
+        user_deltas.read(tmp_path, 4, "s", Seal(key, "another"))
+    shutil.copyfile(folder / "000001.npz", folder / "000002.npz")
+    with pytest.raises(ExportError, match="000002.npz does not have the checksum"):
+        user_deltas.read(tmp_path, 3, "s", mine)
 
-    assert user_deltas.withdraw(tmp_path, 3)
-    assert sorted(p.name for p in folder.iterdir()) == ["000001.json", "000001.npz", "000001.sig"]
+    with pytest.raises(ExportError, match="are signed. Take them back with the key"):
+        user_deltas.withdraw(tmp_path, 3)
+    assert user_deltas.withdraw(tmp_path, 3, mine).name == "000002.npz"
+    assert sorted(p.name for p in folder.iterdir()) == ["000001.json", "000001.npz", "signed"]
+    assert user_deltas.read_counted(tmp_path, 3, "s", mine)[1] == 3  # two were published, one was withdrawn
     user_deltas.publish(tmp_path, 3, delta(2))
     with pytest.raises(ExportError, match="000002.json is not signed"):
-        user_deltas.read(tmp_path, 3, "s", key)
-    shutil.copyfile(folder / "000002.npz", folder / "000001.npz")
-    with pytest.raises(ExportError, match="000001.npz does not have the checksum"):
-        user_deltas.read(tmp_path, 3, "s", key)
+        user_deltas.read(tmp_path, 3, "s", mine)
+
+
+def test_a_process_that_is_killed_between_two_files_of_signed_rows_changes_nothing_or_all(tmp_path, key):
+    mine, folder = Seal(key, "mine"), tmp_path / "deltas" / "3"
+    user_deltas.publish(tmp_path, 3, delta(1), mine)
+    before = (folder / "signed").read_bytes()
+    user_deltas.publish(tmp_path, 3, delta(2), mine)
+    json_file = folder / "000002.json"
+    said = json_file.read_bytes()
+    json_file.unlink()  # before it was written, or when it was withdrawn and the list not signed yet
+    assert [d.keys.tolist() for d in user_deltas.read(tmp_path, 3, "s", mine)] == [[1], [2]]
+    user_deltas.publish(tmp_path, 3, delta(3), mine)
+    assert json_file.read_bytes() == said and len(user_deltas.read(tmp_path, 3, "s")) == 3
+    for end in ("json", "npz"):
+        (folder / f"000003.{end}").unlink()
+    json_file.unlink()
+    (folder / "signed").write_bytes(before)  # before the list was signed
+    assert [d.keys.tolist() for d in user_deltas.read(tmp_path, 3, "s", mine)] == [[1]]
+    user_deltas.publish(tmp_path, 3, delta(4), mine)
+    assert [d.keys.tolist() for d in user_deltas.read(tmp_path, 3, "s", mine)] == [[1], [4]]
 
 
 def test_a_copy_signs_no_rows_that_changed_since_they_were_read(tmp_path, key):
-    first, second = (user_deltas.publish(tmp_path, 3, delta(value), key) for value in (1, 2))
-    user_deltas.copy(tmp_path, 3, 4, key)
-    assert [d.keys.tolist() for d in user_deltas.read(tmp_path, 4, "s", key)] == [[1], [2]]
-    for end in (".json", ".sig"):
-        shutil.copyfile(first.with_suffix(end), second.with_suffix(end))
-    with pytest.raises(ExportError, match="signed for another version or place"):
-        user_deltas.copy(tmp_path, 3, 5, key)
-    first.with_suffix(".json").write_text('{"sha256": "of other rows"}')
-    with pytest.raises(ExportError, match="is not the signature"):
-        user_deltas.copy(tmp_path, 3, 6, key)
+    mine, folder = Seal(key, "mine"), tmp_path / "deltas" / "3"
+    for value in (1, 2):
+        user_deltas.publish(tmp_path, 3, delta(value), mine)
+    copies = mine, Seal(key, "copy")
+    user_deltas.copy(tmp_path, 3, 4, copies)
+    assert [d.keys.tolist() for d in user_deltas.read(tmp_path, 4, "s", copies[1])] == [[1], [2]]
+    (folder / "000002.npz").write_bytes(b"others")
+    user_deltas.copy(tmp_path, 3, 5, copies)
+    with pytest.raises(ExportError, match="000002.npz does not have the checksum"):
+        user_deltas.read(tmp_path, 5, "s", copies[1])
+    (folder / "signed").write_bytes(b"others")
+    with pytest.raises(ExportError, match="is not signed by"):
+        user_deltas.copy(tmp_path, 3, 6, copies)
 
 
 def test_a_server_with_a_key_refuses_rows_of_users_until_they_are_signed(tmp_path, publish, key):
@@ -192,9 +261,28 @@ def test_a_server_with_a_key_refuses_rows_of_users_until_they_are_signed(tmp_pat
     repository.poll()
     assert "Rows of users refused" in error_of(repository, 1) and "000001.json is not signed" in error_of(repository, 1)
     user_deltas.withdraw(tmp_path, 1)
-    user_deltas.publish(tmp_path, 1, delta(1), key)
+    user_deltas.publish(tmp_path, 1, delta(1), seal(tmp_path, 1, key))
     repository.poll()
     assert "no table of user ids" in error_of(repository, 1)  # they were read: the toy has none
+    repository.close()
+
+
+def test_a_server_lets_no_earlier_rows_of_users_come_back(tmp_path, publish, key):
+    """Neither those that were withdrawn, nor none at all."""
+    signed(publish(tmp_path, 1), 1, key)
+    folder, mine = tmp_path / "deltas" / "1", seal(tmp_path, 1, key)
+    user_deltas.publish(tmp_path, 1, delta(1), mine)
+    repository = Repository(tmp_path, key=key)
+    repository.poll()
+    shutil.copytree(folder, tmp_path / "kept")
+    user_deltas.withdraw(tmp_path, 1, mine)
+    repository.poll()
+    assert error_of(repository, 1) == ""
+    shutil.rmtree(folder)
+    for again in (lambda: shutil.copytree(tmp_path / "kept", folder), lambda: shutil.rmtree(folder)):
+        again()
+        repository.poll()
+        assert "the signed list of version 1 is an earlier one: number" in error_of(repository, 1)
     repository.close()
 
 
@@ -203,16 +291,16 @@ def test_a_rollback_signs_only_what_the_key_signed_before(tmp_path, publish, key
     root.mkdir()
     for version in (1, 2):
         signed(publish(root, version), version, key)
-    user_deltas.publish(root, 1, delta(1), key)
+    user_deltas.publish(root, 1, delta(1), seal(root, 1, key))
     with pytest.raises(ExportError, match="is not the signature"):
         roll_back(root, key=other)
-    user_deltas.publish(root, 1, delta(2))
+    (root / "deltas" / "1" / "000002.json").write_text("{}")
     with pytest.raises(ExportError, match="000002.json is not signed"):
         roll_back(root, key=key)
-    user_deltas.withdraw(root, 1)
+    (root / "deltas" / "1" / "000002.json").unlink()
     assert main(["rollback", str(root), "--sign-key", key.path]) == 0
     assert integrity.check(root / "3", key, 3)["rollback"]["copy_of"] == 1
-    assert [d.keys.tolist() for d in user_deltas.read(root, 3, "s", key)] == [[1]]
+    assert [d.keys.tolist() for d in user_deltas.read(root, 3, "s", seal(root, 3, key))] == [[1]]
     assert roll_back(root, 2).published == root / "4"
     with pytest.raises(ExportError, match="is not signed"):  # not with the signature of the version before
         integrity.check(root / "4", key, 4)

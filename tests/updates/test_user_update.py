@@ -11,16 +11,16 @@ import toy
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.cli.main import main
-from tfrs_twotower.data import Files, Temporal
+from tfrs_twotower.data import Files, InteractionLog, Temporal
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.exporting import Key, manifest, user_deltas
+from tfrs_twotower.exporting import Key, Seal, integrity, manifest, user_deltas
 from tfrs_twotower.features import History, Id, Schema, fingerprints
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.pipeline.learned_fields import write_fields
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.repository import Repository
-from tfrs_twotower.updates import revert_users, update_users
+from tfrs_twotower.updates import revert_users, update_users, user_update
 
 NEW = "newcomer"
 
@@ -115,6 +115,29 @@ def test_a_second_update_goes_on_from_the_first_and_nothing_new_gives_nothing(ru
     assert f"is later than {until} UTC, the time of the newest learned event" in caplog.text
 
 
+def test_the_events_of_other_users_change_nothing(run, monkeypatch):
+    """The update reads the events of its own users alone; on the whole log it gives the same rows."""
+    recommender, folder = run
+    log, root = recommender.assembly.log, recommender.directory / runs.EXPORT
+    space = runs.read_config(recommender.directory).embedding_space
+    before = user_deltas.read(root, 1, space)
+    start = max([int(log.timestamp[-1]), *(delta.trained_until for delta in before)]) + 1
+    users, items = log.users[c.USER_ID].to_pylist(), log.items[c.ITEM_ID].to_pylist()
+    day = events(folder, "few.parquet", [users[7], "another", users[2]] * 3, items[3:12], start)
+    found = []
+    for whole in (False, True):
+        if whole:
+            monkeypatch.setattr(InteractionLog, "of_users", lambda log, users: (log, np.arange(len(log))))
+            monkeypatch.setattr(user_update, "_of_users", lambda recipe, states, log: (
+                states, np.arange(1 + len(states["query"]["id_user_id"]["keys"]))))
+        update_users(recommender.directory, day)
+        delta = user_deltas.read(root, 1, space)[-1]
+        found.append(dict(zip(delta.keys.tolist(), delta.rows)))
+        revert_users(recommender.directory)
+    assert len(found[0]) == 3
+    np.testing.assert_equal(*found)
+
+
 def test_a_running_server_takes_the_rows_in_and_gives_them_back(run):
     recommender, folder = run
     root = recommender.directory / runs.EXPORT
@@ -170,10 +193,14 @@ def test_rows_are_signed_if_those_before_them_are(run, tmp_path, capsys):
     start = int(log.timestamp[-1]) + 1_000
     day = events(folder, "signed.parquet", [NEW] * 5, log.items[c.ITEM_ID].to_pylist()[:5], start)
     command = ["update", str(recommender.directory), "--users-only", "--interactions", day.path, "--sign-key", key.path]
+    assert main(command) == 1 and "manifest.json is not signed" in capsys.readouterr().err
+    key.sign(root / "1" / "manifest.json")
     if user_deltas.read(root, 1, space):
-        assert main(command) == 1 and "is not signed" in capsys.readouterr().err
+        assert main(command) == 1 and "000001.json is not signed" in capsys.readouterr().err
     while revert_users(recommender.directory):
         pass
     assert main(command) == 0
-    assert len(user_deltas.read(root, 1, space, key)) == 1
-    revert_users(recommender.directory)
+    assert len(user_deltas.read(root, 1, space, Seal(key, integrity.identity(root / "1")))) == 1
+    revert = ["update", str(recommender.directory), "--revert"]
+    assert main(revert) == 1 and "Take them back with the key: --sign-key" in capsys.readouterr().err
+    assert main([*revert, "--sign-key", key.path]) == 0 and user_deltas.read(root, 1, space) == []

@@ -120,7 +120,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     access.add_argument("--tls-cert", metavar="FILE", help="PEM: the certificate, for REST and gRPC both")
     access.add_argument("--tls-key", metavar="FILE", help="PEM: its private key, without a password")
     access.add_argument("--verify-key", metavar="FILE", help="serve only what was published with --sign-key and the "
-                        "key in this file: versions and rows of users. Anything else is refused")
+                        "key in this file, for the model --name: versions and rows of users. Anything else is refused")
     access.add_argument("--insecure", action="store_true", help="accept requests of other machines without a key")
     log = parser.add_argument_group("log, on standard error")
     log.add_argument("--log", choices=("text", "json"), default="text", help="json: one object per line, also for each "

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     # Rows of users are written to export/ alone, so such updates may run while a full update trains.
     with runs.writing(directory / runs.EXPORT if args.users_only or args.revert else directory):
         if args.revert:
-            reverted = revert_users(directory)
+            reverted = revert_users(directory, key=key)
             print(f"Reverted: {reverted}" if reverted else "There is no update of user rows to revert.")
             return 0 if reverted else 1
         source, limit = source_of(args, runs.read_config(directory).recipe)

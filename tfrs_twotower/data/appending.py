@@ -40,14 +40,15 @@ def append(
       work: a folder for the arrays of the result, so that they need not fit the memory; None: they are in memory
 
     Returns:
-      (InteractionLog, IngestReport of the source). Without new events it is the log itself: if none of the source's
-      events is a like, what was shown is not taken in either.
+      (InteractionLog, IngestReport of the source). Without a good row in the source it is the log itself.
 
     Raises:
       DataError: as in `ingest`; or a column has another type than in the log, or only one of the two has times.
     """
     try:
-        day, report = ingest(_Behind(log, source), rejected_to=rejected_to, **dataclasses.asdict(rules))
+        day, report = ingest(
+            _Behind(log, source), rejected_to=rejected_to, shown_alone=True, **dataclasses.asdict(rules)
+        )
     except NoEvents as error:
         return log, IngestReport(0, 0, {}, None, len(log.users), len(log.items), (str(error),))
     for name, before, now in ((USER_ID, log.users, day.users), (ITEM_ID, log.items, day.items)):

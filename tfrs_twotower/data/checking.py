@@ -191,18 +191,21 @@ class Reader:
         counts = {reason: n for reason, n in counts.items() if n}
         self.rejects.check(self.name, max(self.rows, 1), self.rules.limit, counts, self._hint)
 
-    def check_labels(self, kept: int, liked: int, least: float, most: float) -> None:
+    def check_labels(
+        self, kept: int, liked: int, least: float, most: float, shown_alone: bool = False
+    ) -> None:
         """Adds the notes about the labels of the rows that were kept.
 
         Args:
           kept: rows; liked: those with a label above 0; least, most: of all labels
+          shown_alone: as in `ingest`
 
         Raises:
           NoEvents: nothing is left, or no row is liked.
         """
         if not kept:
             raise NoEvents(f"{self.name}: no interactions are left of {self.rows} rows read.")
-        if not liked:
+        if not liked and not shown_alone:
             raise NoEvents(f"{self.name}: none of the {kept:,} labels is above 0, so no event is a like. Name "
                            "another column as the label, or none. With `--positive`: no event fulfils it.")
         if liked < kept:

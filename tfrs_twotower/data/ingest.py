@@ -17,7 +17,7 @@ from tfrs_twotower.errors import DataError
 
 def ingest(
     source: Source, limit: float = 0.01, rejected_to: str | os.PathLike[str] | None = None, require_items: bool = False,
-    min_time: float = 0, max_time: float = YEAR_2100,
+    min_time: float = 0, max_time: float = YEAR_2100, shown_alone: bool = False,
 ) -> tuple[InteractionLog, IngestReport]:
     """Reads a source into an `InteractionLog`.
 
@@ -31,6 +31,7 @@ def ingest(
       rejected_to: path of a Parquet file for the bad rows: reason, file, row, value
       require_items: an event whose item is not in the item table is a bad row
       min_time, max_time: seconds since 1970
+      shown_alone: True also takes a log without a like, of items that were only shown; False: it raises `NoEvents`
 
     Returns:
       (InteractionLog, IngestReport)
@@ -46,7 +47,7 @@ def ingest(
         for batch in batches:
             coded.add(reader.read(batch))
         reader.check()
-        log = coded.log()
+        log = coded.log(shown_alone)
         return log, reader.report(log)
     finally:
         rejects.close()
@@ -70,13 +71,13 @@ class _Coded:
         if rows.context is not None:
             self._context.append(rows.context)
 
-    def log(self) -> InteractionLog:
+    def log(self, shown_alone: bool) -> InteractionLog:
         """The events so far, in time order; without times, in random order."""
         timestamp, label = np.concatenate(self._timestamp), np.concatenate(self._label)
         self._timestamp.clear()
         liked = label > 0
         self._reader.check_labels(len(label), int(np.count_nonzero(liked)), label.min(initial=np.inf),
-                                  label.max(initial=-np.inf))
+                                  label.max(initial=-np.inf), shown_alone)
         if self._reader.times.there:
             order = np.argsort(timestamp, kind="stable")
         else:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
+from tfrs_twotower.data import wide
 from tfrs_twotower.errors import DataError
 
 _DTYPES = {"user": np.int32, "item": np.int32, "timestamp": np.int64, "weight": np.float32}
@@ -74,7 +75,8 @@ class InteractionLog:
     @property
     def timed(self) -> bool:
         """Whether the log has times. If not, `timestamp` is all 0 and the events are in random order."""
-        return len(self) == 0 or bool(self.timestamp[-1] > 0)
+        times = self.timestamp if len(self) else self.shown.timestamp
+        return not len(times) or bool(times[-1] > 0)
 
     def __post_init__(self) -> None:
         n = len(self.timestamp)
@@ -113,6 +115,21 @@ class InteractionLog:
             new[between] &= ~events.isin(events[~new[between]])
         return new
 
+    def of_users(self, users: np.ndarray) -> tuple[InteractionLog, np.ndarray]:
+        """(the log of some users, whose table has no others; int64: its rows in this log). It has all items.
+
+        users: int64, rows of `users`, ascending
+        """
+        place = np.full(len(self.users), -1, np.int32)
+        place[users] = np.arange(len(users))
+        rows, shown = (np.flatnonzero(place[of.user] >= 0) for of in (self, self.shown))
+        return InteractionLog(
+            place[self.user[rows]], self.item[rows], self.timestamp[rows], self.weight[rows],
+            _taken(self.context, rows), _taken(self.users, users), self.items,
+            None if self.part is None else self.part[rows],
+            Shown(place[self.shown.user[shown]], self.shown.item[shown], self.shown.timestamp[shown]),
+        ), rows
+
     def item_counts(self, rows: np.ndarray | None = None) -> np.ndarray:
         """int64 [items]: events of each item, in the whole log or in the given log rows."""
         return np.bincount(self.item if rows is None else self.item[rows], minlength=len(self.items))
@@ -129,6 +146,10 @@ class InteractionLog:
                 digest.update(f"{name}:{table.num_rows};".encode())
                 _update(digest, table.column(name))
         return digest.hexdigest()
+
+
+def _taken(table: pa.Table, rows: np.ndarray) -> pa.Table:
+    return pa.table({name: wide.take(table[name], rows) for name in table.column_names})
 
 
 # Any: a hash of hashlib. NumPy's types declare arrays as buffers only from Python 3.12 on.

@@ -131,7 +131,9 @@ class Newest(Splitter):
         if self.part is not None:
             new, of_part = log.new_in(self.part), log.part == self.part
             if not new.any():
-                raise NothingNew(f"The log has all of the {of_part.sum()} new events already. Name others.")
+                there = of_part.sum()
+                said = f"The log has all of the {there} new events already" if there else "No new event is a like"
+                raise NothingNew(f"{said}. Name others.")
             again, late = of_part & ~new, rows[:start][new[:start]]
         since = rows[start:][~again[start:]]
         if not len(since):

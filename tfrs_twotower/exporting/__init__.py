@@ -7,7 +7,7 @@ from tfrs_twotower.exporting.manifest import MANIFEST, read, versions
 from tfrs_twotower.exporting.publishing import next_version
 from tfrs_twotower.exporting.retriever import Retriever
 from tfrs_twotower.exporting.signatures import BY_ROW, SEARCHES, signatures
-from tfrs_twotower.exporting.signing import Key
+from tfrs_twotower.exporting.signing import Key, Seal
 from tfrs_twotower.exporting.similarity import Similarity
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Retriever",
     "SCANN",
     "SEARCHES",
+    "Seal",
     "Similarity",
     "checksum",
     "export",

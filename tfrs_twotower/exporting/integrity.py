@@ -19,7 +19,7 @@ _LOADED = (SAVED_MODEL, "variables" + os.sep, "assets" + os.sep)  # the files th
 
 def check(
     directory: str | Path, key: Key | None = None, version: int | None = None,
-    needed: Callable[[str], bool] = lambda file: True,
+    needed: Callable[[str], bool] = lambda file: True, model: str | None = None,
 ) -> dict[str, Any]:
     """Reads the manifest of `directory` and compares every file that is `needed` with its sha256.
 
@@ -27,18 +27,23 @@ def check(
       directory: of a version.
       key: the `Key` that has to have signed the manifest; None: no signature is needed.
       version: with a key: the number that the signed manifest must have.
+      model: with a key: the model's name that the signed manifest must have; None: any.
 
     Returns:
       The manifest, a dict.
 
     Raises:
       ExportError: the manifest is missing or unreadable, a file is missing, differs or lies outside the directory,
-        or a file that TensorFlow would read is not listed. With a key: the signature or the number is wrong.
+        a file that TensorFlow would read is not listed, or there is a pipe or a device. With a key: the signature, the
+        number or the name is wrong.
     """
     contents = manifest.read(directory, key)
     if key is not None and contents.get("version") != version:
         rule, way_out = f"be that of the folder, {version}", "Publish it under its number."
         raise ExportError(invalid("version", rule, contents.get("version"), way_out))
+    if key is not None and model is not None and contents.get("model") != model:
+        way_out = "The key signed it for another model. If that is the one to serve, name it: serve --name."
+        raise ExportError(invalid("model", f"be {model!r}", contents.get("model"), way_out))
     files = contents.get("files")
     if not isinstance(files, dict):
         raise ExportError(f"{manifest.MANIFEST} has no checksums under `files`. Export again.")
@@ -56,12 +61,16 @@ def check(
     for name in _walk(directory):
         if name.startswith(_LOADED) and name not in files:
             raise ExportError(f"{name} is not listed in {manifest.MANIFEST}.")
+        path = os.path.join(directory, name)
+        if os.path.exists(path) and not os.path.isfile(path):  # to open it could take for ever
+            raise ExportError(f"{name} is no regular file. Remove it.")
     return contents
 
 
 @contextlib.contextmanager
 def checked(
-    directory: str, version: int, key: Key | None = None, needed: Callable[[str], bool] = lambda file: True
+    directory: str, version: int, key: Key | None = None, needed: Callable[[str], bool] = lambda file: True,
+    model: str | None = None,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields (the folder to load a version from, its manifest).
 
@@ -87,7 +96,7 @@ def checked(
                 f"{directory} cannot be copied to be verified ({error}). Make room in {copy}, or let TMPDIR name "
                 "another folder."
             ) from error
-        yield copy, check(copy, key, version, needed)
+        yield copy, check(copy, key, version, needed, model)
 
 
 def identity(directory: str | Path) -> str | None:

@@ -1,5 +1,6 @@
 """`manifest.json`: the description of an export, the recall of its index, and the checksums of its files."""
 
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -7,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfrs_twotower.durable import checksum
+from tfrs_twotower.durable import checksum, content
 from tfrs_twotower.errors import ExportError
 from tfrs_twotower.exporting.signing import Key, signature
 
@@ -51,14 +52,19 @@ def read(directory: str | Path, key: Key | None = None) -> dict[str, Any]:
     Raises:
       ExportError: there is no manifest, its format is not one that this version reads, or its signature is wrong.
     """
+    return identified(directory, key)[0]
+
+
+def identified(directory: str | Path, key: Key | None = None) -> tuple[dict[str, Any], str]:
+    """(the manifest of an export, its checksum). See `read`."""
     path = Path(directory) / MANIFEST
     try:
-        content = path.read_bytes()
+        said = content(path)
         if key is not None:
-            key.verify(path, content)
-        manifest = json.loads(content)
+            key.verify(path, said)
+        manifest = json.loads(said)
     except (OSError, ValueError, RecursionError) as error:
         raise ExportError(f"{path} cannot be read ({error}). Name a version's folder, as `twotower export` wrote it.")
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ExportError(f"{path} is not a manifest of format {FORMAT}. Export again with this version.")
-    return manifest
+    return manifest, hashlib.sha256(said).hexdigest()

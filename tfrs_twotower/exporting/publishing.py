@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -33,6 +34,9 @@ def new_version(root: str | Path, least: int = 1, key: Key | None = None) -> Ite
     The folder is temporary at first, is flushed to disk and then renamed. A crash at any point leaves the earlier
     versions as they were. One process at a time publishes under `root`: it holds a lock on the file `lock` there.
 
+    With a key the folder is outside of `root` (`TMPDIR`) until it is signed: others who write to `root` cannot change
+    what is signed.
+
     Args:
       root: the folder of all versions; created if it is missing.
       least: the version's number is at least this.
@@ -58,15 +62,16 @@ def new_version(root: str | Path, least: int = 1, key: Key | None = None) -> Ite
             version = max(next_version(root), least)
             # The folder is always new: a killed process may have linked files of a published version into an old one.
             aside = root / f".writing-{version}-{uuid.uuid4().hex}"
-            aside.mkdir()
             user_deltas.clear(root, version)  # a free number has deltas only if a killed process left them
         except OSError as error:
             raise _unwritable(root, error) from error
         try:
-            yield aside, version
-            if key is not None:
-                written = aside / manifest.MANIFEST
-                key.sign(written, written.read_bytes())
+            with _private(aside, key) as writing:
+                yield writing, version
+                if key is not None:
+                    key.sign(writing / manifest.MANIFEST)
+                if writing != aside:
+                    shutil.move(writing, aside)
             flush_tree(aside)
             try:
                 os.rename(aside, root / str(version))
@@ -76,6 +81,18 @@ def new_version(root: str | Path, least: int = 1, key: Key | None = None) -> Ite
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
+
+
+@contextlib.contextmanager
+def _private(aside: Path, key: Key | None) -> Iterator[Path]:
+    """Gives the folder to write in: a new one at `aside`; with a key, one that no other user can write to."""
+    if key is None:
+        aside.mkdir()
+        yield aside
+        return
+    with tempfile.TemporaryDirectory(prefix="twotower-") as folder:
+        (writing := Path(folder) / aside.name).mkdir()
+        yield writing
 
 
 def _unwritable(root: Path, error: OSError) -> ExportError:

@@ -1,7 +1,8 @@
-"""Signatures of what is published: an HMAC-SHA256 of a file, kept beside it in a file that ends in `.sig`.
+"""Signatures of what is published: an HMAC-SHA256 of what a file is for, and of its content.
 
-`manifest.json` and the JSON file of each delta hold the checksums of all other files, so these two are signed. Whoever
-has the key can sign, so servers that verify must be trusted as the publisher is.
+`manifest.json` and the list of a version's deltas hold the checksums of all other files, so these two are signed. A
+manifest says the model and the version, a list the manifest that it belongs to. Whoever has the key can sign, so
+servers that verify must be trusted as the publisher is.
 """
 
 import dataclasses
@@ -12,9 +13,10 @@ import os
 import stat
 from pathlib import Path
 
-from tfrs_twotower.durable import written_aside
+from tfrs_twotower.durable import content, opened, written_aside
 from tfrs_twotower.errors import ConfigError, ExportError
 
+MANIFEST, ROWS = b"twotower manifest", b"twotower rows of users"  # what is signed
 _LEAST_BYTES = 32
 _log = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ class Key:
         path = os.fspath(path)
         way_out = f"Make one: (umask 077; openssl rand -hex 32 > {path})"
         try:
-            with open(path, "rb") as file:
+            with opened(path) as file:
                 mode, secret = os.fstat(file.fileno()).st_mode, file.read().rstrip(b"\r\n")
         except OSError as error:
             raise ConfigError(f"The key file {path} cannot be read ({error.strerror}). {way_out}") from error
@@ -53,29 +55,60 @@ class Key:
             _log.warning("All users of this machine can read the key file %s. Run: chmod 600 %s", path, path)
         return cls(secret, path)
 
-    def sign(self, path: Path, content: bytes) -> None:
-        """Writes the signature of the content that the file at `path` has, or will have."""
+    def sign(self, path: Path) -> None:
+        """Writes the signature of the manifest at `path`. No other user may be able to write to it."""
         with written_aside(signature(path)) as file:
-            file.write(self._of(content).encode() + b"\n")
+            file.write(self._of(MANIFEST, content(path)) + b"\n")
 
-    def verify(self, path: Path, content: bytes) -> None:
-        """Compares the content of the file at `path` with its signature.
+    def verify(self, path: Path, said: bytes) -> None:
+        """Compares `said`, the content of the manifest at `path`, with its signature.
 
         Raises:
           ExportError: there is no signature, or it is not that of this content by this key.
         """
         kept = signature(path)
-        way_out = f"Publish it with --sign-key and the key of {self.path}."
         try:
-            found = kept.read_bytes().strip()
+            found = content(kept).strip()
         except OSError as error:
-            raise ExportError(f"{path} is not signed: {kept.name} cannot be read ({error.strerror}). {way_out}") \
+            raise ExportError(f"{path} is not signed: {kept.name} cannot be read ({error.strerror}). {self._way_out}") \
                 from error
-        if not hmac.compare_digest(found, self._of(content).encode()):
-            raise ExportError(f"{kept} is not the signature of {path.name} by the key of {self.path}. {way_out}")
+        if not hmac.compare_digest(found, self._of(MANIFEST, said)):
+            raise ExportError(f"{kept} is not the signature of {path.name} by the key of {self.path}. {self._way_out}")
 
-    def _of(self, content: bytes) -> str:
-        return hmac.new(self.secret, content, hashlib.sha256).hexdigest()
+    def write_signed(self, path: Path, what: bytes, said: bytes) -> None:
+        """Writes a file of `said` whose first line is the signature, so that both change at once.
+
+        what: `ROWS`; a signature of one kind is none of another.
+        """
+        with written_aside(path) as file:
+            file.write(self._of(what, said) + b"\n" + said)
+
+    def read_signed(self, path: Path, what: bytes) -> bytes:
+        """What `write_signed` wrote. Raises `ExportError` if the signature is wrong, `OSError` if there is no file."""
+        found, _, said = content(path).partition(b"\n")
+        if not hmac.compare_digest(found, self._of(what, said)):
+            raise ExportError(f"{path} is not signed by the key of {self.path}. {self._way_out}")
+        return said
+
+    @property
+    def _way_out(self) -> str:
+        return f"Publish it with --sign-key and the key of {self.path}."
+
+    def _of(self, what: bytes, said: bytes) -> bytes:
+        return hmac.new(self.secret, what + b"\n" + said, hashlib.sha256).hexdigest().encode()
+
+
+@dataclasses.dataclass(frozen=True)
+class Seal:
+    """What signs or verifies the deltas of one version.
+
+    Attributes:
+      key: a `Key`.
+      identity: the checksum of the version's manifest, to which the deltas are bound.
+    """
+
+    key: Key
+    identity: str
 
 
 def signature(path: Path) -> Path:

@@ -1,10 +1,10 @@
 """Deltas: small files with new rows of the user table, beside an export's versions. They are numbered and checked, and
 applied in order.
 
-A delta is the files `<export root>/deltas/<version>/000001.npz` and `000001.json`, and `000001.sig` if it is signed.
-The JSON file is written last and holds the checksum of the first, so an incomplete delta does not count. It also holds
-the delta's version and number, so that a signed delta counts nowhere else. The format needs NumPy alone, so that a
-server can read a delta between requests.
+A delta is the files `<export root>/deltas/<version>/000001.npz` and `000001.json`. The JSON file is written last and
+holds the checksum of the first, so an incomplete delta does not count. If deltas are signed, the file `signed` lists
+them. It says the checksum of the version's manifest, so that it counts nowhere else, and how often it was signed, so
+that a server knows an earlier list. The format needs NumPy alone, so that a server can read a delta between requests.
 """
 
 import dataclasses
@@ -15,15 +15,15 @@ import shutil
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfrs_twotower.durable import checksum, flush, written_aside
+from tfrs_twotower.durable import content, flush, written_aside
 from tfrs_twotower.errors import ExportError
-from tfrs_twotower.exporting.signing import Key, signature
+from tfrs_twotower.exporting.signing import ROWS, Seal
 
-_FOLDER = "deltas"
+_FOLDER, _SIGNED = "deltas", "signed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,86 +43,126 @@ class UserDelta:
     rows: np.ndarray = dataclasses.field(repr=False)
 
 
-def publish(root: str | Path, version: int, delta: UserDelta, key: Key | None = None) -> Path:
+def publish(root: str | Path, version: int, delta: UserDelta, seal: Seal | None = None) -> Path:
     """Writes the next delta of a version, to a temporary file first; returns its path.
 
     Args:
       root: the folder of all versions.
       version: the number of the version that the delta belongs to.
       delta: a `UserDelta`.
-      key: the `Key` that signs it; None: it is not signed.
+      seal: the `Seal` that signs it and the ones before, whose signature is verified; None: it is not signed.
+
+    Raises:
+      ExportError: the deltas before are not signed by the `seal`.
     """
     folder = _folder(root, version)
     folder.mkdir(parents=True, exist_ok=True)
-    number = len(_numbers(folder)) + 1
-    path = folder / f"{number:06}.npz"
+    before = _Signed() if seal is None else _signed(folder, seal)
+    number = 1 + (len(_numbers(folder)) if seal is None else len(before.deltas))
+    path, data = folder / f"{number:06}.npz", io.BytesIO()
+    np.savez(data, keys=delta.keys, rows=delta.rows)
+    about = {
+        "embedding_space": delta.embedding_space, "trained_until": delta.trained_until,
+        "sha256": hashlib.sha256(data.getbuffer()).hexdigest(),
+    }
     with written_aside(path) as file:
-        np.savez(file, keys=delta.keys, rows=delta.rows)
-    _describe(path.with_suffix(".json"), {
-        "embedding_space": delta.embedding_space, "trained_until": delta.trained_until, "sha256": checksum(path),
-        "version": version, "number": number,
-    }, key)
+        file.write(data.getbuffer())
+    if seal is not None:
+        _sign(folder, seal, [*before.deltas, about], before.signed + 1)
+    for i, said in enumerate([*before.deltas, about], number - len(before.deltas)):
+        described = folder / f"{i:06}.json"  # an earlier one lacks if the process was killed after it had signed
+        if said is about or not described.exists():
+            with written_aside(described) as file:
+                file.write(json.dumps(said).encode())
     return path
 
 
-def _describe(path: Path, about: dict[str, Any], key: Key | None) -> None:
-    """Writes the JSON file of a delta, after its signature."""
-    content = json.dumps(about).encode()
-    if key is not None:
-        key.sign(path, content)
-    with written_aside(path) as file:
-        file.write(content)
+class _Signed(NamedTuple):
+    """The signed list of a version's deltas. signed: how often it was; a lower number is an earlier list."""
+
+    deltas: list[dict[str, Any]] = []
+    signed: int = 0
 
 
-def _said(path: Path, content: bytes, version: int, key: Key | None) -> dict[str, Any]:
-    """What the JSON file at `path` says; with a `key`, only if that signed it for this version and place."""
-    if key is not None:
-        key.verify(path, content)
-    about: dict[str, Any] = json.loads(content)
-    if key is not None and (about["version"], about["number"]) != (version, int(path.stem)):
-        raise ExportError(f"{path} was signed for another version or place. Publish the users' update again.")
-    return about
+def _signed(folder: Path, seal: Seal) -> _Signed:
+    """The list of a folder's deltas.
+
+    Raises:
+      ExportError: there are deltas without a list, or its signature is wrong, or of another version.
+    """
+    path = folder / _SIGNED
+    if not path.exists():
+        if _numbers(folder):
+            raise ExportError(f"{folder / '000001.json'} is not signed. Publish it with --sign-key {seal.key.path}.")
+        return _Signed()
+    try:
+        about = json.loads(seal.key.read_signed(path, ROWS))
+        found = _Signed(about["deltas"], about["signed"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"{path} cannot be read ({error}). Publish the users' update again.") from error
+    if about["manifest"] != seal.identity:
+        raise ExportError(f"{path} was signed for another version. Publish the users' update again.")
+    if len(_numbers(folder)) > len(found.deltas):
+        more = folder / f"{len(found.deltas) + 1:06}.json"
+        raise ExportError(f"{more} is not signed. Publish it with --sign-key {seal.key.path}.")
+    return found
+
+
+def _sign(folder: Path, seal: Seal, deltas: Sequence[dict[str, Any]], times: int) -> None:
+    said = {"manifest": seal.identity, "deltas": deltas, "signed": times}
+    seal.key.write_signed(folder / _SIGNED, ROWS, json.dumps(said).encode())
 
 
 def read(
-    root: str | Path, version: int, embedding_space: str | None, key: Key | None = None
+    root: str | Path, version: int, embedding_space: str | None, seal: Seal | None = None
 ) -> list[UserDelta]:
-    """The deltas of a version, in order: a list of `UserDelta`. With a `key`, only if that signed each.
+    """The deltas of a version, in order: a list of `UserDelta`. With a `seal`, only if that signed all of them.
 
     Raises:
       ExportError: a delta is damaged, missing or of another embedding space, or its signature is wrong; the message
         names it. No delta is returned then.
     """
-    folder, deltas = _folder(root, version), []
-    for number in _numbers(folder):
-        path = folder / f"{number:06}.npz"
-        if number != len(deltas) + 1:
-            raise ExportError(f"{folder}: delta {len(deltas) + 1} is missing. Publish the users' update again.")
-        try:
-            described, content = path.with_suffix(".json").read_bytes(), path.read_bytes()
-            about = _said(path.with_suffix(".json"), described, version, key)
-            if hashlib.sha256(content).hexdigest() != about["sha256"]:
-                raise ExportError(f"{path} does not have the checksum that it was written with. Publish it again.")
-            if about["embedding_space"] != embedding_space:
-                raise ExportError(f"{path} is of another embedding space. Publish deltas for this version.")
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                delta = UserDelta(
-                    embedding_space,  # type: ignore[arg-type]  # equal to the one in the delta's file
-                    int(about["trained_until"]), arrays["keys"], arrays["rows"],
-                )
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
-            raise ExportError(f"{path} cannot be read ({error}). Publish the users' update again.") from error
-        deltas.append(delta)
-    return deltas
+    return read_counted(root, version, embedding_space, seal)[0]
+
+
+def read_counted(
+    root: str | Path, version: int, embedding_space: str | None, seal: Seal | None = None
+) -> tuple[list[UserDelta], int]:
+    """(what `read` gives, a number that grows with each change of signed deltas; 0 without a `seal`)."""
+    folder = _folder(root, version)
+    if seal is not None:
+        said, count = _signed(folder, seal)
+        return [_read(folder, i, embedding_space, about) for i, about in enumerate(said, 1)], count
+    numbers = _numbers(folder)
+    missing = next((i for i, number in enumerate(numbers, 1) if i != number), None)
+    if missing is not None:
+        raise ExportError(f"{folder}: delta {missing} is missing. Publish the users' update again.")
+    return [_read(folder, number, embedding_space) for number in numbers], 0
+
+
+def _read(folder: Path, number: int, embedding_space: str | None, about: dict[str, Any] | None = None) -> UserDelta:
+    """A delta. about: what the signed list says of it; None: its JSON file says it."""
+    path = folder / f"{number:06}.npz"
+    try:
+        about, data = about or json.loads(content(path.with_suffix(".json"))), content(path)
+        if hashlib.sha256(data).hexdigest() != about["sha256"]:
+            raise ExportError(f"{path} does not have the checksum that it was written with. Publish it again.")
+        if about["embedding_space"] != embedding_space:
+            raise ExportError(f"{path} is of another embedding space. Publish deltas for this version.")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return UserDelta(
+                embedding_space,  # type: ignore[arg-type]  # equal to the one in the delta's file
+                int(about["trained_until"]), arrays["keys"], arrays["rows"],
+            )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
+        raise ExportError(f"{path} cannot be read ({error}). Publish the users' update again.") from error
 
 
 def stamp(root: str | Path, version: int) -> tuple[tuple[str, int, int], ...]:
-    """(name, modification times of the delta and its signature) of each delta. It changes when the deltas change."""
+    """(name, modification time, inode) of what says the deltas. It changes when the deltas change."""
     folder = _folder(root, version)
-    return tuple(
-        (path.name, path.stat().st_mtime_ns, signed.stat().st_mtime_ns if (signed := signature(path)).exists() else 0)
-        for path in sorted(folder.glob("[0-9]*.json"))
-    )
+    found = [(path, path.stat()) for path in sorted([*folder.glob("[0-9]*.json"), *folder.glob(_SIGNED)])]
+    return tuple((path.name, stat.st_mtime_ns, stat.st_ino) for path, stat in found)
 
 
 def merged(deltas: Sequence[UserDelta]) -> tuple[np.ndarray, np.ndarray]:
@@ -133,15 +173,25 @@ def merged(deltas: Sequence[UserDelta]) -> tuple[np.ndarray, np.ndarray]:
     return distinct, rows[::-1][last]
 
 
-def withdraw(root: str | Path, version: int) -> Path | None:
-    """Takes back the newest delta of a version; returns its path, or None if there is none."""
+def withdraw(root: str | Path, version: int, seal: Seal | None = None) -> Path | None:
+    """Takes back the newest delta of a version; returns its path, or None if there is none.
+
+    seal: the `Seal` that signed the deltas; None: they are not signed.
+
+    Raises:
+      ExportError: they are signed and there is no `seal`, or it did not sign them.
+    """
     folder = _folder(root, version)
-    numbers = _numbers(folder)
-    if not numbers:
+    if seal is None and (folder / _SIGNED).exists():
+        raise ExportError(f"The rows of users in {folder} are signed. Take them back with the key: --sign-key FILE.")
+    before = _Signed() if seal is None else _signed(folder, seal)
+    number = _numbers(folder)[-1:] if seal is None else [len(before.deltas)] * bool(before.deltas)
+    if not number:
         return None
-    path = folder / f"{numbers[-1]:06}.npz"
-    path.with_suffix(".json").unlink()  # first: without it the `.npz` file does not count
-    signature(path).unlink(missing_ok=True)
+    path = folder / f"{number[0]:06}.npz"
+    path.with_suffix(".json").unlink(missing_ok=True)  # first: without it the `.npz` file does not count
+    if seal is not None:
+        _sign(folder, seal, before.deltas[:-1], before.signed + 1)
     path.unlink()
     return path
 
@@ -153,23 +203,22 @@ def clear(root: str | Path, version: int) -> None:
         shutil.rmtree(folder)
 
 
-def copy(root: str | Path, version: int, to: int, key: Key | None = None) -> None:
+def copy(root: str | Path, version: int, to: int, seals: tuple[Seal, Seal] | None = None) -> None:
     """Copies the deltas of `version` to the version `to`, which is not published yet: no server reads half a copy.
 
-    The caller has read the deltas of `version`, with the same `key` if the copies are to be signed. With a key, they
-    are verified again: who can write to `root` must not get a signature of what changed since.
+    seals: (the one that signed the deltas, the one that signs the copies); None: the copies are not signed.
 
     Raises:
-      ExportError: `key` did not sign a delta, or signed it for another version or place.
+      ExportError: the first seal did not sign the deltas.
     """
     source, target = (_folder(root, number) for number in (version, to))
-    if _numbers(source):
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.sig"))
-        for path in sorted(target.glob("[0-9]*.json")):
-            about = _said(source / path.name, path.read_bytes(), version, key)
-            _describe(path, {**about, "version": to, "number": int(path.stem)}, key)
-        for path in [*target.iterdir(), target, target.parent]:
-            flush(path)
+    if not _numbers(source):
+        return
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns(_SIGNED))
+    if seals is not None:
+        _sign(target, seals[1], _signed(source, seals[0]).deltas, 1)
+    for path in [*target.iterdir(), target, target.parent]:
+        flush(path)
 
 
 def _folder(root: str | Path, version: int) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.durable import flush, lock
+from tfrs_twotower.durable import content, flush, lock
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.freshness import old_log
 from tfrs_twotower.online import SqliteFile, StoreError, StoreUnavailable
@@ -243,7 +243,7 @@ def _rows(latest: Mapping[str | int, dict[str, Any] | None], place: int) -> list
 
 
 def _checksum(old: Path) -> str:
-    return f"crc32 {zlib.crc32(old.read_bytes())}"
+    return f"crc32 {zlib.crc32(content(old))}"
 
 
 def _crc(place: int, item: str | int, features: str | None) -> int:

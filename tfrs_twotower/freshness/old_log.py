@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.durable import content
 from tfrs_twotower.online import StoreError
 
 _MARK, _HEAD = b"TTRC", struct.Struct("<4sII")
@@ -74,7 +75,7 @@ def _header(path: Path, payload: bytes) -> Any:
 
 
 def _records(path: Path) -> Iterator[bytes]:
-    data, at = path.read_bytes(), 0
+    data, at = content(path), 0
     while at < len(data):
         payload = _record(data, at)
         if payload is None:

@@ -14,8 +14,8 @@ def softmax_in_blocks(
     """Mean of −log( e^{s⁺} / (e^{s⁺} + Σⱼ e^{sⱼ}) ), s = ⟨query, candidate⟩ − log Q.
 
     A block's gradients are formed with its loss. So memory holds block × candidates scores at a time, no product is
-    done twice, and a block that fits into the processor's cache is several times as fast as all scores at once. Only
-    the three matrices get gradients.
+    done twice, and a block that fits into the processor's cache is several times as fast as all scores at once. The
+    three matrices and the weights get gradients; a query of weight 0 adds nothing, and gives none to the matrices.
 
     Args:
       queries: float32 [n, dim], divided by the temperature.
@@ -29,7 +29,7 @@ def softmax_in_blocks(
         query's positive always counts.
 
     Returns:
-      float32 scalar.
+      float32 scalar; 0 without queries.
     """
     count = tf.shape(queries)[0]
     weights = tf.ones([count]) if weights is None else tf.cast(weights, tf.float32)
@@ -37,7 +37,7 @@ def softmax_in_blocks(
 
     @tf.custom_gradient
     def loss(
-        queries: tf.Tensor, positives: tf.Tensor, candidates: tf.Tensor
+        queries: tf.Tensor, positives: tf.Tensor, candidates: tf.Tensor, share: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[[tf.Tensor], list[tf.Tensor]]]:
         def scored(part: slice) -> tf.Tensor:
             scores = tf.matmul(queries[part], candidates, transpose_b=True)
@@ -56,10 +56,13 @@ def softmax_in_blocks(
         too_low = (probability - share)[:, tf.newaxis]
         # A share of 0 leaves out even an infinite loss.
         total = tf.reduce_sum(tf.math.multiply_no_nan(losses, share))
-        gradients = by_query + too_low * positives, too_low * queries, by_candidate
+        gradients = (
+            by_query + tf.math.multiply_no_nan(positives, too_low), tf.math.multiply_no_nan(queries, too_low),
+            by_candidate, tf.where(tf.math.is_finite(losses), losses, 0.0),
+        )
         return total, lambda upstream: [upstream * gradient for gradient in gradients]
 
-    return loss(queries, positives, candidates)
+    return loss(queries, positives, candidates, share)
 
 
 def _in_blocks(
@@ -71,7 +74,7 @@ def _in_blocks(
     The blocks hold only e^{s − max}. The division by its sum is done on the vectors, which are smaller than the scores.
     """
     count = tf.shape(queries)[0]
-    blocks = (count + block - 1) // block
+    blocks = tf.maximum((count + block - 1) // block, 1)  # nothing can be joined of no block
     arrays = [
         tf.TensorArray(tf.float32, blocks, infer_shape=False, element_shape=[None, *width])
         for width in ([], [], [queries.shape[1]])
@@ -85,11 +88,14 @@ def _in_blocks(
         largest = tf.maximum(tf.reduce_max(scores, axis=1), own)
         odds, own_odds = tf.exp(scores - largest[:, tf.newaxis]), tf.exp(own - largest)
         total = tf.reduce_sum(odds, axis=1) + own_odds
-        scale = share[part] / total
-        losses, probability = tf.math.log(total) + largest - own, scale * own_odds
-        scale = scale[:, tf.newaxis]
+        losses = tf.math.log(total) + largest - own
+        left_out = (share[part] == 0) & ~tf.math.is_finite(total)  # infinite scores give NaN here
+        odds = tf.cond(tf.reduce_any(left_out), lambda: tf.where(left_out[:, tf.newaxis], 0.0, odds), lambda: odds)
+        scale = tf.math.divide_no_nan(share[part], tf.where(left_out, 1.0, total))
+        probability, scale = tf.math.multiply_no_nan(own_odds, scale), scale[:, tf.newaxis]
         values = losses, probability, scale * tf.matmul(odds, candidates)
-        by_candidate += tf.matmul(odds, scale * queries[part], transpose_a=True)
+        own_queries = tf.math.multiply_no_nan(queries[part], scale)
+        by_candidate += tf.matmul(odds, own_queries, transpose_a=True)
         return i + 1, [array.write(i, value) for array, value in zip(arrays, values)], by_candidate
 
     _, arrays, by_candidate = tf.while_loop(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower import extras
+from tfrs_twotower.durable import content
 from tfrs_twotower.online.store_kind import StoreError, StoreUnavailable, without_password
 
 if TYPE_CHECKING:
@@ -59,8 +60,7 @@ def _password() -> str | None:
     if not path:
         return os.environ.get("TWOTOWER_REDIS_PASSWORD") or None
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.readline().strip() or None
+        return content(path).decode().partition("\n")[0].strip() or None
     except (OSError, ValueError) as error:
         raise StoreError(f"TWOTOWER_REDIS_PASSWORD_FILE cannot be read: {error}. Name a file of one line.") from error
 

@@ -58,6 +58,8 @@ class SqliteFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         self._writing, self._reading = threading.Lock(), threading.Lock()
+        if os.path.exists(self.path) and not os.path.isfile(self.path):  # SQLite would wait for a pipe
+            raise StoreError(f"The store {self.path} must be a file. Name another path.")
         with self._errors("opened"), contextlib.ExitStack() as undo:
             self._writer = self._connect()
             undo.callback(self._writer.close)

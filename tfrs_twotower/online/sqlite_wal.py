@@ -9,6 +9,7 @@ import os
 import struct
 from pathlib import Path
 
+from tfrs_twotower.durable import content
 from tfrs_twotower.online.store_kind import StoreError
 
 _HEAD, _FRAME = struct.Struct(">IIII8s2I"), struct.Struct(">II8s2I")
@@ -21,7 +22,7 @@ def check(path: str | os.PathLike[str]) -> None:
     path: the database file. No process has it open.
     """
     log = Path(f"{os.fspath(path)}-wal")
-    data = log.read_bytes() if log.exists() else b""
+    data = content(log) if log.exists() else b""
     if len(data) < _HEAD.size + _FRAME.size:
         return
     magic, _, page, _, salt, *sums = _HEAD.unpack_from(data)

@@ -5,13 +5,15 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.channels import Attributes, read_rules, satisfied
 from tfrs_twotower.data import InteractionLog
-from tfrs_twotower.errors import DataError, nearest
+from tfrs_twotower.errors import DataError, invalid, nearest
 from tfrs_twotower.exporting import Retriever
-from tfrs_twotower.features import to_tensor
+from tfrs_twotower.features import key_tensor, to_tensor
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.requests import as_ids, live_requests, user_rows
 
@@ -57,12 +59,33 @@ def recommended(
 
 
 def best(
-    answerer: Answerer, features: dict[str, tf.Tensor], seen: tf.Tensor, k: int, exclude_seen: bool
+    answerer: Answerer, features: dict[str, tf.Tensor], seen: tf.Tensor, k: int, exclude_seen: bool,
+    allowed: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """(ids, scores) [users, k] of `live_requests`. A place without an item has the least float32 as its score."""
+    """(ids, scores) [users, k] of `live_requests`. A place without an item has the least float32 as its score.
+
+    allowed: [m], the item ids that may be in an answer; None: all.
+    """
+    allow_ids = seen[:1, :0] if allowed is None else allowed[tf.newaxis]
     return answerer.recommend(
-        features, tf.constant(k), seen if exclude_seen else seen[:, :0], seen[:1, :0], tf.constant(0.0)
+        features, tf.constant(k), seen if exclude_seen else seen[:, :0], allow_ids, tf.constant(0.0)
     )
+
+
+def allowed_items(items: pa.Table, allow: Mapping[str, Any], deny: Mapping[str, Any]) -> tf.Tensor | None:
+    """The ids [m] of the items that satisfy the rules of a request (`channels.read_rules`); None without rules.
+
+    Raises:
+      DataError: a rule cannot be read, or no item satisfies all.
+    """
+    if not allow and not deny:
+        return None
+    attributes = Attributes(items)
+    rules = [read_rules(name, given, attributes.kinds) for name, given in (("allow", allow), ("deny", deny))]
+    good = satisfied(attributes, *rules)
+    if not good.any():
+        raise DataError(invalid("allow and deny", "admit an item", {"allow": allow, "deny": deny}, "Ask for less."))
+    return key_tensor(items[c.ITEM_ID].filter(pa.array(good)), c.ITEM_ID)
 
 
 def similar(assembly: Assembly, retriever: Retriever, item_id: Any, k: int) -> pd.DataFrame:

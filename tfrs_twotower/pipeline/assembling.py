@@ -40,6 +40,7 @@ def assemble(
     recipe: Recipe, log: InteractionLog,
     field_states: Mapping[str, Mapping[str, Mapping[str, np.ndarray | np.number]]] | None = None,
     grow: Callable[[Field], bool] | None = None, split: Split | None = None, held_out: bool = True,
+    items: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Assembly:
     """Splits the log, adapts the fields to training rows alone, and builds the model.
 
@@ -50,17 +51,18 @@ def assemble(
       grow: field → bool: whether the field's vocabulary grows by new values; None: none does.
       split: a `Split` in place of the recipe's.
       held_out: False trains on the events that the split holds out too; there are then no queries.
+      items: `known_items` of a log of which this is a part; None: those of this log.
     """
     with computing_in(recipe.training.precision):
         recipe = _with_shown(recipe if log.timed else without_times(recipe), log)
         split = split or _split(recipe, log)
-        return _assemble(recipe, log, field_states, grow, split if held_out else split.whole(len(log)))
+        return _assemble(recipe, log, field_states, grow, split if held_out else split.whole(len(log)), items)
 
 
 def _assemble(
     recipe: Recipe, log: InteractionLog,
     field_states: Mapping[str, Mapping[str, Mapping[str, np.ndarray | np.number]]] | None,
-    grow: Callable[[Field], bool] | None, split: Split,
+    grow: Callable[[Field], bool] | None, split: Split, items: tuple[np.ndarray, np.ndarray] | None,
 ) -> Assembly:
     tf.keras.utils.set_random_seed(recipe.training.seed)
     recipe = completed(recipe, log)
@@ -72,7 +74,7 @@ def _assemble(
     )
     recipe.schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
     towers = adapted_towers(recipe, log, split.known, field_states, grow)
-    counts = log.item_counts(split.known)
+    counts, catalogue = items or known_items(log, split.known)
     visible = None
     if recipe.split.mixed:
         visible = np.zeros(len(log), bool)
@@ -87,7 +89,6 @@ def _assemble(
     examples = Examples(log, query_tower.fields, candidate_tower.fields, visible, weight, labels)
     counted = weight[split.train] > 0
     positives = split.train if counted.all() else split.train[counted]
-    catalogue = _catalogue_rows(log, split.known, counts)
     shown = shown_counts(log, positives, recipe.training.resampling)
     past = log.item[split.past] if split.past is not None else ()
     objectives = [
@@ -168,14 +169,17 @@ def _outcomes(recipe: Recipe) -> list[str | None]:
     return [*explicit, *labels, recipe.training.events.dwell]
 
 
-def _catalogue_rows(log: InteractionLog, rows: np.ndarray, train_counts: np.ndarray) -> np.ndarray:
-    """int32: item rows that can be recommended: items of the known log `rows`, and items of the item table.
+def known_items(log: InteractionLog, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(int64 [items]: events among the known log `rows`; int32: the item rows that can be recommended).
+
+    These are the items of the known events, and those of the item table.
 
     An item that is in no table, and only in validation or test events, is unknown when the model is trained. If no
     event is held out, all items are known.
     """
-    known = (train_counts > 0) | (len(rows) == len(log))
+    counts = log.item_counts(rows)
+    known = (counts > 0) | (len(rows) == len(log))
     for name in log.items.column_names:
         if name != c.ITEM_ID:
             known |= pc.is_valid(log.items[name]).to_numpy()
-    return np.flatnonzero(known).astype(np.int32)
+    return counts, np.flatnonzero(known).astype(np.int32)

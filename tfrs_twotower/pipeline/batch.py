@@ -3,8 +3,9 @@
 import contextlib
 import dataclasses
 import json
+import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -17,12 +18,13 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.durable import lock, written_aside
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import Retriever
-from tfrs_twotower.pipeline.answers import Answerer, best
+from tfrs_twotower.pipeline.answers import Answerer, allowed_items, best
 from tfrs_twotower.pipeline.requests import Live, live_blocks
 from tfrs_twotower.progress import bar, unseen
 
 _ROWS = 512  # users or items of one call of the model
 _SETTINGS, _DONE, _LOCK = "_batch.json", "_SUCCESS", "_lock"  # readers of Parquet folders skip names with _
+MODEL = "_model"  # the export that a cluster's tasks ask, until the batch is whole
 
 What = Literal["recommendations", "user-vectors", "item-vectors"]
 
@@ -37,12 +39,15 @@ class Batch:
       k: items of a user.
       exclude_seen: whether a user's seen items are left out.
       shard: rows of a file.
+      allow, deny: rules of the recommended items by attribute, as in a request of /v1/recommend.
     """
 
     what: What
     k: int
     exclude_seen: bool
     shard: int
+    allow: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    deny: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class ShardWriter(Protocol):
@@ -104,6 +109,7 @@ def write_batch(
             advance(done)
             if missing:
                 writer.write(batch, folder, missing, advance)
+        shutil.rmtree(folder / MODEL, ignore_errors=True)  # also if the process was killed after its last shard
         with written_aside(folder / _DONE):
             pass
     return folder
@@ -165,9 +171,9 @@ def _write(
 def _recommendations(
     live: Live, answerer: Answerer, batch: Batch, start: int, size: int
 ) -> Iterator[dict[str, pa.Array]]:
-    kind = live.log.items[c.ITEM_ID].type
+    kind, allowed = live.log.items[c.ITEM_ID].type, allowed_items(live.log.items, batch.allow, batch.deny)
     for features, seen in live_blocks(live, start, size, _ROWS):
-        found, scores = (t.numpy() for t in best(answerer, features, seen, batch.k, batch.exclude_seen))
+        found, scores = (t.numpy() for t in best(answerer, features, seen, batch.k, batch.exclude_seen, allowed))
         there = scores > tf.float32.min
         offsets = pa.array(np.concatenate([[0], np.cumsum(there.sum(axis=1))]), pa.int32())
         yield {"item_ids": pa.ListArray.from_arrays(offsets, _ids(found[there], kind)),

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,11 @@ from tfrs_twotower.data import Spark, has_log, read_log
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import integrity
 from tfrs_twotower.exporting.publishing import versions_under
-from tfrs_twotower.pipeline.batch import Batch, write_shard
+from tfrs_twotower.pipeline.batch import MODEL, Batch, write_shard
 from tfrs_twotower.pipeline.requests import Live
 
 if TYPE_CHECKING:
     from tfrs_twotower.serving.model import LoadedModel
-
-_MODEL = "_model"  # the export, in the batch's folder until the batch is whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +43,7 @@ class OnSpark:
         if not has_log(self.log):
             way_out = "An earlier version trained the run. Write the batch on this machine, or train the run again."
             raise ConfigError(invalid("engine", "have the log in the run's folder", str(self.log), way_out))
-        root = folder / _MODEL
+        root = folder / MODEL
         if not versions_under(root):
             self.export(root)
         model = root / str(versions_under(root)[-1])
@@ -54,7 +51,6 @@ class OnSpark:
             _shard, str(self.log.absolute()), str(model), str(integrity.identity(model)), batch, str(folder)
         )
         advance(sum(self.spark.each(task, numbers)))
-        shutil.rmtree(root)
 
 
 class _Exported:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tfrs_twotower import extras
 from tfrs_twotower.configuration import config
+from tfrs_twotower.durable import content, opened
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.serving.errors import CannotServe
 
@@ -57,6 +58,8 @@ class Access:
         if self.tls_cert is None or self.tls_key is None:
             return
         try:
+            for path in (self.tls_cert, self.tls_key):
+                opened(path).close()  # OpenSSL would wait for the end of a pipe
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.tls_cert, self.tls_key, lambda: b"")
         except OSError as error:  # ssl.SSLError is one
             raise CannotServe(
@@ -164,8 +167,7 @@ class ApiKeys:
 
     def _read(self) -> list[bytes]:
         try:
-            with open(self._path, encoding="utf-8") as file:
-                lines = [line.strip() for line in file]
+            lines = [line.strip() for line in content(self._path).decode().splitlines()]
         except (OSError, ValueError) as error:
             raise CannotServe(f"The file of API keys cannot be read: {error}.") from error
         keys = [line for line in lines if line and not line.startswith("#")]
@@ -181,8 +183,7 @@ class ApiKeys:
 
 
 def _pair(tls_cert: str, tls_key: str) -> "ServerCertificateConfiguration":
-    with open(tls_cert, "rb") as certificate, open(tls_key, "rb") as key:
-        return grpc.ssl_server_certificate_configuration([(key.read(), certificate.read())])
+    return grpc.ssl_server_certificate_configuration([(content(tls_key), content(tls_cert))])
 
 
 def _stamp(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:

@@ -27,6 +27,13 @@ class NotFound(ServingError, LookupError):
     http = 404
 
 
+class FailedPrecondition(ServingError):
+    """The request is right, and this server cannot answer it: it has another export than the caller."""
+
+    code = "FAILED_PRECONDITION"
+    http = 412
+
+
 class Unauthenticated(ServingError):
     """The request carries no key, or an unknown one."""
 

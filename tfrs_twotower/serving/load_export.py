@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tfrs_twotower.exporting import Key, integrity, user_deltas
+from tfrs_twotower.exporting import Key, Seal, integrity, user_deltas
 from tfrs_twotower.exporting.publishing import versions_under
 from tfrs_twotower.serving.model import LoadedModel, load, with_user_rows
 
@@ -33,6 +33,9 @@ def load_export(directory: str | Path, key: Key | None = None) -> LoadedModel:
     name = os.path.basename(folder)
     version = int(name) if name.isdecimal() else 0
     with integrity.checked(folder, version, key) as (files, manifest):
-        model = load(files, version, manifest, integrity.identity(files))
-    deltas = user_deltas.read(os.path.dirname(folder), version, manifest.get("embedding_space"), key)
+        identity = integrity.identity(files) or ""
+        model = load(files, version, manifest, identity)
+    deltas = user_deltas.read(
+        os.path.dirname(folder), version, manifest.get("embedding_space"), None if key is None else Seal(key, identity)
+    )
     return with_user_rows(model, deltas, model.identity) if deltas else model

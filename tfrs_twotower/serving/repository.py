@@ -11,8 +11,8 @@ import re
 import threading
 from collections.abc import Callable, Collection, Iterator
 
-from tfrs_twotower.errors import IndexingError, TwoTowerError, invalid
-from tfrs_twotower.exporting import Key, integrity, user_deltas
+from tfrs_twotower.errors import ExportError, IndexingError, TwoTowerError, invalid
+from tfrs_twotower.exporting import Key, Seal, integrity, user_deltas
 from tfrs_twotower.index import IndexKind
 from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.errors import NotFound, Unavailable
@@ -78,6 +78,8 @@ class Repository:
       index: the `IndexKind` of an index outside the SavedModel, for each version; None: each export's own index.
       key: the `exporting.Key` that has to have signed each version and each update of user rows; others are refused.
         None: no signature is needed.
+      model: with a key: the name of the model whose versions these are; others are refused. None: that of the first
+        version that is loaded.
       shard: the `Shard` to load of each version, in place of its SavedModel, and the only one whose files are checked;
         None: the whole version.
     """
@@ -94,6 +96,7 @@ class Repository:
         index: IndexKind | None = None,
         key: Key | None = None,
         shard: Shard | None = None,
+        model: str | None = None,
     ) -> None:
         if keep < 1:
             raise ValueError(invalid("keep", "be at least 1", keep, "Keep one version or more."))
@@ -104,7 +107,8 @@ class Repository:
         self._call = call
         self._fresh = fresh
         self._warm = warm
-        self._key = key
+        self._key, self._model = key, model
+        self._counts: dict[str, int] = {}  # by a version's identity: of the signed list of its users' rows
         self._load = shard.load if shard else functools.partial(load, index=index)
         self._needed = shard.needs if shard else lambda file: True
         self._lock = threading.Lock()  # guards what follows
@@ -229,7 +233,9 @@ class Repository:
         try:
             if not reload:
                 self._report(version, State.START)
-            with integrity.checked(directory, version, self._key, self._needed) as (files, manifest):
+            with integrity.checked(directory, version, self._key, self._needed, self._model) as (files, manifest):
+                if self._key is not None:
+                    identity = integrity.identity(files)  # of the copy, which was verified
                 if not reload:
                     self._report(version, State.LOADING)
                 model = ready(files, version, manifest, identity, self._call, self._fresh, self._warm, self._load)
@@ -242,6 +248,8 @@ class Repository:
             _log.error("Version %d refused: %s", version, reason)
             return
         self._refused.pop(version, None)
+        if self._key is not None:
+            self._model = self._model or manifest.get("model")
         self._take_user_rows(served, version, os.path.dirname(directory))  # before its first answer
         with self._lock:
             replaced = self._serving.get(version)
@@ -271,10 +279,7 @@ class Repository:
         if stamp == served.user_rows:
             return
         try:
-            model = with_user_rows(
-                served.model, user_deltas.read(root, version, served.model.manifest.get("embedding_space"), self._key),
-                f"{served.identity}+{stamp}",
-            )
+            model = with_user_rows(served.model, self._rows(served, version, root), f"{served.identity}+{stamp}")
         except Exception as error:  # the earlier rows go on serving
             served.rows_error = f"Rows of users refused: {error}"
             _log.error("Rows of users of version %d refused: %s", version, error)
@@ -283,6 +288,17 @@ class Repository:
                 served.model, served.rows_error = model, ""
             _log.info("Version %d has %d updates of user rows", version, len(stamp))
         served.user_rows = stamp
+
+    def _rows(self, served: _Served, version: int, root: str) -> list[user_deltas.UserDelta]:
+        """Raises `ExportError`, also if the signed list is an earlier one than that which was read last."""
+        identity = served.identity or ""
+        seal = None if self._key is None else Seal(self._key, identity)
+        rows, count = user_deltas.read_counted(root, version, served.model.manifest.get("embedding_space"), seal)
+        if count < (last := self._counts.get(identity, 0)):
+            raise ExportError(f"the signed list of version {version} is an earlier one: number {count} after {last}. "
+                              "Publish the users' update again.")
+        self._counts[identity] = count
+        return rows
 
     def _retire(self, version: int) -> None:
         served = self._serving.pop(version)

@@ -84,8 +84,8 @@ class Server:
         asks the servers of an export's shards. None: the export's own index.
       shard: the part of the export's index, as "1/4", that this server holds in place of the model; it answers the
         searches of a server with `index="shards:…"`, and nothing else.
-      verify_key: the `exporting.Key` that has to have signed what is served, see `Repository`; None: no signature is
-        needed.
+      verify_key: the `exporting.Key` that has to have signed what is served, as versions of the model `name`; see
+        `Repository`. None: no signature is needed.
       channels: further `channels.Channel`s of /v1/recommend. One with the name of a built-in channel replaces it.
     """
 
@@ -133,7 +133,7 @@ class Server:
             warm_up, run = FreshAnswers(fresh, warm_up).call, FreshAnswers(fresh, run).call
         self.repository = Repository(
             root, keep, poll_seconds, self.metrics.version_changed, warm_up, fresh, self._warm,
-            None if index is None else outside_kind(index), verify_key, part,
+            None if index is None else outside_kind(index), verify_key, part, name,
         )
         step = 1 if cache is None else _CACHED_SECONDS
         features = None if stores is None else Features(stores, self.metrics, event_types, step, cold_beta)
@@ -146,6 +146,7 @@ class Server:
         self._access = access
         self._connections = connections
         self._stores = stores
+        self._verify_key = verify_key
         self._stopping = threading.Event()
 
     def start(self) -> None:
@@ -285,8 +286,8 @@ class Server:
                 return model.manifest.get("model", _DEFAULT_NAME)
         for status in reversed(self.repository.statuses()):  # refused for now: a front may start before its shards
             with contextlib.suppress(ExportError):
-                return manifest.read(os.path.join(self.repository.root, str(status.version))).get(
-                    "model", _DEFAULT_NAME)
+                said = manifest.read(os.path.join(self.repository.root, str(status.version)), self._verify_key)
+                return said.get("model", _DEFAULT_NAME)
         return _DEFAULT_NAME
 
     def _http_server(self) -> HttpServer:

@@ -13,7 +13,7 @@ from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import INDEX
 from tfrs_twotower.index import ShardedKind, in_whole
 from tfrs_twotower.ranges import Count
-from tfrs_twotower.serving.errors import InvalidArgument, VersionRefused
+from tfrs_twotower.serving.errors import FailedPrecondition, InvalidArgument, VersionRefused
 from tfrs_twotower.serving.model import LoadedModel, Signature
 from tfrs_twotower.serving.outside_index import trusted
 
@@ -53,7 +53,7 @@ class Shard:
 
         `search` takes queries [batch, dim], k, and the checksum of the caller's manifest. It gives the rows of the
         whole catalogue, int32 [batch, k], and their scores; k is at most the size of the part. A caller with another
-        manifest gets `InvalidArgument`.
+        manifest gets `FailedPrecondition`.
 
         Raises:
           VersionRefused: the version's index is not in that many shards.
@@ -69,8 +69,8 @@ class Shard:
 
         def search(queries: tf.Tensor, k: tf.Tensor, manifest: tf.Tensor) -> dict[str, Any]:
             if manifest.numpy() != (identity or "").encode():
-                raise InvalidArgument(f"This is shard {self.number}/{of} of an export with another manifest, "
-                                      f"{identity}. Serve the same export everywhere.")
+                raise FailedPrecondition(f"This is shard {self.number}/{of} of an export with another manifest, "
+                                         f"{identity}. Serve the same export everywhere.")
             if not np.isfinite(queries).all():
                 raise InvalidArgument(invalid(QUERIES, "be finite", "NaN or infinity", "Look at the query's features."))
             found = in_whole(part.search(queries.numpy(), min(int(k), part.size)), start)

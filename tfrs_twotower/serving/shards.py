@@ -19,6 +19,8 @@ from tfrs_twotower.exporting import integrity, manifest
 from tfrs_twotower.index import REMOTE, CandidateIndex, IndexKind, ShardedKind, TopK, best_of_parts, checks
 from tfrs_twotower.ranges import Above
 from tfrs_twotower.serving import tensor_protos
+from tfrs_twotower.serving.errors import PUSHBACK
+from tfrs_twotower.serving.guard import REQUEST_ID
 from tfrs_twotower.serving.metrics import current
 from tfrs_twotower.serving.shard import MANIFEST, QUERIES, SEARCH
 
@@ -62,12 +64,18 @@ class _Remote:
         key = os.environ.get(KEY)
         return self._stub.Predict.future(request, seconds, [("authorization", f"Bearer {key}")] if key else [])
 
-    def end(self, future: Any) -> TopK | None:
-        """The answer of a call, with rows of the whole; None if it failed, and then the shard rests."""
+    def end(self, future: Any) -> TopK | IndexingError | None:
+        """The answer of a call, with rows of the whole; None if it failed, and then the shard rests.
+
+        If the request itself is over the shard's limits, that is returned as an error: the shard answers others.
+        """
         try:
             found = future.result().outputs
             answer = TopK(tensor_protos.to_array(found[c.SCORES]), tensor_protos.to_array(found[c.ROWS]))
         except (grpc.RpcError, grpc.FutureCancelledError, ValueError) as error:
+            if _too_large(error):
+                self._rests_until = 0.0  # it is there
+                return IndexingError(f"Shard {self.name} at {self.address} refuses the search: {_said(error)}")
             self._rests_until = time.monotonic() + _REST_SECONDS
             if not self._failed:
                 _log.error("Shard %s at %s is left out: %s", self.name, self.address, _said(error))
@@ -98,18 +106,20 @@ class Shards:
         """See `CandidateIndex.search`. Shards that do not answer are told to the request, by `metrics.current`.
 
         Raises:
-          IndexingError: no shard answers, or the queries are not finite.
+          IndexingError: no shard answers, one of them refuses so large a search, or the queries are not finite.
         """
         queries = checks.query_matrix(queries, self.dim)  # a query that all shards refuse must not put them to rest
         request = self._request(queries, k)
         calls = [remote.begin(request, self._seconds) for remote in self._remotes]
         answers = [call and remote.end(call) for remote, call in zip(self._remotes, calls)]
+        if refused := [answer for answer in answers if isinstance(answer, IndexingError)]:
+            raise refused[0]  # what the others found would lack the best items of this one, each time
         missing = [remote.name for remote, answer in zip(self._remotes, answers) if answer is None]
         if len(missing) == len(answers):
             raise IndexingError(f"No shard of version {self._version} answers. Look at their servers' logs.")
         if missing:
             current().lacks(missing)
-        return best_of_parts([answer for answer in answers if answer is not None], k)
+        return best_of_parts([answer for answer in answers if isinstance(answer, TopK)], k)
 
     def check(self) -> None:
         """Raises `IndexingError` if no shard answers, or one that answers does not have this version."""
@@ -184,6 +194,16 @@ class ShardsKind(IndexKind):
         shards = Shards(self.addresses, said, identity, with_parts["dim"], self.seconds)
         shards.check()
         return shards
+
+
+def _too_large(error: BaseException) -> bool:
+    """Whether a shard's server refuses a search for its size. If it is too busy, it says when to ask again, or gRPC
+    itself refuses, without a request id."""
+    if not isinstance(error, grpc.Call):
+        return False
+    code, said = error.code().name, dict(error.trailing_metadata() or ())
+    return code == "INVALID_ARGUMENT" or (
+        code == "RESOURCE_EXHAUSTED" and REQUEST_ID in said and PUSHBACK[0] not in said)
 
 
 def _said(error: BaseException) -> str:

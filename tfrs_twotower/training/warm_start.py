@@ -23,7 +23,9 @@ _ANEW = re.compile(
 _NEWER = ("encoder/_start/state", "query_tower/start")
 
 
-def warm_start(model: TwoTowerModel, directory: str | Path) -> None:
+def warm_start(
+    model: TwoTowerModel, directory: str | Path, rows: tuple[tf.Variable, np.ndarray] | None = None
+) -> None:
     """Copies the best weights of an earlier training into `model`, and its slots into the optimizer if it has one.
 
     A grown table gets its old rows, at their old positions. New rows keep their initial values, with slots of zero.
@@ -33,6 +35,8 @@ def warm_start(model: TwoTowerModel, directory: str | Path) -> None:
     Args:
       model: a `TwoTowerModel` with its weights made, and its optimizer built if it has one.
       directory: the other training's checkpoint folder, with `best/`.
+      rows: (a table of the model, int64: the rows of the earlier table that it begins with); None: all tables begin
+        with all rows.
 
     Raises:
       TrainingError: there is no checkpoint, or a weight of the model is not in it, or has another shape.
@@ -51,7 +55,8 @@ def warm_start(model: TwoTowerModel, directory: str | Path) -> None:
             if key.endswith(_NEWER):
                 continue
             raise TrainingError(f"{path} has no `{key}`. Start from a training of the same recipe.")
-        _assign(key, variable, reader.get_tensor(key + _VALUE))
+        value = reader.get_tensor(key + _VALUE)
+        _assign(key, variable, value[rows[1]] if rows is not None and variable is rows[0] else value)
 
 
 def not_kept(model: tf.Module, path: str) -> list[str]:

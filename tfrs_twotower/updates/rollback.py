@@ -8,7 +8,7 @@ from typing import Any
 
 from tfrs_twotower.durable import written_aside
 from tfrs_twotower.errors import ExportError, invalid
-from tfrs_twotower.exporting import MANIFEST, Key, integrity, manifest, user_deltas
+from tfrs_twotower.exporting import MANIFEST, Key, Seal, integrity, manifest, user_deltas
 from tfrs_twotower.exporting.publishing import RECORD, link_tree, manifests, new_version
 from tfrs_twotower.pipeline import runs
 
@@ -63,15 +63,18 @@ def roll_back(path: str | Path, to: int | None = None, key: Key | None = None) -
     wanted = _previous(versions, origins, replaced) if to is None else _named(origins, to, replaced)
     source = max(number for number, origin in origins.items() if origin == wanted)  # has the newest rows of users
     root = versions[source][0]
-    contents = integrity.check(root / str(source), key, source)
-    if key is not None:
-        user_deltas.read(root, source, contents.get("embedding_space"), key)
+    integrity.check(root / str(source), key, source)
+    contents, identity = manifest.identified(root / str(source), key)
+    seal = None if key is None else Seal(key, identity)
+    if seal is not None:
+        user_deltas.read(root, source, contents.get("embedding_space"), seal)
     with new_version(root, max(versions) + 1, key) as (aside, version):
         link_tree(root / str(source), aside, leave_out=[MANIFEST, manifest.SIGNATURE])
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         record = {"copy_of": wanted, "replaced": replaced, "at": now}
         manifest.write(aside, {**contents, "version": version, RECORD: record}, contents["files"])
-        user_deltas.copy(root, source, version, key)
+        copied = manifest.identified(aside)[1]
+        user_deltas.copy(root, source, version, None if seal is None else (seal, Seal(seal.key, copied)))
         with written_aside(root / _BEGUN) as file:
             file.write(str(version).encode())
     return _done(Rollback(root / str(version), wanted, replaced))

@@ -12,10 +12,10 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import InteractionLog, Queries, Source, Split, ingest, joined, parts_of
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.exporting import Key, manifest, next_version, user_deltas
-from tfrs_twotower.features import IdField, is_user_table, key_tensor
+from tfrs_twotower.exporting import Key, Seal, manifest, next_version, user_deltas
+from tfrs_twotower.features import Id, IdField, fingerprints, is_user_table, key_tensor
 from tfrs_twotower.pipeline import runs
-from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.assembling import assemble, completed, known_items
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.learned_fields import read_fields
 from tfrs_twotower.pipeline.reading import read_behind
@@ -26,6 +26,7 @@ from tfrs_twotower.training.optimizers import build
 
 _log = logging.getLogger(__name__)
 _NEGATIVES = 1024  # items of the catalogue a step
+_States = dict[str, dict[str, dict[str, np.ndarray]]]  # {side: {field name: state}}
 
 
 def update_users(
@@ -48,7 +49,8 @@ def update_users(
       learning_rate: of the recipe's optimizer in this update; None: the recipe's. A pass over few events makes only a
         few steps per row, so a larger rate can help: `bench/bench_replay.py` measures it.
       rejected_limit: the fraction of bad rows at which it stops; None: the recipe's.
-      key: the `Key` that signs the delta. It must have signed the earlier ones. None: the delta is not signed.
+      key: the `Key` that signs the delta. It must have signed the version and the earlier deltas. None: the delta is
+        not signed.
 
     Returns:
       The delta's path; None if there is nothing to learn from.
@@ -72,19 +74,22 @@ def update_users(
         new = log.new_in(part := len(parts_of(whole)) - 1)
         again = (log.part == part) & ~new
         if not new.any():
-            _log.warning("The log has all of the %d new events already. Name others by --interactions.",
-                         again.sum())
+            said = (f"The log has all of the {again.sum()} new events already" if again.any() else
+                    f"None of the events of {source.name} is a like")
+            _log.warning("%s. Name others by --interactions.", said)
             return None
     version = _newest_version(root)
-    space = manifest.read(root / str(version))["embedding_space"]
-    before, served = user_deltas.read(root, version, space, key), runs.weights(directory, space)
+    contents, identity = manifest.identified(root / str(version), key)
+    space, seal = contents["embedding_space"], None if key is None else Seal(key, identity)
+    before, served = user_deltas.read(root, version, space, seal), runs.weights(directory, space)
     since = (before[-1].trained_until if before else served.trained_until) + 1
-    if log.timestamp[-1] < since:
+    new = (log.timestamp >= since) & ~again
+    if not new.any():
         _log.warning("None of the %d events is later than %s UTC, the time of the newest learned event. Name "
                      "a file with later ones by --interactions.", len(log), _moment(since - 1))
         return None
     states = read_fields(served.folder)
-    a = _assembled(config.recipe, log, since, states, again)
+    a, place = _assembled(config.recipe, log, new, states, again)
     field = a.model.query_tower.user_table
     if field is None:
         rule = "have an Id of `user_id` with a vocabulary among its query features"
@@ -96,8 +101,8 @@ def update_users(
                      "update.", _moment(since - 1))
         return None
     a.model(next(iter(a.batches.dataset(0, 1))))
-    warm_start(a.model, served.folder)
-    _take_up(field, before, known=len(states["query"][field.name]["keys"]))
+    warm_start(a.model, served.folder, (field.table, place))
+    _take_up(field, before, known=len(place) - 1)
     start = field.table.numpy()
     _train(a, field, rows, batch_size, learning_rate)
     users = np.unique(field.vocabulary(_ids(a.log, rows)).numpy())
@@ -105,13 +110,18 @@ def update_users(
     return user_deltas.publish(root, version, user_deltas.UserDelta(
         space, int(a.log.timestamp[a.split.train[-1]]), field.vocabulary.get_vocabulary()[users],
         field.table.numpy()[users],
-    ), key)
+    ), seal)
 
 
-def revert_users(directory: str | Path, root: str | Path | None = None) -> Path | None:
-    """Withdraws the newest delta of the newest version; returns its path, or None if there is none."""
+def revert_users(directory: str | Path, root: str | Path | None = None, key: Key | None = None) -> Path | None:
+    """Withdraws the newest delta of the newest version; returns its path, or None if there is none.
+
+    key: the `Key` that signed the deltas; None: they are not signed.
+    """
     root = Path(root) if root else Path(directory).resolve() / runs.EXPORT
-    return user_deltas.withdraw(root, _newest_version(root))
+    version = _newest_version(root)
+    seal = None if key is None else Seal(key, manifest.identified(root / str(version), key)[1])
+    return user_deltas.withdraw(root, version, seal)
 
 
 def _moment(seconds: int) -> np.datetime64:
@@ -126,19 +136,36 @@ def _newest_version(root: Path) -> int:
 
 
 def _assembled(
-    recipe: Recipe, log: InteractionLog, since: int, states: dict[str, dict[str, dict[str, np.ndarray]]],
-    again: np.ndarray,
-) -> Assembly:
-    """The model on the log with the new events, which all train; only the vocabulary of users grows.
+    recipe: Recipe, log: InteractionLog, new: np.ndarray, states: _States, again: np.ndarray,
+) -> tuple[Assembly, np.ndarray]:
+    """(the model on the events of the users with new ones, which all train; the rows of the served table that its own
+    begins with: row 0, and those of these users). Only the vocabulary of users grows.
 
-    `again`: bool [log rows], second copies of events, which are left out.
+    `new`, `again`: bool [log rows]. Second copies of events are left out. Items are counted in the whole log.
     """
     # A few minutes have too few events, of too few users, for in-batch negatives.
     model = dataclasses.replace(recipe.model, negatives=(Uniform(_NEGATIVES),), logq=StaticLogQ())
     recipe = dataclasses.replace(recipe, model=model)
-    rows, later = np.arange(len(log)), log.timestamp >= since
-    split = Split(rows[later & ~again], Queries.none(), Queries.none(), past=rows[~later & ~again])
-    return assemble(recipe, log, states, split=split, grow=is_user_table)
+    items = known_items(log, np.flatnonzero(~again))
+    log, rows = log.of_users(np.unique(log.user[new]))
+    train, past = (np.flatnonzero(chosen[rows]) for chosen in (new, ~new & ~again))
+    split = Split(train, Queries.none(), Queries.none(), past=past)
+    states, place = _of_users(recipe, states, log)
+    return assemble(recipe, log, states, split=split, grow=is_user_table, items=items), place
+
+
+def _of_users(recipe: Recipe, states: _States, log: InteractionLog) -> tuple[_States, np.ndarray]:
+    """(the states, with the keys of the log's users alone in the field of user ids; see `_assembled`)."""
+    schema = recipe.schema or completed(recipe, log).schema
+    ids = (f.name for f in schema.query if isinstance(f, Id) and f.column == c.USER_ID and not f.buckets)
+    name = next(ids, None)  # that of `Tower.user_table`
+    if name is None:  # an error says that there is no table
+        return states, np.zeros(1, np.int64)
+    field = states["query"][name]
+    asked = fingerprints(key_tensor(log.users[c.USER_ID], c.USER_ID)).numpy()
+    rows = np.flatnonzero(np.isin(field["keys"], asked))
+    query = {**states["query"], name: {**field, "keys": field["keys"][rows]}}
+    return {**states, "query": query}, np.concatenate([[0], rows + 1])
 
 
 def _take_up(field: IdField, deltas: Sequence[user_deltas.UserDelta], known: int) -> None:
@@ -147,8 +174,8 @@ def _take_up(field: IdField, deltas: Sequence[user_deltas.UserDelta], known: int
     table[known + 1:] = table[0]
     if deltas:
         keys, rows = user_deltas.merged(deltas)
-        place = {key: i for i, key in enumerate(field.vocabulary.get_vocabulary(False).tolist(), start=1)}
-        table[[place[key] for key in keys.tolist()]] = rows
+        _, own, at = np.intersect1d(field.vocabulary.get_vocabulary(False), keys, True, return_indices=True)
+        table[own + 1] = rows[at]  # users without new events may be in no vocabulary
     field.table.assign(table)
 
 

@@ -89,18 +89,30 @@ def read_dataset(folder: str | os.PathLike[str]) -> tuple[InteractionLog, Ingest
     Raises:
       DataError: it is no dataset, or it is damaged.
     """
+    return mapped_dataset(folder, check=True)
+
+
+def mapped_dataset(
+    folder: str | os.PathLike[str], check: bool = False
+) -> tuple[InteractionLog, IngestReport]:
+    """As `read_dataset`; `check`: whether the checksums are compared."""
     folder, manifest = Path(folder), read_manifest(folder)
     try:
-        for name, said in manifest.files.items():
-            path = folder / manifest.log / name
-            if not path.is_file() or path.stat().st_size != said["bytes"] or checksum(path) != said["sha256"]:
-                raise DataError(f"{path} is damaged: it does not have the checksum of {folder / MANIFEST}. Prepare the "
-                                "dataset again.")
+        if check:
+            _check(folder, manifest)
         return read_log(folder / manifest.log)
     except (DataError, OSError):
         if read_manifest(folder).log == manifest.log:
             raise
-    return read_dataset(folder)
+    return mapped_dataset(folder, check)
+
+
+def _check(folder: Path, manifest: Manifest) -> None:
+    for name, said in manifest.files.items():
+        path = folder / manifest.log / name
+        if not path.is_file() or path.stat().st_size != said["bytes"] or checksum(path) != said["sha256"]:
+            raise DataError(f"{path} is damaged: it does not have the checksum of {folder / MANIFEST}. Prepare the "
+                            "dataset again.")
 
 
 def write_manifest(

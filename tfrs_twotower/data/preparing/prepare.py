@@ -23,9 +23,10 @@ from tfrs_twotower.data.preparing.engine import Engine, Session
 from tfrs_twotower.data.preparing.shards import Spilled, agreed, context_fields
 from tfrs_twotower.data.rejects import Rejects
 from tfrs_twotower.data.source import Source
-from tfrs_twotower.data.sources.joined import Joined, joined
+from tfrs_twotower.data.sources.joined import joined
+from tfrs_twotower.data.sources.prepared import Prepared
 from tfrs_twotower.durable import lock
-from tfrs_twotower.errors import DataError
+from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.progress import bar
 
 _WORK, _FIRST, _REJECTED = "work", "1", "rejected.parquet"
@@ -87,15 +88,13 @@ def append_prepared(folder: str | os.PathLike[str], source: Source, rules: Rules
 
     Raises:
       DataError: as in `append`; or the folder holds no dataset.
-      ConfigError: the dataset has these files already.
+      ConfigError: the dataset has these files, or all of these events, already.
     """
     folder = Path(folder)
     read_manifest(folder)  # before the folder is made
     with _writing(folder) as work:
         manifest = read_manifest(folder)
-        before = [part for i in range(len(manifest.sources)) if (part := manifest.source(i)) is not None]
-        if before:
-            joined(Joined(tuple(before)), source)  # refuses files that it has
+        joined(Prepared(str(folder)), source)  # refuses files that it has
         rules = rules or Rules(**manifest.sources[-1]["rules"])
         name = str(int(manifest.log) + 1)
         target = _empty(folder / name)
@@ -104,6 +103,11 @@ def append_prepared(folder: str | os.PathLike[str], source: Source, rules: Rules
         if len(log) == len(past) and len(log.shown) == len(past.shown):
             shutil.rmtree(target)
             return report
+        # Events without times may repeat.
+        if log.timed and len(log) > len(past) and not log.new_in(int(log.part.max())).any():
+            shutil.rmtree(target)
+            rule = "have events that the dataset lacks"
+            raise ConfigError(invalid("interactions", rule, source.name, "All of them are there already. Name others."))
         keep_log(log, report, target)
         write_manifest(folder, name, log, report, source, rules, manifest.sources)
         for other in folder.iterdir():  # also what a killed process left

@@ -109,8 +109,9 @@ def joined(source: Any, new: Any) -> Any:
 
 
 def _events(part: Any) -> Any:
-    """The source without its tables of users and items."""
-    return dataclasses.replace(part, **{name: None for name in ("users_path", "items_path") if hasattr(part, name)})
+    """The source without its tables of users and items; one without a configuration, such as `Frames`, as it is."""
+    tables = {name: None for name in ("users_path", "items_path") if hasattr(part, name)}
+    return dataclasses.replace(part, **tables) if tables else part
 
 
 def newest(tables: Sequence[pa.Table | None], id_name: str) -> pa.Table | None:

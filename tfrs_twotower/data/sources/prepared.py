@@ -14,9 +14,8 @@ from tfrs_twotower.columns import ITEM_ID, LABEL, TIMESTAMP, USER_ID, WEIGHT
 from tfrs_twotower.configuration import config
 from tfrs_twotower.data import wide
 from tfrs_twotower.data.checking import IngestReport, Rules
-from tfrs_twotower.data.kept import read_log
 from tfrs_twotower.data.log import InteractionLog
-from tfrs_twotower.data.preparing.dataset import Manifest, is_prepared, read_dataset, read_manifest
+from tfrs_twotower.data.preparing.dataset import Manifest, is_prepared, mapped_dataset, read_dataset, read_manifest
 from tfrs_twotower.data.source import Source
 
 _BATCH = 1 << 16
@@ -32,6 +31,9 @@ class Prepared(Source):
 
     folder: str
 
+    def __getstate__(self) -> dict[str, str]:
+        return {"folder": self.folder}  # a task of a cluster maps the log itself
+
     @property
     def name(self) -> str:
         """The folder."""
@@ -43,11 +45,12 @@ class Prepared(Source):
         return read_manifest(self.folder)
 
     def sources(self) -> list[Source]:
-        """What it was made of, as far as that has a configuration; itself if the dataset is gone."""
+        """What it was made of. It stands itself for what has no configuration, or if the dataset is gone."""
+        own = Prepared(os.path.realpath(self.folder))
         if not is_prepared(self.folder):
-            return [self]
+            return [own]
         manifest = self.manifest
-        return [part for i in range(len(manifest.sources)) if (part := manifest.source(i)) is not None]
+        return list(dict.fromkeys(manifest.source(i) or own for i in range(len(manifest.sources))))
 
     def rules(self) -> Rules:
         """The rules that its newest events fulfil."""
@@ -80,8 +83,11 @@ class Prepared(Source):
         return True
 
     def interactions(self) -> Iterator[pa.RecordBatch]:
-        """Yields the events in time order, and then what was shown, as pa.RecordBatch."""
-        log = self._log()
+        """Yields the events in time order, and then what was shown, as pa.RecordBatch.
+
+        From then on the tables are those of these events, whatever is appended.
+        """
+        log = self._log(anew=True)
         shown = {LABEL: np.zeros(len(log.shown), np.int64)}
         for part, context in ((log, log.context), (log.shown, pa.table(shown))):
             columns = {USER_ID: wide.take(log.users[USER_ID], part.user),
@@ -104,5 +110,9 @@ class Prepared(Source):
         """pa.Table: all items of the log."""
         return self._log().items
 
-    def _log(self) -> InteractionLog:
-        return read_log(Path(self.folder) / self.manifest.log)[0]
+    def _log(self, anew: bool = False) -> InteractionLog:
+        """The log that was mapped last."""
+        if anew or "_mapped" not in vars(self):
+            vars(self)["_mapped"] = mapped_dataset(self.folder)[0]
+        log: InteractionLog = vars(self)["_mapped"]
+        return log
