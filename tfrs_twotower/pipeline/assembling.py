@@ -84,7 +84,9 @@ def _assemble(
             rule, way_out = "be null if `schema.query` has no history feature", "Or add History() to it."
             raise ConfigError(invalid(f"model.{name}", rule, term, way_out))
     labels = dict.fromkeys(name for loss in recipe.model.auxiliary for name in loss.labels())
-    examples = Examples(log, query_tower.fields, candidate_tower.fields, visible, weight, labels)
+    examples = Examples(
+        log, query_tower.fields, candidate_tower.fields, visible, weight, labels, recipe.history_kinds
+    )
     positives = split.train[weight[split.train] > 0]
     catalogue = _catalogue_rows(log, split.known, counts)
     shown = shown_counts(log, positives, recipe.training.resampling)
