@@ -73,9 +73,9 @@ def read_event(fields: object, now: float) -> Event:
         if name not in fields and not (searched and name == c.ITEM_ID):
             raise DataError(f"An event needs `{name}`. Received: {sorted(map(str, fields))[:10]}.")
     return Event(
-        _id(c.EVENT_ID, fields[c.EVENT_ID]),
-        _id(c.USER_ID, fields[c.USER_ID]),
-        "" if searched else _id(c.ITEM_ID, fields[c.ITEM_ID]),
+        read_id(c.EVENT_ID, fields[c.EVENT_ID]),
+        read_id(c.USER_ID, fields[c.USER_ID]),
+        "" if searched else read_id(c.ITEM_ID, fields[c.ITEM_ID]),
         _timestamp(given.get(c.TIMESTAMP, int(now)), now),
         _text(c.EVENT, given.get(c.EVENT, ""), MAX_TYPE_BYTES, "text"),
         _text(c.ANSWER, given.get(c.ANSWER, ""), MAX_ANSWER_BYTES, "text"),
@@ -86,7 +86,8 @@ def read_event(fields: object, now: float) -> Event:
     )
 
 
-def _id(name: str, value: object) -> str:
+def read_id(name: str, value: object) -> str:
+    """An id as text, of text or a whole number. Raises `DataError`, which calls it `name`."""
     value = _whole(value)
     if isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value <= _MOST:

@@ -51,6 +51,16 @@ _SCHEMAS = {
         "additionalProperties": False,
         "properties": {"events": {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/Event"}}},
     },
+    "User": {
+        "type": "object",
+        "additionalProperties": False,
+        "anyOf": [{"required": ["profile"]}, {"required": ["picks"]}],
+        "properties": {
+            "profile": {"type": "object", "description": "columns that the model reads of a user"},
+            "picks": {"type": "array", "items": _ID, "description": "items that the user chose at sign-up"},
+            "merge": {"type": "boolean", "description": "keep what the request does not name; null removes a column"},
+        },
+    },
     "Recorded": {
         "type": "object",
         "required": ["recorded", "known"],
@@ -80,8 +90,12 @@ def document(name: str, endpoints: Iterable[str] = ()) -> dict[str, Any]:
     }
     paths.update({
         f"/v1/{what}": {"post": _operation(f"One request of {what}", "Object", "Object")}
-        for what in endpoints if what != "events"
+        for what in endpoints if what not in ("events", "users")
     })
+    user = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    paths["/v1/users/{id}"] = {
+        "put": {**_operation("Keep a user's profile and picks", "Object", "User"), "parameters": [user]},
+    }
     for path in (f"{model}:predict", model, f"{model}/metadata"):
         method, operation = next(iter(paths[path].items()))
         of_version = path.replace(model, f"{model}/versions/{{version}}")
