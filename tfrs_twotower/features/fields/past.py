@@ -56,7 +56,8 @@ class PastField(Field):
         """Learns the kinds of events and the items' values; the item field has the vocabulary of ids.
 
         Args:
-          columns: the event's parts by the names of their inputs, [rows]; `item_id` and the categories, [items].
+          columns: the parts of training events by the names of their inputs, [rows]; `item_id` and the categories,
+            [items].
           counts: int64 [items].
         """
         for part, field in self.parts.items():
