@@ -178,7 +178,8 @@ def untimed(a, queries):
     vectors = []
     for start in range(0, len(queries), 256):
         gathered = a.examples.gather(queries.row[start: start + 256])
-        gathered["past"]["now"] = np.zeros_like(gathered["past"]["now"])
+        for past in gathered["past"].values():
+            past["now"] = np.zeros_like(past["now"])
         vectors.append(a.model.query_tower(a.examples.finish(gathered)).numpy())
     return np.concatenate(vectors)
 

@@ -34,6 +34,7 @@ from tfrs_twotower.features import MultiValue as MultiValue
 from tfrs_twotower.features import Number as Number
 from tfrs_twotower.features import Preprocessed as Preprocessed
 from tfrs_twotower.features import Schema as Schema
+from tfrs_twotower.features import Searches as Searches
 from tfrs_twotower.features import Sequence as Sequence
 from tfrs_twotower.features import Text as Text
 from tfrs_twotower.features import Time as Time

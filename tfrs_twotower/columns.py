@@ -2,6 +2,7 @@
 
 import keyword
 import re
+from collections.abc import Iterable
 
 USER_ID = "user_id"
 ITEM_ID = "item_id"
@@ -11,10 +12,17 @@ WEIGHT = "weight"
 LABEL = "label"
 SESSION = "session"
 EVENT_ID = "event_id"
+ANSWER = "answer"  # the id of the server's answer that the event came from
+PLACE = "place"  # of the item in that answer
+DWELL = "dwell"  # seconds
+VALUE = "value"  # an amount, such as money
+QUERY = "query"  # search words
 
-# Inputs of a query request with the user's history, oldest first, padded at the end.
+# Inputs of a query request with the user's history, oldest first, padded at the end; see `past`.
+PAST = "history"
 HISTORY_ITEM_ID = "history_item_id"
 HISTORY_TIMESTAMP = "history_timestamp"
+SEARCHES = "searches"  # the words of the user's last searches, oldest first
 
 # Derived by training for an item: the list of its users, as rows of the user table. Never served.
 TAKEN_BY = "taken_by"
@@ -70,3 +78,12 @@ def safe(column: str) -> str:
     """
     name = _UNSAFE.sub(lambda found: "_" if found[0] == " " else f"u{ord(found[0]):04x}", column)
     return name if name[:1].isalpha() and not keyword.iskeyword(name) and name not in OPTIONS else f"x{name}"
+
+
+def past(part: str = "", kinds: Iterable[str] = ()) -> str:
+    """The input that has a part of each event of a history: `past("dwell")` → `history_dwell`.
+
+    A history of the events of some kinds has inputs of its own: `past("item_id", ["buy"])` → `history_buy_item_id`.
+    Without a part it is the name of the history, which its inputs begin with.
+    """
+    return "_".join([PAST, *map(safe, kinds), *filter(None, [part])])

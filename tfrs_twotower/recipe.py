@@ -134,6 +134,9 @@ class Recipe:
         `RandomPerUser`.
       schema: the features of both towers; None derives them from the columns (`infer_schema`).
       derived: further features of a derived schema, which the system needs.
+      history_kinds: the kinds of events (the log's column `event`) that make a history, in training and when serving;
+        (): all that the log has. A feature may name its own: `History(kinds=("buy",))`. A log that tells no kinds has
+        only these.
       title: the item column with readable names. None: a text column called `title` or `name`, else one whose name
         ends in `_title`, else the id.
       model, training, evaluation, index: see their classes. `training.monitor` is one of the metrics that
@@ -152,6 +155,7 @@ class Recipe:
     split: Splitter = Temporal()
     schema: Schema | None = None
     derived: Derived = Derived()
+    history_kinds: tuple[str, ...] = ()
     title: str | None = None
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()

@@ -72,7 +72,7 @@ def test_serve_has_the_librarys_defaults():
     assert given == dataclasses.astuple(Load())
     assert (args.explore_share, args.explore_cap) == (Exploration().share, Exploration().cap)
     assert args.connections == Connections().most and args.keep_events == Retention().events
-    for name in ("host", "rest_port", "grpc_port", "poll_seconds", "drain_seconds", "cold_beta", "event_types"):
+    for name in ("host", "rest_port", "grpc_port", "poll_seconds", "drain_seconds", "cold_beta"):
         assert getattr(args, name) == library[name].default, name
 
 
@@ -80,14 +80,18 @@ def test_serve_and_load_refuse_an_address_in_one_line(run, tmp_path, capsys):
     for command in (["load", str(run)], ["serve", str(tmp_path)]):
         assert main([*command, "--store", "store.db"]) == 1
         assert capsys.readouterr().err.startswith("twotower: A store's address must be sqlite:PATH or")
+    assert main(["serve", str(tmp_path), "--event-types", "buy"]) == 1
+    assert "'history_kinds=[\"buy\"]'" in capsys.readouterr().err
     assert main(["serve", str(tmp_path), "--cache", "many"]) == 1
     assert capsys.readouterr().err.startswith("twotower: A cache's address must be a number")
 
 
-def test_a_served_store_is_loaded_asked_and_told(run, tmp_path, history_root):
+def test_a_served_store_is_loaded_asked_and_told(run, tmp_path):
+    root = tmp_path / "exports"
+    history_export.write(root, 1, histories={"history": {"kinds": ["buy", ""], "events": 3}})
     address = f"sqlite:{tmp_path}/store.db"
-    command = [sys.executable, "-m", "tfrs_twotower", "serve", str(history_root), "--rest-port", "0",
-               "--grpc-port", "0", "--store", address, "--cache", "100", "--event-types", "buy", ""]
+    command = [sys.executable, "-m", "tfrs_twotower", "serve", str(root), "--rest-port", "0",
+               "--grpc-port", "0", "--store", address, "--cache", "100"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         base = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]

@@ -63,6 +63,18 @@ def test_what_was_appended_comes_back_as_it_was(store):
     assert store.last(["u"], 10) == [events]
 
 
+def test_every_field_of_an_event_comes_back(store):
+    events = [
+        event(1, kind="click")._replace(answer="a1", place=0, dwell=2.5, value=-0.1, query="red \"schuhe\" né"),
+        event(2, kind="buy")._replace(value=1e300),
+        event(3, kind="search")._replace(item_id="", query="shoes"),
+        event(4)._replace(dwell=0.0),
+        event(5)._replace(place=2**31 - 1),
+    ]
+    store.append(events)
+    assert store.last(["u"], 10) == [events]
+
+
 def test_times_out_of_order_are_put_in_order_and_ties_stay_as_they_came(store):
     store.append([event("c", NOW), event("a", NOW - 2), event("d", NOW)])
     store.append([event("b", NOW - 1), event("A", NOW)])

@@ -104,3 +104,4 @@ def test_a_vector_column_keeps_its_zeros():
         return vector_keys("m", {"v": np.array([values], np.float32)})[0]
 
     assert key([1, 0]) != key([1, 0, 0])
+    assert key([1, np.nan]) == key([1]) != key([np.nan, 1])  # a list of numbers, padded

@@ -19,6 +19,7 @@ from tfrs_twotower.features import (
     MultiValue,
     Number,
     Schema,
+    Searches,
     Sequence,
     Text,
     Time,
@@ -61,6 +62,8 @@ FIELDS = {
     "history_mean": History(length=3, pooling="mean"),
     "history_decay": History(length=3, pooling="decay", half_life_days=2.0),
     "history_decay_learned": History(length=3, pooling="decay", half_life_days=2.0, learned=True),
+    "history_parts": History(length=3, kinds=("buy",), reads=("event", "dwell"), categories=("genres", "brand")),
+    "searches": Searches(length=2, dim=3, tokens=4),
     "text_words": Text("title", "words", dim=3, length=6),
     "text_trigrams": Text("title", "trigrams", dim=3, length=6),
     "text_characters": Text("title", "characters", dim=3, length=6),
@@ -106,6 +109,9 @@ TABLE = {
     "genres": pa.array([["a", "b"], ["b"], [], None, ["c", "a", "b"]]),
     "title": pa.array(["The cat sat", "A cat!", "", None, "Über dogs"]),
     "taken_by": pa.array([[0, 1], [1], [2, 0], [0, 1, 2], [2]], pa.list_(pa.int32())),
+    "searches": pa.array(["red shoes", "Blue shoes", "", None, "a b"]),
+    "history_buy_event": pa.array(["buy", "view", "buy", None, "buy"]),
+    "history_buy_dwell": pa.array([1.0, None, 3.0, 4.0, 5.0]),
     "image": pa.array([[1.0, 2.0], [0.5, -1.0], None, [3.0, 0.0], [1.0, 1.0]]),
 }
 COUNTS = np.array([5, 4, 3, 2, 1])
@@ -121,6 +127,11 @@ RAW = {
     "genres": [["a", "zzz", "b"], ["", "", ""], ["zzz", "", ""], ["c", "c", ""]],
     "title": ["the CAT", "?", "", "dögs über 猫"],
     "image": [[1.0, 2.0], [0.0, 0.0], [9.0, -9.0], [0.5, 0.5]],
+    "searches": [["old", "red SHOES", "a blue"], ["", "", ""], ["?", "", ""], ["shoes", "", ""]],
+    "history_buy_item_id": [[11, 12, 13, 14], [-1] * 4, [99, 11, -1, -1], [-1, 15, -1, -1]],
+    "history_buy_timestamp": [[1_699_000_000] * 4, [0] * 4, [1_699_000_000, 0, 0, 0], [0] * 4],
+    "history_buy_event": [["buy", "?", "", "view"], [""] * 4, ["buy", "buy", "", ""], [""] * 4],
+    "history_buy_dwell": [[0.0, 1.0, float("nan"), 1e9], [float("nan")] * 4, [-1.0, 5.0, 0.0, 0.0], [60.0] * 4],
     columns.HISTORY_ITEM_ID: [[11, 12, 13, 14, 15], [-1] * 5, [99, 11, -1, -1, -1], [12, -1, -1, -1, -1]],
     columns.HISTORY_TIMESTAMP: [
         [1_699_000_000, 1_699_500_000, 1_699_600_000, 1_699_700_000, 1_699_900_000],
@@ -147,7 +158,7 @@ def build(name, adapts=1):
     """(the field or tower called `name`, the item field that a history shares)."""
     schema = Schema(query=features(name), candidate=(Id(columns.ITEM_ID, dim=4),))
     query, (items,) = build_fields(schema, seed=3)
-    for field in (*query, items) * adapts:
+    for field in (items, *query) * adapts:
         field.adapt(TABLE, COUNTS)
     if name in FIELDS:
         return query[0], items

@@ -111,8 +111,8 @@ def test_adapting_twice_equals_once(name):
 @every
 def test_rows_without_training_events_change_nothing(name):
     layer, _ = entries.build(name)
-    other, _ = entries.build(name, adapts=0)
-    for field in getattr(other, "fields", [other]):
+    other, items = entries.build(name, adapts=0)
+    for field in (items, *getattr(other, "fields", [other])):
         field.adapt(*_with_untrained_row())
     tf.nest.map_structure(np.testing.assert_array_equal, layer.state(), other.state())
 
@@ -121,7 +121,8 @@ def _with_untrained_row():
     # Whatever a row holds that no training event met, it leaves no trace.
     row = {"user_id": "zoe", "item_id": 77, "brand": "new", "size": 9, "price": 1e6, "genres": ["new"],
            "timestamp": 2_000_000_000, "title": "entirely new", "image": [5.0, 5.0],
-           "taken_by": [7]}
+           "taken_by": [7], "searches": "entirely new",
+           "history_buy_event": None, "history_buy_dwell": None}  # of training events alone: see `PastField.adapt`
     table = {k: pa.chunked_array([[row[k]], v.to_pylist()], v.type) for k, v in entries.TABLE.items()}
     return table, np.concatenate([[0], entries.COUNTS])
 

@@ -16,7 +16,6 @@ from tfrs_twotower.serving import Server
 def arguments(*given):
     parser = argparse.ArgumentParser()
     exploring.add_arguments(parser)
-    parser.add_argument("--event-types", nargs="+", default=())
     return parser.parse_args(given)
 
 
@@ -24,7 +23,7 @@ def test_a_new_item_is_shown_to_its_share_and_learns_from_clicks(shop_root, tmp_
     stores, fresh = open_stores(f"sqlite:{tmp_path}/store.db"), FreshItems(tmp_path / "items")
     fresh.change([{"item_id": "early", "price": 1.0}, {"item_id": "a", "price": 5.0}])
     args = arguments("--explore", f"{tmp_path}/new.db", "--explore-share", "0.5", "--explore-cap", "3",
-                     "--event-types", "buy")
+                     "--explore-kinds", "buy")
     stores, fresh, channels, others = exploring.explored(args, stores, fresh)
     with Server(
         shop_root, rest_port=0, grpc_port=0, stores=stores, fresh=fresh, channels=channels

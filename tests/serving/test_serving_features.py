@@ -74,14 +74,14 @@ def test_users_without_a_history_get_the_beta_of_cold_ones(repository, stores):
 
 
 def test_what_was_seen_is_left_out_where_the_evaluation_left_it_out(stores, tmp_path):
-    history_export.write(tmp_path, 1, exclude_seen=True)
+    history_export.write(tmp_path, 1, exclude_seen=True, histories={"history": {"kinds": ["view"], "events": 3}})
     # The model reads the newest three events of views; item 1 is older, item 3 of another type.
     stores.history.append([event(n, 7, item, n) for n, item in enumerate([1, 2, 2, 2], 1)])
     stores.history.append([event(5, 7, 3, 5, "buy")])
     repository = Repository(tmp_path)
     repository.poll()
 
-    def left(features=Features(stores, Metrics(), types=("view",)), **request):
+    def left(features=Features(stores, Metrics()), **request):
         found = Predictor(repository, features=features).predict("", {"k": np.int32(4), **request})
         return [[i for i, s in zip(*row) if s > tf.float32.min] for row in zip(found["ids"].tolist(), found["scores"])]
 
@@ -116,9 +116,13 @@ def test_what_the_request_carries_stays(ask, stores):
     assert got["got_history_timestamp"].tolist() == [[-1, -1]]
 
 
-def test_types_choose_the_history(ask, stores):
+def test_the_manifest_chooses_the_kinds_of_a_history(repository, stores):
     stores.history.append([event(1, 7, 1, 1, "buy"), event(2, 7, 2, 2), event(3, 7, 3, 3, "buy")])
-    assert ask({"user_id": [7]}, types=("buy",))["got_history_item_id"].tolist() == [[1, 3]]
+    with repository.lease() as model:
+        buys = dataclasses.replace(model, manifest={"histories": {"history": {"kinds": ["buy"], "events": 9}}})
+        request = {"user_id": tf.constant([7], tf.int64)}
+        joined = Features(stores, Metrics()).join(buys, buys.signature("echo"), request)
+    assert joined["history_item_id"].numpy().tolist() == [[1, 3]]
 
 
 def test_what_does_not_fit_the_model_is_missing(ask, stores):

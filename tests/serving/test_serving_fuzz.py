@@ -1,6 +1,7 @@
 """Requests of any kind over real sockets: each is answered or refused with a reason, and none costs the server."""
 
 import contextlib
+import dataclasses
 import json
 import socket
 import urllib.parse
@@ -30,7 +31,8 @@ REFUSED = {"INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED
 @pytest.fixture(scope="module")
 def running(history_root, tmp_path_factory):
     with contextlib.closing(open_stores(f"sqlite:{tmp_path_factory.mktemp('fuzz')}/store.db")) as stores:
-        settings = {"rest_port": 0, "grpc_port": 0, "limits": LIMITS, "poll_seconds": 60, "stores": stores}
+        settings = {"rest_port": 0, "grpc_port": 0, "limits": LIMITS, "poll_seconds": 60,
+                    "stores": dataclasses.replace(stores, picks="interests")}
         with Server(history_root, name="toy", **settings) as server:
             yield server
 

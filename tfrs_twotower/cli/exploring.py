@@ -23,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        help="the share of its requests that show new items (default: %(default)s)")
     group.add_argument("--explore-cap", type=options.positive, default=1000, metavar="N",
                        help="how often the channel shows an item at most (default: %(default)s)")
+    group.add_argument("--explore-kinds", metavar="KIND", nargs="+", default=(),
+                       help="the kinds of events that count as clicks (default: all)")
     group.add_argument("--explore-rate", type=float, default=0.05, metavar="RATE",
                        help="the usual click rate of shown items: the prior's mean (default: %(default)s)")
 
@@ -57,6 +59,6 @@ def explored(
     settings = Exploration(policy, args.explore_share, args.explore_cap)
     exposures = Late(lambda: Exposures(args.explore)).part()
     channel = FreshChannel(Explorer(exposures, settings), fresh.id_type)
-    history = ClickedHistory(stores.history, exposures, args.event_types)
+    history = ClickedHistory(stores.history, exposures, args.explore_kinds)
     stores = dataclasses.replace(stores, history=history)
     return stores, ExploredItems(fresh, exposures), (channel,), (exposures,)

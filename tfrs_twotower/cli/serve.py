@@ -77,8 +77,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--poll-seconds", type=float, default=1.0,
                         help="seconds between looks for new versions (default: %(default)s)")
     options.add_store(parser, required=False)
-    parser.add_argument("--event-types", metavar="TYPE", nargs="+", default=(),
-                        help="event types that belong to the history (default: all)")
+    parser.add_argument("--event-types", nargs="*", help=argparse.SUPPRESS)  # of 0.2.0; see `run`
     parser.add_argument("--interests", metavar="COLUMN",
                         help="with --store: a column of the profiles with the item ids that a user picked at sign-up; "
                         "they are the user's history until the first event")
@@ -141,12 +140,16 @@ def run(args: argparse.Namespace) -> None:
     if (Path(args.root) / "config.json").is_file():
         rule, way_out = "be the folder of a run's versions, not the run's", f"Serve {Path(args.root) / 'export'}."
         raise ConfigError(invalid("EXPORT_ROOT", rule, args.root, way_out))
+    if args.event_types is not None:
+        raise ConfigError("`--event-types` is gone: training has to know which events make a history. Write the kinds "
+                          "into the recipe, `twotower train … --set 'history_kinds=[\"buy\"]'`, and export again.")
     logs.set_up(args.log, args.log_level)
     access = Access(args.api_key_file, args.tls_cert, args.tls_key, args.insecure)
     key = Key.read(args.verify_key) if args.verify_key else None
     stores = options.open_store(args, late=True) if args.store else None
     if args.interests and stores:
-        stores = dataclasses.replace(stores, history=InterestHistory(stores.history, stores.profiles, args.interests))
+        history = InterestHistory(stores.history, stores.profiles, args.interests)
+        stores = dataclasses.replace(stores, history=history, picks=args.interests)
     cache = open_cache(args.cache, late=True) if args.cache else None
     load = Load(args.concurrency, args.queue, args.deadline, args.execution_deadline)
     if args.category_means and not args.items_log:
@@ -158,7 +161,7 @@ def run(args: argparse.Namespace) -> None:
     try:
         left = serve(
             args.root, name=args.name, host=args.host, rest_port=args.rest_port, grpc_port=args.grpc_port,
-            poll_seconds=args.poll_seconds, stores=stores, event_types=tuple(args.event_types),
+            poll_seconds=args.poll_seconds, stores=stores,
             cold_beta=args.cold_beta, cache=cache, load=load, event_load=load, drain_seconds=args.drain_seconds,
             access=access, connections=Connections(args.connections), fresh=fresh,
             channels=channels, index=args.index, shard=args.shard, verify_key=key,

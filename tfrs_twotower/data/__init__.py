@@ -5,7 +5,7 @@ Nothing here imports TensorFlow before a source that needs it is read.
 
 from tfrs_twotower.data.appending import append
 from tfrs_twotower.data.checking import IngestReport, Rules
-from tfrs_twotower.data.history import UserHistories
+from tfrs_twotower.data.history import UserHistories, of_kinds
 from tfrs_twotower.data.ingest import ingest
 from tfrs_twotower.data.kept import has_log, keep_log, read_log
 from tfrs_twotower.data.log import InteractionLog, Shown
@@ -78,6 +78,7 @@ __all__ = [
     "keep_log",
     "last_part",
     "log_popularity",
+    "of_kinds",
     "parts_of",
     "prepare",
     "read_log",

@@ -5,10 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from tfrs_twotower.columns import EVENT
 from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.data.log import InteractionLog
-from tfrs_twotower.errors import DataError, invalid
+from tfrs_twotower.errors import DataError, invalid, nearest
+
+
+def of_kinds(log: InteractionLog, kinds: Sequence[str]) -> np.ndarray | None:
+    """bool [n]: the log's events of some kinds. None: all, as no kinds are named or the log tells none.
+
+    Raises:
+      DataError: the log tells kinds, and has no event of one of these.
+    """
+    if not kinds or EVENT not in log.context.column_names:
+        return None
+    column = pc.fill_null(log.context[EVENT], "")
+    known = sorted(pc.unique(column).to_pylist())
+    for kind in kinds:
+        if kind and kind not in known:
+            raise DataError(f"A history reads events of the kind `{kind}`, and the log has none. It has {known[:20]}."
+                            + nearest(kind, known) + " Name kinds of the log.")
+    return pc.is_in(column, pa.array(kinds, column.type)).to_numpy()
 
 
 class UserHistories:
@@ -20,9 +40,10 @@ class UserHistories:
     Args:
       log: InteractionLog
       visible: bool [n]: events that a history may show, or None: all of them
+      rows: whether `rows_before` will be asked, which takes memory for each event
     """
 
-    def __init__(self, log: InteractionLog, visible: np.ndarray | None = None) -> None:
+    def __init__(self, log: InteractionLog, visible: np.ndarray | None = None, rows: bool = False) -> None:
         n = len(log)
         visible = np.ones(n, bool) if visible is None else np.asarray(visible)
         if visible.dtype != bool or visible.shape != (n,):
@@ -38,6 +59,7 @@ class UserHistories:
         else:
             shown = order[self._once(log, order, visible)]
         self._items, self._timestamps = log.item[shown], _small(log.timestamp)[shown]
+        self._rows = shown if rows else None
         self._starts = np.zeros(len(log.users) + 1, np.int64)
         np.cumsum(np.bincount(log.user[shown], minlength=len(log.users)), out=self._starts[1:])
 
@@ -68,14 +90,28 @@ class UserHistories:
           (items int32 [r, length], oldest first, padded at the end with -1;
            timestamps int64 [r, length], seconds since 1970, padded with 0)
         """
+        return self._read(*self._before(rows, length))
+
+    def rows_before(self, rows: np.ndarray, length: int) -> np.ndarray:
+        """int64 [r, length]: the log rows of the events that `before` gives, padded with -1."""
+        at, real = self._before(rows, length)
+        if self._rows is None:
+            raise DataError("`rows` must be True for `rows_before`. Received: False. Ask for rows from the start.")
+        return np.where(real, self._rows[at] if len(self._rows) else 0, -1)
+
+    def _before(self, rows: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """(places of events [r, length], 0 at padding; bool [r, length]: False at padding)."""
+        if length < 1:
+            raise DataError(invalid("length", "be at least 1", length, "Or leave the history feature out."))
         if self._timed:
-            return self._window(self._starts[self._user[rows]], self._ends[rows], length)
+            return _window(self._starts[self._user[rows]], self._ends[rows], length)
         begin, end = (self._starts[self._user[rows] + i] for i in (0, 1))
         own = self._own[rows]
         here = own >= 0
         after, count = np.where(here, own + 1 - begin, 0), end - begin
         at = (after[:, None] + np.arange(length)) % np.maximum(count, 1)[:, None] + begin[:, None]
-        return self._read(at, np.arange(length) < (count - here)[:, None], length)
+        real = np.arange(length) < (count - here)[:, None]
+        return np.where(real, at, 0), real
 
     def latest(self, users: np.ndarray | Sequence[int], length: int) -> tuple[np.ndarray, np.ndarray]:
         """The last `length` visible events of each user: `before` for a request after the whole log.
@@ -84,23 +120,22 @@ class UserHistories:
           users: int32 [r]: rows of the user table
         """
         users = np.asarray(users)
-        return self._window(self._starts[users], self._starts[users + 1], length)
+        return self._read(*_window(self._starts[users], self._starts[users + 1], length))
 
-    def _window(self, begin: np.ndarray, end: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-        begin = np.maximum(begin, end - length)
-        at = begin[:, None] + np.arange(length)
-        return self._read(at, at < end[:, None], length)
-
-    def _read(self, at: np.ndarray, real: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-        if length < 1:
-            raise DataError(invalid("length", "be at least 1", length, "Or leave the history feature out."))
-        at = np.where(real, at, 0)
+    def _read(self, at: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if len(self._items) == 0:
             return np.full(at.shape, -1, np.int32), np.zeros(at.shape, np.int64)
         items, timestamps = self._items[at], self._timestamps[at].astype(np.int64)
         items[~real] = -1
         timestamps[~real] = 0
         return items, timestamps
+
+
+def _window(begin: np.ndarray, end: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    begin = np.maximum(begin, end - length)
+    at = begin[:, None] + np.arange(length)
+    real = at < end[:, None]
+    return np.where(real, at, 0), real
 
 
 def _small(timestamp: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from tfrs_twotower.features.fields.field import Field, derive_seed
 from tfrs_twotower.features.fields.history import HistoryField
 from tfrs_twotower.features.fields.id import IdField, is_user_table
 from tfrs_twotower.features.fields.past import PastField
+from tfrs_twotower.features.fields.searches import SearchesField
 from tfrs_twotower.features.fields.sequence import SequenceEmbedding, SequenceField
 from tfrs_twotower.features.infer import Derived, infer_schema
 from tfrs_twotower.features.keras_files import with_layers_in
@@ -22,12 +23,13 @@ from tfrs_twotower.features.kinds import (
     Vector,
 )
 from tfrs_twotower.features.lookup import FingerprintLookup, fingerprints, is_missing
-from tfrs_twotower.features.past import History, PastFeature, Sequence
+from tfrs_twotower.features.past import PARTS, History, PastFeature, Searches, Sequence, Window
 from tfrs_twotower.features.preprocessed import Preprocessed
 from tfrs_twotower.features.schema import Schema
 from tfrs_twotower.features.tensors import key_dtype, key_tensor, to_tensor
 
 __all__ = [
+    "PARTS",
     "Augmented",
     "Category",
     "Cross",
@@ -46,12 +48,15 @@ __all__ = [
     "PastField",
     "Preprocessed",
     "Schema",
+    "Searches",
+    "SearchesField",
     "Sequence",
     "SequenceEmbedding",
     "SequenceField",
     "Text",
     "Time",
     "Vector",
+    "Window",
     "build_fields",
     "derive_seed",
     "fingerprints",

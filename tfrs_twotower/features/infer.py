@@ -21,7 +21,7 @@ from tfrs_twotower.features.kinds import (
     Text,
     Vector,
 )
-from tfrs_twotower.features.past import History, PastFeature
+from tfrs_twotower.features.past import History, PastFeature, Searches
 from tfrs_twotower.features.schema import Schema
 
 _CATEGORY_ROWS = 100_000  # rows read to tell a category from text
@@ -39,12 +39,14 @@ class Derived:
         replaces the derived history. `Augmented` and `GraphVector` are added to the id.
       user_id: whether the query has the user's `Id`.
       text: the `Text.analyser` of derived texts.
+      searches: whether the query has `Searches`, if the log has search words.
     """
 
     query: tuple[Feature, ...] = ()
     candidate: tuple[Feature, ...] = ()
     user_id: bool = True
     text: Literal["words", "trigrams", "characters"] = "words"
+    searches: bool = False
 
 
 def infer_schema(log: InteractionLog, derived: Derived = Derived(), outcomes: Iterable[str | None] = ()) -> Schema:
@@ -58,6 +60,7 @@ def infer_schema(log: InteractionLog, derived: Derived = Derived(), outcomes: It
     user should get popular items. Training also cuts the newest events off histories, because in a split by time a
     history often ends long before the targets. Without times nothing is cut. The hour of the request is no feature: if
     people act in sessions, a model learns from it to tell one user's training rows apart, which does not generalise.
+    What an event says of itself (kind, answer, place, dwell, value, search words) is no feature of its own query.
 
     Args:
       log: an `InteractionLog`.
@@ -66,8 +69,10 @@ def infer_schema(log: InteractionLog, derived: Derived = Derived(), outcomes: It
     """
     query: list[Feature] = [Id(c.USER_ID, dropout=_UNKNOWN)] if derived.user_id else []
     query.append(History(length=_HISTORY_LENGTH, dropout=_UNKNOWN, cut=1.0 if log.timed else 0.0))
+    if derived.searches and c.QUERY in log.context.column_names:
+        query.append(Searches(analyser=derived.text))
     candidate: list[Feature] = [Id(c.ITEM_ID)]
-    of_events = (c.EVENT, c.LABEL, c.SESSION, *outcomes)
+    of_events = (c.EVENT, c.LABEL, c.SESSION, c.ANSWER, c.PLACE, c.DWELL, c.VALUE, c.QUERY, *outcomes)
     tables = ((log.users, (c.USER_ID,), query), (log.items, (c.ITEM_ID,), candidate), (log.context, of_events, query))
     for table, without, fields in tables:
         names = [name for name in table.column_names if name not in without]

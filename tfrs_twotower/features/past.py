@@ -1,11 +1,21 @@
 """Features of the user's history, which share the table of the candidate's `Id` of `item_id`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple, get_args
 
 from tfrs_twotower import columns as names
 from tfrs_twotower.configuration import config
 from tfrs_twotower.features.kinds import Feature
 from tfrs_twotower.ranges import Count, DropoutRate, Positive, Share
+
+Part = Literal["event", "dwell"]
+PARTS = (names.ITEM_ID, names.TIMESTAMP, *get_args(Part))  # of the events of a history
+
+
+class Window(NamedTuple):
+    """The newest `length` events of some kinds, () for all: what a history reads at most."""
+
+    kinds: tuple[str, ...]
+    length: int
 
 
 class PastFeature(Feature):
@@ -15,9 +25,27 @@ class PastFeature(Feature):
 
     Attributes:
       length: the newest events that are read.
+      kinds: the kinds of events that are read; (): those of `Recipe.history_kinds`. Features of the same kinds read the
+        same inputs.
+      reads: what is read of an event besides its item and time: `event`, its kind; `dwell`, the seconds spent. Each
+        adds a vector to the item's.
+      categories: columns of the item table, such as `movie_genres`, of which each item of the history also adds the
+        mean of its values' vectors.
     """
 
     length: Count
+    kinds: tuple[str, ...] = ()
+    reads: tuple[Part, ...] = ()
+    categories: tuple[str, ...] = ()
+
+    def input(self, part: str) -> str:
+        """The name of the input with a part of its events."""
+        return names.past(part, self.kinds)
+
+    @property
+    def past_columns(self) -> tuple[str, ...]:
+        """The names of the inputs with its events."""
+        return tuple(self.input(part) for part in (names.ITEM_ID, names.TIMESTAMP, *self.reads))
 
 
 @config
@@ -35,6 +63,7 @@ class History(PastFeature):
       cut: share of the histories off which training cuts the newest events, any number of them equally likely. So the
         model also learns to predict later items, not only the next one: at a request, the history may have ended long
         ago.
+      kinds, reads, categories: see `PastFeature`.
     """
 
     length: Count = 50
@@ -43,34 +72,74 @@ class History(PastFeature):
     learned: bool = False
     dropout: DropoutRate = 0.0
     cut: Annotated[Share, "0 turns it off."] = 0.0
+    kinds: tuple[str, ...] = ()
+    reads: tuple[Part, ...] = ()
+    categories: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return (names.HISTORY_ITEM_ID, names.HISTORY_TIMESTAMP, names.TIMESTAMP)
+        return (*self.past_columns, names.TIMESTAMP)
 
     @property
     def name(self) -> str:
-        return f"history_{self.pooling}"
+        return f"{names.past(kinds=self.kinds)}_{self.pooling}"
 
 
 @config
 class Sequence(PastFeature):
     """The items of the user's history one by one, for a sequence encoder (`GRU4Rec`, `SASRec`, `HSTU`).
 
+    A model with kinds learns to predict the next event of these kinds.
+
     Attributes:
       length: the newest events that are read.
       request_time: whether the query has the moment of the request. If not, the newest event's time replaces it.
         Papers differ in this, and it matters a lot if people act in sessions: report the two separately.
+      kinds, reads, categories: see `PastFeature`.
     """
 
     length: int = 200
     request_time: bool = True
+    kinds: tuple[str, ...] = ()
+    reads: tuple[Part, ...] = ()
+    categories: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
-        past = (names.HISTORY_ITEM_ID, names.HISTORY_TIMESTAMP)
-        return (*past, names.TIMESTAMP) if self.request_time else past
+        return (*self.past_columns, names.TIMESTAMP) if self.request_time else self.past_columns
 
     @property
     def name(self) -> str:
         return "sequence"
+
+
+@config
+class Searches(Feature):
+    """The words of the user's last searches, as the mean of their tokens' vectors (Covington et al. 2016).
+
+    A search is an event with words, in the log's column `query`, of any kind.
+
+    Attributes:
+      length: the newest searches that are read.
+      analyser, max_tokens: see `Text`.
+      dim: size of a token's vector.
+      tokens: the tokens of a search after so many are left out.
+    """
+
+    length: Count = 20
+    analyser: Literal["words", "trigrams", "characters"] = "words"
+    max_tokens: Count = 20_000
+    dim: Count = 32
+    tokens: Count = 16
+
+    @property
+    def column(self) -> str:
+        return names.SEARCHES
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (names.SEARCHES,)
+
+    @property
+    def name(self) -> str:
+        return "searches"

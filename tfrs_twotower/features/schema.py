@@ -10,6 +10,7 @@
 | `MultiValue` | an empty list, or no value that was learned | the zero vector |
 | `History` | no event | the zero vector; an item not learned is row 0 of the item's `Id` |
 | `Sequence` | no event | an empty sequence: encoders have a learned start state; an item not learned as in `History` |
+| `Searches` | no search, or no token that was learned | the zero vector |
 | `Text` | "", or no token that was learned | the zero vector |
 | `Vector` | zeros, or no vector | the zero vector |
 | `GraphVector` | "" or −1, or an id not learned | the zero vector |
@@ -21,7 +22,7 @@ from tfrs_twotower import columns as names
 from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.features.kinds import Feature, Id
-from tfrs_twotower.features.past import PastFeature
+from tfrs_twotower.features.past import PastFeature, Searches
 
 
 @config
@@ -53,9 +54,20 @@ class Schema:
                                       f"know as `{names.safe(column)}`. Give one another name, or leave it out.")
         if any(isinstance(f, PastFeature) for f in self.candidate):
             raise ConfigError("`Schema.candidate` cannot hold a History or Sequence: items have no history.")
+        self._check_pasts()
         if any(isinstance(f, PastFeature) for f in self.query) and self.item_id is None:
             way_out = f"Add Id(column={names.ITEM_ID!r}) to `Schema.candidate`."
             raise ConfigError(f"A History or Sequence shares the candidate's table. {way_out}")
+
+    def _check_pasts(self) -> None:
+        kinds: dict[str, tuple[str, ...]] = {}
+        for feature in (f for f in self.query if isinstance(f, PastFeature)):
+            if (other := kinds.setdefault(feature.input(""), feature.kinds)) != feature.kinds:
+                raise ConfigError(f"`Schema.query` has histories of the kinds {other} and {feature.kinds}, whose "
+                                  f"inputs would both be called `{feature.input('')}…`. Rename a kind in the log.")
+            if feature.categories and self.item_id is not None and self.item_id.buckets:
+                rule, way_out = "be () where `Id.buckets` hashes the items", "Use Id(\"item_id\") without buckets."
+                raise ConfigError(invalid(f"{type(feature).__name__}.categories", rule, feature.categories, way_out))
 
     @property
     def item_id(self) -> Id | None:
@@ -69,7 +81,12 @@ class Schema:
         Raises:
           ConfigError: names the feature, the column, and the nearest column that exists.
         """
-        always = (names.TIMESTAMP, names.HISTORY_ITEM_ID, names.HISTORY_TIMESTAMP)
+        always = [names.TIMESTAMP, names.HISTORY_ITEM_ID, names.HISTORY_TIMESTAMP]
+        for feature in (f for f in self.query if isinstance(f, PastFeature)):
+            always += feature.past_columns
+            _check_past(feature, query_columns, candidate_columns)
+        if any(isinstance(f, Searches) for f in self.query) and names.QUERY in query_columns:
+            always.append(names.SEARCHES)
         for side, known in (("query", (*query_columns, *always)), ("candidate", (*candidate_columns, names.TAKEN_BY))):
             for feature in getattr(self, side):
                 for column in feature.columns:
@@ -79,3 +96,13 @@ class Schema:
                             + nearest(column, [name for name in known if name != names.TAKEN_BY])
                             + f" Give `schema.{side}` features of your columns, or leave the schema out."
                         )
+
+
+def _check_past(feature: PastFeature, query_columns: Iterable[str], candidate_columns: Iterable[str]) -> None:
+    """Raises `ConfigError` if the log or the item table lacks what a history reads of its events."""
+    for what, wanted, known in (("log", feature.reads, query_columns), ("item table", feature.categories,
+                                                                        candidate_columns)):
+        for name in wanted:
+            if name not in known:
+                raise ConfigError(f"`{feature.name}` of the query reads `{name}`, and the {what} has no such column."
+                                  + nearest(name, list(known)) + " Name it for the source, or leave it out.")

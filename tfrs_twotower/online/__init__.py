@@ -5,7 +5,7 @@ opens both by an address, whose scheme names a `StoreKind`. A `UserVectorCache` 
 in Redis.
 """
 
-from tfrs_twotower.online.events import MAX_ID_BYTES, Event, read_event
+from tfrs_twotower.online.events import MAX_ID_BYTES, Event, read_event, read_id
 from tfrs_twotower.online.history_store import HistoryStore, Retention
 from tfrs_twotower.online.load import count_kept, load_log
 from tfrs_twotower.online.profile_store import ProfileStore, put_table
@@ -35,6 +35,7 @@ __all__ = [
     "open_stores",
     "put_table",
     "read_event",
+    "read_id",
     "vector_keys",
     "without_password",
 ]

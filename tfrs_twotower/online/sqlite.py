@@ -16,14 +16,21 @@ from tfrs_twotower.online.store_kind import SQLITE, StoreError, StoreKind, Store
 _FORMAT = 1  # PRAGMA user_version
 _BUSY_SECONDS = 10.0  # the time that a writer waits for another process
 
-_COLUMNS = "event_id, user_id, item_id, timestamp, event"
+_COLUMNS = ", ".join(Event._fields)
 _EVENTS = (
     "CREATE TABLE IF NOT EXISTS events (arrival INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL, "
     "user_id TEXT NOT NULL, item_id TEXT NOT NULL, timestamp INTEGER NOT NULL, event TEXT NOT NULL, "
     "UNIQUE (user_id, event_id))",
     "CREATE INDEX IF NOT EXISTS events_in_order ON events (user_id, timestamp, arrival)",
 )
-_PUT = f"INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?) ON CONFLICT (user_id, event_id) DO NOTHING"
+# Columns that files of earlier versions lack. They are added in one transaction, in place: no row is rewritten.
+# Earlier versions can still read and write such a file.
+_ADDED = {"answer": "TEXT NOT NULL DEFAULT ''", "place": "INTEGER", "dwell": "REAL", "value": "REAL",
+          "query": "TEXT NOT NULL DEFAULT ''"}
+_PUT = (
+    f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' * len(Event._fields))}) "
+    "ON CONFLICT (user_id, event_id) DO NOTHING"
+)
 _TOO_MANY = (
     "DELETE FROM events WHERE arrival IN "
     "(SELECT arrival FROM events WHERE user_id = ? ORDER BY timestamp DESC, arrival DESC LIMIT -1 OFFSET ?)"
@@ -132,6 +139,10 @@ class SqliteHistoryStore:
         with file.transaction("opened") as connection:
             for statement in _EVENTS:
                 connection.execute(statement)
+            there = {name for _, name, *_ in connection.execute("PRAGMA table_info(events)")}
+            for name, kind in _ADDED.items():
+                if name not in there:
+                    connection.execute(f"ALTER TABLE events ADD COLUMN {name} {kind}")
 
     def append(self, events: Sequence[Event]) -> int:
         """See `HistoryStore`. All events are kept, or none."""

@@ -23,11 +23,15 @@ class StoreUnavailable(StoreError):
 
 @dataclasses.dataclass(frozen=True)
 class Stores:
-    """A `HistoryStore` and a `ProfileStore` of the same users; `retention` is the history's."""
+    """A `HistoryStore` and a `ProfileStore` of the same users; `retention` is the history's.
+
+    picks: the column of the profiles with the items that a user picked at sign-up; None: they are not read.
+    """
 
     history: HistoryStore
     profiles: ProfileStore
     retention: Retention
+    picks: str | None = None
 
     def close(self) -> None:
         """Closes both."""

@@ -89,9 +89,9 @@ def _content(row: np.ndarray | np.generic | bytes) -> bytes:
     if isinstance(row, bytes):
         return row
     values = np.asarray(row)
-    if values.ndim and values.dtype.kind in "OiS":
+    if values.ndim and values.dtype.kind in "OiSf":
         missing = b"" if values.dtype.kind in "OS" else -1
-        there = np.flatnonzero(values != missing)
+        there = np.flatnonzero(~np.isnan(values) if values.dtype.kind == "f" else values != missing)
         values = values[: there[-1] + 1 if len(there) else 0]
     if values.dtype.kind in "OS":
         texts = values.ravel().tolist()

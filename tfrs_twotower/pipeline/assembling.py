@@ -86,7 +86,9 @@ def _assemble(
             rule, way_out = "be null if `schema.query` has no history feature", "Or add History() to it."
             raise ConfigError(invalid(f"model.{name}", rule, term, way_out))
     labels = dict.fromkeys(name for loss in recipe.model.auxiliary for name in loss.labels())
-    examples = Examples(log, query_tower.fields, candidate_tower.fields, visible, weight, labels)
+    examples = Examples(
+        log, query_tower.fields, candidate_tower.fields, visible, weight, labels, recipe.history_kinds
+    )
     counted = weight[split.train] > 0
     positives = split.train if counted.all() else split.train[counted]
     shown = shown_counts(log, positives, recipe.training.resampling)

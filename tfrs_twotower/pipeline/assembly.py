@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower import columns as c
 from tfrs_twotower import progress
 from tfrs_twotower.data import InteractionLog, Queries, Ragged, Split
 from tfrs_twotower.evaluation import (
@@ -28,6 +29,7 @@ from tfrs_twotower.evaluation import (
     repeat_share,
     viewed,
 )
+from tfrs_twotower.features import Searches, Window
 from tfrs_twotower.models import Repeats, ScoreWeights, TwoTowerModel
 from tfrs_twotower.pipeline.score_terms import ScoreTerms
 from tfrs_twotower.pipeline.second_stage import SecondStage
@@ -155,9 +157,22 @@ class Assembly:
 
     @property
     def past_length(self) -> int:
-        """The number of history events of a request: the most that a feature, the repeats or the neighbours read."""
+        """The number of events of the history without kinds of its own: the most that a feature, the repeats or the
+        neighbours read."""
         neighbours = self.recipe.model.neighbours if self.weights.neighbours else None
-        return max([self.examples.history_length, *(part.length for part in (self.repeats, neighbours) if part)])
+        readers = (self.examples.pasts.get(c.PAST), self.repeats, neighbours)
+        return max([part.length for part in readers if part], default=0)
+
+    @property
+    def windows(self) -> dict[str, Window]:
+        """{name of a history: its `Window`}: the histories of a request."""
+        found = {name: Window(past.kinds, past.length) for name, past in self.examples.pasts.items()}
+        return {**found, c.PAST: Window(self.recipe.history_kinds, self.past_length)} if self.past_length else found
+
+    @property
+    def searches(self) -> int:
+        """The most searches that a feature reads."""
+        return max([f.length for f in self.recipe.schema.query if isinstance(f, Searches)], default=0)
 
     def positions(self, items: np.ndarray) -> np.ndarray:
         """Catalogue positions of item rows; −1 outside the catalogue."""

@@ -83,7 +83,7 @@ def _loaded(log: str, model: str, identity: str) -> tuple[Live, _Exported]:
     found = load_export(model)
     asked = found.signature()
     inputs = {name: asked.inputs[name] for name in found.query_inputs}
-    return Live(read_log(log)[0], inputs, found.history_length), _Exported(found)
+    return Live(read_log(log)[0], inputs, found.histories, found.manifest.get("searches", 0)), _Exported(found)
 
 
 def _shard(log: str, model: str, identity: str, batch: Batch, folder: str, number: int) -> int:

@@ -3,12 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
+from tfrs_twotower import columns as c
 from tfrs_twotower.configuration import to_dict
+from tfrs_twotower.data import InteractionLog
 from tfrs_twotower.models import TwoTowerModel
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.lineage import lineage
 from tfrs_twotower.recipe import Recipe
+
+_KINDS = 100  # of a log's events, beyond which none is left out
 
 
 def manifest_fields(
@@ -37,6 +43,11 @@ def manifest_fields(
         "neighbour_weight": a.weights.neighbours,
         "repeat_weight": a.weights.repeats,
         "history_events": a.past_length,
+        "histories": {
+            name: {"kinds": list(window.kinds or _kinds(a.log)), "events": window.length}
+            for name, window in a.windows.items()
+        },
+        "searches": a.searches,
         "exclude_seen": recipe.evaluation.exclude_seen,
         "training_events": int(a.train_counts.sum()),
         "trained_on": {
@@ -45,6 +56,15 @@ def manifest_fields(
         },
         "metrics": metrics,
     }
+
+
+def _kinds(log: InteractionLog) -> list[str]:
+    """The kinds of the log's events, and "" for events that tell none: a server leaves others out of histories, as
+    training did not know them. [] for all: the log tells no kinds, or too many."""
+    if c.EVENT not in log.context.column_names:
+        return []
+    kinds = sorted({kind or "" for kind in pc.unique(log.context[c.EVENT]).to_pylist()} | {""})
+    return kinds if len(kinds) <= _KINDS else []
 
 
 def _vocabulary_sizes(model: TwoTowerModel) -> dict[str, dict[str, int]]:

@@ -10,10 +10,12 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import InteractionLog
+from tfrs_twotower.data import InteractionLog, of_kinds
 from tfrs_twotower.errors import DataError
-from tfrs_twotower.features import key_tensor, to_tensor
+from tfrs_twotower.features import PARTS, Window, key_tensor, to_tensor
 from tfrs_twotower.pipeline.assembly import Assembly
+
+_SEEN = "seen"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,17 +25,19 @@ class Live:
     Attributes:
       log: their events and columns.
       inputs: {input name: TensorSpec} of the query tower.
-      past_length: events of a history, at most.
+      windows: {name of a history: its `Window`}.
+      searches: the most searches that are read.
     """
 
     log: InteractionLog
     inputs: Mapping[str, tf.TensorSpec]
-    past_length: int
+    windows: Mapping[str, Window]
+    searches: int = 0
 
     @classmethod
     def of(cls, assembly: Assembly) -> "Live":
         """That of a model in memory."""
-        return cls(assembly.log, assembly.model.query_tower.inputs(), assembly.past_length)
+        return cls(assembly.log, assembly.model.query_tower.inputs(), assembly.windows, assembly.searches)
 
 
 def as_ids(values: Collection[Any], table: pa.Table, name: str) -> pa.Array:
@@ -68,52 +72,75 @@ def live_requests(assembly: Assembly, user_ids: Collection[Any]) -> tuple[dict[s
     """
     rows = user_rows(assembly.log, user_ids)
     ids = as_ids(user_ids, assembly.log.users, c.USER_ID)
-    return _requests(Live.of(assembly), ids, rows, _events(assembly.log, rows))
+    live = Live.of(assembly)
+    return _requests(live, ids, rows, _pasts(live, rows))
 
 
 def live_blocks(live: Live, start: int, size: int, block: int) -> Iterator[tuple[dict[str, tf.Tensor], tf.Tensor]]:
     """`live_requests` of the users in some rows of the user table, `block` at a time. The log is searched once."""
     rows = np.arange(start, start + size)
-    ids, events = live.log.users[c.USER_ID].slice(start, size), _events(live.log, rows)
+    ids, pasts = live.log.users[c.USER_ID].slice(start, size), _pasts(live, rows)
     for at in range(0, size, block):
         part = slice(at, at + block)
-        yield _requests(live, ids.slice(at, block), rows[part], events[part])
+        yield _requests(live, ids.slice(at, block), rows[part], {name: e[part] for name, e in pasts.items()})
 
 
 def _requests(
-    live: Live, ids: pa.Array | pa.ChunkedArray, rows: np.ndarray, events: Sequence[np.ndarray]
+    live: Live, ids: pa.Array | pa.ChunkedArray, rows: np.ndarray, pasts: Mapping[str, Sequence[np.ndarray]]
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """`live_requests` of users of these ids, rows of the user table (−1: unknown) and log rows."""
+    """`live_requests` of users of these ids, rows of the user table (−1: unknown) and log rows (of `_pasts`)."""
     log = live.log
     taken = pa.array(np.where(rows >= 0, rows, 0), mask=rows < 0)
     item_ids = log.items[c.ITEM_ID].combine_chunks()
+    parts = {f"{name}_{part}": (name, part) for name in live.windows for part in PARTS}
 
     def column(name: str) -> pa.Array | pa.ChunkedArray:
         if name == c.USER_ID:
             return ids
         if name == c.TIMESTAMP:
             return pa.array([int(log.timestamp[-1]) + 1 if log.timed else 0] * len(rows))
-        if name == c.HISTORY_ITEM_ID:
-            return _lists([item_ids.take(log.item[_last(e)]) for e in events], item_ids.type)
-        if name == c.HISTORY_TIMESTAMP:
-            return _lists([pa.array(log.timestamp[_last(e)]) for e in events], pa.int64())
+        if name == c.SEARCHES:
+            return _lists([_words(log, e)[-live.searches:] for e in pasts[_SEEN]], pa.string())
+        if name in parts:
+            past, part = parts[name]
+            return past_part(part, [e[-live.windows[past].length:] for e in pasts[past]])
         if name in log.users.column_names:
             return log.users[name].take(taken)
         return pa.nulls(len(rows), log.context[name].type)
 
-    def _last(e: np.ndarray) -> np.ndarray:
-        return e[-live.past_length:]
+    def past_part(part: str, events: Sequence[np.ndarray]) -> pa.ListArray:
+        if part == c.ITEM_ID:
+            return _lists([item_ids.take(log.item[e]) for e in events], item_ids.type)
+        if part == c.TIMESTAMP:
+            return _lists([pa.array(log.timestamp[e]) for e in events], pa.int64())
+        return _lists([log.context[part].take(e).combine_chunks() for e in events], log.context[part].type)
 
     features = {name: to_tensor(column(name), spec) for name, spec in live.inputs.items()}
-    seen = _lists([item_ids.take(np.unique(log.item[e])) for e in events], item_ids.type)
+    seen = _lists([item_ids.take(np.unique(log.item[e])) for e in pasts[_SEEN]], item_ids.type)
     return features, key_tensor(seen, c.ITEM_ID)
 
 
-def _events(log: InteractionLog, users: np.ndarray) -> list[np.ndarray]:
-    """The log rows of each user, ascending; in a log without times the first with each item, as in a history."""
+def _words(log: InteractionLog, rows: np.ndarray) -> pa.Array:
+    """The words of the searches among log rows."""
+    words = pc.fill_null(log.context[c.QUERY].take(pa.array(rows)).combine_chunks().cast(pa.string()), "")
+    return words.filter(pc.not_equal(words, ""))
+
+
+def _pasts(live: Live, users: np.ndarray) -> dict[str, list[np.ndarray]]:
+    """{name of a history: `_events` of its kinds}, and all events of the users under `_SEEN`."""
+    kinds = {name: of_kinds(live.log, window.kinds) for name, window in live.windows.items()}
+    every = _events(live.log, users)
+    return {**{name: every if of is None else _events(live.log, users, of) for name, of in kinds.items()}, _SEEN: every}
+
+
+def _events(log: InteractionLog, users: np.ndarray, of: np.ndarray | None = None) -> list[np.ndarray]:
+    """The log rows of each user, ascending; in a log without times the first with each item, as in a history.
+
+    of: bool [log rows]: the rows that count; None: all.
+    """
     wanted = np.zeros(len(log.users), bool)
     wanted[users[users >= 0]] = True
-    rows = np.flatnonzero(wanted[log.user])
+    rows = np.flatnonzero(wanted[log.user] if of is None else wanted[log.user] & of)
     rows = rows[np.argsort(log.user[rows], kind="stable")]
     starts, stops = (np.searchsorted(log.user[rows], users, side) for side in ("left", "right"))
     found = [rows[start:stop] for start, stop in zip(starts, stops)]

@@ -2,10 +2,12 @@
 
     twotower train youtube_sbc
 
-The query is a seed, the film watched last, and the history before it; both towers share the films' vectors. The loss
-is the in-batch softmax, corrected by the streaming estimate of the films' frequencies. Batches come in the order of
-time, shuffled only within windows of eight batches, as they would from a day's log. The stream is played several
-times, since MovieLens is small. It takes about two minutes on two cores.
+The query is a seed, what the user watches now, and the history; both towers share the films' vectors. The seed is the
+newest event, with its channel; MovieLens has the films' genres in place of one. On another log, name the column of the
+channel in `derived.query`: `History(length=1, categories=("channel",))`. The loss is the in-batch softmax, corrected by
+the streaming estimate of the films' frequencies. Batches come in the order of time, shuffled only within windows of
+eight batches, as they would from a day's log. The stream is played several times, since MovieLens is small. It takes
+about two minutes on two cores.
 """
 
 import dataclasses
@@ -20,7 +22,8 @@ from tfrs_twotower.towers import MLP
 def recipe() -> Recipe:
     """The recipe."""
     base = movielens.recipe()
-    seed, past = History(length=1, pooling="mean"), History(length=50, pooling="decay", half_life_days=30.0)
+    now, past = History(length=1, pooling="mean"), History(length=50, pooling="decay", half_life_days=30.0)
+    seed = dataclasses.replace(now, categories=("movie_genres",))
     return dataclasses.replace(
         base,
         name="youtube_sbc",
@@ -33,7 +36,7 @@ def recipe() -> Recipe:
                 Number("release_year", transform="bucketise"),
             ),
         ),
-        derived=Derived(query=(seed, past), user_id=False),
+        derived=Derived(query=(now, past), user_id=False),
         model=ModelConfig(
             query_encoder=MLP(widths=(128,), dropout=0.3),
             candidate_encoder=MLP(widths=(128,), dropout=0.3),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from tfrs_twotower import columns as c
 from tfrs_twotower.channels import Channel
 from tfrs_twotower.online import Stores
 from tfrs_twotower.serving.admission import Admission, Queues
@@ -12,14 +13,19 @@ from tfrs_twotower.serving.item_recorder import ItemRecorder
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.predictor import Predictor
 from tfrs_twotower.serving.recommend import Recommendations
+from tfrs_twotower.serving.users import UserRecorder
 
 
 class Endpoint(NamedTuple):
-    """The function that a POST or a gRPC method calls with the request as a dict, and the request's queue."""
+    """The function that a POST or a gRPC method calls with the request as a dict, and the request's queue.
+
+    path_id: the field of the request that REST has in the path, /v1/NAME/{id}, of a PUT; "" for a POST to /v1/NAME.
+    """
 
     answer: Callable[[dict], dict]
     queue: Admission
     warm: Callable = lambda model: None  # called with each version before the version answers
+    path_id: str = ""
 
 
 def make_endpoints(
@@ -38,5 +44,8 @@ def make_endpoints(
     return {
         "events": Endpoint(events.record, queues.events),
         "items": Endpoint(ItemRecorder(changes, limits, metrics).record, queues.events),
+        "users": Endpoint(
+            UserRecorder(stores, predictor.repository, limits, metrics).record, queues.events, path_id=c.USER_ID
+        ),
         "recommend": Endpoint(recommendations.recommend, queues.predictions, recommendations.warm),
     }

@@ -10,7 +10,7 @@ from tfrs_twotower.ids import as_number, is_missing_id, missing_id
 from tfrs_twotower.online import Event, HistoryStore, StoreError, read_event
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
 from tfrs_twotower.serving.metrics import Metrics
-from tfrs_twotower.serving.model import DEFAULT_SIGNATURE
+from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel
 from tfrs_twotower.serving.predictor import Limits
 from tfrs_twotower.serving.repository import Repository
 
@@ -43,7 +43,7 @@ class EventRecorder:
         """Records the events of a request, either all or none. They are on disk when it returns.
 
         Args:
-          request: {"events": [{"event_id", "user_id", "item_id", "timestamp", "event"}, …]}: see `online.read_event`.
+          request: {"events": [{"event_id", "user_id", "item_id", …}, …]}: see `online.read_event`.
 
         Returns:
           {"recorded": the number of new events, "known": the number that the store had already}.
@@ -82,26 +82,37 @@ class EventRecorder:
         return events
 
     def _numbers(self) -> Sequence[str]:
-        """The names among `user_id` and `item_id` whose ids are whole numbers in the newest model."""
         try:
             with self._repository.lease() as model:
-                inputs = model.signature(DEFAULT_SIGNATURE).inputs
+                return number_ids(model)
         except (Unavailable, LookupError):
             return ()
-        kinds = {c.USER_ID: inputs.get(c.USER_ID), c.ITEM_ID: inputs.get(c.EXCLUDE_IDS)}
-        return [name for name, spec in kinds.items() if spec is not None and spec.dtype.is_integer]
+
+
+def number_ids(model: LoadedModel) -> list[str]:
+    """The names among `user_id` and `item_id` whose ids are whole numbers in a model."""
+    inputs = model.signature(DEFAULT_SIGNATURE).inputs
+    kinds = {c.USER_ID: inputs.get(c.USER_ID), c.ITEM_ID: inputs.get(c.EXCLUDE_IDS)}
+    return [name for name, spec in kinds.items() if spec is not None and spec.dtype.is_integer]
+
+
+def as_models_id(name: str, text: str, numbers: bool) -> str:
+    """The id as text. If the model's ids are numbers, "7" stands for "007": so the number in a request matches it."""
+    if not numbers:
+        return text
+    try:
+        number: str | int = as_number(text)
+    except ValueError:
+        number = missing_id(int)
+    if is_missing_id(number):
+        rule = f"be a whole number, as in the model, of 64 bits and not {number}"
+        raise DataError(invalid(name, rule, text[:80], "Send the id that the log has."))
+    return str(number)
 
 
 def _as_numbers(event: Event, names: Iterable[str]) -> Event:
-    """The event with the named ids written as numbers, "7" for "007", so that the number in a request matches them."""
+    """The event with the named ids as the model writes them; a search may have no item."""
     for name in names:
-        text = getattr(event, name)
-        try:
-            number: str | int = as_number(text)
-        except ValueError:
-            number = missing_id(int)
-        if is_missing_id(number):
-            rule = f"be a whole number, as in the model, of 64 bits and not {number}"
-            raise DataError(invalid(name, rule, text[:80], "Send the id that the log has."))
-        event = event._replace(**{name: str(number)})  # type: ignore[arg-type]  # an id, which is text
+        if text := getattr(event, name):
+            event = event._replace(**{name: as_models_id(name, text, True)})  # type: ignore[arg-type]  # an id: text
     return event

@@ -6,14 +6,14 @@ Answers leave out seen items if the evaluation did, unless the request names its
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.features import is_missing
+from tfrs_twotower.features import PARTS, Window, is_missing
 from tfrs_twotower.ids import missing_value
 from tfrs_twotower.online import Event, StoreError, Stores
 from tfrs_twotower.serving.metrics import Metrics
@@ -34,7 +34,6 @@ class Features:
     Args:
       stores: `online.Stores`.
       metrics: a `Metrics`.
-      types: the types of events that make a history; () for all.
       time_step: the time of a request is rounded down to a multiple of this many seconds. Use 1 without a cache of
         vectors; a cache hits only while the time stays the same.
       cold_beta: the `popularity_beta` of users whose history, as the model reads it, is empty. It applies if the
@@ -46,12 +45,11 @@ class Features:
         self,
         stores: Stores,
         metrics: Metrics,
-        types: Collection[str] = (),
         time_step: int = 1,
         cold_beta: float = 0.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._stores, self._metrics, self._types = stores, metrics, types
+        self._stores, self._metrics = stores, metrics
         self._cold_beta = cold_beta
         self._time_step, self._clock = time_step, clock
         self._said = -_QUIET_SECONDS
@@ -84,8 +82,9 @@ class Features:
             del filled[c.USER_ID]
         if is_left_out(model, signature, filled):
             filled = with_seen(model, signature, filled, self._seen(users, signature.inputs[c.EXCLUDE_IDS].dtype))
-        if self._cold_beta and c.POPULARITY_BETA in signature.inputs and c.HISTORY_ITEM_ID in filled:
-            cold = tf.reduce_all(is_missing(filled[c.HISTORY_ITEM_ID]), axis=1)
+        pasts = [filled[name] for name in model.past_items if name in filled]
+        if self._cold_beta and c.POPULARITY_BETA in signature.inputs and pasts:
+            cold = tf.reduce_all([tf.reduce_all(is_missing(past), axis=1) for past in pasts], axis=0)
             filled.setdefault(c.POPULARITY_BETA, tf.where(cold, self._cold_beta, 0.0))
         return filled
 
@@ -97,31 +96,51 @@ class Features:
         tensors: Mapping[str, tf.Tensor],
     ) -> dict[str, np.ndarray]:
         arrays = {}
-        if c.HISTORY_ITEM_ID in absent:
-            length, types = model.history_length, self._types
-            histories: list[list[Event]] = self._ask(
-                lambda: self._stores.history.last(users, length, types), users, []
-            )
-            arrays.update(_histories(histories, absent))
-        elif c.HISTORY_TIMESTAMP in absent:  # the request has the items of a history without their times
-            shape = tensors[c.HISTORY_ITEM_ID].shape
-            arrays[c.HISTORY_TIMESTAMP] = np.full(shape, missing_value(tf.int64), np.int64)
+        for name, window in model.histories.items():
+            wanted = {part: absent[f"{name}_{part}"] for part in PARTS if f"{name}_{part}" in absent}
+            if c.ITEM_ID in wanted:
+                found = _histories(self._pasts(users, window), wanted)
+            elif wanted:  # the request has the items of a history without its other parts
+                shape = tensors[f"{name}_{c.ITEM_ID}"].shape
+                found = {part: _full(shape, spec.dtype) for part, spec in wanted.items()}
+            else:
+                found = {}
+            arrays.update({f"{name}_{part}": array for part, array in found.items()})
+        if c.SEARCHES in absent and "searches" in model.manifest:
+            searches = self._searches(users, model.manifest["searches"])
+            arrays[c.SEARCHES] = _padded([[words.encode() for words in row] for row in searches], tf.string)
         if c.TIMESTAMP in absent:
             now = int(self._clock() // self._time_step * self._time_step)
             arrays[c.TIMESTAMP] = np.full(len(users), now, np.int64)
-        columns = [name for name in absent if name not in arrays and name not in (c.USER_ID, c.HISTORY_TIMESTAMP)]
+        columns = [name for name in absent if name not in arrays and name != c.USER_ID]
         if columns:
             profiles = self._ask(lambda: self._stores.profiles.get(users), users, {})
             for name in columns:
                 arrays[name] = column([profile.get(name) for profile in profiles], absent[name])
         return arrays
 
+    def _pasts(self, users: list[str], window: Window) -> list[list[Event]]:
+        """The newest events with an item, as many as the window shows, of each user."""
+        found = self._events(users, window.length, window.kinds)
+        if any(len(past) == window.length and not all(event.item_id for event in past) for past in found):
+            # Searches without an item took places of events that have one.
+            found = self._events(users, max(self._stores.retention.events, window.length), window.kinds)
+        return [[event for event in past if event.item_id][-window.length:] for past in found]
+
+    def _events(self, users: list[str], n: int, kinds: Sequence[str]) -> list[list[Event]]:
+        return self._ask(lambda: self._stores.history.last(users, n, kinds), users, [])
+
+    def _searches(self, users: list[str], length: int) -> list[list[str]]:
+        """The words of the newest searches of each user, as training reads them: of events with an item."""
+        found = self._events(users, self._stores.retention.events, ())
+        return [[e.query for e in events if e.query and e.item_id][-length:] for events in found]
+
     def _seen(self, users: list[str], dtype: tf.DType) -> tf.Tensor:
         """[users, any]: each user's distinct items, from all events of any type that the store keeps."""
         histories: list[list[Event]] = self._ask(
             lambda: self._stores.history.last(users, self._stores.retention.events), users, []
         )
-        items = [dict.fromkeys(_READ[dtype](event.item_id) for event in events) for events in histories]
+        items = [dict.fromkeys(_READ[dtype](e.item_id) for e in events if e.item_id) for events in histories]
         return tf.constant(_padded([list(ids) for ids in items], dtype), dtype)
 
     def _ask(self, question: Callable[[], list[_T]], users: list[str], nothing: _T) -> list[_T]:
@@ -157,16 +176,20 @@ def column(values: Sequence[Any], spec: tf.TensorSpec) -> np.ndarray:
     return _padded([[read(v) for v in row] if isinstance(row, list) else [] for row in values], spec.dtype)
 
 
-def _histories(histories: list[list[Event]], absent: Mapping[str, tf.TensorSpec]) -> dict[str, np.ndarray]:
-    """The two arrays of the histories. An item is left out if its id is text and the model's ids are numbers."""
-    dtype = absent[c.HISTORY_ITEM_ID].dtype
+def _histories(histories: list[list[Event]], wanted: Mapping[str, tf.TensorSpec]) -> dict[str, np.ndarray]:
+    """{part: its array} of the histories. An item is left out if its id is text and the model's ids are numbers."""
+    dtype = wanted[c.ITEM_ID].dtype
     read, missing = _READ[dtype], _missing(dtype)
-    pasts = [[(read(e.item_id), e.timestamp) for e in events] for events in histories]
-    pasts = [[(item, at) for item, at in past if item != missing] for past in pasts]
-    arrays = {c.HISTORY_ITEM_ID: _padded([[item for item, _ in past] for past in pasts], dtype)}
-    if c.HISTORY_TIMESTAMP in absent:
-        arrays[c.HISTORY_TIMESTAMP] = _padded([[at for _, at in past] for past in pasts], tf.int64)
-    return arrays
+    pasts = [[event for event in events if read(event.item_id) != missing] for events in histories]
+    return {
+        part: _padded([[_READ[spec.dtype](getattr(event, part)) for event in past] for past in pasts], spec.dtype)
+        for part, spec in wanted.items()
+    }
+
+
+def _full(shape: Sequence[int], dtype: tf.DType) -> np.ndarray:
+    """An array of missing values."""
+    return np.full(shape, _missing(dtype), object if dtype == tf.string else dtype.as_numpy_dtype)
 
 
 def _missing(dtype: tf.DType) -> Any:
@@ -237,7 +260,7 @@ def with_seen(
     """
     if not is_left_out(model, signature, tensors):
         return tensors
-    parts = [ids for ids in (tensors.get(c.HISTORY_ITEM_ID), known) if ids is not None]
+    parts = [ids for ids in (*map(tensors.get, model.past_items), known) if ids is not None]
     if not parts or any(ids.dtype != signature.inputs[c.EXCLUDE_IDS].dtype for ids in parts):
         return tensors
     return {**tensors, c.EXCLUDE_IDS: tf.concat(parts, axis=1)}

@@ -1,10 +1,12 @@
-"""TF Serving's gRPC API, PredictionService and ModelService, and three services of our own.
+"""TF Serving's gRPC API, PredictionService and ModelService, and four services of our own.
 
-The messages of our own services have protobuf's type Struct, which is JSON. Their fields are those of the REST POSTs.
+The messages of our own services have protobuf's type Struct, which is JSON. Their fields are those of the REST
+requests; `Users/Put` also has the `user_id`.
 
     import "google/protobuf/struct.proto";
     package twotower;
     service Events { rpc Record(google.protobuf.Struct) returns (google.protobuf.Struct); }
+    service Users { rpc Put(google.protobuf.Struct) returns (google.protobuf.Struct); }
     service Items { rpc Change(google.protobuf.Struct) returns (google.protobuf.Struct); }
     service Recommender { rpc Recommend(google.protobuf.Struct) returns (google.protobuf.Struct); }
 
@@ -54,6 +56,7 @@ predict_pb2 = extras.require("tensorflow_serving.apis.predict_pb2")
 prediction_service = extras.require("tensorflow_serving.apis.prediction_service_pb2_grpc")
 
 METHODS = {"events": ("twotower.Events", "Record"), "items": ("twotower.Items", "Change"),
+           "users": ("twotower.Users", "Put"),
            "recommend": ("twotower.Recommender", "Recommend")}
 
 _log = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ from tfrs_twotower import extras
 from tfrs_twotower.configuration import from_dict
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.exporting import items, user_deltas
+from tfrs_twotower.features import Window
 from tfrs_twotower.index import IndexKind, op_libraries, searchers_end_with
 from tfrs_twotower.serving import tensor_protos
 from tfrs_twotower.serving.catalogue import Catalogue
@@ -154,6 +155,19 @@ class LoadedModel:
         except (KeyError, AttributeError, ConfigError):  # an export of another package or version
             return _HISTORY
         return max([feature.length for feature in query if c.HISTORY_ITEM_ID in feature.columns], default=1)
+
+    @functools.cached_property
+    def histories(self) -> dict[str, Window]:
+        """{name of a history, which its inputs begin with: its `Window`}."""
+        kept = self.manifest.get("histories")
+        if kept is None:  # an export of an earlier version
+            return {c.PAST: Window((), self.history_length)}
+        return {name: Window(tuple(found["kinds"]), max(found["events"], 1)) for name, found in kept.items()}
+
+    @functools.cached_property
+    def past_items(self) -> tuple[str, ...]:
+        """The inputs with the items of the histories."""
+        return tuple(f"{name}_{c.ITEM_ID}" for name in self.histories)
 
     def is_query(self, signature: Signature) -> bool:
         """Does the signature read the features of a query?"""

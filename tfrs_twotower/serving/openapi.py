@@ -5,7 +5,7 @@ from typing import Any
 
 from tfrs_twotower import __version__
 from tfrs_twotower import columns as c
-from tfrs_twotower.online.events import MAX_ID_BYTES, MAX_TYPE_BYTES
+from tfrs_twotower.online.events import MAX_ANSWER_BYTES, MAX_ID_BYTES, MAX_PLACE, MAX_QUERY_BYTES, MAX_TYPE_BYTES
 
 _ID = {
     "oneOf": [
@@ -26,14 +26,23 @@ _SCHEMAS = {
     "Prediction": {"type": "object", "properties": {"outputs": {}, "predictions": {"type": "array"}}},
     "Event": {
         "type": "object",
-        "required": [c.EVENT_ID, c.USER_ID, c.ITEM_ID],
+        "required": [c.EVENT_ID, c.USER_ID],
+        "anyOf": [
+            {"required": [c.ITEM_ID]},
+            {"required": [c.QUERY], "properties": {c.QUERY: {"minLength": 1}}},  # a search that chose no item
+        ],
         "additionalProperties": False,
         "properties": {
             c.EVENT_ID: {**_ID, "description": "names the event among its user's: the same id counts once"},
             c.USER_ID: _ID,
             c.ITEM_ID: _ID,
             c.TIMESTAMP: {"type": "integer", "minimum": 1, "description": "seconds since 1970, by default now"},
-            c.EVENT: {"type": "string", "maxLength": MAX_TYPE_BYTES},
+            c.EVENT: {"type": "string", "maxLength": MAX_TYPE_BYTES, "description": "its kind, such as view or buy"},
+            c.ANSWER: {"type": "string", "maxLength": MAX_ANSWER_BYTES, "description": "the id of the answer"},
+            c.PLACE: {"type": "integer", "minimum": 0, "maximum": MAX_PLACE, "description": "in that answer, from 0"},
+            c.DWELL: {"type": "number", "minimum": 0, "description": "seconds"},
+            c.VALUE: {"type": "number", "description": "an amount, such as the money paid"},
+            c.QUERY: {"type": "string", "maxLength": MAX_QUERY_BYTES, "description": "the words of a search"},
         },
     },
     "Events": {
@@ -41,6 +50,16 @@ _SCHEMAS = {
         "required": ["events"],
         "additionalProperties": False,
         "properties": {"events": {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/Event"}}},
+    },
+    "User": {
+        "type": "object",
+        "additionalProperties": False,
+        "anyOf": [{"required": ["profile"]}, {"required": ["picks"]}],
+        "properties": {
+            "profile": {"type": "object", "description": "columns that the model reads of a user"},
+            "picks": {"type": "array", "items": _ID, "description": "items that the user chose at sign-up"},
+            "merge": {"type": "boolean", "description": "keep what the request does not name; null removes a column"},
+        },
     },
     "Recorded": {
         "type": "object",
@@ -71,8 +90,12 @@ def document(name: str, endpoints: Iterable[str] = ()) -> dict[str, Any]:
     }
     paths.update({
         f"/v1/{what}": {"post": _operation(f"One request of {what}", "Object", "Object")}
-        for what in endpoints if what != "events"
+        for what in endpoints if what not in ("events", "users")
     })
+    user = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    paths["/v1/users/{id}"] = {
+        "put": {**_operation("Keep a user's profile and picks", "Object", "User"), "parameters": [user]},
+    }
     for path in (f"{model}:predict", model, f"{model}/metadata"):
         method, operation = next(iter(paths[path].items()))
         of_version = path.replace(model, f"{model}/versions/{{version}}")

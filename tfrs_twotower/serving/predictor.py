@@ -21,6 +21,7 @@ _FINITE = {
     columns.POPULARITY_BETA: "Send 0 for no correction.",
     columns.EMBEDDING: "Send a vector of `embed_query`.",
 }
+_MISSING = {columns.TIMESTAMP: ("time", 0), columns.EVENT: ("kind", '""'), columns.DWELL: ("dwell time", -1)}
 _LISTS = (columns.EXCLUDE_IDS, columns.ALLOW_IDS)
 _STORE = " Send them, or start the server with a store that has them: twotower serve --store …."
 _LARGEST = 1e15  # products of larger numbers overflow float32, and no item would be found
@@ -143,7 +144,7 @@ class Predictor:
         for name, way_out in _FINITE.items():
             if name in tensors:
                 _check_finite(name, tensors[name].numpy(), way_out)
-        _check_history(tensors)
+        _check_history(model, tensors)
         return tensors
 
     def execute(
@@ -247,14 +248,15 @@ def _check_finite(name: str, values: np.ndarray, way_out: str) -> None:
         raise InvalidArgument(invalid(name, rule, float(broken[0]), way_out))
 
 
-def _check_history(tensors: Mapping[str, tf.Tensor]) -> None:
-    if columns.HISTORY_ITEM_ID in tensors and columns.HISTORY_TIMESTAMP in tensors:
-        width = tensors[columns.HISTORY_ITEM_ID].shape[1]
-        given = tensors[columns.HISTORY_TIMESTAMP].shape[1]
-        if given != width:
-            rule = f"have a time for each of the {width} places of `{columns.HISTORY_ITEM_ID}`"
-            way_out = "Send 0 where the time is not known."
-            raise InvalidArgument(invalid(columns.HISTORY_TIMESTAMP, rule, f"{given} a row", way_out))
+def _check_history(model: LoadedModel, tensors: Mapping[str, tf.Tensor]) -> None:
+    for name in model.past_items:
+        if name not in tensors:
+            continue
+        width, past = tensors[name].shape[1], name.removesuffix(columns.ITEM_ID)
+        for part, (what, missing) in _MISSING.items():
+            if past + part in tensors and (given := tensors[past + part].shape[1]) != width:
+                rule, way_out = f"have a {what} for each of the {width} places of `{name}`", f"Send {missing} for none."
+                raise InvalidArgument(invalid(past + part, rule, f"{given} a row", way_out))
 
 
 def _reason(error: tf.errors.OpError) -> str:

@@ -97,7 +97,8 @@ class Rest:
                 routing.Route(base, self._status),
             ]
         for what, endpoint in self._endpoints.items():
-            routes.append(routing.Route(f"/v1/{what}", self._handler(what, endpoint), methods=["POST"]))
+            path, method = (f"/v1/{what}/{{id:path}}", "PUT") if endpoint.path_id else (f"/v1/{what}", "POST")
+            routes.append(routing.Route(path, self._handler(what, endpoint), methods=[method]))
         routes += [routing.Route(path, self._scrape) for path in _METRICS_PATHS]
         routes.append(routing.Route("/openapi.json", self._openapi))
         routes += [routing.Route("/healthz", self._healthz), routing.Route("/readyz", self._readyz)]
@@ -130,7 +131,12 @@ class Rest:
 
     def _handler(self, what: str, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         def answer(request: Request, body: bytes, call: Call) -> Response:
-            found = endpoint.answer(json_tensors.parse(body, self._predictor.limits.max_values))
+            asked = json_tensors.parse(body, self._predictor.limits.max_values)
+            if endpoint.path_id:
+                if endpoint.path_id in asked:
+                    raise InvalidArgument(f"The path has the `{endpoint.path_id}`. Leave it out of the body.")
+                asked[endpoint.path_id] = request.path_params["id"]
+            found = endpoint.answer(asked)
             call.version = found.get("model_version")
             return responses.JSONResponse(found)
 

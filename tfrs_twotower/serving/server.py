@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from concurrent import futures
 
 from tfrs_twotower import extras
@@ -73,7 +73,6 @@ class Server:
       stores: `online.Stores` with the users' histories and profiles. With them a request needs a `user_id` alone, and
         events can be recorded. Events past their retention are removed every hour. The caller closes the stores. None:
         requests must carry all features.
-      event_types: the types of events that make a history; () for all.
       cold_beta: the `popularity_beta` of users without a history; see `Features`.
       cache: a `UserVectorCache`, or None. With one, the server rounds the time of a request down to the minute. If the
         model reads the time, a user's vector is then valid for a minute.
@@ -101,7 +100,6 @@ class Server:
         keep: int = 1,
         drain_seconds: float = 10.0,
         stores: Stores | None = None,
-        event_types: Collection[str] = (),
         cold_beta: float = 0.0,
         cache: UserVectorCache | None = None,
         load: Load = Load(),
@@ -136,7 +134,7 @@ class Server:
             None if index is None else outside_kind(index), verify_key, part, name,
         )
         step = 1 if cache is None else _CACHED_SECONDS
-        features = None if stores is None else Features(stores, self.metrics, event_types, step, cold_beta)
+        features = None if stores is None else Features(stores, self.metrics, step, cold_beta)
         self.predictor = Predictor(self.repository, limits, features, run)
         self._queues = Queues(
             Admission(load, "predictions", self.metrics), Admission(event_load, "events", self.metrics)

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import InteractionLog
+from tfrs_twotower.data import InteractionLog, wide
 from tfrs_twotower.data.grouping import grouped
-from tfrs_twotower.features import Field
+from tfrs_twotower.features import Field, PastField, SearchesField
 from tfrs_twotower.towers import Tower
 from tfrs_twotower.training.examples import event_table
 
@@ -24,6 +24,12 @@ def adapt(
     for field in candidate_fields:
         learn(field)({name: table[name] for name in field.columns}, items)
     for field in query_fields:
+        if isinstance(field, PastField):
+            learn(field)(_of_past(log, rows, field), items)
+            continue
+        if isinstance(field, SearchesField):
+            learn(field)({c.SEARCHES: wide.take(log.context[c.QUERY], rows)}, np.ones(len(rows), np.int64))
+            continue
         names = [n for n in field.columns if n not in (c.HISTORY_ITEM_ID, c.HISTORY_TIMESTAMP)]
         past = {c.HISTORY_ITEM_ID: log.items[c.ITEM_ID]} if c.HISTORY_ITEM_ID in field.columns else {}
         if all(name in log.users.column_names for name in names):
@@ -31,6 +37,12 @@ def adapt(
         else:
             table = event_table(log, names, rows)
             learn(field)({**past, **{name: table[name] for name in names}}, np.ones(len(rows), np.int64))
+
+
+def _of_past(log: InteractionLog, rows: np.ndarray, field: PastField) -> dict[str, pa.Array | pa.ChunkedArray]:
+    """The columns of `PastField.adapt`."""
+    parts = {field.feature.input(part): wide.take(log.context[part], rows) for part in field.parts}
+    return {**parts, **{name: log.items[name] for name in (c.ITEM_ID, *field.feature.categories)}}
 
 
 def taken_by(log: InteractionLog, rows: np.ndarray) -> pa.LargeListArray:

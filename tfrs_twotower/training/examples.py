@@ -8,21 +8,22 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import Batches, InteractionLog, Ragged, UserHistories, wide
+from tfrs_twotower.data import Batches, InteractionLog, Ragged, wide
 from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.data.ragged import ranges
 from tfrs_twotower.errors import ConfigError, nearest
-from tfrs_twotower.features import Field, IdField, PastField, fingerprints, key_tensor, to_tensor
+from tfrs_twotower.features import Field, IdField, PastField, SearchesField, fingerprints, key_tensor, to_tensor
 from tfrs_twotower.features.fields.preprocessed import PreprocessedField
 from tfrs_twotower.ids import missing_id
 from tfrs_twotower.models import ItemFeatures
 from tfrs_twotower.training.config import TrainingConfig
 from tfrs_twotower.training.distribution import part_of, steps
 from tfrs_twotower.training.explicit import ExplicitNegatives
+from tfrs_twotower.training.pasts import ROWS, Past, SearchPast
 from tfrs_twotower.training.positives import Resampler
 
 _HISTORY_INPUTS = (c.HISTORY_ITEM_ID, c.HISTORY_TIMESTAMP)
-_PAST = "past"  # the key of the raw histories in a gathered batch
+_PAST = "past"  # the key of the raw histories in a gathered batch, by their names
 _ENCODE_ROWS = 65_536  # rows encoded at a time, so that a large table is never in memory as strings
 
 
@@ -76,26 +77,37 @@ class Examples:
       visible: bool [log rows] or None: the events that a history may show.
       weight: float32 [log rows] or None: each event's weight as a positive; None is the log's own weight.
       labels: context columns of numbers that batches have.
+      kinds: of the events of a history whose feature names none; () for all.
+
+    Attributes:
+      history: the `UserHistories` of these kinds.
+      pasts: {name of a history: its `Past`}, of the histories that the fields read; the name is that of `columns.past`.
+      past_fields: the fields that read one.
     """
 
     def __init__(
         self, log: InteractionLog, query_fields: Sequence[Field], candidate_fields: Sequence[Field],
         visible: np.ndarray | None = None, weight: np.ndarray | None = None, labels: Iterable[str] = (),
+        kinds: Sequence[str] = (),
     ) -> None:
         self.log = log
         self.weight = log.weight if weight is None else weight
-        self.history = UserHistories(log, visible=visible)
         self._candidates = {
             f.name: encode_table(f.encode, log.items, f.inputs()) for f in candidate_fields
         }
         self.items = ItemFeatures(self._candidates)
         self.past_fields: list[PastField | PreprocessedField] = [
-            f for f in query_fields if c.HISTORY_ITEM_ID in f.columns
+            f for f in query_fields if isinstance(f, PastField) or c.HISTORY_ITEM_ID in f.columns
         ]
-        self.history_length = max([f.feature.length for f in self.past_fields], default=0)
+        self.pasts = _pasts(log, self.past_fields, kinds, visible)
+        self.history = (self.pasts.get(c.PAST) or Past(log, [], kinds, visible)).history
+        self.history_length = max([past.length for past in self.pasts.values()], default=0)
+        self._searches = {
+            f.name: SearchPast(log, f, visible) for f in query_fields if isinstance(f, SearchesField)
+        }
         self._by_user, self._by_event = {}, {}
         for f in query_fields:
-            if isinstance(f, PastField):
+            if isinstance(f, (PastField, SearchesField)):
                 continue
             specs = {name: spec for name, spec in f.inputs().items() if name not in _HISTORY_INPUTS}
             encode = f.beside_past if f in self.past_fields else f.encode
@@ -113,7 +125,8 @@ class Examples:
         """Encoded query features at log rows, without those of the history: numpy only."""
         users = self.log.user[rows]
         encoded = {name: {k: a[users] for k, a in table.items()} for name, table in self._by_user.items()}
-        return encoded | {name: {k: a[rows] for k, a in table.items()} for name, table in self._by_event.items()}
+        encoded |= {name: {k: a[rows] for k, a in table.items()} for name, table in self._by_event.items()}
+        return encoded | {name: past.encoded(rows) for name, past in self._searches.items()}
 
     def labels(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """{column: float32 [rows]}: the labels of log rows."""
@@ -128,33 +141,25 @@ class Examples:
         index = self._candidates[field.items.name]["index"]
         return np.where(items >= 0, index[items], -1).astype(np.int32)
 
-    def gather(self, rows: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    def gather(self, rows: np.ndarray) -> dict[str, dict[str, Any]]:
         """Query features at log rows, encoded except for the histories (see `finish`): numpy only."""
         encoded = self.context(rows)
         if not self.past_fields:
             return encoded
-        items, times = self.history.before(rows, self.history_length)
-        longest = max(int((items >= 0).any(axis=0).sum()), 1)  # events come first, then padding
-        items, times = items[:, :longest], times[:, :longest]
-        past = {"times": times, "now": self.log.timestamp[rows]}
-        for f in self.past_fields:
-            if isinstance(f, PastField):
-                past[f.items.name] = self.item_index(f, items)
-            else:
-                past["rows"] = items
-        return {**encoded, _PAST: past}
+        pasts = {name: past.gather(rows, self.item_index) for name, past in self.pasts.items()}
+        return {**encoded, _PAST: pasts}
 
     def finish(self, gathered: Mapping[str, Any]) -> dict[str, Any]:
         """Encodes the histories of gathered query features: graph code."""
         encoded = {name: value for name, value in gathered.items() if name != _PAST}
-        for f in self.past_fields:
-            past = gathered[_PAST]
-            if isinstance(f, PastField):
-                encode = f.encode_window if f.length == self.history_length else f.encode_rows
-                encoded[f.name] = encode(past[f.items.name], past["times"], past["now"])
-            else:
-                raw = {c.HISTORY_ITEM_ID: self._ids(past["rows"]), c.HISTORY_TIMESTAMP: past["times"]}
-                encoded[f.name] = f.encode({**encoded[f.name], **raw})
+        for name, past in self.pasts.items():
+            found = gathered[_PAST][name]
+            for f in past.fields:
+                if isinstance(f, PastField):
+                    encoded[f.name] = past.encode(f, found)
+                else:
+                    raw = {c.HISTORY_ITEM_ID: self._ids(found[ROWS]), c.HISTORY_TIMESTAMP: found["times"]}
+                    encoded[f.name] = f.encode({**encoded[f.name], **raw})
         return encoded
 
     def _ids(self, rows: np.ndarray | tf.Tensor) -> tf.Tensor:
@@ -175,16 +180,28 @@ class Examples:
     ) -> dict[str, tf.Tensor]:
         """Query features at log rows in the form of a served request: {input name: tensor [rows, ...]}.
 
-        past_length: the number of its history events; None: as many as the towers read.
+        past_length: the number of events of the history without kinds of its own; None: as many as the towers read.
         """
-        rows, log = np.asarray(rows), self.log
-        table = event_table(log, [n for n in self._specs if n not in _HISTORY_INPUTS], rows)
-        raw = {name: to_tensor(table[name], self._specs[name]) for name in table.column_names}
-        if self.past_fields:
-            items, times = self.history.before(rows, past_length or self.history_length)
-            past = {c.HISTORY_ITEM_ID: self._ids(items), c.HISTORY_TIMESTAMP: tf.constant(times)}
-            raw.update({name: value for name, value in past.items() if name in self._specs})
-        return raw
+        rows = np.asarray(rows)
+        raw = {c.SEARCHES: past.raw(rows) for past in self._searches.values()}
+        for name, past in self.pasts.items():
+            length = past_length if past_length and name == c.PAST else past.length
+            found = past.raw(rows, length)
+            found[c.ITEM_ID] = self._ids(found[c.ITEM_ID])
+            raw.update({f"{name}_{part}": value for part, value in found.items() if f"{name}_{part}" in self._specs})
+        table = event_table(self.log, [name for name in self._specs if name not in raw], rows)
+        return {**{name: to_tensor(table[name], self._specs[name]) for name in table.column_names}, **raw}
+
+
+def _pasts(
+    log: InteractionLog, fields: Sequence[PastField | PreprocessedField], kinds: Sequence[str],
+    visible: np.ndarray | None,
+) -> dict[str, Past]:
+    """{name of a history: its `Past`}; kinds: of the one whose features name none."""
+    by_kinds: dict[tuple[str, ...], list[PastField | PreprocessedField]] = {}
+    for f in fields:
+        by_kinds.setdefault(f.feature.kinds if isinstance(f, PastField) else (), []).append(f)
+    return {c.past(kinds=own): Past(log, found, own or kinds, visible) for own, found in by_kinds.items()}
 
 
 class TrainingBatches:

@@ -51,8 +51,10 @@ class SequenceBatches:
                 f"model learns from histories. Received: order={config.order!r}, resampling={config.resampling!r}. "
                 "Leave them at their defaults."
             )
+        self._past = next(iter(examples.pasts.values()))  # the sequence's, which is the only one
+        rows = np.asarray(rows) if self._past.shows is None else np.asarray(rows)[self._past.shows[rows]]
         users = examples.log.user[rows]
-        self._order = np.asarray(rows)[grouped(users, examples.log.users.num_rows)]
+        self._order = rows[grouped(users, examples.log.users.num_rows)]
         counts = np.bincount(users)
         pairs, starts = np.maximum(counts - 1, 0), np.cumsum(counts) - counts
         windows = -(-pairs // self._field.length)
@@ -61,7 +63,7 @@ class SequenceBatches:
         self._size = np.minimum(self._pairs, self._field.length)
         lengths = sorted({-(-self._field.length // 2**i) for i in range(_BUCKETS)})
         self._width = np.asarray(lengths)[np.searchsorted(lengths, self._size)]
-        self._firsts = np.asarray(rows)[examples.history.before(rows, 1)[0][:, 0] < 0]
+        self._firsts = rows[self._past.history.before(rows, 1)[0][:, 0] < 0]
         followed, shown = int(self._size.sum()), int(self._size.sum()) + len(self._firsts)
         self.batch_size = min(config.batch_size, shown)
         room = self.batch_size * followed / shown  # of a batch, for targets of windows
@@ -108,6 +110,7 @@ class SequenceBatches:
                 "index": examples.item_index(self._field, items),
                 "times": np.where(real, log.timestamp[past], 0),
                 "now": log.timestamp[followed[last]],
+                **self._past.codes(self._field, np.where(real, past, -1)),
             },
             "past_id": items,
             "candidate_id": log.item[targets],
@@ -122,7 +125,8 @@ class SequenceBatches:
         """
         def finish(batch: dict[str, Any]) -> dict[str, Any]:
             past = batch.pop("past")
-            sequence = self._field.encode_window(past["index"], past["times"], past["now"])
+            codes = self._field.with_parts({part: past[part] for part in self._field.parts})
+            sequence = self._field.encode_window(past["index"], past["times"], past["now"], *codes)
             query = {**batch["query"], self._field.name: sequence}
             return {**batch, "query": query, "candidate": self._examples.candidates(batch["candidate_id"])}
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfrs_twotower.configuration import layer_of
 from tfrs_twotower.features.fields.id import IdField
 from tfrs_twotower.features.fields.past import PastField
-from tfrs_twotower.features.fields.pooling import gather_present, pool_mean, pool_softmax
+from tfrs_twotower.features.fields.pooling import pool_mean, pool_softmax
 from tfrs_twotower.features.past import History
 
 _DAY = 86400.0
@@ -19,7 +19,8 @@ class HistoryField(PastField):
     """Field of `schema.History`.
 
     Encoded: {"index": int32 [batch, any], rows of the items' table, 0 for an unknown item and −1 for
-    no event; "age": float32 [batch, any], days from the event to the request}.
+    no event; "age": float32 [batch, any], days from the event to the request; "event", "dwell": int32 [batch, any],
+    rows of their tables, if `History.reads` names them}.
     """
 
     feature: History
@@ -29,7 +30,8 @@ class HistoryField(PastField):
         self._generator = tf.random.Generator.from_seed(self.seed, alg="philox")
 
     def encode_rows(
-        self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor
+        self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor,
+        codes: Mapping[str, tf.Tensor] = {},
     ) -> dict[str, tf.Tensor]:
         # Only the newest `length` events count, so each row starts where these start.
         events = tf.range(1, tf.shape(item_index)[1] + 1) * tf.cast(item_index >= 0, tf.int32)
@@ -38,15 +40,17 @@ class HistoryField(PastField):
         there = place < count
         place = tf.where(there, place, 0)
         index = tf.where(there, _gather(item_index, place, -1), -1)
-        return self.encode_window(index, _gather(history_timestamp, place, 0), timestamp)
+        codes = {part: tf.where(there, _gather(values, place, 0), 0) for part, values in codes.items()}
+        return self.encode_window(index, _gather(history_timestamp, place, 0), timestamp, codes)
 
     def encode_window(
-        self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor
+        self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor,
+        codes: Mapping[str, tf.Tensor] = {},
     ) -> dict[str, tf.Tensor]:
         times = tf.where(item_index >= 0, history_timestamp, 0)
         now = tf.where(timestamp > 0, timestamp, tf.reduce_max(times, axis=1))
         age = tf.cast(tf.maximum(now[:, tf.newaxis] - times, 0), tf.float32) / _DAY
-        return {"index": item_index, "age": tf.where(times > 0, age, 0.0)}
+        return {"index": item_index, "age": tf.where(times > 0, age, 0.0), **codes}
 
     def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
         if self.feature.learned:
@@ -61,7 +65,7 @@ class HistoryField(PastField):
             index = tf.where(drawn < self.feature.dropout, -1, index)
         if training and self.feature.cut:
             index = self._cut(index)
-        places, vectors = gather_present(self.items.embedding, index)
+        places, vectors = self.events(encoded, index)
         if self.feature.pooling == "mean":
             return pool_mean(vectors, places, tf.shape(index)[0])
         scores = -self.decay() * tf.gather_nd(encoded["age"], places)

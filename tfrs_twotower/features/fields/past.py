@@ -7,11 +7,14 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfrs_twotower.columns import HISTORY_ITEM_ID, HISTORY_TIMESTAMP, TIMESTAMP
+from tfrs_twotower.columns import DWELL, EVENT, ITEM_ID, TIMESTAMP
 from tfrs_twotower.features.fields.field import Field
 from tfrs_twotower.features.fields.id import IdField
+from tfrs_twotower.features.fields.past_parts import PARTS, DwellField, ItemValuesField, KindField
+from tfrs_twotower.features.fields.pooling import gather_present
 from tfrs_twotower.features.lookup import is_missing
 from tfrs_twotower.features.past import PastFeature
+from tfrs_twotower.features.tensors import key_tensor
 
 
 class PastField(Field):
@@ -20,13 +23,21 @@ class PastField(Field):
     Args:
       items: the `IdField` of the candidate's `item_id`. It learns the vocabulary and owns the table: it
         is adapted, saved and loaded with the candidate tower.
+
+    Attributes:
+      parts: {part of an event: its field}, of `PastFeature.reads`.
+      values: the fields of `PastFeature.categories`.
     """
 
     feature: PastFeature
 
     def __init__(self, feature: PastFeature, items: IdField, seed: int = 0) -> None:
         super().__init__(feature, seed)
-        self.items = items
+        self.items, dim = items, items.feature.dim
+        self.parts: dict[str, KindField | DwellField] = {
+            part: PARTS[part](dim, self.seed) for part in feature.reads
+        }
+        self.values = [ItemValuesField(column, dim, self.seed) for column in feature.categories]
 
     @property
     def length(self) -> int:
@@ -35,22 +46,55 @@ class PastField(Field):
 
     def inputs(self) -> dict[str, tf.TensorSpec]:
         specs = {
-            HISTORY_ITEM_ID: tf.TensorSpec([None, None], self.items.key_dtype),
-            HISTORY_TIMESTAMP: tf.TensorSpec([None, None], tf.int64),
-            TIMESTAMP: tf.TensorSpec([None], tf.int64),
+            ITEM_ID: self.items.key_dtype, TIMESTAMP: tf.int64, EVENT: tf.string, DWELL: tf.float32,
         }
-        return {name: specs[name] for name in self.columns}
+        found = {self.feature.input(part): tf.TensorSpec([None, None], dtype) for part, dtype in specs.items()}
+        found[TIMESTAMP] = tf.TensorSpec([None], tf.int64)
+        return {name: found[name] for name in self.columns}
 
     def adapt(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
-        """Does nothing: the item field has the vocabulary."""
+        """Learns the kinds of events and the items' values; the item field has the vocabulary of ids.
+
+        Args:
+          columns: the parts of training events by the names of their inputs, [rows]; `item_id` and the categories,
+            [items].
+          counts: int64 [items].
+        """
+        for part, field in self.parts.items():
+            events = columns[self.feature.input(part)]
+            field.adapt({part: events}, np.ones(len(events), np.int64))
+        self._learn_values(columns, counts)
+
+    def grow(self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray) -> None:
+        """See `Field.grow`; arguments as in `adapt`."""
+        for part, field in self.parts.items():
+            events = columns[self.feature.input(part)]
+            field.grow({part: events}, np.ones(len(events), np.int64))
+        self._learn_values(columns, counts, grow=True)
+
+    def _learn_values(
+        self, columns: Mapping[str, pa.Array | pa.ChunkedArray], counts: np.ndarray, grow: bool = False
+    ) -> None:
+        if self.values:
+            rows = self.items.index(key_tensor(columns[ITEM_ID], ITEM_ID)).numpy()
+            for field in self.values:
+                field.learn_items(columns[field.feature.column], counts, rows, self.items.rows, grow)
 
     def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        ids, times = raw[HISTORY_ITEM_ID], raw[HISTORY_TIMESTAMP]
+        ids, times = raw[self.feature.input(ITEM_ID)], raw[self.feature.input(TIMESTAMP)]
         index = tf.where(is_missing(ids), -1, self.items.index(ids))
-        return self.encode_rows(index, times, raw.get(TIMESTAMP, tf.zeros(tf.shape(ids)[:1], tf.int64)))
+        now = raw.get(TIMESTAMP, tf.zeros(tf.shape(ids)[:1], tf.int64))
+        return self.encode_rows(index, times, now, *self.with_parts(
+            {part: field.codes(raw[self.feature.input(part)]) for part, field in self.parts.items()}
+        ))
+
+    def with_parts(self, codes: Mapping[str, tf.Tensor]) -> list[Mapping[str, tf.Tensor]]:
+        """The last argument of `encode_rows` and `encode_window`: none if the field reads no parts."""
+        return [codes] if codes else []
 
     def encode_rows(
-        self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor
+        self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor,
+        codes: Mapping[str, tf.Tensor] = {},
     ) -> dict[str, tf.Tensor]:
         """The encoded form of a history whose ids are looked up already.
 
@@ -59,25 +103,43 @@ class PastField(Field):
             the end with −1.
           history_timestamp: int64 [batch, any], seconds; 0 or less is a missing time, and of age 0.
           timestamp: int64 [batch], the moment of the request; 0 or less counts as the newest event's time.
+          codes: {part: int32 [batch, any]}, the parts as encoded by their fields; 0 at padding.
         """
         raise NotImplementedError
 
     def encode_window(
-        self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor
+        self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor,
+        codes: Mapping[str, tf.Tensor] = {},
     ) -> dict[str, tf.Tensor]:
         """As `encode_rows`, for histories without gaps that are cut to `length` already: far fewer steps."""
         raise NotImplementedError
 
+    def events(self, encoded: Mapping[str, tf.Tensor], index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The places of the events of `index` [batch, any] and their vectors, as `gather_present` gives them."""
+        places, vectors = gather_present(self.items.embedding, index)
+        for part, field in self.parts.items():
+            vectors += field({"index": tf.gather_nd(encoded[part], places)})
+        for values in self.values:
+            vectors += values.of_items(tf.gather_nd(index, places))
+        return places, vectors
+
     def build(self, input_shape: Mapping[str, tf.TensorShape] | None) -> None:
-        if not self.items.built:
-            self.items.build(None)
+        for field in (self.items, *self.parts.values(), *self.values):
+            if not field.built:
+                field.build(None)
         super().build(input_shape)
 
-    def state(self) -> dict[str, np.ndarray]:
-        return {}
+    def state(self) -> dict[str, Any]:
+        return {f"{name}/{key}": value for name, field in self._below() for key, value in field.state().items()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Does nothing: load the item field's state."""
+        """Loads the state of the parts; load the item field's state before."""
+        for name, field in self._below():
+            below = f"{name}/"
+            field.load_state({key.removeprefix(below): v for key, v in state.items() if key.startswith(below)})
+
+    def _below(self) -> list[tuple[str, Field]]:
+        return [*self.parts.items(), *((f"item/{field.name}", field) for field in self.values)]
 
 
 def newest(

@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from tfrs_twotower.configuration import layer_of
 from tfrs_twotower.features.fields.past import PastField, newest
-from tfrs_twotower.features.fields.pooling import gather_present
 from tfrs_twotower.features.past import Sequence
 
 
@@ -15,7 +14,8 @@ class SequenceEmbedding(NamedTuple):
     """The input of a sequence encoder: events, oldest first, then padding.
 
     Attributes:
-      values: float32 [batch, length, dim], the items' vectors; zeros at padding.
+      values: float32 [batch, length, dim], the items' vectors, with those of kinds, dwell times and categories added if
+        `Sequence` reads them; zeros at padding.
       valid: bool [batch, length], False at padding.
       age: int32 [batch, length], seconds from the event to the request, or to the newest event if the request's
         time is not known.
@@ -35,31 +35,35 @@ class SequenceField(PastField):
     """Field of `schema.Sequence`; its `call` returns a `SequenceEmbedding`, not [batch, dim].
 
     Encoded: {"index": int32 [batch, width], rows of the items' table, 0 for an unknown item and −1 for no
-    event; "age": int32 [batch, width], as in `SequenceEmbedding`}. The width is that of the batch's longest
+    event; "age": int32 [batch, width], as in `SequenceEmbedding`; "event", "dwell": int32 [batch, width], rows of their
+    tables, if `Sequence.reads` names them}. The width is that of the batch's longest
     history, up to `length`, and at least one.
     """
 
     feature: Sequence
 
     def encode_rows(
-        self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor
+        self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor,
+        codes: Mapping[str, tf.Tensor] = {},
     ) -> dict[str, tf.Tensor]:
-        index, times = newest([(item_index, -1), (history_timestamp, 0)], item_index < 0, self.length)
-        return self.encode_window(index, times, timestamp)
+        pasts = [(item_index, -1), (history_timestamp, 0), *((values, 0) for values in codes.values())]
+        index, times, *found = newest(pasts, item_index < 0, self.length)
+        return self.encode_window(index, times, timestamp, dict(zip(codes, found)))
 
     def encode_window(
-        self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor
+        self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor,
+        codes: Mapping[str, tf.Tensor] = {},
     ) -> dict[str, tf.Tensor]:
         times = tf.where(item_index >= 0, history_timestamp, 0)
         now = tf.reduce_max(times, axis=1)
         if self.feature.request_time:
             now = tf.where(timestamp > 0, timestamp, now)
         age = tf.clip_by_value(now[:, tf.newaxis] - times, 0, tf.int32.max)
-        return {"index": item_index, "age": tf.cast(tf.where(times > 0, age, 0), tf.int32)}
+        return {"index": item_index, "age": tf.cast(tf.where(times > 0, age, 0), tf.int32), **codes}
 
     def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> SequenceEmbedding:
         index, age = encoded["index"], encoded["age"]
-        places, vectors = gather_present(self.items.embedding, index)
+        places, vectors = self.events(encoded, index)
         shape = tf.concat([tf.shape(index, tf.int64), [self.items.feature.dim]], axis=0)
         values = tf.ensure_shape(tf.scatter_nd(places, vectors, shape), [None, None, self.items.feature.dim])
         asked = tf.pad(age[:, 1:], [[0, 0], [0, 1]]) if self.feature.request_time else age

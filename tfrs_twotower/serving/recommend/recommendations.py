@@ -181,12 +181,13 @@ class Recommendations:
     def _seen(self, model: LoadedModel, asked: RecommendRequest, tensors: Mapping[str, tf.Tensor]) -> list[str | int]:
         """The ids of the items in the user's history, newest first, each once: the request's, then all in the store."""
         found = []
-        if c.HISTORY_ITEM_ID in asked.features:
-            found = texts(tensors[c.HISTORY_ITEM_ID].numpy()[0]).tolist()[::-1]
+        for name in model.past_items:
+            if name in asked.features:
+                found += texts(tensors[name].numpy()[0]).tolist()[::-1]
         if self._stores is not None and asked.user_id is not None:
             try:
                 events = self._stores.history.last([str(asked.user_id)], self._stores.retention.events)[0]
-                found += [event.item_id for event in reversed(events)]
+                found += [event.item_id for event in reversed(events) if event.item_id]
             except StoreError as error:
                 self._metrics.store_failed("read")
                 _log.error("A user is served as an unknown one: %s", error)
