@@ -11,6 +11,11 @@ WEIGHT = "weight"
 LABEL = "label"
 SESSION = "session"
 EVENT_ID = "event_id"
+ANSWER = "answer"  # the id of the server's answer that the event came from
+PLACE = "place"  # of the item in that answer
+DWELL = "dwell"  # seconds
+VALUE = "value"  # an amount, such as money
+QUERY = "query"  # search words
 
 # Inputs of a query request with the user's history, oldest first, padded at the end.
 HISTORY_ITEM_ID = "history_item_id"

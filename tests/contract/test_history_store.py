@@ -57,9 +57,30 @@ def ids(store, user="u", n=100, types=()):
     return [e.event_id for e in store.last([user], n, types)[0]]
 
 
+def test_all_events_of_a_time_are_read(store, monkeypatch):
+    monkeypatch.setattr(sqlite, "_PAGE", 2)
+    events = [event(n, NOW + n, user=f"u{n % 3}") for n in range(9)]
+    store.append(events)
+    found = [e for page in store.events(NOW + 2, NOW + 8) for e in page]
+    assert sorted(found) == events[2:8]
+    assert list(store.events(NOW + 9, NOW + 99)) in ([], [[]])
+
+
 def test_what_was_appended_comes_back_as_it_was(store):
     events = [event(1, kind="view"), event(2, item="né人 {}\"\\'%")]
     assert store.append(events) == 2
+    assert store.last(["u"], 10) == [events]
+
+
+def test_every_field_of_an_event_comes_back(store):
+    events = [
+        event(1, kind="click")._replace(answer="a1", place=0, dwell=2.5, value=-0.1, query="red \"schuhe\" né"),
+        event(2, kind="buy")._replace(value=1e300),
+        event(3, kind="search")._replace(item_id="", query="shoes"),
+        event(4)._replace(dwell=0.0),
+        event(5)._replace(place=2**31 - 1),
+    ]
+    store.append(events)
     assert store.last(["u"], 10) == [events]
 
 

@@ -2,6 +2,8 @@
 
 import logging
 import shutil
+import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -43,6 +45,47 @@ def test_sqlite_keeps_what_a_killed_process_was_told(tmp_path):
     stores.close()
     assert found[-1] in (last, last + 1)  # one more may be on disk and not yet acknowledged
     assert found == list(range(found[0], found[-1] + 1))
+
+
+OLD = """
+CREATE TABLE events (arrival INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL, user_id TEXT NOT NULL,
+  item_id TEXT NOT NULL, timestamp INTEGER NOT NULL, event TEXT NOT NULL, UNIQUE (user_id, event_id));
+CREATE INDEX events_in_order ON events (user_id, timestamp, arrival);
+CREATE TABLE profiles (user_id TEXT PRIMARY KEY, columns TEXT NOT NULL) WITHOUT ROWID;
+INSERT INTO events VALUES (5, 'e', 'u', 'i', 7, 'buy');
+PRAGMA user_version=1;
+PRAGMA journal_mode=WAL;
+"""
+DIES = """
+import os, signal, sqlite3, sys
+from tfrs_twotower.online import SqliteFile, SqliteHistoryStore, sqlite
+
+class Dying(dict):
+    def items(self):
+        yield from list(super().items())[:3]
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sqlite._ADDED = Dying(sqlite._ADDED)
+SqliteHistoryStore(SqliteFile(sys.argv[1]))
+"""
+
+
+def test_a_file_of_an_earlier_version_gets_its_columns_whole_or_not_at_all(tmp_path):
+    path, new = tmp_path / "store.db", Event("f", "u", "", 8, "search", query="shoes")
+    old = sqlite3.connect(path)
+    old.executescript(OLD)
+    columns = [name for _, name, *_ in old.execute("PRAGMA table_info(events)")]
+    assert subprocess.run([sys.executable, "-c", DIES, str(path)]).returncode == -signal.SIGKILL
+    assert [name for _, name, *_ in old.execute("PRAGMA table_info(events)")] == columns
+    stores = open_stores(f"sqlite:{path}")
+    assert stores.history.append([new, Event("e", "u", "other", 9)]) == 1
+    assert stores.history.last(["u"], 9) == [[Event("e", "u", "i", 7, "buy"), new]]
+    # The earlier version, which still has the file open, goes on.
+    old.execute("INSERT INTO events (event_id, user_id, item_id, timestamp, event) VALUES ('g', 'u', 'j', 9, '')")
+    old.commit()
+    assert stores.history.last(["u"], 1) == [[Event("g", "u", "j", 9)]]
+    old.close()
+    stores.close()
 
 
 def test_a_killed_redis_comes_back_with_what_it_acknowledged():

@@ -19,6 +19,21 @@ def test_numbers_become_text_and_what_is_left_out_has_its_default():
     assert read_event({**GOOD, "timestamp": NOW + 86_400}, NOW).timestamp == NOW + 86_400
 
 
+def test_all_that_an_event_can_say():
+    more = {"event": "click", "answer": "a" * 64, "place": 3.0, "dwell": 0, "value": -1.5, "query": "q" * 512}
+    found = read_event({**GOOD, **more}, NOW)
+    assert found == Event("e1", "u", "i", NOW, "click", "a" * 64, 3, 0.0, -1.5, "q" * 512)
+    assert type(found.place) is int and type(found.dwell) is float
+
+
+@pytest.mark.parametrize("item", [{}, {"item_id": ""}, {"item_id": None}])
+def test_a_search_may_have_no_item(item):
+    given = {"event_id": "e1", "user_id": "u", "event": "search", "query": "shoes", **item}
+    assert read_event(given, NOW) == Event("e1", "u", "", NOW, "search", query="shoes")
+    with pytest.raises(DataError, match="item_id"):
+        read_event({**given, "query": ""}, NOW)
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -42,6 +57,19 @@ def test_numbers_become_text_and_what_is_left_out_has_its_default():
         ({"timestamp": NOW * 1000}, "not milliseconds"),
         ({"timestamp": float("nan")}, "whole seconds since 1970"),
         ({"timestamp": float("inf")}, "whole seconds since 1970"),
+        ({"answer": "x" * 65}, "`answer` must have at most 64 bytes"),
+        ({"place": -1}, "`place` must be a whole number of at least 0"),
+        ({"place": 0.5}, "`place` must be a whole number"),
+        ({"place": True}, "`place` must be a whole number"),
+        ({"place": 2**31}, "`place` must be a whole number"),
+        ({"dwell": -0.1}, "`dwell` must be a finite number of seconds of at least 0"),
+        ({"dwell": float("nan")}, "`dwell` must be a finite number"),
+        ({"dwell": "5"}, "`dwell` must be a finite number"),
+        ({"value": float("-inf")}, "`value` must be a finite number"),
+        ({"value": 10**400}, "`value` must be a finite number"),
+        ({"value": True}, "`value` must be a finite number"),
+        ({"query": "é" * 257}, "`query` must have at most 512 bytes"),
+        ({"query": 5}, "`query` must be text"),
         ({"item": "i"}, "Did you mean `item_id`?"),
     ],
 )

@@ -47,6 +47,23 @@ def test_the_logs_own_ids_and_types_are_kept(store):
     assert store.last(["10"], 10, ["view"])[0] == first
 
 
+def test_what_events_say_beside_is_kept(store):
+    more = log(
+        event=["view"] * 6, answer=["a0", *[None] * 5], place=[3, *[None] * 5], dwell=[1.5, *[None] * 3, 0.0, -1.0],
+        value=[2, None, None, None, None, 7], query=["red shoes", *[None] * 5],
+    )
+    load_log(store, more)
+    first, last = store.last(["10"], 9)[0]
+    assert first == Event("log:5:a:0", "10", "a", 5, "view", "a0", 3, 1.5, 2.0, "red shoes")
+    assert last == Event("log:8:c:0", "10", "c", 8, "view", dwell=0.0)
+    assert store.last(["20"], 1)[0][0] == Event("log:9:a:0", "20", "a", 9, "view", value=7.0)
+
+
+def test_columns_that_mean_something_else_are_no_numbers_of_events(store):
+    load_log(store, log(value=["high"] * 6, place=["Berlin"] * 6))
+    assert store.last(["10"], 1)[0][0] == Event("log:8:c:0", "10", "c", 8)
+
+
 def test_what_retention_drops_is_counted_whatever_else_is_in_the_store(tmp_path, monkeypatch):
     from tfrs_twotower.online import load
 

@@ -17,3 +17,18 @@ def test_nothing_is_left_of_a_user_without_events_and_no_key_expires_by_redis_ow
     assert all(b"{v}" in key and redis.client.ttl(key) == -1 for key in redis.client.keys())
     assert len(redis.client.keys()) == 3
     store.close()
+
+
+def test_entries_of_earlier_versions_are_read_and_plain_events_are_written_as_they_were(redis):
+    store = RedisHistoryStore(redis.url, clock=lambda: NOW)
+    redis.client.zadd("twotower:{u}:events", {'0000000000000001["1", "i", "buy"]': NOW - 1})
+    redis.client.sadd("twotower:{u}:ids", "1")
+    redis.client.incr("twotower:{u}:arrivals")
+    store.append([Event("2", "u", "i", NOW), Event("3", "u", "j", NOW, dwell=2.0)])
+    assert store.last(["u"], 9)[0] == [
+        Event("1", "u", "i", NOW - 1, "buy"), Event("2", "u", "i", NOW), Event("3", "u", "j", NOW, dwell=2.0),
+    ]
+    assert redis.client.zrange("twotower:{u}:events", 1, 2) == [
+        b'0000000000000002["2", "i", ""]', b'0000000000000003["3", "j", "", "", null, 2.0]',
+    ]
+    store.close()

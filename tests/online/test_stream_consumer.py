@@ -45,6 +45,18 @@ def test_entries_become_events_with_the_entrys_id_and_time(redis, store):
     assert pending(redis) == 0
 
 
+def test_numbers_of_an_entry_are_read_and_empty_ones_are_none(redis, store):
+    add(redis, user_id="7", item_id="a", event="click", answer="x", place="2", dwell="1.5", value="")
+    add(redis, user_id="7", event="search", query="red shoes")
+    add(redis, user_id="7", item_id="b", place="first")
+    add(redis, user_id="7", item_id="b", dwell="nan")
+    assert StreamConsumer(store, redis.url).step() == 4
+    click, search = store.last(["7"], 9)[0]
+    assert click[4:] == ("click", "x", 2, 1.5, None, "") and search[4:] == ("search", "", None, None, None, "red shoes")
+    reasons = [fields[b"reason"].decode() for _, fields in redis.client.xrange("events:rejected")]
+    assert "`place` must be a whole number" in reasons[0] and "`dwell` must be a finite number" in reasons[1]
+
+
 def test_what_is_no_event_is_put_aside_with_the_reason(redis, store):
     add(redis, user_id="7", item_id="a")
     bad = add(redis, user_id="7", item_id="b", timestamp="soon")

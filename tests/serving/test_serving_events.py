@@ -85,6 +85,22 @@ def test_ids_are_kept_as_the_model_writes_numbers(client, stores):
     assert best(client) == 3
 
 
+def test_all_that_an_event_says_is_kept_and_a_search_is_no_history(client, server, stores):
+    click = event("e1", timestamp=5, event="click", answer="a1", place=2, dwell=1.5, value=9.99, query="red shoes")
+    search = {"event_id": "e2", "user_id": "007", "timestamp": 6, "event": "search", "query": "blue shoes"}
+    assert client.post("/v1/events", json={"events": [click, search]}).json()["recorded"] == 2
+    found = [Event("e1", "7", "2", 5, "click", "a1", 2, 1.5, 9.99, "red shoes"),
+             Event("e2", "7", "", 6, "search", query="blue shoes")]
+    assert stores.history.last(["7"], 9)[0] == found
+    assert best(client) == 2
+    request = struct_pb2.Struct()
+    request.update({"events": [{**click, "event_id": "e3", "user_id": 8}]})
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        record = channel.unary_unary("/twotower.Events/Record")
+        record(request.SerializeToString(), timeout=20)
+    assert stores.history.last(["8"], 9)[0] == [found[0]._replace(event_id="e3", user_id="8")]
+
+
 def test_only_post(client):
     assert client.get("/v1/events").status_code == 405
 

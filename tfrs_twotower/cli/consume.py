@@ -15,8 +15,8 @@ runs until it is stopped. If it is killed, no event is lost and none counts twic
   redis-cli XADD events '*' user_id 42 item_id 50 event view
 
 An entry has the fields of an event: user_id and item_id; optional are event_id (default: the entry's own id), timestamp
-(seconds since 1970; default: the entry's own time) and event (its type). An entry that is no event goes to the stream
-STREAM:rejected with the reason.
+(seconds since 1970; default: the entry's own time), event (its kind), answer, place, dwell, value and query
+(docs/serving.md). An entry that is no event goes to the stream STREAM:rejected with the reason.
 
 If the store or the stream's server does not answer, also at the start, it tries again every second.
 

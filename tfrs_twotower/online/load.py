@@ -1,8 +1,9 @@
 """Fills a store from an interaction log."""
 
+import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ _USERS, _ALL = 1000, 2**31 - 1  # users whose events are counted at a time, and 
 def load_log(store: HistoryStore, log: "InteractionLog", clock: Callable[[], float] = time.time) -> int:
     """Appends the events of an `InteractionLog` to a `HistoryStore`, in time order.
 
+    The context columns `event`, `answer`, `place`, `dwell`, `value` and `query` become the fields of these names.
     An event's id is the log's context column `event_id`. Without that column it is made of time, item, and a count of
     equal events of the user, so that loading a log twice adds nothing. But an event that the store also got under
     another id is then there twice. An event that lies more than a day ahead of the `clock` is left out, as a server
@@ -59,20 +61,34 @@ def count_kept(store: HistoryStore, log: "InteractionLog") -> int:
 def _events(log: "InteractionLog", rows: np.ndarray, repeats: np.ndarray) -> list[Event]:
     """The events of some log rows."""
     columns = zip(
-        _column(log, c.EVENT_ID, rows), log.users[c.USER_ID].take(log.user[rows]).to_pylist(),
+        _texts(log, c.EVENT_ID, rows), log.users[c.USER_ID].take(log.user[rows]).to_pylist(),
         log.items[c.ITEM_ID].take(log.item[rows]).to_pylist(), log.timestamp[rows].tolist(),
-        _column(log, c.EVENT, rows), repeats[rows].tolist(),
+        _texts(log, c.EVENT, rows), _texts(log, c.ANSWER, rows), _numbers(log, c.PLACE, rows, int, 0),
+        _numbers(log, c.DWELL, rows, float, 0), _numbers(log, c.VALUE, rows, float, -math.inf),
+        _texts(log, c.QUERY, rows), repeats[rows].tolist(),
     )
     return [
-        Event(event_id or f"log:{when}:{item}:{repeat}", str(user), str(item), when, kind)
-        for event_id, user, item, when, kind, repeat in columns
+        Event(event_id or f"log:{when}:{item}:{repeat}", str(user), str(item), when, *more)
+        for event_id, user, item, when, *more, repeat in columns
     ]
 
 
-def _column(log: "InteractionLog", name: str, rows: np.ndarray) -> list[str]:
-    if name not in log.context.column_names:
-        return [""] * len(rows)
-    return ["" if v is None else str(v) for v in log.context[name].take(rows).to_pylist()]
+def _texts(log: "InteractionLog", name: str, rows: np.ndarray) -> list[str]:
+    return ["" if value is None else str(value) for value in _column(log, name, rows)]
+
+
+def _numbers(
+    log: "InteractionLog", name: str, rows: np.ndarray, kind: type[int] | type[float], least: float
+) -> list[int | float | None]:
+    """Numbers as an event may have them; None for any other value: a source may mean something else by the name."""
+    return [
+        kind(value) if isinstance(value, (int, float)) and math.isfinite(value) and value >= least else None
+        for value in _column(log, name, rows)
+    ]
+
+
+def _column(log: "InteractionLog", name: str, rows: np.ndarray) -> list[Any]:
+    return log.context[name].take(rows).to_pylist() if name in log.context.column_names else [None] * len(rows)
 
 
 def _repeats(log: "InteractionLog") -> np.ndarray:

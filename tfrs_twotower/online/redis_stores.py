@@ -14,6 +14,7 @@ from tfrs_twotower.online.history_store import Retention
 from tfrs_twotower.online.redis_connection import PREFIX, check_durable, connect, errors
 
 _ARRIVAL = 16  # digits
+_KIND, _LEAST = Event._fields.index("event"), 3  # a member has at least an event's id, item and kind
 _USERS = 1000  # that one round trip serves when all are trimmed
 
 # KEYS: events, ids, arrivals. ARGV: how many events are kept, the oldest time kept, then for each event its id, time
@@ -75,7 +76,7 @@ class RedisHistoryStore:
         """See `HistoryStore`. Each user's events are kept all or not at all."""
         by_user: dict[str, list[str | int]] = {}
         for event in events:
-            content = json.dumps([event.event_id, event.item_id, event.event], ensure_ascii=False)
+            content = json.dumps(_content(event), ensure_ascii=False)
             by_user.setdefault(event.user_id, []).extend([event.event_id, event.timestamp, content])
         return self._changed(by_user)[0]
 
@@ -90,6 +91,16 @@ class RedisHistoryStore:
                 )
             found = pipeline.execute()
         return [_events(user, rows, n, types) for user, rows in zip(user_ids, found)]
+
+    def events(self, since: int, until: int) -> Iterator[list[Event]]:
+        """See `HistoryStore`."""
+        for users in self._users():
+            with errors(self._url):
+                pipeline = self._redis.pipeline(transaction=False)
+                for user in users:
+                    pipeline.zrangebyscore(_keys(user)[0], since, f"({until}", withscores=True)
+                found = pipeline.execute()
+            yield [event for user, rows in zip(users, found) for event in _events(user, rows[::-1], len(rows), ())]
 
     def trim(self) -> int:
         """See `HistoryStore`."""
@@ -138,13 +149,22 @@ def _keys(user: str) -> list[str]:
     return [f"{PREFIX}:{{{user}}}:{part}" for part in ("events", "ids", "arrivals")]
 
 
+def _content(event: Event) -> list[str | int | float | None]:
+    """What a member says beside the user and the time. Defaults at the end are left out, as entries of earlier versions
+    lack them."""
+    content = [event.event_id, event.item_id, *event[_KIND:]]
+    while len(content) > _LEAST and content[-1] in ("", None):
+        content.pop()
+    return content
+
+
 def _events(user: str, rows: Iterable[tuple[str, float]], n: int, types: Collection[str]) -> list[Event]:
     """The `Event`s, oldest first, of members and scores, newest first."""
     events = []
     for member, timestamp in rows:
-        event_id, item, kind = json.loads(member[_ARRIVAL:])
+        event_id, item, kind, *more = json.loads(member[_ARRIVAL:])
         if not types or kind in types:
-            events.append(Event(event_id, user, item, int(timestamp), kind))
+            events.append(Event(event_id, user, item, int(timestamp), kind, *more))
     return events[:n][::-1]
 
 

@@ -16,14 +16,21 @@ from tfrs_twotower.online.store_kind import SQLITE, StoreError, StoreKind, Store
 _FORMAT = 1  # PRAGMA user_version
 _BUSY_SECONDS = 10.0  # the time that a writer waits for another process
 
-_COLUMNS = "event_id, user_id, item_id, timestamp, event"
+_COLUMNS = ", ".join(Event._fields)
 _EVENTS = (
     "CREATE TABLE IF NOT EXISTS events (arrival INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL, "
     "user_id TEXT NOT NULL, item_id TEXT NOT NULL, timestamp INTEGER NOT NULL, event TEXT NOT NULL, "
     "UNIQUE (user_id, event_id))",
     "CREATE INDEX IF NOT EXISTS events_in_order ON events (user_id, timestamp, arrival)",
 )
-_PUT = f"INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?) ON CONFLICT (user_id, event_id) DO NOTHING"
+# Columns that files of earlier versions lack. They are added in one transaction, in place: no row is rewritten.
+# Earlier versions can still read and write such a file.
+_ADDED = {"answer": "TEXT NOT NULL DEFAULT ''", "place": "INTEGER", "dwell": "REAL", "value": "REAL",
+          "query": "TEXT NOT NULL DEFAULT ''"}
+_PUT = (
+    f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' * len(Event._fields))}) "
+    "ON CONFLICT (user_id, event_id) DO NOTHING"
+)
 _TOO_MANY = (
     "DELETE FROM events WHERE arrival IN "
     "(SELECT arrival FROM events WHERE user_id = ? ORDER BY timestamp DESC, arrival DESC LIMIT -1 OFFSET ?)"
@@ -31,10 +38,16 @@ _TOO_MANY = (
 _TOO_OLD = "DELETE FROM events WHERE user_id = ? AND timestamp < ?"
 _USERS = "SELECT DISTINCT user_id FROM events WHERE user_id > ? ORDER BY user_id LIMIT ?"
 _COUNT = "SELECT coalesce(sum(timestamp >= ?), 0), count(*) FROM events WHERE user_id BETWEEN ? AND ?"
+_PAGE = 10_000  # events read at a time
 _AT_ONCE = 1000  # users counted in one query, and trimmed in one transaction
 _LAST = (
     f"SELECT {_COLUMNS} FROM events WHERE user_id = ? AND timestamp >= ? {{types}}"
     "ORDER BY timestamp DESC, arrival DESC LIMIT ?"
+)
+
+_ALL = (
+    f"SELECT arrival, {_COLUMNS} FROM events WHERE arrival > ? AND timestamp >= ? AND timestamp < ? "
+    "ORDER BY arrival LIMIT ?"
 )
 
 _PROFILES = "CREATE TABLE IF NOT EXISTS profiles (user_id TEXT PRIMARY KEY, columns TEXT NOT NULL) WITHOUT ROWID"
@@ -130,6 +143,10 @@ class SqliteHistoryStore:
         with file.transaction("opened") as connection:
             for statement in _EVENTS:
                 connection.execute(statement)
+            there = {name for _, name, *_ in connection.execute("PRAGMA table_info(events)")}
+            for name, kind in _ADDED.items():
+                if name not in there:
+                    connection.execute(f"ALTER TABLE events ADD COLUMN {name} {kind}")
 
     def append(self, events: Sequence[Event]) -> int:
         """See `HistoryStore`. All events are kept, or none."""
@@ -145,6 +162,13 @@ class SqliteHistoryStore:
         oldest = self._retention.oldest(self._clock())
         found = self._file.read(_LAST.format(types=chosen), [(user, oldest, *types, n) for user in user_ids])
         return [[Event._make(row) for row in reversed(rows)] for rows in found]
+
+    def events(self, since: int, until: int) -> Iterator[list[Event]]:
+        """See `HistoryStore`. It lets others read and write in between."""
+        arrival = 0
+        while rows := self._file.read(_ALL, [(arrival, since, until, _PAGE)])[0]:
+            arrival = rows[-1][0]
+            yield [Event._make(row[1:]) for row in rows]
 
     def trim(self) -> int:
         """See `HistoryStore`. It lets others read and write in between."""

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfrs_twotower import columns as c
@@ -18,6 +18,9 @@ _WAIT_MILLISECONDS = 1000  # for new entries: the longest time that a stop takes
 _ABANDONED_MILLISECONDS = 60_000  # entries that a consumer did not finish within this time go to another
 _RETRY_SECONDS = 1.0
 _NONE_LEFT = ">"
+_NUMBERS: dict[str, Callable[[str], int | float]] = {
+    c.TIMESTAMP: int, c.PLACE: int, c.DWELL: float, c.VALUE: float,
+}
 _log = logging.getLogger(__name__)
 
 
@@ -134,12 +137,14 @@ class StreamConsumer:
             pipeline.execute()
 
 
-def _event(entry_id: str, fields: Mapping[str, str | int]) -> Event:
-    """The `Event` of an entry, whose own id holds its time in milliseconds."""
-    if c.TIMESTAMP in fields:
-        try:
-            fields = {**fields, c.TIMESTAMP: int(fields[c.TIMESTAMP])}
-        except ValueError:
-            pass  # `read_event` says what is wrong with it
+def _event(entry_id: str, fields: Mapping[str, str]) -> Event:
+    """The `Event` of an entry, whose own id holds its time in milliseconds. All its values are text; "" is none."""
+    numbers: dict[str, int | float | None] = {}
+    for name, read in _NUMBERS.items():
+        if name in fields:
+            try:
+                numbers[name] = read(fields[name]) if fields[name] or name == c.TIMESTAMP else None
+            except ValueError:
+                pass  # `read_event` says what is wrong with it
     written = int(entry_id.partition("-")[0]) // 1000
-    return read_event({c.EVENT_ID: entry_id, c.TIMESTAMP: written, **fields}, time.time())
+    return read_event({c.EVENT_ID: entry_id, c.TIMESTAMP: written, **fields, **numbers}, time.time())

@@ -43,7 +43,7 @@ class EventRecorder:
         """Records the events of a request, either all or none. They are on disk when it returns.
 
         Args:
-          request: {"events": [{"event_id", "user_id", "item_id", "timestamp", "event"}, …]}: see `online.read_event`.
+          request: {"events": [{"event_id", "user_id", "item_id", …}, …]}: see `online.read_event`.
 
         Returns:
           {"recorded": the number of new events, "known": the number that the store had already}.
@@ -96,6 +96,8 @@ def _as_numbers(event: Event, names: Iterable[str]) -> Event:
     """The event with the named ids written as numbers, "7" for "007", so that the number in a request matches them."""
     for name in names:
         text = getattr(event, name)
+        if name == c.ITEM_ID and not text:  # a search
+            continue
         try:
             number: str | int = as_number(text)
         except ValueError:

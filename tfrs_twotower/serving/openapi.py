@@ -5,7 +5,7 @@ from typing import Any
 
 from tfrs_twotower import __version__
 from tfrs_twotower import columns as c
-from tfrs_twotower.online.events import MAX_ID_BYTES, MAX_TYPE_BYTES
+from tfrs_twotower.online.events import MAX_ANSWER_BYTES, MAX_ID_BYTES, MAX_PLACE, MAX_QUERY_BYTES, MAX_TYPE_BYTES
 
 _ID = {
     "oneOf": [
@@ -26,14 +26,23 @@ _SCHEMAS = {
     "Prediction": {"type": "object", "properties": {"outputs": {}, "predictions": {"type": "array"}}},
     "Event": {
         "type": "object",
-        "required": [c.EVENT_ID, c.USER_ID, c.ITEM_ID],
+        "required": [c.EVENT_ID, c.USER_ID],
+        "anyOf": [
+            {"required": [c.ITEM_ID]},
+            {"required": [c.QUERY], "properties": {c.QUERY: {"minLength": 1}}},  # a search that chose no item
+        ],
         "additionalProperties": False,
         "properties": {
             c.EVENT_ID: {**_ID, "description": "names the event among its user's: the same id counts once"},
             c.USER_ID: _ID,
             c.ITEM_ID: _ID,
             c.TIMESTAMP: {"type": "integer", "minimum": 1, "description": "seconds since 1970, by default now"},
-            c.EVENT: {"type": "string", "maxLength": MAX_TYPE_BYTES},
+            c.EVENT: {"type": "string", "maxLength": MAX_TYPE_BYTES, "description": "its kind, such as view or buy"},
+            c.ANSWER: {"type": "string", "maxLength": MAX_ANSWER_BYTES, "description": "the id of the answer"},
+            c.PLACE: {"type": "integer", "minimum": 0, "maximum": MAX_PLACE, "description": "in that answer, from 0"},
+            c.DWELL: {"type": "number", "minimum": 0, "description": "seconds"},
+            c.VALUE: {"type": "number", "description": "an amount, such as the money paid"},
+            c.QUERY: {"type": "string", "maxLength": MAX_QUERY_BYTES, "description": "the words of a search"},
         },
     },
     "Events": {
