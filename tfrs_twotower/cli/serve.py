@@ -47,6 +47,14 @@ RESOURCE_EXHAUSTED). One that waits longer than --deadline gets 504 (DEADLINE_EX
 own with the same limits. A request of many rows runs in blocks, and others run in between. It ends when its client
 goes away. After SIGTERM, /readyz and new requests get 503 (UNAVAILABLE); earlier ones are answered.
 
+With --log-requests FOLDER, each answer that consists of items gets an id and is kept with the query's features, so that
+`twotower collect` finds what was shown and not chosen. An answer waits until the disk has it. Events name their answer:
+`"answer": "…"`. What the user saw of it may be told: places from 0 on, and what a later stage left out:
+
+  curl -d '{"impressions": [{"answer_id": "…", "places": [0, 1, 2], "dropped": [3]}]}' localhost:8501/v1/impressions
+
+If that disk fails, requests are answered and not kept (`degraded: answers`). Over gRPC: twotower.Impressions/Record.
+
 With an items log, items are added, changed and withdrawn while the server runs. An answer that begins after a
 withdrawal does not have the item:
 
@@ -142,6 +150,7 @@ def run(args: argparse.Namespace) -> None:
     from tfrs_twotower.exporting import Key
     from tfrs_twotower.freshness import open_items
     from tfrs_twotower.online import AnswerLog, open_cache
+    from tfrs_twotower.online.late import Late
     from tfrs_twotower.serving import Access, Connections, Load, logs, serve
 
     if (Path(args.root) / "config.json").is_file():
@@ -163,7 +172,7 @@ def run(args: argparse.Namespace) -> None:
     stores, fresh, channels, others = exploring.explored(args, stores, fresh)
     if args.log_behind and not args.log_requests:
         raise ConfigError("`--log-behind` says how answers are kept, so it needs --log-requests. Name both.")
-    answers = AnswerLog(args.log_requests, not args.log_behind) if args.log_requests else None
+    answers = Late(lambda: AnswerLog(args.log_requests, not args.log_behind)).part() if args.log_requests else None
     try:
         left = serve(
             args.root, name=args.name, host=args.host, rest_port=args.rest_port, grpc_port=args.grpc_port,
