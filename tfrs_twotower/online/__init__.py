@@ -7,6 +7,7 @@ in Redis. An `AnswerLog` keeps what a server answered, and what of it was seen.
 
 from tfrs_twotower.online.answer_files import read_answers, read_seen
 from tfrs_twotower.online.answer_log import Answer, AnswerLog, Impression, new_answer_id, read_impression
+from tfrs_twotower.online.archive import Archive, ArchivedHistory
 from tfrs_twotower.online.collecting import Collected, collect, collected_columns, is_collected
 from tfrs_twotower.online.events import MAX_ID_BYTES, Event, read_event
 from tfrs_twotower.online.feedback import feedback
@@ -23,6 +24,8 @@ __all__ = [
     "MAX_ID_BYTES",
     "Answer",
     "AnswerLog",
+    "Archive",
+    "ArchivedHistory",
     "Collected",
     "Event",
     "HistoryStore",
