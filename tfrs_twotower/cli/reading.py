@@ -65,7 +65,8 @@ def add_layout(group: argparse.ArgumentParser | argparse._ArgumentGroup) -> None
 
 def given(args: argparse.Namespace) -> list[str]:
     """The names of `add_reading`'s options that were given, as in Python."""
-    return [name for name in (*_PATHS, *_COLUMNS, *_CONDITIONS, *_LAYOUT) if getattr(args, name) is not None]
+    names = (*_PATHS, *_COLUMNS, *_CONDITIONS, *_LAYOUT, "log_requests")
+    return [name for name in names if getattr(args, name) is not None]
 
 
 def newest_files(source: "Source | None") -> "Files":
@@ -115,13 +116,15 @@ def _store(args: argparse.Namespace) -> "Store":
     from tfrs_twotower.online import Store
 
     tables = {"users": "users_path", "items": "items_path"}
-    if other := [name for name in given(args) if name not in ("interactions", *tables)]:
+    if other := [name for name in given(args) if name not in ("interactions", "log_requests", *tables)]:
         raise ConfigError(f"`--interactions {args.interactions}` is a store, whose events have columns of known names. "
                           f"Received also: {', '.join(other)}. Leave these out, or use `twotower collect`.")
     paths = {field: _whole(getattr(args, name)) for name, field in tables.items() if getattr(args, name) is not None}
     address = args.interactions
-    if address.startswith("sqlite:"):  # the same in every folder
-        address = "sqlite:" + os.path.abspath(address.removeprefix("sqlite:"))
+    scheme, _, path = address.partition(":")
+    if scheme in ("sqlite", "archive"):  # the same in every folder
+        folders = path.split(",") if scheme == "archive" else [path]
+        address = f"{scheme}:" + ",".join(map(os.path.abspath, folders))
     logs = tuple(os.path.abspath(folder) for folder in args.log_requests or ())
     return Store(address, logs, until=int(time.time()), **paths)
 

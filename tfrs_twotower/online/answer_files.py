@@ -45,11 +45,14 @@ class Kind(NamedTuple):
     span: int = HOUR
 
     @property
-    def create(self) -> str:
-        """The SQL that makes the table."""
+    def create(self) -> tuple[str, str]:
+        """The SQL that makes the table, and its index by time."""
         columns = ", ".join(f"{field.name} {_sql_type(field.type)}" for field in self.schema)
-        return (f"CREATE TABLE IF NOT EXISTS {self.name} (arrival INTEGER PRIMARY KEY AUTOINCREMENT, {columns}, "
-                f"UNIQUE ({', '.join(self.key)}))")
+        return (
+            f"CREATE TABLE IF NOT EXISTS {self.name} (arrival INTEGER PRIMARY KEY AUTOINCREMENT, {columns}, "
+            f"UNIQUE ({', '.join(self.key)}))",
+            f"CREATE INDEX IF NOT EXISTS {self.name}_by_time ON {self.name} (timestamp)",
+        )
 
     @property
     def put(self) -> str:
@@ -100,17 +103,16 @@ def rotate(folder: str | os.PathLike[str], file: SqliteFile, kind: Kind, before:
       StoreError: SQLite fails.
       OSError: a file cannot be written.
     """
-    until = before // kind.span * kind.span
-    names = ", ".join(kind.schema.names)
-    find = (f"SELECT arrival, {names} FROM {kind.name} WHERE timestamp < ? AND timestamp / {kind.span} = "
-            f"(SELECT timestamp / {kind.span} FROM {kind.name} WHERE timestamp < ? ORDER BY arrival LIMIT 1) "
+    oldest = f"SELECT min(timestamp) FROM {kind.name} WHERE timestamp < ?"
+    find = (f"SELECT arrival, {', '.join(kind.schema.names)} FROM {kind.name} WHERE timestamp >= ? AND timestamp < ? "
             f"ORDER BY arrival LIMIT {_ROWS}")
     os.makedirs(os.path.join(folder, kind.name), exist_ok=True)
-    while rows := file.read(find, [(until, until)])[0]:
+    while (first := file.read(oldest, [(before // kind.span * kind.span,)])[0][0][0]) is not None:
+        start = first // kind.span * kind.span
+        rows = file.read(find, [(start, start + kind.span)])[0]
         table = kind.table([row[1:] for row in rows])
-        first = datetime.datetime.fromtimestamp(table[c.TIMESTAMP][0].as_py(), datetime.timezone.utc)
-        path = os.path.join(
-            folder, kind.name, f"{first.strftime(_NAMES[kind.span])}-{table[0][0].as_py()}.parquet")
+        time = datetime.datetime.fromtimestamp(start, datetime.timezone.utc).strftime(_NAMES[kind.span])
+        path = os.path.join(folder, kind.name, f"{time}-{table[0][0].as_py()}.parquet")
         with written_aside(path) as aside:
             pq.write_table(table, aside, compression="zstd")
         with file.transaction() as connection:

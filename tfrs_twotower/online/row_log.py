@@ -56,7 +56,8 @@ class RowLog:
         self._file = SqliteFile(os.path.join(folder, DATABASE))
         with self._file.transaction("opened") as connection:
             for kind in self.kinds:
-                connection.execute(kind.create)
+                for statement in kind.create:
+                    connection.execute(statement)
             connection.execute("CREATE TABLE IF NOT EXISTS room (filling BLOB)")
         self._queue: queue.SimpleQueue[_Rows | None] = queue.SimpleQueue()
         self._waiting, self._counting = 0, threading.Lock()
