@@ -89,13 +89,15 @@ def add_store(parser: argparse.ArgumentParser, required: bool) -> None:
 def open_store(args: argparse.Namespace, late: bool = False) -> "Stores":
     """The `online.Stores` that `add_store`'s arguments name; `late`: also if they do not answer yet."""
     from tfrs_twotower.online import Archive, ArchivedHistory, Retention, open_stores
+    from tfrs_twotower.online.late import Late
 
     seconds = None if args.keep_days is None else args.keep_days * 86_400
     stores = open_stores(args.store, Retention(args.keep_events, seconds), args.allow_loss, late)
     if not args.archive:
         return stores
     try:
-        return dataclasses.replace(stores, history=ArchivedHistory(stores.history, Archive(args.archive)))
+        archive = Late(lambda: Archive(args.archive)).part() if late else Archive(args.archive)
+        return dataclasses.replace(stores, history=ArchivedHistory(stores.history, archive))
     except BaseException:
         stores.close()
         raise
