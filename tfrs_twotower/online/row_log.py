@@ -1,6 +1,7 @@
 """Rows kept on disk: group-committed to SQLite, and moved to Parquet when their hour or day has ended."""
 
 import concurrent.futures
+import contextlib
 import errno
 import logging
 import os
@@ -18,6 +19,7 @@ from tfrs_twotower.online.store_kind import StoreError, StoreUnavailable
 _WAITING = 64 * 2**20  # characters of rows that wait for the disk; more are refused
 _GROUP = 1000  # calls whose rows share a transaction
 _LATER = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what time may mend
+_ROOM = "CREATE TABLE IF NOT EXISTS room (filling BLOB)"  # see `check`
 _log = logging.getLogger(__name__)
 
 
@@ -53,12 +55,14 @@ class RowLog:
         except OSError as error:
             kind = StoreUnavailable if error.errno in _LATER else StoreError
             raise kind(f"The log {folder} cannot be opened: {error}.") from error
-        self._file = SqliteFile(os.path.join(folder, DATABASE))
-        with self._file.transaction("opened") as connection:
-            for kind in self.kinds:
-                for statement in kind.create:
+        with contextlib.ExitStack() as undo:  # so that it can be opened again if its disk is full now
+            undo.callback(self._lock.close)
+            self._file = SqliteFile(os.path.join(folder, DATABASE))
+            undo.callback(self._file.close)
+            with self._file.transaction("opened") as connection:
+                for statement in (*(sql for kind in self.kinds for sql in kind.create), _ROOM):
                     connection.execute(statement)
-            connection.execute("CREATE TABLE IF NOT EXISTS room (filling BLOB)")
+            undo.pop_all()
         self._queue: queue.SimpleQueue[_Rows | None] = queue.SimpleQueue()
         self._waiting, self._counting = 0, threading.Lock()
         self._failure: Exception | None = None  # of rows that nobody waited for
