@@ -1,10 +1,11 @@
 """What was chosen, and what was shown and not chosen, by hand-made answers and events."""
 
 import json
+import random
 
 import pytest
 
-from tfrs_twotower.online import Answer, AnswerLog, Event, Impression, open_stores
+from tfrs_twotower.online import Answer, AnswerLog, Event, Impression, new_answer_id, open_stores
 from tfrs_twotower.online.feedback import feedback
 
 NOON = 1_796_040_000  # 2026-11-30T12:00:00Z
@@ -45,13 +46,13 @@ EVENTS = [
 ]
 
 
-def write_all(folder):
+def write_all(folder, answers=ANSWERS, seen=SEEN, events=EVENTS):
     stores = open_stores(f"sqlite:{folder}/store.db")
-    stores.history.append(EVENTS)
+    stores.history.append(events)
     stores.close()
     log = AnswerLog(folder / "log", clock=lambda: NOON + 4500)
-    log.record(ANSWERS)
-    log.saw(SEEN)
+    log.record(answers)
+    log.saw(seen)
     log.rotate()
     log.close()
 
@@ -88,6 +89,56 @@ def test_times_side_by_side_have_each_row_once(written):
         parts, total = parts | found, total + count
     assert parts == whole and total == len(whole)
     assert {"7", "8", "shown:young:0", "shown:young:1"} <= set(whole)
+
+
+def one_by_one(since, until, within, answers, seen, events):
+    """What `feedback` says, an event and a place at a time: {(user, id): (item, label, answer, place)}."""
+    found, of = {}, {a.answer_id: a for a in answers}
+
+    def chosen(a, item):
+        return any(e.item_id == item and (e.answer == a.answer_id or e.user_id == a.user_id)
+                   and a.timestamp <= e.timestamp < a.timestamp + within for e in events if e.timestamp < until)
+
+    for e in events:
+        if since <= e.timestamp < until:
+            showed = [a for a in answers if a.user_id == e.user_id and e.item_id in [item for item, *_ in a.items]
+                      and a.timestamp <= e.timestamp < a.timestamp + within]
+            last = of.get(e.answer) if e.answer else max(showed, key=lambda a: a.timestamp, default=None)
+            items = [item for item, *_ in last.items] if last else []
+            found[e.user_id, e.event_id] = (e.item_id, int(e.event != "dislike"), last.answer_id if last else e.answer,
+                                            items.index(e.item_id) if e.item_id in items else e.place)
+    for a in answers:
+        items = [item for item, *_ in a.items]
+        said = [s for s in seen if s.answer_id == a.answer_id]
+        dropped = {place for s in said for place in s.dropped}
+        shown = {place for s in said for place in s.places if place < len(items)}
+        shown = shown or set(range(max((n for n, item in enumerate(items) if chosen(a, item)), default=0)))
+        for place, item in enumerate(items):
+            if a.user_id and since <= a.timestamp + within < until and not chosen(a, item):
+                for kind in ["drop"] if place in dropped else ["shown"] if place in shown else []:
+                    found[a.user_id, f"{kind}:{a.answer_id}:{place}"] = (item, 0, a.answer_id, place)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_many_answers_and_events_are_joined_as_one_by_one(tmp_path, seed):
+    luck = random.Random(seed)
+    times, later = luck.sample(range(NOON, NOON + 9000), 40), luck.sample(range(NOON, NOON + 12_000), 60)
+    lists = [[f"i{i}" for i in luck.sample(range(8), luck.randrange(6))] for _ in times]
+    answers = [answer(new_answer_id(at), luck.choice(["u", "v", ""]), at, lists[n]) for n, at in enumerate(times)]
+    seen = [Impression(str(n), a.answer_id, a.timestamp + 9, [luck.randrange(6)], luck.choices(range(6), k=n % 2))
+            for n, a in enumerate(luck.sample(answers, 15))]
+    events = [Event(str(n), luck.choice("uvw"), f"i{luck.randrange(9)}", at, luck.choice(["click", "dislike"]),
+                    luck.choice(["", "", "unknown", luck.choice(answers).answer_id]), luck.choice([None, 5]))
+              for n, at in enumerate(later)]
+    write_all(tmp_path, answers, seen, events)
+    since, until, within = NOON + luck.randrange(2000), NOON + luck.randrange(6000, 20_000), luck.choice([3600, 9000])
+    written = f"sqlite:{tmp_path}/store.db", str(tmp_path / "log")
+    stores = open_stores(written[0])
+    found = [row for table in feedback(stores.history, [written[1]], since, until, within) for row in table.to_pylist()]
+    stores.close()
+    assert {(row["user_id"], row["event_id"]): (row["item_id"], row["label"], row["answer"], row["place"])
+            for row in found} == one_by_one(since, until, within, answers, seen, events)
 
 
 def test_a_store_without_a_log_gives_its_events(written):

@@ -18,10 +18,10 @@ answer showed and the user did not choose, with the label 0. `train` and `update
 A row is added once, however often a time is read, and however often the process is killed. Each call reads again the
 day before the last one, as events may come late.
 
-An event belongs to the answer that it names, or to the last one that showed the user its item at most --within seconds
-before. What clients named as seen at /v1/impressions was shown; if they named nothing, the places before the last
-chosen one. What a later stage left out (`dropped` there) has the event "drop". Rows of an answer are added when
---within is over. A search without an item is not added.
+An event belongs to the answer that it names; if it names none, to the last one that showed the user its item less
+than --within seconds before. What clients named as seen at /v1/impressions was shown; if they named nothing, the
+places before the last chosen one. What a later stage left out (`dropped` there) has the event "drop". Rows of an
+answer are added when --within is over. A search without an item is not added.
 """
 
 

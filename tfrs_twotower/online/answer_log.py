@@ -63,6 +63,16 @@ def new_answer_id(now: float) -> str:
     return f"{int(now * 1000) & (1 << 48) - 1:012x}{secrets.token_hex(10)}"
 
 
+def answer_time(answer_id: str) -> int:
+    """The seconds since 1970 of an id that `new_answer_id` made; 0 for any other."""
+    if len(answer_id) != 32:
+        return 0
+    try:
+        return int(answer_id[:12], 16) // 1000
+    except ValueError:
+        return 0
+
+
 def read_impression(fields: object, now: float, most: int) -> Impression:
     """The `Impression` of a dict, as it came from JSON.
 

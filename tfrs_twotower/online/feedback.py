@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.online.answer_files import HOUR, read_answers, read_seen, starts
+from tfrs_twotower.online.answer_log import answer_time
 from tfrs_twotower.online.events import Event
 from tfrs_twotower.online.history_store import HistoryStore
 
@@ -32,11 +33,12 @@ def feedback(
     """Rows of `SCHEMA` of the time since ≤ t < until (seconds since 1970), each once; those of an hour's answers first.
 
     - An event of an item has its own id and time, and the label 1; a dislike has 0. It belongs to the answer that it
-      names, or else to the last one that showed the user the item at most `within` seconds before. It then has the
-      answer's version, arm and features, and its place there. A search without an item gives no row.
+      names. If it names none, it belongs to the last one that showed the user the item less than `within` seconds
+      before. It has that answer's version, arm and features, and its place there. A search without an item gives none.
     - An item that was shown and not chosen has the id `shown:ANSWER:PLACE`, the answer's time, the event "shown" and
-      the label 0. Chosen is an item with an event of the user within `within` seconds. Shown are the places that
-      clients named as seen; if they named none, those before the last chosen one; if there is none, none.
+      the label 0. Chosen is an item with an event, of the user or naming the answer, less than `within` seconds later.
+      Shown are the places that clients named as seen; if they named none, those before the last chosen one; if there
+      is none, none.
     - An item that a later stage left out has the id `drop:ANSWER:PLACE`, the event "drop" and the label 0.
 
     Rows of the last two kinds belong to the moment at which `within` is over.
@@ -52,7 +54,7 @@ def feedback(
     first = since - max(within, late)
     acts = _Acts(_events(history, first, until), first, until)
     for hour, log in sorted((hour, log) for log in logs for hour in starts(log)):
-        if hour + HOUR + within > since and hour < until:
+        if hour + HOUR + within > since and hour < until or hour in acts.hours:
             yield _Shown(log, hour, acts, within).unchosen(since - within, until - within)
     yield acts.rows(since - late)
 
@@ -82,8 +84,9 @@ class _Acts:
         moments = pair * self._span + self._time - since
         self._order = np.argsort(moments, kind="stable")
         self._moments = moments[self._order]
-        self.named = np.flatnonzero(events[c.ANSWER].to_numpy() != "")
-        self._direct = np.zeros(len(events), bool)
+        self._names = events[c.ANSWER].to_numpy() != ""
+        self.named = np.flatnonzero(self._names)
+        self.hours = {answer_time(answer) // HOUR * HOUR for answer in events[c.ANSWER].unique()}
 
     def _keys(self, users: Iterable[str], items: Iterable[str]) -> np.ndarray:
         user, item = self.users.get_indexer(users), self.items.get_indexer(items)
@@ -105,9 +108,8 @@ class _Acts:
         return self._order[np.repeat(low, lengths) + inside], np.repeat(row, lengths)
 
     def answered(self, event: np.ndarray, answers: pd.DataFrame, place: np.ndarray, direct: bool) -> None:
-        """Notes the answers of events; an answer that an event names counts before all others."""
-        event, place, answers = (values[direct | ~self._direct[event]] for values in (event, place, answers))
-        self._direct[event] |= direct
+        """Notes the answers of events: those that they name, if `direct`, or of events that name none."""
+        event, place, answers = (values[self._names[event] == direct] for values in (event, place, answers))
         for name in _OF_ANSWERS:
             self._columns[name][event] = answers[name].to_numpy()
         self._columns[c.ANSWER][event] = answers["answer_id"].to_numpy()
@@ -160,7 +162,8 @@ class _Shown:
         shown = pd.MultiIndex.from_arrays([self._of.answer, self._items])
         once = np.flatnonzero(~shown.duplicated())
         row = np.append(once, -1)[shown[once].get_indexer(pd.MultiIndex.from_arrays([answer, item]))]
-        self._chosen[row[row >= 0]] = True
+        after = acts.events[c.TIMESTAMP].to_numpy(int)[event] - self._answers[c.TIMESTAMP].to_numpy()[answer]
+        self._chosen[row[(row >= 0) & (0 <= after) & (after < within)]] = True
         place = np.where(row >= 0, np.append(self._of.place, -1)[row], -1)
         acts.answered(event, self._answers.iloc[answer], place, True)
 
