@@ -119,6 +119,7 @@ def _store(args: argparse.Namespace) -> "Store":
     if other := [name for name in given(args) if name not in ("interactions", "log_requests", *tables)]:
         raise ConfigError(f"`--interactions {args.interactions}` is a store, whose events have columns of known names. "
                           f"Received also: {', '.join(other)}. Leave these out, or use `twotower collect`.")
+    paths: dict[str, Any]
     paths = {field: _whole(getattr(args, name)) for name, field in tables.items() if getattr(args, name) is not None}
     address = args.interactions
     scheme, _, path = address.partition(":")
