@@ -155,17 +155,18 @@ def run(args: argparse.Namespace) -> None:
     fresh: "FreshItems | ExploredItems | None"
     fresh = open_items(args.items_log, args.root, args.category_means) if args.items_log else None
     stores, fresh, channels, others = exploring.explored(args, stores, fresh)
+    stores, newcomers = exploring.newcomers(args, stores)
     try:
         left = serve(
             args.root, name=args.name, host=args.host, rest_port=args.rest_port, grpc_port=args.grpc_port,
             poll_seconds=args.poll_seconds, stores=stores, event_types=tuple(args.event_types),
             cold_beta=args.cold_beta, cache=cache, load=load, event_load=load, drain_seconds=args.drain_seconds,
             access=access, connections=Connections(args.connections), fresh=fresh,
-            channels=channels, index=args.index, shard=args.shard, verify_key=key,
+            channels=channels, newcomers=newcomers, index=args.index, shard=args.shard, verify_key=key,
         )
     finally:
         opened: Any  # of classes that share only `close`
-        for opened in filter(None, (stores, cache, fresh, *others)):
+        for opened in filter(None, (stores, cache, fresh, newcomers, *others)):
             opened.close()
     if left:  # Python would wait for their threads without a limit
         sys.stdout.flush()

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_twotower.configuration import to_dict
-from tfrs_twotower.models import TwoTowerModel
+from tfrs_twotower.models import TwoTowerModel, heads_of
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.lineage import lineage
@@ -36,6 +36,7 @@ def manifest_fields(
         "popularity_weight": a.weights.popularity,
         "neighbour_weight": a.weights.neighbours,
         "repeat_weight": a.weights.repeats,
+        "objectives": list(heads_of(a.model)),
         "history_events": a.past_length,
         "exclude_seen": recipe.evaluation.exclude_seen,
         "training_events": int(a.train_counts.sum()),

@@ -1,4 +1,4 @@
-"""TF Serving's gRPC API, PredictionService and ModelService, and three services of our own.
+"""TF Serving's gRPC API, PredictionService and ModelService, and four services of our own.
 
 The messages of our own services have protobuf's type Struct, which is JSON. Their fields are those of the REST POSTs.
 
@@ -7,6 +7,7 @@ The messages of our own services have protobuf's type Struct, which is JSON. The
     service Events { rpc Record(google.protobuf.Struct) returns (google.protobuf.Struct); }
     service Items { rpc Change(google.protobuf.Struct) returns (google.protobuf.Struct); }
     service Recommender { rpc Recommend(google.protobuf.Struct) returns (google.protobuf.Struct); }
+    service Elicitation { rpc Ask(google.protobuf.Struct) returns (google.protobuf.Struct); }
 
 A number in a Struct is a float: send an id above 2**53 as text.
 """
@@ -54,7 +55,7 @@ predict_pb2 = extras.require("tensorflow_serving.apis.predict_pb2")
 prediction_service = extras.require("tensorflow_serving.apis.prediction_service_pb2_grpc")
 
 METHODS = {"events": ("twotower.Events", "Record"), "items": ("twotower.Items", "Change"),
-           "recommend": ("twotower.Recommender", "Recommend")}
+           "recommend": ("twotower.Recommender", "Recommend"), "elicit": ("twotower.Elicitation", "Ask")}
 
 _log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from concurrent import futures
 from typing import TYPE_CHECKING, NoReturn
 
 from tfrs_twotower import extras
+from tfrs_twotower.errors import invalid
 from tfrs_twotower.serving import json_tensors, openapi, status_protos
 from tfrs_twotower.serving.admission import Admission, Place, Queues
 from tfrs_twotower.serving.connections import Connections
@@ -97,7 +98,8 @@ class Rest:
                 routing.Route(base, self._status),
             ]
         for what, endpoint in self._endpoints.items():
-            routes.append(routing.Route(f"/v1/{what}", self._handler(what, endpoint), methods=["POST"]))
+            methods = ["GET", "POST"] if endpoint.gets else ["POST"]
+            routes.append(routing.Route(f"/v1/{what}", self._handler(what, endpoint), methods=methods))
         routes += [routing.Route(path, self._scrape) for path in _METRICS_PATHS]
         routes.append(routing.Route("/openapi.json", self._openapi))
         routes += [routing.Route("/healthz", self._healthz), routing.Route("/readyz", self._readyz)]
@@ -130,7 +132,9 @@ class Rest:
 
     def _handler(self, what: str, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         def answer(request: Request, body: bytes, call: Call) -> Response:
-            found = endpoint.answer(json_tensors.parse(body, self._predictor.limits.max_values))
+            by_query = request.method in ("GET", "HEAD")
+            asked = _of_query(request) if by_query else json_tensors.parse(body, self._predictor.limits.max_values)
+            found = endpoint.answer(asked)
             call.version = found.get("model_version")
             return responses.JSONResponse(found)
 
@@ -245,6 +249,19 @@ class Rest:
         if version is not None and not _VERSION.fullmatch(version):
             raise NotFound(f"`{version[:40]}` is not a version. Versions are integers.")
         return None if version is None else int(version)
+
+
+def _of_query(request: Request) -> dict[str, list[str] | int]:
+    """The request of a query string: `n` is a number, all else are lists of ids, as in ?n=5&likes=a&likes=b."""
+    given = request.query_params
+    found: dict[str, list[str] | int] = {name: given.getlist(name) for name in given}
+    if "n" in found:
+        try:
+            found["n"] = int(given["n"])
+        except ValueError:
+            way_out = "Correct it, or leave it out."
+            raise InvalidArgument(invalid("n", "be a whole number", given["n"][:80], way_out)) from None
+    return found
 
 
 async def _gone(request: Request, place: Place) -> None:
