@@ -9,6 +9,7 @@ from tfrs_twotower.coldstart.clicks import ClickedHistory
 from tfrs_twotower.coldstart.explored_items import ExploredItems
 from tfrs_twotower.coldstart.explorer import Exploration, Explorer
 from tfrs_twotower.coldstart.exposures import Exposures
+from tfrs_twotower.coldstart.few_shot import FewShot, Reptile
 from tfrs_twotower.coldstart.fresh_channel import FreshChannel
 from tfrs_twotower.coldstart.interests import InterestHistory
 from tfrs_twotower.coldstart.newcomers import ChannelCounts, Newcomers, NewcomerShares
@@ -19,7 +20,7 @@ from tfrs_twotower.coldstart.system import USER_ID, export_rules, rule_retriever
 
 __all__ = [
     "ByColumn", "ByList", "CategoryMeans", "ChannelCounts", "ClickedHistory", "EpsilonGreedy", "Exploration",
-    "ExploredItems", "Explorer", "Exposures", "FreshChannel", "InterestHistory", "MOMENTS", "NewcomerShares",
-    "Newcomers", "Policy", "RuleItem", "RuleQuery", "Thompson", "USER_ID", "export_rules", "representatives",
-    "rule_retriever", "simulate",
+    "ExploredItems", "Explorer", "Exposures", "FewShot", "FreshChannel", "InterestHistory", "MOMENTS",
+    "NewcomerShares", "Newcomers", "Policy", "Reptile", "RuleItem", "RuleQuery", "Thompson", "USER_ID",
+    "export_rules", "representatives", "rule_retriever", "simulate",
 ]
