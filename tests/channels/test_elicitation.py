@@ -16,14 +16,14 @@ def elicitation(scores, counts, events=2.0):
 
 
 def test_probabilities_and_information_by_hand():
-    # Two people, two items: shares .9 and .1 of the first, the opposite for the second; each item's mean is ½.
-    # The lift of item 0 is 1.8 and .2, so who knows it likes it with 1.8 / 2.8 and .2 / 1.2.
+    # Two people, two items: shares .9 and .1 of the first, the opposite for the second; two events each.
     asked = elicitation(np.log([[0.9, 0.1], [0.1, 0.9]]), [1, 1])
-    like = np.array([1.8 / 2.8, 0.2 / 1.2])
+    like = 1 - np.exp(-2 * np.array([0.9, 0.1]))
+    no = (1 - like) ** 0.3
     np.testing.assert_allclose(asked.known, 1 - np.exp(-1.0))  # two events of which half are of each item
     np.testing.assert_allclose(asked.probabilities(NONE, NONE), [0.5, 0.5])
     np.testing.assert_allclose(asked.probabilities(np.array([0]), NONE), like / like.sum(), rtol=1e-5)
-    np.testing.assert_allclose(asked.probabilities(NONE, np.array([0])), (1 - like) / (1 - like).sum(), rtol=1e-5)
+    np.testing.assert_allclose(asked.probabilities(NONE, np.array([0])), no / no.sum(), rtol=1e-5)
     np.testing.assert_allclose(asked.vector(np.array([0]), NONE),
                                like / like.sum() @ np.log([[0.9, 0.1], [0.1, 0.9]]), rtol=1e-5)
 
@@ -31,17 +31,17 @@ def test_probabilities_and_information_by_hand():
         return -p * np.log2(p) - (1 - p) * np.log2(1 - p)
 
     worth = (1 - np.exp(-1.0)) * (entropy(like.mean()) - entropy(like).mean())
-    (row, found), = asked.questions(NONE, NONE, NONE, 1)
+    (row, found), = asked.questions(1, NONE, NONE, NONE)
     assert row == 0 and found == pytest.approx(worth, rel=1e-5)
 
 
 def test_an_item_that_splits_people_is_asked_before_one_that_all_like_or_few_know():
     # Item 0 is as likely for all, 1 and 2 split people alike, and few know 2.
     asked = elicitation(np.log([[0.5, 0.4, 0.1], [0.5, 0.1, 0.4]]), [50, 49, 1])
-    assert asked.questions(NONE, NONE, NONE, 1)[0][0] == 1
-    assert asked.questions(NONE, NONE, np.array([1]), 1)[0][0] == 2
-    assert asked.questions(NONE, NONE, NONE, 1, np.array([True, False, False]))[0][0] == 0
-    assert {row for row, _ in asked.questions(NONE, NONE, NONE, 5)} == {0, 1, 2}
+    assert asked.questions(1, NONE, NONE, NONE)[0][0] == 1
+    assert asked.questions(1, NONE, NONE, np.array([1]))[0][0] == 2
+    assert asked.questions(1, NONE, NONE, NONE, np.array([True, False, False]))[0][0] == 0
+    assert {row for row, _ in asked.questions(5, NONE, NONE, NONE)} == {0, 1, 2}
 
 
 def test_the_next_question_depends_on_the_answer():
@@ -50,5 +50,5 @@ def test_the_next_question_depends_on_the_answer():
     b = [[-3, 0, 3], [-3, 0, -3]]
     asked = elicitation(np.array([*a, *b]), [40, 30, 30])
     first = np.array([0])
-    assert asked.questions(first, NONE, NONE, 1)[0][0] == 1
-    assert asked.questions(NONE, first, NONE, 1)[0][0] == 2
+    assert asked.questions(1, first, NONE, NONE)[0][0] == 1
+    assert asked.questions(1, NONE, first, NONE)[0][0] == 2

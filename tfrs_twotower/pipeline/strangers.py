@@ -48,7 +48,7 @@ class Stranger:
 
     def questions(self, n: int = 1) -> pd.DataFrame:
         """The next questions: at most n, best first, in a frame with `item_id`, `information` (bits) and the title."""
-        found = self._elicitation.questions(*map(np.array, self._answers.values()), n)
+        found = self._elicitation.questions(n, *(np.array(rows, int) for rows in self._answers.values()))
         ids = self._ids.take([row for row, _ in found]).to_pylist()
         frame = pd.DataFrame({c.ITEM_ID: ids, "information": [worth for _, worth in found]})
         return titled(frame, self._assembly.log, self._assembly.recipe.title)
@@ -66,7 +66,7 @@ class Stranger:
     def recommend(self, k: int = 10) -> pd.DataFrame:
         """The best k items by the answers so far, without those: a frame as of `Recommender.recommend`, of no user."""
         told = [row for liked in (True, False) for row in self._answers[liked]]
-        vector = self._elicitation.vector(np.array(self._answers[True]), np.array(self._answers[False]))
+        vector = self._elicitation.vector(np.array(self._answers[True], int), np.array(self._answers[False], int))
         ids = tf.reshape(tf.gather(self._retriever.item_ids, tf.constant(told, tf.int32)), [1, -1])
         ids, scores = self._retriever.recommend_by_vector(
             tf.constant(vector[np.newaxis]), tf.constant(k), ids, ids[:, :0], tf.constant(0.0)

@@ -14,7 +14,14 @@ from tfrs_twotower.serving.errors import InvalidArgument, Unimplemented
 from tfrs_twotower.serving.item_recorder import whole
 from tfrs_twotower.serving.model import LoadedModel
 from tfrs_twotower.serving.predictor import Limits, Predictor
-from tfrs_twotower.serving.recommend.request import as_ids, check_lists, expect_id_list, expect_object, expect_whole
+from tfrs_twotower.serving.recommend.request import (
+    as_ids,
+    check_answers,
+    check_lists,
+    expect_id_list,
+    expect_object,
+    expect_whole,
+)
 from tfrs_twotower.serving.recommend.selection import Selection
 
 _LISTS = ("likes", "dislikes", "asked")
@@ -55,8 +62,8 @@ class Questions:
             elicitation = elicitation_of(model)
             items = current_items(model, self._changes)
             selection = Selection(items, asked["allow"], asked["deny"], ())
-            rows = [known_rows(model, name, asked[name]) for name in _LISTS]
-            found = elicitation.questions(*rows, asked[_N], selection.catalogue)
+            likes, dislikes, past = (known_rows(model, name, asked[name]) for name in _LISTS)
+            found = elicitation.questions(asked[_N], likes, dislikes, past, selection.catalogue)
             return {"model_version": model.version, "items": [
                 {c.ITEM_ID: model.catalogue.ids.item(row), "information": json_tensors.single(worth)}
                 for row, worth in found
@@ -93,5 +100,6 @@ def _read(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
     for name in _RULES:
         expect_object(name, asked[name])
     expect_whole(_N, asked[_N], limits.max_k)
-    check_lists({name: asked[name] for name in _LISTS}, {name: asked[name] for name in _RULES}, limits.max_width)
+    check_answers({name: asked[name] for name in _LISTS}, limits.max_width)
+    check_lists({}, {name: asked[name] for name in _RULES}, limits.max_width)
     return asked

@@ -51,6 +51,7 @@ class RecommendRequest:
 
 _MOST = 2**63
 _LARGEST = 1e30  # a float32 can hold it; a comparison with it also refuses NaN
+_MOST_ANSWERS = 1000
 _QUOTED = 80  # characters of a value in an error
 _NAMES = [field.name for field in dataclasses.fields(RecommendRequest)]
 
@@ -81,8 +82,15 @@ def read_request(request: Mapping[str, Any], limits: Limits) -> RecommendRequest
         _expect(f"{c.OBJECTIVES}.{str(name)[:40]}", _is_number(weight), "be a number", weight)
     diversity = asked.diversity
     _expect("diversity", _is_number(diversity) and 0 <= diversity <= 1, "be from 0 to 1", diversity)
+    check_answers({name: lists[name] for name in ("likes", "dislikes")}, limits.max_width)
     check_lists(lists, {name: getattr(asked, name) for name in ("features", "allow", "deny")}, limits.max_width)
     return asked
+
+
+def check_answers(answers: Mapping[str, list], most: int) -> None:
+    """Raises `ResourceExhausted` for more answers of a stranger than a request may have: each costs a score a person.
+    """
+    check_lists(answers, {}, min(most, _MOST_ANSWERS))
 
 
 def check_lists(lists: Mapping[str, list], rules: Mapping[str, dict], most: int) -> None:
