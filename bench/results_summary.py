@@ -136,6 +136,21 @@ def _cold_start(figures):
     return f"Films picked at sign-up: recall@50 {_short(picks)}, with the profile alone {_short(profile)}"
 
 
+def _elicitation(figures):
+    asked, popular = (_find(figures, asked=name, questions=15, reader="people")
+                      for name in ("information, adaptive", "popular"))
+    start = _find(figures, questions=0, reader="people")
+    return (f"Recall@50 after 15 questions: {_short(asked['recall@50'])} by information, "
+            f"{_short(popular['recall@50'])} by popularity ({asked['gain']}); before, {_short(start['recall@50'])}")
+
+
+def _few_shot(figures):
+    of = {(row["cold"], row["device"]): _short(row["recall@50"]) for row in figures if row["ids dropped"] == "0.05"}
+    return (f"Recall@50 of new films {of['items', 'content']} → {of['items', 'content + start + steps']}; of new users "
+            f"{of['users', 'profile']} → {of['users', 'profile + start + steps']}, with the films as a past "
+            f"{of['users', 'past']}")
+
+
 def _exploration(figures):
     best = {}
     for row in figures:
@@ -172,6 +187,8 @@ _QUESTIONS = (  # (record, question, answer)
     ("online", "How long does a request take?", _online),
     ("changed_items", "What do items that changed since the export cost?", _changed),
     ("cold_start", "What helps new users (MovieLens-100K)?", _cold_start),
+    ("elicitation", "Which questions tell most about a stranger (MovieLens-1M)?", _elicitation),
+    ("few_shot", "What do a few steps on first events give (MovieLens-100K)?", _few_shot),
     ("exploration", "Which policy shows new items with the least regret?", _exploration),
     ("replay", "What does a daily full update gain (grocery log, 14 days)?", _replay),
     ("user_update", "How long does an update of user rows take?", _user_update),

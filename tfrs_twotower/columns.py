@@ -45,6 +45,7 @@ K = "k"
 EXCLUDE_IDS = "exclude_ids"
 ALLOW_IDS = "allow_ids"
 POPULARITY_BETA = "popularity_beta"
+OBJECTIVES = "objectives"
 CANDIDATE_IDS = "candidate_ids"
 FOUND_IDS = "found_ids"
 OVERLAY_IDS = "overlay_ids"
@@ -65,6 +66,7 @@ MISSING_INT_ID = -1
 
 OPTIONS = (
     K, EXCLUDE_IDS, ALLOW_IDS, POPULARITY_BETA, CANDIDATE_IDS, FOUND_IDS, OVERLAY_IDS, OVERLAY_VECTORS, WITHDRAWN_IDS,
+    OBJECTIVES,
 )
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]")
 

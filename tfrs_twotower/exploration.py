@@ -5,10 +5,11 @@ from tfrs_twotower.coldstart.explored_items import ExploredItems
 from tfrs_twotower.coldstart.explorer import Exploration, Explorer
 from tfrs_twotower.coldstart.exposures import Exposures
 from tfrs_twotower.coldstart.fresh_channel import FreshChannel
+from tfrs_twotower.coldstart.newcomers import ChannelCounts, Newcomers, NewcomerShares
 from tfrs_twotower.coldstart.policies import EpsilonGreedy, Policy, Thompson
 from tfrs_twotower.coldstart.simulation import simulate
 
 __all__ = [
-    "ClickedHistory", "EpsilonGreedy", "Exploration", "ExploredItems", "Explorer", "Exposures", "FreshChannel",
-    "Policy", "Thompson", "simulate",
+    "ChannelCounts", "ClickedHistory", "EpsilonGreedy", "Exploration", "ExploredItems", "Explorer", "Exposures",
+    "FreshChannel", "NewcomerShares", "Newcomers", "Policy", "Thompson", "simulate",
 ]

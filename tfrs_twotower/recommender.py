@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -34,7 +34,8 @@ from tfrs_twotower.pipeline.figures import evaluated
 from tfrs_twotower.pipeline.manifest_fields import manifest_fields
 from tfrs_twotower.pipeline.reporting import Figures
 from tfrs_twotower.pipeline.requests import Live
-from tfrs_twotower.pipeline.searching import kept_index, retriever, tuned_index
+from tfrs_twotower.pipeline.searching import kept_index, people, retriever, tuned_index
+from tfrs_twotower.pipeline.strangers import Stranger
 from tfrs_twotower.pipeline.trained_run import TrainedRun
 from tfrs_twotower.training import is_chief, of_chief
 from tfrs_twotower.training.parameter_servers import asynchronous
@@ -272,6 +273,10 @@ class Recommender(TrainedRun):
         """
         return answers.similar(self.served, self.retriever, item_id, k)
 
+    def stranger(self, likes: Sequence[Any] = (), dislikes: Sequence[Any] = (), asked: Sequence[Any] = ()) -> Stranger:
+        """A user of whom nothing is known, whom `Stranger.questions` asks about items: see `Stranger`."""
+        return Stranger(self.served, self.retriever, likes, dislikes, asked)
+
     def watched(self, user_id: Any, n: int = 5) -> pd.DataFrame:
         """The user's last n items, newest first: a frame with `item_id` and the title."""
         return answers.watched(self._known_log(), self.recipe.title, user_id, n)
@@ -306,7 +311,7 @@ class Recommender(TrainedRun):
             [a.examples.raw_queries(rows, a.past_length)],
             self._index_report, model_name=self.recipe.name, force=force,  # type: ignore[arg-type]  # by `_index_for`
             least_version=1 if root else runs.next_version(self.directory), table=a.log.items.take(a.catalogue),
-            kind=self._kind(), key=key,
+            kind=self._kind(), key=key, sample=people(a),
         )
         if root is None:
             runs.point_latest(self.directory)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.exporting import Retriever, items, manifest, signatures
+from tfrs_twotower.exporting import Retriever, items, manifest, people, signatures
 
 TABLE = pa.table({
     "item_id": ["a", "b", "c", "d", "e", "f"],
@@ -66,12 +66,15 @@ class Candidate(Query):
         return tf.stack([encoded["price"], tags], axis=1)
 
 
-def write(root, version):
-    """Writes `root`/`version` and returns its path."""
+def write(root, version, heads=None, objectives=(), sample=None):
+    """Writes `root`/`version` and returns its path. heads, objectives: of `EventHeads`; sample: `People`."""
     path = root / str(version)
     ids = np.array(TABLE["item_id"].to_pylist(), object)
-    retriever = Retriever(Query(), Candidate(), VECTORS, ids, None, 0.5, POPULARITY)
+    retriever = Retriever(Query(), Candidate(), VECTORS, ids, None, 0.5, POPULARITY, heads=heads)
     tf.saved_model.save(retriever, str(path), signatures(retriever))
     items.write(path, TABLE)
-    manifest.write(path, {"model": "shop", "custom_op_library": None, "embedding_space": "s", "schema": SCHEMA})
+    if sample is not None:
+        people.write(path, sample)
+    manifest.write(path, {"model": "shop", "custom_op_library": None, "embedding_space": "s", "schema": SCHEMA,
+                          "objectives": list(objectives)})
     return path

@@ -1,6 +1,7 @@
 """The number of items of an answer that each channel gets."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from tfrs_twotower.errors import DataError, invalid, nearest
 
@@ -28,3 +29,19 @@ def places(quotas: object, k: int, known: Collection[str], rest: str) -> dict[st
     if free < 0:
         raise DataError(invalid("channels", f"reserve at most k={k} items", k - free, "Raise k or reserve fewer."))
     return {**quotas, rest: quotas.get(rest, 0) + free} if free else dict(quotas)
+
+
+class Shares(Protocol):
+    """Gives places of an answer to channels by how much is known of the user. Threads share one.
+
+    names: of the channels that it may name.
+    """
+
+    names: tuple[str, ...]
+
+    def places(self, user_id: str, events: int, k: int, rest: str) -> dict[str, int]:
+        """{channel: number of items}, which add up to k, for a user of so many events; `rest` gets what is left over.
+        """
+
+    def shown(self, user_id: str, channel: str, items: Sequence[str | int]) -> None:
+        """Notes the items that a channel has in an answer."""

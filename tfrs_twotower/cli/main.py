@@ -11,6 +11,7 @@ import absl.logging
 
 from tfrs_twotower import __version__
 from tfrs_twotower.cli import (
+    ask,
     batch,
     cold_start,
     collect,
@@ -36,7 +37,7 @@ from tfrs_twotower.errors import TwoTowerError
 from tfrs_twotower.modules import own_module
 
 VERBS = (
-    prepare, cold_start, train, tune, update, rollback, evaluate, compare, runs, recommend, similar, batch, index,
+    prepare, cold_start, train, tune, update, rollback, evaluate, compare, runs, recommend, similar, ask, batch, index,
     export, serve, load, consume, collect, inspect, lineage,
 )
 _RENAMED = {"cold": "cold-start"}  # verbs of 0.1.0, which scripts may hold

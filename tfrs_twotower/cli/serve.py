@@ -176,17 +176,19 @@ def run(args: argparse.Namespace) -> None:
     if args.log_behind and not args.log_requests:
         raise ConfigError("`--log-behind` says how answers are kept, so it needs --log-requests. Name both.")
     answers = Late(lambda: AnswerLog(args.log_requests, not args.log_behind)).part() if args.log_requests else None
+    stores, newcomers = exploring.newcomers(args, stores)
     try:
         left = serve(
             args.root, name=args.name, host=args.host, rest_port=args.rest_port, grpc_port=args.grpc_port,
             poll_seconds=args.poll_seconds, stores=stores,
             cold_beta=args.cold_beta, cache=cache, load=load, event_load=load, drain_seconds=args.drain_seconds,
             access=access, connections=Connections(args.connections), fresh=fresh,
-            channels=channels, index=args.index, shard=args.shard, verify_key=key, answer_log=answers,
+            channels=channels, newcomers=newcomers, index=args.index, shard=args.shard, verify_key=key,
+            answer_log=answers,
         )
     finally:
         opened: Any  # of classes that share only `close`
-        for opened in filter(None, (stores, cache, fresh, answers, *others)):
+        for opened in filter(None, (stores, cache, fresh, answers, newcomers, *others)):
             opened.close()
     if left:  # Python would wait for their threads without a limit
         sys.stdout.flush()

@@ -3,22 +3,25 @@
 from collections.abc import Collection, Iterator, Sequence
 
 from tfrs_twotower.coldstart.exposures import Exposures
+from tfrs_twotower.coldstart.newcomers import ChannelCounts
 from tfrs_twotower.online import Event, HistoryStore
 
 
 class ClickedHistory:
-    """A `HistoryStore` whose events count as clicks if exploration showed that item to that user.
+    """A `HistoryStore` whose events count as clicks if exploration, or a channel for newcomers, showed the item.
 
     An append that fails may have kept the events and not the clicks. Send it again, as after any failure: then both are
     there once.
 
     Args:
       history: the `HistoryStore` that keeps the events.
-      exposures: an `Exposures`.
+      exposures: an `Exposures`, or the `ChannelCounts` of newcomers.
       types: the types of events that are clicks; () for all.
     """
 
-    def __init__(self, history: HistoryStore, exposures: Exposures, types: Collection[str] = ()) -> None:
+    def __init__(
+        self, history: HistoryStore, exposures: Exposures | ChannelCounts, types: Collection[str] = ()
+    ) -> None:
         self._history, self._exposures, self._types = history, exposures, frozenset(types)
 
     def append(self, events: Sequence[Event]) -> int:

@@ -52,13 +52,14 @@ def check(
     some = tf.reshape(retriever.item_ids[: min(3, retriever.size)], [1, -1])
     worst = 0.0
     for features in [*samples, odd(retriever.query_tower.inputs())]:
+        weights = {} if retriever.heads is None else {c.OBJECTIVES: tf.ones([1, retriever.heads.shape[0]])}
         for excluded, allowed, beta in ((nothing, nothing, 0.0), (some, nothing, 0.0), (nothing, some, 0.5)):
             request = {
                 **{c.safe(column): value for column, value in features.items()},
                 c.K: tf.constant(k), c.EXCLUDE_IDS: excluded, c.ALLOW_IDS: allowed,
-                c.POPULARITY_BETA: tf.constant(beta),
+                c.POPULARITY_BETA: tf.constant(beta), **weights,
             }
-            asked = functools.partial(retriever.recommend, features, k, excluded, allowed, beta)
+            asked = functools.partial(retriever.recommend, features, k, excluded, allowed, beta, **weights)
             exact = asked(exact=True)
             found = exact if retriever.index is None or outside else asked()
             for name, (ids, scores) in ((c.SERVING_DEFAULT, found), (c.RECOMMEND_EXACT, exact)):

@@ -69,13 +69,15 @@ class Retriever(tf.Module):
       repeats: a `Repeats` with one weight and one half-life, or None. With it, the query tower reads the history.
       past_vectors: the `PastVectors` of the same catalogue, or None. With it, `vectors` are longer than the candidate
         tower's output: `NeighbourVectors.items` are appended.
+      heads: float32 [heads, tower dim], the weights w of `EventHeads`; None: there are none. A request may weigh them:
+        the score is then ⟨u ⊙ (1 + Σ weight · w), v⟩ / τ + …, one inner product.
     """
 
     def __init__(
         self, query_tower: Tower | EnsembleTower, candidate_tower: Tower | EnsembleTower, vectors: np.ndarray,
         item_ids: np.ndarray | tf.Tensor, index: CandidateIndex | None, temperature: float, log_popularity: np.ndarray,
         reranking: Reranking | None = None, popularity_weight: float = 0.0, similarity: Similarity | None = None,
-        repeats: Repeats | None = None, past_vectors: PastVectors | None = None,
+        repeats: Repeats | None = None, past_vectors: PastVectors | None = None, heads: np.ndarray | None = None,
     ) -> None:
         super().__init__(name="retriever")
         self.query_tower, self.candidate_tower = query_tower, candidate_tower
@@ -95,10 +97,14 @@ class Retriever(tf.Module):
         self._user = query_tower.user_table
         self.user_rows = UserRows(self._user.feature.dim) if self._user else None
         self.repeats, self.past_vectors = repeats, past_vectors
+        self.heads = None if heads is None else tf.Variable(heads, trainable=False, name="heads")
 
-    def embed_query(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """The query vectors [batch, dim] of features {input name: [batch, ...]}."""
-        return self._embed(features)[1]
+    def embed_query(self, features: Mapping[str, tf.Tensor], objectives: tf.Tensor | None = None) -> tf.Tensor:
+        """The query vectors [batch, dim] of features {input name: [batch, ...]}.
+
+        objectives: float32 [batch or 1, heads], the weight of each head; None: 0.
+        """
+        return self._mixed(self._embed(features)[1], objectives)
 
     def embed_candidate(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """The candidate vectors [batch, dim] of features {input name: [batch, ...]}."""
@@ -115,7 +121,7 @@ class Retriever(tf.Module):
 
     def recommend(
         self, features: Mapping[str, tf.Tensor], k: int | tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor,
-        popularity_beta: float | tf.Tensor, exact: bool = False,
+        popularity_beta: float | tf.Tensor, exact: bool = False, objectives: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The top k of each query.
 
@@ -128,12 +134,14 @@ class Retriever(tf.Module):
           popularity_beta: float of any shape: one value for all queries, or one for each.
           exact: True searches exactly. False searches by the index, unless filters leave it too few items or β
             reorders the whole catalogue.
+          objectives: as in `embed_query`.
 
         Returns:
           (ids, scores): [batch, min(k, catalogue)], best first. If fewer items remain, the missing id and the lowest
           float32 are padding.
         """
         encoded, embedding = self._embed(features)
+        embedding = self._mixed(embedding, objectives)
         own = self.repeated(features, tf.shape(embedding)[0])
         if self.reranking is None:
             return self.recommend_by_vector(embedding, k, exclude_ids, allow_ids, popularity_beta, exact, own=own)
@@ -265,6 +273,14 @@ class Retriever(tf.Module):
             past = self._past(features, tf.shape(vectors)[0], None, self.past_vectors.length)
             vectors = tf.concat([vectors, self.past_vectors(self._catalogue_rows(past.codes))], axis=-1)
         return encoded, vectors
+
+    def _mixed(self, embedding: tf.Tensor, objectives: tf.Tensor | None) -> tf.Tensor:
+        """Query vectors [batch, dim] by the objectives of the request. Weights of 0 change no bit of them."""
+        if objectives is None:
+            return embedding
+        factors = 1.0 + tf.matmul(objectives, self.heads)
+        factors = tf.pad(factors, [[0, 0], [0, self.dim - self._tower_dim]], constant_values=1.0)
+        return embedding * (factors if len(embedding.shape) == 2 else factors[:, tf.newaxis])
 
     @shared
     def _added(self, encoded: dict[str, Any], embedding: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:

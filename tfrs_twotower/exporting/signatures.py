@@ -135,6 +135,8 @@ def signatures(retriever: Retriever) -> dict[str, tf.types.experimental.Polymorp
     }
     if retriever.repeats is not None:
         found.update(_told_the_past(retriever, vector, filters, changes))
+    if retriever.heads is not None:
+        found.update(_mixed(retriever, query, filters, changes))
     if retriever.user_rows is not None:
         found[c.UPDATE_USER_ROWS] = _user_rows(retriever.user_rows)
     # A search by vector does not rerank. With a reranker its answers would differ from those of the other signatures.
@@ -201,6 +203,53 @@ def _told_the_past(
     return {
         c.RECOMMEND_BY_VECTOR: recommend_by_vector, c.RECOMMEND_FRESH_BY_VECTOR: recommend_fresh_by_vector,
         c.RECOMMEND_FOUND_BY_VECTOR: recommend_found_by_vector,
+    }
+
+
+def _mixed(
+    retriever: Retriever, query: Mapping[str, tf.TensorSpec], filters: Sequence[tf.TensorSpec],
+    changes: Sequence[tf.TensorSpec],
+) -> dict[str, tf.types.experimental.PolymorphicFunction]:
+    """The signatures of raw features with the weights of the heads as an optional input. By default all are 0."""
+    id_type, heads = retriever.item_ids.dtype, int(retriever.heads.shape[0])
+    weights, no_weights = tf.TensorSpec([None, heads], tf.float32, c.OBJECTIVES), tf.zeros([1, heads])
+    no_ids, nothing, no_vectors = tf.zeros([1, 0], id_type), tf.zeros([0], id_type), tf.zeros([0, retriever.dim])
+
+    def recommender(exact: bool) -> tf.types.experimental.PolymorphicFunction:
+        @_graph(input_signature=[query, *filters, weights])
+        def recommend(
+            features: Mapping[str, tf.Tensor], k: tf.Tensor = tf.constant(DEFAULT_K), exclude_ids: tf.Tensor = no_ids,
+            allow_ids: tf.Tensor = no_ids, popularity_beta: tf.Tensor = tf.constant(0.0),
+            objectives: tf.Tensor = no_weights,
+        ) -> dict[str, tf.Tensor]:
+            ids, scores = retriever.recommend(
+                features, k, exclude_ids, allow_ids, popularity_beta, exact=exact, objectives=objectives
+            )
+            return {c.IDS: ids, c.SCORES: scores}
+
+        return recommend
+
+    @_graph(input_signature=[query, *filters, *changes, weights])
+    def recommend_fresh(
+        features: Mapping[str, tf.Tensor], k: tf.Tensor = tf.constant(DEFAULT_K), exclude_ids: tf.Tensor = no_ids,
+        allow_ids: tf.Tensor = no_ids, popularity_beta: tf.Tensor = tf.constant(0.0), overlay_ids: tf.Tensor = nothing,
+        overlay_vectors: tf.Tensor = no_vectors, withdrawn_ids: tf.Tensor = nothing, objectives: tf.Tensor = no_weights,
+    ) -> dict[str, tf.Tensor]:
+        embedding = retriever.embed_query(features, objectives)
+        ids, scores = fresh.recommend(
+            retriever, embedding, k, exclude_ids, allow_ids, popularity_beta,
+            fresh.Changes(overlay_ids, overlay_vectors, withdrawn_ids),
+            retriever.repeated(features, tf.shape(embedding)[0]),
+        )
+        return {c.IDS: ids, c.SCORES: scores}
+
+    @_graph(input_signature=[query, weights])
+    def embed_query(features: Mapping[str, tf.Tensor], objectives: tf.Tensor = no_weights) -> dict[str, tf.Tensor]:
+        return {c.EMBEDDING: retriever.embed_query(features, objectives)}
+
+    return {
+        c.SERVING_DEFAULT: recommender(exact=False), c.RECOMMEND_EXACT: recommender(exact=True),
+        c.RECOMMEND_FRESH: recommend_fresh, c.EMBED_QUERY: embed_query,
     }
 
 

@@ -5,7 +5,7 @@ from tfrs_twotower.models.auxiliary import AuxiliaryLoss
 from tfrs_twotower.models.category_alignment import CategoryAlignment
 from tfrs_twotower.models.distillation import Distillation
 from tfrs_twotower.models.ensemble import EnsembleObjective
-from tfrs_twotower.models.event_heads import EventHeads
+from tfrs_twotower.models.event_heads import EventHeads, heads_of
 from tfrs_twotower.models.mimic import Mimic
 from tfrs_twotower.models.multi_interest import MultiInterestTwoTower
 from tfrs_twotower.models.neighbours import Neighbours, NeighbourVectors
@@ -53,6 +53,7 @@ __all__ = [
     "build_temperature",
     "clearly_better",
     "climbed",
+    "heads_of",
     "middle",
     "repeated",
 ]

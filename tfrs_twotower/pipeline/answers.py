@@ -103,9 +103,14 @@ def similar(assembly: Assembly, retriever: Retriever, item_id: Any, k: int) -> p
             + (nearest(item_id, known) if isinstance(known[0], str) else "")  # a near number is no typing error
         )
     ids, scores = retriever.similar_items(item, tf.constant(k))
+    return titled(frame_of(ids, scores), assembly.log, assembly.recipe.title)
+
+
+def frame_of(ids: tf.Tensor, scores: tf.Tensor) -> pd.DataFrame:
+    """A frame with `rank`, `item_id` and `score` of the first query of an answer [queries, k], without padding."""
     frame = pd.DataFrame({"rank": np.arange(1, len(ids[0]) + 1), c.ITEM_ID: _plain(ids.numpy())[0],
                           "score": scores.numpy()[0]})
-    return titled(frame[frame["score"] > tf.float32.min], assembly.log, assembly.recipe.title)
+    return frame[frame["score"] > tf.float32.min]
 
 
 def watched(log: InteractionLog, title: str | None, user_id: Any, n: int) -> pd.DataFrame:

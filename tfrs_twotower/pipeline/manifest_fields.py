@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from tfrs_twotower import columns as c
 from tfrs_twotower.configuration import to_dict
 from tfrs_twotower.data import InteractionLog
-from tfrs_twotower.models import TwoTowerModel
+from tfrs_twotower.models import TwoTowerModel, heads_of
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.lineage import lineage
@@ -42,6 +42,7 @@ def manifest_fields(
         "popularity_weight": a.weights.popularity,
         "neighbour_weight": a.weights.neighbours,
         "repeat_weight": a.weights.repeats,
+        "objectives": list(heads_of(a.model)),
         "history_events": a.past_length,
         "histories": {
             name: {"kinds": list(window.kinds or _kinds(a.log)), "events": window.length}

@@ -6,7 +6,7 @@ import numpy as np
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.evaluation import Evaluation
-from tfrs_twotower.exporting import PastVectors, Retriever, Similarity, searched_candidates, searched_queries
+from tfrs_twotower.exporting import PastVectors, People, Retriever, Similarity, searched_candidates, searched_queries
 from tfrs_twotower.features import key_tensor
 from tfrs_twotower.index import (
     SAVED_MODEL,
@@ -19,12 +19,13 @@ from tfrs_twotower.index import (
     kept,
     remove,
 )
-from tfrs_twotower.models import ScoreWeights, clearly_better, middle
+from tfrs_twotower.models import ScoreWeights, clearly_better, heads_of, middle
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.training import is_chief
 
 _TUNING_QUERIES = 2_000  # the largest number of queries to tune and measure an index
+_PEOPLE = 1_000  # users of an export's sample
 _FEWER_REPEATS = 0.03  # the least gain for a smaller weight of repeats
 _LEAST_QUERIES = 20  # with fewer, candidates are used as queries
 
@@ -143,10 +144,24 @@ def retriever(assembly: Assembly, index: CandidateIndex | None) -> Retriever:
     if weight:
         past = PastVectors(a.terms.neighbours.past, weight, a.recipe.model.neighbours.length)
     item_ids, vectors = a.log.items[c.ITEM_ID].take(a.catalogue), a.candidate_vectors()
+    heads = [*heads_of(a.model).values()]
     return Retriever(
         a.model.query_tower, a.model.candidate_tower, vectors,
         key_tensor(item_ids, c.ITEM_ID), index,
         a.model.temperature, a.log_popularity,
         None if a.second_stage is None else a.second_stage.reranking(), a.weights.popularity,
         Similarity(vectors[:, : vectors.shape[1] - (past.dim if past else 0)], a.recipe.training.seed), a.repeats, past,
+        np.stack(heads) if heads else None,
     )
+
+
+def people(assembly: Assembly) -> People:
+    """A sample of at most 1,000 users, drawn by the training's seed, each at the moment of the newest training event.
+    """
+    a = assembly
+    newest = np.full(a.log.users.num_rows, -1)
+    newest[a.log.user[a.split.train]] = a.split.train  # of several rows of a user the last one stays
+    rows = newest[newest >= 0]
+    drawn = np.random.default_rng(a.recipe.training.seed).permutation(rows)[:_PEOPLE]
+    vectors = a.query_vectors(np.sort(drawn))
+    return People(vectors.reshape(-1, vectors.shape[-1]), len(a.split.train) / max(len(rows), 1))

@@ -34,8 +34,9 @@ class CachedTower:
         search = _SEARCH.get(signature.name)
         if not {c.EMBED_QUERY, search} <= set(model.signatures):
             return signature(tensors)  # another signature, or an older export without a search by vector
-        features = {name: tensors[name] for name in model.query_inputs if name in tensors}
-        if len(features) < len(model.query_inputs) or len({len(tensor) for tensor in features.values()}) > 1:
+        features = {name: tensors[name] for name in (*model.query_inputs, c.OBJECTIVES) if name in tensors}
+        absent = set(model.query_inputs) - features.keys()
+        if absent or len({len(tensor) for tensor in features.values()}) > 1:
             return signature(tensors)  # a feature with a default was left out
         with self._metrics.stage("tower"):
             embedding = self._vectors(model, features)

@@ -10,8 +10,9 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.channels import Attributes
+from tfrs_twotower.channels import Attributes, Elicitation
 from tfrs_twotower.data.values import is_list
+from tfrs_twotower.exporting.people import People
 from tfrs_twotower.exporting.similarity import Similarity
 from tfrs_twotower.ids import id_type
 
@@ -23,10 +24,16 @@ class Catalogue:
       root: the loaded SavedModel of a `Retriever`.
       table: pa.Table with the items' attributes, one table row for each catalogue row; or None.
       events: the number of the model's training events, or None if the export does not say.
+      people: the export's `People`, or None.
+      weight: that of log p(item) in the score.
     """
 
-    def __init__(self, root: Any, table: pa.Table | None, events: int | None = None) -> None:
+    def __init__(
+        self, root: Any, table: pa.Table | None, events: int | None = None, people: People | None = None,
+        weight: float = 0.0,
+    ) -> None:
         self._root, self._table, self._events = root, table, events
+        self._people, self._weight = people, weight
         self.id_type = id_type(root.item_ids.dtype)
         self.dim = int(root.vectors.shape[1])
         self.tower_dim = int(getattr(root, "tower_dim", self.dim))
@@ -63,6 +70,13 @@ class Catalogue:
     def log_popularity(self) -> np.ndarray:
         """float32 [n]: log p(item) from training counts."""
         return self._root.log_popularity.numpy()
+
+    @functools.cached_property
+    def elicitation(self) -> Elicitation | None:
+        """`channels.Elicitation` of the export's people; None if it brings none."""
+        if self._people is None:
+            return None
+        return Elicitation(*self._people, self.vectors, self.log_popularity, float(self._root.scale), self._weight)
 
     @functools.cached_property
     def trained(self) -> np.ndarray:

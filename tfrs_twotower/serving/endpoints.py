@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.channels import Channel
+from tfrs_twotower.channels import Channel, Shares
 from tfrs_twotower.online import Stores
 from tfrs_twotower.serving.admission import Admission, Queues
 from tfrs_twotower.serving.answer_recorder import IMPRESSIONS, AnswerRecorder
@@ -13,7 +13,7 @@ from tfrs_twotower.serving.events import EventRecorder
 from tfrs_twotower.serving.item_recorder import ItemRecorder
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.predictor import Predictor
-from tfrs_twotower.serving.recommend import Recommendations
+from tfrs_twotower.serving.recommend import Questions, Recommendations
 from tfrs_twotower.serving.users import UserRecorder
 
 
@@ -27,6 +27,7 @@ class Endpoint(NamedTuple):
     queue: Admission
     warm: Callable = lambda model: None  # called with each version before the version answers
     path_id: str = ""
+    gets: bool = False  # a GET is answered too, with the request in its query string
 
 
 def make_endpoints(
@@ -36,15 +37,18 @@ def make_endpoints(
     stores: Stores | None = None,
     changes: ItemChanges | None = None,
     channels: Iterable[Channel] = (),
+    newcomers: Shares | None = None,
     answers: AnswerRecorder | None = None,
 ) -> dict[str, Endpoint]:
     """{path after /v1/: `Endpoint`}. `Server` and its parts describe the arguments."""
     limits = predictor.limits
     answers = answers or AnswerRecorder(None, metrics, limits.max_events, limits.max_k)
-    recommendations = Recommendations(predictor, metrics, stores, changes, channels, answers)
+    recommendations = Recommendations(predictor, metrics, stores, changes, channels, newcomers, answers)
     # `Stores` are never false.
     events = EventRecorder(stores and stores.history, predictor.repository, limits, metrics)  # type: ignore[arg-type]
+    questions = Questions(predictor, changes)
     return {
+        "elicit": Endpoint(questions.ask, queues.predictions, questions.warm, gets=True),
         "events": Endpoint(events.record, queues.events),
         IMPRESSIONS: Endpoint(answers.record, queues.events),
         "items": Endpoint(ItemRecorder(changes, limits, metrics).record, queues.events),

@@ -10,6 +10,7 @@ requests; `Users/Put` also has the `user_id`.
     service Impressions { rpc Record(google.protobuf.Struct) returns (google.protobuf.Struct); }
     service Items { rpc Change(google.protobuf.Struct) returns (google.protobuf.Struct); }
     service Recommender { rpc Recommend(google.protobuf.Struct) returns (google.protobuf.Struct); }
+    service Elicitation { rpc Ask(google.protobuf.Struct) returns (google.protobuf.Struct); }
 
 A number in a Struct is a float: send an id above 2**53 as text.
 """
@@ -59,7 +60,7 @@ prediction_service = extras.require("tensorflow_serving.apis.prediction_service_
 
 METHODS = {"events": ("twotower.Events", "Record"), "impressions": ("twotower.Impressions", "Record"),
            "items": ("twotower.Items", "Change"), "users": ("twotower.Users", "Put"),
-           "recommend": ("twotower.Recommender", "Recommend")}
+           "recommend": ("twotower.Recommender", "Recommend"), "elicit": ("twotower.Elicitation", "Ask")}
 
 _log = logging.getLogger(__name__)
 

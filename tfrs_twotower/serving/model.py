@@ -14,7 +14,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower import extras
 from tfrs_twotower.configuration import from_dict
 from tfrs_twotower.errors import ConfigError, invalid, nearest
-from tfrs_twotower.exporting import items, user_deltas
+from tfrs_twotower.exporting import items, people, user_deltas
 from tfrs_twotower.features import Window
 from tfrs_twotower.index import IndexKind, op_libraries, searchers_end_with
 from tfrs_twotower.serving import tensor_protos
@@ -35,7 +35,8 @@ _log = logging.getLogger(__name__)
 _WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 _WARMUP_LIMIT = 1000  # as in TF Serving
 _HISTORY = 50  # events of a history, if the manifest has no schema
-_OPTIONS = (c.K, c.EXCLUDE_IDS, c.ALLOW_IDS, c.POPULARITY_BETA)  # inputs of `serving_default` besides features
+# Inputs of `serving_default` besides features.
+_OPTIONS = (c.K, c.EXCLUDE_IDS, c.ALLOW_IDS, c.POPULARITY_BETA, c.OBJECTIVES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +214,10 @@ def load(
         raise VersionRefused("the SavedModel has no signatures that change nothing.")
     catalogue = None
     if hasattr(loaded, "item_ids"):
-        catalogue = Catalogue(loaded, items.read(directory, manifest), manifest.get("training_events"))
+        catalogue = Catalogue(
+            loaded, items.read(directory, manifest), manifest.get("training_events"),
+            people.read(directory, manifest), manifest.get("popularity_weight") or 0.0,
+        )
         outside = opened(directory, manifest, catalogue, float(loaded.scale), index)
         if outside is not None:
             signatures = searched_outside(outside, signatures, loaded, bool(manifest.get("popularity_weight")))

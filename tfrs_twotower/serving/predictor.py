@@ -21,9 +21,10 @@ from tfrs_twotower.serving.repository import Repository
 _FINITE = {
     columns.POPULARITY_BETA: "Send 0 for no correction.",
     columns.EMBEDDING: "Send a vector of `embed_query`.",
+    columns.OBJECTIVES: "Send the weight of each objective.",
 }
 _MISSING = {columns.TIMESTAMP: ("time", 0), columns.EVENT: ("kind", '""'), columns.DWELL: ("dwell time", -1)}
-_LISTS = (columns.EXCLUDE_IDS, columns.ALLOW_IDS)
+_LISTS = (columns.EXCLUDE_IDS, columns.ALLOW_IDS, columns.OBJECTIVES)
 _STORE = " Send them, or start the server with a store that has them: twotower serve --store …."
 _LARGEST = 1e15  # products of larger numbers overflow float32, and no item would be found
 _INTERESTS = 16  # vectors of a query at most

@@ -15,6 +15,7 @@ from concurrent import futures
 from typing import TYPE_CHECKING, NoReturn
 
 from tfrs_twotower import extras
+from tfrs_twotower.errors import invalid
 from tfrs_twotower.serving import json_tensors, openapi, status_protos
 from tfrs_twotower.serving.admission import Admission, Place, Queues
 from tfrs_twotower.serving.connections import Connections
@@ -98,8 +99,10 @@ class Rest:
                 routing.Route(base, self._status),
             ]
         for what, endpoint in self._endpoints.items():
-            path, method = (f"/v1/{what}/{{id:path}}", "PUT") if endpoint.path_id else (f"/v1/{what}", "POST")
-            routes.append(routing.Route(path, self._handler(what, endpoint), methods=[method]))
+            path, methods = f"/v1/{what}", ["GET", "POST"] if endpoint.gets else ["POST"]
+            if endpoint.path_id:
+                path, methods = f"{path}/{{id:path}}", ["PUT"]
+            routes.append(routing.Route(path, self._handler(what, endpoint), methods=methods))
         routes += [routing.Route(path, self._scrape) for path in _METRICS_PATHS]
         routes.append(routing.Route("/openapi.json", self._openapi))
         routes += [routing.Route("/healthz", self._healthz), routing.Route("/readyz", self._readyz)]
@@ -132,7 +135,8 @@ class Rest:
 
     def _handler(self, what: str, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         def answer(request: Request, body: bytes, call: Call) -> Response:
-            asked = json_tensors.parse(body, self._predictor.limits.max_values)
+            by_query = request.method in ("GET", "HEAD")
+            asked = _of_query(request) if by_query else json_tensors.parse(body, self._predictor.limits.max_values)
             if endpoint.path_id:
                 if endpoint.path_id in asked:
                     raise InvalidArgument(f"The path has the `{endpoint.path_id}`. Leave it out of the body.")
@@ -252,6 +256,19 @@ class Rest:
         if version is not None and not _VERSION.fullmatch(version):
             raise NotFound(f"`{version[:40]}` is not a version. Versions are integers.")
         return None if version is None else int(version)
+
+
+def _of_query(request: Request) -> dict[str, list[str] | int]:
+    """The request of a query string: `n` is a number, all else are lists of ids, as in ?n=5&likes=a&likes=b."""
+    given = request.query_params
+    found: dict[str, list[str] | int] = {name: given.getlist(name) for name in given}
+    if "n" in found:
+        try:
+            found["n"] = int(given["n"])
+        except ValueError:
+            way_out = "Correct it, or leave it out."
+            raise InvalidArgument(invalid("n", "be a whole number", given["n"][:80], way_out)) from None
+    return found
 
 
 async def _gone(request: Request, place: Place) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from concurrent import futures
 
 from tfrs_twotower import extras
-from tfrs_twotower.channels import Channel
+from tfrs_twotower.channels import Channel, Shares
 from tfrs_twotower.errors import ConfigError, ExportError, invalid
 from tfrs_twotower.exporting import Key, manifest
 from tfrs_twotower.index import IndexKind
@@ -88,6 +88,7 @@ class Server:
         `Repository`. None: no signature is needed.
       channels: further `channels.Channel`s of /v1/recommend. One with the name of a built-in channel replaces it.
       answer_log: an `online.AnswerLog` that keeps each answer that consists of items, or None. The caller closes it.
+      newcomers: the `channels.Shares` of /v1/recommend: places for users of few events. None: as for all users.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Server:
         connections: Connections = Connections(),
         fresh: ItemChanges | None = None,
         channels: Iterable[Channel] = (),
+        newcomers: Shares | None = None,
         index: str | IndexKind | None = None,
         shard: str | None = None,
         verify_key: Key | None = None,
@@ -146,7 +148,8 @@ class Server:
             Admission(load, "predictions", self.metrics), Admission(event_load, "events", self.metrics)
         )
         self._endpoints = make_endpoints(
-            self.predictor, self._queues, self.metrics, stores, fresh, channels, self._answers)
+            self.predictor, self._queues, self.metrics, stores, fresh, channels, newcomers, self._answers
+        )
         self._drain_seconds = drain_seconds
         self._access = access
         self._connections = connections

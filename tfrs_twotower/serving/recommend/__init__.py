@@ -2,8 +2,10 @@
 
 `request` reads the request. `selection` says which items may be in the answer. `builtin` holds the server's own
 channels. `unknown_users` finds users without any data. `recommendations` puts them together.
+`questions` are those to a stranger: /v1/elicit.
 """
 
+from tfrs_twotower.serving.recommend.questions import Questions
 from tfrs_twotower.serving.recommend.recommendations import Recommendations
 
-__all__ = ["Recommendations"]
+__all__ = ["Questions", "Recommendations"]

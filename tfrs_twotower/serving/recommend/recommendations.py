@@ -8,9 +8,9 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.channels import Channel, Context, admitted, blend, mmr, places
-from tfrs_twotower.errors import DataError, invalid
-from tfrs_twotower.ids import as_number, id_type, is_missing_id, missing_id
+from tfrs_twotower.channels import Channel, Context, Shares, admitted, blend, mmr, places
+from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
+from tfrs_twotower.ids import id_type, is_missing_id, missing_id
 from tfrs_twotower.online import StoreError, Stores
 from tfrs_twotower.serving import json_tensors
 from tfrs_twotower.serving.answer_recorder import AnswerRecorder
@@ -32,7 +32,8 @@ from tfrs_twotower.serving.recommend.builtin import (
     SimilarChannel,
     TowersChannel,
 )
-from tfrs_twotower.serving.recommend.request import RecommendRequest, read_request
+from tfrs_twotower.serving.recommend.questions import elicitation_of, known_rows
+from tfrs_twotower.serving.recommend.request import RecommendRequest, as_ids, read_request
 from tfrs_twotower.serving.recommend.selection import Selection
 
 _BUILTIN = (U2I, I2I, POPULAR, FRESH)
@@ -50,7 +51,11 @@ class Recommendations:
       stores: `online.Stores` with the users' histories. None: requests must carry all features.
       changes: `ItemChanges`, or None.
       channels: further `Channel`s besides u2i, i2i, popular and fresh. One with such a name replaces it.
+      newcomers: the `Shares` of requests that name no channels; None: u2i gets all places.
       answers: an `AnswerRecorder` that keeps the answers; None: they get no id.
+
+    Raises:
+      ConfigError: `newcomers` names an unknown channel.
     """
 
     def __init__(
@@ -60,12 +65,17 @@ class Recommendations:
         stores: Stores | None = None,
         changes: ItemChanges | None = None,
         channels: Iterable[Channel] = (),
+        newcomers: Shares | None = None,
         answers: AnswerRecorder | None = None,
     ) -> None:
         self._predictor, self._metrics, self._stores, self._changes = predictor, metrics, stores, changes
         self._answers = answers
         self._channels = {channel.name: channel for channel in channels}
         self._names = list(dict.fromkeys([*_BUILTIN, *self._channels]))
+        self._newcomers = newcomers
+        for name in newcomers.names if newcomers else ():
+            if name not in self._names:
+                raise ConfigError(f"`newcomers`: there is no channel `{name}`." + nearest(name, self._names))
 
     def recommend(self, request: dict[str, Any]) -> dict[str, Any]:
         """The items for one user.
@@ -91,7 +101,8 @@ class Recommendations:
         with self._predictor.repository.lease() as model:
             if model.catalogue is None:
                 raise Unimplemented(f"Version {model.version} holds no catalogue to apply rules to. Use :predict.")
-            tensors = self._query(model, asked)
+            told = bool(asked.likes or asked.dislikes)
+            tensors = _by_answers(model, asked) if told else self._query(model, asked)
             with self._metrics.stage("filter"):
                 answer = self._answer(model, asked, quotas, dict(tensors))
             named = {}
@@ -123,20 +134,26 @@ class Recommendations:
         self, model: LoadedModel, asked: RecommendRequest, quotas: Mapping[str, int], tensors: dict[str, tf.Tensor]
     ) -> list[tuple[str, str | int, float]]:
         seen = self._seen(model, asked, tensors)
-        known = not unknown_users.is_unknown_user(model, tensors, bool(asked.features) or bool(seen))
+        by_answers = c.EMBEDDING in tensors
+        known = by_answers or not unknown_users.is_unknown_user(model, tensors, bool(asked.features) or bool(seen))
         items = current_items(model, self._changes)
-        excluded = _as_ids(asked.exclude_ids, model.catalogue.id_type, c.EXCLUDE_IDS)
+        told = as_ids([*asked.likes, *asked.dislikes], model.catalogue.id_type, "likes and dislikes")
+        excluded = as_ids(asked.exclude_ids, model.catalogue.id_type, c.EXCLUDE_IDS) + told
         left_out = leaves_out(model) if asked.exclude_seen is None else asked.exclude_seen
         excluded = _items(excluded + (seen if left_out else []))
         selection = Selection(items, asked.allow, asked.deny, excluded)
         if asked.popularity_beta is not None:
             tensors[c.POPULARITY_BETA] = tf.constant(asked.popularity_beta, tf.float32)
-        execute = functools.partial(self._predictor.execute, model, DEFAULT_SIGNATURE)
+        signature = c.RECOMMEND_BY_VECTOR if by_answers else DEFAULT_SIGNATURE
+        execute = functools.partial(self._predictor.execute, model, signature)
         channels: dict[str, Channel] = {
             U2I: TowersChannel(execute, tensors, selection, excluded, known), I2I: SimilarChannel(selection),
             POPULAR: PopularChannel(selection), FRESH: NewestChannel(items), **self._channels,
         }
         user = "" if asked.user_id is None else str(asked.user_id)
+        by_share = self._newcomers is not None and not (asked.channels or by_answers)
+        if by_share:
+            quotas = self._by_share(quotas, user, len(seen), asked.k)
 
         def propose(name: str, n: int, taken: Collection[str | int]) -> list[tuple[str | int, float]]:
             def admits(ids: Sequence[str | int]) -> list[bool]:
@@ -144,7 +161,31 @@ class Recommendations:
 
             return self._pick(channels[name], Context(user, tuple(seen), admits), n, taken, asked.diversity, items)
 
-        return blend(quotas, _RESERVES, propose)
+        answer = blend(quotas, _RESERVES, propose)
+        if by_share:
+            self._note(user, answer)
+        return answer
+
+    def _by_share(self, quotas: Mapping[str, int], user: str, events: int, k: int) -> Mapping[str, int]:
+        """The places by `newcomers`; `quotas` while its counts fail."""
+        try:
+            return self._newcomers.places(user, events, k, U2I)
+        except StoreError as error:
+            self._failed("newcomers", error)
+            return quotas
+
+    def _note(self, user: str, answer: Sequence[tuple[str, str | int, float]]) -> None:
+        """Tells `newcomers` what its channels show."""
+        try:
+            for name in self._newcomers.names:
+                if found := [item for channel, item, _ in answer if channel == name]:
+                    self._newcomers.shown(user, name, found)
+        except StoreError as error:
+            self._failed("newcomers", error)
+
+    def _failed(self, what: str, error: StoreError) -> None:
+        self._metrics.store_failed("channel")
+        _log.error("Channel %s proposes nothing: %s", what, error)
 
     def _pick(
         self,
@@ -161,8 +202,7 @@ class Recommendations:
             wanted = n if not diversity or channel.name in self._channels else n * _POOL
             pool = admitted(self._metrics.stage("channels")(channel.propose), context, wanted)
         except StoreError as error:
-            self._metrics.store_failed("channel")
-            _log.error("Channel %s proposes nothing: %s", channel.name, error)
+            self._failed(channel.name, error)
             return []
         if not diversity:
             return pool
@@ -182,16 +222,17 @@ class Recommendations:
         if c.USER_ID in signature.inputs:
             dtype = signature.inputs[c.USER_ID].dtype
             user = [missing_id(dtype)] if asked.user_id is None else [asked.user_id]
-            features[c.USER_ID] = _as_ids(user, id_type(dtype), c.USER_ID)
+            features[c.USER_ID] = as_ids(user, id_type(dtype), c.USER_ID)
         check = self._predictor.check_size
         inputs, _ = json_tensors.decode({json_tensors.INPUTS: features}, signature, check)
-        return dict(self._predictor.prepare(model, signature, inputs))
+        tensors = dict(self._predictor.prepare(model, signature, inputs))
+        return {**tensors, c.OBJECTIVES: weights_of(model, asked.objectives)} if asked.objectives else tensors
 
     def _seen(self, model: LoadedModel, asked: RecommendRequest, tensors: Mapping[str, tf.Tensor]) -> list[str | int]:
         """The ids of the items in the user's history, newest first, each once: the request's, then all in the store."""
         found = []
         for name in model.past_items:
-            if name in asked.features:
+            if name in asked.features and name in tensors:
                 found += texts(tensors[name].numpy()[0]).tolist()[::-1]
         if self._stores is not None and asked.user_id is not None:
             try:
@@ -200,20 +241,37 @@ class Recommendations:
             except StoreError as error:
                 self._metrics.store_failed("read")
                 _log.error("A user is served as an unknown one: %s", error)
-        return _items(_as_ids(found, model.catalogue.id_type))
+        return _items(as_ids(found, model.catalogue.id_type))
 
 
-def _as_ids(values: Iterable[Any], id_type: type[str] | type[int], argument: str | None = None) -> list[str | int]:
-    """Values as ids, text or numbers. A value that is no id is left out; if `argument` names it, it is an error."""
-    ids = []
-    for value in values:
-        try:
-            ids.append(str(value) if id_type is str else as_number(value))
-        except ValueError as error:
-            if argument:
-                message = invalid(argument, "be a whole number, as in the model", value, "Send an id of the log.")
-                raise InvalidArgument(message) from error
-    return ids
+def weights_of(model: LoadedModel, objectives: Mapping[str, float]) -> tf.Tensor:
+    """float32 [1, heads]: the weights of a request as an input of `serving_default`.
+
+    Raises:
+      InvalidArgument: the version has no such objective.
+    """
+    known = model.manifest.get(c.OBJECTIVES) or []
+    for name in objectives:
+        if name not in known:
+            trained = " It was trained without `EventHeads`." if not known else ""
+            raise InvalidArgument(f"Version {model.version} has no objective `{str(name)[:40]}`."
+                                  + (nearest(name, known) or trained))
+    return tf.constant([[float(objectives.get(name, 0.0)) for name in known]], tf.float32)
+
+
+def _by_answers(model: LoadedModel, asked: RecommendRequest) -> dict[str, tf.Tensor]:
+    """The tensors of `recommend_by_vector` for a stranger who answered questions."""
+    if c.RECOMMEND_BY_VECTOR not in model.signatures:
+        raise Unimplemented(f"Version {model.version} has no search by vector, for it has a reranker. Send no `likes` "
+                            "and `dislikes`; the likes may be a history in `features`.")
+    vector = elicitation_of(model).vector(
+        known_rows(model, "likes", asked.likes), known_rows(model, "dislikes", asked.dislikes)
+    )
+    if asked.objectives:
+        weighed = (weights_of(model, asked.objectives) @ model.root.heads).numpy()[0]
+        vector[: len(weighed)] *= 1 + weighed  # further dimensions are not of the towers
+    shape = model.signatures[c.RECOMMEND_BY_VECTOR].inputs[c.EMBEDDING].shape
+    return {c.EMBEDDING: tf.broadcast_to(vector, [1, *shape[1:]])}  # of several interests, all are the same
 
 
 def _items(ids: Iterable[str | int]) -> list[str | int]:

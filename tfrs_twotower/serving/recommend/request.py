@@ -1,12 +1,13 @@
 """Reads a request of `/v1/recommend`, and makes the checks that need no model."""
 
 import dataclasses
-from collections.abc import Mapping, Sized
+from collections.abc import Iterable, Mapping, Sized
 from typing import Any, TypeGuard
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.channels.attributes import TEXT, fits
 from tfrs_twotower.errors import brief, invalid, nearest
+from tfrs_twotower.ids import as_number
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted
 from tfrs_twotower.serving.item_recorder import whole
 from tfrs_twotower.serving.predictor import Limits
@@ -28,6 +29,9 @@ class RecommendRequest:
       popularity_beta: β of the towers' score, as in `serving_default`; None: the default there.
       channels: {channel: places}. u2i gets the places that are left over.
       diversity: from 0 to 1; see `channels.mmr`.
+      objectives: {objective: weight}, of the version's `EventHeads`; 0 for those that are left out.
+      likes, dislikes: item ids, a stranger's answers to the questions of `/v1/elicit`. u2i then proposes by them alone,
+        and no answer has these items.
     """
 
     user_id: str | int | None = None
@@ -40,10 +44,14 @@ class RecommendRequest:
     popularity_beta: float | None = None
     channels: dict = dataclasses.field(default_factory=dict)
     diversity: float = 0.0
+    objectives: dict = dataclasses.field(default_factory=dict)
+    likes: list = dataclasses.field(default_factory=list)
+    dislikes: list = dataclasses.field(default_factory=list)
 
 
 _MOST = 2**63
 _LARGEST = 1e30  # a float32 can hold it; a comparison with it also refuses NaN
+_MOST_ANSWERS = 1000
 _QUOTED = 80  # characters of a value in an error
 _NAMES = [field.name for field in dataclasses.fields(RecommendRequest)]
 
@@ -61,30 +69,67 @@ def read_request(request: Mapping[str, Any], limits: Limits) -> RecommendRequest
     given = {name: whole(value) for name, value in request.items()}
     asked = RecommendRequest(**given)
     _expect("user_id", asked.user_id is None or _is_id(asked.user_id), "be text or a whole number", asked.user_id)
-    _expect(c.K, _is_whole(asked.k) and 1 <= asked.k <= limits.max_k,
-            f"be a whole number from 1 to {limits.max_k}", asked.k)
-    for name in ("features", "allow", "deny", "channels"):
-        _expect(name, isinstance(getattr(asked, name), dict), "be an object", getattr(asked, name))
+    expect_whole(c.K, asked.k, limits.max_k)
+    for name in ("features", "allow", "deny", "channels", "objectives"):
+        expect_object(name, getattr(asked, name))
     _expect("exclude_seen", isinstance(asked.exclude_seen, bool | None), "be true or false", asked.exclude_seen)
-    ids = asked.exclude_ids
-    _expect(c.EXCLUDE_IDS, isinstance(ids, list) and all(map(_is_id, ids)), "be a list of item ids, none empty", ids)
+    lists = {name: getattr(asked, name) for name in (c.EXCLUDE_IDS, "likes", "dislikes")}
+    for name, ids in lists.items():
+        expect_id_list(name, ids)
     beta = asked.popularity_beta
     _expect(c.POPULARITY_BETA, beta is None or _is_number(beta), "be a number", beta)
+    for name, weight in asked.objectives.items():
+        _expect(f"{c.OBJECTIVES}.{str(name)[:40]}", _is_number(weight), "be a number", weight)
     diversity = asked.diversity
     _expect("diversity", _is_number(diversity) and 0 <= diversity <= 1, "be from 0 to 1", diversity)
-    _check_lists(asked, limits.max_width)
+    check_answers({name: lists[name] for name in ("likes", "dislikes")}, limits.max_width)
+    check_lists(lists, {name: getattr(asked, name) for name in ("features", "allow", "deny")}, limits.max_width)
     return asked
 
 
-def _check_lists(asked: RecommendRequest, most: int) -> None:
-    lists: dict[str, Sized] = {c.EXCLUDE_IDS: asked.exclude_ids}
-    for name, rules in (("features", asked.features), ("allow", asked.allow), ("deny", asked.deny)):
-        lists[name] = rules  # the number of entries is limited too
-        lists.update({f"{name}.{of}": rule for of, rule in rules.items() if isinstance(rule, list)})
-    for name, values in lists.items():
+def check_answers(answers: Mapping[str, list], most: int) -> None:
+    """Raises `ResourceExhausted` for more answers of a stranger than a request may have: each costs a score a person.
+    """
+    check_lists(answers, {}, min(most, _MOST_ANSWERS))
+
+
+def check_lists(lists: Mapping[str, list], rules: Mapping[str, dict], most: int) -> None:
+    """Raises `ResourceExhausted` for a list of more than `most` values, also as a value of an object of `rules`."""
+    sized: dict[str, Sized] = {**lists, **rules}  # the number of entries is limited too
+    for name, of_name in rules.items():
+        sized.update({f"{name}.{of}": rule for of, rule in of_name.items() if isinstance(rule, list)})
+    for name, values in sized.items():
         if len(values) > most:
             rule = f"have at most {most} values"
             raise ResourceExhausted(invalid(name[:80], rule, len(values), "Send fewer."))
+
+
+def expect_object(name: str, value: object) -> None:
+    """Raises `InvalidArgument` if an argument is no object."""
+    _expect(name, isinstance(value, dict), "be an object", value)
+
+
+def expect_id_list(name: str, ids: object) -> None:
+    """Raises `InvalidArgument` if an argument is no list of item ids."""
+    _expect(name, isinstance(ids, list) and all(map(_is_id, ids)), "be a list of item ids, none empty", ids)
+
+
+def expect_whole(name: str, value: object, most: int) -> None:
+    """Raises `InvalidArgument` if an argument is no whole number from 1 to `most`."""
+    _expect(name, _is_whole(value) and 1 <= value <= most, f"be a whole number from 1 to {most}", value)
+
+
+def as_ids(values: Iterable[Any], id_type: type[str] | type[int], argument: str | None = None) -> list[str | int]:
+    """Values as ids, text or numbers. A value that is no id is left out; if `argument` names it, it is an error."""
+    ids = []
+    for value in values:
+        try:
+            ids.append(str(value) if id_type is str else as_number(value))
+        except ValueError as error:
+            if argument:
+                message = invalid(argument, "be a whole number, as in the model", value, "Send an id of the log.")
+                raise InvalidArgument(message) from error
+    return ids
 
 
 def _expect(name: str, good: bool, rule: str, value: object) -> None:
