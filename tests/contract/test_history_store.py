@@ -57,6 +57,15 @@ def ids(store, user="u", n=100, types=()):
     return [e.event_id for e in store.last([user], n, types)[0]]
 
 
+def test_all_events_of_a_time_are_read(store, monkeypatch):
+    monkeypatch.setattr(sqlite, "_PAGE", 2)
+    events = [event(n, NOW + n, user=f"u{n % 3}") for n in range(9)]
+    store.append(events)
+    found = [e for page in store.events(NOW + 2, NOW + 8) for e in page]
+    assert sorted(found) == events[2:8]
+    assert list(store.events(NOW + 9, NOW + 99)) in ([], [[]])
+
+
 def test_what_was_appended_comes_back_as_it_was(store):
     events = [event(1, kind="view"), event(2, item="né人 {}\"\\'%")]
     assert store.append(events) == 2

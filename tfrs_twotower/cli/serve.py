@@ -101,6 +101,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--shard", metavar="I/N",
                         help="of an export whose index is in N shards, hold part I (from 1 on) in place of the model, "
                         "and answer the searches of a server with --index shards:…")
+    parser.add_argument("--log-requests", metavar="FOLDER",
+                        help="keep each answer that consists of items here, with its id, the query's features and the "
+                        "items: the last hour in SQLite, earlier ones in Parquet; one folder per server")
+    parser.add_argument("--log-behind", action="store_true",
+                        help="with --log-requests: answers do not wait until the disk has them, and a process that "
+                        "dies loses those of its last moments")
     exploring.add_arguments(parser)
     load = parser.add_argument_group("load")
     load.add_argument("--concurrency", type=options.positive, default=max(8, 2 * (os.cpu_count() or 0)),
@@ -135,7 +141,7 @@ def run(args: argparse.Namespace) -> None:
     from tfrs_twotower.coldstart import InterestHistory
     from tfrs_twotower.exporting import Key
     from tfrs_twotower.freshness import open_items
-    from tfrs_twotower.online import open_cache
+    from tfrs_twotower.online import AnswerLog, open_cache
     from tfrs_twotower.serving import Access, Connections, Load, logs, serve
 
     if (Path(args.root) / "config.json").is_file():
@@ -155,17 +161,20 @@ def run(args: argparse.Namespace) -> None:
     fresh: "FreshItems | ExploredItems | None"
     fresh = open_items(args.items_log, args.root, args.category_means) if args.items_log else None
     stores, fresh, channels, others = exploring.explored(args, stores, fresh)
+    if args.log_behind and not args.log_requests:
+        raise ConfigError("`--log-behind` says how answers are kept, so it needs --log-requests. Name both.")
+    answers = AnswerLog(args.log_requests, not args.log_behind) if args.log_requests else None
     try:
         left = serve(
             args.root, name=args.name, host=args.host, rest_port=args.rest_port, grpc_port=args.grpc_port,
             poll_seconds=args.poll_seconds, stores=stores, event_types=tuple(args.event_types),
             cold_beta=args.cold_beta, cache=cache, load=load, event_load=load, drain_seconds=args.drain_seconds,
             access=access, connections=Connections(args.connections), fresh=fresh,
-            channels=channels, index=args.index, shard=args.shard, verify_key=key,
+            channels=channels, index=args.index, shard=args.shard, verify_key=key, answer_log=answers,
         )
     finally:
         opened: Any  # of classes that share only `close`
-        for opened in filter(None, (stores, cache, fresh, *others)):
+        for opened in filter(None, (stores, cache, fresh, answers, *others)):
             opened.close()
     if left:  # Python would wait for their threads without a limit
         sys.stdout.flush()

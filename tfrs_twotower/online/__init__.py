@@ -2,9 +2,11 @@
 
 A `HistoryStore` keeps events, a `ProfileStore` users' columns, each in a SQLite file or in Redis; `open_stores`
 opens both by an address, whose scheme names a `StoreKind`. A `UserVectorCache` keeps query vectors, in the process or
-in Redis.
+in Redis. An `AnswerLog` keeps what a server answered, and what of it was seen.
 """
 
+from tfrs_twotower.online.answer_files import read_answers, read_seen
+from tfrs_twotower.online.answer_log import Answer, AnswerLog, Impression, new_answer_id, read_impression
 from tfrs_twotower.online.events import MAX_ID_BYTES, Event, read_event
 from tfrs_twotower.online.history_store import HistoryStore, Retention
 from tfrs_twotower.online.load import count_kept, load_log
@@ -16,8 +18,11 @@ from tfrs_twotower.online.vector_cache import LruVectorCache, UserVectorCache, v
 
 __all__ = [
     "MAX_ID_BYTES",
+    "Answer",
+    "AnswerLog",
     "Event",
     "HistoryStore",
+    "Impression",
     "LruVectorCache",
     "ProfileStore",
     "Retention",
@@ -31,10 +36,14 @@ __all__ = [
     "UserVectorCache",
     "count_kept",
     "load_log",
+    "new_answer_id",
     "open_cache",
     "open_stores",
     "put_table",
+    "read_answers",
     "read_event",
+    "read_impression",
+    "read_seen",
     "vector_keys",
     "without_password",
 ]

@@ -1,7 +1,7 @@
 """Stores of events, so that a request finds its user's latest events."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol
 
 from tfrs_twotower.configuration import config
@@ -72,6 +72,12 @@ class HistoryStore(Protocol):
 
     def last(self, user_ids: Sequence[str], n: int, types: Collection[str] = ()) -> list[list[Event]]:
         """The newest n events of each user, oldest first; `types`: only events of these types, () for all."""
+
+    def events(self, since: int, until: int) -> Iterator[list[Event]]:
+        """All kept events with since ≤ timestamp < until (seconds since 1970), some at a time, of SQLite by arrival.
+
+        An event that is appended meanwhile may be missing. One of Redis may come twice.
+        """
 
     def trim(self) -> int:
         """Removes events beyond the `Retention` for all users. Returns the number of removed events."""

@@ -92,6 +92,16 @@ class RedisHistoryStore:
             found = pipeline.execute()
         return [_events(user, rows, n, types) for user, rows in zip(user_ids, found)]
 
+    def events(self, since: int, until: int) -> Iterator[list[Event]]:
+        """See `HistoryStore`."""
+        for users in self._users():
+            with errors(self._url):
+                pipeline = self._redis.pipeline(transaction=False)
+                for user in users:
+                    pipeline.zrangebyscore(_keys(user)[0], since, f"({until}", withscores=True)
+                found = pipeline.execute()
+            yield [event for user, rows in zip(users, found) for event in _events(user, rows[::-1], len(rows), ())]
+
     def trim(self) -> int:
         """See `HistoryStore`."""
         before = self._retention.removed_before(self._clock(), self._count)

@@ -38,10 +38,16 @@ _TOO_MANY = (
 _TOO_OLD = "DELETE FROM events WHERE user_id = ? AND timestamp < ?"
 _USERS = "SELECT DISTINCT user_id FROM events WHERE user_id > ? ORDER BY user_id LIMIT ?"
 _COUNT = "SELECT coalesce(sum(timestamp >= ?), 0), count(*) FROM events WHERE user_id BETWEEN ? AND ?"
+_PAGE = 10_000  # events read at a time
 _AT_ONCE = 1000  # users counted in one query, and trimmed in one transaction
 _LAST = (
     f"SELECT {_COLUMNS} FROM events WHERE user_id = ? AND timestamp >= ? {{types}}"
     "ORDER BY timestamp DESC, arrival DESC LIMIT ?"
+)
+
+_ALL = (
+    f"SELECT arrival, {_COLUMNS} FROM events WHERE arrival > ? AND timestamp >= ? AND timestamp < ? "
+    "ORDER BY arrival LIMIT ?"
 )
 
 _PROFILES = "CREATE TABLE IF NOT EXISTS profiles (user_id TEXT PRIMARY KEY, columns TEXT NOT NULL) WITHOUT ROWID"
@@ -156,6 +162,13 @@ class SqliteHistoryStore:
         oldest = self._retention.oldest(self._clock())
         found = self._file.read(_LAST.format(types=chosen), [(user, oldest, *types, n) for user in user_ids])
         return [[Event._make(row) for row in reversed(rows)] for rows in found]
+
+    def events(self, since: int, until: int) -> Iterator[list[Event]]:
+        """See `HistoryStore`. It lets others read and write in between."""
+        arrival = 0
+        while rows := self._file.read(_ALL, [(arrival, since, until, _PAGE)])[0]:
+            arrival = rows[-1][0]
+            yield [Event._make(row[1:]) for row in rows]
 
     def trim(self) -> int:
         """See `HistoryStore`. It lets others read and write in between."""

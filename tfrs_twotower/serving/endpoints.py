@@ -6,6 +6,7 @@ from typing import NamedTuple
 from tfrs_twotower.channels import Channel
 from tfrs_twotower.online import Stores
 from tfrs_twotower.serving.admission import Admission, Queues
+from tfrs_twotower.serving.answer_recorder import IMPRESSIONS, AnswerRecorder
 from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.events import EventRecorder
 from tfrs_twotower.serving.item_recorder import ItemRecorder
@@ -29,14 +30,17 @@ def make_endpoints(
     stores: Stores | None = None,
     changes: ItemChanges | None = None,
     channels: Iterable[Channel] = (),
+    answers: AnswerRecorder | None = None,
 ) -> dict[str, Endpoint]:
     """{path after /v1/: `Endpoint`}. `Server` and its parts describe the arguments."""
     limits = predictor.limits
-    recommendations = Recommendations(predictor, metrics, stores, changes, channels)
+    answers = answers or AnswerRecorder(None, metrics, limits.max_events, limits.max_k)
+    recommendations = Recommendations(predictor, metrics, stores, changes, channels, answers)
     # `Stores` are never false.
     events = EventRecorder(stores and stores.history, predictor.repository, limits, metrics)  # type: ignore[arg-type]
     return {
         "events": Endpoint(events.record, queues.events),
+        IMPRESSIONS: Endpoint(answers.record, queues.events),
         "items": Endpoint(ItemRecorder(changes, limits, metrics).record, queues.events),
         "recommend": Endpoint(recommendations.recommend, queues.predictions, recommendations.warm),
     }

@@ -1,10 +1,11 @@
-"""TF Serving's gRPC API, PredictionService and ModelService, and three services of our own.
+"""TF Serving's gRPC API, PredictionService and ModelService, and four services of our own.
 
 The messages of our own services have protobuf's type Struct, which is JSON. Their fields are those of the REST POSTs.
 
     import "google/protobuf/struct.proto";
     package twotower;
     service Events { rpc Record(google.protobuf.Struct) returns (google.protobuf.Struct); }
+    service Impressions { rpc Record(google.protobuf.Struct) returns (google.protobuf.Struct); }
     service Items { rpc Change(google.protobuf.Struct) returns (google.protobuf.Struct); }
     service Recommender { rpc Recommend(google.protobuf.Struct) returns (google.protobuf.Struct); }
 
@@ -17,6 +18,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
+import tensorflow as tf
 from google.protobuf import json_format, struct_pb2
 from google.protobuf.message import DecodeError
 
@@ -40,7 +43,6 @@ from tfrs_twotower.serving.predictor import Predictor
 from tfrs_twotower.serving.repository import Repository
 
 if TYPE_CHECKING:
-    import numpy as np
     from google.protobuf.message import Message
     from grpc import GenericRpcHandler, Server, ServicerContext
     from tensorflow.core.framework.tensor_pb2 import TensorProto
@@ -53,7 +55,8 @@ model_service = extras.require("tensorflow_serving.apis.model_service_pb2_grpc")
 predict_pb2 = extras.require("tensorflow_serving.apis.predict_pb2")
 prediction_service = extras.require("tensorflow_serving.apis.prediction_service_pb2_grpc")
 
-METHODS = {"events": ("twotower.Events", "Record"), "items": ("twotower.Items", "Change"),
+METHODS = {"events": ("twotower.Events", "Record"), "impressions": ("twotower.Impressions", "Record"),
+           "items": ("twotower.Items", "Change"),
            "recommend": ("twotower.Recommender", "Recommend")}
 
 _log = logging.getLogger(__name__)
@@ -172,7 +175,7 @@ class PredictionService:
             call.signature = signature.name
             wanted = _wanted(request.output_filter, signature)
             inputs = {name: self._array(signature, name, proto) for name, proto in request.inputs.items()}
-            outputs = self._predictor.run(model, signature, inputs, call.pause)
+            outputs, ids = self._predictor.answer(model, signature, inputs, call.pause)
         response = predict_pb2.PredictResponse()
         response.model_spec.name = request.model_spec.name
         response.model_spec.signature_name = signature.name
@@ -180,6 +183,9 @@ class PredictionService:
         for name in wanted:
             dtype = signature.outputs[name]
             response.outputs[name].CopyFrom(tensor_protos.from_array(outputs[name], dtype))
+        if ids is not None and not request.output_filter:
+            named = np.array([name.encode() for name in ids], object)
+            response.outputs["answer_id"].CopyFrom(tensor_protos.from_array(named, tf.string))
         return response
 
     def _array(self, signature: Signature, name: str, proto: TensorProto) -> np.ndarray:

@@ -29,10 +29,12 @@ class Call:
       version: the version that answered, or None.
       pause: a function to call before each block of a large request.
       missing: the shards of the index, as "2/4", without which the answer was made.
+      arm: of the experiment that the request belongs to; "" without one.
     """
 
     signature = ""
     version: int | None = None
+    arm = ""
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
@@ -83,7 +85,7 @@ class Metrics:
             "twotower_stage_seconds",
             "Time of a part of a request, without the parts inside it: features (from the stores), model (tower and "
             "search in one step; tower and search if vectors are cached), channels (proposals without these), filter "
-            "(business rules: seen items, allow and deny, places, diversity)",
+            "(business rules: seen items, allow and deny, places, diversity), log (until the answer is on disk)",
             ["stage"],
         )
         self._lookups = counter(
@@ -91,10 +93,11 @@ class Metrics:
             ["result"],
         )
         self._events = counter("twotower_events", "Events recorded, and events that were recorded before", ["result"])
+        self._answers = counter("twotower_answers", "Answers kept in the log, and answers that it lost", ["result"])
         self._items = counter("twotower_item_events", "Items that were changed or withdrawn", ["result"])
         self._failures = counter("twotower_store_failures", "Times that a store or the cache failed", ["what"])
         self._degraded = gauge(
-            "twotower_degraded", "1 while a part fails: store, profiles, cache, items, or a channel", ["part"]
+            "twotower_degraded", "1 while a part fails: store, profiles, cache, items, answers, or a channel", ["part"]
         )
         self._waits = histogram("twotower_queue_seconds", "Time that a request waited for its turn", ["queue"])
         self._queue = gauge("twotower_queue_length", "Requests that wait for their turn", ["queue"])
@@ -153,13 +156,18 @@ class Metrics:
         self._events.labels("new").inc(new)
         self._events.labels("known").inc(known)
 
+    def answered(self, kept: int, lost: int) -> None:
+        """Counts answers that the log kept or lost."""
+        self._answers.labels("kept").inc(kept)
+        self._answers.labels("lost").inc(lost)
+
     def items_changed(self, changed: int, withdrawn: int) -> None:
         """Counts item events."""
         self._items.labels("changed").inc(changed)
         self._items.labels("withdrawn").inc(withdrawn)
 
     def store_failed(self, what: str) -> None:
-        """Counts a failure: "read", "append", "cache" or "items"."""
+        """Counts a failure: "read", "append", "cache", "items" or "answers"."""
         self._failures.labels(what).inc()
 
     def degraded(self, part: str, degraded: bool) -> None:

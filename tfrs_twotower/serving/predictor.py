@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from tfrs_twotower import columns
 from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import invalid
+from tfrs_twotower.serving.answer_recorder import AnswerRecorder
 from tfrs_twotower.serving.blocks import blocks, together
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, ServingError
 from tfrs_twotower.serving.features import Features, with_seen
@@ -65,15 +66,18 @@ class Predictor:
       features: a `Features` that adds the stored features of users; None: requests must carry all features.
       call: a function that runs a signature: (model, signature, tensors) → tensors. That of a `CachedTower` caches
         query vectors.
+      answers: an `AnswerRecorder` that keeps what `answer` gives; None: nothing is kept.
     """
 
     def __init__(
-        self, repository: Repository, limits: Limits = Limits(), features: Features | None = None, call: Runner = call
+        self, repository: Repository, limits: Limits = Limits(), features: Features | None = None, call: Runner = call,
+        answers: AnswerRecorder | None = None,
     ) -> None:
         self.repository = repository
         self.limits = limits
         self._features = features
         self._call = call
+        self._answers = answers
 
     def predict(
         self, signature_name: str, inputs: Mapping[str, ArrayLike | tf.Tensor], version: int | None = None
@@ -115,6 +119,21 @@ class Predictor:
         pause: a function that is called before each block of a large request. An error that it raises ends the request.
         """
         return self.execute(model, asked.name, self.prepare(model, asked, inputs), pause)
+
+    def answer(
+        self,
+        model: LoadedModel,
+        asked: Signature,
+        inputs: Mapping[str, ArrayLike | tf.Tensor],
+        pause: Callable[[], None] = lambda: None,
+    ) -> tuple[dict[str, np.ndarray], list[str] | None]:
+        """(the outputs as of `run`, the id under which each row's answer is kept); None: they are not kept."""
+        tensors = self.prepare(model, asked, inputs)
+        outputs = self.execute(model, asked.name, tensors, pause)
+        if self._answers is None:
+            return outputs, None
+        users = inputs.get(columns.USER_ID)
+        return outputs, self._answers.predicted(model, model.signature(asked.name), tensors, outputs, users)
 
     def prepare(
         self, model: LoadedModel, asked: Signature, inputs: Mapping[str, ArrayLike | tf.Tensor]

@@ -1,4 +1,5 @@
-"""TF Serving's REST API (predict, status, metadata), and events, items, recommendations, health and metrics.
+"""TF Serving's REST API (predict, status, metadata), and events, impressions, items,
+recommendations, health and metrics.
 
 Reference: https://www.tensorflow.org/tfx/serving/api_rest
 """
@@ -125,8 +126,8 @@ class Rest:
             call.signature = signature.name
             inputs, by_row = json_tensors.decode(asked, signature, self._predictor.check_size)
             del asked, body  # a large request may wait long between its blocks
-            outputs = self._predictor.run(model, signature, inputs, call.pause)
-        return responses.Response(json_tensors.encode(outputs, by_row), media_type="application/json")
+            outputs, ids = self._predictor.answer(model, signature, inputs, call.pause)
+        return responses.Response(json_tensors.encode(outputs, by_row, ids), media_type="application/json")
 
     def _handler(self, what: str, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         def answer(request: Request, body: bytes, call: Call) -> Response:

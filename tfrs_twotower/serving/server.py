@@ -15,9 +15,10 @@ from tfrs_twotower.channels import Channel
 from tfrs_twotower.errors import ConfigError, ExportError, invalid
 from tfrs_twotower.exporting import Key, manifest
 from tfrs_twotower.index import IndexKind
-from tfrs_twotower.online import StoreError, Stores, UserVectorCache
+from tfrs_twotower.online import AnswerLog, StoreError, Stores, UserVectorCache
 from tfrs_twotower.serving.access import Access
 from tfrs_twotower.serving.admission import Admission, Load, Queues
+from tfrs_twotower.serving.answer_recorder import AnswerRecorder
 from tfrs_twotower.serving.cached_tower import CachedTower
 from tfrs_twotower.serving.connections import Connections, HttpServer, Protocol
 from tfrs_twotower.serving.current_items import ItemChanges
@@ -87,6 +88,7 @@ class Server:
       verify_key: the `exporting.Key` that has to have signed what is served, see `Repository`; None: no signature is
         needed.
       channels: further `channels.Channel`s of /v1/recommend. One with the name of a built-in channel replaces it.
+      answer_log: an `online.AnswerLog` that keeps each answer that consists of items, or None. The caller closes it.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Server:
         index: str | IndexKind | None = None,
         shard: str | None = None,
         verify_key: Key | None = None,
+        answer_log: AnswerLog | None = None,
     ) -> None:
         self.name: str = name  # type: ignore[assignment]  # None until `start` names it
         self.host = host
@@ -121,12 +124,15 @@ class Server:
         self.metrics = Metrics()
         part = None if shard is None else Shard.read(shard)
         if part is not None:
-            if any(given is not None for given in (stores, cache, fresh, index)):
-                raise ConfigError(f"A server of shard {shard} only searches its part. Give stores, cache, fresh and "
-                                  "index to the server in front of the shards.")
+            if any(given is not None for given in (stores, cache, fresh, index, answer_log)):
+                raise ConfigError(f"A server of shard {shard} only searches its part. Give stores, cache, fresh, "
+                                  "index and answer_log to the server in front of the shards.")
             keep, limits = max(keep, 2), limits.of_searches()
         self.health = Health(self.metrics)
         stores, cache, fresh, channels = self.health.watched_all(stores, cache, fresh, channels)
+        if answer_log is not None:
+            answer_log = self.health.watched("answers", answer_log, answer_log.check, ("record", "saw"))
+        self._answers = AnswerRecorder(answer_log, self.metrics, limits.max_events, limits.max_k)
         tower = None if cache is None else CachedTower(cache, self.metrics)
         warm_up, run = (tower.call, tower.call) if tower else (call, self.metrics.stage("model")(call))
         if fresh is not None:
@@ -137,11 +143,12 @@ class Server:
         )
         step = 1 if cache is None else _CACHED_SECONDS
         features = None if stores is None else Features(stores, self.metrics, event_types, step, cold_beta)
-        self.predictor = Predictor(self.repository, limits, features, run)
+        self.predictor = Predictor(self.repository, limits, features, run, self._answers)
         self._queues = Queues(
             Admission(load, "predictions", self.metrics), Admission(event_load, "events", self.metrics)
         )
-        self._endpoints = make_endpoints(self.predictor, self._queues, self.metrics, stores, fresh, channels)
+        self._endpoints = make_endpoints(
+            self.predictor, self._queues, self.metrics, stores, fresh, channels, self._answers)
         self._drain_seconds = drain_seconds
         self._access = access
         self._connections = connections

@@ -13,6 +13,7 @@ from tfrs_twotower.errors import DataError, invalid
 from tfrs_twotower.ids import as_number, id_type, is_missing_id, missing_id
 from tfrs_twotower.online import StoreError, Stores
 from tfrs_twotower.serving import json_tensors
+from tfrs_twotower.serving.answer_recorder import AnswerRecorder
 from tfrs_twotower.serving.catalogue import texts
 from tfrs_twotower.serving.current_items import CurrentItems, ItemChanges, current_items
 from tfrs_twotower.serving.errors import InvalidArgument, Unimplemented
@@ -49,6 +50,7 @@ class Recommendations:
       stores: `online.Stores` with the users' histories. None: requests must carry all features.
       changes: `ItemChanges`, or None.
       channels: further `Channel`s besides u2i, i2i, popular and fresh. One with such a name replaces it.
+      answers: an `AnswerRecorder` that keeps the answers; None: they get no id.
     """
 
     def __init__(
@@ -58,8 +60,10 @@ class Recommendations:
         stores: Stores | None = None,
         changes: ItemChanges | None = None,
         channels: Iterable[Channel] = (),
+        answers: AnswerRecorder | None = None,
     ) -> None:
         self._predictor, self._metrics, self._stores, self._changes = predictor, metrics, stores, changes
+        self._answers = answers
         self._channels = {channel.name: channel for channel in channels}
         self._names = list(dict.fromkeys([*_BUILTIN, *self._channels]))
 
@@ -70,8 +74,8 @@ class Recommendations:
           request: a dict with the attributes of `RecommendRequest`.
 
         Returns:
-          {"model_version": …, "items": [{"item_id", "score", "channel"}, …]}: k items, or fewer if the rules admit
-          fewer. Each channel has its own scores; scores of different channels cannot be compared.
+          {"model_version": …, "answer_id": …, "items": [{"item_id", "score", "channel"}, …]}: k items, or fewer if the
+          rules admit fewer. Each channel has its own scores; scores of different channels cannot be compared.
 
         Raises:
           InvalidArgument: the request is wrong; the message says what.
@@ -89,9 +93,14 @@ class Recommendations:
                 raise Unimplemented(f"Version {model.version} holds no catalogue to apply rules to. Use :predict.")
             tensors = self._query(model, asked)
             with self._metrics.stage("filter"):
-                answer = self._answer(model, asked, quotas, tensors)
+                answer = self._answer(model, asked, quotas, dict(tensors))
+            named = {}
+            if self._answers is not None:
+                context = {name: value for name, value in request.items() if name not in ("user_id", "features")}
+                named["answer_id"] = self._answers.recommended(model, asked.user_id, context, tensors, answer)
             return {
                 "model_version": model.version,
+                **named,
                 "items": [
                     {c.ITEM_ID: item, "score": json_tensors.single(score), "channel": name}
                     for name, item, score in answer
