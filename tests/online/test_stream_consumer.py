@@ -15,6 +15,7 @@ from tfrs_twotower.online import (
     SqliteFile,
     SqliteHistoryStore,
     StoreError,
+    kafka_client,
     kafka_topic,
     open_stores,
     redis_stream,
@@ -248,10 +249,10 @@ def test_settings_of_kafka_are_lines_and_a_wrong_one_is_named(tmp_path, monkeypa
     path = tmp_path / "settings"
     monkeypatch.setenv("TWOTOWER_KAFKA_CONFIG", str(path))
     path.write_text("# a comment\n\nsasl.password=a=b\n security.protocol = SASL_SSL \n")
-    assert kafka_topic.read_settings() == {"sasl.password": "a=b", "security.protocol": "SASL_SSL"}
+    assert kafka_client.read_settings() == {"sasl.password": "a=b", "security.protocol": "SASL_SSL"}
     path.write_text("compression.type=gzip\nhunter2\n")
     with pytest.raises(StoreError, match="Line 2 of .* has no `=`") as refused:
-        kafka_topic.read_settings()
+        kafka_client.read_settings()
     assert "hunter2" not in str(refused.value)
     path.write_text("sesion.timeout.ms=5\n")
     with pytest.raises(StoreError, match='No such configuration property: "sesion.timeout.ms"'):
