@@ -13,6 +13,7 @@ from tfrs_twotower.cli import (
     compare,
     consume,
     evaluate,
+    experiment,
     export,
     index,
     inspect,
@@ -33,7 +34,7 @@ from tfrs_twotower.modules import own_module
 
 VERBS = (
     prepare, cold_start, train, tune, update, rollback, evaluate, compare, runs, recommend, similar, batch, index,
-    export, serve, load, consume, inspect, lineage,
+    export, serve, load, consume, experiment, inspect, lineage,
 )
 _RENAMED = {"cold": "cold-start"}  # verbs of 0.1.0, which scripts may hold
 

@@ -1,9 +1,8 @@
 """The requests of a server besides predictions: JSON in and JSON out, the same over REST and gRPC."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
-from tfrs_twotower.channels import Channel
 from tfrs_twotower.online import Stores
 from tfrs_twotower.serving.admission import Admission, Queues
 from tfrs_twotower.serving.answer_recorder import IMPRESSIONS, AnswerRecorder
@@ -12,7 +11,6 @@ from tfrs_twotower.serving.events import EventRecorder
 from tfrs_twotower.serving.item_recorder import ItemRecorder
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.predictor import Predictor
-from tfrs_twotower.serving.recommend import Recommendations
 
 
 class Endpoint(NamedTuple):
@@ -27,20 +25,18 @@ def make_endpoints(
     predictor: Predictor,
     queues: Queues,
     metrics: Metrics,
+    recommend: Endpoint,
+    answers: AnswerRecorder,
     stores: Stores | None = None,
     changes: ItemChanges | None = None,
-    channels: Iterable[Channel] = (),
-    answers: AnswerRecorder | None = None,
 ) -> dict[str, Endpoint]:
     """{path after /v1/: `Endpoint`}. `Server` and its parts describe the arguments."""
     limits = predictor.limits
-    answers = answers or AnswerRecorder(None, metrics, limits.max_events, limits.max_k)
-    recommendations = Recommendations(predictor, metrics, stores, changes, channels, answers)
     # `Stores` are never false.
     events = EventRecorder(stores and stores.history, predictor.repository, limits, metrics)  # type: ignore[arg-type]
     return {
         "events": Endpoint(events.record, queues.events),
         IMPRESSIONS: Endpoint(answers.record, queues.events),
         "items": Endpoint(ItemRecorder(changes, limits, metrics).record, queues.events),
-        "recommend": Endpoint(recommendations.recommend, queues.predictions, recommendations.warm),
+        "recommend": recommend,
     }

@@ -80,6 +80,7 @@ class Repository:
         None: no signature is needed.
       shard: the `Shard` to load of each version, in place of its SavedModel, and the only one whose files are checked;
         None: the whole version.
+      only: the one version to serve; None: the newest.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Repository:
         index: IndexKind | None = None,
         key: Key | None = None,
         shard: Shard | None = None,
+        only: int | None = None,
     ) -> None:
         if keep < 1:
             raise ValueError(invalid("keep", "be at least 1", keep, "Keep one version or more."))
@@ -105,6 +107,7 @@ class Repository:
         self._fresh = fresh
         self._warm = warm
         self._key = key
+        self._only = only
         self._load = shard.load if shard else functools.partial(load, index=index)
         self._needed = shard.needs if shard else lambda file: True
         self._lock = threading.Lock()  # guards what follows
@@ -200,7 +203,7 @@ class Repository:
                 found = {
                     int(e.name): os.path.realpath(e.path)
                     for e in entries
-                    if _VERSION.fullmatch(e.name) and e.is_dir()
+                    if _VERSION.fullmatch(e.name) and e.is_dir() and self._only in (None, int(e.name))
                 }
             error = None
         except OSError as problem:

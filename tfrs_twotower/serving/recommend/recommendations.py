@@ -67,6 +67,11 @@ class Recommendations:
         self._channels = {channel.name: channel for channel in channels}
         self._names = list(dict.fromkeys([*_BUILTIN, *self._channels]))
 
+    @property
+    def channel_names(self) -> list[str]:
+        """The names that `channels` of a request may have."""
+        return self._names
+
     def recommend(self, request: dict[str, Any]) -> dict[str, Any]:
         """The items for one user.
 
