@@ -28,13 +28,14 @@ from tfrs_twotower.cli import (
     train,
     tune,
     update,
+    watch,
 )
 from tfrs_twotower.errors import TwoTowerError
 from tfrs_twotower.modules import own_module
 
 VERBS = (
     prepare, cold_start, train, tune, update, rollback, evaluate, compare, runs, recommend, similar, batch, index,
-    export, serve, load, consume, experiment, inspect, lineage,
+    export, serve, load, consume, experiment, watch, inspect, lineage,
 )
 _RENAMED = {"cold": "cold-start"}  # verbs of 0.1.0, which scripts may hold
 
