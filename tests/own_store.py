@@ -24,12 +24,12 @@ class MemoryHistory:
     """A `HistoryStore`."""
 
     def __init__(self):
-        self.events, self.retention = {}, None
+        self.kept, self.retention = {}, None
 
     def append(self, events):
         new = 0
         for event in events:
-            kept = self.events.setdefault(event.user_id, [])
+            kept = self.kept.setdefault(event.user_id, [])
             if all(old.event_id != event.event_id for old in kept):
                 kept.append(event)
                 kept.sort(key=lambda e: e.timestamp)
@@ -38,8 +38,11 @@ class MemoryHistory:
         return new
 
     def last(self, user_ids, n, types=()):
-        found = [[e for e in self.events.get(user, ()) if not types or e.event in types] for user in user_ids]
+        found = [[e for e in self.kept.get(user, ()) if not types or e.event in types] for user in user_ids]
         return [events[max(len(events) - n, 0):] for events in found]
+
+    def events(self, since, until):
+        yield [e for events in self.kept.values() for e in events if since <= e.timestamp < until]
 
     def trim(self):
         return 0

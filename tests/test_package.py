@@ -186,8 +186,8 @@ def test_the_public_names_are_these_and_each_is_there():
         MovieLens MultiValue NeuralCF NoLogQ Number ParallelCandidate ParallelQuery Popular Prepared Preprocessed
         QueryBuilder Race RandomHoldout RandomPerUser Recipe Recommender RefinedSampledSoftmax Reranker RerankerConfig
         Retrieval RowWiseAdagradConfig SASRec SENet SampledSoftmax ScaNN ScheduledTemperature Schema SearchThenAttend
-        Sequence Source Split Splitter StaticCorrection StoreKind Sweep TopK StaticLogQ StreamingCorrection
-        StreamingLogQ TFRecords Temporal Text Tfds Time TrainingConfig TripletHinge TripletLogistic TwoTowerModel
+        Sequence Source Split Splitter StaticCorrection Store StoreKind Sweep TopK StaticLogQ
+        StreamingCorrection StreamingLogQ TFRecords Temporal Text Tfds Time TrainingConfig TripletHinge TripletLogistic TwoTowerModel
         Uniform UserHeldOut Vector compare errors config evaluate layer_of load load_export recipes
     """
     assert tfrs_twotower.__all__ == sorted(public.split())

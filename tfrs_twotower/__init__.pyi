@@ -64,6 +64,7 @@ from tfrs_twotower.models import LearnedTemperature as LearnedTemperature
 from tfrs_twotower.models import Retrieval as Retrieval
 from tfrs_twotower.models import ScheduledTemperature as ScheduledTemperature
 from tfrs_twotower.models import TwoTowerModel as TwoTowerModel
+from tfrs_twotower.online import Store as Store
 from tfrs_twotower.online import StoreKind as StoreKind
 from tfrs_twotower.recipe import ModelConfig as ModelConfig
 from tfrs_twotower.recipe import Race as Race

@@ -19,6 +19,7 @@ from tfrs_twotower.models import (
     Repeats,
     ScheduledTemperature,
 )
+from tfrs_twotower.online import Store  # noqa: F401  (a recipe's source may be one)
 from tfrs_twotower.ranges import Count, HalfLives, Positive, Share, Weights
 from tfrs_twotower.rerankers import RerankerConfig
 from tfrs_twotower.sampling import InBatch, NegativeSource, NoLogQ, StaticLogQ, StreamingLogQ

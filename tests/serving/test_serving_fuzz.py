@@ -17,7 +17,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.serving.conftest import LIMITS
 from tfrs_twotower.freshness import FreshItems
-from tfrs_twotower.online import open_stores
+from tfrs_twotower.online import AnswerLog, open_stores
 from tfrs_twotower.serving import Server
 
 INPUTS = ("user_id", "history_item_id", "history_timestamp", "timestamp", "age", "city", "tags", "vector", "k",
@@ -29,10 +29,12 @@ REFUSED = {"INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED
 
 @pytest.fixture(scope="module")
 def running(history_root, tmp_path_factory):
-    with contextlib.closing(open_stores(f"sqlite:{tmp_path_factory.mktemp('fuzz')}/store.db")) as stores:
-        settings = {"rest_port": 0, "grpc_port": 0, "limits": LIMITS, "poll_seconds": 60, "stores": stores}
-        with Server(history_root, name="toy", **settings) as server:
-            yield server
+    folder = tmp_path_factory.mktemp("fuzz")
+    with contextlib.closing(open_stores(f"sqlite:{folder}/store.db")) as stores:
+        with contextlib.closing(AnswerLog(folder / "log")) as log:
+            settings = {"rest_port": 0, "grpc_port": 0, "limits": LIMITS, "poll_seconds": 60, "stores": stores}
+            with Server(history_root, name="toy", answer_log=log, **settings) as server:
+                yield server
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,18 @@ def test_any_json_to_events(client):
     @given(events | values(FIELDS))
     def check(body):
         checked(client.post("/v1/events", content=json.dumps(body)))
+
+    check()
+
+
+def test_any_json_to_impressions(client):
+    fields = ("impressions", "answer_id", "places", "dropped", "timestamp")
+    listed = st.lists(mostly(fields[1:], values() | st.lists(values(), max_size=3)), max_size=3)
+
+    @few(60)
+    @given(st.fixed_dictionaries({"impressions": listed | values(fields)}) | values(fields))
+    def check(body):
+        checked(client.post("/v1/impressions", content=json.dumps(body)))
 
     check()
 

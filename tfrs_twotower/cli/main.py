@@ -10,6 +10,7 @@ from tfrs_twotower import __version__
 from tfrs_twotower.cli import (
     batch,
     cold_start,
+    collect,
     compare,
     consume,
     evaluate,
@@ -35,7 +36,7 @@ from tfrs_twotower.modules import own_module
 
 VERBS = (
     prepare, cold_start, train, tune, update, rollback, evaluate, compare, runs, recommend, similar, batch, index,
-    export, serve, load, consume, experiment, watch, inspect, lineage,
+    export, serve, load, consume, collect, experiment, watch, inspect, lineage,
 )
 _RENAMED = {"cold": "cold-start"}  # verbs of 0.1.0, which scripts may hold
 

@@ -1,6 +1,7 @@
 """Options and helpers that several verbs share."""
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -78,16 +79,26 @@ def add_store(parser: argparse.ArgumentParser, required: bool) -> None:
                         help="keep the newest N events of each user (default: 1000)")
     parser.add_argument("--keep-days", type=positive, metavar="DAYS",
                         help="drop events that are older than DAYS (default: never)")
+    parser.add_argument("--archive", metavar="FOLDER",
+                        help="keep all events here too, in Parquet by day, before the store has them; one folder per "
+                        "process. `archive:FOLDER` reads them")
     parser.add_argument("--allow-loss", action="store_true",
                         help="accept a Redis server that acknowledges events before they are on disk")
 
 
 def open_store(args: argparse.Namespace, late: bool = False) -> "Stores":
     """The `online.Stores` that `add_store`'s arguments name; `late`: also if they do not answer yet."""
-    from tfrs_twotower.online import Retention, open_stores
+    from tfrs_twotower.online import Archive, ArchivedHistory, Retention, open_stores
 
     seconds = None if args.keep_days is None else args.keep_days * 86_400
-    return open_stores(args.store, Retention(args.keep_events, seconds), args.allow_loss, late)
+    stores = open_stores(args.store, Retention(args.keep_events, seconds), args.allow_loss, late)
+    if not args.archive:
+        return stores
+    try:
+        return dataclasses.replace(stores, history=ArchivedHistory(stores.history, Archive(args.archive)))
+    except BaseException:
+        stores.close()
+        raise
 
 
 def add_sign_key(parser: argparse.ArgumentParser) -> None:

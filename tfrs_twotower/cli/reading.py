@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower import columns as c
@@ -10,6 +11,7 @@ from tfrs_twotower.errors import ConfigError
 
 if TYPE_CHECKING:
     from tfrs_twotower.data import Files, Source
+    from tfrs_twotower.online import Store
 
 _PATHS = {"interactions": "path", "users": "users_path", "items": "items_path"}
 _COLUMNS = (c.USER_ID, c.ITEM_ID, c.TIMESTAMP, c.LABEL, c.WEIGHT, "time_unit", "weight_scale")
@@ -23,7 +25,10 @@ def add_reading(group: argparse._ArgumentGroup) -> None:
     """Adds the options for a log's files, its columns, which events count, and the layout of its files."""
     group.add_argument("--interactions", metavar="PATH",
                        help="the events: a file, a folder or a pattern, here or at an address such as s3://bucket/log; "
-                       "or the folder of a prepared dataset")
+                       "or the folder of a prepared dataset, or a store: sqlite:PATH, redis://HOST:PORT/DB")
+    group.add_argument("--log-requests", metavar="FOLDER", action="append",
+                       help="with a store: the answers that `serve --log-requests` kept, for what was shown and not "
+                       "chosen; may be repeated")
     group.add_argument("--users", metavar="PATH", help="the user table, if there is one")
     group.add_argument("--items", metavar="PATH", help="the item table, if there is one")
     group.add_argument("--user-id", metavar="COLUMN", help="the user id's column")
@@ -60,7 +65,8 @@ def add_layout(group: argparse.ArgumentParser | argparse._ArgumentGroup) -> None
 
 def given(args: argparse.Namespace) -> list[str]:
     """The names of `add_reading`'s options that were given, as in Python."""
-    return [name for name in (*_PATHS, *_COLUMNS, *_CONDITIONS, *_LAYOUT) if getattr(args, name) is not None]
+    names = (*_PATHS, *_COLUMNS, *_CONDITIONS, *_LAYOUT, "log_requests")
+    return [name for name in names if getattr(args, name) is not None]
 
 
 def newest_files(source: "Source | None") -> "Files":
@@ -73,13 +79,21 @@ def newest_files(source: "Source | None") -> "Files":
 
 
 def read_from(source: "Files", args: argparse.Namespace) -> "Source":
-    """The prepared dataset that the events are, or what `read_as` gives.
+    """The prepared dataset or the store that the events are, or what `read_as` gives.
 
     Raises:
-      ConfigError: as `read_as`, or a prepared dataset is given with other options.
+      ConfigError: as `read_as`, or a prepared dataset or a store is given with options that it lacks.
     """
     from tfrs_twotower.data import Prepared, is_prepared
+    from tfrs_twotower.online import collected_columns, is_collected
 
+    if is_store(args.interactions):
+        return _store(args)
+    if args.log_requests:
+        rule = "only be given with a store as `--interactions`. For example: --interactions sqlite:store.db"
+        raise ConfigError(f"`--log-requests` can {rule}. Received: {args.interactions}.")
+    if args.interactions is not None and is_collected(args.interactions):
+        source = dataclasses.replace(source, columns=collected_columns(args.interactions))
     if args.interactions is None or not is_prepared(args.interactions):
         return read_as(source, args)
     if other := [name for name in given(args) if name != "interactions"]:
@@ -88,6 +102,31 @@ def read_from(source: "Files", args: argparse.Namespace) -> "Source":
             f"Received also: {', '.join(other)}. Give these to `twotower prepare` and a new folder."
         )
     return Prepared(os.path.abspath(args.interactions))
+
+
+def is_store(address: str | None) -> bool:
+    """Is it the address of a store?"""
+    from tfrs_twotower.online import kind_at
+
+    return address is not None and not os.path.exists(address) and kind_at(address) is not None
+
+
+def _store(args: argparse.Namespace) -> "Store":
+    """The `Store` of the arguments, up to now."""
+    from tfrs_twotower.online import Store
+
+    tables = {"users": "users_path", "items": "items_path"}
+    if other := [name for name in given(args) if name not in ("interactions", "log_requests", *tables)]:
+        raise ConfigError(f"`--interactions {args.interactions}` is a store, whose events have columns of known names. "
+                          f"Received also: {', '.join(other)}. Leave these out, or use `twotower collect`.")
+    paths = {field: _whole(getattr(args, name)) for name, field in tables.items() if getattr(args, name) is not None}
+    address = args.interactions
+    scheme, _, path = address.partition(":")
+    if scheme in ("sqlite", "archive"):  # the same in every folder
+        folders = path.split(",") if scheme == "archive" else [path]
+        address = f"{scheme}:" + ",".join(map(os.path.abspath, folders))
+    logs = tuple(os.path.abspath(folder) for folder in args.log_requests or ())
+    return Store(address, logs, until=int(time.time()), **paths)
 
 
 def read_as(source: "Files", args: argparse.Namespace) -> "Files":

@@ -50,6 +50,14 @@ RESOURCE_EXHAUSTED). One that waits longer than --deadline gets 504 (DEADLINE_EX
 own with the same limits. A request of many rows runs in blocks, and others run in between. It ends when its client
 goes away. After SIGTERM, /readyz and new requests get 503 (UNAVAILABLE); earlier ones are answered.
 
+With --log-requests FOLDER, each answer that consists of items gets an id and is kept with the query's features, so that
+`twotower collect` finds what was shown and not chosen. An answer waits until the disk has it. Events name their answer:
+`"answer": "…"`. What the user saw of it may be told: places from 0 on, and what a later stage left out:
+
+  curl -d '{"impressions": [{"answer_id": "…", "places": [0, 1, 2], "dropped": [3]}]}' localhost:8501/v1/impressions
+
+If that disk fails, requests are answered and not kept (`degraded: answers`). Over gRPC: twotower.Impressions/Record.
+
 With an items log, items are added, changed and withdrawn while the server runs. An answer that begins after a
 withdrawal does not have the item:
 
@@ -204,8 +212,9 @@ def _answers(args: argparse.Namespace) -> Any:
     """An `AnswerLog`, or `KafkaAnswers` in its place."""
     if not args.log_requests.startswith("kafka://"):
         from tfrs_twotower.online import AnswerLog
+        from tfrs_twotower.online.late import Late
 
-        return AnswerLog(args.log_requests, not args.log_behind)
+        return Late(lambda: AnswerLog(args.log_requests, not args.log_behind)).part()
     if args.log_behind:
         raise ConfigError("`--log-behind` is for a folder: an answer waits until Kafka has it. Leave one of them out.")
     from tfrs_twotower.online.kafka_answers import KafkaAnswers

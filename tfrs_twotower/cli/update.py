@@ -12,6 +12,7 @@ from tfrs_twotower.errors import ConfigError, NothingNew, invalid
 
 if TYPE_CHECKING:
     from tfrs_twotower.data import Source
+    from tfrs_twotower.online import Store
     from tfrs_twotower.recipe import Recipe
     from tfrs_twotower.updates import Update
 
@@ -23,6 +24,7 @@ folder, with the reason in refused.json; `latest` still points to the serving ru
 
   twotower update runs/shop/latest --interactions 2026-11-22.parquet     a day's file, with the log's columns
   twotower update runs/shop/latest --interactions day/ --items items.csv a folder of Parquet, CSV or TFRecord
+  twotower update runs/shop/latest --interactions sqlite:store.db --log-requests answers   what a server recorded
   twotower update runs/shop/latest                                       the run's own source has grown
   twotower update runs/shop/latest --interactions day.csv --user-id client   its columns have other names
   twotower update runs/shop/latest --users-only --interactions hour.parquet   every few minutes
@@ -109,6 +111,7 @@ def source_of(args: argparse.Namespace, recipe: "Recipe") -> tuple["Source | Non
     """
     from tfrs_twotower.configuration import override
     from tfrs_twotower.data import TFRecords
+    from tfrs_twotower.online import Store
 
     for assignment in args.overrides:
         if not assignment.startswith(("source.", "rejected_limit=")):
@@ -125,5 +128,19 @@ def source_of(args: argparse.Namespace, recipe: "Recipe") -> tuple["Source | Non
     if (Path(path) / "schema.json").is_file():
         return TFRecords(path), limit
     source = read_from(newest_files(recipe.source), args)
+    if isinstance(source, Store):
+        source = _since(source, recipe)
     changes = [assignment for assignment in args.overrides if assignment.startswith("source.")]
     return override(dataclasses.replace(recipe, source=source), changes).source, limit
+
+
+def _since(source: "Store", recipe: "Recipe") -> "Store":
+    """The store's events since those that the run has of the same store, read as these were."""
+    from tfrs_twotower.data import parts_of
+    from tfrs_twotower.online import Store
+
+    had = [part for part in parts_of(recipe.source) if isinstance(part, Store) and part.address == source.address]
+    if not had:
+        return source
+    given = {name: value for name in ("log", "users_path", "items_path") if (value := getattr(source, name))}
+    return dataclasses.replace(had[-1].after(source.until or 0), users_path=None, items_path=None, **given)

@@ -1,6 +1,6 @@
 """Events as clicks, from which exploration learns."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from tfrs_twotower.coldstart.exposures import Exposures
 from tfrs_twotower.online import Event, HistoryStore
@@ -32,6 +32,10 @@ class ClickedHistory:
     def last(self, user_ids: Sequence[str], n: int, types: Collection[str] = ()) -> list[list[Event]]:
         """See `HistoryStore`."""
         return self._history.last(user_ids, n, types)
+
+    def events(self, since: int, until: int) -> Iterator[list[Event]]:
+        """See `HistoryStore`."""
+        return self._history.events(since, until)
 
     def trim(self) -> int:
         """See `HistoryStore`."""

@@ -1,6 +1,6 @@
 """Items that a user picked at sign-up, in place of a history."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from tfrs_twotower.online import Event, HistoryStore, ProfileStore
@@ -45,6 +45,10 @@ class InterestHistory:
     def append(self, events: Sequence[Event]) -> int:
         """See `HistoryStore`."""
         return self._history.append(events)
+
+    def events(self, since: int, until: int) -> Iterator[list[Event]]:
+        """See `HistoryStore`."""
+        return self._history.events(since, until)
 
     def trim(self) -> int:
         """See `HistoryStore`."""

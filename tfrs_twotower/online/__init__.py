@@ -7,12 +7,16 @@ in Redis. An `AnswerLog` keeps what a server answered, and what of it was seen.
 
 from tfrs_twotower.online.answer_files import read_answers, read_seen
 from tfrs_twotower.online.answer_log import Answer, AnswerLog, Impression, new_answer_id, read_impression
+from tfrs_twotower.online.archive import Archive, ArchivedHistory
+from tfrs_twotower.online.collecting import Collected, collect, collected_columns, is_collected
 from tfrs_twotower.online.events import MAX_ID_BYTES, Event, read_event
+from tfrs_twotower.online.feedback import feedback
 from tfrs_twotower.online.history_store import HistoryStore, Retention
 from tfrs_twotower.online.load import count_kept, load_log
 from tfrs_twotower.online.profile_store import ProfileStore, put_table
 from tfrs_twotower.online.sqlite import SqliteFile, SqliteHistoryStore, SqliteProfileStore
-from tfrs_twotower.online.store_kind import StoreError, StoreKind, StoreUnavailable, without_password
+from tfrs_twotower.online.store_kind import StoreError, StoreKind, StoreUnavailable, kind_at, without_password
+from tfrs_twotower.online.store_source import Store
 from tfrs_twotower.online.stores import Stores, open_cache, open_stores
 from tfrs_twotower.online.vector_cache import LruVectorCache, UserVectorCache, vector_keys
 
@@ -20,6 +24,9 @@ __all__ = [
     "MAX_ID_BYTES",
     "Answer",
     "AnswerLog",
+    "Archive",
+    "ArchivedHistory",
+    "Collected",
     "Event",
     "HistoryStore",
     "Impression",
@@ -29,12 +36,18 @@ __all__ = [
     "SqliteFile",
     "SqliteHistoryStore",
     "SqliteProfileStore",
+    "Store",
     "StoreError",
     "StoreKind",
     "StoreUnavailable",
     "Stores",
     "UserVectorCache",
+    "collect",
+    "collected_columns",
     "count_kept",
+    "feedback",
+    "is_collected",
+    "kind_at",
     "load_log",
     "new_answer_id",
     "open_cache",

@@ -1,7 +1,8 @@
-"""The files of an answer log: rows of the last hour in SQLite, earlier ones in Parquet, in a folder for each kind.
+"""The files of a log of rows: the last hour or day in SQLite, earlier ones in Parquet, in a folder for each kind.
 
-A file's name begins with the hour of its rows, `2026-11-30T16`, in UTC. It goes on with the id of its first row. So a
-process that was killed between writing a file and removing its rows from SQLite writes the same file again.
+A file's name begins with the hour of its rows, `2026-11-30T16`, or with the day, in UTC. It goes on with the id of its
+first row. So a process that was killed between writing a file and removing its rows from SQLite writes the same file
+again.
 """
 
 import datetime
@@ -18,37 +19,51 @@ import pyarrow.parquet as pq
 from tfrs_twotower import columns as c
 from tfrs_twotower.durable import written_aside
 from tfrs_twotower.online.sqlite import SqliteFile
+from tfrs_twotower.online.store_kind import StoreError
 
 DATABASE = "log.db"
 ANSWER_ID, SEEN_ID = "answer_id", "seen_id"
-HOUR = 3600
+HOUR, DAY = 3600, 86_400
 _ROWS = 20_000  # of one Parquet file: one is made in memory
-_NAME = "%Y-%m-%dT%H"
+_NAMES = {HOUR: "%Y-%m-%dT%H", DAY: "%Y-%m-%d"}
+_EXAMPLE = {HOUR: "2026-11-30T16", DAY: "2026-11-30"}
 
 
 class Kind(NamedTuple):
-    """A kind of row: the name of its table and of its folder, its columns, and those that SQLite holds as JSON lists.
+    """A kind of row.
 
-    The first column is the row's id.
+    Attributes:
+      name: of its table and of its folder.
+      schema: its columns. The first is the row's id, which is part of file names. SQLite holds lists as JSON.
+      key: the columns by which a row is known; one that is known changes nothing.
+      span: HOUR or DAY, the time of a file's rows.
     """
 
     name: str
     schema: pa.Schema
+    key: tuple[str, ...]
+    span: int = HOUR
 
     @property
-    def create(self) -> str:
-        """The SQL that makes the table."""
-        columns = ", ".join(
-            f"{field.name} {'INTEGER' if pa.types.is_integer(field.type) else 'TEXT'} NOT NULL" for field in self.schema
+    def create(self) -> tuple[str, str]:
+        """The SQL that makes the table, and its index by time."""
+        columns = ", ".join(f"{field.name} {_sql_type(field.type)}" for field in self.schema)
+        return (
+            f"CREATE TABLE IF NOT EXISTS {self.name} (arrival INTEGER PRIMARY KEY AUTOINCREMENT, {columns}, "
+            f"UNIQUE ({', '.join(self.key)}))",
+            f"CREATE INDEX IF NOT EXISTS {self.name}_by_time ON {self.name} (timestamp)",
         )
-        return (f"CREATE TABLE IF NOT EXISTS {self.name} (arrival INTEGER PRIMARY KEY AUTOINCREMENT, {columns}, "
-                f"UNIQUE ({self.schema.names[0]}))")
 
     @property
     def put(self) -> str:
         """The SQL that adds a row; one with a known id changes nothing."""
         return (f"INSERT INTO {self.name} ({', '.join(self.schema.names)}) VALUES "
                 f"({', '.join('?' * len(self.schema))}) ON CONFLICT DO NOTHING")
+
+    def start(self, name: str) -> int:
+        """The beginning of the time of a file, by its name, in seconds since 1970."""
+        begin = datetime.datetime.strptime(name[:len(_EXAMPLE[self.span])], _NAMES[self.span])
+        return int(begin.replace(tzinfo=datetime.timezone.utc).timestamp())
 
     def row(self, values: Sequence[Any]) -> tuple[Any, ...]:
         """A row as SQLite keeps it."""
@@ -63,20 +78,24 @@ class Kind(NamedTuple):
         )
 
 
+def _sql_type(kind: pa.DataType) -> str:
+    return "INTEGER" if pa.types.is_integer(kind) else "REAL" if pa.types.is_floating(kind) else "TEXT"
+
+
 _TEXTS = pa.list_(pa.string())
 ANSWERS = Kind("answers", pa.schema([
     (ANSWER_ID, pa.string()), (c.USER_ID, pa.string()), (c.TIMESTAMP, pa.int64()), ("version", pa.int64()),
     ("arm", pa.string()), ("context", pa.string()), ("features", pa.string()), (c.ITEM_ID, _TEXTS),
     ("channel", _TEXTS), ("score", pa.list_(pa.float32())),
-]))
+]), (ANSWER_ID,))
 SEEN = Kind("seen", pa.schema([
     (SEEN_ID, pa.string()), (ANSWER_ID, pa.string()), (c.TIMESTAMP, pa.int64()), ("place", pa.list_(pa.int32())),
     ("dropped", pa.list_(pa.int32())),
-]))
+]), (SEEN_ID,))
 
 
 def rotate(folder: str | os.PathLike[str], file: SqliteFile, kind: Kind, before: int) -> Iterator[str]:
-    """Moves rows of the hours that ended by `before` (seconds since 1970) to Parquet; yields each file's path.
+    """Moves rows of the hours, or days, that ended by `before` (seconds since 1970) to Parquet; yields the paths.
 
     Call it in one process at a time. It may be killed at any moment and called again.
 
@@ -84,16 +103,16 @@ def rotate(folder: str | os.PathLike[str], file: SqliteFile, kind: Kind, before:
       StoreError: SQLite fails.
       OSError: a file cannot be written.
     """
-    until = before // HOUR * HOUR
-    names = ", ".join(kind.schema.names)
-    find = (f"SELECT arrival, {names} FROM {kind.name} WHERE timestamp < ? AND timestamp / {HOUR} = "
-            f"(SELECT timestamp / {HOUR} FROM {kind.name} WHERE timestamp < ? ORDER BY arrival LIMIT 1) "
+    oldest = f"SELECT min(timestamp) FROM {kind.name} WHERE timestamp < ?"
+    find = (f"SELECT arrival, {', '.join(kind.schema.names)} FROM {kind.name} WHERE timestamp >= ? AND timestamp < ? "
             f"ORDER BY arrival LIMIT {_ROWS}")
     os.makedirs(os.path.join(folder, kind.name), exist_ok=True)
-    while rows := file.read(find, [(until, until)])[0]:
+    while (first := file.read(oldest, [(before // kind.span * kind.span,)])[0][0][0]) is not None:
+        start = first // kind.span * kind.span
+        rows = file.read(find, [(start, start + kind.span)])[0]
         table = kind.table([row[1:] for row in rows])
-        hour = datetime.datetime.fromtimestamp(table[c.TIMESTAMP][0].as_py(), datetime.timezone.utc).strftime(_NAME)
-        path = os.path.join(folder, kind.name, f"{hour}-{table[0][0].as_py()}.parquet")
+        time = datetime.datetime.fromtimestamp(start, datetime.timezone.utc).strftime(_NAMES[kind.span])
+        path = os.path.join(folder, kind.name, f"{time}-{table[0][0].as_py()}.parquet")
         with written_aside(path) as aside:
             pq.write_table(table, aside, compression="zstd")
         with file.transaction() as connection:
@@ -112,7 +131,7 @@ def read_answers(folder: str | os.PathLike[str], since: int | None = None, until
       StoreError: the database of the last hour cannot be read.
       OSError: a file cannot be read.
     """
-    return _read(folder, ANSWERS, since, until)
+    return read(folder, ANSWERS, since, until)
 
 
 def read_seen(folder: str | os.PathLike[str], since: int | None = None, until: int | None = None) -> pa.Table:
@@ -122,26 +141,33 @@ def read_seen(folder: str | os.PathLike[str], since: int | None = None, until: i
       `seen_id`, `answer_id`, `timestamp`, `place`: the 0-based places that the user saw, and `dropped`: the places that
       a later stage left out. One answer may have several rows.
     """
-    return _read(folder, SEEN, since, until)
+    return read(folder, SEEN, since, until)
 
 
-def hours(folder: str | os.PathLike[str]) -> list[int]:
-    """The beginnings of the hours that have answers, in seconds since 1970."""
-    found = {_hour_end(file.name) - HOUR for file in (Path(folder) / ANSWERS.name).glob("*.parquet")}
-    query = f"SELECT DISTINCT timestamp / {HOUR} * {HOUR} FROM {ANSWERS.name}"
-    return sorted(found.union(hour for hour, in _rows(folder, query, ())))
+def starts(folder: str | os.PathLike[str], kind: Kind = ANSWERS) -> list[int]:
+    """The beginnings of the hours, or days, that have rows, in seconds since 1970.
+
+    Raises `StoreError` if the folder has no rows of this kind, now or ever.
+    """
+    if not os.path.isfile(os.path.join(folder, DATABASE)) and not (Path(folder) / kind.name).is_dir():
+        raise StoreError(f"{folder} holds no {kind.name}. Name a folder that `serve --log-requests` (answers) or "
+                         "`--archive` (events) wrote.")
+    found = {kind.start(file.name) for file in (Path(folder) / kind.name).glob("*.parquet")}
+    query = f"SELECT DISTINCT timestamp / {kind.span} * {kind.span} FROM {kind.name}"
+    return sorted(found.union(start for start, in _rows(folder, query, ())))
 
 
-def _read(folder: str | os.PathLike[str], kind: Kind, since: int | None, until: int | None) -> pa.Table:
+def read(folder: str | os.PathLike[str], kind: Kind, since: int | None = None, until: int | None = None) -> pa.Table:
+    """The rows of a kind with since ≤ timestamp < until, each once, by time. Raises as `read_answers`."""
     low, high = since or 0, 2**62 if until is None else until
     tables = [kind.table(_kept(folder, kind, low, high))]  # first: rows that move to a file meanwhile are read twice
     columns, path = kind.schema.names, Path(folder) / kind.name
     for file in sorted(path.glob("*.parquet")):
-        if _hour_end(file.name) > low and _hour_end(file.name) - HOUR < high:
+        if kind.start(file.name) + kind.span > low and kind.start(file.name) < high:
             table = pq.ParquetFile(file).read(columns)
             time = table[c.TIMESTAMP]
             tables.append(table.filter(pc.and_(pc.greater_equal(time, low), pc.less(time, high))).cast(kind.schema))
-    return _once(pa.concat_tables(tables[1:] + tables[:1]))
+    return _once(pa.concat_tables(tables[1:] + tables[:1]), kind.key)
 
 
 def _kept(folder: str | os.PathLike[str], kind: Kind, low: int, high: int) -> list[tuple[Any, ...]]:
@@ -162,14 +188,8 @@ def _rows(folder: str | os.PathLike[str], query: str, parameters: tuple[Any, ...
         file.close()
 
 
-def _hour_end(name: str) -> int:
-    hour = datetime.datetime.strptime(name[:13], _NAME).replace(tzinfo=datetime.timezone.utc)
-    return int(hour.timestamp()) + HOUR
-
-
-def _once(table: pa.Table) -> pa.Table:
-    """The table with the first row of each id, in the order of time."""
-    ids = table[0].combine_chunks().dictionary_encode()
-    rows = pa.table({"id": ids.indices, "row": range(len(table))}).group_by("id").aggregate([("row", "min")])
-    first = table.take(rows.sort_by("row_min")["row_min"])
+def _once(table: pa.Table, key: Sequence[str]) -> pa.Table:
+    """The table with the first row of each key, in the order of time."""
+    rows = table.select(key).append_column("row", pa.array(range(len(table)), pa.int64()))
+    first = table.take(rows.group_by(list(key)).aggregate([("row", "min")]).sort_by("row_min")["row_min"])
     return first.take(pc.sort_indices(first, [(c.TIMESTAMP, "ascending")]))

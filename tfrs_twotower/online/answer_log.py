@@ -1,29 +1,19 @@
 """What a server answered, and what of it was seen: kept on disk, by the hour in Parquet."""
 
-import concurrent.futures
 import json
-import logging
 import os
-import queue
 import secrets
-import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.durable import lock
 from tfrs_twotower.errors import DataError, invalid
-from tfrs_twotower.online.answer_files import ANSWERS, DATABASE, SEEN, Kind, rotate
+from tfrs_twotower.online.answer_files import ANSWERS, SEEN, Kind
 from tfrs_twotower.online.events import MAX_AHEAD_SECONDS
-from tfrs_twotower.online.sqlite import SqliteFile
-from tfrs_twotower.online.store_kind import StoreError, StoreUnavailable
+from tfrs_twotower.online.row_log import RowLog
 
 MAX_ANSWER_ID_BYTES = 64
-_WAITING = 64 * 2**20  # characters of rows that wait for the disk; more are refused
-_GROUP = 1000  # calls whose rows share a transaction
-_ROTATE_SECONDS = 60.0
-_log = logging.getLogger(__name__)
 
 
 class Answer(NamedTuple):
@@ -117,12 +107,8 @@ def _whole(value: Any) -> int | None:
     return int(value)
 
 
-class AnswerLog:
-    """Keeps answers and impressions in a folder. Threads may share one; one process opens a folder at a time.
-
-    A thread writes the rows that wait in one transaction, so that they share one flush of the disk. While it flushes,
-    the next rows gather. Rows are in SQLite until their hour has ended. Then another thread moves them to
-    `answers/HOUR-….parquet` and `seen/HOUR-….parquet`; see `read_answers` and `read_seen`.
+class AnswerLog(RowLog):
+    """Keeps answers and impressions, see `RowLog`: in `answers/HOUR-….parquet` and `seen/HOUR-….parquet`.
 
     Args:
       folder: it is made if it is missing.
@@ -134,29 +120,13 @@ class AnswerLog:
       StoreError: another process has the folder, or it cannot be opened.
     """
 
+    kinds: ClassVar[tuple[Kind, ...]] = (ANSWERS, SEEN)
+
     def __init__(
         self, folder: str | os.PathLike[str], wait: bool = True, clock: Callable[[], float] = time.time
     ) -> None:
-        self.folder, self._wait, self._clock = os.fspath(folder), wait, clock
-        try:
-            self._lock = lock(folder)
-        except BlockingIOError as error:
-            raise StoreError(f"Another process writes the answer log {folder}. Name a folder for this one.") from error
-        except OSError as error:
-            raise StoreError(f"The answer log {folder} cannot be opened: {error}.") from error
-        self._file = SqliteFile(os.path.join(folder, DATABASE))
-        with self._file.transaction("opened") as connection:
-            for kind in (ANSWERS, SEEN):
-                connection.execute(kind.create)
-            connection.execute("CREATE TABLE IF NOT EXISTS room (filling BLOB)")
-        self._queue: queue.SimpleQueue[_Rows | None] = queue.SimpleQueue()
-        self._waiting, self._counting = 0, threading.Lock()
-        self._failure: Exception | None = None  # of rows that nobody waited for
-        self._closed, self._rotating = threading.Event(), threading.Lock()
-        self._threads = [threading.Thread(target=run, name="answer log", daemon=True)
-                         for run in (self._write, self._rotate)]
-        for thread in self._threads:
-            thread.start()
+        self._wait = wait
+        super().__init__(folder, clock)
 
     def record(self, answers: Sequence[Answer]) -> None:
         """Keeps answers. Raises `StoreError` if the disk fails, or if too much waits for it."""
@@ -167,82 +137,3 @@ class AnswerLog:
     def saw(self, impressions: Sequence[Impression]) -> None:
         """Keeps impressions: they are on disk when it returns. Raises `StoreError`."""
         self._put(SEEN, impressions, True)
-
-    def check(self) -> None:
-        """Raises `StoreError` if the disk has no room for 64 KiB."""
-        with self._file.transaction() as connection:
-            connection.execute("INSERT INTO room VALUES (zeroblob(65536))")
-            connection.execute("DELETE FROM room")
-
-    def rotate(self) -> list[str]:
-        """Moves the rows of the hours that have ended to Parquet; returns the paths of the new files.
-
-        A thread does so every minute. Raises `StoreError` or `OSError`; the rows stay where they are.
-        """
-        with self._rotating:
-            now = int(self._clock())
-            return [path for kind in (ANSWERS, SEEN) for path in rotate(self.folder, self._file, kind, now)]
-
-    def close(self) -> None:
-        """Writes what waits, and lets the folder go."""
-        with self._counting:  # no row comes after the None
-            self._closed.set()
-            self._queue.put(None)
-        for thread in self._threads:
-            thread.join()
-        self._file.close()
-        self._lock.close()
-
-    def _put(self, kind: Kind, values: Sequence[Sequence[Any]], wait: bool) -> None:
-        rows = [kind.row(row) for row in values]
-        put = _Rows(kind.put, rows, sum(len(v) for row in rows for v in row if isinstance(v, str)),
-                    concurrent.futures.Future())
-        with self._counting:
-            if self._closed.is_set() or self._waiting + put.size > _WAITING:
-                raise StoreUnavailable(f"The answer log {self.folder} is closed, or too much waits for its disk.")
-            self._waiting += put.size
-            failure, self._failure = self._failure, None
-            self._queue.put(put)
-        if wait:
-            put.done.result()
-        elif failure is not None:
-            raise failure
-
-    def _write(self) -> None:
-        open_ = True
-        while open_:
-            group = [self._queue.get()]
-            while group[-1] is not None and len(group) < _GROUP and not self._queue.empty():
-                group.append(self._queue.get())
-            open_ = group[-1] is not None
-            self._write_group([rows for rows in group if rows is not None])
-
-    def _write_group(self, group: "list[_Rows]") -> None:
-        failure: Exception | None = None
-        try:
-            with self._file.transaction() as connection:
-                for put in group:
-                    connection.executemany(put.statement, put.rows)
-        except Exception as error:  # the thread must survive, and whoever waits must know
-            failure = error
-        with self._counting:
-            self._waiting -= sum(put.size for put in group)
-            self._failure = failure
-        for put in group:
-            put.done.set_exception(failure) if failure else put.done.set_result(None)
-
-    def _rotate(self) -> None:
-        while True:
-            try:
-                self.rotate()
-            except (StoreError, OSError) as error:
-                _log.error("Answers of past hours stay in %s for another minute: %s", DATABASE, error)
-            if self._closed.wait(_ROTATE_SECONDS):
-                return
-
-
-class _Rows(NamedTuple):
-    statement: str
-    rows: list[tuple[Any, ...]]
-    size: int  # characters of text
-    done: "concurrent.futures.Future[None]"

@@ -141,7 +141,7 @@ class AnswerRecorder:
         items: list[tuple[str, str, float]],
     ) -> Answer:
         now = self._clock()
-        user = "" if is_missing_id(user) else str(user)
+        user = "" if is_missing_id(user) else str(user).encode("utf-8", "replace").decode()
         items = [item for item in items if item[0] not in ("", "-1")]
         return Answer(new_answer_id(now), user, int(now), model.version, current().arm, context, features, items)
 

@@ -1,0 +1,132 @@
+"""Rows are collected once, through repetitions and kills; train and update read them as a log."""
+
+import random
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.online.test_feedback import NOON, write_all
+from tfrs_twotower.data import Files, ingest, joined
+from tfrs_twotower.errors import ConfigError, DataError
+from tfrs_twotower.online import Event, Store, collect, collected_columns, open_stores
+
+WHOLE = {"1", "2", "3", "4", "5", "7", "8", "shown:clicked:1", "shown:seen:0", "shown:seen:2", "drop:seen:1",
+         "shown:again:0", "shown:young:0", "shown:young:1"}
+COLLECT = """
+import sys
+from tfrs_twotower.online import collect, open_stores
+
+history = open_stores(sys.argv[1]).history
+for n in range(10**6):
+    at = 1_796_040_000 - 100 + n * 700
+    collect(history, [sys.argv[2]], sys.argv[3], at - 3000, at)
+    if n == 0 or at > 1_796_040_000 + 15_000:
+        print("began" if n == 0 else "done", flush=True)
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    """(the store's address, the log's folder) of `test_feedback`."""
+    write_all(tmp_path)
+    return f"sqlite:{tmp_path}/store.db", str(tmp_path / "log")
+
+
+@pytest.fixture
+def history(written):
+    stores = open_stores(written[0])
+    yield stores.history
+    stores.close()
+
+
+def ids(folder):
+    return sorted(pq.read_table(folder, columns=["event_id"])["event_id"].to_pylist()) if any(
+        folder.glob("*.parquet")) else []
+
+
+def test_times_that_overlap_give_each_row_once(written, history, tmp_path):
+    out = tmp_path / "out"
+    first = collect(history, [written[1]], str(out), NOON, NOON + 3000)
+    assert (first.chosen, first.others) == (2, 0) and ids(out) == ["1", "3"]
+    second = collect(history, [written[1]], str(out), None, NOON + 20_000)  # a day before the end of the first
+    assert (second.chosen, second.others) == (4, 8) and set(ids(out)) == WHOLE and len(ids(out)) == len(WHOLE)
+    again = collect(history, [written[1]], str(out), 0, NOON + 30_000)
+    assert (again.chosen, again.others, again.file) == (0, 0, None)
+    history.append([Event("late", "u", "c", NOON + 100)])
+    assert collect(history, [written[1]], str(out), None, NOON + 30_001).chosen == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_killed_process_leaves_whole_files_and_the_next_one_adds_the_rest_once(written, tmp_path, seed):
+    out, luck = tmp_path / "out", random.Random(seed)
+    process = subprocess.Popen([sys.executable, "-c", COLLECT, *written, str(out)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "began\n"
+    time.sleep(luck.random() / 4)  # at any moment
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    stores = open_stores(written[0])
+    collect(stores.history, [written[1]], str(out), 0, NOON + 30_000)
+    stores.close()
+    assert ids(out) == sorted(WHOLE) and not list(out.glob("*.writing"))
+
+
+def test_a_log_has_what_was_shown_apart_and_features_as_served(written, history, tmp_path):
+    out = str(tmp_path / "out")
+    collect(history, [written[1]], out, 0, NOON + 30_000, context=["age"])
+    for source in (Files(out, columns=collected_columns(out)),
+                   Store(written[0], (written[1],), until=NOON + 30_000, context=("age",))):
+        log, report = ingest(source)
+        assert len(log) == 6 and len(log.shown) == 8 and not report.rejected
+        ages = dict(zip(log.items["item_id"].take(log.item).to_pylist(), log.context["age"].to_pylist()))
+        assert ages["c"] == len("clicked") and ages["f"] is None
+        assert log.context["event"].to_pylist().count("click") == 2
+
+
+def test_ids_that_are_numbers_stay_numbers(tmp_path):
+    stores = open_stores(f"sqlite:{tmp_path}/numbers.db")
+    stores.history.append([Event("1", "7", "3", NOON), Event("2", "8", "003", NOON)])
+    collect(stores.history, [], str(tmp_path / "out"), 0, NOON + 1)
+    table = pq.read_table(tmp_path / "out")
+    assert table["user_id"].to_pylist() == [7, 8] and table["item_id"].to_pylist() == ["3", "003"]
+    stores.history.append([Event("3", "x", "3", NOON)])
+    with pytest.raises(DataError, match="--text-ids"):
+        collect(stores.history, [], str(tmp_path / "out"), 0, NOON + 1)
+    stores.close()
+
+
+def test_other_settings_need_another_folder(written, history, tmp_path):
+    collect(history, [written[1]], str(tmp_path / "out"), 0, NOON)
+    with pytest.raises(ConfigError, match="`within` must be 3600"):
+        collect(history, [written[1]], str(tmp_path / "out"), 0, NOON, within=60)
+    with pytest.raises(DataError, match="not columns that each row has"):
+        collect(history, [written[1]], str(tmp_path / "other"), 0, NOON, context=["user_id"])
+
+
+def test_an_update_reads_what_came_since_and_the_day_before(written):
+    first = Store(written[0], (written[1],), until=NOON + 4000)
+    second = first.after(NOON + 30_000)
+    assert len(ingest(first)[0]) == 4
+    log, _ = ingest(joined(first, second))
+    assert log.new_in(1).sum() == 2 and len(log.shown) == 8  # events 4 and 8; no row of label 0 twice
+
+
+def test_profiles_are_the_users_of_a_store(tmp_path):
+    stores = open_stores(f"sqlite:{tmp_path}/users.db")
+    stores.history.append([Event("1", "7", "a", NOON), Event("2", "8", "b", NOON)])
+    stores.profiles.put({"7": {"age": 30, "tags": ["x"], "mixed": 1}, "8": {"age": 40.5, "mixed": "y"}})
+    source = Store(f"sqlite:{tmp_path}/users.db", until=NOON + 1, profiles=True)
+    stores.close()
+    assert source.users().to_pylist() == [
+        {"user_id": 7, "age": 30.0, "mixed": "1", "tags": ["x"]},
+        {"user_id": 8, "age": 40.5, "mixed": "y", "tags": None},
+    ]
+    assert ingest(source)[0].users.to_pylist() == source.users().to_pylist()
+
+
+def test_a_password_is_not_kept():
+    with pytest.raises(ConfigError, match="TWOTOWER_REDIS_PASSWORD"):
+        Store("redis://:secret@host:1/0")

@@ -1,0 +1,103 @@
+"""What was chosen, and what was shown and not chosen, by hand-made answers and events."""
+
+import json
+
+import pytest
+
+from tfrs_twotower.online import Answer, AnswerLog, Event, Impression, open_stores
+from tfrs_twotower.online.feedback import feedback
+
+NOON = 1_796_040_000  # 2026-11-30T12:00:00Z
+
+
+@pytest.fixture
+def written(tmp_path):
+    """(the store's address, the log's folder), of the answers and events below."""
+    write_all(tmp_path)
+    return f"sqlite:{tmp_path}/store.db", str(tmp_path / "log")
+
+
+def answer(name, user, at, items, arm=""):
+    return Answer(name, user, at, 7, arm, {}, {"age": len(name)}, [(item, "u2i", 1.0) for item in items])
+
+
+ANSWERS = [
+    answer("clicked", "u", NOON, "abcde", "b"),          # c, then a by its id: b was passed over, d and e not seen
+    answer("seen", "u", NOON + 10, "fgh"),               # the client says: f and h
+    answer("nothing", "u", NOON + 20, "xy"),             # nobody says anything
+    answer("again", "v", NOON + 4000, "pq"),             # in the next hour
+    answer("later", "v", NOON + 4100, "qp"),             # the event below belongs to it, and is chosen in both
+    answer("stranger", "", NOON + 30, "ab"),
+    answer("young", "v", NOON + 9000, "rs"),             # its time is not over
+]
+SEEN = [Impression("1", "seen", NOON + 12, [0], []), Impression("2", "seen", NOON + 13, [0, 2], [1]),
+        Impression("3", "gone", NOON + 13, [0], []), Impression("4", "stranger", NOON + 31, [0, 1, 99], []),
+        Impression("5", "young", NOON + 9001, [0, 1], [])]
+EVENTS = [
+    Event("1", "u", "c", NOON + 60, "click", dwell=2.5),
+    Event("2", "u", "a", NOON + 3599, "buy", "clicked", None, None, 9.0),
+    Event("3", "u", "z", NOON + 70, "view", "clicked", 4),  # not in the answer that it names
+    Event("4", "u", "f", NOON + 5000, "click"),           # too late
+    Event("5", "v", "q", NOON + 4200, "dislike"),
+    Event("6", "v", "", NOON + 4300, "search", query="red shoes"),
+    Event("7", "w", "a", NOON - 1),
+    Event("8", "w", "a", NOON + 9999),
+]
+
+
+def write_all(folder):
+    stores = open_stores(f"sqlite:{folder}/store.db")
+    stores.history.append(EVENTS)
+    stores.close()
+    log = AnswerLog(folder / "log", clock=lambda: NOON + 4500)
+    log.record(ANSWERS)
+    log.saw(SEEN)
+    log.rotate()
+    log.close()
+
+
+def rows(written, since, until, within=3600):
+    stores = open_stores(written[0])
+    found = [row for table in feedback(stores.history, [written[1]], since, until, within) for row in table.to_pylist()]
+    stores.close()
+    return {row["event_id"]: row for row in found}, len(found)
+
+
+def test_rows_are_as_counted_by_hand(written):
+    found, count = rows(written, NOON, NOON + 9500)
+    assert count == len(found)
+    assert {name: (row["user_id"], row["item_id"], row["event"], row["label"], row["place"])
+            for name, row in found.items()} == {
+        "1": ("u", "c", "click", 1, 2), "2": ("u", "a", "buy", 1, 0), "3": ("u", "z", "view", 1, 4),
+        "4": ("u", "f", "click", 1, None), "5": ("v", "q", "dislike", 0, 0),
+        "shown:clicked:1": ("u", "b", "shown", 0, 1), "shown:seen:0": ("u", "f", "shown", 0, 0),
+        "shown:seen:2": ("u", "h", "shown", 0, 2), "drop:seen:1": ("u", "g", "drop", 0, 1),
+        "shown:again:0": ("v", "p", "shown", 0, 0),
+    }
+    assert [found[name]["answer"] for name in "12345"] == ["clicked", "clicked", "clicked", "", "later"]
+    assert (found["1"]["dwell"], found["2"]["value"], found["1"]["version"], found["1"]["arm"]) == (2.5, 9.0, 7, "b")
+    assert json.loads(found["shown:seen:0"]["features"]) == {"age": 4} and found["4"]["features"] is None
+    assert found["shown:clicked:1"]["timestamp"] == NOON
+
+
+def test_times_side_by_side_have_each_row_once(written):
+    whole, _ = rows(written, NOON - 100, NOON + 20_000)
+    parts, total = {}, 0
+    for since in range(NOON - 100, NOON + 20_000, 300):
+        found, count = rows(written, since, min(since + 300, NOON + 20_000))
+        parts, total = parts | found, total + count
+    assert parts == whole and total == len(whole)
+    assert {"7", "8", "shown:young:0", "shown:young:1"} <= set(whole)
+
+
+def test_a_store_without_a_log_gives_its_events(written):
+    stores = open_stores(written[0])
+    table, = feedback(stores.history, [], NOON, NOON + 100)
+    stores.close()
+    assert table["event_id"].to_pylist() == ["1", "3"] and table["label"].to_pylist() == [1, 1]
+
+
+def test_an_empty_store_gives_no_rows(tmp_path, written):
+    assert rows((f"sqlite:{tmp_path}/other.db", written[1]), NOON, NOON + 20_000)[0].keys() == {
+        "shown:seen:0", "shown:seen:2", "drop:seen:1", "shown:young:0", "shown:young:1",
+    }

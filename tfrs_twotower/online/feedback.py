@@ -1,0 +1,203 @@
+"""The events of a store joined with the answers of a server: what was chosen, and what was shown and not chosen."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.online.answer_files import HOUR, read_answers, read_seen, starts
+from tfrs_twotower.online.events import Event
+from tfrs_twotower.online.history_store import HistoryStore
+
+SHOWN, DROPPED = "shown", "drop"  # kinds of rows that are no events
+DISLIKE = "dislike"
+WITHIN = HOUR
+FEATURES = "features"
+SCHEMA = pa.schema([
+    (c.EVENT_ID, pa.string()), (c.USER_ID, pa.string()), (c.ITEM_ID, pa.string()), (c.TIMESTAMP, pa.int64()),
+    (c.EVENT, pa.string()), (c.LABEL, pa.int64()), (c.ANSWER, pa.string()), (c.PLACE, pa.int32()),
+    (c.DWELL, pa.float64()), (c.VALUE, pa.float64()), (c.QUERY, pa.string()), ("version", pa.int64()),
+    ("arm", pa.string()), (FEATURES, pa.string()),
+])
+_OF_ANSWERS = ("version", "arm", FEATURES)
+
+
+def feedback(
+    history: HistoryStore, logs: Sequence[str], since: int, until: int, within: int = WITHIN, late: int = 0
+) -> Iterator[pa.Table]:
+    """Rows of `SCHEMA` of the time since ≤ t < until (seconds since 1970), each once; those of an hour's answers first.
+
+    - An event of an item has its own id and time, and the label 1; a dislike has 0. It belongs to the answer that it
+      names, or else to the last one that showed the user the item at most `within` seconds before. It then has the
+      answer's version, arm and features, and its place there. A search without an item gives no row.
+    - An item that was shown and not chosen has the id `shown:ANSWER:PLACE`, the answer's time, the event "shown" and
+      the label 0. Chosen is an item with an event of the user within `within` seconds. Shown are the places that
+      clients named as seen; if they named none, those before the last chosen one; if there is none, none.
+    - An item that a later stage left out has the id `drop:ANSWER:PLACE`, the event "drop" and the label 0.
+
+    Rows of the last two kinds belong to the moment at which `within` is over.
+
+    Args:
+      history: a `HistoryStore`.
+      logs: folders of answer logs.
+      late: events of so many seconds before `since` are there too, as they may have come late.
+
+    Raises:
+      StoreError: the store or a log cannot be read.
+    """
+    first = since - max(within, late)
+    acts = _Acts(_events(history, first, until), first, until)
+    for hour, log in sorted((hour, log) for log in logs for hour in starts(log)):
+        if hour + HOUR + within > since and hour < until:
+            yield _Shown(log, hour, acts, within).unchosen(since - within, until - within)
+    yield acts.rows(since - late)
+
+
+def _events(history: HistoryStore, since: int, until: int) -> pd.DataFrame:
+    """The events of items, by time."""
+    pages = [pd.DataFrame(page, columns=Event._fields) for page in history.events(since, until)]
+    found = pd.concat([pd.DataFrame(columns=Event._fields), *pages]) if pages else pd.DataFrame(columns=Event._fields)
+    found = found[found[c.ITEM_ID] != ""].drop_duplicates([c.USER_ID, c.EVENT_ID])
+    return found.sort_values(c.TIMESTAMP, kind="stable", ignore_index=True)
+
+
+class _Acts:
+    """The events, and the answers that they belong to.
+
+    Events of one user and item are a stretch of `order`, in the order of their times. `moments` is increasing there:
+    the number of the pair, then the time.
+    """
+
+    def __init__(self, events: pd.DataFrame, since: int, until: int) -> None:
+        self.events, self._since, self._span = events, since, until - since + 1
+        self._columns = {name: np.full(len(events), None, object) for name in _OF_ANSWERS}
+        self._columns |= {name: events[name].to_numpy(object, copy=True) for name in (c.ANSWER, c.PLACE)}
+        self.users, self.items = (pd.Index(events[name].unique()) for name in (c.USER_ID, c.ITEM_ID))
+        self._pairs, pair = np.unique(self._keys(events[c.USER_ID], events[c.ITEM_ID]), return_inverse=True)
+        self._time = events[c.TIMESTAMP].to_numpy(np.int64)
+        moments = pair * self._span + self._time - since
+        self._order = np.argsort(moments, kind="stable")
+        self._moments = moments[self._order]
+        self.named = np.flatnonzero(events[c.ANSWER].to_numpy() != "")
+        self._direct = np.zeros(len(events), bool)
+
+    def _keys(self, users: Iterable[str], items: Iterable[str]) -> np.ndarray:
+        user, item = self.users.get_indexer(users), self.items.get_indexer(items)
+        return np.where((user < 0) | (item < 0), -1, user * max(len(self.items), 1) + item)
+
+    def between(self, users: np.ndarray, items: np.ndarray, begin: np.ndarray, within: int) -> tuple[np.ndarray, ...]:
+        """(first, last): the stretch of `order` with each user's events of an item in [begin, begin + within)."""
+        keys = self._keys(users, items)
+        at = np.searchsorted(self._pairs, keys)
+        there = np.append(self._pairs, -2)[at] == keys
+        low, high = (np.searchsorted(self._moments, at * self._span + np.clip(time - self._since, 0, self._span - 1))
+                     for time in (begin, begin + within))
+        return low, np.where(there, high, low)
+
+    def belong(self, low: np.ndarray, high: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(event, row) of stretches and the rows that they belong to."""
+        lengths = high - low
+        inside = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return self._order[np.repeat(low, lengths) + inside], np.repeat(row, lengths)
+
+    def answered(self, event: np.ndarray, answers: pd.DataFrame, place: np.ndarray, direct: bool) -> None:
+        """Notes the answers of events; an answer that an event names counts before all others."""
+        event, place, answers = (values[direct | ~self._direct[event]] for values in (event, place, answers))
+        self._direct[event] |= direct
+        for name in _OF_ANSWERS:
+            self._columns[name][event] = answers[name].to_numpy()
+        self._columns[c.ANSWER][event] = answers["answer_id"].to_numpy()
+        self._columns[c.PLACE][event[place >= 0]] = place[place >= 0]
+
+    def rows(self, since: int) -> pa.Table:
+        """The rows of the events from `since` on."""
+        columns = {c.LABEL: (self.events[c.EVENT] != DISLIKE).to_numpy(int), **self._columns}
+        table = pa.table([
+            pa.array(columns.get(field.name, self.events.get(field.name)), field.type, from_pandas=True)
+            for field in SCHEMA
+        ], SCHEMA)
+        return table.filter(pa.array(self._time >= since))
+
+
+class _Hour(NamedTuple):
+    """The items of an hour's answers, one after another: the row of the answer of each, and its place there."""
+
+    answer: np.ndarray
+    place: np.ndarray
+    starts: np.ndarray
+
+
+class _Shown:
+    """The answers of an hour of a log."""
+
+    def __init__(self, log: str, hour: int, acts: _Acts, within: int) -> None:
+        found = read_answers(log, hour, hour + HOUR)
+        self._answers = found.drop_columns([c.ITEM_ID, "channel", "score"]).to_pandas()
+        lengths = pc.list_value_length(found[c.ITEM_ID]).to_numpy()
+        starts = np.cumsum(lengths) - lengths
+        answer = np.repeat(np.arange(len(lengths)), lengths)
+        self._of = _Hour(answer, np.arange(len(answer)) - starts[answer], starts)
+        self._lengths = lengths
+        self._items = pc.list_flatten(found[c.ITEM_ID]).to_numpy(zero_copy_only=False)
+        self._chosen = np.zeros(len(answer), bool)
+        self._match(acts, within)
+        self._seen, self._dropped = self._said(read_seen(log, hour, hour + HOUR + within))
+
+    def _match(self, acts: _Acts, within: int) -> None:
+        time = self._answers[c.TIMESTAMP].to_numpy()[self._of.answer]
+        low, high = acts.between(self._answers[c.USER_ID].to_numpy()[self._of.answer], self._items, time, within)
+        self._chosen |= high > low
+        # Answers come in the order of time, so the last one of an event stays.
+        event, row = acts.belong(low, high, np.arange(len(time)))
+        acts.answered(event, self._answers.iloc[self._of.answer[row]], self._of.place[row], False)
+        events = acts.events.iloc[acts.named]
+        answer = pd.Index(self._answers["answer_id"]).get_indexer(events[c.ANSWER])
+        event, answer, item = acts.named[answer >= 0], answer[answer >= 0], events[c.ITEM_ID].to_numpy()[answer >= 0]
+        shown = pd.MultiIndex.from_arrays([self._of.answer, self._items])
+        once = np.flatnonzero(~shown.duplicated())
+        row = np.append(once, -1)[shown[once].get_indexer(pd.MultiIndex.from_arrays([answer, item]))]
+        self._chosen[row[row >= 0]] = True
+        place = np.where(row >= 0, np.append(self._of.place, -1)[row], -1)
+        acts.answered(event, self._answers.iloc[answer], place, True)
+
+    def _said(self, seen: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+        """bool [items of the hour]: seen, and left out later, as clients said."""
+        answer = pd.Index(self._answers["answer_id"]).get_indexer(seen["answer_id"].to_pandas())
+        flags = []
+        for name in ("place", "dropped"):
+            of = np.repeat(answer, pc.list_value_length(seen[name]).to_numpy())
+            place = pc.list_flatten(seen[name]).to_numpy()
+            good = (of >= 0) & (place < np.append(self._lengths, 0)[of])
+            flags.append(np.zeros(len(self._items), bool))
+            flags[-1][self._of.starts[of[good]] + place[good]] = True
+        return flags[0], flags[1]
+
+    def unchosen(self, since: int, until: int) -> pa.Table:
+        """The rows of what was shown or dropped, and not chosen, of answers with since ≤ time < until."""
+        of, answers = self._of, self._answers
+        last, named = np.full(len(answers), -1), np.zeros(len(answers), bool)
+        np.maximum.at(last, of.answer[self._chosen], of.place[self._chosen])
+        named[of.answer[self._seen]] = True
+        shown = np.where(named[of.answer], self._seen, of.place < last[of.answer]) & ~self._dropped
+        settled = (answers[c.TIMESTAMP] >= since) & (answers[c.TIMESTAMP] < until) & (answers[c.USER_ID] != "")
+        rows = np.flatnonzero((shown | self._dropped) & ~self._chosen & settled.to_numpy()[of.answer])
+        found = answers.iloc[of.answer[rows]]
+        kind = np.where(self._dropped[rows], DROPPED, SHOWN).astype(object)
+        columns = {
+            c.EVENT_ID: [f"{k}:{a}:{p}" for k, a, p in zip(kind, found["answer_id"], of.place[rows])],
+            c.USER_ID: found[c.USER_ID], c.ITEM_ID: self._items[rows], c.TIMESTAMP: found[c.TIMESTAMP], c.EVENT: kind,
+            c.LABEL: np.zeros(len(rows), int), c.ANSWER: found["answer_id"], c.PLACE: of.place[rows],
+            **{name: found[name] for name in _OF_ANSWERS},
+        }
+        return pa.table([
+            pa.array(columns[field.name], field.type) if field.name in columns else _nothing(field, len(rows))
+            for field in SCHEMA
+        ], SCHEMA)
+
+
+def _nothing(field: pa.Field, length: int) -> pa.Array:
+    return pa.array([""] * length) if pa.types.is_string(field.type) else pa.nulls(length, field.type)

@@ -1,0 +1,102 @@
+"""A store and the answers of its servers as a source of a training."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.configuration import config
+from tfrs_twotower.data import Columns, Files, Source
+from tfrs_twotower.data.source import canonical
+from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.online.feedback import WITHIN, feedback
+from tfrs_twotower.online.store_kind import REDIS
+from tfrs_twotower.online.stores import open_stores
+from tfrs_twotower.online.training_rows import Shape, numbers, texts, values_of
+
+_BLOCK = 10_000  # profiles read at a time
+LATE = 86_400  # seconds: an event may come so much later than its time
+
+
+@config
+class Store(Source):
+    """The events of a store, with what the server's answers showed and users did not choose; see `online.feedback`.
+
+    Attributes:
+      address: of the store, as `sqlite:PATH` or `redis://HOST:PORT/DB`, without a password.
+      log: folders of `serve --log-requests`.
+      since, until: seconds since 1970. Of an update `since` is the parent's `until`: events of the day before it are
+        read again, as they may have come late, and an update leaves out those that its log has. `until` None: all.
+      within: seconds after an answer in which an event counts as its choice.
+      context: features as served that become columns of the events.
+      text_ids: ids are text, even if all of them are whole numbers.
+      users_path, items_path: the tables with features, as in `Files`, or None.
+      profiles: the columns of users are those of the store's profiles; times are seconds since 1970 there.
+    """
+
+    address: str
+    log: tuple[str, ...] = ()
+    since: int = 0
+    until: int | None = None
+    within: int = WITHIN
+    context: tuple[str, ...] = ()
+    text_ids: bool = False
+    users_path: str | None = None
+    items_path: str | None = None
+    profiles: bool = False
+
+    def __post_init__(self) -> None:
+        if self.address.startswith(REDIS) and urlsplit(self.address).password is not None:
+            way_out = "Set TWOTOWER_REDIS_PASSWORD, or TWOTOWER_REDIS_PASSWORD_FILE."
+            raise ConfigError(invalid("Store.address", "have no password in it", "one with a password", way_out))
+
+    @property
+    def name(self) -> str:
+        """The address."""
+        return self.address
+
+    def interactions(self) -> Iterator[pa.RecordBatch]:
+        """Yields pa.RecordBatch. Raises `StoreError` if the store or a log cannot be read."""
+        until = int(time.time()) if self.until is None else self.until
+        columns = Columns(event=c.EVENT, label=c.LABEL if self.log else None, context=self.context)
+        with contextlib.closing(open_stores(self.address)) as stores:
+            ids = () if self.text_ids else numbers(stores.history, 0, until)
+            shape = Shape(ids, self.context, texts(self.log, self.context))
+            late = LATE if self.since else 0
+            for table in feedback(stores.history, self.log, self.since, until, self.within, late):
+                for batch in canonical(shape.rows(table), columns, self.name).to_batches():
+                    yield batch
+
+    def users(self) -> pa.Table | None:
+        """pa.Table or None."""
+        return self._profiles() if self.profiles else self._tables().users()
+
+    def items(self) -> pa.Table | None:
+        """pa.Table or None."""
+        return self._tables().items()
+
+    def after(self, until: int) -> "Store":
+        """The source of the events that came since this one was read."""
+        return dataclasses.replace(self, since=self.until or 0, until=until)
+
+    def _profiles(self) -> pa.Table | None:
+        until = int(time.time()) if self.until is None else self.until
+        with contextlib.closing(open_stores(self.address)) as stores:
+            as_number = not self.text_ids and c.USER_ID in numbers(stores.history, 0, until)
+            pages = stores.history.events(0, until)
+            users = list(dict.fromkeys(event.user_id for page in pages for event in page))
+            found = [
+                profile for start in range(0, len(users), _BLOCK)
+                for profile in stores.profiles.get(users[start:start + _BLOCK])
+            ]
+        names = sorted({name for profile in found for name in profile} - {c.USER_ID})
+        ids = pa.array([int(user) for user in users], pa.int64()) if as_number else pa.array(users, pa.string())
+        columns = {name: values_of([profile.get(name) for profile in found]) for name in names}
+        return pa.table({c.USER_ID: ids, **columns})
+
+    def _tables(self) -> Files:
+        return Files("", self.users_path, self.items_path)
