@@ -48,7 +48,7 @@ def answers(*rows):
     """(user, features, items) as a table of answers."""
     return pa.table({
         "user_id": [user for user, _, _ in rows], "features": [json.dumps(features) for _, features, _ in rows],
-        "item_id": pa.array([items for _, _, items in rows], pa.list_(pa.string())),
+        "item_id": pa.array([list(items) for _, _, items in rows], pa.list_(pa.string())),
     })
 
 

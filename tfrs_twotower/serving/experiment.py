@@ -17,7 +17,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.experiments import SHADOW, Arm, Arms
 from tfrs_twotower.ids import is_missing_id
-from tfrs_twotower.serving.errors import CannotServe, ServingError, Unavailable
+from tfrs_twotower.serving.errors import CannotServe, InvalidArgument, ServingError, Unavailable
 from tfrs_twotower.serving.item_recorder import whole
 from tfrs_twotower.serving.metrics import Metrics, current
 from tfrs_twotower.serving.model import LoadedModel, Signature
@@ -118,8 +118,9 @@ class Experiment:
         groups: dict[str, list[int]] = {}
         for row, user in enumerate(users or [""]):
             groups.setdefault(self._arms.of(user).name, []).append(row)
-        arms = {arm.name: arm for arm in self._arms.arms}
-        parts = []
+        if len(groups) > 1:
+            _check_rows(model, inputs, len(users))
+        arms, parts = {arm.name: arm for arm in self._arms.arms}, []
         for name, rows in groups.items():
             part = inputs if len(groups) == 1 else _rows(inputs, rows, len(users))
 
@@ -216,6 +217,14 @@ def _cut(channels: Mapping[str, int], k: int) -> dict[str, int]:
         cut[name] = min(places, max(0, k))
         k -= cut[name]
     return cut
+
+
+def _check_rows(model: LoadedModel, inputs: Mapping[str, Any], count: int) -> None:
+    """Raises `InvalidArgument` if a feature has another number of rows: some rows of it would be taken for all."""
+    for name in model.query_inputs:
+        if name in inputs and (given := len(np.asarray(inputs[name]))) != count:
+            rule = f"have as many rows as `{c.USER_ID}`, which has {count}"
+            raise InvalidArgument(invalid(name, rule, f"{given} rows", "Send one value a row."))
 
 
 def _rows(inputs: Mapping[str, Any], rows: Sequence[int], count: int) -> dict[str, Any]:
