@@ -84,7 +84,7 @@ def read_participants(
             events.append(counted.events(user, past, last))
             before.append(sum(e.event == metric and at - before_days * _DAY <= e.timestamp < at for e in past))
     counts = [np.asarray(values, np.int64) for values in (answers, events, before)]
-    return Participants(users["arm"].to_numpy(object), *counts, moved=moved, cut=cut)
+    return Participants(users["arm"].to_numpy(object), counts[0], counts[1], counts[2], moved, cut)
 
 
 def _users(table: pa.Table) -> "pd.DataFrame":
