@@ -14,6 +14,7 @@ from tfrs_twotower.experiments import Arm, Arms
 from tfrs_twotower.online import AnswerLog, read_answers
 from tfrs_twotower.serving import CannotServe, Server, experiment
 
+FEATURES = {"mood": [1, 0], "history_item_id": []}  # of the shop: an item's score is twice its price
 NUMBERS = Arms((Arm("control", 0.4), Arm("old", 0.3, version=1), Arm("gone", 0.3, version=9)), "s")
 
 
@@ -96,7 +97,7 @@ def shop(shop_root, tmp_path_factory):
 
 
 def recommend(server, **request):
-    body = {"k": 3, "features": {"mood": [1, 0]}, **request}
+    body = {"k": 3, "features": FEATURES, **request}
     response = httpx.post(f"http://127.0.0.1:{server.rest_port}/v1/recommend", json=body)
     assert response.status_code == 200, response.text
     return response.json()
@@ -144,7 +145,7 @@ def test_shadows_that_are_too_many_are_dropped_and_counted(shop_root, monkeypatc
     server = Server(shop_root, arms=Arms((Arm("control", 1.0), Arm("ghost", 1.0, shadow=True)), "s"))
     server.repository.poll()  # the thread of the shadows does not run
     for _ in range(5):
-        assert server._experiment.recommend({"user_id": "u1"})["arm"] == "control"
+        assert server._experiment.recommend({"user_id": "u1", "features": FEATURES})["arm"] == "control"
     assert b'twotower_arm_answers_total{arm="ghost",result="dropped"} 3.0' in server.metrics.text()[0]
     server._experiment.stop()
     server.repository.close()

@@ -25,7 +25,8 @@ def test_changes_reach_the_answers_and_others_are_put_aside(kind, request, shop_
         while 'twotower_item_events_total{result="withdrawn"} 1.0' not in httpx.get(f"{url}/metrics").text:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        found = httpx.post(f"{url}/v1/recommend", json={"k": 2, "features": {"mood": [1, 0]}}).json()["items"]
+        features = {"mood": [1, 0], "history_item_id": []}
+        found = httpx.post(f"{url}/v1/recommend", json={"k": 2, "features": features}).json()["items"]
         assert [item["item_id"] for item in found] == ["n", "b"]
     assert 'twotower_item_events_total{result="rejected"} 2.0' in server.metrics.text()[0].decode()
     fresh.close()

@@ -68,12 +68,11 @@ def test_coverage_and_the_share_of_popular_items(log):
     assert found == {"coverage": pytest.approx(2 / 3), "popular_answered": 0.75, "popular_trained": 0.5}
 
 
-def test_versions_and_index_are_asked_what_was_asked(shop_root, tmp_path):
+def test_versions_and_index_are_asked_what_was_asked(tmp_path):
     asked = answers(("u1", {"user_id": "u1", "history_item_id": [], "mood": [0, 0]}, "c"))
-    old = load_export(shop_root)
+    old = load_export(shop_export.write(tmp_path, 1))
     assert watch_index(old, asked) == {"recall": 1.0}
-    shop_export.write(tmp_path, 2)
-    new = load_export(tmp_path)
+    new = load_export(shop_export.write(tmp_path, 2))
     assert watch_versions(old, new, asked) == {"overlap": 1.0, "new_items": 0.0, "item_cosine": pytest.approx(1.0)}
 
 
