@@ -95,3 +95,21 @@ def redis(_redis_server):
     """A `redis_server.RedisServer`, empty and durable. Who kills it starts their own."""
     _redis_server.client.flushall()
     return _redis_server
+
+
+@pytest.fixture(scope="session")
+def _kafka_cluster():
+    import kafka_cluster
+
+    with kafka_cluster.running() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def kafka(_kafka_cluster, tmp_path, monkeypatch):
+    """A `kafka_cluster.KafkaCluster`, and settings for it in the environment. Who kills it starts their own."""
+    import kafka_cluster
+
+    (tmp_path / "kafka.properties").write_text(kafka_cluster.SETTINGS)
+    monkeypatch.setenv("TWOTOWER_KAFKA_CONFIG", str(tmp_path / "kafka.properties"))
+    return _kafka_cluster

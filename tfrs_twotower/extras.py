@@ -17,6 +17,7 @@ _EXTRAS = {
     "faiss": ("faiss", "the Faiss indexes"),
     "pymilvus": ("milvus", "the Milvus index"),
     "milvus_lite": ("milvus", "a Milvus index in a local file"),
+    "confluent_kafka": ("kafka", "events and items from Kafka"),
     "redis": ("redis", "a store or a cache in Redis"),
     "optuna": ("tune", "the search for better settings"),
     "wordllama": ("text", "vectors of texts"),

@@ -18,6 +18,7 @@ from tfrs_twotower.cli import (
     compare,
     consume,
     evaluate,
+    experiment,
     export,
     index,
     inspect,
@@ -32,13 +33,14 @@ from tfrs_twotower.cli import (
     train,
     tune,
     update,
+    watch,
 )
 from tfrs_twotower.errors import TwoTowerError
 from tfrs_twotower.modules import own_module
 
 VERBS = (
     prepare, cold_start, train, tune, update, rollback, evaluate, compare, runs, recommend, similar, ask, batch, index,
-    export, serve, load, consume, collect, inspect, lineage,
+    export, serve, load, consume, collect, experiment, watch, inspect, lineage,
 )
 _RENAMED = {"cold": "cold-start"}  # verbs of 0.1.0, which scripts may hold
 

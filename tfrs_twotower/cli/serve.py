@@ -2,7 +2,9 @@
 
 import argparse
 import dataclasses
+import hashlib
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from tfrs_twotower.errors import ConfigError, invalid
 if TYPE_CHECKING:
     from tfrs_twotower.exploration import ExploredItems
     from tfrs_twotower.freshness import FreshItems
+    from tfrs_twotower.online.stream_consumer import Stream
 
 DESCRIPTION = """\
 Serves the newest version under EXPORT_ROOT. It swaps to each newer version that appears there, without losing a
@@ -108,12 +111,22 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--shard", metavar="I/N",
                         help="of an export whose index is in N shards, hold part I (from 1 on) in place of the model, "
                         "and answer the searches of a server with --index shards:…")
-    parser.add_argument("--log-requests", metavar="FOLDER",
+    parser.add_argument("--log-requests", metavar="FOLDER|TOPIC",
                         help="keep each answer that consists of items here, with its id, the query's features and the "
-                        "items: the last hour in SQLite, earlier ones in Parquet; one folder per server")
+                        "items: the last hour in SQLite, earlier ones in Parquet; one folder per server. "
+                        "kafka://HOST:PORT/TOPIC sends them to a topic instead")
     parser.add_argument("--log-behind", action="store_true",
                         help="with --log-requests: answers do not wait until the disk has them, and a process that "
                         "dies loses those of its last moments")
+    parser.add_argument("--items-from", metavar="ADDRESS",
+                        help="with --items-log: read item changes from a stream too, kafka://HOST:PORT/TOPIC or "
+                        "redis://HOST:PORT/DB (its key is `items`). An entry is a request of /v1/items")
+    parser.add_argument("--items-group", metavar="GROUP",
+                        help="with --items-from: the consumer group; each server needs one of its own (default: one "
+                        "for this host and folder)")
+    parser.add_argument("--arms", metavar="FILE",
+                        help="an experiment: a JSON file of arms, between which users are split by a salted hash "
+                        "(docs/operations.md); `twotower experiment` compares them")
     exploring.add_arguments(parser)
     load = parser.add_argument_group("load")
     load.add_argument("--concurrency", type=options.positive, default=max(8, 2 * (os.cpu_count() or 0)),
@@ -146,10 +159,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> None:
     """Serves until it is stopped; logs the versions that it loads."""
     from tfrs_twotower.coldstart import InterestHistory
+    from tfrs_twotower.experiments import read_arms
     from tfrs_twotower.exporting import Key
     from tfrs_twotower.freshness import open_items
-    from tfrs_twotower.online import AnswerLog, open_cache
-    from tfrs_twotower.online.late import Late
+    from tfrs_twotower.online import open_cache
     from tfrs_twotower.serving import Access, Connections, Load, logs, serve
 
     if (Path(args.root) / "config.json").is_file():
@@ -172,10 +185,14 @@ def run(args: argparse.Namespace) -> None:
                           "Name both.")
     fresh: "FreshItems | ExploredItems | None"
     fresh = open_items(args.items_log, args.root, args.category_means) if args.items_log else None
+    if args.items_from and not args.items_log:
+        raise ConfigError("`--items-from` reads item changes, which --items-log keeps. Name both.")
     stores, fresh, channels, others = exploring.explored(args, stores, fresh)
+    arms = read_arms(args.arms) if args.arms else None
+    stream = _item_stream(args) if args.items_from else None
     if args.log_behind and not args.log_requests:
         raise ConfigError("`--log-behind` says how answers are kept, so it needs --log-requests. Name both.")
-    answers = Late(lambda: AnswerLog(args.log_requests, not args.log_behind)).part() if args.log_requests else None
+    answers = _answers(args) if args.log_requests else None
     stores, newcomers = exploring.newcomers(args, stores)
     try:
         left = serve(
@@ -184,7 +201,7 @@ def run(args: argparse.Namespace) -> None:
             cold_beta=args.cold_beta, cache=cache, load=load, event_load=load, drain_seconds=args.drain_seconds,
             access=access, connections=Connections(args.connections), fresh=fresh,
             channels=channels, newcomers=newcomers, index=args.index, shard=args.shard, verify_key=key,
-            answer_log=answers,
+            answer_log=answers, arms=arms, item_stream=stream,
         )
     finally:
         opened: Any  # of classes that share only `close`
@@ -193,3 +210,26 @@ def run(args: argparse.Namespace) -> None:
     if left:  # Python would wait for their threads without a limit
         sys.stdout.flush()
         os._exit(1)
+
+
+def _answers(args: argparse.Namespace) -> Any:
+    """An `AnswerLog`, or `KafkaAnswers` in its place."""
+    if not args.log_requests.startswith("kafka://"):
+        from tfrs_twotower.online import AnswerLog
+        from tfrs_twotower.online.late import Late
+
+        return Late(lambda: AnswerLog(args.log_requests, not args.log_behind)).part()
+    if args.log_behind:
+        raise ConfigError("`--log-behind` is for a folder: an answer waits until Kafka has it. Leave one of them out.")
+    from tfrs_twotower.online.kafka_answers import KafkaAnswers
+
+    return KafkaAnswers(args.log_requests)
+
+
+def _item_stream(args: argparse.Namespace) -> "Stream":
+    from tfrs_twotower.online.streams import open_stream
+
+    place = f"{socket.gethostname()}:{os.path.realpath(args.items_log)}"
+    group = args.items_group or f"twotower-items-{hashlib.sha256(place.encode()).hexdigest()[:12]}"
+    key = None if args.items_from.startswith("kafka:") else "items"
+    return open_stream(args.items_from, key, group)

@@ -1,10 +1,9 @@
 """The requests of a server besides predictions: JSON in and JSON out, the same over REST and gRPC."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.channels import Channel, Shares
 from tfrs_twotower.online import Stores
 from tfrs_twotower.serving.admission import Admission, Queues
 from tfrs_twotower.serving.answer_recorder import IMPRESSIONS, AnswerRecorder
@@ -13,7 +12,7 @@ from tfrs_twotower.serving.events import EventRecorder
 from tfrs_twotower.serving.item_recorder import ItemRecorder
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.predictor import Predictor
-from tfrs_twotower.serving.recommend import Questions, Recommendations
+from tfrs_twotower.serving.recommend import Questions
 from tfrs_twotower.serving.users import UserRecorder
 
 
@@ -34,16 +33,13 @@ def make_endpoints(
     predictor: Predictor,
     queues: Queues,
     metrics: Metrics,
+    recommend: Endpoint,
+    answers: AnswerRecorder,
     stores: Stores | None = None,
     changes: ItemChanges | None = None,
-    channels: Iterable[Channel] = (),
-    newcomers: Shares | None = None,
-    answers: AnswerRecorder | None = None,
 ) -> dict[str, Endpoint]:
     """{path after /v1/: `Endpoint`}. `Server` and its parts describe the arguments."""
     limits = predictor.limits
-    answers = answers or AnswerRecorder(None, metrics, limits.max_events, limits.max_k)
-    recommendations = Recommendations(predictor, metrics, stores, changes, channels, newcomers, answers)
     # `Stores` are never false.
     events = EventRecorder(stores and stores.history, predictor.repository, limits, metrics)  # type: ignore[arg-type]
     questions = Questions(predictor, changes)
@@ -55,5 +51,5 @@ def make_endpoints(
         "users": Endpoint(
             UserRecorder(stores, predictor.repository, limits, metrics).record, queues.events, path_id=c.USER_ID
         ),
-        "recommend": Endpoint(recommendations.recommend, queues.predictions, recommendations.warm),
+        "recommend": recommend,
     }

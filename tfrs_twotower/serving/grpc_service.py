@@ -42,7 +42,7 @@ from tfrs_twotower.serving.errors import (
 from tfrs_twotower.serving.guard import REQUEST_ID, request_id
 from tfrs_twotower.serving.metrics import Call, Metrics
 from tfrs_twotower.serving.model import Signature
-from tfrs_twotower.serving.predictor import Predictor
+from tfrs_twotower.serving.predictor import Answerer, Predictor
 from tfrs_twotower.serving.repository import Repository
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ _log = logging.getLogger(__name__)
 
 
 def add_services(
-    server: Server, predictor: Predictor, endpoints: Mapping[str, Endpoint], name: str, metrics: Metrics, queues: Queues
+    server: Server, predictor: Predictor, endpoints: Mapping[str, Endpoint], name: str, metrics: Metrics,
+    queues: Queues, answer: Answerer | None = None,
 ) -> None:
     """Adds the services of one model to a `grpc.Server`.
 
@@ -77,12 +78,13 @@ def add_services(
       name: the model's name.
       metrics: a `Metrics`.
       queues: `Queues`, in which requests wait for their turn.
+      answer: a function like `Predictor.answer`, for requests that name no version; None: that of `predictor`.
     """
     calls = _Calls(name, metrics)
     services = (_service(*METHODS[what], endpoint, calls) for what, endpoint in endpoints.items())
     server.add_generic_rpc_handlers(tuple(services))
     prediction_service.add_PredictionServiceServicer_to_server(
-        PredictionService(predictor, calls, queues.predictions), server
+        PredictionService(predictor, calls, queues.predictions, answer), server
     )
     model_service.add_ModelServiceServicer_to_server(ModelService(predictor.repository, calls), server)
 
@@ -150,8 +152,11 @@ class PredictionService:
     The methods that take tf.Examples are UNIMPLEMENTED.
     """
 
-    def __init__(self, predictor: Predictor, calls: _Calls, queue: Admission) -> None:
+    def __init__(
+        self, predictor: Predictor, calls: _Calls, queue: Admission, answer: Answerer | None = None
+    ) -> None:
         self._predictor = predictor
+        self._answer_of = answer or predictor.answer
         self._calls = calls
         self._queue = queue
 
@@ -178,7 +183,8 @@ class PredictionService:
             call.signature = signature.name
             wanted = _wanted(request.output_filter, signature)
             inputs = {name: self._array(signature, name, proto) for name, proto in request.inputs.items()}
-            outputs, ids = self._predictor.answer(model, signature, inputs, call.pause)
+            answer = self._predictor.answer if version is not None else self._answer_of
+            outputs, named = answer(model, signature, inputs, call.pause)
         response = predict_pb2.PredictResponse()
         response.model_spec.name = request.model_spec.name
         response.model_spec.signature_name = signature.name
@@ -186,9 +192,9 @@ class PredictionService:
         for name in wanted:
             dtype = signature.outputs[name]
             response.outputs[name].CopyFrom(tensor_protos.from_array(outputs[name], dtype))
-        if ids is not None and not request.output_filter:
-            named = np.array([name.encode() for name in ids], object)
-            response.outputs["answer_id"].CopyFrom(tensor_protos.from_array(named, tf.string))
+        for name, values in () if request.output_filter else named.items():
+            texts = np.array([value.encode() for value in values], object)
+            response.outputs[name].CopyFrom(tensor_protos.from_array(texts, tf.string))
         return response
 
     def _array(self, signature: Signature, name: str, proto: TensorProto) -> np.ndarray:

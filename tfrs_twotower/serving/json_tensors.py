@@ -80,8 +80,8 @@ def decode(
     return {name: _array(name, value, signature.spec(name), check) for name, value in values.items()}, by_row
 
 
-def encode(outputs: Mapping[str, np.ndarray], by_row: bool, ids: Sequence[str] | None = None) -> bytes:
-    """The response body of arrays by output name, in bytes; with the `answer_id` of each row, if `ids` are given.
+def encode(outputs: Mapping[str, np.ndarray], by_row: bool, named: Mapping[str, Sequence[str]] = {}) -> bytes:
+    """The response body of arrays by output name, in bytes. `named` holds one text a row, such as `answer_id`.
 
     Raises:
       InvalidArgument: the answer must come in rows, and the outputs do not have the same number of rows.
@@ -101,7 +101,7 @@ def encode(outputs: Mapping[str, np.ndarray], by_row: bool, ids: Sequence[str] |
         answer = [dict(zip(names, row)) for row in zip(*values.values())]
     else:
         answer = values
-    body = {PREDICTIONS if by_row else OUTPUTS: answer, **({} if ids is None else {"answer_id": ids})}
+    body = {PREDICTIONS if by_row else OUTPUTS: answer, **named}
     return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY, default=np.ndarray.tolist)
 
 

@@ -94,7 +94,14 @@ class Metrics:
         )
         self._events = counter("twotower_events", "Events recorded, and events that were recorded before", ["result"])
         self._answers = counter("twotower_answers", "Answers kept in the log, and answers that it lost", ["result"])
-        self._items = counter("twotower_item_events", "Items that were changed or withdrawn", ["result"])
+        self._items = counter(
+            "twotower_item_events", "Items that were changed or withdrawn, and entries of a stream that were rejected",
+            ["result"],
+        )
+        self._arms = counter(
+            "twotower_arm_answers", "Answers of each arm of an experiment; unavailable: another version answered, "
+            "outside of the experiment; dropped and failed: of shadow arms", ["arm", "result"],
+        )
         self._failures = counter("twotower_store_failures", "Times that a store or the cache failed", ["what"])
         self._degraded = gauge(
             "twotower_degraded", "1 while a part fails: store, profiles, cache, items, answers, or a channel", ["part"]
@@ -165,6 +172,14 @@ class Metrics:
         """Counts item events."""
         self._items.labels("changed").inc(changed)
         self._items.labels("withdrawn").inc(withdrawn)
+
+    def items_rejected(self, count: int) -> None:
+        """Counts entries of a stream that were no item events."""
+        self._items.labels("rejected").inc(count)
+
+    def armed(self, arm: str, result: str) -> None:
+        """Counts an answer of an arm: "answered", "unavailable", "dropped" or "failed"."""
+        self._arms.labels(arm, result).inc()
 
     def store_failed(self, what: str) -> None:
         """Counts a failure: "read", "append", "cache", "items" or "answers"."""

@@ -59,6 +59,9 @@ class Limits:
         return dataclasses.replace(self, max_batch=_INTERESTS * self.max_batch, max_k=most)
 
 
+Answerer = Callable[..., tuple[dict[str, np.ndarray], dict[str, list[str]]]]  # like `Predictor.answer`
+
+
 class Predictor:
     """Checks requests, fills in inputs that they leave out, and runs them. Threads may share one object.
 
@@ -128,14 +131,15 @@ class Predictor:
         asked: Signature,
         inputs: Mapping[str, ArrayLike | tf.Tensor],
         pause: Callable[[], None] = lambda: None,
-    ) -> tuple[dict[str, np.ndarray], list[str] | None]:
-        """(the outputs as of `run`, the id under which each row's answer is kept); None: they are not kept."""
+    ) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
+        """(the outputs as of `run`, {"answer_id": the id under which each row's answer is kept}); {}: they are not."""
         tensors = self.prepare(model, asked, inputs)
         outputs = self.execute(model, asked.name, tensors, pause)
         if self._answers is None:
-            return outputs, None
+            return outputs, {}
         users = inputs.get(columns.USER_ID)
-        return outputs, self._answers.predicted(model, model.signature(asked.name), tensors, outputs, users)
+        ids = self._answers.predicted(model, model.signature(asked.name), tensors, outputs, users)
+        return outputs, {} if ids is None else {"answer_id": ids}
 
     def prepare(
         self, model: LoadedModel, asked: Signature, inputs: Mapping[str, ArrayLike | tf.Tensor]

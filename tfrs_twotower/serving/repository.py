@@ -82,6 +82,7 @@ class Repository:
         version that is loaded.
       shard: the `Shard` to load of each version, in place of its SavedModel, and the only one whose files are checked;
         None: the whole version.
+      only: the one version to serve; None: the newest.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Repository:
         key: Key | None = None,
         shard: Shard | None = None,
         model: str | None = None,
+        only: int | None = None,
     ) -> None:
         if keep < 1:
             raise ValueError(invalid("keep", "be at least 1", keep, "Keep one version or more."))
@@ -107,7 +109,7 @@ class Repository:
         self._call = call
         self._fresh = fresh
         self._warm = warm
-        self._key, self._model = key, model
+        self._key, self._model, self._only = key, model, only
         self._counts: dict[str, int] = {}  # by a version's identity: of the signed list of its users' rows
         self._load = shard.load if shard else functools.partial(load, index=index)
         self._needed = shard.needs if shard else lambda file: True
@@ -204,7 +206,7 @@ class Repository:
                 found = {
                     int(e.name): os.path.realpath(e.path)
                     for e in entries
-                    if _VERSION.fullmatch(e.name) and e.is_dir()
+                    if _VERSION.fullmatch(e.name) and e.is_dir() and self._only in (None, int(e.name))
                 }
             error = None
         except OSError as problem:

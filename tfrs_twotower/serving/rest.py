@@ -32,7 +32,7 @@ from tfrs_twotower.serving.errors import (
     Unimplemented,
 )
 from tfrs_twotower.serving.metrics import Call, Metrics
-from tfrs_twotower.serving.predictor import Predictor
+from tfrs_twotower.serving.predictor import Answerer, Predictor
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -62,6 +62,7 @@ class Rest:
       queues: `Queues`, in which requests wait for their turn.
       connections: `Connections`: the time that a body may take, and the memory of all bodies.
       degraded: a function that /readyz calls: the parts without which the server answers.
+      answer: a function like `Predictor.answer`, for requests that name no version; None: that of `predictor`.
     """
 
     def __init__(
@@ -74,8 +75,10 @@ class Rest:
         queues: Queues,
         connections: Connections,
         degraded: Callable[[], list[str]],
+        answer: Answerer | None = None,
     ) -> None:
         self._predictor = predictor
+        self._answer_of = answer or predictor.answer
         self._endpoints = endpoints
         self._name = name
         self._metrics = metrics
@@ -130,8 +133,9 @@ class Rest:
             call.signature = signature.name
             inputs, by_row = json_tensors.decode(asked, signature, self._predictor.check_size)
             del asked, body  # a large request may wait long between its blocks
-            outputs, ids = self._predictor.answer(model, signature, inputs, call.pause)
-        return responses.Response(json_tensors.encode(outputs, by_row, ids), media_type="application/json")
+            answer = self._predictor.answer if version is not None else self._answer_of
+            outputs, named = answer(model, signature, inputs, call.pause)
+        return responses.Response(json_tensors.encode(outputs, by_row, named), media_type="application/json")
 
     def _handler(self, what: str, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         def answer(request: Request, body: bytes, call: Call) -> Response:

@@ -7,32 +7,37 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent import futures
 
 from tfrs_twotower import extras
 from tfrs_twotower.channels import Channel, Shares
 from tfrs_twotower.errors import ConfigError, ExportError, invalid
+from tfrs_twotower.experiments import Arms
 from tfrs_twotower.exporting import Key, manifest
 from tfrs_twotower.index import IndexKind
 from tfrs_twotower.online import AnswerLog, StoreError, Stores, UserVectorCache
+from tfrs_twotower.online.stream_consumer import Stream
 from tfrs_twotower.serving.access import Access
 from tfrs_twotower.serving.admission import Admission, Load, Queues
 from tfrs_twotower.serving.answer_recorder import AnswerRecorder
 from tfrs_twotower.serving.cached_tower import CachedTower
 from tfrs_twotower.serving.connections import Connections, HttpServer, Protocol
 from tfrs_twotower.serving.current_items import ItemChanges
-from tfrs_twotower.serving.endpoints import make_endpoints
+from tfrs_twotower.serving.endpoints import Endpoint, make_endpoints
 from tfrs_twotower.serving.errors import CannotServe
+from tfrs_twotower.serving.experiment import Experiment, Lane
 from tfrs_twotower.serving.features import Features
 from tfrs_twotower.serving.fresh_answers import FreshAnswers
 from tfrs_twotower.serving.grpc_service import add_services
 from tfrs_twotower.serving.guard import GrpcGuard, Guard
 from tfrs_twotower.serving.health import Health
+from tfrs_twotower.serving.item_stream import ItemStream
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import LoadedModel, call
 from tfrs_twotower.serving.outside_index import outside_kind
 from tfrs_twotower.serving.predictor import Limits, Predictor
+from tfrs_twotower.serving.recommend import Recommendations
 from tfrs_twotower.serving.repository import Repository
 from tfrs_twotower.serving.request_timeout import RequestTimeout
 from tfrs_twotower.serving.rest import Rest
@@ -89,6 +94,9 @@ class Server:
       channels: further `channels.Channel`s of /v1/recommend. One with the name of a built-in channel replaces it.
       answer_log: an `online.AnswerLog` that keeps each answer that consists of items, or None. The caller closes it.
       newcomers: the `channels.Shares` of /v1/recommend: places for users of few events. None: as for all users.
+      arms: `experiments.Arms`: each user is answered by an arm; None: no experiment.
+      item_stream: an `online` `Stream` of item changes, which go to `fresh`; None: they come by requests alone. The
+        server closes it.
     """
 
     def __init__(
@@ -116,6 +124,8 @@ class Server:
         shard: str | None = None,
         verify_key: Key | None = None,
         answer_log: AnswerLog | None = None,
+        arms: Arms | None = None,
+        item_stream: Stream | None = None,
     ) -> None:
         self.name: str = name  # type: ignore[assignment]  # None until `start` names it
         self.host = host
@@ -124,9 +134,9 @@ class Server:
         self.metrics = Metrics()
         part = None if shard is None else Shard.read(shard)
         if part is not None:
-            if any(given is not None for given in (stores, cache, fresh, index, answer_log)):
+            if any(given is not None for given in (stores, cache, fresh, index, answer_log, arms, item_stream)):
                 raise ConfigError(f"A server of shard {shard} only searches its part. Give stores, cache, fresh, "
-                                  "index and answer_log to the server in front of the shards.")
+                                  "index, answer_log, arms and item_stream to the server in front of the shards.")
             keep, limits = max(keep, 2), limits.of_searches()
         self.health = Health(self.metrics)
         stores, cache, fresh, channels = self.health.watched_all(stores, cache, fresh, channels)
@@ -137,19 +147,33 @@ class Server:
         warm_up, run = (tower.call, tower.call) if tower else (call, self.metrics.stage("model")(call))
         if fresh is not None:
             warm_up, run = FreshAnswers(fresh, warm_up).call, FreshAnswers(fresh, run).call
-        self.repository = Repository(
-            root, keep, poll_seconds, self.metrics.version_changed, warm_up, fresh, self._warm,
-            None if index is None else outside_kind(index), verify_key, part, name,
-        )
         step = 1 if cache is None else _CACHED_SECONDS
         features = None if stores is None else Features(stores, self.metrics, step, cold_beta)
-        self.predictor = Predictor(self.repository, limits, features, run, self._answers)
+        kind, channels = None if index is None else outside_kind(index), tuple(channels)
+
+        def lane(root: str | os.PathLike[str], keep: int, on_status: Callable, only: int | None = None) -> Lane:
+            repository = Repository(
+                root, keep, poll_seconds, on_status, warm_up, fresh, self._warm, kind, verify_key, part, name, only)
+            predictor = Predictor(repository, limits, features, run, self._answers)
+            return Lane(predictor, Recommendations(
+                predictor, self.metrics, stores, fresh, channels, newcomers, self._answers))
+
+        main = lane(root, keep, self.metrics.version_changed)
+        self.predictor, self.repository = main.predictor, main.predictor.repository
+        self._experiment = None if arms is None else Experiment(arms, main, {
+            arm.name: lane(arm.root or root, 1, lambda status: None, arm.version) for arm in arms.arms if arm.is_apart
+        }, self.metrics)
         self._queues = Queues(
             Admission(load, "predictions", self.metrics), Admission(event_load, "events", self.metrics)
         )
+        recommend = (self._experiment or main.recommendations).recommend
         self._endpoints = make_endpoints(
-            self.predictor, self._queues, self.metrics, stores, fresh, channels, newcomers, self._answers
+            self.predictor, self._queues, self.metrics,
+            Endpoint(recommend, self._queues.predictions, main.recommendations.warm), self._answers, stores, fresh,
         )
+        self._item_stream = None
+        if item_stream is not None:
+            self._item_stream = ItemStream(item_stream, self._endpoints["items"].answer, self.metrics)
         self._drain_seconds = drain_seconds
         self._access = access
         self._connections = connections
@@ -175,13 +199,21 @@ class Server:
             self._bind(undo)
             undo.callback(self.repository.close)
             self.repository.start()
+            if self._experiment is not None:
+                undo.callback(self._experiment.stop)
+                self._experiment.start()
             self.name = self.name or self._manifest_name()
-            add_services(self._grpc, self.predictor, self._endpoints, self.name, self.metrics, self._queues)
+            add_services(
+                self._grpc, self.predictor, self._endpoints, self.name, self.metrics, self._queues,
+                self._experiment.predict if self._experiment else None,
+            )
             self._rest = self._http_server()
             undo.pop_all()
         self._grpc.start()
         self._rest_thread = threading.Thread(target=self._rest.run, args=([self._socket],), name="rest")
         self._rest_thread.start()
+        if self._item_stream is not None:
+            self._item_stream.start()
         if self._stores is not None and self._stores.retention.seconds is not None:
             threading.Thread(target=self._trim, name="trim", daemon=True).start()
 
@@ -207,6 +239,10 @@ class Server:
         self._rest_app.close()
         grpc_stopped.wait()
         self._request_timeout.close()
+        if self._item_stream is not None:
+            self._item_stream.stop()
+        if self._experiment is not None:
+            self._experiment.stop()
         self.repository.close()
         self.health.close()
         return left
@@ -301,7 +337,7 @@ class Server:
     def _http_server(self) -> HttpServer:
         self._rest_app = rest = Rest(
             self.predictor, self._endpoints, self.name, self.metrics, self.ready, self._queues,
-            self._connections, self.health.degraded,
+            self._connections, self.health.degraded, self._experiment.predict if self._experiment else None,
         )
         settings = uvicorn.Config(
             Guard(rest.app(), self._keys, self.metrics),

@@ -77,6 +77,11 @@ class Recommendations:
             if name not in self._names:
                 raise ConfigError(f"`newcomers`: there is no channel `{name}`." + nearest(name, self._names))
 
+    @property
+    def channel_names(self) -> list[str]:
+        """The names that `channels` of a request may have."""
+        return self._names
+
     def recommend(self, request: dict[str, Any]) -> dict[str, Any]:
         """The items for one user.
 

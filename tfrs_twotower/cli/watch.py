@@ -1,0 +1,119 @@
+"""`twotower watch`: what is served, against what was trained on, and version against version."""
+
+import argparse
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfrs_twotower.cli import options
+from tfrs_twotower.errors import ConfigError, invalid
+
+if TYPE_CHECKING:
+    from tfrs_twotower.watching import Report, WatchLimits
+
+PAST_A_LIMIT = 3
+_LIMITS = {
+    "--max-drift": "of the population stability index of each feature (default: 0.25)",
+    "--max-unknown-users": "of the share of answers to users whom training did not know (default: none)",
+    "--min-coverage": "of the share of items that were answered (default: none)",
+    "--min-recall": "of the index on logged queries (default: none)",
+    "--min-overlap": "of the top 10 of the newest two versions (default: none)",
+    "--min-item-cosine": "of the items' vectors of these, after alignment (default: none)",
+}
+DESCRIPTION = """\
+Reads the answers that `twotower serve --log-requests FOLDER` kept, and prints:
+
+- for each feature, how far the served values are from those of the training events (population stability index,
+  Jensen-Shannon distance, Kolmogorov-Smirnov statistic), also for the length of the pasts
+- the shares of unknown users and items, the coverage of the catalogue, and the share of popular items
+- the recall of the newest version's index on logged queries, and its top 10 and its item vectors beside those of the
+  version before
+
+  twotower watch runs/retail/latest --log log
+  twotower watch runs/retail/latest --log log --min-recall 0.95 --prometheus /var/lib/node_exporter/twotower.prom
+  twotower watch runs/retail/latest/export --log log
+
+Of an export root, what needs the training events is left out. A figure past its limit ends it with status 3.
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
+    """Adds the verb."""
+    parser = options.verb(subparsers, "watch", run, "compare what is served with what was trained on", DESCRIPTION)
+    parser.add_argument("path", metavar="RUN_OR_EXPORT", help="a run's folder, or the folder of an export's versions")
+    parser.add_argument("--log", metavar="FOLDER", required=True, help="the folder of `serve --log-requests`")
+    parser.add_argument("--hours", type=options.positive, default=24, help="answers of the last HOURS (default: 24)")
+    parser.add_argument("--queries", type=options.positive, default=500,
+                        help="logged queries that are asked again (default: 500)")
+    parser.add_argument("--prometheus", metavar="FILE", help="write the figures here too, for the textfile collector "
+                        "of Prometheus' node exporter")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    limits = parser.add_argument_group("limits")
+    for flag, what in _LIMITS.items():
+        limits.add_argument(flag, type=float, metavar="X", help=what)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures and prints."""
+    from tfrs_twotower.durable import written_aside
+    from tfrs_twotower.online import read_answers
+    from tfrs_twotower.watching import Report, WatchLimits, watch_features, watch_index, watch_items, watch_versions
+
+    names = [flag[2:].replace("-", "_") for flag in _LIMITS]
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    limits = WatchLimits(**given)
+    answers = read_answers(args.log, int(time.time()) - args.hours * 3600)
+    if not len(answers):
+        way_out = "Serve with --log-requests, or raise --hours."
+        raise ConfigError(invalid("--log", f"hold answers of the last {args.hours} hours", args.log, way_out))
+    models = _models(args.path)
+    features, shares = {}, {}
+    if (Path(args.path) / "config.json").is_file():
+        from tfrs_twotower.pipeline import runs
+        from tfrs_twotower.pipeline.reading import read
+
+        log, _ = read(runs.read_config(args.path).recipe, Path(args.path).resolve())
+        features, unknown = watch_features(log, answers, models[-1].history_length)
+        shares = {**unknown, **watch_items(log, answers)}
+    shares |= watch_index(models[-1], answers, args.queries)
+    if len(models) > 1:
+        shares |= watch_versions(models[0], models[1], answers, args.queries)
+    report = Report(features, shares)
+    if args.prometheus:
+        with written_aside(args.prometheus) as file:
+            file.write(report.prometheus(limits))
+    _print(report, limits, len(answers), args.json)
+    return PAST_A_LIMIT if report.exceeded(limits) else 0
+
+
+def _models(path):  # type: ignore[no-untyped-def]
+    """The newest two versions, the newest last."""
+    from tfrs_twotower.exporting.publishing import versions_under
+    from tfrs_twotower.serving import load_export
+
+    root = Path(path) / "export" if (Path(path) / "config.json").is_file() else Path(path)
+    found = versions_under(root)
+    if not found:
+        raise ConfigError(invalid("RUN_OR_EXPORT", "be a run or the folder of an export's versions", path,
+                                  "Name for example runs/retail/latest."))
+    return [load_export(root / str(version)) for version in found[-2:]]
+
+
+def _print(report: "Report", limits: "WatchLimits", answers: int, as_json: bool) -> None:
+    exceeded = report.exceeded(limits)
+    if as_json:
+        print(json.dumps({"answers": answers, **dataclasses.asdict(report), "exceeded": exceeded}, indent=2))
+        return
+    import pandas as pd
+
+    print(f"{answers:,} answers")
+    if report.features:
+        frame = pd.DataFrame(report.features).T.reindex(columns=["psi", "js", "ks", "missing"]).round(3)
+        print(frame.rename_axis("feature").reset_index().to_string(index=False))
+    for name, value in report.shares.items():
+        print(f"{name.ljust(22)} {value:.3f}")
+    for check, what in exceeded.items():
+        print(f"PAST ITS LIMIT: {check}: {what}")

@@ -1,0 +1,13 @@
+"""Experiments: arms that answer different users, and what their users did.
+
+`arms` says which arm a user has. `reading` counts answers and events by user. `comparing` compares the arms.
+"""
+
+from tfrs_twotower.experiments.arms import SHADOW, Arm, Arms, read_arms
+from tfrs_twotower.experiments.comparing import Comparison, compare_arms, imbalance
+from tfrs_twotower.experiments.reading import Participants, read_participants
+
+__all__ = [
+    "SHADOW", "Arm", "Arms", "Comparison", "Participants", "compare_arms", "imbalance", "read_arms",
+    "read_participants",
+]

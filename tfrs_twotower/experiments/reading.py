@@ -1,0 +1,124 @@
+"""What each user of an experiment was shown and did."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.experiments.arms import SHADOW
+from tfrs_twotower.online import Event, Stores, read_answers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_DAY = 86_400
+_USERS = 1000  # asked of the store at a time
+
+
+@dataclass(frozen=True)
+class Participants:
+    """The users of an experiment, n of them: the unit that was assigned to an arm.
+
+    Attributes:
+      arm: [n] names.
+      answers: [n] int64: answers that the user got.
+      events: [n] int64: events of the metric that came from these answers.
+      before: [n] int64: events of the metric in the days before the user's first answer.
+      moved: the number of users with answers of several arms, who are left out.
+      cut: the number of users of whom the store keeps as many events as it can, so that earlier ones may be missing.
+    """
+
+    arm: np.ndarray
+    answers: np.ndarray
+    events: np.ndarray
+    before: np.ndarray
+    moved: int = 0
+    cut: int = 0
+
+
+def read_participants(
+    folder: str | os.PathLike[str], stores: Stores, metric: str, since: int | None = None, until: int | None = None,
+    window: int = _DAY, days: float | None = None, before_days: float = 0.0,
+) -> Participants:
+    """Counts the answers of a log and the events of a store by user.
+
+    An event counts if its `answer` is an answer to the same user. If it names none, it counts if its item was in an
+    answer to the user in the `window` before it. Answers to users without an id, without an arm or of a shadow do not
+    count.
+
+    Args:
+      folder: of an `AnswerLog`.
+      stores: with the events. Those that its `Retention` removed are missing.
+      metric: the kind of event, such as "click".
+      since, until: answers with since ≤ timestamp < until, in seconds since 1970; None: no limit. Events past `until`
+        do not count either.
+      window: seconds.
+      days: None counts everything. A number counts each user's first days after the first answer, and only users whose
+        days are over by `until`, or else by the last answer of the log.
+      before_days: the length of the time before the first answer, for `before`.
+    """
+    table = read_answers(folder, since, until)
+    arm = table["arm"]
+    table = table.filter(pc.and_(pc.and_(pc.not_equal(arm, ""), pc.invert(pc.starts_with(arm, SHADOW))),
+                                 pc.not_equal(table[c.USER_ID], "")))
+    end = until if until is not None else int(pc.max(table[c.TIMESTAMP]).as_py() or 0) if days else 2**62
+    users = _users(table)
+    moved = int((users["arms"] > 1).sum())
+    users = users[users["arms"] == 1]
+    if days is not None:
+        users = users[users["first"] + days * _DAY <= end]
+    counted = _Counted(table, metric, window)
+    names, first = users.index.tolist(), users["first"].tolist()
+    answers, events, before, cut = [], [], [], 0
+    for start in range(0, len(names), _USERS):
+        part = names[start:start + _USERS]
+        for user, at, past in zip(part, first[start:], stores.history.last(part, stores.retention.events)):
+            last = end if days is None else min(end, int(at + days * _DAY))
+            cut += len(past) >= stores.retention.events
+            answers.append(counted.answers(user, last))
+            events.append(counted.events(user, past, last))
+            before.append(sum(e.event == metric and at - before_days * _DAY <= e.timestamp < at for e in past))
+    counts = [np.asarray(values, np.int64) for values in (answers, events, before)]
+    return Participants(users["arm"].to_numpy(object), counts[0], counts[1], counts[2], moved, cut)
+
+
+def _users(table: pa.Table) -> "pd.DataFrame":
+    """By user: `arms`, the number of arms; `arm`, the first one; `first`, the time of the first answer."""
+    frame = table.select([c.USER_ID, "arm", c.TIMESTAMP]).to_pandas()
+    grouped = frame.groupby(c.USER_ID, sort=True)
+    found = grouped.agg(arms=("arm", "nunique"), arm=("arm", "first"), first=(c.TIMESTAMP, "min"))
+    return found
+
+
+class _Counted:
+    """The answers of each user, and which events came from them."""
+
+    def __init__(self, table: pa.Table, metric: str, window: int) -> None:
+        self._metric, self._window = metric, window
+        users = table[c.USER_ID].to_numpy(zero_copy_only=False)
+        self._ids = table["answer_id"].to_pylist()
+        self._times = table[c.TIMESTAMP].to_numpy()
+        self._items = table[c.ITEM_ID].combine_chunks()
+        order = np.argsort(users, kind="stable")
+        names, starts = np.unique(users[order], return_index=True)
+        self._rows = dict(zip(names.tolist(), np.split(order, starts[1:])))
+
+    def answers(self, user: str, until: float) -> int:
+        return int((self._times[self._rows[user]] < until).sum())
+
+    def events(self, user: str, past: Sequence[Event], until: float) -> int:
+        rows = self._rows[user]
+        ids = {self._ids[row] for row in rows}
+        return sum(
+            event.answer in ids if event.answer else self._shown(rows, event)
+            for event in past if event.event == self._metric and event.timestamp < until
+        )
+
+    def _shown(self, rows: np.ndarray, event: Event) -> bool:
+        ages = event.timestamp - self._times[rows]
+        return any(event.item_id in self._items[int(row)].as_py() for row in rows[(ages >= 0) & (ages <= self._window)])

@@ -1,0 +1,11 @@
+"""Watches what is served: against what was trained on, version against version, and the index on live queries.
+
+`distributions` measures how far two samples are apart. `served` reads an answer log beside the log of a run. `versions`
+asks versions again what was asked of the server. `report` holds the figures, their limits and the text for Prometheus.
+"""
+
+from tfrs_twotower.watching.report import GAUGES, Report, WatchLimits
+from tfrs_twotower.watching.served import watch_features, watch_items
+from tfrs_twotower.watching.versions import watch_index, watch_versions
+
+__all__ = ["GAUGES", "WatchLimits", "Report", "watch_features", "watch_index", "watch_items", "watch_versions"]

@@ -1,0 +1,94 @@
+"""What was served, beside what was trained on."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.data import InteractionLog
+from tfrs_twotower.watching.distributions import compare
+
+_SAMPLE = 50_000  # events and answers whose features are compared
+_TOP = 0.01  # the share of the catalogue that counts as popular
+HISTORY = "history_length"
+
+
+def watch_features(log: InteractionLog, answers: pa.Table, history: int) -> tuple[dict[str, dict], dict[str, float]]:
+    """Compares the features of answers with those of the events of a log.
+
+    Args:
+      log: of the run. A user's column counts once for each event.
+      answers: of `read_answers`.
+      history: the number of events of a past that the model reads.
+
+    Returns:
+      ({feature: distances as of `compare`}, {share: its value}). Features are those that the log has as columns, and
+      `history_length`. Shares are `unknown_users`, of the answers, and `unknown_history_items`, of the items in pasts.
+    """
+    rng = np.random.default_rng(0)
+    rows = rng.choice(len(log), min(_SAMPLE, len(log)), replace=False)
+    texts = answers["features"].to_pylist()
+    served = [json.loads(texts[row]) for row in rng.choice(len(texts), min(_SAMPLE, len(texts)), replace=False)]
+    found = {}
+    for name in sorted({name for features in served for name in features} - {c.USER_ID, c.TIMESTAMP}):
+        trained = _trained(log, name, rows)
+        if trained is not None:
+            found[name] = compare(_flat(trained), _flat([features.get(name) for features in served]))
+    pasts = [features[c.HISTORY_ITEM_ID] for features in served if c.HISTORY_ITEM_ID in features]
+    if pasts:
+        found[HISTORY] = compare(_lengths(log)[rows].clip(max=history).tolist(), [len(past) for past in pasts])
+    users, items = (_texts(table[name]) for table, name in ((log.users, c.USER_ID), (log.items, c.ITEM_ID)))
+    return found, {
+        "unknown_users": _absent(answers[c.USER_ID].to_pylist(), users),
+        "unknown_history_items": _absent([str(item) for past in pasts for item in past], items),
+    }
+
+
+def watch_items(log: InteractionLog, answers: pa.Table) -> dict[str, float]:
+    """Shares of the answers' items: `coverage`, of the log's items that were answered at all; `popular_answered` and
+    `popular_trained`, of the places and of the training events that the most popular 1% of the items take."""
+    ids = np.array([str(item) for item in log.items[c.ITEM_ID].to_pylist()], object)
+    counts = np.bincount(log.item, minlength=len(ids))
+    top = set(ids[np.argsort(-counts, kind="stable")[:max(1, int(_TOP * len(ids)))]].tolist())
+    placed = answers[c.ITEM_ID].combine_chunks().flatten().to_pylist()
+    return {
+        "coverage": len(set(placed) & set(ids.tolist())) / len(ids),
+        "popular_answered": sum(item in top for item in placed) / max(1, len(placed)),
+        "popular_trained": float(np.sort(counts)[::-1][:len(top)].sum() / max(1, counts.sum())),
+    }
+
+
+def _trained(log: InteractionLog, name: str, rows: np.ndarray) -> list[Any] | None:
+    """The column's values of some events; None if the log lacks it."""
+    for table, at in ((log.context, rows), (log.users, log.user[rows])):
+        if name in table.column_names:
+            values = table[name].take(pa.array(at)).to_pylist()
+            return [None if isinstance(v, float) and v != v else v for v in values]
+    return None
+
+
+def _flat(values: Sequence[Any]) -> list[Any]:
+    """The values, those of lists one by one; "" is none."""
+    single = [v for value in values for v in (value if isinstance(value, (list, tuple)) else [value])]
+    return [None if v == "" else v for v in single]
+
+
+def _lengths(log: InteractionLog) -> np.ndarray:
+    """int64 [events]: how many events of the same user come before each one."""
+    order = np.argsort(log.user, kind="stable")
+    users = log.user[order]
+    starts = np.searchsorted(users, users)
+    lengths = np.empty(len(users), np.int64)
+    lengths[order] = np.arange(len(users)) - starts
+    return lengths
+
+
+def _absent(values: Sequence[str], known: set[str]) -> float:
+    return sum(value not in known for value in values) / max(1, len(values))
+
+
+def _texts(column: pa.ChunkedArray) -> set[str]:
+    return set(map(str, column.to_pylist()))
