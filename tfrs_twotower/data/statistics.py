@@ -58,14 +58,14 @@ NUMPY = Operations(
 class Happenings(NamedTuple):
     """Events by the hour. Every array has n rows.
 
-    item, user: int64, from 0 on; hour: int64; kind: int64, a place in `kinds`; count: int64, events of this row.
+    item, user: int64, from 0 on; hour: int64; kind: int64, a place in `kinds`; number: int64, events of this row.
     """
 
     item: np.ndarray
     user: np.ndarray
     hour: np.ndarray
     kind: np.ndarray
-    count: np.ndarray
+    number: np.ndarray
     kinds: tuple[str, ...]
 
     def of(self, kind: str) -> Happenings:
@@ -75,7 +75,8 @@ class Happenings(NamedTuple):
 
     def take(self, rows: np.ndarray) -> Happenings:
         """Some of the rows."""
-        return Happenings(*(values[rows] for values in self[:5]), self.kinds)
+        item, user, hour, kind, number = (values[rows] for values in self[:5])
+        return Happenings(item, user, hour, kind, number, self.kinds)
 
     def compact(self, end: int, window: int, users: bool) -> Happenings:
         """Fewer rows, with the same statistics from the hour `end` on.
@@ -94,7 +95,7 @@ class Happenings(NamedTuple):
         found, at = np.unique(rows, axis=1, return_inverse=True)
         hour = np.zeros(found.shape[1], np.int64)
         np.maximum.at(hour, at.ravel(), self.hour)
-        count = np.bincount(at.ravel(), self.count, found.shape[1]).astype(np.int64)
+        count = np.bincount(at.ravel(), self.number, found.shape[1]).astype(np.int64)
         return Happenings(found[0], found[2], hour, found[1], count, self.kinds)
 
 
@@ -167,12 +168,12 @@ class Statistic:
         """Counts the events."""
         own = events.of(spec.event)
         users = spec.measure == "users"
-        tables = [_Totals.of(own.item, own.hour, None if users else own.count)]
+        tables = [_Totals.of(own.item, own.hour, None if users else own.number)]
         if users:
             tables += _ends(own, spec.hours)
         elif spec.measure == "rate":
             per = events.of(spec.per)
-            tables.append(_Totals.of(per.item, per.hour, per.count))
+            tables.append(_Totals.of(per.item, per.hour, per.number))
         return cls(spec, tuple(tables))
 
     def converted(self, convert: Callable[[np.ndarray], Any]) -> Statistic:

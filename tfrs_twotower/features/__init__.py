@@ -6,6 +6,7 @@ from tfrs_twotower.features.fields.history import HistoryField
 from tfrs_twotower.features.fields.id import IdField, is_user_table
 from tfrs_twotower.features.fields.past import PastField
 from tfrs_twotower.features.fields.sequence import SequenceEmbedding, SequenceField
+from tfrs_twotower.features.fields.statistic import StatisticField
 from tfrs_twotower.features.infer import Derived, infer_schema
 from tfrs_twotower.features.keras_files import with_layers_in
 from tfrs_twotower.features.kinds import (
@@ -15,6 +16,7 @@ from tfrs_twotower.features.kinds import (
     Feature,
     GraphVector,
     Id,
+    Location,
     MultiValue,
     Number,
     Text,
@@ -25,6 +27,7 @@ from tfrs_twotower.features.lookup import FingerprintLookup, fingerprints, is_mi
 from tfrs_twotower.features.past import History, PastFeature, Sequence
 from tfrs_twotower.features.preprocessed import Preprocessed
 from tfrs_twotower.features.schema import Schema
+from tfrs_twotower.features.statistics import ItemStatistic, UserStatistic
 from tfrs_twotower.features.tensors import key_dtype, key_tensor, to_tensor
 
 __all__ = [
@@ -40,17 +43,21 @@ __all__ = [
     "HistoryField",
     "Id",
     "IdField",
+    "ItemStatistic",
     "MultiValue",
     "Number",
     "PastFeature",
     "PastField",
+    "Location",
     "Preprocessed",
     "Schema",
     "Sequence",
     "SequenceEmbedding",
     "SequenceField",
+    "StatisticField",
     "Text",
     "Time",
+    "UserStatistic",
     "Vector",
     "build_fields",
     "derive_seed",

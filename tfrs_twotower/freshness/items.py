@@ -2,17 +2,19 @@
 """
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.data.statistics import HOUR
 from tfrs_twotower.errors import DataError, IndexingError, invalid, nearest
 from tfrs_twotower.freshness.attached import AttachedVersion
+from tfrs_twotower.freshness.counting import RecentEvents
 from tfrs_twotower.freshness.item_events import ItemEvents
 from tfrs_twotower.ids import is_missing_id
 from tfrs_twotower.index import arguments
-from tfrs_twotower.online import MAX_ID_BYTES
+from tfrs_twotower.online import MAX_ID_BYTES, Event
 from tfrs_twotower.serving.current_items import CurrentItems
 from tfrs_twotower.serving.model import LoadedModel
 
@@ -44,7 +46,9 @@ class FreshItems:
     ) -> None:
         self.id_type, self._category_means = id_type, category_means
         self._lock = threading.Lock()
+        self._hour = 0
         self._attached: dict[int, AttachedVersion] = {}  # by the id of a model's SavedModel
+        self._recent = RecentEvents()
         self._events = ItemEvents(folder, id_type)
         try:
             self._latest = self._events.read()  # the item changed last comes last
@@ -66,6 +70,7 @@ class FreshItems:
             rule, way_out = f"have {self.id_type.__name__} ids", "Keep the events of another model in another folder."
             raise IndexingError(invalid("model", rule, version.catalogue.id_type.__name__, way_out))
         with self._lock:
+            version.refresh(self._recent.read(), self._hour, self._latest)
             version.take_kept(self._latest)
             self._attached[id(model.root)] = version
 
@@ -73,6 +78,32 @@ class FreshItems:
         """Stops applying events to a version that no longer answers requests."""
         with self._lock:
             self._attached.pop(id(model.root), None)
+
+    def count(self, events: Iterable[Event]) -> None:
+        """Counts events of users for the statistics of items (`ItemStatistic`), each once however often it comes.
+
+        Answers have them after the next `refresh`. They are kept in memory alone: after a restart, give it the events
+        since the export again. The kind "shown" means that an item was shown and not chosen. While no attached version
+        has statistics, nothing is counted.
+        """
+        if any(version.statistics is not None for version in list(self._attached.values())):
+            self._recent.add(events)
+
+    def refresh(self, now: float) -> int:
+        """Gives the items whose statistics changed new vectors, in every attached version. Returns their number.
+
+        Statistics are as of the start of the hour, as in training. So there is something to do once an hour, or if
+        events of earlier hours came late.
+
+        now: seconds since 1970.
+        """
+        with self._lock:
+            self._hour, versions = int(now) // HOUR, list(self._attached.values())
+            known = [version.statistics.until for version in versions if version.statistics is not None]
+            if not known:
+                return 0
+            recent = self._recent.read(min(known))
+            return sum(v.refresh(recent, self._hour, self._latest) for v in versions)
 
     def change(self, items: Collection[dict[str, Any]]) -> None:
         """Records new or edited items: `record(changed=items)`."""

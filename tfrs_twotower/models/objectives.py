@@ -1,7 +1,7 @@
 """The objectives of a batch of queries and positives: against sampled negatives, or the whole catalogue."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -24,12 +24,26 @@ class Positives(NamedTuple):
       weight: float32 [n].
       known: int32 [n, any], other item rows that the query's user met; −1 pads.
       explicit: int32 [n, any], item rows that are known negatives of the query; −1 pads.
+      hours: int64 [n], the hours since 1970 of the positives, if items have statistics.
     """
 
     rows: tf.Tensor
     weight: tf.Tensor
     known: tf.Tensor
     explicit: tf.Tensor
+    hours: tf.Tensor | None = None
+
+
+class Statistics(Protocol):
+    """Features of items that change by the hour. `training.ItemStatistics` implements it."""
+
+    latest: int
+
+    def encoded(self, items: tf.Tensor, hours: tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
+        """{field name: encoded} of item rows at hours, int64 [n] each: graph code."""
+
+    def there(self, items: tf.Tensor, hours: tf.Tensor) -> tf.Tensor:
+        """The hours, int64 [n], or later ones at which the items had their first event: graph code."""
 
 
 class ItemFeatures:
@@ -37,21 +51,37 @@ class ItemFeatures:
 
     Args:
       encoded: {field name: {part: array [items, ...]}}.
+      statistics: the `Statistics` of the items, or None.
     """
 
-    def __init__(self, encoded: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    def __init__(
+        self, encoded: Mapping[str, Mapping[str, np.ndarray]], statistics: Statistics | None = None
+    ) -> None:
         self._encoded = tf.nest.map_structure(tf.constant, encoded)
+        self.statistics = statistics
 
-    def rows(self, rows: np.ndarray | tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
-        """The features of item rows (int32, any shape): graph code."""
-        return tf.nest.map_structure(lambda values: tf.gather(values, rows), self._encoded)
+    def rows(
+        self, rows: np.ndarray | tf.Tensor, hours: int | tf.Tensor | None = None
+    ) -> dict[str, dict[str, tf.Tensor]]:
+        """The features of item rows: graph code.
+
+        Args:
+          rows: int32, of any shape; with statistics [n].
+          hours: the hours since 1970 as of which statistics are, a scalar or [n]; None: the end of training.
+        """
+        found = tf.nest.map_structure(lambda values: tf.gather(values, rows), self._encoded)
+        if self.statistics is None:
+            return found
+        rows = tf.cast(rows, tf.int64)
+        hours = tf.cast(self.statistics.latest if hours is None else hours, tf.int64)
+        return {**found, **self.statistics.encoded(rows, tf.broadcast_to(hours, tf.shape(rows)))}
 
 
 class SampledObjective(tf.keras.layers.Layer):
     """A loss against the candidates of the negative sources.
 
     Args:
-      task: a `Retrieval` task, without `logq`; its `in_batch` agrees with the sources.
+      task: a `Retrieval` task, without `logq`; its `in_batch` agrees with the sources, and is False with statistics.
       negatives: a `Negatives`.
       items: an `ItemFeatures`.
       candidate_tower: embeds drawn items.
@@ -68,6 +98,9 @@ class SampledObjective(tf.keras.layers.Layer):
         self._vectors = tf.function(self._embed, autograph=False)
         self.task, self.negatives, self.hard, self._explicit = task, negatives, hard, explicit
         self.items, self._tower = items, candidate_tower
+        # A positive stands at the hour at which it was chosen, where its statistics are high. As negatives of the
+        # other rows, the batch's items stand at other rows' hours: so their statistics are as likely as their ids.
+        self._as_of_others = items.statistics is not None and (negatives.in_batch or negatives.queue is not None)
 
     @property
     def temperature(self) -> Temperature:
@@ -96,10 +129,15 @@ class SampledObjective(tf.keras.layers.Layer):
         count = tf.shape(positives.rows)[0]
         rows, vectors = replicas.gather(positives.rows), replicas.gather(candidates)
         batch_rows, batch_vectors, (first, size) = rows, vectors, replicas.place(count)
+        if self._as_of_others:
+            batch_vectors = replicas.gather(self._embed(positives.rows, training, _others(positives.hours, count)))
+            if self.negatives.in_batch:
+                rows, vectors = tf.concat([rows, rows], axis=0), tf.concat([vectors, batch_vectors], axis=0)
         drawn = self.negatives.draw()
         if drawn.shape[0] != 0:
             rows = tf.concat([rows, drawn], axis=0)
-            vectors = tf.concat([vectors, self._embed(drawn, training)], axis=0)
+            drawn_hours = None if positives.hours is None else _others(positives.hours, drawn.shape[0])
+            vectors = tf.concat([vectors, self._embed(drawn, training, drawn_hours)], axis=0)
         if self.negatives.queue is not None:
             past_rows, past = self.negatives.queue.read()
             rows, vectors = tf.concat([rows, past_rows], axis=0), tf.concat([vectors, past], axis=0)
@@ -110,7 +148,7 @@ class SampledObjective(tf.keras.layers.Layer):
         loss = self.task(
             queries, vectors, sample_weight=positives.weight, candidate_sampling_probability=expected,
             candidate_ids=rows, known_positives=positives.known, score_mask=self._filled(rows, queries),
-            own_embeddings=None if own is None else self._embed(own, training), own_ids=own,
+            own_embeddings=None if own is None else self._embed_own(own, training, positives.hours), own_ids=own,
             compute_metrics=False, training=training,
         )
         if training and self.negatives.queue is not None:
@@ -133,7 +171,8 @@ class SampledObjective(tf.keras.layers.Layer):
         if values is None:
             return None
         positives = values[:size]
-        own = tf.roll(positives, -first, axis=0) if self.negatives.in_batch else positives[first: first + count]
+        shared = self.negatives.in_batch and not self._as_of_others
+        own = tf.roll(positives, -first, axis=0) if shared else positives[first: first + count]
         return tf.concat([own, values[size:]], axis=0)
 
     def _own(
@@ -151,11 +190,27 @@ class SampledObjective(tf.keras.layers.Layer):
             return None
         return tf.broadcast_to(rows >= 0, [tf.shape(queries)[0], tf.size(rows)])
 
-    def _embed(self, rows: tf.Tensor, training: bool) -> tf.Tensor:
-        """Vectors of item rows of any shape; missing ones (−1) get some item's, and are masked."""
-        flat = tf.reshape(rows, [-1])
-        vectors = self._tower(self.items.rows(tf.maximum(flat, 0)), training=training)
+    def _embed_own(self, rows: tf.Tensor, training: bool, hours: tf.Tensor | None) -> tf.Tensor:
+        """Vectors of each query's own negatives [n, any], with the statistics as of the query's hour."""
+        if hours is not None:
+            hours = tf.reshape(tf.broadcast_to(hours[:, tf.newaxis], tf.shape(rows)), [-1])
+        return self._embed(rows, training, hours)
+
+    def _embed(self, rows: tf.Tensor, training: bool, hours: tf.Tensor | None = None) -> tf.Tensor:
+        """Vectors of item rows of any shape; missing ones (−1) get some item's, and are masked.
+
+        hours: int64, as many as there are rows, as of which statistics are; see `ItemFeatures.rows`.
+        """
+        flat = tf.maximum(tf.reshape(rows, [-1]), 0)
+        if hours is not None and self.items.statistics is not None:
+            hours = self.items.statistics.there(flat, hours)
+        vectors = self._tower(self.items.rows(flat, hours), training=training)
         return tf.reshape(vectors, tf.concat([tf.shape(rows), [vectors.shape[-1]]], axis=0))
+
+
+def _others(hours: tf.Tensor, n: int | tf.Tensor) -> tf.Tensor:
+    """int64 [n]: the hours of a batch's rows, each row getting that of the next row, and again from the start."""
+    return tf.gather(hours, (tf.range(n) + 1) % tf.shape(hours)[0])
 
 
 class CatalogueObjective(tf.keras.layers.Layer):

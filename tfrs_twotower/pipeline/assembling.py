@@ -20,11 +20,13 @@ from tfrs_twotower.pipeline.score_terms import ScoreTerms
 from tfrs_twotower.pipeline.second_stage import SecondStage
 from tfrs_twotower.pipeline.without_times import without_times
 from tfrs_twotower.recipe import Recipe
+from tfrs_twotower.rerankers import RerankerConfig
 from tfrs_twotower.sampling import Explicit
 from tfrs_twotower.towers import EnsembleTower, SequenceEncoder, Tower, makes
 from tfrs_twotower.training import (
     Examples,
     ExplicitNegatives,
+    ItemStatistics,
     SequenceBatches,
     TrainingBatches,
     computing_in,
@@ -71,20 +73,21 @@ def _assemble(
         model=dataclasses.replace(recipe.model, repeats=repeats),
     )
     recipe.schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
-    towers = adapted_towers(recipe, log, split.known, field_states, grow)
-    counts = log.item_counts(split.known)
     visible = None
     if recipe.split.mixed:
         visible = np.zeros(len(log), bool)
         visible[split.train] = True
+    towers, statistics = adapted_towers(recipe, log, split.known, field_states, grow, visible)
+    counts = log.item_counts(split.known)
     weight = event_weights(log, split.train, recipe.training.events)
     query_tower, candidate_tower = towers[0]
     for name, term in (("repeats", repeats), ("neighbours", recipe.model.neighbours)):
         if term and c.HISTORY_ITEM_ID not in query_tower.inputs():
             rule, way_out = "be null if `schema.query` has no history feature", "Or add History() to it."
             raise ConfigError(invalid(f"model.{name}", rule, term, way_out))
+    _check_statistics(recipe, statistics)
     labels = dict.fromkeys(name for loss in recipe.model.auxiliary for name in loss.labels())
-    examples = Examples(log, query_tower.fields, candidate_tower.fields, visible, weight, labels)
+    examples = Examples(log, query_tower.fields, candidate_tower.fields, visible, weight, labels, statistics)
     positives = split.train[weight[split.train] > 0]
     catalogue = _catalogue_rows(log, split.known, counts)
     shown = shown_counts(log, positives, recipe.training.resampling)
@@ -121,6 +124,18 @@ def completed(recipe: Recipe, log: InteractionLog) -> Recipe:
     titles = [name for name in texts if name.casefold() in _TITLES]
     titles += [name for name in texts if name.casefold().endswith("_title")]
     return dataclasses.replace(recipe, schema=schema, title=recipe.title or next(iter(titles), None))
+
+
+def _check_statistics(recipe: Recipe, statistics: ItemStatistics | None) -> None:
+    """Raises `ConfigError` for settings that need one vector an item, if statistics change it by the hour."""
+    if statistics is None:
+        return
+    for name, clashes in (("loss", FullSoftmax), ("reranker", RerankerConfig)):
+        for member in recipe.members():
+            if isinstance(given := getattr(member.model, name), clashes):
+                rule = "hold no ItemStatistic" + f" with model.{name}={type(given).__name__}()"
+                way_out = f"Leave model.{name} at its default, or the feature out."
+                raise ConfigError(invalid("schema.candidate", rule, statistics.fields[0].name, way_out))
 
 
 def _split(recipe: Recipe, log: InteractionLog) -> Split:

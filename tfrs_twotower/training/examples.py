@@ -11,14 +11,16 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.data import Batches, InteractionLog, Ragged, UserHistories, wide
 from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.data.ragged import ranges
+from tfrs_twotower.data.statistics import HOUR
 from tfrs_twotower.errors import ConfigError, nearest
-from tfrs_twotower.features import Field, IdField, PastField, fingerprints, key_tensor, to_tensor
+from tfrs_twotower.features import Field, IdField, PastField, StatisticField, fingerprints, key_tensor, to_tensor
 from tfrs_twotower.features.fields.preprocessed import PreprocessedField
 from tfrs_twotower.ids import missing_id
 from tfrs_twotower.models import ItemFeatures
 from tfrs_twotower.training.config import TrainingConfig
 from tfrs_twotower.training.distribution import part_of, steps
 from tfrs_twotower.training.explicit import ExplicitNegatives
+from tfrs_twotower.training.item_statistics import ItemStatistics
 from tfrs_twotower.training.positives import Resampler
 
 _HISTORY_INPUTS = (c.HISTORY_ITEM_ID, c.HISTORY_TIMESTAMP)
@@ -76,19 +78,23 @@ class Examples:
       visible: bool [log rows] or None: the events that a history may show.
       weight: float32 [log rows] or None: each event's weight as a positive; None is the log's own weight.
       labels: context columns of numbers that batches have.
+      statistics: the `ItemStatistics` of the candidates, or None if no field reads any.
     """
 
     def __init__(
         self, log: InteractionLog, query_fields: Sequence[Field], candidate_fields: Sequence[Field],
         visible: np.ndarray | None = None, weight: np.ndarray | None = None, labels: Iterable[str] = (),
+        statistics: ItemStatistics | None = None,
     ) -> None:
         self.log = log
         self.weight = log.weight if weight is None else weight
         self.history = UserHistories(log, visible=visible)
         self._candidates = {
-            f.name: encode_table(f.encode, log.items, f.inputs()) for f in candidate_fields
+            f.name: encode_table(f.encode, log.items, f.inputs())
+            for f in candidate_fields if not isinstance(f, StatisticField)
         }
-        self.items = ItemFeatures(self._candidates)
+        self.statistics = statistics
+        self.items = ItemFeatures(self._candidates, statistics)
         self.past_fields: list[PastField | PreprocessedField] = [
             f for f in query_fields if c.HISTORY_ITEM_ID in f.columns
         ]
@@ -166,9 +172,15 @@ class Examples:
         """Encoded query features at log rows; the history ends just before each row."""
         return self.finish(self.gather(np.asarray(rows)))
 
-    def candidates(self, rows: np.ndarray | tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
-        """Encoded candidate features of item rows."""
-        return self.items.rows(rows)
+    def candidates(
+        self, rows: np.ndarray | tf.Tensor, hours: int | tf.Tensor | None = None
+    ) -> dict[str, dict[str, tf.Tensor]]:
+        """Encoded candidate features of item rows, with the statistics as of some hours: see `ItemFeatures.rows`."""
+        return self.items.rows(rows, hours)
+
+    def hours(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """{"candidate_hour": int64 [rows]}, the hours of log rows; {} if candidates have no statistics."""
+        return {} if self.statistics is None else {"candidate_hour": self.log.timestamp[rows] // HOUR}
 
     def raw_queries(
         self, rows: np.ndarray | Sequence[int], past_length: int | None = None
@@ -255,6 +267,7 @@ class TrainingBatches:
             "event": self._codes[self._event[rows]],
             "weight": examples.weight[rows],
             "labels": examples.labels(rows),
+            **examples.hours(rows),
         }
 
     def dataset(self, start: int, stop: int, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
@@ -263,7 +276,7 @@ class TrainingBatches:
         With a `tf.distribute.InputContext`: only the parts that this process trains on.
         """
         def finish(batch: dict[str, Any]) -> dict[str, Any]:
-            candidate = self._examples.candidates(batch["candidate_id"])
+            candidate = self._examples.candidates(batch["candidate_id"], batch.get("candidate_hour"))
             return {**batch, "query": self._examples.finish(batch["query"]), "candidate": candidate}
 
         return batch_dataset(self.batch, start, stop, context, finish, None if context else self.batch_size)

@@ -113,6 +113,7 @@ class SequenceBatches:
             "candidate_id": log.item[targets],
             "weight": examples.weight[targets],
             "labels": examples.labels(targets),
+            **examples.hours(targets),
         }
 
     def dataset(self, start: int, stop: int, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
@@ -124,6 +125,7 @@ class SequenceBatches:
             past = batch.pop("past")
             sequence = self._field.encode_window(past["index"], past["times"], past["now"])
             query = {**batch["query"], self._field.name: sequence}
-            return {**batch, "query": query, "candidate": self._examples.candidates(batch["candidate_id"])}
+            candidate = self._examples.candidates(batch["candidate_id"], batch.get("candidate_hour"))
+            return {**batch, "query": query, "candidate": candidate}
 
         return batch_dataset(self.batch, start, stop, context, finish)
