@@ -13,9 +13,9 @@ from tfrs_twotower.data.statistics import HOUR, SHOWN, Statistic, happenings
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.exporting import read
 from tfrs_twotower.features import Id, ItemStatistic, Schema
-from tfrs_twotower.freshness import CountedHistory, FreshItems, Refresher
+from tfrs_twotower.freshness import FreshItems, Refresher
 from tfrs_twotower.freshness.counting import VersionStatistics
-from tfrs_twotower.online import Event
+from tfrs_twotower.online import Event, StoreError
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.model import load
 
@@ -125,27 +125,49 @@ def test_ids_that_are_numbers(version):
     assert statistics._coded("999") == statistics._coded("999") == moving.items.num_rows
 
 
-def test_a_history_counts_its_events(fresh):
-    class Kept:
-        def append(self, events):
-            return len(events)
+class _Store:
+    """A store of events that fails when it is told to."""
 
-    assert CountedHistory(Kept(), fresh).append([Event("1", "u1", "i1", CUT * HOUR, "view")]) == 1
-    assert len(fresh._recent.read().item) == 1
+    def __init__(self, events):
+        self.kept, self.asked, self.fails = events, [], False
+
+    def events(self, since, until):
+        self.asked.append((since, until))
+        if self.fails:
+            raise StoreError("gone")
+        for event in self.kept:
+            if since <= event.timestamp < until:
+                yield [event]
 
 
-def test_the_refresher_goes_on_after_a_failure():
-    calls, done = [], threading.Event()
+def test_a_refresher_reads_what_is_new_from_the_store(fresh, version, frame):
+    ids, now = version[1].catalogue.ids.tolist(), [(CUT + 3) * HOUR + 7]
+    store = _Store(_events(frame))
+    refresher = Refresher(fresh, store, seconds=3600.0, clock=lambda: now[0])
+    assert refresher.look() > 0 and store.asked == [(version[1].moving.until, now[0] + 1)]
+    _assert_current(fresh, version, ids, frame[frame["timestamp"] < now[0]], CUT + 3)
+    assert refresher.look() == 0 and len(store.asked) == 1  # nothing to do before the hour is over
+    store.fails, now[0] = True, now[0] + 20 * HOUR
+    with pytest.raises(StoreError):
+        refresher.look()
+    store.fails = False
+    assert refresher.look() > 0 and store.asked[-1][0] == version[1].moving.until + 1
+    _assert_current(fresh, version, ids, frame[frame["timestamp"] < now[0]], CUT + 23)
+    refresher.close()
 
-    class Items:
-        def refresh(self, now):
-            calls.append(now)
-            if len(calls) == 1:
-                raise OSError("the disk is full")
+
+def test_the_thread_goes_on_after_a_failure(fresh):
+    done = threading.Event()
+
+    class Store(_Store):
+        def events(self, since, until):
+            self.asked.append(since)
+            if len(self.asked) == 1:
+                raise StoreError("gone")
             done.set()
-            return 3
+            return iter(())
 
-    refresher = Refresher(Items(), seconds=0.001, clock=lambda: 7.0)
+    refresher = Refresher(fresh, Store([]), seconds=0.001, clock=lambda: (CUT + 9) * HOUR)
     assert done.wait(10)
     refresher.close()
-    assert calls[:2] == [7.0, 7.0]
+    assert not refresher._thread.is_alive()

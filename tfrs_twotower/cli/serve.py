@@ -93,9 +93,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--category-means", metavar="COLUMN",
                         help="with --items-log: an item that the version was not trained with gets the mean vector of "
                         "the items with its values of this column, in place of the vector of its features")
-    parser.add_argument("--statistics-seconds", type=options.positive, default=60, metavar="N",
-                        help="with --store and --items-log, and a model with ItemStatistic features: seconds between "
-                        "two looks for items whose statistics changed (default: %(default)s)")
     parser.add_argument("--index", metavar="KIND",
                         help="search by an index outside of the SavedModel: faiss_ivf, faiss_ivfpq, faiss_hnsw, "
                         "milvus:FILE.db, milvus:http://HOST:19530 or module.Class. An index that the export does not "
@@ -137,7 +134,7 @@ def run(args: argparse.Namespace) -> None:
     """Serves until it is stopped; logs the versions that it loads."""
     from tfrs_twotower.coldstart import InterestHistory
     from tfrs_twotower.exporting import Key
-    from tfrs_twotower.freshness import CountedHistory, Refresher, open_items
+    from tfrs_twotower.freshness import Refresher, open_items
     from tfrs_twotower.online import open_cache
     from tfrs_twotower.serving import Access, Connections, Load, logs, serve
 
@@ -159,8 +156,7 @@ def run(args: argparse.Namespace) -> None:
     fresh = items = open_items(args.items_log, args.root, args.category_means) if args.items_log else None
     refresher: tuple[Refresher, ...] = ()
     if stores and items:
-        stores = dataclasses.replace(stores, history=CountedHistory(stores.history, items))
-        refresher = (Refresher(items, args.statistics_seconds),)
+        refresher = (Refresher(items, stores.history),)
     stores, fresh, channels, others = exploring.explored(args, stores, fresh)
     try:
         left = serve(

@@ -62,6 +62,10 @@ class VersionStatistics:
     Args:
       moving: the `Moving` of the export.
       ids: the ids of the catalogue's rows.
+
+    Attributes:
+      hour: since 1970, as of which items are.
+      counted_until: seconds since 1970: earlier events have been counted. `until` before the first refresh.
     """
 
     def __init__(self, moving: Moving, ids: Sequence[str | int]) -> None:
@@ -69,7 +73,8 @@ class VersionStatistics:
         self._ids, self._kind = list(ids), type(ids[0]) if len(ids) else str
         self._first = int(moving.events.hour.max(initial=0)) + 1  # no earlier hour can be asked
         self._users = np.array([hash(user) for user in moving.users], np.int64)
-        self._hour, self._statistics = 0, dict[str, Statistic]()
+        self.hour, self._statistics = 0, dict[str, Statistic]()
+        self.counted_until = self.until
         none = RecentEvents().read()
         self.advance(none, self._first)
 
@@ -87,7 +92,7 @@ class VersionStatistics:
         """Moves to an hour (since 1970): the ids of the items whose statistics differ from those before."""
         before, known = self._values(np.arange(len(self._ids))), len(self._ids)
         events = self._with(recent)
-        self._hour = max(hour, self._first)
+        self.hour = max(hour, self._first)
         self._statistics = {f.column: Statistic.of(f.spec, events) for f in self._moving.features}
         after = self._values(np.arange(len(self._ids)))
         changed = np.zeros(len(self._ids), bool)
@@ -110,7 +115,7 @@ class VersionStatistics:
         return self._moving.items.slice(row, 1).to_pylist()[0]
 
     def _values(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        hours = np.full(len(rows), self._hour)
+        hours = np.full(len(rows), self.hour)
         return {column: one.values(rows, hours) for column, one in self._statistics.items()}
 
     def _with(self, recent: Recent) -> Happenings:

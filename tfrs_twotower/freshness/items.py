@@ -4,7 +4,7 @@
 import threading
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.data.statistics import HOUR
@@ -40,6 +40,8 @@ class FreshItems:
       StoreError: the folder cannot be used; see `ItemEvents`. On a full or read-only disk its events still count, and
         `record` raises the error until the disk takes changes.
     """
+
+    LATE: ClassVar[int] = 6 * HOUR  # seconds by which an event may arrive late and still count
 
     def __init__(
         self, folder: str | Path, id_type: type[str] | type[int] = str, category_means: str | None = None
@@ -82,12 +84,21 @@ class FreshItems:
     def count(self, events: Iterable[Event]) -> None:
         """Counts events of users for the statistics of items (`ItemStatistic`), each once however often it comes.
 
-        Answers have them after the next `refresh`. They are kept in memory alone: after a restart, give it the events
-        since the export again. The kind "shown" means that an item was shown and not chosen. While no attached version
-        has statistics, nothing is counted.
+        Answers have them after the next `refresh`. They are kept in memory alone. The kind "shown" means that an item
+        was shown and not chosen.
         """
-        if any(version.statistics is not None for version in list(self._attached.values())):
-            self._recent.add(events)
+        self._recent.add(events)
+
+    def counted_until(self, now: float) -> int | None:
+        """The time since which events have to be counted before `refresh(now)`, in seconds since 1970.
+
+        It is that of the oldest export that was never refreshed, or else `LATE` before the last refresh. None: nothing
+        would change, as no version has statistics, or all have those of this hour.
+        """
+        hour = int(now) // HOUR
+        found = [v.statistics for v in list(self._attached.values()) if v.statistics is not None]
+        behind = [one.counted_until for one in found if one.hour < hour or one.counted_until == one.until]
+        return min(behind, default=None)
 
     def refresh(self, now: float) -> int:
         """Gives the items whose statistics changed new vectors, in every attached version. Returns their number.
@@ -103,7 +114,11 @@ class FreshItems:
             if not known:
                 return 0
             recent = self._recent.read(min(known))
-            return sum(v.refresh(recent, self._hour, self._latest) for v in versions)
+            changed = sum(version.refresh(recent, self._hour, self._latest) for version in versions)
+            for version in versions:
+                if version.statistics is not None:
+                    version.statistics.counted_until = max(int(now) - self.LATE, version.statistics.until + 1)
+            return changed
 
     def change(self, items: Collection[dict[str, Any]]) -> None:
         """Records new or edited items: `record(changed=items)`."""
