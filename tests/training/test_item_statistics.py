@@ -96,8 +96,8 @@ def _next_events(log):
 def test_fashion_is_learned(assembled):
     recall = {}
     for name, a in (("with", assembled), ("without", _assemble(Schema(SCHEMA.query, SCHEMA.candidate[:1])))):
-        a.model.compile(optimizer=build(dataclasses.replace(a.recipe.training.optimizer, learning_rate=0.03), 200))
-        a.model.fit(a.batches.dataset(0, 200), steps_per_epoch=200, verbose=0)
+        a.model.compile(optimizer=build(dataclasses.replace(a.recipe.training.optimizer, learning_rate=0.03), 120))
+        a.model.fit(a.batches.dataset(0, 120), steps_per_epoch=120, verbose=0)
         queries = _next_events(a.log)
         recall[name] = a.evaluate(queries, a.model_scorer(queries), bootstrap=0, view="all").metrics["recall@5"]
     assert recall["with"] > 0.6 > 0.4 > recall["without"], recall

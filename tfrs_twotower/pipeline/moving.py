@@ -15,8 +15,9 @@ def moving(assembly: Assembly) -> Moving | None:
         return None
     features = tuple(field.feature for field in statistics.fields)
     counts_users = any(feature.measure == "users" for feature in features)
-    places = a.positions(statistics.events.item)
-    events = statistics.events._replace(item=places).take(places >= 0)
+    events = statistics.events()
+    places = a.positions(events.item)
+    events = events._replace(item=places).take(places >= 0)
     longest = max(max(feature.hours) for feature in features)
     events = events.compact(statistics.end, longest, counts_users)
     users, user = np.unique(events.user, return_inverse=True)

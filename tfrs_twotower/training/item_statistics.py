@@ -12,6 +12,7 @@ from tfrs_twotower.data import InteractionLog
 from tfrs_twotower.data.statistics import HOUR, Happenings, Operations, Statistic, happenings
 from tfrs_twotower.features import Field, StatisticField
 
+_NEVER = np.int64(2**62)
 _SAMPLE = 65_536  # items at moments, from which the fields learn
 GRAPH = Operations(
     tf.searchsorted, tf.gather, tf.clip_by_value, tf.where,
@@ -30,7 +31,6 @@ class ItemStatistics:
 
     Attributes:
       fields: the `StatisticField`s.
-      events: the `Happenings`.
       latest: the hour after the last known event.
       end: the hour after the last event of the log.
     """
@@ -39,25 +39,29 @@ class ItemStatistics:
         self, fields: Iterable[Field], log: InteractionLog, known: np.ndarray, visible: np.ndarray | None = None
     ) -> None:
         self.fields = [field for field in fields if isinstance(field, StatisticField)]
-        self.events: Happenings = happenings(log, visible)
-        self._log, self._known = log, known
-        self._of = {f.feature.column: Statistic.of(f.feature.spec, self.events) for f in self.fields}
-        self._in_graph = {column: one.converted(tf.constant) for column, one in self._of.items()}
-        first = np.full(log.items.num_rows, 0, np.int64)
-        order = np.argsort(self.events.hour, kind="stable")[::-1]
-        first[self.events.item[order]] = self.events.hour[order]  # the earliest is written last
-        self._first = tf.constant(first)
+        self._log, self._known, self._visible = log, known, visible
+        events = self.events()
+        self._of = {
+            f.feature.column: Statistic.of(f.feature.spec, events).converted(tf.constant) for f in self.fields
+        }
+        first = np.full(log.items.num_rows, _NEVER)
+        np.minimum.at(first, events.item, events.hour)
+        self._first = tf.constant(np.where(first < _NEVER, first, 0))
         self.latest, self.end = (int(log.timestamp[rows].max()) // HOUR + 1 for rows in (known, slice(None)))
+
+    def events(self) -> Happenings:
+        """The events that count. They are made anew, as they take more memory than the statistics."""
+        return happenings(self._log, self._visible)
 
     def values(self, items: np.ndarray, hours: np.ndarray | int) -> dict[str, np.ndarray]:
         """{column: float32 [n, width]} of item rows at hours."""
         items = np.asarray(items, np.int64)
-        hours = np.broadcast_to(np.asarray(hours, np.int64), items.shape)
-        return {column: one.values(items, hours) for column, one in self._of.items()}
+        asked = tf.constant(items), tf.constant(np.broadcast_to(np.asarray(hours, np.int64), items.shape))
+        return {column: one.values(*asked, GRAPH).numpy() for column, one in self._of.items()}
 
     def encoded(self, items: tf.Tensor, hours: tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
         """{field name: encoded} of item rows at hours, int64 [n] each. Graph code."""
-        raw = {column: one.values(items, hours, GRAPH) for column, one in self._in_graph.items()}
+        raw = {column: one.values(items, hours, GRAPH) for column, one in self._of.items()}
         return {field.name: field.encode(raw) for field in self.fields}
 
     def there(self, items: tf.Tensor, hours: tf.Tensor) -> tf.Tensor:
@@ -84,6 +88,6 @@ class ItemStatistics:
         rng, column = np.random.default_rng(0), field.feature.column
         items = rng.choice(np.unique(self._log.item[self._known]), _SAMPLE)
         hours = self._log.timestamp[rng.choice(self._known, _SAMPLE)] // HOUR
-        values = self._of[column].values(items.astype(np.int64), np.maximum(hours, self._first.numpy()[items]))
+        values = self.values(items, np.maximum(hours, self._first.numpy()[items]))[column]
         lists = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
         return {column: lists.cast(pa.list_(pa.float32()))}, np.ones(_SAMPLE, np.int64)
