@@ -1,4 +1,4 @@
-"""Statistics of items in training: as of each event's hour, of other rows' hours as negatives, and in an evaluation."""
+"""Statistics of items in training, as of the first hour of each batch, and in an evaluation, as of each query's."""
 
 import dataclasses
 
@@ -7,12 +7,14 @@ import pandas as pd
 import pytest
 import toy
 
-from tfrs_twotower.data import Frames, Queries, Ragged, ingest
+from tfrs_twotower.data import Frames, Queries, Ragged, Stretches, ingest
 from tfrs_twotower.data.statistics import HOUR, happenings
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import History, Id, ItemStatistic, Schema, UserStatistic
 from tfrs_twotower.losses import FullSoftmax
 from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.rerankers import COLD
+from tfrs_twotower.sampling import CrossBatch, InBatch, Popular, Uniform
 from tfrs_twotower.training.optimizers import build
 
 COUNT = ItemStatistic(hours=(6, 0))
@@ -34,7 +36,8 @@ def trendy(days=12, items=24, per_hour=12, seed=0):
 
 def _assemble(schema=SCHEMA, **model):
     log, _ = ingest(Frames(trendy()))
-    recipe = dataclasses.replace(toy.recipe(known_positives=0), schema=schema)  # every user met every item
+    # Every user met every item. A batch is of five hours.
+    recipe = dataclasses.replace(toy.recipe(known_positives=0, batch_size=64), schema=schema)
     recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, **model))
     return assemble(recipe, log)
 
@@ -49,27 +52,33 @@ def _counted(log, item, hour, window):
     return int(((log.item == item) & (hours < hour) & ((hours >= hour - window) | (window == 0))).sum())
 
 
-def test_a_batch_has_the_counts_before_the_hour_of_each_event(assembled):
+def test_a_batch_is_a_stretch_of_time_and_counts_before_its_first_hour(assembled):
     a, rows = assembled, assembled.batches.rows(0)
-    batch = next(iter(a.batches.dataset(0, 1)))
-    hours = a.log.timestamp[rows] // HOUR
-    np.testing.assert_array_equal(batch["candidate_hour"], hours)
-    counts = [[_counted(a.log, i, h, w) for w in (6, 0)] for i, h in zip(a.log.item[rows], hours)]
+    assert rows.tolist() == list(range(rows[0], rows[0] + 64))
+    batch, hour = next(iter(a.batches.dataset(0, 1))), a.log.timestamp[rows[0]] // HOUR
+    assert set(batch["hour"].numpy().tolist()) == {hour}
+    counts = [[_counted(a.log, i, hour, w) for w in (6, 0)] for i in a.log.item[rows]]
     field = a.examples.statistics.fields[0]
     found = batch["candidate"][field.name]["value"]
     expected = (np.log1p(np.float32(counts)) - field.state()["mean"]) / field.state()["deviation"]
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    values = a.examples.statistics.values(a.log.item[rows], hours)[COUNT.column]
-    np.testing.assert_array_equal(values, counts)
+    np.testing.assert_array_equal(a.examples.statistics.values(a.log.item[rows], hour)[COUNT.column], counts)
 
 
-def test_negatives_stand_at_other_rows_hours_but_not_before_their_first_event(assembled):
-    from tfrs_twotower.models.objectives import _others
+def test_an_epoch_has_each_batch_once_and_other_rows_are_left_out():
+    found = [[b.tolist() for b in Stretches(25, 4, seed=0, epoch=epoch)] for epoch in range(40)]
+    assert all(len(epoch) == 6 and len({row for b in epoch for row in b}) == 24 for epoch in found)
+    assert {sum(map(sum, epoch)) for epoch in found} == {300, 300 - 24}  # the first or the last row is left out
+    assert found[0] != found[1] and found[0] == [b.tolist() for b in Stretches(25, 4, 0, 0)]
+    in_order = [b[0] for b in Stretches(24, 4, 0, 0, in_order=True)]
+    assert in_order == [0, 4, 8, 12, 16, 20]
 
-    assert _others(np.array([5, 6, 9]), 5).numpy().tolist() == [6, 9, 5, 6, 9]
-    statistics, log = assembled.examples.statistics, assembled.log
-    first = log.timestamp[log.item == 3].min() // HOUR
-    assert statistics.there(np.array([3, 3]), np.array([0, first + 5])).numpy().tolist() == [first, first + 5]
+
+def test_negatives_are_drawn_as_the_log_has_them_and_not_taken_from_the_batch(assembled):
+    assert assembled.recipe.model.negatives == (Popular(64, 1.0),)
+    a = _assemble(negatives=(InBatch(), Uniform(7)))
+    assert a.recipe.model.negatives == (Popular(64, 1.0), Uniform(7))
+    assert not a.model.objective.negatives.in_batch
 
 
 def test_the_future_changes_no_batch(assembled):
@@ -95,12 +104,16 @@ def _next_events(log):
 
 def test_fashion_is_learned(assembled):
     recall = {}
-    for name, a in (("with", assembled), ("without", _assemble(Schema(SCHEMA.query, SCHEMA.candidate[:1])))):
-        a.model.compile(optimizer=build(dataclasses.replace(a.recipe.training.optimizer, learning_rate=0.03), 120))
-        a.model.fit(a.batches.dataset(0, 120), steps_per_epoch=120, verbose=0)
+    models = {
+        "with": assembled, "softmax over all": _assemble(loss=FullSoftmax()),
+        "without": _assemble(Schema(SCHEMA.query, SCHEMA.candidate[:1])),
+    }
+    for name, a in models.items():
+        a.model.compile(optimizer=build(dataclasses.replace(a.recipe.training.optimizer, learning_rate=0.03), 200))
+        a.model.fit(a.batches.dataset(0, 200), steps_per_epoch=200, verbose=0)
         queries = _next_events(a.log)
         recall[name] = a.evaluate(queries, a.model_scorer(queries), bootstrap=0, view="all").metrics["recall@5"]
-    assert recall["with"] > 0.6 > 0.4 > recall["without"], recall
+    assert min(recall["with"], recall["softmax over all"]) > 0.6 > 0.4 > recall["without"], recall
 
 
 def test_an_evaluation_has_the_statistics_of_each_querys_hour(assembled, monkeypatch):
@@ -137,7 +150,8 @@ def test_an_event_that_is_hidden_does_not_count():
 
 
 @pytest.mark.parametrize("schema, model, expected", [
-    (SCHEMA, {"loss": FullSoftmax()}, "model.loss"),
+    (SCHEMA, {"reranker": COLD()}, "model.reranker"),
+    (SCHEMA, {"negatives": (InBatch(), CrossBatch())}, "model.negatives"),
     (Schema((Id("user_id"), COUNT), (Id("item_id"),)), {}, "no feature of a query"),
 ])
 def test_what_cannot_move_is_refused(schema, model, expected):

@@ -18,9 +18,10 @@ Windows = Annotated[tuple[Natural, ...], MinLength(1), "In hours; 0 means all ti
 class ItemStatistic(Feature):
     """What happened with an item in some windows of time before the hour of a request. A feature of candidates.
 
-    It is computed from the events of the log. In training it is that of the hour in which the event happened, so it
-    never knows that event or a later one. An export reads it as a raw input, and a server updates it
-    (`freshness.FreshItems`).
+    It is computed from the events of the log. In training a batch is a stretch of time, and its statistics are as of
+    the stretch's first hour: so they never know an event of the batch, or a later one. An export reads them as raw
+    inputs, and a server updates them (`freshness.FreshItems`). Such batches have a price, so compare with a model that
+    has no statistics.
 
     Attributes:
       measure: `count` of events, as log(1 + n); distinct `users`, in the same way; `rate`: the logarithm of

@@ -24,14 +24,14 @@ class Positives(NamedTuple):
       weight: float32 [n].
       known: int32 [n, any], other item rows that the query's user met; −1 pads.
       explicit: int32 [n, any], item rows that are known negatives of the query; −1 pads.
-      hours: int64 [n], the hours since 1970 of the positives, if items have statistics.
+      hour: int64 scalar, since 1970, as of which the batch's items have their statistics; None without statistics.
     """
 
     rows: tf.Tensor
     weight: tf.Tensor
     known: tf.Tensor
     explicit: tf.Tensor
-    hours: tf.Tensor | None = None
+    hour: tf.Tensor | None = None
 
 
 class Statistics(Protocol):
@@ -41,9 +41,6 @@ class Statistics(Protocol):
 
     def encoded(self, items: tf.Tensor, hours: tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
         """{field name: encoded} of item rows at hours, int64 [n] each: graph code."""
-
-    def there(self, items: tf.Tensor, hours: tf.Tensor) -> tf.Tensor:
-        """The hours, int64 [n], or later ones at which the items had their first event: graph code."""
 
 
 class ItemFeatures:
@@ -61,27 +58,27 @@ class ItemFeatures:
         self.statistics = statistics
 
     def rows(
-        self, rows: np.ndarray | tf.Tensor, hours: int | tf.Tensor | None = None
+        self, rows: np.ndarray | tf.Tensor, hour: int | tf.Tensor | None = None
     ) -> dict[str, dict[str, tf.Tensor]]:
         """The features of item rows: graph code.
 
         Args:
           rows: int32, of any shape; with statistics [n].
-          hours: the hours since 1970 as of which statistics are, a scalar or [n]; None: the end of training.
+          hour: since 1970, as of which statistics are: a scalar; None: the end of training.
         """
         found = tf.nest.map_structure(lambda values: tf.gather(values, rows), self._encoded)
         if self.statistics is None:
             return found
         rows = tf.cast(rows, tf.int64)
-        hours = tf.cast(self.statistics.latest if hours is None else hours, tf.int64)
-        return {**found, **self.statistics.encoded(rows, tf.broadcast_to(hours, tf.shape(rows)))}
+        hour = tf.cast(self.statistics.latest if hour is None else hour, tf.int64)
+        return {**found, **self.statistics.encoded(rows, tf.fill(tf.shape(rows), hour))}
 
 
 class SampledObjective(tf.keras.layers.Layer):
     """A loss against the candidates of the negative sources.
 
     Args:
-      task: a `Retrieval` task, without `logq`; its `in_batch` agrees with the sources, and is False with statistics.
+      task: a `Retrieval` task, without `logq`; its `in_batch` agrees with the sources.
       negatives: a `Negatives`.
       items: an `ItemFeatures`.
       candidate_tower: embeds drawn items.
@@ -98,9 +95,6 @@ class SampledObjective(tf.keras.layers.Layer):
         self._vectors = tf.function(self._embed, autograph=False)
         self.task, self.negatives, self.hard, self._explicit = task, negatives, hard, explicit
         self.items, self._tower = items, candidate_tower
-        # A positive stands at the hour at which it was chosen, where its statistics are high. As negatives of the
-        # other rows, the batch's items stand at other rows' hours: so their statistics are as likely as their ids.
-        self._as_of_others = items.statistics is not None and (negatives.in_batch or negatives.queue is not None)
 
     @property
     def temperature(self) -> Temperature:
@@ -129,15 +123,10 @@ class SampledObjective(tf.keras.layers.Layer):
         count = tf.shape(positives.rows)[0]
         rows, vectors = replicas.gather(positives.rows), replicas.gather(candidates)
         batch_rows, batch_vectors, (first, size) = rows, vectors, replicas.place(count)
-        if self._as_of_others:
-            batch_vectors = replicas.gather(self._embed(positives.rows, training, _others(positives.hours, count)))
-            if self.negatives.in_batch:
-                rows, vectors = tf.concat([rows, rows], axis=0), tf.concat([vectors, batch_vectors], axis=0)
         drawn = self.negatives.draw()
         if drawn.shape[0] != 0:
             rows = tf.concat([rows, drawn], axis=0)
-            drawn_hours = None if positives.hours is None else _others(positives.hours, drawn.shape[0])
-            vectors = tf.concat([vectors, self._embed(drawn, training, drawn_hours)], axis=0)
+            vectors = tf.concat([vectors, self._embed(drawn, training, positives.hour)], axis=0)
         if self.negatives.queue is not None:
             past_rows, past = self.negatives.queue.read()
             rows, vectors = tf.concat([rows, past_rows], axis=0), tf.concat([vectors, past], axis=0)
@@ -148,7 +137,7 @@ class SampledObjective(tf.keras.layers.Layer):
         loss = self.task(
             queries, vectors, sample_weight=positives.weight, candidate_sampling_probability=expected,
             candidate_ids=rows, known_positives=positives.known, score_mask=self._filled(rows, queries),
-            own_embeddings=None if own is None else self._embed_own(own, training, positives.hours), own_ids=own,
+            own_embeddings=None if own is None else self._embed(own, training, positives.hour), own_ids=own,
             compute_metrics=False, training=training,
         )
         if training and self.negatives.queue is not None:
@@ -171,8 +160,7 @@ class SampledObjective(tf.keras.layers.Layer):
         if values is None:
             return None
         positives = values[:size]
-        shared = self.negatives.in_batch and not self._as_of_others
-        own = tf.roll(positives, -first, axis=0) if shared else positives[first: first + count]
+        own = tf.roll(positives, -first, axis=0) if self.negatives.in_batch else positives[first: first + count]
         return tf.concat([own, values[size:]], axis=0)
 
     def _own(
@@ -190,27 +178,14 @@ class SampledObjective(tf.keras.layers.Layer):
             return None
         return tf.broadcast_to(rows >= 0, [tf.shape(queries)[0], tf.size(rows)])
 
-    def _embed_own(self, rows: tf.Tensor, training: bool, hours: tf.Tensor | None) -> tf.Tensor:
-        """Vectors of each query's own negatives [n, any], with the statistics as of the query's hour."""
-        if hours is not None:
-            hours = tf.reshape(tf.broadcast_to(hours[:, tf.newaxis], tf.shape(rows)), [-1])
-        return self._embed(rows, training, hours)
-
-    def _embed(self, rows: tf.Tensor, training: bool, hours: tf.Tensor | None = None) -> tf.Tensor:
+    def _embed(self, rows: tf.Tensor, training: bool, hour: tf.Tensor | None = None) -> tf.Tensor:
         """Vectors of item rows of any shape; missing ones (−1) get some item's, and are masked.
 
-        hours: int64, as many as there are rows, as of which statistics are; see `ItemFeatures.rows`.
+        hour: see `ItemFeatures.rows`.
         """
-        flat = tf.maximum(tf.reshape(rows, [-1]), 0)
-        if hours is not None and self.items.statistics is not None:
-            hours = self.items.statistics.there(flat, hours)
-        vectors = self._tower(self.items.rows(flat, hours), training=training)
+        flat = tf.reshape(rows, [-1])
+        vectors = self._tower(self.items.rows(tf.maximum(flat, 0), hour), training=training)
         return tf.reshape(vectors, tf.concat([tf.shape(rows), [vectors.shape[-1]]], axis=0))
-
-
-def _others(hours: tf.Tensor, n: int | tf.Tensor) -> tf.Tensor:
-    """int64 [n]: the hours of a batch's rows, each row getting that of the next row, and again from the start."""
-    return tf.gather(hours, (tf.range(n) + 1) % tf.shape(hours)[0])
 
 
 class CatalogueObjective(tf.keras.layers.Layer):
@@ -239,7 +214,7 @@ class CatalogueObjective(tf.keras.layers.Layer):
         self, queries: tf.Tensor, candidates: tf.Tensor, positives: Positives, training: bool = False
     ) -> tf.Tensor:
         """The loss, a scalar; `candidates` are not read, as the catalogue has them. See `SampledObjective`."""
-        vectors = self._tower(self.items.rows(self.catalogue), training=training)
+        vectors = self._tower(self.items.rows(self.catalogue, positives.hour), training=training)
         last = tf.size(self._places) - 1
         known = tf.where(positives.known < 0, last, tf.minimum(positives.known, last))
         loss = full_softmax(

@@ -50,7 +50,7 @@ class SequenceTwoTower(TwoTowerModel):
         queries, candidates = self(batch, training=training)
         nothing = tf.zeros([tf.shape(queries)[0], 0], tf.int32)
         known = tf.pad(self._known(batch["past_id"]), [[0, _starts(batch)], [0, 0]], constant_values=-1)
-        positives = Positives(batch["candidate_id"], batch["weight"], known, nothing, batch.get("candidate_hour"))
+        positives = Positives(batch["candidate_id"], batch["weight"], known, nothing)
         return queries, candidates, positives
 
     def _known(self, past: tf.Tensor) -> tf.Tensor:

@@ -12,21 +12,19 @@ from tfrs_twotower.data import InteractionLog, Split
 from tfrs_twotower.data.values import is_text
 from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.evaluation import chosen
-from tfrs_twotower.features import Field, derive_seed, infer_schema
+from tfrs_twotower.features import Field, ItemStatistic, derive_seed, infer_schema
 from tfrs_twotower.losses import FullSoftmax
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.building import adapted_towers, as_one, build_model, build_objective
 from tfrs_twotower.pipeline.score_terms import ScoreTerms
 from tfrs_twotower.pipeline.second_stage import SecondStage
 from tfrs_twotower.pipeline.without_times import without_times
-from tfrs_twotower.recipe import Recipe
-from tfrs_twotower.rerankers import RerankerConfig
-from tfrs_twotower.sampling import Explicit
+from tfrs_twotower.recipe import ModelConfig, Recipe
+from tfrs_twotower.sampling import CrossBatch, Explicit, InBatch, Popular
 from tfrs_twotower.towers import EnsembleTower, SequenceEncoder, Tower, makes
 from tfrs_twotower.training import (
     Examples,
     ExplicitNegatives,
-    ItemStatistics,
     SequenceBatches,
     TrainingBatches,
     computing_in,
@@ -65,7 +63,7 @@ def _assemble(
     grow: Callable[[Field], bool] | None, split: Split,
 ) -> Assembly:
     tf.keras.utils.set_random_seed(recipe.training.seed)
-    recipe = completed(recipe, log)
+    recipe = _with_one_hour(completed(recipe, log))
     exclude_seen = chosen(recipe.evaluation, split.validation)[0]
     repeats = None if exclude_seen or not log.timed else recipe.model.repeats
     recipe = dataclasses.replace(
@@ -85,7 +83,6 @@ def _assemble(
         if term and c.HISTORY_ITEM_ID not in query_tower.inputs():
             rule, way_out = "be null if `schema.query` has no history feature", "Or add History() to it."
             raise ConfigError(invalid(f"model.{name}", rule, term, way_out))
-    _check_statistics(recipe, statistics)
     labels = dict.fromkeys(name for loss in recipe.model.auxiliary for name in loss.labels())
     examples = Examples(log, query_tower.fields, candidate_tower.fields, visible, weight, labels, statistics)
     positives = split.train[weight[split.train] > 0]
@@ -126,16 +123,33 @@ def completed(recipe: Recipe, log: InteractionLog) -> Recipe:
     return dataclasses.replace(recipe, schema=schema, title=recipe.title or next(iter(titles), None))
 
 
-def _check_statistics(recipe: Recipe, statistics: ItemStatistics | None) -> None:
-    """Raises `ConfigError` for settings that need one vector an item, if statistics change it by the hour."""
-    if statistics is None:
-        return
-    for name, clashes in (("loss", FullSoftmax), ("reranker", RerankerConfig)):
-        for member in recipe.members():
-            if isinstance(given := getattr(member.model, name), clashes):
-                rule = "hold no ItemStatistic" + f" with model.{name}={type(given).__name__}()"
-                way_out = f"Leave model.{name} at its default, or the feature out."
-                raise ConfigError(invalid("schema.candidate", rule, statistics.fields[0].name, way_out))
+def _with_one_hour(recipe: Recipe) -> Recipe:
+    """The recipe for candidates with statistics: see ARCHITECTURE, "Statistics that move".
+
+    Raises:
+      ConfigError: a part needs one vector an item, or batches of many hours.
+    """
+    moving = [f.name for f in recipe.schema.candidate if isinstance(f, ItemStatistic)] if recipe.schema else []
+    if not moving:
+        return recipe
+    for member in recipe.members():
+        queue = next((source for source in member.model.negatives if isinstance(source, CrossBatch)), None)
+        sequence = member.model.query_encoder if makes(member.model.query_encoder, SequenceEncoder) else None
+        for name, clash in (("reranker", member.model.reranker), ("negatives", queue), ("query_encoder", sequence)):
+            if clash is not None:
+                rule = f"hold no ItemStatistic with {type(clash).__name__} as model.{name}"
+                raise ConfigError(invalid("schema.candidate", rule, moving[0], "Leave one of them out."))
+
+    def drawn(model: ModelConfig) -> ModelConfig:
+        if not any(isinstance(source, InBatch) for source in model.negatives):
+            return model
+        others = tuple(source for source in model.negatives if not isinstance(source, InBatch))
+        given = any(isinstance(source, Popular) for source in others)
+        popular = () if given else (Popular(recipe.training.batch_size, 1.0),)
+        return dataclasses.replace(model, negatives=(*popular, *others))
+
+    members = tuple(dataclasses.replace(member, model=drawn(member.model)) for member in recipe.ensemble)
+    return dataclasses.replace(recipe, model=drawn(recipe.model), ensemble=members)
 
 
 def _split(recipe: Recipe, log: InteractionLog) -> Split:

@@ -110,8 +110,8 @@ def build_objective(
         derive_seed(seed, "drawn"),
     )
     task = Retrieval(
-        loss=config.loss, temperature=config.temperature, reduction="mean", remove_accidental_hits=True,
-        in_batch=negatives.in_batch and items.statistics is None,
+        loss=config.loss, temperature=config.temperature, in_batch=negatives.in_batch, reduction="mean",
+        remove_accidental_hits=True,
     )
     hard = [HardNegatives(s, catalogue, config.dim, derive_seed(seed, "hard"))
             for s in config.negatives if isinstance(s, Hard)]

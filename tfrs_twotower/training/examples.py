@@ -8,7 +8,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import Batches, InteractionLog, Ragged, UserHistories, wide
+from tfrs_twotower.data import Batches, InteractionLog, Ragged, Stretches, UserHistories, wide
 from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.data.ragged import ranges
 from tfrs_twotower.data.statistics import HOUR
@@ -173,14 +173,10 @@ class Examples:
         return self.finish(self.gather(np.asarray(rows)))
 
     def candidates(
-        self, rows: np.ndarray | tf.Tensor, hours: int | tf.Tensor | None = None
+        self, rows: np.ndarray | tf.Tensor, hour: int | tf.Tensor | None = None
     ) -> dict[str, dict[str, tf.Tensor]]:
-        """Encoded candidate features of item rows, with the statistics as of some hours: see `ItemFeatures.rows`."""
-        return self.items.rows(rows, hours)
-
-    def hours(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """{"candidate_hour": int64 [rows]}, the hours of log rows; {} if candidates have no statistics."""
-        return {} if self.statistics is None else {"candidate_hour": self.log.timestamp[rows] // HOUR}
+        """Encoded candidate features of item rows, with the statistics as of an hour: see `ItemFeatures.rows`."""
+        return self.items.rows(rows, hour)
 
     def raw_queries(
         self, rows: np.ndarray | Sequence[int], past_length: int | None = None
@@ -232,7 +228,7 @@ class TrainingBatches:
         self._codes, self._event = _event_codes(log)
         self._order: tuple[int, Any] = (-1, None)
 
-    def _epoch(self, epoch: int) -> tuple[np.ndarray, Batches]:
+    def _epoch(self, epoch: int) -> tuple[np.ndarray, Batches | Stretches]:
         """(log rows, the places in them of each batch) of an epoch."""
         if self._order[0] != epoch:
             rows = self._rows[self._resampler.draw(epoch)] if self._resampler else self._rows
@@ -240,7 +236,11 @@ class TrainingBatches:
             if in_order:  # the oldest rows that fill no batch are left out
                 rows = rows[len(rows) - self.steps_per_epoch * self.batch_size:]
             settings = self._config
-            order = Batches(len(rows), self.batch_size, settings.seed, epoch, settings.shuffle_buffer, in_order)
+            order: Batches | Stretches
+            if self._examples.statistics is not None:  # a batch has one hour, so it is a stretch of time
+                rows, order = np.sort(rows), Stretches(len(rows), self.batch_size, settings.seed, epoch, in_order)
+            else:
+                order = Batches(len(rows), self.batch_size, settings.seed, epoch, settings.shuffle_buffer, in_order)
             self._order = epoch, (rows, order)
         return self._order[1]
 
@@ -255,8 +255,9 @@ class TrainingBatches:
 
         The device number `part` of `parts` gets its rows of the batch.
         """
-        rows = part_of(self.rows(step), part, parts)
-        log, examples = self._examples.log, self._examples
+        log, examples, rows = self._examples.log, self._examples, self.rows(step)
+        hour = log.timestamp[rows].min() // HOUR
+        rows = part_of(rows, part, parts)
         return {
             "query": examples.gather(rows),
             "candidate_id": log.item[rows],
@@ -267,7 +268,7 @@ class TrainingBatches:
             "event": self._codes[self._event[rows]],
             "weight": examples.weight[rows],
             "labels": examples.labels(rows),
-            **examples.hours(rows),
+            **({} if examples.statistics is None else {"hour": np.full(len(rows), hour)}),
         }
 
     def dataset(self, start: int, stop: int, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
@@ -276,7 +277,8 @@ class TrainingBatches:
         With a `tf.distribute.InputContext`: only the parts that this process trains on.
         """
         def finish(batch: dict[str, Any]) -> dict[str, Any]:
-            candidate = self._examples.candidates(batch["candidate_id"], batch.get("candidate_hour"))
+            hour = batch["hour"][0] if "hour" in batch else None
+            candidate = self._examples.candidates(batch["candidate_id"], hour)
             return {**batch, "query": self._examples.finish(batch["query"]), "candidate": candidate}
 
         return batch_dataset(self.batch, start, stop, context, finish, None if context else self.batch_size)

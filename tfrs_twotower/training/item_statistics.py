@@ -12,7 +12,6 @@ from tfrs_twotower.data import InteractionLog
 from tfrs_twotower.data.statistics import HOUR, Happenings, Operations, Statistic, happenings
 from tfrs_twotower.features import Field, StatisticField
 
-_NEVER = np.int64(2**62)
 _SAMPLE = 65_536  # items at moments, from which the fields learn
 GRAPH = Operations(
     tf.searchsorted, tf.gather, tf.clip_by_value, tf.where,
@@ -44,9 +43,6 @@ class ItemStatistics:
         self._of = {
             f.feature.column: Statistic.of(f.feature.spec, events).converted(tf.constant) for f in self.fields
         }
-        first = np.full(log.items.num_rows, _NEVER)
-        np.minimum.at(first, events.item, events.hour)
-        self._first = tf.constant(np.where(first < _NEVER, first, 0))
         self.latest, self.end = (int(log.timestamp[rows].max()) // HOUR + 1 for rows in (known, slice(None)))
 
     def events(self) -> Happenings:
@@ -63,13 +59,6 @@ class ItemStatistics:
         """{field name: encoded} of item rows at hours, int64 [n] each. Graph code."""
         raw = {column: one.values(items, hours, GRAPH) for column, one in self._of.items()}
         return {field.name: field.encode(raw) for field in self.fields}
-
-    def there(self, items: tf.Tensor, hours: tf.Tensor) -> tf.Tensor:
-        """The hours, int64 [n], or later ones at which the items had their first event. Graph code.
-
-        Nobody could choose an item before it was there, so it is no negative of that time.
-        """
-        return tf.maximum(hours, tf.gather(self._first, items))
 
     def moments(self, timestamps: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
         """(hours, int [n]: the place in them of each time's hour).
@@ -88,6 +77,6 @@ class ItemStatistics:
         rng, column = np.random.default_rng(0), field.feature.column
         items = rng.choice(np.unique(self._log.item[self._known]), _SAMPLE)
         hours = self._log.timestamp[rng.choice(self._known, _SAMPLE)] // HOUR
-        values = self.values(items, np.maximum(hours, self._first.numpy()[items]))[column]
+        values = self.values(items, hours)[column]
         lists = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
         return {column: lists.cast(pa.list_(pa.float32()))}, np.ones(_SAMPLE, np.int64)

@@ -113,7 +113,6 @@ class SequenceBatches:
             "candidate_id": log.item[targets],
             "weight": examples.weight[targets],
             "labels": examples.labels(targets),
-            **examples.hours(targets),
         }
 
     def dataset(self, start: int, stop: int, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
@@ -125,7 +124,6 @@ class SequenceBatches:
             past = batch.pop("past")
             sequence = self._field.encode_window(past["index"], past["times"], past["now"])
             query = {**batch["query"], self._field.name: sequence}
-            candidate = self._examples.candidates(batch["candidate_id"], batch.get("candidate_hour"))
-            return {**batch, "query": query, "candidate": candidate}
+            return {**batch, "query": query, "candidate": self._examples.candidates(batch["candidate_id"])}
 
         return batch_dataset(self.batch, start, stop, context, finish)
