@@ -167,6 +167,11 @@ def _replay(figures):
             f"{_short(without['recall@10'])} → {_short(full['recall@10'])}: little, on this log")
 
 
+def _statistics(figures):
+    rows = {model: _find(figures, model=model) for model in ("without", "without, same batches", "with")}
+    return "NDCG@10 " + ", ".join(f"{_short(row['ndcg@10'])} {model}" for model, row in rows.items())
+
+
 def _user_update(figures):
     row = figures[-1]
     return f"{row['update_s']:.1f} s for {row['new_events']:,} new events and {row['users']:,} users"
@@ -191,5 +196,6 @@ _QUESTIONS = (  # (record, question, answer)
     ("few_shot", "What do a few steps on first events give (MovieLens-100K)?", _few_shot),
     ("exploration", "Which policy shows new items with the least regret?", _exploration),
     ("replay", "What does a daily full update gain (grocery log, 14 days)?", _replay),
+    ("statistics", "What do counts of the last days and weeks gain (invoices of a shop)?", _statistics),
     ("user_update", "How long does an update of user rows take?", _user_update),
 )

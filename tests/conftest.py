@@ -27,6 +27,7 @@ SLOW = (
     "test_serving_server.py", "test_serving_events.py", "test_serving_fuzz.py", "test_serving_repository.py",
     "test_serving_exploration.py", "test_serving_repeats.py", "test_outside_index.py", "test_prepare_spark.py",
     "test_read_only.py", "test_serving_degraded.py", "test_serving_shards.py", "test_on_spark.py",
+    "test_counting.py",
     # of other files
     "test_eager_and_saved_model_agree", "test_events_that_weigh_little_do_not_lead_the_model_astray",
     "test_a_head_learns_which_items_are_bought", "test_items_that_are_never_liked_are_not_recommended",
@@ -40,6 +41,7 @@ SLOW = (
     "test_the_walks_of_this_package_begin_and_end_where_they_should",
     "test_consumers_killed_again_and_again_lose_nothing_and_count_nothing_twice",
     "test_an_export_and_a_cold_start_are_signed", "test_serve_starts_while_store_and_cache_are_down",
+    "test_fashion_is_learned",
 )
 
 

@@ -179,17 +179,18 @@ def test_make_says_what_to_install(tmp_path, script, says):
 def test_the_public_names_are_these_and_each_is_there():
     """A new name is a decision: it is added here too."""
     public = """
-        AuxiliaryLoss Augmented BPR BinaryCrossEntropy CIN COLD Category Columns ComiRec CrossBatch Cross DCN
+        Augmented AuxiliaryLoss BPR BinaryCrossEntropy CIN COLD Category Columns ComiRec Cross CrossBatch DCN
         Derived Drawn Encoder EvaluationConfig Exact Explicit FMCandidate FMQuery FaissHNSW FaissIVF FaissIVFPQ
         Feature Field Files FixedTemperature FullSoftmax GRU4Rec GraphVector HSTU Hard History IVF Id Identity
-        InBatch IndexConfig IndexKind IndexTopK LazyAdamConfig LearnedTemperature LeaveLastOut Loss MIND MLP
-        MilvusIndex ModelConfig MovieLens MultiValue NeuralCF NoLogQ Number ParallelCandidate ParallelQuery
-        Popular Prepared Preprocessed QueryBuilder Race RandomHoldout RandomPerUser Recipe Recommender
-        RefinedSampledSoftmax Reranker RerankerConfig Retrieval RowWiseAdagradConfig SASRec SENet SampledSoftmax
-        ScaNN ScheduledTemperature Schema SearchThenAttend Searches Sequence Source Split Splitter
-        StaticCorrection Store StoreKind Sweep TopK StaticLogQ StreamingCorrection StreamingLogQ TFRecords
-        Temporal Text Tfds Time TrainingConfig TripletHinge TripletLogistic TwoTowerModel Uniform UserHeldOut
-        Vector compare errors config evaluate layer_of load load_export recipes
+        InBatch IndexConfig IndexKind IndexTopK ItemStatistic LazyAdamConfig LearnedTemperature LeaveLastOut
+        Location Loss MIND MLP MilvusIndex ModelConfig MovieLens MultiValue NeuralCF NoLogQ Number
+        ParallelCandidate ParallelQuery Popular Prepared Preprocessed QueryBuilder Race RandomHoldout
+        RandomPerUser Recipe Recommender RefinedSampledSoftmax Reranker RerankerConfig Retrieval
+        RowWiseAdagradConfig SASRec SENet SampledSoftmax ScaNN ScheduledTemperature Schema SearchThenAttend
+        Searches Sequence Source Split Splitter StaticCorrection StaticLogQ Store StoreKind StreamingCorrection
+        StreamingLogQ Sweep TFRecords Temporal Text Tfds Time TopK TrainingConfig TripletHinge TripletLogistic
+        TwoTowerModel Uniform UserHeldOut UserStatistic Vector compare config errors evaluate layer_of load
+        load_export recipes
     """
     assert tfrs_twotower.__all__ == sorted(public.split())
     for name in tfrs_twotower.__all__:

@@ -30,6 +30,8 @@ from tfrs_twotower.features import Field as Field
 from tfrs_twotower.features import GraphVector as GraphVector
 from tfrs_twotower.features import History as History
 from tfrs_twotower.features import Id as Id
+from tfrs_twotower.features import ItemStatistic as ItemStatistic
+from tfrs_twotower.features import Location as Location
 from tfrs_twotower.features import MultiValue as MultiValue
 from tfrs_twotower.features import Number as Number
 from tfrs_twotower.features import Preprocessed as Preprocessed
@@ -38,6 +40,7 @@ from tfrs_twotower.features import Searches as Searches
 from tfrs_twotower.features import Sequence as Sequence
 from tfrs_twotower.features import Text as Text
 from tfrs_twotower.features import Time as Time
+from tfrs_twotower.features import UserStatistic as UserStatistic
 from tfrs_twotower.features import Vector as Vector
 from tfrs_twotower.index import IVF as IVF
 from tfrs_twotower.index import Exact as Exact

@@ -23,6 +23,7 @@ _EXTRAS = {
     "wordllama": ("text", "vectors of texts"),
     "duckdb": ("prepare", "a prepared dataset (small logs need none: train on the files)"),
     "pyspark": ("spark", "a dataset prepared or a batch answered on a cluster"),
+    "holidays": ("calendar", "the part `holiday` of a Time"),
     "matplotlib": ("plots", "the pictures of a report"),
 }
 

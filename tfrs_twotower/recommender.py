@@ -32,6 +32,7 @@ from tfrs_twotower.pipeline.batch import Batch, Here, What, write_batch
 from tfrs_twotower.pipeline.batch_on_spark import OnSpark
 from tfrs_twotower.pipeline.figures import evaluated
 from tfrs_twotower.pipeline.manifest_fields import manifest_fields
+from tfrs_twotower.pipeline.moving import moving
 from tfrs_twotower.pipeline.reporting import Figures
 from tfrs_twotower.pipeline.requests import Live
 from tfrs_twotower.pipeline.searching import kept_index, people, retriever, tuned_index
@@ -311,7 +312,7 @@ class Recommender(TrainedRun):
             [a.examples.raw_queries(rows, a.past_length)],
             self._index_report, model_name=self.recipe.name, force=force,  # type: ignore[arg-type]  # by `_index_for`
             least_version=1 if root else runs.next_version(self.directory), table=a.log.items.take(a.catalogue),
-            kind=self._kind(), key=key, sample=people(a),
+            kind=self._kind(), key=key, sample=people(a), statistics=moving(a),
         )
         if root is None:
             runs.point_latest(self.directory)

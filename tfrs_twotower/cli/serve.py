@@ -161,7 +161,7 @@ def run(args: argparse.Namespace) -> None:
     from tfrs_twotower.coldstart import InterestHistory
     from tfrs_twotower.experiments import read_arms
     from tfrs_twotower.exporting import Key
-    from tfrs_twotower.freshness import open_items
+    from tfrs_twotower.freshness import Refresher, open_items
     from tfrs_twotower.online import open_cache
     from tfrs_twotower.serving import Access, Connections, Load, logs, serve
 
@@ -184,9 +184,12 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("`--category-means` is for items that come while the server runs, so it needs --items-log. "
                           "Name both.")
     fresh: "FreshItems | ExploredItems | None"
-    fresh = open_items(args.items_log, args.root, args.category_means) if args.items_log else None
+    fresh = items = open_items(args.items_log, args.root, args.category_means) if args.items_log else None
     if args.items_from and not args.items_log:
         raise ConfigError("`--items-from` reads item changes, which --items-log keeps. Name both.")
+    refresher: tuple[Refresher, ...] = ()
+    if stores and items:
+        refresher = (Refresher(items, stores.history),)
     stores, fresh, channels, others = exploring.explored(args, stores, fresh)
     arms = read_arms(args.arms) if args.arms else None
     stream = _item_stream(args) if args.items_from else None
@@ -205,7 +208,7 @@ def run(args: argparse.Namespace) -> None:
         )
     finally:
         opened: Any  # of classes that share only `close`
-        for opened in filter(None, (stores, cache, fresh, answers, newcomers, *others)):
+        for opened in filter(None, (*refresher, stores, cache, fresh, answers, newcomers, *others)):
             opened.close()
     if left:  # Python would wait for their threads without a limit
         sys.stdout.flush()

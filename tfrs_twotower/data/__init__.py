@@ -9,7 +9,7 @@ from tfrs_twotower.data.history import UserHistories, of_kinds
 from tfrs_twotower.data.ingest import ingest
 from tfrs_twotower.data.kept import has_log, keep_log, read_log
 from tfrs_twotower.data.log import InteractionLog, Shown
-from tfrs_twotower.data.order import Batches, batch_count
+from tfrs_twotower.data.order import Batches, Stretches, batch_count
 from tfrs_twotower.data.popularity import log_popularity
 from tfrs_twotower.data.preparing import DuckDB, Engine, Spark, append_prepared, prepare
 from tfrs_twotower.data.preparing.dataset import is_prepared
@@ -63,6 +63,7 @@ __all__ = [
     "Spark",
     "Split",
     "Splitter",
+    "Stretches",
     "TFRecords",
     "Temporal",
     "TextVectors",

@@ -16,6 +16,28 @@ def batch_count(n: int, batch_size: int) -> int:
     return max(n // batch_size, 1) if n else 0
 
 
+class Stretches(Sequence):
+    """Batches of rows that follow each other: int64 arrays of row numbers. The order of the batches is drawn.
+
+    The rows that fill no batch are the first or the last ones, another number of them in each epoch.
+
+    Args: as of `Batches`.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int, epoch: int, in_order: bool = False) -> None:
+        rng, count = np.random.default_rng((seed, epoch)), batch_count(n, batch_size)
+        self._size = min(batch_size, n)
+        self._first = int(rng.integers(n - count * self._size + 1))
+        self._order = np.arange(count) if in_order else rng.permutation(count)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, i: int) -> np.ndarray:  # type: ignore[override]  # no slices
+        begin = self._first + int(self._order[i]) * self._size
+        return np.arange(begin, begin + self._size)
+
+
 class Batches(Sequence):
     """int64 arrays of row numbers, the batches of one epoch. Batch i is computed when it is asked for.
 

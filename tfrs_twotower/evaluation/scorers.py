@@ -30,6 +30,8 @@ class DotScorer:
       bias: float [n], added to every query's scores; or None.
       own: (`Ragged`, distinct positions of each query, without −1; float32 [positions]), numbers added to the scores
         of these positions of the query; or None.
+      at: int [q], if candidates change with time. `candidates` is then [m, n, dim], their vectors at m moments, and
+        query i is answered at moment `at[i]`.
 
     Raises:
       EvaluationError: a vector is NaN or infinite, or the shapes do not agree.
@@ -37,37 +39,46 @@ class DotScorer:
 
     def __init__(
         self, queries: np.ndarray | tf.Tensor, candidates: np.ndarray | tf.Tensor, bias: np.ndarray | None = None,
-        own: tuple[Ragged, np.ndarray] | None = None,
+        own: tuple[Ragged, np.ndarray] | None = None, at: np.ndarray | None = None,
     ) -> None:
         self.queries = finite_rows("queries", np.asarray(queries, np.float32))
         self.candidates = finite_rows("candidates", np.asarray(candidates, np.float32))
-        if self.candidates.ndim != 2 or self.queries.ndim not in (2, 3):
+        if self.candidates.ndim != (2 if at is None else 3) or self.queries.ndim not in (2, 3):
             raise EvaluationError(
                 "`queries` must be [q, dim] or [q, interests, dim] and `candidates` [n, dim]. Received: "
                 f"shapes {self.queries.shape} and {self.candidates.shape}. Pass the towers' outputs."
             )
-        if self.queries.shape[-1] != self.candidates.shape[1]:
+        if self.queries.shape[-1] != self.candidates.shape[-1]:
             raise EvaluationError(
                 "`queries` and `candidates` must have the same dim. Received: shapes "
                 f"{self.queries.shape} and {self.candidates.shape}. Use both towers of one model."
             )
         self.size = len(self.queries)
-        self.catalogue = len(self.candidates)
-        self._table = tf.transpose(self.candidates)  # a product with it is faster
-        self._own = own
+        self.catalogue = self.candidates.shape[-2]
+        self._table = tf.transpose(self.candidates) if at is None else None  # a product with it is faster
+        self._own, self._at = own, at
         self._bias = tf.zeros([]) if bias is None else tf.constant(bias, tf.float32)
 
     def scores(self, start: int, stop: int) -> tf.Tensor:
         """float32 [stop - start, n]."""
-        best = best_of_interests(
-            lambda query: tf.matmul(query, self._table), self.queries[start:stop]
-        )
-        best += self._bias
+        best = self._products(start, stop) + self._bias
         if self._own is None:
             return best
         positions, values = self._own
         span = slice(positions.offsets[start], positions.offsets[stop])
         return tf.tensor_scatter_nd_add(best, pairs(positions, start, stop), values[span])
+
+    def _products(self, start: int, stop: int) -> tf.Tensor:
+        if self._at is None:
+            return best_of_interests(lambda query: tf.matmul(query, self._table), self.queries[start:stop])
+        found = np.empty([stop - start, self.catalogue], np.float32)
+        for moment in np.unique(self._at[start:stop]):
+            rows = np.flatnonzero(self._at[start:stop] == moment)
+            candidates = self.candidates[moment]
+            found[rows] = best_of_interests(
+                lambda query: tf.matmul(query, candidates, transpose_b=True), self.queries[start + rows]
+            )
+        return tf.constant(found)
 
 
 class LastBlock:

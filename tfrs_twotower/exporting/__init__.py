@@ -4,6 +4,7 @@ from tfrs_twotower.durable import checksum
 from tfrs_twotower.exporting.behind import PastVectors, searched_candidates, searched_queries
 from tfrs_twotower.exporting.export import INDEX, PORTABLE, SCANN, export
 from tfrs_twotower.exporting.manifest import MANIFEST, read, versions
+from tfrs_twotower.exporting.moving import Moving
 from tfrs_twotower.exporting.people import People
 from tfrs_twotower.exporting.publishing import next_version
 from tfrs_twotower.exporting.retriever import Retriever
@@ -16,6 +17,7 @@ __all__ = [
     "INDEX",
     "Key",
     "MANIFEST",
+    "Moving",
     "PORTABLE",
     "PastVectors",
     "People",

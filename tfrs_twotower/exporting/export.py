@@ -13,6 +13,7 @@ from tfrs_twotower import progress
 from tfrs_twotower.configuration import to_dict
 from tfrs_twotower.errors import ExportError, invalid
 from tfrs_twotower.exporting import items, manifest, parity, people, warmup
+from tfrs_twotower.exporting.moving import Moving, write_moving
 from tfrs_twotower.exporting.publishing import new_version
 from tfrs_twotower.exporting.retriever import Retriever
 from tfrs_twotower.exporting.signatures import signatures
@@ -27,7 +28,7 @@ def export(
     retriever: Retriever, root: str | Path, fields: Mapping[str, Any], samples: Sequence[Mapping[str, tf.Tensor]],
     index_report: IndexReport, model_name: str = "twotower", force: bool = False, least_version: int = 1,
     table: pa.Table | None = None, kind: IndexKind | None = None, key: Key | None = None,
-    sample: people.People | None = None,
+    sample: people.People | None = None, statistics: Moving | None = None,
 ) -> Path:
     """Saves `retriever` under `root` as the next version.
 
@@ -48,6 +49,7 @@ def export(
       kind: the `IndexKind` of the retriever's index; None: the kind that the report names.
       key: the `Key` that signs the version; None: it is not signed.
       sample: the `People` whose vectors a server asks strangers questions with; None: it cannot.
+      statistics: the `Moving` of the catalogue, if candidates have statistics.
 
     Returns:
       The path of the new version.
@@ -74,6 +76,8 @@ def export(
             items.write(aside, table)
         if sample is not None:
             people.write(aside, sample)
+        if statistics is not None:
+            write_moving(aside, statistics)
         worst = parity.check(retriever, aside, samples)
         requests = warmup.write(aside, model_name, samples[:1], retriever.item_ids[:1])
         manifest.write(aside, {

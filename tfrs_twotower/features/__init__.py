@@ -7,6 +7,7 @@ from tfrs_twotower.features.fields.id import IdField, is_user_table
 from tfrs_twotower.features.fields.past import PastField
 from tfrs_twotower.features.fields.searches import SearchesField
 from tfrs_twotower.features.fields.sequence import SequenceEmbedding, SequenceField
+from tfrs_twotower.features.fields.statistic import StatisticField
 from tfrs_twotower.features.infer import Derived, infer_schema
 from tfrs_twotower.features.keras_files import with_layers_in
 from tfrs_twotower.features.kinds import (
@@ -16,6 +17,7 @@ from tfrs_twotower.features.kinds import (
     Feature,
     GraphVector,
     Id,
+    Location,
     MultiValue,
     Number,
     Text,
@@ -26,6 +28,7 @@ from tfrs_twotower.features.lookup import FingerprintLookup, fingerprints, is_mi
 from tfrs_twotower.features.past import PARTS, History, PastFeature, Searches, Sequence, Window
 from tfrs_twotower.features.preprocessed import Preprocessed
 from tfrs_twotower.features.schema import Schema
+from tfrs_twotower.features.statistics import ItemStatistic, UserStatistic
 from tfrs_twotower.features.tensors import key_dtype, key_tensor, to_tensor
 
 __all__ = [
@@ -42,10 +45,12 @@ __all__ = [
     "HistoryField",
     "Id",
     "IdField",
+    "ItemStatistic",
     "MultiValue",
     "Number",
     "PastFeature",
     "PastField",
+    "Location",
     "Preprocessed",
     "Schema",
     "Searches",
@@ -53,8 +58,10 @@ __all__ = [
     "Sequence",
     "SequenceEmbedding",
     "SequenceField",
+    "StatisticField",
     "Text",
     "Time",
+    "UserStatistic",
     "Vector",
     "Window",
     "build_fields",

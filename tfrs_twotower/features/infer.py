@@ -23,6 +23,7 @@ from tfrs_twotower.features.kinds import (
 )
 from tfrs_twotower.features.past import History, PastFeature, Searches
 from tfrs_twotower.features.schema import Schema
+from tfrs_twotower.features.statistics import UserStatistic
 
 _CATEGORY_ROWS = 100_000  # rows read to tell a category from text
 _CATEGORY_LIMIT = 1_000  # more distinct values than this, and half the rows, is text
@@ -36,7 +37,8 @@ class Derived:
 
     Attributes:
       query, candidate: given features. Each replaces the derived feature of its column. A `History` or a `Sequence`
-        replaces the derived history. `Augmented` and `GraphVector` are added to the id.
+        replaces the derived history. `Augmented` and `GraphVector` are added to the id,
+        a `UserStatistic` to the history.
       user_id: whether the query has the user's `Id`.
       text: the `Text.analyser` of derived texts.
       searches: whether the query has `Searches`, if the log has search words.
@@ -87,7 +89,7 @@ def _beside(given: Iterable[Feature], found: Iterable[Feature]) -> tuple[Feature
 
 
 def _place(feature: Feature) -> Hashable:
-    if isinstance(feature, PastFeature):
+    if isinstance(feature, PastFeature) and not isinstance(feature, UserStatistic):
         return PastFeature
     beside = isinstance(feature, (Augmented, GraphVector)) or not hasattr(feature, "column")
     return feature.name if beside else (feature.column,)  # type: ignore[attr-defined]  # it has one, if not `beside`

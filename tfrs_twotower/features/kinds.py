@@ -5,8 +5,11 @@ from typing import Annotated, Literal
 
 from tfrs_twotower import columns as names
 from tfrs_twotower.configuration import Layered, config
-from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.ranges import Count, DropoutRate, MinLength, Natural
+from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.features.calendar import zone
+from tfrs_twotower.ranges import AtMost, Count, DropoutRate, MinLength, Natural
+
+_Part = Literal["hour", "weekday", "month", "season", "holiday", "recency"]
 
 
 class Feature(Layered):
@@ -142,18 +145,40 @@ class Time(_OneColumn):
     """A moment, in int64 seconds since 1970, UTC; the sum of one vector for each part.
 
     Attributes:
-      parts: `hour` of the day, `weekday` (Monday first), and `recency`: log(1 + days before the newest
+      parts: `hour` of the day, `weekday` (Monday first), `month`, `season` (December to February is the first),
+        `holiday` (none, a public holiday, or the day before one), and `recency`: log(1 + days before the newest
         training value of this column, 0 after it). Of an item's release, recency is its age. Of the
         event's own time it is the example's age (Covington et al. 2016), and 0 when serving.
+      zone: a time zone, such as Europe/Berlin, in whose local time the other parts are; "" is UTC.
+      zone_column: in place of `zone`, a column with the time zone of each row. A missing or unknown one is UTC.
+      holidays: a country or a part of one, such as DE or US-CA, whose public holidays `holiday` means. Training needs
+        the package `holidays`, of the extra `calendar`.
     """
 
     column: str
-    parts: Annotated[tuple[Literal["hour", "weekday", "recency"], ...], MinLength(1)] = ("hour", "weekday")
+    parts: Annotated[tuple[_Part, ...], MinLength(1)] = ("hour", "weekday")
     dim: Count = 8
+    zone: str = ""
+    zone_column: str = ""
+    holidays: str = ""
+
+    def __post_init__(self) -> None:
+        if self.zone and self.zone_column:
+            raise ConfigError(invalid("Time.zone", "be empty with a zone_column", self.zone, "Name one of them."))
+        if self.zone:
+            zone(self.zone, "Time.zone")
+        if bool(self.holidays) != ("holiday" in self.parts):
+            rule, way_out = "name a country if there is a part `holiday`, and no other time", "For example DE."
+            raise ConfigError(invalid("Time.holidays", rule, self.holidays, way_out))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column, self.zone_column) if self.zone_column else (self.column,)
 
     @property
     def name(self) -> str:
-        return f"time_{names.safe(self.column)}"
+        where = self.zone or self.zone_column
+        return f"time_{names.safe(self.column)}" + (f"_in_{names.safe(where)}" if where else "")
 
 
 @config
@@ -247,3 +272,31 @@ class GraphVector(_OneColumn):
     @property
     def name(self) -> str:
         return f"graph_{names.safe(self.column)}"
+
+
+@config
+class Location(Feature):
+    """A place on the earth: its geohash cells, as rows of tables, and its direction from the middle of the earth.
+
+    The inner product of two directions falls with the distance of the places. So if both towers have a `Location`, the
+    score can depend on how far the item is from the user.
+
+    Attributes:
+      latitude, longitude: the columns, in degrees, north and east above 0.
+      cells: lengths of geohashes; 3 is about 156 km wide, 4 39 km, 5 5 km, 6 1.2 km.
+      min_count: cells with fewer training events are not learned.
+    """
+
+    latitude: str = "latitude"
+    longitude: str = "longitude"
+    cells: Annotated[tuple[Annotated[Count, AtMost(8)], ...], "A geohash of 8 letters is 38 m wide."] = (3, 5)
+    min_count: Count = 1
+    dim: Count = 8
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.latitude, self.longitude)
+
+    @property
+    def name(self) -> str:
+        return f"place_{names.safe(self.latitude)}_{names.safe(self.longitude)}"

@@ -7,12 +7,15 @@
 | `Cross` | any of its columns "" or −1 | row 0 |
 | `Number` | NaN (or infinite) | the mean, and an indicator that says so; `bucketise`: a bin of its own |
 | `Time` | 0 or less (so is a time before 1970) | the zero vector |
+| `Location` | a coordinate NaN or out of range | the zero vector; a cell not learned is row 0 |
 | `MultiValue` | an empty list, or no value that was learned | the zero vector |
 | `History` | no event | the zero vector; an item not learned is row 0 of the item's `Id` |
 | `Sequence` | no event | an empty sequence: encoders have a learned start state; an item not learned as in `History` |
 | `Searches` | no search, or no token that was learned | the zero vector |
 | `Text` | "", or no token that was learned | the zero vector |
 | `Vector` | zeros, or no vector | the zero vector |
+| `ItemStatistic` | no list of numbers | nothing happened with the item |
+| `UserStatistic` | no event | the user did nothing yet |
 | `GraphVector` | "" or −1, or an id not learned | the zero vector |
 """
 
@@ -23,6 +26,7 @@ from tfrs_twotower.configuration import config
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.features.kinds import Feature, Id
 from tfrs_twotower.features.past import PastFeature, Searches
+from tfrs_twotower.features.statistics import ItemStatistic
 
 
 @config
@@ -89,7 +93,14 @@ class Schema:
             always.append(names.SEARCHES)
         for side, known in (("query", (*query_columns, *always)), ("candidate", (*candidate_columns, names.TAKEN_BY))):
             for feature in getattr(self, side):
-                for column in feature.columns:
+                moving = isinstance(feature, ItemStatistic)
+                if moving and side == "query":
+                    raise ConfigError(f"`{feature.name}` counts what happened with an item, so it is no feature of a "
+                                      "query. Move it to `schema.candidate`, or use UserStatistic().")
+                if moving and feature.column in candidate_columns:
+                    raise ConfigError(f"The items have a column `{feature.column}`, which is also the name of the "
+                                      "input of an ItemStatistic. Give the column another name.")
+                for column in feature.columns if not moving else ():
                     if column not in known:
                         raise ConfigError(
                             f"`{feature.name}` of the {side} reads the column `{column}`, which does not exist."

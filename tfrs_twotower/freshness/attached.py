@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.errors import DataError, IndexingError, invalid
 from tfrs_twotower.freshness.category_vectors import CategoryVectors
+from tfrs_twotower.freshness.counting import Recent, VersionStatistics
 from tfrs_twotower.serving.current_items import CurrentItems
 from tfrs_twotower.serving.features import column
 from tfrs_twotower.serving.model import LoadedModel
@@ -41,6 +42,8 @@ class AttachedVersion:
                 "items log."
             )
         self.model, self.catalogue = model, model.catalogue
+        moving, ids = model.moving, model.catalogue.ids.tolist()
+        self.statistics = None if moving is None else VersionStatistics(moving, ids)
         self._means = CategoryVectors(model.catalogue, category_means) if category_means else None
         self._items = model.exported_items
         self._changed: dict[str | int, tuple[dict[str, Any], np.ndarray] | None] = {}  # changes that `_items` lacks
@@ -49,7 +52,8 @@ class AttachedVersion:
     @property
     def names(self) -> set[str]:
         """The feature names that an item event may have."""
-        return {*self.model.signature(c.EMBED_CANDIDATE).inputs, *self.catalogue.columns, c.ITEM_ID}
+        counted = set() if self.statistics is None else self.statistics.columns
+        return {*self.model.signature(c.EMBED_CANDIDATE).inputs, *self.catalogue.columns, c.ITEM_ID} - counted
 
     def items(self) -> CurrentItems:
         """The items after all earlier calls of `take`. This call does not wait for an event that is being recorded."""
@@ -86,6 +90,34 @@ class AttachedVersion:
                         _log.error("Version %d leaves out a kept event. %s Send the item again.", self.model.version,
                                    error)
 
+    def refresh(
+        self, recent: Recent, hour: int, latest: Mapping[str | int, dict[str, Any] | None]
+    ) -> int:
+        """Gives the items whose statistics changed a new vector. Returns their number.
+
+        Args:
+          recent: the events since the export.
+          hour: the hour since 1970 as of which they are counted.
+          latest: the events of items, as in `take_kept`.
+        """
+        if self.statistics is None:
+            return 0
+        changed: dict[str | int, dict[str, Any] | None] = {}
+        for item in self.statistics.advance(recent, hour):
+            features = latest[item] if item in latest else self._exported(item)
+            if features is not None:
+                changed[item] = features
+        self.take_kept(changed)
+        return len(changed)
+
+    def _exported(self, item: str | int) -> dict[str, Any] | None:
+        """The features of a catalogue's item as an item event has them: times in seconds."""
+        features = self.statistics.features(item)
+        if features is None:
+            return None
+        return {name: _as_seconds(value) if name in self.catalogue.times else value
+                for name, value in features.items()}
+
     def check(self, items: Sequence[Mapping[str, Any]]) -> None:
         """Raises `DataError` for a value that has another type than its column of the item table.
 
@@ -107,6 +139,9 @@ class AttachedVersion:
         parts = [np.zeros((0, self.catalogue.dim), np.float32)]
         for start in range(0, len(items), _PART):
             rows = items[start:start + _PART]
+            if self.statistics is not None:
+                counted = self.statistics.values([row[c.ITEM_ID] for row in rows])
+                rows = [{**row, **{name: values[i] for name, values in counted.items()}} for i, row in enumerate(rows)]
             raw = {name: _tensor(rows, name, spec, name in times) for name, spec in signature.inputs.items()}
             parts.append(signature(raw)[c.EMBEDDING].numpy())
         vectors = np.concatenate(parts)
@@ -134,6 +169,15 @@ def _values(rows: Sequence[Mapping[str, Any]], name: str, spec: tf.TensorSpec, i
             message = invalid(name, rule, value, "Send the feature as in training.")
             raise DataError(f"Item {row[c.ITEM_ID]!r}: {message}")
     return values
+
+
+def _as_seconds(value: datetime.date | None) -> int | None:
+    """An Arrow time or date as seconds since 1970, UTC."""
+    if value is None:
+        return None
+    if not isinstance(value, datetime.datetime):
+        value = datetime.datetime(value.year, value.month, value.day)
+    return int((value if value.tzinfo else value.replace(tzinfo=datetime.timezone.utc)).timestamp())
 
 
 def _seconds(item: str | int, name: str, value: object) -> object:

@@ -2,17 +2,19 @@
 """
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.data.statistics import HOUR
 from tfrs_twotower.errors import DataError, IndexingError, invalid, nearest
 from tfrs_twotower.freshness.attached import AttachedVersion
+from tfrs_twotower.freshness.counting import RecentEvents
 from tfrs_twotower.freshness.item_events import ItemEvents
 from tfrs_twotower.ids import is_missing_id
 from tfrs_twotower.index import arguments
-from tfrs_twotower.online import MAX_ID_BYTES
+from tfrs_twotower.online import MAX_ID_BYTES, Event
 from tfrs_twotower.serving.current_items import CurrentItems
 from tfrs_twotower.serving.model import LoadedModel
 
@@ -39,12 +41,16 @@ class FreshItems:
         `record` raises the error until the disk takes changes.
     """
 
+    LATE: ClassVar[int] = 6 * HOUR  # seconds by which an event may arrive late and still count
+
     def __init__(
         self, folder: str | Path, id_type: type[str] | type[int] = str, category_means: str | None = None
     ) -> None:
         self.id_type, self._category_means = id_type, category_means
         self._lock = threading.Lock()
+        self._hour = 0
         self._attached: dict[int, AttachedVersion] = {}  # by the id of a model's SavedModel
+        self._recent = RecentEvents()
         self._events = ItemEvents(folder, id_type)
         try:
             self._latest = self._events.read()  # the item changed last comes last
@@ -66,6 +72,7 @@ class FreshItems:
             rule, way_out = f"have {self.id_type.__name__} ids", "Keep the events of another model in another folder."
             raise IndexingError(invalid("model", rule, version.catalogue.id_type.__name__, way_out))
         with self._lock:
+            version.refresh(self._recent.read(), self._hour, self._latest)
             version.take_kept(self._latest)
             self._attached[id(model.root)] = version
 
@@ -73,6 +80,45 @@ class FreshItems:
         """Stops applying events to a version that no longer answers requests."""
         with self._lock:
             self._attached.pop(id(model.root), None)
+
+    def count(self, events: Iterable[Event]) -> None:
+        """Counts events of users for the statistics of items (`ItemStatistic`), each once however often it comes.
+
+        Answers have them after the next `refresh`. They are kept in memory alone. The kind "shown" means that an item
+        was shown and not chosen.
+        """
+        self._recent.add(events)
+
+    def counted_until(self, now: float) -> int | None:
+        """The time since which events have to be counted before `refresh(now)`, in seconds since 1970.
+
+        It is that of the oldest export that was never refreshed, or else `LATE` before the last refresh. None: nothing
+        would change, as no version has statistics, or all have those of this hour.
+        """
+        hour = int(now) // HOUR
+        found = [v.statistics for v in list(self._attached.values()) if v.statistics is not None]
+        behind = [one.counted_until for one in found if one.hour < hour or one.counted_until == one.until]
+        return min(behind, default=None)
+
+    def refresh(self, now: float) -> int:
+        """Gives the items whose statistics changed new vectors, in every attached version. Returns their number.
+
+        Statistics are as of the start of the hour, as in training. So there is something to do once an hour, or if
+        events of earlier hours came late.
+
+        now: seconds since 1970.
+        """
+        with self._lock:
+            self._hour, versions = int(now) // HOUR, list(self._attached.values())
+            known = [version.statistics.until for version in versions if version.statistics is not None]
+            if not known:
+                return 0
+            recent = self._recent.read(min(known))
+            changed = sum(version.refresh(recent, self._hour, self._latest) for version in versions)
+            for version in versions:
+                if version.statistics is not None:
+                    version.statistics.counted_until = max(int(now) - self.LATE, version.statistics.until + 1)
+            return changed
 
     def change(self, items: Collection[dict[str, Any]]) -> None:
         """Records new or edited items: `record(changed=items)`."""

@@ -1,7 +1,7 @@
 """The objectives of a batch of queries and positives: against sampled negatives, or the whole catalogue."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -24,12 +24,23 @@ class Positives(NamedTuple):
       weight: float32 [n].
       known: int32 [n, any], other item rows that the query's user met; −1 pads.
       explicit: int32 [n, any], item rows that are known negatives of the query; −1 pads.
+      hour: int64 scalar, since 1970, as of which the batch's items have their statistics; None without statistics.
     """
 
     rows: tf.Tensor
     weight: tf.Tensor
     known: tf.Tensor
     explicit: tf.Tensor
+    hour: tf.Tensor | None = None
+
+
+class Statistics(Protocol):
+    """Features of items that change by the hour. `training.ItemStatistics` implements it."""
+
+    latest: int
+
+    def encoded(self, items: tf.Tensor, hours: tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
+        """{field name: encoded} of item rows at hours, int64 [n] each: graph code."""
 
 
 class ItemFeatures:
@@ -37,14 +48,30 @@ class ItemFeatures:
 
     Args:
       encoded: {field name: {part: array [items, ...]}}.
+      statistics: the `Statistics` of the items, or None.
     """
 
-    def __init__(self, encoded: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    def __init__(
+        self, encoded: Mapping[str, Mapping[str, np.ndarray]], statistics: Statistics | None = None
+    ) -> None:
         self._encoded = tf.nest.map_structure(tf.constant, encoded)
+        self.statistics = statistics
 
-    def rows(self, rows: np.ndarray | tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
-        """The features of item rows (int32, any shape): graph code."""
-        return tf.nest.map_structure(lambda values: tf.gather(values, rows), self._encoded)
+    def rows(
+        self, rows: np.ndarray | tf.Tensor, hour: int | tf.Tensor | None = None
+    ) -> dict[str, dict[str, tf.Tensor]]:
+        """The features of item rows: graph code.
+
+        Args:
+          rows: int32, of any shape; with statistics [n].
+          hour: since 1970, as of which statistics are: a scalar; None: the end of training.
+        """
+        found = tf.nest.map_structure(lambda values: tf.gather(values, rows), self._encoded)
+        if self.statistics is None:
+            return found
+        rows = tf.cast(rows, tf.int64)
+        hour = tf.cast(self.statistics.latest if hour is None else hour, tf.int64)
+        return {**found, **self.statistics.encoded(rows, tf.fill(tf.shape(rows), hour))}
 
 
 class SampledObjective(tf.keras.layers.Layer):
@@ -99,7 +126,7 @@ class SampledObjective(tf.keras.layers.Layer):
         drawn = self.negatives.draw()
         if drawn.shape[0] != 0:
             rows = tf.concat([rows, drawn], axis=0)
-            vectors = tf.concat([vectors, self._embed(drawn, training)], axis=0)
+            vectors = tf.concat([vectors, self._embed(drawn, training, positives.hour)], axis=0)
         if self.negatives.queue is not None:
             past_rows, past = self.negatives.queue.read()
             rows, vectors = tf.concat([rows, past_rows], axis=0), tf.concat([vectors, past], axis=0)
@@ -110,7 +137,7 @@ class SampledObjective(tf.keras.layers.Layer):
         loss = self.task(
             queries, vectors, sample_weight=positives.weight, candidate_sampling_probability=expected,
             candidate_ids=rows, known_positives=positives.known, score_mask=self._filled(rows, queries),
-            own_embeddings=None if own is None else self._embed(own, training), own_ids=own,
+            own_embeddings=None if own is None else self._embed(own, training, positives.hour), own_ids=own,
             compute_metrics=False, training=training,
         )
         if training and self.negatives.queue is not None:
@@ -151,10 +178,13 @@ class SampledObjective(tf.keras.layers.Layer):
             return None
         return tf.broadcast_to(rows >= 0, [tf.shape(queries)[0], tf.size(rows)])
 
-    def _embed(self, rows: tf.Tensor, training: bool) -> tf.Tensor:
-        """Vectors of item rows of any shape; missing ones (−1) get some item's, and are masked."""
+    def _embed(self, rows: tf.Tensor, training: bool, hour: tf.Tensor | None = None) -> tf.Tensor:
+        """Vectors of item rows of any shape; missing ones (−1) get some item's, and are masked.
+
+        hour: see `ItemFeatures.rows`.
+        """
         flat = tf.reshape(rows, [-1])
-        vectors = self._tower(self.items.rows(tf.maximum(flat, 0)), training=training)
+        vectors = self._tower(self.items.rows(tf.maximum(flat, 0), hour), training=training)
         return tf.reshape(vectors, tf.concat([tf.shape(rows), [vectors.shape[-1]]], axis=0))
 
 
@@ -184,7 +214,7 @@ class CatalogueObjective(tf.keras.layers.Layer):
         self, queries: tf.Tensor, candidates: tf.Tensor, positives: Positives, training: bool = False
     ) -> tf.Tensor:
         """The loss, a scalar; `candidates` are not read, as the catalogue has them. See `SampledObjective`."""
-        vectors = self._tower(self.items.rows(self.catalogue), training=training)
+        vectors = self._tower(self.items.rows(self.catalogue, positives.hour), training=training)
         last = tf.size(self._places) - 1
         known = tf.where(positives.known < 0, last, tf.minimum(positives.known, last))
         loss = full_softmax(

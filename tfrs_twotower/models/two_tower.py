@@ -25,6 +25,7 @@ class TwoTowerModel(tfrs.Model):
       known_positives: int32 [batch, any], other item rows that the row's user met; −1 pads
       explicit_negatives: int32 [batch, any], item rows that are negatives of this row; −1 pads
       weight: float32 [batch]
+      hour: int64 [batch], all alike: since 1970, as of which candidates have their statistics, if they have some
 
     If the loss or a gradient is not finite, the optimizer's step is refused and writes nothing.
 
@@ -65,7 +66,8 @@ class TwoTowerModel(tfrs.Model):
         """
         queries, candidates = self(batch, training=training)
         positives = Positives(
-            batch["candidate_id"], batch["weight"], batch["known_positives"], batch["explicit_negatives"]
+            batch["candidate_id"], batch["weight"], batch["known_positives"], batch["explicit_negatives"],
+            batch["hour"][0] if "hour" in batch else None,
         )
         return queries, candidates, positives
 

@@ -12,15 +12,15 @@ from tfrs_twotower.data import InteractionLog, Split
 from tfrs_twotower.data.values import is_text
 from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.evaluation import chosen
-from tfrs_twotower.features import Field, derive_seed, infer_schema
+from tfrs_twotower.features import Field, ItemStatistic, derive_seed, infer_schema
 from tfrs_twotower.losses import FullSoftmax
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.building import adapted_towers, as_one, build_model, build_objective
 from tfrs_twotower.pipeline.score_terms import ScoreTerms
 from tfrs_twotower.pipeline.second_stage import SecondStage
 from tfrs_twotower.pipeline.without_times import without_times
-from tfrs_twotower.recipe import Recipe
-from tfrs_twotower.sampling import Explicit
+from tfrs_twotower.recipe import ModelConfig, Recipe
+from tfrs_twotower.sampling import CrossBatch, Explicit, InBatch, Popular
 from tfrs_twotower.towers import EnsembleTower, SequenceEncoder, Tower, makes
 from tfrs_twotower.training import (
     Examples,
@@ -65,7 +65,7 @@ def _assemble(
     grow: Callable[[Field], bool] | None, split: Split, items: tuple[np.ndarray, np.ndarray] | None,
 ) -> Assembly:
     tf.keras.utils.set_random_seed(recipe.training.seed)
-    recipe = completed(recipe, log)
+    recipe = _with_one_hour(completed(recipe, log))
     exclude_seen = chosen(recipe.evaluation, split.validation)[0]
     repeats = None if exclude_seen or not log.timed else recipe.model.repeats
     recipe = dataclasses.replace(
@@ -73,12 +73,12 @@ def _assemble(
         model=dataclasses.replace(recipe.model, repeats=repeats),
     )
     recipe.schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
-    towers = adapted_towers(recipe, log, split.known, field_states, grow)
-    counts, catalogue = items or known_items(log, split.known)
     visible = None
     if recipe.split.mixed:
         visible = np.zeros(len(log), bool)
         visible[split.train] = True
+    towers, statistics = adapted_towers(recipe, log, split.known, field_states, grow, visible)
+    counts, catalogue = items or known_items(log, split.known)
     weight = event_weights(log, split.train, recipe.training.events)
     query_tower, candidate_tower = towers[0]
     for name, term in (("repeats", repeats), ("neighbours", recipe.model.neighbours)):
@@ -87,7 +87,7 @@ def _assemble(
             raise ConfigError(invalid(f"model.{name}", rule, term, way_out))
     labels = dict.fromkeys(name for loss in recipe.model.auxiliary for name in loss.labels())
     examples = Examples(
-        log, query_tower.fields, candidate_tower.fields, visible, weight, labels, recipe.history_kinds
+        log, query_tower.fields, candidate_tower.fields, visible, weight, labels, recipe.history_kinds, statistics
     )
     counted = weight[split.train] > 0
     positives = split.train if counted.all() else split.train[counted]
@@ -125,6 +125,35 @@ def completed(recipe: Recipe, log: InteractionLog) -> Recipe:
     titles = [name for name in texts if name.casefold() in _TITLES]
     titles += [name for name in texts if name.casefold().endswith("_title")]
     return dataclasses.replace(recipe, schema=schema, title=recipe.title or next(iter(titles), None))
+
+
+def _with_one_hour(recipe: Recipe) -> Recipe:
+    """The recipe for candidates with statistics: see ARCHITECTURE, "Statistics that move".
+
+    Raises:
+      ConfigError: a part needs one vector an item, or batches of many hours.
+    """
+    moving = [f.name for f in recipe.schema.candidate if isinstance(f, ItemStatistic)] if recipe.schema else []
+    if not moving:
+        return recipe
+    for member in recipe.members():
+        queue = next((source for source in member.model.negatives if isinstance(source, CrossBatch)), None)
+        sequence = member.model.query_encoder if makes(member.model.query_encoder, SequenceEncoder) else None
+        for name, clash in (("reranker", member.model.reranker), ("negatives", queue), ("query_encoder", sequence)):
+            if clash is not None:
+                rule = f"hold no ItemStatistic with {type(clash).__name__} as model.{name}"
+                raise ConfigError(invalid("schema.candidate", rule, moving[0], "Leave one of them out."))
+
+    def drawn(model: ModelConfig) -> ModelConfig:
+        if not any(isinstance(source, InBatch) for source in model.negatives):
+            return model
+        others = tuple(source for source in model.negatives if not isinstance(source, InBatch))
+        given = any(isinstance(source, Popular) for source in others)
+        popular = () if given else (Popular(recipe.training.batch_size, 1.0),)
+        return dataclasses.replace(model, negatives=(*popular, *others))
+
+    members = tuple(dataclasses.replace(member, model=drawn(member.model)) for member in recipe.ensemble)
+    return dataclasses.replace(recipe, model=drawn(recipe.model), ensemble=members)
 
 
 def _split(recipe: Recipe, log: InteractionLog) -> Split:

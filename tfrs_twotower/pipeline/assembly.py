@@ -37,6 +37,7 @@ from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.training import Examples, SequenceBatches, TrainingBatches, start_items
 
 _BLOCK = 4096  # rows embedded at a time
+_MOVING_ROWS = 2**20  # vectors of items at all moments of an evaluation
 _CELLS = 2**23  # rows × events × events of one attention at a time
 _TUNING_QUERIES = 2_000  # validation queries that choose the baselines' settings
 SAMPLE_SEED = 0  # of the queries of a final evaluation
@@ -94,20 +95,39 @@ class Assembly:
         return self._behind(self._tower_vectors(rows), lambda: self.terms.pooled_at(rows), self.weights.neighbours)
 
     def candidate_vectors(self) -> np.ndarray:
-        """float32 [catalogue, dim]: the catalogue's vectors, with those of `neighbours`."""
-        vectors = self._catalogue_vectors()
+        """float32 [catalogue, dim]: the catalogue's vectors, with those of `neighbours`. Statistics of items are as of
+        the end of the log.
+        """
+        statistics = self.examples.statistics
+        vectors = self._catalogue_vectors(None if statistics is None else statistics.end)
         return np.concatenate([vectors, self.terms.neighbours.items], axis=1) if self.weights.neighbours else vectors
 
     def towers(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
-        """(of the queries, of the catalogue): the towers' vectors alone."""
-        return self._tower_vectors(queries.row), self._catalogue_vectors()
+        """(of the queries, of the catalogue): the towers' vectors alone.
+
+        With statistics of items, the catalogue's are [moments, catalogue, dim]; see `_moments`.
+        """
+        vectors, moments = self._tower_vectors(queries.row), self._moments(queries)
+        if moments is None:
+            return vectors, self._catalogue_vectors()
+        return vectors, np.stack([self._catalogue_vectors(int(hour)) for hour in moments[0]])
+
+    def _moments(self, queries: Queries) -> tuple[np.ndarray, np.ndarray] | None:
+        """(hours, int [queries]: the place of each query's hour in them); None if items have no statistics."""
+        statistics, most = self.examples.statistics, max(_MOVING_ROWS // len(self.catalogue), 1)
+        return None if statistics is None else statistics.moments(queries.timestamp, most)
 
     def _tower_vectors(self, rows: np.ndarray) -> np.ndarray:
         block = min(_BLOCK, max(_CELLS // max(self.examples.history_length, 1) ** 2, 1))
         return _in_blocks(lambda part: self._query(self.examples.queries(part)), rows, block)
 
-    def _catalogue_vectors(self) -> np.ndarray:
-        return _in_blocks(lambda part: self._candidate(self.examples.candidates(part)), self.catalogue)
+    def _place(self, queries: Queries) -> np.ndarray | None:
+        """The moment of each query among those of `towers`; None if there is one for all."""
+        moments = self._moments(queries)
+        return None if moments is None else moments[1]
+
+    def _catalogue_vectors(self, hour: int | None = None) -> np.ndarray:
+        return _in_blocks(lambda part: self._candidate(self.examples.candidates(part, hour)), self.catalogue)
 
     def _behind(self, vectors: np.ndarray, pooled: Callable[[], np.ndarray], weight: float) -> np.ndarray:
         """The vectors of queries, with those of their histories appended if these have a weight."""
@@ -225,15 +245,18 @@ class Assembly:
         """As `model_scorer`, but of given vectors of the towers (`towers`), and given `ScoreWeights`."""
         if weights.neighbours:
             vectors = self._behind(vectors, lambda: self.terms.pooled(queries), weights.neighbours)
-            candidates = np.concatenate([candidates, self.terms.neighbours.items], axis=1)
-        retrieval = DotScorer(vectors / self.model.temperature, candidates, *self._beside(queries, weights))
+            items = self.terms.neighbours.items
+            items = np.broadcast_to(items, (*candidates.shape[:-1], items.shape[-1]))
+            candidates = np.concatenate([candidates, items], axis=-1)
+        at = self._place(queries)
+        retrieval = DotScorer(vectors / self.model.temperature, candidates, *self._beside(queries, weights), at)
         return retrieval if self.second_stage is None else self._reranked(queries, view)(retrieval)
 
     def weighing(self, queries: Queries) -> Callable[[ScoreWeights], Scorer]:
         """`ScoreWeights` → `Scorer` of the model as it is now; its products of a block are made once for all weights.
         """
         vectors, candidates = self.towers(queries)
-        towers = LastBlock(DotScorer(vectors / self.model.temperature, candidates))
+        towers = LastBlock(DotScorer(vectors / self.model.temperature, candidates, at=self._place(queries)))
         reranked = None if self.second_stage is None else self._reranked(queries)
 
         @functools.cache

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.data import InteractionLog
-from tfrs_twotower.features import Field, build_fields, derive_seed
+from tfrs_twotower.features import Field, StatisticField, build_fields, derive_seed
 from tfrs_twotower.losses import FullSoftmax
 from tfrs_twotower.models import (
     CatalogueObjective,
@@ -22,26 +22,30 @@ from tfrs_twotower.models import (
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import Explicit, Hard, HardNegatives, Negatives, build_logq
 from tfrs_twotower.towers import EnsembleTower, InterestEncoder, SequenceEncoder, Tower
-from tfrs_twotower.training import adapt, load_fields
+from tfrs_twotower.training import ItemStatistics, adapt, load_fields
 
 
 def adapted_towers(
     recipe: Recipe, log: InteractionLog, rows: np.ndarray,
     field_states: Mapping[str, Mapping[str, Mapping[str, np.ndarray | np.number]]] | None,
-    grow: Callable[[Field], bool] | None,
-) -> list[tuple[Tower, Tower]]:
-    """[(query tower, candidate tower)] of the recipe's model and of each further one of its ensemble.
+    grow: Callable[[Field], bool] | None, visible: np.ndarray | None = None,
+) -> tuple[list[tuple[Tower, Tower]], ItemStatistics | None]:
+    """([(query tower, candidate tower)] of the recipe's model and of each further one of its ensemble, the
+    `ItemStatistics` of the candidates, or None without such features).
 
     Args:
       recipe: a `Recipe` with a schema.
       log: an `InteractionLog`.
       rows: int64, the log rows that the fields may learn from.
       field_states, grow: as in `assemble`.
+      visible: bool [log rows] or None: the events that statistics count.
     """
     towers = [_build_towers(member) for member in recipe.members()]
     query_fields, candidate_fields = (tower.fields for tower in towers[0])
+    moving = any(isinstance(field, StatisticField) for field in candidate_fields)
+    statistics = ItemStatistics(candidate_fields, log, rows, visible) if moving else None
     if field_states is None:
-        adapt(log, rows, query_fields, candidate_fields)
+        adapt(log, rows, query_fields, candidate_fields, statistics=statistics)
     else:
         load_fields(towers[0], field_states)
     if grow is not None:
@@ -49,7 +53,7 @@ def adapted_towers(
               learn=lambda field: field.grow)
     for others in towers[1:]:
         load_fields(others, dict(zip(("query", "candidate"), (tower.state() for tower in towers[0]))))
-    return towers
+    return towers, statistics
 
 
 def _build_towers(recipe: Recipe) -> tuple[Tower, Tower]:

@@ -5,7 +5,7 @@ import dataclasses
 from tfrs_twotower.columns import TIMESTAMP
 from tfrs_twotower.data import RandomPerUser, Temporal
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.features import History, Preprocessed, Sequence, Time
+from tfrs_twotower.features import History, ItemStatistic, Preprocessed, Sequence, Time, UserStatistic
 from tfrs_twotower.recipe import Recipe
 
 _RANDOM = """use the split RandomPerUser: --set 'split={"type": "RandomPerUser"}'"""
@@ -23,6 +23,11 @@ def without_times(recipe: Recipe) -> Recipe:
         split = RandomPerUser(split.validation, split.test)
     if split.reads_times:
         raise _needs(f"split={type(split).__name__}", _RANDOM)
+    features = (*recipe.schema.query, *recipe.schema.candidate) if recipe.schema else (
+        *recipe.derived.query, *recipe.derived.candidate)
+    for feature in features:
+        if isinstance(feature, (ItemStatistic, UserStatistic)):
+            raise _needs(f"`{feature.name}` of the schema", "leave it out")
     for feature in recipe.schema.query if recipe.schema else ():
         ordered = isinstance(feature, Preprocessed) and (feature.reads_past or TIMESTAMP in feature.columns)
         if ordered or isinstance(feature, (Sequence, Time)):

@@ -15,6 +15,7 @@ from tfrs_twotower import extras
 from tfrs_twotower.configuration import from_dict
 from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.exporting import items, people, user_deltas
+from tfrs_twotower.exporting.moving import Moving, read_moving
 from tfrs_twotower.features import Window
 from tfrs_twotower.index import IndexKind, op_libraries, searchers_end_with
 from tfrs_twotower.serving import tensor_protos
@@ -94,6 +95,7 @@ class LoadedModel:
       signature_defs: the SavedModel's own protos of `signatures`, for metadata.
       signatures: {name: `Signature`}: the signatures that requests may call.
       internal: {name: `Signature`}: the signatures that change state, for this process alone.
+      moving: the `Moving` statistics of the items; None if there are none.
       catalogue: the items of the export; None if this package did not write it.
     """
 
@@ -105,6 +107,7 @@ class LoadedModel:
     root: Any  # the loaded object: its variables, tables and searchers live as long as it does; None: no SavedModel
     catalogue: Catalogue | None = None
     internal: dict = dataclasses.field(default_factory=dict)
+    moving: Moving | None = None
 
     def __call__(self, name: str = "", /, **inputs: Any) -> dict[str, tf.Tensor]:
         """Runs a signature on values by name: tensors, arrays or lists. Inputs that are left out take their defaults.
@@ -225,6 +228,7 @@ def load(
     # A checked version has a manifest, and so an identity.
     return LoadedModel(
         version, manifest, identity, protos, signatures, loaded, catalogue, internal,  # type: ignore[arg-type]
+        read_moving(directory, manifest),
     )
 
 

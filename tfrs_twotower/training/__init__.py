@@ -7,6 +7,7 @@ from tfrs_twotower.training.examples import Examples, TrainingBatches
 from tfrs_twotower.training.explicit import ExplicitNegatives
 from tfrs_twotower.training.fit import FitReport, fit, restore_best
 from tfrs_twotower.training.item_start import CoVisits, start_items
+from tfrs_twotower.training.item_statistics import ItemStatistics
 from tfrs_twotower.training.neighbours import NeighbourFit, pooled
 from tfrs_twotower.training.optimizers import LazyAdamConfig, RowWiseAdagradConfig
 from tfrs_twotower.training.parameter_servers import is_server, serve
@@ -21,6 +22,7 @@ __all__ = [
     "Examples",
     "ExplicitNegatives",
     "FitReport",
+    "ItemStatistics",
     "LazyAdamConfig",
     "NeighbourFit",
     "Resampling",

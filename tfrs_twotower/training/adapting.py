@@ -11,17 +11,25 @@ from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.features import Field, PastField, SearchesField
 from tfrs_twotower.towers import Tower
 from tfrs_twotower.training.examples import event_table
+from tfrs_twotower.training.item_statistics import ItemStatistics
 
 
 def adapt(
     log: InteractionLog, rows: np.ndarray, query_fields: Iterable[Field], candidate_fields: Iterable[Field],
     learn: Callable[[Field], Callable[[dict[str, pa.ChunkedArray], np.ndarray], None]] = lambda field: field.adapt,
+    statistics: ItemStatistics | None = None,
 ) -> None:
-    """Lets fields learn vocabularies and statistics from training rows alone; `learn` chooses a field's method."""
+    """Lets fields learn vocabularies and statistics from training rows alone; `learn` chooses a field's method.
+
+    statistics: for the fields of `ItemStatistic`s.
+    """
     users = np.bincount(log.user[rows], minlength=log.users.num_rows).astype(np.int64)
     items = log.item_counts(rows)
     table = log.items.append_column(c.TAKEN_BY, taken_by(log, rows))
     for field in candidate_fields:
+        if statistics is not None and field in statistics.fields:
+            learn(field)(*statistics.sample(field))
+            continue
         learn(field)({name: table[name] for name in field.columns}, items)
     for field in query_fields:
         if isinstance(field, PastField):

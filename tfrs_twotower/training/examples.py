@@ -8,17 +8,28 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import Batches, InteractionLog, Ragged, wide
+from tfrs_twotower.data import Batches, InteractionLog, Ragged, Stretches, wide
 from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.data.ragged import ranges
+from tfrs_twotower.data.statistics import HOUR
 from tfrs_twotower.errors import ConfigError, nearest
-from tfrs_twotower.features import Field, IdField, PastField, SearchesField, fingerprints, key_tensor, to_tensor
+from tfrs_twotower.features import (
+    Field,
+    IdField,
+    PastField,
+    SearchesField,
+    StatisticField,
+    fingerprints,
+    key_tensor,
+    to_tensor,
+)
 from tfrs_twotower.features.fields.preprocessed import PreprocessedField
 from tfrs_twotower.ids import missing_id
 from tfrs_twotower.models import ItemFeatures
 from tfrs_twotower.training.config import TrainingConfig
 from tfrs_twotower.training.distribution import part_of, steps
 from tfrs_twotower.training.explicit import ExplicitNegatives
+from tfrs_twotower.training.item_statistics import ItemStatistics
 from tfrs_twotower.training.pasts import ROWS, Past, SearchPast
 from tfrs_twotower.training.positives import Resampler
 
@@ -78,6 +89,7 @@ class Examples:
       weight: float32 [log rows] or None: each event's weight as a positive; None is the log's own weight.
       labels: context columns of numbers that batches have.
       kinds: of the events of a history whose feature names none; () for all.
+      statistics: the `ItemStatistics` of the candidates, or None if no field reads any.
 
     Attributes:
       history: the `UserHistories` of these kinds.
@@ -88,14 +100,16 @@ class Examples:
     def __init__(
         self, log: InteractionLog, query_fields: Sequence[Field], candidate_fields: Sequence[Field],
         visible: np.ndarray | None = None, weight: np.ndarray | None = None, labels: Iterable[str] = (),
-        kinds: Sequence[str] = (),
+        kinds: Sequence[str] = (), statistics: ItemStatistics | None = None,
     ) -> None:
         self.log = log
         self.weight = log.weight if weight is None else weight
         self._candidates = {
-            f.name: encode_table(f.encode, log.items, f.inputs()) for f in candidate_fields
+            f.name: encode_table(f.encode, log.items, f.inputs())
+            for f in candidate_fields if not isinstance(f, StatisticField)
         }
-        self.items = ItemFeatures(self._candidates)
+        self.statistics = statistics
+        self.items = ItemFeatures(self._candidates, statistics)
         self.past_fields: list[PastField | PreprocessedField] = [
             f for f in query_fields if isinstance(f, PastField) or c.HISTORY_ITEM_ID in f.columns
         ]
@@ -171,9 +185,11 @@ class Examples:
         """Encoded query features at log rows; the history ends just before each row."""
         return self.finish(self.gather(np.asarray(rows)))
 
-    def candidates(self, rows: np.ndarray | tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
-        """Encoded candidate features of item rows."""
-        return self.items.rows(rows)
+    def candidates(
+        self, rows: np.ndarray | tf.Tensor, hour: int | tf.Tensor | None = None
+    ) -> dict[str, dict[str, tf.Tensor]]:
+        """Encoded candidate features of item rows, with the statistics as of an hour: see `ItemFeatures.rows`."""
+        return self.items.rows(rows, hour)
 
     def raw_queries(
         self, rows: np.ndarray | Sequence[int], past_length: int | None = None
@@ -237,7 +253,7 @@ class TrainingBatches:
         self._codes, self._event = _event_codes(log)
         self._order: tuple[int, Any] = (-1, None)
 
-    def _epoch(self, epoch: int) -> tuple[np.ndarray, Batches]:
+    def _epoch(self, epoch: int) -> tuple[np.ndarray, Batches | Stretches]:
         """(log rows, the places in them of each batch) of an epoch."""
         if self._order[0] != epoch:
             rows = self._rows[self._resampler.draw(epoch)] if self._resampler else self._rows
@@ -245,7 +261,11 @@ class TrainingBatches:
             if in_order:  # the oldest rows that fill no batch are left out
                 rows = rows[len(rows) - self.steps_per_epoch * self.batch_size:]
             settings = self._config
-            order = Batches(len(rows), self.batch_size, settings.seed, epoch, settings.shuffle_buffer, in_order)
+            order: Batches | Stretches
+            if self._examples.statistics is not None:  # a batch has one hour, so it is a stretch of time
+                rows, order = np.sort(rows), Stretches(len(rows), self.batch_size, settings.seed, epoch, in_order)
+            else:
+                order = Batches(len(rows), self.batch_size, settings.seed, epoch, settings.shuffle_buffer, in_order)
             self._order = epoch, (rows, order)
         return self._order[1]
 
@@ -260,8 +280,9 @@ class TrainingBatches:
 
         The device number `part` of `parts` gets its rows of the batch.
         """
-        rows = part_of(self.rows(step), part, parts)
-        log, examples = self._examples.log, self._examples
+        log, examples, rows = self._examples.log, self._examples, self.rows(step)
+        hour = log.timestamp[rows].min() // HOUR
+        rows = part_of(rows, part, parts)
         return {
             "query": examples.gather(rows),
             "candidate_id": log.item[rows],
@@ -272,6 +293,7 @@ class TrainingBatches:
             "event": self._codes[self._event[rows]],
             "weight": examples.weight[rows],
             "labels": examples.labels(rows),
+            **({} if examples.statistics is None else {"hour": np.full(len(rows), hour)}),
         }
 
     def dataset(self, start: int, stop: int, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
@@ -280,7 +302,8 @@ class TrainingBatches:
         With a `tf.distribute.InputContext`: only the parts that this process trains on.
         """
         def finish(batch: dict[str, Any]) -> dict[str, Any]:
-            candidate = self._examples.candidates(batch["candidate_id"])
+            hour = batch["hour"][0] if "hour" in batch else None
+            candidate = self._examples.candidates(batch["candidate_id"], hour)
             return {**batch, "query": self._examples.finish(batch["query"]), "candidate": candidate}
 
         return batch_dataset(self.batch, start, stop, context, finish, None if context else self.batch_size)

@@ -16,9 +16,11 @@ from tfrs_twotower.features.lookup import is_missing
 from tfrs_twotower.features.past import PastFeature
 from tfrs_twotower.features.tensors import key_tensor
 
+_DAY = 86400.0  # seconds
+
 
 class PastField(Field):
-    """Base of `HistoryField` and `SequenceField`.
+    """Base of the fields of a history.
 
     Args:
       items: the `IdField` of the candidate's `item_id`. It learns the vocabulary and owns the table: it
@@ -140,6 +142,44 @@ class PastField(Field):
 
     def _below(self) -> list[tuple[str, Field]]:
         return [*self.parts.items(), *((f"item/{field.name}", field) for field in self.values)]
+
+
+class AgedField(PastField):
+    """Base of the fields that read the items and the ages of a history's events.
+
+    Encoded: {"index": int32 [batch, any], rows of the items' table, 0 for an unknown item and −1 for
+    no event; "age": float32 [batch, any], days from the event to the request; "event", "dwell": int32 [batch, any],
+    rows of their tables, if `PastFeature.reads` names them}.
+    """
+
+    def encode_rows(
+        self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor,
+        codes: Mapping[str, tf.Tensor] = {},
+    ) -> dict[str, tf.Tensor]:
+        # Only the newest `length` events count, so each row starts where these start.
+        events = tf.range(1, tf.shape(item_index)[1] + 1) * tf.cast(item_index >= 0, tf.int32)
+        count = tf.reduce_max(tf.pad(events, [[0, 0], [1, 0]]), axis=1, keepdims=True)
+        place = tf.maximum(count - self.length, 0) + tf.range(self.length)
+        there = place < count
+        place = tf.where(there, place, 0)
+        index = tf.where(there, _gather(item_index, place, -1), -1)
+        codes = {part: tf.where(there, _gather(values, place, 0), 0) for part, values in codes.items()}
+        return self.encode_window(index, _gather(history_timestamp, place, 0), timestamp, codes)
+
+    def encode_window(
+        self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor,
+        codes: Mapping[str, tf.Tensor] = {},
+    ) -> dict[str, tf.Tensor]:
+        times = tf.where(item_index >= 0, history_timestamp, 0)
+        now = tf.where(timestamp > 0, timestamp, tf.reduce_max(times, axis=1))
+        age = tf.cast(tf.maximum(now[:, tf.newaxis] - times, 0), tf.float32) / _DAY
+        return {"index": item_index, "age": tf.where(times > 0, age, 0.0), **codes}
+
+
+def _gather(values: tf.Tensor, place: tf.Tensor, missing: int) -> tf.Tensor:
+    """`values` [batch, any] at the positions `place` [batch, length], also if a row has no values."""
+    values = tf.pad(values, [[0, 0], [0, 1]], constant_values=missing)
+    return tf.gather(values, place, batch_dims=1)
 
 
 def newest(
