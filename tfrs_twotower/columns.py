@@ -2,6 +2,7 @@
 
 import keyword
 import re
+from collections.abc import Iterable
 
 USER_ID = "user_id"
 ITEM_ID = "item_id"
@@ -58,6 +59,7 @@ MISSING_INT_ID = -1
 OPTIONS = (
     K, EXCLUDE_IDS, ALLOW_IDS, POPULARITY_BETA, CANDIDATE_IDS, FOUND_IDS, OVERLAY_IDS, OVERLAY_VECTORS, WITHDRAWN_IDS,
 )
+_TITLES = ("title", "name")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]")
 
 
@@ -70,3 +72,12 @@ def safe(column: str) -> str:
     """
     name = _UNSAFE.sub(lambda found: "_" if found[0] == " " else f"u{ord(found[0]):04x}", column)
     return name if name[:1].isalpha() and not keyword.iskeyword(name) and name not in OPTIONS else f"x{name}"
+
+
+def title(names: Iterable[str]) -> str | None:
+    """The column with the items' titles, of columns of text: one called `title` or `name`, else one whose name ends in
+    `_title`; None if there is none."""
+    names = list(names)
+    found = [name for name in names if name.casefold() in _TITLES]
+    found += [name for name in names if name.casefold().endswith("_title")]
+    return next(iter(found), None)

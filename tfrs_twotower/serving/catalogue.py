@@ -80,8 +80,13 @@ class Catalogue:
 
     @functools.cached_property
     def attributes(self) -> Attributes:
-        """`channels.Attributes` of the n items. An export without attributes has the id alone."""
-        return Attributes(self._table if self._table is not None else pa.table({c.ITEM_ID: self.ids}))
+        """`channels.Attributes` of the n items."""
+        return Attributes(self.table)
+
+    @functools.cached_property
+    def table(self) -> pa.Table:
+        """The columns of the n items' table. An export without a table has the id alone."""
+        return self._table if self._table is not None else pa.table({c.ITEM_ID: self.ids})
 
     @functools.cached_property
     def columns(self) -> dict[str, tf.TensorSpec]:

@@ -133,6 +133,11 @@ class CurrentItems:
         """float32 [m, tower_dim]: the candidate tower's part of the overlay's vectors."""
         return self._overlay.vectors[:, : self.catalogue.tower_dim]
 
+    @property
+    def overlay_features(self) -> np.ndarray:
+        """object [m]: {column: value} of the overlay's items, as their events had them."""
+        return self._overlay.features
+
     @functools.cached_property
     def overlay_attributes(self) -> Attributes:
         """`channels.Attributes` of the overlay's items."""

@@ -31,6 +31,7 @@ from tfrs_twotower.serving.recommend.builtin import (
     SimilarChannel,
     TowersChannel,
 )
+from tfrs_twotower.serving.recommend.described import check_fields, described
 from tfrs_twotower.serving.recommend.request import RecommendRequest, read_request
 from tfrs_twotower.serving.recommend.selection import Selection
 
@@ -71,7 +72,8 @@ class Recommendations:
 
         Returns:
           {"model_version": …, "items": [{"item_id", "score", "channel"}, …]}: k items, or fewer if the rules admit
-          fewer. Each channel has its own scores; scores of different channels cannot be compared.
+          fewer. Each channel has its own scores; scores of different channels cannot be compared. With `fields` each
+          item has "fields": {column: value} too.
 
         Raises:
           InvalidArgument: the request is wrong; the message says what.
@@ -87,16 +89,17 @@ class Recommendations:
         with self._predictor.repository.lease() as model:
             if model.catalogue is None:
                 raise Unimplemented(f"Version {model.version} holds no catalogue to apply rules to. Use :predict.")
-            tensors = self._query(model, asked)
+            check_fields(model.catalogue, asked.fields)
+            tensors, items = self._query(model, asked), current_items(model, self._changes)
             with self._metrics.stage("filter"):
-                answer = self._answer(model, asked, quotas, tensors)
-            return {
-                "model_version": model.version,
-                "items": [
-                    {c.ITEM_ID: item, "score": json_tensors.single(score), "channel": name}
-                    for name, item, score in answer
-                ],
-            }
+                answer = self._answer(model, asked, quotas, tensors, items)
+            found = [
+                {c.ITEM_ID: item, "score": json_tensors.single(score), "channel": name} for name, item, score in answer
+            ]
+            if asked.fields:
+                for one, values in zip(found, described(items, [item for _, item, _ in answer], asked.fields)):
+                    one["fields"] = values
+            return {"model_version": model.version, "items": found}
 
     def warm(self, model: LoadedModel) -> None:
         """Computes values that the first request to a version would wait for. Call it before the version answers."""
@@ -111,11 +114,11 @@ class Recommendations:
             attributes.any_of(name, ())
 
     def _answer(
-        self, model: LoadedModel, asked: RecommendRequest, quotas: Mapping[str, int], tensors: dict[str, tf.Tensor]
+        self, model: LoadedModel, asked: RecommendRequest, quotas: Mapping[str, int], tensors: dict[str, tf.Tensor],
+        items: CurrentItems,
     ) -> list[tuple[str, str | int, float]]:
         seen = self._seen(model, asked, tensors)
         known = not unknown_users.is_unknown_user(model, tensors, bool(asked.features) or bool(seen))
-        items = current_items(model, self._changes)
         excluded = _as_ids(asked.exclude_ids, model.catalogue.id_type, c.EXCLUDE_IDS)
         left_out = leaves_out(model) if asked.exclude_seen is None else asked.exclude_seen
         excluded = _items(excluded + (seen if left_out else []))

@@ -28,6 +28,7 @@ class RecommendRequest:
       popularity_beta: β of the towers' score, as in `serving_default`; None: the default there.
       channels: {channel: places}. u2i gets the places that are left over.
       diversity: from 0 to 1; see `channels.mmr`.
+      fields: columns of the item table that each item of the answer carries.
     """
 
     user_id: str | int | None = None
@@ -40,6 +41,7 @@ class RecommendRequest:
     popularity_beta: float | None = None
     channels: dict = dataclasses.field(default_factory=dict)
     diversity: float = 0.0
+    fields: list = dataclasses.field(default_factory=list)
 
 
 _MOST = 2**63
@@ -72,12 +74,15 @@ def read_request(request: Mapping[str, Any], limits: Limits) -> RecommendRequest
     _expect(c.POPULARITY_BETA, beta is None or _is_number(beta), "be a number", beta)
     diversity = asked.diversity
     _expect("diversity", _is_number(diversity) and 0 <= diversity <= 1, "be from 0 to 1", diversity)
+    named = asked.fields
+    _expect("fields", isinstance(named, list) and all(isinstance(name, str) for name in named),
+            "be a list of columns of the item table", named)
     _check_lists(asked, limits.max_width)
     return asked
 
 
 def _check_lists(asked: RecommendRequest, most: int) -> None:
-    lists: dict[str, Sized] = {c.EXCLUDE_IDS: asked.exclude_ids}
+    lists: dict[str, Sized] = {c.EXCLUDE_IDS: asked.exclude_ids, "fields": asked.fields}
     for name, rules in (("features", asked.features), ("allow", asked.allow), ("deny", asked.deny)):
         lists[name] = rules  # the number of entries is limited too
         lists.update({f"{name}.{of}": rule for of, rule in rules.items() if isinstance(rule, list)})
