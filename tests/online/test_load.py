@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from tfrs_twotower.data import InteractionLog
-from tfrs_twotower.online import Event, Retention, SqliteFile, SqliteHistoryStore, count_kept, load_log
+from tfrs_twotower.online import Event, Retention, SqliteFile, SqliteHistoryStore, count_kept, is_loaded, load_log
 
 
 def log(**context):
@@ -45,6 +45,14 @@ def test_the_logs_own_ids_and_types_are_kept(store):
     assert [e.event_id for e in store.last(["20"], 10)[0]] == ["e3", "e1", "e2", "e5"]
     first = [Event("e0", "10", "a", 5, "view"), Event("log:8:c:0", "10", "c", 8, "view")]
     assert store.last(["10"], 10, ["view"])[0] == first
+
+
+def test_a_log_is_loaded_when_its_last_event_that_can_be_is_in_the_store(store):
+    assert not is_loaded(store, log())
+    load_log(store, log(), clock=lambda: 8 - 86_400)  # all but the last
+    assert not is_loaded(store, log()) and is_loaded(store, log(), clock=lambda: 8 - 86_400)
+    load_log(store, log())
+    assert is_loaded(store, log())
 
 
 def test_what_retention_drops_is_counted_whatever_else_is_in_the_store(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ in Redis.
 
 from tfrs_twotower.online.events import MAX_ID_BYTES, Event, read_event
 from tfrs_twotower.online.history_store import HistoryStore, Retention
-from tfrs_twotower.online.load import count_kept, load_log
+from tfrs_twotower.online.load import count_kept, is_loaded, load_log
 from tfrs_twotower.online.profile_store import ProfileStore, put_table
 from tfrs_twotower.online.sqlite import SqliteFile, SqliteHistoryStore, SqliteProfileStore
 from tfrs_twotower.online.store_kind import StoreError, StoreKind, StoreUnavailable, without_password
@@ -30,6 +30,7 @@ __all__ = [
     "Stores",
     "UserVectorCache",
     "count_kept",
+    "is_loaded",
     "load_log",
     "open_cache",
     "open_stores",
