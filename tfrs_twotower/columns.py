@@ -31,6 +31,7 @@ EMBED_QUERY = "embed_query"
 EMBED_CANDIDATE = "embed_candidate"
 SCORE_PAIRS = "score_pairs"
 SIMILAR_ITEMS = "similar_items"
+QUERY_PARTS = "query_parts"
 UPDATE_USER_ROWS = "update_user_rows"
 
 # Inputs of the exported signatures that are not features.

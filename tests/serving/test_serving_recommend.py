@@ -195,6 +195,20 @@ def test_an_item_carries_the_asked_columns_of_the_table_or_of_its_event(client, 
     assert "fields" not in ask(client, k=1)[0]
 
 
+def test_why_an_item_is_in_the_answer(client, changed):
+    """The average item of the catalogue is (7/6, 4/6), at τ = ½ and without a weight of popularity."""
+    found = ask(client, "u4", k=2, explain=True)  # by its profile, (1, 1): n is (0, 3), and 3 + 0 beats d's 2
+    assert [item["item_id"] for item in found] == ["n", "d"]
+    why = found[0]["explanation"]
+    assert (why["score"], why["method"], why["popularity"], why["events"]) == (6, "leave-one-out", 0, [])
+    assert why["base"] == pytest.approx(2 * 11 / 6, abs=1e-6)
+    assert why["features"]["mood"] == pytest.approx(6 - 2 * 11 / 6, abs=1e-6) and why["rest"] == 0
+    by_event = ask(client, "u3", k=1, explain=True, features={"mood": [1, 0]})[0]["explanation"]
+    assert [(event["item_id"], event["share"]) for event in by_event["events"]] == [("f", 0)]  # the model reads one
+    assert by_event["without"] == {"item_id": "f", "title": "f", "place": 1, "offered": []}
+    assert "explanation" not in ask(client, k=1)[0]
+
+
 def test_a_withdrawn_item_is_in_no_answer(client):
     for channel in ("u2i", "i2i", "popular", "noted"):
         Noted.items = ["c"]
@@ -308,6 +322,7 @@ REFUSED = [
     ({"channels": {"populr": 1}}, 400, "no channel `populr`. Did you mean `popular`?"),
     ({"channels": {"u2i": 5, "i2i": 6}}, 400, "at most k=10 items"),
     ({"diversity": 1.1}, 400, "`diversity` must be from 0 to 1"),
+    ({"explain": 1}, 400, "`explain` must be true or false"),
     ({"fields": "price"}, 400, "`fields` must be a list of columns"),
     ({"fields": ["prise"]}, 400, "must name columns of the item table. Received: 'prise'. Did you mean `price`?"),
     ({"fields": ["price"] * 9}, 413, "`fields` must have at most 8"),

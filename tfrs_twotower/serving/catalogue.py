@@ -65,6 +65,11 @@ class Catalogue:
         return self._root.log_popularity.numpy()
 
     @functools.cached_property
+    def average(self) -> tuple[np.ndarray, float]:
+        """(vector, log p) of the average item: float32 [dim], and a number."""
+        return self.vectors.mean(axis=0), float(self.log_popularity.mean())
+
+    @functools.cached_property
     def trained(self) -> np.ndarray:
         """bool [n]: Does the item have training events? True for all if the export does not say how many events it has.
         """

@@ -67,6 +67,15 @@ class HistoryField(PastField):
         scores = -self.decay() * tf.gather_nd(encoded["age"], places)
         return pool_softmax(vectors, places, tf.shape(index)[0], scores)
 
+    def events(self, encoded: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """What each event adds to `call`: [batch, any, dim] from `encoded`. The sum over the events is `call`'s result.
+        """
+        index = encoded["index"]
+        there = index >= 0
+        scores = tf.zeros_like(encoded["age"]) if self.feature.pooling == "mean" else -self.decay() * encoded["age"]
+        weights = tf.where(there, tf.nn.softmax(tf.where(there, scores, scores.dtype.min)), 0.0)
+        return weights[..., tf.newaxis] * tf.cast(self.items.embedding(tf.maximum(index, 0)), tf.float32)
+
     def _cut(self, index: tf.Tensor) -> tf.Tensor:
         """Cuts the newest events off a share of the rows: of n events the first 0 to n − 1 stay, equally likely."""
         count = tf.math.count_nonzero(index >= 0, axis=1, keepdims=True, dtype=tf.float32)

@@ -4,6 +4,7 @@
 channels. `unknown_users` finds users without any data. `recommendations` puts them together.
 """
 
+from tfrs_twotower.serving.recommend.builtin import BUILTIN
 from tfrs_twotower.serving.recommend.recommendations import Recommendations
 
-__all__ = ["Recommendations"]
+__all__ = ["BUILTIN", "Recommendations"]

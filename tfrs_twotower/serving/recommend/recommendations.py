@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel
 from tfrs_twotower.serving.predictor import Predictor
 from tfrs_twotower.serving.recommend import unknown_users
 from tfrs_twotower.serving.recommend.builtin import (
+    BUILTIN,
     FRESH,
     I2I,
     POPULAR,
@@ -32,10 +34,10 @@ from tfrs_twotower.serving.recommend.builtin import (
     TowersChannel,
 )
 from tfrs_twotower.serving.recommend.described import check_fields, described
+from tfrs_twotower.serving.recommend.explaining import MOST, explanations
 from tfrs_twotower.serving.recommend.request import RecommendRequest, read_request
 from tfrs_twotower.serving.recommend.selection import Selection
 
-_BUILTIN = (U2I, I2I, POPULAR, FRESH)
 _RESERVES = (U2I, POPULAR)
 _POOL = 4  # proposals for each place, among which diversity chooses
 _log = logging.getLogger(__name__)
@@ -62,7 +64,7 @@ class Recommendations:
     ) -> None:
         self._predictor, self._metrics, self._stores, self._changes = predictor, metrics, stores, changes
         self._channels = {channel.name: channel for channel in channels}
-        self._names = list(dict.fromkeys([*_BUILTIN, *self._channels]))
+        self._names = list(dict.fromkeys([*BUILTIN, *self._channels]))
 
     def recommend(self, request: dict[str, Any]) -> dict[str, Any]:
         """The items for one user.
@@ -73,10 +75,11 @@ class Recommendations:
         Returns:
           {"model_version": …, "items": [{"item_id", "score", "channel"}, …]}: k items, or fewer if the rules admit
           fewer. Each channel has its own scores; scores of different channels cannot be compared. With `fields` each
-          item has "fields": {column: value} too.
+          item has "fields": {column: value} too, and with `explain` the first items have "explanation".
 
         Raises:
           InvalidArgument: the request is wrong; the message says what.
+          NotFound: the asked version is not served.
           ResourceExhausted: the request is larger than the limits.
           Unimplemented: this package did not export the version.
           Unavailable: no version is loaded.
@@ -86,20 +89,14 @@ class Recommendations:
             quotas = places(asked.channels, asked.k, self._names, U2I)
         except DataError as error:
             raise InvalidArgument(str(error)) from error
-        with self._predictor.repository.lease() as model:
+        with self._predictor.repository.lease(asked.version) as model:
             if model.catalogue is None:
                 raise Unimplemented(f"Version {model.version} holds no catalogue to apply rules to. Use :predict.")
             check_fields(model.catalogue, asked.fields)
             tensors, items = self._query(model, asked), current_items(model, self._changes)
             with self._metrics.stage("filter"):
                 answer = self._answer(model, asked, quotas, tensors, items)
-            found = [
-                {c.ITEM_ID: item, "score": json_tensors.single(score), "channel": name} for name, item, score in answer
-            ]
-            if asked.fields:
-                for one, values in zip(found, described(items, [item for _, item, _ in answer], asked.fields)):
-                    one["fields"] = values
-            return {"model_version": model.version, "items": found}
+            return {"model_version": model.version, "items": self._written(model, asked, items, answer, tensors)}
 
     def warm(self, model: LoadedModel) -> None:
         """Computes values that the first request to a version would wait for. Call it before the version answers."""
@@ -112,6 +109,26 @@ class Recommendations:
             channel.propose(context, 1)
         for name in attributes.kinds:
             attributes.any_of(name, ())
+
+    def _written(
+        self, model: LoadedModel, asked: RecommendRequest, items: CurrentItems,
+        answer: Sequence[tuple[str, str | int, float]], tensors: dict[str, tf.Tensor],
+    ) -> list[dict[str, Any]]:
+        """The items of an answer, ready for JSON."""
+        found: list[dict[str, Any]] = [
+            {c.ITEM_ID: item, "score": json_tensors.single(score), "channel": name} for name, item, score in answer
+        ]
+        if asked.fields:
+            for one, values in zip(found, described(items, [item for _, item, _ in answer], asked.fields)):
+                one["fields"] = values
+        if asked.explain and found:
+            scores = {item: score if name == U2I else math.nan for name, item, score in answer[:MOST]}
+            execute = functools.partial(self._predictor.execute, model, DEFAULT_SIGNATURE)
+            with self._metrics.stage("explain"):
+                why = explanations(model, items, tensors, scores, asked.k, execute)
+            for one, explanation in zip(found, why):
+                one["explanation"] = explanation
+        return found
 
     def _answer(
         self, model: LoadedModel, asked: RecommendRequest, quotas: Mapping[str, int], tensors: dict[str, tf.Tensor],
@@ -126,6 +143,9 @@ class Recommendations:
         if asked.popularity_beta is not None:
             tensors[c.POPULARITY_BETA] = tf.constant(asked.popularity_beta, tf.float32)
         execute = functools.partial(self._predictor.execute, model, DEFAULT_SIGNATURE)
+        if asked.explain:
+            dtype = tf.string if model.catalogue.id_type is str else tf.int64
+            tensors[c.EXCLUDE_IDS] = tf.constant([excluded], dtype, [1, len(excluded)])
         channels: dict[str, Channel] = {
             U2I: TowersChannel(execute, tensors, selection, excluded, known), I2I: SimilarChannel(selection),
             POPULAR: PopularChannel(selection), FRESH: NewestChannel(items), **self._channels,

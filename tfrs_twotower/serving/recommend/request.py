@@ -29,6 +29,8 @@ class RecommendRequest:
       channels: {channel: places}. u2i gets the places that are left over.
       diversity: from 0 to 1; see `channels.mmr`.
       fields: columns of the item table that each item of the answer carries.
+      version: the version to ask; None: the newest.
+      explain: whether the first 20 items carry an explanation; see `explaining`.
     """
 
     user_id: str | int | None = None
@@ -42,6 +44,8 @@ class RecommendRequest:
     channels: dict = dataclasses.field(default_factory=dict)
     diversity: float = 0.0
     fields: list = dataclasses.field(default_factory=list)
+    version: int | None = None
+    explain: bool = False
 
 
 _MOST = 2**63
@@ -74,6 +78,8 @@ def read_request(request: Mapping[str, Any], limits: Limits) -> RecommendRequest
     _expect(c.POPULARITY_BETA, beta is None or _is_number(beta), "be a number", beta)
     diversity = asked.diversity
     _expect("diversity", _is_number(diversity) and 0 <= diversity <= 1, "be from 0 to 1", diversity)
+    _expect("version", asked.version is None or _is_whole(asked.version), "be the number of a version", asked.version)
+    _expect("explain", isinstance(asked.explain, bool), "be true or false", asked.explain)
     named = asked.fields
     _expect("fields", isinstance(named, list) and all(isinstance(name, str) for name in named),
             "be a list of columns of the item table", named)
