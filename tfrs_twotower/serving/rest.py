@@ -30,6 +30,7 @@ from tfrs_twotower.serving.errors import (
     Unimplemented,
 )
 from tfrs_twotower.serving.metrics import Call, Metrics
+from tfrs_twotower.serving.page import Page
 from tfrs_twotower.serving.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Rest:
       queues: `Queues`, in which requests wait for their turn.
       connections: `Connections`: the time that a body may take, and the memory of all bodies.
       degraded: a function that /readyz calls: the parts without which the server answers.
+      page: the explorer's `Page`; None: there is none.
     """
 
     def __init__(
@@ -72,13 +74,14 @@ class Rest:
         queues: Queues,
         connections: Connections,
         degraded: Callable[[], list[str]],
+        page: Page | None = None,
     ) -> None:
         self._predictor = predictor
         self._endpoints = endpoints
         self._name = name
         self._metrics = metrics
         self._ready, self._degraded = ready, degraded
-        self._queues = queues
+        self._queues, self._page = queues, page
         self._connections, self._body_bytes = connections, 0
         # There are as many threads as requests that may run or wait: a request in a queue never waits for a thread.
         self._threads = {
@@ -98,6 +101,8 @@ class Rest:
             ]
         for what, endpoint in self._endpoints.items():
             routes.append(routing.Route(f"/v1/{what}", self._handler(what, endpoint), methods=["POST"]))
+        if self._page is not None:
+            routes += self._page.routes(self._get)
         routes += [routing.Route(path, self._scrape) for path in _METRICS_PATHS]
         routes.append(routing.Route("/openapi.json", self._openapi))
         routes += [routing.Route("/healthz", self._healthz), routing.Route("/readyz", self._readyz)]
@@ -138,6 +143,11 @@ class Rest:
             return await self._work(request, f"rest:{what}", endpoint.queue, answer)
 
         return handle
+
+    async def _get(self, request: Request, answer: Callable[[Request], Response]) -> Response:
+        return await self._work(
+            request, "rest:page", self._queues.predictions, lambda request, body, call: answer(request)
+        )
 
     async def _work(
         self, request: Request, method: str, queue: Admission, answer: Callable[[Request, bytes, Call], Response]
