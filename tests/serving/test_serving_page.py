@@ -1,5 +1,6 @@
 """The explorer on a small shop (see `shop_export`): its data over HTTP, and the page in a real browser."""
 
+import dataclasses
 import re
 
 import httpx
@@ -12,6 +13,8 @@ from tfrs_twotower.freshness import FreshItems
 from tfrs_twotower.online import Event, open_stores
 from tfrs_twotower.serving import Access, Server
 from tfrs_twotower.serving.page.map import principal
+from tfrs_twotower.serving.recommend.request import RecommendRequest
+from tfrs_twotower.serving.schemas import SCHEMAS
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 
@@ -72,9 +75,20 @@ def test_what_it_refuses(client, path, status, message):
     assert response.status_code == status and message in response.json()["error"]
 
 
+def test_a_name_of_the_web_that_leads_to_this_machine_gets_no_data(client):
+    port = client.base_url.port
+    assert client.get("/page/user?id=u1", headers={"Host": f"rebound.example:{port}"}).status_code == 403
+    for host in ("localhost", "127.0.0.1", "[::1]"):
+        assert client.get("/page/user?id=u1", headers={"Host": f"{host}:{port}"}).status_code == 200
+
+
 def test_a_version_that_is_asked_for_answers(client):
     assert client.post("/v1/recommend", json={"user_id": "u1", "version": 1}).json()["model_version"] == 1
     assert client.post("/v1/recommend", json={"user_id": "u1", "version": 2}).status_code == 404
+
+
+def test_the_described_interface_has_every_field_of_a_request():
+    assert list(SCHEMAS["Recommend"]["properties"]) == [field.name for field in dataclasses.fields(RecommendRequest)]
 
 
 def test_its_policy_lets_nothing_in_but_its_own_files(client):

@@ -34,10 +34,11 @@ def serve(root: str | os.PathLike[str], **settings: Any) -> int:
             print(
                 f"Serving {server.name} (version {versions}) at "
                 f"{scheme}://{server.host}:{server.rest_port}/v1/models/{server.name} "
-                f"and gRPC {server.host}:{server.grpc_port}"
-                + (f". Look at its answers: {scheme}://{server.host}:{server.rest_port}/" if server.has_page else ""),
+                f"and gRPC {server.host}:{server.grpc_port}",
                 flush=True,
             )
+            if server.has_page:
+                print(f"Look at its answers: {scheme}://{server.host}:{server.rest_port}/", flush=True)
             while heard.recv(1)[0] not in _SIGNALS:
                 pass
         finally:

@@ -311,7 +311,7 @@ class Server:
     def _shown(self) -> Page | None:
         if not self.has_page:
             return None
-        return Page(self._page_answers, self.name, self._keys is not None, self._page_images)
+        return Page(self._page_answers, self.name, self._keys is not None, self._page_images, self._page is None)
 
     def _http_server(self) -> HttpServer:
         page = self._shown()

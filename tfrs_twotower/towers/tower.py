@@ -112,8 +112,9 @@ class Tower(tf.keras.layers.Layer):
           {field name: [batch, dim]}. The parts of a history are those of its events: [batch, any, dim].
         """
         embeddings = [tf.cast(embedding, tf.float32) for embedding in self.embed(encoded)]
-        vectors = tf.cast(self._project(tf.concat(embeddings, axis=-1)), tf.float32)  # builds the kernel, too
-        kernels = tf.split(tf.cast(self._project.kernel, tf.float32), [e.shape[-1] for e in embeddings])
+        project: tf.keras.layers.Dense = self._project
+        vectors = tf.cast(project(tf.concat(embeddings, axis=-1)), tf.float32)  # builds the kernel, too
+        kernels = tf.split(tf.cast(project.kernel, tf.float32), [e.shape[-1] for e in embeddings])
         length = tf.norm(vectors, axis=-1, keepdims=True) if self.normalise else tf.ones_like(vectors[:, :1])
         length, found = tf.where(length > 0, length, 1.0), {}
         for field, embedding, kernel in zip(self.fields, embeddings, kernels):

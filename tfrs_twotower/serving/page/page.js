@@ -109,6 +109,7 @@ function pick(item) {
 
 async function showUser(user) {
   const found = await get("user", { id: user });
+  if (page.user !== user) page.orders = {}; // nobody's answer has moved
   page.user = user;
   page.past = found.past;
   const known = Object.entries(found.profile).map(([name, value]) => `${name}: ${value}`).join(", ");
@@ -162,6 +163,12 @@ function request(panel) {
   return asked;
 }
 
+/** The column of a field: "gender" of "category_gender". */
+function spoken(field) {
+  const columns = [...page.model.features.map((feature) => feature.name), "user_id"];
+  return columns.find((column) => field.endsWith(column)) || field;
+}
+
 /** A few words: what carries the item's score most. */
 function reason(item) {
   const why = item.explanation;
@@ -171,9 +178,9 @@ function reason(item) {
   if (!why) return "";
   const named = why.events.filter((event) => event.share > 0);
   const shares = [
-    [named.reduce((sum, event) => sum + event.share, 0), `because of ${named.slice(0, 2).map((e) => e.title).join(" and ")}`],
+    [named.reduce((sum, event) => sum + event.share, why.other_events), `because of ${named.slice(0, 2).map((e) => e.title).join(" and ") || "the past"}`],
     [why.popularity, "popular"], [why.rest, "had before, or several things together"],
-    ...Object.entries(why.features).map(([name, share]) => [share, `fits ${name}`]),
+    ...Object.entries(why.features).map(([name, share]) => [share, `fits ${spoken(name)}`]),
   ].filter(([share]) => share > 0).sort((a, b) => b[0] - a[0]);
   return shares.slice(0, 2).map(([, text]) => text).join("; ");
 }
@@ -182,7 +189,7 @@ function bars(why) {
   const rows = [
     ...why.events.map((event) => [event.title, event.share]),
     ...(why.other_events ? [["other events", why.other_events]] : []),
-    ...Object.entries(why.features), ["popularity", why.popularity], ["rest", why.rest],
+    ...Object.entries(why.features).map(([name, share]) => [spoken(name), share]), ["popularity", why.popularity], ["rest", why.rest],
   ];
   const largest = Math.max(...rows.map(([, share]) => Math.abs(share)), 1e-9);
   return make("table", { className: "shares" }, make("tbody", {}, ...rows.map(([name, share]) => {

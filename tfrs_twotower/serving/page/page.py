@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -39,10 +40,14 @@ class Page:
       name: the model's name.
       needs_key: whether requests for data need an API key, which the page then asks for.
       images: the origin from which the page may load the items' pictures, such as "https://cdn.example"; "": none.
+      local: True answers only requests that name this machine as their host. Otherwise a page of the web whose name
+        leads to 127.0.0.1 could read the data of users (DNS rebinding).
     """
 
-    def __init__(self, answers: PageAnswers, name: str, needs_key: bool, images: str = "") -> None:
-        self._answers = answers
+    def __init__(
+        self, answers: PageAnswers, name: str, needs_key: bool, images: str = "", local: bool = False
+    ) -> None:
+        self._answers, self._local = answers, local
         files, swagger = jinja2.FileSystemLoader(_FOLDER), Path(_package("flask_swagger_ui")) / "dist"
         environment = jinja2.Environment(loader=files, autoescape=True)
         said = {"name": name, "needs_key": needs_key, "images": images, "version": __version__}
@@ -82,9 +87,19 @@ class Page:
             return responses.JSONResponse(self._answers.all[what](request.query_params), headers=self._headers)
 
         async def handle(request: Request) -> Response:
+            if self._local and not _is_local(request.url.hostname or ""):
+                said = f"The page answers requests to this machine alone, not to {request.url.hostname}. Use --page."
+                return responses.JSONResponse({"error": said}, 403)
             return await work(request, answer)
 
         return handle
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _package(name: str) -> str:
