@@ -16,8 +16,9 @@ setup: $(INSTALLED)  ## make .venv with the pinned dependencies (the others do i
 train: $(INSTALLED)  ## train, evaluate, index and export RECIPE (default: movielens); ARGS go to `twotower train`
 	@$(BIN)/twotower train $(RECIPE) $(ARGS)
 
-serve: $(INSTALLED)  ## serve the newest export of RECIPE on this machine; ARGS go to `twotower serve`
-	@$(BIN)/twotower serve runs/$(RECIPE)/latest/export $(ARGS)
+serve: $(INSTALLED)  ## serve the newest export of RECIPE and its users on this machine; ARGS go to `twotower serve`
+	@$(BIN)/twotower load runs/$(RECIPE)/latest --store sqlite:runs/$(RECIPE)/store.db --once
+	@$(BIN)/twotower serve runs/$(RECIPE)/latest/export --store sqlite:runs/$(RECIPE)/store.db $(ARGS)
 
 # Two processes with one thread each, a file at a time, the long files first (tests/conftest.py).
 test: $(INSTALLED)  ## run all tests; ARGS go to pytest

@@ -38,6 +38,7 @@ EMBED_QUERY = "embed_query"
 EMBED_CANDIDATE = "embed_candidate"
 SCORE_PAIRS = "score_pairs"
 SIMILAR_ITEMS = "similar_items"
+QUERY_PARTS = "query_parts"
 UPDATE_USER_ROWS = "update_user_rows"
 
 # Inputs of the exported signatures that are not features.
@@ -68,6 +69,7 @@ OPTIONS = (
     K, EXCLUDE_IDS, ALLOW_IDS, POPULARITY_BETA, CANDIDATE_IDS, FOUND_IDS, OVERLAY_IDS, OVERLAY_VECTORS, WITHDRAWN_IDS,
     OBJECTIVES,
 )
+_TITLES = ("title", "name")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]")
 
 
@@ -89,3 +91,12 @@ def past(part: str = "", kinds: Iterable[str] = ()) -> str:
     Without a part it is the name of the history, which its inputs begin with.
     """
     return "_".join([PAST, *map(safe, kinds), *filter(None, [part])])
+
+
+def title(names: Iterable[str]) -> str | None:
+    """The column with the items' titles, of columns of text: one called `title` or `name`, else one whose name ends in
+    `_title`; None if there is none."""
+    names = list(names)
+    found = [name for name in names if name.casefold() in _TITLES]
+    found += [name for name in names if name.casefold().endswith("_title")]
+    return next(iter(found), None)

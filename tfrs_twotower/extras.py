@@ -13,6 +13,8 @@ _EXTRAS = {
     "grpc": ("serve", "the gRPC endpoint"),
     "tensorflow_serving": ("serve", "the gRPC endpoint and warm-up requests"),
     "prometheus_client": ("serve", "the server's metrics"),
+    "jinja2": ("serve", "the server's page"),
+    "flask_swagger_ui": ("serve", "the description of the server's interface, at /docs"),
     "orjson": ("serve", "the JSON of the server's answers"),
     "faiss": ("faiss", "the Faiss indexes"),
     "pymilvus": ("milvus", "the Milvus index"),

@@ -30,6 +30,7 @@ from tfrs_twotower.index import (
 from tfrs_twotower.pipeline import answers, reporting, runs
 from tfrs_twotower.pipeline.batch import Batch, Here, What, write_batch
 from tfrs_twotower.pipeline.batch_on_spark import OnSpark
+from tfrs_twotower.pipeline.explaining import Explained, explained
 from tfrs_twotower.pipeline.figures import evaluated
 from tfrs_twotower.pipeline.manifest_fields import manifest_fields
 from tfrs_twotower.pipeline.moving import moving
@@ -277,6 +278,24 @@ class Recommender(TrainedRun):
     def stranger(self, likes: Sequence[Any] = (), dislikes: Sequence[Any] = (), asked: Sequence[Any] = ()) -> Stranger:
         """A user of whom nothing is known, whom `Stranger.questions` asks about items: see `Stranger`."""
         return Stranger(self.served, self.retriever, likes, dislikes, asked)
+
+    def explain(self, user_id: Any, item_id: Any, exclude_seen: bool | None = None) -> Explained:
+        """Why a user gets an item: the shares of the past's events, the features and the popularity in its score.
+
+        Shares are differences from the catalogue's average item; with `average item` their sum is the score.
+
+        Args:
+          user_id, item_id: ids of the log. An unknown user has no events.
+          exclude_seen: as in `recommend`, for what would be offered without the strongest event.
+
+        Returns:
+          An `Explained`, which prints as a table.
+
+        Raises:
+          DataError: the catalogue has no such item.
+        """
+        seen = self.recipe.evaluation.exclude_seen if exclude_seen is None else exclude_seen
+        return explained(self.served, self.retriever, user_id, item_id, bool(seen))
 
     def watched(self, user_id: Any, n: int = 5) -> pd.DataFrame:
         """The user's last n items, newest first: a frame with `item_id` and the title."""

@@ -97,6 +97,18 @@ def test_recommend_prints_k_rows_a_user(run, capsys):
     assert "answered as unknown users: unknown\n" in printed.err
 
 
+def test_explain_prints_shares_whose_sum_is_the_score(run, capsys):
+    assert main(["recommend", str(run), "u1", "-k", "1", "--json"]) == 0
+    (best,) = json.loads(capsys.readouterr().out)
+    assert main(["explain", str(run), "u1", best["item_id"], "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert sum(row["share"] for row in rows) == pytest.approx(best["score"], abs=1e-3)
+    assert rows[0]["of"] == "average item" and {"event", "popularity", "rest"} <= {row["of"] for row in rows}
+    assert main(["explain", str(run), "u1", best["item_id"], "-n", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "smaller shares (-n)." in said and "Without the event with " in said
+
+
 def test_similar_and_index_and_evaluate(run, capsys):
     assert main(["similar", str(run), "i3", "-k", "3", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 3

@@ -35,6 +35,8 @@ def test_load_puts_a_runs_users_into_a_store(run, tmp_path, capsys):
     for new in (3, 0):
         assert main(["load", str(run), "--store", address]) == 0
         assert capsys.readouterr().out == f"3 users' columns and {new} new events of 3 are in {address}.\n"
+    assert main(["load", str(run), "--store", address, "--once"]) == 0
+    assert capsys.readouterr().out == f"The log of {run} is in {address} already.\n"
     stores = open_stores(address)
     assert [e.item_id for e in stores.history.last(["7"], 9)[0]] == ["3", "2"]
     assert stores.profiles.get(["9"]) == [{"age": 50}]

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from tfrs_twotower.data import InteractionLog
-from tfrs_twotower.online import Event, Retention, SqliteFile, SqliteHistoryStore, count_kept, load_log
+from tfrs_twotower.online import Event, Retention, SqliteFile, SqliteHistoryStore, count_kept, is_loaded, load_log
 
 
 def log(**context):
@@ -62,6 +62,14 @@ def test_what_events_say_beside_is_kept(store):
 def test_columns_that_mean_something_else_are_no_numbers_of_events(store):
     load_log(store, log(value=["high"] * 6, place=["Berlin"] * 6))
     assert store.last(["10"], 1)[0][0] == Event("log:8:c:0", "10", "c", 8)
+
+
+def test_a_log_is_loaded_when_its_last_event_that_can_be_is_in_the_store(store):
+    assert not is_loaded(store, log())
+    load_log(store, log(), clock=lambda: 8 - 86_400)  # all but the last
+    assert not is_loaded(store, log()) and is_loaded(store, log(), clock=lambda: 8 - 86_400)
+    load_log(store, log())
+    assert is_loaded(store, log())
 
 
 def test_what_retention_drops_is_counted_whatever_else_is_in_the_store(tmp_path, monkeypatch):

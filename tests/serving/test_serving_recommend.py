@@ -1,18 +1,25 @@
 """`/v1/recommend` on a real export whose scores are known by hand (see `shop_export`), over HTTP and gRPC."""
 
+import datetime
+import decimal
 import json
 import time
 
 import grpc
 import httpx
+import pyarrow as pa
 import pytest
+import tensorflow as tf
 from google.protobuf import struct_pb2
 
 from tfrs_twotower.freshness import FreshItems
 from tfrs_twotower.online import Event, StoreError, open_stores
 from tfrs_twotower.serving import Limits, Server
+from tfrs_twotower.serving.catalogue import Catalogue
+from tfrs_twotower.serving.current_items import CurrentItems
 from tfrs_twotower.serving.grpc_service import METHODS
 from tfrs_twotower.serving.metrics import Metrics
+from tfrs_twotower.serving.recommend.described import described
 
 POPULAR = "abcdef"  # in this order
 
@@ -112,6 +119,20 @@ def test_the_towers_alone(client):
     assert ids(client, k=2, popularity_beta=10) in ("fe", "ef")
 
 
+def test_times_and_odd_numbers_of_a_table_become_what_json_has():
+    table = pa.table({
+        "item_id": [1, 2], "at": [datetime.datetime(1970, 1, 2), None], "day": [datetime.date(1970, 1, 3), None],
+        "price": [float("nan"), 1.5], "exact": [decimal.Decimal("2.5"), None], "new": [True, None],
+    })
+    root = tf.Module()
+    root.item_ids, root.vectors = tf.constant([1, 2], tf.int64), tf.zeros([2, 1])
+    items = CurrentItems(Catalogue(root, table))
+    fields = ["at", "day", "price", "exact", "new"]
+    assert [list(values.values()) for values in described(items, [2, 1, 9], fields)] == [
+        [None, None, 1.5, None, None], [86_400, 172_800, None, 2.5, True], [None] * 5,
+    ]
+
+
 def test_excluded_and_seen_items(client):
     assert ids(client, exclude_ids=["c", "a", "nobody"]) == "bfde"
     assert ids(client, exclude_seen=True) == "bafde" and ids(client, "u3", exclude_seen=True) == "bcde"
@@ -160,6 +181,32 @@ def test_changed_items_by_their_new_features(client, changed):
     assert ids(client, allow={"category": "cake"}) == "b" and ids(client, allow={"category": "fruit"}) == "a"
     # popular lacks n: its last place, which u2i fills, stands in the middle
     assert ids(client, channels={"popular": 6}, k=6) == "abdnef" and ids(client, k=1, channels={"fresh": 1}) == "n"
+
+
+def test_an_item_carries_the_asked_columns_of_the_table_or_of_its_event(client, changed):
+    found = ask(client, "u2", k=3, fields=["category", "price", "tags"])
+    assert [(item["item_id"], item["fields"]) for item in found] == [
+        ("n", {"category": None, "price": 0, "tags": ["x", "y", "z"]}),  # new: as in its event
+        ("d", {"category": "bread", "price": 0, "tags": ["x", "y"]}),
+        ("e", {"category": "milk", "price": 0, "tags": ["x"]}),
+    ]
+    (edited,) = ask(client, allow={"item_id": "b"}, fields=["item_id", "category"])
+    assert edited["fields"] == {"item_id": "b", "category": "cake"}
+    assert "fields" not in ask(client, k=1)[0]
+
+
+def test_why_an_item_is_in_the_answer(client, changed):
+    """The average item of the catalogue is (7/6, 4/6), at τ = ½ and without a weight of popularity."""
+    found = ask(client, "u4", k=2, explain=True)  # by its profile, (1, 1): n is (0, 3), and 3 + 0 beats d's 2
+    assert [item["item_id"] for item in found] == ["n", "d"]
+    why = found[0]["explanation"]
+    assert (why["score"], why["method"], why["popularity"], why["events"]) == (6, "leave-one-out", 0, [])
+    assert why["base"] == pytest.approx(2 * 11 / 6, abs=1e-6)
+    assert why["features"]["mood"] == pytest.approx(6 - 2 * 11 / 6, abs=1e-6) and why["rest"] == 0
+    by_event = ask(client, "u3", k=1, explain=True, features={"mood": [1, 0]})[0]["explanation"]
+    assert [(event["item_id"], event["share"]) for event in by_event["events"]] == [("f", 0)]  # the model reads one
+    assert by_event["without"] == {"item_id": "f", "title": "f", "place": 1, "offered": []}
+    assert "explanation" not in ask(client, k=1)[0]
 
 
 def test_a_withdrawn_item_is_in_no_answer(client):
@@ -275,6 +322,10 @@ REFUSED = [
     ({"channels": {"populr": 1}}, 400, "no channel `populr`. Did you mean `popular`?"),
     ({"channels": {"u2i": 5, "i2i": 6}}, 400, "at most k=10 items"),
     ({"diversity": 1.1}, 400, "`diversity` must be from 0 to 1"),
+    ({"explain": 1}, 400, "`explain` must be true or false"),
+    ({"fields": "price"}, 400, "`fields` must be a list of columns"),
+    ({"fields": ["prise"]}, 400, "must name columns of the item table. Received: 'prise'. Did you mean `price`?"),
+    ({"fields": ["price"] * 9}, 413, "`fields` must have at most 8"),
     ({"diversity": None}, 400, "`diversity` must be from 0 to 1"),
 ]
 
@@ -293,7 +344,9 @@ def test_the_same_over_grpc(server):
         )
         request = struct_pb2.Struct()
         request.update({"user_id": "u1", "k": 2, "allow": {"price": {"max": 2}}, "channels": {"popular": 1}})
+        request.update({"fields": ["price"]})
         answer = call(request)
+        assert [dict(item["fields"]) for item in answer["items"]] == [{"price": 1}, {"price": 2}]
         assert [(item["item_id"], item["channel"]) for item in answer["items"]] == [("a", "popular"), ("b", "u2i")]
         assert answer["model_version"] == 1
         request.update({"k": 2.5})

@@ -13,8 +13,8 @@ Events more than a day in the future are left out.
   twotower load runs/retail/latest --store sqlite:store.db
   twotower load runs/retail/latest --store redis://localhost:6379/0
 
-Loading a log twice adds nothing. An event that a server recorded in the store too is then there twice, unless the log
-has its id, in a context column `event_id`.
+Loading a log twice adds nothing. With --once it is not loaded again if the store has its last event. An event that a
+server recorded in the store too is then there twice, unless the log has its id, in a context column `event_id`.
 """
 
 
@@ -23,13 +23,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = options.verb(subparsers, "load", run, "put a run's log into a store for `serve`", DESCRIPTION)
     options.add_run(parser)
     options.add_store(parser, required=True)
+    parser.add_argument("--once", action="store_true", help="do nothing if the store has the log's last event already")
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
     """Loads, and says how much."""
     directory = options.run_directory(args.run_directory)
-    from tfrs_twotower.online import count_kept, load_log, put_table, without_password
+    from tfrs_twotower.online import count_kept, is_loaded, load_log, put_table, without_password
     from tfrs_twotower.pipeline import runs
     from tfrs_twotower.pipeline.reading import read
 
@@ -38,6 +39,9 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(f"`--keep-days` needs times, and the log has none. Received: {args.keep_days}. Leave it out.")
     stores = options.open_store(args)
     try:
+        if args.once and is_loaded(stores.history, log):
+            print(f"The log of {args.run_directory} is in {without_password(args.store)} already.")
+            return
         users, new = put_table(stores.profiles, log.users), load_log(stores.history, log)
         kept = count_kept(stores.history, log)
     finally:

@@ -68,6 +68,9 @@ An item's vector is made from the features in its event. The event stays, for la
 again. Over gRPC: twotower.Items/Change. With an items log, a version with a reranker is refused, as it cannot merge
 changes in.
 
+On an address of this machine, http://localhost:8501/ is a page that shows the answers, and /docs describes the
+interface. On another address the page needs --page, and asks for a key if there is --api-key-file.
+
 /v1/recommend answers one user by the rules of the request (docs/operations.md has all rules). Over gRPC:
 twotower.Recommender/Recommend:
 
@@ -127,6 +130,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--arms", metavar="FILE",
                         help="an experiment: a JSON file of arms, between which users are split by a salted hash "
                         "(docs/operations.md); `twotower experiment` compares them")
+    parser.add_argument("--keep", type=options.positive, default=1, metavar="N",
+                        help="serve the newest N versions, for requests that name one (default: %(default)s)")
+    page = parser.add_argument_group("page: what the server answers, at /")
+    page.add_argument("--page", action=argparse.BooleanOptionalAction, default=None,
+                      help="show it on this address (default: on an address of this machine alone)")
+    page.add_argument("--page-images", default="", metavar="ORIGIN",
+                      help="let it load the items' pictures from here, such as https://cdn.example (default: none)")
     exploring.add_arguments(parser)
     load = parser.add_argument_group("load")
     load.add_argument("--concurrency", type=options.positive, default=max(8, 2 * (os.cpu_count() or 0)),
@@ -204,7 +214,8 @@ def run(args: argparse.Namespace) -> None:
             cold_beta=args.cold_beta, cache=cache, load=load, event_load=load, drain_seconds=args.drain_seconds,
             access=access, connections=Connections(args.connections), fresh=fresh,
             channels=channels, newcomers=newcomers, index=args.index, shard=args.shard, verify_key=key,
-            answer_log=answers, arms=arms, item_stream=stream,
+            answer_log=answers, arms=arms, item_stream=stream, keep=args.keep, page=args.page,
+            page_images=args.page_images,
         )
     finally:
         opened: Any  # of classes that share only `close`

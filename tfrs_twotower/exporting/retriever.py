@@ -115,6 +115,30 @@ class Retriever(tf.Module):
         behind = tf.gather(self.vectors, tf.maximum(rows[:, 0], 0))[:, self._tower_dim:]
         return tf.concat([vectors, tf.where(rows >= 0, behind, 0.0)], axis=-1)
 
+    @property
+    def is_linear(self) -> bool:
+        """Can `query_parts` split the query tower's vectors?"""
+        return getattr(self.query_tower, "is_linear", False)
+
+    def query_parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What each field adds to the query tower's vectors, as `Tower.parts`: {field name: [batch, tower_dim]}.
+
+        `history_item_id` has the parts of the newest events in the place of the history's fields: [batch, length,
+        tower_dim], oldest first, with zeros after the last event. `length` is that of the longest field.
+        """
+        found, events = {}, []
+        for name, part in self.query_tower.parts(self._encoded(features)).items():
+            if part.shape.rank == 2:
+                found[name] = part
+            else:
+                events.append(part)
+        if not events:
+            return found
+        there = tf.cast(~is_missing(features[c.HISTORY_ITEM_ID]), tf.int32)
+        last = tf.reduce_max(tf.pad(there * tf.range(1, tf.shape(there)[1] + 1), [[0, 0], [1, 0]]), axis=1)
+        width = max(field.length for field in self.query_tower.fields if field.name not in found)
+        return {**found, c.HISTORY_ITEM_ID: tf.add_n([_newest(part, last, width) for part in events])}
+
     def rows_of(self, ids: tf.Tensor) -> tf.Tensor:
         """Catalogue rows of item ids, int32 of the same shape; −1 for an unknown id."""
         return self._rows(ids) - 1
@@ -264,10 +288,7 @@ class Retriever(tf.Module):
     @shared
     def _embed(self, features: Mapping[str, tf.Tensor]) -> tuple[dict[str, Any], tf.Tensor]:
         """(the encoded fields of the query tower, with user table rows newer than the export; the query vectors)."""
-        encoded = self.query_tower.encode(features)
-        if self._user is not None:
-            fresh = self.user_rows.overlay(features[c.USER_ID])
-            encoded[self._user.name] = {**encoded[self._user.name], **fresh}
+        encoded = self._encoded(features)
         vectors = self.query_tower(encoded, training=False)
         if self.past_vectors is not None:
             past = self._past(features, tf.shape(vectors)[0], None, self.past_vectors.length)
@@ -281,6 +302,13 @@ class Retriever(tf.Module):
         factors = 1.0 + tf.matmul(objectives, self.heads)
         factors = tf.pad(factors, [[0, 0], [0, self.dim - self._tower_dim]], constant_values=1.0)
         return embedding * (factors if len(embedding.shape) == 2 else factors[:, tf.newaxis])
+
+    def _encoded(self, features: Mapping[str, tf.Tensor]) -> dict[str, Any]:
+        encoded = self.query_tower.encode(features)
+        if self._user is not None:
+            fresh = self.user_rows.overlay(features[c.USER_ID])
+            encoded[self._user.name] = {**encoded[self._user.name], **fresh}
+        return encoded
 
     @shared
     def _added(self, encoded: dict[str, Any], embedding: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
@@ -440,3 +468,21 @@ class Retriever(tf.Module):
             tf.zeros_like(scores, tf.bool), cells, tf.ones([tf.shape(cells)[0]], tf.bool)
         )
         return tf.where(tf.logical_or(mask, free[:, tf.newaxis]), scores, -np.inf)
+
+
+def _newest(parts: tf.Tensor, last: tf.Tensor, width: int) -> tf.Tensor:
+    """The parts [batch, length, dim] of the newest `length` events, among those of the newest `width`.
+
+    Args:
+      parts: oldest first.
+      last: int32 [batch], where each history ends.
+      width: at least `length`.
+
+    Returns:
+      [batch, width, dim], zeros where there is no part.
+    """
+    length = tf.shape(parts)[1]
+    at = tf.range(width) + (tf.maximum(last - width, 0) - tf.maximum(last - length, 0))[:, tf.newaxis]
+    there = (at >= 0) & (at < length)
+    found = tf.gather(parts, tf.where(there, at, 0), batch_dims=1)
+    return tf.where(there[..., tf.newaxis], found, 0.0)

@@ -14,7 +14,9 @@ from tfrs_twotower.models import Repeated
 DEFAULT_K = 10
 BY_VECTOR = (c.RECOMMEND_BY_VECTOR, c.RECOMMEND_FRESH, c.RECOMMEND_FRESH_BY_VECTOR, c.RECOMMEND_FOUND_BY_VECTOR)
 SEARCHES = (c.SERVING_DEFAULT, c.RECOMMEND_EXACT, *BY_VECTOR, c.SIMILAR_ITEMS)
-BY_ROW = (*SEARCHES, c.EMBED_QUERY, c.EMBED_CANDIDATE, c.SCORE_PAIRS)  # batch rows do not depend on each other
+BY_ROW = (
+    *SEARCHES, c.EMBED_QUERY, c.QUERY_PARTS, c.EMBED_CANDIDATE, c.SCORE_PAIRS,  # batch rows do not depend on each other
+)
 
 # AutoGraph is off: it takes time, and no function here needs it.
 _graph = functools.partial(tf.function, autograph=False)
@@ -133,6 +135,8 @@ def signatures(retriever: Retriever) -> dict[str, tf.types.experimental.Polymorp
         c.SCORE_PAIRS: score_pairs,
         c.SIMILAR_ITEMS: similar_items,
     }
+    if retriever.is_linear:
+        found[c.QUERY_PARTS] = _graph(retriever.query_parts, input_signature=[query])
     if retriever.repeats is not None:
         found.update(_told_the_past(retriever, vector, filters, changes))
     if retriever.heads is not None:

@@ -12,7 +12,7 @@ from tfrs_twotower.online.collecting import Collected, collect, collected_column
 from tfrs_twotower.online.events import MAX_ID_BYTES, Event, read_event, read_id
 from tfrs_twotower.online.feedback import feedback
 from tfrs_twotower.online.history_store import HistoryStore, Retention
-from tfrs_twotower.online.load import count_kept, load_log
+from tfrs_twotower.online.load import count_kept, is_loaded, load_log
 from tfrs_twotower.online.profile_store import ProfileStore, put_table
 from tfrs_twotower.online.sqlite import SqliteFile, SqliteHistoryStore, SqliteProfileStore
 from tfrs_twotower.online.store_kind import StoreError, StoreKind, StoreUnavailable, kind_at, without_password
@@ -47,6 +47,7 @@ __all__ = [
     "count_kept",
     "feedback",
     "is_collected",
+    "is_loaded",
     "kind_at",
     "load_log",
     "new_answer_id",

@@ -40,6 +40,21 @@ def load_log(store: HistoryStore, log: "InteractionLog", clock: Callable[[], flo
     return added
 
 
+def is_loaded(store: HistoryStore, log: "InteractionLog", clock: Callable[[], float] = time.time) -> bool:
+    """Has `load_log` put this log into the store, to its end? The log's last event says so, as it is appended last.
+
+    False also where the store has removed that event again.
+
+    Raises:
+      StoreError: the store fails.
+    """
+    past = np.flatnonzero(log.timestamp <= clock() + MAX_AHEAD_SECONDS)
+    if not len(past):
+        return False
+    (last,) = _events(log, past[-1:], _repeats(log))
+    return any(event.event_id == last.event_id for event in store.last([last.user_id], _ALL)[0])
+
+
 def count_kept(store: HistoryStore, log: "InteractionLog") -> int:
     """The number of events of a log that the store returns: those of `load_log` that its `Retention` keeps.
 

@@ -51,7 +51,7 @@ def recommended(
     ids, scores = best(retriever, *live_requests(assembly, user_ids), k, exclude_seen)
     rows = [
         {c.USER_ID: user, "rank": r + 1, c.ITEM_ID: item, "score": float(score)}
-        for user, found, values in zip(user_ids, _plain(ids.numpy()), scores.numpy())
+        for user, found, values in zip(user_ids, plain(ids.numpy()), scores.numpy())
         for r, (item, score) in enumerate(zip(found, values)) if score > tf.float32.min
     ]
     frame = pd.DataFrame(rows, columns=[c.USER_ID, "rank", c.ITEM_ID, "score"])
@@ -97,7 +97,7 @@ def similar(assembly: Assembly, retriever: Retriever, item_id: Any, k: int) -> p
     spec = tf.TensorSpec([None], retriever.item_ids.dtype)
     item = to_tensor(as_ids([item_id], assembly.log.items, c.ITEM_ID), spec)
     if int(retriever.rows_of(item)[0]) < 0:
-        known = _plain(retriever.item_ids.numpy()[:1000])[0]
+        known = plain(retriever.item_ids.numpy()[:1000])[0]
         raise DataError(
             f"`item_id` must be in the catalogue. Received: item_id={item_id!r}."
             + (nearest(item_id, known) if isinstance(known[0], str) else "")  # a near number is no typing error
@@ -108,7 +108,7 @@ def similar(assembly: Assembly, retriever: Retriever, item_id: Any, k: int) -> p
 
 def frame_of(ids: tf.Tensor, scores: tf.Tensor) -> pd.DataFrame:
     """A frame with `rank`, `item_id` and `score` of the first query of an answer [queries, k], without padding."""
-    frame = pd.DataFrame({"rank": np.arange(1, len(ids[0]) + 1), c.ITEM_ID: _plain(ids.numpy())[0],
+    frame = pd.DataFrame({"rank": np.arange(1, len(ids[0]) + 1), c.ITEM_ID: plain(ids.numpy())[0],
                           "score": scores.numpy()[0]})
     return frame[frame["score"] > tf.float32.min]
 
@@ -135,7 +135,7 @@ def titled(frame: pd.DataFrame, log: InteractionLog, title: str | None) -> pd.Da
     return frame.assign(title=[titles.get(i) or str(i) for i in frame[c.ITEM_ID]])
 
 
-def _plain(ids: np.ndarray) -> list[list[str | int]]:
+def plain(ids: np.ndarray) -> list[list[str | int]]:
     """Ids as Python values: bytes become text."""
     return [
         [i.decode("utf-8", "replace") if isinstance(i, bytes) else int(i) for i in row] for row in np.atleast_2d(ids)

@@ -33,7 +33,6 @@ from tfrs_twotower.training import (
 )
 
 _SHOWN = 4  # items that were shown and not liked, as negatives of an event
-_TITLES = ("title", "name")
 
 
 def assemble(
@@ -121,10 +120,8 @@ def _assemble(
 def completed(recipe: Recipe, log: InteractionLog) -> Recipe:
     """The recipe; a missing schema or title is derived from the log's columns."""
     schema = recipe.schema or infer_schema(log, recipe.derived, outcomes=_outcomes(recipe))
-    texts = [f.name for f in log.items.schema if is_text(f.type)]
-    titles = [name for name in texts if name.casefold() in _TITLES]
-    titles += [name for name in texts if name.casefold().endswith("_title")]
-    return dataclasses.replace(recipe, schema=schema, title=recipe.title or next(iter(titles), None))
+    title = recipe.title or c.title(f.name for f in log.items.schema if is_text(f.type))
+    return dataclasses.replace(recipe, schema=schema, title=title)
 
 
 def _with_one_hour(recipe: Recipe) -> Recipe:

@@ -79,6 +79,11 @@ class Catalogue:
         return Elicitation(*self._people, self.vectors, self.log_popularity, float(self._root.scale), self._weight)
 
     @functools.cached_property
+    def average(self) -> tuple[np.ndarray, float]:
+        """(vector, log p) of the average item: float32 [dim], and a number."""
+        return self.vectors.mean(axis=0), float(self.log_popularity.mean())
+
+    @functools.cached_property
     def trained(self) -> np.ndarray:
         """bool [n]: Does the item have training events? True for all if the export does not say how many events it has.
         """
@@ -94,8 +99,13 @@ class Catalogue:
 
     @functools.cached_property
     def attributes(self) -> Attributes:
-        """`channels.Attributes` of the n items. An export without attributes has the id alone."""
-        return Attributes(self._table if self._table is not None else pa.table({c.ITEM_ID: self.ids}))
+        """`channels.Attributes` of the n items."""
+        return Attributes(self.table)
+
+    @functools.cached_property
+    def table(self) -> pa.Table:
+        """The columns of the n items' table. An export without a table has the id alone."""
+        return self._table if self._table is not None else pa.table({c.ITEM_ID: self.ids})
 
     @functools.cached_property
     def columns(self) -> dict[str, tf.TensorSpec]:

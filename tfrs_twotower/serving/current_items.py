@@ -133,6 +133,11 @@ class CurrentItems:
         """float32 [m, tower_dim]: the candidate tower's part of the overlay's vectors."""
         return self._overlay.vectors[:, : self.catalogue.tower_dim]
 
+    @property
+    def overlay_features(self) -> np.ndarray:
+        """object [m]: {column: value} of the overlay's items, as their events had them."""
+        return self._overlay.features
+
     @functools.cached_property
     def overlay_attributes(self) -> Attributes:
         """`channels.Attributes` of the overlay's items."""
@@ -159,11 +164,15 @@ class CurrentItems:
 
     def vectors(self, ids: Sequence[str | int]) -> np.ndarray:
         """float32 [len(ids), tower_dim]: the newest vector of each item; zeros for an unknown item."""
+        return self.searched_vectors(ids)[:, : self.catalogue.tower_dim]
+
+    def searched_vectors(self, ids: Sequence[str | int]) -> np.ndarray:
+        """float32 [len(ids), dim]: `vectors` with the dimensions of neighbours, as they are searched."""
         rows = self.catalogue.rows(ids)
-        found = np.where((rows >= 0)[:, np.newaxis], self.catalogue.tower_vectors[np.maximum(rows, 0)], np.float32(0))
+        found = np.where((rows >= 0)[:, np.newaxis], self.catalogue.vectors[np.maximum(rows, 0)], np.float32(0))
         for at, item in enumerate(ids):
             if item in self.place:
-                found[at] = self.overlay_vectors[self.place[item]]
+                found[at] = self._overlay.vectors[self.place[item]]
         return found
 
     def similar(self, item_id: str | int, k: int) -> list[tuple[str | int, float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from tfrs_twotower import extras
@@ -31,16 +31,20 @@ def request_id(given: str) -> str:
 
 
 class Guard:
-    """ASGI middleware that requires a key, except on /healthz and /readyz, and adds `X-Request-Id` to every answer.
+    """ASGI middleware that requires a key, except on open paths, and adds `X-Request-Id` to every answer.
 
     Args:
       app: the ASGI application. It finds the id in `request.state.request_id`.
       keys: `ApiKeys`. None: no key is required.
       metrics: a `Metrics`.
+      open_paths: further paths that need no key.
     """
 
-    def __init__(self, app: ASGIApp, keys: ApiKeys | None, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, keys: ApiKeys | None, metrics: Metrics, open_paths: Collection[str] = ()
+    ) -> None:
         self._app, self._keys, self._metrics = app, keys, metrics
+        self._open = {*_OPEN_PATHS, *open_paths}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
@@ -53,7 +57,7 @@ class Guard:
             await send(message)
 
         app = self._app
-        if self._keys and scope["path"] not in _OPEN_PATHS:
+        if self._keys and scope["path"] not in self._open:
             if not self._keys.know(headers.get(b"authorization", b"").decode("latin-1")):
                 self._metrics.refused("unauthenticated")
                 app = responses.JSONResponse(

@@ -153,6 +153,15 @@ class Metrics:
             self._stages.labels(name).observe(seconds - self._inside.seconds)
             self._inside.seconds = outside + seconds
 
+    def stages(self) -> dict[str, list[float]]:
+        """{stage: [how often it ran, its seconds in all]} since the start."""
+        found: dict[str, list[float]] = {}
+        for sample in (sample for family in self._stages.collect() for sample in family.samples):
+            for at, end in enumerate(("_count", "_sum")):
+                if sample.name.endswith(end):
+                    found.setdefault(sample.labels["stage"], [0.0, 0.0])[at] = sample.value
+        return found
+
     def looked_up(self, hits: int, misses: int) -> None:
         """Counts lookups of query vectors."""
         self._lookups.labels("hit").inc(hits)

@@ -37,6 +37,8 @@ def serve(root: str | os.PathLike[str], **settings: Any) -> int:
                 f"and gRPC {server.host}:{server.grpc_port}",
                 flush=True,
             )
+            if server.has_page:
+                print(f"Look at its answers: {scheme}://{server.host}:{server.rest_port}/", flush=True)
             while heard.recv(1)[0] not in _SIGNALS:
                 pass
         finally:

@@ -32,6 +32,7 @@ from tfrs_twotower.serving.errors import (
     Unimplemented,
 )
 from tfrs_twotower.serving.metrics import Call, Metrics
+from tfrs_twotower.serving.page import Page
 from tfrs_twotower.serving.predictor import Answerer, Predictor
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Rest:
       connections: `Connections`: the time that a body may take, and the memory of all bodies.
       degraded: a function that /readyz calls: the parts without which the server answers.
       answer: a function like `Predictor.answer`, for requests that name no version; None: that of `predictor`.
+      page: the explorer's `Page`; None: there is none.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Rest:
         connections: Connections,
         degraded: Callable[[], list[str]],
         answer: Answerer | None = None,
+        page: Page | None = None,
     ) -> None:
         self._predictor = predictor
         self._answer_of = answer or predictor.answer
@@ -83,7 +86,7 @@ class Rest:
         self._name = name
         self._metrics = metrics
         self._ready, self._degraded = ready, degraded
-        self._queues = queues
+        self._queues, self._page = queues, page
         self._connections, self._body_bytes = connections, 0
         # There are as many threads as requests that may run or wait: a request in a queue never waits for a thread.
         self._threads = {
@@ -106,6 +109,8 @@ class Rest:
             if endpoint.path_id:
                 path, methods = f"{path}/{{id:path}}", ["PUT"]
             routes.append(routing.Route(path, self._handler(what, endpoint), methods=methods))
+        if self._page is not None:
+            routes += self._page.routes(self._get)
         routes += [routing.Route(path, self._scrape) for path in _METRICS_PATHS]
         routes.append(routing.Route("/openapi.json", self._openapi))
         routes += [routing.Route("/healthz", self._healthz), routing.Route("/readyz", self._readyz)]
@@ -153,6 +158,11 @@ class Rest:
             return await self._work(request, f"rest:{what}", endpoint.queue, answer)
 
         return handle
+
+    async def _get(self, request: Request, answer: Callable[[Request], Response]) -> Response:
+        return await self._work(
+            request, "rest:page", self._queues.predictions, lambda request, body, call: answer(request)
+        )
 
     async def _work(
         self, request: Request, method: str, queue: Admission, answer: Callable[[Request, bytes, Call], Response]

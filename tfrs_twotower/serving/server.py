@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import ipaddress
 import logging
 import os
 import socket
@@ -36,8 +37,9 @@ from tfrs_twotower.serving.item_stream import ItemStream
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import LoadedModel, call
 from tfrs_twotower.serving.outside_index import outside_kind
+from tfrs_twotower.serving.page import OPEN_PATHS, Page, PageAnswers, check_origin
 from tfrs_twotower.serving.predictor import Limits, Predictor
-from tfrs_twotower.serving.recommend import Recommendations
+from tfrs_twotower.serving.recommend import BUILTIN, Recommendations
 from tfrs_twotower.serving.repository import Repository
 from tfrs_twotower.serving.request_timeout import RequestTimeout
 from tfrs_twotower.serving.rest import Rest
@@ -97,6 +99,9 @@ class Server:
       arms: `experiments.Arms`: each user is answered by an arm; None: no experiment.
       item_stream: an `online` `Stream` of item changes, which go to `fresh`; None: they come by requests alone. The
         server closes it.
+      page: whether there is a page at / that shows what the server answers. None: on a loopback address alone. Where
+        requests need a key, so does the page's data.
+      page_images: the origin from which the page may load the items' pictures, such as "https://cdn.example"; "": none.
     """
 
     def __init__(
@@ -126,6 +131,8 @@ class Server:
         answer_log: AnswerLog | None = None,
         arms: Arms | None = None,
         item_stream: Stream | None = None,
+        page: bool | None = None,
+        page_images: str = "",
     ) -> None:
         self.name: str = name  # type: ignore[assignment]  # None until `start` names it
         self.host = host
@@ -174,6 +181,11 @@ class Server:
         self._item_stream = None
         if item_stream is not None:
             self._item_stream = ItemStream(item_stream, self._endpoints["items"].answer, self.metrics)
+        self._page, self._page_images = page if part is None else False, check_origin(page_images)
+        self._page_answers = PageAnswers(
+            self.predictor, self.metrics, stores, fresh,
+            [*dict.fromkeys([*BUILTIN, *(channel.name for channel in channels)])], self.health.degraded,
+        )
         self._drain_seconds = drain_seconds
         self._access = access
         self._connections = connections
@@ -334,13 +346,25 @@ class Server:
                 return said.get("model", _DEFAULT_NAME)
         return _DEFAULT_NAME
 
+    @property
+    def has_page(self) -> bool:
+        """Is there a page at /? Known after `start`."""
+        loopback = ipaddress.ip_address(self._socket.getsockname()[0]).is_loopback
+        return loopback if self._page is None else self._page
+
+    def _shown(self) -> Page | None:
+        if not self.has_page:
+            return None
+        return Page(self._page_answers, self.name, self._keys is not None, self._page_images, self._page is None)
+
     def _http_server(self) -> HttpServer:
+        page = self._shown()
         self._rest_app = rest = Rest(
             self.predictor, self._endpoints, self.name, self.metrics, self.ready, self._queues,
-            self._connections, self.health.degraded, self._experiment.predict if self._experiment else None,
+            self._connections, self.health.degraded, self._experiment.predict if self._experiment else None, page,
         )
         settings = uvicorn.Config(
-            Guard(rest.app(), self._keys, self.metrics),
+            Guard(rest.app(), self._keys, self.metrics, OPEN_PATHS if page else ()),
             http=functools.partial(Protocol, self._connections, self.metrics),
             h11_max_incomplete_event_size=2**20,  # `Protocol` refuses sooner; httptools has no such limit
             ws="none",

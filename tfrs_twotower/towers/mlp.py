@@ -77,7 +77,7 @@ class MLPEncoder(tf.keras.layers.Layer):
 
     def __init__(self, settings: MLP, seed: int = 0) -> None:
         super().__init__(name="mlp")
-        self.keeps_zero = not settings.widths
+        self.keeps_zero = self.is_linear = not settings.widths
         self._layers = []
         for number, width in enumerate(settings.widths):
             part = derive_seed(seed, f"mlp/{number}")

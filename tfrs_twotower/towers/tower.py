@@ -8,7 +8,9 @@ import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import Field, SequenceEmbedding, derive_seed
+from tfrs_twotower.features.fields.history import HistoryField
 from tfrs_twotower.features.fields.id import IdField, is_user_table
+from tfrs_twotower.features.fields.past import PastField
 from tfrs_twotower.towers.encoder import Encoder, VectorEncoder, build_encoder
 
 
@@ -94,6 +96,34 @@ class Tower(tf.keras.layers.Layer):
     def vectors(self, embeddings: Sequence[tf.Tensor | SequenceEmbedding], training: bool = False) -> tf.Tensor:
         """Result of `embed`, changed or not → the vectors of `call`."""
         return self._finish(self.encoder(embeddings, training=training))
+
+    @property
+    def is_linear(self) -> bool:
+        """Is the vector, up to its length, a sum of one part for each field, and for each event of a history?"""
+        pasts = [field for field in self.fields if isinstance(field, PastField)]
+        pooled = all(isinstance(field, HistoryField) and not field.feature.kinds for field in pasts)
+        return pooled and self._project is not None and getattr(self.encoder, "is_linear", False)
+
+    def parts(self, encoded: Mapping[str, Mapping[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
+        """What each field adds to the vectors of `call`, if the tower `is_linear`.
+
+        The sum of all parts is the vector, except where the start vector stands for a query of which nothing is known.
+
+        Returns:
+          {field name: [batch, dim]}. The parts of a history are those of its events: [batch, any, dim].
+        """
+        embeddings = [tf.cast(embedding, tf.float32) for embedding in self.embed(encoded)]
+        project: tf.keras.layers.Dense = self._project
+        vectors = tf.cast(project(tf.concat(embeddings, axis=-1)), tf.float32)  # builds the kernel, too
+        kernels = tf.split(tf.cast(project.kernel, tf.float32), [e.shape[-1] for e in embeddings])
+        length = tf.norm(vectors, axis=-1, keepdims=True) if self.normalise else tf.ones_like(vectors[:, :1])
+        length, found = tf.where(length > 0, length, 1.0), {}
+        for field, embedding, kernel in zip(self.fields, embeddings, kernels):
+            if isinstance(field, HistoryField):
+                found[field.name] = field.shares(encoded[field.name]) @ kernel / length[:, tf.newaxis]
+            else:
+                found[field.name] = embedding @ kernel / length
+        return found
 
     def at_positions(
         self, encoded: Mapping[str, Mapping[str, tf.Tensor]], starts: int | tf.Tensor = 0, training: bool = False

@@ -44,6 +44,17 @@ class HistoryField(AgedField):
         scores = -self.decay() * tf.gather_nd(encoded["age"], places)
         return pool_softmax(vectors, places, tf.shape(index)[0], scores)
 
+    def shares(self, encoded: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """What each event adds to `call`: [batch, any, dim] from `encoded`. The sum over the events is `call`'s result.
+        """
+        index, age = encoded["index"], encoded["age"]
+        there = index >= 0
+        scores = tf.zeros_like(age) if self.feature.pooling == "mean" else -self.decay() * age
+        weights = tf.where(there, tf.nn.softmax(tf.where(there, scores, scores.dtype.min)), 0.0)
+        places, vectors = self.events(encoded, index)
+        rows = tf.scatter_nd(places, tf.cast(vectors, tf.float32), [*tf.unstack(tf.shape(index)), vectors.shape[-1]])
+        return weights[..., tf.newaxis] * rows
+
     def _cut(self, index: tf.Tensor) -> tf.Tensor:
         """Cuts the newest events off a share of the rows: of n events the first 0 to n − 1 stay, equally likely."""
         count = tf.math.count_nonzero(index >= 0, axis=1, keepdims=True, dtype=tf.float32)

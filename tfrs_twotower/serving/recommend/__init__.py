@@ -5,7 +5,8 @@ channels. `unknown_users` finds users without any data. `recommendations` puts t
 `questions` are those to a stranger: /v1/elicit.
 """
 
+from tfrs_twotower.serving.recommend.builtin import BUILTIN
 from tfrs_twotower.serving.recommend.questions import Questions
 from tfrs_twotower.serving.recommend.recommendations import Recommendations
 
-__all__ = ["Questions", "Recommendations"]
+__all__ = ["BUILTIN", "Questions", "Recommendations"]

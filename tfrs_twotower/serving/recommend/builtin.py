@@ -12,6 +12,7 @@ from tfrs_twotower.serving.current_items import CurrentItems
 from tfrs_twotower.serving.recommend.selection import Selection
 
 U2I, I2I, POPULAR, FRESH = "u2i", "i2i", "popular", "fresh"
+BUILTIN = (U2I, I2I, POPULAR, FRESH)
 _ALLOWED_BY_NAME = 20_000  # up to this many items go to the search as an allow-list; beyond, the search over-fetches
 _OVERFETCH = 2
 _SEEDS = 5  # the user's newest items, whose similar items i2i proposes

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel
 from tfrs_twotower.serving.predictor import Predictor
 from tfrs_twotower.serving.recommend import unknown_users
 from tfrs_twotower.serving.recommend.builtin import (
+    BUILTIN,
     FRESH,
     I2I,
     POPULAR,
@@ -32,11 +34,12 @@ from tfrs_twotower.serving.recommend.builtin import (
     SimilarChannel,
     TowersChannel,
 )
+from tfrs_twotower.serving.recommend.described import check_fields, described
+from tfrs_twotower.serving.recommend.explaining import MOST, explanations
 from tfrs_twotower.serving.recommend.questions import elicitation_of, known_rows
 from tfrs_twotower.serving.recommend.request import RecommendRequest, as_ids, read_request
 from tfrs_twotower.serving.recommend.selection import Selection
 
-_BUILTIN = (U2I, I2I, POPULAR, FRESH)
 _RESERVES = (U2I, POPULAR)
 _POOL = 4  # proposals for each place, among which diversity chooses
 _log = logging.getLogger(__name__)
@@ -71,7 +74,7 @@ class Recommendations:
         self._predictor, self._metrics, self._stores, self._changes = predictor, metrics, stores, changes
         self._answers = answers
         self._channels = {channel.name: channel for channel in channels}
-        self._names = list(dict.fromkeys([*_BUILTIN, *self._channels]))
+        self._names = list(dict.fromkeys([*BUILTIN, *self._channels]))
         self._newcomers = newcomers
         for name in newcomers.names if newcomers else ():
             if name not in self._names:
@@ -90,10 +93,12 @@ class Recommendations:
 
         Returns:
           {"model_version": …, "answer_id": …, "items": [{"item_id", "score", "channel"}, …]}: k items, or fewer if the
-          rules admit fewer. Each channel has its own scores; scores of different channels cannot be compared.
+          rules admit fewer. Each channel has its own scores; scores of different channels cannot be compared. With
+          `fields` each item has "fields": {column: value} too, and with `explain` the first items have "explanation".
 
         Raises:
           InvalidArgument: the request is wrong; the message says what.
+          NotFound: the asked version is not served.
           ResourceExhausted: the request is larger than the limits.
           Unimplemented: this package did not export the version.
           Unavailable: no version is loaded.
@@ -103,25 +108,21 @@ class Recommendations:
             quotas = places(asked.channels, asked.k, self._names, U2I)
         except DataError as error:
             raise InvalidArgument(str(error)) from error
-        with self._predictor.repository.lease() as model:
+        with self._predictor.repository.lease(asked.version) as model:
             if model.catalogue is None:
                 raise Unimplemented(f"Version {model.version} holds no catalogue to apply rules to. Use :predict.")
+            check_fields(model.catalogue, asked.fields)
             told = bool(asked.likes or asked.dislikes)
             tensors = _by_answers(model, asked) if told else self._query(model, asked)
+            items, given = current_items(model, self._changes), dict(tensors)
             with self._metrics.stage("filter"):
-                answer = self._answer(model, asked, quotas, dict(tensors))
+                answer = self._answer(model, asked, quotas, given, items)
             named = {}
             if self._answers is not None:
                 context = {name: value for name, value in request.items() if name not in ("user_id", "features")}
                 named["answer_id"] = self._answers.recommended(model, asked.user_id, context, tensors, answer)
-            return {
-                "model_version": model.version,
-                **named,
-                "items": [
-                    {c.ITEM_ID: item, "score": json_tensors.single(score), "channel": name}
-                    for name, item, score in answer
-                ],
-            }
+            written = self._written(model, asked, items, answer, given)
+            return {"model_version": model.version, **named, "items": written}
 
     def warm(self, model: LoadedModel) -> None:
         """Computes values that the first request to a version would wait for. Call it before the version answers."""
@@ -135,13 +136,33 @@ class Recommendations:
         for name in attributes.kinds:
             attributes.any_of(name, ())
 
+    def _written(
+        self, model: LoadedModel, asked: RecommendRequest, items: CurrentItems,
+        answer: Sequence[tuple[str, str | int, float]], tensors: dict[str, tf.Tensor],
+    ) -> list[dict[str, Any]]:
+        """The items of an answer, ready for JSON."""
+        found: list[dict[str, Any]] = [
+            {c.ITEM_ID: item, "score": json_tensors.single(score), "channel": name} for name, item, score in answer
+        ]
+        if asked.fields:
+            for one, values in zip(found, described(items, [item for _, item, _ in answer], asked.fields)):
+                one["fields"] = values
+        if asked.explain and found:
+            scores = {item: score if name == U2I else math.nan for name, item, score in answer[:MOST]}
+            execute = functools.partial(self._predictor.execute, model, DEFAULT_SIGNATURE)
+            with self._metrics.stage("explain"):
+                why = explanations(model, items, tensors, scores, asked.k, execute)
+            for one, explanation in zip(found, why):
+                one["explanation"] = explanation
+        return found
+
     def _answer(
-        self, model: LoadedModel, asked: RecommendRequest, quotas: Mapping[str, int], tensors: dict[str, tf.Tensor]
+        self, model: LoadedModel, asked: RecommendRequest, quotas: Mapping[str, int], tensors: dict[str, tf.Tensor],
+        items: CurrentItems,
     ) -> list[tuple[str, str | int, float]]:
         seen = self._seen(model, asked, tensors)
         by_answers = c.EMBEDDING in tensors
         known = by_answers or not unknown_users.is_unknown_user(model, tensors, bool(asked.features) or bool(seen))
-        items = current_items(model, self._changes)
         told = as_ids([*asked.likes, *asked.dislikes], model.catalogue.id_type, "likes and dislikes")
         excluded = as_ids(asked.exclude_ids, model.catalogue.id_type, c.EXCLUDE_IDS) + told
         left_out = leaves_out(model) if asked.exclude_seen is None else asked.exclude_seen
@@ -151,6 +172,9 @@ class Recommendations:
             tensors[c.POPULARITY_BETA] = tf.constant(asked.popularity_beta, tf.float32)
         signature = c.RECOMMEND_BY_VECTOR if by_answers else DEFAULT_SIGNATURE
         execute = functools.partial(self._predictor.execute, model, signature)
+        if asked.explain:
+            dtype = tf.string if model.catalogue.id_type is str else tf.int64
+            tensors[c.EXCLUDE_IDS] = tf.constant([excluded], dtype, [1, len(excluded)])
         channels: dict[str, Channel] = {
             U2I: TowersChannel(execute, tensors, selection, excluded, known), I2I: SimilarChannel(selection),
             POPULAR: PopularChannel(selection), FRESH: NewestChannel(items), **self._channels,

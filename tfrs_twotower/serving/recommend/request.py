@@ -32,6 +32,9 @@ class RecommendRequest:
       objectives: {objective: weight}, of the version's `EventHeads`; 0 for those that are left out.
       likes, dislikes: item ids, a stranger's answers to the questions of `/v1/elicit`. u2i then proposes by them alone,
         and no answer has these items.
+      fields: columns of the item table that each item of the answer carries.
+      version: the version to ask; None: the newest.
+      explain: whether the first 20 items carry an explanation; see `explaining`.
     """
 
     user_id: str | int | None = None
@@ -47,6 +50,9 @@ class RecommendRequest:
     objectives: dict = dataclasses.field(default_factory=dict)
     likes: list = dataclasses.field(default_factory=list)
     dislikes: list = dataclasses.field(default_factory=list)
+    fields: list = dataclasses.field(default_factory=list)
+    version: int | None = None
+    explain: bool = False
 
 
 _MOST = 2**63
@@ -82,8 +88,18 @@ def read_request(request: Mapping[str, Any], limits: Limits) -> RecommendRequest
         _expect(f"{c.OBJECTIVES}.{str(name)[:40]}", _is_number(weight), "be a number", weight)
     diversity = asked.diversity
     _expect("diversity", _is_number(diversity) and 0 <= diversity <= 1, "be from 0 to 1", diversity)
+    _expect("version", asked.version is None or _is_whole(asked.version), "be the number of a version", asked.version)
+    _expect("explain", isinstance(asked.explain, bool), "be true or false", asked.explain)
+    if asked.explain and (asked.likes or asked.dislikes):
+        message = invalid("explain", "come without `likes` and `dislikes`, which no feature of the model carries", True,
+                          "Leave it out.")
+        raise InvalidArgument(message)
+    named = asked.fields
+    _expect("fields", isinstance(named, list) and all(isinstance(name, str) for name in named),
+            "be a list of columns of the item table", named)
     check_answers({name: lists[name] for name in ("likes", "dislikes")}, limits.max_width)
-    check_lists(lists, {name: getattr(asked, name) for name in ("features", "allow", "deny")}, limits.max_width)
+    rules = {name: getattr(asked, name) for name in ("features", "allow", "deny")}
+    check_lists({**lists, "fields": named}, rules, limits.max_width)
     return asked
 
 
