@@ -22,7 +22,10 @@ _EXTRAS = {
     "wordllama": ("text", "vectors of texts"),
     "duckdb": ("prepare", "a prepared dataset (small logs need none: train on the files)"),
     "pyspark": ("spark", "a dataset prepared or a batch answered on a cluster"),
-    "matplotlib": ("plots", "the pictures of a report"),
+    "altair": ("plots", "the report of a run"),
+    "jinja2": ("plots", "the report of a run"),
+    "vl_convert": ("plots", "the report of a run"),
+    "matplotlib": ("notebooks", "the pictures of benchmarks and notebooks"),
 }
 
 

@@ -88,23 +88,25 @@ class Assembly:
 
     def query_vectors(self, rows: np.ndarray) -> np.ndarray:
         """float32 [rows, dim], or [rows, interests, dim]: query vectors at log rows, with those of `neighbours`."""
-        return self._behind(self._tower_vectors(rows), lambda: self.terms.pooled_at(rows), self.weights.neighbours)
+        return self._behind(self.tower_vectors(rows), lambda: self.terms.pooled_at(rows), self.weights.neighbours)
 
     def candidate_vectors(self) -> np.ndarray:
         """float32 [catalogue, dim]: the catalogue's vectors, with those of `neighbours`."""
-        vectors = self._catalogue_vectors()
+        vectors = self.item_vectors()
         return np.concatenate([vectors, self.terms.neighbours.items], axis=1) if self.weights.neighbours else vectors
 
     def towers(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
         """(of the queries, of the catalogue): the towers' vectors alone."""
-        return self._tower_vectors(queries.row), self._catalogue_vectors()
+        return self.tower_vectors(queries.row), self.item_vectors()
 
-    def _tower_vectors(self, rows: np.ndarray) -> np.ndarray:
+    def tower_vectors(self, rows: np.ndarray) -> np.ndarray:
+        """As `query_vectors`, of the query tower alone."""
         block = min(_BLOCK, max(_CELLS // max(self.examples.history_length, 1) ** 2, 1))
         return _in_blocks(lambda part: self._query(self.examples.queries(part)), rows, block)
 
-    def _catalogue_vectors(self) -> np.ndarray:
-        return _in_blocks(lambda part: self._candidate(self.examples.candidates(part)), self.catalogue)
+    def item_vectors(self, positions: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """float32 [n, dim]: the candidate tower's vectors of catalogue positions."""
+        return _in_blocks(lambda part: self._candidate(self.examples.candidates(part)), self.catalogue[positions])
 
     def _behind(self, vectors: np.ndarray, pooled: Callable[[], np.ndarray], weight: float) -> np.ndarray:
         """The vectors of queries, with those of their histories appended if these have a weight."""
