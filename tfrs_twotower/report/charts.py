@@ -49,7 +49,7 @@ def bars(values: Sequence[Value], systems: Sequence[str], metric: str) -> Chart:
     end = max(row["end"] for row in rows)
     return _wide(alt.layer(
         base.mark_bar(height=16).encode(
-            x=alt.X("value:Q", title=metric, axis=alt.Axis(tickCount=4), scale=alt.Scale(domain=_room(end))),
+            x=alt.X("value:Q", title=metric, axis=_share(4), scale=alt.Scale(domain=_room(end))),
             color=_colour(systems, "series"),
             tooltip=["system:N", alt.Tooltip("value:Q", format=".4f"), alt.Tooltip("low:Q", format=".4f"),
                      alt.Tooltip("high:Q", format=".4f")],
@@ -57,6 +57,11 @@ def bars(values: Sequence[Value], systems: Sequence[str], metric: str) -> Chart:
         base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q"),
         base.mark_text(align="left", dx=6).encode(x="end:Q", text="text:N"),
     ), 26 * len(values), f"Bars of {metric}, one a system")
+
+
+def _share(ticks: int) -> Any:
+    """An axis of values up to 1, that may be longer."""
+    return alt.Axis(tickCount=ticks, labelExpr="datum.value > 1 ? '' : datum.label")
 
 
 def _room(end: float, factor: float = 1.3) -> list[float]:
@@ -140,7 +145,7 @@ def groups(found: Sequence[Group], systems: Sequence[str], metric: str) -> Chart
     )
     return _wide(alt.layer(
         base.mark_bar().encode(
-            x=alt.X("value:Q", title=metric, axis=alt.Axis(tickCount=3), scale=alt.Scale(domain=_room(end, 1.9))),
+            x=alt.X("value:Q", title=metric, axis=_share(4), scale=alt.Scale(domain=_room(end, 1.9))),
             color=_colour(systems),
             tooltip=["group:N", "system:N", alt.Tooltip("value:Q", title=metric, format=".4f"),
                      alt.Tooltip("low:Q", format=".4f"), alt.Tooltip("high:Q", format=".4f")]),
@@ -223,7 +228,7 @@ def _names(found: Map, is_left: bool) -> list[Chart]:
     edge = _middle([p.x for p in found.places])
     rows = [{"x": p.x, "y": p.y, "title": p.title if len(p.title) < 27 else f"{p.title[:25]}…", "wide": p.label == 1}
             for p in found.places if p.label and (p.x <= edge) == is_left]
-    base = alt.Chart(_data(rows)).encode(x="x:Q", y="y:Q", text="title:N", opacity=_if("!datum.wide || width > 560"))
+    base = alt.Chart(_data(rows)).encode(x="x:Q", y="y:Q", text="title:N", opacity=_if("!datum.wide || width > 700"))
     look = {"align": "left" if is_left else "right", "dx": 6 if is_left else -6, "dy": -5}
     return [base.mark_text(**look, style="halo"), base.mark_text(**look)] if rows else []
 
@@ -234,23 +239,28 @@ def _middle(values: Sequence[float]) -> float:
 
 def index(found: Mapping[str, Any]) -> Chart:
     """Recall over the time of a query, by effort, with the chosen setting."""
-    name = f"recall@{found['k']}"
-    rows = [{"effort": effort, "recall": recall, "ms": ms} for effort, recall, ms in found["curve"]]
-    chosen = [{"ms": found["latency_p50_ms"], "recall": found[name], "text": "chosen"}]
-    target = [{"recall": found["target_recall"], "text": f"target {found['target_recall']:g}"}]
-    x = alt.X("ms:Q", title="milliseconds of one query (median)", scale=alt.Scale(zero=False, nice=True))
-    y = alt.Y("recall:Q", title=f"{name} against exact search", scale=alt.Scale(zero=False))
-    series = alt.Color("series:N", scale=alt.Scale(domain=["tried", "chosen"]), legend=None)
-    base = alt.Chart(_data({**row, "series": "tried"} for row in rows)).encode(x=x, y=y, color=series)
-    mark = alt.Chart(_data({**row, "series": "chosen"} for row in chosen)).encode(x=x, y=y, color=series)
-    goal = alt.Chart(_data(target)).encode(y=y)
+    series = ("tried", "chosen")
+    rows = [{"effort": effort, "recall": recall, "ms": ms, "series": series[chosen]}
+            for effort, recall, ms, chosen in found["curve"]]
+    target, low = found["target_recall"], min(row["recall"] for row in rows)
+    place = {
+        "x": alt.X("ms:Q", title="milliseconds of one query (median)", axis=alt.Axis(tickCount=5),
+                   scale=alt.Scale(domain=[0, 1.15 * max(row["ms"] for row in rows)])),
+        "y": alt.Y("recall:Q", title=f"recall@{found['k']} against exact search", axis=alt.Axis(tickCount=4),
+                   scale=alt.Scale(domain=[min(low, target) - 0.25 * (1.005 - min(low, target)), 1.005], nice=False)),
+    }
+    base = alt.Chart(_data(rows)).encode(**place)
+    goal = alt.Chart(_data([{"recall": target, "text": f"target {target:g}"}])).encode(y=place["y"])
+    picked = alt.Chart(_data(row for row in rows if row["series"] == "chosen")).encode(
+        **place, color=_colour(series, "series"))
     return _wide(alt.layer(
         goal.mark_rule(strokeDash=[4, 4]),
-        goal.mark_text(align="left", dx=4, dy=-7).encode(x=alt.value(0), text="text:N"),
-        base.mark_line(strokeWidth=2), base.mark_point(filled=True, size=45, opacity=1).encode(
-            tooltip=["effort:Q", alt.Tooltip("ms:Q", format=".3f"), alt.Tooltip("recall:Q", format=".4f")]),
-        mark.mark_point(filled=True, size=130, opacity=1),
-        mark.mark_text(align="left", dx=10, dy=12, fontWeight="bold").encode(text="text:N"),
+        goal.mark_text(align="left", dx=4, dy=-8).encode(x=alt.value(0), text="text:N"),
+        base.mark_line(strokeWidth=2).encode(order="effort:Q"),
+        base.mark_point(filled=True, size=45, opacity=1).encode(color=_colour(series, "series"), tooltip=[
+            "effort:Q", alt.Tooltip("ms:Q", format=".3f"), alt.Tooltip("recall:Q", format=".4f")]),
+        picked.mark_point(filled=True, size=130, opacity=1),
+        picked.mark_text(align="left", dx=9, dy=14, fontWeight="bold").encode(text="series:N"),
     ), 220, "Recall of the index over the time of a query")
 
 

@@ -40,7 +40,8 @@ def gathered(assembly: Assembly, directory: Path, metrics: Mapping[str, Any], an
     epochs, drawn = epochs_of(directory / runs.CHECKPOINT), places.drawn(a)
     return Report(
         run=f"{directory.parent.name}/{directory.name}", recipe=a.recipe.name, k=k, depth=depth, sample=len(answers),
-        asked=metrics["protocol"]["queries"], metric=metric, verdict=f"{sentence(found)}.",
+        asked=metrics["protocol"]["queries"], metric=metric,
+        verdict=f"{sentence({**found, 'baseline': named(found['baseline'])})}.",
         meaning=meaning(metrics, found, k),
         headline=headline_values(metrics, metric), metrics=_table(metrics), epochs=tuple(epochs),
         best_epoch=_best_epoch(metrics, epochs, metric),
