@@ -17,6 +17,11 @@ from tfrs_twotower.pipeline.gathering import compared, gathered, lists
 from tfrs_twotower.report import Listed, Similar, comparison_page, report_page, style
 
 HOSTILE = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">"
+INDEX = {  # of a larger catalogue
+    "kind": "ivf", "k": 10, "recall@10": 0.96, "target_recall": 0.95, "latency_p50_ms": 0.3, "latency_p99_ms": 0.5,
+    "meets_target": True,
+    "curve": [[3, 0.81, 0.2, False], [6, 0.9, 0.25, False], [9, 0.96, 0.3, True], [18, 0.99, 0.5, False]],
+}
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 pytest.importorskip("altair", reason="the extra plots is not installed")
@@ -40,7 +45,9 @@ def page(report):
     places = [dataclasses.replace(place, title=HOSTILE) for place in report.map.places]
     hostile = dataclasses.replace(
         report, run=HOSTILE, users=tuple(users), map=dataclasses.replace(report.map, places=tuple(places)),
-        similar=(Similar(HOSTILE, ((HOSTILE, 1.0),)), *report.similar),
+        similar=(Similar(HOSTILE, ((HOSTILE, 1.0),)), *report.similar), index=INDEX,
+        field_weights={"query": {"user_id": 0.6, HOSTILE: 0.2}, "candidate": {}},
+        interests={"cosine": 0.4, "overlap": 0.1},
     )
     return report_page(hostile)
 
@@ -147,6 +154,9 @@ def test_a_run_of_an_earlier_version_is_evaluated_again(trained, measured, tmp_p
     assert main(["report", str(run)]) == 0
     path = Path(capsys.readouterr().out.splitlines()[-1])
     assert path == run / "report" / "index.html" and path.stat().st_size < 5_000_000
+    path.unlink()
+    path.mkdir()
+    assert main(["report", str(run)]) == 1 and "index.html cannot be written" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ class IndexReport:
 
     recall_at_10, recall_at_k: against exact search. latency_*: one query, milliseconds, from Python.
     memory_bytes: an estimate. queries: the number that was held out for this report. curve: (effort, recall at k,
-    latency_p50_ms) of a few settings from the cheapest on, measured as these; () where nothing is tuned.
+    latency_p50_ms, whether it was chosen) of a few settings from the cheapest on; () where nothing is tuned.
     """
 
     kind: str
@@ -137,14 +137,14 @@ def _tuned(
 
 def _curve(
     index: CandidateIndex, sweep: Sweep, chosen: int, exact: Exact, k: int, vectors: np.ndarray, queries: np.ndarray
-) -> tuple[tuple[float, float, float], ...]:
+) -> tuple[tuple[float, float, float, bool], ...]:
     """`IndexReport.curve`, around the chosen effort, which is set again."""
     truth, found = recall.true_scores(exact, queries, k), []
     around = {sweep.least, chosen, *(round(chosen * 2.0 ** step) for step in (-3, -2, -1, 1, 2))}
     for effort in sorted(effort for effort in around if sweep.least <= effort <= sweep.most):
         sweep.turn(effort)
         share = float(recall.per_query(index, truth, vectors, queries, k).mean())
-        found.append((effort, share, recall.latency(index, queries, k, _CURVE_REPEATS)[0]))
+        found.append((effort, share, recall.latency(index, queries, k, _CURVE_REPEATS)[0], effort == chosen))
     sweep.turn(chosen)
     return tuple(found)
 

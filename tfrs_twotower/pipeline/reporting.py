@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_twotower.durable import written_aside
+from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.evaluation import (
     Evaluation,
     SampledAnswers,
@@ -105,12 +106,18 @@ def keep_per_query(figures: Figures, directory: Path) -> None:
 
 
 def write_report(directory: Path, report: Report) -> Path:
-    """Writes the page of a `Report` into a run's `report/`; returns its path."""
-    path = directory / runs.REPORT / PAGE
-    page = report_page(report)
-    path.parent.mkdir(exist_ok=True)
-    with written_aside(path) as file:
-        file.write(page.encode())
+    """Writes the page of a `Report` into a run's `report/`; returns its path.
+
+    Raises:
+      ConfigError: the folder cannot be written.
+    """
+    path, page = directory / runs.REPORT / PAGE, report_page(report)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with written_aside(path) as file:
+            file.write(page.encode())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written ({error}). Copy the run to a folder of your own.") from error
     return path
 
 

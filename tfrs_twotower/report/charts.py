@@ -266,9 +266,10 @@ def index(found: Mapping[str, Any]) -> Chart:
 
 def weights(fields: Mapping[str, float]) -> Chart:
     """Bars of a tower's field weights."""
-    rows = [{"field": name, "weight": w, "text": f"{w:.2f}"} for name, w in fields.items()]
+    ranked = sorted(fields.items(), key=lambda field: -field[1])
+    rows = [{"field": name, "weight": weight, "text": f"{weight:.2f}"} for name, weight in ranked]
     base = alt.Chart(_data(rows)).encode(
-        y=alt.Y("field:N", sort="-x", title=None, axis=alt.Axis(ticks=False, domain=False)),
+        y=alt.Y("field:N", sort=None, title=None, axis=alt.Axis(ticks=False, domain=False)),
         x=alt.X("weight:Q", title="mean weight", scale=alt.Scale(domain=[0, 1.15]), axis=alt.Axis(tickCount=4)))
     return _wide(alt.layer(base.mark_bar(height=16), base.mark_text(align="left", dx=5).encode(text="text:N")),
                  26 * len(rows), "Weights of the fields")
