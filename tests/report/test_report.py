@@ -14,7 +14,7 @@ from tfrs_twotower.data import Ragged
 from tfrs_twotower.evaluation import ANSWERS, SampledAnswers
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.gathering import compared, gathered, lists
-from tfrs_twotower.report import Listed, Similar, comparison_page, report_page, style
+from tfrs_twotower.report import OfferedItem, Similar, comparison_page, report_page, style
 
 HOSTILE = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">"
 INDEX = {  # of a larger catalogue
@@ -137,7 +137,7 @@ def test_two_runs_are_compared_item_by_item_and_user_by_user(trained, measured, 
     assert [(item.title, item.found[1] - item.found[0]) for item in found.gained] == [(ids[target], 1)]
     assert found.lost == () and found.differences[0].system == "ndcg@5" and found.differences[0].value > 0
     assert [item.title for item in found.offered_less] == [ids[pushed_out]]
-    assert found.users[0].answers["B"][0] == Listed(ids[target], True) and len(found.users) == 1
+    assert found.users[0].answers["B"][0] == OfferedItem(ids[target], True) and len(found.users) == 1
     assert found.overlap == pytest.approx(1 - 1 / answers.tops["model"][:, :5].size)
     path = tmp_path / "difference.html"
     assert main(["compare", str(a), str(b), "--html", str(path)]) == 0

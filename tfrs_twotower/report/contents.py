@@ -63,7 +63,7 @@ class Caught:
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class MapPoint:
     """A point of the map. kind: the category of an item, or "user". label: whether its title is written beside it:
     0 never, 1 on a wide screen, 2 always.
     """
@@ -83,7 +83,7 @@ class Map:
     of the variance that each axis has. drawn, of: items on the map, and in the catalogue.
     """
 
-    places: tuple[Place, ...]
+    places: tuple[MapPoint, ...]
     kinds: tuple[str, ...]
     column: str | None
     explained: tuple[float, float]
@@ -92,7 +92,7 @@ class Map:
 
 
 @dataclasses.dataclass(frozen=True)
-class Listed:
+class OfferedItem:
     """A title in a list, and whether the user chose it next."""
 
     title: str
@@ -107,7 +107,7 @@ class User:
     events: int
     past: tuple[str, ...]
     chosen: tuple[str, ...]
-    answers: Mapping[str, tuple[Listed, ...]]
+    answers: Mapping[str, tuple[OfferedItem, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Similar:
 
 
 @dataclasses.dataclass(frozen=True)
-class Metrics:
+class MetricTable:
     """All metrics: a row each, with a cell (text) for each of `systems`."""
 
     systems: tuple[str, ...]
@@ -180,7 +180,7 @@ class Report:
     verdict: str
     meaning: str
     headline: tuple[Value, ...]
-    metrics: Metrics
+    metrics: MetricTable
     epochs: tuple[Mapping[str, Any], ...]
     best_epoch: int | None
     by_popularity: tuple[Group, ...]
@@ -199,7 +199,7 @@ class Report:
 
 
 @dataclasses.dataclass(frozen=True)
-class Changed:
+class ChangedItem:
     """An item in two runs: its targets, how many of them each found, and how often each offered it."""
 
     title: str
@@ -240,8 +240,8 @@ class Comparison:
     equal: int
     worse: int
     overlap: float
-    gained: tuple[Changed, ...]
-    lost: tuple[Changed, ...]
-    offered_more: tuple[Changed, ...]
-    offered_less: tuple[Changed, ...]
+    gained: tuple[ChangedItem, ...]
+    lost: tuple[ChangedItem, ...]
+    offered_more: tuple[ChangedItem, ...]
+    offered_less: tuple[ChangedItem, ...]
     users: tuple[User, ...]

@@ -12,7 +12,7 @@ from tfrs_twotower.evaluation import PerQuery, SampledAnswers, compare, read_per
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.gathering import lists
 from tfrs_twotower.pipeline.gathering.titles import Titles
-from tfrs_twotower.report import Changed, Comparison, User, Value
+from tfrs_twotower.report import ChangedItem, Comparison, User, Value
 
 _SHOWN = 12  # items of a table
 _USERS = 3  # of gains, and of losses
@@ -94,7 +94,7 @@ def _rows_in(log: InteractionLog, other: InteractionLog) -> np.ndarray:
     return np.where(found.is_valid().to_numpy(zero_copy_only=False), found.fill_null(0).to_numpy(), behind)
 
 
-def _changes(sides: _Sides, k: int) -> list[Changed]:
+def _changes(sides: _Sides, k: int) -> list[ChangedItem]:
     """The items that are targets, or among the first k answers, of either."""
     a, b = sides.answers
     values = a.targets.values
@@ -112,7 +112,7 @@ def _changes(sides: _Sides, k: int) -> list[Changed]:
     changed = [i for i in range(len(rows)) if found[0][i] != found[1][i] or offered[0][i] != offered[1][i]]
     kept = _furthest(changed, found) | _furthest(changed, offered)
     names = dict(zip(kept, sides.titles(rows[list(kept)])))
-    return [Changed(names[i], targets[i], (found[0][i], found[1][i]), (offered[0][i], offered[1][i])) for i in kept]
+    return [ChangedItem(names[i], targets[i], (found[0][i], found[1][i]), (offered[0][i], offered[1][i])) for i in kept]
 
 
 def _furthest(changed: Sequence[int], pair: Sequence[Sequence[int]]) -> set[int]:
@@ -121,7 +121,7 @@ def _furthest(changed: Sequence[int], pair: Sequence[Sequence[int]]) -> set[int]
     return {*order[:_SHOWN], *order[-_SHOWN:]}
 
 
-def _ends(items: Sequence[Changed], field: str) -> tuple[Changed, ...]:
+def _ends(items: Sequence[ChangedItem], field: str) -> tuple[ChangedItem, ...]:
     """The first items with a change of `field` in the direction of the first one."""
     changes = [(item, getattr(item, field)[1] - getattr(item, field)[0]) for item in items]
     if not changes or not changes[0][1]:

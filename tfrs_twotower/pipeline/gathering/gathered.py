@@ -14,7 +14,7 @@ from tfrs_twotower.pipeline.gathering import lists, places
 from tfrs_twotower.pipeline.gathering.advice import advice
 from tfrs_twotower.pipeline.gathering.titles import Titles
 from tfrs_twotower.pipeline.headline import headline, headline_values, meaning, sentence, shown
-from tfrs_twotower.report import Data, Group, Metrics, Report, Value, named
+from tfrs_twotower.report import Data, Group, MetricTable, Report, Value, named
 from tfrs_twotower.training import epochs_of
 
 _GROUPS = {"warm_items": "known items", "cold_items": "new items", "warm_users": "known users",
@@ -74,7 +74,7 @@ def item_counts(a: Assembly) -> np.ndarray:
     return counts
 
 
-def _table(metrics: Mapping[str, Any]) -> Metrics:
+def _table(metrics: Mapping[str, Any]) -> MetricTable:
     own, others = metrics[metrics["protocol"]["on"]], metrics["baselines"]
 
     def cell(values: Mapping[str, float], name: str) -> str:
@@ -85,7 +85,7 @@ def _table(metrics: Mapping[str, Any]) -> Metrics:
         interval = metrics["intervals"].get(name)
         text = f"{value:.4f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
         rows.append((name, text, *(cell(values, name) for values in others.values())))
-    return Metrics(("model", *map(named, others)), tuple(rows))
+    return MetricTable(("model", *map(named, others)), tuple(rows))
 
 
 def _best_epoch(metrics: Mapping[str, Any], epochs: list[dict[str, Any]], metric: str) -> int | None:

@@ -7,7 +7,7 @@ import numpy as np
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import InteractionLog, UserHistories
 from tfrs_twotower.evaluation import SampledAnswers, resampled_means
-from tfrs_twotower.report import Caught, Curve, Group, Listed, User, Value
+from tfrs_twotower.report import Caught, Curve, Group, OfferedItem, User, Value
 
 _GROUPS = 8  # of targets, by the popularity of their items
 _POINTS = 80  # of a curve
@@ -109,7 +109,7 @@ def users(
     return tuple(found)
 
 
-def listed(top: np.ndarray, targets: np.ndarray, titles: _Titles) -> tuple[Listed, ...]:
+def listed(top: np.ndarray, targets: np.ndarray, titles: _Titles) -> tuple[OfferedItem, ...]:
     """The first item rows of `top` by their titles; those among the targets are marked."""
     items = top[top >= 0][:_SHOWN]
-    return tuple(map(Listed, titles(items), np.isin(items, targets).tolist()))
+    return tuple(map(OfferedItem, titles(items), np.isin(items, targets).tolist()))

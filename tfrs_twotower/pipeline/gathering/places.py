@@ -11,7 +11,7 @@ from tfrs_twotower.evaluation import SampledAnswers
 from tfrs_twotower.exporting import measured, unit
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.gathering.titles import Titles
-from tfrs_twotower.report import Map, Place, Similar
+from tfrs_twotower.report import Map, MapPoint, Similar
 
 _ITEMS = 20_000  # whose vectors are made
 _MAPPED, _USERS = 1_500, 150  # points of the map
@@ -23,7 +23,7 @@ _NAMED, _TRIED = 30, 300  # the most items with a name on the map, of so many po
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Drawn:
+class DrawnItems:
     """Some items of the catalogue, the most popular first.
 
     positions: int64 [n], in the catalogue. vectors: float32 [n, dim], of length 1.
@@ -33,16 +33,16 @@ class Drawn:
     vectors: np.ndarray
 
 
-def drawn(a: Assembly) -> Drawn:
+def drawn(a: Assembly) -> DrawnItems:
     """At most 20,000 items: the more popular half of them, and others at random."""
     order = np.argsort(-a.train_counts, kind="stable")
     if len(order) > _ITEMS:
         rest = np.random.default_rng(0).choice(order[_ITEMS // 2:], _ITEMS - _ITEMS // 2, replace=False)
         order = np.concatenate([order[: _ITEMS // 2], rest])
-    return Drawn(order, unit(a.item_vectors(order)))
+    return DrawnItems(order, unit(a.item_vectors(order)))
 
 
-def placed(a: Assembly, found: Drawn, answers: SampledAnswers, titles: Titles) -> Map | None:
+def placed(a: Assembly, found: DrawnItems, answers: SampledAnswers, titles: Titles) -> Map | None:
     """The map: the two principal directions of the items' vectors. None with fewer than three items."""
     if len(found.positions) < 3:
         return None
@@ -58,14 +58,14 @@ def placed(a: Assembly, found: Drawn, answers: SampledAnswers, titles: Titles) -
     rows = a.catalogue[found.positions[kept]]
     column, kinds, names = _kinds(a, rows)
     labels = _labels(at)
-    points = [Place(round(float(x), 4), round(float(y), 4), title, kind, label)
+    points = [MapPoint(round(float(x), 4), round(float(y), 4), title, kind, label)
               for (x, y), title, kind, label in zip(at, titles(rows), kinds, labels)]
     asked = np.unique(np.linspace(0, len(answers) - 1, min(_USERS, len(answers))).astype(int))
     vectors = a.tower_vectors(answers.row[asked])
     vectors = vectors.reshape(len(asked), -1, vectors.shape[-1])
     for user, own in zip(a.log.users[c.USER_ID].take(answers.user[asked]).to_pylist(), vectors):
         for x, y in (unit(own) - centre) @ axes:
-            points.append(Place(round(float(x), 4), round(float(y), 4), f"user {user}", "user"))
+            points.append(MapPoint(round(float(x), 4), round(float(y), 4), f"user {user}", "user"))
     return Map(tuple(points), names, column, (float(share[0]), float(share[-1])), len(kept), len(a.catalogue))
 
 
@@ -119,7 +119,7 @@ def _texts(column: pa.ChunkedArray, rows: np.ndarray) -> list[str] | None:
     return [(v[0] if v else "") or "" if listed else v or "" for v in found]
 
 
-def similar(a: Assembly, found: Drawn, titles: Titles) -> tuple[Similar, ...]:
+def similar(a: Assembly, found: DrawnItems, titles: Titles) -> tuple[Similar, ...]:
     """The nearest of the drawn items to eight of the 200 most popular ones, by the measure of `exporting.Similarity`.
     """
     vectors = found.vectors
