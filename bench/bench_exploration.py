@@ -14,6 +14,7 @@ import numpy as np
 from bench import common
 from tfrs_twotower.exploration import EpsilonGreedy, Thompson, simulate
 from tfrs_twotower.extras import require
+from tfrs_twotower.report import style
 
 PICTURE = Path(__file__).parents[1] / "docs" / "exploration_regret.png"
 ITEMS, RATE, STRENGTH = 100, 0.05, 20
@@ -39,18 +40,17 @@ def curves(rounds, seeds, cap):
 
 def draw(rounds, panels):
     """Draws one panel for each cap."""
-    figure = require("matplotlib.figure").Figure(figsize=(10, 4.6), dpi=150, layout="constrained")
-    left, *_ = all_axes = figure.subplots(1, len(panels))
-    for axes, (cap, found) in zip(all_axes, panels.items()):
-        for name, regret in found.items():
-            axes.plot(np.arange(1, rounds + 1), regret.mean(axis=0), label=name)
-        axes.set_title("no cap" if cap is None else f"at most {cap} showings of an item", loc="left")
+    with require("matplotlib").rc_context(style.pyplot()):
+        figure = require("matplotlib.figure").Figure(figsize=(8.5, 7), layout="constrained")
+        for axes, (cap, found) in zip(figure.subplots(len(panels), 1, sharex=True), panels.items()):
+            for name, regret in found.items():
+                axes.plot(np.arange(1, rounds + 1), regret.mean(axis=0), label=name.replace(", prior", ",\nprior"))
+            axes.set_title("no cap" if cap is None else f"at most {cap:,} showings of an item")
+            axes.set_ylabel("regret: clicks that\nthe oracle gains more")
+            axes.margins(x=0)
+            style.name_lines(axes)
         axes.set_xlabel("rounds")
-        axes.set_ylabel("regret: clicks that the oracle gains more")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    figure.savefig(PICTURE)
+        figure.savefig(PICTURE)
 
 
 def main():

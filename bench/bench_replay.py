@@ -48,6 +48,7 @@ from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.pipeline.learned_fields import read_fields
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recommender import Recommender
+from tfrs_twotower.report import style
 from tfrs_twotower.serving.repository import Repository
 from tfrs_twotower.updates import update_full, update_users
 
@@ -263,19 +264,19 @@ def by_day(rows):
 
 def draw(rows, path):
     """The picture: recall@100 by day, a line an arm."""
-    figure = require("matplotlib.figure").Figure(figsize=(8, 4.6), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
-    for place, name in enumerate((*ARMS, *BASELINES)):
-        style = ":" if name in BASELINES else "-"
-        width = 1.5 if name in BASELINES else 6 - 1.2 * place  # so that a line does not hide the one that it lies on
-        axes.plot([row["day"] for row in rows], [row[name] for row in rows], style, lw=width, label=name)
-    axes.set_xticks([row["day"] for row in rows])
-    axes.set_xlabel("day")
-    axes.set_ylabel("recall@100")
-    figure.legend(frameon=False, ncols=4, loc="outside lower center")
-    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, metadata={"Software": None})
+    with require("matplotlib").rc_context(style.pyplot()):
+        figure = require("matplotlib.figure").Figure(figsize=(8.5, 4.6), layout="constrained")
+        axes = figure.add_subplot()
+        for place, name in enumerate((*ARMS, *BASELINES)):
+            look = ":" if name in BASELINES else "-"
+            width = 1.5 if name in BASELINES else 6 - 1.2 * place  # a line does not hide the one that it lies on
+            axes.plot([row["day"] for row in rows], [row[name] for row in rows], look, lw=width, label=name)
+        axes.set_xticks([row["day"] for row in rows])
+        axes.set_xlabel("day")
+        axes.set_ylabel("recall@100")
+        axes.margins(x=0.02)
+        style.name_lines(axes)
+        figure.savefig(path, metadata={"Software": None})
 
 
 def main():

@@ -26,7 +26,7 @@ SLOW = (
     "test_own_files.py", "test_serving_category_means.py", "test_serving_cache.py", "test_fresh.py", "test_fit.py",
     "test_serving_server.py", "test_serving_events.py", "test_serving_fuzz.py", "test_serving_repository.py",
     "test_serving_exploration.py", "test_serving_repeats.py", "test_outside_index.py", "test_prepare_spark.py",
-    "test_read_only.py", "test_serving_degraded.py", "test_serving_shards.py", "test_on_spark.py",
+    "test_read_only.py", "test_serving_degraded.py", "test_serving_shards.py", "test_on_spark.py", "test_report.py",
     "test_counting.py", "test_serving_page.py",
     # of other files
     "test_eager_and_saved_model_agree", "test_events_that_weigh_little_do_not_lead_the_model_astray",

@@ -71,7 +71,8 @@ def _outputs(notebook):
 
 
 def _pictures(notebook):
-    return sum("image/png" in output.get("data", {}) for output in _outputs(notebook))
+    kept = [output.get("data", {}) for output in _outputs(notebook)]
+    return sum("image/png" in data or "<svg" in data.get("text/html", "") for data in kept)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -26,7 +26,9 @@ _EXTRAS = {
     "duckdb": ("prepare", "a prepared dataset (small logs need none: train on the files)"),
     "pyspark": ("spark", "a dataset prepared or a batch answered on a cluster"),
     "holidays": ("calendar", "the part `holiday` of a Time"),
-    "matplotlib": ("plots", "the pictures of a report"),
+    "altair": ("plots", "the report of a run"),
+    "vl_convert": ("plots", "the report of a run"),
+    "matplotlib": ("notebooks", "the pictures of benchmarks and notebooks"),
 }
 
 

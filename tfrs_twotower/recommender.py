@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import html
 import logging
 import os
 import shutil
@@ -15,8 +16,8 @@ import pandas as pd
 import tensorflow as tf
 
 from tfrs_twotower.data import Spark
-from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.evaluation import Parts
+from tfrs_twotower.errors import ConfigError, MissingExtraError, invalid
+from tfrs_twotower.evaluation import ANSWERS, Parts, SampledAnswers
 from tfrs_twotower.exporting import PORTABLE, SCANN, Key, Retriever, export, versions
 from tfrs_twotower.index import (
     REMOTE,
@@ -31,7 +32,9 @@ from tfrs_twotower.pipeline import answers, reporting, runs
 from tfrs_twotower.pipeline.batch import Batch, Here, What, write_batch
 from tfrs_twotower.pipeline.batch_on_spark import OnSpark
 from tfrs_twotower.pipeline.explaining import Explained, explained
-from tfrs_twotower.pipeline.figures import evaluated
+from tfrs_twotower.pipeline.figures import evaluated, sampled_answers
+from tfrs_twotower.pipeline.gathering import gathered, of_popularity
+from tfrs_twotower.pipeline.headline import shown
 from tfrs_twotower.pipeline.manifest_fields import manifest_fields
 from tfrs_twotower.pipeline.moving import moving
 from tfrs_twotower.pipeline.reporting import Figures
@@ -39,6 +42,7 @@ from tfrs_twotower.pipeline.requests import Live
 from tfrs_twotower.pipeline.searching import kept_index, people, retriever, tuned_index
 from tfrs_twotower.pipeline.strangers import Stranger
 from tfrs_twotower.pipeline.trained_run import TrainedRun
+from tfrs_twotower.report import popularity_picture
 from tfrs_twotower.training import is_chief, of_chief
 from tfrs_twotower.training.parameter_servers import asynchronous
 
@@ -102,9 +106,21 @@ class Recommender(TrainedRun):
                 if export:
                     path = self.export(force=force, key=key)
                 runs.point_latest(self.directory)
+                self.try_report(verbose)
         with scope():
             of_chief(0.0)  # workers stay until the chief is done
         return path
+
+    def try_report(self, verbose: int) -> None:
+        """`report`, which is no reason for a training to fail: what is in its way is said."""
+        try:
+            if verbose:
+                print("Writing the report …", flush=True)
+            self.report()
+        except MissingExtraError as error:
+            print(f"No report: {error}")
+        except Exception as error:  # of the drawing libraries, or the disk
+            _log.warning("No report was written (%r). Try again: twotower report %s", error, self.directory)
 
     def evaluate(
         self, on: str = "test", scores: pd.DataFrame | None = None, all_queries: bool = False,
@@ -144,7 +160,7 @@ class Recommender(TrainedRun):
             "neighbour_weight": a.weights.neighbours,
             "repeat_weight": a.weights.repeats,
             "versions": versions(),
-        }, self.evaluations, a.recipe)
+        }, self.evaluations, a.recipe, sampled_answers(a, on, self.evaluations, all_queries))
         if on == "test" and scores is None and self._fit_report:
             reporting.keep(found, self.directory)
             self._figures = found
@@ -154,6 +170,37 @@ class Recommender(TrainedRun):
             except OSError as error:
                 _log.warning("The figures were not kept in the run, for example for `twotower compare`: %s", error)
         return found
+
+    def report(self) -> Path:
+        """Writes the report of the evaluated run, one HTML file with pictures; returns its path.
+
+        A run that an earlier version evaluated is evaluated again.
+
+        Raises:
+          MissingExtraError: the extra `plots` is not installed.
+        """
+        return reporting.write_report(self.directory, gathered(self.assembly, self.directory, *self._measured()))
+
+    def _measured(self) -> tuple[dict[str, Any], SampledAnswers]:
+        """(`metrics.json`, the answers that it was measured with) of this run."""
+        kept, folder = self._figures or runs.read_metrics(self.directory), self.directory / runs.REPORT
+        if not kept or not (folder / ANSWERS).is_file():
+            found = self.evaluate()
+            kept = kept or found
+        return kept, SampledAnswers.read(folder)
+
+    def _repr_html_(self) -> str:
+        """What this is, and of an evaluated run two pictures of the report."""
+        said, monitor = f"<p>{html.escape(repr(self))}</p>", self.recipe.training.monitor
+        kept = self._figures or (runs.read_metrics(self.directory) if self._log is not None else {})
+        if not kept:
+            return said
+        said += reporting.headline_html(kept, monitor)
+        if self._figures is None or self._assembly is None or not reporting.drawable():
+            return said
+        k, systems = max(self.recipe.evaluation.ks), shown(kept, monitor)
+        groups = of_popularity(self._assembly, self._figures.answers, systems, k)
+        return said + popularity_picture(groups, systems, f"recall@{k}")
 
     def index(self, config: IndexConfig | None = None) -> IndexReport:
         """Builds the index that `recommend` and `export` use, tuned to its target recall; returns its report.

@@ -15,7 +15,6 @@ from tfrs_twotower.evaluation import (
     compare,
     evaluate,
     metric_table,
-    plot_deciles,
     slice_table,
 )
 
@@ -113,14 +112,6 @@ def test_tables_show_the_model_beside_its_baselines():
     lines = slice_table(evaluations, "recall@4").splitlines()
     assert [line.split()[0] for line in lines[-2:]] == ["cold_items", "warm_items"]
     assert lines[-2].split()[1] == "2" and lines[-2].split()[-1] == "0.0000"
-
-
-def test_plot_is_a_png(tmp_path):
-    pytest.importorskip("matplotlib")
-    outcome = evaluate(POPULAR, TARGETS, None, COUNTS, ks=(10,))
-    path = tmp_path / "report" / "deciles.png"
-    plot_deciles({"model": outcome, "popularity": outcome}, path)
-    assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_config_round_trip():

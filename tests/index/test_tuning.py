@@ -39,6 +39,10 @@ def test_target_is_reached_without_searching_everything(kind, points):
     assert measured(index, vectors, queries, 20) == pytest.approx(report.recall_at_k, abs=0.03)
     visited = report.settings["probes" if kind == "ivf" else "leaves_to_search"]
     assert 1 < visited < report.settings["leaves"] / 2
+    efforts, found, _, chosen = zip(*report.curve)
+    assert list(efforts) == sorted(efforts) and len(efforts) > 2 and found[0] < found[-1]
+    assert efforts[chosen.index(True)] == visited and chosen.count(True) == 1  # and the index is as it was chosen
+    assert index.settings() == report.settings
 
 
 def test_a_higher_target_costs_more(points):

@@ -18,6 +18,10 @@ bootstrap. The runs must have been evaluated on the same queries; others are ref
 
   twotower compare runs/movielens/20261120-101500 runs/movielens/latest
   twotower compare runs/plain/latest runs/hstu/latest --metric ndcg@10 --metric mrr
+  twotower compare runs/plain/latest runs/hstu/latest --html difference.html
+
+--html writes a page about two runs: where they differ, metric by metric, item by item and user by user. It opens in a
+browser without a network, and needs the extra plots.
 """
 
 
@@ -27,6 +31,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("runs", metavar="RUN", nargs="+", help="two or more runs; all are compared with the first")
     parser.add_argument("--metric", action="append", metavar="NAME",
                         help="a metric to show; may be repeated (default: NDCG at the first K, recall at the last)")
+    parser.add_argument("--html", metavar="FILE", help="write a page about two runs, item by item and user by user")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     return parser
 
@@ -35,6 +40,8 @@ def run(args: argparse.Namespace) -> None:
     """Compares."""
     if len(args.runs) < 2:
         raise ConfigError(f"`RUN` must name two runs or more. Received: {args.runs[0]}. Add one to compare it with.")
+    if args.html is not None and len(args.runs) > 2:
+        raise ConfigError(f"`--html` is about two runs. Received: {len(args.runs)}. Name two, or leave it out.")
     folders = [options.run_directory(text) for text in args.runs]
     from tfrs_twotower.evaluation import compare, paired_table, read_per_query
     from tfrs_twotower.pipeline import runs
@@ -44,7 +51,23 @@ def run(args: argparse.Namespace) -> None:
     metrics = args.metric or [f"ndcg@{min(ks)}", f"recall@{max(ks)}"]
     rows = [_row(text, other, found[0] if i else None, metrics, compare)
             for i, (text, other) in enumerate(zip(map(_name, folders), found))]
+    if args.html is not None:
+        _write(args.html, folders[0], folders[1], metrics[0])
     print(json.dumps(rows, indent=2) if args.json else paired_table(rows, metrics))
+
+
+def _write(path: str, first: Path, second: Path, metric: str) -> None:
+    """Writes the page of `--html`."""
+    from tfrs_twotower.durable import written_aside
+    from tfrs_twotower.pipeline.gathering import compared
+    from tfrs_twotower.report import comparison_page
+
+    page = comparison_page(compared(first, second, metric))
+    try:
+        with written_aside(path) as file:
+            file.write(page.encode())
+    except OSError as error:
+        raise ConfigError(f"`--html` must name a file that can be written. Received: {path} ({error}).") from error
 
 
 def _row(

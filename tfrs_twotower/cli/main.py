@@ -27,6 +27,7 @@ from tfrs_twotower.cli import (
     load,
     prepare,
     recommend,
+    report,
     rollback,
     runs,
     serve,
@@ -40,8 +41,8 @@ from tfrs_twotower.errors import TwoTowerError
 from tfrs_twotower.modules import own_module
 
 VERBS = (
-    prepare, cold_start, train, tune, update, rollback, evaluate, compare, runs, recommend, similar, explain, ask,
-    batch, index, export, serve, load, consume, collect, experiment, watch, inspect, lineage,
+    prepare, cold_start, train, tune, update, rollback, evaluate, report, compare, runs, recommend, similar, explain,
+    ask, batch, index, export, serve, load, consume, collect, experiment, watch, inspect, lineage,
 )
 _RENAMED = {"cold": "cold-start"}  # verbs of 0.1.0, which scripts may hold
 

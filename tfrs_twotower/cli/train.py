@@ -18,7 +18,7 @@ SavedModel. The figures are those of the first training.
 
 Results go to runs/RECIPE/TIME, and runs/RECIPE/latest points there:
   config.json      the recipe, as run            metrics.json   every figure
-  checkpoint/      weights and training state    report/        tables and plots
+  checkpoint/      weights and training state    report/        index.html: open it in a browser
   refit/           the same, of the training     rejected.parquet   bad rows, each with its reason
                    on all events                 export/VERSION/    the SavedModel to serve
 """

@@ -149,7 +149,7 @@ def print_outcome(recommender: Recommender, metrics: Figures, exported: Path | N
           f"{index['latency_p50_ms']:.2f} ms for one query (median).\n")
     for user in recommender.active_users(_SHOWN_USERS):
         _print_user(recommender, user)
-    print(f"Figures and pictures: {_shown(recommender.directory)}/metrics.json and report/")
+    print(f"Report:               {_shown(recommender.directory)}/report/index.html; figures: metrics.json")
     if exported:
         print(f"Export:               {_shown(exported)}")
         program = "twotower" if shutil.which("twotower") else f"{_shown(sys.executable)} -m tfrs_twotower"

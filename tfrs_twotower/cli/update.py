@@ -85,8 +85,7 @@ def run(args: argparse.Namespace) -> int:
                 )
                 print(f"Published: {published}" if published else "Nothing was published.")  # a warning said why
                 return 0
-            return _report(update_full(directory, source, args.held_out,
-                                       rejected_limit=limit, key=key))
+            return _report(update_full(directory, source, args.held_out, rejected_limit=limit, key=key))
         except NothingNew as nothing:
             print(f"{nothing} Nothing was published.")
             return 0
@@ -94,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _report(update: "Update") -> int:
     """Prints the outcome of a full update. Returns the exit status."""
+    update.recommender.try_report()
     low, high = update.interval
     print(f"\n{update.monitor} on the newest events: {update.serving:.4f} serving, {update.updated:.4f} updated "
           f"(difference within [{low:+.4f}, {high:+.4f}])")

@@ -12,6 +12,7 @@ from tfrs_twotower.evaluation.baselines import (
     item_counts,
     recent_counts,
 )
+from tfrs_twotower.evaluation.bootstrap import resampled_means
 from tfrs_twotower.evaluation.collapse import Collapse, collapse
 from tfrs_twotower.evaluation.config import EvaluationConfig
 from tfrs_twotower.evaluation.evaluate import Evaluation, compare, evaluate, evaluate_each
@@ -20,15 +21,16 @@ from tfrs_twotower.evaluation.interests import Interests, interests
 from tfrs_twotower.evaluation.parts import Parts
 from tfrs_twotower.evaluation.per_query import PerQuery, read_per_query, write_per_query
 from tfrs_twotower.evaluation.plain import SCORE, PairScorer
-from tfrs_twotower.evaluation.plots import plot_deciles
 from tfrs_twotower.evaluation.ranking import Ranking, rank
 from tfrs_twotower.evaluation.report import metric_html, metric_table, paired_table, slice_table, view_table
 from tfrs_twotower.evaluation.reranked import RerankedScorer
+from tfrs_twotower.evaluation.sampled import ANSWERS, SampledAnswers
 from tfrs_twotower.evaluation.scorers import DotScorer, LastBlock, Scorer, SumScorer
 from tfrs_twotower.evaluation.views import ALL, DISCOVERY, MANY, REPEATS, VIEWS, chosen, kept, repeat_share, viewed
 
 __all__ = [
     "ALL",
+    "ANSWERS",
     "Baselines",
     "BoughtBefore",
     "Collapse",
@@ -50,6 +52,7 @@ __all__ = [
     "Ranking",
     "RerankedScorer",
     "SCORE",
+    "SampledAnswers",
     "Scorer",
     "SumScorer",
     "TrainingEvents",
@@ -67,11 +70,11 @@ __all__ = [
     "metric_html",
     "metric_table",
     "paired_table",
-    "plot_deciles",
     "rank",
     "read_per_query",
     "recent_counts",
     "repeat_share",
+    "resampled_means",
     "slice_table",
     "view_table",
     "viewed",

@@ -10,7 +10,7 @@ from tfrs_twotower.exporting.publishing import next_version
 from tfrs_twotower.exporting.retriever import Retriever
 from tfrs_twotower.exporting.signatures import BY_ROW, SEARCHES, signatures
 from tfrs_twotower.exporting.signing import Key, Seal
-from tfrs_twotower.exporting.similarity import Similarity
+from tfrs_twotower.exporting.similarity import Similarity, measured, unit
 
 __all__ = [
     "BY_ROW",
@@ -28,10 +28,12 @@ __all__ = [
     "Similarity",
     "checksum",
     "export",
+    "measured",
     "next_version",
     "read",
     "searched_candidates",
     "searched_queries",
     "signatures",
+    "unit",
     "versions",
 ]

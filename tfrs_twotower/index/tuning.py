@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from tfrs_twotower.index.kind import IndexKind, Sweep, kind_of
 # The largest number of queries: half to choose the settings, half to report the recall.
 _QUERIES = 1000
 _LEAST_QUERIES = 20
+_CURVE_QUERIES, _CURVE_REPEATS = 200, 50
 # Settings are accepted when the recall less this many standard errors reaches the target.
 _MARGIN = 2.0
 
@@ -30,7 +31,8 @@ class IndexReport:
     """The index that was built, and its recall on queries that chose no setting.
 
     recall_at_10, recall_at_k: against exact search. latency_*: one query, milliseconds, from Python.
-    memory_bytes: an estimate. queries: the number that was held out for this report.
+    memory_bytes: an estimate. queries: the number that was held out for this report. curve: (effort, recall at k,
+    latency_p50_ms, whether it was chosen) of a few settings from the cheapest on; () where nothing is tuned.
     """
 
     kind: str
@@ -45,10 +47,11 @@ class IndexReport:
     build_seconds: float
     memory_bytes: int
     queries: int
+    curve: Sequence[Sequence[float]] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; recall is named `recall@10` and `recall@<k>`."""
-        values = dataclasses.asdict(self)
+        values = {**dataclasses.asdict(self), "curve": [list(point) for point in self.curve]}
         return {
             "recall@10": values.pop("recall_at_10"), f"recall@{self.k}": values.pop("recall_at_k"), **values
         }
@@ -75,11 +78,16 @@ def build(
     start = time.perf_counter()
     exact = Exact(vectors)
     index: CandidateIndex = exact
+    tuned = None
     if not isinstance(kind, ExactKind):
         with progress.bar("Tuning the index"):
-            index = _tuned(kind, config, vectors, chosen, exact, seed)
+            index, tuned = _tuned(kind, config, vectors, chosen, exact, seed)
     seconds = time.perf_counter() - start
-    return index, _report(kind, index, exact, config, vectors, held_out, seconds)
+    report = _report(kind, index, exact, config, vectors, held_out, seconds)
+    if tuned is not None:
+        curve = _curve(index, *tuned, exact, config.k, vectors, held_out[:_CURVE_QUERIES])
+        report = dataclasses.replace(report, curve=curve)
+    return index, report
 
 
 def chosen_kind(config: IndexConfig, size: int) -> IndexKind:
@@ -107,12 +115,13 @@ def _halves(vectors: np.ndarray, queries: np.ndarray | tf.Tensor | None, seed: i
 
 def _tuned(
     kind: IndexKind, config: IndexConfig, vectors: np.ndarray, queries: np.ndarray, exact: Exact, seed: int
-) -> CandidateIndex:
-    """An index of this kind with the cheapest settings that hold the target, else those that find most."""
+) -> tuple[CandidateIndex, tuple[Sweep, int] | None]:
+    """An index of this kind with the cheapest settings that hold the target, else those that find most; and these.
+    """
     index = kind.build(vectors, config, seed)
     sweeps = kind.sweeps(index, config)
     if not sweeps:
-        return index
+        return index, None
     truth = recall.true_scores(exact, queries, config.k)
 
     def holds(effort: int, sweep: Sweep) -> bool:
@@ -124,7 +133,21 @@ def _tuned(
     held = [(sweep, effort) for sweep, effort in enough if effort is not None]
     sweep, effort = min(held, key=lambda choice: choice[0].cost(choice[1]), default=(sweeps[-1], sweeps[-1].most))
     sweep.turn(effort)
-    return index
+    return index, (sweep, effort)
+
+
+def _curve(
+    index: CandidateIndex, sweep: Sweep, chosen: int, exact: Exact, k: int, vectors: np.ndarray, queries: np.ndarray
+) -> tuple[tuple[float, float, float, bool], ...]:
+    """`IndexReport.curve`, around the chosen effort, which is set again."""
+    truth, found = recall.true_scores(exact, queries, k), []
+    around = {sweep.least, chosen, *(round(chosen * 2.0 ** step) for step in (-3, -2, -1, 1, 2))}
+    for effort in sorted(effort for effort in around if sweep.least <= effort <= sweep.most):
+        sweep.turn(effort)
+        share = float(recall.per_query(index, truth, vectors, queries, k).mean())
+        found.append((effort, share, recall.latency(index, queries, k, _CURVE_REPEATS)[0], effort == chosen))
+    sweep.turn(chosen)
+    return tuple(found)
 
 
 def _fewest(least: int, most: int, holds: Callable[[int], bool]) -> int | None:

@@ -92,14 +92,11 @@ class Assembly:
 
     def query_vectors(self, rows: np.ndarray) -> np.ndarray:
         """float32 [rows, dim], or [rows, interests, dim]: query vectors at log rows, with those of `neighbours`."""
-        return self._behind(self._tower_vectors(rows), lambda: self.terms.pooled_at(rows), self.weights.neighbours)
+        return self._behind(self.tower_vectors(rows), lambda: self.terms.pooled_at(rows), self.weights.neighbours)
 
     def candidate_vectors(self) -> np.ndarray:
-        """float32 [catalogue, dim]: the catalogue's vectors, with those of `neighbours`. Statistics of items are as of
-        the end of the log.
-        """
-        statistics = self.examples.statistics
-        vectors = self._catalogue_vectors(None if statistics is None else statistics.end)
+        """float32 [catalogue, dim]: the catalogue's vectors, with those of `neighbours`."""
+        vectors = self.item_vectors()
         return np.concatenate([vectors, self.terms.neighbours.items], axis=1) if self.weights.neighbours else vectors
 
     def towers(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
@@ -107,17 +104,18 @@ class Assembly:
 
         With statistics of items, the catalogue's are [moments, catalogue, dim]; see `_moments`.
         """
-        vectors, moments = self._tower_vectors(queries.row), self._moments(queries)
+        vectors, moments = self.tower_vectors(queries.row), self._moments(queries)
         if moments is None:
-            return vectors, self._catalogue_vectors()
-        return vectors, np.stack([self._catalogue_vectors(int(hour)) for hour in moments[0]])
+            return vectors, self.item_vectors()
+        return vectors, np.stack([self.item_vectors(hour=int(hour)) for hour in moments[0]])
 
     def _moments(self, queries: Queries) -> tuple[np.ndarray, np.ndarray] | None:
         """(hours, int [queries]: the place of each query's hour in them); None if items have no statistics."""
         statistics, most = self.examples.statistics, max(_MOVING_ROWS // len(self.catalogue), 1)
         return None if statistics is None else statistics.moments(queries.timestamp, most)
 
-    def _tower_vectors(self, rows: np.ndarray) -> np.ndarray:
+    def tower_vectors(self, rows: np.ndarray) -> np.ndarray:
+        """As `query_vectors`, of the query tower alone."""
         block = min(_BLOCK, max(_CELLS // max(self.examples.history_length, 1) ** 2, 1))
         return _in_blocks(lambda part: self._query(self.examples.queries(part)), rows, block)
 
@@ -126,8 +124,14 @@ class Assembly:
         moments = self._moments(queries)
         return None if moments is None else moments[1]
 
-    def _catalogue_vectors(self, hour: int | None = None) -> np.ndarray:
-        return _in_blocks(lambda part: self._candidate(self.examples.candidates(part, hour)), self.catalogue)
+    def item_vectors(self, positions: np.ndarray | slice = slice(None), hour: int | None = None) -> np.ndarray:
+        """float32 [n, dim]: the candidate tower's vectors of catalogue positions.
+
+        hour: of the items' statistics, if they have any; None: the end of the log.
+        """
+        statistics = self.examples.statistics
+        hour = statistics.end if hour is None and statistics is not None else hour
+        return _in_blocks(lambda part: self._candidate(self.examples.candidates(part, hour)), self.catalogue[positions])
 
     def _behind(self, vectors: np.ndarray, pooled: Callable[[], np.ndarray], weight: float) -> np.ndarray:
         """The vectors of queries, with those of their histories appended if these have a weight."""

@@ -21,6 +21,7 @@ from tfrs_twotower.evaluation import (
     Evaluation,
     PairScorer,
     Parts,
+    SampledAnswers,
     Scorer,
     collapse,
     compare,
@@ -77,6 +78,8 @@ def evaluated(
         "slices": model.slices,
         "views": {view: _view_figures(found[view]) for view in VIEWS if len(found) > 1},
         "baselines": {name: e.metrics for name, e in baselines.items()},
+        "baseline_intervals": {name: e.intervals for name, e in baselines.items()},
+        "baseline_slices": {name: e.slices for name, e in baselines.items()},
         "baseline_settings": a.fitted_baselines.settings,
         "baselines_skipped": a.fitted_baselines.skipped,
         "beats": {name: compare(model, e) for name, e in baselines.items()},
@@ -93,6 +96,14 @@ def evaluated(
             "candidate": field_weights(a.model.candidate_tower, a.examples.candidates, a.catalogue),
         },
     }
+
+
+def sampled_answers(
+    assembly: Assembly, on: str, evaluations: Mapping[str, Evaluation], all_queries: bool = False
+) -> SampledAnswers:
+    """The `SampledAnswers` of `evaluated` with the same arguments."""
+    queries = assembly.asked(on, all_queries)
+    return SampledAnswers.of(queries, viewed(queries, assembly.view)[0], evaluations, assembly.catalogue)
 
 
 def _in_views(

@@ -5,21 +5,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tfrs_twotower.durable import written_aside
+from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.evaluation import (
     Evaluation,
+    SampledAnswers,
     metric_html,
     metric_table,
-    plot_deciles,
     slice_table,
     view_table,
     write_per_query,
 )
 from tfrs_twotower.extras import available
 from tfrs_twotower.pipeline import runs
-from tfrs_twotower.pipeline.headline import headline, sentence
+from tfrs_twotower.pipeline.headline import headline, headline_values, sentence, shown
 from tfrs_twotower.recipe import Recipe
+from tfrs_twotower.report import Report, headline_picture, report_page
 
-_PLOTTED = 5  # the model and the best baselines; more do not fit into a picture
+PAGE = "index.html"
 
 
 class Figures(dict[str, Any]):
@@ -29,11 +32,14 @@ class Figures(dict[str, Any]):
       figures: the dict.
       evaluations: {"model" or a baseline's name: `Evaluation`}, the model first.
       recipe: the `Recipe`.
+      answers: the `SampledAnswers` of these evaluations.
     """
 
-    def __init__(self, figures: Mapping[str, Any], evaluations: Mapping[str, Evaluation], recipe: Recipe) -> None:
+    def __init__(
+        self, figures: Mapping[str, Any], evaluations: Mapping[str, Evaluation], recipe: Recipe, answers: SampledAnswers
+    ) -> None:
         super().__init__(figures)
-        self.evaluations, self.recipe = evaluations, recipe
+        self.evaluations, self.recipe, self.answers = evaluations, recipe, answers
 
     def tables(self) -> list[str]:
         """The table of metrics and, if users repeat items, the table of repeats and discoveries."""
@@ -66,28 +72,53 @@ class Figures(dict[str, Any]):
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
-        lines = "".join(f"<p>{html.escape(line)}</p>" for line in (*self.sampled(), *self.skipped(), self.verdict()))
-        return metric_html(self.evaluations) + lines
+        lines = "".join(f"<p>{html.escape(line)}</p>" for line in (*self.sampled(), *self.skipped()))
+        return metric_html(self.evaluations) + lines + headline_html(self, self.recipe.training.monitor)
+
+
+def headline_html(metrics: Mapping[str, Any], metric: str) -> str:
+    """The headline of a `metrics.json` for a notebook: as a picture, if the extra `plots` is there, and one line."""
+    line = f"<p>{html.escape(sentence(headline(metrics, metric)))}.</p>"
+    if not drawable():
+        return line
+    return headline_picture(headline_values(metrics, metric), shown(metrics, metric), metric) + line
+
+
+def drawable() -> bool:
+    """Whether pictures can be drawn: the extra `plots` is installed."""
+    return available("altair") and available("vl_convert")
 
 
 def keep(figures: Figures, directory: Path) -> None:
-    """Writes `metrics.json`, and the tables, the picture and the values of single queries in `report/`."""
+    """Writes `metrics.json`, and the tables, and the values and answers of single queries in `report/`."""
     runs.write_json(directory / runs.METRICS, figures)
     keep_per_query(figures, directory)
-    report, evaluations, metric = directory / runs.REPORT, figures.evaluations, f"recall@{_first_k(figures)}"
-    tables = [*figures.tables(), *figures.sampled(), slice_table(evaluations, metric)]
-    (report / "metrics.txt").write_text("\n\n".join(tables) + "\n", encoding="utf-8")
-    if available("matplotlib"):
-        others = sorted(evaluations.keys() - {"model"}, key=lambda name: -evaluations[name].metrics[metric])
-        shown = {name: evaluations[name] for name in ["model", *others[: _PLOTTED - 1]]}
-        plot_deciles(shown, report / "recall_by_popularity.png", metric=metric)
+    tables = [*figures.tables(), *figures.sampled(), slice_table(figures.evaluations, f"recall@{_first_k(figures)}")]
+    (directory / runs.REPORT / "metrics.txt").write_text("\n\n".join(tables) + "\n", encoding="utf-8")
 
 
 def keep_per_query(figures: Figures, directory: Path) -> None:
-    """Keeps the values of single queries in `report/`, for `twotower compare`."""
+    """Keeps values and answers of single queries in `report/`, for the report and for `twotower compare`."""
     report = directory / runs.REPORT
     report.mkdir(exist_ok=True)
     write_per_query(report, figures.evaluations, figures["protocol"]["asked_sha256"])
+    figures.answers.write(report)
+
+
+def write_report(directory: Path, report: Report) -> Path:
+    """Writes the page of a `Report` into a run's `report/`; returns its path.
+
+    Raises:
+      ConfigError: the folder cannot be written.
+    """
+    path, page = directory / runs.REPORT / PAGE, report_page(report)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with written_aside(path) as file:
+            file.write(page.encode())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written ({error}). Copy the run to a folder of your own.") from error
+    return path
 
 
 def _first_k(figures: Figures) -> int:

@@ -3,6 +3,7 @@
 from tfrs_twotower.training.adapting import adapt, load_fields
 from tfrs_twotower.training.config import TrainingConfig
 from tfrs_twotower.training.distribution import is_chief, of_chief, strategy
+from tfrs_twotower.training.epoch_lines import epochs_of
 from tfrs_twotower.training.examples import Examples, TrainingBatches
 from tfrs_twotower.training.explicit import ExplicitNegatives
 from tfrs_twotower.training.fit import FitReport, fit, restore_best
@@ -32,6 +33,7 @@ __all__ = [
     "TrainingConfig",
     "adapt",
     "computing_in",
+    "epochs_of",
     "event_weights",
     "fit",
     "is_chief",

@@ -39,3 +39,8 @@ def forget_later(path: str | Path, step: int) -> None:
     if Path(path).exists():
         with written_aside(path) as file:
             file.write("".join(json.dumps(figures) + "\n" for figures in kept).encode())
+
+
+def epochs_of(folder: str | Path) -> list[dict[str, Any]]:
+    """The figures of each epoch of the training that has its checkpoints in a folder; [] without validation."""
+    return read(Path(folder) / FILE)

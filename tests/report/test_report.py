@@ -1,0 +1,199 @@
+"""The report of a run on planted data: its values, and its page as Chromium shows it."""
+
+import dataclasses
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfrs_twotower.cli.main import main
+from tfrs_twotower.data import Ragged
+from tfrs_twotower.evaluation import ANSWERS, SampledAnswers
+from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.gathering import compared, gathered, lists
+from tfrs_twotower.report import OfferedItem, Similar, comparison_page, report_page, style
+
+HOSTILE = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">"
+INDEX = {  # of a larger catalogue
+    "kind": "ivf", "k": 10, "recall@10": 0.96, "target_recall": 0.95, "latency_p50_ms": 0.3, "latency_p99_ms": 0.5,
+    "meets_target": True,
+    "curve": [[3, 0.81, 0.2, False], [6, 0.9, 0.25, False], [9, 0.96, 0.3, True], [18, 0.99, 0.5, False]],
+}
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+pytest.importorskip("altair", reason="the extra plots is not installed")
+
+
+@pytest.fixture(scope="module")
+def measured(trained):
+    trained.evaluate()
+    return trained._measured()
+
+
+@pytest.fixture(scope="module")
+def report(trained, measured):
+    return gathered(trained.assembly, trained.directory, *measured)
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    """The page with a title, a user and a name of a run that would be scripts if they were HTML."""
+    users = [dataclasses.replace(user, name=HOSTILE, past=(HOSTILE, *user.past)) for user in report.users]
+    places = [dataclasses.replace(place, title=HOSTILE) for place in report.map.places]
+    hostile = dataclasses.replace(
+        report, run=HOSTILE, users=tuple(users), map=dataclasses.replace(report.map, places=tuple(places)),
+        similar=(Similar(HOSTILE, ((HOSTILE, 1.0),)), *report.similar), index=INDEX,
+        field_weights={"query": {"user_id": 0.6, HOSTILE: 0.2}, "candidate": {}},
+        interests={"cosine": 0.4, "overlap": 0.1},
+    )
+    return report_page(hostile)
+
+
+def test_what_is_gathered_is_what_the_answers_say(trained, measured, report):
+    metrics, answers = measured
+    assert len(answers) == report.sample == report.asked == metrics["protocol"]["queries"]
+    targets = [(i, t) for i in range(len(answers)) for t in answers.targets.row(i)]
+    found = {name: {(i, t) for i, t in targets if t in answers.tops[name][i, :5]} for name in ("model", "popularity")}
+    beside = report.caught[0]
+    assert (beside.other_name, beside.both) == ("popularity", len(found["model"] & found["popularity"]))
+    assert beside.model == len(found["model"] - found["popularity"]) > beside.other
+    assert beside.neither == len(targets) - len(found["model"] | found["popularity"])
+    assert sum(group.size for group in report.by_popularity) == len(targets)
+    name, distinct, catalogue = report.covered[0]
+    assert (name, catalogue) == ("model", 100) and distinct == len(np.unique(answers.tops["model"][:, :5]))
+    assert all(curve.points[0] == (0, 0) and curve.points[-1][1] == pytest.approx(1) for curve in report.lorenz)
+    assert report.headline[0].value == max(v.value for v in report.headline)
+    assert {place.kind for place in report.map.places} - {"user"} <= set(report.map.kinds)
+    assert report.map.column == "category" and report.map.drawn == 100
+
+
+def test_six_users_have_their_own_past_and_ticks(trained, measured, report):
+    log, (_, answers) = trained.assembly.log, measured
+    assert len(report.users) == 6
+    for user in report.users:
+        at = int(np.flatnonzero(answers.user == log.users["user_id"].to_pylist().index(user.name))[0])
+        before = log.item[: answers.row[at]][log.user[: answers.row[at]] == answers.user[at]]
+        assert user.events == len(before) and user.past[0] == log.items["item_id"][int(before[-1])].as_py()
+        assert all(item.chosen == (item.title in user.chosen) for item in user.answers["model"])
+
+
+def test_groups_of_targets_have_about_the_same_size():
+    """Eight queries with one target each; the four on the rarest items are missed."""
+    counts, items = np.array([1, 1, 1, 1, 50, 60, 70, 80]), np.arange(8, dtype=np.int32)
+    rows = np.arange(8)
+    answers = SampledAnswers(rows, rows, rows, Ragged.from_lengths(items, np.ones(8, int)), {})
+    groups = lists.by_popularity(answers, counts, {"model": items >= 4})
+    assert [(g.name, g.size, g.values[0].value) for g in groups] == [
+        ("1", 4, 0.0), ("50", 1, 1.0), ("60", 1, 1.0), ("70", 1, 1.0), ("80", 1, 1.0)]
+    assert all((g.values[0].low, g.values[0].high) == (g.values[0].value,) * 2 for g in groups)  # all of a group agree
+
+
+def test_labels_are_moved_apart_and_keep_their_order():
+    assert style.apart([0.5, 0.5, 0.9], 0.1) == pytest.approx([0.45, 0.55, 0.9])
+    assert style.apart([0.2, 0.1], 0.05) == [0.2, 0.1]
+
+
+def test_a_page_is_one_file_and_titles_are_no_html(page):
+    assert len(page) < 2_000_000
+    assert HOSTILE not in page and "&lt;script&gt;document.title" in page
+    assert page.count("<script") == page.count("</script>")
+    assert not any(f'{name}="http' in page for name in ("src", "href"))
+
+
+def test_a_training_does_not_need_the_pictures(trained, measured, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "altair", None)
+    monkeypatch.delitem(sys.modules, "tfrs_twotower.report.charts", raising=False)
+    trained.try_report(verbose=0)
+    assert "No report: `altair` is needed for the report of a run" in capsys.readouterr().out
+
+
+def test_a_notebook_shows_the_headline_of_the_report(trained, measured):
+    drawn = trained._repr_html_()
+    assert drawn.startswith("<p>Recommender of the recipe toy") and drawn.count("<svg") == 2
+    assert "popularity</text>" in drawn and "best baseline" in drawn and "training events of the item" in drawn
+    assert trained.evaluate()._repr_html_().count("<svg") == 1
+
+
+def test_two_runs_are_compared_item_by_item_and_user_by_user(trained, measured, tmp_path, capsys):
+    """B is A, but for one query: all of its targets come first, in place of what A put there."""
+    a, b = trained.directory, shutil.copytree(trained.directory, tmp_path / "toy" / "b")
+    answers = SampledAnswers.read(a / runs.REPORT)
+    missed = [i for i in range(len(answers)) if not np.isin(answers.targets.row(i), answers.tops["model"][i, :5]).any()
+              and len(answers.targets.row(i)) == 1]
+    better, target = missed[0], answers.targets.row(missed[0])[0]
+    tops = answers.tops["model"].copy()
+    pushed_out, tops[better, 0] = tops[better, 0], target
+    dataclasses.replace(answers, tops={"model": tops}).write(b / runs.REPORT)
+    with np.load(b / runs.REPORT / "per_query.npz") as kept:
+        values = {name: kept[name].copy() for name in kept.files}
+    values["model/ndcg@5"][answers.asked[better]] = 1.0
+    np.savez(b / runs.REPORT / "per_query.npz", **values)
+    found = compared(a, b, "ndcg@5")
+    ids = trained.assembly.log.items["item_id"].to_pylist()
+    assert (found.better, found.worse) == (1, 0) and found.equal == len(answers) - 1
+    assert [(item.title, item.found[1] - item.found[0]) for item in found.gained] == [(ids[target], 1)]
+    assert found.lost == () and found.differences[0].system == "ndcg@5" and found.differences[0].value > 0
+    assert [item.title for item in found.offered_less] == [ids[pushed_out]]
+    assert found.users[0].answers["B"][0] == OfferedItem(ids[target], True) and len(found.users) == 1
+    assert found.overlap == pytest.approx(1 - 1 / answers.tops["model"][:, :5].size)
+    path = tmp_path / "difference.html"
+    assert main(["compare", str(a), str(b), "--html", str(path)]) == 0
+    assert "User by user" in path.read_text() and "ndcg@5" in capsys.readouterr().out
+    assert main(["compare", str(a), str(b), str(a), "--html", str(path)]) == 1
+    assert "`--html` is about two runs" in capsys.readouterr().err
+    assert main(["compare", str(a), str(b), "--html", str(tmp_path / "none" / "x.html")]) == 1
+    assert "`--html` must name a file" in capsys.readouterr().err
+
+
+def test_a_run_of_an_earlier_version_is_evaluated_again(trained, measured, tmp_path, capsys):
+    run = shutil.copytree(trained.directory, tmp_path / "run")
+    (run / runs.REPORT / ANSWERS).unlink()
+    assert main(["report", str(run)]) == 0
+    path = Path(capsys.readouterr().out.splitlines()[-1])
+    assert path == run / "report" / "index.html" and path.stat().st_size < 5_000_000
+    path.unlink()
+    path.mkdir()
+    assert main(["report", str(run)]) == 1 and "index.html cannot be written" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI installs chromium, and it is not here.")
+        pytest.skip("needs chromium (Debian: apt install chromium)")
+    with playwright.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.mark.parametrize("name, made", [("report", None), ("comparison", comparison_page)])
+def test_a_browser_shows_it_without_network_errors_or_scrolling(name, made, page, trained, measured, browser, tmp_path):
+    """At 1200 and at 390 pixels, light and dark; pictures are kept where TWOTOWER_SCREENSHOTS says."""
+    html = page if made is None else made(compared(trained.directory, trained.directory, "ndcg@5"))
+    file, kept = tmp_path / f"{name}.html", Path(os.environ.get("TWOTOWER_SCREENSHOTS", tmp_path))
+    file.write_text(html, encoding="utf-8")
+    kept.mkdir(parents=True, exist_ok=True)
+    grounds, told = {}, []
+    for width, scheme in ((1200, "light"), (390, "light"), (390, "dark")):
+        view = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        view.on("console", lambda message: told.append(message.text))
+        view.on("pageerror", lambda error: told.append(str(error)))
+        view.on("request", lambda request: told.append(request.url) if request.url != file.as_uri() else None)
+        view.goto(file.as_uri())
+        view.wait_for_selector("body[data-drawn]", timeout=60_000)
+        assert view.evaluate("document.documentElement.scrollWidth") == width
+        charts, drawn = view.locator(".chart").count(), view.locator(".chart svg").count()
+        assert charts == drawn >= 2 and "owned" not in view.title().replace(HOSTILE, "")
+        grounds[scheme] = view.evaluate("getComputedStyle(document.body).backgroundColor")
+        view.screenshot(path=str(kept / f"{name}-{width}-{scheme}.png"), full_page=True)
+        if (width, scheme) == (390, "dark"):  # the reader's system turns light: the page follows
+            view.emulate_media(color_scheme="light")
+            view.wait_for_function("getComputedStyle(document.body).backgroundColor === 'rgb(255, 255, 255)'")
+        view.close()
+    assert told == [] and grounds["dark"] != grounds["light"] == "rgb(255, 255, 255)"

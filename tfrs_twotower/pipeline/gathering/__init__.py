@@ -1,0 +1,6 @@
+"""From a trained run to the plain values of its report."""
+
+from tfrs_twotower.pipeline.gathering.compared import compared
+from tfrs_twotower.pipeline.gathering.gathered import gathered, of_popularity
+
+__all__ = ["compared", "gathered", "of_popularity"]
