@@ -9,7 +9,7 @@ import pytest
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.features import Category, Cross, Id, Number, Schema, Time, Vector, build_fields
 from tfrs_twotower.features.fields import field as fields
-from tfrs_twotower.features.fields.field import Uniform
+from tfrs_twotower.features.fields.field import UniformTable
 
 import tensorflow as tf  # isort: skip
 
@@ -206,6 +206,6 @@ def test_a_large_table_is_drawn_in_place(monkeypatch):
 
 
 def test_a_part_of_a_large_table_is_drawn_for_itself():
-    draw = Uniform(3)
+    draw = UniformTable(3)
     part = draw((1000, 4), tf.float32, partition_shape=(500, 4), partition_offset=(500, 0))
     assert part.shape == (500, 4) and (part.numpy() != draw((1000, 4)).numpy()[:500]).all()

@@ -13,7 +13,15 @@ from tfrs_twotower.cli.main import main
 from tfrs_twotower.data import Frames, ingest
 from tfrs_twotower.online import Answer, AnswerLog, read_answers
 from tfrs_twotower.serving import load_export
-from tfrs_twotower.watching import GAUGES, Report, WatchLimits, watch_features, watch_index, watch_items, watch_versions
+from tfrs_twotower.watching import (
+    GAUGES,
+    WatchLimits,
+    WatchReport,
+    watch_features,
+    watch_index,
+    watch_items,
+    watch_versions,
+)
 from tfrs_twotower.watching.distributions import compare
 
 
@@ -97,8 +105,8 @@ def test_a_rotation_of_the_vectors_is_no_drift_and_other_vectors_are():
 
 
 def test_limits_and_the_text_for_prometheus():
-    report = Report({"age": {"psi": 0.3}, "city": {"psi": 0.1}, "gone": {"missing": 1.0}},
-                    {"recall": 0.9, "unknown_users": 0.2, "coverage": 0.5})
+    report = WatchReport({"age": {"psi": 0.3}, "city": {"psi": 0.1}, "gone": {"missing": 1.0}},
+                         {"recall": 0.9, "unknown_users": 0.2, "coverage": 0.5})
     limits = WatchLimits(min_recall=0.95, max_unknown_users=0.1, min_coverage=0.5)
     assert report.exceeded(limits) == {
         "drift age": "0.300 > 0.25", "recall": "0.900 < 0.95", "unknown_users": "0.200 > 0.1"}

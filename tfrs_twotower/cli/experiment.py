@@ -9,7 +9,7 @@ from tfrs_twotower.cli import options
 from tfrs_twotower.errors import ConfigError, invalid
 
 if TYPE_CHECKING:
-    from tfrs_twotower.experiments import Comparison
+    from tfrs_twotower.experiments import ArmComparison
 
 MISMATCH = 0.001
 DESCRIPTION = """\
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
               "(--keep-events).")
 
 
-def _table(rows: "list[Comparison]", fixed: bool) -> str:
+def _table(rows: "list[ArmComparison]", fixed: bool) -> str:
     import pandas as pd
 
     listed = []

@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _report(update: "Update") -> int:
     """Prints the outcome of a full update. Returns the exit status."""
-    update.recommender.try_report()
+    update.recommender.try_report(verbose=1)
     low, high = update.interval
     print(f"\n{update.monitor} on the newest events: {update.serving:.4f} serving, {update.updated:.4f} updated "
           f"(difference within [{low:+.4f}, {high:+.4f}])")

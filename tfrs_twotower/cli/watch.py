@@ -11,7 +11,7 @@ from tfrs_twotower.cli import options
 from tfrs_twotower.errors import ConfigError, invalid
 
 if TYPE_CHECKING:
-    from tfrs_twotower.watching import Report, WatchLimits
+    from tfrs_twotower.watching import WatchLimits, WatchReport
 
 PAST_A_LIMIT = 3
 _LIMITS = {
@@ -60,7 +60,14 @@ def run(args: argparse.Namespace) -> int:
     """Measures and prints."""
     from tfrs_twotower.durable import written_aside
     from tfrs_twotower.online import read_answers
-    from tfrs_twotower.watching import Report, WatchLimits, watch_features, watch_index, watch_items, watch_versions
+    from tfrs_twotower.watching import (
+        WatchLimits,
+        WatchReport,
+        watch_features,
+        watch_index,
+        watch_items,
+        watch_versions,
+    )
 
     names = [flag[2:].replace("-", "_") for flag in _LIMITS]
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
@@ -81,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     shares |= watch_index(models[-1], answers, args.queries)
     if len(models) > 1:
         shares |= watch_versions(models[0], models[1], answers, args.queries)
-    report = Report(features, shares)
+    report = WatchReport(features, shares)
     if args.prometheus:
         with written_aside(args.prometheus) as file:
             file.write(report.prometheus(limits))
@@ -102,7 +109,7 @@ def _models(path):  # type: ignore[no-untyped-def]
     return [load_export(root / str(version)) for version in found[-2:]]
 
 
-def _print(report: "Report", limits: "WatchLimits", answers: int, as_json: bool) -> None:
+def _print(report: "WatchReport", limits: "WatchLimits", answers: int, as_json: bool) -> None:
     exceeded = report.exceeded(limits)
     if as_json:
         print(json.dumps({"answers": answers, **dataclasses.asdict(report), "exceeded": exceeded}, indent=2))

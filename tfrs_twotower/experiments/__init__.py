@@ -4,10 +4,10 @@
 """
 
 from tfrs_twotower.experiments.arms import SHADOW, Arm, Arms, read_arms
-from tfrs_twotower.experiments.comparing import Comparison, compare_arms, imbalance
+from tfrs_twotower.experiments.comparing import ArmComparison, compare_arms, imbalance
 from tfrs_twotower.experiments.reading import Participants, read_participants
 
 __all__ = [
-    "SHADOW", "Arm", "Arms", "Comparison", "Participants", "compare_arms", "imbalance", "read_arms",
+    "SHADOW", "Arm", "Arms", "ArmComparison", "Participants", "compare_arms", "imbalance", "read_arms",
     "read_participants",
 ]

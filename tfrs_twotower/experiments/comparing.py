@@ -14,7 +14,7 @@ PLANNED = 10_000  # users of two arms
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ArmComparison:
     """One arm, and its difference from the control. The control itself has no difference.
 
     Attributes:
@@ -42,7 +42,7 @@ class Comparison:
 def compare_arms(
     found: Participants, control: str, per: str = "user", alpha: float = 0.05, cuped: bool = False,
     planned: int = PLANNED,
-) -> list[Comparison]:
+) -> list[ArmComparison]:
     """The control first, then each other arm, compared with it by users.
 
     With m other arms each interval has the level 1 − alpha / m (Bonferroni), so that all hold together.
@@ -74,8 +74,8 @@ def compare_arms(
     rows = []
     for name in names:
         chosen = found.arm == name
-        rows.append(Comparison(name, int(chosen.sum()), int(found.answers[chosen].sum()),
-                               int(found.events[chosen].sum()), float(values[name].mean())))
+        rows.append(ArmComparison(name, int(chosen.sum()), int(found.answers[chosen].sum()),
+                                  int(found.events[chosen].sum()), float(values[name].mean())))
     return [rows[0], *(_compared(row, values[row.arm], values[control], level, planned) for row in rows[1:])]
 
 
@@ -108,8 +108,8 @@ def _adjusted(values: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray]
 
 
 def _compared(
-    row: Comparison, arm: np.ndarray, control: np.ndarray, alpha: float, planned: int
-) -> Comparison:
+    row: ArmComparison, arm: np.ndarray, control: np.ndarray, alpha: float, planned: int
+) -> ArmComparison:
     difference = float(arm.mean() - control.mean())
     row = replace(row, difference=difference)
     if min(len(arm), len(control)) < 2:
@@ -143,7 +143,7 @@ def _sequence(difference: float, variance: float, n: int, alpha: float, planned:
     return float(margin), float(np.exp(min(0.0, log_p)))
 
 
-def winner(rows: Sequence[Comparison]) -> str:
+def winner(rows: Sequence[ArmComparison]) -> str:
     """The arm with the largest rate among those whose interval lies above 0; "" if there is none."""
     better = [row for row in rows if row.interval and row.interval[0] > 0]
     return max(better, key=lambda row: row.rate).arm if better else ""

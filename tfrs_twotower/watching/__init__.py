@@ -4,8 +4,8 @@
 asks versions again what was asked of the server. `report` holds the figures, their limits and the text for Prometheus.
 """
 
-from tfrs_twotower.watching.report import GAUGES, Report, WatchLimits
+from tfrs_twotower.watching.report import GAUGES, WatchLimits, WatchReport
 from tfrs_twotower.watching.served import watch_features, watch_items
 from tfrs_twotower.watching.versions import watch_index, watch_versions
 
-__all__ = ["GAUGES", "WatchLimits", "Report", "watch_features", "watch_index", "watch_items", "watch_versions"]
+__all__ = ["GAUGES", "WatchLimits", "WatchReport", "watch_features", "watch_index", "watch_items", "watch_versions"]

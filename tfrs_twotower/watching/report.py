@@ -37,7 +37,7 @@ class WatchLimits:
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class WatchReport:
     """The figures of a watch.
 
     Attributes:

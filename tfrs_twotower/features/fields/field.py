@@ -19,7 +19,7 @@ def derive_seed(seed: int, name: str) -> int:
     return zlib.crc32(f"{seed}/{name}".encode()) & 0x7FFFFFFF
 
 
-class Uniform(tf.keras.initializers.Initializer):
+class UniformTable(tf.keras.initializers.Initializer):
     """Uniform in ±0.05, drawn in place: Keras' needs three times the memory of the table, and TensorFlow keeps it."""
 
     def __init__(self, seed: int) -> None:
@@ -93,7 +93,7 @@ class Field(tf.keras.layers.Layer):
     ) -> tf.keras.layers.Embedding:
         """An `Embedding` of rows 0 … `rows` − 1, built, uniform in ±0.05 unless an initializer is given."""
         if initializer is None:
-            initializer = self.uniform(name) if rows * dim < LARGE else Uniform(derive_seed(self.seed, name))
+            initializer = self.uniform(name) if rows * dim < LARGE else UniformTable(derive_seed(self.seed, name))
         layer = tf.keras.layers.Embedding(rows, dim, initializer, name=name, dtype=self._dtype_policy)
         layer.build(None)
         return layer
