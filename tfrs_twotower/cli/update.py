@@ -142,5 +142,7 @@ def _since(source: "Store", recipe: "Recipe") -> "Store":
     had = [part for part in parts_of(recipe.source) if isinstance(part, Store) and part.address == source.address]
     if not had:
         return source
-    given = {name: value for name in ("log", "users_path", "items_path") if (value := getattr(source, name))}
-    return dataclasses.replace(had[-1].after(source.until or 0), users_path=None, items_path=None, **given)
+    return dataclasses.replace(
+        had[-1].after(source.until or 0), log=source.log or had[-1].log, users_path=source.users_path,
+        items_path=source.items_path,
+    )
