@@ -12,7 +12,7 @@ from typing import Any
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import recipes
-from tfrs_twotower.cli import options
+from tfrs_twotower.cli import console, options
 from tfrs_twotower.cli.inspect import print_field_weights
 from tfrs_twotower.cli.reading import given, newest_files, read_from
 from tfrs_twotower.configuration import override
@@ -133,11 +133,12 @@ def print_lost(beats: Mapping[str, Mapping[str, Any]], metric: str) -> None:
 
 def print_outcome(recommender: Recommender, metrics: Figures, exported: Path | None) -> None:
     """The metric table, recommendations for three users, and what to do next."""
-    print("\n" + "\n\n".join(metrics.tables()) + "\n")
+    console.tables(metrics.short_tables())
     print_field_weights(metrics["field_weights"])
     if metrics["collapse"]["message"]:
         print(f"Warning: {metrics['collapse']['message']}\n")
-    print("\n".join([*metrics.sampled(), *metrics.skipped(), metrics.verdict()]) + "\n")
+    print("\n".join([*metrics.sampled(), *metrics.skipped()]), end="\n" * bool(metrics.sampled() + metrics.skipped()))
+    console.verdict(metrics.verdict())
     print_lost(metrics["beats"], recommender.recipe.training.monitor)
     refit = runs.read_refit(recommender.directory)
     if refit:
@@ -149,7 +150,7 @@ def print_outcome(recommender: Recommender, metrics: Figures, exported: Path | N
           f"{index['latency_p50_ms']:.2f} ms for one query (median).\n")
     for user in recommender.active_users(_SHOWN_USERS):
         _print_user(recommender, user)
-    print(f"Report:               {_shown(recommender.directory)}/report/index.html; figures: metrics.json")
+    print(f"Report:               {_shown(recommender.directory)}/report/index.html; all metrics: metrics.json")
     if exported:
         print(f"Export:               {_shown(exported)}")
         program = "twotower" if shutil.which("twotower") else f"{_shown(sys.executable)} -m tfrs_twotower"

@@ -12,16 +12,17 @@ if TYPE_CHECKING:
 _BOUNDED = 3  # evaluations whose intervals fit into one line
 
 
-def metric_table(evaluations: Mapping[str, Evaluation]) -> str:
+def metric_table(evaluations: Mapping[str, Evaluation], names: Sequence[str] = ()) -> str:
     """One row per metric, one column per evaluation. Values have intervals; of more than three, only the first.
 
     Args:
       evaluations: {column heading: `Evaluation`}, the model first.
+      names: of the metrics; () for all.
 
     Returns:
       Aligned text, without a newline at the end.
     """
-    return _aligned(*_metrics(evaluations))
+    return _aligned(*_metrics(evaluations, names))
 
 
 def metric_html(evaluations: Mapping[str, Evaluation]) -> str:
@@ -31,9 +32,10 @@ def metric_html(evaluations: Mapping[str, Evaluation]) -> str:
     return f"<table><tr>{''.join(f'<th>{html.escape(cell)}</th>' for cell in heading)}</tr>{''.join(lines)}</table>"
 
 
-def _metrics(evaluations: Mapping[str, Evaluation]) -> tuple[list[str], list[list[str]]]:
+def _metrics(evaluations: Mapping[str, Evaluation], names: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
     """(heading, rows) of `metric_table`."""
-    names = next(iter(evaluations.values())).metrics
+    known = next(iter(evaluations.values())).metrics
+    names = [name for name in names or known if name in known]
     bounded = evaluations if len(evaluations) <= _BOUNDED else list(evaluations)[:1]
     rows = [
         [name, *(_cell(e.metrics.get(name), e.intervals.get(name) if heading in bounded else None)

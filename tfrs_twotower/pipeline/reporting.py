@@ -48,6 +48,13 @@ class Figures(dict[str, Any]):
             found.append(view_table(self["views"], self.recipe.evaluation.ks[0]))
         return found
 
+    def short_tables(self) -> list[str]:
+        """As `tables`, with eight metrics at most."""
+        first, last = self.recipe.evaluation.ks[0], max(self.recipe.evaluation.ks)
+        names = [f"{name}@{first}" for name in ("ndcg", "recall", "hit_rate")]
+        names += ["mrr", *(f"{name}@{last}" for name in ("ndcg", "recall")), f"novelty@{first}", f"coverage@{first}"]
+        return [metric_table(self.evaluations, list(dict.fromkeys(names))), *self.tables()[1:]]
+
     def sampled(self) -> list[str]:
         """A line about the sample of queries; none if all were asked."""
         sample = self["protocol"]["sample"]
