@@ -226,7 +226,7 @@ def test_what_the_log_has_already_is_not_learned_twice(make_log):
     assert (split.past.tolist(), split.train.tolist(), split.test.row.tolist()) == ([0, 1], [3, 5, 6], [7])
     whole = split.whole(len(log))  # a refit's
     assert (whole.past.tolist(), whole.train.tolist()) == ([0, 1], [3, 5, 6, 7])
-    with pytest.raises(NothingNew, match="No new event is a like"):
+    with pytest.raises(NothingNew, match="no new event that is a like"):
         Newest(since=5, part=1).split(dataclasses.replace(log, part=np.zeros(8, np.uint16)))
     known = dataclasses.replace(log, part=np.array([0, 0, 1, 0, 1, 0, 0, 0], np.uint16))
     with pytest.raises(NothingNew, match="The log has all of the 2 new events already"):

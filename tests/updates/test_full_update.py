@@ -269,11 +269,11 @@ def test_an_empty_file_and_one_that_is_learned_change_nothing(served, days, tmp_
         return sorted(served.directory.parent.iterdir()), exported
 
     before = files_of()
-    for name in ("empty", "again"):
+    for name, reason in (("empty", "no new event that is a like"), ("again", "new events already")):
         command = ["update", str(served.directory), "--interactions", str(tmp_path / f"{name}.parquet")]
         assert main([*command, *["--users-only"] * users_only]) == 0
         said = capsys.readouterr().out + caplog.text
-        assert "new events already. Name others" in said and "Nothing was published" in said
+        assert f"{reason}. Name others" in said and "Nothing was published" in said
     assert files_of() == before
 
 

@@ -75,7 +75,7 @@ def update_users(
         again = (log.part == part) & ~new
         if not new.any():
             said = (f"The log has all of the {again.sum()} new events already" if again.any() else
-                    f"None of the events of {source.name} is a like")
+                    f"{source.name} has no new event that is a like")
             _log.warning("%s. Name others by --interactions.", said)
             return None
     version = _newest_version(root)
