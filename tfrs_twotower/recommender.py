@@ -33,7 +33,7 @@ from tfrs_twotower.pipeline.batch import Batch, Here, What, write_batch
 from tfrs_twotower.pipeline.batch_on_spark import OnSpark
 from tfrs_twotower.pipeline.explaining import Explained, explained
 from tfrs_twotower.pipeline.figures import evaluated, sampled_answers
-from tfrs_twotower.pipeline.gathering import gathered, of_popularity
+from tfrs_twotower.pipeline.gathering import gathered, of_popularity, write_projector
 from tfrs_twotower.pipeline.headline import shown
 from tfrs_twotower.pipeline.manifest_fields import manifest_fields
 from tfrs_twotower.pipeline.moving import moving
@@ -43,7 +43,7 @@ from tfrs_twotower.pipeline.searching import kept_index, people, retriever, tune
 from tfrs_twotower.pipeline.strangers import Stranger
 from tfrs_twotower.pipeline.trained_run import TrainedRun
 from tfrs_twotower.report import popularity_picture
-from tfrs_twotower.training import is_chief, of_chief
+from tfrs_twotower.training import TENSORBOARD, is_chief, of_chief
 from tfrs_twotower.training.parameter_servers import asynchronous
 
 _log = logging.getLogger(__name__)
@@ -116,6 +116,7 @@ class Recommender(TrainedRun):
         try:
             if verbose:
                 print("Writing the report …", flush=True)
+            write_projector(self.assembly, self.directory / runs.CHECKPOINT / TENSORBOARD / "train")
             self.report()
         except MissingExtraError as error:
             print(f"No report: {error}")

@@ -6,7 +6,7 @@ from tfrs_twotower.training.distribution import is_chief, of_chief, strategy
 from tfrs_twotower.training.epoch_lines import epochs_of
 from tfrs_twotower.training.examples import Examples, TrainingBatches
 from tfrs_twotower.training.explicit import ExplicitNegatives
-from tfrs_twotower.training.fit import FitReport, fit, restore_best
+from tfrs_twotower.training.fit import TENSORBOARD, FitReport, fit, restore_best
 from tfrs_twotower.training.item_start import CoVisits, start_items
 from tfrs_twotower.training.item_statistics import ItemStatistics
 from tfrs_twotower.training.neighbours import NeighbourFit, pooled
@@ -29,6 +29,7 @@ __all__ = [
     "Resampling",
     "RowWiseAdagradConfig",
     "SequenceBatches",
+    "TENSORBOARD",
     "TrainingBatches",
     "TrainingConfig",
     "adapt",

@@ -71,7 +71,8 @@ class FullCatalogueEvaluation(tf.keras.callbacks.Callback):
         elif self._patience and epoch - int(progress.best_epoch.numpy()) >= self._patience:
             progress.done.assign(True)
             self.model.stop_training = True
-        logs[f"val_{self._monitor}"] = value  # the progress bar shows one; the file has them all
+        logs.update({f"val_{name}": of_all for name, of_all in metrics.items()})  # for TensorBoard
+        logs[f"val_{self._monitor}"] = value
         self.seconds = round(time.perf_counter() - started, 3)
         line = {"epoch": epoch, "step": int(progress.step.numpy()), "loss": float(logs["loss"]), **metrics,
                 "evaluation_seconds": self.seconds}

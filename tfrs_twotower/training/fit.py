@@ -28,6 +28,8 @@ from tfrs_twotower.training.precision import compiled_dense
 from tfrs_twotower.training.sequences import SequenceBatches
 from tfrs_twotower.training.warm_start import not_kept, warm_start
 
+TENSORBOARD = "tensorboard"  # the folder of its logs, beside the checkpoints
+
 
 @dataclasses.dataclass(frozen=True)
 class FitReport:
@@ -149,7 +151,7 @@ def _fit(
         clock,
         *evaluations,
         Checkpoints(last, progress, config.checkpoint_steps, per_epoch, average),
-        tf.keras.callbacks.TensorBoard(str(written / "tensorboard"), write_graph=False, profile_batch=0),
+        tf.keras.callbacks.TensorBoard(str(written / TENSORBOARD), write_graph=False, profile_batch=0),
         *([EpochBar(epochs, per_epoch, config.monitor)] if verbose else []),
         *callbacks,
     ]
