@@ -260,7 +260,7 @@ def test_every_operation_of_the_openapi_document(running, client):
     count = 0
     for result in schema.get_all_operations():
         operation, count = result.ok(), count + 1
-        if operation.path == "/v1/items":  # 501: this server keeps no items
+        if operation.path in ("/v1/items", "/v1/elicit"):  # 501: no items are kept, and the version brings no users
             continue
 
         @few(5)
