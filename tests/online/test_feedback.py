@@ -30,6 +30,7 @@ ANSWERS = [
     answer("later", "v", NOON + 4100, "qp"),             # the event below belongs to it, and is chosen in both
     answer("stranger", "", NOON + 30, "ab"),
     answer("young", "v", NOON + 9000, "rs"),             # its time is not over
+    answer("unseen", "u", NOON + 15, "cab", "shadow:x"),  # nobody saw it: it is no answer of the events
 ]
 SEEN = [Impression("1", "seen", NOON + 12, [0], []), Impression("2", "seen", NOON + 13, [0, 2], [1]),
         Impression("3", "gone", NOON + 13, [0], []), Impression("4", "stranger", NOON + 31, [0, 1, 99], []),

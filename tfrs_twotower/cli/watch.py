@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     names = [flag[2:].replace("-", "_") for flag in _LIMITS]
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     limits = WatchLimits(**given)
-    answers = read_answers(args.log, int(time.time()) - args.hours * 3600)
+    answers = read_answers(args.log, int(time.time()) - args.hours * 3600, shadows=False)
     if not len(answers):
         way_out = "Serve with --log-requests, or raise --hours."
         raise ConfigError(invalid("--log", f"hold answers of the last {args.hours} hours", args.log, way_out))

@@ -41,7 +41,7 @@ def feedback(
       is none, none.
     - An item that a later stage left out has the id `drop:ANSWER:PLACE`, the event "drop" and the label 0.
 
-    Rows of the last two kinds belong to the moment at which `within` is over.
+    Rows of the last two kinds belong to the moment at which `within` is over. Answers of shadow arms are left out.
 
     Args:
       history: a `HistoryStore`.
@@ -137,7 +137,7 @@ class _Shown:
     """The answers of an hour of a log."""
 
     def __init__(self, log: str, hour: int, acts: _Acts, within: int) -> None:
-        found = read_answers(log, hour, hour + HOUR)
+        found = read_answers(log, hour, hour + HOUR, shadows=False)
         self._answers = found.drop_columns([c.ITEM_ID, "channel", "score"]).to_pandas()
         lengths = pc.list_value_length(found[c.ITEM_ID]).to_numpy()
         starts = np.cumsum(lengths) - lengths

@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.errors import ConfigError, invalid, nearest
-from tfrs_twotower.experiments import SHADOW, Arm, Arms
+from tfrs_twotower.experiments import Arm, Arms
 from tfrs_twotower.ids import is_missing_id
+from tfrs_twotower.online import SHADOW
 from tfrs_twotower.serving.errors import CannotServe, InvalidArgument, ServingError, Unavailable
 from tfrs_twotower.serving.item_recorder import whole
 from tfrs_twotower.serving.metrics import Metrics, current
