@@ -18,6 +18,7 @@ from tfrs_twotower.freshness.counting import VersionStatistics
 from tfrs_twotower.online import Event, StoreError
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.model import load
+from tfrs_twotower.updates import user_update
 
 FEATURES = (
     ItemStatistic(hours=(2, 24, 0)), ItemStatistic("users", "view", hours=(6, 0)),
@@ -53,6 +54,17 @@ def fresh(tmp_path, version):
     fresh.attach(version[1])
     yield fresh
     fresh.close()
+
+
+def test_an_update_of_one_user_counts_what_all_did_with_items(version):
+    a = version[0].served
+    states = {"query": a.model.query_tower.state(), "candidate": a.model.candidate_tower.state()}
+    new, again = a.log.user == a.log.user[-1], np.zeros(len(a.log), bool)
+    part, _ = user_update._assembled(a.recipe, a.log, new, states, again)
+    assert len(part.log) == new.sum() < len(a.log)
+    items = np.arange(len(a.log.items))
+    for column, values in a.examples.statistics.values(items, a.examples.statistics.end).items():
+        assert part.examples.statistics.values(items, a.examples.statistics.end)[column].tolist() == values.tolist()
 
 
 def _events(frame):
