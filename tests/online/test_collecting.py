@@ -114,6 +114,11 @@ def test_an_update_reads_what_came_since_and_the_day_before(written):
     assert log.new_in(1).sum() == 2 and len(log.shown) == 8  # events 4 and 8; no row of label 0 twice
 
 
+def test_a_dislike_is_no_like_without_a_log_too(written):
+    log, _ = ingest(Store(written[0], until=NOON + 30_000))
+    assert len(log) == 6 and log.items["item_id"].take(log.shown.item).to_pylist() == ["q"]
+
+
 def test_profiles_are_the_users_of_a_store(tmp_path):
     stores = open_stores(f"sqlite:{tmp_path}/users.db")
     stores.history.append([Event("1", "7", "a", NOON), Event("2", "8", "b", NOON)])
