@@ -149,6 +149,24 @@ def test_a_store_without_a_log_gives_its_events(written):
     assert table["event_id"].to_pylist() == ["1", "3"] and table["label"].to_pylist() == [1, 1]
 
 
+def test_the_last_answer_counts_whichever_server_gave_it(tmp_path):
+    (tmp_path / "b").mkdir()
+    write_all(tmp_path, [answer("late", "u", NOON + 100, "c")], [], [Event("1", "u", "c", NOON + 200)])
+    write_all(tmp_path / "b", [answer("early", "u", NOON + 50, "c")], [], [])
+    stores = open_stores(f"sqlite:{tmp_path}/store.db")
+    for logs in ([tmp_path / "log", tmp_path / "b" / "log"], [tmp_path / "b" / "log", tmp_path / "log"]):
+        *_, table = feedback(stores.history, list(map(str, logs)), NOON, NOON + 1000)
+        assert table["answer"].to_pylist() == ["late"]
+    stores.close()
+
+
+def test_an_event_that_came_late_has_its_answer(written):
+    stores = open_stores(written[0])
+    *_, table = feedback(stores.history, [written[1]], NOON + 86_400, NOON + 90_000, late=86_400)
+    stores.close()
+    assert dict(zip(table["event_id"].to_pylist(), table["answer"].to_pylist()))["1"] == "clicked"
+
+
 def test_an_empty_store_gives_no_rows(tmp_path, written):
     assert rows((f"sqlite:{tmp_path}/other.db", written[1]), NOON, NOON + 20_000)[0].keys() == {
         "shown:seen:0", "shown:seen:2", "drop:seen:1", "shown:young:0", "shown:young:1",

@@ -54,7 +54,7 @@ def feedback(
     first = since - max(within, late)
     acts = _Acts(_events(history, first, until), first, until)
     for hour, log in sorted((hour, log) for log in logs for hour in starts(log)):
-        if hour + HOUR + within > since and hour < until or hour in acts.hours:
+        if hour + HOUR + within + late > since and hour < until or hour in acts.hours:
             yield _Shown(log, hour, acts, within).unchosen(since - within, until - within)
     yield acts.rows(since - late)
 
@@ -76,6 +76,7 @@ class _Acts:
 
     def __init__(self, events: pd.DataFrame, since: int, until: int) -> None:
         self.events, self._since, self._span = events, since, until - since + 1
+        self._at = np.full(len(events), -1, np.int64)  # the time of the answer that was found by its item
         self._columns = {name: np.full(len(events), None, object) for name in _OF_ANSWERS}
         self._columns |= {name: events[name].to_numpy(object, copy=True) for name in (c.ANSWER, c.PLACE)}
         self.users, self.items = (pd.Index(events[name].unique()) for name in (c.USER_ID, c.ITEM_ID))
@@ -109,7 +110,12 @@ class _Acts:
 
     def answered(self, event: np.ndarray, answers: pd.DataFrame, place: np.ndarray, direct: bool) -> None:
         """Notes the answers of events: those that they name, if `direct`, or of events that name none."""
-        event, place, answers = (values[self._names[event] == direct] for values in (event, place, answers))
+        chosen = self._names[event] == direct
+        if not direct:  # of several logs, the last answer counts, not that of the last log
+            time = answers[c.TIMESTAMP].to_numpy()
+            chosen &= time >= self._at[event]
+            self._at[event[chosen]] = time[chosen]
+        event, place, answers = (values[chosen] for values in (event, place, answers))
         for name in _OF_ANSWERS:
             self._columns[name][event] = answers[name].to_numpy()
         self._columns[c.ANSWER][event] = answers["answer_id"].to_numpy()
@@ -153,7 +159,7 @@ class _Shown:
         time = self._answers[c.TIMESTAMP].to_numpy()[self._of.answer]
         low, high = acts.between(self._answers[c.USER_ID].to_numpy()[self._of.answer], self._items, time, within)
         self._chosen |= high > low
-        # Answers come in the order of time, so the last one of an event stays.
+        # Answers of a log come in the order of time, so the last one of an event stays.
         event, row = acts.belong(low, high, np.arange(len(time)))
         acts.answered(event, self._answers.iloc[self._of.answer[row]], self._of.place[row], False)
         events = acts.events.iloc[acts.named]
