@@ -88,6 +88,7 @@ def test_a_log_has_what_was_shown_apart_and_features_as_served(written, history,
 
 def test_ids_that_are_numbers_stay_numbers(tmp_path):
     stores = open_stores(f"sqlite:{tmp_path}/numbers.db")
+    assert collect(stores.history, [], str(tmp_path / "out"), 0, NOON).file is None  # nothing is known of ids yet
     stores.history.append([Event("1", "7", "3", NOON), Event("2", "8", "003", NOON)])
     collect(stores.history, [], str(tmp_path / "out"), 0, NOON + 1)
     table = pq.read_table(tmp_path / "out")
