@@ -8,11 +8,11 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import InteractionLog, Split
+from tfrs_twotower.data import InteractionLog, Split, check_kinds
 from tfrs_twotower.data.values import is_text
 from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.evaluation import chosen
-from tfrs_twotower.features import Field, ItemStatistic, derive_seed, infer_schema
+from tfrs_twotower.features import Field, ItemStatistic, PastFeature, derive_seed, infer_schema
 from tfrs_twotower.losses import FullSoftmax
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.building import adapted_towers, as_one, build_model, build_objective
@@ -73,13 +73,15 @@ def _assemble(
         model=dataclasses.replace(recipe.model, repeats=repeats),
     )
     recipe.schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
+    for kinds in (recipe.history_kinds, *(f.kinds for f in recipe.schema.query if isinstance(f, PastFeature))):
+        check_kinds(whole[0] if whole else log, kinds)
     visible = None
     if recipe.split.mixed:
         visible = np.zeros(len(log), bool)
         visible[split.train] = True
     towers, statistics = adapted_towers(recipe, log, split.known, field_states, grow, visible, whole)
     counts, catalogue = known_items(whole[0], np.flatnonzero(whole[1])) if whole else known_items(log, split.known)
-    weight = event_weights(log, split.train, recipe.training.events)
+    weight = event_weights(log, split.train, recipe.training.events, whole[0] if whole else None)
     query_tower, candidate_tower = towers[0]
     for name, term in (("repeats", repeats), ("neighbours", recipe.model.neighbours)):
         if term and c.HISTORY_ITEM_ID not in query_tower.inputs():
