@@ -113,6 +113,7 @@ def test_an_update_reads_what_came_since_and_the_day_before(written):
     assert len(ingest(first)[0]) == 4
     log, _ = ingest(joined(first, second))
     assert log.new_in(1).sum() == 2 and len(log.shown) == 8  # events 4 and 8; no row of label 0 twice
+    assert len(ingest(joined(joined(first, second), second.after(NOON + 60_000)))[0].shown) == 8
 
 
 def test_a_dislike_is_no_like_without_a_log_too(written):

@@ -46,7 +46,8 @@ def feedback(
     Args:
       history: a `HistoryStore`.
       logs: folders of answer logs.
-      late: events of so many seconds before `since` are there too, as they may have come late.
+      late: events of so many seconds before `since` are there too, as they may have come late. A reader knows a second
+        copy of an event, but none of a row with the label 0, so dislikes of that time are not.
 
     Raises:
       StoreError: the store or a log cannot be read.
@@ -56,7 +57,7 @@ def feedback(
     for hour, log in sorted((hour, log) for log in logs for hour in starts(log)):
         if hour + HOUR + within + late > since and hour < until or hour in acts.hours:
             yield _Shown(log, hour, acts, within).unchosen(since - within, until - within)
-    yield acts.rows(since - late)
+    yield acts.rows(since, late)
 
 
 def _events(history: HistoryStore, since: int, until: int) -> pd.DataFrame:
@@ -121,14 +122,15 @@ class _Acts:
         self._columns[c.ANSWER][event] = answers["answer_id"].to_numpy()
         self._columns[c.PLACE][event[place >= 0]] = place[place >= 0]
 
-    def rows(self, since: int) -> pa.Table:
-        """The rows of the events from `since` on."""
-        columns = {c.LABEL: (self.events[c.EVENT] != DISLIKE).to_numpy(int), **self._columns}
+    def rows(self, since: int, late: int) -> pa.Table:
+        """The rows of the events from `since` on, and of those in the `late` seconds before, without dislikes."""
+        liked = (self.events[c.EVENT] != DISLIKE).to_numpy(bool)
+        columns = {c.LABEL: liked.astype(int), **self._columns}
         table = pa.table([
             pa.array(columns.get(field.name, self.events.get(field.name)), field.type, from_pandas=True)
             for field in SCHEMA
         ], SCHEMA)
-        return table.filter(pa.array(self._time >= since))
+        return table.filter(pa.array((self._time >= since) | liked & (self._time >= since - late)))
 
 
 class _Hour(NamedTuple):
