@@ -1,5 +1,6 @@
 """Questions to a stranger of a trained run: in Python and on the command line."""
 
+import dataclasses
 import io
 import json
 
@@ -53,6 +54,9 @@ def test_an_export_brings_a_sample_of_its_users(trained, tmp_path):
     found = sampled(trained.served)
     assert found.vectors.shape == (toy.USERS, trained.recipe.model.dim)
     np.testing.assert_allclose(found.events, len(trained.served.split.train) / toy.USERS)
+    a, half = trained.served, len(trained.served.split.train) // 2
+    split = dataclasses.replace(a.split, past=a.split.train[:half], train=a.split.train[half:])  # as in an update
+    assert sampled(dataclasses.replace(a, split=split)).events == found.events
     people.write(tmp_path, found)
     again = people.read(tmp_path, {"files": {"assets.extra/people.npz": ""}})
     np.testing.assert_array_equal(again.vectors, found.vectors)

@@ -1,7 +1,10 @@
+import dataclasses
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from tfrs_twotower.data import UserHistories
+from tfrs_twotower.data import UserHistories, check_kinds, of_kinds
 from tfrs_twotower.errors import DataError
 
 
@@ -89,3 +92,13 @@ def test_without_times_only_visible_events_are_shown(make_log):
         [2, -1, -1, -1], [1, -1, -1, -1], [1, 2, -1, -1], [2, -1, -1, -1],
     ]
     assert (UserHistories(log, np.zeros(4, bool)).before(np.arange(4), 2)[0] == -1).all()
+
+
+def test_kinds_are_told_apart_and_a_misspelt_one_is_named(make_log):
+    kinds = pa.table({"event": ["buy", None, "view"]})
+    log = dataclasses.replace(make_log([0, 0, 0], [0, 1, 2], [1, 2, 3]), context=kinds)
+    assert of_kinds(log, ("buy", "")).tolist() == [True, True, False] and of_kinds(log, ()) is None
+    assert of_kinds(log, ("like",)).tolist() == [False] * 3  # as of a few users
+    check_kinds(log, ("buy", ""))
+    with pytest.raises(DataError, match="kind `bye`, and the log has none.*Did you mean `buy`"):
+        check_kinds(log, ("bye",))

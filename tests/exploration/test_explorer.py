@@ -145,6 +145,9 @@ def test_events_are_clicks_on_what_was_shown(exposures, tmp_path):
     assert [clicked.append(events), clicked.append(events)] == [3, 0]
     assert exposures.counts() == {"a": (1, 1), "b": (1, 0), "c": (1, 0)}
     assert clicked.last(["u"], 5) == [events[:2]]
+    everything = ClickedHistory(history, exposures)
+    everything.append([Event("4", "u", "c", 8, "dislike")])
+    assert exposures.counts()["c"] == (1, 0)
     clicked.close()
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import threading
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import toy
 
@@ -18,6 +19,8 @@ from tfrs_twotower.freshness.counting import VersionStatistics
 from tfrs_twotower.online import Event, StoreError
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.model import load
+from tfrs_twotower.training import EventWeights
+from tfrs_twotower.updates import user_update
 
 FEATURES = (
     ItemStatistic(hours=(2, 24, 0)), ItemStatistic("users", "view", hours=(6, 0)),
@@ -53,6 +56,23 @@ def fresh(tmp_path, version):
     fresh.attach(version[1])
     yield fresh
     fresh.close()
+
+
+def test_an_update_of_one_user_counts_what_all_did_and_knows_the_kinds_of_all(version):
+    """The user has views alone; the recipe names buys."""
+    a = version[0].served
+    new, kinds = a.log.user == a.log.user[-1], a.log.context["event"].to_numpy(zero_copy_only=False)
+    context = a.log.context.drop_columns(["event"]).append_column("event", pa.array(np.where(new, "view", kinds)))
+    log = dataclasses.replace(a.log, context=context)
+    training = dataclasses.replace(a.recipe.training, events=EventWeights((("view", 0.5), ("buy", 2.0))))
+    recipe = dataclasses.replace(a.recipe, training=training, history_kinds=("buy",))
+    states = {"query": a.model.query_tower.state(), "candidate": a.model.candidate_tower.state()}
+    part, _ = user_update._assembled(recipe, log, new, states, np.zeros(len(log), bool))
+    assert len(part.log) == new.sum() < len(log)
+    items, events = np.arange(len(log.items)), happenings(log)
+    for feature in FEATURES:
+        expected = Statistic.of(feature.spec, events).values(items, np.full(len(items), CUT))
+        assert part.examples.statistics.values(items, CUT)[feature.column].tolist() == expected.tolist()
 
 
 def _events(frame):

@@ -88,6 +88,7 @@ def test_a_log_has_what_was_shown_apart_and_features_as_served(written, history,
 
 def test_ids_that_are_numbers_stay_numbers(tmp_path):
     stores = open_stores(f"sqlite:{tmp_path}/numbers.db")
+    assert collect(stores.history, [], str(tmp_path / "out"), 0, NOON).file is None  # nothing is known of ids yet
     stores.history.append([Event("1", "7", "3", NOON), Event("2", "8", "003", NOON)])
     collect(stores.history, [], str(tmp_path / "out"), 0, NOON + 1)
     table = pq.read_table(tmp_path / "out")
@@ -112,6 +113,12 @@ def test_an_update_reads_what_came_since_and_the_day_before(written):
     assert len(ingest(first)[0]) == 4
     log, _ = ingest(joined(first, second))
     assert log.new_in(1).sum() == 2 and len(log.shown) == 8  # events 4 and 8; no row of label 0 twice
+    assert len(ingest(joined(joined(first, second), second.after(NOON + 60_000)))[0].shown) == 8
+
+
+def test_a_dislike_is_no_like_without_a_log_too(written):
+    log, _ = ingest(Store(written[0], until=NOON + 30_000))
+    assert len(log) == 6 and log.items["item_id"].take(log.shown.item).to_pylist() == ["q"]
 
 
 def test_profiles_are_the_users_of_a_store(tmp_path):

@@ -30,6 +30,7 @@ ANSWERS = [
     answer("later", "v", NOON + 4100, "qp"),             # the event below belongs to it, and is chosen in both
     answer("stranger", "", NOON + 30, "ab"),
     answer("young", "v", NOON + 9000, "rs"),             # its time is not over
+    answer("unseen", "u", NOON + 15, "cab", "shadow:x"),  # nobody saw it: it is no answer of the events
 ]
 SEEN = [Impression("1", "seen", NOON + 12, [0], []), Impression("2", "seen", NOON + 13, [0, 2], [1]),
         Impression("3", "gone", NOON + 13, [0], []), Impression("4", "stranger", NOON + 31, [0, 1, 99], []),
@@ -146,6 +147,24 @@ def test_a_store_without_a_log_gives_its_events(written):
     table, = feedback(stores.history, [], NOON, NOON + 100)
     stores.close()
     assert table["event_id"].to_pylist() == ["1", "3"] and table["label"].to_pylist() == [1, 1]
+
+
+def test_the_last_answer_counts_whichever_server_gave_it(tmp_path):
+    (tmp_path / "b").mkdir()
+    write_all(tmp_path, [answer("late", "u", NOON + 100, "c")], [], [Event("1", "u", "c", NOON + 200)])
+    write_all(tmp_path / "b", [answer("early", "u", NOON + 50, "c")], [], [])
+    stores = open_stores(f"sqlite:{tmp_path}/store.db")
+    for logs in ([tmp_path / "log", tmp_path / "b" / "log"], [tmp_path / "b" / "log", tmp_path / "log"]):
+        *_, table = feedback(stores.history, list(map(str, logs)), NOON, NOON + 1000)
+        assert table["answer"].to_pylist() == ["late"]
+    stores.close()
+
+
+def test_an_event_that_came_late_has_its_answer(written):
+    stores = open_stores(written[0])
+    *_, table = feedback(stores.history, [written[1]], NOON + 86_400, NOON + 90_000, late=86_400)
+    stores.close()
+    assert dict(zip(table["event_id"].to_pylist(), table["answer"].to_pylist()))["1"] == "clicked"
 
 
 def test_an_empty_store_gives_no_rows(tmp_path, written):

@@ -114,6 +114,8 @@ def test_an_arm_gives_a_request_what_it_leaves_out(shop):
     own = recommend(server, user_id=user_of(arms, "rare"), popularity_beta=0)
     assert own["arm"] == "rare" and own["items"][0]["item_id"] == "c"
     assert recommend(server)["arm"] == "control"
+    named = recommend(server, user_id=user_of(arms, "other"), version=1)  # its own root has version 7 alone
+    assert "arm" not in named and named["model_version"] == 1
     assert recommend(server, user_id=str(user_of(arms, "rare")))["arm"] == "rare"
 
 

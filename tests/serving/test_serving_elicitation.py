@@ -93,6 +93,18 @@ def test_a_mix_of_objectives_is_the_weighted_sum_by_hand(root, client):
                 assert scores(client, objectives=weights) == pytest.approx(mixed)
 
 
+def test_a_mix_of_objectives_is_explained_as_it_was_scored(client):
+    """Of the query (2, 1), weighted (1, 21): d is (0, 2), and without the mood, (1, 0), it has nothing."""
+    request = {"user_id": "u1", "k": 1, "features": {"mood": [1, 1], "history_item_id": ["a"]}, "explain": True}
+    found = client.post("/v1/recommend", json={**request, "objectives": {"buy": 10}}).raise_for_status().json()
+    item, = found["items"]
+    why = item["explanation"]
+    assert (item["item_id"], item["score"], why["score"]) == ("d", 84, 84)
+    average = 2 * np.array([2, 21]) @ shop_export.VECTORS.mean(axis=0)
+    assert why["base"] == pytest.approx(average, abs=1e-4)
+    assert why["without"]["place"] == 1  # the searches have the mix too: without it, c would be first
+
+
 @pytest.mark.parametrize("path, request_, words", [
     ("elicit", {"n": 7}, "`n` must be a whole number from 1 to 6"),
     ("elicit", {"n": "x"}, "`n` must be"),

@@ -8,7 +8,7 @@ import pytest
 
 from tfrs_twotower.cli import exploring
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.exploration import EpsilonGreedy, Exposures
+from tfrs_twotower.exploration import EpsilonGreedy, Exposures, Newcomers, NewcomerShares
 from tfrs_twotower.freshness import FreshItems
 from tfrs_twotower.online import open_stores
 from tfrs_twotower.serving import Server
@@ -86,6 +86,22 @@ def test_newcomers_see_their_channel_and_less_of_it_with_each_event(shop_root, t
     assert shares.counts.counts() == {"fresh": (0, 0), "popular": (2, 2)}  # u0 and u1, each once
     for opened in (stores, shares):
         opened.close()
+
+
+def test_what_a_shadow_offers_is_not_counted_as_shown(shop_root, tmp_path):
+    settings = Newcomers(("popular", "fresh"), 1.0, counts=f"{tmp_path}/n.db")
+    shares = NewcomerShares(settings)
+    server = Server(shop_root, newcomers=shares)
+    server.repository.poll()
+    request = {"user_id": "u1", "k": 2, "features": {"mood": [0, 0], "history_item_id": []}}
+    with server.metrics.call("shadow:recommend") as call:
+        call.arm = "shadow:ghost"
+        assert len(server._endpoints["recommend"].answer(request)["items"]) == 2
+    assert shares.counts.counts() == {"fresh": (0, 0), "popular": (0, 0)}
+    server._endpoints["recommend"].answer(request)
+    assert sum(shown for shown, _ in shares.counts.counts().values()) == 1
+    server.repository.close()
+    shares.close()
 
 
 def test_the_policy_of_exploration_is_chosen(tmp_path):

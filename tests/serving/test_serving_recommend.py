@@ -58,10 +58,14 @@ class Noted:
 
 @pytest.fixture(scope="module")
 def server(shop_root, tmp_path_factory):
-    """u3 took a, then f; the store keeps all, the model reads one event. New is `n`, [0, 3], of no category."""
+    """u3 took a, then f; u5 took a, and dislikes d; the store keeps all, the model reads one event.
+
+    New is `n`, [0, 3], of no category.
+    """
     folder = tmp_path_factory.mktemp("recommend")
     fresh, stores = FreshItems(folder / "items"), open_stores(f"sqlite:{folder}/store.db")
-    stores.history.append([Event("1", "u3", "a", 10), Event("2", "u3", "f", 20), Event("3", "u1", "c", 5)])
+    stores.history.append([Event("1", "u3", "a", 10), Event("2", "u3", "f", 20), Event("3", "u1", "c", 5),
+                           Event("4", "u5", "a", 10), Event("5", "u5", "d", 20, "dislike")])
     stores.profiles.put({"u4": {"mood": [1.0, 1.0]}})
     limits = Limits(max_k=20, max_width=8)
     with Server(
@@ -207,6 +211,11 @@ def test_why_an_item_is_in_the_answer(client, changed):
     assert [(event["item_id"], event["share"]) for event in by_event["events"]] == [("f", 0)]  # the model reads one
     assert by_event["without"] == {"item_id": "f", "title": "f", "place": 1, "offered": []}
     assert "explanation" not in ask(client, k=1)[0]
+
+
+def test_a_disliked_item_is_no_item_to_find_others_by(client):
+    assert "d" not in ids(client, "u5", k=6, channels={"noted": 1}, exclude_seen=True)
+    assert Noted.contexts[-1].recent == ("a",)
 
 
 def test_a_withdrawn_item_is_in_no_answer(client):

@@ -10,13 +10,15 @@ import pytest
 
 from tests.serving import history_export, shop_export
 from tfrs_twotower.cli.main import main
-from tfrs_twotower.data import Frames, ingest
+from tfrs_twotower.data import Columns, Frames, ingest
+from tfrs_twotower.features import Window
 from tfrs_twotower.online import Answer, AnswerLog, read_answers
 from tfrs_twotower.serving import load_export
 from tfrs_twotower.watching import (
     GAUGES,
     WatchLimits,
     WatchReport,
+    of_queries,
     watch_features,
     watch_index,
     watch_items,
@@ -63,12 +65,26 @@ def answers(*rows):
 def test_served_features_lie_beside_those_of_the_training_events(log):
     table = answers(("7", {"age": 20.0, "history_item_id": ["a", "b", "a"], "mood": "x"}, "ab"),
                     ("9", {"age": None, "history_item_id": ["q"]}, "a"))
-    features, shares = watch_features(log, table, 2)
+    features, shares = watch_features(log, table, Window((), 2))
     assert set(features) == {"age", "history_length"}  # the log has no `mood`
     assert features["age"]["missing"] == 0.5
     assert shares == {"unknown_users": 0.5, "unknown_history_items": 0.25}
     # Pasts of the events: 0, 1, 2 and 0 events; served: 3 and 1
     assert features["history_length"] == compare([0, 1, 2, 0], [3, 1])
+
+
+def test_a_past_of_some_kinds_is_compared_with_events_of_these():
+    events = pd.DataFrame({"user_id": ["7"] * 4, "item_id": [*"abab"], "timestamp": [1, 2, 3, 4],
+                           "event": ["buy", "view", "view", "buy"]})
+    log, _ = ingest(Frames(events, columns=Columns(event="event")))
+    table = answers(("7", {"history_item_id": ["a"]}, "a"))
+    found = watch_features(log, table, Window(("buy",), 9))[0]["history_length"]
+    assert found == compare([0, 1, 1, 1], [1])  # buys before each event
+
+
+def test_only_queries_are_asked_again():
+    table = answers(("7", {"age": 1}, "a"), ("", {"item_id": "a"}, "b"), ("", {}, "c"))
+    assert of_queries(table, ("user_id", "age"))["user_id"].to_pylist() == ["7"]
 
 
 def test_coverage_and_the_share_of_popular_items(log):

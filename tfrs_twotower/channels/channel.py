@@ -13,7 +13,7 @@ class Context:
 
     Attributes:
       user_id: as text; "" in a request without a user.
-      recent: ids of the user's last items, newest first, each once; () for an unknown user.
+      recent: ids of the user's last items, newest first, each once, without disliked ones; () for an unknown user.
       admits: (item ids) → list of bool: may they be in the answer? False for items that the rules of the request
         forbid, withdrawn items, items of another channel, and unknown ids.
     """

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--explore-cap", type=options.positive, default=1000, metavar="N",
                        help="how often the channel shows an item at most (default: %(default)s)")
     group.add_argument("--explore-kinds", metavar="KIND", nargs="+", default=(),
-                       help="the kinds of events that count as clicks (default: all)")
+                       help="the kinds of events that count as clicks (default: all but dislikes)")
     group.add_argument("--explore-policy", choices=("thompson", "epsilon"), default="thompson",
                        help="how the channel chooses: by Thompson sampling, or ε-greedily (default: %(default)s)")
     group.add_argument("--explore-epsilon", type=float, default=0.1, metavar="SHARE",

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfrs_twotower import columns as c
 from tfrs_twotower.cli import options
 from tfrs_twotower.errors import ConfigError, invalid
 
@@ -59,10 +60,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Measures and prints."""
     from tfrs_twotower.durable import written_aside
+    from tfrs_twotower.features import Window
     from tfrs_twotower.online import read_answers
     from tfrs_twotower.watching import (
         WatchLimits,
         WatchReport,
+        of_queries,
         watch_features,
         watch_index,
         watch_items,
@@ -72,22 +75,24 @@ def run(args: argparse.Namespace) -> int:
     names = [flag[2:].replace("-", "_") for flag in _LIMITS]
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     limits = WatchLimits(**given)
-    answers = read_answers(args.log, int(time.time()) - args.hours * 3600)
+    answers = read_answers(args.log, int(time.time()) - args.hours * 3600, shadows=False)
     if not len(answers):
         way_out = "Serve with --log-requests, or raise --hours."
         raise ConfigError(invalid("--log", f"hold answers of the last {args.hours} hours", args.log, way_out))
     models = _models(args.path)
+    asked = of_queries(answers, models[-1].query_inputs)
     features, shares = {}, {}
     if (Path(args.path) / "config.json").is_file():
         from tfrs_twotower.pipeline import runs
         from tfrs_twotower.pipeline.reading import read
 
         log, _ = read(runs.read_config(args.path).recipe, Path(args.path).resolve())
-        features, unknown = watch_features(log, answers, models[-1].history_length)
+        window = models[-1].histories.get(c.PAST, Window((), 1))
+        features, unknown = watch_features(log, asked, window) if len(asked) else ({}, {})
         shares = {**unknown, **watch_items(log, answers)}
-    shares |= watch_index(models[-1], answers, args.queries)
+    shares |= watch_index(models[-1], asked, args.queries)
     if len(models) > 1:
-        shares |= watch_versions(models[0], models[1], answers, args.queries)
+        shares |= watch_versions(models[0], models[1], asked, args.queries)
     report = WatchReport(features, shares)
     if args.prometheus:
         with written_aside(args.prometheus) as file:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from tfrs_twotower.coldstart.exposures import Exposures
 from tfrs_twotower.coldstart.newcomers import ChannelCounts
 from tfrs_twotower.online import Event, HistoryStore
+from tfrs_twotower.online.feedback import DISLIKE
 
 
 class ClickedHistory:
@@ -16,7 +17,7 @@ class ClickedHistory:
     Args:
       history: the `HistoryStore` that keeps the events.
       exposures: an `Exposures`, or the `ChannelCounts` of newcomers.
-      types: the types of events that are clicks; () for all.
+      types: the types of events that are clicks; () for all but dislikes.
     """
 
     def __init__(
@@ -27,7 +28,8 @@ class ClickedHistory:
     def append(self, events: Sequence[Event]) -> int:
         """See `HistoryStore`."""
         new = self._history.append(events)
-        clicks = [(e.user_id, e.item_id) for e in events if not self._types or e.event in self._types]
+        clicks = [(e.user_id, e.item_id) for e in events
+                  if (e.event in self._types if self._types else e.event != DISLIKE)]
         if clicks:
             self._exposures.click(clicks)
         return new

@@ -5,7 +5,7 @@ Nothing here imports TensorFlow before a source that needs it is read.
 
 from tfrs_twotower.data.appending import append
 from tfrs_twotower.data.checking import IngestReport, Rules
-from tfrs_twotower.data.history import UserHistories, of_kinds
+from tfrs_twotower.data.history import UserHistories, check_kinds, of_kinds
 from tfrs_twotower.data.ingest import ingest
 from tfrs_twotower.data.kept import has_log, keep_log, read_log
 from tfrs_twotower.data.log import InteractionLog, Shown
@@ -72,6 +72,7 @@ __all__ = [
     "append",
     "append_prepared",
     "batch_count",
+    "check_kinds",
     "has_log",
     "ingest",
     "is_prepared",

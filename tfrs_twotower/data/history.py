@@ -15,20 +15,22 @@ from tfrs_twotower.errors import DataError, invalid, nearest
 
 
 def of_kinds(log: InteractionLog, kinds: Sequence[str]) -> np.ndarray | None:
-    """bool [n]: the log's events of some kinds. None: all, as no kinds are named or the log tells none.
-
-    Raises:
-      DataError: the log tells kinds, and has no event of one of these.
-    """
+    """bool [n]: the log's events of some kinds. None: all, as no kinds are named or the log tells none."""
     if not kinds or EVENT not in log.context.column_names:
         return None
     column = pc.fill_null(log.context[EVENT], "")
-    known = sorted(pc.unique(column).to_pylist())
+    return pc.is_in(column, pa.array(kinds, column.type)).to_numpy()
+
+
+def check_kinds(log: InteractionLog, kinds: Sequence[str]) -> None:
+    """Raises `DataError` if a log tells kinds, and has no event of one of these."""
+    if not kinds or EVENT not in log.context.column_names:
+        return
+    known = sorted(kind or "" for kind in pc.unique(log.context[EVENT]).to_pylist())
     for kind in kinds:
         if kind and kind not in known:
             raise DataError(f"A history reads events of the kind `{kind}`, and the log has none. It has {known[:20]}."
                             + nearest(kind, known) + " Name kinds of the log.")
-    return pc.is_in(column, pa.array(kinds, column.type)).to_numpy()
 
 
 class UserHistories:

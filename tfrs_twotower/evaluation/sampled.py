@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -87,7 +88,7 @@ class SampledAnswers:
                 tops = {name.removeprefix(_TOP): kept[name] for name in kept.files if name.startswith(_TOP)}
                 targets = Ragged(kept["targets"], kept["offsets"])
                 return cls(kept["asked"], kept["user"], kept["row"], targets, tops)
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise EvaluationError(
                 f"{path} cannot be read ({error}). Measure the run again: twotower evaluate RUN."
             ) from error

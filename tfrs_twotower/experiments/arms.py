@@ -12,7 +12,6 @@ from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.ranges import AtLeast, AtMost, MinLength, Natural, Share
 
 _T = TypeVar("_T")
-SHADOW = "shadow:"  # before the name of a shadow arm in the log of answers
 _LONGEST = 64  # characters of a name
 
 

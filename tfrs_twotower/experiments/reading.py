@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.experiments.arms import SHADOW
 from tfrs_twotower.online import Event, Stores, read_answers
 
 if TYPE_CHECKING:
@@ -62,10 +61,8 @@ def read_participants(
         days are over by `until`, or else by the last answer of the log.
       before_days: the length of the time before the first answer, for `before`.
     """
-    table = read_answers(folder, since, until)
-    arm = table["arm"]
-    table = table.filter(pc.and_(pc.and_(pc.not_equal(arm, ""), pc.invert(pc.starts_with(arm, SHADOW))),
-                                 pc.not_equal(table[c.USER_ID], "")))
+    table = read_answers(folder, since, until, shadows=False)
+    table = table.filter(pc.and_(pc.not_equal(table["arm"], ""), pc.not_equal(table[c.USER_ID], "")))
     end = until if until is not None else int(pc.max(table[c.TIMESTAMP]).as_py() or 0) if days else 2**62
     users = _users(table)
     moved = int((users["arms"] > 1).sum())

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from tfrs_twotower.data.statistics import HOUR, Happenings, Statistic
+from tfrs_twotower.data.statistics import HOUR, SHOWN, Happenings, Statistic
 from tfrs_twotower.exporting import Moving
 from tfrs_twotower.online import Event
+from tfrs_twotower.online.feedback import DISLIKE
 
 
 class Recent(NamedTuple):
@@ -123,9 +124,11 @@ class VersionStatistics:
         e, later = self._moving.events, recent.time > self._moving.until
         codes = np.array([self._coded(item) for item in recent.items], np.int64)
         item = codes[recent.item[later]] if len(codes) else recent.item[later]
-        kinds = list(dict.fromkeys([*e.kinds, *recent.kinds]))
+        # Training has a dislike among what was shown, unless its log has it as an event.
+        own = [SHOWN if kind == DISLIKE and kind not in e.kinds else kind for kind in recent.kinds]
+        kinds = list(dict.fromkeys([*e.kinds, *own]))
         places = {kind: place for place, kind in enumerate(kinds)}
-        of_export, of_recent = (np.array([places[k] for k in names], np.int64) for names in (e.kinds, recent.kinds))
+        of_export, of_recent = (np.array([places[k] for k in names], np.int64) for names in (e.kinds, own))
         users = np.concatenate([self._users[e.user], recent.user[later]])
         return Happenings(
             np.concatenate([e.item, item]), pd.factorize(users)[0].astype(np.int64),

@@ -5,7 +5,7 @@ opens both by an address, whose scheme names a `StoreKind`. A `UserVectorCache` 
 in Redis. An `AnswerLog` keeps what a server answered, and what of it was seen.
 """
 
-from tfrs_twotower.online.answer_files import read_answers, read_seen
+from tfrs_twotower.online.answer_files import SHADOW, read_answers, read_seen
 from tfrs_twotower.online.answer_log import Answer, AnswerLog, Impression, new_answer_id, read_impression
 from tfrs_twotower.online.archive import Archive, ArchivedHistory
 from tfrs_twotower.online.collecting import Collected, collect, collected_columns, is_collected
@@ -22,6 +22,7 @@ from tfrs_twotower.online.vector_cache import LruVectorCache, UserVectorCache, v
 
 __all__ = [
     "MAX_ID_BYTES",
+    "SHADOW",
     "Answer",
     "AnswerLog",
     "Archive",

@@ -23,6 +23,7 @@ from tfrs_twotower.online.store_kind import StoreError
 
 DATABASE = "log.db"
 ANSWER_ID, SEEN_ID = "answer_id", "seen_id"
+SHADOW = "shadow:"  # begins the arm of an answer that nobody saw; see `experiments.Arm.shadow`
 HOUR, DAY = 3600, 86_400
 _ROWS = 20_000  # of one Parquet file: one is made in memory
 _NAMES = {HOUR: "%Y-%m-%dT%H", DAY: "%Y-%m-%d"}
@@ -120,8 +121,12 @@ def rotate(folder: str | os.PathLike[str], file: SqliteFile, kind: Kind, before:
         yield path
 
 
-def read_answers(folder: str | os.PathLike[str], since: int | None = None, until: int | None = None) -> pa.Table:
+def read_answers(
+    folder: str | os.PathLike[str], since: int | None = None, until: int | None = None, shadows: bool = True
+) -> pa.Table:
     """The answers of a log with since ≤ timestamp < until (seconds since 1970; None: no limit), each once, by time.
+
+    shadows: False leaves out those of shadow arms, which nobody saw.
 
     Returns:
       `answer_id`, `user_id` ("" for an unknown user), `timestamp`, `version`, `arm`, `context` and `features` (JSON),
@@ -131,7 +136,8 @@ def read_answers(folder: str | os.PathLike[str], since: int | None = None, until
       StoreError: the database of the last hour cannot be read.
       OSError: a file cannot be read.
     """
-    return read(folder, ANSWERS, since, until)
+    found = read(folder, ANSWERS, since, until)
+    return found if shadows else found.filter(pc.invert(pc.starts_with(found["arm"], SHADOW)))
 
 
 def read_seen(folder: str | os.PathLike[str], since: int | None = None, until: int | None = None) -> pa.Table:

@@ -73,7 +73,7 @@ def collect(
         until = int(time.time()) if until is None else until
         manifest = _manifest(path, within, context)
         since = max(manifest.get("until", 0) - LATE, 0) if since is None else since
-        if "numbers" not in manifest:
+        if "numbers" not in manifest or not any(path.glob("*.parquet")):  # the first rows settle it
             manifest["numbers"] = [] if text_ids else numbers(history, 0, until)
             manifest["texts"] = texts(logs, context)
             _write(path, manifest)

@@ -41,12 +41,13 @@ def feedback(
       is none, none.
     - An item that a later stage left out has the id `drop:ANSWER:PLACE`, the event "drop" and the label 0.
 
-    Rows of the last two kinds belong to the moment at which `within` is over.
+    Rows of the last two kinds belong to the moment at which `within` is over. Answers of shadow arms are left out.
 
     Args:
       history: a `HistoryStore`.
       logs: folders of answer logs.
-      late: events of so many seconds before `since` are there too, as they may have come late.
+      late: events of so many seconds before `since` are there too, as they may have come late. A reader knows a second
+        copy of an event, but none of a row with the label 0, so dislikes of that time are not.
 
     Raises:
       StoreError: the store or a log cannot be read.
@@ -54,9 +55,9 @@ def feedback(
     first = since - max(within, late)
     acts = _Acts(_events(history, first, until), first, until)
     for hour, log in sorted((hour, log) for log in logs for hour in starts(log)):
-        if hour + HOUR + within > since and hour < until or hour in acts.hours:
+        if hour + HOUR + within + late > since and hour < until or hour in acts.hours:
             yield _Shown(log, hour, acts, within).unchosen(since - within, until - within)
-    yield acts.rows(since - late)
+    yield acts.rows(since, late)
 
 
 def _events(history: HistoryStore, since: int, until: int) -> pd.DataFrame:
@@ -76,6 +77,7 @@ class _Acts:
 
     def __init__(self, events: pd.DataFrame, since: int, until: int) -> None:
         self.events, self._since, self._span = events, since, until - since + 1
+        self._at = np.full(len(events), -1, np.int64)  # the time of the answer that was found by its item
         self._columns = {name: np.full(len(events), None, object) for name in _OF_ANSWERS}
         self._columns |= {name: events[name].to_numpy(object, copy=True) for name in (c.ANSWER, c.PLACE)}
         self.users, self.items = (pd.Index(events[name].unique()) for name in (c.USER_ID, c.ITEM_ID))
@@ -109,20 +111,26 @@ class _Acts:
 
     def answered(self, event: np.ndarray, answers: pd.DataFrame, place: np.ndarray, direct: bool) -> None:
         """Notes the answers of events: those that they name, if `direct`, or of events that name none."""
-        event, place, answers = (values[self._names[event] == direct] for values in (event, place, answers))
+        chosen = self._names[event] == direct
+        if not direct:  # of several logs, the last answer counts, not that of the last log
+            time = answers[c.TIMESTAMP].to_numpy()
+            chosen &= time >= self._at[event]
+            self._at[event[chosen]] = time[chosen]
+        event, place, answers = (values[chosen] for values in (event, place, answers))
         for name in _OF_ANSWERS:
             self._columns[name][event] = answers[name].to_numpy()
         self._columns[c.ANSWER][event] = answers["answer_id"].to_numpy()
         self._columns[c.PLACE][event[place >= 0]] = place[place >= 0]
 
-    def rows(self, since: int) -> pa.Table:
-        """The rows of the events from `since` on."""
-        columns = {c.LABEL: (self.events[c.EVENT] != DISLIKE).to_numpy(int), **self._columns}
+    def rows(self, since: int, late: int) -> pa.Table:
+        """The rows of the events from `since` on, and of those in the `late` seconds before, without dislikes."""
+        liked = (self.events[c.EVENT] != DISLIKE).to_numpy(bool)
+        columns = {c.LABEL: liked.astype(int), **self._columns}
         table = pa.table([
             pa.array(columns.get(field.name, self.events.get(field.name)), field.type, from_pandas=True)
             for field in SCHEMA
         ], SCHEMA)
-        return table.filter(pa.array(self._time >= since))
+        return table.filter(pa.array((self._time >= since) | liked & (self._time >= since - late)))
 
 
 class _Hour(NamedTuple):
@@ -137,7 +145,7 @@ class _Shown:
     """The answers of an hour of a log."""
 
     def __init__(self, log: str, hour: int, acts: _Acts, within: int) -> None:
-        found = read_answers(log, hour, hour + HOUR)
+        found = read_answers(log, hour, hour + HOUR, shadows=False)
         self._answers = found.drop_columns([c.ITEM_ID, "channel", "score"]).to_pandas()
         lengths = pc.list_value_length(found[c.ITEM_ID]).to_numpy()
         starts = np.cumsum(lengths) - lengths
@@ -153,7 +161,7 @@ class _Shown:
         time = self._answers[c.TIMESTAMP].to_numpy()[self._of.answer]
         low, high = acts.between(self._answers[c.USER_ID].to_numpy()[self._of.answer], self._items, time, within)
         self._chosen |= high > low
-        # Answers come in the order of time, so the last one of an event stays.
+        # Answers of a log come in the order of time, so the last one of an event stays.
         event, row = acts.belong(low, high, np.arange(len(time)))
         acts.answered(event, self._answers.iloc[self._of.answer[row]], self._of.place[row], False)
         events = acts.events.iloc[acts.named]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.online.events import MAX_AHEAD_SECONDS, Event
+from tfrs_twotower.online.events import MAX_AHEAD_SECONDS, MAX_PLACE, Event
 from tfrs_twotower.online.history_store import HistoryStore
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _events(log: "InteractionLog", rows: np.ndarray, repeats: np.ndarray) -> lis
     columns = zip(
         _texts(log, c.EVENT_ID, rows), log.users[c.USER_ID].take(log.user[rows]).to_pylist(),
         log.items[c.ITEM_ID].take(log.item[rows]).to_pylist(), log.timestamp[rows].tolist(),
-        _texts(log, c.EVENT, rows), _texts(log, c.ANSWER, rows), _numbers(log, c.PLACE, rows, int, 0),
+        _texts(log, c.EVENT, rows), _texts(log, c.ANSWER, rows), _numbers(log, c.PLACE, rows, int, 0, MAX_PLACE),
         _numbers(log, c.DWELL, rows, float, 0), _numbers(log, c.VALUE, rows, float, -math.inf),
         _texts(log, c.QUERY, rows), repeats[rows].tolist(),
     )
@@ -93,11 +93,12 @@ def _texts(log: "InteractionLog", name: str, rows: np.ndarray) -> list[str]:
 
 
 def _numbers(
-    log: "InteractionLog", name: str, rows: np.ndarray, kind: type[int] | type[float], least: float
+    log: "InteractionLog", name: str, rows: np.ndarray, kind: type[int] | type[float], least: float,
+    most: float = math.inf,
 ) -> list[int | float | None]:
     """Numbers as an event may have them; None for any other value: a source may mean something else by the name."""
     return [
-        kind(value) if isinstance(value, (int, float)) and math.isfinite(value) and value >= least else None
+        kind(value) if isinstance(value, (int, float)) and math.isfinite(value) and least <= value <= most else None
         for value in _column(log, name, rows)
     ]
 

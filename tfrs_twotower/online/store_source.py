@@ -62,7 +62,7 @@ class Store(Source):
     def interactions(self) -> Iterator[pa.RecordBatch]:
         """Yields pa.RecordBatch. Raises `StoreError` if the store or a log cannot be read."""
         until = int(time.time()) if self.until is None else self.until
-        columns = Columns(event=c.EVENT, label=c.LABEL if self.log else None, context=self.context)
+        columns = Columns(event=c.EVENT, label=c.LABEL, context=self.context)
         with contextlib.closing(open_stores(self.address)) as stores:
             ids = () if self.text_ids else numbers(stores.history, 0, until)
             shape = Shape(ids, self.context, texts(self.log, self.context))

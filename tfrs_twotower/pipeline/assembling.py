@@ -8,11 +8,11 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import InteractionLog, Split
+from tfrs_twotower.data import InteractionLog, Split, check_kinds
 from tfrs_twotower.data.values import is_text
 from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.evaluation import chosen
-from tfrs_twotower.features import Field, ItemStatistic, derive_seed, infer_schema
+from tfrs_twotower.features import Field, ItemStatistic, PastFeature, derive_seed, infer_schema
 from tfrs_twotower.losses import FullSoftmax
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.building import adapted_towers, as_one, build_model, build_objective
@@ -39,7 +39,7 @@ def assemble(
     recipe: Recipe, log: InteractionLog,
     field_states: Mapping[str, Mapping[str, Mapping[str, np.ndarray | np.number]]] | None = None,
     grow: Callable[[Field], bool] | None = None, split: Split | None = None, held_out: bool = True,
-    items: tuple[np.ndarray, np.ndarray] | None = None,
+    whole: tuple[InteractionLog, np.ndarray] | None = None,
 ) -> Assembly:
     """Splits the log, adapts the fields to training rows alone, and builds the model.
 
@@ -50,18 +50,19 @@ def assemble(
       grow: field → bool: whether the field's vocabulary grows by new values; None: none does.
       split: a `Split` in place of the recipe's.
       held_out: False trains on the events that the split holds out too; there are then no queries.
-      items: `known_items` of a log of which this is a part; None: those of this log.
+      whole: (a log of which this is a part with all items, bool [its rows]: those that are known), in which items are
+        counted; None: they are counted in this log.
     """
     with computing_in(recipe.training.precision):
         recipe = _with_shown(recipe if log.timed else without_times(recipe), log)
         split = split or _split(recipe, log)
-        return _assemble(recipe, log, field_states, grow, split if held_out else split.whole(len(log)), items)
+        return _assemble(recipe, log, field_states, grow, split if held_out else split.whole(len(log)), whole)
 
 
 def _assemble(
     recipe: Recipe, log: InteractionLog,
     field_states: Mapping[str, Mapping[str, Mapping[str, np.ndarray | np.number]]] | None,
-    grow: Callable[[Field], bool] | None, split: Split, items: tuple[np.ndarray, np.ndarray] | None,
+    grow: Callable[[Field], bool] | None, split: Split, whole: tuple[InteractionLog, np.ndarray] | None,
 ) -> Assembly:
     tf.keras.utils.set_random_seed(recipe.training.seed)
     recipe = _with_one_hour(completed(recipe, log))
@@ -72,13 +73,15 @@ def _assemble(
         model=dataclasses.replace(recipe.model, repeats=repeats),
     )
     recipe.schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
+    for kinds in (recipe.history_kinds, *(f.kinds for f in recipe.schema.query if isinstance(f, PastFeature))):
+        check_kinds(whole[0] if whole else log, kinds)
     visible = None
     if recipe.split.mixed:
         visible = np.zeros(len(log), bool)
         visible[split.train] = True
-    towers, statistics = adapted_towers(recipe, log, split.known, field_states, grow, visible)
-    counts, catalogue = items or known_items(log, split.known)
-    weight = event_weights(log, split.train, recipe.training.events)
+    towers, statistics = adapted_towers(recipe, log, split.known, field_states, grow, visible, whole)
+    counts, catalogue = known_items(whole[0], np.flatnonzero(whole[1])) if whole else known_items(log, split.known)
+    weight = event_weights(log, split.train, recipe.training.events, whole[0] if whole else None)
     query_tower, candidate_tower = towers[0]
     for name, term in (("repeats", repeats), ("neighbours", recipe.model.neighbours)):
         if term and c.HISTORY_ITEM_ID not in query_tower.inputs():

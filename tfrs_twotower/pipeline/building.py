@@ -29,6 +29,7 @@ def adapted_towers(
     recipe: Recipe, log: InteractionLog, rows: np.ndarray,
     field_states: Mapping[str, Mapping[str, Mapping[str, np.ndarray | np.number]]] | None,
     grow: Callable[[Field], bool] | None, visible: np.ndarray | None = None,
+    whole: tuple[InteractionLog, np.ndarray] | None = None,
 ) -> tuple[list[tuple[Tower, Tower]], ItemStatistics | None]:
     """([(query tower, candidate tower)] of the recipe's model and of each further one of its ensemble, the
     `ItemStatistics` of the candidates, or None without such features).
@@ -39,11 +40,13 @@ def adapted_towers(
       rows: int64, the log rows that the fields may learn from.
       field_states, grow: as in `assemble`.
       visible: bool [log rows] or None: the events that statistics count.
+      whole: as in `assemble`.
     """
     towers = [_build_towers(member) for member in recipe.members()]
     query_fields, candidate_fields = (tower.fields for tower in towers[0])
     moving = any(isinstance(field, StatisticField) for field in candidate_fields)
-    statistics = ItemStatistics(candidate_fields, log, rows, visible) if moving else None
+    counted = (log, rows, visible) if whole is None else (whole[0], np.flatnonzero(whole[1]), whole[1])
+    statistics = ItemStatistics(candidate_fields, *counted) if moving else None
     if field_states is None:
         adapt(log, rows, query_fields, candidate_fields, statistics=statistics)
     else:

@@ -157,11 +157,13 @@ def retriever(assembly: Assembly, index: CandidateIndex | None) -> Retriever:
 
 def people(assembly: Assembly) -> People:
     """A sample of at most 1,000 users, drawn by the training's seed, each at the moment of the newest training event.
+
+    In an update the events of earlier trainings count too.
     """
-    a = assembly
+    a, known = assembly, assembly.split.known
     newest = np.full(a.log.users.num_rows, -1)
-    newest[a.log.user[a.split.train]] = a.split.train  # of several rows of a user the last one stays
+    newest[a.log.user[known]] = known  # of several rows of a user the last one stays
     rows = newest[newest >= 0]
     drawn = np.random.default_rng(a.recipe.training.seed).permutation(rows)[:_PEOPLE]
     vectors = a.query_vectors(np.sort(drawn))
-    return People(vectors.reshape(-1, vectors.shape[-1]), len(a.split.train) / max(len(rows), 1))
+    return People(vectors.reshape(-1, vectors.shape[-1]), len(known) / max(len(rows), 1))

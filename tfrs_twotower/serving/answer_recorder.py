@@ -19,7 +19,7 @@ from tfrs_twotower.serving.model import LoadedModel, Signature
 
 IMPRESSIONS = "impressions"
 _QUIET_SECONDS = 10.0  # between two log lines about a failing disk
-_CONTEXT = (c.K, c.POPULARITY_BETA)  # options of a signature that are kept; the others are lists of ids
+_CONTEXT = (c.K, c.POPULARITY_BETA, c.OBJECTIVES)  # options of a signature that are kept; the others are lists of ids
 _log = logging.getLogger(__name__)
 
 

@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.errors import ConfigError, invalid, nearest
-from tfrs_twotower.experiments import SHADOW, Arm, Arms
+from tfrs_twotower.experiments import Arm, Arms
 from tfrs_twotower.ids import is_missing_id
+from tfrs_twotower.online import SHADOW
 from tfrs_twotower.serving.errors import CannotServe, InvalidArgument, ServingError, Unavailable
 from tfrs_twotower.serving.item_recorder import whole
 from tfrs_twotower.serving.metrics import Metrics, current
@@ -91,7 +92,9 @@ class Experiment:
             lane.predictor.repository.close()
 
     def recommend(self, request: dict[str, Any]) -> dict[str, Any]:
-        """As `Recommendations.recommend`, with `arm` in the answer."""
+        """As `Recommendations.recommend`, with `arm` in the answer. A request that names a version has no arm."""
+        if request.get("version") is not None:
+            return self._main.recommendations.recommend(request)
         user = request.get("user_id")
         name = _text(whole(user)) if isinstance(user, (str, int, float)) else ""
         arm = self._arms.of(name)

@@ -1,6 +1,7 @@
 """Changes of items from a stream, into the items log of a server."""
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,6 +10,8 @@ from tfrs_twotower.online import StoreError
 from tfrs_twotower.online.stream_consumer import Entry, Keep, Stream, StreamConsumer
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, ServingError
 from tfrs_twotower.serving.metrics import Metrics
+
+_log = logging.getLogger(__name__)
 
 
 class ItemStream:
@@ -52,6 +55,9 @@ def items_into(record: Callable[[dict[str, Any]], Any], metrics: Metrics) -> Kee
                 rejected.append((entry, str(error)))
             except ServingError as error:
                 raise StoreError(str(error)) from error
+            except Exception as error:  # the thread must survive, as later changes come by it alone
+                _log.exception("An item change failed")
+                rejected.append((entry, f"{type(error).__name__}: {error}"))
         metrics.items_rejected(len(rejected))
         return rejected
 

@@ -113,10 +113,10 @@ class UserRecorder:
 
 
 def profile_columns(model: LoadedModel) -> dict[str, tf.TensorSpec]:
-    """{column: TensorSpec} of what a query reads besides the user's id, the time and the histories."""
+    """{column: TensorSpec} of what a query reads besides the user's id, the time, the histories and the searches."""
     inputs = model.signature(DEFAULT_SIGNATURE).inputs
     pasts = tuple(f"{name}_" for name in model.histories)
-    others = (c.USER_ID, c.TIMESTAMP)
+    others = (c.USER_ID, c.TIMESTAMP, c.SEARCHES)
     return {name: inputs[name] for name in model.query_inputs if name not in others and not name.startswith(pasts)}
 
 

@@ -1,6 +1,6 @@
 """The weight of a training event, and how often an epoch shows it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -85,13 +85,16 @@ def shown_counts(log: InteractionLog, rows: np.ndarray, resampling: Resampling |
     return np.bincount(items, times, minlength=log.items.num_rows).astype(np.float64)
 
 
-def event_weights(log: InteractionLog, train: np.ndarray, settings: EventWeights) -> np.ndarray:
+def event_weights(
+    log: InteractionLog, train: np.ndarray, settings: EventWeights, whole: InteractionLog | None = None
+) -> np.ndarray:
     """float32 [log rows]: the weight of each event as a positive.
 
     Args:
       log: an `InteractionLog`.
       train: int64, its training rows; the newest of them has age 0.
       settings: an `EventWeights`.
+      whole: the log of which this is a part, which has to have the kinds; None: this one.
 
     Raises:
       ConfigError: the log lacks a column or a kind that the settings name.
@@ -101,7 +104,8 @@ def event_weights(log: InteractionLog, train: np.ndarray, settings: EventWeights
         return _checked(log.weight, train)
     weight = log.weight.astype(np.float64)
     if settings.kinds:
-        weight *= _by_kind(_column(log, c.EVENT, "EventWeights.kinds"), settings.kinds)
+        events, known = (_column(of, c.EVENT, "EventWeights.kinds") for of in (log, whole or log))
+        weight *= _by_kind(events, settings.kinds, pc.unique(known.drop_null()).to_pylist())
     if settings.dwell is not None:
         seconds = _column(log, settings.dwell, "EventWeights.dwell").cast("float64").to_numpy(zero_copy_only=False)
         share = np.clip(seconds / settings.full_dwell_seconds, 0.0, 1.0)
@@ -126,8 +130,7 @@ def _column(log: InteractionLog, name: str, argument: str) -> pa.Array:
     return wide.one(log.context[name])
 
 
-def _by_kind(events: pa.Array, kinds: Iterable[tuple[str, float]]) -> np.ndarray:
-    known = pc.unique(events.drop_null()).to_pylist()
+def _by_kind(events: pa.Array, kinds: Iterable[tuple[str, float]], known: Sequence[str]) -> np.ndarray:
     weight = np.ones(len(events))
     for kind, factor in kinds:
         if kind not in known:

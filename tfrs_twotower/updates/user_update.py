@@ -15,7 +15,7 @@ from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import Key, Seal, manifest, next_version, user_deltas
 from tfrs_twotower.features import Id, IdField, fingerprints, is_user_table, key_tensor
 from tfrs_twotower.pipeline import runs
-from tfrs_twotower.pipeline.assembling import assemble, completed, known_items
+from tfrs_twotower.pipeline.assembling import assemble, completed
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.learned_fields import read_fields
 from tfrs_twotower.pipeline.reading import read_behind
@@ -146,12 +146,12 @@ def _assembled(
     # A few minutes have too few events, of too few users, for in-batch negatives.
     model = dataclasses.replace(recipe.model, negatives=(Uniform(_NEGATIVES),), logq=StaticLogQ())
     recipe = dataclasses.replace(recipe, model=model)
-    items = known_items(log, np.flatnonzero(~again))
+    whole = log, ~again
     log, rows = log.of_users(np.unique(log.user[new]))
     train, past = (np.flatnonzero(chosen[rows]) for chosen in (new, ~new & ~again))
     split = Split(train, Queries.none(), Queries.none(), past=past)
     states, place = _of_users(recipe, states, log)
-    return assemble(recipe, log, states, split=split, grow=is_user_table, items=items), place
+    return assemble(recipe, log, states, split=split, grow=is_user_table, whole=whole), place
 
 
 def _of_users(recipe: Recipe, states: _States, log: InteractionLog) -> tuple[_States, np.ndarray]:

@@ -1,14 +1,15 @@
 """What was served, beside what was trained on."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import InteractionLog
+from tfrs_twotower.data import InteractionLog, of_kinds
+from tfrs_twotower.features import Window
 from tfrs_twotower.watching.distributions import compare
 
 _SAMPLE = 50_000  # events and answers whose features are compared
@@ -16,13 +17,26 @@ _TOP = 0.01  # the share of the catalogue that counts as popular
 HISTORY = "history_length"
 
 
-def watch_features(log: InteractionLog, answers: pa.Table, history: int) -> tuple[dict[str, dict], dict[str, float]]:
+def of_queries(answers: pa.Table, inputs: Collection[str]) -> pa.Table:
+    """The answers to queries, which have features: no items like an item, none by a vector or a stranger's answers.
+
+    Args:
+      answers: of `read_answers`.
+      inputs: the names of a query's features.
+    """
+    asked = [not json.loads(text).keys().isdisjoint(inputs) for text in answers["features"].to_pylist()]
+    return answers.filter(pa.array(asked, pa.bool_()))
+
+
+def watch_features(
+    log: InteractionLog, answers: pa.Table, history: Window
+) -> tuple[dict[str, dict], dict[str, float]]:
     """Compares the features of answers with those of the events of a log.
 
     Args:
       log: of the run. A user's column counts once for each event.
-      answers: of `read_answers`.
-      history: the number of events of a past that the model reads.
+      answers: of `of_queries`.
+      history: the `Window` of the past that the model reads.
 
     Returns:
       ({feature: distances as of `compare`}, {share: its value}). Features are those that the log has as columns, and
@@ -39,7 +53,8 @@ def watch_features(log: InteractionLog, answers: pa.Table, history: int) -> tupl
             found[name] = compare(_flat(trained), _flat([features.get(name) for features in served]))
     pasts = [features[c.HISTORY_ITEM_ID] for features in served if c.HISTORY_ITEM_ID in features]
     if pasts:
-        found[HISTORY] = compare(_lengths(log)[rows].clip(max=history).tolist(), [len(past) for past in pasts])
+        found[HISTORY] = compare(
+            _lengths(log, history.kinds)[rows].clip(max=history.length).tolist(), [len(past) for past in pasts])
     users, items = (_texts(table[name]) for table, name in ((log.users, c.USER_ID), (log.items, c.ITEM_ID)))
     return found, {
         "unknown_users": _absent(answers[c.USER_ID].to_pylist(), users),
@@ -76,13 +91,14 @@ def _flat(values: Sequence[Any]) -> list[Any]:
     return [None if v == "" else v for v in single]
 
 
-def _lengths(log: InteractionLog) -> np.ndarray:
-    """int64 [events]: how many events of the same user come before each one."""
-    order = np.argsort(log.user, kind="stable")
+def _lengths(log: InteractionLog, kinds: Sequence[str]) -> np.ndarray:
+    """int64 [events]: how many events of these kinds, () for all, of the same user come before each one."""
+    order, of = np.argsort(log.user, kind="stable"), of_kinds(log, kinds)
+    counted = np.ones(len(log), np.int64) if of is None else of.astype(np.int64)[order]
+    before = np.cumsum(counted) - counted
     users = log.user[order]
-    starts = np.searchsorted(users, users)
     lengths = np.empty(len(users), np.int64)
-    lengths[order] = np.arange(len(users)) - starts
+    lengths[order] = before - before[np.searchsorted(users, users)]
     return lengths
 
 

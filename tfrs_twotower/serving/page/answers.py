@@ -101,8 +101,12 @@ class PageAnswers:
                 known &= np.asarray(pc.fill_null(pc.match_substring(names, text, ignore_case=True), False))
             rows = np.flatnonzero(known)
             best = rows[np.argsort(-catalogue.log_popularity[rows], kind="stable")][:_FOUND]
-            fresh = [item for item, values in zip(items.overlay_ids, items.overlay_features)
-                     if text.casefold() in str(values.get(title, item)).casefold()][:_FOUND] if text else []
+            changed = [item for item, values in zip(items.overlay_ids, items.overlay_features)
+                       if text.casefold() in str(values.get(title, item)).casefold()] if text else []
+            known_row = catalogue.rows(changed)
+            fresh = [item for item, row in zip(changed, known_row) if row < 0][:_FOUND]
+            others = np.union1d(known_row[known_row >= 0], best)
+            best = others[np.argsort(-catalogue.log_popularity[others], kind="stable")]
             own = [item for item in _ids(items, [text]) if catalogue.rows([item])[0] >= 0 or item in items.place]
             found = list(dict.fromkeys([*own, *fresh, *catalogue.ids[best].tolist()]))[:_FOUND]
             return {"items": self._named(model, items, found)}

@@ -72,7 +72,10 @@ function query() {
     else if (feature.name === "history_timestamp") {
       features[feature.name] = page.picks.map((item, place) => now - 60 * (page.picks.length - place));
     } else if (feature.name === "timestamp") features[feature.name] = now;
-    else if (!feature.name.startsWith("history_")) {
+    else if (feature.name.startsWith("history_") && !page.model.store) { // what else is told of picks, and other histories
+      const ofPicks = ["history_event", "history_dwell"].includes(feature.name);
+      features[feature.name] = ofPicks ? page.picks.map(() => null) : [];
+    } else if (!feature.name.startsWith("history_")) {
       const field = at(`profile-${feature.name}`);
       if (field && field.value.trim()) features[feature.name] = readPart(feature, field.value);
       else if (!page.model.store) features[feature.name] = feature.rank === 2 ? (feature.size ? null : []) : null;

@@ -33,7 +33,7 @@ def described(items: CurrentItems, ids: Sequence[str | int], fields: Sequence[st
       ids: item ids; an unknown item has no values.
       fields: columns of the item table.
     """
-    catalogue = items.catalogue
+    catalogue, fields = items.catalogue, list(dict.fromkeys(fields))
     rows, places = catalogue.rows(ids), [items.place.get(item) for item in ids]
     known = np.array([row for row, place in zip(rows, places) if row >= 0 and place is None], np.int64)
     taken = iter(catalogue.table.select(fields).take(known).to_pylist() if fields else [{}] * len(known))

@@ -66,10 +66,12 @@ def explanations(
         np.where(rows >= 0, popular[np.maximum(rows, 0)], np.float32(np.median(popular))),
         np.array(list(scores.values()), float), *catalogue.average,
     )
+    # The parts of a linear tower know no objectives, so those of a mix are measured by leaving out.
+    mix = {c.OBJECTIVES: tensors[c.OBJECTIVES]} if c.OBJECTIVES in tensors else {}
     past = _past(model) if hasattr(model.root, "past_vectors") and model.root.past_vectors is not None else None
     found = explain(
-        lambda name, inputs: model.signature(name)(inputs), features, asked, float(model.root.scale), weight,
-        catalogue.tower_dim, past, c.QUERY_PARTS in model.signatures,
+        lambda name, inputs: model.signature(name)({**inputs, **mix}), features, asked, float(model.root.scale), weight,
+        catalogue.tower_dim, past, c.QUERY_PARTS in model.signatures and not mix,
     )
     history = texts(features[c.HISTORY_ITEM_ID].numpy()[0]).tolist() if c.HISTORY_ITEM_ID in features else []
     strongest = {one.events[0].place for one in found if one.events}
@@ -115,7 +117,7 @@ def _searched(
     """{place: the ids that the towers offer without the event of that place}; under None those with all events."""
     queries = [dict(features)] + [without_event(features, place) for place in places]
     batch = {name: tf.concat([query[name] for query in queries], axis=0) for name in features}
-    options = {name: tensors[name] for name in (c.EXCLUDE_IDS,) if name in tensors}
+    options = {name: tensors[name] for name in (c.EXCLUDE_IDS, c.OBJECTIVES) if name in tensors}
     if c.POPULARITY_BETA in tensors:
         options[c.POPULARITY_BETA] = tf.reshape(tensors[c.POPULARITY_BETA], [-1])[0]
     found = execute({**batch, **options, c.K: tf.constant(k, tf.int32)})

@@ -63,7 +63,7 @@ class Questions:
             items = current_items(model, self._changes)
             selection = Selection(items, asked["allow"], asked["deny"], ())
             likes, dislikes, past = (known_rows(model, name, asked[name]) for name in _LISTS)
-            found = elicitation.questions(asked[_N], likes, dislikes, past, selection.catalogue)
+            found = elicitation.questions(asked[_N], likes, dislikes, past, selection.known)
             return {"model_version": model.version, "items": [
                 {c.ITEM_ID: model.catalogue.ids.item(row), "information": json_tensors.single(worth)}
                 for row, worth in found

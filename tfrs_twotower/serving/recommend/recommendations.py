@@ -12,14 +12,15 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.channels import Channel, Context, Shares, admitted, blend, mmr, places
 from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
 from tfrs_twotower.ids import id_type, is_missing_id, missing_id
-from tfrs_twotower.online import StoreError, Stores
+from tfrs_twotower.online import SHADOW, StoreError, Stores
+from tfrs_twotower.online.feedback import DISLIKE
 from tfrs_twotower.serving import json_tensors
 from tfrs_twotower.serving.answer_recorder import AnswerRecorder
 from tfrs_twotower.serving.catalogue import texts
 from tfrs_twotower.serving.current_items import CurrentItems, ItemChanges, current_items
 from tfrs_twotower.serving.errors import InvalidArgument, Unimplemented
 from tfrs_twotower.serving.features import leaves_out
-from tfrs_twotower.serving.metrics import Metrics
+from tfrs_twotower.serving.metrics import Metrics, current
 from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel
 from tfrs_twotower.serving.predictor import Predictor
 from tfrs_twotower.serving.recommend import unknown_users
@@ -160,7 +161,7 @@ class Recommendations:
         self, model: LoadedModel, asked: RecommendRequest, quotas: Mapping[str, int], tensors: dict[str, tf.Tensor],
         items: CurrentItems,
     ) -> list[tuple[str, str | int, float]]:
-        seen = self._seen(model, asked, tensors)
+        seen, liked = self._seen(model, asked, tensors)
         by_answers = c.EMBEDDING in tensors
         known = by_answers or not unknown_users.is_unknown_user(model, tensors, bool(asked.features) or bool(seen))
         told = as_ids([*asked.likes, *asked.dislikes], model.catalogue.id_type, "likes and dislikes")
@@ -179,7 +180,8 @@ class Recommendations:
             U2I: TowersChannel(execute, tensors, selection, excluded, known), I2I: SimilarChannel(selection),
             POPULAR: PopularChannel(selection), FRESH: NewestChannel(items), **self._channels,
         }
-        user = "" if asked.user_id is None else str(asked.user_id)
+        # A shadow's answer is shown to nobody: channels that count what they show do not learn the user.
+        user = "" if asked.user_id is None or current().arm.startswith(SHADOW) else str(asked.user_id)
         by_share = self._newcomers is not None and not (asked.channels or by_answers)
         if by_share:
             quotas = self._by_share(quotas, user, len(seen), asked.k)
@@ -188,7 +190,7 @@ class Recommendations:
             def admits(ids: Sequence[str | int]) -> list[bool]:
                 return [good and item not in taken for item, good in zip(ids, selection.admits(ids))]
 
-            return self._pick(channels[name], Context(user, tuple(seen), admits), n, taken, asked.diversity, items)
+            return self._pick(channels[name], Context(user, tuple(liked), admits), n, taken, asked.diversity, items)
 
         answer = blend(quotas, _RESERVES, propose)
         if by_share:
@@ -257,20 +259,25 @@ class Recommendations:
         tensors = dict(self._predictor.prepare(model, signature, inputs))
         return {**tensors, c.OBJECTIVES: weights_of(model, asked.objectives)} if asked.objectives else tensors
 
-    def _seen(self, model: LoadedModel, asked: RecommendRequest, tensors: Mapping[str, tf.Tensor]) -> list[str | int]:
-        """The ids of the items in the user's history, newest first, each once: the request's, then all in the store."""
-        found = []
+    def _seen(
+        self, model: LoadedModel, asked: RecommendRequest, tensors: Mapping[str, tf.Tensor]
+    ) -> tuple[list[str | int], list[str | int]]:
+        """(the ids of the items in the user's history, newest first, each once: the request's, then all in the store;
+        those whose newest event is no dislike)."""
+        past: dict[str | int, bool] = {}  # whether it was liked
         for name in model.past_items:
             if name in asked.features and name in tensors:
-                found += texts(tensors[name].numpy()[0]).tolist()[::-1]
+                past |= dict.fromkeys(texts(tensors[name].numpy()[0]).tolist()[::-1], True)
         if self._stores is not None and asked.user_id is not None:
             try:
-                events = self._stores.history.last([str(asked.user_id)], self._stores.retention.events)[0]
-                found += [event.item_id for event in reversed(events) if event.item_id]
+                for event in self._stores.history.last([str(asked.user_id)], self._stores.retention.events)[0][::-1]:
+                    if event.item_id:
+                        past.setdefault(event.item_id, event.event != DISLIKE)
             except StoreError as error:
                 self._metrics.store_failed("read")
                 _log.error("A user is served as an unknown one: %s", error)
-        return _items(as_ids(found, model.catalogue.id_type))
+        kind = model.catalogue.id_type
+        return _items(as_ids(past, kind)), _items(as_ids([item for item, liked in past.items() if liked], kind))
 
 
 def weights_of(model: LoadedModel, objectives: Mapping[str, float]) -> tf.Tensor:
