@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tfrs_twotower.freshness import FreshItems
     from tfrs_twotower.online.stream_consumer import Stream
 
+_KAFKA = "kafka://"
 DESCRIPTION = """\
 Serves the newest version under EXPORT_ROOT. It swaps to each newer version that appears there, without losing a
 request. EXPORT_ROOT may go through a link, such as `latest`; the server follows it to another run.
@@ -199,7 +200,8 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("`--items-from` reads item changes, which --items-log keeps. Name both.")
     refresher: tuple[Refresher, ...] = ()
     if stores and items:
-        refresher = (Refresher(items, stores.history),)
+        kept = [args.log_requests] if args.log_requests and not args.log_requests.startswith(_KAFKA) else []
+        refresher = (Refresher(items, stores.history, kept),)
     stores, fresh, channels, others = exploring.explored(args, stores, fresh)
     arms = read_arms(args.arms) if args.arms else None
     stream = _item_stream(args) if args.items_from else None
@@ -228,7 +230,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _answers(args: argparse.Namespace) -> Any:
     """An `AnswerLog`, or `KafkaAnswers` in its place."""
-    if not args.log_requests.startswith("kafka://"):
+    if not args.log_requests.startswith(_KAFKA):
         from tfrs_twotower.online import AnswerLog
         from tfrs_twotower.online.late import Late
 
