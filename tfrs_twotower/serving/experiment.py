@@ -91,7 +91,9 @@ class Experiment:
             lane.predictor.repository.close()
 
     def recommend(self, request: dict[str, Any]) -> dict[str, Any]:
-        """As `Recommendations.recommend`, with `arm` in the answer."""
+        """As `Recommendations.recommend`, with `arm` in the answer. A request that names a version has no arm."""
+        if request.get("version") is not None:
+            return self._main.recommendations.recommend(request)
         user = request.get("user_id")
         name = _text(whole(user)) if isinstance(user, (str, int, float)) else ""
         arm = self._arms.of(name)
