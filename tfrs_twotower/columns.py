@@ -17,6 +17,8 @@ PLACE = "place"  # of the item in that answer
 DWELL = "dwell"  # seconds
 VALUE = "value"  # an amount, such as money
 QUERY = "query"  # search words
+# What an event says of itself, which is no feature of its own query.
+OF_EVENTS = (EVENT, LABEL, SESSION, ANSWER, PLACE, DWELL, VALUE, QUERY)
 
 # Inputs of a query request with the user's history, oldest first, padded at the end; see `past`.
 PAST = "history"

@@ -78,6 +78,15 @@ def test_serve_has_the_librarys_defaults():
         assert getattr(args, name) == library[name].default, name
 
 
+def test_each_option_of_serve_stands_in_a_group_of_its_help():
+    help_ = build_parser()._subparsers._group_actions[0].choices["serve"].format_help()
+    parts = {title: part for title, _, part in (one.partition(":") for one in help_.split("\n\n"))}
+    assert "--import MODULE" in parts["options"] and parts["options"].count("\n  -") == 2
+    for title, option in (("users", "--cache"), ("items that come, change and go", "--items-from"),
+                          ("answers", "--newcomers"), ("the served model", "--keep N")):
+        assert f"\n  {option}" in parts[title]
+
+
 def test_serve_and_load_refuse_an_address_in_one_line(run, tmp_path, capsys):
     for command in (["load", str(run)], ["serve", str(tmp_path)]):
         assert main([*command, "--store", "store.db"]) == 1

@@ -45,6 +45,16 @@ def test_appending_gives_the_same_as_reading_both(tmp_path):
     assert report.rows == 4 and "behind 3 events" in report.notes[0]
 
 
+@pytest.mark.parametrize("first, second, places", [(Columns(), COLUMNS, [None, None, "z", "x"]),
+                                                   (COLUMNS, Columns(), ["y", "x", None, None])])
+def test_a_column_that_one_day_lacks_is_missing_there(first, second, places):
+    frame = pd.DataFrame({"user_id": ["a", "b"], "item_id": [1, 2], "timestamp": [10, 20], "label": 1, "weight": 1.0})
+    days = (Frames(frame.assign(place=["y", "x"]), columns=first),
+            Frames(frame.assign(timestamp=[30, 40], place=["z", "x"]), columns=second))
+    for log in (append(ingest(days[0])[0], days[1])[0], ingest(Joined(days))[0]):
+        assert log.context["place"].to_pylist() == places and log.timestamp.tolist() == [10, 20, 30, 40]
+
+
 def test_what_was_read_keeps_its_rows():
     first, second = days()
     before, _ = ingest(first)

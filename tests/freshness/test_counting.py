@@ -4,6 +4,7 @@ import dataclasses
 import threading
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 import toy
@@ -16,7 +17,7 @@ from tfrs_twotower.exporting import read
 from tfrs_twotower.features import Id, ItemStatistic, Schema
 from tfrs_twotower.freshness import FreshItems, Refresher
 from tfrs_twotower.freshness.counting import VersionStatistics
-from tfrs_twotower.online import Event, StoreError
+from tfrs_twotower.online import Answer, AnswerLog, Event, Impression, Store, StoreError, open_stores
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.model import load
 from tfrs_twotower.training import EventWeights
@@ -174,6 +175,31 @@ def test_a_refresher_reads_what_is_new_from_the_store(fresh, version, frame):
     assert refresher.look() > 0 and store.asked[-1][0] == version[1].moving.until + 1
     _assert_current(fresh, version, ids, frame[frame["timestamp"] < now[0]], CUT + 23)
     refresher.close()
+
+
+def test_what_an_answer_showed_counts_as_in_training(fresh, version, frame, tmp_path):
+    ids, at = version[1].catalogue.ids.tolist(), CUT * HOUR + 10
+    statistics = fresh._attached[id(version[1].root)].statistics
+    log = AnswerLog(tmp_path / "log", clock=lambda: at + 9 * HOUR)
+    log.record([Answer(name, "u1", at, 1, "", {}, {}, [(item, "u2i", 1.0) for item in ids[:4]]) for name in "ab"])
+    log.saw([Impression("1", "a", at + 20, [0, 1, 3], [])])  # nobody says anything of b
+    log.close()
+    stores = open_stores(f"sqlite:{tmp_path}/store.db")
+    stores.history.append([Event("1", "u1", ids[1], at + 60, "buy", "a"), Event("2", "u2", ids[2], at + 70, "dislike")])
+    before, now = np.array(statistics.values(ids[:5])["item_rate_buy_per_shown"]), at + 3 * HOUR
+    refresher = Refresher(fresh, stores.history, [log.folder], seconds=3600.0, clock=lambda: now)
+    assert refresher.look() > 0
+    more = np.array(statistics.values(ids[:5])["item_rate_buy_per_shown"]) - before
+    # In all time: buys, and how often it was shown. In b, which has the buy too, the first place came before it.
+    assert more[:, [1, 3]].tolist() == [[0, 2], [1, 1], [0, 1], [0, 1], [0, 0]]
+    trained, _ = ingest(Store(f"sqlite:{tmp_path}/store.db", (log.folder,), until=now))
+    parts = [pd.DataFrame({
+        "user_id": trained.users["user_id"].take(of.user), "item_id": trained.items["item_id"].take(of.item),
+        "timestamp": of.timestamp, "event": "buy", "label": label,
+    }) for of, label in ((trained, 1), (trained.shown, 0))]
+    _assert_current(fresh, version, ids, pd.concat([frame[frame["timestamp"] < CUT * HOUR], *parts]), CUT + 3)
+    refresher.close()
+    stores.close()
 
 
 def test_the_thread_goes_on_after_a_failure(fresh):

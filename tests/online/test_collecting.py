@@ -5,13 +5,17 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from tests.online.test_feedback import NOON, write_all
 from tfrs_twotower.data import Files, ingest, joined
 from tfrs_twotower.errors import ConfigError, DataError
+from tfrs_twotower.features import History, Id, ItemStatistic, Schema, Searches, build_fields, infer_schema
 from tfrs_twotower.online import Event, Store, collect, collected_columns, open_stores
+from tfrs_twotower.training import Examples, adapt
+from tfrs_twotower.training.item_statistics import ItemStatistics
 
 WHOLE = {"1", "2", "3", "4", "5", "7", "8", "shown:clicked:1", "shown:seen:0", "shown:seen:2", "drop:seen:1",
          "shown:again:0", "shown:young:0", "shown:young:1"}
@@ -84,6 +88,28 @@ def test_a_log_has_what_was_shown_apart_and_features_as_served(written, history,
         ages = dict(zip(log.items["item_id"].take(log.item).to_pylist(), log.context["age"].to_pylist()))
         assert ages["c"] == len("clicked") and ages["f"] is None
         assert log.context["event"].to_pylist().count("click") == 2
+
+
+def test_histories_read_kinds_dwell_times_and_search_words(written, history, tmp_path):
+    history.append([Event("9", "u", "b", NOON + 80, "click", value=3.5, query="red shoes")])
+    collect(history, [written[1]], str(tmp_path / "out"), 0, NOON + 30_000)
+    schema = Schema((History(reads=("event", "dwell")), Searches()), (Id("item_id"), ItemStatistic("count", "click")))
+    for source in (Files(str(tmp_path / "out"), columns=collected_columns(str(tmp_path / "out"))),
+                   Store(written[0], (written[1],), until=NOON + 30_000)):
+        log, report = ingest(source)
+        query, candidate = build_fields(schema, seed=1)
+        statistics = ItemStatistics(candidate, log, np.arange(len(log)))
+        adapt(log, np.arange(len(log)), query, candidate, statistics=statistics)
+        last = np.flatnonzero(log.timestamp == NOON + 5000)  # u chose c, z, b and a before
+        raw = Examples(log, query, candidate, statistics=statistics).raw_queries(last)
+        assert raw["history_event"].numpy()[0, :4].tolist() == [b"click", b"view", b"click", b"buy"]
+        assert raw["history_dwell"].numpy()[0, :4] == pytest.approx([2.5, np.nan, np.nan, np.nan], nan_ok=True)
+        assert raw["searches"].numpy()[0, 0] == b"red shoes"
+        assert log.context["value"].drop_null().to_pylist() == [3.5, 9.0]
+        clicked = statistics.values(np.array([log.items["item_id"].to_pylist().index("b")]), NOON // 3600 + 1)
+        assert clicked["item_count_click"][0].tolist() == [1, 1, 1, 1]
+        derived = infer_schema(log)
+        assert not {"dwell", "value", "query"} & {name for f in derived.query for name in f.columns}
 
 
 def test_ids_that_are_numbers_stay_numbers(tmp_path):

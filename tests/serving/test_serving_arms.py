@@ -119,6 +119,20 @@ def test_an_arm_gives_a_request_what_it_leaves_out(shop):
     assert recommend(server, user_id=str(user_of(arms, "rare")))["arm"] == "rare"
 
 
+def test_a_request_that_names_a_version_has_no_arm(shop):
+    server, log, arms = shop
+    user = user_of(arms, "other")  # its own root has version 7 alone
+    answer = recommend(server, user_id=user, version=1)
+    assert "arm" not in answer and answer["model_version"] == 1
+    kept, = [row for row in read_answers(log.folder).to_pylist() if row["answer_id"] == answer["answer_id"]]
+    assert kept["arm"] == "" and kept["version"] == 1
+    rare = recommend(server, user_id=user_of(arms, "rare"), version=1)  # whose β puts f first
+    assert rare["items"][0]["item_id"] == "c"
+    refused = httpx.post(f"http://127.0.0.1:{server.rest_port}/v1/recommend", json={"user_id": user, "version": 7})
+    assert refused.status_code == 404
+    assert recommend(server, user_id=user, version=None)["arm"] == "other"
+
+
 def wait_for(condition):
     deadline = time.monotonic() + 30
     while not (found := condition()):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from browser import chromium, kept
 
+from tests.serving import shop_export
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.freshness import FreshItems
 from tfrs_twotower.online import Event, open_stores
@@ -43,6 +44,7 @@ def client(server):
 def test_its_data(client):
     model = client.get("/page/model").json()
     assert (model["version"], model["items"], model["title"], model["store"]) == (1, 6, None, True)
+    assert model["objectives"] == []
     assert model["channels"] == ["u2i", "i2i", "popular", "fresh"]
     assert [(one["name"], one["kind"]) for one in model["attributes"]] == [
         ("price", "number"), ("tags", "text"), ("category", "text")]
@@ -192,6 +194,26 @@ def test_a_stranger_is_invented_and_two_settings_stand_side_by_side(page, tmp_pa
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     kept(page, "explorer-390", tmp_path)
+
+
+def test_objectives_of_the_version_have_knobs(browser, tmp_path):
+    shop_export.write(tmp_path / "root", 1, np.array([[0, 2], [-1, 0]], np.float32), ("buy", HOSTILE))
+    stores = open_stores(f"sqlite:{tmp_path}/store.db")
+    stores.profiles.put({"u1": {"mood": [0.0, 0.0]}})
+    with Server(tmp_path / "root", rest_port=0, grpc_port=0, stores=stores) as server:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{server.rest_port}")
+        page.get_by_label("A user of the store, by id").fill("u1")
+        page.get_by_label("A user of the store, by id").press("Enter")
+        settled(page, "#answer-a .name", list("cbafde"))
+        form = page.locator("form[data-panel=a]")
+        form.get_by_label("buy").fill("1")  # u ⊙ (0, 2) is 0
+        form.get_by_label(HOSTILE).fill("2")
+        form.get_by_label(HOSTILE).press("Tab")
+        settled(page, "#answer-a .name", list("deafbc"))  # u ⊙ (1 - 2) is (-1, 0): the cheapest first
+        assert page.title() == "shop: explorer"
+        page.close()
+    stores.close()
 
 
 def test_keyboard_and_screen_reader_find_everything(page):

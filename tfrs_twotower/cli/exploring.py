@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from tfrs_twotower.online import Stores
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds `--explore` and what belongs to it."""
-    group = parser.add_argument_group("exploration of new items (docs/cold_start.md)")
+def add_arguments(group: argparse._ArgumentGroup) -> None:
+    """Adds `--explore` and what belongs to it; see docs/cold_start.md."""
     group.add_argument("--explore", metavar="FILE",
                        help="with --store and --items-log: the channel `fresh` of /v1/recommend shows new items by "
                        "--explore-policy, and learns from events; FILE (SQLite) counts showings and clicks")
@@ -29,12 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        help="how the channel chooses: by Thompson sampling, or ε-greedily (default: %(default)s)")
     group.add_argument("--explore-epsilon", type=float, default=0.1, metavar="SHARE",
                        help="with the policy epsilon: the share of random choices (default: %(default)s)")
+    group.add_argument("--explore-rate", type=float, default=0.05, metavar="RATE",
+                       help="the usual click rate of shown items: the prior's mean (default: %(default)s)")
     group.add_argument("--newcomers", metavar="FILE",
                        help='JSON: what users of few events are shown in /v1/recommend, as {"channels": ["popular"], '
                        '"share": 0.8, "half_after": 5}; of several channels the policy chooses, and counts in the file '
                        'that "counts" names')
-    group.add_argument("--explore-rate", type=float, default=0.05, metavar="RATE",
-                       help="the usual click rate of shown items: the prior's mean (default: %(default)s)")
 
 
 def explored(

@@ -68,8 +68,8 @@ def spark(args: argparse.Namespace) -> "Spark | None":
     return Spark(tuple((name, value) for name, _, value in pairs))
 
 
-def add_store(parser: argparse.ArgumentParser, required: bool) -> None:
-    """Adds `--store` and its options."""
+def add_store(parser: argparse.ArgumentParser | argparse._ArgumentGroup, required: bool) -> None:
+    """Adds `--store` and its options to a parser or a group of one."""
     parser.add_argument("--store", metavar="STORE", required=required,
                         help="where users' events and columns are kept: sqlite:PATH (the file is made if it is "
                         "missing), redis://HOST:PORT/DB, or a store of your own, module.Class:REST. The password of "

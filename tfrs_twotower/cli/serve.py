@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfrs_twotower.cli import exploring, options
+from tfrs_twotower.cli import exploring, options, serve_options
 from tfrs_twotower.errors import ConfigError, invalid
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tfrs_twotower.freshness import FreshItems
     from tfrs_twotower.online.stream_consumer import Stream
 
+_KAFKA = "kafka://"
 DESCRIPTION = """\
 Serves the newest version under EXPORT_ROOT. It swaps to each newer version that appears there, without losing a
 request. EXPORT_ROOT may go through a link, such as `latest`; the server follows it to another run.
@@ -84,85 +85,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = options.verb(subparsers, "serve", run, "answer over REST and gRPC on this machine", DESCRIPTION)
     parser.add_argument("root", metavar="EXPORT_ROOT",
                         help="the folder of all versions, such as runs/movielens/latest/export")
-    parser.add_argument("--name", help="the model's name in requests (default: the one in the export's manifest)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s, this machine only)")
-    parser.add_argument("--rest-port", type=int, default=8501, help="default: %(default)s; 0 takes a free one")
-    parser.add_argument("--grpc-port", type=int, default=8500, help="default: %(default)s; 0 takes a free one")
-    parser.add_argument("--poll-seconds", type=float, default=1.0,
-                        help="seconds between looks for new versions (default: %(default)s)")
-    options.add_store(parser, required=False)
-    parser.add_argument("--event-types", nargs="*", help=argparse.SUPPRESS)  # of 0.2.0; see `run`
-    parser.add_argument("--interests", metavar="COLUMN",
-                        help="with --store: a column of the profiles with the item ids that a user picked at sign-up; "
-                        "they are the user's history until the first event")
-    parser.add_argument("--cold-beta", type=float, default=0.0, metavar="BETA",
-                        help="with --store: the popularity_beta of requests that have none, for users without a "
-                        "history; below 0 popular items rank higher (default: %(default)s)")
-    parser.add_argument("--cache", metavar="N|URL",
-                        help="cache query vectors: N of them in this process, or for an hour in Redis, redis://HOST/1; "
-                        "a vector is used again until the user's data, the minute or the model changes")
-    parser.add_argument("--items-log", metavar="FOLDER",
-                        help="accept item changes at /v1/items and keep them here; one folder per server")
-    parser.add_argument("--category-means", metavar="COLUMN",
-                        help="with --items-log: an item that the version was not trained with gets the mean vector of "
-                        "the items with its values of this column, in place of the vector of its features")
-    parser.add_argument("--index", metavar="KIND",
-                        help="search by an index outside of the SavedModel: faiss_ivf, faiss_ivfpq, faiss_hnsw, "
-                        "milvus:FILE.db, milvus:http://HOST:19530 or module.Class. An index that the export does not "
-                        "bring is built when a version is loaded; shards:HOST:PORT,HOST:PORT asks the servers of an "
-                        "export's shards, by their gRPC ports (default: the export's index)")
-    parser.add_argument("--shard", metavar="I/N",
-                        help="of an export whose index is in N shards, hold part I (from 1 on) in place of the model, "
-                        "and answer the searches of a server with --index shards:…")
-    parser.add_argument("--log-requests", metavar="FOLDER|TOPIC",
-                        help="keep each answer that consists of items here, with its id, the query's features and the "
-                        "items: the last hour in SQLite, earlier ones in Parquet; one folder per server. "
-                        "kafka://HOST:PORT/TOPIC sends them to a topic instead")
-    parser.add_argument("--log-behind", action="store_true",
-                        help="with --log-requests: answers do not wait until the disk has them, and a process that "
-                        "dies loses those of its last moments")
-    parser.add_argument("--items-from", metavar="ADDRESS",
-                        help="with --items-log: read item changes from a stream too, kafka://HOST:PORT/TOPIC or "
-                        "redis://HOST:PORT/DB (its key is `items`). An entry is a request of /v1/items")
-    parser.add_argument("--items-group", metavar="GROUP",
-                        help="with --items-from: the consumer group; each server needs one of its own (default: one "
-                        "for this host and folder)")
-    parser.add_argument("--arms", metavar="FILE",
-                        help="an experiment: a JSON file of arms, between which users are split by a salted hash "
-                        "(docs/operations.md); `twotower experiment` compares them")
-    parser.add_argument("--keep", type=options.positive, default=1, metavar="N",
-                        help="serve the newest N versions, for requests that name one (default: %(default)s)")
-    page = parser.add_argument_group("page: what the server answers, at /")
-    page.add_argument("--page", action=argparse.BooleanOptionalAction, default=None,
-                      help="show it on this address (default: on an address of this machine alone)")
-    page.add_argument("--page-images", default="", metavar="ORIGIN",
-                      help="let it load the items' pictures from here, such as https://cdn.example (default: none)")
-    exploring.add_arguments(parser)
-    load = parser.add_argument_group("load")
-    load.add_argument("--concurrency", type=options.positive, default=max(8, 2 * (os.cpu_count() or 0)),
-                      metavar="N", help="requests that run at a time (default: twice the processors, at least 8)")
-    load.add_argument("--queue", type=int, default=128, metavar="N", help="requests that wait (default: %(default)s)")
-    load.add_argument("--deadline", type=float, default=2.0, metavar="SECONDS",
-                      help="how long a request may wait for its turn (default: %(default)s)")
-    load.add_argument("--execution-deadline", type=float, default=30.0, metavar="SECONDS",
-                      help="how long a large request, which runs in blocks, may take (default: %(default)s)")
-    load.add_argument("--connections", type=options.positive, default=1000, metavar="N",
-                      help="open REST connections, and open gRPC calls (default: %(default)s)")
-    load.add_argument("--drain-seconds", type=float, default=10.0, metavar="SECONDS",
-                      help="how long a stopping server waits for requests (default: %(default)s)")
-    access = parser.add_argument_group("access and encryption")
-    access.add_argument("--api-key-file", metavar="FILE", help="a file of keys, one per line; requests carry one as "
-                        "`Authorization: Bearer KEY` (gRPC: metadata), except for /healthz and /readyz")
-    access.add_argument("--tls-cert", metavar="FILE", help="PEM: the certificate, for REST and gRPC both")
-    access.add_argument("--tls-key", metavar="FILE", help="PEM: its private key, without a password")
-    access.add_argument("--verify-key", metavar="FILE", help="serve only what was published with --sign-key and the "
-                        "key in this file, for the model --name: versions and rows of users. Anything else is refused")
-    access.add_argument("--insecure", action="store_true", help="accept requests of other machines without a key")
-    log = parser.add_argument_group("log, on standard error")
-    log.add_argument("--log", choices=("text", "json"), default="text", help="json: one object per line, also for each "
-                     "request (its id, method, signature, status, milliseconds, version); default: %(default)s")
-    log.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info",
-                     help="debug logs each request in text too; default: %(default)s")
+    serve_options.add_groups(parser)
     return parser
 
 
@@ -199,7 +122,8 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("`--items-from` reads item changes, which --items-log keeps. Name both.")
     refresher: tuple[Refresher, ...] = ()
     if stores and items:
-        refresher = (Refresher(items, stores.history),)
+        kept = [args.log_requests] if args.log_requests and not args.log_requests.startswith(_KAFKA) else []
+        refresher = (Refresher(items, stores.history, kept),)
     stores, fresh, channels, others = exploring.explored(args, stores, fresh)
     arms = read_arms(args.arms) if args.arms else None
     stream = _item_stream(args) if args.items_from else None
@@ -228,7 +152,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _answers(args: argparse.Namespace) -> Any:
     """An `AnswerLog`, or `KafkaAnswers` in its place."""
-    if not args.log_requests.startswith("kafka://"):
+    if not args.log_requests.startswith(_KAFKA):
         from tfrs_twotower.online import AnswerLog
         from tfrs_twotower.online.late import Late
 

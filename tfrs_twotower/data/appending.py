@@ -16,7 +16,7 @@ from tfrs_twotower.data import values, wide
 from tfrs_twotower.data.checking import IngestReport, Rules
 from tfrs_twotower.data.ingest import ingest
 from tfrs_twotower.data.kept import empty_array
-from tfrs_twotower.data.log import InteractionLog, Shown
+from tfrs_twotower.data.log import InteractionLog, Shown, whole_context
 from tfrs_twotower.data.source import Source
 from tfrs_twotower.data.sources.joined import newest
 from tfrs_twotower.errors import DataError, NoEvents
@@ -59,7 +59,7 @@ def append(
         having, lacking = ("the log before", source.name) if log.timed else (source.name, "the log before")
         raise DataError(f"{having} has times and {lacking} has none. Name the column of times of both, or of none.")
     try:
-        context = pa.concat_tables([log.context, day.context], promote_options="permissive")
+        context = whole_context([(log.context, len(log)), (day.context, len(day))])
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise DataError(f"{source.name}: a context column has another type in the log before: {error}") from error
     parts = np.zeros(len(log), np.uint16) if log.part is None else log.part

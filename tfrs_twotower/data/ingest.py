@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tfrs_twotower.data import wide
 from tfrs_twotower.data.checking import YEAR_2100, Accepted, IngestReport, Reader, Rules, begun
-from tfrs_twotower.data.log import InteractionLog, Shown
+from tfrs_twotower.data.log import InteractionLog, Shown, whole_context
 from tfrs_twotower.data.rejects import Rejects
 from tfrs_twotower.data.source import Source
 from tfrs_twotower.errors import DataError
@@ -68,8 +68,7 @@ class _Coded:
         self._weight.append(rows.weight)
         self._label.append(rows.label)
         self._part.append(np.full(len(rows), rows.part, np.uint16))
-        if rows.context is not None:
-            self._context.append(rows.context)
+        self._context.append((rows.context, len(rows)))
 
     def log(self, shown_alone: bool) -> InteractionLog:
         """The events so far, in time order; without times, in random order."""
@@ -98,10 +97,8 @@ class _Coded:
         )
 
     def _context_table(self, order: np.ndarray) -> pa.Table:
-        if not self._context:
-            return pa.table({})
         try:
-            context = pa.concat_tables(self._context, promote_options="permissive")
+            context = whole_context(self._context)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise DataError(
                 f"{self._reader.name}: a context column changes its type between files: {error}"

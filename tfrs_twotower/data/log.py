@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -146,6 +147,24 @@ class InteractionLog:
                 digest.update(f"{name}:{table.num_rows};".encode())
                 _update(digest, table.column(name))
         return digest.hexdigest()
+
+
+def whole_context(parts: Sequence[tuple[pa.Table | None, int]]) -> pa.Table:
+    """The context of several parts, one after the other. A column that a part lacks is null there.
+
+    parts: (the context, or None; the number of events)
+
+    Raises:
+      pa.ArrowInvalid, pa.ArrowTypeError: a column has two types that cannot be one.
+    """
+    field = next((table.schema.field(0) for table, _ in parts if table is not None and table.num_columns), None)
+    if field is None:
+        return pa.table({})
+    tables = [  # a table without columns has no rows
+        table if table is not None and table.num_columns else pa.table({field.name: pa.nulls(n, field.type)})
+        for table, n in parts
+    ]
+    return pa.concat_tables(tables, promote_options="permissive")
 
 
 def _taken(table: pa.Table, rows: np.ndarray) -> pa.Table:

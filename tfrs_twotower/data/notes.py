@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tfrs_twotower.columns import EVENT, ITEM_ID, LABEL, SESSION, USER_ID
+from tfrs_twotower.columns import ITEM_ID, OF_EVENTS, USER_ID
 from tfrs_twotower.data import values, wide
 from tfrs_twotower.data.log import InteractionLog
 
@@ -53,7 +53,7 @@ def suspicious_notes(log: InteractionLog) -> Iterator[str]:
                        f"(rank correlation {rank:.2f}). If it was counted over the whole log, it leaks the future into "
                        "evaluation: count it up to the split, or leave it out")
     for name in log.context.column_names:
-        if name not in (EVENT, LABEL, SESSION) and (told := _told(log, name)) > _TOLD:
+        if name not in OF_EVENTS and (told := _told(log, name)) > _TOLD:
             yield (f"Suspicious: the event column `{name}` gives the item away, in {told:.0%} of the events. A request "
                    "cannot know it: leave it out, or make it a column of the items")
 

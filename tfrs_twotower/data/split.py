@@ -132,7 +132,8 @@ class Newest(Splitter):
             new, of_part = log.new_in(self.part), log.part == self.part
             if not new.any():
                 there = of_part.sum()
-                said = f"The log has all of the {there} new events already" if there else "There is no new event that is a like"
+                said = (f"The log has all of the {there} new events already" if there else
+                        "There is no new event that is a like")
                 raise NothingNew(f"{said}. Name others.")
             again, late = of_part & ~new, rows[:start][new[:start]]
         since = rows[start:][~again[start:]]

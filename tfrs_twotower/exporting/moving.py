@@ -27,7 +27,7 @@ class Moving(NamedTuple):
       items: pa.Table, the other columns that the tower reads and all attributes, one table row for each catalogue row.
       events: `Happenings` of the catalogue's rows, in which `user` is a place in `users`.
       users: list of user ids; [""] if no statistic counts users.
-      until: the time of the last event, in seconds since 1970.
+      until: the time of the last event, or item shown, in seconds since 1970.
     """
 
     features: tuple[ItemStatistic, ...]

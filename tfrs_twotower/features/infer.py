@@ -74,7 +74,7 @@ def infer_schema(log: InteractionLog, derived: Derived = Derived(), outcomes: It
     if derived.searches and c.QUERY in log.context.column_names:
         query.append(Searches(analyser=derived.text))
     candidate: list[Feature] = [Id(c.ITEM_ID)]
-    of_events = (c.EVENT, c.LABEL, c.SESSION, c.ANSWER, c.PLACE, c.DWELL, c.VALUE, c.QUERY, *outcomes)
+    of_events = (*c.OF_EVENTS, *outcomes)
     tables = ((log.users, (c.USER_ID,), query), (log.items, (c.ITEM_ID,), candidate), (log.context, of_events, query))
     for table, without, fields in tables:
         names = [name for name in table.column_names if name not in without]

@@ -3,12 +3,17 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Sequence
 
+import pyarrow as pa
+
+from tfrs_twotower import columns as c
+from tfrs_twotower.data.statistics import SHOWN
 from tfrs_twotower.freshness.items import FreshItems
-from tfrs_twotower.online import HistoryStore
+from tfrs_twotower.online import Event, HistoryStore
+from tfrs_twotower.online.feedback import feedback
 
+_BLOCK = 86_400  # seconds of events and answers that are joined at a time
 _log = logging.getLogger(__name__)
 
 
@@ -18,17 +23,22 @@ class Refresher:
     It reads the events from the store, so it counts those of all processes, and after a restart those of before. Events
     that arrive up to `FreshItems.LATE` seconds late still count. While the store fails, it tries again.
 
+    With logs of answers it counts what a training on the same store and logs has (`feedback`): what was shown and not
+    chosen has the kind "shown", from the moment on at which it is known, an hour after the answer.
+
     Args:
       items: a `FreshItems`.
       history: a `HistoryStore`.
+      logs: folders of answer logs.
       seconds: between two looks at the clock.
       clock: a function that returns the seconds since 1970.
     """
 
     def __init__(
-        self, items: FreshItems, history: HistoryStore, seconds: float = 10.0, clock: Callable[[], float] = time.time
+        self, items: FreshItems, history: HistoryStore, logs: Sequence[str] = (), seconds: float = 10.0,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._items, self._history, self._seconds, self._clock = items, history, seconds, clock
+        self._items, self._history, self._logs, self._seconds, self._clock = items, history, logs, seconds, clock
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="statistics", daemon=True)
         self._thread.start()
@@ -37,15 +47,23 @@ class Refresher:
         """Refreshes the statistics if an hour or a version is new. Returns the number of vectors that changed.
 
         Raises:
-          StoreError: the store cannot be read.
+          StoreError: the store or a log cannot be read.
         """
         now = self._clock()
         since = self._items.counted_until(now)
         if since is None:
             return 0
-        for events in cast(Any, self._history).events(since, int(now) + 1):
+        for events in self._events(since, int(now) + 1):
             self._items.count(events)
         return self._items.refresh(now)
+
+    def _events(self, since: int, until: int) -> Iterator[list[Event]]:
+        if not self._logs:
+            yield from self._history.events(since, until)
+            return
+        for begin in range(since, until, _BLOCK):
+            for table in feedback(self._history, self._logs, begin, min(begin + _BLOCK, until)):
+                yield _counted(table)
 
     def _run(self) -> None:
         while not self._stop.wait(self._seconds):
@@ -59,3 +77,10 @@ class Refresher:
         """Ends the thread, after a look that is under way."""
         self._stop.set()
         self._thread.join()
+
+
+def _counted(table: pa.Table) -> list[Event]:
+    """Rows of `feedback` as events: those with the label 0, which a log has as `shown`, are of the kind `SHOWN`."""
+    names = (c.EVENT_ID, c.USER_ID, c.ITEM_ID, c.TIMESTAMP, c.EVENT, c.LABEL)
+    rows = zip(*(table[name].to_pylist() for name in names))
+    return [Event(event, user, item, at, kind if label else SHOWN) for event, user, item, at, kind, label in rows]

@@ -21,7 +21,7 @@ from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.online.feedback import WITHIN, feedback
 from tfrs_twotower.online.history_store import HistoryStore
 from tfrs_twotower.online.store_source import LATE
-from tfrs_twotower.online.training_rows import Shape, numbers, texts
+from tfrs_twotower.online.training_rows import PARTS, Shape, numbers, texts
 
 _MANIFEST, _LOCK = "_collected.json", "_lock"  # readers of folders skip names with _
 _FORMAT = 1
@@ -92,7 +92,8 @@ def is_collected(folder: str) -> bool:
 
 def collected_columns(folder: str) -> Columns:
     """The `Columns` of the files of a folder that `collect` wrote."""
-    return Columns(event=c.EVENT, label=c.LABEL, context=tuple(_read(Path(folder)).get("context", ())))
+    served = _read(Path(folder)).get("context", ())
+    return Columns(event=c.EVENT, label=c.LABEL, context=(*PARTS, *served))
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.online.feedback import WITHIN, feedback
 from tfrs_twotower.online.store_kind import REDIS
 from tfrs_twotower.online.stores import open_stores
-from tfrs_twotower.online.training_rows import Shape, numbers, texts, values_of
+from tfrs_twotower.online.training_rows import PARTS, Shape, numbers, texts, values_of
 
 _BLOCK = 10_000  # profiles read at a time
 LATE = 86_400  # seconds: an event may come so much later than its time
@@ -25,6 +25,8 @@ LATE = 86_400  # seconds: an event may come so much later than its time
 @config
 class Store(Source):
     """The events of a store, with what the server's answers showed and users did not choose; see `online.feedback`.
+
+    The log has the events' kinds, dwell times, values and search words, so histories and `Searches` read them.
 
     Attributes:
       address: of the store, as `sqlite:PATH` or `redis://HOST:PORT/DB`, without a password.
@@ -62,7 +64,7 @@ class Store(Source):
     def interactions(self) -> Iterator[pa.RecordBatch]:
         """Yields pa.RecordBatch. Raises `StoreError` if the store or a log cannot be read."""
         until = int(time.time()) if self.until is None else self.until
-        columns = Columns(event=c.EVENT, label=c.LABEL, context=self.context)
+        columns = Columns(event=c.EVENT, label=c.LABEL, context=(*PARTS, *self.context))
         with contextlib.closing(open_stores(self.address)) as stores:
             ids = () if self.text_ids else numbers(stores.history, 0, until)
             shape = Shape(ids, self.context, texts(self.log, self.context))

@@ -15,6 +15,7 @@ from tfrs_twotower.online.answer_files import HOUR, read_answers, starts
 from tfrs_twotower.online.feedback import FEATURES, SCHEMA
 from tfrs_twotower.online.history_store import HistoryStore
 
+PARTS = (c.DWELL, c.VALUE, c.QUERY)  # columns of `feedback` that a log has as context, besides the event's kind
 _IDS = (c.USER_ID, c.ITEM_ID)
 
 

@@ -23,4 +23,5 @@ def moving(assembly: Assembly) -> Moving | None:
     users, user = np.unique(events.user, return_inverse=True)
     ids = pc.cast(a.log.users[c.USER_ID].take(users), "string").to_pylist() if counts_users else [""]
     items = a.log.items.take(a.catalogue)
-    return Moving(features, items, events._replace(user=user), ids, int(a.log.timestamp[-1]))
+    until = max(int(times[-1]) for times in (a.log.timestamp, a.log.shown.timestamp) if len(times))
+    return Moving(features, items, events._replace(user=user), ids, until)

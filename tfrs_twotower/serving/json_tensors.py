@@ -28,6 +28,7 @@ PREDICTIONS, OUTPUTS = "predictions", "outputs"
 _B64 = "b64"
 _BYTES_SUFFIX = "_bytes"  # TF Serving writes outputs with this ending as base64
 _MAX_RANK = 8
+_EXAMPLE, _QUOTED = 5, 80  # values and characters of an example in a message
 
 
 def parse(body: bytes, most: int) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def decode(
         values = _columns_of_rows(rows, signature)
     else:
         values = _columns(request[INPUTS], signature)
-    return {name: _array(name, value, signature.spec(name), check) for name, value in values.items()}, by_row
+    return {name: _array(name, value, signature.spec(name), check, by_row) for name, value in values.items()}, by_row
 
 
 def encode(outputs: Mapping[str, np.ndarray], by_row: bool, named: Mapping[str, Sequence[str]] = {}) -> bytes:
@@ -134,7 +135,7 @@ def _only_input(signature: Signature, key: str) -> str:
 
 
 def _array(
-    name: str, value: object, spec: tf.TensorSpec, check: Callable[[tf.TensorSpec, Sequence[int]], None]
+    name: str, value: object, spec: tf.TensorSpec, check: Callable[[tf.TensorSpec, Sequence[int]], None], by_row: bool
 ) -> np.ndarray:
     shape, leaf = [], value
     while isinstance(leaf, list):
@@ -143,9 +144,25 @@ def _array(
     if len(shape) > _MAX_RANK:
         raise InvalidArgument(f"`{name}` is nested deeper than {_MAX_RANK} lists.")
     check(spec, shape)
+    _check_depth(name, value, len(shape), spec.shape.rank, by_row)
     leaves = []
     _flatten(name, value, shape, leaves)
     return _convert(name, leaves, spec.dtype).reshape(shape)
+
+
+def _check_depth(name: str, value: Any, depth: int, rank: int | None, by_row: bool) -> None:
+    """Raises `InvalidArgument` for a value in place of a list of such values, or the reverse.
+
+    depth: how deep the lists of `value` are. With `by_row` the outer one is that of the instances.
+    """
+    if rank is None or abs(depth - rank) != 1:
+        return
+    one, deep = (value[0], rank - 1) if by_row else (value, rank)
+    what = "a list" + " of lists" * (deep - 1) if deep else "one value"
+    example = [one] if depth < rank else one[0] if one else None
+    long = isinstance(one, list) and len(one) > _EXAMPLE
+    way_out = f"Send {what}." if long else f"Send {what}: {json.dumps(example)[:_QUOTED]}."
+    raise InvalidArgument(invalid(name, f"be {what}", one, way_out))
 
 
 def _flatten(name: str, value: object, shape: Sequence[int], leaves: list[Any]) -> None:

@@ -64,7 +64,7 @@ class PageAnswers:
         return {"versions": versions[-_FOUND:], "degraded": self._degraded(), "stages": self._metrics.stages()}
 
     def model(self, asked: Parameters) -> dict[str, Any]:
-        """What the newest version can be asked: its attributes, features and channels."""
+        """What the newest version can be asked: its attributes, features, channels and objectives."""
         with self._repository.lease() as model:
             catalogue, title = self._catalogue(model).catalogue, title_column(model)
             image = _image_column(catalogue.attributes.kinds)
@@ -81,7 +81,7 @@ class PageAnswers:
                 "version": model.version, "items": len(catalogue), "title": title, "image": image,
                 "features": features, "attributes": attributes, "channels": self._channels,
                 "store": self._stores is not None, "explains": c.EMBED_QUERY in model.signatures,
-                "most": self._limits.max_k,
+                "most": self._limits.max_k, "objectives": list(model.manifest.get(c.OBJECTIVES) or []),
                 "user_id": "number" if self._user_is_number(model) else "text",
             }
 

@@ -159,6 +159,10 @@ function request(panel) {
   }
   const channels = [...form.querySelectorAll(".channels input")].filter((input) => Number(input.value) > 0);
   if (channels.length) asked.channels = Object.fromEntries(channels.map((input) => [input.name, Number(input.value)]));
+  const weights = [...form.querySelectorAll(".objectives input")].filter((input) => Number(input.value));
+  if (weights.length) {
+    asked.objectives = Object.fromEntries(weights.map((input) => [input.dataset.name, Number(input.value)]));
+  }
   for (const name of ["allow", "deny"]) {
     const found = rule(form, name);
     if (found) asked[name] = found;
@@ -390,6 +394,10 @@ function fillForms() {
     form.querySelector(".moment").hidden = !page.model.features.some((feature) => feature.name === "timestamp");
     form.querySelector(".channels").replaceChildren(...page.model.channels.filter((name) => name !== "u2i").map((name) =>
       make("label", {}, name, make("input", { type: "number", name, min: 0, max: 50, value: 0 }))));
+    const objectives = form.querySelector(".objectives"); // their names are data: a form has its own
+    objectives.replaceChildren(...page.model.objectives.map((name) =>
+      make("label", {}, name, make("input", { type: "number", "data-name": name, step: 0.1, value: 0 }))));
+    objectives.parentElement.hidden = !page.model.objectives.length;
     for (const name of ["allow", "deny"]) {
       const select = form[`${name}-name`];
       select.append(...page.model.attributes.map((one) => make("option", { value: one.name }, one.name)));

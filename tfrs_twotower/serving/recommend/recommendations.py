@@ -247,15 +247,15 @@ class Recommendations:
             if name not in model.query_inputs or name == c.USER_ID:
                 signature.spec(name)  # raises with the nearest name if the name is unknown
                 raise InvalidArgument(invalid("features", "be features of a query", name, "Send it beside `features`."))
-        features = {name: [value] for name, value in asked.features.items()}
+        features = dict(asked.features)
         if c.EXCLUDE_IDS in signature.inputs:
-            features[c.EXCLUDE_IDS] = [[]]  # each search of the request has its own exclusions
+            features[c.EXCLUDE_IDS] = []  # each search of the request has its own exclusions
         if c.USER_ID in signature.inputs:
             dtype = signature.inputs[c.USER_ID].dtype
             user = [missing_id(dtype)] if asked.user_id is None else [asked.user_id]
-            features[c.USER_ID] = as_ids(user, id_type(dtype), c.USER_ID)
+            features[c.USER_ID] = as_ids(user, id_type(dtype), c.USER_ID)[0]
         check = self._predictor.check_size
-        inputs, _ = json_tensors.decode({json_tensors.INPUTS: features}, signature, check)
+        inputs, _ = json_tensors.decode({json_tensors.INSTANCES: [features]}, signature, check)
         tensors = dict(self._predictor.prepare(model, signature, inputs))
         return {**tensors, c.OBJECTIVES: weights_of(model, asked.objectives)} if asked.objectives else tensors
 

@@ -74,7 +74,8 @@ def read_request(request: Mapping[str, Any], limits: Limits) -> RecommendRequest
             raise InvalidArgument(f"The request has no `{str(name)[:40]}`." + nearest(name, _NAMES))
     given = {name: whole(value) for name, value in request.items()}
     asked = RecommendRequest(**given)
-    _expect("user_id", asked.user_id is None or _is_id(asked.user_id), "be text or a whole number", asked.user_id)
+    _expect("user_id", asked.user_id is None or _is_id(asked.user_id), "be text or a whole number", asked.user_id,
+            "Send one id.")
     expect_whole(c.K, asked.k, limits.max_k)
     for name in ("features", "allow", "deny", "channels", "objectives"):
         expect_object(name, getattr(asked, name))
@@ -148,10 +149,12 @@ def as_ids(values: Iterable[Any], id_type: type[str] | type[int], argument: str 
     return ids
 
 
-def _expect(name: str, good: bool, rule: str, value: object) -> None:
+def _expect(
+    name: str, good: bool, rule: str, value: object, way_out: str = "Correct it, or leave it out."
+) -> None:
     if not good:
         shown = brief(value, _QUOTED)
-        raise InvalidArgument(f"`{name}` must {rule}. Received: {name}={shown}. Correct it, or leave it out.")
+        raise InvalidArgument(f"`{name}` must {rule}. Received: {name}={shown}. {way_out}")
 
 
 def _is_whole(value: object) -> TypeGuard[int]:
