@@ -123,7 +123,7 @@ def _help(parser):
     for group in parser._action_groups:
         rows = [
             f"| `{formatter._format_action_invocation(action)}` | {formatter._expand_help(action)} |"
-            for action in group._group_actions if action.help != argparse.SUPPRESS
+            for action in group._group_actions if action.help not in (None, argparse.SUPPRESS)
         ]
         if rows:
             yield "\n".join([f"{group.title}:\n", "| argument | meaning |", "| --- | --- |", *rows])

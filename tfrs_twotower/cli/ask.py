@@ -7,14 +7,13 @@ import sys
 from tfrs_twotower.cli import options
 
 DESCRIPTION = """\
-Asks a stranger about items, those first whose answer tells most about the person, and prints recommendations by the
-answers. Each question adapts to the answers before it. y: I like it; n: I do not; ?, or nothing: I do not know it;
-q: enough.
+Asks a stranger about the items whose answers tell most, and prints recommendations by the answers. Each question
+depends on the answers before it. y: I like it; n: I do not; ?, or nothing: I do not know it; q: enough.
 
   twotower ask runs/movielens/latest -n 15
 
-Without a terminal, or to go on with answers of elsewhere, give the answers. --json prints the next questions and the
-recommendations by the answers so far:
+Without a terminal, or to go on after earlier answers, give the answers so far. --json prints the next questions and the
+recommendations:
 
   twotower ask runs/movielens/latest -n 3 --likes 50 181 --dislikes 1 --asked 7 --json
 

@@ -15,7 +15,7 @@ Reads events from a Redis stream or a Kafka topic, as a member of a consumer gro
   redis-cli XADD events '*' user_id 42 item_id 50 event view
 
   twotower consume kafka://localhost:9092/events --store sqlite:store.db
-  echo '{"user_id": 42, "item_id": 50, "event": "view"}' | kafka-console-producer.sh --bootstrap-server \
+  echo '{"user_id": 42, "item_id": 50, "event": "view"}' | kafka-console-producer.sh --bootstrap-server \\
       localhost:9092 --topic events
 
 An entry has the fields of an event: user_id and item_id; optional are event_id (default: the entry's own id), timestamp

@@ -19,13 +19,13 @@ each arm with the control by users.
   twotower experiment log --store sqlite:store.db --metric click --arms arms.json
   twotower experiment log --store sqlite:store.db --metric buy --per answer --cuped 14 --json
 
-An event belongs to the answer that it names. If it names none, it belongs to an answer to the same user, of the
---window before it, that held its item. Users without an id do not count, nor do those who had answers of two arms.
+An event belongs to the answer that it names. If it names none, it belongs to an answer that showed its user its item
+at most --window seconds before. Users without an id do not count, nor do those who had answers of two arms.
 
-The interval of a difference is a confidence sequence: it holds at all moments together, so look as often as you like
-and stop when it leaves 0. That is exact (for large numbers) if all users count for the same time: --days N counts each
-user's first N days. With several arms the intervals hold together. --fixed shows Welch's interval, for one look at a
-moment that was chosen beforehand.
+The interval of a difference is a confidence sequence: it holds at all moments together. So look as often as you like,
+and stop when it leaves 0. For large numbers this is exact if all users count for the same time: --days N counts each
+user's first N days. With several arms the intervals hold together. --fixed shows Welch's interval, for a single look at
+a moment that was chosen beforehand.
 
 With --arms, a test says whether the arms' numbers of users fit their shares. If they do not (p below 0.001), something
 is wrong with the assignment or the log, and no difference can be trusted.

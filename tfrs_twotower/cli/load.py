@@ -13,8 +13,8 @@ Events more than a day in the future are left out.
   twotower load runs/retail/latest --store sqlite:store.db
   twotower load runs/retail/latest --store redis://localhost:6379/0
 
-Loading a log twice adds nothing. With --once it is not loaded again if the store has its last event. An event that a
-server recorded in the store too is then there twice, unless the log has its id, in a context column `event_id`.
+Loading a log twice adds nothing. With --once nothing is loaded if the store has the log's last event. An event of the
+log that a server recorded too counts twice, unless the log has its id in a context column `event_id`.
 """
 
 

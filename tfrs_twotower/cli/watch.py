@@ -16,27 +16,28 @@ if TYPE_CHECKING:
 
 PAST_A_LIMIT = 3
 _LIMITS = {
-    "--max-drift": "of the population stability index of each feature (default: 0.25)",
-    "--max-unknown-users": "of the share of answers to users whom training did not know (default: none)",
-    "--min-coverage": "of the share of items that were answered (default: none)",
-    "--min-recall": "of the index on logged queries (default: none)",
-    "--min-overlap": "of the top 10 of the newest two versions (default: none)",
-    "--min-item-cosine": "of the items' vectors of these, after alignment (default: none)",
+    "--max-drift": "largest population stability index of a feature (default: 0.25)",
+    "--max-unknown-users": "largest share of answers to users whom training did not know (default: none)",
+    "--min-coverage": "smallest share of the catalogue that was in answers (default: none)",
+    "--min-recall": "smallest recall of the index on logged queries (default: none)",
+    "--min-overlap": "smallest overlap of the top 10 of the newest two versions (default: none)",
+    "--min-item-cosine": "smallest mean cosine of their item vectors, after alignment (default: none)",
 }
 DESCRIPTION = """\
 Reads the answers that `twotower serve --log-requests FOLDER` kept, and prints:
 
-- for each feature, how far the served values are from those of the training events (population stability index,
-  Jensen-Shannon distance, Kolmogorov-Smirnov statistic), also for the length of the pasts
+- for each feature, and the length of the histories, how far the served values are from those of the training events
+  (population stability index, Jensen-Shannon distance, Kolmogorov-Smirnov statistic)
 - the shares of unknown users and items, the coverage of the catalogue, and the share of popular items
-- the recall of the newest version's index on logged queries, and its top 10 and its item vectors beside those of the
-  version before
+- for the newest version, the recall of its index on logged queries, and how much its top 10 and its item vectors differ
+  from those of the version before
 
   twotower watch runs/retail/latest --log log
   twotower watch runs/retail/latest --log log --min-recall 0.95 --prometheus /var/lib/node_exporter/twotower.prom
   twotower watch runs/retail/latest/export --log log
 
-Of an export root, what needs the training events is left out. A figure past its limit ends it with status 3.
+For an export root, figures that need the training events are left out. If a figure is past its limit, the exit status
+is 3.
 """
 
 

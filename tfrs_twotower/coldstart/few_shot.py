@@ -14,10 +14,10 @@ class Reptile:
 
     Attributes:
       steps: gradient steps on the first events of a newcomer; 0: none.
-      rate: of these steps.
-      outer: of the way from the start to the mean of the adapted newcomers, the part that the start moves in a round.
-      rounds: of meta-learning.
-      newcomers: drawn for a round.
+      rate: the learning rate of these steps.
+      outer: the part of the way to the mean of the adapted newcomers that the start moves in a round.
+      rounds: the number of rounds of meta-learning.
+      newcomers: the number of users or items that are drawn for a round.
     """
 
     steps: Natural = 5
@@ -28,7 +28,7 @@ class Reptile:
 
 
 class FewShot:
-    """Moves the vectors of newcomers towards what they took first.
+    """Moves the vectors of newcomers, users or items, towards those of their first events.
 
     A newcomer's vector u is what its tower makes of everything but the id, plus a start that is the same for all. A
     step is one of gradient descent on the mean of −log softmax(scale · ⟨u, v⟩) over its first events, among all

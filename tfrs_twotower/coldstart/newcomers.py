@@ -25,12 +25,12 @@ _NO_CAP = 2**62
 
 @config
 class Newcomers:
-    """What users of few events are shown. Of n events, a channel gets share · ½^(n / half_after) of an answer's places.
+    """The share of an answer that a channel gets: share · ½^(n / half_after) for a user with n events.
 
     Attributes:
       channels: names of channels. Of several, the policy chooses one for each request.
-      share: of a user without events.
-      half_after: after so many events the share is half as large.
+      share: the share for a user without events.
+      half_after: the number of events after which the share is half as large.
       policy: chooses among several channels by the share of users who clicked an item that the channel showed them.
       counts: a file (SQLite) that keeps showings and clicks of several channels.
     """

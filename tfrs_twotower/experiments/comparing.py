@@ -24,7 +24,7 @@ class ArmComparison:
       difference: of the rates.
       interval: a confidence sequence of the difference: it may be looked at as often as one likes.
       p: the p-value that goes with it.
-      fixed_interval, fixed_p: Welch's, for a look at one moment that was chosen beforehand.
+      fixed_interval, fixed_p: Welch's, for a single look at a moment that was chosen beforehand.
     """
 
     arm: str

@@ -29,7 +29,7 @@ class Participants:
       events: [n] int64: events of the metric that came from these answers.
       before: [n] int64: events of the metric in the days before the user's first answer.
       moved: the number of users with answers of several arms, who are left out.
-      cut: the number of users of whom the store keeps as many events as it can, so that earlier ones may be missing.
+      cut: the number of users whose earlier events may be missing: they have as many as the store keeps.
     """
 
     arm: np.ndarray

@@ -38,7 +38,7 @@ class Explanation:
     Attributes:
       score: the item's score.
       base: the score of the average item.
-      popularity: how much more popular than the average item it is, times the weight of popularity.
+      popularity: log p(item) less the catalogue's mean, times the weight of popularity.
       events: a list of `Share`s, the largest first.
       features: {feature: share}.
       rest: what belongs to no single one: repeats of the item, a reranker, and what parts of the query do together.

@@ -19,8 +19,8 @@ class ItemStatistic(Feature):
     """What happened with an item in some windows of time before the hour of a request. A feature of candidates.
 
     It is computed from the events of the log. In training a batch is a stretch of time, and its statistics are as of
-    the stretch's first hour: so they never know an event of the batch, or a later one. An export reads them as raw
-    inputs, and a server updates them (`freshness.FreshItems`). Such batches have a price, so compare with a model that
+    the stretch's first hour, so they never know an event of the batch or a later one. An export reads them as raw
+    inputs, and a server updates them (`freshness.FreshItems`). Such batches can cost quality: compare with a model that
     has no statistics.
 
     Attributes:
@@ -67,14 +67,14 @@ class ItemStatistic(Feature):
 
 @config
 class UserStatistic(PastFeature):
-    """How much a user did before the request, of the newest `length` events: a count for each window, and recency.
+    """What a user did before the request: a count of events for each window, and the time since the last one.
 
-    It is computed from the history, which training and serving give alike. It reads the times of the history alone.
+    It is computed from the times of the newest `length` events of the history, which training and serving give alike.
 
     Attributes:
-      length: the newest events that are read.
+      length: the number of events that are read.
       hours: the windows, in hours before the request. 0 means all events that are read.
-      kinds: of the events that count; see `PastFeature`.
+      kinds: the kinds of events that count; see `PastFeature`.
       dim: size of its embedding.
     """
 

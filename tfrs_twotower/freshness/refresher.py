@@ -18,10 +18,10 @@ _log = logging.getLogger(__name__)
 
 
 class Refresher:
-    """Brings the statistics of items to each new hour, and those of each new version to the hour that it is.
+    """Updates the statistics of items at each full hour, and those of a new version when it is loaded.
 
-    It reads the events from the store, so it counts those of all processes, and after a restart those of before. Events
-    that arrive up to `FreshItems.LATE` seconds late still count. While the store fails, it tries again.
+    It reads the events from the store. So events of all processes count, also those from before a restart. Events that
+    arrive up to `FreshItems.LATE` seconds late still count. While the store fails, it tries again.
 
     With logs of answers it counts what a training on the same store and logs has (`feedback`): what was shown and not
     chosen has the kind "shown", from the moment on at which it is known, an hour after the answer.

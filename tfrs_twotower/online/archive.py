@@ -1,4 +1,4 @@
-"""All events, for ever: beside a store, which keeps the newest ones, in Parquet by day."""
+"""Keeps all events in Parquet by day, beside a store, which keeps the newest ones."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import ClassVar

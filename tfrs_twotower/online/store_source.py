@@ -31,13 +31,13 @@ class Store(Source):
     Attributes:
       address: of the store, as `sqlite:PATH` or `redis://HOST:PORT/DB`, without a password.
       log: folders of `serve --log-requests`.
-      since, until: seconds since 1970. Of an update `since` is the parent's `until`: events of the day before it are
-        read again, as they may have come late, and an update leaves out those that its log has. `until` None: all.
+      since, until: seconds since 1970. `until` None: all. In an update `since` is the parent's `until`. The day before
+        it is read again, as events may come late, and the update leaves out those that its log has.
       within: seconds after an answer in which an event counts as its choice.
       context: features as served that become columns of the events.
       text_ids: ids are text, even if all of them are whole numbers.
       users_path, items_path: the tables with features, as in `Files`, or None.
-      profiles: the columns of users are those of the store's profiles; times are seconds since 1970 there.
+      profiles: whether the store's profiles are the user table. Their times are seconds since 1970.
     """
 
     address: str

@@ -128,7 +128,7 @@ def completed(recipe: Recipe, log: InteractionLog) -> Recipe:
 
 
 def _with_one_hour(recipe: Recipe) -> Recipe:
-    """The recipe for candidates with statistics: see ARCHITECTURE, "Statistics that move".
+    """The recipe for candidates with statistics: see ARCHITECTURE, "Statistics".
 
     Raises:
       ConfigError: a part needs one vector an item, or batches of many hours.

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class AnswerRecorder:
-    """Records answers and impressions. A disk that fails loses answers from the log, and no request fails by it.
+    """Records answers and impressions. If the disk fails, requests are answered, and the log lacks these answers.
 
     Args:
       log: an `AnswerLog`, or None: answers are not kept, and impressions are refused.

@@ -17,15 +17,15 @@ GAUGES = {
 
 @config
 class WatchLimits:
-    """Figures past these make `twotower watch` end with status 3. None: no limit.
+    """Limits past which `twotower watch` ends with status 3. None: no limit.
 
     Attributes:
-      max_drift: of the population stability index of each feature.
-      max_unknown_users: of the share of answers to users whom training did not know.
-      min_coverage: of the share of items that were answered.
-      min_recall: of the index on logged queries.
-      min_overlap: of the top 10 of two versions.
-      min_item_cosine: of the items' vectors of two versions, after alignment.
+      max_drift: the largest population stability index of a feature.
+      max_unknown_users: the largest share of answers to users whom training did not know.
+      min_coverage: the smallest share of the catalogue that was in answers.
+      min_recall: the smallest recall of the index on logged queries.
+      min_overlap: the smallest overlap of the top 10 of two versions.
+      min_item_cosine: the smallest mean cosine of the item vectors of two versions, after alignment.
     """
 
     max_drift: NotNegative | None = 0.25
