@@ -30,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--explore-epsilon", type=float, default=0.1, metavar="SHARE",
                        help="with the policy epsilon: the share of random choices (default: %(default)s)")
     group.add_argument("--newcomers", metavar="FILE",
-                       help='a JSON file: a channel gets a share of the answers of /v1/recommend to users with few '
-                       'events, as {"channels": ["popular"], "share": 0.8, "half_after": 5}. Of several channels a '
-                       'policy chooses by clicks, which it counts in the file that "counts" names')
+                       help='JSON: what users of few events are shown in /v1/recommend, as {"channels": ["popular"], '
+                       '"share": 0.8, "half_after": 5}; of several channels the policy chooses, and counts in the file '
+                       'that "counts" names')
     group.add_argument("--explore-rate", type=float, default=0.05, metavar="RATE",
                        help="the usual click rate of shown items: the prior's mean (default: %(default)s)")
 
