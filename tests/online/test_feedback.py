@@ -70,7 +70,7 @@ def test_rows_are_as_counted_by_hand(written):
     assert {name: (row["user_id"], row["item_id"], row["event"], row["label"], row["place"])
             for name, row in found.items()} == {
         "1": ("u", "c", "click", 1, 2), "2": ("u", "a", "buy", 1, 0), "3": ("u", "z", "view", 1, 4),
-        "4": ("u", "f", "click", 1, None), "5": ("v", "q", "dislike", 0, 0),
+        "4": ("u", "f", "click", 1, None), "5": ("v", "q", "dislike", 0, 0), "6": ("v", "", "search", 1, None),
         "shown:clicked:1": ("u", "b", "shown", 0, 1), "shown:seen:0": ("u", "f", "shown", 0, 0),
         "shown:seen:2": ("u", "h", "shown", 0, 2), "drop:seen:1": ("u", "g", "drop", 0, 1),
         "shown:again:0": ("v", "p", "shown", 0, 0),
