@@ -34,7 +34,7 @@ def test_what_is_collected_is_read_without_options(written, capsys):
     command = ["collect", "sqlite:store.db", "--log", "log", "--out", "out", "--until", "2026-12-01"]
     assert main([*command, "--since", str(NOON), "--tfrecord", "records"]) == 0
     assert capsys.readouterr().out == (
-        "5 events and 8 rows with the label 0 of 2026-11-30 12:00:00 to 2026-12-01 00:00:00 UTC are new in out.\n"
+        "6 events and 8 rows with the label 0 of 2026-11-30 12:00:00 to 2026-12-01 00:00:00 UTC are new in out.\n"
         "TFRecord: 13 rows in records.\n"
     )
     assert main(command) == 0

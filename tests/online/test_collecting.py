@@ -17,7 +17,7 @@ from tfrs_twotower.online import Event, Store, collect, collected_columns, open_
 from tfrs_twotower.training import Examples, adapt
 from tfrs_twotower.training.item_statistics import ItemStatistics
 
-WHOLE = {"1", "2", "3", "4", "5", "7", "8", "shown:clicked:1", "shown:seen:0", "shown:seen:2", "drop:seen:1",
+WHOLE = {"1", "2", "3", "4", "5", "6", "7", "8", "shown:clicked:1", "shown:seen:0", "shown:seen:2", "drop:seen:1",
          "shown:again:0", "shown:young:0", "shown:young:1"}
 COLLECT = """
 import sys
@@ -56,7 +56,7 @@ def test_times_that_overlap_give_each_row_once(written, history, tmp_path):
     first = collect(history, [written[1]], str(out), NOON, NOON + 3000)
     assert (first.chosen, first.others) == (2, 0) and ids(out) == ["1", "3"]
     second = collect(history, [written[1]], str(out), None, NOON + 20_000)  # a day before the end of the first
-    assert (second.chosen, second.others) == (4, 8) and set(ids(out)) == WHOLE and len(ids(out)) == len(WHOLE)
+    assert (second.chosen, second.others) == (5, 8) and set(ids(out)) == WHOLE and len(ids(out)) == len(WHOLE)
     again = collect(history, [written[1]], str(out), 0, NOON + 30_000)
     assert (again.chosen, again.others, again.file) == (0, 0, None)
     history.append([Event("late", "u", "c", NOON + 100)])
@@ -91,20 +91,26 @@ def test_a_log_has_what_was_shown_apart_and_features_as_served(written, history,
 
 
 def test_histories_read_kinds_dwell_times_and_search_words(written, history, tmp_path):
-    history.append([Event("9", "u", "b", NOON + 80, "click", value=3.5, query="red shoes")])
+    history.append([Event("9", "u", "b", NOON + 80, "click", value=3.5, query="blue boots"),
+                    Event("10", "v", "p", NOON + 6000, "click")])
     collect(history, [written[1]], str(tmp_path / "out"), 0, NOON + 30_000)
     schema = Schema((History(reads=("event", "dwell")), Searches()), (Id("item_id"), ItemStatistic("count", "click")))
     for source in (Files(str(tmp_path / "out"), columns=collected_columns(str(tmp_path / "out"))),
                    Store(written[0], (written[1],), until=NOON + 30_000)):
         log, report = ingest(source)
+        assert not report.rejected and log.searched.query.to_pylist() == ["red shoes"]
         query, candidate = build_fields(schema, seed=1)
         statistics = ItemStatistics(candidate, log, np.arange(len(log)))
         adapt(log, np.arange(len(log)), query, candidate, statistics=statistics)
         last = np.flatnonzero(log.timestamp == NOON + 5000)  # u chose c, z, b and a before
-        raw = Examples(log, query, candidate, statistics=statistics).raw_queries(last)
+        made = Examples(log, query, candidate, statistics=statistics)
+        raw = made.raw_queries(last)
         assert raw["history_event"].numpy()[0, :4].tolist() == [b"click", b"view", b"click", b"buy"]
         assert raw["history_dwell"].numpy()[0, :4] == pytest.approx([2.5, np.nan, np.nan, np.nan], nan_ok=True)
-        assert raw["searches"].numpy()[0, 0] == b"red shoes"
+        assert raw["searches"].numpy()[0, 0] == b"blue boots"
+        after = made.raw_queries(np.flatnonzero(log.timestamp == NOON + 6000))  # v searched, and chose no item
+        assert after["searches"].numpy()[0, 0] == b"red shoes"
+        assert {"blue", "boots", "red", "shoes"} < set(query[1].vocabulary.get_vocabulary())
         assert log.context["value"].drop_null().to_pylist() == [3.5, 9.0]
         clicked = statistics.values(np.array([log.items["item_id"].to_pylist().index("b")]), NOON // 3600 + 1)
         assert clicked["item_count_click"][0].tolist() == [1, 1, 1, 1]
@@ -116,6 +122,12 @@ def test_ids_that_are_numbers_stay_numbers(tmp_path):
     stores = open_stores(f"sqlite:{tmp_path}/numbers.db")
     assert collect(stores.history, [], str(tmp_path / "out"), 0, NOON).file is None  # nothing is known of ids yet
     stores.history.append([Event("1", "7", "3", NOON), Event("2", "8", "003", NOON)])
+    only = Store(f"sqlite:{tmp_path}/only.db", until=NOON + 1)
+    others = open_stores(only.address)
+    others.history.append([Event("1", "7", "3", NOON), Event("2", "7", "", NOON, "search", query="red")])
+    others.close()
+    log, _ = ingest(only)
+    assert log.items["item_id"].to_pylist() == [3] and log.searched.query.to_pylist() == ["red"]
     collect(stores.history, [], str(tmp_path / "out"), 0, NOON + 1)
     table = pq.read_table(tmp_path / "out")
     assert table["user_id"].to_pylist() == [7, 8] and table["item_id"].to_pylist() == ["3", "003"]

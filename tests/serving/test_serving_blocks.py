@@ -85,4 +85,4 @@ def test_what_pause_raises_ends_the_request(predictor):
 
 def test_every_signature_of_an_export_runs_in_blocks(predictor):
     with predictor.repository.lease() as model:
-        assert set(model.signatures) == set(BY_ROW)
+        assert set(model.signatures) == set(BY_ROW) - {"query_parts"}  # of linear query towers

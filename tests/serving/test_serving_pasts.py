@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tfrs_twotower.data import InteractionLog
+from tfrs_twotower.data import InteractionLog, Searched
 from tfrs_twotower.features import History, Id, Schema, Searches, Sequence, build_fields
 from tfrs_twotower.online import Event, load_log
 from tfrs_twotower.serving.features import Features
@@ -95,6 +95,32 @@ def test_a_replayed_log_gives_training_and_serving_the_same_histories(stores, ki
                 width = min(values.shape[1], other.shape[1])
                 np.testing.assert_array_equal(values[:, :width], other[:, :width])
                 assert np.all(values[:, width:] <= 0) and np.all(other[:, width:] <= 0)
+
+
+def test_searches_that_chose_no_item_are_read_by_a_server_if_training_had_any(stores):
+    log, rng = random_log(), np.random.default_rng(1)
+    alone = Searched(rng.integers(0, 5, 90).astype(np.int32), 10 * rng.integers(1, 60, 90) + 5,
+                     pa.array([f"alone {i}" for i in range(90)]))
+    log = dataclasses.replace(log, timestamp=10 * log.timestamp, searched=Searched.of([alone]))
+    made, fields = examples(log)
+    served = model(made, fields)
+    for row in range(20, len(log), 20):
+        load_log(stores.history, before(log, row))
+        next_rows = np.array([row + np.flatnonzero(log.user[row:] == user)[0] for user in set(log.user[row:])])
+        until = dict(zip(log.user[next_rows].tolist(), log.timestamp[next_rows].tolist()))
+        stores.history.append([
+            Event(words, f"u{user}", "", int(at), "search", query=words)
+            for user, at, words in zip(alone.user.tolist(), alone.timestamp, alone.query.to_pylist())
+            if at < until.get(user, 0)
+        ])
+        request = {"user_id": tf.constant([f"u{user}" for user in until])}
+        for trained_on_them in (True, False):
+            served.manifest["searches_alone"] = trained_on_them
+            joined = Features(stores, Metrics()).join(served, served.signatures["serving_default"], request)
+            words = made.raw_queries(next_rows)["searches"].numpy()
+            found = [[one for one in of if one] for of in joined["searches"].numpy().tolist()]
+            assert (found == [[one for one in of if one] for of in words.tolist()]) == trained_on_them
+    assert b"alone" in b" ".join(words.ravel()) and b"words" in b" ".join(words.ravel())
 
 
 def same(a, b):

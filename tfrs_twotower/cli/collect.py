@@ -21,7 +21,8 @@ day before the last one, as events may come late.
 An event belongs to the answer that it names; if it names none, to the last one that showed the user its item less
 than --within seconds before. What clients named as seen at /v1/impressions was shown; if they named nothing, the
 places before the last chosen one. What a later stage left out (`dropped` there) has the event "drop". Rows of an
-answer are added when --within is over. A search without an item is not added.
+answer are added when --within is over. A search without an item is an event, whose words `Searches` reads; TFRecord
+has none of them.
 """
 
 

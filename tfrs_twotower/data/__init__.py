@@ -8,13 +8,14 @@ from tfrs_twotower.data.checking import IngestReport, Rules
 from tfrs_twotower.data.history import UserHistories, check_kinds, of_kinds
 from tfrs_twotower.data.ingest import ingest
 from tfrs_twotower.data.kept import has_log, keep_log, read_log
-from tfrs_twotower.data.log import InteractionLog, Shown
+from tfrs_twotower.data.log import InteractionLog, Searched, Shown
 from tfrs_twotower.data.order import Batches, Stretches, batch_count
 from tfrs_twotower.data.popularity import log_popularity
 from tfrs_twotower.data.preparing import DuckDB, Engine, Spark, append_prepared, prepare
 from tfrs_twotower.data.preparing.dataset import is_prepared
 from tfrs_twotower.data.queries import Queries, QueryBuilder
 from tfrs_twotower.data.ragged import Ragged
+from tfrs_twotower.data.searches import UserSearches
 from tfrs_twotower.data.source import Columns, Source
 from tfrs_twotower.data.sources.files import Files
 from tfrs_twotower.data.sources.frames import Frames
@@ -58,6 +59,7 @@ __all__ = [
     "RandomHoldout",
     "RandomPerUser",
     "Rules",
+    "Searched",
     "Shown",
     "Source",
     "Spark",
@@ -69,6 +71,7 @@ __all__ = [
     "TextVectors",
     "Tfds",
     "UserHeldOut",
+    "UserSearches",
     "append",
     "append_prepared",
     "batch_count",

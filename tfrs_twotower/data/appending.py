@@ -16,7 +16,7 @@ from tfrs_twotower.data import values, wide
 from tfrs_twotower.data.checking import IngestReport, Rules
 from tfrs_twotower.data.ingest import ingest
 from tfrs_twotower.data.kept import empty_array
-from tfrs_twotower.data.log import InteractionLog, Shown, whole_context
+from tfrs_twotower.data.log import InteractionLog, Searched, Shown, whole_context
 from tfrs_twotower.data.source import Source
 from tfrs_twotower.data.sources.joined import newest
 from tfrs_twotower.errors import DataError, NoEvents
@@ -70,6 +70,7 @@ def append(
            for name in ("user", "item", "timestamp", "weight")},
         context=merged.table(context), users=day.users, items=day.items,
         part=merged.array("part", parts, np.full(len(day), part, np.uint16)), shown=_both(log.shown, day.shown, work),
+        searched=Searched.of([log.searched, day.searched]),
     )
     notes = (f"behind {len(log):,} events that were read before", *report.notes)
     return whole, dataclasses.replace(report, notes=notes)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tfrs_twotower.columns import EVENT, ITEM_ID, LABEL, SESSION, TIMESTAMP, USER_ID, WEIGHT
+from tfrs_twotower.columns import EVENT, ITEM_ID, LABEL, QUERY, SESSION, TIMESTAMP, USER_ID, WEIGHT
 from tfrs_twotower.data import values
 from tfrs_twotower.data.entities import Entities
 from tfrs_twotower.data.log import InteractionLog
@@ -73,6 +73,7 @@ class Accepted:
       timestamp: int64 [n], seconds since 1970; weight: float32 [n]; label: float64 [n], 1 where there are none
       part: of a `Joined` source
       context: pa.Table of n rows, or None without columns
+      searched: (users, times, words) of searches that chose no item, which are none of the n rows
     """
 
     user: pa.Array
@@ -82,6 +83,7 @@ class Accepted:
     label: np.ndarray
     part: int
     context: pa.Table | None
+    searched: tuple[pa.Array, np.ndarray, pa.Array]
 
     def __len__(self) -> int:
         return len(self.timestamp)
@@ -92,7 +94,7 @@ class IngestReport:
     """The counts and notes of an `ingest`.
 
     Attributes:
-      rows: rows read from the log; accepted: rows kept, also events that were shown and not liked
+      rows: rows read from the log; accepted: rows kept, also events that were shown and not liked, and searches
       rejected: {reason: rows} of the log and of the entity tables
       rejected_path: the file of the rejected rows, or None
       users, items: rows of the entity tables, including ids that only the log has
@@ -166,9 +168,11 @@ class Reader:
             text = batch.column(INVALID)
             checks.fail(values.numpy(text.is_valid()), "line: cannot be parsed", text)
         user = self._ids(checks, batch, USER_ID, file)
-        item = self._ids(checks, batch, ITEM_ID, file)
+        words = _words(batch)
+        item = self._ids(checks, batch, ITEM_ID, file, words)
+        alone = values.numpy(item.is_null()) & words
         if self.rules.require_items:
-            unknown = self.items.find(self.items.agreed(item, file)) < 0
+            unknown = (self.items.find(self.items.agreed(item, file)) < 0) & ~alone
             checks.fail(unknown, f"{ITEM_ID}: not in the item table", batch.column(ITEM_ID))
         timestamp = self.times.read(checks, batch, file)
         weight = self._weights(checks, batch, file)
@@ -178,11 +182,14 @@ class Reader:
         self.unread.update(dict.fromkeys(json.loads(said.get(UNREAD, b"[]"))))
         self.rejects.add(checks, file, self._row_numbers(batch, file))
         self.rows += len(batch)
-        ok, keep = checks.ok, pa.array(checks.ok)
+        ok, found = checks.ok & ~alone, checks.ok & alone
+        keep, searches = pa.array(ok), pa.array(found)
         return Accepted(
             self.users.agreed(user.filter(keep), file), self.items.agreed(item.filter(keep), file), timestamp[ok],
             weight[ok], np.ones(ok.sum()) if label is None else label[ok], int(said.get(PART, 0)),
             None if context is None else context.filter(keep),
+            (self.users.agreed(user.filter(searches), file), timestamp[found],
+             batch.column(QUERY).filter(searches).cast(pa.string()) if found.any() else pa.array([], pa.string())),
         )
 
     def check(self) -> None:
@@ -226,8 +233,9 @@ class Reader:
         notes += [*self.users.lacking(log.users, log.user), *self.items.lacking(log.items, log.item)]
         notes += [*_floats(USER_ID, log.users[USER_ID]), *_floats(ITEM_ID, log.items[ITEM_ID])]
         notes += [f"{self.name}: {before} rows of the tables were left out"] if before else []
-        return IngestReport(self.rows, len(log) + len(log.shown), dict(self.rejects.counts), path, len(log.users),
-                            len(log.items), tuple(notes))
+        accepted = len(log) + len(log.shown) + len(log.searched)
+        return IngestReport(self.rows, accepted, dict(self.rejects.counts), path, len(log.users), len(log.items),
+                            tuple(notes))
 
     @property
     def _hint(self) -> str:
@@ -272,10 +280,12 @@ class Reader:
         self._next_row[file] = start + len(batch)
         return np.arange(start, start + len(batch))
 
-    def _ids(self, checks: Checks, batch: pa.RecordBatch, name: str, file: str) -> pa.Array:
+    def _ids(
+        self, checks: Checks, batch: pa.RecordBatch, name: str, file: str, optional: np.ndarray | bool = False
+    ) -> pa.Array:
         ids, malformed = values.ids(batch.column(name), f"{file}: column `{name}`")
         checks.fail(malformed, f"{name}: not a whole number, or a float above 2^53", batch.column(name))
-        checks.fail(values.numpy(ids.is_null()), f"{name}: missing", batch.column(name))
+        checks.fail(values.numpy(ids.is_null()) & ~np.asarray(optional), f"{name}: missing", batch.column(name))
         return ids
 
     def _weights(self, checks: Checks, batch: pa.RecordBatch, file: str) -> np.ndarray:
@@ -319,6 +329,13 @@ class Reader:
             checks.fail(values.infinite(array), f"{name}: not finite", raw)
             arrays.append(array)
         return pa.table(arrays, names=names) if names else None
+
+
+def _words(batch: pa.RecordBatch) -> np.ndarray:
+    """bool [n]: does the row have search words? If it has no item, it is a search."""
+    if QUERY not in batch.schema.names or not values.is_text(batch.schema.field(QUERY).type):
+        return np.zeros(len(batch), bool)
+    return values.numpy(pc.fill_null(pc.not_equal(batch.column(QUERY), ""), False))
 
 
 def _floats(name: str, ids: pa.ChunkedArray) -> Iterator[str]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tfrs_twotower.data import wide
 from tfrs_twotower.data.checking import YEAR_2100, Accepted, IngestReport, Reader, Rules, begun
-from tfrs_twotower.data.log import InteractionLog, Shown, whole_context
+from tfrs_twotower.data.log import InteractionLog, Searched, Shown, whole_context
 from tfrs_twotower.data.rejects import Rejects
 from tfrs_twotower.data.source import Source
 from tfrs_twotower.errors import DataError
@@ -59,7 +59,7 @@ class _Coded:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._user, self._item, self._timestamp, self._weight, self._label, self._part = [], [], [], [], [], []
-        self._context = []
+        self._context, self._searched = [], []
 
     def add(self, rows: Accepted) -> None:
         self._user.append(self._reader.users.code(rows.user))
@@ -69,6 +69,8 @@ class _Coded:
         self._label.append(rows.label)
         self._part.append(np.full(len(rows), rows.part, np.uint16))
         self._context.append((rows.context, len(rows)))
+        users, times, words = rows.searched
+        self._searched.append(Searched(self._reader.users.code(users), times, words))
 
     def log(self, shown_alone: bool) -> InteractionLog:
         """The events so far, in time order; without times, in random order."""
@@ -94,6 +96,7 @@ class _Coded:
             items=self._reader.items.table(),
             part=_sorted(self._part, order),
             shown=Shown(user[shown], item[shown], timestamp[shown]),
+            searched=Searched.of(self._searched),
         )
 
     def _context_table(self, order: np.ndarray) -> pa.Table:

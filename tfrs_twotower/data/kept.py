@@ -11,14 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tfrs_twotower.columns import QUERY
 from tfrs_twotower.data.checking import IngestReport
-from tfrs_twotower.data.log import InteractionLog, Shown
+from tfrs_twotower.data.log import InteractionLog, Searched, Shown
 from tfrs_twotower.durable import written_aside
 from tfrs_twotower.errors import DataError
 
 _REPORT = "report.json"  # written last: without it the log is not whole
 _TABLES = ("context", "users", "items")
 _EVENTS, _SHOWN = ("user", "item", "timestamp", "weight"), ("user", "item", "timestamp")
+_SEARCHED, _OF_USERS = "searched", ("user", "timestamp")  # a file of searches is there only if there are any
 
 
 def keep_log(log: InteractionLog, report: IngestReport, folder: str | os.PathLike[str]) -> None:
@@ -32,7 +34,9 @@ def keep_log(log: InteractionLog, report: IngestReport, folder: str | os.PathLik
     if log.part is not None:
         events["events"] = events["events"].append_column("part", pa.array(log.part))
     shown = {"shown": pa.table({name: getattr(log.shown, name) for name in _SHOWN})}
-    tables = {**events, **shown, **{name: getattr(log, name) for name in _TABLES}}
+    alone = log.searched
+    searched = {_SEARCHED: pa.table({name: getattr(alone, name) for name in (*_OF_USERS, QUERY)})} if len(alone) else {}
+    tables = {**events, **shown, **searched, **{name: getattr(log, name) for name in _TABLES}}
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
@@ -66,13 +70,24 @@ def read_log(folder: str | os.PathLike[str]) -> tuple[InteractionLog, IngestRepo
         report = json.loads((folder / _REPORT).read_text(encoding="utf-8"))
         arrays = {name: _array(found["events"], name) for name in found["events"].column_names}
         shown = Shown(*(_array(found["shown"], name) for name in _SHOWN))
-        log = InteractionLog(**arrays, **{name: found[name] for name in _TABLES}, shown=shown)
+        log = InteractionLog(
+            **arrays, **{name: found[name] for name in _TABLES}, shown=shown, searched=_searched(folder)
+        )
         return log, IngestReport(**{**report, "notes": tuple(report["notes"])})
     except (OSError, ValueError, TypeError, KeyError) as error:  # Arrow's errors are among these
         raise DataError(
             f"The log in {folder} cannot be read ({error}). If the run has a source, remove this folder: the source is "
             "then read. Else pass the data frames again."
         ) from error
+
+
+def _searched(folder: Path) -> Searched:
+    path = folder / f"{_SEARCHED}.arrow"
+    if not path.exists():
+        return Searched.none()
+    found = _read(path)
+    user, timestamp = (_array(found, name) for name in _OF_USERS)
+    return Searched(user, timestamp, pa.concat_arrays(found[QUERY].chunks))
 
 
 def _read(path: Path) -> pa.Table:

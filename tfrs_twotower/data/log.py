@@ -46,6 +46,40 @@ class Shown:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Searched:
+    """Searches that chose no item, in time order. They are no events of the log; only `Searches` reads them.
+
+    Attributes:
+      user: int32 [m]: rows of the log's `users`
+      timestamp: int64 [m]: seconds since 1970, UTC, ascending
+      query: pa.Array of text [m]: the words
+    """
+
+    user: np.ndarray
+    timestamp: np.ndarray
+    query: pa.Array
+
+    @classmethod
+    def of(cls, parts: Sequence[Searched]) -> Searched:
+        """Those of several parts, in the order of time; a user's search of the same second and words counts once."""
+        user, timestamp = (np.concatenate([getattr(part, name) for part in (cls.none(), *parts)])
+                           for name in ("user", "timestamp"))
+        query = pa.concat_arrays([part.query for part in (cls.none(), *parts)])
+        known = pd.MultiIndex.from_arrays([user, timestamp, query.to_numpy(zero_copy_only=False)]).duplicated()
+        first = np.flatnonzero(~known)
+        rows = first[np.argsort(timestamp[first], kind="stable")]
+        return cls(user[rows], timestamp[rows], query.take(pa.array(rows)))
+
+    @classmethod
+    def none(cls) -> Searched:
+        """There are none."""
+        return cls(np.zeros(0, np.int32), np.zeros(0, np.int64), pa.array([], pa.string()))
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class InteractionLog:
     """Events in time order; events of the same second keep the order of the source.
 
@@ -61,6 +95,7 @@ class InteractionLog:
       items: one row per item: `item_id` and the feature columns; also items without events
       part: uint16 [n]: the part of a `Joined` source that has the event; None: not known. The fingerprint ignores it
       shown: items that users saw and did not like
+      searched: searches that chose no item
     """
 
     user: np.ndarray
@@ -72,6 +107,7 @@ class InteractionLog:
     items: pa.Table
     part: np.ndarray | None = None
     shown: Shown = dataclasses.field(default_factory=Shown.none)
+    searched: Searched = dataclasses.field(default_factory=Searched.none)
 
     @property
     def timed(self) -> bool:
@@ -123,12 +159,14 @@ class InteractionLog:
         """
         place = np.full(len(self.users), -1, np.int32)
         place[users] = np.arange(len(users))
-        rows, shown = (np.flatnonzero(place[of.user] >= 0) for of in (self, self.shown))
+        rows, shown, searched = (np.flatnonzero(place[of.user] >= 0) for of in (self, self.shown, self.searched))
         return InteractionLog(
             place[self.user[rows]], self.item[rows], self.timestamp[rows], self.weight[rows],
             _taken(self.context, rows), _taken(self.users, users), self.items,
             None if self.part is None else self.part[rows],
             Shown(place[self.shown.user[shown]], self.shown.item[shown], self.shown.timestamp[shown]),
+            Searched(place[self.searched.user[searched]], self.searched.timestamp[searched],
+                     self.searched.query.take(pa.array(searched))),
         ), rows
 
     def item_counts(self, rows: np.ndarray | None = None) -> np.ndarray:
@@ -142,6 +180,10 @@ class InteractionLog:
             digest.update(np.ascontiguousarray(getattr(self, name)).data)
         for array in (self.shown.user, self.shown.item, self.shown.timestamp) if len(self.shown) else ():
             digest.update(np.ascontiguousarray(array).data)
+        for array in (self.searched.user, self.searched.timestamp) if len(self.searched) else ():
+            digest.update(np.ascontiguousarray(array).data)
+        if len(self.searched):
+            _update(digest, pa.chunked_array([self.searched.query]))
         for table in (self.context, self.users, self.items):
             for name in table.column_names:
                 digest.update(f"{name}:{table.num_rows};".encode())

@@ -1,7 +1,7 @@
 """The events of a store joined with the answers of a server: what was chosen, and what was shown and not chosen."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,8 @@ def feedback(
 
     - An event of an item has its own id and time, and the label 1; a dislike has 0. It belongs to the answer that it
       names. If it names none, it belongs to the last one that showed the user the item less than `within` seconds
-      before. It has that answer's version, arm and features, and its place there. A search without an item gives none.
+      before. It has that answer's version, arm and features, and its place there. A search without an
+      item has the item "" and belongs to none.
     - An item that was shown and not chosen has the id `shown:ANSWER:PLACE`, the answer's time, the event "shown" and
       the label 0. Chosen is an item with an event, of the user or naming the answer, less than `within` seconds later.
       Shown are the places that clients named as seen; if they named none, those before the last chosen one; if there
@@ -53,18 +54,23 @@ def feedback(
       StoreError: the store or a log cannot be read.
     """
     first = since - max(within, late)
-    acts = _Acts(_events(history, first, until), first, until)
+    found = _events(history, first, until)
+    of_items = found[c.ITEM_ID] != ""
+    acts = _Acts(found[of_items].reset_index(drop=True), first, until)
     for hour, log in sorted((hour, log) for log in logs for hour in starts(log)):
         if hour + HOUR + within + late > since and hour < until or hour in acts.hours:
             yield _Shown(log, hour, acts, within).unchosen(since - within, until - within)
     yield acts.rows(since, late)
+    searches = found[~of_items & (found[c.TIMESTAMP] >= since - late)]
+    if len(searches):
+        yield _table({c.LABEL: np.ones(len(searches), int), **{name: searches[name] for name in Event._fields}})
 
 
 def _events(history: HistoryStore, since: int, until: int) -> pd.DataFrame:
-    """The events of items, by time."""
+    """The events, by time."""
     pages = [pd.DataFrame(page, columns=Event._fields) for page in history.events(since, until)]
     found = pd.concat([pd.DataFrame(columns=Event._fields), *pages]) if pages else pd.DataFrame(columns=Event._fields)
-    found = found[found[c.ITEM_ID] != ""].drop_duplicates([c.USER_ID, c.EVENT_ID])
+    found = found.drop_duplicates([c.USER_ID, c.EVENT_ID])
     return found.sort_values(c.TIMESTAMP, kind="stable", ignore_index=True)
 
 
@@ -204,10 +210,16 @@ class _Shown:
             c.LABEL: np.zeros(len(rows), int), c.ANSWER: found["answer_id"], c.PLACE: of.place[rows],
             **{name: found[name] for name in _OF_ANSWERS},
         }
-        return pa.table([
-            pa.array(columns[field.name], field.type) if field.name in columns else _nothing(field, len(rows))
-            for field in SCHEMA
-        ], SCHEMA)
+        return _table(columns)
+
+
+def _table(columns: Mapping[str, Any]) -> pa.Table:
+    """Rows of `SCHEMA`; nothing in the other columns."""
+    length = len(columns[c.EVENT_ID])
+    return pa.table([
+        pa.array(columns[field.name], field.type, from_pandas=True) if field.name in columns
+        else _nothing(field, length) for field in SCHEMA
+    ], SCHEMA)
 
 
 def _nothing(field: pa.Field, length: int) -> pa.Array:

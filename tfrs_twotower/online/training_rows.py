@@ -46,7 +46,8 @@ class Shape:
         """
         for name in self.numbers:
             try:
-                column = pc.cast(table[name], pa.int64())
+                given = pc.if_else(pc.equal(table[name], ""), pa.scalar(None, pa.string()), table[name])
+                column = pc.cast(given, pa.int64())  # a search may have no item
             except pa.ArrowInvalid as error:
                 rule, way_out = "be a whole number, as the first ones were", "Collect anew, with `--text-ids`."
                 raise DataError(invalid(name, rule, str(error), way_out)) from error

@@ -48,7 +48,7 @@ def manifest_fields(
             name: {"kinds": list(window.kinds or _kinds(a.log)), "events": window.length}
             for name, window in a.windows.items()
         },
-        "searches": a.searches,
+        "searches": a.searches, "searches_alone": len(a.log.searched) > 0,
         "exclude_seen": recipe.evaluation.exclude_seen,
         "training_events": int(a.train_counts.sum()),
         "trained_on": {

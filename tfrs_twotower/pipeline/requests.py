@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import InteractionLog, of_kinds
+from tfrs_twotower.data import InteractionLog, UserSearches, of_kinds
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.features import PARTS, Window, key_tensor, to_tensor
 from tfrs_twotower.pipeline.assembly import Assembly
@@ -100,7 +100,7 @@ def _requests(
         if name == c.TIMESTAMP:
             return pa.array([int(log.timestamp[-1]) + 1 if log.timed else 0] * len(rows))
         if name == c.SEARCHES:
-            return _lists([_words(log, e)[-live.searches:] for e in pasts[_SEEN]], pa.string())
+            return _lists([pa.array(words, pa.string()) for words in pasts[c.SEARCHES]], pa.string())
         if name in parts:
             past, part = parts[name]
             return past_part(part, [e[-live.windows[past].length:] for e in pasts[past]])
@@ -120,17 +120,13 @@ def _requests(
     return features, key_tensor(seen, c.ITEM_ID)
 
 
-def _words(log: InteractionLog, rows: np.ndarray) -> pa.Array:
-    """The words of the searches among log rows."""
-    words = pc.fill_null(log.context[c.QUERY].take(pa.array(rows)).combine_chunks().cast(pa.string()), "")
-    return words.filter(pc.not_equal(words, ""))
-
-
 def _pasts(live: Live, users: np.ndarray) -> dict[str, list[np.ndarray]]:
-    """{name of a history: `_events` of its kinds}, and all events of the users under `_SEEN`."""
+    """{name of a history: `_events` of its kinds}, words under `SEARCHES`, all events of the users under `_SEEN`."""
     kinds = {name: of_kinds(live.log, window.kinds) for name, window in live.windows.items()}
     every = _events(live.log, users)
-    return {**{name: every if of is None else _events(live.log, users, of) for name, of in kinds.items()}, _SEEN: every}
+    found = {name: every if of is None else _events(live.log, users, of) for name, of in kinds.items()}
+    words = {c.SEARCHES: UserSearches(live.log).latest(users, live.searches)} if live.searches else {}
+    return {**found, **words, _SEEN: every}
 
 
 def _events(log: InteractionLog, users: np.ndarray, of: np.ndarray | None = None) -> list[np.ndarray]:

@@ -107,7 +107,7 @@ class Features:
                 found = {}
             arrays.update({f"{name}_{part}": array for part, array in found.items()})
         if c.SEARCHES in absent and "searches" in model.manifest:
-            searches = self._searches(users, model.manifest["searches"])
+            searches = self._searches(users, model)
             arrays[c.SEARCHES] = _padded([[words.encode() for words in row] for row in searches], tf.string)
         if c.TIMESTAMP in absent:
             now = int(self._clock() // self._time_step * self._time_step)
@@ -130,10 +130,11 @@ class Features:
     def _events(self, users: list[str], n: int, kinds: Sequence[str]) -> list[list[Event]]:
         return self._ask(lambda: self._stores.history.last(users, n, kinds), users, [])
 
-    def _searches(self, users: list[str], length: int) -> list[list[str]]:
-        """The words of the newest searches of each user, as training reads them: of events with an item."""
+    def _searches(self, users: list[str], model: LoadedModel) -> list[list[str]]:
+        """The words of the newest searches of each user: of those without an item, if the training had any."""
+        length, alone = model.manifest["searches"], model.manifest.get("searches_alone", False)
         found = self._events(users, self._stores.retention.events, ())
-        return [[e.query for e in events if e.query and e.item_id][-length:] for events in found]
+        return [[e.query for e in events if e.query and (alone or e.item_id)][-length:] for events in found]
 
     def _seen(self, users: list[str], dtype: tf.DType) -> tf.Tensor:
         """[users, any]: each user's distinct items, from all events of any type that the store keeps."""

@@ -36,7 +36,8 @@ def adapt(
             learn(field)(_of_past(log, rows, field), items)
             continue
         if isinstance(field, SearchesField):
-            learn(field)({c.SEARCHES: wide.take(log.context[c.QUERY], rows)}, np.ones(len(rows), np.int64))
+            words = _words(log, rows)
+            learn(field)({c.SEARCHES: words}, np.ones(len(words), np.int64))
             continue
         names = [n for n in field.columns if n not in (c.HISTORY_ITEM_ID, c.HISTORY_TIMESTAMP)]
         past = {c.HISTORY_ITEM_ID: log.items[c.ITEM_ID]} if c.HISTORY_ITEM_ID in field.columns else {}
@@ -45,6 +46,13 @@ def adapt(
         else:
             table = event_table(log, names, rows)
             learn(field)({**past, **{name: table[name] for name in names}}, np.ones(len(rows), np.int64))
+
+
+def _words(log: InteractionLog, rows: np.ndarray) -> pa.Array:
+    """The words of training events, and of searches without an item up to the last of these."""
+    earlier = log.searched.timestamp <= log.timestamp[rows].max(initial=0)
+    events = wide.one(wide.take(log.context[c.QUERY], rows)).cast(pa.string())
+    return pa.concat_arrays([events, log.searched.query.filter(pa.array(earlier))])
 
 
 def _of_past(log: InteractionLog, rows: np.ndarray, field: PastField) -> dict[str, pa.Array | pa.ChunkedArray]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import InteractionLog, UserHistories, of_kinds, wide
+from tfrs_twotower.data import InteractionLog, UserHistories, UserSearches, of_kinds, wide
 from tfrs_twotower.features import PastField, SearchesField, to_tensor
 from tfrs_twotower.features.fields.past_parts import DwellField, KindField
 from tfrs_twotower.features.fields.preprocessed import PreprocessedField
@@ -114,23 +114,13 @@ class SearchPast:
     """
 
     def __init__(self, log: InteractionLog, field: SearchesField, visible: np.ndarray | None) -> None:
-        texts = wide.one(log.context[c.QUERY]).cast(pa.string()).dictionary_encode()
-        self._length = field.feature.length
-        self._texts = np.array([*texts.dictionary.to_pylist(), ""], object)
-        self._tokens = field.tokens(tf.constant(self._texts)).numpy()
-        self._number = texts.indices.fill_null(len(self._texts) - 1).to_numpy(zero_copy_only=False)
-        there = self._texts[self._number] != ""
-        self._history = UserHistories(log, there if visible is None else there & visible, rows=True)
-
-    def _numbers(self, rows: np.ndarray) -> np.ndarray:
-        """int [rows, length]: the numbers of the last searches' texts; that of "" at padding."""
-        found = self._history.rows_before(rows, self._length)
-        return np.where(found >= 0, self._number[found], len(self._texts) - 1)
+        self._length, self._searches = field.feature.length, UserSearches(log, visible)
+        self._tokens = field.tokens(tf.constant(self._searches.texts)).numpy()
 
     def encoded(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """The encoded form of the field: numpy only."""
-        return {"index": self._tokens[self._numbers(rows)].reshape(len(rows), -1)}
+        return {"index": self._tokens[self._searches.before(rows, self._length)].reshape(len(rows), -1)}
 
     def raw(self, rows: np.ndarray) -> tf.Tensor:
         """string [rows, length]: the input of a request."""
-        return tf.constant(self._texts[self._numbers(rows)])
+        return tf.constant(self._searches.texts[self._searches.before(rows, self._length)])

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from tfrs_twotower.data.appending import append
 from tfrs_twotower.data.checking import IngestReport, Reader, Rules, begun
 from tfrs_twotower.data.kept import empty_array, keep_log
-from tfrs_twotower.data.log import InteractionLog, Shown
+from tfrs_twotower.data.log import InteractionLog, Searched, Shown
 from tfrs_twotower.data.preparing import statements
 from tfrs_twotower.data.preparing.dataset import is_prepared, read_dataset, read_manifest, write_manifest
 from tfrs_twotower.data.preparing.duckdb_engine import DuckDB
@@ -186,7 +186,10 @@ def _prepared(
         fields = context_fields(schema)
         query = statements.events([field.name for field in fields], bool(reader.times.there))
         events, shown, context = _sorted(session, query, pa.schema(fields), liked, rows - liked, work)
-    return InteractionLog(**events, context=context, users=tables["user"], items=tables["item"], shown=Shown(**shown))
+    return InteractionLog(
+        **events, context=context, users=tables["user"], items=tables["item"], shown=Shown(**shown),
+        searched=Searched.none(),  # a prepared dataset has events alone
+    )
 
 
 def _parquet(path: Path, columns: dict[str, pa.ChunkedArray | np.ndarray]) -> str:
