@@ -295,6 +295,6 @@ class Loop:
         self.server.stop()
         stored = self.stored()
         self.say(verb("collect", self.store, "--log", self.answers, "--out", self.folder / "log",
-                      "--until", int(self.clock.now())))
+                      "--until", int(self.clock.now())).replace(f"{self.folder}/", ""))
         return {"acknowledged": len(self.acknowledged), "lost": len(set(self.acknowledged) - set(stored)),
                 "twice": len(stored) - len(set(stored))}
