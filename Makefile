@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train serve test test-quick test-chaos lint types shape check docs notebooks lab bench clean
+.PHONY: help setup train serve test test-quick test-chaos lint types shape check docs notebooks lab loop bench clean
 
 help:  ## this list
 	@echo 'make <target> [RECIPE=retail] [ARGS="--set training.epochs=3"]'
@@ -52,6 +52,9 @@ notebooks: $(INSTALLED)  ## execute the notebooks in place; ARGS="01_quickstart"
 
 lab: $(INSTALLED)  ## open the notebooks in JupyterLab, on this machine alone
 	@$(BIN)/jupyter lab --notebook-dir notebooks $(ARGS)
+
+loop: $(INSTALLED)  ## two simulated weeks of a shop whose model learns from what it shows; ARGS="--days 5"
+	@$(BIN)/python -m notebooks.loop $(ARGS)
 
 bench: $(INSTALLED)  ## run every benchmark and write bench/RESULTS.md
 	@set -e; for file in bench/bench_*.py; do \

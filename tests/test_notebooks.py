@@ -87,7 +87,7 @@ def test_a_notebook_runs(path, small):
 
 
 def test_the_notebooks_are_all_there():
-    assert {f"0{n}" for n in range(1, 7)} == {path.stem[:2] for path in NOTEBOOKS}
+    assert {f"0{n}" for n in range(1, 8)} == {path.stem[:2] for path in NOTEBOOKS}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

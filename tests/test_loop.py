@@ -1,0 +1,50 @@
+"""The simulated shop of `make loop`: what a list can expect, what people do, and the time that processes share."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("requests")
+
+from notebooks.loop_parts import Clock  # noqa: E402
+from notebooks.loop_world import Shop  # noqa: E402
+
+
+@pytest.fixture
+def shop():
+    """Two people, twelve items; the first one likes item 0 alone, the second one all. Nobody reads past the third."""
+    clicks = np.zeros((2, 12))
+    clicks[0, 0], clicks[1] = 1.0, 0.5
+    looks = np.zeros(10)
+    looks[:3] = 1.0, 0.5, 0.25
+    return Shop(np.array([7, 9]), pd.DataFrame({"item_id": range(12)}), clicks, looks, [None, None])
+
+
+def test_what_a_list_can_expect(shop):
+    assert shop.expected(0, np.array([0, 1, 2])) == 1.0
+    assert shop.expected(0, np.array([1, 0, 2])) == 0.5  # it is read by half
+    assert shop.expected(1, np.arange(10)) == pytest.approx(0.5 * 1.75)
+    assert shop.best([0, 1], np.arange(12)) == pytest.approx((1.0 + 0.875) / 2)
+    assert shop.random([0], np.arange(12)) == pytest.approx(1.75 / 12)
+
+
+def test_people_read_from_the_top_and_click_what_they_like(shop):
+    random, acts = np.random.default_rng(0), []
+    for _ in range(2000):
+        looked, clicked = shop.act(0, np.array([1, 0, 2, *range(3, 10)]), random)
+        assert looked == list(range(len(looked))) and 1 <= len(looked) <= 3
+        assert clicked == ([1] if len(looked) > 1 else [])
+        acts.append(len(looked))
+    assert np.mean(acts) == pytest.approx(1.75, abs=0.06)
+
+
+def test_a_process_has_the_time_of_the_clock(tmp_path):
+    clock = Clock(tmp_path / "clock")
+    clock.set(5.5)
+    code = ("import sys; from notebooks.loop_parts import Clock; clock = Clock(sys.argv[1]); print(clock.now());"
+            "clock.set(7.25)")
+    result = subprocess.run([sys.executable, "-c", code, str(clock.path)], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "5.5" and clock.now() == 7.25
