@@ -222,6 +222,17 @@ def test_a_request_keeps_its_id_in_the_answer_and_in_one_line_of_the_log(client,
     assert "somebody" not in "".join(lines) and FIRST not in "".join(lines)
 
 
+def test_a_page_of_another_site_changes_nothing_on_a_server_without_keys(publish, tmp_path):
+    publish(tmp_path, 1)
+    with Server(tmp_path, name="toy", rest_port=0, grpc_port=0, poll_seconds=60) as server:
+        with httpx.Client(base_url=f"http://127.0.0.1:{server.rest_port}") as client:
+            for site, status in (("same-origin", 200), ("cross-site", 403)):
+                answer = client.post(PREDICT, json=USER, headers={"Sec-Fetch-Site": site})
+                assert answer.status_code == status and ("--api-key-file" in answer.text) == (status == 403)
+            assert client.get("/readyz", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
+            assert client.post(PREDICT, json=USER).status_code == 200
+
+
 def test_an_exception_is_one_line_too():
     try:
         raise KeyError("x")

@@ -41,6 +41,13 @@ class Unauthenticated(ServingError):
     http = 401
 
 
+class PermissionDenied(ServingError):
+    """Whoever sends it may not ask for this."""
+
+    code = "PERMISSION_DENIED"
+    http = 403
+
+
 class ResourceExhausted(ServingError):
     """The request is larger than the server's limits. The status is not 429, as sending it again later cannot help."""
 

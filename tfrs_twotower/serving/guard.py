@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tfrs_twotower import extras
 from tfrs_twotower.serving.access import ApiKeys
-from tfrs_twotower.serving.errors import Unauthenticated
+from tfrs_twotower.serving.errors import PermissionDenied, Unauthenticated
 from tfrs_twotower.serving.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -21,7 +21,12 @@ responses = extras.require("starlette.responses")
 
 REQUEST_ID = "x-request-id"
 _OPEN_PATHS = ("/healthz", "/readyz")  # supervisors and load balancers have no key
+_READ, _SITE = ("GET", "HEAD", "OPTIONS"), b"sec-fetch-site"  # a browser's word, which no page can change
 _PLAIN = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_CROSS_SITE = (
+    "A page of another site sent this request (`Sec-Fetch-Site: cross-site`), and this server asks for no key. Let "
+    "your own site's server send it, or start this one with --api-key-file."
+)
 _REASON = "The request carries no key that this server knows. Send `Authorization: Bearer KEY`."
 
 
@@ -32,6 +37,9 @@ def request_id(given: str) -> str:
 
 class Guard:
     """ASGI middleware that requires a key, except on open paths, and adds `X-Request-Id` to every answer.
+
+    Where no key is required, it refuses what a page of another site lets its visitor's browser send: such a page could
+    otherwise change the items and events of a server on the visitor's machine.
 
     Args:
       app: the ASGI application. It finds the id in `request.state.request_id`.
@@ -63,6 +71,9 @@ class Guard:
                 app = responses.JSONResponse(
                     {"error": _REASON}, Unauthenticated.http, {"WWW-Authenticate": "Bearer"}
                 )
+        elif self._keys is None and scope["method"] not in _READ and headers.get(_SITE) == b"cross-site":
+            self._metrics.refused("cross_site")
+            app = responses.JSONResponse({"error": _CROSS_SITE}, PermissionDenied.http)
         await app(scope, receive, answer)
 
 

@@ -15,7 +15,9 @@ from tfrs_twotower.serving.repository import State, VersionStatus
 prometheus = extras.require("prometheus_client")
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
-REFUSALS = ("queue_full", "deadline", "stopping", "connections", "slow", "unauthenticated", "headers", "bodies")
+REFUSALS = (
+    "queue_full", "deadline", "stopping", "connections", "slow", "unauthenticated", "cross_site", "headers", "bodies",
+)
 
 
 PARTIAL = "x-twotower-partial"  # the header of an answer that lacks shards of the index
