@@ -64,3 +64,13 @@ def test_what_does_not_belong_to_a_store_is_refused(written):
     with pytest.raises(ConfigError, match="only be given with a store"):
         recipe("other.csv", "--log-requests", "log")
     assert isinstance(recipe("other.csv").source, Files)
+
+
+@pytest.mark.parametrize("command", [
+    ["collect", "sqlite:stor.db", "--out", "out"],
+    ["experiment", "log", "--store", "sqlite:stor.db", "--metric", "click", "--control", "a"],
+])
+def test_a_store_that_is_not_there_is_not_made(written, capsys, command):
+    assert main(command) == 1
+    assert "`STORE` must be there to be read. Received: STORE='sqlite:stor.db'." in capsys.readouterr().err
+    assert not (written / "stor.db").exists() and not (written / "out").exists()

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     """Collects, and says how much."""
     from tfrs_twotower.online import collect, open_stores
 
-    stores = open_stores(args.store, allow_loss=True)  # it only reads
+    stores = open_stores(args.store, allow_loss=True, existing=True)  # it only reads
     try:
         found = collect(stores.history, args.log, args.out, args.since, args.until, args.within, args.context,
                         args.text_ids)

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     control = args.control or (arms and arms.control.name)
     if not control:
         raise ConfigError("`--control` must name an arm, or `--arms` the file of arms. Give one of them.")
-    stores = options.open_store(args)
+    stores = options.open_store(args, existing=True)
     try:
         found = read_participants(args.log, stores, args.metric, args.since, args.until, args.window, args.days,
                                   args.cuped or 0)

@@ -85,13 +85,13 @@ def add_store(parser: argparse.ArgumentParser | argparse._ArgumentGroup, require
                         help="accept a Redis server that acknowledges events before they are on disk")
 
 
-def open_store(args: argparse.Namespace, late: bool = False) -> "Stores":
-    """The `online.Stores` that `add_store`'s arguments name; `late`: also if they do not answer yet."""
+def open_store(args: argparse.Namespace, late: bool = False, existing: bool = False) -> "Stores":
+    """The `online.Stores` that `add_store`'s arguments name; `late`, `existing`: see `online.open_stores`."""
     from tfrs_twotower.online import Archive, ArchivedHistory, Retention, open_stores
     from tfrs_twotower.online.late import Late
 
     seconds = None if args.keep_days is None else args.keep_days * 86_400
-    stores = open_stores(args.store, Retention(args.keep_events, seconds), args.allow_loss, late)
+    stores = open_stores(args.store, Retention(args.keep_events, seconds), args.allow_loss, late, existing)
     if not args.archive:
         return stores
     try:
