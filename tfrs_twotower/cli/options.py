@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import datetime
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,6 +67,18 @@ def spark(args: argparse.Namespace) -> "Spark | None":
         raise ConfigError(f"`--spark` must look like NAME=VALUE. Received: {bad[0]}. For example: "
                           "spark.master=spark://host:7077")
     return Spark(tuple((name, value) for name, _, value in pairs))
+
+
+def moment(text: str) -> int:
+    """Seconds since 1970 of a number or an ISO time, which is UTC if it names no zone."""
+    if text.isdecimal():
+        return int(text)
+    try:
+        at = datetime.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be seconds since 1970 or a time such as 2026-11-30, not {text!r}") \
+            from error
+    return int((at if at.tzinfo else at.replace(tzinfo=datetime.timezone.utc)).timestamp())
 
 
 def add_store(parser: argparse.ArgumentParser | argparse._ArgumentGroup, required: bool) -> None:
