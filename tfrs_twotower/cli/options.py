@@ -3,7 +3,8 @@
 import argparse
 import dataclasses
 import datetime
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tfrs_twotower.data import Spark
     from tfrs_twotower.exporting import Key
     from tfrs_twotower.online import Stores
+    from tfrs_twotower.recommender import Recommender
 
 RUNS = Path("runs")
 
@@ -84,9 +86,10 @@ def moment(text: str) -> int:
 def add_store(parser: argparse.ArgumentParser | argparse._ArgumentGroup, required: bool) -> None:
     """Adds `--store` and its options to a parser or a group of one."""
     parser.add_argument("--store", metavar="STORE", required=required,
-                        help="where users' events and columns are kept: sqlite:PATH (the file is made if it is "
-                        "missing), redis://HOST:PORT/DB, or a store of your own, module.Class:REST. The password of "
-                        "Redis is TWOTOWER_REDIS_PASSWORD, or in the file that TWOTOWER_REDIS_PASSWORD_FILE names")
+                        help="where users' events and columns are kept: sqlite:PATH (`serve`, `consume` and `load` "
+                        "make a missing file), redis://HOST:PORT/DB, or a store of your own, module.Class:REST. The "
+                        "password of Redis is TWOTOWER_REDIS_PASSWORD, or in the file that "
+                        "TWOTOWER_REDIS_PASSWORD_FILE names")
     parser.add_argument("--keep-events", type=positive, default=1000, metavar="N",
                         help="keep the newest N events of each user (default: 1000)")
     parser.add_argument("--keep-days", type=positive, metavar="DAYS",
@@ -113,6 +116,15 @@ def open_store(args: argparse.Namespace, late: bool = False, existing: bool = Fa
     except BaseException:
         stores.close()
         raise
+
+
+def say_unknown(recommender: "Recommender", users: Sequence[str]) -> None:
+    """Names the users that the log lacks, on standard error."""
+    from tfrs_twotower.pipeline.requests import user_rows
+
+    unknown = [user for user, row in zip(users, user_rows(recommender.served.log, users)) if row < 0]
+    if unknown:
+        print(f"Not in the log, so answered as unknown users: {', '.join(unknown)}", file=sys.stderr)
 
 
 def add_sign_key(parser: argparse.ArgumentParser) -> None:
