@@ -107,6 +107,8 @@ def test_explain_prints_shares_whose_sum_is_the_score(run, capsys):
     assert main(["explain", str(run), "u1", best["item_id"], "-n", "2"]) == 0
     said = capsys.readouterr().out
     assert "smaller shares (-n)." in said and "Without the event with " in said
+    assert main(["explain", str(run), "unknown", best["item_id"]]) == 0
+    assert "answered as unknown users: unknown\n" in capsys.readouterr().err
 
 
 def test_similar_and_index_and_evaluate(run, capsys):

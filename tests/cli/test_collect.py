@@ -64,3 +64,21 @@ def test_what_does_not_belong_to_a_store_is_refused(written):
     with pytest.raises(ConfigError, match="only be given with a store"):
         recipe("other.csv", "--log-requests", "log")
     assert isinstance(recipe("other.csv").source, Files)
+
+
+@pytest.mark.parametrize("command", [
+    ["collect", "sqlite:stor.db", "--out", "out"],
+    ["experiment", "log", "--store", "sqlite:stor.db", "--metric", "click", "--control", "a"],
+])
+def test_a_store_that_is_not_there_is_not_made(written, capsys, command):
+    assert main(command) == 1
+    assert "`STORE` must be there to be read. Received: STORE='sqlite:stor.db'." in capsys.readouterr().err
+    assert not (written / "stor.db").exists() and not (written / "out").exists()
+
+
+def test_a_file_as_the_folder_and_times_in_the_wrong_order_are_refused(written, capsys):
+    command = ["collect", "sqlite:store.db", "--log", "log", "--out"]
+    assert main([*command, "store.db"]) == 1
+    assert "The folder store.db cannot be written" in capsys.readouterr().err
+    assert main([*command, "out", "--since", "2026-12-02", "--until", "2026-12-01"]) == 1
+    assert "`since` must not be after `until`, 1796083200. Received: since=1796169600." in capsys.readouterr().err

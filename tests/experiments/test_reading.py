@@ -82,5 +82,7 @@ def test_the_verb_prints_a_table_and_json(log, stores, tmp_path, capsys):
     assert [row["difference"] for row in said["arms"]] == [None, -0.5] and said["imbalance_p"] is None
     assert main(command) == 1 and "`--control` must name an arm" in capsys.readouterr().err
     assert main([*command, "--control", "c"]) == 1 and "must have users" in capsys.readouterr().err
-    assert main([*command, "--control", "a", "--since", "99"]) == 1
+    assert main([*command, "--control", "a", "--since", "1970-01-02"]) == 1
     assert "must hold answers of arms" in capsys.readouterr().err
+    assert main([*command[:-1], "clik", "--control", "a"]) == 0
+    assert "No event of the kind `clik` came from these answers." in capsys.readouterr().out

@@ -184,6 +184,7 @@ def test_ids_sort_by_time_and_cannot_be_guessed():
     ({"answer_id": "a", "places": [5]}, "from 0 to 4"), ({"answer_id": "a", "places": [-1]}, "from 0 to 4"),
     ({"answer_id": "a", "places": [0.5]}, "whole numbers"), ({"answer_id": "a", "dropped": [True]}, "whole numbers"),
     ({"answer_id": "a", "places": [0] * 6}, "from 0 to 4"), ({"answer_id": "a", "places": "0"}, "be a list"),
+    ({"answer_id": "a", "places": 0}, r"Received: places=0\."),
     ({"answer_id": "a", "places": [0], "timestamp": 10**12}, "not milliseconds"),
     ({"answer_id": "a", "places": [float("inf")]}, "whole numbers"),
     ({"answer_id": "a", "places": [0], "timestamp": "now"}, "whole seconds"),

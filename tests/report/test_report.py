@@ -91,6 +91,15 @@ def test_groups_of_targets_have_about_the_same_size():
     assert all((g.values[0].low, g.values[0].high) == (g.values[0].value,) * 2 for g in groups)  # all of a group agree
 
 
+def test_each_epoch_has_one_tick():
+    from tfrs_twotower.report import charts  # needs the extra plots
+
+    for last, ticks in ((1, [1]), (2, [1, 2]), (25, [1, 4, 7, 10, 13, 16, 19, 22, 25])):
+        panels = charts.training([{"epoch": i, "loss": 1.0, "mrr": 0.5} for i in range(last)], "mrr", None)
+        axis = panels[0].to_dict()["layer"][0]["encoding"]["x"]["axis"]
+        assert axis["values"] == ticks
+
+
 def test_labels_are_moved_apart_and_keep_their_order():
     assert style.apart([0.5, 0.5, 0.9], 0.1) == pytest.approx([0.45, 0.55, 0.9])
     assert style.apart([0.2, 0.1], 0.05) == [0.2, 0.1]

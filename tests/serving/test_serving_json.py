@@ -62,6 +62,11 @@ def test_a_size_is_checked_before_the_values_are_looked_at(signature, request_of
         json_tensors.decode(request_of(Unread()), signature, check)
 
 
+def test_an_empty_body_is_said():
+    with pytest.raises(InvalidArgument, match="has no body"):
+        json_tensors.parse(b" ", 7)
+
+
 @pytest.mark.parametrize("many", [b"[[],[],[]]", b"[[[[[[]]]]]]", b'{"a":1,"b":2,"c":3,"d":4,"e":5}'])
 def test_a_body_of_many_small_values_is_refused_unread(many):
     assert list(json_tensors.parse(b'{"x":' + many + b"}", 7)) == ["x"]

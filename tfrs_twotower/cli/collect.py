@@ -30,14 +30,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Adds the verb."""
     parser = options.verb(subparsers, "collect", run, "add a store's events and a server's answers to files",
                           DESCRIPTION)
-    parser.add_argument("store", metavar="STORE", help="sqlite:PATH, redis://HOST:PORT/DB, or module.Class:REST")
+    parser.add_argument("store", metavar="STORE", help="sqlite:PATH, redis://HOST:PORT/DB, "
+                        "archive:FOLDER of `serve --archive`, or module.Class:REST")
     parser.add_argument("--log", action="append", default=[], metavar="FOLDER",
                         help="a folder of `serve --log-requests`; may be repeated (default: events alone)")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="the folder of the files")
-    parser.add_argument("--since", type=moment, metavar="TIME",
+    parser.add_argument("--since", type=options.moment, metavar="TIME",
                         help="seconds since 1970, or 2026-11-30[T12:00[:00]] in UTC (default: a day before the end of "
                         "the last call)")
-    parser.add_argument("--until", type=moment, metavar="TIME", help="up to this time (default: now)")
+    parser.add_argument("--until", type=options.moment, metavar="TIME", help="up to this time (default: now)")
     parser.add_argument("--within", type=options.positive, default=3600, metavar="SECONDS",
                         help="how long after an answer an event counts as its choice (default: %(default)s)")
     parser.add_argument("--context", nargs="+", default=(), metavar="NAME",
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     """Collects, and says how much."""
     from tfrs_twotower.online import collect, open_stores
 
-    stores = open_stores(args.store, allow_loss=True)  # it only reads
+    stores = open_stores(args.store, allow_loss=True, existing=True)  # it only reads
     try:
         found = collect(stores.history, args.log, args.out, args.since, args.until, args.within, args.context,
                         args.text_ids)
@@ -71,18 +72,6 @@ def _tfrecord(folder: str, to: str) -> int:
     log, _ = ingest(Files(folder, columns=collected_columns(folder)))
     write_tfrecords(log, to)
     return len(log) + len(log.shown)
-
-
-def moment(text: str) -> int:
-    """Seconds since 1970 of a number or an ISO time, which is UTC if it names no zone."""
-    if text.isdecimal():
-        return int(text)
-    try:
-        at = datetime.datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"must be seconds since 1970 or a time such as 2026-11-30, not {text!r}") \
-            from error
-    return int((at if at.tzinfo else at.replace(tzinfo=datetime.timezone.utc)).timestamp())
 
 
 def _text(seconds: int) -> str:

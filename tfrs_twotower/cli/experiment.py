@@ -41,8 +41,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--per", choices=("user", "answer"), default="user", help="the unit of a rate (default: user)")
     parser.add_argument("--arms", metavar="FILE", help="the file of `serve --arms`: names the control and the shares")
     parser.add_argument("--control", metavar="ARM", help="the arm to compare with (default: the first of --arms)")
-    parser.add_argument("--since", type=int, metavar="SECONDS", help="answers from this time on (seconds since 1970)")
-    parser.add_argument("--until", type=int, metavar="SECONDS", help="answers and events before this time")
+    parser.add_argument("--since", type=options.moment, metavar="TIME",
+                        help="answers from this time on: seconds since 1970, or 2026-11-30[T12:00[:00]] in UTC")
+    parser.add_argument("--until", type=options.moment, metavar="TIME", help="answers and events before this time")
     parser.add_argument("--window", type=options.positive, default=86_400, metavar="SECONDS",
                         help="how long after an answer an event that names none may come (default: a day)")
     parser.add_argument("--days", type=options.positive, metavar="N", help="count each user's first N days after the "
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     control = args.control or (arms and arms.control.name)
     if not control:
         raise ConfigError("`--control` must name an arm, or `--arms` the file of arms. Give one of them.")
-    stores = options.open_store(args)
+    stores = options.open_store(args, existing=True)
     try:
         found = read_participants(args.log, stores, args.metric, args.since, args.until, args.window, args.days,
                                   args.cuped or 0)
@@ -82,6 +83,8 @@ def run(args: argparse.Namespace) -> None:
                           "imbalance_p": p, "moved_users": found.moved, "cut_users": found.cut}, indent=2))
         return
     print(_table(rows, args.fixed))
+    if not found.events.any():
+        print(f"\nNo event of the kind `{args.metric}` came from these answers. `event` in /v1/events names the kind.")
     if p is not None:
         fits = "" if p >= MISMATCH else " THEY DO NOT FIT: trust no difference."
         print(f"\nUsers against shares: p = {p:.3g}.{fits}")

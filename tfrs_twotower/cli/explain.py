@@ -33,7 +33,9 @@ def run(args: argparse.Namespace) -> None:
     directory = options.run_directory(args.run_directory)
     from tfrs_twotower.recommender import Recommender
 
-    found = Recommender.load(directory).explain(args.user, args.item, args.exclude_seen)
+    recommender = Recommender.load(directory)
+    found = recommender.explain(args.user, args.item, args.exclude_seen)
+    options.say_unknown(recommender, [args.user])
     if args.json:
         return options.print_frame(found.shares, True)
     options.print_frame(found.shares.head(args.n).round({"share": 4}), False)

@@ -2,7 +2,9 @@
 
 import argparse
 import dataclasses
-from collections.abc import Callable
+import datetime
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from tfrs_twotower.data import Spark
     from tfrs_twotower.exporting import Key
     from tfrs_twotower.online import Stores
+    from tfrs_twotower.recommender import Recommender
 
 RUNS = Path("runs")
 
@@ -68,12 +71,25 @@ def spark(args: argparse.Namespace) -> "Spark | None":
     return Spark(tuple((name, value) for name, _, value in pairs))
 
 
+def moment(text: str) -> int:
+    """Seconds since 1970 of a number or an ISO time, which is UTC if it names no zone."""
+    if text.isdecimal():
+        return int(text)
+    try:
+        at = datetime.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be seconds since 1970 or a time such as 2026-11-30, not {text!r}") \
+            from error
+    return int((at if at.tzinfo else at.replace(tzinfo=datetime.timezone.utc)).timestamp())
+
+
 def add_store(parser: argparse.ArgumentParser | argparse._ArgumentGroup, required: bool) -> None:
     """Adds `--store` and its options to a parser or a group of one."""
     parser.add_argument("--store", metavar="STORE", required=required,
-                        help="where users' events and columns are kept: sqlite:PATH (the file is made if it is "
-                        "missing), redis://HOST:PORT/DB, or a store of your own, module.Class:REST. The password of "
-                        "Redis is TWOTOWER_REDIS_PASSWORD, or in the file that TWOTOWER_REDIS_PASSWORD_FILE names")
+                        help="where users' events and columns are kept: sqlite:PATH (`serve`, `consume` and `load` "
+                        "make a missing file), redis://HOST:PORT/DB, or a store of your own, module.Class:REST. The "
+                        "password of Redis is TWOTOWER_REDIS_PASSWORD, or in the file that "
+                        "TWOTOWER_REDIS_PASSWORD_FILE names")
     parser.add_argument("--keep-events", type=positive, default=1000, metavar="N",
                         help="keep the newest N events of each user (default: 1000)")
     parser.add_argument("--keep-days", type=positive, metavar="DAYS",
@@ -85,13 +101,13 @@ def add_store(parser: argparse.ArgumentParser | argparse._ArgumentGroup, require
                         help="accept a Redis server that acknowledges events before they are on disk")
 
 
-def open_store(args: argparse.Namespace, late: bool = False) -> "Stores":
-    """The `online.Stores` that `add_store`'s arguments name; `late`: also if they do not answer yet."""
+def open_store(args: argparse.Namespace, late: bool = False, existing: bool = False) -> "Stores":
+    """The `online.Stores` that `add_store`'s arguments name; `late`, `existing`: see `online.open_stores`."""
     from tfrs_twotower.online import Archive, ArchivedHistory, Retention, open_stores
     from tfrs_twotower.online.late import Late
 
     seconds = None if args.keep_days is None else args.keep_days * 86_400
-    stores = open_stores(args.store, Retention(args.keep_events, seconds), args.allow_loss, late)
+    stores = open_stores(args.store, Retention(args.keep_events, seconds), args.allow_loss, late, existing)
     if not args.archive:
         return stores
     try:
@@ -100,6 +116,15 @@ def open_store(args: argparse.Namespace, late: bool = False) -> "Stores":
     except BaseException:
         stores.close()
         raise
+
+
+def say_unknown(recommender: "Recommender", users: Sequence[str]) -> None:
+    """Names the users that the log lacks, on standard error."""
+    from tfrs_twotower.pipeline.requests import user_rows
+
+    unknown = [user for user, row in zip(users, user_rows(recommender.served.log, users)) if row < 0]
+    if unknown:
+        print(f"Not in the log, so answered as unknown users: {', '.join(unknown)}", file=sys.stderr)
 
 
 def add_sign_key(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,6 @@
 """`twotower recommend`: the top K of some users."""
 
 import argparse
-import sys
 
 from tfrs_twotower.cli import options
 
@@ -28,12 +27,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> None:
     """Recommends."""
     directory = options.run_directory(args.run_directory)
-    from tfrs_twotower.pipeline.requests import user_rows
     from tfrs_twotower.recommender import Recommender
 
     recommender = Recommender.load(directory)
     frame = recommender.recommend(args.users, args.k, exclude_seen=args.exclude_seen)
-    unknown = [user for user, row in zip(args.users, user_rows(recommender.served.log, args.users)) if row < 0]
-    if unknown:
-        print(f"Not in the log, so answered as unknown users: {', '.join(unknown)}", file=sys.stderr)
+    options.say_unknown(recommender, args.users)
     options.print_frame(frame, args.json)

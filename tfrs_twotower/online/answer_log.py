@@ -92,11 +92,11 @@ def read_impression(fields: object, now: float, most: int) -> Impression:
                         f"if it was not now. Received: {received}.")
     answer = fields["answer_id"]
     if not isinstance(answer, str) or not 0 < len(answer) <= MAX_ANSWER_ID_BYTES or not answer.isascii():
-        raise DataError(invalid("answer_id", "be the id of an answer", str(answer)[:80], "Copy it from the answer."))
+        raise DataError(invalid("answer_id", "be the id of an answer", answer, "Copy it from the answer."))
     at = _whole(fields.get(c.TIMESTAMP, int(now)))
     if at is None or not 0 < at <= now + MAX_AHEAD_SECONDS:
         raise DataError(invalid(c.TIMESTAMP, "be whole seconds since 1970, and not in the future",
-                                str(fields[c.TIMESTAMP])[:80], "Seconds, not milliseconds, are meant."))
+                                fields[c.TIMESTAMP], "Seconds, not milliseconds, are meant."))
     places, dropped = (_places(name, fields.get(name, []), most) for name in ("places", "dropped"))
     return Impression(new_answer_id(now), answer, at, places, dropped)
 
@@ -105,7 +105,7 @@ def _places(name: str, values: object, most: int) -> list[int]:
     places = [_whole(value) for value in values] if isinstance(values, list) and len(values) <= most else [None]
     found = [place for place in places if place is not None and 0 <= place < most]
     if len(found) < len(places):
-        raise DataError(invalid(name, f"be a list of whole numbers from 0 to {most - 1}", str(values)[:80],
+        raise DataError(invalid(name, f"be a list of whole numbers from 0 to {most - 1}", values,
                                 "The first item of an answer has place 0."))
     return found
 

@@ -64,7 +64,8 @@ def collect(
       text_ids: ids are text, even if all of them are whole numbers.
 
     Raises:
-      ConfigError: the folder was made with other settings, or another process writes there.
+      ConfigError: the folder was made with other settings, another process writes there or the system refuses it, or
+        `since` is after `until`.
       DataError: an id is of another type than the first ones were.
       StoreError: the store or a log cannot be read.
     """
@@ -73,6 +74,8 @@ def collect(
         until = int(time.time()) if until is None else until
         manifest = _manifest(path, within, context)
         since = max(manifest.get("until", 0) - LATE, 0) if since is None else since
+        if since > until:
+            raise ConfigError(invalid("since", f"not be after `until`, {until}", since, "Name an earlier time."))
         if "numbers" not in manifest or not any(path.glob("*.parquet")):  # the first rows settle it
             manifest["numbers"] = [] if text_ids else numbers(history, 0, until)
             manifest["texts"] = texts(logs, context)
@@ -102,6 +105,8 @@ def _locked(folder: Path) -> Iterator[None]:
         held = lock(folder, _LOCK)
     except BlockingIOError as error:
         raise ConfigError(f"Another process collects into {folder}. Wait, or name another folder.") from error
+    except OSError as error:
+        raise ConfigError(f"The folder {folder} cannot be written: {error}. Name another one with --out.") from error
     with held:
         for left in folder.glob("*.writing"):  # of a process that was killed
             left.unlink()

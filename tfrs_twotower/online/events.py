@@ -96,7 +96,7 @@ def read_id(name: str, value: object) -> str:
         return str(value)
     text = _text(name, value, MAX_ID_BYTES, "text or a whole number")
     if is_missing_id(text):
-        raise DataError(invalid(name, "not be the missing id", text, "Leave the event out."))
+        raise DataError(invalid(name, "not be the missing id", text, "Send the id that the log has."))
     return text
 
 

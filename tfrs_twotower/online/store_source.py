@@ -65,7 +65,7 @@ class Store(Source):
         """Yields pa.RecordBatch. Raises `StoreError` if the store or a log cannot be read."""
         until = int(time.time()) if self.until is None else self.until
         columns = Columns(event=c.EVENT, label=c.LABEL, context=(*PARTS, *self.context))
-        with contextlib.closing(open_stores(self.address)) as stores:
+        with contextlib.closing(open_stores(self.address, existing=True)) as stores:
             ids = () if self.text_ids else numbers(stores.history, 0, until)
             shape = Shape(ids, self.context, texts(self.log, self.context))
             late = LATE if self.since else 0
@@ -87,7 +87,7 @@ class Store(Source):
 
     def _profiles(self) -> pa.Table | None:
         until = int(time.time()) if self.until is None else self.until
-        with contextlib.closing(open_stores(self.address)) as stores:
+        with contextlib.closing(open_stores(self.address, existing=True)) as stores:
             as_number = not self.text_ids and c.USER_ID in numbers(stores.history, 0, until)
             pages = stores.history.events(0, until)
             users = list(dict.fromkeys(event.user_id for page in pages for event in page))

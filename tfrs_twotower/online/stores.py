@@ -1,9 +1,12 @@
 """Opens the stores and caches of users by an address."""
 
+import os
+
+from tfrs_twotower.errors import invalid
 from tfrs_twotower.online import sqlite  # noqa: F401  (its scheme)
 from tfrs_twotower.online.history_store import Retention
 from tfrs_twotower.online.late import Late
-from tfrs_twotower.online.store_kind import REDIS, StoreError, StoreKind, Stores, kind_at
+from tfrs_twotower.online.store_kind import REDIS, SQLITE, StoreError, StoreKind, Stores, kind_at
 from tfrs_twotower.online.vector_cache import LruVectorCache, UserVectorCache
 
 __all__ = ["StoreKind", "Stores", "open_cache", "open_stores"]
@@ -31,7 +34,8 @@ class RedisStore(StoreKind):
 
 
 def open_stores(
-    address: str, retention: Retention = Retention(), allow_loss: bool = False, late: bool = False
+    address: str, retention: Retention = Retention(), allow_loss: bool = False, late: bool = False,
+    existing: bool = False,
 ) -> Stores:
     """The `Stores` at `sqlite:PATH`, or at the URL of a Redis server: `redis://`, `rediss://` or `unix://`.
 
@@ -42,6 +46,7 @@ def open_stores(
       allow_loss: True accepts a Redis that may lose acknowledged events.
       late: True also returns stores that are unavailable. They are opened when they answer, and each use before that
         raises `StoreUnavailable`.
+      existing: True refuses a missing file, for callers that only read.
 
     Raises:
       StoreError: the address is none of these, or the store cannot be opened.
@@ -53,6 +58,9 @@ def open_stores(
             f"A store's address must be sqlite:PATH or the URL of a Redis server ({', '.join(REDIS)}), or name a store "
             f"of your own, module.Class:REST. Received: {address!r}. Write for example sqlite:store.db"
         )
+    if existing and address.startswith(SQLITE) and not os.path.exists(path := address.removeprefix(SQLITE)):
+        raise StoreError(invalid("STORE", "be there to be read", address, f"There is no file {path}: check the path. "
+                                 "`twotower serve --store` and `twotower load` make one."))
     kind, rest = found
     if not late:
         return kind.stores(rest, retention, allow_loss)

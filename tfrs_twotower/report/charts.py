@@ -71,11 +71,13 @@ def _room(end: float, factor: float = 1.3) -> list[float]:
 
 def training(epochs: Sequence[Mapping[str, Any]], metric: str, best_epoch: int | None) -> list[Chart]:
     """Two charts: the loss, and the metric on validation, by epoch. Vega-Lite cannot fit one of both to the page."""
+    ticks = list(range(1, len(epochs) + 1, -(-len(epochs) // 10)))  # Vega-Lite's own are halves, rounded, of few epochs
+
     def panel(field: str, title: str, place: int, zero: bool) -> Chart:
         rows = [{"epoch": e["epoch"] + 1, "value": e[field], "series": "ab"[place]} for e in epochs if field in e]
         base = alt.Chart(_data(rows)).encode(
             x=alt.X("epoch:Q", title="epoch" if place else None,
-                    axis=alt.Axis(tickMinStep=1, format="d", tickCount=min(len(rows), 10), grid=False),
+                    axis=alt.Axis(format="d", values=ticks, grid=False),
                     scale=alt.Scale(domain=[1, max(len(epochs), 2)])),
             y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=zero), axis=alt.Axis(tickCount=4)),
             color=alt.Color("series:N", scale=alt.Scale(domain=["b", "a"]), legend=None),

@@ -39,6 +39,8 @@ def parse(body: bytes, most: int) -> dict[str, Any]:
     """
     if body.count(b",") + body.count(b"[") + body.count(b"{") > most:
         raise ResourceExhausted(f"The body must hold at most {most} values and lists. Send smaller batches.")
+    if not body.strip():
+        raise InvalidArgument("The request has no body. Send a JSON object.")
     try:
         request = json.loads(body)
         if b"\\u" in body or not body.isascii():  # half a surrogate pair, which no tensor, log or answer can hold
