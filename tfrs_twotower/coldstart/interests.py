@@ -1,12 +1,12 @@
 """Items that a user picked at sign-up, in place of a history."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from tfrs_twotower.online import Event, HistoryStore, ProfileStore
+from tfrs_twotower.online import Event, HistoryAround, HistoryStore, ProfileStore
 
 
-class InterestHistory:
+class InterestHistory(HistoryAround):
     """A `HistoryStore` that returns the picks of users without events.
 
     Picks are a column of the user's profile, a list of item ids. The model reads the first n of them as events without
@@ -29,8 +29,8 @@ class InterestHistory:
         column: str = "interests",
         standing: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        self._history, self._profiles = history, profiles
-        self._column, self._standing = column, standing or {}
+        super().__init__(history)
+        self._profiles, self._column, self._standing = profiles, column, standing or {}
 
     def last(self, user_ids: Sequence[str], n: int, types: Collection[str] = ()) -> list[list[Event]]:
         """See `HistoryStore`."""
@@ -41,22 +41,6 @@ class InterestHistory:
             items = self._items(picks if isinstance(picks, list) else [])
             found[i] = [Event("", user_ids[i], item, 0) for item in items[:n]]
         return found
-
-    def append(self, events: Sequence[Event]) -> int:
-        """See `HistoryStore`."""
-        return self._history.append(events)
-
-    def events(self, since: int, until: int) -> Iterator[list[Event]]:
-        """See `HistoryStore`."""
-        return self._history.events(since, until)
-
-    def trim(self) -> int:
-        """See `HistoryStore`."""
-        return self._history.trim()
-
-    def close(self) -> None:
-        """See `HistoryStore`."""
-        self._history.close()
 
     def _items(self, picks: list[Any]) -> list[str]:
         items = [item for pick in map(str, picks) for item in self._standing.get(pick, [pick])]

@@ -11,7 +11,7 @@ from tfrs_twotower.online.archive import Archive, ArchivedHistory
 from tfrs_twotower.online.collecting import Collected, collect, collected_columns, is_collected
 from tfrs_twotower.online.events import MAX_ID_BYTES, Event, read_event, read_id
 from tfrs_twotower.online.feedback import feedback
-from tfrs_twotower.online.history_store import HistoryStore, Retention
+from tfrs_twotower.online.history_store import HistoryAround, HistoryStore, Retention
 from tfrs_twotower.online.load import count_kept, is_loaded, load_log
 from tfrs_twotower.online.profile_store import ProfileStore, put_table
 from tfrs_twotower.online.sqlite import SqliteFile, SqliteHistoryStore, SqliteProfileStore
@@ -29,6 +29,7 @@ __all__ = [
     "ArchivedHistory",
     "Collected",
     "Event",
+    "HistoryAround",
     "HistoryStore",
     "Impression",
     "LruVectorCache",

@@ -9,7 +9,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.online.answer_files import DAY, Kind, read, starts
 from tfrs_twotower.online.answer_log import new_answer_id
 from tfrs_twotower.online.events import Event
-from tfrs_twotower.online.history_store import HistoryStore, Retention
+from tfrs_twotower.online.history_store import HistoryAround, HistoryStore, Retention
 from tfrs_twotower.online.row_log import RowLog
 from tfrs_twotower.online.store_kind import StoreError, StoreKind, Stores
 
@@ -31,7 +31,7 @@ class Archive(RowLog):
         self._put(EVENTS, [(new_answer_id(now), *event) for event in events], True)
 
 
-class ArchivedHistory:
+class ArchivedHistory(HistoryAround):
     """A `HistoryStore` of which an `Archive` keeps all events, before the store has them.
 
     So an event that the store removes is in the archive. If the archive's disk fails, no event is taken.
@@ -42,24 +42,13 @@ class ArchivedHistory:
     """
 
     def __init__(self, history: HistoryStore, archive: Archive) -> None:
-        self._history, self._archive = history, archive
+        super().__init__(history)
+        self._archive = archive
 
     def append(self, events: Sequence[Event]) -> int:
         """See `HistoryStore`."""
         self._archive.keep(events)
         return self._history.append(events)
-
-    def last(self, user_ids: Sequence[str], n: int, types: Collection[str] = ()) -> list[list[Event]]:
-        """See `HistoryStore`."""
-        return self._history.last(user_ids, n, types)
-
-    def events(self, since: int, until: int) -> Iterator[list[Event]]:
-        """See `HistoryStore`."""
-        return self._history.events(since, until)
-
-    def trim(self) -> int:
-        """See `HistoryStore`."""
-        return self._history.trim()
 
     def close(self) -> None:
         """See `HistoryStore`."""

@@ -84,3 +84,34 @@ class HistoryStore(Protocol):
 
     def close(self) -> None:
         """Closes files and connections."""
+
+
+class HistoryAround:
+    """Base of a `HistoryStore` around another one: its methods are those of the other.
+
+    Args:
+      history: the `HistoryStore`.
+    """
+
+    def __init__(self, history: HistoryStore) -> None:
+        self._history = history
+
+    def append(self, events: Sequence[Event]) -> int:
+        """See `HistoryStore`."""
+        return self._history.append(events)
+
+    def last(self, user_ids: Sequence[str], n: int, types: Collection[str] = ()) -> list[list[Event]]:
+        """See `HistoryStore`."""
+        return self._history.last(user_ids, n, types)
+
+    def events(self, since: int, until: int) -> Iterator[list[Event]]:
+        """See `HistoryStore`."""
+        return self._history.events(since, until)
+
+    def trim(self) -> int:
+        """See `HistoryStore`."""
+        return self._history.trim()
+
+    def close(self) -> None:
+        """See `HistoryStore`."""
+        self._history.close()
