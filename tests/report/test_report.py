@@ -1,7 +1,6 @@
 """The report of a run on planted data: its values, and its page as Chromium shows it."""
 
 import dataclasses
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.browser import chromium, kept
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.data import Ragged
 from tfrs_twotower.evaluation import ANSWERS, SampledAnswers
@@ -22,7 +22,6 @@ INDEX = {  # of a larger catalogue
     "meets_target": True,
     "curve": [[3, 0.81, 0.2, False], [6, 0.9, 0.25, False], [9, 0.96, 0.3, True], [18, 0.99, 0.5, False]],
 }
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 pytest.importorskip("altair", reason="the extra plots is not installed")
 
@@ -170,24 +169,16 @@ def test_a_run_of_an_earlier_version_is_evaluated_again(trained, measured, tmp_p
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI installs chromium, and it is not here.")
-        pytest.skip("needs chromium (Debian: apt install chromium)")
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.mark.parametrize("name, made", [("report", None), ("comparison", comparison_page)])
 def test_a_browser_shows_it_without_network_errors_or_scrolling(name, made, page, trained, measured, browser, tmp_path):
     """At 1200 and at 390 pixels, light and dark; pictures are kept where TWOTOWER_SCREENSHOTS says."""
     html = page if made is None else made(compared(trained.directory, trained.directory, "ndcg@5"))
-    file, kept = tmp_path / f"{name}.html", Path(os.environ.get("TWOTOWER_SCREENSHOTS", tmp_path))
+    file = tmp_path / f"{name}.html"
     file.write_text(html, encoding="utf-8")
-    kept.mkdir(parents=True, exist_ok=True)
     grounds, told = {}, []
     for width, scheme in ((1200, "light"), (390, "light"), (390, "dark")):
         view = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -200,7 +191,7 @@ def test_a_browser_shows_it_without_network_errors_or_scrolling(name, made, page
         charts, drawn = view.locator(".chart").count(), view.locator(".chart svg").count()
         assert charts == drawn >= 2 and "owned" not in view.title().replace(HOSTILE, "")
         grounds[scheme] = view.evaluate("getComputedStyle(document.body).backgroundColor")
-        view.screenshot(path=str(kept / f"{name}-{width}-{scheme}.png"), full_page=True)
+        kept(view, f"{name}-{width}-{scheme}", tmp_path)
         if (width, scheme) == (390, "dark"):  # the reader's system turns light: the page follows
             view.emulate_media(color_scheme="light")
             view.wait_for_function("getComputedStyle(document.body).backgroundColor === 'rgb(255, 255, 255)'")
