@@ -137,7 +137,8 @@ def print_outcome(recommender: Recommender, metrics: Figures, exported: Path | N
     print_field_weights(metrics["field_weights"])
     if metrics["collapse"]["message"]:
         print(f"Warning: {metrics['collapse']['message']}\n")
-    print("\n".join([*metrics.sampled(), *metrics.skipped()]), end="\n" * bool(metrics.sampled() + metrics.skipped()))
+    for line in (*metrics.sampled(), *metrics.skipped()):
+        print(line)
     console.verdict(metrics.verdict())
     print_lost(metrics["beats"], recommender.recipe.training.monitor)
     refit = runs.read_refit(recommender.directory)
