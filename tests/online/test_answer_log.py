@@ -16,6 +16,7 @@ from tfrs_twotower.online import (
     AnswerLog,
     Impression,
     StoreError,
+    answer_files,
     new_answer_id,
     read_answers,
     read_impression,
@@ -112,6 +113,18 @@ def test_hours_that_have_ended_go_to_parquet_and_each_answer_is_read_once(opened
         ]
     assert read_answers(folder, NOON, NOON + 3599)["answer_id"].to_pylist() == ["a"]
     assert read_answers(folder, NOON + 3599)["answer_id"].to_pylist() == ["b", "c"]
+
+
+def test_an_hour_that_moves_to_a_file_meanwhile_is_there(opened, tmp_path, monkeypatch):
+    log, rows = opened(NOON + 3700), answer_files._rows
+
+    def moved_meanwhile(*query):
+        log.rotate()
+        return rows(*query)
+
+    log.record([answer("a")])
+    monkeypatch.setattr(answer_files, "_rows", moved_meanwhile)
+    assert answer_files.starts(tmp_path / "log") == [NOON]
 
 
 @pytest.mark.parametrize("acknowledged", [3, 150])

@@ -158,9 +158,9 @@ def starts(folder: str | os.PathLike[str], kind: Kind = ANSWERS) -> list[int]:
     if not os.path.isfile(os.path.join(folder, DATABASE)) and not (Path(folder) / kind.name).is_dir():
         raise StoreError(f"{folder} holds no {kind.name}. Name a folder that `serve --log-requests` (answers) or "
                          "`--archive` (events) wrote.")
-    found = {kind.start(file.name) for file in (Path(folder) / kind.name).glob("*.parquet")}
     query = f"SELECT DISTINCT timestamp / {kind.span} * {kind.span} FROM {kind.name}"
-    return sorted(found.union(start for start, in _rows(folder, query, ())))
+    found = {start for start, in _rows(folder, query, ())}  # first, as in `read`: rows move to files meanwhile
+    return sorted(found.union(kind.start(file.name) for file in (Path(folder) / kind.name).glob("*.parquet")))
 
 
 def read(folder: str | os.PathLike[str], kind: Kind, since: int | None = None, until: int | None = None) -> pa.Table:
