@@ -93,7 +93,20 @@ def test_several_arms_share_the_level():
     rng = np.random.default_rng(5)
     arms = {name: [(1, n, 0) for n in rng.poisson(1.0, 500)] for name in "abc"}
     alone = compare_arms(participants(a=arms["a"], b=arms["b"]), "a", alpha=0.025)[1]
-    assert compare_arms(participants(**arms), "a", alpha=0.05)[1] == alone
+    shared = compare_arms(participants(**arms), "a", alpha=0.05)[1]
+    assert (shared.interval, shared.fixed_interval) == (alone.interval, alone.fixed_interval)
+    assert (shared.p, shared.fixed_p) == (min(1.0, 2 * alone.p), min(1.0, 2 * alone.fixed_p))
+
+
+@pytest.mark.parametrize("more", [0.06, 0.07, 0.10, 0.11])
+def test_with_several_arms_too_p_says_what_the_interval_says(more):
+    def arm(rate):  # a share of 1 − rate has no event, so the mean is `rate`
+        return [(1, int(n < 2000 * rate), 0) for n in range(2000)]
+
+    found = participants(a=arm(0.5), b=arm(0.5), c=arm(0.5), d=arm(0.5 + more / 2))
+    row = compare_arms(found, "a", planned=4000)[3]
+    assert (row.p < 0.05) == (row.interval[0] > 0)
+    assert (row.fixed_p < 0.05) == (row.fixed_interval[0] > 0)
 
 
 def test_users_that_do_not_fit_the_shares_are_told():

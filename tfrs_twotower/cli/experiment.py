@@ -24,8 +24,8 @@ at most --window seconds before. Users without an id do not count, nor do those 
 
 The interval of a difference is a confidence sequence: it holds at all moments together. So look as often as you like,
 and stop when it leaves 0. For large numbers this is exact if all users count for the same time: --days N counts each
-user's first N days. With several arms the intervals hold together. --fixed shows Welch's interval, for a single look at
-a moment that was chosen beforehand.
+user's first N days. With several arms all intervals hold together, and p is that of all comparisons. --fixed shows
+Welch's interval, for a single look at a moment that was chosen beforehand.
 
 With --arms, a test says whether the arms' numbers of users fit their shares. If they do not (p below 0.001), something
 is wrong with the assignment or the log, and no difference can be trusted.

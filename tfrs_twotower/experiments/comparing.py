@@ -23,7 +23,7 @@ class ArmComparison:
       rate: events per user, or per answer.
       difference: of the rates.
       interval: a confidence sequence of the difference: it may be looked at as often as one likes.
-      p: the p-value that goes with it.
+      p: the p-value that goes with it: below alpha if and only if the interval leaves 0, with several arms too.
       fixed_interval, fixed_p: Welch's, for a single look at a moment that was chosen beforehand.
     """
 
@@ -45,7 +45,8 @@ def compare_arms(
 ) -> list[ArmComparison]:
     """The control first, then each other arm, compared with it by users.
 
-    With m other arms each interval has the level 1 − alpha / m (Bonferroni), so that all hold together.
+    With m other arms each interval has the level 1 − alpha / m, and each p-value is multiplied by m (Bonferroni), so
+    that all hold together.
 
     Args:
       found: `Participants`.
@@ -70,13 +71,13 @@ def compare_arms(
     values = {name: _values(found, found.arm == name, per) for name in names}
     if cuped:
         values = _adjusted(values, {name: found.before[found.arm == name] for name in names})
-    level = alpha / max(1, len(names) - 1)
+    others = max(1, len(names) - 1)
     rows = []
     for name in names:
         chosen = found.arm == name
         rows.append(ArmComparison(name, int(chosen.sum()), int(found.answers[chosen].sum()),
                                   int(found.events[chosen].sum()), float(values[name].mean())))
-    return [rows[0], *(_compared(row, values[row.arm], values[control], level, planned) for row in rows[1:])]
+    return [rows[0], *(_compared(row, values[row.arm], values[control], alpha, others, planned) for row in rows[1:])]
 
 
 def imbalance(users: Mapping[str, int], shares: Mapping[str, float]) -> float:
@@ -108,7 +109,7 @@ def _adjusted(values: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray]
 
 
 def _compared(
-    row: ArmComparison, arm: np.ndarray, control: np.ndarray, alpha: float, planned: int
+    row: ArmComparison, arm: np.ndarray, control: np.ndarray, alpha: float, others: int, planned: int
 ) -> ArmComparison:
     difference = float(arm.mean() - control.mean())
     row = replace(row, difference=difference)
@@ -120,11 +121,11 @@ def _compared(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of SciPy, if all users of one arm did the same
         welch = stats.ttest_ind(arm, control, equal_var=False)
-    margin, p = _sequence(difference, float(variance), len(arm) + len(control), alpha, planned)
-    fixed = welch.confidence_interval(1 - alpha)
+    margin, p = _sequence(difference, float(variance), len(arm) + len(control), alpha / others, planned)
+    fixed = welch.confidence_interval(1 - alpha / others)
     return replace(
-        row, interval=(difference - margin, difference + margin), p=p,
-        fixed_interval=(float(fixed.low), float(fixed.high)), fixed_p=float(welch.pvalue),
+        row, interval=(difference - margin, difference + margin), p=min(1.0, others * p),
+        fixed_interval=(float(fixed.low), float(fixed.high)), fixed_p=min(1.0, others * float(welch.pvalue)),
     )
 
 
