@@ -80,7 +80,7 @@ def test_rows_are_as_counted_by_hand(written):
     assert [found[name]["answer"] for name in "12345"] == ["clicked", "clicked", "clicked", "", "later"]
     assert (found["1"]["dwell"], found["2"]["value"], found["1"]["version"], found["1"]["arm"]) == (2.5, 9.0, 7, "b")
     assert json.loads(found["shown:seen:0"]["features"]) == {"age": 4} and found["4"]["features"] is None
-    assert found["shown:clicked:1"]["timestamp"] == NOON
+    assert found["shown:clicked:1"]["timestamp"] == NOON + 3600  # when it is known that it was not chosen
 
 
 def test_times_side_by_side_have_each_row_once(written):
@@ -111,7 +111,7 @@ def one_by_one(since, until, within, answers, seen, events):
                                             items.index(e.item_id) if e.item_id in items else e.place)
     for a in answers:
         items = [item for item, *_ in a.items]
-        said = [s for s in seen if s.answer_id == a.answer_id]
+        said = [s for s in seen if s.answer_id == a.answer_id and s.timestamp < a.timestamp + within]
         dropped = {place for s in said for place in s.dropped}
         shown = {place for s in said for place in s.places if place < len(items)}
         shown = shown or set(range(max((n for n, item in enumerate(items) if chosen(a, item)), default=0)))
@@ -128,7 +128,8 @@ def test_many_answers_and_events_are_joined_as_one_by_one(tmp_path, seed):
     times, later = luck.sample(range(NOON, NOON + 9000), 40), luck.sample(range(NOON, NOON + 12_000), 60)
     lists = [[f"i{i}" for i in luck.sample(range(8), luck.randrange(6))] for _ in times]
     answers = [answer(new_answer_id(at), luck.choice(["u", "v", ""]), at, lists[n]) for n, at in enumerate(times)]
-    seen = [Impression(str(n), a.answer_id, a.timestamp + 9, [luck.randrange(6)], luck.choices(range(6), k=n % 2))
+    seen = [Impression(str(n), a.answer_id, a.timestamp + luck.choice([9, 3599, 3600, 9000]), [luck.randrange(6)],
+                       luck.choices(range(6), k=n % 2))
             for n, a in enumerate(luck.sample(answers, 15))]
     events = [Event(str(n), luck.choice("uvw"), f"i{luck.randrange(9)}", at, luck.choice(["click", "dislike"]),
                     luck.choice(["", "", "unknown", luck.choice(answers).answer_id]), luck.choice([None, 5]))
@@ -141,6 +142,7 @@ def test_many_answers_and_events_are_joined_as_one_by_one(tmp_path, seed):
     stores.close()
     assert {(row["user_id"], row["event_id"]): (row["item_id"], row["label"], row["answer"], row["place"])
             for row in found} == one_by_one(since, until, within, answers, seen, events)
+    assert all(since <= row["timestamp"] < until for row in found)  # no row knows what comes after its time
 
 
 def test_a_store_without_a_log_gives_its_events(written):

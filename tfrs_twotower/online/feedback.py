@@ -36,13 +36,14 @@ def feedback(
       names. If it names none, it belongs to the last one that showed the user the item less than `within` seconds
       before. It has that answer's version, arm and features, and its place there. A search without an
       item has the item "" and belongs to none.
-    - An item that was shown and not chosen has the id `shown:ANSWER:PLACE`, the answer's time, the event "shown" and
-      the label 0. Chosen is an item with an event, of the user or naming the answer, less than `within` seconds later.
-      Shown are the places that clients named as seen; if they named none, those before the last chosen one; if there
-      is none, none.
+    - An item that was shown and not chosen has the id `shown:ANSWER:PLACE`, the event "shown" and the label 0. Chosen
+      is an item with an event, of the user or naming the answer, less than `within` seconds later. Shown are the places
+      that clients named as seen in this time; if they named none, those before the last chosen one; if there is none,
+      none.
     - An item that a later stage left out has the id `drop:ANSWER:PLACE`, the event "drop" and the label 0.
 
-    Rows of the last two kinds belong to the moment at which `within` is over. Answers of shadow arms are left out.
+    The time of the last two kinds is `within` after the answer: nothing may know before that nobody chose the item.
+    Answers of shadow arms are left out.
 
     Args:
       history: a `HistoryStore`.
@@ -157,7 +158,7 @@ class _Shown:
         starts = np.cumsum(lengths) - lengths
         answer = np.repeat(np.arange(len(lengths)), lengths)
         self._of = _Hour(answer, np.arange(len(answer)) - starts[answer], starts)
-        self._lengths = lengths
+        self._lengths, self._within = lengths, within
         self._items = pc.list_flatten(found[c.ITEM_ID]).to_numpy(zero_copy_only=False)
         self._chosen = np.zeros(len(answer), bool)
         self._match(acts, within)
@@ -184,6 +185,8 @@ class _Shown:
     def _said(self, seen: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         """bool [items of the hour]: seen, and left out later, as clients said."""
         answer = pd.Index(self._answers["answer_id"]).get_indexer(seen["answer_id"].to_pandas())
+        end = np.append(self._answers[c.TIMESTAMP].to_numpy() + self._within, 0)[answer]
+        answer = np.where(seen[c.TIMESTAMP].to_numpy() < end, answer, -1)
         flags = []
         for name in ("place", "dropped"):
             of = np.repeat(answer, pc.list_value_length(seen[name]).to_numpy())
@@ -206,7 +209,8 @@ class _Shown:
         kind = np.where(self._dropped[rows], DROPPED, SHOWN).astype(object)
         columns = {
             c.EVENT_ID: [f"{k}:{a}:{p}" for k, a, p in zip(kind, found["answer_id"], of.place[rows])],
-            c.USER_ID: found[c.USER_ID], c.ITEM_ID: self._items[rows], c.TIMESTAMP: found[c.TIMESTAMP], c.EVENT: kind,
+            c.USER_ID: found[c.USER_ID], c.ITEM_ID: self._items[rows],
+            c.TIMESTAMP: found[c.TIMESTAMP] + self._within, c.EVENT: kind,
             c.LABEL: np.zeros(len(rows), int), c.ANSWER: found["answer_id"], c.PLACE: of.place[rows],
             **{name: found[name] for name in _OF_ANSWERS},
         }
