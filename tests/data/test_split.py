@@ -221,7 +221,7 @@ def test_what_the_log_has_already_is_not_learned_twice(make_log):
     log = make_log([0, 1, 1, 0, 0, 0, 1, 0], [5, 6, 6, 7, 7, 9, 5, 8], [1, 2, 2, 8, 8, 9, 10, 11])
     part = np.array([0, 0, 1, 0, 1, 1, 1, 1], np.uint16)  # rows 2 and 4 are rows 1 and 3 once more
     log = dataclasses.replace(log, part=part)
-    assert np.flatnonzero(log.new_in(1)).tolist() == [5, 6, 7]
+    assert np.flatnonzero(log.new_in(1)).tolist() == [5, 6, 7] and np.flatnonzero(log.again).tolist() == [2, 4]
     split = Newest(since=5, held_out=0.3, part=1).split(log)
     assert (split.past.tolist(), split.train.tolist(), split.test.row.tolist()) == ([0, 1], [3, 5, 6], [7])
     whole = split.whole(len(log))  # a refit's

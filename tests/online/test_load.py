@@ -1,5 +1,7 @@
 """A log in a store."""
 
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -36,6 +38,12 @@ def test_a_log_is_loaded_in_its_order_and_a_second_time_adds_nothing(store, monk
     first, second = store.last(["10", "20"], 10)
     assert [(e.item_id, e.timestamp) for e in first] == [("a", 5), ("c", 8)]
     assert [(e.item_id, e.timestamp) for e in second] == [("c", 7), ("c", 7), ("b", 7), ("a", 9)]
+
+
+def test_second_copies_of_events_are_left_out(store):
+    joined = dataclasses.replace(log(), part=np.array([0, 0, 1, 0, 1, 1], np.uint16))
+    assert load_log(store, joined) == 5
+    assert is_loaded(store, joined) and load_log(store, joined) == 0
 
 
 def test_the_logs_own_ids_and_types_are_kept(store):

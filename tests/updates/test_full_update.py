@@ -13,13 +13,16 @@ import toy
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.cli.main import main
-from tfrs_twotower.data import Columns, Files, Joined, LeaveLastOut, Temporal
+from tfrs_twotower.data import Columns, Files, Joined, LeaveLastOut, Temporal, joined
 from tfrs_twotower.durable import LOCK, lock
 from tfrs_twotower.errors import ConfigError, DataError, TrainingError
 from tfrs_twotower.exporting import Key, integrity, manifest
 from tfrs_twotower.index import IndexConfig
 from tfrs_twotower.pipeline import runs
+from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.pipeline.lineage import lineage
+from tfrs_twotower.pipeline.reading import read_behind
+from tfrs_twotower.pipeline.requests import live_requests
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import LazyAdamConfig, warm_start
 from tfrs_twotower.updates import update_full
@@ -79,6 +82,22 @@ def test_known_ids_keep_their_rows_and_new_ones_come_after(served, update):
         np.testing.assert_array_equal(new.vocabulary.get_vocabulary()[:old.size + 1], old.vocabulary.get_vocabulary())
         assert new.size > old.size
         assert new.table.shape[0] == new.size + 1
+
+
+def test_second_copies_of_events_are_in_no_history(served, update, days, tmp_path):
+    """A store is read from a day before the last time on, as events may come late."""
+    first, second = (pq.read_table(days[0] / f"{day}.parquet") for day in ("first", "second"))
+    pq.write_table(pa.concat_tables([first.slice(len(first) // 2), second]), tmp_path / "both.parquet")
+    both = dataclasses.replace(files(days[0], "first"), path=str(tmp_path / "both.parquet"))
+    log, _ = read_behind(served.directory, joined(served.recipe.source, both), limit=0.01)
+    a, once = assemble(update.recommender.recipe, log), update.recommender.assembly
+    assert len(log) > len(once.log) and len(a.split.train) == len(once.split.train)
+    users = range(len(log.users))
+    np.testing.assert_array_equal(a.examples.history.latest(users, 50), once.examples.history.latest(users, 50))
+    asked = log.users[c.USER_ID].to_pylist()[:20]
+    for found, expected in zip(live_requests(a, asked)[0].items(), live_requests(once, asked)[0].items()):
+        assert found[0] == expected[0]
+        np.testing.assert_array_equal(found[1], expected[1])
 
 
 def test_the_weight_of_popularity_is_the_parents(update):

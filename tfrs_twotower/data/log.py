@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -151,6 +152,23 @@ class InteractionLog:
             events = pd.MultiIndex.from_arrays([self.user[between], self.item[between], self.timestamp[between]])
             new[between] &= ~events.isin(events[~new[between]])
         return new
+
+    @functools.cached_property
+    def again(self) -> np.ndarray:
+        """bool [n]: second copies: events that an earlier part of a `Joined` source has too, by user, item and time.
+
+        No history, statistic or update counts them. In a log without times nothing tells a copy from a repeat, and
+        there are none.
+        """
+        again = np.zeros(len(self), bool)
+        if self.part is None or not self.timed or not self.part.any():
+            return again
+        rows = np.flatnonzero(self.part)
+        between = slice(*np.searchsorted(self.timestamp, [self.timestamp[rows[0]], self.timestamp[rows[-1]] + 1]))
+        keys = ["user", "item", "timestamp"]
+        events = pd.DataFrame({name: getattr(self, name)[between] for name in (*keys, "part")})
+        again[between] = events["part"] > events.groupby(keys)["part"].transform("min")
+        return again
 
     def of_users(self, users: np.ndarray) -> tuple[InteractionLog, np.ndarray]:
         """(the log of some users, whose table has no others; int64: its rows in this log). It has all items.

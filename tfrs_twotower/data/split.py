@@ -126,8 +126,7 @@ class Newest(Splitter):
         """Returns Split; `seed` is not used. Raises `NothingNew` without new events, `DataError` of too few."""
         rows = np.arange(len(log))
         start = int(np.searchsorted(log.timestamp, self.since))
-        again = np.zeros(len(log), bool)  # events that another part has too, so that the earlier training knows them
-        late = rows[:0]
+        again, late = log.again, rows[:0]  # copies of events that the earlier training knows
         if self.part is not None:
             new, of_part = log.new_in(self.part), log.part == self.part
             if not new.any():
@@ -135,7 +134,7 @@ class Newest(Splitter):
                 said = (f"The log has all of the {there} new events already" if there else
                         "There is no new event that is a like")
                 raise NothingNew(f"{said}. Name others.")
-            again, late = of_part & ~new, rows[:start][new[:start]]
+            late = rows[:start][new[:start]]
         since = rows[start:][~again[start:]]
         if not len(since):
             raise (DataError if len(late) else NothingNew)(

@@ -36,7 +36,7 @@ def load_log(store: HistoryStore, log: "InteractionLog", clock: Callable[[], flo
     latest, repeats, added = clock() + MAX_AHEAD_SECONDS, _repeats(log), 0
     for start in range(0, len(log), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(log)))
-        added += store.append(_events(log, rows[log.timestamp[rows] <= latest], repeats))
+        added += store.append(_events(log, rows[(log.timestamp[rows] <= latest) & ~log.again[rows]], repeats))
     return added
 
 
@@ -48,7 +48,7 @@ def is_loaded(store: HistoryStore, log: "InteractionLog", clock: Callable[[], fl
     Raises:
       StoreError: the store fails.
     """
-    past = np.flatnonzero(log.timestamp <= clock() + MAX_AHEAD_SECONDS)
+    past = np.flatnonzero((log.timestamp <= clock() + MAX_AHEAD_SECONDS) & ~log.again)
     if not len(past):
         return False
     (last,) = _events(log, past[-1:], _repeats(log))

@@ -79,6 +79,8 @@ def _assemble(
     if recipe.split.mixed:
         visible = np.zeros(len(log), bool)
         visible[split.train] = True
+    elif log.again.any():
+        visible = ~log.again
     towers, statistics = adapted_towers(recipe, log, split.known, field_states, grow, visible, whole)
     counts, catalogue = known_items(whole[0], np.flatnonzero(whole[1])) if whole else known_items(log, split.known)
     weight = event_weights(log, split.train, recipe.training.events, whole[0] if whole else None)

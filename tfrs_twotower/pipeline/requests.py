@@ -125,7 +125,7 @@ def _pasts(live: Live, users: np.ndarray) -> dict[str, list[np.ndarray]]:
     kinds = {name: of_kinds(live.log, window.kinds) for name, window in live.windows.items()}
     every = _events(live.log, users)
     found = {name: every if of is None else _events(live.log, users, of) for name, of in kinds.items()}
-    words = {c.SEARCHES: UserSearches(live.log).latest(users, live.searches)} if live.searches else {}
+    words = {c.SEARCHES: UserSearches(live.log, ~live.log.again).latest(users, live.searches)} if live.searches else {}
     return {**found, **words, _SEEN: every}
 
 
@@ -136,7 +136,8 @@ def _events(log: InteractionLog, users: np.ndarray, of: np.ndarray | None = None
     """
     wanted = np.zeros(len(log.users), bool)
     wanted[users[users >= 0]] = True
-    rows = np.flatnonzero(wanted[log.user] if of is None else wanted[log.user] & of)
+    counted = wanted[log.user] & ~log.again
+    rows = np.flatnonzero(counted if of is None else counted & of)
     rows = rows[np.argsort(log.user[rows], kind="stable")]
     starts, stops = (np.searchsorted(log.user[rows], users, side) for side in ("left", "right"))
     found = [rows[start:stop] for start, stop in zip(starts, stops)]

@@ -69,12 +69,12 @@ def update_users(
     if not log.timed:
         rule, way_out = "be a run on a log with times, to know the new events", "Train anew, on all of the log."
         raise ConfigError(invalid("directory", rule, str(directory), way_out))
-    again = np.zeros(len(log), bool)
+    again = log.again
     if source is not None:
         new = log.new_in(part := len(parts_of(whole)) - 1)
-        again = (log.part == part) & ~new
         if not new.any():
-            said = (f"The log has all of the {again.sum()} new events already" if again.any() else
+            there = np.count_nonzero(log.part == part)
+            said = (f"The log has all of the {there} new events already" if there else
                     f"{source.name} has no new event that is a like")
             _log.warning("%s. Name others by --interactions.", said)
             return None

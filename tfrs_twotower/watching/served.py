@@ -94,7 +94,7 @@ def _flat(values: Sequence[Any]) -> list[Any]:
 def _lengths(log: InteractionLog, kinds: Sequence[str]) -> np.ndarray:
     """int64 [events]: how many events of these kinds, () for all, of the same user come before each one."""
     order, of = np.argsort(log.user, kind="stable"), of_kinds(log, kinds)
-    counted = np.ones(len(log), np.int64) if of is None else of.astype(np.int64)[order]
+    counted = (~log.again if of is None else of & ~log.again).astype(np.int64)[order]
     before = np.cumsum(counted) - counted
     users = log.user[order]
     lengths = np.empty(len(users), np.int64)

@@ -41,7 +41,8 @@ def compared(first: Path, second: Path, metric: str) -> Comparison:
         runs=(_name(first), _name(second)), k=k, sample=len(a), metric=metric, verdict=_verdict(paired[metric], metric),
         differences=tuple(Value(name, paired[name]["difference"], *paired[name]["interval"]) for name in shown),
         means={name: _means(kept, name) for name in shown},
-        by_popularity=lists.by_popularity(a, sides.log.item_counts(), {A: a.found("model", k), B: b.found("model", k)}),
+        by_popularity=lists.by_popularity(a, sides.log.item_counts(np.flatnonzero(~sides.log.again)), {
+            A: a.found("model", k), B: b.found("model", k)}),
         better=int((gain > 0).sum()), equal=int((gain == 0).sum()), worse=int((gain < 0).sum()),
         overlap=_overlap(a.tops["model"][:, :k], b.tops["model"][:, :k]),
         gained=_ends(by_found[::-1], "found"), lost=_ends(by_found, "found"),
@@ -76,7 +77,7 @@ class _Sides:
     def users(self, which: Sequence[int]) -> tuple[User, ...]:
         """The users of some queries, with the answers of both."""
         a, b = self.answers
-        own = lists.users(self.log, UserHistories(self.log), a, (), self.titles, which)
+        own = lists.users(self.log, UserHistories(self.log, ~self.log.again), a, (), self.titles, which)
         return tuple(
             User(user.name, user.events, user.past, user.chosen, {
                 name: lists.listed(side.tops["model"][i], a.targets.row(i), self.titles)

@@ -103,7 +103,8 @@ def users(
         targets = answers.targets.row(i)
         known = items[0][items[0] >= 0][::-1]
         name = str(log.users[c.USER_ID][int(answers.user[i])].as_py())
-        events = int(np.count_nonzero(log.user[: answers.row[i]] == answers.user[i]))
+        before = slice(answers.row[i])
+        events = int(np.count_nonzero((log.user[before] == answers.user[i]) & ~log.again[before]))
         lists = {s: listed(answers.tops[s][i], targets, titles) for s in systems}
         found.append(User(name, events, tuple(titles(known)), tuple(titles(targets[targets >= 0][:_SHOWN])), lists))
     return tuple(found)
