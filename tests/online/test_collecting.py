@@ -152,6 +152,8 @@ def test_an_update_reads_what_came_since_and_the_day_before(written):
     log, _ = ingest(joined(first, second))
     assert log.new_in(1).sum() == 2 and len(log.shown) == 8  # events 4 and 8; no row of label 0 twice
     assert len(ingest(joined(joined(first, second), second.after(NOON + 60_000)))[0].shown) == 8
+    with pytest.raises(ConfigError, match="`Store.until` must be known"):  # all of label 0 would be there twice
+        Store(written[0], (written[1],)).after(NOON + 60_000)
 
 
 def test_a_dislike_is_no_like_without_a_log_too(written):

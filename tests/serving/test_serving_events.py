@@ -8,8 +8,9 @@ import pytest
 from google.protobuf import struct_pb2
 
 from tfrs_twotower.online import Event, Retention, StoreError, open_stores
-from tfrs_twotower.serving import Limits, Server
+from tfrs_twotower.serving import Limits, Server, load_export
 from tfrs_twotower.serving.grpc_service import METHODS
+from tfrs_twotower.serving.recommend import recommendations
 
 PREDICT = "/v1/models/twotower:predict"
 
@@ -83,6 +84,12 @@ def test_ids_are_kept_as_the_model_writes_numbers(client, stores):
     client.post("/v1/events", json={"events": [event("e", item=" 03", user="007")]})
     assert stores.history.last(["7"], 1)[0][0].item_id == "3"
     assert best(client) == 3
+
+
+def test_a_request_names_the_user_as_the_events_do(history_root):
+    model = load_export(str(history_root / "1"))
+    asked = ["007", 7, "7", "x", None]
+    assert [recommendations._as_kept(model, user) for user in asked] == [7, 7, 7, "x", None]
 
 
 def test_all_that_an_event_says_is_kept_and_a_search_is_no_history(client, server, stores):

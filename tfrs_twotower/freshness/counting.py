@@ -9,6 +9,7 @@ import pandas as pd
 
 from tfrs_twotower.data.statistics import HOUR, SHOWN, Happenings, Statistic
 from tfrs_twotower.exporting import Moving
+from tfrs_twotower.ids import as_number
 from tfrs_twotower.online import Event
 from tfrs_twotower.online.feedback import DISLIKE
 
@@ -141,7 +142,7 @@ class VersionStatistics:
         """The code of an item that an event names, as text; −1 if it can be no id of this model."""
         if self._kind is not str:
             try:
-                key: str | int = int(item)
+                key: str | int = as_number(item)
             except ValueError:
                 return -1
         else:

@@ -13,6 +13,7 @@ from tfrs_twotower.configuration import config
 from tfrs_twotower.data import Columns, Files, Source
 from tfrs_twotower.data.source import canonical
 from tfrs_twotower.errors import ConfigError, invalid
+from tfrs_twotower.ids import as_number
 from tfrs_twotower.online.feedback import WITHIN, feedback
 from tfrs_twotower.online.store_kind import REDIS
 from tfrs_twotower.online.stores import open_stores
@@ -82,13 +83,19 @@ class Store(Source):
         return self._tables().items()
 
     def after(self, until: int) -> "Store":
-        """The source of the events that came since this one was read."""
-        return dataclasses.replace(self, since=self.until or 0, until=until)
+        """The source of the events that came since this one was read.
+
+        Raises `ConfigError` if it had no `until`.
+        """
+        if self.until is None:
+            rule, way_out = "be known, to go on from there", "Update without --interactions: it reads all again."
+            raise ConfigError(invalid("Store.until", rule, None, way_out))
+        return dataclasses.replace(self, since=self.until, until=until)
 
     def _profiles(self) -> pa.Table | None:
         until = int(time.time()) if self.until is None else self.until
         with contextlib.closing(open_stores(self.address, existing=True)) as stores:
-            as_number = not self.text_ids and c.USER_ID in numbers(stores.history, 0, until)
+            whole = not self.text_ids and c.USER_ID in numbers(stores.history, 0, until)
             pages = stores.history.events(0, until)
             users = list(dict.fromkeys(event.user_id for page in pages for event in page))
             found = [
@@ -96,7 +103,7 @@ class Store(Source):
                 for profile in stores.profiles.get(users[start:start + _BLOCK])
             ]
         names = sorted({name for profile in found for name in profile} - {c.USER_ID})
-        ids = pa.array([int(user) for user in users], pa.int64()) if as_number else pa.array(users, pa.string())
+        ids = pa.array([as_number(user) for user in users], pa.int64()) if whole else pa.array(users, pa.string())
         columns = {name: values_of([profile.get(name) for profile in found]) for name in names}
         return pa.table({c.USER_ID: ids, **columns})
 

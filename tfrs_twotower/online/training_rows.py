@@ -97,7 +97,7 @@ def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         raise DataError("A feature that is a list cannot be a column of the rows. Read it from `features`.")
     if pa.types.is_string(kind):
         return pa.array([None if value is None else str(value) for value in values], kind)
-    return pa.array([value if isinstance(value, (int, float)) else None for value in values], kind)
+    return pa.array([float(value) if isinstance(value, (int, float)) else None for value in values], kind)
 
 
 def values_of(values: Sequence[Any]) -> pa.Array:

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.features import PARTS, Window, is_missing
-from tfrs_twotower.ids import missing_value
+from tfrs_twotower.ids import as_number, missing_value
 from tfrs_twotower.online import Event, StoreError, Stores
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import LoadedModel, Signature
@@ -205,11 +205,11 @@ def _bytes(value: object) -> bytes:
 
 def _whole(value: Any) -> int:
     """The id as a number: an id is text in a store and may be a number in a model."""
+    whole = isinstance(value, bool) or isinstance(value, float) and value.is_integer()
     try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError):
+        return as_number(int(value) if whole else value)
+    except ValueError:
         return _missing(tf.int64)
-    return number if -(2**63) <= number < 2**63 else _missing(tf.int64)
 
 
 def _number(value: Any) -> float:

@@ -1,5 +1,6 @@
 """Answers `/v1/recommend`: the channels of a request, blended by its rules."""
 
+import dataclasses
 import functools
 import logging
 import math
@@ -19,6 +20,7 @@ from tfrs_twotower.serving.answer_recorder import AnswerRecorder
 from tfrs_twotower.serving.catalogue import texts
 from tfrs_twotower.serving.current_items import CurrentItems, ItemChanges, current_items
 from tfrs_twotower.serving.errors import InvalidArgument, Unimplemented
+from tfrs_twotower.serving.events import number_ids
 from tfrs_twotower.serving.features import leaves_out
 from tfrs_twotower.serving.metrics import Metrics, current
 from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel
@@ -113,6 +115,7 @@ class Recommendations:
             if model.catalogue is None:
                 raise Unimplemented(f"Version {model.version} holds no catalogue to apply rules to. Use :predict.")
             check_fields(model.catalogue, asked.fields)
+            asked = dataclasses.replace(asked, user_id=_as_kept(model, asked.user_id))
             told = bool(asked.likes or asked.dislikes)
             tensors = _by_answers(model, asked) if told else self._query(model, asked)
             items, given = current_items(model, self._changes), dict(tensors)
@@ -278,6 +281,13 @@ class Recommendations:
                 _log.error("A user is served as an unknown one: %s", error)
         kind = model.catalogue.id_type
         return _items(as_ids(past, kind)), _items(as_ids([item for item, liked in past.items() if liked], kind))
+
+
+def _as_kept(model: LoadedModel, user: str | int | None) -> str | int | None:
+    """The user's id as stores have it: 7 for "007", if the model's ids are numbers. What is none stays."""
+    if user is None or c.USER_ID not in number_ids(model):
+        return user
+    return (as_ids([user], int) or [user])[0]
 
 
 def weights_of(model: LoadedModel, objectives: Mapping[str, float]) -> tf.Tensor:
