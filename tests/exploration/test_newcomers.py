@@ -43,6 +43,10 @@ def test_repeated_showings_and_clicks_of_a_user_count_once(tmp_path):
     assert counts.click([("u", "c"), ("v", "a")]) == 0  # another item, another user
     assert counts.click([("u", "a"), ("u", "b"), ("u", "a")]) == 1
     assert counts.counts() == {"only": (1, 1)}
+    counts.choose(Thompson(), "w", random)
+    counts.shown("w", "only", [])  # the channel had nothing to show, so it is no worse for that
+    counts.shown("u", "only", [])
+    assert counts.counts() == {"only": (1, 1)}
     counts.close()
 
 

@@ -142,7 +142,7 @@ def test_changed_and_new_items_keep_their_statistics(fresh, version, frame):
 def test_ids_that_are_numbers(version):
     moving = version[1].moving
     statistics = VersionStatistics(moving, range(moving.items.num_rows))
-    assert statistics._coded("3") == 3 and statistics._coded("three") == -1
+    assert statistics._coded("3") == 3 and statistics._coded("three") == statistics._coded("1_0") == -1
     assert statistics._coded("999") == statistics._coded("999") == moving.items.num_rows
 
 

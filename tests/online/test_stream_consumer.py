@@ -132,6 +132,32 @@ def test_messages_that_are_no_json_objects_are_put_aside_as_they_came(topic, sto
     assert all("must be a JSON object" in reason for reason in reasons[:5]) and "surrogate" in reasons[5]
 
 
+def test_a_message_is_not_lost_if_the_client_fails_after_it(topic, store):
+    class Failing:
+        """The client, whose first `consume` fails."""
+
+        def __init__(self, client):
+            self.client, self.fails = client, True
+
+        def __getattr__(self, name):
+            return getattr(self.client, name)
+
+        def consume(self, *args):
+            if self.fails:
+                self.fails = False
+                raise kafka_client.kafka.KafkaException(kafka_client.kafka.KafkaError(-195))
+            return self.client.consume(*args)
+
+    topic.add(user_id="7", item_id="a")
+    topic.add(user_id="7", item_id="b")
+    consumer = topic.consumer(store)
+    consumer._stream._consumer = Failing(consumer._stream._consumer)
+    with pytest.raises(StoreError):
+        take(consumer, 2)
+    take(consumer, 2)
+    assert items(store) == ["a", "b"] and topic.pending() == 0
+
+
 def test_what_was_taken_and_not_finished_is_taken_again_by_the_same_name(stream, store):
     for n in range(5):
         stream.add(user_id="7", item_id=str(n))

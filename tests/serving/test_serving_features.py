@@ -12,7 +12,7 @@ import tensorflow as tf
 from tests.serving import history_export, toy_export
 from tfrs_twotower.online import Event, StoreError
 from tfrs_twotower.serving import InvalidArgument, Predictor, Repository, Server
-from tfrs_twotower.serving.features import Features
+from tfrs_twotower.serving.features import Features, column
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import Signature
 
@@ -132,6 +132,8 @@ def test_what_does_not_fit_the_model_is_missing(ask, stores):
     assert got["got_history_item_id"].tolist() == [[2]] and got["got_history_timestamp"].tolist() == [[2]]
     assert math.isnan(got["got_age"][0]) and got["got_city"].tolist() == [b""]
     assert got["got_tags"].shape == (1, 0) and got["got_vector"].tolist() == [[0, 0]]
+    whole = column(["1_0", "010", 3.5, 4.0, True, None], tf.TensorSpec([None], tf.int64))
+    assert whole.tolist() == [-1, 10, -1, 4, 1, -1]
 
 
 def test_without_a_user_id_a_request_is_what_it_was(ask):

@@ -44,4 +44,4 @@ class Shares(Protocol):
         """
 
     def shown(self, user_id: str, channel: str, items: Sequence[str | int]) -> None:
-        """Notes the items that a channel has in an answer."""
+        """Notes the items that a channel with places has in an answer; it may have found none."""

@@ -83,6 +83,14 @@ class Exposures:
                 )
         return rows
 
+    def take_back(self, item_id: str, user_id: str) -> None:
+        """Undoes the trial of an item that was not shown to the user after all. One with a click stays."""
+        with self._file.transaction() as connection:
+            gone = connection.execute(
+                "DELETE FROM shown_to WHERE item_id = ? AND user_id = ? AND clicked = 0", (item_id, user_id)
+            ).rowcount
+            connection.execute("UPDATE new_items SET tried = tried - ? WHERE item_id = ?", (gone, item_id))
+
     def click(self, pairs: Iterable[tuple[str, str]]) -> int:
         """Counts clicks on shown items; returns the number that counted.
 

@@ -94,7 +94,13 @@ class ChannelCounts:
         return chosen[0]
 
     def shown(self, user_id: str, channel: str, items: Iterable[str]) -> None:
-        """Notes that a channel showed items to a user."""
+        """Notes that a channel showed items to a user. Without items, one that never showed them any has no trial."""
+        items = list(items)
+        if not items:
+            query = "SELECT 1 FROM shown_by WHERE user_id = ? AND channel = ? LIMIT 1"
+            if not self._file.read(query, [(user_id, channel)])[0]:
+                self._counts.take_back(channel, user_id)
+            return
         with self._file.transaction() as connection:
             connection.executemany(
                 "INSERT OR REPLACE INTO shown_by VALUES (?, ?, ?)", [(user_id, item, channel) for item in items]

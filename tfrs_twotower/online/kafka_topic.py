@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower.online.kafka_client import Message, Sender, client, kafka, split
@@ -55,17 +55,22 @@ class KafkaTopic:
 
     def take(self) -> list[Entry]:
         """See `Stream`."""
+        good, bad = [], []
+
+        def sort(messages: Iterable[Any]) -> None:  # at once: if the next call fails, these are taken
+            for message in messages:
+                (good if message.error() is None else bad).append(message)
+                if message.error() is None:
+                    self._taken.setdefault(message.partition(), message.offset())
+
         try:
-            first = self._consumer.poll(_WAIT_SECONDS)
-            more = self._consumer.consume(self._batch - 1, 0) if first is not None and self._batch > 1 else []
+            sort(message for message in [self._consumer.poll(_WAIT_SECONDS)] if message is not None)
+            if good and self._batch > 1:
+                sort(self._consumer.consume(self._batch - 1, 0))
         except kafka.KafkaException as error:
             raise self._unavailable(error.args[0]) from error
-        messages = [message for message in (first, *more) if message is not None]
-        good = [message for message in messages if message.error() is None]
-        for message in good:
-            self._taken.setdefault(message.partition(), message.offset())
         if not good:
-            failure = next((message.error() for message in messages), self._failure)
+            failure = next((message.error() for message in bad), self._failure)
             self._failure = None
             if failure is not None:
                 raise self._unavailable(failure)

@@ -197,7 +197,7 @@ class Recommendations:
 
         answer = blend(quotas, _RESERVES, propose)
         if by_share:
-            self._note(user, answer)
+            self._note(user, quotas, answer)
         return answer
 
     def _by_share(self, quotas: Mapping[str, int], user: str, events: int, k: int) -> Mapping[str, int]:
@@ -208,11 +208,14 @@ class Recommendations:
             self._failed("newcomers", error)
             return quotas
 
-    def _note(self, user: str, answer: Sequence[tuple[str, str | int, float]]) -> None:
+    def _note(
+        self, user: str, quotas: Mapping[str, int], answer: Sequence[tuple[str, str | int, float]]
+    ) -> None:
         """Tells `newcomers` what its channels show."""
         try:
             for name in self._newcomers.names:
-                if found := [item for channel, item, _ in answer if channel == name]:
+                found = [item for channel, item, _ in answer if channel == name]
+                if found or quotas.get(name):
                     self._newcomers.shown(user, name, found)
         except StoreError as error:
             self._failed("newcomers", error)
