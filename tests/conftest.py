@@ -1,5 +1,6 @@
 """What all tests share. The package is imported before anything can import TensorFlow with Keras 3."""
 
+import gc
 import os
 import random
 import sys
@@ -17,17 +18,17 @@ sys.path.insert(0, str(Path(__file__).parent))  # so that tests in folders find 
 
 # Files and single tests that train for long or wait, the longest files first; `make test-quick` leaves them out.
 SLOW = (
-    "test_systems.py", "test_notebooks.py", "test_distribution.py", "test_from_tfrs.py", "test_youtube_and_facebook.py",
-    "test_unknown_users.py", "test_export.py", "test_cli.py", "test_full_update.py", "test_precision.py",
-    "test_recommender.py", "test_sequences.py", "test_search.py", "test_own_parts.py", "test_repeats.py",
-    "test_chaos.py", "test_parameter_servers.py", "test_auxiliary.py", "test_neighbours.py", "test_every_recipe.py",
-    "test_refit.py", "test_user_update.py", "test_names.py", "test_popularity.py", "test_no_leak.py", "test_rules.py",
-    "test_publishing.py", "test_rollback.py", "test_serving_online.py", "test_items.py", "test_racing.py",
-    "test_own_files.py", "test_serving_category_means.py", "test_serving_cache.py", "test_fresh.py", "test_fit.py",
-    "test_serving_server.py", "test_serving_events.py", "test_serving_fuzz.py", "test_serving_repository.py",
-    "test_serving_exploration.py", "test_serving_repeats.py", "test_outside_index.py", "test_prepare_spark.py",
-    "test_read_only.py", "test_serving_degraded.py", "test_serving_shards.py", "test_on_spark.py", "test_report.py",
-    "test_counting.py", "test_serving_page.py",
+    "test_systems.py", "test_notebooks.py", "test_on_spark.py", "test_distribution.py", "test_from_tfrs.py",
+    "test_youtube_and_facebook.py", "test_unknown_users.py", "test_export.py", "test_cli.py", "test_full_update.py",
+    "test_precision.py", "test_recommender.py", "test_sequences.py", "test_search.py", "test_own_parts.py",
+    "test_repeats.py", "test_chaos.py", "test_parameter_servers.py", "test_auxiliary.py", "test_neighbours.py",
+    "test_every_recipe.py", "test_refit.py", "test_user_update.py", "test_names.py", "test_popularity.py",
+    "test_no_leak.py", "test_rules.py", "test_publishing.py", "test_rollback.py", "test_serving_online.py",
+    "test_items.py", "test_racing.py", "test_own_files.py", "test_serving_category_means.py", "test_serving_cache.py",
+    "test_fresh.py", "test_fit.py", "test_serving_server.py", "test_serving_events.py", "test_serving_fuzz.py",
+    "test_serving_repository.py", "test_serving_exploration.py", "test_serving_repeats.py", "test_outside_index.py",
+    "test_read_only.py", "test_serving_degraded.py", "test_serving_shards.py", "test_report.py", "test_counting.py",
+    "test_serving_page.py",
     # of other files
     "test_eager_and_saved_model_agree", "test_events_that_weigh_little_do_not_lead_the_model_astray",
     "test_a_head_learns_which_items_are_bought", "test_items_that_are_never_liked_are_not_recommended",
@@ -51,6 +52,13 @@ def pytest_collection_modifyitems(items):
         if {item.path.name, item.originalname} & set(SLOW):
             item.add_marker("slow")
     items.sort(key=lambda item: SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW))
+
+
+def pytest_collection_finish():
+    """What TensorFlow made while it was imported stays. To look for garbage there took a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.fixture(autouse=True)

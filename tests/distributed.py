@@ -1,30 +1,26 @@
-"""`twotower train …`, in a process of its own: `python distributed.py train …`. A machine without GPUs has two CPUs."""
+"""What trainings on several devices share. A machine without GPUs has two CPUs."""
 
 import dataclasses
 import json
 import os
 import random
 import socket
-import sys
-from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+import toy
 
-import toy  # noqa: E402
+from tfrs_twotower.cli.main import main
+from tfrs_twotower.configuration import to_dict
+from tfrs_twotower.data import Columns, Files
+from tfrs_twotower.evaluation import EvaluationConfig
+from tfrs_twotower.features import Category, History, Id, Number, Schema
+from tfrs_twotower.losses import RefinedSampledSoftmax
+from tfrs_twotower.models import LearnedTemperature
+from tfrs_twotower.sampling import CrossBatch, Hard, InBatch, Popular, Uniform
+from tfrs_twotower.towers import MLP
+from tfrs_twotower.training import LazyAdamConfig
 
-from tfrs_twotower.cli.main import main  # noqa: E402
-from tfrs_twotower.configuration import to_dict  # noqa: E402
-from tfrs_twotower.data import Columns, Files  # noqa: E402
-from tfrs_twotower.evaluation import EvaluationConfig  # noqa: E402
-from tfrs_twotower.features import Category, History, Id, Number, Schema  # noqa: E402
-from tfrs_twotower.losses import RefinedSampledSoftmax  # noqa: E402
-from tfrs_twotower.models import LearnedTemperature  # noqa: E402
-from tfrs_twotower.sampling import CrossBatch, Hard, InBatch, Popular, Uniform  # noqa: E402
-from tfrs_twotower.towers import MLP  # noqa: E402
-from tfrs_twotower.training import LazyAdamConfig  # noqa: E402
-
-import tensorflow as tf  # noqa: E402 # isort: skip
-import numpy as np  # noqa: E402 # isort: skip
+import tensorflow as tf  # isort: skip
+import numpy as np  # isort: skip
 
 EPOCHS, BATCH = 2, 501  # of two devices one gets a row more
 
@@ -96,7 +92,8 @@ def two_devices():
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
-if __name__ == "__main__":
+def run(arguments):
+    """`twotower train …` by two devices, unless this process is one of several; for a process of its own."""
     if "TF_CONFIG" not in os.environ:
         two_devices()
-    sys.exit(main(sys.argv[1:]))
+    return main([str(argument) for argument in arguments])

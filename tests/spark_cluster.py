@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 MASTER = "local-cluster[2,1,1024]"
+# Of a JVM that lives for two minutes, the second compiler takes more time than its code saves.
+_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
 @contextlib.contextmanager
@@ -24,6 +26,7 @@ def spark():
     for name, value in {
         "spark.driver.bindAddress": "127.0.0.1", "spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "3",
         "spark.executorEnv.PYTHONPATH": Path(__file__).parents[1],
+        "spark.driver.extraJavaOptions": _JVM, "spark.executor.extraJavaOptions": _JVM,
     }.items():
         builder = builder.config(name, str(value))
     session = builder.getOrCreate()

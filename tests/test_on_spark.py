@@ -1,4 +1,4 @@
-"""Executors that are processes of their own write the files of a batch, and find the figures, that one machine does."""
+"""Executors that are processes of their own write files, find figures and prepare a log as one machine does."""
 
 import dataclasses
 import json
@@ -10,12 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from prepared_sources import NOON
+from prepared_sources import assert_same as assert_same_log
+from prepared_sources import shop, texts, without_times
 from spark_cluster import MASTER, spark
 
 from tests.serving import shop_export
 from tfrs_twotower.cli.main import main
-from tfrs_twotower.data import Frames, Ragged, Spark, ingest, keep_log
-from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.data import Files, Frames, Prepared, Ragged, Rules, Spark, ingest, keep_log, prepare
+from tfrs_twotower.errors import ConfigError, DataError
 from tfrs_twotower.evaluation import (
     EASE,
     IALS,
@@ -40,6 +43,14 @@ def cluster():
         yield session
 
 
+@pytest.fixture(scope="module")
+def model(trained, tmp_path_factory):
+    """The export that the tasks of a batch would load, to be copied to where the batch looks for it."""
+    folder = tmp_path_factory.mktemp("export")
+    trained.export(folder, force=True)
+    return folder
+
+
 def assert_same(folder, other):
     """The same files, columns, ids and, up to rounding, numbers."""
     assert sorted(p.name for p in folder.iterdir()) == sorted(p.name for p in other.iterdir())
@@ -56,18 +67,20 @@ def assert_same(folder, other):
 
 
 @pytest.mark.parametrize("what", get_args(What))
-def test_it_is_the_batch_of_one_machine(what, trained, tmp_path, cluster):
+def test_it_is_the_batch_of_one_machine(what, trained, model, tmp_path, cluster):
+    if what != "recommendations":  # this one makes its own export
+        shutil.copytree(model, tmp_path / "there" / "_model")
     here = trained.batch(tmp_path / "here", what, k=5, shard=64, verbose=0)
     assert_same(trained.batch(tmp_path / "there", what, k=5, shard=64, verbose=0, engine=Spark()), here)
 
 
-def test_it_goes_on_where_either_engine_stopped_with_the_export_that_it_began_with(trained, tmp_path, cluster):
+def test_it_goes_on_where_either_engine_stopped_with_the_export_that_it_began_with(trained, model, tmp_path, cluster):
     here = trained.batch(tmp_path / "here", k=5, shard=64, exclude_seen=True, verbose=0)
     there = trained.batch(tmp_path / "there", k=5, shard=64, exclude_seen=True, verbose=0)
     kept = {part: part.stat().st_mtime_ns for part in there.glob("part-*")}
     for gone in ("part-00001.parquet", "part-00003.parquet", "_SUCCESS"):
         (there / gone).unlink()
-    trained.export(there / "_model", force=True)
+    shutil.copytree(model, there / "_model")
     (there / "_part-00001.killed").write_bytes(b"half")
     args = ["batch", str(trained.directory), "--out", str(there), "-k", "5", "--shard", "64", "--exclude-seen"]
     assert main([*args, "--engine", "spark", "--spark", "spark.ui.enabled=false"]) == 0
@@ -75,16 +88,16 @@ def test_it_goes_on_where_either_engine_stopped_with_the_export_that_it_began_wi
     assert_same(there, here)
 
 
-def test_a_whole_batch_asks_no_engine_and_another_export_is_not_made(trained, tmp_path, cluster):
+def test_a_whole_batch_asks_no_engine_and_another_export_is_not_made(trained, model, tmp_path, cluster):
     def export(root):
         raise AssertionError("there is an export")
 
     batch, log = Batch("item-vectors", 1, False, 64), trained.directory / runs.LOG
     space, folder = trained._serving()[1].embedding_space, tmp_path / "out"
-    trained.export(folder / "_model", force=True)
+    shutil.copytree(model, folder / "_model")
     write_batch(OnSpark(Spark(), log, export), batch, 100, space, folder, progress=False)
     assert [pq.read_metadata(part).num_rows for part in sorted(folder.glob("part-*"))] == [64, 36]
-    trained.export(folder / "_model", force=True)  # as a process leaves it that is killed after its last file
+    shutil.copytree(model, folder / "_model")  # as a process leaves it that is killed after its last file
     write_batch(None, batch, 100, space, folder, progress=False)
     assert not (folder / "_model").exists()
 
@@ -165,3 +178,21 @@ def test_a_run_is_evaluated_by_a_task(trained, tmp_path, cluster, capsys):
     assert not (run / runs.RANKS).exists()
     with pytest.raises(ConfigError, match="`engine` must have neither `scores`"):
         trained.evaluate(scores=trained.recommend(["u1"]), engine=Spark())
+
+
+@pytest.mark.parametrize("source", [shop, without_times, texts])
+def test_it_is_the_log_that_ingest_gives(source, tmp_path, cluster, monkeypatch):
+    source = source(tmp_path)
+    monkeypatch.chdir(tmp_path)  # the executors have folders of their own
+    prepare(source, "prépared set", Spark(), Rules(limit=1))
+    expected = ingest(source, limit=1, rejected_to=tmp_path / "rejected.parquet")
+    assert_same_log(Prepared(f"{tmp_path}/prépared set").read(), expected)
+
+
+def test_what_a_task_refuses_is_refused_in_its_words(tmp_path, cluster):
+    (tmp_path / "log").mkdir()
+    for name, item in (("a", 1), ("b", "x")):
+        rows = pa.table({"user_id": ["u"], "item_id": [item], "timestamp": [NOON]})
+        pq.write_table(rows, tmp_path / "log" / f"{name}.parquet")
+    with pytest.raises(DataError, match="b.parquet: column `item_id` is string here and int64 elsewhere"):
+        prepare(Files(f"{tmp_path}/log"), tmp_path / "prepared", Spark())

@@ -45,6 +45,11 @@ def train(directory, **training):
     return Recommender(recipe(**training), directory=directory, **frames).fit(verbose=0)
 
 
+def train_and_refit(directory, training):
+    """The same, and a refit: the work of a process of its own."""
+    train(directory, **training).refit(verbose=0)
+
+
 def weights(recommender):
     """{path: array} of all that training learned."""
     model = recommender.assembly.model

@@ -8,18 +8,15 @@ answers in the end lack it or hold it although it was withdrawn.
 """
 
 import collections
-import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent import futures
-from pathlib import Path
 
 import grpc
 import httpx
+from forked import twotower
 from google.protobuf import json_format, struct_pb2
 
 from tests.chaos.chaos_export import BEST
@@ -28,7 +25,6 @@ from tfrs_twotower.serving.grpc_service import METHODS
 PATIENCE = 120
 _AGAIN = (408, 429, 503, 504, "UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED")
 _SOON = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000)]
-_ROOT = Path(__file__).parents[2]
 _BYSTANDER = 1_000_000  # users from here on do nothing
 _NEW = 1000  # items from here on are new
 
@@ -39,18 +35,15 @@ class Process:
     def __init__(self, root, store, cache, items, port, grpc_port):
         self.address, self.grpc_address = f"http://127.0.0.1:{port}", f"127.0.0.1:{grpc_port}"
         self._command = [
-            sys.executable, "-m", "tfrs_twotower", "serve", str(root), "--name", "toy", "--store", store,
-            "--cache", cache, "--items-log", str(items), "--rest-port", str(port), "--grpc-port", str(grpc_port),
-            "--poll-seconds", "0.2",
+            "serve", root, "--name", "toy", "--store", store, "--cache", cache, "--items-log", items,
+            "--rest-port", port, "--grpc-port", grpc_port, "--poll-seconds", "0.2",
         ]
         self.start()
 
     def start(self):
         """Starts it, and does not wait."""
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_NUM_INTRAOP_THREADS": "1"}
-        self.process = subprocess.Popen(
-            self._command, cwd=_ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_NUM_INTRAOP_THREADS": "1"}
+        self.process = twotower(*self._command, environment=environment, quiet=True)
 
     def wait(self):
         """Until it is ready."""

@@ -3,11 +3,10 @@
 import dataclasses
 import inspect
 import re
-import subprocess
-import sys
 
 import httpx
 import pytest
+from forked import twotower
 
 from tests.serving import history_export
 from tfrs_twotower.cli.main import build_parser, main
@@ -101,9 +100,7 @@ def test_a_served_store_is_loaded_asked_and_told(run, tmp_path):
     root = tmp_path / "exports"
     history_export.write(root, 1, histories={"history": {"kinds": ["buy", ""], "events": 3}})
     address = f"sqlite:{tmp_path}/store.db"
-    command = [sys.executable, "-m", "tfrs_twotower", "serve", str(root), "--rest-port", "0",
-               "--grpc-port", "0", "--store", address, "--cache", "100"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = twotower("serve", root, "--rest-port", 0, "--grpc-port", 0, "--store", address, "--cache", 100)
     try:
         base = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
 
@@ -129,9 +126,8 @@ def test_a_served_store_is_loaded_asked_and_told(run, tmp_path):
 
 
 def test_serve_starts_while_store_and_cache_are_down(history_root):
-    command = [sys.executable, "-m", "tfrs_twotower", "serve", str(history_root), "--rest-port", "0", "--grpc-port",
-               "0", "--store", "redis://127.0.0.1:1/0", "--cache", "redis://127.0.0.1:1/1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = twotower("serve", history_root, "--rest-port", 0, "--grpc-port", 0, "--store", "redis://127.0.0.1:1/0",
+                       "--cache", "redis://127.0.0.1:1/1")
     try:
         base = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
         response = httpx.get(base + "/readyz")

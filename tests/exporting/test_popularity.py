@@ -16,7 +16,7 @@ IDS = np.array([f"i{n}" for n in range(ITEMS)], object)
 LOG_P = log_popularity(np.random.default_rng(3).zipf(1.3, ITEMS).clip(max=10_000)).astype(np.float32)
 SCORES = QUERIES @ VECTORS.T / TAU + W * LOG_P
 SEARCHED = searched_candidates(VECTORS, LOG_P, np.float32(TAU * W)).numpy()
-INDEXES = {"exact": lambda: None, "exact index": lambda: Exact(SEARCHED),
+INDEXES = {"exact": lambda: Exact(SEARCHED),
            "scann": lambda: ScaNN(SEARCHED, leaves=4, leaves_to_search=4, reorder=ITEMS)}
 
 

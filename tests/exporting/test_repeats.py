@@ -23,7 +23,7 @@ ADDED = np.zeros([3, ITEMS])
 ADDED[0, 7], ADDED[0, 8], ADDED[1, 299] = 1 + np.log(2.5), 1 + np.log(2), 1 + np.log(1.25)
 SCORES = QUERIES @ VECTORS.T / TAU + W * LOG_P + OWN * ADDED
 SEARCHED = searched_candidates(VECTORS, LOG_P, np.float32(TAU * W)).numpy()
-INDEXES = {"exact": lambda: None, "exact index": lambda: Exact(SEARCHED),
+INDEXES = {"exact": lambda: Exact(SEARCHED),
            "scann": lambda: ScaNN(SEARCHED, leaves=4, leaves_to_search=4, reorder=ITEMS)}
 HISTORY = {c.HISTORY_ITEM_ID: tf.constant(PAST), c.HISTORY_TIMESTAMP: tf.constant(TIMES, tf.int64),
            c.TIMESTAMP: tf.constant([NOW] * 3, tf.int64)}

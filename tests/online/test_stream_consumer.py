@@ -2,13 +2,12 @@
 
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 
 import pytest
 import streams
+from forked import twotower
 
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.online import (
@@ -290,15 +289,14 @@ def test_consumers_killed_again_and_again_lose_nothing_and_count_nothing_twice(k
     """Real processes, SIGKILL at random moments, entries that arrive meanwhile, some of them sent twice."""
     stream = streams.KINDS[kind][1](request.getfixturevalue(kind))
     address = f"sqlite:{tmp_path}/store.db" if engine == "sqlite" else stream.address
-    command = [sys.executable, "-m", "tfrs_twotower", "consume", stream.address, "--store", address, "--batch", "7",
-               *stream.arguments]
+    command = ["consume", stream.address, "--store", address, "--batch", 7, *stream.arguments]
     rng, total = random.Random(0), 300 if kind == "redis" else 120
     stores = open_stores(address)
     written = 0
     for turn in range(60):
         if written == total and not stream.pending() and len(items(stores.history)) >= total:
             break
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = twotower(*command)
         assert process.stdout.readline().startswith(f"Consuming {stream.name} as 1 of {stream.group} into")
         for _ in range(rng.randrange(1, 80)):
             if written < total:
@@ -313,16 +311,14 @@ def test_consumers_killed_again_and_again_lose_nothing_and_count_nothing_twice(k
         else:
             time.sleep(rng.random() * 0.05 * turn)  # longer and longer, so that a slow machine comes to the end too
         process.kill()
-        process.stdout.close()
         process.wait()
     assert items(stores.history) == [f"i{n}" for n in range(total)]
     stores.close()
 
 
 def test_sigterm_ends_a_consumer_well(stream, tmp_path):
-    command = [sys.executable, "-m", "tfrs_twotower", "consume", stream.address, "--store", f"sqlite:{tmp_path}/s.db",
-               *stream.arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    store = f"sqlite:{tmp_path}/s.db"
+    with twotower("consume", stream.address, "--store", store, *stream.arguments) as process:
         process.stdout.readline()
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0 and process.stderr.read() == ""
@@ -343,9 +339,7 @@ def test_the_command_starts_before_the_server_and_consumes_when_it_is_there(kind
         stream = streams.KINDS[kind][1](server)
         server.kill()
         address = stream.address if kind == "redis" else f"sqlite:{tmp_path}/s.db"
-        command = [sys.executable, "-m", "tfrs_twotower", "consume", stream.address, "--store", address,
-                   *stream.arguments]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = twotower("consume", stream.address, "--store", address, *stream.arguments)
         try:
             assert "Consuming" in process.stdout.readline()
             assert "fails" in process.stderr.readline()

@@ -46,9 +46,11 @@ SYSTEMS = {
         SEQUENCE,
     ),
     "comirec": (ModelConfig(dim=16, query_encoder=ComiRec(interests=2, attention=8, hidden=SMALL)), SEQUENCE),
-    "distilled": (ModelConfig(dim=16, auxiliary=(Distillation(candidates=16, widths=(16, 8)),)), None),
-    "self_supervised": (ModelConfig(dim=16, auxiliary=(SelfSupervision(items=32),)), None),
-    "multimodal": (ModelConfig(dim=16, auxiliary=(ContentAlignment(items=32),)), None),
+    "auxiliary": (
+        ModelConfig(dim=16, auxiliary=(
+            Distillation(candidates=16, widths=(16, 8)), SelfSupervision(items=32), ContentAlignment(items=32)
+        )), None
+    ),
     "graph": (ModelConfig(dim=16), GRAPH),
     "dssm": (recipes.load("dssm").model, TRIGRAMS),
     "fm": (recipes.load("fm").model, None),

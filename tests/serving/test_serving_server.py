@@ -2,8 +2,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 
@@ -11,6 +9,7 @@ import grpc
 import httpx
 import pytest
 import tensorflow as tf
+from forked import Forked
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.serving import toy_export
@@ -199,11 +198,7 @@ def test_the_command_refuses_in_one_line(tmp_path, server, capfd):
 
 
 def _start(root):
-    code = (
-        "import sys; from tfrs_twotower.serving import Load, serve; load = Load(concurrency=1, deadline_seconds=60); "
-        "serve(sys.argv[1], rest_port=0, grpc_port=0, poll_seconds=60, drain_seconds=60, load=load)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(root)], stdout=subprocess.PIPE, text=True)
+    process = Forked("tests.serving.toy_export:serve_one_at_a_time", root)
     line = process.stdout.readline()
     address = r"127\.0\.0\.1:(\d+)"
     expected = rf"Serving twotower \(version 1\) at http://{address}/v1/models/twotower and gRPC {address}\n"

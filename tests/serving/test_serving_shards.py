@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 import tensorflow as tf
+from forked import twotower
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.serving import sharded_export
@@ -250,8 +250,7 @@ def took(call):
 
 def serve(*arguments):
     """(process, REST port, gRPC port) of `twotower serve`."""
-    command = [sys.executable, "-m", "tfrs_twotower", "serve", *map(str, arguments)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = twotower("serve", *arguments)
     found = re.search(r"127\.0\.0\.1:(\d+)/.* and gRPC 127\.0\.0\.1:(\d+)", process.stdout.readline())
     return process, int(found[1]), int(found[2])
 

@@ -159,3 +159,11 @@ def write_warm_up(directory, inputs):
     with tf.io.TFRecordWriter(os.path.join(extra, "tf_serving_warmup_requests")) as writer:
         writer.write(log.SerializeToString())
         writer.write(log.SerializeToString())
+
+
+def serve_one_at_a_time(root):
+    """Serves until SIGTERM, one prediction at a time; the work of a process of its own."""
+    from tfrs_twotower.serving import Load, serve
+
+    load = Load(concurrency=1, deadline_seconds=60)
+    serve(root, rest_port=0, grpc_port=0, poll_seconds=60, drain_seconds=60, load=load)

@@ -1,30 +1,24 @@
 """Training on several devices learns what one device would."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import distributed
 import numpy as np
 import pytest
+from forked import Forked
 
 from tfrs_twotower import recipes
 from tfrs_twotower.recommender import Recommender
 
-_SCRIPT = Path(distributed.__file__)
+_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_NUM_INTRAOP_THREADS": "1"}
 
 
 def _start(folder, kind, config=None, flags=(), run=None):
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_NUM_INTRAOP_THREADS": "1"}
-    if config:
-        environment["TF_CONFIG"] = json.dumps(config)
+    environment = {**_ENVIRONMENT, "TF_CONFIG": json.dumps(config)} if config else _ENVIRONMENT
     asked = ["--folder", folder / (run or kind), "--set", "index.k=10", "--distribute", kind, *flags]
-    command = [sys.executable, _SCRIPT, "train", folder / "recipe.json", *asked]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    return Forked("distributed:run", ["train", folder / "recipe.json", *asked], environment=environment)
 
 
 def _workers(folder):
@@ -35,7 +29,7 @@ def _workers(folder):
 def _finish(processes):
     for process in processes:
         _, errors = process.communicate(timeout=500)
-        assert process.returncode == 0, errors.decode()[-3000:]
+        assert process.returncode == 0, errors[-3000:]
 
 
 def _history(folder):
@@ -112,11 +106,9 @@ def test_two_workers_killed_and_resumed_learn_what_one_process_does(folder, alon
 
 def test_auxiliary_losses_and_sequences_are_those_of_the_whole_batch():
     """`python tests/two_steps.py` does it for all systems, which takes some minutes."""
-    script = _SCRIPT.with_name("two_steps.py")
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_NUM_INTRAOP_THREADS": "1"}
-    command = [sys.executable, script, "auxiliary", "hstu"]
-    ended = subprocess.run(command, env=environment, capture_output=True, timeout=500)
-    assert ended.returncode == 0, ended.stderr.decode()[-3000:]
-    for name, (difference, change, one, two) in json.loads(ended.stdout).items():
+    process = Forked("two_steps:main", ["auxiliary", "hstu"], environment=_ENVIRONMENT)
+    found, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors[-3000:]
+    for name, (difference, change, one, two) in json.loads(found).items():
         assert difference < 1e-5 < 0.1 < change, name
         assert two == pytest.approx(one, rel=1e-6), name

@@ -2,38 +2,26 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import toy
+from forked import Forked
 
 from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import LazyAdamConfig, callbacks
 
-_TESTS = Path(__file__).parents[1]
-
 _TRAINING = {"epochs": 4, "patience": 0, "checkpoint_steps": 5}
-_RUN = """
-import sys
-sys.path[:0] = {path!r}
-import toy
-toy.train(sys.argv[1], **{training!r}).refit(verbose=0)
-"""
-
 
 # What a process counts for itself: how often it saved, and the mean loss that its progress bar shows.
 _OF_THE_PROCESS = ("save_counter", "model/mean_loss")
 
 
 def _start(directory):
-    code = _RUN.format(path=[str(_TESTS), str(_TESTS.parent)], training=_TRAINING)
-    return subprocess.Popen([sys.executable, "-c", code, str(directory)], stderr=subprocess.PIPE)
+    return Forked("toy:train_and_refit", directory, _TRAINING)
 
 
 def _checkpoints(folder):
@@ -52,7 +40,7 @@ def _kill(process, folder, step):
 
 def _finish(process):
     _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors.decode()[-2000:]
+    assert process.returncode == 0, errors[-2000:]
 
 
 def _values(directory, which):

@@ -1,15 +1,12 @@
 """Tables over several parameter servers, steps by workers that do not wait for each other."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import distributed
 import pytest
 import toy
+from forked import Forked
 
 from tfrs_twotower.data import Files
 from tfrs_twotower.errors import ConfigError, TrainingError
@@ -47,11 +44,23 @@ def test_large_tables_are_split_by_rows_and_all_else_stays_whole():
 
 def test_two_servers_and_two_workers_learn_the_planted_answer(tmp_path):
     distributed.write(recipe(tmp_path), tmp_path / "recipe.json")
-    script = Path(distributed.__file__).with_name("parameter_servers.py")
-    command = [sys.executable, script, tmp_path / "recipe.json", "--folder", tmp_path / "run", "--set", "index.k=10"]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_NUM_INTRAOP_THREADS": "1"}
-    ended = subprocess.run(command, env=environment, capture_output=True, timeout=500)
-    assert ended.returncode == 0, ended.stderr.decode()[-3000:]
+    command = ["train", tmp_path / "recipe.json", "--folder", tmp_path / "run", "--set", "index.k=10",
+               "--distribute", "servers"]
+    addresses = distributed.cluster(ps=2, worker=2, chief=1)
+
+    def start(job, index, **kwargs):
+        config = json.dumps({"cluster": addresses, "task": {"type": job, "index": index}})
+        environment = {"TF_CONFIG": config, "CUDA_VISIBLE_DEVICES": "-1", "TF_NUM_INTRAOP_THREADS": "1"}
+        return Forked("distributed:run", command, environment=environment, **kwargs)
+
+    others = [start(job, index, quiet=True) for job in ("ps", "worker") for index in range(2)]
+    chief = start("chief", 0)
+    try:
+        _, errors = chief.communicate(timeout=500)
+    finally:
+        for process in others:  # they wait for further work
+            process.kill()
+    assert chief.returncode == 0, errors[-3000:]
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["test"]["recall@10"] > 1.3 * metrics["baselines"]["popularity"]["recall@10"]
     assert metrics["training"]["steps"] == 50
