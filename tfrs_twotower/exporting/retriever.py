@@ -13,7 +13,7 @@ from tfrs_twotower.exporting.shared import shared
 from tfrs_twotower.exporting.similarity import Similarity
 from tfrs_twotower.features import fingerprints
 from tfrs_twotower.index import CandidateIndex, TopK, contains, exclude, merged, search_interests
-from tfrs_twotower.models import Repeated, Repeats
+from tfrs_twotower.models import FewShot, Repeated, Repeats
 from tfrs_twotower.rerankers import Reranking, reorder
 from tfrs_twotower.scores import best, best_of_interests
 from tfrs_twotower.towers import EnsembleTower, Tower
@@ -49,6 +49,8 @@ class Retriever(ServedTowers):
         tower's output: `NeighbourVectors.items` are appended.
       heads: float32 [heads, tower dim], the weights w of `EventHeads`; None: there are none. A request may weigh them:
         the score is then ⟨u ⊙ (1 + Σ weight · w), v⟩ / τ + …, one inner product.
+      few_shot: a `FewShot` for users without a row in the table of user ids, or None. With it, the query tower reads
+        the history.
     """
 
     def __init__(
@@ -56,8 +58,9 @@ class Retriever(ServedTowers):
         item_ids: np.ndarray | tf.Tensor, index: CandidateIndex | None, temperature: float, log_popularity: np.ndarray,
         reranking: Reranking | None = None, popularity_weight: float = 0.0, similarity: Similarity | None = None,
         repeats: Repeats | None = None, past_vectors: PastVectors | None = None, heads: np.ndarray | None = None,
+        few_shot: FewShot | None = None,
     ) -> None:
-        super().__init__(query_tower, candidate_tower, vectors, item_ids, repeats, past_vectors, heads)
+        super().__init__(query_tower, candidate_tower, vectors, item_ids, repeats, past_vectors, heads, few_shot)
         self.log_popularity = tf.Variable(log_popularity, trainable=False, name="log_popularity")
         self.unknown_log_popularity = tf.Variable(np.median(log_popularity), False, dtype=tf.float32)
         self.popularity_weight = popularity_weight

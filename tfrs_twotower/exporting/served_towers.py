@@ -12,7 +12,7 @@ from tfrs_twotower.exporting.shared import shared
 from tfrs_twotower.exporting.user_rows import UserRows
 from tfrs_twotower.features import FingerprintLookup, fingerprints, is_missing
 from tfrs_twotower.ids import missing_id
-from tfrs_twotower.models import Repeated, Repeats, repeated
+from tfrs_twotower.models import FewShot, Repeated, Repeats, repeated
 from tfrs_twotower.models.repeats import NONE
 from tfrs_twotower.towers import EnsembleTower, Tower
 
@@ -21,7 +21,7 @@ class ServedTowers(tf.Module):
     """Both towers, what is appended to their vectors, and the catalogue's vectors.
 
     Args:
-      query_tower, candidate_tower, vectors, item_ids, repeats, past_vectors, heads: as in `Retriever`.
+      query_tower, candidate_tower, vectors, item_ids, repeats, past_vectors, heads, few_shot: as in `Retriever`.
 
     Attributes:
       size: the number of items of the catalogue.
@@ -32,7 +32,7 @@ class ServedTowers(tf.Module):
     def __init__(
         self, query_tower: Tower | EnsembleTower, candidate_tower: Tower | EnsembleTower, vectors: np.ndarray,
         item_ids: np.ndarray | tf.Tensor, repeats: Repeats | None = None, past_vectors: PastVectors | None = None,
-        heads: np.ndarray | None = None,
+        heads: np.ndarray | None = None, few_shot: FewShot | None = None,
     ) -> None:
         super().__init__(name="retriever")
         self.query_tower, self.candidate_tower = query_tower, candidate_tower
@@ -45,7 +45,7 @@ class ServedTowers(tf.Module):
         self.tower_dim = tf.Variable(self.tower_length, trainable=False, name="tower_dim")  # read from a loaded export
         self._user = query_tower.user_table
         self.user_rows = UserRows(self._user.feature.dim) if self._user else None
-        self.repeats, self.past_vectors = repeats, past_vectors
+        self.repeats, self.past_vectors, self.few_shot = repeats, past_vectors, few_shot
         self.heads = None if heads is None else tf.Variable(heads, trainable=False, name="heads")
 
     def embed_query(self, features: Mapping[str, tf.Tensor], objectives: tf.Tensor | None = None) -> tf.Tensor:
@@ -67,7 +67,7 @@ class ServedTowers(tf.Module):
     @property
     def is_linear(self) -> bool:
         """Can `query_parts` split the query tower's vectors?"""
-        return getattr(self.query_tower, "is_linear", False)
+        return self.few_shot is None and getattr(self.query_tower, "is_linear", False)
 
     def query_parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """What each field adds to the query tower's vectors, as `Tower.parts`: {field name: [batch, tower_dim]}.
@@ -109,6 +109,13 @@ class ServedTowers(tf.Module):
         """(the encoded fields of the query tower, with user table rows newer than the export; the query vectors)."""
         encoded = self._encoded(features)
         vectors = self.query_tower(encoded, training=False)
+        if self.few_shot is not None:
+            own = encoded[self._user.name]
+            past = self._past(features, tf.shape(vectors)[0], None, self.few_shot.settings.events)
+            vectors = self.few_shot.newcomers_adapted(
+                vectors, (own["index"] == 0) & ~own["fresh"], self.vectors[:, : self.tower_length],
+                self.catalogue_rows(past.codes),
+            )
         if self.past_vectors is not None:
             past = self._past(features, tf.shape(vectors)[0], None, self.past_vectors.length)
             vectors = tf.concat([vectors, self.past_vectors(self.catalogue_rows(past.codes))], axis=-1)
