@@ -147,7 +147,7 @@ def _elicitation(figures):
 def _few_shot(figures):
     of = {(row["cold"], row["device"]): _short(row["recall@50"]) for row in figures if row["ids dropped"] == "0.05"}
     return (f"Recall@50 of new films {of['items', 'content']} → {of['items', 'content + start + steps']}; of new users "
-            f"{of['users', 'profile']} → {of['users', 'profile + start + steps']}, with the films as a past "
+            f"{of['users', 'profile']} → {of['users', 'past + start + steps']}, with the films as a past "
             f"{of['users', 'past']}")
 
 

@@ -93,7 +93,10 @@ def _reference():
             path = module if name == title else f"{module}.{name}"
             if package[path.partition(".")[2]].is_module and path != module:
                 path += f".{name}"  # a function in a file of its name
-            parts.append(f'::: {path}\n    options:\n      heading: "tt.{name}"\n      toc_label: "{name}"\n')
+            options = f'heading: "tt.{name}"\n      toc_label: "{name}"\n'
+            if name == "Recommender":  # whose methods are those of `TrainedRun`, `EvaluatedRun` and `SearchedRun` too
+                options += "      inherited_members: true\n"
+            parts.append(f"::: {path}\n    options:\n      {options}")
             summary = package[path.partition(".")[2]].docstring.value.splitlines()[0]
             rows.append(f"| [`tt.{name}`][{path}] | {title} | {summary} |")
         pages[f"reference/{title}.md"] = "\n".join(parts)

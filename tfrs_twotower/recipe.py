@@ -17,6 +17,7 @@ from tfrs_twotower.models import (
     LearnedTemperature,
     Neighbours,
     Repeats,
+    Reptile,
     ScheduledTemperature,
 )
 from tfrs_twotower.online import Store  # noqa: F401  (a recipe's source may be one)
@@ -46,6 +47,9 @@ class ModelConfig:
         there are several, the one is kept with which popularity alone ranks validation best.
       neighbours: a term for the similarity to the items of the history, see `Neighbours`; None: no such term.
       repeats: a term for the items that the user had before, see `Repeats`; None: no such term.
+      few_shot: a `Reptile`: first events move the vector of a user or item without a row in the table of ids
+        (`FewShot`): of items in a server, of users in evaluation and in an export. None: it is what the tower makes of
+        the features.
       item_start: `CoVisits`: the item vectors start from the training log's pairs of items; None: at random.
       reranker: rescores the retrieved top, in evaluation and in an export, such as `NeuralCF`; None: no reranking.
       auxiliary: losses beside the retrieval loss, such as `Mimic`.
@@ -64,6 +68,7 @@ class ModelConfig:
     popularity_half_lives: HalfLives = (None,)
     neighbours: Neighbours | None = None
     repeats: Repeats | None = None
+    few_shot: Reptile | None = None
     item_start: CoVisits | None = None
     reranker: RerankerConfig | None = None
 
@@ -73,9 +78,11 @@ class ModelConfig:
         if not self.negatives and not isinstance(self.loss, FullSoftmax):
             way_out = "Write negatives=(InBatch(),), or use loss=FullSoftmax()."
             raise ConfigError(invalid("ModelConfig.negatives", "name a source", self.negatives, way_out))
-        if self.neighbours and (self.reranker or getattr(self.query_encoder, "interests", 1) != 1):
-            rule = "be null with a reranker, and with an encoder of several interests"
-            raise ConfigError(invalid("ModelConfig.neighbours", rule, self.neighbours, "Leave it out."))
+        for name in ("neighbours", "few_shot"):
+            given = getattr(self, name)
+            if given and (self.reranker or getattr(self.query_encoder, "interests", 1) != 1):
+                rule = "be null with a reranker, and with an encoder of several interests"
+                raise ConfigError(invalid(f"ModelConfig.{name}", rule, given, "Leave it out."))
         if isinstance(self.loss, RefinedSampledSoftmax) and isinstance(self.logq, NoLogQ):
             rule, way_out = "be StreamingLogQ or StaticLogQ with RefinedSampledSoftmax", "Or use loss=SampledSoftmax()."
             raise ConfigError(invalid("ModelConfig.logq", rule, self.logq, way_out))
@@ -87,7 +94,7 @@ class Member:
 
     Attributes:
       model: it shares no weights with the others; without `auxiliary` losses, `popularity_weights`,
-        `neighbours` and `repeats`.
+        `neighbours`, `repeats` and `few_shot`.
       weight: of its score, above 0; the weight of `Recipe.model` is 1.
     """
 
@@ -98,7 +105,8 @@ class Member:
         if self.model.auxiliary:
             rule, way_out = "be empty: the ensemble uses those of `Recipe.model`", "Move them there."
             raise ConfigError(invalid("Member.model.auxiliary", rule, self.model.auxiliary, way_out))
-        for name, default in (("popularity_weights", (0.0,)), ("neighbours", None), ("repeats", None)):
+        defaults = {"popularity_weights": (0.0,), "neighbours": None, "repeats": None, "few_shot": None}
+        for name, default in defaults.items():
             given = getattr(self.model, name)
             if given != default:
                 rule, way_out = "keep its default: the ensemble uses that of `Recipe.model`", "Set it there."

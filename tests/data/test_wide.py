@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfrs_twotower.data import Columns, Frames, append, ingest, keep_log, read_log, wide
 from tfrs_twotower.features import to_tensor
-from tfrs_twotower.training.examples import event_table
+from tfrs_twotower.training.encoded_tables import event_table
 
 TEXTS = [f"{i:036000d}" for i in range(1000)]
 TIMES = 60  # 60 chunks of 36 MB are 2.16 GB

@@ -82,7 +82,7 @@ def test_allow_list_is_all_that_is_returned(served, features):
 
 
 def test_exact_search_in_blocks_of_queries_equals_one_block(trained, features, monkeypatch):
-    from tfrs_twotower.exporting import retriever as module
+    from tfrs_twotower.exporting import exact_search as module
 
     trained.index(IndexConfig(kind="exact", k=10))
     nothing, beta = tf.zeros([1, 0], tf.string), tf.constant([0.0, 0.0, 1.0, 0.0, 0.5, 0.0])

@@ -124,7 +124,7 @@ def test_an_evaluation_has_the_statistics_of_each_querys_hour(assembled, monkeyp
     own = a.model.candidate_tower(a.examples.candidates(a.catalogue, int(hours[at][7])))
     expected = a.query_vectors(queries.row[7:8]) / a.model.temperature @ own.numpy().T
     np.testing.assert_allclose(scores[7], expected[0], rtol=1e-4, atol=1e-5)
-    monkeypatch.setattr("tfrs_twotower.pipeline.assembly._MOVING_ROWS", 4 * len(a.catalogue))
+    monkeypatch.setattr("tfrs_twotower.pipeline.training_vectors._MOVING_ROWS", 4 * len(a.catalogue))
     hours, at = a._moments(queries)  # at most 4 moments, none of them in a query's future
     assert len(hours) <= 4 and (hours[at] <= queries.timestamp // HOUR).all()
     assert (hours >= a.examples.statistics.latest).all()

@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> None:
     refresher: tuple[Refresher, ...] = ()
     if stores and items:
         kept = [args.log_requests] if args.log_requests and not args.log_requests.startswith(_KAFKA) else []
-        refresher = (Refresher(items, stores.history, kept),)
+        refresher = (Refresher(items, stores.history, kept, stores=stores),)
     stores, fresh, channels, others = exploring.explored(args, stores, fresh)
     arms = read_arms(args.arms) if args.arms else None
     stream = _item_stream(args) if args.items_from else None

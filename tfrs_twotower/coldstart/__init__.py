@@ -9,7 +9,6 @@ from tfrs_twotower.coldstart.clicks import ClickedHistory
 from tfrs_twotower.coldstart.explored_items import ExploredItems
 from tfrs_twotower.coldstart.explorer import Exploration, Explorer
 from tfrs_twotower.coldstart.exposures import Exposures
-from tfrs_twotower.coldstart.few_shot import FewShot, Reptile
 from tfrs_twotower.coldstart.fresh_channel import FreshChannel
 from tfrs_twotower.coldstart.interests import InterestHistory
 from tfrs_twotower.coldstart.newcomers import ChannelCounts, Newcomers, NewcomerShares
@@ -17,6 +16,7 @@ from tfrs_twotower.coldstart.policies import EpsilonGreedy, Policy, Thompson
 from tfrs_twotower.coldstart.rules import MOMENTS, ByColumn, ByList, RuleItem, RuleQuery
 from tfrs_twotower.coldstart.simulation import simulate
 from tfrs_twotower.coldstart.system import USER_ID, export_rules, rule_retriever
+from tfrs_twotower.models import FewShot, Reptile
 
 __all__ = [
     "ByColumn", "ByList", "CategoryMeans", "ChannelCounts", "ClickedHistory", "EpsilonGreedy", "Exploration",

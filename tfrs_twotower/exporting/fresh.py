@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.exporting.retriever import Retriever, shared
+from tfrs_twotower.exporting.retriever import Retriever
+from tfrs_twotower.exporting.shared import shared
 from tfrs_twotower.features import fingerprints
 from tfrs_twotower.index import contains, exclude, top_k
 from tfrs_twotower.models import Repeated

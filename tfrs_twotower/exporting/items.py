@@ -1,6 +1,5 @@
 """The attributes of an export's items, by which a request can allow or deny items."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tfrs_twotower.errors import ExportError
+from tfrs_twotower.exporting import beside
 
-_FILE = os.path.join("assets.extra", "items.parquet")
+_FILE = "items.parquet"
 
 
 def write(directory: str | Path, table: pa.Table) -> None:
@@ -21,9 +20,8 @@ def write(directory: str | Path, table: pa.Table) -> None:
       table: pa.Table with `item_id`, as in an `InteractionLog`: one table row for each catalogue row, in the same
         order.
     """
-    path = os.path.join(directory, _FILE)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    pq.write_table(table.select([f.name for f in table.schema if not _is_vector(f.type)]), path)
+    kept = [f.name for f in table.schema if not _is_vector(f.type)]
+    pq.write_table(table.select(kept), beside.place(directory, _FILE))
 
 
 def read(directory: str | Path, manifest: Mapping[str, Any]) -> pa.Table | None:
@@ -32,13 +30,7 @@ def read(directory: str | Path, manifest: Mapping[str, Any]) -> pa.Table | None:
     Raises:
       ExportError: the file cannot be read.
     """
-    if _FILE not in manifest.get("files", ()):
-        return None
-    path = os.path.join(directory, _FILE)
-    try:
-        return pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise ExportError(f"{path} cannot be read ({error}). Export again.") from error
+    return beside.read(directory, manifest, _FILE, pq.read_table)
 
 
 def _is_vector(kind: pa.DataType) -> bool:

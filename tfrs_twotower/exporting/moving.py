@@ -1,6 +1,5 @@
 """What a server needs to count on from an export: the events behind its items' statistics, and the items' features."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,10 +10,10 @@ import pyarrow.parquet as pq
 
 from tfrs_twotower.configuration import from_dict
 from tfrs_twotower.data.statistics import Happenings
-from tfrs_twotower.errors import ExportError
+from tfrs_twotower.exporting import beside
 from tfrs_twotower.features import ItemStatistic
 
-_EVENTS, _ITEMS = (os.path.join("assets.extra", name) for name in ("item_events.parquet", "item_features.parquet"))
+_EVENTS, _ITEMS = "item_events.parquet", "item_features.parquet"
 _USER = "user"
 _UNTIL = b"until"
 
@@ -39,15 +38,14 @@ class Moving(NamedTuple):
 
 def write_moving(directory: str | Path, moving: Moving) -> None:
     """Writes the two files of an export."""
-    os.makedirs(os.path.join(directory, "assets.extra"), exist_ok=True)
     e, users = moving.events, pa.array(moving.users, pa.string())
     table = pa.table({
         "item": e.item.astype(np.int32), "hour": e.hour, "count": e.number,
         "kind": pa.array(np.asarray(e.kinds, object)[e.kind], pa.string()), _USER: users.take(pa.array(e.user)),
     })
     table = table.replace_schema_metadata({_UNTIL: str(moving.until).encode()})
-    pq.write_table(table, os.path.join(directory, _EVENTS))
-    pq.write_table(moving.items, os.path.join(directory, _ITEMS))
+    pq.write_table(table, beside.place(directory, _EVENTS))
+    pq.write_table(moving.items, beside.place(directory, _ITEMS))
 
 
 def read_moving(directory: str | Path, manifest: Mapping[str, Any]) -> Moving | None:
@@ -56,21 +54,22 @@ def read_moving(directory: str | Path, manifest: Mapping[str, Any]) -> Moving | 
     Raises:
       ExportError: a file cannot be read.
     """
-    if _EVENTS not in manifest.get("files", ()):
+    found = beside.read(directory, manifest, _EVENTS, _read_events)
+    if found is None:
         return None
     declared = manifest["schema"]["candidate"]  # other features may be of classes that a server does not import
     features = tuple(from_dict(f) for f in declared if f["type"] == ItemStatistic.__name__)
-    try:
-        table, items = (pq.read_table(os.path.join(directory, name)) for name in (_EVENTS, _ITEMS))
-        until = int(table.schema.metadata[_UNTIL])
-        kind, user = (table[name].combine_chunks().dictionary_encode() for name in ("kind", _USER))
-        numbers = (table[name].to_numpy().astype(np.int64) for name in ("item", "hour", "count"))
-    except (OSError, pa.ArrowException, LookupError, TypeError) as error:
-        raise ExportError(f"The statistics of {directory} cannot be read ({error}). Export again.") from error
-    item, hour, count = numbers
-    codes = (_codes(column) for column in (user, kind))
-    events = Happenings(item, next(codes), hour, next(codes), count, tuple(kind.dictionary.to_pylist()))
-    return Moving(features, items, events, user.dictionary.to_pylist(), until)
+    return Moving(features, beside.read(directory, manifest, _ITEMS, pq.read_table), *found)
+
+
+def _read_events(path: str) -> tuple[Happenings, list[str], int]:
+    """(events, users, until) of a `Moving`."""
+    table = pq.read_table(path)
+    kind, user = (table[name].combine_chunks().dictionary_encode() for name in ("kind", _USER))
+    item, hour, count = (table[name].to_numpy().astype(np.int64) for name in ("item", "hour", "count"))
+    kinds, users = kind.dictionary.to_pylist(), user.dictionary.to_pylist()
+    events = Happenings(item, _codes(user), hour, _codes(kind), count, tuple(kinds))
+    return events, users, int(table.schema.metadata[_UNTIL])
 
 
 def _codes(column: pa.DictionaryArray) -> np.ndarray:

@@ -1,16 +1,14 @@
 """A sample of users beside an export, without their ids: a server asks strangers questions with it."""
 
-import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfrs_twotower.errors import ExportError
+from tfrs_twotower.exporting import beside
 
-_FILE = os.path.join("assets.extra", "people.npz")
+_FILE = "people.npz"
 
 
 class People(NamedTuple):
@@ -27,9 +25,8 @@ class People(NamedTuple):
 
 def write(directory: str | Path, people: People) -> None:
     """Writes them into the folder of a version."""
-    path = os.path.join(directory, _FILE)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    np.savez(path, vectors=people.vectors.astype(np.float32), events=np.float64(people.events))
+    vectors = people.vectors.astype(np.float32)
+    np.savez(beside.place(directory, _FILE), vectors=vectors, events=np.float64(people.events))
 
 
 def read(directory: str | Path, manifest: Mapping[str, Any]) -> People | None:
@@ -38,11 +35,9 @@ def read(directory: str | Path, manifest: Mapping[str, Any]) -> People | None:
     Raises:
       ExportError: the file cannot be read.
     """
-    if _FILE not in manifest.get("files", ()):
-        return None
-    path = os.path.join(directory, _FILE)
-    try:
-        with np.load(path) as arrays:
-            return People(arrays["vectors"], float(arrays["events"]))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ExportError(f"{path} cannot be read ({error}). Export again.") from error
+    return beside.read(directory, manifest, _FILE, _read)
+
+
+def _read(path: str) -> People:
+    with np.load(path) as arrays:
+        return People(arrays["vectors"], float(arrays["events"]))

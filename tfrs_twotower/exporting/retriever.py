@@ -1,50 +1,28 @@
 """The whole retrieval as one `tf.Module`. It takes raw query features and returns the caller's own item ids."""
 
-import functools
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower import columns as c
 from tfrs_twotower.exporting.behind import PastVectors, searched_queries
+from tfrs_twotower.exporting.exact_search import exact_search
+from tfrs_twotower.exporting.served_towers import ServedTowers, per_query
+from tfrs_twotower.exporting.shared import shared
 from tfrs_twotower.exporting.similarity import Similarity
-from tfrs_twotower.exporting.user_rows import UserRows
-from tfrs_twotower.features import FingerprintLookup, fingerprints, is_missing
-from tfrs_twotower.ids import missing_id
-from tfrs_twotower.index import CandidateIndex, TopK, contains, exclude, merged, search_interests, top_k
-from tfrs_twotower.models import Repeated, Repeats, repeated
-from tfrs_twotower.models.repeats import NONE
+from tfrs_twotower.features import fingerprints
+from tfrs_twotower.index import CandidateIndex, TopK, contains, exclude, merged, search_interests
+from tfrs_twotower.models import FewShot, Repeated, Repeats
 from tfrs_twotower.rerankers import Reranking, reorder
 from tfrs_twotower.scores import best, best_of_interests
 from tfrs_twotower.towers import EnsembleTower, Tower
 
-_BLOCK_SCORES = 2**25  # scores of one block of queries in exact search: 128 MiB of float32
 _SPARE = 50  # a search by the index fetches at most k + this many items in place of hidden ones
 LOWEST = tf.float32.min  # the score of a missing id; finite, because JSON has no infinity
 
-_Answer = TypeVar("_Answer")
 
-
-def shared(method: Callable[..., _Answer]) -> Callable[..., _Answer]:
-    """Makes a method one function of the graph, which all signatures call, instead of one copy in each signature.
-
-    Called from Python, the method runs eagerly: a trace for every shape would be slow. A function whose first argument
-    is a `Retriever` is shared in the same way.
-    """
-    traced = tf.function(method, autograph=False)
-
-    @functools.wraps(method)
-    def run(self: "Retriever", *args: Any, **named: Any) -> _Answer:
-        if tf.executing_eagerly():
-            return method(self, *args, **named)
-        return traced.__get__(self, type(self))(*args, **named)
-
-    return run
-
-
-class Retriever(tf.Module):
+class Retriever(ServedTowers):
     """Towers, catalogue and index together.
 
     A `Retriever` gives the same answers in Python and, saved, in any TensorFlow runtime. Scores are
@@ -71,6 +49,8 @@ class Retriever(tf.Module):
         tower's output: `NeighbourVectors.items` are appended.
       heads: float32 [heads, tower dim], the weights w of `EventHeads`; None: there are none. A request may weigh them:
         the score is then ⟨u ⊙ (1 + Σ weight · w), v⟩ / τ + …, one inner product.
+      few_shot: a `FewShot` for users without a row in the table of user ids, or None. With it, the query tower reads
+        the history.
     """
 
     def __init__(
@@ -78,70 +58,15 @@ class Retriever(tf.Module):
         item_ids: np.ndarray | tf.Tensor, index: CandidateIndex | None, temperature: float, log_popularity: np.ndarray,
         reranking: Reranking | None = None, popularity_weight: float = 0.0, similarity: Similarity | None = None,
         repeats: Repeats | None = None, past_vectors: PastVectors | None = None, heads: np.ndarray | None = None,
+        few_shot: FewShot | None = None,
     ) -> None:
-        super().__init__(name="retriever")
-        self.query_tower, self.candidate_tower = query_tower, candidate_tower
-        self.vectors = tf.Variable(vectors, trainable=False, name="vectors")
-        self.item_ids = tf.Variable(item_ids, trainable=False, name="item_ids")
+        super().__init__(query_tower, candidate_tower, vectors, item_ids, repeats, past_vectors, heads, few_shot)
         self.log_popularity = tf.Variable(log_popularity, trainable=False, name="log_popularity")
         self.unknown_log_popularity = tf.Variable(np.median(log_popularity), False, dtype=tf.float32)
         self.popularity_weight = popularity_weight
         self.scale = tf.Variable(1.0 / temperature, trainable=False, name="scale")
         self.index = None if index is None or index.exact else index
         self.reranking, self.similarity = reranking, similarity
-        self.size, self.dim = int(vectors.shape[0]), int(vectors.shape[1])
-        self._tower_dim = self.dim - (past_vectors.dim if past_vectors else 0)
-        self.tower_dim = tf.Variable(self._tower_dim, trainable=False, name="tower_dim")  # read from a loaded export
-        self.missing_id = tf.constant(missing_id(self.item_ids.dtype), self.item_ids.dtype)
-        self._rows = FingerprintLookup(tf.constant(item_ids))
-        self._user = query_tower.user_table
-        self.user_rows = UserRows(self._user.feature.dim) if self._user else None
-        self.repeats, self.past_vectors = repeats, past_vectors
-        self.heads = None if heads is None else tf.Variable(heads, trainable=False, name="heads")
-
-    def embed_query(self, features: Mapping[str, tf.Tensor], objectives: tf.Tensor | None = None) -> tf.Tensor:
-        """The query vectors [batch, dim] of features {input name: [batch, ...]}.
-
-        objectives: float32 [batch or 1, heads], the weight of each head; None: 0.
-        """
-        return self._mixed(self._embed(features)[1], objectives)
-
-    def embed_candidate(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """The candidate vectors [batch, dim] of features {input name: [batch, ...]}."""
-        vectors = self.candidate_tower(self.candidate_tower.encode(features), training=False)
-        if self.past_vectors is None:
-            return vectors
-        rows = self.rows_of(features[c.ITEM_ID])[:, tf.newaxis]
-        behind = tf.gather(self.vectors, tf.maximum(rows[:, 0], 0))[:, self._tower_dim:]
-        return tf.concat([vectors, tf.where(rows >= 0, behind, 0.0)], axis=-1)
-
-    @property
-    def is_linear(self) -> bool:
-        """Can `query_parts` split the query tower's vectors?"""
-        return getattr(self.query_tower, "is_linear", False)
-
-    def query_parts(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """What each field adds to the query tower's vectors, as `Tower.parts`: {field name: [batch, tower_dim]}.
-
-        `history_item_id` has the parts of the newest events in the place of the history's fields: [batch, length,
-        tower_dim], oldest first, with zeros after the last event. `length` is that of the longest field.
-        """
-        found, events = {}, []
-        for name, part in self.query_tower.parts(self._encoded(features)).items():
-            if part.shape.rank == 2:
-                found[name] = part
-            else:
-                events.append(part)
-        if not events:
-            return found
-        there = tf.cast(~is_missing(features[c.HISTORY_ITEM_ID]), tf.int32)
-        last = tf.reduce_max(tf.pad(there * tf.range(1, tf.shape(there)[1] + 1), [[0, 0], [1, 0]]), axis=1)
-        width = max(field.length for field in self.query_tower.fields if field.name not in found)
-        return {**found, c.HISTORY_ITEM_ID: tf.add_n([_newest(part, last, width) for part in events])}
-
-    def rows_of(self, ids: tf.Tensor) -> tf.Tensor:
-        """Catalogue rows of item ids, int32 of the same shape; −1 for an unknown id."""
-        return self._rows(ids) - 1
 
     def recommend(
         self, features: Mapping[str, tf.Tensor], k: int | tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor,
@@ -198,29 +123,6 @@ class Retriever(tf.Module):
         """Is the index outside the graph?"""
         return self.index is not None and not isinstance(self.index, tf.Module)
 
-    def repeated(self, past: Mapping[str, tf.Tensor], batch: tf.Tensor) -> Repeated | None:
-        """The `Repeated` of a batch, weighted; None without `repeats`. Its codes are the fingerprints of item ids.
-
-        past: {input name: [batch or 1, ...]}: the items and times of the history, and the request's time if the model
-          reads it.
-        """
-        if self.repeats is None:
-            return None
-        (weight,), (half_life,) = self.repeats.weights, self.repeats.half_lives
-        found = self._past(past, batch, half_life, self.repeats.length)
-        return found._replace(values=weight * found.values)
-
-    def _catalogue_rows(self, codes: tf.Tensor) -> tf.Tensor:
-        """Catalogue rows of the codes of a `Repeated`; −1 for `NONE` and for an item that the catalogue lacks."""
-        return tf.where(codes == NONE, -1, self._rows(codes) - 1)
-
-    def _past(self, past: Mapping[str, tf.Tensor], batch: tf.Tensor, half_life: float | None, length: int) -> Repeated:
-        ids = self._per_query(past[c.HISTORY_ITEM_ID], batch)
-        times = self._per_query(past[c.HISTORY_TIMESTAMP], batch)
-        now = tf.broadcast_to(past.get(c.TIMESTAMP, tf.zeros([1], tf.int64)), [batch])
-        codes = tf.where(is_missing(ids), tf.constant(-1, tf.int64), fingerprints(ids))
-        return repeated(codes, times, now, half_life, length)
-
     @shared
     def _search(
         self, embedding: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor,
@@ -230,12 +132,12 @@ class Retriever(tf.Module):
         """(scores, catalogue rows) [batch, k] of the retrieval. A score of −inf is padding. own: a `Repeated`."""
         queries = embedding * self.scale
         batch = tf.shape(queries)[0]
-        excluded = self._per_query(exclude_ids, batch)
-        allowed = self._per_query(allow_ids, batch)
+        excluded = per_query(exclude_ids, batch)
+        allowed = per_query(allow_ids, batch)
         beta = tf.broadcast_to(tf.reshape(tf.cast(popularity_beta, tf.float32), [-1]), [batch])
 
         def by_exact() -> tuple[tf.Tensor, tf.Tensor]:
-            return self._exact(queries, k, excluded, allowed, beta - self.popularity_weight, hidden, False, own)
+            return exact_search(self, queries, k, excluded, allowed, beta - self.popularity_weight, hidden, False, own)
 
         in_reach = self.index is not None and (tf.executing_eagerly() or not self.searches_outside)
         if exact or not in_reach and found_ids is None:
@@ -259,12 +161,12 @@ class Retriever(tf.Module):
         """
         rows, measure = self.rows_of(item_id), self.similarity
         at = tf.maximum(rows, 0)
-        queries = tf.gather(self.vectors, at)[:, : self._tower_dim]
+        queries = tf.gather(self.vectors, at)[:, : self.tower_length]
         if measure is not None:
             queries *= 2.0 / tf.gather(measure.lengths, at)[:, tf.newaxis]
         nothing = tf.fill([tf.shape(rows)[0], 0], self.missing_id)
-        scores, found = self._exact(
-            queries, self._checked(k), item_id[:, tf.newaxis], nothing, tf.zeros_like(rows, tf.float32), None,
+        scores, found = exact_search(
+            self, queries, self._checked(k), item_id[:, tf.newaxis], nothing, tf.zeros_like(rows, tf.float32), None,
             measure is not None,
         )
         if measure is not None:
@@ -276,39 +178,14 @@ class Retriever(tf.Module):
         """Scores of given candidates, with the reranker's part: [batch, any]; the lowest float32 for an unknown id."""
         encoded, embedding = self._embed(features)
         queries = embedding * self.scale
-        rows = self.rows_of(self._per_query(candidate_ids, tf.shape(queries)[0]))
+        rows = self.rows_of(per_query(candidate_ids, tf.shape(queries)[0]))
         scores = self._scores_of(queries, rows)
         own = self.repeated(features, tf.shape(queries)[0])
         if own is not None:
-            scores += own.of(fingerprints(self._per_query(candidate_ids, tf.shape(queries)[0])))
+            scores += own.of(fingerprints(per_query(candidate_ids, tf.shape(queries)[0])))
         if self.reranking is not None:
             scores += self._added(encoded, embedding, rows)
         return tf.where(rows >= 0, scores, LOWEST)
-
-    @shared
-    def _embed(self, features: Mapping[str, tf.Tensor]) -> tuple[dict[str, Any], tf.Tensor]:
-        """(the encoded fields of the query tower, with user table rows newer than the export; the query vectors)."""
-        encoded = self._encoded(features)
-        vectors = self.query_tower(encoded, training=False)
-        if self.past_vectors is not None:
-            past = self._past(features, tf.shape(vectors)[0], None, self.past_vectors.length)
-            vectors = tf.concat([vectors, self.past_vectors(self._catalogue_rows(past.codes))], axis=-1)
-        return encoded, vectors
-
-    def _mixed(self, embedding: tf.Tensor, objectives: tf.Tensor | None) -> tf.Tensor:
-        """Query vectors [batch, dim] by the objectives of the request. Weights of 0 change no bit of them."""
-        if objectives is None:
-            return embedding
-        factors = 1.0 + tf.matmul(objectives, self.heads)
-        factors = tf.pad(factors, [[0, 0], [0, self.dim - self._tower_dim]], constant_values=1.0)
-        return embedding * (factors if len(embedding.shape) == 2 else factors[:, tf.newaxis])
-
-    def _encoded(self, features: Mapping[str, tf.Tensor]) -> dict[str, Any]:
-        encoded = self.query_tower.encode(features)
-        if self._user is not None:
-            fresh = self.user_rows.overlay(features[c.USER_ID])
-            encoded[self._user.name] = {**encoded[self._user.name], **fresh}
-        return encoded
 
     @shared
     def _added(self, encoded: dict[str, Any], embedding: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
@@ -318,9 +195,6 @@ class Retriever(tf.Module):
         k = tf.reduce_max(k)
         tf.debugging.assert_positive(k, "`k` must be at least 1.")
         return tf.minimum(k, self.size)
-
-    def _per_query(self, ids: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-        return tf.broadcast_to(ids, [batch, tf.shape(ids)[1]])
 
     def _named(self, scores: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         ids = tf.gather(self.item_ids, tf.maximum(rows, 0))
@@ -367,7 +241,7 @@ class Retriever(tf.Module):
         own: Repeated,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """(scores, catalogue rows) of the best items, with the whole score of the items in the query's history."""
-        past = self._catalogue_rows(own.codes)
+        past = self.catalogue_rows(own.codes)
         known = self._scores_of(queries, past) + own.values
         there = past >= 0
         if hidden is not None:
@@ -378,111 +252,3 @@ class Retriever(tf.Module):
         others = exclude(TopK(scores, rows), tf.where(there, past, -1), k)
         scores, rows = (tf.concat([getattr(part, name) for part in (left, others)], axis=1) for name in TopK._fields)
         return best(scores, rows, k)
-
-    @shared
-    def _exact(
-        self, queries: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor, beta: tf.Tensor,
-        hidden: tf.Tensor | None = None, similar: bool = False, own: Repeated | None = None,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """(scores, catalogue rows) [batch, k] by exact search, in blocks of queries so that memory stays bounded.
-
-        similar: True turns inner products with 2v / |v| into the part of `similarity` that depends on the other item.
-        own: a `Repeated`, which is added to the scores; None: nothing is added.
-        """
-        batch = tf.shape(queries)[0]
-        step = max(1, _BLOCK_SCORES // self.size)
-        blocks = tf.maximum((batch + step - 1) // step, 1)
-        alone = queries.shape[-1] == self._tower_dim < self.dim
-        vectors = self.vectors[:, : self._tower_dim] if alone else self.vectors
-        offered = None if hidden is None else self._offered(hidden)
-        asked = [queries, exclude_ids, allow_ids, beta]
-        if own is not None:
-            asked += [self._catalogue_rows(own.codes), own.values]
-
-        def search(
-            queries: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor, beta: tf.Tensor,
-            past: tf.Tensor | None = None, added: tf.Tensor | None = None,
-        ) -> TopK:
-            scores = best_of_interests(lambda query: tf.matmul(query, vectors, transpose_b=True), queries)
-            if similar:
-                scores = scores / self.similarity.lengths - self.similarity.density
-            scores = self._by_options(scores, exclude_ids, allow_ids, beta)
-            if past is not None:
-                at = tf.where(past >= 0)
-                cells = tf.stack([tf.cast(at[:, 0], tf.int32), tf.gather_nd(past, at)], axis=1)
-                scores = tf.tensor_scatter_nd_add(scores, cells, tf.gather_nd(added, at))
-            if offered is not None:
-                scores = tf.where(offered, scores, -np.inf)
-            return top_k(scores, k)
-
-        def many() -> tuple[tf.Tensor, tf.Tensor]:
-            scores = tf.TensorArray(tf.float32, blocks, infer_shape=False, element_shape=[None, None])
-            rows = tf.TensorArray(tf.int32, blocks, infer_shape=False, element_shape=[None, None])
-
-            def block(
-                i: tf.Tensor, scores: tf.TensorArray, rows: tf.TensorArray
-            ) -> tuple[tf.Tensor, tf.TensorArray, tf.TensorArray]:
-                found = search(*(values[i * step:(i + 1) * step] for values in asked))
-                return i + 1, scores.write(i, found[0]), rows.write(i, found[1])
-
-            _, scores, rows = tf.while_loop(lambda i, *_: i < blocks, block, (0, scores, rows))
-            return scores.concat(), rows.concat()
-
-        if not tf.executing_eagerly():  # both branches call it, and share one trace
-            search = tf.function(search, [tf.TensorSpec([None, *v.shape[1:]], v.dtype) for v in asked], autograph=False)
-        scores, rows = tf.cond(blocks == 1, lambda: tuple(search(*asked)), many)
-        return tf.ensure_shape(scores, [None, None]), tf.ensure_shape(rows, [None, None])
-
-    def _by_options(
-        self, scores: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor, beta: tf.Tensor
-    ) -> tf.Tensor:
-        """Scores [batch, n] of all items, by the options of the requests. Most have none, which costs one condition."""
-        biased = tf.reduce_any(beta != 0.0)
-
-        def changed() -> tf.Tensor:
-            shifted = tf.cond(biased, lambda: scores - beta[:, tf.newaxis] * self.log_popularity, lambda: scores)
-            cells = self._cells(exclude_ids)
-            left = tf.tensor_scatter_nd_update(shifted, cells, tf.fill([tf.shape(cells)[0]], -np.inf))
-            return tf.cond(tf.size(allow_ids) > 0, lambda: self._only(left, allow_ids), lambda: left)
-
-        return tf.cond(biased | (tf.size(exclude_ids) + tf.size(allow_ids) > 0), changed, lambda: scores)
-
-    def _offered(self, hidden: tf.Tensor) -> tf.Tensor:
-        """bool [n]: the catalogue rows that are not hidden."""
-        rows = self.rows_of(hidden)
-        rows = tf.boolean_mask(rows, rows >= 0)
-        return tf.tensor_scatter_nd_update(
-            tf.ones([self.size], tf.bool), rows[:, tf.newaxis], tf.zeros_like(rows, tf.bool)
-        )
-
-    def _cells(self, ids: tf.Tensor) -> tf.Tensor:
-        """[m, 2]: (query, catalogue row) of each known id among ids [b, w]."""
-        rows = self.rows_of(ids)
-        at = tf.where(rows >= 0)
-        return tf.stack([tf.cast(at[:, 0], tf.int32), tf.gather_nd(rows, at)], axis=1)
-
-    def _only(self, scores: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
-        cells = self._cells(ids)
-        free = tf.reduce_all(ids == self.missing_id, axis=1)
-        mask = tf.tensor_scatter_nd_update(
-            tf.zeros_like(scores, tf.bool), cells, tf.ones([tf.shape(cells)[0]], tf.bool)
-        )
-        return tf.where(tf.logical_or(mask, free[:, tf.newaxis]), scores, -np.inf)
-
-
-def _newest(parts: tf.Tensor, last: tf.Tensor, width: int) -> tf.Tensor:
-    """The parts [batch, length, dim] of the newest `length` events, among those of the newest `width`.
-
-    Args:
-      parts: oldest first.
-      last: int32 [batch], where each history ends.
-      width: at least `length`.
-
-    Returns:
-      [batch, width, dim], zeros where there is no part.
-    """
-    length = tf.shape(parts)[1]
-    at = tf.range(width) + (tf.maximum(last - width, 0) - tf.maximum(last - length, 0))[:, tf.newaxis]
-    there = (at >= 0) & (at < length)
-    found = tf.gather(parts, tf.where(there, at, 0), batch_dims=1)
-    return tf.where(there[..., tf.newaxis], found, 0.0)

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import extras
+from tfrs_twotower.exporting import beside
 
 
 def write(
@@ -32,13 +33,12 @@ def write(
         return 0
     predict_pb2 = extras.require("tensorflow_serving.apis.predict_pb2")
     log_pb2 = extras.require("tensorflow_serving.apis.prediction_log_pb2")
-    path = Path(directory) / "assets.extra" / "tf_serving_warmup_requests"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = beside.place(directory, "tf_serving_warmup_requests")
     k = {c.K: tf.constant(10)}
     asked = [request for features in ({c.safe(name): value for name, value in batch.items()} for batch in batches)
              for request in ((c.SERVING_DEFAULT, {**features, **k}), (c.EMBED_QUERY, features))]
     asked.append((c.SIMILAR_ITEMS, {c.ITEM_ID: item_id, **k}))
-    with tf.io.TFRecordWriter(str(path)) as writer:
+    with tf.io.TFRecordWriter(path) as writer:
         for signature, inputs in asked:
             request = predict_pb2.PredictRequest()
             request.model_spec.name = model_name

@@ -3,7 +3,7 @@
 from tfrs_twotower.features.build import build_fields
 from tfrs_twotower.features.fields.field import Field, derive_seed
 from tfrs_twotower.features.fields.history import HistoryField
-from tfrs_twotower.features.fields.id import IdField, is_user_table
+from tfrs_twotower.features.fields.id import IdField, is_table, is_user_table
 from tfrs_twotower.features.fields.past import PastField
 from tfrs_twotower.features.fields.searches import SearchesField
 from tfrs_twotower.features.fields.sequence import SequenceEmbedding, SequenceField
@@ -69,6 +69,7 @@ __all__ = [
     "fingerprints",
     "infer_schema",
     "is_missing",
+    "is_table",
     "is_user_table",
     "key_dtype",
     "key_tensor",

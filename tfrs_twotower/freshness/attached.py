@@ -13,6 +13,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.errors import DataError, IndexingError, invalid
 from tfrs_twotower.freshness.category_vectors import CategoryVectors
 from tfrs_twotower.freshness.counting import Recent, VersionStatistics
+from tfrs_twotower.freshness.first_events import FirstEvents
 from tfrs_twotower.serving.current_items import CurrentItems
 from tfrs_twotower.serving.features import column
 from tfrs_twotower.serving.model import LoadedModel
@@ -44,6 +45,7 @@ class AttachedVersion:
         self.model, self.catalogue = model, model.catalogue
         moving, ids = model.moving, model.catalogue.ids.tolist()
         self.statistics = None if moving is None else VersionStatistics(moving, ids)
+        self.first = FirstEvents.of(model)
         self._means = CategoryVectors(model.catalogue, category_means) if category_means else None
         self._items = model.exported_items
         self._changed: dict[str | int, tuple[dict[str, Any], np.ndarray] | None] = {}  # changes that `_items` lacks
@@ -151,6 +153,8 @@ class AttachedVersion:
             raise DataError(f"The vector of item {broken!r} is not finite. Look at its features.")
         if self._means is not None and items:
             self._means.put(items, vectors)
+        if self.first is not None:
+            self.first.put(items, vectors)
         return vectors
 
 

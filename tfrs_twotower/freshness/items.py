@@ -14,7 +14,7 @@ from tfrs_twotower.freshness.counting import RecentEvents
 from tfrs_twotower.freshness.item_events import ItemEvents
 from tfrs_twotower.ids import is_missing_id
 from tfrs_twotower.index import arguments
-from tfrs_twotower.online import MAX_ID_BYTES, Event
+from tfrs_twotower.online import MAX_ID_BYTES, Event, Stores
 from tfrs_twotower.serving.current_items import CurrentItems
 from tfrs_twotower.serving.model import LoadedModel
 
@@ -119,6 +119,29 @@ class FreshItems:
                 if version.statistics is not None:
                     version.statistics.counted_until = max(int(now) - self.LATE, version.statistics.until + 1)
             return changed
+
+    def adapt(self, stores: Stores, now: float) -> int:
+        """Gives new items with new first events another vector, in versions with `FirstEvents`. Returns their number.
+
+        Args:
+          stores: `online.Stores`, with the events and the features of their users.
+          now: seconds since 1970.
+
+        Raises:
+          StoreError: the store cannot be read.
+        """
+        changed = 0
+        for version in list(self._attached.values()):
+            if version.first is None:
+                continue
+            with self._lock:
+                sent = {str(item) for item, features in self._latest.items() if features is not None}
+            ids = version.first.read(stores, int(now), sent)
+            with self._lock:
+                latest = {item: f for item, f in self._latest.items() if f is not None and str(item) in ids}
+                version.take_kept(latest)
+            changed += len(latest)
+        return changed
 
     def change(self, items: Collection[dict[str, Any]]) -> None:
         """Records new or edited items: `record(changed=items)`."""

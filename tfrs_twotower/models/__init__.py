@@ -6,6 +6,7 @@ from tfrs_twotower.models.category_alignment import CategoryAlignment
 from tfrs_twotower.models.distillation import Distillation
 from tfrs_twotower.models.ensemble import EnsembleObjective
 from tfrs_twotower.models.event_heads import EventHeads, heads_of
+from tfrs_twotower.models.few_shot import FewShot, Reptile, means
 from tfrs_twotower.models.mimic import Mimic
 from tfrs_twotower.models.multi_interest import MultiInterestTwoTower
 from tfrs_twotower.models.neighbours import Neighbours, NeighbourVectors
@@ -32,6 +33,7 @@ __all__ = [
     "Distillation",
     "EnsembleObjective",
     "EventHeads",
+    "FewShot",
     "FixedTemperature",
     "ItemFeatures",
     "LearnedTemperature",
@@ -42,6 +44,7 @@ __all__ = [
     "Positives",
     "Repeated",
     "Repeats",
+    "Reptile",
     "Retrieval",
     "SampledObjective",
     "ScheduledTemperature",
@@ -54,6 +57,7 @@ __all__ = [
     "clearly_better",
     "climbed",
     "heads_of",
+    "means",
     "middle",
     "repeated",
 ]

@@ -12,7 +12,7 @@ from tfrs_twotower.data import InteractionLog, Split, check_kinds
 from tfrs_twotower.data.values import is_text
 from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.evaluation import chosen
-from tfrs_twotower.features import Field, ItemStatistic, PastFeature, derive_seed, infer_schema
+from tfrs_twotower.features import Field, ItemStatistic, PastFeature, derive_seed, infer_schema, is_table
 from tfrs_twotower.losses import FullSoftmax
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.building import adapted_towers, as_one, build_model, build_objective
@@ -89,6 +89,7 @@ def _assemble(
         if term and c.HISTORY_ITEM_ID not in query_tower.inputs():
             rule, way_out = "be null if `schema.query` has no history feature", "Or add History() to it."
             raise ConfigError(invalid(f"model.{name}", rule, term, way_out))
+    _check_few_shot(recipe, query_tower, candidate_tower)
     labels = dict.fromkeys(name for loss in recipe.model.auxiliary for name in loss.labels())
     examples = Examples(
         log, query_tower.fields, candidate_tower.fields, visible, weight, labels, recipe.history_kinds, statistics
@@ -156,6 +157,17 @@ def _with_one_hour(recipe: Recipe) -> Recipe:
 
     members = tuple(dataclasses.replace(member, model=drawn(member.model)) for member in recipe.ensemble)
     return dataclasses.replace(recipe, model=drawn(recipe.model), ensemble=members)
+
+
+def _check_few_shot(recipe: Recipe, query_tower: Tower, candidate_tower: Tower) -> None:
+    """Raises `ConfigError` for a `few_shot` of a side whose tower lacks what it needs."""
+    settings, user, past = recipe.model.few_shot, query_tower.user_table, c.HISTORY_ITEM_ID in query_tower.inputs()
+    if settings and settings.users and (recipe.ensemble or not user or not past):
+        rule = "be false in an ensemble, and without a history and an Id of `user_id` with a vocabulary"
+        raise ConfigError(invalid("model.few_shot.users", rule, True, "Or add those to `schema.query`."))
+    if settings and settings.items and not any(is_table(f, c.ITEM_ID) for f in candidate_tower.fields):
+        rule = "be false without an Id of `item_id` with a vocabulary"
+        raise ConfigError(invalid("model.few_shot.items", rule, True, "Or add one to `schema.candidate`."))
 
 
 def _split(recipe: Recipe, log: InteractionLog) -> Split:

@@ -1,4 +1,4 @@
-"""The parts of one training, and their results: vectors, scores, evaluations, baselines."""
+"""The parts of one training, and their results: scores, evaluations, baselines."""
 
 import dataclasses
 import functools
@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import progress
-from tfrs_twotower.data import InteractionLog, Queries, Ragged, Split
+from tfrs_twotower.data import Queries, Ragged
 from tfrs_twotower.evaluation import (
     ALL,
     DISCOVERY,
@@ -30,15 +29,10 @@ from tfrs_twotower.evaluation import (
     viewed,
 )
 from tfrs_twotower.features import Searches, Window
-from tfrs_twotower.models import Repeats, ScoreWeights, TwoTowerModel
-from tfrs_twotower.pipeline.score_terms import ScoreTerms
-from tfrs_twotower.pipeline.second_stage import SecondStage
-from tfrs_twotower.recipe import Recipe
-from tfrs_twotower.training import Examples, SequenceBatches, TrainingBatches, start_items
+from tfrs_twotower.models import Repeats, ScoreWeights
+from tfrs_twotower.pipeline.training_vectors import TrainingVectors
+from tfrs_twotower.training import start_items
 
-_BLOCK = 4096  # rows embedded at a time
-_MOVING_ROWS = 2**20  # vectors of items at all moments of an evaluation
-_CELLS = 2**23  # rows × events × events of one attention at a time
 _TUNING_QUERIES = 2_000  # validation queries that choose the baselines' settings
 SAMPLE_SEED = 0  # of the queries of a final evaluation
 
@@ -46,98 +40,14 @@ _Name = TypeVar("_Name")
 _Own = tuple[Ragged, np.ndarray]  # positions of each query, and what is added to their scores
 
 
-@dataclasses.dataclass
-class Assembly:
-    """The parts of one training.
-
-    Attributes:
-      recipe: the `Recipe`, its schema, title and `evaluation.exclude_seen` filled in.
-      log, split: the data, and its division into training rows and queries.
-      model: a `TwoTowerModel`.
-      examples, batches: encoded features; training batches.
-      catalogue: int32, the item rows that can be recommended.
-      train_counts: int64 [catalogue]: training events of each.
-      terms: the `ScoreTerms`.
-      second_stage: the `SecondStage` that rescores the retrieved top, or None.
-      weights: the `ScoreWeights`.
-    """
-
-    recipe: Recipe
-    log: InteractionLog
-    split: Split
-    model: TwoTowerModel
-    examples: Examples
-    batches: TrainingBatches | SequenceBatches
-    catalogue: np.ndarray
-    train_counts: np.ndarray
-    terms: ScoreTerms
-    second_stage: SecondStage | None = None
-    weights: ScoreWeights = ScoreWeights()
-
-    def __post_init__(self) -> None:
-        model = self.model
-        self._query, self._candidate = (
-            tf.function(
-                functools.partial(tower, training=False),  # type: ignore[misc]  # Keras makes layers callable
-                reduce_retracing=True, autograph=False,
-            )
-            for tower in (model.query_tower, model.candidate_tower)
-        )
+class Assembly(TrainingVectors):
+    """The parts of one training, and what is computed of them; see `TrainingVectors`."""
 
     def start(self) -> None:
         """Sets the item vectors of a new model, whose weights exist, to the recipe's start vectors."""
         settings = self.recipe.model.item_start
         if settings is not None:
             start_items(self.model, self.examples, self.split.known, settings, self.recipe.training.seed)
-
-    def query_vectors(self, rows: np.ndarray) -> np.ndarray:
-        """float32 [rows, dim], or [rows, interests, dim]: query vectors at log rows, with those of `neighbours`."""
-        return self._behind(self.tower_vectors(rows), lambda: self.terms.pooled_at(rows), self.weights.neighbours)
-
-    def candidate_vectors(self) -> np.ndarray:
-        """float32 [catalogue, dim]: the catalogue's vectors, with those of `neighbours`."""
-        vectors = self.item_vectors()
-        return np.concatenate([vectors, self.terms.neighbours.items], axis=1) if self.weights.neighbours else vectors
-
-    def towers(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
-        """(of the queries, of the catalogue): the towers' vectors alone.
-
-        With statistics of items, the catalogue's are [moments, catalogue, dim]; see `_moments`.
-        """
-        vectors, moments = self.tower_vectors(queries.row), self._moments(queries)
-        if moments is None:
-            return vectors, self.item_vectors()
-        return vectors, np.stack([self.item_vectors(hour=int(hour)) for hour in moments[0]])
-
-    def _moments(self, queries: Queries) -> tuple[np.ndarray, np.ndarray] | None:
-        """(hours, int [queries]: the place of each query's hour in them); None if items have no statistics."""
-        statistics, most = self.examples.statistics, max(_MOVING_ROWS // len(self.catalogue), 1)
-        return None if statistics is None else statistics.moments(queries.timestamp, most)
-
-    def tower_vectors(self, rows: np.ndarray) -> np.ndarray:
-        """As `query_vectors`, of the query tower alone."""
-        block = min(_BLOCK, max(_CELLS // max(self.examples.history_length, 1) ** 2, 1))
-        return _in_blocks(lambda part: self._query(self.examples.queries(part)), rows, block)
-
-    def _place(self, queries: Queries) -> np.ndarray | None:
-        """The moment of each query among those of `towers`; None if there is one for all."""
-        moments = self._moments(queries)
-        return None if moments is None else moments[1]
-
-    def item_vectors(self, positions: np.ndarray | slice = slice(None), hour: int | None = None) -> np.ndarray:
-        """float32 [n, dim]: the candidate tower's vectors of catalogue positions.
-
-        hour: of the items' statistics, if they have any; None: the end of the log.
-        """
-        statistics = self.examples.statistics
-        hour = statistics.end if hour is None and statistics is not None else hour
-        return _in_blocks(lambda part: self._candidate(self.examples.candidates(part, hour)), self.catalogue[positions])
-
-    def _behind(self, vectors: np.ndarray, pooled: Callable[[], np.ndarray], weight: float) -> np.ndarray:
-        """The vectors of queries, with those of their histories appended if these have a weight."""
-        if not weight:
-            return vectors
-        return np.concatenate([vectors, np.float32(weight * self.model.temperature) * pooled()], axis=1)
 
     def weigh(self, weights: ScoreWeights, folder: str | Path) -> None:
         """Sets the `ScoreWeights` of a training, and loads the neighbours from its folder."""
@@ -181,11 +91,12 @@ class Assembly:
 
     @property
     def past_length(self) -> int:
-        """The number of events of the history without kinds of its own: the most that a feature, the repeats or the
-        neighbours read."""
+        """The number of events of the history without kinds of its own: the most that a feature, the repeats, the
+        neighbours or `few_shot` read."""
         neighbours = self.recipe.model.neighbours if self.weights.neighbours else None
         readers = (self.examples.pasts.get(c.PAST), self.repeats, neighbours)
-        return max([part.length for part in readers if part], default=0)
+        few = self.recipe.model.few_shot
+        return max([part.length for part in readers if part] + [few.events if few else 0])
 
     @property
     def windows(self) -> dict[str, Window]:
@@ -333,8 +244,3 @@ class Assembly:
 def _drawn(queries: Queries, most: int | None, seed: int) -> Queries:
     """At most `most` of the `Queries`, in their order; None: all."""
     return queries.take(np.sort(np.random.default_rng(seed).permutation(len(queries))[:most]))
-
-
-def _in_blocks(embed: Callable[[np.ndarray], tf.Tensor], rows: np.ndarray, block: int = _BLOCK) -> np.ndarray:
-    rows = np.asarray(rows)
-    return np.concatenate([embed(rows[i: i + block]).numpy() for i in range(0, len(rows), block)])

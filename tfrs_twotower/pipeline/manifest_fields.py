@@ -43,6 +43,7 @@ def manifest_fields(
         "neighbour_weight": a.weights.neighbours,
         "repeat_weight": a.weights.repeats,
         "objectives": list(heads_of(a.model)),
+        "item_start": a.new_items.start.tolist() if a.new_items else None,
         "history_events": a.past_length,
         "histories": {
             name: {"kinds": list(window.kinds or _kinds(a.log)), "events": window.length}

@@ -116,6 +116,13 @@ class ScoreTerms:
             lengths.append((past >= 0).sum(axis=1))
         return Ragged.from_lengths(self.positions(np.concatenate(items)), np.concatenate(lengths))
 
+    def newest(self, rows: np.ndarray, length: int) -> np.ndarray:
+        """int32 [rows, any]: as `histories`, each item once; −1 also pads."""
+        items, times = self._history.before(rows, length)
+        positions = np.where(items >= 0, self.positions(items), -1).astype(np.int64)
+        codes = repeated(positions, times, np.zeros_like(rows), None, length).codes.numpy()
+        return np.where(codes == NONE, -1, codes).astype(np.int32)
+
     def repeated(self, queries: Queries, half_life: float | None = _SETTINGS) -> tuple[Ragged, np.ndarray]:
         """(`Ragged` of catalogue positions, float32 values): each query's earlier items; kept as in `pooled`.
 

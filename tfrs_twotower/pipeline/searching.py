@@ -151,7 +151,7 @@ def retriever(assembly: Assembly, index: CandidateIndex | None) -> Retriever:
         a.model.temperature, a.log_popularity,
         None if a.second_stage is None else a.second_stage.reranking(), a.weights.popularity,
         Similarity(vectors[:, : vectors.shape[1] - (past.dim if past else 0)], a.recipe.training.seed), a.repeats, past,
-        np.stack(heads) if heads else None,
+        np.stack(heads) if heads else None, a.new_users,
     )
 
 

@@ -16,6 +16,7 @@ from tfrs_twotower.errors import ConfigError, TrainingError, invalid, nearest
 from tfrs_twotower.evaluation import Evaluation, chosen
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembly import Assembly
+from tfrs_twotower.pipeline.few_shot import learn_few_shot
 from tfrs_twotower.pipeline.racing import race
 from tfrs_twotower.pipeline.reading import keep, read
 from tfrs_twotower.pipeline.reporting import Figures
@@ -184,6 +185,7 @@ class TrainedRun:
         )
         self._served = self._figures = None
         self._forget()
+        learn_few_shot(a, folder)
         choose_weights(a, self.directory, verbose)
         if verbose and 1 < self._fit_report.epochs == self._fit_report.best_epoch + 1:
             print("The last epoch was the best: more epochs (training.epochs; of a race, --minutes) may find a better "

@@ -15,6 +15,7 @@ from tfrs_twotower.models import ScoreWeights
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.pipeline.assembly import Assembly
+from tfrs_twotower.pipeline.few_shot import learn_few_shot, restore_few_shot
 from tfrs_twotower.pipeline.learned_fields import has_fields, read_fields, write_fields
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.training import fit, is_chief, of_chief, restore_best
@@ -47,6 +48,7 @@ def restored(recipe: Recipe, log: InteractionLog, folder: Path, held_out: bool =
     a.model(next(iter(a.batches.dataset(0, 1))))
     restore_best(a.model, folder)
     a.weigh(runs.score_weights(folder.parent), folder)
+    restore_few_shot(a, folder)
     return a
 
 
@@ -96,6 +98,7 @@ def refit(
         epochs=epochs,
     )
     a.weights = evaluated.weights
+    learn_few_shot(a, folder)
     if is_chief():
         if a.weights.neighbours:
             a.terms.keep_neighbours(folder)

@@ -33,7 +33,7 @@ class Catalogue:
         weight: float = 0.0,
     ) -> None:
         self._root, self._table, self._events = root, table, events
-        self._people, self._weight = people, weight
+        self.people, self._weight = people, weight
         self.id_type = id_type(root.item_ids.dtype)
         self.dim = int(root.vectors.shape[1])
         self.tower_dim = int(getattr(root, "tower_dim", self.dim))
@@ -74,9 +74,9 @@ class Catalogue:
     @functools.cached_property
     def elicitation(self) -> Elicitation | None:
         """`channels.Elicitation` of the export's people; None if it brings none."""
-        if self._people is None:
+        if self.people is None:
             return None
-        return Elicitation(*self._people, self.vectors, self.log_popularity, float(self._root.scale), self._weight)
+        return Elicitation(*self.people, self.vectors, self.log_popularity, float(self._root.scale), self._weight)
 
     @functools.cached_property
     def average(self) -> tuple[np.ndarray, float]:

@@ -1,10 +1,11 @@
 """Training: examples, `model.fit` with exact resume, optimizers that touch only the batch's rows."""
 
 from tfrs_twotower.training.adapting import adapt, load_fields
+from tfrs_twotower.training.batches import TrainingBatches
 from tfrs_twotower.training.config import TrainingConfig
 from tfrs_twotower.training.distribution import is_chief, of_chief, strategy
 from tfrs_twotower.training.epoch_lines import epochs_of
-from tfrs_twotower.training.examples import Examples, TrainingBatches
+from tfrs_twotower.training.examples import Examples
 from tfrs_twotower.training.explicit import ExplicitNegatives
 from tfrs_twotower.training.fit import TENSORBOARD, FitReport, fit, restore_best
 from tfrs_twotower.training.item_start import CoVisits, start_items

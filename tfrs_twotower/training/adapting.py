@@ -10,7 +10,7 @@ from tfrs_twotower.data import InteractionLog, wide
 from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.features import Field, PastField, SearchesField
 from tfrs_twotower.towers import Tower
-from tfrs_twotower.training.examples import event_table
+from tfrs_twotower.training.encoded_tables import event_table
 from tfrs_twotower.training.item_statistics import ItemStatistics
 
 

@@ -15,12 +15,12 @@ from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.models.two_tower import NOT_FINITE, TwoTowerModel
 from tfrs_twotower.training import epoch_lines
 from tfrs_twotower.training.averaging import WeightAverage
+from tfrs_twotower.training.batches import TrainingBatches
 from tfrs_twotower.training.callbacks import Checkpoints, FullCatalogueEvaluation, HardNegativesRefresh, Progress
 from tfrs_twotower.training.config import TrainingConfig
 from tfrs_twotower.training.diagnosis import culprit
 from tfrs_twotower.training.distribution import distributed, is_chief, of_chief
 from tfrs_twotower.training.epoch_bar import EpochBar
-from tfrs_twotower.training.examples import TrainingBatches
 from tfrs_twotower.training.kept_checkpoints import UNREADABLE, kept_checkpoints, newest_checkpoint
 from tfrs_twotower.training.optimizers import build
 from tfrs_twotower.training.parameter_servers import asynchronous, check, fit_in_turn, servers_needed

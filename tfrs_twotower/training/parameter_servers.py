@@ -12,7 +12,7 @@ from tfrs_twotower.models import TwoTowerModel
 from tfrs_twotower.training.config import TrainingConfig
 
 if TYPE_CHECKING:  # they import this module
-    from tfrs_twotower.training.examples import TrainingBatches
+    from tfrs_twotower.training.batches import TrainingBatches
     from tfrs_twotower.training.sequences import SequenceBatches
 
 _PART_BYTES = 256 * 1024

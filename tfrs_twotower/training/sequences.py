@@ -10,9 +10,10 @@ from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import Field, SequenceField
 from tfrs_twotower.towers.sequence import only_sequence
+from tfrs_twotower.training.batches import batch_dataset
 from tfrs_twotower.training.config import TrainingConfig
 from tfrs_twotower.training.distribution import part_of
-from tfrs_twotower.training.examples import Examples, batch_dataset
+from tfrs_twotower.training.examples import Examples
 
 _BUCKETS = 4  # lengths of windows: the field's, and halves of it
 

@@ -79,6 +79,11 @@ class IdField(Keys, RowField):
             super().load_state(state)
 
 
+def is_table(field: Field, column: str) -> TypeGuard[IdField]:
+    """Is this the field of the ids in a column, with a vocabulary and so with a table row per id?"""
+    return isinstance(field, IdField) and field.feature.column == column and not field.feature.buckets
+
+
 def is_user_table(field: Field) -> TypeGuard[IdField]:
-    """Is this the field of the user ids, with a vocabulary and so with a table row per user?"""
-    return isinstance(field, IdField) and field.feature.column == USER_ID and not field.feature.buckets
+    """Is this the field of the user ids, with a table row per user?"""
+    return is_table(field, USER_ID)
