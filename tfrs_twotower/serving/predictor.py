@@ -172,11 +172,7 @@ class Predictor:
         return arrays
 
     def execute(
-        self,
-        model: LoadedModel,
-        name: str,
-        inputs: Mapping[str, Value],
-        pause: Callable[[], None] = lambda: None,
+        self, model: LoadedModel, name: str, inputs: Mapping[str, Value], pause: Callable[[], None] = lambda: None
     ) -> dict[str, np.ndarray]:
         """Runs a signature on arrays from `prepare`, or on tensors; returns arrays by name."""
         signature = model.signature(name)
