@@ -192,8 +192,8 @@ def main(args, folder):
         print(f"Faiss after {time.perf_counter() - begin:.0f} s; {index.nprobe} of {index.nlist} leaves", flush=True)
         del vectors, truth
         with contextlib.ExitStack() as servers:
-            rest, grpc_port = start_server(servers, folder)
-            (faiss_port,) = start(servers, "bench.faiss_server", f"{folder}/faiss", index.nprobe, K, _CLIENTS)
+            _, (rest, grpc_port) = start_server(servers, folder)
+            _, (faiss_port,) = start(servers, "bench.faiss_server", f"{folder}/faiss", index.nprobe, K, _CLIENTS)
             askers = Askers(model, features, embedded, index, rest, grpc_port, faiss_port)
             figures = compared(askers, {False: recall, True: of_faiss}, args.rounds, args.seconds)
             effect = online_changes.effects(rest, args.rows, args.rounds)
@@ -203,7 +203,7 @@ def main(args, folder):
                  f"{report.build_seconds:.0f} s; Faiss IVF{index.nlist},Flat, {index.nprobe} probes", "note": args.note}
         common.record("online", [{**row, **(about if not at else {})} for at, row in enumerate(figures)])
     with contextlib.ExitStack() as servers:
-        ports = start_server(servers, folder, "--items-log", f"{folder}/items")
+        _, ports = start_server(servers, folder, "--items-log", f"{folder}/items")
         found = online_changes.changes(*ports, args.rows, args.rate, args.seconds)
     common.record("online_changes", [{**effect, "vectors": about["vectors"], "note": args.note}, *found])
     print(f"all after {time.perf_counter() - begin:.0f} s")

@@ -39,6 +39,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("root", nargs="?", help="the folder of the version folders; default: a toy")
     parser.add_argument("--rounds", type=int, default=1000)
+    parser.add_argument("--note", default="", help="what else to say, for the record")
     args = parser.parse_args()
     with contextlib.ExitStack() as stack:
         root = args.root or _toy(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -54,7 +55,8 @@ def main():
             "gRPC": _grpc(stack, grpc_port, request),
         }
         seconds = interleaved(paths, args.rounds, warmup=50)
-    record("serving", _figures(seconds, "export" if args.root else "toy"))
+    figures = _figures(seconds, "export" if args.root else "toy")
+    record("serving", [{**row, "note": args.note} for row in figures])
 
 
 def _figures(seconds, model):

@@ -22,25 +22,25 @@ HOT = 100  # users that ask again and again; every other user asks once
 
 
 def start(stack, module, *options):
-    """Starts a module as a process that ends with the stack; returns the ports that it prints."""
+    """Starts a module as a process that ends with the stack; returns the process and the ports that it prints."""
     process = subprocess.Popen([sys.executable, "-m", module, *map(str, options)], stdout=subprocess.PIPE, text=True)
     stack.callback(process.stdout.close)
     stack.callback(process.wait)
     stack.callback(process.terminate)
-    return [int(port) for port in re.findall(r":(\d+)", process.stdout.readline())]
+    return process, [int(port) for port in re.findall(r":(\d+)", process.stdout.readline())]
 
 
-def start_server(stack, folder, *options):
-    """`twotower serve` with store and cache; returns its REST and gRPC ports."""
+def start_server(stack, folder, *options, store="store.db"):
+    """`twotower serve` with store and cache; returns the process, and its REST and gRPC ports."""
     return start(
         stack, "tfrs_twotower", "serve", f"{folder}/export", "--rest-port", 0, "--grpc-port", 0, "--poll-seconds", 3600,
-        "--log-level", "error", "--store", f"sqlite:{folder}/store.db", "--cache", 100_000, *options,
+        "--log-level", "error", "--store", f"sqlite:{folder}/{store}", "--cache", 100_000, *options,
     )
 
 
-def fill_store(folder, features):
+def fill_store(folder, features, store="store.db"):
     """Puts every user's past into the store."""
-    with contextlib.closing(open_stores(f"sqlite:{folder}/store.db")) as stores:
+    with contextlib.closing(open_stores(f"sqlite:{folder}/{store}")) as stores:
         rows = zip(*(features[n].tolist() for n in (c.USER_ID, c.HISTORY_ITEM_ID, c.HISTORY_TIMESTAMP)))
         events = [
             Event(f"{user}:{place}", str(user), str(item), when)

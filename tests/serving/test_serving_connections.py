@@ -115,7 +115,7 @@ def test_one_too_many_closes_the_one_that_was_idle_longest_and_is_refused_when_a
         idle = []
         for number in range(3):
             idle.append(connect(server))
-            wait_for(lambda: len(server._rest.server_state.connections) == number + 1, "the connection")
+            wait_for(lambda: len(server._ports.http.server_state.connections) == number + 1, "the connection")
         assert httpx.get(url + "/healthz").status_code == 200
         assert read_all(idle[0]) == b""
         idle[1].sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -141,7 +141,7 @@ def test_one_too_many_closes_the_one_that_was_idle_longest_and_is_refused_when_a
 def test_of_many_that_come_at_once_no_more_stay_than_may(root):
     """Each closes another one, though those that it closes are still in the list."""
     with Server(root, name="toy", rest_port=0, grpc_port=0, connections=Connections(most=3, seconds=30)) as server:
-        known = server._rest.server_state.connections
+        known = server._ports.http.server_state.connections
         clients = [connect(server)]
         wait_for(lambda: len(known) == 1, "the connection")
         next(iter(known)).loop.call_soon_threadsafe(time.sleep, 0.5)  # the server accepts the others in one go
@@ -206,17 +206,26 @@ def test_headers_without_an_end_are_refused(root):
         assert httpx.post(f"http://127.0.0.1:{server.rest_port}{PREDICT}", content=body).status_code == 200
 
 
+def test_a_request_that_offers_http_2_is_answered_by_http_1(root):
+    """Java's client offers it with every first request, and sends the body all the same."""
+    body = json.dumps(USER).encode()
+    upgrade = b"%d\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: \r\n" % len(body)
+    with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60) as server, connect(server) as connection:
+        connection.sendall(HEADERS.replace(b"100\r\n", upgrade) + body)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
 def test_bodies_that_do_not_end_take_a_bounded_part_of_the_memory(root):
     limits = Connections(body_bytes=150_000, seconds=30)
     with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60, connections=limits) as server:
         url = f"http://127.0.0.1:{server.rest_port}{PREDICT}"
         with connect(server) as connection:
             connection.sendall(HEADERS.replace(b"100", b"200000") + b" " * 100_000)
-            wait_for(lambda: server._rest_app._body_bytes == 100_000, "the body's first part")
+            wait_for(lambda: server._rest._body_bytes == 100_000, "the body's first part")
             refused = httpx.post(url, content=b" " * 60_000)
             assert refused.status_code == 429 and refused.headers["retry-after"] == "1"
             assert httpx.post(url, json=USER).status_code == 200
-        wait_for(lambda: server._rest_app._body_bytes == 0, "the bytes to be free again")
+        wait_for(lambda: server._rest._body_bytes == 0, "the bytes to be free again")
         assert value(server.metrics, 'twotower_refusals_total{reason="bodies"}') == 1
 
 

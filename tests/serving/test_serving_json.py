@@ -37,7 +37,9 @@ def test_a_truth_value_is_a_whole_number_and_no_other(signature):
 
 def test_a_column_has_its_own_name_and_the_one_that_tensorflow_knows(signature):
     assert signature.spec("Product_Type").name == signature.spec("Product Type").name == "Product Type"
-    assert signature({"Product Type": 1, "n": 2}) == {"Product_Type": 1, "n": 2}
+    kind, number = tf.constant(["a"]), tf.constant([2])
+    assert signature({"Product Type": kind, "n": number}) == {"Product_Type": kind, "n": number}
+    assert signature({"Product Type": np.array([b"a"], object)})["Product_Type"].dtype == tf.string
     with pytest.raises(InvalidArgument, match="no input `Product Typ`. Did you mean `Product Type`"):
         signature.spec("Product Typ")
 

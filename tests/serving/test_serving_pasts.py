@@ -81,8 +81,8 @@ def test_a_replayed_log_gives_training_and_serving_the_same_histories(stores, ki
         asked = [log.users["user_id"][int(log.user[r])].as_py() for r in next_rows]
         # Words of a search, of the kinds that count, that chose no item: no history shows them.
         stores.history.append([Event(f"s{row}", u, "", 60, k or "", query="q") for u in asked for k in KINDS])
-        request = {"user_id": tf.constant(asked), "timestamp": tf.constant(log.timestamp[next_rows])}
-        joined = Features(stores, Metrics()).join(served, served.signatures["serving_default"], request)
+        request = {"user_id": text(asked), "timestamp": log.timestamp[next_rows]}
+        joined = join(stores, served, request)
         trained, wanted = made.raw_queries(next_rows), made.queries(next_rows)
         assert {*trained} == {*joined} and "history_like_buy_event" in joined
         for name, values in trained.items():
@@ -113,14 +113,24 @@ def test_searches_that_chose_no_item_are_read_by_a_server_if_training_had_any(st
             for user, at, words in zip(alone.user.tolist(), alone.timestamp, alone.query.to_pylist())
             if at < until.get(user, 0)
         ])
-        request = {"user_id": tf.constant([f"u{user}" for user in until])}
+        request = {"user_id": text([f"u{user}" for user in until])}
         for trained_on_them in (True, False):
             served.manifest["searches_alone"] = trained_on_them
-            joined = Features(stores, Metrics()).join(served, served.signatures["serving_default"], request)
+            joined = join(stores, served, request)
             words = made.raw_queries(next_rows)["searches"].numpy()
             found = [[one for one in of if one] for of in joined["searches"].numpy().tolist()]
             assert (found == [[one for one in of if one] for of in words.tolist()]) == trained_on_them
     assert b"alone" in b" ".join(words.ravel()) and b"words" in b" ".join(words.ravel())
+
+
+def text(values):
+    return tf.constant(values, tf.string).numpy()
+
+
+def join(stores, served, request):
+    """What the server fills in, as its signature gets it."""
+    signature = served.signatures["serving_default"]
+    return signature.tensors(Features(stores, Metrics()).join(served, signature, request))
 
 
 def same(a, b):
@@ -152,7 +162,7 @@ def test_a_history_of_kinds_holds_its_own_newest_events(stores):
 def test_a_request_with_its_own_items_needs_no_other_part(stores):
     made, fields = examples(random_log())
     served = model(made, fields)
-    request = {"user_id": tf.constant(["u1"]), "history_like_buy_item_id": tf.constant([["i1", "i2"]])}
-    joined = Features(stores, Metrics()).join(served, served.signatures["serving_default"], request)
+    request = {"user_id": text(["u1"]), "history_like_buy_item_id": text([["i1", "i2"]])}
+    joined = join(stores, served, request)
     assert joined["history_like_buy_event"].numpy().tolist() == [[b"", b""]]
     assert np.isnan(joined["history_like_buy_dwell"]).all() and joined["history_item_id"].shape == (1, 0)

@@ -216,12 +216,17 @@ class Retriever(ServedTowers):
         wanted = k + tf.shape(exclude_ids)[1]
         if hidden is not None:
             wanted += tf.minimum(tf.size(hidden), k + _SPARE)
+        whole = found is None and hidden is None  # what is found is the answer, if nothing is excluded
         if found is None:
             found = search_interests(self.index, queries, tf.minimum(wanted, self.size))  # type: ignore[arg-type]
         if hidden is not None:
             codes = fingerprints(tf.gather(self.item_ids, tf.maximum(found.rows, 0)))
             found = found._replace(scores=tf.where(contains(hidden, codes), -np.inf, found.scores))
-        scores, rows = exclude(found, self.rows_of(exclude_ids), k)
+
+        def left() -> TopK:
+            return exclude(found, self.rows_of(exclude_ids), k)
+
+        scores, rows = tf.cond(tf.shape(exclude_ids)[1] > 0, left, lambda: found) if whole else left()
         return tf.cond(tf.reduce_all(rows >= 0), lambda: (scores, rows), by_exact)
 
     def _among(self, queries: tf.Tensor, ids: tf.Tensor) -> TopK:

@@ -15,7 +15,7 @@ from tfrs_twotower.ids import is_missing_id, missing_value
 from tfrs_twotower.online import Answer, AnswerLog, Impression, StoreError, new_answer_id, read_impression
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
 from tfrs_twotower.serving.metrics import Metrics, current
-from tfrs_twotower.serving.model import LoadedModel, Signature
+from tfrs_twotower.serving.model import LoadedModel, Signature, Value
 
 IMPRESSIONS = "impressions"
 _QUIET_SECONDS = 10.0  # between two log lines about a failing disk
@@ -43,7 +43,7 @@ class AnswerRecorder:
         self._said = -_QUIET_SECONDS
 
     def predicted(
-        self, model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor],
+        self, model: LoadedModel, signature: Signature, inputs: Mapping[str, Value],
         outputs: Mapping[str, np.ndarray], users: ArrayLike | None,
     ) -> list[str] | None:
         """Keeps the rows of a prediction.
@@ -51,7 +51,7 @@ class AnswerRecorder:
         Args:
           model: the `LoadedModel` that answered.
           signature: the one that ran.
-          tensors: its inputs.
+          inputs: its inputs.
           outputs: its outputs.
           users: the `user_id` of each row; None: unknown.
 
@@ -61,7 +61,7 @@ class AnswerRecorder:
         ids, scores = outputs.get(c.IDS), outputs.get(c.SCORES)
         if self._log is None or ids is None or scores is None or ids.ndim != 2 or scores.shape != ids.shape:
             return None
-        given = {name: (value.numpy(), signature.inputs[name]) for name, value in tensors.items()
+        given = {name: (np.asarray(value), signature.inputs[name]) for name, value in inputs.items()
                  if name in signature.inputs}
         names = [""] * len(ids) if users is None else [_plain(user) for user in np.asarray(users).ravel().tolist()]
         answers = []

@@ -4,11 +4,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.exporting import BY_ROW, SEARCHES
-from tfrs_twotower.serving.model import LoadedModel
+from tfrs_twotower.serving.model import LoadedModel, Value
 
 _ROWS = 256  # batch rows of a block at most
 _LIST_NUMBERS = 2**24  # 64 MB of float32: numbers in the vectors of the ids in the lists of a block
@@ -17,26 +16,26 @@ _PER_ITEM = 64  # the cost of choosing the top K, for each item, in the unit of 
 _WHOLE = (c.OVERLAY_IDS, c.OVERLAY_VECTORS, c.WITHDRAWN_IDS)  # inputs that are not one row for each batch row
 
 
-def blocks(model: LoadedModel, name: str, tensors: Mapping[str, tf.Tensor]) -> list[Mapping[str, tf.Tensor]]:
+def blocks(model: LoadedModel, name: str, inputs: Mapping[str, Value]) -> list[Mapping[str, Value]]:
     """Splits the inputs of a signature into blocks of batch rows. Inputs of a foreign signature are one block.
 
     Args:
       model: a `LoadedModel`.
       name: the signature's name.
-      tensors: {input name: tensor}, checked. A tensor of one row applies to all batch rows.
+      inputs: {input name: array or tensor}, checked. One of one row applies to all batch rows.
     """
-    batched = {n: len(t) for n, t in tensors.items() if t.shape.rank and n not in (*_WHOLE, c.K)}
-    rows, size = max(batched.values(), default=1), _rows(model, name, tensors)
-    if rows <= size:
-        return [tensors]
-    if c.K in tensors:  # the largest k applies to all batch rows
-        tensors = {**tensors, c.K: tf.reduce_max(tensors[c.K])}
+    batched = {n: len(v) for n, v in inputs.items() if v.ndim and n not in (*_WHOLE, c.K)}
+    rows = max(batched.values(), default=1)
+    if rows <= 1 or rows <= (size := _rows(model, name, inputs)):
+        return [inputs]
+    if c.K in inputs:  # the largest k applies to all batch rows
+        inputs = {**inputs, c.K: np.max(np.asarray(inputs[c.K]))}
     cut = [n for n, length in batched.items() if length == rows]
-    return [{**tensors, **{n: tensors[n][start:start + size] for n in cut}} for start in range(0, rows, size)]
+    return [{**inputs, **{n: inputs[n][start:start + size] for n in cut}} for start in range(0, rows, size)]
 
 
 def together(
-    parts: Sequence[Mapping[str, tf.Tensor]], run: Callable[[Mapping[str, tf.Tensor]], dict[str, np.ndarray]],
+    parts: Sequence[Mapping[str, Value]], run: Callable[[Mapping[str, Value]], dict[str, np.ndarray]],
     pause: Callable[[], None],
 ) -> dict[str, np.ndarray]:
     """Runs each block and concatenates the answers. If there are several blocks, calls `pause` before each."""
@@ -54,11 +53,11 @@ def together(
     }
 
 
-def _rows(model: LoadedModel, name: str, tensors: Mapping[str, tf.Tensor]) -> int:
+def _rows(model: LoadedModel, name: str, inputs: Mapping[str, Value]) -> int:
     """The number of batch rows of a block; unlimited if batch rows may depend on each other."""
     if model.catalogue is None or name not in BY_ROW:
         return sys.maxsize
-    lists = sum(t.shape[1] for n, t in tensors.items() if t.shape.rank == 2 and n not in _WHOLE)
+    lists = sum(v.shape[1] for n, v in inputs.items() if v.ndim == 2 and n not in _WHOLE)
     dim = model.catalogue.dim
     searched = len(model.catalogue) * (dim + _PER_ITEM) if name in SEARCHES else 1
     return max(min(_ROWS, _LIST_NUMBERS // max(lists * dim, 1), _SEARCHED_NUMBERS // searched), 1)

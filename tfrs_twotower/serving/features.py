@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.features import PARTS, Window, is_missing
+from tfrs_twotower.features import PARTS, Window
 from tfrs_twotower.ids import as_number, missing_value
 from tfrs_twotower.online import Event, StoreError, Stores
 from tfrs_twotower.serving.metrics import Metrics
@@ -63,29 +63,28 @@ class Features:
             inputs = {c.USER_ID: tf.TensorSpec([None], tf.string, c.USER_ID), **inputs}
         return dataclasses.replace(signature, inputs=inputs, joined=frozenset(model.query_inputs) - {c.USER_ID})
 
-    def join(self, model: LoadedModel, signature: Signature, tensors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """`tensors` with every feature of a query. Without `user_id` they are returned unchanged.
+    def join(self, model: LoadedModel, signature: Signature, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """`inputs` with every feature of a query. Without `user_id` they are returned unchanged.
 
         Args:
           model: a `LoadedModel`.
           signature: one of its signatures.
-          tensors: {input name: tensor}, checked.
+          inputs: {input name: array}, checked.
         """
-        if not model.is_query(signature) or c.USER_ID not in tensors:
-            return tensors
-        users = [_text(user) for user in tensors[c.USER_ID].numpy()]
-        absent = {name: signature.inputs[name] for name in model.query_inputs if name not in tensors}
+        if not model.is_query(signature) or c.USER_ID not in inputs:
+            return inputs
+        users = [_text(user) for user in inputs[c.USER_ID].tolist()]
+        absent = {name: signature.inputs[name] for name in model.query_inputs if name not in inputs}
         with self._metrics.stage("features"):
-            arrays = self._fetch(model, users, absent, tensors)
-        filled = {**tensors, **{name: tf.constant(array, absent[name].dtype) for name, array in arrays.items()}}
+            filled = {**inputs, **self._fetch(model, users, absent, inputs)}
         if c.USER_ID not in model.query_inputs:
             del filled[c.USER_ID]
         if is_left_out(model, signature, filled):
             filled = with_seen(model, signature, filled, self._seen(users, signature.inputs[c.EXCLUDE_IDS].dtype))
         pasts = [filled[name] for name in model.past_items if name in filled]
         if self._cold_beta and c.POPULARITY_BETA in signature.inputs and pasts:
-            cold = tf.reduce_all([tf.reduce_all(is_missing(past), axis=1) for past in pasts], axis=0)
-            filled.setdefault(c.POPULARITY_BETA, tf.where(cold, self._cold_beta, 0.0))
+            cold = np.all([np.all(past == _missing(tf.as_dtype(past.dtype)), axis=1) for past in pasts], axis=0)
+            filled.setdefault(c.POPULARITY_BETA, np.where(cold, np.float32(self._cold_beta), np.float32(0.0)))
         return filled
 
     def _fetch(
@@ -93,7 +92,7 @@ class Features:
         model: LoadedModel,
         users: list[str],
         absent: Mapping[str, tf.TensorSpec],
-        tensors: Mapping[str, tf.Tensor],
+        inputs: Mapping[str, np.ndarray],
     ) -> dict[str, np.ndarray]:
         arrays = {}
         for name, window in model.histories.items():
@@ -101,7 +100,7 @@ class Features:
             if c.ITEM_ID in wanted:
                 found = _histories(self._pasts(users, window), wanted)
             elif wanted:  # the request has the items of a history without its other parts
-                shape = tensors[f"{name}_{c.ITEM_ID}"].shape
+                shape = inputs[f"{name}_{c.ITEM_ID}"].shape
                 found = {part: _full(shape, spec.dtype) for part, spec in wanted.items()}
             else:
                 found = {}
@@ -136,13 +135,13 @@ class Features:
         found = self._events(users, self._stores.retention.events, ())
         return [[e.query for e in events if e.query and (alone or e.item_id)][-length:] for events in found]
 
-    def _seen(self, users: list[str], dtype: tf.DType) -> tf.Tensor:
+    def _seen(self, users: list[str], dtype: tf.DType) -> np.ndarray:
         """[users, any]: each user's distinct items, from all events of any type that the store keeps."""
         histories: list[list[Event]] = self._ask(
             lambda: self._stores.history.last(users, self._stores.retention.events), users, []
         )
         items = [dict.fromkeys(_READ[dtype](e.item_id) for e in events if e.item_id) for events in histories]
-        return tf.constant(_padded([list(ids) for ids in items], dtype), dtype)
+        return _padded([list(ids) for ids in items], dtype)
 
     def _ask(self, question: Callable[[], list[_T]], users: list[str], nothing: _T) -> list[_T]:
         try:
@@ -243,25 +242,25 @@ def leaves_out(model: LoadedModel) -> bool:
     return bool(model.manifest.get("exclude_seen"))
 
 
-def is_left_out(model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]) -> bool:
+def is_left_out(model: LoadedModel, signature: Signature, inputs: Mapping[str, np.ndarray]) -> bool:
     """Does the server exclude the seen items? It does not if the request has `exclude_ids`, even an empty list."""
-    return leaves_out(model) and c.EXCLUDE_IDS in signature.inputs and c.EXCLUDE_IDS not in tensors
+    return leaves_out(model) and c.EXCLUDE_IDS in signature.inputs and c.EXCLUDE_IDS not in inputs
 
 
 def with_seen(
-    model: LoadedModel, signature: Signature, tensors: dict[str, tf.Tensor], known: tf.Tensor | None = None
-) -> dict[str, tf.Tensor]:
-    """`tensors` with the seen items as `exclude_ids`, if `is_left_out`.
+    model: LoadedModel, signature: Signature, inputs: dict[str, np.ndarray], known: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """`inputs` with the seen items as `exclude_ids`, if `is_left_out`.
 
     Args:
       model: a `LoadedModel`.
       signature: one of its signatures.
-      tensors: {input name: tensor}; the items of the history count as seen.
+      inputs: {input name: array}; the items of the history count as seen.
       known: [batch, any]: further item ids that count as seen, or None.
     """
-    if not is_left_out(model, signature, tensors):
-        return tensors
-    parts = [ids for ids in (*map(tensors.get, model.past_items), known) if ids is not None]
-    if not parts or any(ids.dtype != signature.inputs[c.EXCLUDE_IDS].dtype for ids in parts):
-        return tensors
-    return {**tensors, c.EXCLUDE_IDS: tf.concat(parts, axis=1)}
+    if not is_left_out(model, signature, inputs):
+        return inputs
+    parts = [ids for ids in (*map(inputs.get, model.past_items), known) if ids is not None]
+    if not parts or any(tf.as_dtype(ids.dtype) != signature.inputs[c.EXCLUDE_IDS].dtype for ids in parts):
+        return inputs
+    return {**inputs, c.EXCLUDE_IDS: np.concatenate(parts, axis=1)}

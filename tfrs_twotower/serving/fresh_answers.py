@@ -11,7 +11,7 @@ from tfrs_twotower.scores import best
 from tfrs_twotower.serving.catalogue import texts
 from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.errors import InvalidArgument
-from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel, Runner, Signature
+from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel, Runner, Signature, Value
 
 _FRESH, _FRESH_BY_VECTOR = c.RECOMMEND_FRESH, c.RECOMMEND_FRESH_BY_VECTOR
 _TWINS = {
@@ -30,7 +30,7 @@ class FreshAnswers:
 
     Args:
       changes: `ItemChanges`.
-      call: runs a signature: (model, signature, tensors) → tensors.
+      call: runs a signature: (model, signature, inputs) → tensors.
     """
 
     def __init__(self, changes: ItemChanges, call: Runner) -> None:
@@ -39,7 +39,7 @@ class FreshAnswers:
             c.RECOMMEND_EXACT: self._exact, c.SIMILAR_ITEMS: self._similar, c.SCORE_PAIRS: self._score,
         }
 
-    def call(self, model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def call(self, model: LoadedModel, signature: Signature, inputs: Mapping[str, Value]) -> dict[str, tf.Tensor]:
         """Runs a signature of an attached model.
 
         Raises:
@@ -47,14 +47,14 @@ class FreshAnswers:
         """
         twin = _TWINS.get(signature.name)
         if twin is not None:
-            return self._fresh(model, twin, tensors)
-        return self._others.get(signature.name, self._call)(model, signature, tensors)
+            return self._fresh(model, twin, inputs)
+        return self._others.get(signature.name, self._call)(model, signature, signature.tensors(inputs))
 
-    def _fresh(self, model: LoadedModel, twin: str, tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        own = [name for name in _OWN if name in tensors]
+    def _fresh(self, model: LoadedModel, twin: str, inputs: Mapping[str, Value]) -> dict[str, tf.Tensor]:
+        own = [name for name in _OWN if name in inputs]
         if own:
             raise InvalidArgument(f"The server itself knows which items changed. Leave {own} out.")
-        return self._call(model, model.signatures[twin], {**tensors, **self._changes.items(model).inputs})
+        return self._call(model, model.signatures[twin], {**inputs, **self._changes.items(model).inputs})
 
     def _exact(
         self, model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]

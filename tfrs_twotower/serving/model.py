@@ -5,7 +5,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -38,6 +38,9 @@ _WARMUP_LIMIT = 1000  # as in TF Serving
 _HISTORY = 50  # events of a history, if the manifest has no schema
 # Inputs of `serving_default` besides features.
 _OPTIONS = (c.K, c.EXCLUDE_IDS, c.ALLOW_IDS, c.POPULARITY_BETA, c.OBJECTIVES)
+
+
+Value: TypeAlias = "np.ndarray | tf.Tensor"  # of an input; an array of text holds bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +79,17 @@ class Signature:
             raise InvalidArgument(f"Signature `{self.name}` has no input `{str(name)[:80]}`." + hint)
         return self.inputs[name]
 
-    def __call__(self, tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Runs the signature on tensors by name. Inputs that are left out take their defaults."""
+    def tensors(self, inputs: Mapping[str, Value]) -> dict[str, tf.Tensor]:
+        """The inputs by name, with arrays as tensors of their input's type."""
+        return {
+            name: value if isinstance(value, tf.Tensor) else tf.constant(value, self.inputs[name].dtype)
+            for name, value in inputs.items()
+        }
+
+    def __call__(self, inputs: Mapping[str, Value]) -> dict[str, tf.Tensor]:
+        """Runs the signature on arrays or tensors by name. Inputs that are left out take their defaults."""
         # The Python loader ignores SignatureDef.defaults, which TF Serving applies.
-        given = {**self.defaults, **tensors}
+        given = {**self.defaults, **self.tensors(inputs)}
         if self.columns:
             safe = {column: name for name, column in self.columns.items()}
             given = {safe.get(name, name): tensor for name, tensor in given.items()}
@@ -178,12 +188,12 @@ class LoadedModel:
         return bool(self.query_inputs) and set(self.query_inputs) <= set(signature.inputs)
 
 
-Runner = Callable[[LoadedModel, Signature, Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]  # like `call`
+Runner = Callable[[LoadedModel, Signature, Mapping[str, Value]], dict[str, tf.Tensor]]  # like `call`
 
 
-def call(model: LoadedModel, signature: Signature, tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+def call(model: LoadedModel, signature: Signature, inputs: Mapping[str, Value]) -> dict[str, tf.Tensor]:
     """Runs a signature of a model in one step; `CachedTower.call` takes two."""
-    return signature(tensors)
+    return signature(inputs)
 
 
 def load(
@@ -284,7 +294,7 @@ def with_user_rows(model: LoadedModel, deltas: Sequence[user_deltas.UserDelta], 
         raise VersionRefused(f"the version has no signature `{c.UPDATE_USER_ROWS}`: it has no table of user ids.")
     dim = signature.inputs[c.ROWS].shape[1]
     keys, rows = user_deltas.merged(deltas) if deltas else (np.zeros(0, np.int64), np.zeros([0, dim], np.float32))
-    signature({c.KEYS: tf.constant(keys), c.ROWS: tf.constant(rows)})
+    signature({c.KEYS: keys, c.ROWS: rows})
     return dataclasses.replace(model, identity=identity)
 
 
@@ -317,8 +327,8 @@ def _quick(
 ) -> Callable[..., dict[str, tf.Tensor]]:
     """The function of a loaded signature with less Python around each call.
 
-    TensorFlow's own binds and casts its inputs by name at each call. That takes a third of a millisecond, as long as
-    many a search. A wrapped function takes its inputs by position.
+    TensorFlow's own binds and casts its inputs by name at each call, and looks for gradients. That takes a third of a
+    millisecond, as long as many a search. Below it a function takes its tensors, and what it captured, by position.
     """
 
     def by_position(*tensors: tf.Tensor) -> list[tf.Tensor]:
@@ -326,7 +336,8 @@ def _quick(
         return [answer[name] for name in outputs]
 
     wrapped = tf.compat.v1.wrap_function(by_position, list(specs.values()))
-    return lambda **tensors: dict(zip(outputs, wrapped(*(tensors[name] for name in specs))))
+    run, captured = wrapped.inference_fn.call_flat, wrapped.captured_inputs
+    return lambda **tensors: dict(zip(outputs, run(*(tensors[name] for name in specs), *captured)))
 
 
 def _warm_up(model: LoadedModel, directory: str, call: Runner) -> None:
@@ -337,8 +348,6 @@ def _warm_up(model: LoadedModel, directory: str, call: Runner) -> None:
     for record in tf.data.TFRecordDataset(path).take(_WARMUP_LIMIT).as_numpy_iterator():
         request = logs.PredictionLog.FromString(record).predict_log.request
         signature = model.signature(request.model_spec.signature_name)
-        tensors = {
-            signature.columns.get(name, name): tf.constant(tensor_protos.to_array(proto))
-            for name, proto in request.inputs.items()
-        }
-        call(model, signature, tensors)
+        call(model, signature, {
+            signature.columns.get(name, name): tensor_protos.to_array(proto) for name, proto in request.inputs.items()
+        })

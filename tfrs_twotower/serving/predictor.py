@@ -15,7 +15,7 @@ from tfrs_twotower.serving.answer_recorder import AnswerRecorder
 from tfrs_twotower.serving.blocks import blocks, together
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, ServingError
 from tfrs_twotower.serving.features import Features, with_seen
-from tfrs_twotower.serving.model import LoadedModel, Runner, Signature, call
+from tfrs_twotower.serving.model import LoadedModel, Runner, Signature, Value, call
 from tfrs_twotower.serving.repository import Repository
 
 _FINITE = {
@@ -133,29 +133,29 @@ class Predictor:
         pause: Callable[[], None] = lambda: None,
     ) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
         """(the outputs as of `run`, {"answer_id": the id under which each row's answer is kept}); {}: they are not."""
-        tensors = self.prepare(model, asked, inputs)
-        outputs = self.execute(model, asked.name, tensors, pause)
+        arrays = self.prepare(model, asked, inputs)
+        outputs = self.execute(model, asked.name, arrays, pause)
         if self._answers is None:
             return outputs, {}
         users = inputs.get(columns.USER_ID)
-        ids = self._answers.predicted(model, model.signature(asked.name), tensors, outputs, users)
+        ids = self._answers.predicted(model, model.signature(asked.name), arrays, outputs, users)
         return outputs, {} if ids is None else {"answer_id": ids}
 
     def prepare(
         self, model: LoadedModel, asked: Signature, inputs: Mapping[str, ArrayLike | tf.Tensor]
-    ) -> dict[str, tf.Tensor]:
-        """The tensors by name that `run` gives to the signature: checked, with the inputs that the server fills in."""
+    ) -> dict[str, np.ndarray]:
+        """The arrays by name that `run` gives to the signature: checked, with the inputs that the server fills in."""
         signature = model.signature(asked.name)
         inputs = {signature.columns.get(name, name): value for name, value in inputs.items()}
-        tensors = {name: self._tensor(asked.spec(name), value) for name, value in inputs.items()}
+        arrays = {name: self._checked(asked.spec(name), value) for name, value in inputs.items()}
         # These checks come before the server fills in the rest, so that a message names inputs that the caller sent.
-        asking = {name: tensors[name].shape for name in inputs if name in (*signature.required, columns.USER_ID)}
+        asking = {name: arrays[name].shape for name in inputs if name in (*signature.required, columns.USER_ID)}
         _check_rows(asking)
-        _check_lists({name: tensors[name].shape[0] for name in _LISTS if name in inputs}, asking)
+        _check_lists({name: arrays[name].shape[0] for name in _LISTS if name in inputs}, asking)
         if self._features is not None:
-            tensors = self._features.join(model, signature, tensors)
-        tensors = with_seen(model, signature, tensors)
-        missing = [name for name in signature.required if name not in tensors]
+            arrays = self._features.join(model, signature, arrays)
+        arrays = with_seen(model, signature, arrays)
+        missing = [name for name in signature.required if name not in arrays]
         if missing:
             missing = [name for name in asked.required if name not in inputs] or missing
             asks_store = self._features is None and columns.USER_ID in inputs and {*missing} <= {*model.query_inputs}
@@ -163,29 +163,25 @@ class Predictor:
             raise InvalidArgument(
                 f"Signature `{signature.name}` needs the inputs {missing}. Received: {sorted(inputs)}.{hint}"
             )
-        if columns.K in tensors:
-            self._check_k(tensors[columns.K].numpy())
+        if columns.K in arrays:
+            self._check_k(arrays[columns.K])
         for name, way_out in _FINITE.items():
-            if name in tensors:
-                _check_finite(name, tensors[name].numpy(), way_out)
-        _check_history(model, tensors)
-        return tensors
+            if name in arrays:
+                _check_finite(name, arrays[name], way_out)
+        _check_history(model, arrays)
+        return arrays
 
     def execute(
-        self,
-        model: LoadedModel,
-        name: str,
-        tensors: Mapping[str, tf.Tensor],
-        pause: Callable[[], None] = lambda: None,
+        self, model: LoadedModel, name: str, inputs: Mapping[str, Value], pause: Callable[[], None] = lambda: None
     ) -> dict[str, np.ndarray]:
-        """Runs a signature on tensors from `prepare`; returns arrays by name."""
+        """Runs a signature on arrays from `prepare`, or on tensors; returns arrays by name."""
         signature = model.signature(name)
 
-        def run(part: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
+        def run(part: Mapping[str, Value]) -> dict[str, np.ndarray]:
             return {name: _array(value) for name, value in self._call(model, signature, part).items()}
 
         try:
-            return together(blocks(model, name, tensors), run, pause)
+            return together(blocks(model, name, inputs), run, pause)
         except tf.errors.InvalidArgumentError as error:
             raise InvalidArgument(f"The model refused the request: {_reason(error)}") from error
         except tf.errors.OpError as error:
@@ -217,17 +213,15 @@ class Predictor:
             way_out = f"Send shorter lists, or {limits.max_values // math.prod(shape[1:])} rows at a time."
             raise ResourceExhausted(invalid(name, rule, list(shape), way_out))
 
-    def _tensor(self, spec: tf.TensorSpec, value: ArrayLike | tf.Tensor) -> tf.Tensor:
-        if not isinstance(value, tf.Tensor):
-            value = np.asarray(value)
-        self.check_shape(spec, tuple(value.shape))
-        if not _same_type(value, spec.dtype):
-            given = value.dtype.name
-            raise InvalidArgument(invalid(spec.name, f"be {spec.dtype.name}", given, "Convert it."))
-        try:
-            return tf.constant(value, spec.dtype) if isinstance(value, np.ndarray) else value
-        except (TypeError, ValueError) as error:
-            raise InvalidArgument(f"`{spec.name}` cannot be read as {spec.dtype.name}: {error}") from error
+    def _checked(self, spec: tf.TensorSpec, value: ArrayLike | tf.Tensor) -> np.ndarray:
+        array = np.asarray(value)
+        self.check_shape(spec, array.shape)
+        if spec.dtype == tf.string and array.dtype.kind in "SUO":
+            return _texts(spec.name, array)
+        if tf.as_dtype(array.dtype) != spec.dtype:
+            rule = f"be {spec.dtype.name}"
+            raise InvalidArgument(invalid(spec.name, rule, array.dtype.name, "Convert it."))
+        return array
 
     def _check_k(self, k: np.ndarray) -> None:
         if k.size == 0 or k.min() < 1 or k.max() > self.limits.max_k:
@@ -248,8 +242,8 @@ def _array(tensor: tf.Tensor) -> np.ndarray:
     return np.array(value, object) if isinstance(value, bytes) else value
 
 
-def _check_rows(shapes: Mapping[str, tf.TensorShape]) -> None:
-    batched = {name: shape[0] for name, shape in shapes.items() if shape.rank}
+def _check_rows(shapes: Mapping[str, Sequence[int]]) -> None:
+    batched = {name: shape[0] for name, shape in shapes.items() if shape}
     first: str = next(iter(batched), None)  # type: ignore[assignment]  # None only if nothing is compared
     for name, rows in batched.items():
         if rows != batched[first]:
@@ -257,8 +251,8 @@ def _check_rows(shapes: Mapping[str, tf.TensorShape]) -> None:
             raise InvalidArgument(invalid(name, rule, f"{rows} rows", "Send one value a row."))
 
 
-def _check_lists(rows: Mapping[str, int], asking: Mapping[str, tf.TensorShape]) -> None:
-    batched = [(name, shape[0]) for name, shape in asking.items() if shape.rank]
+def _check_lists(rows: Mapping[str, int], asking: Mapping[str, Sequence[int]]) -> None:
+    batched = [(name, shape[0]) for name, shape in asking.items() if shape]
     for name, given in rows.items():
         if batched and given not in (1, batched[0][1]):
             rule = f"have one row, or as many as `{batched[0][0]}`, which has {batched[0][1]}"
@@ -272,13 +266,13 @@ def _check_finite(name: str, values: np.ndarray, way_out: str) -> None:
         raise InvalidArgument(invalid(name, rule, float(broken[0]), way_out))
 
 
-def _check_history(model: LoadedModel, tensors: Mapping[str, tf.Tensor]) -> None:
+def _check_history(model: LoadedModel, arrays: Mapping[str, np.ndarray]) -> None:
     for name in model.past_items:
-        if name not in tensors:
+        if name not in arrays:
             continue
-        width, past = tensors[name].shape[1], name.removesuffix(columns.ITEM_ID)
+        width, past = arrays[name].shape[1], name.removesuffix(columns.ITEM_ID)
         for part, (what, missing) in _MISSING.items():
-            if past + part in tensors and (given := tensors[past + part].shape[1]) != width:
+            if past + part in arrays and (given := arrays[past + part].shape[1]) != width:
                 rule, way_out = f"have a {what} for each of the {width} places of `{name}`", f"Send {missing} for none."
                 raise InvalidArgument(invalid(past + part, rule, f"{given} a row", way_out))
 
@@ -288,7 +282,18 @@ def _reason(error: tf.errors.OpError) -> str:
     return (error.message.partition("\n\t [[")[0].splitlines() or [type(error).__name__])[-1]
 
 
-def _same_type(value: np.ndarray | tf.Tensor, dtype: tf.DType) -> bool:
-    if dtype == tf.string and isinstance(value, np.ndarray):
-        return value.dtype.kind in "SUO"
-    return tf.as_dtype(value.dtype) == dtype
+def _texts(name: str, array: np.ndarray) -> np.ndarray:
+    """The array with text as bytes. Raises `InvalidArgument` for other values."""
+    values = array.ravel().tolist()
+    kinds = set(map(type, values))
+    if wrong := kinds - {bytes, str}:
+        kind = sorted(kind.__name__ for kind in wrong)[0]
+        raise InvalidArgument(f"`{name}` cannot be read as string: it holds a value of type {kind}.")
+    if array.dtype == object and kinds <= {bytes}:
+        return array
+    texts = np.empty(len(values), object)
+    try:
+        texts[:] = [value.encode() if isinstance(value, str) else value for value in values]
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"`{name}` cannot be read as string: {error}.") from error
+    return texts.reshape(array.shape)

@@ -1,17 +1,12 @@
 """One process that serves one model over REST and gRPC."""
 
 import contextlib
-import functools
-import ipaddress
 import logging
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent import futures
 
-from tfrs_twotower import extras
 from tfrs_twotower.channels import Channel, Shares
 from tfrs_twotower.errors import ConfigError, ExportError, invalid
 from tfrs_twotower.experiments import Arms
@@ -23,7 +18,7 @@ from tfrs_twotower.serving.access import Access
 from tfrs_twotower.serving.admission import Admission, Load, Queues
 from tfrs_twotower.serving.answer_recorder import AnswerRecorder
 from tfrs_twotower.serving.cached_tower import CachedTower
-from tfrs_twotower.serving.connections import Connections, HttpServer, Protocol
+from tfrs_twotower.serving.connections import Connections
 from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.endpoints import Endpoint, make_endpoints
 from tfrs_twotower.serving.errors import CannotServe
@@ -31,27 +26,19 @@ from tfrs_twotower.serving.experiment import Experiment, Lane
 from tfrs_twotower.serving.features import Features
 from tfrs_twotower.serving.fresh_answers import FreshAnswers
 from tfrs_twotower.serving.grpc_service import add_services
-from tfrs_twotower.serving.guard import GrpcGuard, Guard
 from tfrs_twotower.serving.health import Health
 from tfrs_twotower.serving.item_stream import ItemStream
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import LoadedModel, call
 from tfrs_twotower.serving.outside_index import outside_kind
 from tfrs_twotower.serving.page import OPEN_PATHS, Page, PageAnswers, check_origin
+from tfrs_twotower.serving.ports import Ports
 from tfrs_twotower.serving.predictor import Limits, Predictor
 from tfrs_twotower.serving.recommend import BUILTIN, Recommendations
 from tfrs_twotower.serving.repository import Repository
-from tfrs_twotower.serving.request_timeout import RequestTimeout
 from tfrs_twotower.serving.rest import Rest
 from tfrs_twotower.serving.shard import Shard
 
-grpc = extras.require("grpc")
-uvicorn = extras.require("uvicorn")
-
-_KEEP_ALIVE_SECONDS = 75  # longer than clients and proxies keep idle connections, so that they close first
-_SPARE_THREADS = 8  # gRPC threads for calls that do not wait in a queue: status, metadata, refusals
-_LAST_SECONDS = 1.0  # for sending the last answers after the last request has ended
-_MAX_PORT = 65535
 _DEFAULT_NAME = "twotower"
 _TRIM_SECONDS = 3600.0
 _CACHED_SECONDS = 60  # a cached vector stays valid for up to this time, although the request's time changes
@@ -186,9 +173,8 @@ class Server:
             self.predictor, self.metrics, stores, fresh,
             [*dict.fromkeys([*BUILTIN, *(channel.name for channel in channels)])], self.health.degraded,
         )
-        self._drain_seconds = drain_seconds
-        self._access = access
-        self._connections = connections
+        self._drain_seconds, self._connections = drain_seconds, connections
+        self._ports = Ports(host, rest_port, grpc_port, access, connections, self.metrics)
         self._stores = stores
         self._verify_key = verify_key
         self._stopping = threading.Event()
@@ -203,12 +189,12 @@ class Server:
         if not os.path.isdir(self.repository.root):
             way_out = "Export first (`twotower train` does), or name the folder that holds the version folders."
             raise CannotServe(invalid("root", "be a folder", self.repository.root, way_out))
-        self._keys = self._access.keys()
-        self._access.check_tls()
         with contextlib.ExitStack() as undo:  # if a step raises, no port stays taken and no thread stays
             undo.callback(self.health.close)
             self.health.start()
-            self._bind(undo)
+            waiting = sum(queue.load.concurrency + queue.load.queue for queue in self._queues)
+            self._ports.open(undo, waiting, self.predictor.limits.max_body_bytes)
+            self.rest_port, self.grpc_port = self._ports.rest_port, self._ports.grpc_port
             undo.callback(self.repository.close)
             self.repository.start()
             if self._experiment is not None:
@@ -216,14 +202,12 @@ class Server:
                 self._experiment.start()
             self.name = self.name or self._manifest_name()
             add_services(
-                self._grpc, self.predictor, self._endpoints, self.name, self.metrics, self._queues,
+                self._ports.grpc, self.predictor, self._endpoints, self.name, self.metrics, self._queues,
                 self._experiment.predict if self._experiment else None,
             )
-            self._rest = self._http_server()
+            self._rest = self._make_rest()
             undo.pop_all()
-        self._grpc.start()
-        self._rest_thread = threading.Thread(target=self._rest.run, args=([self._socket],), name="rest")
-        self._rest_thread.start()
+        self._ports.start()
         if self._item_stream is not None:
             self._item_stream.start()
         if self._stores is not None and self._stores.retention.seconds is not None:
@@ -245,12 +229,8 @@ class Server:
         left = sum(queue.drain(deadline - time.monotonic()) for queue in self._queues)
         if left:
             _log.error("%d requests did not finish within %g s", left, self._drain_seconds)
-        grpc_stopped = self._grpc.stop(_LAST_SECONDS)
-        self._rest.should_exit = True
-        self._rest_thread.join()
-        self._rest_app.close()
-        grpc_stopped.wait()
-        self._request_timeout.close()
+        self._ports.close()
+        self._rest.close()
         if self._item_stream is not None:
             self._item_stream.stop()
         if self._experiment is not None:
@@ -270,63 +250,9 @@ class Server:
     def __exit__(self, *error: object) -> None:
         self.stop()
 
-    def _bind(self, undo: contextlib.ExitStack) -> None:
-        self._listen("grpc_port", self.grpc_port).close()  # gRPC's own errors say less, and it takes 70000 for 4464
-        self._socket = undo.enter_context(self._listen("rest_port", self.rest_port))
-        self._access.check_address(self._socket.getsockname()[0])
-        # Connections inherit this option. asyncio does not set it on them here, and an answer would wait 40 ms.
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.rest_port = self._socket.getsockname()[1]
-        self._request_timeout = RequestTimeout(self._connections, self.metrics)
-        undo.callback(self._request_timeout.close)
-        self._grpc = grpc.server(
-            futures.ThreadPoolExecutor(self._grpc_threads(), "grpc"),
-            maximum_concurrent_rpcs=self._connections.most,
-            interceptors=[self._request_timeout, *([GrpcGuard(self._keys, self.metrics)] if self._keys else [])],
-            options=[
-                ("grpc.max_receive_message_length", self.predictor.limits.max_body_bytes),
-                ("grpc.max_send_message_length", -1),  # answers are bounded by the limits on rows and k
-                ("grpc.so_reuseport", 0),  # otherwise a second server could share the port without an error
-                *self._connections.grpc_options(),
-            ],
-        )
-        address = f"[{self.host}]" if ":" in self.host else self.host
-        try:
-            credentials, address = self._access.credentials(), f"{address}:{self.grpc_port}"
-            add = self._grpc.add_secure_port if credentials else self._grpc.add_insecure_port
-            self.grpc_port = add(address, *filter(None, [credentials]))
-        except RuntimeError as error:  # for example if `rest_port` is the same
-            raise self._refused("grpc_port", self.grpc_port, str(error)) from error
-        undo.callback(self._free_grpc_port)
-
-    def _free_grpc_port(self) -> None:
-        self._grpc.start()  # gRPC closes the port of a server that has started, and of no other
-        self._grpc.stop(None).wait()
-
     def _warm(self, model: LoadedModel) -> None:
         for endpoint in self._endpoints.values():
             endpoint.warm(model)
-
-    def _grpc_threads(self) -> int:
-        """The number of gRPC threads: a waiting request takes one too."""
-        return sum(queue.load.concurrency + queue.load.queue for queue in self._queues) + _SPARE_THREADS
-
-    def _listen(self, argument: str, port: int) -> socket.socket:
-        if not 0 <= port <= _MAX_PORT:
-            way_out = "Choose one that is free; 0 takes any."
-            raise CannotServe(invalid(argument, f"be between 0 and {_MAX_PORT}", port, way_out))
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        try:
-            return socket.create_server((self.host, port), family=family)
-        except (OSError, TypeError) as error:  # TypeError: the host cannot be a name
-            reason = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
-            raise self._refused(argument, port, reason) from error
-
-    def _refused(self, argument: str, port: int, reason: str) -> CannotServe:
-        return CannotServe(
-            f"Cannot listen on {self.host}, port {port}: {reason}. "
-            f"Choose another `{argument}` (0 takes a free one) or `host`."
-        )
 
     def _trim(self) -> None:
         """Removes old events every hour. Redis drops the histories of inactive users by itself; a file does not."""
@@ -349,36 +275,17 @@ class Server:
     @property
     def has_page(self) -> bool:
         """Is there a page at /? Known after `start`."""
-        loopback = ipaddress.ip_address(self._socket.getsockname()[0]).is_loopback
-        return loopback if self._page is None else self._page
+        return self._ports.loopback if self._page is None else self._page
 
-    def _shown(self) -> Page | None:
-        if not self.has_page:
-            return None
-        return Page(self._page_answers, self.name, self._keys is not None, self._page_images, self._page is None)
-
-    def _http_server(self) -> HttpServer:
-        page = self._shown()
-        self._rest_app = rest = Rest(
+    def _make_rest(self) -> Rest:
+        page = None
+        if self.has_page:
+            page = Page(
+                self._page_answers, self.name, self._ports.keys is not None, self._page_images, self._page is None
+            )
+        rest = Rest(
             self.predictor, self._endpoints, self.name, self.metrics, self.ready, self._queues,
             self._connections, self.health.degraded, self._experiment.predict if self._experiment else None, page,
         )
-        settings = uvicorn.Config(
-            Guard(rest.app(), self._keys, self.metrics, OPEN_PATHS if page else ()),
-            http=functools.partial(Protocol, self._connections, self.metrics),
-            h11_max_incomplete_event_size=2**20,  # `Protocol` refuses sooner; httptools has no such limit
-            ws="none",
-            ssl_certfile=self._access.tls_cert,
-            ssl_keyfile=self._access.tls_key,
-            lifespan="off",
-            log_config=None,  # the process's own logging
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=_LAST_SECONDS,
-        )
-        settings.load()
-        if settings.ssl is not None:
-            self._access.follow(settings.ssl)
-        return HttpServer(settings, self._connections)
+        self._ports.answer(rest.app(), OPEN_PATHS if page else ())
+        return rest

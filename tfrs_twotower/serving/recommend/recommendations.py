@@ -262,7 +262,7 @@ class Recommendations:
             features[c.USER_ID] = as_ids(user, id_type(dtype), c.USER_ID)[0]
         check = self._predictor.check_size
         inputs, _ = json_tensors.decode({json_tensors.INSTANCES: [features]}, signature, check)
-        tensors = dict(self._predictor.prepare(model, signature, inputs))
+        tensors = signature.tensors(self._predictor.prepare(model, signature, inputs))
         return {**tensors, c.OBJECTIVES: weights_of(model, asked.objectives)} if asked.objectives else tensors
 
     def _seen(
