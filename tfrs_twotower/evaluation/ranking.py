@@ -20,7 +20,7 @@ from tfrs_twotower.scores import block_top_k
 
 _BLOCK_SCORES = 8_000_000
 _GROUP = 16  # scores per block maximum: `depth` may be a part of a small catalogue
-_MOST_SCORES = 64_000_000  # memory: 256 MB an array
+_MOST_SCORES = 32_000_000  # memory: 128 MB an array, six of them
 _LEAST_ROWS = 32  # with fewer queries at a time, a product spends its time on reading the candidates' vectors
 
 Asked = tuple[Scorer, Ragged, Ragged | None]  # a scorer, the targets, and what is excluded

@@ -55,7 +55,9 @@ class DotScorer:
             )
         self.size = len(self.queries)
         self.catalogue = self.candidates.shape[-2]
-        self._table = tf.transpose(self.candidates) if at is None else None  # a product with it is faster
+        self._table = tf.constant(self.candidates) if at is None else None
+        if at is None:
+            self.candidates = np.asarray(self._table)  # a view: the vectors of a large catalogue are held once
         self._own, self._at = own, at
         self._bias = tf.zeros([]) if bias is None else tf.constant(bias, tf.float32)
 
@@ -70,7 +72,9 @@ class DotScorer:
 
     def _products(self, start: int, stop: int) -> tf.Tensor:
         if self._at is None:
-            return best_of_interests(lambda query: tf.matmul(query, self._table), self.queries[start:stop])
+            return best_of_interests(
+                lambda query: tf.matmul(query, self._table, transpose_b=True), self.queries[start:stop]
+            )
         found = np.empty([stop - start, self.catalogue], np.float32)
         for moment in np.unique(self._at[start:stop]):
             rows = np.flatnonzero(self._at[start:stop] == moment)

@@ -150,4 +150,9 @@ def _unknown(encoded: dict[str, Any], ids: IdField | None) -> dict[str, Any]:
 
 def _in_blocks(embed: Callable[[np.ndarray], tf.Tensor], rows: np.ndarray, block: int = _BLOCK) -> np.ndarray:
     rows = np.asarray(rows)
-    return np.concatenate([embed(rows[i: i + block]).numpy() for i in range(0, len(rows), block)])
+    first = embed(rows[:block]).numpy()
+    found = np.empty([len(rows), *first.shape[1:]], first.dtype)  # blocks to join would hold the vectors twice
+    found[:block] = first
+    for start in range(block, len(rows), block):
+        found[start: start + block] = embed(rows[start: start + block])
+    return found

@@ -166,7 +166,9 @@ def _fit(
         stopped = ", stopped" if bool(progress.done.numpy()) else ""
         print(f"Best epoch: {int(progress.best_epoch.numpy()) + 1} of {epochs}{stopped}.", flush=True)
     of_chief(0.0)  # its checkpoints are written when all workers have arrived here
-    restore_best(model, directory)
+    best_step = (int(progress.best_epoch.numpy()) + 1) * per_epoch
+    if average is not None or (evaluate is not None and best_step != int(progress.step.numpy())):
+        restore_best(model, directory)  # only if it is another one: it holds the tables twice
     return FitReport(
         steps=int(progress.step.numpy()),
         epochs=-(-int(progress.step.numpy()) // per_epoch),
