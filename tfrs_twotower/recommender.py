@@ -28,7 +28,7 @@ from tfrs_twotower.index import (
     IndexReport,
     chosen_kind,
 )
-from tfrs_twotower.pipeline import answers, reporting, runs
+from tfrs_twotower.pipeline import answers, dealing, reporting, runs
 from tfrs_twotower.pipeline.batch import Batch, Here, What, write_batch
 from tfrs_twotower.pipeline.batch_on_spark import OnSpark
 from tfrs_twotower.pipeline.explaining import Explained, explained
@@ -107,6 +107,7 @@ class Recommender(TrainedRun):
                     path = self.export(force=force, key=key)
                 runs.point_latest(self.directory)
                 self.try_report(verbose)
+                dealing.forget(self.directory)
         with scope():
             of_chief(0.0)  # workers stay until the chief is done
         return path

@@ -34,7 +34,7 @@ from tfrs_twotower.models import Repeats, ScoreWeights, TwoTowerModel
 from tfrs_twotower.pipeline.score_terms import ScoreTerms
 from tfrs_twotower.pipeline.second_stage import SecondStage
 from tfrs_twotower.recipe import Recipe
-from tfrs_twotower.training import Examples, SequenceBatches, TrainingBatches, start_items
+from tfrs_twotower.training import Examples, SequenceBatches, TrainingBatches, chief_array, start_items
 
 _BLOCK = 4096  # rows embedded at a time
 _MOVING_ROWS = 2**20  # vectors of items at all moments of an evaluation
@@ -60,6 +60,7 @@ class Assembly:
       terms: the `ScoreTerms`.
       second_stage: the `SecondStage` that rescores the retrieved top, or None.
       weights: the `ScoreWeights`.
+      partial: whether `log` is a part of the whole one: such a worker only trains, and the chief does all else.
     """
 
     recipe: Recipe
@@ -73,6 +74,7 @@ class Assembly:
     terms: ScoreTerms
     second_stage: SecondStage | None = None
     weights: ScoreWeights = ScoreWeights()
+    partial: bool = False
 
     def __post_init__(self) -> None:
         model = self.model
@@ -87,8 +89,13 @@ class Assembly:
     def start(self) -> None:
         """Sets the item vectors of a new model, whose weights exist, to the recipe's start vectors."""
         settings = self.recipe.model.item_start
-        if settings is not None:
+        if settings is None:
+            return
+        if not self.partial:
             start_items(self.model, self.examples, self.split.known, settings, self.recipe.training.seed)
+        if self.batches.share is not None:
+            for variable in self.model.trainable_variables:
+                variable.assign(chief_array(variable.numpy()))
 
     def query_vectors(self, rows: np.ndarray) -> np.ndarray:
         """float32 [rows, dim], or [rows, interests, dim]: query vectors at log rows, with those of `neighbours`."""
