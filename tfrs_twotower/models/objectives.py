@@ -168,8 +168,8 @@ class SampledObjective(tf.keras.layers.Layer):
         """
         if values is None:
             return None
-        order = tf.roll(order, -first, axis=0)
-        own = tf.gather(values, order if self.negatives.in_batch else order[:count])
+        positives, order = values[:tf.size(order)], tf.roll(order, -first, axis=0)
+        own = tf.gather(positives, order if self.negatives.in_batch else order[:count])
         return tf.concat([own, values[tf.size(order):]], axis=0)
 
     def _own(
