@@ -177,6 +177,13 @@ def _user_update(figures):
     return f"{row['update_s']:.1f} s for {row['new_events']:,} new events and {row['users']:,} users"
 
 
+def _workers(figures):
+    one, first, second = figures
+    return (f"{first['faster']:.2f} times the examples a second of one; a step's input takes each "
+            f"{first['input_cpu_ms']:.1f} and {second['input_cpu_ms']:.1f} CPU ms, against {one['input_cpu_ms']:.1f}; "
+            f"the second reads {second['events_read'] / one['events_read']:.0%} of the events")
+
+
 _QUESTIONS = (  # (record, question, answer)
     ("defaults", "Is `twotower train plain` better than the best of six baselines, on public logs?", _defaults),
     ("recipes", "Which recipe is best on MovieLens-100K, leave-last-out?", _recipes),
@@ -187,6 +194,7 @@ _QUESTIONS = (  # (record, question, answer)
     ("ingest", "How fast is a log read and checked?", _ingest),
     ("prepare", "What does it take to prepare a log on disk?", _prepare),
     ("training", "How fast is training?", _training),
+    ("workers", "What do two workers gain, a core each?", _workers),
     ("evaluation", "How fast is exact evaluation?", _evaluation),
     ("index", "How fast is the index?", _index),
     ("online", "How long does a request take?", _online),

@@ -53,6 +53,9 @@ def test_of_one_candidate_and_of_two_by_hand():
 def test_scores_beyond_the_range_of_exp():
     loss = softmax_in_blocks(tf.constant([[1.0], [1.0]]), tf.constant([[500.0], [-500.0]]), tf.constant([[100.0]]), 2)
     assert float(loss) == pytest.approx((0 + 600) / 2)
+    all_three = tf.constant([[500.0], [-500.0], [100.0]])
+    loss = softmax_in_blocks(tf.constant([[1.0], [1.0]]), all_three[:2], all_three, 2, own=tf.range(2))
+    assert float(loss) == pytest.approx((0 + 1000) / 2)
 
 
 def test_a_batch_of_no_queries_has_the_loss_zero():

@@ -1,8 +1,12 @@
 """Percentile bootstrap over queries (Efron 1979): how much a mean would change with other queries."""
 
+import functools
+from collections.abc import Iterator
+
 import numpy as np
 
 _WEIGHTS_AT_ONCE = 4_000_000  # of a block of replicates; one replicate of more queries is a block by itself
+_WEIGHTS_KEPT = 40_000_000  # of all replicates, of a byte each
 
 
 def resampled_means(values: np.ndarray, replicates: int, seed: int) -> np.ndarray:
@@ -23,18 +27,32 @@ def resampled_means(values: np.ndarray, replicates: int, seed: int) -> np.ndarra
     if not complete:
         values = np.where(member, values, 0.0)
         member = member.astype(np.float64)
-    generator = np.random.default_rng(seed)
-    step = max(1, _WEIGHTS_AT_ONCE // size)
     means = []
-    for start in range(0, replicates, step):
-        rows = min(step, replicates - start)
-        drawn = generator.integers(0, size, (rows, size)) + np.arange(rows)[:, None] * size
-        weights = np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
+    drawn = _kept if replicates * size <= _WEIGHTS_KEPT else _drawn
+    for counts in drawn(size, replicates, seed):
+        weights = counts.astype(np.float64)
         # Few replicates of many queries: BLAS takes several times as long for `weights @ values`.
         drawn_members = float(size) if complete else (member.T @ weights.T).T
         with np.errstate(invalid="ignore"):
             means.append((values.T @ weights.T).T / drawn_members)
     return np.concatenate(means)
+
+
+def _drawn(size: int, replicates: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each replicate draws each query, in blocks: small integers [replicates of the block, size]."""
+    generator = np.random.default_rng(seed)
+    step = max(1, _WEIGHTS_AT_ONCE // size)
+    for start in range(0, replicates, step):
+        rows = min(step, replicates - start)
+        drawn = generator.integers(0, size, (rows, size)) + np.arange(rows)[:, None] * size
+        counts = np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
+        yield counts.astype(np.uint8 if counts.max() < 256 else np.uint32)
+
+
+@functools.lru_cache(1)
+def _kept(size: int, replicates: int, seed: int) -> list[np.ndarray]:
+    """`_drawn`, the last result kept: all scorers of an evaluation have the same draws."""
+    return list(_drawn(size, replicates, seed))
 
 
 def intervals(values: np.ndarray, replicates: int = 1000, seed: int = 0, level: float = 0.95) -> np.ndarray:

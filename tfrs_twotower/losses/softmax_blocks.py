@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+_SMALLEST = 1e-30  # a probability that float32 holds exactly enough for its logarithm
+
 
 def softmax_in_blocks(
     queries: tf.Tensor, positives: tf.Tensor, candidates: tf.Tensor, block: int | tf.Tensor,
@@ -39,25 +41,30 @@ def softmax_in_blocks(
     def loss(
         queries: tf.Tensor, positives: tf.Tensor, candidates: tf.Tensor, share: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[[tf.Tensor], list[tf.Tensor]]]:
+        score = tf.reduce_sum(queries * positives, axis=1) - (0.0 if log_expected is None else log_expected[0])
+        # A further number of each vector subtracts log Q within the product, which saves a pass over the scores.
+        asked, found = queries, candidates
+        if log_expected is not None:
+            asked = tf.concat([queries, tf.ones([count, 1])], axis=1)
+            found = tf.concat([candidates, -log_expected[1][:, tf.newaxis]], axis=1)
+
         def scored(part: slice) -> tf.Tensor:
-            scores = tf.matmul(queries[part], candidates, transpose_b=True)
-            if log_expected is not None:
-                scores -= log_expected[1]
+            scores = tf.matmul(asked[part], found, transpose_b=True)
             if hide is not None:
                 scores = hide(part, scores)
-            if own is None:
-                return scores
-            rows = tf.range(tf.shape(scores)[0])  # the positive is counted by itself
-            infinite = tf.fill(tf.shape(rows), float("-inf"))
-            return tf.tensor_scatter_nd_update(scores, tf.stack([rows, own[part]], axis=1), infinite)
+            if own is None:  # the positive is then the first column
+                return tf.concat([score[part][:, tf.newaxis], scores], axis=1)
+            rows = tf.range(tf.shape(scores)[0])
+            return tf.tensor_scatter_nd_update(scores, tf.stack([rows, own[part]], axis=1), score[part])
 
-        score = tf.reduce_sum(queries * positives, axis=1) - (0.0 if log_expected is None else log_expected[0])
-        losses, probability, by_query, by_candidate = _in_blocks(scored, queries, candidates, score, share, block)
-        too_low = (probability - share)[:, tf.newaxis]
+        losses, own_probability, by_query, by_candidate = _in_blocks(
+            scored, queries, candidates, score, own, share, block
+        )
         # A share of 0 leaves out even an infinite loss.
         total = tf.reduce_sum(tf.math.multiply_no_nan(losses, share))
+        rise = (own_probability - share if own is None else -share)[:, tf.newaxis]
         gradients = (
-            by_query + tf.math.multiply_no_nan(positives, too_low), tf.math.multiply_no_nan(queries, too_low),
+            by_query + tf.math.multiply_no_nan(positives, rise), tf.math.multiply_no_nan(queries, rise),
             by_candidate, tf.where(tf.math.is_finite(losses), losses, 0.0),
         )
         return total, lambda upstream: [upstream * gradient for gradient in gradients]
@@ -67,13 +74,15 @@ def softmax_in_blocks(
 
 def _in_blocks(
     scored: Callable[[slice], tf.Tensor], queries: tf.Tensor, candidates: tf.Tensor, score: tf.Tensor,
-    share: tf.Tensor, block: int | tf.Tensor,
+    own: tf.Tensor | None, share: tf.Tensor, block: int | tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """(losses [n], share × the positive's probability [n], gradients by queries and candidates without the positives').
+    """(losses [n], share × the positive's probability [n], gradients by queries and by candidates: without the −1 of
+    the positive, and without the positive itself if it is in the further first column).
 
-    The blocks hold only e^{s − max}. The division by its sum is done on the vectors, which are smaller than the scores.
+    TensorFlow's softmax takes one pass over the scores, where its steps one by one take five.
     """
     count = tf.shape(queries)[0]
+    vectors = candidates if own is not None else tf.pad(candidates, [[1, 0], [0, 0]])  # the first column adds nothing
     blocks = tf.maximum((count + block - 1) // block, 1)  # nothing can be joined of no block
     arrays = [
         tf.TensorArray(tf.float32, blocks, infer_shape=False, element_shape=[None, *width])
@@ -81,25 +90,33 @@ def _in_blocks(
     ]
 
     def one(
-        i: tf.Tensor, arrays: list[tf.TensorArray], by_candidate: tf.Tensor
+        i: tf.Tensor, arrays: list[tf.TensorArray], by_vector: tf.Tensor
     ) -> tuple[tf.Tensor, list[tf.TensorArray], tf.Tensor]:
         part = slice(i * block, tf.minimum((i + 1) * block, count))
-        scores, own = scored(part), score[part]
-        largest = tf.maximum(tf.reduce_max(scores, axis=1), own)
-        odds, own_odds = tf.exp(scores - largest[:, tf.newaxis]), tf.exp(own - largest)
-        total = tf.reduce_sum(odds, axis=1) + own_odds
-        losses = tf.math.log(total) + largest - own
-        left_out = (share[part] == 0) & ~tf.math.is_finite(total)  # infinite scores give NaN here
-        odds = tf.cond(tf.reduce_any(left_out), lambda: tf.where(left_out[:, tf.newaxis], 0.0, odds), lambda: odds)
-        scale = tf.math.divide_no_nan(share[part], tf.where(left_out, 1.0, total))
-        probability, scale = tf.math.multiply_no_nan(own_odds, scale), scale[:, tf.newaxis]
-        values = losses, probability, scale * tf.matmul(odds, candidates)
-        own_queries = tf.math.multiply_no_nan(queries[part], scale)
-        by_candidate += tf.matmul(odds, own_queries, transpose_a=True)
-        return i + 1, [array.write(i, value) for array, value in zip(arrays, values)], by_candidate
+        scores = scored(part)
+        columns = tf.zeros([tf.shape(scores)[0]], tf.int32) if own is None else own[part]
+        probability = tf.nn.softmax(scores)
+        of_own = tf.gather(probability, columns, batch_dims=1)
 
-    _, arrays, by_candidate = tf.while_loop(
-        lambda i, *_: i < blocks, one, (0, arrays, tf.zeros_like(candidates)), parallel_iterations=1
+        exact, losses = of_own > _SMALLEST, -tf.math.log(of_own)
+
+        def by_largest() -> tf.Tensor:  # where the positive's probability underflows; max p ≥ 1 / candidates
+            largest = tf.reduce_max(scores, axis=1) - tf.math.log(tf.reduce_max(probability, axis=1))
+            return tf.where(exact, losses, largest - score[part])
+
+        losses = tf.cond(tf.reduce_all(exact), lambda: losses, by_largest)
+        left_out = (share[part] == 0) & ~(of_own > 0)  # infinite scores give NaN
+        probability = tf.cond(
+            tf.reduce_any(left_out), lambda: tf.where(left_out[:, tf.newaxis], 0.0, probability), lambda: probability
+        )
+        scale = share[part][:, tf.newaxis]
+        values = losses, tf.math.multiply_no_nan(of_own, share[part]), scale * tf.matmul(probability, vectors)
+        own_queries = tf.math.multiply_no_nan(queries[part], scale)
+        by_vector += tf.matmul(probability, own_queries, transpose_a=True)
+        return i + 1, [array.write(i, value) for array, value in zip(arrays, values)], by_vector
+
+    _, arrays, by_vector = tf.while_loop(
+        lambda i, *_: i < blocks, one, (0, arrays, tf.zeros_like(vectors)), parallel_iterations=1
     )
-    losses, probability, by_query = (array.concat() for array in arrays)
-    return losses, probability, by_query, by_candidate
+    losses, own_probability, by_query = (array.concat() for array in arrays)
+    return losses, own_probability, by_query, by_vector if own is not None else by_vector[1:]

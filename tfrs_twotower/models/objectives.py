@@ -25,6 +25,7 @@ class Positives(NamedTuple):
       known: int32 [n, any], other item rows that the query's user met; −1 pads.
       explicit: int32 [n, any], item rows that are known negatives of the query; −1 pads.
       hour: int64 scalar, since 1970, as of which the batch's items have their statistics; None without statistics.
+      place: int32 [n], the place of each row in the batch of all replicas; None: they follow each other.
     """
 
     rows: tf.Tensor
@@ -32,6 +33,7 @@ class Positives(NamedTuple):
     known: tf.Tensor
     explicit: tf.Tensor
     hour: tf.Tensor | None = None
+    place: tf.Tensor | None = None
 
 
 class Statistics(Protocol):
@@ -122,7 +124,11 @@ class SampledObjective(tf.keras.layers.Layer):
         """
         count = tf.shape(positives.rows)[0]
         rows, vectors = replicas.gather(positives.rows), replicas.gather(candidates)
-        batch_rows, batch_vectors, (first, size) = rows, vectors, replicas.place(count)
+        first, size = replicas.place(count)
+        places = None if positives.place is None else replicas.gather(positives.place)
+        if places is not None:  # streaming estimate and queue then learn as in one process
+            rows, vectors = (replicas.in_batch_order(values, places) for values in (rows, vectors))
+        batch_rows, batch_vectors = rows, vectors
         drawn = self.negatives.draw()
         if drawn.shape[0] != 0:
             rows = tf.concat([rows, drawn], axis=0)
@@ -132,7 +138,8 @@ class SampledObjective(tf.keras.layers.Layer):
             rows, vectors = tf.concat([rows, past_rows], axis=0), tf.concat([vectors, past], axis=0)
         expected = self.negatives.expected_count(rows, size, training)
         if replicas.count() > 1:
-            rows, vectors, expected = (self._own_first(v, first, count, size) for v in (rows, vectors, expected))
+            order = tf.range(size) if places is None else places
+            rows, vectors, expected = (self._own_first(v, order, first, count) for v in (rows, vectors, expected))
         own = self._own(queries, positives, first, size)
         loss = self.task(
             queries, vectors, sample_weight=positives.weight, candidate_sampling_probability=expected,
@@ -151,17 +158,19 @@ class SampledObjective(tf.keras.layers.Layer):
         self.hard.refresh(tf.concat(parts, axis=0))
 
     def _own_first(
-        self, values: tf.Tensor | None, first: int | tf.Tensor, count: tf.Tensor, size: tf.Tensor
+        self, values: tf.Tensor | None, order: tf.Tensor, first: int | tf.Tensor, count: tf.Tensor
     ) -> tf.Tensor | None:
         """Candidates in the task's order: this replica's positives, the other replicas', and the rest.
 
         If other rows' positives are no negatives, the other replicas' positives are left out.
+
+        order: int32 [size], the places of all positives in the batch, replica by replica; this one's begin at `first`.
         """
         if values is None:
             return None
-        positives = values[:size]
-        own = tf.roll(positives, -first, axis=0) if self.negatives.in_batch else positives[first: first + count]
-        return tf.concat([own, values[size:]], axis=0)
+        positives, order = values[:tf.size(order)], tf.roll(order, -first, axis=0)
+        own = tf.gather(positives, order if self.negatives.in_batch else order[:count])
+        return tf.concat([own, values[tf.size(order):]], axis=0)
 
     def _own(
         self, queries: tf.Tensor, positives: Positives, first: int | tf.Tensor, size: tf.Tensor
@@ -169,7 +178,8 @@ class SampledObjective(tf.keras.layers.Layer):
         """int32 [n, any]: negatives of one batch row each, explicit and hard; None without such sources."""
         own = [positives.explicit] if self._explicit else []
         if self.hard is not None:
-            own.append(self.hard.draw(queries, first, size))
+            rows = first + tf.range(tf.shape(queries)[0]) if positives.place is None else positives.place
+            own.append(self.hard.draw(queries, rows, size))
         return tf.concat(own, axis=1) if own else None
 
     def _filled(self, rows: tf.Tensor, queries: tf.Tensor) -> tf.Tensor | None:

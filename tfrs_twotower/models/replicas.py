@@ -5,6 +5,8 @@ candidates, draws, counts, queues and the loss are those of the whole batch, so 
 model as one. With one replica, all functions here are the identity.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 
@@ -25,6 +27,23 @@ def gather(values: tf.Tensor) -> tf.Tensor:
         return values
     # The identity puts it on this device; a tensor of the input pipeline may be on none, which TensorFlow refuses.
     return tf.distribute.get_replica_context().all_gather(tf.identity(values), axis=0)
+
+
+def in_batch_order(values: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """The gathered rows in the order of the batch.
+
+    Args:
+      values: [rows of all replicas, ...].
+      places: int32 [rows of all replicas], the place of each in the batch: a permutation.
+    """
+    order = tf.argsort(places)
+
+    @tf.custom_gradient
+    def ordered(values: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        # Without sparse slices, which the gradient of `all_gather` refuses.
+        return tf.gather(values, order), lambda upstream: tf.gather(upstream, places)
+
+    return ordered(values)
 
 
 def total(value: tf.Tensor) -> tf.Tensor:

@@ -67,7 +67,7 @@ class TwoTowerModel(tfrs.Model):
         queries, candidates = self(batch, training=training)
         positives = Positives(
             batch["candidate_id"], batch["weight"], batch["known_positives"], batch["explicit_negatives"],
-            batch["hour"][0] if "hour" in batch else None,
+            batch["hour"][0] if "hour" in batch else None, batch.get("place"),
         )
         return queries, candidates, positives
 

@@ -25,8 +25,10 @@ from tfrs_twotower.towers import EnsembleTower, SequenceEncoder, Tower, makes
 from tfrs_twotower.training import (
     Examples,
     ExplicitNegatives,
+    ItemStatistics,
     SequenceBatches,
     TrainingBatches,
+    WorkerShare,
     computing_in,
     event_weights,
     shown_counts,
@@ -53,17 +55,56 @@ def assemble(
       whole: (a log of which this is a part with all items, bool [its rows]: those that are known), in which items are
         counted; None: they are counted in this log.
     """
+    return assembled(learned(recipe, log, field_states, grow, split, held_out, whole))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Learned:
+    """What a training learns from the log before its first step. The rest of an `Assembly` follows from it.
+
+    Attributes:
+      recipe, log, split, catalogue: as of an `Assembly`.
+      towers, statistics: result of `adapted_towers`.
+      counts: int64 [items]: training events of each.
+      weight: float32 [log rows]: each event's weight as a positive.
+      positives: int64: the log rows of weight above 0 among the training rows.
+      shown: float64 [items]: how often an epoch shows each as a positive.
+      share: the `WorkerShare` of this process in the batches; None: it has all.
+      partial: whether `log` is a part of the whole one, on which a worker only trains.
+    """
+
+    recipe: Recipe
+    log: InteractionLog
+    split: Split
+    towers: list[tuple[Tower, Tower]]
+    statistics: ItemStatistics | None
+    counts: np.ndarray
+    catalogue: np.ndarray
+    weight: np.ndarray
+    positives: np.ndarray
+    shown: np.ndarray
+    share: WorkerShare | None = None
+    partial: bool = False
+
+
+def learned(
+    recipe: Recipe, log: InteractionLog,
+    field_states: Mapping[str, Mapping[str, Mapping[str, np.ndarray | np.number]]] | None = None,
+    grow: Callable[[Field], bool] | None = None, split: Split | None = None, held_out: bool = True,
+    whole: tuple[InteractionLog, np.ndarray] | None = None,
+) -> Learned:
+    """The first half of `assemble`."""
     with computing_in(recipe.training.precision):
         recipe = _with_shown(recipe if log.timed else without_times(recipe), log)
         split = split or _split(recipe, log)
-        return _assemble(recipe, log, field_states, grow, split if held_out else split.whole(len(log)), whole)
+        return _learned(recipe, log, field_states, grow, split if held_out else split.whole(len(log)), whole)
 
 
-def _assemble(
+def _learned(
     recipe: Recipe, log: InteractionLog,
     field_states: Mapping[str, Mapping[str, Mapping[str, np.ndarray | np.number]]] | None,
     grow: Callable[[Field], bool] | None, split: Split, whole: tuple[InteractionLog, np.ndarray] | None,
-) -> Assembly:
+) -> Learned:
     tf.keras.utils.set_random_seed(recipe.training.seed)
     recipe = _with_one_hour(completed(recipe, log))
     exclude_seen = chosen(recipe.evaluation, split.validation)[0]
@@ -75,28 +116,49 @@ def _assemble(
     recipe.schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
     for kinds in (recipe.history_kinds, *(f.kinds for f in recipe.schema.query if isinstance(f, PastFeature))):
         check_kinds(whole[0] if whole else log, kinds)
+    towers, statistics = adapted_towers(
+        recipe, log, split.known, field_states, grow, _visible(recipe, log, split), whole
+    )
+    counts, catalogue = known_items(whole[0], np.flatnonzero(whole[1])) if whole else known_items(log, split.known)
+    weight = event_weights(log, split.train, recipe.training.events, whole[0] if whole else None)
+    counted = weight[split.train] > 0
+    positives = split.train if counted.all() else split.train[counted]
+    shown = shown_counts(log, positives, recipe.training.resampling)
+    return Learned(recipe, log, split, towers, statistics, counts, catalogue, weight, positives, shown)
+
+
+def _visible(recipe: Recipe, log: InteractionLog, split: Split) -> np.ndarray | None:
+    """bool [log rows] or None: the events that a history may show; None: all of them."""
     visible = None
     if recipe.split.mixed:
         visible = np.zeros(len(log), bool)
         visible[split.train] = True
     elif log.again.any():
         visible = ~log.again
-    towers, statistics = adapted_towers(recipe, log, split.known, field_states, grow, visible, whole)
-    counts, catalogue = known_items(whole[0], np.flatnonzero(whole[1])) if whole else known_items(log, split.known)
-    weight = event_weights(log, split.train, recipe.training.events, whole[0] if whole else None)
+    return visible
+
+
+def assembled(learned: Learned) -> Assembly:
+    """The second half of `assemble`."""
+    with computing_in(learned.recipe.training.precision):
+        return _assembled(learned)
+
+
+def _assembled(found: Learned) -> Assembly:
+    recipe, log, split, towers, counts, catalogue, shown = (
+        found.recipe, found.log, found.split, found.towers, found.counts, found.catalogue, found.shown
+    )
     query_tower, candidate_tower = towers[0]
-    for name, term in (("repeats", repeats), ("neighbours", recipe.model.neighbours)):
+    for name, term in (("repeats", recipe.model.repeats), ("neighbours", recipe.model.neighbours)):
         if term and c.HISTORY_ITEM_ID not in query_tower.inputs():
             rule, way_out = "be null if `schema.query` has no history feature", "Or add History() to it."
             raise ConfigError(invalid(f"model.{name}", rule, term, way_out))
     _check_few_shot(recipe, query_tower, candidate_tower)
     labels = dict.fromkeys(name for loss in recipe.model.auxiliary for name in loss.labels())
     examples = Examples(
-        log, query_tower.fields, candidate_tower.fields, visible, weight, labels, recipe.history_kinds, statistics
+        log, query_tower.fields, candidate_tower.fields, _visible(recipe, log, split), found.weight, labels,
+        recipe.history_kinds, found.statistics,
     )
-    counted = weight[split.train] > 0
-    positives = split.train if counted.all() else split.train[counted]
-    shown = shown_counts(log, positives, recipe.training.resampling)
     past = log.item[split.past] if split.past is not None else ()
     objectives = [
         build_objective(member, candidate_tower, examples.items, catalogue, counts, shown, past)
@@ -111,14 +173,12 @@ def _assemble(
     if reranker is not None:
         stage = SecondStage(reranker, query_tower, candidate_tower, examples, catalogue, shown, seed)
         auxiliary.append(stage.loss)
-    known = positives if split.past is None else np.concatenate([split.past, positives])
     model = build_model(recipe, query_tower, candidate_tower, objective, auxiliary)
-    explicit = ExplicitNegatives(log, recipe.model.negatives, split, catalogue, recipe.training.seed)
-    batches = _batches(recipe, query_tower, examples, positives, known, explicit)
+    batches = _batches(found, query_tower, examples)
     counts = counts[catalogue]
     timed = c.TIMESTAMP in query_tower.inputs()
     terms = ScoreTerms(log, split.known, catalogue, counts, examples.history, timed, recipe.model, recipe.training.seed)
-    a = Assembly(recipe, log, split, model, examples, batches, catalogue, counts, terms, stage)
+    a = Assembly(recipe, log, split, model, examples, batches, catalogue, counts, terms, stage, partial=found.partial)
     a.choose_terms()
     return a
 
@@ -183,13 +243,18 @@ def _split(recipe: Recipe, log: InteractionLog) -> Split:
 
 
 def _batches(
-    recipe: Recipe, query_tower: Tower | EnsembleTower, examples: Examples, positives: np.ndarray, known: np.ndarray,
-    explicit: ExplicitNegatives,
+    found: Learned, query_tower: Tower | EnsembleTower, examples: Examples
 ) -> TrainingBatches | SequenceBatches:
-    """The training batches for the query's encoder; `known`: log rows that are no negatives of their users."""
+    """The training batches for the query's encoder."""
+    recipe, log, split, positives = found.recipe, found.log, found.split, found.positives
     if isinstance(query_tower.encoder, SequenceEncoder):
         return SequenceBatches(examples, positives, recipe.training, query_tower.fields)
-    return TrainingBatches(examples, positives, recipe.training, explicit, known)
+    shown_before = None if found.partial else split
+    explicit = ExplicitNegatives(log, recipe.model.negatives, shown_before, found.catalogue, recipe.training.seed)
+    known = positives if split.past is None else np.concatenate([split.past, positives])
+    if found.share is not None and not found.partial:
+        positives = known = positives[found.share.places]
+    return TrainingBatches(examples, positives, recipe.training, explicit, known, found.share)
 
 
 def _with_shown(recipe: Recipe, log: InteractionLog) -> Recipe:

@@ -31,7 +31,7 @@ from tfrs_twotower.evaluation import (
 from tfrs_twotower.features import Searches, Window
 from tfrs_twotower.models import Repeats, ScoreWeights
 from tfrs_twotower.pipeline.training_vectors import TrainingVectors
-from tfrs_twotower.training import start_items
+from tfrs_twotower.training import chief_array, start_items
 
 _TUNING_QUERIES = 2_000  # validation queries that choose the baselines' settings
 SAMPLE_SEED = 0  # of the queries of a final evaluation
@@ -46,8 +46,13 @@ class Assembly(TrainingVectors):
     def start(self) -> None:
         """Sets the item vectors of a new model, whose weights exist, to the recipe's start vectors."""
         settings = self.recipe.model.item_start
-        if settings is not None:
+        if settings is None:
+            return
+        if not self.partial:
             start_items(self.model, self.examples, self.split.known, settings, self.recipe.training.seed)
+        if self.batches.share is not None:
+            for variable in self.model.trainable_variables:
+                variable.assign(chief_array(variable.numpy()))
 
     def weigh(self, weights: ScoreWeights, folder: str | Path) -> None:
         """Sets the `ScoreWeights` of a training, and loads the neighbours from its folder."""

@@ -1,6 +1,7 @@
 """The vocabularies and statistics that the fields of a training learned, as a file of plain arrays."""
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from tfrs_twotower.durable import written_aside
 from tfrs_twotower.errors import TrainingError
-from tfrs_twotower.models import TwoTowerModel
+from tfrs_twotower.towers import EnsembleTower, Tower
 
 _FIELDS = "fields.npz"
 
@@ -18,10 +19,11 @@ def has_fields(folder: str | Path) -> bool:
     return (Path(folder) / _FIELDS).is_file()
 
 
-def write_fields(folder: str | Path, model: TwoTowerModel) -> None:
-    """Writes the fields' vocabularies and statistics as plain arrays into a training's folder."""
+def write_fields(folder: str | Path, towers: Sequence[Tower | EnsembleTower]) -> None:
+    """Writes the vocabularies and statistics of the fields of (query tower, candidate tower) as plain arrays into a
+    training's folder."""
     arrays: dict[str, Any] = {}
-    for side, tower in (("query", model.query_tower), ("candidate", model.candidate_tower)):
+    for side, tower in zip(("query", "candidate"), towers):
         for field, state in tower.state().items():
             arrays.update({f"{side}/{field}/{key}": value for key, value in state.items()})
     folder = Path(folder)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ from tfrs_twotower.pipeline.without_times import without_times
 from tfrs_twotower.recipe import BESIDE, ModelConfig, Recipe
 from tfrs_twotower.sampling import NoLogQ, StaticLogQ, Uniform
 from tfrs_twotower.towers import HSTU, MLP
-from tfrs_twotower.training import CoVisits, LazyAdamConfig, epoch_lines, fit
+from tfrs_twotower.training import CoVisits, LazyAdamConfig, epoch_lines, fit, neighbours
 
 FOLDER, RESULT = runs.RACE, runs.RACE_RESULT
 
@@ -154,6 +155,8 @@ def race(recipe: Recipe, log: InteractionLog, directory: str | Path, verbose: in
               f"{left:.1f} minutes.", flush=True)
     if (folder / winner).exists():
         shutil.move(folder / winner, directory / runs.CHECKPOINT)
+    for file in folder.glob(neighbours.FILE):  # of the log and the settings alone, so the training has the same
+        os.replace(file, directory / runs.CHECKPOINT / neighbours.FILE)
     shutil.rmtree(folder, ignore_errors=True)
     chosen = _beside(entrants[winner], result)
     return dataclasses.replace(chosen, training=dataclasses.replace(chosen.training, epochs=epochs))
@@ -175,6 +178,7 @@ def _tried(
     if verbose:
         print(f"Candidate {name}:", flush=True)
     a = assemble(recipe, log)
+    a.terms.share_neighbours(folder.parent)
     clock = _Stop(seconds)
     report = fit(a.model, a.batches, recipe.training, Validation(a), folder, verbose, [clock], start=a.start)
     path = folder / epoch_lines.FILE

@@ -92,6 +92,17 @@ class ScoreTerms:
         """Loads the vectors that `keep_neighbours` wrote, in this run or in another one with the same items."""
         self.neighbours = neighbours.kept(folder, self._item_keys)
 
+    def share_neighbours(self, folder: Path) -> None:
+        """Loads those that a training on the same events with the same settings keeps in a folder, or keeps its own
+        there."""
+        if self.settings.neighbours is None:
+            return
+        if (folder / neighbours.FILE).exists():
+            self.read_neighbours(folder)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.keep_neighbours(folder)
+
     def pooled(self, queries: Queries) -> np.ndarray:
         """As `pooled_at`, for `Queries`; the last result is kept."""
         return self._kept("pooled", queries, None, lambda: self.pooled_at(queries.row))

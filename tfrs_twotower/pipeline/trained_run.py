@@ -1,6 +1,7 @@
 """A recipe and its data in a run's folder: trained, trained on all events, and restored."""
 
 import contextlib
+import functools
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from tfrs_twotower.errors import ConfigError, TrainingError, invalid, nearest
 from tfrs_twotower.evaluation import Evaluation, chosen
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembly import Assembly
+from tfrs_twotower.pipeline.dealing import by_chief, dealt
 from tfrs_twotower.pipeline.few_shot import learn_few_shot
 from tfrs_twotower.pipeline.racing import race
 from tfrs_twotower.pipeline.reading import keep, read
@@ -138,11 +140,14 @@ class TrainedRun:
                 config = runs.read_config(self.directory)
                 self._check_same(config.recipe)
                 self.recipe, self._parent = config.recipe, Path(config.parent) if config.parent else None
-            log = self._read(config.fingerprint if resumed else None)
-            if verbose:
+            read = functools.partial(self._read, config.fingerprint if resumed else None)
+            shared = self._parent is None and dealt(self.recipe)
+            log = by_chief(read, shared)
+            if verbose and log is not None:
                 print(self.ingest_report, flush=True)
             own = is_chief() and not resumed
             with runs.kept_from_checkpoint_on(self.directory) if own else contextlib.nullcontext():
+                by_chief(functools.partial(self._check_title, log), shared)
                 self._train(log, config.embedding_space if resumed else None, verbose, callbacks)
         return self
 
@@ -159,8 +164,8 @@ class TrainedRun:
     def _train(
         self, log: InteractionLog, space: str | None, verbose: int, callbacks: Sequence[tf.keras.callbacks.Callback]
     ) -> None:
-        """`fit` after the log is read; `space`: the embedding space of a run that continues."""
-        self._check_title(log)
+        """`fit` after the log is read, if not by the chief alone; `space`: the embedding space of a run that continues.
+        """
         new, space = space is None, space or uuid.uuid4().hex
         if new and is_chief():
             self.recipe = runs.with_layers(self.recipe, self.directory, write=True)
@@ -172,21 +177,26 @@ class TrainedRun:
             self.recipe = race(self.recipe, log, self.directory, verbose)
         new = raced or new
         a = begun(self.recipe, log, folder, new, self._parent)
-        said = chosen(self.recipe.evaluation, a.split.validation, log.timed)[1]
+        if raced:
+            a.terms.share_neighbours(folder)
+        said = not a.partial and chosen(self.recipe.evaluation, a.split.validation, a.log.timed)[1]
         if verbose and said:
             print(said, flush=True)
-        self._log, self._assembly, self.recipe = log, a, a.recipe
+        self._log, self._assembly, self.recipe = a.log, a, a.recipe
         if new:
-            self._keep_config(log, space, trained_until=int(log.timestamp[a.split.train[-1]]))
+            self._keep_config(a.log, space, trained_until=int(a.log.timestamp[a.split.train[-1]]))
+        measured = {self.recipe.training.monitor: 0.0}  # a worker that has a part of the log leaves it to the chief
         self._fit_report = fit(
-            a.model, a.batches, self.recipe.training, Validation(a), folder, verbose, callbacks,
+            a.model, a.batches, self.recipe.training, (lambda: measured) if a.partial else Validation(a), folder,
+            verbose, callbacks,
             start_from=runs.weights(self._parent).folder if self._parent else None,
             start=None if self._parent else a.start,
         )
         self._served = self._figures = None
         self._forget()
-        learn_few_shot(a, folder)
-        choose_weights(a, self.directory, verbose)
+        if not a.partial:
+            learn_few_shot(a, folder)
+            choose_weights(a, self.directory, verbose)
         if verbose and 1 < self._fit_report.epochs == self._fit_report.best_epoch + 1:
             print("The last epoch was the best: more epochs (training.epochs; of a race, --minutes) may find a better "
                   "one.", flush=True)

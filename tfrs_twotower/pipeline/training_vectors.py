@@ -38,6 +38,7 @@ class TrainingVectors:
       weights: the `ScoreWeights`.
       new_users, new_items: the `FewShot` of users or items without a row in the table of their ids; None before it is
         learned, and without `ModelConfig.few_shot`.
+      partial: whether `log` is a part of the whole one: such a worker only trains, and the chief does all else.
     """
 
     recipe: Recipe
@@ -53,6 +54,7 @@ class TrainingVectors:
     weights: ScoreWeights = ScoreWeights()
     new_users: FewShot | None = None
     new_items: FewShot | None = None
+    partial: bool = False
 
     def __post_init__(self) -> None:
         model = self.model

@@ -15,6 +15,7 @@ from tfrs_twotower.models import ScoreWeights
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.pipeline.assembly import Assembly
+from tfrs_twotower.pipeline.dealing import deal, dealt
 from tfrs_twotower.pipeline.few_shot import learn_few_shot, restore_few_shot
 from tfrs_twotower.pipeline.learned_fields import has_fields, read_fields, write_fields
 from tfrs_twotower.recipe import Recipe
@@ -28,23 +29,30 @@ def begun(
     """The `Assembly` of a training that begins in a folder, or continues there.
 
     Args:
-      recipe, log, held_out: as in `assemble`.
+      recipe, log, held_out: as in `assemble`; of a training that is dealt out, those of the chief count.
       folder: of its checkpoints and its fields' state.
       new: whether it begins. Its fields then learn from the log, or grow from the fields of `parent`.
       parent: the run whose served weights it starts from, or None. Its `ScoreWeights` are kept.
     """
+    if parent is None and dealt(recipe):
+        return deal(recipe, log, folder, new, held_out)
     recipe = recipe if parent is None else _weighing_as(recipe, runs.score_weights(parent))
     source = folder if not new else runs.weights(parent).folder if parent else None
     states = read_fields(source) if source else None
     a = assemble(recipe, log, states, grow=_every if new and states else None, held_out=held_out)
     if new and is_chief():
-        write_fields(folder, a.model)
+        write_fields(folder, (a.model.query_tower, a.model.candidate_tower))
     return a
 
 
-def restored(recipe: Recipe, log: InteractionLog, folder: Path, held_out: bool = True) -> Assembly:
-    """The `Assembly` of a training of the run `folder.parent`, with its final weights."""
-    a = assemble(recipe, log, read_fields(folder), held_out=held_out)
+def restored(
+    recipe: Recipe, log: InteractionLog, folder: Path, held_out: bool = True, parent: Path | None = None
+) -> Assembly:
+    """The `Assembly` of a training of the run `folder.parent`, with its final weights; `parent` as in `begun`."""
+    if parent is None and dealt(recipe):
+        a = deal(recipe, log, folder, False, held_out)
+    else:
+        a = assemble(recipe, log, read_fields(folder), held_out=held_out)
     a.model(next(iter(a.batches.dataset(0, 1))))
     restore_best(a.model, folder)
     a.weigh(runs.score_weights(folder.parent), folder)
@@ -85,11 +93,11 @@ def refit(
     folder, log = directory / runs.REFIT, evaluated.log
     done = runs.read_refit(directory)
     if of_chief(float(done is not None and done.epochs == epochs)):
-        return restored(evaluated.recipe, log, folder, held_out=False)
+        return restored(evaluated.recipe, log, folder, held_out=False, parent=parent)
     new = not of_chief(float(has_fields(folder)))
     a = begun(evaluated.recipe, log, folder, new, parent, held_out=False)
     held_out = len(a.split.train) - len(evaluated.split.train)
-    if verbose:
+    if verbose and not a.partial:
         print(f"Training on all {len(a.split.train):,} events, {held_out:,} of which were held out: {epochs} "
               f"epoch{'s' * (epochs > 1)}, as validation chose.", flush=True)
     fit(

@@ -35,17 +35,17 @@ class HardNegatives(tf.keras.layers.Layer):
         self._vectors.assign(vectors)
 
     def draw(
-        self, queries: tf.Tensor, first: int | tf.Tensor = 0, size: int | tf.Tensor | None = None
+        self, queries: tf.Tensor, places: tf.Tensor | None = None, size: int | tf.Tensor | None = None
     ) -> tf.Tensor:
         """int32 [rows, count] item rows for queries [rows, dim]; drawn with replacement.
 
         Args:
           queries: a batch, or a part of one.
-          first, size: the first row of the part, and the number of rows of the whole batch.
+          places, size: int32 [rows], the places of the part's rows in the whole batch, and the number of its rows.
         """
-        rows = tf.shape(queries)[0]
-        size = rows if size is None else size
+        size = tf.shape(queries)[0] if size is None else size
         scores = tf.matmul(tf.stop_gradient(tf.cast(queries, tf.float32)), self._vectors, transpose_b=True)
         ranked = tf.math.top_k(scores, self._last, sorted=True).indices
-        ranks = self._draws.uniform([size, self._count], self._first - 1, self._last, tf.int32)[first: first + rows]
+        ranks = self._draws.uniform([size, self._count], self._first - 1, self._last, tf.int32)
+        ranks = ranks if places is None else tf.gather(ranks, places)
         return tf.gather(self.catalogue, tf.gather(ranked, ranks, batch_dims=1))

@@ -3,10 +3,18 @@
 from tfrs_twotower.training.adapting import adapt, load_fields
 from tfrs_twotower.training.batches import TrainingBatches
 from tfrs_twotower.training.config import TrainingConfig
-from tfrs_twotower.training.distribution import is_chief, of_chief, strategy
+from tfrs_twotower.training.distribution import (
+    WorkerShare,
+    chief_array,
+    is_chief,
+    of_chief,
+    strategy,
+    without_strategy,
+    worker,
+)
 from tfrs_twotower.training.epoch_lines import epochs_of
 from tfrs_twotower.training.examples import Examples
-from tfrs_twotower.training.explicit import ExplicitNegatives
+from tfrs_twotower.training.explicit import ExplicitNegatives, shown_before
 from tfrs_twotower.training.fit import TENSORBOARD, FitReport, fit, restore_best
 from tfrs_twotower.training.item_start import CoVisits, start_items
 from tfrs_twotower.training.item_statistics import ItemStatistics
@@ -33,7 +41,9 @@ __all__ = [
     "TENSORBOARD",
     "TrainingBatches",
     "TrainingConfig",
+    "WorkerShare",
     "adapt",
+    "chief_array",
     "computing_in",
     "epochs_of",
     "event_weights",
@@ -45,8 +55,11 @@ __all__ = [
     "pooled",
     "restore_best",
     "serve",
+    "shown_before",
     "shown_counts",
     "start_items",
     "strategy",
     "warm_start",
+    "without_strategy",
+    "worker",
 ]

@@ -13,7 +13,7 @@ from tfrs_twotower.data.ragged import ranges
 from tfrs_twotower.data.statistics import HOUR
 from tfrs_twotower.features import fingerprints
 from tfrs_twotower.training.config import TrainingConfig
-from tfrs_twotower.training.distribution import part_of, steps
+from tfrs_twotower.training.distribution import WorkerShare, part_of, steps
 from tfrs_twotower.training.examples import Examples
 from tfrs_twotower.training.explicit import ExplicitNegatives
 from tfrs_twotower.training.positives import Resampler
@@ -29,17 +29,18 @@ class TrainingBatches:
       explicit: an `ExplicitNegatives` or None: item rows that are negatives of an event.
       known: int64, the log rows whose items are no negatives of their users: by default `rows`; in an update also
         those of the earlier training.
+      share: the `WorkerShare` of this process in the batches: `rows` are then its own positives; None: all are.
     """
 
     def __init__(
         self, examples: Examples, rows: np.ndarray | Sequence[int], config: TrainingConfig,
-        explicit: ExplicitNegatives | None = None, known: np.ndarray | None = None,
+        explicit: ExplicitNegatives | None = None, known: np.ndarray | None = None, share: WorkerShare | None = None,
     ) -> None:
         log = examples.log
         self._examples, self._rows, self._config = examples, np.asarray(rows), config
-        self._explicit = explicit
+        self._explicit, self.share = explicit, share
         self._resampler = config.resampling and Resampler(config.resampling.times(log.item[self._rows]), config.seed)
-        shown = self._resampler.size if self._resampler else len(self._rows)
+        shown = self._resampler.size if self._resampler else share.positives if share else len(self._rows)
         self.batch_size = min(config.batch_size, shown)
         self.steps_per_epoch = shown // self.batch_size
         known = self._rows if known is None else known
@@ -53,9 +54,10 @@ class TrainingBatches:
         self._order: tuple[int, Any] = (-1, None)
 
     def _epoch(self, epoch: int) -> tuple[np.ndarray, Batches | Stretches]:
-        """(log rows, the places in them of each batch) of an epoch."""
+        """(log rows, or places among all positives if this process has a share; the places in them of each batch)."""
         if self._order[0] != epoch:
-            rows = self._rows[self._resampler.draw(epoch)] if self._resampler else self._rows
+            rows = self._rows if self.share is None else np.arange(self.share.positives)
+            rows = rows[self._resampler.draw(epoch)] if self._resampler else rows
             in_order = self._config.order == "time"
             if in_order:  # the oldest rows that fill no batch are left out
                 rows = rows[len(rows) - self.steps_per_epoch * self.batch_size:]
@@ -69,19 +71,32 @@ class TrainingBatches:
         return self._order[1]
 
     def rows(self, step: int) -> np.ndarray:
-        """int64: the log rows of the batch of a global step, counted from 0."""
+        """int64: the log rows of the batch of a global step, counted from 0; only those of this process's share."""
+        return self._placed(step)[0]
+
+    def _placed(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """(`rows`, int32: the place of each in the batch of all processes)."""
         epoch, at = divmod(int(step), self.steps_per_epoch)
         rows, order = self._epoch(epoch)
-        return rows[order[at]]
+        rows = rows[order[at]]
+        places = np.arange(len(rows), dtype=np.int32)
+        if self.share is None:
+            return rows, places
+        found, own = self.share.own(rows)
+        return self._rows[own], places[found]
 
     def batch(self, step: int, part: int = 0, parts: int = 1) -> dict[str, Any]:
         """The batch of a global step (counted from 0), as nested dicts of arrays, without what `dataset` adds.
 
         The device number `part` of `parts` gets its rows of the batch.
         """
-        log, examples, rows = self._examples.log, self._examples, self.rows(step)
-        hour = log.timestamp[rows].min() // HOUR
-        rows = part_of(rows, part, parts)
+        log, examples, (rows, places) = self._examples.log, self._examples, self._placed(step)
+        hour = None if examples.statistics is None else log.timestamp[rows].min() // HOUR
+        if self.share is not None:  # these rows are this process's alone, so only its own devices divide them
+            places = places if parts > 1 else np.arange(len(rows), dtype=np.int32)  # no others are asked for
+            parts = max(parts // self.share.workers, 1)
+            part %= parts
+        rows, places = (part_of(values, part, parts) for values in (rows, places))
         return {
             "query": examples.gather(rows),
             "candidate_id": log.item[rows],
@@ -92,7 +107,8 @@ class TrainingBatches:
             "event": self._codes[self._event[rows]],
             "weight": examples.weight[rows],
             "labels": examples.labels(rows),
-            **({} if examples.statistics is None else {"hour": np.full(len(rows), hour)}),
+            **({} if self.share is None else {"place": places}),
+            **({} if hour is None else {"hour": np.full(len(rows), hour)}),
         }
 
     def dataset(self, start: int, stop: int, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
@@ -105,7 +121,8 @@ class TrainingBatches:
             candidate = self._examples.candidates(batch["candidate_id"], hour)
             return {**batch, "query": self._examples.finish(batch["query"]), "candidate": candidate}
 
-        return batch_dataset(self.batch, start, stop, context, finish, None if context else self.batch_size)
+        rows = None if context or self.share is not None else self.batch_size
+        return batch_dataset(self.batch, start, stop, context, finish, rows)
 
 
 def batch_dataset(

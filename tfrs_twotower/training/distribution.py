@@ -1,11 +1,16 @@
 """Training on several devices: each device's rows, the chief, and common decisions."""
 
+import concurrent.futures
+import dataclasses
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.training import parameter_servers
+
+_Result = TypeVar("_Result")
 
 
 def strategy(kind: str | None) -> tf.distribute.Strategy:
@@ -56,6 +61,47 @@ def part_of(rows: np.ndarray, part: int, parts: int) -> np.ndarray:
     return rows[len(rows) * part // parts: len(rows) * (part + 1) // parts]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class WorkerShare:
+    """The part of every batch that one worker trains on: the positives of its users.
+
+    Attributes:
+      workers: the number of workers.
+      positives: the number of all workers' positives.
+      places: int64, ascending: the places of this worker's positives among all of them.
+    """
+
+    workers: int
+    positives: int
+    places: np.ndarray
+
+    def own(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of some places among all positives, those of this worker.
+
+        Returns:
+          (int64: their positions in `places`; int64: their positions in this worker's positives)
+        """
+        at = np.minimum(np.searchsorted(self.places, places), len(self.places) - 1)
+        found = np.flatnonzero(self.places[at] == places)
+        return found, at[found]
+
+
+def worker() -> tuple[int, int]:
+    """(this process's number, the number of processes) of those that train together, the chief first; else (0, 1)."""
+    resolver = tf.distribute.get_strategy().cluster_resolver
+    if resolver is None or not resolver.task_type or parameter_servers.asynchronous():
+        return 0, 1
+    jobs = {job: resolver.cluster_spec().num_tasks(job) for job in resolver.cluster_spec().jobs}
+    chiefs = jobs.get("chief", 0)
+    return resolver.task_id + (chiefs if resolver.task_type == "worker" else 0), chiefs + jobs.get("worker", 0)
+
+
+def without_strategy(function: Callable[[], _Result]) -> _Result:
+    """Calls a function outside of the strategy's scope, so that its variables do not wait for other processes."""
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:  # a scope is that of one thread
+        return thread.submit(function).result()
+
+
 def is_chief() -> bool:
     """Whether this process writes the run: the only one, the cluster's chief, or its first worker if it has none."""
     resolver = tf.distribute.get_strategy().cluster_resolver
@@ -68,18 +114,23 @@ def is_chief() -> bool:
 
 def of_chief(value: float) -> float:
     """The chief's value (a float), in every process. It returns when all processes have called it."""
+    return float(chief_array(np.asarray(value, np.float64)))
+
+
+def chief_array(value: np.ndarray) -> np.ndarray:
+    """The chief's array, in every process; all call it with arrays of one shape and type of float."""
     strategy = tf.distribute.get_strategy()
     if strategy.num_replicas_in_sync == 1:
         return value
 
     @tf.function
-    def first() -> tf.Tensor | tf.distribute.DistributedValues:
+    def first(value: tf.Tensor) -> tf.Tensor | tf.distribute.DistributedValues:
         def chosen() -> tf.Tensor:
             replica = tf.distribute.get_replica_context()
             chief = tf.equal(replica.replica_id_in_sync_group, 0)
-            mine = tf.where(chief, tf.constant(value, tf.float64), tf.constant(0.0, tf.float64))
-            return replica.all_reduce(tf.distribute.ReduceOp.SUM, mine)
+            return replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.where(chief, value, tf.zeros_like(value)))
 
         return strategy.run(chosen)
 
-    return float(strategy.experimental_local_results(first())[0])
+    found: np.ndarray = strategy.experimental_local_results(first(tf.constant(value)))[0].numpy()
+    return found

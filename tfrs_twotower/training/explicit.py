@@ -22,7 +22,8 @@ class ExplicitNegatives:
     Args:
       log: an `InteractionLog`.
       sources: the model's negatives; other sources than `Explicit` are ignored.
-      split: a `Split`: items shown after its training events, or after the user's first query, are not used.
+      split: a `Split`: items shown after its training events, or after the user's first query, are not used. None: the
+        log has no such items.
       catalogue: int32, the item rows that can be recommended; other shown items are left out.
       seed: of the draws.
 
@@ -31,7 +32,8 @@ class ExplicitNegatives:
     """
 
     def __init__(
-        self, log: InteractionLog, sources: Iterable[NegativeSource], split: Split, catalogue: np.ndarray, seed: int
+        self, log: InteractionLog, sources: Iterable[NegativeSource], split: Split | None, catalogue: np.ndarray,
+        seed: int,
     ) -> None:
         sources = [source for source in sources if isinstance(source, Explicit)]
         # To mypy, they are still sources of any kind.
@@ -43,7 +45,8 @@ class ExplicitNegatives:
         self._count = sum(source.count for source in sources if source.column is None)  # type: ignore[attr-defined]
         self._user, self._seed = log.user, derive_seed(seed, "explicit")
         if self._count:
-            kept = shown_before(log, split) & np.isin(log.shown.item, catalogue)
+            kept = np.isin(log.shown.item, catalogue)
+            kept &= split is None or shown_before(log, split)
             user, self._items = log.shown.user[kept], log.shown.item[kept]
             self._items = self._items[grouped(user, len(log.users))]
             self._starts = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=len(log.users)))])

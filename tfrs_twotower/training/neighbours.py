@@ -11,7 +11,7 @@ from tfrs_twotower.errors import EvaluationError, TrainingError
 from tfrs_twotower.evaluation import EASE
 from tfrs_twotower.models import NeighbourVectors
 
-_FILE = "neighbours.npz"
+FILE = "neighbours.npz"
 _OVERSAMPLING, _ITERATIONS = 10, 4
 _NOTHING = 1e-6  # a sum of vectors that is shorter is rounding error
 
@@ -80,7 +80,7 @@ class NeighbourFit:
 def keep(folder: str | Path, keys: np.ndarray, vectors: NeighbourVectors) -> None:
     """Writes `NeighbourVectors` into a training's folder. keys: int64 [n], the items' keys in other runs."""
     known, folder = vectors.items.any(axis=1), Path(folder)
-    with written_aside(folder / _FILE) as f:
+    with written_aside(folder / FILE) as f:
         np.savez(f, keys=keys[known], past=vectors.past[known], items=vectors.items[known])
 
 
@@ -90,7 +90,7 @@ def kept(folder: str | Path, keys: np.ndarray) -> NeighbourVectors:
     Raises:
       TrainingError: they cannot be read.
     """
-    file = Path(folder) / _FILE
+    file = Path(folder) / FILE
     try:
         with np.load(file, allow_pickle=False) as arrays:
             names, parts = arrays["keys"], (arrays["past"], arrays["items"])

@@ -12,7 +12,7 @@ from tfrs_twotower.features import Field, SequenceField
 from tfrs_twotower.towers.sequence import only_sequence
 from tfrs_twotower.training.batches import batch_dataset
 from tfrs_twotower.training.config import TrainingConfig
-from tfrs_twotower.training.distribution import part_of
+from tfrs_twotower.training.distribution import WorkerShare, part_of
 from tfrs_twotower.training.examples import Examples
 
 _BUCKETS = 4  # lengths of windows: the field's, and halves of it
@@ -37,6 +37,8 @@ class SequenceBatches:
       config: a `TrainingConfig`; `batch_size` counts targets.
       fields: the query tower's fields, one of them a `SequenceField`.
     """
+
+    share: WorkerShare | None = None  # a worker has no share: the order of the windows is drawn from all histories
 
     def __init__(self, examples: Examples, rows: np.ndarray, config: TrainingConfig, fields: Iterable[Field]) -> None:
         self._examples, self._config = examples, config
