@@ -32,11 +32,11 @@ _NEW = 1000  # items from here on are new
 class Process:
     """`twotower serve` on two ports, which can be killed and started again."""
 
-    def __init__(self, root, store, cache, items, port, grpc_port):
+    def __init__(self, root, store, cache, items, answers, port, grpc_port):
         self.address, self.grpc_address = f"http://127.0.0.1:{port}", f"127.0.0.1:{grpc_port}"
         self._command = [
             "serve", root, "--name", "toy", "--store", store, "--cache", cache, "--items-log", items,
-            "--rest-port", port, "--grpc-port", grpc_port, "--poll-seconds", "0.2",
+            "--log-requests", answers, "--rest-port", port, "--grpc-port", grpc_port, "--poll-seconds", "0.2",
         ]
         self.start()
 
@@ -92,6 +92,8 @@ class Load:
         self.lost, self.wrong = [], []
         self.again = collections.Counter()  # why requests were sent again: a status, or "connection"
         self.acknowledged = {}  # event id: user
+        self.given, self.told = set(), []  # ids of answers; those of which an impression was acknowledged
+        self.profiles = {}  # user: the last age that was acknowledged
         self.answers = []  # (began, ended, lowest, highest version that it can be of)
         self._items = collections.deque()  # new items that were acknowledged and nobody began to withdraw
         self.there = set()  # items that answers must have in the end
@@ -124,7 +126,8 @@ class Load:
 
     def _run(self):
         kinds = (
-            self._predict, self._event, self._recommend_by_grpc, self._change, self._recommend_by_rest, self._event
+            self._predict, self._event, self._recommend_by_grpc, self._change, self._recommend_by_rest, self._event,
+            self._profile,
         )
         start, number = time.monotonic(), 0
         while not self._stop.wait(max(0.0, start + number / self._rate - time.monotonic())):
@@ -143,6 +146,16 @@ class Load:
         answer = self._answered("/v1/recommend", {"user_id": 1 + number % 40, "k": 2, "exclude_seen": True})
         if answer is not None:
             self._note(began, [answer["model_version"]])
+        if answer and "answer_id" in answer:  # not while the disk was full
+            self.given.add(answer["answer_id"])
+            seen = {"answer_id": answer["answer_id"], "places": [number % 2]}
+            if self._answered("/v1/impressions", {"impressions": [seen]}) is not None:
+                self.told.append((answer["answer_id"], number % 2))
+
+    def _profile(self, number):
+        user = f"{2 * _BYSTANDER + number}"
+        if self._answered(f"/v1/users/{user}", {"profile": {"age": float(number)}}, "PUT") is not None:
+            self.profiles[user] = {"age": float(number)}
 
     def _recommend_by_grpc(self, number):
         began, request = time.monotonic(), struct_pb2.Struct()
@@ -172,17 +185,17 @@ class Load:
     def _change(self, number):
         """One new item; every second time another one is withdrawn."""
         item = _NEW + number
-        gone = [self._items.popleft()] if number % 12 == 3 and self._items else []
+        gone = [self._items.popleft()] if number % 14 == 3 and self._items else []
         body = {"changed": [{"item_id": item, "price": BEST / 8}], "withdrawn": gone}
         if self._answered("/v1/items", body) is not None:
             self.there.add(item)
             self.there.difference_update(gone)
             self._items.append(item)
 
-    def _answered(self, path, body):
+    def _answered(self, path, body, method="POST"):
         def ask():
             try:
-                response = self._client.post(self._address + path, json=body)
+                response = self._client.request(method, self._address + path, json=body)
                 return response.status_code, response.json()
             except httpx.HTTPError:
                 return "connection", None

@@ -27,6 +27,7 @@ class Query(tf.Module):
         """Raw features."""
         return {
             c.USER_ID: tf.TensorSpec([None], tf.int64), c.HISTORY_ITEM_ID: tf.TensorSpec([None, None], tf.int64),
+            "age": tf.TensorSpec([None], tf.float32),
         }
 
     def encode(self, raw):

@@ -18,7 +18,7 @@ from chaos.chaos import Load, Process
 
 from tests.chaos import chaos_export
 from tfrs_twotower.cli.main import main
-from tfrs_twotower.online import open_stores
+from tfrs_twotower.online import open_stores, read_answers, read_seen
 
 SECONDS = float(os.environ.get("TWOTOWER_CHAOS_SECONDS", 0))
 STORES = ("sqlite", "redis") if SECONDS else ("sqlite",)
@@ -83,7 +83,7 @@ def test_nothing_is_lost(made, tmp_path, kind):
     shutil.copytree(made / "1", root / "1")
     with redis_server.running() as redis:
         store = f"sqlite:{folder}/store.db" if kind == "sqlite" else redis.url
-        process = Process(root, store, redis.url, tmp_path / "items", free_port(), free_port())
+        process = Process(root, store, redis.url, tmp_path / "items", tmp_path / "log", free_port(), free_port())
         try:
             process.wait()
             with Load(process.address, process.grpc_address, RATE) as load:
@@ -97,6 +97,7 @@ def test_nothing_is_lost(made, tmp_path, kind):
         with contextlib.closing(open_stores(store)) as stores:
             users = sorted(set(load.acknowledged.values()))
             kept = dict(zip(users, stores.history.last(users, 100_000)))
+            profiles = stores.profiles.get(list(load.profiles))
     stored = [event.event_id for events in kept.values() for event in events]
     print(f"{kind}: {len(load.answers)} answers, {len(load.acknowledged)} events, {len(load.there)} new items, "
           f"sent again: {dict(load.again)}")
@@ -105,6 +106,10 @@ def test_nothing_is_lost(made, tmp_path, kind):
     assert load.again[503]  # the full disk was met
     assert load.answers and set(load.acknowledged) <= set(stored)
     assert len(stored) == len(set(stored))  # sent again, counted once
+    assert profiles == list(load.profiles.values()) and profiles
+    assert load.given and load.given <= {*read_answers(tmp_path / "log")["answer_id"].to_pylist()}
+    seen = [(row["answer_id"], *row["place"]) for row in read_seen(tmp_path / "log").to_pylist()]
+    assert set(load.told) <= set(seen) and load.told
 
 
 def disturb(process, redis, made, root, folder, load, end):

@@ -35,6 +35,8 @@ def test_what_is_collected_is_read_without_options(written, capsys):
     assert main([*command, "--since", str(NOON), "--tfrecord", "records"]) == 0
     assert capsys.readouterr().out == (
         "6 events and 8 rows with the label 0 of 2026-11-30 12:00:00 to 2026-12-01 00:00:00 UTC are new in out.\n"
+        "What clients said of answers, and does not count, is in out/_aside: no log has such an answer (1), the answer "
+        "has no such place (1).\n"
         "TFRecord: 13 rows in records.\n"
     )
     assert main(command) == 0

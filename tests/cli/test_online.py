@@ -42,6 +42,17 @@ def test_load_puts_a_runs_users_into_a_store(run, tmp_path, capsys):
     stores.close()
 
 
+def test_what_the_logs_of_all_servers_need_is_said_before_anything_is_opened(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["serve", "export", "--all-logs", "logs", "--log-requests", "logs/deep/a"]
+    assert main(command) == 1
+    assert "Name these too" in capsys.readouterr().err
+    assert main([*command, "--store", "sqlite:s.db", "--items-log", "items"]) == 1
+    said = "`--log-requests` must lie in the folder of --all-logs. Received: --log-requests='logs/deep/a'."
+    assert f"{said} For example: logs/a." in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_load_keeps_what_it_is_told_to_keep_and_says_what_did_not_stay(run, tmp_path, capsys):
     address = f"sqlite:{tmp_path}/store.db"
     for _ in range(2):

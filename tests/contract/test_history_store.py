@@ -221,15 +221,27 @@ def test_threads_append_the_same_events_and_each_counts_once(open_store):
     assert ids(stores[0]) == [str(n) for n in range(40)]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_random_appends_equal_a_plain_list(open_store, clock, seed):
-    """Against the contract written as a list: unique ids, stable order by time, the newest 8 within 50 seconds."""
-    rng = random.Random(seed)
-    store, plain = open_store(events=8, seconds=50), {}
+def test_older_events_of_kept_kinds_stay(open_store):
+    store = open_store(events=3, kinds=("buy", "like"))
+    kinds = ["buy", "like", "view", "buy", "view", "buy", "buy", "view", "buy", "view", "view", "buy"]
+    for n, kind in enumerate(kinds):
+        store.append([event(n, NOW + n, kind=kind)])
+    assert ids(store) == ["1", "5", "6", "8", "9", "10", "11"]  # the newest 3; of the older ones 3 buys and the like
+    assert ids(store, n=4, types=["buy"]) == ["5", "6", "8", "11"]
+    assert store.append([event(0, kind="buy")]) == 1  # its id is free again
+    assert open_store(events=3).trim() == 4 and ids(store) == ["9", "10", "11"]
+
+
+@pytest.mark.parametrize("seed, kinds", [(0, ()), (1, ()), (2, ()), (3, ("buy",)), (4, ("buy", "like"))])
+def test_random_appends_equal_a_plain_list(open_store, clock, seed, kinds):
+    """Against the contract written as a list: unique ids, stable order by time, within 50 seconds the newest 8, or the
+    newest 3 and of older ones the newest 3 of each kept kind."""
+    rng, most = random.Random(seed), 3 if kinds else 8
+    store, plain = open_store(events=most, seconds=50, kinds=kinds), {}
     for _ in range(60):
         batch = [
             event(rng.randrange(200), clock.now - rng.randrange(60), f"u{rng.randrange(3)}", f"i{rng.randrange(9)}",
-                  rng.choice(["", "buy"]))
+                  rng.choice(["", "buy", *kinds[1:]]))
             for _ in range(rng.randrange(4))
         ]
         store.append(batch)
@@ -239,10 +251,11 @@ def test_random_appends_equal_a_plain_list(open_store, clock, seed):
                 if e.event_id not in {k.event_id for k in kept}:
                     kept.append(e)
             kept.sort(key=lambda e: e.timestamp)
-            kept[:] = kept[-8:]
+            older = {kind: [e for e in kept[:-most] if e.event == kind][-most:] for kind in kinds}
+            kept[:] = [e for e in kept[:-most] if e in older.get(e.event, [])] + kept[-most:]
         clock.now += rng.randrange(5)
         for user in ("u0", "u1", "u2"):
             shown = [e for e in plain.get(user, []) if e.timestamp >= clock.now - 50]
-            n = rng.randrange(1, 10)
+            n = rng.randrange(1, 12)
             assert store.last([user], n) == [shown[-n:]]
             assert store.last([user], n, ["buy"]) == [[e for e in shown if e.event == "buy"][-n:]]

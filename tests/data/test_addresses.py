@@ -38,6 +38,7 @@ def test_a_file_a_folder_and_a_pattern(bucket):
         put(f"log/{name}.csv", events(name).to_csv(index=False).encode())
     put("log/.hidden.csv", b"no log")
     put("log/_SUCCESS", b"")
+    put("log/_aside/other.csv", b"no log")
     assert users(f"{address}/log/b c.csv") == ["b c"]
     assert users(f"{address}/log") == users(f"{address}/log/") == users(f"{address}/log/**/*.csv") == [
         "a", "b c", "deep/d"]

@@ -45,6 +45,35 @@ def test_an_events_parts_are_added_to_its_item():
     np.testing.assert_allclose(found, (twelve + thirteen) / 2, rtol=1e-5)
 
 
+@pytest.mark.parametrize("merge, kept, ages", [
+    ("item_id", [12, 11, 14, 99, 99, 13], [7, 6, 4, 3, 2, 1]),
+    ("shop", [13, 11, 14, 99, 99, 13], [9, 6, 4, 3, 2, 1]), ("genres", [13, 11, 14, 99, 99, 13], [9, 6, 4, 3, 2, 1]),
+    (None, [11, 14, 14, 99, 99, 13], [6, 5, 4, 3, 2, 1]),
+])
+def test_of_a_run_the_newest_event_is_read(merge, kept, ages):
+    table = {"item_id": pa.array([11, 12, 13, 14]), "shop": pa.array(["x", "x", None, None]),
+             "genres": pa.array([["a", "b"], ["b", "a"], ["b"], None])}
+    feature = History(length=6, merge=merge, categories=("genres", "shop"))
+    (made,), (items,) = build_fields(Schema(query=(feature,), candidate=(Id("item_id", dim=2),)), seed=1)
+    items.adapt(table, np.ones(4, np.int64))
+    made.adapt(table, np.ones(4, np.int64))
+    past = {"history_item_id": tf.constant([[13, 13, 11, 12, 11, 14, 14, 99, 99, 13], [-1] * 10], tf.int64),
+            "history_timestamp": tf.range(1, 11, dtype=tf.int64) * 86_400 * [[1], [0]],
+            "timestamp": tf.constant([11 * 86_400] * 2, tf.int64)}
+    found = made.encode(past)
+    assert found["index"][0].numpy().tolist() == items.index(tf.constant(kept, tf.int64)).numpy().tolist()
+    assert found["age"][0].numpy().tolist() == ages and (found["index"][1].numpy() == -1).all()
+    assert feature.reach == (24 if merge else 6)
+    empty = made.encode({**past, "history_item_id": tf.zeros([2, 0], tf.int64), "history_timestamp": tf.zeros(
+        [2, 0], tf.int64)})
+    assert (empty["index"].numpy() == -1).all()
+
+
+def test_a_column_of_runs_is_one_of_the_categories():
+    with pytest.raises(ConfigError, match=r"`History.merge` must be `item_id` or one of `categories`.*brand"):
+        History(merge="brand", categories=("genres",))
+
+
 def test_items_have_the_mean_of_their_values():
     made, items = field()
     genres = made.values[0]

@@ -177,24 +177,31 @@ def test_a_refresher_reads_what_is_new_from_the_store(fresh, version, frame):
     refresher.close()
 
 
-def test_what_an_answer_showed_counts_as_in_training(fresh, version, frame, tmp_path):
+@pytest.mark.parametrize("servers", [1, 2])
+def test_what_an_answer_showed_counts_as_in_training(fresh, version, frame, tmp_path, servers):
+    """Two servers gave an answer each, and what was seen of a was told to the other one."""
     ids, at = version[1].catalogue.ids.tolist(), CUT * HOUR + 10
     statistics = fresh._attached[id(version[1].root)].statistics
-    log = AnswerLog(tmp_path / "log", clock=lambda: at + 9 * HOUR)
-    log.record([Answer(name, "u1", at, 1, "", {}, {}, [(item, "u2i", 1.0) for item in ids[:4]]) for name in "ab"])
+    logs = [AnswerLog(tmp_path / "logs" / name, clock=lambda: at + 9 * HOUR) for name in ("answers", "b")[:servers]]
+    for name, log in zip("ab", logs * 2):
+        log.record([Answer(name, "u1", at, 1, "", {}, {}, [(item, "u2i", 1.0) for item in ids[:4]])])
     early = version[1].moving.until - 1800  # before the export ends, which cannot know yet that nobody chose it
-    log.record([Answer("c", "u1", early, 1, "", {}, {}, [(ids[4], "u2i", 1.0)])])
-    log.saw([Impression("1", "a", at + 20, [0, 1, 3], []), Impression("2", "c", early + 9, [0], [])])  # none of b
-    log.close()
+    logs[0].record([Answer("c", "u1", early, 1, "", {}, {}, [(ids[4], "u2i", 1.0)])])
+    logs[0].saw([Impression("2", "c", early + 9, [0], [])])
+    logs[-1].saw([Impression("1", "a", at + 20, [0, 1, 3], [])])  # nobody says anything of b
+    logs[0].rotate()
+    folder = str(tmp_path / "logs")
+    for log in logs:
+        log.close()
     stores = open_stores(f"sqlite:{tmp_path}/store.db")
     stores.history.append([Event("1", "u1", ids[1], at + 60, "buy", "a"), Event("2", "u2", ids[2], at + 70, "dislike")])
     before, now = np.array(statistics.values(ids[:5])["item_rate_buy_per_shown"]), at + 3 * HOUR
-    refresher = Refresher(fresh, stores.history, [log.folder], seconds=3600.0, clock=lambda: now)
+    refresher = Refresher(fresh, stores.history, [folder], seconds=3600.0, clock=lambda: now)
     assert refresher.look() > 0
     more = np.array(statistics.values(ids[:5])["item_rate_buy_per_shown"]) - before
     # In all time: buys, and how often it was shown. In b, which has the buy too, the first place came before it.
     assert more[:, [1, 3]].tolist() == [[0, 2], [1, 1], [0, 1], [0, 1], [0, 1]]
-    trained, _ = ingest(Store(f"sqlite:{tmp_path}/store.db", (log.folder,), until=now))
+    trained, _ = ingest(Store(f"sqlite:{tmp_path}/store.db", (folder,), until=now))
     parts = [pd.DataFrame({
         "user_id": trained.users["user_id"].take(of.user), "item_id": trained.items["item_id"].take(of.item),
         "timestamp": of.timestamp, "event": "buy", "label": label,

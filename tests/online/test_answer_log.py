@@ -14,6 +14,7 @@ from tfrs_twotower.errors import DataError
 from tfrs_twotower.online import (
     Answer,
     AnswerLog,
+    Archive,
     Impression,
     StoreError,
     answer_files,
@@ -22,8 +23,10 @@ from tfrs_twotower.online import (
     read_impression,
     read_seen,
 )
+from tfrs_twotower.online.answer_files import starts
 
 NOON = 1_796_040_000  # 2026-11-30T12:00:00Z
+NAME = new_answer_id(NOON)
 RECORD = """
 import os, sys, threading
 from tfrs_twotower.online import Answer, AnswerLog
@@ -127,6 +130,21 @@ def test_an_hour_that_moves_to_a_file_meanwhile_is_there(opened, tmp_path, monke
     assert answer_files.starts(tmp_path / "log") == [NOON]
 
 
+def test_a_folder_of_logs_is_the_log_of_all_servers(tmp_path):
+    for name, at in (("a", NOON), ("answers", NOON + 1)):
+        log = AnswerLog(tmp_path / name, clock=lambda: NOON + 3700)
+        log.record([answer(name, at), answer(f"{name} later", at + 3600)])
+        log.saw([Impression(name, "a", at, [0], [])])
+        log.rotate()
+        log.close()
+    Archive(tmp_path / "archive").close()  # it holds no answers
+    assert read_answers(tmp_path)["answer_id"].to_pylist() == ["a", "answers", "a later", "answers later"]
+    assert read_seen(tmp_path, NOON + 1)["seen_id"].to_pylist() == ["answers"]
+    assert starts(tmp_path) == [NOON, NOON + 3600]
+    with pytest.raises(StoreError, match="or a folder of such folders"):
+        starts(tmp_path / "a" / "answers")
+
+
 @pytest.mark.parametrize("acknowledged", [3, 150])
 def test_a_killed_process_loses_no_acknowledged_answer_and_doubles_none(tmp_path, acknowledged):
     folder = tmp_path / "log"
@@ -191,22 +209,23 @@ def test_ids_sort_by_time_and_cannot_be_guessed():
 
 
 @pytest.mark.parametrize("fields, message", [
-    ({"answer_id": "a"}, "`places` or `dropped`"), ({"places": [0]}, "`answer_id`"), ([], "list"),
-    ({"answer_id": "a", "places": [0], "more": 1}, "'more'"),
-    ({"answer_id": "a" * 65, "places": [0]}, "id of an answer"),
-    ({"answer_id": "a", "places": [5]}, "from 0 to 4"), ({"answer_id": "a", "places": [-1]}, "from 0 to 4"),
-    ({"answer_id": "a", "places": [0.5]}, "whole numbers"), ({"answer_id": "a", "dropped": [True]}, "whole numbers"),
-    ({"answer_id": "a", "places": [0] * 6}, "from 0 to 4"), ({"answer_id": "a", "places": "0"}, "be a list"),
-    ({"answer_id": "a", "places": 0}, r"Received: places=0\."),
-    ({"answer_id": "a", "places": [0], "timestamp": 10**12}, "not milliseconds"),
-    ({"answer_id": "a", "places": [float("inf")]}, "whole numbers"),
-    ({"answer_id": "a", "places": [0], "timestamp": "now"}, "whole seconds"),
+    ({"answer_id": NAME}, "`places` or `dropped`"), ({"places": [0]}, "`answer_id`"), ([], "list"),
+    ({"answer_id": NAME, "places": [0], "more": 1}, "'more'"),
+    ({"answer_id": NAME, "places": [0, 2], "dropped": [1, 2]}, r"`places` has. Received: dropped=\[2\]"),
+    ({"answer_id": NAME * 65, "places": [0]}, "id of an answer"),
+    ({"answer_id": NAME, "places": [5]}, "from 0 to 4"), ({"answer_id": NAME, "places": [-1]}, "from 0 to 4"),
+    ({"answer_id": NAME, "places": [0.5]}, "whole numbers"), ({"answer_id": NAME, "dropped": [True]}, "whole numbers"),
+    ({"answer_id": NAME, "places": [0] * 6}, "from 0 to 4"), ({"answer_id": NAME, "places": "0"}, "be a list"),
+    ({"answer_id": NAME, "places": 0}, r"Received: places=0\."),
+    ({"answer_id": NAME, "places": [0], "timestamp": 10**12}, "not milliseconds"),
+    ({"answer_id": NAME, "places": [float("inf")]}, "whole numbers"),
+    ({"answer_id": NAME, "places": [0], "timestamp": "now"}, "whole seconds"),
 ])
 def test_what_is_wrong_with_an_impression_is_said(fields, message):
     with pytest.raises(DataError, match=message):
         read_impression(fields, NOON, 5)
 
 
-def test_an_impression_over_grpc_has_floats():
-    found = read_impression({"answer_id": "a", "places": [0.0, 4.0]}, NOON, 5)
-    assert found[1:] == ("a", NOON, [0, 4], [])
+def test_an_impression_over_grpc_has_floats_and_may_repeat_places():
+    found = read_impression({"answer_id": NAME, "places": [4.0, 0.0, 4.0], "timestamp": 5.0}, NOON + 9, 5)
+    assert found[1:] == (NAME, NOON, [4, 0], [])  # it was not seen before it was given

@@ -61,4 +61,4 @@ def test_an_archive_is_no_store_and_a_folder_without_one_is_said(open_history, t
             with pytest.raises(StoreError, match="Serve a store"):
                 ask()
     with pytest.raises(StoreError, match="holds no events"):
-        open_stores(f"archive:{tmp_path}")
+        open_stores(f"archive:{tmp_path}/none")

@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,7 +14,16 @@ from tests.online.test_feedback import NOON, write_all
 from tfrs_twotower.data import Files, ingest, joined
 from tfrs_twotower.errors import ConfigError, DataError
 from tfrs_twotower.features import History, Id, ItemStatistic, Schema, Searches, build_fields, infer_schema
-from tfrs_twotower.online import Event, Store, collect, collected_columns, open_stores
+from tfrs_twotower.online import (
+    AnswerLog,
+    Event,
+    Impression,
+    Store,
+    collect,
+    collected_columns,
+    open_stores,
+)
+from tfrs_twotower.online.claims import FOREIGN, LATE, OUTSIDE, UNKNOWN
 from tfrs_twotower.training import Examples, adapt
 from tfrs_twotower.training.item_statistics import ItemStatistics
 
@@ -61,6 +71,32 @@ def test_times_that_overlap_give_each_row_once(written, history, tmp_path):
     assert (again.chosen, again.others, again.file) == (0, 0, None)
     history.append([Event("late", "u", "c", NOON + 100)])
     assert collect(history, [written[1]], str(out), None, NOON + 30_001).chosen == 1
+
+
+def test_what_clients_say_and_cannot_be_true_is_put_aside_once_and_changes_nothing(written, history, tmp_path):
+    out, other = tmp_path / "out", tmp_path / "other"
+    history.append([Event("thief", "w", "d", NOON + 90, "click", "clicked"),  # u's answer: d stays unseen
+                    Event("dreamer", "w", "d", NOON + 90, "click", "never")])
+    log = AnswerLog(other, clock=lambda: NOON + 20_000)  # another server's: clients may tell any of them
+    log.saw([Impression("6", "again", NOON + 4010, [1], []), Impression("7", "clicked", NOON + 3600, [4], [])])
+    log.rotate()
+    log.close()
+    found = collect(history, [written[1], str(other)], str(out), 0, NOON + 30_000)
+    assert ids(out) == sorted([*WHOLE - {"shown:again:0"}, "thief", "dreamer"])  # `again`: only the chosen q was seen
+    assert found.aside == {UNKNOWN: 2, FOREIGN: 1, OUTSIDE: 1, LATE: 1}
+    aside = {row["id"]: row for row in pq.read_table(out / "_aside").to_pylist()}
+    assert {name: row["reason"] for name, row in aside.items()} == {
+        "3": UNKNOWN, "dreamer": UNKNOWN, "thief": FOREIGN, "4": OUTSIDE, "7": LATE}
+    assert (aside["4"]["what"], aside["4"]["answer_id"], aside["4"]["place"]) == ("impression", "stranger", [0, 1, 99])
+    assert (aside["thief"]["what"], aside["thief"]["user_id"], aside["thief"]["answer_id"]) == ("event", "w", "clicked")
+    stolen, = pq.read_table(out, filters=[("event_id", "==", "thief")]).to_pylist()
+    assert stolen["label"] == 1 and stolen["features"] is None and stolen["place"] is None
+    assert collect(history, [written[1], str(other)], str(out), 0, NOON + 30_000).aside == {}
+    parts = [collect(history, [written[1], str(other)], str(tmp_path / "parts"), since, since + 500).aside
+             for since in range(NOON - 200, NOON + 30_000, 500)]
+    assert sum(map(Counter, parts), Counter()) == found.aside
+    report = ingest(Store(written[0], (written[1], str(other)), until=NOON + 30_000))[1]
+    assert [note for note in report.notes if f"{UNKNOWN} (2)" in note and f"{LATE} (1)" in note]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -98,14 +98,15 @@ def one_by_one(since, until, within, answers, seen, events):
     found, of = {}, {a.answer_id: a for a in answers}
 
     def chosen(a, item):
-        return any(e.item_id == item and (e.answer == a.answer_id or e.user_id == a.user_id)
+        return any(e.item_id == item and (e.user_id == a.user_id or e.answer == a.answer_id and not a.user_id)
                    and a.timestamp <= e.timestamp < a.timestamp + within for e in events if e.timestamp < until)
 
     for e in events:
         if since <= e.timestamp < until:
             showed = [a for a in answers if a.user_id == e.user_id and e.item_id in [item for item, *_ in a.items]
                       and a.timestamp <= e.timestamp < a.timestamp + within]
-            last = of.get(e.answer) if e.answer else max(showed, key=lambda a: a.timestamp, default=None)
+            named = of.get(e.answer) if e.answer and of.get(e.answer, e).user_id in ("", e.user_id) else None
+            last = named if e.answer else max(showed, key=lambda a: a.timestamp, default=None)
             items = [item for item, *_ in last.items] if last else []
             found[e.user_id, e.event_id] = (e.item_id, int(e.event != "dislike"), last.answer_id if last else e.answer,
                                             items.index(e.item_id) if e.item_id in items else e.place)

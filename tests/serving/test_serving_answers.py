@@ -10,7 +10,7 @@ import tensorflow as tf
 from google.protobuf import struct_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from tfrs_twotower.online import AnswerLog, Event, read_answers, read_seen
+from tfrs_twotower.online import AnswerLog, Event, new_answer_id, read_answers, read_seen
 from tfrs_twotower.serving import Server
 from tfrs_twotower.serving.grpc_service import METHODS
 
@@ -85,8 +85,9 @@ def test_an_answer_by_rules_is_kept_with_them(shop_root, stores, tmp_path):
                 "impressions": [{"answer_id": answer["answer_id"], "places": [0], "dropped": [1], "timestamp": 5}],
             })
             assert (response.status_code, response.json()) == (200, {"recorded": 1})
-            wrong = client.post("/v1/impressions", json={"impressions": [{"answer_id": "a", "places": [-1]}]})
-            assert wrong.status_code == 400 and "impressions[0]: `places` must" in wrong.json()["error"]
+            for name, places, says in ((answer["answer_id"], [-1], "`places` must"), ("a", [0], "`answer_id` must")):
+                wrong = client.post("/v1/impressions", json={"impressions": [{"answer_id": name, "places": places}]})
+                assert wrong.status_code == 400 and f"impressions[0]: {says}" in wrong.json()["error"]
             many = client.post("/v1/impressions", json={"impressions": [{}] * 1001})
             assert many.status_code == 413
     log.close()
@@ -96,7 +97,8 @@ def test_an_answer_by_rules_is_kept_with_them(shop_root, stores, tmp_path):
     shown = [(item["item_id"], item["channel"]) for item in answer["items"]]
     assert list(zip(row["item_id"], row["channel"])) == shown and len(shown) == 2
     seen = read_seen(log.folder).to_pylist()
-    assert [(row["timestamp"], row["place"], row["dropped"]) for row in seen] == [(5, [0], [1])]
+    assert [(one["timestamp"], one["place"], one["dropped"]) for one in seen] == [
+        (row["timestamp"], [0], [1])]  # not before its answer
 
 
 def test_a_full_disk_loses_answers_from_the_log_and_no_request(served):
@@ -105,9 +107,10 @@ def test_a_full_disk_loses_answers_from_the_log_and_no_request(served):
     log._file._writer.execute("PRAGMA max_page_count = 1")
     answer = client.post(PREDICT, json=body)
     assert answer.status_code == 200 and answer.json()["outputs"]["ids"] == [[3, 2]]
+    assert answer.json()["answer_id"] == [""]
     assert client.get("/readyz").text == "degraded: answers\n"
     refused = client.post("/v1/impressions", json={"impressions": [
-        {"answer_id": "a" * 64, "places": list(range(1000))} for _ in range(90)]})
+        {"answer_id": new_answer_id(9.0), "places": list(range(1000))} for _ in range(90)]})
     assert refused.status_code == 503 and "Send the same impressions again" in refused.json()["error"]
     metrics = client.get("/metrics").text
     assert 'twotower_answers_total{result="lost"} 1.0' in metrics and 'failures_total{what="answers"} 2.0' in metrics
@@ -119,9 +122,13 @@ def test_a_full_disk_loses_answers_from_the_log_and_no_request(served):
     assert len(kept(log)) == 1
 
 
-def test_without_a_log_a_prediction_has_no_id_and_impressions_are_refused(history_root):
-    with Server(history_root, rest_port=0, grpc_port=0) as server:
+def test_without_a_log_no_answer_has_an_id_and_impressions_are_refused(shop_root, stores):
+    with Server(shop_root, rest_port=0, grpc_port=0, stores=stores) as server:
         with httpx.Client(base_url=f"http://127.0.0.1:{server.rest_port}") as client:
-            assert server.predictor._answers._log is None
+            asked = {"user_id": ["u1"], "mood": [[0, 9]], "k": 1}
+            for path, body in (("/v1/recommend", {"user_id": "u1", "features": {"mood": [0, 9]}}),
+                               ("/v1/models/shop:predict", {"inputs": asked})):
+                response = client.post(path, json=body)
+                assert response.status_code == 200 and "answer_id" not in response.json(), response.text
             response = client.post("/v1/impressions", json={"impressions": [{"answer_id": "a", "places": [0]}]})
             assert response.status_code == 501 and "--log-requests" in response.json()["error"]

@@ -6,9 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tfrs_twotower.coldstart import InterestHistory
 from tfrs_twotower.data import InteractionLog, Searched
 from tfrs_twotower.features import History, Id, Schema, Searches, Sequence, build_fields
-from tfrs_twotower.online import Event, load_log
+from tfrs_twotower.online import Event, Retention, load_log, open_stores
 from tfrs_twotower.serving.features import Features
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import LoadedModel, Signature
@@ -20,6 +21,7 @@ KINDS = ["view", "buy", "like", None]
 SCHEMA = Schema(
     query=(
         History(length=6, pooling="decay"),
+        History(length=5, merge="genres", reads=("event",), categories=("genres",)),
         History(length=4, kinds=("buy",), reads=("dwell",)),
         Searches(length=7, tokens=3),
         Sequence(length=5, kinds=("like", "buy"), reads=("event", "dwell"), categories=("genres", "brand")),
@@ -95,6 +97,38 @@ def test_a_replayed_log_gives_training_and_serving_the_same_histories(stores, ki
                 width = min(values.shape[1], other.shape[1])
                 np.testing.assert_array_equal(values[:, :width], other[:, :width])
                 assert np.all(values[:, width:] <= 0) and np.all(other[:, width:] <= 0)
+
+
+def test_a_store_that_keeps_kinds_gives_the_histories_of_these_kinds_that_training_has(tmp_path):
+    """Of 240 events it keeps 25 a user: not all of the newest 6, but all that the buys and likes of a request need."""
+    log, few = random_log(users=2), Retention(events=5, kinds=("buy", "like"))
+    made, fields = examples(log)
+    stores = open_stores(f"sqlite:{tmp_path}/few.db", few)
+    load_log(stores.history, before(log, 200))
+    rows = np.array([200 + np.flatnonzero(log.user[200:] == user)[0] for user in (0, 1)])
+    request = {"user_id": tf.constant(["u0", "u1"]), "timestamp": tf.constant(log.timestamp[rows])}
+    served = model(made, fields)
+    joined = Features(stores, Metrics()).join(served, served.signatures["serving_default"], request)
+    stores.close()
+    trained = made.raw_queries(rows)
+    for name in [name for name in trained if name.startswith(("history_buy", "history_like"))]:
+        assert same(joined[name], trained[name][:, :joined[name].shape[1]]), name
+    assert (joined["history_buy_item_id"].numpy() != b"").sum() == 8
+
+
+def test_picks_stand_in_every_history_until_the_model_reads_an_event(stores):
+    made, fields = examples(random_log(), ("view", "buy", "like"))
+    served = model(made, fields)
+    stores.profiles.put({user: {"interests": ["i3", "i1"]} for user in ("a", "b", "c")})
+    stores.history.append([Event("1", "a", "i5", 50, "view"), Event("2", "b", "i6", 50, "unread")])
+    picked = dataclasses.replace(stores, history=InterestHistory(stores.history, stores.profiles))
+    joined = Features(picked, Metrics()).join(
+        served, served.signatures["serving_default"], {"user_id": tf.constant(["a", "b", "c", "d"])})
+    found = {name: [[item.decode() for item in row if item] for row in joined[f"{name}_item_id"].numpy()]
+             for name in ("history", "history_buy", "history_like_buy")}
+    assert found == {"history": [["i5"], ["i3", "i1"], ["i3", "i1"], []],
+                     "history_buy": [[], ["i3", "i1"], ["i3", "i1"], []],
+                     "history_like_buy": [[], ["i3", "i1"], ["i3", "i1"], []]}
 
 
 def test_searches_that_chose_no_item_are_read_by_a_server_if_training_had_any(stores):

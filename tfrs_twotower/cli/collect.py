@@ -23,6 +23,9 @@ than --within seconds before. What clients named as seen at /v1/impressions was 
 places before the last chosen one. What a later stage left out (`dropped` there) has the event "drop". Rows of an
 answer are added when --within is over. A search without an item is an event, whose words `Searches` reads; TFRecord
 has none of them.
+
+What a client says of an answer may be wrong: no log has the answer, it is another user's, it has no such place. That
+does not count, and goes to the folder _aside in --out, with the reason. An event stays, without its answer.
 """
 
 
@@ -33,7 +36,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("store", metavar="STORE", help="sqlite:PATH, redis://HOST:PORT/DB, "
                         "archive:FOLDER of `serve --archive`, or module.Class:REST")
     parser.add_argument("--log", action="append", default=[], metavar="FOLDER",
-                        help="a folder of `serve --log-requests`; may be repeated (default: events alone)")
+                        help="a folder of `serve --log-requests`, or one of such folders; may be repeated (default: "
+                        "events alone)")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="the folder of the files")
     parser.add_argument("--since", type=options.moment, metavar="TIME",
                         help="seconds since 1970, or 2026-11-30[T12:00[:00]] in UTC (default: a day before the end of "
@@ -61,6 +65,9 @@ def run(args: argparse.Namespace) -> None:
         stores.close()
     print(f"{found.chosen:,} events and {found.others:,} rows with the label 0 of {_text(found.since)} to "
           f"{_text(found.until)} UTC are new in {args.out}.")
+    if found.aside:
+        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in sorted(found.aside.items()))
+        print(f"What clients said of answers, and does not count, is in {args.out}/_aside: {reasons}.")
     if args.tfrecord:
         print(f"TFRecord: {_tfrecord(args.out, args.tfrecord)} rows in {args.tfrecord}.")
 

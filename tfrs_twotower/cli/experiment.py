@@ -35,7 +35,8 @@ is wrong with the assignment or the log, and no difference can be trusted.
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "experiment", run, "compare the arms of an experiment", DESCRIPTION)
-    parser.add_argument("log", metavar="FOLDER", help="the folder of `serve --log-requests`")
+    parser.add_argument("log", metavar="FOLDER", help="the folder of `serve --log-requests`, or one of such "
+                        "folders")
     options.add_store(parser, required=True)
     parser.add_argument("--metric", required=True, metavar="KIND", help="the kind of event to count, such as click")
     parser.add_argument("--per", choices=("user", "answer"), default="user", help="the unit of a rate (default: user)")

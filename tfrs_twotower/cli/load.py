@@ -50,5 +50,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"{users:,} users' columns and {events} are in {without_password(args.store)}.")
     if kept < len(log):
         age = f", of the last {args.keep_days:,} days (--keep-days)" if args.keep_days else ""
+        named = ", ".join(args.keep_kinds)
+        kinds = f", as many older ones of each of {named} (--keep-kinds)" if named else ""
         print(f"Left out: {len(log) - kept:,}. The store keeps each user's newest events, at most {args.keep_events:,} "
-              f"(--keep-events){age}, and none that lies more than a day ahead.")
+              f"(--keep-events){kinds}{age}, and none that lies more than a day ahead.")

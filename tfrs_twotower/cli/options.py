@@ -92,6 +92,9 @@ def add_store(parser: argparse.ArgumentParser | argparse._ArgumentGroup, require
                         "TWOTOWER_REDIS_PASSWORD_FILE names")
     parser.add_argument("--keep-events", type=positive, default=1000, metavar="N",
                         help="keep the newest N events of each user (default: 1000)")
+    parser.add_argument("--keep-kinds", nargs="+", default=(), metavar="KIND",
+                        help="of older events, keep the newest N of each of these kinds too, such as buy (default: "
+                        "none)")
     parser.add_argument("--keep-days", type=positive, metavar="DAYS",
                         help="drop events that are older than DAYS (default: never)")
     parser.add_argument("--archive", metavar="FOLDER",
@@ -107,7 +110,8 @@ def open_store(args: argparse.Namespace, late: bool = False, existing: bool = Fa
     from tfrs_twotower.online.late import Late
 
     seconds = None if args.keep_days is None else args.keep_days * 86_400
-    stores = open_stores(args.store, Retention(args.keep_events, seconds), args.allow_loss, late, existing)
+    retention = Retention(args.keep_events, seconds, tuple(dict.fromkeys(args.keep_kinds)))
+    stores = open_stores(args.store, retention, args.allow_loss, late, existing)
     if not args.archive:
         return stores
     try:

@@ -104,6 +104,8 @@ def run(args: argparse.Namespace) -> None:
     if args.event_types is not None:
         raise ConfigError("`--event-types` is gone: training has to know which events make a history. Write the kinds "
                           "into the recipe, `twotower train … --set 'history_kinds=[\"buy\"]'`, and export again.")
+    if args.all_logs:
+        _check_all_logs(args)
     logs.set_up(args.log, args.log_level)
     access = Access(args.api_key_file, args.tls_cert, args.tls_key, args.insecure)
     key = Key.read(args.verify_key) if args.verify_key else None
@@ -123,7 +125,7 @@ def run(args: argparse.Namespace) -> None:
     refresher: tuple[Refresher, ...] = ()
     if stores and items:
         kept = [args.log_requests] if args.log_requests and not args.log_requests.startswith(_KAFKA) else []
-        refresher = (Refresher(items, stores.history, kept, stores=stores),)
+        refresher = (Refresher(items, stores.history, [args.all_logs] if args.all_logs else kept, stores=stores),)
     stores, fresh, channels, others = exploring.explored(args, stores, fresh)
     arms = read_arms(args.arms) if args.arms else None
     stream = _item_stream(args) if args.items_from else None
@@ -148,6 +150,15 @@ def run(args: argparse.Namespace) -> None:
     if left:  # Python would wait for their threads without a limit
         sys.stdout.flush()
         os._exit(1)
+
+
+def _check_all_logs(args: argparse.Namespace) -> None:
+    if not (args.store and args.items_log and args.log_requests):
+        raise ConfigError("`--all-logs` is for statistics of items, which need --store, --items-log and "
+                          "--log-requests. Name these too.")
+    if os.path.realpath(os.path.dirname(os.path.normpath(args.log_requests))) != os.path.realpath(args.all_logs):
+        rule, way_out = "lie in the folder of --all-logs", f"For example: {os.path.join(args.all_logs, 'a')}."
+        raise ConfigError(invalid("--log-requests", rule, args.log_requests, way_out))
 
 
 def _answers(args: argparse.Namespace) -> Any:

@@ -42,7 +42,7 @@ def _users(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--event-types", nargs="*", help=argparse.SUPPRESS)  # of 0.2.0; see `run`
     group.add_argument("--interests", metavar="COLUMN",
                        help="with --store: a column of the profiles with the item ids that a user picked at sign-up; "
-                       "they are the user's history until the first event")
+                       "they are the user's history until the first event that the model reads")
     group.add_argument("--cold-beta", type=float, default=0.0, metavar="BETA",
                        help="with --store: the popularity_beta of requests that have none, for users without a "
                        "history; below 0 popular items rank higher (default: %(default)s)")
@@ -73,6 +73,10 @@ def _answers(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--log-behind", action="store_true",
                        help="with --log-requests: answers do not wait until the disk has them, and a process that "
                        "dies loses those of its last moments")
+    group.add_argument("--all-logs", metavar="FOLDER",
+                       help="with --items-log: the folder that holds the --log-requests of all servers of this "
+                       "machine; statistics of items then count what all of them showed (default: what this one "
+                       "showed)")
     group.add_argument("--arms", metavar="FILE",
                        help="an experiment: a JSON file of arms, between which users are split by a salted hash "
                        "(docs/operations.md); `twotower experiment` compares them")

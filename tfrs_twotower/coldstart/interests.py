@@ -7,11 +7,11 @@ from tfrs_twotower.online import Event, HistoryAround, HistoryStore, ProfileStor
 
 
 class InterestHistory(HistoryAround):
-    """A `HistoryStore` that returns the picks of users without events.
+    """A `HistoryStore` that returns the picks of users without events, or without events of the asked kinds.
 
     Picks are a column of the user's profile, a list of item ids. The model reads the first n of them as events without
-    a time, of age 0. After the first event they are not used any more. They are not kept as events, so that no training
-    learns from them.
+    an id and a time, of age 0; if it has several histories, in each. After the first event that the model reads they
+    are not used any more, in none of its histories. They are not kept as events, so that no training learns from them.
 
     Args:
       history: the `HistoryStore` of the events.

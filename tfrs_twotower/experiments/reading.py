@@ -51,7 +51,7 @@ def read_participants(
     count.
 
     Args:
-      folder: of an `AnswerLog`.
+      folder: of an `AnswerLog`, or of several servers' logs.
       stores: with the events. Those that its `Retention` removed are missing.
       metric: the kind of event, such as "click".
       since, until: answers with since ≤ timestamp < until, in seconds since 1970; None: no limit. Events past `until`

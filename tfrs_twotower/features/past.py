@@ -4,10 +4,12 @@ from typing import Annotated, Literal, NamedTuple, get_args
 
 from tfrs_twotower import columns as names
 from tfrs_twotower.configuration import config
+from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features.kinds import Feature
 from tfrs_twotower.ranges import Count, DropoutRate, Positive, Share
 
 Part = Literal["event", "dwell"]
+_REACH = 4
 PARTS = (names.ITEM_ID, names.TIMESTAMP, *get_args(Part))  # of the events of a history
 
 
@@ -38,6 +40,11 @@ class PastFeature(Feature):
     reads: tuple[Part, ...] = ()
     categories: tuple[str, ...] = ()
 
+    @property
+    def reach(self) -> int:
+        """The newest events that a request has to bring."""
+        return self.length
+
     def input(self, part: str) -> str:
         """The name of the input with a part of its events."""
         return names.past(part, self.kinds)
@@ -63,6 +70,9 @@ class History(PastFeature):
       cut: share of the histories off which training cuts the newest events, any number of them equally likely. So the
         model also learns to predict later items, not only the next one: at a request, the history may have ended long
         ago.
+      merge: a run is what happened one after another with one item (`item_id`), or also with items of the same values
+        of a column, which is one of `categories`. Of a run only the newest event is read, so that `length` events reach
+        further back: they are found among the newest 4 · `length`. None: no events are merged.
       kinds, reads, categories: see `PastFeature`.
     """
 
@@ -72,9 +82,19 @@ class History(PastFeature):
     learned: bool = False
     dropout: DropoutRate = 0.0
     cut: Annotated[Share, "0 turns it off."] = 0.0
+    merge: str | None = None
     kinds: tuple[str, ...] = ()
     reads: tuple[Part, ...] = ()
     categories: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.merge not in (None, names.ITEM_ID, *self.categories):
+            rule, way_out = f"be `{names.ITEM_ID}` or one of `categories`", f"Add `{self.merge}` to `categories`."
+            raise ConfigError(invalid("History.merge", rule, self.merge, way_out))
+
+    @property
+    def reach(self) -> int:
+        return _REACH * self.length if self.merge else self.length
 
     @property
     def columns(self) -> tuple[str, ...]:

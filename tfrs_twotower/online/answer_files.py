@@ -1,5 +1,7 @@
 """The files of a log of rows: the last hour or day in SQLite, earlier ones in Parquet, in a folder for each kind.
 
+Readers take a folder of such folders for one log: that of all servers.
+
 A file's name begins with the hour of its rows, `2026-11-30T16`, or with the day, in UTC. It goes on with the id of its
 first row. So a process that was killed between writing a file and removing its rows from SQLite writes the same file
 again.
@@ -126,6 +128,7 @@ def read_answers(
 ) -> pa.Table:
     """The answers of a log with since ≤ timestamp < until (seconds since 1970; None: no limit), each once, by time.
 
+    folder: of a log, or of the logs of several servers.
     shadows: False leaves out those of shadow arms, which nobody saw.
 
     Returns:
@@ -155,25 +158,47 @@ def starts(folder: str | os.PathLike[str], kind: Kind = ANSWERS) -> list[int]:
 
     Raises `StoreError` if the folder has no rows of this kind, now or ever.
     """
-    if not os.path.isfile(os.path.join(folder, DATABASE)) and not (Path(folder) / kind.name).is_dir():
+    if not _logs(folder, kind):
         raise StoreError(f"{folder} holds no {kind.name}. Name a folder that `serve --log-requests` (answers) or "
-                         "`--archive` (events) wrote.")
-    query = f"SELECT DISTINCT timestamp / {kind.span} * {kind.span} FROM {kind.name}"
-    found = {start for start, in _rows(folder, query, ())}  # first, as in `read`: rows move to files meanwhile
-    return sorted(found.union(kind.start(file.name) for file in (Path(folder) / kind.name).glob("*.parquet")))
+                         "`--archive` (events) wrote, or a folder of such folders.")
+    return hours(folder, kind)
+
+
+def hours(folder: str | os.PathLike[str], kind: Kind) -> list[int]:
+    """As `starts`; nothing if the folder has no rows of this kind."""
+    query, found = f"SELECT DISTINCT timestamp / {kind.span} * {kind.span} FROM {kind.name}", set()
+    for log in _logs(folder, kind):
+        found |= {start for start, in _rows(log, query, ())}  # first, as in `read`: rows move to files meanwhile
+        found |= {kind.start(file.name) for file in _files(log, kind)}
+    return sorted(found)
 
 
 def read(folder: str | os.PathLike[str], kind: Kind, since: int | None = None, until: int | None = None) -> pa.Table:
     """The rows of a kind with since ≤ timestamp < until, each once, by time. Raises as `read_answers`."""
     low, high = since or 0, 2**62 if until is None else until
-    tables = [kind.table(_kept(folder, kind, low, high))]  # first: rows that move to a file meanwhile are read twice
-    columns, path = kind.schema.names, Path(folder) / kind.name
-    for file in sorted(path.glob("*.parquet")):
-        if kind.start(file.name) + kind.span > low and kind.start(file.name) < high:
-            table = pq.ParquetFile(file).read(columns)
-            time = table[c.TIMESTAMP]
-            tables.append(table.filter(pc.and_(pc.greater_equal(time, low), pc.less(time, high))).cast(kind.schema))
-    return _once(pa.concat_tables(tables[1:] + tables[:1]), kind.key)
+    tables = [kind.schema.empty_table()]
+    for log in _logs(folder, kind):
+        kept = kind.table(_kept(log, kind, low, high))  # first: rows that move to a file meanwhile are read twice
+        for file in sorted(_files(log, kind)):
+            if kind.start(file.name) + kind.span > low and kind.start(file.name) < high:
+                table = pq.ParquetFile(file).read(kind.schema.names)
+                time = table[c.TIMESTAMP]
+                tables.append(table.filter(pc.and_(pc.greater_equal(time, low), pc.less(time, high))).cast(kind.schema))
+        tables.append(kept)
+    return _once(pa.concat_tables(tables), kind.key)
+
+
+def _logs(folder: str | os.PathLike[str], kind: Kind) -> list[Path]:
+    """The folder, if it is a log; or the logs in it that have such rows, one for each server."""
+    path, there = Path(folder), "SELECT 1 FROM sqlite_master WHERE name = ?"
+    if (path / DATABASE).is_file() or any(_files(path, kind)):
+        return [path]
+    inside = sorted(path.iterdir()) if path.is_dir() else []
+    return [log for log in inside if any(_files(log, kind)) or _rows(log, there, (kind.name,))]
+
+
+def _files(log: Path, kind: Kind) -> Iterator[Path]:
+    return (log / kind.name).glob("*.parquet")
 
 
 def _kept(folder: str | os.PathLike[str], kind: Kind, low: int, high: int) -> list[tuple[Any, ...]]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from tfrs_twotower.online.answer_files import ANSWERS, SEEN, Kind
 from tfrs_twotower.online.events import MAX_AHEAD_SECONDS
 from tfrs_twotower.online.row_log import RowLog
 
-MAX_ANSWER_ID_BYTES = 64
+_ID = re.compile("[0-9a-f]{32}")
 
 
 class Answer(NamedTuple):
@@ -65,20 +66,16 @@ def new_answer_id(now: float) -> str:
 
 def answer_time(answer_id: str) -> int:
     """The seconds since 1970 of an id that `new_answer_id` made; 0 for any other."""
-    if len(answer_id) != 32:
-        return 0
-    try:
-        return int(answer_id[:12], 16) // 1000
-    except ValueError:
-        return 0
+    return int(answer_id[:12], 16) // 1000 if _ID.fullmatch(answer_id) else 0
 
 
 def read_impression(fields: object, now: float, most: int) -> Impression:
-    """The `Impression` of a dict, as it came from JSON.
+    """The `Impression` of a dict, as it came from JSON. `feedback` finds out whether such an answer was given.
 
     Args:
-      fields: `answer_id`; `places` and `dropped`: lists of 0-based places, at least one of the two; `timestamp`: whole
-        seconds since 1970, by default `now`.
+      fields: `answer_id`; `places` and `dropped`: lists of 0-based places, at least one of the two. A place is in
+        one of them; named twice there, it counts once. `timestamp`: whole seconds since 1970, by default `now`; a
+        time before the answer's is the answer's.
       now: seconds since 1970.
       most: the number of places of an answer at most.
 
@@ -87,18 +84,21 @@ def read_impression(fields: object, now: float, most: int) -> Impression:
     """
     known = ("answer_id", "places", "dropped", c.TIMESTAMP)
     if not isinstance(fields, dict) or not {"answer_id"} < set(fields) <= set(known):
-        received = sorted(map(str, fields))[:10] if isinstance(fields, dict) else type(fields).__name__
+        received = [str(name)[:40] for name in fields][:10] if isinstance(fields, dict) else type(fields).__name__
         raise DataError(f"An impression must be an object with `answer_id`, `places` or `dropped`, and `{c.TIMESTAMP}` "
                         f"if it was not now. Received: {received}.")
     answer = fields["answer_id"]
-    if not isinstance(answer, str) or not 0 < len(answer) <= MAX_ANSWER_ID_BYTES or not answer.isascii():
+    if not isinstance(answer, str) or not 0 < (given := answer_time(answer)) <= now + MAX_AHEAD_SECONDS:
         raise DataError(invalid("answer_id", "be the id of an answer", answer, "Copy it from the answer."))
     at = _whole(fields.get(c.TIMESTAMP, int(now)))
     if at is None or not 0 < at <= now + MAX_AHEAD_SECONDS:
         raise DataError(invalid(c.TIMESTAMP, "be whole seconds since 1970, and not in the future",
                                 fields[c.TIMESTAMP], "Seconds, not milliseconds, are meant."))
     places, dropped = (_places(name, fields.get(name, []), most) for name in ("places", "dropped"))
-    return Impression(new_answer_id(now), answer, at, places, dropped)
+    if both := sorted({*places} & {*dropped}):
+        way_out = "A place that was left out was not seen: name it once."
+        raise DataError(invalid("dropped", "have no place that `places` has", both, way_out))
+    return Impression(new_answer_id(now), answer, max(at, given), places, dropped)
 
 
 def _places(name: str, values: object, most: int) -> list[int]:
@@ -107,7 +107,7 @@ def _places(name: str, values: object, most: int) -> list[int]:
     if len(found) < len(places):
         raise DataError(invalid(name, f"be a list of whole numbers from 0 to {most - 1}", values,
                                 "The first item of an answer has place 0."))
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _whole(value: Any) -> int | None:

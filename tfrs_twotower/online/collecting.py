@@ -1,5 +1,6 @@
 """Collects the events of a store and the answers of its servers in a folder of Parquet files, each row once."""
 
+import collections
 import contextlib
 import dataclasses
 import itertools
@@ -18,12 +19,14 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.data import Columns
 from tfrs_twotower.durable import lock, written_aside
 from tfrs_twotower.errors import ConfigError, DataError, invalid
+from tfrs_twotower.online.claims import CLAIMS
 from tfrs_twotower.online.feedback import WITHIN, feedback
 from tfrs_twotower.online.history_store import HistoryStore
 from tfrs_twotower.online.store_source import LATE
 from tfrs_twotower.online.training_rows import PARTS, Shape, numbers, texts
 
 _MANIFEST, _LOCK = "_collected.json", "_lock"  # readers of folders skip names with _
+_ASIDE = "_aside"
 _FORMAT = 1
 _KEY = [c.USER_ID, c.EVENT_ID]
 
@@ -36,6 +39,8 @@ class Collected:
       since, until: the times that it read, in seconds since 1970.
       chosen, others: rows with the label 1, and with 0.
       file: the path of the new file, or None.
+      aside: {reason: the number of events and impressions whose word about an answer does not count}. They are in
+        `_aside/` of the folder, in files of `claims.CLAIMS`.
     """
 
     since: int
@@ -43,6 +48,7 @@ class Collected:
     chosen: int
     others: int
     file: str | None
+    aside: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def collect(
@@ -51,7 +57,8 @@ def collect(
 ) -> Collected:
     """Adds the rows of `feedback` that a folder lacks, as one file, which is there whole or not at all.
 
-    So calls may read a time twice, and may be killed at any moment. A row is known by its user and event id.
+    So calls may read a time twice, and may be killed at any moment. A row is known by its user and event id. What
+    clients said of answers and cannot be true is put aside, once.
 
     Args:
       history: a `HistoryStore`.
@@ -81,11 +88,12 @@ def collect(
             manifest["texts"] = texts(logs, context)
             _write(path, manifest)
         shape = Shape(tuple(manifest["numbers"]), tuple(context), tuple(manifest["texts"]))
-        known = _keys(path, since - within)
-        tables = (shape.rows(table) for table in feedback(history, logs, since, until, within))
+        known, claims = _keys(path, since - within), list[pa.Table]()
+        tables = (shape.rows(table) for table in feedback(history, logs, since, until, within, aside=claims.append))
         file, liked, rows = _write_rows(path, until, (_fresh(table, known) for table in tables))
+        aside = _put_aside(path / _ASIDE, until, claims)
         _write(path, {**manifest, "until": max(until, manifest.get("until", 0))})
-    return Collected(since, until, liked, rows - liked, file)
+    return Collected(since, until, liked, rows - liked, file, aside)
 
 
 def is_collected(folder: str) -> bool:
@@ -108,7 +116,7 @@ def _locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(f"The folder {folder} cannot be written: {error}. Name another one with --out.") from error
     with held:
-        for left in folder.glob("*.writing"):  # of a process that was killed
+        for left in (*folder.glob("*.writing"), *(folder / _ASIDE).glob("*.writing")):  # of a process that was killed
             left.unlink()
         yield
 
@@ -157,8 +165,7 @@ def _fresh(table: pa.Table, known: pa.Array) -> pa.Table:
 
 def _write_rows(folder: Path, until: int, tables: Iterator[pa.Table]) -> tuple[str | None, int, int]:
     """Writes a file of the tables with rows. Returns (its path or None, the rows with the label 1, all rows)."""
-    stamp, liked, total = time.strftime("%Y-%m-%dT%H%M%S", time.gmtime(until)), 0, 0
-    path = folder / f"{stamp}-{secrets.token_hex(4)}.parquet"
+    path, liked, total = _new_file(folder, until), 0, 0
     rows = (table for table in tables if len(table))
     first = next(rows, None)
     if first is None:
@@ -168,3 +175,23 @@ def _write_rows(folder: Path, until: int, tables: Iterator[pa.Table]) -> tuple[s
             writer.write_table(table)
             liked, total = liked + pc.sum(table[c.LABEL]).as_py(), total + len(table)
     return str(path), liked, total
+
+
+def _put_aside(folder: Path, until: int, claims: Sequence[pa.Table]) -> dict[str, int]:
+    """Writes a file of the claims that the folder lacks. Returns their number by reason."""
+    said = pa.concat_tables([CLAIMS.empty_table(), *claims])
+    key = ["what", c.USER_ID, "id"]
+    found = [pq.read_table(file, columns=key) for file in folder.glob("*.parquet")]
+    known = set(zip(*pa.concat_tables(found).to_pydict().values())) if found else set()
+    rows = zip(*said.select(key).to_pydict().values())
+    fresh = said.filter(pa.array([row not in known for row in rows], pa.bool_()))
+    if not len(fresh):
+        return {}
+    folder.mkdir(exist_ok=True)
+    with written_aside(_new_file(folder, until)) as aside:
+        pq.write_table(fresh, aside, compression="zstd")
+    return dict(collections.Counter(fresh["reason"].to_pylist()))
+
+
+def _new_file(folder: Path, until: int) -> Path:
+    return folder / f"{time.strftime('%Y-%m-%dT%H%M%S', time.gmtime(until))}-{secrets.token_hex(4)}.parquet"

@@ -1,6 +1,6 @@
 """The events of a store joined with the answers of a server: what was chosen, and what was shown and not chosen."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.online.answer_files import HOUR, read_answers, read_seen, starts
+from tfrs_twotower.online.answer_files import HOUR, SEEN_ID, read_answers, starts
 from tfrs_twotower.online.answer_log import answer_time
+from tfrs_twotower.online.claims import FOREIGN, UNKNOWN, Impressions, wrong_events
 from tfrs_twotower.online.events import Event
 from tfrs_twotower.online.history_store import HistoryStore
 
@@ -28,7 +29,8 @@ _OF_ANSWERS = ("version", "arm", FEATURES)
 
 
 def feedback(
-    history: HistoryStore, logs: Sequence[str], since: int, until: int, within: int = WITHIN, late: int = 0
+    history: HistoryStore, logs: Sequence[str], since: int, until: int, within: int = WITHIN, late: int = 0,
+    aside: Callable[[pa.Table], None] | None = None,
 ) -> Iterator[pa.Table]:
     """Rows of `SCHEMA` of the time since ≤ t < until (seconds since 1970), each once; those of an hour's answers first.
 
@@ -45,11 +47,17 @@ def feedback(
     The time of the last two kinds is `within` after the answer: nothing may know before that nobody chose the item.
     Answers of shadow arms are left out.
 
+    Clients may say what is not true. An event that names another user's answer, or one that no log has, belongs to
+    none. An impression counts for an answer of any of the logs, less than `within` seconds after it, and for the
+    places that the answer has.
+
     Args:
       history: a `HistoryStore`.
       logs: folders of answer logs.
       late: events of so many seconds before `since` are there too, as they may have come late. A reader knows a second
         copy of an event, but none of a row with the label 0, so dislikes of that time are not.
+      aside: is called once, before the rows of events, with the rows of `claims.CLAIMS`: what clients said between
+        `since` and `until`, and does not count. Without logs it is not called.
 
     Raises:
       StoreError: the store or a log cannot be read.
@@ -58,9 +66,17 @@ def feedback(
     found = _events(history, first, until)
     of_items = found[c.ITEM_ID] != ""
     acts = _Acts(found[of_items].reset_index(drop=True), first, until)
-    for hour, log in sorted((hour, log) for log in logs for hour in starts(log)):
+    impressions, of_logs = Impressions(logs, within), {log: set(starts(log)) for log in logs}
+    wrong: list[pa.Table] = []
+    for hour in sorted(impressions.hours(since, until).union(*of_logs.values())):
         if hour + HOUR + within + late > since and hour < until or hour in acts.hours:
-            yield _Shown(log, hour, acts, within).unchosen(since - within, until - within)
+            seen = impressions.read(hour)
+            for log in sorted(log for log in logs if hour in of_logs[log]):
+                shown = _Shown(log, hour, acts, within, seen, impressions)
+                yield shown.unchosen(since - within, until - within)
+            wrong.append(impressions.wrong(seen, max(hour, since), min(hour + HOUR, until)))
+    if aside is not None and logs:
+        aside(pa.concat_tables([*wrong, acts.wrong(since)]))
     yield acts.rows(since, late)
     searches = found[~of_items & (found[c.TIMESTAMP] >= since - late)]
     if len(searches):
@@ -94,6 +110,7 @@ class _Acts:
         self._order = np.argsort(moments, kind="stable")
         self._moments = moments[self._order]
         self._names = events[c.ANSWER].to_numpy() != ""
+        self._reasons = np.where(self._names, UNKNOWN, "").astype(object)  # of not taking the answer that it names
         self.named = np.flatnonzero(self._names)
         self.hours = {answer_time(answer) // HOUR * HOUR for answer in events[c.ANSWER].unique()}
 
@@ -129,6 +146,17 @@ class _Acts:
         self._columns[c.ANSWER][event] = answers["answer_id"].to_numpy()
         self._columns[c.PLACE][event[place >= 0]] = place[place >= 0]
 
+    def of_user(self, event: np.ndarray, users: np.ndarray) -> np.ndarray:
+        """bool: whether the answer of an event, that of a user, may be the event's. That of an unknown user may."""
+        own = (users == "") | (users == self.events[c.USER_ID].to_numpy()[event])
+        self._reasons[event] = np.where(own, "", FOREIGN)
+        return own
+
+    def wrong(self, since: int) -> pa.Table:
+        """Rows of `CLAIMS`, of the events from `since` on."""
+        wrong = (self._reasons != "") & (self._time >= since)
+        return wrong_events(self.events[wrong], self._reasons[wrong])
+
     def rows(self, since: int, late: int) -> pa.Table:
         """The rows of the events from `since` on, and of those in the `late` seconds before, without dislikes."""
         liked = (self.events[c.EVENT] != DISLIKE).to_numpy(bool)
@@ -151,7 +179,9 @@ class _Hour(NamedTuple):
 class _Shown:
     """The answers of an hour of a log."""
 
-    def __init__(self, log: str, hour: int, acts: _Acts, within: int) -> None:
+    def __init__(
+        self, log: str, hour: int, acts: _Acts, within: int, seen: pa.Table, impressions: Impressions
+    ) -> None:
         found = read_answers(log, hour, hour + HOUR, shadows=False)
         self._answers = found.drop_columns([c.ITEM_ID, "channel", "score"]).to_pandas()
         lengths = pc.list_value_length(found[c.ITEM_ID]).to_numpy()
@@ -162,7 +192,7 @@ class _Shown:
         self._items = pc.list_flatten(found[c.ITEM_ID]).to_numpy(zero_copy_only=False)
         self._chosen = np.zeros(len(answer), bool)
         self._match(acts, within)
-        self._seen, self._dropped = self._said(read_seen(log, hour, hour + HOUR + within))
+        self._seen, self._dropped = self._said(seen, within, impressions)
 
     def _match(self, acts: _Acts, within: int) -> None:
         time = self._answers[c.TIMESTAMP].to_numpy()[self._of.answer]
@@ -173,7 +203,9 @@ class _Shown:
         acts.answered(event, self._answers.iloc[self._of.answer[row]], self._of.place[row], False)
         events = acts.events.iloc[acts.named]
         answer = pd.Index(self._answers["answer_id"]).get_indexer(events[c.ANSWER])
-        event, answer, item = acts.named[answer >= 0], answer[answer >= 0], events[c.ITEM_ID].to_numpy()[answer >= 0]
+        event, answer = acts.named[answer >= 0], answer[answer >= 0]
+        own = acts.of_user(event, self._answers[c.USER_ID].to_numpy()[answer])
+        event, answer, item = event[own], answer[own], acts.events[c.ITEM_ID].to_numpy()[event[own]]
         shown = pd.MultiIndex.from_arrays([self._of.answer, self._items])
         once = np.flatnonzero(~shown.duplicated())
         row = np.append(once, -1)[shown[once].get_indexer(pd.MultiIndex.from_arrays([answer, item]))]
@@ -182,18 +214,24 @@ class _Shown:
         place = np.where(row >= 0, np.append(self._of.place, -1)[row], -1)
         acts.answered(event, self._answers.iloc[answer], place, True)
 
-    def _said(self, seen: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    def _said(
+        self, seen: pa.Table, within: int, impressions: Impressions
+    ) -> tuple[np.ndarray, np.ndarray]:
         """bool [items of the hour]: seen, and left out later, as clients said."""
         answer = pd.Index(self._answers["answer_id"]).get_indexer(seen["answer_id"].to_pandas())
-        end = np.append(self._answers[c.TIMESTAMP].to_numpy() + self._within, 0)[answer]
-        answer = np.where(seen[c.TIMESTAMP].to_numpy() < end, answer, -1)
+        seen, answer = seen.filter(pa.array(answer >= 0)), answer[answer >= 0]
+        after = seen[c.TIMESTAMP].to_numpy() - self._answers[c.TIMESTAMP].to_numpy()[answer]
+        late, outside = (after < 0) | (after >= within), np.zeros(len(seen), bool)
         flags = []
         for name in ("place", "dropped"):
-            of = np.repeat(answer, pc.list_value_length(seen[name]).to_numpy())
-            place = pc.list_flatten(seen[name]).to_numpy()
-            good = (of >= 0) & (place < np.append(self._lengths, 0)[of])
+            row = np.repeat(np.arange(len(seen)), pc.list_value_length(seen[name]).to_numpy())
+            place, of = pc.list_flatten(seen[name]).to_numpy(), answer[row]
+            there = (0 <= place) & (place < self._lengths[of])
+            outside[row[~there]] = True
+            good = there & ~late[row]
             flags.append(np.zeros(len(self._items), bool))
             flags[-1][self._of.starts[of[good]] + place[good]] = True
+        impressions.found(seen[SEEN_ID].to_pylist(), late, outside)
         return flags[0], flags[1]
 
     def unchosen(self, since: int, until: int) -> pa.Table:

@@ -16,14 +16,24 @@ _log = logging.getLogger(__name__)
 class Retention:
     """The events that a store keeps of each user.
 
+    The newest `events` of all kinds; and of the older ones, of each kind in `kinds` the newest `events`. So a history
+    of up to `events` events, of all kinds or of some in `kinds`, is that of the whole past, as a training reads it.
+
     Attributes:
       events: the number of newest events.
+      kinds: the kinds whose older events stay, such as "buy" beside many views.
       seconds: the largest age of an event; None: no limit. An event past it is not shown. `trim` removes it, unless
         the clock disagrees with the events; see `removed_before`.
     """
 
     events: Count = 1000
     seconds: Count | None = None
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def most(self) -> int:
+        """The largest number of events that a user can have."""
+        return self.events * (1 + len(self.kinds))
 
     def oldest(self, now: float) -> int:
         """The earliest time, in seconds since 1970, that is still kept."""
@@ -58,8 +68,8 @@ class Retention:
 class HistoryStore(Protocol):
     """Events by user, in the order of their times; of equal times, in the order of arrival.
 
-    Events beyond the `Retention` are never returned. The user's next event removes those beyond the newest N. `trim`
-    removes these and, by `Retention.removed_before`, those that are too old.
+    Events beyond the `Retention` are never returned. The user's next event removes those beyond its numbers.
+    `trim` removes these and, by `Retention.removed_before`, those that are too old.
     Threads and processes may share one. Every method may raise `StoreError`.
     """
 

@@ -17,26 +17,36 @@ _ARRIVAL = 16  # digits
 _KIND, _LEAST = Event._fields.index("event"), 3  # a member has at least an event's id, item and kind
 _USERS = 1000  # that one round trip serves when all are trimmed
 
-# KEYS: events, ids, arrivals. ARGV: how many events are kept, the oldest time kept, then for each event its id, time
-# and content. Returns {events added, events removed}. Keys of version 0.2.0 expire by Redis' clock: that is undone.
+# KEYS: events, ids, arrivals. ARGV: how many events are kept, the oldest time kept, the number of kinds whose older
+# events are kept, these kinds, then for each event its id, time and content. Returns {events added, events removed}.
+# Keys of version 0.2.0 expire by Redis' clock: that is undone.
 _CHANGE = """
-local added, removed = 0, 0
-for i = 3, #ARGV, 3 do
+local added, removed, most, kinds = 0, 0, tonumber(ARGV[1]), tonumber(ARGV[3])
+for i = 4 + kinds, #ARGV, 3 do
   if redis.call('SADD', KEYS[2], ARGV[i]) == 1 then
     local arrival = string.format('%016d', redis.call('INCR', KEYS[3]))
     redis.call('ZADD', KEYS[1], ARGV[i + 1], arrival .. ARGV[i + 2])
     added = added + 1
   end
 end
-local function remove(members)
+local function remove(members, left)  -- all but the first `left[kind]` of each kind
   for _, member in ipairs(members) do
-    redis.call('ZREM', KEYS[1], member)
-    redis.call('SREM', KEYS[2], cjson.decode(string.sub(member, 17))[1])
-    removed = removed + 1
+    local event = cjson.decode(string.sub(member, 17))
+    if (left[event[3]] or 0) > 0 then
+      left[event[3]] = left[event[3]] - 1
+    else
+      redis.call('ZREM', KEYS[1], member)
+      redis.call('SREM', KEYS[2], event[1])
+      removed = removed + 1
+    end
   end
 end
-remove(redis.call('ZRANGE', KEYS[1], 0, -1 - tonumber(ARGV[1])))
-remove(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[2]))
+local left = {}
+for i = 4, 3 + kinds do
+  left[ARGV[i]] = most
+end
+remove(redis.call('ZREVRANGE', KEYS[1], most, -1), left)
+remove(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[2]), {})
 for _, key in ipairs(KEYS) do
   redis.call('PERSIST', key)
 end
@@ -87,7 +97,7 @@ class RedisHistoryStore:
             pipeline = self._redis.pipeline(transaction=False)
             for user in user_ids:
                 pipeline.zrevrangebyscore(
-                    _keys(user)[0], "+inf", oldest, 0, self._retention.events if types else n, withscores=True
+                    _keys(user)[0], "+inf", oldest, 0, self._retention.most if types else n, withscores=True
                 )
             found = pipeline.execute()
         return [_events(user, rows, n, types) for user, rows in zip(user_ids, found)]
@@ -136,10 +146,11 @@ class RedisHistoryStore:
 
         by_user: the script's arguments for events to add; before: the time before which events are removed.
         """
+        rules: list[str | int] = [self._retention.events, before, len(self._retention.kinds), *self._retention.kinds]
         with errors(self._url):
             pipeline = self._redis.pipeline(transaction=False)
             for user, arguments in by_user.items():
-                self._change(_keys(user), [self._retention.events, before, *arguments], pipeline)
+                self._change(_keys(user), [*rules, *arguments], pipeline)
             changes = pipeline.execute()
         return sum(added for added, _ in changes), sum(removed for _, removed in changes)
 

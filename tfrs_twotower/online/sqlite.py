@@ -31,9 +31,12 @@ _PUT = (
     f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' * len(Event._fields))}) "
     "ON CONFLICT (user_id, event_id) DO NOTHING"
 )
-_TOO_MANY = (
-    "DELETE FROM events WHERE arrival IN "
-    "(SELECT arrival FROM events WHERE user_id = ? ORDER BY timestamp DESC, arrival DESC LIMIT -1 OFFSET ?)"
+_NEWEST_FIRST = "ORDER BY timestamp DESC, arrival DESC"
+_TOO_MANY = (  # of the events beyond the newest: of a kept kind those beyond its newest, and all of other kinds
+    "DELETE FROM events WHERE arrival IN (SELECT arrival FROM ("
+    f"SELECT arrival, event, row_number() OVER (PARTITION BY event {_NEWEST_FIRST}) AS place FROM ("
+    f"SELECT arrival, event, timestamp FROM events WHERE user_id = ? {_NEWEST_FIRST} LIMIT -1 OFFSET ?)) "
+    "WHERE place > ? OR event NOT IN ({kinds}))"
 )
 _TOO_OLD = "DELETE FROM events WHERE user_id = ? AND timestamp < ?"
 _USERS = "SELECT DISTINCT user_id FROM events WHERE user_id > ? ORDER BY user_id LIMIT ?"
@@ -196,8 +199,9 @@ class SqliteHistoryStore:
         return sum(recent for recent, _ in counts), sum(total for _, total in counts)
 
     def _prune(self, connection: sqlite3.Connection, users: Collection[str]) -> int:
-        too_many = [(user, self._retention.events) for user in users]
-        return max(connection.executemany(_TOO_MANY, too_many).rowcount, 0)
+        most, kinds = self._retention.events, self._retention.kinds
+        statement = _TOO_MANY.format(kinds=", ".join("?" * len(kinds)))
+        return max(connection.executemany(statement, [(user, most, most, *kinds) for user in users]).rowcount, 0)
 
 
 class SqliteProfileStore:

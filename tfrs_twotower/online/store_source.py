@@ -11,7 +11,7 @@ import pyarrow as pa
 from tfrs_twotower import columns as c
 from tfrs_twotower.configuration import config
 from tfrs_twotower.data import Columns, Files, Source
-from tfrs_twotower.data.source import canonical
+from tfrs_twotower.data.source import canonical, with_said
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.ids import as_number
 from tfrs_twotower.online.feedback import WITHIN, feedback
@@ -70,9 +70,10 @@ class Store(Source):
             ids = () if self.text_ids else numbers(stores.history, 0, until)
             shape = Shape(ids, self.context, texts(self.log, self.context))
             late = LATE if self.since else 0
-            for table in feedback(stores.history, self.log, self.since, until, self.within, late):
+            wrong: list[pa.Table] = []
+            for table in feedback(stores.history, self.log, self.since, until, self.within, late, wrong.append):
                 for batch in canonical(shape.rows(table), columns, self.name).to_batches():
-                    yield batch
+                    yield with_said(batch, map(_note, filter(len, wrong))) if wrong else batch
 
     def users(self) -> pa.Table | None:
         """pa.Table or None."""
@@ -109,3 +110,8 @@ class Store(Source):
 
     def _tables(self) -> Files:
         return Files("", self.users_path, self.items_path)
+
+
+def _note(wrong: pa.Table) -> str:
+    said = ", ".join(f"{row['values']} ({row['counts']:,})" for row in wrong["reason"].value_counts().to_pylist())
+    return f"What clients said of answers, and does not count: {said}"

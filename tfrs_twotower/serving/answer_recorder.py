@@ -56,7 +56,7 @@ class AnswerRecorder:
           users: the `user_id` of each row; None: unknown.
 
         Returns:
-          The id of each row's answer; None without a log, or if the outputs are no item ids.
+          The id of each row's answer, "" if the log refused it; None without a log, or if the outputs are no item ids.
         """
         ids, scores = outputs.get(c.IDS), outputs.get(c.SCORES)
         if self._log is None or ids is None or scores is None or ids.ndim != 2 or scores.shape != ids.shape:
@@ -71,14 +71,14 @@ class AnswerRecorder:
                     if name in _CONTEXT or name not in c.OPTIONS}
             context = {"signature": signature.name, **{name: read.pop(name) for name in _CONTEXT if name in read}}
             answers.append(self._answer(model, user, context, read, items))
-        self._keep(answers)
-        return [answer.answer_id for answer in answers]
+        kept = self._keep(answers)
+        return [answer.answer_id if kept else "" for answer in answers]
 
     def recommended(
         self, model: LoadedModel, user: object, context: dict[str, Any], tensors: Mapping[str, tf.Tensor],
         items: Sequence[tuple[str, str | int, float]],
-    ) -> str:
-        """Keeps an answer of /v1/recommend; returns its id, also without a log.
+    ) -> str | None:
+        """Keeps an answer of /v1/recommend; returns its id. None if it is not kept: an id would name nothing.
 
         Args:
           model: the `LoadedModel` that answered.
@@ -87,14 +87,14 @@ class AnswerRecorder:
           tensors: the features of the query, of one row.
           items: (channel, item id, score), from the first place on.
         """
+        if self._log is None:
+            return None
         specs = model.signature().inputs
         features = {name: _value(tensors[name].numpy(), specs[name], 0) for name in model.query_inputs
                     if name in tensors}
         listed = [(str(item), channel, float(score)) for channel, item, score in items]
         answer = self._answer(model, "" if user is None else user, context, features, listed)
-        if self._log is not None:
-            self._keep([answer])
-        return answer.answer_id
+        return answer.answer_id if self._keep([answer]) else None
 
     def record(self, request: dict[str, Any]) -> dict[str, int]:
         """Records what clients saw of answers, all or nothing. It is on disk when it returns.
@@ -145,7 +145,7 @@ class AnswerRecorder:
         items = [item for item in items if item[0] not in ("", "-1")]
         return Answer(new_answer_id(now), user, int(now), model.version, current().arm, context, features, items)
 
-    def _keep(self, answers: Sequence[Answer]) -> None:
+    def _keep(self, answers: Sequence[Answer]) -> bool:
         try:
             with self._metrics.stage("log"):
                 self._log.record(answers)
@@ -155,8 +155,9 @@ class AnswerRecorder:
             if time.monotonic() - self._said > _QUIET_SECONDS:
                 self._said = time.monotonic()
                 _log.error("Answers are given and not kept: %s", error)
-        else:
-            self._metrics.answered(len(answers), 0)
+            return False
+        self._metrics.answered(len(answers), 0)
+        return True
 
 
 def _value(array: np.ndarray, spec: tf.TensorSpec, row: int) -> Any:

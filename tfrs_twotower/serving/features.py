@@ -95,10 +95,14 @@ class Features:
         inputs: Mapping[str, np.ndarray],
     ) -> dict[str, np.ndarray]:
         arrays = {}
-        for name, window in model.histories.items():
+        pasts = _without_needless_picks({
+            name: self._pasts(users, window) for name, window in model.histories.items()
+            if f"{name}_{c.ITEM_ID}" in absent
+        })
+        for name in model.histories:
             wanted = {part: absent[f"{name}_{part}"] for part in PARTS if f"{name}_{part}" in absent}
-            if c.ITEM_ID in wanted:
-                found = _histories(self._pasts(users, window), wanted)
+            if name in pasts:
+                found = _histories(pasts[name], wanted)
             elif wanted:  # the request has the items of a history without its other parts
                 shape = inputs[f"{name}_{c.ITEM_ID}"].shape
                 found = {part: _full(shape, spec.dtype) for part, spec in wanted.items()}
@@ -123,7 +127,7 @@ class Features:
         found = self._events(users, window.length, window.kinds)
         if any(len(past) == window.length and not all(event.item_id for event in past) for past in found):
             # Searches without an item took places of events that have one.
-            found = self._events(users, max(self._stores.retention.events, window.length), window.kinds)
+            found = self._events(users, max(self._stores.retention.most, window.length), window.kinds)
         return [[event for event in past if event.item_id][-window.length:] for past in found]
 
     def _events(self, users: list[str], n: int, kinds: Sequence[str]) -> list[list[Event]]:
@@ -132,13 +136,13 @@ class Features:
     def _searches(self, users: list[str], model: LoadedModel) -> list[list[str]]:
         """The words of the newest searches of each user: of those without an item, if the training had any."""
         length, alone = model.manifest["searches"], model.manifest.get("searches_alone", False)
-        found = self._events(users, self._stores.retention.events, ())
+        found = self._events(users, self._stores.retention.most, ())
         return [[e.query for e in events if e.query and (alone or e.item_id)][-length:] for events in found]
 
     def _seen(self, users: list[str], dtype: tf.DType) -> np.ndarray:
         """[users, any]: each user's distinct items, from all events of any type that the store keeps."""
         histories: list[list[Event]] = self._ask(
-            lambda: self._stores.history.last(users, self._stores.retention.events), users, []
+            lambda: self._stores.history.last(users, self._stores.retention.most), users, []
         )
         items = [dict.fromkeys(_READ[dtype](e.item_id) for e in events if e.item_id) for events in histories]
         return _padded([list(ids) for ids in items], dtype)
@@ -174,6 +178,15 @@ def column(values: Sequence[Any], spec: tf.TensorSpec) -> np.ndarray:
         whole = [v if isinstance(v, list) and len(v) == size else [0.0] * size for v in values]
         return _array([read(v) for row in whole for v in row], spec.dtype).reshape(-1, size)
     return _padded([[read(v) for v in row] if isinstance(row, list) else [] for row in values], spec.dtype)
+
+
+def _without_needless_picks(pasts: Mapping[str, list[list[Event]]]) -> dict[str, list[list[Event]]]:
+    """{history: events by user}: picks (`InterestHistory`), which have no id, stay if no history has events."""
+    known = [any(events and events[0].event_id for events in of_user) for of_user in zip(*pasts.values())]
+    return {
+        name: [[] if acted and events and not events[0].event_id else events for events, acted in zip(found, known)]
+        for name, found in pasts.items()
+    }
 
 
 def _histories(histories: list[list[Event]], wanted: Mapping[str, tf.TensorSpec]) -> dict[str, np.ndarray]:

@@ -203,7 +203,9 @@ def _convert(name: str, leaves: list[Any], dtype: tf.DType) -> np.ndarray:
         with np.errstate(over="ignore"):  # too large for float32 becomes infinite, as in TF Serving
             return np.array(leaves, dtype.as_numpy_dtype)
     except OverflowError as error:
-        wrong = next(leaf for leaf in leaves if not dtype.min <= leaf <= dtype.max)
+        # As Python's own numbers: NumPy's cannot be compared with a whole number that no float holds.
+        least, most = (np.asarray(limit).item() for limit in (dtype.min, dtype.max))
+        wrong = next(leaf for leaf in leaves if not least <= leaf <= most)
         rule = f"be {dtype.name}, from {dtype.min} to {dtype.max}"
         raise InvalidArgument(invalid(name, rule, wrong, "Send one that fits.")) from error
 

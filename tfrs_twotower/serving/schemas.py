@@ -99,7 +99,7 @@ SCHEMAS: dict[str, Any] = {
     }),
     "Recommended": _object({
         "model_version": _COUNT,
-        "answer_id": {**_TEXT, "description": "with --log-requests: events may name it as their answer"},
+        "answer_id": {**_TEXT, "description": "if the server keeps answers (--log-requests): events may name it"},
         "arm": _TEXT,
         "items": _list(_object({
             c.ITEM_ID: _FOUND_ID, "score": _NUMBER, "channel": _TEXT, "fields": {"type": "object"},

@@ -1,7 +1,6 @@
 """Records a user's profile and picks. It does not depend on the transport."""
 
 import json
-import math
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -134,7 +133,7 @@ def _check(name: str, value: Any, spec: tf.TensorSpec, most: int) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value) and abs(value) <= _LARGEST
+    return isinstance(value, (int, float)) and abs(value) <= _LARGEST
 
 
 def _is_whole(value: Any) -> bool:

@@ -101,7 +101,7 @@ class Tower(tf.keras.layers.Layer):
     def is_linear(self) -> bool:
         """Is the vector, up to its length, a sum of one part for each field, and for each event of a history?"""
         pasts = [field for field in self.fields if isinstance(field, PastField)]
-        pooled = all(isinstance(field, HistoryField) and not field.feature.kinds for field in pasts)
+        pooled = all(isinstance(f, HistoryField) and not (f.feature.kinds or f.feature.merge) for f in pasts)
         return pooled and self._project is not None and getattr(self.encoder, "is_linear", False)
 
     def parts(self, encoded: Mapping[str, Mapping[str, tf.Tensor]]) -> dict[str, tf.Tensor]:

@@ -34,7 +34,7 @@ class Past:
 
     Attributes:
       kinds: the kinds of events; () for all.
-      length: the most events that a field reads.
+      length: the most events that a field looks at.
       history: the `UserHistories`.
       shows: bool [log rows] or None: the events of these histories; None: all.
     """
@@ -48,7 +48,8 @@ class Past:
         self.shows = visible if chosen is None else chosen if visible is None else chosen & visible
         self.parts = tuple(dict.fromkeys(part for f in fields if isinstance(f, PastField) for part in f.parts))
         self.history = UserHistories(log, visible=self.shows, rows=bool(self.parts))
-        self.length = max([f.feature.length for f in fields], default=0)
+        lengths = [f.feature.reach if isinstance(f, PastField) else f.feature.length for f in fields]
+        self.length = max(lengths, default=0)
         self._codes = {
             (f.name, part): _codes(log, part, field)
             for f in fields if isinstance(f, PastField) for part, field in f.parts.items()

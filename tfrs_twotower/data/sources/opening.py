@@ -8,6 +8,7 @@ import glob
 import gzip
 import lzma
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,7 +36,8 @@ def data_files(argument: str, path: str) -> tuple[list[str], bool]:
     """(sorted paths, are they Parquet).
 
     A single file may have any ending. A folder or a pattern gives the files with a known ending; if there are none, the
-    JSON files; if there are none of these either, all files.
+    JSON files; if there are none of these either, all files. Names that begin with `_` or `.`, of files and of folders
+    below a folder, are left out.
 
     Args:
       argument: `path`, `users_path` or `items_path`, for messages
@@ -55,7 +57,7 @@ def data_files(argument: str, path: str) -> tuple[list[str], bool]:
     else:
         files = [file for file in glob.glob(path, recursive=True) if os.path.isfile(file)]
     if files != [path]:
-        files = _chosen(argument, [file for file in files if Path(file).name[0] not in "._"])
+        files = _chosen(argument, [file for file in files if not _is_hidden(file, path)])
     if not files:
         rule = f"name files that are there and end in {', '.join(_PARQUET + _TEXT[:8] + _JSON)}, packed or not"
         raise DataError(invalid(argument, rule, path, "There are none: check the path."))
@@ -68,6 +70,15 @@ def data_files(argument: str, path: str) -> tuple[list[str], bool]:
         way_out = f"Use a pattern: {path}/*.csv."
         raise DataError(invalid(argument, "name Parquet or CSV, not both", path, way_out))
     return sorted(files), kinds.pop()
+
+
+def _is_hidden(file: str, path: str) -> bool:
+    """Whether a name below the folder, or in place of the pattern's wildcards, begins with `_` or `.`."""
+    if os.path.isdir(path):
+        below = os.path.relpath(file, path)
+    else:  # a pattern, or an address, whose `?` begins its settings
+        below = file.removeprefix(path if file.startswith(path) else re.split(r"[*?[]", path)[0])
+    return any(part[0] in "._" for part in below.strip("/").split("/") if part)
 
 
 def _chosen(argument: str, files: list[str]) -> list[str]:

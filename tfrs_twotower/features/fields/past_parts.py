@@ -91,10 +91,17 @@ class ItemValuesField(MultiValueField):
     def _set(self, table: np.ndarray) -> None:
         self._of_rows = tf.Variable(table, trainable=False, name="of_rows")
 
+    def alike(self, rows: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
+        """bool of the shape of both: whether two items, by the rows of their ids, have the same values, and any."""
+        one, other = (tf.gather(self._of_rows, self._known(r)) for r in (rows, others))
+        return tf.reduce_all(one == other, axis=-1) & (one[..., 0] >= 0)
+
+    def _known(self, rows: tf.Tensor) -> tf.Tensor:
+        return tf.where((rows >= 0) & (rows < tf.shape(self._of_rows)[0]), rows, 0)
+
     def of_items(self, rows: tf.Tensor) -> tf.Tensor:
         """float32 [n, dim]: the mean vector of the values of items, given the rows of their ids [n]."""
-        known = tf.where(rows < tf.shape(self._of_rows)[0], rows, 0)
-        return self({"index": tf.gather(self._of_rows, known)})
+        return self({"index": tf.gather(self._of_rows, self._known(rows))})
 
     def state(self) -> Mapping[str, np.ndarray | np.number]:
         return {**super().state(), "of_rows": self._of_rows.numpy()}

@@ -95,9 +95,10 @@ class Recommendations:
           request: a dict with the attributes of `RecommendRequest`.
 
         Returns:
-          {"model_version": …, "answer_id": …, "items": [{"item_id", "score", "channel"}, …]}: k items, or fewer if the
-          rules admit fewer. Each channel has its own scores; scores of different channels cannot be compared. With
-          `fields` each item has "fields": {column: value} too, and with `explain` the first items have "explanation".
+          {"model_version": …, "items": [{"item_id", "score", "channel"}, …]}: k items, or fewer if the rules admit
+          fewer; "answer_id" too, if the server keeps answers. Each channel has its own scores; scores of different
+          channels cannot be compared. With `fields` each item has "fields": {column: value} too, and with `explain`
+          the first items have "explanation".
 
         Raises:
           InvalidArgument: the request is wrong; the message says what.
@@ -124,7 +125,8 @@ class Recommendations:
             named = {}
             if self._answers is not None:
                 context = {name: value for name, value in request.items() if name not in ("user_id", "features")}
-                named["answer_id"] = self._answers.recommended(model, asked.user_id, context, tensors, answer)
+                if kept := self._answers.recommended(model, asked.user_id, context, tensors, answer):
+                    named["answer_id"] = kept
             written = self._written(model, asked, items, answer, given)
             return {"model_version": model.version, **named, "items": written}
 
@@ -276,7 +278,7 @@ class Recommendations:
                 past |= dict.fromkeys(texts(tensors[name].numpy()[0]).tolist()[::-1], True)
         if self._stores is not None and asked.user_id is not None:
             try:
-                for event in self._stores.history.last([str(asked.user_id)], self._stores.retention.events)[0][::-1]:
+                for event in self._stores.history.last([str(asked.user_id)], self._stores.retention.most)[0][::-1]:
                     if event.item_id:
                         past.setdefault(event.item_id, event.event != DISLIKE)
             except StoreError as error:
