@@ -133,9 +133,10 @@ def read_answers(
       and by place `item_id`, `channel` and `score`, which are lists.
 
     Raises:
-      StoreError: the database of the last hour cannot be read.
+      StoreError: the folder has no answers, now or ever, or the database of the last hour cannot be read.
       OSError: a file cannot be read.
     """
+    _check(folder, ANSWERS)
     found = read(folder, ANSWERS, since, until)
     return found if shadows else found.filter(pc.invert(pc.starts_with(found["arm"], SHADOW)))
 
@@ -155,12 +156,16 @@ def starts(folder: str | os.PathLike[str], kind: Kind = ANSWERS) -> list[int]:
 
     Raises `StoreError` if the folder has no rows of this kind, now or ever.
     """
-    if not os.path.isfile(os.path.join(folder, DATABASE)) and not (Path(folder) / kind.name).is_dir():
-        raise StoreError(f"{folder} holds no {kind.name}. Name a folder that `serve --log-requests` (answers) or "
-                         "`--archive` (events) wrote.")
+    _check(folder, kind)
     found = {kind.start(file.name) for file in (Path(folder) / kind.name).glob("*.parquet")}
     query = f"SELECT DISTINCT timestamp / {kind.span} * {kind.span} FROM {kind.name}"
     return sorted(found.union(start for start, in _rows(folder, query, ())))
+
+
+def _check(folder: str | os.PathLike[str], kind: Kind) -> None:
+    if not os.path.isfile(os.path.join(folder, DATABASE)) and not (Path(folder) / kind.name).is_dir():
+        raise StoreError(f"{folder} holds no {kind.name}. Name a folder that `serve --log-requests` (answers) or "
+                         "`--archive` (events) wrote.")
 
 
 def read(folder: str | os.PathLike[str], kind: Kind, since: int | None = None, until: int | None = None) -> pa.Table:
