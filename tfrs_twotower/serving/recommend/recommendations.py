@@ -37,7 +37,7 @@ from tfrs_twotower.serving.recommend.builtin import (
 )
 from tfrs_twotower.serving.recommend.described import check_fields, described
 from tfrs_twotower.serving.recommend.explaining import MOST, explanations
-from tfrs_twotower.serving.recommend.questions import elicitation_of, known_rows
+from tfrs_twotower.serving.recommend.questions import elicitation_of, known_rows, unknown
 from tfrs_twotower.serving.recommend.request import RecommendRequest, as_ids, read_request
 from tfrs_twotower.serving.recommend.selection import Selection
 
@@ -96,6 +96,8 @@ class Recommendations:
           {"model_version": …, "answer_id": …, "items": [{"item_id", "score", "channel"}, …]}: k items, or fewer if the
           rules admit fewer. Each channel has its own scores; scores of different channels cannot be compared. With
           `fields` each item has "fields": {column: value} too, and with `explain` the first items have "explanation".
+          Likes and dislikes that the version does not know say nothing; with any, the answer has "unknown": {"likes",
+          "dislikes": their ids}.
 
         Raises:
           InvalidArgument: the request is wrong; the message says what.
@@ -123,7 +125,8 @@ class Recommendations:
                 context = {name: value for name, value in request.items() if name not in ("user_id", "features")}
                 named["answer_id"] = self._answers.recommended(model, asked.user_id, context, tensors, answer)
             written = self._written(model, asked, items, answer, given)
-            return {"model_version": model.version, **named, "items": written}
+            ignored = unknown(model, {"likes": asked.likes, "dislikes": asked.dislikes})
+            return {"model_version": model.version, **named, "items": written, **ignored}
 
     def warm(self, model: LoadedModel) -> None:
         """Computes values that the first request to a version would wait for. Call it before the version answers."""
