@@ -196,7 +196,8 @@ def caught(found: Sequence[Caught], systems: Sequence[str]) -> Chart:
     text = base.mark_text(style="inverse")
     return _wide(alt.layer(
         base.mark_bar(height=28).encode(
-            x=alt.X("start:Q", title="targets that were found", axis=alt.Axis(tickCount=4)), x2="end:Q",
+            x=alt.X("start:Q", title="targets that were found",
+                    axis=alt.Axis(tickCount=4, labelOverlap=True, labelSeparation=8)), x2="end:Q",
             color=_colour(systems, "series"), tooltip=["rival:N", "part:N", "targets:Q"]),
         text.encode(x="middle:Q", text="text:N", opacity=_if("width < 480")),
         text.encode(x="middle:Q", text="long:N", opacity=_if("width >= 480")),
