@@ -135,7 +135,7 @@ def test_a_number_names_a_place_of_a_tuple():
     ("split=temporal", "`split` must be Temporal or "),
     ("split=3", "`split` must be Temporal or "),
     ('model={"type": "ModelConfig", "dim": "wide"}',
-     "`ModelConfig.dim` must be int. Received: ModelConfig.dim='wide'."),
+     "`ModelConfig.dim` must be int. Received: ModelConfig.dim='wide'. The default is "),
     ('model={"type": "ModelConfig", "dims": 3}', "`ModelConfig` has no field `dims`. Did you mean `dim`?"),
     ('split={"type": "Temporl"}', "Unknown configuration class `Temporl`. Did you mean `Temporal`?"),
     ('model.loss={"type": "Zzz"}', "Unknown configuration class `Zzz`. Known: `BinaryCrossEntropy`, "

@@ -101,8 +101,7 @@ def test_every_folder_of_the_package_is_a_package():
 
 
 def test_every_extra_that_an_error_names_exists_and_brings_the_module():
-    brings = {"faiss": "faiss-cpu", "grpc": "grpcio", "tensorflow_serving": "tensorflow-serving-api",
-              "vl_convert": "vl-convert-python"}
+    brings = {"faiss": "faiss-cpu", "grpc": "grpcio", "tensorflow_serving": "tensorflow-serving-api"}
     declared = _setup_cfg()["options.extras_require"]
     for module, (extra, _) in extras._EXTRAS.items():
         assert brings.get(module, module.replace("_", "-")) in _names(_lines(declared[extra]))

@@ -60,10 +60,13 @@ def check_ranges(settings: "DataclassInstance") -> None:
     fields = {field.name: field for field in dataclasses.fields(settings)}
     for name, hint in ruled(type(settings)):
         if name in fields and not fits(value := getattr(settings, name), hint):
-            default, known = fields[name].default, choices(hint)
-            usual = "Use another value." if default is dataclasses.MISSING else f"The default is {default!r}."
-            ending = way_out(hint) or nearest(value, known, most=0).strip() or usual
+            ending = way_out(hint) or nearest(value, choices(hint), most=0).strip() or _usual(fields[name])
             raise ConfigError(invalid(f"{type(settings).__name__}.{name}", f"be {_describe(hint)}", value, ending))
+
+
+def _usual(field: dataclasses.Field) -> str:
+    """The way out of a value that does not fit a field."""
+    return "Use another value." if field.default is dataclasses.MISSING else f"The default is {field.default!r}."
 
 
 def _type(cls: type) -> str:
@@ -138,7 +141,7 @@ def from_dict(data: Any, hint: Any = typing.Any) -> Any:
         if key not in fields:
             raise ConfigError(f"`{name}` has no field `{key}`." + nearest(key, fields))
         values[key] = from_dict(value, _hint(cls, key))
-        _check_type(values[key], cls, key, f"{name}.{key}")
+        _check_type(values[key], cls, key, f"{name}.{key}", _usual(fields[key]))
     for key, field in fields.items():
         if key not in values and field.default is field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"`{name}` needs the field `{key}`, which has no default. Give it.")
@@ -167,7 +170,7 @@ def check_types(settings: "DataclassInstance") -> None:
     """Raises `ConfigError` unless each field of a dataclass fits its annotation."""
     for field in dataclasses.fields(settings):
         where = f"{type(settings).__name__}.{field.name}"
-        _check_type(getattr(settings, field.name), type(settings), field.name, where)
+        _check_type(getattr(settings, field.name), type(settings), field.name, where, _usual(field))
 
 
 def override(value: _T, assignments: Iterable[str]) -> _T:
@@ -219,17 +222,14 @@ def _assigned(value: Any, assignments: Sequence[tuple[list[str], Any, str]], hin
             if isinstance(new, int) and not isinstance(new, bool) and _hint(type(value), name) is float:
                 new = float(new)
             if not fits(new, _hint(type(value), name)):
-                _check_type(new, type(value), name, path, _default(getattr(value, name)))
+                usual = json.dumps(to_dict(getattr(value, name)))
+                _check_type(new, type(value), name, path, f"It is {usual} by default.")
             changed[name] = new
             deeper.pop(name, None)
     for name, further in deeper.items():
         changed[name] = _assigned(changed.get(name, getattr(value, name)), further, _hint(type(value), name))
-        _check_type(changed[name], type(value), name, further[-1][2])
+        _check_type(changed[name], type(value), name, further[-1][2], "Use another value.")
     return dataclasses.replace(value, **changed)
-
-
-def _default(value: object) -> str:
-    return f" It is {json.dumps(to_dict(value))} by default."
 
 
 def _assigned_places(
@@ -263,10 +263,10 @@ def _hint(cls: type, name: str) -> Any:
     return _hints(cls)[name]
 
 
-def _check_type(value: object, cls: type, name: str, where: str, way_out: str = "") -> None:
+def _check_type(value: object, cls: type, name: str, where: str, way_out: str) -> None:
     hint = _hint(cls, name)
     if not fits(value, hint):
-        raise ConfigError(f"`{where}` must be {_describe(hint)}. Received: {where}={value!r}.{way_out}")
+        raise ConfigError(invalid(where, f"be {_describe(hint)}", value, way_out))
 
 
 def _describe(hint: Any) -> str:

@@ -13,7 +13,6 @@ _EXTRAS = {
     "grpc": ("serve", "the gRPC endpoint"),
     "tensorflow_serving": ("serve", "the gRPC endpoint and warm-up requests"),
     "prometheus_client": ("serve", "the server's metrics"),
-    "jinja2": ("serve", "the server's page"),
     "flask_swagger_ui": ("serve", "the description of the server's interface, at /docs"),
     "orjson": ("serve", "the JSON of the server's answers"),
     "faiss": ("faiss", "the Faiss indexes"),
@@ -26,8 +25,6 @@ _EXTRAS = {
     "duckdb": ("prepare", "a prepared dataset (small logs need none: train on the files)"),
     "pyspark": ("spark", "a dataset prepared or a batch answered on a cluster"),
     "holidays": ("calendar", "the part `holiday` of a Time"),
-    "altair": ("plots", "the report of a run"),
-    "vl_convert": ("plots", "the report of a run"),
     "matplotlib": ("notebooks", "the pictures of benchmarks and notebooks"),
 }
 

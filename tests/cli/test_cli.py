@@ -208,19 +208,48 @@ def test_a_finished_run_resumed_trains_no_further(run, capsys, tmp_path):
     (["train", "plain"], "needs `--interactions`"),
     (["train", "plain", "--interactions", "no/such.parquet"], "no/such.parquet"),
     (["recommend", "no/such/run", "1"], "must be a folder that `twotower train` wrote"),
+    (["report", "mine/export/1"], "It lies in the run mine: name that."),
+    (["watch", "mine", "--log", "nolog"], "nolog holds no answers. Name a folder that `serve --log-requests`"),
+    (["serve", "export", "--insecure", "--log-requests", "mine/config.json"], "`--log-requests` must name a folder"),
+    (["serve", "export", "--store", "sqlite:s.db", "--archive", "mine/config.json"], "`--archive` must name a folder"),
     (["inspect", "no/such/run"], "must be a run or an exported version"),
 ])
 def test_mistakes_get_one_line(argv, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine" / "export" / "1").mkdir(parents=True)
+    (tmp_path / "mine" / "config.json").write_text("{}")
     assert main(argv) == 1
     error = capsys.readouterr().err
     assert message in error and error.startswith("twotower: ") and "Traceback" not in error
 
 
-def test_usage_errors_exit_with_2(capsys):
+@pytest.mark.parametrize("argv, message", [
+    (["recommend", "runs/x", "1", "-k", "0"], "at least 1"),
+    (["trian"], "There is no verb `trian`. Did you mean `train`?"),
+    (["zzz"], "Known: `prepare`, "),
+    (["serve", "x", "--logrequests", "y"], "twotower serve: error: unrecognized arguments: --logrequests y. Did you "
+     "mean `--log-requests`?"),
+    (["--quiet", "train"], "unrecognized arguments: --quiet"),
+])
+def test_usage_errors_exit_with_2(argv, message, capsys):
     with pytest.raises(SystemExit) as exit_:
-        main(["recommend", "runs/x", "1", "-k", "0"])
-    assert exit_.value.code == 2 and "at least 1" in capsys.readouterr().err
+        main(argv)
+    assert exit_.value.code == 2 and message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_stopped_training_says_how_it_goes_on(monkeypatch, tmp_path, capsys):
+    """Stopped before its first checkpoint, there is nothing to go on with."""
+    monkeypatch.chdir(tmp_path)
+    for folder, said in (("none", ""), ("mine", " `twotower train --resume mine` continues the training.")):
+        def stop(self, *args, **kwargs):
+            if self.directory.name == "mine":
+                (self.directory / "config.json").write_text("{}")
+            raise KeyboardInterrupt
+
+        (tmp_path / folder).mkdir()
+        monkeypatch.setattr("tfrs_twotower.recommender.Recommender.fit", stop)
+        assert main(["train", "retail", "--folder", folder]) == 130
+        assert capsys.readouterr().err == f"twotower: stopped.{said}\n"
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full is Linux's")

@@ -54,6 +54,7 @@ def test_a_file_of_arms_is_read(tmp_path):
     ([{"name": "a", "share": 0.5}], r"must add up to 1 .* Received: share=0.5"),
     ([{"name": "a", "share": 1}, {"name": "b", "share": 1.5}], r"arms\[1\]: `Arm.share` must be"),
     ([{"name": "a", "shares": 1}], r"arms\[0\]: `Arm` has no field `shares`. Did you mean `share`"),
+    ([{"name": "a", "share": "half"}], r"arms\[0\]: `Arm.share` must be a finite number.* Use another value."),
     ([{"name": "a"}], r"arms\[0\]: `Arm` needs the field `share`"),
     ([{"name": "a", "share": 0.5}, {"name": "a", "share": 0.5}], "different names"),
     ([{"name": "a:b", "share": 1}], r"arms\[0\]: `name` must have"),
@@ -72,8 +73,9 @@ def test_a_wrong_file_is_refused_with_the_place(tmp_path, arms, says):
     assert "arms.json" in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["", "[", '{"arms": []}', '{"salt": 3, "arms": []}'])
+@pytest.mark.parametrize("text", ["", "[", '{"arms": []}', '{"salt": 3, "arms": []}', "[1]"])
 def test_what_is_no_file_of_arms_is_refused(tmp_path, text):
     (tmp_path / "arms.json").write_text(text)
-    with pytest.raises(ConfigError, match="arms.json"):
+    with pytest.raises(ConfigError, match="arms.json") as refused:
         read_arms(tmp_path / "arms.json")
+    assert "JSON" in str(refused.value) or 'For example: {"salt": "2026-11"' in str(refused.value)

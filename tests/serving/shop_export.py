@@ -51,6 +51,17 @@ class Query(tf.Module):
         return users + encoded["mood"] + 0 * tf.reduce_sum(tf.cast(encoded[c.HISTORY_ITEM_ID] == "", tf.float32))
 
 
+class TimedQuery(Query):
+    """It reads the moment too, which changes nothing."""
+
+    def inputs(self):
+        """Raw features."""
+        return {**super().inputs(), c.TIMESTAMP: tf.TensorSpec([None], tf.int64)}
+
+    def __call__(self, encoded, training=False):
+        return super().__call__(encoded) + 0 * tf.cast(encoded[c.TIMESTAMP][:, tf.newaxis], tf.float32)
+
+
 class Candidate(Query):
     """See the module."""
 
@@ -66,15 +77,20 @@ class Candidate(Query):
         return tf.stack([encoded["price"], tags], axis=1)
 
 
-def write(root, version, heads=None, objectives=(), sample=None):
-    """Writes `root`/`version` and returns its path. heads, objectives: of `EventHeads`; sample: `People`."""
+def write(root, version, heads=None, objectives=(), sample=None, until=None):
+    """Writes `root`/`version` and returns its path. heads, objectives: of `EventHeads`; sample: `People`; until: the
+    log's end, of a version that reads the moment.
+    """
     path = root / str(version)
     ids = np.array(TABLE["item_id"].to_pylist(), object)
-    retriever = Retriever(Query(), Candidate(), VECTORS, ids, None, 0.5, POPULARITY, heads=heads)
+    query = TimedQuery() if until else Query()
+    retriever = Retriever(query, Candidate(), VECTORS, ids, None, 0.5, POPULARITY, heads=heads)
     tf.saved_model.save(retriever, str(path), signatures(retriever))
     items.write(path, TABLE)
     if sample is not None:
         people.write(path, sample)
-    manifest.write(path, {"model": "shop", "custom_op_library": None, "embedding_space": "s", "schema": SCHEMA,
-                          "objectives": list(objectives)})
+    manifest.write(path, {
+        "model": "shop", "custom_op_library": None, "embedding_space": "s", "schema": SCHEMA,
+        "objectives": list(objectives), "trained_on": {"until": until},
+    })
     return path

@@ -45,6 +45,7 @@ def test_questions_adapt_to_answers(server, client):
     request = {"likes": ["d"], "dislikes": ["c"], "asked": ["b", "unknown"], "n": 6}
     posted = client.post("/v1/elicit", json=request).raise_for_status().json()
     assert sorted(item["item_id"] for item in posted["items"]) == [*"aef"]
+    assert posted["unknown"] == {"asked": ["unknown"]} and "unknown" not in client.get("/v1/elicit").json()
     assert posted == client.get("/v1/elicit", params=request).json()
     assert max(item["information"] for item in posted["items"]) < items[0]["information"]  # less is in doubt
     struct = struct_pb2.Struct()

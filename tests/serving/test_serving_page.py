@@ -216,6 +216,29 @@ def test_objectives_of_the_version_have_knobs(browser, tmp_path):
     stores.close()
 
 
+def test_an_old_log_is_asked_at_its_end(browser, tmp_path):
+    shop_export.write(tmp_path / "root", 1, until=1_500_000_000)
+    stores = open_stores(f"sqlite:{tmp_path}/store.db")
+    with Server(tmp_path / "root", rest_port=0, grpc_port=0, stores=stores) as server:
+        page, asked = browser.new_page(timezone_id="Asia/Tokyo"), []
+        page.on("request", lambda one: asked.append(one.post_data_json) if one.url.endswith("recommend") else None)
+        page.goto(f"http://127.0.0.1:{server.rest_port}")
+        page.get_by_label("A user of the store, by id").fill("u1")
+        page.get_by_label("A user of the store, by id").press("Enter")
+        settled(page, "#answer-a .name", list("cbafde"))
+        assert "is of 2017-07-14" in page.locator("#old-log").inner_text()
+        page.get_by_role("button", name="Choose b").click()
+        settled(page, "#status", "User u1 chose b on 2017-07-14: the answer has moved.")
+        moment = 1_500_000_060 // 60 * 60  # the field has minutes
+        assert [one["features"]["timestamp"] for one in asked][-2:] == [moment, moment + 60]  # just after the event
+        assert [event.timestamp for event in stores.history.last(["u1"], 9)[0]] == [moment]
+        with page.expect_request("**/v1/recommend") as now:
+            page.locator("form[data-panel=a] [name=moment]").fill("")
+        assert "features" not in now.value.post_data_json
+        page.close()
+    stores.close()
+
+
 def test_keyboard_and_screen_reader_find_everything(page):
     unnamed = page.evaluate("""[...document.querySelectorAll("input, select, button")].filter((one) =>
         one.checkVisibility() && !one.innerText && !one.labels?.length && !one.getAttribute("aria-label"))

@@ -1,13 +1,16 @@
 """Profiles and picks by REST and gRPC: checked against the model, kept before the answer, read by the next request."""
 
 import dataclasses
+from urllib.parse import quote
 
 import grpc
 import httpx
 import pytest
 from google.protobuf import json_format, struct_pb2
 
+from tests.hostile_ids import HOSTILE
 from tfrs_twotower.coldstart import InterestHistory
+from tfrs_twotower.ids import is_missing_id
 from tfrs_twotower.online import StoreError
 from tfrs_twotower.serving import Server, users
 from tfrs_twotower.serving.grpc_service import METHODS
@@ -98,7 +101,16 @@ def test_what_is_wrong_is_refused_and_the_profile_stays(put, stores, body, statu
 
 
 def test_a_user_needs_an_id_of_the_models_type(put):
-    assert "`user_id` must be a whole number" in put({"profile": {}}, "x/y").json()["error"]
+    for user in ("x/y", "x%0Ay"):
+        assert "`user_id` must be a whole number" in put({"profile": {}}, user).json()["error"]
+
+
+def test_every_id_that_an_event_may_have_can_be_put(shop_root, stores):
+    with Server(shop_root, rest_port=0, grpc_port=0, stores=stores) as server:
+        with httpx.Client(base_url=f"http://127.0.0.1:{server.rest_port}") as client:
+            for user in (user for user in HOSTILE if not is_missing_id(user)):
+                answer = client.put(f"/v1/users/{quote(user, safe='')}", json={"profile": {"mood": [1, 2]}})
+                assert (answer.status_code, answer.json().get("user_id")) == (200, user)
 
 
 def test_a_store_that_fails_is_503(put, stores, monkeypatch):

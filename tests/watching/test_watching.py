@@ -145,6 +145,7 @@ def test_the_verb_watches_an_export_and_ends_by_its_limits(tmp_path, capsys):
     assert len(read_answers(tmp_path / "log")) == 1
     command = ["watch", str(tmp_path / "export"), "--log", str(tmp_path / "log")]
     assert main([*command, "--prometheus", str(tmp_path / "watch.prom")]) == 0
+    assert main([*command, "--prometheus", str(tmp_path)]) == 1  # a folder
     assert "overlap                1.000" in capsys.readouterr().out
     assert 'share="overlap"} 1.0' in (tmp_path / "watch.prom").read_text()
     assert main([*command, "--json", "--min-overlap", "1"]) == 0

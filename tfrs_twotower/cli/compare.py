@@ -21,7 +21,7 @@ bootstrap. The runs must have been evaluated on the same queries; others are ref
   twotower compare runs/plain/latest runs/hstu/latest --html difference.html
 
 --html writes a page about two runs: where they differ, metric by metric, item by item and user by user. It opens in a
-browser without a network, and needs the extra plots.
+browser without a network.
 """
 
 

@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> None:
     from tfrs_twotower.recommender import Recommender
 
     scores = None if args.scores is None else _scores(args.scores)
+    if args.all_queries and scores is None:
+        args.continued = " The same command continues."
     figures = Recommender.load(directory).evaluate(args.on, scores, args.all_queries, engine)
     if args.json:
         dump(figures)

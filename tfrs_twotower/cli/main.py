@@ -2,12 +2,9 @@
 
 import argparse
 import errno
-import logging
 import os
 import sys
 from collections.abc import Sequence
-
-import absl.logging
 
 from tfrs_twotower import __version__
 from tfrs_twotower.cli import (
@@ -37,7 +34,8 @@ from tfrs_twotower.cli import (
     update,
     watch,
 )
-from tfrs_twotower.errors import TwoTowerError
+from tfrs_twotower.cli.quiet import quiet
+from tfrs_twotower.errors import TwoTowerError, nearest
 from tfrs_twotower.modules import own_module
 
 VERBS = (
@@ -70,20 +68,26 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _quiet() -> None:
-    """Leaves out TensorFlow's and Keras' log lines, unless TF_CPP_MIN_LOG_LEVEL is set: errors are raised anyway."""
-    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-        absl.logging.set_verbosity(absl.logging.ERROR)
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)
+def _parsed(given: Sequence[str]) -> argparse.Namespace:
+    """The arguments. An unknown verb or option ends the process with status 2 and, if there is one, the nearest."""
+    parser = build_parser()
+    (verbs,) = (action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    if given and not given[0].startswith("-") and given[0] not in verbs:
+        parser.error(f"There is no verb `{given[0]}`.{nearest(given[0], verbs, most=len(verbs))}")
+    args, unknown = parser.parse_known_args(given)
+    if unknown:
+        verb = verbs.get(given[0], parser)
+        close = nearest(unknown[0], verb._option_string_actions, most=0)
+        verb.error(f"unrecognized arguments: {' '.join(unknown)}.{close}")
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status: 0 done, 1 refused with a message, 2 wrong usage."""
-    _quiet()
     given = [*(sys.argv[1:] if argv is None else argv)]
     given[:1] = [_RENAMED.get(verb, verb) for verb in given[:1]]
-    args = build_parser().parse_args(given)
+    args = _parsed(given)
+    quiet()
     try:
         for name in getattr(args, "modules", ()):
             own_module(name)
@@ -99,6 +103,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # from Python, Arrow or TensorFlow, each with a class of its own
         if os.strerror(errno.ENOSPC) not in str(error):
             raise
-        print("twotower: the disk is full. Complete files are kept. Make room and run the command again; "
-              "`twotower train --resume RUN` continues a training.", file=sys.stderr)
+        print("twotower: the disk is full. Complete files are kept. Make room and run the command again."
+              f"{getattr(args, 'continued', '')}", file=sys.stderr)
         return 1

@@ -163,10 +163,10 @@ def run_directory(text: str) -> Path:
     """
     path = Path(text)
     if not (path / "config.json").is_file():
+        inside = next((str(p) for p in path.parents if (p / "config.json").is_file()), None)
         known = ", ".join(sorted(str(p.parent) for p in RUNS.glob("*/latest/config.json"))) or "none yet"
-        raise ConfigError(
-            f"`RUN` must be a folder that `twotower train` wrote. Received: {text}. Runs here: {known}."
-        )
+        raise ConfigError(f"`RUN` must be a folder that `twotower train` wrote. Received: {text}. "
+                          + (f"It lies in the run {inside}: name that." if inside else f"Runs here: {known}."))
     return path.resolve()
 
 

@@ -11,7 +11,7 @@ coverage, a map of the items, the answers for six users, similar items, the inde
 
   twotower report runs/movielens/latest
 
-Every training writes it too. It needs the extra plots: pip install 'tfrs_twotower[plots]'.
+Every training writes it too.
 """
 
 

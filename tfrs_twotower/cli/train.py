@@ -27,7 +27,6 @@ Results go to runs/RECIPE/TIME, and runs/RECIPE/latest points there:
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "train", run, "train, evaluate, index and export a recipe", DESCRIPTION)
-    parser.set_defaults(continued=" `twotower train --resume RUN` continues from the last checkpoint.")
     options.add_recipe(parser)
     parser.add_argument("--resume", metavar="RUN", help="continue a run that was stopped")
     parser.add_argument("--folder", metavar="FOLDER", help="the run's folder, in place of a new one under --runs")

@@ -1,6 +1,7 @@
 """The work of `twotower train`, and its printed outcome."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -10,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from tfrs_twotower import columns as c
 from tfrs_twotower import recipes
 from tfrs_twotower.cli import console, options
@@ -17,7 +20,7 @@ from tfrs_twotower.cli.inspect import print_field_weights
 from tfrs_twotower.cli.reading import given, newest_files, read_from
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import Files
-from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.errors import ConfigError, TwoTowerError
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.reporting import Figures
 from tfrs_twotower.recipe import Recipe
@@ -40,7 +43,13 @@ def run_training(args: argparse.Namespace) -> int:
     key = options.sign_key(args)
     devices = strategy(args.distribute)  # before TensorFlow does anything else
     recommender = _asked(args)
-    exported = recommender.run(devices, not args.no_export, args.force, key=key)
+    try:
+        exported = recommender.run(devices, not args.no_export, args.force, key=key)
+    except BaseException:
+        with contextlib.suppress(TwoTowerError):  # it has no folder
+            if (recommender.directory / runs.CONFIG).is_file():
+                args.continued = f" `twotower train --resume {_shown(recommender.directory)}` continues the training."
+        raise
     if recommender.figures is not None:  # this process is the chief
         print_outcome(recommender, recommender.figures, exported)
     return 0
@@ -159,17 +168,23 @@ def print_outcome(recommender: Recommender, metrics: Figures, exported: Path | N
 
 
 def _print_user(recommender: Recommender, user: Any) -> None:
-    name = recommender.recipe.title if recommender.recipe.title else c.ITEM_ID
-    column = "title" if recommender.recipe.title else name
-    past = recommender.watched(user, 5)[column].tolist()
-    offered = recommender.recommend(user, 5)[column].tolist()
-    width = max([len(str(x)) for x in past] + [len("latest")])
+    past, offered = (_titles(frame) for frame in (recommender.watched(user, 5), recommender.recommend(user, 5)))
+    width = max(map(len, [*past, "latest"]))
     print(f"User {user}")
     print(f"  {'latest'.ljust(width)}   recommended")
     for i in range(max(len(past), len(offered))):
-        left, right = (str(x[i]) if i < len(x) else "" for x in (past, offered))
+        left, right = (x[i] if i < len(x) else "" for x in (past, offered))
         print(f"  {left.ljust(width)}   {right}")
     print()
+
+
+def _titles(frame: pd.DataFrame) -> list[str]:
+    """Titles, or ids where there are none; a title of two of these items has the id beside it."""
+    if "title" not in frame:
+        return list(map(str, frame[c.ITEM_ID]))
+    several = frame.duplicated("title", keep=False)
+    return [f"{title} ({item})" if twice else str(title)
+            for title, item, twice in zip(frame["title"], frame[c.ITEM_ID], several)]
 
 
 def _shown(path: str | Path) -> str:

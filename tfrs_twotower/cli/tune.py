@@ -21,6 +21,7 @@ The study is kept in runs/RECIPE/tuning/study.db. The same command continues it,
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Adds the verb."""
     parser = options.verb(subparsers, "tune", run, "search for better settings of a recipe", DESCRIPTION)
+    parser.set_defaults(continued=" The same command continues the study.")
     options.add_recipe(parser)
     parser.add_argument(
         "--trials", type=options.positive, default=20, help="trainings in the study, with those of earlier calls "

@@ -96,8 +96,12 @@ def run(args: argparse.Namespace) -> int:
         shares |= watch_versions(models[0], models[1], asked, args.queries)
     report = WatchReport(features, shares)
     if args.prometheus:
-        with written_aside(args.prometheus) as file:
-            file.write(report.prometheus(limits))
+        try:
+            with written_aside(args.prometheus) as file:
+                file.write(report.prometheus(limits))
+        except OSError as error:
+            rule = f"name a file that can be written ({error.strerror})"
+            raise ConfigError(invalid("--prometheus", rule, args.prometheus, "Name another one.")) from error
     _print(report, limits, len(answers), args.json)
     return PAST_A_LIMIT if report.exceeded(limits) else 0
 

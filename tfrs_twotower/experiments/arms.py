@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Annotated, TypeVar
 
 from tfrs_twotower.configuration import check_types, config, from_dict
-from tfrs_twotower.errors import ConfigError, invalid, nearest
+from tfrs_twotower.errors import ConfigError, brief, invalid, nearest
 from tfrs_twotower.ranges import AtLeast, AtMost, MinLength, Natural, Share
 
 _T = TypeVar("_T")
 _LONGEST = 64  # characters of a name
+_EXAMPLE = '{"salt": "2026-11", "arms": [{"name": "control", "share": 0.5}, {"name": "new", "share": 0.5}]}'
 
 
 @config
@@ -119,7 +120,8 @@ def read_arms(path: str | os.PathLike[str]) -> Arms:
         raise ConfigError(f"The arms {os.fspath(path)} cannot be read as JSON: {error}.") from error
     known = ("salt", "arms")
     if not isinstance(data, dict) or not isinstance(data.get("arms"), list) or not isinstance(data.get("salt"), str):
-        raise ConfigError(f'{os.fspath(path)} must be an object with "salt", a text, and "arms", a list.')
+        raise ConfigError(f'{os.fspath(path)} must be an object with "salt", a text, and "arms", a list. Received: '
+                          f'{brief(data, 80)}. For example: {_EXAMPLE}')
     for name in data:
         if name not in known:
             raise ConfigError(f"{os.fspath(path)} has an unknown `{name}`." + nearest(name, known))
@@ -131,7 +133,7 @@ def read_arms(path: str | os.PathLike[str]) -> Arms:
 
 def _arm(values: object) -> Arm:
     if not isinstance(values, dict):
-        raise ConfigError(f"An arm must be an object. Received: a {type(values).__name__}.")
+        raise ConfigError(f"An arm must be an object. Received: {brief(values, 80)}. For example: {_EXAMPLE}")
     if "type" in values:
         raise ConfigError("`Arm` has no field `type`. Leave it out.")
     return from_dict({"type": "Arm", **values})

@@ -136,9 +136,10 @@ def read_answers(
       and by place `item_id`, `channel` and `score`, which are lists.
 
     Raises:
-      StoreError: the database of the last hour cannot be read.
+      StoreError: the folder has no answers, now or ever, or the database of the last hour cannot be read.
       OSError: a file cannot be read.
     """
+    _check(folder, ANSWERS)
     found = read(folder, ANSWERS, since, until)
     return found if shadows else found.filter(pc.invert(pc.starts_with(found["arm"], SHADOW)))
 
@@ -158,9 +159,7 @@ def starts(folder: str | os.PathLike[str], kind: Kind = ANSWERS) -> list[int]:
 
     Raises `StoreError` if the folder has no rows of this kind, now or ever.
     """
-    if not _logs(folder, kind):
-        raise StoreError(f"{folder} holds no {kind.name}. Name a folder that `serve --log-requests` (answers) or "
-                         "`--archive` (events) wrote, or a folder of such folders.")
+    _check(folder, kind)
     return hours(folder, kind)
 
 
@@ -171,6 +170,12 @@ def hours(folder: str | os.PathLike[str], kind: Kind) -> list[int]:
         found |= {start for start, in _rows(log, query, ())}  # first, as in `read`: rows move to files meanwhile
         found |= {kind.start(file.name) for file in _files(log, kind)}
     return sorted(found)
+
+
+def _check(folder: str | os.PathLike[str], kind: Kind) -> None:
+    if not _logs(folder, kind):
+        raise StoreError(f"{folder} holds no {kind.name}. Name a folder that `serve --log-requests` (answers) or "
+                         "`--archive` (events) wrote, or a folder of such folders.")
 
 
 def read(folder: str | os.PathLike[str], kind: Kind, since: int | None = None, until: int | None = None) -> pa.Table:

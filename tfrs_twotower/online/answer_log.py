@@ -131,6 +131,7 @@ class AnswerLog(RowLog):
     """
 
     kinds: ClassVar[tuple[Kind, ...]] = (ANSWERS, SEEN)
+    option: ClassVar[str] = "--log-requests"
 
     def __init__(
         self, folder: str | os.PathLike[str], wait: bool = True, clock: Callable[[], float] = time.time

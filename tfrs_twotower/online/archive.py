@@ -23,6 +23,7 @@ class Archive(RowLog):
     """Keeps events in a folder, see `RowLog`: in `events/DAY-….parquet`, by the days of their times."""
 
     kinds: ClassVar[tuple[Kind, ...]] = (EVENTS,)
+    option: ClassVar[str] = "--archive"
     rotate_seconds: ClassVar[float] = 3600.0  # late events make a file for each day and look
 
     def keep(self, events: Sequence[Event]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from tfrs_twotower.durable import lock
+from tfrs_twotower.errors import invalid
 from tfrs_twotower.online.answer_files import DATABASE, Kind, rotate
 from tfrs_twotower.online.sqlite import SqliteFile
 from tfrs_twotower.online.store_kind import StoreError, StoreUnavailable
@@ -32,6 +33,7 @@ class RowLog:
 
     Attributes:
       kinds: the `Kind`s of the rows.
+      option: the argument of the command line that names the folder.
       rotate_seconds: the time between two looks for rows to move.
 
     Args:
@@ -44,6 +46,7 @@ class RowLog:
     """
 
     kinds: ClassVar[tuple[Kind, ...]] = ()
+    option: ClassVar[str]
     rotate_seconds: ClassVar[float] = 60.0
 
     def __init__(self, folder: str | os.PathLike[str], clock: Callable[[], float] = time.time) -> None:
@@ -54,7 +57,8 @@ class RowLog:
             raise StoreError(f"Another process writes the log {folder}. Name a folder for this one.") from error
         except OSError as error:
             kind = StoreUnavailable if error.errno in _LATER else StoreError
-            raise kind(f"The log {folder} cannot be opened: {error}.") from error
+            rule = f"name a folder that can be written to ({error.strerror})"
+            raise kind(invalid(self.option, rule, self.folder, "Name another one, or a new one.")) from error
         with contextlib.ExitStack() as undo:  # so that it can be opened again if its disk is full now
             undo.callback(self._lock.close)
             self._file = SqliteFile(os.path.join(folder, DATABASE))

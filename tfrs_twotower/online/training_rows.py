@@ -49,7 +49,7 @@ class Shape:
                 given = pc.if_else(pc.equal(table[name], ""), pa.scalar(None, pa.string()), table[name])
                 column = pc.cast(given, pa.int64())  # a search may have no item
             except pa.ArrowInvalid as error:
-                rule, way_out = "be a whole number, as the first ones were", "Collect anew, with `--text-ids`."
+                rule, way_out = "be a whole number, as the first ones, of 64 bits", "Collect anew, with `--text-ids`."
                 raise DataError(invalid(name, rule, str(error), way_out)) from error
             table = table.set_column(table.schema.get_field_index(name), name, column)
         if self.context:

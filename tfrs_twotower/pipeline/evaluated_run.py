@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from tfrs_twotower.data import Spark
-from tfrs_twotower.errors import ConfigError, MissingExtraError, invalid
+from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.evaluation import ANSWERS, Parts, SampledAnswers
 from tfrs_twotower.exporting import versions
 from tfrs_twotower.pipeline import reporting, runs
@@ -81,9 +81,6 @@ class EvaluatedRun(TrainedRun):
         """Writes the report of the evaluated run, one HTML file with pictures; returns its path.
 
         A run that an earlier version evaluated is evaluated again.
-
-        Raises:
-          MissingExtraError: the extra `plots` is not installed.
         """
         return reporting.write_report(self.directory, gathered(self.assembly, self.directory, *self._measured()))
 
@@ -94,8 +91,6 @@ class EvaluatedRun(TrainedRun):
                 print("Writing the report …", flush=True)
             write_projector(self.assembly, self.directory / runs.CHECKPOINT / TENSORBOARD / "train")
             self.report()
-        except MissingExtraError as error:
-            print(f"No report: {error}")
         except Exception as error:  # of the drawing libraries, or the disk
             _log.warning("No report was written (%r). Try again: twotower report %s", error, self.directory)
 
@@ -119,7 +114,7 @@ class EvaluatedRun(TrainedRun):
         if not kept:
             return said
         said += reporting.headline_html(kept, monitor)
-        if self._figures is None or self._assembly is None or not reporting.drawable():
+        if self._figures is None or self._assembly is None:
             return said
         k, systems = max(self.recipe.evaluation.ks), shown(kept, monitor)
         groups = of_popularity(self._assembly, self._figures.answers, systems, k)

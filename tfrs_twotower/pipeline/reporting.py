@@ -16,7 +16,6 @@ from tfrs_twotower.evaluation import (
     view_table,
     write_per_query,
 )
-from tfrs_twotower.extras import available
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.headline import headline, headline_values, sentence, shown
 from tfrs_twotower.recipe import Recipe
@@ -84,16 +83,9 @@ class Figures(dict[str, Any]):
 
 
 def headline_html(metrics: Mapping[str, Any], metric: str) -> str:
-    """The headline of a `metrics.json` for a notebook: as a picture, if the extra `plots` is there, and one line."""
+    """The headline of a `metrics.json` for a notebook: as a picture and one line."""
     line = f"<p>{html.escape(sentence(headline(metrics, metric)))}.</p>"
-    if not drawable():
-        return line
     return headline_picture(headline_values(metrics, metric), shown(metrics, metric), metric) + line
-
-
-def drawable() -> bool:
-    """Whether pictures can be drawn: the extra `plots` is installed."""
-    return available("altair") and available("vl_convert")
 
 
 def keep(figures: Figures, directory: Path) -> None:

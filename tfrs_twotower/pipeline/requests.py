@@ -51,7 +51,8 @@ def as_ids(values: Collection[Any], table: pa.Table, name: str) -> pa.Array:
         return pc.cast(pa.array([str(v) for v in values]), kind)
     except pa.ArrowInvalid as error:
         raise DataError(
-            f"`{name}` must be a whole number, as in the log. Received: {list(values)!r}. Pass the log's own ids."
+            f"`{name}` must be a whole number of 64 bits, as in the log. Received: {list(values)!r}. "
+            "Pass the log's own ids."
         ) from error
 
 

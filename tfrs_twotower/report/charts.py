@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tfrs_twotower.extras import require
+import altair
+
 from tfrs_twotower.report.contents import Caught, Curve, Data, Group, Map, Value, named
 from tfrs_twotower.report.style import LIGHT, apart
 
-alt = require("altair")
+alt: Any = altair  # its types do not follow `encode(**channels)`
 
 _HEIGHT = 260
 _LINE = 15  # pixels between two labels
@@ -76,7 +77,7 @@ def training(epochs: Sequence[Mapping[str, Any]], metric: str, best_epoch: int |
     def panel(field: str, title: str, place: int, zero: bool) -> Chart:
         rows = [{"epoch": e["epoch"] + 1, "value": e[field], "series": "ab"[place]} for e in epochs if field in e]
         base = alt.Chart(_data(rows)).encode(
-            x=alt.X("epoch:Q", title="epoch" if place else None,
+            x=alt.X("epoch:Q", title="epoch",
                     axis=alt.Axis(format="d", values=ticks, grid=False),
                     scale=alt.Scale(domain=[1, max(len(epochs), 2)])),
             y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=zero), axis=alt.Axis(tickCount=4)),
@@ -195,7 +196,8 @@ def caught(found: Sequence[Caught], systems: Sequence[str]) -> Chart:
     text = base.mark_text(style="inverse")
     return _wide(alt.layer(
         base.mark_bar(height=28).encode(
-            x=alt.X("start:Q", title="targets that were found", axis=alt.Axis(tickCount=4)), x2="end:Q",
+            x=alt.X("start:Q", title="targets that were found",
+                    axis=alt.Axis(tickCount=4, labelOverlap=True, labelSeparation=8)), x2="end:Q",
             color=_colour(systems, "series"), tooltip=["rival:N", "part:N", "targets:Q"]),
         text.encode(x="middle:Q", text="text:N", opacity=_if("width < 480")),
         text.encode(x="middle:Q", text="long:N", opacity=_if("width >= 480")),

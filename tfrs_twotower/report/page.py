@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from tfrs_twotower.extras import require
+import jinja2
+import vl_convert
+
 from tfrs_twotower.report.contents import Comparison, Group, Report, Value, named
 from tfrs_twotower.report.style import DARK, LIGHT, Ground, theme
 
@@ -37,11 +39,7 @@ draw();
 
 
 def report_page(report: Report) -> str:
-    """The HTML of a `Report`.
-
-    Raises:
-      MissingExtraError: the extra `plots` is not installed.
-    """
+    """The HTML of a `Report`."""
     charts, systems = _charts(), _systems(report)
     found = {
         "headline": [charts.bars(report.headline, systems, report.metric)],
@@ -59,11 +57,7 @@ def report_page(report: Report) -> str:
 
 
 def comparison_page(comparison: Comparison) -> str:
-    """The HTML of a `Comparison`.
-
-    Raises:
-      MissingExtraError: the extra `plots` is not installed.
-    """
+    """The HTML of a `Comparison`."""
     charts, systems = _charts(), ("A", "B")
     found = {
         "differences": [charts.differences(comparison.differences)],
@@ -74,32 +68,23 @@ def comparison_page(comparison: Comparison) -> str:
 
 
 def headline_picture(values: Sequence[Value], systems: Sequence[str], metric: str) -> str:
-    """`Report.headline` as SVG, for a notebook.
-
-    Raises:
-      MissingExtraError: the extra `plots` is not installed.
-    """
+    """`Report.headline` as SVG, for a notebook."""
     return svg(_charts().bars(values, systems, metric))
 
 
 def popularity_picture(groups: Sequence[Group], systems: Sequence[str], metric: str) -> str:
-    """`Report.by_popularity` as SVG, for a notebook.
-
-    Raises:
-      MissingExtraError: the extra `plots` is not installed.
-    """
+    """`Report.by_popularity` as SVG, for a notebook."""
     return svg(_charts().by_popularity(groups, systems, metric))
 
 
 def svg(chart: Any, width: int = 620) -> str:
     """A chart as SVG, on a light ground."""
     spec = chart.properties(width=width).to_dict(validate=False)
-    return require("vl_convert").vegalite_to_svg(spec, config=theme(LIGHT, LIGHT.page))
+    return vl_convert.vegalite_to_svg(spec, config=theme(LIGHT, LIGHT.page))
 
 
 def _charts() -> ModuleType:
-    require("altair")
-    from tfrs_twotower.report import charts
+    from tfrs_twotower.report import charts  # slow to import
 
     return charts
 
@@ -110,7 +95,6 @@ def _systems(report: Report) -> tuple[str, ...]:
 
 
 def _page(template: str, charts: dict[str, list[Any]], **values: Any) -> str:
-    jinja2 = require("jinja2")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tfrs_twotower.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -134,7 +118,7 @@ def _spec(chart: Any) -> dict[str, Any]:
 @functools.cache
 def _library() -> str:
     """The script of Vega-Lite and Vega, as it stands in a page."""
-    return require("vl_convert").javascript_bundle().replace("</script", "<\\/script")
+    return vl_convert.javascript_bundle().replace("</script", "<\\/script")  # type: ignore[call-arg]
 
 
 def _hash(script: str) -> str:

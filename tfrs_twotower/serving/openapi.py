@@ -12,26 +12,25 @@ def document(name: str, endpoints: Iterable[str] = ()) -> dict[str, Any]:
 
     Args:
       name: the model's name.
-      endpoints: the paths after /v1/ of further requests, such as "recommend". `schemas.BODIES` describes their bodies;
-        others are called objects.
+      endpoints: the paths after /v1/ of further requests, such as "recommend". `schemas.BODIES` describes their bodies.
     """
     model = f"/v1/models/{name}"
     version = {"name": "version", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
     paths = {
         f"{model}:predict": {"post": _operation("Ask the newest version", "Prediction", "Predict")},
-        model: {"get": _operation("Which versions are there, and in what state")},
-        f"{model}/metadata": {"get": _operation("Signatures, their inputs, outputs and defaults")},
+        model: {"get": _operation("Which versions are there, and in what state", "Status")},
+        f"{model}/metadata": {"get": _operation("Signatures, their inputs, outputs and defaults", "Metadata")},
         "/healthz": {"get": _text("The process is alive")},
         "/readyz": {"get": _text("Requests can be answered")},
         "/metrics": {"get": _text("Metrics, for Prometheus")},
     }
     paths.update({
-        f"/v1/{what}": {"post": _operation(*BODIES.get(what, (f"One request of {what}", "Object", "Object")))}
+        f"/v1/{what}": {"post": _operation(*BODIES[what])}
         for what in endpoints if what != "users"
     })
     user = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
     paths["/v1/users/{id}"] = {
-        "put": {**_operation("Keep a user's profile and picks", "Object", "User"), "parameters": [user]},
+        "put": {**_operation("Keep a user's profile and picks", "UserKept", "User"), "parameters": [user]},
     }
     for path in (f"{model}:predict", model, f"{model}/metadata"):
         method, operation = next(iter(paths[path].items()))
@@ -46,7 +45,7 @@ def document(name: str, endpoints: Iterable[str] = ()) -> dict[str, Any]:
     }
 
 
-def _operation(summary: str, answer: str | None = None, request: str | None = None) -> dict[str, Any]:
+def _operation(summary: str, answer: str, request: str | None = None) -> dict[str, Any]:
     found = {"summary": summary, "responses": {
         "200": {"description": "the answer", "content": _json(answer)},
         "default": {"description": "refused; `error` says why", "content": _json("Error")},
@@ -56,8 +55,8 @@ def _operation(summary: str, answer: str | None = None, request: str | None = No
     return found
 
 
-def _json(schema: str | None) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"} if schema else {}}}
+def _json(schema: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
 
 
 def _text(summary: str) -> dict[str, Any]:

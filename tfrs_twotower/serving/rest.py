@@ -47,6 +47,14 @@ requests = extras.require("starlette.requests")
 responses = extras.require("starlette.responses")
 routing = extras.require("starlette.routing")
 
+convertors = extras.require("starlette.convertors")
+
+
+class _AnyText(convertors.PathConvertor):  # type: ignore[name-defined]
+    regex = "(?s:.*)"  # an id may have line breaks too
+
+
+convertors.register_url_convertor("text", _AnyText())
 _VERSION = re.compile(r"[0-9]{1,18}")
 _METRICS_PATHS = ("/monitoring/prometheus/metrics", "/metrics")  # TF Serving's path, and the usual one
 
@@ -107,7 +115,7 @@ class Rest:
         for what, endpoint in self._endpoints.items():
             path, methods = f"/v1/{what}", ["GET", "POST"] if endpoint.gets else ["POST"]
             if endpoint.path_id:
-                path, methods = f"{path}/{{id:path}}", ["PUT"]
+                path, methods = f"{path}/{{id:text}}", ["PUT"]
             routes.append(routing.Route(path, self._handler(what, endpoint), methods=methods))
         if self._page is not None:
             routes += self._page.routes(self._get)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.online.answer_log import MAX_ANSWER_ID_BYTES
 from tfrs_twotower.online.events import MAX_ANSWER_BYTES, MAX_ID_BYTES, MAX_PLACE, MAX_QUERY_BYTES, MAX_TYPE_BYTES
 
 
@@ -35,10 +36,13 @@ _RULE = {
     ],
     "description": "a value, any of a list, or a range",
 }
+_RULES = {"type": "object", "additionalProperties": _RULE}
+_PLACE = {"type": "integer", "minimum": 0, "maximum": MAX_PLACE}
+_UNKNOWN = {"type": "object", "additionalProperties": _list(_FOUND_ID),
+            "description": "items of the request that the version does not know: they say nothing"}
 _EVENT_OF_PAST = {c.ITEM_ID: _FOUND_ID, "title": _TEXT, c.TIMESTAMP: _COUNT}
 
 SCHEMAS: dict[str, Any] = {
-    "Object": {"type": "object"},
     "Error": {"type": "object", "required": ["error"], "properties": {"error": _TEXT}},
     "Predict": {
         "description": "TF Serving's request: `inputs` by column, or `instances` by row. An input with a default may "
@@ -47,6 +51,16 @@ SCHEMAS: dict[str, Any] = {
         "properties": {"signature_name": _TEXT, "inputs": {}, "instances": {"type": "array"}},
         "oneOf": [{"required": ["inputs"]}, {"required": ["instances"]}],
     },
+    "Status": {"type": "object", "required": ["model_version_status"], "properties": {"model_version_status": _list({
+        "type": "object", "properties": {
+            "version": _TEXT, "state": _TEXT,
+            "status": _object({"error_code": _TEXT, "error_message": _TEXT}),
+        },
+    })}},
+    "Metadata": {"type": "object", "required": ["model_spec", "metadata"], "properties": {
+        "model_spec": _object({"name": _TEXT, "signature_name": _TEXT, "version": _TEXT}),
+        "metadata": {"type": "object", "description": "TF Serving's: each signature with its inputs and outputs"},
+    }},
     "Prediction": {"type": "object", "properties": {"outputs": {}, "predictions": {"type": "array"}}},
     "Event": _object({
         c.EVENT_ID: {**ID, "description": "names the event among its user's: the same id counts once"},
@@ -70,6 +84,27 @@ SCHEMAS: dict[str, Any] = {
         "picks": _list(ID, description="items that the user chose at sign-up"),
         "merge": {"type": "boolean", "description": "keep what the request does not name; null removes a column"},
     }) | {"anyOf": [{"required": ["profile"]}, {"required": ["picks"]}]},
+    "UserKept": _object({c.USER_ID: _TEXT, "columns": _list(_TEXT, description="all that is kept of the user")},
+                        (c.USER_ID, "columns")),
+    "Impressions": _object({"impressions": _list(_object({
+        "answer_id": {"type": "string", "minLength": 1, "maxLength": MAX_ANSWER_ID_BYTES},
+        "places": _list(_PLACE, description="the places of the answer that the user saw, from 0"),
+        "dropped": _list(_PLACE, description="the places that a later stage left out"),
+        c.TIMESTAMP: {"type": "integer", "minimum": 1, "description": "seconds since 1970, by default now"},
+    }, ("answer_id",)) | {"anyOf": [{"required": ["places"]}, {"required": ["dropped"]}]}, minItems=1)},
+        ("impressions",)),
+    "ImpressionsRecorded": _object({"recorded": _COUNT}, ("recorded",)),
+    "Elicit": _object({
+        "likes": _list(ID), "dislikes": _list(ID), "asked": _list(ID, description="neither liked nor disliked"),
+        "n": {"type": "integer", "minimum": 1, "default": 1, "description": "questions"},
+        "allow": _RULES, "deny": _RULES,
+    }),
+    "Questions": _object({
+        "model_version": _COUNT,
+        "items": _list(_object({c.ITEM_ID: _FOUND_ID, "information": {**_NUMBER, "description": "bits"}},
+                               (c.ITEM_ID, "information"))),
+        "unknown": _UNKNOWN,
+    }, ("model_version", "items")),
     "Items": _object({
         "changed": _list({
             "type": "object", "required": [c.ITEM_ID], "properties": {c.ITEM_ID: ID},
@@ -84,8 +119,8 @@ SCHEMAS: dict[str, Any] = {
         "features": {"type": "object", "description": "raw query features; they replace those of the store"},
         "exclude_seen": {"type": "boolean", "description": "default: as the model was evaluated"},
         c.EXCLUDE_IDS: _list(ID),
-        "allow": {"type": "object", "additionalProperties": _RULE, "description": "an item must satisfy every rule"},
-        "deny": {"type": "object", "additionalProperties": _RULE, "description": "an item must satisfy none"},
+        "allow": {**_RULES, "description": "an item must satisfy every rule"},
+        "deny": {**_RULES, "description": "an item must satisfy none"},
         c.POPULARITY_BETA: {**_NUMBER, "description": "above 0, popular items rank lower"},
         "channels": {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0},
                      "description": "places by channel; the others are u2i's"},
@@ -105,6 +140,7 @@ SCHEMAS: dict[str, Any] = {
             c.ITEM_ID: _FOUND_ID, "score": _NUMBER, "channel": _TEXT, "fields": {"type": "object"},
             "explanation": _ref("Explanation"),
         }, (c.ITEM_ID, "score", "channel"), True)),
+        "unknown": _UNKNOWN,
     }, ("model_version", "items"), True),
     "Explanation": _object({
         "score": _NUMBER,
@@ -122,6 +158,8 @@ SCHEMAS: dict[str, Any] = {
     }, more=True),
 }
 BODIES = {  # path after /v1/: (summary, answer, request)
+    "elicit": ("Questions to a stranger, the best first", "Questions", "Elicit"),
+    "impressions": ("Record what users saw; it is on disk when it answers", "ImpressionsRecorded", "Impressions"),
     "events": ("Record events; they are on disk when it answers", "Recorded", "Events"),
     "items": ("Add, edit and withdraw items; they are on disk when it answers", "ItemsRecorded", "Items"),
     "recommend": ("Recommend items to one user by the rules of the request", "Recommended", "Recommend"),

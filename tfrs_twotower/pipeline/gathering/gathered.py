@@ -25,7 +25,8 @@ _SPANS = 60  # of the log's time
 def gathered(assembly: Assembly, directory: Path, metrics: Mapping[str, Any], answers: SampledAnswers) -> Report:
     """The `Report` of a trained and evaluated run.
 
-    Its time does not grow with the log: it looks into at most 4,000 queries and 20,000 items.
+    Its time does not grow with the log: it looks into at most 4,000 queries and 20,000 items. Of the item table it
+    reads the titles, to find those that two items have.
 
     Args:
       assembly: the evaluated model.

@@ -83,6 +83,7 @@ class PageAnswers:
                 "store": self._stores is not None, "explains": c.EMBED_QUERY in model.signatures,
                 "most": self._limits.max_k, "objectives": list(model.manifest.get(c.OBJECTIVES) or []),
                 "user_id": "number" if self._user_is_number(model) else "text",
+                "until": (model.manifest.get("trained_on") or {}).get("until"),
             }
 
     def items(self, asked: Parameters) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 // The explorer. Titles and all other data become text nodes, never HTML.
 "use strict";
 
-const page = { model: null, user: null, picks: [], past: [], orders: {}, key: "", stages: null, asked: 0, map: null };
+const page = { model: null, user: null, picks: [], past: [], orders: {}, key: "", stages: null, asked: 0, map: null, moment: "" };
 const at = (id) => document.getElementById(id);
 
 const SHOWN = 16; // events of the past, and titles that were found
+const OLD = 30 * 86400; // seconds
 
 /** An element with properties, data and children; text stays text. */
 function make(tag, properties = {}, ...children) {
@@ -47,6 +48,13 @@ function day(seconds) {
   return seconds > 0 ? new Date(seconds * 1000).toISOString().slice(0, 10) : "";
 }
 
+/** The items of a list, each with its id beside the title if another one has the same title. */
+function distinct(items) {
+  const ids = new Map();
+  for (const item of items) ids.set(item.title, (ids.get(item.title) || new Set()).add(item.item_id));
+  return items.map((item) => (ids.get(item.title).size > 1 ? { ...item, title: `${item.title} (${item.item_id})` } : item));
+}
+
 function picture(item) {
   const allowed = document.documentElement.dataset.images;
   if (!allowed || !item.image || new URL(item.image, location.href).origin !== allowed) return null;
@@ -61,10 +69,16 @@ function readPart(feature, text) {
   return feature.rank === 2 ? values : values[0];
 }
 
-/** The query besides the settings: a user id, or the features of an invented user. */
-function query() {
+/** The seconds of a panel's Moment; null: now. */
+function momentOf(panel) {
+  const text = document.querySelector(`form[data-panel="${panel}"]`).moment.value;
+  return text ? Math.floor(new Date(text).getTime() / 1000) : null;
+}
+
+/** The query besides the settings: a user id, or the features of an invented user at a moment. */
+function query(moment) {
   if (page.user !== null) return { user_id: page.user };
-  const features = {}, now = Math.floor(Date.now() / 1000);
+  const features = {}, now = moment ?? Math.floor(Date.now() / 1000);
   const silent = page.model.store && !page.picks.length; // what a request leaves out comes from the store
   for (const feature of page.model.features) {
     if (silent && (feature.name.startsWith("history_") || feature.name === "timestamp")) continue;
@@ -85,7 +99,7 @@ function query() {
 }
 
 function showPast() {
-  const all = page.user === null ? [...page.picks].reverse() : page.past, items = all.slice(0, SHOWN);
+  const all = page.user === null ? [...page.picks].reverse() : page.past, items = distinct(all.slice(0, SHOWN));
   at("past-title").textContent = page.user === null ? "Past of the invented user" : `Past of user ${page.user}`;
   at("past").replaceChildren(...items.map((item) => make("li", {},
     picture(item), make("button", { type: "button", onclick: () => similar(item) }, item.title),
@@ -115,6 +129,7 @@ async function showUser(user) {
   if (page.user !== user) page.orders = {}; // nobody's answer has moved
   page.user = user;
   page.past = found.past;
+  startMoment(Math.max(0, ...found.past.map((event) => event.timestamp)));
   const known = Object.entries(found.profile).map(([name, value]) => `${name}: ${value}`).join(", ");
   say(`User ${user}: ${found.past.length ? `${found.past.length} newest events` : "no events"}. ${known}`);
   showPast();
@@ -123,7 +138,7 @@ async function showUser(user) {
 
 async function find(text) {
   const { items } = await get("items", { q: text });
-  at("found").replaceChildren(...items.slice(0, SHOWN).map((item) => make("li", {}, picture(item),
+  at("found").replaceChildren(...distinct(items.slice(0, SHOWN)).map((item) => make("li", {}, picture(item),
     make("button", { type: "button", onclick: () => pick(item) }, `+ ${item.title}`))));
   say(items.length ? "Pick some of these titles." : "No title holds this.");
 }
@@ -148,15 +163,13 @@ function rule(form, name) {
 
 function request(panel) {
   const form = document.querySelector(`form[data-panel="${panel}"]`);
-  const asked = { ...query(), k: Number(form.k.value) || 10, explain: page.model.explains };
+  const moment = momentOf(panel), asked = { ...query(moment), k: Number(form.k.value) || 10, explain: page.model.explains };
   asked.fields = [page.model.title, page.model.image].filter(Boolean);
   if (form.version.value) asked.version = Number(form.version.value);
   if (Number(form.beta.value)) asked.popularity_beta = Number(form.beta.value);
   if (Number(form.diversity.value)) asked.diversity = Number(form.diversity.value);
   if (form.seen.value) asked.exclude_seen = form.seen.value === "yes";
-  if (form.moment.value) {
-    asked.features = { ...asked.features, timestamp: Math.floor(new Date(form.moment.value).getTime() / 1000) };
-  }
+  if (moment !== null) asked.features = { ...asked.features, timestamp: moment };
   const channels = [...form.querySelectorAll(".channels input")].filter((input) => Number(input.value) > 0);
   if (channels.length) asked.channels = Object.fromEntries(channels.map((input) => [input.name, Number(input.value)]));
   const weights = [...form.querySelectorAll(".objectives input")].filter((input) => Number(input.value));
@@ -184,10 +197,11 @@ function reason(item) {
   if (item.channel === "i2i") return "like an item of the past";
   if (!why) return "";
   const named = why.events.filter((event) => event.share > 0);
+  const had = (page.user === null ? page.picks : page.past).some((event) => event.item_id === item.item_id);
   const shares = [
     [named.reduce((sum, event) => sum + event.share, why.other_events), `because of ${named.slice(0, 2).map((e) => e.title).join(" and ") || "the past"}`],
-    [why.popularity, "popular"], [why.rest, "had before, or several things together"],
-    ...Object.entries(why.features).map(([name, share]) => [share, `fits ${spoken(name)}`]),
+    [why.popularity, "popular"], [why.rest, had ? "had it before" : "had before, or several things together"],
+    ...Object.entries(why.features).map(([name, share]) => [share, `fits ${spoken(name).replace("user_id", "this user")}`]),
   ].filter(([share]) => share > 0).sort((a, b) => b[0] - a[0]);
   return shares.slice(0, 2).map(([, text]) => text).join("; ");
 }
@@ -234,7 +248,7 @@ function titled(item) {
 }
 
 function showAnswer(panel, found, milliseconds) {
-  const items = found.items.map(titled);
+  const items = distinct(found.items.map(titled));
   at(`answer-${panel}`).replaceChildren(...items.map((item, place) => make("li", {},
     picture(item) || make("span"),
     make("div", {}, make("div", { className: "line" }, make("div", {},
@@ -271,10 +285,11 @@ async function choose(item) {
   return tried(async () => {
     const bytes = crypto.getRandomValues(new Uint8Array(12));
     const name = `page-${[...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-    const user = page.user;
-    await ask("v1/events", { events: [{ event_id: name, user_id: user, item_id: item.item_id }] });
+    const user = page.user, moment = momentOf("a");
+    const event = { event_id: name, user_id: user, item_id: item.item_id };
+    await ask("v1/events", { events: [moment === null ? event : { ...event, timestamp: moment }] });
     await showUser(user);
-    say(`User ${user} chose ${item.title}: the answer has moved.`);
+    say(`User ${user} chose ${item.title}${moment === null ? "" : ` on ${day(moment)}`}: the answer has moved.`);
   });
 }
 
@@ -282,7 +297,7 @@ function similar(item) {
   return tried(async () => {
     const found = await get("similar", { item: item.item_id });
     at("similar-title").textContent = `Items like ${found.item.title}`;
-    at("similar").replaceChildren(...found.items.map((one) => make("li", {}, picture(one),
+    at("similar").replaceChildren(...distinct(found.items).map((one) => make("li", {}, picture(one),
       make("button", { type: "button", onclick: () => similar(one) }, one.title),
       make("span", { className: "soft" }, number(one.score)))));
     at("similar-section").hidden = false;
@@ -388,10 +403,26 @@ async function follow() {
 
 // Start.
 
+/** Of a log that ended long ago, such as a sample, today's answer says little: the page asks just after its newest event.
+    A moment that the reader set, or emptied, stays. */
+function startMoment(newest = 0) {
+  const until = Math.max(page.model.until || 0, newest), timed = page.model.features.some((one) => one.name === "timestamp");
+  const old = timed && until > 0 && Date.now() / 1000 - until > OLD;
+  const then = new Date(1000 * (until + 60)); // the field has minutes, of the reader's own clock
+  const text = old ? new Date(then - 60000 * then.getTimezoneOffset()).toISOString().slice(0, 16) : "";
+  for (const form of document.querySelectorAll("form[data-panel]")) {
+    form.querySelector(".moment").hidden = !timed;
+    if (form.moment.value === page.moment) form.moment.value = text;
+  }
+  page.moment = text;
+  at("old-log").hidden = !old;
+  at("old-log").textContent = `The newest event known here is of ${day(until)}. So Moment starts there, and what you ` +
+    "choose is recorded at that moment. Empty it to ask for now.";
+}
+
 function fillForms() {
   for (const form of document.querySelectorAll("form[data-panel]")) {
     form.k.max = Math.min(50, page.model.most);
-    form.querySelector(".moment").hidden = !page.model.features.some((feature) => feature.name === "timestamp");
     form.querySelector(".channels").replaceChildren(...page.model.channels.filter((name) => name !== "u2i").map((name) =>
       make("label", {}, name, make("input", { type: "number", name, min: 0, max: 50, value: 0 }))));
     const objectives = form.querySelector(".objectives"); // their names are data: a form has its own
@@ -437,6 +468,7 @@ async function start() {
   at("user-form").querySelector(".row").hidden = !page.model.store;
   if (innerWidth < 700) document.querySelector("#panel-a .knobs").open = false;
   fillForms();
+  startMoment();
   fillProfile();
   showPast();
   say("Ready. Show a user, or pick a few titles.");
@@ -462,6 +494,7 @@ at("invent-form").addEventListener("submit", (event) => {
 });
 at("stranger").addEventListener("click", () => {
   [page.user, page.picks, page.orders] = [null, [], {}];
+  startMoment();
   say("A stranger: no past, no profile.");
   showPast();
   tried(answer);

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jinja2
+
 from tfrs_twotower import __version__, extras
 from tfrs_twotower.errors import ConfigError, MissingExtraError, invalid
 from tfrs_twotower.serving.page.answers import PageAnswers
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import BaseRoute
 
-jinja2 = extras.require("jinja2")
 responses = extras.require("starlette.responses")
 routing = extras.require("starlette.routing")
 

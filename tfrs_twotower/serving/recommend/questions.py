@@ -1,6 +1,6 @@
 """Answers `/v1/elicit`: the items to ask a stranger about, by what they said so far."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,11 +45,12 @@ class Questions:
 
         Args:
           request: {"likes", "dislikes", "asked": lists of item ids; "allow", "deny": rules of the items to ask about,
-            as in `RecommendRequest`; "n": questions, by default 1}. All may be left out. Unknown items say nothing.
+            as in `RecommendRequest`; "n": questions, by default 1}. All may be left out.
 
         Returns:
           {"model_version": …, "items": [{"item_id", "information"}, …]}: at most n, best first. Information is what the
-          answer is expected to tell, in bits.
+          answer is expected to tell, in bits. Items that the version does not know say nothing; with any, the answer
+          has "unknown": {"likes", "dislikes", "asked": their ids}.
 
         Raises:
           InvalidArgument: the request is wrong; the message says what.
@@ -67,7 +68,7 @@ class Questions:
             return {"model_version": model.version, "items": [
                 {c.ITEM_ID: model.catalogue.ids.item(row), "information": json_tensors.single(worth)}
                 for row, worth in found
-            ]}
+            ], **unknown(model, {name: asked[name] for name in _LISTS})}
 
     def warm(self, model: LoadedModel) -> None:
         """Computes what the first request to a version would wait for."""
@@ -87,6 +88,16 @@ def known_rows(model: LoadedModel, name: str, ids: Sequence[str | int]) -> np.nd
     """int64 [any]: catalogue rows of the ids of an argument, each once, without those that the catalogue lacks."""
     rows = model.catalogue.rows(as_ids(ids, model.catalogue.id_type, name))
     return np.unique(rows[rows >= 0])
+
+
+def unknown(model: LoadedModel, lists: Mapping[str, Sequence[str | int]]) -> dict[str, dict[str, list[str | int]]]:
+    """{"unknown": {argument: those of its ids that the catalogue lacks}}, a part of an answer; {} if it has all."""
+    found = {}
+    for name, ids in lists.items():
+        missing = model.catalogue.rows(as_ids(ids, model.catalogue.id_type, name)) < 0
+        found[name] = [item for item, lacks in zip(ids, missing) if lacks]
+    named = {name: ids for name, ids in found.items() if ids}
+    return {"unknown": named} if named else {}
 
 
 def _read(request: dict[str, Any], limits: Limits) -> dict[str, Any]:

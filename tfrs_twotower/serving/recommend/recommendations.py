@@ -39,7 +39,7 @@ from tfrs_twotower.serving.recommend.builtin import (
 )
 from tfrs_twotower.serving.recommend.described import check_fields, described
 from tfrs_twotower.serving.recommend.explaining import MOST, explanations
-from tfrs_twotower.serving.recommend.questions import elicitation_of, known_rows
+from tfrs_twotower.serving.recommend.questions import elicitation_of, known_rows, unknown
 from tfrs_twotower.serving.recommend.request import RecommendRequest, as_ids, read_request
 from tfrs_twotower.serving.recommend.selection import Selection
 
@@ -98,7 +98,8 @@ class Recommendations:
           {"model_version": …, "items": [{"item_id", "score", "channel"}, …]}: k items, or fewer if the rules admit
           fewer; "answer_id" too, if the server keeps answers. Each channel has its own scores; scores of different
           channels cannot be compared. With `fields` each item has "fields": {column: value} too, and with `explain`
-          the first items have "explanation".
+          the first items have "explanation". Likes and dislikes that the version does not know say nothing; with any,
+          the answer has "unknown": {"likes", "dislikes": their ids}.
 
         Raises:
           InvalidArgument: the request is wrong; the message says what.
@@ -128,7 +129,8 @@ class Recommendations:
                 if kept := self._answers.recommended(model, asked.user_id, context, tensors, answer):
                     named["answer_id"] = kept
             written = self._written(model, asked, items, answer, given)
-            return {"model_version": model.version, **named, "items": written}
+            ignored = unknown(model, {"likes": asked.likes, "dislikes": asked.dislikes})
+            return {"model_version": model.version, **named, "items": written, **ignored}
 
     def warm(self, model: LoadedModel) -> None:
         """Computes values that the first request to a version would wait for. Call it before the version answers."""

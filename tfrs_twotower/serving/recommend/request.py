@@ -74,8 +74,8 @@ def read_request(request: Mapping[str, Any], limits: Limits) -> RecommendRequest
             raise InvalidArgument(f"The request has no `{str(name)[:40]}`." + nearest(name, _NAMES))
     given = {name: whole(value) for name, value in request.items()}
     asked = RecommendRequest(**given)
-    _expect("user_id", asked.user_id is None or _is_id(asked.user_id), "be text or a whole number", asked.user_id,
-            "Send one id.")
+    _expect("user_id", asked.user_id is None or _is_id(asked.user_id), "be text or a whole number of 64 bits",
+            asked.user_id, "Send one id.")
     expect_whole(c.K, asked.k, limits.max_k)
     for name in ("features", "allow", "deny", "channels", "objectives"):
         expect_object(name, getattr(asked, name))
@@ -128,7 +128,8 @@ def expect_object(name: str, value: object) -> None:
 
 def expect_id_list(name: str, ids: object) -> None:
     """Raises `InvalidArgument` if an argument is no list of item ids."""
-    _expect(name, isinstance(ids, list) and all(map(_is_id, ids)), "be a list of item ids, none empty", ids)
+    rule = "be a list of item ids, none empty, numbers of 64 bits"
+    _expect(name, isinstance(ids, list) and all(map(_is_id, ids)), rule, ids)
 
 
 def expect_whole(name: str, value: object, most: int) -> None:
@@ -144,7 +145,8 @@ def as_ids(values: Iterable[Any], id_type: type[str] | type[int], argument: str 
             ids.append(str(value) if id_type is str else as_number(value))
         except ValueError as error:
             if argument:
-                message = invalid(argument, "be a whole number, as in the model", value, "Send an id of the log.")
+                rule = "be a whole number of 64 bits, as in the model"
+                message = invalid(argument, rule, value, "Send an id of the log.")
                 raise InvalidArgument(message) from error
     return ids
 
