@@ -167,6 +167,14 @@ def _replay(figures):
             f"{_short(without['recall@10'])} → {_short(full['recall@10'])}: little, on this log")
 
 
+def _loop(figures):
+    models, last = [[row[f"{day}'s model"] for row in figures] for day in ("today", "yesterday")], figures[-1]
+    ahead = sum(today > yesterday for today, yesterday in zip(*models))
+    return (f"On day {last['day']} {models[0][-1]:.2f} expected clicks a request; random {last['random']:.2f}, most "
+            f"clicked {last['most clicked']:.2f}, yesterday's model {models[1][-1]:.2f} (below it on {ahead} of "
+            f"{len(figures)} days)")
+
+
 def _statistics(figures):
     rows = {model: _find(figures, model=model) for model in ("without", "without, same batches", "with")}
     return "NDCG@10 " + ", ".join(f"{_short(row['ndcg@10'])} {model}" for model, row in rows.items())
@@ -204,6 +212,7 @@ _QUESTIONS = (  # (record, question, answer)
     ("few_shot", "What do a few steps on first events give (MovieLens-100K)?", _few_shot),
     ("exploration", "Which policy shows new items with the least regret?", _exploration),
     ("replay", "What does a daily full update gain (grocery log, 14 days)?", _replay),
+    ("loop", "What does a shop gain that learns from what it shows (simulated people, 14 days)?", _loop),
     ("statistics", "What do counts of the last days and weeks gain (invoices of a shop)?", _statistics),
     ("user_update", "How long does an update of user rows take?", _user_update),
 )

@@ -15,12 +15,12 @@ from notebooks.loop_nights import FEATURES, NAME, Trainer
 from notebooks.loop_parts import Clock, Server, Topic, verb
 from notebooks.loop_world import HOURS, K, make_shop
 from tfrs_twotower.experiments import compare_arms, read_participants
-from tfrs_twotower.online import open_stores, read_answers
+from tfrs_twotower.online import SHADOW, open_stores, read_answers
 
 CLICK = "click"
 BEGIN = int(datetime.datetime(2026, 11, 2, tzinfo=datetime.timezone.utc).timestamp())  # a Monday
 HOUR, DAY, OPENS, CLOSES = 3600, 86_400, 8, 22
-LINES = ("served", "yesterday's model", "most clicked", "random")
+LINES = ("today's model", "yesterday's model", "most clicked", "random")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +28,7 @@ class Calendar:
     """The days, from 1 on, on which something happens; 0: never.
 
     Attributes:
-      first: the night after it has the first training; each later night an update, or, after a refused one, a training
-        from the beginning.
+      first: the night after it has the first training; each later night an update.
       new_items: new products come, and are explored from then on, for three days.
       minutes: from 18:00 to 18:20 the rows of users are updated every five minutes.
       experiment: an experiment begins. It ends when it is decided.
@@ -51,7 +50,7 @@ class Settings:
     users: int = 300
     items: int = 600
     new_items: int = 30
-    requests: int = 300
+    requests: int = 600
     epochs: int = 8
     seed: int = 0
     calendar: Calendar = Calendar()
@@ -84,7 +83,7 @@ class Loop:
         self.trainer = Trainer(runs or self.folder / "runs", self.store, self.answers, self.folder / "items.parquet",
                                self.folder / "yesterday", settings.epochs, settings.seed)
         self.clicks = collections.Counter()  # by item row
-        self.acknowledged, self.days, self.notes, self.refused = [], [], [], False
+        self.acknowledged, self.days, self.notes = [], [], []
         self.topic, self.server, self.experiment, self.updates, self.waited = None, None, None, [], 0
 
     # --- day 0
@@ -179,21 +178,26 @@ class Loop:
 
     def _figures(self, number, midnight, asked, popular):
         """The row of a day: clicks per request, and what each kind of list could expect of the same requests."""
-        table = read_answers(self.answers, midnight, midnight + DAY).to_pandas()
-        shadows = table[table.arm == "shadow:yesterday"]
-        users = {str(user): row for row, user in enumerate(self.shop.users)}
-        yesterday = [self.shop.expected(users[user], np.array([self.row[int(item)] for item in items]))
-                     for user, items in zip(shadows.user_id, shadows.item_id)]
+        today, yesterday = self._of_model(read_answers(self.answers, midnight, midnight + DAY).to_pandas())
         who, there = [user for user, *_ in asked], self._there()
         means = {
             "clicks": np.mean([clicks for *_, clicks in asked]),
             "served": np.mean([self.shop.expected(user, shown) for user, shown, _ in asked]),
-            "yesterday's model": np.mean(yesterday),
+            "today's model": today, "yesterday's model": yesterday,
             "most clicked": np.mean([self.shop.expected(user, popular) for user in who]),
             "random": self.shop.random(who, there), "best possible": self.shop.best(who, there),
         }
         return {"day": number, "version": int(self.trainer.version().name), "requests": len(asked),
                 **{name: round(float(mean), 2) for name, mean in means.items()}}
+
+    def _of_model(self, table):
+        """(today's, yesterday's): what the models' lists can expect on average, for people of the model's arm."""
+        shown = table[~table.arm.str.startswith(SHADOW)]
+        today = shown[shown.arm == "model"] if (shown.arm == "model").any() else shown
+        yesterday = table[(table.arm == f"{SHADOW}yesterday") & table.user_id.isin(today.user_id)]
+        users = {str(user): row for row, user in enumerate(self.shop.users)}
+        return [np.mean([self.shop.expected(users[user], np.array([self.row[int(item)] for item in items]))
+                         for user, items in zip(of.user_id, of.item_id)]) for of in (today, yesterday)]
 
     def _there(self):
         """The rows of the items that the shop has by now."""
@@ -213,9 +217,9 @@ class Loop:
             self.notes.append(f"{len(rows)} new products")
         if number == self.calendar.experiment:
             self._serve([{"name": "model", "share": 0.5},
-                         {"name": "best-sellers", "share": 0.5, "channels": {"popular": 5}}])
+                         {"name": "best-sellers", "share": 0.5, "channels": {"popular": K}}])
             self.experiment = BEGIN + (number - 1) * DAY
-            self.notes.append("an experiment begins")
+            self.notes.append("an experiment begins: half of the people get best-sellers")
         if number == self.calendar.outage:
             with contextlib.suppress(ImportError, StopIteration):  # no Kafka client, or one without the mock cluster
                 self.topic = Topic(self.clock, self.store, self.folder)
@@ -268,7 +272,7 @@ class Loop:
         if low > 0 or high < 0:
             self.experiment = None
             best = other.arm if low > 0 else control.arm
-            self._serve([{"name": best, "share": 1.0, **({"channels": {"popular": 5}} if low > 0 else {})}])
+            self._serve([{"name": best, "share": 1.0, **({"channels": {"popular": K}} if low > 0 else {})}])
             self.notes.append(f"decided for {best}")
 
     # --- the night
@@ -277,9 +281,8 @@ class Loop:
         if number < self.calendar.first or number == self.settings.days:
             return
         before = self.trainer.version()
-        anew = number == self.calendar.first or self.refused
-        self.notes.append(self.trainer.train(until) if anew else self.trainer.update(until))
-        self.refused = self.trainer.version() == before
+        first = number == self.calendar.first
+        self.notes.append(self.trainer.train(until) if first else self.trainer.update(until))
         if (after := self.trainer.version()) != before:
             self.trainer.keep(before)
             self.server.serves(int(after.name))

@@ -33,6 +33,7 @@ class Trainer:
     def __init__(self, folder, store, answers, items, yesterday, epochs, seed):
         self.folder, self.items, self._yesterday = Path(folder), items, Path(yesterday)
         self._store, self._answers, self._epochs, self._seed = store, str(answers), epochs, seed
+        self.nights = []  # what the gate found
 
     @property
     def root(self):
@@ -63,7 +64,10 @@ class Trainer:
         """The serving model, further, on the events since its training, of which the newest third is for the gate."""
         folder = runs.create(self.folder, NAME)
         update = update_full(self._run(), self._source(until), held_out=1 / 3, directory=folder, verbose=0)
-        return "updated" if update.published else "update refused"
+        self.nights.append({"published": update.published is not None, "metric": update.monitor,
+                            "serving": update.serving, "updated": update.updated, "interval": update.interval})
+        said = "updated" if update.published else "update refused"
+        return f"{said} ({update.monitor} {update.serving:.3f}, updated {update.updated:.3f})"
 
     def update_users(self, until):
         """The rows of users alone; returns whether there was anything to learn."""
@@ -85,6 +89,6 @@ class Trainer:
             model=ModelConfig(dim=32),  # towers alone: `repeats` and popularity show the same again, and learn no more
             index=IndexConfig(kind="exact"),
             evaluation=EvaluationConfig(ks=(10,), exclude_seen=False, bootstrap=20, baseline_seconds=0),
-            training=TrainingConfig(batch_size=256, epochs=self._epochs, seed=self._seed,
+            training=TrainingConfig(batch_size=64, epochs=self._epochs, seed=self._seed,
                                     optimizer=LazyAdamConfig(learning_rate=0.005)),
         )

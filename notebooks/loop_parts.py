@@ -17,6 +17,7 @@ import struct
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import requests
@@ -203,8 +204,18 @@ def _free_ports(count):
         return [server.getsockname()[1] for server in found]
 
 
+def _copy(module):
+    """A module with the same contents, which does not see later changes."""
+    other = types.ModuleType(module.__name__)
+    other.__dict__.update(module.__dict__)
+    return other
+
+
 def _main():
+    import grpc._server
+
     clock = Clock(sys.argv[1])
+    grpc._server.time = _copy(time)  # a deadline by another time would be over: its thread would not wait, and run hot
     time.time = clock.now  # before the package is imported, which takes it as a default of its parameters
     from tfrs_twotower.cli.main import main
 

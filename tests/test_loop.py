@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("requests")
 
+from notebooks.loop_days import Loop  # noqa: E402
 from notebooks.loop_parts import Clock  # noqa: E402
 from notebooks.loop_world import Shop  # noqa: E402
 
@@ -39,6 +40,17 @@ def test_people_read_from_the_top_and_click_what_they_like(shop):
         assert clicked == ([1] if len(looked) > 1 else [])
         acts.append(len(looked))
     assert np.mean(acts) == pytest.approx(1.75, abs=0.06)
+
+
+def test_models_are_compared_for_people_of_the_models_arm(shop):
+    """Person 7 has the other arm; its answers and its shadow's do not count."""
+    loop = object.__new__(Loop)
+    loop.shop, loop.row = shop, {item: item for item in range(12)}
+    lists = [("9", "model", [0]), ("7", "best-sellers", [0]), ("9", "shadow:yesterday", [0, 1]),
+             ("7", "shadow:yesterday", [0, 1])]
+    table = pd.DataFrame(lists, columns=["user_id", "arm", "item_id"])
+    assert loop._of_model(table) == [0.5, 0.75]
+    assert loop._of_model(table[table.arm != "model"]) == [1.0, 1.0]  # the other arm has won, and serves all
 
 
 def test_a_process_has_the_time_of_the_clock(tmp_path):

@@ -37,15 +37,15 @@ def did(stores, *rows):
                            for n, (user, item, at, kind, answer) in enumerate(rows)])
 
 
-def test_events_count_by_their_answer_or_by_user_item_and_window(log, stores):
+def test_events_count_by_their_answer_or_by_user_item_and_time(log, stores):
     answered(log, ("a1", "7", 1000, "a", "xy"), ("a2", "7", 2000, "a", "z"), ("a3", "8", 1000, "b", "x"))
     did(stores,
         ("7", "x", 1500, "click", "a1"), ("7", "q", 1500, "click", "a1"),  # it names the answer, whatever the item
-        ("7", "x", 1000 + 600, "click", ""), ("7", "x", 1000 + 601, "click", ""),  # within and past the window
+        ("7", "x", 1000 + 599, "click", ""), ("7", "x", 1000 + 600, "click", ""),  # within, and past it
         ("7", "x", 999, "click", ""), ("7", "z", 1999, "click", ""),  # before the answers
         ("7", "x", 1500, "buy", "a1"), ("8", "x", 1500, "click", "a1"),  # another kind, another user's answer
         ("9", "x", 1500, "click", ""))
-    found = read_participants(log.folder, stores, "click", window=600)
+    found = read_participants(log.folder, stores, "click", within=600)
     assert (found.arm.tolist(), found.answers.tolist(), found.events.tolist()) == (["a", "b"], [2, 1], [3, 0])
     assert (found.moved, found.cut) == (0, 0)
 

@@ -17,12 +17,12 @@ from tfrs_twotower.updates.gate import refusal
     (0.33, (-0.01, 0.07), None),
 ])
 def test_what_is_refused(updated, interval, why):
-    found = refusal("ndcg@10", 0.3, updated, interval, 1234)
+    found = refusal("ndcg@10", 0.3, updated, interval, "1,234 queries")
     assert found is None if why is None else why in found and "newest 1,234 queries" in found
 
 
 def test_a_serving_version_that_finds_nothing_cannot_be_undercut():
-    assert refusal("ndcg@10", 0.0, 0.0, (0.0, 0.0), 10) is None
+    assert refusal("ndcg@10", 0.0, 0.0, (0.0, 0.0), "10 queries") is None
 
 
 def test_a_loss_within_the_interval_of_few_queries_is_refused():
@@ -31,4 +31,4 @@ def test_a_loss_within_the_interval_of_few_queries_is_refused():
     serving[:12], updated[2:12] = 1.0, 1.0
     found = compare(PerQuery({"hit_rate@10": updated}, "x"), PerQuery({"hit_rate@10": serving}, "x"))["hit_rate@10"]
     assert found["interval"][1] == 0.0  # what the rule was before would have published
-    assert refusal("hit_rate@10", serving.mean(), updated.mean(), found["interval"], 30)
+    assert refusal("hit_rate@10", serving.mean(), updated.mean(), found["interval"], "30 queries")

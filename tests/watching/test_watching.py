@@ -38,7 +38,10 @@ def test_distances_of_categories_by_hand():
 
 def test_distances_of_numbers_by_hand():
     same = compare(list(range(1000)), list(range(1000)))
+    noise = same.pop("noise")
     assert same == {"missing": 0.0, "ks": 0.0, "psi": 0.0, "js": 0.0}
+    assert noise == pytest.approx(16.919 * 2 / 1000, rel=1e-3)  # the 95% quantile of χ² with 9 degrees of freedom
+    assert compare([1.0, 2.0] * 500, [1.0] * 1000, (1000, 10))["noise"] == pytest.approx(3.841 * 0.101, rel=1e-3)
     moved = compare(list(range(1000)), list(range(500, 1500)))
     assert moved["ks"] == pytest.approx(0.5, abs=0.01) and moved["psi"] > 1
     drawn = np.random.default_rng(0).normal(size=(2, 5000))
@@ -70,7 +73,7 @@ def test_served_features_lie_beside_those_of_the_training_events(log):
     assert features["age"]["missing"] == 0.5
     assert shares == {"unknown_users": 0.5, "unknown_history_items": 0.25}
     # Pasts of the events: 0, 1, 2 and 0 events; served: 3 and 1
-    assert features["history_length"] == compare([0, 1, 2, 0], [3, 1])
+    assert features["history_length"] == compare([0, 1, 2, 0], [3, 1], (2, 2))
 
 
 def test_a_past_of_some_kinds_is_compared_with_events_of_these():
@@ -79,7 +82,7 @@ def test_a_past_of_some_kinds_is_compared_with_events_of_these():
     log, _ = ingest(Frames(events, columns=Columns(event="event")))
     table = answers(("7", {"history_item_id": ["a"]}, "a"))
     found = watch_features(log, table, Window(("buy",), 9))[0]["history_length"]
-    assert found == compare([0, 1, 1, 1], [1])  # buys before each event
+    assert found == compare([0, 1, 1, 1], [1], (1, 1))  # buys before each event
 
 
 def test_only_queries_are_asked_again():
@@ -125,12 +128,27 @@ def test_limits_and_the_text_for_prometheus():
                          {"recall": 0.9, "unknown_users": 0.2, "coverage": 0.5})
     limits = WatchLimits(min_recall=0.95, max_unknown_users=0.1, min_coverage=0.5)
     assert report.exceeded(limits) == {
-        "drift age": "0.300 > 0.25", "recall": "0.900 < 0.95", "unknown_users": "0.200 > 0.1"}
+        "drift age": "0.300 > 0.25 + 0.000 of noise", "recall": "0.900 < 0.95", "unknown_users": "0.200 > 0.1"}
     assert report.exceeded(WatchLimits(max_drift=None)) == {}
     text = report.prometheus(limits).decode()
     assert 'twotower_watch_drift{feature="age"} 0.3' in text and 'twotower_watch_share{share="recall"} 0.9' in text
     assert 'twotower_watch_exceeded{check="drift age"} 1.0' in text
     assert all(f"# HELP {name} " in text for name in GAUGES)
+
+
+def test_few_users_raise_no_alarm():
+    """Twenty users of the same kinds as those of training: by the index alone, each third day raises an alarm."""
+    random, alarms, by_index = np.random.default_rng(0), 0, 0
+    for _ in range(100):
+        trained, served = random.choice(list("abcdef"), 2000), np.repeat(random.choice(list("abcdef"), 20), 20)
+        found = compare(trained.tolist(), served.tolist(), (2000, 20))
+        report = WatchReport({"kind": found}, {"unknown_users": 0.5, "item_cosine": 0.1}, users=20)
+        alarms += "drift kind" in report.exceeded(WatchLimits(min_users=0))
+        by_index += found["psi"] > 0.25
+    assert by_index > 25 and alarms <= 1
+    limits = WatchLimits(max_unknown_users=0.1, min_item_cosine=0.5)
+    assert report.exceeded(limits) == {"item_cosine": "0.100 < 0.5"}  # vectors are compared without answers
+    assert "unknown_users" in WatchReport({}, report.shares, users=100).exceeded(limits)
 
 
 def test_the_verb_watches_an_export_and_ends_by_its_limits(tmp_path, capsys):
@@ -146,7 +164,8 @@ def test_the_verb_watches_an_export_and_ends_by_its_limits(tmp_path, capsys):
     command = ["watch", str(tmp_path / "export"), "--log", str(tmp_path / "log")]
     assert main([*command, "--prometheus", str(tmp_path / "watch.prom")]) == 0
     assert main([*command, "--prometheus", str(tmp_path)]) == 1  # a folder
-    assert "overlap                1.000" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "overlap                1.000" in said and "1 answers to 1 users" in said and "need 100 users" in said
     assert 'share="overlap"} 1.0' in (tmp_path / "watch.prom").read_text()
     assert main([*command, "--json", "--min-overlap", "1"]) == 0
     assert json.loads(capsys.readouterr().out)["shares"] == {"overlap": 1.0}

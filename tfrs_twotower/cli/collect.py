@@ -43,8 +43,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
                         help="seconds since 1970, or 2026-11-30[T12:00[:00]] in UTC (default: a day before the end of "
                         "the last call)")
     parser.add_argument("--until", type=options.moment, metavar="TIME", help="up to this time (default: now)")
-    parser.add_argument("--within", type=options.positive, default=3600, metavar="SECONDS",
-                        help="how long after an answer an event counts as its choice (default: %(default)s)")
+    options.add_within(parser)
     parser.add_argument("--context", nargs="+", default=(), metavar="NAME",
                         help="features as served, single numbers or texts, that become columns; `train` and `update` "
                         "read them as columns of the events")

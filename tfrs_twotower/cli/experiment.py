@@ -20,7 +20,7 @@ each arm with the control by users.
   twotower experiment log --store sqlite:store.db --metric buy --per answer --cuped 14 --json
 
 An event belongs to the answer that it names. If it names none, it belongs to an answer that showed its user its item
-at most --window seconds before. Users without an id do not count, nor do those who had answers of two arms.
+less than --within seconds before. Users without an id do not count, nor do those who had answers of two arms.
 
 The interval of a difference is a confidence sequence: it holds at all moments together. So look as often as you like,
 and stop when it leaves 0. For large numbers this is exact if all users count for the same time: --days N counts each
@@ -45,8 +45,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--since", type=options.moment, metavar="TIME",
                         help="answers from this time on: seconds since 1970, or 2026-11-30[T12:00[:00]] in UTC")
     parser.add_argument("--until", type=options.moment, metavar="TIME", help="answers and events before this time")
-    parser.add_argument("--window", type=options.positive, default=86_400, metavar="SECONDS",
-                        help="how long after an answer an event that names none may come (default: a day)")
+    options.add_within(parser)
     parser.add_argument("--days", type=options.positive, metavar="N", help="count each user's first N days after the "
                         "first answer, and only users whose N days are over (default: all)")
     parser.add_argument("--cuped", type=options.positive, metavar="DAYS",
@@ -69,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("`--control` must name an arm, or `--arms` the file of arms. Give one of them.")
     stores = options.open_store(args, existing=True)
     try:
-        found = read_participants(args.log, stores, args.metric, args.since, args.until, args.window, args.days,
+        found = read_participants(args.log, stores, args.metric, args.since, args.until, args.within, args.days,
                                   args.cuped or 0)
     finally:
         stores.close()

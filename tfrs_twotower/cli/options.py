@@ -131,6 +131,13 @@ def say_unknown(recommender: "Recommender", users: Sequence[str]) -> None:
         print(f"Not in the log, so answered as unknown users: {', '.join(unknown)}", file=sys.stderr)
 
 
+def add_within(parser: argparse.ArgumentParser) -> None:
+    """Adds `--within`."""
+    parser.add_argument("--within", type=positive, default=3600, metavar="SECONDS",
+                        help="an event that names no answer belongs to one that showed its item less than SECONDS "
+                        "before (default: %(default)s)")
+
+
 def add_sign_key(parser: argparse.ArgumentParser) -> None:
     """Adds `--sign-key`."""
     parser.add_argument("--sign-key", metavar="FILE", help="sign what is published with the key in this file, at least "

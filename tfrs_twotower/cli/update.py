@@ -29,9 +29,11 @@ folder, with the reason in refused.json; `latest` still points to the serving ru
   twotower update runs/shop/latest --interactions day.csv --user-id client   its columns have other names
   twotower update runs/shop/latest --users-only --interactions hour.parquet   every few minutes
 
-An update is worse if its metric is more than 1% below the serving version's, or if the 95% interval of the paired
-difference lies below zero. With few queries a good update may be refused by chance. Then raise --held-out, or read the
-figures and publish it by `twotower export RUN --force`.
+An update is worse if its figure is more than 1% below the serving version's, or if the 95% interval of the paired
+difference lies below zero. If the events say what was shown and seen (a store with --log-requests, or a folder of
+`twotower collect`), the figure is what the lists of either model can expect; else it is the run's metric. With few
+queries a good update may be refused by chance. Then raise --held-out, or read the figures and publish it by
+`twotower export RUN --force`.
 
 New ids are added to the vocabularies. The vectors are in a new embedding space, so index and export are built again.
 

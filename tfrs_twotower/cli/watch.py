@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 PAST_A_LIMIT = 3
 _LIMITS = {
-    "--max-drift": "largest population stability index of a feature (default: 0.25)",
+    "--min-users": "answers to fewer users are past no limit (default: 100)",
+    "--max-drift": "largest population stability index of a feature, less what chance makes of so few users (default: "
+                   "0.25)",
     "--max-unknown-users": "largest share of answers to users whom training did not know (default: none)",
     "--min-coverage": "smallest share of the catalogue that was in answers (default: none)",
     "--min-recall": "smallest recall of the index on logged queries (default: none)",
@@ -37,7 +39,8 @@ Reads the answers that `twotower serve --log-requests FOLDER` kept, and prints:
   twotower watch runs/retail/latest/export --log log
 
 For an export root, figures that need the training events are left out. If a figure is past its limit, the exit status
-is 3.
+is 3. The column `noise` is the index that two samples of one distribution stay below in 95 of 100 cases, with as many
+users; only what the index has above it counts.
 """
 
 
@@ -66,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from tfrs_twotower.watching import (
         WatchLimits,
         WatchReport,
+        count_users,
         of_queries,
         watch_features,
         watch_index,
@@ -94,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     shares |= watch_index(models[-1], asked, args.queries)
     if len(models) > 1:
         shares |= watch_versions(models[0], models[1], asked, args.queries)
-    report = WatchReport(features, shares)
+    report = WatchReport(features, shares, count_users(answers[c.USER_ID]))
     if args.prometheus:
         try:
             with written_aside(args.prometheus) as file:
@@ -126,9 +130,11 @@ def _print(report: "WatchReport", limits: "WatchLimits", answers: int, as_json: 
         return
     import pandas as pd
 
-    print(f"{answers:,} answers")
+    print(f"{answers:,} answers to {report.users:,} users")
+    if report.is_small(limits):
+        print(f"Limits of what was answered need {limits.min_users:g} users (--min-users), as these may be chance.")
     if report.features:
-        frame = pd.DataFrame(report.features).T.reindex(columns=["psi", "js", "ks", "missing"]).round(3)
+        frame = pd.DataFrame(report.features).T.reindex(columns=["psi", "noise", "js", "ks", "missing"]).round(3)
         print(frame.rename_axis("feature").reset_index().to_string(index=False))
     for name, value in report.shares.items():
         print(f"{name.ljust(22)} {value:.3f}")

@@ -18,6 +18,7 @@ from tfrs_twotower.evaluation.config import EvaluationConfig
 from tfrs_twotower.evaluation.evaluate import Evaluation, compare, evaluate, evaluate_each
 from tfrs_twotower.evaluation.field_weights import field_weights
 from tfrs_twotower.evaluation.interests import Interests, interests
+from tfrs_twotower.evaluation.lists import Expected, compare_lists
 from tfrs_twotower.evaluation.parts import Parts
 from tfrs_twotower.evaluation.per_query import PerQuery, read_per_query, write_per_query
 from tfrs_twotower.evaluation.plain import SCORE, PairScorer
@@ -39,6 +40,7 @@ __all__ = [
     "EASE",
     "Evaluation",
     "EvaluationConfig",
+    "Expected",
     "IALS",
     "Interests",
     "ItemKNN",
@@ -60,6 +62,7 @@ __all__ = [
     "chosen",
     "collapse",
     "compare",
+    "compare_lists",
     "evaluate",
     "evaluate_each",
     "history_matrix",

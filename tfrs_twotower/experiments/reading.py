@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.online import Event, Stores, read_answers
+from tfrs_twotower.online.feedback import WITHIN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,13 +43,13 @@ class Participants:
 
 def read_participants(
     folder: str | os.PathLike[str], stores: Stores, metric: str, since: int | None = None, until: int | None = None,
-    window: int = _DAY, days: float | None = None, before_days: float = 0.0,
+    within: int = WITHIN, days: float | None = None, before_days: float = 0.0,
 ) -> Participants:
     """Counts the answers of a log and the events of a store by user.
 
     An event counts if its `answer` is an answer to the same user. If it names none, it counts if its item was in an
-    answer to the user in the `window` before it. Answers to users without an id, without an arm or of a shadow do not
-    count.
+    answer to the user less than `within` seconds before it. Answers to users without an id, without an arm or of a
+    shadow do not count.
 
     Args:
       folder: of an `AnswerLog`, or of several servers' logs.
@@ -56,7 +57,7 @@ def read_participants(
       metric: the kind of event, such as "click".
       since, until: answers with since ≤ timestamp < until, in seconds since 1970; None: no limit. Events past `until`
         do not count either.
-      window: seconds.
+      within: seconds, as in `collect`.
       days: None counts everything. A number counts each user's first days after the first answer, and only users whose
         days are over by `until`, or else by the last answer of the log.
       before_days: the length of the time before the first answer, for `before`.
@@ -69,7 +70,7 @@ def read_participants(
     users = users[users["arms"] == 1]
     if days is not None:
         users = users[users["first"] + days * _DAY <= end]
-    counted = _Counted(table, metric, window)
+    counted = _Counted(table, metric, within)
     names, first = users.index.tolist(), users["first"].tolist()
     answers, events, before, cut = [], [], [], 0
     for start in range(0, len(names), _USERS):
@@ -95,8 +96,8 @@ def _users(table: pa.Table) -> "pd.DataFrame":
 class _Counted:
     """The answers of each user, and which events came from them."""
 
-    def __init__(self, table: pa.Table, metric: str, window: int) -> None:
-        self._metric, self._window = metric, window
+    def __init__(self, table: pa.Table, metric: str, within: int) -> None:
+        self._metric, self._within = metric, within
         users = table[c.USER_ID].to_numpy(zero_copy_only=False)
         self._ids = table["answer_id"].to_pylist()
         self._times = table[c.TIMESTAMP].to_numpy()
@@ -118,4 +119,4 @@ class _Counted:
 
     def _shown(self, rows: np.ndarray, event: Event) -> bool:
         ages = event.timestamp - self._times[rows]
-        return any(event.item_id in self._items[int(row)].as_py() for row in rows[(ages >= 0) & (ages <= self._window)])
+        return any(event.item_id in self._items[int(row)].as_py() for row in rows[(ages >= 0) & (ages < self._within)])

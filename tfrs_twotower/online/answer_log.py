@@ -14,7 +14,7 @@ from tfrs_twotower.online.answer_files import ANSWERS, SEEN, Kind
 from tfrs_twotower.online.events import MAX_AHEAD_SECONDS
 from tfrs_twotower.online.row_log import RowLog
 
-_ID = re.compile("[0-9a-f]{32}")
+ANSWER_ID = re.compile("[0-9a-f]{32}")
 
 
 class Answer(NamedTuple):
@@ -66,7 +66,7 @@ def new_answer_id(now: float) -> str:
 
 def answer_time(answer_id: str) -> int:
     """The seconds since 1970 of an id that `new_answer_id` made; 0 for any other."""
-    return int(answer_id[:12], 16) // 1000 if _ID.fullmatch(answer_id) else 0
+    return int(answer_id[:12], 16) // 1000 if ANSWER_ID.fullmatch(answer_id) else 0
 
 
 def read_impression(fields: object, now: float, most: int) -> Impression:

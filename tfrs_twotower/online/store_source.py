@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -64,8 +64,12 @@ class Store(Source):
 
     def interactions(self) -> Iterator[pa.RecordBatch]:
         """Yields pa.RecordBatch. Raises `StoreError` if the store or a log cannot be read."""
+        return self.rows((*PARTS, *self.context))
+
+    def rows(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """`interactions` with other columns of `feedback`, besides ids, time, event and label."""
         until = int(time.time()) if self.until is None else self.until
-        columns = Columns(event=c.EVENT, label=c.LABEL, context=(*PARTS, *self.context))
+        columns = Columns(event=c.EVENT, label=c.LABEL, context=tuple(names))
         with contextlib.closing(open_stores(self.address, existing=True)) as stores:
             ids = () if self.text_ids else numbers(stores.history, 0, until)
             shape = Shape(ids, self.context, texts(self.log, self.context))

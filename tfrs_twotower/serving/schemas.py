@@ -3,7 +3,7 @@
 from typing import Any
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.online.answer_log import MAX_ANSWER_ID_BYTES
+from tfrs_twotower.online.answer_log import ANSWER_ID
 from tfrs_twotower.online.events import MAX_ANSWER_BYTES, MAX_ID_BYTES, MAX_PLACE, MAX_QUERY_BYTES, MAX_TYPE_BYTES
 
 
@@ -87,7 +87,7 @@ SCHEMAS: dict[str, Any] = {
     "UserKept": _object({c.USER_ID: _TEXT, "columns": _list(_TEXT, description="all that is kept of the user")},
                         (c.USER_ID, "columns")),
     "Impressions": _object({"impressions": _list(_object({
-        "answer_id": {"type": "string", "minLength": 1, "maxLength": MAX_ANSWER_ID_BYTES},
+        "answer_id": {"type": "string", "pattern": f"^{ANSWER_ID.pattern}$"},
         "places": _list(_PLACE, description="the places of the answer that the user saw, from 0"),
         "dropped": _list(_PLACE, description="the places that a later stage left out"),
         c.TIMESTAMP: {"type": "integer", "minimum": 1, "description": "seconds since 1970, by default now"},

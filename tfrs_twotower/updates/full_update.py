@@ -5,15 +5,15 @@ from pathlib import Path
 
 from tfrs_twotower.data import Newest, RandomPerUser, Source, Temporal, joined, parts_of
 from tfrs_twotower.errors import ConfigError, invalid
-from tfrs_twotower.evaluation import Evaluation, compare
 from tfrs_twotower.exporting import Key
 from tfrs_twotower.index import kept_config
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.learned_fields import read_fields
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import warm_start
-from tfrs_twotower.updates.gate import TOLERANCE, refusal
+from tfrs_twotower.updates.gate import judge
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Update:
       directory: the new run.
       published: the exported version's path; None if it was refused.
       reason: why it was refused, in one sentence; None if it was published.
-      monitor: the metric that decided.
+      monitor: the metric that decided: `gate.CHOICE_RATE`, or the one that the training monitors.
       serving, updated: its value of the serving version and of the update, on the newest events.
       interval: 95% paired bootstrap interval of updated − serving.
       recommender: the trained `Recommender`.
@@ -45,7 +45,7 @@ def update_full(
     held_out: float = 0.1, directory: str | Path | None = None, verbose: int = 1, rejected_limit: float | None = None,
     key: Key | None = None,
 ) -> Update:
-    """Trains the model of a run further on new events, and publishes it if it is not worse (`gate.refusal`).
+    """Trains the model of a run further on new events, and publishes it if it is not worse (`gate.judge`).
 
     Vocabularies grow at their ends; weights and optimizer slots of known ids are kept. It trains once over the new
     events, in shuffled order, without the newest share `held_out`, on which it is then evaluated. An update that passes
@@ -114,13 +114,8 @@ def update_full(
 def _evaluated(new: Recommender, parent: Path, verbose: int, key: Key | None) -> Update:
     """Publishes the update, or writes the reason of a refusal."""
     metrics = new.evaluate()
-    monitor = new.recipe.training.monitor
-    updated, serving = new.evaluations["model"], _serving(new, parent)
-    moved = updated.metrics[monitor] - serving.metrics[monitor]  # all that there is of a metric that is no mean
-    low, high = compare(updated, serving).get(monitor, {"interval": (moved, moved)})["interval"]
-    metrics["gate"] = {"metric": monitor, "serving": serving.metrics[monitor], "updated": updated.metrics[monitor],
-                       "interval": [low, high], "queries": updated.queries, "tolerance": TOLERANCE}
-    reason = refusal(monitor, serving.metrics[monitor], updated.metrics[monitor], (low, high), updated.queries)
+    verdict = judge(new.assembly, _serving(new, parent), new.evaluations["model"])
+    metrics["gate"], reason = verdict.to_dict(), verdict.reason
     if reason is None and new.recipe.training.refit:
         new.refit(verbose)
     index = new.index()  # with which the figures are written, the gate's too
@@ -132,17 +127,15 @@ def _evaluated(new: Recommender, parent: Path, verbose: int, key: Key | None) ->
         published = new.export(key=key)  # checks that the saved model answers as the one in memory
     else:
         runs.write_json(new.directory / runs.REFUSED, {"reason": reason, **metrics["gate"]})
-    return Update(
-        new.directory, published, reason, monitor, serving.metrics[monitor], updated.metrics[monitor], (low, high), new
-    )
+    return Update(new.directory, published, reason, verdict.metric, verdict.serving, verdict.updated, verdict.interval,
+                  new)
 
 
-def _serving(new: Recommender, parent: Path) -> Evaluation:
-    """The evaluation of the parent's served model on the update's held-out events."""
+def _serving(new: Recommender, parent: Path) -> Assembly:
+    """The parent's served model on the update's log and split."""
     a, folder = new.assembly, runs.weights(parent).folder
     old = assemble(a.recipe, a.log, read_fields(folder))
     old.model(next(iter(old.batches.dataset(0, 1))))
     warm_start(old.model, folder)
     old.weigh(runs.score_weights(parent), folder)
-    queries = old.asked()  # the sample of the update's own evaluation
-    return old.evaluate(queries, old.model_scorer(queries))
+    return old

@@ -5,10 +5,10 @@ asks versions again what was asked of the server. `report` holds the figures, th
 """
 
 from tfrs_twotower.watching.report import GAUGES, WatchLimits, WatchReport
-from tfrs_twotower.watching.served import of_queries, watch_features, watch_items
+from tfrs_twotower.watching.served import count_users, of_queries, watch_features, watch_items
 from tfrs_twotower.watching.versions import watch_index, watch_versions
 
 __all__ = [
-    "GAUGES", "WatchLimits", "WatchReport", "of_queries", "watch_features", "watch_index", "watch_items",
-    "watch_versions",
+    "GAUGES", "WatchLimits", "WatchReport", "count_users", "of_queries", "watch_features", "watch_index",
+    "watch_items", "watch_versions",
 ]

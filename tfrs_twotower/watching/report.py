@@ -15,12 +15,16 @@ GAUGES = {
 }
 
 
+_OF_VERSIONS = ("item_cosine",)  # shares that do not depend on answers
+
+
 @config
 class WatchLimits:
     """Limits past which `twotower watch` ends with status 3. None: no limit.
 
     Attributes:
-      max_drift: the largest population stability index of a feature.
+      min_users: answers to fewer users are past no limit, as their figures may be chance.
+      max_drift: the largest population stability index of a feature, less its `noise` (`distributions.compare`).
       max_unknown_users: the largest share of answers to users whom training did not know.
       min_coverage: the smallest share of the catalogue that was in answers.
       min_recall: the smallest recall of the index on logged queries.
@@ -28,6 +32,7 @@ class WatchLimits:
       min_item_cosine: the smallest mean cosine of the item vectors of two versions, after alignment.
     """
 
+    min_users: NotNegative = 100
     max_drift: NotNegative | None = 0.25
     max_unknown_users: Share | None = None
     min_coverage: Share | None = None
@@ -43,20 +48,29 @@ class WatchReport:
     Attributes:
       features: {feature: distances}, see `distributions.compare`.
       shares: {name: value}.
+      users: how many users had answers; None: it is not known, and enough.
     """
 
     features: dict[str, dict[str, float]]
     shares: dict[str, float]
+    users: int | None = None
+
+    def is_small(self, limits: WatchLimits) -> bool:
+        """Are there too few users for limits of what was answered?"""
+        return self.users is not None and self.users < limits.min_users
 
     def exceeded(self, limits: WatchLimits) -> dict[str, str]:
         """{check: what is past which limit}. A figure that was not measured is past none."""
-        found = {}
-        for name, distances in self.features.items():
-            if limits.max_drift is not None and distances.get("psi", 0) > limits.max_drift:
-                found[f"drift {name}"] = f"{distances['psi']:.3f} > {limits.max_drift:g}"
+        found, small = {}, self.is_small(limits)
+        for name, distances in self.features.items() if limits.max_drift is not None and not small else ():
+            noise = distances.get("noise", 0)
+            if distances.get("psi", 0) - noise > limits.max_drift:  # type: ignore[operator]  # it is no None
+                found[f"drift {name}"] = f"{distances['psi']:.3f} > {limits.max_drift:g} + {noise:.3f} of noise"
         for limit in dataclasses.fields(limits):
             side, _, name = limit.name.partition("_")
             bound, value = getattr(limits, limit.name), self.shares.get(name)
+            if small and name not in _OF_VERSIONS:
+                continue
             if bound is not None and value is not None and (value > bound if side == "max" else value < bound):
                 found[name] = f"{value:.3f} {'>' if side == 'max' else '<'} {bound:g}"
         return found

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import InteractionLog, of_kinds
@@ -45,21 +46,28 @@ def watch_features(
     rng = np.random.default_rng(0)
     rows = rng.choice(len(log), min(_SAMPLE, len(log)), replace=False)
     texts = answers["features"].to_pylist()
-    served = [json.loads(texts[row]) for row in rng.choice(len(texts), min(_SAMPLE, len(texts)), replace=False)]
+    asked = rng.choice(len(texts), min(_SAMPLE, len(texts)), replace=False)
+    served, people = [json.loads(texts[row]) for row in asked], answers[c.USER_ID].take(pa.array(asked))
+    sizes = len(np.unique(log.user[rows])), count_users(people)
     found = {}
     for name in sorted({name for features in served for name in features} - {c.USER_ID, c.TIMESTAMP}):
         trained = _trained(log, name, rows)
         if trained is not None:
-            found[name] = compare(_flat(trained), _flat([features.get(name) for features in served]))
+            found[name] = compare(_flat(trained), _flat([features.get(name) for features in served]), sizes)
     pasts = [features[c.HISTORY_ITEM_ID] for features in served if c.HISTORY_ITEM_ID in features]
     if pasts:
         found[HISTORY] = compare(
-            _lengths(log, history.kinds)[rows].clip(max=history.length).tolist(), [len(past) for past in pasts])
+            _lengths(log, history.kinds)[rows].clip(max=history.length).tolist(), [len(past) for past in pasts], sizes)
     users, items = (_texts(table[name]) for table, name in ((log.users, c.USER_ID), (log.items, c.ITEM_ID)))
     return found, {
         "unknown_users": _absent(answers[c.USER_ID].to_pylist(), users),
         "unknown_history_items": _absent([str(item) for past in pasts for item in past], items),
     }
+
+
+def count_users(users: pa.ChunkedArray) -> int:
+    """The number of different users; each answer to nobody known counts as one."""
+    return len(users.filter(pc.not_equal(users, "")).unique()) + pc.sum(pc.equal(users, "")).as_py()
 
 
 def watch_items(log: InteractionLog, answers: pa.Table) -> dict[str, float]:
