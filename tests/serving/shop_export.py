@@ -43,8 +43,8 @@ class Query(tf.Module):
         }
 
     def encode(self, raw):
-        """Raw features as they are."""
-        return raw
+        """Raw features; what is not finite is 0, as in a `Vector`."""
+        return {name: tf.where(tf.math.is_finite(v), v, 0.0) if v.dtype.is_floating else v for name, v in raw.items()}
 
     def __call__(self, encoded, training=False):
         users = tf.cast(encoded[c.USER_ID][:, tf.newaxis] == ["u1", "u2"], tf.float32)
