@@ -16,7 +16,7 @@ from tfrs_twotower import _legacy_keras
 
 _legacy_keras.require()
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _STUB = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
 _MODULES = {alias.name: node.module for node in _STUB.body if isinstance(node, ast.ImportFrom) for alias in node.names}
