@@ -147,6 +147,13 @@ def test_export_of_both_flavours_each_as_its_next_version(run, tmp_path, capsys)
     assert capsys.readouterr().out.splitlines()[-2:] == [f"{tmp_path}/scann/1", f"{tmp_path}/portable/2"]
 
 
+def test_an_export_has_the_index_that_it_is_told(run, tmp_path, capsys):
+    assert main(["export", str(run), "--to", str(tmp_path), "--set", "kind=ivf"]) == 0
+    assert json.loads((tmp_path / "1" / "manifest.json").read_text())["index"]["kind"] == "ivf"
+    assert main(["export", str(run), "--flavour", "both", "--to", str(tmp_path), "--set", "kind=ivf"]) == 1
+    assert "Export them one by one." in capsys.readouterr().err
+
+
 def test_resume_refuses_what_it_would_not_do(run, capsys):
     assert main(["train", "--resume", str(run), "--set", "training.epochs=9"]) == 1
     assert "settings. Received also: overrides. Leave these out" in capsys.readouterr().err

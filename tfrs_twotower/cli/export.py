@@ -12,6 +12,7 @@ Writes the next version of a run's SavedModel and checks it against the model in
   twotower export runs/movielens/latest                              the flavour of the recipe's index
   twotower export runs/movielens/latest --flavour portable --to out  for an unmodified TF Serving
   twotower export runs/movielens/latest --flavour both --to out      out/scann/1 and out/portable/1
+  twotower export runs/movielens/latest --set kind=exact             another index than the recipe's
 
 Without --to the version goes into RUN/export, and `latest` then points to RUN, even if RUN is an older run. A server of
 runs/NAME/latest/export loads it within seconds. With --to, running servers do not change.
@@ -28,6 +29,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     options.add_run(parser)
     parser.add_argument("--flavour", choices=("scann", "portable", "both"), help="default: that of the run's index")
     parser.add_argument("--to", metavar="ROOT", help="the folder of all versions (default: RUN/export)")
+    options.add_index_set(parser)
     parser.add_argument("--force", action="store_true",
                         help="export even if the index misses its target recall, or the update failed its gate")
     options.add_sign_key(parser)
@@ -37,12 +39,18 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> None:
     """Exports and prints each version's path."""
     directory = options.run_directory(args.run_directory)
+    from tfrs_twotower.configuration import override
     from tfrs_twotower.recommender import Recommender
 
     key = options.sign_key(args)
     if args.flavour != "both":
-        print(Recommender.load(directory).export(args.to, flavour=args.flavour, force=args.force, key=key))
+        recommender = Recommender.load(directory)
+        if args.overrides:
+            recommender.index(override(recommender.recipe.index, args.overrides))
+        print(recommender.export(args.to, flavour=args.flavour, force=args.force, key=key))
         return
+    if args.overrides:
+        raise ConfigError("`--set` must name the index of one flavour. Received: two flavours. Export them one by one.")
     if args.to is None:
         raise ConfigError("`--to` must name a folder for two flavours. Received: none. Write for example --to out.")
     recommender = Recommender.load(directory)

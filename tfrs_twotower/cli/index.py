@@ -11,7 +11,8 @@ Builds the index of a trained run and measures it against exact search on held-o
   twotower index runs/movielens/latest --set kind=ivf --set target_recall=0.99
   twotower index runs/movielens/latest --set kind=faiss_hnsw
 
-The names of --set are the fields of the recipe's `index`. The run's export does not change.
+The names of --set are the fields of the recipe's `index`. The run's export does not change: give `twotower export` the
+same --set.
 
 An index that a SavedModel cannot hold (faiss_ivf, faiss_ivfpq, faiss_hnsw, milvus:ADDRESS, or one of your own) is kept
 in RUN/index. `recommend` and `export` then use it, until this verb builds another one.
@@ -22,8 +23,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Adds the verb."""
     parser = options.verb(subparsers, "index", run, "build and measure an index", DESCRIPTION)
     options.add_run(parser)
-    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE",
-                        help="override a field of the index, such as kind=ivf; may be repeated")
+    options.add_index_set(parser)
     return parser
 
 

@@ -138,6 +138,12 @@ def add_within(parser: argparse.ArgumentParser) -> None:
                         "before (default: %(default)s)")
 
 
+def add_index_set(parser: argparse.ArgumentParser) -> None:
+    """Adds `--set` for the fields of an index; `configuration.override` reads its values."""
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="NAME=VALUE",
+                        help="override a field of the index, such as kind=ivf; may be repeated")
+
+
 def add_sign_key(parser: argparse.ArgumentParser) -> None:
     """Adds `--sign-key`."""
     parser.add_argument("--sign-key", metavar="FILE", help="sign what is published with the key in this file, at least "
