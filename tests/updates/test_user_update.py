@@ -172,7 +172,8 @@ def test_a_query_tower_without_user_rows_is_refused(run, tmp_path):
     version.mkdir(parents=True)
     manifest.write(version, {"embedding_space": config.embedding_space})
     runs.write_config(tmp_path, dataclasses.replace(config, recipe=recipe))
-    write_fields(tmp_path / runs.CHECKPOINT, assemble(recipe, run[0].assembly.log).model)
+    model = assemble(recipe, run[0].assembly.log).model
+    write_fields(tmp_path / runs.CHECKPOINT, (model.query_tower, model.candidate_tower))
     with pytest.raises(ConfigError, match="Id of `user_id`"):
         update_users(tmp_path)
 
