@@ -202,7 +202,7 @@ def test_a_columns_own_name_survives_a_file_of_states(tmp_path):
     made.adapt({"price/eur": TABLE["price"]}, np.ones(3))
     model = SimpleNamespace(query_tower=SimpleNamespace(state=dict),
                             candidate_tower=SimpleNamespace(state=lambda: {made.name: made.state()}))
-    write_fields(tmp_path, model)
+    write_fields(tmp_path, (model.query_tower, model.candidate_tower))
     other = Preprocessed("price/eur", tf.keras.Sequential([layers.Rescaling(2.0), layers.Reshape((1,))])).build(0)
     other.load_state(read_fields(tmp_path)["candidate"][made.name])
     assert other.inputs() == made.inputs()
