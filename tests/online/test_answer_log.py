@@ -23,7 +23,6 @@ from tfrs_twotower.online import (
     read_impression,
     read_seen,
 )
-from tfrs_twotower.online.answer_files import starts
 
 NOON = 1_796_040_000  # 2026-11-30T12:00:00Z
 NAME = new_answer_id(NOON)
@@ -140,9 +139,9 @@ def test_a_folder_of_logs_is_the_log_of_all_servers(tmp_path):
     Archive(tmp_path / "archive").close()  # it holds no answers
     assert read_answers(tmp_path)["answer_id"].to_pylist() == ["a", "answers", "a later", "answers later"]
     assert read_seen(tmp_path, NOON + 1)["seen_id"].to_pylist() == ["answers"]
-    assert starts(tmp_path) == [NOON, NOON + 3600]
+    assert answer_files.starts(tmp_path) == [NOON, NOON + 3600]
     with pytest.raises(StoreError, match="or a folder of such folders"):
-        starts(tmp_path / "a" / "answers")
+        answer_files.starts(tmp_path / "a" / "answers")
 
 
 @pytest.mark.parametrize("acknowledged", [3, 150])
