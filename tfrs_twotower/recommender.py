@@ -1,6 +1,7 @@
 """The Python API: a recipe, its data and its run, from `fit` to `export`."""
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import tensorflow as tf
 from tfrs_twotower.data import Spark
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import Key, export
-from tfrs_twotower.index import REMOTE
+from tfrs_twotower.index import REMOTE, IndexConfig
 from tfrs_twotower.pipeline import answers, dealing, runs
 from tfrs_twotower.pipeline.batch import Batch, Here, What, write_batch
 from tfrs_twotower.pipeline.batch_on_spark import OnSpark
@@ -184,7 +185,8 @@ class Recommender(SearchedRun):
         return answers.watched(self._known_log(), self.recipe.title, user_id, n)
 
     def export(
-        self, root: str | Path | None = None, flavour: str | None = None, force: bool = False, key: Key | None = None
+        self, root: str | Path | None = None, flavour: str | None = None, force: bool = False, key: Key | None = None,
+        index: IndexConfig | None = None,
     ) -> Path:
         """Writes the next version of the SavedModel under `root` (the run's `export/` by default).
 
@@ -194,16 +196,24 @@ class Recommender(SearchedRun):
             the flavour of the recipe's index.
           force: True exports even an index below its target recall, or an update that did not pass its gate.
           key: the `exporting.Key` that signs the version, for servers that ask for it; None: it is not signed.
+          index: an `IndexConfig` for this export; the run's index stays. None: the run's.
 
         Returns:
           The version's path. Without `root`, `latest` points to this run from now on, and its servers load the version.
 
         Raises:
-          ConfigError: the run is an update that was refused, or stopped before its gate.
+          ConfigError: the run is an update that was refused, or stopped before its gate; or both `flavour` and `index`
+            are given.
         """
+        if flavour is not None and index is not None:
+            rule = "not be given with a flavour, which chooses the kind of index"
+            raise ConfigError(invalid("index", rule, index.kind, "Leave one of them out."))
         a, weights = self._serving()
         if not force:
             runs.check_passed(self.directory, "Run `twotower update` again, or add --force.")
+        if index is not None:
+            self.recipe = dataclasses.replace(self.recipe, index=index)
+            self._tune()
         self._index_for(flavour)
         rows = a.split.test.row[:8] if len(a.split.test.row) else a.split.train[-8:]
         figures = runs.read_metrics(self.directory).get("test")

@@ -151,7 +151,7 @@ def test_an_export_has_the_index_that_it_is_told(run, tmp_path, capsys):
     assert main(["export", str(run), "--to", str(tmp_path), "--set", "kind=ivf"]) == 0
     assert json.loads((tmp_path / "1" / "manifest.json").read_text())["index"]["kind"] == "ivf"
     assert main(["export", str(run), "--flavour", "both", "--to", str(tmp_path), "--set", "kind=ivf"]) == 1
-    assert "Export them one by one." in capsys.readouterr().err
+    assert "`--set` must not be given with --flavour both" in capsys.readouterr().err
 
 
 def test_resume_refuses_what_it_would_not_do(run, capsys):

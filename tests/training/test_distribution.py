@@ -112,8 +112,9 @@ def test_which_trainings_are_dealt_out():
     resampled = dataclasses.replace(retail, training=dataclasses.replace(retail.training, resampling=Resampling()))
     moving = dataclasses.replace(retail, derived=dataclasses.replace(retail.derived, candidate=(ItemStatistic(),)))
     batch, layer = (override(retail, [f"model.query_encoder.normalisation={name}"]) for name in ("batch", "layer"))
-    dealt = [retail, recipes.load("youtube_dnn"), layer, recipes.load("sasrec"), resampled, moving, batch]
-    assert [can_be_dealt(recipe) for recipe in dealt] == 3 * [True] + 4 * [False]
+    few = override(retail, ['model.few_shot={"type": "Reptile"}'])
+    dealt = [retail, recipes.load("youtube_dnn"), layer, recipes.load("sasrec"), resampled, moving, batch, few]
+    assert [can_be_dealt(recipe) for recipe in dealt] == 3 * [True] + 5 * [False]
 
 
 def _check_parts(run, said):

@@ -43,14 +43,14 @@ def run(args: argparse.Namespace) -> None:
     from tfrs_twotower.recommender import Recommender
 
     key = options.sign_key(args)
+    if args.flavour and args.overrides:
+        raise ConfigError(f"`--set` must not be given with --flavour {args.flavour}, which chooses the kind of index. "
+                          f"Received: {' '.join(args.overrides)}. Leave one of them out.")
     if args.flavour != "both":
         recommender = Recommender.load(directory)
-        if args.overrides:
-            recommender.index(override(recommender.recipe.index, args.overrides))
-        print(recommender.export(args.to, flavour=args.flavour, force=args.force, key=key))
+        index = override(recommender.recipe.index, args.overrides) if args.overrides else None
+        print(recommender.export(args.to, flavour=args.flavour, force=args.force, key=key, index=index))
         return
-    if args.overrides:
-        raise ConfigError("`--set` must name the index of one flavour. Received: two flavours. Export them one by one.")
     if args.to is None:
         raise ConfigError("`--to` must name a folder for two flavours. Received: none. Write for example --to out.")
     recommender = Recommender.load(directory)
