@@ -89,7 +89,7 @@ def test_newcomers_see_their_channel_and_less_of_it_with_each_event(shop_root, t
 
 
 def test_what_a_shadow_offers_is_not_counted_as_shown(shop_root, tmp_path):
-    settings = Newcomers(("popular", "fresh"), 1.0, counts=f"{tmp_path}/n.db")
+    settings = Newcomers(("popular", "u2i"), 1.0, counts=f"{tmp_path}/n.db")
     shares = NewcomerShares(settings)
     server = Server(shop_root, newcomers=shares)
     server.repository.poll()
@@ -97,7 +97,7 @@ def test_what_a_shadow_offers_is_not_counted_as_shown(shop_root, tmp_path):
     with server.metrics.call("shadow:recommend") as call:
         call.arm = "shadow:ghost"
         assert len(server._endpoints["recommend"].answer(request)["items"]) == 2
-    assert shares.counts.counts() == {"fresh": (0, 0), "popular": (0, 0)}
+    assert shares.counts.counts() == {"popular": (0, 0), "u2i": (0, 0)}
     server._endpoints["recommend"].answer(request)
     assert sum(shown for shown, _ in shares.counts.counts().values()) == 1
     server.repository.close()
