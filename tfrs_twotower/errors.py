@@ -87,7 +87,7 @@ def _pieces(value: object, most: int) -> Iterator[str]:
 def nearest(name: object, known: Iterable[Any], most: int = 10) -> str:
     """Returns " Did you mean `x`?" for the nearest known name, or lists the first `most` known names."""
     known = [str(k) for k in known]
-    close = difflib.get_close_matches(str(name)[:_LONGEST], known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name)[:_LONGEST], known, n=1, cutoff=0.51)
     if close:
         return f" Did you mean `{close[0]}`?"
     shown = [f"`{k}`" for k in known[:most]] + ["…"] * (len(known) > most)

@@ -117,8 +117,17 @@ def test_similar_and_index_and_evaluate(run, capsys):
     assert main(["index", str(run), "--set", "kind=ivf"]) == 0
     assert json.loads(capsys.readouterr().out)["kind"] == "ivf"
     assert main(["evaluate", str(run), "--json"]) == 0
-    again = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    again = json.loads(printed.out)
     assert again["test"] == pytest.approx(json.loads((run / "metrics.json").read_text())["test"])
+    assert "was stopped" not in printed.err
+
+
+def test_a_stopped_training_is_not_evaluated_as_if_it_had_ended(run, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "popularity.json").unlink()
+    assert main(["evaluate", str(tmp_path / "run"), "--json"]) == 0
+    assert "was stopped before it chose the weights" in capsys.readouterr().err
 
 
 def test_anybodys_scores_are_judged_beside_the_model(run, files, tmp_path, capsys):

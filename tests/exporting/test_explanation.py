@@ -52,7 +52,10 @@ def test_shares_by_hand(exact):
     assert one.base == 10 * (2 + 2) - 1.5
     assert one.score == 10 * (2 * 3 + 2 * 1) - 0.5 == one.base + one.popularity + 40
     (told,) = explain(run, FEATURES, dataclasses.replace(ITEMS, scores=np.array([84.5])), 10.0, 0.5, 2, None, exact)
-    assert told.score == 84.5 and told.rest == 5  # a repeat or a reranker
+    assert (told.score, told.repeats, told.rest) == (84.5, 0, 5)  # a reranker
+    again = dataclasses.replace(ITEMS, scores=np.array([84.5]), repeats=True)
+    (told,) = explain(run, FEATURES, again, 10.0, 0.5, 2, None, exact)
+    assert (told.score, told.repeats, told.rest) == (84.5, 5, 0)
 
 
 def test_neighbours_are_split_over_distinct_items_and_placed_at_the_newest_event():

@@ -15,6 +15,7 @@ from tfrs_twotower.data import Ragged
 from tfrs_twotower.evaluation import ANSWERS, SampledAnswers
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.gathering import compared, gathered, lists
+from tfrs_twotower.pipeline.gathering.advice import advice
 from tfrs_twotower.pipeline.gathering.titles import Titles
 from tfrs_twotower.report import OfferedItem, Similar, charts, comparison_page, report_page, style
 
@@ -77,6 +78,13 @@ def test_six_users_have_their_own_past_and_ticks(trained, measured, report):
         before = log.item[: answers.row[at]][log.user[: answers.row[at]] == answers.user[at]]
         assert user.events == len(before) and user.past[0] == log.items["item_id"][int(before[-1])].as_py()
         assert all(item.chosen == (item.title in user.chosen) for item in user.answers["model"])
+
+
+@pytest.mark.parametrize("described, told", [(True, "Offer new items"), (False, "Describe the items")])
+def test_who_has_an_item_table_is_not_told_to_add_one(trained, measured, described, told):
+    cold = {**measured[0], "slices": {"cold_items": {"targets": measured[0]["protocol"]["targets"]}}}
+    given = advice(trained.assembly.recipe, cold, {"interval": None}, [], described)
+    assert told in [one.what for one in given] and (not described) == any(one.code == "--items" for one in given)
 
 
 def test_groups_of_targets_have_about_the_same_size():

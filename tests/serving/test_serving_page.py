@@ -175,6 +175,18 @@ def test_a_user_is_found_answered_and_chooses(page, tmp_path):
     kept(page, "explorer-1200", tmp_path)
 
 
+def test_what_is_refused_leaves_no_answer_of_an_earlier_question(browser, server):
+    page = browser.new_page()  # the fixture's must have nothing refused
+    page.goto(f"http://127.0.0.1:{server.rest_port}")
+    settled(page, "#answer-a .name", list("abcdef"))
+    for items, answer, status in ((5000, "", re.compile("^`k` must be")), (3, "abc", "")):
+        page.locator("#panel-a [name=k]").fill(str(items))
+        page.locator("#panel-a [name=k]").press("Enter")
+        settled(page, "#status", status)
+        settled(page, "#answer-a .name", list(answer))
+    page.close()
+
+
 def test_a_stranger_is_invented_and_two_settings_stand_side_by_side(page, tmp_path):
     page.get_by_label("Or invent one: pick a few titles").fill("e")
     page.get_by_role("button", name="Find").click()

@@ -206,7 +206,7 @@ def test_why_an_item_is_in_the_answer(client, changed):
     why = found[0]["explanation"]
     assert (why["score"], why["method"], why["popularity"], why["events"]) == (6, "leave-one-out", 0, [])
     assert why["base"] == pytest.approx(2 * 11 / 6, abs=1e-6)
-    assert why["features"]["mood"] == pytest.approx(6 - 2 * 11 / 6, abs=1e-6) and why["rest"] == 0
+    assert why["features"]["mood"] == pytest.approx(6 - 2 * 11 / 6, abs=1e-6) and why["rest"] == why["repeats"] == 0
     by_event = ask(client, "u3", k=1, explain=True, features={"mood": [1, 0]})[0]["explanation"]
     assert [(event["item_id"], event["share"]) for event in by_event["events"]] == [("f", 0)]  # the model reads one
     assert by_event["without"] == {"item_id": "f", "title": "f", "place": 1, "offered": []}
@@ -310,7 +310,8 @@ REFUSED = [
     ({"k": 0}, 400, "`k` must be a whole number from 1 to 20"),
     ({"k": 21}, 400, "`k` must be a whole number from 1 to 20"),
     ({"k": True}, 400, "`k` must be"),
-    ({"user_id": ["u1"]}, 400, "`user_id` must be text or a whole number. Received: user_id=['u1']. Send one id."),
+    ({"user_id": ["u1"]}, 400,
+     "`user_id` must be text or a whole number of 64 bits. Received: user_id=['u1']. Send one id."),
     ({"features": {"mood": 1}}, 400, "`mood` must be a list. Received: mood=1. Send a list: [1]."),
     ({"user_id": "\ud800"}, 400, "surrogates not allowed"),
     ({"allow": {"category": "\ud800"}}, 400, "surrogates not allowed"),
@@ -335,6 +336,7 @@ REFUSED = [
     ({"explain": 1}, 400, "`explain` must be true or false"),
     ({"fields": "price"}, 400, "`fields` must be a list of columns"),
     ({"fields": ["prise"]}, 400, "must name columns of the item table. Received: 'prise'. Did you mean `price`?"),
+    ({"fields": ["title"]}, 400, "Received: 'title'. Known: `item_id`, "),
     ({"fields": ["price"] * 9}, 413, "`fields` must have at most 8"),
     ({"diversity": None}, 400, "`diversity` must be from 0 to 1"),
 ]

@@ -1,6 +1,7 @@
 """`twotower evaluate`: measures a trained run again."""
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from tfrs_twotower.cli import options
@@ -45,12 +46,16 @@ def run(args: argparse.Namespace) -> None:
     """Evaluates."""
     directory, engine = options.run_directory(args.run_directory), options.spark(args)
     from tfrs_twotower.cli.training import dump
+    from tfrs_twotower.pipeline import runs
     from tfrs_twotower.recommender import Recommender
 
     scores = None if args.scores is None else _scores(args.scores)
     if args.all_queries and scores is None:
         args.continued = " The same command continues."
     figures = Recommender.load(directory).evaluate(args.on, scores, args.all_queries, engine)
+    if not (directory / runs.POPULARITY).is_file():  # written when the training ends
+        print("The training was stopped before it chose the weights of popularity, neighbours and repeats: they are 0. "
+              f"`twotower train --resume {args.run_directory}` finishes it.", file=sys.stderr)
     if args.json:
         dump(figures)
     else:

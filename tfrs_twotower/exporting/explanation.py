@@ -1,4 +1,4 @@
-"""Why a query gets an item: the score as a sum of shares of events, features, popularity and the rest.
+"""Why a query gets an item: the score as a sum of shares of events, features, popularity, repeats and the rest.
 
 An item's rank depends on how its score differs from that of other items. So all shares are differences from the
 average item, the mean of the catalogue, whose score is `base`: score = base + Σ shares. Compare the base value of
@@ -33,15 +33,16 @@ class Share(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """The shares of one item's score, which is `base` + `popularity` + all events + all features + `rest`.
+    """The shares of one item's score, which is `base` + `popularity` + `repeats` + all events + all features + `rest`.
 
     Attributes:
       score: the item's score.
       base: the score of the average item.
       popularity: log p(item) less the catalogue's mean, times the weight of popularity.
+      repeats: what the user's earlier events with this very item add; 0 if the score has no such term, or a reranker.
       events: a list of `Share`s, the largest first.
       features: {feature: share}.
-      rest: what belongs to no single one: repeats of the item, a reranker, and what parts of the query do together.
+      rest: what belongs to no single one: a reranker, and what parts of the query do together.
       exact: True: the query tower is linear, and the shares are those of its sum. False: a share is how much lower the
         score is without the event or feature. Only the newest 20 events have one.
     """
@@ -49,6 +50,7 @@ class Explanation:
     score: float
     base: float
     popularity: float
+    repeats: float
     events: list[Share]
     features: dict[str, float]
     rest: float
@@ -65,6 +67,7 @@ class Items:
       scores: float32 [m]; NaN: the sum of towers, neighbours and popularity.
       mean_vector: float32 [dim], of the catalogue.
       mean_log_popularity: of the catalogue.
+      repeats: what `scores` have above the sum of towers, neighbours and popularity comes from repeats alone.
     """
 
     vectors: np.ndarray
@@ -72,6 +75,7 @@ class Items:
     scores: np.ndarray
     mean_vector: np.ndarray
     mean_log_popularity: float
+    repeats: bool = False
 
 
 def explain(
@@ -119,13 +123,15 @@ def explain(
         events += _neighbours(features, vectors[0, 0, tower_dim:], contrast[:, tower_dim:], past)
     plain = scale * np.einsum("md,md->m", vectors[0][chosen], items.vectors) + popularity * items.log_popularity
     scores = np.where(np.isnan(items.scores), plain, items.scores)
+    repeats = (scores - plain) * items.repeats
     there = np.flatnonzero(_there(features)) if width else np.zeros(0, int)
     found = []
     for at, score in enumerate(scores.tolist()):
         of_events = sorted((Share(int(p), float(events[at, p])) for p in there), key=lambda s: -s.share)
         of_features = {name: float(shares[at]) for name, shares in parts.items()}
-        known = base + popular[at] + events[at].sum() + sum(of_features.values())
-        found.append(Explanation(score, base, float(popular[at]), of_events, of_features, float(score - known), exact))
+        known = base + popular[at] + repeats[at] + events[at].sum() + sum(of_features.values())
+        found.append(Explanation(
+            score, base, float(popular[at]), float(repeats[at]), of_events, of_features, float(score - known), exact))
     return found
 
 

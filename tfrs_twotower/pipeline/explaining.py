@@ -26,7 +26,7 @@ class Explained:
 
     Attributes:
       shares: a frame with `share`, `of`, `item_id` and, where items have one, `title`: first the average item, then the
-        largest share first. `of` is "event", "popularity", "average item", "rest", or a feature.
+        largest share first. `of` is "event", "popularity", "repeats", "average item", "rest", or a feature.
       sentence: what the item's score is, and what would be offered without the strongest event.
       explanation: the `Explanation`.
     """
@@ -57,7 +57,7 @@ def explained(assembly: Assembly, retriever: Retriever, user_id: Any, item_id: A
     popular = r.log_popularity.numpy()
     items = Items(
         r.vectors.numpy()[[row]], popular[[row]], r.score_pairs(features, item[tf.newaxis]).numpy()[0],
-        r.vectors.numpy().mean(axis=0), float(popular.mean()),
+        r.vectors.numpy().mean(axis=0), float(popular.mean()), r.repeats is not None and r.reranking is None,
     )
 
     def past(ids: np.ndarray) -> np.ndarray:
@@ -96,5 +96,6 @@ def _names(assembly: Assembly, ids: Sequence[Any]) -> list[str]:
 def _rows(one: Explanation, history: list[Any], item: Any) -> list[tuple[float, str, Any]]:
     rows = [(share, "event", history[place]) for place, share in one.events]
     rows += [(share, name, "") for name, share in one.features.items()]
+    rows += [(one.repeats, "repeats", item)] if one.repeats else []
     rows += [(one.popularity, "popularity", item), (one.rest, "rest", "")]
     return [(one.base, "average item", "")] + sorted(rows, key=lambda row: -abs(row[0]))

@@ -146,10 +146,11 @@ SCHEMAS: dict[str, Any] = {
         "score": _NUMBER,
         "base": {**_NUMBER, "description": "the score of the average item; all else is a difference from it"},
         "popularity": _NUMBER,
+        "repeats": {**_NUMBER, "description": "of the user's earlier events with this item"},
         "events": _list(_object({**_EVENT_OF_PAST, "share": _NUMBER}), description="the five largest shares"),
         "other_events": _NUMBER,
         "features": {"type": "object", "additionalProperties": _NUMBER},
-        "rest": {**_NUMBER, "description": "repeats, a reranker, and what several things do together"},
+        "rest": {**_NUMBER, "description": "a reranker, and what several things do together"},
         "method": {"enum": ["exact", "leave-one-out"]},
         "without": _object({
             **_EVENT_OF_PAST, "place": {"type": ["integer", "null"]},

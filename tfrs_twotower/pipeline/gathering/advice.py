@@ -12,9 +12,10 @@ _LOST = 0.001  # of the rows
 
 
 def advice(
-    recipe: Recipe, metrics: Mapping[str, Any], found: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]
+    recipe: Recipe, metrics: Mapping[str, Any], found: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]],
+    described: bool,
 ) -> tuple[Advice, ...]:
-    """The `Advice`s that fit, the most urgent first. found: the run's `headline`."""
+    """The `Advice`s that fit, the most urgent first. found: the run's `headline`. described: items have columns."""
     training, given, targets = metrics.get("training") or {}, [], metrics["protocol"]["targets"]
     if metrics["collapse"]["message"]:
         given.append(Advice("Repair the training", metrics["collapse"]["message"]))
@@ -25,9 +26,11 @@ def advice(
         given.append(_rival(recipe, found))
     cold = metrics["slices"].get("cold_items", {}).get("targets", 0)
     if cold > _COLD * targets:
-        given.append(Advice("Describe the items", f"{cold / targets:.0%} of the targets are items without a training "
-                            "event: only their features can place them.", "Add a table with categories, texts or "
-                            "prices:", "--items"))
+        why = f"{cold / targets:.0%} of the targets are items without a training event: only features can place them."
+        given.append(
+            Advice("Offer new items", why, "Give them places until they have events:", "twotower serve --explore FILE")
+            if described else
+            Advice("Describe the items", why, "Add a table with categories, texts or prices:", "--items"))
     if metrics["protocol"]["queries"] < _FEW:
         given.append(Advice("Measure on more", f"{metrics['protocol']['queries']:,} queries give wide intervals.",
                             "Take a larger share of the log for the test, or train several seeds:", "training.seed"))

@@ -39,6 +39,7 @@ def gathered(assembly: Assembly, directory: Path, metrics: Mapping[str, Any], an
     depth = min(max(a.recipe.evaluation.ks), answers.tops["model"].shape[1])
     systems, titles = shown(metrics, metric), Titles(a.log, a.recipe.title)
     epochs, drawn = epochs_of(directory / runs.CHECKPOINT), places.drawn(a)
+    described = len(a.log.items.column_names) > 1  # the first is the id
     return Report(
         run=f"{directory.parent.name}/{directory.name}", recipe=a.recipe.name, k=k, depth=depth, sample=len(answers),
         asked=metrics["protocol"]["queries"], metric=metric,
@@ -54,7 +55,8 @@ def gathered(assembly: Assembly, directory: Path, metrics: Mapping[str, Any], an
         map=places.placed(a, drawn, answers, titles),
         users=lists.users(a.log, a.examples.history, answers, systems, titles),
         similar=places.similar(a, drawn, titles), index=metrics.get("index"), field_weights=metrics["field_weights"],
-        interests=metrics["interests"], data=_data(a, metrics), advice=advice(a.recipe, metrics, found, epochs),
+        interests=metrics["interests"], data=_data(a, metrics),
+        advice=advice(a.recipe, metrics, found, epochs, described),
     )
 
 

@@ -197,10 +197,9 @@ function reason(item) {
   if (item.channel === "i2i") return "like an item of the past";
   if (!why) return "";
   const named = why.events.filter((event) => event.share > 0);
-  const had = (page.user === null ? page.picks : page.past).some((event) => event.item_id === item.item_id);
   const shares = [
     [named.reduce((sum, event) => sum + event.share, why.other_events), `because of ${named.slice(0, 2).map((e) => e.title).join(" and ") || "the past"}`],
-    [why.popularity, "popular"], [why.rest, had ? "had it before" : "had before, or several things together"],
+    [why.popularity, "popular"], [why.repeats, "had it before"], [why.rest, "several things together"],
     ...Object.entries(why.features).map(([name, share]) => [share, `fits ${spoken(name).replace("user_id", "this user")}`]),
   ].filter(([share]) => share > 0).sort((a, b) => b[0] - a[0]);
   return shares.slice(0, 2).map(([, text]) => text).join("; ");
@@ -210,7 +209,8 @@ function bars(why) {
   const rows = [
     ...why.events.map((event) => [event.title, event.share]),
     ...(why.other_events ? [["other events", why.other_events]] : []),
-    ...Object.entries(why.features).map(([name, share]) => [spoken(name), share]), ["popularity", why.popularity], ["rest", why.rest],
+    ...Object.entries(why.features).map(([name, share]) => [spoken(name), share]), ["popularity", why.popularity],
+    ...(why.repeats ? [["had it before", why.repeats]] : []), ["rest", why.rest],
   ];
   const largest = Math.max(...rows.map(([, share]) => Math.abs(share)), 1e-9);
   return make("table", { className: "shares" }, make("tbody", {}, ...rows.map(([name, share]) => {
@@ -270,10 +270,15 @@ async function answer() {
   const asked = ++page.asked, panels = at("panel-b").hidden ? ["a"] : ["a", "b"];
   for (const panel of panels) {
     const start = performance.now();
-    const found = await ask("v1/recommend", request(panel));
+    const found = await ask("v1/recommend", request(panel)).catch((error) => ({ error }));
     if (asked !== page.asked) return; // a later question is on its way
+    if (found.error) {
+      for (const old of [`answer-${panel}`, `took-${panel}`, "differ"]) at(old).replaceChildren(); // of another question
+      throw found.error;
+    }
     showAnswer(panel, found, performance.now() - start);
   }
+  if (at("status").className === "bad") say(""); // that question is no longer asked
   const [a, b] = [page.orders.a || [], page.orders.b || []];
   at("differ").textContent = panels.length < 2 ? ""
     : `${a.filter((item) => b.includes(item)).length} of ${Math.max(a.length, b.length)} items are in both answers.`;

@@ -64,7 +64,7 @@ def explanations(
     asked = Items(
         items.searched_vectors(ids),
         np.where(rows >= 0, popular[np.maximum(rows, 0)], np.float32(np.median(popular))),
-        np.array(list(scores.values()), float), *catalogue.average,
+        np.array(list(scores.values()), float), *catalogue.average, _counts_repeats(model),
     )
     # The parts of a linear tower know no objectives, so those of a mix are measured by leaving out.
     mix = {c.OBJECTIVES: tensors[c.OBJECTIVES]} if c.OBJECTIVES in tensors else {}
@@ -94,6 +94,7 @@ def _written(
     short = functools.partial(round, ndigits=6)
     written = {
         "score": json_tensors.single(one.score), "base": short(one.base), "popularity": short(one.popularity),
+        "repeats": short(one.repeats),
         "events": [{**event(place), "share": short(share)} for place, share in one.events[:_EVENTS]],
         "other_events": short(sum(share for _, share in one.events[_EVENTS:])),
         "features": {name: short(share) for name, share in one.features.items()}, "rest": short(one.rest),
@@ -126,6 +127,11 @@ def _searched(
         [item for item, score in zip(row, values) if score > tf.float32.min] for row, values in zip(ids, scores)
     )
     return dict(zip([None, *places], there))
+
+
+def _counts_repeats(model: LoadedModel) -> bool:
+    """Repeats count, and no reranker changes the scores too."""
+    return bool(model.manifest.get("repeat_weight")) and c.RECOMMEND_BY_VECTOR in model.signatures
 
 
 def _past(model: LoadedModel) -> Callable[[np.ndarray], np.ndarray]:
