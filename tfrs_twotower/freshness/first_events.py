@@ -106,9 +106,9 @@ class FirstEvents:
         history: Any = _AsOf(stores.history, moments, stores.retention.events)  # `Features` calls `last` alone
         as_of = dataclasses.replace(stores, history=history)
         spec = signature.inputs.get(c.USER_ID, tf.TensorSpec([None], tf.string))
-        asked = {c.USER_ID: tf.constant(column([event.user_id for event in events], spec), spec.dtype)}
+        asked = {c.USER_ID: np.asarray(column([event.user_id for event in events], spec))}
         if c.TIMESTAMP in model.query_inputs:
-            asked[c.TIMESTAMP] = tf.constant(moments, tf.int64)
+            asked[c.TIMESTAMP] = np.array(moments, np.int64)
         features = Features(as_of, Metrics()).join(model, signature, asked)
         return signature(features)[c.EMBEDDING].numpy()[:, : self._catalogue.tower_dim]
 
