@@ -55,7 +55,8 @@ def assemble(
       whole: (a log of which this is a part with all items, bool [its rows]: those that are known), in which items are
         counted; None: they are counted in this log.
     """
-    return assembled(learned(recipe, log, field_states, grow, split, held_out, whole))
+    with computing_in(recipe.training.precision):
+        return assembled(learned(recipe, log, field_states, grow, split, held_out, whole))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,18 +94,10 @@ def learned(
     grow: Callable[[Field], bool] | None = None, split: Split | None = None, held_out: bool = True,
     whole: tuple[InteractionLog, np.ndarray] | None = None,
 ) -> Learned:
-    """The first half of `assemble`."""
-    with computing_in(recipe.training.precision):
-        recipe = _with_shown(recipe if log.timed else without_times(recipe), log)
-        split = split or _split(recipe, log)
-        return _learned(recipe, log, field_states, grow, split if held_out else split.whole(len(log)), whole)
-
-
-def _learned(
-    recipe: Recipe, log: InteractionLog,
-    field_states: Mapping[str, Mapping[str, Mapping[str, np.ndarray | np.number]]] | None,
-    grow: Callable[[Field], bool] | None, split: Split, whole: tuple[InteractionLog, np.ndarray] | None,
-) -> Learned:
+    """The first half of `assemble`; call both in `computing_in` the recipe's precision."""
+    recipe = _with_shown(recipe if log.timed else without_times(recipe), log)
+    split = split or _split(recipe, log)
+    split = split if held_out else split.whole(len(log))
     tf.keras.utils.set_random_seed(recipe.training.seed)
     recipe = _with_one_hour(completed(recipe, log))
     exclude_seen = chosen(recipe.evaluation, split.validation)[0]
@@ -138,13 +131,8 @@ def _visible(recipe: Recipe, log: InteractionLog, split: Split) -> np.ndarray | 
     return visible
 
 
-def assembled(learned: Learned) -> Assembly:
+def assembled(found: Learned) -> Assembly:
     """The second half of `assemble`."""
-    with computing_in(learned.recipe.training.precision):
-        return _assembled(learned)
-
-
-def _assembled(found: Learned) -> Assembly:
     recipe, log, split, towers, counts, catalogue, shown = (
         found.recipe, found.log, found.split, found.towers, found.counts, found.catalogue, found.shown
     )

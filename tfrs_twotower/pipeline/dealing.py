@@ -107,7 +107,7 @@ def deal(recipe: Recipe, log: InteractionLog, folder: Path, new: bool, held_out:
     tf.keras.utils.set_random_seed(recipe.training.seed)
     with computing_in(recipe.training.precision):
         towers, _ = adapted_towers(recipe, found.log, found.split.train, read_fields(folder), None)
-    return assembled(dataclasses.replace(found, towers=towers))
+        return assembled(dataclasses.replace(found, towers=towers))
 
 
 def forget(run: Path) -> None:
@@ -118,7 +118,8 @@ def forget(run: Path) -> None:
 
 def _deal(recipe: Recipe, log: InteractionLog, folder: Path, at: Path, new: bool, held_out: bool) -> Learned:
     """Writes the parts of the other workers, unless they are there; returns the chief's `Learned`, with its share."""
-    found = learned(recipe, log, None if new else read_fields(folder), held_out=held_out)
+    with computing_in(recipe.training.precision):
+        found = learned(recipe, log, None if new else read_fields(folder), held_out=held_out)
     if new:
         write_fields(folder, found.towers[0])
     users, workers = log.users.num_rows, int(at.name)
