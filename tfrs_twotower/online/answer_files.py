@@ -139,8 +139,7 @@ def read_answers(
       StoreError: the folder has no answers, now or ever, or the database of the last hour cannot be read.
       OSError: a file cannot be read.
     """
-    _check(folder, ANSWERS)
-    found = read(folder, ANSWERS, since, until)
+    found = _read(_known(folder, ANSWERS), ANSWERS, since, until)
     return found if shadows else found.filter(pc.invert(pc.starts_with(found["arm"], SHADOW)))
 
 
@@ -159,30 +158,34 @@ def starts(folder: str | os.PathLike[str], kind: Kind = ANSWERS) -> list[int]:
 
     Raises `StoreError` if the folder has no rows of this kind, now or ever.
     """
-    _check(folder, kind)
-    return hours(folder, kind)
+    return _hours(_known(folder, kind), kind)
 
 
 def hours(folder: str | os.PathLike[str], kind: Kind) -> list[int]:
     """As `starts`; nothing if the folder has no rows of this kind."""
+    return _hours(_logs(folder, kind), kind)
+
+
+def _hours(logs: Sequence[Path], kind: Kind) -> list[int]:
     query, found = f"SELECT DISTINCT timestamp / {kind.span} * {kind.span} FROM {kind.name}", set()
-    for log in _logs(folder, kind):
+    for log in logs:
         found |= {start for start, in _rows(log, query, ())}  # first, as in `read`: rows move to files meanwhile
         found |= {kind.start(file.name) for file in _files(log, kind)}
     return sorted(found)
 
 
-def _check(folder: str | os.PathLike[str], kind: Kind) -> None:
-    if not _logs(folder, kind):
-        raise StoreError(f"{folder} holds no {kind.name}. Name a folder that `serve --log-requests` (answers) or "
-                         "`--archive` (events) wrote, or a folder of such folders.")
-
-
 def read(folder: str | os.PathLike[str], kind: Kind, since: int | None = None, until: int | None = None) -> pa.Table:
-    """The rows of a kind with since ≤ timestamp < until, each once, by time. Raises as `read_answers`."""
+    """The rows of a kind with since ≤ timestamp < until, each once, by time; none if the folder has none.
+
+    Raises as `read_answers` if something cannot be read.
+    """
+    return _read(_logs(folder, kind), kind, since, until)
+
+
+def _read(logs: Sequence[Path], kind: Kind, since: int | None, until: int | None) -> pa.Table:
     low, high = since or 0, 2**62 if until is None else until
     tables = [kind.schema.empty_table()]
-    for log in _logs(folder, kind):
+    for log in logs:
         kept = kind.table(_kept(log, kind, low, high))  # first: rows that move to a file meanwhile are read twice
         for file in sorted(_files(log, kind)):
             if kind.start(file.name) + kind.span > low and kind.start(file.name) < high:
@@ -191,6 +194,15 @@ def read(folder: str | os.PathLike[str], kind: Kind, since: int | None = None, u
                 tables.append(table.filter(pc.and_(pc.greater_equal(time, low), pc.less(time, high))).cast(kind.schema))
         tables.append(kept)
     return _once(pa.concat_tables(tables), kind.key)
+
+
+def _known(folder: str | os.PathLike[str], kind: Kind) -> list[Path]:
+    """`_logs`, or a `StoreError` if there are none."""
+    logs = _logs(folder, kind)
+    if not logs:
+        raise StoreError(f"{folder} holds no {kind.name}. Name a folder that `serve --log-requests` (answers) or "
+                         "`--archive` (events) wrote, or a folder of such folders.")
+    return logs
 
 
 def _logs(folder: str | os.PathLike[str], kind: Kind) -> list[Path]:
