@@ -191,12 +191,12 @@ class _Shown:
         self._lengths, self._within = lengths, within
         self._items = pc.list_flatten(found[c.ITEM_ID]).to_numpy(zero_copy_only=False)
         self._chosen = np.zeros(len(answer), bool)
-        self._match(acts, within)
-        self._seen, self._dropped = self._said(seen, within, impressions)
+        self._match(acts)
+        self._seen, self._dropped = self._said(seen, impressions)
 
-    def _match(self, acts: _Acts, within: int) -> None:
+    def _match(self, acts: _Acts) -> None:
         time = self._answers[c.TIMESTAMP].to_numpy()[self._of.answer]
-        low, high = acts.between(self._answers[c.USER_ID].to_numpy()[self._of.answer], self._items, time, within)
+        low, high = acts.between(self._answers[c.USER_ID].to_numpy()[self._of.answer], self._items, time, self._within)
         self._chosen |= high > low
         # Answers of a log come in the order of time, so the last one of an event stays.
         event, row = acts.belong(low, high, np.arange(len(time)))
@@ -210,18 +210,16 @@ class _Shown:
         once = np.flatnonzero(~shown.duplicated())
         row = np.append(once, -1)[shown[once].get_indexer(pd.MultiIndex.from_arrays([answer, item]))]
         after = acts.events[c.TIMESTAMP].to_numpy(int)[event] - self._answers[c.TIMESTAMP].to_numpy()[answer]
-        self._chosen[row[(row >= 0) & (0 <= after) & (after < within)]] = True
+        self._chosen[row[(row >= 0) & (0 <= after) & (after < self._within)]] = True
         place = np.where(row >= 0, np.append(self._of.place, -1)[row], -1)
         acts.answered(event, self._answers.iloc[answer], place, True)
 
-    def _said(
-        self, seen: pa.Table, within: int, impressions: Impressions
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _said(self, seen: pa.Table, impressions: Impressions) -> tuple[np.ndarray, np.ndarray]:
         """bool [items of the hour]: seen, and left out later, as clients said."""
         answer = pd.Index(self._answers["answer_id"]).get_indexer(seen["answer_id"].to_pandas())
         seen, answer = seen.filter(pa.array(answer >= 0)), answer[answer >= 0]
         after = seen[c.TIMESTAMP].to_numpy() - self._answers[c.TIMESTAMP].to_numpy()[answer]
-        late, outside = (after < 0) | (after >= within), np.zeros(len(seen), bool)
+        late, outside = (after < 0) | (after >= self._within), np.zeros(len(seen), bool)
         flags = []
         for name in ("place", "dropped"):
             row = np.repeat(np.arange(len(seen)), pc.list_value_length(seen[name]).to_numpy())
