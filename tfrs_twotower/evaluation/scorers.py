@@ -55,9 +55,9 @@ class DotScorer:
             )
         self.size = len(self.queries)
         self.catalogue = self.candidates.shape[-2]
-        self._table = tf.constant(self.candidates) if at is None else None
-        if at is None:
-            self.candidates = np.asarray(self._table)  # a view: the vectors of a large catalogue are held once
+        if at is None:  # a tensor, and a view of it: the vectors of a large catalogue are held once
+            self._table = tf.constant(self.candidates)
+            self.candidates = np.asarray(self._table)
         self._own, self._at = own, at
         self._bias = tf.zeros([]) if bias is None else tf.constant(bias, tf.float32)
 
