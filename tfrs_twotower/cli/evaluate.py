@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     if args.all_queries and scores is None:
         args.continued = " The same command continues."
     figures = Recommender.load(directory).evaluate(args.on, scores, args.all_queries, engine)
-    if not (directory / runs.POPULARITY).is_file():  # written when the training ends
+    if not runs.is_trained(directory):
         print("The training was stopped before it chose the weights of popularity, neighbours and repeats: they are 0. "
               f"`twotower train --resume {args.run_directory}` finishes it.", file=sys.stderr)
     if args.json:

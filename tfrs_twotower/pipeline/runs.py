@@ -284,6 +284,11 @@ def read_config(directory: str | Path) -> RunConfig:
     return dataclasses.replace(config, recipe=with_layers(config.recipe, directory))  # the run may have moved
 
 
+def is_trained(directory: str | Path) -> bool:
+    """Whether the run's first training has ended: it writes the `score_weights` last."""
+    return (Path(directory) / POPULARITY).is_file()
+
+
 def score_weights(directory: str | Path) -> ScoreWeights:
     """The `ScoreWeights` of a run; zeros of a run that stopped before they were chosen.
 

@@ -62,7 +62,7 @@ def restored(
 
 def chosen_epochs(directory: Path) -> int | None:
     """The number of epochs that validation chose in a run's first training; None if that did not finish."""
-    if not (directory / runs.POPULARITY).is_file():  # which is written at the end
+    if not runs.is_trained(directory):
         return None
     for last in reversed(kept_checkpoints(directory / runs.CHECKPOINT / "last")):
         with contextlib.suppress(*UNREADABLE):
