@@ -2,6 +2,8 @@
 
 import contextlib
 import hashlib
+import json
+import os
 import pickle
 import signal
 import subprocess
@@ -228,10 +230,30 @@ def test_a_damaged_file_is_refused(dataset):
 
 
 @pytest.mark.parametrize("text, message", [('{"format": 2, "made_by": "9.0"}', "format 2, which is newer than 1"),
-                                           ("{", "is no prepared dataset"), ("[]", "is no prepared dataset")])
+                                           ("{", "cannot be read"), ("[]", "cannot be read")])
 def test_a_manifest_that_cannot_be_read_is_refused(dataset, text, message):
     (Path(dataset.folder) / "manifest.json").write_text(text)
     with pytest.raises(DataError, match=message):
+        dataset.read()
+
+
+@pytest.mark.parametrize("other", [
+    {"log": 1}, {"log": "../1"}, {"files": []}, {"sources": []}, {"sources": [{}]}, {"sources": [{"rules": {"x": 1}}]},
+])
+def test_a_manifest_with_other_content_is_refused(dataset, other):
+    """By every call, and not by what the call meets first."""
+    path = Path(dataset.folder) / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **other}))
+    for call in (dataset.read, dataset.rules, lambda: append_prepared(dataset.folder, dataset.sources()[0])):
+        with pytest.raises(DataError, match="manifest.json cannot be read .*remove .* and prepare the dataset again"):
+            call()
+
+
+def test_a_manifest_that_is_a_pipe_does_not_wait(dataset):
+    path = Path(dataset.folder) / "manifest.json"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DataError, match="cannot be read"):
         dataset.read()
 
 
@@ -246,6 +268,8 @@ def test_a_folder_of_others_is_left_alone(dataset, tmp_path):
         prepare(dataset.sources()[0], tmp_path / "taken")
     with pytest.raises(DataError, match="is no prepared dataset"):
         append_prepared(tmp_path / "new", dataset.sources()[0])
+    with pytest.raises(DataError, match="`folder` must be a folder that can be written.*monday.csv"):
+        prepare(dataset.sources()[0], tmp_path / "monday.csv")
 
 
 @pytest.mark.parametrize("beside, precious", [("lock", "1"), ("manifest.json", "work")])

@@ -105,7 +105,8 @@ class Rejects:
             reasons = "; ".join(f"{reason}: {n}{self._example(reason)}" for reason, n in by_count)
             where = f"The rows are in {self.path}" if self.path else "Give `rejected_to` a path to see them"
             raised = f"{max(0.05, math.ceil(100 * bad / total) / 100):g}"
-            less = f", or raise `rejected_limit` (`--set rejected_limit={raised}`; an argument of `ingest`: `limit`)"
+            less = (f", or raise `rejected_limit` (`--set rejected_limit={raised}`; of `twotower prepare`: "
+                    f"`--rejected-limit {raised}`; an argument of `ingest`: `limit`)")
             raise DataError(
                 f"{what}: {bad} of {total} rows are bad ({100 * bad / total:.3g}%; the limit is {100 * limit:.3g}%). "
                 f"{reasons}. {where}. {hint}Correct the data{less if bad < total else ''}."

@@ -21,7 +21,7 @@ from tfrs_twotower.data.checking import IngestReport, Rules
 from tfrs_twotower.data.kept import read_log
 from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.data.source import Source
-from tfrs_twotower.durable import checksum, flush, written_aside
+from tfrs_twotower.durable import checksum, content, flush, written_aside
 from tfrs_twotower.errors import ConfigError, DataError
 
 MANIFEST = "manifest.json"
@@ -66,19 +66,27 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
     """The manifest of a prepared dataset.
 
     Raises:
-      DataError: there is none, or it is of a newer version.
+      DataError: there is none, or it is damaged, or of a newer version.
     """
     path = Path(folder) / MANIFEST
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        said = json.loads(content(path))
         if said["format"] > FORMAT:
             raise DataError(f"{path} has the format {said['format']}, which is newer than {FORMAT}. Install the "
                             f"version of tfrs_twotower that wrote it ({said['made_by']}), or prepare it again.")
-        return Manifest(**said)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{folder} is no prepared dataset ({error}). `twotower prepare {folder}` makes one.") from error
+        manifest = Manifest(**said)
+        Rules(**manifest.sources[-1]["rules"])
+        if not (manifest.log.isdecimal() and isinstance(manifest.files, dict)):
+            raise ValueError(f"the log is in {manifest.log!r}, its files are {manifest.files!r:.40}")
+        return manifest
+    except DataError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError(f"{folder} is no prepared dataset: {path} is not there. `twotower prepare {folder}` makes "
+                        "one.") from error
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise DataError(f"{path} cannot be read ({error}). If it is damaged, remove {folder} and prepare the dataset "
+                        "again.") from error
 
 
 def read_dataset(folder: str | os.PathLike[str]) -> tuple[InteractionLog, IngestReport]:

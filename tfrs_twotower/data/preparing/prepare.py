@@ -133,6 +133,9 @@ def _writing(folder: Path) -> Iterator[Path]:
     except BlockingIOError:
         raise DataError(f"{folder}: another process is writing this dataset. Wait for it, or name another "
                         "folder.") from None
+    except OSError as error:
+        rule = "be a folder that can be written"
+        raise DataError(invalid("folder", rule, f"{folder}", f"The system says: {error}.")) from error
     with held:
         work = _empty(folder / _WORK)
         try:
