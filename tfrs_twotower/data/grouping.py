@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import sparse
 
+from tfrs_twotower.data.blocks import positions
+
 
 def grouped(groups: np.ndarray, count: int) -> np.ndarray:
     """int32 [n] (int64 from 2³¹ on): the positions of group 0, then those of group 1, …, each group's ascending.
@@ -12,5 +14,4 @@ def grouped(groups: np.ndarray, count: int) -> np.ndarray:
       count: of the groups
     """
     n = len(groups)
-    positions = np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
-    return sparse.csr_array((np.ones(n, bool), (groups, positions)), shape=(count, n)).indices
+    return sparse.csr_array((np.ones(n, bool), (groups, positions(n))), shape=(count, n)).indices

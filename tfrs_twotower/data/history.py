@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower.columns import EVENT
+from tfrs_twotower.data import blocks
 from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.errors import DataError, invalid, nearest
@@ -47,23 +49,27 @@ class UserHistories:
 
     def __init__(self, log: InteractionLog, visible: np.ndarray | None = None, rows: bool = False) -> None:
         n = len(log)
-        visible = np.ones(n, bool) if visible is None else np.asarray(visible)
-        if visible.dtype != bool or visible.shape != (n,):
+        visible = None if visible is None else np.asarray(visible)
+        if visible is not None and (visible.dtype != bool or visible.shape != (n,)):
             received = f"{visible.dtype} {list(visible.shape)}"
             raise DataError(invalid("visible", f"be bool [{n}]", received, "Give one truth value an event."))
         self._timed, self._user = log.timed, log.user
         order = grouped(log.user, len(log.users))
-        if self._timed:
+        if self._timed:  # of a large log, memory counts
+            seen = None if visible is None else blocks.take(visible, order)
             # Visible events before each row in the sorted order: where the row's history ends.
-            self._ends = np.empty(n, np.int32 if n < 2**31 else np.int64)  # of a large log, memory counts
-            self._ends[order] = np.cumsum(visible[order]) - visible[order]
-            shown = order[visible[order]]
+            self._ends = blocks.places(order)
+            if seen is not None:
+                self._ends = blocks.take(np.cumsum(seen, dtype=order.dtype) - seen, self._ends)
+            shown = order if seen is None else order[seen]
         else:
-            shown = order[self._once(log, order, visible)]
-        self._items, self._timestamps = log.item[shown], _small(log.timestamp)[shown]
+            shown = order[self._once(log, order, np.ones(n, bool) if visible is None else visible)]
+        self._items = blocks.take(log.item, shown)
+        self._timestamps = blocks.take(log.timestamp, shown, _small(log.timestamp))
         self._rows = shown if rows else None
+        user = log.user if visible is None and self._timed else blocks.take(log.user, shown)
         self._starts = np.zeros(len(log.users) + 1, np.int64)
-        np.cumsum(np.bincount(log.user[shown], minlength=len(log.users)), out=self._starts[1:])
+        np.cumsum(blocks.counts(user, len(log.users)), out=self._starts[1:])
 
     def _once(self, log: InteractionLog, order: np.ndarray, visible: np.ndarray) -> np.ndarray:
         """Positions in `order` of each user's first visible event with each item; stores where each row's item is."""
@@ -140,7 +146,7 @@ def _window(begin: np.ndarray, end: np.ndarray, length: int) -> tuple[np.ndarray
     return np.where(real, at, 0), real
 
 
-def _small(timestamp: np.ndarray) -> np.ndarray:
-    """Ascending seconds as uint32 where all fit (1970 to 2106), else as they are."""
+def _small(timestamp: np.ndarray) -> npt.DTypeLike:
+    """uint32 if all of the ascending seconds fit (1970 to 2106), else their own type."""
     fits = not len(timestamp) or (timestamp[0] >= 0 and timestamp[-1] < 2**32)
-    return timestamp.astype(np.uint32) if fits else timestamp
+    return np.uint32 if fits else timestamp.dtype

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
-from tfrs_twotower.data import wide
+from tfrs_twotower.data import blocks, wide
 from tfrs_twotower.errors import DataError
 
 _DTYPES = {"user": np.int32, "item": np.int32, "timestamp": np.int64, "weight": np.float32}
@@ -189,7 +189,8 @@ class InteractionLog:
 
     def item_counts(self, rows: np.ndarray | None = None) -> np.ndarray:
         """int64 [items]: events of each item, in the whole log or in the given log rows."""
-        return np.bincount(self.item if rows is None else self.item[rows], minlength=len(self.items))
+        items = self.item if rows is None else blocks.take(self.item, rows)
+        return blocks.counts(items, len(self.items))
 
     def fingerprint(self) -> str:
         """SHA-256 of the log's contents, as 64 hex digits. Equal logs have equal fingerprints."""

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from tfrs_twotower.data import blocks
 from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.data.ragged import Ragged, ranges
@@ -51,24 +52,23 @@ class QueryBuilder:
       log: InteractionLog
 
     Attributes:
-      order: int64 [n]: log rows by user, each user's in time order
+      order: int32 [n] (int64 from 2³¹ on): log rows by user, each user's in time order
       starts: int64 [users + 1]: user u's events are `order[starts[u]:starts[u + 1]]`
-      place: int64 [n]: the position in `order` of each log row
+      place: of the same type [n]: the position in `order` of each log row
     """
 
     def __init__(self, log: InteractionLog) -> None:
         self._log = log
-        self.order = grouped(log.user, len(log.users)).astype(np.int64)
+        self.order = grouped(log.user, len(log.users))
         self.starts = np.zeros(len(log.users) + 1, np.int64)
-        np.cumsum(np.bincount(log.user, minlength=len(log.users)), out=self.starts[1:])
-        self.place = np.empty(len(log), np.int64)
-        self.place[self.order] = np.arange(len(log))
+        np.cumsum(blocks.counts(log.user, len(log.users)), out=self.starts[1:])
+        self.place = blocks.places(self.order)
 
     def spans(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(users, first rows, last rows): the first and the last of `rows` of each user who has any."""
         mask = np.zeros(len(self._log), bool)
         mask[rows] = True
-        mine = self.order[mask[self.order]]
+        mine = self.order[blocks.take(mask, self.order)]
         users, first = np.unique(self._log.user[mine], return_index=True)
         last = np.append(first[1:], len(mine)) - 1
         return users, mine[first], mine[last] if len(mine) else mine[first]

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 
 from tfrs_twotower.configuration import config
+from tfrs_twotower.data.blocks import positions
 from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.data.queries import Queries, QueryBuilder, distinct
@@ -22,7 +23,7 @@ class Split:
     """Training rows and two sets of queries.
 
     Attributes:
-      train: int64: log rows, ascending
+      train: int32 or int64: log rows, ascending
       validation, test: Queries
       past: int64: other log rows, ascending, that an earlier training learned from. Vocabularies, item counts and the
         catalogue are those of `past` and `train`. None without an earlier training
@@ -45,7 +46,8 @@ class Split:
     def whole(self, events: int) -> Split:
         """The split of a refit: all `events` of the log but the `past` ones train, and there are no queries."""
         past = () if self.past is None else self.past
-        train = np.setdiff1d(np.arange(events), np.union1d(past, self.left_out))
+        train, others = positions(events), np.union1d(past, self.left_out)
+        train = np.setdiff1d(train, others) if len(others) else train  # it would sort all events
         return dataclasses.replace(self, train=train, validation=Queries.none(), test=Queries.none())
 
 
@@ -93,9 +95,8 @@ class Temporal(Splitter):
         """Returns Split; `seed` is not used. Raises `DataError` when no event is left for a part."""
         _check_events(log)
         cuts = [_cut(log.timestamp, 1 - self.test - self.validation), _cut(log.timestamp, 1 - self.test)]
-        rows = np.arange(len(log))
         builder = QueryBuilder(log)
-        train, validation, test = np.split(rows, cuts)
+        train, validation, test = np.split(positions(len(log)), cuts)
         return _checked(Split(train, self._queries(builder, validation), self._queries(builder, test)), self)
 
     def _queries(self, builder: QueryBuilder, rows: np.ndarray) -> Queries:

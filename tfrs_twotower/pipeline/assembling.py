@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import InteractionLog, Split, check_kinds
+from tfrs_twotower.data import InteractionLog, Split, blocks, check_kinds
 from tfrs_twotower.data.values import is_text
 from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.evaluation import chosen
@@ -114,7 +114,7 @@ def learned(
     )
     counts, catalogue = known_items(whole[0], np.flatnonzero(whole[1])) if whole else known_items(log, split.known)
     weight = event_weights(log, split.train, recipe.training.events, whole[0] if whole else None)
-    counted = weight[split.train] > 0
+    counted = blocks.take(weight, split.train) > 0
     positives = split.train if counted.all() else split.train[counted]
     shown = shown_counts(log, positives, recipe.training.resampling)
     return Learned(recipe, log, split, towers, statistics, counts, catalogue, weight, positives, shown)

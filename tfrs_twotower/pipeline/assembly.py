@@ -10,7 +10,7 @@ import numpy as np
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import progress
-from tfrs_twotower.data import Queries, Ragged
+from tfrs_twotower.data import Queries, Ragged, blocks
 from tfrs_twotower.evaluation import (
     ALL,
     DISCOVERY,
@@ -235,10 +235,13 @@ class Assembly(TrainingVectors):
 
     def _histories(self, queries: Queries) -> Ragged:
         """`Ragged`, one list per query: catalogue positions of its user's earlier items, oldest first; −1 outside."""
-        return self.terms.histories(queries.row, max(int(np.bincount(self.log.user).max()), 1))
+        longest = blocks.counts(self.log.user, self.log.users.num_rows).max()
+        return self.terms.histories(queries.row, max(int(longest), 1))
 
     def _cold_users(self, queries: Queries) -> np.ndarray:
-        trained = np.bincount(self.log.user[self.split.known], minlength=self.log.users.num_rows) > 0
+        trained = np.zeros(self.log.users.num_rows, bool)
+        for rows in blocks.parts(self.split.known):
+            trained[self.log.user[rows]] = True
         return ~trained[queries.user]
 
     def _at_positions(self, ragged: Ragged, known_only: bool = False) -> Ragged:

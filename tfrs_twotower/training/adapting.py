@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import InteractionLog, wide
+from tfrs_twotower.data import InteractionLog, blocks, wide
 from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.features import Field, PastField, SearchesField
 from tfrs_twotower.towers import Tower
@@ -23,9 +23,11 @@ def adapt(
 
     statistics: for the fields of `ItemStatistic`s.
     """
-    users = np.bincount(log.user[rows], minlength=log.users.num_rows).astype(np.int64)
+    users = blocks.counts(blocks.take(log.user, rows), log.users.num_rows)
     items = log.item_counts(rows)
-    table = log.items.append_column(c.TAKEN_BY, taken_by(log, rows))
+    candidate_fields, table = list(candidate_fields), log.items
+    if any(c.TAKEN_BY in field.columns for field in candidate_fields):
+        table = table.append_column(c.TAKEN_BY, taken_by(log, rows))
     for field in candidate_fields:
         if statistics is not None and field in statistics.fields:
             learn(field)(*statistics.sample(field))
@@ -63,9 +65,10 @@ def _of_past(log: InteractionLog, rows: np.ndarray, field: PastField) -> dict[st
 
 def taken_by(log: InteractionLog, rows: np.ndarray) -> pa.LargeListArray:
     """`pa.LargeListArray` [items]: the user rows of each item's events among the given log rows."""
-    order = grouped(log.item[rows], log.items.num_rows)
+    order = grouped(blocks.take(log.item, rows), log.items.num_rows)
     ends = np.cumsum(log.item_counts(rows))
-    return pa.LargeListArray.from_arrays(np.concatenate([[0], ends]).astype(np.int64), log.user[rows][order])
+    users = blocks.take(blocks.take(log.user, rows), order)
+    return pa.LargeListArray.from_arrays(np.concatenate([[0], ends]).astype(np.int64), users)
 
 
 def load_fields(

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import Batches, InteractionLog, Ragged, Stretches, wide
+from tfrs_twotower.data import Batches, InteractionLog, Ragged, Stretches, blocks, wide
 from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.data.ragged import ranges
 from tfrs_twotower.data.statistics import HOUR
@@ -17,6 +17,8 @@ from tfrs_twotower.training.distribution import WorkerShare, part_of, steps
 from tfrs_twotower.training.examples import Examples
 from tfrs_twotower.training.explicit import ExplicitNegatives
 from tfrs_twotower.training.positives import Resampler
+
+_USERS = 2**16  # users whose items are gathered at a time
 
 
 class TrainingBatches:
@@ -164,9 +166,13 @@ def _event_codes(log: InteractionLog) -> tuple[np.ndarray, np.ndarray]:
 
 def _latest_positives(log: InteractionLog, rows: np.ndarray, width: int) -> Ragged:
     """Each user's latest training items, the newest first, `width` at most; one row per user."""
-    # By user from the last; of a user, the newest first.
-    order = rows[grouped(log.user[rows], log.users.num_rows)[::-1]]
-    counts = np.bincount(log.user[rows], minlength=log.users.num_rows)
-    kept = np.minimum(counts, width)
-    begin = len(rows) - np.cumsum(counts)  # of each user, in `order`
-    return Ragged.from_lengths(log.item[order[ranges(begin, begin + kept)]], kept)
+    user = blocks.take(log.user, rows)  # of a large log, memory counts
+    order, counts = grouped(user, log.users.num_rows), blocks.counts(user, log.users.num_rows)
+    ends, kept = np.cumsum(counts), np.minimum(counts, width)
+    items, filled = np.empty(kept.sum(), np.int32), 0
+    for first in range(0, len(kept), _USERS):
+        newest = len(order) - ends[first: first + _USERS]  # of each user, in `order` from its end
+        at = len(order) - 1 - ranges(newest, newest + kept[first: first + _USERS])
+        items[filled: filled + len(at)] = log.item[rows[order[at]]]
+        filled += len(at)
+    return Ragged.from_lengths(items, kept)

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.configuration import config
-from tfrs_twotower.data import InteractionLog, wide
+from tfrs_twotower.data import InteractionLog, blocks, wide
 from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
 from tfrs_twotower.features import derive_seed
 from tfrs_twotower.ranges import AtLeast, Count, Positive, Share
@@ -80,7 +80,7 @@ def shown_counts(log: InteractionLog, rows: np.ndarray, resampling: Resampling |
       rows: int64, the log rows that are positives.
       resampling: a `Resampling` or None.
     """
-    items = log.item[rows]
+    items = blocks.take(log.item, rows)
     times = None if resampling is None else resampling.times(items)
     return np.bincount(items, times, minlength=log.items.num_rows).astype(np.float64)
 
@@ -117,7 +117,7 @@ def event_weights(
 
 
 def _checked(weight: np.ndarray, train: np.ndarray) -> np.ndarray:
-    if not weight[train].any():
+    if not blocks.take(weight, train).any():
         raise DataError("Every training event weighs 0. Give the log's `weight` or `training.events` other values.")
     return weight
 
