@@ -27,6 +27,7 @@ from tfrs_twotower.evaluation.report import metric_html, metric_table, paired_ta
 from tfrs_twotower.evaluation.reranked import RerankedScorer
 from tfrs_twotower.evaluation.sampled import ANSWERS, SampledAnswers
 from tfrs_twotower.evaluation.scorers import DotScorer, LastBlock, Scorer, SumScorer
+from tfrs_twotower.evaluation.tables import empty_table
 from tfrs_twotower.evaluation.views import ALL, DISCOVERY, MANY, REPEATS, VIEWS, chosen, kept, repeat_share, viewed
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "collapse",
     "compare",
     "compare_lists",
+    "empty_table",
     "evaluate",
     "evaluate_each",
     "history_matrix",

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import EvaluationError
+from tfrs_twotower.evaluation.tables import as_tensor
 from tfrs_twotower.scores import best_of_interests
 
 
@@ -26,7 +27,7 @@ class DotScorer:
 
     Args:
       queries: float [q, dim] or [q, interests, dim].
-      candidates: float [n, dim], row i is the candidate at position i.
+      candidates: float [n, dim], row i is the candidate at position i; of `empty_table` it is not copied.
       bias: float [n], added to every query's scores; or None.
       own: (`Ragged`, distinct positions of each query, without −1; float32 [positions]), numbers added to the scores
         of these positions of the query; or None.
@@ -56,7 +57,7 @@ class DotScorer:
         self.size = len(self.queries)
         self.catalogue = self.candidates.shape[-2]
         if at is None:  # a tensor, and a view of it: the vectors of a large catalogue are held once
-            self._table = tf.constant(self.candidates)
+            self._table = as_tensor(self.candidates)
             self.candidates = np.asarray(self._table)
         self._own, self._at = own, at
         self._bias = tf.zeros([]) if bias is None else tf.constant(bias, tf.float32)
@@ -139,6 +140,10 @@ def pairs(ragged: Ragged | None, start: int, stop: int) -> np.ndarray:
 
 def finite_rows(argument: str, values: np.ndarray, first_row: int = 0) -> np.ndarray:
     """Returns `values` [rows, ...], or an `EvaluationError` that counts the rows with NaN or infinity."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = values.sum(axis=tuple(range(1, values.ndim)))
+    if np.isfinite(sums).all():  # else a value is NaN or infinite, or a sum too large
+        return values
     good = np.isfinite(values).reshape(len(values), -1).all(axis=1)
     if not good.all():
         bad = np.flatnonzero(~good)

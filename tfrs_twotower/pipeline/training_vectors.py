@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import InteractionLog, Queries, Split
+from tfrs_twotower.evaluation import empty_table
 from tfrs_twotower.features import IdField, is_table
 from tfrs_twotower.models import FewShot, ScoreWeights, TwoTowerModel
 from tfrs_twotower.pipeline.score_terms import ScoreTerms
@@ -153,7 +154,7 @@ def _unknown(encoded: dict[str, Any], ids: IdField | None) -> dict[str, Any]:
 def _in_blocks(embed: Callable[[np.ndarray], tf.Tensor], rows: np.ndarray, block: int = _BLOCK) -> np.ndarray:
     rows = np.asarray(rows)
     first = embed(rows[:block]).numpy()
-    found = np.empty([len(rows), *first.shape[1:]], first.dtype)  # blocks to join would hold the vectors twice
+    found = empty_table([len(rows), *first.shape[1:]], first.dtype)  # blocks to join would hold the vectors twice
     found[:block] = first
     for start in range(block, len(rows), block):
         found[start: start + block] = embed(rows[start: start + block])
