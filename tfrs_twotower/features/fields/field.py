@@ -1,5 +1,6 @@
 """The base of the fields: a Keras layer in two halves, `encode` (no weights) and `call` (no strings)."""
 
+import functools
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,8 +20,17 @@ def derive_seed(seed: int, name: str) -> int:
     return zlib.crc32(f"{seed}/{name}".encode()) & 0x7FFFFFFF
 
 
+@functools.partial(tf.function, autograph=False)
+def _uniform(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Arguments are tensors: numbers would be constants, and the table a constant made of them, kept beside it."""
+    return tf.random.stateless_uniform(shape, seed, -_BOUND, _BOUND, dtype)
+
+
 class UniformTable(tf.keras.initializers.Initializer):
-    """Uniform in ±0.05, drawn in place: Keras' needs three times the memory of the table, and TensorFlow keeps it."""
+    """Uniform in ±0.05, drawn in a graph, whose ops write in place.
+
+    Keras' needs three times the memory of the table, as NumPy's with the copies of it does; TensorFlow keeps it.
+    """
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -28,10 +38,9 @@ class UniformTable(tf.keras.initializers.Initializer):
     def __call__(self, shape: Sequence[int], dtype: tf.DType | None = None, **part: Any) -> tf.Tensor:
         """part: of a table that is cut by rows among servers, the first row and the shape of the part."""
         shape, first = part.get("partition_shape", shape), part.get("partition_offset", (0,))[0]
-        values = np.random.default_rng((self._seed, first)).random(shape, np.float32)
-        values -= 0.5
-        values *= 2 * _BOUND
-        return tf.convert_to_tensor(values, dtype or tf.float32)
+        values = _uniform(tf.constant(shape), tf.constant([self._seed, first]), dtype or tf.float32)
+        values.set_shape(shape)
+        return values
 
     def get_config(self) -> dict[str, Any]:
         return {"seed": self._seed}
