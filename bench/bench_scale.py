@@ -10,7 +10,7 @@ that no file backs, sampled twenty times a second: a process needs it. `resident
 are mapped; the system takes these pages back when it needs them. `exponent` compares CPU seconds with the size before:
 1 is proportional. `--large` is what docs/scale.md advises for logs of this size: id tables of 32 numbers, batches of
 8,192, and row-wise Adagrad, which keeps one number a row beside the weights, where Adam keeps two a weight. Rows of
-other sizes stay in the record.
+other sizes stay in the record. A fit also has rows for its parts.
 """
 
 import argparse
@@ -39,6 +39,8 @@ from tfrs_twotower.sampling import NoLogQ, Uniform
 from tfrs_twotower.towers import MLP
 from tfrs_twotower.training import LazyAdamConfig, RowWiseAdagradConfig, TrainingConfig
 from tfrs_twotower.updates import update_users
+
+import tensorflow as tf  # isort: skip
 
 NAME, SIZES = "scale", (1_000_000, 5_000_000, 20_000_000)
 _CHUNK, _NEW, _DIM = 5_000_000, 1_000, 64
@@ -74,31 +76,74 @@ def write(path, events, start=1_700_000_000, days=100, seed=0, known=None):
 
 
 class Meter:
-    """Wall and CPU seconds and peak memory of stages, in the order that they end."""
+    """Wall and CPU seconds and peak memory of stages and of their parts.
+
+    Attributes:
+      rows: {name: its figures}, in the order that they end.
+    """
 
     def __init__(self):
-        self.rows, self._peak, self._done = [], [0, 0], False
+        self.rows, self._lock = {}, threading.Lock()
+        self._last, self._peak = (time.perf_counter(), time.process_time()), [0, 0]
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self):
         while True:
-            lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-            found = [int(lines[name].split()[0]) / 2**20 for name in ("RssAnon", "VmRSS")]
-            self._peak = [max(pair) for pair in zip(self._peak, found)]
+            with self._lock:
+                self._see()
             time.sleep(0.05)
+
+    def _see(self):
+        lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        found = [int(lines[name].split()[0]) / 2**20 for name in ("RssAnon", "VmRSS")]
+        self._peak = [max(pair) for pair in zip(self._peak, found)]
+
+    def _since(self):
+        """The figures since the last call."""
+        now = time.perf_counter(), time.process_time()
+        with self._lock:
+            self._see()
+            (wall, cpu), (anonymous, resident) = self._last, self._peak
+            self._last, self._peak = now, [0, 0]
+        return {"seconds": now[0] - wall, "cpu_seconds": now[1] - cpu, "anonymous_gib": anonymous,
+                "resident_gib": resident}
+
+    def part(self, name, said=True):
+        """Adds what came since the last part to the row of this one."""
+        self.rows[name] = _together([*([self.rows[name]] if name in self.rows else []), self._since()])
+        if said:
+            print(name, self.rows[name], flush=True)
 
     @contextlib.contextmanager
     def stage(self, name):
-        self._peak = [0, 0]
-        time.sleep(0.1)
-        wall, cpu = time.perf_counter(), time.process_time()
+        self._since()
+        before = set(self.rows)
         yield
-        seconds, used = time.perf_counter() - wall, time.process_time() - cpu
-        time.sleep(0.1)
-        anonymous, resident = self._peak
-        self.rows.append({"stage": name, "seconds": seconds, "cpu_seconds": used, "anonymous_gib": anonymous,
-                          "resident_gib": resident})
-        print(self.rows[-1], flush=True)
+        parts = [self.rows[part] for part in self.rows if part not in before]
+        self.rows[name] = _together([*parts, self._since()])
+        print(name, self.rows[name], flush=True)
+
+
+def _together(rows):
+    of_key = {"seconds": sum, "cpu_seconds": sum, "anonymous_gib": max, "resident_gib": max}
+    return {key: join([row[key] for row in rows]) for key, join in of_key.items()}
+
+
+class FitParts(tf.keras.callbacks.Callback):
+    """The parts of a fit of one epoch, as rows of a `Meter`."""
+
+    def __init__(self, meter):
+        super().__init__()
+        self._meter = meter
+
+    def on_train_begin(self, logs=None):
+        self._meter.part("fit: reading the log, making the tables")
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._meter.part("fit: steps", said=batch % 1000 == 0)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._meter.part("fit: validation, checkpoint")
 
 
 def measured(folder, events, stages, large):
@@ -109,7 +154,7 @@ def measured(folder, events, stages, large):
         prepare(files, folder / "dataset", DuckDB())
     trained = Recommender(recipe_of(folder / "dataset", large), directory=folder / "run")
     with meter.stage("fit, one epoch"):
-        trained.fit(verbose=2)
+        trained.fit(verbose=2, callbacks=[FitParts(meter)])
     if stages == "all":
         with meter.stage("evaluate"):
             trained.evaluate()
@@ -122,7 +167,7 @@ def measured(folder, events, stages, large):
             update_users(folder / "run", day)
     log, settings = trained.served.log, "large" if large else "as plain"
     size = {"events": events, "settings": settings, "users": len(log.users), "items": len(log.items)}
-    return [{**size, **row} for row in meter.rows]
+    return [{**size, "stage": stage, **row} for stage, row in meter.rows.items()]
 
 
 def exponents(rows):
