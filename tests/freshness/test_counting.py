@@ -13,6 +13,7 @@ from tests.training.test_item_statistics import START, trendy
 from tfrs_twotower.data import Columns, Frames, ingest
 from tfrs_twotower.data.statistics import HOUR, SHOWN, Statistic, happenings
 from tfrs_twotower.errors import DataError
+from tfrs_twotower.evaluation.collapse import collapse
 from tfrs_twotower.exporting import read
 from tfrs_twotower.features import Id, ItemStatistic, Schema
 from tfrs_twotower.freshness import FreshItems, Refresher
@@ -57,6 +58,16 @@ def fresh(tmp_path, version):
     fresh.attach(version[1])
     yield fresh
     fresh.close()
+
+
+def test_a_run_is_evaluated_and_reported(version):
+    """Its candidates have vectors for each hour; the spread of the vectors is that of the last hour."""
+    trained, a = version[0], version[0].assembly
+    found = trained.evaluate()["collapse"]
+    last = int(a.split.test.timestamp.max()) // HOUR
+    expected = collapse(a.query_vectors(a.split.test.row), a.item_vectors(hour=last), np.zeros([1, 10]))
+    assert found["candidate_rank"] == pytest.approx(expected.candidate_rank)
+    assert trained.report().exists()
 
 
 def test_an_update_of_one_user_counts_what_all_did_and_knows_the_kinds_of_all(version):

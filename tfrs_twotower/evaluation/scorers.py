@@ -62,6 +62,11 @@ class DotScorer:
         self._own, self._at = own, at
         self._bias = tf.zeros([]) if bias is None else tf.constant(bias, tf.float32)
 
+    @property
+    def latest(self) -> np.ndarray:
+        """float32 [n, dim]: the candidates, at the last moment if there are several."""
+        return self.candidates if self._at is None else self.candidates[-1]
+
     def scores(self, start: int, stop: int) -> tf.Tensor:
         """float32 [stop - start, n]."""
         best = self._products(start, stop) + self._bias

@@ -86,9 +86,9 @@ def evaluated(
         "reranker_weights": (
             a.second_stage.field_weights(queries.row, model.top) if a.second_stage is not None else None
         ),
-        "collapse": dataclasses.asdict(collapse(first.queries, first.candidates, model.top)),
+        "collapse": dataclasses.asdict(collapse(first.queries, first.latest, model.top)),
         "interests": (
-            dataclasses.asdict(interests(first.queries, first.candidates))
+            dataclasses.asdict(interests(first.queries, first.latest))
             if first.queries.ndim == 3 and first.queries.shape[1] > 1 else None
         ),
         "field_weights": {
