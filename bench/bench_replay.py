@@ -30,23 +30,15 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 import tfrs_twotower  # noqa: F401
 from bench import common
+from bench.replays import DAY, METRICS, Days, K, add_days, against, examples_of, means, metrics, recipe
 from tfrs_twotower import columns as c
-from tfrs_twotower import recipes
-from tfrs_twotower.data import Queries, Split, Temporal, ingest
+from tfrs_twotower.data import ingest
 from tfrs_twotower.data.queries import QueryBuilder
-from tfrs_twotower.evaluation.bootstrap import resampled_means
 from tfrs_twotower.extras import require
-from tfrs_twotower.index import IndexConfig
 from tfrs_twotower.pipeline import runs
-from tfrs_twotower.pipeline.assembling import assemble
-from tfrs_twotower.pipeline.learned_fields import read_fields
-from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.report import style
 from tfrs_twotower.serving.repository import Repository
@@ -55,21 +47,7 @@ from tfrs_twotower.updates import update_full, update_users
 TEN = "incremental, rate x 10"
 ARMS = ("neither", "incremental", TEN, "full", "both")
 BASELINES = ("own products", "popularity, 4 weeks")
-_DAY, _MONTH = 86_400, 28 * 86_400
-_K = 100
-_METRICS = ("recall@10", "recall@100", "ndcg@10")
-
-
-def recipe(seed):
-    """`retail` with towers alone, smaller batches for small days, and an index that costs nothing to build."""
-    found = recipes.load("retail")
-    return dataclasses.replace(
-        found,
-        model=ModelConfig(),  # what ages is what the towers learned
-        split=Temporal(0.005, 0.005),  # what it holds out is learned by the first update; so it is little
-        index=IndexConfig(kind="exact"),
-        training=dataclasses.replace(found.training, batch_size=256, epochs=5, patience=2, seed=seed),
-    )
+_MONTH = 28 * DAY
 
 
 class Arm:
@@ -106,7 +84,7 @@ class Arm:
         self._repository.poll()
         with self._repository.lease() as model:
             signature = model.signature()
-            return signature({**features, c.K: np.int32(_K)})["ids"].numpy()
+            return signature({**features, c.K: np.int32(K)})["ids"].numpy()
 
 
 class Evaluator:
@@ -119,9 +97,7 @@ class Evaluator:
 
     def __init__(self, log, run):
         self._log, self._builder = log, QueryBuilder(log)
-        config = runs.read_config(run)
-        split = Split(np.arange(len(log)), Queries.none(), Queries.none())
-        self._examples = assemble(config.recipe, log, read_fields(runs.weights(run).folder), split=split).examples
+        self._examples = examples_of(run, log)
         self._ids = log.items[c.ITEM_ID].to_numpy()
         self.rows = []  # one a query: day, user, and {arm: metrics}
 
@@ -144,43 +120,17 @@ class Evaluator:
             counts = np.bincount(log.item[recent], minlength=len(self._ids)).astype(np.float64)
             past = self._builder.order[self._builder.starts[user]:self._builder.place[row]]
             mine = np.bincount(log.item[past], minlength=len(self._ids))
-            popular.append(self._ids[np.argsort(-counts, kind="stable")[:_K]])
-            own.append(self._ids[np.argsort(-(mine + counts / (counts.max() + 1)), kind="stable")[:_K]])
+            popular.append(self._ids[np.argsort(-counts, kind="stable")[:K]])
+            own.append(self._ids[np.argsort(-(mine + counts / (counts.max() + 1)), kind="stable")[:K]])
         return own, popular
-
-
-def metrics(answer, wanted):
-    """The metrics of one query: ids in their order against the distinct ids to be found."""
-    hits = np.isin(answer, wanted)
-    gains = 1 / np.log2(2 + np.arange(10))
-    return np.array([
-        hits[:10].sum() / len(wanted), hits.sum() / len(wanted), (hits[:10] * gains).sum() / gains[:len(wanted)].sum()
-    ])
-
-
-class Days:
-    """The file of a `Files` source, cut by time; stretches of it are written to `folder`."""
-
-    def __init__(self, source, folder):
-        self._source, self._folder = source, Path(folder)
-        self._table = pq.read_table(source.path)
-        milliseconds = pc.cast(self._table[source.columns.timestamp].cast(pa.timestamp("ms")), "int64")
-        self._seconds = pc.divide(milliseconds, 1000)
-
-    def between(self, start, stop):
-        """The source of the events from `start` to before `stop`, in seconds since 1970."""
-        mask = pc.and_(pc.greater_equal(self._seconds, start), pc.less(self._seconds, stop))
-        path = self._folder / f"{start}-{stop}.parquet"
-        pq.write_table(self._table.filter(mask), path)
-        return dataclasses.replace(self._source, path=str(path))
 
 
 def replay(settings, args, folder):
     """Runs the simulation; yields (the `Evaluator`, the arms) after each day."""
     cut, days, cuts = Days(settings.source, folder), args.days, args.cuts
     begin = int(datetime.datetime.fromisoformat(args.start + "+00:00").timestamp())
-    oldest = begin - args.weeks * 7 * _DAY
-    log, _ = ingest(cut.between(oldest, begin + days * _DAY))
+    oldest = begin - args.weeks * 7 * DAY
+    log, _ = ingest(cut.between(oldest, begin + days * DAY))
     first = dataclasses.replace(settings, source=cut.between(oldest, begin))
     base = folder / "runs" / first.name / "base"
     if not (base / runs.EXPORT).exists():
@@ -190,7 +140,7 @@ def replay(settings, args, folder):
     evaluator = Evaluator(log, base)
     since = begin  # which events the newest published full update has not been given
     for day in range(days):
-        midnight = begin + day * _DAY
+        midnight = begin + day * DAY
         hours = [0, *cuts, 24]
         for a, b in zip(hours, hours[1:]):
             start, stop = (int(np.searchsorted(log.timestamp, midnight + hour * 3600)) for hour in (a, b))
@@ -222,26 +172,11 @@ def _full(arms, source, directory):
     return True
 
 
-def means(rows, name, day=None):
-    """The mean metrics of an arm or baseline, of one day or all."""
-    return np.mean([figures[name] for d, _, figures in rows if day in (None, d)], axis=0)
-
-
-def against(rows, name, other):
-    """95% intervals of the difference of two arms: households are drawn, with all that they were asked."""
-    users = np.array([user for _, user, _ in rows])
-    difference = np.array([figures[name] - figures[other] for _, _, figures in rows])
-    _, of = np.unique(users, return_inverse=True)
-    totals = np.stack([np.bincount(of, column) for column in (*difference.T, np.ones(len(of)))], axis=1)
-    drawn = resampled_means(totals, 2000, seed=0)
-    return np.percentile(drawn[:, :-1] / drawn[:, -1:], [2.5, 97.5], axis=0).T
-
-
 def summary(rows, seeds):
     """One row an arm or baseline, over all seeds: the rows of their evaluators, the arms of each."""
     for name in (*ARMS, *BASELINES):
         row = {"arm": name, "queries": len(rows)}
-        for metric, mean, (low, high) in zip(_METRICS, means(rows, name), against(rows, name, "neither")):
+        for metric, mean, (low, high) in zip(METRICS, means(rows, name), against(rows, name, "neither")):
             row[metric] = round(float(mean), 4)
             row[f"{metric} over neither"] = "–" if name == "neither" else f"[{low:+.4f}, {high:+.4f}]"
         if name in ARMS:
@@ -281,12 +216,7 @@ def draw(rows, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--start", default="2017-12-10", help="the first day that is replayed")
-    parser.add_argument("--days", type=int, default=14)
-    parser.add_argument("--weeks", type=int, default=12, help="of the log before the first day, to train on")
-    parser.add_argument("--cuts", type=int, nargs="*", default=[16], help="hours that end a part of a day")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--folder", type=Path, help="keep the files there; a model that is there is not trained again")
+    add_days(parser)
     args = parser.parse_args()
     asked, seeds = [], []
     with tempfile.TemporaryDirectory() as aside:
