@@ -45,6 +45,13 @@ def test_appending_gives_the_same_as_reading_both(tmp_path):
     assert report.rows == 4 and "behind 3 events" in report.notes[0]
 
 
+def test_new_ids_behind_a_log_without_tables_lack_no_features():
+    frame = pd.DataFrame({"user_id": ["a", "b"], "item_id": [1, 2], "timestamp": [1700000000, 1700000001]})
+    log, _ = ingest(Frames(frame))
+    _, report = append(log, Frames(frame.assign(user_id=["c", "d"], item_id=[3, 4])))
+    assert report.notes == ("behind 2 events that were read before",)
+
+
 @pytest.mark.parametrize("first, second, places", [(Columns(), COLUMNS, [None, None, "z", "x"]),
                                                    (COLUMNS, Columns(), ["y", "x", None, None])])
 def test_a_column_that_one_day_lacks_is_missing_there(first, second, places):

@@ -153,15 +153,15 @@ class Entities:
         return np.fromiter(map(self._rows.get, distinct, itertools.repeat(-1)), np.int32, len(distinct))
 
     def lacking(self, table: pa.Table, rows: np.ndarray) -> list[str]:
-        """A list with a note if ids of the log have no row in the given table; else an empty list.
+        """A list with a note if ids of the log have no row in the given table; empty if it has no column but ids.
 
         Args:
           table: of the log: the given one, and the ids that only the log has
           rows: int32 [n], the codes of the whole log.
         """
         ids, known = table[self.id_name], len(self._ids)
-        if self._features is None or len(ids) == known:
-            return []
+        if self._features is None or self._features.column_names == [self.id_name] or len(ids) == known:
+            return []  # nobody has features in a table of ids, such as that of an earlier log to which events are added
         met = np.count_nonzero(np.bincount(rows))
         beside = f", while the table has ids such as {ids[0].as_py()!r}" if known else ""
         return [f"{self._where}: {len(ids) - known:,} of the {met:,} ids that the log has are not in the table, "
