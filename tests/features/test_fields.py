@@ -203,6 +203,9 @@ def test_a_large_table_is_drawn_in_place(monkeypatch):
     assert abs(table).max() <= 0.05 and 0.027 < table.std() < 0.031  # 0.05 / √3 = .029
     np.testing.assert_array_equal(table, same)
     assert (table != other).any(axis=1).all()
+    monkeypatch.setattr(fields, "LARGE", 8000)
+    small = field(Id("item_id"), {"item_id": ["a"]}, seed=3).new_embedding(1000, 4).embeddings
+    np.testing.assert_array_equal(table, small)
 
 
 def test_a_part_of_a_large_table_is_drawn_for_itself():

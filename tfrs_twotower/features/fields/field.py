@@ -1,6 +1,5 @@
 """The base of the fields: a Keras layer in two halves, `encode` (no weights) and `call` (no strings)."""
 
-import functools
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import tensorflow as tf
 
 from tfrs_twotower.features.kinds import Feature
 
-LARGE = 2**27  # numbers of a table, half a gigabyte, from which on memory counts
+LARGE = 2**22  # numbers of a table from which on memory counts more than the time to make a graph
 _BOUND = 0.05
 
 
@@ -20,30 +19,29 @@ def derive_seed(seed: int, name: str) -> int:
     return zlib.crc32(f"{seed}/{name}".encode()) & 0x7FFFFFFF
 
 
-@functools.partial(tf.function, autograph=False)
-def _uniform(shape: tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Arguments are tensors: numbers would be constants, and the table a constant made of them, kept beside it."""
-    return tf.random.stateless_uniform(shape, seed, -_BOUND, _BOUND, dtype)
+class UniformTable(tf.keras.initializers.RandomUniform):
+    """Keras' uniform numbers in ±0.05, drawn in a graph, whose ops write in place.
 
-
-class UniformTable(tf.keras.initializers.Initializer):
-    """Uniform in ±0.05, drawn in a graph, whose ops write in place.
-
-    Keras' needs three times the memory of the table, as NumPy's with the copies of it does; TensorFlow keeps it.
+    Op by op a table takes three times its memory, and TensorFlow keeps it.
     """
 
     def __init__(self, seed: int) -> None:
-        self._seed = seed
+        super().__init__(-_BOUND, _BOUND, seed)
 
     def __call__(self, shape: Sequence[int], dtype: tf.DType | None = None, **part: Any) -> tf.Tensor:
         """part: of a table that is cut by rows among servers, the first row and the shape of the part."""
-        shape, first = part.get("partition_shape", shape), part.get("partition_offset", (0,))[0]
-        values = _uniform(tf.constant(shape), tf.constant([self._seed, first]), dtype or tf.float32)
+        drawn, shape = super().__call__, part.get("partition_shape", shape)
+
+        def draw(rows: tf.Tensor) -> tf.Tensor:
+            return drawn(rows, dtype, **{**part, "partition_shape": rows} if part else {})
+
+        # A shape that is no tensor is a constant of the graph, and so are the numbers: a second table.
+        values = tf.function(draw, autograph=False)(tf.constant(shape))
         values.set_shape(shape)
         return values
 
     def get_config(self) -> dict[str, Any]:
-        return {"seed": self._seed}
+        return {"seed": self.seed}
 
 
 class Field(tf.keras.layers.Layer):
