@@ -51,6 +51,20 @@ def test_the_newest_events_are_read_and_gaps_close():
     assert (found["index"].numpy() >= 0).tolist() == [[True, True], [True, False]]
 
 
+def test_of_a_run_the_newest_event_is_read():
+    table = {"item_id": pa.array([11, 12, 13]), "shop": pa.array(["x", "x", "y"])}
+    feature = Sequence(length=3, merge="shop", categories=("shop",))
+    (made,), (items,) = build_fields(Schema(query=(feature,), candidate=(Id("item_id", dim=2),)), seed=1)
+    items.adapt(table, np.ones(3, np.int64))
+    made.adapt(table, np.ones(3, np.int64))
+    found = encoded(made, [[13, 11, 12, 13, 13, 12, 11]], [[10, 20, 30, 40, 50, 60, 70]], [80])
+    kept = items.index(tf.constant([12, 13, 11], tf.int64)).numpy().tolist()
+    assert found["index"].numpy().tolist() == [kept] and found["age"].numpy().tolist() == [[50, 30, 10]]
+    assert made(found).asked.numpy().tolist() == [[30, 10, 0]] and feature.reach == 12
+    with pytest.raises(ConfigError, match=r"`Sequence.merge` must be `item_id` or one of `categories`"):
+        Sequence(merge="shop")
+
+
 @pytest.mark.parametrize("width", [0, 3])
 def test_no_past_at_all(width):
     made, _ = field()

@@ -24,7 +24,10 @@ SCHEMA = Schema(
         History(length=5, merge="genres", reads=("event",), categories=("genres",)),
         History(length=4, kinds=("buy",), reads=("dwell",)),
         Searches(length=7, tokens=3),
-        Sequence(length=5, kinds=("like", "buy"), reads=("event", "dwell"), categories=("genres", "brand")),
+        Sequence(
+            length=5, merge="brand", kinds=("like", "buy"), reads=("event", "dwell"),
+            categories=("genres", "brand"),
+        ),
     ),
     candidate=(Id("item_id", dim=3),),
 )

@@ -91,6 +91,53 @@ def test_in_time_every_training_event_is_a_target_and_no_other_ever(assembly):
     assert len(held) == 8 and shown == train
 
 
+RUNS = {"c": [["c00", "c01"], ["c02"], ["c03", "c04", "c05"], ["c06"]], "d": [["d00"], ["d01", "d02"]], "e": []}
+
+
+@pytest.fixture(scope="module")
+def merged():
+    """Of each user, the runs above, and one more event that is held out with the one before it (`LeaveLastOut`)."""
+    events = {user: [*(item for run in runs for item in run), *(f"{user}9{n}" for n in range(3))]
+              for user, runs in RUNS.items()}
+    shops = {item: f"{user}{n % 2}" for user, runs in RUNS.items() for n, run in enumerate(runs) for item in run}
+    items = pd.DataFrame({"item_id": sum(events.values(), [])})
+    items["shop"] = [shops.get(item, item) for item in items["item_id"]]
+    rows = [(user, item, 1000 + 10 * n) for user, own in events.items() for n, item in enumerate(own)]
+    log, _ = ingest(Frames(pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]), items=items))
+    features = (Sequence(length=3, merge="shop", categories=("shop",)),)
+    return assemble(recipe(HSTU(width=8), features), log)
+
+
+def test_a_window_has_one_event_of_each_run_and_asks_for_the_next(merged):
+    seen = set()
+    for batch in (batch for number in range(40) for batch in epoch(merged, number)):
+        times = batch["past"]["times"]
+        followed = iter(names(merged, batch["candidate_id"]))
+        for row, ids in enumerate(batch["past_id"]):
+            window = names(merged, ids[ids >= 0]).tolist()
+            runs = [run for run in RUNS[window[0][0]] if {*run} & {*window}]
+            assert [len({*run} & {*window}) for run in runs] == [1] * len(window)
+            assert runs == RUNS[window[0][0]][-len(runs):] or len(runs) == 3
+            order = [item for own in RUNS.values() for run in own for item in run]
+            for place, item in enumerate(window):
+                target = next(followed)
+                last = item == RUNS[item[0]][-1][-1]
+                assert target == (f"{item[0]}90" if last else order[order.index(item) + 1])
+                assert batch["past"]["asked"][row, place] == times[row, place] + 10
+            seen |= {*window}
+    assert seen == {item for own in RUNS.values() for run in own for item in run}  # in time, each of a run
+
+
+def test_a_window_of_the_newest_event_of_each_run_is_what_a_query_reads(merged):
+    field, = merged.examples.past_fields
+    row, = [r for r in merged.split.train if names(merged, merged.log.item[r]) == "c90"]
+    asked = field(merged.examples.queries(np.array([row]))[field.name])
+    batch, at = next((batch, at) for number in range(200) for batch in epoch(merged, number)
+                     for at, ids in enumerate(batch["past_id"]) if [*names(merged, ids)] == ["c02", "c05", "c06"])
+    sequence = field.encode_window(*(batch["past"][name][at:at + 1] for name in ("index", "times", "now")))
+    tf.nest.map_structure(np.testing.assert_array_equal, field(sequence), asked)
+
+
 def test_short_pasts_do_not_pay_for_long_ones(assembly):
     widths = {batch["past_id"].shape[1] for batch in epoch(assembly, 0)}
     assert widths == {1, 8}

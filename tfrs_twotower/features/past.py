@@ -33,17 +33,26 @@ class PastFeature(Feature):
         adds a vector to the item's.
       categories: columns of the item table, such as `movie_genres`, of which each item of the history also adds the
         mean of its values' vectors.
+      merge: a run is what happened one after another with one item (`item_id`), or also with items of the same values
+        of a column, which is one of `categories`. Of a run only the newest event is read, so that `length` events reach
+        further back: they are found among the newest 4 · `length`. None: no events are merged.
     """
 
     length: Count
     kinds: tuple[str, ...] = ()
     reads: tuple[Part, ...] = ()
     categories: tuple[str, ...] = ()
+    merge: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.merge not in (None, names.ITEM_ID, *self.categories):
+            rule, way_out = f"be `{names.ITEM_ID}` or one of `categories`", f"Add `{self.merge}` to `categories`."
+            raise ConfigError(invalid(f"{type(self).__name__}.merge", rule, self.merge, way_out))
 
     @property
     def reach(self) -> int:
         """The newest events that a request has to bring."""
-        return self.length
+        return _REACH * self.length if self.merge else self.length
 
     def input(self, part: str) -> str:
         """The name of the input with a part of its events."""
@@ -70,10 +79,7 @@ class History(PastFeature):
       cut: share of the histories off which training cuts the newest events, any number of them equally likely. So the
         model also learns to predict later items, not only the next one: at a request, the history may have ended long
         ago.
-      merge: a run is what happened one after another with one item (`item_id`), or also with items of the same values
-        of a column, which is one of `categories`. Of a run only the newest event is read, so that `length` events reach
-        further back: they are found among the newest 4 · `length`. None: no events are merged.
-      kinds, reads, categories: see `PastFeature`.
+      merge, kinds, reads, categories: see `PastFeature`.
     """
 
     length: Count = 50
@@ -86,15 +92,6 @@ class History(PastFeature):
     kinds: tuple[str, ...] = ()
     reads: tuple[Part, ...] = ()
     categories: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.merge not in (None, names.ITEM_ID, *self.categories):
-            rule, way_out = f"be `{names.ITEM_ID}` or one of `categories`", f"Add `{self.merge}` to `categories`."
-            raise ConfigError(invalid("History.merge", rule, self.merge, way_out))
-
-    @property
-    def reach(self) -> int:
-        return _REACH * self.length if self.merge else self.length
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -115,11 +112,15 @@ class Sequence(PastFeature):
       length: the newest events that are read.
       request_time: whether the query has the moment of the request. If not, the newest event's time replaces it.
         Papers differ in this, and it matters a lot if people act in sessions: report the two separately.
+      merge: see `PastFeature`. Training at every event reads one event of each run, drawn anew in each epoch, and its
+        target is the next event, in the run or after it. So a model learns that a run goes on, and a long run counts
+        no more than a short one.
       kinds, reads, categories: see `PastFeature`.
     """
 
     length: int = 200
     request_time: bool = True
+    merge: str | None = None
     kinds: tuple[str, ...] = ()
     reads: tuple[Part, ...] = ()
     categories: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from tfrs_twotower.training.batches import batch_dataset
 from tfrs_twotower.training.config import TrainingConfig
 from tfrs_twotower.training.distribution import WorkerShare, part_of
 from tfrs_twotower.training.examples import Examples
+from tfrs_twotower.training.runs_of_events import Runs
 
 _BUCKETS = 4  # lengths of windows: the field's, and halves of it
 
@@ -21,9 +22,10 @@ _BUCKETS = 4  # lengths of windows: the field's, and halves of it
 class SequenceBatches:
     """Batches of windows in an order that is a function of (seed, epoch, step); it replaces `TrainingBatches`.
 
-    A window is a run of consecutive training events of a user. The target after each event is the next event. A
+    A window is a stretch of consecutive training events of a user. The target after each event is the next event. A
     history up to the field's length is one window. A longer one gives ⌈pairs / length⌉ windows per epoch: the newest
-    one, and others from positions drawn anew each epoch, so that over time every event is a target.
+    one, and others from positions drawn anew each epoch, so that over time every event is a target. With
+    `Sequence.merge` all this holds of runs: a window has one event of each, drawn anew each epoch.
 
     A batch holds windows of similar length, padded to the longest of its bucket (the field's length, a half, a
     quarter or an eighth of it), and about `batch_size` targets. So a batch of short histories has many of them.
@@ -60,6 +62,10 @@ class SequenceBatches:
         self._order = rows[grouped(users, examples.log.users.num_rows)]
         counts = np.bincount(users)
         pairs, starts = np.maximum(counts - 1, 0), np.cumsum(counts) - counts
+        self._runs = self._merged() if self._field.feature.merge else None
+        if self._runs is not None:  # then all that follows counts runs, not events
+            pairs = np.bincount(self._runs.user, minlength=len(counts))
+            starts = np.cumsum(pairs) - pairs
         windows = -(-pairs // self._field.length)
         self._start, self._pairs, self._windows = (np.repeat(a, windows) for a in (starts, pairs, windows))
         self._number = np.arange(windows.sum()) - np.repeat(np.cumsum(windows) - windows, windows)
@@ -74,10 +80,15 @@ class SequenceBatches:
         self._batches = [max(round(len(b) * w / room), 1) if len(b) else 0 for b, w in zip(self._buckets, lengths)]
         self._batches = [min(n, len(b)) for n, b in zip(self._batches, self._buckets)]
         self.steps_per_epoch = sum(self._batches) or -(-shown // self.batch_size)
-        self._epoch: tuple = (-1, None, None, None)
+        self._epoch: tuple = (-1, None, None, None, None)
 
-    def _plan(self, epoch: int) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
-        """(the windows of each batch, the start of each window in its user's history, each batch's first events)."""
+    def _merged(self) -> Runs:
+        log = self._examples.log
+        return Runs(self._field, self._examples.item_index(self._field, log.item[self._order]), log.user[self._order])
+
+    def _plan(self, epoch: int) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray], np.ndarray | None]:
+        """(the windows of each batch, the start of each window in its user's history, each batch's first events, the
+        place of each run's event, or None)."""
         if self._epoch[0] != epoch:
             rng = np.random.default_rng((self._config.seed, epoch))
             batches = [part for bucket, n in zip(self._buckets, self._batches) if n
@@ -89,7 +100,8 @@ class SequenceBatches:
             newest = self._number == self._windows - 1
             begin = np.where(newest, slack, (place * (slack + 1)).astype(np.int64).clip(0, slack))
             firsts = np.array_split(rng.permutation(self._firsts), len(batches))
-            self._epoch = (epoch, [batches[i] for i in order], begin, firsts)
+            places = None if self._runs is None else self._runs.drawn(rng)
+            self._epoch = (epoch, [batches[i] for i in order], begin, firsts, places)
         return self._epoch[1:]
 
     def batch(self, step: int, part: int = 0, parts: int = 1) -> dict[str, Any]:
@@ -98,12 +110,14 @@ class SequenceBatches:
         The device number `part` of `parts` gets its windows of the batch.
         """
         epoch, at = divmod(int(step), self.steps_per_epoch)
-        batches, begin, firsts = self._plan(epoch)
+        batches, begin, firsts, places = self._plan(epoch)
         chosen, width = part_of(batches[at], part, parts), self._width[batches[at]].max(initial=1)
         place = (self._start + begin)[chosen][:, np.newaxis] + np.arange(width)
         real = np.arange(place.shape[1]) < self._size[chosen][:, np.newaxis]
         log, examples = self._examples.log, self._examples
-        past = self._order[np.where(real, place, 0)]
+        place = np.where(real, place, 0)
+        place = place if places is None else np.where(real, places[place], 0)
+        past = self._order[place]
         followed, items = self._order[place[real] + 1], np.where(real, log.item[past], -1)
         last = np.cumsum(self._size[chosen]) - 1
         targets = np.concatenate([followed, part_of(firsts[at], part, parts)])
@@ -113,6 +127,7 @@ class SequenceBatches:
                 "index": examples.item_index(self._field, items),
                 "times": np.where(real, log.timestamp[past], 0),
                 "now": log.timestamp[followed[last]],
+                **({} if places is None else {"asked": np.where(real, log.timestamp[self._order[place + real]], 0)}),
                 **self._past.codes(self._field, np.where(real, past, -1)),
             },
             "past_id": items,
@@ -130,6 +145,8 @@ class SequenceBatches:
             past = batch.pop("past")
             codes = self._field.with_parts({part: past[part] for part in self._field.parts})
             sequence = self._field.encode_window(past["index"], past["times"], past["now"], *codes)
+            if "asked" in past:
+                sequence["asked"] = tf.cast(tf.maximum(past["now"][:, tf.newaxis] - past["asked"], 0), tf.int32)
             query = {**batch["query"], self._field.name: sequence}
             return {**batch, "query": query, "candidate": self._examples.candidates(batch["candidate_id"])}
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tfrs_twotower.columns import ITEM_ID
 from tfrs_twotower.configuration import layer_of
 from tfrs_twotower.features.fields.id import IdField
 from tfrs_twotower.features.fields.past import AgedField, newest
@@ -38,18 +37,10 @@ class HistoryField(AgedField):
     ) -> dict[str, tf.Tensor]:
         if not self.feature.merge:
             return super().encode_rows(item_index, history_timestamp, timestamp, codes)
-        index = tf.where(self._goes_on(item_index), -1, item_index)
+        index = self.merged(item_index)
         past = [(index, -1), (history_timestamp, 0), *((values, 0) for values in codes.values())]
         index, times, *found = newest(past, index < 0, self.length, whole=True)
         return self.encode_window(index, times, timestamp, dict(zip(codes, found)))
-
-    def _goes_on(self, index: tf.Tensor) -> tf.Tensor:
-        """bool [batch, any]: whether the run of an event goes on with the next one. Unknown items make no runs."""
-        before, after = index[:, :-1], index[:, 1:]
-        alike = before == after
-        if self.feature.merge != ITEM_ID:
-            alike |= self.values[self.feature.categories.index(self.feature.merge)].alike(before, after)
-        return tf.pad(alike & (before > 0) & (after > 0), [[0, 0], [0, 1]])[:, :tf.shape(index)[1]]
 
     def call(self, encoded: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         index = encoded["index"]

@@ -116,6 +116,18 @@ class PastField(Field):
         """As `encode_rows`, for histories without gaps that are cut to `length` already: far fewer steps."""
         raise NotImplementedError
 
+    def merged(self, index: tf.Tensor) -> tf.Tensor:
+        """`index` [batch, any], of `encode_rows`, with −1 in the place of what `PastFeature.merge` leaves out."""
+        return tf.where(self.goes_on(index), -1, index) if self.feature.merge else index
+
+    def goes_on(self, index: tf.Tensor) -> tf.Tensor:
+        """bool [batch, any]: whether the run of an event goes on with the next one. Unknown items make no runs."""
+        before, after = index[:, :-1], index[:, 1:]
+        alike = before == after
+        if self.feature.merge != ITEM_ID:
+            alike |= self.values[self.feature.categories.index(self.feature.merge)].alike(before, after)
+        return tf.pad(alike & (before > 0) & (after > 0), [[0, 0], [0, 1]])[:, :tf.shape(index)[1]]
+
     def events(self, encoded: Mapping[str, tf.Tensor], index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The places of the events of `index` [batch, any] and their vectors, as `gather_present` gives them."""
         places, vectors = gather_present(self.items.embedding, index)

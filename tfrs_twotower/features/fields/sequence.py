@@ -36,8 +36,8 @@ class SequenceField(PastField):
 
     Encoded: {"index": int32 [batch, width], rows of the items' table, 0 for an unknown item and −1 for no
     event; "age": int32 [batch, width], as in `SequenceEmbedding`; "event", "dwell": int32 [batch, width], rows of their
-    tables, if `Sequence.reads` names them}. The width is that of the batch's longest
-    history, up to `length`, and at least one.
+    tables, if `Sequence.reads` names them}. The width is that of the batch's longest history, up to `length`, and at
+    least one. A training on runs gives "asked" too, as in `SequenceEmbedding`: the next event may be left out of it.
     """
 
     feature: Sequence
@@ -46,8 +46,9 @@ class SequenceField(PastField):
         self, item_index: tf.Tensor, history_timestamp: tf.Tensor, timestamp: tf.Tensor,
         codes: Mapping[str, tf.Tensor] = {},
     ) -> dict[str, tf.Tensor]:
-        pasts = [(item_index, -1), (history_timestamp, 0), *((values, 0) for values in codes.values())]
-        index, times, *found = newest(pasts, item_index < 0, self.length)
+        kept = self.merged(item_index)
+        pasts = [(kept, -1), (history_timestamp, 0), *((values, 0) for values in codes.values())]
+        index, times, *found = newest(pasts, kept < 0, self.length)
         return self.encode_window(index, times, timestamp, dict(zip(codes, found)))
 
     def encode_window(
@@ -66,5 +67,5 @@ class SequenceField(PastField):
         places, vectors = self.events(encoded, index)
         shape = tf.concat([tf.shape(index, tf.int64), [self.items.feature.dim]], axis=0)
         values = tf.ensure_shape(tf.scatter_nd(places, vectors, shape), [None, None, self.items.feature.dim])
-        asked = tf.pad(age[:, 1:], [[0, 0], [0, 1]]) if self.feature.request_time else age
-        return SequenceEmbedding(values, index >= 0, age, asked)
+        following = encoded.get("asked", tf.pad(age[:, 1:], [[0, 0], [0, 1]]))
+        return SequenceEmbedding(values, index >= 0, age, following if self.feature.request_time else age)
