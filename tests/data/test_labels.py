@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tfrs_twotower.data import Columns, Frames, Temporal, ingest
+from tfrs_twotower.data import Columns, Frames, Joined, Prepared, Temporal, ingest, prepare
+from tfrs_twotower.data.appending import append
 from tfrs_twotower.errors import DataError
 
 LABELLED = Columns(label="label")
@@ -54,3 +55,23 @@ def test_what_was_shown_is_no_target_and_not_seen():
     for queries in (split.validation, split.test):
         assert not set(log.shown.item) & {*queries.targets.values, *queries.seen.values}
     assert not log.item_counts()[log.shown.item].any()
+
+
+def test_files_that_overlap_have_what_was_shown_once(tmp_path):
+    """The second has a row of the first, one of its own, and one that it names twice: a user may be shown twice."""
+    first = Frames(events([1, 0, 0]), columns=LABELLED)  # i0 liked at 3, i1 shown at 2, i2 at 1
+    second = Frames(pa.table({"user_id": ["a"] * 5, "item_id": ["i1", "i1", "i4", "i4", "i5"],
+                              "timestamp": [2, 3, 4, 4, 5], "label": [0, 0, 0, 0, 1]}), columns=LABELLED)
+    log, _ = ingest(Joined((first, second)))
+    names = np.array(log.items["item_id"].to_pylist())
+    assert list(zip(names[log.shown.item], log.shown.timestamp)) == [
+        ("i2", 1), ("i1", 2), ("i1", 3), ("i4", 4), ("i4", 4)]
+    appended, _ = append(ingest(first)[0], second)
+    prepare(Joined((first, second)), tmp_path / "prepared")
+    assert log.fingerprint() == appended.fingerprint() == Prepared(str(tmp_path / "prepared")).read()[0].fingerprint()
+
+
+def test_without_times_nothing_tells_a_copy():
+    untimed = Columns(label="label", timestamp=None)
+    parts = [Frames(events([1, 0]), columns=untimed) for _ in "ab"]
+    assert len(ingest(Joined(tuple(parts)))[0].shown) == len(append(ingest(parts[0])[0], parts[1])[0].shown) == 2

@@ -10,7 +10,7 @@ import pytest
 
 from tests.serving import history_export, shop_export
 from tfrs_twotower.cli.main import main
-from tfrs_twotower.data import Columns, Frames, ingest
+from tfrs_twotower.data import Columns, Frames, Joined, ingest
 from tfrs_twotower.features import Window
 from tfrs_twotower.online import Answer, AnswerLog, read_answers
 from tfrs_twotower.serving import load_export
@@ -93,6 +93,15 @@ def test_only_queries_are_asked_again():
 def test_coverage_and_the_share_of_popular_items(log):
     found = watch_items(log, answers(("7", {}, "ab"), ("8", {}, "aa")))
     assert found == {"coverage": pytest.approx(2 / 3), "popular_answered": 0.75, "popular_trained": 0.5}
+
+
+def test_an_event_that_two_files_have_counts_once():
+    event = pd.DataFrame({"user_id": ["7"], "item_id": ["a"], "timestamp": [1]})
+    other = pd.DataFrame({"user_id": ["7"], "item_id": ["b"], "timestamp": [2]})
+    twice, _ = ingest(Joined((Frames(event), Frames(pd.concat([event, other])))))
+    assert watch_items(twice, answers(("7", {}, "ab")))["popular_trained"] == 0.5
+    table = answers(("7", {"history_item_id": ["a"]}, "a"))
+    assert watch_features(twice, table, Window((), 9))[0]["history_length"] == compare([0, 1], [1], (1, 1))
 
 
 def test_versions_and_index_are_asked_what_was_asked(tmp_path):

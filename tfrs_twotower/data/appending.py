@@ -147,4 +147,5 @@ class _Merged:
 def _both(before: Shown, now: Shown, work: Path | None) -> Shown:
     merged = _Merged(before.timestamp, now.timestamp, work)
     names = [field.name for field in dataclasses.fields(Shown)]
-    return Shown(**{name: merged.array(f"shown-{name}", getattr(before, name), getattr(now, name)) for name in names})
+    both = Shown(**{name: merged.array(f"shown-{name}", getattr(before, name), getattr(now, name)) for name in names})
+    return both.once(merged.array("shown-part", np.zeros(len(before), np.uint16), np.ones(len(now), np.uint16)))

@@ -85,7 +85,7 @@ class _Coded:
             order = np.random.default_rng(0).permutation(len(timestamp))
         liked = liked[order]
         order, shown = order[liked], order[~liked]
-        user, item = np.concatenate(self._user), np.concatenate(self._item)
+        user, item, part = (np.concatenate(values) for values in (self._user, self._item, self._part))
         return InteractionLog(
             user=user[order],
             item=item[order],
@@ -94,8 +94,8 @@ class _Coded:
             context=self._context_table(order),
             users=self._reader.users.table(),
             items=self._reader.items.table(),
-            part=_sorted(self._part, order),
-            shown=Shown(user[shown], item[shown], timestamp[shown]),
+            part=part[order],
+            shown=Shown(user[shown], item[shown], timestamp[shown]).once(part[shown]),
             searched=Searched.of(self._searched),
         )
 

@@ -42,6 +42,11 @@ class Shown:
         rows = np.zeros(0, np.int32)
         return cls(rows, rows, rows.astype(np.int64))
 
+    def once(self, part: np.ndarray) -> Shown:
+        """Those without second copies, which an earlier part of a `Joined` source has too; part: uint16 [m]."""
+        again = _again(self.user, self.item, self.timestamp, part)
+        return Shown(self.user[~again], self.item[~again], self.timestamp[~again]) if again.any() else self
+
     def __len__(self) -> int:
         return len(self.user)
 
@@ -160,15 +165,9 @@ class InteractionLog:
         No history, statistic or update counts them. In a log without times nothing tells a copy from a repeat, and
         there are none.
         """
-        again = np.zeros(len(self), bool)
-        if self.part is None or not self.timed or not self.part.any():
-            return again
-        rows = np.flatnonzero(self.part)
-        between = slice(*np.searchsorted(self.timestamp, [self.timestamp[rows[0]], self.timestamp[rows[-1]] + 1]))
-        keys = ["user", "item", "timestamp"]
-        events = pd.DataFrame({name: getattr(self, name)[between] for name in (*keys, "part")})
-        again[between] = events["part"] > events.groupby(keys)["part"].transform("min")
-        return again
+        if self.part is None:
+            return np.zeros(len(self), bool)
+        return _again(self.user, self.item, self.timestamp, self.part)
 
     def of_users(self, users: np.ndarray) -> tuple[InteractionLog, np.ndarray]:
         """(the log of some users, whose table has no others; int64: its rows in this log). It has all items.
@@ -208,6 +207,18 @@ class InteractionLog:
                 digest.update(f"{name}:{table.num_rows};".encode())
                 _update(digest, table.column(name))
         return digest.hexdigest()
+
+
+def _again(user: np.ndarray, item: np.ndarray, timestamp: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """bool [n]: rows that an earlier part has too, by user, item and time; none without times. Times ascend."""
+    again = np.zeros(len(part), bool)
+    rows = np.flatnonzero(part)
+    if len(rows) and timestamp[-1] > 0:
+        between = slice(*np.searchsorted(timestamp, [timestamp[rows[0]], timestamp[rows[-1]] + 1]))
+        keys = {"user": user[between], "item": item[between], "timestamp": timestamp[between]}
+        rest = pd.DataFrame({**keys, "part": part[between]})
+        again[between] = rest["part"] > rest.groupby([*keys])["part"].transform("min")
+    return again
 
 
 def whole_context(parts: Sequence[tuple[pa.Table | None, int]]) -> pa.Table:

@@ -44,7 +44,8 @@ def watch_features(
       `history_length`. Shares are `unknown_users`, of the answers, and `unknown_history_items`, of the items in pasts.
     """
     rng = np.random.default_rng(0)
-    rows = rng.choice(len(log), min(_SAMPLE, len(log)), replace=False)
+    once = np.flatnonzero(~log.again)
+    rows = rng.choice(once, min(_SAMPLE, len(once)), replace=False)
     texts = answers["features"].to_pylist()
     asked = rng.choice(len(texts), min(_SAMPLE, len(texts)), replace=False)
     served, people = [json.loads(texts[row]) for row in asked], answers[c.USER_ID].take(pa.array(asked))
@@ -74,7 +75,7 @@ def watch_items(log: InteractionLog, answers: pa.Table) -> dict[str, float]:
     """Shares of the answers' items: `coverage`, of the log's items that were answered at all; `popular_answered` and
     `popular_trained`, of the places and of the training events that the most popular 1% of the items take."""
     ids = np.array([str(item) for item in log.items[c.ITEM_ID].to_pylist()], object)
-    counts = np.bincount(log.item, minlength=len(ids))
+    counts = log.item_counts(np.flatnonzero(~log.again))
     top = set(ids[np.argsort(-counts, kind="stable")[:max(1, int(_TOP * len(ids)))]].tolist())
     placed = answers[c.ITEM_ID].combine_chunks().flatten().to_pylist()
     return {

@@ -32,7 +32,7 @@ from tfrs_twotower.progress import bar
 _WORK, _FIRST, _REJECTED = "work", "1", "rejected.parquet"
 _LOCK = "prepare.lock"  # by this name a folder is known as one of `prepare`: it may be emptied
 _EVENTS = {"user": np.int32, "item": np.int32, "timestamp": np.int64, "weight": np.float32, "part": np.uint16}
-_SHOWN = {"user": np.int32, "item": np.int32, "timestamp": np.int64}
+_SHOWN = {"user": np.int32, "item": np.int32, "timestamp": np.int64, "part": np.uint16}
 _IN_SQL = {"user": "user_code", "item": "item_code", "timestamp": "seconds"}  # others have their own names
 
 
@@ -189,8 +189,10 @@ def _prepared(
         fields = context_fields(schema)
         query = statements.events([field.name for field in fields], bool(reader.times.there))
         events, shown, context = _sorted(session, query, pa.schema(fields), liked, rows - liked, work)
+        part = shown.pop("part")
     return InteractionLog(
-        **events, context=context, users=tables["user"], items=tables["item"], shown=Shown(**shown),
+        **events, context=context, users=tables["user"], items=tables["item"],
+        shown=Shown(**shown).once(part),
         searched=Searched.none(),  # a prepared dataset has events alone
     )
 
