@@ -18,19 +18,22 @@ from tfrs_twotower.training import Examples, adapt
 import tensorflow as tf  # isort: skip
 
 KINDS = ["view", "buy", "like", None]
-SCHEMA = Schema(
-    query=(
-        History(length=6, pooling="decay"),
-        History(length=5, merge="genres", reads=("event",), categories=("genres",)),
-        History(length=4, kinds=("buy",), reads=("dwell",)),
-        Searches(length=7, tokens=3),
-        Sequence(
-            length=5, merge="brand", kinds=("like", "buy"), reads=("event", "dwell"),
-            categories=("genres", "brand"),
+
+
+def schema(merge):
+    """Histories of all kinds, of some, searches, and a sequence with these runs."""
+    return Schema(
+        query=(
+            History(length=6, pooling="decay"),
+            History(length=5, merge="genres", reads=("event",), categories=("genres",)),
+            History(length=4, kinds=("buy",), reads=("dwell",)),
+            Searches(length=7, tokens=3),
+            Sequence(
+                length=5, merge=merge, kinds=("like", "buy"), reads=("event", "dwell"), categories=("genres", "brand")
+            ),
         ),
-    ),
-    candidate=(Id("item_id", dim=3),),
-)
+        candidate=(Id("item_id", dim=3),),
+    )
 
 
 def random_log(n=240, users=5, items=9):
@@ -60,9 +63,9 @@ def before(log, row):
     return dataclasses.replace(log, **arrays, context=log.context.slice(0, row))
 
 
-def examples(log, kinds=()):
-    """(Examples, the fields) of all of `SCHEMA`."""
-    query, candidate = build_fields(SCHEMA, seed=1)
+def examples(log, kinds=(), merge="brand"):
+    """(Examples, the fields) of all of `schema`."""
+    query, candidate = build_fields(schema(merge), seed=1)
     adapt(log, np.arange(len(log)), query, candidate)
     return Examples(log, query, candidate, kinds=kinds), query
 
@@ -105,7 +108,7 @@ def test_a_replayed_log_gives_training_and_serving_the_same_histories(stores, ki
 def test_a_store_that_keeps_kinds_gives_the_histories_of_these_kinds_that_training_has(tmp_path):
     """Of 240 events it keeps 25 a user: not all of the newest 6, but all that the buys and likes of a request need."""
     log, few = random_log(users=2), Retention(events=5, kinds=("buy", "like"))
-    made, fields = examples(log)
+    made, fields = examples(log, merge=None)
     stores = open_stores(f"sqlite:{tmp_path}/few.db", few)
     load_log(stores.history, before(log, 200))
     rows = np.array([200 + np.flatnonzero(log.user[200:] == user)[0] for user in (0, 1)])
