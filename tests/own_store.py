@@ -41,6 +41,9 @@ class MemoryHistory:
         found = [[e for e in self.kept.get(user, ()) if not types or e.event in types] for user in user_ids]
         return [events[max(len(events) - n, 0):] for events in found]
 
+    def items(self, user_ids):
+        return [{e.item_id: e.event for e in self.kept.get(user, ()) if e.item_id} for user in user_ids]
+
     def events(self, since, until):
         yield [e for events in self.kept.values() for e in events if since <= e.timestamp < until]
 

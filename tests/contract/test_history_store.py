@@ -57,6 +57,15 @@ def ids(store, user="u", n=100, types=()):
     return [e.event_id for e in store.last([user], n, types)[0]]
 
 
+def test_items_are_those_of_all_kept_events_with_their_newest_kind(open_store):
+    store = open_store(events=4)
+    store.append([event(1, NOW, item="a", kind="like"), event(2, NOW + 1, item="b"), event(3, NOW + 3, item="c"),
+                  event(4, NOW + 2, item="a", kind="dislike"), event(5, NOW + 4)._replace(item_id="", query="words")])
+    store.append([event(6, NOW, "v", "b", "buy")])
+    found = store.items(["u", "nobody", "v"])
+    assert found == [{"c": "", "a": "dislike", "b": ""}, {}, {"b": "buy"}] and [*found[0]] == ["c", "a", "b"]
+
+
 def test_all_events_of_a_time_are_read(store, monkeypatch):
     monkeypatch.setattr(sqlite, "_PAGE", 2)
     events = [event(n, NOW + n, user=f"u{n % 3}") for n in range(9)]

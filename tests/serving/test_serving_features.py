@@ -167,7 +167,7 @@ def test_a_store_that_fails_leaves_users_unknown_and_is_counted(repository, capl
         def last(self, *_):
             raise StoreError("the disk is gone")
 
-        get = last
+        get = items = last
 
     class Stores:
         history = profiles = Broken()

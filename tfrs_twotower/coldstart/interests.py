@@ -36,11 +36,22 @@ class InterestHistory(HistoryAround):
         """See `HistoryStore`."""
         found = self._history.last(user_ids, n, types)
         blank = [i for i, events in enumerate(found) if not events]
-        for i, profile in zip(blank, self._profiles.get([user_ids[i] for i in blank]) if blank else []):
-            picks = profile.get(self._column)
-            items = self._items(picks if isinstance(picks, list) else [])
+        for i, items in zip(blank, self._picks([user_ids[i] for i in blank])):
             found[i] = [Event("", user_ids[i], item, 0) for item in items[:n]]
         return found
+
+    def items(self, user_ids: Sequence[str]) -> list[dict[str, str]]:
+        """See `HistoryStore`. Picks are of no kind."""
+        found = self._history.items(user_ids)
+        blank = [i for i, items in enumerate(found) if not items]
+        for i, picks in zip(blank, self._picks([user_ids[i] for i in blank])):
+            found[i] = dict.fromkeys(picks, "")
+        return found
+
+    def _picks(self, user_ids: list[str]) -> list[list[str]]:
+        """The items that stand for the picks of each user."""
+        picks = [profile.get(self._column) for profile in self._profiles.get(user_ids)] if user_ids else []
+        return [self._items(own if isinstance(own, list) else []) for own in picks]
 
     def _items(self, picks: list[Any]) -> list[str]:
         items = [item for pick in map(str, picks) for item in self._standing.get(pick, [pick])]

@@ -1,7 +1,7 @@
 """Stores of events, so that a request finds its user's latest events."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from tfrs_twotower.configuration import config
@@ -83,6 +83,10 @@ class HistoryStore(Protocol):
     def last(self, user_ids: Sequence[str], n: int, types: Collection[str] = ()) -> list[list[Event]]:
         """The newest n events of each user, oldest first; `types`: only events of these types, () for all."""
 
+    def items(self, user_ids: Sequence[str]) -> list[dict[str, str]]:
+        """{item id: the kind of its newest event} of all events of each user, the newest first. A request that leaves
+        out seen items waits for it: it reads no other part of the events."""
+
     def events(self, since: int, until: int) -> Iterator[list[Event]]:
         """All kept events with since ≤ timestamp < until (seconds since 1970), some at a time, of SQLite by arrival.
 
@@ -94,6 +98,15 @@ class HistoryStore(Protocol):
 
     def close(self) -> None:
         """Closes files and connections."""
+
+
+def kinds_of_items(newest_first: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """What `HistoryStore.items` has of a user; argument: the item and the kind of each event, the newest first."""
+    found: dict[str, str] = {}
+    for item, kind in newest_first:
+        if item:
+            found.setdefault(item, kind)
+    return found
 
 
 class HistoryAround:
@@ -113,6 +126,10 @@ class HistoryAround:
     def last(self, user_ids: Sequence[str], n: int, types: Collection[str] = ()) -> list[list[Event]]:
         """See `HistoryStore`."""
         return self._history.last(user_ids, n, types)
+
+    def items(self, user_ids: Sequence[str]) -> list[dict[str, str]]:
+        """See `HistoryStore`."""
+        return self._history.items(user_ids)
 
     def events(self, since: int, until: int) -> Iterator[list[Event]]:
         """See `HistoryStore`."""

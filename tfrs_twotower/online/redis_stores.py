@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from tfrs_twotower.online.events import Event
-from tfrs_twotower.online.history_store import Retention
+from tfrs_twotower.online.history_store import Retention, kinds_of_items
 from tfrs_twotower.online.redis_connection import PREFIX, check_durable, connect, errors
 
 _ARRIVAL = 16  # digits
@@ -101,6 +101,11 @@ class RedisHistoryStore:
                 )
             found = pipeline.execute()
         return [_events(user, rows, n, types) for user, rows in zip(user_ids, found)]
+
+    def items(self, user_ids: Sequence[str]) -> list[dict[str, str]]:
+        """See `HistoryStore`."""
+        found = self.last(user_ids, self._retention.most)
+        return [kinds_of_items((event.item_id, event.event) for event in events[::-1]) for events in found]
 
     def events(self, since: int, until: int) -> Iterator[list[Event]]:
         """See `HistoryStore`."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from tfrs_twotower.online.events import Event
-from tfrs_twotower.online.history_store import Retention
+from tfrs_twotower.online.history_store import Retention, kinds_of_items
 from tfrs_twotower.online.store_kind import SQLITE, StoreError, StoreKind, Stores, StoreUnavailable
 
 _FORMAT = 1  # PRAGMA user_version
@@ -47,7 +47,7 @@ _LAST = (
     f"SELECT {_COLUMNS} FROM events WHERE user_id = ? AND timestamp >= ? {{types}}"
     "ORDER BY timestamp DESC, arrival DESC LIMIT ?"
 )
-
+_ITEMS = f"SELECT item_id, event FROM events WHERE user_id = ? AND timestamp >= ? {_NEWEST_FIRST} LIMIT ?"
 _ALL = (
     f"SELECT arrival, {_COLUMNS} FROM events WHERE arrival > ? AND timestamp >= ? AND timestamp < ? "
     "ORDER BY arrival LIMIT ?"
@@ -167,6 +167,11 @@ class SqliteHistoryStore:
         oldest = self._retention.oldest(self._clock())
         found = self._file.read(_LAST.format(types=chosen), [(user, oldest, *types, n) for user in user_ids])
         return [[Event._make(row) for row in reversed(rows)] for rows in found]
+
+    def items(self, user_ids: Sequence[str]) -> list[dict[str, str]]:
+        """See `HistoryStore`."""
+        oldest, most = self._retention.oldest(self._clock()), self._retention.most
+        return [*map(kinds_of_items, self._file.read(_ITEMS, [(user, oldest, most) for user in user_ids]))]
 
     def events(self, since: int, until: int) -> Iterator[list[Event]]:
         """See `HistoryStore`. It lets others read and write in between."""

@@ -141,11 +141,9 @@ class Features:
 
     def _seen(self, users: list[str], dtype: tf.DType) -> np.ndarray:
         """[users, any]: each user's distinct items, from all events of any type that the store keeps."""
-        histories: list[list[Event]] = self._ask(
-            lambda: self._stores.history.last(users, self._stores.retention.most), users, []
-        )
-        items = [dict.fromkeys(_READ[dtype](e.item_id) for e in events if e.item_id) for events in histories]
-        return _padded([list(ids) for ids in items], dtype)
+        nothing: dict[str, str] = {}
+        items = self._ask(lambda: self._stores.history.items(users), users, nothing)
+        return _padded([list(dict.fromkeys(map(_READ[dtype], ids))) for ids in items], dtype)
 
     def _ask(self, question: Callable[[], list[_T]], users: list[str], nothing: _T) -> list[_T]:
         try:

@@ -63,7 +63,7 @@ class Health:
             history, profiles = stores.history, stores.profiles
             stores = dataclasses.replace(
                 stores,
-                history=self.watched("store", history, lambda: history.last([""], 1), ("last",)),
+                history=self.watched("store", history, lambda: history.last([""], 1), ("last", "items")),
                 profiles=self.watched("profiles", profiles, lambda: profiles.get([""]), ("get",)),
             )
         if cache is not None:

@@ -117,7 +117,7 @@ class Recommendations:
             if model.catalogue is None:
                 raise Unimplemented(f"Version {model.version} holds no catalogue to apply rules to. Use :predict.")
             check_fields(model.catalogue, asked.fields)
-            asked = dataclasses.replace(asked, user_id=_as_kept(model, asked.user_id))
+            asked = dataclasses.replace(asked, user_id=as_kept(model, asked.user_id))
             told = bool(asked.likes or asked.dislikes)
             tensors = _by_answers(model, asked) if told else self._query(model, asked)
             items, given = current_items(model, self._changes), dict(tensors)
@@ -280,9 +280,8 @@ class Recommendations:
                 past |= dict.fromkeys(texts(tensors[name].numpy()[0]).tolist()[::-1], True)
         if self._stores is not None and asked.user_id is not None:
             try:
-                for event in self._stores.history.last([str(asked.user_id)], self._stores.retention.most)[0][::-1]:
-                    if event.item_id:
-                        past.setdefault(event.item_id, event.event != DISLIKE)
+                for item, kind in self._stores.history.items([str(asked.user_id)])[0].items():
+                    past.setdefault(item, kind != DISLIKE)
             except StoreError as error:
                 self._metrics.store_failed("read")
                 _log.error("A user is served as an unknown one: %s", error)
@@ -290,7 +289,7 @@ class Recommendations:
         return _items(as_ids(past, kind)), _items(as_ids([item for item, liked in past.items() if liked], kind))
 
 
-def _as_kept(model: LoadedModel, user: str | int | None) -> str | int | None:
+def as_kept(model: LoadedModel, user: str | int | None) -> str | int | None:
     """The user's id as stores have it: 7 for "007", if the model's ids are numbers. What is none stays."""
     if user is None or c.USER_ID not in number_ids(model):
         return user
