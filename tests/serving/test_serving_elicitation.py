@@ -47,6 +47,8 @@ def test_questions_adapt_to_answers(server, client):
     assert sorted(item["item_id"] for item in posted["items"]) == [*"aef"]
     assert posted["unknown"] == {"asked": ["unknown"]} and "unknown" not in client.get("/v1/elicit").json()
     assert posted == client.get("/v1/elicit", params=request).json()
+    described = client.get("/openapi.json").json()["paths"]["/v1/elicit"]
+    assert {*described} == {"get", "post"} and {*request} <= {p["name"] for p in described["get"]["parameters"]}
     assert max(item["information"] for item in posted["items"]) < items[0]["information"]  # less is in doubt
     struct = struct_pb2.Struct()
     struct.update(request)

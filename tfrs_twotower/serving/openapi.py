@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tfrs_twotower import __version__
-from tfrs_twotower.serving.schemas import BODIES, SCHEMAS
+from tfrs_twotower.serving.schemas import BODIES, QUERY, SCHEMAS
 
 
 def document(name: str, endpoints: Iterable[str] = ()) -> dict[str, Any]:
@@ -28,6 +28,12 @@ def document(name: str, endpoints: Iterable[str] = ()) -> dict[str, Any]:
         f"/v1/{what}": {"post": _operation(*BODIES[what])}
         for what in endpoints if what != "users"
     })
+    if "elicit" in endpoints:
+        asked = SCHEMAS["Elicit"]["properties"]
+        paths["/v1/elicit"]["get"] = {
+            **_operation("The same by a query string, as ?n=5&likes=a&likes=b", "Questions"),
+            "parameters": [{"name": each, "in": "query", "schema": asked[each]} for each in QUERY],
+        }
     user = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
     paths["/v1/users/{id}"] = {
         "put": {**_operation("Keep a user's profile and picks", "UserKept", "User"), "parameters": [user]},

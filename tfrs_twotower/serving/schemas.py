@@ -158,6 +158,7 @@ SCHEMAS: dict[str, Any] = {
         }) | {"description": "the strongest event, the item's place without it, and what the towers then offer"},
     }, more=True),
 }
+QUERY = ("likes", "dislikes", "asked", "n")  # names of an `Elicit` that a query string has
 BODIES = {  # path after /v1/: (summary, answer, request)
     "elicit": ("Questions to a stranger, the best first", "Questions", "Elicit"),
     "impressions": ("Record what users saw; it is on disk when it answers", "ImpressionsRecorded", "Impressions"),
