@@ -70,6 +70,7 @@ class Learned:
       weight: float32 [log rows]: each event's weight as a positive.
       positives: int64: the log rows of weight above 0 among the training rows.
       shown: float64 [items]: how often an epoch shows each as a positive.
+      visible: bool [log rows] or None: the events that a history may show; None: all of them.
       share: the `WorkerShare` of this process in the batches; None: it has all.
       partial: whether `log` is a part of the whole one, on which a worker only trains.
     """
@@ -84,6 +85,7 @@ class Learned:
     weight: np.ndarray
     positives: np.ndarray
     shown: np.ndarray
+    visible: np.ndarray | None
     share: WorkerShare | None = None
     partial: bool = False
 
@@ -109,26 +111,23 @@ def learned(
     recipe.schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
     for kinds in (recipe.history_kinds, *(f.kinds for f in recipe.schema.query if isinstance(f, PastFeature))):
         check_kinds(whole[0] if whole else log, kinds)
-    towers, statistics = adapted_towers(
-        recipe, log, split.known, field_states, grow, _visible(recipe, log, split), whole
-    )
+    visible = visible_events(recipe, log, split)
+    towers, statistics = adapted_towers(recipe, log, split.known, field_states, grow, visible, whole)
     counts, catalogue = known_items(whole[0], np.flatnonzero(whole[1])) if whole else known_items(log, split.known)
     weight = event_weights(log, split.train, recipe.training.events, whole[0] if whole else None)
     counted = blocks.take(weight, split.train) > 0
     positives = split.train if counted.all() else split.train[counted]
     shown = shown_counts(log, positives, recipe.training.resampling)
-    return Learned(recipe, log, split, towers, statistics, counts, catalogue, weight, positives, shown)
+    return Learned(recipe, log, split, towers, statistics, counts, catalogue, weight, positives, shown, visible)
 
 
-def _visible(recipe: Recipe, log: InteractionLog, split: Split) -> np.ndarray | None:
-    """bool [log rows] or None: the events that a history may show; None: all of them."""
-    visible = None
+def visible_events(recipe: Recipe, log: InteractionLog, split: Split) -> np.ndarray | None:
+    """`Learned.visible`."""
     if recipe.split.mixed:
         visible = np.zeros(len(log), bool)
         visible[split.train] = True
-    elif log.again.any():
-        visible = ~log.again
-    return visible
+        return visible
+    return ~log.again if log.again.any() else None
 
 
 def assembled(found: Learned) -> Assembly:
@@ -144,7 +143,7 @@ def assembled(found: Learned) -> Assembly:
     _check_few_shot(recipe, query_tower, candidate_tower)
     labels = dict.fromkeys(name for loss in recipe.model.auxiliary for name in loss.labels())
     examples = Examples(
-        log, query_tower.fields, candidate_tower.fields, _visible(recipe, log, split), found.weight, labels,
+        log, query_tower.fields, candidate_tower.fields, found.visible, found.weight, labels,
         recipe.history_kinds, found.statistics,
     )
     past = log.item[split.past] if split.past is not None else ()

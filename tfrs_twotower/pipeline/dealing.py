@@ -22,7 +22,7 @@ from tfrs_twotower.durable import written_aside
 from tfrs_twotower.errors import TrainingError, invalid
 from tfrs_twotower.features import ItemStatistic, Preprocessed
 from tfrs_twotower.pipeline import runs
-from tfrs_twotower.pipeline.assembling import Learned, assembled, learned
+from tfrs_twotower.pipeline.assembling import Learned, assembled, learned, visible_events
 from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.building import adapted_towers
 from tfrs_twotower.pipeline.learned_fields import read_fields, write_fields
@@ -173,4 +173,4 @@ def _part(folder: Path, at: Path, run: Path) -> Learned:
     split = Split(np.flatnonzero(trains), Queries.none(), Queries.none())
     share = WorkerShare(workers, int(known["positives"]), place[positives])
     return Learned(recipe, log, split, [], None, known["counts"], known["catalogue"], log.weight, positives,
-                   known["shown"], share, partial=True)
+                   known["shown"], visible_events(recipe, log, split), share, partial=True)
