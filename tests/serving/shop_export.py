@@ -62,6 +62,17 @@ class TimedQuery(Query):
         return super().__call__(encoded) + 0 * tf.cast(encoded[c.TIMESTAMP][:, tf.newaxis], tf.float32)
 
 
+class NumberQuery(Query):
+    """Its users are whole numbers, all alike."""
+
+    def inputs(self):
+        """Raw features."""
+        return {**super().inputs(), c.USER_ID: tf.TensorSpec([None], tf.int64)}
+
+    def __call__(self, encoded, training=False):
+        return super().__call__({**encoded, c.USER_ID: tf.strings.as_string(encoded[c.USER_ID])})
+
+
 class Candidate(Query):
     """See the module."""
 
@@ -77,13 +88,13 @@ class Candidate(Query):
         return tf.stack([encoded["price"], tags], axis=1)
 
 
-def write(root, version, heads=None, objectives=(), sample=None, until=None):
+def write(root, version, heads=None, objectives=(), sample=None, until=None, query=None):
     """Writes `root`/`version` and returns its path. heads, objectives: of `EventHeads`; sample: `People`; until: the
-    log's end, of a version that reads the moment.
+    log's end, of a version that reads the moment; query: another query tower.
     """
     path = root / str(version)
     ids = np.array(TABLE["item_id"].to_pylist(), object)
-    query = TimedQuery() if until else Query()
+    query = query or (TimedQuery() if until else Query())
     retriever = Retriever(query, Candidate(), VECTORS, ids, None, 0.5, POPULARITY, heads=heads)
     tf.saved_model.save(retriever, str(path), signatures(retriever))
     items.write(path, TABLE)

@@ -63,6 +63,15 @@ def test_each_row_of_a_prediction_is_answered_by_its_users_arm(numbers):
     assert refused.status_code == 400 and "`age` must have as many rows" in refused.json()["error"]
 
 
+def test_a_number_with_zeros_before_it_is_the_user_of_the_number(tmp_path):
+    shop_export.write(tmp_path, 1, query=shop_export.NumberQuery())
+    user = next(n for n in range(1000) if NUMBERS.of(str(n)).name != NUMBERS.of(f"00{n}").name)
+    arms = Arms(tuple(Arm(arm.name, arm.share) for arm in NUMBERS.arms), NUMBERS.salt)
+    with Server(tmp_path, rest_port=0, grpc_port=0, arms=arms) as server:
+        given = [recommend(server, user_id=name)["arm"] for name in (user, str(user), f"00{user}")]
+    assert given == [NUMBERS.of(str(user)).name] * 3
+
+
 def test_arms_are_in_answers_over_grpc_and_counted(numbers):
     server, _ = numbers
     message = predict_pb2.PredictRequest()

@@ -23,7 +23,7 @@ from tfrs_twotower.serving.item_recorder import whole
 from tfrs_twotower.serving.metrics import Metrics, current
 from tfrs_twotower.serving.model import LoadedModel, Signature
 from tfrs_twotower.serving.predictor import Predictor
-from tfrs_twotower.serving.recommend import Recommendations
+from tfrs_twotower.serving.recommend import Recommendations, as_kept
 
 _WAITING = 64  # shadow answers; further ones are dropped
 _DEFAULT_K = 10
@@ -95,8 +95,7 @@ class Experiment:
         """As `Recommendations.recommend`, with `arm` in the answer. A request that names a version has no arm."""
         if request.get("version") is not None:
             return self._main.recommendations.recommend(request)
-        user = request.get("user_id")
-        name = _text(whole(user)) if isinstance(user, (str, int, float)) else ""
+        name = self._user(request.get("user_id"))
         arm = self._arms.of(name)
 
         def of(lane: Lane, chosen: Arm | None) -> dict[str, Any]:
@@ -106,6 +105,13 @@ class Experiment:
         for shadow in self._arms.shadows(name):
             self._enqueue(shadow, "recommend", functools.partial(of, self._lane(shadow), shadow))
         return {"arm": shown, **answer}
+
+    def _user(self, given: object) -> str:
+        """The id in a request as `:predict` and the stores have it; "" for none."""
+        if not isinstance(given, (str, int, float)):
+            return ""
+        with self._main.predictor.repository.lease() as model:
+            return _text(as_kept(model, whole(given)))
 
     def predict(
         self, model: LoadedModel, asked: Signature, inputs: Mapping[str, ArrayLike | tf.Tensor],

@@ -7,6 +7,6 @@ channels. `unknown_users` finds users without any data. `recommendations` puts t
 
 from tfrs_twotower.serving.recommend.builtin import BUILTIN
 from tfrs_twotower.serving.recommend.questions import Questions
-from tfrs_twotower.serving.recommend.recommendations import Recommendations
+from tfrs_twotower.serving.recommend.recommendations import Recommendations, as_kept
 
-__all__ = ["BUILTIN", "Questions", "Recommendations"]
+__all__ = ["BUILTIN", "Questions", "Recommendations", "as_kept"]
