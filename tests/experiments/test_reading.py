@@ -6,7 +6,7 @@ import pytest
 
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.experiments import read_participants
-from tfrs_twotower.online import Answer, AnswerLog, Event, open_stores
+from tfrs_twotower.online import Answer, AnswerLog, Event, Impression, open_stores
 
 DAY = 86_400
 
@@ -48,6 +48,22 @@ def test_events_count_by_their_answer_or_by_user_item_and_time(log, stores):
     found = read_participants(log.folder, stores, "click", within=600)
     assert (found.arm.tolist(), found.answers.tolist(), found.events.tolist()) == (["a", "b"], [2, 1], [3, 0])
     assert (found.moved, found.cut) == (0, 0)
+
+
+def test_an_answer_from_which_a_later_stage_took_the_item_did_not_show_it(log, stores):
+    answered(log, ("a1", "7", 1000, "a", "xy"), ("a2", "8", 1000, "b", "xy"))
+    log.saw([Impression("1", "a1", 1001, [], [0]), Impression("2", "a2", 1700, [], [0])])  # the second is too late
+    did(stores, *((user, item, 1500, "click", "") for user in "78" for item in "xy"))
+    assert read_participants(log.folder, stores, "click", within=600).events.tolist() == [1, 2]
+
+
+def test_what_users_did_before_is_from_before_the_experiment_if_since_is_inside_it(log, stores):
+    answered(log, ("a1", "7", DAY, "a", "x"), ("a2", "7", 3 * DAY, "a", "x"), ("a3", "8", 3 * DAY, "b", "x"),
+             ("a4", "9", DAY, "shadow:c", "x"), ("a5", "9", 2 * DAY, "", "x"), ("a6", "9", 3 * DAY, "b", "x"))
+    did(stores, *((user, "x", at, "click", "") for user in "789" for at in (DAY - 1, 2 * DAY - 9, 2 * DAY)))
+    found = read_participants(log.folder, stores, "click", since=2 * DAY + 1, before_days=3)
+    assert (found.before.tolist(), found.inside) == ([1, 3, 3], 1)
+    assert read_participants(log.folder, stores, "click", before_days=3).inside == 0
 
 
 def test_users_without_id_or_arm_or_with_several_arms_do_not_count_nor_do_shadows(log, stores):

@@ -96,6 +96,9 @@ def test_times_side_by_side_have_each_row_once(written):
 def one_by_one(since, until, within, answers, seen, events):
     """What `feedback` says, an event and a place at a time: {(user, id): (item, label, answer, place)}."""
     found, of = {}, {a.answer_id: a for a in answers}
+    said = {a.answer_id: [s for s in seen if s.answer_id == a.answer_id and s.timestamp < a.timestamp + within]
+            for a in answers}
+    dropped = {name: {place for s in of_answer for place in s.dropped} for name, of_answer in said.items()}
 
     def chosen(a, item):
         return any(e.item_id == item and (e.user_id == a.user_id or e.answer == a.answer_id and not a.user_id)
@@ -103,8 +106,9 @@ def one_by_one(since, until, within, answers, seen, events):
 
     for e in events:
         if since <= e.timestamp < until:
-            showed = [a for a in answers if a.user_id == e.user_id and e.item_id in [item for item, *_ in a.items]
-                      and a.timestamp <= e.timestamp < a.timestamp + within]
+            showed = [a for a in answers if a.user_id == e.user_id and a.timestamp <= e.timestamp < a.timestamp + within
+                      and any(item == e.item_id and place not in dropped[a.answer_id]
+                              for place, (item, *_) in enumerate(a.items))]
             named = of.get(e.answer) if e.answer and of.get(e.answer, e).user_id in ("", e.user_id) else None
             last = named if e.answer else max(showed, key=lambda a: a.timestamp, default=None)
             items = [item for item, *_ in last.items] if last else []
@@ -112,13 +116,13 @@ def one_by_one(since, until, within, answers, seen, events):
                                             items.index(e.item_id) if e.item_id in items else e.place)
     for a in answers:
         items = [item for item, *_ in a.items]
-        said = [s for s in seen if s.answer_id == a.answer_id and s.timestamp < a.timestamp + within]
-        dropped = {place for s in said for place in s.dropped}
-        shown = {place for s in said for place in s.places if place < len(items)}
-        shown = shown or set(range(max((n for n, item in enumerate(items) if chosen(a, item)), default=0)))
+        left = dropped[a.answer_id]
+        shown = {place for s in said[a.answer_id] for place in s.places if place < len(items)}
+        shown = shown or set(range(max((n for n, item in enumerate(items) if chosen(a, item) and n not in left),
+                                       default=0)))
         for place, item in enumerate(items):
             if a.user_id and since <= a.timestamp + within < until and not chosen(a, item):
-                for kind in ["drop"] if place in dropped else ["shown"] if place in shown else []:
+                for kind in ["drop"] if place in left else ["shown"] if place in shown else []:
                     found[a.user_id, f"{kind}:{a.answer_id}:{place}"] = (item, 0, a.answer_id, place)
     return found
 
@@ -162,6 +166,15 @@ def test_the_last_answer_counts_whichever_server_gave_it(tmp_path):
         *_, table = feedback(stores.history, list(map(str, logs)), NOON, NOON + 1000)
         assert table["answer"].to_pylist() == ["late"]
     stores.close()
+
+
+def test_an_answer_without_the_item_in_the_end_did_not_show_it(tmp_path):
+    """The later answer had it first, and a later stage left it out; the client says nothing else of either."""
+    write_all(tmp_path, [answer("early", "u", NOON, "abc"), answer("late", "u", NOON + 50, "cd")],
+              [Impression("1", "late", NOON + 51, [], [0])], [Event("1", "u", "c", NOON + 200)])
+    found, _ = rows((f"sqlite:{tmp_path}/store.db", str(tmp_path / "log")), NOON, NOON + 4000)
+    assert {name: row["answer"] for name, row in found.items()} == {
+        "1": "early", "shown:early:0": "early", "shown:early:1": "early"}  # no row says that c was not chosen
 
 
 def test_an_event_that_came_late_has_its_answer(written):

@@ -80,7 +80,8 @@ def run(args: argparse.Namespace) -> None:
     p = imbalance({row.arm: row.users for row in rows}, shares) if len(shares) > 1 else None
     if args.json:
         print(json.dumps({"metric": args.metric, "per": args.per, "arms": [dataclasses.asdict(row) for row in rows],
-                          "imbalance_p": p, "moved_users": found.moved, "cut_users": found.cut}, indent=2))
+                          "imbalance_p": p, "moved_users": found.moved, "cut_users": found.cut,
+                          "inside_users": found.inside}, indent=2))
         return
     print(_table(rows, args.fixed))
     if not found.events.any():
@@ -90,6 +91,9 @@ def run(args: argparse.Namespace) -> None:
         print(f"\nUsers against shares: p = {p:.3g}.{fits}")
     if found.moved:
         print(f"Left out: {found.moved} users with answers of several arms.")
+    if found.inside:
+        print(f"{found.inside} users had answers of arms before --since. Of these users --cuped reads what came before "
+              "the first of all their answers.")
     if found.cut:
         print(f"Of {found.cut} users the store keeps as many events as it may: earlier ones may be missing "
               "(--keep-events).")

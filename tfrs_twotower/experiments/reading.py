@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.online import Event, Stores, read_answers
+from tfrs_twotower.online import Event, Stores, read_answers, read_seen
+from tfrs_twotower.online.answer_files import ANSWER_ID, HOUR, starts
 from tfrs_twotower.online.feedback import WITHIN
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ class Participants:
       arm: [n] names.
       answers: [n] int64: answers that the user got.
       events: [n] int64: events of the metric that came from these answers.
-      before: [n] int64: events of the metric in the days before the user's first answer.
+      before: [n] int64: events of the metric in the days before the user's first answer that came before any arm's.
       moved: the number of users with answers of several arms, who are left out.
+      inside: the number of users who had answers of arms before `since`: `before` counts what came before these.
       cut: the number of users whose earlier events may be missing: they have as many as the store keeps.
     """
 
@@ -39,6 +41,7 @@ class Participants:
     before: np.ndarray
     moved: int = 0
     cut: int = 0
+    inside: int = 0
 
 
 def read_participants(
@@ -48,8 +51,8 @@ def read_participants(
     """Counts the answers of a log and the events of a store by user.
 
     An event counts if its `answer` is an answer to the same user. If it names none, it counts if its item was in an
-    answer to the user less than `within` seconds before it. Answers to users without an id, without an arm or of a
-    shadow do not count.
+    answer to the user less than `within` seconds before it, and no later stage left it out. Answers to users without
+    an id, without an arm or of a shadow do not count.
 
     Args:
       folder: of an `AnswerLog`, or of several servers' logs.
@@ -70,8 +73,9 @@ def read_participants(
     users = users[users["arms"] == 1]
     if days is not None:
         users = users[users["first"] + days * _DAY <= end]
-    counted = _Counted(table, metric, within)
+    counted = _Counted(table, read_seen(folder, since, None if until is None else until + within), metric, within)
     names, first = users.index.tolist(), users["first"].tolist()
+    known = _first_answers(folder, since) if before_days and since is not None else {}
     answers, events, before, cut = [], [], [], 0
     for start in range(0, len(names), _USERS):
         part = names[start:start + _USERS]
@@ -80,9 +84,11 @@ def read_participants(
             cut += len(past) >= stores.retention.events
             answers.append(counted.answers(user, last))
             events.append(counted.events(user, past, last))
-            before.append(sum(e.event == metric and at - before_days * _DAY <= e.timestamp < at for e in past))
+            begin, end_before = at - before_days * _DAY, min(at, known.get(user, at))
+            before.append(sum(e.event == metric and begin <= e.timestamp < end_before for e in past))
     counts = [np.asarray(values, np.int64) for values in (answers, events, before)]
-    return Participants(users["arm"].to_numpy(object), counts[0], counts[1], counts[2], moved, cut)
+    inside = len(known.keys() & {*names})
+    return Participants(users["arm"].to_numpy(object), counts[0], counts[1], counts[2], moved, cut, inside)
 
 
 def _users(table: pa.Table) -> "pd.DataFrame":
@@ -93,10 +99,21 @@ def _users(table: pa.Table) -> "pd.DataFrame":
     return found
 
 
-class _Counted:
-    """The answers of each user, and which events came from them."""
+def _first_answers(folder: str | os.PathLike[str], before: int) -> dict[str, int]:
+    """{user: the time of the first answer of an arm before a time}, read by the hour, as all may not fit the memory."""
+    found: dict[str, int] = {}
+    for hour in starts(folder):
+        if hour < before:
+            table = read_answers(folder, hour, min(hour + HOUR, before), shadows=False)
+            users = _users(table.filter(pc.and_(pc.not_equal(table["arm"], ""), pc.not_equal(table[c.USER_ID], ""))))
+            found = {**users["first"].to_dict(), **found}
+    return found
 
-    def __init__(self, table: pa.Table, metric: str, within: int) -> None:
+
+class _Counted:
+    """The answers of each user, and which events came from them. seen: result of `read_seen`."""
+
+    def __init__(self, table: pa.Table, seen: pa.Table, metric: str, within: int) -> None:
         self._metric, self._within = metric, within
         users = table[c.USER_ID].to_numpy(zero_copy_only=False)
         self._ids = table["answer_id"].to_pylist()
@@ -105,6 +122,17 @@ class _Counted:
         order = np.argsort(users, kind="stable")
         names, starts = np.unique(users[order], return_index=True)
         self._rows = dict(zip(names.tolist(), np.split(order, starts[1:])))
+        self._dropped = self._left_out(seen)
+
+    def _left_out(self, seen: pa.Table) -> set[tuple[int, int]]:
+        """(row of an answer, place): what a later stage left out, as clients said in time."""
+        row_of = {name: row for row, name in enumerate(self._ids)}
+        dropped = set()
+        for name, at, places in zip(*(seen[column].to_pylist() for column in (ANSWER_ID, c.TIMESTAMP, "dropped"))):
+            row = row_of.get(name) if places else None
+            if row is not None and 0 <= at - self._times[row] < self._within:
+                dropped |= {(row, place) for place in places}
+        return dropped
 
     def answers(self, user: str, until: float) -> int:
         return int((self._times[self._rows[user]] < until).sum())
@@ -119,4 +147,8 @@ class _Counted:
 
     def _shown(self, rows: np.ndarray, event: Event) -> bool:
         ages = event.timestamp - self._times[rows]
-        return any(event.item_id in self._items[int(row)].as_py() for row in rows[(ages >= 0) & (ages < self._within)])
+        return any(
+            item == event.item_id and (row, place) not in self._dropped
+            for row in rows[(ages >= 0) & (ages < self._within)].tolist()
+            for place, item in enumerate(self._items[row].as_py())
+        )

@@ -36,8 +36,8 @@ def feedback(
 
     - An event of an item has its own id and time, and the label 1; a dislike has 0. It belongs to the answer that it
       names. If it names none, it belongs to the last one that showed the user the item less than `within` seconds
-      before. It has that answer's version, arm and features, and its place there. A search without an
-      item has the item "" and belongs to none.
+      before; what a later stage left out was not shown. It has that answer's version, arm and features, and its place
+      there. A search without an item has the item "" and belongs to none.
     - An item that was shown and not chosen has the id `shown:ANSWER:PLACE`, the event "shown" and the label 0. Chosen
       is an item with an event, of the user or naming the answer, less than `within` seconds later. Shown are the places
       that clients named as seen in this time; if they named none, those before the last chosen one; if there is none,
@@ -191,15 +191,15 @@ class _Shown:
         self._lengths, self._within = lengths, within
         self._items = pc.list_flatten(found[c.ITEM_ID]).to_numpy(zero_copy_only=False)
         self._chosen = np.zeros(len(answer), bool)
-        self._match(acts)
         self._seen, self._dropped = self._said(seen, impressions)
+        self._match(acts)
 
     def _match(self, acts: _Acts) -> None:
         time = self._answers[c.TIMESTAMP].to_numpy()[self._of.answer]
         low, high = acts.between(self._answers[c.USER_ID].to_numpy()[self._of.answer], self._items, time, self._within)
         self._chosen |= high > low
         # Answers of a log come in the order of time, so the last one of an event stays.
-        event, row = acts.belong(low, high, np.arange(len(time)))
+        event, row = acts.belong(low, np.where(self._dropped, low, high), np.arange(len(time)))
         acts.answered(event, self._answers.iloc[self._of.answer[row]], self._of.place[row], False)
         events = acts.events.iloc[acts.named]
         answer = pd.Index(self._answers["answer_id"]).get_indexer(events[c.ANSWER])
@@ -236,7 +236,8 @@ class _Shown:
         """The rows of what was shown or dropped, and not chosen, of answers with since ≤ time < until."""
         of, answers = self._of, self._answers
         last, named = np.full(len(answers), -1), np.zeros(len(answers), bool)
-        np.maximum.at(last, of.answer[self._chosen], of.place[self._chosen])
+        chosen = self._chosen & ~self._dropped
+        np.maximum.at(last, of.answer[chosen], of.place[chosen])
         named[of.answer[self._seen]] = True
         shown = np.where(named[of.answer], self._seen, of.place < last[of.answer]) & ~self._dropped
         settled = (answers[c.TIMESTAMP] >= since) & (answers[c.TIMESTAMP] < until) & (answers[c.USER_ID] != "")
