@@ -188,8 +188,8 @@ def test_a_refresher_reads_what_is_new_from_the_store(fresh, version, frame):
     refresher.close()
 
 
-@pytest.mark.parametrize("servers", [1, 2])
-def test_what_an_answer_showed_counts_as_in_training(fresh, version, frame, tmp_path, servers):
+@pytest.mark.parametrize("servers, within", [(1, 7200), (2, 3600)])
+def test_what_an_answer_showed_counts_as_in_training(fresh, version, frame, tmp_path, servers, within):
     """Two servers gave an answer each, and what was seen of a was told to the other one."""
     ids, at = version[1].catalogue.ids.tolist(), CUT * HOUR + 10
     statistics = fresh._attached[id(version[1].root)].statistics
@@ -207,12 +207,12 @@ def test_what_an_answer_showed_counts_as_in_training(fresh, version, frame, tmp_
     stores = open_stores(f"sqlite:{tmp_path}/store.db")
     stores.history.append([Event("1", "u1", ids[1], at + 60, "buy", "a"), Event("2", "u2", ids[2], at + 70, "dislike")])
     before, now = np.array(statistics.values(ids[:5])["item_rate_buy_per_shown"]), at + 3 * HOUR
-    refresher = Refresher(fresh, stores.history, [folder], seconds=3600.0, clock=lambda: now)
+    refresher = Refresher(fresh, stores.history, [folder], seconds=3600.0, clock=lambda: now, within=within)
     assert refresher.look() > 0
     more = np.array(statistics.values(ids[:5])["item_rate_buy_per_shown"]) - before
     # In all time: buys, and how often it was shown. In b, which has the buy too, the first place came before it.
     assert more[:, [1, 3]].tolist() == [[0, 2], [1, 1], [0, 1], [0, 1], [0, 1]]
-    trained, _ = ingest(Store(f"sqlite:{tmp_path}/store.db", (folder,), until=now))
+    trained, _ = ingest(Store(f"sqlite:{tmp_path}/store.db", (folder,), until=now, within=within))
     parts = [pd.DataFrame({
         "user_id": trained.users["user_id"].take(of.user), "item_id": trained.items["item_id"].take(of.item),
         "timestamp": of.timestamp, "event": "buy", "label": label,

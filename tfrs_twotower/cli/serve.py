@@ -125,7 +125,8 @@ def run(args: argparse.Namespace) -> None:
     refresher: tuple[Refresher, ...] = ()
     if stores and items:
         kept = [args.log_requests] if args.log_requests and not args.log_requests.startswith(_KAFKA) else []
-        refresher = (Refresher(items, stores.history, [args.all_logs] if args.all_logs else kept, stores=stores),)
+        logs_read = [args.all_logs] if args.all_logs else kept
+        refresher = (Refresher(items, stores.history, logs_read, stores=stores, within=args.within),)
     stores, fresh, channels, others = exploring.explored(args, stores, fresh)
     arms = read_arms(args.arms) if args.arms else None
     stream = _item_stream(args) if args.items_from else None

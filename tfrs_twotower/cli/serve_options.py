@@ -77,6 +77,9 @@ def _answers(group: argparse._ArgumentGroup) -> None:
                        help="with --items-log: the folder that holds the --log-requests of all servers of this "
                        "machine; statistics of items then count what all of them showed (default: what this one "
                        "showed)")
+    group.add_argument("--within", type=options.positive, default=3600, metavar="SECONDS",
+                       help="for statistics of items: as in the `collect` whose log the model was trained on (default: "
+                       "%(default)s)")
     group.add_argument("--arms", metavar="FILE",
                        help="an experiment: a JSON file of arms, between which users are split by a salted hash "
                        "(docs/operations.md); `twotower experiment` compares them")

@@ -11,7 +11,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.data.statistics import SHOWN
 from tfrs_twotower.freshness.items import FreshItems
 from tfrs_twotower.online import Event, HistoryStore, Stores
-from tfrs_twotower.online.feedback import feedback
+from tfrs_twotower.online.feedback import WITHIN, feedback
 
 _BLOCK = 86_400  # seconds of events and answers that are joined at a time
 _log = logging.getLogger(__name__)
@@ -26,21 +26,23 @@ class Refresher:
     arrive up to `FreshItems.LATE` seconds late still count. While the store fails, it tries again.
 
     With logs of answers it counts what a training on the same store and logs has (`feedback`): what was shown and not
-    chosen has the kind "shown", from the moment on at which it is known, an hour after the answer.
+    chosen has the kind "shown", from the moment on at which it is known, `within` after the answer.
 
     Args:
       items: a `FreshItems`.
       history: a `HistoryStore`.
       logs: folders of answer logs.
       stores: the `online.Stores` of the history, for the features of users; None: first events move no item.
+      within: seconds after an answer in which an event counts as its choice, as in the training's source.
       seconds: between two looks at the clock.
       clock: a function that returns the seconds since 1970.
     """
 
     def __init__(
         self, items: FreshItems, history: HistoryStore, logs: Sequence[str] = (), seconds: float = 10.0,
-        clock: Callable[[], float] = time.time, stores: Stores | None = None,
+        clock: Callable[[], float] = time.time, stores: Stores | None = None, within: int = WITHIN,
     ) -> None:
+        self._within = within
         self._items, self._history, self._logs, self._seconds, self._clock = items, history, logs, seconds, clock
         self._stores, self._stop = stores, threading.Event()
         self._thread = threading.Thread(target=self._run, name="statistics", daemon=True)
@@ -67,7 +69,7 @@ class Refresher:
             yield from self._history.events(since, until)
             return
         for begin in range(since, until, _BLOCK):
-            for table in feedback(self._history, self._logs, begin, min(begin + _BLOCK, until)):
+            for table in feedback(self._history, self._logs, begin, min(begin + _BLOCK, until), self._within):
                 yield _counted(table)
 
     def _run(self) -> None:
