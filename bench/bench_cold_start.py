@@ -117,8 +117,9 @@ def warm(a, dropout):
     return line("(all test queries)", "none", dropout, evaluation)
 
 
-def rows(a, dropout):
+def rows(trainings, dropout):
     """All rows of a training."""
+    a, = trainings
     if dropout == DROPOUTS[0]:
         yield from of_no_training(a)
     yield warm(a, dropout)

@@ -1,7 +1,8 @@
 """New users and items after their first events: a few steps from a meta-learned start (`ModelConfig.few_shot`).
 
-    .venv/bin/python -m bench.bench_few_shot               MovieLens-100K: two trainings of the `movielens` recipe
+    .venv/bin/python -m bench.bench_few_shot               MovieLens-100K: three seeds of the `movielens` recipe, twice
     .venv/bin/python -m bench.bench_few_shot --data 1m     MovieLens-1M
+    .venv/bin/python -m bench.bench_few_shot --seeds 1     a try
 
 The cold users and items are those of `bench.cold_slices`. The first five films of a cold user are its first events;
 what comes after them is to be found in the whole catalogue. Of a cold film, the first three test queries that have it
@@ -10,8 +11,9 @@ among their targets are its first events; it is to be found for all later ones, 
 "profile" and "content" are the tower's vectors without an id. "past" gives the tower the five films as a history.
 "steps" are five of gradient descent on the first events. "start" is learned by Reptile, on 1,000 users (or films) of
 the training as if they were new. "past + start + steps" is what an export with `few_shot.users` answers, and
-"content + start + steps" what a server makes of a new film. "ids dropped" is the share of `Id.dropout`. "gain" is the
-paired difference of recall@50 to the first row of the same training, with its 95% interval.
+"content + start + steps" what a server makes of a new film. "ids dropped" is the share of `Id.dropout`. Figures are
+means over the seeds. "gain" is the paired difference of recall@50 to the first row of the same trainings, with its 95%
+interval over the queries.
 """
 
 import tempfile
@@ -20,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 import tfrs_twotower  # noqa: F401
-from bench.cold_slices import KS, PICKS, ColdUsers, gain, line, measured
+from bench.cold_slices import KS, PICKS, ColdUsers, gain, line, mean, measured
 from tfrs_twotower.coldstart import FewShot, Reptile
 from tfrs_twotower.data import Ragged
 from tfrs_twotower.evaluation import DotScorer, evaluate
@@ -32,8 +34,8 @@ FIRST_USERS = 3
 SETTINGS = Reptile(users=True, events=PICKS)
 
 
-def of_users(a, dropout):
-    """Rows of the cold users."""
+def of_users(a):
+    """{device: `Evaluation`} of the cold users."""
     cold, items, scale = ColdUsers(a), a.candidate_vectors(), 1 / a.model.temperature
     tower, steps = a.model.query_tower, FewShot(items, scale, SETTINGS)
     picked = cold.requests(histories=cold.picks)
@@ -45,13 +47,11 @@ def of_users(a, dropout):
         "past + steps": steps.adapted(past, first).numpy(),
         "past + start + steps": retriever(a, None).embed_query(picked).numpy(),
     }
-    found = {name: cold.evaluate(DotScorer(vectors * scale, items)) for name, vectors in devices.items()}
-    for name, evaluation in found.items():
-        yield line("users", name, dropout, evaluation, gain(evaluation, found["profile"]))
+    return {name: cold.evaluate(DotScorer(vectors * scale, items)) for name, vectors in devices.items()}
 
 
-def of_items(a, dropout):
-    """Rows of the cold items."""
+def of_items(a):
+    """{device: `Evaluation`} of the cold items."""
     queries, scale = a.split.test, 1 / a.model.temperature
     lists = [a.positions(queries.targets.row(i)) for i in range(len(queries))]
     asked = {}  # cold position: its queries, in their order
@@ -78,16 +78,21 @@ def of_items(a, dropout):
         mixed = a.candidate_vectors().copy()
         mixed[cold] = vectors
         found[name] = evaluate(DotScorer(users[kept] * scale, mixed), targets, exclude, a.train_counts, ks=KS)
-        yield line("items", name, dropout, found[name], gain(found[name], found["content"]))
+    return found
 
 
-def rows(a, dropout):
-    """All rows of a training."""
-    with tempfile.TemporaryDirectory() as folder:
-        learn_few_shot(a, Path(folder))
-    yield from of_users(a, dropout)
-    yield from of_items(a, dropout)
+def rows(trainings, dropout):
+    """All rows of a share of dropped ids."""
+    for a in trainings:
+        with tempfile.TemporaryDirectory() as folder:
+            learn_few_shot(a, Path(folder))
+    for side, devices in (("users", of_users), ("items", of_items)):
+        found = [devices(a) for a in trainings]
+        means = {name: mean([own[name] for own in found]) for name in found[0]}
+        first, *_ = means.values()
+        for name, evaluation in means.items():
+            yield line(side, name, dropout, evaluation, gain(evaluation, first))
 
 
 if __name__ == "__main__":
-    measured("few_shot", DROPOUTS, rows, __doc__, few_shot=SETTINGS)
+    measured("few_shot", DROPOUTS, rows, __doc__, seeds=3, few_shot=SETTINGS)

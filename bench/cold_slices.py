@@ -17,6 +17,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower import recipes
 from tfrs_twotower.data import MovieLens, Ragged, Temporal, ingest
 from tfrs_twotower.evaluation import compare, evaluate
+from tfrs_twotower.evaluation.bootstrap import intervals
 from tfrs_twotower.features import History, Id
 
 import tensorflow as tf  # isort: skip
@@ -26,25 +27,28 @@ TEST, VALIDATION, WITHHELD = 0.1, 0.1, 0.1
 KS = (10, 50)
 
 
-def measured(name, dropouts, rows, doc, **model):
-    """Trains the `movielens` recipe once for each pair of shares, and records the rows of each training.
+def measured(name, dropouts, rows, doc, seeds=1, **model):
+    """Trains the `movielens` recipe for each pair of shares, and records the rows.
 
     Args:
       name: of the record.
       dropouts: pairs (share of dropped ids, share of dropped pasts).
-      rows: function (the training's `Assembly`, the pair) → rows of the table.
+      rows: function (the trainings' `Assembly`s, one for each seed, and the pair) → rows of the table.
       doc: of the benchmark.
+      seeds: the number of trainings for each pair, by default.
       model: changes of the recipe's `ModelConfig`.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", choices=("100k", "1m"), default="100k")
+    parser.add_argument("--seeds", type=int, default=seeds)
     args = parser.parse_args()
     base = recipes.load("movielens")
     base = dataclasses.replace(base, source=MovieLens(args.data), model=dataclasses.replace(base.model, **model))
     log, split = without(ingest(base.source)[0], WITHHELD)
     figures = []
     for dropout in dropouts:
-        found = [*rows(trained(with_dropout(base, dropout, split), log), dropout)]
+        changed = with_dropout(base, dropout, split)
+        found = [*rows([trained(with_seed(changed, seed), log) for seed in range(args.seeds)], dropout)]
         print(common.table(found), flush=True)
         figures += found
     figures.sort(key=lambda row: row["cold"], reverse=True)
@@ -76,6 +80,21 @@ def with_dropout(recipe, dropout, split):
 
     schema = dataclasses.replace(recipe.schema, query=changed("query"), candidate=changed("candidate"))
     return dataclasses.replace(recipe, schema=schema, split=split)
+
+
+def with_seed(recipe, seed):
+    """The recipe with another seed."""
+    return dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, seed=seed))
+
+
+def mean(evaluations):
+    """The `Evaluation` of the mean over trainings: each query's figures, their means and intervals."""
+    per_query = {name: np.mean([e.per_query[name] for e in evaluations], axis=0) for name in evaluations[0].per_query}
+    bounds = intervals(np.stack([*per_query.values()], axis=1))
+    return dataclasses.replace(
+        evaluations[0], per_query=per_query, metrics={name: np.nanmean(values) for name, values in per_query.items()},
+        intervals=dict(zip(per_query, bounds.tolist())),
+    )
 
 
 class ColdUsers:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from optuna import Trial
 
 _FULL_SOFTMAX_ITEMS = 20_000  # above it, the softmax over the whole catalogue is too slow to try
+_FEW_SHOT = "model.few_shot"
 _SHORT_HISTORY = 10  # shorter ones say what the moment is, and stay as they are
 
 
@@ -170,6 +171,11 @@ def checked(space: Iterable[Choice | Range], recipe: Recipe) -> tuple[Choice | R
     """
     found = []
     for dimension in space:
+        for field in dimension.fields:
+            if field.startswith(_FEW_SHOT):
+                rule = f"leave out `{_FEW_SHOT}`: it is learned after a training, and moves newcomers alone"
+                way_out = "No trial's figure would tell. Measure it on newcomers, as `bench.bench_few_shot` does."
+                raise ConfigError(invalid("space", rule, field, way_out))
         for value in dimension.examples():
             override(recipe, [f"{field}={_text(value)}" for field in dimension.fields])
         found.append(dimension.including(value_at(recipe, dimension.fields[0])))

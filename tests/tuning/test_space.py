@@ -14,6 +14,13 @@ from tfrs_twotower.tuning import Choice, Range, default_space, parse_dimension
 from tfrs_twotower.tuning_space import checked
 
 
+def test_few_shot_is_not_searched():
+    """It is learned after a training, so no trial's figure would tell."""
+    for field in ("model.few_shot", "model.few_shot.steps"):
+        with pytest.raises(ConfigError, match="`space` must leave out `model.few_shot`.*Measure it on newcomers"):
+            checked((Choice((field,), (None, 1)),), toy.recipe())
+
+
 def test_the_default_space_of_movielens():
     recipe = recipes.load("movielens")
     space = {d.fields: d for d in default_space(recipe, items=1682)}
