@@ -50,6 +50,8 @@ def test_what_the_logs_of_all_servers_need_is_said_before_anything_is_opened(tmp
     assert main([*command, "--store", "sqlite:s.db", "--items-log", "items"]) == 1
     said = "`--log-requests` must lie in the folder of --all-logs. Received: --log-requests='logs/deep/a'."
     assert f"{said} For example: logs/a." in capsys.readouterr().err
+    assert main([*command[:-1], "kafka://localhost:9092/a", "--all-logs", "l", "--items-log", "i"]) == 1
+    assert "Name these too" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

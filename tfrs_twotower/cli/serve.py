@@ -157,6 +157,8 @@ def _check_all_logs(args: argparse.Namespace) -> None:
     if not (args.store and args.items_log and args.log_requests):
         raise ConfigError("`--all-logs` is for statistics of items, which need --store, --items-log and "
                           "--log-requests. Name these too.")
+    if args.log_requests.startswith(_KAFKA):  # a consumer of the topic has its folder there
+        return
     if os.path.realpath(os.path.dirname(os.path.normpath(args.log_requests))) != os.path.realpath(args.all_logs):
         rule, way_out = "lie in the folder of --all-logs", f"For example: {os.path.join(args.all_logs, 'a')}."
         raise ConfigError(invalid("--log-requests", rule, args.log_requests, way_out))
