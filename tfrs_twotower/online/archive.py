@@ -93,6 +93,10 @@ class _Reader:
         """Not of an archive."""
         raise self._error()
 
+    def items(self, user_ids: Sequence[str]) -> list[dict[str, str]]:
+        """Not of an archive."""
+        raise self._error()
+
     def trim(self) -> int:
         """Not of an archive."""
         raise self._error()

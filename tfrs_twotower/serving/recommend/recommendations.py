@@ -280,8 +280,8 @@ class Recommendations:
                 past |= dict.fromkeys(texts(tensors[name].numpy()[0]).tolist()[::-1], True)
         if self._stores is not None and asked.user_id is not None:
             try:
-                for item, kind in self._stores.history.items([str(asked.user_id)])[0].items():
-                    past.setdefault(item, kind != DISLIKE)
+                for item, newest in self._stores.history.items([str(asked.user_id)])[0].items():
+                    past.setdefault(item, newest != DISLIKE)
             except StoreError as error:
                 self._metrics.store_failed("read")
                 _log.error("A user is served as an unknown one: %s", error)
