@@ -83,7 +83,7 @@ def test_seen_items_are_neither_ranked_nor_targets():
     ranking = rank(Table(scores), targets, seen, max_k=4)
     assert [ranking.targets.row(i).tolist() for i in (0, 1)] == [[3], []]
     assert ranking.ranks.tolist() == [2] and ranking.first_rank.tolist() == [2, 0]
-    assert ranking.top.tolist() == [[1, 3, -1, -1], [1, 2, 3, -1]]
+    assert ranking.top.tolist() == [[1, 3, -1, -1], [-1] * 4]  # nothing is ranked without a target
 
 
 def test_unknown_targets_are_misses_and_repeated_targets_count_once():
@@ -111,7 +111,7 @@ def test_equals_the_definition_for_any_ties_and_any_block(levels, max_k):
     for row, wanted, known in zip(scores, targets, seen):
         places.append(list(places_by_definition(row, set(wanted), set(known)).values()))
         left = [c for c in range(catalogue) if c not in known]
-        best = sorted(left, key=lambda c: (-row[c], c))[:max_k]
+        best = sorted(left, key=lambda c: (-row[c], c))[:max_k] if set(wanted) - set(known) else []
         tops.append(best + [-1] * (max_k - len(best)))
     rankings = [
         rank(Table(scores), Ragged.from_lists(targets), Ragged.from_lists(seen), max_k, block) for block in (None, 1, 7)

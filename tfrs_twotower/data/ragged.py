@@ -57,7 +57,8 @@ class Ragged:
 
     def take(self, rows: np.ndarray) -> Ragged:
         """Ragged: the rows with the given numbers, in this order; a row may come several times."""
-        begin, lengths = self.offsets[rows], self.lengths[rows]
+        begin = self.offsets[rows]
+        lengths = self.offsets[np.asarray(rows) + 1] - begin
         return Ragged.from_lengths(self.values[ranges(begin, begin + lengths)], lengths)
 
     def padded(self, rows: np.ndarray, width: int) -> np.ndarray:

@@ -40,6 +40,7 @@ def collapse(queries: np.ndarray, candidates: np.ndarray, top: np.ndarray) -> Co
     candidates = _unit(np.asarray(candidates))
     queries = _unit(np.asarray(queries).reshape(-1, candidates.shape[1]))
     first = np.asarray(top)[:, :10]
+    first = first[(first >= 0).any(axis=1)]  # a query without a target has none
     distinct = len(np.unique(first[first >= 0]))
     room = min(len(candidates), first.size)
     query_cosine, candidate_cosine = _mean_cosine(queries), _mean_cosine(candidates)

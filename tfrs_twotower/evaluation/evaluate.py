@@ -35,7 +35,8 @@ class Evaluation:
       slices: {slice: {metric: value, "targets": count, "queries": count, "intervals": {metric: [low, high]}}}
         for recall, hit rate and NDCG. In a slice only its targets count, and only queries with such a target
         are averaged. `slices.slice_masks` defines the slices.
-      top: int32 [q, largest K]: recommended candidate positions, best first; −1 pads.
+      top: int32 [q, largest K]: recommended candidate positions, best first; −1 pads, and fills the row of a dropped
+        query.
       queries, targets, candidates: their numbers.
       dropped: the number of queries that do not count, as the user has seen all targets.
       targets_sha256: of the targets, query by query: equal for two models that had the same queries.

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import hashlib
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import EvaluationError, invalid
 from tfrs_twotower.evaluation.parts import Parts
 from tfrs_twotower.evaluation.scorers import Scorer, check_scorer, finite_rows, pairs
+from tfrs_twotower.evaluation.ties import drawn_places
 from tfrs_twotower.evaluation.views import is_in, kept, query_rows
 from tfrs_twotower.scores import block_top_k
 
@@ -35,7 +35,8 @@ class Ranking:
         no targets, so a query may have none.
       ranks: int32 [targets]: 1 is best; `max_k + 1` means beyond `max_k` or not in the catalogue.
       first_rank: int64 [q]: rank of the best target at any depth; 0 if there is none in the catalogue.
-      top: int32 [q, max_k]: recommended positions, best first, equal scores by position; −1 pads.
+      top: int32 [q, max_k]: recommended positions, best first, equal scores by position; −1 pads, and fills the row
+        of a query without a target.
       catalogue: number of candidates.
       max_k: the depth of `ranks` and `top`.
     """
@@ -56,6 +57,7 @@ def rank(
     The rank of a target is its place after a sort by score, in which candidates of equal score stand in random order.
     The order is drawn by a fixed seed for each query and target, and does not depend on the scorer. So a model that
     gives all items the same score ranks as chance does, and whole numbers, such as counts, are no disadvantage.
+    For a query without a target nothing is ranked, as no metric counts it.
 
     Args:
       scorer: a `Scorer` of q queries and n candidates.
@@ -182,10 +184,16 @@ class _Pass:
         """Fills the rows start to stop by their `scores`, which stay as they are."""
         found, targets = self.ranking, self.ranking.targets
         span = slice(targets.offsets[start], targets.offsets[stop])
-        positives, excluded = pairs(targets, start, stop), pairs(self.exclude, start, stop)
-        ranks, found.first_rank[start:stop], best = _rank_block(scores, positives, excluded, found.max_k, start)
+        asked = np.flatnonzero(np.diff(targets.offsets[start:stop + 1]))
+        if not len(asked):
+            return
+        queries, scores = start + asked, scores if len(asked) == stop - start else scores[asked]
+        positives, excluded = (
+            pairs(None if ragged is None else ragged.take(queries), 0, len(asked)) for ragged in (targets, self.exclude)
+        )
+        ranks, found.first_rank[queries], best = _rank_block(scores, positives, excluded, found.max_k, queries)
         found.ranks[span][targets.values[span] >= 0] = ranks
-        found.top[start:stop, : best.shape[1]] = best
+        found.top[queries, : best.shape[1]] = best
 
     def rows(self, start: int, stop: int) -> dict[str, np.ndarray]:
         """The arrays of the ranking for these queries; they can be filled."""
@@ -222,9 +230,12 @@ def _scores(scorer: Scorer, start: int, stop: int) -> np.ndarray:
 
 
 def _rank_block(
-    scores: np.ndarray, positives: np.ndarray, excluded: np.ndarray, max_k: int, start: int
+    scores: np.ndarray, positives: np.ndarray, excluded: np.ndarray, max_k: int, queries: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns ranks [positives], first rank [rows] and recommended positions [rows, ≤ max_k]."""
+    """Returns ranks [positives], first rank [rows] and recommended positions [rows, ≤ max_k].
+
+    queries: int64 [rows], the number of each row's query.
+    """
     rows = positives[:, 0]
     own = scores[rows, positives[:, 1]]
     if len(excluded):
@@ -239,7 +250,7 @@ def _rank_block(
     above[deep] = np.count_nonzero(scores[deep] > threshold[deep, None], axis=1)
     as_good = _number(np.greater_equal, values, at_least, threshold, rows, own)
     better = _number(np.greater, values, above, np.where(deep, threshold, -np.inf), rows, own)
-    ranks = better + 1 + _drawn(rows, positives[:, 1], own, as_good - better, start)
+    ranks = better + 1 + drawn_places(queries[rows], positives[:, 1], own, as_good - better)
     first_rank = np.full(len(scores), np.iinfo(np.int64).max)
     np.minimum.at(first_rank, rows, ranks)
     first_rank[np.bincount(rows, minlength=len(scores)) == 0] = 0
@@ -271,31 +282,3 @@ def _number(
     far = np.where(own == threshold[rows], at_threshold[rows], np.iinfo(np.int32).max)
     known = own > values[rows, -1] if compare is np.greater_equal else own >= values[rows, -1]
     return np.where(known, low, far)
-
-
-def _drawn(rows: np.ndarray, columns: np.ndarray, own: np.ndarray, tied: np.ndarray, start: int) -> np.ndarray:
-    """int64 [positives]: places from 0 on among the `tied` candidates of the same score, different for each positive.
-
-    rows, columns: of each positive; start: the query of row 0.
-    """
-    drawn = _hashed(rows + start, columns)
-    places = (drawn * np.maximum(tied, 1)).astype(np.int64)
-    order = np.lexsort((own, rows))
-    fresh = np.ones(len(order), bool)
-    fresh[1:] = (rows[order][1:] != rows[order][:-1]) | (own[order][1:] != own[order][:-1])
-    begins = np.append(np.flatnonzero(fresh), len(order))
-    for group in np.flatnonzero(np.diff(begins) > 1):  # several targets of the same score
-        members = order[begins[group]: begins[group + 1]]
-        if tied[members[0]]:  # 0: all are beyond the best `values`
-            sample = random.Random(float(drawn[members[0]])).sample(range(tied[members[0]]), len(members))
-            places[members] = sample
-    return places
-
-
-def _hashed(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """float64 in [0, 1) of each pair, by SplitMix64 (Steele et al. 2014)."""
-    with np.errstate(over="ignore"):
-        x = rows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + columns.astype(np.uint64) + np.uint64(1)
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-            x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
-        return ((x ^ (x >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
