@@ -113,18 +113,24 @@ class TrainingBatches:
             **({} if hour is None else {"hour": np.full(len(rows), hour)}),
         }
 
+    def whole_batch(self, step: int) -> dict[str, Any]:
+        """The batch of a step as `dataset` has it, made at once: for a few steps, as a dataset takes a second to begin.
+        """
+        return self._finish(tf.nest.map_structure(tf.convert_to_tensor, self.batch(step)))
+
+    def _finish(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """A batch's tensors, with histories and candidates encoded: graph code."""
+        hour = batch["hour"][0] if "hour" in batch else None
+        candidate = self._examples.candidates(batch["candidate_id"], hour)
+        return {**batch, "query": self._examples.finish(batch["query"]), "candidate": candidate}
+
     def dataset(self, start: int, stop: int, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
         """`tf.data.Dataset` of the batches of steps start … stop − 1, histories and candidates encoded, prefetched.
 
         With a `tf.distribute.InputContext`: only the parts that this process trains on.
         """
-        def finish(batch: dict[str, Any]) -> dict[str, Any]:
-            hour = batch["hour"][0] if "hour" in batch else None
-            candidate = self._examples.candidates(batch["candidate_id"], hour)
-            return {**batch, "query": self._examples.finish(batch["query"]), "candidate": candidate}
-
         rows = None if context or self.share is not None else self.batch_size
-        return batch_dataset(self.batch, start, stop, context, finish, rows)
+        return batch_dataset(self.batch, start, stop, context, self._finish, rows)
 
 
 def batch_dataset(

@@ -26,6 +26,7 @@ from tfrs_twotower.training.optimizers import build
 
 _log = logging.getLogger(__name__)
 _NEGATIVES = 1024  # items of the catalogue a step
+_FEW_STEPS = 20  # up to which tracing a graph takes longer than running the steps without one
 _States = dict[str, dict[str, dict[str, np.ndarray]]]  # {side: {field name: state}}
 
 
@@ -100,11 +101,12 @@ def update_users(
         _log.warning("No event later than %s UTC has an item that the version knows: such events wait for the full "
                      "update.", _moment(since - 1))
         return None
-    a.model(next(iter(a.batches.dataset(0, 1))))
+    parts = _batches(a, rows, batch_size)
+    a.model(parts[0].whole_batch(0))  # makes the weights
     warm_start(a.model, served.folder, (field.table, place))
     _take_up(field, before, known=len(place) - 1)
     start = field.table.numpy()
-    _train(a, field, rows, batch_size, learning_rate)
+    _train(a, field, parts, learning_rate)
     users = np.unique(field.vocabulary(_ids(a.log, rows)).numpy())
     users = users[(users > 0) & np.any(field.table.numpy()[users] != start[users], axis=1)]
     return user_deltas.publish(root, version, user_deltas.UserDelta(
@@ -179,12 +181,23 @@ def _take_up(field: IdField, deltas: Sequence[user_deltas.UserDelta], known: int
     field.table.assign(table)
 
 
-def _train(a: Assembly, field: IdField, rows: np.ndarray, batch_size: int, learning_rate: float | None) -> None:
-    """One pass over all events in the order of time; gradients only for the user table."""
+def _batches(a: Assembly, rows: np.ndarray, batch_size: int) -> list[TrainingBatches]:
+    """Those of one pass over all events in the order of time. The last events, too few for a batch, are the second."""
+    config = dataclasses.replace(a.recipe.training, batch_size=batch_size, order="time", resampling=None)
+    whole = len(rows) - len(rows) % batch_size
+    return [TrainingBatches(a.examples, part, config, known=a.split.known)
+            for part in (rows[:whole], rows[whole:]) if len(part)]
+
+
+def _train(
+    a: Assembly, field: IdField, parts: Sequence[TrainingBatches], learning_rate: float | None
+) -> None:
+    """One pass over all batches; gradients only for the user table."""
     settings = a.recipe.training.optimizer
     if learning_rate is not None:
         settings = dataclasses.replace(settings, learning_rate=learning_rate)
-    optimizer = build(settings, -(-len(rows) // batch_size))
+    steps = sum(part.steps_per_epoch for part in parts)
+    optimizer = build(settings, steps)
     optimizer.build([field.table])
 
     def step(batch: dict[str, Any]) -> None:
@@ -193,21 +206,15 @@ def _train(a: Assembly, field: IdField, rows: np.ndarray, batch_size: int, learn
             loss = a.model.compute_loss(batch, training=False)
         optimizer.apply_gradients([(tape.gradient(loss, field.table), field.table)])
 
-    traced, whole = None, len(rows) - len(rows) % batch_size
-    for part in (rows[:whole], rows[whole:]):
-        if len(part):
-            config = dataclasses.replace(a.recipe.training, batch_size=batch_size, order="time", resampling=None)
-            batches = TrainingBatches(a.examples, part, config, known=a.split.known)
-            dataset = batches.dataset(0, batches.steps_per_epoch)
-            if traced is None:  # once for batches of all sizes, as a trace takes longer than all steps
-                any_size = tf.nest.map_structure(_of_any_size, dataset.element_spec)
-                traced = tf.function(step, [any_size], autograph=False)  # as in `TwoTowerModel.train_step`
-            for batch in dataset:
-                traced(batch)
+    if steps > _FEW_STEPS:
+        step = tf.function(step, [tf.nest.map_structure(_of_any_size, parts[0].whole_batch(0))], autograph=False)
+    for part in parts:
+        for number in range(part.steps_per_epoch):
+            step(part.whole_batch(number))
 
 
-def _of_any_size(spec: tf.TensorSpec) -> tf.TensorSpec:
-    return tf.TensorSpec([None] * spec.shape.rank, spec.dtype)
+def _of_any_size(array: tf.Tensor) -> tf.TensorSpec:
+    return tf.TensorSpec([None] * array.shape.rank, array.dtype)
 
 
 def _ids(log: InteractionLog, rows: np.ndarray) -> tf.Tensor:
