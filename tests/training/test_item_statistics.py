@@ -65,6 +65,20 @@ def test_a_batch_is_a_stretch_of_time_and_counts_before_its_first_hour(assembled
     np.testing.assert_array_equal(a.examples.statistics.values(a.log.item[rows], hour)[COUNT.column], counts)
 
 
+def test_an_update_knows_new_ids_and_reads_statistics_as_its_parent(assembled):
+    parent = assembled.model.candidate_tower
+    states = {"query": assembled.model.query_tower.state(), "candidate": parent.state()}
+    later = trendy(days=24, items=25, seed=1)
+    log, _ = ingest(Frames(pd.concat([trendy(), later[later["timestamp"] >= (START + 288) * HOUR]])))
+    grown = assemble(assembled.recipe, log, states, grow=lambda field: True).model.candidate_tower
+    ids, *moving = zip(parent.fields, grown.fields)
+    assert [len(field.state()["keys"]) for field in ids] == [24, 25]
+    assert len(moving) == 2
+    for old, new in moving:
+        assert {name: value.tolist() for name, value in new.state().items()} == {
+            name: value.tolist() for name, value in old.state().items()}
+
+
 def test_an_epoch_has_each_batch_once_and_other_rows_are_left_out():
     found = [[b.tolist() for b in Stretches(25, 4, seed=0, epoch=epoch)] for epoch in range(40)]
     assert all(len(epoch) == 6 and len({row for b in epoch for row in b}) == 24 for epoch in found)

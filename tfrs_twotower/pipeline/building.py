@@ -53,7 +53,7 @@ def adapted_towers(
         load_fields(towers[0], field_states)
     if grow is not None:
         adapt(log, rows, list(filter(grow, query_fields)), list(filter(grow, candidate_fields)),
-              learn=lambda field: field.grow)
+              learn=lambda field: field.grow, statistics=statistics)
     for others in towers[1:]:
         load_fields(others, dict(zip(("query", "candidate"), (tower.state() for tower in towers[0]))))
     return towers, statistics
