@@ -208,14 +208,29 @@ def test_rows_of_users_are_signed_for_their_version(tmp_path, key, other):
     with pytest.raises(ExportError, match="000002.npz does not have the checksum"):
         user_deltas.read(tmp_path, 3, "s", mine)
 
-    with pytest.raises(ExportError, match="are signed. Take them back with the key"):
-        user_deltas.withdraw(tmp_path, 3)
+    for change in (user_deltas.withdraw, lambda root, version: user_deltas.publish(root, version, delta(3))):
+        with pytest.raises(ExportError, match="are signed. Change them with the key"):
+            change(tmp_path, 3)
     assert user_deltas.withdraw(tmp_path, 3, mine).name == "000002.npz"
     assert sorted(p.name for p in folder.iterdir()) == ["000001.json", "000001.npz", "signed"]
     assert user_deltas.read_counted(tmp_path, 3, "s", mine)[1] == 3  # two were published, one was withdrawn
+
+
+def test_rows_that_are_not_signed_are_taken_back_with_the_key(tmp_path, key):
+    """Behind signed ones, whose list stays as it is, and behind none; also if one of two files is all there is."""
+    mine, folder = Seal(key, "mine"), tmp_path / "deltas" / "3"
     user_deltas.publish(tmp_path, 3, delta(2))
-    with pytest.raises(ExportError, match="000002.json is not signed"):
+    with pytest.raises(ExportError, match="000001.json is not signed. Take it back by"):
+        user_deltas.publish(tmp_path, 3, delta(1), mine)
+    assert user_deltas.withdraw(tmp_path, 3, mine).name == "000001.npz" and not any(folder.iterdir())
+    user_deltas.publish(tmp_path, 3, delta(1), mine)
+    listed = (folder / "signed").read_bytes()
+    (folder / "000002.json").write_text("{}")
+    with pytest.raises(ExportError, match="000002.json is not signed. Take it back by .*--revert --sign-key"):
         user_deltas.read(tmp_path, 3, "s", mine)
+    assert user_deltas.withdraw(tmp_path, 3, mine).name == "000002.npz"
+    assert (folder / "signed").read_bytes() == listed
+    assert [d.keys.tolist() for d in user_deltas.read(tmp_path, 3, "s", mine)] == [[1]]
 
 
 def test_a_process_that_is_killed_between_two_files_of_signed_rows_changes_nothing_or_all(tmp_path, key):

@@ -53,8 +53,9 @@ def publish(root: str | Path, version: int, delta: UserDelta, seal: Seal | None 
       seal: the `Seal` that signs it and the ones before, whose signature is verified; None: it is not signed.
 
     Raises:
-      ExportError: the deltas before are not signed by the `seal`.
+      ExportError: the deltas before are not signed by the `seal`; or they are signed and there is none.
     """
+    check_seal(root, version, seal)
     folder = _folder(root, version)
     folder.mkdir(parents=True, exist_ok=True)
     before = _Signed() if seal is None else _signed(folder, seal)
@@ -77,6 +78,13 @@ def publish(root: str | Path, version: int, delta: UserDelta, seal: Seal | None 
     return path
 
 
+def check_seal(root: str | Path, version: int, seal: Seal | None) -> None:
+    """Raises `ExportError` if a version's deltas are signed and there is no `seal` to sign what becomes of them."""
+    folder = _folder(root, version)
+    if seal is None and (folder / _SIGNED).exists():
+        raise ExportError(f"The rows of users in {folder} are signed. Change them with the key: --sign-key FILE.")
+
+
 class _Signed(NamedTuple):
     """The signed list of a version's deltas. signed: how often it was; a lower number is an earlier list."""
 
@@ -88,12 +96,26 @@ def _signed(folder: Path, seal: Seal) -> _Signed:
     """The list of a folder's deltas.
 
     Raises:
-      ExportError: there are deltas without a list, or its signature is wrong, or of another version.
+      ExportError: there are deltas that it lacks, or its signature is wrong, or of another version.
     """
+    found = _listed(folder, seal)
+    if more := _beyond(folder, found):
+        key = seal.key.path
+        raise ExportError(f"{more.with_suffix('.json')} is not signed. Take it back by `twotower update RUN --revert "
+                          f"--sign-key {key}`, and publish the users' update again with --sign-key {key}.")
+    return found
+
+
+def _beyond(folder: Path, signed: _Signed) -> Path | None:
+    """The newest delta, if the list lacks it."""
+    newest = max(_numbers(folder), default=0)
+    return folder / f"{newest:06}.npz" if newest > len(signed.deltas) else None
+
+
+def _listed(folder: Path, seal: Seal) -> _Signed:
+    """The list alone. Raises `ExportError` if its signature is wrong, or of another version."""
     path = folder / _SIGNED
     if not path.exists():
-        if _numbers(folder):
-            raise ExportError(f"{folder / '000001.json'} is not signed. Publish it with --sign-key {seal.key.path}.")
         return _Signed()
     try:
         about = json.loads(seal.key.read_signed(path, ROWS))
@@ -102,9 +124,6 @@ def _signed(folder: Path, seal: Seal) -> _Signed:
         raise ExportError(f"{path} cannot be read ({error}). Publish the users' update again.") from error
     if about["manifest"] != seal.identity:
         raise ExportError(f"{path} was signed for another version. Publish the users' update again.")
-    if len(_numbers(folder)) > len(found.deltas):
-        more = folder / f"{len(found.deltas) + 1:06}.json"
-        raise ExportError(f"{more} is not signed. Publish it with --sign-key {seal.key.path}.")
     return found
 
 
@@ -176,23 +195,22 @@ def merged(deltas: Sequence[UserDelta]) -> tuple[np.ndarray, np.ndarray]:
 def withdraw(root: str | Path, version: int, seal: Seal | None = None) -> Path | None:
     """Takes back the newest delta of a version; returns its path, or None if there is none.
 
-    seal: the `Seal` that signed the deltas; None: they are not signed.
+    seal: the `Seal` that signed the deltas, if not the newest; None: they are not signed.
 
     Raises:
       ExportError: they are signed and there is no `seal`, or it did not sign them.
     """
+    check_seal(root, version, seal)
     folder = _folder(root, version)
-    if seal is None and (folder / _SIGNED).exists():
-        raise ExportError(f"The rows of users in {folder} are signed. Take them back with the key: --sign-key FILE.")
-    before = _Signed() if seal is None else _signed(folder, seal)
-    number = _numbers(folder)[-1:] if seal is None else [len(before.deltas)] * bool(before.deltas)
-    if not number:
+    before = _Signed() if seal is None else _listed(folder, seal)
+    unsigned = _beyond(folder, before)
+    if not unsigned and not before.deltas:
         return None
-    path = folder / f"{number[0]:06}.npz"
+    path = unsigned or folder / f"{len(before.deltas):06}.npz"
     path.with_suffix(".json").unlink(missing_ok=True)  # first: without it the `.npz` file does not count
-    if seal is not None:
+    if seal is not None and not unsigned:
         _sign(folder, seal, before.deltas[:-1], before.signed + 1)
-    path.unlink()
+    path.unlink(missing_ok=True)
     return path
 
 

@@ -59,7 +59,7 @@ def update_users(
     Raises:
       ConfigError: the query tower has no table of user ids, nothing is exported, or not by this run, or the log has no
         times.
-      ExportError: an earlier delta cannot be read, or `key` did not sign it.
+      ExportError: an earlier delta cannot be read, or `key` did not sign it, or it is signed and there is no `key`.
     """
     directory = Path(directory).resolve()
     root = Path(root) if root else directory / runs.EXPORT
@@ -82,6 +82,7 @@ def update_users(
     version = _newest_version(root)
     contents, identity = manifest.identified(root / str(version), key)
     space, seal = contents["embedding_space"], None if key is None else Seal(key, identity)
+    user_deltas.check_seal(root, version, seal)  # before all that takes long
     before, served = user_deltas.read(root, version, space, seal), runs.weights(directory, space)
     since = (before[-1].trained_until if before else served.trained_until) + 1
     new = (log.timestamp >= since) & ~again
