@@ -1,5 +1,6 @@
 """Gives each answer an id, and keeps it with all that it was made of."""
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -66,7 +67,7 @@ class AnswerRecorder:
         names = [""] * len(ids) if users is None else [_plain(user) for user in np.asarray(users).ravel().tolist()]
         answers = []
         for row, user in enumerate(names[:len(ids)]):
-            items = [(str(_plain(item)), "", score) for item, score in zip(ids[row].tolist(), scores[row].tolist())]
+            items = [*zip(_texts(ids[row]), itertools.repeat(""), scores[row].tolist())]
             read = {name: _value(value, spec, row) for name, (value, spec) in given.items()
                     if name in _CONTEXT or name not in c.OPTIONS}
             context = {"signature": signature.name, **{name: read.pop(name) for name in _CONTEXT if name in read}}
@@ -170,8 +171,13 @@ def _value(array: np.ndarray, spec: tf.TensorSpec, row: int) -> Any:
             padding = missing.encode() if isinstance(missing, str) else missing
             while found and (found[-1] == padding or found[-1] != found[-1]):
                 found.pop()
-        return [_plain(value) for value in found]
+        return found if np.asarray(array).dtype.kind == "i" else [_plain(value) for value in found]
     return _plain(found)
+
+
+def _texts(ids: np.ndarray) -> list[str]:
+    """The ids of items as text."""
+    return [*map(str, map(_plain, ids.tolist()) if ids.dtype == object else ids.tolist())]
 
 
 def _plain(value: Any) -> Any:
