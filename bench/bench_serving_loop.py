@@ -4,7 +4,8 @@
 
 Each row is a `twotower serve` of its own, over the same export and the same past of the users. All have an SQLite store
 and a cache of vectors; "bare" has nothing else. "all" adds --log-requests, --arms (two of one model), --archive and
---items-log, whose thread also looks for statistics of items to refresh. "all, --log-behind" does not wait for the disk.
+--items-log. The export has an `ItemStatistic`, and 1,000 items have events of the last hour in the store, so with an
+items log the server has given these new vectors. "all, --log-behind" does not wait for the disk.
 
 Requests are of one kept connection over REST and take turns; answers a second are of 8 clients at a time, medians of
 rounds that take turns. `cpu_ms` is the server's own time of the processors for one request of these 8 clients.
@@ -24,7 +25,10 @@ import numpy as np
 from bench import common, online_export
 from bench.bench_online import answered
 from bench.online_clients import HOT, Rest, fill_store, start_server
+from tfrs_twotower.online import Event, open_stores
 
+_MOVED = 1000  # items
+_LOOK = 15  # seconds: the server has then looked what to count
 _ARMS = {"salt": "bench", "arms": [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.5}]}
 
 
@@ -60,6 +64,14 @@ def askers(port, numbers):
     return {":predict": predict, "/v1/recommend": recommend, "/v1/events": event}
 
 
+def count_on(folder, store, rows, users):
+    """Puts an event of the hour before this one into the store, of each of some items. Another user has each."""
+    before = int(time.time()) // 3600 * 3600 - 1
+    with contextlib.closing(open_stores(f"sqlite:{folder}/{store}")) as stores:
+        stores.history.append([Event(f"moved:{n}", str(users + 1 + n), str(1 + n * (rows // _MOVED)), before)
+                               for n in range(_MOVED)])
+
+
 def cpu_seconds(process):
     """The time of the processors that a process has had."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -68,16 +80,18 @@ def cpu_seconds(process):
 
 def main(args, folder):
     """Makes, measures and records."""
-    _, features, _ = online_export.write(f"{folder}/export", args.rows, args.users, "scann", 0.95)
+    _, features, _ = online_export.write(f"{folder}/export", args.rows, args.users, "scann", 0.95, statistic=True)
     numbers = itertools.count()
     names = ("bare", "all", "all, --log-behind")
     with contextlib.ExitStack() as stack:
         servers, calls = {}, {}
         for at, name in enumerate(names):
             fill_store(folder, features, f"{at}.db")
+            count_on(folder, f"{at}.db", args.rows, args.users)
             more = [] if name == "bare" else options(folder, str(at)) + (["--log-behind"] if "behind" in name else [])
             process, (rest, _) = start_server(stack, folder, *more, store=f"{at}.db")
             servers[name], calls[name] = process, askers(rest, numbers)
+        time.sleep(_LOOK)
         singly = {(name, path): make() for name in names for path, make in calls[name].items()}
         seconds = common.interleaved(singly, args.rounds, warmup=30)
         rates, costs = {name: [] for name in names}, {name: [] for name in names}
