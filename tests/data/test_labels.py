@@ -4,8 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tfrs_twotower.data import Columns, Frames, Joined, Prepared, Temporal, ingest, prepare
+from tfrs_twotower.data import Columns, Frames, Joined, Prepared, Temporal, ingest, keep_log, prepare, read_log
 from tfrs_twotower.data.appending import append
+from tfrs_twotower.data.statistics import SHOWN, happenings
 from tfrs_twotower.errors import DataError
 
 LABELLED = Columns(label="label")
@@ -69,6 +70,26 @@ def test_files_that_overlap_have_what_was_shown_once(tmp_path):
     appended, _ = append(ingest(first)[0], second)
     prepare(Joined((first, second)), tmp_path / "prepared")
     assert log.fingerprint() == appended.fingerprint() == Prepared(str(tmp_path / "prepared")).read()[0].fingerprint()
+
+
+def test_what_a_later_stage_left_out_is_marked_and_no_showing(tmp_path):
+    columns = Columns(label="label", event="event")
+    parts = [Frames(pa.table({"user_id": ["a"] * 3, "item_id": items, "timestamp": times, "label": [1, 0, 0],
+                              "event": ["buy", "drop", "shown"]}), columns=columns)
+             for items, times in ((["x", "y", "z"], [3600, 3601, 3602]), (["x", "y", "z"], [7200, 3601, 7202]))]
+    log, _ = ingest(Joined(tuple(parts)))
+    assert log.shown.timestamp.tolist() == [3601, 3602, 7202] and log.shown.dropped.tolist() == [True, False, False]
+    found = happenings(log)
+    by_kind = {kind: np.flatnonzero(np.asarray(found.kinds)[found.kind] == kind).tolist() for kind in (SHOWN, "drop")}
+    assert by_kind == {SHOWN: [3, 4], "drop": [2]} and len(found.of("").item) == 2
+    keep_log(log, ingest(parts[0])[1], tmp_path / "kept")
+    prepare(Joined(tuple(parts)), tmp_path / "prepared")
+    others = [append(ingest(parts[0])[0], parts[1])[0], read_log(tmp_path / "kept")[0],
+              Prepared(str(tmp_path / "prepared")).read()[0]]
+    assert {other.fingerprint() for other in others} == {log.fingerprint()}
+    assert all(other.shown.dropped.tolist() == [True, False, False] for other in others)
+    assert log.of_users(np.array([0]))[0].shown.dropped.tolist() == [True, False, False]
+    assert ingest(Frames(events([1, 0]), columns=LABELLED))[0].shown.dropped is None
 
 
 def test_without_times_nothing_tells_a_copy():

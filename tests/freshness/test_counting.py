@@ -199,7 +199,7 @@ def test_what_an_answer_showed_counts_as_in_training(fresh, version, frame, tmp_
     early = version[1].moving.until - 1800  # before the export ends, which cannot know yet that nobody chose it
     logs[0].record([Answer("c", "u1", early, 1, "", {}, {}, [(ids[4], "u2i", 1.0)])])
     logs[0].saw([Impression("2", "c", early + 9, [0], [])])
-    logs[-1].saw([Impression("1", "a", at + 20, [0, 1, 3], [])])  # nobody says anything of b
+    logs[-1].saw([Impression("1", "a", at + 20, [0, 1, 3], [2])])  # nobody says anything of b
     logs[0].rotate()
     folder = str(tmp_path / "logs")
     for log in logs:
@@ -215,8 +215,10 @@ def test_what_an_answer_showed_counts_as_in_training(fresh, version, frame, tmp_
     trained, _ = ingest(Store(f"sqlite:{tmp_path}/store.db", (folder,), until=now, within=within))
     parts = [pd.DataFrame({
         "user_id": trained.users["user_id"].take(of.user), "item_id": trained.items["item_id"].take(of.item),
-        "timestamp": of.timestamp, "event": "buy", "label": label,
-    }) for of, label in ((trained, 1), (trained.shown, 0))]
+        "timestamp": of.timestamp, "event": kind, "label": label,
+    }) for of, label, kind in ((trained, 1, "buy"),
+                               (trained.shown, 0, np.where(trained.shown.dropped, "drop", "shown")))]
+    assert trained.shown.dropped.sum() == 1
     _assert_current(fresh, version, ids, pd.concat([frame[frame["timestamp"] < CUT * HOUR], *parts]), CUT + 3)
     refresher.close()
     stores.close()

@@ -146,6 +146,10 @@ class _Merged:
 
 def _both(before: Shown, now: Shown, work: Path | None) -> Shown:
     merged = _Merged(before.timestamp, now.timestamp, work)
-    names = [field.name for field in dataclasses.fields(Shown)]
-    both = Shown(**{name: merged.array(f"shown-{name}", getattr(before, name), getattr(now, name)) for name in names})
+    names = ("user", "item", "timestamp")
+    left = [np.zeros(len(of), bool) if of.dropped is None else of.dropped for of in (before, now)]
+    both = Shown(
+        **{name: merged.array(f"shown-{name}", getattr(before, name), getattr(now, name)) for name in names},
+        dropped=merged.array("shown-dropped", *left) if before.dropped is not None or now.dropped is not None else None,
+    )
     return both.once(merged.array("shown-part", np.zeros(len(before), np.uint16), np.ones(len(now), np.uint16)))

@@ -7,9 +7,10 @@ import os
 import numpy as np
 import pyarrow as pa
 
+from tfrs_twotower.columns import EVENT
 from tfrs_twotower.data import wide
 from tfrs_twotower.data.checking import YEAR_2100, Accepted, IngestReport, Reader, Rules, begun
-from tfrs_twotower.data.log import InteractionLog, Searched, Shown, whole_context
+from tfrs_twotower.data.log import InteractionLog, Searched, Shown, dropped, whole_context
 from tfrs_twotower.data.rejects import Rejects
 from tfrs_twotower.data.source import Source
 from tfrs_twotower.errors import DataError
@@ -86,20 +87,22 @@ class _Coded:
         liked = liked[order]
         order, shown = order[liked], order[~liked]
         user, item, part = (np.concatenate(values) for values in (self._user, self._item, self._part))
+        context = self._whole_context()
+        kinds = wide.take(context[EVENT], shown) if EVENT in context.column_names else pa.array([], pa.null())
         return InteractionLog(
             user=user[order],
             item=item[order],
             timestamp=timestamp[order],
             weight=_sorted(self._weight, order),
-            context=self._context_table(order),
+            context=pa.table({name: wide.take(context[name], order) for name in context.column_names}),
             users=self._reader.users.table(),
             items=self._reader.items.table(),
             part=part[order],
-            shown=Shown(user[shown], item[shown], timestamp[shown]).once(part[shown]),
+            shown=Shown(user[shown], item[shown], timestamp[shown], dropped(kinds)).once(part[shown]),
             searched=Searched.of(self._searched),
         )
 
-    def _context_table(self, order: np.ndarray) -> pa.Table:
+    def _whole_context(self) -> pa.Table:
         try:
             context = whole_context(self._context)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -107,7 +110,7 @@ class _Coded:
                 f"{self._reader.name}: a context column changes its type between files: {error}"
             ) from error
         self._context = []
-        return pa.table({name: wide.take(context[name], order) for name in context.column_names})
+        return context
 
 
 def _sorted(chunks: list[np.ndarray], order: np.ndarray) -> np.ndarray:

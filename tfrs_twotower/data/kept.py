@@ -34,6 +34,8 @@ def keep_log(log: InteractionLog, report: IngestReport, folder: str | os.PathLik
     if log.part is not None:
         events["events"] = events["events"].append_column("part", pa.array(log.part))
     shown = {"shown": pa.table({name: getattr(log.shown, name) for name in _SHOWN})}
+    if log.shown.dropped is not None:
+        shown["shown"] = shown["shown"].append_column("dropped", pa.array(log.shown.dropped))
     alone = log.searched
     searched = {_SEARCHED: pa.table({name: getattr(alone, name) for name in (*_OF_USERS, QUERY)})} if len(alone) else {}
     tables = {**events, **shown, **searched, **{name: getattr(log, name) for name in _TABLES}}
@@ -69,7 +71,8 @@ def read_log(folder: str | os.PathLike[str]) -> tuple[InteractionLog, IngestRepo
         found = {name: _read(folder / f"{name}.arrow") for name in ("events", "shown", *_TABLES)}
         report = json.loads((folder / _REPORT).read_text(encoding="utf-8"))
         arrays = {name: _array(found["events"], name) for name in found["events"].column_names}
-        shown = Shown(*(_array(found["shown"], name) for name in _SHOWN))
+        left = found["shown"]["dropped"].to_numpy() if "dropped" in found["shown"].column_names else None
+        shown = Shown(**{name: _array(found["shown"], name) for name in _SHOWN}, dropped=left)
         log = InteractionLog(
             **arrays, **{name: found[name] for name in _TABLES}, shown=shown, searched=_searched(folder)
         )

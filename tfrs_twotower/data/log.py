@@ -14,10 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower.columns import ITEM_ID, USER_ID
-from tfrs_twotower.data import blocks, wide
+from tfrs_twotower.data import blocks, values, wide
 from tfrs_twotower.errors import DataError
 
 _DTYPES = {"user": np.int32, "item": np.int32, "timestamp": np.int64, "weight": np.float32}
+
+
+DROPPED = "drop"  # the kind of what a later stage left out of an answer
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,11 +33,14 @@ class Shown:
     Attributes:
       user, item: int32 [m]: rows of the log's `users` and `items`
       timestamp: int64 [m]: seconds since 1970, UTC, ascending
+      dropped: bool [m]: those that a later stage left out, so that nobody saw them: events of the kind `DROPPED`. They
+        are negatives too, and no showing in a statistic; None: there are none
     """
 
     user: np.ndarray
     item: np.ndarray
     timestamp: np.ndarray
+    dropped: np.ndarray | None = None
 
     @classmethod
     def none(cls) -> Shown:
@@ -45,7 +51,12 @@ class Shown:
     def once(self, part: np.ndarray) -> Shown:
         """Those without second copies, which an earlier part of a `Joined` source has too; part: uint16 [m]."""
         again = _again(self.user, self.item, self.timestamp, part)
-        return Shown(self.user[~again], self.item[~again], self.timestamp[~again]) if again.any() else self
+        return self.take(np.flatnonzero(~again)) if again.any() else self
+
+    def take(self, rows: np.ndarray) -> Shown:
+        """Some of them; rows: int64, ascending."""
+        dropped = None if self.dropped is None else self.dropped[rows]
+        return Shown(self.user[rows], self.item[rows], self.timestamp[rows], dropped)
 
     def __len__(self) -> int:
         return len(self.user)
@@ -181,7 +192,7 @@ class InteractionLog:
             place[self.user[rows]], self.item[rows], self.timestamp[rows], self.weight[rows],
             _taken(self.context, rows), _taken(self.users, users), self.items,
             None if self.part is None else self.part[rows],
-            Shown(place[self.shown.user[shown]], self.shown.item[shown], self.shown.timestamp[shown]),
+            dataclasses.replace(self.shown.take(shown), user=place[self.shown.user[shown]]),
             Searched(place[self.searched.user[searched]], self.searched.timestamp[searched],
                      self.searched.query.take(pa.array(searched))),
         ), rows
@@ -198,6 +209,8 @@ class InteractionLog:
             digest.update(np.ascontiguousarray(getattr(self, name)).data)
         for array in (self.shown.user, self.shown.item, self.shown.timestamp) if len(self.shown) else ():
             digest.update(np.ascontiguousarray(array).data)
+        if self.shown.dropped is not None:
+            digest.update(np.packbits(self.shown.dropped).data)
         for array in (self.searched.user, self.searched.timestamp) if len(self.searched) else ():
             digest.update(np.ascontiguousarray(array).data)
         if len(self.searched):
@@ -219,6 +232,14 @@ def _again(user: np.ndarray, item: np.ndarray, timestamp: np.ndarray, part: np.n
         rest = pd.DataFrame({**keys, "part": part[between]})
         again[between] = rest["part"] > rest.groupby([*keys])["part"].transform("min")
     return again
+
+
+def dropped(kinds: pa.ChunkedArray | pa.Array) -> np.ndarray | None:
+    """bool [n]: whether each kind of event is `DROPPED`; None if none is."""
+    if not values.is_text(kinds.type):
+        return None
+    found = pc.fill_null(pc.equal(kinds, DROPPED), False).to_numpy(zero_copy_only=False)
+    return found if found.any() else None
 
 
 def whole_context(parts: Sequence[tuple[pa.Table | None, int]]) -> pa.Table:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import wide
-from tfrs_twotower.data.log import InteractionLog
+from tfrs_twotower.data.log import DROPPED, InteractionLog
 
 HOUR = 3600  # seconds
 SHOWN = "shown"  # the kind of `log.shown`: an item was shown and not chosen
@@ -69,9 +69,9 @@ class Happenings(NamedTuple):
     kinds: tuple[str, ...]
 
     def of(self, kind: str) -> Happenings:
-        """The events of a kind; "" means all that are not `SHOWN`."""
+        """The events of a kind; "" means all that are neither `SHOWN` nor `DROPPED`."""
         names = np.asarray(self.kinds, object)
-        return self.take((names != SHOWN if kind == "" else names == kind)[self.kind])
+        return self.take((~np.isin(names, [SHOWN, DROPPED]) if kind == "" else names == kind)[self.kind])
 
     def take(self, rows: np.ndarray) -> Happenings:
         """Some of the rows."""
@@ -100,7 +100,7 @@ class Happenings(NamedTuple):
 
 
 def happenings(log: InteractionLog, visible: np.ndarray | None = None) -> Happenings:
-    """The events of a log, and what was shown.
+    """The events of a log, what was shown, and what a later stage left out.
 
     visible: bool [log rows] or None: the events that count.
     """
@@ -113,9 +113,10 @@ def happenings(log: InteractionLog, visible: np.ndarray | None = None) -> Happen
     shown = log.shown
     item, user, hour, kind = (np.concatenate(pair).astype(np.int64) for pair in (
         (log.item[rows], shown.item), (log.user[rows], shown.user),
-        (log.timestamp[rows] // HOUR, shown.timestamp // HOUR), (kind, np.full(len(shown), len(kinds))),
+        (log.timestamp[rows] // HOUR, shown.timestamp // HOUR),
+        (kind, len(kinds) + (np.zeros(len(shown)) if shown.dropped is None else shown.dropped)),
     ))
-    return Happenings(item, user, hour, kind, np.ones(len(item), np.int64), (*kinds, SHOWN))
+    return Happenings(item, user, hour, kind, np.ones(len(item), np.int64), (*kinds, SHOWN, DROPPED))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow as pa
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.data.log import DROPPED
 from tfrs_twotower.data.statistics import SHOWN
 from tfrs_twotower.freshness.items import FreshItems
 from tfrs_twotower.online import Event, HistoryStore, Stores
@@ -87,7 +88,9 @@ class Refresher:
 
 
 def _counted(table: pa.Table) -> list[Event]:
-    """Rows of `feedback` as events: those with the label 0, which a log has as `shown`, are of the kind `SHOWN`."""
+    """Rows of `feedback` as events: those with the label 0, which a log has as `shown`, are of the kind `SHOWN`, or of
+    the kind `DROPPED`."""
     names = (c.EVENT_ID, c.USER_ID, c.ITEM_ID, c.TIMESTAMP, c.EVENT, c.LABEL)
     rows = zip(*(table[name].to_pylist() for name in names))
-    return [Event(event, user, item, at, kind if label else SHOWN) for event, user, item, at, kind, label in rows]
+    return [Event(event, user, item, at, kind if label or kind == DROPPED else SHOWN)
+            for event, user, item, at, kind, label in rows]

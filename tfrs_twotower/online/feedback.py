@@ -9,13 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
+from tfrs_twotower.data.log import DROPPED
+from tfrs_twotower.data.statistics import SHOWN
 from tfrs_twotower.online.answer_files import HOUR, SEEN_ID, read_answers, starts
 from tfrs_twotower.online.answer_log import answer_time
 from tfrs_twotower.online.claims import FOREIGN, UNKNOWN, Impressions, wrong_events
 from tfrs_twotower.online.events import Event
 from tfrs_twotower.online.history_store import HistoryStore
 
-SHOWN, DROPPED = "shown", "drop"  # kinds of rows that are no events
 DISLIKE = "dislike"
 WITHIN = HOUR
 FEATURES = "features"

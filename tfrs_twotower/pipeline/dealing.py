@@ -153,7 +153,7 @@ def _usable(found: Learned) -> Shown:
     if not any(isinstance(source, Explicit) for member in found.recipe.members() for source in member.model.negatives):
         return Shown.none()
     kept = shown_before(found.log, found.split)
-    return Shown(shown.user[kept], shown.item[kept], shown.timestamp[kept])
+    return shown.take(kept)
 
 
 def _part(folder: Path, at: Path, run: Path) -> Learned:

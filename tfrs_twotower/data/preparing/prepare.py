@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tfrs_twotower.columns import EVENT
 from tfrs_twotower.data.appending import append
 from tfrs_twotower.data.checking import IngestReport, Reader, Rules, begun
 from tfrs_twotower.data.kept import empty_array, keep_log
-from tfrs_twotower.data.log import InteractionLog, Searched, Shown
+from tfrs_twotower.data.log import InteractionLog, Searched, Shown, dropped
 from tfrs_twotower.data.preparing import statements
 from tfrs_twotower.data.preparing.dataset import is_prepared, read_dataset, read_manifest, write_manifest
 from tfrs_twotower.data.preparing.duckdb_engine import DuckDB
@@ -33,6 +34,7 @@ _WORK, _FIRST, _REJECTED = "work", "1", "rejected.parquet"
 _LOCK = "prepare.lock"  # by this name a folder is known as one of `prepare`: it may be emptied
 _EVENTS = {"user": np.int32, "item": np.int32, "timestamp": np.int64, "weight": np.float32, "part": np.uint16}
 _SHOWN = {"user": np.int32, "item": np.int32, "timestamp": np.int64, "part": np.uint16}
+_DROPPED = "dropped"
 _IN_SQL = {"user": "user_code", "item": "item_code", "timestamp": "seconds"}  # others have their own names
 
 
@@ -189,10 +191,10 @@ def _prepared(
         fields = context_fields(schema)
         query = statements.events([field.name for field in fields], bool(reader.times.there))
         events, shown, context = _sorted(session, query, pa.schema(fields), liked, rows - liked, work)
-        part = shown.pop("part")
+        part, left = shown.pop("part"), shown.pop(_DROPPED)
     return InteractionLog(
         **events, context=context, users=tables["user"], items=tables["item"],
-        shown=Shown(**shown).once(part),
+        shown=Shown(**shown, dropped=left if left.any() else None).once(part),
         searched=Searched.none(),  # a prepared dataset has events alone
     )
 
@@ -215,6 +217,7 @@ def _sorted(
     """The rows of the query in files: (events, shown: {name: array}; the events' context, of the schema)."""
     events = {name: empty_array(work, f"events-{name}", kind, liked) for name, kind in _EVENTS.items()}
     shown = {name: empty_array(work, f"shown-{name}", kind, disliked) for name, kind in _SHOWN.items()}
+    shown[_DROPPED] = empty_array(work, f"shown-{_DROPPED}", bool, disliked)
     done = [0, 0]
     path = work / "context.arrow"
     with pa.ipc.new_file(str(path), schema) as writer:
@@ -222,7 +225,12 @@ def _sorted(
             like = batch.column("liked").to_numpy(zero_copy_only=False)
             for i, (arrays, chosen) in enumerate(((events, like), (shown, ~like))):
                 end = done[i] + np.count_nonzero(chosen)
-                for name, array in arrays.items():
+                if arrays is shown:
+                    first = batch.num_columns - len(schema)
+                    kinds = batch.column(first + schema.names.index(EVENT)) if EVENT in schema.names else None
+                    left = None if kinds is None else dropped(kinds)
+                    shown[_DROPPED][done[i]:end] = False if left is None else left[chosen]
+                for name, array in ((name, array) for name, array in arrays.items() if name != _DROPPED):
                     array[done[i]:end] = batch.column(_IN_SQL.get(name, name)).to_numpy()[chosen]
                 done[i] = end
             if len(schema):
