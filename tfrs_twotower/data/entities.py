@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -40,6 +41,7 @@ class Entities:
         self._ids: pa.Array = pa.nulls(0)  # of the table
         self._type: pa.DataType | None = None
         self._features: pa.Table | None = None
+        self._new: dict[Any, int] = {}  # {id: row} of those that `code` met and the table lacks
         if table is not None:
             self._load(table, id_type, rejects, limit, notes)
 
@@ -108,14 +110,13 @@ class Entities:
     def without_features(self) -> Entities:
         """Another, which knows the ids of the table alone."""
         other = copy.copy(self)
-        other._features = None
-        other.__dict__.pop("_rows", None)
+        other._features, other._new = None, {}
         return other
 
     @functools.cached_property
-    def _rows(self) -> dict[Any, int]:
-        """{id: row} of the table, and of the ids that `code` met."""
-        return {value: row for row, value in enumerate(self._ids.to_pylist())}
+    def _index(self) -> pd.Index:
+        """The ids of the table, to be looked up. A dictionary of a large table takes several times as long to make."""
+        return pd.Index(self._ids.to_numpy(zero_copy_only=False))
 
     def agreed(self, ids: pa.Array, file: str) -> pa.Array:
         """The ids, all null if they are of the other type and missing.
@@ -144,13 +145,18 @@ class Entities:
         index, distinct = _encoded(ids)
         rows = self._known(distinct)
         new = np.flatnonzero(rows < 0)
-        rows[new] = np.arange(len(self._rows), len(self._rows) + len(new))
-        # zip reads both lists before the dictionary grows.
-        self._rows.update(zip([distinct[i] for i in new], rows[new].tolist()))
+        rows[new] = np.arange(len(new)) + len(self._ids) + len(self._new)
+        self._new.update(zip([distinct[i] for i in new], rows[new].tolist()))
         return rows[index]
 
     def _known(self, distinct: Sequence[Any]) -> np.ndarray:
-        return np.fromiter(map(self._rows.get, distinct, itertools.repeat(-1)), np.int32, len(distinct))
+        """int32 [n]: rows of known ids, -1 for others."""
+        rows = np.full(len(distinct), -1, np.int32)
+        if len(self._ids) and len(distinct):
+            rows[:] = self._index.get_indexer(distinct)
+        for place in np.flatnonzero(rows < 0) if self._new else ():
+            rows[place] = self._new.get(distinct[int(place)], -1)
+        return rows
 
     def lacking(self, table: pa.Table, rows: np.ndarray) -> list[str]:
         """A list with a note if ids of the log have no row in the given table; empty if it has no column but ids.
@@ -173,11 +179,8 @@ class Entities:
         Args:
           new: the ids of the log that the table lacks; None: those that `code` met.
         """
-        if new is None:
-            columns = {self.id_name: pa.array(list(self._rows), self._type)}
-        else:
-            parts = [self._ids.cast(new.type), *new.chunks]
-            columns = {self.id_name: pa.chunked_array(parts, new.type)}
+        new = pa.chunked_array([pa.array(list(self._new), self._type)]) if new is None else new
+        columns = {self.id_name: pa.chunked_array([self._ids.cast(new.type), *new.chunks], new.type)}
         if self._features is not None:
             more = len(columns[self.id_name]) - len(self._features)
             for name in self._features.column_names:
@@ -195,6 +198,8 @@ def _encoded(ids: pa.Array) -> tuple[np.ndarray, list[Any]]:
 
 def _repeated(ids: pa.Array) -> np.ndarray:
     """bool [n]: an earlier row has the same id."""
+    if not ids.null_count and len(ids.unique()) == len(ids):
+        return np.zeros(len(ids), bool)
     encoded = ids.dictionary_encode()
     index = values.numpy(pc.fill_null(encoded.indices, -1))
     repeated = np.ones(len(ids), bool)

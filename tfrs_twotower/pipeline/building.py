@@ -45,8 +45,10 @@ def adapted_towers(
     towers = [_build_towers(member) for member in recipe.members()]
     query_fields, candidate_fields = (tower.fields for tower in towers[0])
     moving = any(isinstance(field, StatisticField) for field in candidate_fields)
-    counted = (log, rows, visible) if whole is None else (whole[0], np.flatnonzero(whole[1]), whole[1])
-    statistics = ItemStatistics(candidate_fields, *counted) if moving else None
+    statistics = None
+    if moving:
+        counted = (log, rows, visible) if whole is None else (whole[0], np.flatnonzero(whole[1]), whole[1])
+        statistics = ItemStatistics(candidate_fields, *counted)
     if field_states is None:
         adapt(log, rows, query_fields, candidate_fields, statistics=statistics)
     else:
