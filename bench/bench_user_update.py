@@ -1,97 +1,96 @@
-"""What `update_users` costs beside the size of the user table: a thousand new events, more and more users.
+"""What `twotower update --users-only` with a thousand new events costs behind logs of more and more events.
 
-    python -m bench.bench_user_update              # 10,000, 100,000 and 1,000,000 users
+    python -m bench.bench_user_update                               # one and five million events
+    python -m bench.bench_user_update --before ../earlier           # in turns with another checkout of this project
 
-Each run is trained on one event of every user and 1,000 items, for one epoch, with rows of 16 numbers. The update reads
-the whole log again, as histories and counts are of all of it: `log_events` grows with the table. Its own part is the
-steps on the new events and a delta of the rows that moved. No server and no index take part.
+It is the whole command, as a person or cron starts it: a process that imports TensorFlow, reads the new events, trains
+and publishes the rows of their users. `import_cpu_s` is that of a process which only imports the package's updates: no
+such command can cost less. The logs and the recipe are those of `bench_scale`. Each run is trained for a few batches,
+as the update costs the same, and has a version that holds its manifest alone. `peak_gib` counts pages of mapped files.
 """
 
 import argparse
+import dataclasses
+import os
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from bench import common
-from tfrs_twotower import columns as c
-from tfrs_twotower.data import Files, Temporal, ingest, joined
+from bench import bench_scale, common
+from tfrs_twotower.data import DuckDB, prepare
 from tfrs_twotower.exporting import manifest
-from tfrs_twotower.features import Id, Schema
 from tfrs_twotower.pipeline import runs
-from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.recommender import Recommender
-from tfrs_twotower.towers import MLP
-from tfrs_twotower.training import TrainingConfig
-from tfrs_twotower.updates import update_users
 
-_ITEMS, _NEW, _DIM = 1_000, 1_000, 16
+import tensorflow as tf  # isort: skip
 
-
-def write_log(path, users, start):
-    """One event of each of `users`, a second apart."""
-    items = np.random.default_rng(0).integers(1, _ITEMS + 1, len(users))
-    times = start + np.arange(len(users))
-    pq.write_table(pa.table({c.USER_ID: users, c.ITEM_ID: items, c.TIMESTAMP: times}), path)
-    return Files(path=str(path))
+NAME, _NEW, _START, _DAY, _BATCHES = "user_update", 1_000, 1_700_000_000, 86_400, 20
 
 
-def trained(folder, users):
-    """The folder of a run on one event of each user, with a version that holds its manifest alone."""
-    source = write_log(folder / "log.parquet", 1 + np.arange(users), 1_600_000_000)
-    encoder = MLP(widths=())
-    recipe = Recipe(
-        name="bench", source=source, split=Temporal(200 / users, 200 / users),
-        schema=Schema(query=(Id(c.USER_ID, dim=_DIM),), candidate=(Id(c.ITEM_ID, dim=_DIM),)),
-        model=ModelConfig(dim=_DIM, query_encoder=encoder, candidate_encoder=encoder),
-        training=TrainingConfig(epochs=1, batch_size=4096),
-    )
-    Recommender(recipe, directory=folder / "run").fit(verbose=0)
-    version = folder / "run" / runs.EXPORT / "1"
+class _Stop(tf.keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = batch + 1 >= _BATCHES
+
+
+def trained(folder, events):
+    """The folder of a run on so many events, with a version that holds its manifest alone."""
+    folder.mkdir()
+    prepare(bench_scale.write(folder / "log", events, _START), folder / "dataset", DuckDB())
+    run, recipe = folder / "run", bench_scale.recipe_of(folder / "dataset", large=False)
+    recipe = dataclasses.replace(recipe, evaluation=dataclasses.replace(recipe.evaluation, validation_queries=100))
+    Recommender(recipe, directory=run).fit(verbose=0, callbacks=[_Stop()])
+    version = run / runs.EXPORT / "1"
     version.mkdir(parents=True)
-    manifest.write(version, {"embedding_space": runs.read_config(folder / "run").embedding_space})
-    return folder / "run"
+    manifest.write(version, {"embedding_space": runs.read_config(run).embedding_space})
+    return run
 
 
-def measured(folder, users):
-    """The table's row of one size."""
-    run = trained(folder, users)
-    seconds, reading = [], []
-    for number in range(3):  # each goes on from the deltas of those before
-        some = 1 + np.random.default_rng(number).choice(users, _NEW, replace=False)
-        day = write_log(folder / f"day{number}.parquet", some, 1_700_000_000 + number * _NEW)
-        start = time.perf_counter()
-        ingest(joined(runs.read_config(run).recipe.source, day))
-        reading.append(time.perf_counter() - start)
-        start = time.perf_counter()
-        delta = update_users(run, day)
-        seconds.append(time.perf_counter() - start)
-    checkpoint = sum(p.stat().st_size for p in (run / runs.CHECKPOINT / "best").rglob("*") if p.is_file())
-    return {
-        "users": users, "log_events": users, "new_events": _NEW, "update_s": common.median(seconds),
-        "of_it_reading_the_log_s": common.median(reading), "delta_kib": delta.stat().st_size / 1024,
-        "checkpoint_kib": checkpoint / 1024,
-    }
+def process(arguments, code):
+    """(wall seconds, CPU seconds, peak GiB) of a Python process with the package of the folder `code`."""
+    start = time.perf_counter()
+    started = subprocess.Popen(  # the working directory comes before PYTHONPATH
+        [sys.executable, *arguments], cwd=code, env={**os.environ, "PYTHONPATH": str(code)}, stdout=subprocess.DEVNULL
+    )
+    _, status, used = os.wait4(started.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(arguments)} failed.")
+    return time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
+
+
+def measured(folder, events, checkouts, rounds):
+    """A row for each checkout: medians of commands taken in turns, each with a day of its own."""
+    run, found = trained(folder, events), {name: [] for name in checkouts}
+    days = iter(range(100, 200))
+    for _ in range(rounds):
+        for name, code in checkouts.items():
+            day = next(days)
+            bench_scale.write(folder / f"day{day}", _NEW, _START + _DAY * day, days=1, seed=day, known=events)
+            update = ["-m", "tfrs_twotower", "update", str(run), "--users-only", "--interactions"]
+            imported = process(["-c", "import tfrs_twotower.updates"], code)
+            found[name].append((*process([*update, str(folder / f"day{day}")], code), imported[1]))
+    size = {"events": events, "users": events // 11, "items": events // 20, "new_events": _NEW}
+    keys = ("wall_s", "cpu_s", "peak_gib", "import_cpu_s")
+    return [{**size, "code": name, **dict(zip(keys, map(common.median, zip(*took))))} for name, took in found.items()]
 
 
 def main():
     """Measures, prints and records."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--users", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="sizes of the table")
+    parser.add_argument("--events", type=int, nargs="+", default=[1_000_000, 5_000_000], help="sizes of the log")
+    parser.add_argument("--before", type=Path, help="another checkout of this project, measured in turns")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--note", default="", help="what else to say, for the record")
     args = parser.parse_args()
+    here = Path(__file__).resolve().parents[1]
+    checkouts = {**({"before": args.before.resolve()} if args.before else {}), "now": here}
     figures = []
-    for users in args.users:
+    for events in args.events:
         with tempfile.TemporaryDirectory() as folder:
-            figures.append(measured(Path(folder), users))
+            figures += measured(Path(folder) / str(events), events, checkouts, args.rounds)
         print(figures[-1], flush=True)
-    for row in figures:
-        row["ratio_to_first"] = row["update_s"] / figures[0]["update_s"]
-        row["note"] = args.note
-    common.record("user_update", figures)
+    common.record(NAME, [{**row, "note": args.note} for row in figures])
 
 
 if __name__ == "__main__":
