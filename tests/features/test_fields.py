@@ -9,7 +9,7 @@ import pytest
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.features import Category, Cross, Id, Number, Schema, Time, Vector, build_fields
 from tfrs_twotower.features.fields import field as fields
-from tfrs_twotower.features.fields.field import UniformTable
+from tfrs_twotower.features.fields.field import UniformTable, weights_loaded_next
 
 import tensorflow as tf  # isort: skip
 
@@ -212,3 +212,11 @@ def test_a_part_of_a_large_table_is_drawn_for_itself():
     draw = UniformTable(3)
     part = draw((1000, 4), tf.float32, partition_shape=(500, 4), partition_offset=(500, 0))
     assert part.shape == (500, 4) and (part.numpy() != draw((1000, 4)).numpy()[:500]).all()
+
+
+def test_a_table_whose_weights_are_loaded_next_is_zeros():
+    made = field(Id("item_id"), {"item_id": ["a"]})
+    with weights_loaded_next():
+        loaded = made.new_embedding(1000, 4).embeddings.numpy()
+    assert not loaded.any()
+    assert np.count_nonzero(made.new_embedding(1000, 4).embeddings.numpy()) > 3900

@@ -1,7 +1,7 @@
 """Features: declared by frozen dataclasses, computed by Keras layers inside the model."""
 
 from tfrs_twotower.features.build import build_fields
-from tfrs_twotower.features.fields.field import Field, derive_seed
+from tfrs_twotower.features.fields.field import Field, derive_seed, weights_loaded_next
 from tfrs_twotower.features.fields.history import HistoryField
 from tfrs_twotower.features.fields.id import IdField, is_table, is_user_table
 from tfrs_twotower.features.fields.past import PastField
@@ -74,5 +74,6 @@ __all__ = [
     "key_dtype",
     "key_tensor",
     "to_tensor",
+    "weights_loaded_next",
     "with_layers_in",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_twotower.data import InteractionLog
-from tfrs_twotower.features import Field
+from tfrs_twotower.features import Field, weights_loaded_next
 from tfrs_twotower.models import ScoreWeights
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import assemble
@@ -53,7 +53,8 @@ def restored(
         a = deal(recipe, log, folder, False, held_out)
     else:
         a = assemble(recipe, log, read_fields(folder), held_out=held_out)
-    a.model(next(iter(a.batches.dataset(0, 1))))
+    with weights_loaded_next():
+        a.model(next(iter(a.batches.dataset(0, 1))))  # makes them
     restore_best(a.model, folder)
     a.weigh(runs.score_weights(folder.parent), folder)
     restore_few_shot(a, folder)

@@ -13,7 +13,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.data import InteractionLog, Queries, Source, Split, ingest, joined, parts_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import Key, Seal, manifest, next_version, user_deltas
-from tfrs_twotower.features import Id, IdField, fingerprints, is_user_table, key_tensor
+from tfrs_twotower.features import Id, IdField, fingerprints, is_user_table, key_tensor, weights_loaded_next
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import assemble, completed
 from tfrs_twotower.pipeline.assembly import Assembly
@@ -103,7 +103,8 @@ def update_users(
                      "update.", _moment(since - 1))
         return None
     parts = _batches(a, rows, batch_size)
-    a.model(parts[0].whole_batch(0))  # makes the weights
+    with weights_loaded_next():
+        a.model(parts[0].whole_batch(0))  # makes them
     warm_start(a.model, served.folder, (field.table, place))
     _take_up(field, before, known=len(place) - 1)
     start = field.table.numpy()

@@ -1,7 +1,9 @@
 """The base of the fields: a Keras layer in two halves, `encode` (no weights) and `call` (no strings)."""
 
+import contextlib
+import contextvars
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,22 @@ from tfrs_twotower.features.kinds import Feature
 
 LARGE = 2**22  # numbers of a table from which on memory counts more than the time to make a graph
 _BOUND = 0.05
+_LOADED = contextvars.ContextVar("loaded", default=False)  # see `weights_loaded_next`
 
 
 def derive_seed(seed: int, name: str) -> int:
     """A seed in [0, 2³¹) that depends on `seed` and on the part's name, not on the order of building."""
     return zlib.crc32(f"{seed}/{name}".encode()) & 0x7FFFFFFF
+
+
+@contextlib.contextmanager
+def weights_loaded_next() -> Iterator[None]:
+    """Embedding tables that are made in the block are zeros: drawing numbers for a million rows takes a second."""
+    token = _LOADED.set(True)
+    try:
+        yield
+    finally:
+        _LOADED.reset(token)
 
 
 class UniformTable(tf.keras.initializers.RandomUniform):
@@ -99,7 +112,9 @@ class Field(tf.keras.layers.Layer):
         initializer: str | tf.keras.initializers.Initializer | None = None,
     ) -> tf.keras.layers.Embedding:
         """An `Embedding` of rows 0 … `rows` − 1, built, uniform in ±0.05 unless an initializer is given."""
-        if initializer is None:
+        if _LOADED.get():
+            initializer = "zeros"
+        elif initializer is None:
             initializer = self.uniform(name) if rows * dim < LARGE else UniformTable(derive_seed(self.seed, name))
         layer = tf.keras.layers.Embedding(rows, dim, initializer, name=name, dtype=self._dtype_policy)
         layer.build(None)
