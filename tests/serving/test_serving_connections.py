@@ -6,6 +6,7 @@ import resource
 import socket
 import threading
 import time
+import types
 
 import grpc
 import httpx
@@ -17,7 +18,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from tests.serving.test_serving_admission import USER, value, wait_for
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.serving import Connections, Load, Server
-from tfrs_twotower.serving.connections import HttpServer
+from tfrs_twotower.serving.connections import HttpServer, _OneWrite
 
 PREDICT = "/v1/models/toy:predict"
 HEADERS = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n".encode()
@@ -180,6 +181,25 @@ def test_grpc_calls_that_are_opened_and_not_sent_are_cancelled(root):
             silence.set()
             call = channel.stream_unary("/tensorflow.serving.PredictionService/Predict").future(iter(()))
             assert call.code() is grpc.StatusCode.INVALID_ARGUMENT and "without a message" in call.details()
+
+
+def test_the_head_of_an_answer_goes_with_its_body():
+    """One packet and one system call; and no byte is kept."""
+    written, cycle = [], types.SimpleNamespace(response_started=False, response_complete=False)
+    transport = types.SimpleNamespace(write=written.append, close=lambda: written.append("closed"))
+    protocol = types.SimpleNamespace(cycle=cycle)
+    one = _OneWrite(transport, protocol)
+    one.write(b"100 Continue, ")
+    cycle.response_started = True
+    one.write(b"head, ")
+    assert written == [b"100 Continue, "]
+    one.write(b"body, ")
+    one.write(b"more")
+    assert written[1:] == [b"head, body, ", b"more"]
+    protocol.cycle = types.SimpleNamespace(response_started=True, response_complete=False)
+    one.write(b"next head")
+    one.close()  # its body failed
+    assert written[3:] == [b"next head", "closed"]
 
 
 def test_headers_without_an_end_are_refused(root):

@@ -104,6 +104,33 @@ class HttpServer(uvicorn.Server):  # type: ignore[name-defined]
             _log.error("No connection can be accepted: %s. Raise `ulimit -n`, or lower --connections.", error.strerror)
 
 
+class _OneWrite:
+    """A transport that sends the head of an answer with the first part of its body: one packet, one system call.
+
+    uvicorn writes them one right after the other.
+    """
+
+    def __init__(self, transport: Any, protocol: Any) -> None:
+        self._transport, self._protocol = transport, protocol
+        self._head, self._of = b"", None  # a head that waits for its body, and the request of the last head
+
+    def write(self, data: bytes) -> None:
+        cycle = self._protocol.cycle
+        if cycle is not None and cycle is not self._of and cycle.response_started and not cycle.response_complete:
+            self._head, self._of = data, cycle
+            return
+        head, self._head = self._head, b""
+        self._transport.write(head + data)
+
+    def close(self) -> None:
+        head, self._head = self._head, b""
+        self._transport.write(head)
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class Protocol(uvicorn_http.H11Protocol):  # type: ignore[name-defined]
     """uvicorn's protocol with the limits that uvicorn lacks.
 
@@ -120,7 +147,7 @@ class Protocol(uvicorn_http.H11Protocol):  # type: ignore[name-defined]
         self._unread = self._header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        super().connection_made(transport)
+        super().connection_made(_OneWrite(transport, self))
         self._active = self._owed_since = self.loop.time()  # since when the headers of a request are awaited
         self._timer = self.loop.call_later(self._limits.seconds, self._check)
         if len(self.connections) > self._limits.most:

@@ -56,6 +56,7 @@ class _AnyText(convertors.PathConvertor):  # type: ignore[name-defined]
 
 convertors.register_url_convertor("text", _AnyText())
 _VERSION = re.compile(r"[0-9]{1,18}")
+_QUICK_SECONDS = 0.02  # an answer within this time is sent, whether or not its client went away meanwhile
 _METRICS_PATHS = ("/monitoring/prometheus/metrics", "/metrics")  # TF Serving's path, and the usual one
 
 
@@ -189,14 +190,17 @@ class Rest:
                 with place:
                     return answer(request, body, call)
 
-            watch = asyncio.create_task(_gone(request, place))
+            loop, watches = asyncio.get_running_loop(), []
+            watch = loop.call_later(_QUICK_SECONDS, lambda: watches.append(loop.create_task(_gone(request, place))))
             try:
                 context = contextvars.copy_context()  # says which call this is
-                response = await asyncio.get_running_loop().run_in_executor(self._threads[queue], context.run, turn)
+                response = await loop.run_in_executor(self._threads[queue], context.run, turn)
                 response.headers.update(dict(call.partial()))
                 return response
             finally:
                 watch.cancel()
+                for task in watches:
+                    task.cancel()
 
     def close(self) -> None:
         """Lets the threads end when they have answered."""
@@ -224,14 +228,27 @@ class Rest:
             self._body_bytes -= mine
 
     async def _body(self, request: Request, hold: Callable[[int], None]) -> bytes:
-        seconds = self._connections.seconds
+        seconds, late = self._connections.seconds, False
+        task: asyncio.Task = asyncio.current_task()  # type: ignore[assignment]  # this is one
+
+        def end() -> None:
+            nonlocal late
+            late = True
+            task.cancel()
+
+        timer = asyncio.get_running_loop().call_later(seconds, end)  # `wait_for` would take a task and two more rounds
         try:
-            return await asyncio.wait_for(_read(request, self._predictor.limits.max_body_bytes, hold), seconds)
-        except asyncio.TimeoutError:
+            return await _read(request, self._predictor.limits.max_body_bytes, hold)
+        except asyncio.CancelledError:
+            if not late:
+                raise
+            getattr(task, "uncancel", int)()  # new in Python 3.11
             self._metrics.refused("slow")
             raise SlowBody(f"The body did not arrive within {seconds:.3g} s. Send it again.") from None
         except requests.ClientDisconnect:
             raise Cancelled("The client went away.") from None
+        finally:
+            timer.cancel()
 
     async def _unimplemented(self, request: Request) -> NoReturn:
         verb = request.path_params["verb"]
