@@ -12,7 +12,7 @@ import tensorflow as tf
 from tests.serving import history_export, toy_export
 from tfrs_twotower.online import Event, StoreError
 from tfrs_twotower.serving import InvalidArgument, Predictor, Repository, Server
-from tfrs_twotower.serving.features import Features, column
+from tfrs_twotower.serving.features import Features, _histories, column
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import Signature
 
@@ -207,3 +207,13 @@ def test_the_length_of_the_history_is_the_manifests(repository):
     assert length(schema={**history_export.SCHEMA, "query": [{"type": "Id", "column": "user_id"}]}) == 1
     assert length() == length(schema={"type": "Unheard"}) == 50
     assert length(schema=history_export.SCHEMA, history_events=500) == 500  # what stands beside the towers reads more
+
+
+def test_a_history_of_numbers_is_read_as_each_of_its_ids_would_be():
+    """All at once where all are short numbers; one by one, with the same result, where one is not."""
+    spec = {"item_id": tf.TensorSpec([None, None], tf.int64), "timestamp": tf.TensorSpec([None, None], tf.int64)}
+    numbers = [event(n, 1, item, n) for n, item in enumerate(["7", "007", "0", "123456789012345678"])]
+    others = [event(n, 2, item, n) for n, item in enumerate(["8", "1_0", "x", "-5", "9223372036854775808"])]
+    found = _histories([numbers, others, []], spec)
+    assert found["item_id"].tolist() == [[7, 7, 0, 123456789012345678], [8, -5, -1, -1], [-1] * 4]
+    assert found["timestamp"].tolist() == [[0, 1, 2, 3], [0, 3, -1, -1], [-1] * 4]

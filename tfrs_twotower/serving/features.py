@@ -5,6 +5,7 @@ Answers leave out seen items if the evaluation did, unless the request names its
 
 import dataclasses
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from tfrs_twotower.serving.model import LoadedModel, Signature
 
 _T = TypeVar("_T")
 _QUIET_SECONDS = 10.0  # between two log lines about a failing store
+_NUMBERS, _BEYOND = re.compile("[0-9]{1,18}(,[0-9]{1,18})*"), 2**63  # the texts are short enough for 64 bits
 _log = logging.getLogger(__name__)
 
 
@@ -50,7 +52,7 @@ class Features:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._stores, self._metrics = stores, metrics
-        self._cold_beta = cold_beta
+        self.cold_beta = cold_beta
         self._time_step, self._clock = time_step, clock
         self._said = -_QUIET_SECONDS
 
@@ -82,9 +84,9 @@ class Features:
         if is_left_out(model, signature, filled):
             filled = with_seen(model, signature, filled, self._seen(users, signature.inputs[c.EXCLUDE_IDS].dtype))
         pasts = [filled[name] for name in model.past_items if name in filled]
-        if self._cold_beta and c.POPULARITY_BETA in signature.inputs and pasts:
+        if self.cold_beta and c.POPULARITY_BETA in signature.inputs and pasts:
             cold = np.all([np.all(past == _missing(tf.as_dtype(past.dtype)), axis=1) for past in pasts], axis=0)
-            filled.setdefault(c.POPULARITY_BETA, np.where(cold, np.float32(self._cold_beta), np.float32(0.0)))
+            filled.setdefault(c.POPULARITY_BETA, np.where(cold, np.float32(self.cold_beta), np.float32(0.0)))
         return filled
 
     def _fetch(
@@ -190,11 +192,14 @@ def _without_needless_picks(pasts: Mapping[str, list[list[Event]]]) -> dict[str,
 def _histories(histories: list[list[Event]], wanted: Mapping[str, tf.TensorSpec]) -> dict[str, np.ndarray]:
     """{part: its array} of the histories. An item is left out if its id is text and the model's ids are numbers."""
     dtype = wanted[c.ITEM_ID].dtype
-    read, missing = _READ[dtype], _missing(dtype)
-    pasts = [[event for event in events if read(event.item_id) != missing] for events in histories]
-    return {
-        part: _padded([[_READ[spec.dtype](getattr(event, part)) for event in past] for past in pasts], spec.dtype)
-        for part, spec in wanted.items()
+    missing, items = _missing(dtype), [_read([event.item_id for event in events], dtype) for events in histories]
+    if any(missing in ids for ids in items):
+        histories = [[e for e, item in zip(past, ids) if item != missing] for past, ids in zip(histories, items)]
+        items = [[item for item in ids if item != missing] for ids in items]
+    others = {part: spec.dtype for part, spec in wanted.items() if part != c.ITEM_ID}
+    return {c.ITEM_ID: _padded(items, dtype)} | {
+        part: _padded([_read([getattr(event, part) for event in past], kind) for past in histories], kind)
+        for part, kind in others.items()
     }
 
 
@@ -230,6 +235,17 @@ def _number(value: Any) -> float:
 
 
 _READ: dict[tf.DType, Callable[[Any], bytes | int | float]] = {tf.string: _bytes, tf.int64: _whole, tf.float32: _number}
+
+
+def _read(values: list[Any], dtype: tf.DType) -> list[bytes | int | float]:
+    """`_READ` of each value. Whole numbers, and texts that are some, are nearly all: no function is called for each."""
+    if dtype == tf.int64 and values:
+        kinds = set(map(type, values))
+        if kinds == {int} and -_BEYOND <= min(values) and max(values) < _BEYOND:
+            return values
+        if kinds == {str} and _NUMBERS.fullmatch(",".join(values)):
+            return [*map(int, values)]
+    return [*map(_READ[dtype], values)]
 
 
 def _padded(rows: Sequence[Sequence[bytes | int | float]], dtype: tf.DType) -> np.ndarray:
