@@ -81,10 +81,7 @@ class Signature:
 
     def tensors(self, inputs: Mapping[str, Value]) -> dict[str, tf.Tensor]:
         """The inputs by name, with arrays as tensors of their input's type."""
-        return {
-            name: value if isinstance(value, tf.Tensor) else tf.constant(value, self.inputs[name].dtype)
-            for name, value in inputs.items()
-        }
+        return {name: _tensor(value, self.inputs[name].dtype) for name, value in inputs.items()}
 
     def __call__(self, inputs: Mapping[str, Value]) -> dict[str, tf.Tensor]:
         """Runs the signature on arrays or tensors by name. Inputs that are left out take their defaults."""
@@ -94,6 +91,20 @@ class Signature:
             safe = {column: name for name, column in self.columns.items()}
             given = {safe.get(name, name): tensor for name, tensor in given.items()}
         return self.function(**given)
+
+
+def _tensor(value: Value, dtype: tf.DType) -> tf.Tensor:
+    if isinstance(value, tf.Tensor):
+        return value
+    if value.ndim == 0 and value.dtype.kind in "iuf":
+        return _number(value.item(), dtype)
+    return tf.constant(value, dtype)
+
+
+@functools.lru_cache(1000)
+def _number(value: int | float, dtype: tf.DType) -> tf.Tensor:
+    """The tensor of a number, kept: nearly all requests have the same few `k`."""
+    return tf.constant(value, dtype)
 
 
 @dataclasses.dataclass(frozen=True)
