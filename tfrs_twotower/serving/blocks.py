@@ -13,7 +13,7 @@ _ROWS = 256  # batch rows of a block at most
 _LIST_NUMBERS = 2**24  # 64 MB of float32: numbers in the vectors of the ids in the lists of a block
 _SEARCHED_NUMBERS = 2**29  # numbers in the vectors and scores of an exact search: 0.3 s of one processor
 _PER_ITEM = 64  # the cost of choosing the top K, for each item, in the unit of _SEARCHED_NUMBERS
-_WHOLE = (c.OVERLAY_IDS, c.OVERLAY_VECTORS, c.WITHDRAWN_IDS)  # inputs that are not one row for each batch row
+WHOLE = (c.OVERLAY_IDS, c.OVERLAY_VECTORS, c.WITHDRAWN_IDS)  # inputs that are not one row for each batch row
 
 
 def blocks(model: LoadedModel, name: str, inputs: Mapping[str, Value]) -> list[Mapping[str, Value]]:
@@ -24,9 +24,9 @@ def blocks(model: LoadedModel, name: str, inputs: Mapping[str, Value]) -> list[M
       name: the signature's name.
       inputs: {input name: array or tensor}, checked. One of one row applies to all batch rows.
     """
-    batched = {n: len(v) for n, v in inputs.items() if v.ndim and n not in (*_WHOLE, c.K)}
+    batched = {n: len(v) for n, v in inputs.items() if v.ndim and n not in (*WHOLE, c.K)}
     rows = max(batched.values(), default=1)
-    if rows <= 1 or rows <= (size := _rows(model, name, inputs)):
+    if rows <= 1 or rows <= (size := rows_of_block(model, name, inputs)):
         return [inputs]
     if c.K in inputs:  # the largest k applies to all batch rows
         inputs = {**inputs, c.K: np.max(np.asarray(inputs[c.K]))}
@@ -53,11 +53,11 @@ def together(
     }
 
 
-def _rows(model: LoadedModel, name: str, inputs: Mapping[str, Value]) -> int:
+def rows_of_block(model: LoadedModel, name: str, inputs: Mapping[str, Value]) -> int:
     """The number of batch rows of a block; unlimited if batch rows may depend on each other."""
     if model.catalogue is None or name not in BY_ROW:
         return sys.maxsize
-    lists = sum(v.shape[1] for n, v in inputs.items() if v.ndim == 2 and n not in _WHOLE)
+    lists = sum(v.shape[1] for n, v in inputs.items() if v.ndim == 2 and n not in WHOLE)
     dim = model.catalogue.dim
     searched = len(model.catalogue) * (dim + _PER_ITEM) if name in SEARCHES else 1
     return max(min(_ROWS, _LIST_NUMBERS // max(lists * dim, 1), _SEARCHED_NUMBERS // searched), 1)

@@ -17,7 +17,7 @@ from tfrs_twotower.errors import ConfigError, invalid, nearest
 from tfrs_twotower.exporting import items, people, user_deltas
 from tfrs_twotower.exporting.moving import Moving, read_moving
 from tfrs_twotower.features import Window
-from tfrs_twotower.index import IndexKind, op_libraries, searchers_end_with
+from tfrs_twotower.index import REMOTE, IndexKind, op_libraries, searchers_end_with
 from tfrs_twotower.serving import tensor_protos
 from tfrs_twotower.serving.catalogue import Catalogue
 from tfrs_twotower.serving.current_items import CurrentItems
@@ -118,6 +118,7 @@ class LoadedModel:
       internal: {name: `Signature`}: the signatures that change state, for this process alone.
       moving: the `Moving` statistics of the items; None if there are none.
       catalogue: the items of the export; None if this package did not write it.
+      asks_others: its index is on other machines. While one of them hangs, requests must not wait for each other.
     """
 
     version: int
@@ -129,6 +130,7 @@ class LoadedModel:
     catalogue: Catalogue | None = None
     internal: dict = dataclasses.field(default_factory=dict)
     moving: Moving | None = None
+    asks_others: bool = False
 
     def __call__(self, name: str = "", /, **inputs: Any) -> dict[str, tf.Tensor]:
         """Runs a signature on values by name: tensors, arrays or lists. Inputs that are left out take their defaults.
@@ -249,7 +251,7 @@ def load(
     # A checked version has a manifest, and so an identity.
     return LoadedModel(
         version, manifest, identity, protos, signatures, loaded, catalogue, internal,  # type: ignore[arg-type]
-        read_moving(directory, manifest),
+        read_moving(directory, manifest), index is not None and index.place == REMOTE,
     )
 
 

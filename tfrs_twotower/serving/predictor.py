@@ -15,6 +15,7 @@ from tfrs_twotower.serving.answer_recorder import AnswerRecorder
 from tfrs_twotower.serving.blocks import blocks, together
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, ServingError
 from tfrs_twotower.serving.features import Features, with_seen
+from tfrs_twotower.serving.joined_calls import JoinedCalls, alike
 from tfrs_twotower.serving.model import LoadedModel, Runner, Signature, Value, call
 from tfrs_twotower.serving.repository import Repository
 
@@ -83,6 +84,7 @@ class Predictor:
         self._features = features
         self._call = call
         self._answers = answers
+        self._joined = JoinedCalls()
 
     def predict(
         self, signature_name: str, inputs: Mapping[str, ArrayLike | tf.Tensor], version: int | None = None
@@ -133,11 +135,25 @@ class Predictor:
         pause: Callable[[], None] = lambda: None,
     ) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
         """(the outputs as of `run`, {"answer_id": the id under which each row's answer is kept}); {}: they are not."""
-        arrays = self.prepare(model, asked, inputs)
+        given = self._given(asked, inputs)
+        cold = self._features is not None and self._features.cold_beta  # a cold user's search is exact, and slow
+        like = None if cold else alike(model, asked, given)
+        if like is None:
+            return self._answer(model, asked, given, pause)
+        return self._joined.answer(like, model, asked, given, lambda given: self._answer(model, asked, given))
+
+    def _answer(
+        self,
+        model: LoadedModel,
+        asked: Signature,
+        given: Mapping[str, np.ndarray],
+        pause: Callable[[], None] = lambda: None,
+    ) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
+        arrays = self._filled(model, asked, given)
         outputs = self.execute(model, asked.name, arrays, pause)
         if self._answers is None:
             return outputs, {}
-        users = inputs.get(columns.USER_ID)
+        users = given.get(columns.USER_ID)
         ids = self._answers.predicted(model, model.signature(asked.name), arrays, outputs, users)
         return outputs, {} if ids is None else {"answer_id": ids}
 
@@ -145,9 +161,19 @@ class Predictor:
         self, model: LoadedModel, asked: Signature, inputs: Mapping[str, ArrayLike | tf.Tensor]
     ) -> dict[str, np.ndarray]:
         """The arrays by name that `run` gives to the signature: checked, with the inputs that the server fills in."""
-        signature = model.signature(asked.name)
-        inputs = {signature.columns.get(name, name): value for name, value in inputs.items()}
-        arrays = {name: self._checked(asked.spec(name), value) for name, value in inputs.items()}
+        return self._filled(model, asked, self._given(asked, inputs))
+
+    def _given(
+        self, asked: Signature, inputs: Mapping[str, ArrayLike | tf.Tensor]
+    ) -> dict[str, np.ndarray]:
+        """The inputs of a request as arrays by their columns' names, each of the right type and within the limits."""
+        names = asked.columns
+        return {names.get(name, name): self._checked(asked.spec(name), value) for name, value in inputs.items()}
+
+    def _filled(
+        self, model: LoadedModel, asked: Signature, inputs: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        signature, arrays = model.signature(asked.name), dict(inputs)
         # These checks come before the server fills in the rest, so that a message names inputs that the caller sent.
         asking = {name: arrays[name].shape for name in inputs if name in (*signature.required, columns.USER_ID)}
         _check_rows(asking)
