@@ -26,7 +26,7 @@ import faiss
 import numpy as np
 
 from bench import common, online_changes, online_export
-from bench.online_clients import HOT, Grpc, Rest, fill_store, start, start_server
+from bench.online_clients import HOT, GrpcBytes, RestBytes, fill_store, start, start_server
 from bench.online_export import DIM, K
 from tfrs_twotower import columns as c
 from tfrs_twotower.serving import Repository
@@ -64,20 +64,26 @@ class Askers:
         }
 
     def _rest(self):
-        client, user = Rest(self._ports[0]), self._hot()
-        return lambda: client.recommend(next(user) + 1)
+        return self._sent(RestBytes(self._ports[0]), lambda user: RestBytes.request(user + 1))
 
     def _grpc(self):
-        client, user = Grpc(self._ports[1]), self._hot()
-        return lambda: client.ask(user_id=np.array([next(user) + 1]), k=K)
+        return self._sent(GrpcBytes(self._ports[1]), self._of_user)
 
     def _grpc_once(self):
-        client = Grpc(self._ports[1])
-        return lambda: client.ask(user_id=np.array([next(self._once) % len(self._vectors) + 1]), k=K)
+        client = GrpcBytes(self._ports[1])
+        return lambda: client.send(self._of_user(next(self._once) % len(self._vectors)))
 
     def _vector_over(self, port, signature=""):
-        client, user = Grpc(port, signature), self._hot()
-        return lambda: client.ask(embedding=self._vectors[next(user)][np.newaxis], k=K)
+        return self._sent(GrpcBytes(port), lambda user: GrpcBytes.request(
+            signature, embedding=self._vectors[user][np.newaxis], k=np.int32(K)))
+
+    def _of_user(self, user):
+        return GrpcBytes.request(user_id=np.array([user + 1]), k=np.int32(K))
+
+    def _sent(self, client, request):
+        """A call that sends the request of the next user, of those made before."""
+        requests, user = [request(user) for user in range(HOT)], self._hot()
+        return lambda: client.send(requests[next(user)])
 
     def _signature(self):
         user = self._hot()
@@ -107,7 +113,7 @@ class Askers:
 
 
 def answered(make, seconds):
-    """Answers a second of 8 clients at a time."""
+    """Of 8 clients at a time: (answers a second, microseconds of this process's processor time for each)."""
     counts, calls, end = [0] * _CLIENTS, [make() for _ in range(_CLIENTS)], [0.0]
 
     def ask(number):
@@ -118,30 +124,33 @@ def answered(make, seconds):
     for call in calls:
         call()
     threads = [threading.Thread(target=ask, args=[number]) for number in range(_CLIENTS)]
-    begin = time.perf_counter()
+    begin, busy = time.perf_counter(), time.process_time()
     end[0] = begin + seconds
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return sum(counts) / (time.perf_counter() - begin)
+    return sum(counts) / (time.perf_counter() - begin), 1e6 * (time.process_time() - busy) / sum(counts)
 
 
 def compared(askers, recalls, rounds, seconds):
     """The first table's rows."""
     paths = askers.paths
     times = common.interleaved({name: make() for name, make in paths.items()}, rounds, warmup=20)
-    rates = {name: [] for name in paths}
+    spells = {name: [] for name in paths}
     for _ in range(3):
         for name, make in paths.items():
-            rates[name].append(answered(make, seconds))
-    p50, rate = ({n: common.median(v) for n, v in found.items()} for found in (times, rates))
+            spells[name].append(answered(make, seconds))
+    p50 = {name: common.median(found) for name, found in times.items()}
+    rate, busy = ({name: common.median([spell[at] for spell in found]) for name, found in spells.items()}
+                  for at in (0, 1))
     return [
         {
             "path": name, "recall@100": recalls["Faiss" in name], "ms_p50": 1e3 * p50[name],
             "ms_p99": 1e3 * np.quantile(times[name], 0.99), "p50_to_signature": p50[name] / p50[_SIGNATURE],
             "p50_to_faiss": p50[name] / p50[_FAISS], "per_s_8_clients": rate[name],
             "per_s_to_signature": rate[name] / rate[_SIGNATURE], "per_s_to_faiss": rate[name] / rate[_FAISS],
+            "client_us": None if "in process" in name else busy[name],
         }
         for name in paths
     ]

@@ -1,9 +1,14 @@
-"""What the benchmarks of `twotower serve` share: its process, its store, and one client each of REST and gRPC."""
+"""What the benchmarks of `twotower serve` share: its process, its store, and clients of REST and gRPC.
+
+`Rest` and `Grpc` read the answers. `RestBytes` and `GrpcBytes` only take them in: they share the processors with the
+server, so they do as little as they can.
+"""
 
 import contextlib
 import http.client
 import json
 import re
+import socket
 import subprocess
 import sys
 
@@ -88,3 +93,50 @@ class Grpc:
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
         return {name: tensor_protos.to_array(p) for name, p in self._stub.Predict(request).outputs.items()}
+
+
+class RestBytes:
+    """One kept connection that sends requests made before, and reads of an answer its status and length alone."""
+
+    def __init__(self, port):
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    @staticmethod
+    def request(user):
+        """The bytes of a request for K items."""
+        body = json.dumps({"inputs": {c.USER_ID: [user], c.K: K}}).encode()
+        head = f"POST /v1/models/{NAME}:predict HTTP/1.1\r\nHost: bench\r\nContent-Length: {len(body)}\r\n\r\n"
+        return head.encode() + body
+
+    def send(self, request):
+        """The answer's bytes."""
+        self._socket.sendall(request)
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += self._socket.recv(65536)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 200 "):
+            raise RuntimeError(answer.decode())
+        size = int(re.search(rb"content-length: (\d+)", head.lower())[1])
+        while len(body) < size:
+            body += self._socket.recv(65536)
+        return body
+
+
+class GrpcBytes:
+    """One channel that sends requests made before, and does not read the answers."""
+
+    def __init__(self, port):
+        options = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own
+        channel = grpc.insecure_channel(f"127.0.0.1:{port}", options)
+        self.send = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+
+    @staticmethod
+    def request(signature="", **inputs):
+        """The bytes of a request; `signature` "" is the default one."""
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = NAME, signature
+        for name, value in inputs.items():
+            request.inputs[name].CopyFrom(tensor_protos.from_array(value, tf.as_dtype(value.dtype)))
+        return request.SerializeToString()
