@@ -1,12 +1,13 @@
 """Recall and latency of the indexes: ours, Faiss's, TFRS's layers, and raw ScaNN (TensorFlow op and pybind).
 
     python -m bench.bench_index                   # 200,000 x 64, about five minutes on two cores
-    python -m bench.bench_index --rows 1000000 --kinds scann ivf faiss_ivf
+    python -m bench.bench_index --rows 1000000    # also the graphs, of which each takes long to build
 
 Vectors are a mixture of 1,000 anisotropic Gaussians, scaled to norm 1; queries are drawn from it too.
-Ours run as loaded from a SavedModel with k as an input, the others as traced functions, pybind and Faiss
-as they are. Faiss's OpenBLAS takes its slowest kernels on a processor that it does not know; OPENBLAS_CORETYPE
-in the environment names better ones, and the settings then say so. Times are medians of calls from Python that
+Ours run as loaded from a SavedModel with k as an input, the others as traced functions, pybind, Faiss and Milvus (a
+local file, by milvus-lite) as they are. Faiss's OpenBLAS takes its slowest kernels on a processor that it does not
+know; OPENBLAS_CORETYPE in the environment names better ones, and the settings then say so.
+Times are medians of calls from Python that
 take turns. `op_ratio` divides by ScaNN's TensorFlow op on the same index with the same settings.
 """
 
@@ -28,8 +29,8 @@ import tensorflow_recommenders as tfrs  # isort: skip
 K = 100
 RAW_OP = "ScaNN's TensorFlow op"
 OURS = {"scann": "ours, ScaNN", "ivf": "ours, IVF of stock ops", "faiss_ivf": "ours, Faiss IVF",
-        "faiss_ivfpq": "ours, Faiss IVF-PQ", "faiss_hnsw": "ours, Faiss HNSW"}
-PYTHON = {"ScaNN pybind", *(name for kind, name in OURS.items() if kind.startswith("faiss"))}  # NumPy in and out
+        "faiss_ivfpq": "ours, Faiss IVF-PQ", "faiss_hnsw": "ours, Faiss HNSW", "milvus": "ours, Milvus (HNSW)"}
+PYTHON = {"ScaNN pybind", *(name for kind, name in OURS.items() if kind not in ("scann", "ivf"))}  # NumPy in and out
 SETTINGS = ("leaves", "leaves_to_search", "probes", "reorder", "width")
 
 
@@ -108,7 +109,7 @@ def tfrs_layer(layer, vectors):
     )
 
 
-def searches(vectors, queries, target, kinds):
+def searches(vectors, queries, target, kinds, folder):
     """Two groups that are timed apart, as a scan of all vectors empties the cache for its successor."""
     layers = tfrs.layers.factorized_top_k
     exact = {
@@ -117,7 +118,8 @@ def searches(vectors, queries, target, kinds):
     }
     approximate = {}
     for kind, name in ((kind, OURS[kind]) for kind in kinds):
-        index, report = build(IndexConfig(kind=kind, k=K, target_recall=target), vectors, queries)
+        where = f"milvus:{folder}/items.db" if kind == "milvus" else kind
+        index, report = build(IndexConfig(kind=where, k=K, target_recall=target), vectors, queries)
         text = settings_of(kind, report.settings)
         search = called(index) if name in PYTHON else saved(index)
         approximate[name] = (search, f"{text}; built in {report.build_seconds:.0f} s")
@@ -155,10 +157,10 @@ def times(group, queries, batch, rounds):
     return {name: np.quantile(s, [0.5, 0.99]) * 1e3 for name, s in seconds.items()}
 
 
-def main(rows, dim, target, kinds):
+def main(rows, dim, target, kinds, folder):
     vectors, queries = mixture(rows, dim, 2000)
     tuning, held_out = queries[:1000], queries[1000:]
-    groups = searches(vectors, tuning, target, kinds)
+    groups = searches(vectors, tuning, target, kinds, folder)
     truth = np.asarray(groups[0]["ours, exact"][0](held_out, tf.constant(K))[0])
     figures = []
     for group, (single, batched) in zip(groups, ((100, 20), (600, 60))):
@@ -183,7 +185,10 @@ if __name__ == "__main__":
     parser.add_argument("--dim", type=int, default=64, help="of a vector (default: %(default)s)")
     parser.add_argument("--target", type=float, default=0.95, help="recall@100 (default: %(default)s)")
     parser.add_argument("--kinds", nargs="+", choices=OURS, default=tuple(OURS), help="ours (default: %(default)s)")
+    parser.add_argument("--note", default="", help="what else to say, for the record")
     arguments = parser.parse_args()
     if "scann" not in arguments.kinds:
         parser.error("--kinds needs scann, whose op is the measure of op_ratio.")
-    common.record("index", main(arguments.rows, arguments.dim, arguments.target, arguments.kinds))
+    with tempfile.TemporaryDirectory() as temporary:
+        found = main(arguments.rows, arguments.dim, arguments.target, arguments.kinds, temporary)
+    common.record("index", [{**row, "note": arguments.note} for row in found])
