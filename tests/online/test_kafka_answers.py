@@ -106,6 +106,7 @@ def test_topics_alone_say_what_was_shown_and_chosen(kafka, tmp_path):
 @pytest.mark.parametrize("wrong", [
     {"answer_id": "a1"}, {"user_id": None}, {"user_id": "\ud800"}, {"timestamp": 2**63}, {"timestamp": True},
     {"version": "1"}, {"context": []}, {"items": [["x", "u2i"]]}, {"items": [[5, "u2i", 1.0]]}, {"items": None},
+    {"timestamp": -1}, {"timestamp": 253_402_300_800}, {"items": [["x", "u2i", 2**60]]},  # no file, no reader takes them
 ])
 def test_what_no_server_sends_is_put_aside(tmp_path, wrong):
     log, good = AnswerLog(tmp_path), {**ANSWER._asdict(), "answer_id": "a" * 32, "items": [["x", "u2i", 0.5]]}
@@ -114,9 +115,10 @@ def test_what_no_server_sends_is_put_aside(tmp_path, wrong):
     found = answers_into(log)(entries)
     assert [entry.id for entry, _ in found] == ["1", "2"] and f"Answer.{[*wrong][0]}. Received" in found[0][1]
     seen = {"seen_id": "b" * 32, "answer_id": "a" * 32, "timestamp": 6, "places": [0], "dropped": []}
-    bad = [{**seen, "places": [-1]}, {**seen, "dropped": [2**31]}, {**seen, "seen_id": ""}]
+    bad = [{**seen, "places": [-1]}, {**seen, "dropped": [2**31]}, {**seen, "seen_id": ""},
+           {**seen, "timestamp": -1}]
     found = impressions_into(log)([Entry(str(n), None, fields, None) for n, fields in enumerate([seen, *bad])])
-    assert [entry.id for entry, _ in found] == ["1", "2", "3"]
+    assert [entry.id for entry, _ in found] == ["1", "2", "3", "4"]
     log.close()
     assert read_answers(tmp_path)["answer_id"].to_pylist() == ["a" * 32] and len(read_seen(tmp_path)) == 1
 

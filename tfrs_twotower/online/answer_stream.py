@@ -9,6 +9,7 @@ from tfrs_twotower.online.stream_consumer import Entry, Keep
 
 _Row = TypeVar("_Row", Answer, Impression)
 _64_BITS = range(-2**63, 2**63)
+_SECONDS = range(253_402_300_800)  # from 1970 to the year 9999: names of files have four digits for it
 
 
 def answers_into(log: AnswerLog) -> Keep:
@@ -38,13 +39,13 @@ def _into(read: Callable[[Mapping[str, Any]], _Row], record: Callable[[list[_Row
 
 
 def _answer(fields: Mapping[str, Any]) -> Answer:
-    good = {"answer_id": _is_id, "user_id": _is_text, "timestamp": _is_whole, "version": _is_whole, "arm": _is_text,
+    good = {"answer_id": _is_id, "user_id": _is_text, "timestamp": _is_time, "version": _is_whole, "arm": _is_text,
             "context": _is_object, "features": _is_object, "items": _are_items}
     return _checked(Answer, good, fields)
 
 
 def _impression(fields: Mapping[str, Any]) -> Impression:
-    good = {"seen_id": _is_id, "answer_id": _is_id, "timestamp": _is_whole, "places": _are_places,
+    good = {"seen_id": _is_id, "answer_id": _is_id, "timestamp": _is_time, "places": _are_places,
             "dropped": _are_places}
     return _checked(Impression, good, fields)
 
@@ -72,6 +73,10 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value in _64_BITS
 
 
+def _is_time(value: Any) -> bool:
+    return _is_whole(value) and value in _SECONDS
+
+
 def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -83,5 +88,5 @@ def _are_places(value: Any) -> bool:
 def _are_items(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(item, list) and len(item) == 3 and _is_text(item[0]) and _is_text(item[1])
-        and isinstance(item[2], (int, float)) for item in value
+        and isinstance(item[2], float) for item in value  # a whole number may be none of float32, and no reader gets it
     )
