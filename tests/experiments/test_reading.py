@@ -63,6 +63,8 @@ def test_what_users_did_before_is_from_before_the_experiment_if_since_is_inside_
     did(stores, *((user, "x", at, "click", "") for user in "789" for at in (DAY - 1, 2 * DAY - 9, 2 * DAY)))
     found = read_participants(log.folder, stores, "click", since=2 * DAY + 1, before_days=3)
     assert (found.before.tolist(), found.inside) == ([1, 3, 3], 1)
+    found = read_participants(log.folder, stores, "click", since=2 * DAY + 1, before_days=1)
+    assert found.before.tolist() == [1, 1, 1]  # of user 7, the day before the first answer of all
     assert read_participants(log.folder, stores, "click", before_days=3).inside == 0
 
 

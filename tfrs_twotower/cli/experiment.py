@@ -92,8 +92,8 @@ def run(args: argparse.Namespace) -> None:
     if found.moved:
         print(f"Left out: {found.moved} users with answers of several arms.")
     if found.inside:
-        print(f"{found.inside} users had answers of arms before --since. Of these users --cuped reads what came before "
-              "the first of all their answers.")
+        print(f"{found.inside} users had answers of arms before --since. For these users --cuped reads the days before "
+              "the first of these answers.")
     if found.cut:
         print(f"Of {found.cut} users the store keeps as many events as it may: earlier ones may be missing "
               "(--keep-events).")

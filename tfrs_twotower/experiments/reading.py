@@ -29,9 +29,10 @@ class Participants:
       arm: [n] names.
       answers: [n] int64: answers that the user got.
       events: [n] int64: events of the metric that came from these answers.
-      before: [n] int64: events of the metric in the days before the user's first answer that came before any arm's.
+      before: [n] int64: events of the metric in the days before the user's first answer of an arm, also if this answer
+        was before `since`.
       moved: the number of users with answers of several arms, who are left out.
-      inside: the number of users who had answers of arms before `since`: `before` counts what came before these.
+      inside: the number of users who had answers of arms before `since`; 0 if `before` is not asked for.
       cut: the number of users whose earlier events may be missing: they have as many as the store keeps.
     """
 
@@ -63,10 +64,9 @@ def read_participants(
       within: seconds, as in `collect`.
       days: None counts everything. A number counts each user's first days after the first answer, and only users whose
         days are over by `until`, or else by the last answer of the log.
-      before_days: the length of the time before the first answer, for `before`.
+      before_days: the length of the time that `before` counts.
     """
-    table = read_answers(folder, since, until, shadows=False)
-    table = table.filter(pc.and_(pc.not_equal(table["arm"], ""), pc.not_equal(table[c.USER_ID], "")))
+    table = _of_arms(folder, since, until)
     end = until if until is not None else int(pc.max(table[c.TIMESTAMP]).as_py() or 0) if days else 2**62
     users = _users(table)
     moved = int((users["arms"] > 1).sum())
@@ -84,11 +84,17 @@ def read_participants(
             cut += len(past) >= stores.retention.events
             answers.append(counted.answers(user, last))
             events.append(counted.events(user, past, last))
-            begin, end_before = at - before_days * _DAY, min(at, known.get(user, at))
-            before.append(sum(e.event == metric and begin <= e.timestamp < end_before for e in past))
+            begin = known.get(user, at)
+            before.append(sum(e.event == metric and begin - before_days * _DAY <= e.timestamp < begin for e in past))
     counts = [np.asarray(values, np.int64) for values in (answers, events, before)]
     inside = len(known.keys() & {*names})
     return Participants(users["arm"].to_numpy(object), counts[0], counts[1], counts[2], moved, cut, inside)
+
+
+def _of_arms(folder: str | os.PathLike[str], since: int | None, until: int | None) -> pa.Table:
+    """The answers of arms to known users, as `read_answers` gives them."""
+    table = read_answers(folder, since, until, shadows=False)
+    return table.filter(pc.and_(pc.not_equal(table["arm"], ""), pc.not_equal(table[c.USER_ID], "")))
 
 
 def _users(table: pa.Table) -> "pd.DataFrame":
@@ -104,9 +110,8 @@ def _first_answers(folder: str | os.PathLike[str], before: int) -> dict[str, int
     found: dict[str, int] = {}
     for hour in starts(folder):
         if hour < before:
-            table = read_answers(folder, hour, min(hour + HOUR, before), shadows=False)
-            users = _users(table.filter(pc.and_(pc.not_equal(table["arm"], ""), pc.not_equal(table[c.USER_ID], ""))))
-            found = {**users["first"].to_dict(), **found}
+            for user, first in _users(_of_arms(folder, hour, min(hour + HOUR, before)))["first"].items():
+                found.setdefault(user, first)
     return found
 
 
