@@ -18,12 +18,13 @@ def empty_table(shape: Sequence[int], dtype: npt.DTypeLike) -> np.ndarray:
 
 
 def as_tensor(values: np.ndarray) -> tf.Tensor:
-    """The array as a tensor. One of `empty_table` is not copied, so it must stay as it is from then on.
+    """The array as a tensor. A whole one of `empty_table` is not copied, so it must stay as it is from then on.
 
-    `tf.constant` copies it, and for a moment twice. A GPU needs a copy of its own.
+    `tf.constant` copies it, and for a moment twice. A GPU needs a copy of its own. Arrays of others are copied, also if
+    they begin where a tensor may: whoever made them may change them.
     """
-    flags = values.flags
-    aligned = values.size and not values.ctypes.data % _ALIGNED and flags.c_contiguous and flags.writeable
-    if not aligned or tf.config.list_logical_devices("GPU"):
+    memory = values.base
+    ours = isinstance(memory, np.ndarray) and memory.dtype == np.uint8 and memory.nbytes == values.nbytes + _ALIGNED
+    if not (ours and values.size and values.flags.c_contiguous and values.flags.writeable) or tf.config.list_logical_devices("GPU"):
         return tf.constant(values)
     return tf.experimental.dlpack.from_dlpack(values.__dlpack__())
