@@ -9,6 +9,7 @@ import pytest
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import Category, Id, Number, Schema, build_fields
 from tfrs_twotower.models import FixedTemperature, Positives, build_temperature
+from tfrs_twotower.pipeline.second_stage import SecondStage
 from tfrs_twotower.rerankers import COLD, NeuralCF, RerankerLoss, Reranking, reorder
 from tfrs_twotower.towers import MLP, Tower
 
@@ -183,3 +184,17 @@ def test_settings_out_of_range_are_refused(wrong):
     for settings in (NeuralCF, COLD):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             settings(**wrong)
+
+
+def test_a_query_for_which_nothing_was_retrieved_has_no_part_in_the_field_weights():
+    """The weight of a pair is the number of the query's row times that of the item."""
+    stage = SimpleNamespace(
+        _examples=SimpleNamespace(queries=lambda rows: tf.cast(rows, tf.float32)), _towers=[tf.identity],
+        reranking=lambda: SimpleNamespace(items=tf.constant([7.0, 1.0, 2.0])),
+        _reranker=SimpleNamespace(
+            top=2, names=["field"], query=lambda encoded, vectors: vectors,
+            field_weights=lambda query, items: (query[:, tf.newaxis] * items)[..., tf.newaxis],
+        ),
+    )
+    top = np.array([[1, 2, 0], [-1, -1, -1], [2, 1, 0]])
+    assert SecondStage.field_weights(stage, np.array([10, 20, 30]), top) == {"field": 30.0}  # (10 + 20 + 60 + 30) / 4

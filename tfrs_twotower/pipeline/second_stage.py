@@ -84,14 +84,15 @@ class SecondStage:
         """{field: mean weight} over the retrieved items of queries; None for a reranker that weighs no fields.
 
         Args:
-          rows: int64 [q], the queries' log rows; the first 256 count.
+          rows: int64 [q], the queries' log rows; the first 256 with an item in `top` count.
           top: int [q, any], catalogue positions; −1 pads.
         """
         if not hasattr(self._reranker, "field_weights"):
             return None
-        encoded = self._examples.queries(rows[:_SHOWN])
+        asked = np.flatnonzero(top[:, 0] >= 0)[:_SHOWN]  # without a target nothing was retrieved
+        encoded = self._examples.queries(rows[asked])
         query = self._reranker.query(encoded, self._towers[0](encoded))
-        places = np.maximum(top[:_SHOWN, : self._reranker.top], 0)
+        places = np.maximum(top[asked, : self._reranker.top], 0)
         weights = self._reranker.field_weights(query, tf.gather(self.reranking().items, places)).numpy()
         return dict(zip(self._reranker.names, weights.mean(axis=(0, 1)).astype(float).round(4).tolist()))
 
