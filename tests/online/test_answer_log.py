@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from tfrs_twotower.errors import DataError
@@ -91,6 +92,11 @@ def test_an_answer_comes_back_as_it_was(opened, tmp_path):
         "score": [0.5, -1.0],
     }
     assert (second["answer_id"], second["user_id"], second["item_id"]) == ("b", "", [])
+
+
+def test_scores_may_be_numbers_of_numpy(opened, tmp_path):
+    opened(NOON + 60).record([answer("a", items=[("7", "u2i", np.float64(0.5))])])
+    assert read_answers(tmp_path / "log")["score"].to_pylist() == [[0.5]]
 
 
 def test_hours_that_have_ended_go_to_parquet_and_each_answer_is_read_once(opened, tmp_path):

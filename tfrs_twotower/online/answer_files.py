@@ -38,7 +38,7 @@ _EXAMPLE = {HOUR: "2026-11-30T16", DAY: "2026-11-30"}
 
 
 def _text(values: Sequence[Any]) -> str:
-    return json.dumps(values) if orjson is None else orjson.dumps(values).decode()
+    return json.dumps(values) if orjson is None else orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
 class Kind(NamedTuple):
