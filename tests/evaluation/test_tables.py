@@ -24,7 +24,7 @@ def test_any_other_array_is_copied():
     table[:] = np.arange(16).reshape(4, 4)
     fixed = table.copy()
     fixed.flags.writeable = False
-    of_others = np.arange(64, dtype=np.float32)  # 48 of these numbers begin where a tensor may, as a quarter of all arrays do
+    of_others = np.arange(64, dtype=np.float32)  # of which 48 begin where a tensor may
     aligned = of_others[-of_others.ctypes.data % 64 // 4:][:48].reshape(12, 4)
     for other in (table[1:], table.T, table[:, :2], fixed, table[:0], aligned):
         tensor = as_tensor(other)

@@ -106,7 +106,7 @@ def test_topics_alone_say_what_was_shown_and_chosen(kafka, tmp_path):
 @pytest.mark.parametrize("wrong", [
     {"answer_id": "a1"}, {"user_id": None}, {"user_id": "\ud800"}, {"timestamp": 2**63}, {"timestamp": True},
     {"version": "1"}, {"context": []}, {"items": [["x", "u2i"]]}, {"items": [[5, "u2i", 1.0]]}, {"items": None},
-    {"timestamp": -1}, {"timestamp": 253_402_300_800}, {"items": [["x", "u2i", 2**60]]},  # no file, no reader takes them
+    {"timestamp": -1}, {"timestamp": 253_402_300_800}, {"items": [["x", "u2i", 2**60]]},  # none can be read
 ])
 def test_what_no_server_sends_is_put_aside(tmp_path, wrong):
     log, good = AnswerLog(tmp_path), {**ANSWER._asdict(), "answer_id": "a" * 32, "items": [["x", "u2i", 0.5]]}

@@ -25,6 +25,7 @@ def as_tensor(values: np.ndarray) -> tf.Tensor:
     """
     memory = values.base
     ours = isinstance(memory, np.ndarray) and memory.dtype == np.uint8 and memory.nbytes == values.nbytes + _ALIGNED
-    if not (ours and values.size and values.flags.c_contiguous and values.flags.writeable) or tf.config.list_logical_devices("GPU"):
+    shared = ours and values.size and values.flags.c_contiguous and values.flags.writeable
+    if not shared or tf.config.list_logical_devices("GPU"):
         return tf.constant(values)
     return tf.experimental.dlpack.from_dlpack(values.__dlpack__())
