@@ -1,7 +1,7 @@
 """What `twotower update --users-only` with a thousand new events costs behind logs of more and more events.
 
     python -m bench.bench_user_update                               # one and five million events
-    python -m bench.bench_user_update --before ../earlier           # in turns with another checkout of this project
+    python -m bench.bench_user_update --before ../before            # in turns with another checkout of this project
 
 It is the whole command, as a person or cron starts it: a process that imports TensorFlow, reads the new events, trains
 and publishes the rows of their users. `import_cpu_s` is that of a process which only imports the package's updates: no
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bench import bench_scale, common
 from tfrs_twotower.data import DuckDB, prepare
-from tfrs_twotower.exporting import manifest
+from tfrs_twotower.exporting import manifest, user_deltas
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.recommender import Recommender
 
@@ -35,10 +35,15 @@ class _Stop(tf.keras.callbacks.Callback):
 
 
 def trained(folder, events):
-    """The folder of a run on so many events, with a version that holds its manifest alone."""
-    folder.mkdir()
+    """The folder of a run on so many events, with a version that holds its manifest alone. One that is there is used.
+    """
+    run = folder / "run"
+    if run.exists():
+        user_deltas.clear(run / runs.EXPORT, 1)
+        return run
+    folder.mkdir(parents=True)
     prepare(bench_scale.write(folder / "log", events, _START), folder / "dataset", DuckDB())
-    run, recipe = folder / "run", bench_scale.recipe_of(folder / "dataset", large=False)
+    recipe = bench_scale.recipe_of(folder / "dataset", large=False)
     recipe = dataclasses.replace(recipe, evaluation=dataclasses.replace(recipe.evaluation, validation_queries=100))
     Recommender(recipe, directory=run).fit(verbose=0, callbacks=[_Stop()])
     version = run / runs.EXPORT / "1"
@@ -59,9 +64,9 @@ def process(arguments, code):
     return time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
 
 
-def measured(folder, events, checkouts, rounds):
-    """A row for each checkout: medians of commands taken in turns, each with a day of its own."""
-    run, found = trained(folder, events), {name: [] for name in checkouts}
+def measured(run, events, checkouts, rounds, folder):
+    """A row for each checkout: medians of commands taken in turns, each with a day of its own, written to `folder`."""
+    found = {name: [] for name in checkouts}
     days = iter(range(100, 200))
     for _ in range(rounds):
         for name, code in checkouts.items():
@@ -81,15 +86,20 @@ def main():
     parser.add_argument("--events", type=int, nargs="+", default=[1_000_000, 5_000_000], help="sizes of the log")
     parser.add_argument("--before", type=Path, help="another checkout of this project, measured in turns")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="for the runs, which stay there for the next time")
     parser.add_argument("--note", default="", help="what else to say, for the record")
     args = parser.parse_args()
     here = Path(__file__).resolve().parents[1]
     checkouts = {**({"before": args.before.resolve()} if args.before else {}), "now": here}
     figures = []
     for events in args.events:
-        with tempfile.TemporaryDirectory() as folder:
-            figures += measured(Path(folder) / str(events), events, checkouts, args.rounds)
+        with tempfile.TemporaryDirectory() as aside:
+            run = trained((args.folder or Path(aside)).resolve() / f"events-{events}", events)
+            figures += measured(run, events, checkouts, args.rounds, Path(aside))
         print(figures[-1], flush=True)
+    # The record names the command without the folders of this machine.
+    sizes = [] if args.events == parser.get_default("events") else ["--events", *map(str, args.events)]
+    sys.argv = [sys.argv[0], *sizes, *(["--before", "../before"] if args.before else [])]
     common.record(NAME, [{**row, "note": args.note} for row in figures])
 
 
