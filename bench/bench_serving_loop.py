@@ -24,7 +24,7 @@ import numpy as np
 
 from bench import common, online_export
 from bench.bench_online import answered
-from bench.online_clients import HOT, Rest, fill_store, start_server
+from bench.online_clients import HOT, Rest, RestBytes, fill_store, start_server
 from tfrs_twotower.online import Event, open_stores
 
 _MOVED = 1000  # items
@@ -43,14 +43,14 @@ def options(folder, name):
 
 def askers(port, numbers):
     """{path: makes a function of no arguments that sends one request}."""
-    client = Rest(port)
+    client, requests = Rest(port), [RestBytes.request(user + 1) for user in range(HOT)]
 
     def users():
         return itertools.cycle(np.random.default_rng(next(numbers)).permutation(HOT).tolist())
 
     def predict():
-        own, user = Rest(port), users()
-        return lambda: own.recommend(next(user) + 1)
+        own, user = RestBytes(port), users()
+        return lambda: own.send(requests[next(user)])
 
     def recommend():
         user = users()
@@ -98,7 +98,7 @@ def main(args, folder):
         for _ in range(3):
             for name in names:
                 before = cpu_seconds(servers[name])
-                rates[name].append(answered(calls[name][":predict"], args.seconds))
+                rates[name].append(answered(calls[name][":predict"], args.seconds)[0])
                 costs[name].append((cpu_seconds(servers[name]) - before) / (rates[name][-1] * args.seconds))
     p50 = {key: common.median(values) for key, values in seconds.items()}
     rate = {name: common.median(values) for name, values in rates.items()}
