@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -123,14 +124,21 @@ def chief_array(value: np.ndarray) -> np.ndarray:
     if strategy.num_replicas_in_sync == 1:
         return value
 
-    @tf.function
-    def first(value: tf.Tensor) -> tf.Tensor | tf.distribute.DistributedValues:
-        def chosen() -> tf.Tensor:
-            replica = tf.distribute.get_replica_context()
-            chief = tf.equal(replica.replica_id_in_sync_group, 0)
-            return replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.where(chief, value, tf.zeros_like(value)))
-
-        return strategy.run(chosen)
-
-    found: np.ndarray = strategy.experimental_local_results(first(tf.constant(value)))[0].numpy()
+    found: np.ndarray = strategy.experimental_local_results(_of_first(strategy)(tf.constant(value)))[0].numpy()
     return found
+
+
+@functools.lru_cache(maxsize=1)  # a process has one strategy; a function made for each call would be traced each time
+def _of_first(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.distribute.DistributedValues]:
+    """value → the value of the first replica, on every replica of the strategy."""
+
+    def chosen(value: tf.Tensor) -> tf.Tensor:
+        replica = tf.distribute.get_replica_context()
+        chief = tf.equal(replica.replica_id_in_sync_group, 0)
+        return replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.where(chief, value, tf.zeros_like(value)))
+
+    @tf.function
+    def first(value: tf.Tensor) -> tf.distribute.DistributedValues:
+        return strategy.run(chosen, (value,))
+
+    return first
