@@ -15,7 +15,7 @@ from tfrs_twotower.data import Spark
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import Key, export
 from tfrs_twotower.index import REMOTE, IndexConfig
-from tfrs_twotower.pipeline import answers, dealing, runs
+from tfrs_twotower.pipeline import answers, runs
 from tfrs_twotower.pipeline.batch import Batch, Here, What, write_batch
 from tfrs_twotower.pipeline.batch_on_spark import OnSpark
 from tfrs_twotower.pipeline.explaining import Explained, explained
@@ -83,7 +83,6 @@ class Recommender(SearchedRun):
                     path = self.export(force=force, key=key)
                 runs.point_latest(self.directory)
                 self.try_report(verbose)
-                dealing.forget(self.directory)
         with scope():
             of_chief(0.0)  # workers stay until the chief is done
         return path

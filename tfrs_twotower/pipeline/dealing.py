@@ -110,10 +110,11 @@ def deal(recipe: Recipe, log: InteractionLog, folder: Path, new: bool, held_out:
         return assembled(dataclasses.replace(found, towers=towers))
 
 
-def forget(run: Path) -> None:
-    """Removes the parts of a run's trainings, which are over."""
-    for folder in run.glob(f"*/{_PARTS}"):
-        shutil.rmtree(folder, ignore_errors=True)
+def forget(training: Path) -> None:
+    """Removes the parts of a training that is over, once all workers have come here."""
+    of_chief(0.0)
+    if is_chief():
+        shutil.rmtree(training / _PARTS, ignore_errors=True)
 
 
 def _deal(recipe: Recipe, log: InteractionLog, folder: Path, at: Path, new: bool, held_out: bool) -> Learned:

@@ -17,7 +17,7 @@ from tfrs_twotower.errors import ConfigError, TrainingError, invalid, nearest
 from tfrs_twotower.evaluation import Evaluation, chosen
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembly import Assembly
-from tfrs_twotower.pipeline.dealing import by_chief, dealt
+from tfrs_twotower.pipeline.dealing import by_chief, dealt, forget
 from tfrs_twotower.pipeline.few_shot import learn_few_shot
 from tfrs_twotower.pipeline.racing import race
 from tfrs_twotower.pipeline.reading import keep, read
@@ -192,6 +192,7 @@ class TrainedRun:
             start_from=runs.weights(self._parent).folder if self._parent else None,
             start=None if self._parent else a.start,
         )
+        forget(folder)
         self._served = self._figures = None
         self._forget()
         if not a.partial:
@@ -220,6 +221,7 @@ class TrainedRun:
             )
         with self.writing() if is_chief() else contextlib.nullcontext():
             whole = refit(self.assembly, self.directory, self._parent, epochs, verbose, callbacks)
+            forget(self.directory / runs.REFIT)
         self._served = whole, runs.weights(self.directory)
         self._forget()
         return self
