@@ -18,12 +18,12 @@ class EpochBar(tf.keras.callbacks.Callback):
       epochs: how many there are at most.
       steps: of an epoch.
       monitor: the metric that decides; it is printed if it is among the logs.
+      shown: ends the bar of an epoch that fails, which Keras tells no callback.
     """
 
-    def __init__(self, epochs: int, steps: int, monitor: str) -> None:
+    def __init__(self, epochs: int, steps: int, monitor: str, shown: contextlib.ExitStack) -> None:
         super().__init__()
-        self._epochs, self._steps, self._monitor = epochs, steps, monitor
-        self._open = contextlib.ExitStack()
+        self._epochs, self._steps, self._monitor, self._open = epochs, steps, monitor, shown
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self._open.close()
@@ -41,6 +41,3 @@ class EpochBar(tf.keras.callbacks.Callback):
         metric = f"  {self._monitor} {value:.4f}" if value is not None else ""
         seconds = time.perf_counter() - self._begun
         print(f"Epoch {epoch + 1} of {self._epochs}  loss {logs['loss']:.4f}{metric}  {seconds:.0f} s", flush=True)
-
-    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
-        self._open.close()

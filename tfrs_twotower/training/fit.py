@@ -147,17 +147,18 @@ def _fit(
     evaluations = [] if evaluate is None else [FullCatalogueEvaluation(
         evaluate, config.monitor, config.patience, progress, keep, written / epoch_lines.FILE, average
     )]
+    bars = contextlib.ExitStack()
     stack = [
         clock,
         *evaluations,
         Checkpoints(last, progress, config.checkpoint_steps, per_epoch, average),
         tf.keras.callbacks.TensorBoard(str(written / TENSORBOARD), write_graph=False, profile_batch=0),
-        *([EpochBar(epochs, per_epoch, config.monitor)] if verbose else []),
+        *([EpochBar(epochs, per_epoch, config.monitor, bars)] if verbose else []),
         *callbacks,
     ]
     if getattr(model.objective, "hard", None) is not None:
         stack.append(HardNegativesRefresh(model.objective, progress))
-    with compiled_dense(model) if config.xla else contextlib.nullcontext():
+    with bars, compiled_dense(model) if config.xla else contextlib.nullcontext():
         _run(model, data, config, per_epoch * epochs, progress, stack, last)
     if evaluate is None:
         with average.applied() if average is not None else contextlib.nullcontext():
