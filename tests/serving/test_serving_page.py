@@ -179,9 +179,13 @@ def test_what_is_refused_leaves_no_answer_of_an_earlier_question(browser, server
     page = browser.new_page()  # the fixture's must have nothing refused
     page.goto(f"http://127.0.0.1:{server.rest_port}")
     settled(page, "#answer-a .name", list("abcdef"))
-    for items, answer, status in ((5000, "", re.compile("^`k` must be")), (3, "abc", "")):
-        page.locator("#panel-a [name=k]").fill(str(items))
-        page.locator("#panel-a [name=k]").press("Enter")
+    refused, negative = re.compile("^`k` must be"), re.compile("^`channels.i2i` must be")
+    for name, value, answer, status in (
+        ("k", 5000, "", refused), ("k", 3, "abc", ""), ("k", 0, "", refused), ("k", 3, "abc", ""),
+        ("i2i", -1, "", negative), ("i2i", 0, "abc", ""),
+    ):
+        page.locator(f"#panel-a [name={name}]").fill(str(value))
+        page.locator(f"#panel-a [name={name}]").press("Enter")
         settled(page, "#status", status)
         settled(page, "#answer-a .name", list(answer))
     page.close()

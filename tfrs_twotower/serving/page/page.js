@@ -163,14 +163,15 @@ function rule(form, name) {
 
 function request(panel) {
   const form = document.querySelector(`form[data-panel="${panel}"]`);
-  const moment = momentOf(panel), asked = { ...query(moment), k: Number(form.k.value) || 10, explain: page.model.explains };
+  const moment = momentOf(panel), asked = { ...query(moment), explain: page.model.explains };
+  asked.k = form.k.value === "" ? 10 : Number(form.k.value); // what is out of bounds is the server's to refuse
   asked.fields = [page.model.title, page.model.image].filter(Boolean);
   if (form.version.value) asked.version = Number(form.version.value);
   if (Number(form.beta.value)) asked.popularity_beta = Number(form.beta.value);
   if (Number(form.diversity.value)) asked.diversity = Number(form.diversity.value);
   if (form.seen.value) asked.exclude_seen = form.seen.value === "yes";
   if (moment !== null) asked.features = { ...asked.features, timestamp: moment };
-  const channels = [...form.querySelectorAll(".channels input")].filter((input) => Number(input.value) > 0);
+  const channels = [...form.querySelectorAll(".channels input")].filter((input) => Number(input.value) !== 0);
   if (channels.length) asked.channels = Object.fromEntries(channels.map((input) => [input.name, Number(input.value)]));
   const weights = [...form.querySelectorAll(".objectives input")].filter((input) => Number(input.value));
   if (weights.length) {
