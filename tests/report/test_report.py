@@ -46,6 +46,7 @@ def page(report):
     hostile = dataclasses.replace(
         report, run=HOSTILE, users=tuple(users), map=dataclasses.replace(report.map, places=tuple(places)),
         similar=(Similar(HOSTILE, ((HOSTILE, 1.0),)), *report.similar), index=INDEX,
+        covered=(*report.covered, ("popularity", 10, 38_761), ("random", 0, 10)),
         field_weights={"query": {"user_id": 0.6, HOSTILE: 0.2}, "candidate": {}},
         interests={"cosine": 0.4, "overlap": 0.1},
     )
@@ -122,6 +123,7 @@ def test_labels_are_moved_apart_and_keep_their_order():
 def test_a_page_is_one_file_and_titles_are_no_html(page):
     assert len(page) < 2_000_000
     assert HOSTILE not in page and "&lt;script&gt;document.title" in page
+    assert "10 of 38,761 items (&lt; 0.1%)" in page and "0 of 10 items (0.0%)" in page
     assert page.count("<script") == page.count("</script>")
     assert not any(f'{name}="http' in page for name in ("src", "href"))
 

@@ -89,6 +89,11 @@ def _charts() -> ModuleType:
     return charts
 
 
+def _share(value: float) -> str:
+    """A share in [0, 1] in percent; one that would be rounded to nothing is not nothing."""
+    return f"{value:.1%}" if value == 0 or value >= 0.0005 else "< 0.1%"
+
+
 def _systems(report: Report) -> tuple[str, ...]:
     """The systems of most charts, in the order of the palette."""
     return tuple(curve.system for curve in report.lorenz)
@@ -99,7 +104,7 @@ def _page(template: str, charts: dict[str, list[Any]], **values: Any) -> str:
         loader=jinja2.PackageLoader("tfrs_twotower.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["named"] = named
+    environment.filters.update(named=named, share=_share)
     library = _library()
     return environment.get_template(template).render(
         **values, charts={name: [_spec(chart) for chart in found] for name, found in charts.items()},
