@@ -72,6 +72,13 @@ def test_an_export_for_any_runtime_leaves_it_out(run, tmp_path):
     assert (run.directory / "index").is_dir()  # what the run keeps stays
 
 
+def test_an_export_that_is_told_its_index_leaves_it_out(run, tmp_path):
+    path = Recommender.load(run.directory, **toy.planted()[0]).export(tmp_path, index=IndexConfig(kind="ivf", k=10))
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert "index_kind" not in manifest and manifest["index"]["kind"] == "ivf"
+    assert (run.directory / "index" / "vectors.npy").is_file()  # what the run keeps stays
+
+
 def test_a_run_in_shards_answers_as_one_index(run, fan, tmp_path):
     """Kept, exported and served: in two exact parts, whose answers are those of the exact search."""
     report = run.index(IndexConfig(kind="exact", shards=2, k=10))
