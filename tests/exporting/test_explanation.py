@@ -77,17 +77,17 @@ def test_neighbours_are_split_over_distinct_items_and_placed_at_the_newest_event
     assert one.rest == pytest.approx(0, abs=1e-6)
 
 
-def test_of_a_long_history_the_newest_twenty_events_are_left_out_one_by_one():
+def test_of_a_long_history_the_newest_hundred_events_are_left_out_one_by_one():
     batches = []
 
     def counted(name, features):
         batches.append(len(features["age"]))
         return run(name, features)
 
-    long = {**FEATURES, c.HISTORY_ITEM_ID: tf.constant([["a"] * 30]), c.HISTORY_TIMESTAMP: tf.ones([1, 30], tf.int64)}
+    long = {**FEATURES, c.HISTORY_ITEM_ID: tf.constant([["a"] * 110]), c.HISTORY_TIMESTAMP: tf.ones([1, 110], tf.int64)}
     (one,) = explain(counted, long, ITEMS, 1.0, 0.0, 2, None, False)
-    assert batches == [1 + 20 + 1]
-    assert [share for place, share in sorted(one.events)] == [0] * 10 + [2] * 20 and one.rest == 20
+    assert batches == [1 + 100 + 1]
+    assert [share for place, share in sorted(one.events)] == [0] * 10 + [2] * 100 and one.rest == 20
 
 
 def test_parts_of_the_newest_events_find_their_places():

@@ -10,7 +10,7 @@ item's popularity in its score, and what would be offered without the strongest 
 average item of the catalogue, and their sum is the score.
 
 If the query tower is linear, as that of a pooled model of `plain`, the shares are exact. Otherwise a share is how much
-lower the score is without that event or feature, for the newest 20 events.
+lower the score is without that event or feature, for the newest 100 events.
 
   twotower explain runs/movielens/latest 42 50
 """

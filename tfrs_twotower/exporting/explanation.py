@@ -17,7 +17,7 @@ from tfrs_twotower.features import is_missing
 from tfrs_twotower.features.past import PARTS
 from tfrs_twotower.ids import missing_value
 
-NEWEST = 20  # events that are left out one by one
+NEWEST = 100  # events that are left out one by one: as many as most sequence towers read
 _FEATURES = 20  # features that are left out one by one, at most
 _HISTORY = frozenset(map(c.past, PARTS))  # the inputs of a query with one value for each event
 
@@ -44,7 +44,7 @@ class Explanation:
       features: {feature: share}.
       rest: what belongs to no single one: a reranker, and what parts of the query do together.
       exact: True: the query tower is linear, and the shares are those of its sum. False: a share is how much lower the
-        score is without the event or feature. Only the newest 20 events have one.
+        score is without the event or feature. Only the newest 100 events have one.
     """
 
     score: float
@@ -84,7 +84,7 @@ def explain(
 ) -> list[Explanation]:
     """The `Explanation` of each item for one query.
 
-    If the tower is not linear, it embeds one batch of at most 41 queries, however many items there are.
+    If the tower is not linear, it embeds one batch of at most 121 queries, however many items there are.
 
     Args:
       run: runs a signature of the export.
@@ -137,9 +137,8 @@ def explain(
 
 def without_event(features: Mapping[str, tf.Tensor], place: int) -> dict[str, tf.Tensor]:
     """The query without one event of its history, given by its place in `history_item_id`."""
-    return {
-        name: _cut(value, place) if _of_history(name) else value for name, value in features.items()
-    }
+    order = _order(_width(features), place)[np.newaxis]
+    return {name: _in_order(value, order) if _of_history(name) else value for name, value in features.items()}
 
 
 def _without(
@@ -150,9 +149,15 @@ def _without(
         return [], [], dict(features)
     places = np.flatnonzero(_there(features))[-NEWEST:].tolist() if _width(features) else []
     names = [name for name, value in features.items() if not _of_history(name) and not _is_empty(value)][:_FEATURES]
-    rows = [dict(features)] + [without_event(features, place) for place in places]
-    rows += [{**features, name: _nothing(features[name])} for name in names]
-    return names, places, {name: tf.concat([row[name] for row in rows], axis=0) for name in features}
+    width, rows = _width(features), 1 + len(places) + len(names)
+    order = np.tile(np.arange(width), (rows, 1))
+    for row, place in enumerate(places, 1):
+        order[row] = _order(width, place)
+    batch = {name: _in_order(value, order) if _of_history(name) else tf.repeat(value, rows, axis=0)
+             for name, value in features.items()}
+    for row, name in enumerate(names, 1 + len(places)):
+        batch[name] = tf.tensor_scatter_nd_update(batch[name], [[row]], _nothing(features[name]))
+    return names, places, batch
 
 
 def _neighbours(
@@ -189,10 +194,15 @@ def _there(features: Mapping[str, tf.Tensor]) -> np.ndarray:
     return ~is_missing(features[c.HISTORY_ITEM_ID]).numpy()[0]
 
 
-def _cut(values: tf.Tensor, place: int) -> tf.Tensor:
-    """Values [1, n] without one place, with a missing value at the end."""
-    end = tf.constant([[missing_value(values.dtype)]], values.dtype)
-    return tf.concat([values[:, :place], values[:, place + 1:], end], axis=1)
+def _order(width: int, place: int) -> np.ndarray:
+    """int64 [width]: all places but one, and the place `width` at the end."""
+    return np.delete(np.arange(width + 1), place)
+
+
+def _in_order(values: tf.Tensor, order: np.ndarray) -> tf.Tensor:
+    """Values [1, n] by their places [rows, n]; n stands for a missing value."""
+    end = tf.constant([missing_value(values.dtype)], values.dtype)
+    return tf.gather(tf.concat([values[0], end], axis=0), order)
 
 
 def _nothing(value: tf.Tensor) -> tf.Tensor:
