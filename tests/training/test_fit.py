@@ -1,6 +1,8 @@
 """Training: repeatable, resumable after a kill, stopped by what is not finite."""
 
+import contextlib
 import json
+import re
 import signal
 import time
 
@@ -10,6 +12,7 @@ import tensorflow as tf
 import toy
 from forked import Forked
 
+from tfrs_twotower import progress
 from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import LazyAdamConfig, callbacks
@@ -106,9 +109,23 @@ def test_an_infinite_feature_is_named_and_no_weight_changes(tmp_path):
     assert "`normalise_age`" in culprit(a.model, batch)
 
 
-def test_a_wild_learning_rate_stops_with_the_batch_named(tmp_path):
-    with pytest.raises(TrainingError, match=r"step \d+ \(epoch 1, batch \d+\)|weights .* not finite"):
-        toy.train(tmp_path, epochs=2, optimizer=LazyAdamConfig(learning_rate=1e38))
+def test_a_wild_learning_rate_stops_with_the_batch_named_and_its_bar_is_gone(tmp_path, monkeypatch):
+    shown = []
+
+    @contextlib.contextmanager
+    def bar(what, *total):
+        shown.append(what)
+        try:
+            yield progress.unseen
+        finally:
+            shown.remove(what)
+
+    monkeypatch.setattr(progress, "bar", bar)
+    frames, _ = toy.planted()
+    wild = toy.recipe(epochs=2, optimizer=LazyAdamConfig(learning_rate=1e38))
+    with pytest.raises(TrainingError) as failed:  # it holds what would close the bar as garbage
+        Recommender(wild, directory=tmp_path, **frames).fit()
+    assert re.search(r"step \d+ \(epoch 1, batch \d+\)|weights .* not finite", str(failed.value)) and not shown
 
 
 def test_an_unknown_monitor_offers_the_nearest(tmp_path):
