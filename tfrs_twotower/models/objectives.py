@@ -123,11 +123,15 @@ class SampledObjective(tf.keras.layers.Layer):
         candidates are those of all replicas.
         """
         count = tf.shape(positives.rows)[0]
-        rows, vectors = replicas.gather(positives.rows), replicas.gather(candidates)
+        rows, vectors = replicas.gather(positives.rows), candidates
         first, size = replicas.place(count)
         places = None if positives.place is None else replicas.gather(positives.place)
+        exchanged = self.negatives.in_batch or self.negatives.queue is not None  # all else needs this replica's alone
+        if exchanged:
+            vectors = replicas.gather(vectors)
         if places is not None:  # streaming estimate and queue then learn as in one process
-            rows, vectors = (replicas.in_batch_order(values, places) for values in (rows, vectors))
+            rows = replicas.in_batch_order(rows, places)
+            vectors = replicas.in_batch_order(vectors, places) if exchanged else vectors
         batch_rows, batch_vectors = rows, vectors
         drawn = self.negatives.draw()
         if drawn.shape[0] != 0:
@@ -139,7 +143,8 @@ class SampledObjective(tf.keras.layers.Layer):
         expected = self.negatives.expected_count(rows, size, training)
         if replicas.count() > 1:
             order = tf.range(size) if places is None else places
-            rows, vectors, expected = (self._own_first(v, order, first, count) for v in (rows, vectors, expected))
+            rows, expected = (self._own_first(values, order, first, count) for values in (rows, expected))
+            vectors = self._own_first(vectors, order, first, count) if exchanged else vectors
         own = self._own(queries, positives, first, size)
         loss = self.task(
             queries, vectors, sample_weight=positives.weight, candidate_sampling_probability=expected,

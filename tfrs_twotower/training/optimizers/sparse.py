@@ -1,6 +1,6 @@
 """The base of optimizers for embedding tables: a step updates only the rows of the batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -9,7 +9,8 @@ import tensorflow as tf
 class SparseRows:
     """Mix-in for Keras optimizers: a sparse gradient (`tf.IndexedSlices`) changes its own rows alone.
 
-    - Duplicate rows are summed before clipping (Keras sums after), so a norm is that of the true gradient.
+    - Duplicate rows are summed before clipping (Keras sums after), so a norm is that of the true gradient. Under a
+      `tf.distribute` strategy they are summed before replicas exchange them, too.
     - Weight decay (decoupled, as in Keras: w ← w − lr·decay·w) changes the rows of the step, not the whole
       table; weights with dense gradients decay as usual.
     """
@@ -18,6 +19,15 @@ class SparseRows:
     weight_decay: Any
     learning_rate: Any
     _use_weight_decay: Any
+
+    def aggregate_gradients(
+        self, grads_and_vars: Iterable[tuple[tf.Tensor | tf.IndexedSlices | None, tf.Variable]]
+    ) -> list[tuple[tf.Tensor | tf.IndexedSlices | None, tf.Variable]]:
+        """As Keras. Each replica first sums its duplicates, so that it sends a row of a table once."""
+        grads, variables = zip(*grads_and_vars)
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            grads = super()._deduplicate_sparse_grad(grads)  # type: ignore[misc]
+        return super().aggregate_gradients(zip(grads, variables))  # type: ignore[misc]
 
     def _clip_gradients(
         self, grads: Sequence[tf.Tensor | tf.IndexedSlices | None]
