@@ -2,9 +2,10 @@
 
     python -m bench.bench_workers [--events 400000] [--rounds 3]
 
-The log and the recipe are those of `bench_scale`, in batches of 4,096, from a prepared dataset. A worker is a process
-with one core and one thread for operations, so two workers have twice the machine of one. They talk over the local
-network. Rounds alternate between one worker and two; the figures are medians over the rounds. `input_cpu_ms` are the
+The log and the recipe are those of `bench_scale`, from a prepared dataset. One worker has batches of 4,096. Two workers
+have the same batch, and one twice as large, in which each takes as many rows as the one. A worker is a process with one
+core and one thread for operations, so two workers have twice the machine of one. They talk over the local network.
+Rounds alternate between the three; the figures are medians over the rounds. `input_cpu_ms` are the
 CPU milliseconds in which a worker gathers its rows of a batch from its log. `step_ms` are wall milliseconds of a step,
 `step_cpu_ms` those of CPU of the process, all threads. `anonymous_gib` is the peak of memory that no file backs, in an
 epoch with its validation. `faster` is the examples a second against one worker's, by rounds.
@@ -31,14 +32,15 @@ from tfrs_twotower.training import strategy
 import tensorflow as tf  # isort: skip
 
 NAME = "workers"
+_VARIANTS = ((1, 4096), (2, 4096), (2, 8192))  # workers, rows of a batch
 _INPUTS = 100  # batches that are only gathered
 
 
-def worker(folder, directory, number, workers):
+def worker(folder, directory, number, workers, batch_size):
     """Trains an epoch as one of the workers; returns its figures."""
     devices = strategy("workers" if workers > 1 else None)
     recipe = recipe_of(folder, large=False)
-    recipe = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, batch_size=4096))
+    recipe = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, batch_size=batch_size))
     steps, meter = Steps(), Meter()
     with devices.scope():
         run = Recommender(recipe, directory=directory)
@@ -72,7 +74,7 @@ class Steps:
         self._last = now
 
 
-def measured(folder, directory, workers):
+def measured(folder, directory, workers, batch_size):
     """The figures of the workers of one training."""
     ports = random.sample(range(15_000, 32_000), workers)
     cluster = {"worker": [f"localhost:{port}" for port in ports]}
@@ -82,7 +84,8 @@ def measured(folder, directory, workers):
         if workers > 1:
             environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": number}})
         command = ["taskset", "-c", str(number), sys.executable, "-m", "bench.bench_workers", "--folder", str(folder),
-                   "--run", str(directory), "--worker", str(number), "--of", str(workers)]
+                   "--run", str(directory), "--worker", str(number), "--of", str(workers),
+                   "--batch-size", str(batch_size)]
         running.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
     found = []
     for process in running:
@@ -98,30 +101,33 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=400_000)
     parser.add_argument("--rounds", type=int, default=3)
-    for name in ("--folder", "--run", "--worker", "--of"):
+    for name in ("--folder", "--run", "--worker", "--of", "--batch-size"):
         parser.add_argument(name, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        print(json.dumps(worker(Path(args.folder), Path(args.run), int(args.worker), int(args.of))))
+        numbers = int(args.worker), int(args.of), int(args.batch_size)
+        print(json.dumps(worker(Path(args.folder), Path(args.run), *numbers)))
         return
-    rounds = {1: [], 2: []}
+    rounds = {variant: [] for variant in _VARIANTS}
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         prepare(write(folder / "log", args.events), folder / "dataset", DuckDB())
         for number in range(args.rounds):
-            for workers, done in rounds.items():
-                done.append(measured(folder / "dataset", folder / f"run-{workers}-{number}", workers))
+            for (workers, batch_size), done in rounds.items():
+                run = folder / f"run-{workers}-{batch_size}-{number}"
+                done.append(measured(folder / "dataset", run, workers, batch_size))
             common.record(NAME, figures_of(args.events, rounds))  # after each round, in case the next one is stopped
 
 
 def figures_of(events, rounds):
-    """A row for each worker: medians of {workers: the figures of the workers in each round}."""
-    speed = {workers: [found[0]["examples_per_second"] for found in done] for workers, done in rounds.items()}
+    """A row for each worker: medians of {(workers, rows of a batch): the figures of the workers in each round}."""
+    speed = {variant: [found[0]["examples_per_second"] for found in done] for variant, done in rounds.items()}
+    one = speed[_VARIANTS[0]]
     return [
-        {"events": events, "rounds": len(done), "workers": workers, "worker": place + 1,
+        {"events": events, "rounds": len(done), "workers": variant[0], "batch_size": variant[1], "worker": place + 1,
          **{name: common.median([found[place][name] for found in done]) for name in done[0][place]},
-         "faster": common.median([two / one for two, one in zip(speed[workers], speed[1])])}
-        for workers, done in rounds.items() for place in range(workers)
+         "faster": common.median([these / first for these, first in zip(speed[variant], one)])}
+        for variant, done in rounds.items() for place in range(variant[0])
     ]
 
 
