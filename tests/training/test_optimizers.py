@@ -1,5 +1,7 @@
 """Lazy Adam and row-wise Adagrad against the dense rules and plain loops."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -85,6 +87,18 @@ def test_row_wise_adagrad_is_plain_adagrad_for_dense_gradients():
         optimizer.apply_gradients([(tf.constant(g), ours)])
         keras.apply_gradients([(tf.constant(g), theirs)])
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@BOTH
+def test_a_replica_sends_a_row_once(make, monkeypatch):
+    weights, optimizer, sent = table(dim=1), make(0.1), []
+    monkeypatch.setattr(tf.keras.optimizers.Optimizer, "aggregate_gradients", lambda self, pairs: sent.extend(pairs))
+    for replicas, rows, values in ((1, [2, 0, 2], [1, 2, 3]), (2, [2, 0], [4, 2])):
+        monkeypatch.setattr(tf.distribute, "get_strategy", lambda: SimpleNamespace(num_replicas_in_sync=replicas))
+        optimizer.aggregate_gradients([(slices([2, 0, 2], [[1], [2], [3]], weights), weights), (None, table())])
+        (gradient, _), (nothing, _) = sent[-2:]
+        assert (gradient.indices.numpy().tolist(), gradient.values.numpy()[:, 0].tolist()) == (rows, values)
+        assert nothing is None
 
 
 @BOTH
