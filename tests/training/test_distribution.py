@@ -150,12 +150,8 @@ def test_two_workers_killed_and_resumed_learn_what_one_process_does(folder, alon
     _finish(_workers(folder))
     assert not list(run.glob("*/parts"))
     _agree(run, alone, whole=slice(-1, None))
-    # Two devices of a process refit in the same way. One device sums in another order, which chose other hard negatives
-    # on one of two CPUs: on it the weights agree on the mean alone.
-    _finish([_start(folder, "mirrored", run="devices")])
-    workers, devices = (_served(Recommender.load(folder / run)) for run in ("workers", "devices"))
-    for found, same, one in zip(workers, devices, alone[2], strict=True):
-        np.testing.assert_allclose(found, same, rtol=0, atol=2e-4)
+    # The refit agrees on the mean alone: workers sum in another order, which now and then chooses other hard negatives.
+    for found, one in zip(_served(Recommender.load(run)), alone[2], strict=True):
         assert np.abs(found - one).mean() < 2e-3
 
 
