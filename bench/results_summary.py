@@ -187,8 +187,9 @@ def _user_update(figures):
 
 
 def _workers(figures):
-    one, first, second = figures
-    return (f"{first['faster']:.2f} times the examples a second of one; a step's input takes each "
+    one, first, second, larger, _ = figures
+    return (f"{first['faster']:.2f} times the examples a second of one with the same batch, "
+            f"{larger['faster']:.2f} times with one twice as large; a step's input takes each "
             f"{first['input_cpu_ms']:.1f} and {second['input_cpu_ms']:.1f} CPU ms, against {one['input_cpu_ms']:.1f}; "
             f"the second reads {second['events_read'] / one['events_read']:.0%} of the events")
 
