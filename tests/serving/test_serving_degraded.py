@@ -227,3 +227,33 @@ def test_a_part_without_a_probe_works_again_with_its_next_good_call_of_that_meth
     assert watched.propose() == "items" and health.degraded() == []
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
     health.close()
+
+
+def test_no_request_calls_a_part_that_does_not_answer_its_probe():
+    class Hanging:
+        calls, hangs = 0, True
+
+        def get(self):
+            self.calls += 1
+            return "here"
+
+        put = get
+
+        def probe(self):
+            if self.hangs:
+                raise StoreUnavailable("Timeout reading from socket.")
+
+    health, thing = Health(Metrics()), Hanging()
+    watched = health.watched("store", thing, thing.probe, ("get",), ahead=True)
+    health.start()
+    for method in (watched.get, watched.put):
+        with pytest.raises(StoreUnavailable, match="Timeout reading"):
+            method()
+    assert thing.calls == 0
+    thing.hangs = False
+    deadline = time.monotonic() + 30
+    while health.degraded():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert watched.get() == "here"
+    health.close()

@@ -18,12 +18,18 @@ _log = logging.getLogger(__name__)
 
 class _Failure(NamedTuple):
     method: str
-    unavailable: bool  # the whole part does not answer
+    error: StoreError
+
+    @property
+    def unavailable(self) -> bool:
+        """Whether the whole part does not answer."""
+        return isinstance(self.error, StoreUnavailable)
 
 
 class _Probe(NamedTuple):
     run: Callable[[], object]
     methods: Collection[str]  # that work if it does
+    ahead: bool  # no request calls what does not answer it
 
 
 class Health:
@@ -39,7 +45,8 @@ class Health:
         self._thread: threading.Thread | None = None
 
     def watched(
-        self, part: str, thing: _T, probe: Callable[[], object] | None = None, methods: Collection[str] = ()
+        self, part: str, thing: _T, probe: Callable[[], object] | None = None, methods: Collection[str] = (),
+        ahead: bool = False,
     ) -> _T:
         """`thing`, with each call noted as one of `part`.
 
@@ -48,9 +55,11 @@ class Health:
           thing: an object whose methods may raise `StoreError`.
           probe: raises `StoreError` while the part fails. None: only the next call tells that it works again.
           methods: the methods that work if `probe` does.
+          ahead: while the part does not answer `probe`, a call raises its error at once. A server that hangs would hold
+            each request for seconds.
         """
         if probe is not None:
-            self._probes[part] = _Probe(probe, methods)
+            self._probes[part] = _Probe(probe, methods, ahead)
         self._metrics.degraded(part, False)
         return cast(_T, _Watched(self, part, thing))
 
@@ -63,12 +72,12 @@ class Health:
             history, profiles = stores.history, stores.profiles
             stores = dataclasses.replace(
                 stores,
-                history=self.watched("store", history, lambda: history.last([""], 1), ("last", "items")),
-                profiles=self.watched("profiles", profiles, lambda: profiles.get([""]), ("get",)),
+                history=self.watched("store", history, lambda: history.last([""], 1), ("last", "items"), ahead=True),
+                profiles=self.watched("profiles", profiles, lambda: profiles.get([""]), ("get",), ahead=True),
             )
         if cache is not None:
             get = cache.get
-            cache = self.watched("cache", cache, lambda: get([b""]), ("get", "put"))
+            cache = self.watched("cache", cache, lambda: get([b""]), ("get", "put"), ahead=True)
         if fresh is not None:
             check = getattr(fresh, "check", None)  # of `FreshItems`; one of the caller's own may have none
             fresh = self.watched("items", fresh, check, ("record", "check"))
@@ -100,7 +109,7 @@ class Health:
         except StoreError as error:
             with self._lock:
                 known = part in self._failures
-                self._failures[part] = _Failure(next(iter(methods), ""), isinstance(error, StoreUnavailable))
+                self._failures[part] = _Failure(next(iter(methods), ""), error)
             if not known:
                 self._metrics.degraded(part, True)
                 _log.error("Degraded: %s fails: %s", part, error)
@@ -113,6 +122,14 @@ class Health:
                 self._metrics.degraded(part, False)
                 _log.warning("No longer degraded: %s works again", part)
         return result
+
+    def ask(self, part: str, method: str, function: Callable[[], _T]) -> _T:
+        """As `call`, for a request; see `ahead` of `watched`."""
+        failure, probe = self._failures.get(part), self._probes.get(part)
+        away = failure is not None and probe is not None and failure.unavailable and failure.method in probe.methods
+        if away and probe.ahead and self._thread is not None:
+            raise StoreUnavailable(str(failure.error))
+        return self.call(part, (method,), function)
 
     def _follow(self) -> None:
         while not self._stop.wait(_PROBE_SECONDS):
@@ -137,4 +154,4 @@ class _Watched:
         value = getattr(self._thing, name)
         if not callable(value):
             return value
-        return lambda *arguments, **named: self._health.call(self._part, (name,), lambda: value(*arguments, **named))
+        return lambda *arguments, **named: self._health.ask(self._part, name, lambda: value(*arguments, **named))

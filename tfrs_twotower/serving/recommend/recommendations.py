@@ -282,9 +282,8 @@ class Recommendations:
             try:
                 for item, newest in self._stores.history.items([str(asked.user_id)])[0].items():
                     past.setdefault(item, newest != DISLIKE)
-            except StoreError as error:
+            except StoreError:  # `Health` has logged it
                 self._metrics.store_failed("read")
-                _log.error("A user is served as an unknown one: %s", error)
         kind = model.catalogue.id_type
         return _items(as_ids(past, kind)), _items(as_ids([item for item, liked in past.items() if liked], kind))
 
