@@ -15,6 +15,7 @@ from tfrs_twotower.models import SequenceTwoTower
 from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.recommender import Recommender
+from tfrs_twotower.sampling import StaticLogQ
 from tfrs_twotower.towers import HSTU, MLP, GRU4Rec, SASRec, SearchThenAttend
 from tfrs_twotower.training import LazyAdamConfig, TrainingConfig
 
@@ -126,6 +127,19 @@ def test_a_window_has_one_event_of_each_run_and_asks_for_the_next(merged):
                 assert batch["past"]["asked"][row, place] == times[row, place] + 10
             seen |= {*window}
     assert seen == {item for own in RUNS.values() for run in own for item in run}  # in time, each of a run
+
+
+def test_the_correction_knows_how_often_a_run_asks_for_each_item(merged):
+    """An event is asked for where the one before it is drawn of its run."""
+    counts = dict(zip(names(merged, slice(None)), merged.batches.shown_counts()))
+    expected = {"c00": 1, "c01": 1 / 2, "c02": 1 / 2, "c03": 1, "c04": 1 / 3, "c05": 1 / 3, "c06": 1 / 3, "c90": 1,
+                "d00": 1, "d01": 1, "d02": 1 / 2, "d90": 1 / 2, "e90": 1}
+    assert {name: count for name, count in counts.items() if count} == pytest.approx(expected)
+    sampled = dataclasses.replace(merged.recipe.model, loss=ModelConfig().loss, logq=StaticLogQ())
+    logq = assemble(dataclasses.replace(merged.recipe, model=sampled), merged.log).model.objective.negatives.logq
+    rows = tf.constant([[*counts].index(name) for name in ("c03", "c04")])
+    once, third = logq.log_expected_count(rows, 16, False).numpy()
+    assert once - third == pytest.approx(np.log((1 + 1) / (1 / 3 + 1)))
 
 
 def test_a_window_of_the_newest_event_of_each_run_is_what_a_query_reads(merged):

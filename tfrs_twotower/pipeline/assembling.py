@@ -21,7 +21,7 @@ from tfrs_twotower.pipeline.second_stage import SecondStage
 from tfrs_twotower.pipeline.without_times import without_times
 from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.sampling import CrossBatch, Explicit, InBatch, Popular
-from tfrs_twotower.towers import EnsembleTower, SequenceEncoder, Tower, makes
+from tfrs_twotower.towers import SequenceEncoder, Tower, makes
 from tfrs_twotower.training import (
     Examples,
     ExplicitNegatives,
@@ -146,6 +146,9 @@ def assembled(found: Learned) -> Assembly:
         log, query_tower.fields, candidate_tower.fields, found.visible, found.weight, labels,
         recipe.history_kinds, found.statistics,
     )
+    batches = _batches(found, query_tower, examples)
+    if isinstance(batches, SequenceBatches):
+        shown = batches.shown_counts()
     past = log.item[split.past] if split.past is not None else ()
     objectives = [
         build_objective(member, candidate_tower, examples.items, catalogue, counts, shown, past)
@@ -161,7 +164,6 @@ def assembled(found: Learned) -> Assembly:
         stage = SecondStage(reranker, query_tower, candidate_tower, examples, catalogue, shown, seed)
         auxiliary.append(stage.loss)
     model = build_model(recipe, query_tower, candidate_tower, objective, auxiliary)
-    batches = _batches(found, query_tower, examples)
     counts = counts[catalogue]
     timed = c.TIMESTAMP in query_tower.inputs()
     terms = ScoreTerms(log, split.known, catalogue, counts, examples.history, timed, recipe.model, recipe.training.seed)
@@ -229,12 +231,10 @@ def _split(recipe: Recipe, log: InteractionLog) -> Split:
     return split
 
 
-def _batches(
-    found: Learned, query_tower: Tower | EnsembleTower, examples: Examples
-) -> TrainingBatches | SequenceBatches:
-    """The training batches for the query's encoder."""
+def _batches(found: Learned, query_tower: Tower, examples: Examples) -> TrainingBatches | SequenceBatches:
+    """The training batches for the query's encoder. A member of an ensemble is no sequence model."""
     recipe, log, split, positives = found.recipe, found.log, found.split, found.positives
-    if isinstance(query_tower.encoder, SequenceEncoder):
+    if isinstance(query_tower.encoder, SequenceEncoder) and not recipe.ensemble:
         return SequenceBatches(examples, positives, recipe.training, query_tower.fields)
     shown_before = None if found.partial else split
     explicit = ExplicitNegatives(log, recipe.model.negatives, shown_before, found.catalogue, recipe.training.seed)

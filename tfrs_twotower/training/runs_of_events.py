@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.data.ragged import ranges
 from tfrs_twotower.features import SequenceField
 
 _BLOCK = 2**20  # events that are compared at a time
@@ -35,3 +36,7 @@ class Runs:
     def drawn(self, rng: np.random.Generator) -> np.ndarray:
         """int64 [runs]: the place of one event of each run; each event of a run is equally likely."""
         return self._start + (rng.random(len(self._start)) * self._length).astype(np.int64)
+
+    def asked(self) -> tuple[np.ndarray, np.ndarray]:
+        """(int64 [any], float64 [any]): the places of the events behind the drawn ones, and the probability of each."""
+        return ranges(self._start, self._start + self._length) + 1, np.repeat(1 / self._length, self._length)

@@ -82,6 +82,15 @@ class SequenceBatches:
         self.steps_per_epoch = sum(self._batches) or -(-shown // self.batch_size)
         self._epoch: tuple = (-1, None, None, None, None)
 
+    def shown_counts(self) -> np.ndarray:
+        """float64 [items]: how often an epoch shows each item as a positive, in the mean: with runs, once for each."""
+        log = self._examples.log
+        if self._runs is None:
+            return log.item_counts(self._order).astype(np.float64)
+        place, times = self._runs.asked()
+        followed = np.bincount(log.item[self._order[place]], times, minlength=log.items.num_rows)
+        return followed + log.item_counts(self._firsts)
+
     def _merged(self) -> Runs:
         log = self._examples.log
         return Runs(self._field, self._examples.item_index(self._field, log.item[self._order]), log.user[self._order])
