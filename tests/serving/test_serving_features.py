@@ -214,6 +214,7 @@ def test_a_history_of_numbers_is_read_as_each_of_its_ids_would_be():
     spec = {"item_id": tf.TensorSpec([None, None], tf.int64), "timestamp": tf.TensorSpec([None, None], tf.int64)}
     numbers = [event(n, 1, item, n) for n, item in enumerate(["7", "007", "0", "123456789012345678"])]
     others = [event(n, 2, item, n) for n, item in enumerate(["8", "1_0", "x", "-5", "9223372036854775808"])]
-    found = _histories([numbers, others, []], spec)
-    assert found["item_id"].tolist() == [[7, 7, 0, 123456789012345678], [8, -5, -1, -1], [-1] * 4]
-    assert found["timestamp"].tolist() == [[0, 1, 2, 3], [0, 3, -1, -1], [-1] * 4]
+    odd = [event(n, 3, item, n) for n, item in enumerate(["1_0", "9"])]
+    found = _histories([numbers, others, odd, []], spec)
+    assert found["item_id"].tolist() == [[7, 7, 0, 123456789012345678], [8, -5, -1, -1], [9, -1, -1, -1], [-1] * 4]
+    assert found["timestamp"].tolist() == [[0, 1, 2, 3], [0, 3, -1, -1], [1, -1, -1, -1], [-1] * 4]
