@@ -29,11 +29,7 @@ def document(name: str, endpoints: Iterable[str] = ()) -> dict[str, Any]:
         for what in endpoints if what != "users"
     })
     if "elicit" in endpoints:
-        asked = SCHEMAS["Elicit"]["properties"]
-        paths["/v1/elicit"]["get"] = {
-            **_operation("The same by a query string, as ?n=5&likes=a&likes=b", "Questions"),
-            "parameters": [{"name": each, "in": "query", "schema": asked[each]} for each in QUERY],
-        }
+        paths["/v1/elicit"]["get"] = _questions_by_query()
     user = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
     paths["/v1/users/{id}"] = {
         "put": {**_operation("Keep a user's profile and picks", "UserKept", "User"), "parameters": [user]},
@@ -48,6 +44,14 @@ def document(name: str, endpoints: Iterable[str] = ()) -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": SCHEMAS, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
         "security": [{}, {"key": []}],
+    }
+
+
+def _questions_by_query() -> dict[str, Any]:
+    asked = SCHEMAS["Elicit"]["properties"]
+    return {
+        **_operation("The same by a query string, as ?n=5&likes=a&likes=b", "Questions"),
+        "parameters": [{"name": each, "in": "query", "schema": asked[each]} for each in QUERY],
     }
 
 
