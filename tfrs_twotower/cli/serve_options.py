@@ -78,8 +78,8 @@ def _answers(group: argparse._ArgumentGroup) -> None:
                        "machine; statistics of items then count what all of them showed (default: what this one "
                        "showed)")
     group.add_argument("--within", type=options.positive, default=3600, metavar="SECONDS",
-                       help="for statistics of items: as in the `collect` whose log the model was trained on (default: "
-                       "%(default)s)")
+                       help="for statistics of items: how long after an answer an event counts as its choice, as for "
+                       "the `collect` whose log the model was trained on (default: %(default)s)")
     group.add_argument("--arms", metavar="FILE",
                        help="an experiment: a JSON file of arms, between which users are split by a salted hash "
                        "(docs/operations.md); `twotower experiment` compares them")

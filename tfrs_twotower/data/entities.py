@@ -159,7 +159,7 @@ class Entities:
         return rows
 
     def lacking(self, table: pa.Table, rows: np.ndarray) -> list[str]:
-        """A list with a note if ids of the log have no row in the given table; empty if it has no column but ids.
+        """A list with a note if ids of the log have no row in the given table; empty if that has no column but ids.
 
         Args:
           table: of the log: the given one, and the ids that only the log has
