@@ -14,11 +14,13 @@ from tfrs_twotower.online import (
     AnswerLog,
     Impression,
     StoreUnavailable,
+    answer_stream,
     kafka_answers,
     new_answer_id,
     open_stores,
     read_answers,
     read_seen,
+    row_log,
 )
 from tfrs_twotower.online.answer_stream import answers_into, impressions_into
 from tfrs_twotower.online.feedback import feedback
@@ -121,6 +123,16 @@ def test_what_no_server_sends_is_put_aside(tmp_path, wrong):
     assert [entry.id for entry, _ in found] == ["1", "2", "3", "4"]
     log.close()
     assert read_answers(tmp_path)["answer_id"].to_pylist() == ["a" * 32] and len(read_seen(tmp_path)) == 1
+
+
+def test_more_than_a_log_lets_wait_is_kept_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(row_log, "_WAITING", 1000)  # characters, of some ten answers
+    monkeypatch.setattr(answer_stream, "_PART", 5)
+    log, good = AnswerLog(tmp_path), {**ANSWER._asdict(), "items": [["x", "u2i", 0.5]]}
+    entries = [Entry(str(n), None, {**good, "answer_id": f"{n:032x}"}, None) for n in range(100)]
+    assert answers_into(log)(entries) == []
+    log.close()
+    assert len(read_answers(tmp_path)) == 100
 
 
 def test_a_consumer_keeps_events_or_answers(tmp_path, capsys):

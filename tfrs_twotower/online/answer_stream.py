@@ -8,6 +8,7 @@ from tfrs_twotower.online.answer_log import ANSWER_ID, Answer, AnswerLog, Impres
 from tfrs_twotower.online.stream_consumer import Entry, Keep
 
 _Row = TypeVar("_Row", Answer, Impression)
+_PART = 50  # messages kept at a time: as many of the largest, a megabyte, are not too many for an `AnswerLog`
 _64_BITS = range(-2**63, 2**63)
 _SECONDS = range(253_402_300_800)  # from 1970 to the year 9999: names of files have four digits for it
 
@@ -32,7 +33,8 @@ def _into(read: Callable[[Mapping[str, Any]], _Row], record: Callable[[list[_Row
                 rows.append(read(entry.fields))
             except DataError as error:
                 rejected.append((entry, str(error)))
-        record(rows)
+        for start in range(0, len(rows), _PART):
+            record(rows[start:start + _PART])
         return rejected
 
     return keep
