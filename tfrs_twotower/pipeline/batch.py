@@ -101,8 +101,9 @@ def write_batch(
         _check(folder, {**dataclasses.asdict(batch), "rows": rows, "embedding_space": space})
         for left in folder.glob("_part-*"):  # by a process that was killed
             left.unlink()
-        missing = [n for n in range(-(-rows // batch.shard)) if not _part(folder, n).exists()]
-        done = rows - sum(min(batch.shard, rows - n * batch.shard) for n in missing)
+        sizes = [min(batch.shard, rows - first) for first in range(0, rows, batch.shard)]
+        missing = [n for n, size in enumerate(sizes) if not _is_whole(_part(folder, n), size)]
+        done = rows - sum(sizes[n] for n in missing)
         unit = "items" if batch.what == "item-vectors" else "users"
         shown = bar(f"Writing {rows:,} {unit}", rows, unit) if progress else contextlib.nullcontext(unseen)
         with shown as advance:
@@ -131,6 +132,13 @@ def write_shard(
 
 def _part(folder: Path, number: int) -> Path:
     return folder / f"part-{number:05d}.parquet"
+
+
+def _is_whole(path: Path, rows: int) -> bool:
+    try:
+        return bool(pq.read_metadata(path).num_rows == rows)
+    except (OSError, pa.ArrowInvalid):  # it is not there, or damaged
+        return False
 
 
 def _check(folder: Path, settings: dict[str, Any]) -> None:
