@@ -149,7 +149,8 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: holds bytes that are not UTF-8 text ({error}). Store it as UTF-8.") from error
     except (pa.ArrowException, OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: cannot be read: {error}. Check that it is whole and of its kind.") from error
+        reason = str(error).rstrip(".")
+        raise DataError(f"{path}: cannot be read: {reason}. Check that it is whole and of its kind.") from error
 
 
 def check_columns(wanted: Mapping[str, str], present: Collection[str], where: str, hint: str = "") -> None:

@@ -102,5 +102,5 @@ def errors(url: str) -> Iterator[None]:
         away = isinstance(error, (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterDownError))
         full = str(error).startswith("MISCONF")  # it cannot write to its disk, and answers no PING
         raise (StoreUnavailable if (away or full) and not refused else StoreError)(
-            f"The Redis server at {without_password(url)} fails: {error}."
+            f"The Redis server at {without_password(url)} fails: {str(error).rstrip('.')}."
         ) from error
