@@ -20,7 +20,6 @@ import argparse
 import dataclasses
 import datetime
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -48,16 +47,15 @@ _OVER = {"without": (), "without, same batches": ("without",), FIRST: ARMS[:2], 
 
 
 def trained(recipe, source, directory, moving):
-    """(the loaded export of a model with the candidate features `moving`, seconds of the training)."""
+    """The loaded export of a model with the candidate features `moving`."""
     log, _ = ingest(source)
     schema = completed(recipe, log).schema
     schema = dataclasses.replace(schema, candidate=(*schema.candidate, *moving))
-    start = time.perf_counter()
     if not (directory / runs.EXPORT).exists():
         chosen = dataclasses.replace(recipe, source=source, schema=schema)
         Recommender(chosen, directory=directory).fit(verbose=2).export()
     path = next((directory / runs.EXPORT).glob("[0-9]*"))
-    return load(str(path), 1, read(path)), time.perf_counter() - start
+    return load(str(path), 1, read(path))
 
 
 class Hourly:
@@ -78,11 +76,11 @@ class Hourly:
             (log.users, c.USER_ID), (log.items, c.ITEM_ID)
         ))
         self._next = int(np.searchsorted(log.timestamp, since))
-        self.seconds, self.changed = [], []
+        self.changed = []
 
     def count(self, hour):
         """Counts all events before an hour, and refreshes the items whose statistics changed."""
-        log, start = self._log, time.perf_counter()
+        log = self._log
         stop = int(np.searchsorted(log.timestamp, hour * HOUR))
         self.fresh.count(
             Event(str(row), str(self._users[log.user[row]]), str(self._items[log.item[row]]), int(log.timestamp[row]))
@@ -90,7 +88,6 @@ class Hourly:
         )
         self._next = max(self._next, stop)
         self.changed.append(self.fresh.refresh(hour * HOUR))
-        self.seconds.append(time.perf_counter() - start)
 
     def answer(self, features):
         """int64 [queries, 100]: the ids recommended for raw query features."""
@@ -119,14 +116,14 @@ def asked(log, examples, models, hourly, start, stop, day):
 
 
 def played(settings, args, folder):
-    """Replays the days; yields (the rows so far, seconds of each training, the `Hourly`) after each."""
+    """Replays the days; yields (the rows so far, the `Hourly`) after each."""
     cut = replays.Days(settings.source, folder)
     begin = int(datetime.datetime.fromisoformat(args.start + "+00:00").timestamp())
     oldest = begin - args.weeks * 7 * replays.DAY
     log, _ = ingest(cut.between(oldest, begin + args.days * replays.DAY))
-    models, seconds, source = {}, {}, cut.between(oldest, begin)
+    models, source = {}, cut.between(oldest, begin)
     for number, (name, which) in enumerate(_MODELS.items()):
-        models[name], seconds[name] = trained(settings, source, folder / "runs" / str(number), MOVING[which])
+        models[name] = trained(settings, source, folder / "runs" / str(number), MOVING[which])
     hourly = Hourly(models[FIRST], log, begin, folder / "items")
     examples = replays.examples_of(folder / "runs" / "0", log)
     rows = []
@@ -137,11 +134,11 @@ def played(settings, args, folder):
                            for hour in (a, b))
             if start < stop:
                 rows += asked(log, examples, models, hourly, start, stop, day + 1)
-        yield rows, seconds, hourly
+        yield rows, hourly
     hourly.fresh.close()
 
 
-def summary(rows, seconds, hourly):
+def summary(rows, hourly):
     """A row an arm, over all seeds."""
     for name in ARMS:
         row = {"arm": name, "queries": len(rows)}
@@ -151,10 +148,8 @@ def summary(rows, seconds, hourly):
             for other in _OVER[HOURLY]:
                 known = other in _OVER[name]
                 row[f"{metric} over {other}"] = "[{:+.4f}, {:+.4f}]".format(*between[other][i]) if known else None
-        row["seconds of training"] = round(common.median([each[name] for each in seconds])) if name != HOURLY else None
-        every = [(a, b) for one in hourly for a, b in zip(one.seconds, one.changed)] if name == HOURLY else []
-        row["seconds an hour's refresh"] = round(common.median([a for a, _ in every]), 2) if every else None
-        row["items it changes"] = common.median([b for _, b in every]) if every else None
+        changed = sum((one.changed for one in hourly), []) if name == HOURLY else []
+        row["items that an hour changes"] = common.median(changed) if changed else None
         yield row
 
 
@@ -162,15 +157,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     replays.add_days(parser)
     args = parser.parse_args()
-    rows, seconds, hourly = [], [], []
+    rows, hourly = [], []
     with tempfile.TemporaryDirectory() as aside:
         for seed in args.seeds:
             folder = (args.folder or Path(aside)).resolve() / f"seed-{seed}"
             folder.mkdir(parents=True, exist_ok=True)
-            for found, took, one in played(replays.recipe(seed), args, folder):
+            for found, one in played(replays.recipe(seed), args, folder):
                 print(f"day {found[-1][0]}, {len(found)} queries", flush=True)
-            rows, seconds, hourly = rows + found, [*seconds, took], [*hourly, one]
-            common.record("replay_statistics", list(summary(rows, seconds, hourly)))
+            rows, hourly = rows + found, [*hourly, one]
+            common.record("replay_statistics", list(summary(rows, hourly)))
 
 
 if __name__ == "__main__":

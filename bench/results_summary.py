@@ -172,12 +172,25 @@ def _loop(figures):
     ahead = sum(today > yesterday for today, yesterday in zip(*models))
     return (f"On day {last['day']} {models[0][-1]:.2f} expected clicks a request; random {last['random']:.2f}, most "
             f"clicked {last['most clicked']:.2f}, yesterday's model {models[1][-1]:.2f} (below it on {ahead} of "
-            f"{len(figures)} days)")
+            f"{len(figures)} days). {_decided(figures)}")
+
+
+def _decided(days):
+    """What became of the experiment of `make loop`."""
+    found = [(row["day"], row["what happened"].rpartition("decided for ")[2].partition(";")[0])
+             for row in days if "decided for" in row["what happened"]]
+    return "; ".join(f"The experiment was decided on day {day}, for {arm}" for day, arm in found) or (
+        "The experiment was not decided")
 
 
 def _statistics(figures):
     rows = {model: _find(figures, model=model) for model in ("without", "without, same batches", "with")}
     return "NDCG@10 " + ", ".join(f"{_short(row['ndcg@10'])} {model}" for model, row in rows.items())
+
+
+def _replay_statistics(figures):
+    rows = {row["arm"]: row for row in figures}
+    return "Recall@100 " + ", ".join(f"{_short(row['recall@100'])} {arm}" for arm, row in rows.items())
 
 
 def _user_update(figures):
@@ -218,5 +231,6 @@ _QUESTIONS = (  # (record, question, answer)
     ("replay", "What does a daily full update gain (grocery log, 14 days)?", _replay),
     ("loop", "What does a shop gain that learns from what it shows (simulated people, 14 days)?", _loop),
     ("statistics", "What do counts of the last days and weeks gain (invoices of a shop)?", _statistics),
+    ("replay_statistics", "What do they gain if a server counts on (grocery log, 14 days)?", _replay_statistics),
     ("user_update", "How long does an update of user rows take?", _user_update),
 )

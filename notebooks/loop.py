@@ -1,6 +1,6 @@
 """Two weeks of a shop whose recommender learns from what it shows: `make loop`.
 
-    python -m notebooks.loop [--days 14] [--users 300] [--requests 600] [--folder build/loop]
+    python -m notebooks.loop [--days 14] [--users 150] [--requests 500] [--folder build/loop]
 
 People of the grocery sample have hidden tastes (`loop_world.py`). They ask a real `twotower serve` process for
 products, look at some places, and click. The shop knows no more than the server records. A `Calendar` says what happens
@@ -23,7 +23,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pandas as pd  # noqa: E402
 
-from notebooks.loop_days import LINES, Loop, Settings  # noqa: E402
+from notebooks.loop_days import LINES, Loop  # noqa: E402
+from notebooks.loop_settings import Settings  # noqa: E402
 from tfrs_twotower.extras import require  # noqa: E402
 from tfrs_twotower.report import style  # noqa: E402
 

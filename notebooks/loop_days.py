@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import dataclasses
 import datetime
 import json
 import time
@@ -11,49 +10,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from notebooks.loop_nights import FEATURES, NAME, Trainer
+from notebooks.loop_nights import CLICK, FEATURES, NAME, Trainer
 from notebooks.loop_parts import Clock, Server, Topic, verb
 from notebooks.loop_world import HOURS, K, make_shop
 from tfrs_twotower.experiments import compare_arms, read_participants
 from tfrs_twotower.online import SHADOW, open_stores, read_answers
 
-CLICK = "click"
 BEGIN = int(datetime.datetime(2026, 11, 2, tzinfo=datetime.timezone.utc).timestamp())  # a Monday
 HOUR, DAY, OPENS, CLOSES = 3600, 86_400, 8, 22
 LINES = ("today's model", "yesterday's model", "most clicked", "random")
-
-
-@dataclasses.dataclass(frozen=True)
-class Calendar:
-    """The days, from 1 on, on which something happens; 0: never.
-
-    Attributes:
-      first: the night after it has the first training; each later night an update.
-      new_items: new products come, and are explored from then on, for three days.
-      minutes: from 18:00 to 18:20 the rows of users are updated every five minutes.
-      experiment: an experiment begins. It ends when it is decided.
-      outage: from 12:00 to 13:00 the broker of the events is away; at 15:00 the server is killed.
-    """
-
-    first: int = 2
-    new_items: int = 4
-    minutes: int = 6
-    experiment: int = 8
-    outage: int = 10
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How large the world is; `requests` are those of a day."""
-
-    days: int = 14
-    users: int = 300
-    items: int = 600
-    new_items: int = 30
-    requests: int = 600
-    epochs: int = 8
-    seed: int = 0
-    calendar: Calendar = Calendar()
 
 
 class Loop:
@@ -154,7 +119,7 @@ class Loop:
         user = int(self.random.integers(len(self.shop.users)))
         body = {"user_id": int(self.shop.users[user]), "k": K}
         if self.calendar.new_items and 0 <= day - self.calendar.new_items < 3:
-            body["channels"] = {"fresh": 1}
+            body["channels"] = {"fresh": 1}  # in place of an arm's channels
         answer = self.server.send("/v1/recommend", body)
         shown = np.array([self.row[item["item_id"]] for item in answer["items"]])
         looked, clicked = self.shop.act(user, shown, self.random)
@@ -281,8 +246,9 @@ class Loop:
         if number < self.calendar.first or number == self.settings.days:
             return
         before = self.trainer.version()
-        first = number == self.calendar.first
-        self.notes.append(self.trainer.train(until) if first else self.trainer.update(until))
+        nights, anew = number - self.calendar.first, self.calendar.anew
+        begins = nights % anew == 0 if anew else nights == 0
+        self.notes.append(self.trainer.train(until) if begins else self.trainer.update(until))
         if (after := self.trainer.version()) != before:
             self.trainer.keep(before)
             self.server.serves(int(after.name))

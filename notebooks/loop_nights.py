@@ -5,8 +5,9 @@ from pathlib import Path
 
 import tfrs_twotower  # noqa: F401  (before TensorFlow)
 from tfrs_twotower.evaluation import EvaluationConfig
-from tfrs_twotower.features import Category, History, Id, Schema
+from tfrs_twotower.features import Category, History, Id, ItemStatistic, Schema
 from tfrs_twotower.index import IndexConfig
+from tfrs_twotower.models import Repeats
 from tfrs_twotower.online import Store
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.recipe import ModelConfig, Recipe
@@ -14,7 +15,7 @@ from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import LazyAdamConfig, TrainingConfig
 from tfrs_twotower.updates import update_full, update_users
 
-NAME = "groceries"
+NAME, CLICK = "groceries", "click"
 FEATURES = ("department", "product_category", "product_type", "brand")
 
 
@@ -84,9 +85,10 @@ class Trainer:
             name=NAME, source=self._source(until),
             schema=Schema(
                 query=(Id("user_id", dropout=0.2), History(length=20, dropout=0.2), Category("age", dim=8)),
-                candidate=(Id("item_id", dropout=0.3), *(Category(name, dim=16) for name in FEATURES)),
+                candidate=(Id("item_id", dropout=0.3), *(Category(name, dim=16) for name in FEATURES),
+                           ItemStatistic("rate", event=CLICK, hours=(0,))),  # clicks each time it was shown
             ),
-            model=ModelConfig(dim=32),  # towers alone: `repeats` and popularity show the same again, and learn no more
+            model=ModelConfig(dim=32, repeats=Repeats()),  # no popularity: it would count how often an item was shown
             index=IndexConfig(kind="exact"),
             evaluation=EvaluationConfig(ks=(10,), exclude_seen=False, bootstrap=20, baseline_seconds=0),
             training=TrainingConfig(batch_size=64, epochs=self._epochs, seed=self._seed,

@@ -7,6 +7,7 @@ in events, answers and the names of files are those of the simulation. Nothing e
 """
 
 import contextlib
+import functools
 import io
 import json
 import mmap
@@ -217,8 +218,10 @@ def _main():
     clock = Clock(sys.argv[1])
     grpc._server.time = _copy(time)  # a deadline by another time would be over: its thread would not wait, and run hot
     time.time = clock.now  # before the package is imported, which takes it as a default of its parameters
+    from tfrs_twotower import freshness
     from tfrs_twotower.cli.main import main
 
+    freshness.Refresher = functools.partial(freshness.Refresher, seconds=10 * _SOON)  # an hour is over in a second
     sys.exit(main(sys.argv[2:]))
 
 

@@ -114,6 +114,13 @@ def test_the_summary_counts_the_worst_seed_of_each_case():
     assert results_summary.summary([{"name": "unknown"}]) == []
 
 
+def test_what_became_of_the_loops_experiment():
+    days = [{"day": 8, "what happened": "a against b: +0.1 [-0.1, +0.3]; updated"},
+            {"day": 9, "what happened": "a against b: +0.2 [+0.1, +0.3]; decided for a; updated"}]
+    assert results_summary._decided(days) == "The experiment was decided on day 9, for a"
+    assert results_summary._decided(days[:1]) == "The experiment was not decided"
+
+
 def test_the_page_on_disk_is_the_one_of_the_records():
     records = [json.loads(path.read_text()) for path in common.RESULTS.glob("*.json")]
     page = (common.RESULTS.parent / "RESULTS.md").read_text()

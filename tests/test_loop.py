@@ -11,6 +11,7 @@ pytest.importorskip("requests")
 
 from notebooks.loop_days import Loop  # noqa: E402
 from notebooks.loop_parts import Clock  # noqa: E402
+from notebooks.loop_settings import Calendar, Settings  # noqa: E402
 from notebooks.loop_world import Shop  # noqa: E402
 
 
@@ -51,6 +52,31 @@ def test_models_are_compared_for_people_of_the_models_arm(shop):
     table = pd.DataFrame(lists, columns=["user_id", "arm", "item_id"])
     assert loop._of_model(table) == [0.5, 0.75]
     assert loop._of_model(table[table.arm != "model"]) == [1.0, 1.0]  # the other arm has won, and serves all
+
+
+class _Nights:
+    """A `Trainer` that says what it is asked for, and publishes nothing."""
+
+    def version(self):
+        return "1"
+
+    def train(self, until):
+        return "anew"
+
+    def update(self, until):
+        return "update"
+
+
+@pytest.mark.parametrize("anew, expected", [
+    (3, ["anew", "update", "update", "anew", "update", "update", "anew"]), (0, ["anew"] + 6 * ["update"]),
+])
+def test_a_night_trains_from_the_beginning_or_updates(anew, expected):
+    """The first of nine days has no training, and the night after the last day has nobody to train for."""
+    loop = object.__new__(Loop)
+    loop.settings, loop.calendar, loop.trainer, loop.notes = Settings(days=9), Calendar(anew=anew), _Nights(), []
+    for day in range(1, 10):
+        loop._night(day, 0)
+    assert loop.notes == expected
 
 
 def test_a_process_has_the_time_of_the_clock(tmp_path):
