@@ -118,8 +118,8 @@ class Loop:
         """One request: what is shown, looked at and clicked; returns (user row, item rows, clicks)."""
         user = int(self.random.integers(len(self.shop.users)))
         body = {"user_id": int(self.shop.users[user]), "k": K}
-        if self.calendar.new_items and 0 <= day - self.calendar.new_items < 3:
-            body["channels"] = {"fresh": 1}  # in place of an arm's channels
+        if self.calendar.new_items and 0 <= day - self.calendar.new_items < 3 and not self.experiment:
+            body["channels"] = {"fresh": 1}  # in place of an arm's channels, if there were arms
         answer = self.server.send("/v1/recommend", body)
         shown = np.array([self.row[item["item_id"]] for item in answer["items"]])
         looked, clicked = self.shop.act(user, shown, self.random)

@@ -10,7 +10,7 @@ class Calendar:
     Attributes:
       first: the night after it has the first training.
       anew: the number of nights from one training to the next. The nights between have updates; 0: all later ones.
-      new_items: new products come, and are explored from then on, for three days.
+      new_items: new products come, and are explored for three days, or until the experiment begins.
       minutes: from 18:00 to 18:20 the rows of users are updated every five minutes.
       experiment: an experiment begins. It ends when it is decided.
       outage: from 12:00 to 13:00 the broker of the events is away; at 15:00 the server is killed.
