@@ -11,7 +11,7 @@ from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.pipeline import racing, runs
 from tfrs_twotower.training import epoch_lines
 from tfrs_twotower.training.fit import _restore_last
-from tfrs_twotower.training.kept_checkpoints import kept_checkpoints, newest_checkpoint
+from tfrs_twotower.training.kept_checkpoints import discard_torn_first, kept_checkpoints, newest_checkpoint
 
 
 @pytest.mark.parametrize("torn", [b"", b"model_checkpoint_pa", b'model_checkpoint_path: "ckpt-999"\n', None])
@@ -35,6 +35,19 @@ def test_checkpoints_are_found_where_tensorflow_s_list_of_them_is_torn(tmp_path,
     _restore_last(state, tmp_path)  # the one before
     assert step.numpy() == 40
     assert newest_checkpoint(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_first_checkpoint_cut_off_in_writing_is_discarded_and_one_damaged_later_is_not(tmp_path, listed):
+    manager = tf.train.CheckpointManager(tf.train.Checkpoint(step=tf.Variable(5)), str(tmp_path), max_to_keep=2)
+    index = Path(f"{manager.save(checkpoint_number=5)}.index")
+    if not listed:
+        (tmp_path / "checkpoint").unlink()
+    discard_torn_first(tmp_path)
+    assert index.exists()  # it is whole
+    index.write_bytes(index.read_bytes()[:10])
+    discard_torn_first(tmp_path)
+    assert kept_checkpoints(tmp_path) == ([str(tmp_path / "ckpt-5")] if listed else [])
 
 
 def test_lines_of_a_history_that_are_torn_are_left_out_and_said(tmp_path, caplog):

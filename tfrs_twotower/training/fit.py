@@ -21,7 +21,7 @@ from tfrs_twotower.training.config import TrainingConfig
 from tfrs_twotower.training.diagnosis import culprit
 from tfrs_twotower.training.distribution import distributed, is_chief, of_chief
 from tfrs_twotower.training.epoch_bar import EpochBar
-from tfrs_twotower.training.kept_checkpoints import UNREADABLE, kept_checkpoints, newest_checkpoint
+from tfrs_twotower.training.kept_checkpoints import UNREADABLE, discard_torn_first, kept_checkpoints, newest_checkpoint
 from tfrs_twotower.training.optimizers import build
 from tfrs_twotower.training.parameter_servers import asynchronous, check, fit_in_turn, servers_needed
 from tfrs_twotower.training.precision import compiled_dense
@@ -131,6 +131,7 @@ def _fit(
     start_from, start = begin
     if start_from is not None:  # a checkpoint of this run then replaces it
         warm_start(model, start_from)
+    discard_torn_first(directory / "last")
     if start is not None and not kept_checkpoints(directory / "last"):
         start()
     average = WeightAverage(model.trainable_variables, config.average) if config.average else None

@@ -23,3 +23,18 @@ def kept_checkpoints(folder: str | Path) -> list[str]:
 def newest_checkpoint(folder: str | Path) -> str | None:
     """The path of the newest checkpoint in a folder, or None."""
     return next(reversed(kept_checkpoints(folder)), None)
+
+
+def discard_torn_first(folder: str | Path) -> None:
+    """Removes a first checkpoint that a kill cut off while it was written, so that the training begins anew.
+
+    TensorFlow makes its list once the first checkpoint is whole. So where a list lies, a checkpoint that cannot be
+    read was damaged later; it stays, and is an error for its reader.
+    """
+    if (Path(folder) / "checkpoint").exists():
+        return
+    for path in kept_checkpoints(folder):
+        try:
+            tf.train.load_checkpoint(path)
+        except UNREADABLE:
+            Path(f"{path}.index").unlink(missing_ok=True)
