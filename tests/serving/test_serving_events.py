@@ -89,7 +89,7 @@ def test_ids_are_kept_as_the_model_writes_numbers(client, stores):
 def test_a_request_names_the_user_as_the_events_do(history_root):
     model = load_export(str(history_root / "1"))
     asked = ["007", 7, "7", "x", None]
-    assert [recommendations._as_kept(model, user) for user in asked] == [7, 7, 7, "x", None]
+    assert [recommendations.as_kept(model, user) for user in asked] == [7, 7, 7, "x", None]
 
 
 def test_all_that_an_event_says_is_kept_and_a_search_is_no_history(client, server, stores):
