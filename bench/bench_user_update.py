@@ -99,7 +99,8 @@ def main():
         print(figures[-1], flush=True)
     # The record names the command without the folders of this machine.
     sizes = [] if args.events == parser.get_default("events") else ["--events", *map(str, args.events)]
-    sys.argv = [sys.argv[0], *sizes, *(["--before", "../before"] if args.before else [])]
+    rounds = [] if args.rounds == parser.get_default("rounds") else ["--rounds", str(args.rounds)]
+    sys.argv = [sys.argv[0], *sizes, *rounds, *(["--before", "../before"] if args.before else [])]
     common.record(NAME, [{**row, "note": args.note} for row in figures])
 
 
