@@ -25,7 +25,6 @@ import argparse
 import dataclasses
 import datetime
 import shutil
-import tempfile
 import time
 from pathlib import Path
 
@@ -33,7 +32,7 @@ import numpy as np
 
 import tfrs_twotower  # noqa: F401
 from bench import common
-from bench.replays import DAY, METRICS, Days, K, add_days, against, examples_of, means, metrics, recipe
+from bench.replays import DAY, METRICS, Days, K, add_days, against, examples_of, folders, means, metrics, recipe
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import ingest
 from tfrs_twotower.data.queries import QueryBuilder
@@ -219,15 +218,12 @@ def main():
     add_days(parser)
     args = parser.parse_args()
     asked, seeds = [], []
-    with tempfile.TemporaryDirectory() as aside:
-        for seed in args.seeds:
-            folder = (args.folder or Path(aside)).resolve() / f"seed-{seed}"
-            folder.mkdir(parents=True, exist_ok=True)
-            for evaluator, arms in replay(recipe(seed), args, folder):
-                common.record("replay", list(summary(asked + evaluator.rows, [*seeds, arms])))
-                days = list(by_day(asked + evaluator.rows))
-                draw(days, common.record("replay_by_day", days).with_suffix(".png"))
-            asked, seeds = asked + evaluator.rows, [*seeds, arms]
+    for seed, folder in folders(args):
+        for evaluator, arms in replay(recipe(seed), args, folder):
+            common.record("replay", list(summary(asked + evaluator.rows, [*seeds, arms])))
+            days = list(by_day(asked + evaluator.rows))
+            draw(days, common.record("replay_by_day", days).with_suffix(".png"))
+        asked, seeds = asked + evaluator.rows, [*seeds, arms]
 
 
 if __name__ == "__main__":

@@ -19,8 +19,6 @@ Figures are over all seeds; an interval draws households, each with all that it 
 import argparse
 import dataclasses
 import datetime
-import tempfile
-from pathlib import Path
 
 import numpy as np
 
@@ -158,14 +156,11 @@ def main():
     replays.add_days(parser)
     args = parser.parse_args()
     rows, hourly = [], []
-    with tempfile.TemporaryDirectory() as aside:
-        for seed in args.seeds:
-            folder = (args.folder or Path(aside)).resolve() / f"seed-{seed}"
-            folder.mkdir(parents=True, exist_ok=True)
-            for found, one in played(replays.recipe(seed), args, folder):
-                print(f"day {found[-1][0]}, {len(found)} queries", flush=True)
-            rows, hourly = rows + found, [*hourly, one]
-            common.record("replay_statistics", list(summary(rows, hourly)))
+    for seed, folder in replays.folders(args):
+        for found, one in played(replays.recipe(seed), args, folder):
+            print(f"day {found[-1][0]}, {len(found)} queries", flush=True)
+        rows, hourly = rows + found, [*hourly, one]
+        common.record("replay_statistics", list(summary(rows, hourly)))
 
 
 if __name__ == "__main__":

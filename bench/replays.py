@@ -1,6 +1,7 @@
 """What the replays of the grocery log share: the model, the days, and how answers and arms are compared."""
 
 import dataclasses
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,15 @@ def add_days(parser):
     parser.add_argument("--cuts", type=int, nargs="*", default=[16], help="hours that end a part of a day")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--folder", type=Path, help="keep the files there; a model that is there is not trained again")
+
+
+def folders(args):
+    """(seed, its folder) of each seed; without `--folder` they are gone at the end."""
+    with tempfile.TemporaryDirectory() as aside:
+        for seed in args.seeds:
+            folder = (args.folder or Path(aside)).resolve() / f"seed-{seed}"
+            folder.mkdir(parents=True, exist_ok=True)
+            yield seed, folder
 
 
 def recipe(seed):
