@@ -107,7 +107,7 @@ class Features:
                 found = _histories(pasts[name], wanted)
             elif wanted:  # the request has the items of a history without its other parts
                 shape = inputs[f"{name}_{c.ITEM_ID}"].shape
-                found = {part: _full(shape, spec.dtype) for part, spec in wanted.items()}
+                found = {part: all_missing(shape, spec.dtype) for part, spec in wanted.items()}
             else:
                 found = {}
             arrays.update({f"{name}_{part}": array for part, array in found.items()})
@@ -203,7 +203,7 @@ def _histories(histories: list[list[Event]], wanted: Mapping[str, tf.TensorSpec]
     }
 
 
-def _full(shape: Sequence[int], dtype: tf.DType) -> np.ndarray:
+def all_missing(shape: Sequence[int], dtype: tf.DType) -> np.ndarray:
     """An array of missing values."""
     return np.full(shape, _missing(dtype), object if dtype == tf.string else dtype.as_numpy_dtype)
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.exporting import BY_ROW
-from tfrs_twotower.ids import missing_value
 from tfrs_twotower.serving.blocks import WHOLE, rows_of_block
+from tfrs_twotower.serving.features import all_missing
 from tfrs_twotower.serving.metrics import current
 from tfrs_twotower.serving.model import LoadedModel, Signature
 
@@ -157,9 +157,7 @@ def _is_list(signature: Signature, name: str) -> bool:
 
 
 def _padded(rows: Sequence[np.ndarray], dtype: tf.DType) -> np.ndarray:
-    missing = missing_value(dtype)
-    value = missing.encode() if isinstance(missing, str) else missing
-    whole = np.full((len(rows), max(row.shape[1] for row in rows)), value, rows[0].dtype)
+    whole = all_missing((len(rows), max(row.shape[1] for row in rows)), dtype)
     for place, row in enumerate(rows):
         whole[place, :row.shape[1]] = row[0]
     return whole
