@@ -69,11 +69,6 @@ def test_a_second_request_hits_and_answers_the_same(serving):
     assert serving.ask([9, 7, 8])[0] == [4, 2, 4] and serving.lookups() == (4, 3)  # hits and misses in one batch
 
 
-def test_a_request_of_no_users_has_no_rows(serving):
-    found = serving.predictor.predict("", {"user_id": np.zeros(0, np.int64), "k": np.int32(1)})
-    assert len(found["ids"]) == len(found["scores"]) == 0
-
-
 def test_filters_belong_to_the_search(serving):
     serving.did(7, 2)
     assert serving.ask([7])[0] == [2]

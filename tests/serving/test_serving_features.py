@@ -98,7 +98,8 @@ def test_what_was_seen_is_left_out_where_the_evaluation_left_it_out(stores, tmp_
 
 def test_an_unknown_user_and_none_at_all_are_served(ask):
     assert ask({"user_id": [7, -1]}, "")["ids"].tolist() == [[4, 3], [4, 3]]
-    assert ask({"user_id": np.zeros(0, np.int64)}, "")["ids"].shape == (0, 2)
+    with pytest.raises(InvalidArgument, match="`user_id` must have at least one row"):
+        ask({"user_id": np.zeros(0, np.int64)}, "")
 
 
 def test_what_the_request_carries_stays(ask, stores):
@@ -146,7 +147,7 @@ def test_without_a_user_id_a_request_is_what_it_was(ask):
 def test_without_a_store_the_way_to_one_is_named(repository):
     with pytest.raises(InvalidArgument, match=r"needs the inputs .*'history_item_id'.*twotower serve --store"):
         Predictor(repository).predict("", {"user_id": np.array([7])})
-    with pytest.raises(InvalidArgument, match=r"Received: \['k'\]\.$"):
+    with pytest.raises(InvalidArgument, match=r"Received: \[\]\.$"):
         Predictor(repository).predict("", {"k": np.int32(1)})
     reads_no_user = Signature("serving_default", {"history_item_id": tf.TensorSpec([None, None])}, {}, {}, None)
     with pytest.raises(InvalidArgument, match="no input `user_id`. The model does not read it; .*serve --store"):

@@ -14,12 +14,13 @@ from google.protobuf import struct_pb2
 
 from tfrs_twotower.freshness import FreshItems
 from tfrs_twotower.online import Event, StoreError, open_stores
-from tfrs_twotower.serving import Limits, Server
+from tfrs_twotower.serving import InvalidArgument, Limits, Predictor, Repository, Server
 from tfrs_twotower.serving.catalogue import Catalogue
 from tfrs_twotower.serving.current_items import CurrentItems
 from tfrs_twotower.serving.grpc_service import METHODS
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.recommend.described import described
+from tfrs_twotower.serving.recommend.recommendations import Recommendations
 
 POPULAR = "abcdef"  # in this order
 
@@ -364,6 +365,15 @@ def test_the_same_over_grpc(server):
         request.update({"k": 2.5})
         with pytest.raises(grpc.RpcError, match="`k` must be a whole number from 1 to 20"):
             call(request)
+
+
+def test_without_a_store_it_says_which_features_it_got(shop_root):
+    repository = Repository(shop_root)
+    repository.poll()
+    ask = Recommendations(Predictor(repository), Metrics()).recommend
+    with pytest.raises(InvalidArgument, match=r"needs the inputs .*'mood'.*\]. Received: \['user_id'\]. Send them, or"):
+        ask({"user_id": "u1", "k": 2})
+    repository.close()
 
 
 def test_an_export_of_another_kind_is_501(history_root):

@@ -95,6 +95,9 @@ class Toy(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "x")])
     def count(self, x):
+        """The model itself refuses numbers below −1000."""
+        with tf.control_dependencies([tf.debugging.assert_greater(x, tf.constant(-1001, tf.int64), "Too low.")]):
+            x = tf.identity(x)
         return {"calls": tf.reshape(self.calls, [1]), "flag": x > 0, "half": tf.cast(x, tf.float64) / 2}
 
 

@@ -48,8 +48,6 @@ class CachedTower:
     def _vectors(self, model: LoadedModel, features: Mapping[str, np.ndarray]) -> np.ndarray:
         """The query vectors, float32 [batch, dim]."""
         keys = vector_keys(model.identity, features)
-        if not keys:  # a request of no rows
-            return model.signatures[c.EMBED_QUERY](features)[c.EMBEDDING].numpy()
         found = self._ask(lambda: self._cache.get(keys)) or [None] * len(keys)
         absent = [row for row, vector in enumerate(found) if vector is None]
         self._metrics.looked_up(len(keys) - len(absent), len(absent))

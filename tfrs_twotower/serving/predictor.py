@@ -177,7 +177,10 @@ class Predictor:
         # These checks come before the server fills in the rest, so that a message names inputs that the caller sent.
         asking = {name: arrays[name].shape for name in inputs if name in (*signature.required, columns.USER_ID)}
         _check_rows(asking)
-        _check_lists({name: arrays[name].shape[0] for name in _LISTS if name in inputs}, asking)
+        given = {name: arrays[name].shape[0] for name in _LISTS if name in inputs}
+        if columns.POPULARITY_BETA in inputs:
+            given[columns.POPULARITY_BETA] = arrays[columns.POPULARITY_BETA].size
+        _check_options(given, asking)
         if self._features is not None:
             arrays = self._features.join(model, signature, arrays)
         arrays = with_seen(model, signature, arrays)
@@ -186,8 +189,9 @@ class Predictor:
             missing = [name for name in asked.required if name not in inputs] or missing
             asks_store = self._features is None and columns.USER_ID in inputs and {*missing} <= {*model.query_inputs}
             hint = _STORE if asks_store else ""
+            received = sorted(name for name in inputs if name not in signature.defaults)  # k and its like help nothing
             raise InvalidArgument(
-                f"Signature `{signature.name}` needs the inputs {missing}. Received: {sorted(inputs)}.{hint}"
+                f"Signature `{signature.name}` needs the inputs {missing}. Received: {received}.{hint}"
             )
         if columns.K in arrays:
             self._check_k(arrays[columns.K])
@@ -272,17 +276,19 @@ def _check_rows(shapes: Mapping[str, Sequence[int]]) -> None:
     batched = {name: shape[0] for name, shape in shapes.items() if shape}
     first: str = next(iter(batched), None)  # type: ignore[assignment]  # None only if nothing is compared
     for name, rows in batched.items():
+        if not rows:
+            raise InvalidArgument(invalid(name, "have at least one row", "0 rows", "Send one value a row."))
         if rows != batched[first]:
             rule = f"have as many rows as `{first}`, which has {batched[first]}"
             raise InvalidArgument(invalid(name, rule, f"{rows} rows", "Send one value a row."))
 
 
-def _check_lists(rows: Mapping[str, int], asking: Mapping[str, Sequence[int]]) -> None:
+def _check_options(rows: Mapping[str, int], asking: Mapping[str, Sequence[int]]) -> None:
     batched = [(name, shape[0]) for name, shape in asking.items() if shape]
     for name, given in rows.items():
         if batched and given not in (1, batched[0][1]):
             rule = f"have one row, or as many as `{batched[0][0]}`, which has {batched[0][1]}"
-            raise InvalidArgument(invalid(name, rule, f"{given} rows", "Send one list a row, or one list for all."))
+            raise InvalidArgument(invalid(name, rule, f"{given} rows", "Send one for each row, or one for all."))
 
 
 def _check_finite(name: str, values: np.ndarray, way_out: str) -> None:
