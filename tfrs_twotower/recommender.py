@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfrs_twotower.data import Spark
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import Key, export
+from tfrs_twotower.exporting.publishing import check_signed
 from tfrs_twotower.index import REMOTE, IndexConfig
 from tfrs_twotower.pipeline import answers, runs
 from tfrs_twotower.pipeline.batch import Batch, Here, What, write_batch
@@ -64,6 +65,8 @@ class Recommender(SearchedRun):
           The exported version's path; None without one, and in a process that is not the chief.
         """
         scope, path = (devices or tf.distribute.get_strategy()).scope, None
+        if export:
+            self.check_signed(key)
         with scope():
             alone, gather = is_chief(), asynchronous()
         with self.writing() if alone else contextlib.nullcontext():  # workers share the folder on purpose
@@ -203,7 +206,10 @@ class Recommender(SearchedRun):
         Raises:
           ConfigError: the run is an update that was refused, or stopped before its gate; or both `flavour` and `index`
             are given.
+          ExportError: what `latest` serves is signed and there is no `key`; or see `exporting.export`.
         """
+        if root is None:
+            self.check_signed(key)
         if flavour is not None and index is not None:
             rule = "not be given with a flavour, which chooses the kind of index"
             raise ConfigError(invalid("index", rule, index.kind, "Leave one of them out."))
@@ -227,6 +233,11 @@ class Recommender(SearchedRun):
         if root is None:
             runs.point_latest(self.directory)
         return path
+
+    def check_signed(self, key: Key | None) -> None:
+        """Raises `ExportError` if what `latest` beside this run serves is signed and there is no `key` for the next."""
+        beside = self._directory.parent if self._directory else self._root / self.recipe.name
+        check_signed(beside / "latest" / runs.EXPORT, key)
 
     def active_users(self, n: int) -> list[Any]:
         """Ids of n users spread over the log, with test events if there are any."""

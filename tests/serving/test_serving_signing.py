@@ -11,10 +11,12 @@ import pytest
 from tests.serving import toy_export
 from tests.serving.test_serving_repository import error_of, top_score
 from tfrs_twotower.cli.main import main
+from tfrs_twotower.data import Files
 from tfrs_twotower.errors import ConfigError, ExportError
 from tfrs_twotower.exporting import Key, Seal, integrity, user_deltas
 from tfrs_twotower.exporting.publishing import new_version
 from tfrs_twotower.pipeline import runs
+from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving import Repository, Server, State
 from tfrs_twotower.updates import roll_back
 
@@ -270,8 +272,11 @@ def test_a_copy_signs_no_rows_that_changed_since_they_were_read(tmp_path, key):
 
 
 def test_a_server_with_a_key_refuses_rows_of_users_until_they_are_signed(tmp_path, publish, key):
-    signed(publish(tmp_path, 1), 1, key)
+    publish(tmp_path, 1)
     user_deltas.publish(tmp_path, 1, delta(1))
+    signed(tmp_path / "1", 1, key)
+    with pytest.raises(ExportError, match="1 is signed, and what follows it must be"):
+        user_deltas.publish(tmp_path, 1, delta(2))
     repository = Repository(tmp_path, key=key)
     repository.poll()
     assert "Rows of users refused" in error_of(repository, 1) and "000001.json is not signed" in error_of(repository, 1)
@@ -316,12 +321,15 @@ def test_a_rollback_signs_only_what_the_key_signed_before(tmp_path, publish, key
     assert main(["rollback", str(root), "--sign-key", key.path]) == 0
     assert integrity.check(root / "3", key, 3)["rollback"]["copy_of"] == 1
     assert [d.keys.tolist() for d in user_deltas.read(root, 3, "s", seal(root, 3, key))] == [[1]]
+    with pytest.raises(ExportError, match="3 is signed, and what follows it must be"):
+        roll_back(root, 2)
+    (root / "3" / "manifest.sig").unlink()  # as the message says
     assert roll_back(root, 2).published == root / "4"
     with pytest.raises(ExportError, match="is not signed"):  # not with the signature of the version before
         integrity.check(root / "4", key, 4)
 
 
-def test_an_export_and_a_cold_start_are_signed(tmp_path, key, trained):
+def test_what_follows_a_signed_version_is_signed(tmp_path, key, trained, capsys):
     run, option = tmp_path / "runs" / "toy" / "1", ["--sign-key", key.path]
     shutil.copytree(trained.directory, run)
     runs.point_latest(run)
@@ -332,6 +340,17 @@ def test_an_export_and_a_cold_start_are_signed(tmp_path, key, trained):
     cold = ["cold-start", str(tmp_path / "items.csv"), "--name", "cold", "--runs", str(tmp_path / "runs"), *option]
     assert main(cold) == 0
     assert integrity.check(tmp_path / "runs" / "cold" / "latest" / "export" / "1", key, 1)
+    capsys.readouterr()
+
+    # A server with the key would refuse what is not signed, and say so to nobody but its log.
+    without = (["export", str(run), "--flavour", "portable"], ["update", str(run)], cold[:-2],
+               ["export", str(run), "--flavour", "portable", "--to", str(run / "export")])
+    for command in without:
+        assert main(command) == 1, command
+        assert "export/1 is signed, and what follows it must be" in capsys.readouterr().err, command
+    with pytest.raises(ExportError, match="is signed, and what follows it must be"):
+        Recommender(trained.recipe.on(Files("none.csv")), directory=run.parent / "2").run()
+    assert sorted(p.name for p in run.parent.iterdir()) == ["1", "latest"]
 
 
 def test_a_key_that_cannot_be_read_stops_before_the_work(tmp_path, capsys):

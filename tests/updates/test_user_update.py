@@ -200,6 +200,8 @@ def test_rows_are_signed_if_those_before_them_are(run, tmp_path, capsys):
         assert main(command) == 1 and "000001.json is not signed" in capsys.readouterr().err
     while revert_users(recommender.directory):
         pass
+    assert main(command[:-2]) == 1 and "export/1 is signed, and what follows it must be" in capsys.readouterr().err
+    assert not user_deltas.read(root, 1, space)
     assert main(command) == 0
     assert len(user_deltas.read(root, 1, space, Seal(key, integrity.identity(root / "1")))) == 1
     revert = ["update", str(recommender.directory), "--revert"]

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower import columns as c
@@ -66,9 +67,11 @@ def run(args: argparse.Namespace) -> None:
 
     from tfrs_twotower.coldstart import ByColumn, ByList, export_rules, rule_retriever
     from tfrs_twotower.data import Files
+    from tfrs_twotower.exporting.publishing import check_signed
     from tfrs_twotower.pipeline import runs
 
     key = options.sign_key(args)
+    check_signed(Path(args.runs) / args.name / "latest" / runs.EXPORT, key)
     source = read_as(Files(""), args)
     items = _table(source)
     rules: list = []

@@ -68,3 +68,16 @@ def identified(directory: str | Path, key: Key | None = None) -> tuple[dict[str,
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ExportError(f"{path} is not a manifest of format {FORMAT}. Export again with this version.")
     return manifest, hashlib.sha256(said).hexdigest()
+
+
+def check_unsigned(directory: Path) -> None:
+    """Raises `ExportError` if a version is signed: then what follows it, and new rows of its users, must be signed.
+
+    Servers that verify would refuse all else, and go on with what they have: who publishes would not learn of it.
+    """
+    signed = directory / SIGNATURE
+    if signed.exists():
+        raise ExportError(
+            f"{directory} is signed, and what follows it must be: servers with --verify-key refuse all else. Name the "
+            f"key by --sign-key FILE. If no server verifies any more, remove {signed}."
+        )

@@ -27,6 +27,15 @@ def next_version(root: str | Path) -> int:
     return max(versions_under(root), default=0) + 1
 
 
+def check_signed(root: str | Path, key: Key | None) -> None:
+    """Raises `ExportError` if the newest version under `root` is signed and there is no `key` for the next one.
+
+    Servers that verify would refuse that one and go on with the old: who publishes would not learn of it.
+    """
+    if key is None:
+        manifest.check_unsigned(Path(root) / str(next_version(root) - 1))
+
+
 @contextlib.contextmanager
 def new_version(root: str | Path, least: int = 1, key: Key | None = None) -> Iterator[tuple[Path, int]]:
     """Gives a folder to write in. It becomes the next version under `root` when the block ends without error.
@@ -46,9 +55,10 @@ def new_version(root: str | Path, least: int = 1, key: Key | None = None) -> Ite
       (the folder to write in, the version's number)
 
     Raises:
-      ExportError: `root` cannot be written, or another process publishes there.
+      ExportError: `root` cannot be written, or another process publishes there; or see `check_signed`.
     """
     root = Path(root)
+    check_signed(root, key)
     try:
         held = lock(root)
     except BlockingIOError as error:

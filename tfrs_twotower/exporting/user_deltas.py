@@ -21,6 +21,7 @@ import numpy as np
 
 from tfrs_twotower.durable import content, flush, written_aside
 from tfrs_twotower.errors import ExportError
+from tfrs_twotower.exporting import manifest
 from tfrs_twotower.exporting.signing import ROWS, Seal
 
 _FOLDER, _SIGNED = "deltas", "signed"
@@ -53,7 +54,7 @@ def publish(root: str | Path, version: int, delta: UserDelta, seal: Seal | None 
       seal: the `Seal` that signs it and the ones before, whose signature is verified; None: it is not signed.
 
     Raises:
-      ExportError: the deltas before are not signed by the `seal`; or they are signed and there is none.
+      ExportError: the deltas before are not signed by the `seal`; or they or the version are signed and there is none.
     """
     check_seal(root, version, seal)
     folder = _folder(root, version)
@@ -79,8 +80,13 @@ def publish(root: str | Path, version: int, delta: UserDelta, seal: Seal | None 
 
 
 def check_seal(root: str | Path, version: int, seal: Seal | None) -> None:
-    """Raises `ExportError` if a version's deltas are signed and there is no `seal` to sign what becomes of them."""
-    folder = _folder(root, version)
+    """Raises `ExportError` if a version or its deltas are signed and there is no `seal` to sign the next ones."""
+    _check_listed(_folder(root, version), seal)
+    if seal is None:
+        manifest.check_unsigned(Path(root) / str(version))
+
+
+def _check_listed(folder: Path, seal: Seal | None) -> None:
     if seal is None and (folder / _SIGNED).exists():
         raise ExportError(f"The rows of users in {folder} are signed. Change them with the key: --sign-key FILE.")
 
@@ -200,8 +206,8 @@ def withdraw(root: str | Path, version: int, seal: Seal | None = None) -> Path |
     Raises:
       ExportError: they are signed and there is no `seal`, or it did not sign them.
     """
-    check_seal(root, version, seal)
     folder = _folder(root, version)
+    _check_listed(folder, seal)
     before = _Signed() if seal is None else _listed(folder, seal)
     unsigned = _beyond(folder, before)
     if not unsigned and not before.deltas:

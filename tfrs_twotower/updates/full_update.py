@@ -6,6 +6,7 @@ from pathlib import Path
 from tfrs_twotower.data import Newest, RandomPerUser, Source, Temporal, joined, parts_of
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import Key
+from tfrs_twotower.exporting.publishing import check_signed
 from tfrs_twotower.index import kept_config
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import assemble
@@ -71,10 +72,12 @@ def update_full(
     Raises:
       ConfigError: the parent's split is not by time and it was not refit, so the new events are not known; or the
         parent is itself an update that did not pass its gate, and was not exported.
+      ExportError: the parent's version, or that of `latest`, is signed and there is no `key`.
       NothingNew: there are no new events.
       TrainingError: another process writes to `directory`.
     """
     parent = Path(parent).resolve()
+    check_signed(parent / runs.EXPORT, key)
     config, served = runs.read_config(parent), runs.weights(parent)
     split = config.recipe.split
     if isinstance(split, RandomPerUser):
@@ -103,6 +106,7 @@ def update_full(
         # Until it has passed, so that a run that was stopped before its gate cannot be exported.
         runs.write_json(directory / runs.REFUSED, {"reason": "it was stopped before its gate."})
         new = Recommender(recipe, directory=directory, parent=parent)
+        new.check_signed(key)
         try:
             new.fit(verbose)
         finally:

@@ -9,7 +9,7 @@ from typing import Any
 from tfrs_twotower.durable import written_aside
 from tfrs_twotower.errors import ExportError, invalid
 from tfrs_twotower.exporting import MANIFEST, Key, Seal, integrity, manifest, user_deltas
-from tfrs_twotower.exporting.publishing import RECORD, link_tree, manifests, new_version
+from tfrs_twotower.exporting.publishing import RECORD, check_signed, link_tree, manifests, new_version
 from tfrs_twotower.pipeline import runs
 
 _BEGUN = ".rollback-begun"  # holds the number that a rollback publishes, until it is done
@@ -48,13 +48,15 @@ def roll_back(path: str | Path, to: int | None = None, key: Key | None = None) -
       A `Rollback`.
 
     Raises:
-      ExportError: there is no such version, it serves already, its files are damaged, or `key` did not sign them.
+      ExportError: there is no such version, it serves already, its files are damaged, or `key` did not sign them; or
+        what serves is signed and there is no `key`.
     """
     serving, roots = _roots(Path(path).resolve())
     versions = {number: (root, contents) for root in roots for number, contents in manifests(root).items()}
     current = max(manifests(serving), default=None)
     if current is None:
         raise ExportError(invalid("path", "hold an exported version", str(serving), "Name a run or an export root."))
+    check_signed(serving, key)
     stopped = _stopped(versions, to)
     if stopped is not None:
         return _done(stopped)

@@ -59,7 +59,8 @@ def update_users(
     Raises:
       ConfigError: the query tower has no table of user ids, nothing is exported, or not by this run, or the log has no
         times.
-      ExportError: an earlier delta cannot be read, or `key` did not sign it, or it is signed and there is no `key`.
+      ExportError: an earlier delta cannot be read, or `key` did not sign it; or it or the version is signed and there
+        is no `key`.
     """
     directory = Path(directory).resolve()
     root = Path(root) if root else directory / runs.EXPORT
