@@ -4,6 +4,7 @@ import contextlib
 import logging
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -16,7 +17,7 @@ from tests.serving.test_serving_exploration import arguments
 from tests.serving.test_serving_items import START, U1, ask
 from tfrs_twotower.cli import exploring
 from tfrs_twotower.freshness import FreshItems
-from tfrs_twotower.online import Event, StoreError, StoreUnavailable, open_cache, open_stores
+from tfrs_twotower.online import Event, StoreError, StoreUnavailable, open_cache, open_stores, redis_connection
 from tfrs_twotower.serving import Server
 from tfrs_twotower.serving.health import Health
 from tfrs_twotower.serving.metrics import Metrics
@@ -256,4 +257,32 @@ def test_no_request_calls_a_part_that_does_not_answer_its_probe():
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert watched.get() == "here"
+    health.close()
+
+
+def test_a_request_waits_once_for_a_redis_that_hangs(monkeypatch):
+    """It takes connections and never answers. The request asks it nothing a second time, and no other part at all."""
+    monkeypatch.setattr(redis_connection, "_ANSWER_SECONDS", 0.1)
+    metrics = Metrics()
+    health = Health(metrics)
+    with tempfile.TemporaryDirectory(prefix="hangs") as folder, socket.socket(socket.AF_UNIX) as hanging:
+        hanging.bind(f"{folder}/redis.sock")
+        hanging.listen()
+        client = redis_connection.connect(f"unix://{folder}/redis.sock", ping=False)
+
+        class Cache:
+            def get(self):
+                with redis_connection.errors("redis"):
+                    return client.get("a")
+
+        parts = [health.watched(part, Cache(), lambda: None, ("get",), ahead=True) for part in ("store", "cache")]
+        health.start()
+        with metrics.call("recommend"):
+            for part in (*parts, *parts):
+                with pytest.raises(StoreUnavailable, match="Timeout reading"):
+                    part.get()
+        hanging.accept()
+        hanging.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            hanging.accept()
     health.close()

@@ -19,7 +19,7 @@ _backoff = extras.require("redis.backoff")
 
 PREFIX = "twotower"  # of every key
 
-_CONNECT_SECONDS, _ANSWER_SECONDS = 1.0, 5.0
+_ANSWER_SECONDS = 1.0  # a request waits no longer; the URL may say another limit: ?socket_timeout=5
 _LOSES = (
     "A Redis that serves as the store of events must keep what it acknowledges, and {which} does not: {why}. "
     "Set `appendonly yes`, `appendfsync always` and `maxmemory-policy noeviction` there, or allow the loss "
@@ -28,13 +28,14 @@ _LOSES = (
 _log = logging.getLogger(__name__)
 
 
-def connect(url: str, ping: bool = True, **settings: Any) -> "Redis":
+def connect(url: str, ping: bool = True, blocks: float = 0.0, **settings: Any) -> "Redis":
     """A `redis.Redis` of a `redis://`, `rediss://` or `unix://` URL, which has answered a PING if `ping`.
 
     The password is that of the URL. If it has none, it is that of the environment: TWOTOWER_REDIS_PASSWORD, or the
     first line of the file that TWOTOWER_REDIS_PASSWORD_FILE names. Other users of a machine can read command lines.
 
-    A command that fails is tried once more, as all commands may be repeated.
+    A command whose connection ends is tried once more, as all commands may be repeated. One that is not answered in a
+    second is not: the server hangs. `blocks`: the seconds that a command may wait at the server besides.
 
     Raises:
       StoreError: the URL is wrong, or the file cannot be read.
@@ -45,8 +46,9 @@ def connect(url: str, ping: bool = True, **settings: Any) -> "Redis":
             if (password := _password()) is not None:
                 settings["password"] = password  # that of a URL takes its place
             client = redis.Redis.from_url(
-                url, socket_connect_timeout=_CONNECT_SECONDS, socket_timeout=_ANSWER_SECONDS,
-                retry=_retry.Retry(_backoff.NoBackoff(), 1), health_check_interval=30, **settings,
+                url, socket_connect_timeout=_ANSWER_SECONDS, socket_timeout=_ANSWER_SECONDS + blocks,
+                retry=_retry.Retry(_backoff.NoBackoff(), 1, (redis.ConnectionError,)), health_check_interval=30,
+                **settings,
             )
         except ValueError as error:
             raise StoreError(f"The store's address cannot be read: {error}") from error

@@ -42,7 +42,9 @@ class RedisStream:
         self._url, self.name, self._group, self._member, self._batch = url, stream, group, member, batch
         # Bytes that are no UTF-8 come as half surrogate pairs, which no event may have, and go aside as they came.
         # Any: the types that redis-py gives its answers are of all settings at once.
-        self._redis: Any = connect(url, False, decode_responses=True, encoding_errors="surrogateescape")
+        self._redis: Any = connect(
+            url, False, _WAIT_MILLISECONDS / 1000, decode_responses=True, encoding_errors="surrogateescape"
+        )
         self._own = None
         with contextlib.suppress(StoreUnavailable):
             self._join()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from tfrs_twotower.channels import Channel
 from tfrs_twotower.online import StoreError, Stores, StoreUnavailable, UserVectorCache
 from tfrs_twotower.serving.current_items import ItemChanges
-from tfrs_twotower.serving.metrics import Metrics
+from tfrs_twotower.serving.metrics import Metrics, current
 
 _T = TypeVar("_T")
 _PROBE_SECONDS = 1.0
@@ -55,8 +55,8 @@ class Health:
           thing: an object whose methods may raise `StoreError`.
           probe: raises `StoreError` while the part fails. None: only the next call tells that it works again.
           methods: the methods that work if `probe` does.
-          ahead: while the part does not answer `probe`, a call raises its error at once. A server that hangs would hold
-            each request for seconds.
+          ahead: while the part does not answer `probe`, a call raises its error at once, and so do the other calls of a
+            request in which such a part did not answer. Servers that hang would hold each request for seconds.
         """
         if probe is not None:
             self._probes[part] = _Probe(probe, methods, ahead)
@@ -127,9 +127,17 @@ class Health:
         """As `call`, for a request; see `ahead` of `watched`."""
         failure, probe = self._failures.get(part), self._probes.get(part)
         away = failure is not None and probe is not None and failure.unavailable and failure.method in probe.methods
-        if away and probe.ahead and self._thread is not None:
+        ahead = probe is not None and probe.ahead and self._thread is not None
+        if ahead and away:
             raise StoreUnavailable(str(failure.error))
-        return self.call(part, (method,), function)
+        if ahead and (error := current().unavailable) is not None:
+            raise StoreUnavailable(str(error))  # one that hangs has held the request long enough
+        try:
+            return self.call(part, (method,), function)
+        except StoreUnavailable as error:
+            if ahead:
+                current().unavailable = error
+            raise
 
     def _follow(self) -> None:
         while not self._stop.wait(_PROBE_SECONDS):

@@ -32,11 +32,13 @@ class Call:
       pause: a function to call before each block of a large request.
       missing: the shards of the index, as "2/4", without which the answer was made.
       arm: of the experiment that the request belongs to; "" without one.
+      unavailable: the error of a store or cache that did not answer this request; None: all did.
     """
 
     signature = ""
     version: int | None = None
     arm = ""
+    unavailable: Exception | None = None
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
