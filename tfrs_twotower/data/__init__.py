@@ -8,7 +8,7 @@ from tfrs_twotower.data.checking import IngestReport, Rules
 from tfrs_twotower.data.history import UserHistories, check_kinds, of_kinds
 from tfrs_twotower.data.ingest import ingest
 from tfrs_twotower.data.kept import has_log, keep_log, read_log
-from tfrs_twotower.data.log import InteractionLog, Searched, Shown
+from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.data.order import Batches, Stretches, batch_count
 from tfrs_twotower.data.popularity import log_popularity
 from tfrs_twotower.data.preparing import DuckDB, Engine, Spark, append_prepared, prepare
@@ -36,6 +36,7 @@ from tfrs_twotower.data.split import (
     Temporal,
     UserHeldOut,
 )
+from tfrs_twotower.data.unchosen import Searched, Shown
 
 __all__ = [
     "Batches",

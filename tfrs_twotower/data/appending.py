@@ -16,9 +16,10 @@ from tfrs_twotower.data import values, wide
 from tfrs_twotower.data.checking import IngestReport, Rules
 from tfrs_twotower.data.ingest import ingest
 from tfrs_twotower.data.kept import empty_array
-from tfrs_twotower.data.log import InteractionLog, Searched, Shown, whole_context
+from tfrs_twotower.data.log import InteractionLog, whole_context
 from tfrs_twotower.data.source import Source
 from tfrs_twotower.data.sources.joined import newest
+from tfrs_twotower.data.unchosen import Searched, Shown
 from tfrs_twotower.errors import DataError, NoEvents
 
 

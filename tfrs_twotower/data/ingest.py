@@ -10,9 +10,10 @@ import pyarrow as pa
 from tfrs_twotower.columns import EVENT
 from tfrs_twotower.data import wide
 from tfrs_twotower.data.checking import YEAR_2100, Accepted, IngestReport, Reader, Rules, begun
-from tfrs_twotower.data.log import InteractionLog, Searched, Shown, dropped, whole_context
+from tfrs_twotower.data.log import InteractionLog, whole_context
 from tfrs_twotower.data.rejects import Rejects
 from tfrs_twotower.data.source import Source
+from tfrs_twotower.data.unchosen import Searched, Shown, dropped
 from tfrs_twotower.errors import DataError
 
 

@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from tfrs_twotower.columns import QUERY
 from tfrs_twotower.data.checking import IngestReport
-from tfrs_twotower.data.log import InteractionLog, Searched, Shown
+from tfrs_twotower.data.log import InteractionLog
+from tfrs_twotower.data.unchosen import Searched, Shown
 from tfrs_twotower.durable import written_aside
 from tfrs_twotower.errors import DataError
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import wide
-from tfrs_twotower.data.log import DROPPED, InteractionLog
+from tfrs_twotower.data.log import InteractionLog
+from tfrs_twotower.data.unchosen import DROPPED
 
 HOUR = 3600  # seconds
 SHOWN = "shown"  # the kind of `log.shown`: an item was shown and not chosen

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow as pa
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data.log import DROPPED
 from tfrs_twotower.data.statistics import SHOWN
+from tfrs_twotower.data.unchosen import DROPPED
 from tfrs_twotower.freshness.items import FreshItems
 from tfrs_twotower.online import Event, HistoryStore, Stores
 from tfrs_twotower.online.feedback import WITHIN, feedback

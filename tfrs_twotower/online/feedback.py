@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data.log import DROPPED
 from tfrs_twotower.data.statistics import SHOWN
+from tfrs_twotower.data.unchosen import DROPPED
 from tfrs_twotower.online.answer_files import HOUR, SEEN_ID, read_answers, starts
 from tfrs_twotower.online.answer_log import answer_time
 from tfrs_twotower.online.claims import FOREIGN, UNKNOWN, Impressions, wrong_events

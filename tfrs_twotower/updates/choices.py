@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import Files, InteractionLog, Queries, QueryBuilder, Ragged, Rules, Source, parts_of
 from tfrs_twotower.data.checking import begun
-from tfrs_twotower.data.log import DROPPED
 from tfrs_twotower.data.rejects import Rejects
+from tfrs_twotower.data.unchosen import DROPPED
 from tfrs_twotower.errors import NoEvents
 from tfrs_twotower.online import Store, is_collected
 from tfrs_twotower.pipeline.assembly import SAMPLE_SEED, Assembly

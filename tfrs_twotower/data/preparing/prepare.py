@@ -16,7 +16,7 @@ from tfrs_twotower.columns import EVENT
 from tfrs_twotower.data.appending import append
 from tfrs_twotower.data.checking import IngestReport, Reader, Rules, begun
 from tfrs_twotower.data.kept import empty_array, keep_log
-from tfrs_twotower.data.log import InteractionLog, Searched, Shown, dropped
+from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.data.preparing import statements
 from tfrs_twotower.data.preparing.dataset import is_prepared, read_dataset, read_manifest, write_manifest
 from tfrs_twotower.data.preparing.duckdb_engine import DuckDB
@@ -26,6 +26,7 @@ from tfrs_twotower.data.rejects import Rejects
 from tfrs_twotower.data.source import Source
 from tfrs_twotower.data.sources.joined import joined
 from tfrs_twotower.data.sources.prepared import Prepared
+from tfrs_twotower.data.unchosen import Searched, Shown, dropped
 from tfrs_twotower.durable import lock
 from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.progress import bar
