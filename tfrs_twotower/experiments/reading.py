@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.online import Event, Stores, read_answers, read_seen
-from tfrs_twotower.online.answer_files import ANSWER_ID, HOUR, starts
+from tfrs_twotower.online.answer_files import HOUR, starts
 from tfrs_twotower.online.feedback import WITHIN
+from tfrs_twotower.online.said import said_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,21 +124,12 @@ class _Counted:
         users = table[c.USER_ID].to_numpy(zero_copy_only=False)
         self._ids = table["answer_id"].to_pylist()
         self._times = table[c.TIMESTAMP].to_numpy()
-        self._items = table[c.ITEM_ID].combine_chunks()
+        self._items = pc.list_flatten(table[c.ITEM_ID]).to_numpy(zero_copy_only=False)  # answer after answer
+        self._items[said_of(table, seen, within).dropped] = None
+        self._starts = np.append(0, np.cumsum(pc.list_value_length(table[c.ITEM_ID]).to_numpy()))
         order = np.argsort(users, kind="stable")
         names, starts = np.unique(users[order], return_index=True)
         self._rows = dict(zip(names.tolist(), np.split(order, starts[1:])))
-        self._dropped = self._left_out(seen)
-
-    def _left_out(self, seen: pa.Table) -> set[tuple[int, int]]:
-        """(row of an answer, place): what a later stage left out, as clients said in time."""
-        row_of = {name: row for row, name in enumerate(self._ids)}
-        dropped = set()
-        for name, at, places in zip(*(seen[column].to_pylist() for column in (ANSWER_ID, c.TIMESTAMP, "dropped"))):
-            row = row_of.get(name) if places else None
-            if row is not None and 0 <= at - self._times[row] < self._within:
-                dropped |= {(row, place) for place in places}
-        return dropped
 
     def answers(self, user: str, until: float) -> int:
         return int((self._times[self._rows[user]] < until).sum())
@@ -152,8 +144,6 @@ class _Counted:
 
     def _shown(self, rows: np.ndarray, event: Event) -> bool:
         ages = event.timestamp - self._times[rows]
-        return any(
-            item == event.item_id and (row, place) not in self._dropped
-            for row in rows[(ages >= 0) & (ages < self._within)].tolist()
-            for place, item in enumerate(self._items[row].as_py())
-        )
+        recent = rows[(ages >= 0) & (ages < self._within)]
+        return any(event.item_id in self._items[start:end].tolist()
+                   for start, end in zip(self._starts[recent], self._starts[recent + 1]))

@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 from tfrs_twotower import columns as c
 from tfrs_twotower.data.statistics import SHOWN
 from tfrs_twotower.data.unchosen import DROPPED
-from tfrs_twotower.online.answer_files import HOUR, SEEN_ID, read_answers, starts
+from tfrs_twotower.online.answer_files import HOUR, read_answers, starts
 from tfrs_twotower.online.answer_log import answer_time
 from tfrs_twotower.online.claims import FOREIGN, UNKNOWN, Impressions, wrong_events
 from tfrs_twotower.online.events import Event
 from tfrs_twotower.online.history_store import HistoryStore
+from tfrs_twotower.online.said import said_of
 
 DISLIKE = "dislike"
 WITHIN = HOUR
@@ -174,7 +175,6 @@ class _Hour(NamedTuple):
 
     answer: np.ndarray
     place: np.ndarray
-    starts: np.ndarray
 
 
 class _Shown:
@@ -188,11 +188,13 @@ class _Shown:
         lengths = pc.list_value_length(found[c.ITEM_ID]).to_numpy()
         starts = np.cumsum(lengths) - lengths
         answer = np.repeat(np.arange(len(lengths)), lengths)
-        self._of = _Hour(answer, np.arange(len(answer)) - starts[answer], starts)
-        self._lengths, self._within = lengths, within
+        self._of = _Hour(answer, np.arange(len(answer)) - starts[answer])
+        self._within = within
         self._items = pc.list_flatten(found[c.ITEM_ID]).to_numpy(zero_copy_only=False)
         self._chosen = np.zeros(len(answer), bool)
-        self._seen, self._dropped = self._said(seen, impressions)
+        said = said_of(found, seen, within)
+        self._seen, self._dropped = said.seen, said.dropped
+        impressions.found(said.ids, said.late, said.outside)
         self._match(acts)
 
     def _match(self, acts: _Acts) -> None:
@@ -214,24 +216,6 @@ class _Shown:
         self._chosen[row[(row >= 0) & (0 <= after) & (after < self._within)]] = True
         place = np.where(row >= 0, np.append(self._of.place, -1)[row], -1)
         acts.answered(event, self._answers.iloc[answer], place, True)
-
-    def _said(self, seen: pa.Table, impressions: Impressions) -> tuple[np.ndarray, np.ndarray]:
-        """bool [items of the hour]: seen, and left out later, as clients said."""
-        answer = pd.Index(self._answers["answer_id"]).get_indexer(seen["answer_id"].to_pandas())
-        seen, answer = seen.filter(pa.array(answer >= 0)), answer[answer >= 0]
-        after = seen[c.TIMESTAMP].to_numpy() - self._answers[c.TIMESTAMP].to_numpy()[answer]
-        late, outside = (after < 0) | (after >= self._within), np.zeros(len(seen), bool)
-        flags = []
-        for name in ("place", "dropped"):
-            row = np.repeat(np.arange(len(seen)), pc.list_value_length(seen[name]).to_numpy())
-            place, of = pc.list_flatten(seen[name]).to_numpy(), answer[row]
-            there = (0 <= place) & (place < self._lengths[of])
-            outside[row[~there]] = True
-            good = there & ~late[row]
-            flags.append(np.zeros(len(self._items), bool))
-            flags[-1][self._of.starts[of[good]] + place[good]] = True
-        impressions.found(seen[SEEN_ID].to_pylist(), late, outside)
-        return flags[0], flags[1]
 
     def unchosen(self, since: int, until: int) -> pa.Table:
         """The rows of what was shown or dropped, and not chosen, of answers with since ≤ time < until."""
