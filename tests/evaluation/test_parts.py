@@ -67,6 +67,19 @@ def test_a_stopped_evaluation_continues(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in kept} == kept and len(list(tmp_path.iterdir())) == 3 * 4
 
 
+def test_a_damaged_part_is_ranked_again(tmp_path):
+    parts, expected = Parts(tmp_path, 100), evaluated(Counted())
+    evaluated(Counted(), parts)
+    files = sorted(tmp_path.iterdir())
+    whole = [file.read_bytes() for file in files]
+    damages = (b"", whole[0][:100], whole[0][:-30], whole[0].replace(whole[0][200:204], b"\xff" * 4), b"PK" + whole[0],
+               whole[-1])  # the last has fewer queries
+    for damage in damages:
+        files[0].write_bytes(damage)
+        assert_equal(evaluated(Counted(), parts), expected)
+        assert files[0].read_bytes() == whole[0]
+
+
 def test_what_has_changed_is_ranked_again(tmp_path):
     parts = Parts(tmp_path)
     evaluated(Counted(0), parts, Counted(7))

@@ -1,6 +1,7 @@
 """Ranks on disk, part by part: an evaluation of many queries that was stopped continues."""
 
 import uuid
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,13 +36,16 @@ class Parts:
             yield start, min(start + step, size)
 
     def read(self, digest: str, start: int, stop: int, into: Mapping[str, np.ndarray]) -> bool:
-        """Fills the arrays from the part's file; False if there is none."""
+        """Fills the arrays from the part's file; False if there is none, or it is damaged."""
         try:
-            with np.load(self._path(digest, start, stop), allow_pickle=False) as found:
-                for name, array in into.items():
-                    array[...] = found[name]
-        except FileNotFoundError:
+            with np.load(self._path(digest, start, stop), allow_pickle=False) as file:
+                found = {name: file[name] for name in into}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return False
+        if any((found[name].shape, found[name].dtype) != (array.shape, array.dtype) for name, array in into.items()):
+            return False
+        for name, array in into.items():
+            array[...] = found[name]
         return True
 
     def write(self, digest: str, start: int, stop: int, arrays: Mapping[str, np.ndarray]) -> None:
