@@ -152,7 +152,7 @@ def test_settings_of_spark_belong_to_spark(trained, tmp_path, capsys):
 
 
 def test_an_evaluation_in_tasks_has_the_figures_of_one_pass(tmp_path, cluster, monkeypatch):
-    monkeypatch.setattr("tfrs_twotower.evaluation.ranking._BLOCK_SCORES", 32 * 40)
+    monkeypatch.setattr("tfrs_twotower.evaluation.ranking.rows_at_once", lambda catalogue: 32)
     generator = np.random.default_rng(0)
     vectors = [generator.normal(size=(n, 8)) for n in (300, 40)]
     histories, targets = (Ragged.from_lists(generator.integers(0, 40, (300, n))) for n in (6, 2))

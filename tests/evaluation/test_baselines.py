@@ -152,7 +152,7 @@ def test_ials_folds_a_user_in_by_the_formula_and_finds_the_planted_groups():
     users = np.repeat(np.arange(60), 6)
     items = generator.integers(0, 10, 360) + 10 * (users % 2)
     made = IALS(events(users, items, 20).visits(), alpha=4, regularization=1, iterations=8)
-    scores = made.scorer(history([[1, 3], [12], []], catalogue=20)).scores(0, 3).numpy()
+    scores = made.scorer(history([[1, 3], [12], []], catalogue=20)).scores(0, 3)
     own, other = np.split(np.stack([scores[0], np.roll(scores[1], 10)]), 2, axis=1)
     assert (own.mean(axis=1) > 0.05).all() and (np.abs(other).max(axis=1) < 0.01).all()
     np.testing.assert_allclose(scores[2], np.bincount(np.unique(users * 20 + items) % 20, minlength=20), rtol=1e-5)

@@ -29,7 +29,7 @@ class Counted:
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
-    monkeypatch.setattr(ranking, "_BLOCK_SCORES", BLOCK * ITEMS)
+    monkeypatch.setattr(ranking, "rows_at_once", lambda catalogue: BLOCK)
 
 
 def evaluated(scorer, parts=None, other=None):

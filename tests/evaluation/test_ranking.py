@@ -1,13 +1,15 @@
 """Ranks by hand, and against the definition written out in loops."""
 
+import pickle
+
 import numpy as np
 import pytest
 
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import EvaluationError
-from tfrs_twotower.evaluation import DotScorer, LastBlock, SumScorer, rank
+from tfrs_twotower.evaluation import DotScorer, SumScorer, rank, scorers
+from tfrs_twotower.evaluation.best_of_rows import best_of_rows
 from tfrs_twotower.evaluation.ranking import rank_each
-from tfrs_twotower.scores import block_top_k
 
 
 class Table:
@@ -139,10 +141,10 @@ def test_equals_the_definition_for_any_ties_and_any_block(levels, max_k):
 @pytest.mark.parametrize("levels", [1, 4, 10**6])
 @pytest.mark.parametrize("size, depth", [(1, 1), (50, 50), (700, 11), (5003, 101)])
 def test_the_largest_scores_with_ties_by_position(levels, size, depth):
-    """A stable sort of whole rows; 700 and 5,003 columns are cut into groups, and 5,003 leave a rest."""
+    """A stable sort of whole rows; 700 and 5,003 columns are cut into groups that leave a rest."""
     scores = np.random.default_rng(size).integers(0, levels, (6, size)).astype(np.float32)
     scores[0], scores[1, size // 2:], scores[2, : size // 2] = -np.inf, -np.inf, -np.inf
-    values, columns = (t.numpy() for t in block_top_k(scores, depth, block=16))
+    values, columns = best_of_rows(scores, depth)
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
     assert columns.tolist() == expected.tolist()
     assert values.tolist() == np.take_along_axis(scores, expected, axis=1).tolist()
@@ -160,22 +162,38 @@ def test_two_views_of_a_scorer_are_ranked_as_alone_and_scored_once():
             assert getattr(found, name).tolist() == getattr(alone, name).tolist()
 
 
-def test_a_sum_of_scorers_by_hand_and_its_parts_are_scored_once():
-    part = Table([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-    first, second = LastBlock(part), LastBlock(Table([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
+def test_a_sum_of_scorers_by_hand():
+    first, second = Table([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), Table([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     own = Ragged.from_lists([[2], [0, 1]]), np.array([100.0, 200.0, 300.0], np.float32)
     all_terms = SumScorer([(first, 1.0), (second, 10.0)], np.array([0.5, 0.0, 0.0], np.float32), own)
     for _ in range(2):
         assert all_terms.scores(0, 2).tolist() == [[11.5, 2.0, 103.0], [204.5, 315.0, 6.0]]
         assert SumScorer([(first, 1.0)]).scores(0, 2).tolist() == [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
-    assert part.blocks == [(0, 2)]
     assert all_terms.scores(1, 2).tolist() == [[204.5, 315.0, 6.0]]
+
+
+def test_products_of_some_queries_are_computed_once_and_kept(monkeypatch):
+    computed = []
+    monkeypatch.setattr(scorers, "rows_at_once", lambda catalogue: 4)
+    monkeypatch.setattr(
+        scorers, "best_of_interests", lambda score, queries: computed.append(queries[:, 0].tolist()) or score(queries)
+    )
+    own = Ragged.from_lists([[1]] + [[]] * 5), np.array([0.5], np.float32)
+    scorer = DotScorer(np.arange(6.0)[:, np.newaxis], np.array([[1.0], [2.0]]), np.array([10.0, 0.0]), own)
+    for _ in range(2):  # what is added to products is not added to those that are kept
+        assert [scorer.scores(i, i + 1).tolist() for i in range(4)] == [
+            [[10.0, 0.5]], [[11.0, 2.0]], [[12.0, 4.0]], [[13.0, 6.0]]]
+    assert scorer.scores(4, 6).tolist() == [[14.0, 8.0], [15.0, 10.0]]
+    assert computed == [[0, 1, 2, 3], [4, 5]]
+    assert scorer.scores(3, 5).tolist() == [[13.0, 6.0], [14.0, 8.0]]  # of two of these groups
+    assert pickle.loads(pickle.dumps(scorer)).scores(0, 1).tolist() == [[10.0, 0.5]]
+    assert computed[2:] == [[3, 4], [0, 1, 2, 3]]
 
 
 def test_dot_scorer_takes_the_best_interest():
     queries = np.array([[[1.0, 0.0], [0.0, 2.0]]])
     scorer = DotScorer(queries, np.array([[3.0, 1.0], [1.0, 2.0]]))
-    assert scorer.scores(0, 1).numpy().tolist() == [[3.0, 4.0]]
+    assert scorer.scores(0, 1).tolist() == [[3.0, 4.0]]
     assert (scorer.size, scorer.catalogue) == (1, 2)
 
 

@@ -26,7 +26,7 @@ from tfrs_twotower.evaluation.ranking import Ranking, rank
 from tfrs_twotower.evaluation.report import metric_html, metric_table, paired_table, slice_table, view_table
 from tfrs_twotower.evaluation.reranked import RerankedScorer
 from tfrs_twotower.evaluation.sampled import ANSWERS, SampledAnswers
-from tfrs_twotower.evaluation.scorers import DotScorer, LastBlock, Scorer, SumScorer
+from tfrs_twotower.evaluation.scorers import DotScorer, Scorer, SumScorer
 from tfrs_twotower.evaluation.tables import empty_table
 from tfrs_twotower.evaluation.views import ALL, DISCOVERY, MANY, REPEATS, VIEWS, chosen, kept, repeat_share, viewed
 
@@ -45,7 +45,6 @@ __all__ = [
     "IALS",
     "Interests",
     "ItemKNN",
-    "LastBlock",
     "MANY",
     "PairScorer",
     "Parts",

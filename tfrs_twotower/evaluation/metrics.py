@@ -73,4 +73,6 @@ def novelty(ranking: Ranking, k: int, train_counts: np.ndarray | Sequence[int]) 
 def coverage(ranking: Ranking, k: int) -> float:
     """Distinct candidates among the first K of all queries with a target, over the catalogue's size."""
     top = ranking.top[asked(ranking), :k]
-    return len(np.unique(top[top >= 0])) / ranking.catalogue
+    given = np.zeros(ranking.catalogue + 1, bool)
+    given[top] = True  # −1 is the place after the last
+    return int(given[:-1].sum()) / ranking.catalogue

@@ -37,6 +37,8 @@ class PairScorer:
       size, catalogue: number of queries q and of candidates n.
     """
 
+    light = True
+
     def __init__(
         self, rows: np.ndarray, positions: np.ndarray, scores: np.ndarray | pd.Series, size: int, catalogue: int
     ) -> None:

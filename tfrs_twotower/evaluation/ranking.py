@@ -3,25 +3,22 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
 from tfrs_twotower import progress
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import EvaluationError, invalid
+from tfrs_twotower.evaluation.best_of_rows import best_of_rows
 from tfrs_twotower.evaluation.parts import Parts
-from tfrs_twotower.evaluation.scorers import Scorer, check_scorer, finite_rows, pairs
+from tfrs_twotower.evaluation.scorers import Scorer, check_scorer, finite_rows, pairs, rows_at_once
 from tfrs_twotower.evaluation.ties import drawn_places
 from tfrs_twotower.evaluation.views import is_in, kept, query_rows
-from tfrs_twotower.scores import block_top_k
 
-_BLOCK_SCORES = 8_000_000
-_GROUP = 16  # scores per block maximum: `depth` may be a part of a small catalogue
-_MOST_SCORES = 32_000_000  # memory: 128 MB an array, six of them
-_LEAST_ROWS = 32  # with fewer queries at a time, a product spends its time on reading the candidates' vectors
+_CACHED_SCORES = 1_000_000  # 4 MB
 
 Asked = tuple[Scorer, Ragged, Ragged | None]  # a scorer, the targets, and what is excluded
 
@@ -66,7 +63,7 @@ def rank(
       exclude: candidate positions of each query that are not ranked (−1 is ignored), or None. They are no
         targets either.
       max_k: the depth of ranks and recommendations; may exceed n.
-      block: queries at a time; by default 32, or more if these have fewer than 8 million scores.
+      block: queries at a time; by default `rows_at_once`.
 
     Raises:
       EvaluationError: a score is NaN or infinite, no query has a target, or shapes do not agree.
@@ -86,7 +83,7 @@ def rank_each(
         raise EvaluationError(invalid("max_k", "be at least 1", max_k, "Give at least 1."))
     passes = [_Pass(*one, max_k) for one in asked]
     size, catalogue = (max(getattr(p.scorer, name) for p in passes) for name in ("size", "catalogue"))
-    block = block or max(min(_LEAST_ROWS, _MOST_SCORES // catalogue), _BLOCK_SCORES // catalogue, 1)
+    block = block or rows_at_once(catalogue)
     if parts is None:
         _rank_range(passes, 0, size, block)
     else:
@@ -129,14 +126,11 @@ def _rank_range(passes: "Sequence[_Pass]", first: int, end: int, block: int) -> 
 
 
 def _rank_passes(passes: "Sequence[_Pass]", start: int, end: int) -> None:
-    last, scores = None, np.zeros([0, 0], np.float32)
-    for one in passes:
-        stop = min(end, one.scorer.size)
-        if start >= stop:
-            continue
-        if one.scorer is not last:
-            last, scores = one.scorer, _scores(one.scorer, start, stop)
-        one.rank(scores, start, stop)
+    for _, several in itertools.groupby(passes, key=lambda one: id(one.scorer)):
+        views = list(several)
+        for first, scores in _in_parts(views[0].scorer, start, min(end, views[0].scorer.size)):
+            for one in views:
+                one.rank(scores, first, first + len(scores))
 
 
 def _digests(passes: "Sequence[_Pass]", block: int) -> list[str]:
@@ -187,11 +181,11 @@ class _Pass:
         asked = np.flatnonzero(np.diff(targets.offsets[start:stop + 1]))
         if not len(asked):
             return
-        queries, scores = start + asked, scores if len(asked) == stop - start else scores[asked]
+        queries = start + asked
         positives, excluded = (
             pairs(None if ragged is None else ragged.take(queries), 0, len(asked)) for ragged in (targets, self.exclude)
         )
-        ranks, found.first_rank[queries], best = _rank_block(scores, positives, excluded, found.max_k, queries)
+        ranks, found.first_rank[queries], best = _rank_block(scores[asked], positives, excluded, found.max_k, queries)
         found.ranks[span][targets.values[span] >= 0] = ranks
         found.top[queries, : best.shape[1]] = best
 
@@ -214,6 +208,19 @@ def _distinct(targets: Ragged) -> Ragged:
     return Ragged.from_lengths(values[keep], counts)
 
 
+def _in_parts(scorer: Scorer, start: int, stop: int) -> Iterator[tuple[int, np.ndarray]]:
+    """(first query, their scores) of so few queries at a time that the scores stay in the processor's cache.
+
+    A `light` scorer scores so few; any other scores them all at once, as a product of few rows takes longer.
+    """
+    step = max(_CACHED_SCORES // scorer.catalogue, 1)
+    wide = step if getattr(scorer, "light", False) else max(stop - start, 1)
+    for first in range(start, stop, wide):
+        scores = _scores(scorer, first, min(first + wide, stop))
+        for at in range(0, len(scores), step):
+            yield first + at, scores[at:at + step]
+
+
 def _scores(scorer: Scorer, start: int, stop: int) -> np.ndarray:
     """float32 [stop − start, catalogue]: the scorer's, checked."""
     scores = np.asarray(scorer.scores(start, stop), np.float32)
@@ -234,20 +241,22 @@ def _rank_block(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns ranks [positives], first rank [rows] and recommended positions [rows, ≤ max_k].
 
-    queries: int64 [rows], the number of each row's query.
+    scores: of the rows; written over. queries: int64 [rows], the number of each row's query.
     """
     rows = positives[:, 0]
     own = scores[rows, positives[:, 1]]
-    if len(excluded):
-        scores = scores.copy()
-        scores[excluded[:, 0], excluded[:, 1]] = -np.inf
-    values, top = (t.numpy() for t in _top_k(scores, min(max_k + 1, scores.shape[1])))
+    scores[excluded[:, 0], excluded[:, 1]] = -np.inf
+    values, top = best_of_rows(scores, min(max_k + 1, scores.shape[1]))
     best = np.full(len(scores), -np.inf, np.float32)
     np.maximum.at(best, rows, own)
-    threshold = np.minimum(best, values[:, -1])
-    at_least = np.count_nonzero(scores >= threshold[:, None], axis=1)
-    above, deep = np.zeros(len(scores), np.int64), best < values[:, -1]
-    above[deep] = np.count_nonzero(scores[deep] > threshold[deep, None], axis=1)
+    threshold, deep = np.minimum(best, values[:, -1]), best < values[:, -1]
+    at_edge = deep.copy()
+    at_edge[rows[own == threshold[rows]]] = True  # in all other rows no number at the threshold is asked for
+    at_least, above = (np.zeros(len(scores), np.int64) for _ in range(2))
+    for row in np.flatnonzero(at_edge):
+        at_least[row] = np.count_nonzero(scores[row] >= threshold[row])
+    for row in np.flatnonzero(deep):
+        above[row] = np.count_nonzero(scores[row] > threshold[row])
     as_good = _number(np.greater_equal, values, at_least, threshold, rows, own)
     better = _number(np.greater, values, above, np.where(deep, threshold, -np.inf), rows, own)
     ranks = better + 1 + drawn_places(queries[rows], positives[:, 1], own, as_good - better)
@@ -255,13 +264,6 @@ def _rank_block(
     np.minimum.at(first_rank, rows, ranks)
     first_rank[np.bincount(rows, minlength=len(scores)) == 0] = 0
     return np.minimum(ranks, max_k + 1), first_rank, np.where(values > -np.inf, top, -1)[:, :max_k]
-
-
-@tf.function(
-    input_signature=[tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([], tf.int32)], autograph=False
-)
-def _top_k(scores: tf.Tensor, depth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return block_top_k(scores, depth, block=_GROUP)
 
 
 def _number(

@@ -1,7 +1,7 @@
 """Scorers: objects that score the whole catalogue for a range of queries, and so can be evaluated."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -11,19 +11,34 @@ from tfrs_twotower.errors import EvaluationError
 from tfrs_twotower.evaluation.tables import as_tensor
 from tfrs_twotower.scores import best_of_interests
 
+_BLOCK_SCORES = 8_000_000
+_MOST_SCORES = 64_000_000  # memory: 256 MB an array
+_LEAST_ROWS = 96  # with fewer queries at a time, a product spends its time on reading the candidates' vectors
+
 
 class Scorer(Protocol):
     """The interface of models and baselines for an evaluation."""
 
     size: int  # queries
     catalogue: int  # candidates
+    # May also have `light = True`: then few queries at a time cost no more each, and few are scored at a time.
 
     def scores(self, start: int, stop: int) -> np.ndarray | tf.Tensor:
-        """float32 [stop - start, catalogue]: array or tensor; row i belongs to query `start + i`."""
+        """float32 [stop - start, catalogue]: array or tensor; row i belongs to query `start + i`.
+
+        Whoever calls does not change it.
+        """
+
+
+def rows_at_once(catalogue: int) -> int:
+    """The number of queries whose scores are computed together: a product of few rows costs more for each."""
+    return max(min(_LEAST_ROWS, _MOST_SCORES // catalogue), _BLOCK_SCORES // catalogue, 1)
 
 
 class DotScorer:
     """The inner product of query and candidate vectors; with several interests, the largest one.
+
+    The products of the last `rows_at_once` queries are kept, for whoever asks for some of them, or several times.
 
     Args:
       queries: float [q, dim] or [q, interests, dim].
@@ -37,6 +52,8 @@ class DotScorer:
     Raises:
       EvaluationError: a vector is NaN or infinite, or the shapes do not agree.
     """
+
+    light = True
 
     def __init__(
         self, queries: np.ndarray | tf.Tensor, candidates: np.ndarray | tf.Tensor, bias: np.ndarray | None = None,
@@ -60,27 +77,37 @@ class DotScorer:
             self._table = as_tensor(self.candidates)
             self.candidates = np.asarray(self._table)
         self._own, self._at = own, at
-        self._bias = tf.zeros([]) if bias is None else tf.constant(bias, tf.float32)
+        self._bias = None if bias is None else np.asarray(bias, np.float32)
+        self._first, self._kept = -1, np.zeros([0, 0], np.float32)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_first": -1, "_kept": np.zeros([0, 0], np.float32)}
 
     @property
     def latest(self) -> np.ndarray:
         """float32 [n, dim]: the candidates, at the last moment if there are several."""
         return self.candidates if self._at is None else self.candidates[-1]
 
-    def scores(self, start: int, stop: int) -> tf.Tensor:
+    def scores(self, start: int, stop: int) -> np.ndarray:
         """float32 [stop - start, n]."""
-        best = self._products(start, stop) + self._bias
-        if self._own is None:
-            return best
-        positions, values = self._own
-        span = slice(positions.offsets[start], positions.offsets[stop])
-        return tf.tensor_scatter_nd_add(best, pairs(positions, start, stop), values[span])
+        return _with_terms(self._products(start, stop), self._bias, self._own, start, stop)
 
-    def _products(self, start: int, stop: int) -> tf.Tensor:
+    def _products(self, start: int, stop: int) -> np.ndarray:
+        """float32 [stop - start, n]; not to be changed."""
+        rows = rows_at_once(self.catalogue)
+        first = start // rows * rows
+        if stop > first + rows:
+            return self._computed(start, stop)
+        if first != self._first:
+            self._kept = np.zeros([0, 0], np.float32)  # its memory is free before the next is computed
+            self._kept, self._first = self._computed(first, min(first + rows, self.size)), first
+        return self._kept[start - first: stop - first]
+
+    def _computed(self, start: int, stop: int) -> np.ndarray:
         if self._at is None:
-            return best_of_interests(
+            return np.asarray(best_of_interests(
                 lambda query: tf.matmul(query, self._table, transpose_b=True), self.queries[start:stop]
-            )
+            ))
         found = np.empty([stop - start, self.catalogue], np.float32)
         for moment in np.unique(self._at[start:stop]):
             rows = np.flatnonzero(self._at[start:stop] == moment)
@@ -88,21 +115,7 @@ class DotScorer:
             found[rows] = best_of_interests(
                 lambda query: tf.matmul(query, candidates, transpose_b=True), self.queries[start + rows]
             )
-        return tf.constant(found)
-
-
-class LastBlock:
-    """A `Scorer` that keeps the scores of its last block, for the `SumScorer`s that add to them."""
-
-    def __init__(self, scorer: Scorer) -> None:
-        self.size, self.catalogue, self._scorer = scorer.size, scorer.catalogue, scorer
-        self._at, self._last = (0, 0), np.zeros([0, scorer.catalogue], np.float32)
-
-    def scores(self, start: int, stop: int) -> np.ndarray:
-        """float32 [stop - start, n]; not to be changed."""
-        if self._at != (start, stop):
-            self._at, self._last = (start, stop), np.asarray(self._scorer.scores(start, stop), np.float32)
-        return self._last
+        return found
 
 
 class SumScorer:
@@ -113,6 +126,8 @@ class SumScorer:
       bias, own: as in `DotScorer`.
     """
 
+    light = True
+
     def __init__(
         self, parts: Sequence[tuple[Scorer, float]], bias: np.ndarray | None = None,
         own: tuple[Ragged, np.ndarray] | None = None,
@@ -122,15 +137,25 @@ class SumScorer:
 
     def scores(self, start: int, stop: int) -> np.ndarray:
         """float32 [stop - start, n]."""
-        bias = np.float32(0.0) if self._bias is None else self._bias
-        total = np.asarray(self._parts[0][0].scores(start, stop)) + bias
+        total = np.array(self._parts[0][0].scores(start, stop), np.float32)
         for scorer, weight in self._parts[1:]:
             total += np.float32(weight) * np.asarray(scorer.scores(start, stop))
-        if self._own is not None:
-            positions, values = self._own
-            rows, columns = pairs(positions, start, stop).T
-            total[rows, columns] += values[positions.offsets[start]:positions.offsets[stop]]
-        return total
+        return _with_terms(total, self._bias, self._own, start, stop)
+
+
+def _with_terms(
+    scores: np.ndarray, bias: np.ndarray | None, own: tuple[Ragged, np.ndarray] | None, start: int, stop: int
+) -> np.ndarray:
+    """The scores plus what `DotScorer` calls bias and own; `scores` itself stays as it is."""
+    if bias is not None:
+        scores = scores + bias
+    if own is None:
+        return scores
+    scores = scores if bias is not None else scores.copy()
+    positions, values = own
+    rows, columns = pairs(positions, start, stop).T
+    scores[rows, columns] += values[positions.offsets[start]:positions.offsets[stop]]
+    return scores
 
 
 def pairs(ragged: Ragged | None, start: int, stop: int) -> np.ndarray:

@@ -18,7 +18,6 @@ from tfrs_twotower.evaluation import (
     Baselines,
     DotScorer,
     Evaluation,
-    LastBlock,
     Parts,
     RerankedScorer,
     Scorer,
@@ -176,12 +175,12 @@ class Assembly(TrainingVectors):
         """`ScoreWeights` → `Scorer` of the model as it is now; its products of a block are made once for all weights.
         """
         vectors, candidates = self.towers(queries)
-        towers = LastBlock(DotScorer(vectors / self.model.temperature, candidates, at=self._place(queries)))
+        towers = DotScorer(vectors / self.model.temperature, candidates, at=self._place(queries))
         reranked = None if self.second_stage is None else self._reranked(queries)
 
         @functools.cache
-        def neighbours() -> LastBlock:
-            return LastBlock(DotScorer(self.terms.pooled(queries), self.terms.neighbours.items))
+        def neighbours() -> DotScorer:
+            return DotScorer(self.terms.pooled(queries), self.terms.neighbours.items)
 
         def scorer(weights: ScoreWeights) -> Scorer:
             more = [(neighbours(), weights.neighbours)] if weights.neighbours else []

@@ -14,6 +14,8 @@ class BoughtBefore:
       counts: [n]: training events of each candidate.
     """
 
+    light = True
+
     def __init__(self, histories: Ragged, counts: np.ndarray) -> None:
         self.size, self.catalogue = len(histories), len(counts)
         known = np.asarray(histories.values) >= 0

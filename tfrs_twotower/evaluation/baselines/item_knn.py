@@ -37,14 +37,19 @@ class _Scorer:
     Candidates with no similarity come after all others, by popularity: −1 / (1 + users).
     """
 
+    light = True
+
     def __init__(self, history: sparse.csr_matrix, similar: sparse.csr_matrix, fallback: np.ndarray) -> None:
         self.size, self.catalogue = history.shape
         self._history, self._similar, self._fallback = history, similar, fallback
 
     def scores(self, start: int, stop: int) -> np.ndarray:
         """float32 [stop - start, n]."""
-        found = (self._history[start:stop] @ self._similar).toarray()
-        return np.where(found > 0, found, self._fallback)
+        near = (self._history[start:stop] @ self._similar).tocoo()
+        found = np.tile(self._fallback, (stop - start, 1))
+        some = near.data > 0
+        found[near.row[some], near.col[some]] = near.data[some]
+        return found
 
 
 def _neighbours(visits: sparse.csr_matrix, audience: np.ndarray, neighbours: int) -> sparse.csr_matrix:

@@ -6,6 +6,8 @@ import numpy as np
 class Popularity:
     """A `Scorer` that gives every query the same scores: `counts` [n], for `size` queries."""
 
+    light = True
+
     def __init__(self, counts: np.ndarray, size: int) -> None:
         self.size = size
         self.catalogue = len(counts)
