@@ -8,7 +8,7 @@ from tests.exporting.given import DIM, Given, unit
 from tfrs_twotower import columns as c
 from tfrs_twotower.data import log_popularity
 from tfrs_twotower.exporting import Retriever, searched_candidates, searched_queries, signatures
-from tfrs_twotower.index import Exact, ScaNN
+from tfrs_twotower.index import IVF, Exact, ScaNN
 
 ITEMS, TAU, W = 300, 0.05, 0.7
 VECTORS, QUERIES = unit(ITEMS, seed=1), unit(6, seed=2)
@@ -16,8 +16,10 @@ IDS = np.array([f"i{n}" for n in range(ITEMS)], object)
 LOG_P = log_popularity(np.random.default_rng(3).zipf(1.3, ITEMS).clip(max=10_000)).astype(np.float32)
 SCORES = QUERIES @ VECTORS.T / TAU + W * LOG_P
 SEARCHED = searched_candidates(VECTORS, LOG_P, np.float32(TAU * W)).numpy()
-INDEXES = {"exact": lambda: Exact(SEARCHED),
-           "scann": lambda: ScaNN(SEARCHED, leaves=4, leaves_to_search=4, reorder=ITEMS)}
+
+
+def retriever(index):
+    return Retriever(Given(), Given(), VECTORS, IDS, index, TAU, LOG_P, popularity_weight=W)
 
 
 def test_by_hand():
@@ -29,15 +31,20 @@ def test_one_more_dimension_is_the_same_score():
     np.testing.assert_allclose(product, SCORES, rtol=1e-4, atol=1e-4)
 
 
-@pytest.fixture(scope="module", params=INDEXES)
-def served(request, tmp_path_factory):
-    retriever = Retriever(
-        Given(), Given(), VECTORS, IDS, INDEXES[request.param](), TAU, LOG_P, popularity_weight=W
-    )
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """With an index. Without one, all is exact search, which `recommend_exact` is here too."""
+    made = retriever(ScaNN(SEARCHED, leaves=4, leaves_to_search=4, reorder=ITEMS))
     folder = str(tmp_path_factory.mktemp("popular"))
     options = tf.saved_model.SaveOptions(namespace_whitelist=["Scann"])
-    tf.saved_model.save(retriever, folder, signatures(retriever), options)
+    tf.saved_model.save(made, folder, signatures(made), options)
     return tf.saved_model.load(folder)
+
+
+@pytest.mark.parametrize("index, shared", [(Exact, True), (lambda vectors: IVF(vectors, leaves=4, probes=4), False)])
+def test_without_an_index_both_searches_are_one_function(index, shared):
+    found = signatures(retriever(index(SEARCHED)))
+    assert (found["serving_default"] is found["recommend_exact"]) == shared
 
 
 def ask(served, k, signature="serving_default", beta=0.0, **inputs):

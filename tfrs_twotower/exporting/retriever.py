@@ -121,7 +121,12 @@ class Retriever(ServedTowers):
     @property
     def searches_outside(self) -> bool:
         """Is the index outside the graph?"""
-        return self.index is not None and not isinstance(self.index, tf.Module)
+        return self.index is not None and not self.searches_inside
+
+    @property
+    def searches_inside(self) -> bool:
+        """Does a graph search by an index? If not, it searches exactly."""
+        return isinstance(self.index, tf.Module)
 
     @shared
     def _search(

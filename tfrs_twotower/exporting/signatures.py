@@ -52,6 +52,7 @@ def signatures(retriever: Retriever) -> dict[str, tf.types.experimental.Polymorp
 
         return recommend
 
+    by_exact = recommender(exact=True)
     no_changes = fresh.Changes(tf.zeros([0], id_type), tf.zeros([0, retriever.dim]), tf.zeros([0], id_type))
     changes = [
         tf.TensorSpec([None], id_type, c.OVERLAY_IDS),
@@ -124,8 +125,8 @@ def signatures(retriever: Retriever) -> dict[str, tf.types.experimental.Polymorp
         return {c.IDS: ids, c.SCORES: scores}
 
     found = {
-        c.SERVING_DEFAULT: recommender(exact=False),
-        c.RECOMMEND_EXACT: recommender(exact=True),
+        c.SERVING_DEFAULT: recommender(exact=False) if retriever.searches_inside else by_exact,
+        c.RECOMMEND_EXACT: by_exact,
         c.RECOMMEND_BY_VECTOR: recommend_by_vector,
         c.RECOMMEND_FRESH: recommend_fresh,
         c.RECOMMEND_FRESH_BY_VECTOR: recommend_fresh_by_vector,
@@ -251,9 +252,10 @@ def _mixed(
     def embed_query(features: Mapping[str, tf.Tensor], objectives: tf.Tensor = no_weights) -> dict[str, tf.Tensor]:
         return {c.EMBEDDING: retriever.embed_query(features, objectives)}
 
+    by_exact = recommender(exact=True)
     return {
-        c.SERVING_DEFAULT: recommender(exact=False), c.RECOMMEND_EXACT: recommender(exact=True),
-        c.RECOMMEND_FRESH: recommend_fresh, c.EMBED_QUERY: embed_query,
+        c.SERVING_DEFAULT: recommender(exact=False) if retriever.searches_inside else by_exact,
+        c.RECOMMEND_EXACT: by_exact, c.RECOMMEND_FRESH: recommend_fresh, c.EMBED_QUERY: embed_query,
     }
 
 
