@@ -65,20 +65,21 @@ def test_an_export_brings_it_and_a_server_searches_by_it(run, fan, tmp_path):
     assert any(lost in row for row in exact["ids"].numpy()) and own_index.BlindIndex.built == built
 
 
-def test_an_export_for_any_runtime_leaves_it_out(run, tmp_path):
-    again = Recommender.load(run.directory, **toy.planted()[0])
-    path = again.export(tmp_path, flavour="portable")
-    manifest = json.loads((path / "manifest.json").read_text())
-    assert "index_kind" not in manifest and manifest["index"]["kind"] == "exact"
-    assert (run.directory / "index").is_dir()  # what the run keeps stays
+@pytest.fixture
+def told(monkeypatch):
+    """[(retriever, kind)]: what would have been exported."""
+    asked = []
+    monkeypatch.setattr(recommender, "export", lambda retriever, *rest, kind, **named: asked.append((retriever, kind)))
+    return asked
 
 
-def test_an_export_that_is_told_its_index_leaves_it_out(run, tmp_path, monkeypatch):
-    told = []
-    monkeypatch.setattr(recommender, "export", lambda retriever, *rest, kind, **named: told.extend([retriever, kind]))
+def test_an_export_for_any_runtime_or_of_another_index_leaves_it_out(run, tmp_path, told):
     again = Recommender.load(run.directory, **toy.planted()[0])
+    again.export(tmp_path, flavour="portable")
     again.export(tmp_path, index=IndexConfig(kind="ivf", k=10))
-    assert isinstance(told[0].index, IVF) and told[1].name == "ivf"
+    (portable, exact), (other, ivf) = told
+    assert portable.index is None and exact.name == "exact"
+    assert isinstance(other.index, IVF) and ivf.name == "ivf"
     assert (run.directory / "index" / "vectors.npy").is_file()  # what the run keeps stays
 
 
@@ -96,8 +97,6 @@ def test_a_run_in_shards_answers_as_one_index(run, fan, tmp_path):
     raw = {**a.examples.raw_queries(a.split.test.row[:50]), "k": tf.constant(5)}
     found, exact = (served.signature(name)(raw)["ids"].numpy() for name in ("", "recommend_exact"))
     np.testing.assert_array_equal(found, exact)
-    portable = json.loads((again.export(tmp_path, flavour="portable") / "manifest.json").read_text())
-    assert "index_kind" not in portable and portable["index"]["kind"] == "exact"
 
 
 def test_a_target_that_is_missed_is_not_exported(run, tmp_path):

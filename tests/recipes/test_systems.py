@@ -9,7 +9,7 @@ import toy
 from tfrs_twotower import recipes
 from tfrs_twotower.evaluation import EvaluationConfig
 from tfrs_twotower.exporting import read
-from tfrs_twotower.features import Augmented, Category, GraphVector, History, Id, Schema, Sequence, Text
+from tfrs_twotower.features import Augmented, Category, GraphVector, History, Id, Schema, Sequence, Text, Vector
 from tfrs_twotower.index import IndexConfig
 from tfrs_twotower.losses import FullSoftmax
 from tfrs_twotower.models import CategoryAlignment, ContentAlignment, Distillation, Mimic, SelfSupervision
@@ -17,13 +17,30 @@ from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.rerankers import COLD, NeuralCF
 from tfrs_twotower.sampling import Uniform
-from tfrs_twotower.towers import HSTU, MIND, MLP, ComiRec, GRU4Rec, SASRec
+from tfrs_twotower.towers import (
+    CIN,
+    DCN,
+    HSTU,
+    MIND,
+    MLP,
+    ComiRec,
+    FMCandidate,
+    FMQuery,
+    GRU4Rec,
+    ParallelCandidate,
+    ParallelQuery,
+    SASRec,
+)
 
 import tensorflow as tf  # isort: skip
 
 SMALL = MLP(widths=(16,))
+BRANCHES = (SMALL, DCN(layers=2), CIN())
 SEQUENCE = Schema(query=(Id("user_id", dim=8), Sequence(length=20)), candidate=(Id("item_id", dim=8),))
-GRAPH = Schema(query=(Id("user_id", dim=8), History(length=20)), candidate=(Id("item_id", dim=8), GraphVector(dim=8)))
+GRAPH = Schema(
+    query=(Id("user_id", dim=8), History(length=20)),
+    candidate=(Id("item_id", dim=8), GraphVector(dim=8), Vector("image", dim=8)),
+)
 TRIGRAMS = Schema(
     query=(Id("user_id"), History()), candidate=(Id("item_id"), Text("category", analyser="trigrams"))
 )
@@ -32,7 +49,7 @@ AUGMENTED = Schema(
     candidate=(Id("item_id"), Category("category"), Augmented("item_id", dim=16)),
 )
 
-# name: (model, schema or None for that of the columns)
+# name: (model, schema or None for that of the columns). What does not meet inside a system is in one of them.
 SYSTEMS = {
     "mind": (ModelConfig(dim=16, query_encoder=MIND(interests=2, hidden=SMALL)), SEQUENCE),
     "gru4rec": (ModelConfig(dim=16, query_encoder=GRU4Rec(units=(16,))), SEQUENCE),
@@ -46,19 +63,24 @@ SYSTEMS = {
         SEQUENCE,
     ),
     "comirec": (ModelConfig(dim=16, query_encoder=ComiRec(interests=2, attention=8, hidden=SMALL)), SEQUENCE),
-    "auxiliary": (
-        ModelConfig(dim=16, auxiliary=(
-            Distillation(candidates=16, widths=(16, 8)), SelfSupervision(items=32), ContentAlignment(items=32)
-        )), None
+    "auxiliary_graph_neural_cf": (
+        ModelConfig(
+            dim=16, reranker=NeuralCF(widths=(16,), top=20, negatives=5), auxiliary=(
+                Distillation(candidates=16, widths=(16, 8)), SelfSupervision(items=32), ContentAlignment(items=32)
+            ),
+        ), GRAPH
     ),
-    "graph": (ModelConfig(dim=16), GRAPH),
     "dssm": (recipes.load("dssm").model, TRIGRAMS),
-    "fm": (recipes.load("fm").model, None),
-    "senet": (recipes.load("senet").model, None),
-    "parallel": (recipes.load("parallel").model, None),
+    "parallel_fm": (
+        ModelConfig(
+            dim=64, query_encoder=ParallelQuery((*BRANCHES, FMQuery())),
+            candidate_encoder=ParallelCandidate((*BRANCHES, FMCandidate())), similarity="dot",
+        ), None
+    ),
+    "senet_cold": (
+        dataclasses.replace(recipes.load("senet").model, reranker=COLD(widths=(16,), dim=4, top=20, negatives=5)), None
+    ),
     "dual_augmented": (ModelConfig(dim=16, auxiliary=(Mimic(), CategoryAlignment("category"))), AUGMENTED),
-    "neural_cf": (ModelConfig(dim=16, reranker=NeuralCF(widths=(16,), top=20, negatives=5)), None),
-    "cold": (ModelConfig(dim=16, reranker=COLD(widths=(16,), dim=4, top=20, negatives=5)), None),
 }
 
 
