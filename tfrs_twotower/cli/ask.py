@@ -5,6 +5,7 @@ import json
 import sys
 
 from tfrs_twotower.cli import options
+from tfrs_twotower.cli.importing import importing
 
 DESCRIPTION = """\
 Asks a stranger about the items whose answers tell most, and prints recommendations by the answers. Each question
@@ -37,7 +38,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> None:
     """Asks."""
     directory = options.run_directory(args.run_directory)
-    from tfrs_twotower.recommender import Recommender
+    with importing():
+        from tfrs_twotower.recommender import Recommender
 
     stranger = Recommender.load(directory).stranger(args.likes, args.dislikes, args.asked)
     if args.json:

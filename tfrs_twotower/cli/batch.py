@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from tfrs_twotower.cli import options
+from tfrs_twotower.cli.importing import importing
 from tfrs_twotower.errors import ConfigError, invalid
 
 DESCRIPTION = """\
@@ -46,7 +47,8 @@ def run(args: argparse.Namespace) -> None:
     """Writes."""
     directory, engine = options.run_directory(args.run_directory), options.spark(args)
     allow, deny = _rules("allow", args.allow), _rules("deny", args.deny)
-    from tfrs_twotower.recommender import Recommender
+    with importing():
+        from tfrs_twotower.recommender import Recommender
 
     run = Recommender.load(directory)
     folder = run.batch(args.out, args.what, args.k, args.exclude_seen, args.shard, engine=engine, allow=allow,

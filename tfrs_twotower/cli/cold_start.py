@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.cli import options
+from tfrs_twotower.cli.importing import importing
 from tfrs_twotower.cli.reading import add_layout, read_as
 from tfrs_twotower.errors import DataError
 
@@ -63,12 +64,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> None:
     """Reads the table, writes the version, points `latest` to it."""
-    import tensorflow as tf
+    with importing():
+        import tensorflow as tf
 
-    from tfrs_twotower.coldstart import ByColumn, ByList, export_rules, rule_retriever
-    from tfrs_twotower.data import Files
-    from tfrs_twotower.exporting.publishing import check_signed
-    from tfrs_twotower.pipeline import runs
+        from tfrs_twotower.coldstart import ByColumn, ByList, export_rules, rule_retriever
+        from tfrs_twotower.data import Files
+        from tfrs_twotower.exporting.publishing import check_signed
+        from tfrs_twotower.pipeline import runs
 
     key = options.sign_key(args)
     check_signed(Path(args.runs) / args.name / "latest" / runs.EXPORT, key)

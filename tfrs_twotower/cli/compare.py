@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfrs_twotower.cli import options
+from tfrs_twotower.cli.importing import importing
 from tfrs_twotower.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ def run(args: argparse.Namespace) -> None:
     if args.html is not None and len(args.runs) > 2:
         raise ConfigError(f"`--html` is about two runs. Received: {len(args.runs)}. Name two, or leave it out.")
     folders = [options.run_directory(text) for text in args.runs]
-    from tfrs_twotower.evaluation import compare, paired_table, read_per_query
-    from tfrs_twotower.pipeline import runs
+    with importing():
+        from tfrs_twotower.evaluation import compare, paired_table, read_per_query
+        from tfrs_twotower.pipeline import runs
 
     found = [read_per_query(folder / runs.REPORT) for folder in folders]
     ks = runs.read_config(folders[0]).recipe.evaluation.ks

@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tfrs_twotower.cli import options
+from tfrs_twotower.cli.importing import importing
 from tfrs_twotower.errors import ConfigError, invalid
 
 if TYPE_CHECKING:
@@ -45,9 +46,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> None:
     """Evaluates."""
     directory, engine = options.run_directory(args.run_directory), options.spark(args)
-    from tfrs_twotower.cli.training import dump
-    from tfrs_twotower.pipeline import runs
-    from tfrs_twotower.recommender import Recommender
+    with importing():
+        from tfrs_twotower.cli.training import dump
+        from tfrs_twotower.pipeline import runs
+        from tfrs_twotower.recommender import Recommender
 
     scores = None if args.scores is None else _scores(args.scores)
     if args.all_queries and scores is None:

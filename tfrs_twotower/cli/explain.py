@@ -3,6 +3,7 @@
 import argparse
 
 from tfrs_twotower.cli import options
+from tfrs_twotower.cli.importing import importing
 
 DESCRIPTION = """\
 Prints why a user of the log gets an item: the shares of the events in the user's history, of the features and of the
@@ -31,7 +32,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> None:
     """Explains."""
     directory = options.run_directory(args.run_directory)
-    from tfrs_twotower.recommender import Recommender
+    with importing():
+        from tfrs_twotower.recommender import Recommender
 
     recommender = Recommender.load(directory)
     found = recommender.explain(args.user, args.item, args.exclude_seen)

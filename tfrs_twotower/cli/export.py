@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from tfrs_twotower.cli import options
+from tfrs_twotower.cli.importing import importing
 from tfrs_twotower.errors import ConfigError
 
 DESCRIPTION = """\
@@ -39,8 +40,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> None:
     """Exports and prints each version's path."""
     directory = options.run_directory(args.run_directory)
-    from tfrs_twotower.configuration import override
-    from tfrs_twotower.recommender import Recommender
+    with importing():
+        from tfrs_twotower.configuration import override
+        from tfrs_twotower.recommender import Recommender
 
     key = options.sign_key(args)
     if args.flavour and args.overrides:

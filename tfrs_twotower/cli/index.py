@@ -3,6 +3,7 @@
 import argparse
 
 from tfrs_twotower.cli import options
+from tfrs_twotower.cli.importing import importing
 
 DESCRIPTION = """\
 Builds the index of a trained run and measures it against exact search on held-out queries.
@@ -30,9 +31,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> None:
     """Builds and prints the report as JSON."""
     directory = options.run_directory(args.run_directory)
-    from tfrs_twotower.cli.training import dump
-    from tfrs_twotower.configuration import override
-    from tfrs_twotower.recommender import Recommender
+    with importing():
+        from tfrs_twotower.cli.training import dump
+        from tfrs_twotower.configuration import override
+        from tfrs_twotower.recommender import Recommender
 
     recommender = Recommender.load(directory)
     dump(recommender.index(override(recommender.recipe.index, args.overrides)).to_dict())

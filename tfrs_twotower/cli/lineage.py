@@ -5,6 +5,7 @@ import datetime
 import json
 
 from tfrs_twotower.cli import options
+from tfrs_twotower.cli.importing import importing
 
 DESCRIPTION = """\
 Prints a run and its ancestors, the newest first. Each line is one training; the next line is the one that it started
@@ -25,7 +26,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> None:
     """Prints."""
-    from tfrs_twotower.pipeline.lineage import lineage
+    with importing():
+        from tfrs_twotower.pipeline.lineage import lineage
 
     chain = lineage(options.run_directory(args.run_directory))
     if args.json:

@@ -3,6 +3,7 @@
 import argparse
 
 from tfrs_twotower.cli import options
+from tfrs_twotower.cli.importing import importing
 from tfrs_twotower.errors import ConfigError
 
 DESCRIPTION = """\
@@ -30,9 +31,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> None:
     """Loads, and says how much."""
     directory = options.run_directory(args.run_directory)
-    from tfrs_twotower.online import count_kept, is_loaded, load_log, put_table, without_password
-    from tfrs_twotower.pipeline import runs
-    from tfrs_twotower.pipeline.reading import read
+    with importing():
+        from tfrs_twotower.online import count_kept, is_loaded, load_log, put_table, without_password
+        from tfrs_twotower.pipeline import runs
+        from tfrs_twotower.pipeline.reading import read
 
     log, _ = read(runs.read_config(directory).recipe, directory)
     if not log.timed and args.keep_days:

@@ -3,6 +3,7 @@
 import argparse
 
 from tfrs_twotower.cli import options
+from tfrs_twotower.cli.importing import importing
 
 DESCRIPTION = """\
 Prints the recommendations of a trained run for users of its log. All their events are the history, and the time of the
@@ -27,7 +28,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> None:
     """Recommends."""
     directory = options.run_directory(args.run_directory)
-    from tfrs_twotower.recommender import Recommender
+    with importing():
+        from tfrs_twotower.recommender import Recommender
 
     recommender = Recommender.load(directory)
     frame = recommender.recommend(args.users, args.k, exclude_seen=args.exclude_seen)

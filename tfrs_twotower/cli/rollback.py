@@ -3,6 +3,7 @@
 import argparse
 
 from tfrs_twotower.cli import options
+from tfrs_twotower.cli.importing import importing
 
 DESCRIPTION = """\
 Publishes the previous version again, under the next number. A running server loads it at its next poll like any new
@@ -31,7 +32,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> None:
     """Rolls back and prints how to undo it."""
-    from tfrs_twotower.updates import roll_back
+    with importing():
+        from tfrs_twotower.updates import roll_back
 
     done = roll_back(args.path, args.to, options.sign_key(args))
     print(f"Published: {done.published}, version {done.copy_of} again in place of {done.replaced}.\n"

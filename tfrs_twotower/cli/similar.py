@@ -3,6 +3,7 @@
 import argparse
 
 from tfrs_twotower.cli import options
+from tfrs_twotower.cli.importing import importing
 
 DESCRIPTION = """\
 Prints the items whose vectors are nearest to an item's.
@@ -24,6 +25,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> None:
     """Searches."""
     directory = options.run_directory(args.run_directory)
-    from tfrs_twotower.recommender import Recommender
+    with importing():
+        from tfrs_twotower.recommender import Recommender
 
     options.print_frame(Recommender.load(directory).similar(args.item, args.k), args.json)

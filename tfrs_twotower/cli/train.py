@@ -3,6 +3,7 @@
 import argparse
 
 from tfrs_twotower.cli import options
+from tfrs_twotower.cli.importing import importing
 
 DESCRIPTION = """\
 Trains a recipe and compares it with baselines: popularity, last week's popularity, the user's own earlier items,
@@ -50,6 +51,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Trains and reports."""
-    from tfrs_twotower.cli.training import run_training
+    with importing():
+        from tfrs_twotower.cli.training import run_training
 
     return run_training(args)

@@ -3,6 +3,7 @@
 import argparse
 
 from tfrs_twotower.cli import options
+from tfrs_twotower.cli.importing import importing
 
 DESCRIPTION = """\
 Searches for settings that raise the recipe's validation metric (training.monitor), and writes the best recipe. It does
@@ -40,9 +41,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> None:
     """Searches, and prints the trials."""
-    from tfrs_twotower.cli.training import recipe_of
-    from tfrs_twotower.data import ingest
-    from tfrs_twotower.tuning import Budget, parse_dimension, tune
+    with importing():
+        from tfrs_twotower.cli.training import recipe_of
+        from tfrs_twotower.data import ingest
+        from tfrs_twotower.tuning import Budget, parse_dimension, tune
 
     args.overrides = ["race=null", *args.overrides]  # the search is over settings that a race would choose
     recipe = recipe_of(args)

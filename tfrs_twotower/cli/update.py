@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfrs_twotower.cli import options
+from tfrs_twotower.cli.importing import importing
 from tfrs_twotower.cli.reading import add_reading, given, newest_files, read_from
 from tfrs_twotower.errors import ConfigError, NothingNew, invalid
 
@@ -69,8 +70,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Updates and reports."""
     directory = options.run_directory(args.run_directory)
-    from tfrs_twotower.pipeline import runs
-    from tfrs_twotower.updates import revert_users, update_full, update_users
+    with importing():
+        from tfrs_twotower.pipeline import runs
+        from tfrs_twotower.updates import revert_users, update_full, update_users
 
     key = options.sign_key(args)
     # Rows of users are written to export/ alone, so such updates may run while a full update trains.

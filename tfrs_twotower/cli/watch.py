@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.cli import options
+from tfrs_twotower.cli.importing import importing
 from tfrs_twotower.errors import ConfigError, invalid
 
 if TYPE_CHECKING:
@@ -63,19 +64,20 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Measures and prints."""
-    from tfrs_twotower.durable import written_aside
-    from tfrs_twotower.features import Window
-    from tfrs_twotower.online import read_answers
-    from tfrs_twotower.watching import (
-        WatchLimits,
-        WatchReport,
-        count_users,
-        of_queries,
-        watch_features,
-        watch_index,
-        watch_items,
-        watch_versions,
-    )
+    with importing():
+        from tfrs_twotower.durable import written_aside
+        from tfrs_twotower.features import Window
+        from tfrs_twotower.online import read_answers
+        from tfrs_twotower.watching import (
+            WatchLimits,
+            WatchReport,
+            count_users,
+            of_queries,
+            watch_features,
+            watch_index,
+            watch_items,
+            watch_versions,
+        )
 
     names = [flag[2:].replace("-", "_") for flag in _LIMITS]
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
