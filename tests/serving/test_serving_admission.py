@@ -184,13 +184,12 @@ def test_a_full_queue_is_429_and_resource_exhausted_and_the_rest_answers(small, 
 
 
 def test_a_grpc_client_s_own_deadline_counts(small, channel):
-    line = 'twotower_refusals_total{reason="deadline"}'
-    before = value(small.metrics, line)
-    with small._queues.predictions.acquire():
-        with pytest.raises(grpc.RpcError) as error:
-            predict_over(channel, timeout=0.3)
-        assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        wait_for(lambda: value(small.metrics, line) == before + 1, "the server to give up too")
+    queue = small._queues.predictions
+    with queue.acquire():
+        asked = in_thread(lambda: pytest.raises(grpc.RpcError, predict_over, channel, timeout=1))
+        wait_for(lambda: queue._length() == 1, "the request")
+        assert asked().value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        wait_for(lambda: queue._length() == 0, "the server to give up too")
     assert predict_over(channel).model_spec.version.value == 3
 
 

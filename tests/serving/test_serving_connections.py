@@ -241,11 +241,11 @@ def test_bodies_that_do_not_end_take_a_bounded_part_of_the_memory(root):
         url = f"http://127.0.0.1:{server.rest_port}{PREDICT}"
         with connect(server) as connection:
             connection.sendall(HEADERS.replace(b"100", b"200000") + b" " * 100_000)
-            wait_for(lambda: server._rest._body_bytes == 100_000, "the body's first part")
+            wait_for(lambda: server._rest._bodies._bytes == 100_000, "the body's first part")
             refused = httpx.post(url, content=b" " * 60_000)
             assert refused.status_code == 429 and refused.headers["retry-after"] == "1"
             assert httpx.post(url, json=USER).status_code == 200
-        wait_for(lambda: server._rest._body_bytes == 0, "the bytes to be free again")
+        wait_for(lambda: server._rest._bodies._bytes == 0, "the bytes to be free again")
         assert value(server.metrics, 'twotower_refusals_total{reason="bodies"}') == 1
 
 

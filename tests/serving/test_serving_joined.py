@@ -1,7 +1,9 @@
 """Requests that wait together are answered together: each gets its own answer, and the errors are its own."""
 
+import asyncio
 import dataclasses
 import threading
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -42,6 +44,11 @@ class Gated:
         return {"ids": np.array([[user] for user in users])}, {"answer_id": [f"of {user}" for user in users]}
 
 
+def waiting(joined):
+    """How many wait."""
+    return sum(len(group) for line in list(joined._waiting.values()) for group in list(line.values()))
+
+
 def together(model, requests, **settings):
     """What each request gets if all but the first come while the first runs, and the users of each call."""
     joined, run, signature = JoinedCalls(**settings), Gated(), model.signature()
@@ -56,11 +63,68 @@ def together(model, requests, **settings):
     wait_for(lambda: run.rows, "the first")
     for count, request in enumerate(requests[1:], 1):
         results.append(in_thread(lambda r=request: answer(r)))
-        wait_for(lambda: sum(len(g) for w in joined._waiting.values() for g in w.values()) == count, "the next")
+        wait_for(lambda: waiting(joined) == count, "the next")
     run.gate.set()
     answers = [result() for result in results]
     assert not joined._running and not joined._waiting
     return answers, run.rows
+
+
+def on_loop(model, users, joined=None, run=None, ends=()):
+    """What users get who ask on one event loop, all but the first while that one runs; `ends`: those that are
+    cancelled meanwhile. Also the users of each call."""
+    expected = len(users) - 1 if joined is None else len(users) + 1
+    joined, run, signature = joined or JoinedCalls(at_a_time=1), run or Gated(), model.signature()
+
+    async def answer(user, threads):
+        like = alike(model, signature, asked(user))
+        return await joined.answer_on_loop(like, model, signature, asked(user), run, threads)
+
+    async def all_of_them():
+        with futures.ThreadPoolExecutor(4) as threads:
+            tasks = {user: asyncio.ensure_future(answer(user, threads)) for user in users}
+            while not run.rows or waiting(joined) < expected:
+                await asyncio.sleep(0.01)
+            for user in ends:
+                tasks[user].cancel()
+            run.gate.set()
+            return await asyncio.wait_for(asyncio.gather(*tasks.values(), return_exceptions=True), 30)
+
+    answers = asyncio.run(all_of_them())
+    wait_for(lambda: not joined._running and not joined._waiting, "the end")
+    return answers, run.rows
+
+
+def test_an_event_loop_s_requests_are_joined_and_errors_are_their_own(model):
+    answers, rows = on_loop(model, ["a", "b", "c"])
+    assert rows == [["a"], ["b", "c"]]
+    assert [(outputs["ids"].tolist(), named["answer_id"]) for outputs, named in answers] == [
+        ([[user]], [f"of {user}"]) for user in "abc"]
+    answers, rows = on_loop(model, ["a", "b", "wrong"])
+    assert rows[:2] == [["a"], ["b", "wrong"]] and sorted(rows[2:]) == [["b"], ["wrong"]]
+    assert [named["answer_id"] for _, named in answers[:2]] == [["of a"], ["of b"]]
+    assert isinstance(answers[2], InvalidArgument)
+    alone, rows = on_loop(model, ["wrong"])
+    assert isinstance(alone[0], InvalidArgument) and rows == [["wrong"]]
+
+
+def test_a_request_that_is_cancelled_on_the_event_loop_holds_up_no_other(model):
+    answers, rows = on_loop(model, ["a", "b", "c"], ends=["a", "b"])
+    assert rows == [["a"], ["b", "c"]] and [type(answer) for answer in answers[:2]] == [asyncio.CancelledError] * 2
+    assert answers[2][1] == {"answer_id": ["of c"]}
+
+
+def test_threads_and_an_event_loop_wait_in_one_line(model):
+    joined, run, signature = JoinedCalls(at_a_time=1), Gated(), model.signature()
+    like = alike(model, signature, asked())
+    first, second = (
+        in_thread(lambda r=asked(user): joined.answer(like, model, signature, r, run)) for user in ("a", "d")
+    )
+    wait_for(lambda: run.rows and waiting(joined) == 1, "the threads")
+    answers, rows = on_loop(model, ["b", "c"], joined, run)
+    assert sorted(map(len, rows)) == [1, 3] and sorted(rows[0] + rows[1][:1]) == ["a", "d"]
+    assert sorted(answer()[1]["answer_id"][0] for answer in (first, second)) == ["of a", "of d"]
+    assert [answer[1]["answer_id"] for answer in answers] == [["of b"], ["of c"]]
 
 
 def test_those_that_wait_are_answered_in_one_call_each_with_its_own_row(model):
@@ -127,8 +191,7 @@ def test_joined_answers_are_those_of_each_alone(model, shop_root):
     results = [in_thread(lambda: predictor.answer(model, signature, asked()))]
     wait_for(lambda: rows, "the first")
     results += [in_thread(lambda r=request: predictor.answer(model, signature, r)) for request in requests]
-    waiting = predictor._joined._waiting
-    wait_for(lambda: sum(len(g) for w in waiting.values() for g in w.values()) == 4, "the others")
+    wait_for(lambda: waiting(predictor._joined) == 4, "the others")
     gate.set()
     for result, expected in zip(results[1:], alone):
         outputs, named = result()

@@ -5,11 +5,14 @@ that have not run yet. Few large requests run at a time, so that small requests 
 processors.
 """
 
+import asyncio
 import collections
+import contextlib
 import math
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
 from tfrs_twotower.configuration import config
@@ -133,7 +136,7 @@ class Admission:
             self._running += 1
             self._large += place.large
             place.runs = True
-            place.turn.set()
+            place.call()
         if not self._running:
             self._changed.notify_all()
         self._metrics.queued(self.name, self._length())
@@ -163,6 +166,7 @@ class Place:
         self._admission, self._seconds = admission, math.inf if seconds is None else seconds
         self.turn, self.runs, self.large, self.gone = threading.Event(), False, False, False
         self._taken = time.monotonic()
+        self._called: Callable[[], object] = lambda: None
 
     def __enter__(self) -> "Place":
         admission, load = self._admission, self._admission.load
@@ -180,6 +184,23 @@ class Place:
         if self.runs:
             self._admission._end(self)
 
+    async def come(self) -> None:
+        """Waits on the running event loop until the place can be entered at once: its turn comes, or will not."""
+        if self.turn.is_set():
+            return
+        loop, came = asyncio.get_running_loop(), asyncio.Event()
+        self._called = lambda: loop.call_soon_threadsafe(came.set)
+        if self.turn.is_set():  # in the meantime
+            return
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(came.wait(), min(self._seconds, self._admission.load.deadline_seconds))
+        self._called = lambda: None
+
+    def call(self) -> None:
+        """Says that the turn has come, or that the request need not wait for it."""
+        self.turn.set()
+        self._called()
+
     def pause(self) -> None:
         """Gives up the turn before a block of a large request, and returns when the turn comes again.
 
@@ -196,7 +217,7 @@ class Place:
         call it."""
         self.gone = True
         if self._admission._leave(self):
-            self.turn.set()
+            self.call()
 
     def _wait(self, seconds: float, message: str) -> None:
         left = self._taken + seconds - time.monotonic()

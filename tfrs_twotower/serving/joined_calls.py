@@ -1,9 +1,16 @@
 """Joins small requests that wait while others run: a batch costs little more than one of its rows."""
 
+from __future__ import annotations
+
+import abc
+import asyncio
+import contextlib
+import contextvars
 import os
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TypeAlias
+from concurrent.futures import Executor
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -21,15 +28,19 @@ _APART = {c.ALLOW_IDS, c.POPULARITY_BETA, *WHOLE}  # with one of them the whole 
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
 Answer: TypeAlias = tuple[dict[str, np.ndarray], dict[str, list[str]]]  # of `Predictor.answer`
+Run: TypeAlias = Callable[[Arrays], Answer]
 
 
 class JoinedCalls:
     """Answers a request at once as long as few run, and else together with those that wait for the same.
 
-    Nothing is delayed so that more can be joined: the first request that waits runs for all, as soon as another ends.
-    Requests are joined if they have one batch row each, the same inputs, and the same `k`. Their lists get missing
-    values at the end, up to the longest, as in a request of many users. If a joined request fails, each runs again by
-    itself: the error belongs to one of them.
+    Nothing is delayed so that more can be joined: those that wait run together as soon as another call ends. Requests
+    are joined if they have one batch row each, the same inputs, and the same `k`. Their lists get missing values at the
+    end, up to the longest, as in a request of many users. If a joined request fails, each runs again by itself: the
+    error belongs to one of them.
+
+    A request waits in a thread (`answer`), which may run the call for others too, or on an event loop
+    (`answer_on_loop`).
 
     Scores may differ in the last digits from those of a request alone, as the sums of a batch are rounded in another
     order.
@@ -40,10 +51,7 @@ class JoinedCalls:
         self._running: dict[int, int] = {}
         self._waiting: dict[int, dict[Hashable, list[_Waiting]]] = {}  # lists of those that can be joined
 
-    def answer(
-        self, like: Hashable, model: LoadedModel, signature: Signature, inputs: Arrays,
-        run: Callable[[Arrays], Answer],
-    ) -> Answer:
+    def answer(self, like: Hashable, model: LoadedModel, signature: Signature, inputs: Arrays, run: Run) -> Answer:
         """What `run` answers to `inputs`.
 
         Args:
@@ -53,72 +61,147 @@ class JoinedCalls:
           inputs: {input name: array}, each checked for itself.
           run: a function that answers such inputs of any number of rows, and does the same for all requests alike.
         """
-        one, line = _Waiting(inputs), id(model.signatures[signature.name])
-        with self._lock:
-            if self._running.get(line, 0) < self._most:
-                self._running[line] = self._running.get(line, 0) + 1
-                one.group = [one]
-            else:
-                self._waiting.setdefault(line, {}).setdefault(like, []).append(one)
-                one.turn.acquire()
-        with one.turn:  # free at once, or when another has answered this one or ended
-            pass
+        one = _InThread(like, model, signature, inputs, run)
+        if self._may_run(one):
+            one.group = [one]
+        else:
+            one.turn.acquire()
         if one.group:
-            try:
-                _answer(model, signature, one.group, run)
-            finally:
-                self._end(line, model, signature)
-        return run(inputs) if one.answer is None else one.answer
+            _answer(one.group)
+            if group := self._next(one):
+                group[0].lead(self, group)
+        return run(inputs) if one.answer is None else one.outcome()
 
-    def _end(self, line: int, model: LoadedModel, signature: Signature) -> None:
-        """Lets the next ones run, if any wait."""
+    async def answer_on_loop(
+        self, like: Hashable, model: LoadedModel, signature: Signature, inputs: Arrays, run: Run, threads: Executor
+    ) -> Answer:
+        """As `answer`, on the running event loop. `run` is called in one of the `threads`."""
+        one = _OnLoop(like, model, signature, inputs, run, threads=threads)
+        if self._may_run(one):
+            one.lead(self, [one])
+        await one.told
+        if one.answer is None:
+            return await one.loop.run_in_executor(threads, one.context.run, run, inputs)
+        return one.outcome()
+
+    def lead(self, group: list[_Waiting]) -> None:
+        """Answers a group of the event loop in this thread, and then those that wait."""
+        while group:
+            _answer(group)
+            following = self._next(group[0])
+            if following and isinstance(following[0], _InThread):
+                return following[0].lead(self, following)
+            group = following
+
+    def _may_run(self, one: _Waiting) -> bool:
+        """Whether the request runs now. Else it joins those that wait."""
         with self._lock:
-            waiting = self._waiting.get(line)
+            running = self._running.get(one.line, 0)
+            if running < self._most:
+                self._running[one.line] = running + 1
+                return True
+            self._waiting.setdefault(one.line, {}).setdefault(one.like, []).append(one)
+            return False
+
+    def _next(self, ended: _Waiting) -> list[_Waiting]:
+        """Those that run in place of a call that has ended: the request that has waited longest comes first."""
+        with self._lock:
+            waiting = self._waiting.get(ended.line)
             if not waiting:
-                self._running[line] -= 1
-                if not self._running[line]:
-                    del self._running[line]
-                return
+                self._running[ended.line] -= 1
+                if not self._running[ended.line]:
+                    del self._running[ended.line]
+                return []
             like, group = next(iter(waiting.items()))
-            most = min(_ROWS, *(rows_of_block(model, signature.name, one.inputs) for one in group))
+            most = min(_ROWS, *(rows_of_block(one.model, one.signature.name, one.inputs) for one in group))
             del waiting[like]
             if group[most:]:
                 waiting[like] = group[most:]  # behind the others
             if not waiting:
-                del self._waiting[line]
-            group[0].group = group[:most]
-        group[0].turn.release()
+                del self._waiting[ended.line]
+            return group[:most]
 
 
-class _Waiting:
-    """A request. `turn` is free when it has its `answer`, or the `group` for which it runs, itself first."""
+class _Waiting(abc.ABC):
+    """A request, and where it waits.
 
-    __slots__ = ("inputs", "turn", "group", "answer")
+    Attributes:
+      line: of the requests of one line, a few run at a time.
+      context: says which call this is.
+      answer: what it gets, or the error; None: it has to run by itself.
+    """
 
-    def __init__(self, inputs: Arrays) -> None:
-        self.inputs, self.turn = inputs, threading.Lock()
+    answer: Answer | Exception | None = None
+
+    def __init__(self, like: Hashable, model: LoadedModel, signature: Signature, inputs: Arrays, run: Run) -> None:
+        self.like, self.model, self.signature, self.inputs, self.run = like, model, signature, inputs, run
+        self.line, self.context = id(model.signatures[signature.name]), contextvars.copy_context()
+
+    @abc.abstractmethod
+    def lead(self, calls: JoinedCalls, group: list[_Waiting]) -> None:
+        """Lets the group, of which this request is the first, be answered."""
+
+    def outcome(self) -> Answer:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer  # type: ignore[return-value]  # it has one
+
+
+class _InThread(_Waiting):
+    """Its thread waits for `turn`, which is released when it has its answer, or the `group` for which it runs."""
+
+    def __init__(self, *request: Any) -> None:
+        super().__init__(*request)
         self.group: list[_Waiting] = []
-        self.answer: Answer | None = None
+        self.turn = threading.Lock()
+        self.turn.acquire()
+
+    def lead(self, calls: JoinedCalls, group: list[_Waiting]) -> None:
+        self.group = group
+        self.turn.release()
 
 
-def _answer(
-    model: LoadedModel, signature: Signature, group: Sequence[_Waiting], run: Callable[[Arrays], Answer]
-) -> None:
-    if len(group) == 1:
-        group[0].answer = run(group[0].inputs)
-        return
+class _OnLoop(_Waiting):
+    """Its event loop waits for `told`."""
+
+    def __init__(self, *request: Any, threads: Executor) -> None:
+        super().__init__(*request)
+        self.loop = asyncio.get_running_loop()
+        self.told, self.threads = self.loop.create_future(), threads
+
+    def lead(self, calls: JoinedCalls, group: list[_Waiting]) -> None:
+        self.threads.submit(calls.lead, group)
+
+
+def _answer(group: Sequence[_Waiting]) -> None:
+    """Gives the requests their answers, and tells those that do not wait in this thread."""
+    first = group[0]
     try:
-        outputs, named = run(_joined(signature, [one.inputs for one in group]))
-        for row, one in enumerate(group):
-            one.answer = (
-                {name: values[row:row + 1] for name, values in outputs.items()},
-                {name: values[row:row + 1] for name, values in named.items()},
-            )
-    except Exception:  # of one of them: all run by themselves
-        pass
-    finally:
-        for one in group[1:]:
+        if len(group) == 1:
+            first.answer = first.context.run(first.run, first.inputs)
+        else:
+            outputs, named = first.context.run(first.run, _joined(first.signature, [one.inputs for one in group]))
+            for row, one in enumerate(group):
+                one.answer = (
+                    {name: values[row:row + 1] for name, values in outputs.items()},
+                    {name: values[row:row + 1] for name, values in named.items()},
+                )
+    except Exception as error:
+        if len(group) == 1:
+            first.answer = error  # else it is of one of them: all run by themselves
+    for one in group[isinstance(first, _InThread):]:
+        if isinstance(one, _InThread):
             one.turn.release()
+    on_loop = [one for one in group if isinstance(one, _OnLoop)]
+    if on_loop:  # one call for all: each wakes the event loop
+        with contextlib.suppress(RuntimeError):  # the server stops, and the loop is closed
+            on_loop[0].loop.call_soon_threadsafe(_tell, on_loop)
+
+
+def _tell(answered: Sequence[_OnLoop]) -> None:
+    for one in answered:
+        if not one.told.done():  # its task may have been cancelled
+            one.told.set_result(None)
 
 
 def alike(model: LoadedModel, signature: Signature, inputs: Arrays) -> Hashable | None:

@@ -116,6 +116,7 @@ class Ports:
             log_level="warning",
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing reads the client's address or scheme
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_LAST_SECONDS,
         )

@@ -1,8 +1,12 @@
 """Checks and runs requests to a loaded model. It does not depend on the transport."""
 
+from __future__ import annotations
+
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from concurrent.futures import Executor
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +19,7 @@ from tfrs_twotower.serving.answer_recorder import AnswerRecorder
 from tfrs_twotower.serving.blocks import blocks, together
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, ServingError
 from tfrs_twotower.serving.features import Features, with_seen
-from tfrs_twotower.serving.joined_calls import JoinedCalls, alike
+from tfrs_twotower.serving.joined_calls import Answer, JoinedCalls, alike
 from tfrs_twotower.serving.model import LoadedModel, Runner, Signature, Value, call
 from tfrs_twotower.serving.repository import Repository
 
@@ -54,13 +58,13 @@ class Limits:
     max_events: int = 1000
     max_body_bytes: int = 8 * 1024 * 1024
 
-    def of_searches(self) -> "Limits":
+    def of_searches(self) -> Limits:
         """The limits on searches that a front with these limits sends to its shards: with room for what it filters."""
         most = 2 * self.max_k + self.max_width + _SPARE
         return dataclasses.replace(self, max_batch=_INTERESTS * self.max_batch, max_k=most)
 
 
-Answerer = Callable[..., tuple[dict[str, np.ndarray], dict[str, list[str]]]]  # like `Predictor.answer`
+Answerer = Callable[..., Answer]  # like `Predictor.answer`
 
 
 class Predictor:
@@ -133,14 +137,30 @@ class Predictor:
         asked: Signature,
         inputs: Mapping[str, ArrayLike | tf.Tensor],
         pause: Callable[[], None] = lambda: None,
-    ) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
+    ) -> Answer:
         """(the outputs as of `run`, {"answer_id": the id under which each row's answer is kept}); {}: they are not."""
         given = self._given(asked, inputs)
-        cold = self._features is not None and self._features.cold_beta  # a cold user's search is exact, and slow
-        like = None if cold else alike(model, asked, given)
+        like = self._alike(model, asked, given)
         if like is None:
             return self._answer(model, asked, given, pause)
-        return self._joined.answer(like, model, asked, given, lambda given: self._answer(model, asked, given))
+        return self._joined.answer(like, model, asked, given, functools.partial(self._answer, model, asked))
+
+    def answer_on_loop(
+        self, model: LoadedModel, asked: Signature, inputs: Mapping[str, ArrayLike | tf.Tensor], threads: Executor
+    ) -> Awaitable[Answer] | None:
+        """As `answer`, on the running event loop: one of the `threads` answers those that wait together. None: this
+        request is joined with no other, and needs a thread of its own."""
+        given = self._given(asked, inputs)
+        like = self._alike(model, asked, given)
+        if like is None:
+            return None
+        run = functools.partial(self._answer, model, asked)
+        return self._joined.answer_on_loop(like, model, asked, given, run, threads)
+
+    def _alike(self, model: LoadedModel, asked: Signature, given: Mapping[str, np.ndarray]) -> Hashable | None:
+        """See `joined_calls.alike`. A cold user's search is exact, and slow: it is not joined."""
+        cold = self._features is not None and self._features.cold_beta
+        return None if cold else alike(model, asked, given)
 
     def _answer(
         self,
@@ -148,7 +168,7 @@ class Predictor:
         asked: Signature,
         given: Mapping[str, np.ndarray],
         pause: Callable[[], None] = lambda: None,
-    ) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
+    ) -> Answer:
         arrays = self._filled(model, asked, given)
         outputs = self.execute(model, asked.name, arrays, pause)
         if self._answers is None:

@@ -18,15 +18,14 @@ from tfrs_twotower import extras
 from tfrs_twotower.errors import invalid
 from tfrs_twotower.serving import json_tensors, openapi, status_protos
 from tfrs_twotower.serving.admission import Admission, Place, Queues
+from tfrs_twotower.serving.bodies import Bodies
 from tfrs_twotower.serving.connections import Connections
 from tfrs_twotower.serving.endpoints import Endpoint
 from tfrs_twotower.serving.errors import (
     RETRY_SECONDS,
-    Cancelled,
     InvalidArgument,
     NotFound,
     Overloaded,
-    ResourceExhausted,
     ServingError,
     SlowBody,
     Unimplemented,
@@ -36,14 +35,16 @@ from tfrs_twotower.serving.page import Page
 from tfrs_twotower.serving.predictor import Answerer, Predictor
 
 if TYPE_CHECKING:
+    import numpy as np
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from tfrs_twotower.serving.model import LoadedModel, Signature
+
 applications = extras.require("starlette.applications")
 exceptions = extras.require("starlette.exceptions")
-requests = extras.require("starlette.requests")
 responses = extras.require("starlette.responses")
 routing = extras.require("starlette.routing")
 
@@ -57,6 +58,7 @@ class _AnyText(convertors.PathConvertor):  # type: ignore[name-defined]
 convertors.register_url_convertor("text", _AnyText())
 _VERSION = re.compile(r"[0-9]{1,18}")
 _QUICK_SECONDS = 0.02  # an answer within this time is sent, whether or not its client went away meanwhile
+_SMALL_BODY = 8192  # bytes that the event loop itself may parse: it takes less time than the way to a thread
 _METRICS_PATHS = ("/monitoring/prometheus/metrics", "/metrics")  # TF Serving's path, and the usual one
 
 
@@ -90,14 +92,14 @@ class Rest:
         page: Page | None = None,
     ) -> None:
         self._predictor = predictor
-        self._answer_of = answer or predictor.answer
+        self._answer_of, self._joins = answer or predictor.answer, answer is None
         self._endpoints = endpoints
         self._name = name
         self._metrics = metrics
         self._ready, self._degraded = ready, degraded
         self._queues, self._page = queues, page
-        self._connections, self._body_bytes = connections, 0
-        # There are as many threads as requests that may run or wait: a request in a queue never waits for a thread.
+        self._bodies = Bodies(connections, metrics, predictor.limits.max_body_bytes)
+        # There are as many threads as requests that may run or pause between blocks: none waits for a thread.
         self._threads = {
             queue: futures.ThreadPoolExecutor(queue.load.concurrency + queue.load.queue, "rest") for queue in queues
         }
@@ -106,7 +108,7 @@ class Rest:
         """The ASGI application. It needs a `Guard` around it, which gives each request its id."""
         model, version = "/v1/models/{name}", "/v1/models/{name}/versions/{version}"
         routes = []
-        for base in (version, model):  # the first route that matches answers
+        for base in (model, version):  # they are tried in this order: no path matches both
             routes += [
                 routing.Route(base + ":predict", self._predict, methods=["POST"]),
                 routing.Route(base + ":{verb}", self._unimplemented, methods=["POST"]),
@@ -133,9 +135,31 @@ class Rest:
         )
 
     async def _predict(self, request: Request) -> Response:
-        return await self._work(request, "rest:predict", self._queues.predictions, self._answer)
+        answer = self._joined_answer if self._joins else None
+        return await self._work(request, "rest:predict", self._queues.predictions, self._answer, answer)
 
     def _answer(self, request: Request, body: bytes, call: Call) -> Response:
+        with self._asked(request, body, call) as (model, signature, inputs, by_row, version):
+            answer = self._predictor.answer if version is not None else self._answer_of
+            outputs, named = answer(model, signature, inputs, call.pause)
+        return responses.Response(json_tensors.encode(outputs, by_row, named), media_type="application/json")
+
+    async def _joined_answer(self, request: Request, body: bytes, call: Call) -> Response | None:
+        """The answer to a small request, which may be joined with others; None: it needs a thread of its own."""
+        if len(body) > _SMALL_BODY:
+            return None
+        with self._asked(request, body, call) as (model, signature, inputs, by_row, _):
+            answer = self._predictor.answer_on_loop(model, signature, inputs, self._threads[self._queues.predictions])
+            if answer is None:
+                return None
+            outputs, named = await answer
+        return responses.Response(json_tensors.encode(outputs, by_row, named), media_type="application/json")
+
+    @contextlib.contextmanager
+    def _asked(
+        self, request: Request, body: bytes, call: Call
+    ) -> Iterator[tuple[LoadedModel, Signature, dict[str, np.ndarray], bool, int | None]]:
+        """(the leased model, its signature, inputs, whether they came in rows, the version that the path names)."""
         version = self._version(request.path_params)
         asked = json_tensors.parse(body, self._predictor.limits.max_values)
         signature_name = asked.get("signature_name", "")
@@ -147,9 +171,7 @@ class Rest:
             call.signature = signature.name
             inputs, by_row = json_tensors.decode(asked, signature, self._predictor.check_size)
             del asked, body  # a large request may wait long between its blocks
-            answer = self._predictor.answer if version is not None else self._answer_of
-            outputs, named = answer(model, signature, inputs, call.pause)
-        return responses.Response(json_tensors.encode(outputs, by_row, named), media_type="application/json")
+            yield model, signature, inputs, by_row, version
 
     def _handler(self, what: str, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         def answer(request: Request, body: bytes, call: Call) -> Response:
@@ -174,27 +196,29 @@ class Rest:
         )
 
     async def _work(
-        self, request: Request, method: str, queue: Admission, answer: Callable[[Request, bytes, Call], Response]
+        self, request: Request, method: str, queue: Admission, answer: Callable[[Request, bytes, Call], Response],
+        joined: Callable[[Request, bytes, Call], Awaitable[Response | None]] | None = None,
     ) -> Response:
-        """Reads the body, waits in `queue`, and answers in a thread by `answer(request, body, call)`.
+        """Reads the body, waits in `queue`, and answers by `joined(request, body, call)`, or in a thread by `answer`.
 
         TensorFlow, JSON and stores take time. They run in a thread, so that other requests can be read meanwhile.
         """
-        with self._metrics.call(method, request.state.request_id) as call, self._held() as hold:
-            body = await self._body(request, hold)
+        with self._metrics.call(method, request.state.request_id) as call, self._bodies.held() as hold:
+            body = await self._bodies.read(request, hold)
             call.begin()
             place = queue.acquire()
             call.pause = place.pause
-
-            def turn() -> Response:
-                with place:
-                    return answer(request, body, call)
-
             loop, watches = asyncio.get_running_loop(), []
             watch = loop.call_later(_QUICK_SECONDS, lambda: watches.append(loop.create_task(_gone(request, place))))
             try:
-                context = contextvars.copy_context()  # says which call this is
-                response = await loop.run_in_executor(self._threads[queue], context.run, turn)
+                await place.come()
+                with place:
+                    response = await joined(request, body, call) if joined else None
+                    if response is None:
+                        context = contextvars.copy_context()  # says which call this is
+                        response = await loop.run_in_executor(
+                            self._threads[queue], context.run, answer, request, body, call
+                        )
                 response.headers.update(dict(call.partial()))
                 return response
             finally:
@@ -206,49 +230,6 @@ class Rest:
         """Lets the threads end when they have answered."""
         for threads in self._threads.values():
             threads.shutdown(wait=False)
-
-    @contextlib.contextmanager
-    def _held(self) -> Iterator[Callable[[int], None]]:
-        """A function that counts the bytes of a body, and raises `Overloaded` if all bodies together have too many.
-
-        The bytes count until the block ends.
-        """
-        mine = 0
-
-        def hold(size: int) -> None:
-            nonlocal mine
-            mine, self._body_bytes = mine + size, self._body_bytes + size
-            if self._body_bytes > self._connections.body_bytes:
-                self._metrics.refused("bodies")
-                raise Overloaded("The bodies of other requests take all the memory. Send this one again in a while.")
-
-        try:
-            yield hold
-        finally:
-            self._body_bytes -= mine
-
-    async def _body(self, request: Request, hold: Callable[[int], None]) -> bytes:
-        seconds, late = self._connections.seconds, False
-        task: asyncio.Task = asyncio.current_task()  # type: ignore[assignment]  # this is one
-
-        def end() -> None:
-            nonlocal late
-            late = True
-            task.cancel()
-
-        timer = asyncio.get_running_loop().call_later(seconds, end)  # `wait_for` would take a task and two more rounds
-        try:
-            return await _read(request, self._predictor.limits.max_body_bytes, hold)
-        except asyncio.CancelledError:
-            if not late:
-                raise
-            getattr(task, "uncancel", int)()  # new in Python 3.11
-            self._metrics.refused("slow")
-            raise SlowBody(f"The body did not arrive within {seconds:.3g} s. Send it again.") from None
-        except requests.ClientDisconnect:
-            raise Cancelled("The client went away.") from None
-        finally:
-            timer.cancel()
 
     async def _unimplemented(self, request: Request) -> NoReturn:
         verb = request.path_params["verb"]
@@ -315,27 +296,6 @@ async def _gone(request: Request, place: Place) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     place.cancel()
-
-
-async def _read(request: Request, limit: int, hold: Callable[[int], None]) -> bytes:
-    declared = request.headers.get("content-length", "0")
-    too_large = ResourceExhausted(f"The body must have at most {limit} bytes. Send smaller batches.")
-    if int(declared) > limit:
-        raise too_large  # the rest of the body is read and dropped
-    body, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= limit:
-            hold(len(chunk))
-            body.append(chunk)
-        else:
-            body.clear()
-            # Some clients read the answer only after writing the body, so the server reads on, up to a limit.
-            if size > 4 * limit:
-                break
-    if size > limit:
-        raise too_large
-    return b"".join(body)
 
 
 def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
