@@ -166,7 +166,7 @@ def test_a_run_that_does_not_keep_its_log_asks_for_the_frames(trained, tmp_path)
         Recommender.load(run)
 
 
-def test_a_batch_has_the_answers_of_all_users_and_goes_on_where_it_stopped(trained, tmp_path):
+def test_a_batch_has_the_answers_of_all_users_and_goes_on_where_it_stopped(trained, tmp_path, monkeypatch):
     users = trained.served.log.users["user_id"].to_pylist()
     folder = trained.batch(tmp_path / "out", k=5, shard=64, verbose=0)
     parts = sorted(folder.glob("part-*.parquet"))
@@ -180,7 +180,14 @@ def test_a_batch_has_the_answers_of_all_users_and_goes_on_where_it_stopped(train
     before = {part: part.stat().st_mtime_ns for part in parts}
     parts[1].unlink()
     parts[2].write_bytes(parts[2].read_bytes()[:100])
-    (folder / "_SUCCESS").unlink()
+
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("tfrs_twotower.pipeline.batch.write_shard", stopped)
+        trained.batch(folder, k=5, shard=64, verbose=0)
+    assert not (folder / "_SUCCESS").exists()  # it is not whole any more
     trained.batch(folder, k=5, shard=64, verbose=0)
     assert [part.stat().st_mtime_ns == before[part] for part in parts] == [True, False, False, True]
     assert pd.read_parquet(folder).equals(found) and (folder / "_SUCCESS").is_file()

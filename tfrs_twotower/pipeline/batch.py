@@ -109,6 +109,7 @@ def write_batch(
         with shown as advance:
             advance(done)
             if missing:
+                (folder / _DONE).unlink(missing_ok=True)  # some were lost since
                 writer.write(batch, folder, missing, advance)
         shutil.rmtree(folder / MODEL, ignore_errors=True)  # also if the process was killed after its last shard
         with written_aside(folder / _DONE):
