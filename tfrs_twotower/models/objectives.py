@@ -122,30 +122,18 @@ class SampledObjective(tf.keras.layers.Layer):
         Under a `tf.distribute` strategy all of these are this replica's rows of the batch. So is the loss, but its
         candidates are those of all replicas.
         """
-        count = tf.shape(positives.rows)[0]
-        rows, vectors = replicas.gather(positives.rows), candidates
-        first, size = replicas.place(count)
-        places = None if positives.place is None else replicas.gather(positives.place)
-        exchanged = self.negatives.in_batch or self.negatives.queue is not None  # all else needs this replica's alone
-        if exchanged:
-            vectors = replicas.gather(vectors)
-        if places is not None:  # streaming estimate and queue then learn as in one process
-            rows = replicas.in_batch_order(rows, places)
-            vectors = replicas.in_batch_order(vectors, places) if exchanged else vectors
-        batch_rows, batch_vectors = rows, vectors
-        drawn = self.negatives.draw()
-        if drawn.shape[0] != 0:
-            rows = tf.concat([rows, drawn], axis=0)
-            vectors = tf.concat([vectors, self._embed(drawn, training, positives.hour)], axis=0)
-        if self.negatives.queue is not None:
-            past_rows, past = self.negatives.queue.read()
-            rows, vectors = tf.concat([rows, past_rows], axis=0), tf.concat([vectors, past], axis=0)
-        expected = self.negatives.expected_count(rows, size, training)
-        if replicas.count() > 1:
-            order = tf.range(size) if places is None else places
-            rows, expected = (self._own_first(values, order, first, count) for values in (rows, expected))
-            vectors = self._own_first(vectors, order, first, count) if exchanged else vectors
-        own = self._own(queries, positives, first, size)
+        batch = replicas.Batch(tf.shape(positives.rows)[0], positives.place)
+        others = self.negatives.in_batch  # whether the positives of other rows are negatives
+        batch_rows, batch_vectors, vectors = batch.gathered(positives.rows), candidates, candidates
+        if others or self.negatives.queue is not None:  # all else needs this replica's vectors alone
+            batch_vectors = batch.gathered(candidates)
+            vectors = batch.own_first(batch_vectors, others)
+        more = self._more(training, positives.hour)
+        rows = tf.concat([batch_rows, *(rows for rows, _ in more)], axis=0)
+        vectors = tf.concat([vectors, *(vectors for _, vectors in more)], axis=0)
+        expected = self.negatives.expected_count(rows, batch.size, training)
+        rows, expected = (None if values is None else batch.own_first(values, others) for values in (rows, expected))
+        own = self._own(queries, positives, batch)
         loss = self.task(
             queries, vectors, sample_weight=positives.weight, candidate_sampling_probability=expected,
             candidate_ids=rows, known_positives=positives.known, score_mask=self._filled(rows, queries),
@@ -162,29 +150,17 @@ class SampledObjective(tf.keras.layers.Layer):
         parts = [self._vectors(rows[i: i + _BLOCK], False) for i in range(0, int(tf.size(rows)), _BLOCK)]
         self.hard.refresh(tf.concat(parts, axis=0))
 
-    def _own_first(
-        self, values: tf.Tensor | None, order: tf.Tensor, first: int | tf.Tensor, count: tf.Tensor
-    ) -> tf.Tensor | None:
-        """Candidates in the task's order: this replica's positives, the other replicas', and the rest.
+    def _more(self, training: bool, hour: tf.Tensor | None) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """(rows, vectors) of the candidates besides the positives: those drawn, then the queue's."""
+        drawn = self.negatives.draw()
+        more = [(drawn, self._embed(drawn, training, hour))] if drawn.shape[0] != 0 else []
+        return more if self.negatives.queue is None else [*more, self.negatives.queue.read()]
 
-        If other rows' positives are no negatives, the other replicas' positives are left out.
-
-        order: int32 [size], the places of all positives in the batch, replica by replica; this one's begin at `first`.
-        """
-        if values is None:
-            return None
-        positives, order = values[:tf.size(order)], tf.roll(order, -first, axis=0)
-        own = tf.gather(positives, order if self.negatives.in_batch else order[:count])
-        return tf.concat([own, values[tf.size(order):]], axis=0)
-
-    def _own(
-        self, queries: tf.Tensor, positives: Positives, first: int | tf.Tensor, size: tf.Tensor
-    ) -> tf.Tensor | None:
+    def _own(self, queries: tf.Tensor, positives: Positives, batch: replicas.Batch) -> tf.Tensor | None:
         """int32 [n, any]: negatives of one batch row each, explicit and hard; None without such sources."""
         own = [positives.explicit] if self._explicit else []
         if self.hard is not None:
-            rows = first + tf.range(tf.shape(queries)[0]) if positives.place is None else positives.place
-            own.append(self.hard.draw(queries, rows, size))
+            own.append(self.hard.draw(queries, batch.places, batch.size))
         return tf.concat(own, axis=1) if own else None
 
     def _filled(self, rows: tf.Tensor, queries: tf.Tensor) -> tf.Tensor | None:

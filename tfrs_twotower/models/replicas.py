@@ -29,23 +29,6 @@ def gather(values: tf.Tensor) -> tf.Tensor:
     return tf.distribute.get_replica_context().all_gather(tf.identity(values), axis=0)
 
 
-def in_batch_order(values: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-    """The gathered rows in the order of the batch.
-
-    Args:
-      values: [rows of all replicas, ...].
-      places: int32 [rows of all replicas], the place of each in the batch: a permutation.
-    """
-    order = tf.argsort(places)
-
-    @tf.custom_gradient
-    def ordered(values: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        # Without sparse slices, which the gradient of `all_gather` refuses.
-        return tf.gather(values, order), lambda upstream: tf.gather(upstream, places)
-
-    return ordered(values)
-
-
 def total(value: tf.Tensor) -> tf.Tensor:
     """The sum of all replicas' values."""
     if count() == 1:
@@ -53,17 +36,50 @@ def total(value: tf.Tensor) -> tf.Tensor:
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
-def place(rows: tf.Tensor) -> tuple[int | tf.Tensor, tf.Tensor]:
-    """(the first row of this replica in the whole batch, rows of the whole batch): int32 scalars.
+class Batch:
+    """Where this replica's rows are in the batch of all replicas.
 
     Args:
       rows: int32 scalar, the number of this replica's rows.
+      places: int32 [rows], the place of each in the batch; None: the rows of the replicas follow each other.
+
+    Attributes:
+      size: int32 scalar, rows of the batch.
+      places: int32 [rows].
     """
-    if count() == 1:
-        return 0, rows
-    sizes = gather(rows[tf.newaxis])
-    number = tf.distribute.get_replica_context().replica_id_in_sync_group
-    return tf.reduce_sum(sizes[:number]), tf.reduce_sum(sizes)
+
+    def __init__(self, rows: tf.Tensor, places: tf.Tensor | None) -> None:
+        self._rows, self._first, self.size, self._all = rows, 0, rows, None
+        if count() > 1:
+            sizes = gather(rows[tf.newaxis])
+            number = tf.distribute.get_replica_context().replica_id_in_sync_group
+            self._first, self.size = tf.reduce_sum(sizes[:number]), tf.reduce_sum(sizes)
+        if places is not None:
+            self._all = gather(places)
+        self.places = self._first + tf.range(rows) if places is None else places
+
+    def gathered(self, values: tf.Tensor) -> tf.Tensor:
+        """[size, ...]: the rows of all replicas in the order of the batch. See `gather`."""
+        values = gather(values)
+        return values if self._all is None else _taken(values, tf.argsort(self._all))
+
+    def own_first(self, values: tf.Tensor, others: bool) -> tf.Tensor:
+        """The rows of the batch in another order: this replica's, then those of the others, or none if not `others`.
+
+        values: [size or more, ...]; what follows the batch stays behind it.
+        """
+        if count() == 1:
+            return values
+        order = tf.roll(tf.range(self.size) if self._all is None else self._all, -self._first, axis=0)
+        own = _taken(values[:self.size], order if others else order[:self._rows])
+        return tf.concat([own, values[self.size:]], axis=0)
+
+
+@tf.custom_gradient
+def _taken(values: tf.Tensor, order: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, None]]]:
+    """`tf.gather` of distinct rows, without sparse slices as gradient, which that of `all_gather` refuses."""
+    shape = tf.shape(values)
+    return tf.gather(values, order), lambda upstream: (tf.scatter_nd(order[:, tf.newaxis], upstream, shape), None)
 
 
 def share(weight: tf.Tensor) -> float | tf.Tensor:
