@@ -43,9 +43,12 @@ class HardNegatives(tf.keras.layers.Layer):
           queries: a batch, or a part of one.
           places, size: int32 [rows], the places of the part's rows in the whole batch, and the number of its rows.
         """
-        size = tf.shape(queries)[0] if size is None else size
-        scores = tf.matmul(tf.stop_gradient(tf.cast(queries, tf.float32)), self._vectors, transpose_b=True)
-        ranked = tf.math.top_k(scores, self._last, sorted=True).indices
+        size, ranked = tf.shape(queries)[0] if size is None else size, self.ranked(queries)
         ranks = self._draws.uniform([size, self._count], self._first - 1, self._last, tf.int32)
         ranks = ranks if places is None else tf.gather(ranks, places)
         return tf.gather(self.catalogue, tf.gather(ranked, ranks, batch_dims=1))
+
+    def ranked(self, queries: tf.Tensor) -> tf.Tensor:
+        """int32 [rows, last]: the positions of the best items in the catalogue, best first."""
+        scores = tf.matmul(tf.stop_gradient(tf.cast(queries, tf.float32)), self._vectors, transpose_b=True)
+        return tf.math.top_k(scores, self._last, sorted=True).indices
