@@ -17,8 +17,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.serving.test_serving_admission import USER, value, wait_for
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.serving import Connections, Load, Server
-from tfrs_twotower.serving.connections import HttpServer, _OneWrite
+from tfrs_twotower.serving import Connections, Load, Server, request_timeout
+from tfrs_twotower.serving.connections import HttpServer, LongestIdle, _OneWrite
 
 PREDICT = "/v1/models/toy:predict"
 HEADERS = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n".encode()
@@ -181,6 +181,59 @@ def test_grpc_calls_that_are_opened_and_not_sent_are_cancelled(root):
             silence.set()
             call = channel.stream_unary("/tensorflow.serving.PredictionService/Predict").future(iter(()))
             assert call.code() is grpc.StatusCode.INVALID_ARGUMENT and "without a message" in call.details()
+
+
+def test_many_grpc_calls_that_are_not_sent_hold_others_shortly(root, monkeypatch):
+    """They take all threads, more than once. One alone has the whole time."""
+    monkeypatch.setattr(request_timeout, "_CROWDED_SECONDS", 0.1)
+    load, silence, request = Load(concurrency=1, queue=1), threading.Event(), predict_pb2.PredictRequest()
+    request.model_spec.name = "toy"
+    request.inputs["user_id"].CopyFrom(tf.make_tensor_proto(["somebody"]))
+
+    def nothing():
+        silence.wait(60)
+        yield from ()
+
+    settings = {"load": load, "event_load": load, "connections": Connections(seconds=60), "poll_seconds": 60}
+    with Server(root, name="toy", rest_port=0, grpc_port=0, **settings) as server:
+        with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+            predict = channel.stream_unary("/tensorflow.serving.PredictionService/Predict")
+            calls = [predict.future(nothing()) for _ in range(40)]
+            prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
+            assert grpc.StatusCode.CANCELLED in {call.code() for call in calls if call.done()}
+            for call in calls:
+                call.cancel()
+            wait_for(lambda: not server._ports._request_timeout._waiting, "the others to end")
+            alone = predict.future(nothing())
+            time.sleep(0.5)
+            assert not alone.done()
+            silence.set()
+
+
+def test_new_connections_close_the_longest_idle_ones_without_a_look_at_all_others():
+    """Each of many new ones looked at each of a thousand others, which held all requests for seconds."""
+    looks = []
+
+    class Idle:
+        def __init__(self, active):
+            self.active, self.gone = active, False
+
+        def can_go(self):
+            looks.append(self)
+            return not self.gone
+
+    connections, idle, closed = [Idle(active) for active in (5, 3, 9, 1, 7, 2)], LongestIdle(), []
+    for _ in range(3):
+        closed.append(idle.among(connections))
+        closed[-1].gone = True
+    assert [one.active for one in closed] == [1, 2, 3] and len(looks) == 6 + 3
+    connections[0].active = 10  # it was asked something meanwhile
+    connections.append(Idle(4))
+    closed = []
+    while (one := idle.among(connections)) is not None:
+        one.gone = True
+        closed.append(one.active)
+    assert closed == [7, 9, 4, 10]  # 4 came after the last look at all
 
 
 def test_the_head_of_an_answer_goes_with_its_body():

@@ -1,11 +1,13 @@
 """The limits on connections: how many there may be, and how long one may keep the server waiting."""
 
 import asyncio
+import collections
 import errno
 import functools
 import logging
 import resource
 import time
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from tfrs_twotower import extras
@@ -131,32 +133,59 @@ class _OneWrite:
         return getattr(self._transport, name)
 
 
+class LongestIdle:
+    """Finds the connection that has been idle longest.
+
+    It looks at all of them only when those that it found idle before are gone. Otherwise a thousand new connections
+    would look at each of a thousand others, which holds all requests for seconds.
+    """
+
+    def __init__(self) -> None:
+        self._found: collections.deque[tuple[float, Protocol]] = collections.deque()  # since when each is idle
+
+    def among(self, connections: Iterable[Any]) -> "Protocol | None":
+        """The `Protocol` among `connections` that has been idle longest; None if all are busy."""
+        if (known := self._next()) is not None:
+            return known
+        idle = [(one.active, one) for one in connections if one.can_go()]
+        self._found.extend(sorted(idle, key=lambda found: found[0]))
+        return self._next()
+
+    def _next(self) -> "Protocol | None":
+        while self._found:
+            active, one = self._found.popleft()
+            if one.active == active and one.can_go():
+                return one
+        return None
+
+
 class Protocol(uvicorn_http.H11Protocol):  # type: ignore[name-defined]
     """uvicorn's protocol with the limits that uvicorn lacks.
 
     Args:
       limits: a `Connections`.
       metrics: a `Metrics`.
+      idle: the `LongestIdle` of the server.
       settings: uvicorn's arguments.
     """
 
-    def __init__(self, limits: Connections, metrics: Metrics, **settings: Any) -> None:
+    def __init__(self, limits: Connections, metrics: Metrics, idle: LongestIdle, **settings: Any) -> None:
         super().__init__(**settings)
-        self._limits, self._metrics = limits, metrics
+        self._limits, self._metrics, self._idle = limits, metrics, idle
         self._heard = False  # True after the first byte
         self._unread = self._header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(_OneWrite(transport, self))
-        self._active = self._owed_since = self.loop.time()  # since when the headers of a request are awaited
+        self.active = self._owed_since = self.loop.time()  # since when the headers of a request are awaited
         self._timer = self.loop.call_later(self._limits.seconds, self._check)
         if len(self.connections) > self._limits.most:
             self._make_room()
 
     def data_received(self, data: bytes) -> None:
-        self._active, self._heard = self.loop.time(), True
+        self.active, self._heard = self.loop.time(), True
         if self._owed_since is None and self._is_idle():
-            self._owed_since = self._active
+            self._owed_since = self.active
         self._header_bytes = self._header_bytes + len(data) if self._reads_headers() else 0
         super().data_received(data)
         if not self._is_idle():
@@ -175,7 +204,7 @@ class Protocol(uvicorn_http.H11Protocol):  # type: ignore[name-defined]
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _can_go(self) -> bool:
+    def can_go(self) -> bool:
         """Is it idle with its answers written, and does not go already? One that goes stays in the list for a while."""
         return self._is_idle() and not self.transport.is_closing() and not self._unwritten()
 
@@ -204,9 +233,9 @@ class Protocol(uvicorn_http.H11Protocol):  # type: ignore[name-defined]
             self._timer = self.loop.call_later(self._limits.seconds, self._check)
 
     def _make_room(self) -> None:
-        idle = [other for other in self.connections if other is not self and other._can_go()]
-        if idle:
-            min(idle, key=lambda other: other._active).transport.abort()  # with TLS, `close` waits
+        longest = self._idle.among(self.connections - {self})
+        if longest is not None:
+            longest.transport.abort()  # with TLS, `close` waits
         else:
             self._metrics.refused("connections")
             self.transport.write(_REFUSAL)
