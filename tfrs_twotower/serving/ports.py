@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tfrs_twotower import extras
 from tfrs_twotower.errors import invalid
 from tfrs_twotower.serving.access import Access
-from tfrs_twotower.serving.connections import Connections, HttpServer, Protocol
+from tfrs_twotower.serving.connections import Connections, HttpServer, LongestIdle, Protocol
 from tfrs_twotower.serving.errors import CannotServe
 from tfrs_twotower.serving.guard import GrpcGuard, Guard
 from tfrs_twotower.serving.metrics import Metrics
@@ -72,7 +72,7 @@ class Ports:
         # Connections inherit this option. asyncio does not set it on them here, and an answer would wait 40 ms.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rest_port = self._socket.getsockname()[1]
-        self._request_timeout = RequestTimeout(self._connections, self._metrics)
+        self._request_timeout = RequestTimeout(self._connections, self._metrics, many=waiting // 2)
         undo.callback(self._request_timeout.close)
         self.grpc = grpc.server(
             futures.ThreadPoolExecutor(waiting + _SPARE_THREADS, "grpc"),
@@ -106,7 +106,7 @@ class Ports:
         """
         settings = uvicorn.Config(
             Guard(app, self.keys, self._metrics, open_paths),
-            http=functools.partial(Protocol, self._connections, self._metrics),
+            http=functools.partial(Protocol, self._connections, self._metrics, LongestIdle()),
             h11_max_incomplete_event_size=2**20,  # `Protocol` refuses sooner; httptools has no such limit
             ws="none",
             ssl_certfile=self._access.tls_cert,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 grpc = extras.require("grpc")
 
 _LOOKS = 4  # checks of the open calls within the time that a call has
+_CROWDED_SECONDS = 1.0  # that a call has while many wait: they would take all threads, for ten times as long
 
 
 class RequestTimeout(grpc.ServerInterceptor):  # type: ignore[name-defined]
@@ -38,12 +39,13 @@ class RequestTimeout(grpc.ServerInterceptor):  # type: ignore[name-defined]
       limits: a `Connections`: the time that a message may take after the call has its thread, and the bytes of all
         messages that are not answered yet.
       metrics: a `Metrics`, which counts the calls that are cancelled or refused.
+      many: if more calls than these wait for their message, one has a second for it.
     """
 
-    def __init__(self, limits: Connections, metrics: Metrics) -> None:
-        self._seconds, self._most, self._metrics = limits.seconds, limits.body_bytes, metrics
+    def __init__(self, limits: Connections, metrics: Metrics, many: int) -> None:
+        self._seconds, self._most, self._metrics, self._many = limits.seconds, limits.body_bytes, metrics, many
         self._held, self._lock = 0, threading.Lock()  # bytes of messages
-        self._waiting = {}  # {a call's context: its deadline}, the earliest deadline first
+        self._waiting = {}  # {a call's context: its begin}, the earliest first
         self._stop = threading.Event()
         threading.Thread(target=self._watch, name="patience", daemon=True).start()
 
@@ -58,7 +60,7 @@ class RequestTimeout(grpc.ServerInterceptor):  # type: ignore[name-defined]
             return handler
 
         def handle(requests: Iterator[bytes], context: ServicerContext) -> Message:
-            self._waiting[context] = time.monotonic() + self._seconds
+            self._waiting[context] = time.monotonic()
             try:
                 request = next(requests, None)
             finally:
@@ -98,9 +100,11 @@ class RequestTimeout(grpc.ServerInterceptor):  # type: ignore[name-defined]
                 self._held -= size
 
     def _watch(self) -> None:
-        while not self._stop.wait(self._seconds / _LOOKS):
-            for context, until in list(self._waiting.items()):
-                if until > time.monotonic():
+        crowded = min(_CROWDED_SECONDS, self._seconds)
+        while not self._stop.wait(crowded / _LOOKS):
+            seconds = crowded if len(self._waiting) > self._many else self._seconds
+            for context, begun in list(self._waiting.items()):
+                if begun + seconds > time.monotonic():
                     break
                 if self._waiting.pop(context, None) is not None:
                     self._metrics.refused("slow")
