@@ -88,7 +88,14 @@ $(INSTALLED): setup.py setup.cfg pyproject.toml constraints.txt
 	  $$found -m venv .venv; \
 	fi; \
 	echo 'Installing the pinned dependencies into .venv (once; some minutes, 3 GB).'; \
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
+	all=$$(grep '==' constraints.txt | grep -vc '< "3.11"'); \
+	[ ! -t 1 ] || while sleep 1; do \
+	  if grep -qs 'Installing collected' .venv/pip.log; then what='installing them'; else \
+	    what="found $$(grep -s 'Collecting ' .venv/pip.log | wc -l) of $$all packages"; fi; \
+	  printf '\r\033[K%s' "$$what"; \
+	done & bar=$$!; \
+	trap "kill $$bar 2>/dev/null || :; [ ! -t 1 ] || printf '\r\033[K'" EXIT; trap 'exit 130' INT TERM; \
+	$(BIN)/python -m pip install -qq --log .venv/pip.log --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
 	if [ "$$(uname)" = Darwin ]; then \
 	  $(BIN)/python -m pip install -qq --no-deps -c constraints.txt tensorflow-recommenders; \
 	fi; \

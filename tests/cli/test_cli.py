@@ -13,7 +13,7 @@ import toy
 from tfrs_twotower import recipes
 from tfrs_twotower.cli.inspect import print_field_weights
 from tfrs_twotower.cli.main import build_parser, main
-from tfrs_twotower.cli.training import print_lost, recipe_of
+from tfrs_twotower.cli.training import _program, print_lost, recipe_of
 from tfrs_twotower.cli.update import source_of
 from tfrs_twotower.data import Columns, Files
 from tfrs_twotower.errors import ConfigError
@@ -23,7 +23,7 @@ from tfrs_twotower.pipeline import runs
 _QUICK = [
     "--set", "training.epochs=1", "--set", "training.batch_size=256", "--set", "evaluation.bootstrap=50",
     "--set", "evaluation.ks=[5, 10]", "--set", "index.k=10", "--set", "model.dim=16",
-    "--set", "race=null",
+    "--set", "race=null", "--set", "evaluation.baseline_seconds=0",
 ]
 
 
@@ -319,6 +319,14 @@ def test_the_retail_recipe_reads_its_sample():
     schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
     assert {"id_item_id", "category_department", "category_manufacturer_id"} <= {f.name for f in schema.candidate}
     assert {"id_user_id", "history_mean", "category_age", "category_income"} <= {f.name for f in schema.query}
+
+
+def test_the_command_to_serve_is_the_one_that_was_typed(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)  # the environment isn't active
+    monkeypatch.setattr("sys.argv", [".venv/bin/twotower", "train"])
+    assert _program() == ".venv/bin/twotower"
+    monkeypatch.setattr("sys.argv", ["tfrs_twotower/__main__.py", "train"])
+    assert _program().endswith("python -m tfrs_twotower")
 
 
 def test_field_weights_are_shown_the_largest_first(capsys):

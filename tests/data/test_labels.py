@@ -44,7 +44,7 @@ def test_a_missing_label_says_nothing_and_is_a_bad_row():
 
 def test_labels_that_tell_nothing_are_told():
     _, report = ingest(Frames(events([1, 5, 3, 4]), columns=LABELLED))
-    assert "label: all are above 0, from 1 to 5, so every event is a like" in str(report)
+    assert "The labels are all above 0, from 1 to 5, so every event is a like" in str(report)
     assert "label" not in str(ingest(Frames(events([1, 1, 1, 1]), columns=LABELLED))[1])
     with pytest.raises(DataError, match="none of the 4 labels is above 0"):
         ingest(Frames(events([0, 0, -1, 0]), columns=LABELLED))

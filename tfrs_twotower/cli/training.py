@@ -163,8 +163,15 @@ def print_outcome(recommender: Recommender, metrics: Figures, exported: Path | N
     print(f"Report:               {_shown(recommender.directory)}/report/index.html; all metrics: metrics.json")
     if exported:
         print(f"Export:               {_shown(exported)}")
-        program = "twotower" if shutil.which("twotower") else f"{_shown(sys.executable)} -m tfrs_twotower"
-        print(f"Serve it:             {program} serve {_shown(exported.parent)}")
+        print(f"Serve it:             {_program()} serve {_shown(exported.parent)}")
+
+
+def _program() -> str:
+    """How this command is typed: its name, or the path of the console script that runs, or the interpreter's module."""
+    if shutil.which("twotower"):
+        return "twotower"
+    started = Path(sys.argv[0])
+    return _shown(started) if started.name == "twotower" else f"{_shown(sys.executable)} -m tfrs_twotower"
 
 
 def _print_user(recommender: Recommender, user: Any) -> None:

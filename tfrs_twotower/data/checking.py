@@ -221,8 +221,8 @@ class Reader:
                 "`--positive`. They are negatives of their users, and not events"
             )
         elif least < most:
-            self.notes.append(f"{LABEL}: all are above 0, from {least:g} to {most:g}, so every event is a "
-                              "like. To tell likes from the rest: `--positive \"COLUMN >= NUMBER\"`")
+            self.notes.append(f"The labels are all above 0, from {least:g} to {most:g}, so every event is a like. Of "
+                              "files, `--positive \"COLUMN >= NUMBER\"` tells likes from the rest")
 
     def report(self, log: InteractionLog) -> IngestReport:
         """The report of all that was read; `log`: what came of it."""

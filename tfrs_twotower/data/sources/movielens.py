@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -90,10 +92,12 @@ class MovieLens(Source):
             load_builder(name, self.data_dir)  # type: ignore[arg-type]  # both are named above
             for name in (source.builder, source.items_builder)
         ]
-        for builder in builders:
-            if not is_prepared(builder):
-                self._fetch(builder)
+        missing = [builder for builder in builders if not is_prepared(builder)]
+        for builder in missing:
+            self._fetch(builder)
+            if builder is missing[0]:
                 _say(f"Preparing {self.name} with tensorflow-datasets, once: {_MINUTES[self.version]}.")
+            with contextlib.redirect_stdout(io.StringIO()):  # where TFDS says that it does not know the sizes
                 prepare(builder)
         return source
 

@@ -190,6 +190,8 @@ function spoken(field) {
   return columns.find((column) => field.endsWith(column)) || field;
 }
 
+const PLAIN = { user_id: "this user", timestamp: "the moment" };
+
 /** A few words: what carries the item's score most. */
 function reason(item) {
   const why = item.explanation;
@@ -201,7 +203,7 @@ function reason(item) {
   const shares = [
     [named.reduce((sum, event) => sum + event.share, why.other_events), `because of ${named.slice(0, 2).map((e) => e.title).join(" and ") || "the past"}`],
     [why.popularity, "popular"], [why.repeats, "had it before"], [why.rest, "several things together"],
-    ...Object.entries(why.features).map(([name, share]) => [share, `fits ${spoken(name).replace("user_id", "this user")}`]),
+    ...Object.entries(why.features).map(([name, share]) => [share, `fits ${PLAIN[spoken(name)] || spoken(name)}`]),
   ].filter(([share]) => share > 0).sort((a, b) => b[0] - a[0]);
   return shares.slice(0, 2).map(([, text]) => text).join("; ");
 }
