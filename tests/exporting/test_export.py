@@ -1,5 +1,7 @@
 """The exported SavedModel: its answers, its filters and its manifest, in Python and, by TensorFlow's C API, without."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -26,12 +28,18 @@ def exports(trained, tmp_path_factory):
     return paths
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def served(request, exports):
-    """A loaded export, without the Python model."""
+@pytest.fixture(scope="module")
+def loaded(exports):
+    """The loaded export of a kind of index, without the Python model."""
+    return functools.cache(lambda kind: tf.saved_model.load(str(exports[kind])))
+
+
+@pytest.fixture(scope="module", params=KINDS[1:])
+def served(request, loaded):
+    """Loaded exports with an index. Without one, all is exact search, which they fall back to."""
     if request.param == "scann":
         pytest.importorskip("scann", reason="scann is not installed")
-    return tf.saved_model.load(str(exports[request.param]))
+    return loaded(request.param)
 
 
 def ask(served, features, k=10, exclude=(), allow=(), beta=0.0, signature="serving_default"):
@@ -241,14 +249,14 @@ def program(tmp_path_factory):
     ("ivf", {c.K: np.int32(7), c.EXCLUDE_IDS: [["i3"]], c.POPULARITY_BETA: np.float32(0.5)}),
     ("scann", {c.K: np.int32(7), c.EXCLUDE_IDS: [["i3"]]}),
 ])
-def test_without_python_it_answers_the_same_and_knows_the_defaults(kind, asked, program, exports, features):
+def test_without_python_it_answers_the_same_and_knows_the_defaults(kind, asked, program, exports, loaded, features):
     """As TF Serving loads it: no Python, no TFRS; of custom ops, ScaNN's library alone."""
     library = capi.scann_library() if kind == "scann" else None
     raw = {name: np.asarray(value).astype(str) if value.dtype == tf.string else value.numpy()
            for name, value in features.items()}
     answer = capi.run(program, exports[kind], {**raw, **asked}, op_library=library)
     ids, scores = ask(
-        tf.saved_model.load(str(exports[kind])), features, k=int(asked.get(c.K, 10)),
+        loaded(kind), features, k=int(asked.get(c.K, 10)),
         exclude=asked.get(c.EXCLUDE_IDS, [[]])[0], beta=float(asked.get(c.POPULARITY_BETA, 0)),
     )
     assert np.array_equal(answer[c.IDS].astype(str), ids)

@@ -1,4 +1,7 @@
-"""Each system on planted data, all the way: it trains, finds what was planted, evaluates, exports and loads."""
+"""Each system on planted data, all the way: it trains, finds what was planted, evaluates, exports and loads.
+
+GRU4Rec does so in `test_unknown_users.py` and `test_pasts.py`.
+"""
 
 import dataclasses
 
@@ -16,7 +19,7 @@ from tfrs_twotower.models import CategoryAlignment, ContentAlignment, Distillati
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.rerankers import COLD, NeuralCF
-from tfrs_twotower.sampling import Uniform
+from tfrs_twotower.sampling import InBatch, Uniform
 from tfrs_twotower.towers import (
     CIN,
     DCN,
@@ -26,7 +29,6 @@ from tfrs_twotower.towers import (
     ComiRec,
     FMCandidate,
     FMQuery,
-    GRU4Rec,
     ParallelCandidate,
     ParallelQuery,
     SASRec,
@@ -41,18 +43,16 @@ GRAPH = Schema(
     query=(Id("user_id", dim=8), History(length=20)),
     candidate=(Id("item_id", dim=8), GraphVector(dim=8), Vector("image", dim=8)),
 )
-TRIGRAMS = Schema(
-    query=(Id("user_id"), History()), candidate=(Id("item_id"), Text("category", analyser="trigrams"))
-)
 AUGMENTED = Schema(
     query=(Id("user_id"), Augmented("user_id", dim=16)),
-    candidate=(Id("item_id"), Category("category"), Augmented("item_id", dim=16)),
+    candidate=(
+        Id("item_id"), Text("category", analyser="trigrams"), Category("category"), Augmented("item_id", dim=16)
+    ),
 )
 
 # name: (model, schema or None for that of the columns). What does not meet inside a system is in one of them.
 SYSTEMS = {
     "mind": (ModelConfig(dim=16, query_encoder=MIND(interests=2, hidden=SMALL)), SEQUENCE),
-    "gru4rec": (ModelConfig(dim=16, query_encoder=GRU4Rec(units=(16,))), SEQUENCE),
     "sasrec": (
         ModelConfig(dim=16, query_encoder=SASRec(blocks=1, dropout=0.0, length=20), loss=FullSoftmax()), SEQUENCE
     ),
@@ -70,7 +70,6 @@ SYSTEMS = {
             ),
         ), GRAPH
     ),
-    "dssm": (recipes.load("dssm").model, TRIGRAMS),
     "parallel_fm": (
         ModelConfig(
             dim=64, query_encoder=ParallelQuery((*BRANCHES, FMQuery())),
@@ -80,7 +79,11 @@ SYSTEMS = {
     "senet_cold": (
         dataclasses.replace(recipes.load("senet").model, reranker=COLD(widths=(16,), dim=4, top=20, negatives=5)), None
     ),
-    "dual_augmented": (ModelConfig(dim=16, auxiliary=(Mimic(), CategoryAlignment("category"))), AUGMENTED),
+    "dual_augmented_trigrams": (
+        ModelConfig(
+            dim=16, negatives=(InBatch(), Uniform(count=256)), auxiliary=(Mimic(), CategoryAlignment("category"))
+        ), AUGMENTED
+    ),
 }
 
 

@@ -48,7 +48,7 @@ def recipe(name):
     return override(made, [*SETTINGS, "derived.query.0.length=8"])
 
 
-@pytest.mark.parametrize("name", ["gru4rec", "sasrec", "hstu", "mind", "history"])
+@pytest.mark.parametrize("name", ["gru4rec", "mind", "history"])  # tests/training/test_sequences.py: each encoder
 def test_a_user_without_a_history_is_offered_what_is_popular(name, tmp_path):
     trained = Recommender(recipe(name), interactions=frame(), directory=tmp_path / "run").fit(verbose=0)
     a = trained.assembly
