@@ -156,9 +156,12 @@ def test_export_of_both_flavours_each_as_its_next_version(run, tmp_path, capsys)
     assert capsys.readouterr().out.splitlines()[-2:] == [f"{tmp_path}/scann/1", f"{tmp_path}/portable/2"]
 
 
-def test_an_export_has_the_index_that_it_is_told(run, tmp_path, capsys):
+def test_an_export_has_the_index_that_it_is_told(run, tmp_path, capsys, monkeypatch):
+    told = []
+    monkeypatch.setattr("tfrs_twotower.recommender.export", lambda *given, kind, **named: told.append((given[1], kind)))
     assert main(["export", str(run), "--to", str(tmp_path), "--set", "kind=ivf"]) == 0
-    assert json.loads((tmp_path / "1" / "manifest.json").read_text())["index"]["kind"] == "ivf"
+    ((root, kind),) = told
+    assert root == str(tmp_path) and kind.name == "ivf"
     assert main(["export", str(run), "--flavour", "both", "--to", str(tmp_path), "--set", "kind=ivf"]) == 1
     assert "`--set` must not be given with --flavour both" in capsys.readouterr().err
 
@@ -180,7 +183,8 @@ def test_the_folder_of_a_run_takes_no_other_training(run, files, capsys, change,
     command = ["train", "plain"] if change[0] != "train" else change
     log = str(files / ("items.parquet" if "--interactions" in change else "log.csv"))
     command += ["--interactions", log, "--items", str(files / "items.parquet"), "--user-id", "customer",
-                "--item-id", "sku", "--timestamp", "bought_at", "--folder", str(run)]
+                "--item-id", "sku", "--timestamp", "bought_at", "--folder", str(run),
+                "--sign-key", str(run.parents[1] / "sign.key")]
     command += change if change[0] == "--set" else []
     assert main(command) == 1
     assert message in capsys.readouterr().err
