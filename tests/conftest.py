@@ -32,8 +32,7 @@ SLOW = (
     # of other files
     "test_eager_and_saved_model_agree", "test_events_that_weigh_little_do_not_lead_the_model_astray",
     "test_a_head_learns_which_items_are_bought", "test_items_that_are_never_liked_are_not_recommended",
-    "test_training_finds_the_planted_clusters", "test_importing_after_tensorflow_with_legacy_keras_chosen_works",
-    "test_importing_before_tensorflow_chooses_legacy_keras",
+    "test_training_finds_the_planted_clusters",
     "test_importing_after_tensorflow_with_keras_3_is_one_line_and_choosing_then_is_too_late",
     "test_the_tutorials_model_is_as_good_with_this_task_in_its_place", "test_drop_in_for_a_tfrs_model_with_metrics",
     "test_the_refined_softmax_needs_no_hits_to_be_unbiased",
