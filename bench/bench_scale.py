@@ -9,8 +9,9 @@ test queries, 30 seconds for the baselines. Every size is a process of its own. 
 that no file backs, sampled twenty times a second: a process needs it. `resident_gib` is the peak with the files that
 are mapped; the system takes these pages back when it needs them. `exponent` compares CPU seconds with the size before:
 1 is proportional. `--large` is what docs/scale.md advises for logs of this size: id tables of 32 numbers, batches of
-8,192, and row-wise Adagrad, which keeps one number a row beside the weights, where Adam keeps two a weight. Rows of
-other sizes stay in the record. A fit also has rows for its parts.
+8,192, and row-wise Adagrad, which keeps one number a row beside the weights, where Adam keeps two a weight. `--steps`
+ends the epoch after so many steps, to measure all other stages sooner. Rows of other sizes and settings stay in the
+record. A fit and an evaluation also have rows for parts of them.
 """
 
 import argparse
@@ -130,23 +131,25 @@ def _together(rows):
 
 
 class FitParts(tf.keras.callbacks.Callback):
-    """The parts of a fit of one epoch, as rows of a `Meter`."""
+    """The parts of a fit of one epoch, as rows of a `Meter`; it ends after so many steps, if not None."""
 
-    def __init__(self, meter):
+    def __init__(self, meter, steps):
         super().__init__()
-        self._meter = meter
+        self._meter, self._steps = meter, steps
 
     def on_train_begin(self, logs=None):
         self._meter.part("fit: reading the log, making the tables")
 
     def on_train_batch_end(self, batch, logs=None):
         self._meter.part("fit: steps", said=batch % 1000 == 0)
+        if batch + 1 == self._steps:
+            self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
         self._meter.part("fit: validation, checkpoint")
 
 
-def measured(folder, events, stages, large):
+def measured(folder, events, stages, large, steps):
     """The rows of one size."""
     meter = Meter()
     files = write(folder / "log", events)
@@ -154,9 +157,11 @@ def measured(folder, events, stages, large):
         prepare(files, folder / "dataset", DuckDB())
     trained = Recommender(recipe_of(folder / "dataset", large), directory=folder / "run")
     with meter.stage("fit, one epoch"):
-        trained.fit(verbose=2, callbacks=[FitParts(meter)])
+        trained.fit(verbose=2, callbacks=[FitParts(meter, steps)])
     if stages == "all":
         with meter.stage("evaluate"):
+            trained.assembly.fitted_baselines
+            meter.part("evaluate: fitting baselines")
             trained.evaluate()
         with meter.stage("index"):
             trained.index()
@@ -165,7 +170,7 @@ def measured(folder, events, stages, large):
         day = write(folder / "day", _NEW, start=1_700_000_000 + 86_400 * 100, days=1, seed=1, known=events)
         with meter.stage(f"update_users, {_NEW:,} events"):
             update_users(folder / "run", day)
-    log, settings = trained.served.log, "large" if large else "as plain"
+    log, settings = trained.served.log, ("large" if large else "as plain") + (f", {steps:,} steps" if steps else "")
     size = {"events": events, "settings": settings, "users": len(log.users), "items": len(log.items)}
     return [{**size, "stage": stage, **row} for stage, row in meter.rows.items()]
 
@@ -181,30 +186,35 @@ def exponents(rows):
     return rows
 
 
+def _settings(args):
+    return [*(["--large"] if args.large else []), *(["--steps", str(args.steps)] if args.steps else [])]
+
+
 def main():
     """Measures each size in a process of its own, and records it when it is done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, nargs="+", default=SIZES)
     parser.add_argument("--stages", choices=("all", "train"), default="all")
+    parser.add_argument("--steps", type=int, help="of the epoch, at most")
     parser.add_argument("--folder", help="for the files; default: a temporary one")
     parser.add_argument("--large", action="store_true", help="settings for large logs")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if not args.one:
         for events in args.events:
-            more = [*(["--folder", args.folder] if args.folder else []), *(["--large"] if args.large else [])]
+            more = [*(["--folder", args.folder] if args.folder else []), *_settings(args)]
             subprocess.run([sys.executable, "-m", "bench.bench_scale", "--one", "--events", str(events), "--stages",
                             args.stages, *more], check=True)
         return
     (events,) = args.events
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        rows = measured(Path(folder), events, args.stages, args.large)
+        rows = measured(Path(folder), events, args.stages, args.large, args.steps)
     key = events, rows[0]["settings"]
     kept = [row for row in common.recorded(NAME) if (row["events"], row["settings"]) != key]
     figures = sorted([*kept, *rows], key=lambda row: row["events"])
     mine = {str(row["events"]): None for row in figures if row["settings"] == rows[0]["settings"]}
     # The record names the command that a person gives.
-    sys.argv = [sys.argv[0], "--events", *mine, *(["--large"] if args.large else [])]
+    sys.argv = [sys.argv[0], "--events", *mine, *_settings(args)]
     common.record(NAME, exponents(figures))
 
 
