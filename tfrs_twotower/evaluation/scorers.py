@@ -76,8 +76,8 @@ class DotScorer:
         if at is None:  # a tensor, and a view of it: the vectors of a large catalogue are held once
             self._table = as_tensor(self.candidates)
             self.candidates = np.asarray(self._table)
-        self._own, self._at = own, at
-        self._bias = None if bias is None else np.asarray(bias, np.float32)
+        self._own, self._at, self._plain = own, at, bias is None and own is None
+        self._bias = np.asarray(0.0 if bias is None else bias, np.float32)
         self._first, self._kept = -1, np.zeros([0, 0], np.float32)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -90,7 +90,8 @@ class DotScorer:
 
     def scores(self, start: int, stop: int) -> np.ndarray:
         """float32 [stop - start, n]."""
-        return _with_terms(self._products(start, stop), self._bias, self._own, start, stop)
+        products = self._products(start, stop)
+        return products if self._plain else _with_own(products + self._bias, self._own, start, stop)
 
     def _products(self, start: int, stop: int) -> np.ndarray:
         """float32 [stop - start, n]; not to be changed."""
@@ -133,28 +134,23 @@ class SumScorer:
         own: tuple[Ragged, np.ndarray] | None = None,
     ) -> None:
         self.size, self.catalogue = parts[0][0].size, parts[0][0].catalogue
-        self._parts, self._bias, self._own = parts, bias, own
+        self._parts, self._own = parts, own
+        self._bias = np.asarray(0.0 if bias is None else bias, np.float32)
 
     def scores(self, start: int, stop: int) -> np.ndarray:
         """float32 [stop - start, n]."""
-        total = np.array(self._parts[0][0].scores(start, stop), np.float32)
+        total = np.asarray(self._parts[0][0].scores(start, stop)) + self._bias
         for scorer, weight in self._parts[1:]:
             total += np.float32(weight) * np.asarray(scorer.scores(start, stop))
-        return _with_terms(total, self._bias, self._own, start, stop)
+        return _with_own(total, self._own, start, stop)
 
 
-def _with_terms(
-    scores: np.ndarray, bias: np.ndarray | None, own: tuple[Ragged, np.ndarray] | None, start: int, stop: int
-) -> np.ndarray:
-    """The scores plus what `DotScorer` calls bias and own; `scores` itself stays as it is."""
-    if bias is not None:
-        scores = scores + bias
-    if own is None:
-        return scores
-    scores = scores if bias is not None else scores.copy()
-    positions, values = own
-    rows, columns = pairs(positions, start, stop).T
-    scores[rows, columns] += values[positions.offsets[start]:positions.offsets[stop]]
+def _with_own(scores: np.ndarray, own: tuple[Ragged, np.ndarray] | None, start: int, stop: int) -> np.ndarray:
+    """The scores, to which what `DotScorer` calls own is added in place."""
+    if own is not None:
+        positions, values = own
+        rows, columns = pairs(positions, start, stop).T
+        scores[rows, columns] += values[positions.offsets[start]:positions.offsets[stop]]
     return scores
 
 
