@@ -185,7 +185,8 @@ class _Pass:
         positives, excluded = (
             pairs(None if ragged is None else ragged.take(queries), 0, len(asked)) for ragged in (targets, self.exclude)
         )
-        ranks, found.first_rank[queries], best = _rank_block(scores[asked], positives, excluded, found.max_k, queries)
+        scores = scores if len(asked) == len(scores) and not len(excluded) else scores[asked]
+        ranks, found.first_rank[queries], best = _rank_block(scores, positives, excluded, found.max_k, queries)
         found.ranks[span][targets.values[span] >= 0] = ranks
         found.top[queries, : best.shape[1]] = best
 
@@ -241,11 +242,12 @@ def _rank_block(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns ranks [positives], first rank [rows] and recommended positions [rows, ≤ max_k].
 
-    scores: of the rows; written over. queries: int64 [rows], the number of each row's query.
+    scores: of the rows; −inf is written where something is excluded. queries: int64 [rows], each row's query.
     """
     rows = positives[:, 0]
     own = scores[rows, positives[:, 1]]
-    scores[excluded[:, 0], excluded[:, 1]] = -np.inf
+    if len(excluded):  # else the scores may be read-only
+        scores[excluded[:, 0], excluded[:, 1]] = -np.inf
     values, top = best_of_rows(scores, min(max_k + 1, scores.shape[1]))
     best = np.full(len(scores), -np.inf, np.float32)
     np.maximum.at(best, rows, own)
@@ -275,12 +277,7 @@ def _number(
     Exact if the positive is not below the last of the best `values`, or on the row's threshold, whose number is given.
     Otherwise more candidates than `values` holds score higher, and the result is a number beyond any catalogue's size.
     """
-    low, high = np.zeros(len(own), np.int64), np.full(len(own), values.shape[1], np.int64)
-    for _ in range(values.shape[1].bit_length()):  # binary search in each positive's own row
-        middle = (low + high) // 2
-        inside = low < high
-        over = inside & compare(values[rows, np.minimum(middle, values.shape[1] - 1)], own)
-        low, high = np.where(over, middle + 1, low), np.where(inside & ~over, middle, high)
+    near = np.count_nonzero(compare(values[rows], own[:, np.newaxis]), axis=1)
     far = np.where(own == threshold[rows], at_threshold[rows], np.iinfo(np.int32).max)
     known = own > values[rows, -1] if compare is np.greater_equal else own >= values[rows, -1]
-    return np.where(known, low, far)
+    return np.where(known, near, far)
