@@ -56,7 +56,7 @@ class Admission:
         self._running = self._large = 0  # requests that run, and how many of them are large
         self._waiting: collections.deque["Place"] = collections.deque()  # requests before their first turn
         self._paused: collections.deque["Place"] = collections.deque()  # large requests before their next block
-        self._closed = False
+        self._closed, self._told = False, 0
         metrics.queued(name, 0)
 
     def acquire(self, seconds: float | None = None) -> "Place":
@@ -95,13 +95,18 @@ class Admission:
     def _length(self) -> int:
         return len(self._waiting) + len(self._paused)
 
+    def _tell(self) -> None:
+        if (length := self._length()) != self._told:
+            self._told = length
+            self._metrics.queued(self.name, length)
+
     def _leave(self, place: "Place") -> bool:
         """Takes a request out of the queue: True. False if its turn has come meanwhile, or if it has left before."""
         with self._changed:
             for line in (self._waiting, self._paused):
                 if place in line:
                     line.remove(place)
-                    self._metrics.queued(self.name, self._length())
+                    self._tell()
                     return True
             return False
 
@@ -139,7 +144,7 @@ class Admission:
             place.call()
         if not self._running:
             self._changed.notify_all()
-        self._metrics.queued(self.name, self._length())
+        self._tell()
 
 
 class Queues(NamedTuple):
