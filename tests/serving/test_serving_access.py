@@ -282,3 +282,25 @@ def test_a_tls_handshake_that_does_not_come_is_closed(tmp_path, publish, certifi
         for port in (server.rest_port, server.grpc_port):
             with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
                 assert connection.recv(1) == b""  # asyncio alone waits for a minute, gRPC for two
+
+
+def test_tls_handshakes_that_do_not_come_make_room_for_others(tmp_path, publish, certificate):
+    """No more than `most` are kept, each with its buffers; one whose handshake is over is no longer among them."""
+    publish(tmp_path, 3)
+    access, limits = Access(None, *certificate), Connections(most=3, seconds=60)
+    trust = ssl.create_default_context(cafile=certificate[0])
+    with Server(tmp_path, name="toy", rest_port=0, grpc_port=0, access=access, connections=limits) as server:
+        with httpx.Client(base_url=f"https://127.0.0.1:{server.rest_port}", verify=trust, timeout=30) as before:
+            assert before.get("/healthz").status_code == 200
+            silent = [socket.create_connection(("127.0.0.1", server.rest_port), timeout=30) for _ in range(8)]
+            for connection in silent[:5]:
+                with contextlib.suppress(ConnectionResetError):
+                    assert connection.recv(1) == b""
+            assert len(server._ports.http._handshakes) == 3
+            assert before.get("/healthz").status_code == 200
+            with httpx.Client(base_url=before.base_url, verify=trust, timeout=30) as new:
+                assert new.get("/healthz").status_code == 200
+            assert len(server._ports.http._handshakes) == 2  # the new one took the place of the oldest
+            for connection in silent:
+                connection.close()
+            wait_for(lambda: not server._ports.http._handshakes, "the handshakes to end")

@@ -7,7 +7,7 @@ import functools
 import logging
 import resource
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 from tfrs_twotower import extras
@@ -36,8 +36,8 @@ class Connections:
 
     Attributes:
       most: the most REST connections that may be open at a time. One more closes the connection that has been idle
-        longest. If all are busy, the new one is answered with 503. For gRPC: the most connections, and the most open
-        calls.
+        longest. If all are busy, the new one is answered with 503. So many TLS handshakes may be not over, besides;
+        one more ends the oldest. For gRPC: the most connections, and the most open calls.
       seconds: the time that a client has for the handshake, for the headers of a request, for the body, and for reading
         some of the answer. The server looks once in this time, so late headers and unread answers may take twice as
         long.
@@ -75,7 +75,9 @@ class Connections:
 
 
 class HttpServer(uvicorn.Server):  # type: ignore[name-defined]
-    """uvicorn's server with a time limit for TLS handshakes. It logs a lack of descriptors at most every 10 s.
+    """uvicorn's server with limits on TLS handshakes: their time, and how many there may be, as of connections.
+
+    It logs a lack of descriptors at most every 10 s.
 
     Args:
       settings: a `uvicorn.Config`.
@@ -85,6 +87,7 @@ class HttpServer(uvicorn.Server):  # type: ignore[name-defined]
     def __init__(self, settings: Any, limits: Connections) -> None:
         super().__init__(settings)
         self._limits, self._said = limits, -_QUIET_SECONDS
+        self._handshakes: dict[asyncio.Transport, None] = {}  # those that are not over, the oldest first
 
     async def startup(self, sockets: Any = None) -> None:
         """Starts uvicorn's server with the error handler and the time limit."""
@@ -95,7 +98,25 @@ class HttpServer(uvicorn.Server):  # type: ignore[name-defined]
             loop.create_server = functools.partial(  # type: ignore[method-assign]
                 loop.create_server, ssl_handshake_timeout=seconds, ssl_shutdown_timeout=seconds
             )
+            # asyncio tells nobody of a handshake that begins, and keeps more than 256 kB for each.
+            loop._make_ssl_transport = functools.partial(  # type: ignore[attr-defined]
+                self._begin, loop._make_ssl_transport  # type: ignore[attr-defined]
+            )
         await super().startup(sockets)
+
+    def _begin(
+        self, make: Callable[..., asyncio.Transport], *arguments: Any, waiter: asyncio.Future[None], **named: Any
+    ) -> asyncio.Transport:
+        """Makes the transport of a connection. If too many handshakes are not over, the oldest one ends."""
+        transport = make(*arguments, waiter=waiter, **named)
+        self._handshakes[transport] = None
+        waiter.add_done_callback(lambda over: self._handshakes.pop(transport, None))
+        if len(self._handshakes) > self._limits.most:
+            oldest = next(iter(self._handshakes))
+            del self._handshakes[oldest]
+            # Not at once: `abort` does nothing before the transport has begun, after this round of the loop.
+            asyncio.get_running_loop().call_soon(oldest.abort)
+        return transport
 
     def _tell(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
