@@ -13,7 +13,8 @@ that of `validation`, `choice`, `test` and `baselines` in `run`, from the log to
 `share_at_default` is arithmetic, for a run with fewer minutes: training and validation as they are, for as many CPU
 seconds as the default time has seconds for them (.69 of it: the race, the winner's further epochs, the refit), and all
 else once. So it takes training to keep one core busy; a second one makes the share smaller. Rows of earlier runs stay,
-but for those of the same events, minutes and label.
+but for those of the same events, minutes and label. In the row "before, quiet", `validation` holds `choice`, and
+`share_at_default` is by wall seconds.
 """
 
 import argparse

@@ -25,8 +25,9 @@ class EvaluationConfig:
         the weights in the score; 0: all. None: half as many as of the test.
       bootstrap: replicates of each interval, at least 20; 0 leaves the intervals out.
       baseline_seconds: the time for fitting and tuning the baselines. A baseline that needs more is left out, and a
-        line says so. None: 40, plus 20 for every 300,000 training events: from a million events on, about a sixteenth
-        of the default time of a training by `plain`. 0: popularity, the users' own earlier items, and item-kNN untuned.
+        line says so. None: 40, plus 20 for every 600,000 training events: from a million events on, less than a
+        twentieth of the default time of a training by `plain`. 0: popularity, the users' own earlier items, and
+        item-kNN untuned.
     """
 
     ks: Counts = (10, 50, 100)
@@ -43,7 +44,7 @@ class EvaluationConfig:
 
     def seconds(self, events: int) -> int:
         """`baseline_seconds` for a number of training events."""
-        return 40 + events // 15_000 if self.baseline_seconds is None else self.baseline_seconds
+        return 40 + events // 30_000 if self.baseline_seconds is None else self.baseline_seconds
 
     def most_test_queries(self, items: int) -> int:
         """`test_queries` in a log of so many items."""
