@@ -274,8 +274,9 @@ def known_items(log: InteractionLog, rows: np.ndarray) -> tuple[np.ndarray, np.n
     An item that is in no table, and only in validation or test events, is unknown when the model is trained. If no
     event is held out, all items are known.
     """
-    counts = log.item_counts(rows)
-    known = (counts > 0) | (len(rows) == len(log))
+    whole = len(rows) == len(log)
+    counts = log.item_counts(None if whole else rows)
+    known = (counts > 0) | whole
     for name in log.items.column_names:
         if name != c.ITEM_ID:
             known |= pc.is_valid(log.items[name]).to_numpy()

@@ -48,6 +48,7 @@ def warm_start(
         reader = tf.train.load_checkpoint(path)
     except UNREADABLE as error:
         raise TrainingError(f"{path} cannot be read ({str(error).splitlines()[0]}). Train that run anew.") from error
+    kinds = reader.get_variable_to_dtype_map()
     for key, variable in _variables("model", model):
         if _ANEW.match(key):
             continue
@@ -55,8 +56,11 @@ def warm_start(
             if key.endswith(_NEWER):
                 continue
             raise TrainingError(f"{path} has no `{key}`. Start from a training of the same recipe.")
-        value = reader.get_tensor(key + _VALUE)
-        _assign(key, variable, value[rows[1]] if rows is not None and variable is rows[0] else value)
+        # Not by the reader's `get_tensor`: it copies a large table into an array, and assigning that copies it again.
+        value, = tf.raw_ops.RestoreV2(
+            prefix=path, tensor_names=[key + _VALUE], shape_and_slices=[""], dtypes=[kinds[key + _VALUE]]
+        )
+        _assign(key, variable, tf.gather(value, rows[1]) if rows is not None and variable is rows[0] else value)
 
 
 def not_kept(model: tf.Module, path: str) -> list[str]:
@@ -66,12 +70,12 @@ def not_kept(model: tf.Module, path: str) -> list[str]:
     return [key for key in missing if not key.endswith(_NEWER)]
 
 
-def _assign(key: str, variable: tf.Variable, value: np.ndarray) -> None:
+def _assign(key: str, variable: tf.Variable, value: tf.Tensor) -> None:
     """Sets a variable, or its first rows if it has more rows than the value."""
-    if value.shape == tuple(variable.shape):
+    if value.shape == variable.shape:
         variable.assign(value)
-    elif value.ndim and value.shape[1:] == tuple(variable.shape[1:]) and len(value) < variable.shape[0]:
-        variable.assign(np.concatenate([value, variable.numpy()[len(value):]]))
+    elif value.shape.rank and value.shape[1:] == variable.shape[1:] and value.shape[0] < variable.shape[0]:
+        variable.assign(tf.concat([value, variable[value.shape[0]:]], axis=0))
     else:
         raise TrainingError(
             f"`{key}` cannot start from a value of shape {list(value.shape)}. Received: {list(variable.shape)}. "
