@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfrs_twotower.data import Columns, Frames, Joined, Rules, append, ingest, keep_log, read_log
+from tfrs_twotower.data import Columns, Frames, Joined, Rules, append, entities, ingest, keep_log, read_log
 from tfrs_twotower.errors import DataError
 
 COLUMNS = Columns(label="label", weight="weight", context=("place",))
@@ -69,6 +69,28 @@ def test_what_was_read_keeps_its_rows():
     assert log.users["user_id"].to_pylist()[: len(before.users)] == before.users["user_id"].to_pylist()
     assert log.items["item_id"].to_pylist()[: len(before.items)] == before.items["item_id"].to_pylist()
     np.testing.assert_array_equal(log.part, [0, 1, 0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("kind", [int, str])
+def test_a_small_day_is_found_in_large_tables(kind, monkeypatch):
+    """A day of three events behind users 0 … 99 in a row order of their own; 100 and 101 are new."""
+    order = np.random.default_rng(0).permutation(100)
+    frame = pd.DataFrame({"user_id": order, "item_id": order[::-1], "timestamp": np.arange(100) + 1})
+    log, _ = ingest(Frames(frame.astype({"user_id": kind, "item_id": kind})))
+    day = pd.DataFrame({"user_id": [7, 100, 101, 7], "item_id": [100, 3, 5, 3], "timestamp": [200, 201, 202, 203]})
+    monkeypatch.setattr(entities, "_repeated", None)  # each id of a log is there once: nobody looks for repeated ones
+    both, _ = append(log, Frames(day.astype({"user_id": kind, "item_id": kind})))
+    seven, three, five = (np.flatnonzero(order == key)[0] for key in (7, 3, 5))
+    assert both.user[100:].tolist() == [seven, 100, 101, seven]
+    assert both.item[100:].tolist() == [100, 99 - three, 99 - five, 99 - three]
+    assert both.users["user_id"].to_pylist()[100:] == [kind(100), kind(101)]
+
+
+def test_a_repeated_id_of_a_days_table_is_one_row():
+    frame = pd.DataFrame({"user_id": [1, 2], "item_id": [1, 2], "timestamp": [10, 20]})
+    log, _ = ingest(Frames(frame))
+    both, _ = append(log, Frames(frame.assign(timestamp=[30, 40]), users=pd.DataFrame({"user_id": [3, 3, 1]})))
+    assert both.users["user_id"].to_pylist() == [1, 2, 3]
 
 
 @pytest.mark.parametrize("make", [

@@ -17,7 +17,7 @@ from tfrs_twotower.data.checking import IngestReport, Rules
 from tfrs_twotower.data.ingest import ingest
 from tfrs_twotower.data.kept import empty_array
 from tfrs_twotower.data.log import InteractionLog, whole_context
-from tfrs_twotower.data.source import Source
+from tfrs_twotower.data.source import DISTINCT, Source
 from tfrs_twotower.data.sources.joined import newest
 from tfrs_twotower.data.unchosen import Searched, Shown
 from tfrs_twotower.errors import DataError, NoEvents
@@ -99,7 +99,9 @@ class _Behind(Source):
 
 def _described(before: pa.Table, now: pa.Table | None, id_name: str, where: str) -> pa.Table | None:
     """`newest` of a log's table and a source's, whose columns first get the types that a log has."""
-    return newest([before, None if now is None else _plain(now, id_name, before[id_name].type, where)], id_name)
+    if now is None:
+        return before.replace_schema_metadata({DISTINCT: b""})
+    return newest([before, _plain(now, id_name, before[id_name].type, where)], id_name)
 
 
 def _plain(table: pa.Table, id_name: str, id_type: pa.DataType, where: str) -> pa.Table:

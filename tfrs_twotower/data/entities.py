@@ -15,8 +15,10 @@ import pyarrow.compute as pc
 
 from tfrs_twotower.data import values, wide
 from tfrs_twotower.data.rejects import Checks, Rejects
-from tfrs_twotower.data.source import bad_lines, notes_of
+from tfrs_twotower.data.source import DISTINCT, bad_lines, notes_of
 from tfrs_twotower.errors import DataError
+
+_FEW = 8  # times more ids in the table than are asked for once: a search of the table for them needs no index
 
 
 class Entities:
@@ -42,6 +44,7 @@ class Entities:
         self._type: pa.DataType | None = None
         self._features: pa.Table | None = None
         self._new: dict[Any, int] = {}  # {id: row} of those that `code` met and the table lacks
+        self._asked = False  # whether ids of the log were looked up in the table
         if table is not None:
             self._load(table, id_type, rejects, limit, notes)
 
@@ -61,7 +64,8 @@ class Entities:
         checks = Checks(len(table))
         checks.fail(malformed, f"{self._where}: {self.id_name} not a whole number, or a float above 2^53", raw)
         checks.fail(values.numpy(ids.is_null()), f"{self._where}: {self.id_name} missing", raw)
-        checks.fail(_repeated(ids), f"{self._where}: {self.id_name} repeated, first row kept", raw)
+        if DISTINCT not in (table.schema.metadata or ()):
+            checks.fail(_repeated(ids), f"{self._where}: {self.id_name} repeated, first row kept", raw)
         rejects.add(checks, self._where, np.arange(len(table)))
         reasons = {reason: int((checks.code == i).sum()) for i, (reason, _) in enumerate(checks.reasons) if i}
         notes += notes_of(table.schema)
@@ -152,8 +156,13 @@ class Entities:
     def _known(self, distinct: Sequence[Any]) -> np.ndarray:
         """int32 [n]: rows of known ids, -1 for others."""
         rows = np.full(len(distinct), -1, np.int32)
-        if len(self._ids) and len(distinct):
+        if 0 < len(distinct) < len(self._ids) // _FEW and not self._asked:
+            place = pc.index_in(self._ids, value_set=pa.array(distinct, self._ids.type))
+            known = values.numpy(place.is_valid())
+            rows[values.numpy(place.drop_null())] = np.flatnonzero(known)
+        elif len(self._ids) and len(distinct):
             rows[:] = self._index.get_indexer(distinct)
+        self._asked |= len(distinct) > 0
         for place in np.flatnonzero(rows < 0) if self._new else ():
             rows[place] = self._new.get(distinct[int(place)], -1)
         return rows

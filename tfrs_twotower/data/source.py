@@ -26,6 +26,7 @@ PART = b"part"          # of the schema: the number of the batch's part of a `Jo
 FILE = b"file"          # of the schema: the file that the batch was read from
 NOTES = b"notes"        # of the schema: JSON, a list of lines: uncertain guesses about the file
 BAD_LINES = b"bad lines"  # of the schema of a table: JSON, a list of [file, row, text]: lines that could not be parsed
+DISTINCT = b"tfrs_twotower: each id once"  # of the schema of a table of users or items that was checked before
 UNREAD = b"unread"      # of the schema: JSON, the source's columns that are not read
 UNIT = b"unit"          # of the field `timestamp`: the unit of its numbers, or auto
 SCALE = b"scale"        # of the field `weight`: "log" where it is to be log(1 + weight)
