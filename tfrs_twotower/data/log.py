@@ -110,9 +110,9 @@ class InteractionLog:
 
         users: int64, rows of `users`, ascending
         """
-        place = np.full(len(self.users), -1, np.int32)
-        place[users] = np.arange(len(users))
-        rows, shown, searched = (np.flatnonzero(place[of.user] >= 0) for of in (self, self.shown, self.searched))
+        chosen, place = np.zeros(len(self.users), bool), np.empty(len(self.users), np.int32)
+        chosen[users], place[users] = True, np.arange(len(users))
+        rows, shown, searched = (np.flatnonzero(chosen[of.user]) for of in (self, self.shown, self.searched))
         return InteractionLog(
             place[self.user[rows]], self.item[rows], self.timestamp[rows], self.weight[rows],
             _taken(self.context, rows), _taken(self.users, users), self.items,

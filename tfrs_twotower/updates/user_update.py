@@ -177,10 +177,10 @@ def _take_up(field: IdField, deltas: Sequence[user_deltas.UserDelta], known: int
     """Rows of new users start from the row of unknown ones; then earlier deltas, in order."""
     table = field.table.numpy()
     table[known + 1:] = table[0]
-    if deltas:
-        keys, rows = user_deltas.merged(deltas)
-        _, own, at = np.intersect1d(field.vocabulary.get_vocabulary(False), keys, True, return_indices=True)
-        table[own + 1] = rows[at]  # users without new events may be in no vocabulary
+    keys = field.vocabulary.get_vocabulary(False)
+    for delta in deltas:
+        _, own, at = np.intersect1d(keys, delta.keys, True, return_indices=True)
+        table[own + 1] = delta.rows[at]  # users without new events may be in no vocabulary
     field.table.assign(table)
 
 
