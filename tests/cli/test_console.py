@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+from tests.serving.test_serving_access import made as certificate_in
 from tfrs_twotower.cli import console
 
 TABLE = "view  targets  model\n----  -------  -----\na     3        .2"
@@ -47,3 +48,30 @@ def test_libraries_say_nothing_unless_they_are_asked():
         found = subprocess.run([sys.executable, "-c", _LOUD], capture_output=True, text=True, env=environment | level)
         assert (found.returncode, found.stdout) == (0, "4.0\n")
         assert ("loop_optimizer.cc" in found.stderr) == said and (said or not found.stderr), found.stderr
+
+
+_PLAIN_TEXT_TO_TLS = """
+import socket, sys
+from concurrent import futures
+from tfrs_twotower.cli.quiet import quiet
+quiet()
+import grpc
+server = grpc.server(futures.ThreadPoolExecutor(1))
+cert, key = (open(path, "rb").read() for path in sys.argv[1:])
+port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, cert)]))
+server.start()
+with socket.create_connection(("127.0.0.1", port)) as client:
+    client.sendall(b"GET / HTTP/1.1\\r\\n\\r\\n")
+    while client.recv(1000):
+        pass
+server.stop(None).wait()
+"""
+
+
+def test_grpc_says_nothing_of_what_a_client_does_wrong_unless_it_is_asked(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    command = [sys.executable, "-c", _PLAIN_TEXT_TO_TLS, *certificate_in(tmp_path)]
+    for asked, said in (({}, False), ({"GRPC_VERBOSITY": "INFO"}, True)):
+        found = subprocess.run(command, capture_output=True, text=True, env=environment | asked)
+        assert found.returncode == 0 and ("Handshake failed" in found.stderr) == said, found.stderr
+        assert said or not found.stderr

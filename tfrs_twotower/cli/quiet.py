@@ -1,4 +1,4 @@
-"""Leaves out the log lines of TensorFlow and its libraries: what fails raises an error anyway."""
+"""Leaves out the log lines of TensorFlow, gRPC and their libraries: what fails raises an error anyway."""
 
 import contextlib
 import ctypes
@@ -16,7 +16,9 @@ _SET_LEVEL = "_ZN4absl12lts_2025012714SetMinLogLevelENS0_18LogSeverityAtLeastE"
 
 
 def quiet() -> None:
-    """Does so for this process, before TensorFlow is imported, or as TF_CPP_MIN_LOG_LEVEL says, if it is set."""
+    """Does so for this process, before TensorFlow and gRPC are imported, or as TF_CPP_MIN_LOG_LEVEL and GRPC_VERBOSITY
+    say, if they are set."""
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # otherwise each TLS handshake that fails is a line, and no JSON
     if _LEVEL not in os.environ:
         os.environ[_LEVEL] = _FATAL
         absl.logging.set_verbosity(absl.logging.ERROR)
