@@ -55,11 +55,11 @@ class Connections:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        wanted = 2 * self.most + _OTHER_FILES  # both REST and gRPC have `most` connections
+        wanted = 3 * self.most + _OTHER_FILES  # REST, its TLS handshakes and gRPC have `most` connections each
         if hard != resource.RLIM_INFINITY and hard < wanted:
             _log.warning(
-                "The system allows this process %d open files, and %d connections can take %d. Raise the limit "
-                "(`ulimit -Hn`, LimitNOFILE), or lower --connections.", hard, self.most, wanted,
+                "The system allows this process %d open files, and %d connections of each kind can take %d. Raise the "
+                "limit (`ulimit -Hn`, LimitNOFILE), or lower --connections.", hard, self.most, wanted,
             )
 
     def grpc_options(self) -> list[tuple[str, int]]:
