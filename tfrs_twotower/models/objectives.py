@@ -122,7 +122,7 @@ class SampledObjective(tf.keras.layers.Layer):
         Under a `tf.distribute` strategy all of these are this replica's rows of the batch. So is the loss, but its
         candidates are those of all replicas.
         """
-        batch = replicas.Batch(tf.shape(positives.rows)[0], positives.place)
+        batch = replicas.SharedBatch(tf.shape(positives.rows)[0], positives.place)
         others = self.negatives.in_batch  # whether the positives of other rows are negatives
         batch_rows, batch_vectors, vectors = batch.gathered(positives.rows), candidates, candidates
         if others or self.negatives.queue is not None:  # all else needs this replica's vectors alone
@@ -156,7 +156,7 @@ class SampledObjective(tf.keras.layers.Layer):
         more = [(drawn, self._embed(drawn, training, hour))] if drawn.shape[0] != 0 else []
         return more if self.negatives.queue is None else [*more, self.negatives.queue.read()]
 
-    def _own(self, queries: tf.Tensor, positives: Positives, batch: replicas.Batch) -> tf.Tensor | None:
+    def _own(self, queries: tf.Tensor, positives: Positives, batch: replicas.SharedBatch) -> tf.Tensor | None:
         """int32 [n, any]: negatives of one batch row each, explicit and hard; None without such sources."""
         own = [positives.explicit] if self._explicit else []
         if self.hard is not None:

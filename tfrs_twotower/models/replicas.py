@@ -36,7 +36,7 @@ def total(value: tf.Tensor) -> tf.Tensor:
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
-class Batch:
+class SharedBatch:
     """Where this replica's rows are in the batch of all replicas.
 
     Args:
