@@ -44,6 +44,7 @@ def test_a_model_of_the_tutorials_serves(guide, name, tmp_path):
     trained = guide[name]
     exported = sorted((trained.directory / "export").glob("[0-9]*"))  # the guide exports its first model itself
     version = exported[0] if exported else trained.export(tmp_path / "export")
+    assert b"layer_call_and_return_conditional_losses" not in (version / "saved_model.pb").read_bytes()
     served = tf.saved_model.load(str(version)).signatures["serving_default"]
     rows = trained.assembly.split.test.row[:4]
     features = trained.assembly.examples.raw_queries(rows)

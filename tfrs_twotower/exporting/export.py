@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import tensorflow as tf
+from tf_keras.src.saving.legacy.saved_model.utils import keras_option_scope
 
 from tfrs_twotower import columns as c
 from tfrs_twotower import progress
@@ -71,7 +72,8 @@ def export(
         raise ExportError(invalid("index.kind", rule, report["kind"], way_out))
     with progress.bar("Exporting"), new_version(root, least_version, key) as (aside, version):
         options = tf.saved_model.SaveOptions(namespace_whitelist=list(filter(None, [kind.op_namespace])))
-        tf.saved_model.save(retriever, str(aside), signatures=signatures(retriever), options=options)
+        with keras_option_scope(save_traces=False):  # the signatures are all that is called: no layer alone is
+            tf.saved_model.save(retriever, str(aside), signatures=signatures(retriever), options=options)
         if table is not None:
             items.write(aside, table)
         if sample is not None:
