@@ -122,6 +122,34 @@ def test_closed_it_refuses_what_comes_and_finishes_what_is_there():
     assert admission.drain(30) == 0
 
 
+def test_requests_in_a_line_of_their_own_count_for_the_sum_alone():
+    admission = Admission(Load(concurrency=1, queue=1), "x", Metrics())
+    with admission.apart():
+        with admission.acquire():  # it runs
+            with pytest.raises(Overloaded, match="1 requests wait already"), admission.apart():
+                pass
+            with pytest.raises(Overloaded):
+                admission.acquire()
+        admission.close()
+        assert admission.drain(0) == 1
+        with pytest.raises(Unavailable), admission.apart():
+            pass
+    assert admission.drain(0) == 0
+
+
+def test_a_small_rest_request_that_is_joined_takes_no_turn(shop_root):
+    load = Load(concurrency=1, queue=1, deadline_seconds=30)
+    inputs = {"user_id": ["u1"], "history_item_id": [["a"]], "mood": [[1.0, 1.0]]}
+    with Server(shop_root, rest_port=0, grpc_port=0, poll_seconds=60, load=load) as server:
+        url = f"http://127.0.0.1:{server.rest_port}/v1/models/{server.name}:predict"
+        with server._queues.predictions.acquire():
+            small = httpx.post(url, json={"inputs": inputs}, timeout=10)
+            assert small.status_code == 200, small.text
+            with pytest.raises(httpx.ReadTimeout):  # an exact search takes a thread, and so a turn
+                httpx.post(url, json={"inputs": {**inputs, "popularity_beta": 0.5}}, timeout=0.5)
+        assert httpx.post(url, json={"inputs": {**inputs, "popularity_beta": 0.5}}, timeout=30).status_code == 200
+
+
 @pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"queue": -1}, {"deadline_seconds": 0}])
 def test_a_load_that_lets_nothing_through_is_refused(wrong):
     with pytest.raises(ConfigError, match=f"{next(iter(wrong))}` must be"):

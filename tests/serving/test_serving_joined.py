@@ -10,7 +10,7 @@ import pytest
 
 from tests.serving.test_serving_admission import in_thread, wait_for
 from tfrs_twotower.serving import Predictor, Repository, joined_calls
-from tfrs_twotower.serving.errors import InvalidArgument
+from tfrs_twotower.serving.errors import DeadlineExceeded, InvalidArgument
 from tfrs_twotower.serving.joined_calls import JoinedCalls, alike
 from tfrs_twotower.serving.metrics import Metrics, current
 
@@ -70,7 +70,7 @@ def together(model, requests, **settings):
     return answers, run.rows
 
 
-def on_loop(model, users, joined=None, run=None, ends=()):
+def on_loop(model, users, joined=None, run=None, ends=(), seconds=30):
     """What users get who ask on one event loop, all but the first while that one runs; `ends`: those that are
     cancelled meanwhile. Also the users of each call."""
     expected = len(users) - 1 if joined is None else len(users) + 1
@@ -78,7 +78,7 @@ def on_loop(model, users, joined=None, run=None, ends=()):
 
     async def answer(user, threads):
         like = alike(model, signature, asked(user))
-        return await joined.answer_on_loop(like, model, signature, asked(user), run, threads)
+        return await joined.answer_on_loop(like, model, signature, asked(user), run, threads, seconds)
 
     async def all_of_them():
         with futures.ThreadPoolExecutor(4) as threads:
@@ -112,6 +112,23 @@ def test_a_request_that_is_cancelled_on_the_event_loop_holds_up_no_other(model):
     answers, rows = on_loop(model, ["a", "b", "c"], ends=["a", "b"])
     assert rows == [["a"], ["b", "c"]] and [type(answer) for answer in answers[:2]] == [asyncio.CancelledError] * 2
     assert answers[2][1] == {"answer_id": ["of c"]}
+
+
+def test_a_request_on_the_event_loop_waits_for_its_turn_for_a_while(model):
+    joined, run, signature = JoinedCalls(at_a_time=1), Gated(), model.signature()
+    like = alike(model, signature, asked())
+    first = in_thread(lambda: joined.answer(like, model, signature, asked("a"), run))
+    wait_for(lambda: run.rows, "the first")
+
+    async def late():
+        with futures.ThreadPoolExecutor(1) as threads:
+            with pytest.raises(DeadlineExceeded, match="did not come within 0.1 s"):
+                await joined.answer_on_loop(like, model, signature, asked("b"), run, threads, 0.1)
+
+    asyncio.run(late())
+    assert not joined._waiting
+    run.gate.set()
+    assert first()[1] == {"answer_id": ["of a"]} and run.rows == [["a"]]
 
 
 def test_threads_and_an_event_loop_wait_in_one_line(model):

@@ -12,14 +12,15 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, NamedTuple
 
 from tfrs_twotower.configuration import config
 from tfrs_twotower.ranges import Count, Natural, Positive
-from tfrs_twotower.serving.errors import Cancelled, DeadlineExceeded, Overloaded, Unavailable
+from tfrs_twotower.serving.errors import LATE, Cancelled, DeadlineExceeded, Overloaded, Unavailable
 from tfrs_twotower.serving.metrics import Metrics
 
+_SLOW = "This request was not answered within {} s. Send fewer rows at a time. Send it again in a while."
 _LARGE = max((os.cpu_count() or 0) // 2, 1)  # large requests that run at a time
 
 
@@ -29,7 +30,8 @@ class Load:
 
     Attributes:
       concurrency: requests that run at a time; by default twice the number of processors, and at least 8. While one
-        request waits for a store, others use the processors. Many more would only slow each other down.
+        request waits for a store, others use the processors. Many more would only slow each other down. Small REST
+        requests that are joined count for the sum of `concurrency` and `queue` alone.
       queue: requests that wait for their turn, in the order of arrival. One more is refused.
       deadline_seconds: a request is refused if its turn has not come after this time.
       execution_seconds: a large request is stopped if it is not answered this long after its first turn.
@@ -54,6 +56,7 @@ class Admission:
         self.load, self.name, self._metrics = load, name, metrics
         self._changed = threading.Condition()  # guards the attributes below; notified when nothing runs
         self._running = self._large = 0  # requests that run, and how many of them are large
+        self._apart = 0  # requests that wait and run in a line of their own
         self._waiting: collections.deque["Place"] = collections.deque()  # requests before their first turn
         self._paused: collections.deque["Place"] = collections.deque()  # large requests before their next block
         self._closed, self._told = False, 0
@@ -70,16 +73,28 @@ class Admission:
           Unavailable: the server is stopping.
         """
         with self._changed:
-            if self._closed:
-                self._metrics.refused("stopping")
-                raise Unavailable("The server is stopping. Ask another one, or this one again when it is back.")
-            if self._running >= self.load.concurrency and self._length() >= self.load.queue:
-                self._metrics.refused("queue_full")
-                raise Overloaded(f"{self.load.queue} requests wait already. Send this one again in a while.")
+            self._check()
             place = Place(self, seconds)
             self._waiting.append(place)
             self._fill()
         return place
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        """Counts a request that waits and runs in a line of its own, as joined ones do, until the block ends.
+
+        Raises:
+          Overloaded, Unavailable: as `acquire`.
+        """
+        with self._changed:
+            self._check()
+            self._apart += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._apart -= 1
+                self._changed.notify_all()
 
     def close(self) -> None:
         """Refuses new requests. Requests that run or wait go on."""
@@ -89,8 +104,17 @@ class Admission:
     def drain(self, seconds: float) -> int:
         """Waits until no request runs or waits, but at most `seconds`; returns how many requests are left."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._running, max(seconds, 0))
-            return self._running + self._length()
+            self._changed.wait_for(lambda: not self._running + self._apart, max(seconds, 0))
+            return self._running + self._length() + self._apart
+
+    def _check(self) -> None:
+        if self._closed:
+            self._metrics.refused("stopping")
+            raise Unavailable("The server is stopping. Ask another one, or this one again when it is back.")
+        most = self.load.concurrency + self.load.queue
+        if self._running + self._length() + self._apart >= most:
+            self._metrics.refused("queue_full")
+            raise Overloaded(f"{self.load.queue} requests wait already. Send this one again in a while.")
 
     def _length(self) -> int:
         return len(self._waiting) + len(self._paused)
@@ -176,7 +200,7 @@ class Place:
     def __enter__(self) -> "Place":
         admission, load = self._admission, self._admission.load
         try:
-            self._wait(min(self._seconds, load.deadline_seconds), "The turn of this request did not come within {} s.")
+            self._wait(min(self._seconds, load.deadline_seconds), LATE)
         except BaseException:
             self.__exit__()
             raise
@@ -215,7 +239,7 @@ class Place:
           Overloaded: too many large requests run.
         """
         self._admission._pause(self)
-        self._wait(self._whole, "This request was not answered within {} s. Send fewer rows at a time.")
+        self._wait(self._whole, _SLOW)
 
     def cancel(self) -> None:
         """Takes the request out of the queue, or ends it before its next block, as its client went away. Any thread may
@@ -229,6 +253,6 @@ class Place:
         late = not self.gone and not self.turn.wait(max(left, 0)) and self._admission._leave(self)
         if late or left < 0 and self.large:
             self._admission._metrics.refused("deadline")
-            raise DeadlineExceeded(message.format(f"{seconds:.3g}") + " Send it again in a while.")
+            raise DeadlineExceeded(message.format(f"{seconds:.3g}"))
         if self.gone:
             raise Cancelled("The client went away.")

@@ -3,6 +3,7 @@
 from tfrs_twotower.errors import TwoTowerError
 
 RETRY_SECONDS = 1  # a client may send a request again after this time, if the server was overloaded
+LATE = "The turn of this request did not come within {} s. Send it again in a while."
 PUSHBACK = ("grpc-retry-pushback-ms", str(1000 * RETRY_SECONDS))  # the same, as metadata of a gRPC call
 
 

@@ -18,6 +18,7 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.exporting import BY_ROW
 from tfrs_twotower.serving.blocks import WHOLE, rows_of_block
+from tfrs_twotower.serving.errors import LATE, DeadlineExceeded
 from tfrs_twotower.serving.features import all_missing
 from tfrs_twotower.serving.metrics import current
 from tfrs_twotower.serving.model import LoadedModel, Signature
@@ -73,13 +74,22 @@ class JoinedCalls:
         return run(inputs) if one.answer is None else one.outcome()
 
     async def answer_on_loop(
-        self, like: Hashable, model: LoadedModel, signature: Signature, inputs: Arrays, run: Run, threads: Executor
+        self, like: Hashable, model: LoadedModel, signature: Signature, inputs: Arrays, run: Run, threads: Executor,
+        seconds: float,
     ) -> Answer:
-        """As `answer`, on the running event loop. `run` is called in one of the `threads`."""
+        """As `answer`, on the running event loop. `run` is called in one of the `threads`.
+
+        Raises:
+          DeadlineExceeded: it did not run within `seconds`.
+        """
         one = _OnLoop(like, model, signature, inputs, run, threads=threads)
         if self._may_run(one):
             one.lead(self, [one])
-        await one.told
+        late = one.loop.call_later(seconds, self._give_up, one, seconds)
+        try:
+            await one.told
+        finally:
+            late.cancel()
         if one.answer is None:
             return await one.loop.run_in_executor(threads, one.context.run, run, inputs)
         return one.outcome()
@@ -102,6 +112,20 @@ class JoinedCalls:
                 return True
             self._waiting.setdefault(one.line, {}).setdefault(one.like, []).append(one)
             return False
+
+    def _give_up(self, one: _OnLoop, seconds: float) -> None:
+        """Answers a request that still waits, in vain."""
+        with self._lock:
+            waiting = self._waiting.get(one.line, {})
+            if one not in waiting.get(one.like, ()):
+                return  # it runs
+            waiting[one.like].remove(one)
+            if not waiting[one.like]:
+                del waiting[one.like]
+            if not waiting:
+                del self._waiting[one.line]
+        one.answer = DeadlineExceeded(LATE.format(f"{seconds:.3g}"))
+        _tell([one])
 
     def _next(self, ended: _Waiting) -> list[_Waiting]:
         """Those that run in place of a call that has ended: the request that has waited longest comes first."""

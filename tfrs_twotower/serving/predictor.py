@@ -146,16 +146,17 @@ class Predictor:
         return self._joined.answer(like, model, asked, given, functools.partial(self._answer, model, asked))
 
     def answer_on_loop(
-        self, model: LoadedModel, asked: Signature, inputs: Mapping[str, ArrayLike | tf.Tensor], threads: Executor
+        self, model: LoadedModel, asked: Signature, inputs: Mapping[str, ArrayLike | tf.Tensor], threads: Executor,
+        seconds: float,
     ) -> Awaitable[Answer] | None:
-        """As `answer`, on the running event loop: one of the `threads` answers those that wait together. None: this
-        request is joined with no other, and needs a thread of its own."""
+        """As `answer`, on the running event loop: one of the `threads` answers those that wait together, at most
+        `seconds`. None: this request is joined with no other, and needs a thread of its own."""
         given = self._given(asked, inputs)
         like = self._alike(model, asked, given)
         if like is None:
             return None
         run = functools.partial(self._answer, model, asked)
-        return self._joined.answer_on_loop(like, model, asked, given, run, threads)
+        return self._joined.answer_on_loop(like, model, asked, given, run, threads, seconds)
 
     def _alike(self, model: LoadedModel, asked: Signature, given: Mapping[str, np.ndarray]) -> Hashable | None:
         """See `joined_calls.alike`. A cold user's search is exact, and slow: it is not joined."""

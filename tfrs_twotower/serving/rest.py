@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent import futures
@@ -23,6 +24,7 @@ from tfrs_twotower.serving.connections import Connections
 from tfrs_twotower.serving.endpoints import Endpoint
 from tfrs_twotower.serving.errors import (
     RETRY_SECONDS,
+    DeadlineExceeded,
     InvalidArgument,
     NotFound,
     Overloaded,
@@ -148,11 +150,18 @@ class Rest:
         """The answer to a small request, which may be joined with others; None: it needs a thread of its own."""
         if len(body) > _SMALL_BODY:
             return None
-        with self._asked(request, body, call) as (model, signature, inputs, by_row, _):
-            answer = self._predictor.answer_on_loop(model, signature, inputs, self._threads[self._queues.predictions])
+        queue = self._queues.predictions
+        with queue.apart(), self._asked(request, body, call) as (model, signature, inputs, by_row, _):
+            answer = self._predictor.answer_on_loop(
+                model, signature, inputs, self._threads[queue], queue.load.deadline_seconds
+            )
             if answer is None:
                 return None
-            outputs, named = await answer
+            try:
+                outputs, named = await answer
+            except DeadlineExceeded:
+                self._metrics.refused("deadline")
+                raise
         return responses.Response(json_tensors.encode(outputs, by_row, named), media_type="application/json")
 
     @contextlib.contextmanager
@@ -199,32 +208,36 @@ class Rest:
         self, request: Request, method: str, queue: Admission, answer: Callable[[Request, bytes, Call], Response],
         joined: Callable[[Request, bytes, Call], Awaitable[Response | None]] | None = None,
     ) -> Response:
-        """Reads the body, waits in `queue`, and answers by `joined(request, body, call)`, or in a thread by `answer`.
+        """Reads the body, and answers by `joined(request, body, call)`, or in a thread by `answer`.
 
         TensorFlow, JSON and stores take time. They run in a thread, so that other requests can be read meanwhile.
         """
         with self._metrics.call(method, request.state.request_id) as call, self._bodies.held() as hold:
             body = await self._bodies.read(request, hold)
             call.begin()
-            place = queue.acquire()
-            call.pause = place.pause
-            loop, watches = asyncio.get_running_loop(), []
-            watch = loop.call_later(_QUICK_SECONDS, lambda: watches.append(loop.create_task(_gone(request, place))))
-            try:
-                await place.come()
-                with place:
-                    response = await joined(request, body, call) if joined else None
-                    if response is None:
-                        context = contextvars.copy_context()  # says which call this is
-                        response = await loop.run_in_executor(
-                            self._threads[queue], context.run, answer, request, body, call
-                        )
-                response.headers.update(dict(call.partial()))
-                return response
-            finally:
-                watch.cancel()
-                for task in watches:
-                    task.cancel()
+            response = await joined(request, body, call) if joined else None
+            if response is None:
+                response = await self._in_thread(queue, request, call, functools.partial(answer, request, body, call))
+            response.headers.update(dict(call.partial()))
+            return response
+
+    async def _in_thread(
+        self, queue: Admission, request: Request, call: Call, answer: Callable[[], Response]
+    ) -> Response:
+        """Waits in `queue`, and answers in a thread, unless the client goes away before."""
+        place = queue.acquire()
+        call.pause = place.pause
+        loop, watches = asyncio.get_running_loop(), []
+        watch = loop.call_later(_QUICK_SECONDS, lambda: watches.append(loop.create_task(_gone(request, place))))
+        try:
+            await place.come()
+            with place:
+                context = contextvars.copy_context()  # says which call this is
+                return await loop.run_in_executor(self._threads[queue], context.run, answer)
+        finally:
+            watch.cancel()
+            for task in watches:
+                task.cancel()
 
     def close(self) -> None:
         """Lets the threads end when they have answered."""
