@@ -1,10 +1,12 @@
 """Files that are whole on disk or not there at all."""
 
+import io
 import os
 
+import numpy as np
 import pytest
 
-from tfrs_twotower.durable import checksum, content, lock, opened, written_aside
+from tfrs_twotower.durable import DAMAGED_NPZ, checksum, content, lock, opened, written_aside
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.exporting import Key
 from tfrs_twotower.freshness import FreshItems
@@ -69,3 +71,19 @@ def test_what_a_server_opens_is_a_file(pipe, tmp_path, monkeypatch):
     monkeypatch.setenv("TWOTOWER_REDIS_PASSWORD_FILE", str(pipe))
     with pytest.raises(StoreError, match="no regular file"):
         open_stores("redis://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_damaged_npz_file_raises_no_other_errors(save):
+    """Any byte of it is another, or the file ends there."""
+    file = io.BytesIO()
+    save(file, ranks=np.arange(40))
+    whole, raised = file.getvalue(), set()
+    for at, byte in enumerate(whole):
+        for damaged in (whole[:at], whole[:at] + bytes([byte ^ 255]) + whole[at + 1:]):
+            try:
+                with np.load(io.BytesIO(damaged), allow_pickle=False) as arrays:
+                    arrays["ranks"]
+            except DAMAGED_NPZ as error:
+                raised.add(type(error).__name__)
+    assert {"BadZipFile", "EOFError", "KeyError", "NotImplementedError", "ValueError"} <= raised

@@ -6,10 +6,14 @@ import fcntl
 import hashlib
 import os
 import stat
+import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, TextIO
 
 LOCK = "lock"
+# What NumPy raises for a damaged .npz file.
+DAMAGED_NPZ = (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 def lock(folder: str | os.PathLike[str], name: str = LOCK) -> TextIO:

@@ -1,7 +1,6 @@
 """Ranks on disk, part by part: an evaluation of many queries that was stopped continues."""
 
 import uuid
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tfrs_twotower.data import Spark
-from tfrs_twotower.durable import written_aside
+from tfrs_twotower.durable import DAMAGED_NPZ, written_aside
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Parts:
         try:
             with np.load(self._path(digest, start, stop), allow_pickle=False) as file:
                 found = {name: file[name] for name in into}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except DAMAGED_NPZ:
             return False
         if any((found[name].shape, found[name].dtype) != (array.shape, array.dtype) for name, array in into.items()):
             return False

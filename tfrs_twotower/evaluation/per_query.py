@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfrs_twotower.durable import written_aside
+from tfrs_twotower.durable import DAMAGED_NPZ, written_aside
 from tfrs_twotower.errors import EvaluationError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def read_per_query(folder: str | os.PathLike[str], name: str = "model") -> PerQu
         with np.load(path, allow_pickle=False) as arrays:
             found = {key.split("/", 1)[1]: arrays[key] for key in arrays.files if key.startswith(f"{name}/")}
             return PerQuery(found, str(arrays[_TARGETS]))
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except DAMAGED_NPZ as error:
         raise EvaluationError(
             f"{path} cannot be read ({error}). Measure the run again: twotower evaluate RUN."
         ) from error

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from tfrs_twotower.data.queries import Queries
 from tfrs_twotower.data.ragged import Ragged
-from tfrs_twotower.durable import written_aside
+from tfrs_twotower.durable import DAMAGED_NPZ, written_aside
 from tfrs_twotower.errors import EvaluationError
 from tfrs_twotower.evaluation.evaluate import Evaluation
 
@@ -88,7 +87,7 @@ class SampledAnswers:
                 tops = {name.removeprefix(_TOP): kept[name] for name in kept.files if name.startswith(_TOP)}
                 targets = Ragged(kept["targets"], kept["offsets"])
                 return cls(kept["asked"], kept["user"], kept["row"], targets, tops)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except DAMAGED_NPZ as error:
             raise EvaluationError(
                 f"{path} cannot be read ({error}). Measure the run again: twotower evaluate RUN."
             ) from error

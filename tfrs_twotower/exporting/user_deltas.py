@@ -12,14 +12,13 @@ import hashlib
 import io
 import json
 import shutil
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfrs_twotower.durable import content, flush, written_aside
+from tfrs_twotower.durable import DAMAGED_NPZ, content, flush, written_aside
 from tfrs_twotower.errors import ExportError
 from tfrs_twotower.exporting import manifest
 from tfrs_twotower.exporting.signing import ROWS, Seal
@@ -179,7 +178,7 @@ def _read(folder: Path, number: int, embedding_space: str | None, about: dict[st
                 embedding_space,  # type: ignore[arg-type]  # equal to the one in the delta's file
                 int(about["trained_until"]), arrays["keys"], arrays["rows"],
             )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
+    except (*DAMAGED_NPZ, TypeError, RecursionError) as error:
         raise ExportError(f"{path} cannot be read ({error}). Publish the users' update again.") from error
 
 

@@ -1,11 +1,10 @@
 """The `FewShot` of a training's new users and items: learned from its own as if they were new, and kept."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from tfrs_twotower.durable import written_aside
+from tfrs_twotower.durable import DAMAGED_NPZ, written_aside
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.models import FewShot, means
 from tfrs_twotower.pipeline.assembly import Assembly
@@ -46,7 +45,7 @@ def restore_few_shot(assembly: Assembly, folder: Path) -> None:
             for side, few in (("users", a.new_users), ("items", a.new_items)):
                 if few:
                     few.start = arrays[side]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED_NPZ as error:
         raise TrainingError(f"{file} cannot be read ({error}). Train the run anew.") from error
 
 

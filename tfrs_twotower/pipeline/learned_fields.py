@@ -1,13 +1,12 @@
 """The vocabularies and statistics that the fields of a training learned, as a file of plain arrays."""
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfrs_twotower.durable import written_aside
+from tfrs_twotower.durable import DAMAGED_NPZ, written_aside
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.towers import EnsembleTower, Tower
 
@@ -45,6 +44,6 @@ def read_fields(folder: str | Path) -> dict[str, dict[str, dict[str, np.ndarray]
             for path in arrays.files:
                 side, field, key = path.split("/", 2)
                 states[side].setdefault(field, {})[key] = arrays[path]
-    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
+    except DAMAGED_NPZ as error:
         raise TrainingError(f"{file} cannot be read ({error}). Train the run anew.") from error
     return states

@@ -1,12 +1,11 @@
 """EASE's weights between the most frequent items, factorised into vectors for an inner product."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
-from tfrs_twotower.durable import written_aside
+from tfrs_twotower.durable import DAMAGED_NPZ, written_aside
 from tfrs_twotower.errors import EvaluationError, TrainingError
 from tfrs_twotower.evaluation import EASE
 from tfrs_twotower.models import NeighbourVectors
@@ -94,7 +93,7 @@ def kept(folder: str | Path, keys: np.ndarray) -> NeighbourVectors:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             names, parts = arrays["keys"], (arrays["past"], arrays["items"])
-    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
+    except DAMAGED_NPZ as error:
         raise TrainingError(f"{file} cannot be read ({error}). Train the run anew.") from error
     order = np.argsort(names)
     place = np.searchsorted(names[order], keys)
