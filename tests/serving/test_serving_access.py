@@ -8,8 +8,10 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
+import types
 
 import grpc
 import httpx
@@ -284,8 +286,9 @@ def test_a_tls_handshake_that_does_not_come_is_closed(tmp_path, publish, certifi
                 assert connection.recv(1) == b""  # asyncio alone waits for a minute, gRPC for two
 
 
-def test_tls_handshakes_that_do_not_come_make_room_for_others(tmp_path, publish, certificate):
+def test_tls_handshakes_that_do_not_come_make_room_for_others(tmp_path, publish, certificate, monkeypatch):
     """No more than `most` are kept, each with its buffers; one whose handshake is over is no longer among them."""
+    monkeypatch.setitem(sys.modules, "uvloop", types.ModuleType("uvloop"))  # an event loop that counts none
     publish(tmp_path, 3)
     access, limits = Access(None, *certificate), Connections(most=3, seconds=60)
     trust = ssl.create_default_context(cafile=certificate[0])

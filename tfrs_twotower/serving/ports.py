@@ -106,6 +106,7 @@ class Ports:
         """
         settings = uvicorn.Config(
             Guard(app, self.keys, self._metrics, open_paths),
+            loop="asyncio",  # `HttpServer` counts its handshakes; uvloop, if it is installed, has no such place
             http=functools.partial(Protocol, self._connections, self._metrics, LongestIdle()),
             h11_max_incomplete_event_size=2**20,  # `Protocol` refuses sooner; httptools has no such limit
             ws="none",
