@@ -1,5 +1,6 @@
 """Who runs, who waits, who is refused: with the turns held by the test itself, so that nothing depends on speed."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -99,6 +100,29 @@ def test_a_turn_that_does_not_come_in_time_is_given_up(deadline, given):
                 with admission.acquire(given):
                     pass
     assert value(metrics, 'twotower_refusals_total{reason="deadline"}') == 2
+    assert admission.drain(0) == 0
+
+
+@pytest.mark.parametrize("came", [False, True])
+def test_a_place_that_is_cancelled_on_the_event_loop_is_free_again(came):
+    admission = Admission(Load(concurrency=1, queue=1, deadline_seconds=30), "x", Metrics())
+
+    async def cancelled():
+        with admission.acquire() as first:
+            async def enter():
+                async with admission.acquire():
+                    pytest.fail("it was cancelled")
+
+            task = asyncio.ensure_future(enter())
+            await asyncio.sleep(0)
+            assert admission._length() == 1
+            if came:  # the loop does not learn of it before the task is cancelled
+                first.__exit__()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(cancelled())
     assert admission.drain(0) == 0
 
 

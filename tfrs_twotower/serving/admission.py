@@ -181,6 +181,8 @@ class Queues(NamedTuple):
 class Place:
     """One request's place in the queue: a context manager that waits for the request's turn, and ends it.
 
+    `with` waits in the thread, `async with` on the running event loop.
+
     Args:
       admission: an `Admission`. Under its lock it sets `turn` and `runs` when this request may run, and `large` when it
         runs in blocks.
@@ -213,7 +215,19 @@ class Place:
         if self.runs:
             self._admission._end(self)
 
-    async def come(self) -> None:
+    async def __aenter__(self) -> "Place":
+        try:
+            await self._come()
+        except BaseException:  # the task is cancelled
+            self._admission._leave(self)
+            self.__exit__()
+            raise
+        return self.__enter__()
+
+    async def __aexit__(self, *error: object) -> None:
+        self.__exit__()
+
+    async def _come(self) -> None:
         """Waits on the running event loop until the place can be entered at once: its turn comes, or will not."""
         if self.turn.is_set():
             return

@@ -230,8 +230,7 @@ class Rest:
         loop, watches = asyncio.get_running_loop(), []
         watch = loop.call_later(_QUICK_SECONDS, lambda: watches.append(loop.create_task(_gone(request, place))))
         try:
-            await place.come()
-            with place:
+            async with place:
                 context = contextvars.copy_context()  # says which call this is
                 return await loop.run_in_executor(self._threads[queue], context.run, answer)
         finally:
