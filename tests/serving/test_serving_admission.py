@@ -147,8 +147,13 @@ def test_closed_it_refuses_what_comes_and_finishes_what_is_there():
 
 
 def test_requests_in_a_line_of_their_own_count_for_the_sum_alone():
-    admission = Admission(Load(concurrency=1, queue=1), "x", Metrics())
-    with admission.apart():
+    metrics = Metrics()
+    admission, length = Admission(Load(concurrency=1, queue=1), "x", metrics), 'twotower_queue_length{queue="x"}'
+    with admission.apart() as begin:
+        assert value(metrics, length) == 1
+        for _ in range(2):  # once counts
+            begin()
+            assert (value(metrics, length), value(metrics, 'twotower_queue_seconds_count{queue="x"}')) == (0, 1)
         with admission.acquire():  # it runs
             with pytest.raises(Overloaded, match="1 requests wait already"), admission.apart():
                 pass
@@ -161,6 +166,16 @@ def test_requests_in_a_line_of_their_own_count_for_the_sum_alone():
     assert admission.drain(0) == 0
 
 
+def test_who_leaves_a_line_of_their_own_waits_no_more_and_cannot_begin():
+    metrics = Metrics()
+    admission = Admission(Load(), "x", metrics)
+    with admission.apart() as begin:
+        pass
+    begin()  # a thread that answers a group does not know who has left
+    assert value(metrics, 'twotower_queue_length{queue="x"}') == 0 == admission.drain(0)
+    assert b'twotower_queue_seconds_count{queue="x"}' not in metrics.text()[0]
+
+
 def test_a_small_rest_request_that_is_joined_takes_no_turn(shop_root):
     load = Load(concurrency=1, queue=1, deadline_seconds=30)
     inputs = {"user_id": ["u1"], "history_item_id": [["a"]], "mood": [[1.0, 1.0]]}
@@ -169,6 +184,7 @@ def test_a_small_rest_request_that_is_joined_takes_no_turn(shop_root):
         with server._queues.predictions.acquire():
             small = httpx.post(url, json={"inputs": inputs}, timeout=10)
             assert small.status_code == 200, small.text
+            assert value(server.metrics, 'twotower_queue_seconds_count{queue="predictions"}') == 2  # it ran, too
             with pytest.raises(httpx.ReadTimeout):  # an exact search takes a thread, and so a turn
                 httpx.post(url, json={"inputs": {**inputs, "popularity_beta": 0.5}}, timeout=0.5)
         assert httpx.post(url, json={"inputs": {**inputs, "popularity_beta": 0.5}}, timeout=30).status_code == 200

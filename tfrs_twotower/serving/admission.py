@@ -56,7 +56,8 @@ class Admission:
         self.load, self.name, self._metrics = load, name, metrics
         self._changed = threading.Condition()  # guards the attributes below; notified when nothing runs
         self._running = self._large = 0  # requests that run, and how many of them are large
-        self._apart = 0  # requests that wait and run in a line of their own
+        self._line: set[object] = set()  # requests that wait in a line of their own
+        self._apart: set[object] = set()  # those of them that run
         self._waiting: collections.deque["Place"] = collections.deque()  # requests before their first turn
         self._paused: collections.deque["Place"] = collections.deque()  # large requests before their next block
         self._closed, self._told = False, 0
@@ -80,20 +81,36 @@ class Admission:
         return place
 
     @contextlib.contextmanager
-    def apart(self) -> Iterator[None]:
+    def apart(self) -> Iterator[Callable[[], None]]:
         """Counts a request that waits and runs in a line of its own, as joined ones do, until the block ends.
+
+        It gives a function that any thread calls when the request runs.
 
         Raises:
           Overloaded, Unavailable: as `acquire`.
         """
+        one, taken = object(), time.monotonic()
         with self._changed:
             self._check()
-            self._apart += 1
+            self._line.add(one)
+            self._tell()
+
+        def begin() -> None:
+            with self._changed:
+                if one not in self._line:  # the block has ended
+                    return
+                self._line.remove(one)
+                self._apart.add(one)
+                self._tell()
+            self._metrics.waited(self.name, time.monotonic() - taken)
+
         try:
-            yield
+            yield begin
         finally:
             with self._changed:
-                self._apart -= 1
+                self._line.discard(one)
+                self._apart.discard(one)
+                self._tell()
                 self._changed.notify_all()
 
     def close(self) -> None:
@@ -104,20 +121,23 @@ class Admission:
     def drain(self, seconds: float) -> int:
         """Waits until no request runs or waits, but at most `seconds`; returns how many requests are left."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._running + self._apart, max(seconds, 0))
-            return self._running + self._length() + self._apart
+            self._changed.wait_for(lambda: not self._all(), max(seconds, 0))
+            return self._all()
 
     def _check(self) -> None:
         if self._closed:
             self._metrics.refused("stopping")
             raise Unavailable("The server is stopping. Ask another one, or this one again when it is back.")
         most = self.load.concurrency + self.load.queue
-        if self._running + self._length() + self._apart >= most:
+        if self._all() >= most:
             self._metrics.refused("queue_full")
             raise Overloaded(f"{self.load.queue} requests wait already. Send this one again in a while.")
 
     def _length(self) -> int:
-        return len(self._waiting) + len(self._paused)
+        return len(self._waiting) + len(self._paused) + len(self._line)
+
+    def _all(self) -> int:
+        return self._running + len(self._apart) + self._length()
 
     def _tell(self) -> None:
         if (length := self._length()) != self._told:

@@ -75,14 +75,14 @@ class JoinedCalls:
 
     async def answer_on_loop(
         self, like: Hashable, model: LoadedModel, signature: Signature, inputs: Arrays, run: Run, threads: Executor,
-        seconds: float,
+        seconds: float, begin: Callable[[], object] = lambda: None,
     ) -> Answer:
-        """As `answer`, on the running event loop. `run` is called in one of the `threads`.
+        """As `answer`, on the running event loop. `run` is called in one of the `threads`, and `begin` before it.
 
         Raises:
           DeadlineExceeded: it did not run within `seconds`.
         """
-        one = _OnLoop(like, model, signature, inputs, run, threads=threads)
+        one = _OnLoop(like, model, signature, inputs, run, threads=threads, begin=begin)
         if self._may_run(one):
             one.lead(self, [one])
         late = one.loop.call_later(seconds, self._give_up, one, seconds)
@@ -188,10 +188,10 @@ class _InThread(_Waiting):
 class _OnLoop(_Waiting):
     """Its event loop waits for `told`."""
 
-    def __init__(self, *request: Any, threads: Executor) -> None:
+    def __init__(self, *request: Any, threads: Executor, begin: Callable[[], object]) -> None:
         super().__init__(*request)
         self.loop = asyncio.get_running_loop()
-        self.told, self.threads = self.loop.create_future(), threads
+        self.told, self.threads, self.begin = self.loop.create_future(), threads, begin
 
     def lead(self, calls: JoinedCalls, group: list[_Waiting]) -> None:
         self.threads.submit(calls.lead, group)
@@ -199,24 +199,25 @@ class _OnLoop(_Waiting):
 
 def _answer(group: Sequence[_Waiting]) -> None:
     """Gives the requests their answers, and tells those that do not wait in this thread."""
-    first = group[0]
+    first, on_loop = group[0], [one for one in group if isinstance(one, _OnLoop)]
+    for one in on_loop:
+        one.begin()
     try:
         if len(group) == 1:
             first.answer = first.context.run(first.run, first.inputs)
         else:
             outputs, named = first.context.run(first.run, _joined(first.signature, [one.inputs for one in group]))
-            for row, one in enumerate(group):
-                one.answer = (
+            for row, each in enumerate(group):
+                each.answer = (
                     {name: values[row:row + 1] for name, values in outputs.items()},
                     {name: values[row:row + 1] for name, values in named.items()},
                 )
     except Exception as error:
         if len(group) == 1:
             first.answer = error  # else it is of one of them: all run by themselves
-    for one in group[isinstance(first, _InThread):]:
-        if isinstance(one, _InThread):
-            one.turn.release()
-    on_loop = [one for one in group if isinstance(one, _OnLoop)]
+    for each in group[isinstance(first, _InThread):]:
+        if isinstance(each, _InThread):
+            each.turn.release()
     if on_loop:  # one call for all: each wakes the event loop
         with contextlib.suppress(RuntimeError):  # the server stops, and the loop is closed
             on_loop[0].loop.call_soon_threadsafe(_tell, on_loop)

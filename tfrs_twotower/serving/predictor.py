@@ -147,16 +147,17 @@ class Predictor:
 
     def answer_on_loop(
         self, model: LoadedModel, asked: Signature, inputs: Mapping[str, ArrayLike | tf.Tensor], threads: Executor,
-        seconds: float,
+        seconds: float, begin: Callable[[], object] = lambda: None,
     ) -> Awaitable[Answer] | None:
         """As `answer`, on the running event loop: one of the `threads` answers those that wait together, at most
-        `seconds`. None: this request is joined with no other, and needs a thread of its own."""
+        `seconds`. It calls `begin` before. None: this request is joined with no other, and needs a thread of its own.
+        """
         given = self._given(asked, inputs)
         like = self._alike(model, asked, given)
         if like is None:
             return None
         run = functools.partial(self._answer, model, asked)
-        return self._joined.answer_on_loop(like, model, asked, given, run, threads, seconds)
+        return self._joined.answer_on_loop(like, model, asked, given, run, threads, seconds, begin)
 
     def _alike(self, model: LoadedModel, asked: Signature, given: Mapping[str, np.ndarray]) -> Hashable | None:
         """See `joined_calls.alike`. A cold user's search is exact, and slow: it is not joined."""

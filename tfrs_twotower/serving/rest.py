@@ -151,9 +151,9 @@ class Rest:
         if len(body) > _SMALL_BODY:
             return None
         queue = self._queues.predictions
-        with queue.apart(), self._asked(request, body, call) as (model, signature, inputs, by_row, _):
+        with queue.apart() as begin, self._asked(request, body, call) as (model, signature, inputs, by_row, _):
             answer = self._predictor.answer_on_loop(
-                model, signature, inputs, self._threads[queue], queue.load.deadline_seconds
+                model, signature, inputs, self._threads[queue], queue.load.deadline_seconds, begin
             )
             if answer is None:
                 return None
