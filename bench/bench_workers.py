@@ -53,7 +53,7 @@ def worker(folder, directory, number, workers, batch_size):
         "events_read": len(a.log), "users_read": len(a.log.users), "rows_a_step": sum(rows) / _INPUTS,
         "input_cpu_ms": 1000 * (time.thread_time() - started) / _INPUTS,
         "step_ms": 1000 * steps.wall / steps.count, "step_cpu_ms": 1000 * steps.cpu / steps.count,
-        "anonymous_gib": meter.rows[0]["anonymous_gib"],
+        "anonymous_gib": meter.rows["fit"]["anonymous_gib"],
         "examples_per_second": batches.batch_size * steps.count / steps.wall,
     }
 
