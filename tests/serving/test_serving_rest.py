@@ -217,6 +217,13 @@ def test_status(client):
         assert response.status_code == 404 and "error" in response.json()
 
 
+def test_a_slash_at_the_end_is_another_path_and_no_redirect(client):
+    for path in ("/healthz/", "/v1/models/toy/"):
+        response = client.get(path)
+        assert response.status_code == 404 and "error" in response.json()
+    assert client.post(PREDICT + "/", json={}).status_code == 404
+
+
 def test_metadata_shows_signatures_and_defaults(client):
     for path in ("/v1/models/toy/metadata", "/v1/models/toy/versions/3/metadata"):
         body = client.get(path).json()

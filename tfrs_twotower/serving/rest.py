@@ -127,7 +127,7 @@ class Rest:
         routes += [routing.Route(path, self._scrape) for path in _METRICS_PATHS]
         routes.append(routing.Route("/openapi.json", self._openapi))
         routes += [routing.Route("/healthz", self._healthz), routing.Route("/readyz", self._readyz)]
-        return applications.Starlette(
+        app = applications.Starlette(
             routes=routes,
             exception_handlers={
                 ServingError: _serving_error,
@@ -135,6 +135,8 @@ class Rest:
                 Exception: _other_error,
             },
         )
+        app.router.redirect_slashes = False  # behind a proxy with TLS it would name http, as the server does not know
+        return app
 
     async def _predict(self, request: Request) -> Response:
         answer = self._joined_answer if self._joins else None
