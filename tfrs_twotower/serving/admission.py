@@ -31,7 +31,7 @@ class Load:
     Attributes:
       concurrency: requests that run at a time; by default twice the number of processors, and at least 8. While one
         request waits for a store, others use the processors. Many more would only slow each other down. Small REST
-        requests that are joined count for the sum of `concurrency` and `queue` alone.
+        requests that are joined take no turn: they are refused when `concurrency` + `queue` requests are there.
       queue: requests that wait for their turn, in the order of arrival. One more is refused.
       deadline_seconds: a request is refused if its turn has not come after this time.
       execution_seconds: a large request is stopped if it is not answered this long after its first turn.

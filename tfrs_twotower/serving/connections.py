@@ -36,8 +36,8 @@ class Connections:
 
     Attributes:
       most: the most REST connections that may be open at a time. One more closes the connection that has been idle
-        longest. If all are busy, the new one is answered with 503. So many TLS handshakes may be not over, besides;
-        one more ends the oldest. For gRPC: the most connections, and the most open calls.
+        longest. If all are busy, the new one is answered with 503. Besides them, as many TLS handshakes may be under
+        way; one more ends the oldest. For gRPC: the most connections, and the most open calls.
       seconds: the time that a client has for the handshake, for the headers of a request, for the body, and for reading
         some of the answer. The server looks once in this time, so late headers and unread answers may take twice as
         long.
@@ -75,7 +75,7 @@ class Connections:
 
 
 class HttpServer(uvicorn.Server):  # type: ignore[name-defined]
-    """uvicorn's server with limits on TLS handshakes: their time, and how many there may be, as of connections.
+    """uvicorn's server with limits on TLS handshakes: on their time, and on their number, which is that of connections.
 
     It logs a lack of descriptors at most every 10 s.
 
@@ -87,7 +87,7 @@ class HttpServer(uvicorn.Server):  # type: ignore[name-defined]
     def __init__(self, settings: Any, limits: Connections) -> None:
         super().__init__(settings)
         self._limits, self._said = limits, -_QUIET_SECONDS
-        self._handshakes: dict[asyncio.Transport, None] = {}  # those that are not over, the oldest first
+        self._handshakes: dict[asyncio.Transport, None] = {}  # those under way, the oldest first
 
     async def startup(self, sockets: Any = None) -> None:
         """Starts uvicorn's server with the error handler and the time limit."""
@@ -107,7 +107,7 @@ class HttpServer(uvicorn.Server):  # type: ignore[name-defined]
     def _begin(
         self, make: Callable[..., asyncio.Transport], *arguments: Any, waiter: asyncio.Future[None], **named: Any
     ) -> asyncio.Transport:
-        """Makes the transport of a connection. If too many handshakes are not over, the oldest one ends."""
+        """Makes the transport of a connection. If too many handshakes are under way, the oldest ends."""
         transport = make(*arguments, waiter=waiter, **named)
         self._handshakes[transport] = None
         waiter.add_done_callback(lambda over: self._handshakes.pop(transport, None))

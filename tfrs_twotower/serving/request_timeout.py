@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 grpc = extras.require("grpc")
 
-_LOOKS = 4  # checks of the open calls within the time that a call has
+_LOOKS = 4  # checks of the open calls within the shortest time that a call has
 _CROWDED_SECONDS = 1.0  # that a call has while many wait: they would take all threads, for ten times as long
 
 
@@ -39,13 +39,13 @@ class RequestTimeout(grpc.ServerInterceptor):  # type: ignore[name-defined]
       limits: a `Connections`: the time that a message may take after the call has its thread, and the bytes of all
         messages that are not answered yet.
       metrics: a `Metrics`, which counts the calls that are cancelled or refused.
-      many: if more calls than these wait for their message, one has a second for it.
+      many: if more calls than so many wait for their message, each has one second for it.
     """
 
     def __init__(self, limits: Connections, metrics: Metrics, many: int) -> None:
         self._seconds, self._most, self._metrics, self._many = limits.seconds, limits.body_bytes, metrics, many
         self._held, self._lock = 0, threading.Lock()  # bytes of messages
-        self._waiting = {}  # {a call's context: its begin}, the earliest first
+        self._waiting = {}  # {a call's context: when it began to wait}, the earliest first
         self._stop = threading.Event()
         threading.Thread(target=self._watch, name="patience", daemon=True).start()
 
