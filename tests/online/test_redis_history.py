@@ -1,6 +1,9 @@
 """What a `RedisHistoryStore` leaves in Redis."""
 
+import pytest
+
 from tfrs_twotower.online import Event, Retention
+from tfrs_twotower.online.redis_connection import connect
 from tfrs_twotower.online.redis_stores import RedisHistoryStore
 
 NOW = 1_700_000_000
@@ -32,3 +35,11 @@ def test_entries_of_earlier_versions_are_read_and_plain_events_are_written_as_th
         b'0000000000000002["2", "i", ""]', b'0000000000000003["3", "j", "", "", null, 2.0]',
     ]
     store.close()
+
+
+@pytest.mark.parametrize("url, blocks, seconds", [
+    ("redis://host", 0.0, 1.0), ("redis://host?socket_timeout=5", 0.0, 5.0),
+    ("redis://host", 2.0, 3.0), ("redis://host?socket_timeout=1", 2.0, 3.0),  # an idle stream is no server that hangs
+])
+def test_a_command_has_its_waiting_time_beside_the_limit(url, blocks, seconds):
+    assert connect(url, False, blocks).get_connection_kwargs()["socket_timeout"] == seconds

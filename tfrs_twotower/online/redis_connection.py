@@ -46,12 +46,13 @@ def connect(url: str, ping: bool = True, blocks: float = 0.0, **settings: Any) -
             if (password := _password()) is not None:
                 settings["password"] = password  # that of a URL takes its place
             client = redis.Redis.from_url(
-                url, socket_connect_timeout=_ANSWER_SECONDS, socket_timeout=_ANSWER_SECONDS + blocks,
+                url, socket_connect_timeout=_ANSWER_SECONDS, socket_timeout=_ANSWER_SECONDS,
                 retry=_retry.Retry(_backoff.NoBackoff(), 1, (redis.ConnectionError,)), health_check_interval=30,
                 **settings,
             )
         except ValueError as error:
             raise StoreError(f"The store's address cannot be read: {error}") from error
+        client.connection_pool.connection_kwargs["socket_timeout"] += blocks  # also to the limit that a URL says
         if ping:
             client.ping()
     return client
