@@ -87,6 +87,27 @@ def test_the_time_grows_with_the_log():
     assert racing.seconds_for(100) == racing.seconds_for(25_000)
 
 
+def test_baselines_have_a_share_of_a_short_time():
+    recipe = _plain()
+    assert racing._with_baselines_in(48.0, recipe, 100_000) == recipe  # the default is 43 s
+    assert racing._with_baselines_in(12.5, recipe, 100_000).evaluation.baseline_seconds == 12
+    asked = _plain("evaluation.baseline_seconds=90")
+    assert racing._with_baselines_in(12.5, asked, 100_000) == asked
+
+
+def test_a_race_says_what_its_time_was_too_short_for(tmp_path, monkeypatch, capsys):
+    def trained(model, batches, *args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(racing, "fit", trained)
+    monkeypatch.setattr(racing, "_TERMS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        Recommender(_plain("race.minutes=2"), _circle(), directory=tmp_path / "run").fit()
+    said = "The 0 s for choosing the terms of the score were too short for other half-lives of popularity, other half-"
+    said += "lives of repeats, neighbours. A larger --minutes tries them."
+    assert said in capsys.readouterr().out
+
+
 def test_minutes_are_above_zero():
     with pytest.raises(ConfigError, match="Race.minutes"):
         Race(minutes=0)

@@ -122,8 +122,8 @@ class Race:
     """A race: candidates are trained briefly, and validation keeps the best one; see `pipeline/racing.py`.
 
     Attributes:
-      minutes: roughly the time of the whole `twotower train`, above 0. None: 4 for 100,000 events and 30 for a
-        million, on two cores.
+      minutes: roughly the time of the whole `twotower train`, above 0; docs/scale.md says which stages keep to it.
+        None: 4 for 100,000 events and 30 for a million, on two cores.
     """
 
     minutes: Annotated[Positive | None, "For the default use null."] = None

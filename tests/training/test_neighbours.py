@@ -20,6 +20,7 @@ from tfrs_twotower.freshness.category_vectors import CategoryVectors
 from tfrs_twotower.models import Neighbours, NeighbourVectors, Repeats, ScoreWeights
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.searching import Validation
+from tfrs_twotower.pipeline.trials import Trials
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.current_items import CurrentItems
@@ -121,6 +122,42 @@ def test_longer_vectors_have_to_be_better_by_more_than_a_standard_error(trained,
     terms.choose(queries, measure)
     assert terms.settings.neighbours.dims == (kept,) and terms.settings.neighbours.penalties == (10.0,)
     assert terms.neighbours.items.shape[1] == kept
+
+
+@pytest.mark.parametrize("seconds, made, kept, untried", [
+    (float("inf"), 5, ((10.0,), (0.0,), (16,)), []),
+    (8.0, 5, ((10.0,), (0.0,), (16,)), []),
+    (7.9, 4, ((10.0,), (0.0,), (4,)), ["longer vectors of neighbours"]),  # four times as long as a trial of the short
+    (3.0, 3, ((10.0,), (0.0,), (4,)), ["larger powers of neighbours' items", "longer vectors of neighbours"]),
+    (1.0, 1, ((10.0,), (0.0,), (4,)), [
+        "other penalties of neighbours", "larger powers of neighbours' items", "longer vectors of neighbours",
+    ]),
+    (0.9, 0, None, ["neighbours"]),  # the first is estimated
+])
+def test_neighbours_are_chosen_in_their_time(trained, monkeypatch, seconds, made, kept, untried):
+    terms, queries = copy.copy(trained.assembly.terms), trained.assembly.split.validation
+    settings = Neighbours(dim=(4, 16), penalties=(1.0, 10.0, 100.0), item_powers=(0.0, 0.2), weights=(0.0, 3.0))
+    terms.settings = dataclasses.replace(terms.settings, neighbours=settings)
+    fitted, clock, steps = NeighbourFit.vectors, [0.0], []
+
+    def vectors(fit, penalty, dim, *others):
+        clock[0] += dim / 4  # 1 second, and 4 for the longer ones
+        return fitted(fit, penalty, dim, *others)
+
+    monkeypatch.setattr(NeighbourFit, "vectors", vectors)
+    monkeypatch.setattr(NeighbourFit, "expected_seconds", lambda fit: 0.5)  # half of a trial
+    trials = Trials(seconds, steps.append, lambda: clock[0])
+
+    def measure(scorer):
+        return np.arange(20.0) + (scorer.candidates.shape[1] == 16)
+
+    before = terms.most_trials
+    terms.choose(queries, measure, trials)
+    found = terms.settings.neighbours
+    assert kept == (found and (found.penalties, found.item_powers, found.dims)) and trials.untried == untried
+    assert len(steps) == made and clock[0] == sum(steps) <= seconds
+    assert before == 3 + 1 + 4 and (sum(steps) == before) == (made == 5)
+    assert terms.settings.repeats and terms.settings.popularity_half_lives
 
 
 def test_the_export_scores_as_the_evaluation(trained, tmp_path):

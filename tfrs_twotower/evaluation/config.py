@@ -26,8 +26,8 @@ class EvaluationConfig:
       bootstrap: replicates of each interval, at least 20; 0 leaves the intervals out.
       baseline_seconds: the time for fitting and tuning the baselines. A baseline that needs more is left out, and a
         line says so. None: 40, plus 20 for every 600,000 training events: from a million events on, less than a
-        twentieth of the default time of a training by `plain`. 0: popularity, the users' own earlier items, and
-        item-kNN untuned.
+        twentieth of the default time of a training by `plain`. After a race it is a fifth of the race's minutes at
+        most. 0: popularity, the users' own earlier items, and item-kNN untuned.
     """
 
     ks: Counts = (10, 50, 100)

@@ -1,6 +1,7 @@
 """From a recipe and its log to the parts that training and evaluation need, adapted but not trained."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -41,7 +42,7 @@ def assemble(
     recipe: Recipe, log: InteractionLog,
     field_states: Mapping[str, Mapping[str, Mapping[str, np.ndarray | np.number]]] | None = None,
     grow: Callable[[Field], bool] | None = None, split: Split | None = None, held_out: bool = True,
-    whole: tuple[InteractionLog, np.ndarray] | None = None,
+    whole: tuple[InteractionLog, np.ndarray] | None = None, seconds: float = math.inf,
 ) -> Assembly:
     """Splits the log, adapts the fields to training rows alone, and builds the model.
 
@@ -54,9 +55,10 @@ def assemble(
       held_out: False trains on the events that the split holds out too; there are then no queries.
       whole: (a log of which this is a part with all items, bool [its rows]: those that are known), in which items are
         counted; None: they are counted in this log.
+      seconds: for the choice of the score's terms.
     """
     with computing_in(recipe.training.precision):
-        return assembled(learned(recipe, log, field_states, grow, split, held_out, whole))
+        return assembled(learned(recipe, log, field_states, grow, split, held_out, whole), seconds)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -130,7 +132,7 @@ def visible_events(recipe: Recipe, log: InteractionLog, split: Split) -> np.ndar
     return ~log.again if log.again.any() else None
 
 
-def assembled(found: Learned) -> Assembly:
+def assembled(found: Learned, seconds: float = math.inf) -> Assembly:
     """The second half of `assemble`."""
     recipe, log, split, towers, counts, catalogue, shown = (
         found.recipe, found.log, found.split, found.towers, found.counts, found.catalogue, found.shown
@@ -168,7 +170,7 @@ def assembled(found: Learned) -> Assembly:
     timed = c.TIMESTAMP in query_tower.inputs()
     terms = ScoreTerms(log, split.known, catalogue, counts, examples.history, timed, recipe.model, recipe.training.seed)
     a = Assembly(recipe, log, split, model, examples, batches, catalogue, counts, terms, stage, partial=found.partial)
-    a.choose_terms()
+    a.choose_terms(seconds)
     return a
 
 

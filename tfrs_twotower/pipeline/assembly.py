@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +31,7 @@ from tfrs_twotower.evaluation import (
 from tfrs_twotower.features import Searches, Window
 from tfrs_twotower.models import Repeats, ScoreWeights
 from tfrs_twotower.pipeline.training_vectors import TrainingVectors
+from tfrs_twotower.pipeline.trials import Trials
 from tfrs_twotower.training import chief_array, start_items
 
 _TUNING_QUERIES = 2_000  # validation queries that choose the baselines' settings
@@ -40,7 +42,13 @@ _Own = tuple[Ragged, np.ndarray]  # positions of each query, and what is added t
 
 
 class Assembly(TrainingVectors):
-    """The parts of one training, and what is computed of them; see `TrainingVectors`."""
+    """The parts of one training, and what is computed of them; see `TrainingVectors`.
+
+    Attributes:
+      untried: the settings of the score's terms that `choose_terms` had no time for, in words.
+    """
+
+    untried: tuple[str, ...] = ()
 
     def start(self) -> None:
         """Sets the item vectors of a new model, whose weights exist, to the recipe's start vectors."""
@@ -79,12 +87,17 @@ class Assembly(TrainingVectors):
         most = self.recipe.evaluation.most_test_queries(self.log.items.num_rows)
         return _drawn(queries, most, SAMPLE_SEED) if 0 < most < len(queries) and not all_queries else queries
 
-    def choose_terms(self) -> None:
-        """Sets the recipe's half-lives, penalty and length to those that rank validation best without the towers."""
+    def choose_terms(self, seconds: float = math.inf) -> None:
+        """Sets the recipe's half-lives, penalty and length to those that rank validation best without the towers.
+
+        seconds: for it; `untried` then names the settings that had no time.
+        """
         queries = self.validation_queries()
         if len(queries):  # else all events train, with what was chosen before
-            with progress.bar("Choosing the terms of the score"):
-                self.terms.choose(queries, functools.partial(self._monitored_each, queries))
+            with progress.bar("Choosing the terms of the score", self.terms.most_trials) as advance:
+                trials = Trials(seconds, advance)
+                self.terms.choose(queries, functools.partial(self._monitored_each, queries), trials)
+                self.untried = tuple(trials.untried)
         self.recipe = dataclasses.replace(self.recipe, model=self.terms.settings)
 
     @property

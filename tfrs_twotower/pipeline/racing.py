@@ -41,6 +41,7 @@ _NEIGHBOURS = 50_000  # items up to which the score has neighbours: they triple 
 _SCORES = 60_000_000  # scores of an epoch's validation for one choice of weights; there are about twenty choices
 _LEAST_QUERIES = 500
 _RACE, _TRAINING = 0.3, 0.12  # shares of the time, for all candidates and for the winner; a refit takes as long again
+_TERMS, _BASELINES = 0.2, 0.2  # shares of the time, at most, for the choice of the score's terms and for baselines
 
 
 def seconds_for(events: int) -> float:
@@ -128,8 +129,9 @@ def race(recipe: Recipe, log: InteractionLog, directory: str | Path, verbose: in
     folder, file = directory / FOLDER, directory / RESULT
     result = _read(file) if file.exists() else {"candidates": {}}
     recipe = recipe if log.timed else without_times(recipe)
-    entrants = candidates(recipe, log, recipe.split.split(log, seed=recipe.training.seed))
     whole = recipe.race.minutes * 60.0 if recipe.race.minutes else seconds_for(len(log))
+    recipe = _with_baselines_in(whole * _BASELINES, recipe, len(log))
+    entrants = candidates(recipe, log, recipe.split.split(log, seed=recipe.training.seed))
     if verbose and not result["candidates"]:
         minutes = max(round(whole / 60), 1)
         what = f"Race of {' and '.join(entrants)}" if len(entrants) > 1 else f"One candidate, {next(iter(entrants))}"
@@ -137,7 +139,7 @@ def race(recipe: Recipe, log: InteractionLog, directory: str | Path, verbose: in
     for name in entrants:
         if "recall" not in result["candidates"].get(name, {}):  # not tried, or by an earlier version
             entrant = _beside(entrants[name], result)
-            found, model = _tried(name, entrant, log, folder / name, whole * _RACE / len(entrants), verbose)
+            found, model = _tried(name, entrant, log, folder / name, whole, _RACE / len(entrants), verbose)
             result["candidates"][name] = found
             settings = to_dict(model)
             result["beside"] = {part: settings[part] for part in BESIDE}
@@ -171,15 +173,29 @@ def _beside(recipe: Recipe, result: Mapping[str, Any]) -> Recipe:
     return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, **terms))
 
 
+def _with_baselines_in(seconds: float, recipe: Recipe, events: int) -> Recipe:
+    """The recipe, whose default time for baselines is at most so many seconds."""
+    evaluation = recipe.evaluation
+    if evaluation.baseline_seconds is not None or evaluation.seconds(events) <= seconds:
+        return recipe
+    return dataclasses.replace(recipe, evaluation=dataclasses.replace(evaluation, baseline_seconds=int(seconds)))
+
+
 def _tried(
-    name: str, recipe: Recipe, log: InteractionLog, folder: Path, seconds: float, verbose: int
+    name: str, recipe: Recipe, log: InteractionLog, folder: Path, whole: float, share: float, verbose: int
 ) -> tuple[dict[str, float], ModelConfig]:
-    """Trains one candidate for about `seconds`; returns its entry of `race.json`, and its model's settings."""
+    """Trains one candidate for about a share of the `whole` seconds.
+
+    Returns: its entry of `race.json`, and its model's settings.
+    """
     if verbose:
         print(f"Candidate {name}:", flush=True)
-    a = assemble(recipe, log)
+    a = assemble(recipe, log, seconds=whole * _TERMS)
+    if verbose and a.untried:
+        print(f"The {whole * _TERMS:.0f} s for choosing the terms of the score were too short for "
+              f"{', '.join(a.untried)}. A larger --minutes tries them.", flush=True)
     a.terms.share_neighbours(folder.parent)
-    clock = _Stop(seconds)
+    clock = _Stop(whole * share)
     report = fit(a.model, a.batches, recipe.training, Validation(a), folder, verbose, [clock], start=a.start)
     path = folder / epoch_lines.FILE
     metrics = next((figures for figures in epoch_lines.read(path) if figures["epoch"] == report.best_epoch), None)

@@ -14,6 +14,8 @@ from tfrs_twotower.evaluation import DotScorer, Popularity, Scorer, TrainingEven
 from tfrs_twotower.features import fingerprints, key_tensor
 from tfrs_twotower.models import Neighbours, NeighbourVectors, clearly_better, climbed, middle, repeated
 from tfrs_twotower.models.repeats import NONE
+from tfrs_twotower.pipeline.neighbour_trials import NeighbourTrials
+from tfrs_twotower.pipeline.trials import Trials
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.training import NeighbourFit, neighbours, pooled
 
@@ -155,64 +157,82 @@ class ScoreTerms:
             lengths.append(there.sum(axis=1))
         return Ragged.from_lengths(np.concatenate(codes), np.concatenate(lengths)), np.concatenate(values)
 
-    def choose(self, queries: Queries, measure: Callable[[Scorer], np.ndarray]) -> None:
+    @property
+    def most_trials(self) -> float:
+        """The largest number of steps that `choose` advances its bar by."""
+        popularity, repeats, n = self.settings.popularity_half_lives, self.settings.repeats, self.settings.neighbours
+        half_lives = [len(popularity) if self._log.timed else 1, len(repeats.half_lives) if repeats else 1]
+        steps = float(sum(number for number in half_lives if number > 1))
+        if n and n.has_choices:
+            steps += len(n.penalties) + len(n.item_powers) - 1 + sum(n.dims[1:]) / n.dims[0]
+        return steps
+
+    def choose(self, queries: Queries, measure: Callable[[Scorer], np.ndarray], trials: Trials | None = None) -> None:
         """Keeps the half-lives, the penalty and the length that rank `queries` best without the towers.
 
         Popularity's half-life is chosen with popularity alone. Then the half-life of repeats, and the penalty and the
-        length of neighbours are chosen, each together with popularity. Of equal half-lives the first is kept.
+        length of neighbours are chosen, each together with popularity. Of equal half-lives the first is kept. Without
+        time for any vectors of neighbours, the term is left out.
 
         Args:
           queries: `Queries`.
           measure: `Scorer` of these queries → float [queries], larger is better; NaN where a query says nothing.
+          trials: `Trials` with the time for it; None: no limit.
         """
-        nothing, settings = np.zeros([len(queries), 1]), self.settings
+        nothing, settings, trials = np.zeros([len(queries), 1]), self.settings, trials or Trials()
 
-        def best(choices: Sequence[_Value], scorer: Callable[[_Value], Scorer]) -> _Value:
-            return max(choices, key=lambda choice: np.nanmean(measure(scorer(choice))))
+        def mean(scorer: Scorer) -> float:
+            return float(np.nanmean(measure(scorer)))
 
         if len(settings.popularity_half_lives) > 1:
-            half_life = best(
-                settings.popularity_half_lives, lambda half_life: Popularity(self.popular(half_life), len(queries))
+            half_life = trials.best(
+                "other half-lives of popularity", settings.popularity_half_lives,
+                lambda half_life: mean(Popularity(self.popular(half_life), len(queries))),
             ) if self._log.timed else None
             self._keep(popularity_half_lives=(half_life,))
         if settings.repeats and len(settings.repeats.half_lives) > 1:
             weight, no_item = middle(settings.repeats.weights), np.zeros([len(self._catalogue), 1])
 
-            def had(half_life: float | None) -> DotScorer:
+            def had(half_life: float | None) -> float:
                 positions, values = self.repeated(queries, half_life)
-                return DotScorer(nothing, no_item, self.log_popularity, (positions, weight * values))
+                return mean(DotScorer(nothing, no_item, self.log_popularity, (positions, weight * values)))
 
-            half_lives = (best(settings.repeats.half_lives, had),)
+            half_lives = (trials.best("other half-lives of repeats", settings.repeats.half_lives, had),)
             self._keep(repeats=dataclasses.replace(settings.repeats, half_lives=half_lives))
         if settings.neighbours and settings.neighbours.has_choices:
-            self._choose_neighbours(settings.neighbours, queries, measure)
+            self._choose_neighbours(settings.neighbours, queries, measure, trials)
 
     def _choose_neighbours(
-        self, settings: Neighbours, queries: Queries, measure: Callable[[Scorer], np.ndarray]
+        self, settings: Neighbours, queries: Queries, measure: Callable[[Scorer], np.ndarray], trials: Trials
     ) -> None:
         """The penalty by the shortest vectors. Then a larger power of the items, and longer vectors.
 
         The next larger power or length is kept if it is better by more than a standard error.
         """
-        fit = self._fit()
+        power, dim = min(settings.item_powers), settings.dims[0]
 
-        @functools.cache
-        def made(penalty: float, power: float, dim: int) -> tuple[np.ndarray, NeighbourVectors]:
+        def value(vectors: NeighbourVectors) -> np.ndarray:
             self._last.clear()
-            self.neighbours = vectors = fit.vectors(penalty, dim, self._seed, power)
+            self.neighbours = vectors
             pooled = max(settings.weights) * self.pooled(queries)  # little is left of popularity, as beside the towers
             values = [measure(DotScorer(pooled, vectors.items, bias)) for bias in (None, self.log_popularity)]
-            return max(values, key=np.nanmean), vectors
+            return max(values, key=np.nanmean)
 
-        def tried(penalty: float, power: float, dim: int) -> np.ndarray:
-            return made(penalty, power, dim)[0]
+        tried = NeighbourTrials(self._fit(), dim, self._seed, value, trials)
 
-        power, dim = min(settings.item_powers), settings.dims[0]
-        penalty = climbed(sorted(settings.penalties), lambda value: float(np.nanmean(tried(value, power, dim))))
-        power = _while_better(sorted(settings.item_powers), lambda value: tried(penalty, value, dim))
-        dim = _while_better(settings.dims, lambda value: tried(penalty, power, value))
+        def mean(penalty: float) -> float:
+            values = tried(penalty, power, dim, "other penalties of neighbours" if tried.made else "neighbours")
+            return -np.inf if values is None else float(np.nanmean(values))
+
+        penalty = climbed(sorted(settings.penalties), mean)
+        if not tried.made:
+            self._keep(neighbours=None)
+            return
+        larger, longer = "larger powers of neighbours' items", "longer vectors of neighbours"
+        power = _while_better(sorted(settings.item_powers), lambda p: tried(penalty, p, dim, larger))
+        dim = _while_better(settings.dims, lambda n: tried(penalty, power, n, longer))
         self._last.clear()
-        self.neighbours = made(penalty, power, dim)[1]
+        self.neighbours = tried.made[penalty, power, dim][1]
         self._keep(neighbours=dataclasses.replace(settings, penalties=(penalty,), item_powers=(power,), dim=dim))
 
     def _keep(self, **settings: Any) -> None:
@@ -237,11 +257,15 @@ class ScoreTerms:
         return fingerprints(key_tensor(ids, c.ITEM_ID)).numpy()
 
 
-def _while_better(choices: Sequence[_Value], tried: Callable[[_Value], np.ndarray]) -> _Value:
-    """The first choice, or a later one if each up to it is better than that before by more than a standard error."""
+def _while_better(choices: Sequence[_Value], tried: Callable[[_Value], np.ndarray | None]) -> _Value:
+    """The first choice, or a later one if each up to it is better than that before by more than a standard error.
+
+    tried: None: there was no time for the choice.
+    """
     kept, *others = choices
     for other in others:
-        if not clearly_better(tried(other), tried(kept)):
+        values = tried(other)
+        if values is None or not clearly_better(values, tried(kept)):  # type: ignore[arg-type]  # `kept` was tried
             break
         kept = other
     return kept

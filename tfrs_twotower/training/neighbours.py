@@ -8,6 +8,7 @@ from scipy import sparse
 from tfrs_twotower.durable import DAMAGED_NPZ, written_aside
 from tfrs_twotower.errors import EvaluationError, TrainingError
 from tfrs_twotower.evaluation import EASE
+from tfrs_twotower.evaluation.baselines import ease
 from tfrs_twotower.models import NeighbourVectors
 
 FILE = "neighbours.npz"
@@ -46,6 +47,10 @@ class NeighbourFit:
         self._gram = (self._visits.T @ self._visits).toarray()
         self._last: tuple[float, np.ndarray] | None = None
 
+    def expected_seconds(self) -> float:
+        """Estimated seconds of `weights` of a new penalty."""
+        return ease.expected_seconds(len(self._kept))
+
     def vectors(self, penalty: float, dim: int, seed: int = 0, item_power: float = 0.0) -> NeighbourVectors:
         """The `NeighbourVectors`.
 
@@ -58,7 +63,7 @@ class NeighbourFit:
         past, found = (np.zeros([self._catalogue, dim], np.float32) for _ in range(2))
         rank = min(dim, len(self._kept))
         if rank > 1:
-            weights = self._weights(penalty) * (self._counts / self._counts.mean()) ** np.float32(-item_power)
+            weights = self.weights(penalty) * (self._counts / self._counts.mean()) ** np.float32(-item_power)
             basis = _leading(weights, self._gram, rank, seed)
             rows = weights @ basis
             rows[np.linalg.norm(rows, axis=1) < _NOTHING] = 0.0
@@ -66,14 +71,21 @@ class NeighbourFit:
             past[self._kept, :rank], found[self._kept, :rank] = rows, basis * np.sqrt(len(self._kept) / rank)
         return NeighbourVectors(past, found)
 
-    def _weights(self, penalty: float) -> np.ndarray:
-        """EASE's weights. The last ones are kept: one penalty is tried with vectors of several lengths."""
-        while self._last is None or self._last[0] != penalty:
+    def has(self, penalty: float) -> bool:
+        """Whether `weights` of this penalty are those that were asked for last."""
+        return self._last is not None and self._last[0] == penalty
+
+    def weights(self, penalty: float) -> np.ndarray:
+        """float32 [kept items, kept items]: EASE's weights. The last ones are kept, for vectors of several lengths."""
+        if len(self._kept) < 2:
+            return np.zeros(2 * [len(self._kept)], np.float32)
+        asked = penalty
+        while not self.has(asked):
             try:
-                self._last = penalty, EASE(self._visits, penalty, self._gram).weights
+                self._last = asked, EASE(self._visits, penalty, self._gram).weights
             except EvaluationError:
                 penalty *= 10.0
-        return self._last[1]
+        return self._last[1]  # type: ignore[index]  # it has them
 
 
 def keep(folder: str | Path, keys: np.ndarray, vectors: NeighbourVectors) -> None:
