@@ -12,8 +12,8 @@ from tfrs_twotower.training import NeighbourFit
 class NeighbourTrials:
     """Call it with settings for float [queries]: the values of their vectors. None: they had no time.
 
-    A trial has two parts: EASE's fit for a penalty, unless it is that of the trial before; and the rest, which grows with
-    the length of the vectors. Before the first trial, both are taken to be as long as the fit is estimated.
+    A trial has two parts: EASE's fit for a penalty, unless it is that of the trial before; and the rest, which grows
+    with the length of the vectors. Before the first trial, both are taken to be as long as the fit is estimated.
 
     Args:
       fit: a `NeighbourFit`.
