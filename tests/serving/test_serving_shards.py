@@ -141,12 +141,12 @@ def test_a_shard_of_another_export_is_not_merged(root, started, tmp_path, caplog
     assert set(ask(front.rest_port, 3)[0]) == set(FIRST)
     right = {"queries": np.zeros([1, 2], np.float32), "k": np.int32(9), "manifest": integrity.identity(root / "1")}
     assert first.predictor.predict("search", right)["rows"].tolist() == [[0, 1, 2]]
-    assert first.predictor.predict("search", {**right, "queries": np.zeros([0, 2], np.float32)})["rows"].shape == (0, 3)
     for other in ("x", np.array(b"\xff")):
         with pytest.raises(FailedPrecondition, match="another manifest"):
             first.predictor.predict("search", {**right, "manifest": other})
     for wrong, reason in (
         ({"queries": np.zeros([1, 3], np.float32)}, "shape"),
+        ({"queries": np.zeros([0, 2], np.float32)}, "at least one row"),
         ({"queries": np.array([[np.nan, 0]], np.float32)}, "finite"),
         ({"k": np.int32(0)}, "`k` must be"), ({"k": np.int32(10**6)}, "`k` must be"),
     ):
