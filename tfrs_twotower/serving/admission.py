@@ -56,8 +56,8 @@ class Admission:
         self.load, self.name, self._metrics = load, name, metrics
         self._changed = threading.Condition()  # guards the attributes below; notified when nothing runs
         self._running = self._large = 0  # requests that run, and how many of them are large
-        self._line: set[object] = set()  # requests that wait in a line of their own
-        self._apart: set[object] = set()  # those of them that run
+        self._apart = 0  # requests with a line of their own
+        self._line: set[object] = set()  # those of them that wait
         self._waiting: collections.deque["Place"] = collections.deque()  # requests before their first turn
         self._paused: collections.deque["Place"] = collections.deque()  # large requests before their next block
         self._closed, self._told = False, 0
@@ -92,6 +92,7 @@ class Admission:
         one, taken = object(), time.monotonic()
         with self._changed:
             self._check()
+            self._apart += 1
             self._line.add(one)
             self._tell()
 
@@ -100,7 +101,6 @@ class Admission:
                 if one not in self._line:  # the block has ended
                     return
                 self._line.remove(one)
-                self._apart.add(one)
                 self._tell()
             self._metrics.waited(self.name, time.monotonic() - taken)
 
@@ -108,8 +108,8 @@ class Admission:
             yield begin
         finally:
             with self._changed:
+                self._apart -= 1
                 self._line.discard(one)
-                self._apart.discard(one)
                 self._tell()
                 self._changed.notify_all()
 
@@ -137,7 +137,7 @@ class Admission:
         return len(self._waiting) + len(self._paused) + len(self._line)
 
     def _all(self) -> int:
-        return self._running + len(self._apart) + self._length()
+        return self._running + len(self._waiting) + len(self._paused) + self._apart
 
     def _tell(self) -> None:
         if (length := self._length()) != self._told:
