@@ -159,10 +159,14 @@ class Predictor:
         run = functools.partial(self._answer, model, asked)
         return self._joined.answer_on_loop(like, model, asked, given, run, threads, seconds, begin)
 
+    @property
+    def joins(self) -> bool:
+        """Are any requests joined? A cold user's search is exact, and slow: where users get one, none are."""
+        return self._features is None or not self._features.cold_beta
+
     def _alike(self, model: LoadedModel, asked: Signature, given: Mapping[str, np.ndarray]) -> Hashable | None:
-        """See `joined_calls.alike`. A cold user's search is exact, and slow: it is not joined."""
-        cold = self._features is not None and self._features.cold_beta
-        return None if cold else alike(model, asked, given)
+        """See `joined_calls.alike`."""
+        return alike(model, asked, given) if self.joins else None
 
     def _answer(
         self,

@@ -94,7 +94,8 @@ class Rest:
         page: Page | None = None,
     ) -> None:
         self._predictor = predictor
-        self._answer_of, self._joins = answer or predictor.answer, answer is None
+        self._answer_of = answer or predictor.answer
+        self._joins = answer is None and predictor.joins
         self._endpoints = endpoints
         self._name = name
         self._metrics = metrics
